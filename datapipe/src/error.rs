@@ -1,0 +1,241 @@
+//! Errors, by who is at fault.
+//!
+//! The caller asked for what cannot be ([`Error::Refused`]); a stage failed ([`Error::Stage`]); the machine would not
+//! give what is needed ([`Error::Segment`], [`Error::System`]); a participant broke the shared words
+//! ([`Error::Corrupt`]); somebody cancelled ([`Error::Cancelled`]).
+
+use std::borrow::Cow;
+use std::fmt;
+
+#[cfg(not(loom))]
+pub use whole::{Error, StageError, StageFailure};
+
+/// The words in shared memory contradict themselves: some participant wrote where it should not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrupt {
+    what: Cow<'static, str>,
+    queue: Option<u32>,
+    buffer: Option<u32>,
+}
+
+impl Corrupt {
+    pub(crate) fn new(what: impl Into<Cow<'static, str>>) -> Self {
+        Self { what: what.into(), queue: None, buffer: None }
+    }
+
+    pub(crate) fn at_queue(self, queue: u32) -> Self {
+        Self { queue: Some(queue), ..self }
+    }
+
+    pub(crate) fn at_buffer(self, buffer: u32) -> Self {
+        Self { buffer: Some(buffer), ..self }
+    }
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the shared memory of the pipe is corrupt: {}", self.what)?;
+        if let Some(queue) = self.queue {
+            write!(f, " (queue {queue})")?;
+        }
+        if let Some(buffer) = self.buffer {
+            write!(f, " (buffer {buffer})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Corrupt {}
+
+#[cfg(not(loom))]
+mod whole {
+    use std::fmt;
+    use std::io;
+
+    use super::Corrupt;
+    use crate::memory::{SegmentError, ShapeError};
+    use crate::pool::{PortError, Refusal};
+
+    /// Why a pipe could not be started, or did not end well.
+    #[derive(Debug)]
+    #[non_exhaustive]
+    pub enum Error {
+        /// The pipe as it was described cannot work.
+        Refused {
+            /// The pipe's label.
+            pipe: String,
+            /// What is wrong with it, and what to do.
+            reason: Refusal,
+        },
+        /// A stage failed. Everything else was stopped.
+        Stage(StageFailure),
+        /// The shared memory could not be had.
+        Segment(SegmentError),
+        /// The operating system refused something else.
+        System {
+            /// What was asked of it.
+            what: &'static str,
+            /// What it said.
+            source: io::Error,
+        },
+        /// Some participant wrote to shared memory where it should not have.
+        Corrupt(Corrupt),
+        /// The pipe was cancelled before its end.
+        Cancelled,
+    }
+
+    impl fmt::Display for Error {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self {
+                Self::Refused { pipe, reason } => write!(f, "cannot start pipe \"{pipe}\": {reason}"),
+                Self::Stage(failure) => failure.fmt(f),
+                Self::Segment(error) => error.fmt(f),
+                Self::System { what, source } => write!(f, "{what}: {source}"),
+                Self::Corrupt(error) => error.fmt(f),
+                Self::Cancelled => f.write_str("the pipe was cancelled"),
+            }
+        }
+    }
+
+    impl std::error::Error for Error {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            match self {
+                Self::Stage(failure) => failure.error.cause().and_then(std::error::Error::source),
+                Self::Segment(error) => Some(error),
+                Self::System { source, .. } => Some(source),
+                Self::Refused { reason, .. } => Some(reason),
+                Self::Corrupt(error) => Some(error),
+                Self::Cancelled => None,
+            }
+        }
+    }
+
+    impl From<SegmentError> for Error {
+        fn from(error: SegmentError) -> Self {
+            Self::Segment(error)
+        }
+    }
+
+    /// Which instance of which stage failed, and why.
+    #[derive(Debug)]
+    #[non_exhaustive]
+    pub struct StageFailure {
+        /// Name of the stage.
+        pub stage: String,
+        /// Which of its instances, counted from 0.
+        pub instance: u32,
+        /// How many instances it has.
+        pub instances: u32,
+        /// What happened.
+        pub error: StageError,
+    }
+
+    impl fmt::Display for StageFailure {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "stage \"{}\"", self.stage)?;
+            if self.instances > 1 {
+                write!(f, " (instance {} of {})", self.instance + 1, self.instances)?;
+            }
+            write!(f, ": {}", self.error)
+        }
+    }
+
+    /// What a stage returns when it cannot go on.
+    ///
+    /// Anything that is an error converts into one, so that `?` works in a stage:
+    ///
+    /// ```
+    /// use datapipe::StageError;
+    ///
+    /// fn parse(text: &str) -> Result<u32, StageError> {
+    ///     if text.is_empty() {
+    ///         return Err(StageError::new("the block is empty"));
+    ///     }
+    ///     Ok(text.parse::<u32>()?)
+    /// }
+    /// assert_eq!(parse("").unwrap_err().to_string(), "the block is empty");
+    /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
+    /// ```
+    pub struct StageError {
+        cause: Cause,
+    }
+
+    enum Cause {
+        Message(String),
+        Panic(String),
+        Port(PortError),
+        Other(Box<dyn std::error::Error + Send + Sync>),
+    }
+
+    impl StageError {
+        /// An error with a message: say what, where, and what to do.
+        pub fn new(message: impl Into<String>) -> Self {
+            Self { cause: Cause::Message(message.into()) }
+        }
+
+        /// Whether the stage did not fail, but was told to stop.
+        pub fn is_stopped(&self) -> bool {
+            matches!(self.cause, Cause::Port(PortError::Stopped))
+        }
+
+        /// Whether the stage panicked.
+        pub fn is_panic(&self) -> bool {
+            matches!(self.cause, Cause::Panic(_))
+        }
+
+        /// The contradiction in shared memory that the stage ran into, if that is what happened.
+        pub fn corrupt(&self) -> Option<&Corrupt> {
+            match &self.cause {
+                Cause::Port(PortError::Corrupt(corrupt)) => Some(corrupt),
+                _ => None,
+            }
+        }
+
+        /// The error that the stage returned, to be downcast; `None` for a message, a panic or a port's error.
+        pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
+            match &self.cause {
+                Cause::Other(error) => Some(error.as_ref()),
+                _ => None,
+            }
+        }
+
+        pub(crate) fn panic(payload: &(dyn std::any::Any + Send)) -> Self {
+            let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
+            let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+            Self { cause: Cause::Panic(text.unwrap_or_else(|| "a panic without a message".to_owned())) }
+        }
+    }
+
+    impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for StageError {
+        fn from(error: E) -> Self {
+            let error = error.into();
+            match error.downcast::<PortError>() {
+                Ok(port) => Self { cause: Cause::Port(*port) },
+                Err(error) => Self { cause: Cause::Other(error) },
+            }
+        }
+    }
+
+    impl fmt::Display for StageError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match &self.cause {
+                Cause::Message(message) => f.write_str(message),
+                Cause::Panic(message) => write!(f, "panicked: {message}"),
+                Cause::Port(error) => error.fmt(f),
+                Cause::Other(error) => error.fmt(f),
+            }
+        }
+    }
+
+    impl fmt::Debug for StageError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "StageError({self})")
+        }
+    }
+
+    impl From<(String, ShapeError)> for Error {
+        fn from((pipe, error): (String, ShapeError)) -> Self {
+            Self::Refused { pipe, reason: error.into() }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The semaphore of the pipe: an event that waiters sleep on until something may have changed.
+//!
+//! ```text
+//!   waiter                                     waker
+//!   try: nothing                               publish (a read-modify-write)
+//!   mark a sleeper          -- Dekker --       fence
+//!   try again: nothing                         anybody asleep?
+//!   sleep while the word is as marked          move the word, wake all
+//! ```
+//!
+//! What the semaphore counts is never stored here: a queue's count is tail minus head, an allocator's is its quota
+//! minus its loans. The word carries no information, so a participant that dies with a wake-up in its hands, or
+//! asleep, leaves nothing to repair but a wake-up, and wakers wake everybody.
+//!
+//! Does not check for stop or time: the waiter's loop does, and whoever stops the pipe calls [`Event::wake`].
+
+#[cfg(not(loom))]
+use std::time::Instant;
+
+#[cfg(not(loom))]
+use rustix::thread::futex;
+
+#[cfg(not(loom))]
+use super::atomic::core_word;
+use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
+
+/// Bit 0: somebody may be asleep. The other bits count wake-ups, wrapping.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Event {
+    word: AtomicU32,
+    #[cfg(loom)]
+    bed: Bed,
+}
+
+/// What the word was when a waiter marked itself asleep.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket(u32);
+
+const SLEEPER: u32 = 1;
+
+impl Event {
+    /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on the ticket.
+    pub(crate) fn mark(&self) -> Ticket {
+        // SYNC(sleeper-marked): the read-modify-write and the fence stand before the second look.
+        let before = self.word.fetch_or(SLEEPER, Ordering::AcqRel);
+        fence_after_rmw();
+        Ticket(before | SLEEPER)
+    }
+
+    /// Wakes everybody who is asleep, if anybody is. The caller's last access must have been the
+    /// read-modify-write that published what they wait for.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        fence_after_rmw();
+        // SYNC(sleeper-marked): a waiter whose mark is not seen here will see in its second look what was published.
+        let word = self.word.load(Ordering::Acquire);
+        if word & SLEEPER != 0 {
+            self.wake_from(word);
+        }
+    }
+
+    /// Wakes everybody, seen or not: after a stop, and after the death of somebody who may have owed a wake-up.
+    pub(crate) fn wake(&self) {
+        self.word.fetch_add(2, Ordering::AcqRel);
+        self.rouse();
+    }
+
+    #[cold]
+    fn wake_from(&self, word: u32) {
+        // If this fails, somebody else moved the word after what we published was in place, and wakes for us; or a
+        // waiter marked itself after that, and finds it in its second look.
+        if self.word.compare_exchange(word, word.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.rouse();
+        }
+    }
+}
+
+#[cfg(not(loom))]
+impl Event {
+    /// Sleeps until the word moves on from the ticket, or `deadline`. May return early.
+    pub(crate) fn sleep(&self, ticket: Ticket, deadline: Option<Instant>) {
+        Self::sleep_any(&[(self, ticket)], deadline);
+    }
+
+    /// Sleeps until one of the words moves on from its ticket, or `deadline`. May return early.
+    ///
+    /// At most 128 events; with more, only the first 128 are waited for.
+    pub(crate) fn sleep_any(events: &[(&Self, Ticket)], deadline: Option<Instant>) {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|d| rustix::fs::Timespec {
+            tv_sec: d.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: d.subsec_nanos().into(),
+        });
+        if let [(event, ticket)] = events {
+            let word = core_word(&event.word);
+            // A wake-up, a moved word, a signal and the time's end are all the same to the caller: look again.
+            let _ = futex::wait(word, futex::Flags::empty(), ticket.0, timeout.as_ref());
+            return;
+        }
+        // futex_waitv takes an absolute time, and a kernel before 5.16 does not know it: then look again shortly.
+        let nap = std::time::Duration::from_millis(1);
+        let waiters: Vec<_> = events.iter().take(128).map(|(event, ticket)| event.waiter(*ticket)).collect();
+        let absolute = left.map(|d| {
+            let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+            let nanos = now.tv_nsec + i64::from(d.subsec_nanos());
+            rustix::fs::Timespec {
+                tv_sec: now.tv_sec + i64::try_from(d.as_secs()).unwrap_or(i64::MAX / 2) + nanos / 1_000_000_000,
+                tv_nsec: nanos % 1_000_000_000,
+            }
+        });
+        let flags = futex::WaitvFlags::empty();
+        let clock = futex::ClockId::Monotonic;
+        if futex::waitv(&waiters, flags, absolute.as_ref(), clock).is_err_and(|e| e == rustix::io::Errno::NOSYS) {
+            std::thread::sleep(left.map_or(nap, |d| d.min(nap)));
+        }
+    }
+
+    fn rouse(&self) {
+        // Waking can only fail if the address is not mapped, and it is: we hold a reference.
+        let everybody = i32::MAX.unsigned_abs();
+        let _ = futex::wake(core_word(&self.word), futex::Flags::empty(), everybody);
+    }
+
+    fn waiter(&self, ticket: Ticket) -> futex::Wait {
+        let mut wait = futex::Wait::new();
+        wait.val = ticket.0.into();
+        wait.uaddr = futex::WaitPtr::new(core_word(&self.word).as_ptr().cast());
+        wait.flags = futex::WaitFlags::SIZE_U32;
+        wait
+    }
+}
+
+#[cfg(loom)]
+mod model {
+    //! The futex, modelled: a lock that makes "is the word still as marked" and "lie down" one step.
+
+    use loom::sync::{Condvar, Mutex};
+
+    use super::{Event, Ordering, Ticket};
+
+    #[derive(Debug)]
+    pub(super) struct Bed {
+        lock: Mutex<()>,
+        condition: Condvar,
+    }
+
+    impl Default for Bed {
+        fn default() -> Self {
+            Self { lock: Mutex::new(()), condition: Condvar::new() }
+        }
+    }
+
+    impl Event {
+        pub(crate) fn sleep(&self, ticket: Ticket) {
+            let guard = self.bed.lock.lock().unwrap();
+            if self.word.load(Ordering::Acquire) == ticket.0 {
+                drop(self.bed.condition.wait(guard).unwrap());
+            }
+        }
+
+        pub(super) fn rouse(&self) {
+            drop(self.bed.lock.lock().unwrap());
+            self.bed.condition.notify_all();
+        }
+    }
+}
+#[cfg(loom)]
+use model::Bed;

@@ -1,0 +1,102 @@
+//! Whether another process is dead, as the operating system sees it.
+//!
+//! A connection that hangs up is not a death, and nothing in shared memory is evidence: the controller reclaims what
+//! a participant held only with a [`Dead`] in its hands, and only the kernel's word makes one.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// A process that is watched. Its id cannot be taken over by another while this exists.
+#[derive(Debug)]
+pub struct Process {
+    descriptor: OwnedFd,
+    id: u32,
+}
+
+/// Proof that a participant will never touch the segment again.
+#[derive(Debug)]
+pub struct Dead(());
+
+impl Process {
+    /// Starts watching the process with id `id`.
+    ///
+    /// To be certain that it is the process that was meant, watch a child of one's own before waiting for it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such process, or the kernel is older than 5.3.
+    pub fn watch(id: u32) -> io::Result<Self> {
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no process id: {id}")))?;
+        Ok(Self { descriptor: pidfd_open(pid, PidfdFlags::empty())?, id })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Kills the process, stopped or not. It is dead only once [`Process::wait`] says so.
+    ///
+    /// # Errors
+    ///
+    /// If it belongs to another user. A process that is dead already is not an error.
+    pub fn kill(&self) -> io::Result<()> {
+        match pidfd_send_signal(&self.descriptor, Signal::KILL) {
+            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Waits up to `timeout` for the death of the process.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be asked.
+    pub fn wait(&self, timeout: Duration) -> io::Result<Option<Dead>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = rustix::fs::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], Some(&left)) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return Ok(Some(Dead(()))),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Process {
+    /// The descriptor to poll together with others: readable means dead.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_alive_until_it_is_dead() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::watch(child.id()).unwrap();
+        assert!(process.wait(Duration::ZERO).unwrap().is_none());
+        process.kill().unwrap();
+        assert!(process.wait(Duration::from_secs(30)).unwrap().is_some(), "killed, and noticed");
+        child.wait().unwrap();
+        process.kill().expect("killing the dead is no error");
+    }
+
+    #[test]
+    fn no_process_no_watch() {
+        assert!(Process::watch(0).is_err());
+        assert!(Process::watch(u32::MAX).is_err());
+    }
+}

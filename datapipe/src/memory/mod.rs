@@ -1,0 +1,36 @@
+//! What participants share: one segment, its layout, its words, and how to wait on them.
+//!
+//! ```text
+//!   one segment per pipe and machine
+//!   +--------+--------+--------+-------+--------------+--------+----------+----------+---
+//!   | header | stages | queues | slots | participants | loans  | ledger   | buffer 0 | ...
+//!   +--------+--------+--------+-------+--------------+--------+----------+----------+---
+//!    sizes,    end of   head,    (b, g)  take intent,   bitmap   one word   headroom, payload, tailroom;
+//!    ready,    stream   tail,            quota, event,  per      per        starts on a page
+//!    stop               event            counters       allocator buffer
+//! ```
+//!
+//! Only offsets and ids are stored, never pointers, locks, keys or counts of waiters. What is read from the segment
+//! is copied out, checked, then used. `docs/shared-memory.md` is the normative description.
+//!
+//! Does not move buffers: that is what [`queue`](crate::queue) and [`pool`](crate::pool) do with these words.
+
+pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
+pub(crate) mod event; // the semaphore: wait for a word to move, stoppable
+mod layout; // where each table lies
+#[cfg(not(loom))]
+mod liveness; // is that process dead, as the operating system sees it
+#[cfg(not(loom))]
+mod name; // one name for everything that belongs to a pipe
+#[cfg(not(loom))]
+mod segment; // memfd or named memory, mapped, sealed, reserved
+mod shape; // stages, instances, quotas, sizes: what the layout follows from
+pub(crate) mod tables; // typed views of the segment
+
+#[cfg(not(loom))]
+pub use liveness::{Dead, Process};
+#[cfg(not(loom))]
+pub use name::PipeName;
+#[cfg(not(loom))]
+pub use segment::{Backing, HugePages, Segment, SegmentError};
+pub use shape::{QueueKind, Shape, ShapeError, StageShape};

@@ -1,0 +1,478 @@
+//! One shared-memory segment per pipe and machine: made, reserved, sealed, mapped, attached.
+//!
+//! Two ways to make one, behind one type:
+//!
+//! - [`Backing::Anonymous`], the default: a memfd. It has no name, so nothing is left behind however its users die.
+//!   It reaches other processes by inheritance or over a unix socket, and is sealed against resizing, so nobody can
+//!   turn another's access into a fault.
+//! - [`Backing::Named`]: found by name, for participants that share no socket with the creator. The name is removed
+//!   when the creator drops the segment; a creator that is killed leaves it behind for the next start to sweep.
+//!
+//! All pages are reserved when the segment is made, so that too little memory is an error there and then, and not a
+//! SIGBUS in the middle of a job.
+
+use std::ffi::c_int;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use shared_memory::{Shmem, ShmemConf};
+
+use super::atomic::Ordering;
+use super::layout::{Layout, MAGIC, VERSION, loan_words};
+use super::name::PipeName;
+use super::shape::{Shape, ShapeError, StageShape};
+use super::tables::{Array, Header, StageEntry, Tables};
+use crate::limits::MAX_STAGES;
+
+/// A mapped segment. Cheap to clone; unmapped when the last clone, port and lease is gone.
+#[derive(Clone)]
+pub struct Segment {
+    tables: Arc<Tables>,
+    name: String,
+    descriptor: Option<Arc<OwnedFd>>,
+}
+
+/// Where a segment's memory comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backing {
+    /// A memfd without a name, with the machine's ordinary pages.
+    #[default]
+    Anonymous,
+    /// POSIX shared memory named after the pipe.
+    Named,
+}
+
+/// Whether a segment's pages should be huge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HugePages {
+    /// Ordinary pages.
+    #[default]
+    No,
+    /// Ask for huge pages once the memory is reserved, and go on without if there are none to be had.
+    Try,
+    /// Pages from the machine's huge page pool (`vm.nr_hugepages`), or an error. Only [`Backing::Anonymous`].
+    Require,
+}
+
+/// Size of the pages that [`HugePages::Require`] asks for.
+const HUGE_PAGE: usize = 2 << 20;
+
+impl Segment {
+    /// Makes, reserves, seals and fills in a segment for a pipe of the given shape.
+    ///
+    /// `stage_names` label the stages, in order, for whoever attaches; missing ones stay empty.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::System`] with the call that failed; most likely there is less memory than the pool asks for.
+    pub fn create(
+        name: &PipeName,
+        shape: Shape,
+        stage_names: &[&str],
+        backing: Backing,
+        huge: HugePages,
+    ) -> Result<Self, SegmentError> {
+        let page = rustix::param::page_size();
+        let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
+        let map = match backing {
+            Backing::Anonymous => Map::anonymous(name, layout.total, huge)?,
+            Backing::Named => Map::named(name, layout.total)?,
+        };
+        if huge == HugePages::Try {
+            map.collapse();
+        }
+        let descriptor = map.descriptor.clone();
+        let segment = Self { tables: Arc::new(map.into_tables(shape, layout)), name: name.to_string(), descriptor };
+        segment.fill_in(layout, page, stage_names);
+        Ok(segment)
+    }
+
+    /// Maps a segment that another process made, given its descriptor.
+    ///
+    /// # Errors
+    ///
+    /// Everything in the header is checked before anything else is looked at: [`SegmentError`] says what is wrong
+    /// with it, [`SegmentError::Unsealed`] if its maker could still shrink it under us.
+    pub fn attach(descriptor: OwnedFd) -> Result<Self, SegmentError> {
+        let seals = rustix::fs::fcntl_get_seals(&descriptor).map_err(system("fcntl(F_GET_SEALS)"))?;
+        if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
+            return Err(SegmentError::Unsealed);
+        }
+        Self::attach_map(Map::of_descriptor(descriptor)?)
+    }
+
+    /// Maps a named segment that another process made, given its pipe's name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Segment::attach`], and if there is no such segment or it belongs to somebody else.
+    pub fn attach_named(name: &PipeName) -> Result<Self, SegmentError> {
+        Self::attach_map(Map::open_named(name)?)
+    }
+
+    /// The descriptor of an anonymous segment, to be handed to other processes. `None` for a named one.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor.as_deref().map(AsFd::as_fd)
+    }
+
+    /// Name of the pipe that the segment belongs to.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Shape of the pipe that the segment belongs to.
+    pub fn shape(&self) -> &Shape {
+        &self.tables.shape
+    }
+
+    /// Name of a stage, as the creator wrote it; empty if there is no such stage.
+    pub fn stage_name(&self, stage: u32) -> String {
+        if stage < self.shape().stage_count() { self.tables.stages[stage].name.load() } else { String::new() }
+    }
+
+    pub(crate) fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    fn attach_map(map: Map) -> Result<Self, SegmentError> {
+        let (shape, layout, name) = map.check()?;
+        let descriptor = map.descriptor.clone();
+        Ok(Self { tables: Arc::new(map.into_tables(shape, layout)), name, descriptor })
+    }
+
+    /// Fills the header, the stage table and the free list in, and says ready last.
+    fn fill_in(&self, layout: Layout, page: usize, stage_names: &[&str]) {
+        let tables = &*self.tables;
+        let shape = &tables.shape;
+        let header = &tables.header[0];
+        header.magic.store(MAGIC, Ordering::Relaxed);
+        header.version.store(VERSION, Ordering::Relaxed);
+        header.page.store(page as u32, Ordering::Relaxed);
+        header.layout_hash.store(layout.hash(), Ordering::Relaxed);
+        header.total.store(layout.total as u64, Ordering::Relaxed);
+        header.buffers.store(shape.buffers(), Ordering::Relaxed);
+        header.buffer_size.store(shape.buffer_size(), Ordering::Relaxed);
+        header.headroom.store(shape.headroom(), Ordering::Relaxed);
+        header.tailroom.store(shape.tailroom(), Ordering::Relaxed);
+        header.stages.store(shape.stage_count(), Ordering::Relaxed);
+        header.name.store(&self.name);
+        for (stage, shape) in (0..).zip(shape.stages()) {
+            let entry = &tables.stages[stage];
+            entry.instances.store(shape.instances, Ordering::Relaxed);
+            entry.share.store(shape.share, Ordering::Relaxed);
+            entry.numbered.store(shape.numbered.into(), Ordering::Relaxed);
+            entry.name.store(stage_names.get(stage as usize).copied().unwrap_or_default());
+        }
+        crate::pool::fill_free_list(tables);
+        // SYNC(segment-ready): everything above is there for whoever reads 1.
+        header.ready.store(1, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segment").field("name", &self.name).field("shape", self.shape()).finish_non_exhaustive()
+    }
+}
+
+/// Memory that is mapped, and what unmaps it.
+struct Map {
+    base: NonNull<u8>,
+    len: usize,
+    descriptor: Option<Arc<OwnedFd>>,
+    owner: Box<dyn Send + Sync>,
+}
+
+/// The shared_memory crate's mapping, which holds raw pointers and so is not `Send` by itself.
+struct NamedMap {
+    #[allow(dead_code, reason = "held for its drop")]
+    shmem: Shmem,
+}
+
+// SAFETY: a mapping belongs to the process and not to a thread; nothing is called on it but its drop.
+#[allow(clippy::non_send_fields_in_send_ty, reason = "that is what the proof above is about")]
+unsafe impl Send for NamedMap {}
+// SAFETY: as above: no method is called through a shared reference.
+unsafe impl Sync for NamedMap {}
+
+impl Map {
+    fn anonymous(name: &PipeName, len: usize, huge: HugePages) -> Result<Self, SegmentError> {
+        let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut file_len = len;
+        if huge == HugePages::Require {
+            flags |= MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+            file_len = len.next_multiple_of(HUGE_PAGE);
+        }
+        let descriptor =
+            rustix::fs::memfd_create(format!("datapipe:{name}"), flags).map_err(system("memfd_create"))?;
+        rustix::fs::ftruncate(&descriptor, file_len as u64).map_err(system("ftruncate"))?;
+        rustix::fs::fallocate(&descriptor, FallocateFlags::empty(), 0, file_len as u64)
+            .map_err(|e| SegmentError::Memory { bytes: file_len as u64, source: e.into() })?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&descriptor, seals).map_err(system("fcntl(F_ADD_SEALS)"))?;
+        Self::of_descriptor(descriptor)
+    }
+
+    fn of_descriptor(descriptor: OwnedFd) -> Result<Self, SegmentError> {
+        let file = File::from(descriptor);
+        let len = file.metadata().map_err(|source| SegmentError::System { call: "fstat", source })?.len();
+        let len = usize::try_from(len).map_err(|_| SegmentError::TooLarge)?;
+        if len < size_of::<Header>() {
+            return Err(SegmentError::Truncated { have: len as u64, need: size_of::<Header>() as u64 });
+        }
+        let map: MmapRaw = MmapOptions::new()
+            .len(len)
+            .map_raw(&file)
+            .map_err(|source| SegmentError::System { call: "mmap", source })?;
+        // A child gets the segment by its descriptor or not at all; a core dump need not hold anybody's data. Both
+        // are precautions: on a kernel that knows neither, everything else still works.
+        let _ = map.advise(Advice::DontFork);
+        let _ = map.advise(Advice::DontDump);
+        let base = NonNull::new(map.as_mut_ptr()).ok_or(SegmentError::NotASegment)?;
+        Ok(Self { base, len, descriptor: Some(Arc::new(OwnedFd::from(file))), owner: Box::new(map) })
+    }
+
+    fn named(name: &PipeName, len: usize) -> Result<Self, SegmentError> {
+        let shmem = ShmemConf::new().os_id(segment_id(name)).size(len).create().map_err(named("create"))?;
+        let map = Self::of_shmem(shmem)?;
+        // The crate only sets the length. Touching every page through the kernel turns "no memory" into an error.
+        map.advise(libc::MADV_POPULATE_WRITE)
+            .map_err(|source| SegmentError::Memory { bytes: len as u64, source })?;
+        Ok(map)
+    }
+
+    fn open_named(name: &PipeName) -> Result<Self, SegmentError> {
+        let shmem = ShmemConf::new().os_id(segment_id(name)).open().map_err(named("open"))?;
+        if shmem.len() < size_of::<Header>() {
+            let (have, need) = (shmem.len() as u64, size_of::<Header>() as u64);
+            return Err(SegmentError::Truncated { have, need });
+        }
+        Self::of_shmem(shmem)
+    }
+
+    fn of_shmem(shmem: Shmem) -> Result<Self, SegmentError> {
+        let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::NotASegment)?;
+        let map = Self { base, len: shmem.len(), descriptor: None, owner: Box::new(NamedMap { shmem }) };
+        let _ = map.advise(libc::MADV_DONTFORK);
+        let _ = map.advise(libc::MADV_DONTDUMP);
+        Ok(map)
+    }
+
+    fn advise(&self, advice: c_int) -> io::Result<()> {
+        // SAFETY: the range is exactly one mapping of ours, which the owner keeps mapped; none of the advices used
+        // here drops or replaces a page's content.
+        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Turns the reserved pages into huge ones where the kernel can: a wish, so failure changes nothing.
+    fn collapse(&self) {
+        const MADV_COLLAPSE: c_int = 25; // linux/mman.h, since 6.1; not in the libc crate for every target
+        let _ = self.advise(libc::MADV_POPULATE_WRITE);
+        let _ = self.advise(libc::MADV_HUGEPAGE);
+        let _ = self.advise(MADV_COLLAPSE);
+    }
+
+    /// Copies the header and the stage table out, and checks them.
+    fn check(&self) -> Result<(Shape, Layout, String), SegmentError> {
+        // SAFETY: the mapping is page-aligned, at least a header long, and every bit pattern is a valid header.
+        let header = unsafe { self.base.cast::<Header>().as_ref() };
+        if header.magic.load(Ordering::Relaxed) != MAGIC {
+            return Err(SegmentError::NotASegment);
+        }
+        // SYNC(segment-ready): what the creator wrote before it is there.
+        if header.ready.load(Ordering::Acquire) != 1 {
+            return Err(SegmentError::NotReady);
+        }
+        let theirs = header.version.load(Ordering::Relaxed);
+        if theirs != VERSION {
+            return Err(SegmentError::Version { theirs, ours: VERSION });
+        }
+        let page = header.page.load(Ordering::Relaxed) as usize;
+        if page != rustix::param::page_size() {
+            return Err(SegmentError::Layout);
+        }
+        let stage_count = header.stages.load(Ordering::Relaxed);
+        // Checked by hand because the table must be read before the shape can check itself.
+        if stage_count > MAX_STAGES {
+            let (value, max) = (stage_count.into(), MAX_STAGES.into());
+            return Err(SegmentError::Shape(ShapeError { what: "number of stages", value, min: 2, max }));
+        }
+        let table_end = size_of::<Header>().next_multiple_of(align_of::<StageEntry>())
+            + stage_count as usize * size_of::<StageEntry>();
+        if self.len < table_end {
+            return Err(SegmentError::Truncated { have: self.len as u64, need: table_end as u64 });
+        }
+        let first = size_of::<Header>().next_multiple_of(align_of::<StageEntry>());
+        // SAFETY: the table lies inside the mapping, as just checked.
+        let first = unsafe { self.base.add(first) }.cast::<StageEntry>();
+        // SAFETY: `stage_count` aligned entries lie inside the mapping, and every bit pattern is a valid entry.
+        let table = unsafe { std::slice::from_raw_parts(first.as_ptr(), stage_count as usize) };
+        let stages: Vec<StageShape> = table
+            .iter()
+            .map(|entry| StageShape {
+                instances: entry.instances.load(Ordering::Relaxed),
+                share: entry.share.load(Ordering::Relaxed),
+                numbered: entry.numbered.load(Ordering::Relaxed) == 1,
+            })
+            .collect();
+        let shape = Shape::new(
+            header.buffers.load(Ordering::Relaxed),
+            header.buffer_size.load(Ordering::Relaxed),
+            header.headroom.load(Ordering::Relaxed),
+            header.tailroom.load(Ordering::Relaxed),
+            &stages,
+        )
+        .map_err(SegmentError::Shape)?;
+        let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
+        let same = header.layout_hash.load(Ordering::Relaxed) == layout.hash();
+        if !same || header.total.load(Ordering::Relaxed) != layout.total as u64 {
+            return Err(SegmentError::Layout);
+        }
+        if self.len < layout.total {
+            return Err(SegmentError::Truncated { have: self.len as u64, need: layout.total as u64 });
+        }
+        Ok((shape, layout, header.name.load()))
+    }
+
+    /// The typed tables of a mapping that is at least `layout.total` bytes long.
+    fn into_tables(self, shape: Shape, layout: Layout) -> Tables {
+        assert!(layout.total <= self.len, "the mapping holds the layout");
+        let (stages, participants) = (shape.stage_count() as usize, shape.participants() as usize);
+        Tables {
+            header: self.array(offset_of!(Header, magic), 1),
+            stages: self.array(layout.stages, stages),
+            queues: self.array(layout.queues, stages),
+            slots: self.array(layout.slots, stages * shape.ring_slots() as usize),
+            participants: self.array(layout.participants, participants),
+            loans: self.array(layout.loans, participants * loan_words(&shape)),
+            buffers: self.array(layout.buffers, shape.buffers() as usize),
+            // SAFETY: the payload starts inside the mapping: its offset is below `layout.total`.
+            payload: unsafe { self.base.add(layout.payload) },
+            stride: layout.stride,
+            shape,
+            owner: self.owner,
+        }
+    }
+
+    fn array<T>(&self, offset: usize, len: usize) -> Array<T> {
+        let end = len.checked_mul(size_of::<T>()).and_then(|bytes| bytes.checked_add(offset));
+        assert!(end.is_some_and(|end| end <= self.len), "the table lies inside the mapping");
+        // SAFETY: the offset lies inside the mapping, as just asserted.
+        let first = unsafe { self.base.add(offset) };
+        assert!(first.cast::<T>().is_aligned(), "the layout aligns every table");
+        // SAFETY: `len` aligned entries lie inside the mapping; they consist of atomic integers, for which every
+        // bit pattern is valid; the owner that keeps them mapped moves into the same `Tables`.
+        unsafe { Array::new(first.cast(), len) }
+    }
+}
+
+fn segment_id(name: &PipeName) -> String {
+    format!("datapipe-{name}")
+}
+
+fn system(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> SegmentError {
+    move |errno| SegmentError::System { call, source: errno.into() }
+}
+
+fn named(call: &'static str) -> impl FnOnce(shared_memory::ShmemError) -> SegmentError {
+    move |error| SegmentError::Named { call, reason: error.to_string() }
+}
+
+/// A segment could not be made, or is not one that can be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SegmentError {
+    /// The pool is larger than the address space.
+    TooLarge,
+    /// The machine does not have the memory that the pool asks for.
+    Memory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A system call failed.
+    System {
+        /// The call.
+        call: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A named segment could not be made or opened.
+    Named {
+        /// `create` or `open`.
+        call: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+    /// The memory does not start like a segment.
+    NotASegment,
+    /// Its creator has not finished it, or died while doing so.
+    NotReady,
+    /// Its creator speaks another version.
+    Version {
+        /// The version in the segment.
+        theirs: u32,
+        /// The version of this library.
+        ours: u32,
+    },
+    /// Its creator lays the tables out differently: another build, another page size.
+    Layout,
+    /// It is shorter than its header says.
+    Truncated {
+        /// Bytes there are.
+        have: u64,
+        /// Bytes there should be.
+        need: u64,
+    },
+    /// Its creator did not seal it, and could shrink it while it is mapped.
+    Unsealed,
+    /// Its header describes an impossible shape.
+    Shape(ShapeError),
+}
+
+impl fmt::Display for SegmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => write!(f, "the buffer pool is larger than this machine's address space"),
+            Self::Memory { bytes, source } => write!(
+                f,
+                "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer or smaller buffers",
+                bytes.div_ceil(1 << 20)
+            ),
+            Self::System { call, source } => write!(f, "{call} failed for the shared-memory segment: {source}"),
+            Self::Named { call, reason } => write!(f, "cannot {call} the named shared-memory segment: {reason}"),
+            Self::NotASegment => write!(f, "this memory is not a DataPipe segment"),
+            Self::NotReady => write!(f, "the segment's creator has not finished it"),
+            Self::Version { theirs, ours } => {
+                write!(f, "the segment has version {theirs}, this library speaks version {ours}")
+            }
+            Self::Layout => write!(f, "the segment is laid out differently: its creator is another build"),
+            Self::Truncated { have, need } => {
+                write!(f, "the segment has {have} bytes, but its header needs {need}")
+            }
+            Self::Unsealed => write!(f, "the segment is not sealed: its creator could shrink it while it is in use"),
+            Self::Shape(error) => write!(f, "the segment's header is impossible: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SegmentError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Memory { source, .. } | Self::System { source, .. } => Some(source),
+            Self::Shape(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The slow twin of the hand-over: compares every word with every other, and changes nothing.
+//!
+//! The ledger is the truth. Each buffer is held by one participant, or lies in exactly the ring its descriptor
+//! names; each loan bit is set exactly for the buffers that are out on loan. A participant in the middle of a
+//! primitive may be one step ahead of that with one buffer, so such a difference counts only if its participant is
+//! waiting, has ended, or is the controller.
+
+use std::fmt;
+
+use crate::error::Corrupt;
+use crate::memory::{QueueKind, Segment};
+use crate::memory::atomic::Ordering;
+use crate::memory::tables::Tables;
+use crate::queue::Slot;
+
+use super::participant::{FREE_LIST, Participant};
+use super::port::Activity;
+use super::word::{CONTROLLER, State, Word};
+
+/// A contradiction between shared words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding(String);
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Finding> for Corrupt {
+    fn from(finding: Finding) -> Self {
+        Self::new(finding.0)
+    }
+}
+
+impl Segment {
+    /// Compares the ledger, the rings and the loan bitmaps, and says what contradicts what.
+    ///
+    /// On a pipe that is running, a finding may be a participant caught in the act: it means something only if it
+    /// is there again after a while in which nothing moved.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Finding`].
+    pub fn audit(&self) -> Result<(), Finding> {
+        audit(self.tables(), true)
+    }
+
+    /// Buffers that lie on the free list.
+    pub fn free_buffers(&self) -> u32 {
+        free_buffers(self.tables())
+    }
+
+    /// A digest of where every buffer is: it stays the same exactly while nothing moves.
+    pub(crate) fn position(&self) -> u64 {
+        let words = self.tables().buffers.as_slice().iter().map(|entry| entry.word.load(Ordering::Relaxed));
+        words.fold(0, |sum: u64, word| sum.rotate_left(7) ^ word)
+    }
+}
+
+pub(super) fn free_buffers(tables: &Tables) -> u32 {
+    let view = Participant { tables, id: CONTROLLER };
+    let at_home = |buffer: &u32| {
+        let Ok(word) = view.word(*buffer) else { return false };
+        word.state == State::Sent && view.ring(FREE_LIST).holds(*buffer, word.generation)
+    };
+    (0..tables.shape.buffers()).filter(at_home).count() as u32
+}
+
+/// `live`: participants may be in the middle of something.
+pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
+    let view = Participant { tables, id: CONTROLLER };
+    let shape = &tables.shape;
+    let excused = |who: u32| live && who < shape.participants() && Activity::of(tables, who) == Activity::Working;
+    let mut queued = vec![0u32; shape.stage_count() as usize];
+    for buffer in 0..shape.buffers() {
+        let Word { state, who, allocator, generation } = match view.word(buffer) {
+            Ok(word) => word,
+            Err(_) => return finding(format!("the ledger word of buffer {buffer} is in no known state")),
+        };
+        if who >= shape.participants() && who != CONTROLLER {
+            return finding(format!("buffer {buffer} belongs to {who}, who is not a participant"));
+        }
+        let queue = tables.buffers[buffer].destination.load(Ordering::Acquire);
+        let on_loan = match state {
+            State::Held => true,
+            State::Sent if queue >= shape.stage_count() => {
+                return finding(format!("buffer {buffer} was sent to queue {queue}, which does not exist"));
+            }
+            State::Sent => {
+                if view.ring(queue).holds(buffer, generation) {
+                    queued[queue as usize] += 1;
+                } else if !excused(who) {
+                    return finding(format!("buffer {buffer} was sent to queue {queue}, and is not there"));
+                }
+                queue != FREE_LIST
+            }
+        };
+        for participant in 0..shape.participants() {
+            let (loans, bit) = view.loan_bit(participant, buffer);
+            let set = loans.load(Ordering::Acquire) & bit != 0;
+            if set != (on_loan && participant == allocator) && !excused(who) {
+                let says = if set { "counts" } else { "does not count" };
+                return finding(format!("participant {participant} {says} buffer {buffer} among its loans"));
+            }
+        }
+    }
+    (0..shape.stage_count()).try_for_each(|queue| audit_ring(&view, queue, queued[queue as usize], live))
+}
+
+/// `expected`: the buffers that the ledger says are in this ring.
+fn audit_ring(view: &Participant<'_>, queue: u32, expected: u32, live: bool) -> Result<(), Finding> {
+    let ring = view.ring(queue);
+    let (head, tail) = ring.ends();
+    let mut present = 0;
+    for (place, slot) in ring.window() {
+        match slot {
+            // A slot behind the head may still be at the lap before, if its taker has not emptied it yet.
+            Slot::Empty { lap } if lap == ring.lap(place) || (place == head && lap == ring.lap(place) + 1) => {}
+            Slot::Empty { lap } => {
+                return finding(format!("place {place} of queue {queue} is empty on lap {lap}"));
+            }
+            Slot::Full { buffer, generation } => {
+                let word = (buffer < view.tables.shape.buffers()).then(|| view.word(buffer));
+                let Some(Ok(word)) = word else {
+                    return finding(format!("place {place} of queue {queue} names buffer {buffer}"));
+                };
+                let current = word.state == State::Sent && word.generation == generation;
+                present += u32::from(current);
+                if !current && place != head {
+                    return finding(format!("place {place} of queue {queue} names a buffer that has moved on"));
+                }
+                // One put may not have moved the tail yet; the next one moves it first.
+                if current && place > tail && view.tables.shape.queue_kind(queue) == QueueKind::Plain {
+                    return finding(format!("place {place} of queue {queue} lies behind its tail {tail}"));
+                }
+            }
+        }
+    }
+    if present != expected && !live {
+        return finding(format!("queue {queue} has {present} buffers, the ledger says {expected}"));
+    }
+    Ok(())
+}
+
+fn finding(text: String) -> Result<(), Finding> {
+    Err(Finding(text))
+}

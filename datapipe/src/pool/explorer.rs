@@ -1,0 +1,346 @@
+//! The step explorer: participants as coroutines that stop before every atomic operation, killed at each of them.
+//!
+//! A run lets a head, middle stages and a tail move a few blocks over real tables on the heap. One participant, the
+//! victim, is dropped after exactly `k` atomic operations, with a few steps of the others in between; the controller
+//! reclaims what it held, itself interleaved with the survivors; a replacement takes the seat; the run goes to its
+//! end. Then: every block arrived once and in order, every buffer is on the free list, no loan bit is left.
+//!
+//! `DATAPIPE_EXPLORE=n` runs n random prefixes for each point instead of one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, Yielder};
+
+use crate::memory::atomic::{Ordering, set_hook};
+use crate::memory::tables::Tables;
+use crate::memory::{Shape, StageShape};
+use crate::queue::Put;
+
+use super::audit::{audit, free_buffers};
+use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_free_list};
+use super::port::inheritance;
+use super::reclaim::{Inputs, Reclaimed, reclaim};
+
+type Step = Yielder<(), ()>;
+
+thread_local! {
+    static RUNNING: Cell<Option<NonNull<Step>>> = const { Cell::new(None) };
+}
+
+/// Suspends the running coroutine, if any: the hook that the atomics call.
+#[allow(unsafe_code)]
+fn pause() {
+    if let Some(step) = RUNNING.get() {
+        // SAFETY: set by the coroutine that runs on this very stack, to its own yielder, which outlives its body;
+        // cleared before anything else runs.
+        unsafe { step.as_ref() }.suspend(());
+        RUNNING.set(Some(step));
+    }
+}
+
+struct Actor {
+    coroutine: Option<Coroutine<(), (), ()>>,
+    steps: u32,
+}
+
+impl Actor {
+    fn new(body: impl FnOnce() + 'static) -> Self {
+        let stack = DefaultStack::new(64 << 10).expect("a small stack");
+        let coroutine = Coroutine::with_stack(stack, move |step: &Step, ()| {
+            RUNNING.set(Some(NonNull::from(step)));
+            body();
+            RUNNING.set(None);
+        });
+        Self { coroutine: Some(coroutine), steps: 0 }
+    }
+
+    /// Runs up to the next atomic operation. Returns whether there is more to come.
+    fn step(&mut self) -> bool {
+        let Some(coroutine) = &mut self.coroutine else { return false };
+        self.steps += 1;
+        let done = coroutine.resume(()).as_return().is_some();
+        RUNNING.set(None);
+        if done {
+            self.coroutine = None;
+        }
+        !done
+    }
+
+    /// SIGKILL: nothing of it runs any more. (What unwinds here holds no lease.)
+    fn kill(&mut self) {
+        set_hook(None);
+        self.coroutine = None;
+        set_hook(Some(pause));
+    }
+
+    fn is_done(&self) -> bool {
+        self.coroutine.is_none()
+    }
+}
+
+/// What the participants remember outside of shared memory.
+#[derive(Default)]
+struct World {
+    /// Next block of each head, and the block whose send it was killed in, if so.
+    next: RefCell<BTreeMap<u32, u64>>,
+    unsure: RefCell<Vec<u64>>,
+    /// What the tails got, by number.
+    received: RefCell<BTreeMap<u64, u64>>,
+}
+
+struct Run {
+    tables: Rc<Tables>,
+    world: Rc<World>,
+    actors: Vec<Actor>,
+    random: u64,
+    trace: String,
+}
+
+/// Blocks that each head sends.
+const BLOCKS: u64 = 3;
+
+fn xorshift(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+impl Run {
+    fn new(stages: &[StageShape], buffers: u32, random: u64) -> Self {
+        let shape = Shape::new(buffers, 512, 0, 0, stages).unwrap();
+        let tables = Rc::new(Tables::on_heap(shape));
+        fill_free_list(&tables);
+        let people = tables.shape.participants();
+        let world = Rc::new(World::default());
+        let mut run = Self { tables, world, actors: Vec::new(), random, trace: String::new() };
+        for id in 0..people {
+            let actor = run.actor(id);
+            run.actors.push(actor);
+        }
+        run
+    }
+
+    fn actor(&self, id: u32) -> Actor {
+        let (tables, world) = (Rc::clone(&self.tables), Rc::clone(&self.world));
+        let stage = tables.shape.stage_of(id).unwrap();
+        if stage == 0 {
+            Actor::new(move || head(&tables, &world, id))
+        } else if stage + 1 == tables.shape.stage_count() {
+            Actor::new(move || tail(&tables, &world, id))
+        } else {
+            Actor::new(move || middle(&tables, id, stage))
+        }
+    }
+
+    fn step_somebody(&mut self) {
+        let count = self.actors.len() as u64;
+        let who = (xorshift(&mut self.random) % count) as usize;
+        self.actors[who].step();
+    }
+
+    fn kill_and_reclaim(&mut self, victim: u32) {
+        self.actors[victim as usize].kill();
+        let tables = Rc::clone(&self.tables);
+        let report: Rc<Cell<Option<Reclaimed>>> = Rc::default();
+        let result = Rc::clone(&report);
+        let mut controller = Actor::new(move || {
+            result.set(Some(reclaim(&tables, victim, Inputs::Inherit).expect("reclaimed")));
+        });
+        while controller.step() {
+            if xorshift(&mut self.random).is_multiple_of(2) {
+                self.step_somebody();
+            }
+        }
+        assert!(report.get().is_some());
+        self.actors[victim as usize] = self.actor(victim);
+    }
+
+    fn run_to_end(&mut self) {
+        let mut steps = 0;
+        while !self.actors.iter().all(Actor::is_done) {
+            self.step_somebody();
+            steps += 1;
+            assert!(steps < 200_000, "wedged: {}", self.trace);
+        }
+    }
+
+    fn check(&self) {
+        set_hook(None);
+        let trace = &self.trace;
+        audit(&self.tables, false).unwrap_or_else(|finding| panic!("{finding}: {trace}"));
+        assert_eq!(free_buffers(&self.tables), self.tables.shape.buffers(), "all buffers came home: {trace}");
+        let received = self.world.received.borrow();
+        let numbers: Vec<_> = received.keys().copied().collect();
+        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "numbers are dense: {trace}");
+        for head in self.tables.shape.instances_of(0) {
+            let mut expected: Vec<_> = (0..BLOCKS).map(|i| u64::from(head) << 32 | i).collect();
+            let got: Vec<_> = received.values().copied().filter(|id| id >> 32 == u64::from(head)).collect();
+            let unsure = self.world.unsure.borrow();
+            expected.retain(|id| got.contains(id) || !unsure.contains(id));
+            assert_eq!(got, expected, "each block once and in order: {trace}");
+        }
+    }
+}
+
+/// The data of a block stands in the first information word: what counts here is who may touch it when.
+fn write(tables: &Tables, held: Held, data: u64) {
+    tables.buffers[held.buffer].info[0].store(data, Ordering::Relaxed);
+}
+
+fn read(tables: &Tables, held: Held) -> u64 {
+    tables.buffers[held.buffer].info[0].load(Ordering::Relaxed)
+}
+
+fn alloc(me: &Participant<'_>) -> Held {
+    loop {
+        match me.alloc().expect("no corruption") {
+            Alloc::Got(held) => return held,
+            Alloc::AtLimit | Alloc::NoneFree => pause(),
+        }
+    }
+}
+
+fn receive(me: &Participant<'_>, queue: u32) -> Option<(Held, u64)> {
+    loop {
+        if let Some(input) = me.receive(queue).expect("no corruption") {
+            return Some(input);
+        }
+        if me.feeders_done(queue) {
+            return me.receive(queue).expect("no corruption");
+        }
+        pause();
+    }
+}
+
+fn head(tables: &Tables, world: &World, id: u32) {
+    let me = Participant { tables, id };
+    let first = world.next.borrow().get(&id).copied().unwrap_or(0);
+    for i in first..BLOCKS {
+        let data = u64::from(id) << 32 | i;
+        let held = alloc(&me);
+        write(tables, held, data);
+        // From here on nobody but the ledger knows whether the block was sent.
+        world.next.borrow_mut().insert(id, i + 1);
+        world.unsure.borrow_mut().push(data);
+        me.send(held, 1, 0).expect("no corruption");
+        world.unsure.borrow_mut().retain(|&other| other != data);
+    }
+    me.finish(id);
+}
+
+fn middle(tables: &Tables, id: u32, stage: u32) {
+    let me = Participant { tables, id };
+    let mut inherited = inheritance(tables, id);
+    while let Some((input, number)) = inherited.pop_front().or_else(|| receive(&me, stage)) {
+        let output = alloc(&me);
+        write(tables, output, read(tables, input));
+        let put = me.send(output, stage + 1, number).expect("no corruption");
+        assert_eq!(put, Put::Done, "one answer for each number");
+        me.free(input).expect("no corruption");
+    }
+    me.finish(id);
+}
+
+fn tail(tables: &Tables, world: &World, id: u32) {
+    let me = Participant { tables, id };
+    let queue = tables.shape.stage_count() - 1;
+    let mut inherited = inheritance(tables, id);
+    while let Some((input, number)) = inherited.pop_front().or_else(|| receive(&me, queue)) {
+        let data = read(tables, input);
+        // A tail that was killed before it freed what it had written down gets it again.
+        let before = world.received.borrow_mut().insert(number, data);
+        assert!(before.is_none_or(|before| before == data), "number {number} was two blocks");
+        me.free(input).expect("no corruption");
+    }
+    me.finish(id);
+    assert_ne!(queue, FREE_LIST);
+}
+
+fn topologies() -> Vec<(&'static str, Vec<StageShape>, u32)> {
+    let end = StageShape::new;
+    let middle = |instances, share| StageShape::new(instances, share).numbered();
+    vec![
+        ("head > middle x2 > tail", vec![end(1, 2), middle(2, 2), end(1, 0)], 4),
+        ("head x2 > middle > tail", vec![end(2, 2), middle(1, 1), end(1, 0)], 3),
+        ("head > middle > middle x2 > tail x2", vec![end(1, 1), middle(1, 1), middle(2, 2), end(2, 0)], 4),
+    ]
+}
+
+fn prefixes() -> u64 {
+    std::env::var("DATAPIPE_EXPLORE").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+#[test]
+fn every_step_of_every_participant_may_be_its_last() {
+    set_hook(Some(pause));
+    let mut runs = 0u64;
+    for (name, stages, buffers) in topologies() {
+        let people: u32 = stages.iter().map(|stage| stage.instances).sum();
+        for victim in 0..people {
+            for cut in 0.. {
+                let mut reached = false;
+                for case in 0..16 * prefixes() {
+                    let seed = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(runs + 1) | 1;
+                    let mut run = Run::new(&stages, buffers, seed);
+                    let (x, y) = (case % 4, case / 4 % 4);
+                    run.trace = format!("{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}");
+                    while run.actors[victim as usize].steps < cut && !run.actors[victim as usize].is_done() {
+                        run.step_somebody();
+                    }
+                    if !run.actors[victim as usize].is_done() {
+                        reached = true;
+                        let others: Vec<_> = (0..people as usize).filter(|&p| p != victim as usize).collect();
+                        for _ in 0..x {
+                            run.actors[others[0]].step();
+                        }
+                        for _ in 0..y {
+                            run.actors[others[1]].step();
+                        }
+                        run.kill_and_reclaim(victim);
+                    }
+                    run.run_to_end();
+                    run.check();
+                    set_hook(Some(pause));
+                    runs += 1;
+                }
+                if !reached {
+                    break;
+                }
+            }
+        }
+    }
+    println!("{runs} runs, each cut at one step");
+    assert!(runs > 10_000, "the explorer explored");
+    set_hook(None);
+}
+
+#[test]
+fn many_may_die_one_after_the_other() {
+    set_hook(Some(pause));
+    let mut seed = 0x1234_5678_9abc_def1;
+    for round in 0..2_000 * prefixes() {
+        let (name, stages, buffers) = topologies().swap_remove((round % 3) as usize);
+        let start = seed;
+        let mut run = Run::new(&stages, buffers, xorshift(&mut seed));
+        run.trace = format!("{name}, round {round}, seed {start:#x}");
+        let kills = 1 + xorshift(&mut seed) % 6;
+        for _ in 0..kills {
+            for _ in 0..xorshift(&mut seed) % 200 {
+                run.step_somebody();
+            }
+            let victim = xorshift(&mut seed) % run.actors.len() as u64;
+            if !run.actors[victim as usize].is_done() {
+                run.kill_and_reclaim(victim as u32);
+            }
+        }
+        run.run_to_end();
+        run.check();
+        set_hook(Some(pause));
+    }
+    set_hook(None);
+}

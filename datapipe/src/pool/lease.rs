@@ -1,0 +1,368 @@
+//! A buffer in somebody's hands.
+//!
+//! ```text
+//!   |<-- headroom -->|<------------- capacity ------------->|<-- tailroom -->|
+//!   |        |<---------- data: bytes() ---------->|<------ spare() -------->|
+//!            start                             start + len
+//! ```
+//!
+//! A lease is exclusive: the ledger word names its holder, and nobody else looks at the bytes until the holder lets
+//! go. It gives the buffer back when it is dropped, also while a panic unwinds.
+//!
+//! Does not defend the bytes against a process that maps the segment and writes where it holds no lease: such a
+//! process was trusted with the segment. Whatever it writes, the bytes stay bytes; lengths and offsets are checked.
+
+use std::cell::Cell;
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::slice;
+
+use crate::error::Corrupt;
+use crate::memory::atomic::Ordering;
+use crate::memory::tables::BufferEntry;
+
+use super::participant::Held;
+use super::port::PortCore;
+
+/// A block of data in a buffer of the pool, exclusively ours until it is sent or dropped.
+pub struct Block {
+    core: Rc<PortCore>,
+    held: Held,
+    number: u64,
+    /// Where the data starts, counted from the first byte of the headroom; `start + len` is within the buffer.
+    start: u32,
+    len: u32,
+    flags: u32,
+    standing: Cell<Standing>,
+}
+
+/// How a block came into our hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It was allocated.
+    Loan,
+    /// It was received, and not answered yet.
+    Input,
+    /// It was received, and its number is taken care of.
+    Answered,
+}
+
+/// What the stages tell each other about a block. Travels with it, through the descriptor and not the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockInfo {
+    /// Where the block's data stood in the stream that the head read, in bytes.
+    pub offset: u64,
+    /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was transformed.
+    pub plain_len: u32,
+    /// How the data is compressed.
+    pub codec: Codec,
+    /// What the data is, as far as content analysis could tell.
+    pub class: ContentClass,
+    /// Whether the data is encrypted.
+    pub sealed: bool,
+    /// A number that a sequencer gave the block.
+    pub sequence: u64,
+    /// For the application.
+    pub user: [u64; 4],
+}
+
+/// A compression algorithm, by its code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Codec(pub u8);
+
+impl Codec {
+    /// The data is as it was.
+    pub const NONE: Self = Self(0);
+    /// One zstd frame.
+    pub const ZSTD: Self = Self(1);
+}
+
+/// What a block's content is, by its code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ContentClass(pub u8);
+
+impl ContentClass {
+    /// Nobody looked.
+    pub const UNKNOWN: Self = Self(0);
+    /// Text in any encoding that looks like one.
+    pub const TEXT: Self = Self(1);
+    /// Machine code in a container of its own.
+    pub const EXECUTABLE: Self = Self(2);
+    /// A picture.
+    pub const IMAGE: Self = Self(3);
+    /// Sound.
+    pub const AUDIO: Self = Self(4);
+    /// Moving pictures.
+    pub const VIDEO: Self = Self(5);
+    /// Compressed data: no algorithm makes it smaller.
+    pub const COMPRESSED: Self = Self(6);
+    /// Nothing but zero bytes.
+    pub const ZEROS: Self = Self(7);
+    /// None of the others.
+    pub const OTHER: Self = Self(8);
+}
+
+impl fmt::Display for ContentClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = ["unknown", "text", "executable", "image", "audio", "video", "compressed", "zeros", "other"];
+        match names.get(usize::from(self.0)) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "class {}", self.0),
+        }
+    }
+}
+
+/// A block has less room than was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NoRoom {
+    /// Bytes asked for.
+    pub wanted: usize,
+    /// Bytes there are.
+    pub available: usize,
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wanted, available } = self;
+        write!(f, "a block has room for {available} more bytes, but {wanted} were asked for")
+    }
+}
+
+impl std::error::Error for NoRoom {}
+
+const VACANT: u32 = 1;
+const HAS_INFO: u32 = 2;
+
+impl Block {
+    pub(super) fn loan(core: &Rc<PortCore>, held: Held) -> Self {
+        let start = core.tables.shape.headroom();
+        let standing = Cell::new(Standing::Loan);
+        Self { core: Rc::clone(core), held, number: 0, start, len: 0, flags: 0, standing }
+    }
+
+    /// Copies the descriptor out, checks it, and only then trusts it.
+    pub(super) fn input(core: &Rc<PortCore>, held: Held, number: u64) -> Result<Self, Corrupt> {
+        let entry = &core.tables.buffers[held.buffer];
+        let start = entry.start.load(Ordering::Relaxed);
+        let len = entry.len.load(Ordering::Relaxed);
+        let flags = entry.flags.load(Ordering::Relaxed);
+        if u64::from(start) + u64::from(len) > core.tables.buffer_len() as u64 || flags > VACANT | HAS_INFO {
+            return Err(Corrupt::new("a block's data lies outside of its buffer").at_buffer(held.buffer));
+        }
+        let standing = Cell::new(Standing::Input);
+        Ok(Self { core: Rc::clone(core), held, number, start, len, flags, standing })
+    }
+
+    /// The data.
+    pub fn bytes(&self) -> &[u8] {
+        self.area(self.start as usize, self.len as usize)
+    }
+
+    /// The data, to be changed in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.area_mut(self.start as usize, self.len as usize)
+    }
+
+    /// Length of the data in bytes.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there is no data.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that fit between headroom and tailroom: the same for every block of a pipe.
+    pub fn capacity(&self) -> usize {
+        self.core.tables.shape.buffer_size() as usize
+    }
+
+    /// Position of the block in the input of the stage that received it, counted from 0 without gaps.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Removes the data and puts the start back behind the headroom.
+    pub fn clear(&mut self) {
+        self.start = self.core.tables.shape.headroom();
+        self.len = 0;
+    }
+
+    /// The room behind the data, up to the tailroom, to be filled and then claimed with [`grow`](Self::grow).
+    pub fn spare(&mut self) -> &mut [u8] {
+        let end = (self.start + self.len) as usize;
+        let limit = (self.core.tables.shape.headroom() + self.core.tables.shape.buffer_size()) as usize;
+        self.area_mut(end, limit.saturating_sub(end))
+    }
+
+    /// Takes `n` bytes of the room behind the data, tailroom included, into the data, and returns them.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] if the buffer ends before that; nothing has changed then.
+    pub fn grow(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
+        let end = (self.start + self.len) as usize;
+        let available = self.core.tables.buffer_len() - end;
+        if n > available {
+            return Err(NoRoom { wanted: n, available });
+        }
+        self.len += n as u32;
+        Ok(self.area_mut(end, n))
+    }
+
+    /// Takes `n` bytes of the room before the data, headroom included, into the data, and returns them.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] if the buffer begins after that; nothing has changed then.
+    pub fn grow_front(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
+        let available = self.start as usize;
+        if n > available {
+            return Err(NoRoom { wanted: n, available });
+        }
+        self.start -= n as u32;
+        self.len += n as u32;
+        Ok(self.area_mut(available - n, n))
+    }
+
+    /// Shortens the data to its first `len` bytes; does nothing if it has no more.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
+    }
+
+    /// Drops the first `n` bytes of the data; all of it if it has no more.
+    pub fn trim_front(&mut self, n: usize) {
+        let n = self.len.min(u32::try_from(n).unwrap_or(u32::MAX));
+        self.start += n;
+        self.len -= n;
+    }
+
+    /// Appends as much of `bytes` as fits before the tailroom, and returns how much that is.
+    pub fn put(&mut self, bytes: &[u8]) -> usize {
+        let spare = self.spare();
+        let n = bytes.len().min(spare.len());
+        spare[..n].copy_from_slice(&bytes[..n]);
+        self.len += n as u32;
+        n
+    }
+
+    /// What the stages before said about the block.
+    pub fn info(&self) -> BlockInfo {
+        if self.flags & HAS_INFO == 0 {
+            return BlockInfo::default();
+        }
+        let words = &self.entry().info;
+        BlockInfo::from_words(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
+    }
+
+    /// Says something about the block to the stages behind.
+    pub fn set_info(&mut self, info: BlockInfo) {
+        self.flags |= HAS_INFO;
+        for (word, value) in self.entry().info.iter().zip(info.to_words()) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the block was dropped on its way, so that only its number is left. No stage sees such a block unless
+    /// it works on a port of its own.
+    pub fn is_vacant(&self) -> bool {
+        self.flags & VACANT != 0
+    }
+
+    pub(super) fn make_vacant(&mut self) {
+        self.flags = VACANT;
+        self.clear();
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    pub(super) fn set_answered(&self) {
+        self.standing.set(Standing::Answered);
+    }
+
+    /// Writes the descriptor and lets go, to send.
+    pub(super) fn release(self) -> Held {
+        let mut this = ManuallyDrop::new(self);
+        let entry = this.entry();
+        entry.start.store(this.start, Ordering::Relaxed);
+        entry.len.store(this.len, Ordering::Relaxed);
+        entry.flags.store(this.flags, Ordering::Relaxed);
+        let held = this.held;
+        // SAFETY: `this` is never dropped nor used again, so the count is given back exactly once.
+        drop(unsafe { std::ptr::read(&raw mut this.core) });
+        held
+    }
+
+    fn entry(&self) -> &BufferEntry {
+        &self.core.tables.buffers[self.held.buffer]
+    }
+
+    fn area(&self, offset: usize, len: usize) -> &[u8] {
+        let first = self.first_byte(offset, len);
+        // SAFETY: the range lies inside our buffer; the bytes are initialised (a segment starts as zeros); the
+        // ledger says that we hold the buffer, so no other lease refers to it, and `self` is borrowed.
+        unsafe { slice::from_raw_parts(first, len) }
+    }
+
+    fn area_mut(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        let first = self.first_byte(offset, len);
+        // SAFETY: as in `area`, and `self` is borrowed exclusively.
+        unsafe { slice::from_raw_parts_mut(first, len) }
+    }
+
+    /// The byte at `offset` of our buffer, with `len` bytes of the buffer from there on.
+    fn first_byte(&self, offset: usize, len: usize) -> *mut u8 {
+        let tables = &self.core.tables;
+        assert!(offset.checked_add(len).is_some_and(|end| end <= tables.buffer_len()), "inside the buffer");
+        let index = self.held.buffer as usize * tables.stride + offset;
+        // SAFETY: the buffer's index is below the number of buffers, as every take checks, the range is inside the
+        // buffer, and the payload has `stride` bytes for each buffer.
+        unsafe { tables.payload.as_ptr().add(index) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.core.dropped(self.held, self.standing.get());
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("buffer", &self.held.buffer)
+            .field("number", &self.number)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockInfo {
+    /// Every word is valid: another process may have written anything.
+    fn from_words(words: [u64; 8]) -> Self {
+        let [offset, packed, sequence, _, user @ ..] = words;
+        let [a, b, c, d, codec, class, sealed, _] = packed.to_le_bytes();
+        Self {
+            offset,
+            plain_len: u32::from_le_bytes([a, b, c, d]),
+            codec: Codec(codec),
+            class: ContentClass(class),
+            sealed: sealed != 0,
+            sequence,
+            user,
+        }
+    }
+
+    fn to_words(self) -> [u64; 8] {
+        let [a, b, c, d] = self.plain_len.to_le_bytes();
+        let packed = [a, b, c, d, self.codec.0, self.class.0, self.sealed.into(), 0];
+        let [u0, u1, u2, u3] = self.user;
+        [self.offset, u64::from_le_bytes(packed), self.sequence, 0, u0, u1, u2, u3]
+    }
+}

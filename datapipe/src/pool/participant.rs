@@ -1,0 +1,244 @@
+//! The four primitives, without waiting: what one participant, or the controller, does to the shared words.
+//!
+//! This is the machine whose every step may be a participant's last. The order of the steps is the whole argument,
+//! and `docs/shared-memory.md`, "Hand-over", gives it; the step explorer and the model checker run this file.
+
+use crate::error::Corrupt;
+use crate::limits::GENERATION_BITS;
+use crate::memory::QueueKind;
+use crate::memory::atomic::{AtomicU64, Ordering};
+use crate::memory::tables::Tables;
+use crate::queue::{Claim, Put, Ring, Slot};
+
+use super::word::{CONTROLLER, NOBODY, State, Word};
+
+/// Index of the queue that is the free list.
+pub(crate) const FREE_LIST: u32 = 0;
+
+/// One participant's view of the tables. `id` is [`CONTROLLER`] for the controller, which frees and sends for the
+/// dead, and never allocates or receives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Participant<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) id: u32,
+}
+
+/// A buffer in a participant's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) buffer: u32,
+    pub(crate) generation: u64,
+}
+
+/// What became of an attempt to allocate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alloc {
+    Got(Held),
+    /// The participant has as many buffers outstanding as its quota allows.
+    AtLimit,
+    /// It may have one, but the free list is empty: somebody is about to put one there.
+    NoneFree,
+}
+
+/// Puts every buffer on the free list of a segment that nobody else uses yet.
+pub(crate) fn fill_free_list(tables: &Tables) {
+    let slots = tables.shape.ring_slots();
+    for queue in 0..tables.shape.stage_count() {
+        for slot in tables.ring(queue) {
+            slot.word.store(Slot::Empty { lap: 0 }.encode(), Ordering::Relaxed);
+        }
+    }
+    let buffers = tables.shape.buffers();
+    debug_assert!(buffers < slots);
+    for (buffer, slot) in (0..buffers).zip(tables.ring(FREE_LIST)) {
+        let word = Word { state: State::Sent, who: CONTROLLER, allocator: NOBODY, generation: 0 };
+        tables.buffers[buffer].word.store(word.encode(), Ordering::Relaxed);
+        tables.buffers[buffer].destination.store(FREE_LIST, Ordering::Relaxed);
+        slot.word.store(Slot::Full { buffer, generation: 0 }.encode(), Ordering::Release);
+    }
+    tables.queues[FREE_LIST].tail.word.store(buffers.into(), Ordering::Release);
+}
+
+impl<'a> Participant<'a> {
+    /// Takes a buffer from the free list, if the quota allows one more.
+    pub(crate) fn alloc(&self) -> Result<Alloc, Corrupt> {
+        // A bit that another is about to clear makes this too high, never too low: only we set ours.
+        if self.loans() >= self.tables.shape.quota(self.id) {
+            return Ok(Alloc::AtLimit);
+        }
+        let Some((held, _)) = self.take(FREE_LIST, Some(self.id))? else { return Ok(Alloc::NoneFree) };
+        // A death before this leaves a loan without its bit: reclaim finds it in the ledger.
+        let (word, bit) = self.loan_bit(self.id, held.buffer);
+        word.fetch_or(bit, Ordering::AcqRel);
+        Ok(Alloc::Got(held))
+    }
+
+    /// Takes the buffer at the head of `queue`, and returns it with its number.
+    pub(crate) fn receive(&self, queue: u32) -> Result<Option<(Held, u64)>, Corrupt> {
+        let Some((held, number)) = self.take(queue, None)? else { return Ok(None) };
+        self.note_number(held, number);
+        Ok(Some((held, number)))
+    }
+
+    /// Sends a held buffer to `queue`. On an ordered queue it goes to the place of `number`.
+    ///
+    /// If that place is taken, the buffer is freed and [`Put::Duplicate`] returned.
+    pub(crate) fn send(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
+        let entry = &self.tables.buffers[held.buffer];
+        self.note_number(held, number);
+        entry.destination.store(queue, Ordering::Relaxed);
+        self.leave_held(held)?;
+        self.publish(held, queue, number)
+    }
+
+    /// Gives a held buffer back to the free list, and its credit to whoever allocated it.
+    pub(crate) fn free(&self, held: Held) -> Result<(), Corrupt> {
+        let entry = &self.tables.buffers[held.buffer];
+        entry.destination.store(FREE_LIST, Ordering::Relaxed);
+        let word = self.leave_held(held)?;
+        self.publish_free(held, word.allocator)
+    }
+
+    /// The rest of a send, once the ledger says sent: also what reclaim does for a sender that died before it.
+    pub(crate) fn publish(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
+        let ring = self.ring(queue);
+        let put = match self.tables.shape.queue_kind(queue) {
+            QueueKind::Plain => ring.put(held.buffer, held.generation).map(|_| Put::Done)?,
+            QueueKind::Ordered => ring.put_at(number, held.buffer, held.generation)?,
+        };
+        match put {
+            Put::Done => ring.event().notify(),
+            Put::Duplicate => self.free_unpublished(held)?,
+        }
+        Ok(put)
+    }
+
+    /// The rest of a free, once the ledger says sent.
+    pub(crate) fn publish_free(&self, held: Held, allocator: u32) -> Result<(), Corrupt> {
+        let participants = self.tables.shape.participants();
+        if allocator >= participants {
+            return Err(Corrupt::new("a buffer's allocator is not a participant").at_buffer(held.buffer));
+        }
+        // Before the buffer can be found on the free list: later it could clear the bit of a new loan.
+        let (word, bit) = self.loan_bit(allocator, held.buffer);
+        word.fetch_and(!bit, Ordering::AcqRel);
+        self.ring(FREE_LIST).put(held.buffer, held.generation)?;
+        self.ring(FREE_LIST).event().notify();
+        self.tables.participants[allocator].credit.event.notify();
+        Ok(())
+    }
+
+    /// Says that instance `id` of its stage has sent everything it ever will.
+    pub(crate) fn finish(&self, id: u32) {
+        let shape = &self.tables.shape;
+        let Some(stage) = shape.stage_of(id) else { return };
+        let instance = id - shape.instances_of(stage).start;
+        // SYNC(stage-done): all its sends stand before it.
+        self.tables.stages[stage].done.fetch_or(1 << instance, Ordering::AcqRel);
+        if stage + 1 < shape.stage_count() {
+            self.ring(stage + 1).event().notify();
+        }
+    }
+
+    /// Whether every instance of the stage that feeds `queue` has finished. Look into the queue once more after a
+    /// yes: what it holds then is the last.
+    pub(crate) fn feeders_done(&self, queue: u32) -> bool {
+        let Some(feeder) = queue.checked_sub(1) else { return false };
+        let instances = self.tables.shape.stages()[feeder as usize].instances;
+        let all = u64::MAX >> (u64::BITS - instances);
+        // SYNC(stage-done)
+        self.tables.stages[feeder].done.load(Ordering::Acquire) & all == all
+    }
+
+    /// Buffers that the participant has outstanding.
+    pub(crate) fn loans(&self) -> u32 {
+        let words = self.tables.shape.buffers().div_ceil(u64::BITS) as usize;
+        let loans = &self.tables.loans_of(self.id)[..words];
+        loans.iter().map(|word| word.load(Ordering::Acquire).count_ones()).sum()
+    }
+
+    /// The ledger word of a buffer, decoded.
+    pub(crate) fn word(&self, buffer: u32) -> Result<Word, Corrupt> {
+        let word = self.tables.buffers[buffer].word.load(Ordering::Acquire);
+        Word::decode(word).ok_or_else(|| Corrupt::new("a ledger word is in no known state").at_buffer(buffer))
+    }
+
+    /// The number of a buffer in a participant's hands: as its descriptor says, or, if the participant died before
+    /// it wrote that, as its last take intent says.
+    pub(crate) fn number_of(&self, held: Held, holder: u32) -> u64 {
+        let entry = &self.tables.buffers[held.buffer];
+        if entry.number_generation.load(Ordering::Acquire) == held.generation {
+            entry.number.load(Ordering::Relaxed)
+        } else {
+            self.tables.participants[holder].intent.load(Ordering::Acquire) & INTENT_PLACE
+        }
+    }
+
+    /// Writes down the number of a buffer of ours. The generation goes last: it says that the number is there.
+    pub(crate) fn note_number(&self, held: Held, number: u64) {
+        let entry = &self.tables.buffers[held.buffer];
+        entry.number.store(number, Ordering::Relaxed);
+        entry.number_generation.store(held.generation, Ordering::Release);
+    }
+
+    /// The ring of a queue.
+    pub(crate) fn ring(&self, queue: u32) -> Ring<'a> {
+        Ring::new(queue, &self.tables.queues[queue], self.tables.ring(queue))
+    }
+
+    /// The word and the bit that stand for a buffer in an allocator's loan bitmap.
+    pub(crate) fn loan_bit(&self, allocator: u32, buffer: u32) -> (&'a AtomicU64, u64) {
+        (&self.tables.loans_of(allocator)[(buffer / u64::BITS) as usize], 1 << (buffer % u64::BITS))
+    }
+
+    /// The one place where a buffer changes hands.
+    fn take(&self, queue: u32, allocator: Option<u32>) -> Result<Option<(Held, u64)>, Corrupt> {
+        let intent = &self.tables.participants[self.id].intent;
+        let taken = self.ring(queue).take(|buffer, generation, place| {
+            if buffer >= self.tables.shape.buffers() {
+                return Err(Corrupt::new("a slot names a buffer that does not exist").at_queue(queue));
+            }
+            intent.store(u64::from(queue) << INTENT_BITS | place & INTENT_PLACE, Ordering::Release);
+            let word = self.word(buffer)?;
+            if word.state != State::Sent || word.generation != generation {
+                return Ok(Claim::Lost);
+            }
+            let mine = word.taken_by(self.id, allocator.unwrap_or(word.allocator));
+            let held = Held { buffer, generation: mine.generation };
+            // SYNC(changed-hands): what the last holder wrote is visible to the next.
+            let entry = &self.tables.buffers[buffer].word;
+            let won = entry.compare_exchange(word.encode(), mine.encode(), Ordering::AcqRel, Ordering::Relaxed);
+            Ok(if won.is_ok() { Claim::Won(held) } else { Claim::Lost })
+        })?;
+        Ok(taken.map(|taken| (taken.claimed, taken.place)))
+    }
+
+    /// Moves the ledger word of a held buffer on to sent.
+    fn leave_held(&self, held: Held) -> Result<Word, Corrupt> {
+        let lost = || Corrupt::new("a buffer changed hands while it was held").at_buffer(held.buffer);
+        let word = self.word(held.buffer)?;
+        if word.state != State::Held || word.who != self.id || word.generation != held.generation {
+            return Err(lost());
+        }
+        let sent = Word { state: State::Sent, ..word };
+        let entry = &self.tables.buffers[held.buffer].word;
+        // SYNC(changed-hands)
+        match entry.compare_exchange(word.encode(), sent.encode(), Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => Ok(word),
+            Err(_) => Err(lost()),
+        }
+    }
+
+    /// Frees a buffer whose word says sent, but which lies in no ring.
+    fn free_unpublished(&self, held: Held) -> Result<(), Corrupt> {
+        let word = self.word(held.buffer)?;
+        self.tables.buffers[held.buffer].destination.store(FREE_LIST, Ordering::Relaxed);
+        self.publish_free(held, word.allocator)
+    }
+}
+
+/// A take intent: the queue in the upper bits, the low bits of the place in the others.
+const INTENT_BITS: u32 = 56;
+const INTENT_PLACE: u64 = (1 << INTENT_BITS) - 1;
+
+const _: () = assert!(INTENT_BITS > GENERATION_BITS, "places outlast generations");

@@ -1,0 +1,592 @@
+//! The four primitives with waiting, as one instance of one stage may use them.
+//!
+//! Three port types, one for each role, so that the compiler refuses what the role may not do: a head allocates and
+//! sends, a tail receives and frees, everything between may do all four. Freeing is dropping a [`Block`].
+//!
+//! A port belongs to one thread. Its waits end when the pipe stops, and never outlast their timeout.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::Corrupt;
+use crate::memory::Segment;
+use crate::memory::atomic::{AtomicU64, Ordering, spin_loop};
+use crate::memory::event::{Event, Ticket};
+use crate::memory::tables::{ParticipantEntry, Tables};
+use crate::queue::Put;
+
+use super::lease::{Block, Standing};
+use super::participant::{Alloc, FREE_LIST, Held, Participant};
+use super::word::State;
+
+/// A place in a pipe for one instance of one stage, not yet taken. Unlike the port it turns into, it may move to
+/// the thread that will use it.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    segment: Segment,
+    stage: u32,
+    instance: u32,
+    terminate_at_limit: bool,
+}
+
+/// What a participant is doing, as it last said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Activity {
+    /// It has not begun.
+    Idle = 0,
+    /// It is working, or briefly between two primitives.
+    Working = 1,
+    /// It sleeps until it may have a buffer.
+    WaitingForBuffer = 2,
+    /// It sleeps until there is input.
+    WaitingForInput = 3,
+    /// It has ended, well or not.
+    Ended = 4,
+}
+
+/// Why an attempt that does not wait got nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Blocked {
+    /// The instance has as many buffers outstanding as its quota allows.
+    AtLimit,
+    /// The free list is empty for the moment.
+    NoneFree,
+    /// There is no input.
+    NoInput,
+}
+
+/// Why a primitive did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortError {
+    /// The pipe stops. Whoever gets this returns as soon as it can.
+    Stopped,
+    /// The instance has its whole quota outstanding, and the pipe's policy is to end it rather than to let it wait.
+    AtLimit {
+        /// Buffers that the instance may have outstanding.
+        quota: u32,
+    },
+    /// The caller broke the rules of its port.
+    Misuse(&'static str),
+    /// The words in shared memory contradict themselves.
+    Corrupt(Corrupt),
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("the pipe was stopped"),
+            Self::AtLimit { quota } => write!(
+                f,
+                "all {quota} buffers that this instance may have are outstanding, and the pipe's policy is to end it"
+            ),
+            Self::Misuse(what) => write!(f, "the stage broke the rules of its port: {what}"),
+            Self::Corrupt(corrupt) => corrupt.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PortError {}
+
+impl From<Corrupt> for PortError {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
+}
+
+impl Seat {
+    /// The seat of instance `instance` of stage `stage`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such instance.
+    pub fn new(segment: &Segment, stage: u32, instance: u32) -> Self {
+        let instances = segment.shape().stages()[stage as usize].instances;
+        assert!(instance < instances, "stage {stage} has {instances} instances, no instance {instance}");
+        Self { segment: segment.clone(), stage, instance, terminate_at_limit: false }
+    }
+
+    /// Ends the instance with [`PortError::AtLimit`] where it would otherwise wait for its own buffers to come back.
+    #[must_use]
+    pub fn terminate_at_limit(self, yes: bool) -> Self {
+        Self { terminate_at_limit: yes, ..self }
+    }
+
+    /// Takes the seat as head.
+    ///
+    /// # Panics
+    ///
+    /// If the stage is not the first.
+    pub fn head(&self) -> HeadPort {
+        assert_eq!(self.stage, 0, "the head is the first stage");
+        HeadPort { core: PortCore::new(self) }
+    }
+
+    /// Takes the seat between head and tail.
+    ///
+    /// # Panics
+    ///
+    /// If the stage is the first or the last.
+    pub fn middle(&self) -> MiddlePort {
+        assert!(self.stage > 0 && !self.is_last(), "a middle stage is neither first nor last");
+        MiddlePort { core: PortCore::new(self) }
+    }
+
+    /// Takes the seat as tail.
+    ///
+    /// # Panics
+    ///
+    /// If the stage is not the last.
+    pub fn tail(&self) -> TailPort {
+        assert!(self.is_last(), "the tail is the last stage");
+        TailPort { core: PortCore::new(self) }
+    }
+
+    fn is_last(&self) -> bool {
+        self.stage + 1 == self.segment.shape().stage_count()
+    }
+}
+
+impl Activity {
+    pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
+        match tables.participants[participant].activity.load(Ordering::Acquire) {
+            0 => Self::Idle,
+            2 => Self::WaitingForBuffer,
+            3 => Self::WaitingForInput,
+            4 => Self::Ended,
+            _ => Self::Working,
+        }
+    }
+}
+
+/// The primitives of the first stage.
+#[derive(Debug)]
+pub struct HeadPort {
+    core: Rc<PortCore>,
+}
+
+/// The primitives of a stage between two queues.
+#[derive(Debug)]
+pub struct MiddlePort {
+    core: Rc<PortCore>,
+}
+
+/// The primitives of the last stage.
+#[derive(Debug)]
+pub struct TailPort {
+    core: Rc<PortCore>,
+}
+
+macro_rules! allocating {
+    () => {
+        /// An empty buffer. Waits until this instance may have one.
+        ///
+        /// # Errors
+        ///
+        /// [`PortError::Stopped`] when the pipe stops; [`PortError::AtLimit`] if that is the pipe's policy.
+        pub fn alloc(&self) -> Result<Block, PortError> {
+            self.core.wait(None, || self.core.try_alloc()).map(no_deadline)
+        }
+
+        /// As [`alloc`](Self::alloc), but gives up after `timeout` with `None`.
+        ///
+        /// # Errors
+        ///
+        /// As [`alloc`](Self::alloc).
+        pub fn alloc_timeout(&self, timeout: Duration) -> Result<Option<Block>, PortError> {
+            self.core.wait(Some(Instant::now() + timeout), || self.core.try_alloc())
+        }
+
+        /// An empty buffer, if this instance may have one at once.
+        ///
+        /// # Errors
+        ///
+        /// As [`alloc`](Self::alloc).
+        pub fn try_alloc(&self) -> Result<Result<Block, Blocked>, PortError> {
+            self.core.try_alloc()
+        }
+    };
+}
+
+macro_rules! receiving {
+    () => {
+        /// The next block, in order; `None` at the end of the stream. Waits until there is one.
+        ///
+        /// # Errors
+        ///
+        /// [`PortError::Stopped`] when the pipe stops.
+        pub fn receive(&self) -> Result<Option<Block>, PortError> {
+            self.core.wait(None, || self.core.try_receive()).map(no_deadline)
+        }
+
+        /// As [`receive`](Self::receive), but gives up after `timeout` with [`Blocked::NoInput`].
+        ///
+        /// # Errors
+        ///
+        /// As [`receive`](Self::receive).
+        pub fn receive_timeout(&self, timeout: Duration) -> Result<Result<Option<Block>, Blocked>, PortError> {
+            let got = self.core.wait(Some(Instant::now() + timeout), || self.core.try_receive())?;
+            Ok(got.ok_or(Blocked::NoInput))
+        }
+
+        /// The next block, if there is one at once; `Ok(None)` at the end of the stream.
+        ///
+        /// # Errors
+        ///
+        /// As [`receive`](Self::receive).
+        pub fn try_receive(&self) -> Result<Result<Option<Block>, Blocked>, PortError> {
+            self.core.try_receive()
+        }
+    };
+}
+
+macro_rules! every_port {
+    () => {
+        /// Says that this instance has sent, or received, everything it ever will, and ends it well.
+        ///
+        /// A port that is dropped without this leaves the stream open: those behind it wait until the pipe stops.
+        ///
+        /// # Errors
+        ///
+        /// [`PortError::Misuse`] if a numbered stage leaves an input without an answer.
+        pub fn finish(self) -> Result<(), PortError> {
+            self.core.check_answered()?;
+            self.core.participant().finish(self.core.id);
+            Ok(())
+        }
+
+        pub(crate) fn core(&self) -> &Rc<PortCore> {
+            &self.core
+        }
+    };
+}
+
+impl HeadPort {
+    allocating!();
+    every_port!();
+
+    /// Hands a block on to the next stage.
+    ///
+    /// # Errors
+    ///
+    /// [`PortError::Stopped`] when the pipe stops; the block is freed.
+    pub fn send(&self, block: Block) -> Result<(), PortError> {
+        self.core.send(block, 0)
+    }
+}
+
+impl MiddlePort {
+    allocating!();
+    receiving!();
+    every_port!();
+
+    /// Hands `output` on to the next stage as the answer to `input`, whose number it gets. The input is freed when
+    /// it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`PortError::Stopped`] when the pipe stops; [`PortError::Misuse`] if the stage is numbered and has answered
+    /// this input before. The output is freed.
+    pub fn send(&self, output: Block, input: &Block) -> Result<(), PortError> {
+        self.core.answer(input)?;
+        self.core.send(output, input.number())
+    }
+
+    /// Hands an input on to the next stage as it is, or as it was changed in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn forward(&self, input: Block) -> Result<(), PortError> {
+        self.core.answer(&input)?;
+        let number = input.number();
+        self.core.send(input, number)
+    }
+
+    /// Drops an input from the stream. Where numbers have to stay dense, it travels on without its content, and
+    /// every stage behind passes it by.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn discard(&self, mut input: Block) -> Result<(), PortError> {
+        if !self.core.numbered {
+            return Ok(());
+        }
+        input.make_vacant();
+        self.forward(input)
+    }
+
+    /// Hands on a block that answers no input: a stage that is not numbered may send what it likes.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send), and [`PortError::Misuse`] if the stage is numbered.
+    pub fn emit(&self, output: Block) -> Result<(), PortError> {
+        if self.core.numbered {
+            return Err(PortError::Misuse("a numbered stage sends only answers to its inputs"));
+        }
+        self.core.send(output, 0)
+    }
+}
+
+impl TailPort {
+    receiving!();
+    every_port!();
+}
+
+/// What every role has in common.
+#[derive(Debug)]
+pub(crate) struct PortCore {
+    pub(crate) tables: Arc<Tables>,
+    id: u32,
+    stage: u32,
+    numbered: bool,
+    terminate_at_limit: bool,
+    /// Inputs that a dead predecessor held, in the order of their numbers.
+    inherited: RefCell<VecDeque<(Held, u64)>>,
+    /// A numbered stage let go of an input without answering it.
+    unanswered: Cell<bool>,
+    /// How often to look again before sleeping: grows while looking pays, shrinks while it does not.
+    patience: Cell<u32>,
+}
+
+/// Looks before a sleep, at least and at most. A look takes about 50 ns, waking a sleeper 8 to 50 us.
+const PATIENCE: std::ops::RangeInclusive<u32> = 4..=64;
+
+impl PortCore {
+    fn new(seat: &Seat) -> Rc<Self> {
+        let tables = Arc::clone(seat.segment.tables());
+        let shape = &tables.shape;
+        let id = shape.instances_of(seat.stage).start + seat.instance;
+        let core = Self {
+            id,
+            stage: seat.stage,
+            numbered: shape.is_numbered(seat.stage),
+            terminate_at_limit: seat.terminate_at_limit,
+            inherited: RefCell::new(inheritance(&tables, id)),
+            unanswered: Cell::new(false),
+            patience: Cell::new(*PATIENCE.start()),
+            tables,
+        };
+        let entry = core.entry();
+        entry.started.store(now(), Ordering::Relaxed);
+        entry.ended.store(0, Ordering::Relaxed);
+        core.set_activity(Activity::Working);
+        Rc::new(core)
+    }
+
+    pub(crate) fn participant(&self) -> Participant<'_> {
+        Participant { tables: &self.tables, id: self.id }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.numbered
+    }
+
+    pub(crate) fn try_alloc(self: &Rc<Self>) -> Result<Result<Block, Blocked>, PortError> {
+        self.check()?;
+        match self.participant().alloc()? {
+            Alloc::Got(held) => Ok(Ok(Block::loan(self, held))),
+            Alloc::AtLimit if self.terminate_at_limit => {
+                Err(PortError::AtLimit { quota: self.tables.shape.quota(self.id) })
+            }
+            Alloc::AtLimit => Ok(Err(Blocked::AtLimit)),
+            Alloc::NoneFree => Ok(Err(Blocked::NoneFree)),
+        }
+    }
+
+    pub(crate) fn try_receive(self: &Rc<Self>) -> Result<Result<Option<Block>, Blocked>, PortError> {
+        self.check()?;
+        let inherited = self.inherited.borrow_mut().pop_front();
+        let queue = self.stage;
+        let mut got = match inherited {
+            Some(input) => Some(input),
+            None => self.participant().receive(queue)?,
+        };
+        if got.is_none() {
+            if !self.participant().feeders_done(queue) {
+                return Ok(Err(Blocked::NoInput));
+            }
+            // What they sent last may have come between the two looks.
+            got = self.participant().receive(queue)?;
+        }
+        let Some((held, number)) = got else {
+            let (head, tail) = self.participant().ring(queue).ends();
+            if tail > head {
+                return Err(Corrupt::new("a number is missing at the end of the stream").at_queue(queue).into());
+            }
+            return Ok(Ok(None));
+        };
+        let block = Block::input(self, held, number)?;
+        let counters = &self.entry().counters;
+        add(&counters.blocks_in, u64::from(!block.is_vacant()));
+        add(&counters.bytes_in, block.len() as u64);
+        Ok(Ok(Some(block)))
+    }
+
+    pub(crate) fn send(&self, block: Block, number: u64) -> Result<(), PortError> {
+        self.check()?;
+        let (vacant, len) = (block.is_vacant(), block.len() as u64);
+        let put = self.participant().send(block.release(), self.stage + 1, number)?;
+        if put == Put::Duplicate {
+            return Err(PortError::Misuse("a number was answered twice"));
+        }
+        let counters = &self.entry().counters;
+        add(&counters.blocks_out, u64::from(!vacant));
+        add(&counters.bytes_out, len);
+        Ok(())
+    }
+
+    /// Notes that `input` is being answered.
+    pub(crate) fn answer(&self, input: &Block) -> Result<(), PortError> {
+        match input.standing() {
+            Standing::Loan => Err(PortError::Misuse("a block that was not received cannot be answered")),
+            Standing::Answered if self.numbered => Err(PortError::Misuse("an input was answered twice")),
+            Standing::Answered => Ok(()),
+            Standing::Input => {
+                input.set_answered();
+                Ok(())
+            }
+        }
+    }
+
+    /// A lease of ours was dropped.
+    pub(super) fn dropped(&self, held: Held, standing: Standing) {
+        // An error here means that the shared words are corrupt. A drop cannot say so: the next primitive of
+        // anybody who meets the buffer does, or the controller's audit.
+        let _ = self.participant().free(held);
+        if self.numbered && standing == Standing::Input {
+            self.unanswered.set(true);
+        }
+    }
+
+    fn check(&self) -> Result<(), PortError> {
+        if self.is_stopped() {
+            return Err(PortError::Stopped);
+        }
+        self.check_answered()
+    }
+
+    fn check_answered(&self) -> Result<(), PortError> {
+        if self.unanswered.get() {
+            return Err(PortError::Misuse("a numbered stage let go of an input without sending or discarding it"));
+        }
+        Ok(())
+    }
+
+    /// Does what `attempt` does, again and again, until it gets something or `deadline` is over.
+    ///
+    /// `attempt` must itself notice a stop, as every `try_` primitive does.
+    pub(crate) fn wait<T, E>(
+        &self,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
+    ) -> Result<Option<T>, E> {
+        let patience = self.patience.get();
+        for _ in 0..patience {
+            if let Ok(done) = attempt()? {
+                self.patience.set((patience + 1).min(*PATIENCE.end()));
+                return Ok(Some(done));
+            }
+            spin_loop();
+        }
+        self.patience.set((patience / 2).max(*PATIENCE.start()));
+        let mut blocked = match attempt()? {
+            Ok(done) => return Ok(Some(done)),
+            Err(blocked) => blocked,
+        };
+        loop {
+            let (event, ticket) = self.mark(blocked);
+            match attempt()? {
+                Ok(done) => return Ok(Some(done)),
+                Err(other) if other != blocked => blocked = other,
+                Err(_) if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(None),
+                Err(_) => self.asleep(blocked, || event.sleep(ticket, deadline)),
+            }
+        }
+    }
+
+    /// Marks a sleeper on the event that ends `blocked`. The caller looks once more before it sleeps.
+    pub(crate) fn mark(&self, blocked: Blocked) -> (&Event, Ticket) {
+        let event = match blocked {
+            Blocked::AtLimit => &self.entry().credit.event,
+            Blocked::NoneFree => self.participant().ring(FREE_LIST).event(),
+            Blocked::NoInput => self.participant().ring(self.stage).event(),
+        };
+        (event, event.mark())
+    }
+
+    /// Runs `sleep`, and counts its time as time spent waiting.
+    pub(crate) fn asleep(&self, blocked: Blocked, sleep: impl FnOnce()) {
+        let (activity, counter) = match blocked {
+            Blocked::AtLimit | Blocked::NoneFree => {
+                (Activity::WaitingForBuffer, &self.entry().counters.alloc_wait)
+            }
+            Blocked::NoInput => (Activity::WaitingForInput, &self.entry().counters.receive_wait),
+        };
+        let start = now();
+        self.entry().since.store(start, Ordering::Relaxed);
+        self.set_activity(activity);
+        sleep();
+        add(counter, now().saturating_sub(start));
+        self.set_activity(Activity::Working);
+    }
+
+    fn set_activity(&self, activity: Activity) {
+        self.entry().activity.store(activity as u32, Ordering::Release);
+    }
+
+    fn entry(&self) -> &ParticipantEntry {
+        &self.tables.participants[self.id]
+    }
+}
+
+impl Drop for PortCore {
+    fn drop(&mut self) {
+        self.entry().ended.store(now(), Ordering::Relaxed);
+        self.set_activity(Activity::Ended);
+    }
+}
+
+/// The inputs that participant `id` already holds, in the order of their numbers: its predecessor died with them.
+pub(super) fn inheritance(tables: &Tables, id: u32) -> VecDeque<(Held, u64)> {
+    let participant = Participant { tables, id };
+    let mut inputs: Vec<_> = (0..tables.shape.buffers())
+        .filter_map(|buffer| {
+            let word = participant.word(buffer).ok()?;
+            let held = Held { buffer, generation: word.generation };
+            let input = word.state == State::Held && word.who == id && word.allocator != id;
+            input.then(|| (held, participant.number_of(held, id)))
+        })
+        .collect();
+    inputs.sort_by_key(|&(_, number)| number);
+    inputs.into()
+}
+
+/// The result of a wait that had no deadline.
+fn no_deadline<T>(got: Option<T>) -> T {
+    got.expect("a wait without a deadline ends with something, or with an error")
+}
+
+/// Adds to a counter that only the caller writes.
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+}
+
+/// The monotonic clock, the same for all processes of the machine, in nanoseconds.
+pub(crate) fn now() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,151 @@
+//! What a dead participant held comes back.
+//!
+//! Runs in the controller, once the operating system has said that the participant is dead. Until then nothing is
+//! decided, because a participant that only looks dead may still write. Everything else goes on meanwhile.
+
+use crate::error::Corrupt;
+use crate::memory::{Dead, QueueKind, Segment};
+
+use super::participant::{FREE_LIST, Held, Participant};
+use super::word::{CONTROLLER, State};
+use crate::memory::tables::Tables;
+
+/// What is to become of the inputs that the dead one held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inputs {
+    /// Its replacement gets them, before anything new. Only for stages that work out of place: an input that was
+    /// worked on in place is no longer what it was.
+    Inherit,
+    /// They are freed: the pipe stops.
+    Release,
+}
+
+/// What a dead participant held, and what became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reclaimed {
+    /// Inputs that wait for the replacement.
+    pub inherited: u32,
+    /// Inputs that were freed: the pipe stops, or their output had already been sent.
+    pub released: u32,
+    /// Buffers that it had allocated and not sent.
+    pub loans: u32,
+    /// Sends and frees that it had begun and the controller finished.
+    pub finished: u32,
+}
+
+impl Reclaimed {
+    /// Buffers that the dead one had in its hands.
+    pub fn held(&self) -> u32 {
+        self.inherited + self.released + self.loans + self.finished
+    }
+}
+
+impl Segment {
+    /// Takes back everything that instance `instance` of stage `stage` held when it died.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`] if the shared words contradict themselves; what could not be reclaimed is then lost to the pool,
+    /// and the pipe must stop.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such instance.
+    pub fn reclaim(&self, stage: u32, instance: u32, proof: &Dead, inputs: Inputs) -> Result<Reclaimed, Corrupt> {
+        let Dead { .. } = proof;
+        let range = self.shape().instances_of(stage);
+        assert!(instance < range.len() as u32, "stage {stage} has no instance {instance}");
+        reclaim(self.tables(), range.start + instance, inputs)
+    }
+}
+
+pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Reclaimed, Corrupt> {
+    let controller = Participant { tables, id: CONTROLLER };
+    let mut report = Reclaimed::default();
+    // Sends first: an input whose answer was sent, but not yet to be found, must not be worked on again.
+    for held in of_dead(&controller, dead, State::Sent)? {
+        report.finished += u32::from(finish_send(&controller, held, dead)?);
+    }
+    for held in of_dead(&controller, dead, State::Held)? {
+        if controller.word(held.buffer)?.allocator == dead {
+            free_for(&controller, held, dead)?;
+            report.loans += 1;
+            continue;
+        }
+        let number = controller.number_of(held, dead);
+        if inputs == Inputs::Release || is_answered(&controller, dead, number) {
+            free_for(&controller, held, dead)?;
+            report.released += 1;
+        } else {
+            controller.note_number(held, number);
+            report.inherited += 1;
+        }
+    }
+    wake_everybody(tables);
+    Ok(report)
+}
+
+/// The buffers that the ledger says are in this state by the dead one's hand.
+fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<Held>, Corrupt> {
+    let mut found = Vec::new();
+    for buffer in 0..controller.tables.shape.buffers() {
+        let word = controller.word(buffer)?;
+        if word.who == dead && word.state == state {
+            found.push(Held { buffer, generation: word.generation });
+        }
+    }
+    Ok(found)
+}
+
+/// Wakes all who wait anywhere: a wake-up may have died with its sender.
+pub(crate) fn wake_everybody(tables: &Tables) {
+    for queue in tables.queues.as_slice() {
+        queue.event.event.wake();
+    }
+    for participant in tables.participants.as_slice() {
+        participant.credit.event.wake();
+    }
+}
+
+/// Whether the output for input `number` of participant `dead` is already on its way.
+fn is_answered(controller: &Participant<'_>, dead: u32, number: u64) -> bool {
+    let shape = &controller.tables.shape;
+    let Some(stage) = shape.stage_of(dead) else { return false };
+    shape.is_numbered(stage) && controller.ring(stage + 1).is_published(number)
+}
+
+/// Frees a buffer that the dead one held.
+fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), Corrupt> {
+    // The dead one's own steps, taken by us: nobody else touches a buffer that it held.
+    Participant { id: dead, ..*controller }.free(held)
+}
+
+/// Finishes a send that the dead one began. Returns whether there was anything left to do.
+fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bool, Corrupt> {
+    let tables = controller.tables;
+    let entry = &tables.buffers[held.buffer];
+    let queue = entry.destination.load(crate::memory::atomic::Ordering::Acquire);
+    if queue >= tables.shape.stage_count() {
+        return Err(Corrupt::new("a buffer was sent to a queue that does not exist").at_buffer(held.buffer));
+    }
+    if controller.ring(queue).holds(held.buffer, held.generation) {
+        return Ok(false);
+    }
+    // Not in its ring: never put there, or taken since. Taking moves the ledger word before it touches the slot.
+    let word = controller.word(held.buffer)?;
+    if word.generation != held.generation || word.state != State::Sent || word.who != dead {
+        return Ok(false);
+    }
+    if queue == FREE_LIST {
+        controller.publish_free(held, word.allocator)?;
+    } else {
+        let ordered = tables.shape.queue_kind(queue) == QueueKind::Ordered;
+        let noted = entry.number_generation.load(crate::memory::atomic::Ordering::Acquire) == held.generation;
+        if ordered && !noted {
+            return Err(Corrupt::new("a sent buffer has lost its number").at_buffer(held.buffer));
+        }
+        controller.publish(held, queue, controller.number_of(held, dead))?;
+    }
+    Ok(true)
+}

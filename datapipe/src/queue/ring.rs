@@ -1,0 +1,225 @@
+//! The ring: take, put at the tail, put at a place. Lock-free, and complete whoever dies where.
+//!
+//! After Dmitry Vyukov's bounded multi-producer multi-consumer queue, with two changes: the sequence number shares
+//! its word with the content, so that one compare-and-swap fills a slot, and emptying a slot only tidies up after a
+//! hand-over that the ledger has already decided, so that anybody can do it.
+
+use crate::error::Corrupt;
+use crate::limits::MAX_ROUNDS;
+use crate::memory::atomic::{AtomicU64, Ordering};
+use crate::memory::event::Event;
+use crate::memory::tables::{QueueEntry, SlotEntry};
+
+use super::slot::Slot;
+
+/// A view of one ring.
+#[derive(Clone, Copy)]
+pub(crate) struct Ring<'a> {
+    ends: &'a QueueEntry,
+    slots: &'a [SlotEntry],
+    /// Index of the queue, for error messages.
+    queue: u32,
+}
+
+/// What became of an attempt to claim a buffer in the ledger.
+pub(crate) enum Claim<T> {
+    /// It is ours.
+    Won(T),
+    /// It is no longer at the generation that the slot names.
+    Lost,
+}
+
+/// What was taken, and from where.
+#[derive(Debug)]
+pub(crate) struct Taken<T> {
+    pub(crate) claimed: T,
+    pub(crate) place: u64,
+}
+
+/// What became of a buffer that was put at a given place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It is there.
+    Done,
+    /// Another buffer is or was there.
+    Duplicate,
+}
+
+impl<'a> Ring<'a> {
+    /// `slots.len()` is a power of two.
+    pub(crate) fn new(queue: u32, ends: &'a QueueEntry, slots: &'a [SlotEntry]) -> Self {
+        debug_assert!(slots.len().is_power_of_two());
+        Self { ends, slots, queue }
+    }
+
+    /// Takes the buffer at the head.
+    ///
+    /// `claim(buffer, generation, place)` must try to make the buffer the caller's in the ledger, in one step; it is
+    /// called once for each slot that looks full.
+    pub(crate) fn take<T>(
+        &self,
+        mut claim: impl FnMut(u32, u64, u64) -> Result<Claim<T>, Corrupt>,
+    ) -> Result<Option<Taken<T>>, Corrupt> {
+        for _ in 0..MAX_ROUNDS {
+            let place = self.head().load(Ordering::Acquire);
+            let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-filled)
+            match Slot::decode(word) {
+                Slot::Empty { lap } if lap == self.lap(place) => return Ok(None),
+                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance(self.head(), place),
+                Slot::Empty { .. } => {} // the head has moved a lap since it was read
+                Slot::Full { buffer, generation } => {
+                    // Only while the head is still here does the slot speak of this lap: the head cannot be a lap
+                    // behind, for then more buffers would be in the ring than there are.
+                    if self.head().load(Ordering::Acquire) != place {
+                        continue;
+                    }
+                    let claim = claim(buffer, generation, place)?;
+                    // From here on the buffer has moved. Whoever sees that may empty the slot and move the head.
+                    let empty = Slot::Empty { lap: self.next_lap(place) }.encode();
+                    // SYNC(slot-emptied)
+                    let _ = self.slot(place).compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
+                    self.advance(self.head(), place);
+                    if let Claim::Won(claimed) = claim {
+                        return Ok(Some(Taken { claimed, place }));
+                    }
+                }
+            }
+        }
+        Err(self.corrupt("the head of a queue does not settle"))
+    }
+
+    /// Puts a buffer at the tail, and returns its place.
+    pub(crate) fn put(&self, buffer: u32, generation: u64) -> Result<u64, Corrupt> {
+        let full = Slot::Full { buffer, generation }.encode();
+        for _ in 0..MAX_ROUNDS {
+            let place = self.tail().load(Ordering::Acquire);
+            let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-emptied)
+            match Slot::decode(word) {
+                Slot::Empty { lap } if lap == self.lap(place) => {
+                    // SYNC(slot-filled): the payload and the descriptor stand before it.
+                    let put = self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
+                    if put.is_ok() {
+                        self.advance(self.tail(), place);
+                        return Ok(place);
+                    }
+                }
+                // Somebody filled this place, and perhaps somebody took from it: the tail lags behind.
+                Slot::Full { .. } => self.advance(self.tail(), place),
+                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance(self.tail(), place),
+                Slot::Empty { .. } => {} // the tail has moved a lap since it was read
+            }
+        }
+        Err(self.corrupt("the tail of a queue does not settle"))
+    }
+
+    /// Puts a buffer at a given place.
+    pub(crate) fn put_at(&self, place: u64, buffer: u32, generation: u64) -> Result<Put, Corrupt> {
+        let full = Slot::Full { buffer, generation }.encode();
+        for _ in 0..MAX_ROUNDS {
+            let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-emptied)
+            if self.is_past(place, word) {
+                return Ok(Put::Duplicate);
+            }
+            if word != (Slot::Empty { lap: self.lap(place) }).encode() {
+                return Err(self.corrupt("a number lies beyond the window of its queue"));
+            }
+            // SYNC(slot-filled): the payload and the descriptor stand before it.
+            let put = self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
+            if put.is_ok() {
+                self.raise_tail(place + 1);
+                return Ok(Put::Done);
+            }
+        }
+        Err(self.corrupt("a slot does not settle"))
+    }
+
+    /// Whether anything is or was at `place`.
+    pub(crate) fn is_published(&self, place: u64) -> bool {
+        self.is_past(place, self.slot(place).load(Ordering::Acquire))
+    }
+
+    /// Whether some slot names this buffer at this generation.
+    pub(crate) fn holds(&self, buffer: u32, generation: u64) -> bool {
+        let full = Slot::Full { buffer, generation }.encode();
+        self.slots.iter().any(|slot| slot.word.load(Ordering::Acquire) == full)
+    }
+
+    /// Places filled but not taken, as far as the hints know: exact when nobody is in the middle of anything.
+    pub(crate) fn depth(&self) -> u64 {
+        let head = self.head().load(Ordering::Acquire);
+        self.tail().load(Ordering::Acquire).saturating_sub(head).min(self.slots.len() as u64)
+    }
+
+    /// Place of the next take and one past the highest place filled, both as hinted.
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        (self.head().load(Ordering::Acquire), self.tail().load(Ordering::Acquire))
+    }
+
+    /// Every slot of the window that starts at the head, with its place.
+    pub(crate) fn window(&self) -> impl Iterator<Item = (u64, Slot)> {
+        let head = self.head().load(Ordering::Acquire);
+        (0..self.slots.len() as u64).map(move |i| {
+            let place = head.wrapping_add(i);
+            (place, Slot::decode(self.slot(place).load(Ordering::Acquire)))
+        })
+    }
+
+    /// The lap on which `place` lies.
+    pub(crate) fn lap(&self, place: u64) -> u64 {
+        place >> self.slots.len().trailing_zeros()
+    }
+
+    /// Moves when the queue gets something, or its feeders finish.
+    pub(crate) fn event(&self) -> &'a Event {
+        &self.ends.event.event
+    }
+
+    fn next_lap(&self, place: u64) -> u64 {
+        self.lap(place) + 1
+    }
+
+    /// Whether `word`, read from the slot of `place`, says that something is or was there.
+    fn is_past(&self, place: u64, word: u64) -> bool {
+        match Slot::decode(word) {
+            Slot::Empty { lap } => lap > self.lap(place),
+            // Within the window that starts at the head a slot belongs to one place only.
+            Slot::Full { .. } => {
+                place < self.head().load(Ordering::Acquire).saturating_add(self.slots.len() as u64)
+            }
+        }
+    }
+
+    /// Moves a hint on from `place`, unless somebody else did.
+    fn advance(&self, hint: &AtomicU64, place: u64) {
+        let _ = hint.compare_exchange(place, place + 1, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Moves the tail up to `end`, unless it is there.
+    fn raise_tail(&self, end: u64) {
+        for _ in 0..MAX_ROUNDS {
+            let tail = self.tail().load(Ordering::Acquire);
+            if tail >= end
+                || self.tail().compare_exchange(tail, end, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
+                return;
+            }
+        }
+    }
+
+    fn slot(&self, place: u64) -> &'a AtomicU64 {
+        let index = place & (self.slots.len() as u64 - 1);
+        &self.slots[index as usize].word
+    }
+
+    fn head(&self) -> &'a AtomicU64 {
+        &self.ends.head.word
+    }
+
+    fn tail(&self) -> &'a AtomicU64 {
+        &self.ends.tail.word
+    }
+
+    fn corrupt(&self, what: &'static str) -> Corrupt {
+        Corrupt::new(what).at_queue(self.queue)
+    }
+}
