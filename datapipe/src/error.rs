@@ -1,6 +1,6 @@
 //! Errors, by who is at fault.
 //!
-//! The caller asked for what cannot be ([`Error::Refused`]); a stage failed ([`Error::Stage`]); the machine would not
+//! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed ([`Error::Stage`]); the machine would not
 //! give what is needed ([`Error::Segment`], [`Error::System`]); a participant broke the shared words
 //! ([`Error::Corrupt`]); somebody cancelled ([`Error::Cancelled`]).
 
@@ -53,7 +53,7 @@ mod whole {
     use std::io;
 
     use super::Corrupt;
-    use crate::memory::{SegmentError, ShapeError};
+    use crate::memory::SegmentError;
     use crate::pool::{PortError, Refusal};
 
     /// Why a pipe could not be started, or did not end well.
@@ -78,6 +78,8 @@ mod whole {
             /// What it said.
             source: io::Error,
         },
+        /// A key could not be had. Says from where, and why.
+        Key(String),
         /// Some participant wrote to shared memory where it should not have.
         Corrupt(Corrupt),
         /// The pipe was cancelled before its end.
@@ -91,6 +93,7 @@ mod whole {
                 Self::Stage(failure) => failure.fmt(f),
                 Self::Segment(error) => error.fmt(f),
                 Self::System { what, source } => write!(f, "{what}: {source}"),
+                Self::Key(what) => f.write_str(what),
                 Self::Corrupt(error) => error.fmt(f),
                 Self::Cancelled => f.write_str("the pipe was cancelled"),
             }
@@ -105,7 +108,7 @@ mod whole {
                 Self::System { source, .. } => Some(source),
                 Self::Refused { reason, .. } => Some(reason),
                 Self::Corrupt(error) => Some(error),
-                Self::Cancelled => None,
+                Self::Key(_) | Self::Cancelled => None,
             }
         }
     }
@@ -230,12 +233,6 @@ mod whole {
     impl fmt::Debug for StageError {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "StageError({self})")
-        }
-    }
-
-    impl From<(String, ShapeError)> for Error {
-        fn from((pipe, error): (String, ShapeError)) -> Self {
-            Self::Refused { pipe, reason: error.into() }
         }
     }
 }

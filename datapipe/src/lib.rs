@@ -1,8 +1,78 @@
-#![allow(missing_docs)]
+//! Move data through a chain of tasks that share one pool of buffers in shared memory.
+//!
+//! ```text
+//!              +-------- queue --------+-------- queue --------+-------- queue --------+
+//!              |                       v                       v                       v
+//!   source -> head                 zstd x2                aes-256-gcm x2             tail -> destination
+//!              ^                                                                       |
+//!              +----------------------------- free buffers ----------------------------+
+//! ```
+//!
+//! The tasks hand each other buffers, never copies. Each can have many instances; what several have worked on in
+//! parallel comes out in order. The pipe runs as fast as its slowest task, in the memory of its pool.
+//!
+//! ```
+//! use datapipe::prelude::*;
+//!
+//! let key = Key::from_bytes([7; 32]);
+//! let cipher = Aes256Gcm::new(&key)?;
+//! let report = Pipe::builder()
+//!     .head(StreamHead::new(&b"the only copy of somebody's data".repeat(100_000)[..]))
+//!     .stage(Zstd::level(3).instances(2))
+//!     .stage(cipher.seal().instances(2))
+//!     .tail(StreamTail::new(std::io::sink()))
+//!     .run()?;
+//! println!("{report}");
+//! # Ok::<(), datapipe::Error>(())
+//! ```
+//!
+//! # The way of the data through the modules
+//!
+//! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
+//! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
+//! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the dead.
+//! - `queue` moves descriptors between the stages, in order.
+//! - [`memory`] is the segment that all of it lies in.
+//! - [`sequence`] has numbers and their order by themselves.
+//! - [`limits`] has every bound of the system, and [`error`] says who is at fault.
+//!
+//! A module uses only those below it. `docs/shared-memory.md` describes the segment and the hand-over, which
+//! survives the death of any participant at any instruction.
+//!
+//! # What it does not do
+//!
+//! It has no async runtime, and does no networking by itself. It does not defend the data in a buffer against
+//! another process that was given the segment and writes where it holds no lease.
+
+#[cfg(not(loom))]
+pub mod controller;
 pub mod error;
 pub mod limits;
 #[allow(unsafe_code, reason = "maps memory that other processes map too")]
 pub mod memory;
 pub mod pool;
 mod queue;
-pub use error::*;
+#[cfg(not(loom))]
+pub mod sequence;
+#[cfg(not(loom))]
+pub mod stage;
+#[cfg(all(not(loom), any(test, feature = "testkit")))]
+pub mod testkit;
+
+#[cfg(not(loom))]
+pub use controller::{AtLimit, Canceller, Pipe, PipeBuilder, Plan, Report, Status};
+pub use error::Corrupt;
+#[cfg(not(loom))]
+pub use error::{Error, StageError, StageFailure};
+
+/// What a program that uses pipes needs most: `use datapipe::prelude::*;`
+#[cfg(not(loom))]
+pub mod prelude {
+    pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
+    pub use crate::error::{Error, StageError};
+    pub use crate::pool::{Block, BlockInfo, Codec, ContentClass, HeadPort, MiddlePort, TailPort};
+    pub use crate::stage::{
+        Aes256Gcm, Analyze, BlockReader, BlockWriter, Fill, Head, HeadStage, InPlace, Key, MiddleStage,
+        Stage, StreamHead, StreamTail, Tail, TailStage, Transform, Verdict, Zstd, analyze,
+    };
+}

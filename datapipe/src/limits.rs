@@ -52,6 +52,9 @@ const _: () = {
     assert!(MAX_PARTICIPANTS + 2 <= 1 << 11, "a participant, or the controller, or nobody, fits 11 bits");
     assert!(MAX_BUFFERS <= 1 << 13, "a buffer's index fits its field of a ring slot");
     assert!(MAX_STAGES <= 1 << 8, "a queue's index fits its field of a take intent");
-    assert!(DEFAULT_BUFFER_SIZE >= MIN_BUFFER_SIZE && DEFAULT_BUFFER_SIZE <= MAX_BUFFER_SIZE, "default is legal");
+    assert!(
+        DEFAULT_BUFFER_SIZE >= MIN_BUFFER_SIZE && DEFAULT_BUFFER_SIZE <= MAX_BUFFER_SIZE,
+        "default is legal"
+    );
     assert!(DEFAULT_HEADROOM <= MAX_ROOM && DEFAULT_TAILROOM <= MAX_ROOM, "defaults are legal");
 };

@@ -70,7 +70,8 @@ impl Event {
     fn wake_from(&self, word: u32) {
         // If this fails, somebody else moved the word after what we published was in place, and wakes for us; or a
         // waiter marked itself after that, and finds it in its second look.
-        if self.word.compare_exchange(word, word.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        if self.word.compare_exchange(word, word.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
             self.rouse();
         }
     }
@@ -105,13 +106,17 @@ impl Event {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let nanos = now.tv_nsec + i64::from(d.subsec_nanos());
             rustix::fs::Timespec {
-                tv_sec: now.tv_sec + i64::try_from(d.as_secs()).unwrap_or(i64::MAX / 2) + nanos / 1_000_000_000,
+                tv_sec: now.tv_sec
+                    + i64::try_from(d.as_secs()).unwrap_or(i64::MAX / 2)
+                    + nanos / 1_000_000_000,
                 tv_nsec: nanos % 1_000_000_000,
             }
         });
         let flags = futex::WaitvFlags::empty();
         let clock = futex::ClockId::Monotonic;
-        if futex::waitv(&waiters, flags, absolute.as_ref(), clock).is_err_and(|e| e == rustix::io::Errno::NOSYS) {
+        if futex::waitv(&waiters, flags, absolute.as_ref(), clock)
+            .is_err_and(|e| e == rustix::io::Errno::NOSYS)
+        {
             std::thread::sleep(left.map_or(nap, |d| d.min(nap)));
         }
     }

@@ -2,7 +2,12 @@
 //!
 //! Every offset is computed with checked arithmetic and every table starts on a multiple of its alignment. The
 //! normative table is in `docs/shared-memory.md`, "Layout".
-#![warn(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used)]
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used
+)]
 
 use super::shape::Shape;
 use super::tables::{BufferEntry, Header, ParticipantEntry, QueueEntry, SlotEntry, StageEntry};
@@ -45,7 +50,8 @@ impl Layout {
 
         let stages = table(stage_count, size_of::<StageEntry>(), align_of::<StageEntry>())?;
         let queues = table(stage_count, size_of::<QueueEntry>(), align_of::<QueueEntry>())?;
-        let slots = table(stage_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), align_of::<SlotEntry>())?;
+        let slots =
+            table(stage_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), align_of::<SlotEntry>())?;
         let participants =
             table(participant_count, size_of::<ParticipantEntry>(), align_of::<ParticipantEntry>())?;
         let loans = table(participant_count.checked_mul(loan_words(shape))?, size_of::<u64>(), CACHE_LINE)?;

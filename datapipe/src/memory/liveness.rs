@@ -31,7 +31,8 @@ impl Process {
     /// If there is no such process, or the kernel is older than 5.3.
     pub fn watch(id: u32) -> io::Result<Self> {
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no process id: {id}")))?;
+        let pid =
+            pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no process id: {id}")))?;
         Ok(Self { descriptor: pidfd_open(pid, PidfdFlags::empty())?, id })
     }
 
@@ -61,7 +62,8 @@ impl Process {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = rustix::fs::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let left =
+                rustix::fs::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             match poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], Some(&left)) {
                 Ok(0) => return Ok(None),
                 Ok(_) => return Ok(Some(Dead(()))),

@@ -67,19 +67,14 @@ pub enum HugePages {
 const HUGE_PAGE: usize = 2 << 20;
 
 impl Segment {
-    /// Makes, reserves, seals and fills in a segment for a pipe of the given shape.
-    ///
-    /// `stage_names` label the stages, in order, for whoever attaches; missing ones stay empty.
-    ///
-    /// # Errors
-    ///
-    /// [`SegmentError::System`] with the call that failed; most likely there is less memory than the pool asks for.
-    pub fn create(
+    /// Makes, reserves, seals and fills in a segment, and says that it is ready once `prepare` has done its part.
+    pub(crate) fn make(
         name: &PipeName,
         shape: Shape,
         stage_names: &[&str],
         backing: Backing,
         huge: HugePages,
+        prepare: impl FnOnce(&Tables),
     ) -> Result<Self, SegmentError> {
         let page = rustix::param::page_size();
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
@@ -91,8 +86,12 @@ impl Segment {
             map.collapse();
         }
         let descriptor = map.descriptor.clone();
-        let segment = Self { tables: Arc::new(map.into_tables(shape, layout)), name: name.to_string(), descriptor };
+        let segment =
+            Self { tables: Arc::new(map.into_tables(shape, layout)), name: name.to_string(), descriptor };
         segment.fill_in(layout, page, stage_names);
+        prepare(&segment.tables);
+        // SYNC(segment-ready): everything above is there for whoever reads 1.
+        segment.tables.header[0].ready.store(1, Ordering::Release);
         Ok(segment)
     }
 
@@ -139,6 +138,12 @@ impl Segment {
         if stage < self.shape().stage_count() { self.tables.stages[stage].name.load() } else { String::new() }
     }
 
+    /// Ends every wait of every participant, now and from now on. There is no way back.
+    pub fn stop(&self) {
+        self.tables.header[0].stop.word.store(1, Ordering::SeqCst);
+        self.tables.wake_everybody();
+    }
+
     pub(crate) fn tables(&self) -> &Arc<Tables> {
         &self.tables
     }
@@ -149,7 +154,7 @@ impl Segment {
         Ok(Self { tables: Arc::new(map.into_tables(shape, layout)), name, descriptor })
     }
 
-    /// Fills the header, the stage table and the free list in, and says ready last.
+    /// Fills the header and the stage table in.
     fn fill_in(&self, layout: Layout, page: usize, stage_names: &[&str]) {
         let tables = &*self.tables;
         let shape = &tables.shape;
@@ -172,15 +177,15 @@ impl Segment {
             entry.numbered.store(shape.numbered.into(), Ordering::Relaxed);
             entry.name.store(stage_names.get(stage as usize).copied().unwrap_or_default());
         }
-        crate::pool::fill_free_list(tables);
-        // SYNC(segment-ready): everything above is there for whoever reads 1.
-        header.ready.store(1, Ordering::Release);
     }
 }
 
 impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Segment").field("name", &self.name).field("shape", self.shape()).finish_non_exhaustive()
+        f.debug_struct("Segment")
+            .field("name", &self.name)
+            .field("shape", self.shape())
+            .finish_non_exhaustive()
     }
 }
 
@@ -450,8 +455,12 @@ impl fmt::Display for SegmentError {
                 "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer or smaller buffers",
                 bytes.div_ceil(1 << 20)
             ),
-            Self::System { call, source } => write!(f, "{call} failed for the shared-memory segment: {source}"),
-            Self::Named { call, reason } => write!(f, "cannot {call} the named shared-memory segment: {reason}"),
+            Self::System { call, source } => {
+                write!(f, "{call} failed for the shared-memory segment: {source}")
+            }
+            Self::Named { call, reason } => {
+                write!(f, "cannot {call} the named shared-memory segment: {reason}")
+            }
             Self::NotASegment => write!(f, "this memory is not a DataPipe segment"),
             Self::NotReady => write!(f, "the segment's creator has not finished it"),
             Self::Version { theirs, ours } => {
@@ -461,7 +470,9 @@ impl fmt::Display for SegmentError {
             Self::Truncated { have, need } => {
                 write!(f, "the segment has {have} bytes, but its header needs {need}")
             }
-            Self::Unsealed => write!(f, "the segment is not sealed: its creator could shrink it while it is in use"),
+            Self::Unsealed => {
+                write!(f, "the segment is not sealed: its creator could shrink it while it is in use")
+            }
             Self::Shape(error) => write!(f, "the segment's header is impossible: {error}"),
         }
     }

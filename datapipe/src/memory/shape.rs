@@ -87,11 +87,21 @@ impl Shape {
             check("number of instances", stage.instances.into(), 1, MAX_INSTANCES.into())?;
             let between = position > 0 && position + 1 < stages.len();
             let unnumbered_max = if between && !stage.numbered { 1 } else { MAX_INSTANCES };
-            check("number of instances of a stage that is not numbered", stage.instances.into(), 1, unnumbered_max.into())?;
+            check(
+                "number of instances of a stage that is not numbered",
+                stage.instances.into(),
+                1,
+                unnumbered_max.into(),
+            )?;
             first.push(participants);
             participants += stage.instances;
             if stage.share > 0 {
-                check("stage's share of the buffers", stage.share.into(), stage.instances.into(), buffers.into())?;
+                check(
+                    "stage's share of the buffers",
+                    stage.share.into(),
+                    stage.instances.into(),
+                    buffers.into(),
+                )?;
             }
             shares += u64::from(stage.share);
         }
@@ -148,7 +158,8 @@ impl Shape {
 
     /// The stage that `participant` is an instance of, if there is such a participant.
     pub fn stage_of(&self, participant: u32) -> Option<u32> {
-        (participant < self.participants()).then(|| self.first.partition_point(|&f| f <= participant) as u32 - 1)
+        (participant < self.participants())
+            .then(|| self.first.partition_point(|&f| f <= participant) as u32 - 1)
     }
 
     /// Buffers that `participant` may have outstanding: its part of its stage's share.
@@ -220,21 +231,17 @@ mod tests {
     fn quotas_add_up_to_the_share() {
         let shape = Shape::new(11, 512, 0, 0, &[stage(1, 4), stage(3, 7), stage(2, 0)]).unwrap();
         assert_eq!((0..6).map(|p| shape.quota(p)).collect::<Vec<_>>(), [4, 3, 2, 2, 0, 0]);
-        assert_eq!((0..7).map(|p| shape.stage_of(p)).collect::<Vec<_>>(), [
-            Some(0),
-            Some(1),
-            Some(1),
-            Some(1),
-            Some(2),
-            Some(2),
-            None
-        ]);
+        assert_eq!(
+            (0..7).map(|p| shape.stage_of(p)).collect::<Vec<_>>(),
+            [Some(0), Some(1), Some(1), Some(1), Some(2), Some(2), None]
+        );
         assert_eq!(shape.ring_slots(), 16);
     }
 
     #[test]
     fn queues_are_ordered_where_a_numbered_stage_feeds_them() {
-        let shape = Shape::new(8, 512, 0, 0, &[stage(2, 8), stage(2, 0), StageShape::new(1, 0), stage(2, 0)]).unwrap();
+        let shape = Shape::new(8, 512, 0, 0, &[stage(2, 8), stage(2, 0), StageShape::new(1, 0), stage(2, 0)])
+            .unwrap();
         let kinds: Vec<_> = (0..4).map(|q| shape.queue_kind(q)).collect();
         assert_eq!(kinds, [QueueKind::Plain, QueueKind::Plain, QueueKind::Ordered, QueueKind::Plain]);
         assert!(!shape.is_numbered(0), "a head has no numbers to answer");
@@ -252,8 +259,13 @@ mod tests {
         assert!(bad(8, 512, &[stage(1, 1), stage(65, 0)]).starts_with("number of instances is 65"));
         let twins = [stage(1, 5), StageShape::new(2, 0), stage(1, 0)];
         assert!(bad(8, 512, &twins).starts_with("number of instances of a stage that is not numbered is 2"));
-        assert!(bad(8, 512, &[stage(1, 5), stage(2, 4), stage(1, 0)]).starts_with("sum of the stages' shares is 9"));
-        assert!(bad(8, 512, &[stage(1, 1), stage(2, 1), stage(1, 0)]).starts_with("stage's share of the buffers"));
+        assert!(
+            bad(8, 512, &[stage(1, 5), stage(2, 4), stage(1, 0)])
+                .starts_with("sum of the stages' shares is 9")
+        );
+        assert!(
+            bad(8, 512, &[stage(1, 1), stage(2, 1), stage(1, 0)]).starts_with("stage's share of the buffers")
+        );
         assert!(bad(8, 512, &[stage(1, 0), stage(2, 2), stage(1, 0)]).starts_with("head's share"));
     }
 }

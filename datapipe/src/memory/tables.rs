@@ -262,6 +262,16 @@ impl fmt::Debug for Tables {
 }
 
 impl Tables {
+    /// Wakes all who wait anywhere, to look again.
+    pub(crate) fn wake_everybody(&self) {
+        for queue in self.queues.as_slice() {
+            queue.event.event.wake();
+        }
+        for participant in self.participants.as_slice() {
+            participant.credit.event.wake();
+        }
+    }
+
     /// The slots of one ring.
     pub(crate) fn ring(&self, queue: u32) -> &[SlotEntry] {
         let slots = self.shape.ring_slots() as usize;

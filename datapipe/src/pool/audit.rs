@@ -8,9 +8,9 @@
 use std::fmt;
 
 use crate::error::Corrupt;
-use crate::memory::{QueueKind, Segment};
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
+use crate::memory::{QueueKind, Segment};
 use crate::queue::Slot;
 
 use super::participant::{FREE_LIST, Participant};
@@ -51,11 +51,51 @@ impl Segment {
         free_buffers(self.tables())
     }
 
+    /// Marks an instance as finished that is known to have finished.
+    pub(crate) fn mark_done(&self, stage: u32, instance: u32) {
+        let id = self.shape().instances_of(stage).start + instance;
+        Participant { tables: self.tables(), id: CONTROLLER }.finish(id);
+    }
+
     /// A digest of where every buffer is: it stays the same exactly while nothing moves.
     pub(crate) fn position(&self) -> u64 {
         let words = self.tables().buffers.as_slice().iter().map(|entry| entry.word.load(Ordering::Relaxed));
         words.fold(0, |sum: u64, word| sum.rotate_left(7) ^ word)
     }
+}
+
+/// How many buffers each participant has in its hands, and how many count against its quota.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) held: Vec<u32>,
+    pub(crate) outstanding: Vec<u32>,
+}
+
+/// Counts from the ledger, which is the truth, and not from the loan bitmaps.
+pub(crate) fn tally(tables: &Tables) -> Tally {
+    let view = Participant { tables, id: CONTROLLER };
+    let people = tables.shape.participants() as usize;
+    let mut tally = Tally { held: vec![0; people], outstanding: vec![0; people] };
+    for buffer in 0..tables.shape.buffers() {
+        let Ok(word) = view.word(buffer) else { continue };
+        let free = word.state == State::Sent
+            && tables.buffers[buffer].destination.load(Ordering::Relaxed) == FREE_LIST;
+        let mut count = |counts: fn(&mut Tally) -> &mut Vec<u32>, who: u32| {
+            counts(&mut tally).get_mut(who as usize).map(|count| *count += 1)
+        };
+        if word.state == State::Held {
+            count(|tally| &mut tally.held, word.who);
+        }
+        if !free {
+            count(|tally| &mut tally.outstanding, word.allocator);
+        }
+    }
+    tally
+}
+
+/// Buffers in a queue.
+pub(crate) fn queue_depth(tables: &Tables, queue: u32) -> u32 {
+    Participant { tables, id: CONTROLLER }.ring(queue).depth() as u32
 }
 
 pub(super) fn free_buffers(tables: &Tables) -> u32 {
@@ -71,7 +111,8 @@ pub(super) fn free_buffers(tables: &Tables) -> u32 {
 pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
     let view = Participant { tables, id: CONTROLLER };
     let shape = &tables.shape;
-    let excused = |who: u32| live && who < shape.participants() && Activity::of(tables, who) == Activity::Working;
+    let excused =
+        |who: u32| live && who < shape.participants() && Activity::of(tables, who) == Activity::Working;
     let mut queued = vec![0u32; shape.stage_count() as usize];
     for buffer in 0..shape.buffers() {
         let Word { state, who, allocator, generation } = match view.word(buffer) {
@@ -116,7 +157,8 @@ fn audit_ring(view: &Participant<'_>, queue: u32, expected: u32, live: bool) -> 
     for (place, slot) in ring.window() {
         match slot {
             // A slot behind the head may still be at the lap before, if its taker has not emptied it yet.
-            Slot::Empty { lap } if lap == ring.lap(place) || (place == head && lap == ring.lap(place) + 1) => {}
+            Slot::Empty { lap }
+                if lap == ring.lap(place) || (place == head && lap == ring.lap(place) + 1) => {}
             Slot::Empty { lap } => {
                 return finding(format!("place {place} of queue {queue} is empty on lap {lap}"));
             }
@@ -128,7 +170,9 @@ fn audit_ring(view: &Participant<'_>, queue: u32, expected: u32, live: bool) -> 
                 let current = word.state == State::Sent && word.generation == generation;
                 present += u32::from(current);
                 if !current && place != head {
-                    return finding(format!("place {place} of queue {queue} names a buffer that has moved on"));
+                    return finding(format!(
+                        "place {place} of queue {queue} names a buffer that has moved on"
+                    ));
                 }
                 // One put may not have moved the tail yet; the next one moves it first.
                 if current && place > tail && view.tables.shape.queue_kind(queue) == QueueKind::Plain {

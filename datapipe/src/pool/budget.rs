@@ -86,10 +86,14 @@ impl Budget {
     /// assert_eq!(Budget::new(&chain, Some(16)).unwrap().shares, [8, 8, 0]);
     /// ```
     pub fn new(stages: &[StageNeeds], buffers: Option<u32>) -> Result<Self, Refusal> {
+        if let Some(stage) = stages.iter().find(|stage| stage.instances == 0) {
+            return Err(Refusal::Stages(format!("stage \"{}\" has no instance", stage.name)));
+        }
         let modules = stages.iter().filter(|stage| stage.hold_out > 0).count() as u64;
         let pool_for = |spare: u64| {
             let shares = (0..stages.len()).filter(|&i| stages[i].hold_out > 0);
-            let largest = shares.map(|i| u64::from(stages[i].instances) * (needed_by(stages, i) + spare)).max();
+            let largest =
+                shares.map(|i| u64::from(stages[i].instances) * (needed_by(stages, i) + spare)).max();
             modules * largest.unwrap_or(0)
         };
         let enough = pool_for(0);
@@ -115,14 +119,18 @@ impl Budget {
     pub fn warning(&self) -> Option<String> {
         (self.buffers < self.recommended).then(|| {
             let Self { buffers, recommended, .. } = self;
-            format!("the pool has {buffers} buffers; with fewer than {recommended}, stages wait for each other")
+            format!(
+                "the pool has {buffers} buffers; with fewer than {recommended}, stages wait for each other"
+            )
         })
     }
 }
 
 /// Buffers that each instance of stage `i` must be allowed to have.
 fn needed_by(stages: &[StageNeeds], i: usize) -> u64 {
-    let held: u64 = reached_from(stages, i).map(|t| u64::from(t.instances) * u64::from(t.hold_in - 1)).sum();
+    let held: u64 = reached_from(stages, i)
+        .map(|t| u64::from(t.instances) * u64::from(t.hold_in.saturating_sub(1)))
+        .sum();
     u64::from(stages[i].hold_out) + held
 }
 
@@ -165,7 +173,10 @@ impl fmt::Display for Refusal {
         match self {
             Self::TooFewBuffers { sum, .. } => f.write_str(sum),
             Self::TooManyHeld { needed } => {
-                write!(f, "its stages keep so many buffers that it needs {needed}; a pool has at most {MAX_BUFFERS}")
+                write!(
+                    f,
+                    "its stages keep so many buffers that it needs {needed}; a pool has at most {MAX_BUFFERS}"
+                )
             }
             Self::Range(error) => error.fmt(f),
             Self::Stages(what) => f.write_str(what),
@@ -201,7 +212,8 @@ mod tests {
         // head: 1 + 4 for group, whom it reaches past zstd; zstd: 3 * (1 + 4); group: 1 + 2 * 1.
         let enough = 3 * 15;
         assert_eq!(Budget::new(&chain, Some(enough)).unwrap().shares, [15, 0, 15, 15, 0]);
-        let Refusal::TooFewBuffers { enough: said, sum } = Budget::new(&chain, Some(enough - 1)).unwrap_err() else {
+        let Refusal::TooFewBuffers { enough: said, sum } = Budget::new(&chain, Some(enough - 1)).unwrap_err()
+        else {
             panic!("refused for another reason")
         };
         assert_eq!(said, enough);
@@ -211,7 +223,8 @@ mod tests {
 
     #[test]
     fn a_chain_without_keepers_is_refused_in_plain_words() {
-        let chain = [stage("head", 1, 0, 1, false), stage("zstd", 4, 1, 1, false), stage("tail", 1, 1, 0, false)];
+        let chain =
+            [stage("head", 1, 0, 1, false), stage("zstd", 4, 1, 1, false), stage("tail", 1, 1, 0, false)];
         let text = Budget::new(&chain, Some(7)).unwrap_err().to_string();
         assert!(text.starts_with("zstd instances may hold 0 buffers each\n"), "{text}");
         assert!(text.ends_with("0 >= 1 does not hold; use 8 buffers or more"), "{text}");

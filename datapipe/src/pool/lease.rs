@@ -106,7 +106,8 @@ impl ContentClass {
 
 impl fmt::Display for ContentClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = ["unknown", "text", "executable", "image", "audio", "video", "compressed", "zeros", "other"];
+        let names =
+            ["unknown", "text", "executable", "image", "audio", "video", "compressed", "zeros", "other"];
         match names.get(usize::from(self.0)) {
             Some(name) => f.write_str(name),
             None => write!(f, "class {}", self.0),
@@ -267,14 +268,14 @@ impl Block {
         }
     }
 
-    /// Whether the block was dropped on its way, so that only its number is left. No stage sees such a block unless
+    /// Whether the block was dropped on its way, so that only its number and what was said about it are left. No stage sees such a block unless
     /// it works on a port of its own.
     pub fn is_vacant(&self) -> bool {
         self.flags & VACANT != 0
     }
 
     pub(super) fn make_vacant(&mut self) {
-        self.flags = VACANT;
+        self.flags |= VACANT;
         self.clear();
     }
 

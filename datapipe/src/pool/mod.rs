@@ -17,29 +17,33 @@
 mod audit; // does everything agree with the ledger
 #[cfg(not(loom))]
 mod budget; // how many buffers a chain needs, and who gets how many
-mod participant; // the four primitives, for one instance or the controller
 #[cfg(not(loom))]
-mod port; // the primitives with waiting, for one instance
+mod create; // a segment whose buffers are all free
 #[cfg(not(loom))]
 #[allow(unsafe_code, reason = "turns a held buffer into slices")]
 mod lease; // a buffer in somebody's hands
+mod participant; // the four primitives, for one instance or the controller
 #[cfg(not(loom))]
+mod port; // the primitives with waiting, for one instance
 mod reclaim; // what a dead participant held
 mod word; // the ledger word
 
 #[cfg(all(test, not(loom)))]
 mod explorer; // kills at every atomic operation, on the heap
-#[cfg(loom)]
+#[cfg(all(test, loom))]
+#[allow(unsafe_code, reason = "reads and writes the cells that stand for payloads")]
 mod model; // the same types under the model checker
 
 #[cfg(not(loom))]
 pub use audit::Finding;
 #[cfg(not(loom))]
+pub(crate) use audit::{queue_depth, tally};
+#[cfg(not(loom))]
 pub use budget::{Budget, Refusal, StageNeeds};
 #[cfg(not(loom))]
 pub use lease::{Block, BlockInfo, Codec, ContentClass, NoRoom};
-pub(crate) use participant::fill_free_list;
 #[cfg(not(loom))]
 pub use port::{Activity, Blocked, HeadPort, MiddlePort, PortError, Seat, TailPort};
 #[cfg(not(loom))]
+pub(crate) use port::{PortCore, now};
 pub use reclaim::{Inputs, Reclaimed};

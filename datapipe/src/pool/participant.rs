@@ -207,7 +207,8 @@ impl<'a> Participant<'a> {
             let held = Held { buffer, generation: mine.generation };
             // SYNC(changed-hands): what the last holder wrote is visible to the next.
             let entry = &self.tables.buffers[buffer].word;
-            let won = entry.compare_exchange(word.encode(), mine.encode(), Ordering::AcqRel, Ordering::Relaxed);
+            let won =
+                entry.compare_exchange(word.encode(), mine.encode(), Ordering::AcqRel, Ordering::Relaxed);
             Ok(if won.is_ok() { Claim::Won(held) } else { Claim::Lost })
         })?;
         Ok(taken.map(|taken| (taken.claimed, taken.place)))

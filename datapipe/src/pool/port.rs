@@ -231,7 +231,10 @@ macro_rules! receiving {
         /// # Errors
         ///
         /// As [`receive`](Self::receive).
-        pub fn receive_timeout(&self, timeout: Duration) -> Result<Result<Option<Block>, Blocked>, PortError> {
+        pub fn receive_timeout(
+            &self,
+            timeout: Duration,
+        ) -> Result<Result<Option<Block>, Blocked>, PortError> {
             let got = self.core.wait(Some(Instant::now() + timeout), || self.core.try_receive())?;
             Ok(got.ok_or(Blocked::NoInput))
         }
@@ -391,10 +394,6 @@ impl PortCore {
         self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
     }
 
-    pub(crate) fn is_numbered(&self) -> bool {
-        self.numbered
-    }
-
     pub(crate) fn try_alloc(self: &Rc<Self>) -> Result<Result<Block, Blocked>, PortError> {
         self.check()?;
         match self.participant().alloc()? {
@@ -425,7 +424,9 @@ impl PortCore {
         let Some((held, number)) = got else {
             let (head, tail) = self.participant().ring(queue).ends();
             if tail > head {
-                return Err(Corrupt::new("a number is missing at the end of the stream").at_queue(queue).into());
+                return Err(Corrupt::new("a number is missing at the end of the stream")
+                    .at_queue(queue)
+                    .into());
             }
             return Ok(Ok(None));
         };
@@ -481,7 +482,9 @@ impl PortCore {
 
     fn check_answered(&self) -> Result<(), PortError> {
         if self.unanswered.get() {
-            return Err(PortError::Misuse("a numbered stage let go of an input without sending or discarding it"));
+            return Err(PortError::Misuse(
+                "a numbered stage let go of an input without sending or discarding it",
+            ));
         }
         Ok(())
     }

@@ -4,7 +4,9 @@
 //! decided, because a participant that only looks dead may still write. Everything else goes on meanwhile.
 
 use crate::error::Corrupt;
-use crate::memory::{Dead, QueueKind, Segment};
+use crate::memory::QueueKind;
+#[cfg(not(loom))]
+use crate::memory::{Dead, Segment};
 
 use super::participant::{FREE_LIST, Held, Participant};
 use super::word::{CONTROLLER, State};
@@ -41,6 +43,7 @@ impl Reclaimed {
     }
 }
 
+#[cfg(not(loom))]
 impl Segment {
     /// Takes back everything that instance `instance` of stage `stage` held when it died.
     ///
@@ -52,7 +55,13 @@ impl Segment {
     /// # Panics
     ///
     /// If there is no such instance.
-    pub fn reclaim(&self, stage: u32, instance: u32, proof: &Dead, inputs: Inputs) -> Result<Reclaimed, Corrupt> {
+    pub fn reclaim(
+        &self,
+        stage: u32,
+        instance: u32,
+        proof: &Dead,
+        inputs: Inputs,
+    ) -> Result<Reclaimed, Corrupt> {
         let Dead { .. } = proof;
         let range = self.shape().instances_of(stage);
         assert!(instance < range.len() as u32, "stage {stage} has no instance {instance}");
@@ -100,12 +109,7 @@ fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<
 
 /// Wakes all who wait anywhere: a wake-up may have died with its sender.
 pub(crate) fn wake_everybody(tables: &Tables) {
-    for queue in tables.queues.as_slice() {
-        queue.event.event.wake();
-    }
-    for participant in tables.participants.as_slice() {
-        participant.credit.event.wake();
-    }
+    tables.wake_everybody();
 }
 
 /// Whether the output for input `number` of participant `dead` is already on its way.

@@ -77,7 +77,8 @@ impl<'a> Ring<'a> {
                     // From here on the buffer has moved. Whoever sees that may empty the slot and move the head.
                     let empty = Slot::Empty { lap: self.next_lap(place) }.encode();
                     // SYNC(slot-emptied)
-                    let _ = self.slot(place).compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
+                    let _ =
+                        self.slot(place).compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
                     self.advance(self.head(), place);
                     if let Claim::Won(claimed) = claim {
                         return Ok(Some(Taken { claimed, place }));
@@ -97,7 +98,8 @@ impl<'a> Ring<'a> {
             match Slot::decode(word) {
                 Slot::Empty { lap } if lap == self.lap(place) => {
                     // SYNC(slot-filled): the payload and the descriptor stand before it.
-                    let put = self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
+                    let put =
+                        self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
                     if put.is_ok() {
                         self.advance(self.tail(), place);
                         return Ok(place);
@@ -126,7 +128,7 @@ impl<'a> Ring<'a> {
             // SYNC(slot-filled): the payload and the descriptor stand before it.
             let put = self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
             if put.is_ok() {
-                self.raise_tail(place + 1);
+                self.raise_tail(place.wrapping_add(1));
                 return Ok(Put::Done);
             }
         }
@@ -191,7 +193,7 @@ impl<'a> Ring<'a> {
 
     /// Moves a hint on from `place`, unless somebody else did.
     fn advance(&self, hint: &AtomicU64, place: u64) {
-        let _ = hint.compare_exchange(place, place + 1, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = hint.compare_exchange(place, place.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Moves the tail up to `end`, unless it is there.

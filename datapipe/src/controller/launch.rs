@@ -1,0 +1,108 @@
+//! Makes every instance, and starts it: from the tail to the head, so that nobody sends to a stage that is not there.
+
+use std::thread::{Builder, Scope};
+
+use crossbeam_channel::Sender;
+
+use crate::error::{Error, StageError};
+use crate::memory::Segment;
+use crate::pool::Seat;
+use crate::stage::runner::inline::{self, Turn};
+use crate::stage::runner::{Worker, thread};
+use crate::stage::{HeadStage, MiddleStage, Placement, Settings, TailStage};
+
+/// Which instance of which stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Id {
+    pub(super) stage: u32,
+    pub(super) instance: u32,
+}
+
+/// What an instance says last.
+#[derive(Debug)]
+pub(super) struct Exit {
+    pub(super) id: Id,
+    pub(super) result: Result<(), StageError>,
+}
+
+/// Every instance of a pipe, made and not yet started, tail first.
+pub(super) struct Crew<'a> {
+    threads: Vec<(String, Turn<'a, Id>)>,
+    turns: Vec<Turn<'a, Id>>,
+}
+
+impl<'a> Crew<'a> {
+    /// Makes every instance of every stage. Calls the caller's factories.
+    pub(super) fn new(
+        mut head: HeadStage<'a>,
+        middles: Vec<MiddleStage<'a>>,
+        mut tail: TailStage<'a>,
+        segment: &Segment,
+        terminate_at_limit: bool,
+    ) -> Self {
+        let mut crew = Self { threads: Vec::new(), turns: Vec::new() };
+        let mut stage = segment.shape().stage_count();
+        let mut add = |settings: &Settings, worker: &mut dyn FnMut(u32) -> Worker<'a>| {
+            stage -= 1;
+            for instance in 0..settings.instances {
+                let seat = Seat::new(segment, stage, instance).terminate_at_limit(terminate_at_limit);
+                let turn = Turn { id: Id { stage, instance }, worker: worker(instance), seat };
+                match settings.placement {
+                    Placement::Inline => crew.turns.push(turn),
+                    Placement::Thread => crew.threads.push((format!("{}/{instance}", settings.name), turn)),
+                }
+            }
+        };
+        let settings = tail.settings.clone();
+        add(&settings, &mut |n| tail.worker(n));
+        for mut middle in middles.into_iter().rev() {
+            let settings = middle.settings.clone();
+            add(&settings, &mut |n| middle.worker(n));
+        }
+        let settings = head.settings.clone();
+        add(&settings, &mut |n| head.worker(n));
+        crew
+    }
+
+    /// How many instances there are.
+    pub(super) fn len(&self) -> usize {
+        self.threads.len() + self.turns.len()
+    }
+
+    /// Starts every instance in `scope`. Each sends one [`Exit`], whatever happens to it.
+    ///
+    /// If all are inline, no thread is started, and they have run to their ends when this returns.
+    pub(super) fn start<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        exits: &Sender<Exit>,
+    ) -> Result<(), Error>
+    where
+        'a: 'scope,
+    {
+        let spawn_failed = |source| Error::System { what: "cannot start a thread for a stage", source };
+        let alone = self.threads.is_empty();
+        for (name, turn) in self.threads {
+            let exits = exits.clone();
+            let run = move || {
+                let Turn { id, worker, seat } = turn;
+                let result = thread::run(worker, &seat);
+                drop(seat);
+                // The controller listens until the last instance has ended.
+                let _ = exits.send(Exit { id, result });
+            };
+            Builder::new().name(name).spawn_scoped(scope, run).map_err(spawn_failed)?;
+        }
+        let (turns, exits) = (self.turns, exits.clone());
+        let ended = move |id, result| {
+            let _ = exits.send(Exit { id, result });
+        };
+        if alone {
+            inline::run(turns, alone, ended);
+        } else if !turns.is_empty() {
+            let run = move || inline::run(turns, alone, ended);
+            Builder::new().name("inline".to_owned()).spawn_scoped(scope, run).map_err(spawn_failed)?;
+        }
+        Ok(())
+    }
+}

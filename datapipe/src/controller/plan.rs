@@ -1,0 +1,140 @@
+//! Checks a description, and works out every number of the pipe before anything is made.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::limits::{MAX_INSTANCES, MAX_NAME};
+use crate::memory::{PipeName, Shape, StageShape};
+use crate::pool::{Budget, Refusal, StageNeeds};
+use crate::stage::{Placement, Settings};
+
+use super::builder::PipeBuilder;
+
+/// A pipe that can work, before it is started. Prints as the chain that it is:
+/// `nightly  head > zstd x2 > tail`.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(super) label: String,
+    pub(super) name: PipeName,
+    pub(super) shape: Shape,
+    pub(super) stages: Vec<Settings>,
+    pub(super) budget: Budget,
+}
+
+impl Plan {
+    pub(super) fn of(builder: &PipeBuilder<'_>) -> Result<Self, Error> {
+        let refused = |reason| Error::Refused { pipe: builder.label.clone(), reason };
+        let (Some(head), Some(tail)) = (&builder.head, &builder.tail) else {
+            let missing = if builder.head.is_none() { "head" } else { "tail" };
+            return Err(refused(Refusal::Stages(format!("it has no {missing}"))));
+        };
+        let mut stages = vec![Described::new(&head.settings, false, head.needs_thread(), false)];
+        stages.extend(builder.middles.iter().map(|stage| {
+            Described::new(&stage.settings, stage.is_one_to_one(), stage.needs_thread(), stage.passes_on())
+        }));
+        stages.push(Described::new(&tail.settings, false, tail.needs_thread(), false));
+        check_names(&builder.label, &stages).map_err(refused)?;
+        stages.iter().try_for_each(Described::check).map_err(refused)?;
+        let needs: Vec<_> = stages.iter().map(Described::needs).collect();
+        let budget = Budget::new(&needs, builder.buffers).map_err(refused)?;
+        let shapes: Vec<_> = stages
+            .iter()
+            .zip(&budget.shares)
+            .map(|(stage, &share)| StageShape {
+                instances: stage.settings.instances,
+                share,
+                numbered: stage.one_to_one,
+            })
+            .collect();
+        let shape =
+            Shape::new(budget.buffers, builder.buffer_size, builder.headroom, builder.tailroom, &shapes)
+                .map_err(|error| refused(error.into()))?;
+        let stages = stages.into_iter().map(|stage| stage.settings.clone()).collect();
+        Ok(Self { label: builder.label.clone(), name: PipeName::new(), shape, stages, budget })
+    }
+
+    /// The pipe's name, different from every other pipe's.
+    pub fn name(&self) -> &PipeName {
+        &self.name
+    }
+
+    /// Stages, instances, quotas and sizes.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// How the pool is divided.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Bytes of shared memory that the buffers take.
+    pub fn pool_bytes(&self) -> u64 {
+        let shape = &self.shape;
+        let buffer = shape.headroom() as u64 + u64::from(shape.buffer_size()) + u64::from(shape.tailroom());
+        buffer * u64::from(shape.buffers())
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.label)?;
+        for (position, stage) in self.stages.iter().enumerate() {
+            let arrow = if position > 0 { ">" } else { "" };
+            write!(f, "{arrow} {}", stage.name)?;
+            if stage.instances > 1 {
+                write!(f, " x{}", stage.instances)?;
+            }
+            f.write_str(if position + 1 < self.stages.len() { " " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// What the plan needs to know of one stage.
+struct Described<'s> {
+    settings: &'s Settings,
+    one_to_one: bool,
+    needs_thread: bool,
+    passes_on: bool,
+}
+
+impl<'s> Described<'s> {
+    fn new(settings: &'s Settings, one_to_one: bool, needs_thread: bool, passes_on: bool) -> Self {
+        Self { settings, one_to_one, needs_thread, passes_on }
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let Settings { name, instances, placement, single, .. } = self.settings;
+        let refused = |what: String| Err(Refusal::Stages(what));
+        if !(1..=MAX_INSTANCES).contains(instances) {
+            return refused(format!(
+                "the number of instances of stage \"{name}\" is {instances}, but must be between 1 and {MAX_INSTANCES}"
+            ));
+        }
+        if let (Some(why), 2..) = (single, instances) {
+            return refused(format!("stage \"{name}\" can have one instance, not {instances}: it {why}"));
+        }
+        if *placement == Placement::Inline && self.needs_thread {
+            return refused(format!("stage \"{name}\" is a loop over its port and cannot run inline"));
+        }
+        Ok(())
+    }
+
+    fn needs(&self) -> StageNeeds {
+        let Settings { name, instances, hold_in, hold_out, .. } = self.settings;
+        let (hold_in, hold_out) = (*hold_in, *hold_out);
+        StageNeeds { name: name.clone(), instances: *instances, hold_out, hold_in, passes_on: self.passes_on }
+    }
+}
+
+fn check_names(label: &str, stages: &[Described<'_>]) -> Result<(), Refusal> {
+    let names = stages.iter().map(|stage| stage.settings.name.as_str());
+    for name in names.chain([label]) {
+        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+            let what = "a name must have 1 to 64 bytes and no control characters";
+            return Err(Refusal::Stages(format!("{what}, but one is \"{}\"", name.escape_debug())));
+        }
+    }
+    Ok(())
+}

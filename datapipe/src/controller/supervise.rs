@@ -1,0 +1,178 @@
+//! Watches a pipe from launch to end: who ended, who failed, and whether anything moves.
+
+use std::collections::HashSet;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+
+use crate::error::{Corrupt, Error, StageError, StageFailure};
+use crate::memory::Segment;
+use crate::pool::Finding;
+
+use super::builder::{AtLimit, PipeBuilder};
+use super::cancel::Canceller;
+use super::launch::{Crew, Exit, Id};
+use super::plan::Plan;
+use super::status::{Report, Status};
+
+/// How often the controller looks whether anything moves. Only then is there anything to compare.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A pipe that is planned, has its memory and its instances, and has not been started.
+pub(super) struct Prepared<'a> {
+    pub(super) plan: Plan,
+    pub(super) segment: Segment,
+    pub(super) canceller: Canceller,
+    crew: Crew<'a>,
+}
+
+impl<'a> Prepared<'a> {
+    pub(super) fn new(builder: PipeBuilder<'a>) -> Result<Self, Error> {
+        let plan = Plan::of(&builder)?;
+        let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let segment =
+            Segment::create(&plan.name, plan.shape.clone(), &names, builder.backing, builder.huge_pages)?;
+        let terminate = builder.at_limit == AtLimit::Terminate;
+        let (Some(head), Some(tail)) = (builder.head, builder.tail) else {
+            unreachable!("the plan has refused a pipe without head or tail");
+        };
+        let crew = Crew::new(head, builder.middles, tail, &segment, terminate);
+        Ok(Self { plan, segment, canceller: builder.canceller, crew })
+    }
+
+    /// Runs the pipe to its end.
+    pub(super) fn supervise(self) -> Result<Report, Error> {
+        let Self { plan, segment, canceller, crew } = self;
+        canceller.arm(&segment);
+        let instances = crew.len();
+        let (sender, exits) = unbounded();
+        let mut watch = Watch::new(&segment, &plan, &canceller);
+        thread::scope(|scope| {
+            let started = crew.start(scope, &sender);
+            // Instances that were not started will not end either: the channel then runs dry.
+            drop(sender);
+            if let Err(error) = started {
+                watch.fail(error);
+            }
+            watch.listen(&exits, instances);
+        });
+        canceller.disarm();
+        watch.outcome()
+    }
+}
+
+struct Watch<'s> {
+    segment: &'s Segment,
+    plan: &'s Plan,
+    canceller: &'s Canceller,
+    /// What went wrong first.
+    failure: Option<Error>,
+    ended_well: HashSet<(u32, u32)>,
+    ended: usize,
+    instances: usize,
+    /// Where every buffer was at the last tick, and what was wrong with that.
+    position: Option<u64>,
+    finding: Option<Finding>,
+}
+
+impl<'s> Watch<'s> {
+    fn new(segment: &'s Segment, plan: &'s Plan, canceller: &'s Canceller) -> Self {
+        Self {
+            segment,
+            plan,
+            canceller,
+            failure: None,
+            ended_well: HashSet::new(),
+            ended: 0,
+            instances: plan.shape.participants() as usize,
+            position: None,
+            finding: None,
+        }
+    }
+
+    fn listen(&mut self, exits: &Receiver<Exit>, instances: usize) {
+        while self.ended < instances {
+            match exits.recv_timeout(TICK) {
+                Ok(exit) => self.note(exit),
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+    }
+
+    fn note(&mut self, Exit { id: Id { stage, instance }, result }: Exit) {
+        self.ended += 1;
+        let Err(error) = result else {
+            self.ended_well.insert((stage, instance));
+            return;
+        };
+        if self.is_stopping() {
+            return; // it ended because it was told to, however it puts that
+        }
+        let error = match error {
+            error if error.is_stopped() => Error::Corrupt(Corrupt::new("the stop word was set by nobody")),
+            error => match error.corrupt() {
+                Some(corrupt) => Error::Corrupt(corrupt.clone()),
+                None => Error::Stage(self.failure_of(stage, instance, error)),
+            },
+        };
+        self.fail(error);
+    }
+
+    fn failure_of(&self, stage: u32, instance: u32, error: StageError) -> StageFailure {
+        let settings = &self.plan.stages[stage as usize];
+        StageFailure { stage: settings.name.clone(), instance, instances: settings.instances, error }
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert(error);
+        self.segment.stop();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.failure.is_some() || self.canceller.is_cancelled()
+    }
+
+    /// Nobody has ended for a while. That is most likely a long job; it may be shared words that somebody has
+    /// written to.
+    fn tick(&mut self) {
+        if self.is_stopping() {
+            self.segment.stop(); // again, in case somebody has overwritten it
+        }
+        let position = self.segment.position();
+        if self.position.replace(position) != Some(position) {
+            self.finding = None;
+            return;
+        }
+        // Nothing moves. A lost wake-up or a lost mark is mended here; a contradiction that stays is the end.
+        for &(stage, instance) in &self.ended_well {
+            self.segment.mark_done(stage, instance);
+        }
+        self.segment.tables().wake_everybody();
+        let finding = self.segment.audit().err();
+        if let (Some(finding), false) = (&finding, self.is_stopping())
+            && self.finding.as_ref() == Some(finding)
+        {
+            self.fail(Error::Corrupt(finding.clone().into()));
+        }
+        self.finding = finding;
+    }
+
+    fn outcome(self) -> Result<Report, Error> {
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        if self.ended_well.len() < self.instances {
+            return Err(Error::Cancelled);
+        }
+        // Everybody says that all went well. So every buffer must have come home.
+        self.segment.audit().map_err(|finding| Error::Corrupt(finding.into()))?;
+        let (free, all) = (self.segment.free_buffers(), self.plan.shape.buffers());
+        if free != all {
+            let what = format!("only {free} of {all} buffers are free at the end of the stream");
+            return Err(Error::Corrupt(Corrupt::new(what)));
+        }
+        Ok(Report::new(self.plan, Status::of(self.segment)))
+    }
+}

@@ -1,0 +1,46 @@
+//! A segment whose buffers are all free.
+
+use crate::memory::{Backing, HugePages, PipeName, Segment, SegmentError, Shape};
+
+use super::participant::fill_free_list;
+
+impl Segment {
+    /// Makes a segment for a pipe of the given shape: reserved, sealed, with every buffer on the free list.
+    ///
+    /// `stage_names` label the stages, in order, for whoever attaches; missing ones stay empty.
+    ///
+    /// # Errors
+    ///
+    /// [`SegmentError::Memory`] if the machine has less than the pool asks for, [`SegmentError::System`] with the
+    /// call that failed otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
+    /// use datapipe::pool::Seat;
+    ///
+    /// // A head that may have all 8 buffers of 4 KiB, and a tail.
+    /// let shape = Shape::new(8, 4096, 0, 0, &[StageShape::new(1, 8), StageShape::new(1, 0)])?;
+    /// let (name, no) = (PipeName::new(), HugePages::No);
+    /// let segment = Segment::create(&name, shape, &["head", "tail"], Backing::Anonymous, no)?;
+    ///
+    /// let (head, tail) = (Seat::new(&segment, 0, 0).head(), Seat::new(&segment, 1, 0).tail());
+    /// let mut block = head.alloc()?;
+    /// block.put(b"hello");
+    /// head.send(block)?;
+    /// head.finish()?;
+    /// assert_eq!(tail.receive()?.unwrap().bytes(), b"hello");
+    /// assert!(tail.receive()?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(
+        name: &PipeName,
+        shape: Shape,
+        stage_names: &[&str],
+        backing: Backing,
+        huge: HugePages,
+    ) -> Result<Self, SegmentError> {
+        Self::make(name, shape, stage_names, backing, huge, fill_free_list)
+    }
+}

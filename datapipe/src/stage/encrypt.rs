@@ -1,0 +1,223 @@
+//! AES-256-GCM, both ways, in place: each block is sealed by itself, so any number of instances work in parallel.
+//!
+//! A writer draws a random salt when it starts, and derives its own key from it with HKDF-SHA256 (RFC 5869), so no
+//! nonce can ever come twice under one key. The nonce is the block's number, and number, codec and length are
+//! authenticated with the data: a block that was changed, moved, repeated or dropped does not open.
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use hkdf::Hkdf;
+use rustix::rand::{GetRandomFlags, getrandom};
+use sha2::Sha256;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::error::{Error, StageError};
+use crate::pool::{Block, BlockInfo};
+
+use super::{InPlace, MiddleStage, Stage, Verdict};
+
+/// A key of 256 bits. Erased from memory when it is dropped; never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Key([u8; KEY_LEN]);
+
+/// Bytes of a key.
+const KEY_LEN: usize = 32;
+/// Bytes of the salt that a writer draws.
+pub const SALT_LEN: usize = 32;
+/// Bytes that sealing adds to a block, behind the data.
+const TAG_LEN: usize = 16;
+/// What the derived keys are for: HKDF's `info`.
+const PURPOSE: &[u8] = b"datapipe block encryption";
+
+impl Key {
+    /// A key of these bytes.
+    pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads a key file, which is exactly 32 bytes long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if it cannot be read or has another length.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let unreadable = |error| Error::Key(format!("cannot read key file {}: {error}", path.display()));
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        // One byte more than a key: enough to know that it is none, however long it is.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_LEN + 1));
+        file.take(KEY_LEN as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| {
+            let has = if bytes.len() > KEY_LEN { "more".to_owned() } else { bytes.len().to_string() };
+            Error::Key(format!(
+                "key file {} must have exactly {KEY_LEN} bytes, but has {has}",
+                path.display()
+            ))
+        })?;
+        Ok(Self(key))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(secret)")
+    }
+}
+
+/// A key for one stream, and the stages that seal and open its blocks.
+///
+/// ```
+/// use datapipe::prelude::*;
+///
+/// let key = Key::from_bytes([7; 32]);
+/// let writer = Aes256Gcm::new(&key)?;
+/// let seal = writer.seal().instances(2);
+/// // The salt is not secret. It travels with the stream, and the reader gets the same key from it.
+/// let open = Aes256Gcm::with_salt(&key, writer.salt()).open();
+/// # let _ = (seal, open);
+/// # Ok::<(), datapipe::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Aes256Gcm {
+    cipher: Arc<aes_gcm::Aes256Gcm>,
+    salt: [u8; SALT_LEN],
+}
+
+impl Aes256Gcm {
+    /// A key for a new stream, derived from `key` and a fresh random salt.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no random numbers.
+    pub fn new(key: &Key) -> Result<Self, Error> {
+        let mut salt = [0; SALT_LEN];
+        let mut filled = 0;
+        while filled < SALT_LEN {
+            filled += getrandom(&mut salt[filled..], GetRandomFlags::empty()).map_err(|errno| {
+                Error::System { what: "cannot draw random numbers", source: errno.into() }
+            })?;
+        }
+        Ok(Self::with_salt(key, salt))
+    }
+
+    /// The key of a stream whose salt is known: to read it. Never write a second stream with it.
+    pub fn with_salt(key: &Key, salt: [u8; SALT_LEN]) -> Self {
+        let mut derived = Zeroizing::new([0; KEY_LEN]);
+        let expanded = Hkdf::<Sha256>::new(Some(&salt), &key.0).expand(PURPOSE, derived.as_mut());
+        expanded.expect("HKDF-SHA256 gives up to 255 times 32 bytes");
+        let cipher = Arc::new(aes_gcm::Aes256Gcm::new((&*derived).into()));
+        Self { cipher, salt }
+    }
+
+    /// The salt, to be stored with the stream.
+    pub fn salt(&self) -> [u8; SALT_LEN] {
+        self.salt
+    }
+
+    /// A stage that encrypts each block. It needs 16 bytes of tailroom.
+    pub fn seal<'a>(&self) -> MiddleStage<'a> {
+        let cipher = self.cipher.clone();
+        Stage::in_place("aes-256-gcm", move |_| Seal(cipher.clone()))
+    }
+
+    /// A stage that decrypts each block. A block that is not encrypted, or not with this key, is an error.
+    pub fn open<'a>(&self) -> MiddleStage<'a> {
+        let cipher = self.cipher.clone();
+        Stage::in_place("aes-256-gcm", move |_| Open(cipher.clone()))
+    }
+}
+
+impl fmt::Debug for Aes256Gcm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Aes256Gcm(secret)")
+    }
+}
+
+struct Seal(Arc<aes_gcm::Aes256Gcm>);
+
+impl InPlace for Seal {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let (nonce, data) = (nonce(block.number()), associated_data(block));
+        let mut info = block.info();
+        let sealed = self.0.encrypt_inout_detached(&nonce.into(), &data, block.bytes_mut().into());
+        let tag = sealed.map_err(|_| StageError::new("a block is too long to be encrypted"))?;
+        block.grow(TAG_LEN)?.copy_from_slice(&tag);
+        info.sealed = true;
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+}
+
+struct Open(Arc<aes_gcm::Aes256Gcm>);
+
+impl InPlace for Open {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let number = block.number();
+        let mut info = block.info();
+        let Some(len) = block.len().checked_sub(TAG_LEN).filter(|_| info.sealed) else {
+            return Err(StageError::new(format!(
+                "block {number} is not encrypted, although a key was given"
+            )));
+        };
+        let mut tag = [0; TAG_LEN];
+        tag.copy_from_slice(&block.bytes()[len..]);
+        block.truncate(len);
+        let (nonce, data) = (nonce(number), associated_data(block));
+        self.0.decrypt_inout_detached(&nonce.into(), &data, block.bytes_mut().into(), &tag.into()).map_err(
+            |_| {
+                let what = "does not authenticate: it is damaged or misplaced, or the key is another";
+                StageError::new(format!("block {number} {what}"))
+            },
+        )?;
+        info.sealed = false;
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+}
+
+/// The block's number, eight bytes, then zeros.
+fn nonce(number: u64) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[..8].copy_from_slice(&number.to_le_bytes());
+    nonce
+}
+
+/// What must not change about a block besides its data: number, codec, length before compression.
+fn associated_data(block: &Block) -> [u8; 13] {
+    let BlockInfo { codec, plain_len, .. } = block.info();
+    let mut data = [0; 13];
+    data[..8].copy_from_slice(&block.number().to_le_bytes());
+    data[8] = codec.0;
+    data[9..].copy_from_slice(&plain_len.to_le_bytes());
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_files_have_exactly_32_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        for len in [0, 31, 33, 100_000] {
+            let path = dir.path().join(format!("key-{len}"));
+            std::fs::write(&path, vec![1; len]).unwrap();
+            let text = Key::from_file(&path).unwrap_err().to_string();
+            assert!(text.contains("must have exactly 32 bytes"), "{text}");
+        }
+        let path = dir.path().join("key");
+        std::fs::write(&path, [1; 32]).unwrap();
+        assert_eq!(Key::from_file(&path).unwrap().0, [1; 32]);
+        assert_eq!(format!("{:?}", Key::from_file(&path).unwrap()), "Key(secret)");
+    }
+
+    #[test]
+    fn every_writer_has_a_key_of_its_own() {
+        let key = Key::from_bytes([3; 32]);
+        assert_ne!(Aes256Gcm::new(&key).unwrap().salt(), Aes256Gcm::new(&key).unwrap().salt());
+    }
+}

@@ -1,0 +1,430 @@
+//! What a pipe is made of: the traits that a stage implements, the description it is started from, and the stages
+//! that come with the library.
+//!
+//! ```text
+//!             Head            Transform / InPlace / Analyze              Tail
+//!   source -> fill  -> queue -> transform, once per instance -> queue -> write -> destination
+//! ```
+//!
+//! A stage sees blocks and nothing else: numbers, order, waiting, and where it runs are the runner's business, so
+//! the same code runs as a thread or as a procedure called in turn.
+//!
+//! # For callers
+//!
+//! A [`Stage`] describes one stage: a name, how many instances, where they run, and how to make one. The stages that
+//! come with the library give you one ready-made ([`Zstd::level`], [`Aes256Gcm::seal`], [`analyze`]); your own are
+//! made with [`Stage::transform`] and its siblings. A value that implements [`Head`] or [`Tail`] is a stage of one
+//! instance all by itself.
+//!
+//! # For implementers
+//!
+//! | when | what is called | on which thread | may it block? | what ends the pipe |
+//! |---|---|---|---|---|
+//! | the pipe is launched, tail first | your factory, once per instance | the launching one | briefly | a panic |
+//! | a block may be filled, or is there | `fill`, `transform`, `analyze`, `write` | the instance's own | yes; a stop waits for it | an error, a panic |
+//! | the stream ended well | [`Tail::finish`] | the instance's own | yes | an error, a panic |
+//! | always, last | `drop` | the instance's own | briefly | nothing |
+//!
+//! A call is never made twice for one block and never after an error. Blocks come in the order of the stream; a
+//! stage of several instances sees each block in exactly one of them, and may finish them in any order.
+//!
+//! Does not read files, write media or know the format: those are stages too, and stand on this.
+
+mod analyze; // what is this data
+mod compress; // zstd, both ways
+mod encrypt; // AES-256-GCM, both ways
+mod ordering; // stages that number blocks, and put them back in order
+pub(crate) mod runner; // moves blocks between the pool and a stage
+mod stream; // any Read, any Write
+
+use std::fmt;
+
+use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
+
+pub use crate::error::StageError;
+pub use analyze::{analyze, classify};
+pub use compress::Zstd;
+pub use encrypt::{Aes256Gcm, Key, SALT_LEN};
+pub use ordering::{resequence, sequence};
+pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
+
+/// Fills blocks: the first stage of a pipe.
+///
+/// # Examples
+///
+/// ```
+/// use datapipe::prelude::*;
+///
+/// /// The numbers from 0 to `end`, eight bytes each.
+/// struct Count { next: u64, end: u64 }
+///
+/// impl Head for Count {
+///     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+///         while self.next < self.end && block.spare().len() >= 8 {
+///             block.put(&self.next.to_le_bytes());
+///             self.next += 1;
+///         }
+///         Ok(if block.is_empty() { Fill::End } else { Fill::Block })
+///     }
+/// }
+///
+/// let report = Pipe::builder()
+///     .head(Count { next: 0, end: 100_000 })
+///     .tail(StreamTail::new(std::io::sink()))
+///     .run()?;
+/// assert_eq!(report.bytes_out(), 800_000);
+/// # Ok::<(), datapipe::Error>(())
+/// ```
+pub trait Head: Send {
+    /// What the stage is called where the pipe prints itself.
+    fn name(&self) -> &str {
+        "head"
+    }
+
+    /// Puts data into an empty block.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe; the block is not sent.
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError>;
+}
+
+/// What a head has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// The block is to be sent, and there may be more.
+    Block,
+    /// There is no more, and the block is not to be sent.
+    End,
+}
+
+/// Makes one block from one block, out of place.
+pub trait Transform: Send {
+    /// Reads `input`, and writes what becomes of it to `output`, which is empty. What the stages before said about
+    /// the block has been copied to the output already.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError>;
+}
+
+/// Changes a block in place.
+pub trait InPlace: Send {
+    /// Changes the data, its length, or what is said about it. Headroom and tailroom may be used.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError>;
+}
+
+/// Looks at a block without changing it.
+pub trait Analyze: Send {
+    /// Looks at the data, and writes down what it finds.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn analyze(&mut self, data: &[u8], info: &mut BlockInfo) -> Result<(), StageError>;
+}
+
+/// What is to be sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The output; for a stage that works in place, the block.
+    Send,
+    /// The input, as it came. The same as `Send` for a stage that works in place.
+    SendInput,
+    /// Nothing: the block ends here.
+    Drop,
+}
+
+/// Writes blocks: the last stage of a pipe.
+pub trait Tail: Send {
+    /// What the stage is called where the pipe prints itself.
+    fn name(&self) -> &str {
+        "tail"
+    }
+
+    /// Writes one block.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn write(&mut self, block: &Block) -> Result<(), StageError>;
+
+    /// Called once, when every block of a stream that ended well has been written: the place to flush, sync and
+    /// close. It is not called if the pipe was cancelled or failed, so what only this call writes is the mark of a
+    /// whole stream.
+    ///
+    /// # Errors
+    ///
+    /// An error means that the job did not end well.
+    fn finish(&mut self) -> Result<(), StageError> {
+        Ok(())
+    }
+}
+
+/// A stage of a pipe, before it is started.
+///
+/// `W` is the role: what kinds of work can stand there.
+pub struct Stage<W> {
+    pub(crate) settings: Settings,
+    pub(crate) work: W,
+}
+
+/// A first stage.
+pub type HeadStage<'a> = Stage<HeadWork<'a>>;
+/// A stage between two queues.
+pub type MiddleStage<'a> = Stage<MiddleWork<'a>>;
+/// A last stage.
+pub type TailStage<'a> = Stage<TailWork<'a>>;
+
+/// What is known of a stage without running it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) instances: u32,
+    pub(crate) placement: Placement,
+    pub(crate) hold_in: u32,
+    pub(crate) hold_out: u32,
+    /// Why the stage can have one instance only, if so, and what to do about it.
+    pub(crate) single: Option<&'static str>,
+}
+
+/// Where the instances of a stage run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// Each on a thread of its own.
+    #[default]
+    Thread,
+    /// In turn with all other inline stages of the pipe, on one thread.
+    Inline,
+}
+
+/// Makes instance `n` of a stage.
+pub(crate) type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
+/// A loop over a port, to be run by each instance.
+pub(crate) type PortLoop<'a, P> = std::sync::Arc<dyn Fn(&P) -> Result<(), StageError> + Send + Sync + 'a>;
+
+/// What a first stage can do.
+pub struct HeadWork<'a>(pub(crate) HeadKind<'a>);
+/// What a stage between two queues can do.
+pub struct MiddleWork<'a>(pub(crate) MiddleKind<'a>);
+/// What a last stage can do.
+pub struct TailWork<'a>(pub(crate) TailKind<'a>);
+
+pub(crate) enum HeadKind<'a> {
+    Fill(Factory<'a, dyn Head + 'a>),
+    Port(PortLoop<'a, HeadPort>),
+}
+
+pub(crate) enum MiddleKind<'a> {
+    Transform(Factory<'a, dyn Transform + 'a>),
+    InPlace(Factory<'a, dyn InPlace + 'a>),
+    Analyze(Factory<'a, dyn Analyze + 'a>),
+    Port(PortLoop<'a, MiddlePort>),
+}
+
+pub(crate) enum TailKind<'a> {
+    Write(Factory<'a, dyn Tail + 'a>),
+    Port(PortLoop<'a, TailPort>),
+}
+
+impl<W> Stage<W> {
+    fn with(name: impl Into<String>, hold_in: u32, hold_out: u32, work: W) -> Self {
+        let (name, placement) = (name.into(), Placement::default());
+        let settings = Settings { name, instances: 1, placement, hold_in, hold_out, single: None };
+        Self { settings, work }
+    }
+
+    fn single(mut self, why: &'static str) -> Self {
+        self.settings.single = Some(why);
+        self
+    }
+
+    /// Runs `n` instances of the stage, 1 to [`MAX_INSTANCES`](crate::limits::MAX_INSTANCES).
+    #[must_use]
+    pub fn instances(mut self, n: u32) -> Self {
+        self.settings.instances = n;
+        self
+    }
+
+    /// Runs the stage in turn with all other inline stages of the pipe, on one thread. A pipe that has only inline
+    /// stages starts no thread at all when it is [`run`](crate::PipeBuilder::run).
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.settings.placement = Placement::Inline;
+        self
+    }
+
+    /// Calls the stage something else.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Says that an instance keeps up to `n` inputs before it sends or frees any. Only a loop over a port can, and
+    /// one that keeps more than it says can bring the pipe to a standstill.
+    #[must_use]
+    pub fn holds_in(mut self, n: u32) -> Self {
+        self.settings.hold_in = n.max(1);
+        self
+    }
+
+    /// Says that an instance allocates up to `n` buffers before it sends any; 0 that it never allocates. Only for
+    /// a loop over a port.
+    #[must_use]
+    pub fn holds_out(mut self, n: u32) -> Self {
+        self.settings.hold_out = n;
+        self
+    }
+}
+
+impl<'a> Stage<HeadWork<'a>> {
+    /// A first stage, each instance of which is made by `factory` from its number.
+    pub fn head<H: Head + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> H + Send + 'a,
+    ) -> Self {
+        Self::with(name, 0, 1, HeadWork(HeadKind::Fill(Box::new(move |n| Box::new(factory(n))))))
+    }
+
+    /// A first stage that is a loop over its port. Needs a thread.
+    pub fn head_port(
+        name: impl Into<String>,
+        run: impl Fn(&HeadPort) -> Result<(), StageError> + Send + Sync + 'a,
+    ) -> Self {
+        Self::with(name, 0, 1, HeadWork(HeadKind::Port(std::sync::Arc::new(run))))
+    }
+}
+
+impl<'a> Stage<MiddleWork<'a>> {
+    /// A stage that works out of place, each instance of which is made by `factory` from its number.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// struct Upper;
+    ///
+    /// impl Transform for Upper {
+    ///     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+    ///         output.put(&input.bytes().to_ascii_uppercase());
+    ///         Ok(Verdict::Send)
+    ///     }
+    /// }
+    ///
+    /// let upper = Stage::transform("upper", |_| Upper).instances(2);
+    /// # let _ = upper;
+    /// ```
+    pub fn transform<T: Transform + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        Self::with(name, 1, 1, MiddleWork(MiddleKind::Transform(Box::new(move |n| Box::new(factory(n))))))
+    }
+
+    /// A stage that works in place, each instance of which is made by `factory` from its number.
+    pub fn in_place<T: InPlace + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        Self::with(name, 1, 0, MiddleWork(MiddleKind::InPlace(Box::new(move |n| Box::new(factory(n))))))
+    }
+
+    /// A stage that only looks, each instance of which is made by `factory` from its number.
+    pub fn analyze<T: Analyze + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        Self::with(name, 1, 0, MiddleWork(MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))))))
+    }
+
+    /// A stage that is a loop over its port: one to many, many to one, whatever it likes. Needs a thread, and has
+    /// one instance. Say with [`holds_in`](Stage::holds_in) and [`holds_out`](Stage::holds_out) what it keeps, if
+    /// that is not one of each.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// // Sends every block twice.
+    /// let twice = Stage::port("twice", |port| {
+    ///     while let Some(input) = port.receive()? {
+    ///         let mut copy = port.alloc()?;
+    ///         copy.put(input.bytes());
+    ///         port.send(copy, &input)?;
+    ///         port.forward(input)?;
+    ///     }
+    ///     Ok(())
+    /// });
+    /// # let _ = twice;
+    /// ```
+    pub fn port(
+        name: impl Into<String>,
+        run: impl Fn(&MiddlePort) -> Result<(), StageError> + Send + Sync + 'a,
+    ) -> Self {
+        Self::with(name, 1, 1, MiddleWork(MiddleKind::Port(std::sync::Arc::new(run))))
+            .single("is a loop over its port; make it a transform, which answers each block with one")
+    }
+}
+
+impl<'a> Stage<TailWork<'a>> {
+    /// A last stage, each instance of which is made by `factory` from its number.
+    pub fn tail<T: Tail + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        Self::with(name, 1, 0, TailWork(TailKind::Write(Box::new(move |n| Box::new(factory(n))))))
+    }
+
+    /// A last stage that is a loop over its port. Needs a thread.
+    pub fn tail_port(
+        name: impl Into<String>,
+        run: impl Fn(&TailPort) -> Result<(), StageError> + Send + Sync + 'a,
+    ) -> Self {
+        Self::with(name, 1, 0, TailWork(TailKind::Port(std::sync::Arc::new(run))))
+    }
+}
+
+/// Why a stage made from a value has one instance.
+const VALUE: &str = "was given as a value; give a function that makes each instance";
+
+impl<'a, H: Head + 'a> From<H> for HeadStage<'a> {
+    fn from(head: H) -> Self {
+        let name = head.name().to_owned();
+        let mut once = Some(Box::new(head) as Box<dyn Head + 'a>);
+        let make: Factory<'a, dyn Head + 'a> =
+            Box::new(move |_| once.take().expect("a value is one instance"));
+        Self::with(name, 0, 1, HeadWork(HeadKind::Fill(make))).single(VALUE)
+    }
+}
+
+impl<'a, T: Tail + 'a> From<T> for TailStage<'a> {
+    fn from(tail: T) -> Self {
+        let name = tail.name().to_owned();
+        let mut once = Some(Box::new(tail) as Box<dyn Tail + 'a>);
+        let make: Factory<'a, dyn Tail + 'a> =
+            Box::new(move |_| once.take().expect("a value is one instance"));
+        Self::with(name, 1, 0, TailWork(TailKind::Write(make))).single(VALUE)
+    }
+}
+
+impl<W> fmt::Debug for Stage<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($work:ident),*) => {$(
+        impl fmt::Debug for $work<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($work))
+            }
+        }
+    )*};
+}
+opaque_debug!(HeadWork, MiddleWork, TailWork);

@@ -1,0 +1,53 @@
+//! The sequencer and the resequencer as stages, for plans that need them on their own.
+
+use crate::error::StageError;
+use crate::pool::{Block, MiddlePort};
+use crate::sequence::{Resequencer, Sequencer};
+
+use super::{InPlace, MiddleStage, Stage, Verdict};
+
+/// A stage that writes a number into the information of each block, from `first` on.
+pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
+    Stage::in_place("sequence", move |_| Stamp(Sequencer::starting_at(first)))
+}
+
+/// A stage that sends blocks on in the order of the numbers that [`sequence`] gave them, from `first` on, and keeps
+/// up to `window` of them while a predecessor is missing.
+pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
+    let run = move |port: &MiddlePort| restore_order(port, first, window);
+    Stage::port("resequence", run).holds_in(window).holds_out(0)
+}
+
+struct Stamp(Sequencer);
+
+impl InPlace for Stamp {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        info.sequence = self.0.number();
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+}
+
+fn restore_order(port: &MiddlePort, first: u64, window: u32) -> Result<(), StageError> {
+    let mut order = Resequencer::new(first, window.max(1) as usize);
+    while let Some(block) = port.receive()? {
+        // A block that was dropped on its way still has its number, or all behind it would wait for ever.
+        let number = block.info().sequence;
+        order.push(number, block).map_err(|rejected| {
+            StageError::new(format!("block {number} cannot be put in order: {}", rejected.rejection))
+        })?;
+        while let Some((_, block)) = order.pop() {
+            port.forward(block)?;
+        }
+    }
+    match order.len() {
+        0 => Ok(()),
+        held => {
+            let next = order.next();
+            Err(StageError::new(format!(
+                "block {next} is missing at the end of the stream, {held} came after it"
+            )))
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Many instances in turn on one thread: for stages too small for a thread, and for places that have none.
+
+use std::rc::Rc;
+
+use super::thread::caught;
+use super::{Step, Task, Worker};
+use crate::error::StageError;
+use crate::memory::event::Event;
+use crate::pool::{Blocked, Seat};
+
+/// One instance, and who it is.
+pub(crate) struct Turn<'a, I> {
+    pub(crate) id: I,
+    pub(crate) worker: Worker<'a>,
+    pub(crate) seat: Seat,
+}
+
+struct Running<'a, I> {
+    id: I,
+    task: Box<dyn Task + 'a>,
+    blocked: Option<Blocked>,
+}
+
+/// Runs all instances to their ends, and tells `ended` of each as it ends. They should come tail first: then what
+/// is in the pipe moves on before more comes in.
+///
+/// If `alone`, nobody else works on the pipe, and that all are blocked is an error and not a reason to sleep.
+pub(crate) fn run<I: Copy>(
+    turns: Vec<Turn<'_, I>>,
+    alone: bool,
+    mut ended: impl FnMut(I, Result<(), StageError>),
+) {
+    let mut tasks = Vec::new();
+    for Turn { id, worker, seat } in turns {
+        let Worker::Stepped(make) = worker else {
+            ended(id, Err(StageError::new("a loop over a port cannot run inline")));
+            continue;
+        };
+        match caught(|| Ok(make(&seat))) {
+            Ok(task) => tasks.push(Running { id, task, blocked: None }),
+            Err(error) => ended(id, Err(error)),
+        }
+    }
+    while !tasks.is_empty() {
+        if round(&mut tasks, &mut ended) || tasks.is_empty() {
+            continue;
+        }
+        if alone {
+            for Running { id, .. } in tasks.drain(..) {
+                ended(id, Err(StageError::new("every stage of the pipe waits for another")));
+            }
+            return;
+        }
+        sleep(&mut tasks, &mut ended);
+    }
+}
+
+/// Steps every task once. Returns whether any moved or ended.
+fn round<I: Copy>(
+    tasks: &mut Vec<Running<'_, I>>,
+    ended: &mut impl FnMut(I, Result<(), StageError>),
+) -> bool {
+    let mut moved = false;
+    tasks.retain_mut(|running| {
+        match caught(|| running.task.step()) {
+            Ok(Ok(Step::Moved)) => running.blocked = None,
+            Ok(Err(blocked)) => {
+                running.blocked = Some(blocked);
+                return true;
+            }
+            Ok(Ok(Step::Ended)) => {
+                ended(running.id, Ok(()));
+                moved = true;
+                return false;
+            }
+            Err(error) => {
+                ended(running.id, Err(error));
+                moved = true;
+                return false;
+            }
+        }
+        moved = true;
+        true
+    });
+    moved
+}
+
+/// Sleeps until something may have changed for one of the tasks, all of which are blocked.
+fn sleep<I: Copy>(tasks: &mut Vec<Running<'_, I>>, ended: &mut impl FnMut(I, Result<(), StageError>)) {
+    let cores: Vec<_> =
+        tasks.iter().map(|running| (Rc::clone(running.task.core()), running.blocked)).collect();
+    let marked: Vec<_> = cores.iter().filter_map(|(core, blocked)| Some(core.mark((*blocked)?))).collect();
+    // The second look, after the marks. What a task is blocked on may have changed: then that was not marked.
+    let changed = round(tasks, ended)
+        || tasks.iter().zip(&cores).any(|(running, (_, blocked))| running.blocked != *blocked);
+    if !changed {
+        // All wait at once, so each counts the time as its own.
+        let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| Event::sleep_any(&marked, None));
+        for (core, blocked) in &cores {
+            if let Some(blocked) = *blocked {
+                nap = Box::new(move || core.asleep(blocked, nap));
+            }
+        }
+        nap();
+    }
+}

@@ -1,0 +1,292 @@
+//! Moves blocks between the pool and a stage, one step at a time.
+//!
+//! ```text
+//!   step:  input?  output?  call the stage  send      -> Moved, Ended, or Blocked and on what
+//!
+//!   thread: step until blocked, sleep on that one event, step again
+//!   inline: step every task in turn, sleep on all events at once when none moved
+//! ```
+//!
+//! A step never waits, so a stage's code cannot tell where it runs. Does not know the other stages.
+
+pub(crate) mod inline; // all tasks in turn on one thread
+pub(crate) mod thread; // one task on one thread
+
+use std::rc::Rc;
+
+use crate::error::StageError;
+use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, Seat, TailPort};
+
+use super::{
+    Analyze, Fill, Head, HeadKind, HeadStage, InPlace, MiddleKind, MiddleStage, Tail, TailKind, TailStage,
+    Transform, Verdict,
+};
+
+/// One instance of one stage, ready to be moved to the thread where it will run.
+pub(crate) enum Worker<'a> {
+    /// It can be called step by step: thread or inline.
+    Stepped(Box<dyn FnOnce(&Seat) -> Box<dyn Task + 'a> + Send + 'a>),
+    /// It is a loop of its own, and needs a thread.
+    Looped(Box<dyn FnOnce(&Seat) -> Result<(), StageError> + Send + 'a>),
+}
+
+/// One running instance.
+pub(crate) trait Task {
+    /// Does one piece of work, without waiting for the pipe.
+    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError>;
+
+    /// What it waits on when it is blocked.
+    fn core(&self) -> &Rc<PortCore>;
+}
+
+/// What a step has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A block was moved; there may be more.
+    Moved,
+    /// The stream has ended, and the instance with it.
+    Ended,
+}
+
+/// Takes what an attempt got; ends the step if it got nothing.
+macro_rules! ready {
+    ($attempt:expr) => {
+        match $attempt? {
+            Ok(got) => got,
+            Err(blocked) => return Ok(Err(blocked)),
+        }
+    };
+}
+
+impl<'a> HeadStage<'a> {
+    pub(crate) fn worker(&mut self, instance: u32) -> Worker<'a> {
+        match &mut self.work.0 {
+            HeadKind::Fill(make) => {
+                let head = make(instance);
+                stepped(move |seat| HeadTask { port: Some(seat.head()), head, block: None })
+            }
+            HeadKind::Port(run) => {
+                let run = std::sync::Arc::clone(run);
+                Worker::Looped(Box::new(move |seat| {
+                    let port = seat.head();
+                    run(&port)?;
+                    Ok(port.finish()?)
+                }))
+            }
+        }
+    }
+
+    pub(crate) fn needs_thread(&self) -> bool {
+        matches!(self.work.0, HeadKind::Port(_))
+    }
+}
+
+impl<'a> MiddleStage<'a> {
+    pub(crate) fn worker(&mut self, instance: u32) -> Worker<'a> {
+        match &mut self.work.0 {
+            MiddleKind::Transform(make) => {
+                let stage = make(instance);
+                stepped(move |seat| TransformTask { port: Some(seat.middle()), stage, input: None })
+            }
+            MiddleKind::InPlace(make) => {
+                let stage = make(instance);
+                stepped(move |seat| InPlaceTask { port: Some(seat.middle()), stage })
+            }
+            MiddleKind::Analyze(make) => {
+                let stage = Looking(make(instance));
+                stepped(move |seat| InPlaceTask { port: Some(seat.middle()), stage: Box::new(stage) })
+            }
+            MiddleKind::Port(run) => {
+                let run = std::sync::Arc::clone(run);
+                Worker::Looped(Box::new(move |seat| {
+                    let port = seat.middle();
+                    run(&port)?;
+                    Ok(port.finish()?)
+                }))
+            }
+        }
+    }
+
+    pub(crate) fn needs_thread(&self) -> bool {
+        matches!(self.work.0, MiddleKind::Port(_))
+    }
+
+    /// Whether the stage answers every input exactly once, because a task sees to it.
+    pub(crate) fn is_one_to_one(&self) -> bool {
+        !matches!(self.work.0, MiddleKind::Port(_))
+    }
+
+    /// Whether the stage may send on the very buffers it received.
+    pub(crate) fn passes_on(&self) -> bool {
+        true
+    }
+}
+
+impl<'a> TailStage<'a> {
+    pub(crate) fn worker(&mut self, instance: u32) -> Worker<'a> {
+        match &mut self.work.0 {
+            TailKind::Write(make) => {
+                let tail = make(instance);
+                stepped(move |seat| TailTask { port: Some(seat.tail()), tail })
+            }
+            TailKind::Port(run) => {
+                let run = std::sync::Arc::clone(run);
+                Worker::Looped(Box::new(move |seat| {
+                    let port = seat.tail();
+                    run(&port)?;
+                    Ok(port.finish()?)
+                }))
+            }
+        }
+    }
+
+    pub(crate) fn needs_thread(&self) -> bool {
+        matches!(self.work.0, TailKind::Port(_))
+    }
+}
+
+fn stepped<'a, T: Task + 'a>(make: impl FnOnce(&Seat) -> T + Send + 'a) -> Worker<'a> {
+    Worker::Stepped(Box::new(move |seat| Box::new(make(seat)) as Box<dyn Task + 'a>))
+}
+
+struct HeadTask<'a> {
+    port: Option<HeadPort>,
+    head: Box<dyn Head + 'a>,
+    /// An empty block that the head has not filled yet.
+    block: Option<Block>,
+}
+
+impl Task for HeadTask<'_> {
+    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+        let port = running(&self.port);
+        let mut block = match self.block.take() {
+            Some(block) => block,
+            None => ready!(port.try_alloc()),
+        };
+        match self.head.fill(&mut block)? {
+            Fill::Block => {
+                port.send(block)?;
+                Ok(Ok(Step::Moved))
+            }
+            Fill::End => {
+                drop(block);
+                end(self.port.take().map(HeadPort::finish))
+            }
+        }
+    }
+
+    fn core(&self) -> &Rc<PortCore> {
+        running(&self.port).core()
+    }
+}
+
+struct TransformTask<'a> {
+    port: Option<MiddlePort>,
+    stage: Box<dyn Transform + 'a>,
+    /// An input for which there is no output buffer yet.
+    input: Option<Block>,
+}
+
+impl Task for TransformTask<'_> {
+    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+        let port = running(&self.port);
+        let input = match self.input.take() {
+            Some(input) => input,
+            None => match ready!(port.try_receive()) {
+                Some(input) if input.is_vacant() => {
+                    port.forward(input)?;
+                    return Ok(Ok(Step::Moved));
+                }
+                Some(input) => input,
+                None => return end(self.port.take().map(MiddlePort::finish)),
+            },
+        };
+        let mut output = match port.try_alloc()? {
+            Ok(output) => output,
+            Err(blocked) => {
+                self.input = Some(input);
+                return Ok(Err(blocked));
+            }
+        };
+        output.set_info(input.info());
+        match self.stage.transform(&input, &mut output)? {
+            Verdict::Send => port.send(output, &input)?,
+            Verdict::SendInput => port.forward(input)?,
+            Verdict::Drop => port.discard(input)?,
+        }
+        Ok(Ok(Step::Moved))
+    }
+
+    fn core(&self) -> &Rc<PortCore> {
+        running(&self.port).core()
+    }
+}
+
+struct InPlaceTask<'a> {
+    port: Option<MiddlePort>,
+    stage: Box<dyn InPlace + 'a>,
+}
+
+impl Task for InPlaceTask<'_> {
+    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+        let port = running(&self.port);
+        let Some(mut block) = ready!(port.try_receive()) else {
+            return end(self.port.take().map(MiddlePort::finish));
+        };
+        let verdict = if block.is_vacant() { Verdict::Send } else { self.stage.transform(&mut block)? };
+        match verdict {
+            Verdict::Send | Verdict::SendInput => port.forward(block)?,
+            Verdict::Drop => port.discard(block)?,
+        }
+        Ok(Ok(Step::Moved))
+    }
+
+    fn core(&self) -> &Rc<PortCore> {
+        running(&self.port).core()
+    }
+}
+
+/// An analysis, run as a stage that leaves the data alone.
+struct Looking<'a>(Box<dyn Analyze + 'a>);
+
+impl InPlace for Looking<'_> {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        self.0.analyze(block.bytes(), &mut info)?;
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+}
+
+struct TailTask<'a> {
+    port: Option<TailPort>,
+    tail: Box<dyn Tail + 'a>,
+}
+
+impl Task for TailTask<'_> {
+    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+        let port = running(&self.port);
+        let Some(block) = ready!(port.try_receive()) else {
+            self.tail.finish()?;
+            return end(self.port.take().map(TailPort::finish));
+        };
+        if !block.is_vacant() {
+            self.tail.write(&block)?;
+        }
+        Ok(Ok(Step::Moved))
+    }
+
+    fn core(&self) -> &Rc<PortCore> {
+        running(&self.port).core()
+    }
+}
+
+fn end(finished: Option<Result<(), PortError>>) -> Result<Result<Step, Blocked>, StageError> {
+    finished.transpose()?;
+    Ok(Ok(Step::Ended))
+}
+
+/// The port of a task that has not ended: nobody calls a task after that.
+fn running<P>(port: &Option<P>) -> &P {
+    port.as_ref().expect("an ended task is not called again")
+}

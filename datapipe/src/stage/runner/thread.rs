@@ -1,0 +1,30 @@
+//! One instance on a thread of its own: steps until it is blocked, then sleeps on what it is blocked on.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Step, Worker};
+use crate::error::StageError;
+use crate::pool::Seat;
+
+/// Runs an instance to its end. A panic becomes an error; whatever blocks it held are back in the pool by then.
+pub(crate) fn run(worker: Worker<'_>, seat: &Seat) -> Result<(), StageError> {
+    // Nothing that a panic left half-done is looked at again: the instance is gone, and the pipe stops.
+    caught(|| match worker {
+        Worker::Looped(run) => run(seat),
+        Worker::Stepped(make) => {
+            let mut task = make(seat);
+            loop {
+                let core = std::rc::Rc::clone(task.core());
+                let step = core.wait(None, || task.step())?;
+                if step == Some(Step::Ended) {
+                    return Ok(());
+                }
+            }
+        }
+    })
+}
+
+/// Turns a panic of `work` into an error.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, StageError>) -> Result<T, StageError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(StageError::panic(payload.as_ref())))
+}

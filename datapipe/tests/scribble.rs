@@ -1,0 +1,108 @@
+//! A participant that writes garbage over the control words while the pipe runs: the pipe ends with a result or an
+//! error. It does not hang, the controller does not crash, and another pipe notices nothing.
+//!
+//! `DATAPIPE_SCRIBBLES=n` runs n pipes instead of 60; `DATAPIPE_SEED=n` starts with another.
+#![allow(unsafe_code, reason = "writes where it should not")]
+
+use std::time::{Duration, Instant};
+
+use datapipe::prelude::*;
+use datapipe::testkit::{Collected, Random, collect, discard_every, numbers, pass};
+
+/// No pipe of these takes longer, unless it hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Overwrites `count` words in the first `len` bytes of the segment.
+fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {
+    let descriptor = pipe.segment().descriptor().unwrap();
+    let map = memmap2::MmapOptions::new().len(len).map_raw(&descriptor).unwrap();
+    for _ in 0..count {
+        let at = random.below(len as u64 / 8) as usize;
+        let value = match random.below(4) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => random.below(256),
+            _ => random.bits(),
+        };
+        // SAFETY: the word lies inside the mapping. That nobody expects the value is the point: every participant
+        // reads these words as atomics for which all values are valid, and never as anything else.
+        unsafe { map.as_mut_ptr().cast::<u64>().add(at).write_volatile(value) };
+    }
+}
+
+/// Where the buffers' bytes begin: what lies before are control words.
+fn control_len(pipe: &Pipe) -> usize {
+    let shape = pipe.segment().shape();
+    let room = u64::from(shape.headroom() + shape.buffer_size() + shape.tailroom()).next_multiple_of(4096);
+    let total = std::fs::metadata(format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&pipe.segment().descriptor().unwrap())
+    ))
+    .unwrap()
+    .len();
+    (total - room * u64::from(shape.buffers())) as usize
+}
+
+#[test]
+fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
+    let first = setting("DATAPIPE_SEED", 1);
+    let pipes = setting("DATAPIPE_SCRIBBLES", 60);
+    println!("seeds {first} to {}", first + pipes - 1);
+    let witness_got = Collected::default();
+    let witness = Pipe::builder()
+        .label("witness")
+        .buffer_size(512)
+        .head(numbers(20_000))
+        .stage(pass(1).instances(2))
+        .tail(collect(&witness_got))
+        .start()
+        .unwrap();
+    let (mut results, mut errors) = (0, 0);
+    for seed in first..first + pipes {
+        let mut random = Random::new(seed);
+        let got = Collected::default();
+        let blocks = 20_000;
+        let pipe = Pipe::builder()
+            .label("victim")
+            .buffer_size(512)
+            .head(numbers(blocks))
+            .stage(pass(seed).instances(2))
+            .stage(discard_every(1_000_000).instances(2))
+            .tail(collect(&got))
+            .start()
+            .unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(5000)));
+        let len = control_len(&pipe);
+        // From a single word up to all of them many times over.
+        let count = [1, 3, 30, 1000, len as u64][random.below(5) as usize];
+        scribble(&pipe, len, count, &mut random);
+        let started = Instant::now();
+        while let Some(status) = pipe.status_every(Duration::from_millis(100)) {
+            assert!(
+                started.elapsed() < HANGS,
+                "seed {seed}, {count} words: hangs\n{status}\n{:?}",
+                pipe.segment().audit()
+            );
+        }
+        match pipe.wait() {
+            Ok(_) => {
+                results += 1;
+                assert_eq!(
+                    got.numbers()[..],
+                    (1..blocks).collect::<Vec<_>>(),
+                    "seed {seed}: a result, but wrong"
+                );
+            }
+            Err(Error::Corrupt(_) | Error::Stage(_)) => errors += 1,
+            Err(other) => panic!("seed {seed}: {other}"),
+        }
+    }
+    println!("{results} pipes came to a result, {errors} to an error");
+    assert!(errors > 0, "the garbage was noticed");
+    witness.wait().unwrap();
+    assert_eq!(witness_got.numbers().len(), 20_000);
+}
