@@ -64,12 +64,14 @@ pub use controller::{AtLimit, Canceller, Pipe, PipeBuilder, Plan, Report, Status
 pub use error::Corrupt;
 #[cfg(not(loom))]
 pub use error::{Error, StageError, StageFailure};
+pub use memory::Direction;
 
 /// What a program that uses pipes needs most: `use datapipe::prelude::*;`
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
     pub use crate::error::{Error, StageError};
+    pub use crate::memory::Direction;
     pub use crate::pool::{Block, BlockInfo, Codec, ContentClass, HeadPort, MiddlePort, TailPort};
     pub use crate::stage::{
         Aes256Gcm, Analyze, BlockReader, BlockWriter, Fill, Head, HeadStage, InPlace, Key, MiddleStage,

@@ -423,6 +423,7 @@ fn status_names_the_stage_that_limits() {
         .stage(pass(1).instances(2))
         .stage(sleepy(1, Duration::from_millis(3)))
         .tail(collect(&got))
+        .direction(Direction::Restore)
         .start()
         .unwrap();
     let mut seen = 0;
@@ -440,6 +441,11 @@ fn status_names_the_stage_that_limits() {
     }
     assert!(seen > 0);
     let name = pipe.name().clone();
+    let attached =
+        datapipe::memory::Segment::attach(pipe.segment().descriptor().unwrap().try_clone_to_owned().unwrap())
+            .unwrap();
+    let outside = Status::of(&attached);
+    assert_eq!((outside.pipe.as_str(), outside.direction), (name.as_str(), Direction::Restore));
     let report = pipe.wait().unwrap();
     assert_eq!(report.status.pipe, name.as_str());
     assert_eq!(report.status.free, report.status.buffers);

@@ -28,9 +28,11 @@ fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {
             2 => random.below(256),
             _ => random.bits(),
         };
-        // SAFETY: the word lies inside the mapping. That nobody expects the value is the point: every participant
+        // SAFETY: the word lies inside the mapping.
+        let word = unsafe { map.as_mut_ptr().cast::<u64>().add(at) };
+        // SAFETY: the word is mapped, writable and aligned. That nobody expects the value is the point: every participant
         // reads these words as atomics for which all values are valid, and never as anything else.
-        unsafe { map.as_mut_ptr().cast::<u64>().add(at).write_volatile(value) };
+        unsafe { word.write_volatile(value) };
     }
 }
 

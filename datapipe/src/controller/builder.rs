@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_TAILROOM};
-use crate::memory::{Backing, HugePages};
+use crate::memory::{Backing, Direction, HugePages};
 use crate::stage::{HeadStage, MiddleStage, TailStage};
 
 use super::cancel::Canceller;
@@ -26,6 +26,7 @@ pub struct PipeBuilder<'a> {
     pub(super) at_limit: AtLimit,
     pub(super) backing: Backing,
     pub(super) huge_pages: HugePages,
+    pub(super) direction: Direction,
     pub(super) canceller: Canceller,
 }
 
@@ -53,6 +54,7 @@ impl<'a> PipeBuilder<'a> {
             at_limit: AtLimit::default(),
             backing: Backing::default(),
             huge_pages: HugePages::default(),
+            direction: Direction::default(),
             canceller: Canceller::new(),
         }
     }
@@ -116,6 +118,12 @@ impl<'a> PipeBuilder<'a> {
     /// Sets whether the shared memory should have huge pages.
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
         self.huge_pages = huge_pages;
+        self
+    }
+
+    /// Says which way the data flows, for everybody who looks at the pipe: archiving, if nobody says otherwise.
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
         self
     }
 

@@ -48,7 +48,8 @@ impl Plan {
             .collect();
         let shape =
             Shape::new(budget.buffers, builder.buffer_size, builder.headroom, builder.tailroom, &shapes)
-                .map_err(|error| refused(error.into()))?;
+                .map_err(|error| refused(error.into()))?
+                .flowing(builder.direction);
         let stages = stages.into_iter().map(|stage| stage.settings.clone()).collect();
         Ok(Self { label: builder.label.clone(), name: PipeName::new(), shape, stages, budget })
     }

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::memory::Segment;
 use crate::memory::atomic::Ordering;
+use crate::memory::{Direction, Segment};
 use crate::pool::{Activity, queue_depth, tally};
 
 use super::plan::Plan;
@@ -18,6 +18,8 @@ use super::plan::Plan;
 pub struct Status {
     /// The pipe's name.
     pub pipe: String,
+    /// Which way its data flows.
+    pub direction: Direction,
     /// Since the first instance started.
     pub elapsed: Duration,
     /// The stages, head first.
@@ -134,6 +136,7 @@ impl Status {
         let until = if all_ended { last_end } else { now };
         Self {
             pipe: segment.name().to_owned(),
+            direction: shape.direction(),
             elapsed: Duration::from_nanos(until.saturating_sub(first_start)),
             stages,
             free: segment.free_buffers(),

@@ -10,19 +10,10 @@
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-#[cfg(all(not(loom), not(test)))]
-#[allow(clippy::disallowed_types, reason = "this is the file that the lint sends everybody to")]
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 #[cfg(all(not(loom), test))]
-pub(crate) use hooked::{AtomicU32, AtomicU64, Ordering, core_word, set_hook};
-
-/// The processor's word behind `word`, for the system calls that wait on one.
-#[cfg(all(not(loom), not(test)))]
-#[inline(always)]
-pub(crate) fn core_word(word: &AtomicU32) -> &AtomicU32 {
-    word
-}
+pub(crate) use processor::set_hook;
+#[cfg(not(loom))]
+pub(crate) use processor::{AtomicU32, AtomicU64, Ordering, core_word};
 
 /// Orders everything before a read-modify-write of this thread before every load that follows the fence.
 ///
@@ -47,33 +38,37 @@ pub(crate) fn spin_loop() {
     loom::thread::yield_now();
 }
 
-#[cfg(all(not(loom), test))]
-mod hooked {
-    #![allow(clippy::disallowed_types, reason = "wraps what the lint forbids elsewhere")]
+#[cfg(not(loom))]
+mod processor {
+    #![allow(clippy::disallowed_types, reason = "this is the file that the lint sends everybody to")]
     pub(crate) use core::sync::atomic::Ordering;
-    use std::cell::Cell;
 
-    thread_local! {
-        static HOOK: Cell<Option<fn()>> = const { Cell::new(None) };
-    }
-
-    /// Calls `hook` on this thread before each access to an atomic word, until it is replaced.
-    pub(crate) fn set_hook(hook: Option<fn()>) {
-        HOOK.with(|h| h.set(hook));
-    }
-
-    #[inline]
-    fn step() {
-        if let Some(hook) = HOOK.with(Cell::get) {
-            hook();
-        }
-    }
-
+    /// The processor's word behind `word`, for the system calls that wait on one.
+    #[inline(always)]
     pub(crate) fn core_word(word: &AtomicU32) -> &core::sync::atomic::AtomicU32 {
         &word.0
     }
 
-    macro_rules! hooked_atomic {
+    #[cfg(test)]
+    thread_local! {
+        static HOOK: std::cell::Cell<Option<fn()>> = const { std::cell::Cell::new(None) };
+    }
+
+    /// Calls `hook` on this thread before each access to an atomic word, until it is replaced.
+    #[cfg(test)]
+    pub(crate) fn set_hook(hook: Option<fn()>) {
+        HOOK.with(|h| h.set(hook));
+    }
+
+    #[inline(always)]
+    fn step() {
+        #[cfg(test)]
+        if let Some(hook) = HOOK.with(std::cell::Cell::get) {
+            hook();
+        }
+    }
+
+    macro_rules! atomic {
         ($name:ident, $int:ty) => {
             #[derive(Debug, Default)]
             #[repr(transparent)]
@@ -84,14 +79,17 @@ mod hooked {
                 pub(crate) const fn new(v: $int) -> Self {
                     Self(core::sync::atomic::$name::new(v))
                 }
+                #[inline(always)]
                 pub(crate) fn load(&self, order: Ordering) -> $int {
                     step();
                     self.0.load(order)
                 }
+                #[inline(always)]
                 pub(crate) fn store(&self, v: $int, order: Ordering) {
                     step();
                     self.0.store(v, order);
                 }
+                #[inline(always)]
                 pub(crate) fn compare_exchange(
                     &self,
                     old: $int,
@@ -102,14 +100,17 @@ mod hooked {
                     step();
                     self.0.compare_exchange(old, new, ok, err)
                 }
+                #[inline(always)]
                 pub(crate) fn fetch_or(&self, v: $int, order: Ordering) -> $int {
                     step();
                     self.0.fetch_or(v, order)
                 }
+                #[inline(always)]
                 pub(crate) fn fetch_and(&self, v: $int, order: Ordering) -> $int {
                     step();
                     self.0.fetch_and(v, order)
                 }
+                #[inline(always)]
                 pub(crate) fn fetch_add(&self, v: $int, order: Ordering) -> $int {
                     step();
                     self.0.fetch_add(v, order)
@@ -117,6 +118,6 @@ mod hooked {
             }
         };
     }
-    hooked_atomic!(AtomicU32, u32);
-    hooked_atomic!(AtomicU64, u64);
+    atomic!(AtomicU32, u32);
+    atomic!(AtomicU64, u64);
 }

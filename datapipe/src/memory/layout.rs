@@ -106,6 +106,13 @@ pub(crate) fn loan_words(shape: &Shape) -> usize {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    #![allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        reason = "a test may panic"
+    )]
     use super::super::shape::StageShape;
     use super::*;
 

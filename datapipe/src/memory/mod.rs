@@ -13,7 +13,7 @@
 //! Only offsets and ids are stored, never pointers, locks, keys or counts of waiters. What is read from the segment
 //! is copied out, checked, then used. `docs/shared-memory.md` is the normative description.
 //!
-//! Does not move buffers: that is what [`queue`](crate::queue) and [`pool`](crate::pool) do with these words.
+//! Does not move buffers: that is what the queues and the [`pool`](crate::pool) do with these words.
 
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
 pub(crate) mod event; // the semaphore: wait for a word to move, stoppable
@@ -33,4 +33,4 @@ pub use liveness::{Dead, Process};
 pub use name::PipeName;
 #[cfg(not(loom))]
 pub use segment::{Backing, HugePages, Segment, SegmentError};
-pub use shape::{QueueKind, Shape, ShapeError, StageShape};
+pub use shape::{Direction, QueueKind, Shape, ShapeError, StageShape};

@@ -27,7 +27,7 @@ use shared_memory::{Shmem, ShmemConf};
 use super::atomic::Ordering;
 use super::layout::{Layout, MAGIC, VERSION, loan_words};
 use super::name::PipeName;
-use super::shape::{Shape, ShapeError, StageShape};
+use super::shape::{Direction, Shape, ShapeError, StageShape};
 use super::tables::{Array, Header, StageEntry, Tables};
 use crate::limits::MAX_STAGES;
 
@@ -169,6 +169,7 @@ impl Segment {
         header.headroom.store(shape.headroom(), Ordering::Relaxed);
         header.tailroom.store(shape.tailroom(), Ordering::Relaxed);
         header.stages.store(shape.stage_count(), Ordering::Relaxed);
+        header.direction.store(u64::from(shape.direction() == Direction::Restore), Ordering::Relaxed);
         header.name.store(&self.name);
         for (stage, shape) in (0..).zip(shape.stages()) {
             let entry = &tables.stages[stage];
@@ -338,6 +339,14 @@ impl Map {
             &stages,
         )
         .map_err(SegmentError::Shape)?;
+        let shape = match header.direction.load(Ordering::Relaxed) {
+            0 => shape.flowing(Direction::Archive),
+            1 => shape.flowing(Direction::Restore),
+            value => {
+                let what = "direction of flow";
+                return Err(SegmentError::Shape(ShapeError { what, value, min: 0, max: 1 }));
+            }
+        };
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
         let same = header.layout_hash.load(Ordering::Relaxed) == layout.hash();
         if !same || header.total.load(Ordering::Relaxed) != layout.total as u64 {

@@ -17,6 +17,7 @@ pub struct Shape {
     buffer_size: u32,
     headroom: u32,
     tailroom: u32,
+    direction: Direction,
     stages: Vec<StageShape>,
     /// First participant of each stage, and one past the last of all: `stages.len() + 1` entries, ascending.
     first: Vec<u32>,
@@ -45,6 +46,16 @@ impl StageShape {
     pub fn numbered(self) -> Self {
         Self { numbered: true, ..self }
     }
+}
+
+/// Which way a pipe's data flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// From where it is used to where it is kept.
+    #[default]
+    Archive,
+    /// From where it is kept to where it is used.
+    Restore,
 }
 
 /// How a queue orders what it holds.
@@ -109,7 +120,19 @@ impl Shape {
         check("sum of the stages' shares", shares, 1, buffers.into())?;
         check("head's share of the buffers", stages[0].share.into(), 1, buffers.into())?;
         first.push(participants);
-        Ok(Self { buffers, buffer_size, headroom, tailroom, stages: stages.to_vec(), first })
+        let (direction, stages) = (Direction::default(), stages.to_vec());
+        Ok(Self { buffers, buffer_size, headroom, tailroom, direction, stages, first })
+    }
+
+    /// The same shape for a pipe that flows the given way. [`Shape::new`] makes one for archiving.
+    #[must_use]
+    pub fn flowing(self, direction: Direction) -> Self {
+        Self { direction, ..self }
+    }
+
+    /// Which way the pipe's data flows.
+    pub fn direction(&self) -> Direction {
+        self.direction
     }
 
     /// Buffers in the pool.

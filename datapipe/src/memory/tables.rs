@@ -35,7 +35,8 @@ pub(crate) struct Header {
     pub(crate) stages: AtomicU32,
     /// 1 once everything above, the stage table and the free list are in place. Stored last, with release.
     pub(crate) ready: AtomicU32,
-    _rest: AtomicU64,
+    /// [`Direction`](super::Direction): 0 archive, 1 restore.
+    pub(crate) direction: AtomicU64,
     /// The pipe's name, UTF-8, padded with zeros.
     pub(crate) name: Text<16>,
     /// What every wait re-checks.

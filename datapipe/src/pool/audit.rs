@@ -115,9 +115,8 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
         |who: u32| live && who < shape.participants() && Activity::of(tables, who) == Activity::Working;
     let mut queued = vec![0u32; shape.stage_count() as usize];
     for buffer in 0..shape.buffers() {
-        let Word { state, who, allocator, generation } = match view.word(buffer) {
-            Ok(word) => word,
-            Err(_) => return finding(format!("the ledger word of buffer {buffer} is in no known state")),
+        let Ok(Word { state, who, allocator, generation }) = view.word(buffer) else {
+            return finding(format!("the ledger word of buffer {buffer} is in no known state"));
         };
         if who >= shape.participants() && who != CONTROLLER {
             return finding(format!("buffer {buffer} belongs to {who}, who is not a participant"));

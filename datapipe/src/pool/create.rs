@@ -27,7 +27,7 @@ impl Segment {
     ///
     /// let (head, tail) = (Seat::new(&segment, 0, 0).head(), Seat::new(&segment, 1, 0).tail());
     /// let mut block = head.alloc()?;
-    /// block.put(b"hello");
+    /// block.put(b"hello")?;
     /// head.send(block)?;
     /// head.finish()?;
     /// assert_eq!(tail.receive()?.unwrap().bytes(), b"hello");

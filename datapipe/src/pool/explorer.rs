@@ -288,7 +288,8 @@ fn every_step_of_every_participant_may_be_its_last() {
                     let seed = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(runs + 1) | 1;
                     let mut run = Run::new(&stages, buffers, seed);
                     let (x, y) = (case % 4, case / 4 % 4);
-                    run.trace = format!("{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}");
+                    run.trace =
+                        format!("{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}");
                     while run.actors[victim as usize].steps < cut && !run.actors[victim as usize].is_done() {
                         run.step_somebody();
                     }

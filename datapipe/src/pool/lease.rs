@@ -242,13 +242,17 @@ impl Block {
         self.len -= n;
     }
 
-    /// Appends as much of `bytes` as fits before the tailroom, and returns how much that is.
-    pub fn put(&mut self, bytes: &[u8]) -> usize {
-        let spare = self.spare();
-        let n = bytes.len().min(spare.len());
-        spare[..n].copy_from_slice(&bytes[..n]);
-        self.len += n as u32;
-        n
+    /// Appends `bytes`, all of them, without using the tailroom.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] if they do not fit; nothing has changed then.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        let (wanted, available) = (bytes.len(), self.spare().len());
+        let Some(room) = self.spare().get_mut(..wanted) else { return Err(NoRoom { wanted, available }) };
+        room.copy_from_slice(bytes);
+        self.len += wanted as u32;
+        Ok(())
     }
 
     /// What the stages before said about the block.

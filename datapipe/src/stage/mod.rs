@@ -12,7 +12,7 @@
 //! # For callers
 //!
 //! A [`Stage`] describes one stage: a name, how many instances, where they run, and how to make one. The stages that
-//! come with the library give you one ready-made ([`Zstd::level`], [`Aes256Gcm::seal`], [`analyze`]); your own are
+//! come with the library give you one ready-made ([`Zstd::level`], [`Aes256Gcm::seal`], [`analyze()`]); your own are
 //! made with [`Stage::transform`] and its siblings. A value that implements [`Head`] or [`Tail`] is a stage of one
 //! instance all by itself.
 //!
@@ -61,7 +61,7 @@ pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
 /// impl Head for Count {
 ///     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
 ///         while self.next < self.end && block.spare().len() >= 8 {
-///             block.put(&self.next.to_le_bytes());
+///             block.put(&self.next.to_le_bytes())?;
 ///             self.next += 1;
 ///         }
 ///         Ok(if block.is_empty() { Fill::End } else { Fill::Block })
@@ -312,7 +312,7 @@ impl<'a> Stage<MiddleWork<'a>> {
     ///
     /// impl Transform for Upper {
     ///     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
-    ///         output.put(&input.bytes().to_ascii_uppercase());
+    ///         output.put(&input.bytes().to_ascii_uppercase())?;
     ///         Ok(Verdict::Send)
     ///     }
     /// }
@@ -354,7 +354,7 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// let twice = Stage::port("twice", |port| {
     ///     while let Some(input) = port.receive()? {
     ///         let mut copy = port.alloc()?;
-    ///         copy.put(input.bytes());
+    ///         copy.put(input.bytes())?;
     ///         port.send(copy, &input)?;
     ///         port.forward(input)?;
     ///     }

@@ -125,7 +125,8 @@ impl Write for BlockWriter<'_> {
             Some(block) => block,
             None => self.block.insert(self.port.alloc().map_err(io::Error::other)?),
         };
-        let n = block.put(bytes);
+        let n = bytes.len().min(block.spare().len());
+        block.put(&bytes[..n]).map_err(io::Error::other)?;
         if block.spare().is_empty() {
             self.send()?;
         }

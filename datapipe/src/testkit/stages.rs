@@ -22,7 +22,7 @@ pub fn numbers<'a>(count: u64) -> HeadStage<'a> {
             if self.next == self.count {
                 return Ok(Fill::End);
             }
-            block.put(&content(self.next, block.capacity()));
+            block.put(&content(self.next, block.capacity()))?;
             self.next += 1;
             Ok(Fill::Block)
         }
@@ -48,7 +48,7 @@ pub struct Collected {
 
 impl Collected {
     /// The numbers, in the order in which they came.
-    pub fn numbers<'a>(&self) -> Vec<u64> {
+    pub fn numbers(&self) -> Vec<u64> {
         self.numbers.lock().clone()
     }
 
@@ -90,7 +90,8 @@ pub fn pass<'a>(seed: u64) -> MiddleStage<'a> {
             if self.0.below(4) == 0 {
                 return Ok(Verdict::SendInput);
             }
-            output.put(input.bytes());
+            // The tailroom too: the input may have grown into its own.
+            output.grow(input.len())?.copy_from_slice(input.bytes());
             Ok(Verdict::Send)
         }
     }

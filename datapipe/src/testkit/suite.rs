@@ -1,5 +1,6 @@
 //! What every stage between two queues must do, run over yours.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -60,14 +61,12 @@ pub fn check_stage(blocks: &[Vec<u8>], stage: impl Fn() -> MiddleStage<'static>)
 /// Sends `blocks` through `stage`, cancelling after `cut` of them.
 fn run(blocks: &[Vec<u8>], stage: MiddleStage<'static>, cut: Option<u64>) -> Result<Vec<Vec<u8>>, Error> {
     struct Source {
-        blocks: std::vec::IntoIter<Vec<u8>>,
+        blocks: VecDeque<Vec<u8>>,
     }
     impl Head for Source {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-            let Some(bytes) = self.blocks.next() else { return Ok(Fill::End) };
-            if block.put(&bytes) < bytes.len() {
-                return Err(StageError::new("a block of the suite is larger than 64 KiB"));
-            }
+            let Some(bytes) = self.blocks.pop_front() else { return Ok(Fill::End) };
+            block.put(&bytes)?;
             Ok(Fill::Block)
         }
     }
@@ -80,7 +79,7 @@ fn run(blocks: &[Vec<u8>], stage: MiddleStage<'static>, cut: Option<u64>) -> Res
     }
     let got = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&got);
-    let source = Source { blocks: blocks.to_vec().into_iter() };
+    let source = Source { blocks: blocks.to_vec().into() };
     let builder = Pipe::builder().label("suite").buffer_size(64 << 10).head(source).stage(stage);
     let canceller = builder.canceller();
     let tail: TailStage<'_> = Stage::tail("sink", move |_| {

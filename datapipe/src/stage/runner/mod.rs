@@ -25,10 +25,13 @@ use super::{
 /// One instance of one stage, ready to be moved to the thread where it will run.
 pub(crate) enum Worker<'a> {
     /// It can be called step by step: thread or inline.
-    Stepped(Box<dyn FnOnce(&Seat) -> Box<dyn Task + 'a> + Send + 'a>),
+    Stepped(OnSeat<'a, Box<dyn Task + 'a>>),
     /// It is a loop of its own, and needs a thread.
-    Looped(Box<dyn FnOnce(&Seat) -> Result<(), StageError> + Send + 'a>),
+    Looped(OnSeat<'a, Result<(), StageError>>),
 }
+
+/// What is done with the seat, on the thread where the instance runs.
+type OnSeat<'a, T> = Box<dyn FnOnce(&Seat) -> T + Send + 'a>;
 
 /// One running instance.
 pub(crate) trait Task {
