@@ -100,18 +100,8 @@ mod whole {
         }
     }
 
-    impl std::error::Error for Error {
-        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-            match self {
-                Self::Stage(failure) => failure.error.cause().and_then(std::error::Error::source),
-                Self::Segment(error) => Some(error),
-                Self::System { source, .. } => Some(source),
-                Self::Refused { reason, .. } => Some(reason),
-                Self::Corrupt(error) => Some(error),
-                Self::Key(_) | Self::Cancelled => None,
-            }
-        }
-    }
+    // The text says all there is, so there is no source that would say it again. What is inside has its own field.
+    impl std::error::Error for Error {}
 
     impl From<SegmentError> for Error {
         fn from(error: SegmentError) -> Self {
@@ -212,10 +202,24 @@ mod whole {
     impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for StageError {
         fn from(error: E) -> Self {
             let error = error.into();
-            match error.downcast::<PortError>() {
-                Ok(port) => Self { cause: Cause::Port(*port) },
-                Err(error) => Self { cause: Cause::Other(error) },
+            // A port's error may come through a reader or a writer, packed into an error of theirs.
+            match port_error_in(error.as_ref()) {
+                Some(port) => Self { cause: Cause::Port(port) },
+                None => Self { cause: Cause::Other(error) },
             }
+        }
+    }
+
+    /// The port's error that `error` is, or was made from.
+    fn port_error_in(error: &(dyn std::error::Error + 'static)) -> Option<PortError> {
+        if let Some(port) = error.downcast_ref::<PortError>() {
+            return Some(port.clone());
+        }
+        // What an io::Error was made from is not its source: that is the source of what it was made from.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match inner {
+            Some(inner) => port_error_in(inner),
+            None => error.source().and_then(port_error_in),
         }
     }
 

@@ -24,4 +24,4 @@ pub use builder::{AtLimit, PipeBuilder};
 pub use cancel::Canceller;
 pub use plan::Plan;
 pub use running::Pipe;
-pub use status::{InstanceStatus, Limit, Report, StageStatus, Status};
+pub use status::{ByteCount, InstanceStatus, Limit, Report, StageStatus, Status};

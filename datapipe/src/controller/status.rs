@@ -64,11 +64,11 @@ pub struct InstanceStatus {
     pub waited_for_buffer: Duration,
     /// Time asleep until there was input.
     pub waited_for_input: Duration,
-    /// All other time: its own work, and system calls of its own.
+    /// All other time: its own work, system calls of its own, and waiting for a processor.
     pub working: Duration,
 }
 
-/// The stage that limits a pipe, and why.
+/// The stage that limits a pipe, and why. Prints as `zstd (97 % busy)`, and with `{:#}` also who waits for it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limit {
@@ -172,9 +172,14 @@ impl Status {
         self.stages.last().map_or(0, |tail| tail.sum(|instance| instance.bytes_in))
     }
 
-    /// Bytes a second that the head has sent.
+    /// Bytes a second, counted where the data is as its user knows it: what the head has sent of an archive, what
+    /// the tail has received of a restore.
     pub fn throughput(&self) -> f64 {
-        self.bytes_in() as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        let bytes = match self.direction {
+            Direction::Archive => self.bytes_in(),
+            Direction::Restore => self.bytes_out(),
+        };
+        bytes as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
     /// The stage that worked for the largest part of its time. The others wait for it.
@@ -228,10 +233,10 @@ impl StageStatus {
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({:.0} % busy", self.stage, self.busy * 100.0)?;
-        if self.waiting_before >= 0.1 {
+        if f.alternate() && self.waiting_before >= 0.1 {
             write!(f, "; those before it wait for buffers {:.0} %", self.waiting_before * 100.0)?;
         }
-        if self.waiting_behind >= 0.1 {
+        if f.alternate() && self.waiting_behind >= 0.1 {
             write!(f, "; those behind it wait for input {:.0} %", self.waiting_behind * 100.0)?;
         }
         f.write_str(")")
@@ -240,12 +245,12 @@ impl fmt::Display for Limit {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = Bytes(self.throughput() as u64);
+        let rate = ByteCount(self.throughput() as u64);
         write!(
             f,
             "{}  {} in {:.1} s, {rate}/s",
             self.pipe,
-            Bytes(self.bytes_in()),
+            ByteCount(self.bytes_in()),
             self.elapsed.as_secs_f64()
         )?;
         writeln!(f, ", {} of {} buffers free", self.free, self.buffers)?;
@@ -257,13 +262,13 @@ impl fmt::Display for Status {
                 stage.name,
                 stage.instances.len(),
                 stage.busy() * 100.0,
-                Bytes(stage.sum(|instance| instance.bytes_in)).to_string(),
-                Bytes(stage.sum(|instance| instance.bytes_out)).to_string(),
+                ByteCount(stage.sum(|instance| instance.bytes_in)).to_string(),
+                ByteCount(stage.sum(|instance| instance.bytes_out)).to_string(),
                 stage.queued,
             )?;
         }
         match self.limit() {
-            Some(limit) => write!(f, "  limited by {limit}"),
+            Some(limit) => write!(f, "  limited by {limit:#}"),
             None => write!(f, "  nothing has moved yet"),
         }
     }
@@ -300,12 +305,12 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.status.elapsed.as_secs_f64();
-        let (bytes_in, bytes_out) = (Bytes(self.bytes_in()), Bytes(self.bytes_out()));
-        writeln!(f, "{}", self.chain)?;
+        let (bytes_in, bytes_out) = (ByteCount(self.bytes_in()), ByteCount(self.bytes_out()));
         write!(
             f,
-            "{bytes_in} in, {bytes_out} out, {seconds:.1} s, {}/s",
-            Bytes(self.status.throughput() as u64)
+            "{}: {bytes_in} in, {bytes_out} out, {seconds:.1} s, {}/s",
+            self.label,
+            ByteCount(self.status.throughput() as u64)
         )?;
         match self.status.limit() {
             Some(limit) => write!(f, ", limited by {limit}"),
@@ -314,10 +319,11 @@ impl fmt::Display for Report {
     }
 }
 
-/// A number of bytes, as people read it.
-struct Bytes(u64);
+/// A number of bytes. Prints as people read it: `1.5 GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteCount(pub u64);
 
-impl fmt::Display for Bytes {
+impl fmt::Display for ByteCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
         if self.0 < 1024 {

@@ -78,6 +78,7 @@ impl Segment {
     ) -> Result<Self, SegmentError> {
         let page = rustix::param::page_size();
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
+        check_memory(layout.total as u64)?;
         let map = match backing {
             Backing::Anonymous => Map::anonymous(name, layout.total, huge)?,
             Backing::Named => Map::named(name, layout.total)?,
@@ -390,6 +391,21 @@ impl Map {
     }
 }
 
+/// Refuses a pool that the machine has no memory for: reserving it would put every other process out of memory
+/// before it failed.
+fn check_memory(bytes: u64) -> Result<(), SegmentError> {
+    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    match available {
+        Some(kib) if bytes > kib.saturating_mul(1024) => {
+            Err(SegmentError::NotAvailable { bytes, available: kib.saturating_mul(1024) })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn segment_id(name: &PipeName) -> String {
     format!("datapipe-{name}")
 }
@@ -414,6 +430,13 @@ pub enum SegmentError {
         bytes: u64,
         /// What the system said.
         source: io::Error,
+    },
+    /// The pool asks for more memory than the machine has available.
+    NotAvailable {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes that the machine has available.
+        available: u64,
     },
     /// A system call failed.
     System {
@@ -464,6 +487,12 @@ impl fmt::Display for SegmentError {
                 "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer or smaller buffers",
                 bytes.div_ceil(1 << 20)
             ),
+            Self::NotAvailable { bytes, available } => write!(
+                f,
+                "the buffer pool takes {} MiB of memory, but only {} MiB are available; use fewer or smaller buffers",
+                bytes.div_ceil(1 << 20),
+                available >> 20
+            ),
             Self::System { call, source } => {
                 write!(f, "{call} failed for the shared-memory segment: {source}")
             }
@@ -487,12 +516,5 @@ impl fmt::Display for SegmentError {
     }
 }
 
-impl std::error::Error for SegmentError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Memory { source, .. } | Self::System { source, .. } => Some(source),
-            Self::Shape(error) => Some(error),
-            _ => None,
-        }
-    }
-}
+// The text says all there is: what is inside has its own field.
+impl std::error::Error for SegmentError {}

@@ -10,10 +10,11 @@
 //! model, so a model that passes has shown that leases are exclusive both ways: from writer to reader, and from
 //! whoever freed a buffer to whoever gets it next. A thread that sleeps for ever is a deadlock, which loom reports.
 //!
-//! Each model bounds its preemptions, so that it ends; `LOOM_MAX_PREEMPTIONS` sets another bound for all.
+//! Each model bounds its preemptions, so that it ends; `LOOM_MAX_PREEMPTIONS` sets another bound for all. Run them
+//! with `scripts/model-check`.
 //!
-//! Does not run ports and leases, which need a clock and a segment: [`Seat`] waits as they do, step for step. Does
-//! not kill in the middle of an operation; the step explorer does.
+//! Does not run ports and leases, which need a clock and a segment: [`Seat`] waits as they do, step for step. Kills
+//! at a few chosen points only; the step explorer kills at all of them.
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -35,7 +36,7 @@ use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_free_list};
 use super::reclaim::{Inputs, Reclaimed, reclaim, wake_everybody};
 use super::word::{State, Word};
 
-/// A pipe on the heap. Loom runs all its threads on one, so it is shared without more ado.
+/// A pipe on the heap. Loom plays all threads on one, so they may share it by [`Rc`], whose count costs no steps.
 struct Pipe {
     tables: Tables,
     /// The data of each buffer.
@@ -64,7 +65,7 @@ impl Pipe {
         thread::spawn(move || body(pipe.seat(id)))
     }
 
-    /// What the controller does to end every wait.
+    /// Ends every wait, as the controller does.
     fn stop(&self) {
         self.tables.header[0].stop.word.store(1, Ordering::Release);
         wake_everybody(&self.tables);
@@ -212,27 +213,95 @@ impl<'a> Seat<'a> {
     }
 
     fn write(&self, held: Held, data: u64) {
-        // SAFETY: the ledger says that the buffer is ours; loom fails the model if that is not so.
+        // SAFETY: the pointer is valid as long as the cell. The ledger says that nobody else has the buffer, and
+        // loom fails the model if somebody does.
         self.pipe.payload[held.buffer as usize].with_mut(|payload| unsafe { *payload = data });
     }
 
-    /// Reads a payload as one who may also write it.
+    /// Reads a payload as one who might also write it.
     fn read(&self, held: Held) -> u64 {
         // SAFETY: as above.
         self.pipe.payload[held.buffer as usize].with_mut(|payload| unsafe { *payload })
     }
+}
 
-    /// The part of a send or a free that stands before the hand-over is published: a death after it leaves a buffer
-    /// that the ledger calls sent, and that lies nowhere.
-    fn begin_send(&self, held: Held, queue: u32, number: u64) {
+/// How far a participant got with what it died in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cut {
+    /// It held the buffer.
+    Held,
+    /// The ledger says sent.
+    Begun,
+    /// The loan is cleared, too. Only for a free.
+    Cleared,
+    /// The slot is filled, but the tail hint has not moved.
+    Filled,
+    /// All but the wake-up.
+    Unwoken,
+}
+
+impl Seat<'_> {
+    /// Takes the steps of a send up to `cut`; of a free, if `queue` is the free list.
+    ///
+    /// The thread that dies goes on as the controller: the operating system's word on a death orders what the dead
+    /// one did before what the controller does, as the program does here.
+    fn die_sending(&self, held: Held, queue: u32, number: u64, cut: Cut) {
+        if cut == Cut::Held {
+            return;
+        }
+        if queue != FREE_LIST {
+            self.note_number(held, number);
+        }
         let entry = &self.tables.buffers[held.buffer];
-        self.note_number(held, number);
-        entry.destination.store(queue, Ordering::Relaxed);
+        entry.destination.store(queue, Ordering::Release);
         let word = self.word(held.buffer).unwrap();
-        let sent = Word { state: State::Sent, ..word };
-        let swap =
-            entry.word.compare_exchange(word.encode(), sent.encode(), Ordering::AcqRel, Ordering::Relaxed);
-        assert!(swap.is_ok(), "nobody else moves a buffer that is held");
+        let sent = Word { state: State::Sent, ..word }.encode();
+        let left = entry.word.compare_exchange(word.encode(), sent, Ordering::AcqRel, Ordering::Relaxed);
+        assert!(left.is_ok(), "nobody else moves a buffer that is held");
+        if cut == Cut::Begun {
+            return;
+        }
+        if queue == FREE_LIST {
+            let (loans, bit) = self.loan_bit(word.allocator, held.buffer);
+            loans.fetch_and(!bit, Ordering::AcqRel);
+        }
+        if cut == Cut::Cleared {
+            return;
+        }
+        let tail = &self.tables.queues[queue].tail.word;
+        let place = match self.tables.shape.queue_kind(queue) {
+            QueueKind::Plain => tail.load(Ordering::Acquire),
+            QueueKind::Ordered => number,
+        };
+        let slots = self.tables.ring(queue);
+        let empty = Slot::Empty { lap: self.ring(queue).lap(place) }.encode();
+        let full = Slot::Full { buffer: held.buffer, generation: held.generation }.encode();
+        let slot = &slots[place as usize % slots.len()].word;
+        let filled = slot.compare_exchange(empty, full, Ordering::AcqRel, Ordering::Relaxed);
+        assert!(filled.is_ok(), "nobody else has anything to put");
+        if cut == Cut::Unwoken {
+            let _ = tail.compare_exchange(place, place + 1, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A buffer that is freed when it is dropped, as a lease is.
+struct Lease<'a>(Seat<'a>, Held);
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.0.free(self.1).unwrap();
+    }
+}
+
+impl Seat<'_> {
+    /// Unwinds with a buffer in its hands.
+    fn panic_with(&self, held: Held) {
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let _lease = Lease(*self, held);
+            resume_unwind(Box::new(())); // a panic without its message
+        }));
+        assert!(unwound.is_err());
     }
 }
 
@@ -330,7 +399,7 @@ fn two_takers_asleep() {
 
 #[test]
 fn a_taker_that_slept_a_lap() {
-    explore(3, || {
+    explore(2, || {
         // Two slots: the third block lies where the first one lay.
         let pipe = Pipe::new(1, &[end(1, 1), end(2, 0)]);
         let sleeper = pipe.spawn(1, |tail| tail.drain());
@@ -419,7 +488,7 @@ fn sleep_and_wake_at_the_quota() {
 
 #[test]
 fn a_credit_comes_home_before_its_buffer() {
-    explore(3, || {
+    explore(6, || {
         let pipe = Pipe::new(2, &[end(1, 2), end(1, 0)]);
         let head = pipe.seat(0);
         head.send_new(10);
@@ -513,55 +582,6 @@ fn reclaim_a_loan() {
     }
 }
 
-/// How far a participant got with what it died in.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Cut {
-    /// It held the buffer.
-    Held,
-    /// The ledger says sent.
-    Begun,
-    /// The loan is cleared, too. Only for a free.
-    Cleared,
-    /// The slot is filled, but the tail hint has not moved.
-    Filled,
-    /// All but the wake-up.
-    Unwoken,
-}
-
-impl Seat<'_> {
-    /// Sends, or frees if `queue` is the free list, up to `cut`. The number is for an ordered queue.
-    fn die_sending(&self, held: Held, queue: u32, number: u64, cut: Cut) {
-        if cut == Cut::Held {
-            return;
-        }
-        self.begin_send(held, queue, number);
-        if cut == Cut::Begun {
-            return;
-        }
-        if queue == FREE_LIST {
-            let (word, bit) = self.loan_bit(self.word(held.buffer).unwrap().allocator, held.buffer);
-            word.fetch_and(!bit, Ordering::AcqRel);
-        }
-        if cut == Cut::Cleared {
-            return;
-        }
-        let tail = &self.tables.queues[queue].tail.word;
-        let place = match self.tables.shape.queue_kind(queue) {
-            QueueKind::Plain => tail.load(Ordering::Acquire),
-            QueueKind::Ordered => number,
-        };
-        let slots = self.tables.ring(queue);
-        let empty = Slot::Empty { lap: self.ring(queue).lap(place) }.encode();
-        let full = Slot::Full { buffer: held.buffer, generation: held.generation }.encode();
-        let slot = &slots[place as usize % slots.len()].word;
-        let filled = slot.compare_exchange(empty, full, Ordering::AcqRel, Ordering::Relaxed);
-        assert!(filled.is_ok(), "nobody else has anything to put");
-        if cut == Cut::Unwoken {
-            let _ = tail.compare_exchange(place, place + 1, Ordering::AcqRel, Ordering::Relaxed);
-        }
-    }
-}
-
 #[test]
 fn reclaim_a_send() {
     for (cut, finished) in [(Cut::Begun, 1), (Cut::Filled, 0), (Cut::Unwoken, 0)] {
@@ -571,7 +591,6 @@ fn reclaim_a_send() {
             let held = dead.fill(10);
             let tail = pipe.spawn(1, |tail| tail.drain());
             dead.die_sending(held, 1, 0, cut);
-            // The operating system's word on the death orders what the dead one did before what the controller does.
             let report = reclaim(&pipe.tables, 0, Inputs::Release).unwrap();
             assert_eq!(report, Reclaimed { finished, ..Reclaimed::default() });
             dead.done();
@@ -667,26 +686,6 @@ fn reclaim_an_answer() {
             assert_eq!(tail.join().unwrap(), [(0, 20)], "one answer");
             pipe.assert_home();
         });
-    }
-}
-
-/// A buffer that is freed when it is dropped, as a lease is.
-struct Lease<'a>(Seat<'a>, Held);
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        self.0.free(self.1).unwrap();
-    }
-}
-
-impl Seat<'_> {
-    /// Unwinds with a buffer in its hands.
-    fn panic_with(&self, held: Held) {
-        let unwound = catch_unwind(AssertUnwindSafe(|| {
-            let _lease = Lease(*self, held);
-            resume_unwind(Box::new(()));
-        }));
-        assert!(unwound.is_err());
     }
 }
 

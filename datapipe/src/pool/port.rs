@@ -258,9 +258,10 @@ macro_rules! every_port {
         ///
         /// # Errors
         ///
-        /// [`PortError::Misuse`] if a numbered stage leaves an input without an answer.
+        /// [`PortError::Misuse`] if a numbered stage leaves an input without an answer, if the input has not been
+        /// received to its end, or if a [`BlockWriter`](crate::stage::BlockWriter) was dropped with data in it.
         pub fn finish(self) -> Result<(), PortError> {
-            self.core.check_answered()?;
+            self.core.check_finished()?;
             self.core.participant().finish(self.core.id);
             Ok(())
         }
@@ -357,6 +358,10 @@ pub(crate) struct PortCore {
     inherited: RefCell<VecDeque<(Held, u64)>>,
     /// A numbered stage let go of an input without answering it.
     unanswered: Cell<bool>,
+    /// A writer that was to become blocks was dropped with data in it.
+    unsent: Cell<bool>,
+    /// The stream was seen to have ended: true from the start for a head.
+    drained: Cell<bool>,
     /// How often to look again before sleeping: grows while looking pays, shrinks while it does not.
     patience: Cell<u32>,
 }
@@ -376,6 +381,8 @@ impl PortCore {
             terminate_at_limit: seat.terminate_at_limit,
             inherited: RefCell::new(inheritance(&tables, id)),
             unanswered: Cell::new(false),
+            unsent: Cell::new(false),
+            drained: Cell::new(seat.stage == 0),
             patience: Cell::new(*PATIENCE.start()),
             tables,
         };
@@ -428,6 +435,7 @@ impl PortCore {
                     .at_queue(queue)
                     .into());
             }
+            self.drained.set(true);
             return Ok(Ok(None));
         };
         let block = Block::input(self, held, number)?;
@@ -471,6 +479,21 @@ impl PortCore {
         if self.numbered && standing == Standing::Input {
             self.unanswered.set(true);
         }
+    }
+
+    /// Notes that data which was to be sent is lost.
+    pub(crate) fn note_unsent(&self) {
+        self.unsent.set(true);
+    }
+
+    fn check_finished(&self) -> Result<(), PortError> {
+        if !self.drained.get() {
+            return Err(PortError::Misuse("the stage returned before the end of its input"));
+        }
+        if self.unsent.get() {
+            return Err(PortError::Misuse("a writer was dropped before it had sent what was written to it"));
+        }
+        self.check_answered()
     }
 
     fn check(&self) -> Result<(), PortError> {

@@ -65,6 +65,11 @@ impl Transform for Decompress {
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
         let mut info = input.info();
         let number = input.number();
+        if info.sealed {
+            return Err(StageError::new(format!(
+                "block {number} is still encrypted; decrypt before you decompress"
+            )));
+        }
         match info.codec {
             Codec::NONE => return Ok(Verdict::SendInput),
             Codec::ZSTD => {}

@@ -118,7 +118,8 @@ impl Aes256Gcm {
         self.salt
     }
 
-    /// A stage that encrypts each block. It needs 16 bytes of tailroom.
+    /// A stage that encrypts each block. It needs 16 bytes of tailroom. A block that is encrypted already is an
+    /// error.
     pub fn seal<'a>(&self) -> MiddleStage<'a> {
         let cipher = self.cipher.clone();
         Stage::in_place("aes-256-gcm", move |_| Seal(cipher.clone()))
@@ -127,7 +128,7 @@ impl Aes256Gcm {
     /// A stage that decrypts each block. A block that is not encrypted, or not with this key, is an error.
     pub fn open<'a>(&self) -> MiddleStage<'a> {
         let cipher = self.cipher.clone();
-        Stage::in_place("aes-256-gcm", move |_| Open(cipher.clone()))
+        Stage::in_place("aes-256-gcm-open", move |_| Open(cipher.clone()))
     }
 }
 
@@ -141,11 +142,21 @@ struct Seal(Arc<aes_gcm::Aes256Gcm>);
 
 impl InPlace for Seal {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-        let (nonce, data) = (nonce(block.number()), associated_data(block));
+        let number = block.number();
+        let (nonce, data) = (nonce(number), associated_data(block));
         let mut info = block.info();
+        if info.sealed {
+            // A second time under the same key and nonce would lay the first key stream bare.
+            return Err(StageError::new(format!("block {number} is encrypted already")));
+        }
         let sealed = self.0.encrypt_inout_detached(&nonce.into(), &data, block.bytes_mut().into());
         let tag = sealed.map_err(|_| StageError::new("a block is too long to be encrypted"))?;
-        block.grow(TAG_LEN)?.copy_from_slice(&tag);
+        let room = block.grow(TAG_LEN).map_err(|no_room| {
+            StageError::new(format!(
+                "encryption needs {TAG_LEN} bytes of tailroom in every buffer: {no_room}"
+            ))
+        })?;
+        room.copy_from_slice(&tag);
         info.sealed = true;
         block.set_info(info);
         Ok(Verdict::Send)

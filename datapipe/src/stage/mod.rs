@@ -206,8 +206,8 @@ pub enum Placement {
 
 /// Makes instance `n` of a stage.
 pub(crate) type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
-/// A loop over a port, to be run by each instance.
-pub(crate) type PortLoop<'a, P> = std::sync::Arc<dyn Fn(&P) -> Result<(), StageError> + Send + Sync + 'a>;
+/// A loop over a port. Taken by the one instance that runs it.
+pub(crate) type PortLoop<'a, P> = Option<Box<dyn FnOnce(&P) -> Result<(), StageError> + Send + 'a>>;
 
 /// What a first stage can do.
 pub struct HeadWork<'a>(pub(crate) HeadKind<'a>);
@@ -293,12 +293,12 @@ impl<'a> Stage<HeadWork<'a>> {
         Self::with(name, 0, 1, HeadWork(HeadKind::Fill(Box::new(move |n| Box::new(factory(n))))))
     }
 
-    /// A first stage that is a loop over its port. Needs a thread.
+    /// A first stage that is a loop over its port. Needs a thread, and has one instance.
     pub fn head_port(
         name: impl Into<String>,
-        run: impl Fn(&HeadPort) -> Result<(), StageError> + Send + Sync + 'a,
+        run: impl FnOnce(&HeadPort) -> Result<(), StageError> + Send + 'a,
     ) -> Self {
-        Self::with(name, 0, 1, HeadWork(HeadKind::Port(std::sync::Arc::new(run))))
+        Self::with(name, 0, 1, HeadWork(HeadKind::Port(Some(Box::new(run))))).single(LOOP)
     }
 }
 
@@ -343,8 +343,8 @@ impl<'a> Stage<MiddleWork<'a>> {
         Self::with(name, 1, 0, MiddleWork(MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))))))
     }
 
-    /// A stage that is a loop over its port: one to many, many to one, whatever it likes. Needs a thread, and has
-    /// one instance. Say with [`holds_in`](Stage::holds_in) and [`holds_out`](Stage::holds_out) what it keeps, if
+    /// A stage that is a loop over its port, which it receives from to the end: one to many, many to one, whatever
+    /// it likes. Needs a thread, and has one instance. Say with [`holds_in`](Stage::holds_in) and [`holds_out`](Stage::holds_out) what it keeps, if
     /// that is not one of each.
     ///
     /// ```
@@ -364,10 +364,9 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// ```
     pub fn port(
         name: impl Into<String>,
-        run: impl Fn(&MiddlePort) -> Result<(), StageError> + Send + Sync + 'a,
+        run: impl FnOnce(&MiddlePort) -> Result<(), StageError> + Send + 'a,
     ) -> Self {
-        Self::with(name, 1, 1, MiddleWork(MiddleKind::Port(std::sync::Arc::new(run))))
-            .single("is a loop over its port; make it a transform, which answers each block with one")
+        Self::with(name, 1, 1, MiddleWork(MiddleKind::Port(Some(Box::new(run))))).single(LOOP)
     }
 }
 
@@ -380,15 +379,18 @@ impl<'a> Stage<TailWork<'a>> {
         Self::with(name, 1, 0, TailWork(TailKind::Write(Box::new(move |n| Box::new(factory(n))))))
     }
 
-    /// A last stage that is a loop over its port. Needs a thread.
+    /// A last stage that is a loop over its port, which it receives from to the end. Needs a thread, and has one
+    /// instance.
     pub fn tail_port(
         name: impl Into<String>,
-        run: impl Fn(&TailPort) -> Result<(), StageError> + Send + Sync + 'a,
+        run: impl FnOnce(&TailPort) -> Result<(), StageError> + Send + 'a,
     ) -> Self {
-        Self::with(name, 1, 0, TailWork(TailKind::Port(std::sync::Arc::new(run))))
+        Self::with(name, 1, 0, TailWork(TailKind::Port(Some(Box::new(run))))).single(LOOP)
     }
 }
 
+/// Why a loop over a port has one instance.
+const LOOP: &str = "is a loop over its port; only stages that are called for each block can have several";
 /// Why a stage made from a value has one instance.
 const VALUE: &str = "was given as a value; give a function that makes each instance";
 

@@ -83,8 +83,8 @@ impl<W: Write + Send> Tail for StreamTail<W> {
 
 /// Writes into a head's port as if it were a stream: for sources that push.
 ///
-/// Blocks are sent as they fill up. Call [`finish`](Self::finish) for the last one; what was written since the last
-/// full block is lost without it.
+/// Blocks are sent as they fill up. Call [`finish`](Self::finish) for the last one: a head that drops its writer
+/// with data in it does not end well.
 #[derive(Debug)]
 pub struct BlockWriter<'p> {
     port: &'p HeadPort,
@@ -116,6 +116,14 @@ impl<'p> BlockWriter<'p> {
             self.port.send(block).map_err(io::Error::other)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for BlockWriter<'_> {
+    fn drop(&mut self) {
+        if self.block.is_some() {
+            self.port.core().note_unsent();
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a> HeadStage<'a> {
                 stepped(move |seat| HeadTask { port: Some(seat.head()), head, block: None })
             }
             HeadKind::Port(run) => {
-                let run = std::sync::Arc::clone(run);
+                let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
                     let port = seat.head();
                     run(&port)?;
@@ -100,7 +100,7 @@ impl<'a> MiddleStage<'a> {
                 stepped(move |seat| InPlaceTask { port: Some(seat.middle()), stage: Box::new(stage) })
             }
             MiddleKind::Port(run) => {
-                let run = std::sync::Arc::clone(run);
+                let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
                     let port = seat.middle();
                     run(&port)?;
@@ -133,7 +133,7 @@ impl<'a> TailStage<'a> {
                 stepped(move |seat| TailTask { port: Some(seat.tail()), tail })
             }
             TailKind::Port(run) => {
-                let run = std::sync::Arc::clone(run);
+                let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
                     let port = seat.tail();
                     run(&port)?;

@@ -1,0 +1,128 @@
+//! Real processes, real SIGKILL, at instants that nobody chose: the pipe goes on, and nothing is lost.
+//!
+//! ```text
+//!   head(s) > middle(s) > ... > tail(s)        each instance a process of its own
+//!      ^          ^                ^
+//!      +----------+--- killed -----+           wait for the death, reclaim, fork a replacement; again and again
+//! ```
+//!
+//! After each round every block has arrived exactly once, in order and unchanged, every buffer is on the free list,
+//! every credit is back, and no process, descriptor or name is left.
+//!
+//! `DATAPIPE_KILLS=n` kills n processes instead of 300; `DATAPIPE_SEED=n` makes the choices of an earlier run again.
+//! The kernel's scheduling is not ours to repeat, so the same seed kills the same seats, but not at the same steps.
+//!
+//! The harness is our own, because a child may only be forked from a process with one thread.
+
+mod books; // what the processes write down outside of the segment
+mod campaign; // rounds, until enough were killed, and what was counted
+mod chain; // what the processes do
+mod process; // forks them, and waits for their deaths
+mod random; // choices that a seed gives again
+mod round; // one pipe and its processes, killed and replaced
+mod verdict; // whether anything was lost, when a round is over
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use campaign::Campaign;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Ends the function with a story, unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($story:tt)+) => {
+        if !$condition {
+            return Err(format!($($story)+).into());
+        }
+    };
+}
+use ensure;
+
+fn main() -> ExitCode {
+    match Asked::of(std::env::args().skip(1)) {
+        Asked::List { ours } => {
+            if ours {
+                println!("kills: test");
+            }
+            ExitCode::SUCCESS
+        }
+        Asked::Nothing => {
+            println!("\nrunning 0 tests\n\n{}", last_line("ok", [0, 0, 1], Duration::ZERO));
+            ExitCode::SUCCESS
+        }
+        Asked::Run => run(),
+    }
+}
+
+fn run() -> ExitCode {
+    println!("\nrunning 1 test");
+    let start = Instant::now();
+    let mut campaign = Campaign::new();
+    println!("kills: {} to come, DATAPIPE_SEED={}", campaign.target, campaign.seed);
+    let result = campaign.run();
+    let took = start.elapsed();
+    println!("kills: {}", campaign.tally);
+    match result {
+        Ok(()) => {
+            println!("  wedges 0, losses 0");
+            println!("test kills ... ok\n\n{}", last_line("ok", [1, 0, 0], took));
+            ExitCode::SUCCESS
+        }
+        Err(story) => {
+            println!("kills: {story}");
+            println!("test kills ... FAILED\n\n{}", last_line("FAILED", [0, 1, 0], took));
+            ExitCode::from(101)
+        }
+    }
+}
+
+/// The line that every test binary ends with.
+fn last_line(verdict: &str, [passed, failed, filtered]: [u32; 3], took: Duration) -> String {
+    format!(
+        "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
+         finished in {:.2}s\n",
+        took.as_secs_f64()
+    )
+}
+
+/// What whoever called the test binary wants.
+enum Asked {
+    /// The names of the tests that match.
+    List { ours: bool },
+    /// Some other test.
+    Nothing,
+    /// This one.
+    Run,
+}
+
+impl Asked {
+    /// Reads the arguments that every test binary takes, and ignores those that change nothing here.
+    fn of(mut arguments: impl Iterator<Item = String>) -> Self {
+        let (mut list, mut exact, mut ignored) = (false, false, false);
+        let (mut filters, mut skips) = (Vec::new(), Vec::new());
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--list" => list = true,
+                "--exact" => exact = true,
+                "--ignored" => ignored = true,
+                "--skip" => skips.extend(arguments.next()),
+                "--test-threads" | "--format" | "--color" | "--logfile" | "--shuffle-seed" | "-Z" => {
+                    arguments.next();
+                }
+                option if option.starts_with('-') => {}
+                _ => filters.push(argument),
+            }
+        }
+        let matches =
+            |filter: &String| if exact { filter == "kills" } else { "kills".contains(filter.as_str()) };
+        let ours =
+            !ignored && (filters.is_empty() || filters.iter().any(matches)) && !skips.iter().any(matches);
+        match (list, ours) {
+            (true, ours) => Self::List { ours },
+            (false, true) => Self::Run,
+            (false, false) => Self::Nothing,
+        }
+    }
+}
