@@ -503,10 +503,10 @@ fn a_loop_that_returns_early_is_named() {
     // The pipe waited for it for ever; with a short stream, the shared memory was said to be corrupt.
     let text = "the stage broke the rules of its port: the stage returned before the end of its input";
     for blocks in [2, 100_000] {
-        let early = Stage::tail_port("early", |port| Ok(drop(port.receive()?)));
+        let early = Stage::tail_port("early", |port| Ok(port.receive().map(drop)?));
         let error = small().head(numbers(blocks)).tail(early).run().unwrap_err().to_string();
         assert_eq!(error, format!("stage \"early\": {text}"));
-        let early = Stage::port("early", |port| Ok(drop(port.receive()?)));
+        let early = Stage::port("early", |port| Ok(port.receive().map(drop)?));
         let got = Collected::default();
         let error =
             small().head(numbers(blocks)).stage(early).tail(collect(&got)).run().unwrap_err().to_string();

@@ -34,7 +34,7 @@ fuzz_target!(|edits: Vec<(u16, u64)>| {
     let last = segment.shape().stage_count() - 1;
     let head = Seat::new(&segment, 0, 0).head();
     if let Ok(Ok(mut block)) = head.try_alloc() {
-        block.put(b"data");
+        let _ = block.put(b"data");
         let _ = head.send(block);
     }
     if last > 1 {

@@ -13,8 +13,7 @@ use crate::memory::tables::Tables;
 use crate::memory::{QueueKind, Segment};
 use crate::queue::Slot;
 
-use super::participant::{FREE_LIST, Participant};
-use super::port::Activity;
+use super::participant::{Activity, FREE_LIST, Participant};
 use super::word::{CONTROLLER, State, Word};
 
 /// A contradiction between shared words.
@@ -26,6 +25,8 @@ impl fmt::Display for Finding {
         f.write_str(&self.0)
     }
 }
+
+impl std::error::Error for Finding {}
 
 impl From<Finding> for Corrupt {
     fn from(finding: Finding) -> Self {

@@ -43,7 +43,9 @@ pub use budget::{Budget, Refusal, StageNeeds};
 #[cfg(not(loom))]
 pub use lease::{Block, BlockInfo, Codec, ContentClass, NoRoom};
 #[cfg(not(loom))]
-pub use port::{Activity, Blocked, HeadPort, MiddlePort, PortError, Seat, TailPort};
+pub use participant::Activity;
+#[cfg(not(loom))]
+pub use port::{Blocked, HeadPort, MiddlePort, PortError, Seat, TailPort};
 #[cfg(not(loom))]
 pub(crate) use port::{PortCore, now};
 pub use reclaim::{Inputs, Reclaimed};

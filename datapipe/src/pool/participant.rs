@@ -40,6 +40,40 @@ pub(crate) enum Alloc {
     NoneFree,
 }
 
+/// What a participant is doing, as it last said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Activity {
+    /// It has not begun.
+    Idle = 0,
+    /// It is working, or briefly between two primitives.
+    Working = 1,
+    /// It sleeps until it may have a buffer.
+    WaitingForBuffer = 2,
+    /// It sleeps until there is input.
+    WaitingForInput = 3,
+    /// It has ended, well or not.
+    Ended = 4,
+}
+
+impl Activity {
+    #[cfg(not(loom))]
+    pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
+        match tables.participants[participant].activity.load(Ordering::Acquire) {
+            0 => Self::Idle,
+            2 => Self::WaitingForBuffer,
+            3 => Self::WaitingForInput,
+            4 => Self::Ended,
+            _ => Self::Working,
+        }
+    }
+
+    pub(crate) fn note(self, tables: &Tables, participant: u32) {
+        tables.participants[participant].activity.store(self as u32, Ordering::Release);
+    }
+}
+
 /// Puts every buffer on the free list of a segment that nobody else uses yet.
 pub(crate) fn fill_free_list(tables: &Tables) {
     let slots = tables.shape.ring_slots();

@@ -20,7 +20,7 @@ use crate::memory::tables::{ParticipantEntry, Tables};
 use crate::queue::Put;
 
 use super::lease::{Block, Standing};
-use super::participant::{Alloc, FREE_LIST, Held, Participant};
+use super::participant::{Activity, Alloc, FREE_LIST, Held, Participant};
 use super::word::State;
 
 /// A place in a pipe for one instance of one stage, not yet taken. Unlike the port it turns into, it may move to
@@ -31,23 +31,6 @@ pub struct Seat {
     stage: u32,
     instance: u32,
     terminate_at_limit: bool,
-}
-
-/// What a participant is doing, as it last said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[non_exhaustive]
-pub enum Activity {
-    /// It has not begun.
-    Idle = 0,
-    /// It is working, or briefly between two primitives.
-    Working = 1,
-    /// It sleeps until it may have a buffer.
-    WaitingForBuffer = 2,
-    /// It sleeps until there is input.
-    WaitingForInput = 3,
-    /// It has ended, well or not.
-    Ended = 4,
 }
 
 /// Why an attempt that does not wait got nothing.
@@ -151,18 +134,6 @@ impl Seat {
 
     fn is_last(&self) -> bool {
         self.stage + 1 == self.segment.shape().stage_count()
-    }
-}
-
-impl Activity {
-    pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
-        match tables.participants[participant].activity.load(Ordering::Acquire) {
-            0 => Self::Idle,
-            2 => Self::WaitingForBuffer,
-            3 => Self::WaitingForInput,
-            4 => Self::Ended,
-            _ => Self::Working,
-        }
     }
 }
 
@@ -571,7 +542,7 @@ impl PortCore {
     }
 
     fn set_activity(&self, activity: Activity) {
-        self.entry().activity.store(activity as u32, Ordering::Release);
+        activity.note(&self.tables, self.id);
     }
 
     fn entry(&self) -> &ParticipantEntry {

@@ -8,7 +8,7 @@ use crate::memory::QueueKind;
 #[cfg(not(loom))]
 use crate::memory::{Dead, Segment};
 
-use super::participant::{FREE_LIST, Held, Participant};
+use super::participant::{Activity, FREE_LIST, Held, Participant};
 use super::word::{CONTROLLER, State};
 use crate::memory::tables::Tables;
 
@@ -18,7 +18,8 @@ pub enum Inputs {
     /// Its replacement gets them, before anything new. Only for stages that work out of place: an input that was
     /// worked on in place is no longer what it was.
     Inherit,
-    /// They are freed: the pipe stops.
+    /// They are freed: the pipe stops. Stop it first ([`Segment::stop`]), for those who go on would miss the numbers
+    /// of what was freed.
     Release,
 }
 
@@ -91,6 +92,8 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
             report.inherited += 1;
         }
     }
+    // What it last said of itself is no excuse any more for anything that the audit finds.
+    Activity::Ended.note(tables, dead);
     wake_everybody(tables);
     Ok(report)
 }
