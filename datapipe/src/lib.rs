@@ -44,7 +44,10 @@
 //! It has no async runtime, and does no networking by itself. It does not defend the data in a buffer against
 //! another process that was given the segment and writes where it holds no lease.
 
-#![cfg_attr(loom, allow(dead_code, unused_imports, reason = "the models run what lies below the ports"))]
+#![cfg_attr(
+    loom,
+    allow(dead_code, unused_imports, unreachable_pub, reason = "the models run what lies below the ports")
+)]
 
 #[cfg(not(loom))]
 pub mod controller;

@@ -120,7 +120,7 @@ impl<'a> Participant<'a> {
     pub(crate) fn send(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
         let entry = &self.tables.buffers[held.buffer];
         self.note_number(held, number);
-        entry.destination.store(queue, Ordering::Relaxed);
+        entry.destination.store(queue, Ordering::Release); // SYNC(destination)
         self.leave_held(held)?;
         self.publish(held, queue, number)
     }
@@ -128,7 +128,9 @@ impl<'a> Participant<'a> {
     /// Gives a held buffer back to the free list, and its credit to whoever allocated it.
     pub(crate) fn free(&self, held: Held) -> Result<(), Corrupt> {
         let entry = &self.tables.buffers[held.buffer];
-        entry.destination.store(FREE_LIST, Ordering::Relaxed);
+        // SYNC(destination): whoever reads it sees, too, that the ledger says we took the buffer. Reclaim does, for
+        // the buffer's last sender: it must not believe that the send was never finished.
+        entry.destination.store(FREE_LIST, Ordering::Release);
         let word = self.leave_held(held)?;
         self.publish_free(held, word.allocator)
     }
@@ -267,7 +269,7 @@ impl<'a> Participant<'a> {
     /// Frees a buffer whose word says sent, but which lies in no ring.
     fn free_unpublished(&self, held: Held) -> Result<(), Corrupt> {
         let word = self.word(held.buffer)?;
-        self.tables.buffers[held.buffer].destination.store(FREE_LIST, Ordering::Relaxed);
+        self.tables.buffers[held.buffer].destination.store(FREE_LIST, Ordering::Release); // SYNC(destination)
         self.publish_free(held, word.allocator)
     }
 }

@@ -5,12 +5,13 @@
 
 use crate::error::Corrupt;
 use crate::memory::QueueKind;
+use crate::memory::atomic::Ordering;
+use crate::memory::tables::Tables;
 #[cfg(not(loom))]
 use crate::memory::{Dead, Segment};
 
 use super::participant::{Activity, FREE_LIST, Held, Participant};
 use super::word::{CONTROLLER, State};
-use crate::memory::tables::Tables;
 
 /// What is to become of the inputs that the dead one held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +133,7 @@ fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), C
 fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bool, Corrupt> {
     let tables = controller.tables;
     let entry = &tables.buffers[held.buffer];
-    let queue = entry.destination.load(crate::memory::atomic::Ordering::Acquire);
+    let queue = entry.destination.load(Ordering::Acquire); // SYNC(destination)
     if queue >= tables.shape.stage_count() {
         return Err(Corrupt::new("a buffer was sent to a queue that does not exist").at_buffer(held.buffer));
     }
@@ -148,7 +149,7 @@ fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bo
         controller.publish_free(held, word.allocator)?;
     } else {
         let ordered = tables.shape.queue_kind(queue) == QueueKind::Ordered;
-        let noted = entry.number_generation.load(crate::memory::atomic::Ordering::Acquire) == held.generation;
+        let noted = entry.number_generation.load(Ordering::Acquire) == held.generation;
         if ordered && !noted {
             return Err(Corrupt::new("a sent buffer has lost its number").at_buffer(held.buffer));
         }
