@@ -559,3 +559,36 @@ fn a_pool_larger_than_the_memory_is_refused_at_once() {
     let text = huge.run().unwrap_err().to_string();
     assert!(text.starts_with("the buffer pool takes 2621") && text.contains("MiB are available"), "{text}");
 }
+
+#[test]
+fn hundreds_of_inline_stages_share_one_thread() {
+    // More events than one futex_waitv takes: those left over were not waited for.
+    struct Quick(u64);
+    impl Head for Quick {
+        fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+            if self.0 == 0 {
+                return Ok(Fill::End);
+            }
+            self.0 -= 1;
+            std::thread::sleep(Duration::from_micros(300));
+            block.put(&[1])?;
+            Ok(Fill::Block)
+        }
+    }
+    let look = || Stage::analyze("look", |_| Nothing).instances(64).inline();
+    struct Nothing;
+    impl Analyze for Nothing {
+        fn analyze(&mut self, _: &[u8], _: &mut BlockInfo) -> Result<(), StageError> {
+            Ok(())
+        }
+    }
+    let report = small()
+        .head(Quick(60))
+        .stage(look())
+        .stage(look())
+        .stage(look())
+        .tail(StreamTail::new(std::io::sink()))
+        .run()
+        .unwrap();
+    assert_eq!(report.bytes_out(), 60);
+}

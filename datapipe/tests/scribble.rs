@@ -108,3 +108,57 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
     witness.wait().unwrap();
     assert_eq!(witness_got.numbers().len(), 20_000);
 }
+
+/// A head that takes its time, so that the pipe is caught in the middle.
+struct Slow(u64);
+
+impl Head for Slow {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.0 == 0 {
+            return Ok(Fill::End);
+        }
+        self.0 -= 1;
+        std::thread::sleep(Duration::from_millis(5));
+        block.put(&[1; 64])?;
+        Ok(Fill::Block)
+    }
+}
+
+/// One word that is off by a little is worse than garbage: it is what nobody finds improbable. Offsets are those of
+/// docs/shared-memory.md for two stages and eight buffers.
+#[test]
+fn one_word_that_is_off_by_a_little_ends_in_an_error() {
+    const STAGES: usize = 256;
+    const QUEUES: usize = STAGES + 2 * 128;
+    const PARTICIPANTS: usize = QUEUES + 2 * 192 + 2 * 16 * 64;
+    const LOANS: usize = PARTICIPANTS + 2 * 192;
+    type Change = fn(u64) -> u64;
+    let words: [(&str, usize, Change, bool); 5] = [
+        ("nothing", LOANS, |word| word, true),
+        ("the tail of queue 1 is one too far", QUEUES + 192 + 64, |tail| tail + 1, false),
+        ("the tail of the free list is one too far", QUEUES + 64, |tail| tail + 1, false),
+        ("the head counts buffers that do not exist among its loans", LOANS, |loans| loans | !0xff, true),
+        ("the head's stage is done too early", STAGES + 8, |_| 1, false),
+    ];
+    for (what, at, change, harmless) in words {
+        let pipe = Pipe::builder().buffer_size(512).buffers(8).head(Slow(60));
+        let pipe = pipe.tail(StreamTail::new(std::io::sink())).start().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        let map = memmap2::MmapOptions::new().map_raw(&pipe.segment().descriptor().unwrap()).unwrap();
+        // SAFETY: the word lies inside the mapping.
+        let word = unsafe { map.as_mut_ptr().add(at).cast::<u64>() };
+        // SAFETY: as in `scribble`.
+        let value = unsafe { word.read_volatile() };
+        // SAFETY: as above.
+        unsafe { word.write_volatile(change(value)) };
+        let started = Instant::now();
+        while let Some(status) = pipe.status_every(Duration::from_millis(100)) {
+            assert!(started.elapsed() < HANGS, "{what}: hangs\n{status}");
+        }
+        match pipe.wait() {
+            Ok(report) => assert!(harmless && report.bytes_out() == 60 * 64, "{what}: a result, but wrong"),
+            Err(Error::Corrupt(corrupt)) => assert!(!harmless, "{what}: {corrupt}"),
+            Err(other) => panic!("{what}: {other}"),
+        }
+    }
+}

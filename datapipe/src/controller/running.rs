@@ -93,11 +93,15 @@ impl Pipe {
 
     /// Waits for `interval`, then says what everybody is doing; `None` as soon as the pipe has ended.
     pub fn status_every(&self, interval: Duration) -> Option<Status> {
-        let deadline = Instant::now() + interval;
+        let deadline = Instant::now().checked_add(interval);
         let mut ended = self.ended.flag.lock();
         while !*ended {
-            if self.ended.changed.wait_until(&mut ended, deadline).timed_out() {
-                return Some(self.status());
+            match deadline {
+                Some(deadline) if self.ended.changed.wait_until(&mut ended, deadline).timed_out() => {
+                    return Some(self.status());
+                }
+                Some(_) => {}
+                None => self.ended.changed.wait(&mut ended), // an interval that no clock reaches
             }
         }
         None

@@ -74,6 +74,8 @@ struct Watch<'s> {
     /// Where every buffer was at the last tick, and what was wrong with that.
     position: Option<u64>,
     finding: Option<Finding>,
+    /// When each instance fell asleep, if at the last tick all of them slept.
+    asleep: Option<Vec<u64>>,
 }
 
 impl<'s> Watch<'s> {
@@ -88,6 +90,7 @@ impl<'s> Watch<'s> {
             instances: plan.shape.participants() as usize,
             position: None,
             finding: None,
+            asleep: None,
         }
     }
 
@@ -143,8 +146,14 @@ impl<'s> Watch<'s> {
         let position = self.segment.position();
         if self.position.replace(position) != Some(position) {
             self.finding = None;
+            self.asleep = None;
             return;
         }
+        let asleep = self.segment.asleep();
+        if self.all_wait_for_ever(asleep.as_deref()) {
+            self.fail(Error::Corrupt(Corrupt::new("every stage of the pipe waits for another")));
+        }
+        self.asleep = asleep;
         // Nothing moves. A lost wake-up or a lost mark is mended here; a contradiction that stays is the end.
         for &(stage, instance) in &self.ended_well {
             self.segment.mark_done(stage, instance);
@@ -157,6 +166,14 @@ impl<'s> Watch<'s> {
             self.fail(Error::Corrupt(finding.clone().into()));
         }
         self.finding = finding;
+    }
+
+    /// Whether everybody has looked again since the last tick woke them, and gone back to sleep, while nothing moved:
+    /// nobody is left who could wake them.
+    fn all_wait_for_ever(&self, asleep: Option<&[u64]>) -> bool {
+        let (Some(before), Some(now)) = (&self.asleep, asleep) else { return false };
+        let looked_again = before.iter().zip(now).all(|(before, now)| *now == 0 || before != now);
+        looked_again && now.iter().any(|&since| since > 0) && !self.is_stopping()
     }
 
     fn outcome(self) -> Result<Report, Error> {

@@ -39,6 +39,10 @@ pub(crate) struct Ticket(u32);
 
 const SLEEPER: u32 = 1;
 
+/// Futexes that one futex_waitv takes: FUTEX_WAITV_MAX of linux/futex.h.
+#[cfg(not(loom))]
+const MAX_WAITV: usize = 128;
+
 impl Event {
     /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on the ticket.
     pub(crate) fn mark(&self) -> Ticket {
@@ -48,8 +52,8 @@ impl Event {
         Ticket(before | SLEEPER)
     }
 
-    /// Wakes everybody who is asleep, if anybody is. The caller's last access must have been the
-    /// read-modify-write that published what they wait for.
+    /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by a
+    /// read-modify-write, with no plain store to shared memory behind it.
     #[inline]
     pub(crate) fn notify(&self) {
         fence_after_rmw();
@@ -86,7 +90,7 @@ impl Event {
 
     /// Sleeps until one of the words moves on from its ticket, or `deadline`. May return early.
     ///
-    /// At most 128 events; with more, only the first 128 are waited for.
+    /// With more than 128 different events it returns after a millisecond at the latest.
     pub(crate) fn sleep_any(events: &[(&Self, Ticket)], deadline: Option<Instant>) {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.map(|d| rustix::fs::Timespec {
@@ -99,9 +103,15 @@ impl Event {
             let _ = futex::wait(word, futex::Flags::empty(), ticket.0, timeout.as_ref());
             return;
         }
-        // futex_waitv takes an absolute time, and a kernel before 5.16 does not know it: then look again shortly.
+        // Many may wait for one event. All marks stand before the second look, so one ticket of each is enough.
+        let mut events: Vec<_> = events.iter().collect();
+        events.sort_by_key(|(event, _)| std::ptr::from_ref(*event));
+        events.dedup_by_key(|(event, _)| std::ptr::from_ref(*event));
+        // What does not fit, or a kernel before 5.16 does not know, is looked at again shortly.
         let nap = std::time::Duration::from_millis(1);
-        let waiters: Vec<_> = events.iter().take(128).map(|(event, ticket)| event.waiter(*ticket)).collect();
+        let left = if events.len() > MAX_WAITV { Some(left.map_or(nap, |d| d.min(nap))) } else { left };
+        let waiters: Vec<_> =
+            events.iter().take(MAX_WAITV).map(|(event, ticket)| event.waiter(*ticket)).collect();
         let absolute = left.map(|d| {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let nanos = now.tv_nsec + i64::from(d.subsec_nanos());

@@ -17,9 +17,18 @@ pub struct Process {
     id: u32,
 }
 
-/// Proof that a participant will never touch the segment again.
+/// Proof that a process will never touch the segment again.
 #[derive(Debug)]
-pub struct Dead(());
+pub struct Dead {
+    process: u32,
+}
+
+impl Dead {
+    /// The process that died.
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+}
 
 impl Process {
     /// Starts watching the process with id `id`.
@@ -59,14 +68,17 @@ impl Process {
     ///
     /// If the kernel cannot be asked.
     pub fn wait(&self, timeout: Duration) -> io::Result<Option<Dead>> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now().checked_add(timeout);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left =
-                rustix::fs::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], Some(&left)) {
+            // A deadline that no clock reaches is none.
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = left.map(|left| rustix::fs::Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: left.subsec_nanos().into(),
+            });
+            match poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], left.as_ref()) {
                 Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(Dead(()))),
+                Ok(_) => return Ok(Some(Dead { process: self.id })),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }

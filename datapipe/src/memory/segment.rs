@@ -21,7 +21,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, SealFlags};
+use rustix::shm;
 use shared_memory::{Shmem, ShmemConf};
 
 use super::atomic::Ordering;
@@ -78,7 +79,11 @@ impl Segment {
     ) -> Result<Self, SegmentError> {
         let page = rustix::param::page_size();
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
-        check_memory(layout.total as u64)?;
+        match huge {
+            HugePages::Require if backing == Backing::Named => return Err(SegmentError::NamedHugePages),
+            HugePages::Require => {} // the huge page pool is not part of what is available
+            HugePages::No | HugePages::Try => check_memory(layout.total as u64)?,
+        }
         let map = match backing {
             Backing::Anonymous => Map::anonymous(name, layout.total, huge)?,
             Backing::Named => Map::named(name, layout.total)?,
@@ -258,12 +263,14 @@ impl Map {
     }
 
     fn open_named(name: &PipeName) -> Result<Self, SegmentError> {
-        let shmem = ShmemConf::new().os_id(segment_id(name)).open().map_err(named("open"))?;
-        if shmem.len() < size_of::<Header>() {
-            let (have, need) = (shmem.len() as u64, size_of::<Header>() as u64);
-            return Err(SegmentError::Truncated { have, need });
+        // Anybody may make a file of this name. Only our own user's is opened, which nobody else can change or shrink.
+        let descriptor =
+            shm::open(segment_id(name), shm::OFlags::RDWR, Mode::empty()).map_err(system("shm_open"))?;
+        let stat = rustix::fs::fstat(&descriptor).map_err(system("fstat"))?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
+            return Err(SegmentError::Foreign { owner: stat.st_uid, mode: stat.st_mode & 0o777 });
         }
-        Self::of_shmem(shmem)
+        Ok(Self { descriptor: None, ..Self::of_descriptor(descriptor)? })
     }
 
     fn of_shmem(shmem: Shmem) -> Result<Self, SegmentError> {
@@ -474,6 +481,15 @@ pub enum SegmentError {
     },
     /// Its creator did not seal it, and could shrink it while it is mapped.
     Unsealed,
+    /// It is another user's, or others may write to it.
+    Foreign {
+        /// The user that owns it.
+        owner: u32,
+        /// Who may do what with it.
+        mode: u32,
+    },
+    /// A named segment cannot have pages from the huge page pool.
+    NamedHugePages,
     /// Its header describes an impossible shape.
     Shape(ShapeError),
 }
@@ -510,6 +526,15 @@ impl fmt::Display for SegmentError {
             }
             Self::Unsealed => {
                 write!(f, "the segment is not sealed: its creator could shrink it while it is in use")
+            }
+            Self::Foreign { owner, mode } => {
+                write!(
+                    f,
+                    "the named segment belongs to user {owner} with mode {mode:o}; it must be ours alone"
+                )
+            }
+            Self::NamedHugePages => {
+                write!(f, "a named segment cannot have pages from the huge page pool; use an anonymous one")
             }
             Self::Shape(error) => write!(f, "the segment's header is impossible: {error}"),
         }

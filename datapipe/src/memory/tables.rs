@@ -103,7 +103,9 @@ pub(crate) struct ParticipantEntry {
     pub(crate) intent: AtomicU64,
     /// [`Activity`](crate::pool::Activity) of the participant, for status. Written by itself.
     pub(crate) activity: AtomicU32,
-    _pad: AtomicU32,
+    /// Process whose port has taken the seat, 0 if none has. Set by the port that finds 0, cleared when it is
+    /// dropped, or by the controller after its process' death.
+    pub(crate) owner: AtomicU32,
     /// Monotonic clock when `activity` last became a waiting one, when the participant started, and when it ended,
     /// in nanoseconds; 0 for not yet. Written by itself.
     pub(crate) since: AtomicU64,
@@ -149,7 +151,7 @@ pub(crate) struct BufferEntry {
     pub(crate) len: AtomicU32,
     /// Bit 0: the block was dropped on its way and only its number travels on. Bit 1: `info` was written.
     pub(crate) flags: AtomicU32,
-    _rest: [AtomicU64; 2],
+    _rest: [AtomicU64; 3],
     /// What the stages tell each other about the block: see [`BlockInfo`](crate::pool::BlockInfo).
     pub(crate) info: [AtomicU64; INFO_WORDS],
 }
@@ -196,6 +198,22 @@ const _: () = {
     assert!(size_of::<SlotEntry>() == 64);
     assert!(size_of::<ParticipantEntry>() == 192);
     assert!(size_of::<BufferEntry>() == 128);
+    // The offsets that docs/shared-memory.md gives.
+    use std::mem::offset_of;
+    assert!(offset_of!(Header, layout_hash) == 16 && offset_of!(Header, buffers) == 32);
+    assert!(offset_of!(Header, stages) == 48 && offset_of!(Header, ready) == 52);
+    assert!(offset_of!(Header, direction) == 56 && offset_of!(Header, name) == 64);
+    assert!(offset_of!(Header, stop) == 192);
+    assert!(offset_of!(StageEntry, done) == 8 && offset_of!(StageEntry, numbered) == 16);
+    assert!(offset_of!(StageEntry, name) == 64);
+    assert!(offset_of!(QueueEntry, tail) == 64 && offset_of!(QueueEntry, event) == 128);
+    assert!(offset_of!(ParticipantEntry, activity) == 8 && offset_of!(ParticipantEntry, owner) == 12);
+    assert!(offset_of!(ParticipantEntry, since) == 16 && offset_of!(ParticipantEntry, ended) == 32);
+    assert!(offset_of!(ParticipantEntry, credit) == 64 && offset_of!(ParticipantEntry, counters) == 128);
+    assert!(offset_of!(BufferEntry, number) == 8 && offset_of!(BufferEntry, number_generation) == 16);
+    assert!(offset_of!(BufferEntry, destination) == 24 && offset_of!(BufferEntry, start) == 28);
+    assert!(offset_of!(BufferEntry, len) == 32 && offset_of!(BufferEntry, flags) == 36);
+    assert!(offset_of!(BufferEntry, info) == 64);
 };
 
 /// A table of `len` entries that somebody else keeps in place.

@@ -58,6 +58,19 @@ impl Segment {
         Participant { tables: self.tables(), id: CONTROLLER }.finish(id);
     }
 
+    /// When each participant last fell asleep, 0 for those that have ended; `None` if one of them is at work, or
+    /// waits for a time that will end.
+    pub(crate) fn asleep(&self) -> Option<Vec<u64>> {
+        let tables = self.tables();
+        let asleep = |id| {
+            if Activity::waits_for_others(tables, id) {
+                return Some(tables.participants[id].since.load(Ordering::Relaxed).max(1));
+            }
+            (Activity::of(tables, id) == Activity::Ended).then_some(0)
+        };
+        (0..self.shape().participants()).map(asleep).collect()
+    }
+
     /// A digest of where every buffer is: it stays the same exactly while nothing moves.
     pub(crate) fn position(&self) -> u64 {
         let words = self.tables().buffers.as_slice().iter().map(|entry| entry.word.load(Ordering::Relaxed));

@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use crate::limits::MAX_BUFFERS;
+use crate::limits::{MAX_BUFFERS, MAX_INSTANCES};
 use crate::memory::ShapeError;
 
 /// What one stage does with buffers.
@@ -86,8 +86,12 @@ impl Budget {
     /// assert_eq!(Budget::new(&chain, Some(16)).unwrap().shares, [8, 8, 0]);
     /// ```
     pub fn new(stages: &[StageNeeds], buffers: Option<u32>) -> Result<Self, Refusal> {
-        if let Some(stage) = stages.iter().find(|stage| stage.instances == 0) {
-            return Err(Refusal::Stages(format!("stage \"{}\" has no instance", stage.name)));
+        for stage in stages {
+            let (what, value, min, max) =
+                ("number of instances", stage.instances.into(), 1, MAX_INSTANCES.into());
+            if !(min..=max).contains(&value) {
+                return Err(Refusal::Range(ShapeError { what, value, min, max }));
+            }
         }
         let modules = stages.iter().filter(|stage| stage.hold_out > 0).count() as u64;
         let pool_for = |spare: u64| {

@@ -283,6 +283,11 @@ impl Block {
         self.clear();
     }
 
+    /// Whether the block came from this port.
+    pub(super) fn is_of(&self, core: &PortCore) -> bool {
+        std::ptr::eq(Rc::as_ptr(&self.core), core)
+    }
+
     pub(super) fn standing(&self) -> Standing {
         self.standing.get()
     }

@@ -57,10 +57,13 @@ pub enum Activity {
     Ended = 4,
 }
 
+/// Set beside a waiting activity that ends by itself.
+const TIMED: u32 = 1 << 8;
+
 impl Activity {
     #[cfg(not(loom))]
     pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
-        match tables.participants[participant].activity.load(Ordering::Acquire) {
+        match tables.participants[participant].activity.load(Ordering::Acquire) & !TIMED {
             0 => Self::Idle,
             2 => Self::WaitingForBuffer,
             3 => Self::WaitingForInput,
@@ -69,8 +72,17 @@ impl Activity {
         }
     }
 
-    pub(crate) fn note(self, tables: &Tables, participant: u32) {
-        tables.participants[participant].activity.store(self as u32, Ordering::Release);
+    /// `timed`: what it waits for comes, or its time ends.
+    pub(crate) fn note(self, tables: &Tables, participant: u32, timed: bool) {
+        let word = self as u32 | if timed { TIMED } else { 0 };
+        tables.participants[participant].activity.store(word, Ordering::Release);
+    }
+
+    /// Whether the participant sleeps until somebody else does something.
+    #[cfg(not(loom))]
+    pub(crate) fn waits_for_others(tables: &Tables, participant: u32) -> bool {
+        let word = tables.participants[participant].activity.load(Ordering::Acquire);
+        word == Self::WaitingForBuffer as u32 || word == Self::WaitingForInput as u32
     }
 }
 
@@ -188,9 +200,15 @@ impl<'a> Participant<'a> {
 
     /// Buffers that the participant has outstanding.
     pub(crate) fn loans(&self) -> u32 {
-        let words = self.tables.shape.buffers().div_ceil(u64::BITS) as usize;
-        let loans = &self.tables.loans_of(self.id)[..words];
-        loans.iter().map(|word| word.load(Ordering::Acquire).count_ones()).sum()
+        let buffers = self.tables.shape.buffers();
+        let words = (0..buffers.div_ceil(u64::BITS)).zip(self.tables.loans_of(self.id));
+        words
+            .map(|(index, word)| {
+                // Only bits that stand for a buffer count, whatever somebody wrote into the others.
+                let bits = (buffers - index * u64::BITS).min(u64::BITS);
+                (word.load(Ordering::Acquire) & (u64::MAX >> (u64::BITS - bits))).count_ones()
+            })
+            .sum()
     }
 
     /// The ledger word of a buffer, decoded.

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Corrupt;
-use crate::memory::Segment;
 use crate::memory::atomic::{AtomicU64, Ordering, spin_loop};
 use crate::memory::event::{Event, Ticket};
 use crate::memory::tables::{ParticipantEntry, Tables};
+use crate::memory::{QueueKind, Segment};
 use crate::queue::Put;
 
 use super::lease::{Block, Standing};
@@ -106,7 +106,7 @@ impl Seat {
     ///
     /// # Panics
     ///
-    /// If the stage is not the first.
+    /// If the stage is not the first, or the seat is taken: each has one port at a time, in all processes.
     pub fn head(&self) -> HeadPort {
         assert_eq!(self.stage, 0, "the head is the first stage");
         HeadPort { core: PortCore::new(self) }
@@ -116,7 +116,7 @@ impl Seat {
     ///
     /// # Panics
     ///
-    /// If the stage is the first or the last.
+    /// If the stage is the first or the last, or the seat is taken: each has one port at a time, in all processes.
     pub fn middle(&self) -> MiddlePort {
         assert!(self.stage > 0 && !self.is_last(), "a middle stage is neither first nor last");
         MiddlePort { core: PortCore::new(self) }
@@ -126,7 +126,7 @@ impl Seat {
     ///
     /// # Panics
     ///
-    /// If the stage is not the last.
+    /// If the stage is not the last, or the seat is taken: each has one port at a time, in all processes.
     pub fn tail(&self) -> TailPort {
         assert!(self.is_last(), "the tail is the last stage");
         TailPort { core: PortCore::new(self) }
@@ -172,7 +172,7 @@ macro_rules! allocating {
         ///
         /// As [`alloc`](Self::alloc).
         pub fn alloc_timeout(&self, timeout: Duration) -> Result<Option<Block>, PortError> {
-            self.core.wait(Some(Instant::now() + timeout), || self.core.try_alloc())
+            self.core.wait(Instant::now().checked_add(timeout), || self.core.try_alloc())
         }
 
         /// An empty buffer, if this instance may have one at once.
@@ -206,7 +206,7 @@ macro_rules! receiving {
             &self,
             timeout: Duration,
         ) -> Result<Result<Option<Block>, Blocked>, PortError> {
-            let got = self.core.wait(Some(Instant::now() + timeout), || self.core.try_receive())?;
+            let got = self.core.wait(Instant::now().checked_add(timeout), || self.core.try_receive())?;
             Ok(got.ok_or(Blocked::NoInput))
         }
 
@@ -327,6 +327,10 @@ pub(crate) struct PortCore {
     terminate_at_limit: bool,
     /// Inputs that a dead predecessor held, in the order of their numbers.
     inherited: RefCell<VecDeque<(Held, u64)>>,
+    /// Inputs that were received and are neither answered nor gone.
+    open: Cell<u32>,
+    /// The highest number that was answered, and one more: a numbered stage answers in order.
+    answered: Cell<u64>,
     /// A numbered stage let go of an input without answering it.
     unanswered: Cell<bool>,
     /// A writer that was to become blocks was dropped with data in it.
@@ -345,12 +349,19 @@ impl PortCore {
         let tables = Arc::clone(seat.segment.tables());
         let shape = &tables.shape;
         let id = shape.instances_of(seat.stage).start + seat.instance;
+        // One port for each seat, or two leases could be of one buffer. SYNC(seat-taken)
+        let owner = &tables.participants[id].owner;
+        let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);
+        let (stage, instance) = (seat.stage, seat.instance);
+        assert!(taken.is_ok(), "the seat of stage {stage} instance {instance} is taken by process {taken:?}");
         let core = Self {
             id,
             stage: seat.stage,
             numbered: shape.is_numbered(seat.stage),
             terminate_at_limit: seat.terminate_at_limit,
             inherited: RefCell::new(inheritance(&tables, id)),
+            open: Cell::new(0),
+            answered: Cell::new(0),
             unanswered: Cell::new(false),
             unsent: Cell::new(false),
             drained: Cell::new(seat.stage == 0),
@@ -376,6 +387,9 @@ impl PortCore {
         self.check()?;
         match self.participant().alloc()? {
             Alloc::Got(held) => Ok(Ok(Block::loan(self, held))),
+            Alloc::AtLimit if self.tables.shape.quota(self.id) == 0 => {
+                Err(PortError::Misuse("a stage that said that it never allocates wants a buffer"))
+            }
             Alloc::AtLimit if self.terminate_at_limit => {
                 Err(PortError::AtLimit { quota: self.tables.shape.quota(self.id) })
             }
@@ -401,7 +415,10 @@ impl PortCore {
         }
         let Some((held, number)) = got else {
             let (head, tail) = self.participant().ring(queue).ends();
-            if tail > head {
+            // Each number that the feeders took they have answered, and each answer was taken.
+            let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
+            let short = ordered && self.participant().ring(queue - 1).ends().0 != head;
+            if tail > head || short {
                 return Err(Corrupt::new("a number is missing at the end of the stream")
                     .at_queue(queue)
                     .into());
@@ -410,6 +427,7 @@ impl PortCore {
             return Ok(Ok(None));
         };
         let block = Block::input(self, held, number)?;
+        self.open.set(self.open.get() + 1);
         let counters = &self.entry().counters;
         add(&counters.blocks_in, u64::from(!block.is_vacant()));
         add(&counters.bytes_in, block.len() as u64);
@@ -418,6 +436,12 @@ impl PortCore {
 
     pub(crate) fn send(&self, block: Block, number: u64) -> Result<(), PortError> {
         self.check()?;
+        if !block.is_of(self) {
+            return Err(PortError::Misuse("a block belongs to the port that it came from"));
+        }
+        if self.numbered && block.standing() == Standing::Input {
+            return Err(PortError::Misuse("an input that was not answered cannot be another's answer"));
+        }
         let (vacant, len) = (block.is_vacant(), block.len() as u64);
         let put = self.participant().send(block.release(), self.stage + 1, number)?;
         if put == Put::Duplicate {
@@ -431,12 +455,22 @@ impl PortCore {
 
     /// Notes that `input` is being answered.
     pub(crate) fn answer(&self, input: &Block) -> Result<(), PortError> {
+        if !input.is_of(self) {
+            return Err(PortError::Misuse("a block belongs to the port that it came from"));
+        }
         match input.standing() {
             Standing::Loan => Err(PortError::Misuse("a block that was not received cannot be answered")),
             Standing::Answered if self.numbered => Err(PortError::Misuse("an input was answered twice")),
             Standing::Answered => Ok(()),
+            // The answer to a later number waits in its queue for the earlier one. An instance that then waited for
+            // a buffer to answer the earlier one with would wait for ever.
+            Standing::Input if self.numbered && input.number() < self.answered.get() => {
+                Err(PortError::Misuse("a numbered stage answers its inputs in their order"))
+            }
             Standing::Input => {
                 input.set_answered();
+                self.open.set(self.open.get() - 1);
+                self.answered.set(input.number() + 1);
                 Ok(())
             }
         }
@@ -447,8 +481,9 @@ impl PortCore {
         // An error here means that the shared words are corrupt. A drop cannot say so: the next primitive of
         // anybody who meets the buffer does, or the controller's audit.
         let _ = self.participant().free(held);
-        if self.numbered && standing == Standing::Input {
-            self.unanswered.set(true);
+        if standing == Standing::Input {
+            self.open.set(self.open.get() - 1);
+            self.unanswered.set(self.numbered);
         }
     }
 
@@ -463,6 +498,9 @@ impl PortCore {
         }
         if self.unsent.get() {
             return Err(PortError::Misuse("a writer was dropped before it had sent what was written to it"));
+        }
+        if self.numbered && self.open.get() > 0 {
+            return Err(PortError::Misuse("a numbered stage ended with an input that it has not answered"));
         }
         self.check_answered()
     }
@@ -510,7 +548,7 @@ impl PortCore {
                 Ok(done) => return Ok(Some(done)),
                 Err(other) if other != blocked => blocked = other,
                 Err(_) if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(None),
-                Err(_) => self.asleep(blocked, || event.sleep(ticket, deadline)),
+                Err(_) => self.asleep(blocked, deadline.is_some(), || event.sleep(ticket, deadline)),
             }
         }
     }
@@ -525,8 +563,8 @@ impl PortCore {
         (event, event.mark())
     }
 
-    /// Runs `sleep`, and counts its time as time spent waiting.
-    pub(crate) fn asleep(&self, blocked: Blocked, sleep: impl FnOnce()) {
+    /// Runs `sleep`, and counts its time as time spent waiting. `timed`: it ends by itself.
+    pub(crate) fn asleep(&self, blocked: Blocked, timed: bool, sleep: impl FnOnce()) {
         let (activity, counter) = match blocked {
             Blocked::AtLimit | Blocked::NoneFree => {
                 (Activity::WaitingForBuffer, &self.entry().counters.alloc_wait)
@@ -535,14 +573,14 @@ impl PortCore {
         };
         let start = now();
         self.entry().since.store(start, Ordering::Relaxed);
-        self.set_activity(activity);
+        activity.note(&self.tables, self.id, timed);
         sleep();
         add(counter, now().saturating_sub(start));
         self.set_activity(Activity::Working);
     }
 
     fn set_activity(&self, activity: Activity) {
-        activity.note(&self.tables, self.id);
+        activity.note(&self.tables, self.id, false);
     }
 
     fn entry(&self) -> &ParticipantEntry {
@@ -554,6 +592,8 @@ impl Drop for PortCore {
     fn drop(&mut self) {
         self.entry().ended.store(now(), Ordering::Relaxed);
         self.set_activity(Activity::Ended);
+        // The last lease is gone, too: each holds a count of us. SYNC(seat-taken)
+        self.entry().owner.store(0, Ordering::Release);
     }
 }
 
@@ -580,6 +620,10 @@ fn no_deadline<T>(got: Option<T>) -> T {
 /// Adds to a counter that only the caller writes.
 fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+}
+
+fn process_id() -> u32 {
+    rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
 }
 
 /// The monotonic clock, the same for all processes of the machine, in nanoseconds.

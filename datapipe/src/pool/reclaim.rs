@@ -51,7 +51,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the shared words contradict themselves; what could not be reclaimed is then lost to the pool,
+    /// [`Corrupt`] if the seat belongs to another process than the one that died, which may still work on what it
+    /// holds; or if the shared words contradict themselves: what could not be reclaimed is then lost to the pool,
     /// and the pipe must stop.
     ///
     /// # Panics
@@ -64,10 +65,18 @@ impl Segment {
         proof: &Dead,
         inputs: Inputs,
     ) -> Result<Reclaimed, Corrupt> {
-        let Dead { .. } = proof;
         let range = self.shape().instances_of(stage);
         assert!(instance < range.len() as u32, "stage {stage} has no instance {instance}");
-        reclaim(self.tables(), range.start + instance, inputs)
+        let participant = range.start + instance;
+        let owner = &self.tables().participants[participant].owner;
+        let process = owner.load(Ordering::Acquire); // SYNC(seat-taken)
+        if process != 0 && process != proof.process() {
+            let what = format!("the seat is process {process}'s, but it was {} that died", proof.process());
+            return Err(Corrupt::new(what));
+        }
+        let reclaimed = reclaim(self.tables(), participant, inputs)?;
+        owner.store(0, Ordering::Release);
+        Ok(reclaimed)
     }
 }
 
@@ -94,7 +103,7 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
         }
     }
     // What it last said of itself is no excuse any more for anything that the audit finds.
-    Activity::Ended.note(tables, dead);
+    Activity::Ended.note(tables, dead, false);
     wake_everybody(tables);
     Ok(report)
 }

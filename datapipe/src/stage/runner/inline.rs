@@ -98,7 +98,7 @@ fn sleep<I: Copy>(tasks: &mut Vec<Running<'_, I>>, ended: &mut impl FnMut(I, Res
         let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| Event::sleep_any(&marked, None));
         for (core, blocked) in &cores {
             if let Some(blocked) = *blocked {
-                nap = Box::new(move || core.asleep(blocked, nap));
+                nap = Box::new(move || core.asleep(blocked, false, nap));
             }
         }
         nap();
