@@ -17,11 +17,12 @@ use std::fs::File;
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use rustix::shm;
 use shared_memory::{Shmem, ShmemConf};
 
@@ -58,7 +59,8 @@ pub enum HugePages {
     /// Ordinary pages.
     #[default]
     No,
-    /// Ask for huge pages once the memory is reserved, and go on without if there are none to be had.
+    /// Ask for huge pages once the memory is reserved, and go on without if there are none to be had. Costs about
+    /// as much as copying the pool once, so it is for pipes that run for long. Only [`Backing::Anonymous`].
     Try,
     /// Pages from the machine's huge page pool (`vm.nr_hugepages`), or an error. Only [`Backing::Anonymous`].
     Require,
@@ -80,7 +82,9 @@ impl Segment {
         let page = rustix::param::page_size();
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
         match huge {
-            HugePages::Require if backing == Backing::Named => return Err(SegmentError::NamedHugePages),
+            HugePages::Require | HugePages::Try if backing == Backing::Named => {
+                return Err(SegmentError::NamedHugePages);
+            }
             HugePages::Require => {} // the huge page pool is not part of what is available
             HugePages::No | HugePages::Try => check_memory(layout.total as u64)?,
         }
@@ -88,9 +92,6 @@ impl Segment {
             Backing::Anonymous => Map::anonymous(name, layout.total, huge)?,
             Backing::Named => Map::named(name, layout.total)?,
         };
-        if huge == HugePages::Try {
-            map.collapse();
-        }
         let descriptor = map.descriptor.clone();
         let segment =
             Self { tables: Arc::new(map.into_tables(shape, layout)), name: name.to_string(), descriptor };
@@ -204,6 +205,56 @@ struct Map {
     owner: Box<dyn Send + Sync>,
 }
 
+/// A mapping that starts on a multiple of [`HUGE_PAGE`], which memmap2 cannot be asked for. Without that the kernel
+/// cannot put huge pages under it.
+struct AlignedMap {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+impl AlignedMap {
+    fn new(descriptor: &OwnedFd, len: usize) -> rustix::io::Result<Self> {
+        let reserved = len.checked_add(HUGE_PAGE).ok_or(rustix::io::Errno::NOMEM)?;
+        // SAFETY: an anonymous mapping at an address that the kernel chooses: it replaces nothing.
+        let start =
+            unsafe { mmap_anonymous(ptr::null_mut(), reserved, ProtFlags::empty(), MapFlags::PRIVATE)? };
+        let skip = start.align_offset(HUGE_PAGE);
+        // SAFETY: `skip` is below HUGE_PAGE, so the address lies inside the reservation.
+        let base = unsafe { start.add(skip) };
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: `skip + len` is within the reservation, which is ours and which nothing refers to.
+        let mapped =
+            unsafe { mmap(base, len, protection, MapFlags::SHARED | MapFlags::FIXED, descriptor, 0) };
+        // SAFETY: the end of the mapping lies inside the reservation.
+        let behind = unsafe { base.add(len) };
+        for (slack, slack_len) in [(start, skip), (behind, reserved - skip - len)] {
+            if slack_len > 0 {
+                // SAFETY: what is left of the reservation before and behind the mapping: page-aligned, for its ends
+                // and the length are, and nothing refers to it. A failure leaves unused addresses behind.
+                let _ = unsafe { munmap(slack, slack_len) };
+            }
+        }
+        if let Err(errno) = mapped {
+            // SAFETY: the middle of the reservation, which nothing refers to.
+            let _ = unsafe { munmap(base, len) };
+            return Err(errno);
+        }
+        Ok(Self { base: NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?, len })
+    }
+}
+
+impl Drop for AlignedMap {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `new` made. Whoever uses it holds the owner, which is what is dropped.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+// SAFETY: a mapping belongs to the process and not to a thread, and nothing is called on it but its drop.
+unsafe impl Send for AlignedMap {}
+// SAFETY: as above: no method takes a shared reference.
+unsafe impl Sync for AlignedMap {}
+
 /// The shared_memory crate's mapping, which holds raw pointers and so is not `Send` by itself.
 struct NamedMap {
     #[allow(dead_code, reason = "held for its drop")]
@@ -231,7 +282,22 @@ impl Map {
             .map_err(|e| SegmentError::Memory { bytes: file_len as u64, source: e.into() })?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&descriptor, seals).map_err(system("fcntl(F_ADD_SEALS)"))?;
-        Self::of_descriptor(descriptor)
+        if huge == HugePages::Try {
+            Self::aligned(descriptor, file_len)
+        } else {
+            Self::of_descriptor(descriptor)
+        }
+    }
+
+    /// Maps so that huge pages fit, and asks for them: a wish, so that there are none changes nothing.
+    fn aligned(descriptor: OwnedFd, len: usize) -> Result<Self, SegmentError> {
+        const MADV_COLLAPSE: c_int = 25; // linux/mman.h, since 6.1; not in the libc crate for every target
+        let map = AlignedMap::new(&descriptor, len).map_err(system("mmap"))?;
+        let map = Self { base: map.base, len, descriptor: Some(Arc::new(descriptor)), owner: Box::new(map) };
+        for advice in [libc::MADV_DONTFORK, libc::MADV_DONTDUMP, libc::MADV_HUGEPAGE, MADV_COLLAPSE] {
+            let _ = map.advise(advice);
+        }
+        Ok(map)
     }
 
     fn of_descriptor(descriptor: OwnedFd) -> Result<Self, SegmentError> {
@@ -286,14 +352,6 @@ impl Map {
         // here drops or replaces a page's content.
         let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-
-    /// Turns the reserved pages into huge ones where the kernel can: a wish, so failure changes nothing.
-    fn collapse(&self) {
-        const MADV_COLLAPSE: c_int = 25; // linux/mman.h, since 6.1; not in the libc crate for every target
-        let _ = self.advise(libc::MADV_POPULATE_WRITE);
-        let _ = self.advise(libc::MADV_HUGEPAGE);
-        let _ = self.advise(MADV_COLLAPSE);
     }
 
     /// Copies the header and the stage table out, and checks them.
@@ -488,7 +546,7 @@ pub enum SegmentError {
         /// Who may do what with it.
         mode: u32,
     },
-    /// A named segment cannot have pages from the huge page pool.
+    /// A named segment cannot have huge pages.
     NamedHugePages,
     /// Its header describes an impossible shape.
     Shape(ShapeError),
@@ -534,7 +592,7 @@ impl fmt::Display for SegmentError {
                 )
             }
             Self::NamedHugePages => {
-                write!(f, "a named segment cannot have pages from the huge page pool; use an anonymous one")
+                write!(f, "a named segment cannot have huge pages; use an anonymous one")
             }
             Self::Shape(error) => write!(f, "the segment's header is impossible: {error}"),
         }
@@ -543,3 +601,44 @@ impl fmt::Display for SegmentError {
 
 // The text says all there is: what is inside has its own field.
 impl std::error::Error for SegmentError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of the mapping of the segment `name` that stand in lines of its /proc/self/smaps entry that begin with
+    /// `field`.
+    fn mapped(name: &PipeName, field: &str) -> u64 {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+        let ours = smaps.lines().skip_while(|line| !line.contains(name.as_str()));
+        let line = ours.take(30).find(|line| line.starts_with(field)).expect("the field");
+        let kib = line.trim_start_matches(field).trim().trim_end_matches(" kB");
+        kib.parse::<u64>().expect("a number") * 1024
+    }
+
+    fn make(huge: HugePages) -> (PipeName, Result<Segment, SegmentError>) {
+        let shape =
+            Shape::new(4, 4 << 20, 0, 0, &[StageShape::new(1, 4), StageShape::new(1, 0)]).expect("legal");
+        let name = PipeName::new();
+        let segment = Segment::make(&name, shape, &[], Backing::Anonymous, huge, |_| {});
+        (name, segment)
+    }
+
+    #[test]
+    fn huge_pages_are_had_where_there_are_any() {
+        let (name, segment) = make(HugePages::No);
+        assert_eq!(mapped(&name, "ShmemPmdMapped:"), 0);
+        drop(segment.expect("made"));
+        let (name, segment) = make(HugePages::Try);
+        let segment = segment.expect("made, with huge pages or without");
+        println!("{} bytes in huge pages", mapped(&name, "ShmemPmdMapped:"));
+        let again =
+            Segment::attach(segment.descriptor().expect("anonymous").try_clone_to_owned().expect("cloned"));
+        assert_eq!(again.expect("attached").shape(), segment.shape());
+        // From a pool that the machine's owner set aside, or not at all.
+        match make(HugePages::Require).1 {
+            Ok(segment) => assert_eq!(segment.shape().buffers(), 4),
+            Err(error) => assert!(matches!(error, SegmentError::Memory { .. } | SegmentError::System { .. })),
+        }
+    }
+}
