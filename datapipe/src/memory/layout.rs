@@ -44,14 +44,15 @@ impl Layout {
             Some(start)
         };
         let stage_count = usize::try_from(shape.stage_count()).ok()?;
+        let ring_count = usize::try_from(shape.ring_count()).ok()?;
         let ring_slots = usize::try_from(shape.ring_slots()).ok()?;
         let participant_count = usize::try_from(shape.participants()).ok()?;
         let buffer_count = usize::try_from(shape.buffers()).ok()?;
 
         let stages = table(stage_count, size_of::<StageEntry>(), align_of::<StageEntry>())?;
-        let queues = table(stage_count, size_of::<QueueEntry>(), align_of::<QueueEntry>())?;
+        let queues = table(ring_count, size_of::<QueueEntry>(), align_of::<QueueEntry>())?;
         let slots =
-            table(stage_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), align_of::<SlotEntry>())?;
+            table(ring_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), align_of::<SlotEntry>())?;
         let participants =
             table(participant_count, size_of::<ParticipantEntry>(), align_of::<ParticipantEntry>())?;
         let loans = table(participant_count.checked_mul(loan_words(shape))?, size_of::<u64>(), CACHE_LINE)?;
@@ -125,8 +126,8 @@ mod tests {
             let n = buffers as usize;
             let ends = [
                 (l.stages, 2 * size_of::<StageEntry>()),
-                (l.queues, 2 * size_of::<QueueEntry>()),
-                (l.slots, 2 * shape.ring_slots() as usize * size_of::<SlotEntry>()),
+                (l.queues, 3 * size_of::<QueueEntry>()),
+                (l.slots, 3 * shape.ring_slots() as usize * size_of::<SlotEntry>()),
                 (l.participants, 4 * size_of::<ParticipantEntry>()),
                 (l.loans, 4 * loan_words(&shape) * 8),
                 (l.buffers, n * size_of::<BufferEntry>()),

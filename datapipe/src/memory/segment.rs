@@ -428,11 +428,12 @@ impl Map {
     fn into_tables(self, shape: Shape, layout: Layout) -> Tables {
         assert!(layout.total <= self.len, "the mapping holds the layout");
         let (stages, participants) = (shape.stage_count() as usize, shape.participants() as usize);
+        let rings = shape.ring_count() as usize;
         Tables {
             header: self.array(offset_of!(Header, magic), 1),
             stages: self.array(layout.stages, stages),
-            queues: self.array(layout.queues, stages),
-            slots: self.array(layout.slots, stages * shape.ring_slots() as usize),
+            queues: self.array(layout.queues, rings),
+            slots: self.array(layout.slots, rings * shape.ring_slots() as usize),
             participants: self.array(layout.participants, participants),
             loans: self.array(layout.loans, participants * loan_words(&shape)),
             buffers: self.array(layout.buffers, shape.buffers() as usize),

@@ -165,6 +165,16 @@ impl Shape {
         self.stages.len() as u32
     }
 
+    /// Number of rings: one for each stage's queue, and the reserve.
+    pub(crate) fn ring_count(&self) -> u32 {
+        self.stage_count() + 1
+    }
+
+    /// Index of the reserve: the ring of the buffers that were never used. Nobody puts anything there.
+    pub(crate) fn reserve(&self) -> u32 {
+        self.stage_count()
+    }
+
     /// Instances of all stages.
     pub fn participants(&self) -> u32 {
         self.first[self.stages.len()]

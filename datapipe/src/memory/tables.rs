@@ -330,12 +330,13 @@ impl Tables {
             unsafe { Array::new(NonNull::from(entries).cast(), entries.len()) }
         }
         let (stages, people) = (shape.stage_count() as usize, shape.participants() as usize);
+        let rings = shape.ring_count() as usize;
         let stride = (shape.headroom() + shape.buffer_size() + shape.tailroom()) as usize;
         let mut heap = Box::new(Heap {
             header: make(1),
             stages: make(stages),
-            queues: make(stages),
-            slots: make(stages * shape.ring_slots() as usize),
+            queues: make(rings),
+            slots: make(rings * shape.ring_slots() as usize),
             participants: make(people),
             loans: make(people * loan_words(&shape)),
             buffers: make(shape.buffers() as usize),

@@ -93,7 +93,7 @@ pub(crate) fn tally(tables: &Tables) -> Tally {
     for buffer in 0..tables.shape.buffers() {
         let Ok(word) = view.word(buffer) else { continue };
         let free = word.state == State::Sent
-            && tables.buffers[buffer].destination.load(Ordering::Relaxed) == FREE_LIST;
+            && view.is_home(tables.buffers[buffer].destination.load(Ordering::Relaxed));
         let mut count = |counts: fn(&mut Tally) -> &mut Vec<u32>, who: u32| {
             counts(&mut tally).get_mut(who as usize).map(|count| *count += 1)
         };
@@ -107,16 +107,20 @@ pub(crate) fn tally(tables: &Tables) -> Tally {
     tally
 }
 
-/// Buffers in a queue.
+/// Buffers in a queue; in the head's, those of the reserve, too.
 pub(crate) fn queue_depth(tables: &Tables, queue: u32) -> u32 {
-    Participant { tables, id: CONTROLLER }.ring(queue).depth() as u32
+    let view = Participant { tables, id: CONTROLLER };
+    let reserve = if queue == FREE_LIST { view.ring(tables.shape.reserve()).depth() } else { 0 };
+    (view.ring(queue).depth() + reserve) as u32
 }
 
 pub(super) fn free_buffers(tables: &Tables) -> u32 {
     let view = Participant { tables, id: CONTROLLER };
     let at_home = |buffer: &u32| {
         let Ok(word) = view.word(*buffer) else { return false };
-        word.state == State::Sent && view.ring(FREE_LIST).holds(*buffer, word.generation)
+        let home = [FREE_LIST, tables.shape.reserve()];
+        word.state == State::Sent
+            && home.iter().any(|&queue| view.ring(queue).holds(*buffer, word.generation))
     };
     (0..tables.shape.buffers()).filter(at_home).count() as u32
 }
@@ -127,7 +131,7 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
     let shape = &tables.shape;
     let excused =
         |who: u32| live && who < shape.participants() && Activity::of(tables, who) == Activity::Working;
-    let mut queued = vec![0u32; shape.stage_count() as usize];
+    let mut queued = vec![0u32; shape.ring_count() as usize];
     for buffer in 0..shape.buffers() {
         let Ok(Word { state, who, allocator, generation }) = view.word(buffer) else {
             return finding(format!("the ledger word of buffer {buffer} is in no known state"));
@@ -138,7 +142,7 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
         let queue = tables.buffers[buffer].destination.load(Ordering::Acquire);
         let on_loan = match state {
             State::Held => true,
-            State::Sent if queue >= shape.stage_count() => {
+            State::Sent if queue >= shape.ring_count() => {
                 return finding(format!("buffer {buffer} was sent to queue {queue}, which does not exist"));
             }
             State::Sent => {
@@ -147,7 +151,7 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
                 } else if !excused(who) {
                     return finding(format!("buffer {buffer} was sent to queue {queue}, and is not there"));
                 }
-                queue != FREE_LIST
+                !view.is_home(queue)
             }
         };
         for participant in 0..shape.participants() {
@@ -159,7 +163,7 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
             }
         }
     }
-    (0..shape.stage_count()).try_for_each(|queue| audit_ring(&view, queue, queued[queue as usize], live))
+    (0..shape.ring_count()).try_for_each(|queue| audit_ring(&view, queue, queued[queue as usize], live))
 }
 
 /// `expected`: the buffers that the ledger says are in this ring.

@@ -2,10 +2,10 @@
 
 use crate::memory::{Backing, HugePages, PipeName, Segment, SegmentError, Shape};
 
-use super::participant::fill_free_list;
+use super::participant::fill_reserve;
 
 impl Segment {
-    /// Makes a segment for a pipe of the given shape: reserved, sealed, with every buffer on the free list.
+    /// Makes a segment for a pipe of the given shape: reserved, sealed, with every buffer free.
     ///
     /// `stage_names` label the stages, in order, for whoever attaches; missing ones stay empty.
     ///
@@ -41,6 +41,6 @@ impl Segment {
         backing: Backing,
         huge: HugePages,
     ) -> Result<Self, SegmentError> {
-        Self::make(name, shape, stage_names, backing, huge, fill_free_list)
+        Self::make(name, shape, stage_names, backing, huge, fill_reserve)
     }
 }

@@ -21,7 +21,7 @@ use crate::memory::{Shape, StageShape};
 use crate::queue::Put;
 
 use super::audit::{audit, free_buffers};
-use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_free_list};
+use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
 use super::port::inheritance;
 use super::reclaim::{Inputs, Reclaimed, reclaim};
 
@@ -114,7 +114,7 @@ impl Run {
     fn new(stages: &[StageShape], buffers: u32, random: u64) -> Self {
         let shape = Shape::new(buffers, 512, 0, 0, stages).unwrap();
         let tables = Rc::new(Tables::on_heap(shape));
-        fill_free_list(&tables);
+        fill_reserve(&tables);
         let people = tables.shape.participants();
         let world = Rc::new(World::default());
         let mut run = Self { tables, world, actors: Vec::new(), random, trace: String::new() };

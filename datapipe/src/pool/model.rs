@@ -32,7 +32,7 @@ use crate::memory::tables::Tables;
 use crate::memory::{QueueKind, Shape, StageShape};
 use crate::queue::{Claim, Put, Slot};
 
-use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_free_list};
+use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
 use super::reclaim::{Inputs, Reclaimed, reclaim, wake_everybody};
 use super::word::{State, Word};
 
@@ -46,7 +46,7 @@ struct Pipe {
 impl Pipe {
     fn new(buffers: u32, stages: &[StageShape]) -> Rc<Self> {
         let tables = Tables::on_heap(Shape::new(buffers, 512, 0, 0, stages).unwrap());
-        fill_free_list(&tables);
+        fill_reserve(&tables);
         Rc::new(Self { tables, payload: (0..buffers).map(|_| UnsafeCell::new(0)).collect() })
     }
 

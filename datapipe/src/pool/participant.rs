@@ -86,33 +86,39 @@ impl Activity {
     }
 }
 
-/// Puts every buffer on the free list of a segment that nobody else uses yet.
-pub(crate) fn fill_free_list(tables: &Tables) {
-    let slots = tables.shape.ring_slots();
-    for queue in 0..tables.shape.stage_count() {
+/// Puts every buffer into the reserve of a segment that nobody else uses yet.
+pub(crate) fn fill_reserve(tables: &Tables) {
+    let (slots, reserve) = (tables.shape.ring_slots(), tables.shape.reserve());
+    for queue in 0..tables.shape.ring_count() {
         for slot in tables.ring(queue) {
             slot.word.store(Slot::Empty { lap: 0 }.encode(), Ordering::Relaxed);
         }
     }
     let buffers = tables.shape.buffers();
     debug_assert!(buffers < slots);
-    for (buffer, slot) in (0..buffers).zip(tables.ring(FREE_LIST)) {
+    for (buffer, slot) in (0..buffers).zip(tables.ring(reserve)) {
         let word = Word { state: State::Sent, who: CONTROLLER, allocator: NOBODY, generation: 0 };
         tables.buffers[buffer].word.store(word.encode(), Ordering::Relaxed);
-        tables.buffers[buffer].destination.store(FREE_LIST, Ordering::Relaxed);
+        tables.buffers[buffer].destination.store(reserve, Ordering::Relaxed);
         slot.word.store(Slot::Full { buffer, generation: 0 }.encode(), Ordering::Release);
     }
-    tables.queues[FREE_LIST].tail.word.store(buffers.into(), Ordering::Release);
+    tables.queues[reserve].tail.word.store(buffers.into(), Ordering::Release);
 }
 
 impl<'a> Participant<'a> {
-    /// Takes a buffer from the free list, if the quota allows one more.
+    /// Takes a buffer from the free list, or else from the reserve, if the quota allows one more.
     pub(crate) fn alloc(&self) -> Result<Alloc, Corrupt> {
         // A bit that another is about to clear makes this too high, never too low: only we set ours.
         if self.loans() >= self.tables.shape.quota(self.id) {
             return Ok(Alloc::AtLimit);
         }
-        let Some((held, _)) = self.take(FREE_LIST, Some(self.id))? else { return Ok(Alloc::NoneFree) };
+        // A buffer that was used before is warmer than one that never was: as long as some come back in time, the
+        // others are not touched, and the pipe works in the cache.
+        let taken = match self.take(FREE_LIST, Some(self.id))? {
+            Some(taken) => Some(taken),
+            None => self.take(self.tables.shape.reserve(), Some(self.id))?,
+        };
+        let Some((held, _)) = taken else { return Ok(Alloc::NoneFree) };
         // A death before this leaves a loan without its bit: reclaim finds it in the ledger.
         let (word, bit) = self.loan_bit(self.id, held.buffer);
         word.fetch_or(bit, Ordering::AcqRel);
@@ -233,6 +239,11 @@ impl<'a> Participant<'a> {
         let entry = &self.tables.buffers[held.buffer];
         entry.number.store(number, Ordering::Relaxed);
         entry.number_generation.store(held.generation, Ordering::Release);
+    }
+
+    /// Whether a buffer that was sent to `queue` is on no loan.
+    pub(crate) fn is_home(&self, queue: u32) -> bool {
+        queue == FREE_LIST || queue == self.tables.shape.reserve()
     }
 
     /// The ring of a queue.
