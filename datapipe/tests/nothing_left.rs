@@ -24,15 +24,16 @@ fn nothing_stays_behind() {
     std::panic::set_hook(Box::new(|_| {})); // the panics here are asked for
     let before = belongings();
     let mut random = Random::new(42);
+    let mut outcomes = Outcomes::default();
     for round in 0..200 {
         let got = Collected::default();
         let at = random.below(100);
         let pipe = Pipe::builder()
             .buffer_size(1024)
             .backing(if round % 5 == 0 { Backing::Named } else { Backing::Anonymous })
-            .head(numbers(if round % 6 == 1 { at } else { 1_000_000 }))
+            .head(numbers(if round % 6 == 1 { 2 * at } else { 1_000_000 }))
             .stage(pass(round).instances(2))
-            .stage(match round % 4 {
+            .stage(match random.below(4) {
                 0 => fail_at(at),
                 1 => panic_at(at),
                 _ => sleepy(round, Duration::from_micros(300)),
@@ -40,21 +41,22 @@ fn nothing_stays_behind() {
             .tail(collect(&got));
         match round % 6 {
             0 => drop(pipe),                                 // never started
-            1 => drop(pipe.run().unwrap_err_or_ok()),        // to its end, in the foreground
+            1 => outcomes.note(pipe.run()),                  // to its end, in the foreground
             2 => drop(pipe.start().unwrap()),                // let go of while it runs
             3 => drop(pipe.buffers(1).start().unwrap_err()), // refused
             4 => {
                 pipe.canceller().cancel(); // cancelled before it starts
-                drop(pipe.run().unwrap_err_or_ok());
+                outcomes.note(pipe.run());
             }
             _ => {
                 let pipe = pipe.start().unwrap();
                 std::thread::sleep(Duration::from_micros(random.below(2000)));
                 pipe.cancel();
-                drop(pipe.wait().unwrap_err_or_ok());
+                outcomes.note(pipe.wait());
             }
         }
     }
+    outcomes.check();
     // A thread is still listed for an instant after it was joined.
     for _ in 0..1000 {
         if belongings() == before {
@@ -65,13 +67,28 @@ fn nothing_stays_behind() {
     assert_eq!(belongings(), before, "descriptors, mappings, threads, named segments");
 }
 
-/// Either way is fine: what counts is what is left.
-trait EitherWay {
-    fn unwrap_err_or_ok(self) -> String;
+/// How pipes ended: each way must have been tried.
+#[derive(Debug, Default)]
+struct Outcomes {
+    well: u32,
+    failed: u32,
+    panicked: u32,
+    cancelled: u32,
 }
 
-impl EitherWay for Result<Report, Error> {
-    fn unwrap_err_or_ok(self) -> String {
-        self.map_or_else(|error| error.to_string(), |report| report.to_string())
+impl Outcomes {
+    fn note(&mut self, result: Result<Report, Error>) {
+        match result {
+            Ok(_) => self.well += 1,
+            Err(Error::Cancelled) => self.cancelled += 1,
+            Err(Error::Stage(failure)) if failure.error.is_panic() => self.panicked += 1,
+            Err(Error::Stage(_)) => self.failed += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn check(&self) {
+        let Self { well, failed, panicked, cancelled } = self;
+        assert!([well, failed, panicked, cancelled].iter().all(|&&count| count > 0), "{self:?}");
     }
 }

@@ -113,14 +113,18 @@ fn the_sequencing_stages_restore_an_order_that_a_loop_has_broken() {
     .holds_out(0);
     small()
         .head(numbers(101))
-        .stage(sequence(40))
         .stage(discard_every(10).instances(2))
+        .stage(sequence(40))
         .stage(swap)
         .stage(resequence(40, 3))
         .tail(collect(&got))
         .run()
         .unwrap();
     assert_eq!(got.numbers(), (0..101).filter(|n| n % 10 != 0).collect::<Vec<_>>());
+    let got = Collected::default();
+    let gaps = small().head(numbers(50)).stage(sequence(0)).stage(discard_every(7).instances(2));
+    gaps.stage(resequence(0, 2)).tail(collect(&got)).run().unwrap();
+    assert_eq!(got.numbers(), (0..50).filter(|n| n % 7 != 0).collect::<Vec<_>>());
 }
 
 #[test]
@@ -591,4 +595,139 @@ fn hundreds_of_inline_stages_share_one_thread() {
         .run()
         .unwrap();
     assert_eq!(report.bytes_out(), 60);
+}
+
+#[test]
+fn the_mark_of_a_whole_stream_is_set_when_all_of_it_is_written() {
+    // A tail that had seen the end finished, and then another one of the same stage failed at its last block.
+    struct Half {
+        instance: u32,
+        finished: Collected,
+    }
+    impl Tail for Half {
+        fn write(&mut self, _: &Block) -> Result<(), StageError> {
+            if self.instance == 0 {
+                std::thread::sleep(Duration::from_millis(30));
+                return Err(StageError::new("this drive is broken"));
+            }
+            Ok(())
+        }
+        fn finish(&mut self) -> Result<(), StageError> {
+            self.finished.finish();
+            Ok(())
+        }
+    }
+    let run = |inline: bool| {
+        let finished = Collected::default();
+        let tail =
+            Stage::tail("drive", |instance| Half { instance, finished: finished.clone() }).instances(2);
+        let tail = if inline { tail.inline() } else { tail };
+        let head = if inline { numbers(6).inline() } else { numbers(6) };
+        let error = small().head(head).tail(tail).run().unwrap_err().to_string();
+        assert_eq!(error, "stage \"drive\" (instance 1 of 2): this drive is broken");
+        assert!(!finished.finished(), "inline: {inline}");
+    };
+    run(false);
+    run(true);
+}
+
+#[test]
+fn the_first_failure_stops_a_pipe_of_inline_stages() {
+    // The other head sent all it had first, and would have gone on for ever.
+    struct Endless(u32);
+    impl Head for Endless {
+        fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+            if self.0 == 0 {
+                return Err(StageError::new("no such disk"));
+            }
+            block.put(&[1])?;
+            Ok(Fill::Block)
+        }
+    }
+    let head = Stage::head("endless", Endless).instances(2).inline();
+    let tail: TailStage<'_> = StreamTail::new(std::io::sink()).into();
+    let error = small().head(head).tail(tail.inline()).run().unwrap_err().to_string();
+    assert_eq!(error, "stage \"endless\" (instance 1 of 2): no such disk");
+}
+
+#[test]
+fn panics_where_nobody_expects_one_are_errors_like_others() {
+    struct Bomb(&'static str);
+    impl InPlace for Bomb {
+        fn transform(&mut self, _: &mut Block) -> Result<Verdict, StageError> {
+            if self.0 == "work" { Err(StageError::new("the real cause")) } else { Ok(Verdict::Send) }
+        }
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    for (at, text) in [("work", "the real cause"), ("drop", "panicked: dropped")] {
+        for inline in [false, true] {
+            let bomb = Stage::in_place("bomb", move |_| Bomb(at));
+            let bomb = if inline { bomb.inline() } else { bomb };
+            let pipe = small().head(numbers(3)).stage(bomb).tail(StreamTail::new(std::io::sink()));
+            let pipe = pipe.start().unwrap();
+            while pipe.status_every(Duration::from_millis(50)).is_some() {}
+            assert_eq!(
+                pipe.wait().unwrap_err().to_string(),
+                format!("stage \"bomb\": {text}"),
+                "inline: {inline}"
+            );
+        }
+    }
+    let factory = Stage::in_place("factory", |_| -> Bomb { panic!("no license") });
+    let error =
+        small().head(numbers(3)).stage(factory).tail(StreamTail::new(std::io::sink())).run().unwrap_err();
+    assert_eq!(error.to_string(), "stage \"factory\": panicked: no license");
+}
+
+#[test]
+fn a_head_cannot_lose_its_last_block() {
+    // What stood in the block with which the end was said was dropped, and the run reported success.
+    struct Careless(bool);
+    impl Head for Careless {
+        fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+            block.put(&[7; 100])?;
+            Ok(if std::mem::replace(&mut self.0, true) { Fill::End } else { Fill::Block })
+        }
+    }
+    let error = small().head(Careless(false)).tail(StreamTail::new(std::io::sink())).run().unwrap_err();
+    assert!(error.to_string().contains("no more, with 100 bytes in the block"), "{error}");
+}
+
+#[test]
+fn loops_do_not_see_what_was_dropped_before_them() {
+    let mut lengths = Vec::new();
+    let tail = Stage::tail_port("tail", |port| {
+        while let Some(block) = port.receive()? {
+            lengths.push(block.len());
+        }
+        Ok(())
+    });
+    small().head(numbers(9)).stage(discard_every(2).instances(2)).tail(tail).run().unwrap();
+    assert_eq!(lengths.len(), 4);
+    assert!(lengths.iter().all(|&len| len > 0));
+}
+
+#[test]
+fn encryption_does_not_number_gaps() {
+    // What was sealed behind a gap did not open: its reader counts the blocks that it gets.
+    let cipher = Aes256Gcm::new(&Key::from_bytes([9; 32])).unwrap();
+    let got = Collected::default();
+    let gap = small().head(numbers(9)).stage(discard_every(4)).stage(cipher.seal().instances(2));
+    let error = gap.tail(collect(&got)).run().unwrap_err().to_string();
+    assert!(error.contains("was dropped before encryption, which numbers blocks without gaps"), "{error}");
+    // A loop between begins to count anew.
+    let again = Stage::port("again", |port| {
+        while let Some(block) = port.receive()? {
+            port.forward(block)?;
+        }
+        Ok(())
+    });
+    let dense =
+        small().head(numbers(9)).stage(discard_every(4)).stage(again.holds_out(0)).stage(cipher.seal());
+    dense.stage(cipher.open()).tail(collect(&got)).run().unwrap();
+    assert_eq!(got.numbers(), [1, 2, 3, 5, 6, 7]);
 }

@@ -201,13 +201,17 @@ pub struct Restored {
 }
 
 impl Destination {
-    /// Below `dir`. If `overwrite`, what stands there under the tree's name will be replaced.
+    /// Below `dir`, which is made if only it is missing. If `overwrite`, what stands there under the tree's name will be replaced.
     ///
     /// # Errors
     ///
     /// If it is no directory.
     pub fn open(dir: &Path, overwrite: bool) -> io::Result<Self> {
         let about = |error| with_path("cannot restore to", dir, error);
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(about(error)),
+            _ => {}
+        }
         if !fs::metadata(dir).map_err(about)?.is_dir() {
             return Err(about(io::ErrorKind::NotADirectory.into()));
         }

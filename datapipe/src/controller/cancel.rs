@@ -38,16 +38,22 @@ impl Canceller {
         self.state.lock().cancelled
     }
 
-    /// From now on cancelling stops this segment; if it has happened already, it is stopped at once.
-    pub(super) fn arm(&self, segment: &Segment) {
+    /// As long as the guard lives, cancelling stops this segment; if it has happened already, it is stopped at once.
+    pub(super) fn arm(&self, segment: &Segment) -> Armed<'_> {
         let mut state = self.state.lock();
         if state.cancelled {
             segment.stop();
         }
         state.segment = Some(segment.clone());
+        Armed(self)
     }
+}
 
-    pub(super) fn disarm(&self) {
-        self.state.lock().segment = None;
+/// Lets the canceller forget its segment.
+pub(super) struct Armed<'c>(&'c Canceller);
+
+impl Drop for Armed<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().segment = None;
     }
 }

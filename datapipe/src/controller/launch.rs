@@ -23,6 +23,8 @@ pub(super) struct Id {
 pub(super) struct Exit {
     pub(super) id: Id,
     pub(super) result: Result<(), StageError>,
+    /// Whether the pipe had been stopped by then: an error is then no more than a consequence.
+    pub(super) after_stop: bool,
 }
 
 /// Every instance of a pipe, made and not yet started, tail first.
@@ -32,41 +34,39 @@ pub(super) struct Crew<'a> {
 }
 
 impl<'a> Crew<'a> {
-    /// Makes every instance of every stage. Calls the caller's factories.
+    /// Makes every instance of every stage. Calls the caller's factories; a panic of one comes back with whose it is.
     pub(super) fn new(
         mut head: HeadStage<'a>,
         middles: Vec<MiddleStage<'a>>,
         mut tail: TailStage<'a>,
         segment: &Segment,
         terminate_at_limit: bool,
-    ) -> Self {
+    ) -> Result<Self, (Id, StageError)> {
         let mut crew = Self { threads: Vec::new(), turns: Vec::new() };
         let mut stage = segment.shape().stage_count();
         let mut add = |settings: &Settings, worker: &mut dyn FnMut(u32) -> Worker<'a>| {
             stage -= 1;
             for instance in 0..settings.instances {
+                let id = Id { stage, instance };
                 let seat = Seat::new(segment, stage, instance).terminate_at_limit(terminate_at_limit);
-                let turn = Turn { id: Id { stage, instance }, worker: worker(instance), seat };
+                let worker = thread::caught(|| Ok(worker(instance))).map_err(|error| (id, error))?;
+                let turn = Turn { id, worker, seat };
                 match settings.placement {
                     Placement::Inline => crew.turns.push(turn),
                     Placement::Thread => crew.threads.push((format!("{}/{instance}", settings.name), turn)),
                 }
             }
+            Ok(())
         };
         let settings = tail.settings.clone();
-        add(&settings, &mut |n| tail.worker(n));
+        add(&settings, &mut |n| tail.worker(n))?;
         for mut middle in middles.into_iter().rev() {
             let settings = middle.settings.clone();
-            add(&settings, &mut |n| middle.worker(n));
+            add(&settings, &mut |n| middle.worker(n))?;
         }
         let settings = head.settings.clone();
-        add(&settings, &mut |n| head.worker(n));
-        crew
-    }
-
-    /// How many instances there are.
-    pub(super) fn len(&self) -> usize {
-        self.threads.len() + self.turns.len()
+        add(&settings, &mut |n| head.worker(n))?;
+        Ok(crew)
     }
 
     /// Starts every instance in `scope`. Each sends one [`Exit`], whatever happens to it.
@@ -75,6 +75,7 @@ impl<'a> Crew<'a> {
     pub(super) fn start<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,
+        segment: &'scope Segment,
         exits: &Sender<Exit>,
     ) -> Result<(), Error>
     where
@@ -87,15 +88,21 @@ impl<'a> Crew<'a> {
             let run = move || {
                 let Turn { id, worker, seat } = turn;
                 let result = thread::run(worker, &seat);
+                let after_stop = segment.is_stopped();
                 drop(seat);
                 // The controller listens until the last instance has ended.
-                let _ = exits.send(Exit { id, result });
+                let _ = exits.send(Exit { id, result, after_stop });
             };
             Builder::new().name(name).spawn_scoped(scope, run).map_err(spawn_failed)?;
         }
         let (turns, exits) = (self.turns, exits.clone());
-        let ended = move |id, result| {
-            let _ = exits.send(Exit { id, result });
+        let ended = move |id, result: Result<(), StageError>| {
+            let after_stop = segment.is_stopped();
+            if result.is_err() {
+                // Nobody listens while all run in turn on the controller's thread: the first failure stops the rest.
+                segment.stop();
+            }
+            let _ = exits.send(Exit { id, result, after_stop });
         };
         if alone {
             inline::run(turns, alone, ended);

@@ -29,9 +29,12 @@ impl Plan {
             return Err(refused(Refusal::Stages(format!("it has no {missing}"))));
         };
         let mut stages = vec![Described::new(&head.settings, false, head.needs_thread(), false)];
-        stages.extend(builder.middles.iter().map(|stage| {
-            Described::new(&stage.settings, stage.is_one_to_one(), stage.needs_thread(), stage.passes_on())
-        }));
+        // Any stage between head and tail may send on what it received.
+        stages.extend(
+            builder.middles.iter().map(|stage| {
+                Described::new(&stage.settings, stage.is_one_to_one(), stage.needs_thread(), true)
+            }),
+        );
         stages.push(Described::new(&tail.settings, false, tail.needs_thread(), false));
         check_names(&builder.label, &stages).map_err(refused)?;
         stages.iter().try_for_each(Described::check).map_err(refused)?;

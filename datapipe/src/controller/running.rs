@@ -47,6 +47,15 @@ struct Ended {
     changed: Condvar,
 }
 
+struct Signal(Arc<Ended>);
+
+impl Drop for Signal {
+    fn drop(&mut self) {
+        *self.0.flag.lock() = true;
+        self.0.changed.notify_all();
+    }
+}
+
 impl Pipe {
     /// Describes a new pipe.
     pub fn builder<'a>() -> PipeBuilder<'a> {
@@ -57,12 +66,10 @@ impl Pipe {
         let (plan, segment) = (prepared.plan.clone(), prepared.segment.clone());
         let canceller = prepared.canceller.clone();
         let ended = Arc::new(Ended::default());
-        let signal = Arc::clone(&ended);
+        let signal = Signal(Arc::clone(&ended));
         let run = move || {
-            let outcome = prepared.supervise();
-            *signal.flag.lock() = true;
-            signal.changed.notify_all();
-            outcome
+            let _signal = signal; // given however it ends
+            prepared.supervise()
         };
         let controller = Builder::new().name("controller".to_owned()).spawn(run);
         let controller = controller

@@ -37,27 +37,26 @@ impl<'a> Prepared<'a> {
         let (Some(head), Some(tail)) = (builder.head, builder.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");
         };
-        let crew = Crew::new(head, builder.middles, tail, &segment, terminate);
+        let crew = Crew::new(head, builder.middles, tail, &segment, terminate)
+            .map_err(|(id, error)| Error::Stage(failure_of(&plan, id, error)))?;
         Ok(Self { plan, segment, canceller: builder.canceller, crew })
     }
 
     /// Runs the pipe to its end.
     pub(super) fn supervise(self) -> Result<Report, Error> {
         let Self { plan, segment, canceller, crew } = self;
-        canceller.arm(&segment);
-        let instances = crew.len();
+        let _armed = canceller.arm(&segment);
         let (sender, exits) = unbounded();
         let mut watch = Watch::new(&segment, &plan, &canceller);
         thread::scope(|scope| {
-            let started = crew.start(scope, &sender);
+            let started = crew.start(scope, &segment, &sender);
             // Instances that were not started will not end either: the channel then runs dry.
             drop(sender);
             if let Err(error) = started {
                 watch.fail(error);
             }
-            watch.listen(&exits, instances);
+            watch.listen(&exits);
         });
-        canceller.disarm();
         watch.outcome()
     }
 }
@@ -94,8 +93,8 @@ impl<'s> Watch<'s> {
         }
     }
 
-    fn listen(&mut self, exits: &Receiver<Exit>, instances: usize) {
-        while self.ended < instances {
+    fn listen(&mut self, exits: &Receiver<Exit>) {
+        while self.ended < self.instances {
             match exits.recv_timeout(TICK) {
                 Ok(exit) => self.note(exit),
                 Err(RecvTimeoutError::Timeout) => self.tick(),
@@ -104,28 +103,20 @@ impl<'s> Watch<'s> {
         }
     }
 
-    fn note(&mut self, Exit { id: Id { stage, instance }, result }: Exit) {
+    fn note(&mut self, Exit { id, result, after_stop }: Exit) {
         self.ended += 1;
         let Err(error) = result else {
-            self.ended_well.insert((stage, instance));
+            self.ended_well.insert((id.stage, id.instance));
             return;
         };
-        if self.is_stopping() {
+        if after_stop {
             return; // it ended because it was told to, however it puts that
         }
-        let error = match error {
-            error if error.is_stopped() => Error::Corrupt(Corrupt::new("the stop word was set by nobody")),
-            error => match error.corrupt() {
-                Some(corrupt) => Error::Corrupt(corrupt.clone()),
-                None => Error::Stage(self.failure_of(stage, instance, error)),
-            },
+        let error = match error.corrupt() {
+            Some(corrupt) => Error::Corrupt(corrupt.clone()),
+            None => Error::Stage(failure_of(self.plan, id, error)),
         };
         self.fail(error);
-    }
-
-    fn failure_of(&self, stage: u32, instance: u32, error: StageError) -> StageFailure {
-        let settings = &self.plan.stages[stage as usize];
-        StageFailure { stage: settings.name.clone(), instance, instances: settings.instances, error }
     }
 
     fn fail(&mut self, error: Error) {
@@ -192,4 +183,9 @@ impl<'s> Watch<'s> {
         }
         Ok(Report::new(self.plan, Status::of(self.segment)))
     }
+}
+
+fn failure_of(plan: &Plan, Id { stage, instance }: Id, error: StageError) -> StageFailure {
+    let settings = &plan.stages[stage as usize];
+    StageFailure { stage: settings.name.clone(), instance, instances: settings.instances, error }
 }

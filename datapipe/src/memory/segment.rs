@@ -6,7 +6,7 @@
 //!   It reaches other processes by inheritance or over a unix socket, and is sealed against resizing, so nobody can
 //!   turn another's access into a fault.
 //! - [`Backing::Named`]: found by name, for participants that share no socket with the creator. The name is removed
-//!   when the creator drops the segment; a creator that is killed leaves it behind for the next start to sweep.
+//!   when the creator drops the segment; a creator that is killed leaves it behind.
 //!
 //! All pages are reserved when the segment is made, so that too little memory is an error there and then, and not a
 //! SIGBUS in the middle of a job.
@@ -149,6 +149,11 @@ impl Segment {
     pub fn stop(&self) {
         self.tables.header[0].stop.word.store(1, Ordering::SeqCst);
         self.tables.wake_everybody();
+    }
+
+    /// Whether anybody has.
+    pub fn is_stopped(&self) -> bool {
+        self.tables.header[0].stop.word.load(Ordering::SeqCst) != 0
     }
 
     pub(crate) fn tables(&self) -> &Arc<Tables> {
@@ -559,12 +564,12 @@ impl fmt::Display for SegmentError {
             Self::TooLarge => write!(f, "the buffer pool is larger than this machine's address space"),
             Self::Memory { bytes, source } => write!(
                 f,
-                "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer or smaller buffers",
+                "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer or smaller buffers, or fewer instances",
                 bytes.div_ceil(1 << 20)
             ),
             Self::NotAvailable { bytes, available } => write!(
                 f,
-                "the buffer pool takes {} MiB of memory, but only {} MiB are available; use fewer or smaller buffers",
+                "the buffer pool takes {} MiB of memory, but only {} MiB are available; use fewer or smaller buffers, or fewer instances",
                 bytes.div_ceil(1 << 20),
                 available >> 20
             ),

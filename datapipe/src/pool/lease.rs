@@ -62,8 +62,8 @@ pub struct BlockInfo {
     pub class: ContentClass,
     /// Whether the data is encrypted.
     pub sealed: bool,
-    /// A number that a sequencer gave the block.
-    pub sequence: u64,
+    /// The number that a sequencer gave the block, if any did; at most `u64::MAX - 1`.
+    pub sequence: Option<u64>,
     /// For the application.
     pub user: [u64; 4],
 }
@@ -272,8 +272,8 @@ impl Block {
         }
     }
 
-    /// Whether the block was dropped on its way, so that only its number and what was said about it are left. No stage sees such a block unless
-    /// it works on a port of its own.
+    /// Whether the block was dropped on its way, so that only its number and what was said about it are left. Only who
+    /// takes a seat by himself sees such a block: forward it if the stage is numbered, drop it otherwise.
     pub fn is_vacant(&self) -> bool {
         self.flags & VACANT != 0
     }
@@ -364,7 +364,7 @@ impl BlockInfo {
             codec: Codec(codec),
             class: ContentClass(class),
             sealed: sealed != 0,
-            sequence,
+            sequence: sequence.checked_sub(1),
             user,
         }
     }
@@ -373,6 +373,15 @@ impl BlockInfo {
         let [a, b, c, d] = self.plain_len.to_le_bytes();
         let packed = [a, b, c, d, self.codec.0, self.class.0, self.sealed.into(), 0];
         let [u0, u1, u2, u3] = self.user;
-        [self.offset, u64::from_le_bytes(packed), self.sequence, 0, u0, u1, u2, u3]
+        [
+            self.offset,
+            u64::from_le_bytes(packed),
+            self.sequence.map_or(0, |n| n.saturating_add(1)),
+            0,
+            u0,
+            u1,
+            u2,
+            u3,
+        ]
     }
 }

@@ -33,7 +33,7 @@ use crate::memory::{QueueKind, Shape, StageShape};
 use crate::queue::{Claim, Put, Slot};
 
 use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
-use super::reclaim::{Inputs, Reclaimed, reclaim, wake_everybody};
+use super::reclaim::{Inputs, Reclaimed, reclaim};
 use super::word::{State, Word};
 
 /// A pipe on the heap. Loom plays all threads on one, so they may share it by [`Rc`], whose count costs no steps.
@@ -68,23 +68,22 @@ impl Pipe {
     /// Ends every wait, as the controller does.
     fn stop(&self) {
         self.tables.header[0].stop.word.store(1, Ordering::Release);
-        wake_everybody(&self.tables);
+        self.tables.wake_everybody();
     }
 
     fn is_stopped(&self) -> bool {
         self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
     }
 
-    /// Every buffer lies on the free list, nobody has a loan, and no other queue holds anything.
+    /// Every buffer lies on the free list or in the reserve, nobody has a loan, and no other queue holds anything.
     fn assert_home(&self) {
         let view = self.seat(0);
         for buffer in 0..self.tables.shape.buffers() {
             let word = view.word(buffer).unwrap();
             assert_eq!(word.state, State::Sent, "buffer {buffer} is in somebody's hands");
-            assert!(
-                view.ring(FREE_LIST).holds(buffer, word.generation),
-                "buffer {buffer} is not on the free list"
-            );
+            let home = [FREE_LIST, self.tables.shape.reserve()];
+            let is_home = home.iter().any(|&queue| view.ring(queue).holds(buffer, word.generation));
+            assert!(is_home, "buffer {buffer} is neither on the free list nor in the reserve");
         }
         for id in 0..self.tables.shape.participants() {
             assert_eq!(self.seat(id).loans(), 0, "participant {id} has a loan left");

@@ -189,19 +189,22 @@ impl<'a> Participant<'a> {
         let instance = id - shape.instances_of(stage).start;
         // SYNC(stage-done): all its sends stand before it.
         self.tables.stages[stage].done.fetch_or(1 << instance, Ordering::AcqRel);
-        if stage + 1 < shape.stage_count() {
-            self.ring(stage + 1).event().notify();
-        }
+        // Those behind may have come to the end of the stream; the tails wait for each other.
+        self.ring((stage + 1).min(shape.stage_count() - 1)).event().notify();
     }
 
     /// Whether every instance of the stage that feeds `queue` has finished. Look into the queue once more after a
     /// yes: what it holds then is the last.
     pub(crate) fn feeders_done(&self, queue: u32) -> bool {
-        let Some(feeder) = queue.checked_sub(1) else { return false };
-        let instances = self.tables.shape.stages()[feeder as usize].instances;
+        queue.checked_sub(1).is_some_and(|feeder| self.is_done(feeder))
+    }
+
+    /// Whether every instance of a stage has finished.
+    pub(crate) fn is_done(&self, stage: u32) -> bool {
+        let instances = self.tables.shape.stages()[stage as usize].instances;
         let all = u64::MAX >> (u64::BITS - instances);
         // SYNC(stage-done)
-        self.tables.stages[feeder].done.load(Ordering::Acquire) & all == all
+        self.tables.stages[stage].done.load(Ordering::Acquire) & all == all
     }
 
     /// Buffers that the participant has outstanding.

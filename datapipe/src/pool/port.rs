@@ -315,6 +315,20 @@ impl MiddlePort {
 impl TailPort {
     receiving!();
     every_port!();
+
+    /// Says that this instance has received everything it ever will, and goes on.
+    pub(crate) fn close(&self) -> Result<(), PortError> {
+        self.core.check_finished()?;
+        self.core.participant().finish(self.core.id);
+        Ok(())
+    }
+
+    /// Whether every instance of the stage has said so.
+    pub(crate) fn try_all_closed(&self) -> Result<Result<(), Blocked>, PortError> {
+        self.core.check()?;
+        let closed = self.core.participant().is_done(self.core.stage);
+        Ok(if closed { Ok(()) } else { Err(Blocked::NoInput) })
+    }
 }
 
 /// What every role has in common.
@@ -335,6 +349,8 @@ pub(crate) struct PortCore {
     unanswered: Cell<bool>,
     /// A writer that was to become blocks was dropped with data in it.
     unsent: Cell<bool>,
+    /// Whether blocks that stages before have dropped are freed here, instead of handed on.
+    skips_vacant: Cell<bool>,
     /// The stream was seen to have ended: true from the start for a head.
     drained: Cell<bool>,
     /// How often to look again before sleeping: grows while looking pays, shrinks while it does not.
@@ -349,7 +365,7 @@ impl PortCore {
         let tables = Arc::clone(seat.segment.tables());
         let shape = &tables.shape;
         let id = shape.instances_of(seat.stage).start + seat.instance;
-        // One port for each seat, or two leases could be of one buffer. SYNC(seat-taken)
+        // SYNC(seat-taken): one port for each seat, or two leases could be of one buffer.
         let owner = &tables.participants[id].owner;
         let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);
         let (stage, instance) = (seat.stage, seat.instance);
@@ -363,6 +379,7 @@ impl PortCore {
             open: Cell::new(0),
             answered: Cell::new(0),
             unanswered: Cell::new(false),
+            skips_vacant: Cell::new(false),
             unsent: Cell::new(false),
             drained: Cell::new(seat.stage == 0),
             patience: Cell::new(*PATIENCE.start()),
@@ -398,7 +415,23 @@ impl PortCore {
         }
     }
 
+    /// The next block that somebody wants to see.
     pub(crate) fn try_receive(self: &Rc<Self>) -> Result<Result<Option<Block>, Blocked>, PortError> {
+        loop {
+            match self.try_receive_any()? {
+                Ok(Some(block)) if self.skips_vacant.get() && block.is_vacant() => drop(block),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Frees blocks that stages before have dropped, from now on or no longer. Not for numbered stages, which owe an
+    /// answer to each.
+    pub(crate) fn skip_vacant(&self, skip: bool) {
+        self.skips_vacant.set(skip && !self.numbered);
+    }
+
+    fn try_receive_any(self: &Rc<Self>) -> Result<Result<Option<Block>, Blocked>, PortError> {
         self.check()?;
         let inherited = self.inherited.borrow_mut().pop_front();
         let queue = self.stage;
@@ -592,7 +625,7 @@ impl Drop for PortCore {
     fn drop(&mut self) {
         self.entry().ended.store(now(), Ordering::Relaxed);
         self.set_activity(Activity::Ended);
-        // The last lease is gone, too: each holds a count of us. SYNC(seat-taken)
+        // SYNC(seat-taken): the last lease is gone, too, for each holds a count of us.
         self.entry().owner.store(0, Ordering::Release);
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
     }
     // What it last said of itself is no excuse any more for anything that the audit finds.
     Activity::Ended.note(tables, dead, false);
-    wake_everybody(tables);
+    tables.wake_everybody();
     Ok(report)
 }
 
@@ -118,11 +118,6 @@ fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<
         }
     }
     Ok(found)
-}
-
-/// Wakes all who wait anywhere: a wake-up may have died with its sender.
-pub(crate) fn wake_everybody(tables: &Tables) {
-    tables.wake_everybody();
 }
 
 /// Whether the output for input `number` of participant `dead` is already on its way.

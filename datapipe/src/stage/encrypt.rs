@@ -119,7 +119,7 @@ impl Aes256Gcm {
     }
 
     /// A stage that encrypts each block. It needs 16 bytes of tailroom. A block that is encrypted already is an
-    /// error.
+    /// error, and so is one that a stage before has dropped: put a loop over a port between the two.
     pub fn seal<'a>(&self) -> MiddleStage<'a> {
         let cipher = self.cipher.clone();
         Stage::in_place("aes-256-gcm", move |_| Seal(cipher.clone()))
@@ -160,6 +160,14 @@ impl InPlace for Seal {
         info.sealed = true;
         block.set_info(info);
         Ok(Verdict::Send)
+    }
+
+    /// The reader counts the blocks that it gets, so those behind a gap would not open.
+    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+        Err(StageError::new(format!(
+            "block {number} was dropped before encryption, which numbers blocks without gaps; drop blocks behind it, \
+             or put a loop over a port between, behind which numbers begin anew"
+        )))
     }
 }
 

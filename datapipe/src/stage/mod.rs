@@ -23,7 +23,7 @@
 //! | the pipe is launched, tail first | your factory, once per instance | the launching one | briefly | a panic |
 //! | a block may be filled, or is there | `fill`, `transform`, `analyze`, `write` | the instance's own | yes; a stop waits for it | an error, a panic |
 //! | the stream ended well | [`Tail::finish`] | the instance's own | yes | an error, a panic |
-//! | always, last | `drop` | the instance's own | briefly | nothing |
+//! | always, last | `drop` | the instance's own | briefly | a panic |
 //!
 //! A call is never made twice for one block and never after an error. Blocks come in the order of the stream; a
 //! stage of several instances sees each block in exactly one of them, and may finish them in any order.
@@ -117,6 +117,16 @@ pub trait InPlace: Send {
     ///
     /// An error stops the pipe.
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError>;
+
+    /// Told of a number whose block a stage before has dropped: for stages to which numbers mean something.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+        let _ = number;
+        Ok(())
+    }
 }
 
 /// Looks at a block without changing it.
@@ -154,9 +164,9 @@ pub trait Tail: Send {
     /// An error stops the pipe.
     fn write(&mut self, block: &Block) -> Result<(), StageError>;
 
-    /// Called once, when every block of a stream that ended well has been written: the place to flush, sync and
-    /// close. It is not called if the pipe was cancelled or failed, so what only this call writes is the mark of a
-    /// whole stream.
+    /// Called once for each instance, when all of them have written every block of a stream that ended well: the place
+    /// to flush, sync and close. It is not called if the pipe was cancelled or has failed before, so what only this
+    /// call writes is the mark of a whole stream.
     ///
     /// # Errors
     ///
@@ -195,8 +205,7 @@ pub(crate) struct Settings {
 
 /// Where the instances of a stage run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Placement {
+pub(crate) enum Placement {
     /// Each on a thread of its own.
     #[default]
     Thread,
@@ -343,7 +352,8 @@ impl<'a> Stage<MiddleWork<'a>> {
         Self::with(name, 1, 0, MiddleWork(MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))))))
     }
 
-    /// A stage that is a loop over its port, which it receives from to the end: one to many, many to one, whatever
+    /// A stage that is a loop over its port, which it receives from to the end. It does not see what stages before it
+    /// have dropped. One to many, many to one, whatever
     /// it likes. Needs a thread, and has one instance. Say with [`holds_in`](Stage::holds_in) and [`holds_out`](Stage::holds_out) what it keeps, if
     /// that is not one of each.
     ///

@@ -12,7 +12,7 @@ pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
 }
 
 /// A stage that sends blocks on in the order of the numbers that [`sequence`] gave them, from `first` on, and keeps
-/// up to `window` of them while a predecessor is missing.
+/// up to `window` of them while a predecessor is missing. A loop over a port between the two must not drop any.
 pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
     let run = move |port: &MiddlePort| restore_order(port, first, window);
     Stage::port("resequence", run).holds_in(window).holds_out(0)
@@ -23,17 +23,26 @@ struct Stamp(Sequencer);
 impl InPlace for Stamp {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
         let mut info = block.info();
-        info.sequence = self.0.number();
+        info.sequence = Some(self.0.number());
         block.set_info(info);
         Ok(Verdict::Send)
     }
 }
 
 fn restore_order(port: &MiddlePort, first: u64, window: u32) -> Result<(), StageError> {
+    port.core().skip_vacant(false);
     let mut order = Resequencer::new(first, window.max(1) as usize);
     while let Some(block) = port.receive()? {
-        // A block that was dropped on its way still has its number, or all behind it would wait for ever.
-        let number = block.info().sequence;
+        let Some(number) = block.info().sequence else {
+            if block.is_vacant() {
+                continue; // dropped before numbers were given
+            }
+            return Err(StageError::new(format!(
+                "block {} has no number to put it in order by",
+                block.number()
+            )));
+        };
+        // A block that was dropped since still has its number, or all behind it would wait for ever.
         order.push(number, block).map_err(|rejected| {
             StageError::new(format!("block {number} cannot be put in order: {}", rejected.rejection))
         })?;

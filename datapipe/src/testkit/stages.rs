@@ -52,6 +52,11 @@ impl Collected {
         self.numbers.lock().clone()
     }
 
+    /// Notes that a tail was told that the stream ended well.
+    pub fn finish(&self) {
+        *self.finished.lock() = true;
+    }
+
     /// Whether the tail was told that the stream ended well.
     pub fn finished(&self) -> bool {
         *self.finished.lock()
@@ -74,7 +79,7 @@ pub fn collect<'a>(into: &Collected) -> TailStage<'a> {
         }
 
         fn finish(&mut self) -> Result<(), StageError> {
-            *self.0.finished.lock() = true;
+            self.0.finish();
             Ok(())
         }
     }
@@ -155,8 +160,8 @@ fn on_number<'a>(
     struct OnNumber<F>(F);
     impl<F: Fn(u64) -> Result<Verdict, StageError> + Send> InPlace for OnNumber<F> {
         fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-            let number = block.bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            (self.0)(number)
+            let number = block.bytes().first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+            (self.0)(number.ok_or_else(|| StageError::new("a block is too short for its number"))?)
         }
     }
     Stage::in_place(name, move |_| OnNumber(verdict.clone()))

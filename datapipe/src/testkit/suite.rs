@@ -14,8 +14,7 @@ use super::Random;
 
 /// Runs a stage that answers each block with one through what every such stage must do.
 ///
-/// - Its result does not depend on how many instances there are, nor on whether they are threads or inline, nor on
-///   how small the pool is.
+/// - Its result does not depend on how many instances there are, nor on whether they are threads or inline.
 /// - It copes with empty-handed streams, short blocks, full blocks, and with being stopped in the middle.
 ///
 /// `blocks` are the data that it is given, in order; none may be larger than 64 KiB. Returns what came out.

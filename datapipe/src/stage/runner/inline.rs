@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::thread::caught;
+use super::thread::{caught, dropped};
 use super::{Step, Task, Worker};
 use crate::error::StageError;
 use crate::memory::event::Event;
@@ -46,8 +46,11 @@ pub(crate) fn run<I: Copy>(
             continue;
         }
         if alone {
-            for Running { id, .. } in tasks.drain(..) {
-                ended(id, Err(StageError::new("every stage of the pipe waits for another")));
+            for Running { id, task, .. } in tasks.drain(..) {
+                let standstill: Result<(), _> =
+                    Err(StageError::new("every stage of the pipe waits for another"));
+                let last = dropped(task);
+                ended(id, standstill.and(last));
             }
             return;
         }
@@ -61,27 +64,29 @@ fn round<I: Copy>(
     ended: &mut impl FnMut(I, Result<(), StageError>),
 ) -> bool {
     let mut moved = false;
-    tasks.retain_mut(|running| {
-        match caught(|| running.task.step()) {
-            Ok(Ok(Step::Moved)) => running.blocked = None,
+    let mut at = 0;
+    while let Some(running) = tasks.get_mut(at) {
+        let result = match caught(|| running.task.step()) {
+            Ok(Ok(Step::Moved)) => {
+                running.blocked = None;
+                moved = true;
+                at += 1;
+                continue;
+            }
             Ok(Err(blocked)) => {
                 running.blocked = Some(blocked);
-                return true;
+                at += 1;
+                continue;
             }
-            Ok(Ok(Step::Ended)) => {
-                ended(running.id, Ok(()));
-                moved = true;
-                return false;
-            }
-            Err(error) => {
-                ended(running.id, Err(error));
-                moved = true;
-                return false;
-            }
-        }
+            Ok(Ok(Step::Ended)) => Ok(()),
+            Err(error) => Err(error),
+        };
         moved = true;
-        true
-    });
+        let Running { id, task, .. } = tasks.remove(at);
+        // What the stage does when it is dropped does not hide why it ended.
+        let last = dropped(task);
+        ended(id, result.and(last));
+    }
     moved
 }
 

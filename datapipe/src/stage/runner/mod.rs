@@ -66,7 +66,7 @@ impl<'a> HeadStage<'a> {
         match &mut self.work.0 {
             HeadKind::Fill(make) => {
                 let head = make(instance);
-                stepped(move |seat| HeadTask { port: Some(seat.head()), head, block: None })
+                stepped(move |seat| HeadTask { port: Some(seat.head()), head })
             }
             HeadKind::Port(run) => {
                 let run = run.take().expect("a loop has one instance");
@@ -103,6 +103,7 @@ impl<'a> MiddleStage<'a> {
                 let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
                     let port = seat.middle();
+                    port.core().skip_vacant(true);
                     run(&port)?;
                     Ok(port.finish()?)
                 }))
@@ -118,11 +119,6 @@ impl<'a> MiddleStage<'a> {
     pub(crate) fn is_one_to_one(&self) -> bool {
         !matches!(self.work.0, MiddleKind::Port(_))
     }
-
-    /// Whether the stage may send on the very buffers it received.
-    pub(crate) fn passes_on(&self) -> bool {
-        true
-    }
 }
 
 impl<'a> TailStage<'a> {
@@ -130,12 +126,17 @@ impl<'a> TailStage<'a> {
         match &mut self.work.0 {
             TailKind::Write(make) => {
                 let tail = make(instance);
-                stepped(move |seat| TailTask { port: Some(seat.tail()), tail })
+                stepped(move |seat| {
+                    let port = seat.tail();
+                    port.core().skip_vacant(true);
+                    TailTask { port: Some(port), tail, closed: false }
+                })
             }
             TailKind::Port(run) => {
                 let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
                     let port = seat.tail();
+                    port.core().skip_vacant(true);
                     run(&port)?;
                     Ok(port.finish()?)
                 }))
@@ -155,21 +156,22 @@ fn stepped<'a, T: Task + 'a>(make: impl FnOnce(&Seat) -> T + Send + 'a) -> Worke
 struct HeadTask<'a> {
     port: Option<HeadPort>,
     head: Box<dyn Head + 'a>,
-    /// An empty block that the head has not filled yet.
-    block: Option<Block>,
 }
 
 impl Task for HeadTask<'_> {
     fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
         let port = running(&self.port);
-        let mut block = match self.block.take() {
-            Some(block) => block,
-            None => ready!(port.try_alloc()),
-        };
+        let mut block = ready!(port.try_alloc());
         match self.head.fill(&mut block)? {
             Fill::Block => {
                 port.send(block)?;
                 Ok(Ok(Step::Moved))
+            }
+            Fill::End if !block.is_empty() => {
+                let len = block.len();
+                Err(StageError::new(format!(
+                    "the head said that there is no more, with {len} bytes in the block; say Block, and then End"
+                )))
             }
             Fill::End => {
                 drop(block);
@@ -236,7 +238,12 @@ impl Task for InPlaceTask<'_> {
         let Some(mut block) = ready!(port.try_receive()) else {
             return end(self.port.take().map(MiddlePort::finish));
         };
-        let verdict = if block.is_vacant() { Verdict::Send } else { self.stage.transform(&mut block)? };
+        let verdict = if block.is_vacant() {
+            self.stage.missed(block.number())?;
+            Verdict::Send
+        } else {
+            self.stage.transform(&mut block)?
+        };
         match verdict {
             Verdict::Send | Verdict::SendInput => port.forward(block)?,
             Verdict::Drop => port.discard(block)?,
@@ -264,19 +271,26 @@ impl InPlace for Looking<'_> {
 struct TailTask<'a> {
     port: Option<TailPort>,
     tail: Box<dyn Tail + 'a>,
+    /// The stream has ended, and our part of it is written.
+    closed: bool,
 }
 
 impl Task for TailTask<'_> {
     fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
         let port = running(&self.port);
-        let Some(block) = ready!(port.try_receive()) else {
-            self.tail.finish()?;
-            return end(self.port.take().map(TailPort::finish));
-        };
-        if !block.is_vacant() {
-            self.tail.write(&block)?;
+        if !self.closed {
+            if let Some(block) = ready!(port.try_receive()) {
+                self.tail.write(&block)?;
+                return Ok(Ok(Step::Moved));
+            }
+            port.close()?;
+            self.closed = true;
         }
-        Ok(Ok(Step::Moved))
+        // The mark of a whole stream is set when all of it is written, by whichever instance.
+        ready!(port.try_all_closed());
+        self.tail.finish()?;
+        self.port = None;
+        Ok(Ok(Step::Ended))
     }
 
     fn core(&self) -> &Rc<PortCore> {
