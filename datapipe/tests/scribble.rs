@@ -131,7 +131,7 @@ impl Head for Slow {
 fn one_word_that_is_off_by_a_little_ends_in_an_error() {
     const STAGES: usize = 256;
     const QUEUES: usize = STAGES + 2 * 128;
-    const PARTICIPANTS: usize = QUEUES + 3 * 192 + 3 * 16 * 64;
+    const PARTICIPANTS: usize = QUEUES + 3 * 192 + 3 * 16 * 8;
     const LOANS: usize = PARTICIPANTS + 2 * 192;
     type Change = fn(u64) -> u64;
     let words: [(&str, usize, Change, bool); 5] = [

@@ -51,8 +51,7 @@ impl Layout {
 
         let stages = table(stage_count, size_of::<StageEntry>(), align_of::<StageEntry>())?;
         let queues = table(ring_count, size_of::<QueueEntry>(), align_of::<QueueEntry>())?;
-        let slots =
-            table(ring_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), align_of::<SlotEntry>())?;
+        let slots = table(ring_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), CACHE_LINE)?;
         let participants =
             table(participant_count, size_of::<ParticipantEntry>(), align_of::<ParticipantEntry>())?;
         let loans = table(participant_count.checked_mul(loan_words(shape))?, size_of::<u64>(), CACHE_LINE)?;

@@ -21,6 +21,9 @@ pub struct Shape {
     stages: Vec<StageShape>,
     /// First participant of each stage, and one past the last of all: `stages.len() + 1` entries, ascending.
     first: Vec<u32>,
+    /// Asked for at every hand-over, so worked out once.
+    ring_slots: u32,
+    quotas: Vec<u32>,
 }
 
 /// One stage of a [`Shape`].
@@ -121,7 +124,16 @@ impl Shape {
         check("head's share of the buffers", stages[0].share.into(), 1, buffers.into())?;
         first.push(participants);
         let (direction, stages) = (Direction::default(), stages.to_vec());
-        Ok(Self { buffers, buffer_size, headroom, tailroom, direction, stages, first })
+        let ring_slots = (buffers + 1).next_power_of_two();
+        let part = |stage: &StageShape, instance| {
+            let StageShape { instances, share, .. } = *stage;
+            share / instances + u32::from(instance < share % instances)
+        };
+        let parts = |stage: &StageShape| -> Vec<u32> {
+            (0..stage.instances).map(|instance| part(stage, instance)).collect()
+        };
+        let quotas = stages.iter().flat_map(parts).collect();
+        Ok(Self { buffers, buffer_size, headroom, tailroom, direction, stages, first, ring_slots, quotas })
     }
 
     /// The same shape for a pipe that flows the given way. [`Shape::new`] makes one for archiving.
@@ -161,6 +173,7 @@ impl Shape {
     }
 
     /// Number of stages, and so of queues: queue `s` is the input of stage `s`, and queue 0 is the free list.
+    #[inline]
     pub fn stage_count(&self) -> u32 {
         self.stages.len() as u32
     }
@@ -171,11 +184,20 @@ impl Shape {
     }
 
     /// Index of the reserve: the ring of the buffers that were never used. Nobody puts anything there.
+    #[inline]
     pub(crate) fn reserve(&self) -> u32 {
         self.stage_count()
     }
 
+    /// Buffers that should lie on the free list before an allocator prefers them to the reserve: those of about a
+    /// megabyte. Small buffers need slack between the stages more than warmth, for large ones it is the other way.
+    #[inline]
+    pub(crate) fn slack(&self) -> u32 {
+        (1 << 20) / self.buffer_size
+    }
+
     /// Instances of all stages.
+    #[inline]
     pub fn participants(&self) -> u32 {
         self.first[self.stages.len()]
     }
@@ -198,17 +220,16 @@ impl Shape {
     /// Buffers that `participant` may have outstanding: its part of its stage's share.
     ///
     /// The share is divided evenly; what is left over goes to the first instances, one each.
+    #[inline]
     pub fn quota(&self, participant: u32) -> u32 {
-        let Some(stage) = self.stage_of(participant) else { return 0 };
-        let StageShape { instances, share, .. } = self.stages[stage as usize];
-        let instance = participant - self.first[stage as usize];
-        share / instances + u32::from(instance < share % instances)
+        self.quotas.get(participant as usize).copied().unwrap_or(0)
     }
 
     /// How queue `queue` orders what it holds.
     ///
     /// A queue is ordered if a numbered stage feeds it. The free list is not, for its order means nothing; nor is
     /// the queue behind the head, for there numbers begin.
+    #[inline]
     pub fn queue_kind(&self, queue: u32) -> QueueKind {
         match queue.checked_sub(1) {
             Some(feeder) if self.is_numbered(feeder) => QueueKind::Ordered,
@@ -217,6 +238,7 @@ impl Shape {
     }
 
     /// Whether `stage` lies between two queues and answers every number exactly once.
+    #[inline]
     pub fn is_numbered(&self, stage: u32) -> bool {
         stage > 0 && stage + 1 < self.stage_count() && self.stages[stage as usize].numbered
     }
@@ -224,8 +246,9 @@ impl Shape {
     /// Slots of each ring: a power of two greater than the number of buffers.
     ///
     /// Strictly greater, because a taker that dies leaves one slot full whose buffer has moved on.
+    #[inline]
     pub fn ring_slots(&self) -> u32 {
-        (self.buffers + 1).next_power_of_two()
+        self.ring_slots
     }
 }
 

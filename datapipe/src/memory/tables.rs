@@ -92,7 +92,12 @@ pub(crate) struct EventLine {
 }
 
 /// One place of a ring: see [`queue::slot`](crate::queue) for what the word says.
-pub(crate) type SlotEntry = Line;
+/// Eight share a cache line: with some slack between producer and consumer, one transfer moves several.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct SlotEntry {
+    pub(crate) word: AtomicU64,
+}
 
 /// One instance of one stage.
 #[derive(Debug, Default)]
@@ -195,7 +200,7 @@ const _: () = {
     assert!(size_of::<Header>() == 256);
     assert!(size_of::<StageEntry>() == 128);
     assert!(size_of::<QueueEntry>() == 192);
-    assert!(size_of::<SlotEntry>() == 64);
+    assert!(size_of::<SlotEntry>() == 8);
     assert!(size_of::<ParticipantEntry>() == 192);
     assert!(size_of::<BufferEntry>() == 128);
     // The offsets that docs/shared-memory.md gives.
@@ -231,6 +236,7 @@ impl<T> Array<T> {
         Self { first, len }
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> &[T] {
         // SAFETY: `new` was promised `len` initialised entries that outlive the array and are only ever shared.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
@@ -243,6 +249,7 @@ impl<T> Index<u32> for Array<T> {
     /// # Panics
     ///
     /// If `index` is out of range. Indices read from shared memory are checked before they get here.
+    #[inline]
     fn index(&self, index: u32) -> &T {
         &self.as_slice()[index as usize]
     }
@@ -292,6 +299,7 @@ impl Tables {
     }
 
     /// The slots of one ring.
+    #[inline]
     pub(crate) fn ring(&self, queue: u32) -> &[SlotEntry] {
         let slots = self.shape.ring_slots() as usize;
         &self.slots.as_slice()[queue as usize * slots..][..slots]
@@ -304,6 +312,7 @@ impl Tables {
     }
 
     /// The loan bitmap of one participant.
+    #[inline]
     pub(crate) fn loans_of(&self, participant: u32) -> &[AtomicU64] {
         let words = loan_words(&self.shape);
         &self.loans.as_slice()[participant as usize * words..][..words]

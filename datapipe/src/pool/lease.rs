@@ -138,6 +138,7 @@ const VACANT: u32 = 1;
 const HAS_INFO: u32 = 2;
 
 impl Block {
+    #[inline]
     pub(super) fn loan(core: &Rc<PortCore>, held: Held) -> Self {
         let start = core.tables.shape.headroom();
         let standing = Cell::new(Standing::Loan);
@@ -145,6 +146,7 @@ impl Block {
     }
 
     /// Copies the descriptor out, checks it, and only then trusts it.
+    #[inline]
     pub(super) fn input(core: &Rc<PortCore>, held: Held, number: u64) -> Result<Self, Corrupt> {
         let entry = &core.tables.buffers[held.buffer];
         let start = entry.start.load(Ordering::Relaxed);
@@ -284,6 +286,7 @@ impl Block {
     }
 
     /// Whether the block came from this port.
+    #[inline]
     pub(super) fn is_of(&self, core: &PortCore) -> bool {
         std::ptr::eq(Rc::as_ptr(&self.core), core)
     }
@@ -297,6 +300,7 @@ impl Block {
     }
 
     /// Writes the descriptor and lets go, to send.
+    #[inline]
     pub(super) fn release(self) -> Held {
         let mut this = ManuallyDrop::new(self);
         let entry = this.entry();
@@ -309,6 +313,7 @@ impl Block {
         held
     }
 
+    #[inline]
     fn entry(&self) -> &BufferEntry {
         &self.core.tables.buffers[self.held.buffer]
     }
@@ -338,6 +343,7 @@ impl Block {
 }
 
 impl Drop for Block {
+    #[inline]
     fn drop(&mut self) {
         self.core.dropped(self.held, self.standing.get());
     }

@@ -107,16 +107,24 @@ pub(crate) fn fill_reserve(tables: &Tables) {
 
 impl<'a> Participant<'a> {
     /// Takes a buffer from the free list, or else from the reserve, if the quota allows one more.
+    #[inline]
     pub(crate) fn alloc(&self) -> Result<Alloc, Corrupt> {
         // A bit that another is about to clear makes this too high, never too low: only we set ours.
         if self.loans() >= self.tables.shape.quota(self.id) {
             return Ok(Alloc::AtLimit);
         }
-        // A buffer that was used before is warmer than one that never was: as long as some come back in time, the
+        // A buffer that was used before is warmer than one that never was: as long as enough come back in time, the
         // others are not touched, and the pipe works in the cache.
-        let taken = match self.take(FREE_LIST, Some(self.id))? {
+        let reserve = self.tables.shape.reserve();
+        let scarce = || self.ring(FREE_LIST).depth() < u64::from(self.tables.shape.slack());
+        let order = if self.ring(reserve).depth() > 0 && scarce() {
+            [reserve, FREE_LIST]
+        } else {
+            [FREE_LIST, reserve]
+        };
+        let taken = match self.take(order[0], Some(self.id))? {
             Some(taken) => Some(taken),
-            None => self.take(self.tables.shape.reserve(), Some(self.id))?,
+            None => self.take(order[1], Some(self.id))?,
         };
         let Some((held, _)) = taken else { return Ok(Alloc::NoneFree) };
         // A death before this leaves a loan without its bit: reclaim finds it in the ledger.
@@ -126,6 +134,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Takes the buffer at the head of `queue`, and returns it with its number.
+    #[inline]
     pub(crate) fn receive(&self, queue: u32) -> Result<Option<(Held, u64)>, Corrupt> {
         let Some((held, number)) = self.take(queue, None)? else { return Ok(None) };
         self.note_number(held, number);
@@ -135,6 +144,7 @@ impl<'a> Participant<'a> {
     /// Sends a held buffer to `queue`. On an ordered queue it goes to the place of `number`.
     ///
     /// If that place is taken, the buffer is freed and [`Put::Duplicate`] returned.
+    #[inline]
     pub(crate) fn send(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
         let entry = &self.tables.buffers[held.buffer];
         self.note_number(held, number);
@@ -144,6 +154,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Gives a held buffer back to the free list, and its credit to whoever allocated it.
+    #[inline]
     pub(crate) fn free(&self, held: Held) -> Result<(), Corrupt> {
         let entry = &self.tables.buffers[held.buffer];
         // SYNC(destination): whoever reads it sees, too, that the ledger says we took the buffer. Reclaim does, for
@@ -154,6 +165,7 @@ impl<'a> Participant<'a> {
     }
 
     /// The rest of a send, once the ledger says sent: also what reclaim does for a sender that died before it.
+    #[inline]
     pub(crate) fn publish(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
         let ring = self.ring(queue);
         let put = match self.tables.shape.queue_kind(queue) {
@@ -168,6 +180,7 @@ impl<'a> Participant<'a> {
     }
 
     /// The rest of a free, once the ledger says sent.
+    #[inline]
     pub(crate) fn publish_free(&self, held: Held, allocator: u32) -> Result<(), Corrupt> {
         let participants = self.tables.shape.participants();
         if allocator >= participants {
@@ -208,6 +221,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Buffers that the participant has outstanding.
+    #[inline]
     pub(crate) fn loans(&self) -> u32 {
         let buffers = self.tables.shape.buffers();
         let words = (0..buffers.div_ceil(u64::BITS)).zip(self.tables.loans_of(self.id));
@@ -221,6 +235,7 @@ impl<'a> Participant<'a> {
     }
 
     /// The ledger word of a buffer, decoded.
+    #[inline]
     pub(crate) fn word(&self, buffer: u32) -> Result<Word, Corrupt> {
         let word = self.tables.buffers[buffer].word.load(Ordering::Acquire);
         Word::decode(word).ok_or_else(|| Corrupt::new("a ledger word is in no known state").at_buffer(buffer))
@@ -238,6 +253,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Writes down the number of a buffer of ours. The generation goes last: it says that the number is there.
+    #[inline]
     pub(crate) fn note_number(&self, held: Held, number: u64) {
         let entry = &self.tables.buffers[held.buffer];
         entry.number.store(number, Ordering::Relaxed);
@@ -250,16 +266,19 @@ impl<'a> Participant<'a> {
     }
 
     /// The ring of a queue.
+    #[inline]
     pub(crate) fn ring(&self, queue: u32) -> Ring<'a> {
         Ring::new(queue, &self.tables.queues[queue], self.tables.ring(queue))
     }
 
     /// The word and the bit that stand for a buffer in an allocator's loan bitmap.
+    #[inline]
     pub(crate) fn loan_bit(&self, allocator: u32, buffer: u32) -> (&'a AtomicU64, u64) {
         (&self.tables.loans_of(allocator)[(buffer / u64::BITS) as usize], 1 << (buffer % u64::BITS))
     }
 
     /// The one place where a buffer changes hands.
+    #[inline(always)]
     fn take(&self, queue: u32, allocator: Option<u32>) -> Result<Option<(Held, u64)>, Corrupt> {
         let intent = &self.tables.participants[self.id].intent;
         let taken = self.ring(queue).take(|buffer, generation, place| {
@@ -283,6 +302,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Moves the ledger word of a held buffer on to sent.
+    #[inline]
     fn leave_held(&self, held: Held) -> Result<Word, Corrupt> {
         let lost = || Corrupt::new("a buffer changed hands while it was held").at_buffer(held.buffer);
         let word = self.word(held.buffer)?;

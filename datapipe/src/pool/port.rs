@@ -162,6 +162,7 @@ macro_rules! allocating {
         /// # Errors
         ///
         /// [`PortError::Stopped`] when the pipe stops; [`PortError::AtLimit`] if that is the pipe's policy.
+        #[inline]
         pub fn alloc(&self) -> Result<Block, PortError> {
             self.core.wait(None, || self.core.try_alloc()).map(no_deadline)
         }
@@ -180,6 +181,7 @@ macro_rules! allocating {
         /// # Errors
         ///
         /// As [`alloc`](Self::alloc).
+        #[inline]
         pub fn try_alloc(&self) -> Result<Result<Block, Blocked>, PortError> {
             self.core.try_alloc()
         }
@@ -193,6 +195,7 @@ macro_rules! receiving {
         /// # Errors
         ///
         /// [`PortError::Stopped`] when the pipe stops.
+        #[inline]
         pub fn receive(&self) -> Result<Option<Block>, PortError> {
             self.core.wait(None, || self.core.try_receive()).map(no_deadline)
         }
@@ -215,6 +218,7 @@ macro_rules! receiving {
         /// # Errors
         ///
         /// As [`receive`](Self::receive).
+        #[inline]
         pub fn try_receive(&self) -> Result<Result<Option<Block>, Blocked>, PortError> {
             self.core.try_receive()
         }
@@ -252,6 +256,7 @@ impl HeadPort {
     /// # Errors
     ///
     /// [`PortError::Stopped`] when the pipe stops; the block is freed.
+    #[inline]
     pub fn send(&self, block: Block) -> Result<(), PortError> {
         self.core.send(block, 0)
     }
@@ -357,8 +362,10 @@ pub(crate) struct PortCore {
     patience: Cell<u32>,
 }
 
-/// Looks before a sleep, at least and at most. A look takes about 50 ns, waking a sleeper 8 to 50 us.
-const PATIENCE: std::ops::RangeInclusive<u32> = 4..=64;
+/// Looks before a sleep, at least and at most: up to about 4 us. Waking a sleeper takes 8 to 50 us.
+const PATIENCE: std::ops::RangeInclusive<u32> = 3..=9;
+/// The longest pause between two looks, as a power of two of the processor's own short pauses.
+const LONGEST_PAUSE: u32 = 6;
 
 impl PortCore {
     fn new(seat: &Seat) -> Rc<Self> {
@@ -392,10 +399,12 @@ impl PortCore {
         Rc::new(core)
     }
 
+    #[inline]
     pub(crate) fn participant(&self) -> Participant<'_> {
         Participant { tables: &self.tables, id: self.id }
     }
 
+    #[inline]
     pub(crate) fn is_stopped(&self) -> bool {
         self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
     }
@@ -431,6 +440,7 @@ impl PortCore {
         self.skips_vacant.set(skip && !self.numbered);
     }
 
+    #[inline]
     fn try_receive_any(self: &Rc<Self>) -> Result<Result<Option<Block>, Blocked>, PortError> {
         self.check()?;
         let inherited = self.inherited.borrow_mut().pop_front();
@@ -467,6 +477,7 @@ impl PortCore {
         Ok(Ok(Some(block)))
     }
 
+    #[inline]
     pub(crate) fn send(&self, block: Block, number: u64) -> Result<(), PortError> {
         self.check()?;
         if !block.is_of(self) {
@@ -510,6 +521,7 @@ impl PortCore {
     }
 
     /// A lease of ours was dropped.
+    #[inline]
     pub(super) fn dropped(&self, held: Held, standing: Standing) {
         // An error here means that the shared words are corrupt. A drop cannot say so: the next primitive of
         // anybody who meets the buffer does, or the controller's audit.
@@ -538,6 +550,7 @@ impl PortCore {
         self.check_answered()
     }
 
+    #[inline]
     fn check(&self) -> Result<(), PortError> {
         if self.is_stopped() {
             return Err(PortError::Stopped);
@@ -545,6 +558,7 @@ impl PortCore {
         self.check_answered()
     }
 
+    #[inline]
     fn check_answered(&self) -> Result<(), PortError> {
         if self.unanswered.get() {
             return Err(PortError::Misuse(
@@ -562,13 +576,14 @@ impl PortCore {
         deadline: Option<Instant>,
         mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
     ) -> Result<Option<T>, E> {
+        // Each pause is longer than the one before, for a look takes the words from under those who are to move them.
         let patience = self.patience.get();
-        for _ in 0..patience {
+        for look in 0..patience {
             if let Ok(done) = attempt()? {
                 self.patience.set((patience + 1).min(*PATIENCE.end()));
                 return Ok(Some(done));
             }
-            spin_loop();
+            (0..1u32 << look.min(LONGEST_PAUSE)).for_each(|_| spin_loop());
         }
         self.patience.set((patience / 2).max(*PATIENCE.start()));
         let mut blocked = match attempt()? {
@@ -616,6 +631,7 @@ impl PortCore {
         activity.note(&self.tables, self.id, false);
     }
 
+    #[inline]
     fn entry(&self) -> &ParticipantEntry {
         &self.tables.participants[self.id]
     }
@@ -646,11 +662,13 @@ pub(super) fn inheritance(tables: &Tables, id: u32) -> VecDeque<(Held, u64)> {
 }
 
 /// The result of a wait that had no deadline.
+#[inline]
 fn no_deadline<T>(got: Option<T>) -> T {
     got.expect("a wait without a deadline ends with something, or with an error")
 }
 
 /// Adds to a counter that only the caller writes.
+#[inline]
 fn add(counter: &AtomicU64, amount: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
 }

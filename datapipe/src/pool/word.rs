@@ -38,6 +38,7 @@ const _: () = assert!(STATE_SHIFT == 62 && MAX_PARTICIPANTS <= CONTROLLER);
 
 impl Word {
     /// `None` for a word that nobody writes. Zero, what fresh memory holds, is one of them.
+    #[inline]
     pub(crate) fn decode(word: u64) -> Option<Self> {
         let state = match word >> STATE_SHIFT {
             1 => State::Held,
@@ -52,6 +53,7 @@ impl Word {
         })
     }
 
+    #[inline]
     pub(crate) fn encode(self) -> u64 {
         let state = match self.state {
             State::Held => 1,
@@ -64,6 +66,7 @@ impl Word {
     }
 
     /// The word after `who` has taken the buffer.
+    #[inline]
     pub(crate) fn taken_by(self, who: u32, allocator: u32) -> Self {
         let generation = self.generation.wrapping_add(1) & GENERATION_MASK;
         Self { state: State::Held, who, allocator, generation }

@@ -47,6 +47,7 @@ pub(crate) enum Put {
 
 impl<'a> Ring<'a> {
     /// `slots.len()` is a power of two.
+    #[inline]
     pub(crate) fn new(queue: u32, ends: &'a QueueEntry, slots: &'a [SlotEntry]) -> Self {
         debug_assert!(slots.len().is_power_of_two());
         Self { ends, slots, queue }
@@ -56,6 +57,7 @@ impl<'a> Ring<'a> {
     ///
     /// `claim(buffer, generation, place)` must try to make the buffer the caller's in the ledger, in one step; it is
     /// called once for each slot that looks full.
+    #[inline(always)]
     pub(crate) fn take<T>(
         &self,
         mut claim: impl FnMut(u32, u64, u64) -> Result<Claim<T>, Corrupt>,
@@ -90,6 +92,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Puts a buffer at the tail, and returns its place.
+    #[inline]
     pub(crate) fn put(&self, buffer: u32, generation: u64) -> Result<u64, Corrupt> {
         let full = Slot::Full { buffer, generation }.encode();
         for _ in 0..MAX_ROUNDS {
@@ -115,6 +118,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Puts a buffer at a given place.
+    #[inline]
     pub(crate) fn put_at(&self, place: u64, buffer: u32, generation: u64) -> Result<Put, Corrupt> {
         let full = Slot::Full { buffer, generation }.encode();
         for _ in 0..MAX_ROUNDS {
@@ -147,6 +151,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Places filled but not taken, as far as the hints know: exact when nobody is in the middle of anything.
+    #[inline]
     pub(crate) fn depth(&self) -> u64 {
         let head = self.head().load(Ordering::Acquire);
         self.tail().load(Ordering::Acquire).saturating_sub(head).min(self.slots.len() as u64)
@@ -167,20 +172,24 @@ impl<'a> Ring<'a> {
     }
 
     /// The lap on which `place` lies.
+    #[inline]
     pub(crate) fn lap(&self, place: u64) -> u64 {
         place >> self.slots.len().trailing_zeros()
     }
 
     /// Moves when the queue gets something, or its feeders finish.
+    #[inline]
     pub(crate) fn event(&self) -> &'a Event {
         &self.ends.event.event
     }
 
+    #[inline]
     fn next_lap(&self, place: u64) -> u64 {
         self.lap(place) + 1
     }
 
     /// Whether `word`, read from the slot of `place`, says that something is or was there.
+    #[inline]
     fn is_past(&self, place: u64, word: u64) -> bool {
         match Slot::decode(word) {
             Slot::Empty { lap } => lap > self.lap(place),
@@ -192,6 +201,7 @@ impl<'a> Ring<'a> {
     }
 
     /// Moves a hint on from `place`, unless somebody else did.
+    #[inline]
     fn advance(&self, hint: &AtomicU64, place: u64) {
         let _ = hint.compare_exchange(place, place.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -208,15 +218,18 @@ impl<'a> Ring<'a> {
         }
     }
 
+    #[inline]
     fn slot(&self, place: u64) -> &'a AtomicU64 {
         let index = place & (self.slots.len() as u64 - 1);
         &self.slots[index as usize].word
     }
 
+    #[inline]
     fn head(&self) -> &'a AtomicU64 {
         &self.ends.head.word
     }
 
+    #[inline]
     fn tail(&self) -> &'a AtomicU64 {
         &self.ends.tail.word
     }

@@ -25,6 +25,7 @@ const BUFFER_MASK: u64 = (1 << 13) - 1;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 
 impl Slot {
+    #[inline]
     pub(crate) fn decode(word: u64) -> Self {
         if word & FULL == 0 {
             Self::Empty { lap: word }
@@ -34,6 +35,7 @@ impl Slot {
         }
     }
 
+    #[inline]
     pub(crate) fn encode(self) -> u64 {
         match self {
             Self::Empty { lap } => lap & !FULL,

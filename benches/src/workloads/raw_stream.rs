@@ -1,0 +1,71 @@
+//! `README.md`, "raw-stream".
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs::File;
+
+use datapipe::prelude::*;
+
+use super::material::MemoryFile;
+use super::{Bound, Contest, Measure, Prints, Side, Workload};
+
+const STREAM_LEN: u64 = 3 << 30;
+const BUFFERS: u32 = 16;
+const BUFFER_SIZE: u32 = datapipe::limits::DEFAULT_BUFFER_SIZE;
+
+pub(super) const WORKLOAD: Workload = Workload {
+    name: "raw-stream",
+    bounds: &[Bound { measure: Measure::Cpu, at_most: 1.1 }, Bound { measure: Measure::Wall, at_most: 1.1 }],
+    prepare,
+};
+
+fn prepare() -> Result<Contest, Box<dyn Error>> {
+    let stream = MemoryFile::random(STREAM_LEN)?;
+    let (path, crc) = (stream.path(), Prints::Exactly(format!("{:08x}", stream.crc)));
+    let total = u64::from(BUFFERS) * u64::from(BUFFER_SIZE);
+    let mbuffer: Vec<OsString> = vec![
+        "-q".into(),
+        "-i".into(),
+        path.clone(),
+        "-o".into(),
+        "/dev/null".into(),
+        "-s".into(),
+        BUFFER_SIZE.to_string().into(),
+        "-m".into(),
+        total.to_string().into(),
+    ];
+    Ok(Contest {
+        ours: Side::this("datapipe", "raw-stream-datapipe", vec![path], crc)?,
+        peer: Side::other("mbuffer", mbuffer, Prints::Anything),
+        _material: Some(Box::new(stream)),
+    })
+}
+
+/// Takes the checksum of every block, and throws the block away.
+struct Checksum(crc32fast::Hasher);
+
+impl Tail for Checksum {
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.0.update(block.bytes());
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        println!("{:08x}", self.0.clone().finalize());
+        Ok(())
+    }
+}
+
+pub(super) fn datapipe(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
+    let [path] = arguments else { return Err("one argument is needed: the file to read".into()) };
+    let head = HeadStage::from(StreamHead::new(File::open(path)?));
+    let tail = TailStage::from(Checksum(crc32fast::Hasher::new()));
+    Pipe::builder()
+        .head(head.inline())
+        .tail(tail.inline())
+        .buffers(BUFFERS)
+        .buffer_size(BUFFER_SIZE)
+        .rooms(0, 0) // so that the pool has exactly as many bytes as mbuffer's
+        .run()?;
+    Ok(())
+}
