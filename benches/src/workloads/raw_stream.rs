@@ -11,7 +11,7 @@ use super::{Bound, Contest, Measure, Prints, Side, Workload};
 
 const STREAM_LEN: u64 = 3 << 30;
 const BUFFERS: u32 = 16;
-const BUFFER_SIZE: u32 = datapipe::limits::DEFAULT_BUFFER_SIZE;
+const BUFFER_SIZE: u32 = 1 << 20;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "raw-stream",
