@@ -32,19 +32,19 @@ fuzz_target!(|edits: Vec<(u16, u64)>| {
     let _ = segment.free_buffers();
     let _ = datapipe::Status::of(&segment).to_string();
     let last = segment.shape().stage_count() - 1;
-    let head = Seat::new(&segment, 0, 0).head();
+    let Ok(head) = Seat::new(&segment, 0, 0).head() else { return };
     if let Ok(Ok(mut block)) = head.try_alloc() {
         let _ = block.put(b"data");
         let _ = head.send(block);
     }
     if last > 1 {
-        let middle = Seat::new(&segment, 1, 0).middle();
+        let Ok(middle) = Seat::new(&segment, 1, 0).middle() else { return };
         if let (Ok(Ok(Some(input))), Ok(Ok(output))) = (middle.try_receive(), middle.try_alloc()) {
             let _ = (input.bytes().len(), input.info());
             let _ = middle.send(output, &input);
         }
     }
-    let tail = Seat::new(&segment, last, 0).tail();
+    let Ok(tail) = Seat::new(&segment, last, 0).tail() else { return };
     if let Ok(Ok(Some(block))) = tail.try_receive() {
         let _ = block.bytes().len();
     }

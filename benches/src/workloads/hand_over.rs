@@ -34,14 +34,14 @@ pub(super) fn datapipe(_: &[OsString]) -> Result<(), Box<dyn Error>> {
     let (head, tail) = (Seat::new(&segment, 0, 0), Seat::new(&segment, 1, 0));
 
     let sender = move || -> Result<(), PortError> {
-        let port = head.head();
+        let port = head.head()?;
         for _ in 0..CYCLES {
             port.send(port.alloc()?)?;
         }
         port.finish()
     };
     let receiver = move || -> Result<u64, PortError> {
-        let port = tail.tail();
+        let port = tail.tail()?;
         let mut received = 0;
         while let Some(block) = port.receive()? {
             drop(block);

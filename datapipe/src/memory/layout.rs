@@ -25,7 +25,6 @@ pub(crate) struct Layout {
     pub(crate) queues: usize,
     pub(crate) slots: usize,
     pub(crate) participants: usize,
-    pub(crate) loans: usize,
     pub(crate) buffers: usize,
     pub(crate) payload: usize,
     /// Distance between two buffers' first bytes.
@@ -54,7 +53,6 @@ impl Layout {
         let slots = table(ring_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), CACHE_LINE)?;
         let participants =
             table(participant_count, size_of::<ParticipantEntry>(), align_of::<ParticipantEntry>())?;
-        let loans = table(participant_count.checked_mul(loan_words(shape))?, size_of::<u64>(), CACHE_LINE)?;
         let buffers = table(buffer_count, size_of::<BufferEntry>(), align_of::<BufferEntry>())?;
 
         let room = u64::from(shape.headroom())
@@ -63,7 +61,7 @@ impl Layout {
         let stride = usize::try_from(room).ok()?.checked_next_multiple_of(page)?;
         let payload = table(buffer_count, stride, page)?;
         let total = end.checked_next_multiple_of(page)?;
-        Some(Self { stages, queues, slots, participants, loans, buffers, payload, stride, total })
+        Some(Self { stages, queues, slots, participants, buffers, payload, stride, total })
     }
 
     /// A digest of every offset and entry size: what two participants compare before they trust each other's.
@@ -73,7 +71,6 @@ impl Layout {
             self.queues,
             self.slots,
             self.participants,
-            self.loans,
             self.buffers,
             self.payload,
             self.stride,
@@ -97,12 +94,6 @@ impl Layout {
 
 /// Bytes that one cache line has on the machines this is tuned for; correctness does not depend on it.
 pub(crate) const CACHE_LINE: usize = 64;
-
-/// 64-bit words of one participant's loan bitmap, rounded up so that two bitmaps never share a cache line.
-pub(crate) fn loan_words(shape: &Shape) -> usize {
-    let words = shape.buffers().div_ceil(u64::BITS);
-    usize::try_from(words.next_multiple_of(8)).unwrap_or(usize::MAX)
-}
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -128,7 +119,6 @@ mod tests {
                 (l.queues, 3 * size_of::<QueueEntry>()),
                 (l.slots, 3 * shape.ring_slots() as usize * size_of::<SlotEntry>()),
                 (l.participants, 4 * size_of::<ParticipantEntry>()),
-                (l.loans, 4 * loan_words(&shape) * 8),
                 (l.buffers, n * size_of::<BufferEntry>()),
                 (l.payload, n * l.stride),
                 (l.total, 0),

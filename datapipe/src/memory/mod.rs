@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   one segment per pipe and machine
-//!   +--------+--------+--------+-------+--------------+--------+----------+----------+---
-//!   | header | stages | queues | slots | participants | loans  | ledger   | buffer 0 | ...
-//!   +--------+--------+--------+-------+--------------+--------+----------+----------+---
-//!    sizes,    end of   head,    (b, g)  take intent,   bitmap   one word   headroom, payload, tailroom;
-//!    ready,    stream   tail,            quota, event,  per      per        starts on a page
-//!    stop               event            counters       allocator buffer
+//!   +--------+--------+--------+-------+--------------+----------+----------+---
+//!   | header | stages | queues | slots | participants | ledger   | buffer 0 | ...
+//!   +--------+--------+--------+-------+--------------+----------+----------+---
+//!    sizes,    end of   head,    (b, g)  take intent,   one word   headroom, payload, tailroom;
+//!    ready,    stream   tail,            event,         per        starts on a page
+//!    stop               event            counters       buffer
 //! ```
 //!
 //! Only offsets and ids are stored, never pointers, locks, keys or counts of waiters. What is read from the segment
@@ -33,4 +33,5 @@ pub use liveness::{Dead, Process};
 pub use name::PipeName;
 #[cfg(not(loom))]
 pub use segment::{Backing, HugePages, Segment, SegmentError};
+pub(crate) use shape::RingUsers;
 pub use shape::{Direction, QueueKind, Shape, ShapeError, StageShape};

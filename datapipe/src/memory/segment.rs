@@ -27,7 +27,7 @@ use rustix::shm;
 use shared_memory::{Shmem, ShmemConf};
 
 use super::atomic::Ordering;
-use super::layout::{Layout, MAGIC, VERSION, loan_words};
+use super::layout::{Layout, MAGIC, VERSION};
 use super::name::PipeName;
 use super::shape::{Direction, Shape, ShapeError, StageShape};
 use super::tables::{Array, Header, StageEntry, Tables};
@@ -440,7 +440,6 @@ impl Map {
             queues: self.array(layout.queues, rings),
             slots: self.array(layout.slots, rings * shape.ring_slots() as usize),
             participants: self.array(layout.participants, participants),
-            loans: self.array(layout.loans, participants * loan_words(&shape)),
             buffers: self.array(layout.buffers, shape.buffers() as usize),
             // SAFETY: the payload starts inside the mapping: its offset is below `layout.total`.
             payload: unsafe { self.base.add(layout.payload) },

@@ -24,6 +24,7 @@ pub struct Shape {
     /// Asked for at every hand-over, so worked out once.
     ring_slots: u32,
     quotas: Vec<u32>,
+    users: Vec<RingUsers>,
 }
 
 /// One stage of a [`Shape`].
@@ -68,6 +69,16 @@ pub enum QueueKind {
     Plain,
     /// Fed by a numbered stage: a buffer is put at the place of its number, whichever instance finishes first.
     Ordered,
+}
+
+/// Whether a ring has only one participant who takes from it, or puts into it. What nobody else writes needs no
+/// compare-and-swap, which costs more than all else in a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RingUsers {
+    /// One participant takes. The controller never does.
+    pub(crate) one_taker: bool,
+    /// One participant puts, and after its death the controller.
+    pub(crate) one_putter: bool,
 }
 
 impl Shape {
@@ -132,8 +143,20 @@ impl Shape {
         let parts = |stage: &StageShape| -> Vec<u32> {
             (0..stage.instances).map(|instance| part(stage, instance)).collect()
         };
-        let quotas = stages.iter().flat_map(parts).collect();
-        Ok(Self { buffers, buffer_size, headroom, tailroom, direction, stages, first, ring_slots, quotas })
+        let quotas: Vec<u32> = stages.iter().flat_map(parts).collect();
+        let users = ring_users(&stages, &quotas);
+        Ok(Self {
+            buffers,
+            buffer_size,
+            headroom,
+            tailroom,
+            direction,
+            stages,
+            first,
+            ring_slots,
+            quotas,
+            users,
+        })
     }
 
     /// The same shape for a pipe that flows the given way. [`Shape::new`] makes one for archiving.
@@ -243,6 +266,12 @@ impl Shape {
         stage > 0 && stage + 1 < self.stage_count() && self.stages[stage as usize].numbered
     }
 
+    /// Who takes from a ring, and who puts into it.
+    #[inline]
+    pub(crate) fn users(&self, ring: u32) -> RingUsers {
+        self.users[ring as usize]
+    }
+
     /// Slots of each ring: a power of two greater than the number of buffers.
     ///
     /// Strictly greater, because a taker that dies leaves one slot full whose buffer has moved on.
@@ -250,6 +279,19 @@ impl Shape {
     pub fn ring_slots(&self) -> u32 {
         self.ring_slots
     }
+}
+
+/// The users of each queue, and of the reserve.
+fn ring_users(stages: &[StageShape], quotas: &[u32]) -> Vec<RingUsers> {
+    let allocators = quotas.iter().filter(|&&quota| quota > 0).count();
+    // Everybody frees, and nobody puts into the reserve.
+    let free = RingUsers { one_taker: allocators == 1, one_putter: false };
+    let pairs = stages.iter().zip(&stages[1..]);
+    let queue = |(feeder, stage): (&StageShape, &StageShape)| RingUsers {
+        one_taker: stage.instances == 1,
+        one_putter: feeder.instances == 1,
+    };
+    std::iter::once(free).chain(pairs.map(queue)).chain([free]).collect()
 }
 
 /// A number of a shape is out of its range.

@@ -11,7 +11,6 @@ use std::ptr::NonNull;
 
 use super::atomic::{AtomicU32, AtomicU64};
 use super::event::Event;
-use super::layout::loan_words;
 use super::shape::Shape;
 
 /// The first bytes of a segment. All but `stop` is written once, by the creator, before `ready`.
@@ -264,8 +263,6 @@ pub(crate) struct Tables {
     /// `ring_slots` for queue 0, then for queue 1, and so on.
     pub(crate) slots: Array<SlotEntry>,
     pub(crate) participants: Array<ParticipantEntry>,
-    /// `loan_words` for participant 0, then for participant 1, and so on.
-    pub(crate) loans: Array<AtomicU64>,
     pub(crate) buffers: Array<BufferEntry>,
     /// First byte of the first buffer, and the distance to the next one.
     pub(crate) payload: NonNull<u8>,
@@ -311,13 +308,6 @@ impl Tables {
         (self.shape.headroom() + self.shape.buffer_size() + self.shape.tailroom()) as usize
     }
 
-    /// The loan bitmap of one participant.
-    #[inline]
-    pub(crate) fn loans_of(&self, participant: u32) -> &[AtomicU64] {
-        let words = loan_words(&self.shape);
-        &self.loans.as_slice()[participant as usize * words..][..words]
-    }
-
     /// Tables on the heap, for the model checker and the step explorer.
     #[cfg(test)]
     pub(crate) fn on_heap(shape: Shape) -> Self {
@@ -327,7 +317,6 @@ impl Tables {
             queues: Box<[QueueEntry]>,
             slots: Box<[SlotEntry]>,
             participants: Box<[ParticipantEntry]>,
-            loans: Box<[AtomicU64]>,
             buffers: Box<[BufferEntry]>,
             payload: Box<[u8]>,
         }
@@ -347,7 +336,6 @@ impl Tables {
             queues: make(rings),
             slots: make(rings * shape.ring_slots() as usize),
             participants: make(people),
-            loans: make(people * loan_words(&shape)),
             buffers: make(shape.buffers() as usize),
             payload: make(stride * shape.buffers() as usize),
         });
@@ -357,7 +345,6 @@ impl Tables {
             queues: array(&heap.queues),
             slots: array(&heap.slots),
             participants: array(&heap.participants),
-            loans: array(&heap.loans),
             buffers: array(&heap.buffers),
             payload: NonNull::from(&mut heap.payload[..]).cast(),
             stride,

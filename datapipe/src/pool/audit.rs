@@ -1,9 +1,9 @@
 //! The slow twin of the hand-over: compares every word with every other, and changes nothing.
 //!
 //! The ledger is the truth. Each buffer is held by one participant, or lies in exactly the ring its descriptor
-//! names; each loan bit is set exactly for the buffers that are out on loan. A participant in the middle of a
-//! primitive may be one step ahead of that with one buffer, so such a difference counts only if its participant is
-//! waiting, has ended, or is the controller.
+//! names; every slot and hint agrees with that. A participant in the middle of a primitive may be one step ahead of
+//! that with one buffer, so such a difference counts only if its participant is waiting, has ended, or is the
+//! controller.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ impl From<Finding> for Corrupt {
 }
 
 impl Segment {
-    /// Compares the ledger, the rings and the loan bitmaps, and says what contradicts what.
+    /// Compares the ledger with the rings, and says what contradicts what.
     ///
     /// On a pipe that is running, a finding may be a participant caught in the act: it means something only if it
     /// is there again after a while in which nothing moved.
@@ -85,7 +85,7 @@ pub(crate) struct Tally {
     pub(crate) outstanding: Vec<u32>,
 }
 
-/// Counts from the ledger, which is the truth, and not from the loan bitmaps.
+/// Counts from the ledger.
 pub(crate) fn tally(tables: &Tables) -> Tally {
     let view = Participant { tables, id: CONTROLLER };
     let people = tables.shape.participants() as usize;
@@ -140,8 +140,8 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
             return finding(format!("buffer {buffer} belongs to {who}, who is not a participant"));
         }
         let queue = tables.buffers[buffer].destination.load(Ordering::Acquire);
-        let on_loan = match state {
-            State::Held => true,
+        match state {
+            State::Held => {}
             State::Sent if queue >= shape.ring_count() => {
                 return finding(format!("buffer {buffer} was sent to queue {queue}, which does not exist"));
             }
@@ -151,16 +151,11 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
                 } else if !excused(who) {
                     return finding(format!("buffer {buffer} was sent to queue {queue}, and is not there"));
                 }
-                !view.is_home(queue)
             }
-        };
-        for participant in 0..shape.participants() {
-            let (loans, bit) = view.loan_bit(participant, buffer);
-            let set = loans.load(Ordering::Acquire) & bit != 0;
-            if set != (on_loan && participant == allocator) && !excused(who) {
-                let says = if set { "counts" } else { "does not count" };
-                return finding(format!("participant {participant} {says} buffer {buffer} among its loans"));
-            }
+        }
+        let home = state == State::Sent && view.is_home(queue);
+        if !home && allocator >= shape.participants() {
+            return finding(format!("buffer {buffer} is on loan to {allocator}, who is not a participant"));
         }
     }
     (0..shape.ring_count()).try_for_each(|queue| audit_ring(&view, queue, queued[queue as usize], live))

@@ -25,7 +25,7 @@ impl Segment {
     /// let (name, no) = (PipeName::new(), HugePages::No);
     /// let segment = Segment::create(&name, shape, &["head", "tail"], Backing::Anonymous, no)?;
     ///
-    /// let (head, tail) = (Seat::new(&segment, 0, 0).head(), Seat::new(&segment, 1, 0).tail());
+    /// let (head, tail) = (Seat::new(&segment, 0, 0).head()?, Seat::new(&segment, 1, 0).tail()?);
     /// let mut block = head.alloc()?;
     /// block.put(b"hello")?;
     /// head.send(block)?;

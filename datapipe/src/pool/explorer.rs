@@ -3,7 +3,7 @@
 //! A run lets a head, middle stages and a tail move a few blocks over real tables on the heap. One participant, the
 //! victim, is dropped after exactly `k` atomic operations, with a few steps of the others in between; the controller
 //! reclaims what it held, itself interleaved with the survivors; a replacement takes the seat; the run goes to its
-//! end. Then: every block arrived once and in order, every buffer is on the free list, no loan bit is left.
+//! end. Then: every block arrived once and in order, every buffer is on the free list.
 //!
 //! `DATAPIPE_EXPLORE=n` runs n random prefixes for each point instead of one.
 
@@ -21,6 +21,7 @@ use crate::memory::{Shape, StageShape};
 use crate::queue::Put;
 
 use super::audit::{audit, free_buffers};
+use super::loans::Loans;
 use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
 use super::port::inheritance;
 use super::reclaim::{Inputs, Reclaimed, reclaim};
@@ -196,9 +197,9 @@ fn read(tables: &Tables, held: Held) -> u64 {
     tables.buffers[held.buffer].info[0].load(Ordering::Relaxed)
 }
 
-fn alloc(me: &Participant<'_>) -> Held {
+fn alloc(me: &Participant<'_>, loans: &mut Loans) -> Held {
     loop {
-        match me.alloc().expect("no corruption") {
+        match me.alloc(loans).expect("no corruption") {
             Alloc::Got(held) => return held,
             Alloc::AtLimit | Alloc::NoneFree => pause(),
         }
@@ -219,10 +220,11 @@ fn receive(me: &Participant<'_>, queue: u32) -> Option<(Held, u64)> {
 
 fn head(tables: &Tables, world: &World, id: u32) {
     let me = Participant { tables, id };
+    let mut loans = Loans::of(&me);
     let first = world.next.borrow().get(&id).copied().unwrap_or(0);
     for i in first..BLOCKS {
         let data = u64::from(id) << 32 | i;
-        let held = alloc(&me);
+        let held = alloc(&me, &mut loans);
         write(tables, held, data);
         // From here on nobody but the ledger knows whether the block was sent.
         world.next.borrow_mut().insert(id, i + 1);
@@ -235,9 +237,10 @@ fn head(tables: &Tables, world: &World, id: u32) {
 
 fn middle(tables: &Tables, id: u32, stage: u32) {
     let me = Participant { tables, id };
+    let mut loans = Loans::of(&me);
     let mut inherited = inheritance(tables, id);
     while let Some((input, number)) = inherited.pop_front().or_else(|| receive(&me, stage)) {
-        let output = alloc(&me);
+        let output = alloc(&me, &mut loans);
         write(tables, output, read(tables, input));
         let put = me.send(output, stage + 1, number).expect("no corruption");
         assert_eq!(put, Put::Done, "one answer for each number");

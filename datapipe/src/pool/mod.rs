@@ -9,7 +9,7 @@
 //!
 //! The four primitives, on one ledger word per buffer; leases that give a buffer back when they are dropped; the
 //! reclaiming of what a dead participant held; the arithmetic of how many buffers a pipe needs; and the audit that
-//! compares ledger, rings and loans.
+//! compares ledger and rings.
 //!
 //! Does not run stages, and does not decide what to do about a death.
 
@@ -22,6 +22,7 @@ mod create; // a segment whose buffers are all free
 #[cfg(not(loom))]
 #[allow(unsafe_code, reason = "turns a held buffer into slices")]
 mod lease; // a buffer in somebody's hands
+mod loans; // what an allocator has outstanding
 mod participant; // the four primitives, for one instance or the controller
 #[cfg(not(loom))]
 mod port; // the primitives with waiting, for one instance

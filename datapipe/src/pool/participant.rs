@@ -6,10 +6,11 @@
 use crate::error::Corrupt;
 use crate::limits::GENERATION_BITS;
 use crate::memory::QueueKind;
-use crate::memory::atomic::{AtomicU64, Ordering};
+use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
 use crate::queue::{Claim, Put, Ring, Slot};
 
+use super::loans::Loans;
 use super::word::{CONTROLLER, NOBODY, State, Word};
 
 /// Index of the queue that is the free list.
@@ -108,9 +109,8 @@ pub(crate) fn fill_reserve(tables: &Tables) {
 impl<'a> Participant<'a> {
     /// Takes a buffer from the free list, or else from the reserve, if the quota allows one more.
     #[inline]
-    pub(crate) fn alloc(&self) -> Result<Alloc, Corrupt> {
-        // A bit that another is about to clear makes this too high, never too low: only we set ours.
-        if self.loans() >= self.tables.shape.quota(self.id) {
+    pub(crate) fn alloc(&self, loans: &mut Loans) -> Result<Alloc, Corrupt> {
+        if loans.reach(self.tables.shape.quota(self.id), self) {
             return Ok(Alloc::AtLimit);
         }
         // A buffer that was used before is warmer than one that never was: as long as enough come back in time, the
@@ -127,9 +127,7 @@ impl<'a> Participant<'a> {
             None => self.take(order[1], Some(self.id))?,
         };
         let Some((held, _)) = taken else { return Ok(Alloc::NoneFree) };
-        // A death before this leaves a loan without its bit: reclaim finds it in the ledger.
-        let (word, bit) = self.loan_bit(self.id, held.buffer);
-        word.fetch_or(bit, Ordering::AcqRel);
+        loans.note(held);
         Ok(Alloc::Got(held))
     }
 
@@ -186,9 +184,6 @@ impl<'a> Participant<'a> {
         if allocator >= participants {
             return Err(Corrupt::new("a buffer's allocator is not a participant").at_buffer(held.buffer));
         }
-        // Before the buffer can be found on the free list: later it could clear the bit of a new loan.
-        let (word, bit) = self.loan_bit(allocator, held.buffer);
-        word.fetch_and(!bit, Ordering::AcqRel);
         self.ring(FREE_LIST).put(held.buffer, held.generation)?;
         self.ring(FREE_LIST).event().notify();
         self.tables.participants[allocator].credit.event.notify();
@@ -220,18 +215,21 @@ impl<'a> Participant<'a> {
         self.tables.stages[stage].done.load(Ordering::Acquire) & all == all
     }
 
-    /// Buffers that the participant has outstanding.
-    #[inline]
-    pub(crate) fn loans(&self) -> u32 {
-        let buffers = self.tables.shape.buffers();
-        let words = (0..buffers.div_ceil(u64::BITS)).zip(self.tables.loans_of(self.id));
-        words
-            .map(|(index, word)| {
-                // Only bits that stand for a buffer count, whatever somebody wrote into the others.
-                let bits = (buffers - index * u64::BITS).min(u64::BITS);
-                (word.load(Ordering::Acquire) & (u64::MAX >> (u64::BITS - bits))).count_ones()
-            })
-            .sum()
+    /// Whether a buffer counts against the participant's quota: it allocated it, and nobody has freed it since.
+    ///
+    /// A buffer that is being freed may count for a moment longer. Whoever frees it notifies the participant's credit
+    /// afterwards, so that nobody sleeps on such an answer.
+    pub(crate) fn is_outstanding(&self, buffer: u32) -> bool {
+        let entry = &self.tables.buffers[buffer];
+        let now = entry.word.load(Ordering::Acquire);
+        // A word in no known state is met, and named, by whoever takes the buffer.
+        let Some(word) = Word::decode(now) else { return false };
+        if word.allocator != self.id || word.state == State::Held {
+            return word.allocator == self.id;
+        }
+        // SYNC(destination): a destination that belongs to a later word comes with that word.
+        let queue = entry.destination.load(Ordering::Acquire);
+        !self.is_home(queue) || entry.word.load(Ordering::Acquire) != now
     }
 
     /// The ledger word of a buffer, decoded.
@@ -268,13 +266,7 @@ impl<'a> Participant<'a> {
     /// The ring of a queue.
     #[inline]
     pub(crate) fn ring(&self, queue: u32) -> Ring<'a> {
-        Ring::new(queue, &self.tables.queues[queue], self.tables.ring(queue))
-    }
-
-    /// The word and the bit that stand for a buffer in an allocator's loan bitmap.
-    #[inline]
-    pub(crate) fn loan_bit(&self, allocator: u32, buffer: u32) -> (&'a AtomicU64, u64) {
-        (&self.tables.loans_of(allocator)[(buffer / u64::BITS) as usize], 1 << (buffer % u64::BITS))
+        Ring::new(queue, &self.tables.queues[queue], self.tables.ring(queue), self.tables.shape.users(queue))
     }
 
     /// The one place where a buffer changes hands.
@@ -310,12 +302,9 @@ impl<'a> Participant<'a> {
             return Err(lost());
         }
         let sent = Word { state: State::Sent, ..word };
-        let entry = &self.tables.buffers[held.buffer].word;
-        // SYNC(changed-hands)
-        match entry.compare_exchange(word.encode(), sent.encode(), Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => Ok(word),
-            Err(_) => Err(lost()),
-        }
+        // Nobody but the holder moves a word that says held, so nothing can have come in between.
+        self.tables.buffers[held.buffer].word.store(sent.encode(), Ordering::Release); // SYNC(changed-hands)
+        Ok(word)
     }
 
     /// Frees a buffer whose word says sent, but which lies in no ring.

@@ -20,6 +20,7 @@ use crate::memory::{QueueKind, Segment};
 use crate::queue::Put;
 
 use super::lease::{Block, Standing};
+use super::loans::Loans;
 use super::participant::{Activity, Alloc, FREE_LIST, Held, Participant};
 use super::word::State;
 
@@ -58,6 +59,15 @@ pub enum PortError {
     },
     /// The caller broke the rules of its port.
     Misuse(&'static str),
+    /// Another port has the seat.
+    SeatTaken {
+        /// Stage of the seat.
+        stage: u32,
+        /// Instance of the stage.
+        instance: u32,
+        /// Process of that port, as the segment says.
+        process: u32,
+    },
     /// The words in shared memory contradict themselves.
     Corrupt(Corrupt),
 }
@@ -70,6 +80,9 @@ impl fmt::Display for PortError {
                 f,
                 "all {quota} buffers that this instance may have are outstanding, and the pipe's policy is to end it"
             ),
+            Self::SeatTaken { stage, instance, process } => {
+                write!(f, "the seat of instance {instance} of stage {stage} is taken by process {process}")
+            }
             Self::Misuse(what) => write!(f, "the stage broke the rules of its port: {what}"),
             Self::Corrupt(corrupt) => corrupt.fmt(f),
         }
@@ -104,32 +117,44 @@ impl Seat {
 
     /// Takes the seat as head.
     ///
+    /// # Errors
+    ///
+    /// [`PortError::SeatTaken`]: each has one port at a time, in all processes.
+    ///
     /// # Panics
     ///
-    /// If the stage is not the first, or the seat is taken: each has one port at a time, in all processes.
-    pub fn head(&self) -> HeadPort {
+    /// If the stage is not the first.
+    pub fn head(&self) -> Result<HeadPort, PortError> {
         assert_eq!(self.stage, 0, "the head is the first stage");
-        HeadPort { core: PortCore::new(self) }
+        Ok(HeadPort { core: PortCore::new(self)? })
     }
 
     /// Takes the seat between head and tail.
     ///
+    /// # Errors
+    ///
+    /// [`PortError::SeatTaken`]: each has one port at a time, in all processes.
+    ///
     /// # Panics
     ///
-    /// If the stage is the first or the last, or the seat is taken: each has one port at a time, in all processes.
-    pub fn middle(&self) -> MiddlePort {
+    /// If the stage is the first or the last.
+    pub fn middle(&self) -> Result<MiddlePort, PortError> {
         assert!(self.stage > 0 && !self.is_last(), "a middle stage is neither first nor last");
-        MiddlePort { core: PortCore::new(self) }
+        Ok(MiddlePort { core: PortCore::new(self)? })
     }
 
     /// Takes the seat as tail.
     ///
+    /// # Errors
+    ///
+    /// [`PortError::SeatTaken`]: each has one port at a time, in all processes.
+    ///
     /// # Panics
     ///
-    /// If the stage is not the last, or the seat is taken: each has one port at a time, in all processes.
-    pub fn tail(&self) -> TailPort {
+    /// If the stage is not the last.
+    pub fn tail(&self) -> Result<TailPort, PortError> {
         assert!(self.is_last(), "the tail is the last stage");
-        TailPort { core: PortCore::new(self) }
+        Ok(TailPort { core: PortCore::new(self)? })
     }
 
     fn is_last(&self) -> bool {
@@ -162,9 +187,10 @@ macro_rules! allocating {
         /// # Errors
         ///
         /// [`PortError::Stopped`] when the pipe stops; [`PortError::AtLimit`] if that is the pipe's policy.
-        #[inline]
+        #[inline(always)]
         pub fn alloc(&self) -> Result<Block, PortError> {
-            self.core.wait(None, || self.core.try_alloc()).map(no_deadline)
+            let held = self.core.wait(None, || self.core.try_loan()).map(no_deadline)?;
+            Ok(Block::loan(&self.core, held))
         }
 
         /// As [`alloc`](Self::alloc), but gives up after `timeout` with `None`.
@@ -173,7 +199,8 @@ macro_rules! allocating {
         ///
         /// As [`alloc`](Self::alloc).
         pub fn alloc_timeout(&self, timeout: Duration) -> Result<Option<Block>, PortError> {
-            self.core.wait(Instant::now().checked_add(timeout), || self.core.try_alloc())
+            let held = self.core.wait(Instant::now().checked_add(timeout), || self.core.try_loan())?;
+            Ok(held.map(|held| Block::loan(&self.core, held)))
         }
 
         /// An empty buffer, if this instance may have one at once.
@@ -181,7 +208,7 @@ macro_rules! allocating {
         /// # Errors
         ///
         /// As [`alloc`](Self::alloc).
-        #[inline]
+        #[inline(always)]
         pub fn try_alloc(&self) -> Result<Result<Block, Blocked>, PortError> {
             self.core.try_alloc()
         }
@@ -195,9 +222,9 @@ macro_rules! receiving {
         /// # Errors
         ///
         /// [`PortError::Stopped`] when the pipe stops.
-        #[inline]
+        #[inline(always)]
         pub fn receive(&self) -> Result<Option<Block>, PortError> {
-            self.core.wait(None, || self.core.try_receive()).map(no_deadline)
+            self.core.receive(None).map(no_deadline)
         }
 
         /// As [`receive`](Self::receive), but gives up after `timeout` with [`Blocked::NoInput`].
@@ -209,7 +236,7 @@ macro_rules! receiving {
             &self,
             timeout: Duration,
         ) -> Result<Result<Option<Block>, Blocked>, PortError> {
-            let got = self.core.wait(Instant::now().checked_add(timeout), || self.core.try_receive())?;
+            let got = self.core.receive(Instant::now().checked_add(timeout))?;
             Ok(got.ok_or(Blocked::NoInput))
         }
 
@@ -218,7 +245,7 @@ macro_rules! receiving {
         /// # Errors
         ///
         /// As [`receive`](Self::receive).
-        #[inline]
+        #[inline(always)]
         pub fn try_receive(&self) -> Result<Result<Option<Block>, Blocked>, PortError> {
             self.core.try_receive()
         }
@@ -344,6 +371,8 @@ pub(crate) struct PortCore {
     stage: u32,
     numbered: bool,
     terminate_at_limit: bool,
+    /// What counts against the quota.
+    loans: RefCell<Loans>,
     /// Inputs that a dead predecessor held, in the order of their numbers.
     inherited: RefCell<VecDeque<(Held, u64)>>,
     /// Inputs that were received and are neither answered nor gone.
@@ -358,30 +387,31 @@ pub(crate) struct PortCore {
     skips_vacant: Cell<bool>,
     /// The stream was seen to have ended: true from the start for a head.
     drained: Cell<bool>,
-    /// How often to look again before sleeping: grows while looking pays, shrinks while it does not.
-    patience: Cell<u32>,
 }
 
-/// Looks before a sleep, at least and at most: up to about 4 us. Waking a sleeper takes 8 to 50 us.
-const PATIENCE: std::ops::RangeInclusive<u32> = 3..=9;
-/// The longest pause between two looks, as a power of two of the processor's own short pauses.
-const LONGEST_PAUSE: u32 = 6;
+/// Looks before a sleep, and the processor's own short pauses before each: about 10 us in all. Waking a sleeper takes
+/// 8 to 50 us. Shorter pauses are worse, for a look takes the words from under those who are to move them.
+const LOOKS: u32 = 8;
+const PAUSES: u32 = 64;
 
 impl PortCore {
-    fn new(seat: &Seat) -> Rc<Self> {
+    fn new(seat: &Seat) -> Result<Rc<Self>, PortError> {
         let tables = Arc::clone(seat.segment.tables());
         let shape = &tables.shape;
         let id = shape.instances_of(seat.stage).start + seat.instance;
         // SYNC(seat-taken): one port for each seat, or two leases could be of one buffer.
         let owner = &tables.participants[id].owner;
         let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);
-        let (stage, instance) = (seat.stage, seat.instance);
-        assert!(taken.is_ok(), "the seat of stage {stage} instance {instance} is taken by process {taken:?}");
+        if let Err(process) = taken {
+            let (stage, instance) = (seat.stage, seat.instance);
+            return Err(PortError::SeatTaken { stage, instance, process });
+        }
         let core = Self {
             id,
             stage: seat.stage,
             numbered: shape.is_numbered(seat.stage),
             terminate_at_limit: seat.terminate_at_limit,
+            loans: RefCell::new(Loans::of(&Participant { tables: &tables, id })),
             inherited: RefCell::new(inheritance(&tables, id)),
             open: Cell::new(0),
             answered: Cell::new(0),
@@ -389,14 +419,13 @@ impl PortCore {
             skips_vacant: Cell::new(false),
             unsent: Cell::new(false),
             drained: Cell::new(seat.stage == 0),
-            patience: Cell::new(*PATIENCE.start()),
             tables,
         };
         let entry = core.entry();
         entry.started.store(now(), Ordering::Relaxed);
         entry.ended.store(0, Ordering::Relaxed);
         core.set_activity(Activity::Working);
-        Rc::new(core)
+        Ok(Rc::new(core))
     }
 
     #[inline]
@@ -409,27 +438,54 @@ impl PortCore {
         self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
     }
 
+    #[inline(always)]
     pub(crate) fn try_alloc(self: &Rc<Self>) -> Result<Result<Block, Blocked>, PortError> {
+        Ok(self.try_loan()?.map(|held| Block::loan(self, held)))
+    }
+
+    /// What an allocation gets, before it is a block: fewer words to move about.
+    #[inline(always)]
+    pub(crate) fn try_loan(&self) -> Result<Result<Held, Blocked>, PortError> {
         self.check()?;
-        match self.participant().alloc()? {
-            Alloc::Got(held) => Ok(Ok(Block::loan(self, held))),
-            Alloc::AtLimit if self.tables.shape.quota(self.id) == 0 => {
-                Err(PortError::Misuse("a stage that said that it never allocates wants a buffer"))
-            }
-            Alloc::AtLimit if self.terminate_at_limit => {
-                Err(PortError::AtLimit { quota: self.tables.shape.quota(self.id) })
-            }
-            Alloc::AtLimit => Ok(Err(Blocked::AtLimit)),
+        match self.participant().alloc(&mut self.loans.borrow_mut())? {
+            Alloc::Got(held) => Ok(Ok(held)),
+            Alloc::AtLimit => self.at_limit(),
             Alloc::NoneFree => Ok(Err(Blocked::NoneFree)),
+        }
+    }
+
+    #[cold]
+    fn at_limit<T>(&self) -> Result<Result<T, Blocked>, PortError> {
+        match self.tables.shape.quota(self.id) {
+            0 => Err(PortError::Misuse("a stage that said that it never allocates wants a buffer")),
+            quota if self.terminate_at_limit => Err(PortError::AtLimit { quota }),
+            _ => Ok(Err(Blocked::AtLimit)),
         }
     }
 
     /// The next block that somebody wants to see.
     pub(crate) fn try_receive(self: &Rc<Self>) -> Result<Result<Option<Block>, Blocked>, PortError> {
         loop {
-            match self.try_receive_any()? {
-                Ok(Some(block)) if self.skips_vacant.get() && block.is_vacant() => drop(block),
-                other => return Ok(other),
+            match self.try_input()? {
+                Ok(Some((held, number))) => match self.accept(held, number)? {
+                    block if self.passes_by(&block) => drop(block),
+                    block => return Ok(Ok(Some(block))),
+                },
+                Ok(None) => return Ok(Ok(None)),
+                Err(blocked) => return Ok(Err(blocked)),
+            }
+        }
+    }
+
+    /// As [`try_receive`](Self::try_receive), but waits. `None` after `deadline`.
+    #[inline(always)]
+    fn receive(self: &Rc<Self>, deadline: Option<Instant>) -> Result<Option<Option<Block>>, PortError> {
+        loop {
+            let Some(input) = self.wait(deadline, || self.try_input())? else { return Ok(None) };
+            let Some((held, number)) = input else { return Ok(Some(None)) };
+            let block = self.accept(held, number)?;
+            if !self.passes_by(&block) {
+                return Ok(Some(Some(block)));
             }
         }
     }
@@ -440,41 +496,54 @@ impl PortCore {
         self.skips_vacant.set(skip && !self.numbered);
     }
 
-    #[inline]
-    fn try_receive_any(self: &Rc<Self>) -> Result<Result<Option<Block>, Blocked>, PortError> {
+    fn passes_by(&self, block: &Block) -> bool {
+        self.skips_vacant.get() && block.is_vacant()
+    }
+
+    /// What a receive gets, before it is a block.
+    #[inline(always)]
+    fn try_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
         self.check()?;
         let inherited = self.inherited.borrow_mut().pop_front();
         let queue = self.stage;
-        let mut got = match inherited {
+        let got = match inherited {
             Some(input) => Some(input),
             None => self.participant().receive(queue)?,
         };
-        if got.is_none() {
-            if !self.participant().feeders_done(queue) {
-                return Ok(Err(Blocked::NoInput));
-            }
-            // What they sent last may have come between the two looks.
-            got = self.participant().receive(queue)?;
+        if got.is_some() { Ok(Ok(got)) } else { self.no_input() }
+    }
+
+    /// Whether an empty queue is the end of the stream.
+    #[cold]
+    fn no_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
+        let queue = self.stage;
+        if !self.participant().feeders_done(queue) {
+            return Ok(Err(Blocked::NoInput));
         }
-        let Some((held, number)) = got else {
-            let (head, tail) = self.participant().ring(queue).ends();
-            // Each number that the feeders took they have answered, and each answer was taken.
-            let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
-            let short = ordered && self.participant().ring(queue - 1).ends().0 != head;
-            if tail > head || short {
-                return Err(Corrupt::new("a number is missing at the end of the stream")
-                    .at_queue(queue)
-                    .into());
-            }
-            self.drained.set(true);
-            return Ok(Ok(None));
-        };
+        // What they sent last may have come between the two looks.
+        let got = self.participant().receive(queue)?;
+        if got.is_some() {
+            return Ok(Ok(got));
+        }
+        let (head, tail) = self.participant().ring(queue).ends();
+        // Each number that the feeders took they have answered, and each answer was taken.
+        let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
+        let short = ordered && self.participant().ring(queue - 1).ends().0 != head;
+        if tail > head || short {
+            return Err(Corrupt::new("a number is missing at the end of the stream").at_queue(queue).into());
+        }
+        self.drained.set(true);
+        Ok(Ok(None))
+    }
+
+    #[inline(always)]
+    fn accept(self: &Rc<Self>, held: Held, number: u64) -> Result<Block, PortError> {
         let block = Block::input(self, held, number)?;
         self.open.set(self.open.get() + 1);
         let counters = &self.entry().counters;
         add(&counters.blocks_in, u64::from(!block.is_vacant()));
         add(&counters.bytes_in, block.len() as u64);
-        Ok(Ok(Some(block)))
+        Ok(block)
     }
 
     #[inline]
@@ -571,21 +640,32 @@ impl PortCore {
     /// Does what `attempt` does, again and again, until it gets something or `deadline` is over.
     ///
     /// `attempt` must itself notice a stop, as every `try_` primitive does.
+    #[inline(always)]
     pub(crate) fn wait<T, E>(
         &self,
         deadline: Option<Instant>,
         mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
     ) -> Result<Option<T>, E> {
-        // Each pause is longer than the one before, for a look takes the words from under those who are to move them.
-        let patience = self.patience.get();
-        for look in 0..patience {
+        match attempt()? {
+            Ok(done) => Ok(Some(done)),
+            Err(_) => self.wait_longer(deadline, attempt),
+        }
+    }
+
+    /// The rest of a wait whose first attempt got nothing.
+    #[cold]
+    #[inline(never)]
+    fn wait_longer<T, E>(
+        &self,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
+    ) -> Result<Option<T>, E> {
+        for _ in 0..LOOKS {
+            (0..PAUSES).for_each(|_| spin_loop());
             if let Ok(done) = attempt()? {
-                self.patience.set((patience + 1).min(*PATIENCE.end()));
                 return Ok(Some(done));
             }
-            (0..1u32 << look.min(LONGEST_PAUSE)).for_each(|_| spin_loop());
         }
-        self.patience.set((patience / 2).max(*PATIENCE.start()));
         let mut blocked = match attempt()? {
             Ok(done) => return Ok(Some(done)),
             Err(blocked) => blocked,

@@ -6,6 +6,7 @@
 
 use crate::error::Corrupt;
 use crate::limits::MAX_ROUNDS;
+use crate::memory::RingUsers;
 use crate::memory::atomic::{AtomicU64, Ordering};
 use crate::memory::event::Event;
 use crate::memory::tables::{QueueEntry, SlotEntry};
@@ -19,6 +20,7 @@ pub(crate) struct Ring<'a> {
     slots: &'a [SlotEntry],
     /// Index of the queue, for error messages.
     queue: u32,
+    users: RingUsers,
 }
 
 /// What became of an attempt to claim a buffer in the ledger.
@@ -48,9 +50,9 @@ pub(crate) enum Put {
 impl<'a> Ring<'a> {
     /// `slots.len()` is a power of two.
     #[inline]
-    pub(crate) fn new(queue: u32, ends: &'a QueueEntry, slots: &'a [SlotEntry]) -> Self {
+    pub(crate) fn new(queue: u32, ends: &'a QueueEntry, slots: &'a [SlotEntry], users: RingUsers) -> Self {
         debug_assert!(slots.len().is_power_of_two());
-        Self { ends, slots, queue }
+        Self { ends, slots, queue, users }
     }
 
     /// Takes the buffer at the head.
@@ -67,7 +69,7 @@ impl<'a> Ring<'a> {
             let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-filled)
             match Slot::decode(word) {
                 Slot::Empty { lap } if lap == self.lap(place) => return Ok(None),
-                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance(self.head(), place),
+                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance_head(place),
                 Slot::Empty { .. } => {} // the head has moved a lap since it was read
                 Slot::Full { buffer, generation } => {
                     // Only while the head is still here does the slot speak of this lap: the head cannot be a lap
@@ -77,11 +79,8 @@ impl<'a> Ring<'a> {
                     }
                     let claim = claim(buffer, generation, place)?;
                     // From here on the buffer has moved. Whoever sees that may empty the slot and move the head.
-                    let empty = Slot::Empty { lap: self.next_lap(place) }.encode();
-                    // SYNC(slot-emptied)
-                    let _ =
-                        self.slot(place).compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
-                    self.advance(self.head(), place);
+                    self.empty_slot(place, word);
+                    self.advance_head(place);
                     if let Claim::Won(claimed) = claim {
                         return Ok(Some(Taken { claimed, place }));
                     }
@@ -104,13 +103,13 @@ impl<'a> Ring<'a> {
                     let put =
                         self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
                     if put.is_ok() {
-                        self.advance(self.tail(), place);
+                        self.advance_tail(place);
                         return Ok(place);
                     }
                 }
                 // Somebody filled this place, and perhaps somebody took from it: the tail lags behind.
-                Slot::Full { .. } => self.advance(self.tail(), place),
-                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance(self.tail(), place),
+                Slot::Full { .. } => self.advance_tail(place),
+                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance_tail(place),
                 Slot::Empty { .. } => {} // the tail has moved a lap since it was read
             }
         }
@@ -200,10 +199,26 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// Moves a hint on from `place`, unless somebody else did.
+    /// Empties the slot of `place`, which held `word`, unless somebody else did.
     #[inline]
-    fn advance(&self, hint: &AtomicU64, place: u64) {
-        let _ = hint.compare_exchange(place, place.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed);
+    fn empty_slot(&self, place: u64, word: u64) {
+        let empty = Slot::Empty { lap: self.next_lap(place) }.encode();
+        // SYNC(slot-emptied)
+        if self.users.one_taker {
+            self.slot(place).store(empty, Ordering::Release);
+        } else {
+            let _ = self.slot(place).compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    fn advance_head(&self, place: u64) {
+        advance(self.head(), place, self.users.one_taker);
+    }
+
+    #[inline]
+    fn advance_tail(&self, place: u64) {
+        advance(self.tail(), place, self.users.one_putter);
     }
 
     /// Moves the tail up to `end`, unless it is there.
@@ -236,5 +251,16 @@ impl<'a> Ring<'a> {
 
     fn corrupt(&self, what: &'static str) -> Corrupt {
         Corrupt::new(what).at_queue(self.queue)
+    }
+}
+
+/// Moves a hint on from `place`, unless somebody else did.
+#[inline]
+fn advance(hint: &AtomicU64, place: u64, is_ours_alone: bool) {
+    let next = place.wrapping_add(1);
+    if is_ours_alone {
+        hint.store(next, Ordering::Release);
+    } else {
+        let _ = hint.compare_exchange(place, next, Ordering::AcqRel, Ordering::Relaxed);
     }
 }

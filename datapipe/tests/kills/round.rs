@@ -255,9 +255,9 @@ impl Round {
         let (plan, books, me) = (&self.plan, &*self.books, instance as usize);
         let seat = Seat::new(&segment, stage, instance);
         let result = match stage {
-            0 => head(seat.head(), plan, books, me),
-            _ if stage == plan.tail() => tail(seat.tail(), plan, books, me),
-            _ => middle(seat.middle(), plan, stage),
+            0 => head(seat.head()?, plan, books, me),
+            _ if stage == plan.tail() => tail(seat.tail()?, plan, books, me),
+            _ => middle(seat.middle()?, plan, stage),
         };
         match result {
             Err(end) if end.downcast_ref() == Some(&PortError::Stopped) => Ok(()),

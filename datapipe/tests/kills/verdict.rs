@@ -66,9 +66,9 @@ impl Round {
         for &Chair { stage, instance, .. } in &self.seats {
             let seat = Seat::new(&self.segment, stage, instance);
             match stage {
-                0 => drop(seat.head()),
-                _ if stage == self.plan.tail() => drop(seat.tail()),
-                _ => drop(seat.middle()),
+                0 => drop(seat.head()?),
+                _ if stage == self.plan.tail() => drop(seat.tail()?),
+                _ => drop(seat.middle()?),
             }
         }
         self.segment.audit().map_err(|finding| finding.to_string().into())
@@ -81,10 +81,10 @@ impl Round {
         {
             let seat = Seat::new(&self.segment, *stage, *instance);
             let try_alloc: Box<dyn Fn() -> _> = if *stage == 0 {
-                let port = seat.head();
+                let port = seat.head()?;
                 Box::new(move || port.try_alloc())
             } else {
-                let port = seat.middle();
+                let port = seat.middle()?;
                 Box::new(move || port.try_alloc())
             };
             let quota = self.plan.shape.quota(self.plan.shape.instances_of(*stage).start + instance);

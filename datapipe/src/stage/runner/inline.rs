@@ -36,7 +36,7 @@ pub(crate) fn run<I: Copy>(
             ended(id, Err(StageError::new("a loop over a port cannot run inline")));
             continue;
         };
-        match caught(|| Ok(make(&seat))) {
+        match caught(|| make(&seat)) {
             Ok(task) => tasks.push(Running { id, task, blocked: None }),
             Err(error) => ended(id, Err(error)),
         }

@@ -25,7 +25,7 @@ use super::{
 /// One instance of one stage, ready to be moved to the thread where it will run.
 pub(crate) enum Worker<'a> {
     /// It can be called step by step: thread or inline.
-    Stepped(OnSeat<'a, Box<dyn Task + 'a>>),
+    Stepped(OnSeat<'a, Result<Box<dyn Task + 'a>, StageError>>),
     /// It is a loop of its own, and needs a thread.
     Looped(OnSeat<'a, Result<(), StageError>>),
 }
@@ -66,12 +66,12 @@ impl<'a> HeadStage<'a> {
         match &mut self.work.0 {
             HeadKind::Fill(make) => {
                 let head = make(instance);
-                stepped(move |seat| HeadTask { port: Some(seat.head()), head })
+                stepped(move |seat| Ok(HeadTask { port: Some(seat.head()?), head }))
             }
             HeadKind::Port(run) => {
                 let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
-                    let port = seat.head();
+                    let port = seat.head()?;
                     run(&port)?;
                     Ok(port.finish()?)
                 }))
@@ -89,20 +89,20 @@ impl<'a> MiddleStage<'a> {
         match &mut self.work.0 {
             MiddleKind::Transform(make) => {
                 let stage = make(instance);
-                stepped(move |seat| TransformTask { port: Some(seat.middle()), stage, input: None })
+                stepped(move |seat| Ok(TransformTask { port: Some(seat.middle()?), stage, input: None }))
             }
             MiddleKind::InPlace(make) => {
                 let stage = make(instance);
-                stepped(move |seat| InPlaceTask { port: Some(seat.middle()), stage })
+                stepped(move |seat| Ok(InPlaceTask { port: Some(seat.middle()?), stage }))
             }
             MiddleKind::Analyze(make) => {
                 let stage = Looking(make(instance));
-                stepped(move |seat| InPlaceTask { port: Some(seat.middle()), stage: Box::new(stage) })
+                stepped(move |seat| Ok(InPlaceTask { port: Some(seat.middle()?), stage: Box::new(stage) }))
             }
             MiddleKind::Port(run) => {
                 let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
-                    let port = seat.middle();
+                    let port = seat.middle()?;
                     port.core().skip_vacant(true);
                     run(&port)?;
                     Ok(port.finish()?)
@@ -127,15 +127,15 @@ impl<'a> TailStage<'a> {
             TailKind::Write(make) => {
                 let tail = make(instance);
                 stepped(move |seat| {
-                    let port = seat.tail();
+                    let port = seat.tail()?;
                     port.core().skip_vacant(true);
-                    TailTask { port: Some(port), tail, closed: false }
+                    Ok(TailTask { port: Some(port), tail, closed: false })
                 })
             }
             TailKind::Port(run) => {
                 let run = run.take().expect("a loop has one instance");
                 Worker::Looped(Box::new(move |seat| {
-                    let port = seat.tail();
+                    let port = seat.tail()?;
                     port.core().skip_vacant(true);
                     run(&port)?;
                     Ok(port.finish()?)
@@ -149,8 +149,8 @@ impl<'a> TailStage<'a> {
     }
 }
 
-fn stepped<'a, T: Task + 'a>(make: impl FnOnce(&Seat) -> T + Send + 'a) -> Worker<'a> {
-    Worker::Stepped(Box::new(move |seat| Box::new(make(seat)) as Box<dyn Task + 'a>))
+fn stepped<'a, T: Task + 'a>(make: impl FnOnce(&Seat) -> Result<T, PortError> + Send + 'a) -> Worker<'a> {
+    Worker::Stepped(Box::new(move |seat| Ok(Box::new(make(seat)?) as Box<dyn Task + 'a>)))
 }
 
 struct HeadTask<'a> {

@@ -12,7 +12,7 @@ pub(crate) fn run(worker: Worker<'_>, seat: &Seat) -> Result<(), StageError> {
     match worker {
         Worker::Looped(run) => caught(|| run(seat)),
         Worker::Stepped(make) => {
-            let mut task = caught(|| Ok(make(seat)))?;
+            let mut task = caught(|| make(seat))?;
             let result = caught(|| {
                 loop {
                     let core = std::rc::Rc::clone(task.core());
