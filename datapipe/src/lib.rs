@@ -77,7 +77,7 @@ pub mod prelude {
     pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
     pub use crate::error::{Error, StageError};
     pub use crate::memory::Direction;
-    pub use crate::pool::{Block, BlockInfo, Codec, ContentClass, HeadPort, MiddlePort, TailPort};
+    pub use crate::pool::{Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort};
     pub use crate::stage::{
         Aes256Gcm, Analyze, BlockReader, BlockWriter, Fill, Head, HeadStage, InPlace, Key, MiddleStage,
         Stage, StreamHead, StreamTail, Tail, TailStage, Transform, Verdict, Zstd, analyze,

@@ -62,6 +62,10 @@ pub struct BlockInfo {
     pub class: ContentClass,
     /// Whether the data is encrypted.
     pub sealed: bool,
+    /// What inspection, or a reader, has to say about the block.
+    pub marks: Marks,
+    /// What the block is to the archive that it belongs to; 0 for data.
+    pub kind: u8,
     /// The number that a sequencer gave the block, if any did; at most `u64::MAX - 1`.
     pub sequence: Option<u64>,
     /// For the application.
@@ -77,6 +81,32 @@ impl Codec {
     pub const NONE: Self = Self(0);
     /// One zstd frame.
     pub const ZSTD: Self = Self(1);
+    /// One raw deflate stream (RFC 1951).
+    pub const DEFLATE: Self = Self(2);
+}
+
+/// What was noted about a block on its way: a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marks(pub u8);
+
+impl Marks {
+    /// Inspection found something worth a note, and let the block pass.
+    pub const MARKED: Self = Self(1);
+    /// Inspection refused the content: the block travels on without it.
+    pub const REJECTED: Self = Self(2);
+    /// The block could not be read back whole: it travels on without its content.
+    pub const DAMAGED: Self = Self(4);
+
+    /// Whether all of `other` is set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// What a block's content is, by its code.
@@ -98,16 +128,28 @@ impl ContentClass {
     pub const VIDEO: Self = Self(5);
     /// Compressed data: no algorithm makes it smaller.
     pub const COMPRESSED: Self = Self(6);
+    /// Encrypted data, by its signature.
+    pub const ENCRYPTED: Self = Self(7);
     /// Nothing but zero bytes.
-    pub const ZEROS: Self = Self(7);
+    pub const ZEROS: Self = Self(8);
     /// None of the others.
-    pub const OTHER: Self = Self(8);
+    pub const OTHER: Self = Self(9);
 }
 
 impl fmt::Display for ContentClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names =
-            ["unknown", "text", "executable", "image", "audio", "video", "compressed", "zeros", "other"];
+        let names = [
+            "unknown",
+            "text",
+            "executable",
+            "image",
+            "audio",
+            "video",
+            "compressed",
+            "encrypted",
+            "zeros",
+            "other",
+        ];
         match names.get(usize::from(self.0)) {
             Some(name) => f.write_str(name),
             None => write!(f, "class {}", self.0),
@@ -362,14 +404,17 @@ impl fmt::Debug for Block {
 impl BlockInfo {
     /// Every word is valid: another process may have written anything.
     fn from_words(words: [u64; 8]) -> Self {
-        let [offset, packed, sequence, _, user @ ..] = words;
-        let [a, b, c, d, codec, class, sealed, _] = packed.to_le_bytes();
+        let [offset, packed, sequence, kind, user @ ..] = words;
+        let [a, b, c, d, codec, class, sealed, marks] = packed.to_le_bytes();
+        let [kind, ..] = kind.to_le_bytes();
         Self {
             offset,
             plain_len: u32::from_le_bytes([a, b, c, d]),
             codec: Codec(codec),
             class: ContentClass(class),
             sealed: sealed != 0,
+            marks: Marks(marks),
+            kind,
             sequence: sequence.checked_sub(1),
             user,
         }
@@ -377,13 +422,13 @@ impl BlockInfo {
 
     fn to_words(self) -> [u64; 8] {
         let [a, b, c, d] = self.plain_len.to_le_bytes();
-        let packed = [a, b, c, d, self.codec.0, self.class.0, self.sealed.into(), 0];
+        let packed = [a, b, c, d, self.codec.0, self.class.0, self.sealed.into(), self.marks.0];
         let [u0, u1, u2, u3] = self.user;
         [
             self.offset,
             u64::from_le_bytes(packed),
             self.sequence.map_or(0, |n| n.saturating_add(1)),
-            0,
+            self.kind.into(),
             u0,
             u1,
             u2,

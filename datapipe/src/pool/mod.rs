@@ -42,7 +42,7 @@ pub(crate) use audit::{queue_depth, tally};
 #[cfg(not(loom))]
 pub use budget::{Budget, Refusal, StageNeeds};
 #[cfg(not(loom))]
-pub use lease::{Block, BlockInfo, Codec, ContentClass, NoRoom};
+pub use lease::{Block, BlockInfo, Codec, ContentClass, Marks, NoRoom};
 #[cfg(not(loom))]
 pub use participant::Activity;
 #[cfg(not(loom))]
