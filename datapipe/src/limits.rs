@@ -43,6 +43,30 @@ pub const MAX_NAME: usize = 64;
 /// [`MAX_PARTICIPANTS`] of them, so a loop that needs more is reading words that do not change as they should.
 pub const MAX_ROUNDS: u32 = 1 << 20;
 
+/// Longest record on a medium, header included, in bytes.
+pub const MAX_RECORD: usize = 16 << 20;
+
+/// Length of a record if nobody asks for another, in bytes: what every tape drive takes.
+pub const DEFAULT_RECORD: usize = 1 << 20;
+
+/// Longest body of a unit that is not a block, in bytes.
+pub const MAX_HEADER_BODY: u32 = 16 << 20;
+
+/// Longest text in a header: names of host, program, session and archive, in bytes.
+pub const MAX_TEXT: usize = 255;
+
+/// Key slots of a session.
+pub const MAX_KEY_SLOTS: usize = 8;
+
+/// Blocks that a chunk footer lists.
+pub const MAX_CHUNK_BLOCKS: usize = 65_536;
+
+/// Chunks that a locator lists.
+pub const MAX_LOCATOR_CHUNKS: usize = 262_144;
+
+/// Archives of one session.
+pub const MAX_ARCHIVES: usize = 1024;
+
 /// Bits of a buffer's generation: at a million hand-overs a second of one buffer it wraps after twelve days, and
 /// only a participant that slept through exactly a multiple of that could mistake one generation for another.
 pub(crate) const GENERATION_BITS: u32 = 40;

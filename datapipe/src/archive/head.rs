@@ -1,0 +1,215 @@
+//! Reads the blocks of an archive, in their order, and says what is not as it should be.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::crypto::{Cipher, NonceKind, nonce};
+use crate::error::StageError;
+use crate::media::{Medium, Position as Place};
+use crate::pool::Block;
+use crate::stage::{Fill, Head};
+use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};
+
+use super::block::{TAG_LEN, info_of};
+use super::report::{ReadReport, Reporter};
+use super::units::{Damage, Event, Units};
+
+/// The head of a pipe that reads an archive, which [`ArchiveReader::into_head`](super::ArchiveReader::into_head)
+/// gives. Its blocks are as they were stored: decrypt them, then decompress them.
+pub struct ArchiveHead<M> {
+    units: Units<M>,
+    header: ArchiveHeader,
+    cipher: Option<Arc<Cipher>>,
+    reporter: Reporter,
+    report: ReadReport,
+    /// Number of the next block.
+    next: u64,
+    complete: bool,
+    ended: bool,
+}
+
+impl<M: Medium> ArchiveHead<M> {
+    pub(super) fn new(
+        units: Units<M>,
+        header: ArchiveHeader,
+        cipher: Option<Arc<Cipher>>,
+        reporter: Reporter,
+        report: ReadReport,
+    ) -> Self {
+        Self { units, header, cipher, reporter, report, next: 0, complete: false, ended: false }
+    }
+
+    /// Whether this is the next block, or a later one; says what is missing before it.
+    fn is_next(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<bool, StageError> {
+        let number = header.number;
+        if number < self.next {
+            self.say(Some(number), place, "stands here again, or out of order".to_owned())?;
+            return Ok(false);
+        }
+        if number > self.next {
+            let (first, last) = (self.next, number - 1);
+            self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(number - first));
+            let what = if first == last { "missing".to_owned() } else { format!("missing, and all up to block {last}") };
+            self.say(Some(first), place, what)?;
+        }
+        // A number near the end of its range is a forgery: nobody has written so many.
+        self.next = number.saturating_add(1);
+        Ok(true)
+    }
+
+    /// Puts a unit's body into `block`, if it is one that belongs there.
+    fn take(&mut self, header: &UnitHeader, place: Option<Place>, block: &mut Block) -> Result<bool, StageError> {
+        let encrypted = self.cipher.is_some();
+        if (header.cipher != wire::Cipher::None) != encrypted {
+            let what = if encrypted { "is not encrypted, although the archive is" } else { "is encrypted, although the archive is not" };
+            self.say(Some(header.number), place, what.to_owned())?;
+            return Ok(false);
+        }
+        if header.plain > self.header.block_len {
+            let (is, may) = (header.plain, self.header.block_len);
+            let what = format!("has {is} bytes, more than the archive's blocks, which have {may}");
+            self.say(Some(header.number), place, what)?;
+            return Ok(false);
+        }
+        if !self.is_next(header, place)? {
+            return Ok(false);
+        }
+        let body = self.units.body();
+        match block.grow(body.len()) {
+            Ok(room) => room.copy_from_slice(body),
+            Err(_) => {
+                let (need, have) = (self.header.block_len, block.capacity());
+                return Err(StageError::new(format!(
+                    "the archive has blocks of {need} bytes, but the pipe's buffers hold {have}: use larger ones"
+                )));
+            }
+        }
+        block.set_info(info_of(header));
+        self.reporter.note_place(header.number, place);
+        self.report.update(|outcome| {
+            outcome.blocks += 1;
+            outcome.plain = outcome.plain.saturating_add(header.plain.into());
+        });
+        Ok(true)
+    }
+
+    /// Checks the archive's footer against what was read.
+    fn close(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<(), StageError> {
+        let footer = match self.footer(header) {
+            Ok(footer) => footer,
+            Err(why) => return self.say(None, place, format!("the archive footer {why}")),
+        };
+        if footer.blocks < self.next {
+            let what = format!("the archive footer says {} blocks, but there are more", footer.blocks);
+            return self.say(None, place, what);
+        }
+        let missing = footer.blocks - self.next;
+        if missing > 0 {
+            self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(missing));
+            let what = format!("missing at the end, with {} more", missing - 1);
+            self.say(Some(self.next), place, what)?;
+            self.next = footer.blocks;
+        }
+        self.complete = true;
+        self.report.update(|outcome| outcome.complete = true);
+        Ok(())
+    }
+
+    fn footer(&self, header: &UnitHeader) -> Result<ArchiveFooter, String> {
+        let mut body = self.units.body().to_vec();
+        match (&self.cipher, header.cipher) {
+            (Some(cipher), wire::Cipher::Aes256Gcm) => {
+                let data = body.len().saturating_sub(TAG_LEN);
+                let mut tag = [0; TAG_LEN];
+                let end = body.get(data..).filter(|end| end.len() == TAG_LEN).ok_or("is too short")?;
+                tag.copy_from_slice(end);
+                body.truncate(data);
+                let nonce = nonce(header.number, NonceKind::ArchiveFooter);
+                let opened = cipher.open(&nonce, &header.associated_data(), &mut body, &tag);
+                opened.map_err(|_| "does not authenticate")?;
+            }
+            (None, wire::Cipher::None) => {}
+            (Some(_), _) => return Err("is not encrypted, although the archive is".to_owned()),
+            (None, _) => return Err("is encrypted, although the archive is not".to_owned()),
+        }
+        let footer = ArchiveFooter::parse(&body).map_err(|malformed| malformed.to_string())?;
+        if footer.blocks != header.number {
+            return Err("contradicts itself".to_owned());
+        }
+        Ok(footer)
+    }
+
+    fn say(&self, block: Option<u64>, place: Option<Place>, what: String) -> Result<(), StageError> {
+        self.reporter.say(Damage { block, place, what })
+    }
+
+    /// The next block into `block`, or the end.
+    fn advance(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        loop {
+            match self.units.next()? {
+                Event::Unit(header, place) => match header.kind {
+                    Kind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
+                    Kind::ArchiveFooter => self.close(&header, place)?,
+                    Kind::Options => {
+                        self.check_options(place)?;
+                    }
+                    _ => {}
+                },
+                Event::Label(..) => {}
+                Event::Damage(damage) => self.reporter.say(damage)?,
+                Event::Mark => {
+                    let next = self.next;
+                    self.report.update(|outcome| outcome.checkpoint = next);
+                }
+                Event::End => break,
+            }
+        }
+        if !self.complete {
+            let next = self.next;
+            let what = format!(
+                "the archive is incomplete: its writer did not come to the end; {next} blocks were found before that"
+            );
+            self.say(None, None, what)?;
+        }
+        Ok(Fill::End)
+    }
+
+    /// Version 1 knows no option. Those that a reader must know have identifiers from 32768 on.
+    fn check_options(&self, place: Option<Place>) -> Result<(), StageError> {
+        let mut rest = self.units.body();
+        while let Some((head, more)) = rest.split_at_checked(4) {
+            let identifier = u16::from_le_bytes([head[0], head[1]]);
+            let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+            if identifier >= REQUIRED_OPTIONS {
+                let what = format!("unknown option {identifier}, which a reader of this archive must know");
+                return Err(StageError::new(what));
+            }
+            rest = more.get(len..).unwrap_or_default();
+        }
+        if rest.is_empty() { Ok(()) } else { self.say(None, place, "options that end in the middle".to_owned()) }
+    }
+}
+
+/// First identifier of the options that a reader must know.
+const REQUIRED_OPTIONS: u16 = 32_768;
+
+impl<M: Medium> Head for ArchiveHead<M> {
+    fn name(&self) -> &str {
+        "archive-head"
+    }
+
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.ended {
+            return Ok(Fill::End);
+        }
+        let fill = self.advance(block)?;
+        self.ended = fill == Fill::End;
+        Ok(fill)
+    }
+}
+
+impl<M> fmt::Debug for ArchiveHead<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveHead").field("next", &self.next).finish_non_exhaustive()
+    }
+}

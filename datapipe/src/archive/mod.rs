@@ -1,0 +1,33 @@
+//! Archives: a stream of blocks becomes units and records on a medium, and comes back.
+//!
+//! ```text
+//!   write   ... > compress > Archive::seal > ArchiveTail > medium
+//!   read    medium > ArchiveHead > ArchiveReader::open_blocks > decompress > StreamRestore
+//! ```
+//!
+//! An [`Archive`] is everything that is decided before the first block: ids, keys, framing. It gives the stages that
+//! belong together. An [`ArchiveReader`] has read the headers and unlocked the keys.
+//!
+//! What was written before a crash, a full medium or a cancel is valid up to the last chunk, and says that it is
+//! incomplete. Damage costs the blocks that it hits, and no others.
+//!
+//! `docs/wire-format.md` is the normative page. Does not compress, and does not know files: those are other stages.
+
+mod block; // what a block's header says, for those who write, seal and open it
+mod head; // reads the blocks of an archive
+mod plan; // what is decided before the first block
+mod places; // where things stand, until a footer lists them
+mod reader; // finds the headers and the keys
+mod report; // what became of an archive
+mod restore; // writes a stream back, gaps and all
+mod seal; // encrypts and decrypts blocks
+mod tail; // writes the blocks of an archive
+mod units; // records to units, and the way after damage
+mod volumes; // records onto volumes
+
+pub use head::ArchiveHead;
+pub use plan::{Archive, ArchiveOptions};
+pub use reader::{ArchiveReader, OpenError};
+pub use report::{ReadOutcome, ReadReport};
+pub use restore::StreamRestore;
+pub use tail::ArchiveTail;

@@ -1,0 +1,86 @@
+//! Where things stand, until a footer lists them.
+
+use std::collections::VecDeque;
+
+use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
+use crate::media::Position as Place;
+use crate::wire::{BlockEntry, ChunkEntry, ChunkFooter, Locator, What};
+
+/// What a writer must remember of an archive: bounded, however long it grows.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// The last blocks since the last chunk footer.
+    entries: VecDeque<BlockEntry>,
+    /// Blocks, and their plain bytes, since the last chunk footer.
+    blocks: u64,
+    plain: u64,
+    chunks: VecDeque<ChunkEntry>,
+    /// The chunk that is open.
+    open: Option<ChunkEntry>,
+}
+
+impl Places {
+    /// A block begins: where, will be known when its record is written.
+    pub(super) fn block(&mut self, number: u64, what: What, position: u64, plain: u32) {
+        if self.entries.len() == MAX_CHUNK_BLOCKS {
+            self.entries.pop_front();
+        }
+        let place = UNKNOWN;
+        self.entries.push_back(BlockEntry { place, what, position });
+        self.blocks += 1;
+        self.plain += u64::from(plain);
+        let chunk = self.open.get_or_insert(ChunkEntry { first: number, blocks: 0, place, position, footer: None });
+        chunk.blocks += 1;
+    }
+
+    /// The units that begin at `position` or behind it, up to the end of what was written, stand in this record.
+    pub(super) fn written(&mut self, position: u64, place: Place) {
+        for entry in self.entries.iter_mut().rev().take_while(|entry| entry.position >= position) {
+            entry.place = place;
+        }
+        if let Some(chunk) = self.open.as_mut().filter(|chunk| chunk.position >= position) {
+            chunk.place = place;
+        }
+    }
+
+    /// Blocks in the chunk that is open.
+    pub(super) fn open_blocks(&self) -> u32 {
+        self.open.map_or(0, |chunk| chunk.blocks)
+    }
+
+    /// The footer of everything since the last one.
+    pub(super) fn chunk_footer(&mut self, session: Vec<u8>, archive: Vec<u8>) -> ChunkFooter {
+        let footer = ChunkFooter {
+            blocks: self.blocks as u32,
+            plain: self.plain,
+            entries: self.entries.drain(..).collect(),
+            session,
+            archive,
+        };
+        (self.blocks, self.plain) = (0, 0);
+        footer
+    }
+
+    /// The open chunk is closed; its footer, if it has one, stands in this record.
+    pub(super) fn close_chunk(&mut self, footer: Option<Place>) {
+        let Some(chunk) = self.open.take() else { return };
+        if self.chunks.len() == MAX_LOCATOR_CHUNKS {
+            self.chunks.pop_front();
+        }
+        let footer = footer.map(|place| (place.volume, place.record));
+        self.chunks.push_back(ChunkEntry { footer, ..chunk });
+    }
+
+    pub(super) fn locator(&mut self) -> Locator {
+        Locator { chunks: self.chunks.drain(..).collect() }
+    }
+
+    /// First block of the chunk that is open, or of the next.
+    pub(super) fn first_of_chunk(&self, next: u64) -> u64 {
+        self.open.map_or(next, |chunk| chunk.first)
+    }
+}
+
+/// Of a block whose record is not written yet.
+const UNKNOWN: Place = Place { volume: 0, record: 0, byte: 0 };
+

@@ -1,0 +1,100 @@
+//! Encrypts and decrypts blocks, in place and in parallel. `docs/wire-format.md`, "Encryption".
+
+use std::sync::Arc;
+
+use crate::crypto::{Cipher, NonceKind, nonce};
+use crate::error::StageError;
+use crate::pool::{Block, Codec, Marks};
+use crate::stage::{DamageLog, InPlace, MiddleStage, Stage, Verdict};
+
+use super::block::{TAG_LEN, header_of, number_of};
+
+/// The stage that encrypts.
+pub(super) fn sealing<'a>(cipher: Arc<Cipher>) -> MiddleStage<'a> {
+    Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(&cipher)))
+}
+
+/// The stage that decrypts. What does not authenticate ends the pipe, or, with a log, is reported there and travels on
+/// without its content.
+pub(super) fn opening<'a>(cipher: Arc<Cipher>, log: Option<DamageLog>) -> MiddleStage<'a> {
+    Stage::in_place("aes-256-gcm-open", move |_| Open { cipher: Arc::clone(&cipher), log: log.clone() })
+}
+
+struct Seal(Arc<Cipher>);
+
+impl InPlace for Seal {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        let number = block.number();
+        if info.sealed {
+            // A second time under the same key and nonce would lay the first key stream bare.
+            return Err(StageError::new(format!("block {number} is encrypted already")));
+        }
+        (info.sealed, info.sequence) = (true, Some(number));
+        let header = header_of(number, &info, block.len())?;
+        let nonce = nonce(number, NonceKind::Block);
+        let tag = self.0.seal(&nonce, &header.associated_data(), block.bytes_mut())?;
+        let room = block.grow(TAG_LEN).map_err(|no_room| {
+            StageError::new(format!(
+                "encryption needs {TAG_LEN} bytes of tailroom in every buffer: {no_room}"
+            ))
+        })?;
+        room.copy_from_slice(&tag);
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+
+    /// A reader counts the blocks that it gets, so a gap would look like a loss.
+    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+        Err(StageError::new(format!(
+            "block {number} was dropped before encryption, which numbers blocks without gaps; drop blocks behind it, \
+             or put a loop over a port between, behind which numbers begin anew"
+        )))
+    }
+}
+
+struct Open {
+    cipher: Arc<Cipher>,
+    log: Option<DamageLog>,
+}
+
+impl InPlace for Open {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        if info.marks.contains(Marks::DAMAGED) {
+            return Ok(Verdict::Send);
+        }
+        let number = number_of(block, &info);
+        let why = match self.open(block, number) {
+            Ok(()) => None,
+            Err(why) => Some(why),
+        };
+        info.sealed = false;
+        if let Some(why) = why {
+            let Some(log) = &self.log else {
+                return Err(StageError::new(format!("block {number}: {why}")));
+            };
+            log.report(number, why);
+            block.clear();
+            (info.marks, info.codec) = (info.marks.with(Marks::DAMAGED), Codec::NONE);
+        }
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+}
+
+impl Open {
+    /// Decrypts the block, or says what is wrong with it.
+    fn open(&self, block: &mut Block, number: u64) -> Result<(), &'static str> {
+        let info = block.info();
+        let data = block.len().checked_sub(TAG_LEN).filter(|_| info.sealed);
+        let Some(data) = data else { return Err("is not encrypted, although a key was given") };
+        let header = header_of(number, &info, data).map_err(|_| "is no block of an archive")?;
+        let mut tag = [0; TAG_LEN];
+        tag.copy_from_slice(&block.bytes()[data..]);
+        block.truncate(data);
+        let nonce = nonce(number, NonceKind::Block);
+        let opened = self.cipher.open(&nonce, &header.associated_data(), block.bytes_mut(), &tag);
+        opened.map_err(|_| "does not authenticate: it is damaged, or is not the block that stood here")
+    }
+}

@@ -1,0 +1,324 @@
+//! Writes the blocks of an archive: units into records, records onto volumes.
+
+use std::fmt;
+
+use crate::crypto::{NonceKind, nonce};
+use crate::error::StageError;
+use crate::limits::MAX_CHUNK_BLOCKS;
+use crate::media::{Medium, Position as Place};
+use crate::pool::{Block, Marks};
+use crate::stage::Tail;
+use crate::wire::{
+    ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter, UNIT_HEADER_LEN,
+    UnitHeader, padding_of,
+};
+
+use super::block::{TAG_LEN, header_of};
+use super::places::Places;
+use super::plan::Archive;
+use super::volumes::{Volumes, empty_record};
+
+/// The tail of a pipe that writes an archive, which [`Archive::tail`] gives.
+///
+/// It writes a session with this one archive. What reaches it has to come in the order of the stream, and, if the
+/// archive is encrypted, from [`Archive::seal`]. When the stream has ended well everything is on stable storage
+/// before the pipe says so; before that, everything up to the last chunk.
+pub struct ArchiveTail<M> {
+    archive: Archive,
+    stream: Stream<M>,
+    places: Places,
+    /// Number of the next block, and the plain bytes and rejected blocks so far.
+    next: u64,
+    plain: u64,
+    rejected: u64,
+    /// Where the open chunk began in the stream; `None` if none is open.
+    chunk_start: Option<u64>,
+    chunk: u32,
+}
+
+/// The stream on its way into records.
+struct Stream<M> {
+    volumes: Volumes<M>,
+    /// The record that is being filled, room for its header included.
+    record: Vec<u8>,
+    record_len: usize,
+    /// Where in its content its first unit begins.
+    first: Option<u32>,
+    /// Where in the stream its content begins.
+    position: u64,
+    /// What a volume's label says: the session header, and the archive's once it stands in the stream.
+    label: Vec<u8>,
+    session: [u8; 4],
+}
+
+impl<M: Medium> ArchiveTail<M> {
+    pub(super) fn new(archive: Archive, medium: M) -> Self {
+        let session = archive.session();
+        let [a, b, c, d, ..] = session.id;
+        let mut record = Vec::new();
+        empty_record(&mut record);
+        let stream = Stream {
+            volumes: Volumes::new(medium, session.id),
+            record,
+            record_len: session.record_len as usize,
+            first: None,
+            position: 0,
+            label: Vec::new(),
+            session: [a, b, c, d],
+        };
+        let places = Places::default();
+        Self {
+            archive,
+            stream,
+            places,
+            next: 0,
+            plain: 0,
+            rejected: 0,
+            chunk_start: None,
+            chunk: 0,
+        }
+    }
+
+    /// Writes both headers, once.
+    fn begin(&mut self) -> Result<(), StageError> {
+        if self.stream.volumes.is_begun() {
+            return Ok(());
+        }
+        let session = self.archive.session().to_bytes();
+        let header = UnitHeader::new(Kind::SessionHeader);
+        self.stream.add_to_label(header, &session)?;
+        self.stream.begin_volume()?;
+        self.stream.unit(header, &session, &mut self.places)?;
+        let archive = self.archive.header().to_bytes();
+        let header = UnitHeader { archive: ARCHIVE, ..UnitHeader::new(Kind::ArchiveHeader) };
+        self.stream.add_to_label(header, &archive)?;
+        self.stream.unit(header, &archive, &mut self.places)
+    }
+
+    fn begin_chunk(&mut self) -> Result<(), StageError> {
+        self.chunk_start = Some(self.stream.end());
+        let wanted = match self.archive.session().framing {
+            Framing::Header | Framing::HeaderFooter => true,
+            Framing::Once => self.chunk == 0,
+        };
+        if wanted {
+            let header = UnitHeader { number: self.next, ..self.header(Kind::ChunkHeader) };
+            self.stream.unit(header, &[], &mut self.places)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open chunk: with its footer, if it has one, a mark, and a sync.
+    fn end_chunk(&mut self, last: bool) -> Result<(), StageError> {
+        let wanted = match self.archive.session().framing {
+            Framing::Header => false,
+            Framing::HeaderFooter => self.chunk_start.is_some(),
+            Framing::Once => last && self.chunk_start.is_some(),
+        };
+        let mut place = None;
+        if wanted {
+            // The footer says where the blocks stand, so they have to stand there.
+            self.stream.flush(&mut self.places)?;
+            let first = self.places.first_of_chunk(self.next);
+            let (session, archive) = (self.archive.session().to_bytes(), self.archive.header().to_bytes());
+            let footer = self.places.chunk_footer(session, archive).to_bytes();
+            let header = UnitHeader { number: first, ..self.header(Kind::ChunkFooter) };
+            self.stream.unit(header, &footer, &mut self.places)?;
+        }
+        let written = self.stream.flush(&mut self.places)?;
+        if wanted {
+            place = written;
+        }
+        self.places.close_chunk(place);
+        self.chunk_start = None;
+        self.chunk = self.chunk.wrapping_add(1);
+        self.stream.volumes.checkpoint(1)
+    }
+
+    /// Writes what stands behind the last chunk.
+    fn end(&mut self) -> Result<(), StageError> {
+        let locator = self.stream.end();
+        let body = self.places.locator().to_bytes();
+        self.stream.unit(self.header(Kind::Locator), &body, &mut self.places)?;
+        self.stream.flush(&mut self.places)?;
+
+        let (position, blocks) = (self.stream.end(), self.next);
+        let (plain, rejected, catalogue) = (self.plain, self.rejected, blocks);
+        let footer = ArchiveFooter { blocks, plain, rejected, catalogue };
+        let (header, body) = self.sealed_footer(footer)?;
+        self.stream.unit(header, &body, &mut self.places)?;
+        let place = self.stream.flush(&mut self.places)?.unwrap_or(Place::start_of(0));
+
+        let id = self.archive.header().id;
+        let footer = SessionFooter { archives: vec![ArchiveEntry { id, blocks, place, position, locator }] };
+        self.stream.unit(UnitHeader::new(Kind::SessionFooter), &footer.to_bytes(), &mut self.places)?;
+        self.stream.flush(&mut self.places)?;
+        self.stream.volumes.checkpoint(2)
+    }
+
+    /// The footer proves, if it can, how many blocks there are.
+    fn sealed_footer(&self, footer: ArchiveFooter) -> Result<(UnitHeader, Vec<u8>), StageError> {
+        let mut body = footer.to_bytes();
+        let plain = body.len() as u32;
+        let mut header = UnitHeader { number: footer.blocks, plain, ..self.header(Kind::ArchiveFooter) };
+        header.stored = plain;
+        if let Some(cipher) = self.archive.cipher() {
+            header.cipher = Cipher::Aes256Gcm;
+            header.stored += TAG_LEN as u32;
+            let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
+            let tag = cipher.seal(&nonce, &header.associated_data(), &mut body)?;
+            body.extend_from_slice(&tag);
+        }
+        Ok((header, body))
+    }
+
+    fn header(&self, kind: Kind) -> UnitHeader {
+        UnitHeader { archive: ARCHIVE, chunk: self.chunk, ..UnitHeader::new(kind) }
+    }
+
+    fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
+        let (info, number) = (block.info(), self.next);
+        let encrypted = self.archive.cipher().is_some();
+        if info.sealed != encrypted || (encrypted && info.sequence != Some(number)) {
+            let what = match (info.sealed, encrypted) {
+                (true, false) => "is encrypted, but the archive is not",
+                (false, true) => "is not encrypted, but the archive is: put the archive's seal stage before its tail",
+                _ => "was encrypted as another number: let no stage drop or add blocks between seal and tail",
+            };
+            return Err(StageError::new(format!("block {number} {what}")));
+        }
+        let tag = if encrypted { TAG_LEN } else { 0 };
+        let Some(data) = block.len().checked_sub(tag) else {
+            return Err(StageError::new(format!("block {number} is shorter than its tag")));
+        };
+        if self.chunk_start.is_none() {
+            self.begin_chunk()?;
+        }
+        let (archive, chunk) = (ARCHIVE, self.chunk);
+        let header = UnitHeader { archive, chunk, ..header_of(number, &info, data)? };
+        if header.plain > self.archive.header().block_len {
+            let (is, may) = (header.plain, self.archive.header().block_len);
+            let what = format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
+            return Err(StageError::new(what));
+        }
+        self.stream.unit(header, block.bytes(), &mut self.places)?;
+        self.next += 1;
+        self.plain += u64::from(header.plain);
+        self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
+        let written = self.stream.end() - self.chunk_start.unwrap_or_default();
+        if written >= self.archive.chunk_len() || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS {
+            self.end_chunk(false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Number of the archive in its session.
+const ARCHIVE: u32 = 1;
+
+impl<M: Medium> Tail for ArchiveTail<M> {
+    fn name(&self) -> &str {
+        "archive-tail"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.begin()?;
+        self.add_block(block)
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        self.begin()?;
+        self.end_chunk(true)?;
+        self.end()
+    }
+}
+
+impl<M: Medium> Stream<M> {
+    /// Where in the stream the next byte goes.
+    fn end(&self) -> u64 {
+        self.position + (self.record.len() - RECORD_HEADER_LEN) as u64
+    }
+
+    /// Completes a header that is about to be written at `position`.
+    fn complete(&self, header: UnitHeader, body: &[u8], position: u64) -> Result<UnitHeader, StageError> {
+        let stored = u32::try_from(body.len())?;
+        let plain = if header.kind == Kind::Block || header.plain > 0 { header.plain } else { stored };
+        let body_crc = crc32fast::hash(body);
+        Ok(UnitHeader { plain, stored, body_crc, position, session: self.session, ..header })
+    }
+
+    /// Puts a unit into the stream.
+    fn unit(&mut self, header: UnitHeader, body: &[u8], places: &mut Places) -> Result<(), StageError> {
+        if self.record.len() == self.record_len {
+            self.flush(places)?;
+        }
+        let position = self.end();
+        let header = self.complete(header, body, position)?;
+        if self.first.is_none() {
+            self.first = Some((self.record.len() - RECORD_HEADER_LEN) as u32);
+        }
+        if header.kind == Kind::Block {
+            places.block(header.number, header.what, position, header.plain);
+        }
+        self.bytes(&header.to_bytes(), places)?;
+        self.bytes(body, places)?;
+        self.bytes(&[0; UNIT_HEADER_LEN][..padding_of(body.len())], places)
+    }
+
+    fn bytes(&mut self, mut bytes: &[u8], places: &mut Places) -> Result<(), StageError> {
+        while !bytes.is_empty() {
+            if self.record.len() == self.record_len {
+                self.flush(places)?;
+            }
+            let room = (self.record_len - self.record.len()).min(bytes.len());
+            let (now, later) = bytes.split_at(room);
+            self.record.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Writes the record that is being filled, if there is anything in it, and says where it stands.
+    fn flush(&mut self, places: &mut Places) -> Result<Option<Place>, StageError> {
+        let content = (self.record.len() - RECORD_HEADER_LEN) as u64;
+        if content == 0 {
+            return Ok(None);
+        }
+        let place = match self.volumes.write(&mut self.record, self.position, self.first)? {
+            Some(place) => place,
+            None => {
+                self.begin_volume()?;
+                let again = self.volumes.write(&mut self.record, self.position, self.first)?;
+                again.ok_or_else(|| StageError::new("a record does not fit an empty volume; use larger volumes"))?
+            }
+        };
+        places.written(self.position, place);
+        self.position += content;
+        self.first = None;
+        empty_record(&mut self.record);
+        Ok(Some(place))
+    }
+
+    fn begin_volume(&mut self) -> Result<(), StageError> {
+        let mut label = self.label.clone();
+        self.volumes.label(&mut label, self.position)
+    }
+
+    /// Adds a copy of a unit, as it stands, or will stand, at the end of the stream.
+    fn add_to_label(&mut self, header: UnitHeader, body: &[u8]) -> Result<(), StageError> {
+        if self.label.is_empty() {
+            empty_record(&mut self.label);
+        }
+        let header = self.complete(header, body, self.end())?;
+        self.label.extend_from_slice(&header.to_bytes());
+        self.label.extend_from_slice(body);
+        self.label.resize(self.label.len() + padding_of(body.len()), 0);
+        Ok(())
+    }
+}
+
+impl<M> fmt::Debug for ArchiveTail<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveTail").field("blocks", &self.next).finish_non_exhaustive()
+    }
+}

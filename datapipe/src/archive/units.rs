@@ -1,0 +1,393 @@
+//! Records to units, and the way after damage. `docs/wire-format.md`, "Reading, and finding the way after damage".
+
+use std::collections::VecDeque;
+
+use crate::media::{Item, Medium, MediumError, Position as Place};
+use crate::wire::{Kind, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
+
+/// Reads the units of one session, one after the other.
+pub(super) struct Units<M> {
+    medium: M,
+    /// Whose records count: the first right record's, if nobody said.
+    session: Option<[u8; 16]>,
+    /// Sequence of the next record; `None` until there was one.
+    sequence: Option<u64>,
+    /// Number of the volume that is being read.
+    volume: u32,
+    record: Vec<u8>,
+    window: Window,
+    /// What comes behind the window, but not next to it.
+    behind: Option<Behind>,
+    /// What was found while units were read, and is to be told first.
+    found: VecDeque<Event>,
+    /// The unit that was given last: bytes of its body, and to the next unit.
+    body: usize,
+    skip: usize,
+    /// No header stood where one should have, and this was said.
+    lost: bool,
+    /// Records are gone, and this was said.
+    gap: bool,
+    /// Records of another session stand here, and this was said.
+    foreign: bool,
+    ended: bool,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A unit, whose body [`Units::body`] has.
+    Unit(UnitHeader, Option<Place>),
+    /// A copy of a unit on a volume's label.
+    Label(UnitHeader, Vec<u8>),
+    /// Something is not as it should be.
+    Damage(Damage),
+    /// A file mark: everything before it was on stable storage.
+    Mark,
+    /// There is no more.
+    End,
+}
+
+/// Damage, as far as the stream shows it.
+#[derive(Debug)]
+pub(super) struct Damage {
+    /// The block, if it is known.
+    pub(super) block: Option<u64>,
+    pub(super) place: Option<Place>,
+    pub(super) what: String,
+}
+
+/// What ends the part of the stream that is in memory.
+enum Behind {
+    Record(RecordHeader, Place),
+    Mark,
+    End,
+}
+
+/// What an attempt to have more of the stream came to.
+#[derive(PartialEq)]
+enum Pulled {
+    More,
+    /// What is in the window does not go on.
+    Cut,
+}
+
+/// The part of the stream that is in memory: what was read and not used yet.
+#[derive(Default)]
+struct Window {
+    bytes: Vec<u8>,
+    /// Bytes at the front that were used.
+    used: usize,
+    /// Position of the first byte behind them.
+    position: u64,
+    /// Where the records begin whose bytes are here, and where they stand.
+    places: VecDeque<(u64, Place)>,
+}
+
+impl<M: Medium> Units<M> {
+    /// Reads from where the medium stands.
+    pub(super) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
+        Self {
+            medium,
+            session,
+            sequence: None,
+            volume: 1,
+            record: Vec::new(),
+            window: Window::default(),
+            behind: None,
+            found: VecDeque::new(),
+            body: 0,
+            skip: 0,
+            lost: false,
+            gap: false,
+            foreign: false,
+            ended: false,
+        }
+    }
+
+    pub(super) fn into_medium(self) -> M {
+        self.medium
+    }
+
+    /// The session whose records count, once it is known.
+    pub(super) fn session(&self) -> Option<[u8; 16]> {
+        self.session
+    }
+
+    /// The body of the unit that [`next`](Self::next) gave last.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.window.rest()[..self.body]
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    ///
+    /// What the medium says, but for what is damage.
+    pub(super) fn next(&mut self) -> Result<Event, MediumError> {
+        self.window.consume(std::mem::take(&mut self.skip));
+        self.body = 0;
+        loop {
+            if let Some(event) = self.found.pop_front() {
+                return Ok(event);
+            }
+            if self.ended {
+                return Ok(Event::End);
+            }
+            if self.window.rest().len() >= UNIT_HEADER_LEN {
+                if let Some(event) = self.unit()? {
+                    return Ok(event);
+                }
+            } else if self.pull()? == Pulled::Cut {
+                if !self.lost {
+                    let place = self.window.place();
+                    self.say(None, place, "the stream is cut in the middle of a header".to_owned());
+                }
+                self.window.clear();
+            }
+        }
+    }
+
+    /// The unit at the front of the window, if one is there.
+    fn unit(&mut self) -> Result<Option<Event>, MediumError> {
+        let place = self.window.place();
+        let header = match UnitHeader::parse(self.window.rest()) {
+            Ok(header) if self.is_ours(&header) => header,
+            other => {
+                let why = match other {
+                    Ok(_) => "a unit header that belongs elsewhere".to_owned(),
+                    Err(malformed) => malformed.to_string(),
+                };
+                if !std::mem::replace(&mut self.lost, true) {
+                    self.say(None, place, why);
+                }
+                self.window.consume(8);
+                return Ok(None);
+            }
+        };
+        let (stored, len) = (header.stored as usize, header.unit_len());
+        while self.window.rest().len() < len {
+            if self.pull()? == Pulled::Cut {
+                self.say(block_of(&header), place, format!("the {} is cut off", header.kind.name()));
+                self.window.clear();
+                return Ok(None);
+            }
+        }
+        self.lost = false;
+        let (body, padding) = self.window.rest()[UNIT_HEADER_LEN..len].split_at(stored);
+        let why = if crc32fast::hash(body) != header.body_crc {
+            Some("damaged (checksum)")
+        } else if padding.iter().any(|&byte| byte != 0) {
+            Some("followed by bytes that are not zero")
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            self.window.consume(len);
+            self.say(block_of(&header), place, format!("the {} is {why}", header.kind.name()));
+            return Ok(None);
+        }
+        self.window.consume(UNIT_HEADER_LEN);
+        (self.body, self.skip) = (stored, len - UNIT_HEADER_LEN);
+        Ok(Some(Event::Unit(header, place)))
+    }
+
+    /// A backed-up medium holds right headers, too, but of another session, or of another position.
+    fn is_ours(&self, header: &UnitHeader) -> bool {
+        let session = self.session.is_none_or(|session| session.starts_with(&header.session));
+        session && header.position == self.window.position
+    }
+
+    /// Makes the window longer by a record, if one goes on where it ends.
+    fn pull(&mut self) -> Result<Pulled, MediumError> {
+        let behind = match self.behind.take() {
+            Some(behind) => Some(behind),
+            None => self.read()?,
+        };
+        let Some(behind) = behind else { return Ok(Pulled::More) };
+        if !self.window.rest().is_empty() {
+            if let Behind::Record(header, place) = &behind
+                && header.position == self.window.end()
+            {
+                self.window.append(&self.record[self.record.len() - header.length as usize..], *place);
+                return Ok(Pulled::More);
+            }
+            self.behind = Some(behind);
+            return Ok(Pulled::Cut);
+        }
+        match behind {
+            Behind::Mark => self.found.push_back(Event::Mark),
+            Behind::End => self.ended = true,
+            Behind::Record(header, place) => {
+                let content = &self.record[self.record.len() - header.length as usize..];
+                let goes_on = header.position == self.window.position;
+                // Behind a gap, what comes before the first header is the end of something that is lost.
+                let first = if goes_on { Some(0) } else { header.first.map(|first| first as usize) };
+                self.window.begin(header.position, content, first, place);
+                // What was said of the gap is enough said of what it cut.
+                self.lost = first.is_none() || (goes_on && self.lost);
+                self.gap = false;
+            }
+        }
+        Ok(Pulled::More)
+    }
+
+    /// Reads up to something that matters to the stream. `None`: something else was found.
+    fn read(&mut self) -> Result<Option<Behind>, MediumError> {
+        match self.medium.read(&mut self.record) {
+            Ok(Item::Record(place)) => Ok(self.sort_record(place)),
+            Ok(Item::Mark(_)) => Ok(Some(Behind::Mark)),
+            Ok(Item::Damaged { at, skipped }) => {
+                self.lose(at, format!("{skipped} bytes are no record"));
+                Ok(None)
+            }
+            Ok(Item::End) => self.next_volume(),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn next_volume(&mut self) -> Result<Option<Behind>, MediumError> {
+        match self.medium.next_volume() {
+            Ok(true) => {
+                self.volume += 1;
+                Ok(None)
+            }
+            Ok(false) => Ok(Some(Behind::End)),
+            Err(error @ MediumError::MissingVolume { .. }) => {
+                self.volume += 1;
+                self.lose(Place::start_of(self.volume), error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the record that was read is the next of this session.
+    fn sort_record(&mut self, place: Place) -> Option<Behind> {
+        let (header, content) = match RecordHeader::parse(&self.record) {
+            Ok(parsed) => parsed,
+            Err(malformed) => {
+                self.lose(place, malformed.to_string());
+                return None;
+            }
+        };
+        let session = *self.session.get_or_insert(header.session);
+        if header.session != session {
+            let what = match header.kind {
+                RecordKind::Label => "the wrong volume: it belongs to another session",
+                RecordKind::Data => "a foreign record: it belongs to another session",
+            };
+            if !std::mem::replace(&mut self.foreign, true) {
+                self.say(None, Some(place), what.to_owned());
+            }
+            return None;
+        }
+        self.foreign = false;
+        let expected = self.sequence.unwrap_or(header.sequence);
+        if header.sequence < expected {
+            let what = format!("record {} of the session stands behind a later one", header.sequence);
+            self.say(None, Some(place), what);
+            return None;
+        }
+        if header.sequence > expected && !self.gap {
+            let missing = header.sequence - expected;
+            self.lose(place, format!("{missing} records of the session are missing before this one"));
+        }
+        self.sequence = Some(header.sequence.saturating_add(1));
+        if header.kind == RecordKind::Label && header.volume != place.volume {
+            let what = format!("this is volume {} of the session, out of order", header.volume);
+            self.say(None, Some(place), what);
+        }
+        match header.kind {
+            RecordKind::Data => Some(Behind::Record(header, place)),
+            RecordKind::Label => {
+                let content = content.to_vec();
+                self.read_label(&content, place);
+                None
+            }
+        }
+    }
+
+    /// Takes the copies of units from a label.
+    fn read_label(&mut self, mut content: &[u8], place: Place) {
+        while !content.is_empty() {
+            let unit = UnitHeader::parse(content).ok().filter(|header| header.unit_len() <= content.len());
+            let Some(header) = unit else {
+                self.say(None, Some(place), "the volume's label is damaged".to_owned());
+                return;
+            };
+            let (unit, rest) = content.split_at(header.unit_len());
+            let body = &unit[UNIT_HEADER_LEN..][..header.stored as usize];
+            if crc32fast::hash(body) == header.body_crc {
+                self.found.push_back(Event::Label(header, body.to_vec()));
+            } else {
+                self.say(None, Some(place), "the volume's label is damaged".to_owned());
+            }
+            content = rest;
+        }
+    }
+
+    /// A part of the stream is gone.
+    fn lose(&mut self, place: Place, what: String) {
+        self.gap = true;
+        self.say(None, Some(place), what);
+    }
+
+    fn say(&mut self, block: Option<u64>, place: Option<Place>, what: String) {
+        self.found.push_back(Event::Damage(Damage { block, place, what }));
+    }
+}
+
+impl Window {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    /// Position behind the last byte.
+    fn end(&self) -> u64 {
+        self.position + self.rest().len() as u64
+    }
+
+    /// Where the record stands in which the front is.
+    fn place(&self) -> Option<Place> {
+        self.places.iter().rev().find(|(begins, _)| *begins <= self.position).map(|&(_, place)| place)
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.used += len;
+        self.position += len as u64;
+        while self.places.get(1).is_some_and(|(begins, _)| *begins <= self.position) {
+            self.places.pop_front();
+        }
+        // Moving what is left is worth it once it is less than what is gone.
+        if self.used > self.bytes.len() / 2 {
+            self.bytes.drain(..self.used);
+            self.used = 0;
+        }
+    }
+
+    fn append(&mut self, content: &[u8], place: Place) {
+        self.places.push_back((self.end(), place));
+        self.bytes.extend_from_slice(content);
+    }
+
+    /// Starts anew with a record's content from `first` on.
+    fn begin(&mut self, position: u64, content: &[u8], first: Option<usize>, place: Place) {
+        self.clear();
+        let first = first.unwrap_or(content.len());
+        self.position = position + first as u64;
+        self.append(&content[first..], place);
+    }
+
+    /// Gives up what was not used.
+    fn clear(&mut self) {
+        self.position = self.end();
+        self.bytes.clear();
+        self.used = 0;
+        self.places.clear();
+    }
+}
+
+/// The number of a block, if the unit is one.
+fn block_of(header: &UnitHeader) -> Option<u64> {
+    (header.kind == Kind::Block).then_some(header.number)
+}

@@ -1,0 +1,172 @@
+//! One cursor over bytes that somebody else wrote, and one way to write them.
+
+use std::fmt;
+
+/// Bytes that are not what they should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// What was being read.
+    pub what: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Malformed {
+    pub(crate) fn new(what: &'static str, why: impl Into<String>) -> Self {
+        Self { what, why: why.into() }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, why } = self;
+        write!(f, "{what}: {why}")
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// A cursor that gives each byte once.
+#[derive(Clone, Debug)]
+pub(crate) struct Bytes<'a> {
+    what: &'static str,
+    rest: &'a [u8],
+}
+
+impl<'a> Bytes<'a> {
+    /// `what` is being read: for error messages.
+    pub(crate) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+        Self { what, rest: bytes }
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
+            return Err(self.wrong(format!("ends {} bytes too early", len.saturating_sub(self.rest.len()))));
+        };
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
+        Ok(i64::from_le_bytes(self.array()?))
+    }
+
+    /// `len` bytes of UTF-8.
+    pub(crate) fn text(&mut self, len: usize) -> Result<String, Malformed> {
+        let bytes = self.take(len)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(self.wrong("holds a text that is not UTF-8")),
+        }
+    }
+
+    /// `len` bytes that must be zero.
+    pub(crate) fn zeros(&mut self, len: usize) -> Result<(), Malformed> {
+        if self.take(len)?.iter().any(|&byte| byte != 0) {
+            return Err(self.wrong("a reserved field is not zero"));
+        }
+        Ok(())
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn end(self) -> Result<(), Malformed> {
+        match self.rest.len() {
+            0 => Ok(()),
+            left => Err(self.wrong(format!("{left} bytes too many"))),
+        }
+    }
+
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    pub(crate) fn wrong(&self, why: impl Into<String>) -> Malformed {
+        Malformed::new(self.what, why)
+    }
+}
+
+/// Appends to bytes that are to be written.
+pub(crate) trait Put {
+    fn put(&mut self, bytes: &[u8]);
+
+    fn put_u8(&mut self, value: u8) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_u64(&mut self, value: u64) {
+        self.put(&value.to_le_bytes());
+    }
+    fn put_i64(&mut self, value: i64) {
+        self.put(&value.to_le_bytes());
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// A length as it is written. Everything that is written was limited before.
+pub(crate) fn len_u16(len: usize) -> u16 {
+    u16::try_from(len).expect("texts are cut to their limit")
+}
+
+/// As [`len_u16`], in 32 bits.
+pub(crate) fn len_u32(len: usize) -> u32 {
+    u32::try_from(len).expect("bodies are limited to less than 4 GiB")
+}
+
+/// As much of `text` as fits in `max` bytes, cut at a character.
+pub(crate) fn cut(text: &str, max: usize) -> &str {
+    text.split_at(text.floor_char_boundary(max)).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_say_what_ends_where() {
+        let mut bytes = Bytes::new("a footer", &[1, 2, 3]);
+        assert_eq!(bytes.u16(), Ok(0x0201));
+        assert_eq!(bytes.u32().unwrap_err().to_string(), "a footer: ends 3 bytes too early");
+        assert_eq!(bytes.clone().end().unwrap_err().to_string(), "a footer: 1 bytes too many");
+        assert!(bytes.zeros(1).unwrap_err().to_string().contains("reserved"));
+        assert!(Bytes::new("x", &[0xff]).text(1).is_err());
+    }
+
+    #[test]
+    fn text_is_cut_at_a_character() {
+        assert_eq!(cut("aé", 2), "a");
+        assert_eq!(cut("aé", 3), "aé");
+    }
+}

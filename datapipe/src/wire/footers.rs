@@ -1,0 +1,263 @@
+//! Chunk, archive and session footer, and the locator. `docs/wire-format.md` has the drawings.
+
+use super::codec::{Bytes, Malformed, Put, len_u32};
+use super::unit::What;
+use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
+use crate::media::Position as Place;
+
+/// What closes a chunk, or with one footer for all of them, the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkFooter {
+    /// Blocks that it closes.
+    pub blocks: u32,
+    /// Bytes of those before compression.
+    pub plain: u64,
+    /// The last of those blocks, consecutive.
+    pub entries: Vec<BlockEntry>,
+    /// A copy of the session header's body.
+    pub session: Vec<u8>,
+    /// A copy of the archive header's body.
+    pub archive: Vec<u8>,
+}
+
+/// Where a block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockEntry {
+    /// The record in which its header begins.
+    pub place: Place,
+    /// Data or catalogue.
+    pub what: What,
+    /// Of its header in the stream.
+    pub position: u64,
+}
+
+impl ChunkFooter {
+    /// The body of the unit.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.put_u32(self.blocks);
+        bytes.put_u32(0);
+        bytes.put_u64(self.plain);
+        bytes.put_u32(len_u32(self.entries.len()));
+        bytes.put_u32(0);
+        for entry in &self.entries {
+            bytes.put_u32(entry.place.volume);
+            bytes.put_u8(entry.what.code());
+            bytes.put(&[0; 3]);
+            bytes.put_u64(entry.place.record);
+            bytes.put_u64(entry.place.byte);
+            bytes.put_u64(entry.position);
+        }
+        bytes.put_u32(len_u32(self.session.len()));
+        bytes.put_u32(len_u32(self.archive.len()));
+        bytes.put(&self.session);
+        bytes.put(&self.archive);
+        bytes
+    }
+
+    /// Parses the body of a unit.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("chunk footer", body);
+        let blocks = bytes.u32()?;
+        bytes.zeros(4)?;
+        let plain = bytes.u64()?;
+        let count = bytes.u32()?;
+        bytes.zeros(4)?;
+        let limit = u32::try_from(MAX_CHUNK_BLOCKS).unwrap_or(u32::MAX).min(blocks);
+        if count > limit {
+            return Err(bytes.wrong(format!("{count} entries, but at most {limit} are allowed")));
+        }
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            let (volume, what) = (bytes.u32()?, bytes.u8()?);
+            bytes.zeros(3)?;
+            let place = Place { volume, record: bytes.u64()?, byte: bytes.u64()? };
+            let Some(what) = What::from_code(what) else {
+                return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
+            };
+            entries.push(BlockEntry { place, what, position: bytes.u64()? });
+        }
+        let (session, archive) = (bytes.u32()?, bytes.u32()?);
+        let mut copy = |len| bytes.take(usize::try_from(len).unwrap_or(usize::MAX)).map(<[u8]>::to_vec);
+        let (session, archive) = (copy(session)?, copy(archive)?);
+        bytes.end()?;
+        Ok(Self { blocks, plain, entries, session, archive })
+    }
+}
+
+/// Where the chunks of an archive stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Locator {
+    /// The chunks, or the last of them.
+    pub chunks: Vec<ChunkEntry>,
+}
+
+/// Where a chunk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkEntry {
+    /// Number of its first block.
+    pub first: u64,
+    /// Blocks in it.
+    pub blocks: u32,
+    /// The record in which the first block's header begins.
+    pub place: Place,
+    /// Of that header in the stream.
+    pub position: u64,
+    /// Volume and record in which its footer begins, if it has one.
+    pub footer: Option<(u32, u64)>,
+}
+
+impl Locator {
+    /// The body of the unit.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.put_u32(len_u32(self.chunks.len()));
+        bytes.put_u32(0);
+        for chunk in &self.chunks {
+            bytes.put_u64(chunk.first);
+            bytes.put_u32(chunk.place.volume);
+            bytes.put_u32(chunk.blocks);
+            bytes.put_u64(chunk.place.record);
+            bytes.put_u64(chunk.place.byte);
+            bytes.put_u64(chunk.position);
+            let (volume, record) = chunk.footer.unwrap_or_default();
+            bytes.put_u32(volume);
+            bytes.put_u32(0);
+            bytes.put_u64(record);
+        }
+        bytes
+    }
+
+    /// Parses the body of a unit.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("locator", body);
+        let count = bytes.u32()?;
+        bytes.zeros(4)?;
+        if usize::try_from(count).map_or(true, |count| count > MAX_LOCATOR_CHUNKS) {
+            return Err(bytes.wrong(format!("{count} chunks, but at most {MAX_LOCATOR_CHUNKS} are allowed")));
+        }
+        let mut chunks = Vec::new();
+        for _ in 0..count {
+            let first = bytes.u64()?;
+            let (volume, blocks) = (bytes.u32()?, bytes.u32()?);
+            let place = Place { volume, record: bytes.u64()?, byte: bytes.u64()? };
+            let position = bytes.u64()?;
+            let volume = bytes.u32()?;
+            bytes.zeros(4)?;
+            let footer = Some((volume, bytes.u64()?)).filter(|&(volume, _)| volume != 0);
+            chunks.push(ChunkEntry { first, blocks, place, position, footer });
+        }
+        bytes.end()?;
+        Ok(Self { chunks })
+    }
+}
+
+/// What closes an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveFooter {
+    /// Blocks in it.
+    pub blocks: u64,
+    /// Bytes of those before compression.
+    pub plain: u64,
+    /// Blocks that inspection rejected.
+    pub rejected: u64,
+    /// First block of the catalogue's closing run; `blocks` if there is none.
+    pub catalogue: u64,
+}
+
+impl ArchiveFooter {
+    /// The body of the unit, before encryption.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        [self.blocks, self.plain, self.rejected, self.catalogue].iter().for_each(|&word| bytes.put_u64(word));
+        bytes
+    }
+
+    /// Parses the body of a unit, after decryption.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("archive footer", body);
+        let [blocks, plain, rejected, catalogue] = [bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?];
+        if catalogue > blocks || rejected > blocks {
+            return Err(bytes.wrong("more blocks of a kind than there are"));
+        }
+        bytes.end()?;
+        Ok(Self { blocks, plain, rejected, catalogue })
+    }
+}
+
+/// What closes a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionFooter {
+    /// Its archives.
+    pub archives: Vec<ArchiveEntry>,
+}
+
+/// Where an archive ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveEntry {
+    /// The archive's id.
+    pub id: [u8; 16],
+    /// Blocks in it.
+    pub blocks: u64,
+    /// The record in which its footer begins.
+    pub place: Place,
+    /// Of its footer in the stream.
+    pub position: u64,
+    /// Of its locator in the stream.
+    pub locator: u64,
+}
+
+impl SessionFooter {
+    /// The body of the unit.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.put_u32(len_u32(self.archives.len()));
+        bytes.put_u32(0);
+        for archive in &self.archives {
+            bytes.put(&archive.id);
+            bytes.put_u64(archive.blocks);
+            bytes.put_u32(archive.place.volume);
+            bytes.put_u32(0);
+            bytes.put_u64(archive.place.record);
+            bytes.put_u64(archive.place.byte);
+            bytes.put_u64(archive.position);
+            bytes.put_u64(archive.locator);
+        }
+        bytes
+    }
+
+    /// Parses the body of a unit.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("session footer", body);
+        let count = bytes.u32()?;
+        bytes.zeros(4)?;
+        if usize::try_from(count).map_or(true, |count| count > MAX_ARCHIVES) {
+            return Err(bytes.wrong(format!("{count} archives, but at most {MAX_ARCHIVES} are allowed")));
+        }
+        let mut archives = Vec::new();
+        for _ in 0..count {
+            let (id, blocks, volume) = (bytes.array()?, bytes.u64()?, bytes.u32()?);
+            bytes.zeros(4)?;
+            let place = Place { volume, record: bytes.u64()?, byte: bytes.u64()? };
+            archives.push(ArchiveEntry { id, blocks, place, position: bytes.u64()?, locator: bytes.u64()? });
+        }
+        bytes.end()?;
+        Ok(Self { archives })
+    }
+}

@@ -1,0 +1,230 @@
+//! Session and archive header. `docs/wire-format.md`, "Session header" and "Archive header".
+
+use super::codec::{Bytes, Malformed, Put, cut, len_u16};
+use super::unit::Cipher;
+use crate::limits::{MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT};
+
+/// Bytes of a key slot.
+pub const SLOT_LEN: usize = 128;
+
+/// A point in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Seconds since 1970; before it negative.
+    pub seconds: i64,
+    /// Nanoseconds after that, below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+impl Time {
+    fn put(self, bytes: &mut Vec<u8>) {
+        bytes.put_i64(self.seconds);
+        bytes.put_u32(self.nanoseconds);
+    }
+
+    fn parse(bytes: &mut Bytes<'_>) -> Result<Self, Malformed> {
+        let (seconds, nanoseconds) = (bytes.i64()?, bytes.u32()?);
+        if nanoseconds >= 1_000_000_000 {
+            return Err(bytes.wrong(format!("a time has {nanoseconds} nanoseconds")));
+        }
+        Ok(Self { seconds, nanoseconds })
+    }
+}
+
+/// Which chunks have headers and footers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// A header before every chunk.
+    Header,
+    /// One header, many chunks, one footer.
+    Once,
+    /// Header and footer around every chunk.
+    #[default]
+    HeaderFooter,
+}
+
+impl Framing {
+    fn code(self) -> u8 {
+        match self {
+            Self::Header => 1,
+            Self::Once => 2,
+            Self::HeaderFooter => 3,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Header, Self::Once, Self::HeaderFooter].into_iter().find(|framing| framing.code() == code)
+    }
+}
+
+/// What an archive holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// One stream of bytes.
+    #[default]
+    Stream,
+    /// Files and directories, with a catalogue.
+    Tree,
+}
+
+impl Content {
+    fn code(self) -> u8 {
+        match self {
+            Self::Stream => 1,
+            Self::Tree => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Stream, Self::Tree].into_iter().find(|content| content.code() == code)
+    }
+}
+
+/// What opens a session, and stands on each of its volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionHeader {
+    /// Random; in every record.
+    pub id: [u8; 16],
+    /// When the session began.
+    pub created: Time,
+    /// Length of the records, header included, in bytes; the last before a file mark may be shorter.
+    pub record_len: u32,
+    /// Which chunks have headers and footers.
+    pub framing: Framing,
+    /// Machine that wrote it.
+    pub host: String,
+    /// Program that wrote it.
+    pub program: String,
+    /// What its owner calls it.
+    pub label: String,
+    /// Wrapped keys; none if nothing is encrypted.
+    pub slots: Vec<[u8; SLOT_LEN]>,
+}
+
+impl SessionHeader {
+    /// The bytes before the number of slots: what keys and archives depend on.
+    pub fn identity(&self) -> Vec<u8> {
+        let (host, program, label) =
+            (cut(&self.host, MAX_TEXT), cut(&self.program, MAX_TEXT), cut(&self.label, MAX_TEXT));
+        let mut bytes = Vec::new();
+        bytes.put(&self.id);
+        self.created.put(&mut bytes);
+        bytes.put_u32(self.record_len);
+        bytes.put_u8(self.framing.code());
+        bytes.put(&[0; 3]);
+        bytes.put_u16(len_u16(host.len()));
+        bytes.put_u16(len_u16(program.len()));
+        bytes.put_u16(len_u16(label.len()));
+        bytes.put(host.as_bytes());
+        bytes.put(program.as_bytes());
+        bytes.put(label.as_bytes());
+        bytes
+    }
+
+    /// The body of the unit.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.identity();
+        let slots = self.slots.get(..MAX_KEY_SLOTS).unwrap_or(&self.slots);
+        bytes.put_u8(u8::try_from(slots.len()).unwrap_or(u8::MAX));
+        slots.iter().for_each(|slot| bytes.put(slot));
+        bytes
+    }
+
+    /// Parses the body of a unit.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("session header", body);
+        let id = bytes.array()?;
+        let created = Time::parse(&mut bytes)?;
+        let record_len = bytes.u32()?;
+        let framing = bytes.u8()?;
+        bytes.zeros(3)?;
+        let [host, program, label] = [bytes.u16()?, bytes.u16()?, bytes.u16()?].map(usize::from);
+        if [host, program, label].iter().any(|&len| len > MAX_TEXT) {
+            return Err(bytes.wrong(format!("a text is longer than {MAX_TEXT} bytes")));
+        }
+        let (host, program, label) = (bytes.text(host)?, bytes.text(program)?, bytes.text(label)?);
+        let count = usize::from(bytes.u8()?);
+        if count > MAX_KEY_SLOTS {
+            return Err(bytes.wrong(format!("{count} key slots, but at most {MAX_KEY_SLOTS} are allowed")));
+        }
+        let slots = (0..count).map(|_| bytes.array()).collect::<Result<_, _>>()?;
+        let Some(framing) = Framing::from_code(framing) else {
+            return Err(bytes.wrong(format!("unknown framing {framing}")));
+        };
+        if usize::try_from(record_len).map_or(true, |len| len > MAX_RECORD) || record_len < 72 {
+            return Err(bytes.wrong(format!("records of {record_len} bytes")));
+        }
+        bytes.end()?;
+        Ok(Self { id, created, record_len, framing, host, program, label, slots })
+    }
+}
+
+/// What opens an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveHeader {
+    /// Random.
+    pub id: [u8; 16],
+    /// Random, drawn at each start of a writer.
+    pub salt: [u8; 32],
+    /// When the archive began.
+    pub created: Time,
+    /// Largest plain length of a block, in bytes.
+    pub block_len: u32,
+    /// What it holds.
+    pub content: Content,
+    /// How all of its blocks are encrypted.
+    pub cipher: Cipher,
+    /// What its owner calls it.
+    pub name: String,
+}
+
+impl ArchiveHeader {
+    /// The body of the unit.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let name = cut(&self.name, MAX_TEXT);
+        let mut bytes = Vec::new();
+        bytes.put(&self.id);
+        bytes.put(&self.salt);
+        self.created.put(&mut bytes);
+        bytes.put_u32(self.block_len);
+        bytes.put_u8(self.content.code());
+        bytes.put_u8(self.cipher.code());
+        bytes.put_u16(len_u16(name.len()));
+        bytes.put_u32(0);
+        bytes.put(name.as_bytes());
+        bytes
+    }
+
+    /// Parses the body of a unit.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("archive header", body);
+        let (id, salt) = (bytes.array()?, bytes.array()?);
+        let created = Time::parse(&mut bytes)?;
+        let block_len = bytes.u32()?;
+        let (content, cipher, name) = (bytes.u8()?, bytes.u8()?, usize::from(bytes.u16()?));
+        bytes.zeros(4)?;
+        if name > MAX_TEXT {
+            return Err(bytes.wrong(format!("a name longer than {MAX_TEXT} bytes")));
+        }
+        let name = bytes.text(name)?;
+        let Some(content) = Content::from_code(content) else {
+            return Err(bytes.wrong(format!("unknown content {content}")));
+        };
+        let Some(cipher) = Cipher::from_code(cipher) else {
+            return Err(bytes.wrong(format!("encrypted with unknown algorithm {cipher}")));
+        };
+        if block_len > MAX_BUFFER_SIZE || block_len == 0 {
+            return Err(bytes.wrong(format!("blocks of {block_len} bytes, but at most {MAX_BUFFER_SIZE} are allowed")));
+        }
+        bytes.end()?;
+        Ok(Self { id, salt, created, block_len, content, cipher, name })
+    }
+}

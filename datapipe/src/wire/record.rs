@@ -1,0 +1,124 @@
+//! What a medium takes: a header of 64 bytes and a piece of the stream. `docs/wire-format.md`, "Records".
+
+use super::VERSION;
+use super::codec::{Bytes, Malformed, Put};
+use crate::limits::MAX_RECORD;
+
+/// Bytes of a record's header.
+pub const RECORD_HEADER_LEN: usize = 64;
+
+const MAGIC: &[u8; 4] = b"DPrc";
+/// `first` of a record in which no unit begins.
+const NONE: u32 = u32::MAX;
+
+/// What a record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// Whose volume this is: the first record of each.
+    Label,
+    /// A piece of the stream.
+    Data,
+}
+
+/// The header of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordHeader {
+    /// What it holds.
+    pub kind: RecordKind,
+    /// Whose it is.
+    pub session: [u8; 16],
+    /// Records of the session before it.
+    pub sequence: u64,
+    /// Volume it was written to, from 1.
+    pub volume: u32,
+    /// Bytes of content.
+    pub length: u32,
+    /// Where in the stream the content begins.
+    pub position: u64,
+    /// Where in the content the first unit begins that begins in it.
+    pub first: Option<u32>,
+}
+
+impl RecordHeader {
+    /// The header's bytes.
+    pub fn to_bytes(&self) -> [u8; RECORD_HEADER_LEN] {
+        let mut bytes = Vec::with_capacity(RECORD_HEADER_LEN);
+        bytes.put(MAGIC);
+        bytes.put_u8(match self.kind {
+            RecordKind::Label => 1,
+            RecordKind::Data => 2,
+        });
+        bytes.put_u8(VERSION);
+        bytes.put_u16(0);
+        bytes.put(&self.session);
+        bytes.put_u64(self.sequence);
+        bytes.put_u32(self.volume);
+        bytes.put_u32(self.length);
+        bytes.put_u64(self.position);
+        bytes.put_u32(self.first.unwrap_or(NONE));
+        bytes.put_u64(0);
+        bytes.put_u32(crc32fast::hash(&bytes));
+        bytes.try_into().expect("the fields make 64 bytes")
+    }
+
+    /// The header and the content of a whole record.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`], if it is no record of this version, or damaged.
+    pub fn parse(record: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+        let mut bytes = Bytes::new("record header", record);
+        let covered = bytes.rest();
+        if bytes.array()? != *MAGIC {
+            return Err(bytes.wrong("does not begin as one"));
+        }
+        let kind = bytes.u8()?;
+        let version = bytes.u8()?;
+        let reserved = bytes.u16()?;
+        let session = bytes.array()?;
+        let sequence = bytes.u64()?;
+        let (volume, length) = (bytes.u32()?, bytes.u32()?);
+        let position = bytes.u64()?;
+        let first = bytes.u32()?;
+        let reserved = u64::from(reserved) | bytes.u64()?;
+        let crc = bytes.u32()?;
+        let covered = covered.get(..RECORD_HEADER_LEN.saturating_sub(4)).unwrap_or_default();
+        if crc != crc32fast::hash(covered) {
+            return Err(bytes.wrong("damaged (checksum)"));
+        }
+        if version != VERSION {
+            return Err(bytes.wrong(format!("version {version}, but this reader knows {VERSION}")));
+        }
+        let kind = match kind {
+            1 => RecordKind::Label,
+            2 => RecordKind::Data,
+            other => return Err(bytes.wrong(format!("unknown kind {other}"))),
+        };
+        if reserved != 0 {
+            return Err(bytes.wrong("a reserved field is not zero"));
+        }
+        let content = bytes.rest();
+        let len = usize::try_from(length).unwrap_or(usize::MAX);
+        if content.len() != len || len < 8 || !len.is_multiple_of(8) || record.len() > MAX_RECORD {
+            return Err(bytes.wrong(format!("says {length} bytes of content, but has {}", content.len())));
+        }
+        let first = Some(first).filter(|&first| first != NONE);
+        if first.is_some_and(|first| first >= length || !first.is_multiple_of(8)) {
+            return Err(bytes.wrong("its first unit begins outside of it"));
+        }
+        if volume == 0 {
+            return Err(bytes.wrong("volumes are counted from 1"));
+        }
+        if position.checked_add(length.into()).is_none() || !position.is_multiple_of(8) {
+            return Err(bytes.wrong("its position is out of range"));
+        }
+        Ok((Self { kind, session, sequence, volume, length, position, first }, content))
+    }
+}
+
+/// Whether bytes could be the beginning of a record: a medium asks when it has lost its place.
+pub fn looks_like_record(start: &[u8]) -> bool {
+    let Some((header, _)) = start.split_at_checked(RECORD_HEADER_LEN) else { return false };
+    let Some((covered, crc)) = header.split_last_chunk::<4>() else { return false };
+    header.starts_with(MAGIC) && crc32fast::hash(covered) == u32::from_le_bytes(*crc)
+}
