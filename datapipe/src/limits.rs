@@ -43,6 +43,22 @@ pub const MAX_NAME: usize = 64;
 /// [`MAX_PARTICIPANTS`] of them, so a loop that needs more is reading words that do not change as they should.
 pub const MAX_ROUNDS: u32 = 1 << 20;
 
+/// Key slots of one session.
+pub const MAX_KEY_SLOTS: usize = 8;
+
+/// Longest passphrase, and longest file that has one, in bytes.
+pub const MAX_PASSPHRASE: usize = 4096;
+
+/// Memory that a key slot may make its reader take to try a passphrase, in KiB: 1 GiB. One slot after the other
+/// takes it.
+pub const MAX_ARGON2_MEMORY_KIB: u32 = 1 << 20;
+
+/// Passes over that memory that a key slot may ask for.
+pub const MAX_ARGON2_PASSES: u32 = 16;
+
+/// Lanes of that memory that a key slot may ask for.
+pub const MAX_ARGON2_LANES: u32 = 16;
+
 /// Bits of a buffer's generation: at a million hand-overs a second of one buffer it wraps after twelve days, and
 /// only a participant that slept through exactly a multiple of that could mistake one generation for another.
 pub(crate) const GENERATION_BITS: u32 = 40;
