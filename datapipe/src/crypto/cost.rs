@@ -53,18 +53,22 @@ impl Argon2Cost {
         self.check()?;
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN));
         let params = params.expect("the limits lie within those of Argon2");
-        let mut memory = Zeroizing::new(Vec::new());
-        let count = params.block_count();
-        if memory.try_reserve_exact(count).is_err() {
-            return Err(UnlockError::NoMemory { memory_kib: self.memory_kib });
-        }
-        memory.resize(count, Block::new());
+        let memory = blocks(params.block_count());
+        let mut memory = memory.ok_or(UnlockError::NoMemory { memory_kib: self.memory_kib })?;
         let mut key = Zeroizing::new([0; KEY_LEN]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into_with_memory(passphrase.bytes(), salt, key.as_mut(), memory.as_mut_slice())
             .expect("passphrase, salt, output and memory have lengths that Argon2 takes");
         Ok(key)
     }
+}
+
+/// So many blocks, erased when they are dropped; `None` if the system does not give them.
+fn blocks(count: usize) -> Option<Zeroizing<Vec<Block>>> {
+    let mut blocks = Zeroizing::new(Vec::new());
+    blocks.try_reserve_exact(count).ok()?;
+    blocks.resize(count, Block::new());
+    Some(blocks)
 }
 
 fn within(what: &'static str, has: u32, least: u32, most: u32) -> Result<(), UnlockError> {
@@ -118,5 +122,13 @@ mod tests {
         let passphrase = Passphrase::from_bytes("open sesame").unwrap();
         let cost = Argon2Cost { memory_kib: u32::MAX, passes: 1, lanes: 1 };
         assert!(matches!(cost.stretch(&passphrase, &[0; 32]), Err(UnlockError::TooCostly { .. })));
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_no_abort() {
+        assert!(blocks(usize::MAX).is_none());
+        // More than any address space has, and less than a vector may ask for.
+        assert!(blocks(usize::MAX >> 11).is_none());
+        assert_eq!(blocks(64).unwrap().len(), 64);
     }
 }
