@@ -34,6 +34,7 @@
 //! - `queue` moves descriptors between the stages, in order.
 //! - [`memory`] is the segment that all of it lies in.
 //! - [`sequence`] has numbers and their order by themselves.
+//! - [`crypto`] has keys: what a user unlocks with, what is sealed with what, and the cipher.
 //! - [`limits`] has every bound of the system, and [`error`] says who is at fault.
 //!
 //! A module uses only those below it. `docs/shared-memory.md` describes the segment and the hand-over, which
@@ -51,6 +52,8 @@
 
 #[cfg(not(loom))]
 pub mod controller;
+#[cfg(not(loom))]
+pub mod crypto;
 pub mod error;
 pub mod limits;
 #[allow(unsafe_code, reason = "maps memory that other processes map too")]

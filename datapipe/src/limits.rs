@@ -55,9 +55,6 @@ pub const MAX_HEADER_BODY: u32 = 16 << 20;
 /// Longest text in a header: names of host, program, session and archive, in bytes.
 pub const MAX_TEXT: usize = 255;
 
-/// Key slots of a session.
-pub const MAX_KEY_SLOTS: usize = 8;
-
 /// Blocks that a chunk footer lists.
 pub const MAX_CHUNK_BLOCKS: usize = 65_536;
 
@@ -66,6 +63,22 @@ pub const MAX_LOCATOR_CHUNKS: usize = 262_144;
 
 /// Archives of one session.
 pub const MAX_ARCHIVES: usize = 1024;
+
+/// Key slots of one session.
+pub const MAX_KEY_SLOTS: usize = 8;
+
+/// Longest passphrase, and longest file that has one, in bytes.
+pub const MAX_PASSPHRASE: usize = 4096;
+
+/// Memory that a key slot may make its reader take to try a passphrase, in KiB: 1 GiB. One slot after the other
+/// takes it.
+pub const MAX_ARGON2_MEMORY_KIB: u32 = 1 << 20;
+
+/// Passes over that memory that a key slot may ask for.
+pub const MAX_ARGON2_PASSES: u32 = 16;
+
+/// Lanes of that memory that a key slot may ask for.
+pub const MAX_ARGON2_LANES: u32 = 16;
 
 /// Bits of a buffer's generation: at a million hand-overs a second of one buffer it wraps after twelve days, and
 /// only a participant that slept through exactly a multiple of that could mistake one generation for another.

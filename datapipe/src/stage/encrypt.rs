@@ -5,24 +5,18 @@
 //! authenticated with the data: a block that was changed, moved, repeated or dropped does not open.
 
 use std::fmt;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use hkdf::Hkdf;
-use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
+use crate::crypto::{Key, fill_random};
 use crate::error::{Error, StageError};
 use crate::pool::{Block, BlockInfo};
 
 use super::{InPlace, MiddleStage, Stage, Verdict};
-
-/// A key of 256 bits. Erased from memory when it is dropped; never printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Key([u8; KEY_LEN]);
 
 /// Bytes of a key.
 const KEY_LEN: usize = 32;
@@ -32,41 +26,6 @@ pub const SALT_LEN: usize = 32;
 const TAG_LEN: usize = 16;
 /// What the derived keys are for: HKDF's `info`.
 const PURPOSE: &[u8] = b"datapipe block encryption";
-
-impl Key {
-    /// A key of these bytes.
-    pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
-        Self(bytes)
-    }
-
-    /// Reads a key file, which is exactly 32 bytes long.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Key`] if it cannot be read or has another length.
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
-        let unreadable = |error| Error::Key(format!("cannot read key file {}: {error}", path.display()));
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        // One byte more than a key: enough to know that it is none, however long it is.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_LEN + 1));
-        file.take(KEY_LEN as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-        let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| {
-            let has = if bytes.len() > KEY_LEN { "more".to_owned() } else { bytes.len().to_string() };
-            Error::Key(format!(
-                "key file {} must have exactly {KEY_LEN} bytes, but has {has}",
-                path.display()
-            ))
-        })?;
-        Ok(Self(key))
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(secret)")
-    }
-}
 
 /// A key for one stream, and the stages that seal and open its blocks.
 ///
@@ -95,19 +54,14 @@ impl Aes256Gcm {
     /// If the system has no random numbers.
     pub fn new(key: &Key) -> Result<Self, Error> {
         let mut salt = [0; SALT_LEN];
-        let mut filled = 0;
-        while filled < SALT_LEN {
-            filled += getrandom(&mut salt[filled..], GetRandomFlags::empty()).map_err(|errno| {
-                Error::System { what: "cannot draw random numbers", source: errno.into() }
-            })?;
-        }
+        fill_random(&mut salt)?;
         Ok(Self::with_salt(key, salt))
     }
 
     /// The key of a stream whose salt is known: to read it. Never write a second stream with it.
     pub fn with_salt(key: &Key, salt: [u8; SALT_LEN]) -> Self {
         let mut derived = Zeroizing::new([0; KEY_LEN]);
-        let expanded = Hkdf::<Sha256>::new(Some(&salt), &key.0).expand(PURPOSE, derived.as_mut());
+        let expanded = Hkdf::<Sha256>::new(Some(&salt), key.bytes()).expand(PURPOSE, derived.as_mut());
         expanded.expect("HKDF-SHA256 gives up to 255 times 32 bytes");
         let cipher = Arc::new(aes_gcm::Aes256Gcm::new((&*derived).into()));
         Self { cipher, salt }
@@ -218,21 +172,6 @@ fn associated_data(block: &Block) -> [u8; 13] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn key_files_have_exactly_32_bytes() {
-        let dir = tempfile::tempdir().unwrap();
-        for len in [0, 31, 33, 100_000] {
-            let path = dir.path().join(format!("key-{len}"));
-            std::fs::write(&path, vec![1; len]).unwrap();
-            let text = Key::from_file(&path).unwrap_err().to_string();
-            assert!(text.contains("must have exactly 32 bytes"), "{text}");
-        }
-        let path = dir.path().join("key");
-        std::fs::write(&path, [1; 32]).unwrap();
-        assert_eq!(Key::from_file(&path).unwrap().0, [1; 32]);
-        assert_eq!(format!("{:?}", Key::from_file(&path).unwrap()), "Key(secret)");
-    }
 
     #[test]
     fn every_writer_has_a_key_of_its_own() {

@@ -41,10 +41,11 @@ use std::fmt;
 
 use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
 
+pub use crate::crypto::Key;
 pub use crate::error::StageError;
 pub use analyze::{analyze, classify};
 pub use compress::Zstd;
-pub use encrypt::{Aes256Gcm, Key, SALT_LEN};
+pub use encrypt::{Aes256Gcm, SALT_LEN};
 pub use ordering::{resequence, sequence};
 pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
 

@@ -1,0 +1,315 @@
+//! AES-256-GCM in place, with the tag apart, by either of two implementations that give the same bytes.
+//!
+//! Source: NIST SP 800-38D, with nonces of 96 bits and tags of 128.
+
+use std::fmt;
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use zeroize::Zeroize;
+
+use super::data_key::SubKey;
+use super::key::KEY_LEN;
+
+/// Bytes of a nonce.
+pub const NONCE_LEN: usize = 12;
+/// Bytes of a tag.
+pub const TAG_LEN: usize = 16;
+
+/// What is sealed: the second part of a nonce, so that things of different kinds may have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum NonceKind {
+    /// A block of data.
+    Block = 0,
+    /// The footer of an archive.
+    ArchiveFooter = 1,
+    /// The options of an archive.
+    Options = 2,
+    /// The footer of a chunk.
+    ChunkFooter = 3,
+}
+
+/// The nonce of the `number`th thing of a kind: the number in eight bytes, little endian, the kind, three zeros.
+pub fn nonce(number: u64, kind: NonceKind) -> [u8; NONCE_LEN] {
+    let mut nonce = [0; NONCE_LEN];
+    nonce[..8].copy_from_slice(&number.to_le_bytes());
+    nonce[8] = kind as u8;
+    nonce
+}
+
+/// Who computes AES-256-GCM. The bytes are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The aes-gcm crate: Rust only, always there.
+    RustCrypto,
+    /// AWS-LC, if the feature `aws-lc` is on. It is the default then.
+    #[cfg(feature = "aws-lc")]
+    AwsLc,
+}
+
+impl Backend {
+    /// All that this build has.
+    pub const ALL: &[Self] = &[
+        Self::RustCrypto,
+        #[cfg(feature = "aws-lc")]
+        Self::AwsLc,
+    ];
+}
+
+impl Default for Backend {
+    /// The fastest that this build has.
+    fn default() -> Self {
+        #[cfg(feature = "aws-lc")]
+        return Self::AwsLc;
+        #[cfg(not(feature = "aws-lc"))]
+        Self::RustCrypto
+    }
+}
+
+/// Seals and opens under one key. Any number of threads may share one.
+pub struct Cipher(Inner);
+
+enum Inner {
+    RustCrypto(Box<aes_gcm::Aes256Gcm>),
+    #[cfg(feature = "aws-lc")]
+    AwsLc(aws_lc_rs::aead::LessSafeKey),
+}
+
+impl Cipher {
+    /// A cipher with the default backend.
+    pub fn new(key: &SubKey) -> Self {
+        Self::with_backend(key, Backend::default())
+    }
+
+    /// A cipher with this backend.
+    pub fn with_backend(key: &SubKey, backend: Backend) -> Self {
+        Self::of(key.bytes(), backend)
+    }
+
+    pub(super) fn of(key: &[u8; KEY_LEN], backend: Backend) -> Self {
+        Self(match backend {
+            Backend::RustCrypto => Inner::RustCrypto(Box::new(aes_gcm::Aes256Gcm::new(key.into()))),
+            #[cfg(feature = "aws-lc")]
+            Backend::AwsLc => {
+                let key = aws_lc_rs::aead::UnboundKey::new(&aws_lc_rs::aead::AES_256_GCM, key);
+                Inner::AwsLc(aws_lc_rs::aead::LessSafeKey::new(
+                    key.expect("the key has the length that it must have"),
+                ))
+            }
+        })
+    }
+
+    /// Encrypts `data` in place and returns the tag, which also covers `aad`. A nonce must never be given to this
+    /// method twice under one key: see [`nonce`].
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] if one nonce does not suffice for so much data: 64 GiB.
+    pub fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+    ) -> Result<[u8; TAG_LEN], TooLong> {
+        let too_long = TooLong { len: data.len() };
+        match &self.0 {
+            Inner::RustCrypto(cipher) => cipher
+                .encrypt_inout_detached(nonce.into(), aad, data.into())
+                .map(Into::into)
+                .map_err(|_| too_long),
+            #[cfg(feature = "aws-lc")]
+            Inner::AwsLc(key) => {
+                use aws_lc_rs::aead::{Aad, Nonce};
+                let sealed = key.seal_in_place_separate_tag(
+                    Nonce::assume_unique_for_key(*nonce),
+                    Aad::from(aad),
+                    data,
+                );
+                sealed.ok().and_then(|tag| tag.as_ref().try_into().ok()).ok_or(too_long)
+            }
+        }
+    }
+
+    /// Decrypts `data` in place, if it is what was sealed with this nonce, `aad` and tag. If not, `data` is all zeros
+    /// afterwards: nobody gets to see what was not authenticated.
+    ///
+    /// # Errors
+    ///
+    /// [`Unauthentic`] if key, nonce, `aad`, data or tag is another than when it was sealed.
+    pub fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), Unauthentic> {
+        let authentic = match &self.0 {
+            Inner::RustCrypto(cipher) => {
+                cipher.decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into()).is_ok()
+            }
+            #[cfg(feature = "aws-lc")]
+            Inner::AwsLc(key) => {
+                use aws_lc_rs::aead::{Aad, Nonce};
+                let nonce = Nonce::assume_unique_for_key(*nonce);
+                key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, data).is_ok()
+            }
+        };
+        if authentic {
+            return Ok(());
+        }
+        data.zeroize();
+        Err(Unauthentic)
+    }
+}
+
+impl fmt::Debug for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cipher(secret)")
+    }
+}
+
+/// What was given is not what was sealed: it is damaged, in another place, or of another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unauthentic;
+
+impl fmt::Display for Unauthentic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("does not authenticate: it is damaged or misplaced, or the key is another")
+    }
+}
+
+impl std::error::Error for Unauthentic {}
+
+/// There is more data than AES-GCM can seal with one nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    /// Bytes of the data.
+    pub len: usize,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes are too many to be sealed as one: cut them into shorter blocks", self.len)
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Random;
+
+    /// A run of the crossing tests is repeated with `DATAPIPE_SEED`.
+    fn random() -> Random {
+        let seed = std::env::var("DATAPIPE_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+        println!("DATAPIPE_SEED={seed}");
+        Random::new(seed)
+    }
+
+    fn bytes(random: &mut Random, most: u64) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(random.below(most + 1)).unwrap()];
+        random.fill(&mut bytes);
+        bytes
+    }
+
+    fn ciphers(random: &mut Random) -> Vec<Cipher> {
+        let mut key = [0; 32];
+        random.fill(&mut key);
+        Backend::ALL.iter().map(|backend| Cipher::of(&key, *backend)).collect()
+    }
+
+    #[test]
+    fn nonces_have_number_and_kind() {
+        assert_eq!(nonce(0x0102_0304_0506_0708, NonceKind::Block), [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0]);
+        assert_eq!(nonce(1, NonceKind::ArchiveFooter), [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(nonce(0, NonceKind::Options)[8], 2);
+        assert_eq!(
+            nonce(u64::MAX, NonceKind::ChunkFooter),
+            [255, 255, 255, 255, 255, 255, 255, 255, 3, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn the_default_backend_is_the_last_of_all() {
+        assert_eq!(Backend::ALL.last(), Some(&Backend::default()));
+    }
+
+    #[test]
+    fn what_one_backend_seals_every_other_opens() {
+        let mut random = random();
+        let round_lengths = [0, 1, 15, 16, 17, 31, 32, 33, 4096, 65_536];
+        for round in 0..60 {
+            let ciphers = ciphers(&mut random);
+            let mut plain = bytes(&mut random, 70_000);
+            if let Some(len) = round_lengths.get(round) {
+                plain.resize(*len, 7);
+            }
+            let aad = bytes(&mut random, 100);
+            let nonce = nonce(random.bits(), NonceKind::Block);
+            let mut sealed = Vec::new();
+            for cipher in &ciphers {
+                let mut data = plain.clone();
+                let tag = cipher.seal(&nonce, &aad, &mut data).unwrap();
+                assert!(plain.len() < 16 || data != plain);
+                sealed.push((data, tag));
+            }
+            for (data, tag) in &sealed {
+                assert_eq!((data, tag), (&sealed[0].0, &sealed[0].1), "the same bytes from all");
+                for cipher in &ciphers {
+                    let mut opened = data.clone();
+                    cipher.open(&nonce, &aad, &mut opened, tag).unwrap();
+                    assert!(opened == plain);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_backend_refuses_tampering_and_leaves_only_zeros() {
+        let mut random = random();
+        for _ in 0..60 {
+            let ciphers = ciphers(&mut random);
+            let plain = [&bytes(&mut random, 3000)[..], b"x"].concat();
+            let aad = [&bytes(&mut random, 100)[..], b"x"].concat();
+            let nonce = nonce(random.bits(), NonceKind::Block);
+            let mut data = plain.clone();
+            let tag = ciphers[0].seal(&nonce, &aad, &mut data).unwrap();
+            let mut flip = |bytes: &[u8]| {
+                let mut bytes = bytes.to_vec();
+                let bit = usize::try_from(random.below(bytes.len() as u64 * 8)).unwrap();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                bytes
+            };
+            let tampered = [
+                (nonce, aad.clone(), flip(&data), tag),
+                (nonce, flip(&aad), data.clone(), tag),
+                (flip(&nonce).try_into().unwrap(), aad.clone(), data.clone(), tag),
+                (nonce, aad.clone(), data.clone(), flip(&tag).try_into().unwrap()),
+                (nonce, aad.clone(), data[..data.len() - 1].to_vec(), tag),
+                (nonce, aad[..aad.len() - 1].to_vec(), data.clone(), tag),
+            ];
+            for cipher in &ciphers {
+                for (nonce, aad, data, tag) in &tampered {
+                    let mut opened = data.clone();
+                    assert_eq!(cipher.open(nonce, aad, &mut opened, tag), Err(Unauthentic));
+                    assert!(opened.iter().all(|byte| *byte == 0), "unauthenticated bytes were left");
+                }
+                let mut opened = data.clone();
+                assert_eq!(cipher.open(&nonce, &aad, &mut opened, &tag), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn ciphers_are_shared_between_threads_and_not_printed() {
+        fn shared<T: Send + Sync>(_: &T) {}
+        for backend in Backend::ALL {
+            let cipher = Cipher::of(&[7; 32], *backend);
+            shared(&cipher);
+            assert_eq!(format!("{cipher:?}"), "Cipher(secret)");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The key of a session, and the keys of its archives.
+
+use std::fmt;
+
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::error::Error;
+
+use super::derive::derive;
+use super::key::KEY_LEN;
+use super::random::fill_random;
+
+/// What a sub-key is for, before the archive that it is for: HKDF's `info`.
+const PURPOSE: &[u8] = b"datapipe 1 archive key";
+
+/// The random key of a session, from which the keys of its archives come. It seals nothing itself.
+///
+/// Erased from memory when it is dropped; never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct DataKey([u8; KEY_LEN]);
+
+/// The key that one writer seals one archive with. Erased from memory when it is dropped; never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SubKey([u8; KEY_LEN]);
+
+impl DataKey {
+    /// A new key, for a new session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if the system has no random numbers.
+    pub fn random() -> Result<Self, Error> {
+        let mut bytes = Zeroizing::new([0; KEY_LEN]);
+        fill_random(bytes.as_mut())?;
+        Ok(Self(*bytes))
+    }
+
+    /// The key of one archive: of the salt that its writer drew, its id, and the SHA-256 of its header.
+    ///
+    /// Another header gives another key, so an archive under a changed header does not open. A writer that begins again
+    /// must draw another salt: the same three would bring the same nonces twice under one key.
+    pub fn sub_key(&self, salt: &[u8; 32], archive_id: &[u8; 16], header_hash: &[u8; 32]) -> SubKey {
+        SubKey(*derive(&self.0, salt, &[PURPOSE, archive_id, header_hash]))
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl SubKey {
+    pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DataKey(secret)")
+    }
+}
+
+impl fmt::Debug for SubKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SubKey(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::known_answers::hex;
+    use super::*;
+
+    #[test]
+    fn every_data_key_is_another_and_none_is_printed() {
+        let (one, two) = (DataKey::random().unwrap(), DataKey::random().unwrap());
+        assert_ne!(one.0, two.0);
+        assert_eq!(format!("{one:?}"), "DataKey(secret)");
+        assert_eq!(format!("{:?}", one.sub_key(&[0; 32], &[0; 16], &[0; 32])), "SubKey(secret)");
+    }
+
+    #[test]
+    fn a_sub_key_is_of_data_key_salt_archive_and_header() {
+        let (salt, archive, header) = ([1; 32], [2; 16], [3; 32]);
+        let key = DataKey([9; 32]);
+        // Computed with Python's cryptography package: HKDF(SHA256, 32, salt, info).derive(key).
+        let expected = hex("a110a7454c29341bcb705a6249b105a5716450ea641ca9964790df66e61266f9");
+        assert_eq!(key.sub_key(&salt, &archive, &header).0.to_vec(), expected);
+        for other in [
+            DataKey([8; 32]).sub_key(&salt, &archive, &header),
+            key.sub_key(&[0; 32], &archive, &header),
+            key.sub_key(&salt, &[0; 16], &header),
+            key.sub_key(&salt, &archive, &[0; 32]),
+        ] {
+            assert_ne!(other.0.to_vec(), expected);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What a user unlocks with: the content of a key file, or a passphrase.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::error::Error;
+use crate::limits::MAX_PASSPHRASE;
+
+/// Bytes of a key, of whatever kind.
+pub(super) const KEY_LEN: usize = 32;
+
+/// A key of 256 bits. Erased from memory when it is dropped; never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Key([u8; KEY_LEN]);
+
+impl Key {
+    /// A key of these bytes.
+    pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Reads a key file, which is exactly 32 bytes long. Whether others could read it too is not asked here:
+    /// [`others_can_read`] says it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if it cannot be read or has another length.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = read_at_most(path, KEY_LEN)
+            .map_err(|error| Error::Key(format!("cannot read key file {}: {error}", path.display())))?;
+        let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| {
+            let has = if bytes.len() > KEY_LEN { "more".to_owned() } else { bytes.len().to_string() };
+            Error::Key(format!(
+                "key file {} must have exactly {KEY_LEN} bytes, but has {has}",
+                path.display()
+            ))
+        })?;
+        Ok(Self(key))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(secret)")
+    }
+}
+
+/// A passphrase: 1 to [`MAX_PASSPHRASE`] bytes of any value. Erased from memory when it is dropped; never printed.
+#[derive(Clone)]
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// A passphrase of these bytes, all of them: a line end is not removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if there is none, or if there are more than [`MAX_PASSPHRASE`].
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, Error> {
+        Self::of(Zeroizing::new(bytes.into()), "the passphrase")
+    }
+
+    /// Reads a passphrase file of at most [`MAX_PASSPHRASE`] bytes. All of it is the passphrase, except for one line
+    /// end, `"\n"` or `"\r\n"`, at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] if it cannot be read, is longer, or has nothing but a line end.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let what = format!("passphrase file {}", path.display());
+        let mut bytes = read_at_most(path, MAX_PASSPHRASE)
+            .map_err(|error| Error::Key(format!("cannot read {what}: {error}")))?;
+        // The file's length is what counts, so that nobody needs to ask which line end it has.
+        if bytes.len() <= MAX_PASSPHRASE && bytes.ends_with(b"\n") {
+            let end = if bytes.ends_with(b"\r\n") { 2 } else { 1 };
+            let len = bytes.len() - end;
+            bytes.truncate(len);
+        }
+        Self::of(bytes, &what)
+    }
+
+    fn of(bytes: Zeroizing<Vec<u8>>, what: &str) -> Result<Self, Error> {
+        if bytes.is_empty() {
+            return Err(Error::Key(format!("{what} is empty: give at least one byte, better a sentence")));
+        }
+        if bytes.len() > MAX_PASSPHRASE {
+            return Err(Error::Key(format!(
+                "{what} has more than {MAX_PASSPHRASE} bytes: use a shorter one, or a key file"
+            )));
+        }
+        Ok(Self(bytes))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(secret)")
+    }
+}
+
+/// What a user unlocks with.
+#[derive(Clone, Debug)]
+pub enum Secret {
+    /// The content of a key file.
+    Key(Key),
+    /// A passphrase.
+    Passphrase(Passphrase),
+}
+
+impl Secret {
+    /// Which of the two it is.
+    pub fn kind(&self) -> SecretKind {
+        match self {
+            Self::Key(_) => SecretKind::KeyFile,
+            Self::Passphrase(_) => SecretKind::Passphrase,
+        }
+    }
+}
+
+impl From<Key> for Secret {
+    fn from(key: Key) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl From<Passphrase> for Secret {
+    fn from(passphrase: Passphrase) -> Self {
+        Self::Passphrase(passphrase)
+    }
+}
+
+/// The kinds of [`Secret`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretKind {
+    /// The content of a key file.
+    KeyFile,
+    /// A passphrase.
+    Passphrase,
+}
+
+impl fmt::Display for SecretKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyFile => "key file",
+            Self::Passphrase => "passphrase",
+        })
+    }
+}
+
+/// Whether the group or all others have any right to a file: a key or a passphrase in it deserves a warning, and
+/// `chmod 600`.
+///
+/// # Errors
+///
+/// If the file's mode cannot be looked up.
+pub fn others_can_read(path: impl AsRef<Path>) -> io::Result<bool> {
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 != 0)
+}
+
+/// The content of a file, or its first `most + 1` bytes: enough to know that it is too long, however long it is.
+fn read_at_most(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // With room for all of it from the start, so that no copy stays behind where a vector grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn key_files_have_exactly_32_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        for len in [0, 31, 33, 100_000] {
+            let path = dir.path().join(format!("key-{len}"));
+            fs::write(&path, vec![1; len]).unwrap();
+            let text = Key::from_file(&path).unwrap_err().to_string();
+            assert!(text.contains("must have exactly 32 bytes"), "{text}");
+        }
+        let path = dir.path().join("key");
+        fs::write(&path, [1; 32]).unwrap();
+        assert_eq!(Key::from_file(&path).unwrap().0, [1; 32]);
+        let text = Key::from_file(dir.path().join("none")).unwrap_err().to_string();
+        assert!(text.starts_with("cannot read key file"), "{text}");
+    }
+
+    #[test]
+    fn passphrase_files_lose_one_line_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passphrase");
+        let read = |content: &[u8]| {
+            fs::write(&path, content).unwrap();
+            Passphrase::from_file(&path)
+        };
+        for (content, passphrase) in [
+            (&b"two words"[..], &b"two words"[..]),
+            (b"two words\n", b"two words"),
+            (b"two words\r\n", b"two words"),
+            (b"two words\n\n", b"two words\n"),
+            (b"two words\r", b"two words\r"),
+            (b" \n", b" "),
+            (b"\n\r\n", b"\n"),
+            (&[b'x'; MAX_PASSPHRASE], &[b'x'; MAX_PASSPHRASE]),
+        ] {
+            assert_eq!(read(content).unwrap().bytes(), passphrase);
+        }
+        for empty in [&b""[..], b"\n", b"\r\n"] {
+            let text = read(empty).unwrap_err().to_string();
+            assert!(text.contains("is empty"), "{text}");
+        }
+        let longest = [&[b'x'; MAX_PASSPHRASE][..], b"\n"].concat();
+        for long in [longest, vec![b'x'; 100_000]] {
+            let text = read(&long).unwrap_err().to_string();
+            assert!(text.contains("more than 4096 bytes"), "{text}");
+        }
+        let text = Passphrase::from_file(dir.path().join("none")).unwrap_err().to_string();
+        assert!(text.starts_with("cannot read passphrase file"), "{text}");
+    }
+
+    #[test]
+    fn passphrases_of_bytes_keep_them_all() {
+        assert_eq!(Passphrase::from_bytes("two words\n").unwrap().bytes(), b"two words\n");
+        assert!(Passphrase::from_bytes("").is_err());
+        assert!(Passphrase::from_bytes(vec![1; MAX_PASSPHRASE + 1]).is_err());
+    }
+
+    #[test]
+    fn files_of_everybody_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, [1; 32]).unwrap();
+        for (mode, others) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o622, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(others_can_read(&path).unwrap(), others, "{mode:o}");
+        }
+        assert!(others_can_read(dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let key = Secret::from(Key::from_bytes(*b"abcdefghijklmnopqrstuvwxyz012345"));
+        assert_eq!(format!("{key:?}"), "Key(Key(secret))");
+        let passphrase = Secret::from(Passphrase::from_bytes("open sesame").unwrap());
+        assert_eq!(format!("{passphrase:?}"), "Passphrase(Passphrase(secret))");
+        assert_eq!(format!("{passphrase:#?}").matches("sesame").count(), 0);
+    }
+}
