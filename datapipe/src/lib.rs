@@ -82,7 +82,8 @@ pub mod prelude {
     pub use crate::memory::Direction;
     pub use crate::pool::{Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort};
     pub use crate::stage::{
-        Aes256Gcm, Analyze, BlockReader, BlockWriter, Fill, Head, HeadStage, InPlace, Key, MiddleStage,
-        Stage, StreamHead, StreamTail, Tail, TailStage, Transform, Verdict, Zstd, analyze,
+        Aes256Gcm, Analyze, BlockReader, BlockWriter, DamageLog, Deflate, Fill, Finding, Head, HeadStage,
+        InPlace, Inspect, InspectionLog, Key, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage,
+        Transform, Verdict, Zstd, analyze, decompress, decompress_salvaging,
     };
 }

@@ -80,6 +80,16 @@ pub const MAX_ARGON2_PASSES: u32 = 16;
 /// Lanes of that memory that a key slot may ask for.
 pub const MAX_ARGON2_LANES: u32 = 16;
 
+/// Entries that a log of damage or of inspection keeps. All are counted.
+pub const MAX_LOG_ENTRIES: usize = 10_000;
+
+/// Bytes of what an entry of a log of damage says.
+pub const MAX_DAMAGE_TEXT: usize = 512;
+
+/// Blocks whose places a log of damage remembers: those in flight between a reader and the stages behind it, which
+/// are fewer than there are buffers on its machine and the next ones.
+pub const MAX_PLACES: usize = 16_384;
+
 /// Bits of a buffer's generation: at a million hand-overs a second of one buffer it wraps after twelve days, and
 /// only a participant that slept through exactly a multiple of that could mistake one generation for another.
 pub(crate) const GENERATION_BITS: u32 = 40;
@@ -93,5 +103,6 @@ const _: () = {
         DEFAULT_BUFFER_SIZE >= MIN_BUFFER_SIZE && DEFAULT_BUFFER_SIZE <= MAX_BUFFER_SIZE,
         "default is legal"
     );
+    assert!(MAX_PLACES >= 2 * MAX_BUFFERS as usize, "a block in flight has its place remembered");
     assert!(DEFAULT_HEADROOM <= MAX_ROOM && DEFAULT_TAILROOM <= MAX_ROOM, "defaults are legal");
 };

@@ -143,7 +143,7 @@ fn compression_and_encryption_are_undone() {
         .stage(Zstd::level(3).instances(3))
         .stage(cipher.seal().instances(2))
         .stage(Aes256Gcm::with_salt(&key, cipher.salt()).open().instances(2))
-        .stage(Zstd::decompress().instances(2))
+        .stage(decompress().instances(2))
         .tail(StreamTail::new(&mut back))
         .run()
         .unwrap();
@@ -206,7 +206,7 @@ fn stages_of_the_library_pass_the_suite() {
     assert_eq!(check_stage(&blocks, analyze), blocks);
     assert_eq!(check_stage(&blocks, || pass(3)), blocks);
     check_stage(&blocks, || Zstd::level(1));
-    assert_eq!(check_stage(&blocks, Zstd::decompress), blocks, "what was not compressed is passed on");
+    assert_eq!(check_stage(&blocks, decompress), blocks, "what was not compressed is passed on");
     let sealed = check_stage(&blocks, || cipher.seal());
     assert!(sealed.iter().zip(&blocks).all(|(sealed, plain)| sealed.len() == plain.len() + 16));
 }
@@ -495,7 +495,7 @@ fn a_block_is_never_sealed_twice() {
     let twice = small().head(numbers(3)).stage(cipher.seal()).stage(cipher.seal()).tail(collect(&got));
     let error = twice.run().unwrap_err().to_string();
     assert_eq!(error, "stage \"aes-256-gcm\": block 0 is encrypted already");
-    let closed = small().head(numbers(3)).stage(cipher.seal()).stage(Zstd::decompress()).tail(collect(&got));
+    let closed = small().head(numbers(3)).stage(cipher.seal()).stage(decompress()).tail(collect(&got));
     assert!(closed.run().unwrap_err().to_string().contains("block 0 is still encrypted"));
     let full = StreamHead::new(std::io::repeat(1).take(9000));
     let tight = small().rooms(0, 15).head(full).stage(cipher.seal()).tail(collect(&got));

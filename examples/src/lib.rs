@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   disk_to_tape:  tree::pack -> analyze -> zstd -> aes-256-gcm -> container::Writer -> medium
-//!   tape_to_disk:  tree::unpack <- unzstd <- aes-256-gcm <- container::Reader <- medium
+//!   tape_to_disk:  tree::unpack <- decompress <- aes-256-gcm <- container::Reader <- medium
 //! ```
 //!
 //! This is the first form of both: a tar stream in a plain container, one archive in one file.

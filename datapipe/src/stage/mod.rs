@@ -31,8 +31,10 @@
 //! Does not read files, write media or know the format: those are stages too, and stand on this.
 
 mod analyze; // what is this data
-mod compress; // zstd, both ways
+mod compress; // zstd and deflate, and the way back
+mod damage; // what a salvaging reader has met
 mod encrypt; // AES-256-GCM, both ways
+mod inspect; // somebody else's judgement of the data
 mod ordering; // stages that number blocks, and put them back in order
 pub(crate) mod runner; // moves blocks between the pool and a stage
 mod stream; // any Read, any Write
@@ -44,8 +46,10 @@ use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
 pub use crate::crypto::Key;
 pub use crate::error::StageError;
 pub use analyze::{analyze, classify};
-pub use compress::Zstd;
+pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
+pub use damage::{Damage, DamageLog, Place};
 pub use encrypt::{Aes256Gcm, SALT_LEN};
+pub use inspect::{Finding, Inspect, InspectionLog};
 pub use ordering::{resequence, sequence};
 pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
 

@@ -67,7 +67,7 @@ fn restore(args: &Args, console: Console) -> Result<(), Failure> {
     if let Some(cipher) = &cipher {
         pipe = pipe.stage(cipher.open().named(DECRYPT).instances(instances));
     }
-    pipe = pipe.stage(Zstd::decompress().instances(instances));
+    pipe = pipe.stage(decompress().instances(instances));
     let (place, tree) = (Shared::default(), Shared::default());
     let (told, made, to) = (place.clone(), tree.clone(), Arc::clone(&destination));
     pipe = pipe.tail(Stage::tail_port("tree-tail", move |port| {
