@@ -30,6 +30,7 @@
 //!
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
 //! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
+//! - [`media`] is what a stream is kept on: volumes of records and marks, in files.
 //! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the dead.
 //! - `queue` moves descriptors between the stages, in order.
 //! - [`memory`] is the segment that all of it lies in.
@@ -53,6 +54,8 @@
 pub mod controller;
 pub mod error;
 pub mod limits;
+#[cfg(not(loom))]
+pub mod media;
 #[allow(unsafe_code, reason = "maps memory that other processes map too")]
 pub mod memory;
 pub mod pool;
