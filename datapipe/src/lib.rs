@@ -30,6 +30,7 @@
 //!
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
 //! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
+//! - [`media`] is what a stream is kept on: volumes of records and marks, in files.
 //! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the dead.
 //! - `queue` moves descriptors between the stages, in order.
 //! - [`memory`] is the segment that all of it lies in.
@@ -51,11 +52,15 @@
 )]
 
 #[cfg(not(loom))]
+pub mod archive;
+#[cfg(not(loom))]
 pub mod controller;
 #[cfg(not(loom))]
 pub mod crypto;
 pub mod error;
 pub mod limits;
+#[cfg(not(loom))]
+pub mod media;
 #[allow(unsafe_code, reason = "maps memory that other processes map too")]
 pub mod memory;
 pub mod pool;
@@ -66,6 +71,8 @@ pub mod sequence;
 pub mod stage;
 #[cfg(all(not(loom), any(test, feature = "testkit")))]
 pub mod testkit;
+#[cfg(not(loom))]
+pub mod wire;
 
 #[cfg(not(loom))]
 pub use controller::{AtLimit, Canceller, Pipe, PipeBuilder, Plan, Report, Status};

@@ -43,7 +43,7 @@ pub const MAX_NAME: usize = 64;
 /// [`MAX_PARTICIPANTS`] of them, so a loop that needs more is reading words that do not change as they should.
 pub const MAX_ROUNDS: u32 = 1 << 20;
 
-/// Longest record on a medium, header included, in bytes.
+/// Longest record on a medium, header included, in bytes. A length that a volume claims is not believed beyond it.
 pub const MAX_RECORD: usize = 16 << 20;
 
 /// Length of a record if nobody asks for another, in bytes: what every tape drive takes.
@@ -90,6 +90,12 @@ pub const MAX_DAMAGE_TEXT: usize = 512;
 /// are fewer than there are buffers on its machine and the next ones.
 pub const MAX_PLACES: usize = 16_384;
 
+/// Smallest size that may be asked for a volume, in bytes.
+pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
+
+/// Volumes in one directory: their names have six digits.
+pub const MAX_VOLUMES: u32 = 999_999;
+
 /// Bits of a buffer's generation: at a million hand-overs a second of one buffer it wraps after twelve days, and
 /// only a participant that slept through exactly a multiple of that could mistake one generation for another.
 pub(crate) const GENERATION_BITS: u32 = 40;
@@ -98,6 +104,7 @@ const _: () = {
     assert!(MAX_INSTANCES <= u64::BITS, "one end-of-stream bit per instance");
     assert!(MAX_PARTICIPANTS + 2 <= 1 << 11, "a participant, or the controller, or nobody, fits 11 bits");
     assert!(MAX_BUFFERS <= 1 << 13, "a buffer's index fits its field of a ring slot");
+    assert!(MAX_RECORD < 1 << 28, "a record's length fits its field of a volume's length word");
     assert!(MAX_STAGES <= 1 << 8, "a queue's index fits its field of a take intent");
     assert!(
         DEFAULT_BUFFER_SIZE >= MIN_BUFFER_SIZE && DEFAULT_BUFFER_SIZE <= MAX_BUFFER_SIZE,

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::error::StageError;
 use crate::media::Position as Place;
-use crate::stage::{Damage, DamageLog};
+use crate::stage::{self, Damage, DamageLog};
 
 use super::units;
 
@@ -61,7 +61,8 @@ impl Reporter {
 
     pub(super) fn note_place(&self, block: u64, place: Option<Place>) {
         if let (Some(log), Some(place)) = (&self.log, place) {
-            log.note_place(block, place.volume, place.record, place.byte);
+            let Place { volume, record, byte } = place;
+            log.note_place(block, stage::Place { volume, record, byte });
         }
     }
 }

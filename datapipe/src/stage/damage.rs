@@ -109,6 +109,11 @@ impl DamageLog {
         self.0.lock().push(Damage { block: None, place: Some(place.to_string()), what: what.into() });
     }
 
+    /// Reports what is known in full.
+    pub(crate) fn add(&self, damage: Damage) {
+        self.0.lock().push(damage);
+    }
+
     /// The first [`MAX_LOG_ENTRIES`] reports, in the order in which they came.
     pub fn entries(&self) -> Vec<Damage> {
         self.0.lock().entries.clone()

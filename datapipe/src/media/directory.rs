@@ -1,0 +1,254 @@
+//! A directory whose files are the volumes.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::limits::MAX_VOLUMES;
+
+use super::reader::VolumeReader;
+use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
+use super::{FileSystem, Item, Medium, MediumError, Position, Probe, Storage};
+
+/// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
+///
+/// Other files in the directory are left alone. A record never lies in two volumes.
+#[derive(Debug)]
+pub struct Directory<S: Storage = FileSystem> {
+    storage: S,
+    path: PathBuf,
+    side: Side<S>,
+}
+
+#[derive(Debug)]
+enum Side<S: Storage> {
+    Write {
+        writer: VolumeWriter<S::File>,
+        volume_size: Option<u64>,
+    },
+    Read {
+        /// None where no volume is open: before the first read, and at a volume that is missing.
+        reader: Option<VolumeReader<S::File>>,
+        /// The volume that is read, or would be.
+        volume: u32,
+        /// The highest number there is.
+        last: u32,
+        probe: Probe,
+    },
+}
+
+/// How a [`Directory`] is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirectoryOptions {
+    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE); none means that a
+    /// volume ends when the file system is full.
+    pub volume_size: Option<u64>,
+    /// Whether volumes that are there are removed first.
+    pub overwrite: bool,
+}
+
+impl Directory {
+    /// Makes the directory if it is not there, removes old volumes if that was asked for, and begins volume 1.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::NotEmpty`] if there are volumes and they are not to be overwritten,
+    /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
+    pub fn create(path: impl Into<PathBuf>, options: DirectoryOptions) -> Result<Self, MediumError> {
+        Self::create_on(FileSystem, path, options)
+    }
+
+    /// Opens a directory of volumes to read, at the start of volume 1.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::NoVolumes`] if there are none, and [`MediumError::Io`]. A volume that is missing is only
+    /// told of when it is to be read.
+    pub fn open(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+        Self::open_on(FileSystem, path, probe)
+    }
+}
+
+impl<S: Storage> Directory<S> {
+    /// As [`Directory::create`], on another storage.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::create`].
+    pub fn create_on(
+        storage: S,
+        path: impl Into<PathBuf>,
+        options: DirectoryOptions,
+    ) -> Result<Self, MediumError> {
+        let path = path.into();
+        check_size(options.volume_size)?;
+        match storage.create_directory(&path) {
+            Ok(()) => {
+                let parent = directory_of(&path);
+                storage.sync_directory(parent).map_err(MediumError::io("sync the directory", parent))?;
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                remove_volumes(&storage, &path, options.overwrite)?;
+            }
+            Err(error) if is_full(&error) => return Err(no_space(&path, &error)),
+            Err(error) => return Err(MediumError::io("make the directory", &path)(error)),
+        }
+        let writer = begin(&storage, &path, 1, options.volume_size)?;
+        Ok(Self { storage, path, side: Side::Write { writer, volume_size: options.volume_size } })
+    }
+
+    /// As [`Directory::open`], on another storage.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open`].
+    pub fn open_on(storage: S, path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+        let path = path.into();
+        let volumes = volumes(&storage, &path)?;
+        let Some(last) = volumes.last().copied() else { return Err(MediumError::NoVolumes { path }) };
+        Ok(Self { storage, path, side: Side::Read { reader: None, volume: 1, last, probe } })
+    }
+}
+
+impl<S: Storage> Medium for Directory<S> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+        self.side.writer("write")?.write(record)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        self.side.writer("write")?.write_mark()
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        self.side.writer("write")?.sync(&self.storage)
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        match &mut self.side {
+            Side::Write { writer, volume_size } => {
+                writer.sync(&self.storage)?;
+                *writer = begin(&self.storage, &self.path, writer.volume() + 1, *volume_size)?;
+                Ok(true)
+            }
+            Side::Read { volume, last, .. } if *volume >= *last => Ok(false),
+            Side::Read { reader, volume, last, probe } => {
+                // First: a missing volume is gone past by asking again.
+                *volume += 1;
+                *reader = None;
+                *reader = Some(open(&self.storage, &self.path, *volume, *last, *probe)?);
+                Ok(true)
+            }
+        }
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        record.clear();
+        match &mut self.side {
+            Side::Write { .. } => Err(MediumError::WrongDirection { doing: "read", open_to: "write" }),
+            Side::Read { reader: Some(reader), .. } => reader.read(record),
+            Side::Read { reader, volume, last, probe } => {
+                let opened = open(&self.storage, &self.path, *volume, *last, *probe)?;
+                reader.insert(opened).read(record)
+            }
+        }
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        let Side::Read { reader, volume, last, probe } = &mut self.side else {
+            return Err(MediumError::WrongDirection { doing: "read", open_to: "write" });
+        };
+        if to.volume == 0 || to.volume > *last {
+            let what = format!("it has volumes 1 to {last}");
+            return Err(MediumError::NoSuchPosition { path: self.path.clone(), to, what });
+        }
+        if let Some(reader) = reader
+            && reader.volume() == to.volume
+        {
+            return reader.seek(to);
+        }
+        let mut opened = open(&self.storage, &self.path, to.volume, *last, *probe)?;
+        opened.seek(to)?;
+        (*reader, *volume) = (Some(opened), to.volume);
+        Ok(())
+    }
+}
+
+impl<S: Storage> Side<S> {
+    fn writer(&mut self, doing: &'static str) -> Result<&mut VolumeWriter<S::File>, MediumError> {
+        match self {
+            Self::Write { writer, .. } => Ok(writer),
+            Self::Read { .. } => Err(MediumError::WrongDirection { doing, open_to: "read" }),
+        }
+    }
+}
+
+fn file_of(path: &Path, volume: u32) -> PathBuf {
+    path.join(format!("{volume:06}.tap"))
+}
+
+/// The numbers of the volumes that are there, from the lowest.
+fn volumes(storage: &impl Storage, path: &Path) -> Result<Vec<u32>, MediumError> {
+    let names = storage.list(path).map_err(MediumError::io("list", path))?;
+    let numbers = names.iter().filter_map(|name| {
+        let digits = name.to_str()?.strip_suffix(".tap")?;
+        let all = digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_digit());
+        digits.parse().ok().filter(|number| all && *number > 0)
+    });
+    let mut numbers: Vec<u32> = numbers.collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn remove_volumes(storage: &impl Storage, path: &Path, overwrite: bool) -> Result<(), MediumError> {
+    let old = volumes(storage, path)?;
+    if let Some(first) = old.first()
+        && !overwrite
+    {
+        return Err(MediumError::NotEmpty { path: file_of(path, *first) });
+    }
+    // From the last one on: if we are stopped on the way, what is left is whole up to where it ends.
+    for volume in old.iter().rev() {
+        let file = file_of(path, *volume);
+        storage.remove(&file).map_err(MediumError::io("remove", &file))?;
+    }
+    if !old.is_empty() {
+        // Or a crash could bring old volumes back behind new ones.
+        storage.sync_directory(path).map_err(MediumError::io("sync the directory", path))?;
+    }
+    Ok(())
+}
+
+fn begin<S: Storage>(
+    storage: &S,
+    path: &Path,
+    volume: u32,
+    limit: Option<u64>,
+) -> Result<VolumeWriter<S::File>, MediumError> {
+    if volume > MAX_VOLUMES {
+        let what = format!("it has {MAX_VOLUMES} volumes, which is the most; go on in another directory");
+        return Err(MediumError::Full { path: path.to_owned(), what });
+    }
+    let file = file_of(path, volume);
+    match storage.create_new(&file) {
+        Ok(opened) => Ok(VolumeWriter::new(opened, file, volume, limit)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(MediumError::NotEmpty { path: file }),
+        Err(error) if is_full(&error) => Err(no_space(&file, &error)),
+        Err(error) => Err(MediumError::io("create", &file)(error)),
+    }
+}
+
+fn open<S: Storage>(
+    storage: &S,
+    path: &Path,
+    volume: u32,
+    last: u32,
+    probe: Probe,
+) -> Result<VolumeReader<S::File>, MediumError> {
+    let file = file_of(path, volume);
+    match storage.open(&file) {
+        Ok(opened) => VolumeReader::new(opened, file, volume, probe),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(MediumError::MissingVolume { path: file, volume, last })
+        }
+        Err(error) => Err(MediumError::io("open", &file)(error)),
+    }
+}

@@ -1,0 +1,138 @@
+//! Media: what a stream is kept on. A sequence of volumes, each a sequence of records and marks.
+//!
+//! ```text
+//!   medium     volume 1                      volume 2
+//!            +--------+--------+------+    +--------+------+--------+------+
+//!            | record | record | mark |    | record | mark | record | mark |
+//!            +--------+--------+------+    +--------+------+--------+------+
+//!   files     000001.tap                    000002.tap                         a Directory
+//!             backup.tap                                                       a VirtualTape: one volume
+//! ```
+//!
+//! It is used like a tape drive: records are written one behind the other and read back as they were written, up to
+//! the end of the volume, which comes when it comes. A volume is a file in the layout that tape simulators use (SIMH,
+//! `.tap`), so other tools can read it. `docs/` has the bytes.
+//!
+//! A volume that was damaged is read as far as that goes: what is no record is reported with its place and its length,
+//! and reading goes on at the next record behind it.
+//!
+//! Does not know what is in a record, nor check it: a record whose bytes were changed is still a record here. Does
+//! not lock: two that write one tape spoil it. Does not write its memory to stable storage until it is asked to
+//! [`sync`](Medium::sync).
+//!
+//! # Examples
+//!
+//! ```
+//! use datapipe::media::{Directory, DirectoryOptions, Item, Medium, MediumError};
+//!
+//! let place = tempfile::tempdir()?;
+//! let path = place.path().join("backup");
+//!
+//! let options = DirectoryOptions { volume_size: Some(64 << 10), ..DirectoryOptions::default() };
+//! let mut medium = Directory::create(&path, options)?;
+//! for number in 0..100u8 {
+//!     let record = [number; 1000];
+//!     match medium.write(&record) {
+//!         Err(MediumError::EndOfVolume { .. }) => {
+//!             medium.write_mark()?;
+//!             medium.next_volume()?;
+//!             medium.write(&record)?;
+//!         }
+//!         written => drop(written?),
+//!     }
+//! }
+//! medium.sync()?;
+//!
+//! let mut medium = Directory::open(&path, |_| true)?;
+//! let (mut record, mut count, mut volumes) = (Vec::new(), 0, 1);
+//! loop {
+//!     match medium.read(&mut record)? {
+//!         Item::Record(_) => count += 1,
+//!         Item::Mark(_) => {}
+//!         Item::Damaged { at, skipped } => eprintln!("{skipped} bytes are damaged at {at}"),
+//!         Item::End if medium.next_volume()? => volumes += 1,
+//!         Item::End => break,
+//!     }
+//! }
+//! assert_eq!((count, volumes), (100, 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod directory; // volumes as the files of a directory
+mod error; // what can be wrong with it
+mod layout; // the words of a volume's file
+mod position; // a place, and what stands there
+mod reader; // records, and the way back to them behind damage
+mod storage; // what is asked of a file system
+mod tape; // one file, one volume
+mod writer; // whole records, or nothing of them
+
+pub use directory::{Directory, DirectoryOptions};
+pub use error::MediumError;
+pub use position::{Item, Position, Probe};
+pub use storage::{FileSystem, Storage, StorageFile};
+pub use tape::VirtualTape;
+pub use writer::VOLUME_RESERVE;
+
+/// A sequence of volumes, each a sequence of records and marks, open either to write or to read.
+///
+/// What is written is written behind what was written before. Dropping it syncs nothing.
+pub trait Medium: Send {
+    /// Writes a record of 1 to [`MAX_RECORD`](crate::limits::MAX_RECORD) bytes, all of it or nothing. Returns where
+    /// it begins.
+    ///
+    /// After [`MediumError::EndOfVolume`], shorter records and marks may be tried: records written before that leave
+    /// at least [`VOLUME_RESERVE`] bytes for them, as a tape does between its early warning and its end. On a file
+    /// system that is full, even those may end in [`MediumError::EndOfVolume`] again.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::EndOfVolume`] where it does not fit this volume any more, [`MediumError::Full`] if there is not
+    /// even room for it in a volume that is empty, [`MediumError::TooLong`] and [`MediumError::Empty`] if no volume
+    /// of this medium could have it, [`MediumError::WrongDirection`], and [`MediumError::Io`]. After any of these
+    /// nothing of the record can be read.
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError>;
+
+    /// Writes a mark. May use what is kept free of records.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Medium::write).
+    fn write_mark(&mut self) -> Result<(), MediumError>;
+
+    /// Returns when everything that was written is on stable storage: the bytes, and the name of a new file.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`] and [`MediumError::WrongDirection`]. A sync that failed is not made good by another one:
+    /// from then on each call answers [`MediumError::Broken`].
+    fn sync(&mut self) -> Result<(), MediumError>;
+
+    /// Goes to the next volume.
+    ///
+    /// To write: syncs and closes this one, and begins a new one; the answer is true. To read: goes to the start of
+    /// the next one, or answers false if there is none.
+    ///
+    /// # Errors
+    ///
+    /// To write, [`MediumError::Full`] if there can be no other volume, and those of [`sync`](Medium::sync). To read,
+    /// [`MediumError::MissingVolume`] if later ones are there but this one is not: asked again, it goes on behind
+    /// that one. [`MediumError::Io`].
+    fn next_volume(&mut self) -> Result<bool, MediumError>;
+
+    /// Reads what comes next, and a record's bytes into `record`, which is empty after anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and [`MediumError::Io`]. Damage is no error,
+    /// but an [`Item`].
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
+
+    /// Goes to a position that `write` or `read` gave, or to the start of a volume. The next read begins there.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::NoSuchPosition`], [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and
+    /// [`MediumError::Io`]. It stays where it was then.
+    fn seek(&mut self, to: Position) -> Result<(), MediumError>;
+}

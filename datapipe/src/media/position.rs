@@ -1,0 +1,60 @@
+//! A place on a medium, and what stands there.
+
+use std::fmt;
+
+/// Where a record or a mark begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Number of the volume, from 1.
+    pub volume: u32,
+    /// Records, marks and damaged stretches before it in the volume. Behind damage it is smaller than it was when it
+    /// was written, if more than one record was damaged.
+    pub record: u64,
+    /// Bytes before it in the volume's file. This is what a seek goes by.
+    pub byte: u64,
+}
+
+impl Position {
+    /// Where volume number `volume` begins.
+    pub const fn start_of(volume: u32) -> Self {
+        Self { volume, record: 0, byte: 0 }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "volume {}, record {} (byte ", self.volume, self.record)?;
+        let digits = self.byte.to_string();
+        for (place, digit) in digits.chars().enumerate() {
+            if place > 0 && (digits.len() - place).is_multiple_of(3) {
+                f.write_str(",")?;
+            }
+            write!(f, "{digit}")?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// What [`Medium::read`](super::Medium::read) found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A record, which was put where the caller asked. It begins here.
+    Record(Position),
+    /// A mark.
+    Mark(Position),
+    /// Bytes that are no record. The next read goes on behind them.
+    Damaged {
+        /// Where they begin.
+        at: Position,
+        /// How many there are: never 0.
+        skipped: u64,
+    },
+    /// The end of this volume. It stays the end until another volume is gone to.
+    End,
+}
+
+/// Says whether bytes look like the beginning of a record of the layer above.
+///
+/// It gets up to 64 bytes, fewer if the record has fewer. It is asked only where a volume is damaged, to tell a record
+/// from data that happens to look like one. It must be quick.
+pub type Probe = fn(&[u8]) -> bool;

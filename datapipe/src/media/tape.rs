@@ -1,0 +1,147 @@
+//! One file that is one volume.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use super::reader::VolumeReader;
+use super::writer::{VolumeWriter, check_size, is_full, no_space};
+use super::{FileSystem, Item, Medium, MediumError, Position, Probe, Storage, StorageFile};
+
+/// A medium of one volume: a file of any name.
+#[derive(Debug)]
+pub struct VirtualTape<S: Storage = FileSystem> {
+    storage: S,
+    path: PathBuf,
+    side: Side<S::File>,
+}
+
+#[derive(Debug)]
+enum Side<F> {
+    Write(VolumeWriter<F>),
+    Read(VolumeReader<F>),
+}
+
+impl VirtualTape {
+    /// Makes a tape, or empties one that is there if it may be overwritten.
+    ///
+    /// `size` is the most bytes of its file, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE).
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::NotEmpty`] if it has content and may not be overwritten, [`MediumError::VolumeTooSmall`],
+    /// [`MediumError::Full`] and [`MediumError::Io`].
+    pub fn create(path: impl Into<PathBuf>, overwrite: bool, size: Option<u64>) -> Result<Self, MediumError> {
+        Self::create_on(FileSystem, path, overwrite, size)
+    }
+
+    /// Opens a tape to read, at its start.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`].
+    pub fn open(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+        Self::open_on(FileSystem, path, probe)
+    }
+}
+
+impl<S: Storage> VirtualTape<S> {
+    /// As [`VirtualTape::create`], on another storage.
+    ///
+    /// # Errors
+    ///
+    /// As [`VirtualTape::create`].
+    pub fn create_on(
+        storage: S,
+        path: impl Into<PathBuf>,
+        overwrite: bool,
+        size: Option<u64>,
+    ) -> Result<Self, MediumError> {
+        let path = path.into();
+        check_size(size)?;
+        let file = match storage.create_new(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let file = storage.open_to_write(&path).map_err(MediumError::io("open", &path))?;
+                if !file.is_empty().map_err(MediumError::io("look at", &path))? {
+                    if !overwrite {
+                        return Err(MediumError::NotEmpty { path });
+                    }
+                    // Synced, or a crash could bring old records back behind new ones.
+                    let emptied = file.truncate(0).and_then(|()| file.sync());
+                    emptied.map_err(MediumError::io("empty", &path))?;
+                }
+                file
+            }
+            Err(error) if is_full(&error) => return Err(no_space(&path, &error)),
+            created => created.map_err(MediumError::io("create", &path))?,
+        };
+        let side = Side::Write(VolumeWriter::new(file, path.clone(), 1, size));
+        Ok(Self { storage, path, side })
+    }
+
+    /// As [`VirtualTape::open`], on another storage.
+    ///
+    /// # Errors
+    ///
+    /// As [`VirtualTape::open`].
+    pub fn open_on(storage: S, path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+        let path = path.into();
+        let file = storage.open(&path).map_err(MediumError::io("open", &path))?;
+        let side = Side::Read(VolumeReader::new(file, path.clone(), 1, probe)?);
+        Ok(Self { storage, path, side })
+    }
+
+    fn writer(&mut self) -> Result<&mut VolumeWriter<S::File>, MediumError> {
+        match &mut self.side {
+            Side::Write(writer) => Ok(writer),
+            Side::Read(_) => Err(MediumError::WrongDirection { doing: "write", open_to: "read" }),
+        }
+    }
+
+    fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
+        match &mut self.side {
+            Side::Read(reader) => Ok(reader),
+            Side::Write(_) => Err(MediumError::WrongDirection { doing: "read", open_to: "write" }),
+        }
+    }
+}
+
+impl<S: Storage> Medium for VirtualTape<S> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+        self.writer()?.write(record)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        self.writer()?.write_mark()
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        match &mut self.side {
+            Side::Write(writer) => writer.sync(&self.storage),
+            Side::Read(_) => Err(MediumError::WrongDirection { doing: "write", open_to: "read" }),
+        }
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        if let Side::Read(_) = self.side {
+            return Ok(false);
+        }
+        self.sync()?;
+        let what = "a virtual tape has one volume; use a directory of volumes".to_owned();
+        Err(MediumError::Full { path: self.path.clone(), what })
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        record.clear();
+        self.reader()?.read(record)
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        let path = self.path.clone();
+        let reader = self.reader()?;
+        if to.volume != 1 {
+            let what = "a virtual tape has volume 1 only".to_owned();
+            return Err(MediumError::NoSuchPosition { path, to, what });
+        }
+        reader.seek(to)
+    }
+}

@@ -1,0 +1,167 @@
+//! Writes one volume: whole records, or nothing of them.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::{Path, PathBuf};
+
+use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE};
+
+use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
+use super::{MediumError, Position, Storage, StorageFile};
+
+/// Bytes that records leave free at the end of a volume of limited size: for what is written after
+/// [`MediumError::EndOfVolume`], 4 KiB of records with their lengths, and a mark.
+pub const VOLUME_RESERVE: u64 = 4096 + WORD;
+
+/// The end of one volume.
+#[derive(Debug)]
+pub(super) struct VolumeWriter<F> {
+    file: F,
+    path: PathBuf,
+    volume: u32,
+    limit: Option<u64>,
+    /// Where the next frame begins: everything before it is whole.
+    used: u64,
+    /// Records and marks before that.
+    items: u64,
+    /// A record did not fit. From here on the reserve may be used.
+    ended: bool,
+    /// The file's name may not be on stable storage.
+    new: bool,
+    /// What the file ends in, or what of it is on stable storage, is not known any more.
+    broken: bool,
+}
+
+impl<F: StorageFile> VolumeWriter<F> {
+    /// Writes to `file`, which is empty and whose name was not synced.
+    pub(super) fn new(file: F, path: PathBuf, volume: u32, limit: Option<u64>) -> Self {
+        Self { file, path, volume, limit, used: 0, items: 0, ended: false, new: true, broken: false }
+    }
+
+    pub(super) fn volume(&self) -> u32 {
+        self.volume
+    }
+
+    pub(super) fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+        self.check_whole()?;
+        if record.is_empty() {
+            return Err(MediumError::Empty);
+        }
+        let max = self.longest_record();
+        if record.len() > max {
+            return Err(MediumError::TooLong { len: record.len(), max });
+        }
+        let length = Length { bytes: record.len() as u32, bad: false };
+        self.check_room(length.frame(), if self.ended { WORD } else { VOLUME_RESERVE })?;
+        let word = length.bytes.to_le_bytes();
+        let padding = &[0][..record.len() % 2];
+        self.put(&mut [&word, record, padding, &word].map(IoSlice::new))
+    }
+
+    pub(super) fn write_mark(&mut self) -> Result<(), MediumError> {
+        self.check_whole()?;
+        self.check_room(WORD, 0)?;
+        self.put(&mut [IoSlice::new(&MARK.to_le_bytes())])?;
+        Ok(())
+    }
+
+    /// Also syncs the directory of the file, if it is not known to have its name.
+    pub(super) fn sync(&mut self, storage: &impl Storage) -> Result<(), MediumError> {
+        self.check_whole()?;
+        // A kernel that could not write a page may forget that it is dirty, so a second sync would say that all is
+        // well. Only success clears this.
+        self.broken = true;
+        self.file.sync().map_err(MediumError::io("sync", &self.path))?;
+        if self.new {
+            let directory = directory_of(&self.path);
+            storage.sync_directory(directory).map_err(MediumError::io("sync the directory", directory))?;
+        }
+        (self.new, self.broken) = (false, false);
+        Ok(())
+    }
+
+    /// The longest record that an empty volume takes.
+    fn longest_record(&self) -> usize {
+        let room = self.limit.map_or(u64::MAX, |limit| (limit - VOLUME_RESERVE - 2 * WORD) & !1);
+        room.min(MAX_RECORD as u64) as usize
+    }
+
+    fn check_whole(&self) -> Result<(), MediumError> {
+        if self.broken { Err(MediumError::Broken { path: self.path.clone() }) } else { Ok(()) }
+    }
+
+    fn check_room(&mut self, frame: u64, reserve: u64) -> Result<(), MediumError> {
+        if self.limit.is_some_and(|limit| self.used + frame + reserve > limit) {
+            self.ended = true;
+            return Err(MediumError::EndOfVolume { volume: self.volume });
+        }
+        Ok(())
+    }
+
+    /// Appends all of `parts`, or leaves the file as it was.
+    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
+        let position = Position { volume: self.volume, record: self.items, byte: self.used };
+        let mut end = self.used;
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match self.file.write_at(parts, end) {
+                Ok(0) => return Err(self.take_back(ErrorKind::WriteZero.into())),
+                Ok(bytes) => {
+                    end += bytes as u64;
+                    IoSlice::advance_slices(&mut parts, bytes);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.take_back(error)),
+            }
+        }
+        (self.used, self.items) = (end, self.items + 1);
+        Ok(position)
+    }
+
+    /// Removes what was written of a frame, and says what its failure means.
+    fn take_back(&mut self, error: io::Error) -> MediumError {
+        if let Err(error) = self.file.truncate(self.used) {
+            self.broken = true;
+            return MediumError::io("take back the end of", &self.path)(error);
+        }
+        if !is_full(&error) {
+            return MediumError::io("write", &self.path)(error);
+        }
+        if self.used == 0 {
+            // Another volume would end the same way, and the one after it.
+            return no_space(&self.path, &error);
+        }
+        self.ended = true;
+        MediumError::EndOfVolume { volume: self.volume }
+    }
+}
+
+/// Whether an error says that there is no room, rather than that something is wrong.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
+
+/// The error for a file that had no room for anything.
+pub(super) fn no_space(path: &Path, error: &io::Error) -> MediumError {
+    let what = format!("not even one record fits ({error}); make room, or go on at another place");
+    MediumError::Full { path: path.to_owned(), what }
+}
+
+/// The directory that has the name `path`.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Checks the size that was asked for volumes.
+pub(super) fn check_size(size: Option<u64>) -> Result<(), MediumError> {
+    match size {
+        Some(size) if size < MIN_VOLUME_SIZE => {
+            Err(MediumError::VolumeTooSmall { size, min: MIN_VOLUME_SIZE })
+        }
+        _ => Ok(()),
+    }
+}
+
+const _: () = assert!(MIN_VOLUME_SIZE > VOLUME_RESERVE + SHORTEST_FRAME, "a volume has room for records");
