@@ -49,7 +49,11 @@ impl<M: Medium> ArchiveHead<M> {
         if number > self.next {
             let (first, last) = (self.next, number - 1);
             self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(number - first));
-            let what = if first == last { "missing".to_owned() } else { format!("missing, and all up to block {last}") };
+            let what = if first == last {
+                "missing".to_owned()
+            } else {
+                format!("missing, and all up to block {last}")
+            };
             self.say(Some(first), place, what)?;
         }
         // A number near the end of its range is a forgery: nobody has written so many.
@@ -58,10 +62,19 @@ impl<M: Medium> ArchiveHead<M> {
     }
 
     /// Puts a unit's body into `block`, if it is one that belongs there.
-    fn take(&mut self, header: &UnitHeader, place: Option<Place>, block: &mut Block) -> Result<bool, StageError> {
+    fn take(
+        &mut self,
+        header: &UnitHeader,
+        place: Option<Place>,
+        block: &mut Block,
+    ) -> Result<bool, StageError> {
         let encrypted = self.cipher.is_some();
         if (header.cipher != wire::Cipher::None) != encrypted {
-            let what = if encrypted { "is not encrypted, although the archive is" } else { "is encrypted, although the archive is not" };
+            let what = if encrypted {
+                "is not encrypted, although the archive is"
+            } else {
+                "is encrypted, although the archive is not"
+            };
             self.say(Some(header.number), place, what.to_owned())?;
             return Ok(false);
         }
@@ -186,7 +199,11 @@ impl<M: Medium> ArchiveHead<M> {
             }
             rest = more.get(len..).unwrap_or_default();
         }
-        if rest.is_empty() { Ok(()) } else { self.say(None, place, "options that end in the middle".to_owned()) }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            self.say(None, place, "options that end in the middle".to_owned())
+        }
     }
 }
 

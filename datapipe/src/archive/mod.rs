@@ -15,8 +15,8 @@
 
 mod block; // what a block's header says, for those who write, seal and open it
 mod head; // reads the blocks of an archive
-mod plan; // what is decided before the first block
 mod places; // where things stand, until a footer lists them
+mod plan; // what is decided before the first block
 mod reader; // finds the headers and the keys
 mod report; // what became of an archive
 mod restore; // writes a stream back, gaps and all

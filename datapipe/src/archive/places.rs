@@ -29,7 +29,8 @@ impl Places {
         self.entries.push_back(BlockEntry { place, what, position });
         self.blocks += 1;
         self.plain += u64::from(plain);
-        let chunk = self.open.get_or_insert(ChunkEntry { first: number, blocks: 0, place, position, footer: None });
+        let chunk =
+            self.open.get_or_insert(ChunkEntry { first: number, blocks: 0, place, position, footer: None });
         chunk.blocks += 1;
     }
 
@@ -83,4 +84,3 @@ impl Places {
 
 /// Of a block whose record is not written yet.
 const UNKNOWN: Place = Place { volume: 0, record: 0, byte: 0 };
-

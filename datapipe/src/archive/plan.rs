@@ -27,7 +27,7 @@ use super::tail::ArchiveTail;
 /// # let path = dir.path().join("nightly.tap");
 ///
 /// let archive = ArchiveOptions::new("nightly").encrypt(Secret::Key(Key::from_bytes([7; 32]))).plan()?;
-/// let tape = VirtualTape::create(&path, Default::default())?;
+/// let tape = VirtualTape::create(&path, false, None)?;
 /// Pipe::builder()
 ///     .head(StreamHead::new(&b"the only copy of somebody's data".repeat(1000)[..]))
 ///     .stage(Zstd::level(3))

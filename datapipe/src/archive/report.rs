@@ -49,7 +49,11 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn say(&self, found: units::Damage) -> Result<(), StageError> {
-        let damage = Damage { block: found.block, place: found.place.map(|place| place.to_string()), what: found.what };
+        let damage = Damage {
+            block: found.block,
+            place: found.place.map(|place| place.to_string()),
+            what: found.what,
+        };
         match &self.log {
             Some(log) => {
                 log.add(damage);

@@ -45,7 +45,9 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
         }
         if info.offset < self.written {
             let (at, have) = (info.offset, self.written);
-            return Err(StageError::new(format!("a block of byte {at} of the stream comes behind byte {have}")));
+            return Err(StageError::new(format!(
+                "a block of byte {at} of the stream comes behind byte {have}"
+            )));
         }
         while self.written < info.offset {
             let len = (info.offset - self.written).min(ZEROS.len() as u64);

@@ -67,16 +67,7 @@ impl<M: Medium> ArchiveTail<M> {
             session: [a, b, c, d],
         };
         let places = Places::default();
-        Self {
-            archive,
-            stream,
-            places,
-            next: 0,
-            plain: 0,
-            rejected: 0,
-            chunk_start: None,
-            chunk: 0,
-        }
+        Self { archive, stream, places, next: 0, plain: 0, rejected: 0, chunk_start: None, chunk: 0 }
     }
 
     /// Writes both headers, once.
@@ -182,7 +173,9 @@ impl<M: Medium> ArchiveTail<M> {
         if info.sealed != encrypted || (encrypted && info.sequence != Some(number)) {
             let what = match (info.sealed, encrypted) {
                 (true, false) => "is encrypted, but the archive is not",
-                (false, true) => "is not encrypted, but the archive is: put the archive's seal stage before its tail",
+                (false, true) => {
+                    "is not encrypted, but the archive is: put the archive's seal stage before its tail"
+                }
                 _ => "was encrypted as another number: let no stage drop or add blocks between seal and tail",
             };
             return Err(StageError::new(format!("block {number} {what}")));
@@ -198,7 +191,8 @@ impl<M: Medium> ArchiveTail<M> {
         let header = UnitHeader { archive, chunk, ..header_of(number, &info, data)? };
         if header.plain > self.archive.header().block_len {
             let (is, may) = (header.plain, self.archive.header().block_len);
-            let what = format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
+            let what =
+                format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
             return Err(StageError::new(what));
         }
         self.stream.unit(header, block.bytes(), &mut self.places)?;
@@ -289,7 +283,9 @@ impl<M: Medium> Stream<M> {
             None => {
                 self.begin_volume()?;
                 let again = self.volumes.write(&mut self.record, self.position, self.first)?;
-                again.ok_or_else(|| StageError::new("a record does not fit an empty volume; use larger volumes"))?
+                again.ok_or_else(|| {
+                    StageError::new("a record does not fit an empty volume; use larger volumes")
+                })?
             }
         };
         places.written(self.position, place);

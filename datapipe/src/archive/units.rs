@@ -208,7 +208,8 @@ impl<M: Medium> Units<M> {
             if let Behind::Record(header, place) = &behind
                 && header.position == self.window.end()
             {
-                self.window.append(&self.record[self.record.len() - header.length as usize..], *place);
+                let content = self.record.split_at(self.record.len() - header.length as usize).1;
+                self.window.append(content, *place);
                 return Ok(Pulled::More);
             }
             self.behind = Some(behind);
@@ -218,7 +219,7 @@ impl<M: Medium> Units<M> {
             Behind::Mark => self.found.push_back(Event::Mark),
             Behind::End => self.ended = true,
             Behind::Record(header, place) => {
-                let content = &self.record[self.record.len() - header.length as usize..];
+                let content = self.record.split_at(self.record.len() - header.length as usize).1;
                 let goes_on = header.position == self.window.position;
                 // Behind a gap, what comes before the first header is the end of something that is lost.
                 let first = if goes_on { Some(0) } else { header.first.map(|first| first as usize) };
@@ -263,8 +264,8 @@ impl<M: Medium> Units<M> {
 
     /// Whether the record that was read is the next of this session.
     fn sort_record(&mut self, place: Place) -> Option<Behind> {
-        let (header, content) = match RecordHeader::parse(&self.record) {
-            Ok(parsed) => parsed,
+        let header = match RecordHeader::parse(&self.record) {
+            Ok((header, _)) => header,
             Err(malformed) => {
                 self.lose(place, malformed.to_string());
                 return None;
@@ -300,11 +301,16 @@ impl<M: Medium> Units<M> {
         match header.kind {
             RecordKind::Data => Some(Behind::Record(header, place)),
             RecordKind::Label => {
-                let content = content.to_vec();
+                let content = self.content(&header).to_vec();
                 self.read_label(&content, place);
                 None
             }
         }
+    }
+
+    /// The content of the record that was read last.
+    fn content(&self, header: &RecordHeader) -> &[u8] {
+        self.record.split_at(self.record.len() - header.length as usize).1
     }
 
     /// Takes the copies of units from a label.

@@ -222,7 +222,8 @@ impl ArchiveHeader {
             return Err(bytes.wrong(format!("encrypted with unknown algorithm {cipher}")));
         };
         if block_len > MAX_BUFFER_SIZE || block_len == 0 {
-            return Err(bytes.wrong(format!("blocks of {block_len} bytes, but at most {MAX_BUFFER_SIZE} are allowed")));
+            return Err(bytes
+                .wrong(format!("blocks of {block_len} bytes, but at most {MAX_BUFFER_SIZE} are allowed")));
         }
         bytes.end()?;
         Ok(Self { id, salt, created, block_len, content, cipher, name })

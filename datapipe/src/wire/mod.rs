@@ -24,8 +24,7 @@ mod record; // what a medium takes
 mod unit; // what the stream consists of
 
 pub use codec::Malformed;
-pub(crate) use codec::{Bytes, Put};
-pub use footers::{ArchiveFooter, ArchiveEntry, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter};
+pub use footers::{ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter};
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
 pub use unit::{Cipher, Kind, MAX_STORED, UNIT_HEADER_LEN, UnitHeader, What, padding_of};

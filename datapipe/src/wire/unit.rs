@@ -311,7 +311,10 @@ impl UnitHeader {
             return Err(Malformed::new("unit header", why));
         }
         let end = self.position.checked_add(u64::from(self.stored)).and_then(|end| end.checked_add(128));
-        if end.is_none() || !self.position.is_multiple_of(8) || self.offset.checked_add(self.plain.into()).is_none() {
+        if end.is_none()
+            || !self.position.is_multiple_of(8)
+            || self.offset.checked_add(self.plain.into()).is_none()
+        {
             return Err(Malformed::new("unit header", "its position or offset is out of range"));
         }
         Ok(())
