@@ -47,7 +47,8 @@ fn material(len: usize) -> Vec<u8> {
 const BLOCK: u32 = 4096;
 
 fn write(archive: &Archive, medium: impl Medium + 'static, data: &[u8]) {
-    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(data)).stage(Zstd::level(3).instances(2));
+    let mut pipe =
+        Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(data)).stage(Zstd::level(3).instances(2));
     if let Some(seal) = archive.seal() {
         pipe = pipe.stage(seal.instances(2));
     }
@@ -76,8 +77,11 @@ fn what_goes_in_comes_out() {
             for len in [0, 1, 4096, 300_000] {
                 let data = material(len);
                 let path = dir.path().join(format!("{i}-{encrypted}-{len}.tap"));
-                let mut options =
-                    ArchiveOptions::new("test").framing(framing).record_len(2048).chunk_len(50_000).block_len(BLOCK);
+                let mut options = ArchiveOptions::new("test")
+                    .framing(framing)
+                    .record_len(2048)
+                    .chunk_len(50_000)
+                    .block_len(BLOCK);
                 if encrypted {
                     options = options.encrypt(key(7));
                 }
@@ -93,4 +97,3 @@ fn what_goes_in_comes_out() {
         }
     }
 }
-

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::media::{Item, Medium, MediumError, Position as Place};
-use crate::wire::{Kind, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
+use crate::wire::{
+    Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, looks_like_record,
+};
 
 /// Reads the units of one session, one after the other.
 pub(super) struct Units<M> {
@@ -238,8 +240,9 @@ impl<M: Medium> Units<M> {
             Ok(Item::Record(place)) => Ok(self.sort_record(place)),
             Ok(Item::Mark(_)) => Ok(Some(Behind::Mark)),
             Ok(Item::Damaged { at, skipped }) => {
-                self.lose(at, format!("{skipped} bytes are no record"));
-                Ok(None)
+                self.say(None, Some(at), format!("{skipped} bytes are no record"));
+                self.gap = true;
+                Ok(self.find_record().then(|| self.sort_record(at)).flatten())
             }
             Ok(Item::End) => self.next_volume(),
             Err(error) => Err(error),
@@ -267,8 +270,9 @@ impl<M: Medium> Units<M> {
         let header = match RecordHeader::parse(&self.record) {
             Ok((header, _)) => header,
             Err(malformed) => {
+                let intact = !self.gap;
                 self.lose(place, malformed.to_string());
-                return None;
+                return intact.then(|| self.guess_record(place)).flatten();
             }
         };
         let session = *self.session.get_or_insert(header.session);
@@ -306,6 +310,47 @@ impl<M: Medium> Units<M> {
                 None
             }
         }
+    }
+
+    /// Looks for a record of ours in damaged bytes, and keeps what is left of it. A length word may be all that is
+    /// damaged.
+    fn find_record(&mut self) -> bool {
+        let starts = 0..self.record.len().saturating_sub(RECORD_HEADER_LEN);
+        let found = starts.into_iter().find_map(|at| {
+            let (header, content) = self.record[at..].split_at(RECORD_HEADER_LEN);
+            if !looks_like_record(header) {
+                return None;
+            }
+            let header = RecordHeader::parse_header(header).ok()?;
+            let left = content.len().min(header.length as usize) / 8 * 8;
+            (left > 0 && self.session.is_none_or(|session| session == header.session))
+                .then_some((at, header, left))
+        });
+        let Some((at, header, left)) = found else { return false };
+        let first = header.first.filter(|&first| (first as usize) < left);
+        let header = RecordHeader { length: left as u32, first, ..header };
+        self.record.drain(..at);
+        self.record.truncate(RECORD_HEADER_LEN + left);
+        self.record[..RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
+        true
+    }
+
+    /// Takes a record whose header is damaged for the one that should stand here: its units say where they belong, so
+    /// if it is another, they are not believed.
+    fn guess_record(&mut self, place: Place) -> Option<Behind> {
+        let sequence = self.sequence?;
+        let length = self.record.len().checked_sub(RECORD_HEADER_LEN).filter(|len| len.is_multiple_of(8))?;
+        self.sequence = Some(sequence.saturating_add(1));
+        // The first of a volume is its label, whose content is no part of the stream.
+        if place.record == 0 || length == 0 {
+            return None;
+        }
+        let (session, position) = (self.session?, self.window.end());
+        let (kind, volume, length) = (RecordKind::Data, place.volume, length as u32);
+        Some(Behind::Record(
+            RecordHeader { kind, session, sequence, volume, length, position, first: None },
+            place,
+        ))
     }
 
     /// The content of the record that was read last.

@@ -120,7 +120,8 @@ pub trait Medium: Send {
     /// that one. [`MediumError::Io`].
     fn next_volume(&mut self) -> Result<bool, MediumError>;
 
-    /// Reads what comes next, and a record's bytes into `record`, which is empty after anything else.
+    /// Reads what comes next, and a record's bytes into `record`, or as many of those that are damaged as a record
+    /// can have. It is empty after anything else.
     ///
     /// # Errors
     ///

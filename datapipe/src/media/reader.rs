@@ -16,6 +16,9 @@ const PROBED: usize = 64;
 const FIRST_WINDOW: u64 = 4 << 10;
 const LARGEST_WINDOW: u64 = 1 << 20;
 
+/// Damaged bytes that are given out: a record's, and its length words'.
+const MOST_DAMAGED: u64 = MAX_RECORD as u64 + 2 * WORD;
+
 /// Bytes in which marks are looked for in front of what a search found.
 const MARKS_BACK: u64 = 4 << 10;
 
@@ -55,11 +58,19 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     pub(super) fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.next(record).map_err(MediumError::io("read", &self.path));
-        if !matches!(item, Ok(Item::Record(_))) {
-            record.clear();
-        }
-        item
+        let item = self.next(record).and_then(|item| {
+            match item {
+                Item::Record(_) => {}
+                // Perhaps whoever knows what is in a record finds something in them.
+                Item::Damaged { at, skipped } => {
+                    record.resize(skipped.min(MOST_DAMAGED) as usize, 0);
+                    self.fill(record, at.byte)?;
+                }
+                Item::Mark(_) | Item::End => record.clear(),
+            }
+            Ok(item)
+        });
+        item.map_err(MediumError::io("read", &self.path))
     }
 
     fn next(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {

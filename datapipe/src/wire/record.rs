@@ -67,8 +67,25 @@ impl RecordHeader {
     ///
     /// [`Malformed`], if it is no record of this version, or damaged.
     pub fn parse(record: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        let mut bytes = Bytes::new("record header", record);
-        let covered = bytes.rest();
+        let (header, content) = record.split_at_checked(RECORD_HEADER_LEN).unwrap_or((record, &[]));
+        let header = Self::parse_header(header)?;
+        if usize::try_from(header.length).map_or(true, |len| len != content.len()) {
+            let (says, has) = (header.length, content.len());
+            return Err(Malformed::new(
+                "record header",
+                format!("says {says} bytes of content, but has {has}"),
+            ));
+        }
+        Ok((header, content))
+    }
+
+    /// The header of a record whose end may be gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`], if it is not that of a record of this version, or damaged.
+    pub fn parse_header(header: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("record header", header);
         if bytes.array()? != *MAGIC {
             return Err(bytes.wrong("does not begin as one"));
         }
@@ -82,7 +99,7 @@ impl RecordHeader {
         let first = bytes.u32()?;
         let reserved = u64::from(reserved) | bytes.u64()?;
         let crc = bytes.u32()?;
-        let covered = covered.get(..RECORD_HEADER_LEN.saturating_sub(4)).unwrap_or_default();
+        let covered = header.get(..RECORD_HEADER_LEN.saturating_sub(4)).unwrap_or_default();
         if crc != crc32fast::hash(covered) {
             return Err(bytes.wrong("damaged (checksum)"));
         }
@@ -97,10 +114,9 @@ impl RecordHeader {
         if reserved != 0 {
             return Err(bytes.wrong("a reserved field is not zero"));
         }
-        let content = bytes.rest();
         let len = usize::try_from(length).unwrap_or(usize::MAX);
-        if content.len() != len || len < 8 || !len.is_multiple_of(8) || record.len() > MAX_RECORD {
-            return Err(bytes.wrong(format!("says {length} bytes of content, but has {}", content.len())));
+        if len < 8 || !len.is_multiple_of(8) || len > MAX_RECORD.saturating_sub(RECORD_HEADER_LEN) {
+            return Err(bytes.wrong(format!("says {length} bytes of content, which no record has")));
         }
         let first = Some(first).filter(|&first| first != NONE);
         if first.is_some_and(|first| first >= length || !first.is_multiple_of(8)) {
@@ -112,7 +128,8 @@ impl RecordHeader {
         if position.checked_add(length.into()).is_none() || !position.is_multiple_of(8) {
             return Err(bytes.wrong("its position is out of range"));
         }
-        Ok((Self { kind, session, sequence, volume, length, position, first }, content))
+        bytes.end()?;
+        Ok(Self { kind, session, sequence, volume, length, position, first })
     }
 }
 
