@@ -2,6 +2,7 @@
 //! comes back, and nothing wrong is ever given out.
 
 use std::io::Write;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestore};
@@ -10,7 +11,7 @@ use datapipe::media::VirtualTape;
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, decompress_salvaging};
 use datapipe::testkit::{FaultyStorage, Random};
-use datapipe::wire::{Framing, looks_like_record};
+use datapipe::wire::{Framing, Kind, RecordHeader, RecordKind, UnitHeader, looks_like_record};
 
 const BLOCK: usize = 512;
 
@@ -115,7 +116,10 @@ fn lost(salvaged: &Salvaged, data: &[u8], what: &str) -> usize {
     let mut lost = 0;
     for (number, (got, sent)) in blocks.enumerate() {
         if got != sent {
-            assert!(got.iter().all(|&byte| byte == 0), "{what}: block {number} came back wrong\n{salvaged:#?}");
+            assert!(
+                got.iter().all(|&byte| byte == 0),
+                "{what}: block {number} came back wrong\n{salvaged:#?}"
+            );
             lost += 1;
         }
     }
@@ -140,4 +144,138 @@ fn every_byte_of_an_archive_may_be_damaged() {
             assert!(lost <= 1, "{what}: {lost} blocks are lost\n{salvaged:#?}");
         }
     }
+}
+
+#[test]
+fn an_archive_may_end_anywhere() {
+    let data = material(9, 4);
+    for (framing, encrypted) in
+        [(Framing::HeaderFooter, true), (Framing::Once, true), (Framing::Header, false)]
+    {
+        let good = volume(&data, framing, encrypted);
+        let mut before = 0;
+        for len in 0..good.len() {
+            let what = format!("{len} bytes of {}, {framing:?}, encrypted {encrypted}", good.len());
+            let salvaged = salvage(&good[..len], encrypted);
+            assert!(!salvaged.is_clean() || len + 8 >= good.len(), "{what}: not noticed");
+            // What came back before, comes back when more is there.
+            let lost = lost(&salvaged, &data, &what);
+            assert!(9 - lost >= before, "{what}: fewer blocks than from less\n{salvaged:#?}");
+            before = 9 - lost;
+            if salvaged.refused.is_none() && !salvaged.outcome.complete {
+                let said = salvaged.damage.iter().any(|damage| damage.contains("incomplete"));
+                assert!(said, "{what}: {:?}", salvaged.damage);
+            }
+        }
+        assert_eq!(before, 9, "all of it comes back in the end");
+    }
+}
+
+/// The frames of a volume: records with their length words, and marks.
+fn frames(volume: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while at < volume.len() {
+        let length = u32::from_le_bytes(volume[at..at + 4].try_into().unwrap()) as usize;
+        let frame = if length == 0 { 4 } else { length.next_multiple_of(2) + 8 };
+        frames.push(volume[at..at + frame].to_vec());
+        at += frame;
+    }
+    frames
+}
+
+/// The content of a frame with a data record, and where it lies in the stream.
+fn content(frame: &[u8]) -> Option<(Range<u64>, &[u8])> {
+    let (header, content) = RecordHeader::parse(frame.get(4..frame.len() - 4)?).ok()?;
+    let range = header.position..header.position + u64::from(header.length);
+    (header.kind == RecordKind::Data).then_some((range, content))
+}
+
+/// Where each block lies in the stream.
+fn blocks(frames: &[Vec<u8>]) -> Vec<Range<u64>> {
+    let stream: Vec<u8> =
+        frames.iter().filter_map(|frame| content(frame)).flat_map(|(_, bytes)| bytes.to_vec()).collect();
+    let (mut at, mut blocks) = (0, Vec::new());
+    while at < stream.len() {
+        let header = UnitHeader::parse(&stream[at..]).unwrap();
+        if header.kind == Kind::Block {
+            blocks.push(at as u64..(at + header.unit_len()) as u64);
+        }
+        at += header.unit_len();
+    }
+    blocks
+}
+
+#[test]
+fn every_record_may_be_dropped_repeated_swapped_or_replaced() {
+    let data = material(9, 5);
+    let other = material(9, 6);
+    for encrypted in [true, false] {
+        let good = frames(&volume(&data, Framing::HeaderFooter, encrypted));
+        let blocks = blocks(&good);
+        let foreign = frames(&volume(&other, Framing::HeaderFooter, encrypted));
+        let check = |what: String, frames: Vec<Vec<u8>>| {
+            let salvaged = salvage(&frames.concat(), encrypted);
+            assert!(!salvaged.is_clean(), "{what}: not noticed");
+            assert!(salvaged.refused.is_some() || !salvaged.damage.is_empty(), "{what}: nothing is said");
+            let named = |damage: &String| {
+                damage.contains("volume 1")
+                    || damage.contains("incomplete")
+                    || damage.contains("session's footer")
+            };
+            assert!(salvaged.damage.iter().all(named), "{what}: no place\n{salvaged:#?}");
+            (lost(&salvaged, &data, &what), salvaged)
+        };
+        for (i, frame) in good.iter().enumerate() {
+            // A mark says nothing that is missed in a file.
+            if frame.len() == 4 {
+                continue;
+            }
+            let mut dropped = good.clone();
+            dropped.remove(i);
+            let (gone, salvaged) = check(format!("record {i} dropped"), dropped);
+            // The blocks that it holds a piece of, and no others.
+            let lies_in = |block: &&Range<u64>| {
+                content(frame).is_some_and(|(range, _)| block.start < range.end && range.start < block.end)
+            };
+            let held = blocks.iter().filter(lies_in).count();
+            assert_eq!(gone, held, "record {i} dropped: {:#?}", salvaged.damage);
+
+            let mut repeated = good.clone();
+            repeated.insert(i, frame.clone());
+            let (gone, salvaged) = check(format!("record {i} repeated"), repeated);
+            assert_eq!(gone, 0, "record {i} repeated\n{salvaged:#?}");
+
+            if good.get(i + 1).is_some_and(|next| next.len() > 4) {
+                let mut swapped = good.clone();
+                swapped.swap(i, i + 1);
+                check(format!("record {i} swapped"), swapped);
+            }
+            if foreign.get(i).is_some_and(|other| other.len() > 4) {
+                let mut replaced = good.clone();
+                replaced[i] = foreign[i].clone();
+                let (gone, salvaged) = check(format!("record {i} replaced"), replaced);
+                assert_eq!(gone, held, "record {i} replaced: {:#?} {:?}", salvaged.damage, salvaged.refused);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_salvage_stops_at_the_first_damage() {
+    let data = material(9, 7);
+    let mut bytes = volume(&data, Framing::HeaderFooter, true);
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    let storage = FaultyStorage::new(1);
+    storage.set_bytes("/t", &bytes);
+    let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
+    let reader = ArchiveReader::open(tape, secret(true).as_ref()).unwrap();
+    let (open, sink) = (reader.open_blocks().unwrap(), Sink::default());
+    let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(reader.into_head()).stage(open);
+    let error = pipe.stage(datapipe::stage::decompress()).tail(StreamRestore::new(sink.clone())).run();
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("volume 1, record"), "{text}");
+    let got = sink.0.lock().unwrap().clone();
+    assert!(data.starts_with(&got), "what it gave before that is right");
 }

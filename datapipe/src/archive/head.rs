@@ -25,6 +25,8 @@ pub struct ArchiveHead<M> {
     /// Number of the next block.
     next: u64,
     complete: bool,
+    /// The session's footer was seen.
+    closed: bool,
     ended: bool,
 }
 
@@ -36,7 +38,17 @@ impl<M: Medium> ArchiveHead<M> {
         reporter: Reporter,
         report: ReadReport,
     ) -> Self {
-        Self { units, header, cipher, reporter, report, next: 0, complete: false, ended: false }
+        Self {
+            units,
+            header,
+            cipher,
+            reporter,
+            report,
+            next: 0,
+            complete: false,
+            closed: false,
+            ended: false,
+        }
     }
 
     /// Whether this is the next block, or a later one; says what is missing before it.
@@ -163,9 +175,8 @@ impl<M: Medium> ArchiveHead<M> {
                 Event::Unit(header, place) => match header.kind {
                     Kind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
                     Kind::ArchiveFooter => self.close(&header, place)?,
-                    Kind::Options => {
-                        self.check_options(place)?;
-                    }
+                    Kind::SessionFooter => self.closed = true,
+                    Kind::Options => self.check_options(place)?,
                     _ => {}
                 },
                 Event::Label(..) => {}
@@ -183,6 +194,12 @@ impl<M: Medium> ArchiveHead<M> {
                 "the archive is incomplete: its writer did not come to the end; {next} blocks were found before that"
             );
             self.say(None, None, what)?;
+        } else if !self.closed {
+            self.say(
+                None,
+                None,
+                "the session's footer is missing: something may have stood behind the archive".to_owned(),
+            )?;
         }
         Ok(Fill::End)
     }

@@ -103,8 +103,7 @@ impl<M: Medium> ArchiveReader<M> {
     ///
     /// [`OpenError`].
     pub fn open(medium: M, secret: Option<&Secret>) -> Result<Self, OpenError> {
-        let (mut medium, session, header) = find_headers(medium)?;
-        medium.seek(Place::start_of(1))?;
+        let (medium, session, header) = find_headers(medium)?;
         let encrypted = header.cipher != wire::Cipher::None;
         let cipher = match (encrypted, secret) {
             (true, None) => return Err(OpenError::KeyNeeded),
@@ -157,9 +156,28 @@ impl<M: Medium> ArchiveReader<M> {
     }
 }
 
-/// Reads on until both headers were found: where they belong, or as copies.
+/// Finds both headers, and goes back to the start. The first record says which session is looked for; if that one has
+/// no archive here, but another session has records, it is that one.
 fn find_headers<M: Medium>(medium: M) -> Result<(M, SessionHeader, ArchiveHeader), OpenError> {
     let mut units = Units::new(medium, None);
+    let found = find_headers_in(&mut units);
+    let other = units.other_session();
+    let mut medium = units.into_medium();
+    medium.seek(Place::start_of(1))?;
+    let error = match found {
+        Ok((session, header)) => return Ok((medium, session, header)),
+        Err(error) => error,
+    };
+    let Some(other) = other else { return Err(error) };
+    let mut units = Units::new(medium, Some(other));
+    let (session, header) = find_headers_in(&mut units).map_err(|_| error)?;
+    let mut medium = units.into_medium();
+    medium.seek(Place::start_of(1))?;
+    Ok((medium, session, header))
+}
+
+/// Reads on until both headers were found: where they belong, or as copies.
+fn find_headers_in<M: Medium>(units: &mut Units<M>) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
     let (mut session, mut archive) = (None, None);
     let mut wrong = None;
     loop {
@@ -185,7 +203,7 @@ fn find_headers<M: Medium>(medium: M) -> Result<(M, SessionHeader, ArchiveHeader
         }
         let ours = session.as_ref().is_some_and(|session| Some(session.id) == units.session());
         if let (true, Some(session), Some(archive)) = (ours, &session, &archive) {
-            return Ok((units.into_medium(), session.clone(), archive.clone()));
+            return Ok((session.clone(), archive.clone()));
         }
     }
     let what = match (session, archive) {

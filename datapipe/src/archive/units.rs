@@ -12,8 +12,8 @@ pub(super) struct Units<M> {
     medium: M,
     /// Whose records count: the first right record's, if nobody said.
     session: Option<[u8; 16]>,
-    /// Sequence of the next record; `None` until there was one.
-    sequence: Option<u64>,
+    /// Sequence of the next record.
+    sequence: u64,
     /// Number of the volume that is being read.
     volume: u32,
     record: Vec<u8>,
@@ -31,6 +31,8 @@ pub(super) struct Units<M> {
     gap: bool,
     /// Records of another session stand here, and this was said.
     foreign: bool,
+    /// The first of the other sessions that have records here.
+    other: Option<[u8; 16]>,
     ended: bool,
 }
 
@@ -86,12 +88,12 @@ struct Window {
 }
 
 impl<M: Medium> Units<M> {
-    /// Reads from where the medium stands.
+    /// Reads from the start of the session, where the medium stands.
     pub(super) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
         Self {
             medium,
             session,
-            sequence: None,
+            sequence: 0,
             volume: 1,
             record: Vec::new(),
             window: Window::default(),
@@ -102,6 +104,7 @@ impl<M: Medium> Units<M> {
             lost: false,
             gap: false,
             foreign: false,
+            other: None,
             ended: false,
         }
     }
@@ -113,6 +116,11 @@ impl<M: Medium> Units<M> {
     /// The session whose records count, once it is known.
     pub(super) fn session(&self) -> Option<[u8; 16]> {
         self.session
+    }
+
+    /// Another session that has records here, if one has.
+    pub(super) fn other_session(&self) -> Option<[u8; 16]> {
+        self.other
     }
 
     /// The body of the unit that [`next`](Self::next) gave last.
@@ -281,13 +289,14 @@ impl<M: Medium> Units<M> {
                 RecordKind::Label => "the wrong volume: it belongs to another session",
                 RecordKind::Data => "a foreign record: it belongs to another session",
             };
+            self.other.get_or_insert(header.session);
             if !std::mem::replace(&mut self.foreign, true) {
                 self.say(None, Some(place), what.to_owned());
             }
             return None;
         }
         self.foreign = false;
-        let expected = self.sequence.unwrap_or(header.sequence);
+        let expected = self.sequence;
         if header.sequence < expected {
             let what = format!("record {} of the session stands behind a later one", header.sequence);
             self.say(None, Some(place), what);
@@ -297,13 +306,18 @@ impl<M: Medium> Units<M> {
             let missing = header.sequence - expected;
             self.lose(place, format!("{missing} records of the session are missing before this one"));
         }
-        self.sequence = Some(header.sequence.saturating_add(1));
+        self.sequence = header.sequence.saturating_add(1);
         if header.kind == RecordKind::Label && header.volume != place.volume {
             let what = format!("this is volume {} of the session, out of order", header.volume);
             self.say(None, Some(place), what);
         }
         match header.kind {
-            RecordKind::Data => Some(Behind::Record(header, place)),
+            RecordKind::Data => {
+                if place.record == 0 {
+                    self.say(None, Some(place), "the volume has no label".to_owned());
+                }
+                Some(Behind::Record(header, place))
+            }
             RecordKind::Label => {
                 let content = self.content(&header).to_vec();
                 self.read_label(&content, place);
@@ -338,9 +352,9 @@ impl<M: Medium> Units<M> {
     /// Takes a record whose header is damaged for the one that should stand here: its units say where they belong, so
     /// if it is another, they are not believed.
     fn guess_record(&mut self, place: Place) -> Option<Behind> {
-        let sequence = self.sequence?;
+        let sequence = self.sequence;
         let length = self.record.len().checked_sub(RECORD_HEADER_LEN).filter(|len| len.is_multiple_of(8))?;
-        self.sequence = Some(sequence.saturating_add(1));
+        self.sequence = sequence.saturating_add(1);
         // The first of a volume is its label, whose content is no part of the stream.
         if place.record == 0 || length == 0 {
             return None;
