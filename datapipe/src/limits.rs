@@ -55,6 +55,17 @@ pub const MAX_HEADER_BODY: u32 = 16 << 20;
 /// Longest text in a header: names of host, program, session and archive, in bytes.
 pub const MAX_TEXT: usize = 255;
 
+/// Longest path in an archive, in bytes.
+pub const MAX_PATH: usize = 1 << 20;
+
+/// Longest target of a symbolic link, in bytes.
+pub const MAX_TARGET: usize = 65_536;
+
+/// Longest name and longest value of an extended attribute, in bytes.
+pub const MAX_ATTRIBUTE_NAME: usize = 255;
+/// See [`MAX_ATTRIBUTE_NAME`].
+pub const MAX_ATTRIBUTE: usize = 65_536;
+
 /// Blocks that a chunk footer lists.
 pub const MAX_CHUNK_BLOCKS: usize = 65_536;
 

@@ -98,6 +98,11 @@ impl<'a> Bytes<'a> {
         }
     }
 
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn wrong(&self, why: impl Into<String>) -> Malformed {
         Malformed::new(self.what, why)
     }

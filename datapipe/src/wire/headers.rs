@@ -17,12 +17,12 @@ pub struct Time {
 }
 
 impl Time {
-    fn put(self, bytes: &mut Vec<u8>) {
+    pub(super) fn put(self, bytes: &mut Vec<u8>) {
         bytes.put_i64(self.seconds);
         bytes.put_u32(self.nanoseconds);
     }
 
-    fn parse(bytes: &mut Bytes<'_>) -> Result<Self, Malformed> {
+    pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, Malformed> {
         let (seconds, nanoseconds) = (bytes.i64()?, bytes.u32()?);
         if nanoseconds >= 1_000_000_000 {
             return Err(bytes.wrong(format!("a time has {nanoseconds} nanoseconds")));

@@ -18,12 +18,14 @@
 )]
 
 mod codec; // one cursor over bytes, and one over the room for them
+mod entry; // what a file tree consists of
 mod footers; // chunk, archive and session footer, locator
 mod headers; // session and archive header
 mod record; // what a medium takes
 mod unit; // what the stream consists of
 
 pub use codec::Malformed;
+pub use entry::{CatalogueEntry, ENTRY_HEADER_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
 pub use footers::{ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter};
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};

@@ -1,0 +1,415 @@
+//! What a file tree consists of: objects, their attributes, extents and ends, and the catalogue.
+//! `docs/wire-format.md`, "What is in an archive".
+
+use super::codec::{Bytes, Malformed, Put, len_u16, len_u32};
+use super::headers::Time;
+use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_PATH, MAX_TARGET};
+
+/// Bytes of an entry's header.
+pub const ENTRY_HEADER_LEN: usize = 16;
+
+/// One entry of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The object that it belongs to, by its number.
+    pub object: u64,
+    /// What it says.
+    pub body: EntryBody<'a>,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntryBody<'a> {
+    /// What the object is.
+    Object(Object<'a>),
+    /// An extended attribute: name and value.
+    Attribute(&'a [u8], &'a [u8]),
+    /// Data of a file, from an offset on.
+    Extent(u64, &'a [u8]),
+    /// There is no more of the object.
+    End(End),
+    /// Where an object is.
+    Catalogue(CatalogueEntry<'a>),
+    /// What a later version added, and this one skips: its kind.
+    Later(u8),
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object<'a> {
+    /// File, directory, ...
+    pub kind: ObjectKind,
+    /// Permission bits, setuid, setgid and sticky.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// When it was last modified.
+    pub modified: Time,
+    /// Bytes of a file when it was opened.
+    pub size: u64,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// The object that a hard link is another name of.
+    pub link: u64,
+    /// Where it is, below the root of the archive.
+    pub path: &'a [u8],
+    /// What a symbolic link says.
+    pub target: &'a [u8],
+}
+
+/// Kinds of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "their names say it")]
+pub enum ObjectKind {
+    File,
+    Directory,
+    Symlink,
+    HardLink,
+    Fifo,
+    CharacterDevice,
+    BlockDevice,
+}
+
+impl ObjectKind {
+    const CODES: [(Self, u8); 7] = [
+        (Self::File, 1),
+        (Self::Directory, 2),
+        (Self::Symlink, 3),
+        (Self::HardLink, 4),
+        (Self::Fifo, 5),
+        (Self::CharacterDevice, 6),
+        (Self::BlockDevice, 7),
+    ];
+
+    fn code(self) -> u8 {
+        Self::CODES.iter().find(|(kind, _)| *kind == self).map_or(0, |&(_, code)| code)
+    }
+
+    fn parse(bytes: &Bytes<'_>, code: u8) -> Result<Self, Malformed> {
+        let known = Self::CODES.iter().find(|&&(_, known)| known == code).map(|&(kind, _)| kind);
+        known.ok_or_else(|| bytes.wrong(format!("an object of unknown type {code}")))
+    }
+}
+
+/// How an object ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Whether it is whole.
+    pub state: State,
+    /// Bytes of the file as it was read.
+    pub size: u64,
+    /// BLAKE3 of its extents.
+    pub digest: Option<[u8; 32]>,
+}
+
+/// Whether an object is what it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// It is whole.
+    #[default]
+    Whole,
+    /// It changed while it was read.
+    Changed,
+    /// It was not read to its end.
+    Unread,
+}
+
+impl State {
+    fn code(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Changed => 1,
+            Self::Unread => 2,
+        }
+    }
+
+    fn parse(bytes: &Bytes<'_>, code: u8) -> Result<Self, Malformed> {
+        match code {
+            0 => Ok(Self::Whole),
+            1 => Ok(Self::Changed),
+            2 => Ok(Self::Unread),
+            other => Err(bytes.wrong(format!("an object in unknown state {other}"))),
+        }
+    }
+}
+
+/// Where an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CatalogueEntry<'a> {
+    /// File, directory, ...
+    pub kind: ObjectKind,
+    /// Whether it is whole.
+    pub state: State,
+    /// Permission bits, setuid, setgid and sticky.
+    pub mode: u32,
+    /// Bytes of a file.
+    pub size: u64,
+    /// When it was last modified.
+    pub modified: Time,
+    /// Number of the block in which its first entry stands, and of that with its end.
+    pub blocks: (u64, u64),
+    /// Where in the first block's data its first entry stands.
+    pub offset: u32,
+    /// Where it is, below the root of the archive.
+    pub path: &'a [u8],
+    /// What a symbolic link says.
+    pub target: &'a [u8],
+}
+
+const OBJECT: u8 = 1;
+const ATTRIBUTE: u8 = 2;
+const EXTENT: u8 = 3;
+const END: u8 = 4;
+const CATALOGUE: u8 = 16;
+
+impl<'a> Entry<'a> {
+    /// Appends the entry's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`], if a reader would refuse it: a path that is not safe, or something that is too long. Nothing
+    /// is appended then.
+    pub fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), Malformed> {
+        let mut body = Vec::new();
+        let kind = match &self.body {
+            EntryBody::Object(object) => object.put(&mut body)?,
+            EntryBody::Attribute(name, value) => {
+                check_attribute(name.len(), value.len())?;
+                body.put_u16(len_u16(name.len()));
+                body.put_u16(0);
+                body.put_u32(len_u32(value.len()));
+                body.put(name);
+                body.put(value);
+                ATTRIBUTE
+            }
+            EntryBody::Extent(offset, data) => {
+                check_extent(*offset, data.len())?;
+                body.put_u64(*offset);
+                body.put(data);
+                EXTENT
+            }
+            EntryBody::End(end) => end.put(&mut body),
+            EntryBody::Catalogue(entry) => entry.put(&mut body)?,
+            EntryBody::Later(kind) => {
+                return Err(Malformed::new("entry", format!("kind {kind} is not ours to write")));
+            }
+        };
+        bytes.put_u8(kind);
+        bytes.put(&[0; 3]);
+        bytes.put_u32(len_u32(body.len()));
+        bytes.put_u64(self.object);
+        bytes.put(&body);
+        Ok(())
+    }
+
+    /// The entry at the start of `bytes`, and what stands behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
+        let mut header = Bytes::new("entry", bytes);
+        let kind = header.u8()?;
+        header.zeros(3)?;
+        let length = header.u32()?;
+        let object = header.u64()?;
+        let bytes = header.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+        let body = match kind {
+            OBJECT => EntryBody::Object(Object::parse(bytes)?),
+            ATTRIBUTE => parse_attribute(bytes)?,
+            EXTENT => {
+                let mut bytes = Bytes::new("extent", bytes);
+                let offset = bytes.u64()?;
+                let data = bytes.rest();
+                check_extent(offset, data.len())?;
+                EntryBody::Extent(offset, data)
+            }
+            END => EntryBody::End(End::parse(bytes)?),
+            CATALOGUE => EntryBody::Catalogue(CatalogueEntry::parse(bytes)?),
+            later @ 128.. => EntryBody::Later(later),
+            other => return Err(header.wrong(format!("unknown kind {other}"))),
+        };
+        Ok((Self { object, body }, header.rest()))
+    }
+}
+
+impl<'a> Object<'a> {
+    fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
+        check_path(self.path)?;
+        check_target(self.kind, self.target)?;
+        bytes.put_u8(self.kind.code());
+        bytes.put(&[0; 3]);
+        bytes.put_u32(self.mode & MODE);
+        bytes.put_u32(self.uid);
+        bytes.put_u32(self.gid);
+        self.modified.put(bytes);
+        bytes.put_u32(0);
+        bytes.put_u64(self.size);
+        bytes.put_u32(self.device.0);
+        bytes.put_u32(self.device.1);
+        bytes.put_u64(self.link);
+        bytes.put_u32(len_u32(self.path.len()));
+        bytes.put_u32(len_u32(self.target.len()));
+        bytes.put(self.path);
+        bytes.put(self.target);
+        Ok(OBJECT)
+    }
+
+    fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("object", bytes);
+        let kind = bytes.u8()?;
+        let kind = ObjectKind::parse(&bytes, kind)?;
+        bytes.zeros(3)?;
+        let mode = parse_mode(&mut bytes)?;
+        let (uid, gid) = (bytes.u32()?, bytes.u32()?);
+        let modified = Time::parse(&mut bytes)?;
+        bytes.zeros(4)?;
+        let size = bytes.u64()?;
+        let device = (bytes.u32()?, bytes.u32()?);
+        let link = bytes.u64()?;
+        let (path, target) = (bytes.u32()?, bytes.u32()?);
+        let (path, target) =
+            (take_limited(&mut bytes, path, MAX_PATH)?, take_limited(&mut bytes, target, MAX_TARGET)?);
+        check_path(path)?;
+        check_target(kind, target)?;
+        bytes.end()?;
+        Ok(Self { kind, mode, uid, gid, modified, size, device, link, path, target })
+    }
+}
+
+impl End {
+    fn put(&self, bytes: &mut Vec<u8>) -> u8 {
+        bytes.put_u8(self.state.code());
+        bytes.put_u8(self.digest.is_some().into());
+        bytes.put(&[0; 6]);
+        bytes.put_u64(self.size);
+        bytes.put(&self.digest.unwrap_or_default());
+        END
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("end of an object", bytes);
+        let (state, algorithm) = (bytes.u8()?, bytes.u8()?);
+        let state = State::parse(&bytes, state)?;
+        bytes.zeros(6)?;
+        let (size, digest) = (bytes.u64()?, bytes.array()?);
+        let digest = match algorithm {
+            0 if digest == [0; 32] => None,
+            1 => Some(digest),
+            other => return Err(bytes.wrong(format!("a digest of unknown algorithm {other}"))),
+        };
+        bytes.end()?;
+        Ok(Self { state, size, digest })
+    }
+}
+
+impl<'a> CatalogueEntry<'a> {
+    fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
+        check_path(self.path)?;
+        check_target(self.kind, self.target)?;
+        bytes.put_u8(self.kind.code());
+        bytes.put_u8(self.state.code());
+        bytes.put_u16(0);
+        bytes.put_u32(self.mode & MODE);
+        bytes.put_u64(self.size);
+        self.modified.put(bytes);
+        bytes.put_u32(len_u32(self.path.len()));
+        bytes.put_u64(self.blocks.0);
+        bytes.put_u64(self.blocks.1);
+        bytes.put_u32(self.offset);
+        bytes.put_u32(len_u32(self.target.len()));
+        bytes.put(self.path);
+        bytes.put(self.target);
+        Ok(CATALOGUE)
+    }
+
+    fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut bytes = Bytes::new("catalogue entry", bytes);
+        let (kind, state) = (bytes.u8()?, bytes.u8()?);
+        let (kind, state) = (ObjectKind::parse(&bytes, kind)?, State::parse(&bytes, state)?);
+        bytes.zeros(2)?;
+        let mode = parse_mode(&mut bytes)?;
+        let size = bytes.u64()?;
+        let modified = Time::parse(&mut bytes)?;
+        let path = bytes.u32()?;
+        let blocks = (bytes.u64()?, bytes.u64()?);
+        let (offset, target) = (bytes.u32()?, bytes.u32()?);
+        let (path, target) =
+            (take_limited(&mut bytes, path, MAX_PATH)?, take_limited(&mut bytes, target, MAX_TARGET)?);
+        check_path(path)?;
+        check_target(kind, target)?;
+        if blocks.0 > blocks.1 {
+            return Err(bytes.wrong("an object that ends before it begins"));
+        }
+        bytes.end()?;
+        Ok(Self { kind, state, mode, size, modified, blocks, offset, path, target })
+    }
+}
+
+/// The bits of a mode that travel.
+const MODE: u32 = 0o7777;
+
+fn parse_mode(bytes: &mut Bytes<'_>) -> Result<u32, Malformed> {
+    let mode = bytes.u32()?;
+    if mode & !MODE != 0 {
+        return Err(bytes.wrong(format!("a mode of {mode:o}")));
+    }
+    Ok(mode)
+}
+
+fn take_limited<'a>(bytes: &mut Bytes<'a>, len: u32, max: usize) -> Result<&'a [u8], Malformed> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    if len > max {
+        return Err(bytes.wrong(format!("a path or target of {len} bytes, but at most {max} are allowed")));
+    }
+    bytes.take(len)
+}
+
+fn parse_attribute(bytes: &[u8]) -> Result<EntryBody<'_>, Malformed> {
+    let mut bytes = Bytes::new("attribute", bytes);
+    let name = usize::from(bytes.u16()?);
+    bytes.zeros(2)?;
+    let value = usize::try_from(bytes.u32()?).unwrap_or(usize::MAX);
+    check_attribute(name, value)?;
+    let (name, value) = (bytes.take(name)?, bytes.take(value)?);
+    bytes.end()?;
+    Ok(EntryBody::Attribute(name, value))
+}
+
+fn check_attribute(name: usize, value: usize) -> Result<(), Malformed> {
+    if name == 0 || name > MAX_ATTRIBUTE_NAME || value > MAX_ATTRIBUTE {
+        let why = format!("a name of {name} and a value of {value} bytes, which none has");
+        return Err(Malformed::new("attribute", why));
+    }
+    Ok(())
+}
+
+fn check_extent(offset: u64, len: usize) -> Result<(), Malformed> {
+    let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+    if len == 0 || end.is_none_or(|end| i64::try_from(end).is_err()) {
+        return Err(Malformed::new("extent", format!("{len} bytes at offset {offset}, which no file has")));
+    }
+    Ok(())
+}
+
+/// A path leads to one place below the root, and nowhere else.
+fn check_path(path: &[u8]) -> Result<(), Malformed> {
+    let unsafe_component = |part: &[u8]| part.is_empty() || part == b"." || part == b"..";
+    if path.len() > MAX_PATH || path.contains(&0) || path.split(|&byte| byte == b'/').any(unsafe_component) {
+        let shown = path.split_at(path.len().min(200)).0.escape_ascii();
+        return Err(Malformed::new("path", format!("unsafe: \"{shown}\"")));
+    }
+    Ok(())
+}
+
+fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), Malformed> {
+    let wanted = kind == ObjectKind::Symlink;
+    if target.len() > MAX_TARGET || target.contains(&0) || target.is_empty() == wanted {
+        let why = format!("a target of {} bytes, which it cannot have", target.len());
+        return Err(Malformed::new("object", why));
+    }
+    Ok(())
+}
