@@ -18,8 +18,8 @@ fn through(
     size: u32,
     stages: impl IntoIterator<Item = MiddleStage<'static>>,
 ) -> Result<Vec<Parcel>, Error> {
-    struct Source(std::vec::IntoIter<Parcel>);
-    impl Head for Source {
+    struct Source<I>(I);
+    impl<I: Iterator<Item = Parcel> + Send> Head for Source<I> {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
             let Some((bytes, info)) = self.0.next() else { return Ok(Fill::End) };
             block.put(&bytes)?;
@@ -35,7 +35,8 @@ fn through(
         }
     }
     let got = Arc::new(Mutex::new(Vec::new()));
-    let mut pipe = Pipe::builder().buffer_size(size).head(Source(parcels.to_vec().into_iter()));
+    let owned: Vec<Parcel> = parcels.to_vec();
+    let mut pipe = Pipe::builder().buffer_size(size).head(Source(owned.into_iter()));
     for stage in stages {
         pipe = pipe.stage(stage);
     }

@@ -7,7 +7,7 @@ use crate::error::StageError;
 use crate::pool::{Block, Codec};
 use crate::stage::{Transform, Verdict};
 
-use super::sample::{self, Outlook, Sampler};
+use super::probe::{self, Outlook, Probe};
 
 /// An algorithm and its level.
 #[derive(Clone, Copy, Debug)]
@@ -24,12 +24,9 @@ impl Method {
         }
     }
 
-    /// The same algorithm where it is fastest.
-    pub(super) fn cheapest(self) -> Self {
-        match self {
-            Self::Zstd(_) => Self::Zstd(1),
-            Self::Deflate(_) => Self::Deflate(1),
-        }
+    /// Whether an attempt at noise costs so much that a probe should decide. zstd's fast levels skip it by themselves.
+    fn needs_probe(self) -> bool {
+        !matches!(self, Self::Zstd(..10))
     }
 
     pub(super) fn encoder(self) -> Result<Box<dyn Encoder>, StageError> {
@@ -90,12 +87,12 @@ pub(super) struct Compress {
     method: Method,
     /// Made for the first block and reused: a context costs more than a small block.
     encoder: Option<Box<dyn Encoder>>,
-    sampler: Sampler,
+    probe: Probe,
 }
 
 impl Compress {
     pub(super) fn new(method: Method) -> Self {
-        Self { method, encoder: None, sampler: Sampler::new(method) }
+        Self { method, encoder: None, probe: Probe::default() }
     }
 }
 
@@ -105,10 +102,11 @@ impl Transform for Compress {
         if info.sealed || info.codec != Codec::NONE || input.len() < 2 {
             return Ok(Verdict::SendInput);
         }
-        let worth_it = match sample::outlook(info.class, input.len()) {
+        let worth_it = match probe::outlook(info.class, input.len()) {
             Outlook::Hopeless => false,
             Outlook::Good => true,
-            Outlook::Unknown => self.sampler.shrinks(input.bytes(), output.spare())?,
+            Outlook::Unknown if !self.method.needs_probe() => true,
+            Outlook::Unknown => self.probe.shrinks(input.bytes(), output.spare())?,
         };
         if !worth_it {
             return Ok(Verdict::SendInput);
