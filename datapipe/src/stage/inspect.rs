@@ -12,7 +12,7 @@ use crate::limits::MAX_LOG_ENTRIES;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
 use super::damage::number_of;
-use super::{InPlace, MiddleStage, MiddleWork, Stage, Verdict};
+use super::{InPlace, MiddleWork, Stage, Verdict};
 
 /// Judges blocks.
 ///
@@ -127,9 +127,9 @@ impl<'a> Stage<MiddleWork<'a>> {
         name: impl Into<String>,
         log: &InspectionLog,
         mut factory: impl FnMut(u32) -> I + Send + 'a,
-    ) -> MiddleStage<'a> {
+    ) -> Self {
         let log = log.clone();
-        Stage::in_place(name, move |n| Inspection { inspector: factory(n), log: log.clone() })
+        Self::in_place(name, move |n| Inspection { inspector: factory(n), log: log.clone() })
     }
 }
 

@@ -12,7 +12,7 @@
 //! # For callers
 //!
 //! A [`Stage`] describes one stage: a name, how many instances, where they run, and how to make one. The stages that
-//! come with the library give you one ready-made ([`Zstd::level`], [`Aes256Gcm::seal`], [`analyze()`]); your own are
+//! come with the library give you one ready-made ([`Zstd::level`], [`decompress()`], [`analyze()`]); your own are
 //! made with [`Stage::transform`] and its siblings. A value that implements [`Head`] or [`Tail`] is a stage of one
 //! instance all by itself.
 //!

@@ -7,7 +7,7 @@ use crate::error::StageError;
 use crate::pool::{Block, Codec};
 use crate::stage::{Transform, Verdict};
 
-use super::sample::{self, Outlook, Sampler};
+use super::probe::{self, Outlook, Probe};
 
 /// An algorithm and its level.
 #[derive(Clone, Copy, Debug)]
@@ -24,19 +24,16 @@ impl Method {
         }
     }
 
-    /// The same algorithm where it is fastest.
-    pub(super) fn cheapest(self) -> Self {
-        match self {
-            Self::Zstd(_) => Self::Zstd(1),
-            Self::Deflate(_) => Self::Deflate(1),
-        }
+    /// Whether an attempt at noise costs so much that a probe should decide. zstd's fast levels skip it by themselves.
+    fn needs_probe(self) -> bool {
+        !matches!(self, Self::Zstd(..10))
     }
 
     pub(super) fn encoder(self) -> Result<Box<dyn Encoder>, StageError> {
         Ok(match self {
             Self::Zstd(level) => Box::new(ZstdEncoder(Compressor::new(level)?)),
             Self::Deflate(level) => {
-                Box::new(DeflateEncoder(flate2::Compress::new(Compression::new(level), false)))
+                Box::new(DeflateEncoder { level: Compression::new(level), context: None })
             }
         })
     }
@@ -63,14 +60,25 @@ impl Encoder for ZstdEncoder {
     }
 }
 
-struct DeflateEncoder(flate2::Compress);
+struct DeflateEncoder {
+    level: Compression,
+    /// Kept as long as each block has found its end. After one that has not, the library's reset leaves what it had
+    /// pending in its own buffer, and the next block would run over the end of that.
+    context: Option<flate2::Compress>,
+}
 
 impl Encoder for DeflateEncoder {
     fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError> {
-        self.0.reset();
-        let status = self.0.compress(from, to, FlushCompress::Finish);
+        let mut context = self.context.take().unwrap_or_else(|| flate2::Compress::new(self.level, false));
+        context.reset();
+        let status = context.compress(from, to, FlushCompress::Finish);
         let status = status.map_err(|error| StageError::new(format!("deflate cannot compress: {error}")))?;
-        Ok(if status == Status::StreamEnd { Some(usize::try_from(self.0.total_out())?) } else { None })
+        if status != Status::StreamEnd {
+            return Ok(None);
+        }
+        let len = usize::try_from(context.total_out())?;
+        self.context = Some(context);
+        Ok(Some(len))
     }
 }
 
@@ -79,12 +87,12 @@ pub(super) struct Compress {
     method: Method,
     /// Made for the first block and reused: a context costs more than a small block.
     encoder: Option<Box<dyn Encoder>>,
-    sampler: Sampler,
+    probe: Probe,
 }
 
 impl Compress {
     pub(super) fn new(method: Method) -> Self {
-        Self { method, encoder: None, sampler: Sampler::new(method) }
+        Self { method, encoder: None, probe: Probe::default() }
     }
 }
 
@@ -94,10 +102,11 @@ impl Transform for Compress {
         if info.sealed || info.codec != Codec::NONE || input.len() < 2 {
             return Ok(Verdict::SendInput);
         }
-        let worth_it = match sample::outlook(info.class, input.len()) {
+        let worth_it = match probe::outlook(info.class, input.len()) {
             Outlook::Hopeless => false,
             Outlook::Good => true,
-            Outlook::Unknown => self.sampler.shrinks(input.bytes(), output.spare())?,
+            Outlook::Unknown if !self.method.needs_probe() => true,
+            Outlook::Unknown => self.probe.shrinks(input.bytes(), output.spare())?,
         };
         if !worth_it {
             return Ok(Verdict::SendInput);
@@ -116,5 +125,75 @@ impl Transform for Compress {
         info.plain_len = u32::try_from(input.len())?;
         output.set_info(info);
         Ok(Verdict::Send)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::Random;
+
+    /// What `bytes` of compressed data were.
+    fn decoded(method: Method, bytes: &[u8], plain_len: usize) -> Vec<u8> {
+        match method {
+            Method::Zstd(_) => zstd::bulk::decompress(bytes, plain_len).unwrap(),
+            Method::Deflate(_) => {
+                let mut plain = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(bytes), &mut plain)
+                    .unwrap();
+                plain
+            }
+        }
+    }
+
+    /// A library that says "done" when the room was a byte too small would lose data without a word.
+    #[test]
+    fn whatever_the_room_it_is_whole_or_nothing() {
+        let mut random = Random::new(8);
+        for level in 1..10 {
+            for method in [Method::Zstd(level), Method::Deflate(level as u32)] {
+                let mut encoder = method.encoder().unwrap();
+                for len in [1, 24, 300, 900] {
+                    let mut data = vec![b'a'; len];
+                    random.fill(&mut data[len / 3..]);
+                    let mut out = vec![0; 2 * len + 100];
+                    let full = encoder.encode(&data, &mut out).unwrap().expect("room enough");
+                    for room in full.saturating_sub(20)..full + 20 {
+                        let got = encoder.encode(&data, &mut out[..room]).unwrap();
+                        assert!(got.is_some() || room < full + 9, "{method:?}: {full} bytes into {room}");
+                        if let Some(len) = got {
+                            assert!(
+                                decoded(method, &out[..len], data.len()) == data,
+                                "{method:?} into {room}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// deflate once ran over the end of a buffer of its own, when it was used again after a block that did not fit.
+    #[test]
+    fn a_block_that_does_not_fit_leaves_nothing_behind() {
+        let mut noise = vec![0; 300 << 10];
+        Random::new(9).fill(&mut noise);
+        for level in 1..10 {
+            for method in [Method::Zstd(level), Method::Deflate(level as u32)] {
+                let mut encoder = method.encoder().unwrap();
+                let mut out = vec![0; 400 << 10];
+                for len in [16 << 10, 64 << 10, 300 << 10, 100 << 10] {
+                    for room in [len * 97 / 100, len - 1, len / 2, 1] {
+                        assert_eq!(
+                            encoder.encode(&noise[..len], &mut out[..room]).unwrap(),
+                            None,
+                            "{method:?}"
+                        );
+                    }
+                    let len_out = encoder.encode(&noise[..len], &mut out).unwrap().expect("room enough");
+                    assert!(decoded(method, &out[..len_out], len) == noise[..len], "{method:?}");
+                }
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@
 
 mod decode; // the way back, for every algorithm
 mod encode; // the algorithms behind one trait, and the stage that uses them
-mod sample; // is a block worth the attempt
+mod probe; // is a block worth the attempt
 
 use crate::stage::damage::DamageLog;
 use crate::stage::{MiddleStage, Stage};
@@ -28,7 +28,7 @@ impl Zstd {
     /// Compresses each block at `level`, 1 (fast) to 22 (small); others are moved to the nearest of them.
     ///
     /// These travel on as they are: a block that would not become smaller; one in which content analysis found
-    /// compressed or encrypted data; one of 64 KiB or more that a sample shows to be as dense already; one that is
+    /// compressed or encrypted data; from level 10 on, one of 64 KiB or more that level 3 cannot shrink; one that is
     /// sealed or compressed already.
     pub fn level<'a>(level: i32) -> MiddleStage<'a> {
         let level = level.clamp(1, *zstd::compression_level_range().end());
@@ -43,8 +43,8 @@ pub struct Deflate;
 impl Deflate {
     /// Compresses each block at `level`, 1 (fast) to 9 (small); others are moved to the nearest of them.
     ///
-    /// What travels on as it is, is the same as for [`Zstd::level`], which is faster and smaller: take this one where
-    /// the readers know nothing else.
+    /// What travels on as it is, is the same as for a high [`Zstd::level`]: zstd decides which blocks are dense. It is
+    /// faster and smaller too: take this one where the readers know nothing else.
     pub fn level<'a>(level: u32) -> MiddleStage<'a> {
         let level = level.clamp(1, 9);
         Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level)))
