@@ -358,7 +358,7 @@ impl StorageFile for FaultyFile {
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         self.check_writable()?;
-        let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>();
+        let bytes = parts.iter().map(|part| &**part).collect::<Vec<_>>().concat();
         self.with(|state| {
             state.call(StorageCall::Write)?;
             let most = state.portion(bytes.len())?;
