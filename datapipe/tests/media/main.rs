@@ -151,6 +151,10 @@ fn marks_beside_damage_are_kept() {
             assert_eq!(only_things(place.read_bytes(&bytes, ours)), expected, "length at {length}");
         }
     }
+    // Zeros that nothing says are marks belong to the damage.
+    let bytes = [&[0xee; 5][..], &[0; 8], &bytes[first as usize..]].concat();
+    let expected = [&[Thing::Damaged(13)], &things[1..]].concat();
+    assert_eq!(only_things(place.read_bytes(&bytes, ours)), expected);
 }
 
 fn garbage_is_covered_and_bounded<S: Files>(place: &Place<S>) {
@@ -187,6 +191,12 @@ fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Place<S>) {
             let found = only_things(place.read_bytes(&bytes, ours));
             assert_eq!(found, [Thing::Damaged(len as u64), record.clone()], "{len} bytes of damage");
         }
+    }
+    // The shortest frame there is, at the very end.
+    for len in 1..20 {
+        let bytes = [&vec![0xee; len][..], &[1, 0, 0, 0, 9, 0, 1, 0, 0, 0]].concat();
+        let found = only_things(place.read_bytes(&bytes, |_| true));
+        assert_eq!(found, [Thing::Damaged(len as u64), Thing::Record(vec![9])]);
     }
 }
 

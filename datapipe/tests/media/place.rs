@@ -199,26 +199,33 @@ pub(crate) fn only_things(found: Vec<(Position, Thing)>) -> Vec<Thing> {
     found.into_iter().map(|(_, thing)| thing).collect()
 }
 
-/// Checks that what was found covers the bytes of a volume, and that no record was skipped as damaged.
-pub(crate) fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bool) {
+/// Checks that what was found covers the bytes of a volume, that no record was skipped as damaged, and that damage
+/// ends only where there is something to go on with.
+fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bool) {
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
+    let frame = |at: usize| {
+        let lead = word(at)?;
+        let len = lead & !(1 << 31);
+        let trailing = word(at + 4 + len.next_multiple_of(2)).filter(|_| (1..=MAX_RECORD).contains(&len))?;
+        (trailing & !(1 << 31) == len).then_some((lead, len, trailing))
+    };
+    let is_bad = |at| frame(at).is_some_and(|(lead, len, trailing)| lead != len || trailing != len);
     let is_record = |at: usize| {
-        let len = word(at).filter(|len| (1..=MAX_RECORD).contains(len))?;
-        let same = word(at + 4 + len.next_multiple_of(2))? == len;
-        (same && probe(&bytes[at + 4..][..len.min(64)])).then_some(())
+        frame(at).is_some_and(|(lead, len, _)| lead == len && probe(&bytes[at + 4..][..len.min(64)]))
     };
     let mut at = 0;
     for (position, thing) in found {
-        assert_eq!(position.byte, at, "nothing is passed over in silence");
-        at += thing.bytes();
-        if let Thing::Damaged(skipped) = thing {
-            assert_ne!(*skipped, 0);
-            let skipped = position.byte as usize + 1..at as usize;
-            assert_eq!(skipped.clone().find(|at| is_record(*at).is_some()), None, "skipped {skipped:?}");
+        assert_eq!(position.byte, at as u64, "nothing is passed over in silence");
+        let start = at;
+        at += thing.bytes() as usize;
+        if matches!(thing, Thing::Damaged(_)) && !is_bad(start) {
+            assert!(at > start);
+            assert_eq!((start + 1..at).find(|at| is_record(*at)), None, "skipped {start} to {at}");
+            let next = (at..).step_by(4).find(|at| word(*at) != Some(0)).unwrap();
+            assert!(next >= bytes.len() || is_record(next), "damage from {start} does not end at {at}");
         }
     }
-    let ended = word(at as usize) == Some(u32::MAX as usize);
-    assert!(at == bytes.len() as u64 || ended, "read to {at} of {}", bytes.len());
+    assert!(at == bytes.len() || word(at) == Some(u32::MAX as usize), "read to {at} of {}", bytes.len());
 }
 
 /// A volume as the SIMH description has it, read without our reader. Fails if there is anything that is not in there.
