@@ -128,17 +128,27 @@ impl FaultyStorage {
 
     /// Stops the machine and starts it again.
     ///
-    /// Files and directories whose directory was not synced are gone, removals that were not synced are undone. Of
-    /// the bytes that were appended since a file's last sync, any first part may be left, with a hole of zeros in it
+    /// A file that was made or removed since its directory was synced is there or not, each as a coin decides; a
+    /// directory that was made since then is gone, with all that is in it. Of the bytes that were appended since a file's last sync, any first part may be left, with a hole of zeros in it
     /// or without; a change of other bytes happened or did not. Files that were open answer `EIO` from now on.
     pub fn crash(&self) {
         let mut state = self.0.lock();
         let state = &mut *state;
         state.life += 1;
-        state.names.clone_from(&state.synced_names);
+        let current = std::mem::replace(&mut state.names, state.synced_names.clone());
+        for path in current.keys().chain(state.synced_names.keys()) {
+            // Each name by itself: a file system may have written any of them.
+            if state.random.below(2) == 0 {
+                match current.get(path) {
+                    Some(inode) => drop(state.names.insert(path.clone(), *inode)),
+                    None => drop(state.names.remove(path)),
+                }
+            }
+        }
         state.directories.clone_from(&state.synced_directories);
         // A file that was synced in a directory that was not: nobody can name it.
         state.names.retain(|path, _| state.directories.contains(parent(path)));
+        state.synced_names.clone_from(&state.names);
         let named: BTreeSet<u64> = state.names.values().copied().collect();
         state.inodes.retain(|inode, _| named.contains(inode));
         for inode in state.inodes.values_mut() {
@@ -358,7 +368,7 @@ impl StorageFile for FaultyFile {
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         self.check_writable()?;
-        let bytes = parts.iter().flat_map(|part| part.iter().copied()).collect::<Vec<u8>>();
+        let bytes = parts.iter().map(|part| &**part).collect::<Vec<_>>().concat();
         self.with(|state| {
             state.call(StorageCall::Write)?;
             let most = state.portion(bytes.len())?;

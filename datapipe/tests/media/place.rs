@@ -1,0 +1,256 @@
+//! Where a medium is, what stands on it, and two readers that do not trust ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use datapipe::limits::MAX_RECORD;
+use datapipe::media::{
+    Directory, DirectoryOptions, FileSystem, Item, Medium, MediumError, Position, Storage, VirtualTape,
+};
+use datapipe::testkit::{FaultyStorage, Random};
+use tempfile::TempDir;
+
+/// What our records begin with, so that the probe knows them.
+pub(crate) const MAGIC: &[u8] = b"\xd1\x9e\x04";
+
+pub(crate) fn ours(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// A record that the probe knows, of 3 to `longest` bytes.
+pub(crate) fn record(random: &mut Random, longest: u64) -> Vec<u8> {
+    let mut bytes = vec![0; 3 + random.below(longest - 2) as usize];
+    random.fill(&mut bytes);
+    bytes[..3].copy_from_slice(MAGIC);
+    bytes
+}
+
+/// What stands on a medium.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Thing {
+    Record(Vec<u8>),
+    Mark,
+    Damaged(u64),
+    NextVolume,
+}
+
+impl Thing {
+    /// Bytes that it takes in a file.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Record(bytes) => bytes.len().next_multiple_of(2) as u64 + 8,
+            Self::Mark => 4,
+            Self::Damaged(skipped) => *skipped,
+            Self::NextVolume => 0,
+        }
+    }
+}
+
+/// Records and marks, about one mark to four records.
+pub(crate) fn things(random: &mut Random, count: usize, longest: u64) -> Vec<Thing> {
+    let one = |random: &mut Random| match random.below(5) {
+        0 => Thing::Mark,
+        _ => Thing::Record(record(random, longest)),
+    };
+    (0..count).map(|_| one(random)).collect()
+}
+
+/// A storage whose files a test can change.
+pub(crate) trait Files: Storage + Clone {
+    fn bytes(&self, path: &Path) -> Vec<u8>;
+    fn set_bytes(&self, path: &Path, bytes: &[u8]);
+}
+
+impl Files for FileSystem {
+    fn bytes(&self, path: &Path) -> Vec<u8> {
+        fs::read(path).unwrap()
+    }
+
+    fn set_bytes(&self, path: &Path, bytes: &[u8]) {
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+impl Files for FaultyStorage {
+    fn bytes(&self, path: &Path) -> Vec<u8> {
+        Self::bytes(self, path).unwrap()
+    }
+
+    fn set_bytes(&self, path: &Path, bytes: &[u8]) {
+        Self::set_bytes(self, path, bytes);
+    }
+}
+
+/// Where a medium is, and of which kind.
+pub(crate) struct Place<S> {
+    pub(crate) storage: S,
+    pub(crate) path: PathBuf,
+    pub(crate) many: bool,
+    _guard: Option<TempDir>,
+}
+
+pub(crate) fn real(many: bool) -> Place<FileSystem> {
+    let guard = tempfile::tempdir().unwrap();
+    Place { storage: FileSystem, path: guard.path().join("medium"), many, _guard: Some(guard) }
+}
+
+pub(crate) fn faulty(seed: u64, many: bool) -> Place<FaultyStorage> {
+    Place { storage: FaultyStorage::new(seed), path: "/medium".into(), many, _guard: None }
+}
+
+impl<S: Files> Place<S> {
+    pub(crate) fn create(&self, size: Option<u64>, overwrite: bool) -> Result<Box<dyn Medium>, MediumError> {
+        let (storage, path) = (self.storage.clone(), &self.path);
+        if self.many {
+            let options = DirectoryOptions { volume_size: size, overwrite };
+            return Ok(Box::new(Directory::create_on(storage, path, options)?));
+        }
+        Ok(Box::new(VirtualTape::create_on(storage, path, overwrite, size)?))
+    }
+
+    pub(crate) fn open_with(&self, probe: fn(&[u8]) -> bool) -> Result<Box<dyn Medium>, MediumError> {
+        let (storage, path) = (self.storage.clone(), &self.path);
+        if self.many {
+            return Ok(Box::new(Directory::open_on(storage, path, probe)?));
+        }
+        Ok(Box::new(VirtualTape::open_on(storage, path, probe)?))
+    }
+
+    pub(crate) fn open(&self) -> Box<dyn Medium> {
+        self.open_with(ours).unwrap()
+    }
+
+    pub(crate) fn file(&self, volume: u32) -> PathBuf {
+        if self.many { self.path.join(format!("{volume:06}.tap")) } else { self.path.clone() }
+    }
+
+    pub(crate) fn bytes(&self, volume: u32) -> Vec<u8> {
+        self.storage.bytes(&self.file(volume))
+    }
+
+    /// A medium of one volume with these things on it, and the bytes of its file.
+    pub(crate) fn one_volume(&self, things: &[Thing]) -> Vec<u8> {
+        let mut medium = self.create(None, true).unwrap();
+        assert_eq!(write(&mut *medium, things).0, things);
+        medium.sync().unwrap();
+        self.bytes(1)
+    }
+
+    /// What is on the medium if its only volume has these bytes.
+    pub(crate) fn read_bytes(&self, bytes: &[u8], probe: fn(&[u8]) -> bool) -> Vec<(Position, Thing)> {
+        self.storage.set_bytes(&self.file(1), bytes);
+        let found = read(&mut *self.open_with(probe).unwrap());
+        check_cover(bytes, &found, probe);
+        found
+    }
+}
+
+/// Writes things and goes to the next volume where one ends. Answers what stands on the medium then, and where each
+/// record of `things` begins.
+pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Position>) {
+    let (mut written, mut positions) = (Vec::new(), Vec::new());
+    for thing in things {
+        match thing {
+            Thing::Record(bytes) => {
+                let position = match medium.write(bytes) {
+                    Err(MediumError::EndOfVolume { .. }) => {
+                        medium.write_mark().unwrap();
+                        assert!(medium.next_volume().unwrap());
+                        written.extend([Thing::Mark, Thing::NextVolume]);
+                        medium.write(bytes).unwrap()
+                    }
+                    position => position.unwrap(),
+                };
+                positions.push(position);
+            }
+            _ => medium.write_mark().unwrap(),
+        }
+        written.push(thing.clone());
+    }
+    (written, positions)
+}
+
+/// Reads everything, over all volumes.
+pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
+    let (mut found, mut bytes, mut at) = (Vec::new(), Vec::new(), Position::start_of(1));
+    loop {
+        let (position, thing) = match medium.read(&mut bytes).unwrap() {
+            Item::Record(position) => (position, Thing::Record(bytes.clone())),
+            Item::Mark(position) => (position, Thing::Mark),
+            Item::Damaged { at, skipped } => (at, Thing::Damaged(skipped)),
+            Item::End => {
+                assert_eq!(medium.read(&mut bytes).unwrap(), Item::End, "the end stays the end");
+                if !medium.next_volume().unwrap() {
+                    return found;
+                }
+                at = Position::start_of(at.volume + 1);
+                (at, Thing::NextVolume)
+            }
+        };
+        assert_eq!((position.volume, position.record), (at.volume, at.record));
+        assert!(matches!(thing, Thing::Record(_)) || bytes.is_empty(), "nothing is left in the record");
+        at = Position { byte: position.byte + thing.bytes(), ..position };
+        at.record += u64::from(thing != Thing::NextVolume);
+        found.push((position, thing));
+    }
+}
+
+pub(crate) fn only_things(found: Vec<(Position, Thing)>) -> Vec<Thing> {
+    found.into_iter().map(|(_, thing)| thing).collect()
+}
+
+/// Checks that what was found covers the bytes of a volume, that no record was skipped as damaged, and that damage
+/// ends only where there is something to go on with.
+fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bool) {
+    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
+    let frame = |at: usize| {
+        let lead = word(at)?;
+        let len = lead & !(1 << 31);
+        let trailing = word(at + 4 + len.next_multiple_of(2)).filter(|_| (1..=MAX_RECORD).contains(&len))?;
+        (trailing & !(1 << 31) == len).then_some((lead, len, trailing))
+    };
+    let is_bad = |at| frame(at).is_some_and(|(lead, len, trailing)| lead != len || trailing != len);
+    let is_record = |at: usize| {
+        frame(at).is_some_and(|(lead, len, _)| lead == len && probe(&bytes[at + 4..][..len.min(64)]))
+    };
+    let mut at = 0;
+    for (position, thing) in found {
+        assert_eq!(position.byte, at as u64, "nothing is passed over in silence");
+        let start = at;
+        at += thing.bytes() as usize;
+        if matches!(thing, Thing::Damaged(_)) && !is_bad(start) {
+            assert!(at > start);
+            assert_eq!((start + 1..at).find(|at| is_record(*at)), None, "skipped {start} to {at}");
+            let next = (at..).step_by(4).find(|at| word(*at) != Some(0)).unwrap();
+            assert!(next >= bytes.len() || is_record(next), "damage from {start} does not end at {at}");
+        }
+    }
+    assert!(at == bytes.len() || word(at) == Some(u32::MAX as usize), "read to {at} of {}", bytes.len());
+}
+
+/// A volume as the SIMH description has it, read without our reader. Fails if there is anything that is not in there.
+pub(crate) fn simh(mut bytes: &[u8]) -> Vec<Thing> {
+    fn word(bytes: &mut &[u8]) -> u32 {
+        let (word, rest) = bytes.split_first_chunk::<4>().expect("whole words");
+        *bytes = rest;
+        u32::from_le_bytes(*word)
+    }
+    let mut things = Vec::new();
+    while !bytes.is_empty() {
+        let length = word(&mut bytes);
+        if length == 0 {
+            things.push(Thing::Mark);
+            continue;
+        }
+        assert!(length <= 1 << 24, "an error-free record");
+        let (data, rest) = bytes.split_at(length as usize);
+        bytes = rest;
+        if length % 2 == 1 {
+            assert_eq!(bytes[0], 0, "padding is zero");
+            bytes = &bytes[1..];
+        }
+        assert_eq!(word(&mut bytes), length, "the lengths agree");
+        things.push(Thing::Record(data.to_vec()));
+    }
+    things
+}
