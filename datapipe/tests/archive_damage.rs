@@ -9,7 +9,7 @@ use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestor
 use datapipe::crypto::{Key, Secret};
 use datapipe::media::VirtualTape;
 use datapipe::prelude::*;
-use datapipe::stage::{DamageLog, decompress_salvaging};
+use datapipe::stage::{DamageLog, decompress, decompress_salvaging};
 use datapipe::testkit::{FaultyStorage, Random};
 use datapipe::wire::{Framing, Kind, RecordHeader, RecordKind, UnitHeader, looks_like_record};
 
@@ -273,7 +273,7 @@ fn a_reader_that_does_not_salvage_stops_at_the_first_damage() {
     let reader = ArchiveReader::open(tape, secret(true).as_ref()).unwrap();
     let (open, sink) = (reader.open_blocks().unwrap(), Sink::default());
     let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(reader.into_head()).stage(open);
-    let error = pipe.stage(datapipe::stage::decompress()).tail(StreamRestore::new(sink.clone())).run();
+    let error = pipe.stage(decompress()).tail(StreamRestore::new(sink.clone())).run();
     let text = error.unwrap_err().to_string();
     assert!(text.contains("volume 1, record"), "{text}");
     let got = sink.0.lock().unwrap().clone();
