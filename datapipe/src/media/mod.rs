@@ -72,7 +72,6 @@ pub use error::MediumError;
 pub use position::{Item, Position, Probe};
 pub use storage::{FileSystem, Storage, StorageFile};
 pub use tape::VirtualTape;
-pub use writer::VOLUME_RESERVE;
 
 /// A sequence of volumes, each a sequence of records and marks, open either to write or to read.
 ///
@@ -82,8 +81,8 @@ pub trait Medium: Send {
     /// it begins.
     ///
     /// After [`MediumError::EndOfVolume`], shorter records and marks may be tried: records written before that leave
-    /// at least [`VOLUME_RESERVE`] bytes for them, as a tape does between its early warning and its end. On a file
-    /// system that is full, even those may end in [`MediumError::EndOfVolume`] again.
+    /// at least [`VOLUME_RESERVE`](crate::limits::VOLUME_RESERVE) bytes for them, as a tape does between its early
+    /// warning and its end. On a file system that is full, even those may end in [`MediumError::EndOfVolume`] again.
     ///
     /// # Errors
     ///

@@ -3,14 +3,10 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 
-use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE};
+use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
 use super::{MediumError, Position, Storage, StorageFile};
-
-/// Bytes that records leave free at the end of a volume of limited size: for what is written after
-/// [`MediumError::EndOfVolume`], 4 KiB of records with their lengths, and a mark.
-pub const VOLUME_RESERVE: u64 = 4096 + WORD;
 
 /// The end of one volume.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 mod faults; // storages that fail, fill up, crash
 mod place; // where a medium is, and readers that do not trust ours
 
-use datapipe::limits::{MAX_RECORD, MIN_VOLUME_SIZE};
-use datapipe::media::{Item, MediumError, Position, VOLUME_RESERVE};
+use datapipe::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
+use datapipe::media::{Item, MediumError, Position};
 use datapipe::testkit::Random;
 use proptest::prelude::*;
 
