@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{Archive, ArchiveOptions, ArchiveReader, OpenError, ReadOutcome, StreamRestore};
 use datapipe::crypto::{Argon2Cost, Key, Passphrase, Secret};
-use datapipe::media::{Directory, DirectoryOptions, Medium, VirtualTape};
+use datapipe::media::{Directory, Medium, VirtualTape, VolumeOptions};
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, Deflate, decompress, decompress_salvaging};
 use datapipe::testkit::Random;
@@ -86,7 +86,7 @@ fn what_goes_in_comes_out() {
                     options = options.encrypt(key(7));
                 }
                 let archive = options.plan().unwrap();
-                write(&archive, VirtualTape::create(&path, false, None).unwrap(), &data);
+                write(&archive, VirtualTape::create(&path, Default::default()).unwrap(), &data);
                 let secret = encrypted.then(|| key(7));
                 let tape = VirtualTape::open(&path, looks_like_record).unwrap();
                 let (bytes, outcome) = read(tape, secret.as_ref()).unwrap();

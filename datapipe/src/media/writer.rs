@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
-use super::{MediumError, Position, Storage, StorageFile};
+use super::{MediumError, Place, Storage, StorageFile};
 
 /// The end of one volume.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.volume
     }
 
-    pub(super) fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+    pub(super) fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
         self.check_whole()?;
         if record.is_empty() {
             return Err(MediumError::Empty);
@@ -94,8 +94,8 @@ impl<F: StorageFile> VolumeWriter<F> {
     }
 
     /// Appends all of `parts`, or leaves the file as it was.
-    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
-        let position = Position { volume: self.volume, record: self.items, byte: self.used };
+    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Place, MediumError> {
+        let place = Place { volume: self.volume, record: self.items, byte: self.used };
         let mut end = self.used;
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
@@ -110,7 +110,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             }
         }
         (self.used, self.items) = (end, self.items + 1);
-        Ok(position)
+        Ok(place)
     }
 
     /// Removes what was written of a frame, and says what its failure means.

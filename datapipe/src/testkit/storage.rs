@@ -41,11 +41,11 @@ pub enum StorageCall {
 /// # Examples
 ///
 /// ```
-/// use datapipe::media::{Medium, MediumError, VirtualTape};
+/// use datapipe::media::{Medium, MediumError, VirtualTape, VolumeOptions};
 /// use datapipe::testkit::{FaultyStorage, StorageCall};
 ///
 /// let storage = FaultyStorage::new(1);
-/// let mut tape = VirtualTape::create_on(storage.clone(), "/tape", false, None)?;
+/// let mut tape = VirtualTape::create_on(storage.clone(), "/tape", VolumeOptions::default())?;
 /// tape.write(b"first")?;
 /// storage.fail(StorageCall::Write, 1);
 /// assert!(matches!(tape.write(b"second"), Err(MediumError::Io { .. })));
