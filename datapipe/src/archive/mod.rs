@@ -28,6 +28,6 @@ mod volumes; // records onto volumes
 pub use head::ArchiveHead;
 pub use plan::{Archive, ArchiveOptions};
 pub use reader::{ArchiveReader, OpenError};
-pub use report::{ReadOutcome, ReadReport};
+pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
 pub use restore::StreamRestore;
 pub use tail::ArchiveTail;

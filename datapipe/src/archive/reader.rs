@@ -163,7 +163,7 @@ fn find_headers<M: Medium>(medium: M) -> Result<(M, SessionHeader, ArchiveHeader
     let found = find_headers_in(&mut units);
     let other = units.other_session();
     let mut medium = units.into_medium();
-    medium.seek(Place::start_of(1))?;
+    rewind(&mut medium)?;
     let error = match found {
         Ok((session, header)) => return Ok((medium, session, header)),
         Err(error) => error,
@@ -172,8 +172,19 @@ fn find_headers<M: Medium>(medium: M) -> Result<(M, SessionHeader, ArchiveHeader
     let mut units = Units::new(medium, Some(other));
     let (session, header) = find_headers_in(&mut units).map_err(|_| error)?;
     let mut medium = units.into_medium();
-    medium.seek(Place::start_of(1))?;
+    rewind(&mut medium)?;
     Ok((medium, session, header))
+}
+
+/// Goes to the first volume that is there.
+fn rewind<M: Medium>(medium: &mut M) -> Result<(), MediumError> {
+    let mut volume = 1;
+    loop {
+        match medium.seek(Place::start_of(volume)) {
+            Err(MediumError::MissingVolume { last, .. }) if volume < last => volume += 1,
+            other => return other,
+        }
+    }
 }
 
 /// Reads on until both headers were found: where they belong, or as copies.

@@ -1,4 +1,4 @@
-//! What became of an archive that was read.
+//! What became of an archive that was written or read.
 
 use std::sync::Arc;
 
@@ -37,6 +37,37 @@ impl ReadReport {
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut ReadOutcome)) {
+        change(&mut self.0.lock());
+    }
+}
+
+/// How far the writing of an archive has come, for whoever runs the pipe. Clones share one content.
+#[derive(Clone, Debug, Default)]
+pub struct WriteReport(Arc<Mutex<WriteOutcome>>);
+
+/// How far an archive was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteOutcome {
+    /// Blocks that were written, and their bytes before compression.
+    pub blocks: u64,
+    /// See [`blocks`](Self::blocks).
+    pub plain: u64,
+    /// Blocks up to the last checkpoint: they are on stable storage, whatever happens.
+    pub safe_blocks: u64,
+    /// The bytes of those before compression.
+    pub safe_plain: u64,
+    /// The archive is whole, and all of it is on stable storage.
+    pub complete: bool,
+}
+
+impl WriteReport {
+    /// The state of the matter.
+    pub fn outcome(&self) -> WriteOutcome {
+        *self.0.lock()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut WriteOutcome)) {
         change(&mut self.0.lock());
     }
 }

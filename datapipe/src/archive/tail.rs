@@ -16,6 +16,7 @@ use crate::wire::{
 use super::block::{TAG_LEN, header_of};
 use super::places::Places;
 use super::plan::Archive;
+use super::report::WriteReport;
 use super::volumes::{Volumes, empty_record};
 
 /// The tail of a pipe that writes an archive, which [`Archive::tail`] gives.
@@ -27,6 +28,7 @@ pub struct ArchiveTail<M> {
     archive: Archive,
     stream: Stream<M>,
     places: Places,
+    report: WriteReport,
     /// Number of the next block, and the plain bytes and rejected blocks so far.
     next: u64,
     plain: u64,
@@ -66,8 +68,13 @@ impl<M: Medium> ArchiveTail<M> {
             label: Vec::new(),
             session: [a, b, c, d],
         };
-        let places = Places::default();
-        Self { archive, stream, places, next: 0, plain: 0, rejected: 0, chunk_start: None, chunk: 0 }
+        let (places, report) = (Places::default(), WriteReport::default());
+        Self { archive, stream, places, report, next: 0, plain: 0, rejected: 0, chunk_start: None, chunk: 0 }
+    }
+
+    /// How far the writing has come: final when the pipe has ended.
+    pub fn report(&self) -> WriteReport {
+        self.report.clone()
     }
 
     /// Writes both headers, once.
@@ -123,7 +130,10 @@ impl<M: Medium> ArchiveTail<M> {
         self.places.close_chunk(place);
         self.chunk_start = None;
         self.chunk = self.chunk.wrapping_add(1);
-        self.stream.volumes.checkpoint(1)
+        self.stream.volumes.checkpoint(1)?;
+        let (blocks, plain) = (self.next, self.plain);
+        self.report.update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
+        Ok(())
     }
 
     /// Writes what stands behind the last chunk.
@@ -199,6 +209,8 @@ impl<M: Medium> ArchiveTail<M> {
         self.next += 1;
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
+        let (blocks, plain) = (self.next, self.plain);
+        self.report.update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
         if written >= self.archive.chunk_len() || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS {
             self.end_chunk(false)?;
@@ -223,7 +235,9 @@ impl<M: Medium> Tail for ArchiveTail<M> {
     fn finish(&mut self) -> Result<(), StageError> {
         self.begin()?;
         self.end_chunk(true)?;
-        self.end()
+        self.end()?;
+        self.report.update(|outcome| outcome.complete = true);
+        Ok(())
     }
 }
 

@@ -253,6 +253,7 @@ impl<M: Medium> Units<M> {
                 Ok(self.find_record().then(|| self.sort_record(at)).flatten())
             }
             Ok(Item::End) => self.next_volume(),
+            Err(MediumError::MissingVolume { .. }) => self.next_volume(),
             Err(error) => Err(error),
         }
     }
