@@ -61,4 +61,4 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
     }
 }
 
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
