@@ -16,13 +16,15 @@
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("nightly.tap");
 //!
+//! let data = b"the only copy of somebody's data".repeat(100_000);
 //! let key = Secret::Key(Key::from_bytes([7; 32]));
 //! let archive = ArchiveOptions::new("nightly").encrypt(key).plan()?;
+//! let (seal, tail) = archive.stages(VirtualTape::create(path, VolumeOptions::default())?);
 //! let report = Pipe::builder()
-//!     .head(StreamHead::new(&b"the only copy of somebody's data".repeat(100_000)[..]))
+//!     .head(StreamHead::new(&data[..]))
 //!     .stage(Zstd::level(3).instances(2))
-//!     .stage(archive.seal().expect("there is a key").instances(2))
-//!     .tail(archive.tail(VirtualTape::create(path, VolumeOptions::default())?))
+//!     .stage(seal.expect("there is a key").instances(2))
+//!     .tail(tail)
 //!     .run()?;
 //! println!("{report}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -45,13 +45,14 @@ fn material(len: usize) -> Vec<u8> {
 
 const BLOCK: u32 = 4096;
 
-fn write(archive: &Archive, medium: impl Medium + 'static, data: &[u8]) {
+fn write(archive: Archive, medium: impl Medium + 'static, data: &[u8]) {
+    let (seal, tail) = archive.stages(medium);
     let mut pipe =
         Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(data)).stage(Zstd::level(3).instances(2));
-    if let Some(seal) = archive.seal() {
+    if let Some(seal) = seal {
         pipe = pipe.stage(seal.instances(2));
     }
-    pipe.tail(archive.tail(medium)).run().unwrap();
+    pipe.tail(tail).run().unwrap();
 }
 
 fn read(medium: impl Medium + 'static, secret: Option<&Secret>) -> Result<(Vec<u8>, ReadOutcome), String> {
@@ -85,7 +86,7 @@ fn what_goes_in_comes_out() {
                     options = options.encrypt(key(7));
                 }
                 let archive = options.plan().unwrap();
-                write(&archive, VirtualTape::create(&path, Default::default()).unwrap(), &data);
+                write(archive, VirtualTape::create(&path, Default::default()).unwrap(), &data);
                 let secret = encrypted.then(|| key(7));
                 let tape = VirtualTape::open(&path, looks_like_record).unwrap();
                 let (bytes, outcome) = read(tape, secret.as_ref()).unwrap();
@@ -125,8 +126,8 @@ fn only_the_right_secret_opens_an_archive() {
     let none = small("none").plan().unwrap();
     let data = material(50_000);
     let path = |name: &str| dir.path().join(name);
-    write(&both, VirtualTape::create(path("both"), VolumeOptions::default()).unwrap(), &data);
-    write(&none, VirtualTape::create(path("none"), VolumeOptions::default()).unwrap(), &data);
+    write(both, VirtualTape::create(path("both"), VolumeOptions::default()).unwrap(), &data);
+    write(none, VirtualTape::create(path("none"), VolumeOptions::default()).unwrap(), &data);
     let open = |name: &str| VirtualTape::open(path(name), looks_like_record).unwrap();
     for right in [key(1), phrase("correct horse")] {
         assert!(read(open("both"), Some(&right)).unwrap().0 == data);
@@ -149,7 +150,7 @@ fn an_archive_goes_on_in_the_next_volume() {
     let archive = small("long").record_len(8192).encrypt(key(3)).plan().unwrap();
     let data = material(900_000);
     let options = VolumeOptions { volume_size: Some(MIN_VOLUME_SIZE), overwrite: false };
-    write(&archive, Directory::create(dir.path().join("d"), options).unwrap(), &data);
+    write(archive, Directory::create(dir.path().join("d"), options).unwrap(), &data);
     let volume = |n: u32| dir.path().join(format!("d/{n:06}.tap"));
     assert!(volume(8).exists(), "it spans volumes");
     let open = || Directory::open(dir.path().join("d"), looks_like_record).unwrap();
@@ -167,7 +168,7 @@ fn an_archive_goes_on_in_the_next_volume() {
     );
     assert_salvaged(&bytes, &data, 0.7);
     let other = small("other").record_len(8192).encrypt(key(3)).plan().unwrap();
-    write(&other, Directory::create(dir.path().join("o"), options).unwrap(), &data);
+    write(other, Directory::create(dir.path().join("o"), options).unwrap(), &data);
     std::fs::copy(volume(4), volume(3)).unwrap();
     std::fs::copy(dir.path().join("o/000004.tap"), volume(4)).unwrap();
     let (bytes, _, damage) = salvage(open(), Some(&key(3)));
@@ -235,11 +236,11 @@ fn what_was_written_before_a_failure_is_valid_up_to_the_last_chunk() {
             2 => storage.fail(StorageCall::Sync, 1 + seed / 20),
             _ => end = 4000 * seed as usize,
         }
-        let tail = archive.tail(tape);
+        let (seal, tail) = archive.stages(tape);
         let report = tail.report();
         let source = StreamHead::new(std::io::Read::chain(&data[..end], Broken));
         let pipe = Pipe::builder().buffer_size(BLOCK).head(source).stage(Zstd::level(1));
-        let error = pipe.stage(archive.seal().unwrap()).tail(tail).run().unwrap_err().to_string();
+        let error = pipe.stage(seal.unwrap()).tail(tail).run().unwrap_err().to_string();
         assert!(error.contains("/t") || error.contains("source is broken"), "seed {seed}: {error}");
         if seed % 8 < 4 {
             storage.crash();
@@ -267,10 +268,10 @@ fn a_job_that_ended_well_is_on_stable_storage() {
         let archive = small("whole").framing(framing(seed)).encrypt(key(5)).plan().unwrap();
         let tape = VirtualTape::create_on(storage.clone(), "/t", VolumeOptions::default()).unwrap();
         storage.set_short(seed % 2 == 0);
-        let tail = archive.tail(tape);
+        let (seal, tail) = archive.stages(tape);
         let report = tail.report();
         let pipe = Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(&data[..]));
-        pipe.stage(archive.seal().unwrap()).tail(tail).run().unwrap();
+        pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
         assert!(report.outcome().complete && report.outcome().safe_plain == 100_000);
         storage.crash();
         let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
@@ -284,13 +285,13 @@ fn a_cancelled_archive_says_that_it_is_incomplete() {
     let storage = FaultyStorage::new(1);
     let archive = small("cancelled").encrypt(key(5)).plan().unwrap();
     let tape = VirtualTape::create_on(storage.clone(), "/t", VolumeOptions::default()).unwrap();
-    let tail = archive.tail(tape);
+    let (seal, tail) = archive.stages(tape);
     let report = tail.report();
     let builder = Pipe::builder().buffer_size(BLOCK);
     let canceller = builder.canceller();
     let data = material(4_000_000);
     let source = StreamHead::new(std::io::Cursor::new(data.clone()));
-    let pipe = builder.head(source).stage(archive.seal().unwrap()).tail(tail).start().unwrap();
+    let pipe = builder.head(source).stage(seal.unwrap()).tail(tail).start().unwrap();
     while report.outcome().safe_blocks == 0 {
         std::thread::yield_now();
     }

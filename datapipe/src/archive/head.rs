@@ -172,6 +172,8 @@ impl<M: Medium> ArchiveHead<M> {
     fn advance(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         loop {
             match self.units.next()? {
+                // Archives behind this one are somebody else's business.
+                Event::Unit(header, _) if header.archive > ARCHIVE => {}
                 Event::Unit(header, place) => match header.kind {
                     Kind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
                     Kind::ArchiveFooter => self.close(&header, place)?,
@@ -223,6 +225,9 @@ impl<M: Medium> ArchiveHead<M> {
         }
     }
 }
+
+/// The archive that is read, by its number in the session.
+const ARCHIVE: u32 = 1;
 
 /// First identifier of the options that a reader must know.
 const REQUIRED_OPTIONS: u16 = 32_768;

@@ -1,7 +1,7 @@
 //! Archives: a stream of blocks becomes units and records on a medium, and comes back.
 //!
 //! ```text
-//!   write   ... > compress > Archive::seal > ArchiveTail > medium
+//!   write   ... > compress > seal > ArchiveTail > medium                    Archive::stages
 //!   read    medium > ArchiveHead > ArchiveReader::open_blocks > decompress > StreamRestore
 //! ```
 //!

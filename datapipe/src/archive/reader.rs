@@ -25,7 +25,7 @@ use super::units::{Event, Units};
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
 /// # let archive = ArchiveOptions::new("nightly").plan()?;
-/// # let tail = archive.tail(VirtualTape::create(&path, Default::default())?);
+/// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
 /// # Pipe::builder().head(StreamHead::new(&[7u8; 100_000][..])).stage(Zstd::level(3)).tail(tail).run()?;
 ///
 /// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;

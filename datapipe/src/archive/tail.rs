@@ -19,10 +19,10 @@ use super::plan::Archive;
 use super::report::WriteReport;
 use super::volumes::{Volumes, empty_record};
 
-/// The tail of a pipe that writes an archive, which [`Archive::tail`] gives.
+/// The tail of a pipe that writes an archive, which [`Archive::stages`] gives.
 ///
 /// It writes a session with this one archive. What reaches it has to come in the order of the stream, and, if the
-/// archive is encrypted, from [`Archive::seal`]. When the stream has ended well everything is on stable storage
+/// archive is encrypted, from the stage that comes with it. When the stream has ended well everything is on stable storage
 /// before the pipe says so; before that, everything up to the last chunk.
 pub struct ArchiveTail<M> {
     archive: Archive,
@@ -55,7 +55,7 @@ struct Stream<M> {
 
 impl<M: Medium> ArchiveTail<M> {
     pub(super) fn new(archive: Archive, medium: M) -> Self {
-        let session = archive.session();
+        let session = &archive.session;
         let [a, b, c, d, ..] = session.id;
         let mut record = Vec::new();
         empty_record(&mut record);
@@ -82,12 +82,12 @@ impl<M: Medium> ArchiveTail<M> {
         if self.stream.volumes.is_begun() {
             return Ok(());
         }
-        let session = self.archive.session().to_bytes();
+        let session = self.archive.session.to_bytes();
         let header = UnitHeader::new(Kind::SessionHeader);
         self.stream.add_to_label(header, &session)?;
         self.stream.begin_volume()?;
         self.stream.unit(header, &session, &mut self.places)?;
-        let archive = self.archive.header().to_bytes();
+        let archive = self.archive.header.to_bytes();
         let header = UnitHeader { archive: ARCHIVE, ..UnitHeader::new(Kind::ArchiveHeader) };
         self.stream.add_to_label(header, &archive)?;
         self.stream.unit(header, &archive, &mut self.places)
@@ -95,7 +95,7 @@ impl<M: Medium> ArchiveTail<M> {
 
     fn begin_chunk(&mut self) -> Result<(), StageError> {
         self.chunk_start = Some(self.stream.end());
-        let wanted = match self.archive.session().framing {
+        let wanted = match self.archive.session.framing {
             Framing::Header | Framing::HeaderFooter => true,
             Framing::Once => self.chunk == 0,
         };
@@ -108,7 +108,7 @@ impl<M: Medium> ArchiveTail<M> {
 
     /// Closes the open chunk: with its footer, if it has one, a mark, and a sync.
     fn end_chunk(&mut self, last: bool) -> Result<(), StageError> {
-        let wanted = match self.archive.session().framing {
+        let wanted = match self.archive.session.framing {
             Framing::Header => false,
             Framing::HeaderFooter => self.chunk_start.is_some(),
             Framing::Once => last && self.chunk_start.is_some(),
@@ -118,7 +118,7 @@ impl<M: Medium> ArchiveTail<M> {
             // The footer says where the blocks stand, so they have to stand there.
             self.stream.flush(&mut self.places)?;
             let first = self.places.first_of_chunk(self.next);
-            let (session, archive) = (self.archive.session().to_bytes(), self.archive.header().to_bytes());
+            let (session, archive) = (self.archive.session.to_bytes(), self.archive.header.to_bytes());
             let footer = self.places.chunk_footer(session, archive).to_bytes();
             let header = UnitHeader { number: first, ..self.header(Kind::ChunkFooter) };
             self.stream.unit(header, &footer, &mut self.places)?;
@@ -150,7 +150,7 @@ impl<M: Medium> ArchiveTail<M> {
         self.stream.unit(header, &body, &mut self.places)?;
         let place = self.stream.flush(&mut self.places)?.unwrap_or(Place::start_of(0));
 
-        let id = self.archive.header().id;
+        let id = self.archive.header.id;
         let footer = SessionFooter { archives: vec![ArchiveEntry { id, blocks, place, position, locator }] };
         self.stream.unit(UnitHeader::new(Kind::SessionFooter), &footer.to_bytes(), &mut self.places)?;
         self.stream.flush(&mut self.places)?;
@@ -163,7 +163,7 @@ impl<M: Medium> ArchiveTail<M> {
         let plain = body.len() as u32;
         let mut header = UnitHeader { number: footer.blocks, plain, ..self.header(Kind::ArchiveFooter) };
         header.stored = plain;
-        if let Some(cipher) = self.archive.cipher() {
+        if let Some(cipher) = &self.archive.cipher {
             header.cipher = Cipher::Aes256Gcm;
             header.stored += TAG_LEN as u32;
             let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
@@ -179,7 +179,7 @@ impl<M: Medium> ArchiveTail<M> {
 
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), self.next);
-        let encrypted = self.archive.cipher().is_some();
+        let encrypted = self.archive.cipher.is_some();
         if info.sealed != encrypted || (encrypted && info.sequence != Some(number)) {
             let what = match (info.sealed, encrypted) {
                 (true, false) => "is encrypted, but the archive is not",
@@ -199,8 +199,8 @@ impl<M: Medium> ArchiveTail<M> {
         }
         let (archive, chunk) = (ARCHIVE, self.chunk);
         let header = UnitHeader { archive, chunk, ..header_of(number, &info, data)? };
-        if header.plain > self.archive.header().block_len {
-            let (is, may) = (header.plain, self.archive.header().block_len);
+        if header.plain > self.archive.header.block_len {
+            let (is, may) = (header.plain, self.archive.header.block_len);
             let what =
                 format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
             return Err(StageError::new(what));
@@ -212,7 +212,7 @@ impl<M: Medium> ArchiveTail<M> {
         let (blocks, plain) = (self.next, self.plain);
         self.report.update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
-        if written >= self.archive.chunk_len() || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS {
+        if written >= self.archive.chunk_len || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS {
             self.end_chunk(false)?;
         }
         Ok(())
