@@ -10,7 +10,7 @@ use crate::pool::{Block, Marks};
 use crate::stage::Tail;
 use crate::wire::{
     ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter, UNIT_HEADER_LEN,
-    UnitHeader, padding_of,
+    UnitHeader, What, padding_of,
 };
 
 use super::block::{TAG_LEN, header_of};
@@ -33,6 +33,8 @@ pub struct ArchiveTail<M> {
     next: u64,
     plain: u64,
     rejected: u64,
+    /// First block of the catalogue's closing run.
+    catalogue: Option<u64>,
     /// Where the open chunk began in the stream; `None` if none is open.
     chunk_start: Option<u64>,
     chunk: u32,
@@ -69,7 +71,18 @@ impl<M: Medium> ArchiveTail<M> {
             session: [a, b, c, d],
         };
         let (places, report) = (Places::default(), WriteReport::default());
-        Self { archive, stream, places, report, next: 0, plain: 0, rejected: 0, chunk_start: None, chunk: 0 }
+        Self {
+            archive,
+            stream,
+            places,
+            report,
+            next: 0,
+            plain: 0,
+            rejected: 0,
+            catalogue: None,
+            chunk_start: None,
+            chunk: 0,
+        }
     }
 
     /// How far the writing has come: final when the pipe has ended.
@@ -144,7 +157,8 @@ impl<M: Medium> ArchiveTail<M> {
         self.stream.flush(&mut self.places)?;
 
         let (position, blocks) = (self.stream.end(), self.next);
-        let (plain, rejected, catalogue) = (self.plain, self.rejected, blocks);
+        let (plain, rejected) = (self.plain, self.rejected);
+        let catalogue = self.catalogue.unwrap_or(blocks);
         let footer = ArchiveFooter { blocks, plain, rejected, catalogue };
         let (header, body) = self.sealed_footer(footer)?;
         self.stream.unit(header, &body, &mut self.places)?;
@@ -206,6 +220,9 @@ impl<M: Medium> ArchiveTail<M> {
             return Err(StageError::new(what));
         }
         self.stream.unit(header, block.bytes(), &mut self.places)?;
+        if header.what == What::ClosingCatalogue {
+            self.catalogue.get_or_insert(number);
+        }
         self.next += 1;
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
