@@ -1,0 +1,163 @@
+//! What once went wrong with archives, each told by its test.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use datapipe::archive::{ArchiveTail, ReadOutcome};
+use datapipe::media::{Item, MediumError, Place};
+use datapipe::prelude::*;
+use datapipe::testkit::{FaultyStorage, Random};
+use datapipe::wire::{Framing, Kind, RecordHeader, RecordKind, UnitHeader, looks_like_record};
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut sink = self.0.lock().unwrap();
+        if sink.len() > 600 << 20 {
+            return Err(std::io::Error::other("the disk is full of zeros"));
+        }
+        sink.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn key(byte: u8) -> Secret {
+    Secret::Key(Key::from_bytes([byte; 32]))
+}
+
+fn small() -> ArchiveOptions {
+    ArchiveOptions::new("small").record_len(1024).block_len(512)
+}
+
+/// Noise without zeros, so that a block of zeros is one that is lost.
+fn noise(len: usize) -> Vec<u8> {
+    let mut random = Random::new(3);
+    (0..len).map(|_| 1 + random.below(255) as u8).collect()
+}
+
+/// The stages of an archive on a new tape, and the storage that it lies on.
+type Planned<'a> = (FaultyStorage, Option<MiddleStage<'a>>, ArchiveTail<VirtualTape<FaultyStorage>>);
+
+fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
+    let storage = FaultyStorage::new(1);
+    let tape = VirtualTape::create_on(storage.clone(), "/t", VolumeOptions::default()).unwrap();
+    let (seal, tail) = options.plan().unwrap().stages(tape);
+    (storage, seal, tail)
+}
+
+/// The volume that `data` makes, in blocks of so many bytes.
+fn volume(options: ArchiveOptions, data: &[u8], block: u32) -> Vec<u8> {
+    let (storage, seal, tail) = planned(options);
+    let head = HeadStage::from(StreamHead::new(data)).inline();
+    let mut pipe = Pipe::builder().buffer_size(block).head(head).stage(Zstd::level(1).inline());
+    if let Some(seal) = seal {
+        pipe = pipe.stage(seal.inline());
+    }
+    pipe.tail(TailStage::from(tail).inline()).run().unwrap();
+    storage.bytes("/t").unwrap()
+}
+
+fn tape(bytes: &[u8]) -> VirtualTape<FaultyStorage> {
+    let storage = FaultyStorage::new(1);
+    storage.set_bytes("/t", bytes);
+    VirtualTape::open_on(storage, "/t", looks_like_record).unwrap()
+}
+
+type Read = (Vec<u8>, ReadOutcome, Vec<String>, Result<(), String>);
+
+/// What a salvaging reader gets, and what it has to say.
+fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>, log: &DamageLog, block: u32) -> Read {
+    let reader = ArchiveReader::open(medium, secret).unwrap().salvage(log);
+    let (sink, report, open) = (Sink::default(), reader.report(), reader.open_blocks());
+    let head = HeadStage::from(reader.into_head()).inline();
+    let mut pipe = Pipe::builder().buffer_size(block).head(head);
+    if let Some(open) = open {
+        pipe = pipe.stage(open.inline());
+    }
+    let tail = TailStage::from(StreamRestore::new(sink.clone())).inline();
+    let ended = pipe.stage(decompress_salvaging(log).inline()).tail(tail).run();
+    let bytes = sink.0.lock().unwrap().clone();
+    let damage = log.entries().iter().map(ToString::to_string).collect();
+    (bytes, report.outcome(), damage, ended.map(drop).map_err(|error| error.to_string()))
+}
+
+/// What a reader that stops at damage gets.
+fn read(bytes: &[u8], secret: Option<&Secret>, block: u32) -> Result<(Vec<u8>, ReadOutcome), String> {
+    let reader = ArchiveReader::open(tape(bytes), secret).map_err(|error| error.to_string())?;
+    let (sink, report, open) = (Sink::default(), reader.report(), reader.open_blocks());
+    let mut pipe = Pipe::builder().buffer_size(block).head(reader.into_head());
+    if let Some(open) = open {
+        pipe = pipe.stage(open);
+    }
+    let ended = pipe.stage(decompress()).tail(StreamRestore::new(sink.clone())).run();
+    ended.map_err(|error| error.to_string())?;
+    let bytes = sink.0.lock().unwrap().clone();
+    Ok((bytes, report.outcome()))
+}
+
+/// Blocks of 512 bytes that did not come back.
+fn lost(got: &[u8], data: &[u8]) -> usize {
+    let mut got = got.to_vec();
+    got.resize(data.len(), 0);
+    got.chunks(512).zip(data.chunks(512)).filter(|(got, sent)| got != sent).count()
+}
+
+/// The frames of a volume: records with their length words, and marks.
+fn frames(volume: &[u8]) -> Vec<Vec<u8>> {
+    let (mut frames, mut at) = (Vec::new(), 0);
+    while at < volume.len() {
+        let length = u32::from_le_bytes(volume[at..at + 4].try_into().unwrap()) as usize;
+        let frame = if length == 0 { 4 } else { length.next_multiple_of(2) + 8 };
+        frames.push(volume[at..at + frame].to_vec());
+        at += frame;
+    }
+    frames
+}
+
+/// A frame around a record.
+fn frame(record: &[u8]) -> Vec<u8> {
+    let length = (record.len() as u32).to_le_bytes();
+    [&length[..], record, &length].concat()
+}
+
+/// The content of a frame with a data record, and its header.
+fn content(frame: &[u8]) -> Option<(RecordHeader, &[u8])> {
+    let (header, content) = RecordHeader::parse(frame.get(4..frame.len().checked_sub(4)?)?).ok()?;
+    (header.kind == RecordKind::Data).then_some((header, content))
+}
+
+/// The units of a volume's stream, with their bodies.
+fn units(volume: &[u8]) -> Vec<(UnitHeader, Vec<u8>)> {
+    let frames = frames(volume);
+    let stream: Vec<u8> = frames.iter().filter_map(|f| content(f)).flat_map(|(_, b)| b.to_vec()).collect();
+    let (mut at, mut units) = (0, Vec::new());
+    while at < stream.len() {
+        let header = UnitHeader::parse(&stream[at..]).unwrap();
+        units.push((header, stream[at + 64..at + 64 + header.stored as usize].to_vec()));
+        at += header.unit_len();
+    }
+    units
+}
+
+/// A pipe without the stage that decompresses once wrote the compressed bytes to the destination, and ended well.
+#[test]
+fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
+    for secret in [None, Some(key(1))] {
+        let mut options = small();
+        if let Some(secret) = &secret {
+            options = options.encrypt(secret.clone());
+        }
+        let reader =
+            ArchiveReader::open(tape(&volume(options, &[b'a'; 5000], 512)), secret.as_ref()).unwrap();
+        let sink = Sink::default();
+        let pipe = Pipe::builder().buffer_size(512).head(reader.into_head());
+        let text = pipe.tail(StreamRestore::new(sink.clone())).run().unwrap_err().to_string();
+        assert!(text.contains("block 0 is still"), "{text}");
+        assert!(sink.0.lock().unwrap().is_empty());
+    }
+}
