@@ -161,3 +161,13 @@ fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
         assert!(sink.0.lock().unwrap().is_empty());
     }
 }
+
+/// The ninth secret was wrapped, and its slot then left out: whoever had it could not read the archive.
+#[test]
+fn a_secret_that_has_no_slot_is_refused() {
+    let options = |secrets: u8| (0..secrets).fold(small(), |options, n| options.encrypt(key(n)));
+    let bytes = volume(options(8), &noise(1000), 512);
+    assert!(read(&bytes, Some(&key(7)), 512).is_ok());
+    let text = options(9).plan().unwrap_err().to_string();
+    assert!(text.contains("9 secrets") && text.contains("8"), "{text}");
+}
