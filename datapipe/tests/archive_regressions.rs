@@ -171,3 +171,77 @@ fn a_secret_that_has_no_slot_is_refused() {
     let text = options(9).plan().unwrap_err().to_string();
     assert!(text.contains("9 secrets") && text.contains("8"), "{text}");
 }
+
+/// A header that claims a long block, and then a tape full of records that are none of it.
+struct Hostile {
+    records: Vec<Vec<u8>>,
+    at: usize,
+    left: u64,
+    log: DamageLog,
+    told: Arc<Mutex<u64>>,
+}
+
+impl Medium for Hostile {
+    fn write(&mut self, _: &[u8]) -> Result<Place, MediumError> {
+        unreachable!()
+    }
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        unreachable!()
+    }
+    fn sync(&mut self) -> Result<(), MediumError> {
+        unreachable!()
+    }
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        Ok(false)
+    }
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        let place = Place { volume: 1, record: self.at as u64, byte: 0 };
+        self.at += 1;
+        if let Some(next) = self.records.get(self.at - 1) {
+            record.clone_from(next);
+            return Ok(Item::Record(place));
+        }
+        let read = (self.at - self.records.len()) as u64;
+        if read > self.left {
+            return Ok(Item::End);
+        }
+        let mut told = self.told.lock().unwrap();
+        *told = (*told).max(read.saturating_sub(self.log.count()));
+        // The label again and again: a record that stands behind a later one.
+        record.clone_from(&self.records[0]);
+        Ok(Item::Record(place))
+    }
+    fn seek(&mut self, _: Place) -> Result<(), MediumError> {
+        self.at = 0;
+        Ok(())
+    }
+}
+
+/// What was wrong with the records behind such a header was kept until the block was whole: gigabytes, on a tape of
+/// tiny records.
+#[test]
+fn damage_is_told_while_a_long_block_is_waited_for() {
+    let good = frames(&volume(small(), &noise(512), 512));
+    let records: Vec<Vec<u8>> = good[..2].iter().map(|f| f[4..f.len() - 4].to_vec()).collect();
+    let (last, _) = content(&good[1]).unwrap();
+    let position = last.position + u64::from(last.length);
+    let [a, b, c, d, ..] = last.session;
+    let claims = UnitHeader {
+        archive: 1,
+        plain: 64 << 20,
+        stored: 64 << 20,
+        position,
+        session: [a, b, c, d],
+        ..UnitHeader::new(Kind::Block)
+    };
+    let header = RecordHeader { sequence: 2, length: 64, position, first: Some(0), ..last };
+    let long = [&header.to_bytes()[..], &claims.to_bytes()].concat();
+    let (log, told) = (DamageLog::new(), Arc::new(Mutex::new(0)));
+    let records = [records, vec![long]].concat();
+    let medium = Hostile { records, at: 0, left: 10_000, log: log.clone(), told: Arc::clone(&told) };
+    let (.., ended) = salvage(medium, None, &log, 512);
+    assert_eq!(ended, Ok(()));
+    assert!(log.count() >= 10_000);
+    let most = *told.lock().unwrap();
+    assert!(most < 100, "{most} findings were kept in memory");
+}

@@ -176,6 +176,10 @@ impl<M: Medium> Units<M> {
         };
         let (stored, len) = (header.stored as usize, header.unit_len());
         while self.window.rest().len() < len {
+            // What was found on the way is told at once: a tape full of it would fill the memory.
+            if !self.found.is_empty() {
+                return Ok(None);
+            }
             if self.pull()? == Pulled::Cut {
                 self.say(block_of(&header), place, format!("the {} is cut off", header.kind.name()));
                 self.window.clear();
@@ -415,7 +419,8 @@ impl Window {
 
     /// Where the record stands in which the front is.
     fn place(&self) -> Option<Place> {
-        self.places.iter().rev().find(|(begins, _)| *begins <= self.position).map(|&(_, place)| place)
+        // The first, for those of what was used are gone: a long unit of tiny records has millions.
+        self.places.front().map(|&(_, place)| place)
     }
 
     fn consume(&mut self, len: usize) {
