@@ -224,6 +224,8 @@ impl<M: Medium> Units<M> {
             {
                 let content = self.record.split_at(self.record.len() - header.length as usize).1;
                 self.window.append(content, *place);
+                // What goes on has no gap before it.
+                self.gap = false;
                 return Ok(Pulled::More);
             }
             self.behind = Some(behind);
