@@ -259,3 +259,21 @@ fn every_record_with_a_damaged_header_gives_its_blocks() {
     assert_eq!(lost(&bytes, &data), 0, "{damage:#?}");
     assert_eq!(damage.len(), 5, "{damage:#?}");
 }
+
+/// A record of noise between two records was taken for the second, which was then one too many: its intact blocks were
+/// lost.
+#[test]
+fn a_record_of_noise_does_not_cost_the_record_behind_it() {
+    let data = noise(60 * 512);
+    let good = frames(&volume(small().record_len(4096), &data, 512));
+    for at in 1..good.len() {
+        for len in [4096, 1000, 72] {
+            let mut frames = good.clone();
+            frames.insert(at, frame(&noise(len)));
+            let (bytes, outcome, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
+            let lost = lost(&bytes, &data);
+            assert!(lost <= 2, "{len} bytes before record {at}: {lost} blocks are lost\n{damage:#?}");
+            assert!(outcome.complete && !damage.is_empty(), "{len} bytes before record {at}\n{damage:#?}");
+        }
+    }
+}

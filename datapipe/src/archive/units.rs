@@ -14,6 +14,8 @@ pub(super) struct Units<M> {
     session: Option<[u8; 16]>,
     /// Sequence of the next record.
     sequence: u64,
+    /// Records before it whose headers were damaged, and which may have been none of the session's.
+    guessed: u64,
     /// Number of the volume that is being read.
     volume: u32,
     record: Vec<u8>,
@@ -94,6 +96,7 @@ impl<M: Medium> Units<M> {
             medium,
             session,
             sequence: 0,
+            guessed: 0,
             volume: 1,
             record: Vec::new(),
             window: Window::default(),
@@ -304,7 +307,9 @@ impl<M: Medium> Units<M> {
         }
         self.foreign = false;
         let expected = self.sequence;
-        if header.sequence < expected {
+        // A guess too many must not cost the record that it was taken for.
+        let guessed = std::mem::take(&mut self.guessed);
+        if header.sequence < expected.saturating_sub(guessed) {
             let what = format!("record {} of the session stands behind a later one", header.sequence);
             self.say(None, Some(place), what);
             return None;
@@ -362,6 +367,7 @@ impl<M: Medium> Units<M> {
         let sequence = self.sequence;
         let length = self.record.len().checked_sub(RECORD_HEADER_LEN).filter(|len| len.is_multiple_of(8))?;
         self.sequence = sequence.saturating_add(1);
+        self.guessed = self.guessed.saturating_add(1);
         // The first of a volume is its label, whose content is no part of the stream.
         if place.record == 0 || length == 0 {
             return None;
