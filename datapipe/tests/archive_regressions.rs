@@ -277,3 +277,13 @@ fn a_record_of_noise_does_not_cost_the_record_behind_it() {
         }
     }
 }
+
+/// A salvaging pipe with small buffers once reported every compressed block as damaged, and restored zeros.
+#[test]
+fn small_buffers_are_no_damage() {
+    let bytes = volume(small().block_len(8192), &[b'a'; 50_000], 8192);
+    let (got, _, damage, ended) = salvage(tape(&bytes), None, &DamageLog::new(), 4096);
+    let text = ended.expect_err(&format!("{} bytes, {damage:#?}", got.len()));
+    assert!(text.contains("8192") && text.contains("use larger ones"), "{text}");
+    assert!(damage.is_empty(), "{damage:#?}");
+}
