@@ -287,3 +287,25 @@ fn small_buffers_are_no_damage() {
     assert!(text.contains("8192") && text.contains("use larger ones"), "{text}");
     assert!(damage.is_empty(), "{damage:#?}");
 }
+
+/// The locator named the record in which a chunk's footer ends.
+#[test]
+fn the_locator_names_the_record_in_which_a_footer_begins() {
+    let bytes = volume(small().chunk_len(40_000), &noise(200 * 512), 512);
+    let frames = frames(&bytes);
+    let units = units(&bytes);
+    let locator = units.iter().find(|(header, _)| header.kind == Kind::Locator).unwrap();
+    let locator = datapipe::wire::Locator::parse(&locator.1).unwrap();
+    let footers: Vec<u64> = units
+        .iter()
+        .filter(|(header, _)| header.kind == Kind::ChunkFooter)
+        .map(|(h, _)| h.position)
+        .collect();
+    assert!(footers.len() > 1 && footers.len() == locator.chunks.len());
+    for (chunk, footer) in locator.chunks.iter().zip(footers) {
+        let (_, record) = chunk.footer.unwrap();
+        let (header, content) = content(&frames[record as usize]).unwrap();
+        let range = header.position..header.position + content.len() as u64;
+        assert!(range.contains(&footer), "the footer at {footer} is said to stand in {range:?}");
+    }
+}
