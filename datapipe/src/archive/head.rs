@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
 use crate::media::{Medium, Place};
-use crate::pool::Block;
+use crate::pool::{Block, Codec};
 use crate::stage::{Fill, Head};
 use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};
 
@@ -100,9 +100,11 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(false);
         }
         let body = self.units.body();
+        // Or what decompresses would have no room, and take the block for damaged.
+        let fits = header.codec == Codec::NONE || header.plain as usize <= block.capacity();
         match block.grow(body.len()) {
-            Ok(room) => room.copy_from_slice(body),
-            Err(_) => {
+            Ok(room) if fits => room.copy_from_slice(body),
+            _ => {
                 let (need, have) = (self.header.block_len, block.capacity());
                 return Err(StageError::new(format!(
                     "the archive has blocks of {need} bytes, but the pipe's buffers hold {have}: use larger ones"

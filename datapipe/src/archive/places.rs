@@ -17,6 +17,8 @@ pub(super) struct Places {
     chunks: VecDeque<ChunkEntry>,
     /// The chunk that is open.
     open: Option<ChunkEntry>,
+    /// Where in the stream its footer begins, and the record in which that is.
+    footer: Option<(u64, Option<Place>)>,
 }
 
 impl Places {
@@ -42,6 +44,10 @@ impl Places {
         if let Some(chunk) = self.open.as_mut().filter(|chunk| chunk.position >= position) {
             chunk.place = place;
         }
+        // It may span records: the one in which it begins counts.
+        if let Some((_, record)) = self.footer.as_mut().filter(|(begins, _)| *begins >= position) {
+            *record = Some(place);
+        }
     }
 
     /// Blocks in the chunk that is open.
@@ -49,8 +55,9 @@ impl Places {
         self.open.map_or(0, |chunk| chunk.blocks)
     }
 
-    /// The footer of everything since the last one.
-    pub(super) fn chunk_footer(&mut self, session: Vec<u8>, archive: Vec<u8>) -> ChunkFooter {
+    /// The footer of everything since the last one, which begins at `position`.
+    pub(super) fn chunk_footer(&mut self, position: u64, session: Vec<u8>, archive: Vec<u8>) -> ChunkFooter {
+        self.footer = Some((position, None));
         let footer = ChunkFooter {
             blocks: self.blocks as u32,
             plain: self.plain,
@@ -62,23 +69,35 @@ impl Places {
         footer
     }
 
-    /// The open chunk is closed; its footer, if it has one, stands in this record.
-    pub(super) fn close_chunk(&mut self, footer: Option<Place>) {
-        let Some(chunk) = self.open.take() else { return };
+    /// The open chunk is closed, with its footer, if it has one.
+    pub(super) fn close_chunk(&mut self) {
+        let footer = self.footer.take().and_then(|(_, place)| place);
+        let place = footer.map(|place| (place.volume, place.record));
+        let Some(chunk) = self.open.take() else {
+            // A footer of all chunks belongs to the last, even if that was closed before.
+            if let (Some(last), Some(_)) = (self.chunks.back_mut(), place) {
+                last.footer = place;
+            }
+            return;
+        };
         if self.chunks.len() == MAX_LOCATOR_CHUNKS {
             self.chunks.pop_front();
         }
-        let footer = footer.map(|place| (place.volume, place.record));
-        self.chunks.push_back(ChunkEntry { footer, ..chunk });
+        self.chunks.push_back(ChunkEntry { footer: place, ..chunk });
     }
 
     pub(super) fn locator(&mut self) -> Locator {
         Locator { chunks: self.chunks.drain(..).collect() }
     }
 
-    /// First block of the chunk that is open, or of the next.
+    /// First block of the chunk that is open, or was the last to be.
     pub(super) fn first_of_chunk(&self, next: u64) -> u64 {
-        self.open.map_or(next, |chunk| chunk.first)
+        self.open.as_ref().or(self.chunks.back()).map_or(next, |chunk| chunk.first)
+    }
+
+    /// Whether there are blocks that no footer has closed.
+    pub(super) fn is_any_unclosed(&self) -> bool {
+        self.blocks > 0
     }
 }
 

@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::{Argon2Cost, Cipher, DataKey, KeySlot, Secret, fill_random};
 use crate::error::Error;
-use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_RECORD, MAX_TEXT};
+use crate::limits::{
+    DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
+};
 use crate::media::Medium;
 use crate::stage::MiddleStage;
 use crate::wire::{self, ArchiveHeader, Content, Framing, SessionHeader, Time};
@@ -130,7 +132,7 @@ impl ArchiveOptions {
     /// # Errors
     ///
     /// [`Error::Archive`] if a name is longer than 255 bytes, or blocks than 64 MiB; [`Error::Key`] if a key cannot be
-    /// wrapped; [`Error::System`] if the system has no random numbers.
+    /// wrapped, or there are more than eight; [`Error::System`] if the system has no random numbers.
     pub fn plan(self) -> Result<Archive, Error> {
         for text in [&self.name, &self.label, &self.program] {
             if text.len() > MAX_TEXT {
@@ -140,6 +142,12 @@ impl ArchiveOptions {
         if !(1..=MAX_BUFFER_SIZE).contains(&self.block_len) {
             let (is, most) = (self.block_len, MAX_BUFFER_SIZE);
             return Err(Error::Archive(format!("blocks of {is} bytes, but they may have 1 to {most}")));
+        }
+        if self.secrets.len() > MAX_KEY_SLOTS {
+            let has = self.secrets.len();
+            return Err(Error::Key(format!(
+                "{has} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
+            )));
         }
         let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
         fill_random(&mut session_id)?;

@@ -124,23 +124,19 @@ impl<M: Medium> ArchiveTail<M> {
         let wanted = match self.archive.session.framing {
             Framing::Header => false,
             Framing::HeaderFooter => self.chunk_start.is_some(),
-            Framing::Once => last && self.chunk_start.is_some(),
+            Framing::Once => last && self.places.is_any_unclosed(),
         };
-        let mut place = None;
         if wanted {
             // The footer says where the blocks stand, so they have to stand there.
             self.stream.flush(&mut self.places)?;
             let first = self.places.first_of_chunk(self.next);
             let (session, archive) = (self.archive.session.to_bytes(), self.archive.header.to_bytes());
-            let footer = self.places.chunk_footer(session, archive).to_bytes();
+            let footer = self.places.chunk_footer(self.stream.end(), session, archive).to_bytes();
             let header = UnitHeader { number: first, ..self.header(Kind::ChunkFooter) };
             self.stream.unit(header, &footer, &mut self.places)?;
         }
-        let written = self.stream.flush(&mut self.places)?;
-        if wanted {
-            place = written;
-        }
-        self.places.close_chunk(place);
+        self.stream.flush(&mut self.places)?;
+        self.places.close_chunk();
         self.chunk_start = None;
         self.chunk = self.chunk.wrapping_add(1);
         self.stream.volumes.checkpoint(1)?;
@@ -251,7 +247,11 @@ impl<M: Medium> Tail for ArchiveTail<M> {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.begin()?;
-        self.end_chunk(true)?;
+        // If the last block filled its chunk, that has its mark: a second one would mean the session's end.
+        let once = self.archive.session.framing == Framing::Once;
+        if self.chunk_start.is_some() || self.chunk == 0 || (once && self.places.is_any_unclosed()) {
+            self.end_chunk(true)?;
+        }
         self.end()?;
         self.report.update(|outcome| outcome.complete = true);
         Ok(())
