@@ -17,6 +17,8 @@ pub(super) struct Places {
     chunks: VecDeque<ChunkEntry>,
     /// The chunk that is open.
     open: Option<ChunkEntry>,
+    /// Where the footer of the last chunk begins: in the stream, and its record.
+    footer: Option<(u64, Place)>,
 }
 
 impl Places {
@@ -42,6 +44,14 @@ impl Places {
         if let Some(chunk) = self.open.as_mut().filter(|chunk| chunk.position >= position) {
             chunk.place = place;
         }
+        if let Some((_, stands)) = self.footer.as_mut().filter(|(begins, _)| *begins == position) {
+            *stands = place;
+        }
+    }
+
+    /// The footer of the last chunk is about to begin, in a record of its own.
+    pub(super) fn footer_begins(&mut self, position: u64) {
+        self.footer = Some((position, UNKNOWN));
     }
 
     /// Blocks in the chunk that is open.
@@ -62,23 +72,26 @@ impl Places {
         footer
     }
 
-    /// The open chunk is closed; its footer, if it has one, stands in this record.
-    pub(super) fn close_chunk(&mut self, footer: Option<Place>) {
-        let Some(chunk) = self.open.take() else { return };
-        if self.chunks.len() == MAX_LOCATOR_CHUNKS {
-            self.chunks.pop_front();
+    /// The open chunk is closed, and the footer of the last one, if it has one, is written.
+    pub(super) fn close_chunk(&mut self) {
+        if let Some(chunk) = self.open.take() {
+            if self.chunks.len() == MAX_LOCATOR_CHUNKS {
+                self.chunks.pop_front();
+            }
+            self.chunks.push_back(chunk);
         }
-        let footer = footer.map(|place| (place.volume, place.record));
-        self.chunks.push_back(ChunkEntry { footer, ..chunk });
+        if let (Some((_, place)), Some(chunk)) = (self.footer.take(), self.chunks.back_mut()) {
+            chunk.footer = Some((place.volume, place.record));
+        }
     }
 
     pub(super) fn locator(&mut self) -> Locator {
         Locator { chunks: self.chunks.drain(..).collect() }
     }
 
-    /// First block of the chunk that is open, or of the next.
-    pub(super) fn first_of_chunk(&self, next: u64) -> u64 {
-        self.open.map_or(next, |chunk| chunk.first)
+    /// First block of the chunk that is open, or of the last if none is.
+    pub(super) fn first_of_last_chunk(&self) -> u64 {
+        self.open.or(self.chunks.back().copied()).map_or(0, |chunk| chunk.first)
     }
 }
 
