@@ -91,7 +91,7 @@ impl Places {
 
     /// First block of the chunk that is open, or of the last if none is.
     pub(super) fn first_of_last_chunk(&self) -> u64 {
-        self.open.or(self.chunks.back().copied()).map_or(0, |chunk| chunk.first)
+        self.open.as_ref().or_else(|| self.chunks.back()).map_or(0, |chunk| chunk.first)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestore};
 use datapipe::crypto::{Argon2Cost, Key, Passphrase, Secret};
-use datapipe::media::{Directory, DirectoryOptions, Medium, VirtualTape};
+use datapipe::media::{Directory, DirectoryOptions, Item, Medium, MediumError, Position, VirtualTape};
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, Deflate, decompress, decompress_salvaging};
 use datapipe::testkit::Random;
@@ -41,7 +41,7 @@ pub(crate) struct Recipe {
     pub(crate) packing: Packing,
     /// Bytes of a chunk.
     pub(crate) chunk: u64,
-    /// Bytes of a volume in a directory; `None`: one tape.
+    /// Records of a volume in a directory, its label included; `None`: one tape.
     pub(crate) volume: Option<u64>,
     /// Whether inspection marks block 1 and rejects block 2.
     pub(crate) inspect: bool,
@@ -90,15 +90,46 @@ impl Inspect for Inspector {
     }
 }
 
+/// A directory whose volumes end after some records, which is less than the smallest size that one may ask for.
+struct Short {
+    directory: Directory,
+    records: u64,
+    written: u64,
+}
+
+impl Medium for Short {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+        if self.written == self.records {
+            return Err(MediumError::EndOfVolume { volume: 0 });
+        }
+        self.written += 1;
+        self.directory.write(record)
+    }
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        self.directory.write_mark()
+    }
+    fn sync(&mut self) -> Result<(), MediumError> {
+        self.directory.sync()
+    }
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.written = 0;
+        self.directory.next_volume()
+    }
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.directory.read(record)
+    }
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        self.directory.seek(to)
+    }
+}
+
 /// Writes an archive of `data` to a tape, or a directory, at `path`, where nothing is.
 pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
-    match recipe.volume {
-        None => write_to(recipe, VirtualTape::create(path, false, None).unwrap(), data),
-        volume_size => {
-            let options = DirectoryOptions { volume_size, overwrite: false };
-            write_to(recipe, Directory::create(path, options).unwrap(), data);
-        }
-    }
+    let Some(records) = recipe.volume else {
+        return write_to(recipe, VirtualTape::create(path, false, None).unwrap(), data);
+    };
+    let directory = Directory::create(path, DirectoryOptions::default()).unwrap();
+    write_to(recipe, Short { directory, records, written: 0 }, data);
 }
 
 fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
