@@ -211,6 +211,7 @@ impl<M: Medium> ArchiveHead<M> {
     /// Version 1 knows no option. Those that a reader must know have identifiers from 32768 on.
     fn check_options(&self, place: Option<Place>) -> Result<(), StageError> {
         let mut rest = self.units.body();
+        let cut = || self.say(None, place, "options that end in the middle".to_owned());
         while let Some((head, more)) = rest.split_at_checked(4) {
             let identifier = u16::from_le_bytes([head[0], head[1]]);
             let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
@@ -218,13 +219,10 @@ impl<M: Medium> ArchiveHead<M> {
                 let what = format!("unknown option {identifier}, which a reader of this archive must know");
                 return Err(StageError::new(what));
             }
-            rest = more.get(len..).unwrap_or_default();
+            let Some(behind) = more.get(len..) else { return cut() };
+            rest = behind;
         }
-        if rest.is_empty() {
-            Ok(())
-        } else {
-            self.say(None, place, "options that end in the middle".to_owned())
-        }
+        if rest.is_empty() { Ok(()) } else { cut() }
     }
 }
 

@@ -17,8 +17,8 @@ pub(super) struct Places {
     chunks: VecDeque<ChunkEntry>,
     /// The chunk that is open.
     open: Option<ChunkEntry>,
-    /// Where in the stream its footer begins, and the record in which that is.
-    footer: Option<(u64, Option<Place>)>,
+    /// Where the footer of the last chunk begins: in the stream, and its record.
+    footer: Option<(u64, Place)>,
 }
 
 impl Places {
@@ -44,10 +44,14 @@ impl Places {
         if let Some(chunk) = self.open.as_mut().filter(|chunk| chunk.position >= position) {
             chunk.place = place;
         }
-        // It may span records: the one in which it begins counts.
-        if let Some((_, record)) = self.footer.as_mut().filter(|(begins, _)| *begins >= position) {
-            *record = Some(place);
+        if let Some((_, stands)) = self.footer.as_mut().filter(|(begins, _)| *begins == position) {
+            *stands = place;
         }
+    }
+
+    /// The footer of the last chunk is about to begin, in a record of its own.
+    pub(super) fn footer_begins(&mut self, position: u64) {
+        self.footer = Some((position, UNKNOWN));
     }
 
     /// Blocks in the chunk that is open.
@@ -55,9 +59,8 @@ impl Places {
         self.open.map_or(0, |chunk| chunk.blocks)
     }
 
-    /// The footer of everything since the last one, which begins at `position`.
-    pub(super) fn chunk_footer(&mut self, position: u64, session: Vec<u8>, archive: Vec<u8>) -> ChunkFooter {
-        self.footer = Some((position, None));
+    /// The footer of everything since the last one.
+    pub(super) fn chunk_footer(&mut self, session: Vec<u8>, archive: Vec<u8>) -> ChunkFooter {
         let footer = ChunkFooter {
             blocks: self.blocks as u32,
             plain: self.plain,
@@ -69,35 +72,26 @@ impl Places {
         footer
     }
 
-    /// The open chunk is closed, with its footer, if it has one.
+    /// The open chunk is closed, and the footer of the last one, if it has one, is written.
     pub(super) fn close_chunk(&mut self) {
-        let footer = self.footer.take().and_then(|(_, place)| place);
-        let place = footer.map(|place| (place.volume, place.record));
-        let Some(chunk) = self.open.take() else {
-            // A footer of all chunks belongs to the last, even if that was closed before.
-            if let (Some(last), Some(_)) = (self.chunks.back_mut(), place) {
-                last.footer = place;
+        if let Some(chunk) = self.open.take() {
+            if self.chunks.len() == MAX_LOCATOR_CHUNKS {
+                self.chunks.pop_front();
             }
-            return;
-        };
-        if self.chunks.len() == MAX_LOCATOR_CHUNKS {
-            self.chunks.pop_front();
+            self.chunks.push_back(chunk);
         }
-        self.chunks.push_back(ChunkEntry { footer: place, ..chunk });
+        if let (Some((_, place)), Some(chunk)) = (self.footer.take(), self.chunks.back_mut()) {
+            chunk.footer = Some((place.volume, place.record));
+        }
     }
 
     pub(super) fn locator(&mut self) -> Locator {
         Locator { chunks: self.chunks.drain(..).collect() }
     }
 
-    /// First block of the chunk that is open, or was the last to be.
-    pub(super) fn first_of_chunk(&self, next: u64) -> u64 {
-        self.open.as_ref().or(self.chunks.back()).map_or(next, |chunk| chunk.first)
-    }
-
-    /// Whether there are blocks that no footer has closed.
-    pub(super) fn is_any_unclosed(&self) -> bool {
-        self.blocks > 0
+    /// First block of the chunk that is open, or of the last if none is.
+    pub(super) fn first_of_last_chunk(&self) -> u64 {
+        self.open.as_ref().or_else(|| self.chunks.back()).map_or(0, |chunk| chunk.first)
     }
 }
 

@@ -119,26 +119,33 @@ impl<M: Medium> ArchiveTail<M> {
         Ok(())
     }
 
-    /// Closes the open chunk: with its footer, if it has one, a mark, and a sync.
+    /// Closes the open chunk, if one is open: with its footer, if it has one, a mark, and a sync.
     fn end_chunk(&mut self, last: bool) -> Result<(), StageError> {
+        let open = self.chunk_start.take().is_some();
         let wanted = match self.archive.session.framing {
             Framing::Header => false,
-            Framing::HeaderFooter => self.chunk_start.is_some(),
-            Framing::Once => last && self.places.is_any_unclosed(),
+            Framing::HeaderFooter => open,
+            // A chunk that was full has been closed before anybody knew that it is the last.
+            Framing::Once => last && self.next > 0,
         };
         if wanted {
             // The footer says where the blocks stand, so they have to stand there.
             self.stream.flush(&mut self.places)?;
-            let first = self.places.first_of_chunk(self.next);
+            self.places.footer_begins(self.stream.end());
+            let number = self.places.first_of_last_chunk();
+            let chunk = self.chunk.wrapping_sub(u32::from(!open));
             let (session, archive) = (self.archive.session.to_bytes(), self.archive.header.to_bytes());
-            let footer = self.places.chunk_footer(self.stream.end(), session, archive).to_bytes();
-            let header = UnitHeader { number: first, ..self.header(Kind::ChunkFooter) };
+            let footer = self.places.chunk_footer(session, archive).to_bytes();
+            let header = UnitHeader { number, chunk, ..self.header(Kind::ChunkFooter) };
             self.stream.unit(header, &footer, &mut self.places)?;
         }
-        self.stream.flush(&mut self.places)?;
+        let written = self.stream.flush(&mut self.places)?;
         self.places.close_chunk();
-        self.chunk_start = None;
-        self.chunk = self.chunk.wrapping_add(1);
+        self.chunk = self.chunk.wrapping_add(u32::from(open));
+        if written.is_none() {
+            // A mark stands here already, and two in a row are the end of a tape.
+            return Ok(());
+        }
         self.stream.volumes.checkpoint(1)?;
         let (blocks, plain) = (self.next, self.plain);
         self.report.update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
@@ -247,11 +254,7 @@ impl<M: Medium> Tail for ArchiveTail<M> {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.begin()?;
-        // If the last block filled its chunk, that has its mark: a second one would mean the session's end.
-        let once = self.archive.session.framing == Framing::Once;
-        if self.chunk_start.is_some() || self.chunk == 0 || (once && self.places.is_any_unclosed()) {
-            self.end_chunk(true)?;
-        }
+        self.end_chunk(true)?;
         self.end()?;
         self.report.update(|outcome| outcome.complete = true);
         Ok(())

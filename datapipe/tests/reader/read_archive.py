@@ -1,0 +1,589 @@
+#!/usr/bin/env python3
+"""Reads what DataPipe wrote, written from docs/wire-format.md alone.
+
+    read_archive.py TAPE OUT [--key FILE | --passphrase FILE]
+
+TAPE is a volume file, or a directory of them. The stream of its archives goes to OUT. Everything that the page says of
+a whole session is checked; the first thing that is not so ends it with 1. What it cannot do here, because a package
+is missing, ends it with 3.
+"""
+
+import argparse
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+import zlib
+
+MAX_RECORD, MAX_BLOCK, MAX_BODY = 16 << 20, 64 << 20, 16 << 20
+MAX_ENTRIES, MAX_CHUNKS, MAX_ARCHIVES = 65_536, 262_144, 1_024
+LABEL, DATA = 1, 2
+(SESSION_HEADER, ARCHIVE_HEADER, CHUNK_HEADER, BLOCK, OPTIONS, CHUNK_FOOTER, ARCHIVE_FOOTER, SESSION_FOOTER, LOCATOR,
+ SPECIAL) = range(1, 11)
+HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
+MARKED, REJECTED = 1, 2
+
+
+class Wrong(Exception):
+    """The page says otherwise."""
+
+
+class Missing(Exception):
+    """Something that this program needs is not there."""
+
+
+def need(condition, what):
+    if not condition:
+        raise Wrong(what)
+
+
+def crc(data):
+    return zlib.crc32(data) & 0xFFFFFFFF
+
+
+# --- volumes: a sequence of records and marks
+
+
+def volume_files(path):
+    if not os.path.isdir(path):
+        return [path]
+    names = sorted(n for n in os.listdir(path) if len(n) == 10 and n.endswith(".tap") and n[:6].isdigit())
+    need(names, "no volume in the directory")
+    for number, name in enumerate(names, 1):
+        need(name == f"{number:06}.tap", f"volume {number} is missing")
+    return [os.path.join(path, name) for name in names]
+
+
+def objects(data):
+    """(byte, record) or (byte, None) for a mark."""
+    at = 0
+    while at < len(data):
+        need(at + 4 <= len(data), f"half a word at byte {at}")
+        word = struct.unpack_from("<I", data, at)[0]
+        if word == 0xFFFFFFFF:
+            return
+        if word == 0xFFFFFFFE:
+            at += 4
+        elif word == 0:
+            yield at, None
+            at += 4
+        else:
+            length, padded = word & 0x0FFFFFFF, (word & 0x0FFFFFFF) + (word & 1)
+            need(word >> 28 == 0 and length <= MAX_RECORD, f"the word {word:08x} at byte {at}")
+            need(at + 8 + padded <= len(data), f"the frame at byte {at} is cut off")
+            need(struct.unpack_from("<I", data, at + 4 + padded)[0] == word, f"the frame at byte {at} does not close")
+            yield at, data[at + 4:at + 4 + length]
+            at += 8 + padded
+
+
+# --- records
+
+
+class Record:
+    def __init__(self, data):
+        need(72 <= len(data) <= MAX_RECORD and len(data) % 8 == 0, f"a record of {len(data)} bytes")
+        (magic, self.kind, version, zero1, self.session, self.sequence, self.volume, self.length, self.position,
+         self.first, zero2, check) = struct.unpack_from("<4sBBH16sQIIQIQI", data)
+        need(magic == b"DPrc", "a record without its magic")
+        need(check == crc(data[:60]), "a record header's CRC")
+        need(version == 1, f"a record of version {version}")
+        need(zero1 == 0 and zero2 == 0, "reserved bytes of a record header")
+        need(self.kind in (LABEL, DATA), f"a record of kind {self.kind}")
+        need(self.length == len(data) - 64, "a record's length")
+        self.content = data[64:]
+
+
+class Session:
+    """The records of a session: their contents put together, and where each begins."""
+
+    def __init__(self, path):
+        self.stream, self.starts, self.marks, self.labels = bytearray(), [], [], []
+        self.id, self.lengths = None, []
+        sequence = 0
+        for volume, name in enumerate(volume_files(path), 1):
+            with open(name, "rb") as file:
+                data = file.read()
+            for number, (byte, record) in enumerate(objects(data)):
+                if record is None:
+                    need(number > 0, f"volume {volume} begins with a mark")
+                    self.marks.append(len(self.stream))
+                    continue
+                record = Record(record)
+                self.id = self.id or record.session
+                need(record.session == self.id, f"volume {volume}, record {number} is foreign")
+                need(record.sequence == sequence, f"record {sequence} of the session is missing")
+                need(record.volume == volume, f"volume {record.volume} where {volume} should be")
+                need((record.kind == LABEL) == (number == 0), f"volume {volume}, record {number}: label or not")
+                need(record.position == len(self.stream), f"volume {volume}, record {number}: its position")
+                sequence += 1
+                if record.kind == LABEL:
+                    need(record.first == 0, "a label's first unit")
+                    self.labels.append((record.content, len(self.stream)))
+                else:
+                    self.starts.append((len(self.stream), (volume, number, byte), record.first))
+                    self.lengths.append(len(record.content))
+                    self.stream += record.content
+        need(self.id is not None, "no record")
+        self.stream = bytes(self.stream)
+
+    def place(self, position):
+        """Where the record stands in which the byte at `position` of the stream is: volume, record, byte."""
+        low, high = 0, len(self.starts)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.starts[middle][0] <= position else (low, middle)
+        return self.starts[low][1]
+
+
+# --- units
+
+
+class Unit:
+    def __init__(self, data, at, session):
+        need(at + 64 <= len(data), "a unit header is cut off")
+        self.header = data[at:at + 64]
+        (magic, self.kind, version, self.flags, self.archive, self.chunk, self.number, self.offset, self.plain,
+         self.stored, self.compression, self.cipher, self.content, self.what, body_crc, self.position, self.session,
+         check) = struct.unpack("<4sBBHIIQQIIBBBBIQ4sI", self.header)
+        need(magic == b"DPun", f"no unit at byte {at}")
+        need(check == crc(self.header[:60]), f"the CRC of the unit header at byte {at}")
+        need(version == 1, f"a unit of version {version}")
+        need(1 <= self.kind <= 10 or self.kind >= 128, f"a unit of kind {self.kind}")
+        need(self.session == session[:4], "a unit of another session")
+        need(self.flags & ~3 == 0, "an unknown flag")
+        need(self.compression <= 2, f"compression {self.compression}")
+        need(self.cipher <= 1, f"encryption {self.cipher}")
+        need(self.what <= 1, f"a block that is {self.what}")
+        need(self.plain <= MAX_BLOCK, "plain bytes")
+        need(self.stored <= (self.plain + 16 if self.kind == BLOCK else MAX_BODY), "stored bytes")
+        if self.kind < 128:
+            self.check_fields()
+        end = at + 64 + self.stored
+        self.end = end + -end % 8
+        need(self.end <= len(data), "a body is cut off")
+        self.body = data[at + 64:end]
+        need(crc(self.body) == body_crc, f"the CRC of the body of the unit at byte {at}")
+        need(not any(data[end:self.end]), "padding")
+
+    def check_fields(self):
+        if self.compression == 0:
+            need(self.plain == self.stored - (16 if self.cipher else 0), "plain and stored bytes differ")
+        if self.kind != BLOCK:
+            need(self.compression == 0 and self.content == 0 and self.what == 0 and self.flags == 0,
+                 "a field that only blocks have")
+            need(self.cipher == 0 or self.kind in (ARCHIVE_FOOTER, OPTIONS), "a unit that is not to be encrypted")
+            need(self.offset == 0, "an offset in a unit that is no block")
+        elif self.flags & REJECTED:
+            need(self.plain == 0 and self.stored == (16 if self.cipher else 0), "a rejected block with a body")
+
+    def associated(self):
+        return self.header[4:8] + self.header[16:44]
+
+    def opened(self, key, nonce_kind):
+        """The body, decrypted."""
+        if key is None:
+            need(self.cipher == 0, "encrypted, and there is no key")
+            return self.body
+        need(self.cipher == 1, "not encrypted")
+        nonce = struct.pack("<QB3x", self.number, nonce_kind)
+        return open_sealed(key, nonce, self.body, self.associated())
+
+
+class Fields:
+    """Fields of a body, one after the other."""
+
+    def __init__(self, body):
+        self.body, self.at = body, 0
+
+    def take(self, form):
+        form = "<" + form
+        need(self.at + struct.calcsize(form) <= len(self.body), "a body is too short")
+        values = struct.unpack_from(form, self.body, self.at)
+        self.at += struct.calcsize(form)
+        return values if len(values) > 1 else values[0]
+
+    def raw(self, length):
+        need(self.at + length <= len(self.body), "a body is too short")
+        self.at += length
+        return self.body[self.at - length:self.at]
+
+    def end(self):
+        need(self.at == len(self.body), "a body is too long")
+
+
+class SessionHeader:
+    def __init__(self, body):
+        f = Fields(body)
+        self.id, _, nanoseconds, self.record_len, self.framing, zeros = f.take("16sqIIB3s")
+        need(nanoseconds < 1_000_000_000, "nanoseconds")
+        need(zeros == bytes(3), "reserved bytes of the session header")
+        need(self.framing in (HEADER, ONCE, HEADER_FOOTER), f"framing {self.framing}")
+        lengths = f.take("HHH")
+        need(max(lengths) <= 255, "a text that is too long")
+        self.host, self.program, self.label = (f.raw(length).decode() for length in lengths)
+        self.identity = body[:f.at]
+        count = f.take("B")
+        need(count <= 8, f"{count} key slots")
+        self.slots = [f.raw(128) for _ in range(count)]
+        f.end()
+
+
+class ArchiveHeader:
+    def __init__(self, body):
+        f = Fields(body)
+        (self.id, self.salt, _, nanoseconds, self.block_len, self.content, self.cipher, length,
+         zero) = f.take("16s32sqIIBBHI")
+        need(nanoseconds < 1_000_000_000 and zero == 0, "the archive header")
+        need(self.content in (1, 2), f"content {self.content}")
+        need(self.cipher in (0, 1), f"encryption {self.cipher}")
+        need(length <= 255 and 0 < self.block_len <= MAX_BLOCK, "the archive header's lengths")
+        self.name = f.raw(length).decode()
+        f.end()
+
+
+# --- keys
+
+
+def crypto():
+    try:
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+    except ImportError as error:
+        raise Missing("the package cryptography is not installed") from error
+    return hashes, AESGCM, HKDF
+
+
+def hkdf(key, salt, info):
+    hashes, _, HKDF = crypto()
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=info).derive(key)
+
+
+def open_sealed(key, nonce, sealed, associated):
+    _, AESGCM, _ = crypto()
+    from cryptography.exceptions import InvalidTag
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, associated)
+    except (InvalidTag, ValueError) as error:
+        raise Wrong("does not authenticate") from error
+
+
+def argon2id(passphrase, salt, memory, passes, lanes):
+    try:
+        from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+        return Argon2id(salt=salt, length=32, iterations=passes, lanes=lanes, memory_cost=memory).derive(passphrase)
+    except ImportError:
+        pass
+    try:
+        from argon2.low_level import Type, hash_secret_raw
+    except ImportError as error:
+        raise Missing("neither cryptography >= 44 nor argon2-cffi is installed, for passphrases") from error
+    return hash_secret_raw(passphrase, salt, passes, memory, lanes, 32, Type.ID, version=0x13)
+
+
+def unwrap(slot, secret, session):
+    kind, kdf, reserved, memory, passes, lanes = struct.unpack_from("<BBHIII", slot)
+    salt, check, wrapped = slot[16:48], slot[48:80], slot[80:]
+    need(kind in (1, 2) and kdf == kind - 1 and reserved == 0, "an unknown key slot")
+    need(kind == 2 or memory == passes == lanes == 0, "a key file with a cost")
+    need(secret[0] == kind, "the slot needs the other kind of secret")
+    if kind == 1:
+        own = secret[1]
+        need(len(own) == 32, "a key file has 32 bytes")
+    else:
+        need(1 <= lanes <= 16 and 1 <= passes <= 16 and 8 * lanes <= memory <= 1 << 20, "a slot's cost")
+        own = argon2id(secret[1], salt, memory, passes, lanes)
+    need(hkdf(own, salt, b"datapipe 1 key check") == check, "the secret is wrong")
+    return open_sealed(hkdf(own, salt, b"datapipe 1 key wrap"), bytes(12), wrapped, session + slot[:80])
+
+
+def unlock(header, secret):
+    errors = []
+    for slot in header.slots:
+        try:
+            return unwrap(slot, secret, header.id)
+        except Wrong as error:
+            errors.append(str(error))
+    raise Wrong("no key slot opens: " + "; ".join(errors))
+
+
+# --- from units to the stream
+
+
+def decompressed(unit, data):
+    if unit.compression == 1:
+        try:
+            done = subprocess.run(["zstd", "-dcq"], input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        except FileNotFoundError as error:
+            raise Missing("the program zstd is not installed") from error
+        need(done.returncode == 0, f"block {unit.number} does not decompress: {done.stderr!r}")
+        data = done.stdout
+    elif unit.compression == 2:
+        inflater = zlib.decompressobj(-15)
+        data = inflater.decompress(data) + inflater.flush()
+        need(inflater.eof and not inflater.unused_data, f"block {unit.number} does not decompress")
+    need(len(data) == unit.plain, f"block {unit.number} has {len(data)} bytes, not {unit.plain}")
+    return data
+
+
+class Reader:
+    def __init__(self, path, secret):
+        self.session = Session(path)
+        self.units, at = [], 0
+        while at < len(self.session.stream):
+            unit = Unit(self.session.stream, at, self.session.id)
+            need(unit.position == at, f"the position of the unit at {at}")
+            self.units.append(unit)
+            at = unit.end
+        need(self.units and self.units[0].kind == SESSION_HEADER, "the stream does not begin with a session header")
+        first = self.units[0]
+        self.session_body, self.header = first.body, SessionHeader(first.body)
+        need(self.header.id == self.session.id, "the session header's id")
+        self.data_key = unlock(self.header, secret) if self.header.slots and secret else None
+        need(self.data_key is not None or secret is None, "not encrypted")
+        self.out, self.footers = bytearray(), []
+        self.check_records()
+        self.check_labels()
+
+    def check_records(self):
+        """Length, first unit and marks."""
+        starts = [unit.position for unit in self.units]
+        which = 0
+        for (position, place, first), length in zip(self.session.starts, self.session.lengths):
+            need(64 + length <= self.header.record_len, f"the record at {place} is longer than the session's")
+            while which < len(starts) and starts[which] < position:
+                which += 1
+            begins = which < len(starts) and starts[which] < position + length
+            expected = starts[which] - position if begins else 0xFFFFFFFF
+            need(first == expected, f"the record at {place}: its first unit is at {expected}, not {first}")
+
+    def check_labels(self):
+        opened = [unit for unit in self.units if unit.kind == ARCHIVE_HEADER]
+        for content, position in self.session.labels:
+            copy = Unit(content, 0, self.session.id)
+            need(copy.kind == SESSION_HEADER and copy.position == 0, "a label without session header")
+            need(copy.body == self.session_body, "a label's copy of the session header")
+            if copy.end < len(content):
+                archive = Unit(content, copy.end, self.session.id)
+                need(archive.end == len(content), "a label that goes on")
+                original = [unit for unit in opened if unit.position == archive.position]
+                need(original and original[0].header == archive.header, "a label's copy of the archive header")
+                need(archive.position <= position, "a label's archive begins later")
+
+    def read(self):
+        need(self.units[-1].kind == SESSION_FOOTER, "incomplete: no session footer")
+        units, at, number = self.units[1:-1], 0, 0
+        while at < len(units):
+            if units[at].kind >= 128 or units[at].kind == SPECIAL:
+                at += 1
+                continue
+            number += 1
+            archive = Archive(self, number)
+            at = archive.read(units, at)
+            self.footers.append(archive.footer_entry)
+        self.check_session_footer()
+        self.check_marks()
+        return bytes(self.out)
+
+    def check_session_footer(self):
+        unit = self.units[-1]
+        need(unit.archive == 0 and unit.chunk == 0 and unit.number == 0, "the session footer's header")
+        need(unit.position in (start[0] for start in self.session.starts), "the session footer's own record")
+        f = Fields(unit.body)
+        count, zero = f.take("II")
+        need(count <= MAX_ARCHIVES and zero == 0, "the session footer")
+        entries = []
+        for _ in range(count):
+            name, blocks, volume, zero, record, byte, position, locator = f.take("16sQIIQQQQ")
+            need(zero == 0, "the session footer")
+            entries.append((name, blocks, (volume, record, byte), position, locator))
+        f.end()
+        need(entries == self.footers, f"the session footer says {entries}, but it is {self.footers}")
+
+    def check_marks(self):
+        """One behind each chunk, or behind the headers of an archive without blocks; two at the end."""
+        end = len(self.session.stream)
+        expected = self.chunk_ends + [end, end]
+        need(self.session.marks == expected, f"marks are at {self.session.marks}, but should be at {expected}")
+
+    chunk_ends = []
+
+
+class Archive:
+    """One archive of a session."""
+
+    def __init__(self, reader, index):
+        self.reader, self.index = reader, index
+        # The gap is how much of the stream the rejected blocks before this one may have had.
+        self.blocks, self.offset, self.total, self.rejected, self.gap = 0, 0, 0, 0, 0
+        self.chunks, self.key = [], None
+        # Blocks since the last chunk footer: place, what, position; and their plain bytes.
+        self.entries, self.plain = [], 0
+        self.marks = []
+
+    def read(self, units, at):
+        head = units[at]
+        need(head.kind == ARCHIVE_HEADER, f"kind {head.kind} outside of an archive")
+        self.body, self.header = head.body, ArchiveHeader(head.body)
+        self.derive()
+        empty_end, locator = head.end, None
+        for at in range(at, len(units)):
+            unit = units[at]
+            if unit.kind >= 128 or unit.kind == SPECIAL:
+                continue
+            need(unit.archive == self.index, f"a {unit.kind} of archive {unit.archive}")
+            if unit.kind in (ARCHIVE_HEADER, LOCATOR, ARCHIVE_FOOTER):
+                count = 0 if unit.kind == ARCHIVE_HEADER else len(self.chunks)
+                need(unit.chunk == count, f"a {unit.kind} in chunk {unit.chunk}, not {count}")
+            if unit.kind == CHUNK_HEADER:
+                need(not unit.body and unit.number == self.blocks, "a chunk header")
+                self.open_chunk(unit)
+            elif unit.kind == BLOCK:
+                self.block(unit)
+            elif unit.kind == CHUNK_FOOTER:
+                self.chunk_footer(unit)
+            elif unit.kind == LOCATOR:
+                locator = unit
+            elif unit.kind == ARCHIVE_FOOTER:
+                need(locator is not None, "an archive footer without locator")
+                self.check_framing()
+                self.check_locator(locator)
+                self.archive_footer(unit, locator)
+                ends = [chunk["end"] for chunk in self.chunks] or [empty_end]
+                self.reader.chunk_ends = self.reader.chunk_ends + sorted(ends + self.marks)
+                return at + 1
+            else:
+                need(unit.kind == ARCHIVE_HEADER and unit is head, f"kind {unit.kind} in an archive")
+        raise Wrong("incomplete: no archive footer")
+
+    def derive(self):
+        key = self.reader.data_key
+        need((self.header.cipher == 1) == bool(self.reader.header.slots), "slots, but not encrypted, or the reverse")
+        need(self.header.cipher == 0 or key is not None, "key needed")
+        need(self.header.cipher == 1 or key is None, "not encrypted")
+        if key is not None:
+            digest = hashlib.sha256(self.reader.header.identity + self.body).digest()
+            self.key = hkdf(key, self.header.salt, b"datapipe 1 archive key" + self.header.id + digest)
+
+    def open_chunk(self, unit):
+        need(unit.chunk == len(self.chunks), f"chunk {unit.chunk} where {len(self.chunks)} should be")
+        self.chunks.append(dict(header=unit.kind == CHUNK_HEADER, first=self.blocks, blocks=0, place=None,
+                                position=None, footer=(0, 0), end=unit.end))
+
+    def block(self, unit):
+        need(unit.number == self.blocks, f"block {unit.number} where {self.blocks} should be")
+        need(unit.offset == self.offset or (self.gap and self.offset <= unit.offset <= self.offset + self.gap),
+             f"the offset of block {unit.number}")
+        self.reader.out += bytes(unit.offset - self.offset)
+        self.offset, self.gap = unit.offset, self.gap + self.header.block_len if unit.flags & REJECTED else 0
+        need(unit.plain <= self.header.block_len, f"block {unit.number} is longer than the archive says")
+        if not self.chunks or unit.chunk == len(self.chunks):
+            self.open_chunk(unit)
+        chunk = self.chunks[-1]
+        need(unit.chunk == len(self.chunks) - 1, f"block {unit.number} is of chunk {unit.chunk}")
+        place = self.reader.session.place(unit.position)
+        if chunk["blocks"] == 0:
+            chunk.update(place=place, position=unit.position)
+        chunk["blocks"] += 1
+        chunk["end"] = unit.end
+        data = decompressed(unit, unit.opened(self.key, 0))
+        self.reader.out += data
+        self.entries.append((place, unit.what, unit.position))
+        self.plain += unit.plain
+        self.total += unit.plain
+        self.blocks += 1
+        self.offset += unit.plain
+        self.rejected += unit.flags >> 1 & 1
+
+    def chunk_footer(self, unit):
+        need(self.chunks and unit.chunk == len(self.chunks) - 1, "a chunk footer without chunk")
+        chunk = self.chunks[-1]
+        need(unit.number == chunk["first"], f"the footer of the chunk from block {chunk['first']}: {unit.number}")
+        need(unit.position in (start[0] for start in self.reader.session.starts), "a record before the chunk footer")
+        f = Fields(unit.body)
+        blocks, zero1, plain, count, zero2 = f.take("IIQII")
+        need(zero1 == 0 and zero2 == 0 and count <= MAX_ENTRIES, "a chunk footer's fields")
+        need((blocks, plain) == (len(self.entries) % 2**32, self.plain), f"a chunk footer's counts: {blocks}, {plain}")
+        entries = []
+        for _ in range(count):
+            volume, what, zeros, record, byte, position = f.take("IB3sQQQ")
+            need(zeros == bytes(3), "a chunk footer's entry")
+            entries.append(((volume, record, byte), what, position))
+        need(entries == self.entries[len(self.entries) - count:], "a chunk footer's entries")
+        lengths = f.take("II")
+        need(f.raw(lengths[0]) == self.reader.session_body, "a chunk footer's copy of the session header")
+        need(f.raw(lengths[1]) == self.body, "a chunk footer's copy of the archive header")
+        f.end()
+        chunk["footer"] = self.reader.session.place(unit.position)[:2]
+        if self.reader.header.framing == ONCE and unit.position in self.reader.session.marks:
+            # The chunk was full, and nobody knew yet that it is the last.
+            self.marks.append(unit.position)
+        chunk["end"] = unit.end
+        self.entries, self.plain = [], 0
+
+    def check_framing(self):
+        framing, last = self.reader.header.framing, len(self.chunks) - 1
+        for number, chunk in enumerate(self.chunks):
+            header = framing != ONCE or number == 0
+            footer = framing == HEADER_FOOTER or (framing == ONCE and number == last)
+            need(chunk["header"] == header, f"framing {framing}: the header of chunk {number}")
+            need((chunk["footer"] != (0, 0)) == footer, f"framing {framing}: the footer of chunk {number}")
+
+    def check_locator(self, unit):
+        f = Fields(unit.body)
+        count, zero = f.take("II")
+        need(count <= MAX_CHUNKS and zero == 0, "the locator")
+        need(count == min(len(self.chunks), MAX_CHUNKS), f"the locator has {count} chunks, not {len(self.chunks)}")
+        for chunk in self.chunks[len(self.chunks) - count:]:
+            first, volume, blocks, record, byte, position, footer, zero, footer_record = f.take("QIIQQQIIQ")
+            need(zero == 0, "the locator")
+            is_ = (first, blocks, (volume, record, byte), position, (footer, footer_record))
+            should = (chunk["first"], chunk["blocks"], chunk["place"], chunk["position"], chunk["footer"])
+            need(is_ == should, f"the locator says {is_}, but it is {should}")
+        f.end()
+
+    def archive_footer(self, unit, locator):
+        need(unit.number == self.blocks, f"blocks missing at the end: {self.blocks} of {unit.number}")
+        f = Fields(unit.opened(self.key, 1))
+        said = f.take("QQQQ")
+        f.end()
+        should = (self.blocks, self.total, self.rejected, self.blocks)
+        need(said == should, f"the archive footer says {said}, but it is {should}")
+        place = self.reader.session.place(unit.position)
+        self.footer_entry = (self.header.id, self.blocks, place, unit.position, locator.position)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("tape")
+    parser.add_argument("out")
+    parser.add_argument("--key")
+    parser.add_argument("--passphrase")
+    args = parser.parse_args()
+    secret = None
+    if args.key:
+        with open(args.key, "rb") as file:
+            secret = (1, file.read())
+    if args.passphrase:
+        with open(args.passphrase, "rb") as file:
+            text = file.read(4097)
+        need(len(text) <= 4096, "the passphrase is too long")
+        text = text[:-2] if text.endswith(b"\r\n") else text[:-1] if text.endswith(b"\n") else text
+        need(text, "the passphrase is empty")
+        secret = (2, text)
+    reader = Reader(args.tape, secret)
+    stream = reader.read()
+    with open(args.out, "wb") as file:
+        file.write(stream)
+    print(f"{len(reader.footers)} archives, {len(stream)} bytes, {len(reader.session.labels)} volumes")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Wrong as wrong:
+        sys.exit(f"read_archive.py: {wrong}")
+    except Missing as missing:
+        print(f"read_archive.py: {missing}", file=sys.stderr)
+        sys.exit(3)

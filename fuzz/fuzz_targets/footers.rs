@@ -1,0 +1,20 @@
+//! Bytes as the body of any footer, or of a locator: what parses is written as the same bytes again.
+#![no_main]
+
+use datapipe::wire::{ArchiveFooter, ChunkFooter, Locator, SessionFooter};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(footer) = ChunkFooter::parse(bytes) {
+        assert_eq!(footer.to_bytes(), bytes);
+    }
+    if let Ok(locator) = Locator::parse(bytes) {
+        assert_eq!(locator.to_bytes(), bytes);
+    }
+    if let Ok(footer) = ArchiveFooter::parse(bytes) {
+        assert_eq!(footer.to_bytes(), bytes);
+    }
+    if let Ok(footer) = SessionFooter::parse(bytes) {
+        assert_eq!(footer.to_bytes(), bytes);
+    }
+});

@@ -1,0 +1,15 @@
+//! Bytes as the body of a session or archive header: what parses is written as the same bytes again.
+#![no_main]
+
+use datapipe::wire::{ArchiveHeader, SessionHeader};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(header) = SessionHeader::parse(bytes) {
+        assert_eq!(header.to_bytes(), bytes);
+        assert!(bytes.starts_with(&header.identity()));
+    }
+    if let Ok(header) = ArchiveHeader::parse(bytes) {
+        assert_eq!(header.to_bytes(), bytes);
+    }
+});

@@ -1,0 +1,21 @@
+//! Bytes as a record's header: what parses is written as the same bytes again.
+#![no_main]
+
+use datapipe::wire::{RECORD_HEADER_LEN, RecordHeader, looks_like_record};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut record = bytes.to_vec();
+    // The checksum is made right, or nothing behind it is reached.
+    if let Some(header) = record.get_mut(..RECORD_HEADER_LEN) {
+        let crc = crc32fast::hash(&header[..RECORD_HEADER_LEN - 4]);
+        header[RECORD_HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+    }
+    for bytes in [bytes, &record] {
+        if let Ok((header, content)) = RecordHeader::parse(bytes) {
+            assert!(looks_like_record(bytes));
+            assert_eq!([&header.to_bytes()[..], content].concat(), bytes);
+        }
+        let _ = RecordHeader::parse_header(bytes);
+    }
+});
