@@ -133,7 +133,8 @@ impl Job<'_> {
         let report = ran.map_err(|error| {
             let reading = matches!(&error, Error::Stage(failure) if failure.stage != "tree-tail");
             let failure = left(self.location.failure(error), place.take());
-            if reading { failure.and("--salvage restores what can be restored") } else { failure }
+            let why = "the archive is damaged there, or incomplete: --verify says which, --salvage restores what it can";
+            if reading { failure.and(why) } else { failure }
         })?;
         self.put_in_place(&destination, tree.take())?;
         self.console.say(&report.to_string());
@@ -145,18 +146,27 @@ impl Job<'_> {
         let (place, tree) = (Shared::default(), Shared::default());
         let (told, made, to) = (place.clone(), tree.clone(), Arc::clone(&destination));
         let (console, block_len) = (self.console, reader.header().block_len);
+        let gaps = Shared::default();
+        let gap = gaps.clone();
         let tail = Stage::tail_port("tree-tail", move |port| {
             let lost = Cell::new(0);
             let mut stream = Salvaged::new(port, block_len, &lost);
             let began = |path: &Path| told.put(path.to_owned());
-            made.put(to.salvage(&mut stream, &lost, &began, &|text| console.warn(text))?);
+            let mention = |text: &str| {
+                gap.put(());
+                console.warn(text);
+            };
+            made.put(to.salvage(&mut stream, &lost, &began, &mention)?);
             stream.drain()
         });
         let ran = self.console.run(self.pipe(reader, true).tail(tail));
         self.console.list(&self.log);
         ran.map_err(|error| left(self.location.failure(error), place.take()))?;
         self.put_in_place(&destination, tree.take())?;
-        self.judge("restored what could be restored")
+        let gaps = gaps.take().is_some();
+        self.judge(if gaps { "restored a part of it" } else { "restored all files" })?;
+        // Nothing is wrong with the archive, but what was archived is no whole tree.
+        if gaps { Err(self.location.failure("holds a tree that is not whole")) } else { Ok(()) }
     }
 
     fn destination(&self) -> Result<Arc<Destination>, Failure> {
