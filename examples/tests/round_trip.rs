@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
+use datapipe::pool::ContentClass;
+use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader};
 use tempfile::TempDir;
 
 /// A directory with a source tree, secrets, and room for media and destinations.
@@ -449,6 +451,42 @@ fn a_changed_byte_is_found() {
         let lost: Vec<_> = (0..before.len()).filter(|&i| before[i] != after[i]).collect();
         assert!(lost[lost.len() - 1] - lost[0] < 65_536 && lost.iter().all(|&i| after[i] == 0));
     }
+}
+
+/// Somebody who changes an encrypted archive and mends the checksums is found out by the cipher.
+#[test]
+fn a_forged_block_is_refused() {
+    let (bench, key, tape) = with_archive(true);
+    let starts: Vec<_> =
+        (0..tape.len() - UNIT_HEADER_LEN).filter(|&at| block_at(&tape, at).is_some()).collect();
+    assert_eq!(starts.len(), 5);
+    let start = starts[2];
+    let (body, next) = (start + UNIT_HEADER_LEN, starts[3]);
+    type Forge<'f> = &'f dyn Fn(&mut [u8], &mut UnitHeader);
+    let forgeries: [(&str, Forge<'_>); 4] = [
+        ("payload", &|body, _| body[77] ^= 1),
+        ("tag", &|body, header| body[header.stored as usize - 1] ^= 1),
+        ("offset", &|_, header| header.offset += 1),
+        ("content class", &|_, header| header.class = ContentClass::TEXT),
+    ];
+    for (what, forge) in forgeries {
+        let mut forged = tape.clone();
+        let mut header = block_at(&tape, start).unwrap();
+        forge(&mut forged[body..next], &mut header);
+        header.body_crc = crc32fast::hash(&forged[body..body + header.stored as usize]);
+        forged[start..body].copy_from_slice(&header.to_bytes());
+        assert!(forged != tape, "{what}");
+        fs::write(bench.path("forged"), forged).unwrap();
+        bench.assert_refused(&[key, &["forged", "out"]].concat(), "block 2: does not authenticate");
+        let text = failed(&bench.restore(&[key, &["--verify", "forged"]].concat()), 3);
+        let place = "damaged: block 2 at volume 1, record 1 (byte ";
+        assert!(text.starts_with(place) && text.contains("does not authenticate"), "{what}: {text}");
+        assert!(text.contains("4 of 5 blocks whole"), "{what}: {text}");
+    }
+}
+
+fn block_at(tape: &[u8], at: usize) -> Option<UnitHeader> {
+    UnitHeader::parse(&tape[at..]).ok().filter(|unit| unit.kind == Kind::Block)
 }
 
 #[test]
