@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
-use datapipe::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
+use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::wire;
 use datapipe_examples::console::{Console, Failure, default_instances, parse_buffer_size, parse_size};
@@ -23,7 +23,7 @@ use datapipe_examples::tree::Source;
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
-    /// How to compress: zstd[:LEVEL] with a level of 1 to 22, deflate[:LEVEL] with one of 1 to 9, or none
+    /// How to compress: zstd:LEVEL with a level of 1 to 22, deflate:LEVEL with one of 1 to 9, or none
     #[arg(long, value_name = "HOW", default_value = "zstd:3")]
     compress: Compress,
     /// Threads that compress, and as many that encrypt [default: one per processor, up to 16]
@@ -33,7 +33,7 @@ struct Args {
     #[arg(long, value_name = "N")]
     buffers: Option<u32>,
     /// Bytes in a buffer, and so in a block before compression: 64KiB, 4MiB
-    #[arg(long, value_name = "SIZE", default_value_t = DEFAULT_BUFFER_SIZE, value_parser = parse_buffer_size)]
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_buffer_size)]
     buffer_size: u32,
     /// Which chunks have headers and footers
     #[arg(long, value_name = "WHICH", default_value = "header-footer")]
