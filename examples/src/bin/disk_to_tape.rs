@@ -118,7 +118,8 @@ fn back_up(args: &Args, console: Console) -> Result<(), Failure> {
     let archive = plan(args, &source, secret)?;
     // What cannot work is refused before anything is replaced.
     let nothing = Stage::head_port("tree-head", |_| Ok(()));
-    pipe(args, &archive, nothing).tail(StreamTail::new(io::sink())).plan()?;
+    // What opens a block needs what sealing it does.
+    pipe(args, archive.open_blocks(), nothing).tail(StreamTail::new(io::sink())).plan()?;
 
     let options = VolumeOptions { volume_size: args.volume_size, overwrite: args.overwrite };
     let medium = location.create(options)?;
@@ -128,7 +129,8 @@ fn back_up(args: &Args, console: Console) -> Result<(), Failure> {
         source.pack(&mut out, &|path, file| own.has(path, file), &|text| console.warn(text))?;
         out.finish()
     });
-    let ran = console.run(pipe(args, &archive, head).tail(archive.tail(medium)));
+    let (seal, tail) = archive.stages(medium);
+    let ran = console.run(pipe(args, seal, head).tail(tail));
     let report = ran.map_err(|error| {
         let medium = args.medium.display();
         Failure::from(error)
@@ -158,7 +160,7 @@ fn plan(args: &Args, source: &Source, secret: Option<Secret>) -> Result<Archive,
 }
 
 /// Everything but the tail.
-fn pipe(args: &Args, archive: &Archive, head: HeadStage<'static>) -> PipeBuilder<'static> {
+fn pipe(args: &Args, seal: Option<MiddleStage<'static>>, head: HeadStage<'static>) -> PipeBuilder<'static> {
     let instances = args.instances.unwrap_or_else(default_instances);
     let mut pipe = Pipe::builder().label("backup").buffer_size(args.buffer_size);
     if let Some(buffers) = args.buffers {
@@ -170,7 +172,7 @@ fn pipe(args: &Args, archive: &Archive, head: HeadStage<'static>) -> PipeBuilder
         Compress::Zstd(level) => pipe.stage(Zstd::level(level).instances(instances)),
         Compress::Deflate(level) => pipe.stage(Deflate::level(level).instances(instances)),
     };
-    match archive.seal() {
+    match seal {
         Some(seal) => pipe.stage(seal.instances(instances)),
         None => pipe,
     }
