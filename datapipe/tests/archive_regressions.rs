@@ -288,6 +288,26 @@ fn small_buffers_are_no_damage() {
     assert!(damage.is_empty(), "{damage:#?}");
 }
 
+/// If the last block filled its chunk, the one footer of all chunks was not written, and two marks in a row stood
+/// before the locator: the sign of the session's end.
+#[test]
+fn an_archive_may_end_with_a_full_chunk() {
+    for framing in [Framing::Header, Framing::Once, Framing::HeaderFooter] {
+        let bytes = volume(small().framing(framing).chunk_len(0), &noise(5 * 512), 512);
+        let footers = units(&bytes).iter().filter(|(header, _)| header.kind == Kind::ChunkFooter).count();
+        let wanted = match framing {
+            Framing::Header => 0,
+            Framing::Once => 1,
+            Framing::HeaderFooter => 5,
+        };
+        assert_eq!(footers, wanted, "{framing:?}");
+        let marks: Vec<bool> = frames(&bytes).iter().map(|frame| frame.len() == 4).collect();
+        let double = marks.windows(2).position(|two| two == [true, true]);
+        assert_eq!(double, Some(marks.len() - 2), "{framing:?}: {marks:?}");
+        assert_eq!(read(&bytes, None, 512).unwrap().0, noise(5 * 512));
+    }
+}
+
 /// The locator named the record in which a chunk's footer ends.
 #[test]
 fn the_locator_names_the_record_in_which_a_footer_begins() {

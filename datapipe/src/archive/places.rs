@@ -72,21 +72,32 @@ impl Places {
     /// The open chunk is closed, with its footer, if it has one.
     pub(super) fn close_chunk(&mut self) {
         let footer = self.footer.take().and_then(|(_, place)| place);
-        let Some(chunk) = self.open.take() else { return };
+        let place = footer.map(|place| (place.volume, place.record));
+        let Some(chunk) = self.open.take() else {
+            // A footer of all chunks belongs to the last, even if that was closed before.
+            if let (Some(last), Some(_)) = (self.chunks.back_mut(), place) {
+                last.footer = place;
+            }
+            return;
+        };
         if self.chunks.len() == MAX_LOCATOR_CHUNKS {
             self.chunks.pop_front();
         }
-        let footer = footer.map(|place| (place.volume, place.record));
-        self.chunks.push_back(ChunkEntry { footer, ..chunk });
+        self.chunks.push_back(ChunkEntry { footer: place, ..chunk });
     }
 
     pub(super) fn locator(&mut self) -> Locator {
         Locator { chunks: self.chunks.drain(..).collect() }
     }
 
-    /// First block of the chunk that is open, or of the next.
+    /// First block of the chunk that is open, or was the last to be.
     pub(super) fn first_of_chunk(&self, next: u64) -> u64 {
-        self.open.map_or(next, |chunk| chunk.first)
+        self.open.as_ref().or_else(|| self.chunks.back()).map_or(next, |chunk| chunk.first)
+    }
+
+    /// Whether there are blocks that no footer has closed.
+    pub(super) fn is_any_unclosed(&self) -> bool {
+        self.blocks > 0
     }
 }
 

@@ -111,7 +111,7 @@ impl<M: Medium> ArchiveTail<M> {
         let wanted = match self.archive.session.framing {
             Framing::Header => false,
             Framing::HeaderFooter => self.chunk_start.is_some(),
-            Framing::Once => last && self.chunk_start.is_some(),
+            Framing::Once => last && self.places.is_any_unclosed(),
         };
         if wanted {
             // The footer says where the blocks stand, so they have to stand there.
@@ -230,7 +230,11 @@ impl<M: Medium> Tail for ArchiveTail<M> {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.begin()?;
-        self.end_chunk(true)?;
+        // If the last block filled its chunk, that has its mark: a second one would mean the session's end.
+        let once = self.archive.session.framing == Framing::Once;
+        if self.chunk_start.is_some() || self.chunk == 0 || (once && self.places.is_any_unclosed()) {
+            self.end_chunk(true)?;
+        }
         self.end()?;
         self.report.update(|outcome| outcome.complete = true);
         Ok(())
