@@ -308,6 +308,28 @@ fn an_archive_may_end_with_a_full_chunk() {
     }
 }
 
+/// A head that does not say where its blocks lie.
+struct NoOffsets(u32);
+
+impl Head for NoOffsets {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.0 == 0 {
+            return Ok(Fill::End);
+        }
+        self.0 -= 1;
+        block.put(&[7; 500])?;
+        Ok(Fill::Block)
+    }
+}
+
+/// Such an archive was written without a word, and could not be restored: all of its blocks began at byte 0.
+#[test]
+fn blocks_that_could_not_be_restored_are_not_written() {
+    let (_, _, tail) = planned(small());
+    let error = Pipe::builder().buffer_size(512).head(NoOffsets(3)).tail(tail).run().unwrap_err().to_string();
+    assert!(error.contains("block 1") && error.contains("BlockInfo::offset"), "{error}");
+}
+
 /// The locator named the record in which a chunk's footer ends.
 #[test]
 fn the_locator_names_the_record_in_which_a_footer_begins() {

@@ -9,8 +9,8 @@ use crate::media::{Medium, Place};
 use crate::pool::{Block, Marks};
 use crate::stage::Tail;
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter, UNIT_HEADER_LEN,
-    UnitHeader, padding_of,
+    ArchiveEntry, ArchiveFooter, Cipher, Content, Framing, Kind, RECORD_HEADER_LEN, SessionFooter,
+    UNIT_HEADER_LEN, UnitHeader, padding_of,
 };
 
 use super::block::{TAG_LEN, header_of};
@@ -33,6 +33,8 @@ pub struct ArchiveTail<M> {
     next: u64,
     plain: u64,
     rejected: u64,
+    /// Where in the plain stream the next block may begin.
+    free: u64,
     /// Where the open chunk began in the stream; `None` if none is open.
     chunk_start: Option<u64>,
     chunk: u32,
@@ -69,7 +71,8 @@ impl<M: Medium> ArchiveTail<M> {
             session: [a, b, c, d],
         };
         let (places, report) = (Places::default(), WriteReport::default());
-        Self { archive, stream, places, report, next: 0, plain: 0, rejected: 0, chunk_start: None, chunk: 0 }
+        let (next, plain, rejected, free) = (0, 0, 0, 0);
+        Self { archive, stream, places, report, next, plain, rejected, free, chunk_start: None, chunk: 0 }
     }
 
     /// How far the writing has come: final when the pipe has ended.
@@ -173,6 +176,22 @@ impl<M: Medium> ArchiveTail<M> {
         UnitHeader { archive: ARCHIVE, chunk: self.chunk, ..UnitHeader::new(kind) }
     }
 
+    /// Where in the plain stream a block ends, if one can be restored that begins where this one does.
+    fn end_of(&self, header: &UnitHeader) -> Result<u64, StageError> {
+        let (number, at, free) = (header.number, header.offset, self.free);
+        if self.archive.header.content == Content::Stream && at < free {
+            let what = format!("begins at byte {at} of the stream, but the one before ends at byte {free}");
+            return Err(StageError::new(format!(
+                "block {number} {what}: let the head set BlockInfo::offset"
+            )));
+        }
+        at.checked_add(header.plain.into()).ok_or_else(|| {
+            StageError::new(format!(
+                "block {number} begins at byte {at} of the stream, which has no room for it"
+            ))
+        })
+    }
+
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), self.next);
         let encrypted = self.archive.cipher.is_some();
@@ -201,6 +220,7 @@ impl<M: Medium> ArchiveTail<M> {
                 format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
             return Err(StageError::new(what));
         }
+        self.free = self.end_of(&header)?;
         self.stream.unit(header, block.bytes(), &mut self.places)?;
         self.next += 1;
         self.plain += u64::from(header.plain);
