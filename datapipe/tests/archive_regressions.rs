@@ -330,6 +330,31 @@ fn blocks_that_could_not_be_restored_are_not_written() {
     assert!(error.contains("block 1") && error.contains("BlockInfo::offset"), "{error}");
 }
 
+struct Harm;
+
+impl InPlace for Harm {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        if block.number() == 1 {
+            block.clear();
+            info.marks = info.marks.with(Marks::DAMAGED);
+        }
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+}
+
+/// The copy of a damaged archive looked whole: what was lost in the first were zeros in the second, and nobody said so.
+#[test]
+fn damaged_blocks_do_not_become_whole_in_a_copy() {
+    let (_, _, tail) = planned(small());
+    let data = noise(4 * 512);
+    let pipe = Pipe::builder().buffer_size(512).head(StreamHead::new(&data[..]));
+    let error = pipe.stage(Stage::in_place("harm", |_| Harm)).tail(tail).run();
+    let text = error.expect_err("a damaged block was archived as if it were whole").to_string();
+    assert!(text.contains("block 1 is damaged"), "{text}");
+}
+
 /// The locator named the record in which a chunk's footer ends.
 #[test]
 fn the_locator_names_the_record_in_which_a_footer_begins() {

@@ -194,6 +194,11 @@ impl<M: Medium> ArchiveTail<M> {
 
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), self.next);
+        if info.marks.contains(Marks::DAMAGED) {
+            return Err(StageError::new(format!(
+                "block {number} is damaged, which an archive cannot say of it: restore what can be read, and archive that"
+            )));
+        }
         let encrypted = self.archive.cipher.is_some();
         if info.sealed != encrypted || (encrypted && info.sequence != Some(number)) {
             let what = match (info.sealed, encrypted) {
