@@ -376,3 +376,12 @@ fn the_locator_names_the_record_in_which_a_footer_begins() {
         assert!(range.contains(&footer), "the footer at {footer} is said to stand in {range:?}");
     }
 }
+
+/// A tape is longer than what was written to it last: what an older session left there was taken for damage.
+#[test]
+fn what_follows_a_session_belongs_to_nobody() {
+    let data = noise(5000);
+    let (new, old) = (volume(small(), &data, 512), volume(small(), &noise(9000), 512));
+    let (bytes, outcome) = read(&[new, old].concat(), None, 512).unwrap();
+    assert!(bytes == data && outcome.complete);
+}

@@ -25,8 +25,9 @@ pub struct ArchiveHead<M> {
     /// Number of the next block.
     next: u64,
     complete: bool,
-    /// The session's footer was seen.
+    /// The session's footer was seen, and so many marks behind it.
     closed: bool,
+    marks: u32,
     ended: bool,
 }
 
@@ -47,6 +48,7 @@ impl<M: Medium> ArchiveHead<M> {
             next: 0,
             complete: false,
             closed: false,
+            marks: 0,
             ended: false,
         }
     }
@@ -188,6 +190,11 @@ impl<M: Medium> ArchiveHead<M> {
                 Event::Mark => {
                     let next = self.next;
                     self.report.update(|outcome| outcome.checkpoint = next);
+                    self.marks += u32::from(self.closed);
+                    if self.complete && self.marks == 2 {
+                        // What follows belongs to nobody.
+                        break;
+                    }
                 }
                 Event::End => break,
             }
