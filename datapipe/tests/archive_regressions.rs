@@ -385,3 +385,18 @@ fn what_follows_a_session_belongs_to_nobody() {
     let (bytes, outcome) = read(&[new, old].concat(), None, 512).unwrap();
     assert!(bytes == data && outcome.complete);
 }
+
+/// A full disk was called a volume that is too small.
+#[test]
+fn a_disk_that_is_full_is_called_full() {
+    for capacity in (20_000..22_500).step_by(99) {
+        let storage = FaultyStorage::new(1);
+        storage.set_capacity(capacity);
+        let medium = Directory::create_on(storage, "/d", VolumeOptions::default()).unwrap();
+        let (_, tail) = small().record_len(2048).plan().unwrap().stages(medium);
+        let head = HeadStage::from(StreamHead::new(&[7; 40_000][..])).inline();
+        let pipe = Pipe::builder().buffer_size(512).head(head);
+        let text = pipe.tail(TailStage::from(tail).inline()).run().unwrap_err().to_string();
+        assert!(text.contains("full"), "{capacity}: {text}");
+    }
+}

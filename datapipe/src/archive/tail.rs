@@ -323,7 +323,10 @@ impl<M: Medium> Stream<M> {
                 self.begin_volume()?;
                 let again = self.volumes.write(&mut self.record, self.position, self.first)?;
                 again.ok_or_else(|| {
-                    StageError::new("a record does not fit an empty volume; use larger volumes")
+                    StageError::new(
+                        "a record does not fit an empty volume: the storage is full, or the volumes are too small; \
+                         make room, or use larger volumes",
+                    )
                 })?
             }
         };
