@@ -386,6 +386,36 @@ fn what_follows_a_session_belongs_to_nobody() {
     assert!(bytes == data && outcome.complete);
 }
 
+struct Nothing;
+
+impl Inspect for Nothing {
+    fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
+        Ok(if info.offset >= 1024 { Finding::Reject } else { Finding::Mark })
+    }
+}
+
+/// Blocks that inspection had rejected came back as zeros, or not at all, and nothing said so.
+#[test]
+fn a_reader_says_how_many_blocks_were_rejected() {
+    for secret in [None, Some(key(1))] {
+        let mut options = small();
+        if let Some(secret) = &secret {
+            options = options.encrypt(secret.clone());
+        }
+        let data = noise(5 * 512);
+        let (storage, seal, tail) = planned(options);
+        let pipe = Pipe::builder().buffer_size(512).head(StreamHead::new(&data[..]));
+        let mut pipe = pipe.stage(Stage::inspect("nothing", &InspectionLog::new(), |_| Nothing));
+        if let Some(seal) = seal {
+            pipe = pipe.stage(seal);
+        }
+        pipe.tail(tail).run().unwrap();
+        let (bytes, outcome) = read(&storage.bytes("/t").unwrap(), secret.as_ref(), 512).unwrap();
+        assert!(bytes[..1024] == data[..1024] && bytes[1024..].iter().all(|&byte| byte == 0));
+        assert!(outcome.complete && outcome.blocks == 5 && outcome.rejected == 3, "{outcome:?}");
+    }
+}
+
 /// A full disk was called a volume that is too small.
 #[test]
 fn a_disk_that_is_full_is_called_full() {

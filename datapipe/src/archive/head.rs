@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
 use crate::media::{Medium, Place};
-use crate::pool::{Block, Codec};
+use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head};
 use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};
 
@@ -117,6 +117,7 @@ impl<M: Medium> ArchiveHead<M> {
         self.reporter.note_place(header.number, place);
         self.report.update(|outcome| {
             outcome.blocks += 1;
+            outcome.rejected += u64::from(header.marks.contains(Marks::REJECTED));
             outcome.plain = outcome.plain.saturating_add(header.plain.into());
         });
         Ok(true)
