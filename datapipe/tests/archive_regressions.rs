@@ -308,6 +308,53 @@ fn an_archive_may_end_with_a_full_chunk() {
     }
 }
 
+/// A head that does not say where its blocks lie.
+struct NoOffsets(u32);
+
+impl Head for NoOffsets {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.0 == 0 {
+            return Ok(Fill::End);
+        }
+        self.0 -= 1;
+        block.put(&[7; 500])?;
+        Ok(Fill::Block)
+    }
+}
+
+/// Such an archive was written without a word, and could not be restored: all of its blocks began at byte 0.
+#[test]
+fn blocks_that_could_not_be_restored_are_not_written() {
+    let (_, _, tail) = planned(small());
+    let error = Pipe::builder().buffer_size(512).head(NoOffsets(3)).tail(tail).run().unwrap_err().to_string();
+    assert!(error.contains("block 1") && error.contains("BlockInfo::offset"), "{error}");
+}
+
+struct Harm;
+
+impl InPlace for Harm {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        if block.number() == 1 {
+            block.clear();
+            info.marks = info.marks.with(Marks::DAMAGED);
+        }
+        block.set_info(info);
+        Ok(Verdict::Send)
+    }
+}
+
+/// The copy of a damaged archive looked whole: what was lost in the first were zeros in the second, and nobody said so.
+#[test]
+fn damaged_blocks_do_not_become_whole_in_a_copy() {
+    let (_, _, tail) = planned(small());
+    let data = noise(4 * 512);
+    let pipe = Pipe::builder().buffer_size(512).head(StreamHead::new(&data[..]));
+    let error = pipe.stage(Stage::in_place("harm", |_| Harm)).tail(tail).run();
+    let text = error.expect_err("a damaged block was archived as if it were whole").to_string();
+    assert!(text.contains("block 1 is damaged"), "{text}");
+}
+
 /// The locator named the record in which a chunk's footer ends.
 #[test]
 fn the_locator_names_the_record_in_which_a_footer_begins() {
@@ -327,5 +374,59 @@ fn the_locator_names_the_record_in_which_a_footer_begins() {
         let (header, content) = content(&frames[record as usize]).unwrap();
         let range = header.position..header.position + content.len() as u64;
         assert!(range.contains(&footer), "the footer at {footer} is said to stand in {range:?}");
+    }
+}
+
+/// A tape is longer than what was written to it last: what an older session left there was taken for damage.
+#[test]
+fn what_follows_a_session_belongs_to_nobody() {
+    let data = noise(5000);
+    let (new, old) = (volume(small(), &data, 512), volume(small(), &noise(9000), 512));
+    let (bytes, outcome) = read(&[new, old].concat(), None, 512).unwrap();
+    assert!(bytes == data && outcome.complete);
+}
+
+struct Nothing;
+
+impl Inspect for Nothing {
+    fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
+        Ok(if info.offset >= 1024 { Finding::Reject } else { Finding::Mark })
+    }
+}
+
+/// Blocks that inspection had rejected came back as zeros, or not at all, and nothing said so.
+#[test]
+fn a_reader_says_how_many_blocks_were_rejected() {
+    for secret in [None, Some(key(1))] {
+        let mut options = small();
+        if let Some(secret) = &secret {
+            options = options.encrypt(secret.clone());
+        }
+        let data = noise(5 * 512);
+        let (storage, seal, tail) = planned(options);
+        let pipe = Pipe::builder().buffer_size(512).head(StreamHead::new(&data[..]));
+        let mut pipe = pipe.stage(Stage::inspect("nothing", &InspectionLog::new(), |_| Nothing));
+        if let Some(seal) = seal {
+            pipe = pipe.stage(seal);
+        }
+        pipe.tail(tail).run().unwrap();
+        let (bytes, outcome) = read(&storage.bytes("/t").unwrap(), secret.as_ref(), 512).unwrap();
+        assert!(bytes[..1024] == data[..1024] && bytes[1024..].iter().all(|&byte| byte == 0));
+        assert!(outcome.complete && outcome.blocks == 5 && outcome.rejected == 3, "{outcome:?}");
+    }
+}
+
+/// A full disk was called a volume that is too small.
+#[test]
+fn a_disk_that_is_full_is_called_full() {
+    for capacity in (20_000..22_500).step_by(99) {
+        let storage = FaultyStorage::new(1);
+        storage.set_capacity(capacity);
+        let medium = Directory::create_on(storage, "/d", VolumeOptions::default()).unwrap();
+        let (_, tail) = small().record_len(2048).plan().unwrap().stages(medium);
+        let head = HeadStage::from(StreamHead::new(&[7; 40_000][..])).inline();
+        let pipe = Pipe::builder().buffer_size(512).head(head);
+        let text = pipe.tail(TailStage::from(tail).inline()).run().unwrap_err().to_string();
+        assert!(text.contains("full"), "{capacity}: {text}");
     }
 }

@@ -159,8 +159,9 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
-        let usage = matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. }))
-            || matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
+        let usage =
+            matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. } | datapipe::Error::Archive(_)))
+                || matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
         Self { message: error.to_string(), code: if usage { USAGE } else { FAILED } }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
 use crate::media::{Medium, Place};
-use crate::pool::{Block, Codec};
+use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head};
 use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};
 
@@ -25,8 +25,9 @@ pub struct ArchiveHead<M> {
     /// Number of the next block.
     next: u64,
     complete: bool,
-    /// The session's footer was seen.
+    /// The session's footer was seen, and so many marks behind it.
     closed: bool,
+    marks: u32,
     ended: bool,
 }
 
@@ -47,6 +48,7 @@ impl<M: Medium> ArchiveHead<M> {
             next: 0,
             complete: false,
             closed: false,
+            marks: 0,
             ended: false,
         }
     }
@@ -115,6 +117,7 @@ impl<M: Medium> ArchiveHead<M> {
         self.reporter.note_place(header.number, place);
         self.report.update(|outcome| {
             outcome.blocks += 1;
+            outcome.rejected += u64::from(header.marks.contains(Marks::REJECTED));
             outcome.plain = outcome.plain.saturating_add(header.plain.into());
         });
         Ok(true)
@@ -188,6 +191,11 @@ impl<M: Medium> ArchiveHead<M> {
                 Event::Mark => {
                     let next = self.next;
                     self.report.update(|outcome| outcome.checkpoint = next);
+                    self.marks += u32::from(self.closed);
+                    if self.complete && self.marks == 2 {
+                        // What follows belongs to nobody.
+                        break;
+                    }
                 }
                 Event::End => break,
             }

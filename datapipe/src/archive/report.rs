@@ -24,6 +24,8 @@ pub struct ReadOutcome {
     pub blocks: u64,
     /// Blocks that should be there and are not, as far as is known.
     pub missing: u64,
+    /// Those of the blocks that inspection had rejected when the archive was written: they have no content.
+    pub rejected: u64,
     /// Bytes before compression of the blocks that were read.
     pub plain: u64,
     /// Number of the first block behind the last file mark: what lies before it was on stable storage.
