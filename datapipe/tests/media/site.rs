@@ -188,7 +188,8 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
             }
         };
         assert_eq!((position.volume, position.record), (at.volume, at.record));
-        assert!(matches!(thing, Thing::Record(_)) || bytes.is_empty(), "nothing is left in the record");
+        let given = matches!(thing, Thing::Record(_) | Thing::Damaged(_));
+        assert_eq!(!bytes.is_empty(), given, "a record's bytes, or what is damaged, and nothing else");
         at = Place { byte: position.byte + thing.bytes(), ..position };
         at.record += u64::from(thing != Thing::NextVolume);
         found.push((position, thing));
