@@ -11,6 +11,7 @@ use crate::stage::{Fill, Head};
 use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};
 
 use super::block::{TAG_LEN, info_of};
+use super::course::Course;
 use super::report::{ReadReport, Reporter};
 use super::units::{Damage, Event, Units};
 
@@ -22,6 +23,7 @@ pub struct ArchiveHead<M> {
     cipher: Option<Arc<Cipher>>,
     reporter: Reporter,
     report: ReadReport,
+    course: Course,
     /// Number of the next block.
     next: u64,
     complete: bool,
@@ -39,12 +41,14 @@ impl<M: Medium> ArchiveHead<M> {
         reporter: Reporter,
         report: ReadReport,
     ) -> Self {
+        let course = Course::new(header.block_len);
         Self {
             units,
             header,
             cipher,
             reporter,
             report,
+            course,
             next: 0,
             complete: false,
             closed: false,
@@ -60,9 +64,20 @@ impl<M: Medium> ArchiveHead<M> {
             self.say(Some(number), place, "stands here again, or out of order".to_owned())?;
             return Ok(false);
         }
+        self.skip_to(number, place)?;
+        if let Err(why) = self.course.follow(header) {
+            self.lose(1);
+            self.say(Some(number), place, why)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Goes on behind block `number`, and says what is missing before it.
+    fn skip_to(&mut self, number: u64, place: Option<Place>) -> Result<(), StageError> {
         if number > self.next {
             let (first, last) = (self.next, number - 1);
-            self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(number - first));
+            self.lose(number - first);
             let what = if first == last {
                 "missing".to_owned()
             } else {
@@ -72,7 +87,22 @@ impl<M: Medium> ArchiveHead<M> {
         }
         // A number near the end of its range is a forgery: nobody has written so many.
         self.next = number.saturating_add(1);
-        Ok(true)
+        Ok(())
+    }
+
+    /// So many blocks are gone.
+    fn lose(&mut self, blocks: u64) {
+        self.course.lose(blocks);
+        self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
+    }
+
+    /// Says what is damaged. If that is the next block, or a later one, it is not missing besides.
+    fn pass_over(&mut self, damage: Damage) -> Result<(), StageError> {
+        if let Some(number) = damage.block.filter(|&number| number >= self.next) {
+            self.skip_to(number, damage.place)?;
+            self.lose(1);
+        }
+        self.reporter.say(damage)
     }
 
     /// Puts a unit's body into `block`, if it is one that belongs there.
@@ -187,7 +217,7 @@ impl<M: Medium> ArchiveHead<M> {
                     _ => {}
                 },
                 Event::Label(..) => {}
-                Event::Damage(damage) => self.reporter.say(damage)?,
+                Event::Damage(damage) => self.pass_over(damage)?,
                 Event::Mark => {
                     let next = self.next;
                     self.report.update(|outcome| outcome.checkpoint = next);
@@ -201,9 +231,9 @@ impl<M: Medium> ArchiveHead<M> {
             }
         }
         if !self.complete {
-            let next = self.next;
+            let blocks = self.report.outcome().blocks;
             let what = format!(
-                "the archive is incomplete: its writer did not come to the end; {next} blocks were found before that"
+                "the archive is incomplete: its writer did not come to the end; {blocks} blocks were read before that"
             );
             self.say(None, None, what)?;
         } else if !self.closed {

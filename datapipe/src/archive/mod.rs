@@ -14,6 +14,7 @@
 //! `docs/wire-format.md` is the normative page. Does not compress, and does not know files: those are other stages.
 
 mod block; // what a block's header says, for those who write, seal and open it
+mod course; // where in the plain stream each block has to begin
 mod head; // reads the blocks of an archive
 mod places; // where things stand, until a footer lists them
 mod plan; // what is decided before the first block

@@ -20,9 +20,10 @@ pub struct ReadReport(Arc<Mutex<ReadOutcome>>);
 pub struct ReadOutcome {
     /// The archive's footer was found, and says that these were all blocks.
     pub complete: bool,
-    /// Blocks that were read; damaged ones are not.
+    /// Blocks that were read whole from the medium. That one of them does not authenticate or decompress, the stages
+    /// behind find out, and the log says.
     pub blocks: u64,
-    /// Blocks that should be there and are not, as far as is known.
+    /// Blocks that should be there and could not be read, as far as is known.
     pub missing: u64,
     /// Those of the blocks that inspection had rejected when the archive was written: they have no content.
     pub rejected: u64,

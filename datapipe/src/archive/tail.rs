@@ -9,11 +9,12 @@ use crate::media::{Medium, Place};
 use crate::pool::{Block, Marks};
 use crate::stage::Tail;
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, Cipher, Content, Framing, Kind, RECORD_HEADER_LEN, SessionFooter,
-    UNIT_HEADER_LEN, UnitHeader, What, padding_of,
+    ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter, UNIT_HEADER_LEN,
+    UnitHeader, What, padding_of,
 };
 
 use super::block::{TAG_LEN, header_of};
+use super::course::Course;
 use super::places::Places;
 use super::plan::Archive;
 use super::report::WriteReport;
@@ -35,8 +36,7 @@ pub struct ArchiveTail<M> {
     rejected: u64,
     /// First block of the catalogue's closing run.
     catalogue: Option<u64>,
-    /// Where in the plain stream the next block may begin.
-    free: u64,
+    course: Course,
     /// Where the open chunk began in the stream; `None` if none is open.
     chunk_start: Option<u64>,
     chunk: u32,
@@ -73,6 +73,7 @@ impl<M: Medium> ArchiveTail<M> {
             session: [a, b, c, d],
         };
         let (places, report) = (Places::default(), WriteReport::default());
+        let course = Course::new(archive.header.block_len);
         Self {
             archive,
             stream,
@@ -82,7 +83,7 @@ impl<M: Medium> ArchiveTail<M> {
             plain: 0,
             rejected: 0,
             catalogue: None,
-            free: 0,
+            course,
             chunk_start: None,
             chunk: 0,
         }
@@ -197,22 +198,6 @@ impl<M: Medium> ArchiveTail<M> {
         UnitHeader { archive: ARCHIVE, chunk: self.chunk, ..UnitHeader::new(kind) }
     }
 
-    /// Where in the plain stream a block ends, if one can be restored that begins where this one does.
-    fn end_of(&self, header: &UnitHeader) -> Result<u64, StageError> {
-        let (number, at, free) = (header.number, header.offset, self.free);
-        if self.archive.header.content == Content::Stream && at < free {
-            let what = format!("begins at byte {at} of the stream, but the one before ends at byte {free}");
-            return Err(StageError::new(format!(
-                "block {number} {what}: let the head set BlockInfo::offset"
-            )));
-        }
-        at.checked_add(header.plain.into()).ok_or_else(|| {
-            StageError::new(format!(
-                "block {number} begins at byte {at} of the stream, which has no room for it"
-            ))
-        })
-    }
-
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), self.next);
         if info.marks.contains(Marks::DAMAGED) {
@@ -246,7 +231,9 @@ impl<M: Medium> ArchiveTail<M> {
                 format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
             return Err(StageError::new(what));
         }
-        self.free = self.end_of(&header)?;
+        self.course.follow(&header).map_err(|why| {
+            StageError::new(format!("block {number} {why}: let the head set BlockInfo::offset"))
+        })?;
         self.stream.unit(header, block.bytes(), &mut self.places)?;
         if header.what == What::ClosingCatalogue {
             self.catalogue.get_or_insert(number);
