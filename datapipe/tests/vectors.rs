@@ -85,6 +85,8 @@ fn bad_ones_are_named_and_cost_no_more_than_they_must() {
         assert!(plain.starts_with(&stopped.bytes), "{name}: wrong data before the error");
         let salvaged = make::read(&path, defect.read, true);
         assert!(salvaged.said.contains(defect.says), "{name}: {}, and not: {}", salvaged.said, defect.says);
+        let panicked = [&stopped.said, &salvaged.said].iter().any(|said| said.contains("panicked"));
+        assert!(!panicked, "{name}: {}", salvaged.said);
         assert!(salvaged.bytes.len() <= plain.len(), "{name}: more came out than went in");
         for (number, (got, sent)) in salvaged.bytes.chunks(BLOCK).zip(plain.chunks(BLOCK)).enumerate() {
             let zeros = got.iter().all(|&byte| byte == 0);

@@ -71,7 +71,7 @@ pub(crate) fn material(len: usize) -> Vec<u8> {
     let mut random = Random::new(len as u64);
     let noise_or_not = |i: usize| {
         let noise = 1 + random.below(255) as u8;
-        if i / BLOCK % 2 == 0 { noise } else { 1 + (i / 64 % 255) as u8 }
+        if (i / BLOCK).is_multiple_of(2) { noise } else { 1 + (i / 64 % 255) as u8 }
     };
     (0..len).map(noise_or_not).collect()
 }
