@@ -128,6 +128,18 @@ fn the_locator_says_where_a_footer_begins() {
     assert_eq!(locator.chunks[0].footer, Some((1, footer as u64)));
 }
 
+/// A record on volume 0 was read as no footer at all, although the format says that all of it is 0 then.
+#[test]
+fn a_locator_with_a_footer_on_no_volume_is_refused() {
+    let place = datapipe::media::Position::start_of(1);
+    let chunk = datapipe::wire::ChunkEntry { first: 0, blocks: 1, place, position: 0, footer: None };
+    let mut body = datapipe::wire::Locator { chunks: vec![chunk] }.to_bytes();
+    assert!(datapipe::wire::Locator::parse(&body).is_ok());
+    body[8 + 48] = 1;
+    let error = datapipe::wire::Locator::parse(&body).unwrap_err();
+    assert_eq!(error.to_string(), "locator: a chunk footer on volume 0");
+}
+
 /// Every file in the folders, by its name from there.
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let (mut found, mut folders) = (BTreeMap::new(), vec![folder.join("good"), folder.join("bad")]);
