@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use datapipe::archive::ArchiveOptions;
+use datapipe::media::VirtualTape;
+use datapipe::prelude::*;
 use datapipe::wire::{Framing, Kind};
 use edit::Tape;
 use make::{BLOCK, Lock, PLAIN, Packing, Recipe};
@@ -126,6 +129,27 @@ fn the_locator_says_where_a_footer_begins() {
     let body = &tape.stream()[at + 64..][..header.stored as usize];
     let locator = datapipe::wire::Locator::parse(body).unwrap();
     assert_eq!(locator.chunks[0].footer, Some((1, footer as u64)));
+}
+
+/// Its content would have come back as if it were no more than marked, and compressed content as it was compressed.
+#[test]
+fn a_block_that_is_rejected_but_has_content_is_not_written() {
+    struct Careless;
+    impl InPlace for Careless {
+        fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+            let mut info = block.info();
+            info.marks = info.marks.with(Marks::REJECTED);
+            block.set_info(info);
+            Ok(Verdict::Send)
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let tape = VirtualTape::create(folder.path().join("tape"), false, None).unwrap();
+    let archive = ArchiveOptions::new("careless").block_len(BLOCK as u32).plan().unwrap();
+    let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(StreamHead::new(&b"data"[..]));
+    let error = pipe.stage(Stage::in_place("careless", |_| Careless)).tail(archive.tail(tape)).run();
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("block 0 is rejected, but has content"), "{text}");
 }
 
 /// A record on volume 0 was read as no footer at all, although the format says that all of it is 0 then.

@@ -116,6 +116,9 @@ pub(crate) const UNITS: &[Defect] = &[
         tape.unit(Kind::Block, 1, |unit| unit[4] = 11);
     }),
     defect("unknown-flag", "unknown flag", OPEN, |tape, _| tape.unit(Kind::Block, 1, |unit| unit[6] = 4)),
+    defect("rejected-with-content", "a rejected block of 512 bytes", OPEN, |tape, _| {
+        tape.unit(Kind::Block, 1, |unit| unit[6] = 2);
+    }),
     defect("unknown-compression", "algorithm 3", OPEN, |tape, _| {
         tape.unit(Kind::Block, 1, |unit| unit[40] = 3);
     }),
