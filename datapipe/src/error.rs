@@ -80,6 +80,8 @@ mod whole {
         },
         /// A key could not be had. Says from where, and why.
         Key(String),
+        /// An archive cannot be as it was asked for. Says why.
+        Archive(String),
         /// Some participant wrote to shared memory where it should not have.
         Corrupt(Corrupt),
         /// The pipe was cancelled before its end.
@@ -93,7 +95,7 @@ mod whole {
                 Self::Stage(failure) => failure.fmt(f),
                 Self::Segment(error) => error.fmt(f),
                 Self::System { what, source } => write!(f, "{what}: {source}"),
-                Self::Key(what) => f.write_str(what),
+                Self::Key(what) | Self::Archive(what) => f.write_str(what),
                 Self::Corrupt(error) => error.fmt(f),
                 Self::Cancelled => f.write_str("the pipe was cancelled"),
             }

@@ -13,17 +13,21 @@
 //!
 //! ```
 //! use datapipe::prelude::*;
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("nightly.tap");
 //!
-//! let key = Key::from_bytes([7; 32]);
-//! let cipher = Aes256Gcm::new(&key)?;
+//! let data = b"the only copy of somebody's data".repeat(100_000);
+//! let key = Secret::Key(Key::from_bytes([7; 32]));
+//! let archive = ArchiveOptions::new("nightly").encrypt(key).plan()?;
+//! let (seal, tail) = archive.stages(VirtualTape::create(path, VolumeOptions::default())?);
 //! let report = Pipe::builder()
-//!     .head(StreamHead::new(&b"the only copy of somebody's data".repeat(100_000)[..]))
+//!     .head(StreamHead::new(&data[..]))
 //!     .stage(Zstd::level(3).instances(2))
-//!     .stage(cipher.seal().instances(2))
-//!     .tail(StreamTail::new(std::io::sink()))
+//!     .stage(seal.expect("there is a key").instances(2))
+//!     .tail(tail)
 //!     .run()?;
 //! println!("{report}");
-//! # Ok::<(), datapipe::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # The way of the data through the modules
@@ -84,13 +88,16 @@ pub use memory::Direction;
 /// What a program that uses pipes needs most: `use datapipe::prelude::*;`
 #[cfg(not(loom))]
 pub mod prelude {
+    pub use crate::archive::{Archive, ArchiveOptions, ArchiveReader, StreamRestore};
     pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
+    pub use crate::crypto::{Key, Passphrase, Secret};
     pub use crate::error::{Error, StageError};
+    pub use crate::media::{Directory, Medium, VirtualTape, VolumeOptions};
     pub use crate::memory::Direction;
     pub use crate::pool::{Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort};
     pub use crate::stage::{
-        Aes256Gcm, Analyze, BlockReader, BlockWriter, DamageLog, Deflate, Fill, Finding, Head, HeadStage,
-        InPlace, Inspect, InspectionLog, Key, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage,
-        Transform, Verdict, Zstd, analyze, decompress, decompress_salvaging,
+        Analyze, BlockReader, BlockWriter, DamageLog, Deflate, Fill, Finding, Head, HeadStage, InPlace,
+        Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage, Transform,
+        Verdict, Zstd, analyze, decompress, decompress_salvaging,
     };
 }

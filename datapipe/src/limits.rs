@@ -104,6 +104,10 @@ pub const MAX_PLACES: usize = 16_384;
 /// Smallest size that may be asked for a volume, in bytes.
 pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
 
+/// Bytes that records leave free at the end of a volume of limited size, for what is written after the first that
+/// did not fit: 4 KiB of records with their lengths, and a mark.
+pub const VOLUME_RESERVE: u64 = 4096 + 4;
+
 /// Volumes in one directory: their names have six digits.
 pub const MAX_VOLUMES: u32 = 999_999;
 

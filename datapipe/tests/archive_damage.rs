@@ -57,13 +57,14 @@ fn volume(data: &[u8], framing: Framing, encrypted: bool) -> Vec<u8> {
     }
     let archive = options.plan().unwrap();
     let storage = FaultyStorage::new(1);
-    let tape = VirtualTape::create_on(storage.clone(), "/t", false, None).unwrap();
+    let tape = VirtualTape::create_on(storage.clone(), "/t", Default::default()).unwrap();
+    let (seal, tail) = archive.stages(tape);
     let head = HeadStage::from(StreamHead::new(data)).inline();
     let mut pipe = Pipe::builder().buffer_size(BLOCK as u32).head(head).stage(Zstd::level(1).inline());
-    if let Some(seal) = archive.seal() {
+    if let Some(seal) = seal {
         pipe = pipe.stage(seal.inline());
     }
-    pipe.tail(TailStage::from(archive.tail(tape)).inline()).run().unwrap();
+    pipe.tail(TailStage::from(tail).inline()).run().unwrap();
     storage.bytes("/t").unwrap()
 }
 

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use datapipe::media::Place;
 use datapipe::prelude::*;
-use datapipe::stage::Place;
 use datapipe::testkit::{Random, check_stage};
 use proptest::prelude::*;
 

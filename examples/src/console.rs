@@ -8,9 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use datapipe::controller::ByteCount;
+use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+/// Damage that is listed one by one.
+const LISTED: usize = 20;
 
 /// How often the progress line is drawn.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -72,10 +76,21 @@ impl Console {
     pub fn end(&self, outcome: Result<(), Failure>) -> ExitCode {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
-            Err(Failure { message, usage }) => {
+            Err(Failure { message, code }) => {
                 self.warn(&message);
-                if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+                ExitCode::from(code)
             }
+        }
+    }
+
+    /// Lists what was found damaged: the first of it, and how much more there is.
+    pub fn list(&self, log: &DamageLog) {
+        let clear = if self.live { CLEAR } else { "" };
+        for damage in log.entries().iter().take(LISTED) {
+            let _ = writeln!(stderr(), "{clear}damaged: {damage}");
+        }
+        if let more @ 1.. = log.count().saturating_sub(LISTED as u64) {
+            let _ = writeln!(stderr(), "damaged: and {more} more");
         }
     }
 
@@ -113,14 +128,25 @@ const CLEAR: &str = "\r\x1b[K";
 #[derive(Debug)]
 pub struct Failure {
     message: String,
-    /// Whether what was asked for cannot be done at all.
-    usage: bool,
+    code: u8,
 }
+
+/// The job failed.
+const FAILED: u8 = 1;
+/// What was asked for cannot be done at all.
+const USAGE: u8 = 2;
+/// It was done, but not everything was whole.
+const DAMAGED: u8 = 3;
 
 impl Failure {
     /// The job failed.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), usage: false }
+        Self { message: message.into(), code: FAILED }
+    }
+
+    /// The job is done, but not everything was whole.
+    pub fn damaged(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: DAMAGED }
     }
 
     /// Says more about it.
@@ -133,26 +159,39 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
-        let usage = matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. }));
-        Self { message: error.to_string(), usage }
+        let usage =
+            matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. } | datapipe::Error::Archive(_)))
+                || matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
+        Self { message: error.to_string(), code: if usage { USAGE } else { FAILED } }
     }
 }
 
-/// Reads a size: bytes, or a number with K, M or G behind it.
+/// Reads a size: bytes, or a number with K, M, G or T behind it, or KiB and so on. All are powers of 1024.
 ///
 /// # Errors
 ///
 /// If it is none, or does not fit.
-pub fn parse_size(text: &str) -> Result<u32, String> {
-    let (digits, unit) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1 << 10),
-        Some((at, 'm' | 'M')) => (&text[..at], 1 << 20),
-        Some((at, 'g' | 'G')) => (&text[..at], 1 << 30),
-        _ => (text, 1),
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "k" | "K" | "KiB" => 1 << 10,
+        "m" | "M" | "MiB" => 1 << 20,
+        "g" | "G" | "GiB" => 1 << 30,
+        "t" | "T" | "TiB" => 1 << 40,
+        _ => return Err("a size is a number, with KiB, MiB, GiB or TiB behind it if you like".to_owned()),
     };
-    let number: u32 =
-        digits.parse().map_err(|_| "a size is a number, with K, M or G behind it if you like")?;
+    let number: u64 = digits.parse().map_err(|_| "a size is a number, with a unit behind it if you like")?;
     number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
+/// Reads the size of a buffer.
+///
+/// # Errors
+///
+/// As [`parse_size`], and if no buffer could be so large.
+pub fn parse_buffer_size(text: &str) -> Result<u32, String> {
+    u32::try_from(parse_size(text)?).map_err(|_| "too large".to_owned())
 }
 
 /// As many instances as there are processors, within reason.
@@ -167,10 +206,15 @@ mod tests {
     #[test]
     fn sizes() {
         assert_eq!(parse_size("4M"), Ok(4 << 20));
+        assert_eq!(parse_size("64KiB"), Ok(64 << 10));
         assert_eq!(parse_size("512k"), Ok(512 << 10));
         assert_eq!(parse_size("1000"), Ok(1000));
-        for bad in ["", "M", "4MM", "-1", "4.5M", "4G", "99999999999", "4 M", "é"] {
+        assert_eq!(parse_size("2TiB"), Ok(2 << 40));
+        let bad =
+            ["", "M", "4MM", "4MB", "-1", "4.5M", "99999999999999999999", "16777216T", "4 M", "é", "4é"];
+        for bad in bad {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
+        assert!(parse_buffer_size("4G").is_err());
     }
 }

@@ -49,16 +49,26 @@ impl Source {
         Ok(Self { root: path.to_owned(), name })
     }
 
+    /// What the directory is called.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
     /// Writes the directory and all it holds to `out`, each directory before its content.
     ///
-    /// `own` is left out: the file that is being written, which may lie in the tree. What else is left out is told
-    /// to `mention`.
+    /// Files that are `own` are left out: those that are being written, which may lie in the tree. What else is left
+    /// out is told to `mention`.
     ///
     /// # Errors
     ///
     /// If something cannot be read, or changes its size while it is: a backup has everything or is none. If `out`
     /// cannot be written.
-    pub fn pack(&self, out: impl Write, own: &Metadata, mention: &dyn Fn(&str)) -> io::Result<()> {
+    pub fn pack(
+        &self,
+        out: impl Write,
+        own: &dyn Fn(&Path, &Metadata) -> bool,
+        mention: &dyn Fn(&str),
+    ) -> io::Result<()> {
         let mut tar = Builder::new(out);
         let mut ahead = vec![PathBuf::new()];
         while let Some(below) = ahead.pop() {
@@ -80,7 +90,7 @@ impl Source {
         tar: &mut Builder<impl Write>,
         path: &Path,
         below: &Path,
-        own: &Metadata,
+        own: &dyn Fn(&Path, &Metadata) -> bool,
         mention: &dyn Fn(&str),
     ) -> io::Result<Vec<OsString>> {
         let about = |error| with_path("cannot read", path, error);
@@ -107,7 +117,7 @@ impl Source {
             let careful = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
             let file = OpenOptions::new().read(true).custom_flags(careful).open(path).map_err(about)?;
             let opened = file.metadata().map_err(about)?;
-            if (opened.dev(), opened.ino()) == (own.dev(), own.ino()) {
+            if own(path, &opened) {
                 return Ok(Vec::new());
             }
             if !opened.is_file() {
@@ -191,7 +201,7 @@ pub struct Destination {
     overwrite: bool,
 }
 
-/// A tree that is whole, and still stands under a name that nobody takes for the real one.
+/// A tree that is restored, and still stands under a name that nobody takes for the real one.
 #[derive(Debug)]
 pub struct Restored {
     place: PathBuf,
@@ -229,45 +239,10 @@ impl Destination {
     /// If the stream is no tree, ends early, or has something behind its end; if the tree cannot be written, or its
     /// name is taken. What was restored until then is kept, and `began` was told where.
     pub fn unpack(&self, stream: impl Read, began: &dyn Fn(&Path)) -> io::Result<Restored> {
-        let ended = Cell::new(false);
-        let incomplete =
-            || io::Error::other("the stream ends before the tree does: the archive is incomplete");
+        let (ended, lost) = (Cell::new(false), Cell::new(0));
         let mut tar = Archive::new(Watched { stream, ended: &ended });
-        let root = rustix::process::geteuid().is_root();
-        tar.set_preserve_ownerships(root);
-        tar.set_preserve_permissions(true);
-        // Set-user-ID means another thing where the owner is not the one that it was.
-        let mask = if root { 0 } else { 0o6000 };
-        tar.set_mask(mask);
-        tar.set_preserve_mtime(false); // it would keep whole seconds only, and nothing for directories
-        tar.set_overwrite(false);
-        let mut place = None;
-        let mut directories = BTreeMap::new();
-        for entry in tar.entries()? {
-            let mut entry = entry.map_err(|error| if ended.get() { incomplete() } else { error })?;
-            let name = checked_name(&entry, &directories)?;
-            let place = match &place {
-                Some(place) => place,
-                None => place.insert(self.make_place(&name, began)?),
-            };
-            let path = place.join(&name);
-            let stamp = Stamp::of(&mut entry, root, mask)?;
-            match entry.header().entry_type() {
-                EntryType::Directory => {
-                    let made = DirBuilder::new().mode(0o700).create(&path);
-                    made.map_err(|error| with_path("cannot make", &path, error))?;
-                    directories.insert(name, stamp);
-                }
-                EntryType::Regular | EntryType::Symlink if !directories.is_empty() => {
-                    entry.unpack(&path).map_err(|error| match ended.get() {
-                        true => incomplete(),
-                        false => strange(&name, &reason(&error)),
-                    })?;
-                    stamp.mtime.set(&path)?;
-                }
-                kind => return Err(strange(&name, &format!("it is a member of kind {kind:?} there"))),
-            }
-        }
+        let mut tree = Tree::default();
+        self.unpack_members(&mut tar, &mut tree, (&ended, &lost), began, &|_| ())?;
         let mut rest = tar.into_inner();
         // The last block of a stream holds the mark of its end. So a stream that has lost its last blocks has none.
         if ended.get() {
@@ -278,14 +253,87 @@ impl Destination {
         if !ended.get() || behind.iter().any(|&byte| byte != 0) {
             return Err(io::Error::other("there is something behind the end of the tree"));
         }
-        let (Some(place), Some((name, top))) = (place, directories.pop_first()) else {
-            return Err(io::Error::other("the stream holds no tree"));
-        };
-        // From the back, so that no directory is closed before those in it.
-        for (name, stamp) in directories.iter().rev() {
-            stamp.set(&place.join(name))?;
+        tree.finish()
+    }
+
+    /// Reads what is left of a packed tree, as far as its members can be told apart. Zeros stand in the stream for what
+    /// is gone, and `lost` is how many were read so far. What was not restored is told to `mention`.
+    ///
+    /// # Errors
+    ///
+    /// If there is not even the tree's top, or something goes wrong that is not for want of data.
+    pub fn salvage(
+        &self,
+        stream: impl Read,
+        lost: &Cell<u64>,
+        began: &dyn Fn(&Path),
+        mention: &dyn Fn(&str),
+    ) -> io::Result<Restored> {
+        let ended = Cell::new(false);
+        let mut tar = Archive::new(Watched { stream, ended: &ended });
+        let mut tree = Tree::default();
+        match self.unpack_members(&mut tar, &mut tree, (&ended, lost), began, mention) {
+            Err(error) if lost.get() == 0 && !ended.get() => return Err(error),
+            Err(error) => mention(&format!("nothing is restored from here on: {error}")),
+            Ok(()) if ended.get() => mention(&format!("nothing is restored from here on: {}", incomplete())),
+            Ok(()) if lost.get() > tree.lost => {
+                mention(
+                    "data is missing where the next member should begin: nothing is restored from here on",
+                );
+            }
+            Ok(()) => {}
         }
-        Ok(Restored { place, name, top })
+        tree.finish()
+    }
+
+    /// Restores members up to the stream's mark of its end, or to its end.
+    fn unpack_members<R: Read>(
+        &self,
+        tar: &mut Archive<Watched<'_, R>>,
+        tree: &mut Tree,
+        (ended, lost): (&Cell<bool>, &Cell<u64>),
+        began: &dyn Fn(&Path),
+        mention: &dyn Fn(&str),
+    ) -> io::Result<()> {
+        let root = rustix::process::geteuid().is_root();
+        tar.set_preserve_ownerships(root);
+        tar.set_preserve_permissions(true);
+        // Set-user-ID means another thing where the owner is not the one that it was.
+        let mask = if root { 0 } else { 0o6000 };
+        tar.set_mask(mask);
+        tar.set_preserve_mtime(false); // it would keep whole seconds only, and nothing for directories
+        tar.set_overwrite(false);
+        for entry in tar.entries()? {
+            let mut entry = entry.map_err(|error| if ended.get() { incomplete() } else { error })?;
+            let name = checked_name(&entry, &tree.directories)?;
+            let place = match &tree.place {
+                Some(place) => place,
+                None => tree.place.insert(self.make_place(&name, began)?),
+            };
+            let path = place.join(&name);
+            let stamp = Stamp::of(&mut entry, root, mask)?;
+            tree.lost = lost.get();
+            match entry.header().entry_type() {
+                EntryType::Directory => {
+                    let made = DirBuilder::new().mode(0o700).create(&path);
+                    made.map_err(|error| with_path("cannot make", &path, error))?;
+                    tree.directories.insert(name, stamp);
+                }
+                EntryType::Regular | EntryType::Symlink if !tree.directories.is_empty() => {
+                    entry.unpack(&path).map_err(|error| match ended.get() {
+                        true => strange(&name, &incomplete().to_string()),
+                        false => strange(&name, &reason(&error)),
+                    })?;
+                    stamp.mtime.set(&path)?;
+                    if let zeros @ 1.. = lost.get() - tree.lost {
+                        mention(&format!("{name:?} has {zeros} bytes of zeros in the place of what is lost"));
+                    }
+                    tree.lost = lost.get();
+                }
+                kind => return Err(strange(&name, &format!("it is a member of kind {kind:?} there"))),
+            }
+        }
+        Ok(())
     }
 
     /// Gives the tree its name. What it replaces is removed, if it may be.
@@ -305,7 +353,7 @@ impl Destination {
         };
         moved.map_err(|error| {
             with_path(
-                &format!("the tree is whole and stands in {place:?}, but cannot be called"),
+                &format!("the tree is restored and stands in {place:?}, but cannot be called"),
                 &target,
                 error,
             )
@@ -334,6 +382,33 @@ impl Destination {
         began(place.path());
         Ok(place.keep())
     }
+}
+
+/// What was restored of a tree so far.
+#[derive(Default)]
+struct Tree {
+    /// Where it stands, once it has begun.
+    place: Option<PathBuf>,
+    directories: BTreeMap<PathBuf, Stamp>,
+    /// How much was lost up to the last member.
+    lost: u64,
+}
+
+impl Tree {
+    fn finish(mut self) -> io::Result<Restored> {
+        let (Some(place), Some((name, top))) = (self.place, self.directories.pop_first()) else {
+            return Err(io::Error::other("the stream holds no tree"));
+        };
+        // From the back, so that no directory is closed before those in it.
+        for (name, stamp) in self.directories.iter().rev() {
+            stamp.set(&place.join(name))?;
+        }
+        Ok(Restored { place, name, top })
+    }
+}
+
+fn incomplete() -> io::Error {
+    io::Error::other("the stream ends before the tree does: the archive is incomplete")
 }
 
 /// A reader that knows whether it was read to its end.

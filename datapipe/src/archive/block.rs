@@ -37,16 +37,17 @@ pub(super) fn header_of(number: u64, info: &BlockInfo, data: usize) -> Result<Un
 
 /// What the stages are to know of a block that was read.
 pub(super) fn info_of(header: &UnitHeader) -> BlockInfo {
-    let mut info = BlockInfo::default();
-    info.offset = header.offset;
-    info.plain_len = if header.codec == Codec::NONE { 0 } else { header.plain };
-    info.codec = header.codec;
-    info.class = header.class;
-    info.sealed = header.cipher != Cipher::None;
-    info.sequence = Some(header.number);
-    info.marks = header.marks;
-    info.kind = header.what.code();
-    info
+    BlockInfo {
+        offset: header.offset,
+        plain_len: if header.codec == Codec::NONE { 0 } else { header.plain },
+        codec: header.codec,
+        class: header.class,
+        sealed: header.cipher != Cipher::None,
+        sequence: Some(header.number),
+        marks: header.marks,
+        kind: header.what.code(),
+        ..BlockInfo::default()
+    }
 }
 
 /// A block's number in its archive: what the reader said, or its place in the stream.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
-use crate::media::{Medium, Position as Place};
-use crate::pool::Block;
+use crate::media::{Medium, Place};
+use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head};
 use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};
 
@@ -25,8 +25,9 @@ pub struct ArchiveHead<M> {
     /// Number of the next block.
     next: u64,
     complete: bool,
-    /// The session's footer was seen.
+    /// The session's footer was seen, and so many marks behind it.
     closed: bool,
+    marks: u32,
     ended: bool,
 }
 
@@ -47,6 +48,7 @@ impl<M: Medium> ArchiveHead<M> {
             next: 0,
             complete: false,
             closed: false,
+            marks: 0,
             ended: false,
         }
     }
@@ -100,9 +102,11 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(false);
         }
         let body = self.units.body();
+        // Or what decompresses would have no room, and take the block for damaged.
+        let fits = header.codec == Codec::NONE || header.plain as usize <= block.capacity();
         match block.grow(body.len()) {
-            Ok(room) => room.copy_from_slice(body),
-            Err(_) => {
+            Ok(room) if fits => room.copy_from_slice(body),
+            _ => {
                 let (need, have) = (self.header.block_len, block.capacity());
                 return Err(StageError::new(format!(
                     "the archive has blocks of {need} bytes, but the pipe's buffers hold {have}: use larger ones"
@@ -113,6 +117,7 @@ impl<M: Medium> ArchiveHead<M> {
         self.reporter.note_place(header.number, place);
         self.report.update(|outcome| {
             outcome.blocks += 1;
+            outcome.rejected += u64::from(header.marks.contains(Marks::REJECTED));
             outcome.plain = outcome.plain.saturating_add(header.plain.into());
         });
         Ok(true)
@@ -172,6 +177,8 @@ impl<M: Medium> ArchiveHead<M> {
     fn advance(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         loop {
             match self.units.next()? {
+                // Archives behind this one are somebody else's business.
+                Event::Unit(header, _) if header.archive > ARCHIVE => {}
                 Event::Unit(header, place) => match header.kind {
                     Kind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
                     Kind::ArchiveFooter => self.close(&header, place)?,
@@ -184,6 +191,11 @@ impl<M: Medium> ArchiveHead<M> {
                 Event::Mark => {
                     let next = self.next;
                     self.report.update(|outcome| outcome.checkpoint = next);
+                    self.marks += u32::from(self.closed);
+                    if self.complete && self.marks == 2 {
+                        // What follows belongs to nobody.
+                        break;
+                    }
                 }
                 Event::End => break,
             }
@@ -221,6 +233,9 @@ impl<M: Medium> ArchiveHead<M> {
         if rest.is_empty() { Ok(()) } else { cut() }
     }
 }
+
+/// The archive that is read, by its number in the session.
+const ARCHIVE: u32 = 1;
 
 /// First identifier of the options that a reader must know.
 const REQUIRED_OPTIONS: u16 = 32_768;

@@ -1,7 +1,7 @@
 //! Archives: a stream of blocks becomes units and records on a medium, and comes back.
 //!
 //! ```text
-//!   write   ... > compress > Archive::seal > ArchiveTail > medium
+//!   write   ... > compress > seal > ArchiveTail > medium                    Archive::stages
 //!   read    medium > ArchiveHead > ArchiveReader::open_blocks > decompress > StreamRestore
 //! ```
 //!
@@ -28,6 +28,6 @@ mod volumes; // records onto volumes
 pub use head::ArchiveHead;
 pub use plan::{Archive, ArchiveOptions};
 pub use reader::{ArchiveReader, OpenError};
-pub use report::{ReadOutcome, ReadReport};
+pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
 pub use restore::StreamRestore;
 pub use tail::ArchiveTail;

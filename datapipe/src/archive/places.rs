@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
-use crate::media::Position as Place;
+use crate::media::Place;
 use crate::wire::{BlockEntry, ChunkEntry, ChunkFooter, Locator, What};
 
 /// What a writer must remember of an archive: bounded, however long it grows.

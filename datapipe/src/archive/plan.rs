@@ -8,7 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::{Argon2Cost, Cipher, DataKey, KeySlot, Secret, fill_random};
 use crate::error::Error;
-use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_RECORD, MAX_TEXT};
+use crate::limits::{
+    DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
+};
 use crate::media::Medium;
 use crate::stage::MiddleStage;
 use crate::wire::{self, ArchiveHeader, Content, Framing, SessionHeader, Time};
@@ -26,13 +28,15 @@ use super::tail::ArchiveTail;
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
 ///
+/// let data = b"the only copy of somebody's data".repeat(1000);
 /// let archive = ArchiveOptions::new("nightly").encrypt(Secret::Key(Key::from_bytes([7; 32]))).plan()?;
-/// let tape = VirtualTape::create(&path, false, None)?;
+/// let tape = VirtualTape::create(&path, Default::default())?;
+/// let (seal, tail) = archive.stages(tape);
 /// Pipe::builder()
-///     .head(StreamHead::new(&b"the only copy of somebody's data".repeat(1000)[..]))
+///     .head(StreamHead::new(&data[..]))
 ///     .stage(Zstd::level(3))
-///     .stage(archive.seal().expect("there is a key"))
-///     .tail(archive.tail(tape))
+///     .stage(seal.expect("there is a key"))
+///     .tail(tail)
 ///     .run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -97,7 +101,8 @@ impl ArchiveOptions {
         Self { content, ..self }
     }
 
-    /// Cuts the stream into records of `bytes`, moved to a multiple of 8 between 1 KiB and 16 MiB; 1 MiB by default.
+    /// Cuts the stream into records of `bytes`, moved to a multiple of 8 between 1 KiB and 16 MiB; 1 MiB by default. A
+    /// volume's label has a record of its own length.
     #[must_use]
     pub fn record_len(self, bytes: usize) -> Self {
         Self { record_len: bytes.clamp(MIN_RECORD, MAX_RECORD) / 8 * 8, ..self }
@@ -126,13 +131,23 @@ impl ArchiveOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if a key cannot be wrapped, or a name is longer than 255 bytes; [`Error::System`] if the system
-    /// has no random numbers.
+    /// [`Error::Archive`] if a name is longer than 255 bytes, or blocks than 64 MiB; [`Error::Key`] if a key cannot be
+    /// wrapped, or there are more than eight; [`Error::System`] if the system has no random numbers.
     pub fn plan(self) -> Result<Archive, Error> {
         for text in [&self.name, &self.label, &self.program] {
             if text.len() > MAX_TEXT {
-                return Err(Error::Key(format!("the name \"{text}\" is longer than {MAX_TEXT} bytes")));
+                return Err(Error::Archive(format!("the name \"{text}\" is longer than {MAX_TEXT} bytes")));
             }
+        }
+        if !(1..=MAX_BUFFER_SIZE).contains(&self.block_len) {
+            let (is, most) = (self.block_len, MAX_BUFFER_SIZE);
+            return Err(Error::Archive(format!("blocks of {is} bytes, but they may have 1 to {most}")));
+        }
+        if self.secrets.len() > MAX_KEY_SLOTS {
+            let has = self.secrets.len();
+            return Err(Error::Key(format!(
+                "{has} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
+            )));
         }
         let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
         fill_random(&mut session_id)?;
@@ -162,57 +177,50 @@ impl ArchiveOptions {
             ArchiveHeader { id: archive_id, salt, created, block_len, content, cipher, name: self.name };
         let cipher = data_key.map(|key| cipher_of(&key, &session, &header));
         let chunk_len = self.chunk_len;
-        Ok(Archive(Arc::new(Inner { session, header, cipher, chunk_len })))
+        Ok(Archive { session, header, cipher, chunk_len })
     }
 }
 
-/// An archive that is about to be written: what its stages have in common.
-///
-/// It is written once. Its number of writers is bounded by the tail: there is one.
-#[derive(Clone)]
-pub struct Archive(Arc<Inner>);
-
-struct Inner {
-    session: SessionHeader,
-    header: ArchiveHeader,
-    cipher: Option<Arc<Cipher>>,
-    chunk_len: u64,
+/// An archive that is about to be written: what its stages have in common. It is written once, because a second stream
+/// under its key would give both away.
+pub struct Archive {
+    pub(super) session: SessionHeader,
+    pub(super) header: ArchiveHeader,
+    pub(super) cipher: Option<Arc<Cipher>>,
+    pub(super) chunk_len: u64,
 }
 
 impl Archive {
-    /// The stage that encrypts each block, if the archive is to be encrypted. It needs 16 bytes of tailroom. A block
-    /// that is encrypted already is an error, and so is one that a stage before has dropped.
-    pub fn seal<'a>(&self) -> Option<MiddleStage<'a>> {
-        self.0.cipher.clone().map(seal::sealing)
+    /// The stage that encrypts each block, if the archive is to be encrypted, and the tail that writes the archive to a
+    /// medium, which is empty. Both belong into one pipe, and between them no stage may drop or add a block.
+    ///
+    /// Encryption needs 16 bytes of tailroom. A block that is encrypted already is an error, and so is one that a stage
+    /// before has dropped.
+    pub fn stages<'a, M: Medium>(self, medium: M) -> (Option<MiddleStage<'a>>, ArchiveTail<M>) {
+        let seal = self.cipher.clone().map(seal::sealing);
+        (seal, ArchiveTail::new(self, medium))
     }
 
-    /// The tail that writes the archive to a medium, which is empty.
-    pub fn tail<M: Medium>(&self, medium: M) -> ArchiveTail<M> {
-        ArchiveTail::new(self.clone(), medium)
+    /// The stage that decrypts what [`stages`](Self::stages) encrypts: for those who want to see that what they write
+    /// can be read.
+    pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
+        self.cipher.clone().map(|cipher| seal::opening(cipher, None))
     }
 
     /// What is written at the start of the session.
     pub fn session(&self) -> &SessionHeader {
-        &self.0.session
+        &self.session
     }
 
     /// What is written at the start of the archive.
     pub fn header(&self) -> &ArchiveHeader {
-        &self.0.header
-    }
-
-    pub(super) fn cipher(&self) -> Option<&Cipher> {
-        self.0.cipher.as_deref()
-    }
-
-    pub(super) fn chunk_len(&self) -> u64 {
-        self.0.chunk_len
+        &self.header
     }
 }
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive").field("name", &self.0.header.name).finish_non_exhaustive()
+        f.debug_struct("Archive").field("name", &self.header.name).finish_non_exhaustive()
     }
 }
 

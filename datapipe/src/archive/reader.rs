@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::crypto::{Cipher, KeySlot, Secret, UnlockError, unlock};
-use crate::media::{Medium, MediumError, Position as Place};
+use crate::media::{Medium, MediumError, Place};
 use crate::stage::{DamageLog, MiddleStage};
 use crate::wire::{self, ArchiveHeader, ChunkFooter, Kind, Malformed, SessionHeader};
 
@@ -25,7 +25,7 @@ use super::units::{Event, Units};
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
 /// # let archive = ArchiveOptions::new("nightly").plan()?;
-/// # let tail = archive.tail(VirtualTape::create(&path, false, None)?);
+/// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
 /// # Pipe::builder().head(StreamHead::new(&[7u8; 100_000][..])).stage(Zstd::level(3)).tail(tail).run()?;
 ///
 /// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;
@@ -163,7 +163,7 @@ fn find_headers<M: Medium>(medium: M) -> Result<(M, SessionHeader, ArchiveHeader
     let found = find_headers_in(&mut units);
     let other = units.other_session();
     let mut medium = units.into_medium();
-    medium.seek(Place::start_of(1))?;
+    rewind(&mut medium)?;
     let error = match found {
         Ok((session, header)) => return Ok((medium, session, header)),
         Err(error) => error,
@@ -172,8 +172,19 @@ fn find_headers<M: Medium>(medium: M) -> Result<(M, SessionHeader, ArchiveHeader
     let mut units = Units::new(medium, Some(other));
     let (session, header) = find_headers_in(&mut units).map_err(|_| error)?;
     let mut medium = units.into_medium();
-    medium.seek(Place::start_of(1))?;
+    rewind(&mut medium)?;
     Ok((medium, session, header))
+}
+
+/// Goes to the first volume that is there.
+fn rewind<M: Medium>(medium: &mut M) -> Result<(), MediumError> {
+    let mut volume = 1;
+    loop {
+        match medium.seek(Place::start_of(volume)) {
+            Err(MediumError::MissingVolume { last, .. }) if volume < last => volume += 1,
+            other => return other,
+        }
+    }
 }
 
 /// Reads on until both headers were found: where they belong, or as copies.

@@ -3,9 +3,11 @@
 use std::io::Write;
 
 use crate::error::StageError;
-use crate::pool::{Block, Marks};
+use crate::pool::{Block, Codec, Marks};
 use crate::stage::Tail;
 use crate::wire::What;
+
+use super::block::number_of;
 
 /// Writes the blocks of an archived stream to a writer.
 ///
@@ -43,6 +45,14 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
         if info.kind != What::Data.code() || info.marks.contains(Marks::DAMAGED) {
             return Ok(());
         }
+        if info.sealed || info.codec != Codec::NONE {
+            let number = number_of(block, &info);
+            let (is, what) =
+                if info.sealed { ("encrypted", "open_blocks()") } else { ("compressed", "decompress()") };
+            return Err(StageError::new(format!(
+                "block {number} is still {is}; put {what} before this tail"
+            )));
+        }
         if info.offset < self.written {
             let (at, have) = (info.offset, self.written);
             return Err(StageError::new(format!(
@@ -61,4 +71,4 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
     }
 }
 
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];

@@ -65,12 +65,9 @@ impl InPlace for Open {
             return Ok(Verdict::Send);
         }
         let number = number_of(block, &info);
-        let why = match self.open(block, number) {
-            Ok(()) => None,
-            Err(why) => Some(why),
-        };
+        let opened = self.open(block, number);
         info.sealed = false;
-        if let Some(why) = why {
+        if let Err(why) = opened {
             let Some(log) = &self.log else {
                 return Err(StageError::new(format!("block {number}: {why}")));
             };

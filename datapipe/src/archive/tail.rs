@@ -5,32 +5,38 @@ use std::fmt;
 use crate::crypto::{NonceKind, nonce};
 use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
-use crate::media::{Medium, Position as Place};
+use crate::media::{Medium, Place};
 use crate::pool::{Block, Marks};
 use crate::stage::Tail;
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter, UNIT_HEADER_LEN,
-    UnitHeader, padding_of,
+    ArchiveEntry, ArchiveFooter, Cipher, Content, Framing, Kind, RECORD_HEADER_LEN, SessionFooter,
+    UNIT_HEADER_LEN, UnitHeader, What, padding_of,
 };
 
 use super::block::{TAG_LEN, header_of};
 use super::places::Places;
 use super::plan::Archive;
+use super::report::WriteReport;
 use super::volumes::{Volumes, empty_record};
 
-/// The tail of a pipe that writes an archive, which [`Archive::tail`] gives.
+/// The tail of a pipe that writes an archive, which [`Archive::stages`] gives.
 ///
 /// It writes a session with this one archive. What reaches it has to come in the order of the stream, and, if the
-/// archive is encrypted, from [`Archive::seal`]. When the stream has ended well everything is on stable storage
+/// archive is encrypted, from the stage that comes with it. When the stream has ended well everything is on stable storage
 /// before the pipe says so; before that, everything up to the last chunk.
 pub struct ArchiveTail<M> {
     archive: Archive,
     stream: Stream<M>,
     places: Places,
+    report: WriteReport,
     /// Number of the next block, and the plain bytes and rejected blocks so far.
     next: u64,
     plain: u64,
     rejected: u64,
+    /// First block of the catalogue's closing run.
+    catalogue: Option<u64>,
+    /// Where in the plain stream the next block may begin.
+    free: u64,
     /// Where the open chunk began in the stream; `None` if none is open.
     chunk_start: Option<u64>,
     chunk: u32,
@@ -53,7 +59,7 @@ struct Stream<M> {
 
 impl<M: Medium> ArchiveTail<M> {
     pub(super) fn new(archive: Archive, medium: M) -> Self {
-        let session = archive.session();
+        let session = &archive.session;
         let [a, b, c, d, ..] = session.id;
         let mut record = Vec::new();
         empty_record(&mut record);
@@ -66,8 +72,25 @@ impl<M: Medium> ArchiveTail<M> {
             label: Vec::new(),
             session: [a, b, c, d],
         };
-        let places = Places::default();
-        Self { archive, stream, places, next: 0, plain: 0, rejected: 0, chunk_start: None, chunk: 0 }
+        let (places, report) = (Places::default(), WriteReport::default());
+        Self {
+            archive,
+            stream,
+            places,
+            report,
+            next: 0,
+            plain: 0,
+            rejected: 0,
+            catalogue: None,
+            free: 0,
+            chunk_start: None,
+            chunk: 0,
+        }
+    }
+
+    /// How far the writing has come: final when the pipe has ended.
+    pub fn report(&self) -> WriteReport {
+        self.report.clone()
     }
 
     /// Writes both headers, once.
@@ -75,12 +98,12 @@ impl<M: Medium> ArchiveTail<M> {
         if self.stream.volumes.is_begun() {
             return Ok(());
         }
-        let session = self.archive.session().to_bytes();
+        let session = self.archive.session.to_bytes();
         let header = UnitHeader::new(Kind::SessionHeader);
         self.stream.add_to_label(header, &session)?;
         self.stream.begin_volume()?;
         self.stream.unit(header, &session, &mut self.places)?;
-        let archive = self.archive.header().to_bytes();
+        let archive = self.archive.header.to_bytes();
         let header = UnitHeader { archive: ARCHIVE, ..UnitHeader::new(Kind::ArchiveHeader) };
         self.stream.add_to_label(header, &archive)?;
         self.stream.unit(header, &archive, &mut self.places)
@@ -88,7 +111,7 @@ impl<M: Medium> ArchiveTail<M> {
 
     fn begin_chunk(&mut self) -> Result<(), StageError> {
         self.chunk_start = Some(self.stream.end());
-        let wanted = match self.archive.session().framing {
+        let wanted = match self.archive.session.framing {
             Framing::Header | Framing::HeaderFooter => true,
             Framing::Once => self.chunk == 0,
         };
@@ -102,7 +125,7 @@ impl<M: Medium> ArchiveTail<M> {
     /// Closes the open chunk, if one is open: with its footer, if it has one, a mark, and a sync.
     fn end_chunk(&mut self, last: bool) -> Result<(), StageError> {
         let open = self.chunk_start.take().is_some();
-        let wanted = match self.archive.session().framing {
+        let wanted = match self.archive.session.framing {
             Framing::Header => false,
             Framing::HeaderFooter => open,
             // A chunk that was full has been closed before anybody knew that it is the last.
@@ -114,7 +137,7 @@ impl<M: Medium> ArchiveTail<M> {
             self.places.footer_begins(self.stream.end());
             let number = self.places.first_of_last_chunk();
             let chunk = self.chunk.wrapping_sub(u32::from(!open));
-            let (session, archive) = (self.archive.session().to_bytes(), self.archive.header().to_bytes());
+            let (session, archive) = (self.archive.session.to_bytes(), self.archive.header.to_bytes());
             let footer = self.places.chunk_footer(session, archive).to_bytes();
             let header = UnitHeader { number, chunk, ..self.header(Kind::ChunkFooter) };
             self.stream.unit(header, &footer, &mut self.places)?;
@@ -126,7 +149,10 @@ impl<M: Medium> ArchiveTail<M> {
             // A mark stands here already, and two in a row are the end of a tape.
             return Ok(());
         }
-        self.stream.volumes.checkpoint(1)
+        self.stream.volumes.checkpoint(1)?;
+        let (blocks, plain) = (self.next, self.plain);
+        self.report.update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
+        Ok(())
     }
 
     /// Writes what stands behind the last chunk.
@@ -137,13 +163,14 @@ impl<M: Medium> ArchiveTail<M> {
         self.stream.flush(&mut self.places)?;
 
         let (position, blocks) = (self.stream.end(), self.next);
-        let (plain, rejected, catalogue) = (self.plain, self.rejected, blocks);
+        let (plain, rejected) = (self.plain, self.rejected);
+        let catalogue = self.catalogue.unwrap_or(blocks);
         let footer = ArchiveFooter { blocks, plain, rejected, catalogue };
         let (header, body) = self.sealed_footer(footer)?;
         self.stream.unit(header, &body, &mut self.places)?;
         let place = self.stream.flush(&mut self.places)?.unwrap_or(Place::start_of(0));
 
-        let id = self.archive.header().id;
+        let id = self.archive.header.id;
         let footer = SessionFooter { archives: vec![ArchiveEntry { id, blocks, place, position, locator }] };
         self.stream.unit(UnitHeader::new(Kind::SessionFooter), &footer.to_bytes(), &mut self.places)?;
         self.stream.flush(&mut self.places)?;
@@ -156,7 +183,7 @@ impl<M: Medium> ArchiveTail<M> {
         let plain = body.len() as u32;
         let mut header = UnitHeader { number: footer.blocks, plain, ..self.header(Kind::ArchiveFooter) };
         header.stored = plain;
-        if let Some(cipher) = self.archive.cipher() {
+        if let Some(cipher) = &self.archive.cipher {
             header.cipher = Cipher::Aes256Gcm;
             header.stored += TAG_LEN as u32;
             let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
@@ -170,9 +197,30 @@ impl<M: Medium> ArchiveTail<M> {
         UnitHeader { archive: ARCHIVE, chunk: self.chunk, ..UnitHeader::new(kind) }
     }
 
+    /// Where in the plain stream a block ends, if one can be restored that begins where this one does.
+    fn end_of(&self, header: &UnitHeader) -> Result<u64, StageError> {
+        let (number, at, free) = (header.number, header.offset, self.free);
+        if self.archive.header.content == Content::Stream && at < free {
+            let what = format!("begins at byte {at} of the stream, but the one before ends at byte {free}");
+            return Err(StageError::new(format!(
+                "block {number} {what}: let the head set BlockInfo::offset"
+            )));
+        }
+        at.checked_add(header.plain.into()).ok_or_else(|| {
+            StageError::new(format!(
+                "block {number} begins at byte {at} of the stream, which has no room for it"
+            ))
+        })
+    }
+
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), self.next);
-        let encrypted = self.archive.cipher().is_some();
+        if info.marks.contains(Marks::DAMAGED) {
+            return Err(StageError::new(format!(
+                "block {number} is damaged, which an archive cannot say of it: restore what can be read, and archive that"
+            )));
+        }
+        let encrypted = self.archive.cipher.is_some();
         if info.sealed != encrypted || (encrypted && info.sequence != Some(number)) {
             let what = match (info.sealed, encrypted) {
                 (true, false) => "is encrypted, but the archive is not",
@@ -192,18 +240,24 @@ impl<M: Medium> ArchiveTail<M> {
         }
         let (archive, chunk) = (ARCHIVE, self.chunk);
         let header = UnitHeader { archive, chunk, ..header_of(number, &info, data)? };
-        if header.plain > self.archive.header().block_len {
-            let (is, may) = (header.plain, self.archive.header().block_len);
+        if header.plain > self.archive.header.block_len {
+            let (is, may) = (header.plain, self.archive.header.block_len);
             let what =
                 format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
             return Err(StageError::new(what));
         }
+        self.free = self.end_of(&header)?;
         self.stream.unit(header, block.bytes(), &mut self.places)?;
+        if header.what == What::ClosingCatalogue {
+            self.catalogue.get_or_insert(number);
+        }
         self.next += 1;
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
+        let (blocks, plain) = (self.next, self.plain);
+        self.report.update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
-        if written >= self.archive.chunk_len() || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS {
+        if written >= self.archive.chunk_len || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS {
             self.end_chunk(false)?;
         }
         Ok(())
@@ -226,7 +280,9 @@ impl<M: Medium> Tail for ArchiveTail<M> {
     fn finish(&mut self) -> Result<(), StageError> {
         self.begin()?;
         self.end_chunk(true)?;
-        self.end()
+        self.end()?;
+        self.report.update(|outcome| outcome.complete = true);
+        Ok(())
     }
 }
 
@@ -287,7 +343,10 @@ impl<M: Medium> Stream<M> {
                 self.begin_volume()?;
                 let again = self.volumes.write(&mut self.record, self.position, self.first)?;
                 again.ok_or_else(|| {
-                    StageError::new("a record does not fit an empty volume; use larger volumes")
+                    StageError::new(
+                        "a record does not fit an empty volume: the storage is full, or the volumes are too small; \
+                         make room, or use larger volumes",
+                    )
                 })?
             }
         };

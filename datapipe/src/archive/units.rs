@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::media::{Item, Medium, MediumError, Position as Place};
+use crate::media::{Item, Medium, MediumError, Place};
 use crate::wire::{
     Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, looks_like_record,
 };
@@ -14,6 +14,8 @@ pub(super) struct Units<M> {
     session: Option<[u8; 16]>,
     /// Sequence of the next record.
     sequence: u64,
+    /// Records before it whose headers were damaged, and which may have been none of the session's.
+    guessed: u64,
     /// Number of the volume that is being read.
     volume: u32,
     record: Vec<u8>,
@@ -81,7 +83,7 @@ struct Window {
     bytes: Vec<u8>,
     /// Bytes at the front that were used.
     used: usize,
-    /// Position of the first byte behind them.
+    /// Place of the first byte behind them.
     position: u64,
     /// Where the records begin whose bytes are here, and where they stand.
     places: VecDeque<(u64, Place)>,
@@ -94,6 +96,7 @@ impl<M: Medium> Units<M> {
             medium,
             session,
             sequence: 0,
+            guessed: 0,
             volume: 1,
             record: Vec::new(),
             window: Window::default(),
@@ -176,6 +179,10 @@ impl<M: Medium> Units<M> {
         };
         let (stored, len) = (header.stored as usize, header.unit_len());
         while self.window.rest().len() < len {
+            // What was found on the way is told at once: a tape full of it would fill the memory.
+            if !self.found.is_empty() {
+                return Ok(None);
+            }
             if self.pull()? == Pulled::Cut {
                 self.say(block_of(&header), place, format!("the {} is cut off", header.kind.name()));
                 self.window.clear();
@@ -220,6 +227,8 @@ impl<M: Medium> Units<M> {
             {
                 let content = self.record.split_at(self.record.len() - header.length as usize).1;
                 self.window.append(content, *place);
+                // What goes on has no gap before it.
+                self.gap = false;
                 return Ok(Pulled::More);
             }
             self.behind = Some(behind);
@@ -253,6 +262,7 @@ impl<M: Medium> Units<M> {
                 Ok(self.find_record().then(|| self.sort_record(at)).flatten())
             }
             Ok(Item::End) => self.next_volume(),
+            Err(MediumError::MissingVolume { .. }) => self.next_volume(),
             Err(error) => Err(error),
         }
     }
@@ -297,7 +307,9 @@ impl<M: Medium> Units<M> {
         }
         self.foreign = false;
         let expected = self.sequence;
-        if header.sequence < expected {
+        // A guess too many must not cost the record that it was taken for.
+        let guessed = std::mem::take(&mut self.guessed);
+        if header.sequence < expected.saturating_sub(guessed) {
             let what = format!("record {} of the session stands behind a later one", header.sequence);
             self.say(None, Some(place), what);
             return None;
@@ -355,6 +367,7 @@ impl<M: Medium> Units<M> {
         let sequence = self.sequence;
         let length = self.record.len().checked_sub(RECORD_HEADER_LEN).filter(|len| len.is_multiple_of(8))?;
         self.sequence = sequence.saturating_add(1);
+        self.guessed = self.guessed.saturating_add(1);
         // The first of a volume is its label, whose content is no part of the stream.
         if place.record == 0 || length == 0 {
             return None;
@@ -409,14 +422,15 @@ impl Window {
         &self.bytes[self.used..]
     }
 
-    /// Position behind the last byte.
+    /// Place behind the last byte.
     fn end(&self) -> u64 {
         self.position + self.rest().len() as u64
     }
 
     /// Where the record stands in which the front is.
     fn place(&self) -> Option<Place> {
-        self.places.iter().rev().find(|(begins, _)| *begins <= self.position).map(|&(_, place)| place)
+        // The first, for those of what was used are gone: a long unit of tiny records has millions.
+        self.places.front().map(|&(_, place)| place)
     }
 
     fn consume(&mut self, len: usize) {

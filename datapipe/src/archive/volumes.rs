@@ -1,7 +1,7 @@
 //! Records onto volumes: the label at each one's start, and the next when one is full.
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, Position as Place};
+use crate::media::{Medium, MediumError, Place};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.
@@ -24,7 +24,7 @@ impl<M: Medium> Volumes<M> {
     }
 
     /// Writes the label of a volume: of the first, and then whenever [`write`](Self::write) says so.
-    pub(super) fn label(&mut self, label: &mut Vec<u8>, position: u64) -> Result<(), StageError> {
+    pub(super) fn label(&mut self, label: &mut [u8], position: u64) -> Result<(), StageError> {
         self.volume += 1;
         let (kind, first) = (RecordKind::Label, Some(0));
         match self.append(kind, label, position, first)? {
@@ -37,7 +37,7 @@ impl<M: Medium> Volumes<M> {
     /// has ended, the next one is there, and needs its label first.
     pub(super) fn write(
         &mut self,
-        record: &mut Vec<u8>,
+        record: &mut [u8],
         position: u64,
         first: Option<u32>,
     ) -> Result<Option<Place>, StageError> {
@@ -63,7 +63,7 @@ impl<M: Medium> Volumes<M> {
     fn append(
         &mut self,
         kind: RecordKind,
-        record: &mut Vec<u8>,
+        record: &mut [u8],
         position: u64,
         first: Option<u32>,
     ) -> Result<Option<Place>, StageError> {

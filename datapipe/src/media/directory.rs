@@ -7,7 +7,7 @@ use crate::limits::MAX_VOLUMES;
 
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
-use super::{FileSystem, Item, Medium, MediumError, Position, Probe, Storage};
+use super::{FileSystem, Item, Medium, MediumError, Place, Probe, Storage, VolumeOptions};
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
 ///
@@ -36,16 +36,6 @@ enum Side<S: Storage> {
     },
 }
 
-/// How a [`Directory`] is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DirectoryOptions {
-    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE); none means that a
-    /// volume ends when the file system is full.
-    pub volume_size: Option<u64>,
-    /// Whether volumes that are there are removed first.
-    pub overwrite: bool,
-}
-
 impl Directory {
     /// Makes the directory if it is not there, removes old volumes if that was asked for, and begins volume 1.
     ///
@@ -53,7 +43,7 @@ impl Directory {
     ///
     /// [`MediumError::NotEmpty`] if there are volumes and they are not to be overwritten,
     /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
-    pub fn create(path: impl Into<PathBuf>, options: DirectoryOptions) -> Result<Self, MediumError> {
+    pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
     }
 
@@ -77,7 +67,7 @@ impl<S: Storage> Directory<S> {
     pub fn create_on(
         storage: S,
         path: impl Into<PathBuf>,
-        options: DirectoryOptions,
+        options: VolumeOptions,
     ) -> Result<Self, MediumError> {
         let path = path.into();
         check_size(options.volume_size)?;
@@ -110,7 +100,7 @@ impl<S: Storage> Directory<S> {
 }
 
 impl<S: Storage> Medium for Directory<S> {
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
         self.side.writer("write")?.write(record)
     }
 
@@ -152,13 +142,13 @@ impl<S: Storage> Medium for Directory<S> {
         }
     }
 
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         let Side::Read { reader, volume, last, probe } = &mut self.side else {
             return Err(MediumError::WrongDirection { doing: "read", open_to: "write" });
         };
         if to.volume == 0 || to.volume > *last {
             let what = format!("it has volumes 1 to {last}");
-            return Err(MediumError::NoSuchPosition { path: self.path.clone(), to, what });
+            return Err(MediumError::NoSuchPlace { path: self.path.clone(), to, what });
         }
         if let Some(reader) = reader
             && reader.volume() == to.volume

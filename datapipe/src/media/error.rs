@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Position;
+use super::Place;
 
 /// Why a medium did not do what it was asked.
 #[derive(Debug)]
@@ -43,11 +43,11 @@ pub enum MediumError {
         last: u32,
     },
     /// There is no such place on the medium.
-    NoSuchPosition {
+    NoSuchPlace {
         /// The tape or the directory.
         path: PathBuf,
         /// Where it was to go.
-        to: Position,
+        to: Place,
         /// What there is instead.
         what: String,
     },
@@ -115,7 +115,7 @@ impl fmt::Display for MediumError {
                 "volume {volume} of {last} is missing; put {} back, or go on behind it",
                 path.display()
             ),
-            Self::NoSuchPosition { path, to, what } => {
+            Self::NoSuchPlace { path, to, what } => {
                 write!(f, "{} cannot be read from {to} on: {what}", path.display())
             }
             Self::TooLong { len, max } => {

@@ -11,7 +11,7 @@
 //!
 //! It is used like a tape drive: records are written one behind the other and read back as they were written, up to
 //! the end of the volume, which comes when it comes. A volume is a file in the layout that tape simulators use (SIMH,
-//! `.tap`), so other tools can read it. `docs/` has the bytes.
+//! `.tap`), so other tools can read it. `docs/wire-format.md` has the bytes.
 //!
 //! A volume that was damaged is read as far as that goes: what is no record is reported with its place and its length,
 //! and reading goes on at the next record behind it.
@@ -23,12 +23,12 @@
 //! # Examples
 //!
 //! ```
-//! use datapipe::media::{Directory, DirectoryOptions, Item, Medium, MediumError};
+//! use datapipe::media::{Directory, VolumeOptions, Item, Medium, MediumError};
 //!
 //! let place = tempfile::tempdir()?;
 //! let path = place.path().join("backup");
 //!
-//! let options = DirectoryOptions { volume_size: Some(64 << 10), ..DirectoryOptions::default() };
+//! let options = VolumeOptions { volume_size: Some(64 << 10), ..VolumeOptions::default() };
 //! let mut medium = Directory::create(&path, options)?;
 //! for number in 0..100u8 {
 //!     let record = [number; 1000];
@@ -61,18 +61,17 @@
 mod directory; // volumes as the files of a directory
 mod error; // what can be wrong with it
 mod layout; // the words of a volume's file
-mod position; // a place, and what stands there
+mod place; // a place, and what stands there
 mod reader; // records, and the way back to them behind damage
 mod storage; // what is asked of a file system
 mod tape; // one file, one volume
 mod writer; // whole records, or nothing of them
 
-pub use directory::{Directory, DirectoryOptions};
+pub use directory::Directory;
 pub use error::MediumError;
-pub use position::{Item, Position, Probe};
+pub use place::{Item, Place, Probe};
 pub use storage::{FileSystem, Storage, StorageFile};
 pub use tape::VirtualTape;
-pub use writer::VOLUME_RESERVE;
 
 /// A sequence of volumes, each a sequence of records and marks, open either to write or to read.
 ///
@@ -82,8 +81,8 @@ pub trait Medium: Send {
     /// it begins.
     ///
     /// After [`MediumError::EndOfVolume`], shorter records and marks may be tried: records written before that leave
-    /// at least [`VOLUME_RESERVE`] bytes for them, as a tape does between its early warning and its end. On a file
-    /// system that is full, even those may end in [`MediumError::EndOfVolume`] again.
+    /// at least [`VOLUME_RESERVE`](crate::limits::VOLUME_RESERVE) bytes for them, as a tape does between its early
+    /// warning and its end. On a file system that is full, even those may end in [`MediumError::EndOfVolume`] again.
     ///
     /// # Errors
     ///
@@ -91,7 +90,7 @@ pub trait Medium: Send {
     /// even room for it in a volume that is empty, [`MediumError::TooLong`] and [`MediumError::Empty`] if no volume
     /// of this medium could have it, [`MediumError::WrongDirection`], and [`MediumError::Io`]. After any of these
     /// nothing of the record can be read.
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError>;
+    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError>;
 
     /// Writes a mark. May use what is kept free of records.
     ///
@@ -133,7 +132,44 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// [`MediumError::NoSuchPosition`], [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and
+    /// [`MediumError::NoSuchPlace`], [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and
     /// [`MediumError::Io`]. It stays where it was then.
-    fn seek(&mut self, to: Position) -> Result<(), MediumError>;
+    fn seek(&mut self, to: Place) -> Result<(), MediumError>;
+}
+
+/// For programs that choose the medium while they run.
+impl<M: Medium + ?Sized> Medium for Box<M> {
+    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+        (**self).write(record)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        (**self).write_mark()
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        (**self).sync()
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        (**self).next_volume()
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        (**self).read(record)
+    }
+
+    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+        (**self).seek(to)
+    }
+}
+
+/// How volumes are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VolumeOptions {
+    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE); none means that a
+    /// volume ends when the file system is full.
+    pub volume_size: Option<u64>,
+    /// Whether volumes that are there are removed first.
+    pub overwrite: bool,
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::limits::MAX_RECORD;
 
 use super::layout::{END_OF_MEDIUM, GAP, Length, MARK, SHORTEST_FRAME, WORD, word};
-use super::{Item, MediumError, Position, Probe, StorageFile};
+use super::{Item, MediumError, Place, Probe, StorageFile};
 
 /// Most bytes that a probe is given.
 const PROBED: usize = 64;
@@ -48,10 +48,10 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     /// Goes to `to`, which must be of this volume.
-    pub(super) fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+    pub(super) fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         if to.byte > self.len {
             let what = format!("its file has {} bytes", self.len);
-            return Err(MediumError::NoSuchPosition { path: self.path.clone(), to, what });
+            return Err(MediumError::NoSuchPlace { path: self.path.clone(), to, what });
         }
         (self.at, self.items) = (to.byte, to.record);
         Ok(())
@@ -99,8 +99,8 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     /// Puts the place at `end`, behind one item, and says where that item begins.
-    fn advance(&mut self, end: u64) -> Position {
-        let from = Position { volume: self.volume, record: self.items, byte: self.at };
+    fn advance(&mut self, end: u64) -> Place {
+        let from = Place { volume: self.volume, record: self.items, byte: self.at };
         (self.at, self.items) = (end, self.items + 1);
         from
     }

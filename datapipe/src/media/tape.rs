@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, is_full, no_space};
-use super::{FileSystem, Item, Medium, MediumError, Position, Probe, Storage, StorageFile};
+use super::{FileSystem, Item, Medium, MediumError, Place, Probe, Storage, StorageFile, VolumeOptions};
 
 /// A medium of one volume: a file of any name.
 #[derive(Debug)]
@@ -24,14 +24,12 @@ enum Side<F> {
 impl VirtualTape {
     /// Makes a tape, or empties one that is there if it may be overwritten.
     ///
-    /// `size` is the most bytes of its file, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE).
-    ///
     /// # Errors
     ///
     /// [`MediumError::NotEmpty`] if it has content and may not be overwritten, [`MediumError::VolumeTooSmall`],
     /// [`MediumError::Full`] and [`MediumError::Io`].
-    pub fn create(path: impl Into<PathBuf>, overwrite: bool, size: Option<u64>) -> Result<Self, MediumError> {
-        Self::create_on(FileSystem, path, overwrite, size)
+    pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
+        Self::create_on(FileSystem, path, options)
     }
 
     /// Opens a tape to read, at its start.
@@ -53,9 +51,9 @@ impl<S: Storage> VirtualTape<S> {
     pub fn create_on(
         storage: S,
         path: impl Into<PathBuf>,
-        overwrite: bool,
-        size: Option<u64>,
+        options: VolumeOptions,
     ) -> Result<Self, MediumError> {
+        let VolumeOptions { volume_size: size, overwrite } = options;
         let path = path.into();
         check_size(size)?;
         let file = match storage.create_new(&path) {
@@ -106,7 +104,7 @@ impl<S: Storage> VirtualTape<S> {
 }
 
 impl<S: Storage> Medium for VirtualTape<S> {
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
         self.writer()?.write(record)
     }
 
@@ -135,12 +133,12 @@ impl<S: Storage> Medium for VirtualTape<S> {
         self.reader()?.read(record)
     }
 
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         let path = self.path.clone();
         let reader = self.reader()?;
         if to.volume != 1 {
             let what = "a virtual tape has volume 1 only".to_owned();
-            return Err(MediumError::NoSuchPosition { path, to, what });
+            return Err(MediumError::NoSuchPlace { path, to, what });
         }
         reader.seek(to)
     }

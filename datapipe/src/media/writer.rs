@@ -3,14 +3,10 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 
-use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE};
+use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
-use super::{MediumError, Position, Storage, StorageFile};
-
-/// Bytes that records leave free at the end of a volume of limited size: for what is written after
-/// [`MediumError::EndOfVolume`], 4 KiB of records with their lengths, and a mark.
-pub const VOLUME_RESERVE: u64 = 4096 + WORD;
+use super::{MediumError, Place, Storage, StorageFile};
 
 /// The end of one volume.
 #[derive(Debug)]
@@ -41,7 +37,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.volume
     }
 
-    pub(super) fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+    pub(super) fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
         self.check_whole()?;
         if record.is_empty() {
             return Err(MediumError::Empty);
@@ -98,8 +94,8 @@ impl<F: StorageFile> VolumeWriter<F> {
     }
 
     /// Appends all of `parts`, or leaves the file as it was.
-    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
-        let position = Position { volume: self.volume, record: self.items, byte: self.used };
+    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Place, MediumError> {
+        let place = Place { volume: self.volume, record: self.items, byte: self.used };
         let mut end = self.used;
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
@@ -114,7 +110,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             }
         }
         (self.used, self.items) = (end, self.items + 1);
-        Ok(position)
+        Ok(place)
     }
 
     /// Removes what was written of a frame, and says what its failure means.

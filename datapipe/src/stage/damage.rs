@@ -15,6 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PLACES};
+use crate::media::Place;
 use crate::pool::Block;
 
 /// Something that could not be read back whole.
@@ -40,34 +41,18 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Where a block stood. Prints as `volume 1, record 17 (byte 1048640)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Which volume of the archive.
-    pub volume: u32,
-    /// Which record of the volume.
-    pub record: u64,
-    /// Position of the block in the volume, in bytes.
-    pub byte: u64,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "volume {}, record {} (byte {})", self.volume, self.record, self.byte)
-    }
-}
-
 /// What was found damaged so far. Clones are the same log.
 ///
 /// ```
-/// use datapipe::stage::{DamageLog, Place};
+/// use datapipe::media::Place;
+/// use datapipe::stage::DamageLog;
 ///
 /// let log = DamageLog::new();
 /// log.note_place(1204, Place { volume: 1, record: 17, byte: 1_048_640 });
 /// log.report(1204, "authentication failed");
 /// assert_eq!(
 ///     log.entries()[0].to_string(),
-///     "block 1204 at volume 1, record 17 (byte 1048640): authentication failed"
+///     "block 1204 at volume 1, record 17 (byte 1,048,640): authentication failed"
 /// );
 /// ```
 #[derive(Clone, Debug, Default)]

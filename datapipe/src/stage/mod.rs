@@ -33,7 +33,6 @@
 mod analyze; // what is this data
 mod compress; // zstd and deflate, and the way back
 mod damage; // what a salvaging reader has met
-mod encrypt; // AES-256-GCM, both ways
 mod inspect; // somebody else's judgement of the data
 mod ordering; // stages that number blocks, and put them back in order
 pub(crate) mod runner; // moves blocks between the pool and a stage
@@ -43,12 +42,10 @@ use std::fmt;
 
 use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
 
-pub use crate::crypto::Key;
 pub use crate::error::StageError;
 pub use analyze::{analyze, classify};
 pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
-pub use damage::{Damage, DamageLog, Place};
-pub use encrypt::{Aes256Gcm, SALT_LEN};
+pub use damage::{Damage, DamageLog};
 pub use inspect::{Finding, Inspect, InspectionLog};
 pub use ordering::{resequence, sequence};
 pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};

@@ -41,11 +41,11 @@ pub enum StorageCall {
 /// # Examples
 ///
 /// ```
-/// use datapipe::media::{Medium, MediumError, VirtualTape};
+/// use datapipe::media::{Medium, MediumError, VirtualTape, VolumeOptions};
 /// use datapipe::testkit::{FaultyStorage, StorageCall};
 ///
 /// let storage = FaultyStorage::new(1);
-/// let mut tape = VirtualTape::create_on(storage.clone(), "/tape", false, None)?;
+/// let mut tape = VirtualTape::create_on(storage.clone(), "/tape", VolumeOptions::default())?;
 /// tape.write(b"first")?;
 /// storage.fail(StorageCall::Write, 1);
 /// assert!(matches!(tape.write(b"second"), Err(MediumError::Io { .. })));
@@ -129,8 +129,9 @@ impl FaultyStorage {
     /// Stops the machine and starts it again.
     ///
     /// A file that was made or removed since its directory was synced is there or not, each as a coin decides; a
-    /// directory that was made since then is gone, with all that is in it. Of the bytes that were appended since a file's last sync, any first part may be left, with a hole of zeros in it
-    /// or without; a change of other bytes happened or did not. Files that were open answer `EIO` from now on.
+    /// directory that was made since then is gone, with all that is in it. Of the bytes that were appended since a
+    /// file's last sync, any first part may be left, with a hole of zeros in it or without; a change of other bytes
+    /// happened or did not. Files that were open answer `EIO` from now on.
     pub fn crash(&self) {
         let mut state = self.0.lock();
         let state = &mut *state;

@@ -3,7 +3,7 @@
 use super::codec::{Bytes, Malformed, Put, len_u32};
 use super::unit::What;
 use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
-use crate::media::Position as Place;
+use crate::media::Place;
 
 /// What closes a chunk, or with one footer for all of them, the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Locator {
         let mut bytes = Bytes::new("locator", body);
         let count = bytes.u32()?;
         bytes.zeros(4)?;
-        if usize::try_from(count).map_or(true, |count| count > MAX_LOCATOR_CHUNKS) {
+        if usize::try_from(count).unwrap_or(usize::MAX) > MAX_LOCATOR_CHUNKS {
             return Err(bytes.wrong(format!("{count} chunks, but at most {MAX_LOCATOR_CHUNKS} are allowed")));
         }
         let mut chunks = Vec::new();
@@ -251,7 +251,7 @@ impl SessionFooter {
         let mut bytes = Bytes::new("session footer", body);
         let count = bytes.u32()?;
         bytes.zeros(4)?;
-        if usize::try_from(count).map_or(true, |count| count > MAX_ARCHIVES) {
+        if usize::try_from(count).unwrap_or(usize::MAX) > MAX_ARCHIVES {
             return Err(bytes.wrong(format!("{count} archives, but at most {MAX_ARCHIVES} are allowed")));
         }
         let mut archives = Vec::new();

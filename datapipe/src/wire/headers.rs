@@ -155,7 +155,7 @@ impl SessionHeader {
         let Some(framing) = Framing::from_code(framing) else {
             return Err(bytes.wrong(format!("unknown framing {framing}")));
         };
-        if usize::try_from(record_len).map_or(true, |len| len > MAX_RECORD) || record_len < 72 {
+        if usize::try_from(record_len).unwrap_or(usize::MAX) > MAX_RECORD || record_len < 72 {
             return Err(bytes.wrong(format!("records of {record_len} bytes")));
         }
         bytes.end()?;

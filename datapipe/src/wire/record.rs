@@ -69,7 +69,7 @@ impl RecordHeader {
     pub fn parse(record: &[u8]) -> Result<(Self, &[u8]), Malformed> {
         let (header, content) = record.split_at_checked(RECORD_HEADER_LEN).unwrap_or((record, &[]));
         let header = Self::parse_header(header)?;
-        if usize::try_from(header.length).map_or(true, |len| len != content.len()) {
+        if usize::try_from(header.length) != Ok(content.len()) {
             let (says, has) = (header.length, content.len());
             return Err(Malformed::new(
                 "record header",

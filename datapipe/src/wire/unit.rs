@@ -111,8 +111,10 @@ pub enum What {
     /// What was archived.
     #[default]
     Data,
-    /// A piece of the catalogue.
+    /// A piece of the catalogue: of the objects that ended before it.
     Catalogue,
+    /// A piece of the catalogue's closing run: of all objects.
+    ClosingCatalogue,
 }
 
 impl What {
@@ -121,6 +123,7 @@ impl What {
         match self {
             Self::Data => 0,
             Self::Catalogue => 1,
+            Self::ClosingCatalogue => 2,
         }
     }
 
@@ -128,6 +131,7 @@ impl What {
         match code {
             0 => Some(Self::Data),
             1 => Some(Self::Catalogue),
+            2 => Some(Self::ClosingCatalogue),
             _ => None,
         }
     }

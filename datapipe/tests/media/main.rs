@@ -1,24 +1,22 @@
 //! Media: one suite, over directories and tapes, on the file system and on a storage that fails as asked.
 
 mod faults; // storages that fail, fill up, crash
-mod place; // where a medium is, and readers that do not trust ours
+mod site; // where a medium is, and readers that do not trust ours
 
-use datapipe::limits::{MAX_RECORD, MIN_VOLUME_SIZE};
-use datapipe::media::{Item, MediumError, Position, VOLUME_RESERVE};
+use datapipe::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
+use datapipe::media::{Item, MediumError, Place};
 use datapipe::testkit::Random;
 use proptest::prelude::*;
 
-use crate::place::{
-    Files, MAGIC, Place, Thing, faulty, only_things, ours, read, record, simh, things, write,
-};
+use crate::site::{Files, MAGIC, Site, Thing, faulty, only_things, ours, read, record, simh, things, write};
 
 /// Each test of the suite, for each place.
 macro_rules! suite {
     ($($test:ident)*) => {
-        mod directory_on_the_file_system { $(#[test] fn $test() { super::$test(&crate::place::real(true)); })* }
-        mod directory_on_a_faulty_storage { $(#[test] fn $test() { super::$test(&crate::place::faulty(1, true)); })* }
-        mod tape_on_the_file_system { $(#[test] fn $test() { super::$test(&crate::place::real(false)); })* }
-        mod tape_on_a_faulty_storage { $(#[test] fn $test() { super::$test(&crate::place::faulty(1, false)); })* }
+        mod directory_on_the_file_system { $(#[test] fn $test() { super::$test(&crate::site::real(true)); })* }
+        mod directory_on_a_faulty_storage { $(#[test] fn $test() { super::$test(&crate::site::faulty(1, true)); })* }
+        mod tape_on_the_file_system { $(#[test] fn $test() { super::$test(&crate::site::real(false)); })* }
+        mod tape_on_a_faulty_storage { $(#[test] fn $test() { super::$test(&crate::site::faulty(1, false)); })* }
     };
 }
 
@@ -37,7 +35,7 @@ suite! {
     one_direction_only
 }
 
-pub(crate) fn what_was_written_is_read<S: Files>(place: &Place<S>) {
+pub(crate) fn what_was_written_is_read<S: Files>(place: &Site<S>) {
     let seeds = any::<u64>();
     proptest!(ProptestConfig::with_cases(24), |(seed in seeds, count in 0..200usize, longest in 3..9000u64)| {
         let expected = things(&mut Random::new(seed), count, longest);
@@ -58,7 +56,7 @@ pub(crate) fn what_was_written_is_read<S: Files>(place: &Place<S>) {
     });
 }
 
-fn a_position_is_found_again<S: Files>(place: &Place<S>) {
+fn a_position_is_found_again<S: Files>(place: &Site<S>) {
     let mut random = Random::new(3);
     let expected = things(&mut random, 100, 9000);
     let mut medium = place.create(place.many.then_some(MIN_VOLUME_SIZE), false).unwrap();
@@ -80,17 +78,17 @@ fn a_position_is_found_again<S: Files>(place: &Place<S>) {
         }
     }
     for volume in 1..=last {
-        medium.seek(Position::start_of(volume)).unwrap();
+        medium.seek(Place::start_of(volume)).unwrap();
     }
-    let beyond = Position { byte: 1 << 30, ..Position::start_of(1) };
-    for nowhere in [Position::start_of(0), Position::start_of(last + 1), beyond] {
+    let beyond = Place { byte: 1 << 30, ..Place::start_of(1) };
+    for nowhere in [Place::start_of(0), Place::start_of(last + 1), beyond] {
         let error = medium.seek(nowhere).unwrap_err();
-        assert!(matches!(error, MediumError::NoSuchPosition { .. }), "{error}");
+        assert!(matches!(error, MediumError::NoSuchPlace { .. }), "{error}");
     }
     assert_eq!(beyond.to_string(), "volume 1, record 0 (byte 1,073,741,824)");
 }
 
-fn every_truncation_keeps_what_is_whole<S: Files>(place: &Place<S>) {
+fn every_truncation_keeps_what_is_whole<S: Files>(place: &Site<S>) {
     let things = [things(&mut Random::new(4), 12, 60), vec![Thing::Mark, Thing::Mark]].concat();
     let bytes = place.one_volume(&things);
     for len in 0..=bytes.len() as u64 {
@@ -109,7 +107,7 @@ fn every_truncation_keeps_what_is_whole<S: Files>(place: &Place<S>) {
     }
 }
 
-fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Place<S>) {
+fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Site<S>) {
     let things = things(&mut Random::new(5), 14, 60);
     let bytes = place.one_volume(&things);
     let whole = place.read_bytes(&bytes, ours);
@@ -119,7 +117,7 @@ fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Place<S>) {
             damaged[flipped as usize] ^= flip;
             let found = place.read_bytes(&damaged, ours);
             assert!(found.len() <= whole.len() + 2, "{found:?}");
-            let touched = |(position, thing): &&(Position, Thing)| {
+            let touched = |(position, thing): &&(Place, Thing)| {
                 (position.byte..position.byte + thing.bytes()).contains(&flipped)
             };
             for (position, thing) in whole.iter().filter(|whole| !touched(whole)) {
@@ -157,7 +155,7 @@ fn marks_beside_damage_are_kept() {
     assert_eq!(only_things(place.read_bytes(&bytes, ours)), expected);
 }
 
-fn garbage_is_covered_and_bounded<S: Files>(place: &Place<S>) {
+fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
     place.one_volume(&[]);
     let mut random = Random::new(6);
     for _ in 0..300 {
@@ -181,7 +179,7 @@ fn garbage_is_covered_and_bounded<S: Files>(place: &Place<S>) {
 }
 
 /// The search reads in windows: a record at any place of a window, and across its end, is found.
-fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Place<S>) {
+fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Site<S>) {
     let record = Thing::Record([MAGIC, &[7; 100]].concat());
     let frame = place.one_volume(std::slice::from_ref(&record));
     for near in [0usize, 4 << 10, 8 << 10, 12 << 10, 28 << 10, 2 << 20] {
@@ -201,7 +199,7 @@ fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Place<S>) {
 }
 
 /// A length at every byte, each of which promises a record that is not there, and a probe that believes all of them.
-fn a_wicked_volume_ends<S: Files>(place: &Place<S>) {
+fn a_wicked_volume_ends<S: Files>(place: &Site<S>) {
     place.one_volume(&[]);
     let bytes = vec![0x00; 64 << 10].into_iter().enumerate();
     let bytes: Vec<u8> =
@@ -210,7 +208,7 @@ fn a_wicked_volume_ends<S: Files>(place: &Place<S>) {
     assert!(found.len() < bytes.len());
 }
 
-fn words_of_other_writers<S: Files>(place: &Place<S>) {
+fn words_of_other_writers<S: Files>(place: &Site<S>) {
     let frame = place.one_volume(&[Thing::Record(MAGIC.to_vec())]);
     let good = Thing::Record(MAGIC.to_vec());
     let with = |first: u8, last: u8| {
@@ -239,7 +237,7 @@ fn words_of_other_writers<S: Files>(place: &Place<S>) {
     assert_eq!(medium.read(&mut record).unwrap(), Item::End);
 }
 
-fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Place<S>) {
+fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Site<S>) {
     let mut random = Random::new(7);
     for size in [MIN_VOLUME_SIZE, MIN_VOLUME_SIZE + 1, 100_000] {
         let mut medium = place.create(Some(size), true).unwrap();
@@ -260,7 +258,7 @@ fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Place<S>) {
         assert!(matches!(medium.write(MAGIC), Err(MediumError::EndOfVolume { volume: 1 })));
         assert!(place.bytes(1).len() as u64 <= size);
         match medium.next_volume() {
-            Ok(true) => assert_eq!(medium.write(MAGIC).unwrap(), Position::start_of(2)),
+            Ok(true) => assert_eq!(medium.write(MAGIC).unwrap(), Place::start_of(2)),
             Err(error @ MediumError::Full { .. }) => {
                 assert!(!place.many);
                 assert!(error.to_string().contains("use a directory of volumes"), "{error}");
@@ -272,7 +270,7 @@ fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Place<S>) {
     assert!(matches!(error, MediumError::VolumeTooSmall { .. }), "{error}");
 }
 
-fn what_is_not_empty_is_not_overwritten<S: Files>(place: &Place<S>) {
+fn what_is_not_empty_is_not_overwritten<S: Files>(place: &Site<S>) {
     let old = place.one_volume(&things(&mut Random::new(8), 5, 50));
     let error = place.create(None, false).err().unwrap();
     assert!(matches!(&error, MediumError::NotEmpty { path } if *path == place.file(1)), "{error}");
@@ -283,7 +281,7 @@ fn what_is_not_empty_is_not_overwritten<S: Files>(place: &Place<S>) {
     assert_eq!(place.create(None, false).is_ok(), !place.many, "an empty tape is as good as none");
 }
 
-fn records_that_no_volume_takes<S: Files>(place: &Place<S>) {
+fn records_that_no_volume_takes<S: Files>(place: &Site<S>) {
     let mut medium = place.create(None, false).unwrap();
     assert!(matches!(medium.write(&[]), Err(MediumError::Empty)));
     let longest = vec![0xd1; MAX_RECORD];
@@ -302,12 +300,12 @@ fn records_that_no_volume_takes<S: Files>(place: &Place<S>) {
     assert!(matches!(medium.write(&[1]), Err(MediumError::EndOfVolume { volume: 1 })));
 }
 
-fn one_direction_only<S: Files>(place: &Place<S>) {
+fn one_direction_only<S: Files>(place: &Site<S>) {
     let wrong = |error| assert!(matches!(error, MediumError::WrongDirection { .. }), "{error}");
     let mut medium = place.create(None, false).unwrap();
     let mut record = vec![1];
     wrong(medium.read(&mut record).unwrap_err());
-    wrong(medium.seek(Position::start_of(1)).unwrap_err());
+    wrong(medium.seek(Place::start_of(1)).unwrap_err());
     let mut medium = place.open();
     wrong(medium.write(MAGIC).unwrap_err());
     wrong(medium.write_mark().unwrap_err());

@@ -1,6 +1,6 @@
 //! The bytes of everything that travels, from fixed values.
 
-use datapipe::media::Position;
+use datapipe::media::Place;
 use datapipe::pool::{Codec, ContentClass, Marks};
 use datapipe::wire::{
     ArchiveEntry, ArchiveFooter, ArchiveHeader, BlockEntry, CatalogueEntry, ChunkEntry, ChunkFooter, Cipher,
@@ -14,7 +14,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 const TIME: Time = Time { seconds: -2, nanoseconds: 999_999_999 };
-const PLACE: Position = Position { volume: 2, record: 0x0102_0304_0506, byte: 0x0708_090a_0b0c };
+const PLACE: Place = Place { volume: 2, record: 0x0102_0304_0506, byte: 0x0708_090a_0b0c };
 
 fn session() -> SessionHeader {
     SessionHeader {

@@ -125,8 +125,8 @@ pub(crate) const UNITS: &[Defect] = &[
     defect("unknown-encryption", "encrypted with unknown algorithm 2", OPEN, |tape, _| {
         tape.unit(Kind::Block, 1, |unit| unit[41] = 2);
     }),
-    defect("unknown-meaning", "a block of unknown meaning 2", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[43] = 2);
+    defect("unknown-meaning", "a block of unknown meaning 200", OPEN, |tape, _| {
+        tape.unit(Kind::Block, 1, |unit| unit[43] = 200);
     }),
     defect("unit-elsewhere", "a unit header that belongs elsewhere", OPEN, |tape, _| {
         tape.unit(Kind::Block, 1, |unit| unit[48] ^= 8);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestore};
 use datapipe::crypto::{Argon2Cost, Key, Passphrase, Secret};
-use datapipe::media::{Directory, DirectoryOptions, Item, Medium, MediumError, Position, VirtualTape};
+use datapipe::media::{Directory, Item, Medium, MediumError, Place, VirtualTape, VolumeOptions};
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, Deflate, decompress, decompress_salvaging};
 use datapipe::testkit::Random;
@@ -98,7 +98,7 @@ struct Short {
 }
 
 impl Medium for Short {
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
         if self.written == self.records {
             return Err(MediumError::EndOfVolume { volume: 0 });
         }
@@ -118,7 +118,7 @@ impl Medium for Short {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         self.directory.read(record)
     }
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         self.directory.seek(to)
     }
 }
@@ -126,9 +126,9 @@ impl Medium for Short {
 /// Writes an archive of `data` to a tape, or a directory, at `path`, where nothing is.
 pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
     let Some(records) = recipe.volume else {
-        return write_to(recipe, VirtualTape::create(path, false, None).unwrap(), data);
+        return write_to(recipe, VirtualTape::create(path, VolumeOptions::default()).unwrap(), data);
     };
-    let directory = Directory::create(path, DirectoryOptions::default()).unwrap();
+    let directory = Directory::create(path, VolumeOptions::default()).unwrap();
     write_to(recipe, Short { directory, records, written: 0 }, data);
 }
 
@@ -142,7 +142,7 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
     if let Some(secret) = secret(recipe.lock) {
         options = options.encrypt_at(secret, Argon2Cost { memory_kib: 64, passes: 1, lanes: 1 });
     }
-    let archive = options.plan().unwrap();
+    let (seal, tail) = options.plan().unwrap().stages(medium);
     let mut pipe =
         Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(StreamHead::new(data)).inline());
     if recipe.inspect {
@@ -153,10 +153,10 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
         Packing::Zstd => pipe.stage(Zstd::level(1).inline()),
         Packing::Deflate => pipe.stage(Deflate::level(6).inline()),
     };
-    if let Some(seal) = archive.seal() {
+    if let Some(seal) = seal {
         pipe = pipe.stage(seal.inline());
     }
-    pipe.tail(TailStage::from(archive.tail(medium)).inline()).run().unwrap();
+    pipe.tail(TailStage::from(tail).inline()).run().unwrap();
 }
 
 #[derive(Clone, Default)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Where a record or a mark begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
+pub struct Place {
     /// Number of the volume, from 1.
     pub volume: u32,
     /// Records, marks and damaged stretches before it in the volume. Behind damage it is smaller than it was when it
@@ -14,14 +14,14 @@ pub struct Position {
     pub byte: u64,
 }
 
-impl Position {
+impl Place {
     /// Where volume number `volume` begins.
     pub const fn start_of(volume: u32) -> Self {
         Self { volume, record: 0, byte: 0 }
     }
 }
 
-impl fmt::Display for Position {
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "volume {}, record {} (byte ", self.volume, self.record)?;
         let digits = self.byte.to_string();
@@ -39,13 +39,13 @@ impl fmt::Display for Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A record, which was put where the caller asked. It begins here.
-    Record(Position),
+    Record(Place),
     /// A mark.
-    Mark(Position),
+    Mark(Place),
     /// Bytes that are no record. The next read goes on behind them.
     Damaged {
         /// Where they begin.
-        at: Position,
+        at: Place,
         /// How many there are: never 0.
         skipped: u64,
     },

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use datapipe::limits::MAX_RECORD;
 use datapipe::media::{
-    Directory, DirectoryOptions, FileSystem, Item, Medium, MediumError, Position, Storage, VirtualTape,
+    Directory, FileSystem, Item, Medium, MediumError, Place, Storage, VirtualTape, VolumeOptions,
 };
 use datapipe::testkit::{FaultyStorage, Random};
 use tempfile::TempDir;
@@ -82,30 +82,30 @@ impl Files for FaultyStorage {
 }
 
 /// Where a medium is, and of which kind.
-pub(crate) struct Place<S> {
+pub(crate) struct Site<S> {
     pub(crate) storage: S,
     pub(crate) path: PathBuf,
     pub(crate) many: bool,
     _guard: Option<TempDir>,
 }
 
-pub(crate) fn real(many: bool) -> Place<FileSystem> {
+pub(crate) fn real(many: bool) -> Site<FileSystem> {
     let guard = tempfile::tempdir().unwrap();
-    Place { storage: FileSystem, path: guard.path().join("medium"), many, _guard: Some(guard) }
+    Site { storage: FileSystem, path: guard.path().join("medium"), many, _guard: Some(guard) }
 }
 
-pub(crate) fn faulty(seed: u64, many: bool) -> Place<FaultyStorage> {
-    Place { storage: FaultyStorage::new(seed), path: "/medium".into(), many, _guard: None }
+pub(crate) fn faulty(seed: u64, many: bool) -> Site<FaultyStorage> {
+    Site { storage: FaultyStorage::new(seed), path: "/medium".into(), many, _guard: None }
 }
 
-impl<S: Files> Place<S> {
+impl<S: Files> Site<S> {
     pub(crate) fn create(&self, size: Option<u64>, overwrite: bool) -> Result<Box<dyn Medium>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
-            let options = DirectoryOptions { volume_size: size, overwrite };
+            let options = VolumeOptions { volume_size: size, overwrite };
             return Ok(Box::new(Directory::create_on(storage, path, options)?));
         }
-        Ok(Box::new(VirtualTape::create_on(storage, path, overwrite, size)?))
+        Ok(Box::new(VirtualTape::create_on(storage, path, VolumeOptions { overwrite, volume_size: size })?))
     }
 
     pub(crate) fn open_with(&self, probe: fn(&[u8]) -> bool) -> Result<Box<dyn Medium>, MediumError> {
@@ -137,7 +137,7 @@ impl<S: Files> Place<S> {
     }
 
     /// What is on the medium if its only volume has these bytes.
-    pub(crate) fn read_bytes(&self, bytes: &[u8], probe: fn(&[u8]) -> bool) -> Vec<(Position, Thing)> {
+    pub(crate) fn read_bytes(&self, bytes: &[u8], probe: fn(&[u8]) -> bool) -> Vec<(Place, Thing)> {
         self.storage.set_bytes(&self.file(1), bytes);
         let found = read(&mut *self.open_with(probe).unwrap());
         check_cover(bytes, &found, probe);
@@ -147,7 +147,7 @@ impl<S: Files> Place<S> {
 
 /// Writes things and goes to the next volume where one ends. Answers what stands on the medium then, and where each
 /// record of `things` begins.
-pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Position>) {
+pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Place>) {
     let (mut written, mut positions) = (Vec::new(), Vec::new());
     for thing in things {
         match thing {
@@ -171,8 +171,8 @@ pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, V
 }
 
 /// Reads everything, over all volumes.
-pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
-    let (mut found, mut bytes, mut at) = (Vec::new(), Vec::new(), Position::start_of(1));
+pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
+    let (mut found, mut bytes, mut at) = (Vec::new(), Vec::new(), Place::start_of(1));
     loop {
         let (position, thing) = match medium.read(&mut bytes).unwrap() {
             Item::Record(position) => (position, Thing::Record(bytes.clone())),
@@ -183,25 +183,26 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
                 if !medium.next_volume().unwrap() {
                     return found;
                 }
-                at = Position::start_of(at.volume + 1);
+                at = Place::start_of(at.volume + 1);
                 (at, Thing::NextVolume)
             }
         };
         assert_eq!((position.volume, position.record), (at.volume, at.record));
-        assert!(matches!(thing, Thing::Record(_)) || bytes.is_empty(), "nothing is left in the record");
-        at = Position { byte: position.byte + thing.bytes(), ..position };
+        let given = matches!(thing, Thing::Record(_) | Thing::Damaged(_));
+        assert_eq!(!bytes.is_empty(), given, "a record's bytes, or what is damaged, and nothing else");
+        at = Place { byte: position.byte + thing.bytes(), ..position };
         at.record += u64::from(thing != Thing::NextVolume);
         found.push((position, thing));
     }
 }
 
-pub(crate) fn only_things(found: Vec<(Position, Thing)>) -> Vec<Thing> {
+pub(crate) fn only_things(found: Vec<(Place, Thing)>) -> Vec<Thing> {
     found.into_iter().map(|(_, thing)| thing).collect()
 }
 
 /// Checks that what was found covers the bytes of a volume, that no record was skipped as damaged, and that damage
 /// ends only where there is something to go on with.
-fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bool) {
+fn check_cover(bytes: &[u8], found: &[(Place, Thing)], probe: fn(&[u8]) -> bool) {
     let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
     let frame = |at: usize| {
         let lead = word(at)?;
