@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use datapipe::archive::ArchiveOptions;
-use datapipe::media::VirtualTape;
+use datapipe::media::{VirtualTape, VolumeOptions};
 use datapipe::prelude::*;
 use datapipe::wire::{Framing, Kind};
 use edit::Tape;
@@ -144,10 +144,11 @@ fn a_block_that_is_rejected_but_has_content_is_not_written() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let tape = VirtualTape::create(folder.path().join("tape"), false, None).unwrap();
+    let tape = VirtualTape::create(folder.path().join("tape"), VolumeOptions::default()).unwrap();
     let archive = ArchiveOptions::new("careless").block_len(BLOCK as u32).plan().unwrap();
+    let (_, tail) = archive.stages(tape);
     let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(StreamHead::new(&b"data"[..]));
-    let error = pipe.stage(Stage::in_place("careless", |_| Careless)).tail(archive.tail(tape)).run();
+    let error = pipe.stage(Stage::in_place("careless", |_| Careless)).tail(tail).run();
     let text = error.unwrap_err().to_string();
     assert!(text.contains("block 0 is rejected, but has content"), "{text}");
 }
@@ -155,7 +156,7 @@ fn a_block_that_is_rejected_but_has_content_is_not_written() {
 /// A record on volume 0 was read as no footer at all, although the format says that all of it is 0 then.
 #[test]
 fn a_locator_with_a_footer_on_no_volume_is_refused() {
-    let place = datapipe::media::Position::start_of(1);
+    let place = datapipe::media::Place::start_of(1);
     let chunk = datapipe::wire::ChunkEntry { first: 0, blocks: 1, place, position: 0, footer: None };
     let mut body = datapipe::wire::Locator { chunks: vec![chunk] }.to_bytes();
     assert!(datapipe::wire::Locator::parse(&body).is_ok());
