@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use datapipe::archive::ArchiveOptions;
+use datapipe::media::{VirtualTape, VolumeOptions};
+use datapipe::prelude::*;
 use datapipe::wire::{Framing, Kind};
 use edit::Tape;
 use make::{BLOCK, Lock, PLAIN, Packing, Recipe};
@@ -85,6 +88,8 @@ fn bad_ones_are_named_and_cost_no_more_than_they_must() {
         assert!(plain.starts_with(&stopped.bytes), "{name}: wrong data before the error");
         let salvaged = make::read(&path, defect.read, true);
         assert!(salvaged.said.contains(defect.says), "{name}: {}, and not: {}", salvaged.said, defect.says);
+        let panicked = [&stopped.said, &salvaged.said].iter().any(|said| said.contains("panicked"));
+        assert!(!panicked, "{name}: {}", salvaged.said);
         assert!(salvaged.bytes.len() <= plain.len(), "{name}: more came out than went in");
         for (number, (got, sent)) in salvaged.bytes.chunks(BLOCK).zip(plain.chunks(BLOCK)).enumerate() {
             let zeros = got.iter().all(|&byte| byte == 0);
@@ -124,6 +129,40 @@ fn the_locator_says_where_a_footer_begins() {
     let body = &tape.stream()[at + 64..][..header.stored as usize];
     let locator = datapipe::wire::Locator::parse(body).unwrap();
     assert_eq!(locator.chunks[0].footer, Some((1, footer as u64)));
+}
+
+/// Its content would have come back as if it were no more than marked, and compressed content as it was compressed.
+#[test]
+fn a_block_that_is_rejected_but_has_content_is_not_written() {
+    struct Careless;
+    impl InPlace for Careless {
+        fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+            let mut info = block.info();
+            info.marks = info.marks.with(Marks::REJECTED);
+            block.set_info(info);
+            Ok(Verdict::Send)
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let tape = VirtualTape::create(folder.path().join("tape"), VolumeOptions::default()).unwrap();
+    let archive = ArchiveOptions::new("careless").block_len(BLOCK as u32).plan().unwrap();
+    let (_, tail) = archive.stages(tape);
+    let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(StreamHead::new(&b"data"[..]));
+    let error = pipe.stage(Stage::in_place("careless", |_| Careless)).tail(tail).run();
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("block 0 is rejected, but has content"), "{text}");
+}
+
+/// A record on volume 0 was read as no footer at all, although the format says that all of it is 0 then.
+#[test]
+fn a_locator_with_a_footer_on_no_volume_is_refused() {
+    let place = datapipe::media::Place::start_of(1);
+    let chunk = datapipe::wire::ChunkEntry { first: 0, blocks: 1, place, position: 0, footer: None };
+    let mut body = datapipe::wire::Locator { chunks: vec![chunk] }.to_bytes();
+    assert!(datapipe::wire::Locator::parse(&body).is_ok());
+    body[8 + 48] = 1;
+    let error = datapipe::wire::Locator::parse(&body).unwrap_err();
+    assert_eq!(error.to_string(), "locator: a chunk footer on volume 0");
 }
 
 /// Every file in the folders, by its name from there.

@@ -13,6 +13,10 @@ pub(super) const TAG_LEN: usize = 16;
 pub(super) fn header_of(number: u64, info: &BlockInfo, data: usize) -> Result<UnitHeader, StageError> {
     let data = u32::try_from(data).ok().filter(|&len| len <= MAX_BUFFER_SIZE);
     let data = data.ok_or_else(|| StageError::new(format!("block {number} is too long for an archive")))?;
+    if info.marks.contains(Marks::REJECTED) && (data != 0 || info.codec != Codec::NONE) {
+        let why = format!("block {number} is rejected, but has content: clear a block that you reject");
+        return Err(StageError::new(why));
+    }
     let Some(what) = What::from_code(info.kind) else {
         return Err(StageError::new(format!("block {number} is of unknown kind {}", info.kind)));
     };

@@ -373,6 +373,8 @@ impl<M: Medium> Units<M> {
             return None;
         }
         let (session, position) = (self.session?, self.window.end());
+        // A header may have lied, so that there is no position behind it.
+        position.checked_add(length as u64)?;
         let (kind, volume, length) = (RecordKind::Data, place.volume, length as u32);
         Some(Behind::Record(
             RecordHeader { kind, session, sequence, volume, length, position, first: None },

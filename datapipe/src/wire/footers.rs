@@ -152,7 +152,11 @@ impl Locator {
             let position = bytes.u64()?;
             let volume = bytes.u32()?;
             bytes.zeros(4)?;
-            let footer = Some((volume, bytes.u64()?)).filter(|&(volume, _)| volume != 0);
+            let footer = match (volume, bytes.u64()?) {
+                (0, 0) => None,
+                (0, _) => return Err(bytes.wrong("a chunk footer on volume 0")),
+                footer => Some(footer),
+            };
             chunks.push(ChunkEntry { first, blocks, place, position, footer });
         }
         bytes.end()?;

@@ -314,6 +314,10 @@ impl UnitHeader {
             let why = format!("a {kind} of {plain} bytes cannot be stored in {stored}, or is too long");
             return Err(Malformed::new("unit header", why));
         }
+        if self.marks.contains(Marks::REJECTED) && self.plain != 0 {
+            let why = format!("a rejected block of {} bytes, which should have none", self.plain);
+            return Err(Malformed::new("unit header", why));
+        }
         let end = self.position.checked_add(u64::from(self.stored)).and_then(|end| end.checked_add(128));
         if end.is_none()
             || !self.position.is_multiple_of(8)

@@ -23,6 +23,7 @@ LABEL, DATA = 1, 2
  SPECIAL) = range(1, 11)
 HEADER, ONCE, HEADER_FOOTER = 1, 2, 3
 MARKED, REJECTED = 1, 2
+CLOSING = 2
 
 
 class Wrong(Exception):
@@ -154,7 +155,7 @@ class Unit:
         need(self.flags & ~3 == 0, "an unknown flag")
         need(self.compression <= 2, f"compression {self.compression}")
         need(self.cipher <= 1, f"encryption {self.cipher}")
-        need(self.what <= 1, f"a block that is {self.what}")
+        need(self.what <= 2, f"a block that is {self.what}")
         need(self.plain <= MAX_BLOCK, "plain bytes")
         need(self.stored <= (self.plain + 16 if self.kind == BLOCK else MAX_BODY), "stored bytes")
         if self.kind < 128:
@@ -418,6 +419,8 @@ class Archive:
         # The gap is how much of the stream the rejected blocks before this one may have had.
         self.blocks, self.offset, self.total, self.rejected, self.gap = 0, 0, 0, 0, 0
         self.chunks, self.key = [], None
+        # First block of the catalogue's closing run.
+        self.catalogue = None
         # Blocks since the last chunk footer: place, what, position; and their plain bytes.
         self.entries, self.plain = [], 0
         self.marks = []
@@ -490,6 +493,10 @@ class Archive:
         data = decompressed(unit, unit.opened(self.key, 0))
         self.reader.out += data
         self.entries.append((place, unit.what, unit.position))
+        if unit.what != CLOSING:
+            self.catalogue = None
+        elif self.catalogue is None:
+            self.catalogue = unit.number
         self.plain += unit.plain
         self.total += unit.plain
         self.blocks += 1
@@ -548,7 +555,8 @@ class Archive:
         f = Fields(unit.opened(self.key, 1))
         said = f.take("QQQQ")
         f.end()
-        should = (self.blocks, self.total, self.rejected, self.blocks)
+        catalogue = self.blocks if self.catalogue is None else self.catalogue
+        should = (self.blocks, self.total, self.rejected, catalogue)
         need(said == should, f"the archive footer says {said}, but it is {should}")
         place = self.reader.session.place(unit.position)
         self.footer_entry = (self.header.id, self.blocks, place, unit.position, locator.position)

@@ -92,6 +92,11 @@ pub(crate) const RECORDS: &[Defect] = &[
     defect("volume-out-of-order", "this is volume 2 of the session, out of order", OPEN, |tape, _| {
         tape.record(0, |record| put(record, 32, 2));
     }),
+    // What stands behind it has no position any more, if it were the next.
+    defect("record-at-the-end-of-the-range", "record header: damaged (checksum)", RAW, |tape, _| {
+        tape.record(2, |record| record[40..48].copy_from_slice(&(u64::MAX - 1023).to_le_bytes()));
+        tape.0[3][60] ^= 1;
+    }),
     defect("label-damaged", "the volume's label is damaged", OPEN, |tape, _| {
         tape.0[0][RECORD_HEADER_LEN + BODY] ^= 1;
     }),
@@ -111,6 +116,9 @@ pub(crate) const UNITS: &[Defect] = &[
         tape.unit(Kind::Block, 1, |unit| unit[4] = 11);
     }),
     defect("unknown-flag", "unknown flag", OPEN, |tape, _| tape.unit(Kind::Block, 1, |unit| unit[6] = 4)),
+    defect("rejected-with-content", "a rejected block of 512 bytes", OPEN, |tape, _| {
+        tape.unit(Kind::Block, 1, |unit| unit[6] = 2);
+    }),
     defect("unknown-compression", "algorithm 3", OPEN, |tape, _| {
         tape.unit(Kind::Block, 1, |unit| unit[40] = 3);
     }),
