@@ -430,3 +430,32 @@ fn a_disk_that_is_full_is_called_full() {
         assert!(text.contains("full"), "{capacity}: {text}");
     }
 }
+
+/// The number in a block's header is proven only when the block is decrypted. One that was forged, and as high as one
+/// liked, made a reader take all later blocks for repeated ones.
+#[test]
+fn a_number_that_cannot_be_costs_one_block() {
+    let data = noise(20 * 512);
+    for secret in [None, Some(key(1))] {
+        let mut options = small();
+        if let Some(secret) = &secret {
+            options = options.encrypt(secret.clone());
+        }
+        let good = frames(&volume(options.record_len(4096), &data, 512));
+        for number in [6, 1000, 1 << 50, u64::MAX] {
+            let mut frames = good.clone();
+            let stored = &mut frames[2];
+            let (record, _) = content(stored).unwrap();
+            let at = 4 + 64 + record.first.unwrap() as usize;
+            let block = UnitHeader::parse(&stored[at..]).unwrap();
+            assert_eq!((block.kind, block.number < 12), (Kind::Block, true));
+            let number = block.number.max(number);
+            let forged = UnitHeader { number: number.max(block.number + 1), ..block };
+            stored[at..at + 64].copy_from_slice(&forged.to_bytes());
+            let (bytes, outcome, damage, _) =
+                salvage(tape(&frames.concat()), secret.as_ref(), &DamageLog::new(), 512);
+            assert_eq!(lost(&bytes, &data), 1, "{number}: {damage:#?}");
+            assert!(outcome.complete && outcome.missing == 1, "{number}: {outcome:?}");
+        }
+    }
+}

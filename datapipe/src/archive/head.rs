@@ -8,7 +8,7 @@ use crate::error::StageError;
 use crate::media::{Medium, Place};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head};
-use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UnitHeader};
+use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UNIT_HEADER_LEN, UnitHeader};
 
 use super::block::{TAG_LEN, info_of};
 use super::course::Course;
@@ -26,6 +26,8 @@ pub struct ArchiveHead<M> {
     course: Course,
     /// Number of the next block.
     next: u64,
+    /// Where in the stream the block before it ends.
+    behind: u64,
     complete: bool,
     /// The session's footer was seen, and so many marks behind it.
     closed: bool,
@@ -50,6 +52,7 @@ impl<M: Medium> ArchiveHead<M> {
             report,
             course,
             next: 0,
+            behind: 0,
             complete: false,
             closed: false,
             marks: 0,
@@ -64,12 +67,19 @@ impl<M: Medium> ArchiveHead<M> {
             self.say(Some(number), place, "stands here again, or out of order".to_owned())?;
             return Ok(false);
         }
+        // Each block that is missing had a header at least. A number that nobody has proven yet must not cost more.
+        if number - self.next > header.position.saturating_sub(self.behind) / UNIT_HEADER_LEN as u64 {
+            let what = format!("cannot stand here, where block {} is next", self.next);
+            self.say(Some(number), place, what)?;
+            return Ok(false);
+        }
         self.skip_to(number, place)?;
         if let Err(why) = self.course.follow(header) {
             self.lose(1);
             self.say(Some(number), place, why)?;
             return Ok(false);
         }
+        self.behind = header.position.saturating_add(header.unit_len() as u64);
         Ok(true)
     }
 
@@ -85,7 +95,6 @@ impl<M: Medium> ArchiveHead<M> {
             };
             self.say(Some(first), place, what)?;
         }
-        // A number near the end of its range is a forgery: nobody has written so many.
         self.next = number.saturating_add(1);
         Ok(())
     }
@@ -96,10 +105,10 @@ impl<M: Medium> ArchiveHead<M> {
         self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
     }
 
-    /// Says what is damaged. If that is the next block, or a later one, it is not missing besides.
+    /// Says what is damaged. If that is the next block, it is not missing besides.
     fn pass_over(&mut self, damage: Damage) -> Result<(), StageError> {
-        if let Some(number) = damage.block.filter(|&number| number >= self.next) {
-            self.skip_to(number, damage.place)?;
+        if damage.block == Some(self.next) {
+            self.next = self.next.saturating_add(1);
             self.lose(1);
         }
         self.reporter.say(damage)
