@@ -459,3 +459,23 @@ fn a_number_that_cannot_be_costs_one_block() {
         }
     }
 }
+
+/// A block behind the archive's footer, which says how many there are, was given out as one of them.
+#[test]
+fn a_block_behind_the_archives_footer_is_none_of_it() {
+    let data = noise(4 * 512);
+    let mut frames = frames(&volume(small(), &data, 512));
+    let at = frames.iter().rposition(|frame| frame.len() > 4).unwrap();
+    let (last, _) = content(&frames[at]).unwrap();
+    let position = last.position + u64::from(last.length);
+    let [a, b, c, d, ..] = last.session;
+    let session = [a, b, c, d];
+    let block =
+        UnitHeader { archive: 1, number: 4, offset: 2048, position, session, ..UnitHeader::new(Kind::Block) };
+    let header = RecordHeader { sequence: last.sequence + 1, length: 64, position, first: Some(0), ..last };
+    frames.insert(at + 1, frame(&[header.to_bytes(), block.to_bytes()].concat()));
+    let text = read(&frames.concat(), None, 512).unwrap_err();
+    assert!(text.contains("block 4") && text.contains("behind the archive's footer"), "{text}");
+    let (bytes, outcome, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
+    assert!(bytes == data && outcome.blocks == 4 && damage.len() == 1, "{outcome:?} {damage:#?}");
+}

@@ -63,6 +63,14 @@ impl<M: Medium> ArchiveHead<M> {
     /// Whether this is the next block, or a later one; says what is missing before it.
     fn is_next(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<bool, StageError> {
         let number = header.number;
+        if self.complete {
+            self.say(
+                Some(number),
+                place,
+                "stands behind the archive's footer, which knows of no more".to_owned(),
+            )?;
+            return Ok(false);
+        }
         if number < self.next {
             self.say(Some(number), place, "stands here again, or out of order".to_owned())?;
             return Ok(false);
