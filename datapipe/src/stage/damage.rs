@@ -160,10 +160,10 @@ mod tests {
         let expected = [
             "block 3: nobody noted it".to_owned(),
             "block 4: torn".to_owned(),
-            "block 5 at volume 2, record 5 (byte 327680): torn".to_owned(),
+            "block 5 at volume 2, record 5 (byte 327,680): torn".to_owned(),
             format!("block {last} at volume 2, record {last} (byte {}): torn", last << 16),
             format!("block {}: torn", last + 1),
-            "volume 2, record 9 (byte 589824): unreadable".to_owned(),
+            "volume 2, record 9 (byte 589,824): unreadable".to_owned(),
         ];
         assert_eq!(text, expected);
         let bare = Damage { block: None, place: None, what: "gone".to_owned() };
