@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
-use datapipe::pool::ContentClass;
+use datapipe::pool::{ContentClass, Marks};
 use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader};
 use tempfile::TempDir;
 
@@ -466,7 +466,7 @@ fn a_forged_block_is_refused() {
     let forgeries: [(&str, Forge<'_>); 4] = [
         ("payload", &|body, _| body[77] ^= 1),
         ("tag", &|body, header| body[header.stored as usize - 1] ^= 1),
-        ("offset", &|_, header| header.offset += 1),
+        ("marks", &|_, header| header.marks = Marks::MARKED),
         ("content class", &|_, header| header.class = ContentClass::TEXT),
     ];
     for (what, forge) in forgeries {

@@ -161,7 +161,7 @@ mod tests {
             "block 3: nobody noted it".to_owned(),
             "block 4: torn".to_owned(),
             "block 5 at volume 2, record 5 (byte 327,680): torn".to_owned(),
-            format!("block {last} at volume 2, record {last} (byte {}): torn", last << 16),
+            format!("block {last} at {}: torn", place(last)),
             format!("block {}: torn", last + 1),
             "volume 2, record 9 (byte 589,824): unreadable".to_owned(),
         ];
