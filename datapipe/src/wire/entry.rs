@@ -8,6 +8,24 @@ use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_PATH, MAX_TARGET};
 /// Bytes of an entry's header.
 pub const ENTRY_HEADER_LEN: usize = 16;
 
+/// Bytes of an extent before its data.
+pub const EXTENT_HEADER_LEN: usize = ENTRY_HEADER_LEN + 8;
+
+/// What stands before the data of an extent, for whoever has read the data to where it belongs already.
+///
+/// # Errors
+///
+/// [`Malformed`], if no file can have that data at that offset.
+pub fn extent_header(object: u64, offset: u64, data: &[u8]) -> Result<[u8; EXTENT_HEADER_LEN], Malformed> {
+    check_extent(offset, data.len())?;
+    let mut header = [0; EXTENT_HEADER_LEN];
+    header[0] = EXTENT;
+    header[4..8].copy_from_slice(&len_u32(data.len().saturating_add(8)).to_le_bytes());
+    header[8..16].copy_from_slice(&object.to_le_bytes());
+    header[16..].copy_from_slice(&offset.to_le_bytes());
+    Ok(header)
+}
+
 /// One entry of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {

@@ -1,0 +1,159 @@
+//! Which files have been seen under another name.
+//!
+//! A file is forgotten when all of its names have been seen. What is then still too much for memory goes to a file
+//! without a name, in runs that are sorted; of each, every so many keys stay in memory.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::error::StageError;
+use crate::limits::MAX_LINKS_IN_MEMORY;
+
+use super::scratch;
+
+/// Device and inode.
+type Id = (u64, u64);
+
+/// The objects that have further names.
+#[derive(Debug)]
+pub(super) struct Links {
+    memory: HashMap<Id, Link>,
+    max: usize,
+    file: Option<File>,
+    /// Records in the file.
+    written: u64,
+    runs: Vec<Run>,
+}
+
+#[derive(Debug)]
+struct Link {
+    object: u64,
+    /// Names that were not seen yet.
+    left: u32,
+}
+
+/// Sorted records of the file.
+#[derive(Debug)]
+struct Run {
+    /// Its first record, and how many there are.
+    start: u64,
+    len: u64,
+    /// The first key of each piece.
+    keys: Vec<Id>,
+}
+
+/// Bytes of a record: device, inode, object.
+const RECORD: usize = 24;
+/// Records of a piece.
+const PIECE: usize = 256;
+
+impl Default for Links {
+    fn default() -> Self {
+        Self::with_limit(MAX_LINKS_IN_MEMORY)
+    }
+}
+
+impl Links {
+    fn with_limit(max: usize) -> Self {
+        Self { memory: HashMap::new(), max, file: None, written: 0, runs: Vec::new() }
+    }
+
+    /// The object that this is another name of, if one was seen.
+    pub(super) fn find(&mut self, id: Id) -> Result<Option<u64>, StageError> {
+        if let Some(link) = self.memory.get_mut(&id) {
+            let object = link.object;
+            link.left = link.left.saturating_sub(1);
+            if link.left == 0 {
+                self.memory.remove(&id);
+            }
+            return Ok(Some(object));
+        }
+        self.find_in_file(id).map_err(failed)
+    }
+
+    /// Remembers an object, which has so many names.
+    pub(super) fn add(&mut self, id: Id, object: u64, names: u64) -> Result<(), StageError> {
+        if self.memory.len() >= self.max {
+            self.spill().map_err(failed)?;
+        }
+        let left = u32::try_from(names.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.memory.insert(id, Link { object, left });
+        Ok(())
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(scratch::create()?),
+        };
+        let mut links: Vec<(Id, u64)> = self.memory.drain().map(|(id, link)| (id, link.object)).collect();
+        links.sort_unstable();
+        let mut run = Run { start: self.written, len: 0, keys: Vec::new() };
+        for piece in links.chunks(PIECE) {
+            run.keys.push(piece[0].0);
+            let words = piece.iter().flat_map(|&((device, inode), object)| [device, inode, object]);
+            let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+            file.write_all_at(&bytes, self.written * RECORD as u64)?;
+            self.written += piece.len() as u64;
+            run.len += piece.len() as u64;
+        }
+        self.runs.push(run);
+        Ok(())
+    }
+
+    fn find_in_file(&self, id: Id) -> io::Result<Option<u64>> {
+        let Some(file) = &self.file else { return Ok(None) };
+        let mut bytes = [0; RECORD * PIECE];
+        for run in &self.runs {
+            let Some(piece) = run.keys.partition_point(|key| *key <= id).checked_sub(1) else { continue };
+            let first = (piece * PIECE) as u64;
+            let len = (run.len - first).min(PIECE as u64) as usize;
+            let bytes = &mut bytes[..len * RECORD];
+            file.read_exact_at(bytes, (run.start + first) * RECORD as u64)?;
+            let records = bytes.as_chunks::<RECORD>().0;
+            if let Ok(found) = records.binary_search_by_key(&id, |record| (word(record, 0), word(record, 1)))
+            {
+                return Ok(Some(word(&records[found], 2)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn word(record: &[u8; RECORD], n: usize) -> u64 {
+    u64::from_le_bytes(record.as_chunks().0[n])
+}
+
+fn failed(error: io::Error) -> StageError {
+    StageError::new(format!(
+        "cannot keep the table of hard links in a temporary file: {error}; set TMPDIR to where there is room"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::testkit::Random;
+
+    #[test]
+    fn what_went_to_the_file_is_found() {
+        let mut links = Links::with_limit(1000);
+        let mut random = Random::new(3);
+        let ids: Vec<Id> = (0..5500).map(|_| (random.below(3), random.below(u64::MAX))).collect();
+        for (object, id) in ids.iter().enumerate() {
+            assert_eq!(links.find(*id).unwrap(), None);
+            links.add(*id, object as u64, 3).unwrap();
+        }
+        assert_eq!((links.runs.len(), links.memory.len()), (5, 500));
+        for _ in 0..2 {
+            for (object, id) in ids.iter().enumerate() {
+                assert_eq!(links.find(*id).unwrap(), Some(object as u64));
+            }
+        }
+        assert_eq!(links.memory.len(), 0, "what was seen under all of its names is forgotten");
+        assert_eq!(links.find((7, 7)).unwrap(), None);
+    }
+}
