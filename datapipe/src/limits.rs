@@ -66,7 +66,7 @@ pub const MAX_ATTRIBUTE_NAME: usize = 255;
 /// See [`MAX_ATTRIBUTE_NAME`].
 pub const MAX_ATTRIBUTE: usize = 65_536;
 
-/// Directories that are kept open while a tree is read, beside the source's own.
+/// Directories that are kept open while a tree is read, the source's own among them.
 pub const MAX_OPEN_DIRECTORIES: usize = 64;
 
 /// Names of a directory that are in memory at a time: one that has more is read in pieces, each of which is sorted.

@@ -255,7 +255,7 @@ fn plant(path: &Path) {
     symlink("nowhere/at/all", sub.join("dangling")).unwrap();
     symlink(OsStr::from_bytes(&b"\xfd/".repeat(2000)), sub.join("long")).unwrap();
     symlink(".", sub.join("loop")).unwrap();
-    rustix::fs::mkfifoat(CWD, &sub.join("fifo"), Mode::from_raw_mode(0o640)).unwrap();
+    rustix::fs::mkfifoat(CWD, sub.join("fifo"), Mode::from_raw_mode(0o640)).unwrap();
     fs::set_permissions(path.join("file1"), fs::Permissions::from_mode(0o6751)).unwrap();
     fs::set_permissions(sub.join("empty"), fs::Permissions::from_mode(0o1700)).unwrap();
     set_time(&path.join("file2"), -86_400 * 3000, 999_999_999);
@@ -346,7 +346,7 @@ fn further_names_are_links() {
     let (_dir, path) = source();
     fs::write(path.join("a"), b"content").unwrap();
     symlink("target", path.join("b")).unwrap();
-    rustix::fs::mkfifoat(CWD, &path.join("c"), Mode::from_raw_mode(0o600)).unwrap();
+    rustix::fs::mkfifoat(CWD, path.join("c"), Mode::from_raw_mode(0o600)).unwrap();
     fs::create_dir(path.join("sub")).unwrap();
     for name in ["a", "b", "c"] {
         for other in ["x", "y"] {
@@ -559,7 +559,7 @@ fn what_cannot_be_read_costs_no_more_than_itself() {
         fs::write(path.join(name), b"x").unwrap();
     }
     for name in ["closed", "closed directory"] {
-        fs::set_permissions(path.join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path.join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     if fs::read(path.join("closed")).is_ok() {
         println!("skipped: root may read everything");

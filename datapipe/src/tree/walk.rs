@@ -285,3 +285,77 @@ fn unreadable(error: Errno) -> ProblemKind {
         other => ProblemKind::Unreadable(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::tree::options::name_sources;
+
+    /// A walk that has come to the lowest of 70 directories, each with a file that comes behind the next directory.
+    fn at_the_bottom() -> (tempfile::TempDir, Walk, TreeReport) {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("data");
+        let mut path = source.clone();
+        for level in 0..70 {
+            path.push(format!("d{level}"));
+        }
+        fs::create_dir_all(&path).unwrap();
+        for above in path.ancestors().take(71) {
+            fs::write(above.join("z"), b"").unwrap();
+        }
+        let report = TreeReport::default();
+        let sources = name_sources(&[source]).unwrap();
+        let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
+        for _ in 0..71 {
+            assert_eq!(walk.next().unwrap().kind, ObjectKind::Directory);
+        }
+        assert_eq!(walk.frames.iter().filter(|frame| frame.fd.is_some()).count(), MAX_OPEN_DIRECTORIES);
+        (dir, walk, report)
+    }
+
+    fn rest(mut walk: Walk) -> Vec<String> {
+        let mut paths = Vec::new();
+        while walk.next().is_some() {
+            paths.push(walk.path().escape_ascii().to_string());
+        }
+        assert!(walk.frames.is_empty());
+        paths
+    }
+
+    #[test]
+    fn the_way_back_is_found() {
+        let (_dir, walk, report) = at_the_bottom();
+        let paths = rest(walk);
+        assert_eq!((paths.len(), paths.last().unwrap().as_str()), (71, "data/z"));
+        assert_eq!(report.problems(), []);
+    }
+
+    #[test]
+    fn a_directory_that_moved_away_is_left_for_its_parent() {
+        let (dir, walk, report) = at_the_bottom();
+        let d3: PathBuf = dir.path().join("data/d0/d1/d2/d3");
+        fs::rename(d3, dir.path().join("moved")).unwrap();
+        assert_eq!(rest(walk).len(), 71);
+        assert_eq!(report.problems(), []);
+    }
+
+    #[test]
+    fn what_is_not_found_again_is_reported() {
+        let (dir, walk, report) = at_the_bottom();
+        fs::rename(dir.path().join("data/d0/d1/d2/d3/d4/d5"), dir.path().join("moved")).unwrap();
+        // Another directory takes the place of one above it.
+        fs::rename(dir.path().join("data/d0/d1/d2"), dir.path().join("moved too")).unwrap();
+        fs::create_dir_all(dir.path().join("data/d0/d1/d2/d3/d4")).unwrap();
+        let paths = rest(walk);
+        assert_eq!(paths.len(), 71 - 3);
+        assert_eq!(&paths[paths.len() - 3..], ["data/d0/d1/z", "data/d0/z", "data/z"]);
+        let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+        let gone = |path: &str| format!("{path}: vanished before it was read");
+        let wanted = [gone("data/d0/d1/d2/d3/d4"), gone("data/d0/d1/d2/d3"), gone("data/d0/d1/d2")];
+        assert_eq!(problems, wanted);
+    }
+}
