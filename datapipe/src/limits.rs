@@ -79,9 +79,9 @@ pub const MIN_EXTENT: usize = 4096;
 /// Bytes of a catalogue after which a piece of it is sent; a block may be smaller, and is sent when it is full.
 pub const CATALOGUE_PIECE: usize = 256 << 10;
 
-/// Files of several names that are in memory until all of their names were seen: about 64 MiB. Those beyond go to a
-/// temporary file.
-pub const MAX_LINKS_IN_MEMORY: usize = 1 << 20;
+/// Files of several names that are in memory until all of their names were seen: about 43 MiB, since a
+/// hash table is full at seven eighths. Those beyond go to a temporary file.
+pub const MAX_LINKS_IN_MEMORY: usize = 7 << 17;
 
 /// Bytes of paths and texts that a report on a tree keeps.
 pub const MAX_PROBLEM_BYTES: usize = 16 << 20;

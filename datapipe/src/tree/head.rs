@@ -169,7 +169,7 @@ impl TreeHead {
     fn begin(&mut self) -> Result<Option<Current>, StageError> {
         let Some(found) = self.walk.next() else { return Ok(None) };
         let named = found.meta.links > 1 && found.kind != ObjectKind::Directory;
-        let link = if named { self.links.find(found.meta.id)? } else { None };
+        let link = if named { self.links.find(found.meta.id, found.meta.stamp())? } else { None };
         let kind = if link.is_some() { ObjectKind::HardLink } else { found.kind };
         let state = if found.unread { State::Unread } else { State::Whole };
         let (number, first) = (self.objects + 1, (0, 0));
@@ -224,7 +224,7 @@ impl TreeHead {
             return Ok(Put::Done);
         }
         if meta.links > 1 && current.kind != ObjectKind::Directory {
-            self.links.add(meta.id, current.number, meta.links)?;
+            self.links.add(meta.id, meta.stamp(), current.number, meta.links)?;
         }
         current.step = Step::Attributes;
         let listed = match descriptor(&current.found, &self.walk) {
