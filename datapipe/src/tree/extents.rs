@@ -28,6 +28,8 @@ pub(super) struct Extents {
     /// What was appended during the first reading is read too, and what was appended after that is not: nobody keeps
     /// us here by writing faster than we read.
     looked_again: bool,
+    /// What the file was behind the last byte, once that was read.
+    after: Option<Meta>,
     /// Bytes read.
     bytes: u64,
     hasher: Box<blake3::Hasher>,
@@ -55,7 +57,17 @@ impl Extents {
         let sparse = meta.sectors.saturating_mul(512) < meta.size;
         let segment = if sparse { 0 } else { u64::MAX };
         let hasher = Box::new(blake3::Hasher::new());
-        Self { before: meta, at: 0, limit: meta.size, segment, sparse, looked_again: false, bytes: 0, hasher }
+        Self {
+            before: meta,
+            at: 0,
+            limit: meta.size,
+            segment,
+            sparse,
+            looked_again: false,
+            after: None,
+            bytes: 0,
+            hasher,
+        }
     }
 
     /// Puts as much of the file into the block as fits.
@@ -118,7 +130,12 @@ impl Extents {
                 return Ok(false);
             }
             self.looked_again = true;
-            self.limit = self.limit.max(Meta::of(fd)?.size);
+            let now = Meta::of(fd)?;
+            if now.size > self.limit {
+                self.limit = now.size;
+            } else {
+                self.after = Some(now);
+            }
         }
     }
 
@@ -148,7 +165,11 @@ impl Extents {
 
     /// Whether the file is still what it was when it was opened.
     fn end(&self, fd: BorrowedFd<'_>) -> Result<Progress> {
-        let (before, after) = (&self.before, Meta::of(fd)?);
+        let before = &self.before;
+        let after = match self.after {
+            Some(after) => after,
+            None => Meta::of(fd)?,
+        };
         let same = before.modified == after.modified && before.changed == after.changed;
         let whole = same && before.size == after.size && self.at == after.size;
         Ok(Progress::Done(if whole { State::Whole } else { State::Changed }))

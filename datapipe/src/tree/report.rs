@@ -65,7 +65,8 @@ pub enum ProblemKind {
     MountPoint,
     /// It is what the archive is written to.
     Medium,
-    /// Its path is longer than an archive or a block can take: so many bytes. What is below it is left out too.
+    /// Its path, or its entry with path and target, is longer than an archive or a block can take: so many bytes.
+    /// What is below it is left out too.
     TooLong(usize),
 }
 
@@ -81,7 +82,9 @@ impl fmt::Display for ProblemKind {
             Self::Socket => f.write_str("is a socket: left out"),
             Self::MountPoint => f.write_str("another file system begins here: left out"),
             Self::Medium => f.write_str("is what the archive is written to: left out"),
-            Self::TooLong(len) => write!(f, "needs {len} bytes of a block, which has less: left out"),
+            Self::TooLong(len) => {
+                write!(f, "too long: {len} bytes do not fit; left out, with what is below it")
+            }
         }
     }
 }
