@@ -211,3 +211,46 @@ impl Attributes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::fs::CWD;
+
+    use super::*;
+
+    /// Whatever a directory said, what is there now is opened, and as what it is: no link is followed, and nobody
+    /// waits for the other side of a fifo.
+    #[test]
+    fn what_took_the_place_of_another_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), b"x").unwrap();
+        fs::create_dir(path("directory")).unwrap();
+        std::os::unix::fs::symlink("file", path("link")).unwrap();
+        std::os::unix::fs::symlink("directory", path("link to directory")).unwrap();
+        rustix::fs::mkfifoat(CWD, path("fifo"), Mode::RUSR).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        let fd = File::open(dir.path()).unwrap();
+        for expected in [FileType::RegularFile, FileType::Directory, FileType::Symlink, FileType::Unknown] {
+            for (name, kind) in [
+                (c"file", FileType::RegularFile),
+                (c"directory", FileType::Directory),
+                (c"link", FileType::Symlink),
+                (c"link to directory", FileType::Symlink),
+                (c"fifo", FileType::Fifo),
+                (c"socket", FileType::Socket),
+            ] {
+                let opened = open(fd.as_fd(), name, expected).unwrap();
+                assert_eq!(opened.meta.kind, kind, "{name:?} {expected:?}");
+                let readable = matches!(kind, FileType::RegularFile | FileType::Directory);
+                assert_eq!((opened.path_only, opened.unread), (!readable, None), "{name:?} {expected:?}");
+            }
+            assert_eq!(open(fd.as_fd(), c"missing", expected).unwrap_err(), Errno::NOENT);
+        }
+    }
+}

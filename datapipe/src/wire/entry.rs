@@ -431,3 +431,19 @@ fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn a_header_and_its_data_are_an_extent() {
+        let mut whole = Vec::new();
+        let entry = Entry { object: 7, body: EntryBody::Extent(1 << 40, b"data") };
+        entry.append_to(&mut whole).unwrap();
+        assert_eq!(whole, [&extent_header(7, 1 << 40, b"data").unwrap()[..], b"data"].concat());
+        assert!(extent_header(7, u64::MAX, b"data").is_err());
+        assert!(extent_header(7, 0, b"").is_err());
+    }
+}
