@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, State, What};
+use datapipe::wire::{CatalogueEntry, Content, Entry, EntryBody, ObjectKind, State, What, looks_like_record};
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
 /// The blocks of a stream: what they are, where they begin, their data.
@@ -595,6 +595,25 @@ fn devices_are_read_and_other_file_systems_are_not() {
     assert!(!report.problems().iter().any(|problem| problem.path.starts_with(b"dev/shm/")));
     let mounts = report.problems().into_iter().filter(|problem| problem.kind == ProblemKind::MountPoint);
     assert!(mounts.map(|problem| problem.path).any(|path| path == b"dev/shm"));
+}
+
+#[test]
+fn an_archive_gives_the_same_blocks_back() {
+    let (dir, path) = source();
+    plant(&path);
+    let head = || TreeHead::new(&[&path], TreeOptions::default()).unwrap();
+    let direct = blocks_of(head(), 8192);
+    let tape = dir.path().join("tree.tap");
+    let options = ArchiveOptions::new("tree").content(Content::Tree).block_len(8192).chunk_len(100_000);
+    let (_, tail) =
+        options.plan().unwrap().stages(VirtualTape::create(&tape, VolumeOptions::default()).unwrap());
+    let zstd = Zstd::level(3).instances(2);
+    Pipe::builder().buffer_size(8192).head(head()).stage(zstd).tail(tail).run().unwrap();
+    let reader = ArchiveReader::open(VirtualTape::open(&tape, looks_like_record).unwrap(), None).unwrap();
+    let collect = Collect::default();
+    let pipe = Pipe::builder().buffer_size(8192).head(reader.into_head());
+    pipe.stage(decompress()).tail(collect.clone()).run().unwrap();
+    assert!(*collect.0.lock().unwrap() == direct);
 }
 
 /// `TREE=/usr/share cargo test --release -p datapipe --features testkit --test tree_head -- --ignored --nocapture`
