@@ -34,6 +34,7 @@
 //!
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
 //! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
+//! - [`tree`] reads files and directories.
 //! - [`media`] is what a stream is kept on: volumes of records and marks, in files.
 //! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the dead.
 //! - `queue` moves descriptors between the stages, in order.
@@ -75,6 +76,8 @@ pub mod sequence;
 pub mod stage;
 #[cfg(all(not(loom), any(test, feature = "testkit")))]
 pub mod testkit;
+#[cfg(not(loom))]
+pub mod tree;
 #[cfg(not(loom))]
 pub mod wire;
 

@@ -66,6 +66,26 @@ pub const MAX_ATTRIBUTE_NAME: usize = 255;
 /// See [`MAX_ATTRIBUTE_NAME`].
 pub const MAX_ATTRIBUTE: usize = 65_536;
 
+/// Directories that are kept open while a tree is read, the source's own among them.
+pub const MAX_OPEN_DIRECTORIES: usize = 64;
+
+/// Names of a directory that are in memory at a time: one that has more is read in pieces, each of which is sorted.
+/// The last call to the kernel may give some more.
+pub const MAX_SORTED_NAMES: usize = 100_000;
+
+/// Smallest piece of a file's data that stands in a block, in bytes, unless that is all of it or of the block.
+pub const MIN_EXTENT: usize = 4096;
+
+/// Bytes of a catalogue after which a piece of it is sent; a block may be smaller, and is sent when it is full.
+pub const CATALOGUE_PIECE: usize = 256 << 10;
+
+/// Files of several names that are in memory until all of their names were seen: about 43 MiB, since a
+/// hash table is full at seven eighths. Those beyond go to a temporary file.
+pub const MAX_LINKS_IN_MEMORY: usize = 7 << 17;
+
+/// Bytes of paths and texts that a report on a tree keeps.
+pub const MAX_PROBLEM_BYTES: usize = 16 << 20;
+
 /// Blocks that a chunk footer lists.
 pub const MAX_CHUNK_BLOCKS: usize = 65_536;
 

@@ -8,6 +8,24 @@ use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_PATH, MAX_TARGET};
 /// Bytes of an entry's header.
 pub const ENTRY_HEADER_LEN: usize = 16;
 
+/// Bytes of an extent before its data.
+pub const EXTENT_HEADER_LEN: usize = ENTRY_HEADER_LEN + 8;
+
+/// What stands before the data of an extent, for whoever has read the data to where it belongs already.
+///
+/// # Errors
+///
+/// [`Malformed`], if no file can have that data at that offset.
+pub fn extent_header(object: u64, offset: u64, data: &[u8]) -> Result<[u8; EXTENT_HEADER_LEN], Malformed> {
+    check_extent(offset, data.len())?;
+    let mut header = [0; EXTENT_HEADER_LEN];
+    header[0] = EXTENT;
+    header[4..8].copy_from_slice(&len_u32(data.len().saturating_add(8)).to_le_bytes());
+    header[8..16].copy_from_slice(&object.to_le_bytes());
+    header[16..].copy_from_slice(&offset.to_le_bytes());
+    Ok(header)
+}
+
 /// One entry of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
@@ -412,4 +430,20 @@ fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), Malformed> {
         return Err(Malformed::new("object", why));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn a_header_and_its_data_are_an_extent() {
+        let mut whole = Vec::new();
+        let entry = Entry { object: 7, body: EntryBody::Extent(1 << 40, b"data") };
+        entry.append_to(&mut whole).unwrap();
+        assert_eq!(whole, [&extent_header(7, 1 << 40, b"data").unwrap()[..], b"data"].concat());
+        assert!(extent_header(7, u64::MAX, b"data").is_err());
+        assert!(extent_header(7, 0, b"").is_err());
+    }
 }

@@ -25,7 +25,10 @@ mod record; // what a medium takes
 mod unit; // what the stream consists of
 
 pub use codec::Malformed;
-pub use entry::{CatalogueEntry, ENTRY_HEADER_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
+pub use entry::{
+    CatalogueEntry, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, End, Entry, EntryBody, Object, ObjectKind, State,
+    extent_header,
+};
 pub use footers::{ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter};
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};

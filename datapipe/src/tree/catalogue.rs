@@ -1,0 +1,114 @@
+//! Where each object is: kept in a file without a name, sent in pieces between the blocks and as a whole at the end.
+//!
+//! ```text
+//!   entries   [sent ...............][not sent yet ..........]   one run, in the order in which objects ended
+//!             [in the file .....................][in memory ]
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::error::StageError;
+use crate::limits::CATALOGUE_PIECE;
+use crate::pool::Block;
+use crate::wire::{ENTRY_HEADER_LEN, Entry};
+
+use super::scratch;
+
+/// Entries of all objects that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    file: Option<File>,
+    /// Bytes in the file.
+    written: u64,
+    /// What stands behind them.
+    memory: Vec<u8>,
+    /// Bytes that were sent between the blocks, and in the closing run.
+    sent: u64,
+    closed: u64,
+}
+
+impl Catalogue {
+    /// Takes an entry.
+    pub(super) fn add(&mut self, entry: &Entry<'_>) -> Result<(), StageError> {
+        entry.append_to(&mut self.memory)?;
+        if self.memory.len() >= CATALOGUE_PIECE {
+            self.spill().map_err(|error| {
+                StageError::new(format!(
+                    "cannot keep the catalogue in a temporary file: {error}; set TMPDIR to where there is room"
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is enough for a piece in a block of so many bytes.
+    pub(super) fn is_due(&self, capacity: usize) -> bool {
+        self.len() - self.sent >= capacity.min(CATALOGUE_PIECE) as u64
+    }
+
+    /// Fills an empty block with entries that were not sent yet.
+    pub(super) fn fill_piece(&mut self, block: &mut Block) -> Result<(), StageError> {
+        self.sent += self.put(self.sent, block)?;
+        Ok(())
+    }
+
+    /// Fills an empty block with the next entries of all. It stays empty behind the last.
+    pub(super) fn fill_closing(&mut self, block: &mut Block) -> Result<(), StageError> {
+        self.closed += self.put(self.closed, block)?;
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.written + self.memory.len() as u64
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(scratch::create()?),
+        };
+        file.write_all_at(&self.memory, self.written)?;
+        self.written += self.memory.len() as u64;
+        self.memory.clear();
+        Ok(())
+    }
+
+    /// Puts the whole entries from `at` on that fit, and returns their bytes.
+    fn put(&self, at: u64, block: &mut Block) -> Result<u64, StageError> {
+        let spare = block.spare();
+        let len = usize::try_from(self.len() - at).unwrap_or(usize::MAX).min(spare.len());
+        let room = &mut spare[..len];
+        let in_file = usize::try_from(self.written.saturating_sub(at)).unwrap_or(usize::MAX).min(len);
+        let (first, second) = room.split_at_mut(in_file);
+        if let (Some(file), false) = (&self.file, first.is_empty()) {
+            file.read_exact_at(first, at).map_err(|error| {
+                StageError::new(format!("cannot read the catalogue's temporary file: {error}"))
+            })?;
+        }
+        if !second.is_empty() {
+            let from = (at + in_file as u64 - self.written) as usize;
+            second.copy_from_slice(&self.memory[from..][..second.len()]);
+        }
+        let whole = whole_entries(room);
+        if whole == 0 && len > 0 {
+            return Err(StageError::new("the catalogue's temporary file is not what was written to it"));
+        }
+        block.grow(whole)?;
+        Ok(whole as u64)
+    }
+}
+
+/// Bytes of the entries that `bytes` has as a whole.
+fn whole_entries(bytes: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(length) = bytes[whole..].get(4..8) {
+        let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;
+        match whole.checked_add(ENTRY_HEADER_LEN + length).filter(|&end| end <= bytes.len()) {
+            Some(end) => whole = end,
+            None => break,
+        }
+    }
+    whole
+}

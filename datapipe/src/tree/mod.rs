@@ -1,0 +1,27 @@
+//! File trees: what is below some paths becomes entries of an archive.
+//!
+//! ```text
+//!   names, sorted --> objects, opened --> entries --> blocks
+//!                                    \--> catalogue --> blocks between them, and all of it at the end
+//! ```
+//!
+//! [`TreeHead`] walks by descriptors and never by long paths, so a tree can be deeper than the longest path that the
+//! kernel takes, and what is moved or exchanged while it is read leads nowhere else. What cannot be read is reported
+//! and costs no more than itself: [`TreeReport`]. Memory does not grow with the number of files.
+//!
+//! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and does not write media.
+
+mod catalogue; // where each object is
+mod extents; // data of files
+mod head; // objects into blocks
+mod links; // which files have been seen under another name
+mod listing; // names of a directory
+mod object; // opens what a name stands for
+mod options; // what is read, and what is left out
+mod report; // what was read, and what was not
+mod scratch; // files without a name
+mod walk; // one object after the other
+
+pub use head::TreeHead;
+pub use options::{TreeError, TreeOptions};
+pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
