@@ -288,6 +288,7 @@ impl UnitHeader {
             return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
         };
         let header = Self { cipher, what, ..header };
+        header.check_kind()?;
         header.check_lengths()?;
         Ok(header)
     }
@@ -296,6 +297,22 @@ impl UnitHeader {
     pub fn unit_len(&self) -> usize {
         let stored = usize::try_from(self.stored).unwrap_or(usize::MAX);
         UNIT_HEADER_LEN.saturating_add(stored).saturating_add(padding_of(stored))
+    }
+
+    /// What only blocks say is zero in all others.
+    fn check_kind(&self) -> Result<(), Malformed> {
+        let may_be_sealed = matches!(self.kind, Kind::Block | Kind::Options | Kind::ArchiveFooter);
+        let plain = self.codec == Codec::NONE
+            && self.class == ContentClass::UNKNOWN
+            && self.what == What::Data
+            && self.marks == Marks::default()
+            && self.offset == 0;
+        if (self.kind != Kind::Block && !plain) || (self.cipher != Cipher::None && !may_be_sealed) {
+            let why =
+                format!("a {} with a field that is not zero and that it does not have", self.kind.name());
+            return Err(Malformed::new("unit header", why));
+        }
+        Ok(())
     }
 
     /// Lengths that no writer gives are refused before anybody takes memory for them.
