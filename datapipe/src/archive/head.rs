@@ -187,6 +187,14 @@ impl<M: Medium> ArchiveHead<M> {
             self.say(Some(self.next), place, what)?;
             self.next = footer.blocks;
         }
+        let read = self.report.outcome();
+        if read.missing == 0 && (read.plain, read.rejected) != (footer.plain, footer.rejected) {
+            let (bytes, should) = (read.plain, footer.plain);
+            let what = format!(
+                "the archive footer says {should} bytes, but its blocks have {bytes}, or more were rejected"
+            );
+            self.say(None, place, what)?;
+        }
         self.complete = true;
         self.report.update(|outcome| outcome.complete = true);
         Ok(())
