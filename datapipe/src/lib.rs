@@ -76,6 +76,8 @@ pub mod stage;
 #[cfg(all(not(loom), any(test, feature = "testkit")))]
 pub mod testkit;
 #[cfg(not(loom))]
+pub mod tree;
+#[cfg(not(loom))]
 pub mod wire;
 
 #[cfg(not(loom))]

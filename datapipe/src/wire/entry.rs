@@ -54,6 +54,8 @@ pub struct Object<'a> {
     pub device: (u32, u32),
     /// The object that a hard link is another name of.
     pub link: u64,
+    /// Whether hard links to it may follow: a reader need not remember any other object.
+    pub linked: bool,
     /// Where it is, below the root of the archive.
     pub path: &'a [u8],
     /// What a symbolic link says.
@@ -240,8 +242,10 @@ impl<'a> Object<'a> {
     fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
         check_path(self.path)?;
         check_target(self.kind, self.target)?;
+        check_linked(self.kind, self.linked)?;
         bytes.put_u8(self.kind.code());
-        bytes.put(&[0; 3]);
+        bytes.put_u8(self.linked.into());
+        bytes.put(&[0; 2]);
         bytes.put_u32(self.mode & MODE);
         bytes.put_u32(self.uid);
         bytes.put_u32(self.gid);
@@ -262,7 +266,12 @@ impl<'a> Object<'a> {
         let mut bytes = Bytes::new("object", bytes);
         let kind = bytes.u8()?;
         let kind = ObjectKind::parse(&bytes, kind)?;
-        bytes.zeros(3)?;
+        let linked = match bytes.u8()? {
+            0 => false,
+            1 => true,
+            other => return Err(bytes.wrong(format!("an object with unknown flags {other}"))),
+        };
+        bytes.zeros(2)?;
         let mode = parse_mode(&mut bytes)?;
         let (uid, gid) = (bytes.u32()?, bytes.u32()?);
         let modified = Time::parse(&mut bytes)?;
@@ -275,8 +284,9 @@ impl<'a> Object<'a> {
             (take_limited(&mut bytes, path, MAX_PATH)?, take_limited(&mut bytes, target, MAX_TARGET)?);
         check_path(path)?;
         check_target(kind, target)?;
+        check_linked(kind, linked)?;
         bytes.end()?;
-        Ok(Self { kind, mode, uid, gid, modified, size, device, link, path, target })
+        Ok(Self { kind, mode, uid, gid, modified, size, device, link, linked, path, target })
     }
 }
 
@@ -410,6 +420,14 @@ fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), Malformed> {
     if target.len() > MAX_TARGET || target.contains(&0) || target.is_empty() == wanted {
         let why = format!("a target of {} bytes, which it cannot have", target.len());
         return Err(Malformed::new("object", why));
+    }
+    Ok(())
+}
+
+/// Directories have one name, and a hard link is told of by the object that it is another name of.
+fn check_linked(kind: ObjectKind, linked: bool) -> Result<(), Malformed> {
+    if linked && matches!(kind, ObjectKind::Directory | ObjectKind::HardLink) {
+        return Err(Malformed::new("object", "a directory or a hard link that has other names"));
     }
     Ok(())
 }
