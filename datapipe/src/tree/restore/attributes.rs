@@ -1,9 +1,9 @@
 //! Owner, mode, extended attributes and times of what was made.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Result;
 
 use super::report::RestoreReport;
@@ -36,6 +36,17 @@ impl User {
 
     pub(super) fn is_root(self) -> bool {
         self.uid == 0
+    }
+
+    /// Makes an existing directory of ours one that we can work in: its mode is set at the end.
+    pub(super) fn open_up(self, dir: &OwnedFd, name: &[u8], stat: &Stat) {
+        let missing = stat.st_mode & 0o700 != 0o700;
+        if missing && !self.is_root() && stat.st_uid == self.uid {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            // If it cannot be done, what is in the directory says so.
+            let _ = rustix::fs::openat(dir, name, flags, Mode::empty())
+                .and_then(|place| Made::Place(place.as_fd()).set_mode(stat.st_mode & PLAIN_MODE | 0o700));
+        }
     }
 
     /// Sets everything, in an order in which nothing undoes what was set before: a new owner clears setuid and

@@ -23,7 +23,7 @@ use super::lost::Lost;
 use super::open::{Described, Open};
 use super::report::RestoreReport;
 use super::selection::Selection;
-use super::spill::{First, Links};
+use super::spill::{Became, First, Links};
 
 /// What is done with objects.
 pub(super) trait Sink {
@@ -36,9 +36,8 @@ pub(super) trait Sink {
     /// Data of a file.
     fn extent(&mut self, made: &mut Self::Made, offset: u64, data: &[u8]) -> Result<(), Failure>;
 
-    /// An object is whole, and a file has `size` bytes. Gives device and inode of what was made, if there is anything and
-    /// it was asked for.
-    fn end(&mut self, made: Self::Made, what: &Described, size: u64) -> Result<Option<(u64, u64)>, Failure>;
+    /// An object is whole, and a file has `size` bytes.
+    fn end(&mut self, made: Self::Made, what: &Described, size: u64) -> Result<Became, Failure>;
 
     /// An object is another name of one that is whole.
     fn link(&mut self, object: &Object<'_>, first: &First) -> Result<(), Failure>;
@@ -181,6 +180,9 @@ impl<S: Sink> Follower<S> {
                 }
             }
         };
+        if made.is_none() {
+            self.remember(number, object, Became::NotRestored)?;
+        }
         let (what, digest) = (Described::new(bytes), Hasher::new());
         let (end, bytes, has_data, doubtful) = (0, 0, false, false);
         self.open.push(Open { number, what, made, digest, end, bytes, has_data, doubtful });
@@ -241,33 +243,41 @@ impl<S: Sink> Follower<S> {
             self.sink.end(made, &open.what, end.size)
         };
         match done {
-            Ok(inode) => {
+            Ok(became) => {
                 if end.state == State::Changed {
                     self.report.problem(object.path, "changed while it was archived");
                 }
                 self.report.done(object.kind, open.bytes);
-                if object.linked {
-                    let first = First { path: object.path.to_vec(), inode };
-                    if !self.links.add(open.number, first).map_err(cannot_remember)? {
-                        self.report.problem(object.path, "is one of too many with several names");
-                    }
-                }
-                Ok(())
+                self.remember(open.number, &object, became)
             }
-            Err(failure) => self.failed(object.path, failure),
+            Err(failure) => {
+                if matches!(failure, Failure::Refused(_)) {
+                    self.remember(open.number, &object, Became::NotRestored)?;
+                }
+                self.failed(object.path, failure)
+            }
         }
     }
 
-    fn link(&mut self, object: &Object<'_>) -> Result<Option<(u64, u64)>, Failure> {
+    fn remember(&mut self, number: u64, object: &Object<'_>, became: Became) -> Result<(), StageError> {
+        let path = object.path.to_vec();
+        if object.linked && !self.links.add(number, First { path, became }).map_err(cannot_remember)? {
+            self.report.problem(object.path, "is one of too many with several names");
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, object: &Object<'_>) -> Result<Became, Failure> {
         let first = self.links.get(object.link).map_err(|error| Failure::Stop(cannot_remember(error)))?;
         let Some(first) = first else {
-            let number = object.link;
-            let what = format!(
-                "is another name of object {number}, which is damaged, was not restored, or comes later"
-            );
+            let what = format!("is another name of object {}, which is damaged or comes later", object.link);
             return Err(Failure::Damaged(what));
         };
-        self.sink.link(object, &first).map(|()| None)
+        if first.became == Became::NotRestored {
+            let shown = first.path[..first.path.len().min(200)].escape_ascii();
+            return Err(Failure::Refused(format!("is another name of \"{shown}\", which was not restored")));
+        }
+        self.sink.link(object, &first).map(|()| first.became)
     }
 
     fn catalogue(&mut self, entry: &CatalogueEntry<'_>) {

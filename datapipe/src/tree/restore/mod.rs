@@ -32,7 +32,7 @@ pub use report::{Problem, RestoreReport};
 use follow::{Failure, Follower, Sink};
 use open::Described;
 use selection::Selection;
-use spill::First;
+use spill::{Became, First};
 use write::Writer;
 
 /// How a tree is restored.
@@ -174,8 +174,8 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    fn end(&mut self, (): (), _: &Described, _: u64) -> Result<Option<(u64, u64)>, Failure> {
-        Ok(None)
+    fn end(&mut self, (): (), _: &Described, _: u64) -> Result<Became, Failure> {
+        Ok(Became::Verified)
     }
 
     fn link(&mut self, _: &Object<'_>, _: &First) -> Result<(), Failure> {

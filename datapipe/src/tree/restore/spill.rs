@@ -120,12 +120,22 @@ impl Stack {
     }
 }
 
-/// An object that has several names: the first of them, and what it became.
+/// An object that has several names: the first of them, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct First {
     pub(super) path: Vec<u8>,
-    /// Device and inode; none if nothing was made of it.
-    pub(super) inode: Option<(u64, u64)>,
+    pub(super) became: Became,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Became {
+    /// It was made: device and inode.
+    Made(u64, u64),
+    /// It is whole, and nothing was to be made.
+    Verified,
+    /// It was not wanted, or could not be made.
+    NotRestored,
 }
 
 /// Objects with several names, by their numbers.
@@ -141,7 +151,7 @@ pub(super) struct Links {
 #[derive(Debug)]
 struct Kept {
     path: PathAt,
-    inode: Option<(u64, u64)>,
+    became: Became,
 }
 
 #[derive(Debug)]
@@ -159,7 +169,7 @@ impl Default for Links {
 impl Links {
     /// Remembers an object; false if there are too many.
     pub(super) fn add(&mut self, object: u64, first: First) -> io::Result<bool> {
-        let First { path, inode } = first;
+        let First { path, became } = first;
         if self.known.len() >= MAX_LINKED_OBJECTS {
             return Ok(false);
         }
@@ -170,17 +180,17 @@ impl Links {
             let len = u32::try_from(path.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
             PathAt::File(self.spill.append(&path)?, len)
         };
-        self.known.insert(object, Kept { path, inode });
+        self.known.insert(object, Kept { path, became });
         Ok(true)
     }
 
     pub(super) fn get(&self, object: u64) -> io::Result<Option<First>> {
-        let Some(Kept { path, inode }) = self.known.get(&object) else { return Ok(None) };
+        let Some(Kept { path, became }) = self.known.get(&object) else { return Ok(None) };
         let path = match path {
             PathAt::Memory(path) => path.to_vec(),
             PathAt::File(at, len) => self.spill.read(*at, *len as usize)?,
         };
-        Ok(Some(First { path, inode: *inode }))
+        Ok(Some(First { path, became: *became }))
     }
 }
 

@@ -15,7 +15,7 @@ use super::beneath::{Beneath, Dir, inode_of, is_directory, look, set_aside};
 use super::follow::{Failure, Sink};
 use super::open::Described;
 use super::report::RestoreReport;
-use super::spill::{First, Stack, write_all_at};
+use super::spill::{Became, First, Stack, write_all_at};
 
 /// Writes objects to a file system.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Writer {
         what: &Described,
         object: &Object<'_>,
         size: u64,
-    ) -> Result<Inode, Failure> {
+    ) -> Result<Became, Failure> {
         if size != made.len
             && let Err(error) = rustix::fs::ftruncate(&made.file, size)
         {
@@ -122,7 +122,7 @@ impl Writer {
             let (dir, name) = self.parent(object.path)?;
             self.give_name(&dir, Some(temporary), name)?;
         }
-        inode(&made.file, object)
+        became(&made.file, object)
     }
 
     fn begin_directory(&mut self, path: &[u8]) -> Result<bool, Failure> {
@@ -130,7 +130,12 @@ impl Writer {
         match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => match look(&dir, name) {
-                Ok(stat) if is_directory(&stat) => Ok(self.overwrite),
+                Ok(stat) if is_directory(&stat) => {
+                    if self.overwrite {
+                        self.user.open_up(&dir, name, &stat);
+                    }
+                    Ok(self.overwrite)
+                }
                 _ => Err(Failure::Refused(
                     "something that is no directory is in its place, and stays".to_owned(),
                 )),
@@ -140,7 +145,7 @@ impl Writer {
     }
 
     /// Makes what has no data: a symbolic link, a fifo, a device.
-    fn make_special(&mut self, what: &Described, object: &Object<'_>) -> Result<Inode, Failure> {
+    fn make_special(&mut self, what: &Described, object: &Object<'_>) -> Result<Became, Failure> {
         let (kind, device) = match object.kind {
             ObjectKind::Symlink => (None, (0, 0)),
             ObjectKind::Fifo => (Some(FileType::Fifo), (0, 0)),
@@ -149,7 +154,7 @@ impl Writer {
         };
         if !self.user.is_root() && kind.is_some_and(|kind| kind != FileType::Fifo) {
             self.report.note("devices are not restored: only root may do that");
-            return Ok(None);
+            return Ok(Became::Verified);
         }
         let (dir, name) = self.parent(object.path)?;
         let device = rustix::fs::makedev(device.0, device.1);
@@ -164,7 +169,7 @@ impl Writer {
             .map_err(|error| refused("open", object.path, error))?;
         self.user.apply(attributes::Made::Place(place.as_fd()), object, what.attributes(), &self.report);
         self.give_name(&dir, temporary.as_deref(), name)?;
-        inode(&place, object)
+        became(&place, object)
     }
 
     fn finish_directory(&mut self, what: &Described) {
@@ -179,15 +184,14 @@ impl Writer {
     }
 }
 
-/// Device and inode, if they are needed.
-type Inode = Option<(u64, u64)>;
-
-fn inode(file: &OwnedFd, object: &Object<'_>) -> Result<Inode, Failure> {
+/// Device and inode of what was made, if they are needed.
+fn became(file: &OwnedFd, object: &Object<'_>) -> Result<Became, Failure> {
     if !object.linked {
-        return Ok(None);
+        return Ok(Became::Verified);
     }
     let stat = rustix::fs::fstat(file).map_err(|error| refused("look at", object.path, error))?;
-    Ok(Some(inode_of(&stat)))
+    let (device, inode) = inode_of(&stat);
+    Ok(Became::Made(device, inode))
 }
 
 impl Sink for Writer {
@@ -214,18 +218,18 @@ impl Sink for Writer {
         Ok(())
     }
 
-    fn end(&mut self, made: Made, what: &Described, size: u64) -> Result<Inode, Failure> {
-        let Some(object) = what.object() else { return Ok(None) };
+    fn end(&mut self, made: Made, what: &Described, size: u64) -> Result<Became, Failure> {
+        let Some(object) = what.object() else { return Ok(Became::NotRestored) };
         match made {
             Made::File(made) => self.end_file(made, what, &object, size),
-            Made::Directory(false) => Ok(None),
+            Made::Directory(false) => Ok(Became::Verified),
             Made::Directory(true) => {
                 self.directories.push(what.bytes()).map_err(|error| {
                     Failure::Stop(StageError::new(format!(
                         "cannot keep directories in a temporary file: {error}"
                     )))
                 })?;
-                Ok(None)
+                Ok(Became::Verified)
             }
             Made::Nothing => self.make_special(what, &object),
         }
@@ -235,8 +239,11 @@ impl Sink for Writer {
         let gone =
             || Failure::Damaged("the object that it is another name of is not there any more".to_owned());
         let (from, from_name) = self.beneath.parent(&first.path, false).map_err(|_| gone())?;
-        let inode = |dir, name| look(dir, name).ok().map(|stat| inode_of(&stat));
-        if first.inode.is_none() || inode(&from, from_name) != first.inode {
+        let is_first = |dir, name| {
+            let seen = look(dir, name).map(|stat| inode_of(&stat));
+            seen.is_ok_and(|(device, inode)| first.became == Became::Made(device, inode))
+        };
+        if !is_first(&from, from_name) {
             return Err(gone());
         }
         let (dir, name) = self.parent(object.path)?;
@@ -244,7 +251,7 @@ impl Sink for Writer {
             rustix::fs::linkat(&from, from_name, &dir, name, AtFlags::empty())
         })?;
         if let Some(temporary) = temporary {
-            if inode(&dir, name) == first.inode {
+            if is_first(&dir, name) {
                 // A rename between two names of one object does nothing.
                 let _ = rustix::fs::unlinkat(&dir, temporary, AtFlags::empty());
             } else {
