@@ -431,3 +431,36 @@ fn check_linked(kind: ObjectKind, linked: bool) -> Result<(), Malformed> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn only_what_can_have_other_names_says_so() {
+        let all = [ObjectKind::File, ObjectKind::Directory, ObjectKind::Symlink, ObjectKind::HardLink];
+        for (kind, linked, right) in all.into_iter().flat_map(|kind| {
+            let can = matches!(kind, ObjectKind::File | ObjectKind::Symlink);
+            [(kind, false, true), (kind, true, can)]
+        }) {
+            let (modified, path) = (Time::default(), &b"a"[..]);
+            let target = if kind == ObjectKind::Symlink { &b"b"[..] } else { b"" };
+            let (mode, uid, gid, size, device, link) = (0, 0, 0, 0, (0, 0), 0);
+            let object = Object { kind, mode, uid, gid, modified, size, device, link, linked, path, target };
+            let entry = Entry { object: 1, body: EntryBody::Object(object) };
+            let mut bytes = Vec::new();
+            assert_eq!(entry.append_to(&mut bytes).is_ok(), right, "{kind:?}");
+            if right {
+                assert_eq!(Entry::parse(&bytes).unwrap(), (entry, &b""[..]));
+                assert_eq!(bytes[17], u8::from(linked));
+                bytes[17] = 2;
+            } else {
+                let plain = Entry { object: 1, body: EntryBody::Object(Object { linked: false, ..object }) };
+                plain.append_to(&mut bytes).unwrap();
+                bytes[17] = 1;
+            }
+            assert!(Entry::parse(&bytes).is_err(), "{kind:?}");
+        }
+    }
+}

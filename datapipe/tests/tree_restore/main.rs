@@ -3,6 +3,7 @@
 
 mod damage;
 mod hostile;
+mod measure;
 mod pack;
 mod walk;
 mod whole;

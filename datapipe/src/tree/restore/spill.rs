@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn links_are_found_in_file_and_memory() {
-        let first =
-            |n: u64| First { path: format!("dir/{n}").into_bytes(), inode: (n % 2 == 0).then_some((1, n)) };
+        let became = |n| if n % 2 == 0 { Became::Made(1, n) } else { Became::NotRestored };
+        let first = |n: u64| First { path: format!("dir/{n}").into_bytes(), became: became(n) };
         let mut links = Links { limit: 100, ..Links::default() };
         (0..100).for_each(|n| assert!(links.add(n, first(n)).unwrap()));
         assert!(links.bytes <= 100 && links.spill.len > 0);
