@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use datapipe::tree::RestoreOptions;
+use datapipe::prelude::*;
+use datapipe::tree::{RestoreOptions, TreeRestore};
 use datapipe::wire::{End, EntryBody, Object, ObjectKind, State};
 
 use crate::pack::{Pack, digest, file, object};
@@ -203,4 +204,30 @@ fn verifying_reads_the_catalogue_and_writes_nothing() {
     assert_eq!(report.problem_count(), 1, "{}", problems(&report));
     let site = Site::new();
     assert!(site.restore(pack, RestoreOptions::default()).is_whole(), "a restore does not need it");
+}
+
+/// Restores, and fails at a block that is empty.
+struct Failing(TreeRestore);
+
+impl Tail for Failing {
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.0.write(block)?;
+        if block.is_empty() { Err(StageError::new("failed, as it was told")) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_pipe_that_fails_leaves_no_half_file_under_its_name() {
+    let site = Site::new();
+    let mut pack = Pack::default();
+    pack.file("whole", b"whole");
+    let half = pack.begin(&file("half"));
+    pack.extent(half, 0, b"ha");
+    pack.cut();
+    pack.cut();
+    let tail = TreeRestore::new(site.dest(), RestoreOptions::default()).unwrap();
+    let report = tail.report();
+    assert!(pack.run(Failing(tail)).unwrap_err().to_string().contains("as it was told"));
+    assert_eq!(site.names(), ["half.damaged", "whole"]);
+    assert_eq!(damaged(&report), ["half"]);
 }

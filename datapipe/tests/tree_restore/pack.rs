@@ -158,27 +158,27 @@ impl Pack {
         self.current[at..at + to.len()].copy_from_slice(to.as_bytes());
     }
 
-    fn run<'a>(mut self, tail: impl Into<TailStage<'a>>) {
+    pub(crate) fn run<'a>(mut self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
         if !self.current.is_empty() {
             self.cut();
         }
         let size = self.blocks.iter().map(|block| block.bytes.len()).max().unwrap_or(0).max(4096);
         let head = Blocks(self.blocks.into_iter());
-        Pipe::builder().buffer_size(size as u32).head(head).tail(tail).run().unwrap();
+        Pipe::builder().buffer_size(size as u32).head(head).tail(tail).run()
     }
 
     /// Restores to `dest`.
     pub(crate) fn restore(self, dest: &std::path::Path, options: RestoreOptions) -> RestoreReport {
         let tail = TreeRestore::new(dest, RestoreOptions { sync: false, ..options }).unwrap();
         let report = tail.report();
-        self.run(tail);
+        self.run(tail).unwrap();
         report
     }
 
     pub(crate) fn verify(self) -> RestoreReport {
         let tail = TreeVerify::new();
         let report = tail.report();
-        self.run(tail);
+        self.run(tail).unwrap();
         report
     }
 }

@@ -102,11 +102,13 @@ impl<S: Sink> Follower<S> {
         self.next = number.saturating_add(1);
         let is_data = info.kind == What::Data.code();
         if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
-            let what = format!("block {number} has no content: it is damaged, or was refused");
-            match is_data {
-                true => self.lose(number, number, 0, what),
-                false => self.problem(format!("{what}; it was one of the catalogue")),
-            }
+            // What kind of block it was is not believed: nobody has authenticated that.
+            self.lose(
+                number,
+                number,
+                0,
+                format!("block {number} has no content: it is damaged, or was refused"),
+            );
             return Ok(());
         }
         if !is_data && self.lost.is_empty() && !self.checks_catalogue {
@@ -346,15 +348,27 @@ impl<S: Sink> Follower<S> {
         self.report.problem(b"", what);
     }
 
-    pub(super) fn finish(&mut self) -> Result<(), StageError> {
+    /// Whatever is still open has no end.
+    fn give_up(&mut self) {
         for at in 0..self.open.len() {
             self.damaged(at, NO_END);
         }
         self.open.clear();
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), StageError> {
+        self.give_up();
         for path in self.selection.not_found() {
             self.report.problem(path, "nothing of this path is in the archive");
         }
         self.sink.finish()
+    }
+}
+
+/// A pipe that failed leaves nothing under a name that is not whole.
+impl<S: Sink> Drop for Follower<S> {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 

@@ -65,11 +65,12 @@ impl Default for RestoreOptions {
 /// Owners, setuid and setgid, devices, and attributes of the system are restored for root only. Modes and times of directories are
 /// set when everything else is done.
 ///
-/// A process that dies in the middle, or a pipe that fails, leaves files half-written under their names, or as
-/// `.datapipe-PID-N` where they were to replace another, and directories with mode 0700. Restore again then, with
+/// A pipe that fails leaves no file half-written under its name, but directories with mode 0700. A process that dies in the
+/// middle leaves such files too, or `.datapipe-PID-N` where they were to replace another. Restore again then, with
 /// [`overwrite`](RestoreOptions::overwrite).
 ///
-/// It defends itself against the archive, and not against another process of the same user that changes the destination at the same time.
+/// It defends itself against the archive, and not against another process that changes the destination at the
+/// same time.
 ///
 /// # Examples
 ///

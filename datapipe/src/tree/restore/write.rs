@@ -165,8 +165,10 @@ impl Writer {
         let (temporary, ()) = self.make((&dir, name), object.path, make)?;
         let now = temporary.as_deref().unwrap_or(name);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let place = rustix::fs::openat(&dir, now, flags, Mode::empty())
-            .map_err(|error| refused("open", object.path, error))?;
+        let place = rustix::fs::openat(&dir, now, flags, Mode::empty()).map_err(|error| {
+            let _ = rustix::fs::unlinkat(&dir, now, AtFlags::empty());
+            refused("open", object.path, error)
+        })?;
         self.user.apply(attributes::Made::Place(place.as_fd()), object, what.attributes(), &self.report);
         self.give_name(&dir, temporary.as_deref(), name)?;
         became(&place, object)
