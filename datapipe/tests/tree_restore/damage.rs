@@ -206,6 +206,25 @@ fn verifying_reads_the_catalogue_and_writes_nothing() {
     assert!(site.restore(pack, RestoreOptions::default()).is_whole(), "a restore does not need it");
 }
 
+#[test]
+fn the_longest_names_can_be_set_aside() {
+    let site = Site::new();
+    let mut pack = Pack::default();
+    let name = "n".repeat(255);
+    for _ in 0..3 {
+        let number = pack.begin(&file(&name));
+        pack.extent(number, 0, b"x");
+        pack.end(number, 1, Some([1; 32]));
+    }
+    let report = site.plain(pack);
+    assert_eq!(report.damaged_count(), 3);
+    let start = |kept| name[..kept].to_owned();
+    let names = [start(245) + ".damaged.1", start(245) + ".damaged.2", start(247) + ".damaged"];
+    let mut found = site.names();
+    found.sort_by_key(|name| name[245..].to_owned());
+    assert_eq!(found, names);
+}
+
 /// Restores, and fails at a block that is empty.
 struct Failing(TreeRestore);
 

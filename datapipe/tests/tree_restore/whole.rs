@@ -228,6 +228,18 @@ fn what_exists_stays_or_is_replaced_as_a_whole() {
 }
 
 #[test]
+fn a_name_that_is_given_twice_is_there_once() {
+    let site = Site::new();
+    let mut pack = Pack::default();
+    let first = pack.whole(&Object { linked: true, ..file("first") }, &[], 1, &[(0, b"x")]);
+    pack.link("second", first);
+    pack.link("second", first);
+    let report = site.overwriting(pack);
+    assert!(report.is_whole(), "{}", problems(&report));
+    assert_eq!(site.names(), ["first", "second"]);
+}
+
+#[test]
 fn only_what_was_asked_for() {
     let site = Site::new();
     let mut pack = Pack::default();
