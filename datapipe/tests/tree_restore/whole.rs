@@ -127,7 +127,8 @@ fn extended_attributes_and_access_control_lists() {
     let mut pack = Pack::default();
     let big = vec![b'v'; 2000];
     let attributes = [("user.one", &b"1"[..]), ("user.big", &big), ("user.empty", b"")];
-    pack.whole(&object(ObjectKind::Directory, "dir"), &attributes, 0, &[]);
+    pack.whole(&Object { mode: 0o500, ..object(ObjectKind::Directory, "dir") }, &attributes, 0, &[]);
+    pack.whole(&Object { mode: 0o400, ..file("readonly") }, &attributes, 0, &[]);
     pack.whole(&Object { mode: 0o660, ..file("file") }, &attributes, 1, &[(0, b"x")]);
     pack.whole(&Object { mode: 0o660, ..file("list") }, &[("system.posix_acl_access", &list)], 0, &[]);
     pack.whole(
@@ -142,7 +143,7 @@ fn extended_attributes_and_access_control_lists() {
     }
     assert!(report.is_whole(), "{}", problems(&report));
     let seen = walk(&site.dest());
-    for name in ["dir", "file"] {
+    for name in ["dir", "file", "readonly"] {
         assert_eq!(seen[name].attributes.len(), 3);
         assert_eq!((&seen[name].attributes["user.big"], seen[name].modified.0), (&big, WHEN.seconds));
     }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Result;
 
+use super::open::Described;
 use super::report::RestoreReport;
 use crate::wire::{Object, ObjectKind};
 
@@ -49,15 +50,10 @@ impl User {
         }
     }
 
-    /// Sets everything, in an order in which nothing undoes what was set before: a new owner clears setuid and
-    /// capabilities, a new mode changes an access control list, and everything changes times.
-    pub(super) fn apply<'b>(
-        self,
-        made: Made<'_>,
-        object: &Object<'_>,
-        attributes: impl Iterator<Item = (&'b [u8], &'b [u8])>,
-        report: &RestoreReport,
-    ) {
+    /// Sets everything, in an order in which nothing undoes or forbids what comes later: a new owner clears setuid and
+    /// capabilities, a new mode may forbid to set attributes, and changes an access control list.
+    pub(super) fn apply(self, made: Made<'_>, what: &Described, report: &RestoreReport) {
+        let Some(object) = what.object() else { return };
         let path = object.path;
         let failed =
             |what: &dyn fmt::Display, error| report.problem(path, format!("cannot set {what}: {error}"));
@@ -77,19 +73,24 @@ impl User {
             failed(&format_args!("its owner to {}:{}", object.uid, object.gid), error);
             mode &= PLAIN_MODE;
         }
+        let set_attributes = |chosen: &dyn Fn(&[u8]) -> bool| {
+            for (name, value) in what.attributes().filter(|(name, _)| chosen(name)) {
+                if !self.is_root() && (name.starts_with(b"security.") || name.starts_with(b"trusted.")) {
+                    report.note("attributes of the system are not restored: only root may do that");
+                } else if let Err(error) = made.set_attribute(name, value) {
+                    failed(&format_args!("attribute {}", name.escape_ascii()), error);
+                }
+            }
+        };
+        let is_list = |name: &[u8]| name.starts_with(b"system.");
+        set_attributes(&|name| !is_list(name));
         if object.kind != ObjectKind::Symlink
             && let Err(error) = made.set_mode(mode)
         {
             failed(&format_args!("its mode to {mode:o}"), error);
         }
-        for (name, value) in attributes {
-            if !self.is_root() && (name.starts_with(b"security.") || name.starts_with(b"trusted.")) {
-                report.note("attributes of the system are not restored: only root may do that");
-            } else if let Err(error) = made.set_attribute(name, value) {
-                failed(&format_args!("attribute {}", name.escape_ascii()), error);
-            }
-        }
-        if let Err(error) = made.set_modified(object) {
+        set_attributes(&is_list);
+        if let Err(error) = made.set_modified(&object) {
             failed(&"its times", error);
         }
     }

@@ -117,7 +117,7 @@ impl Writer {
             return Err(Failure::Damaged(format!("cannot be made {size} bytes long: {error}{became}")));
         }
         let place = attributes::Made::Open(made.file.as_fd());
-        self.user.apply(place, object, what.attributes(), &self.report);
+        self.user.apply(place, what, &self.report);
         if let Some(temporary) = &made.temporary {
             let (dir, name) = self.parent(object.path)?;
             self.give_name(&dir, Some(temporary), name)?;
@@ -169,7 +169,7 @@ impl Writer {
             let _ = rustix::fs::unlinkat(&dir, now, AtFlags::empty());
             refused("open", object.path, error)
         })?;
-        self.user.apply(attributes::Made::Place(place.as_fd()), object, what.attributes(), &self.report);
+        self.user.apply(attributes::Made::Place(place.as_fd()), what, &self.report);
         self.give_name(&dir, temporary.as_deref(), name)?;
         became(&place, object)
     }
@@ -179,7 +179,7 @@ impl Writer {
         match self.beneath.directory(object.path, false) {
             Ok(dir) => {
                 let place = attributes::Made::Open(dir.as_fd());
-                self.user.apply(place, &object, what.attributes(), &self.report);
+                self.user.apply(place, what, &self.report);
             }
             Err(error) => self.report.problem(object.path, format!("cannot set its attributes: {error}")),
         }
