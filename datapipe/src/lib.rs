@@ -33,6 +33,7 @@
 //! # The way of the data through the modules
 //!
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
+//! - [`tree`] has file trees: from entries of an archive to files.
 //! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
 //! - [`tree`] reads files and directories.
 //! - [`media`] is what a stream is kept on: volumes of records and marks, in files.

@@ -121,6 +121,22 @@ pub const MAX_DAMAGE_TEXT: usize = 512;
 /// are fewer than there are buffers on its machine and the next ones.
 pub const MAX_PLACES: usize = 16_384;
 
+/// Objects of a file tree whose entries may mix: so many are open at once while they are restored.
+pub const MAX_OPEN_OBJECTS: usize = 64;
+
+/// Extended attributes of one object that are kept until its end, names and values together, in bytes.
+pub const MAX_OBJECT_ATTRIBUTES: usize = 1 << 20;
+
+/// Bytes of a path that a report keeps.
+pub const MAX_REPORT_PATH: usize = 4096;
+
+/// Memory that a restore takes for what it needs later, in bytes: directories, whose times are set at the end, and
+/// as much again for the paths of objects with several names. What is more goes to a temporary file without a name.
+pub const MAX_RESTORE_MEMORY: usize = 32 << 20;
+
+/// Objects with several names that a restore remembers.
+pub const MAX_LINKED_OBJECTS: usize = 4 << 20;
+
 /// Smallest size that may be asked for a volume, in bytes.
 pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
 

@@ -204,6 +204,7 @@ impl TreeHead {
             size: if *kind == ObjectKind::File { meta.size } else { 0 },
             device: if *link == 0 { meta.device } else { (0, 0) },
             link: *link,
+            linked: meta.links > 1 && !matches!(kind, ObjectKind::Directory | ObjectKind::HardLink),
             path: self.walk.path(),
             target: if *link == 0 { &found.target } else { &[] },
         });

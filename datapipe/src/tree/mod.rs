@@ -1,4 +1,4 @@
-//! File trees: what is below some paths becomes entries of an archive.
+//! File trees: what is below some paths becomes entries of an archive, and files again.
 //!
 //! ```text
 //!   names, sorted --> objects, opened --> entries --> blocks
@@ -19,9 +19,11 @@ mod listing; // names of a directory
 mod object; // opens what a name stands for
 mod options; // what is read, and what is left out
 mod report; // what was read, and what was not
+mod restore; // from entries to files
 mod scratch; // files without a name
 mod walk; // one object after the other
 
 pub use head::TreeHead;
 pub use options::{TreeError, TreeOptions};
 pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
+pub use restore::{Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify};

@@ -72,6 +72,8 @@ pub struct Object<'a> {
     pub device: (u32, u32),
     /// The object that a hard link is another name of.
     pub link: u64,
+    /// Whether hard links to it may follow: a reader need not remember any other object.
+    pub linked: bool,
     /// Where it is, below the root of the archive.
     pub path: &'a [u8],
     /// What a symbolic link says.
@@ -258,8 +260,10 @@ impl<'a> Object<'a> {
     fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
         check_path(self.path)?;
         check_target(self.kind, self.target)?;
+        check_linked(self.kind, self.linked)?;
         bytes.put_u8(self.kind.code());
-        bytes.put(&[0; 3]);
+        bytes.put_u8(self.linked.into());
+        bytes.put(&[0; 2]);
         bytes.put_u32(self.mode & MODE);
         bytes.put_u32(self.uid);
         bytes.put_u32(self.gid);
@@ -280,7 +284,12 @@ impl<'a> Object<'a> {
         let mut bytes = Bytes::new("object", bytes);
         let kind = bytes.u8()?;
         let kind = ObjectKind::parse(&bytes, kind)?;
-        bytes.zeros(3)?;
+        let linked = match bytes.u8()? {
+            0 => false,
+            1 => true,
+            other => return Err(bytes.wrong(format!("an object with unknown flags {other}"))),
+        };
+        bytes.zeros(2)?;
         let mode = parse_mode(&mut bytes)?;
         let (uid, gid) = (bytes.u32()?, bytes.u32()?);
         let modified = Time::parse(&mut bytes)?;
@@ -293,8 +302,9 @@ impl<'a> Object<'a> {
             (take_limited(&mut bytes, path, MAX_PATH)?, take_limited(&mut bytes, target, MAX_TARGET)?);
         check_path(path)?;
         check_target(kind, target)?;
+        check_linked(kind, linked)?;
         bytes.end()?;
-        Ok(Self { kind, mode, uid, gid, modified, size, device, link, path, target })
+        Ok(Self { kind, mode, uid, gid, modified, size, device, link, linked, path, target })
     }
 }
 
@@ -432,9 +442,17 @@ fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// Directories have one name, and a hard link is told of by the object that it is another name of.
+fn check_linked(kind: ObjectKind, linked: bool) -> Result<(), Malformed> {
+    if linked && matches!(kind, ObjectKind::Directory | ObjectKind::HardLink) {
+        return Err(Malformed::new("object", "a directory or a hard link that has other names"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
     use super::*;
 
     #[test]
@@ -445,5 +463,32 @@ mod tests {
         assert_eq!(whole, [&extent_header(7, 1 << 40, b"data").unwrap()[..], b"data"].concat());
         assert!(extent_header(7, u64::MAX, b"data").is_err());
         assert!(extent_header(7, 0, b"").is_err());
+    }
+
+    #[test]
+    fn only_what_can_have_other_names_says_so() {
+        let all = [ObjectKind::File, ObjectKind::Directory, ObjectKind::Symlink, ObjectKind::HardLink];
+        for (kind, linked, right) in all.into_iter().flat_map(|kind| {
+            let can = matches!(kind, ObjectKind::File | ObjectKind::Symlink);
+            [(kind, false, true), (kind, true, can)]
+        }) {
+            let (modified, path) = (Time::default(), &b"a"[..]);
+            let target = if kind == ObjectKind::Symlink { &b"b"[..] } else { b"" };
+            let (mode, uid, gid, size, device, link) = (0, 0, 0, 0, (0, 0), 0);
+            let object = Object { kind, mode, uid, gid, modified, size, device, link, linked, path, target };
+            let entry = Entry { object: 1, body: EntryBody::Object(object) };
+            let mut bytes = Vec::new();
+            assert_eq!(entry.append_to(&mut bytes).is_ok(), right, "{kind:?}");
+            if right {
+                assert_eq!(Entry::parse(&bytes).unwrap(), (entry, &b""[..]));
+                assert_eq!(bytes[17], u8::from(linked));
+                bytes[17] = 2;
+            } else {
+                let plain = Entry { object: 1, body: EntryBody::Object(Object { linked: false, ..object }) };
+                plain.append_to(&mut bytes).unwrap();
+                bytes[17] = 1;
+            }
+            assert!(Entry::parse(&bytes).is_err(), "{kind:?}");
+        }
     }
 }

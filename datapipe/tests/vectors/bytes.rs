@@ -87,7 +87,7 @@ fn entry(body: EntryBody<'_>) -> Vec<u8> {
 fn object(kind: ObjectKind, target: &'static [u8]) -> Object<'static> {
     let (mode, path) = (0o6755, &b"a/b"[..]);
     let (uid, gid, size, device, link) = (1000, 100, 77, (8, 1), 5);
-    Object { kind, mode, uid, gid, modified: TIME, size, device, link, path, target }
+    Object { kind, mode, uid, gid, modified: TIME, size, device, link, linked: false, path, target }
 }
 
 fn catalogue() -> CatalogueEntry<'static> {

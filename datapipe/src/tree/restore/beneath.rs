@@ -1,0 +1,240 @@
+//! The destination, by descriptor: whatever a path says, nothing above the destination and nothing behind a symbolic
+//! link is reached.
+//!
+//! ```text
+//!   a/b/c/name   ->   a/b in the cache?  openat2(a/b, "c", BENEATH, NO_SYMLINKS)  ->  descriptor of a/b/c, "name"
+//! ```
+//!
+//! Everything is then done to one name in one open directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::io::{Errno, Result};
+
+use super::report::RestoreReport;
+
+/// An open directory.
+pub(super) type Dir = Arc<std::os::fd::OwnedFd>;
+
+/// Directories that stay open for the next object.
+const CACHED: usize = 16;
+/// Longest path that is given to the system at once: less than its limit.
+const LONGEST: usize = 4000;
+/// Names that are tried before it is said that none is free.
+const TRIES: u32 = 100;
+/// Longest name that file systems take.
+const LONGEST_NAME: usize = 255;
+
+/// What is beneath one directory.
+#[derive(Debug)]
+pub(super) struct Beneath {
+    root: Dir,
+    /// The last used stands last.
+    cache: Vec<(Box<[u8]>, Dir)>,
+    /// Whether the system resolves a path safely in one call.
+    resolves: bool,
+    temporaries: u64,
+    report: RestoreReport,
+}
+
+impl Beneath {
+    pub(super) fn open(root: &Path, report: &RestoreReport) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = Arc::new(rustix::fs::openat(CWD, root, flags, Mode::empty())?);
+        Ok(Self { root, cache: Vec::new(), resolves: true, temporaries: 0, report: report.clone() })
+    }
+
+    pub(super) fn root(&self) -> &Dir {
+        &self.root
+    }
+
+    /// The directory that `path` stands in, and its name in it. `make`: directories that are missing on the way.
+    pub(super) fn parent<'a>(&mut self, path: &'a [u8], make: bool) -> Result<(Dir, &'a [u8])> {
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&path[..0], path),
+        };
+        Ok((self.directory(parent, make)?, name))
+    }
+
+    /// The directory at `path`.
+    pub(super) fn directory(&mut self, path: &[u8], make: bool) -> Result<Dir> {
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        if let Some(at) = self.cache.iter().rposition(|(cached, _)| **cached == *path) {
+            self.cache[at..].rotate_left(1);
+        } else {
+            let dir = Arc::new(self.open_directory(path, make)?);
+            if self.cache.len() >= CACHED {
+                self.cache.remove(0);
+            }
+            self.cache.push((path.into(), dir));
+        }
+        self.cache.last().map(|(_, dir)| Arc::clone(dir)).ok_or(Errno::NOENT)
+    }
+
+    fn open_directory(&mut self, path: &[u8], make: bool) -> Result<std::os::fd::OwnedFd> {
+        let above = |cached: &[u8]| path.starts_with(cached) && path.get(cached.len()) == Some(&b'/');
+        let nearest =
+            self.cache.iter().filter(|(cached, _)| above(cached)).max_by_key(|(cached, _)| cached.len());
+        let (from, rest) = match nearest {
+            Some((cached, dir)) => (Arc::clone(dir), &path[cached.len() + 1..]),
+            None => (Arc::clone(&self.root), path),
+        };
+        match self.descend(&from, rest) {
+            Err(Errno::NOENT) if make => self.make_way(&from, rest),
+            other => other,
+        }
+    }
+
+    /// Opens `path` below `from`, at least one component at a time.
+    fn descend(&mut self, from: &Dir, path: &[u8]) -> Result<std::os::fd::OwnedFd> {
+        let (mut dir, mut rest) = (None, path);
+        loop {
+            let piece = if rest.len() <= LONGEST || !self.resolves { rest.len() } else { LONGEST };
+            let end = match (self.resolves, piece == rest.len()) {
+                (true, true) => piece,
+                (true, false) => rest[..piece].iter().rposition(|&byte| byte == b'/').unwrap_or(rest.len()),
+                (false, _) => rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len()),
+            };
+            let at = dir.as_ref().unwrap_or(from);
+            let next = match self.step(at, &rest[..end]) {
+                // Not in this kernel, or not in this sandbox: from now on one component at a time.
+                Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) if self.resolves => {
+                    self.resolves = false;
+                    continue;
+                }
+                other => other?,
+            };
+            match rest.get(end + 1..) {
+                Some(left) => (dir, rest) = (Some(Arc::new(next)), left),
+                None => return Ok(next),
+            }
+        }
+    }
+
+    fn step(&self, at: &Dir, path: &[u8]) -> Result<std::os::fd::OwnedFd> {
+        let open = |kind| {
+            let flags = kind | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if self.resolves {
+                let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                rustix::fs::openat2(at, path, flags, Mode::empty(), how)
+            } else {
+                rustix::fs::openat(at, path, flags, Mode::empty())
+            }
+        };
+        // A directory that may only be searched is a way all the same.
+        open(OFlags::RDONLY)
+            .or_else(|error| if error == Errno::ACCESS { open(OFlags::PATH) } else { Err(error) })
+    }
+
+    /// As [`descend`](Self::descend), and makes what is missing.
+    fn make_way(&mut self, from: &Dir, path: &[u8]) -> Result<std::os::fd::OwnedFd> {
+        let mut dir = Arc::clone(from);
+        let mut parts = path.split(|&byte| byte == b'/').peekable();
+        while let Some(part) = parts.next() {
+            match rustix::fs::mkdirat(&dir, part, Mode::RWXU) {
+                Ok(()) => self.report.note(
+                    "directories that are missing in what was archived or chosen were made, for their owner only",
+                ),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+            let next = self.descend(&dir, part)?;
+            if parts.peek().is_none() {
+                return Ok(next);
+            }
+            dir = Arc::new(next);
+        }
+        Err(Errno::NOENT)
+    }
+
+    /// Makes something under a name that nothing has yet, and says which: a dot, and what nobody else uses.
+    pub(super) fn temporary<T>(&mut self, make: impl Fn(&[u8]) -> Result<T>) -> Result<(Vec<u8>, T)> {
+        for _ in 0..TRIES {
+            self.temporaries += 1;
+            let name = format!(".datapipe-{}-{}", std::process::id(), self.temporaries).into_bytes();
+            match make(&name) {
+                Ok(made) => return Ok((name, made)),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::EXIST)
+    }
+}
+
+/// What stands under a name, symbolic links not followed.
+pub(super) fn look(dir: &Dir, name: &[u8]) -> Result<Stat> {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// Whether it is a directory.
+pub(super) fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Device and inode.
+pub(super) fn inode_of(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Gives `from` the first free name of `name.damaged`, `name.damaged.1` and so on, and says which.
+pub(super) fn set_aside(dir: &Dir, from: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+    for number in 0..TRIES {
+        let ending = if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") };
+        let kept = name.len().min(LONGEST_NAME - ending.len());
+        let aside = [&name[..kept], ending.as_bytes()].concat();
+        match rename_to_free(dir, from, &aside) {
+            Ok(()) => return Ok(aside),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+fn rename_to_free(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        // Not in this file system: a new name that must be free, and then no more of the old.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
+            rustix::fs::unlinkat(dir, from, AtFlags::empty())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_resolve_a_path_refuse_links_and_cross_none() {
+        for resolves in [true, false] {
+            let temp = tempfile::tempdir().unwrap();
+            let (outside, dest) = (temp.path().join("outside"), temp.path().join("dest"));
+            std::fs::create_dir_all(outside.join("deeper")).unwrap();
+            std::fs::create_dir_all(dest.join("a/b")).unwrap();
+            std::os::unix::fs::symlink("../outside", dest.join("link")).unwrap();
+            std::os::unix::fs::symlink("b", dest.join("a/short")).unwrap();
+            let mut beneath = Beneath::open(&dest, &RestoreReport::default()).unwrap();
+            beneath.resolves = resolves;
+            for path in [&b"link"[..], b"link/deeper", b"a/short", b"link/new/dir"] {
+                let error = beneath.directory(path, true).unwrap_err();
+                assert!(matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::EXIST), "{error}");
+            }
+            assert!(beneath.directory(b"a/b", false).is_ok());
+            assert_eq!(beneath.directory(b"a/b/c", false).unwrap_err(), Errno::NOENT);
+            let long = vec![&b"a-long-name-of-a-directory"[..]; 400].join(&b'/');
+            assert!(beneath.directory(&long, true).is_ok());
+            beneath.cache.clear();
+            assert!(beneath.directory(&long, false).is_ok());
+            assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+            assert_eq!(beneath.resolves, resolves);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Puts file trees back: the tail that restores, and the one that only verifies.
+//!
+//! ```text
+//!   blocks -> follow: entries of open objects, digests, gaps -> write: beneath DEST, by descriptor
+//!                        |                                         |
+//!                        +----------------> report <---------------+
+//! ```
+//!
+//! What is in an archive may have been written by an enemy. It can fill the destination with what it likes, and
+//! change nothing else: no path leads out of it, and no symbolic link is followed.
+
+mod attributes; // owner, mode, extended attributes, times
+mod beneath; // the destination, by descriptor
+mod follow; // objects through blocks: which are whole
+mod lost; // objects in blocks that are lost
+mod open; // an object that is open
+mod report; // what became of it
+mod selection; // which objects are wanted
+mod spill; // what is needed later, in bounded memory
+mod write; // files, directories and everything else
+
+use std::io;
+use std::path::Path;
+
+use crate::error::StageError;
+use crate::pool::Block;
+use crate::stage::Tail;
+use crate::wire::Object;
+
+pub use report::{Problem, RestoreReport};
+
+use follow::{Failure, Follower, Sink};
+use open::Described;
+use selection::Selection;
+use spill::{Became, First};
+use write::Writer;
+
+/// How a tree is restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreOptions {
+    /// Whether what exists is replaced, and existing directories get the archive's attributes. A directory is never
+    /// replaced by something else, nor something else by a directory.
+    pub overwrite: bool,
+    /// Only these paths below the root of the archive, and what is below them; if there are none, everything.
+    pub paths: Vec<Vec<u8>>,
+    /// Whether all that was written is on stable storage when the pipe has ended well.
+    pub sync: bool,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self { overwrite: false, paths: Vec::new(), sync: true }
+    }
+}
+
+/// Puts the objects of an archived tree back beneath a directory.
+///
+/// It takes blocks that are decrypted and decompressed. What cannot be restored is a [`Problem`] in the
+/// [report](Self::report), and the rest is restored all the same; only a destination that takes nothing more stops
+/// the pipe. So look at [`RestoreReport::is_whole`] when the pipe has ended.
+///
+/// An object that is damaged is never left under its name: what there is of a file is called `NAME.damaged`, or
+/// `NAME.damaged.1` and so on. A file that is overwritten keeps its old content until the new one is whole.
+///
+/// Owners, setuid and setgid, devices, and attributes of the system are restored for root only. Modes and times of directories are
+/// set when everything else is done.
+///
+/// A pipe that fails leaves no file half-written under its name, but directories with mode 0700. A process that dies in the
+/// middle leaves such files too, or `.datapipe-PID-N` where they were to replace another. Restore again then, with
+/// [`overwrite`](RestoreOptions::overwrite).
+///
+/// It defends itself against the archive, and not against another process that changes the destination at the
+/// same time.
+///
+/// # Examples
+///
+/// ```no_run
+/// use datapipe::prelude::*;
+/// use datapipe::tree::{RestoreOptions, TreeRestore};
+/// use datapipe::wire::looks_like_record;
+///
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let options = RestoreOptions { paths: vec![b"home/ada".to_vec()], ..Default::default() };
+/// let restore = TreeRestore::new("/srv/restored", options)?;
+/// let report = restore.report();
+/// Pipe::builder().head(reader.into_head()).stage(decompress()).tail(restore).run()?;
+/// for problem in report.problems() {
+///     eprintln!("{problem}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TreeRestore(Follower<Writer>);
+
+impl TreeRestore {
+    /// A tail that restores to the directory `dest`, which must exist. It is the only path that may lead through symbolic
+    /// links.
+    ///
+    /// # Errors
+    ///
+    /// What the system says if `dest` cannot be opened.
+    pub fn new(dest: impl AsRef<Path>, options: RestoreOptions) -> io::Result<Self> {
+        let report = RestoreReport::default();
+        let writer = Writer::new(dest.as_ref(), options.overwrite, options.sync, &report)?;
+        Ok(Self(Follower::new(writer, Selection::new(&options.paths), report, false)))
+    }
+
+    /// What becomes of it: final when the pipe has ended.
+    pub fn report(&self) -> RestoreReport {
+        self.0.report().clone()
+    }
+}
+
+impl Tail for TreeRestore {
+    fn name(&self) -> &str {
+        "tree-restore"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.0.block(block)
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        self.0.finish()
+    }
+}
+
+/// Reads an archived tree and checks everything that [`TreeRestore`] does, and the catalogue. It writes nothing.
+#[derive(Debug)]
+pub struct TreeVerify(Follower<Nowhere>);
+
+impl TreeVerify {
+    /// A tail that verifies.
+    pub fn new() -> Self {
+        Self(Follower::new(Nowhere, Selection::new(&[]), RestoreReport::default(), true))
+    }
+
+    /// What becomes of it: final when the pipe has ended.
+    pub fn report(&self) -> RestoreReport {
+        self.0.report().clone()
+    }
+}
+
+impl Default for TreeVerify {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tail for TreeVerify {
+    fn name(&self) -> &str {
+        "tree-verify"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.0.block(block)
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        self.0.finish()
+    }
+}
+
+/// Where objects go that are only verified.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Sink for Nowhere {
+    type Made = ();
+
+    fn begin(&mut self, _: &Object<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn extent(&mut self, (): &mut (), _: u64, _: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn end(&mut self, (): (), _: &Described, _: u64) -> Result<Became, Failure> {
+        Ok(Became::Verified)
+    }
+
+    fn link(&mut self, _: &Object<'_>, _: &First) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn set_aside(&mut self, (): (), _: &Object<'_>) -> String {
+        String::new()
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        Ok(())
+    }
+}

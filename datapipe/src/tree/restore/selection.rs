@@ -1,0 +1,69 @@
+//! Which objects are wanted.
+
+use std::collections::BTreeMap;
+
+/// Paths, each of which stands for itself and for what is below it.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// Whether something of it was there; empty if everything is wanted.
+    paths: BTreeMap<Vec<u8>, bool>,
+}
+
+impl Selection {
+    /// `paths` may begin with "/" or "./", and end with "/". An empty path, or ".", is all there is.
+    pub(super) fn new(paths: &[Vec<u8>]) -> Self {
+        let plain = |path: &Vec<u8>| {
+            let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+            parts.collect::<Vec<_>>().join(&b'/')
+        };
+        let mut paths: BTreeMap<_, _> = paths.iter().map(|path| (plain(path), false)).collect();
+        if paths.contains_key(&Vec::new()) {
+            paths.clear();
+        }
+        Self { paths }
+    }
+
+    /// Whether `path` is to be restored: it is one of the paths or below one, or a directory on the way to one.
+    pub(super) fn wants(&mut self, path: &[u8], is_directory: bool) -> bool {
+        if self.paths.is_empty() {
+            return true;
+        }
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        for end in ends.chain([path.len()]) {
+            if let Some(found) = self.paths.get_mut(&path[..end]) {
+                *found = true;
+                return true;
+            }
+        }
+        is_directory && {
+            let below = [path, b"/"].concat();
+            self.paths.range(below.clone()..).next().is_some_and(|(first, _)| first.starts_with(&below))
+        }
+    }
+
+    /// The paths of which nothing was there.
+    pub(super) fn not_found(&self) -> impl Iterator<Item = &[u8]> {
+        self.paths.iter().filter(|(_, found)| !**found).map(|(path, _)| path.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_below_is_wanted_and_what_leads_there() {
+        let mut selection = Selection::new(&[b"/a/b/".to_vec(), b"./x".to_vec()]);
+        assert!(selection.wants(b"a", true) && !selection.wants(b"a", false));
+        assert!(
+            !selection.wants(b"a/bc", true)
+                && !selection.wants(b"ab", true)
+                && !selection.wants(b"xy", false)
+        );
+        assert!(selection.not_found().eq([&b"a/b"[..], b"x"]));
+        assert!(selection.wants(b"a/b", true) && selection.wants(b"a/b/c/d", false));
+        assert!(selection.not_found().eq([&b"x"[..]]));
+        assert!(Selection::new(&[b".".to_vec(), b"a".to_vec()]).wants(b"z", false));
+        assert!(Selection::new(&[]).wants(b"z", false));
+    }
+}
