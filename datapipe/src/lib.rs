@@ -104,4 +104,5 @@ pub mod prelude {
         Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage, Transform,
         Verdict, Zstd, analyze, decompress, decompress_salvaging,
     };
+    pub use crate::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore, TreeVerify};
 }
