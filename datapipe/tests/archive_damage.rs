@@ -88,6 +88,10 @@ fn salvage(bytes: &[u8], encrypted: bool) -> Salvaged {
     let storage = FaultyStorage::new(1);
     storage.set_bytes("/t", bytes);
     let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
+    salvage_from(tape, encrypted)
+}
+
+fn salvage_from(tape: VirtualTape<FaultyStorage>, encrypted: bool) -> Salvaged {
     let reader = match ArchiveReader::open(tape, secret(encrypted).as_ref()) {
         Ok(reader) => reader,
         Err(error) => return Salvaged { refused: Some(error.to_string()), ..Salvaged::default() },
@@ -279,4 +283,36 @@ fn a_reader_that_does_not_salvage_stops_at_the_first_damage() {
     assert!(text.contains("volume 1, record"), "{text}");
     let got = sink.0.lock().unwrap().clone();
     assert!(data.starts_with(&got), "what it gave before that is right");
+}
+
+#[test]
+fn sectors_that_cannot_be_read_cost_the_blocks_in_them() {
+    // One of them ended a salvage, and everything behind it was lost.
+    let data = material(200, 8);
+    let good = volume(&data, Framing::HeaderFooter, true);
+    let frames = frames(&good);
+    let blocks = blocks(&frames);
+    for first in (0..good.len() as u64).step_by(4096) {
+        let storage = FaultyStorage::new(1);
+        storage.set_bytes("/t", &good);
+        storage.set_unreadable("/t", first..first + 4096);
+        let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
+        let salvaged = salvage_from(tape, true);
+        let what = format!("bytes {first} to {}", first + 4096);
+        assert_eq!(salvaged.refused, None, "{what}");
+        assert!(!salvaged.is_clean(), "{what}: not noticed");
+        // The blocks with a piece in a record of which a piece is in the sectors.
+        let mut at = 0;
+        let touched = frames.iter().filter(|frame| {
+            let begins = at;
+            at += frame.len() as u64;
+            begins < first + 4096 && first < at
+        });
+        let gone: Vec<_> = touched.filter_map(|frame| content(frame)).map(|(range, _)| range).collect();
+        let is_hit =
+            |block: &&Range<u64>| gone.iter().any(|gone| block.start < gone.end && gone.start < block.end);
+        let hit = blocks.iter().filter(is_hit).count();
+        let lost = lost(&salvaged, &data, &what);
+        assert!(lost <= hit, "{what}: {lost} of {hit} blocks, {:#?}", salvaged.damage);
+    }
 }

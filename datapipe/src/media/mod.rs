@@ -120,7 +120,8 @@ pub trait Medium: Send {
     fn next_volume(&mut self) -> Result<bool, MediumError>;
 
     /// Reads what comes next, and a record's bytes into `record`, or as many of those that are damaged as a record
-    /// can have. It is empty after anything else.
+    /// can have. It is empty after anything else. Sectors that the drive has lost are damage, and zeros in those bytes, unless
+    /// more than a megabyte in a row is lost: then the drive is broken.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! Reads one volume, and finds its way again behind damage.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
@@ -15,6 +16,17 @@ const PROBED: usize = 64;
 /// search costs follows from how far it goes: a volume with damage at every other record is read in linear time.
 const FIRST_WINDOW: u64 = 4 << 10;
 const LARGEST_WINDOW: u64 = 1 << 20;
+
+/// Bytes that a storage loses together, and most bytes in a row that it may have lost: what is more is no damaged volume
+/// but a broken drive.
+const SECTOR: u64 = 4 << 10;
+const MOST_UNREADABLE: u64 = 1 << 20;
+
+/// What a drive says of a sector that it has lost.
+const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
+
+/// What stands for a length word that could not be read: a class that nobody knows.
+const UNREADABLE: u32 = 0x7000_0000;
 
 /// Damaged bytes that are given out: a record's, and its length words'.
 const MOST_DAMAGED: u64 = MAX_RECORD as u64 + 2 * WORD;
@@ -35,12 +47,14 @@ pub(super) struct VolumeReader<F> {
     at: u64,
     /// Items before that.
     items: u64,
+    /// Some of what was read last could not be, and is zeros.
+    unreadable: Cell<bool>,
 }
 
 impl<F: StorageFile> VolumeReader<F> {
     pub(super) fn new(file: F, path: PathBuf, volume: u32, probe: Probe) -> Result<Self, MediumError> {
         let len = file.len().map_err(MediumError::io("look at", &path))?;
-        Ok(Self { file, path, volume, probe, len, at: 0, items: 0 })
+        Ok(Self { file, path, volume, probe, len, at: 0, items: 0, unreadable: Cell::new(false) })
     }
 
     pub(super) fn volume(&self) -> u32 {
@@ -95,6 +109,9 @@ impl<F: StorageFile> VolumeReader<F> {
         // The length was compared with the limit and with what the file has, so this takes no more than there is.
         record.resize(length.bytes as usize, 0);
         self.fill(record, self.at + WORD)?;
+        if self.unreadable.get() {
+            return Ok(Item::Damaged { skipped: length.frame(), at: self.advance(end) });
+        }
         Ok(Item::Record(self.advance(end)))
     }
 
@@ -197,19 +214,31 @@ impl<F: StorageFile> VolumeReader<F> {
         }
         let mut bytes = [0; WORD as usize];
         self.fill(&mut bytes, at)?;
-        Ok(Some(word(&bytes)))
+        Ok(Some(if self.unreadable.get() { UNREADABLE } else { word(&bytes) }))
     }
 
-    /// Fills `bytes` from `at` on.
+    /// Fills `bytes` from `at` on. Sectors that cannot be read become zeros, and `unreadable` says so.
     fn fill(&self, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+        self.unreadable.set(false);
+        let (mut tried, mut in_a_row) = (false, 0);
         while !bytes.is_empty() {
-            match self.file.read_at(bytes, at) {
+            // One more attempt, for what was a moment's failure, and no more than the sector in question.
+            let sector = (SECTOR - at % SECTOR).min(bytes.len() as u64);
+            let wanted = if tried { &mut bytes[..sector as usize] } else { &mut *bytes };
+            match self.file.read_at(wanted, at) {
+                Err(error) if error.raw_os_error() == Some(EIO) && !tried => tried = true,
+                Err(error) if error.raw_os_error() == Some(EIO) && in_a_row < MOST_UNREADABLE => {
+                    bytes[..sector as usize].fill(0);
+                    bytes = &mut bytes[sector as usize..];
+                    (at, in_a_row, tried) = (at + sector, in_a_row + sector, false);
+                    self.unreadable.set(true);
+                }
                 Ok(0) => {
                     let what = format!("it ended at byte {at}, but was longer when it was opened");
                     return Err(io::Error::new(ErrorKind::UnexpectedEof, what));
                 }
                 Ok(count) => {
-                    at += count as u64;
+                    (at, in_a_row, tried) = (at + count as u64, 0, false);
                     bytes = &mut bytes[count..];
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, Error, ErrorKind, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -85,6 +86,8 @@ struct State {
 struct Inode {
     bytes: Vec<u8>,
     synced: Vec<u8>,
+    /// What cannot be read.
+    unreadable: Range<u64>,
     open: u32,
     /// A sync failed: what was appended before it counts as clean, and no later sync writes it.
     lost: bool,
@@ -181,6 +184,14 @@ impl FaultyStorage {
         let inode = state.inode(inode);
         inode.bytes = bytes.to_vec();
         inode.synced = bytes.to_vec();
+    }
+
+    /// Makes a part of a file unreadable, as a disk that has lost some sectors.
+    pub fn set_unreadable(&self, path: impl AsRef<Path>, bytes: Range<u64>) {
+        let mut state = self.0.lock();
+        if let Some(&inode) = state.names.get(path.as_ref()) {
+            state.inode(inode).unreadable = bytes;
+        }
     }
 
     fn open_file(&self, path: &Path, writable: bool) -> io::Result<FaultyFile> {
@@ -359,7 +370,12 @@ impl StorageFile for FaultyFile {
         self.with(|state| {
             state.call(StorageCall::Read)?;
             let most = state.portion(bytes.len())?;
-            let content = &state.inode(self.inode).bytes;
+            let Inode { bytes: content, unreadable, .. } = state.inode(self.inode);
+            if unreadable.contains(&offset) {
+                return Err(eio());
+            }
+            let before = unreadable.start.checked_sub(offset).filter(|_| !unreadable.is_empty());
+            let most = most.min(usize::try_from(before.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
             let rest = content.get(offset as usize..).unwrap_or_default();
             let count = rest.len().min(most);
             bytes[..count].copy_from_slice(&rest[..count]);

@@ -127,6 +127,30 @@ fn a_volume_whose_end_is_unknown_takes_no_more() {
 }
 
 #[test]
+fn lost_sectors_are_damage_and_a_dead_drive_is_an_error() {
+    let place = faulty(13, false);
+    let things = things(&mut Random::new(13), 200, 50_000);
+    place.one_volume(&things);
+    let len = place.storage.bytes(place.file(1)).unwrap().len() as u64;
+    place.storage.set_unreadable(place.file(1), 1_000_000..1_004_096);
+    let (mut medium, mut record, mut damaged, mut records) = (place.open(), Vec::new(), 0, 0);
+    loop {
+        match medium.read(&mut record).unwrap() {
+            Item::Record(_) => records += 1,
+            Item::Damaged { .. } => damaged += 1,
+            Item::Mark(_) => {}
+            Item::End => break,
+        }
+    }
+    let all = things.iter().filter(|thing| matches!(thing, Thing::Record(_))).count();
+    assert!(damaged == 1 && records + 3 >= all, "{records} of {all}, {damaged} stretches damaged");
+    assert!(len > 2 << 20, "{len}");
+    place.storage.set_unreadable(place.file(1), 0..len);
+    let error = place.open().read(&mut record).unwrap_err();
+    assert!(is_io(&error, "read", &place.file(1)), "{error}");
+}
+
+#[test]
 fn a_read_that_fails_is_named_and_can_be_tried_again() {
     for many in [true, false] {
         let place = faulty(12, many);
