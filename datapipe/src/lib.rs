@@ -105,4 +105,10 @@ pub mod prelude {
         Verdict, Zstd, analyze, decompress, decompress_salvaging,
     };
     pub use crate::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore, TreeVerify};
+    pub use crate::wire::Content;
 }
+
+/// The readme's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

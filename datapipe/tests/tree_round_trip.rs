@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use datapipe::prelude::*;
-use datapipe::wire::{Content, looks_like_record};
+use datapipe::wire::looks_like_record;
 
 fn key() -> Secret {
     Secret::Key(Key::from_bytes([5; 32]))
