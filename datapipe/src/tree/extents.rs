@@ -10,6 +10,7 @@ use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
 use crate::wire::{EXTENT_HEADER_LEN, State, extent_header};
 
+use super::digest::Digest;
 use super::object::Meta;
 
 /// A file that is being read.
@@ -32,7 +33,7 @@ pub(super) struct Extents {
     after: Option<Meta>,
     /// Bytes read.
     bytes: u64,
-    hasher: Box<blake3::Hasher>,
+    hashed: Digest,
 }
 
 /// How far a block was filled.
@@ -56,7 +57,6 @@ impl Extents {
     pub(super) fn new(meta: Meta) -> Self {
         let sparse = meta.sectors.saturating_mul(512) < meta.size;
         let segment = if sparse { 0 } else { u64::MAX };
-        let hasher = Box::new(blake3::Hasher::new());
         Self {
             before: meta,
             at: 0,
@@ -66,7 +66,7 @@ impl Extents {
             looked_again: false,
             after: None,
             bytes: 0,
-            hasher,
+            hashed: Digest::new(),
         }
     }
 
@@ -103,7 +103,7 @@ impl Extents {
                 Ok(n) => n,
                 Err(error) => return Ok(Err(error)),
             };
-            self.hasher.update(&self.at.to_le_bytes()).update(&(n as u64).to_le_bytes()).update(&room[..n]);
+            self.hashed.add(self.at, &room[..n]);
             let header = extent_header(object, self.at, &room[..n])?;
             spare[..EXTENT_HEADER_LEN].copy_from_slice(&header);
             block.grow(EXTENT_HEADER_LEN + n)?;
@@ -114,7 +114,7 @@ impl Extents {
 
     /// What was read, so far or in all.
     pub(super) fn summary(&self) -> Summary {
-        Summary { size: self.at, bytes: self.bytes, digest: *self.hasher.finalize().as_bytes() }
+        Summary { size: self.at, bytes: self.bytes, digest: self.hashed.finish() }
     }
 
     /// Goes on to the next data; false if there is none.

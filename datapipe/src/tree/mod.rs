@@ -12,6 +12,7 @@
 //! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and does not write media.
 
 mod catalogue; // where each object is
+mod digest; // of a file's extents
 mod extents; // data of files
 mod head; // objects into blocks
 mod links; // which files have been seen under another name

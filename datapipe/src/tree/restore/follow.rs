@@ -12,11 +12,10 @@
 use std::collections::VecDeque;
 use std::io;
 
-use blake3::Hasher;
-
 use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks};
+use crate::tree::digest::Digest;
 use crate::wire::{CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, What};
 
 use super::lost::Lost;
@@ -185,7 +184,7 @@ impl<S: Sink> Follower<S> {
         if made.is_none() {
             self.remember(number, object, Became::NotRestored)?;
         }
-        let (what, digest) = (Described::new(bytes), Hasher::new());
+        let (what, digest) = (Described::new(bytes), Digest::new());
         let (end, bytes, has_data, doubtful) = (0, 0, false, false);
         self.open.push(Open { number, what, made, digest, end, bytes, has_data, doubtful });
         Ok(())
@@ -380,7 +379,7 @@ fn not_whole<M>(open: &Open<M>, end: &End) -> Option<&'static str> {
     match end.digest {
         _ if end.state == State::Unread => Some("was not read to its end when it was archived"),
         _ if is_file && end.size < open.end => Some("has more data than it says"),
-        Some(digest) if is_file && open.digest.finalize() != digest => Some("its digest is wrong"),
+        Some(digest) if is_file && open.digest.finish() != digest => Some("its digest is wrong"),
         None if open.doubtful => Some("blocks were lost while it was open, and it has no digest"),
         _ => None,
     }

@@ -1,7 +1,6 @@
 //! An object of which not all entries have come yet.
 
-use blake3::Hasher;
-
+use crate::tree::digest::Digest;
 use crate::wire::{Entry, EntryBody, Object, ObjectKind};
 
 /// An object that is open.
@@ -11,7 +10,7 @@ pub(super) struct Open<M> {
     pub(super) what: Described,
     /// What was made of it; none if its entries are only passed over.
     pub(super) made: Option<M>,
-    pub(super) digest: Hasher,
+    pub(super) digest: Digest,
     /// Byte of the file behind its last extent.
     pub(super) end: u64,
     /// Bytes of data.
@@ -26,9 +25,7 @@ impl<M> Open<M> {
     /// Takes an extent into account.
     pub(super) fn extend(&mut self, offset: u64, data: &[u8]) {
         let len = data.len() as u64;
-        self.digest.update(&offset.to_le_bytes());
-        self.digest.update(&len.to_le_bytes());
-        self.digest.update(data);
+        self.digest.add(offset, data);
         self.end = offset + len;
         self.bytes += len;
         self.has_data = true;

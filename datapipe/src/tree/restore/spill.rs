@@ -1,17 +1,17 @@
 //! What is needed later, in bounded memory: what is more goes to a temporary file that has no name.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-
-use rustix::fs::{CWD, Mode, OFlags};
+use std::os::unix::fs::FileExt;
 
 use crate::limits::{MAX_LINKED_OBJECTS, MAX_RESTORE_MEMORY};
+use crate::tree::scratch;
 
 /// A temporary file that has no name, made when the first byte is written.
 #[derive(Debug, Default)]
 struct Spill {
-    file: Option<OwnedFd>,
+    file: Option<File>,
     len: u64,
 }
 
@@ -19,11 +19,11 @@ impl Spill {
     /// Appends `bytes`, and says where they are.
     fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
         if self.file.is_none() {
-            self.file = Some(unnamed()?);
+            self.file = Some(scratch::create()?);
         }
         let at = self.len;
         if let Some(file) = &self.file {
-            write_all_at(file, bytes, at)?;
+            file.write_all_at(bytes, at)?;
             self.len += bytes.len() as u64;
         }
         Ok(at)
@@ -32,49 +32,9 @@ impl Spill {
     fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut bytes = vec![0; len];
-        let mut done = 0;
-        while done < len {
-            match rustix::io::pread(file, &mut bytes[done..], at + done as u64) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => done += read,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        file.read_exact_at(&mut bytes, at)?;
         Ok(bytes)
     }
-}
-
-fn unnamed() -> io::Result<OwnedFd> {
-    let (dir, mode) = (std::env::temp_dir(), Mode::RUSR | Mode::WUSR);
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    if let Ok(file) = rustix::fs::openat(CWD, &dir, flags | OFlags::TMPFILE, mode) {
-        return Ok(file);
-    }
-    // Some file systems give every file a name: it is taken away at once.
-    let mut unique = [0; 16];
-    crate::crypto::fill_random(&mut unique).map_err(io::Error::other)?;
-    let path = dir.join(format!("datapipe-{:032x}", u128::from_le_bytes(unique)));
-    let file =
-        rustix::fs::openat(CWD, &path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
-    rustix::fs::unlinkat(CWD, &path, rustix::fs::AtFlags::empty())?;
-    Ok(file)
-}
-
-/// Writes all of `bytes` at `offset`.
-pub(super) fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::pwrite(file, bytes, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                bytes = &bytes[written..];
-                offset += written as u64;
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// Records of bytes, the last of which is taken first.

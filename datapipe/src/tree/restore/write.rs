@@ -1,7 +1,9 @@
 //! Makes files, directories and everything else beneath the destination.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -15,7 +17,7 @@ use super::beneath::{Beneath, Dir, inode_of, is_directory, look, set_aside};
 use super::follow::{Failure, Sink};
 use super::open::Described;
 use super::report::RestoreReport;
-use super::spill::{Became, First, Stack, write_all_at};
+use super::spill::{Became, First, Stack};
 
 /// Writes objects to a file system.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub(super) enum Made {
 
 #[derive(Debug)]
 pub(super) struct MadeFile {
-    file: OwnedFd,
+    file: File,
     /// Its name until it is whole, if its own is taken.
     temporary: Option<Vec<u8>>,
     len: u64,
@@ -100,7 +102,7 @@ impl Writer {
         let (temporary, file) = self.make((&dir, name), path, |name| {
             rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
         })?;
-        Ok(MadeFile { file, temporary, len: 0 })
+        Ok(MadeFile { file: file.into(), temporary, len: 0 })
     }
 
     fn end_file(
@@ -187,7 +189,7 @@ impl Writer {
 }
 
 /// Device and inode of what was made, if they are needed.
-fn became(file: &OwnedFd, object: &Object<'_>) -> Result<Became, Failure> {
+fn became(file: impl AsFd, object: &Object<'_>) -> Result<Became, Failure> {
     if !object.linked {
         return Ok(Became::Verified);
     }
@@ -209,7 +211,7 @@ impl Sink for Writer {
 
     fn extent(&mut self, made: &mut Made, offset: u64, data: &[u8]) -> Result<(), Failure> {
         let Made::File(made) = made else { return Ok(()) };
-        write_all_at(&made.file, data, offset).map_err(|error| {
+        made.file.write_all_at(data, offset).map_err(|error| {
             let what = format!("cannot write {} bytes at byte {offset}: {error}", data.len());
             match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(error) if is_final(error) => Failure::Stop(StageError::new(what)),
