@@ -322,7 +322,7 @@ impl fmt::Display for UnlockError {
         match self {
             Self::OtherKind { needs } => write!(f, "the key slot opens with a {needs}: give that"),
             Self::WrongSecret { kind } => {
-                write!(f, "the {kind} is not the one that the key slot was made for: give the one of this session")
+                write!(f, "the {kind} is not the right one: give the one that the archive was encrypted with")
             }
             Self::Damaged => f.write_str(
                 "the key slot is damaged or of another session, although it knows the secret: use another slot's \

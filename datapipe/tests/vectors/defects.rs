@@ -263,9 +263,14 @@ pub(crate) const HEADERS: &[Defect] = &[
 ];
 
 pub(crate) const KEYS: &[Defect] = &[
-    defect("wrong-key-slot", "is not the one that the key slot was made for", SEALED, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 48] ^= 1);
-    }),
+    defect(
+        "wrong-key-slot",
+        "is not the right one: give the one that the archive was encrypted with",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 48] ^= 1);
+        },
+    ),
     defect("key-slot-damaged", "although it knows the secret", SEALED, |tape, _| {
         tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 80] ^= 1);
     }),
