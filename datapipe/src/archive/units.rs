@@ -83,7 +83,7 @@ struct Window {
     bytes: Vec<u8>,
     /// Bytes at the front that were used.
     used: usize,
-    /// Place of the first byte behind them.
+    /// Position of the first byte behind them.
     position: u64,
     /// Where the records begin whose bytes are here, and where they stand.
     places: VecDeque<(u64, Place)>,
@@ -225,7 +225,7 @@ impl<M: Medium> Units<M> {
             if let Behind::Record(header, place) = &behind
                 && header.position == self.window.end()
             {
-                let content = self.record.split_at(self.record.len() - header.length as usize).1;
+                let content = content_of(&self.record, header);
                 self.window.append(content, *place);
                 // What goes on has no gap before it.
                 self.gap = false;
@@ -238,7 +238,7 @@ impl<M: Medium> Units<M> {
             Behind::Mark => self.found.push_back(Event::Mark),
             Behind::End => self.ended = true,
             Behind::Record(header, place) => {
-                let content = self.record.split_at(self.record.len() - header.length as usize).1;
+                let content = content_of(&self.record, &header);
                 let goes_on = header.position == self.window.position;
                 // Behind a gap, what comes before the first header is the end of something that is lost.
                 let first = if goes_on { Some(0) } else { header.first.map(|first| first as usize) };
@@ -331,7 +331,7 @@ impl<M: Medium> Units<M> {
                 Some(Behind::Record(header, place))
             }
             RecordKind::Label => {
-                let content = self.content(&header).to_vec();
+                let content = content_of(&self.record, &header).to_vec();
                 self.read_label(&content, place);
                 None
             }
@@ -382,11 +382,6 @@ impl<M: Medium> Units<M> {
         ))
     }
 
-    /// The content of the record that was read last.
-    fn content(&self, header: &RecordHeader) -> &[u8] {
-        self.record.split_at(self.record.len() - header.length as usize).1
-    }
-
     /// Takes the copies of units from a label.
     fn read_label(&mut self, mut content: &[u8], place: Place) {
         while !content.is_empty() {
@@ -422,7 +417,7 @@ impl Window {
         &self.bytes[self.used..]
     }
 
-    /// Place behind the last byte.
+    /// Position behind the last byte.
     fn end(&self) -> u64 {
         self.position + self.rest().len() as u64
     }
@@ -466,6 +461,11 @@ impl Window {
         self.used = 0;
         self.places.clear();
     }
+}
+
+/// The content of a record, which `header` says how long it is.
+fn content_of<'a>(record: &'a [u8], header: &RecordHeader) -> &'a [u8] {
+    record.split_at(record.len() - header.length as usize).1
 }
 
 /// The number of a block, if the unit is one.
