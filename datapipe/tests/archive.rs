@@ -1,28 +1,11 @@
 //! Archives written and read through whole pipes.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use datapipe::archive::{ReadOutcome, WriteOutcome};
 use datapipe::crypto::Argon2Cost;
 use datapipe::limits::MIN_VOLUME_SIZE;
 use datapipe::prelude::*;
-use datapipe::testkit::{FaultyStorage, Random, StorageCall};
+use datapipe::testkit::{FaultyStorage, Random, Sink, StorageCall};
 use datapipe::wire::{Framing, looks_like_record};
-
-/// A writer whose bytes can be looked at afterwards.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 fn key(byte: u8) -> Secret {
     Secret::Key(Key::from_bytes([byte; 32]))
@@ -65,7 +48,7 @@ fn read(medium: impl Medium + 'static, secret: Option<&Secret>) -> Result<(Vec<u
     }
     pipe = pipe.stage(decompress().instances(2)).tail(StreamRestore::new(sink.clone()));
     pipe.run().map_err(|error| error.to_string())?;
-    let bytes = sink.0.lock().unwrap().clone();
+    let bytes = sink.bytes();
     Ok((bytes, report.outcome()))
 }
 
@@ -109,7 +92,7 @@ fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>) -> (Vec<u8>, 
         pipe = pipe.stage(open);
     }
     pipe.stage(decompress_salvaging(&log)).tail(StreamRestore::new(sink.clone())).run().unwrap();
-    let bytes = sink.0.lock().unwrap().clone();
+    let bytes = sink.bytes();
     (bytes, report.outcome(), log.entries().iter().map(ToString::to_string).collect())
 }
 

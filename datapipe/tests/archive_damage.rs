@@ -1,32 +1,17 @@
 //! Damage: every byte, every length, every record of a small archive. What is hit is found and named, what is not
 //! comes back, and nothing wrong is ever given out.
 
-use std::io::Write;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestore};
 use datapipe::crypto::{Key, Secret};
 use datapipe::media::VirtualTape;
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, decompress, decompress_salvaging};
-use datapipe::testkit::{FaultyStorage, Random};
+use datapipe::testkit::{FaultyStorage, Random, Sink, frames};
 use datapipe::wire::{Framing, Kind, RecordHeader, RecordKind, UnitHeader, looks_like_record};
 
 const BLOCK: usize = 512;
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 fn secret(encrypted: bool) -> Option<Secret> {
     encrypted.then(|| Secret::Key(Key::from_bytes([9; 32])))
@@ -107,7 +92,7 @@ fn salvage_from(tape: VirtualTape<FaultyStorage>, encrypted: bool) -> Salvaged {
     let tail = TailStage::from(StreamRestore::new(sink.clone())).inline();
     let ended = pipe.stage(decompress_salvaging(&log).inline()).tail(tail).run();
     let refused = ended.err().map(|error| error.to_string());
-    let bytes = sink.0.lock().unwrap().clone();
+    let bytes = sink.bytes();
     let damage = log.entries().iter().map(ToString::to_string).collect();
     Salvaged { bytes, outcome: report.outcome(), damage, refused }
 }
@@ -174,19 +159,6 @@ fn an_archive_may_end_anywhere() {
         }
         assert_eq!(before, 9, "all of it comes back in the end");
     }
-}
-
-/// The frames of a volume: records with their length words, and marks.
-fn frames(volume: &[u8]) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
-    let mut at = 0;
-    while at < volume.len() {
-        let length = u32::from_le_bytes(volume[at..at + 4].try_into().unwrap()) as usize;
-        let frame = if length == 0 { 4 } else { length.next_multiple_of(2) + 8 };
-        frames.push(volume[at..at + frame].to_vec());
-        at += frame;
-    }
-    frames
 }
 
 /// The content of a frame with a data record, and where it lies in the stream.
@@ -281,7 +253,7 @@ fn a_reader_that_does_not_salvage_stops_at_the_first_damage() {
     let error = pipe.stage(decompress()).tail(StreamRestore::new(sink.clone())).run();
     let text = error.unwrap_err().to_string();
     assert!(text.contains("volume 1, record"), "{text}");
-    let got = sink.0.lock().unwrap().clone();
+    let got = sink.bytes();
     assert!(data.starts_with(&got), "what it gave before that is right");
 }
 

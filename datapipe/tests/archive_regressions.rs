@@ -1,30 +1,12 @@
 //! What once went wrong with archives, each told by its test.
 
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ArchiveTail, ReadOutcome};
 use datapipe::media::{Item, MediumError, Place};
 use datapipe::prelude::*;
-use datapipe::testkit::{FaultyStorage, Random};
+use datapipe::testkit::{FaultyStorage, Random, Sink, frames};
 use datapipe::wire::{Framing, Kind, RecordHeader, RecordKind, UnitHeader, looks_like_record};
-
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let mut sink = self.0.lock().unwrap();
-        if sink.len() > 600 << 20 {
-            return Err(std::io::Error::other("the disk is full of zeros"));
-        }
-        sink.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 fn key(byte: u8) -> Secret {
     Secret::Key(Key::from_bytes([byte; 32]))
@@ -81,7 +63,7 @@ fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>, log: &DamageL
     }
     let tail = TailStage::from(StreamRestore::new(sink.clone())).inline();
     let ended = pipe.stage(decompress_salvaging(log).inline()).tail(tail).run();
-    let bytes = sink.0.lock().unwrap().clone();
+    let bytes = sink.bytes();
     let damage = log.entries().iter().map(ToString::to_string).collect();
     (bytes, report.outcome(), damage, ended.map(drop).map_err(|error| error.to_string()))
 }
@@ -96,7 +78,7 @@ fn read(bytes: &[u8], secret: Option<&Secret>, block: u32) -> Result<(Vec<u8>, R
     }
     let ended = pipe.stage(decompress()).tail(StreamRestore::new(sink.clone())).run();
     ended.map_err(|error| error.to_string())?;
-    let bytes = sink.0.lock().unwrap().clone();
+    let bytes = sink.bytes();
     Ok((bytes, report.outcome()))
 }
 
@@ -105,18 +87,6 @@ fn lost(got: &[u8], data: &[u8]) -> usize {
     let mut got = got.to_vec();
     got.resize(data.len(), 0);
     got.chunks(512).zip(data.chunks(512)).filter(|(got, sent)| got != sent).count()
-}
-
-/// The frames of a volume: records with their length words, and marks.
-fn frames(volume: &[u8]) -> Vec<Vec<u8>> {
-    let (mut frames, mut at) = (Vec::new(), 0);
-    while at < volume.len() {
-        let length = u32::from_le_bytes(volume[at..at + 4].try_into().unwrap()) as usize;
-        let frame = if length == 0 { 4 } else { length.next_multiple_of(2) + 8 };
-        frames.push(volume[at..at + frame].to_vec());
-        at += frame;
-    }
-    frames
 }
 
 /// A frame around a record.
@@ -158,7 +128,7 @@ fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
         let pipe = Pipe::builder().buffer_size(512).head(reader.into_head());
         let text = pipe.tail(StreamRestore::new(sink.clone())).run().unwrap_err().to_string();
         assert!(text.contains("block 0 is still"), "{text}");
-        assert!(sink.0.lock().unwrap().is_empty());
+        assert!(sink.bytes().is_empty());
     }
 }
 

@@ -1,16 +1,14 @@
 //! Archives for tests: made in one place, so that a recipe means the same bytes for all.
 #![allow(dead_code, reason = "each test uses its part of it")]
 
-use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestore};
 use datapipe::crypto::{Argon2Cost, Key, Passphrase, Secret};
 use datapipe::media::{Directory, Item, Medium, MediumError, Place, VirtualTape, VolumeOptions};
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, Deflate, decompress, decompress_salvaging};
-use datapipe::testkit::Random;
+use datapipe::testkit::{Random, Sink};
 use datapipe::wire::{Framing, looks_like_record};
 
 /// Bytes of a block.
@@ -159,19 +157,6 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
     pipe.tail(TailStage::from(tail).inline()).run().unwrap();
 }
 
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// What comes out of a tape or a directory.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
@@ -210,6 +195,6 @@ fn read_from(medium: impl Medium + 'static, lock: Lock, salvage: bool) -> Restor
         pipe.stage(unpack.inline()).tail(TailStage::from(StreamRestore::new(sink.clone())).inline()).run();
     let mut said: Vec<String> = log.entries().iter().map(ToString::to_string).collect();
     said.extend(ended.err().map(|error| error.to_string()));
-    let bytes = sink.0.lock().unwrap().clone();
+    let bytes = sink.bytes();
     Restored { bytes, outcome: report.outcome(), said: said.join("\n") }
 }
