@@ -18,8 +18,8 @@ pub(crate) use processor::{AtomicU32, AtomicU64, Ordering, core_word};
 /// Orders everything before a read-modify-write of this thread before every load that follows the fence.
 ///
 /// The waker's half of "publish, then look for sleepers". What is published must be published by a read-modify-write,
-/// and no plain store to shared memory may lie between it and this call: on x86 a read-modify-write is already a full
-/// barrier for all before it, so only the compiler has to be held. Loads in between do no harm.
+/// or before it: on x86 a read-modify-write is already a full barrier for all before it, so only the compiler has to be
+/// held. Loads in between do no harm; a plain store in between is not ordered, and nobody may wait for what it says.
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(not(loom), target_arch = "x86_64"))]

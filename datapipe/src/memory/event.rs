@@ -52,8 +52,8 @@ impl Event {
         Ticket(before | SLEEPER)
     }
 
-    /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by a
-    /// read-modify-write, with no plain store to shared memory behind it.
+    /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by a read-modify-write,
+    /// or before one. What is stored plainly behind it may be seen later than the look for sleepers: a hint, no more.
     #[inline]
     pub(crate) fn notify(&self) {
         fence_after_rmw();
