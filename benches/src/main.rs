@@ -1,7 +1,7 @@
 //! Runs named workloads with datapipe and with a peer, in alternation, and says how the two compare.
 //!
 //! ```text
-//!   arguments -> workload -> prepare -> warm-up, then 9 pairs of child processes -> medians -> text or JSON
+//!   arguments -> workload -> prepare -> warm-up, then pairs of child processes -> medians -> text or JSON
 //! ```
 //!
 //! `README.md` of this crate defines the workloads and how to read the figures. This is not a benchmark of single
@@ -15,14 +15,13 @@ use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use runner::Trouble;
 use workloads::Workload;
 
 const USAGE: &str = "\
 usage: datapipe-benches [--json] [WORKLOAD...]
        datapipe-benches --list
 
-Runs the workloads that are named, or all of them. --json prints one JSON object a line, --list the names.
+Runs the workloads that are named, or all but the very long ones. --json prints one JSON object a line, --list the names.
 benches/README.md says what each workload does, and what its bounds are.";
 
 /// First argument of a child process that is to do one side's work. Not for people, so the usage is silent on it.
@@ -76,7 +75,7 @@ impl Order {
             }
         }
         if chosen.is_empty() {
-            chosen = workloads::ALL.iter().collect();
+            chosen = workloads::ALL.iter().filter(|workload| workload.by_default()).collect();
         }
         Some(Self::Run { chosen, json })
     }
@@ -92,7 +91,7 @@ fn run_workloads(chosen: &[&Workload], json: bool) -> ExitCode {
         } else {
             println!("{}", report::text(workload, &result));
         }
-        if let Err(Trouble::Failed(_)) = result {
+        if runner::has_failed(&result) {
             code = ExitCode::FAILURE;
         }
     }

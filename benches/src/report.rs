@@ -4,11 +4,16 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::runner::{Outcome, Trouble};
-use crate::workloads::{Measure, Workload};
+use crate::runner::{Outcome, Pair, Row, Trouble, Usage};
+use crate::workloads::{Bound, Measure, Task, Workload};
 
-const MEASURES: [(Measure, &str, &str); 3] =
-    [(Measure::Wall, "wall", "s"), (Measure::Cpu, "cpu", "s"), (Measure::Peak, "peak", "MiB")];
+/// What is reported of pairs.
+const MEASURES: [(Measure, &str, &str); 4] = [
+    (Measure::Wall, "wall", "s"),
+    (Measure::Cpu, "cpu", "s"),
+    (Measure::Peak, "peak", "MiB"),
+    (Measure::Size, "size", "MiB"),
+];
 
 /// What all pairs together say about one measure.
 struct Summary {
@@ -23,20 +28,54 @@ struct Summary {
     bound: Option<f64>,
 }
 
+/// What all runs of one step together say.
+struct Figures {
+    case: &'static str,
+    step: &'static str,
+    /// Medians, in seconds.
+    wall: f64,
+    cpu: f64,
+    /// Median of the wall time, in milliseconds an object, and what multiple it is of that of the first such step.
+    each: f64,
+    growth: f64,
+    /// What the growth may be at most.
+    growth_bound: Option<f64>,
+    /// Largest resident set and pool of all runs, and what the resident set may be at most, in MiB.
+    peak: f64,
+    pool: f64,
+    peak_bound: f64,
+}
+
 /// A few lines for people, without the last line's end.
 pub(crate) fn text(workload: &Workload, result: &Result<Outcome, Trouble>) -> String {
-    let outcome = match result {
-        Ok(outcome) => outcome,
-        Err(trouble) => return format!("{}: {trouble}", workload.name),
+    let name = workload.name;
+    match result {
+        Ok(Outcome::Pairs { ours, peer, pairs }) => {
+            format!("{name}: {ours} beside {peer}, {} pairs\n{}", pairs.len(), pairs_text(workload, pairs))
+        }
+        Ok(Outcome::Series(cases)) => format!("{name}: ours alone{}", series_text(workload, cases)),
+        Err(trouble) => format!("{name}: {trouble}"),
+    }
+}
+
+/// One JSON object.
+pub(crate) fn json(workload: &Workload, result: &Result<Outcome, Trouble>) -> Value {
+    let mut object = match result {
+        Ok(Outcome::Pairs { ours, peer, pairs }) => pairs_json(workload, ours, peer, pairs),
+        Ok(Outcome::Series(cases)) => series_json(workload, cases),
+        Err(trouble) => trouble_json(trouble),
     };
-    let Outcome { ours, peer, pairs } = outcome;
-    let mut text = format!("{}: {ours} beside {peer}, {} pairs\n", workload.name, pairs.len());
-    text += "           ours       peer  ratio  (min .. max)";
+    object["workload"] = workload.name.into();
+    object
+}
+
+fn pairs_text(workload: &Workload, pairs: &[Pair]) -> String {
+    let mut text = "           ours       peer  ratio  (min .. max)".to_owned();
     for (measure, name, unit) in MEASURES {
-        let Summary { ratio, min, max, ours, peer, bound } = Summary::of(workload, outcome, measure);
+        let Some(summary) = Summary::of(workload, pairs, measure) else { continue };
+        let Summary { ratio, min, max, ours, peer, bound } = summary;
         let verdict = match bound {
-            Some(bound) if ratio <= bound => format!("  at most {bound}: holds"),
-            Some(bound) => format!("  at most {bound}: DOES NOT HOLD"),
+            Some(bound) => format!("  at most {bound}: {}", verdict(ratio, bound)),
             None => String::new(),
         };
         let _ = write!(
@@ -47,25 +86,10 @@ pub(crate) fn text(workload: &Workload, result: &Result<Outcome, Trouble>) -> St
     text
 }
 
-/// One JSON object.
-pub(crate) fn json(workload: &Workload, result: &Result<Outcome, Trouble>) -> Value {
-    let name = workload.name;
-    let outcome = match result {
-        Ok(outcome) => outcome,
-        Err(Trouble::Unprepared(reason)) => return json!({ "workload": name, "skipped": reason.to_string() }),
-        Err(Trouble::Peer { name: peer, reason }) => {
-            return json!({ "workload": name, "peer": peer, "skipped": reason });
-        }
-        Err(Trouble::Failed(reason)) => return json!({ "workload": name, "failed": reason }),
-    };
-    let mut object = json!({
-        "workload": name,
-        "ours": outcome.ours,
-        "peer": outcome.peer,
-        "pairs": outcome.pairs.len(),
-    });
+fn pairs_json(workload: &Workload, ours: &str, peer: &str, pairs: &[Pair]) -> Value {
+    let mut object = json!({ "ours": ours, "peer": peer, "pairs": pairs.len() });
     for (measure, key, unit) in MEASURES {
-        let summary = Summary::of(workload, outcome, measure);
+        let Some(summary) = Summary::of(workload, pairs, measure) else { continue };
         object[key] = json!({
             "unit": unit,
             "ours": summary.ours,
@@ -80,19 +104,135 @@ pub(crate) fn json(workload: &Workload, result: &Result<Outcome, Trouble>) -> Va
     object
 }
 
+type Cases = [(&'static str, Result<Vec<Row>, Trouble>)];
+
+fn series_text(workload: &Workload, cases: &Cases) -> String {
+    let mut text = String::new();
+    for (case, rows) in cases {
+        let _ = match rows {
+            Ok(_) => write!(text, "\n  {case}\n             wall        cpu  ms each   grown      peak"),
+            Err(trouble) => write!(text, "\n  {case}: {trouble}"),
+        };
+        for figures in figures(workload, cases).filter(|figures| figures.case == *case) {
+            let Figures { step, wall, cpu, each, growth, peak, pool, peak_bound, .. } = figures;
+            let grown = match figures.growth_bound {
+                Some(bound) => format!("  grown at most {bound}: {}", verdict(growth, bound)),
+                None => String::new(),
+            };
+            let _ = write!(
+                text,
+                "\n    {step:7} {wall:7.3} s  {cpu:7.3} s  {each:7.4}  {growth:6.2}  {peak:8.1}  MiB  \
+                 at most {peak_bound:.1}, with a pool of {pool:.1}: {}{grown}",
+                verdict(peak, peak_bound)
+            );
+        }
+    }
+    text
+}
+
+fn series_json(workload: &Workload, cases: &Cases) -> Value {
+    let steps = figures(workload, cases).map(|figures| {
+        json!({
+            "case": figures.case,
+            "step": figures.step,
+            "wall": figures.wall,
+            "cpu": figures.cpu,
+            "ms_each": figures.each,
+            "growth": figures.growth,
+            "growth_bound": figures.growth_bound,
+            "growth_holds": figures.growth_bound.map(|bound| figures.growth <= bound),
+            "peak": figures.peak,
+            "pool": figures.pool,
+            "peak_bound": figures.peak_bound,
+            "peak_holds": figures.peak <= figures.peak_bound,
+        })
+    });
+    let troubles = cases.iter().filter_map(|(case, rows)| {
+        let mut object = trouble_json(rows.as_ref().err()?);
+        object["case"] = (*case).into();
+        Some(object)
+    });
+    json!({ "steps": steps.chain(troubles).collect::<Vec<_>>() })
+}
+
+/// All steps that were run, in their order.
+fn figures(workload: &Workload, cases: &Cases) -> impl Iterator<Item = Figures> {
+    let growth_bound = match workload.task {
+        Task::Series { growth, .. } => growth,
+        Task::Pairs { .. } => None,
+    };
+    let all = || cases.iter().filter_map(|(case, rows)| Some((*case, rows.as_ref().ok()?)));
+    let rows = move || all().flat_map(|(case, rows)| rows.iter().map(move |row| (case, row)));
+    rows().map(move |(case, row)| {
+        let first = rows().find(|(_, first)| first.step == row.step).map_or(row, |(_, first)| first);
+        let pool = row.most(Measure::Pool);
+        Figures {
+            case,
+            step: row.step,
+            wall: row.median(Measure::Wall),
+            cpu: row.median(Measure::Cpu),
+            each: row.each(),
+            growth: row.each() / first.each(),
+            growth_bound,
+            peak: row.most(Measure::Peak),
+            pool,
+            peak_bound: pool + row.beyond_pool as f64 / f64::from(1 << 20),
+        }
+    })
+}
+
+fn trouble_json(trouble: &Trouble) -> Value {
+    match trouble {
+        Trouble::Unprepared(reason) => json!({ "skipped": reason.to_string() }),
+        Trouble::Peer { name, reason } => json!({ "peer": name, "skipped": reason }),
+        Trouble::Failed(reason) => json!({ "failed": reason }),
+    }
+}
+
+fn verdict(figure: f64, bound: f64) -> &'static str {
+    if figure <= bound { "holds" } else { "DOES NOT HOLD" }
+}
+
 impl Summary {
-    fn of(workload: &Workload, outcome: &Outcome, measure: Measure) -> Self {
-        let figures: Vec<_> =
-            outcome.pairs.iter().map(|pair| (pair.ours.of(measure), pair.peer.of(measure))).collect();
-        let ratios = sorted(figures.iter().map(|(ours, peer)| ours / peer));
-        Self {
+    /// `None` if the pairs have no such figure.
+    fn of(workload: &Workload, pairs: &[Pair], measure: Measure) -> Option<Self> {
+        let figures = |side: fn(&Pair) -> &Usage| pairs.iter().map(move |pair| side(pair).of(measure));
+        let ours: Vec<f64> = figures(|pair| &pair.ours).collect::<Option<_>>()?;
+        let peer: Vec<f64> = figures(|pair| &pair.peer).collect::<Option<_>>()?;
+        let ratios = sorted(ours.iter().zip(&peer).map(|(ours, peer)| ours / peer));
+        Some(Self {
             ratio: median(&ratios),
             min: ratios[0],
             max: ratios[ratios.len() - 1],
-            ours: median(&sorted(figures.iter().map(|figure| figure.0))),
-            peer: median(&sorted(figures.iter().map(|figure| figure.1))),
-            bound: workload.bound(measure),
-        }
+            ours: median(&sorted(ours.into_iter())),
+            peer: median(&sorted(peer.into_iter())),
+            bound: bound(workload, measure),
+        })
+    }
+}
+
+/// The most that the ratio of `measure` may be, if there is a bound for it.
+fn bound(workload: &Workload, measure: Measure) -> Option<f64> {
+    let Task::Pairs { bounds, .. } = workload.task else { return None };
+    bounds.iter().find(|bound: &&Bound| bound.measure == measure).map(|bound| bound.at_most)
+}
+
+impl Row {
+    fn sorted(&self, measure: Measure) -> Vec<f64> {
+        sorted(self.runs.iter().filter_map(|run| run.of(measure)))
+    }
+
+    fn median(&self, measure: Measure) -> f64 {
+        median(&self.sorted(measure))
+    }
+
+    fn most(&self, measure: Measure) -> f64 {
+        self.sorted(measure).last().copied().unwrap_or_default()
+    }
+
+    /// Median of the wall time, in milliseconds an object.
+    fn each(&self) -> f64 {
+        self.median(Measure::Wall) * 1000.0 / self.objects as f64
     }
 }
 
@@ -106,5 +246,3 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
 fn median(sorted: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
-
-const _: () = assert!(crate::runner::PAIRS % 2 == 1, "the median is the middle one");

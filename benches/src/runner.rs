@@ -1,8 +1,8 @@
-//! Pairs of child processes, and what each one used.
+//! Pairs of child processes, or series of them, and what each one used.
 //!
 //! ```text
 //!   warm-up     pair 1      pair 2      pair 3            each run: start, read its output, wait4
-//!   ours peer | ours peer | peer ours | ours peer | ...
+//!   peer ours | ours peer | peer ours | ours peer | ...
 //! ```
 //!
 //! The two runs of a pair follow each other at once, and each pair gives one ratio: what slows the machine down for
@@ -11,23 +11,37 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs;
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use wait4::Wait4;
 
-use crate::workloads::{Measure, Prints, Side, Workload};
+use crate::workloads::{Case, Contest, Extent, Leaves, Measure, Prepare, Prints, Side, Step, Task, Workload};
 
-/// Pairs that count.
-pub(crate) const PAIRS: usize = 9;
+/// How often the pool of a run is looked at.
+const LOOK: Duration = Duration::from_millis(10);
 
-/// Both sides, and the pairs of their runs.
-pub(crate) struct Outcome {
-    pub(crate) ours: &'static str,
-    pub(crate) peer: &'static str,
-    pub(crate) pairs: Vec<Pair>,
+/// What all runs of a workload used.
+pub(crate) enum Outcome {
+    Pairs {
+        ours: &'static str,
+        peer: &'static str,
+        pairs: Vec<Pair>,
+    },
+    /// One list a case.
+    Series(Vec<(&'static str, Result<Vec<Row>, Trouble>)>),
+}
+
+/// What the runs of one step used.
+pub(crate) struct Row {
+    pub(crate) step: &'static str,
+    pub(crate) objects: u64,
+    pub(crate) beyond_pool: u64,
+    pub(crate) runs: Vec<Usage>,
 }
 
 /// What the two runs of one pair used.
@@ -43,6 +57,10 @@ pub(crate) struct Usage {
     cpu: Duration,
     /// In bytes. A child starts with the resident set of its parent, so this one is kept small.
     peak: u64,
+    /// Bytes of the pool, if it was there for long enough to be seen.
+    pool: u64,
+    /// Bytes that the run has left.
+    size: Option<u64>,
 }
 
 /// Why there are no figures.
@@ -55,16 +73,34 @@ pub(crate) enum Trouble {
     Failed(String),
 }
 
-/// Prepares a workload, and runs its pairs.
+/// Prepares a workload, and runs it.
 pub(crate) fn run(workload: &Workload) -> Result<Outcome, Trouble> {
-    let contest = (workload.prepare)().map_err(Trouble::Unprepared)?;
+    match workload.task {
+        Task::Pairs { pairs, prepare, .. } => run_pairs(&prepare().map_err(Trouble::Unprepared)?, pairs),
+        Task::Series { cases, .. } => {
+            let run = |&(name, prepare): &(_, Prepare<Case>)| (name, run_case(prepare));
+            Ok(Outcome::Series(cases.iter().map(run).collect()))
+        }
+    }
+}
+
+/// Whether datapipe did not do its work somewhere.
+pub(crate) fn has_failed(result: &Result<Outcome, Trouble>) -> bool {
+    match result {
+        Ok(Outcome::Pairs { .. }) => false,
+        Ok(Outcome::Series(cases)) => cases.iter().any(|case| matches!(case.1, Err(Trouble::Failed(_)))),
+        Err(trouble) => matches!(trouble, Trouble::Failed(_)),
+    }
+}
+
+fn run_pairs(contest: &Contest, count: usize) -> Result<Outcome, Trouble> {
     let ours = || run_side(&contest.ours).map_err(Trouble::Failed);
     let peer = || run_side(&contest.peer).map_err(|reason| Trouble::Peer { name: contest.peer.name, reason });
     // The peer first: one that is not there need not be waited for.
     peer()?;
     ours()?;
-    let mut pairs = Vec::with_capacity(PAIRS);
-    for number in 0..PAIRS {
+    let mut pairs = Vec::with_capacity(count);
+    for number in 0..count {
         pairs.push(if number % 2 == 0 {
             let ours = ours()?;
             Pair { ours, peer: peer()? }
@@ -73,21 +109,57 @@ pub(crate) fn run(workload: &Workload) -> Result<Outcome, Trouble> {
             Pair { ours: ours()?, peer }
         });
     }
-    Ok(Outcome { ours: contest.ours.name, peer: contest.peer.name, pairs })
+    Ok(Outcome::Pairs { ours: contest.ours.name, peer: contest.peer.name, pairs })
 }
 
-/// Runs one side once, and checks what it printed. The error says what went wrong.
+fn run_case(prepare: Prepare<Case>) -> Result<Vec<Row>, Trouble> {
+    let case = prepare().map_err(Trouble::Unprepared)?;
+    let run = |Step { side, runs, objects, beyond_pool }: &Step| {
+        let runs: Result<_, _> = (0..*runs).map(|_| run_side(side)).collect();
+        let failed = |reason| Trouble::Failed(format!("{}: {reason}", side.name));
+        Ok(Row { step: side.name, objects: *objects, beyond_pool: *beyond_pool, runs: runs.map_err(failed)? })
+    };
+    case.steps.iter().map(run).collect()
+}
+
+/// Runs one side once, and checks what it printed and left. The error says what went wrong.
 fn run_side(side: &Side) -> Result<Usage, String> {
+    remove(side).map_err(|error| format!("what an earlier run has left cannot be removed: {error}"))?;
     let (usage, output) = measure(side).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("{} is not installed", side.program.display()),
         _ => format!("{} cannot be run: {error}", side.program.display()),
     })??;
     let output = output.trim_end_matches('\n');
     match &side.prints {
-        Prints::Anything => Ok(usage),
-        Prints::Exactly(_) if output.is_empty() => Err("it printed nothing".to_owned()),
-        Prints::Exactly(expected) if output == expected => Ok(usage),
-        Prints::Exactly(expected) => Err(format!("it printed \"{output}\" instead of \"{expected}\"")),
+        Prints::Anything => {}
+        Prints::Exactly(_) if output.is_empty() => return Err("it printed nothing".to_owned()),
+        Prints::Exactly(expected) if output == expected => {}
+        Prints::Exactly(expected) => {
+            return Err(format!("it printed \"{output}\" instead of \"{expected}\""));
+        }
+    }
+    let left = |path| Extent::of(path).map_err(|error| format!("what it has left cannot be read: {error}"));
+    match &side.leaves {
+        Leaves::Nothing => Ok(usage),
+        Leaves::Some(path) => Ok(Usage { size: Some(left(path)?.bytes), ..usage }),
+        Leaves::Exactly(path, expected) => match left(path)? {
+            found if found == *expected => Ok(usage),
+            found => Err(format!("it left {found:?} instead of {expected:?}")),
+        },
+    }
+}
+
+/// Removes what a side leaves.
+fn remove(side: &Side) -> io::Result<()> {
+    let (Leaves::Some(path) | Leaves::Exactly(path, _)) = &side.leaves else { return Ok(()) };
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -101,10 +173,16 @@ fn measure(side: &Side) -> io::Result<Result<(Usage, String), String>> {
         .stderr(Stdio::piped())
         .spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    // Both at once, for a child that waits until somebody reads the one may never end the other.
-    let (output, complaints) = thread::scope(|scope| {
+    let id = child.id();
+    // All at once, for a child that waits until somebody reads the one may never end the other.
+    let (output, complaints, pool) = thread::scope(|scope| {
+        let (done, running) = mpsc::channel::<()>();
         let complaints = scope.spawn(|| read_all(stderr));
-        (read_all(stdout), complaints.join())
+        let pool = scope.spawn(move || watch_pool(id, &running));
+        let output = read_all(stdout);
+        let complaints = complaints.join();
+        drop(done);
+        (output, complaints, pool.join())
     });
     let used = child.wait4()?;
     let wall = start.elapsed();
@@ -114,7 +192,27 @@ fn measure(side: &Side) -> io::Result<Result<(Usage, String), String>> {
         return Ok(Err(format!("it ended with {}, and said: {last}", used.status)));
     }
     let cpu = used.rusage.utime + used.rusage.stime;
-    Ok(Ok((Usage { wall, cpu, peak: used.rusage.maxrss }, output)))
+    let pool = pool.unwrap_or_default();
+    Ok(Ok((Usage { wall, cpu, peak: used.rusage.maxrss, pool, size: None }, output)))
+}
+
+/// Looks at a process until it is done. Returns the most bytes that it had in shared memory of ours.
+fn watch_pool(id: u32, running: &Receiver<()>) -> u64 {
+    let mut most = 0;
+    while running.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        // A process that is gone has none.
+        let maps = fs::read_to_string(format!("/proc/{id}/maps")).unwrap_or_default();
+        most = most.max(maps.lines().filter_map(segment_len).sum());
+    }
+    most
+}
+
+/// Bytes in a line of `/proc/PID/maps`, if it is one of our memory.
+fn segment_len(line: &str) -> Option<u64> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    rest.contains("/memfd:datapipe:").then_some(address(end)?.checked_sub(address(start)?)?)
 }
 
 /// What can be read, as text.
@@ -128,13 +226,16 @@ fn read_all(from: Option<impl Read>) -> String {
 }
 
 impl Usage {
-    /// One figure, in the unit that [`Measure`] states.
-    pub(crate) fn of(&self, measure: Measure) -> f64 {
-        match measure {
+    /// One figure, in the unit that [`Measure`] states, if there is one.
+    pub(crate) fn of(&self, measure: Measure) -> Option<f64> {
+        let mebibytes = |bytes| bytes as f64 / f64::from(1 << 20);
+        Some(match measure {
             Measure::Wall => self.wall.as_secs_f64(),
             Measure::Cpu => self.cpu.as_secs_f64(),
-            Measure::Peak => self.peak as f64 / f64::from(1 << 20),
-        }
+            Measure::Peak => mebibytes(self.peak),
+            Measure::Pool => mebibytes(self.pool),
+            Measure::Size => mebibytes(self.size?),
+        })
     }
 }
 
@@ -150,11 +251,16 @@ impl fmt::Display for Trouble {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, process};
+
     use super::*;
 
+    fn side(script: &str) -> Side {
+        Side::other("sh", "sh", vec!["-c".into(), script.into()])
+    }
+
     fn shell(script: &str, prints: Prints) -> Result<Usage, String> {
-        let arguments = vec!["-c".into(), script.into()];
-        run_side(&Side { name: "sh", program: "sh".into(), arguments, prints })
+        run_side(&side(script).printing(prints))
     }
 
     #[test]
@@ -170,16 +276,46 @@ mod tests {
     fn a_side_that_fails_says_why() {
         let error = shell("echo first >&2; echo last >&2; exit 3", Prints::Anything).err().unwrap();
         assert_eq!(error, "it ended with exit status: 3, and said: last");
-        let nobody = Side::other("no-such-program-anywhere", Vec::new(), Prints::Anything);
+        let nobody = Side::other("nobody", "no-such-program-anywhere", Vec::new());
         assert_eq!(run_side(&nobody).err().unwrap(), "no-such-program-anywhere is not installed");
     }
 
     #[test]
     fn time_is_counted_with_that_of_children() {
         let usage = shell("(i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); sleep 0.05", Prints::Anything);
-        let usage = usage.ok().unwrap();
-        assert!(usage.of(Measure::Wall) >= 0.05);
-        assert!(usage.of(Measure::Cpu) > 0.001);
-        assert!(usage.of(Measure::Peak) > 0.1);
+        let of = |measure| usage.as_ref().ok().unwrap().of(measure);
+        assert!(of(Measure::Wall).unwrap() >= 0.05);
+        assert!(of(Measure::Cpu).unwrap() > 0.001);
+        assert!(of(Measure::Peak).unwrap() > 0.1);
+        assert_eq!(of(Measure::Size), None);
+    }
+
+    #[test]
+    fn what_a_side_leaves_is_compared_and_made_anew() {
+        let path = env::temp_dir().join(format!("datapipe-benches-{}", process::id()));
+        let script =
+            format!("mkdir {0} && mkdir {0}/a && printf 42 > {0}/a/b && ln -s b {0}/c", path.display());
+        let expecting = |files, bytes| {
+            run_side(&side(&script).leaving(Leaves::Exactly(path.clone(), Extent { files, bytes })))
+        };
+        assert!(expecting(2, 2).is_ok());
+        let error = expecting(3, 2).err().unwrap();
+        assert!(error.starts_with("it left Extent { files: 2, bytes: 2 } instead of"), "{error}");
+        let sized = run_side(&side(&script).leaving(Leaves::Some(path.clone())));
+        assert_eq!(sized.ok().unwrap().size, Some(2));
+        let idle = side("true").leaving(Leaves::Some(path));
+        assert!(run_side(&idle).err().unwrap().starts_with("what it has left cannot be read"));
+    }
+
+    #[test]
+    fn shared_memory_of_ours_is_told_from_other_people_s() {
+        let ours = "7f0000000000-7f0000003000 rw-s 00000000 00:01 7 /memfd:datapipe:1234 (deleted)";
+        assert_eq!(segment_len(ours), Some(0x3000));
+        assert_eq!(
+            segment_len("7f0000000000-7f0000003000 rw-s 00000000 00:01 7 /memfd:other (deleted)"),
+            None
+        );
+        assert_eq!(segment_len("7f0000000000-7f0000003000 rw-p 00000000 00:00 0"), None);
+        assert_eq!(segment_len(""), None);
     }
 }

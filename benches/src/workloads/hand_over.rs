@@ -8,14 +8,16 @@ use crossbeam_channel::bounded;
 use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
 use datapipe::pool::{PortError, Seat};
 
-use super::{Bound, Contest, Measure, Prints, Side, Workload};
+use super::{Bound, Contest, Measure, PAIRS, Prints, Side, Task, Workload};
 
 const BUFFERS: u32 = 64;
 const BUFFER_SIZE: u32 = 4096;
 const CYCLES: u64 = 5_000_000;
 
-pub(super) const WORKLOAD: Workload =
-    Workload { name: "hand-over", bounds: &[Bound { measure: Measure::Wall, at_most: 2.5 }], prepare };
+pub(super) const WORKLOAD: Workload = Workload {
+    name: "hand-over",
+    task: Task::Pairs { pairs: PAIRS, bounds: &[Bound { measure: Measure::Wall, at_most: 2.5 }], prepare },
+};
 
 fn prepare() -> Result<Contest, Box<dyn Error>> {
     let side = |name, program| Side::this(name, program, Vec::new(), Prints::Exactly(CYCLES.to_string()));

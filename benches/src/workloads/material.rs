@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process;
 
 /// Where the memory is.
-const DIRECTORY: &str = "/dev/shm";
+pub(super) const DIRECTORY: &str = "/dev/shm";
 
 /// Memory that is left to the programs, and to everybody else on the machine.
 const RESERVE: u64 = 1 << 30;
@@ -29,7 +29,7 @@ pub(super) struct MemoryFile {
 impl MemoryFile {
     /// A file of `len` bytes, rounded up to whole MiB, that look random and do not compress.
     pub(super) fn random(len: u64) -> Result<Self, Box<dyn Error>> {
-        check_room(len)?;
+        check_room(len, 0)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -56,10 +56,15 @@ impl MemoryFile {
     }
 }
 
-/// Looks at the file system and at the machine: an ample file system may lie in a machine that is full.
-fn check_room(len: u64) -> Result<(), Box<dyn Error>> {
+/// Looks at the file system and at the machine, for `len` bytes in so many `files`: an ample file system may lie in a machine that is full.
+pub(super) fn check_room(len: u64, files: u64) -> Result<(), Box<dyn Error>> {
     let need = len + RESERVE;
     let system = rustix::fs::statvfs(DIRECTORY)?;
+    if system.f_favail < files {
+        return Err(
+            format!("{DIRECTORY} has room for {} files, and {files} are needed", system.f_favail).into()
+        );
+    }
     let room = system.f_bavail.saturating_mul(system.f_frsize);
     if room < need {
         return Err(format!("{DIRECTORY} has room for {room} bytes, and {need} are needed").into());

@@ -7,7 +7,7 @@ use std::fs::File;
 use datapipe::prelude::*;
 
 use super::material::MemoryFile;
-use super::{Bound, Contest, Measure, Prints, Side, Workload};
+use super::{Bound, Contest, Measure, PAIRS, Prints, Side, Task, Workload};
 
 const STREAM_LEN: u64 = 3 << 30;
 const BUFFERS: u32 = 16;
@@ -15,8 +15,14 @@ const BUFFER_SIZE: u32 = 1 << 20;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "raw-stream",
-    bounds: &[Bound { measure: Measure::Cpu, at_most: 1.1 }, Bound { measure: Measure::Wall, at_most: 1.1 }],
-    prepare,
+    task: Task::Pairs {
+        pairs: PAIRS,
+        bounds: &[
+            Bound { measure: Measure::Cpu, at_most: 1.1 },
+            Bound { measure: Measure::Wall, at_most: 1.1 },
+        ],
+        prepare,
+    },
 };
 
 fn prepare() -> Result<Contest, Box<dyn Error>> {
@@ -36,7 +42,7 @@ fn prepare() -> Result<Contest, Box<dyn Error>> {
     ];
     Ok(Contest {
         ours: Side::this("datapipe", "raw-stream-datapipe", vec![path], crc)?,
-        peer: Side::other("mbuffer", mbuffer, Prints::Anything),
+        peer: Side::other("mbuffer", "mbuffer", mbuffer),
         _material: Some(Box::new(stream)),
     })
 }
