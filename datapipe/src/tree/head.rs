@@ -300,7 +300,7 @@ impl TreeHead {
         digest: Option<[u8; 32]>,
         block: &mut Block,
     ) -> Result<Put, StageError> {
-        let Current { found, kind, state, number, first, .. } = current;
+        let Current { found, kind, link, state, number, first, .. } = current;
         let body = EntryBody::End(End { state: *state, size, digest });
         match put(&mut self.entry, &Entry { object: *number, body }, block) {
             Ok(Put::Done) => {}
@@ -313,6 +313,7 @@ impl TreeHead {
             state: *state,
             mode: found.meta.mode,
             size,
+            link: *link,
             modified: found.meta.modified,
             blocks: (first.0, self.blocks),
             offset: first.1,

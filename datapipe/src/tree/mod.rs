@@ -16,15 +16,19 @@ mod digest; // of a file's extents
 mod extents; // data of files
 mod head; // objects into blocks
 mod links; // which files have been seen under another name
+mod list; // what is in an archive
 mod listing; // names of a directory
 mod object; // opens what a name stands for
 mod options; // what is read, and what is left out
 mod report; // what was read, and what was not
 mod restore; // from entries to files
 mod scratch; // files without a name
+mod selection; // which objects are wanted
 mod walk; // one object after the other
 
 pub use head::TreeHead;
+pub use list::TreeList;
 pub use options::{TreeError, TreeOptions};
 pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
 pub use restore::{Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify};
+pub use selection::Selection;

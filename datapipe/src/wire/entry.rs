@@ -165,8 +165,10 @@ pub struct CatalogueEntry<'a> {
     pub state: State,
     /// Permission bits, setuid, setgid and sticky.
     pub mode: u32,
-    /// Bytes of a file.
+    /// Bytes of a file, otherwise 0.
     pub size: u64,
+    /// Of a hard link: the object that it is another name of; otherwise 0.
+    pub link: u64,
     /// When it was last modified.
     pub modified: Time,
     /// Number of the block in which its first entry stands, and of that with its end.
@@ -342,7 +344,7 @@ impl<'a> CatalogueEntry<'a> {
         bytes.put_u8(self.state.code());
         bytes.put_u16(0);
         bytes.put_u32(self.mode & MODE);
-        bytes.put_u64(self.size);
+        bytes.put_u64(if self.kind == ObjectKind::HardLink { self.link } else { self.size });
         self.modified.put(bytes);
         bytes.put_u32(len_u32(self.path.len()));
         bytes.put_u64(self.blocks.0);
@@ -360,7 +362,8 @@ impl<'a> CatalogueEntry<'a> {
         let (kind, state) = (ObjectKind::parse(&bytes, kind)?, State::parse(&bytes, state)?);
         bytes.zeros(2)?;
         let mode = parse_mode(&mut bytes)?;
-        let size = bytes.u64()?;
+        let word = bytes.u64()?;
+        let (size, link) = if kind == ObjectKind::HardLink { (0, word) } else { (word, 0) };
         let modified = Time::parse(&mut bytes)?;
         let path = bytes.u32()?;
         let blocks = (bytes.u64()?, bytes.u64()?);
@@ -373,7 +376,7 @@ impl<'a> CatalogueEntry<'a> {
             return Err(bytes.wrong("an object that ends before it begins"));
         }
         bytes.end()?;
-        Ok(Self { kind, state, mode, size, modified, blocks, offset, path, target })
+        Ok(Self { kind, state, mode, size, link, modified, blocks, offset, path, target })
     }
 }
 

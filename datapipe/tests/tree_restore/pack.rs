@@ -117,7 +117,8 @@ impl Pack {
     pub(crate) fn catalogue(&mut self, path: &str, blocks: (u64, u64), offset: u32) {
         let (kind, state, path, target) = (ObjectKind::File, State::Whole, path.as_bytes(), &b""[..]);
         let (mode, size, modified) = (0o600, 1, WHEN);
-        let entry = CatalogueEntry { kind, state, mode, size, modified, blocks, offset, path, target };
+        let entry =
+            CatalogueEntry { kind, state, mode, size, link: 0, modified, blocks, offset, path, target };
         self.entry(0, EntryBody::Catalogue(entry));
     }
 

@@ -96,6 +96,7 @@ fn catalogue() -> CatalogueEntry<'static> {
         state: State::Changed,
         mode: 0o644,
         size: 77,
+        link: 0,
         modified: TIME,
         blocks: (3, 4),
         offset: 99,

@@ -16,12 +16,12 @@ use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks};
 use crate::tree::digest::Digest;
+use crate::tree::selection::Selection;
 use crate::wire::{CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, What};
 
 use super::lost::Lost;
 use super::open::{Described, Open};
 use super::report::RestoreReport;
-use super::selection::Selection;
 use super::spill::{Became, First, Links};
 
 /// What is done with objects.

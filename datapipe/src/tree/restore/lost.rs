@@ -61,6 +61,7 @@ mod tests {
                 state,
                 mode: 0,
                 size: 0,
+                link: 0,
                 modified,
                 blocks,
                 offset,

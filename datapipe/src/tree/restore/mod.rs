@@ -15,7 +15,6 @@ mod follow; // objects through blocks: which are whole
 mod lost; // objects in blocks that are lost
 mod open; // an object that is open
 mod report; // what became of it
-mod selection; // which objects are wanted
 mod spill; // what is needed later, in bounded memory
 mod write; // files, directories and everything else
 
@@ -25,13 +24,13 @@ use std::path::Path;
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::Tail;
+use crate::tree::selection::Selection;
 use crate::wire::Object;
 
 pub use report::{Problem, RestoreReport};
 
 use follow::{Failure, Follower, Sink};
 use open::Described;
-use selection::Selection;
 use spill::{Became, First};
 use write::Writer;
 

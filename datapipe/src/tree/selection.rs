@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 /// Paths, each of which stands for itself and for what is below it.
-#[derive(Debug)]
-pub(super) struct Selection {
+#[derive(Clone, Debug)]
+pub struct Selection {
     /// Whether something of it was there; empty if everything is wanted.
     paths: BTreeMap<Vec<u8>, bool>,
 }
 
 impl Selection {
-    /// `paths` may begin with "/" or "./", and end with "/". An empty path, or ".", is all there is.
-    pub(super) fn new(paths: &[Vec<u8>]) -> Self {
+    /// `paths` may begin with "/" or "./", and end with "/". An empty path, or ".", is all there is, and so are no paths
+    /// at all.
+    pub fn new(paths: &[Vec<u8>]) -> Self {
         let plain = |path: &Vec<u8>| {
             let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
             parts.collect::<Vec<_>>().join(&b'/')
@@ -23,8 +24,8 @@ impl Selection {
         Self { paths }
     }
 
-    /// Whether `path` is to be restored: it is one of the paths or below one, or a directory on the way to one.
-    pub(super) fn wants(&mut self, path: &[u8], is_directory: bool) -> bool {
+    /// Whether `path` is wanted: it is one of the paths or below one, or a directory on the way to one.
+    pub fn wants(&mut self, path: &[u8], is_directory: bool) -> bool {
         if self.paths.is_empty() {
             return true;
         }
@@ -42,7 +43,7 @@ impl Selection {
     }
 
     /// The paths of which nothing was there.
-    pub(super) fn not_found(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn not_found(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.iter().filter(|(_, found)| !**found).map(|(path, _)| path.as_slice())
     }
 }

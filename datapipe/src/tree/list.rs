@@ -1,0 +1,133 @@
+//! What is in an archived tree, object by object.
+
+use std::fmt;
+
+use crate::error::StageError;
+use crate::limits::MAX_OPEN_OBJECTS;
+use crate::pool::{Block, Marks};
+use crate::stage::Tail;
+use crate::wire::{CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State, What};
+
+/// Tells of the objects of an archived tree, each once.
+///
+/// It takes blocks that are decrypted and decompressed: those of the closing catalogue, which is all that a whole archive
+/// needs, or all of an archive, of which it then reads the objects themselves. What is in a block that is
+/// damaged, it does not tell of. An object that has no end is [`State::Unread`].
+///
+/// # Examples
+///
+/// ```no_run
+/// use datapipe::prelude::*;
+/// use datapipe::tree::TreeList;
+/// use datapipe::wire::looks_like_record;
+///
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let list = TreeList::new(|object| {
+///     println!("{:>12} {}", object.size, object.path.escape_ascii());
+///     Ok(())
+/// });
+/// Pipe::builder().head(reader.into_head()).stage(decompress()).tail(list).run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TreeList<F> {
+    tell: F,
+    /// Objects that have begun and not ended.
+    begun: Vec<Begun>,
+    /// There was data: the catalogue says nothing that was not told.
+    has_data: bool,
+}
+
+/// An object that has begun.
+struct Begun {
+    number: u64,
+    /// Its first entry, and where that stands.
+    entry: Vec<u8>,
+    block: u64,
+    offset: u32,
+}
+
+impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F> {
+    /// A tail that tells `tell`. An error ends the pipe.
+    pub fn new(tell: F) -> Self {
+        Self { tell, begun: Vec::new(), has_data: false }
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, bytes: &[u8], at: (u64, u32)) -> Result<(), StageError> {
+        match entry.body {
+            EntryBody::Object(_) => {
+                if self.begun.len() >= MAX_OPEN_OBJECTS {
+                    self.end(0, State::Unread, 0, at.0)?;
+                }
+                let (block, offset) = at;
+                self.begun.push(Begun { number: entry.object, entry: bytes.to_vec(), block, offset });
+            }
+            EntryBody::End(end) => {
+                if let Some(which) = self.begun.iter().position(|begun| begun.number == entry.object) {
+                    self.end(which, end.state, end.size, at.0)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// An object has ended, in block `last`.
+    fn end(&mut self, which: usize, state: State, size: u64, last: u64) -> Result<(), StageError> {
+        let Begun { entry, block, offset, .. } = self.begun.remove(which);
+        let Ok((Entry { body: EntryBody::Object(object), .. }, _)) = Entry::parse(&entry) else {
+            return Ok(());
+        };
+        let Object { kind, mode, modified, link, path, target, .. } = object;
+        let size = if kind == ObjectKind::File { size } else { 0 };
+        let blocks = (block, last);
+        (self.tell)(&CatalogueEntry { kind, state, mode, size, link, modified, blocks, offset, path, target })
+    }
+}
+
+impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for TreeList<F> {
+    fn name(&self) -> &str {
+        "tree-list"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        let info = block.info();
+        let number = info.sequence.unwrap_or_else(|| block.number());
+        let is_data = info.kind == What::Data.code();
+        self.has_data |= is_data;
+        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+            return Ok(());
+        }
+        if !is_data && (self.has_data || info.kind != What::ClosingCatalogue.code()) {
+            return Ok(());
+        }
+        let mut rest = block.bytes();
+        while !rest.is_empty() {
+            let offset = block.len() - rest.len();
+            let parsed = Entry::parse(rest);
+            let (entry, behind) =
+                parsed.map_err(|error| StageError::new(format!("block {number}, byte {offset}: {error}")))?;
+            let bytes = &rest[..rest.len() - behind.len()];
+            match entry.body {
+                EntryBody::Catalogue(entry) if !is_data => (self.tell)(&entry)?,
+                _ if is_data => self.entry(&entry, bytes, (number, u32::try_from(offset)?))?,
+                _ => {}
+            }
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        while let Some(begun) = self.begun.first() {
+            let block = begun.block;
+            self.end(0, State::Unread, 0, block)?;
+        }
+        Ok(())
+    }
+}
+
+impl<F> fmt::Debug for TreeList<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeList").field("begun", &self.begun.len()).finish_non_exhaustive()
+    }
+}
