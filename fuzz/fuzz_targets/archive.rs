@@ -45,7 +45,7 @@ fuzz_target!(|input: (bool, Vec<(u16, u8)>)| {
     let Ok(reader) = ArchiveReader::open(tape, Some(&secret)) else { return };
     let (log, mut out) = (DamageLog::new(), Vec::new());
     let reader = reader.salvage(&log);
-    let (open, head) = (reader.open_blocks().unwrap(), HeadStage::from(reader.into_head()));
+    let (open, head) = (reader.open_blocks().unwrap(), HeadStage::from(reader.head()));
     let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(head.inline()).stage(open.inline());
     let pipe = pipe.stage(decompress_salvaging(&log).inline());
     let _ = pipe.tail(TailStage::from(StreamRestore::new(&mut out)).inline()).run();

@@ -64,7 +64,7 @@ fn run(args: &Args, console: Console) -> Result<(), Failure> {
         return Err(location.failure("holds a file tree: this program restores packed directories only"));
     }
     console.say(&format!("\"{}\", {}", reader.header().name.escape_debug(), origin(reader.session())));
-    let job = Job { args, console, location, report: reader.report(), log: DamageLog::new() };
+    let job = Job { args, console, location, report: ReadReport::default(), log: DamageLog::new() };
     if args.verify {
         job.verify(reader, met)
     } else if args.salvage {
