@@ -45,7 +45,10 @@ impl Head for Numbered {
 
 /// What came, with its numbers.
 #[derive(Clone, Default)]
-struct Came(Arc<Mutex<Vec<(u64, Vec<u8>)>>>);
+struct Came(Arc<Mutex<Vec<NumberedBlock>>>);
+
+/// A block's number, and its data.
+type NumberedBlock = (u64, Vec<u8>);
 
 impl Tail for Came {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {

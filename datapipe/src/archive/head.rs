@@ -102,7 +102,7 @@ impl<M: Medium> ArchiveHead<M> {
                     self.units.moved(to.start.place.volume);
                     (self.next, self.behind) = (to.start.block, to.start.position);
                     self.course = Course::new(self.block_len);
-                    self.course.lose(u64::MAX);
+                    self.course.lose(to.start.block);
                 }
                 Err(error @ MediumError::Io { .. }) => return Err(error.into()),
                 Err(error) => {
