@@ -1,59 +1,98 @@
-//! How both programs talk: arguments, messages, progress, exit codes.
+//! How both programs talk: messages, signals, and what is said and returned at the end.
 
 use std::error::Error;
-use std::io::{self, Write};
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::process::{self, ExitCode};
 use std::thread;
-use std::time::Duration;
 
-use datapipe::controller::ByteCount;
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
+use datapipe::tree::TreeError;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// Damage that is listed one by one.
-const LISTED: usize = 20;
+use crate::arguments::OutputArgs;
+use crate::listing::Listing;
+use crate::names::harmless;
+use crate::progress::{CLEAR, Done, REDRAW, draw};
+use crate::summary::{Summary, Trouble};
 
-/// How often the progress line is drawn.
-const REDRAW: Duration = Duration::from_millis(500);
+/// What is said one by one of each kind; behind that, only how much more there is.
+const SAID: usize = 20;
 
 /// Where one program's messages go.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
     program: &'static str,
-    quiet: bool,
+    json: bool,
+    /// Where that goes which is neither warning nor error.
+    says: Says,
     /// Whether there is a line on the screen that is rewritten in place.
     live: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Nothing,
+    OnStandardOutput,
+    OnStandardError,
+}
+
 impl Console {
-    /// A console for `program`. If `quiet`, only warnings and errors are shown.
-    pub fn new(program: &'static str, quiet: bool) -> Self {
-        Self { program, quiet, live: !quiet && stderr().is_terminal() }
+    /// A console for `program`.
+    pub fn new(program: &'static str, output: OutputArgs) -> Self {
+        let talks = !output.quiet && !output.json;
+        let says = if talks { Says::OnStandardOutput } else { Says::Nothing };
+        Self { program, json: output.json, says, live: talks && stderr().is_terminal() }
+    }
+
+    /// For a job whose standard output is for data: what is said goes to standard error.
+    #[must_use]
+    pub fn beside_data(self) -> Self {
+        let says = if self.says == Says::Nothing { Says::Nothing } else { Says::OnStandardError };
+        Self { says, ..self }
+    }
+
+    /// For a job that prints a list: nothing is said beside it but warnings and errors.
+    #[must_use]
+    pub fn beside_list(self) -> Self {
+        Self { says: Says::Nothing, live: false, ..self }
+    }
+
+    /// Whether progress is shown.
+    pub fn is_live(&self) -> bool {
+        self.live
     }
 
     /// Says what the user should know even if all goes well, above the progress line.
     pub fn warn(&self, text: &str) {
         let clear = if self.live { CLEAR } else { "" };
         // Nobody is left to be told if standard error is closed.
-        let _ = writeln!(stderr(), "{clear}{}: {text}", self.program);
+        let _ = writeln!(stderr(), "{clear}{}: {}", self.program, harmless(text));
     }
 
-    /// Says what happens, on standard output.
+    /// Says what happens.
     pub fn say(&self, text: &str) {
-        if !self.quiet {
-            let _ = writeln!(stdout(), "{text}");
-        }
+        let text = harmless(text);
+        let _ = match self.says {
+            Says::Nothing => Ok(()),
+            Says::OnStandardOutput => writeln!(stdout(), "{text}"),
+            Says::OnStandardError => writeln!(stderr(), "{text}"),
+        };
     }
 
-    /// Runs a pipe to its end. Shows the chain, the progress and the result; a signal stops the pipe.
+    /// Runs a pipe to its end. Shows the chain and the progress, for which `done` is asked; a signal stops the pipe. How far it came is added to
+    /// the summary, however it ends.
     ///
     /// # Errors
     ///
     /// As [`PipeBuilder::start`] and [`Pipe::wait`](datapipe::Pipe::wait).
-    pub fn run(&self, builder: PipeBuilder<'static>) -> Result<Report, datapipe::Error> {
+    pub fn run(
+        &self,
+        builder: PipeBuilder<'static>,
+        done: &dyn Fn() -> Done,
+        summary: &mut Summary,
+    ) -> Result<Report, datapipe::Error> {
         self.cancel_on_signals(builder.canceller())
             .map_err(|source| datapipe::Error::System { what: "cannot listen to signals", source })?;
         let pipe = builder.start()?;
@@ -61,47 +100,72 @@ impl Console {
         if let Some(warning) = pipe.plan().budget().warning() {
             self.warn(&warning);
         }
-        if self.live {
-            let mut before = pipe.status();
-            while let Some(now) = pipe.status_every(REDRAW) {
-                self.draw(&now, &now.since(&before));
-                before = now;
+        let mut before = pipe.status();
+        while let Some(now) = pipe.status_every(REDRAW) {
+            if self.live {
+                draw(&now, &now.since(&before), done());
             }
+            before = now;
+        }
+        if self.live {
             let _ = write!(stderr(), "{CLEAR}");
         }
+        summary.add_status(&pipe.status());
         pipe.wait()
     }
 
-    /// Tells how it ended, and what the program returns.
-    pub fn end(&self, outcome: Result<(), Failure>) -> ExitCode {
-        match outcome {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(Failure { message, code }) => {
-                self.warn(&message);
-                ExitCode::from(code)
+    /// Says how it ended, and what the program returns. A job that is done, but not whole, returns 3.
+    pub fn end(
+        &self,
+        mut summary: Summary,
+        outcome: Result<(), Failure>,
+        listing: Option<&Listing>,
+    ) -> ExitCode {
+        let whole = summary.errors_total == 0;
+        let (exit, message) = match outcome {
+            Ok(()) => (if whole { 0 } else { NOT_WHOLE }, None),
+            Err(failure) => (failure.exit, Some(failure.message)),
+        };
+        summary.end(exit, message);
+        if self.says != Says::Nothing {
+            self.list(&summary.left_out, summary.left_out.len() as u64);
+        }
+        summary.notes.iter().for_each(|note| self.warn(note));
+        self.list(&summary.errors, summary.errors_total);
+        match &summary.message {
+            Some(message) => self.warn(message),
+            None if !whole => self.warn("done, but not all of it is whole: see above"),
+            None => {}
+        }
+        match self.print(&summary, listing) {
+            Ok(()) => ExitCode::from(exit),
+            Err(error) => {
+                self.warn(&format!("cannot write to standard output: {error}"));
+                ExitCode::from(FAILED)
             }
         }
     }
 
-    /// Lists what was found damaged: the first of it, and how much more there is.
-    pub fn list(&self, log: &DamageLog) {
-        let clear = if self.live { CLEAR } else { "" };
-        for damage in log.entries().iter().take(LISTED) {
-            let _ = writeln!(stderr(), "{clear}damaged: {damage}");
-        }
-        if let more @ 1.. = log.count().saturating_sub(LISTED as u64) {
-            let _ = writeln!(stderr(), "damaged: and {more} more");
+    /// Writes the JSON object, or what is left of a list.
+    fn print(&self, summary: &Summary, listing: Option<&Listing>) -> io::Result<()> {
+        match listing {
+            Some(listing) => listing.end(summary),
+            None if self.json => {
+                let mut out = stdout().lock();
+                serde_json::to_writer(&mut out, summary)?;
+                writeln!(out)
+            }
+            None => Ok(()),
         }
     }
 
-    fn draw(&self, now: &Status, lately: &Status) {
-        let bytes = match now.direction {
-            Direction::Archive => now.bytes_in(),
-            Direction::Restore => now.bytes_out(),
-        };
-        let (bytes, rate) = (ByteCount(bytes), ByteCount(lately.throughput() as u64));
-        let limit = lately.limit().map(|limit| format!("limited by {limit}"));
-        let _ = write!(stderr(), "{CLEAR}{bytes}  {rate}/s  {}", limit.unwrap_or_default());
+    fn list(&self, troubles: &[Trouble], total: u64) {
+        for trouble in troubles.iter().take(SAID) {
+            self.warn(&trouble.to_string());
+        }
+        if let more @ 1.. = total.saturating_sub(troubles.len().min(SAID) as u64) {
+            self.warn(&format!("and {more} more"));
+        }
     }
 
     /// The first signal stops the pipe in good order; the second does not wait for that.
@@ -111,9 +175,9 @@ impl Console {
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for _ in signals.forever() {
                 if canceller.is_cancelled() {
-                    process::exit(1);
+                    process::exit(FAILED.into());
                 }
-                console.warn("stopping");
+                console.warn("stopping; a second signal does not wait for that");
                 canceller.cancel();
             }
         })?;
@@ -121,32 +185,37 @@ impl Console {
     }
 }
 
-/// Back to the line's start, and remove what stands there.
-const CLEAR: &str = "\r\x1b[K";
-
 /// Why a program ends without having done what it should.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
-    code: u8,
+    exit: u8,
 }
 
 /// The job failed.
 const FAILED: u8 = 1;
 /// What was asked for cannot be done at all.
 const USAGE: u8 = 2;
-/// It was done, but not everything was whole.
-const DAMAGED: u8 = 3;
+/// It was done, but not everything is whole.
+const NOT_WHOLE: u8 = 3;
+
+/// What `--help` says about that.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0  all of it is done, and on stable storage
+  1  the job failed
+  2  it was asked for in a wrong way
+  3  it is done, but what is named is not whole; everything else is";
 
 impl Failure {
     /// The job failed.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: FAILED }
+        Self { message: message.into(), exit: FAILED }
     }
 
-    /// The job is done, but not everything was whole.
-    pub fn damaged(message: impl Into<String>) -> Self {
-        Self { message: message.into(), code: DAMAGED }
+    /// What was asked for cannot be done at all.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit: USAGE }
     }
 
     /// Says more about it.
@@ -159,62 +228,10 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
-        let usage =
-            matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. } | datapipe::Error::Archive(_)))
-                || matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
-        Self { message: error.to_string(), code: if usage { USAGE } else { FAILED } }
-    }
-}
-
-/// Reads a size: bytes, or a number with K, M, G or T behind it, or KiB and so on. All are powers of 1024.
-///
-/// # Errors
-///
-/// If it is none, or does not fit.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match &text[digits.len()..] {
-        "" => 1,
-        "k" | "K" | "KiB" => 1 << 10,
-        "m" | "M" | "MiB" => 1 << 20,
-        "g" | "G" | "GiB" => 1 << 30,
-        "t" | "T" | "TiB" => 1 << 40,
-        _ => return Err("a size is a number, with KiB, MiB, GiB or TiB behind it if you like".to_owned()),
-    };
-    let number: u64 = digits.parse().map_err(|_| "a size is a number, with a unit behind it if you like")?;
-    number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
-}
-
-/// Reads the size of a buffer.
-///
-/// # Errors
-///
-/// As [`parse_size`], and if no buffer could be so large.
-pub fn parse_buffer_size(text: &str) -> Result<u32, String> {
-    u32::try_from(parse_size(text)?).map_err(|_| "too large".to_owned())
-}
-
-/// As many instances as there are processors, within reason.
-pub fn default_instances() -> u32 {
-    thread::available_parallelism().map_or(1, |n| n.get().min(16) as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(parse_size("4M"), Ok(4 << 20));
-        assert_eq!(parse_size("64KiB"), Ok(64 << 10));
-        assert_eq!(parse_size("512k"), Ok(512 << 10));
-        assert_eq!(parse_size("1000"), Ok(1000));
-        assert_eq!(parse_size("2TiB"), Ok(2 << 40));
-        let bad =
-            ["", "M", "4MM", "4MB", "-1", "4.5M", "99999999999999999999", "16777216T", "4 M", "é", "4é"];
-        for bad in bad {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-        assert!(parse_buffer_size("4G").is_err());
+        let pipe =
+            matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. } | datapipe::Error::Archive(_)));
+        let medium = matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
+        let tree = any.downcast_ref().is_some_and(|error| !matches!(error, TreeError::Source(..)));
+        Self { message: error.to_string(), exit: if pipe || medium || tree { USAGE } else { FAILED } }
     }
 }

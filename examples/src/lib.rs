@@ -1,14 +1,20 @@
 //! What `disk_to_tape` and `tape_to_disk` have in common.
 //!
 //! ```text
-//!   disk_to_tape:  tree::pack -> analyze -> zstd -> aes-256-gcm -> archive -> medium
-//!   tape_to_disk:  tree::unpack <- decompress <- aes-256-gcm <- archive <- medium
+//!   disk_to_tape:  tree-head or stream-head -> analyze -> zstd -> aes-256-gcm -> archive-tail -> medium
+//!   tape_to_disk:  medium -> archive-head -> aes-256-gcm -> decompress -> tree-restore, tree-verify, tree-list
+//!                                                                          or stream-restore
 //! ```
 //!
-//! What travels is a tar stream. What lies on the medium is an archive of that stream: `docs/wire-format.md`.
+//! What lies on the medium is an archive: `docs/wire-format.md`.
 
-pub mod console; // arguments, messages, progress, exit codes
+pub mod arguments; // what both programs can be given
+pub mod console; // messages, signals, how a program ends
+pub mod estimate; // how much there is to be read
+pub mod listing; // objects of an archive, a line each
 pub mod medium; // where an archive lies
+pub mod names; // names, modes and times for people
+pub mod newfile; // a file that gets its name when it is whole
+pub mod progress; // the line that is redrawn
 pub mod secret; // keys and passphrases from files
-pub mod stream; // blocks as the stream that they were, and what is missing
-pub mod tree; // a directory as a stream, and back
+pub mod summary; // what became of a job, for people and for programs

@@ -1,6 +1,7 @@
 //! Where an archive lies: a directory of volumes, or a virtual tape.
 
-use std::fs::{self, Metadata};
+use std::fmt;
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -9,11 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datapipe::media::{Item, MediumError, Place};
 use datapipe::prelude::*;
-use datapipe::wire::{
-    Kind, RecordHeader, SessionHeader, Time, UNIT_HEADER_LEN, UnitHeader, looks_like_record,
-};
+use datapipe::wire::{Kind, RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, looks_like_record};
 
 use crate::console::Failure;
+use crate::names::{escaped, minute};
 
 /// A path that is, or is to be, a medium.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ impl Location {
     }
 
     /// A failure that has to do with this medium.
-    pub fn failure(&self, what: impl std::fmt::Display) -> Failure {
-        Failure::new(format!("{}: {what}", self.path.display()))
+    pub fn failure(&self, what: impl fmt::Display) -> Failure {
+        Failure::new(format!("{self}: {what}"))
     }
 
     /// Begins to write.
@@ -82,46 +82,34 @@ impl Location {
         Err(self.failure(format!("already holds {what}; give --overwrite to replace it")))
     }
 
-    /// What tells the medium's files from those that are backed up, if it lies among them.
+    /// Device and inode of the tape's file, or of the directory of volumes.
     ///
     /// # Errors
     ///
     /// If it is not there.
-    pub fn identity(&self) -> io::Result<Identity> {
-        let id = id_of(&fs::metadata(&self.path)?);
-        Ok(Identity { id, directory: self.directory })
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        fs::metadata(&self.path).map(|found| (found.dev(), found.ino()))
+    }
+
+    /// Bytes of its files, as far as they can be looked at.
+    pub fn bytes(&self) -> u64 {
+        let len = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        if !self.directory {
+            return len(&self.path);
+        }
+        let volumes = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|entry| entry.path());
+        volumes.filter(|path| path.extension().is_some_and(|end| end == "tap")).map(|path| len(&path)).sum()
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
     }
 }
 
 /// What a medium holds that has no label of ours.
 const OTHER: &str = "something that is not known as an archive";
-
-/// Which file, or which directory, a medium is.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity {
-    id: (u64, u64),
-    directory: bool,
-}
-
-impl Identity {
-    /// Whether a file is the medium, or one of its volumes.
-    pub fn has(&self, path: &Path, file: &Metadata) -> bool {
-        if !self.directory {
-            return id_of(file) == self.id;
-        }
-        let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
-        let digits = name.strip_suffix(b".tap").unwrap_or_default();
-        let volume = digits.len() == 6 && digits.iter().all(u8::is_ascii_digit);
-        volume
-            && path
-                .parent()
-                .is_some_and(|parent| fs::metadata(parent).is_ok_and(|dir| id_of(&dir) == self.id))
-    }
-}
-
-fn id_of(found: &Metadata) -> (u64, u64) {
-    (found.dev(), found.ino())
-}
 
 /// The session header on a volume's label.
 fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
@@ -136,36 +124,18 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
 pub fn origin(session: &SessionHeader) -> String {
     let mut text = format!("written {}", minute(session.created));
     if !session.host.is_empty() {
-        text += &format!(" by host {}", session.host.escape_debug());
+        text += &format!(" by host {}", escaped(session.host.as_bytes()));
     }
     text
 }
 
-/// A time to the minute, as UTC.
-fn minute(time: Time) -> String {
-    let (days, second) = (time.seconds.div_euclid(86_400), time.seconds.rem_euclid(86_400));
-    // Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years begin in March, eras of 400
-    // years with day 0 of the first on 0000-03-01.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", second / 3600, second / 60 % 60)
-}
-
-/// What was met on a medium since it was last read from its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was read from a medium.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Met {
-    /// Volumes.
-    pub volumes: u64,
-    /// Runs of records with a mark between them: chunks, and what stands behind the last one.
-    pub runs: u64,
-    /// The last of them has no mark yet.
-    open: bool,
+    /// Bytes of records.
+    pub bytes: u64,
+    /// The last volume of which something was read.
+    pub volumes: u32,
 }
 
 /// A medium that counts what is read from it.
@@ -181,13 +151,9 @@ impl Counted {
     }
 
     /// What gives the counts when the medium is out of reach.
-    pub fn met(&self) -> impl Fn() -> Met + use<> {
+    pub fn met(&self) -> impl Fn() -> Met + Clone + use<> {
         let met = Arc::clone(&self.met);
         move || *met.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Met)) {
-        change(&mut self.met.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -205,21 +171,16 @@ impl Medium for Counted {
     }
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {
-        let there = self.medium.next_volume()?;
-        self.note(|met| met.volumes += u64::from(there));
-        Ok(there)
+        self.medium.next_volume()
     }
 
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         let item = self.medium.read(record)?;
-        self.note(|met| match item {
-            Item::Record(_) => {
-                met.volumes = met.volumes.max(1);
-                met.runs += u64::from(!std::mem::replace(&mut met.open, true));
-            }
-            Item::Mark(_) => met.open = false,
-            _ => {}
-        });
+        if let Item::Record(place) = item {
+            let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+            met.bytes += record.len() as u64;
+            met.volumes = met.volumes.max(place.volume);
+        }
         Ok(item)
     }
 
@@ -232,39 +193,12 @@ impl Medium for Counted {
     }
 
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
-        self.medium.seek(to)?;
-        self.note(|met| *met = Met::default());
-        Ok(())
+        self.medium.seek(to)
     }
 }
 
-impl std::fmt::Debug for Counted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counted").field("met", &self.met).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        for (seconds, text) in [
-            (0, "1970-01-01 00:00"),
-            (-1, "1969-12-31 23:59"),
-            (951_782_399, "2000-02-28 23:59"),
-            (951_782_400, "2000-02-29 00:00"),
-            (951_868_800, "2000-03-01 00:00"),
-            (4_107_542_400, "2100-03-01 00:00"),
-            (1_795_208_640, "2026-11-20 21:04"),
-            (-62_167_219_200, "0000-01-01 00:00"),
-        ] {
-            assert_eq!(minute(Time { seconds, nanoseconds: 0 }), text);
-        }
-        // Anything may stand on a medium.
-        for seconds in [i64::MIN, i64::MAX] {
-            assert!(!minute(Time { seconds, nanoseconds: 0 }).is_empty());
-        }
     }
 }

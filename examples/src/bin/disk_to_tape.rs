@@ -1,34 +1,46 @@
-//! Backs a directory up into an archive: packed, compressed and encrypted in parallel.
+//! Backs file trees, or a stream, up into an archive: compressed and encrypted in parallel.
 
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, stdin};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::builder::RangedU64ValueParser;
-use clap::{Parser, ValueEnum};
-use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
+use datapipe::controller::ByteCount;
+use datapipe::limits::{DEFAULT_RECORD, MAX_TEXT};
 use datapipe::prelude::*;
+use datapipe::tree::TreeReport;
 use datapipe::wire;
-use datapipe_examples::console::{Console, Failure, default_instances, parse_buffer_size, parse_size};
+use datapipe_examples::arguments::{InstancesArgs, OutputArgs, parse_buffer_size, parse_size};
+use datapipe_examples::console::{Console, EXIT_CODES, Failure};
+use datapipe_examples::estimate::Estimate;
 use datapipe_examples::medium::Location;
+use datapipe_examples::names::counted;
+use datapipe_examples::newfile::check_name;
+use datapipe_examples::progress::Done;
 use datapipe_examples::secret::SecretArgs;
-use datapipe_examples::tree::Source;
+use datapipe_examples::summary::Summary;
 
-/// Back a directory up into an archive.
+/// Back file trees up into an archive, or a stream.
 ///
-/// Exits with 0 if all of it is on stable storage, 1 if that failed, 2 if it was asked for in a wrong way.
+/// /srv/data is called data in the archive; . and .. go by the name of the directory that they mean, and / by root.
+/// What changes, vanishes or cannot be read is named, and the rest is backed up. An archive lies on one tape, or in one
+/// directory of volumes. If that lies in what is backed up, it is left out.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
     /// How to compress: zstd:LEVEL with a level of 1 to 22, deflate:LEVEL with one of 1 to 9, or none
     #[arg(long, value_name = "HOW", default_value = "zstd:3")]
     compress: Compress,
-    /// Threads that compress, and as many that encrypt [default: one per processor, up to 16]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
-    instances: Option<u32>,
+    #[command(flatten)]
+    instances: InstancesArgs,
     /// Buffers in the pool [default: as many as keep every thread busy]
     #[arg(long, value_name = "N")]
     buffers: Option<u32>,
@@ -41,15 +53,25 @@ struct Args {
     /// Bytes of a volume at most; in a directory the next one follows [default: what the file system has]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
+    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is any number of directories
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Leave out other file systems that are mounted in a source
+    #[arg(long)]
+    one_file_system: bool,
+    /// What standard input is called in the archive
+    #[arg(long, value_name = "NAME", default_value = "stdin", value_parser = parse_name)]
+    stdin_name: String,
     /// Replace what MEDIUM holds
     #[arg(long)]
     overwrite: bool,
-    /// Show warnings and errors only
-    #[arg(long)]
-    quiet: bool,
-    /// The directory
-    source: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Files and directories, or - for standard input
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<PathBuf>,
     /// A directory of volumes, if it is one or ends with a slash; otherwise a file, a virtual tape
+    #[arg(required = true)]
     medium: PathBuf,
 }
 
@@ -102,78 +124,170 @@ impl From<Framing> for wire::Framing {
     }
 }
 
-fn main() -> ExitCode {
-    let args = Args::parse();
-    let console = Console::new("disk_to_tape", args.quiet);
-    console.end(back_up(&args, console))
+fn parse_name(name: &str) -> Result<String, String> {
+    check_name(name).map(|()| name.to_owned())
 }
 
-fn back_up(args: &Args, console: Console) -> Result<(), Failure> {
-    let source = Source::open(&args.source)?;
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let is_stream = args.is_stream();
+    if !is_stream && args.sources.iter().any(|source| source.as_os_str() == "-") {
+        let what = "standard input (-) is a source by itself; give ./- for a file of that name";
+        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+    }
+    if is_stream && (args.one_file_system || !args.exclude.is_empty()) {
+        let what = "nothing can be left out of standard input";
+        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+    }
+    let console = Console::new("disk_to_tape", args.output);
+    let mut summary = Summary::new("backup");
+    let outcome = back_up(&args, console, &mut summary);
+    console.end(summary, outcome, None)
+}
+
+fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), Failure> {
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
+    args.check_apart(&location)?;
     if !args.overwrite {
         location.check_free()?;
     }
-    let archive = plan(args, &source, secret)?;
     // What cannot work is refused before anything is replaced.
-    let nothing = Stage::head_port("tree-head", |_| Ok(()));
+    let (head, _) = args.head(Vec::new())?;
+    let archive = args.plan(secret)?;
+    summary.archive = Some(archive.header().name.clone());
     // What opens a block needs what sealing it does.
-    pipe(args, archive.open_blocks(), nothing).tail(StreamTail::new(io::sink())).plan()?;
+    args.pipe(archive.open_blocks(), head).tail(StreamTail::new(io::sink())).plan()?;
 
     let options = VolumeOptions { volume_size: args.volume_size, overwrite: args.overwrite };
     let medium = location.create(options)?;
-    let own = location.identity()?;
-    let head = Stage::head_port("tree-head", move |port| {
-        let mut out = BlockWriter::new(port);
-        source.pack(&mut out, &|path, file| own.has(path, file), &|text| console.warn(text))?;
-        out.finish()
-    });
+    let (head, tree) = args.head(vec![location.identity()?])?;
     let (seal, tail) = archive.stages(medium);
-    let ran = console.run(pipe(args, seal, head).tail(tail));
+    let written = tail.report();
+    let estimate = console.is_live().then(|| args.estimate()).flatten();
+    let done = || {
+        let read = tree.as_ref().map(TreeReport::outcome);
+        let all = estimate.as_ref().and_then(Estimate::total);
+        Done { files: read.map(|read| read.files), part: read.map(|read| read.bytes).zip(all) }
+    };
+    let ran = console.run(args.pipe(seal, head).tail(tail), &done, summary);
+    if let Some(tree) = &tree {
+        summary.add_tree(tree);
+    }
     let report = ran.map_err(|error| {
-        let medium = args.medium.display();
-        Failure::from(error)
-            .and(&format!("{medium} is incomplete, and valid up to the last checkpoint, if it has one"))
+        let written = written.outcome();
+        let valid = match written.safe_blocks {
+            0 => "it has no checkpoint yet".to_owned(),
+            _ => format!("it is valid up to the last checkpoint, at {}", ByteCount(written.safe_plain)),
+        };
+        Failure::from(error).and(&format!("{location} is incomplete: {valid}"))
     })?;
     console.say(&report.to_string());
+    if let Some(tree) = &tree {
+        console.say(&counts(tree));
+    }
     Ok(())
 }
 
-/// Decides everything about the archive that does not depend on its data.
-fn plan(args: &Args, source: &Source, secret: Option<Secret>) -> Result<Archive, Error> {
-    let name = source.name().to_string_lossy();
-    let name = &name[..name.floor_char_boundary(MAX_TEXT)];
-    let mut options = ArchiveOptions::new(name)
-        .program(concat!("disk_to_tape ", env!("CARGO_PKG_VERSION")))
-        .framing(args.framing.into())
-        .block_len(args.buffer_size);
-    if let Some(size) = args.volume_size {
-        // A small volume needs small records, or most of it stays empty.
-        let record = usize::try_from(size / 8).unwrap_or(usize::MAX);
-        options = options.record_len(record.min(DEFAULT_RECORD));
+/// What was read of a tree, in words.
+fn counts(tree: &TreeReport) -> String {
+    let read = tree.outcome();
+    let mut text = format!(
+        "{}, {}, {}",
+        counted(read.files, "file", "files"),
+        counted(read.directories, "directory", "directories"),
+        counted(read.others, "other", "others")
+    );
+    if read.excluded > 0 {
+        text += &format!("; {} left out by --exclude", counted(read.excluded, "name", "names"));
     }
-    if let Some(secret) = secret {
-        options = options.encrypt(secret);
-    }
-    options.plan()
+    text
 }
 
-/// Everything but the tail.
-fn pipe(args: &Args, seal: Option<MiddleStage<'static>>, head: HeadStage<'static>) -> PipeBuilder<'static> {
-    let instances = args.instances.unwrap_or_else(default_instances);
-    let mut pipe = Pipe::builder().label("backup").buffer_size(args.buffer_size);
-    if let Some(buffers) = args.buffers {
-        pipe = pipe.buffers(buffers);
+impl Args {
+    fn is_stream(&self) -> bool {
+        matches!(&self.sources[..], [source] if source.as_os_str() == "-")
     }
-    pipe = pipe.head(head).stage(analyze());
-    pipe = match args.compress {
-        Compress::None => pipe,
-        Compress::Zstd(level) => pipe.stage(Zstd::level(level).instances(instances)),
-        Compress::Deflate(level) => pipe.stage(Deflate::level(level).instances(instances)),
+
+    /// Refuses to write the archive over what it is made of.
+    fn check_apart(&self, location: &Location) -> Result<(), Failure> {
+        let Ok(medium) = location.identity() else { return Ok(()) };
+        let is_medium = |path: &&PathBuf| {
+            fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == medium)
+        };
+        match self.sources.iter().find(is_medium) {
+            None => Ok(()),
+            Some(_) => Err(Failure::usage(format!(
+                "{location} is what is to be backed up: the archive must go elsewhere"
+            ))),
+        }
+    }
+
+    /// What reads the sources, but for what has one of these devices and inodes, and what becomes of a tree.
+    fn head(&self, skip: Vec<(u64, u64)>) -> Result<(HeadStage<'static>, Option<TreeReport>), Failure> {
+        if self.is_stream() {
+            // Without the buffer of std, which would only copy.
+            let input = File::from(stdin().as_fd().try_clone_to_owned()?);
+            return Ok((StreamHead::new(input).into(), None));
+        }
+        let (one_file_system, exclude) = (self.one_file_system, self.exclude.clone());
+        let head = TreeHead::new(&self.sources, TreeOptions { one_file_system, exclude, skip })?;
+        let report = head.report();
+        Ok((head.into(), Some(report)))
+    }
+
+    /// How much there is to read, if somebody can know that. What is excluded nobody knows before it is met.
+    fn estimate(&self) -> Option<Estimate> {
+        let known = !self.is_stream() && self.exclude.is_empty();
+        known.then(|| Estimate::start(self.sources.clone(), self.one_file_system))
+    }
+
+    /// Decides everything about the archive that does not depend on its data.
+    fn plan(&self, secret: Option<Secret>) -> Result<Archive, Failure> {
+        let is_stream = self.is_stream();
+        let content = if is_stream { Content::Stream } else { Content::Tree };
+        let name = if is_stream { self.stdin_name.clone() } else { name_of(&self.sources[0])? };
+        let mut options = ArchiveOptions::new(&name[..name.floor_char_boundary(MAX_TEXT)])
+            .content(content)
+            .program(concat!("disk_to_tape ", env!("CARGO_PKG_VERSION")))
+            .framing(self.framing.into())
+            .block_len(self.buffer_size);
+        if let Some(size) = self.volume_size {
+            // A small volume needs small records, or most of it stays empty.
+            let record = usize::try_from(size / 8).unwrap_or(usize::MAX);
+            options = options.record_len(record.min(DEFAULT_RECORD));
+        }
+        if let Some(secret) = secret {
+            options = options.encrypt(secret);
+        }
+        Ok(options.plan()?)
+    }
+
+    /// Everything but the tail.
+    fn pipe(&self, seal: Option<MiddleStage<'static>>, head: HeadStage<'static>) -> PipeBuilder<'static> {
+        let instances = self.instances.count();
+        let mut pipe = Pipe::builder().label("backup").buffer_size(self.buffer_size);
+        if let Some(buffers) = self.buffers {
+            pipe = pipe.buffers(buffers);
+        }
+        pipe = pipe.head(head).stage(analyze());
+        pipe = match self.compress {
+            Compress::None => pipe,
+            Compress::Zstd(level) => pipe.stage(Zstd::level(level).instances(instances)),
+            Compress::Deflate(level) => pipe.stage(Deflate::level(level).instances(instances)),
+        };
+        match seal {
+            Some(seal) => pipe.stage(seal.instances(instances)),
+            None => pipe,
+        }
+    }
+}
+
+/// What a tree's archive is called: as its first source is called in it.
+fn name_of(source: &Path) -> Result<String, Failure> {
+    let name = match source.file_name() {
+        Some(name) => name.to_owned(),
+        None => fs::canonicalize(source)?.file_name().map_or_else(|| "root".into(), ToOwned::to_owned),
     };
-    match seal {
-        Some(seal) => pipe.stage(seal.instances(instances)),
-        None => pipe,
-    }
+    Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
 }

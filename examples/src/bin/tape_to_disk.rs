@@ -1,76 +1,118 @@
-//! Brings back what `disk_to_tape` has written, or checks it.
+//! Brings back what `disk_to_tape` has written, checks it, or lists it.
 
-use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write, stdout};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clap::Parser;
-use clap::builder::RangedU64ValueParser;
-use datapipe::archive::ReadReport;
-use datapipe::controller::ByteCount;
-use datapipe::limits::{MAX_INSTANCES, MIN_BUFFER_SIZE};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use datapipe::archive::{ReadReport, Reading};
 use datapipe::prelude::*;
-use datapipe::wire::Content;
-use datapipe_examples::console::{Console, Failure, default_instances};
+use datapipe::tree::{RestoreReport, Selection, TreeList};
+use datapipe::wire::{CatalogueEntry, ObjectKind, State, Time};
+use datapipe_examples::arguments::{InstancesArgs, OutputArgs};
+use datapipe_examples::console::{Console, EXIT_CODES, Failure};
+use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Counted, Location, Met, origin};
+use datapipe_examples::names::{counted, escaped};
+use datapipe_examples::newfile::NewFile;
+use datapipe_examples::progress::Done;
 use datapipe_examples::secret::SecretArgs;
-use datapipe_examples::stream::{Check, Salvaged};
-use datapipe_examples::tree::{Destination, Restored};
+use datapipe_examples::summary::Summary;
 
-/// Restore a directory from an archive that disk_to_tape has written.
+/// Restore what disk_to_tape has written, check it, or list it.
 ///
-/// Exits with 0 if all is well, 1 if it failed or the archive is incomplete, 2 if it was asked for in a wrong way, 3 if
-/// it was done but some of the archive is damaged.
+/// Reading goes on behind damage. A file that is damaged is named, and is never left under its name: what there is of it
+/// is called NAME.damaged. In lists and messages a name is one line: control characters and backslashes are escaped as
+/// in Rust and C (\n, \\, \u{1b}), and bytes that are no UTF-8 as \xff.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
+    /// Print what is in the archive, a line for each object
+    #[arg(long, conflicts_with_all = ["verify", "overwrite", "dest"])]
+    list: bool,
     /// Read and check everything, and write nothing
-    #[arg(long, conflicts_with_all = ["salvage", "overwrite", "dest"])]
+    #[arg(long, conflicts_with_all = ["overwrite", "path", "dest"])]
     verify: bool,
-    /// Go on behind damage, and restore what can be restored
-    #[arg(long)]
-    salvage: bool,
-    /// Threads that decompress, and as many that decrypt [default: one per processor, up to 16]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
-    instances: Option<u32>,
-    /// Replace what stands in DEST under the directory's name
+    /// Restore or list only PATH, and what is below it: a path as --list prints it, but not escaped
+    #[arg(long, value_name = "PATH")]
+    path: Vec<OsString>,
+    /// Replace files that exist
     #[arg(long)]
     overwrite: bool,
-    /// Show warnings and errors only
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    instances: InstancesArgs,
+    #[command(flatten)]
+    output: OutputArgs,
     /// A directory of volumes, or a file that is a virtual tape
     medium: PathBuf,
-    /// Where the directory is to stand [default: here]
+    /// The directory to restore to, which is made if need be; or - to write a stream to standard output [default: here]
     dest: Option<PathBuf>,
+}
+
+impl Args {
+    fn to_stdout(&self) -> bool {
+        self.dest.as_ref().is_some_and(|dest| dest.as_os_str() == "-")
+    }
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let console = Console::new("tape_to_disk", args.quiet);
-    console.end(run(&args, console))
+    if args.to_stdout() && args.output.json {
+        let what = "standard output cannot take both a stream and a JSON object";
+        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+    }
+    let mut console = Console::new("tape_to_disk", args.output);
+    if args.to_stdout() {
+        console = console.beside_data();
+    }
+    let listing = args.list.then(|| Listing::new(args.output.json));
+    if listing.is_some() {
+        console = console.beside_list();
+    }
+    let job = match (args.list, args.verify) {
+        (true, _) => "list",
+        (_, true) => "verify",
+        _ => "restore",
+    };
+    let mut summary = Summary::new(job);
+    let outcome = run(&args, console, listing.as_ref(), &mut summary);
+    console.end(summary, outcome, listing.as_ref())
 }
 
-fn run(args: &Args, console: Console) -> Result<(), Failure> {
+fn run(
+    args: &Args,
+    console: Console,
+    listing: Option<&Listing>,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     let medium = Counted::new(location.open()?);
-    let met = medium.met();
+    let met = Box::new(medium.met());
     let reader = ArchiveReader::open(medium, secret.as_ref()).map_err(|error| location.failure(error))?;
-    if reader.header().content != Content::Stream {
-        return Err(location.failure("holds a file tree: this program restores packed directories only"));
-    }
-    console.say(&format!("\"{}\", {}", reader.header().name.escape_debug(), origin(reader.session())));
-    let job = Job { args, console, location, report: ReadReport::default(), log: DamageLog::new() };
-    if args.verify {
-        job.verify(reader, met)
-    } else if args.salvage {
-        job.salvage(reader)
-    } else {
-        job.restore(reader)
+    let name = &reader.header().name;
+    console.say(&format!("\"{}\", {}", escaped(name.as_bytes()), origin(reader.session())));
+    summary.archive = Some(name.clone());
+    let log = DamageLog::new();
+    let reader = reader.salvage(&log);
+    let mut job = Job { args, console, location, met, report: ReadReport::default(), log, summary };
+    let is_tree = reader.header().content == Content::Tree;
+    match (listing, args.verify, is_tree) {
+        (Some(listing), _, true) => job.list_tree(&reader, listing),
+        (Some(listing), _, false) => job.list_stream(&reader, listing),
+        (None, true, true) => job.verify_tree(&reader),
+        (None, true, false) => job.verify_stream(&reader),
+        (None, false, true) => job.restore_tree(&reader),
+        (None, false, false) if args.to_stdout() => job.stream_to_stdout(&reader),
+        (None, false, false) => job.stream_to_file(&reader),
     }
 }
 
@@ -79,154 +121,200 @@ struct Job<'a> {
     args: &'a Args,
     console: Console,
     location: Location,
+    met: Box<dyn Fn() -> Met>,
     report: ReadReport,
     log: DamageLog,
+    summary: &'a mut Summary,
 }
 
+type Reader = ArchiveReader<Counted>;
+
 impl Job<'_> {
-    /// Everything but the tail. `salvaging`: damage goes to the log.
-    fn pipe(&self, reader: ArchiveReader<Counted>, salvaging: bool) -> PipeBuilder<'static> {
-        let instances = self.args.instances.unwrap_or_else(default_instances);
-        let (reader, decompress) = if salvaging {
-            (reader.salvage(&self.log), decompress_salvaging(&self.log))
-        } else {
-            (reader, decompress())
-        };
-        let buffer_size = reader.header().block_len.max(MIN_BUFFER_SIZE);
-        let open = reader.open_blocks();
-        let mut pipe = Pipe::builder().label("restore").direction(Direction::Restore);
-        pipe = pipe.buffer_size(buffer_size).head(reader.into_head());
-        if let Some(open) = open {
-            pipe = pipe.stage(open.instances(instances));
+    /// Everything but the tail. Damage goes to the log, and reading goes on behind it.
+    fn pipe(&mut self, reader: &Reader) -> PipeBuilder<'static> {
+        let Reading { pipe, report } = reader.read(self.args.instances.count());
+        self.report = report;
+        pipe.label(self.summary.job)
+    }
+
+    /// Runs a pipe, and takes what was found on the medium. `tree`: what becomes of a tree.
+    fn run(&mut self, pipe: PipeBuilder<'static>, tree: Option<&RestoreReport>) -> Result<(), Failure> {
+        let all = self.location.bytes();
+        let done = || Done { files: tree.map(RestoreReport::files), part: Some(((self.met)().bytes, all)) };
+        let ran = self.console.run(pipe, &done, self.summary);
+        if let Some(tree) = tree {
+            self.summary.add_restored(tree);
         }
-        pipe.stage(decompress.instances(instances))
-    }
-
-    fn verify(&self, reader: ArchiveReader<Counted>, met: impl Fn() -> Met) -> Result<(), Failure> {
-        let whole = Arc::new(Mutex::new((0, 0)));
-        let count = Arc::clone(&whole);
-        let tail = Check::new(reader.header().block_len, &self.log, move |len| {
-            let mut count = count.lock().unwrap_or_else(PoisonError::into_inner);
-            *count = (count.0 + 1, count.1 + len);
-        });
-        let ran = self.console.run(self.pipe(reader, true).tail(tail));
-        self.console.list(&self.log);
-        ran?;
-        let (blocks, bytes) = *whole.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Met { volumes, runs, .. }, outcome) = (met(), self.report.outcome());
-        // Behind the last chunk there is one more run: the footers of archive and session.
-        let chunks = runs.saturating_sub(outcome.complete.into());
-        let (chunks, volumes) = (counted(chunks, "chunk"), counted(volumes, "volume"));
-        let (all, bytes) = (counted(outcome.blocks + outcome.missing, "block"), ByteCount(bytes));
-        self.judge(&format!("checked {chunks} on {volumes}: {blocks} of {all} whole, with {bytes}"))
-    }
-
-    fn restore(&self, reader: ArchiveReader<Counted>) -> Result<(), Failure> {
-        let destination = self.destination()?;
-        let (place, tree) = (Shared::default(), Shared::default());
-        let (told, made, to) = (place.clone(), tree.clone(), Arc::clone(&destination));
-        let tail = Stage::tail_port("tree-tail", move |port| {
-            made.put(to.unpack(BlockReader::new(port), &|path| told.put(path.to_owned()))?);
-            Ok(())
-        });
-        let ran = self.console.run(self.pipe(reader, false).tail(tail));
-        let report = ran.map_err(|error| {
-            let reading = matches!(&error, Error::Stage(failure) if failure.stage != "tree-tail");
-            let failure = left(self.location.failure(error), place.take());
-            let why = "the archive is damaged there, or incomplete: --verify says which, --salvage restores what it can";
-            if reading { failure.and(why) } else { failure }
-        })?;
-        self.put_in_place(&destination, tree.take())?;
+        self.summary.add_damage(&self.log);
+        let report = ran.map_err(|error| self.location.failure(error))?;
+        let read = self.report.outcome();
+        if !read.complete && read.blocks == 0 {
+            return Err(self.location.failure("nothing could be read of the archive"));
+        }
         self.console.say(&report.to_string());
         Ok(())
     }
 
-    fn salvage(&self, reader: ArchiveReader<Counted>) -> Result<(), Failure> {
-        let destination = self.destination()?;
-        let (place, tree) = (Shared::default(), Shared::default());
-        let (told, made, to) = (place.clone(), tree.clone(), Arc::clone(&destination));
-        let (console, block_len) = (self.console, reader.header().block_len);
-        let gaps = Shared::default();
-        let gap = gaps.clone();
-        let tail = Stage::tail_port("tree-tail", move |port| {
-            let lost = Cell::new(0);
-            let mut stream = Salvaged::new(port, block_len, &lost);
-            let began = |path: &Path| told.put(path.to_owned());
-            let mention = |text: &str| {
-                gap.put(());
-                console.warn(text);
-            };
-            made.put(to.salvage(&mut stream, &lost, &began, &mention)?);
-            stream.drain()
+    fn list_tree(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
+        let selection = Arc::new(Mutex::new(self.selection()));
+        let (wanted, lines) = (Arc::clone(&selection), listing.clone());
+        let tail = TreeList::new(move |object: &CatalogueEntry<'_>| {
+            if locked(&wanted).wants(object.path, false) {
+                lines.add(object).map_err(|error| StageError::new(cannot_print(&error)))?;
+            }
+            Ok(())
         });
-        let ran = self.console.run(self.pipe(reader, true).tail(tail));
-        self.console.list(&self.log);
-        ran.map_err(|error| left(self.location.failure(error), place.take()))?;
-        self.put_in_place(&destination, tree.take())?;
-        let gaps = gaps.take().is_some();
-        self.judge(if gaps { "restored a part of it" } else { "restored all files" })?;
-        // Nothing is wrong with the archive, but what was archived is no whole tree.
-        if gaps { Err(self.location.failure("holds a tree that is not whole")) } else { Ok(()) }
-    }
-
-    fn destination(&self) -> Result<Arc<Destination>, Failure> {
-        let dest = self.args.dest.as_deref().unwrap_or_else(|| Path::new("."));
-        Ok(Arc::new(Destination::open(dest, self.args.overwrite)?))
-    }
-
-    fn put_in_place(&self, destination: &Destination, tree: Option<Restored>) -> Result<(), Failure> {
-        let tree = tree.ok_or_else(|| Failure::new("nothing was restored"))?;
-        Ok(destination.put_in_place(tree, &|text| self.console.warn(text))?)
-    }
-
-    /// How it ended, after all of the archive was read.
-    fn judge(&self, done: &str) -> Result<(), Failure> {
-        let (outcome, found) = (self.report.outcome(), self.log.count());
-        let whole = if outcome.complete { "complete" } else { "incomplete" };
-        let text = format!("{done}; the archive is {whole}");
-        let damaged = format!("{text}; damage was found {}", counted(found, "time"));
-        match (outcome.complete, found) {
-            (true, 0) => self.console.say(&text),
-            (true, _) => return Err(Failure::damaged(damaged)),
-            (false, _) => return Err(self.location.failure(damaged)),
+        let pipe = self.pipe(reader).tail(tail);
+        let ran = self.run(pipe, None);
+        listing.count(self.summary);
+        ran?;
+        for path in locked(&selection).not_found() {
+            self.summary.add_error(path, "nothing of this path is in the archive");
         }
         Ok(())
     }
-}
 
-fn counted(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
+    /// A stream is one object: a file of the archive's name. How long it is, its blocks say.
+    fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
+        let (name, created) = (reader.header().name.clone(), reader.header().created);
+        self.check_wanted(&name)?;
+        self.run_stream(reader, io::sink())?;
+        let object = stream_entry(&name, self.report.outcome().plain, created);
+        listing.add(&object).map_err(|error| Failure::new(cannot_print(&error)))?;
+        listing.count(self.summary);
+        Ok(())
+    }
 
-/// Says what a restore that failed has left.
-fn left(failure: Failure, place: Option<PathBuf>) -> Failure {
-    match place {
-        Some(place) => failure.and(&format!("what was restored is incomplete and left in {place:?}")),
-        None => failure.and("nothing was restored"),
+    fn verify_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
+        let tail = TreeVerify::new();
+        let report = tail.report();
+        let pipe = self.pipe(reader).tail(tail);
+        self.run(pipe, Some(&report))?;
+        self.say_whole("checked", &report);
+        Ok(())
+    }
+
+    fn verify_stream(&mut self, reader: &Reader) -> Result<(), Failure> {
+        self.run_stream(reader, io::sink())?;
+        self.summary.files = u64::from(self.summary.errors_total == 0);
+        Ok(())
+    }
+
+    fn restore_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
+        if self.args.to_stdout() {
+            return Err(self.location.failure("holds a file tree, and no stream: restore it to a directory"));
+        }
+        let dest = self.destination()?;
+        let options =
+            RestoreOptions { overwrite: self.args.overwrite, paths: self.paths(), ..Default::default() };
+        let tail = TreeRestore::new(dest, options)
+            .map_err(|error| Failure::new(format!("cannot restore to {}: {error}", dest.display())))?;
+        let report = tail.report();
+        let pipe = self.pipe(reader).tail(tail);
+        self.run(pipe, Some(&report))?;
+        self.say_whole("restored", &report);
+        Ok(())
+    }
+
+    fn stream_to_stdout(&mut self, reader: &Reader) -> Result<(), Failure> {
+        self.check_wanted(&reader.header().name)?;
+        // Without the buffer of std, which would only copy.
+        let output = File::from(stdout().as_fd().try_clone_to_owned()?);
+        self.run_stream(reader, output)
+    }
+
+    fn stream_to_file(&mut self, reader: &Reader) -> Result<(), Failure> {
+        let name = reader.header().name.clone();
+        self.check_wanted(&name)?;
+        let file = NewFile::create(self.destination()?, &name, self.args.overwrite)?;
+        self.run_stream(reader, file.writer()?)?;
+        if self.summary.errors_total == 0 {
+            self.summary.files = 1;
+            return file.keep();
+        }
+        let path = file.keep_damaged()?;
+        self.summary.add_error(name, format!("is damaged; what there is of it is {}", path.display()));
+        Ok(())
+    }
+
+    /// Runs a pipe that writes a stream, with zeros where something is lost.
+    fn run_stream(&mut self, reader: &Reader, to: impl Write + Send + 'static) -> Result<(), Failure> {
+        let pipe = self.pipe(reader).tail(StreamRestore::new(to));
+        self.run(pipe, None)?;
+        if let blocks @ 1.. = self.report.outcome().rejected {
+            let blocks = counted(blocks, "block was", "blocks were");
+            self.summary
+                .add_error("", format!("{blocks} rejected when the archive was written: zeros are there"));
+        }
+        Ok(())
+    }
+
+    /// Says how much is whole, and how much of the archive there is.
+    fn say_whole(&self, done: &str, report: &RestoreReport) {
+        let (files, directories) = (report.files(), report.directories());
+        let mut text = format!(
+            "{done} {}, {}, {}",
+            counted(files, "file", "files"),
+            counted(directories, "directory", "directories"),
+            counted(report.others(), "other", "others")
+        );
+        if let damaged @ 1.. = report.damaged_count() {
+            text += &format!("; {damaged} damaged");
+        }
+        let volumes = counted((self.met)().volumes.into(), "volume", "volumes");
+        let whole = if self.report.outcome().complete { "complete" } else { "incomplete" };
+        self.console.say(&format!("{text}; the archive is {whole}, on {volumes}"));
+    }
+
+    /// The directory to restore to. It is made if only its own name is missing.
+    fn destination(&self) -> Result<&Path, Failure> {
+        let dest = self.args.dest.as_deref().unwrap_or_else(|| Path::new("."));
+        match fs::create_dir(dest) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Failure::new(format!("cannot make {}: {error}", dest.display())))
+            }
+            _ => Ok(dest),
+        }
+    }
+
+    /// A stream is wanted if `--path` names it, or there is no `--path`.
+    fn check_wanted(&self, name: &str) -> Result<(), Failure> {
+        if self.selection().wants(name.as_bytes(), false) {
+            return Ok(());
+        }
+        let name = escaped(name.as_bytes());
+        Err(self.location.failure(format!("holds one stream, \"{name}\", which is none of --path")))
+    }
+
+    fn selection(&self) -> Selection {
+        Selection::new(&self.paths())
+    }
+
+    fn paths(&self) -> Vec<Vec<u8>> {
+        self.args.path.iter().map(|path| path.clone().into_vec()).collect()
     }
 }
 
-/// What a stage leaves behind for those who started the pipe.
-struct Shared<T>(Arc<Mutex<Option<T>>>);
-
-impl<T> Shared<T> {
-    fn put(&self, value: T) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-    }
-
-    fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+/// A stream as an object of a list.
+fn stream_entry(name: &str, size: u64, modified: Time) -> CatalogueEntry<'_> {
+    CatalogueEntry {
+        kind: ObjectKind::File,
+        state: State::Whole,
+        mode: 0,
+        size,
+        link: 0,
+        modified,
+        blocks: (0, 0),
+        offset: 0,
+        path: name.as_bytes(),
+        target: b"",
     }
 }
 
-impl<T> Default for Shared<T> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
+fn cannot_print(error: &io::Error) -> String {
+    format!("cannot write to standard output: {error}")
+}
+
+fn locked(selection: &Mutex<Selection>) -> MutexGuard<'_, Selection> {
+    selection.lock().unwrap_or_else(PoisonError::into_inner)
 }

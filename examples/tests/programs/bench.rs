@@ -1,0 +1,144 @@
+//! A directory with a source tree, secrets, and room for media and destinations.
+
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::walk::{assert_same, make_tree};
+
+pub(crate) const DISK_TO_TAPE: &str = env!("CARGO_BIN_EXE_disk_to_tape");
+pub(crate) const TAPE_TO_DISK: &str = env!("CARGO_BIN_EXE_tape_to_disk");
+
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in [
+            ("key", &[7; 32][..]),
+            ("other-key", &[8; 32]),
+            ("passphrase", b"three short words\n"),
+            ("other-passphrase", b"three short word\n"),
+        ] {
+            fs::write(dir.path().join(name), content).unwrap();
+            fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o600)).unwrap();
+        }
+        for place in ["src/data", "out"] {
+            fs::create_dir_all(dir.path().join(place)).unwrap();
+        }
+        Self { dir }
+    }
+
+    /// A bench with a little of everything in `src/data`.
+    pub(crate) fn with_tree() -> Self {
+        let bench = Self::new();
+        make_tree(&bench.path("src/data"));
+        bench
+    }
+
+    /// A bench with 300 KiB that do not compress in `src/data`, in the middle of three files.
+    pub(crate) fn with_blocks() -> Self {
+        let bench = Self::new();
+        fs::write(bench.path("src/data/first"), b"the first").unwrap();
+        fs::write(bench.path("src/data/noise"), noise(300 << 10)).unwrap();
+        fs::write(bench.path("src/data/zlast"), b"the last").unwrap();
+        bench
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn back_up(&self, args: &[&str]) -> Output {
+        self.command(DISK_TO_TAPE, args).output().unwrap()
+    }
+
+    pub(crate) fn restore(&self, args: &[&str]) -> Output {
+        self.command(TAPE_TO_DISK, args).output().unwrap()
+    }
+
+    pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn names(&self, dir: &str) -> Vec<OsString> {
+        let mut names: Vec<_> =
+            fs::read_dir(self.path(dir)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    /// There is nothing but what was there from the start, and these.
+    pub(crate) fn assert_holds(&self, more: &[&str]) {
+        let mut names = ["key", "other-key", "other-passphrase", "out", "passphrase", "src"].to_vec();
+        names.extend(more);
+        assert_eq!(self.names("."), names, "nothing else is left");
+    }
+
+    pub(crate) fn assert_same(&self) {
+        assert_same(&self.path("src/data"), &self.path("out/data"));
+        assert_eq!(self.names("out"), ["data"], "nothing else is left");
+    }
+
+    /// What is in `out` under its name is as it was in `src`; the rest says that it is damaged.
+    pub(crate) fn assert_nothing_looks_whole_that_is_not(&self) {
+        if !self.path("out/data").exists() {
+            return;
+        }
+        for name in self.names("out/data") {
+            let restored = fs::read(self.path("out/data").join(&name)).unwrap();
+            match name.to_str().unwrap().split_once(".damaged") {
+                Some(_) => {}
+                None => assert!(restored == fs::read(self.path("src/data").join(&name)).unwrap(), "{name:?}"),
+            }
+        }
+    }
+
+    /// A restore that must fail and leave nothing that looks whole. Says why.
+    pub(crate) fn fail_to_restore(&self, args: &[&str], code: i32) -> String {
+        let text = failed(&self.restore(args), code);
+        assert!(text.lines().all(|line| line.starts_with("tape_to_disk: ")), "{text}");
+        self.assert_nothing_looks_whole_that_is_not();
+        fs::remove_dir_all(self.path("out")).unwrap();
+        fs::create_dir(self.path("out")).unwrap();
+        text
+    }
+}
+
+pub(crate) fn ok(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn failed(output: &Output, code: i32) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{errors}");
+    assert!(!errors.is_empty() && !errors.contains("panicked"), "{errors}");
+    errors
+}
+
+/// Bytes that no algorithm makes smaller.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252u64;
+    let words = (0..len.div_ceil(8)).flat_map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(len).collect()
+}
+
+/// Hard to compress, and not so hard that it is not tried.
+pub(crate) fn letters(len: usize) -> Vec<u8> {
+    noise(len).into_iter().map(|byte| b'a' + byte % 26).collect()
+}

@@ -1,0 +1,133 @@
+//! Archives that are damaged, cut, forged or never finished.
+
+use std::fs;
+
+use datapipe::pool::{ContentClass, Marks};
+use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader};
+
+use crate::bench::{Bench, failed, noise, ok};
+
+/// A bench, and the bytes of an archive of its five blocks and a little more, encrypted or not.
+fn with_archive(encrypted: bool) -> (Bench, &'static [&'static str], Vec<u8>) {
+    let bench = Bench::with_blocks();
+    let key: &[_] = if encrypted { &["--key-file", "key"] } else { &[] };
+    ok(&bench.back_up(&[key, &["--buffer-size", "64K", "src/data", "tape"]].concat()));
+    let tape = fs::read(bench.path("tape")).unwrap();
+    (bench, key, tape)
+}
+
+#[test]
+fn a_cut_archive_gives_what_it_has() {
+    for encrypted in [false, true] {
+        let (bench, key, tape) = with_archive(encrypted);
+        for (len, code, reason) in [
+            (0, 1, "there is no archive"),
+            (40, 1, "there is no archive"),
+            (2000, 1, "nothing could be read of the archive"),
+            (tape.len() / 2, 3, "is cut off"),
+            (tape.len() - 1500, 3, "incomplete"),
+            // Records that are whole, and no end.
+            (before_last_records(&tape), 3, "the archive is incomplete"),
+        ] {
+            fs::write(bench.path("cut"), &tape[..len]).unwrap();
+            for doing in [&["--verify", "cut"][..], &["--list", "cut"], &["cut", "out"]] {
+                let text = bench.fail_to_restore(&[key, doing].concat(), code);
+                assert!(text.contains(reason), "{len}: {text}");
+                assert!(code == 1 || text.contains("incomplete"), "{len}: {text}");
+            }
+        }
+        failed(&bench.restore(&[key, &["cut", "out"]].concat()), 3);
+        bench.assert_same();
+    }
+}
+
+/// Bytes of a tape up to the mark behind its chunk, so without any footer but the chunk's.
+fn before_last_records(tape: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let length = u32::from_le_bytes(tape[at..at + 4].try_into().unwrap()) as usize;
+        if length == 0 {
+            return at + 4;
+        }
+        at += length.next_multiple_of(2) + 8;
+    }
+}
+
+#[test]
+fn a_changed_byte_is_found() {
+    for encrypted in [false, true] {
+        let (bench, key, tape) = with_archive(encrypted);
+        for at in (0..tape.len()).step_by(tape.len() / 40).chain(tape.len() - 200..tape.len() - 190) {
+            let mut changed = tape.clone();
+            changed[at] ^= 0x20;
+            fs::write(bench.path("changed"), &changed).unwrap();
+            bench.fail_to_restore(&[key, &["changed", "out"]].concat(), 3);
+        }
+        let mut changed = tape.clone();
+        changed[tape.len() / 2] ^= 1;
+        fs::write(bench.path("changed"), &changed).unwrap();
+        let place = "block 2 at volume 1, record 1 (byte ";
+        let text = failed(&bench.restore(&[key, &["--verify", "changed"]].concat()), 3);
+        assert!(text.starts_with("tape_to_disk: data/noise: ") && text.contains(place), "{text}");
+
+        // The hole lies in the one file, and the others are whole.
+        let text = failed(&bench.restore(&[key, &["changed", "out"]].concat()), 3);
+        assert!(text.starts_with("tape_to_disk: data/noise: ") && text.contains(place), "{text}");
+        assert!(text.contains("what there is of it is called noise.damaged"), "{text}");
+        assert_eq!(bench.names("out/data"), ["first", "noise.damaged", "zlast"]);
+        bench.assert_nothing_looks_whole_that_is_not();
+        let (before, after) = (noise(300 << 10), fs::read(bench.path("out/data/noise.damaged")).unwrap());
+        let same = (0..before.len()).filter(|&i| after.get(i) == Some(&before[i])).count();
+        assert!(same > 200 << 10, "only {same} bytes of it are there");
+    }
+}
+
+/// Somebody who changes an encrypted archive and mends the checksums is found out by the cipher.
+#[test]
+fn a_forged_block_is_refused() {
+    let (bench, key, tape) = with_archive(true);
+    let starts: Vec<_> =
+        (0..tape.len() - UNIT_HEADER_LEN).filter(|&at| block_at(&tape, at).is_some()).collect();
+    assert_eq!(starts.len(), 6, "five of data, one of the catalogue");
+    let start = starts[2];
+    let (body, next) = (start + UNIT_HEADER_LEN, starts[3]);
+    type Forge<'f> = &'f dyn Fn(&mut [u8], &mut UnitHeader);
+    let forgeries: [(&str, Forge<'_>); 4] = [
+        ("payload", &|body, _| body[77] ^= 1),
+        ("tag", &|body, header| body[header.stored as usize - 1] ^= 1),
+        ("marks", &|_, header| header.marks = Marks::MARKED),
+        ("content class", &|_, header| header.class = ContentClass::TEXT),
+    ];
+    for (what, forge) in forgeries {
+        let mut forged = tape.clone();
+        let mut header = block_at(&tape, start).unwrap();
+        forge(&mut forged[body..next], &mut header);
+        header.body_crc = crc32fast::hash(&forged[body..body + header.stored as usize]);
+        forged[start..body].copy_from_slice(&header.to_bytes());
+        assert!(forged != tape, "{what}");
+        fs::write(bench.path("forged"), forged).unwrap();
+        for doing in [&["--verify", "forged"][..], &["forged", "out"]] {
+            let text = bench.fail_to_restore(&[key, doing].concat(), 3);
+            assert!(text.contains("data/noise: "), "{what}: {text}");
+            assert!(text.contains("block 2 at volume 1, record 1 (byte "), "{what}: {text}");
+            assert!(text.contains("does not authenticate"), "{what}: {text}");
+        }
+    }
+}
+
+fn block_at(tape: &[u8], at: usize) -> Option<UnitHeader> {
+    UnitHeader::parse(&tape[at..]).ok().filter(|unit| unit.kind == Kind::Block)
+}
+
+#[test]
+fn a_tape_that_is_full_says_so() {
+    let bench = Bench::with_blocks();
+    let text =
+        failed(&bench.back_up(&["--volume-size", "100KiB", "--buffer-size", "16K", "src/data", "tape"]), 1);
+    assert!(text.contains("tape is full") && text.contains("use a directory of volumes"), "{text}");
+    assert!(text.contains("tape is incomplete"), "{text}");
+    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    assert!(text.contains("the archive is incomplete"), "{text}");
+    assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"the first");
+    bench.assert_nothing_looks_whole_that_is_not();
+}

@@ -1,0 +1,204 @@
+//! What is not in an archive, or not as it was, and how that is said.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, letters, ok};
+use crate::walk::{assert_same, is_root, walk};
+
+#[test]
+fn a_socket_is_mentioned_and_changes_nothing() {
+    let bench = Bench::with_blocks();
+    let before = walk(&bench.path("src/data"));
+    let socket = UnixListener::bind(bench.path("src/data/socket")).unwrap();
+    let output = bench.back_up(&["src/data", "tape"]);
+    ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text, "disk_to_tape: data/socket: is a socket: left out\n");
+    assert!(bench.back_up(&["--quiet", "--overwrite", "src/data", "tape"]).stderr.is_empty());
+    drop(socket);
+    ok(&bench.restore(&["tape", "out"]));
+    assert!(walk(&bench.path("out/data")).keys().eq(before.keys()));
+}
+
+#[test]
+fn a_medium_in_a_source_is_left_out() {
+    let bench = Bench::with_blocks();
+    let before = walk(&bench.path("src/data"));
+    for medium in ["src/data/tape", "src/data/volumes/"] {
+        let output = bench.back_up(&["--volume-size", "512K", "src/data", medium]);
+        ok(&output);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let name = medium.trim_start_matches("src/").trim_end_matches('/');
+        assert_eq!(text, format!("disk_to_tape: {name}: is what the archive is written to: left out\n"));
+        ok(&bench.restore(&[medium, "out"]));
+        assert!(walk(&bench.path("out/data")).keys().eq(before.keys()));
+        fs::remove_dir_all(bench.path("out/data")).unwrap();
+        fs::rename(bench.path(medium), bench.path("moved")).unwrap();
+        let _ = fs::remove_file(bench.path("moved")).or_else(|_| fs::remove_dir_all(bench.path("moved")));
+    }
+}
+
+/// The archive must not be written over what it is made of.
+#[test]
+fn a_medium_that_is_a_source_is_refused() {
+    let bench = Bench::with_blocks();
+    for source in ["src/data", "src/data/noise"] {
+        let text = failed(&bench.back_up(&["--overwrite", "key", source, source]), 2);
+        assert!(text.contains("is what is to be backed up"), "{text}");
+    }
+    assert_eq!(bench.names("src/data"), ["first", "noise", "zlast"]);
+    assert_eq!(fs::metadata(bench.path("src/data/noise")).unwrap().len(), 300 << 10);
+}
+
+#[test]
+fn what_is_excluded_is_left_out() {
+    let bench = Bench::new();
+    for name in ["keep/a.c", "keep/a.o", "build/x", "deep/build/y", "deep/z.tmp"] {
+        let path = bench.path("src/data").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+    let exclude = ["--exclude", "*.o", "--exclude", "data/build", "--exclude", "**/*.tmp"];
+    let output = bench.back_up(&[&exclude[..], &["src/data", "tape"]].concat());
+    let printed = ok(&output);
+    assert!(printed.contains("2 files, 4 directories, 0 others; 3 names left out by --exclude"), "{printed}");
+    ok(&bench.restore(&["tape", "out"]));
+    let found: Vec<_> = walk(&bench.path("out/data")).into_keys().collect();
+    let found: Vec<_> = found.iter().map(|path| path.to_str().unwrap()).collect();
+    assert_eq!(found, ["", "deep", "deep/build", "deep/build/y", "keep", "keep/a.c"]);
+    let text = failed(&bench.back_up(&["--overwrite", "--exclude", "a[", "src/data", "tape"]), 2);
+    assert!(text.contains("\"a[\" is no pattern"), "{text}");
+}
+
+#[test]
+fn another_file_system_is_left_out_if_asked() {
+    let bench = Bench::with_blocks();
+    fs::create_dir(bench.path("src/data/mounted")).unwrap();
+    let run = |one: &str, medium: &str| {
+        // Mounted where nobody else sees it.
+        let script = format!(
+            "mount -t tmpfs none src/data/mounted && echo x >src/data/mounted/inside && exec '{DISK_TO_TAPE}' {one} src/data {medium}"
+        );
+        let namespaces = if is_root() { "--mount" } else { "--mount --map-root-user" };
+        let arguments = namespaces.split(' ').chain(["sh", "-c", &script]);
+        bench.command("unshare", &arguments.collect::<Vec<_>>()).output()
+    };
+    let may_mount = |output: &Output| !String::from_utf8_lossy(&output.stderr).contains("mount:");
+    let Some(output) = run("--one-file-system", "one").ok().filter(may_mount) else {
+        eprintln!("skipped: nothing can be mounted here");
+        return;
+    };
+    ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text, "disk_to_tape: data/mounted: another file system begins here: left out\n");
+    ok(&run("", "all").unwrap());
+    let list = |tape| ok(&bench.restore(&["--list", tape]));
+    assert!(list("one").contains(" data/mounted\n") && !list("one").contains("inside"));
+    assert!(list("all").contains(" data/mounted/inside\n"));
+}
+
+/// Runs a program as somebody who is not root; `None` if nobody can be that here.
+fn as_plain_user(bench: &Bench, program: &str, args: &[&str]) -> Option<Output> {
+    fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    // The program may lie where only root can look.
+    let copy = bench.path("program");
+    fs::copy(program, &copy).unwrap();
+    let id = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let run = |program: &str, args: &[&str]| bench.command(program, args).output();
+    let output = if is_root() {
+        run("setpriv", &[&id[..], &[copy.to_str().unwrap()], args].concat()).ok().filter(|_| can_setpriv(&id))
+    } else {
+        run(copy.to_str().unwrap(), args).ok()
+    };
+    fs::remove_file(copy).unwrap();
+    if output.is_none() {
+        eprintln!("skipped: setpriv does not work here");
+    }
+    output
+}
+
+fn can_setpriv(id: &[&str]) -> bool {
+    Command::new("setpriv")
+        .args(id)
+        .arg("true")
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_rest_is_there() {
+    let bench = Bench::with_blocks();
+    for n in 0..25 {
+        let secret = bench.path(&format!("src/data/secret{n:02}"));
+        fs::write(&secret, b"for nobody's eyes").unwrap();
+        fs::set_permissions(secret, Permissions::from_mode(0o000)).unwrap();
+    }
+    fs::create_dir(bench.path("src/data/closed")).unwrap();
+    fs::set_permissions(bench.path("src/data/closed"), Permissions::from_mode(0o000)).unwrap();
+    let open = bench.path("media");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
+    let args = ["--quiet", "src/data", "media/tape"];
+    let Some(output) = as_plain_user(&bench, DISK_TO_TAPE, &args) else { return };
+    let text = failed(&output, 3);
+    assert!(text.contains("disk_to_tape: data/secret00: cannot be read: Permission denied"), "{text}");
+    assert!(text.contains("data/closed: cannot be read: Permission denied"), "{text}");
+    assert_eq!(text.lines().count(), 22, "20 of 26 are named, then how many more: {text}");
+    assert!(text.contains("\ndisk_to_tape: and 6 more\n"), "{text}");
+    let _ = fs::set_permissions(bench.path("src/data/closed"), Permissions::from_mode(0o755));
+    let text = failed(&bench.restore(&["media/tape", "out"]), 3);
+    assert!(text.contains("data/closed: was not read to its end when it was archived"), "{text}");
+    for name in ["first", "noise", "zlast"] {
+        assert_same(&bench.path("src/data").join(name), &bench.path("out/data").join(name));
+    }
+    assert_eq!(bench.names("out/data"), ["closed", "first", "noise", "zlast"]);
+}
+
+#[test]
+fn a_plain_user_is_told_once_that_owners_are_not_restored() {
+    if !is_root() {
+        eprintln!("skipped: only root can make files of other owners");
+        return;
+    }
+    let bench = Bench::with_blocks();
+    ok(&bench.back_up(&["src/data", "tape"]));
+    fs::set_permissions(bench.path("tape"), Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
+    let args = ["--quiet", "tape", "out"];
+    let Some(output) = as_plain_user(&bench, TAPE_TO_DISK, &args) else { return };
+    ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text, "tape_to_disk: owners are not restored: only root may do that\n");
+    for name in ["first", "noise", "zlast"] {
+        let read = |at: &str| fs::read(bench.path(at).join(name)).unwrap();
+        assert!(read("src/data") == read("out/data"), "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_changes_is_named() {
+    let bench = Bench::new();
+    // At the highest level this takes a while, and with few buffers not much is read ahead.
+    fs::write(bench.path("src/data/log"), letters(16 << 20)).unwrap();
+    let how = ["--compress", "zstd:22", "--buffer-size", "64K", "--buffers", "8", "--volume-size", "2MiB"];
+    let mut child = bench
+        .command(DISK_TO_TAPE, &[&how[..], &["--quiet", "src/data", "tape"]].concat())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while fs::metadata(bench.path("tape")).map_or(0, |tape| tape.len()) < 200_000 {
+        assert!(child.try_wait().unwrap().is_none(), "it must not be done yet");
+        thread::sleep(Duration::from_millis(10));
+    }
+    File::options().write(true).open(bench.path("src/data/log")).unwrap().set_len((1 << 20) + 5).unwrap();
+    let text = failed(&child.wait_with_output().unwrap(), 3);
+    assert!(text.contains("data/log: changed while it was read"), "{text}");
+    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    assert!(text.contains("data/log: changed while it was archived"), "{text}");
+}

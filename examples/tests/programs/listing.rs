@@ -1,0 +1,79 @@
+//! What people read.
+
+use std::ffi::OsStr;
+use std::fs::{self, FileTimes, Permissions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::bench::{Bench, failed, ok};
+
+/// A bench with one of several kinds in `src/data`, of 2001-09-09 01:46, on `tape`.
+pub(crate) fn with_kinds() -> Bench {
+    let bench = Bench::new();
+    let data = bench.path("src/data");
+    fs::create_dir(data.join("sub")).unwrap();
+    fs::write(data.join("file"), b"content").unwrap();
+    fs::hard_link(data.join("file"), data.join("sub/again")).unwrap();
+    symlink("over\nthere\u{e9}", data.join("link")).unwrap();
+    fs::write(data.join(OsStr::from_bytes(b"\xff \x1b[31mred\\")), b"").unwrap();
+    fs::set_permissions(data.join("file"), Permissions::from_mode(0o751)).unwrap();
+    fs::set_permissions(data.join("sub"), Permissions::from_mode(0o1777)).unwrap();
+    let times = FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+    for name in ["file", "sub", "."] {
+        fs::File::open(data.join(name)).unwrap().set_times(times).unwrap();
+    }
+    fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+    ok(&bench.back_up(&["--quiet", "src/data", "tape"]));
+    bench
+}
+
+#[test]
+fn a_list_has_a_line_for_each_object() {
+    let bench = with_kinds();
+    let output = bench.restore(&["--list", "tape"]);
+    let list = ok(&output);
+    assert!(output.stderr.is_empty());
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 6, "{list}");
+    assert_eq!(lines[0], "drwx------            0 2001-09-09 01:46 data");
+    assert_eq!(lines[1], "-rwxr-x--x            7 2001-09-09 01:46 data/file");
+    assert!(lines[2].starts_with("lrwxrwxrwx "), "{list}");
+    assert!(lines[2].ends_with(" data/link -> over\\nthere\u{e9}"), "{list}");
+    assert_eq!(lines[3], "drwxrwxrwt            0 2001-09-09 01:46 data/sub");
+    assert_eq!(lines[4], "hrwxr-x--x            0 2001-09-09 01:46 data/sub/again");
+    assert!(lines[5].ends_with(" data/\\xff \\u{1b}[31mred\\\\"), "{list}");
+}
+
+#[test]
+fn a_list_of_some_paths() {
+    let bench = with_kinds();
+    let list = ok(&bench.restore(&["--list", "--path", "data/sub/", "--path", "data/file", "tape"]));
+    let names: Vec<&str> = list.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(names, ["data/file", "data/sub", "data/sub/again"]);
+    let output = bench.restore(&["--list", "--path", "sub", "--path", "data/file", "tape"]);
+    let text = failed(&output, 3);
+    assert!(text.contains("sub: nothing of this path is in the archive"), "{text}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
+}
+
+#[test]
+fn a_name_gives_a_terminal_no_commands() {
+    let bench = with_kinds();
+    for path in ["src/\u{1b}[31m\u{202e}", "src/\u{9b}2J"] {
+        for output in [bench.back_up(&[path, "other"]), bench.restore(&[path])] {
+            let text = failed(&output, 1);
+            assert!(text.contains("\\u{"), "{text}");
+            assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let bench = Bench::new();
+    for text in [ok(&bench.back_up(&["--help"])), ok(&bench.restore(&["--help"]))] {
+        assert!(text.contains("Exit codes:\n  0  "), "{text}");
+        assert!(text.contains("\n  3  "), "{text}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Both programs as a user runs them: what goes in comes out, and what is not whole is never taken for it.
+
+mod bench; // a directory with a source, secrets, and room for the rest
+mod damage; // archives that are damaged, cut, forged or never finished
+mod json; // what programs read
+mod left_out; // what is not in an archive, and how that is said
+mod listing; // what people read
+mod options; // keys, pools, wrong usage, what exists already
+mod round_trip; // trees and back
+mod stopping; // signals
+mod stream; // standard input and output
+mod walk; // trees, made and compared

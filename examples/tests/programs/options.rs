@@ -1,0 +1,199 @@
+//! Keys, pools, what exists already, and wrong usage.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use crate::bench::{Bench, failed, ok};
+
+#[test]
+fn only_the_right_key_opens() {
+    let bench = Bench::with_blocks();
+    ok(&bench.back_up(&["--key-file", "key", "src/data", "sealed"]));
+    ok(&bench.back_up(&["--passphrase-file", "passphrase", "src/data", "phrased"]));
+    ok(&bench.back_up(&["src/data", "plain"]));
+    for (how, medium, reason) in [
+        (&[][..], "sealed", "the archive is encrypted: give its key"),
+        (&["--key-file", "key"], "plain", "is not encrypted, although a key was given"),
+        (&["--passphrase-file", "passphrase"], "plain", "is not encrypted, although a key was given"),
+        (&["--key-file", "other-key"], "sealed", "key file is not the right one"),
+        (&["--passphrase-file", "other-passphrase"], "phrased", "passphrase is not the right one"),
+        (&["--passphrase-file", "passphrase"], "sealed", "opens with a key file"),
+        (&["--key-file", "key"], "phrased", "opens with a passphrase"),
+        (&["--key-file", "nowhere"], "sealed", "cannot read key file"),
+        (&["--key-file", "sealed"], "sealed", "must have exactly 32 bytes"),
+        (&["--passphrase-file", "sealed"], "phrased", "more than 4096 bytes"),
+    ] {
+        for doing in [&["--verify"][..], &["--list"], &[]] {
+            let to = if doing.is_empty() { &["out"][..] } else { &[] };
+            let text = bench.fail_to_restore(&[doing, how, &[medium], to].concat(), 1);
+            assert!(text.contains(reason), "{reason:?} is not in: {text}");
+        }
+    }
+    for (how, medium) in [(["--key-file", "key"], "sealed"), (["--passphrase-file", "passphrase"], "phrased")]
+    {
+        ok(&bench.restore(&[&how[..], &["--verify", medium]].concat()));
+        assert_eq!(ok(&bench.restore(&[&how[..], &["--list", medium]].concat())).lines().count(), 4);
+        ok(&bench.restore(&[&how[..], &["--overwrite", medium, "out"]].concat()));
+        bench.assert_same();
+    }
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_warned_about() {
+    let bench = Bench::with_blocks();
+    for (option, name, mode, warned) in [
+        ("--key-file", "key", 0o644, true),
+        ("--key-file", "key", 0o400, false),
+        ("--passphrase-file", "passphrase", 0o640, true),
+    ] {
+        fs::set_permissions(bench.path(name), Permissions::from_mode(mode)).unwrap();
+        let to = ["--quiet", "--overwrite"];
+        for output in [
+            bench.back_up(&[&to[..], &[option, name, "src/data", "tape"]].concat()),
+            bench.restore(&[&to[..], &[option, name, "tape", "out"]].concat()),
+        ] {
+            ok(&output);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(text.contains(&format!("chmod 600 {name}")), warned, "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_exists_is_not_replaced_unasked() {
+    let bench = Bench::with_blocks();
+    fs::write(bench.path("tape"), b"precious").unwrap();
+    let text = failed(&bench.back_up(&["src/data", "tape"]), 1);
+    assert!(
+        text.contains("tape: already holds something that is not known as an archive; give --overwrite"),
+        "{text}"
+    );
+    assert_eq!(fs::read(bench.path("tape")).unwrap(), b"precious");
+    failed(&bench.back_up(&["--overwrite", "src/nothing", "tape"]), 1);
+    failed(&bench.back_up(&["--overwrite", "--buffers", "1", "src/data", "tape"]), 2);
+    failed(&bench.back_up(&["--overwrite", "--volume-size", "1K", "src/data", "tape"]), 2);
+    assert_eq!(fs::read(bench.path("tape")).unwrap(), b"precious");
+    ok(&bench.back_up(&["--key-file", "key", "--overwrite", "src/data", "tape"]));
+    let before = fs::read(bench.path("tape")).unwrap();
+    let text = failed(&bench.back_up(&["src/data", "tape"]), 1);
+    let date = run_date(&bench.path("tape"));
+    let host = Command::new("uname").arg("-n").output().unwrap().stdout;
+    let host = String::from_utf8(host).unwrap();
+    let expected = format!(
+        "disk_to_tape: tape: already holds an archive written {date} by host {}; give --overwrite to replace it\n",
+        host.trim()
+    );
+    assert_eq!(text, expected);
+    assert_eq!(fs::read(bench.path("tape")).unwrap(), before);
+    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
+    bench.assert_holds(&["tape"]);
+
+    // Each file that is there stays as it is; the others are restored.
+    fs::create_dir(bench.path("out/data")).unwrap();
+    fs::write(bench.path("out/data/first"), b"precious").unwrap();
+    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    assert!(text.contains("data/first: exists already, and stays as it is"), "{text}");
+    assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"precious");
+    assert_eq!(bench.names("out/data"), ["first", "noise", "zlast"]);
+    ok(&bench.restore(&["--overwrite", "tape", "out"]));
+    bench.assert_same();
+    // A link is not followed, but stands in the way.
+    fs::remove_dir_all(bench.path("out/data")).unwrap();
+    symlink("../src", bench.path("out/data")).unwrap();
+    for how in [&[][..], &["--overwrite"]] {
+        failed(&bench.restore(&[how, &["tape", "out"]].concat()), 3);
+        assert_eq!(bench.names("src"), ["data"], "nothing is written where the link leads");
+    }
+}
+
+/// When a file was made, to the minute in UTC, as another program says it.
+fn run_date(path: &Path) -> String {
+    let label = fs::read(path).unwrap();
+    // The length word, a record's header, a unit's header, the session's id: `docs/wire-format.md`.
+    let at = 4 + 64 + 64 + 16;
+    let seconds = i64::from_le_bytes(label[at..at + 8].try_into().unwrap());
+    let date = ["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%d %H:%M"].map(str::to_owned);
+    let date = Command::new("date").args(date).output().unwrap();
+    String::from_utf8(date.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_smallest_pool_works_and_a_smaller_one_is_refused() {
+    let bench = Bench::with_blocks();
+    let how = |buffers: &'static str| {
+        [
+            "--key-file",
+            "key",
+            "--instances",
+            "2",
+            "--buffer-size",
+            "4K",
+            "--buffers",
+            buffers,
+            "src/data",
+            "tape",
+        ]
+    };
+    let text = failed(&bench.back_up(&how("3")), 2);
+    assert!(text.contains("3 / 2 allocating modules") && text.contains("use 4 buffers or more"), "{text}");
+    assert!(!bench.path("tape").exists());
+    let output = bench.back_up(&how("4"));
+    ok(&output);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stages wait for each other"));
+    ok(&bench.restore(&["--key-file", "key", "--instances", "2", "tape", "out"]));
+    bench.assert_same();
+    ok(&bench.back_up(&["--compress", "none", "--buffers", "1", "--overwrite", "src/data", "tape"]));
+    ok(&bench.restore(&["--overwrite", "tape", "out"]));
+    bench.assert_same();
+}
+
+#[test]
+fn wrong_usage_is_told_from_failure() {
+    let bench = Bench::new();
+    for args in [
+        &["src/data"][..],
+        &[],
+        &["--nonsense", "src/data", "tape"],
+        &["--buffer-size", "4X", "src/data", "tape"],
+        &["--buffer-size", "65M", "src/data", "tape"],
+        &["--buffer-size", "100", "src/data", "tape"],
+        &["--buffers", "0", "src/data", "tape"],
+        &["--buffers", "5000", "src/data", "tape"],
+        &["--instances", "0", "src/data", "tape"],
+        &["--instances", "65", "src/data", "tape"],
+        &["--compress", "gzip", "src/data", "tape"],
+        &["--compress", "zstd:23", "src/data", "tape"],
+        &["--compress", "deflate:0", "src/data", "tape"],
+        &["--compress", "none:1", "src/data", "tape"],
+        &["--framing", "footer", "src/data", "tape"],
+        &["--volume-size", "1K", "src/data", "tape"],
+        &["--stdin-name", "a/b", "-", "tape"],
+        &["--key-file", "key", "--passphrase-file", "passphrase", "src/data", "tape"],
+    ] {
+        failed(&bench.back_up(args), 2);
+    }
+    for args in [
+        &[][..],
+        &["--instances", "0", "tape"],
+        &["a", "b", "c"],
+        &["--verify", "a", "b"],
+        &["--verify", "--list", "a"],
+        &["--list", "a", "out"],
+        &["--list", "--overwrite", "a"],
+        &["--verify", "--overwrite", "a"],
+        &["--verify", "--path", "x", "a"],
+        &["--salvage", "a"],
+        &["--key-file", "key", "--passphrase-file", "passphrase", "a"],
+    ] {
+        failed(&bench.restore(args), 2);
+    }
+    for args in [&["src/nothing", "tape"][..], &["src/data", "nowhere/tape"]] {
+        assert!(failed(&bench.back_up(args), 1).starts_with("disk_to_tape: "));
+    }
+    for args in [&["nothing"][..], &["key"], &["src"]] {
+        assert!(failed(&bench.restore(args), 1).starts_with("tape_to_disk: "));
+    }
+    bench.assert_holds(&[]);
+}

@@ -1,0 +1,123 @@
+//! Signals.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, letters, noise, ok};
+
+fn interrupt(child: &Child) {
+    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signal.success());
+}
+
+/// Interrupts a program and waits until it says that it has heard that.
+fn interrupt_and_see(child: &mut Child) {
+    interrupt(child);
+    let (mut text, mut byte) = (Vec::new(), [0]);
+    while !text.ends_with(b"stopping") {
+        child.stderr.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        text.push(byte[0]);
+    }
+}
+
+#[test]
+fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
+    let bench = Bench::new();
+    let text = letters(1 << 20);
+    for n in 0..60 {
+        fs::write(bench.path(&format!("src/data/{n:02}")), &text[n * 1000..]).unwrap();
+    }
+    // At the highest level this takes a while.
+    let how = ["--compress", "zstd:22", "--buffer-size", "256K", "--volume-size", "1MiB"];
+    let mut child = bench
+        .command(DISK_TO_TAPE, &[&how[..], &["src/data", "tape/"]].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !bench.path("tape/000002.tap").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it must not be done yet");
+        thread::sleep(Duration::from_millis(10));
+    }
+    interrupt(&child);
+    let text = failed(&child.wait_with_output().unwrap(), 1);
+    assert!(text.contains("stopping"), "{text}");
+    assert!(text.contains("was cancelled; tape/ is incomplete: it has no checkpoint yet"), "{text}");
+
+    let text = failed(&bench.restore(&["--verify", "tape"]), 3);
+    assert!(text.contains("the archive is incomplete"), "{text}");
+    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    assert!(text.contains("the archive is incomplete"), "{text}");
+    bench.assert_nothing_looks_whole_that_is_not();
+    let restored = bench.names("out/data").len();
+    assert!((1..60).contains(&restored), "{restored} files");
+    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
+    ok(&bench.restore(&["--overwrite", "tape", "out2"]));
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    fs::rename(bench.path("out2"), bench.path("out")).unwrap();
+    bench.assert_same();
+}
+
+#[test]
+fn a_stopped_restore_leaves_nothing_that_looks_whole() {
+    let bench = Bench::new();
+    fs::write(bench.path("src/data/noise"), noise(64 << 20)).unwrap();
+    ok(&bench.back_up(&["--compress", "none", "src/data", "tape"]));
+    let input = fs::File::open(bench.path("src/data/noise")).unwrap();
+    ok(&bench.command(DISK_TO_TAPE, &["-", "stream"]).stdin(input).output().unwrap());
+    // A restore whose output nobody takes stands still until it is stopped.
+    let mut child = bench
+        .command(TAPE_TO_DISK, &["stream", "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 1000]).unwrap();
+    interrupt_and_see(&mut child);
+    drop(out);
+    failed(&child.wait_with_output().unwrap(), 1);
+    // These may be faster than the signal.
+    for medium in ["tape", "stream"] {
+        let child = bench
+            .command(TAPE_TO_DISK, &[medium, "out"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while fs::read_dir(bench.path("out")).unwrap().count() == 0 {
+            thread::yield_now();
+        }
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", output.status);
+        let whole = |name: &str| fs::metadata(bench.path(name)).is_ok();
+        assert_eq!(whole("out/data/noise") || whole("out/stdin"), output.status.success());
+        bench.assert_nothing_looks_whole_that_is_not();
+        fs::remove_dir_all(bench.path("out")).unwrap();
+        fs::create_dir(bench.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn a_stream_that_is_stopped_ends_when_its_source_does() {
+    let bench = Bench::new();
+    let mut child = bench
+        .command(DISK_TO_TAPE, &["--buffer-size", "64K", "-", "tape"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says what it does as soon as it does it.
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let mut source = child.stdin.take().unwrap();
+    source.write_all(&noise(1 << 20)).unwrap();
+    interrupt_and_see(&mut child);
+    drop(source);
+    let text = failed(&child.wait_with_output().unwrap(), 1);
+    assert!(text.contains("tape is incomplete: it has no checkpoint yet"), "{text}");
+}

@@ -1,0 +1,193 @@
+//! Trees with a little of everything, and a walker that shares no code with the library.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, FileTimes, Metadata, Permissions};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+
+use crate::bench::noise;
+
+/// Everything that must come back. The test walks as whom it runs: what only root can make is made by root only.
+pub(crate) fn make_tree(root: &Path) {
+    make_files(root);
+    make_names(root);
+    make_others(root);
+    set_modes_and_times(root);
+}
+
+fn make_files(root: &Path) {
+    let write = |name: &str, data: &[u8]| fs::write(root.join(name), data).unwrap();
+    write("text", "all work and no play\n".repeat(10_000).as_bytes());
+    write("noise", &noise(3 << 20));
+    write("empty", b"");
+    write("zeros", &vec![0; 1 << 20]);
+    write("one byte", b"x");
+    let mut large = File::create(root.join("large")).unwrap();
+    for part in 0..20u8 {
+        large.write_all(&[part; 1 << 19]).unwrap();
+        large.write_all(&noise(1 << 19)).unwrap();
+    }
+    let sparse = File::create(root.join("sparse")).unwrap();
+    sparse.set_len(64 << 20).unwrap();
+    sparse.write_all_at(b"in the middle", 20 << 20).unwrap();
+    sparse.write_all_at(b"at the end", (64 << 20) - 10).unwrap();
+}
+
+fn make_names(root: &Path) {
+    fs::write(root.join("new\nline"), b"a name of two lines").unwrap();
+    fs::create_dir_all(root.join("empty dir/in empty dir")).unwrap();
+    let mut deep = root.join("deep");
+    for level in 0..60 {
+        deep.push(format!("level {level} of many"));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("bottom"), b"here").unwrap();
+    symlink(&deep, root.join("long link")).unwrap();
+    let wild = OsStr::from_bytes(b"\xff\xfe not utf-8 \x01");
+    fs::create_dir(root.join(wild)).unwrap();
+    fs::write(root.join(wild).join(wild), b"inside").unwrap();
+    fs::write(root.join(wild).join(OsStr::from_bytes(&[0xe9; 255])), b"the longest name").unwrap();
+}
+
+fn make_others(root: &Path) {
+    symlink("text", root.join("link")).unwrap();
+    symlink("./a//b/../c/.", root.join("odd link")).unwrap();
+    symlink("/nowhere/at all", root.join("broken link")).unwrap();
+    symlink("x".repeat(4000), root.join("endless link")).unwrap();
+    fs::hard_link(root.join("noise"), root.join("deep/noise again")).unwrap();
+    fs::hard_link(root.join("noise"), root.join("another noise")).unwrap();
+    fs::hard_link(root.join("odd link"), root.join("deep/odd link again")).unwrap();
+    rustix::fs::mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
+    for (name, attribute, value) in
+        [("text", "user.origin", &b"a film\0\xff"[..]), ("deep", "user.empty", b"")]
+    {
+        match rustix::fs::lsetxattr(root.join(name), attribute, value, XattrFlags::empty()) {
+            Ok(()) => {}
+            Err(error) => eprintln!("no attributes in this test: {error}"),
+        }
+    }
+    if is_root() {
+        lchown(root.join("text"), Some(1234), Some(4321)).unwrap();
+        lchown(root.join("broken link"), Some(1234), Some(4321)).unwrap();
+        let null = rustix::fs::makedev(1, 3);
+        let mode = Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(CWD, root.join("null"), FileType::CharacterDevice, mode, null).unwrap();
+    }
+}
+
+fn set_modes_and_times(root: &Path) {
+    let mode = |name: &str, mode| fs::set_permissions(root.join(name), Permissions::from_mode(mode)).unwrap();
+    mode("text", 0o444);
+    mode("one byte", if is_root() { 0o6755 } else { 0o755 });
+    fs::create_dir(root.join("read-only dir")).unwrap();
+    fs::write(root.join("read-only dir/file"), b"kept").unwrap();
+    let time = |name: &str, after| {
+        let times = FileTimes::new().set_modified(UNIX_EPOCH + after);
+        File::open(root.join(name)).unwrap().set_times(times).unwrap();
+    };
+    time("one byte", Duration::new(1, 5));
+    time("noise", Duration::ZERO);
+    time("zeros", Duration::from_secs(9_000_000_000));
+    time("empty dir/in empty dir", Duration::new(1_000_000_000, 999_999_999));
+    time("empty dir", Duration::new(1_100_000_000, 1));
+    time("read-only dir", Duration::new(1_200_000_000, 123));
+    mode("empty dir", 0o1777);
+    mode("read-only dir", 0o555);
+    let old = FileTimes::new().set_modified(UNIX_EPOCH - Duration::from_millis(2500));
+    File::open(root.join("large")).unwrap().set_times(old).unwrap();
+    time(".", Duration::new(1_300_000_000, 42));
+    mode(".", 0o750);
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What a walker sees of one object.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Kind and mode.
+    mode: u32,
+    owner: (u32, u32),
+    size: u64,
+    modified: (i64, i64),
+    device: u64,
+    /// Of the content, or of a link's target.
+    hash: u64,
+    /// The first of its names, if it has several.
+    linked: Option<PathBuf>,
+    attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Everything at and below `root`.
+pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
+    let mut found = BTreeMap::new();
+    let mut ahead = vec![root.to_owned()];
+    let mut names: BTreeMap<u64, PathBuf> = BTreeMap::new();
+    while let Some(path) = ahead.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let name = path.strip_prefix(root).unwrap().to_owned();
+        if meta.is_dir() {
+            ahead.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if meta.nlink() > 1 {
+            let first = names.entry(meta.ino()).or_insert_with(|| name.clone());
+            *first = first.clone().min(name.clone());
+        }
+        found.insert(name, (path, meta));
+    }
+    let see = |(path, meta): (PathBuf, Metadata)| Seen {
+        mode: meta.mode(),
+        owner: (meta.uid(), meta.gid()),
+        size: if meta.is_dir() { 0 } else { meta.len() },
+        modified: (meta.mtime(), meta.mtime_nsec()),
+        device: meta.rdev(),
+        hash: hash(&path, &meta),
+        linked: names.get(&meta.ino()).filter(|_| !meta.is_dir()).cloned(),
+        attributes: attributes(&path),
+    };
+    found.into_iter().map(|(name, object)| (name, see(object))).collect()
+}
+
+fn hash(path: &Path, meta: &Metadata) -> u64 {
+    let mut hash = DefaultHasher::new();
+    if meta.is_symlink() {
+        hash.write(fs::read_link(path).unwrap().as_os_str().as_bytes());
+    } else if meta.is_file() {
+        let (mut file, mut bytes) = (File::open(path).unwrap(), vec![0; 1 << 16]);
+        loop {
+            match file.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(n) => hash.write(&bytes[..n]),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{path:?}"),
+            }
+        }
+    }
+    hash.finish()
+}
+
+fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut names = vec![0; 1 << 16];
+    let len = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);
+    let names = names[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let value = |name: &[u8]| {
+        let mut value = vec![0; 1 << 16];
+        let len = rustix::fs::lgetxattr(path, name, &mut value).unwrap();
+        value[..len].to_vec()
+    };
+    names.map(|name| (name.to_vec(), value(name))).collect()
+}
+
+pub(crate) fn assert_same(a: &Path, b: &Path) {
+    let (a, b) = (walk(a), walk(b));
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, before) in &a {
+        assert_eq!(before, &b[name], "{name:?}");
+    }
+}
