@@ -611,7 +611,7 @@ fn an_archive_gives_the_same_blocks_back() {
     Pipe::builder().buffer_size(8192).head(head()).stage(zstd).tail(tail).run().unwrap();
     let reader = ArchiveReader::open(VirtualTape::open(&tape, looks_like_record).unwrap(), None).unwrap();
     let collect = Collect::default();
-    let pipe = Pipe::builder().buffer_size(8192).head(reader.into_head());
+    let pipe = Pipe::builder().buffer_size(8192).head(reader.head());
     pipe.stage(decompress()).tail(collect.clone()).run().unwrap();
     assert!(*collect.0.lock().unwrap() == direct);
 }
