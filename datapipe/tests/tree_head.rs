@@ -85,13 +85,15 @@ impl Seen {
     }
 
     fn check_digest(&self) {
-        let mut hasher = blake3::Hasher::new();
+        let (mut hasher, mut layout) = (blake3::Hasher::new(), blake3::Hasher::new());
         let mut end = 0;
         for (offset, data) in &self.extents {
             assert!(*offset >= end, "extents ascend and do not overlap");
             end = offset + data.len() as u64;
-            hasher.update(&offset.to_le_bytes()).update(&(data.len() as u64).to_le_bytes()).update(data);
+            layout.update(&offset.to_le_bytes()).update(&(data.len() as u64).to_le_bytes());
+            hasher.update(data);
         }
+        hasher.update(layout.finalize().as_bytes());
         let (_, size, digest) = self.end.unwrap();
         assert!(size >= end);
         let wanted = (self.kind == ObjectKind::File).then(|| *hasher.finalize().as_bytes());
