@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::runner::{Outcome, Pair, Row, Trouble, Usage};
+use crate::runner::{CaseOutcome, Outcome, Pair, Row, Trouble, Usage};
 use crate::workloads::{Bound, Measure, Task, Workload};
 
 /// What is reported of pairs.
@@ -104,33 +104,34 @@ fn pairs_json(workload: &Workload, ours: &str, peer: &str, pairs: &[Pair]) -> Va
     object
 }
 
-type Cases = [(&'static str, Result<Vec<Row>, Trouble>)];
-
-fn series_text(workload: &Workload, cases: &Cases) -> String {
+fn series_text(workload: &Workload, cases: &[CaseOutcome]) -> String {
     let mut text = String::new();
-    for (case, rows) in cases {
-        let _ = match rows {
-            Ok(_) => write!(text, "\n  {case}\n             wall        cpu  ms each   grown      peak"),
-            Err(trouble) => write!(text, "\n  {case}: {trouble}"),
-        };
-        for figures in figures(workload, cases).filter(|figures| figures.case == *case) {
+    for CaseOutcome { name, rows, trouble } in cases {
+        let _ = write!(text, "\n  {name}");
+        if !rows.is_empty() {
+            text += "\n                 wall          cpu   ms each       peak";
+        }
+        for figures in figures(workload, cases).filter(|figures| figures.case == *name) {
             let Figures { step, wall, cpu, each, growth, peak, pool, peak_bound, .. } = figures;
-            let grown = match figures.growth_bound {
-                Some(bound) => format!("  grown at most {bound}: {}", verdict(growth, bound)),
-                None => String::new(),
-            };
             let _ = write!(
                 text,
-                "\n    {step:7} {wall:7.3} s  {cpu:7.3} s  {each:7.4}  {growth:6.2}  {peak:8.1}  MiB  \
-                 at most {peak_bound:.1}, with a pool of {pool:.1}: {}{grown}",
+                "\n    {step:7} {wall:8.3} s  {cpu:9.3} s  {each:8.4}  {peak:9.1}  MiB, at most {pool:.1} for the pool \
+                 and {:.1}: {}",
+                peak_bound - pool,
                 verdict(peak, peak_bound)
             );
+            if let Some(bound) = figures.growth_bound {
+                let _ = write!(text, "; grown {growth:.2}, at most {bound}: {}", verdict(growth, bound));
+            }
+        }
+        if let Some(trouble) = trouble {
+            let _ = write!(text, "\n    {trouble}");
         }
     }
     text
 }
 
-fn series_json(workload: &Workload, cases: &Cases) -> Value {
+fn series_json(workload: &Workload, cases: &[CaseOutcome]) -> Value {
     let steps = figures(workload, cases).map(|figures| {
         json!({
             "case": figures.case,
@@ -138,7 +139,7 @@ fn series_json(workload: &Workload, cases: &Cases) -> Value {
             "wall": figures.wall,
             "cpu": figures.cpu,
             "ms_each": figures.each,
-            "growth": figures.growth,
+            "grown": figures.growth,
             "growth_bound": figures.growth_bound,
             "growth_holds": figures.growth_bound.map(|bound| figures.growth <= bound),
             "peak": figures.peak,
@@ -147,22 +148,21 @@ fn series_json(workload: &Workload, cases: &Cases) -> Value {
             "peak_holds": figures.peak <= figures.peak_bound,
         })
     });
-    let troubles = cases.iter().filter_map(|(case, rows)| {
-        let mut object = trouble_json(rows.as_ref().err()?);
-        object["case"] = (*case).into();
+    let troubles = cases.iter().filter_map(|case| {
+        let mut object = trouble_json(case.trouble.as_ref()?);
+        object["case"] = case.name.into();
         Some(object)
     });
     json!({ "steps": steps.chain(troubles).collect::<Vec<_>>() })
 }
 
 /// All steps that were run, in their order.
-fn figures(workload: &Workload, cases: &Cases) -> impl Iterator<Item = Figures> {
+fn figures(workload: &Workload, cases: &[CaseOutcome]) -> impl Iterator<Item = Figures> {
     let growth_bound = match workload.task {
         Task::Series { growth, .. } => growth,
         Task::Pairs { .. } => None,
     };
-    let all = || cases.iter().filter_map(|(case, rows)| Some((*case, rows.as_ref().ok()?)));
-    let rows = move || all().flat_map(|(case, rows)| rows.iter().map(move |row| (case, row)));
+    let rows = || cases.iter().flat_map(|case| case.rows.iter().map(|row| (case.name, row)));
     rows().map(move |(case, row)| {
         let first = rows().find(|(_, first)| first.step == row.step).map_or(row, |(_, first)| first);
         let pool = row.most(Measure::Pool);

@@ -27,13 +27,15 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// What all runs of a workload used.
 pub(crate) enum Outcome {
-    Pairs {
-        ours: &'static str,
-        peer: &'static str,
-        pairs: Vec<Pair>,
-    },
-    /// One list a case.
-    Series(Vec<(&'static str, Result<Vec<Row>, Trouble>)>),
+    Pairs { ours: &'static str, peer: &'static str, pairs: Vec<Pair> },
+    Series(Vec<CaseOutcome>),
+}
+
+/// What the steps of one case used, and why there are not more of them.
+pub(crate) struct CaseOutcome {
+    pub(crate) name: &'static str,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) trouble: Option<Trouble>,
 }
 
 /// What the runs of one step used.
@@ -78,8 +80,7 @@ pub(crate) fn run(workload: &Workload) -> Result<Outcome, Trouble> {
     match workload.task {
         Task::Pairs { pairs, prepare, .. } => run_pairs(&prepare().map_err(Trouble::Unprepared)?, pairs),
         Task::Series { cases, .. } => {
-            let run = |&(name, prepare): &(_, Prepare<Case>)| (name, run_case(prepare));
-            Ok(Outcome::Series(cases.iter().map(run).collect()))
+            Ok(Outcome::Series(cases.iter().map(|&(name, prepare)| run_case(name, prepare)).collect()))
         }
     }
 }
@@ -88,7 +89,9 @@ pub(crate) fn run(workload: &Workload) -> Result<Outcome, Trouble> {
 pub(crate) fn has_failed(result: &Result<Outcome, Trouble>) -> bool {
     match result {
         Ok(Outcome::Pairs { .. }) => false,
-        Ok(Outcome::Series(cases)) => cases.iter().any(|case| matches!(case.1, Err(Trouble::Failed(_)))),
+        Ok(Outcome::Series(cases)) => {
+            cases.iter().any(|case| matches!(case.trouble, Some(Trouble::Failed(_))))
+        }
         Err(trouble) => matches!(trouble, Trouble::Failed(_)),
     }
 }
@@ -112,14 +115,24 @@ fn run_pairs(contest: &Contest, count: usize) -> Result<Outcome, Trouble> {
     Ok(Outcome::Pairs { ours: contest.ours.name, peer: contest.peer.name, pairs })
 }
 
-fn run_case(prepare: Prepare<Case>) -> Result<Vec<Row>, Trouble> {
+fn run_case(name: &'static str, prepare: Prepare<Case>) -> CaseOutcome {
+    let mut outcome = CaseOutcome { name, rows: Vec::new(), trouble: None };
+    outcome.trouble = run_steps(prepare, &mut outcome.rows).err();
+    outcome
+}
+
+fn run_steps(prepare: Prepare<Case>, rows: &mut Vec<Row>) -> Result<(), Trouble> {
     let case = prepare().map_err(Trouble::Unprepared)?;
-    let run = |Step { side, runs, objects, beyond_pool }: &Step| {
+    for Step { side, runs, objects, beyond_pool } in &case.steps {
         let runs: Result<_, _> = (0..*runs).map(|_| run_side(side)).collect();
-        let failed = |reason| Trouble::Failed(format!("{}: {reason}", side.name));
-        Ok(Row { step: side.name, objects: *objects, beyond_pool: *beyond_pool, runs: runs.map_err(failed)? })
-    };
-    case.steps.iter().map(run).collect()
+        rows.push(Row {
+            step: side.name,
+            objects: *objects,
+            beyond_pool: *beyond_pool,
+            runs: runs.map_err(|reason| Trouble::Failed(format!("{}: {reason}", side.name)))?,
+        });
+    }
+    Ok(())
 }
 
 /// Runs one side once, and checks what it printed and left. The error says what went wrong.

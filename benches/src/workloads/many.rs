@@ -23,7 +23,8 @@ const WIDTH: u64 = 1000;
 const INODE: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
 
-const STREAM_LEN: u64 = 50 << 30;
+const GIB: u64 = 1 << 30;
+const STREAM_LEN: u64 = 50 * GIB;
 
 pub(super) const FILES: Workload = Workload {
     name: "files",
@@ -80,7 +81,13 @@ fn stream() -> Result<Case, Box<dyn Error>> {
     let back_up = programs::redirected(job.back_up(&["--stdin-name", "stream"], Path::new("-")), &from);
     let restore = programs::redirected(job.restore(Path::new("-")), "> >(wc -c)");
     Ok(Case {
-        steps: job.steps(back_up, restore.printing(Prints::Exactly(STREAM_LEN.to_string())), 1, 1, 1),
+        steps: job.steps(
+            back_up,
+            restore.printing(Prints::Exactly(STREAM_LEN.to_string())),
+            STREAM_LEN / GIB,
+            1,
+            1,
+        ),
         _material: Box::new(job),
     })
 }
