@@ -11,18 +11,22 @@
 //!
 //! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and does not write media.
 
+mod batch; // objects of the walk, for one instance
 mod catalogue; // where each object is
 mod digest; // of a file's extents
 mod extents; // data of files
-mod head; // objects into blocks
+mod head; // instances that fill blocks
 mod links; // which files have been seen under another name
 mod listing; // names of a directory
 mod object; // opens what a name stands for
 mod options; // what is read, and what is left out
+mod order; // whose turn it is, and what is done in turn
+mod pending; // objects whose blocks have no number yet
+mod reader; // objects of a batch into a block
 mod report; // what was read, and what was not
 mod restore; // from entries to files
 mod scratch; // files without a name
-mod walk; // one object after the other
+mod walk; // names of the tree, in batches
 
 pub use head::TreeHead;
 pub use options::{TreeError, TreeOptions};

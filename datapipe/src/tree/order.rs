@@ -1,0 +1,181 @@
+//! What all instances of a head share, and whose turn it is to send.
+//!
+//! ```text
+//!   batches  0        1        2        3          each read by one instance, all at once
+//!   turn              ^ this one places what it has read, then the next one
+//!   sent     [block 0][block 1] rest                what was read, and is too little for a block of its own
+//! ```
+//!
+//! Blocks are numbered as they are sent. So places are known to whoever has the turn, and only to him: of blocks, of
+//! the objects that the catalogue speaks of, of the objects that have further names.
+
+use std::thread::{self, ThreadId};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::error::StageError;
+use crate::pool::Block;
+use crate::stage::Fill;
+use crate::wire::What;
+
+use super::catalogue::{Catalogue, whole_entries};
+use super::links::Links;
+use super::pending::Place;
+use super::walk::Walk;
+
+/// What all instances of a head share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) walk: Mutex<Walk>,
+    order: Mutex<Order>,
+    /// The turn has passed, or nobody has it any more.
+    turned: Condvar,
+}
+
+/// What is done in the order of the batches, by the one whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    /// The batch whose turn it is.
+    turn: u64,
+    /// An instance was dropped before its turn came, or in it: nothing can follow in order.
+    abandoned: bool,
+    /// Where instances run.
+    threads: Vec<ThreadId>,
+    /// Blocks and bytes that were sent.
+    pub(super) blocks: u64,
+    pub(super) bytes: u64,
+    pub(super) links: Links,
+    pub(super) catalogue: Catalogue,
+    /// Entries that were read and placed, and not sent: in the block that is sent next, they are the first.
+    pub(super) rest: Vec<u8>,
+    /// Room for what does not fit behind them.
+    behind: Vec<u8>,
+}
+
+/// The batches that an instance has read from, in a row, and that were not sent as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Span {
+    /// The first of them, and the one behind the last.
+    batches: Option<(u64, u64)>,
+    has_turn: bool,
+}
+
+impl Shared {
+    pub(super) fn new(walk: Walk) -> Self {
+        Self { walk: Mutex::new(walk), order: Mutex::default(), turned: Condvar::new() }
+    }
+
+    /// Notes that an instance runs on this thread. False if another does: they would wait for each other, so all
+    /// work is that one's.
+    pub(super) fn begin(&self) -> bool {
+        let mut order = self.order.lock();
+        let here = thread::current().id();
+        let alone = !order.threads.contains(&here);
+        order.threads.push(here);
+        alone
+    }
+
+    pub(super) fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock()
+    }
+
+    /// Waits until all batches before are sent. `None` if that will never be, because the pipe ends.
+    pub(super) fn await_turn(&self, span: &mut Span) -> Option<MutexGuard<'_, Order>> {
+        let (first, _) = span.batches?;
+        let mut order = self.order.lock();
+        while !span.has_turn && order.turn != first {
+            if order.abandoned {
+                return None;
+            }
+            self.turned.wait(&mut order);
+        }
+        span.has_turn = true;
+        Some(order)
+    }
+
+    /// Ends a span, and passes the turn on to the batch behind it.
+    pub(super) fn pass_turn(&self, order: &mut Order, span: &mut Span) {
+        if let Some((_, end)) = span.batches.take() {
+            order.turn = end;
+        }
+        span.has_turn = false;
+        self.turned.notify_all();
+    }
+
+    /// Lets nobody wait for an instance that is no more. It knows nothing of why: whoever ran it does, and says so.
+    pub(super) fn abandon(&self) {
+        self.order.lock().abandoned = true;
+        self.turned.notify_all();
+    }
+}
+
+impl Span {
+    /// The batch that would follow, if there is a span.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.batches.map(|(_, end)| end)
+    }
+
+    /// Takes a batch, which follows.
+    pub(super) fn add(&mut self, batch: u64) {
+        let first = self.batches.map_or(batch, |(first, _)| first);
+        self.batches = Some((first, batch + 1));
+    }
+
+    pub(super) fn has_turn(&self) -> bool {
+        self.has_turn
+    }
+}
+
+/// What became of entries that were placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// The block is to be sent.
+    InBlock,
+    /// They are for the next block, and this one is empty.
+    InRest,
+}
+
+impl Order {
+    /// Finds the place of the entries in `block`, and says it to `settle`. `now`: the block is to be sent in any case.
+    pub(super) fn place(
+        &mut self,
+        block: &mut Block,
+        now: bool,
+        settle: impl FnOnce(Place, &mut Catalogue) -> Result<(), StageError>,
+    ) -> Result<Placed, StageError> {
+        let (before, room) = (self.rest.len(), block.capacity().saturating_sub(self.rest.len()));
+        let fits = block.len() <= room;
+        let len = if fits { block.len() } else { whole_entries(&block.bytes()[..room]) };
+        settle(Place { block: self.blocks, before, len }, &mut self.catalogue)?;
+        // Copying costs less than blocks that have little in them, unless there is hardly room for more.
+        if self.rest.is_empty() && (now || block.len() >= block.capacity() / 4 * 3) {
+            return Ok(Placed::InBlock);
+        }
+        self.rest.extend_from_slice(&block.bytes()[..len]);
+        self.behind.extend_from_slice(&block.bytes()[len..]);
+        block.clear();
+        if fits && !now {
+            return Ok(Placed::InRest);
+        }
+        self.take_rest(block)?;
+        std::mem::swap(&mut self.rest, &mut self.behind);
+        Ok(Placed::InBlock)
+    }
+
+    /// Moves the rest into an empty block.
+    pub(super) fn take_rest(&mut self, block: &mut Block) -> Result<(), StageError> {
+        block.put(&self.rest)?;
+        self.rest.clear();
+        Ok(())
+    }
+
+    /// Gives a block its number and its offset.
+    pub(super) fn send(&mut self, block: &mut Block, what: What) -> Fill {
+        let mut info = block.info();
+        (info.offset, info.kind) = (self.bytes, what.code());
+        block.set_info(info);
+        self.bytes += block.len() as u64;
+        self.blocks += 1;
+        Fill::Block
+    }
+}
