@@ -14,10 +14,9 @@ use std::sync::Arc;
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Fill, Head, HeadStage, Stage};
-use crate::wire::What;
 
 use super::options::{Source, TreeError, TreeOptions, check_sources, name_sources};
-use super::order::{Placed, Shared, Span};
+use super::order::{Shared, Span};
 use super::reader::{Progress, Reader};
 use super::report::TreeReport;
 use super::walk::{Given, Walk};
@@ -167,19 +166,13 @@ impl TreeHead {
     fn go_on(&mut self, block: &mut Block) -> Result<Option<Fill>, StageError> {
         let Self { shared, reader, span, .. } = self;
         let mut order = shared.order();
-        if order.catalogue.is_due(block.capacity()) {
-            // The catalogue knows in which block the rest is: in this one.
-            if !order.rest.is_empty() {
-                order.take_rest(block)?;
-                return Ok(Some(order.send(block, What::Data)));
-            }
-            order.catalogue.fill_piece(block)?;
-            return Ok(Some(order.send(block, What::Catalogue)));
+        if let Some(fill) = order.piece(block)? {
+            return Ok(Some(fill));
         }
         if reader.is_done() {
             shared.pass_turn(&mut order, span);
         } else {
-            order.take_rest(block)?;
+            order.return_rest(block, reader)?;
         }
         Ok(None)
     }
@@ -199,30 +192,24 @@ impl TreeHead {
         given
     }
 
-    /// Finds the place of what is in the block, in its turn. `None` if it stays behind for the next block, and the turn has
-    /// passed.
+    /// Finds the place of what is in the block, in its turn. `None` if it stays behind for the next block, and the
+    /// turn has passed.
     fn place(&mut self, block: &mut Block, now: bool) -> Result<Option<Fill>, StageError> {
         let Self { shared, reader, span, .. } = self;
         let Some(mut order) = shared.await_turn(span) else { return Ok(Some(Fill::End)) };
-        let settle = |place, catalogue: &mut _| reader.settle(place, catalogue);
-        Ok(match order.place(block, now, settle)? {
-            Placed::InBlock => Some(order.send(block, What::Data)),
-            Placed::InRest => {
-                shared.pass_turn(&mut order, span);
-                None
-            }
-        })
+        let fill = order.place(block, reader, now)?;
+        if fill.is_none() {
+            shared.pass_turn(&mut order, span);
+        }
+        Ok(fill)
     }
 
     /// What stands behind all objects.
     fn close(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some(mut order) = self.shared.await_turn(&mut self.span) else { return Ok(Fill::End) };
-        if !order.rest.is_empty() {
-            order.take_rest(block)?;
-            return Ok(order.send(block, What::Data));
+        match self.shared.await_turn(&mut self.span) {
+            Some(mut order) => order.close(block),
+            None => Ok(Fill::End),
         }
-        order.catalogue.fill_closing(block)?;
-        Ok(if block.is_empty() { Fill::End } else { order.send(block, What::ClosingCatalogue) })
     }
 }
 

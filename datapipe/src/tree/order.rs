@@ -9,6 +9,7 @@
 //! Blocks are numbered as they are sent. So places are known to whoever has the turn, and only to him: of blocks, of
 //! the objects that the catalogue speaks of, of the objects that have further names.
 
+use std::mem;
 use std::thread::{self, ThreadId};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -20,7 +21,8 @@ use crate::wire::What;
 
 use super::catalogue::{Catalogue, whole_entries};
 use super::links::Links;
-use super::pending::Place;
+use super::pending::Pending;
+use super::reader::Reader;
 use super::walk::Walk;
 
 /// What all instances of a head share.
@@ -42,12 +44,13 @@ pub(super) struct Order {
     /// Where instances run.
     threads: Vec<ThreadId>,
     /// Blocks and bytes that were sent.
-    pub(super) blocks: u64,
-    pub(super) bytes: u64,
+    blocks: u64,
+    bytes: u64,
     pub(super) links: Links,
-    pub(super) catalogue: Catalogue,
-    /// Entries that were read and placed, and not sent: in the block that is sent next, they are the first.
-    pub(super) rest: Vec<u8>,
+    catalogue: Catalogue,
+    /// Entries that are to stand before those of whose turn it is, and the objects that have ended there.
+    rest: Vec<u8>,
+    pending: Pending,
     /// Room for what does not fit behind them.
     behind: Vec<u8>,
 }
@@ -126,51 +129,75 @@ impl Span {
     }
 }
 
-/// What became of entries that were placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placed {
-    /// The block is to be sent.
-    InBlock,
-    /// They are for the next block, and this one is empty.
-    InRest,
-}
-
 impl Order {
-    /// Finds the place of the entries in `block`, and says it to `settle`. `now`: the block is to be sent in any case.
+    /// Finds the place of what was read into `block`. `now`: the block is to be sent in any case.
     pub(super) fn place(
         &mut self,
         block: &mut Block,
+        reader: &mut Reader,
         now: bool,
-        settle: impl FnOnce(Place, &mut Catalogue) -> Result<(), StageError>,
-    ) -> Result<Placed, StageError> {
-        let (before, room) = (self.rest.len(), block.capacity().saturating_sub(self.rest.len()));
-        let fits = block.len() <= room;
-        let len = if fits { block.len() } else { whole_entries(&block.bytes()[..room]) };
-        settle(Place { block: self.blocks, before, len }, &mut self.catalogue)?;
+    ) -> Result<Option<Fill>, StageError> {
+        let before = self.rest.len();
+        self.pending.append(&mut reader.pending, before);
+        if let Some(first) = reader.first() {
+            first.shift(before);
+        }
         // Copying costs less than blocks that have little in them, unless there is hardly room for more.
-        if self.rest.is_empty() && (now || block.len() >= block.capacity() / 4 * 3) {
-            return Ok(Placed::InBlock);
+        if before > 0 || !now && block.len() < block.capacity() / 4 * 3 {
+            let room = block.capacity() - before;
+            let fits = block.len() <= room;
+            let len = if fits { block.len() } else { whole_entries(&block.bytes()[..room]) };
+            self.rest.extend_from_slice(&block.bytes()[..len]);
+            self.behind.extend_from_slice(&block.bytes()[len..]);
+            block.clear();
+            if fits && !now {
+                return Ok(None);
+            }
+            block.put(&self.rest)?;
+            self.rest.clear();
+            mem::swap(&mut self.rest, &mut self.behind);
         }
-        self.rest.extend_from_slice(&block.bytes()[..len]);
-        self.behind.extend_from_slice(&block.bytes()[len..]);
-        block.clear();
-        if fits && !now {
-            return Ok(Placed::InRest);
+        if let Some(first) = reader.first() {
+            first.settle(self.blocks, block.len());
         }
-        self.take_rest(block)?;
-        std::mem::swap(&mut self.rest, &mut self.behind);
-        Ok(Placed::InBlock)
+        self.send_entries(block).map(Some)
     }
 
-    /// Moves the rest into an empty block.
-    pub(super) fn take_rest(&mut self, block: &mut Block) -> Result<(), StageError> {
+    /// Gives the rest to a reader that has an empty block, to go on behind it.
+    pub(super) fn return_rest(&mut self, block: &mut Block, reader: &mut Reader) -> Result<(), StageError> {
         block.put(&self.rest)?;
         self.rest.clear();
+        reader.pending.append(&mut self.pending, 0);
         Ok(())
     }
 
+    /// Fills a block with what stands behind all objects; it stays empty if that was all.
+    pub(super) fn close(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if !self.rest.is_empty() {
+            block.put(&self.rest)?;
+            self.rest.clear();
+            return self.send_entries(block);
+        }
+        self.catalogue.fill_closing(block)?;
+        Ok(if block.is_empty() { Fill::End } else { self.send(block, What::ClosingCatalogue) })
+    }
+
+    /// Fills an empty block with a piece of the catalogue, if there is enough for one.
+    pub(super) fn piece(&mut self, block: &mut Block) -> Result<Option<Fill>, StageError> {
+        if !self.catalogue.is_due(block.capacity()) {
+            return Ok(None);
+        }
+        self.catalogue.fill_piece(block)?;
+        Ok(Some(self.send(block, What::Catalogue)))
+    }
+
+    fn send_entries(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        self.pending.settle(self.blocks, block.len(), &mut self.catalogue)?;
+        Ok(self.send(block, What::Data))
+    }
+
     /// Gives a block its number and its offset.
-    pub(super) fn send(&mut self, block: &mut Block, what: What) -> Fill {
+    fn send(&mut self, block: &mut Block, what: What) -> Fill {
         let mut info = block.info();
         (info.offset, info.kind) = (self.bytes, what.code());
         block.set_info(info);

@@ -1,4 +1,4 @@
-//! Objects that have ended in a block whose number is not known yet: blocks get their numbers when they are sent.
+//! Objects that have ended in what was not sent yet: blocks get their numbers when they are sent.
 
 use crate::error::StageError;
 use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, State, Time};
@@ -31,32 +31,31 @@ pub(super) struct Ended {
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spot {
-    /// `None`: in what is being read, which has no number yet.
-    pub(super) block: Option<u64>,
-    pub(super) offset: u32,
-}
-
-/// Where in the stream that stands which was being read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) block: u64,
-    /// Bytes of the block that stand before it.
-    pub(super) before: usize,
-    /// Bytes of it that stand there. What is behind them begins the next block.
-    pub(super) len: usize,
+    /// `None`: in what was not sent yet, and so has no number.
+    block: Option<u64>,
+    offset: usize,
 }
 
 impl Spot {
-    /// Where it is, now that what was being read has a place.
-    pub(super) fn settled(self, place: Place) -> Self {
-        let offset = self.offset as usize;
-        let (block, offset) = match self.block {
-            Some(_) => return self,
-            None if offset < place.len => (place.block, place.before + offset),
-            None => (place.block + 1, offset - place.len),
-        };
-        // A block has less than 4 GiB.
-        Self { block: Some(block), offset: offset as u32 }
+    /// A place in what was not sent yet.
+    pub(super) fn at(offset: usize) -> Self {
+        Self { block: None, offset }
+    }
+
+    /// So many bytes have come before what was not sent yet.
+    pub(super) fn shift(&mut self, before: usize) {
+        if self.block.is_none() {
+            self.offset += before;
+        }
+    }
+
+    /// The first `len` bytes of what was not sent yet are a block now.
+    pub(super) fn settle(&mut self, block: u64, len: usize) {
+        match self.block {
+            Some(_) => {}
+            None if self.offset < len => self.block = Some(block),
+            None => self.offset -= len,
+        }
     }
 }
 
@@ -68,21 +67,40 @@ impl Pending {
         self.ended.push((ended, path.len(), target.len()));
     }
 
-    /// Hands all on to the catalogue.
-    pub(super) fn settle(&mut self, place: Place, catalogue: &mut Catalogue) -> Result<(), StageError> {
-        let mut text = self.text.as_slice();
-        for (ended, path_len, target_len) in self.ended.drain(..) {
-            let (path, behind) = text.split_at(path_len);
-            let (target, behind) = behind.split_at(target_len);
-            text = behind;
-            let Ended { object, kind, state, mode, size, modified, first, end } = ended;
-            let (first, end) = (first.settled(place), end.settled(place));
-            let blocks = (first.block.unwrap_or(place.block), end.block.unwrap_or(place.block));
-            let offset = first.offset;
+    /// Takes all of `other`, before which so many bytes stand now.
+    pub(super) fn append(&mut self, other: &mut Self, before: usize) {
+        for (ended, ..) in &mut other.ended {
+            ended.first.shift(before);
+            ended.end.shift(before);
+        }
+        self.ended.append(&mut other.ended);
+        self.text.append(&mut other.text);
+    }
+
+    /// The first `len` bytes are a block now: hands those objects on to the catalogue that have ended there.
+    pub(super) fn settle(
+        &mut self,
+        block: u64,
+        len: usize,
+        catalogue: &mut Catalogue,
+    ) -> Result<(), StageError> {
+        for (ended, ..) in &mut self.ended {
+            ended.first.settle(block, len);
+            ended.end.settle(block, len);
+        }
+        let settled = self.ended.partition_point(|(ended, ..)| ended.end.block.is_some());
+        let mut at = 0;
+        for (ended, path_len, target_len) in self.ended.drain(..settled) {
+            let (path, target) = self.text[at..][..path_len + target_len].split_at(path_len);
+            at += path_len + target_len;
+            let Ended { object, kind, state, mode, size, modified, first, .. } = ended;
+            let blocks = (first.block.unwrap_or(block), block);
+            // A block has less than 4 GiB.
+            let offset = first.offset as u32;
             let entry = CatalogueEntry { kind, state, mode, size, modified, blocks, offset, path, target };
             catalogue.add(&Entry { object, body: EntryBody::Catalogue(entry) })?;
         }
-        self.text.clear();
+        self.text.drain(..at);
         Ok(())
     }
 }

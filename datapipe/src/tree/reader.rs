@@ -12,11 +12,10 @@ use crate::pool::Block;
 use crate::wire::{End, Entry, EntryBody, Object, ObjectKind, State};
 
 use super::batch::{Batch, Descriptor, Found, Item, Lead, Path};
-use super::catalogue::Catalogue;
 use super::extents::{self, Extents};
 use super::object::{self, Attributes, Opened};
 use super::order::{Shared, Span};
-use super::pending::{Ended, Pending, Place, Spot};
+use super::pending::{Ended, Pending, Spot};
 use super::report::ProblemKind;
 use super::walk::{Rules, unreadable};
 
@@ -28,7 +27,7 @@ pub(super) struct Reader {
     /// The object that is not whole in the blocks yet.
     current: Option<Current>,
     /// Objects that have ended in the block that is being filled.
-    pending: Pending,
+    pub(super) pending: Pending,
     attributes: Attributes,
     /// Room for a value, and for an entry.
     value: Box<[u8]>,
@@ -131,14 +130,10 @@ impl Reader {
         }
     }
 
-    /// Says where the block's entries stand.
-    pub(super) fn settle(&mut self, place: Place, catalogue: &mut Catalogue) -> Result<(), StageError> {
-        if let Some(current) = &mut self.current
-            && !matches!(current.step, Step::Object)
-        {
-            current.first = current.first.settled(place);
-        }
-        self.pending.settle(place, catalogue)
+    /// Where the object begins that is not whole in the blocks yet, if any of it is.
+    pub(super) fn first(&mut self) -> Option<&mut Spot> {
+        let current = self.current.as_mut()?;
+        (!matches!(current.step, Step::Object)).then_some(&mut current.first)
     }
 
     /// Opens an object, if it is not open; `None` if there is nothing to be read.
@@ -218,7 +213,7 @@ impl Reader {
         } else {
             first
         };
-        let offset = block.len() as u32;
+        let first_spot = Spot::at(block.len());
         let entry = Entry { object: current.number, body: EntryBody::Object(object) };
         let wrong = match put(&mut self.entry, &entry, block) {
             Ok(Put::Done) => None,
@@ -230,7 +225,7 @@ impl Reader {
             self.rules.report.problem(self.batch.path(current.path), kind);
             return Ok(Put::Never);
         }
-        current.first = Spot { block: None, offset };
+        current.first = first_spot;
         if is_further {
             current.step = Step::End(0, None);
             return Ok(Put::Done);
@@ -310,7 +305,7 @@ impl Reader {
         block: &mut Block,
     ) -> Result<Put, StageError> {
         let Current { found, kind, state, number, first, .. } = current;
-        let end = Spot { block: None, offset: block.len() as u32 };
+        let end = Spot::at(block.len());
         let body = EntryBody::End(End { state: *state, size, digest });
         match put(&mut self.entry, &Entry { object: *number, body }, block) {
             Ok(Put::Done) => {}
