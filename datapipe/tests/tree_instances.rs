@@ -64,7 +64,7 @@ fn plant(seed: u64) -> (tempfile::TempDir, PathBuf) {
     fs::hard_link(root.join("d03/sparse"), root.join("d20/other name of sparse")).unwrap();
     deepen(&root.join("d10"), 100);
     fs::write(root.join("d11/closed"), b"x").unwrap();
-    fs::set_permissions(root.join("d11/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(root.join("d11/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     (dir, root)
 }
 

@@ -18,7 +18,7 @@ use std::vec;
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use crate::limits::{MAX_BATCH_DIRECTORIES, MAX_OPEN_DIRECTORIES, MAX_PATH};
+use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Descriptor, Dir, Found, Lead};
@@ -46,8 +46,8 @@ pub(super) struct Walk {
     batches: u64,
     /// The end was said.
     ended: bool,
-    /// Directories that a batch may keep open.
-    batch_directories: usize,
+    /// Descriptors that a batch may keep open.
+    batch_descriptors: usize,
 }
 
 /// What belongs to an archive.
@@ -105,13 +105,13 @@ impl Walk {
             objects: 0,
             batches: 0,
             ended: false,
-            batch_directories: MAX_OPEN_DIRECTORIES,
+            batch_descriptors: MAX_OPEN_DIRECTORIES,
         })
     }
 
-    /// Divides the directories that may be open among `n` instances.
+    /// Divides the descriptors of batches among `n` instances.
     pub(super) fn divide(&mut self, n: u32) {
-        self.batch_directories = (MAX_BATCH_DIRECTORIES / n.max(1) as usize).clamp(1, MAX_OPEN_DIRECTORIES);
+        self.batch_descriptors = (MAX_BATCH_DESCRIPTORS / n.max(1) as usize).clamp(1, MAX_OPEN_DIRECTORIES);
     }
 
     pub(super) fn rules(&self) -> Arc<Rules> {
@@ -133,7 +133,7 @@ impl Walk {
         if self.ended {
             return Given::Nothing;
         }
-        batch.begin(self.batches, wanted, self.batch_directories);
+        batch.begin(self.batches, wanted, self.batch_descriptors);
         while !batch.is_full() && self.step(batch, capacity) {}
         self.batches += 1;
         self.ended = batch.is_empty();
