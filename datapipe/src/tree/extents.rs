@@ -57,14 +57,16 @@ impl Extents {
     pub(super) fn new(meta: Meta) -> Self {
         let sparse = meta.sectors.saturating_mul(512) < meta.size;
         let segment = if sparse { 0 } else { u64::MAX };
+        // Of an empty file nothing is read that may have changed: there is no need to look again.
+        let empty = meta.size == 0;
         Self {
             before: meta,
             at: 0,
             limit: meta.size,
             segment,
             sparse,
-            looked_again: false,
-            after: None,
+            looked_again: empty,
+            after: empty.then_some(meta),
             bytes: 0,
             hashed: Digest::new(),
         }
