@@ -134,7 +134,7 @@ impl Console {
         self.list(&summary.errors, summary.errors_total);
         match &summary.message {
             Some(message) => self.warn(message),
-            None if !whole => self.warn("done, but not all of it is whole: see above"),
+            None if !whole => self.warn("done, but for what is named above"),
             None => {}
         }
         match self.print(&summary, listing) {

@@ -133,14 +133,14 @@ fn the_destination_is_made() {
 #[test]
 fn a_directory_takes_as_many_volumes_as_are_needed() {
     let bench = Bench::with_tree();
-    let how = ["--passphrase-file", "passphrase", "--volume-size", "1MiB", "--buffer-size", "256KiB"];
+    let how = ["--passphrase-file", "passphrase", "--volume-size", "512KiB", "--buffer-size", "128KiB"];
     ok(&bench.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
     let names = bench.names("volumes");
     assert!(names.len() > 10, "{names:?}");
     for (number, name) in names.iter().enumerate() {
         assert_eq!(name.to_str(), Some(format!("{:06}.tap", number + 1).as_str()));
         let len = fs::metadata(bench.path("volumes").join(name)).unwrap().len();
-        assert!(len <= 1 << 20, "{name:?} has {len} bytes");
+        assert!(len <= 512 << 10, "{name:?} has {len} bytes");
     }
     let open = ["--passphrase-file", "passphrase"];
     let printed = ok(&bench.restore(&[&open[..], &["--verify", "volumes"]].concat()));
