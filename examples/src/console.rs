@@ -139,6 +139,8 @@ impl Console {
         }
         match self.print(&summary, listing) {
             Ok(()) => ExitCode::from(exit),
+            // It has been said if that is why the job failed.
+            Err(_) if exit == FAILED => ExitCode::from(FAILED),
             Err(error) => {
                 self.warn(&format!("cannot write to standard output: {error}"));
                 ExitCode::from(FAILED)
