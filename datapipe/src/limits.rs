@@ -92,6 +92,9 @@ pub const MAX_CHUNK_BLOCKS: usize = 65_536;
 /// Chunks that a locator lists.
 pub const MAX_LOCATOR_CHUNKS: usize = 262_144;
 
+/// Runs in a set of blocks that are to be read.
+pub const MAX_BLOCK_RUNS: usize = 65_536;
+
 /// Archives of one session.
 pub const MAX_ARCHIVES: usize = 1024;
 
@@ -123,6 +126,9 @@ pub const MAX_PLACES: usize = 16_384;
 
 /// Objects of a file tree whose entries may mix: so many are open at once while they are restored.
 pub const MAX_OPEN_OBJECTS: usize = 64;
+
+/// Objects with several names of which some are restored by their paths: so many are remembered on the way.
+pub const MAX_WANTED_LINKS: usize = 1 << 20;
 
 /// Extended attributes of one object that are kept until its end, names and values together, in bytes.
 pub const MAX_OBJECT_ATTRIBUTES: usize = 1 << 20;

@@ -40,9 +40,10 @@ fn write(archive: Archive, medium: impl Medium + 'static, data: &[u8]) {
 
 fn read(medium: impl Medium + 'static, secret: Option<&Secret>) -> Result<(Vec<u8>, ReadOutcome), String> {
     let reader = ArchiveReader::open(medium, secret).map_err(|error| error.to_string())?;
-    let (report, sink) = (reader.report(), Sink::default());
+    let (head, sink) = (reader.head(), Sink::default());
+    let report = head.report();
     let open = reader.open_blocks();
-    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(reader.into_head());
+    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(head);
     if let Some(open) = open {
         pipe = pipe.stage(open.instances(2));
     }
@@ -86,8 +87,9 @@ fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>) -> (Vec<u8>, 
     let reader = ArchiveReader::open(medium, secret).unwrap();
     let (log, sink) = (DamageLog::new(), Sink::default());
     let reader = reader.salvage(&log);
-    let (report, open) = (reader.report(), reader.open_blocks());
-    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(reader.into_head());
+    let (head, open) = (reader.head(), reader.open_blocks());
+    let report = head.report();
+    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(head);
     if let Some(open) = open {
         pipe = pipe.stage(open);
     }

@@ -83,9 +83,9 @@ fn salvage_from(tape: VirtualTape<FaultyStorage>, encrypted: bool) -> Salvaged {
     };
     let (log, sink) = (DamageLog::new(), Sink::default());
     let reader = reader.salvage(&log);
-    let (report, open) = (reader.report(), reader.open_blocks());
-    let mut pipe =
-        Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(reader.into_head()).inline());
+    let (head, open) = (reader.head(), reader.open_blocks());
+    let report = head.report();
+    let mut pipe = Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(head).inline());
     if let Some(open) = open {
         pipe = pipe.stage(open.inline());
     }
@@ -249,7 +249,7 @@ fn a_reader_that_does_not_salvage_stops_at_the_first_damage() {
     let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
     let reader = ArchiveReader::open(tape, secret(true).as_ref()).unwrap();
     let (open, sink) = (reader.open_blocks().unwrap(), Sink::default());
-    let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(reader.into_head()).stage(open);
+    let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(reader.head()).stage(open);
     let error = pipe.stage(decompress()).tail(StreamRestore::new(sink.clone())).run();
     let text = error.unwrap_err().to_string();
     assert!(text.contains("volume 1, record"), "{text}");

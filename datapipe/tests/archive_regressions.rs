@@ -55,8 +55,9 @@ type Read = (Vec<u8>, ReadOutcome, Vec<String>, Result<(), String>);
 /// What a salvaging reader gets, and what it has to say.
 fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>, log: &DamageLog, block: u32) -> Read {
     let reader = ArchiveReader::open(medium, secret).unwrap().salvage(log);
-    let (sink, report, open) = (Sink::default(), reader.report(), reader.open_blocks());
-    let head = HeadStage::from(reader.into_head()).inline();
+    let (sink, head, open) = (Sink::default(), reader.head(), reader.open_blocks());
+    let report = head.report();
+    let head = HeadStage::from(head).inline();
     let mut pipe = Pipe::builder().buffer_size(block).head(head);
     if let Some(open) = open {
         pipe = pipe.stage(open.inline());
@@ -71,8 +72,9 @@ fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>, log: &DamageL
 /// What a reader that stops at damage gets.
 fn read(bytes: &[u8], secret: Option<&Secret>, block: u32) -> Result<(Vec<u8>, ReadOutcome), String> {
     let reader = ArchiveReader::open(tape(bytes), secret).map_err(|error| error.to_string())?;
-    let (sink, report, open) = (Sink::default(), reader.report(), reader.open_blocks());
-    let mut pipe = Pipe::builder().buffer_size(block).head(reader.into_head());
+    let (sink, head, open) = (Sink::default(), reader.head(), reader.open_blocks());
+    let report = head.report();
+    let mut pipe = Pipe::builder().buffer_size(block).head(head);
     if let Some(open) = open {
         pipe = pipe.stage(open);
     }
@@ -125,7 +127,7 @@ fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
         let reader =
             ArchiveReader::open(tape(&volume(options, &[b'a'; 5000], 512)), secret.as_ref()).unwrap();
         let sink = Sink::default();
-        let pipe = Pipe::builder().buffer_size(512).head(reader.into_head());
+        let pipe = Pipe::builder().buffer_size(512).head(reader.head());
         let text = pipe.tail(StreamRestore::new(sink.clone())).run().unwrap_err().to_string();
         assert!(text.contains("block 0 is still"), "{text}");
         assert!(sink.bytes().is_empty());
@@ -180,6 +182,12 @@ impl Medium for Hostile {
         // The label again and again: a record that stands behind a later one.
         record.clone_from(&self.records[0]);
         Ok(Item::Record(place))
+    }
+    fn read_back(&mut self, _: &mut Vec<u8>) -> Result<Item, MediumError> {
+        unreachable!()
+    }
+    fn seek_end(&mut self, _: Option<u32>) -> Result<(), MediumError> {
+        unreachable!()
     }
     fn seek(&mut self, _: Place) -> Result<(), MediumError> {
         self.at = 0;

@@ -99,8 +99,9 @@ fn a_tree_comes_back_as_it_was() {
     let back = |restore: bool| {
         let tape = VirtualTape::open(&tape, looks_like_record).unwrap();
         let reader = ArchiveReader::open(tape, Some(&key())).unwrap();
-        let (report, open) = (reader.report(), reader.open_blocks().unwrap());
-        let pipe = Pipe::builder().buffer_size(64 << 10).head(reader.into_head()).stage(open.instances(2));
+        let (head, open) = (reader.head(), reader.open_blocks().unwrap());
+        let report = head.report();
+        let pipe = Pipe::builder().buffer_size(64 << 10).head(head).stage(open.instances(2));
         let pipe = pipe.stage(decompress().instances(2));
         let found = if restore {
             let tail = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();

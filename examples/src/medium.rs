@@ -184,6 +184,14 @@ impl Medium for Counted {
         Ok(item)
     }
 
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.medium.read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.medium.seek_end(volume)
+    }
+
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         self.medium.seek(to)
     }

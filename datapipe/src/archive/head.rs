@@ -1,29 +1,35 @@
 //! Reads the blocks of an archive, in their order, and says what is not as it should be.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
-use crate::media::{Medium, Place};
+use crate::media::{Medium, MediumError, Place};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head};
 use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UNIT_HEADER_LEN, UnitHeader};
 
 use super::block::{TAG_LEN, info_of};
 use super::course::Course;
+use super::index::Run;
 use super::report::{ReadReport, Reporter};
+use super::shared::Shared;
 use super::units::{Damage, Event, Units};
 
-/// The head of a pipe that reads an archive, which [`ArchiveReader::into_head`](super::ArchiveReader::into_head)
-/// gives. Its blocks are as they were stored: decrypt them, then decompress them.
+/// The head of a pipe that reads an archive, which [`ArchiveReader::head`](super::ArchiveReader::head) gives. Its
+/// blocks are as they were stored: decrypt them, then decompress them.
 pub struct ArchiveHead<M> {
-    units: Units<M>,
-    header: ArchiveHeader,
+    medium: Shared<M>,
+    units: Units<Shared<M>>,
+    block_len: u32,
     cipher: Option<Arc<Cipher>>,
     reporter: Reporter,
     report: ReadReport,
     course: Course,
+    /// What is to be read, if that is not everything: the run that is being read, and those behind it.
+    part: Option<(Option<Run>, VecDeque<Run>)>,
     /// Number of the next block.
     next: u64,
     /// Where in the stream the block before it ends.
@@ -32,32 +38,105 @@ pub struct ArchiveHead<M> {
     /// The session's footer was seen, and so many marks behind it.
     closed: bool,
     marks: u32,
+    /// The medium was sought to where reading begins.
+    begun: bool,
     ended: bool,
 }
 
 impl<M: Medium> ArchiveHead<M> {
     pub(super) fn new(
-        units: Units<M>,
-        header: ArchiveHeader,
+        medium: Shared<M>,
+        units: Units<Shared<M>>,
+        header: &ArchiveHeader,
         cipher: Option<Arc<Cipher>>,
         reporter: Reporter,
-        report: ReadReport,
     ) -> Self {
-        let course = Course::new(header.block_len);
+        let block_len = header.block_len;
         Self {
+            medium,
             units,
-            header,
+            block_len,
             cipher,
             reporter,
-            report,
-            course,
+            report: ReadReport::default(),
+            course: Course::new(block_len),
+            part: None,
             next: 0,
             behind: 0,
             complete: false,
             closed: false,
             marks: 0,
+            begun: false,
             ended: false,
         }
+    }
+
+    /// Reads these runs, which ascend, and nothing else.
+    pub(super) fn only(self, runs: Vec<Run>) -> Self {
+        Self { part: Some((None, runs.into())), ..self }
+    }
+
+    /// What becomes of the reading: final when the pipe has ended.
+    pub fn report(&self) -> ReadReport {
+        self.report.clone()
+    }
+
+    /// Goes to where reading begins, or to the next run if the last one has been read. False: there is none.
+    fn seek(&mut self) -> Result<bool, StageError> {
+        let Some((run, runs)) = &mut self.part else {
+            if !std::mem::replace(&mut self.begun, true) {
+                self.medium.rewind()?;
+            }
+            return Ok(true);
+        };
+        while run.is_none_or(|run| self.next > run.last) {
+            let Some(to) = runs.pop_front() else { return Ok(false) };
+            *run = Some(to);
+            // What lies between is not worth a seek if nobody knows a place behind it.
+            if self.begun && (to.start.block..=to.first).contains(&self.next) {
+                continue;
+            }
+            self.begun = true;
+            match self.medium.seek(to.start.place) {
+                Ok(()) => {
+                    self.units.moved(to.start.place.volume);
+                    (self.next, self.behind) = (to.start.block, to.start.position);
+                    self.course = Course::new(self.block_len);
+                    self.course.lose(to.start.block);
+                }
+                Err(error @ MediumError::Io { .. }) => return Err(error.into()),
+                Err(error) => {
+                    let blocks = to.last - to.first;
+                    self.report
+                        .update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks + 1));
+                    let what = format!("cannot be reached, and {blocks} more: {error}");
+                    self.reporter.say(Damage { block: Some(to.first), place: Some(to.start.place), what })?;
+                    *run = None;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Those of the blocks `first` to `last` that somebody wants.
+    fn wanted(&self, first: u64, last: u64) -> Option<(u64, u64)> {
+        let (first, last) = match &self.part {
+            None => (first, last),
+            Some((Some(run), _)) => (first.max(run.first), last.min(run.last)),
+            Some((None, _)) => return None,
+        };
+        (first <= last).then_some((first, last))
+    }
+
+    /// The run that is being read goes no further.
+    fn cut_run(&mut self, place: Option<Place>) -> Result<(), StageError> {
+        if let Some((Some(run), _)) = self.part {
+            self.skip_to(run.last.saturating_add(1), place)?;
+            // The next run is nowhere behind this.
+            (self.next, self.begun) = (u64::MAX, false);
+            self.part = self.part.take().map(|(_, runs)| (None, runs));
+        }
+        Ok(())
     }
 
     /// Whether this is the next block, or a later one; says what is missing before it.
@@ -72,6 +151,10 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(false);
         }
         if number < self.next {
+            if self.part.is_some() {
+                // It begins in the same record as the first that is wanted.
+                return Ok(false);
+            }
             self.say(Some(number), place, "stands here again, or out of order".to_owned())?;
             return Ok(false);
         }
@@ -81,9 +164,16 @@ impl<M: Medium> ArchiveHead<M> {
             self.say(Some(number), place, what)?;
             return Ok(false);
         }
+        if let Some((Some(run), _)) = &self.part
+            && number > run.last
+        {
+            self.cut_run(place)?;
+            return Ok(false);
+        }
         self.skip_to(number, place)?;
         if let Err(why) = self.course.follow(header) {
-            self.lose(1);
+            self.course.lose(1);
+            self.miss(1);
             self.say(Some(number), place, why)?;
             return Ok(false);
         }
@@ -94,32 +184,36 @@ impl<M: Medium> ArchiveHead<M> {
     /// Goes on behind block `number`, and says what is missing before it.
     fn skip_to(&mut self, number: u64, place: Option<Place>) -> Result<(), StageError> {
         if number > self.next {
-            let (first, last) = (self.next, number - 1);
-            self.lose(number - first);
-            let what = if first == last {
-                "missing".to_owned()
-            } else {
-                format!("missing, and all up to block {last}")
-            };
-            self.say(Some(first), place, what)?;
+            self.course.lose(number - self.next);
+            if let Some((first, last)) = self.wanted(self.next, number - 1) {
+                self.miss(last - first + 1);
+                let what = if first == last {
+                    "missing".to_owned()
+                } else {
+                    format!("missing, and all up to block {last}")
+                };
+                self.say(Some(first), place, what)?;
+            }
         }
         self.next = number.saturating_add(1);
         Ok(())
     }
 
-    /// So many blocks are gone.
-    fn lose(&mut self, blocks: u64) {
-        self.course.lose(blocks);
+    /// So many blocks that are wanted are missing.
+    fn miss(&self, blocks: u64) {
         self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
     }
 
-    /// Says what is damaged. If that is the next block, it is not missing besides.
+    /// Says what is damaged, if it matters. If that is the next block, it is not missing besides.
     fn pass_over(&mut self, damage: Damage) -> Result<(), StageError> {
+        let wanted = damage.block.is_some_and(|number| self.wanted(number, number).is_some());
         if damage.block == Some(self.next) {
             self.next = self.next.saturating_add(1);
-            self.lose(1);
+            self.course.lose(1);
+            self.miss(wanted.into());
         }
-        self.reporter.say(damage)
+        // Who reads a part is told of what is missing in it.
+        if wanted || self.part.is_none() { self.reporter.say(damage) } else { Ok(()) }
     }
 
     /// Puts a unit's body into `block`, if it is one that belongs there.
@@ -139,13 +233,13 @@ impl<M: Medium> ArchiveHead<M> {
             self.say(Some(header.number), place, what.to_owned())?;
             return Ok(false);
         }
-        if header.plain > self.header.block_len {
-            let (is, may) = (header.plain, self.header.block_len);
+        if header.plain > self.block_len {
+            let (is, may) = (header.plain, self.block_len);
             let what = format!("has {is} bytes, more than the archive's blocks, which have {may}");
             self.say(Some(header.number), place, what)?;
             return Ok(false);
         }
-        if !self.is_next(header, place)? {
+        if !self.is_next(header, place)? || self.wanted(header.number, header.number).is_none() {
             return Ok(false);
         }
         let body = self.units.body();
@@ -154,7 +248,7 @@ impl<M: Medium> ArchiveHead<M> {
         match block.grow(body.len()) {
             Ok(room) if fits => room.copy_from_slice(body),
             _ => {
-                let (need, have) = (self.header.block_len, block.capacity());
+                let (need, have) = (self.block_len, block.capacity());
                 return Err(StageError::new(format!(
                     "the archive has blocks of {need} bytes, but the pipe's buffers hold {have}: use larger ones"
                 )));
@@ -172,7 +266,7 @@ impl<M: Medium> ArchiveHead<M> {
 
     /// Checks the archive's footer against what was read.
     fn close(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<(), StageError> {
-        let footer = match self.footer(header) {
+        let footer = match open_footer(self.cipher.as_deref(), header, self.units.body()) {
             Ok(footer) => footer,
             Err(why) => return self.say(None, place, format!("the archive footer {why}")),
         };
@@ -200,42 +294,19 @@ impl<M: Medium> ArchiveHead<M> {
         Ok(())
     }
 
-    fn footer(&self, header: &UnitHeader) -> Result<ArchiveFooter, String> {
-        let mut body = self.units.body().to_vec();
-        match (&self.cipher, header.cipher) {
-            (Some(cipher), wire::Cipher::Aes256Gcm) => {
-                let data = body.len().saturating_sub(TAG_LEN);
-                let mut tag = [0; TAG_LEN];
-                let end = body.get(data..).filter(|end| end.len() == TAG_LEN).ok_or("is too short")?;
-                tag.copy_from_slice(end);
-                body.truncate(data);
-                let nonce = nonce(header.number, NonceKind::ArchiveFooter);
-                let opened = cipher.open(&nonce, &header.associated_data(), &mut body, &tag);
-                opened.map_err(|_| "does not authenticate")?;
-            }
-            (None, wire::Cipher::None) => {}
-            (Some(_), _) => return Err("is not encrypted, although the archive is".to_owned()),
-            (None, _) => return Err("is encrypted, although the archive is not".to_owned()),
-        }
-        let footer = ArchiveFooter::parse(&body).map_err(|malformed| malformed.to_string())?;
-        if footer.blocks != header.number {
-            return Err("contradicts itself".to_owned());
-        }
-        Ok(footer)
-    }
-
     fn say(&self, block: Option<u64>, place: Option<Place>, what: String) -> Result<(), StageError> {
         self.reporter.say(Damage { block, place, what })
     }
 
     /// The next block into `block`, or the end.
     fn advance(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        loop {
+        while self.seek()? {
             match self.units.next()? {
                 // Archives behind this one are somebody else's business.
                 Event::Unit(header, _) if header.archive > ARCHIVE => {}
                 Event::Unit(header, place) => match header.kind {
                     Kind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
+                    Kind::ArchiveFooter if self.part.is_some() => self.cut_run(place)?,
                     Kind::ArchiveFooter => self.close(&header, place)?,
                     Kind::SessionFooter => self.closed = true,
                     Kind::Options => self.check_options(place)?,
@@ -252,8 +323,12 @@ impl<M: Medium> ArchiveHead<M> {
                         break;
                     }
                 }
+                Event::End if self.part.is_some() => self.cut_run(None)?,
                 Event::End => break,
             }
+        }
+        if self.part.is_some() {
+            return Ok(Fill::End);
         }
         if !self.complete {
             let blocks = self.report.outcome().blocks;
@@ -287,6 +362,39 @@ impl<M: Medium> ArchiveHead<M> {
         }
         if rest.is_empty() { Ok(()) } else { cut() }
     }
+}
+
+/// What the archive's footer says.
+///
+/// # Errors
+///
+/// Why it is not believed.
+pub(super) fn open_footer(
+    cipher: Option<&Cipher>,
+    header: &UnitHeader,
+    body: &[u8],
+) -> Result<ArchiveFooter, String> {
+    let mut body = body.to_vec();
+    match (cipher, header.cipher) {
+        (Some(cipher), wire::Cipher::Aes256Gcm) => {
+            let data = body.len().saturating_sub(TAG_LEN);
+            let mut tag = [0; TAG_LEN];
+            let end = body.get(data..).filter(|end| end.len() == TAG_LEN).ok_or("is too short")?;
+            tag.copy_from_slice(end);
+            body.truncate(data);
+            let nonce = nonce(header.number, NonceKind::ArchiveFooter);
+            let opened = cipher.open(&nonce, &header.associated_data(), &mut body, &tag);
+            opened.map_err(|_| "does not authenticate")?;
+        }
+        (None, wire::Cipher::None) => {}
+        (Some(_), _) => return Err("is not encrypted, although the archive is".to_owned()),
+        (None, _) => return Err("is encrypted, although the archive is not".to_owned()),
+    }
+    let footer = ArchiveFooter::parse(&body).map_err(|malformed| malformed.to_string())?;
+    if footer.blocks != header.number {
+        return Err("contradicts itself".to_owned());
+    }
+    Ok(footer)
 }
 
 /// The archive that is read, by its number in the session.

@@ -3,25 +3,32 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::controller::{Pipe, PipeBuilder};
 use crate::crypto::{Cipher, KeySlot, Secret, UnlockError, unlock};
-use crate::media::{Medium, MediumError, Place};
-use crate::stage::{DamageLog, MiddleStage};
+use crate::limits::MIN_BUFFER_SIZE;
+use crate::media::{Medium, MediumError};
+use crate::memory::Direction;
+use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
 use crate::wire::{self, ArchiveHeader, ChunkFooter, Kind, Malformed, SessionHeader};
 
-use super::head::ArchiveHead;
+use super::blocks::Blocks;
+use super::head::{self, ArchiveHead};
+use super::index::Index;
 use super::plan::cipher_of;
 use super::report::{ReadReport, Reporter};
 use super::seal;
+use super::shared::Shared;
 use super::units::{Event, Units};
 
 /// An archive whose headers were read, and whose keys are unlocked.
+///
+/// It can be read more than once, but by one pipe at a time: they share the medium.
 ///
 /// ```
 /// # use datapipe::archive::ArchiveOptions;
 /// # use datapipe::media::VirtualTape;
 /// use datapipe::archive::{ArchiveReader, StreamRestore};
 /// use datapipe::prelude::*;
-/// use datapipe::stage::decompress;
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
 /// # let archive = ArchiveOptions::new("nightly").plan()?;
@@ -29,24 +36,26 @@ use super::units::{Event, Units};
 /// # Pipe::builder().head(StreamHead::new(&[7u8; 100_000][..])).stage(Zstd::level(3)).tail(tail).run()?;
 ///
 /// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;
-/// let reader = ArchiveReader::open(tape, None)?;
-/// let report = reader.report();
-/// let open = reader.open_blocks();
-/// let mut pipe = Pipe::builder().head(reader.into_head());
-/// if let Some(open) = open {
-///     pipe = pipe.stage(open.instances(2));
-/// }
-/// pipe.stage(decompress()).tail(StreamRestore::new(std::io::sink())).run()?;
-/// assert!(report.outcome().complete);
+/// let reading = ArchiveReader::open(tape, None)?.read(2);
+/// reading.pipe.tail(StreamRestore::new(std::io::sink())).run()?;
+/// assert!(reading.report.outcome().complete);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArchiveReader<M> {
-    medium: M,
+    medium: Shared<M>,
     session: SessionHeader,
     header: ArchiveHeader,
     cipher: Option<Arc<Cipher>>,
     reporter: Reporter,
-    report: ReadReport,
+}
+
+/// A pipe that reads an archive, but for its tail.
+#[derive(Debug)]
+pub struct Reading {
+    /// Reads, decrypts and decompresses. Add a tail.
+    pub pipe: PipeBuilder<'static>,
+    /// What becomes of it: final when the pipe has ended.
+    pub report: ReadReport,
 }
 
 /// Why an archive cannot be read.
@@ -65,12 +74,15 @@ pub enum OpenError {
     KeyNeeded,
     /// It is not encrypted, although a secret was given.
     NotEncrypted,
+    /// Its end does not say where its blocks stand: it is incomplete, or damaged there. It can be read from its start.
+    NoIndex(String),
 }
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Medium(error) => error.fmt(f),
+            Self::NoIndex(why) => write!(f, "the archive does not say where its blocks stand: {why}"),
             Self::NoArchive(why) => write!(f, "there is no archive to be read: {why}"),
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::Locked(error) => error.fmt(f),
@@ -96,14 +108,15 @@ impl From<Malformed> for OpenError {
     }
 }
 
-impl<M: Medium> ArchiveReader<M> {
+impl<M: Medium + 'static> ArchiveReader<M> {
     /// Reads the headers of the first archive on a medium. If they are damaged, their copies are looked for.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub fn open(medium: M, secret: Option<&Secret>) -> Result<Self, OpenError> {
-        let (medium, session, header) = find_headers(medium)?;
+        let medium = Shared::new(medium);
+        let (session, header) = find_headers(&medium)?;
         let encrypted = header.cipher != wire::Cipher::None;
         let cipher = match (encrypted, secret) {
             (true, None) => return Err(OpenError::KeyNeeded),
@@ -115,8 +128,7 @@ impl<M: Medium> ArchiveReader<M> {
                 Some(cipher_of(&key, &session, &header))
             }
         };
-        let (reporter, report) = (Reporter::default(), ReadReport::default());
-        Ok(Self { medium, session, header, cipher, reporter, report })
+        Ok(Self { medium, session, header, cipher, reporter: Reporter::default() })
     }
 
     /// Goes on behind damage, and writes it down here, instead of ending with the first. Give the same log to the
@@ -137,9 +149,48 @@ impl<M: Medium> ArchiveReader<M> {
         &self.header
     }
 
-    /// What becomes of the reading: final when the pipe has ended.
-    pub fn report(&self) -> ReadReport {
-        self.report.clone()
+    /// Reads the end of the medium, which says where the blocks of a whole archive stand.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NoIndex`] if it does not. Other errors, but for [`MediumError::Io`], mean the same: the end is damaged, and
+    /// the archive can still be read from its start.
+    pub fn index(&self) -> Result<Index, OpenError> {
+        let cipher = self.cipher.as_deref();
+        Index::read(&self.medium, self.session.id, self.session.framing, |header, body| {
+            let footer = head::open_footer(cipher, header, body)?;
+            Ok((footer.blocks, footer.catalogue))
+        })
+    }
+
+    /// A pipe that reads all blocks from the start, in order, on `instances` threads for each of its stages.
+    pub fn read(&self, instances: u32) -> Reading {
+        self.reading(self.head(), instances)
+    }
+
+    /// A pipe that reads these blocks only.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`].
+    pub fn read_blocks(
+        &self,
+        index: &Index,
+        blocks: &Blocks,
+        instances: u32,
+    ) -> Result<Reading, MediumError> {
+        Ok(self.reading(self.head_of(index, blocks)?, instances))
+    }
+
+    fn reading(&self, head: ArchiveHead<M>, instances: u32) -> Reading {
+        let report = head.report();
+        let decompress = self.reporter.log.as_ref().map_or_else(decompress, decompress_salvaging);
+        let mut pipe = Pipe::builder().label("restore").direction(Direction::Restore);
+        pipe = pipe.buffer_size(self.header.block_len.max(MIN_BUFFER_SIZE)).head(head);
+        if let Some(open) = self.open_blocks() {
+            pipe = pipe.stage(open.instances(instances));
+        }
+        Reading { pipe: pipe.stage(decompress.instances(instances)), report }
     }
 
     /// The stage that decrypts, if the archive is encrypted.
@@ -148,43 +199,35 @@ impl<M: Medium> ArchiveReader<M> {
         Some(seal::opening(cipher, self.reporter.log.clone()))
     }
 
-    /// The head that reads the blocks. The pipe's buffers have to be as large as the archive's blocks:
+    /// The head that reads all blocks. The pipe's buffers have to be as large as the archive's blocks:
     /// [`ArchiveHeader::block_len`].
-    pub fn into_head(self) -> ArchiveHead<M> {
-        let units = Units::new(self.medium, Some(self.session.id));
-        ArchiveHead::new(units, self.header, self.cipher, self.reporter, self.report)
+    pub fn head(&self) -> ArchiveHead<M> {
+        let units = Units::new(self.medium.clone(), Some(self.session.id));
+        ArchiveHead::new(self.medium.clone(), units, &self.header, self.cipher.clone(), self.reporter.clone())
+    }
+
+    /// The head that reads these blocks only.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`].
+    pub fn head_of(&self, index: &Index, blocks: &Blocks) -> Result<ArchiveHead<M>, MediumError> {
+        let runs = index.runs(&self.medium, self.session.id, blocks)?;
+        Ok(self.head().only(runs))
     }
 }
 
-/// Finds both headers, and goes back to the start. The first record says which session is looked for; if that one has
-/// no archive here, but another session has records, it is that one.
-fn find_headers<M: Medium>(medium: M) -> Result<(M, SessionHeader, ArchiveHeader), OpenError> {
-    let mut units = Units::new(medium, None);
-    let found = find_headers_in(&mut units);
-    let other = units.other_session();
-    let mut medium = units.into_medium();
-    rewind(&mut medium)?;
-    let error = match found {
-        Ok((session, header)) => return Ok((medium, session, header)),
+/// Finds both headers. The first record says which session is looked for; if that one has no archive here, but another
+/// session has records, it is that one.
+fn find_headers<M: Medium>(medium: &Shared<M>) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
+    let mut units = Units::new(medium.clone(), None);
+    let error = match find_headers_in(&mut units) {
+        Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    let Some(other) = other else { return Err(error) };
-    let mut units = Units::new(medium, Some(other));
-    let (session, header) = find_headers_in(&mut units).map_err(|_| error)?;
-    let mut medium = units.into_medium();
-    rewind(&mut medium)?;
-    Ok((medium, session, header))
-}
-
-/// Goes to the first volume that is there.
-fn rewind<M: Medium>(medium: &mut M) -> Result<(), MediumError> {
-    let mut volume = 1;
-    loop {
-        match medium.seek(Place::start_of(volume)) {
-            Err(MediumError::MissingVolume { last, .. }) if volume < last => volume += 1,
-            other => return other,
-        }
-    }
+    let Some(other) = units.other_session() else { return Err(error) };
+    medium.clone().rewind()?;
+    find_headers_in(&mut Units::new(medium.clone(), Some(other))).map_err(|_| error)
 }
 
 /// Reads on until both headers were found: where they belong, or as copies.

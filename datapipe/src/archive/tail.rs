@@ -220,6 +220,13 @@ impl<M: Medium> ArchiveTail<M> {
         let Some(data) = block.len().checked_sub(tag) else {
             return Err(StageError::new(format!("block {number} is shorter than its tag")));
         };
+        if info.kind == What::ClosingCatalogue.code() && self.catalogue.is_none() {
+            self.catalogue = Some(number);
+            if self.chunk_start.is_some() {
+                // It begins a chunk: the locator says where those stand.
+                self.end_chunk(false)?;
+            }
+        }
         if self.chunk_start.is_none() {
             self.begin_chunk()?;
         }
@@ -235,9 +242,6 @@ impl<M: Medium> ArchiveTail<M> {
             StageError::new(format!("block {number} {why}: let the head set BlockInfo::offset"))
         })?;
         self.stream.unit(header, block.bytes(), &mut self.places)?;
-        if header.what == What::ClosingCatalogue {
-            self.catalogue.get_or_insert(number);
-        }
         self.next += 1;
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));

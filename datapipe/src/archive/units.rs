@@ -112,8 +112,15 @@ impl<M: Medium> Units<M> {
         }
     }
 
-    pub(super) fn into_medium(self) -> M {
-        self.medium
+    /// Goes on from where the medium was sought to, at the first header of the next record that has one.
+    pub(super) fn moved(&mut self, volume: u32) {
+        (self.sequence, self.guessed, self.volume) = (0, 0, volume);
+        // At no position that a record could go on from.
+        self.window = Window { position: u64::MAX, ..Window::default() };
+        self.behind = None;
+        self.found.clear();
+        (self.body, self.skip) = (0, 0);
+        (self.lost, self.gap, self.foreign, self.ended) = (false, true, false, false);
     }
 
     /// The session whose records count, once it is known.

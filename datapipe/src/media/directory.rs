@@ -132,19 +132,25 @@ impl<S: Storage> Medium for Directory<S> {
 
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         record.clear();
-        match &mut self.side {
-            Side::Write { .. } => Err(MediumError::WrongDirection { doing: "read", open_to: "write" }),
-            Side::Read { reader: Some(reader), .. } => reader.read(record),
-            Side::Read { reader, volume, last, probe } => {
-                let opened = open(&self.storage, &self.path, *volume, *last, *probe)?;
-                reader.insert(opened).read(record)
-            }
-        }
+        self.reader()?.read(record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        record.clear();
+        self.reader()?.read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        let Side::Read { last, .. } = &self.side else { return Err(MediumError::NOT_TO_READ) };
+        let volume = volume.unwrap_or(*last);
+        self.seek(Place::start_of(volume))?;
+        self.reader()?.seek_end();
+        Ok(())
     }
 
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         let Side::Read { reader, volume, last, probe } = &mut self.side else {
-            return Err(MediumError::WrongDirection { doing: "read", open_to: "write" });
+            return Err(MediumError::NOT_TO_READ);
         };
         if to.volume == 0 || to.volume > *last {
             let what = format!("it has volumes 1 to {last}");
@@ -159,6 +165,20 @@ impl<S: Storage> Medium for Directory<S> {
         opened.seek(to)?;
         (*reader, *volume) = (Some(opened), to.volume);
         Ok(())
+    }
+}
+
+impl<S: Storage> Directory<S> {
+    /// The volume that is read.
+    fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
+        match &mut self.side {
+            Side::Write { .. } => Err(MediumError::NOT_TO_READ),
+            Side::Read { reader: Some(reader), .. } => Ok(reader),
+            Side::Read { reader, volume, last, probe } => {
+                let opened = open(&self.storage, &self.path, *volume, *last, *probe)?;
+                Ok(reader.insert(opened))
+            }
+        }
     }
 }
 

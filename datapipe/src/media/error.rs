@@ -91,6 +91,9 @@ pub enum MediumError {
 }
 
 impl MediumError {
+    /// It was to be read.
+    pub(super) const NOT_TO_READ: Self = Self::WrongDirection { doing: "read", open_to: "write" };
+
     /// For `map_err`: what was being done, and to what.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }

@@ -129,6 +129,22 @@ pub trait Medium: Send {
     /// but an [`Item`].
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
 
+    /// Reads what comes before, as [`read`](Medium::read) does, and then stands in front of it. [`Item::End`] is the
+    /// start of the volume. No way leads back past damage: all that is before it is one [`Item::Damaged`].
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Medium::read).
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
+
+    /// Goes behind all that is in a volume, or in the last one that is there. How many items those are, no place
+    /// knows from then on until the next [`seek`](Medium::seek): [`Place::UNCOUNTED`].
+    ///
+    /// # Errors
+    ///
+    /// As [`seek`](Medium::seek).
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError>;
+
     /// Goes to a position that `write` or `read` gave, or to the start of a volume. The next read begins there.
     ///
     /// # Errors
@@ -158,6 +174,14 @@ impl<M: Medium + ?Sized> Medium for Box<M> {
 
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         (**self).read(record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        (**self).read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        (**self).seek_end(volume)
     }
 
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {

@@ -71,8 +71,24 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok(())
     }
 
+    /// Goes behind the last byte.
+    pub(super) fn seek_end(&mut self) {
+        (self.at, self.items) = (self.len, Place::UNCOUNTED);
+    }
+
     pub(super) fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.next(record).and_then(|item| {
+        let item = self.next(record);
+        self.complete(item, record)
+    }
+
+    pub(super) fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        let item = self.previous(record);
+        self.complete(item, record)
+    }
+
+    /// Sees to what is in `record` after anything but a record.
+    fn complete(&self, item: io::Result<Item>, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        let item = item.and_then(|item| {
             match item {
                 Item::Record(_) => {}
                 // Perhaps whoever knows what is in a record finds something in them.
@@ -115,10 +131,56 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok(Item::Record(self.advance(end)))
     }
 
+    fn previous(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
+        let mut trail = self.word_before()?;
+        while matches!(trail, Some(GAP | END_OF_MEDIUM)) {
+            self.at -= WORD;
+            trail = self.word_before()?;
+        }
+        if self.at == 0 {
+            return Ok(Item::End);
+        }
+        if trail == Some(MARK) {
+            return Ok(Item::Mark(self.retreat(WORD)));
+        }
+        let length = trail.and_then(Length::parse).filter(|length| length.frame() <= self.at);
+        if let Some(length) = length {
+            let from = self.at - length.frame();
+            if let Some((same, bad)) = self.frame_from(from)?.filter(|(same, _)| same.bytes == length.bytes) {
+                record.resize(same.bytes as usize, 0);
+                self.fill(record, from + WORD)?;
+                let (damaged, at) = (bad || self.unreadable.get(), self.retreat(same.frame()));
+                return Ok(if damaged {
+                    Item::Damaged { at, skipped: same.frame() }
+                } else {
+                    Item::Record(at)
+                });
+            }
+        }
+        Ok(Item::Damaged { skipped: self.at, at: self.retreat(self.at) })
+    }
+
+    /// The word in front of the place, or none if there is less.
+    fn word_before(&self) -> io::Result<Option<u32>> {
+        self.at.checked_sub(WORD).map_or(Ok(None), |at| self.word_at(at))
+    }
+
+    /// The frame that begins at `at`.
+    fn frame_from(&self, at: u64) -> io::Result<Option<(Length, bool)>> {
+        let lead = self.word_at(at)?;
+        Ok(lead.map(|lead| self.frame_at(at, lead)).transpose()?.flatten())
+    }
+
+    /// Puts the place in front of an item of so many bytes, and says where that is.
+    fn retreat(&mut self, bytes: u64) -> Place {
+        (self.at, self.items) = (self.at - bytes, self.items.saturating_sub(1));
+        Place { volume: self.volume, record: self.items, byte: self.at }
+    }
+
     /// Puts the place at `end`, behind one item, and says where that item begins.
     fn advance(&mut self, end: u64) -> Place {
         let from = Place { volume: self.volume, record: self.items, byte: self.at };
-        (self.at, self.items) = (end, self.items + 1);
+        (self.at, self.items) = (end, self.items.saturating_add(1));
         from
     }
 

@@ -95,10 +95,19 @@ impl<S: Storage> VirtualTape<S> {
         }
     }
 
+    /// The volume of a place.
+    fn volume(&mut self, to: Place) -> Result<&mut VolumeReader<S::File>, MediumError> {
+        if to.volume != 1 {
+            let what = "a virtual tape has volume 1 only".to_owned();
+            return Err(MediumError::NoSuchPlace { path: self.path.clone(), to, what });
+        }
+        self.reader()
+    }
+
     fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
         match &mut self.side {
             Side::Read(reader) => Ok(reader),
-            Side::Write(_) => Err(MediumError::WrongDirection { doing: "read", open_to: "write" }),
+            Side::Write(_) => Err(MediumError::NOT_TO_READ),
         }
     }
 }
@@ -133,13 +142,18 @@ impl<S: Storage> Medium for VirtualTape<S> {
         self.reader()?.read(record)
     }
 
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        record.clear();
+        self.reader()?.read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        let to = Place::start_of(volume.unwrap_or(1));
+        self.volume(to)?.seek_end();
+        Ok(())
+    }
+
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
-        let path = self.path.clone();
-        let reader = self.reader()?;
-        if to.volume != 1 {
-            let what = "a virtual tape has volume 1 only".to_owned();
-            return Err(MediumError::NoSuchPlace { path, to, what });
-        }
-        reader.seek(to)
+        self.volume(to)?.seek(to)
     }
 }

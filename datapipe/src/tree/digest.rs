@@ -4,19 +4,27 @@ use blake3::Hasher;
 
 /// A digest in the making.
 #[derive(Debug)]
-pub(super) struct Digest(Box<Hasher>);
+pub(super) struct Digest(Box<Hashers>);
+
+#[derive(Debug)]
+struct Hashers {
+    data: Hasher,
+    layout: Hasher,
+}
 
 impl Digest {
     pub(super) fn new() -> Self {
-        Self(Box::new(Hasher::new()))
+        Self(Box::new(Hashers { data: Hasher::new(), layout: Hasher::new() }))
     }
 
     /// The next extent.
     pub(super) fn add(&mut self, offset: u64, data: &[u8]) {
-        self.0.update(&offset.to_le_bytes()).update(&(data.len() as u64).to_le_bytes()).update(data);
+        self.0.layout.update(&offset.to_le_bytes()).update(&(data.len() as u64).to_le_bytes());
+        self.0.data.update(data);
     }
 
     pub(super) fn finish(&self) -> [u8; 32] {
-        *self.0.finalize().as_bytes()
+        let layout = self.0.layout.finalize();
+        *self.0.data.clone().update(layout.as_bytes()).finalize().as_bytes()
     }
 }

@@ -22,11 +22,12 @@ use crate::wire::{CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State, W
 /// use datapipe::wire::looks_like_record;
 ///
 /// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let index = reader.index()?;
 /// let list = TreeList::new(|object| {
 ///     println!("{:>12} {}", object.size, object.path.escape_ascii());
 ///     Ok(())
 /// });
-/// Pipe::builder().head(reader.into_head()).stage(decompress()).tail(list).run()?;
+/// reader.read_blocks(&index, &index.catalogue(), 1)?.pipe.tail(list).run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TreeList<F> {

@@ -25,6 +25,7 @@ mod restore; // from entries to files
 mod scratch; // files without a name
 mod selection; // which objects are wanted
 mod walk; // one object after the other
+mod wanted; // which blocks have what is wanted
 
 pub use head::TreeHead;
 pub use list::TreeList;
@@ -32,3 +33,4 @@ pub use options::{TreeError, TreeOptions};
 pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
 pub use restore::{Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify};
 pub use selection::Selection;
+pub use wanted::{Search, Wanted};

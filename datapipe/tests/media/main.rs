@@ -23,6 +23,8 @@ macro_rules! suite {
 suite! {
     what_was_written_is_read
     a_position_is_found_again
+    backwards_comes_the_same
+    backwards_through_damage_ends
     every_truncation_keeps_what_is_whole
     every_flipped_byte_spares_the_other_records
     garbage_is_covered_and_bounded
@@ -86,6 +88,72 @@ fn a_position_is_found_again<S: Files>(place: &Site<S>) {
         assert!(matches!(error, MediumError::NoSuchPlace { .. }), "{error}");
     }
     assert_eq!(beyond.to_string(), "volume 1, record 0 (byte 1,073,741,824)");
+}
+
+/// From the end of each volume to its start: what reading forwards gives, in reverse, and at the same places.
+fn backwards_comes_the_same<S: Files>(place: &Site<S>) {
+    let expected = things(&mut Random::new(8), 100, 9000);
+    let mut medium = place.create(place.many.then_some(MIN_VOLUME_SIZE), false).unwrap();
+    write(&mut *medium, &expected);
+    let mut medium = place.open();
+    let found: Vec<_> =
+        read(&mut *medium).into_iter().filter(|(_, thing)| *thing != Thing::NextVolume).collect();
+    let last = found.last().unwrap().0.volume;
+    let mut bytes = Vec::new();
+    for volume in (1..=last).rev() {
+        medium.seek_end((volume < last).then_some(volume)).unwrap();
+        assert_eq!(medium.read(&mut bytes).unwrap(), Item::End);
+        for (position, thing) in found.iter().filter(|(position, _)| position.volume == volume).rev() {
+            let item = medium.read_back(&mut bytes).unwrap();
+            match (thing, item) {
+                (Thing::Record(record), Item::Record(at)) if *record == bytes => {
+                    assert!(
+                        (at.volume, at.byte) == (volume, position.byte) && at.record > Place::UNCOUNTED / 2
+                    );
+                    assert_eq!(at.to_string().matches("record").count(), 0);
+                    // And forwards again.
+                    assert_eq!(medium.read(&mut bytes).unwrap(), item);
+                    assert_eq!(medium.read_back(&mut bytes).unwrap(), item);
+                }
+                (Thing::Mark, Item::Mark(at)) => assert_eq!(at.byte, position.byte),
+                (thing, item) => panic!("{thing:?} was read as {item:?}"),
+            }
+        }
+        assert_eq!(medium.read_back(&mut bytes).unwrap(), Item::End);
+        assert!(bytes.is_empty());
+    }
+    for nowhere in [0, last + 1] {
+        let error = medium.seek_end(Some(nowhere)).unwrap_err();
+        assert!(matches!(error, MediumError::NoSuchPlace { .. }), "{error}");
+    }
+}
+
+/// Whatever byte is changed: records that come are right, and damage is all that is before it.
+fn backwards_through_damage_ends<S: Files>(place: &Site<S>) {
+    let things = things(&mut Random::new(9), 12, 60);
+    let bytes = place.one_volume(&things);
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x10;
+        place.storage.set_bytes(&place.file(1), &bad);
+        let (mut medium, mut record, mut left) = (place.open(), Vec::new(), bad.len() as u64);
+        medium.seek_end(None).unwrap();
+        loop {
+            match medium.read_back(&mut record).unwrap() {
+                Item::Record(place) => left = place.byte,
+                Item::Mark(place) => {
+                    assert_eq!(place.byte, left - 4);
+                    left = place.byte;
+                }
+                Item::Damaged { at, skipped } => {
+                    assert_eq!((at.byte + skipped, skipped > 0), (left, true));
+                    left = at.byte;
+                }
+                Item::End => break,
+            }
+        }
+        assert_eq!(left, 0);
+    }
 }
 
 fn every_truncation_keeps_what_is_whole<S: Files>(place: &Site<S>) {
@@ -306,6 +374,8 @@ fn one_direction_only<S: Files>(place: &Site<S>) {
     let mut record = vec![1];
     wrong(medium.read(&mut record).unwrap_err());
     wrong(medium.seek(Place::start_of(1)).unwrap_err());
+    wrong(medium.read_back(&mut record).unwrap_err());
+    wrong(medium.seek_end(None).unwrap_err());
     let mut medium = place.open();
     wrong(medium.write(MAGIC).unwrap_err());
     wrong(medium.write_mark().unwrap_err());

@@ -49,13 +49,14 @@ pub(crate) fn file(path: &str) -> Object<'_> {
 }
 
 pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
+    let (mut all, mut layout) = (Vec::new(), Vec::new());
     for (offset, data) in extents {
-        hasher.update(&offset.to_le_bytes());
-        hasher.update(&(data.len() as u64).to_le_bytes());
-        hasher.update(data);
+        layout.extend_from_slice(&offset.to_le_bytes());
+        layout.extend_from_slice(&(data.len() as u64).to_le_bytes());
+        all.extend_from_slice(data);
     }
-    Some(*hasher.finalize().as_bytes())
+    all.extend_from_slice(blake3::hash(&layout).as_bytes());
+    Some(*blake3::hash(&all).as_bytes())
 }
 
 impl Pack {

@@ -116,6 +116,12 @@ impl Medium for Short {
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         self.directory.read(record)
     }
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.directory.read_back(record)
+    }
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.directory.seek_end(volume)
+    }
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         self.directory.seek(to)
     }
@@ -184,9 +190,9 @@ fn read_from(medium: impl Medium + 'static, lock: Lock, salvage: bool) -> Restor
     if salvage {
         reader = reader.salvage(&log);
     }
-    let (report, open) = (reader.report(), reader.open_blocks());
-    let mut pipe =
-        Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(reader.into_head()).inline());
+    let (head, open) = (reader.head(), reader.open_blocks());
+    let report = head.report();
+    let mut pipe = Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(head).inline());
     if let Some(open) = open {
         pipe = pipe.stage(open.inline());
     }

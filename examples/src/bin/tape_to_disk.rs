@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::ReadReport;
-use datapipe::limits::MIN_BUFFER_SIZE;
+use datapipe::archive::{ReadReport, Reading};
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreReport, Selection, TreeList};
 use datapipe::wire::{CatalogueEntry, ObjectKind, State, Time};
@@ -102,17 +101,18 @@ fn run(
     let name = &reader.header().name;
     console.say(&format!("\"{}\", {}", escaped(name.as_bytes()), origin(reader.session())));
     summary.archive = Some(name.clone());
-    let (report, log) = (reader.report(), DamageLog::new());
-    let mut job = Job { args, console, location, met, report, log, summary };
+    let log = DamageLog::new();
+    let reader = reader.salvage(&log);
+    let mut job = Job { args, console, location, met, report: ReadReport::default(), log, summary };
     let is_tree = reader.header().content == Content::Tree;
     match (listing, args.verify, is_tree) {
-        (Some(listing), _, true) => job.list_tree(reader, listing),
-        (Some(listing), _, false) => job.list_stream(reader, listing),
-        (None, true, true) => job.verify_tree(reader),
-        (None, true, false) => job.verify_stream(reader),
-        (None, false, true) => job.restore_tree(reader),
-        (None, false, false) if args.to_stdout() => job.stream_to_stdout(reader),
-        (None, false, false) => job.stream_to_file(reader),
+        (Some(listing), _, true) => job.list_tree(&reader, listing),
+        (Some(listing), _, false) => job.list_stream(&reader, listing),
+        (None, true, true) => job.verify_tree(&reader),
+        (None, true, false) => job.verify_stream(&reader),
+        (None, false, true) => job.restore_tree(&reader),
+        (None, false, false) if args.to_stdout() => job.stream_to_stdout(&reader),
+        (None, false, false) => job.stream_to_file(&reader),
     }
 }
 
@@ -131,17 +131,10 @@ type Reader = ArchiveReader<Counted>;
 
 impl Job<'_> {
     /// Everything but the tail. Damage goes to the log, and reading goes on behind it.
-    fn pipe(&self, reader: Reader) -> PipeBuilder<'static> {
-        let instances = self.args.instances.count();
-        let reader = reader.salvage(&self.log);
-        let buffer_size = reader.header().block_len.max(MIN_BUFFER_SIZE);
-        let open = reader.open_blocks();
-        let mut pipe = Pipe::builder().label(self.summary.job).direction(Direction::Restore);
-        pipe = pipe.buffer_size(buffer_size).head(reader.into_head());
-        if let Some(open) = open {
-            pipe = pipe.stage(open.instances(instances));
-        }
-        pipe.stage(decompress_salvaging(&self.log).instances(instances))
+    fn pipe(&mut self, reader: &Reader) -> PipeBuilder<'static> {
+        let Reading { pipe, report } = reader.read(self.args.instances.count());
+        self.report = report;
+        pipe.label(self.summary.job)
     }
 
     /// Runs a pipe, and takes what was found on the medium. `tree`: what becomes of a tree.
@@ -162,7 +155,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn list_tree(&mut self, reader: Reader, listing: &Listing) -> Result<(), Failure> {
+    fn list_tree(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
         let selection = Arc::new(Mutex::new(self.selection()));
         let (wanted, lines) = (Arc::clone(&selection), listing.clone());
         let tail = TreeList::new(move |object: &CatalogueEntry<'_>| {
@@ -171,7 +164,8 @@ impl Job<'_> {
             }
             Ok(())
         });
-        let ran = self.run(self.pipe(reader).tail(tail), None);
+        let pipe = self.pipe(reader).tail(tail);
+        let ran = self.run(pipe, None);
         listing.count(self.summary);
         ran?;
         for path in locked(&selection).not_found() {
@@ -181,7 +175,7 @@ impl Job<'_> {
     }
 
     /// A stream is one object: a file of the archive's name. How long it is, its blocks say.
-    fn list_stream(&mut self, reader: Reader, listing: &Listing) -> Result<(), Failure> {
+    fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
         let (name, created) = (reader.header().name.clone(), reader.header().created);
         self.check_wanted(&name)?;
         self.run_stream(reader, io::sink())?;
@@ -191,21 +185,22 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn verify_tree(&mut self, reader: Reader) -> Result<(), Failure> {
+    fn verify_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
         let tail = TreeVerify::new();
         let report = tail.report();
-        self.run(self.pipe(reader).tail(tail), Some(&report))?;
+        let pipe = self.pipe(reader).tail(tail);
+        self.run(pipe, Some(&report))?;
         self.say_whole("checked", &report);
         Ok(())
     }
 
-    fn verify_stream(&mut self, reader: Reader) -> Result<(), Failure> {
+    fn verify_stream(&mut self, reader: &Reader) -> Result<(), Failure> {
         self.run_stream(reader, io::sink())?;
         self.summary.files = u64::from(self.summary.errors_total == 0);
         Ok(())
     }
 
-    fn restore_tree(&mut self, reader: Reader) -> Result<(), Failure> {
+    fn restore_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
         if self.args.to_stdout() {
             return Err(self.location.failure("holds a file tree, and no stream: restore it to a directory"));
         }
@@ -215,19 +210,20 @@ impl Job<'_> {
         let tail = TreeRestore::new(dest, options)
             .map_err(|error| Failure::new(format!("cannot restore to {}: {error}", dest.display())))?;
         let report = tail.report();
-        self.run(self.pipe(reader).tail(tail), Some(&report))?;
+        let pipe = self.pipe(reader).tail(tail);
+        self.run(pipe, Some(&report))?;
         self.say_whole("restored", &report);
         Ok(())
     }
 
-    fn stream_to_stdout(&mut self, reader: Reader) -> Result<(), Failure> {
+    fn stream_to_stdout(&mut self, reader: &Reader) -> Result<(), Failure> {
         self.check_wanted(&reader.header().name)?;
         // Without the buffer of std, which would only copy.
         let output = File::from(stdout().as_fd().try_clone_to_owned()?);
         self.run_stream(reader, output)
     }
 
-    fn stream_to_file(&mut self, reader: Reader) -> Result<(), Failure> {
+    fn stream_to_file(&mut self, reader: &Reader) -> Result<(), Failure> {
         let name = reader.header().name.clone();
         self.check_wanted(&name)?;
         let file = NewFile::create(self.destination()?, &name, self.args.overwrite)?;
@@ -242,8 +238,9 @@ impl Job<'_> {
     }
 
     /// Runs a pipe that writes a stream, with zeros where something is lost.
-    fn run_stream(&mut self, reader: Reader, to: impl Write + Send + 'static) -> Result<(), Failure> {
-        self.run(self.pipe(reader).tail(StreamRestore::new(to)), None)?;
+    fn run_stream(&mut self, reader: &Reader, to: impl Write + Send + 'static) -> Result<(), Failure> {
+        let pipe = self.pipe(reader).tail(StreamRestore::new(to));
+        self.run(pipe, None)?;
         if let blocks @ 1.. = self.report.outcome().rejected {
             let blocks = counted(blocks, "block was", "blocks were");
             self.summary

@@ -7,6 +7,7 @@
 //!
 //! Everything is then done to one name in one open directory.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(super) type Dir = Arc<std::os::fd::OwnedFd>;
 const CACHED: usize = 16;
 /// Longest path that is given to the system at once: less than its limit.
 const LONGEST: usize = 4000;
+/// Directories that were made on the way and are remembered.
+const MOST_MADE: usize = 65_536;
 /// Names that are tried before it is said that none is free.
 const TRIES: u32 = 100;
 /// Longest name that file systems take.
@@ -36,6 +39,8 @@ pub(super) struct Beneath {
     /// Whether the system resolves a path safely in one call.
     resolves: bool,
     temporaries: u64,
+    /// Device and inode of directories that were made on the way to something, and have no attributes yet.
+    made: HashSet<(u64, u64)>,
     report: RestoreReport,
 }
 
@@ -43,7 +48,14 @@ impl Beneath {
     pub(super) fn open(root: &Path, report: &RestoreReport) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = Arc::new(rustix::fs::openat(CWD, root, flags, Mode::empty())?);
-        Ok(Self { root, cache: Vec::new(), resolves: true, temporaries: 0, report: report.clone() })
+        Ok(Self {
+            root,
+            cache: Vec::new(),
+            resolves: true,
+            temporaries: 0,
+            made: HashSet::new(),
+            report: report.clone(),
+        })
     }
 
     pub(super) fn root(&self) -> &Dir {
@@ -136,20 +148,43 @@ impl Beneath {
         let mut dir = Arc::clone(from);
         let mut parts = path.split(|&byte| byte == b'/').peekable();
         while let Some(part) = parts.next() {
-            match rustix::fs::mkdirat(&dir, part, Mode::RWXU) {
-                Ok(()) => self.report.note(
-                    "directories that are missing in what was archived or chosen were made, for their owner only",
-                ),
-                Err(Errno::EXIST) => {}
+            let made = match rustix::fs::mkdirat(&dir, part, Mode::RWXU) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(error) => return Err(error),
-            }
+            };
             let next = self.descend(&dir, part)?;
+            if made {
+                self.remember(inode_of(&rustix::fs::fstat(&next)?));
+            }
             if parts.peek().is_none() {
                 return Ok(next);
             }
             dir = Arc::new(next);
         }
         Err(Errno::NOENT)
+    }
+
+    fn remember(&mut self, made: (u64, u64)) {
+        if self.made.len() >= MOST_MADE {
+            self.say_made();
+        }
+        self.made.insert(made);
+    }
+
+    /// Whether a directory was made on the way to something. What it is comes now.
+    pub(super) fn was_made(&mut self, stat: &Stat) -> bool {
+        self.made.remove(&inode_of(stat))
+    }
+
+    /// Says of directories that were made that nobody knows what they are.
+    pub(super) fn say_made(&mut self) {
+        if !self.made.is_empty() {
+            self.made.clear();
+            self.report.note(
+                "directories that are missing in what was archived or chosen were made, for their owner only",
+            );
+        }
     }
 
     /// Makes something under a name that nothing has yet, and says which: a dot, and what nobody else uses.

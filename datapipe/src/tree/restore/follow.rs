@@ -9,9 +9,10 @@
 //!
 //! What is done with an object is the [`Sink`]'s. At most [`MAX_OPEN_OBJECTS`] are open at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
+use crate::archive::Blocks;
 use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks};
@@ -59,11 +60,28 @@ pub(super) enum Failure {
     Stop(StageError),
 }
 
+/// What is wanted of an archive.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) selection: Selection,
+    /// The blocks that have it, and only they come; none if all blocks come.
+    pub(super) blocks: Option<Blocks>,
+    /// Objects that are restored under another name, because their own is not wanted.
+    pub(super) called: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Part {
+    /// Of all blocks.
+    pub(super) fn everything(selection: Selection) -> Self {
+        Self { selection, blocks: None, called: BTreeMap::new() }
+    }
+}
+
 /// Follows objects.
 #[derive(Debug)]
 pub(super) struct Follower<S: Sink> {
     sink: S,
-    selection: Selection,
+    part: Part,
     report: RestoreReport,
     open: Vec<Open<S::Made>>,
     links: Links,
@@ -77,9 +95,9 @@ pub(super) struct Follower<S: Sink> {
 }
 
 impl<S: Sink> Follower<S> {
-    pub(super) fn new(sink: S, selection: Selection, report: RestoreReport, checks_catalogue: bool) -> Self {
+    pub(super) fn new(sink: S, part: Part, report: RestoreReport, checks_catalogue: bool) -> Self {
         let (open, links, lost, unknown) = (Vec::new(), Links::default(), Lost::default(), VecDeque::new());
-        Self { sink, selection, report, open, links, lost, next: 0, unknown, checks_catalogue }
+        Self { sink, part, report, open, links, lost, next: 0, unknown, checks_catalogue }
     }
 
     pub(super) fn report(&self) -> &RestoreReport {
@@ -95,8 +113,7 @@ impl<S: Sink> Follower<S> {
             return Ok(());
         }
         if number > self.next {
-            let (first, last) = (self.next, number - 1);
-            self.lose(first, last, 0, format!("blocks {first} to {last} are missing"));
+            self.miss(self.next, number - 1);
         }
         self.next = number.saturating_add(1);
         let is_data = info.kind == What::Data.code();
@@ -159,6 +176,11 @@ impl<S: Sink> Follower<S> {
     }
 
     fn begin(&mut self, number: u64, object: &Object<'_>, bytes: &[u8]) -> Result<(), StageError> {
+        if let Some(path) = self.part.called.remove(&number) {
+            let (object, mut bytes) = (Object { path: &path, linked: true, ..*object }, Vec::new());
+            Entry { object: number, body: EntryBody::Object(object) }.append_to(&mut bytes)?;
+            return self.begin(number, &object, &bytes);
+        }
         if self.open.len() >= MAX_OPEN_OBJECTS && !self.make_room() {
             let what = format!("more than {MAX_OPEN_OBJECTS} objects are open at once");
             self.unknown_is_told(number);
@@ -167,7 +189,7 @@ impl<S: Sink> Follower<S> {
         }
         let is_directory = object.kind == ObjectKind::Directory;
         let taken = || self.open.iter().any(|open| open.made.is_some() && open.what.path() == object.path);
-        let made = if !self.selection.wants(object.path, is_directory) {
+        let made = if !self.part.selection.wants(object.path, is_directory) {
             None
         } else if taken() {
             self.report.damage(object.path, "another object of this path is open");
@@ -278,13 +300,32 @@ impl<S: Sink> Follower<S> {
             let shown = first.path[..first.path.len().min(200)].escape_ascii();
             return Err(Failure::Refused(format!("is another name of \"{shown}\", which was not restored")));
         }
-        self.sink.link(object, &first).map(|()| first.became)
+        // Or it was called by this name all along.
+        if first.path != object.path {
+            self.sink.link(object, &first)?;
+        }
+        Ok(first.became)
     }
 
     fn catalogue(&mut self, entry: &CatalogueEntry<'_>) {
-        if self.lost.has(entry) && self.selection.wants(entry.path, false) {
+        if self.lost.has(entry) && self.part.selection.wants(entry.path, false) {
             let block = entry.blocks.0;
             self.report.damage(entry.path, format!("is lost: it begins in block {block}, which is lost"));
+        }
+    }
+
+    /// Blocks `first` to `last` did not come. Those of them that should have are lost.
+    fn miss(&mut self, first: u64, last: u64) {
+        let lost: Vec<_> = match &self.part.blocks {
+            None => vec![(first, last)],
+            Some(blocks) => blocks.within(first, last).collect(),
+        };
+        for (first, last) in lost {
+            self.lose(first, last, 0, format!("blocks {first} to {last} are missing"));
+        }
+        if self.part.blocks.is_some() {
+            // What is not wanted, and has not ended, ends in a block that does not come.
+            self.open.retain(|open| open.made.is_some());
         }
     }
 
@@ -330,7 +371,8 @@ impl<S: Sink> Follower<S> {
     }
 
     fn unknown(&mut self, number: u64) {
-        if !self.unknown.contains(&number) {
+        // In a part, something that is not wanted began in a block that did not come.
+        if self.part.blocks.is_none() && !self.unknown.contains(&number) {
             self.unknown_is_told(number);
             self.problem(format!("there is something of object {number}, but not what it is"));
         }
@@ -357,7 +399,7 @@ impl<S: Sink> Follower<S> {
 
     pub(super) fn finish(&mut self) -> Result<(), StageError> {
         self.give_up();
-        for path in self.selection.not_found() {
+        for path in self.part.selection.not_found() {
             self.report.problem(path, "nothing of this path is in the archive");
         }
         self.sink.finish()

@@ -25,11 +25,12 @@ use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::Tail;
 use crate::tree::selection::Selection;
+use crate::tree::wanted::Wanted;
 use crate::wire::Object;
 
 pub use report::{Problem, RestoreReport};
 
-use follow::{Failure, Follower, Sink};
+use follow::{Failure, Follower, Part, Sink};
 use open::Described;
 use spill::{Became, First};
 use write::Writer;
@@ -82,7 +83,7 @@ impl Default for RestoreOptions {
 /// let options = RestoreOptions { paths: vec![b"home/ada".to_vec()], ..Default::default() };
 /// let restore = TreeRestore::new("/srv/restored", options)?;
 /// let report = restore.report();
-/// Pipe::builder().head(reader.into_head()).stage(decompress()).tail(restore).run()?;
+/// reader.read(2).pipe.tail(restore).run()?;
 /// for problem in report.problems() {
 ///     eprintln!("{problem}");
 /// }
@@ -99,9 +100,26 @@ impl TreeRestore {
     ///
     /// What the system says if `dest` cannot be opened.
     pub fn new(dest: impl AsRef<Path>, options: RestoreOptions) -> io::Result<Self> {
+        let part = Part::everything(Selection::new(&options.paths));
+        Self::with(dest.as_ref(), &options, part)
+    }
+
+    /// A tail that restores what was found: it gets only the [blocks](Wanted::blocks) that have something of it. Instead of
+    /// the paths in the options count those of `wanted`. A further name of a file is restored as that file, if its first
+    /// name is not wanted.
+    ///
+    /// # Errors
+    ///
+    /// As of [`new`](Self::new).
+    pub fn part(dest: impl AsRef<Path>, options: RestoreOptions, wanted: &Wanted) -> io::Result<Self> {
+        let (selection, blocks, called) = wanted.part();
+        Self::with(dest.as_ref(), &options, Part { selection, blocks: Some(blocks), called })
+    }
+
+    fn with(dest: &Path, options: &RestoreOptions, part: Part) -> io::Result<Self> {
         let report = RestoreReport::default();
-        let writer = Writer::new(dest.as_ref(), options.overwrite, options.sync, &report)?;
-        Ok(Self(Follower::new(writer, Selection::new(&options.paths), report, false)))
+        let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
+        Ok(Self(Follower::new(writer, part, report, false)))
     }
 
     /// What becomes of it: final when the pipe has ended.
@@ -131,7 +149,8 @@ pub struct TreeVerify(Follower<Nowhere>);
 impl TreeVerify {
     /// A tail that verifies.
     pub fn new() -> Self {
-        Self(Follower::new(Nowhere, Selection::new(&[]), RestoreReport::default(), true))
+        let part = Part::everything(Selection::new(&[]));
+        Self(Follower::new(Nowhere, part, RestoreReport::default(), true))
     }
 
     /// What becomes of it: final when the pipe has ended.

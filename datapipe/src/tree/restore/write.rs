@@ -132,6 +132,7 @@ impl Writer {
         match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => match look(&dir, name) {
+                Ok(stat) if is_directory(&stat) && self.beneath.was_made(&stat) => Ok(true),
                 Ok(stat) if is_directory(&stat) => {
                     if self.overwrite {
                         self.user.open_up(&dir, name, &stat);
@@ -293,6 +294,7 @@ impl Sink for Writer {
         while let Some(directory) = self.directories.pop().map_err(kept)? {
             self.finish_directory(&Described::from_bytes(directory));
         }
+        self.beneath.say_made();
         if self.sync {
             rustix::fs::syncfs(self.beneath.root()).map_err(|error| {
                 StageError::new(format!("what was restored may not be on stable storage: {error}"))

@@ -1,0 +1,130 @@
+//! Some blocks of an archive, by their numbers.
+
+use std::collections::BTreeMap;
+
+use crate::limits::MAX_BLOCK_RUNS;
+
+/// Numbers of blocks, as runs that do not touch. At most [`MAX_BLOCK_RUNS`]: beyond that, runs that are close to each other
+/// become one, with the blocks between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// First and last block of each run.
+    runs: BTreeMap<u64, u64>,
+    /// Fewest blocks between two runs, less one.
+    grain: u64,
+}
+
+impl Blocks {
+    /// No blocks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the blocks `first` to `last`; none if `last` is less.
+    pub fn insert(&mut self, mut first: u64, mut last: u64) {
+        if first > last {
+            return;
+        }
+        let reach = self.grain.saturating_add(1);
+        // Runs do not overlap, so those that begin earlier end earlier, too.
+        let touches = |begins: u64, ends: u64, first: u64, last: u64| {
+            ends.saturating_add(reach) >= first && last.saturating_add(reach) >= begins
+        };
+        while let Some((&begins, &ends)) = self.runs.range(..=last.saturating_add(reach)).next_back() {
+            if !touches(begins, ends, first, last) {
+                break;
+            }
+            self.runs.remove(&begins);
+            (first, last) = (first.min(begins), last.max(ends));
+        }
+        self.runs.insert(first, last);
+        if self.runs.len() > MAX_BLOCK_RUNS {
+            self.coarsen();
+        }
+    }
+
+    /// Whether block `number` is one of them.
+    pub fn contains(&self, number: u64) -> bool {
+        self.runs.range(..=number).next_back().is_some_and(|(_, &last)| number <= last)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// First and last block of each run, in ascending order.
+    pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.runs.iter().map(|(&first, &last)| (first, last))
+    }
+
+    /// Those of the blocks `first` to `last` that are among them, as runs.
+    pub(crate) fn within(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
+        let before = self.runs.range(..first).next_back().map_or(first, |(&begins, _)| begins);
+        let runs = if before <= last { Some(self.runs.range(before..=last)) } else { None };
+        runs.into_iter().flatten().filter_map(move |(&begins, &ends)| {
+            let (begins, ends) = (begins.max(first), ends.min(last));
+            (begins <= ends).then_some((begins, ends))
+        })
+    }
+
+    /// Makes one of runs that are close, until half as many are left.
+    fn coarsen(&mut self) {
+        while self.runs.len() > MAX_BLOCK_RUNS / 2 {
+            self.grain = self.grain.saturating_mul(2).saturating_add(1);
+            let mut coarse: BTreeMap<u64, u64> = BTreeMap::new();
+            for (&first, &last) in &self.runs {
+                match coarse.last_entry() {
+                    Some(mut run) if first - *run.get() <= self.grain.saturating_add(1) => {
+                        run.insert(last);
+                    }
+                    _ => drop(coarse.insert(first, last)),
+                }
+            }
+            self.runs = coarse;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::testkit::Random;
+
+    #[test]
+    fn runs_are_a_set_of_numbers() {
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let (mut blocks, mut model) = (Blocks::new(), BTreeSet::new());
+            for _ in 0..random.below(30) {
+                let first = random.below(100);
+                let last = first + random.below(8);
+                blocks.insert(first, last);
+                model.extend(first..=last);
+            }
+            let numbers: Vec<u64> = blocks.runs().flat_map(|(first, last)| first..=last).collect();
+            assert!(numbers.iter().eq(&model), "seed {seed}");
+            assert!((0..120).all(|number| blocks.contains(number) == model.contains(&number)));
+            let runs: Vec<_> = blocks.runs().collect();
+            assert!(runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "seed {seed}: {runs:?}");
+            let (first, last) = (random.below(60), 40 + random.below(60));
+            let within = blocks.within(first, last).flat_map(|(first, last)| first..=last);
+            assert!(within.eq(model.iter().copied().filter(|number| (first..=last).contains(number))));
+        }
+    }
+
+    #[test]
+    fn too_many_runs_become_fewer_and_cover_the_same() {
+        let mut blocks = Blocks::new();
+        blocks.insert(u64::MAX, u64::MAX);
+        blocks.insert(5, 4);
+        for number in 0..3 * MAX_BLOCK_RUNS as u64 {
+            blocks.insert(number * 3, number * 3);
+            assert!(blocks.runs.len() <= MAX_BLOCK_RUNS);
+        }
+        assert!((0..3 * MAX_BLOCK_RUNS as u64).all(|number| blocks.contains(number * 3)));
+        assert!(blocks.contains(u64::MAX) && !blocks.contains(u64::MAX - 1));
+    }
+}

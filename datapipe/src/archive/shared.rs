@@ -1,0 +1,70 @@
+//! A medium that a reader and its heads use in turn.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::media::{Item, Medium, MediumError, Place};
+
+/// One medium for several. Whoever uses it seeks first.
+#[derive(Debug)]
+pub(super) struct Shared<M>(Arc<Mutex<M>>);
+
+impl<M> Shared<M> {
+    pub(super) fn new(medium: M) -> Self {
+        Self(Arc::new(Mutex::new(medium)))
+    }
+}
+
+impl<M> Clone for Shared<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M: Medium> Shared<M> {
+    /// Goes to the first volume that is there.
+    pub(super) fn rewind(&mut self) -> Result<(), MediumError> {
+        let mut volume = 1;
+        loop {
+            match self.seek(Place::start_of(volume)) {
+                Err(MediumError::MissingVolume { last, .. }) if volume < last => volume += 1,
+                other => return other,
+            }
+        }
+    }
+}
+
+impl<M: Medium> Medium for Shared<M> {
+    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+        self.0.lock().write(record)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        self.0.lock().write_mark()
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        self.0.lock().sync()
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.0.lock().next_volume()
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.0.lock().read(record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.0.lock().read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.0.lock().seek_end(volume)
+    }
+
+    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+        self.0.lock().seek(to)
+    }
+}
