@@ -177,8 +177,9 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         Failure::from(error).and(&format!("{location} is incomplete: {valid}"))
     })?;
     console.say(&report.to_string());
-    if let Some(tree) = &tree {
-        console.say(&counts(tree));
+    match &tree {
+        Some(tree) => console.say(&counts(tree)),
+        None => summary.files = 1,
     }
     Ok(())
 }

@@ -121,3 +121,25 @@ fn a_stream_that_is_stopped_ends_when_its_source_does() {
     let text = failed(&child.wait_with_output().unwrap(), 1);
     assert!(text.contains("tape is incomplete: it has no checkpoint yet"), "{text}");
 }
+
+#[test]
+fn a_job_that_is_stopped_is_one_object_too() {
+    let bench = Bench::new();
+    let mut child = bench
+        .command(DISK_TO_TAPE, &["--json", "--buffer-size", "64K", "-", "tape"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut source = child.stdin.take().unwrap();
+    // More than the pipe between us holds: it has begun.
+    source.write_all(&noise(1 << 20)).unwrap();
+    interrupt_and_see(&mut child);
+    drop(source);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["status"], &found["exit"]), (&"failed".into(), &1.into()));
+    assert!(found["message"].as_str().unwrap().contains("was cancelled"), "{found}");
+}
