@@ -26,7 +26,7 @@ fn a_tree_comes_back() {
         bench.assert_same();
         let sparse = fs::metadata(bench.path("out/data/sparse")).unwrap();
         assert!(sparse.blocks() * 512 < 1 << 20, "holes stay holes");
-        fs::remove_dir_all(bench.path("out/data")).unwrap();
+        bench.clear("out");
         let printed = ok(&bench.restore(&["--verify", "tape"]));
         assert!(printed.contains("the archive is complete, on 1 volume"), "{printed}");
         assert!(bench.names("out").is_empty(), "verifying writes nothing");
@@ -41,7 +41,7 @@ fn a_tree_comes_back_with_a_key() {
         ok(&bench.back_up(&[&how[..], &["--quiet", "src/data", "tape"]].concat()));
         ok(&bench.restore(&["--key-file", "key", "--instances", instances, "--overwrite", "tape", "out"]));
         bench.assert_same();
-        fs::remove_dir_all(bench.path("out/data")).unwrap();
+        bench.clear("out");
         let tape = fs::read(bench.path("tape")).unwrap();
         assert!(!tape.windows(4).any(|bytes| bytes == b"text"), "the tape shows names");
     }
@@ -165,7 +165,7 @@ fn a_volume_that_is_missing_is_damage() {
     ok(&bench.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
     ok(&bench.restore(&["volumes", "out"]));
     bench.assert_same();
-    fs::remove_dir_all(bench.path("out/data")).unwrap();
+    bench.clear("out");
     fs::remove_file(bench.path("volumes/000003.tap")).unwrap();
     let text = bench.fail_to_restore(&["volumes", "out"], 3);
     assert!(text.contains("volume 3 of ") && text.contains("data/noise: "), "{text}");

@@ -103,8 +103,7 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
         if let Some(path) = there {
             assert!(fs::read(&path).unwrap() == fs::read(bench.path("src/data/noise")).unwrap(), "{path:?}");
         }
-        fs::remove_dir_all(bench.path("out")).unwrap();
-        fs::create_dir(bench.path("out")).unwrap();
+        bench.clear("out");
     }
 }
 
