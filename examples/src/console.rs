@@ -81,8 +81,8 @@ impl Console {
         };
     }
 
-    /// Runs a pipe to its end. Shows the chain and the progress, for which `done` is asked; a signal stops the pipe. How far it came is added to
-    /// the summary, however it ends.
+    /// Runs a pipe to its end. Shows the chain, and the progress, for which `done` is asked; a signal stops the pipe.
+    /// How far it came is added to the summary, however it ends.
     ///
     /// # Errors
     ///
@@ -205,9 +205,10 @@ const NOT_WHOLE: u8 = 3;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  all of it is done, and on stable storage
-  1  the job failed
+  1  the job failed: a wrong key, too, or a signal
   2  it was asked for in a wrong way
-  3  it is done, but what is named is not whole; everything else is";
+  3  it is done, and what is named is not whole: it could not be read, changed while it was read, is damaged in the
+     archive, or something else is in its place; everything else is whole";
 
 impl Failure {
     /// The job failed.

@@ -53,7 +53,8 @@ struct Args {
     /// Bytes of a volume at most; in a directory the next one follows [default: what the file system has]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
-    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is any number of directories
+    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is any number of
+    /// directories
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Leave out other file systems that are mounted in a source
