@@ -127,6 +127,9 @@ pub const MAX_PLACES: usize = 16_384;
 /// Objects of a file tree whose entries may mix: so many are open at once while they are restored.
 pub const MAX_OPEN_OBJECTS: usize = 64;
 
+/// Threads on which a restore makes files.
+pub const MAX_RESTORE_THREADS: usize = 8;
+
 /// Objects with several names of which some are restored by their paths: so many are remembered on the way.
 pub const MAX_WANTED_LINKS: usize = 1 << 20;
 

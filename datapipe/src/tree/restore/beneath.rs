@@ -8,9 +8,11 @@
 //! Everything is then done to one name in one open directory.
 
 use std::collections::HashSet;
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, Result};
 
@@ -38,24 +40,31 @@ pub(super) struct Beneath {
     cache: Vec<(Box<[u8]>, Dir)>,
     /// Whether the system resolves a path safely in one call.
     resolves: bool,
+    shared: Arc<Mutex<Shared>>,
+    report: RestoreReport,
+}
+
+/// What threads that make files in one destination have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    /// How many temporary names were given.
     temporaries: u64,
     /// Device and inode of directories that were made on the way to something, and have no attributes yet.
     made: HashSet<(u64, u64)>,
-    report: RestoreReport,
 }
 
 impl Beneath {
     pub(super) fn open(root: &Path, report: &RestoreReport) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = Arc::new(rustix::fs::openat(CWD, root, flags, Mode::empty())?);
-        Ok(Self {
-            root,
-            cache: Vec::new(),
-            resolves: true,
-            temporaries: 0,
-            made: HashSet::new(),
-            report: report.clone(),
-        })
+        let shared = Arc::default();
+        Ok(Self { root, cache: Vec::new(), resolves: true, shared, report: report.clone() })
+    }
+
+    /// The same destination, for another thread.
+    pub(super) fn another(&self) -> Self {
+        let (root, shared) = (Arc::clone(&self.root), Arc::clone(&self.shared));
+        Self { root, cache: Vec::new(), resolves: self.resolves, shared, report: self.report.clone() }
     }
 
     pub(super) fn root(&self) -> &Dir {
@@ -165,22 +174,21 @@ impl Beneath {
         Err(Errno::NOENT)
     }
 
-    fn remember(&mut self, made: (u64, u64)) {
-        if self.made.len() >= MOST_MADE {
+    fn remember(&self, made: (u64, u64)) {
+        if self.shared.lock().made.len() >= MOST_MADE {
             self.say_made();
         }
-        self.made.insert(made);
+        self.shared.lock().made.insert(made);
     }
 
     /// Whether a directory was made on the way to something. What it is comes now.
-    pub(super) fn was_made(&mut self, stat: &Stat) -> bool {
-        self.made.remove(&inode_of(stat))
+    pub(super) fn was_made(&self, stat: &Stat) -> bool {
+        self.shared.lock().made.remove(&inode_of(stat))
     }
 
     /// Says of directories that were made that nobody knows what they are.
-    pub(super) fn say_made(&mut self) {
-        if !self.made.is_empty() {
-            self.made.clear();
+    pub(super) fn say_made(&self) {
+        if !mem::take(&mut self.shared.lock().made).is_empty() {
             self.report.note(
                 "directories that are missing in what was archived or chosen were made, for their owner only",
             );
@@ -188,10 +196,14 @@ impl Beneath {
     }
 
     /// Makes something under a name that nothing has yet, and says which: a dot, and what nobody else uses.
-    pub(super) fn temporary<T>(&mut self, make: impl Fn(&[u8]) -> Result<T>) -> Result<(Vec<u8>, T)> {
+    pub(super) fn temporary<T>(&self, make: impl Fn(&[u8]) -> Result<T>) -> Result<(Vec<u8>, T)> {
         for _ in 0..TRIES {
-            self.temporaries += 1;
-            let name = format!(".datapipe-{}-{}", std::process::id(), self.temporaries).into_bytes();
+            let number = {
+                let mut shared = self.shared.lock();
+                shared.temporaries += 1;
+                shared.temporaries
+            };
+            let name = format!(".datapipe-{}-{number}", std::process::id()).into_bytes();
             match make(&name) {
                 Ok(made) => return Ok((name, made)),
                 Err(Errno::EXIST) => {}

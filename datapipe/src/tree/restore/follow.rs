@@ -11,10 +11,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::thread;
 
 use crate::archive::Blocks;
 use crate::error::StageError;
-use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
+use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS, MAX_RESTORE_THREADS};
 use crate::pool::{Block, Marks};
 use crate::tree::digest::Digest;
 use crate::tree::selection::Selection;
@@ -26,9 +27,12 @@ use super::report::RestoreReport;
 use super::spill::{Became, First, Links};
 
 /// What is done with objects.
-pub(super) trait Sink {
+pub(super) trait Sink: Send + Sized {
     /// What was made of an object that is open.
     type Made: Send;
+
+    /// Another one, for files that are made at the same time.
+    fn another(&self) -> Self;
 
     /// An object begins.
     fn begin(&mut self, object: &Object<'_>) -> Result<Self::Made, Failure>;
@@ -92,12 +96,27 @@ pub(super) struct Follower<S: Sink> {
     unknown: VecDeque<u64>,
     /// Whether the catalogue is read even if nothing is lost.
     checks_catalogue: bool,
+    /// Those that make files besides this one.
+    pub(super) lanes: Vec<Self>,
 }
 
 impl<S: Sink> Follower<S> {
     pub(super) fn new(sink: S, part: Part, report: RestoreReport, checks_catalogue: bool) -> Self {
         let (open, links, lost, unknown) = (Vec::new(), Links::default(), Lost::default(), VecDeque::new());
-        Self { sink, part, report, open, links, lost, next: 0, unknown, checks_catalogue }
+        let lanes = Vec::new();
+        Self { sink, part, report, open, links, lost, next: 0, unknown, checks_catalogue, lanes }
+    }
+
+    /// Makes files on so many threads. 0: one for each processor, up to [`MAX_RESTORE_THREADS`].
+    pub(super) fn on_threads(mut self, threads: usize) -> Self {
+        let processors = || thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { processors() } else { threads }.min(MAX_RESTORE_THREADS);
+        let lane = |_| {
+            let part = Part::everything(Selection::new(&[]));
+            Self::new(self.sink.another(), part, self.report.clone(), false)
+        };
+        self.lanes = (1..threads).map(lane).collect();
+        self
     }
 
     pub(super) fn report(&self) -> &RestoreReport {
@@ -130,7 +149,7 @@ impl<S: Sink> Follower<S> {
         if !is_data && self.lost.is_empty() && !self.checks_catalogue {
             return Ok(());
         }
-        let mut rest = block.bytes();
+        let (mut rest, mut files) = (block.bytes(), Vec::new());
         while !rest.is_empty() {
             let from = block.len() - rest.len();
             let (entry, behind) = match Entry::parse(rest) {
@@ -144,6 +163,15 @@ impl<S: Sink> Follower<S> {
                     break;
                 }
             };
+            if let (true, EntryBody::Object(object)) = (is_data, &entry.body)
+                && let Some(len) = self.whole_file(entry.object, object, rest)
+            {
+                if self.part.selection.wants(object.path, false) {
+                    files.push(from..from + len);
+                }
+                rest = &rest[len..];
+                continue;
+            }
             let bytes = &rest[..rest.len() - behind.len()];
             match (is_data, entry.body) {
                 (true, body) => self.entry(entry.object, body, bytes)?,
@@ -153,10 +181,16 @@ impl<S: Sink> Follower<S> {
             }
             rest = behind;
         }
-        Ok(())
+        self.make_files(block.bytes(), &files)
     }
 
-    fn entry(&mut self, number: u64, body: EntryBody<'_>, bytes: &[u8]) -> Result<(), StageError> {
+    /// Whether an object is none that is open or has another name, and its path is that of none.
+    pub(super) fn is_free(&self, number: u64, path: &[u8]) -> bool {
+        let is_open = |open: &Open<S::Made>| open.number == number || open.what.path() == path;
+        !self.part.called.contains_key(&number) && !self.open.iter().any(is_open)
+    }
+
+    pub(super) fn entry(&mut self, number: u64, body: EntryBody<'_>, bytes: &[u8]) -> Result<(), StageError> {
         let at = self.open.iter().position(|open| open.number == number);
         match (body, at) {
             (EntryBody::Object(object), None) => return self.begin(number, &object, bytes),

@@ -12,6 +12,7 @@
 mod attributes; // owner, mode, extended attributes, times
 mod beneath; // the destination, by descriptor
 mod follow; // objects through blocks: which are whole
+mod lanes; // files that are made at the same time
 mod lost; // objects in blocks that are lost
 mod open; // an object that is open
 mod report; // what became of it
@@ -45,11 +46,14 @@ pub struct RestoreOptions {
     pub paths: Vec<Vec<u8>>,
     /// Whether all that was written is on stable storage when the pipe has ended well.
     pub sync: bool,
+    /// Threads that make files, up to [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS); 0 is one for each
+    /// processor. They take part only while the tail has a block.
+    pub threads: usize,
 }
 
 impl Default for RestoreOptions {
     fn default() -> Self {
-        Self { overwrite: false, paths: Vec::new(), sync: true }
+        Self { overwrite: false, paths: Vec::new(), sync: true, threads: 0 }
     }
 }
 
@@ -119,7 +123,7 @@ impl TreeRestore {
     fn with(dest: &Path, options: &RestoreOptions, part: Part) -> io::Result<Self> {
         let report = RestoreReport::default();
         let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
-        Ok(Self(Follower::new(writer, part, report, false)))
+        Ok(Self(Follower::new(writer, part, report, false).on_threads(options.threads)))
     }
 
     /// What becomes of it: final when the pipe has ended.
@@ -150,7 +154,7 @@ impl TreeVerify {
     /// A tail that verifies.
     pub fn new() -> Self {
         let part = Part::everything(Selection::new(&[]));
-        Self(Follower::new(Nowhere, part, RestoreReport::default(), true))
+        Self(Follower::new(Nowhere, part, RestoreReport::default(), true).on_threads(0))
     }
 
     /// What becomes of it: final when the pipe has ended.
@@ -185,6 +189,10 @@ struct Nowhere;
 
 impl Sink for Nowhere {
     type Made = ();
+
+    fn another(&self) -> Self {
+        Self
+    }
 
     fn begin(&mut self, _: &Object<'_>) -> Result<(), Failure> {
         Ok(())

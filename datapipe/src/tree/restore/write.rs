@@ -202,6 +202,12 @@ fn became(file: impl AsFd, object: &Object<'_>) -> Result<Became, Failure> {
 impl Sink for Writer {
     type Made = Made;
 
+    fn another(&self) -> Self {
+        let Self { overwrite, sync, user, .. } = *self;
+        let (beneath, directories) = (self.beneath.another(), Stack::default());
+        Self { beneath, overwrite, sync, user, directories, report: self.report.clone() }
+    }
+
     fn begin(&mut self, object: &Object<'_>) -> Result<Made, Failure> {
         match object.kind {
             ObjectKind::File => self.begin_file(object.path).map(Made::File),
