@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
-use crate::wire::{EXTENT_HEADER_LEN, State, extent_header};
+use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, State, extent_header};
 
 use super::digest::Digest;
 use super::object::Meta;
@@ -50,7 +50,7 @@ pub(super) enum Progress {
 pub(super) struct Summary {
     pub(super) size: u64,
     pub(super) bytes: u64,
-    pub(super) digest: [u8; 32],
+    pub(super) digest: [u8; DIGEST_LEN],
 }
 
 impl Extents {

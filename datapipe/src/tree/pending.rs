@@ -17,6 +17,7 @@ pub(super) struct Pending {
 /// An object that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
+    /// Its number if hard links to it may follow, otherwise 0.
     pub(super) object: u64,
     pub(super) kind: ObjectKind,
     pub(super) state: State,

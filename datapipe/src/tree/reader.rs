@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::error::StageError;
 use crate::limits::MAX_ATTRIBUTE;
 use crate::pool::Block;
-use crate::wire::{End, Entry, EntryBody, Object, ObjectKind, State};
+use crate::wire::{DIGEST_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
 
 use super::batch::{Batch, Descriptor, Found, Item, Lead, Path};
 use super::extents::{self, Extents};
@@ -57,7 +57,7 @@ enum Step {
     Object,
     Attributes,
     Extents(Box<Extents>),
-    End(u64, Option<[u8; 32]>),
+    End(u64, Option<[u8; DIGEST_LEN]>),
 }
 
 /// What became of an entry, or of an object.
@@ -301,7 +301,7 @@ impl Reader {
         &mut self,
         current: &Current,
         size: u64,
-        digest: Option<[u8; 32]>,
+        digest: Option<[u8; DIGEST_LEN]>,
         block: &mut Block,
     ) -> Result<Put, StageError> {
         let Current { found, kind, link, state, number, first, .. } = current;
@@ -314,7 +314,8 @@ impl Reader {
             Err(why) => return Err(StageError::new(why)),
         }
         let ended = Ended {
-            object: *number,
+            // Nobody else asks for a number.
+            object: if found.meta.is_linked() && *kind != ObjectKind::HardLink { *number } else { 0 },
             kind: *kind,
             state: *state,
             mode: found.meta.mode,

@@ -42,10 +42,11 @@ pub(crate) struct Seen {
     pub(crate) size: u64,
     pub(crate) device: (u32, u32),
     pub(crate) link: u64,
+    pub(crate) linked: bool,
     pub(crate) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Offset and data of each extent.
     pub(crate) extents: Vec<(u64, Vec<u8>)>,
-    pub(crate) end: Option<(State, u64, Option<[u8; 32]>)>,
+    pub(crate) end: Option<(State, u64, Option<[u8; 16]>)>,
     /// Block and offset of the object entry, and block of its end.
     pub(crate) place: (u64, u32, u64),
 }
@@ -63,6 +64,7 @@ impl Seen {
             size: object.size,
             device: object.device,
             link: object.link,
+            linked: object.linked,
             attributes: BTreeMap::new(),
             extents: Vec::new(),
             end: None,
@@ -95,7 +97,8 @@ impl Seen {
         hasher.update(layout.finalize().as_bytes());
         let (_, size, digest) = self.end.unwrap();
         assert!(size >= end);
-        let wanted = (self.kind == ObjectKind::File).then(|| *hasher.finalize().as_bytes());
+        let wanted =
+            (self.kind == ObjectKind::File).then(|| hasher.finalize().as_bytes()[..16].try_into().unwrap());
         assert_eq!(digest, wanted, "{}", self.path.escape_ascii());
     }
 }
@@ -115,7 +118,7 @@ pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
             rest = behind;
             if let EntryBody::Catalogue(found) = entry.body {
                 assert_ne!(*kind, What::Data.code());
-                assert!(objects.end_of(entry.object).is_some(), "a catalogue speaks of what was before");
+                assert!(objects.ended(found.path), "a catalogue speaks of what was before");
                 let list = if *kind == What::Catalogue.code() { &mut pieces } else { &mut closing };
                 list.push((entry.object, found));
                 continue;
@@ -141,11 +144,17 @@ pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
 struct Objects {
     list: Vec<Seen>,
     by_number: HashMap<u64, usize>,
+    by_path: HashMap<Vec<u8>, usize>,
 }
 
 impl Objects {
-    fn end_of(&self, number: u64) -> Option<(State, u64, Option<[u8; 32]>)> {
+    fn end_of(&self, number: u64) -> Option<(State, u64, Option<[u8; 16]>)> {
         self.by_number.get(&number).and_then(|&at| self.list[at].end)
+    }
+
+    /// Whether the object of this path has ended.
+    fn ended(&self, path: &[u8]) -> bool {
+        self.list[self.by_path[path]].end.is_some()
     }
 
     fn take(&mut self, entry: &Entry<'_>, block: u64, at: u32) {
@@ -154,6 +163,7 @@ impl Objects {
             assert!(self.list.last().is_none_or(|last| last.number < number), "numbers ascend");
             assert!(object.link == 0 || self.end_of(object.link).is_some(), "a link is behind the end");
             self.by_number.insert(number, self.list.len());
+            self.by_path.insert(object.path.to_vec(), self.list.len());
             self.list.push(Seen::new(number, object, block, at));
             return;
         }
@@ -177,7 +187,8 @@ impl Objects {
         assert_eq!(closing.len(), self.list.len(), "all objects are in the closing run");
         assert_eq!(pieces, &closing[..pieces.len()], "the pieces are a beginning of it");
         for (number, entry) in closing {
-            let object = &self.list[self.by_number[number]];
+            let object = &self.list[self.by_path[entry.path]];
+            assert_eq!((*number, entry.link), (if object.linked { object.number } else { 0 }, object.link));
             assert_eq!((entry.blocks.0, entry.offset, entry.blocks.1), object.place);
             assert_eq!(
                 (entry.kind, entry.path, entry.target),
