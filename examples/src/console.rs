@@ -179,8 +179,8 @@ impl Console {
                 if canceller.is_cancelled() {
                     process::exit(FAILED.into());
                 }
-                console.warn("stopping; a second signal does not wait for that");
                 canceller.cancel();
+                console.warn("stopping; a second signal does not wait for that");
             }
         })?;
         Ok(())
