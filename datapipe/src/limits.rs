@@ -66,8 +66,18 @@ pub const MAX_ATTRIBUTE_NAME: usize = 255;
 /// See [`MAX_ATTRIBUTE_NAME`].
 pub const MAX_ATTRIBUTE: usize = 65_536;
 
-/// Directories that are kept open while a tree is read, the source's own among them.
+/// Directories that the walk through a tree keeps open, the source's own among them.
 pub const MAX_OPEN_DIRECTORIES: usize = 64;
+
+/// Objects of a tree that one instance of its head is given at once.
+pub const MAX_BATCH_OBJECTS: usize = 4096;
+
+/// Bytes of their paths; the last one may exceed it.
+pub const MAX_BATCH_PATHS: usize = 1 << 20;
+
+/// Descriptors, mostly of directories, that all instances of a head together keep open for what they were given. Each
+/// may have one at least, and no more than the walk.
+pub const MAX_BATCH_DESCRIPTORS: usize = 256;
 
 /// Names of a directory that are in memory at a time: one that has more is read in pieces, each of which is sorted.
 /// The last call to the kernel may give some more.

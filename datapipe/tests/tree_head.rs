@@ -1,6 +1,6 @@
 //! File trees read into blocks, and looked at by a walker of another kind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -11,180 +11,34 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{CatalogueEntry, Content, Entry, EntryBody, ObjectKind, State, What, looks_like_record};
+use datapipe::wire::{Content, ObjectKind, State, What, looks_like_record};
+use entries::{Collect, Seen, assert_same, blocks_of, parse};
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
-/// The blocks of a stream: what they are, where they begin, their data.
-type Blocks = Vec<(u8, u64, Vec<u8>)>;
+mod entries;
 
-#[derive(Clone, Default)]
-struct Collect(Arc<Mutex<Blocks>>);
-
-impl Tail for Collect {
-    fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        let info = block.info();
-        self.0.lock().unwrap().push((info.kind, info.offset, block.bytes().to_vec()));
-        Ok(())
+/// A file's content, if it is not too large to be held.
+fn content(seen: &Seen) -> Vec<u8> {
+    let mut content = vec![0; seen.end.unwrap().1 as usize];
+    for (offset, data) in &seen.extents {
+        content[*offset as usize..][..data.len()].copy_from_slice(data);
     }
+    content
 }
 
-fn blocks_of(head: TreeHead, size: u32) -> Blocks {
-    let collect = Collect::default();
-    Pipe::builder().buffer_size(size).head(head).tail(collect.clone()).run().unwrap();
-    let blocks = std::mem::take(&mut *collect.0.lock().unwrap());
-    assert!(blocks.iter().all(|(_, _, data)| data.len() <= size as usize && !data.is_empty()));
-    blocks
-}
-
-/// An object put together from its entries.
-#[derive(Clone, Debug)]
-struct Seen {
-    kind: ObjectKind,
-    path: Vec<u8>,
-    target: Vec<u8>,
-    mode: u32,
-    owner: (u32, u32),
-    modified: (i64, u32),
-    size: u64,
-    device: (u32, u32),
-    link: u64,
-    attributes: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Offset and data of each extent.
-    extents: Vec<(u64, Vec<u8>)>,
-    end: Option<(State, u64, Option<[u8; 32]>)>,
-    /// Block and offset of the object entry, and block of its end.
-    place: (u64, u32, u64),
-}
-
-impl Seen {
-    fn new(object: &datapipe::wire::Object<'_>, block: u64, offset: u32) -> Self {
-        Self {
-            kind: object.kind,
-            path: object.path.to_vec(),
-            target: object.target.to_vec(),
-            mode: object.mode,
-            owner: (object.uid, object.gid),
-            modified: (object.modified.seconds, object.modified.nanoseconds),
-            size: object.size,
-            device: object.device,
-            link: object.link,
-            attributes: BTreeMap::new(),
-            extents: Vec::new(),
-            end: None,
-            place: (block, offset, 0),
-        }
-    }
-
-    /// The file's content, if it is not too large to be held.
-    fn content(&self) -> Vec<u8> {
-        let mut content = vec![0; self.end.unwrap().1 as usize];
-        for (offset, data) in &self.extents {
-            content[*offset as usize..][..data.len()].copy_from_slice(data);
-        }
-        content
-    }
-
-    fn check_digest(&self) {
-        let (mut hasher, mut layout) = (blake3::Hasher::new(), blake3::Hasher::new());
-        let mut end = 0;
-        for (offset, data) in &self.extents {
-            assert!(*offset >= end, "extents ascend and do not overlap");
-            end = offset + data.len() as u64;
-            layout.update(&offset.to_le_bytes()).update(&(data.len() as u64).to_le_bytes());
-            hasher.update(data);
-        }
-        hasher.update(layout.finalize().as_bytes());
-        let (_, size, digest) = self.end.unwrap();
-        assert!(size >= end);
-        let wanted = (self.kind == ObjectKind::File).then(|| *hasher.finalize().as_bytes());
-        assert_eq!(digest, wanted, "{}", self.path.escape_ascii());
-    }
-}
-
-/// What the blocks say, by path. Checks everything that holds for any stream of blocks.
-fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
-    let mut objects: Vec<Seen> = Vec::new();
-    let (mut pieces, mut closing, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (number, (kind, offset, data)) in blocks.iter().enumerate() {
-        assert_eq!(*offset, bytes, "offsets count the bytes before");
-        bytes += data.len() as u64;
-        assert!(closing.is_empty() || *kind == What::ClosingCatalogue.code(), "the closing run is the last");
-        let mut rest = data.as_slice();
-        while !rest.is_empty() {
-            let at = (data.len() - rest.len()) as u32;
-            let (entry, behind) = Entry::parse(rest).unwrap();
-            rest = behind;
-            if let EntryBody::Catalogue(found) = entry.body {
-                assert_ne!(*kind, What::Data.code());
-                let ended = objects.get(entry.object as usize - 1).and_then(|object| object.end);
-                assert!(ended.is_some(), "a catalogue speaks of what was before");
-                let list = if *kind == What::Catalogue.code() { &mut pieces } else { &mut closing };
-                list.push((entry.object, found));
-                continue;
-            }
-            assert_eq!(*kind, What::Data.code());
-            take(&mut objects, &entry, number as u64, at);
-        }
-    }
-    check_catalogue(&objects, &pieces, &closing);
-    let mut by_path = BTreeMap::new();
-    for object in objects {
-        object.check_digest();
-        if let Some(slash) = object.path.iter().rposition(|&byte| byte == b'/') {
-            assert!(by_path.contains_key(&object.path[..slash]), "a directory stands before what is in it");
-        }
-        assert!(by_path.insert(object.path.clone(), object).is_none(), "each path once");
-    }
-    by_path
-}
-
-fn take(objects: &mut Vec<Seen>, entry: &Entry<'_>, block: u64, at: u32) {
-    if let EntryBody::Object(object) = &entry.body {
-        assert_eq!(entry.object as usize, objects.len() + 1, "numbers are dense");
-        objects.push(Seen::new(object, block, at));
-        return;
-    }
-    let object = &mut objects[entry.object as usize - 1];
-    assert!(object.end.is_none(), "nothing behind an end");
-    match &entry.body {
-        EntryBody::Attribute(name, value) => {
-            assert!(object.extents.is_empty());
-            assert!(object.attributes.insert(name.to_vec(), value.to_vec()).is_none());
-        }
-        EntryBody::Extent(offset, data) => object.extents.push((*offset, data.to_vec())),
-        EntryBody::End(end) => {
-            object.end = Some((end.state, end.size, end.digest));
-            object.place.2 = block;
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-fn check_catalogue(
-    objects: &[Seen],
-    pieces: &[(u64, CatalogueEntry<'_>)],
-    closing: &[(u64, CatalogueEntry<'_>)],
-) {
-    assert_eq!(closing.len(), objects.len(), "all objects are in the closing run");
-    assert_eq!(pieces, &closing[..pieces.len()], "the pieces are a beginning of it");
-    let by_number: HashMap<u64, &CatalogueEntry<'_>> = closing.iter().map(|(n, entry)| (*n, entry)).collect();
-    for (n, object) in objects.iter().enumerate() {
-        let entry = by_number[&(n as u64 + 1)];
-        assert_eq!((entry.blocks.0, entry.offset, entry.blocks.1), object.place);
-        assert_eq!(
-            (entry.kind, entry.path, entry.target),
-            (object.kind, &object.path[..], &object.target[..])
-        );
-        let (state, size, _) = object.end.unwrap();
-        assert_eq!((entry.state, entry.size, entry.mode), (state, size, object.mode));
-        assert_eq!((entry.modified.seconds, entry.modified.nanoseconds), object.modified);
-    }
-}
-
+/// What is read of a tree: by one instance, and the same by three.
 fn read(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
-    let head = TreeHead::new(&[source], TreeOptions::default()).unwrap();
-    let report = head.report();
-    (parse(&blocks_of(head, size)), report)
+    let head = || TreeHead::new(&[source], TreeOptions::default()).unwrap();
+    let (one, three) = (head(), head());
+    let (report, others) = (one.report(), three.report());
+    let seen = parse(&blocks_of(one, size));
+    assert_same(&seen, &parse(&blocks_of(three.instances(3), size)));
+    assert_eq!(report.outcome(), others.outcome());
+    let problems = |report: &TreeReport| {
+        report.problems().iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(problems(&report), problems(&others));
+    (seen, report)
 }
 
 /// What `std` sees below `path`, compared with what was read.
@@ -211,7 +65,7 @@ fn compare(path: &Path, name: &[u8], seen: &BTreeMap<Vec<u8>, Seen>, names: &mut
         assert_eq!(object.target, fs::read_link(path).unwrap().as_os_str().as_bytes());
     } else if kind.is_file() {
         assert_eq!((object.kind, object.size), (ObjectKind::File, meta.len()));
-        assert!(object.content() == fs::read(path).unwrap(), "{}", path.display());
+        assert!(content(object) == fs::read(path).unwrap(), "{}", path.display());
     }
 }
 
@@ -278,8 +132,8 @@ fn what_is_there_is_read() {
         assert_eq!(seen[&b"data/sub/fifo"[..]].kind, ObjectKind::Fifo);
         assert_eq!(seen[&b"data/file1"[..]].mode, 0o6751);
         assert_eq!(seen[&b"data/file2"[..]].modified, (-86_400 * 3000, 999_999_999));
-        let order: Vec<_> = seen.values().map(|object| object.place).collect();
-        assert!(order.is_sorted_by_key(|&(block, offset, _)| (block, offset)), "names come sorted");
+        let order: Vec<_> = seen.values().map(|object| object.number).collect();
+        assert!(order.is_sorted(), "names come sorted");
     }
 }
 
@@ -289,7 +143,7 @@ fn small_blocks_take_what_fits_and_the_rest_is_reported() {
     plant(&path);
     for size in [512, 513, 600, 1000] {
         let (seen, report) = read(&path, size);
-        assert_eq!(seen[&b"data/file7"[..]].content(), material(1_000_000, 7));
+        assert_eq!(content(&seen[&b"data/file7"[..]]), material(1_000_000, 7));
         let problems = report.problems();
         assert_eq!((problems.len(), &problems[0].path[..]), (1, &b"data/sub/long"[..]));
         assert_eq!(problems[0].kind, ProblemKind::TooLong(80 + 13 + 4000));
@@ -356,15 +210,12 @@ fn further_names_are_links() {
         }
     }
     let (seen, _) = check(&path, 4096);
-    let in_order: BTreeMap<_, _> = seen.values().map(|object| (object.place, object)).collect();
-    let numbers: HashMap<_, _> =
-        in_order.values().enumerate().map(|(n, object)| (&object.path, n as u64 + 1)).collect();
     for name in ["a", "b", "c"] {
         let first = &seen[format!("data/{name}").as_bytes()];
         assert_ne!(first.kind, ObjectKind::HardLink);
         for other in ["x", "y"] {
             let link = &seen[format!("data/sub/{name}{other}").as_bytes()];
-            assert_eq!((link.kind, link.link), (ObjectKind::HardLink, numbers[&first.path]));
+            assert_eq!((link.kind, link.link), (ObjectKind::HardLink, first.number));
             assert!(link.extents.is_empty() && link.target.is_empty() && link.size == 0);
         }
     }
@@ -530,11 +381,11 @@ fn files_that_change_say_so() {
         (grown.size, grown.end.unwrap().0, grown.end.unwrap().1),
         (8_000_000, State::Changed, 8_003_000)
     );
-    assert_eq!(grown.content()[8_000_000..], [6; 3000]);
+    assert_eq!(content(&grown)[8_000_000..], [6; 3000]);
     assert_eq!(report.problems()[0].to_string(), "data/file: changed while it was read");
     let (cut, report) = changing(|file| file.set_len(5_000_000).unwrap());
     assert_eq!((cut.size, cut.end.unwrap().0, cut.end.unwrap().1), (8_000_000, State::Changed, 5_000_000));
-    assert_eq!((cut.content().len(), report.outcome().problems), (5_000_000, 1));
+    assert_eq!((content(&cut).len(), report.outcome().problems), (5_000_000, 1));
     let (written, _) = changing(|file| file.write_all_at(&[6], 0).unwrap());
     assert_eq!((written.end.unwrap().0, written.end.unwrap().1), (State::Changed, 8_000_000));
 }
@@ -551,7 +402,7 @@ fn what_cannot_be_read_costs_no_more_than_itself() {
         let report = head.report();
         let seen = parse(&blocks_of(head, 4096));
         assert_eq!(seen[&b"a"[..]].end.map(|end| (end.0, end.1)), Some((State::Unread, 0)));
-        assert_eq!(seen[&b"b/behind"[..]].content(), b"x");
+        assert_eq!(content(&seen[&b"b/behind"[..]]), b"x");
         assert!(matches!(&report.problems()[..], [one] if matches!(one.kind, ProblemKind::Unreadable(_))));
     } else {
         println!("skipped: there is no file here that fails");
@@ -618,23 +469,59 @@ fn an_archive_gives_the_same_blocks_back() {
     assert!(*collect.0.lock().unwrap() == direct);
 }
 
-/// `TREE=/usr/share cargo test --release -p datapipe --features testkit --test tree_head -- --ignored --nocapture`
+/// Counts blocks of data, and their bytes.
+#[derive(Clone, Default)]
+struct Counted(Arc<Mutex<(u64, u64)>>);
+
+impl Tail for Counted {
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        if block.info().kind == What::Data.code() {
+            let (blocks, bytes) = &mut *self.0.lock().unwrap();
+            (*blocks, *bytes) = (*blocks + 1, *bytes + block.len() as u64);
+        }
+        Ok(())
+    }
+}
+
+/// `TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe --features testkit --test tree_head -- \
+/// --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree is in memory when a reading begins.
 #[test]
 #[ignore = "measures, and needs a tree"]
 fn measure_beside_tar() {
     let tree = std::env::var("TREE").unwrap_or_else(|_| "/usr/share".to_owned());
-    for _ in 0..5 {
+    let instances = std::env::var("INSTANCES").unwrap_or_else(|_| "1".to_owned());
+    let timed = |what: &mut dyn FnMut()| {
+        if std::env::var("COLD").is_ok() {
+            rustix::fs::sync();
+            fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+        }
         let began = std::time::Instant::now();
-        let head = TreeHead::new(&[&tree], TreeOptions::default()).unwrap();
-        let report = head.report();
-        Pipe::builder().head(head).tail(StreamTail::new(std::io::sink())).run().unwrap();
-        let ours = began.elapsed();
-        let began = std::time::Instant::now();
-        let command = "tar c --absolute-names \"$TREE\" | cat > /dev/null";
-        let status = std::process::Command::new("sh").args(["-c", command]).env("TREE", &tree).status();
-        assert!(status.unwrap().success());
-        let tar = began.elapsed();
-        let ratio = ours.as_secs_f64() / tar.as_secs_f64();
-        println!("{ours:.2?}, tar {tar:.2?}: {ratio:.2}; {:?}", report.outcome());
+        what();
+        began.elapsed()
+    };
+    for round in 0..5 {
+        let tar = timed(&mut || {
+            let command = "tar c --absolute-names \"$TREE\" | cat > /dev/null";
+            let status = std::process::Command::new("sh").args(["-c", command]).env("TREE", &tree).status();
+            assert!(status.unwrap().success());
+        });
+        println!("{round}: tar {tar:.2?}");
+        for n in instances.split(',').map(|n| n.parse().unwrap()) {
+            let head = TreeHead::new(&[&tree], TreeOptions::default()).unwrap();
+            let (report, mut head) = (head.report(), Some(head));
+            let counted = Counted::default();
+            let ours = timed(&mut || {
+                let (head, tail) = (head.take().unwrap(), counted.clone());
+                let pipe = match n {
+                    1 => Pipe::builder().head(head),
+                    n => Pipe::builder().head(head.instances(n)),
+                };
+                pipe.tail(tail).run().unwrap();
+            });
+            let ratio = ours.as_secs_f64() / tar.as_secs_f64();
+            let (blocks, bytes) = *counted.0.lock().unwrap();
+            let full = bytes * 100 / (blocks << 22);
+            println!("   x{n} {ours:.2?}: {ratio:.2}; {full} % full; {:?}", report.outcome());
+        }
     }
 }

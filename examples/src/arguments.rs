@@ -8,7 +8,8 @@ use datapipe::limits::MAX_INSTANCES;
 /// How a program talks, as arguments.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OutputArgs {
-    /// Write one JSON object to standard output: the job, its numbers, every error with its path. A path that is no UTF-8 stands in path_b64 as well, in base64
+    /// Write one JSON object to standard output: the job, its numbers, what is not whole. A path that is no UTF-8 has
+    /// its bytes in path_b64, as base64
     #[arg(long)]
     pub json: bool,
     /// Show warnings and errors only
@@ -19,7 +20,8 @@ pub struct OutputArgs {
 /// How many work in parallel, as an argument.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct InstancesArgs {
-    /// Threads that compress or decompress, and as many that encrypt or decrypt [default: one per processor, up to 16]
+    /// Threads that compress or decompress, and as many that encrypt or decrypt [default: one per processor, up to
+    /// 16]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
     instances: Option<u32>,
 }

@@ -81,8 +81,8 @@ impl Console {
         };
     }
 
-    /// Runs a pipe to its end. Shows the chain and the progress, for which `done` is asked; a signal stops the pipe. How far it came is added to
-    /// the summary, however it ends.
+    /// Runs a pipe to its end. Shows the chain, and the progress, for which `done` is asked; a signal stops the pipe.
+    /// How far it came is added to the summary, however it ends.
     ///
     /// # Errors
     ///
@@ -134,11 +134,13 @@ impl Console {
         self.list(&summary.errors, summary.errors_total);
         match &summary.message {
             Some(message) => self.warn(message),
-            None if !whole => self.warn("done, but not all of it is whole: see above"),
+            None if !whole => self.warn("done, but for what is named above"),
             None => {}
         }
         match self.print(&summary, listing) {
             Ok(()) => ExitCode::from(exit),
+            // It has been said if that is why the job failed.
+            Err(_) if exit == FAILED => ExitCode::from(FAILED),
             Err(error) => {
                 self.warn(&format!("cannot write to standard output: {error}"));
                 ExitCode::from(FAILED)
@@ -177,8 +179,8 @@ impl Console {
                 if canceller.is_cancelled() {
                     process::exit(FAILED.into());
                 }
-                console.warn("stopping; a second signal does not wait for that");
                 canceller.cancel();
+                console.warn("stopping; a second signal does not wait for that");
             }
         })?;
         Ok(())
@@ -203,9 +205,10 @@ const NOT_WHOLE: u8 = 3;
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  all of it is done, and on stable storage
-  1  the job failed
+  1  the job failed: a wrong key, too, or a signal
   2  it was asked for in a wrong way
-  3  it is done, but what is named is not whole; everything else is";
+  3  it is done, and what is named is not whole: it could not be read, changed while it was read, is damaged in the
+     archive, or something else is in its place; everything else is whole";
 
 impl Failure {
     /// The job failed.

@@ -101,7 +101,7 @@ impl Catalogue {
 }
 
 /// Bytes of the entries that `bytes` has as a whole.
-fn whole_entries(bytes: &[u8]) -> usize {
+pub(super) fn whole_entries(bytes: &[u8]) -> usize {
     let mut whole = 0;
     while let Some(length) = bytes[whole..].get(4..8) {
         let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;

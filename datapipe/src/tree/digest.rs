@@ -2,6 +2,8 @@
 
 use blake3::Hasher;
 
+use crate::wire::DIGEST_LEN;
+
 /// A digest in the making.
 #[derive(Debug)]
 pub(super) struct Digest(Box<Hashers>);
@@ -23,8 +25,10 @@ impl Digest {
         self.0.data.update(data);
     }
 
-    pub(super) fn finish(&self) -> [u8; 32] {
+    pub(super) fn finish(&self) -> [u8; DIGEST_LEN] {
         let layout = self.0.layout.finalize();
-        *self.0.data.clone().update(layout.as_bytes()).finalize().as_bytes()
+        let mut digest = [0; DIGEST_LEN];
+        self.0.data.clone().update(layout.as_bytes()).finalize_xof().fill(&mut digest);
+        digest
     }
 }

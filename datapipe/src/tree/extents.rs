@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
-use crate::wire::{EXTENT_HEADER_LEN, State, extent_header};
+use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, State, extent_header};
 
 use super::digest::Digest;
 use super::object::Meta;
@@ -50,21 +50,23 @@ pub(super) enum Progress {
 pub(super) struct Summary {
     pub(super) size: u64,
     pub(super) bytes: u64,
-    pub(super) digest: [u8; 32],
+    pub(super) digest: [u8; DIGEST_LEN],
 }
 
 impl Extents {
     pub(super) fn new(meta: Meta) -> Self {
         let sparse = meta.sectors.saturating_mul(512) < meta.size;
         let segment = if sparse { 0 } else { u64::MAX };
+        // Of an empty file nothing is read that may have changed: there is no need to look again.
+        let empty = meta.size == 0;
         Self {
             before: meta,
             at: 0,
             limit: meta.size,
             segment,
             sparse,
-            looked_again: false,
-            after: None,
+            looked_again: empty,
+            after: empty.then_some(meta),
             bytes: 0,
             hashed: Digest::new(),
         }

@@ -1,8 +1,8 @@
 //! File trees: what is below some paths becomes entries of an archive, and files again.
 //!
 //! ```text
-//!   names, sorted --> objects, opened --> entries --> blocks
-//!                                    \--> catalogue --> blocks between them, and all of it at the end
+//!   walk: names, sorted --> instances: objects, opened --> entries --> blocks
+//!                                                     \--> catalogue --> blocks between them, and all of it at the end
 //! ```
 //!
 //! [`TreeHead`] walks by descriptors and never by long paths, so a tree can be deeper than the longest path that the
@@ -11,20 +11,24 @@
 //!
 //! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and does not write media.
 
+mod batch; // objects of the walk, for one instance
 mod catalogue; // where each object is
 mod digest; // of a file's extents
 mod extents; // data of files
-mod head; // objects into blocks
+mod head; // instances that fill blocks
 mod links; // which files have been seen under another name
 mod list; // what is in an archive
 mod listing; // names of a directory
 mod object; // opens what a name stands for
 mod options; // what is read, and what is left out
+mod order; // whose turn it is, and what is done in turn
+mod pending; // objects whose blocks have no number yet
+mod reader; // objects of a batch into a block
 mod report; // what was read, and what was not
 mod restore; // from entries to files
 mod scratch; // files without a name
 mod selection; // which objects are wanted
-mod walk; // one object after the other
+mod walk; // names of the tree, in batches
 mod wanted; // which blocks have what is wanted
 
 pub use head::TreeHead;

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat};
 use rustix::io::{Errno, Result};
 
-use crate::wire::{ObjectKind, Time};
+use crate::wire::{Object, ObjectKind, Time};
 
 /// What the system says about an object.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,28 @@ impl Meta {
     pub(super) fn stamp(&self) -> u64 {
         let seconds = u64::from_le_bytes(self.modified.seconds.to_le_bytes());
         self.size.rotate_left(48) ^ seconds.rotate_left(30) ^ u64::from(self.modified.nanoseconds)
+    }
+
+    /// The entry of an object that is the first of its name: `kind` as [`object_kind`](Self::object_kind) says.
+    pub(super) fn describe<'a>(&self, kind: ObjectKind, path: &'a [u8], target: &'a [u8]) -> Object<'a> {
+        Object {
+            kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            modified: self.modified,
+            size: self.size,
+            device: self.device,
+            link: 0,
+            linked: self.is_linked(),
+            path,
+            target,
+        }
+    }
+
+    /// Whether there are further names of it.
+    pub(super) fn is_linked(&self) -> bool {
+        self.links > 1 && self.kind != FileType::Directory
     }
 
     /// What the object is in an archive. Sockets are nothing there.
@@ -175,10 +197,10 @@ impl Attributes {
         self.place = path_only.then(|| {
             CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).expect("a path without zeros")
         });
-        let listed = match &self.place {
-            Some(place) => rustix::fs::listxattr(place.as_c_str(), &mut *room),
-            None => rustix::fs::flistxattr(fd, &mut *room),
-        };
+        let listed = with_usual_room(room, |room| match &self.place {
+            Some(place) => rustix::fs::listxattr(place.as_c_str(), room),
+            None => rustix::fs::flistxattr(fd, room),
+        });
         match listed {
             Ok(len) => self.names.extend_from_slice(&room[..len]),
             Err(Errno::NOTSUP) => {}
@@ -200,15 +222,25 @@ impl Attributes {
     /// Reads the value of the next name to `room`; `None` if it is gone.
     pub(super) fn value(&self, fd: BorrowedFd<'_>, room: &mut [u8]) -> Result<Option<usize>> {
         let Some(name) = self.name() else { return Ok(None) };
-        let read = match &self.place {
+        let read = with_usual_room(room, |room| match &self.place {
             Some(place) => rustix::fs::getxattr(place.as_c_str(), name, room),
             None => rustix::fs::fgetxattr(fd, name, room),
-        };
+        });
         match read {
             Ok(len) => Ok(Some(len)),
             Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Offers little room first, which mostly is enough: the kernel takes as much memory as it is offered, and to get
+/// 64 KiB takes it longer than to list the names.
+fn with_usual_room(room: &mut [u8], read: impl Fn(&mut [u8]) -> Result<usize>) -> Result<usize> {
+    let usual = room.len().min(512);
+    match read(&mut room[..usual]) {
+        Err(Errno::RANGE) => read(room),
+        other => other,
     }
 }
 

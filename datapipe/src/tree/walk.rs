@@ -1,4 +1,4 @@
-//! One object after the other: a directory, then what is in it.
+//! The walk: a directory, then what is in it. Given away in batches, in this order.
 //!
 //! ```text
 //!   frames   data      data/a      data/a/b    ...    top: its names are being given
@@ -12,14 +12,16 @@ use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::vec;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use crate::limits::{MAX_OPEN_DIRECTORIES, MAX_PATH};
-use crate::wire::ObjectKind;
+use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
+use crate::wire::{Entry, EntryBody, ObjectKind};
 
+use super::batch::{Batch, Descriptor, Dir, Found, Lead};
 use super::listing::{Names, Room};
 use super::object::{self, Meta, Opened};
 use super::options::{Excluded, Source, TreeError, TreeOptions};
@@ -29,10 +31,7 @@ use super::report::{ProblemKind, TreeReport};
 #[derive(Debug)]
 pub(super) struct Walk {
     sources: vec::IntoIter<Source>,
-    excluded: Excluded,
-    skip: HashSet<(u64, u64)>,
-    one_file_system: bool,
-    report: TreeReport,
+    rules: Arc<Rules>,
     /// The directories that we are in. The first is open, those below `closed` are not, all others are.
     frames: Vec<Frame>,
     closed: usize,
@@ -41,30 +40,45 @@ pub(super) struct Walk {
     /// The file system of the source.
     file_system: u64,
     room: Room,
+    entry: Vec<u8>,
+    /// Objects and batches that were given.
+    objects: u64,
+    batches: u64,
+    /// The end was said.
+    ended: bool,
+    /// Descriptors that a batch may keep open.
+    batch_descriptors: usize,
+}
+
+/// What belongs to an archive.
+#[derive(Debug)]
+pub(super) struct Rules {
+    excluded: Excluded,
+    skip: HashSet<(u64, u64)>,
+    one_file_system: bool,
+    pub(super) report: TreeReport,
+}
+
+/// What an instance that asks for objects gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// The next batch.
+    Batch,
+    /// Nothing, for there is no more; and, in the place of the last batch, what stands behind all objects.
+    End,
+    /// Nothing: another has the end.
+    Nothing,
+    /// Nothing: what follows on what it has was given to another.
+    NotNext,
 }
 
 #[derive(Debug)]
 struct Frame {
-    fd: Option<OwnedFd>,
+    dir: Option<Arc<Dir>>,
     id: (u64, u64),
     names: Names,
     /// Length of the directory's path.
     path_len: usize,
-}
-
-/// An object that belongs to the archive.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) kind: ObjectKind,
-    pub(super) meta: Meta,
-    /// Its descriptor; that of a directory which was entered has the walk.
-    pub(super) fd: Option<OwnedFd>,
-    /// See [`Opened::path_only`].
-    pub(super) path_only: bool,
-    /// What a symbolic link says.
-    pub(super) target: Vec<u8>,
-    /// It is a directory whose names could not all be read.
-    pub(super) unread: bool,
 }
 
 impl Walk {
@@ -73,58 +87,155 @@ impl Walk {
         options: &TreeOptions,
         report: TreeReport,
     ) -> Result<Self, TreeError> {
-        Ok(Self {
-            sources: sources.into_iter(),
+        let rules = Rules {
             excluded: Excluded::new(&options.exclude)?,
             skip: options.skip.iter().copied().collect(),
             one_file_system: options.one_file_system,
             report,
+        };
+        Ok(Self {
+            sources: sources.into_iter(),
+            rules: Arc::new(rules),
             frames: Vec::new(),
             closed: 1,
             path: Vec::new(),
             file_system: 0,
             room: Room::default(),
+            entry: Vec::new(),
+            objects: 0,
+            batches: 0,
+            ended: false,
+            batch_descriptors: MAX_OPEN_DIRECTORIES,
         })
     }
 
-    /// The next object of the archive.
-    pub(super) fn next(&mut self) -> Option<Found> {
-        loop {
-            let Some(frame) = self.frames.last_mut() else {
-                if let Some(found) = self.enter_source()? {
-                    return Some(found);
-                }
-                continue;
-            };
-            self.path.truncate(frame.path_len);
-            if let (Some(dir), Some((name, kind))) = (&frame.fd, frame.names.next()) {
-                self.path.push(b'/');
-                self.path.extend_from_slice(name.to_bytes());
-                if refuses(&self.excluded, &self.report, &self.path, name.to_bytes()) {
-                    continue;
-                }
-                let opened = object::open(dir.as_fd(), name, kind);
-                if let Some(found) = self.judge(opened) {
-                    return Some(found);
-                }
-            } else if !self.read_more() {
-                self.leave();
-            }
+    /// Divides the descriptors of batches among `n` instances.
+    pub(super) fn divide(&mut self, n: u32) {
+        self.batch_descriptors = (MAX_BATCH_DESCRIPTORS / n.max(1) as usize).clamp(1, MAX_OPEN_DIRECTORIES);
+    }
+
+    pub(super) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules)
+    }
+
+    /// Gives the next objects, about `wanted` of them: only if the batch is number `next`, if one is said. A
+    /// directory whose entry is longer than `capacity` is given, and nothing of what is in it.
+    pub(super) fn give(
+        &mut self,
+        batch: &mut Batch,
+        next: Option<u64>,
+        wanted: usize,
+        capacity: usize,
+    ) -> Given {
+        if next.is_some_and(|next| next != self.batches) {
+            return Given::NotNext;
         }
+        if self.ended {
+            return Given::Nothing;
+        }
+        batch.begin(self.batches, wanted, self.batch_descriptors);
+        while !batch.is_full() && self.step(batch, capacity) {}
+        self.batches += 1;
+        self.ended = batch.is_empty();
+        if self.ended { Given::End } else { Given::Batch }
     }
 
-    /// The path of the object that was given last.
-    pub(super) fn path(&self) -> &[u8] {
-        &self.path
+    /// Goes on to the next name; false if there is none.
+    fn step(&mut self, batch: &mut Batch, capacity: usize) -> bool {
+        let Some(frame) = self.frames.last_mut() else { return self.enter_source(batch, capacity) };
+        self.path.truncate(frame.path_len);
+        if let (Some(dir), Some((name, kind))) = (&frame.dir, frame.names.next()) {
+            self.path.push(b'/');
+            self.path.extend_from_slice(name.to_bytes());
+            if self.rules.refuses(&self.path, name.to_bytes()) {
+                return true;
+            }
+            if matches!(kind, FileType::Directory | FileType::Unknown) {
+                let opened = object::open(dir.fd.as_fd(), name, kind);
+                self.look(opened, batch, capacity);
+            } else {
+                let (lead, name_len) = (Lead::Name(Arc::clone(dir), kind), name.to_bytes().len());
+                self.push(batch, name_len, lead);
+            }
+        } else if !self.read_more() {
+            self.leave();
+        }
+        true
     }
 
-    /// The directory that was given last, if it was entered.
-    pub(super) fn directory(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.frames.last()?.fd.as_ref()?.as_fd())
+    /// Begins with the next source; false if there is none.
+    fn enter_source(&mut self, batch: &mut Batch, capacity: usize) -> bool {
+        let Some(source) = self.sources.next() else { return false };
+        self.path.clear();
+        self.path.extend_from_slice(source.name.as_bytes());
+        if self.rules.refuses(&self.path, source.name.as_bytes()) {
+            return true;
+        }
+        let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
+        let opened = path.and_then(|path| object::open(CWD, &path, FileType::Unknown));
+        if let Ok(opened) = &opened {
+            self.file_system = opened.meta.id.0;
+        }
+        self.look(opened, batch, capacity);
+        true
     }
 
-    /// Leaves the directory that was entered last. The path stays that of the object that was given last.
-    pub(super) fn leave(&mut self) {
+    /// Gives what was opened because it may be a directory.
+    fn look(&mut self, opened: Result<Opened, Errno>, batch: &mut Batch, capacity: usize) {
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.rules.report.problem(&self.path, unreadable(error)),
+        };
+        let lead = if opened.meta.kind != FileType::Directory {
+            Lead::Opened(Box::new(opened), self.file_system)
+        } else if self.rules.judge(&self.path, &opened.meta, self.file_system).is_none() {
+            return;
+        } else {
+            Lead::Directory(Box::new(self.enter(opened, capacity)))
+        };
+        let slash = self.path.iter().rposition(|&byte| byte == b'/');
+        let name_len = self.path.len() - slash.map_or(0, |slash| slash + 1);
+        self.push(batch, name_len, lead);
+    }
+
+    fn push(&mut self, batch: &mut Batch, name_len: usize, lead: Lead) {
+        self.objects += 1;
+        batch.push(self.objects, &self.path, name_len, lead);
+    }
+
+    /// Makes a directory the one that names are given of.
+    fn enter(&mut self, opened: Opened, capacity: usize) -> Found {
+        let Opened { fd, path_only, meta, unread } = opened;
+        if let Some(error) = unread {
+            self.rules.report.problem(&self.path, unreadable(error));
+        }
+        if unread.is_some() || self.rules.is_foreign(&meta, self.file_system) || !self.fits(&meta, capacity) {
+            return Found { meta, fd: Descriptor::Own(fd), path_only, unread: unread.is_some() };
+        }
+        let (names, error) = Names::read(fd.as_fd(), &mut self.room);
+        if let Some(error) = error {
+            self.rules.report.problem(&self.path, unreadable(error));
+        }
+        let dir = Arc::new(Dir { fd, file_system: self.file_system });
+        let frame = Frame { dir: Some(Arc::clone(&dir)), id: meta.id, names, path_len: self.path.len() };
+        self.frames.push(frame);
+        if self.frames.len() - self.closed >= MAX_OPEN_DIRECTORIES {
+            self.frames[self.closed].dir = None;
+            self.closed += 1;
+        }
+        Found { meta, fd: Descriptor::Shared(dir), path_only, unread: error.is_some() }
+    }
+
+    /// Whether a block can take the entry of a directory. If not, whoever reads it says so.
+    fn fits(&mut self, meta: &Meta, capacity: usize) -> bool {
+        self.entry.clear();
+        let body = EntryBody::Object(meta.describe(ObjectKind::Directory, &self.path, &[]));
+        let put = Entry { object: 0, body }.append_to(&mut self.entry);
+        put.is_ok() && self.entry.len() <= capacity
+    }
+
+    /// Leaves the directory that was entered last.
+    fn leave(&mut self) {
         let Some(left) = self.frames.pop() else { return };
         let Some(top) = self.frames.len().checked_sub(1) else { return };
         if top == 0 || top >= self.closed {
@@ -132,110 +243,32 @@ impl Walk {
         }
         self.closed = top;
         let path_len = self.frames[top].path_len;
-        let reopened = self.reopen(left.fd);
+        let reopened = self.reopen(left.dir.as_deref());
         let frame = &mut self.frames[top];
         match reopened {
-            Some(fd) => frame.fd = Some(fd),
+            Some(fd) => frame.dir = Some(Arc::new(Dir { fd, file_system: self.file_system })),
             None => {
                 frame.names.abandon();
-                self.report.problem(&self.path[..path_len], ProblemKind::Vanished);
+                self.rules.report.problem(&self.path[..path_len], ProblemKind::Vanished);
             }
         }
-    }
-
-    /// The next source; `None` if there is no more, `Some(None)` if there is nothing of it to be read.
-    #[allow(clippy::option_option, reason = "the outer one is for `?`")]
-    fn enter_source(&mut self) -> Option<Option<Found>> {
-        let source = self.sources.next()?;
-        self.path.clear();
-        self.path.extend_from_slice(source.name.as_bytes());
-        if refuses(&self.excluded, &self.report, &self.path, source.name.as_bytes()) {
-            return Some(None);
-        }
-        let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
-        let opened = path.and_then(|path| object::open(CWD, &path, FileType::Unknown));
-        if let Ok(opened) = &opened {
-            self.file_system = opened.meta.id.0;
-        }
-        Some(self.judge(opened))
-    }
-
-    /// Whether what was opened belongs to the archive. Enters a directory.
-    fn judge(&mut self, opened: Result<Opened, Errno>) -> Option<Found> {
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.report.problem(&self.path, unreadable(error));
-                return None;
-            }
-        };
-        let meta = opened.meta;
-        if self.skip.contains(&meta.id) {
-            self.report.problem(&self.path, ProblemKind::Medium);
-            return None;
-        }
-        let foreign = self.one_file_system && meta.id.0 != self.file_system;
-        if foreign {
-            self.report.problem(&self.path, ProblemKind::MountPoint);
-        }
-        let Some(kind) = meta.object_kind() else {
-            self.report.problem(&self.path, ProblemKind::Socket);
-            return None;
-        };
-        if kind == ObjectKind::Directory {
-            return Some(self.enter(opened, foreign));
-        }
-        if foreign {
-            return None;
-        }
-        let target = match kind {
-            ObjectKind::Symlink => object::target(opened.fd.as_fd()),
-            _ => Ok(Vec::new()),
-        };
-        match target {
-            Ok(target) => Some(Found { target, ..Found::new(kind, opened) }),
-            Err(error) => {
-                self.report.problem(&self.path, unreadable(error));
-                None
-            }
-        }
-    }
-
-    fn enter(&mut self, opened: Opened, foreign: bool) -> Found {
-        if let Some(error) = opened.unread {
-            self.report.problem(&self.path, unreadable(error));
-        }
-        if foreign || opened.unread.is_some() {
-            return Found::new(ObjectKind::Directory, opened);
-        }
-        let (names, error) = Names::read(opened.fd.as_fd(), &mut self.room);
-        if let Some(error) = error {
-            self.report.problem(&self.path, unreadable(error));
-        }
-        let Found { kind, meta, fd, path_only, target, .. } = Found::new(ObjectKind::Directory, opened);
-        self.frames.push(Frame { fd, id: meta.id, names, path_len: self.path.len() });
-        if self.frames.len() - self.closed >= MAX_OPEN_DIRECTORIES {
-            self.frames[self.closed].fd = None;
-            self.closed += 1;
-        }
-        Found { kind, meta, fd: None, path_only, target, unread: error.is_some() }
     }
 
     /// Whether the top directory has a further piece.
     fn read_more(&mut self) -> bool {
         let Some(frame) = self.frames.last_mut() else { return false };
-        let Some(dir) = &frame.fd else { return false };
-        frame.names.read_more(dir.as_fd(), &mut self.room).unwrap_or_else(|error| {
-            self.report.problem(&self.path, unreadable(error));
+        let Some(dir) = &frame.dir else { return false };
+        frame.names.read_more(dir.fd.as_fd(), &mut self.room).unwrap_or_else(|error| {
+            self.rules.report.problem(&self.path, unreadable(error));
             false
         })
     }
 
     /// Opens the top directory again, from one that was in it, or else from the source.
-    fn reopen(&self, below: Option<OwnedFd>) -> Option<OwnedFd> {
+    fn reopen(&self, below: Option<&Dir>) -> Option<OwnedFd> {
         let id = self.frames.last()?.id;
         let same = |fd: &OwnedFd| Meta::of(fd.as_fd()).is_ok_and(|meta| meta.id == id);
-        let from_below = below.and_then(|fd| open_directory(fd.as_fd(), c"..").ok()).filter(same);
+        let from_below = below.and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok()).filter(same);
         from_below.or_else(|| self.open_from_source().filter(same))
     }
 
@@ -245,18 +278,11 @@ impl Walk {
             let name = &self.path[pair[0].path_len + 1..pair[1].path_len];
             let dir = match &current {
                 Some(fd) => fd.as_fd(),
-                None => pair[0].fd.as_ref()?.as_fd(),
+                None => pair[0].dir.as_ref()?.fd.as_fd(),
             };
             current = Some(open_directory(dir, &CString::new(name).ok()?).ok()?);
         }
         current
-    }
-}
-
-impl Found {
-    fn new(kind: ObjectKind, opened: Opened) -> Self {
-        let Opened { fd, path_only, meta, unread } = opened;
-        Self { kind, meta, fd: Some(fd), path_only, target: Vec::new(), unread: unread.is_some() }
     }
 }
 
@@ -265,21 +291,46 @@ fn open_directory(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     openat(dir, name, flags, Mode::empty())
 }
 
-/// Whether an object is left out because of its name, and not to be looked at.
-fn refuses(excluded: &Excluded, report: &TreeReport, path: &[u8], name: &[u8]) -> bool {
-    if excluded.matches(path, name) {
-        report.update(|outcome| outcome.excluded += 1);
-        return true;
+impl Rules {
+    /// What an object is in the archive; `None` if it does not belong there, which is reported. The source that it
+    /// is of lies in `file_system`.
+    pub(super) fn judge(&self, path: &[u8], meta: &Meta, file_system: u64) -> Option<ObjectKind> {
+        if self.skip.contains(&meta.id) {
+            self.report.problem(path, ProblemKind::Medium);
+            return None;
+        }
+        let foreign = self.is_foreign(meta, file_system);
+        if foreign {
+            self.report.problem(path, ProblemKind::MountPoint);
+        }
+        let kind = meta.object_kind();
+        if kind.is_none() {
+            self.report.problem(path, ProblemKind::Socket);
+        }
+        // What is in such a directory is left out, and not the directory.
+        kind.filter(|kind| !foreign || *kind == ObjectKind::Directory)
     }
-    if path.len() > MAX_PATH {
-        report.problem(path, ProblemKind::TooLong(path.len()));
-        return true;
+
+    fn is_foreign(&self, meta: &Meta, file_system: u64) -> bool {
+        self.one_file_system && meta.id.0 != file_system
     }
-    false
+
+    /// Whether an object is left out because of its name, and not to be looked at.
+    fn refuses(&self, path: &[u8], name: &[u8]) -> bool {
+        if self.excluded.matches(path, name) {
+            self.report.update(|outcome| outcome.excluded += 1);
+            return true;
+        }
+        if path.len() > MAX_PATH {
+            self.report.problem(path, ProblemKind::TooLong(path.len()));
+            return true;
+        }
+        false
+    }
 }
 
 /// What it means that something cannot be opened.
-fn unreadable(error: Errno) -> ProblemKind {
+pub(super) fn unreadable(error: Errno) -> ProblemKind {
     match error {
         Errno::NOENT | Errno::STALE => ProblemKind::Vanished,
         other => ProblemKind::Unreadable(other.to_string()),
@@ -311,16 +362,27 @@ mod tests {
         let sources = name_sources(&[source]).unwrap();
         let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
         for _ in 0..71 {
-            assert_eq!(walk.next().unwrap().kind, ObjectKind::Directory);
+            let (_, lead) = next(&mut walk).unwrap();
+            assert!(matches!(lead, Lead::Directory(_)));
         }
-        assert_eq!(walk.frames.iter().filter(|frame| frame.fd.is_some()).count(), MAX_OPEN_DIRECTORIES);
+        assert_eq!(walk.frames.iter().filter(|frame| frame.dir.is_some()).count(), MAX_OPEN_DIRECTORIES);
         (dir, walk, report)
+    }
+
+    fn next(walk: &mut Walk) -> Option<(String, Lead)> {
+        let mut batch = Batch::default();
+        if walk.give(&mut batch, None, 1, 1 << 20) == Given::End {
+            return None;
+        }
+        let item = batch.next().unwrap();
+        assert!(batch.is_empty());
+        Some((batch.path(item.path).escape_ascii().to_string(), item.lead))
     }
 
     fn rest(mut walk: Walk) -> Vec<String> {
         let mut paths = Vec::new();
-        while walk.next().is_some() {
-            paths.push(walk.path().escape_ascii().to_string());
+        while let Some((path, _)) = next(&mut walk) {
+            paths.push(path);
         }
         assert!(walk.frames.is_empty());
         paths

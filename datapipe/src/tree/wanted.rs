@@ -112,7 +112,7 @@ impl Found {
         match self.step {
             Step::Paths if wanted => {
                 self.blocks.insert(entry.blocks.0, entry.blocks.1);
-                if entry.kind == ObjectKind::HardLink {
+                if entry.link > 0 {
                     self.linked.insert(entry.link);
                 }
             }
@@ -124,9 +124,7 @@ impl Found {
                     self.blocks.insert(entry.blocks.0, entry.blocks.1);
                 }
             }
-            Step::Links
-                if wanted && entry.kind == ObjectKind::HardLink && self.linked.contains(&entry.link) =>
-            {
+            Step::Links if wanted && self.linked.contains(&entry.link) => {
                 self.called.entry(entry.link).or_insert_with(|| entry.path.to_vec());
             }
             _ => {}

@@ -114,6 +114,9 @@ impl ObjectKind {
     }
 }
 
+/// Bytes of the digest of a file.
+pub const DIGEST_LEN: usize = 16;
+
 /// How an object ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
@@ -121,8 +124,8 @@ pub struct End {
     pub state: State,
     /// Bytes of the file as it was read.
     pub size: u64,
-    /// BLAKE3 of its extents.
-    pub digest: Option<[u8; 32]>,
+    /// Of its extents: the first bytes of a BLAKE3.
+    pub digest: Option<[u8; DIGEST_LEN]>,
 }
 
 /// Whether an object is what it was.
@@ -327,7 +330,7 @@ impl End {
         bytes.zeros(6)?;
         let (size, digest) = (bytes.u64()?, bytes.array()?);
         let digest = match algorithm {
-            0 if digest == [0; 32] => None,
+            0 if digest == [0; DIGEST_LEN] => None,
             1 => Some(digest),
             other => return Err(bytes.wrong(format!("a digest of unknown algorithm {other}"))),
         };

@@ -26,8 +26,8 @@ mod unit; // what the stream consists of
 
 pub use codec::Malformed;
 pub use entry::{
-    CatalogueEntry, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, End, Entry, EntryBody, Object, ObjectKind, State,
-    extent_header,
+    CatalogueEntry, DIGEST_LEN, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, End, Entry, EntryBody, Object,
+    ObjectKind, State, extent_header,
 };
 pub use footers::{ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter};
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};

@@ -186,7 +186,7 @@ fn other_names_of_what_is_damaged_are_damaged() {
     let first = pack.begin(&Object { linked: true, ..file("first") });
     pack.link("too-early", first);
     pack.extent(first, 0, b"x");
-    pack.end(first, 1, Some([0; 32]));
+    pack.end(first, 1, Some([0; 16]));
     pack.link("second", first);
     let alone = pack.file("alone", b"x");
     pack.link("undeclared", alone);
@@ -214,7 +214,7 @@ fn the_longest_names_can_be_set_aside() {
     for _ in 0..3 {
         let number = pack.begin(&file(&name));
         pack.extent(number, 0, b"x");
-        pack.end(number, 1, Some([1; 32]));
+        pack.end(number, 1, Some([1; 16]));
     }
     let report = site.plain(pack);
     assert_eq!(report.damaged_count(), 3);

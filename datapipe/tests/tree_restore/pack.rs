@@ -48,7 +48,7 @@ pub(crate) fn file(path: &str) -> Object<'_> {
     object(ObjectKind::File, path)
 }
 
-pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 32]> {
+pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 16]> {
     let (mut all, mut layout) = (Vec::new(), Vec::new());
     for (offset, data) in extents {
         layout.extend_from_slice(&offset.to_le_bytes());
@@ -56,7 +56,7 @@ pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 32]> {
         all.extend_from_slice(data);
     }
     all.extend_from_slice(blake3::hash(&layout).as_bytes());
-    Some(*blake3::hash(&all).as_bytes())
+    Some(blake3::hash(&all).as_bytes()[..16].try_into().unwrap())
 }
 
 impl Pack {
@@ -75,7 +75,7 @@ impl Pack {
         self.entry(number, EntryBody::Extent(offset, data));
     }
 
-    pub(crate) fn end(&mut self, number: u64, size: u64, digest: Option<[u8; 32]>) {
+    pub(crate) fn end(&mut self, number: u64, size: u64, digest: Option<[u8; 16]>) {
         self.entry(number, EntryBody::End(End { state: State::Whole, size, digest }));
     }
 

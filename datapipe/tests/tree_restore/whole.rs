@@ -199,7 +199,7 @@ fn what_exists_stays_or_is_replaced_as_a_whole() {
     pack.directory("flat");
     let broken = pack.begin(&file("broken"));
     pack.extent(broken, 0, b"new");
-    pack.end(broken, 3, Some([1; 32]));
+    pack.end(broken, 3, Some([1; 16]));
     put();
     let old = look(&site.dest().join("dir"));
     let report = site.plain(pack.clone());

@@ -132,7 +132,7 @@ fn all() -> Vec<(String, Vec<u8>)> {
     all.push(("entry Symlink".to_owned(), entry(EntryBody::Object(object(ObjectKind::Symlink, b"../c")))));
     all.push(("entry attribute".to_owned(), entry(EntryBody::Attribute(b"user.a", b"value"))));
     all.push(("entry extent".to_owned(), entry(EntryBody::Extent(0x0102_0304_0506, b"data"))));
-    for (state, digest) in [(State::Whole, Some([0xd1; 32])), (State::Changed, None), (State::Unread, None)] {
+    for (state, digest) in [(State::Whole, Some([0xd1; 16])), (State::Changed, None), (State::Unread, None)] {
         let end = End { state, size: 77, digest };
         all.push((format!("entry end {state:?}"), entry(EntryBody::End(end))));
     }

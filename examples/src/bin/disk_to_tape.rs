@@ -53,15 +53,16 @@ struct Args {
     /// Bytes of a volume at most; in a directory the next one follows [default: what the file system has]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
-    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is any number of directories
+    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is any number of
+    /// directories
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Leave out other file systems that are mounted in a source
     #[arg(long)]
     one_file_system: bool,
-    /// What standard input is called in the archive
-    #[arg(long, value_name = "NAME", default_value = "stdin", value_parser = parse_name)]
-    stdin_name: String,
+    /// What standard input is called in the archive [default: stdin]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    stdin_name: Option<String>,
     /// Replace what MEDIUM holds
     #[arg(long)]
     overwrite: bool,
@@ -130,13 +131,7 @@ fn parse_name(name: &str) -> Result<String, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let is_stream = args.is_stream();
-    if !is_stream && args.sources.iter().any(|source| source.as_os_str() == "-") {
-        let what = "standard input (-) is a source by itself; give ./- for a file of that name";
-        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
-    }
-    if is_stream && (args.one_file_system || !args.exclude.is_empty()) {
-        let what = "nothing can be left out of standard input";
+    if let Some(what) = args.contradiction() {
         Args::command().error(ErrorKind::ArgumentConflict, what).exit();
     }
     let console = Console::new("disk_to_tape", args.output);
@@ -183,8 +178,9 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         Failure::from(error).and(&format!("{location} is incomplete: {valid}"))
     })?;
     console.say(&report.to_string());
-    if let Some(tree) = &tree {
-        console.say(&counts(tree));
+    match &tree {
+        Some(tree) => console.say(&counts(tree)),
+        None => summary.files = 1,
     }
     Ok(())
 }
@@ -205,6 +201,20 @@ fn counts(tree: &TreeReport) -> String {
 }
 
 impl Args {
+    /// What of the arguments does not go together.
+    fn contradiction(&self) -> Option<&'static str> {
+        let named = self.sources.iter().any(|source| source.as_os_str() == "-");
+        let leaves_out = self.one_file_system || !self.exclude.is_empty();
+        match (self.is_stream(), named) {
+            (true, _) if leaves_out => Some("nothing can be left out of standard input"),
+            (false, true) => {
+                Some("standard input (-) is a source by itself; give ./- for a file of that name")
+            }
+            (false, false) if self.stdin_name.is_some() => Some("standard input (-) is no source"),
+            _ => None,
+        }
+    }
+
     fn is_stream(&self) -> bool {
         matches!(&self.sources[..], [source] if source.as_os_str() == "-")
     }
@@ -246,7 +256,10 @@ impl Args {
     fn plan(&self, secret: Option<Secret>) -> Result<Archive, Failure> {
         let is_stream = self.is_stream();
         let content = if is_stream { Content::Stream } else { Content::Tree };
-        let name = if is_stream { self.stdin_name.clone() } else { name_of(&self.sources[0])? };
+        let name = match is_stream {
+            true => self.stdin_name.clone().unwrap_or_else(|| "stdin".to_owned()),
+            false => name_of(&self.sources[0])?,
+        };
         let mut options = ArchiveOptions::new(&name[..name.floor_char_boundary(MAX_TEXT)])
             .content(content)
             .program(concat!("disk_to_tape ", env!("CARGO_PKG_VERSION")))

@@ -27,8 +27,8 @@ use datapipe_examples::summary::Summary;
 
 /// Restore what disk_to_tape has written, check it, or list it.
 ///
-/// Reading goes on behind damage. A file that is damaged is named, and is never left under its name: what there is of it
-/// is called NAME.damaged. In lists and messages a name is one line: control characters and backslashes are escaped as
+/// Reading goes on behind damage. A file that is damaged is named, and is never left under its name: what there is of
+/// it is called NAME.damaged. In lists and messages a name is one line: control characters and backslashes are escaped as
 /// in Rust and C (\n, \\, \u{1b}), and bytes that are no UTF-8 as \xff.
 #[derive(Debug, Parser)]
 #[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
@@ -107,10 +107,26 @@ impl Bench {
         let text = failed(&self.restore(args), code);
         assert!(text.lines().all(|line| line.starts_with("tape_to_disk: ")), "{text}");
         self.assert_nothing_looks_whole_that_is_not();
-        fs::remove_dir_all(self.path("out")).unwrap();
-        fs::create_dir(self.path("out")).unwrap();
+        self.clear("out");
         text
     }
+
+    /// Empties a directory, also of what only root could remove as it is.
+    pub(crate) fn clear(&self, dir: &str) {
+        open_up(&self.path(dir));
+        fs::remove_dir_all(self.path(dir)).unwrap();
+        fs::create_dir(self.path(dir)).unwrap();
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        open_up(self.dir.path());
+    }
+}
+
+fn open_up(dir: &Path) {
+    let _ = Command::new("chmod").args(["-R", "u+rwX"]).arg(dir).stderr(Stdio::null()).status();
 }
 
 pub(crate) fn ok(output: &Output) -> String {

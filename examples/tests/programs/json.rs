@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
 use std::process::Output;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -40,6 +41,31 @@ fn a_job_is_one_object() {
         assert!(found["limiting_stage"].is_string() && found["message"].is_null());
     }
     assert_eq!(backup["bytes_in"], restored["bytes_out"]);
+}
+
+#[test]
+fn what_is_left_out_is_no_error() {
+    let bench = Bench::with_blocks();
+    let _socket = UnixListener::bind(bench.path("src/data/socket")).unwrap();
+    let found = object(&bench.back_up(&["--json", "src/data", "tape"]), 0);
+    assert_eq!((&found["errors"], &found["errors_total"]), (&json!([]), &json!(0)));
+    let expected = json!([{ "path": "data/socket", "what": "is a socket: left out" }]);
+    assert_eq!(found["left_out"], expected);
+}
+
+#[test]
+fn a_stream_is_one_file() {
+    let bench = Bench::new();
+    let jobs = [
+        bench.back_up(&["--json", "-", "tape"]),
+        bench.restore(&["--json", "tape", "out"]),
+        bench.restore(&["--json", "--verify", "tape"]),
+        bench.restore(&["--json", "--list", "tape"]),
+    ];
+    for job in jobs {
+        let found = object(&job, 0);
+        assert_eq!((&found["files"], &found["archive"]), (&json!(1), &json!("stdin")), "{found}");
+    }
 }
 
 #[test]

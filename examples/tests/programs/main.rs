@@ -6,6 +6,7 @@ mod json; // what programs read
 mod left_out; // what is not in an archive, and how that is said
 mod listing; // what people read
 mod options; // keys, pools, wrong usage, what exists already
+mod progress; // the line on a terminal
 mod round_trip; // trees and back
 mod stopping; // signals
 mod stream; // standard input and output

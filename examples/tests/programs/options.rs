@@ -170,6 +170,7 @@ fn wrong_usage_is_told_from_failure() {
         &["--framing", "footer", "src/data", "tape"],
         &["--volume-size", "1K", "src/data", "tape"],
         &["--stdin-name", "a/b", "-", "tape"],
+        &["--stdin-name", "name", "src/data", "tape"],
         &["--key-file", "key", "--passphrase-file", "passphrase", "src/data", "tape"],
     ] {
         failed(&bench.back_up(args), 2);

@@ -26,7 +26,7 @@ fn a_tree_comes_back() {
         bench.assert_same();
         let sparse = fs::metadata(bench.path("out/data/sparse")).unwrap();
         assert!(sparse.blocks() * 512 < 1 << 20, "holes stay holes");
-        fs::remove_dir_all(bench.path("out/data")).unwrap();
+        bench.clear("out");
         let printed = ok(&bench.restore(&["--verify", "tape"]));
         assert!(printed.contains("the archive is complete, on 1 volume"), "{printed}");
         assert!(bench.names("out").is_empty(), "verifying writes nothing");
@@ -41,7 +41,7 @@ fn a_tree_comes_back_with_a_key() {
         ok(&bench.back_up(&[&how[..], &["--quiet", "src/data", "tape"]].concat()));
         ok(&bench.restore(&["--key-file", "key", "--instances", instances, "--overwrite", "tape", "out"]));
         bench.assert_same();
-        fs::remove_dir_all(bench.path("out/data")).unwrap();
+        bench.clear("out");
         let tape = fs::read(bench.path("tape")).unwrap();
         assert!(!tape.windows(4).any(|bytes| bytes == b"text"), "the tape shows names");
     }
@@ -133,14 +133,14 @@ fn the_destination_is_made() {
 #[test]
 fn a_directory_takes_as_many_volumes_as_are_needed() {
     let bench = Bench::with_tree();
-    let how = ["--passphrase-file", "passphrase", "--volume-size", "1MiB", "--buffer-size", "256KiB"];
+    let how = ["--passphrase-file", "passphrase", "--volume-size", "512KiB", "--buffer-size", "128KiB"];
     ok(&bench.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
     let names = bench.names("volumes");
     assert!(names.len() > 10, "{names:?}");
     for (number, name) in names.iter().enumerate() {
         assert_eq!(name.to_str(), Some(format!("{:06}.tap", number + 1).as_str()));
         let len = fs::metadata(bench.path("volumes").join(name)).unwrap().len();
-        assert!(len <= 1 << 20, "{name:?} has {len} bytes");
+        assert!(len <= 512 << 10, "{name:?} has {len} bytes");
     }
     let open = ["--passphrase-file", "passphrase"];
     let printed = ok(&bench.restore(&[&open[..], &["--verify", "volumes"]].concat()));
@@ -165,7 +165,7 @@ fn a_volume_that_is_missing_is_damage() {
     ok(&bench.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
     ok(&bench.restore(&["volumes", "out"]));
     bench.assert_same();
-    fs::remove_dir_all(bench.path("out/data")).unwrap();
+    bench.clear("out");
     fs::remove_file(bench.path("volumes/000003.tap")).unwrap();
     let text = bench.fail_to_restore(&["volumes", "out"], 3);
     assert!(text.contains("volume 3 of ") && text.contains("data/noise: "), "{text}");

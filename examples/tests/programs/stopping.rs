@@ -44,7 +44,6 @@ fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
     }
     interrupt(&child);
     let text = failed(&child.wait_with_output().unwrap(), 1);
-    assert!(text.contains("stopping"), "{text}");
     assert!(text.contains("was cancelled; tape/ is incomplete: it has no checkpoint yet"), "{text}");
 
     let text = failed(&bench.restore(&["--verify", "tape"]), 3);
@@ -94,11 +93,16 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
         interrupt(&child);
         let output = child.wait_with_output().unwrap();
         assert!(matches!(output.status.code(), Some(0 | 1)), "{}", output.status);
-        let whole = |name: &str| fs::metadata(bench.path(name)).is_ok();
-        assert_eq!(whole("out/data/noise") || whole("out/stdin"), output.status.success());
-        bench.assert_nothing_looks_whole_that_is_not();
-        fs::remove_dir_all(bench.path("out")).unwrap();
-        fs::create_dir(bench.path("out")).unwrap();
+        let there = ["out/data/noise", "out/stdin"]
+            .map(|name| bench.path(name))
+            .into_iter()
+            .find(|path| path.exists());
+        assert!(there.is_some() || !output.status.success());
+        // A signal can still come when the file is whole, and only the end is missing.
+        if let Some(path) = there {
+            assert!(fs::read(&path).unwrap() == fs::read(bench.path("src/data/noise")).unwrap(), "{path:?}");
+        }
+        bench.clear("out");
     }
 }
 
@@ -120,4 +124,26 @@ fn a_stream_that_is_stopped_ends_when_its_source_does() {
     drop(source);
     let text = failed(&child.wait_with_output().unwrap(), 1);
     assert!(text.contains("tape is incomplete: it has no checkpoint yet"), "{text}");
+}
+
+#[test]
+fn a_job_that_is_stopped_is_one_object_too() {
+    let bench = Bench::new();
+    let mut child = bench
+        .command(DISK_TO_TAPE, &["--json", "--buffer-size", "64K", "-", "tape"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut source = child.stdin.take().unwrap();
+    // More than the pipe between us holds: it has begun.
+    source.write_all(&noise(1 << 20)).unwrap();
+    interrupt_and_see(&mut child);
+    drop(source);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&found["status"], &found["exit"]), (&"failed".into(), &1.into()));
+    assert!(found["message"].as_str().unwrap().contains("was cancelled"), "{found}");
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, Metadata, Permissions};
-use std::hash::{DefaultHasher, Hasher};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
@@ -30,14 +29,14 @@ fn make_files(root: &Path) {
     write("zeros", &vec![0; 1 << 20]);
     write("one byte", b"x");
     let mut large = File::create(root.join("large")).unwrap();
-    for part in 0..20u8 {
+    for part in 0..6u8 {
         large.write_all(&[part; 1 << 19]).unwrap();
         large.write_all(&noise(1 << 19)).unwrap();
     }
     let sparse = File::create(root.join("sparse")).unwrap();
-    sparse.set_len(64 << 20).unwrap();
-    sparse.write_all_at(b"in the middle", 20 << 20).unwrap();
-    sparse.write_all_at(b"at the end", (64 << 20) - 10).unwrap();
+    sparse.set_len(16 << 20).unwrap();
+    sparse.write_all_at(b"in the middle", 5 << 20).unwrap();
+    sparse.write_all_at(b"at the end", (16 << 20) - 10).unwrap();
 }
 
 fn make_names(root: &Path) {
@@ -119,8 +118,8 @@ pub(crate) struct Seen {
     size: u64,
     modified: (i64, i64),
     device: u64,
-    /// Of the content, or of a link's target.
-    hash: u64,
+    /// Checksum of the content, or of a link's target.
+    sum: u32,
     /// The first of its names, if it has several.
     linked: Option<PathBuf>,
     attributes: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -148,28 +147,28 @@ pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
         size: if meta.is_dir() { 0 } else { meta.len() },
         modified: (meta.mtime(), meta.mtime_nsec()),
         device: meta.rdev(),
-        hash: hash(&path, &meta),
+        sum: sum(&path, &meta),
         linked: names.get(&meta.ino()).filter(|_| !meta.is_dir()).cloned(),
         attributes: attributes(&path),
     };
     found.into_iter().map(|(name, object)| (name, see(object))).collect()
 }
 
-fn hash(path: &Path, meta: &Metadata) -> u64 {
-    let mut hash = DefaultHasher::new();
+fn sum(path: &Path, meta: &Metadata) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
     if meta.is_symlink() {
-        hash.write(fs::read_link(path).unwrap().as_os_str().as_bytes());
+        sum.update(fs::read_link(path).unwrap().as_os_str().as_bytes());
     } else if meta.is_file() {
-        let (mut file, mut bytes) = (File::open(path).unwrap(), vec![0; 1 << 16]);
+        let (mut file, mut bytes) = (File::open(path).unwrap(), vec![0; 1 << 20]);
         loop {
             match file.read(&mut bytes) {
                 Ok(0) => break,
-                Ok(n) => hash.write(&bytes[..n]),
+                Ok(n) => sum.update(&bytes[..n]),
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{path:?}"),
             }
         }
     }
-    hash.finish()
+    sum.finalize()
 }
 
 fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {

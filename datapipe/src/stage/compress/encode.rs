@@ -2,6 +2,7 @@
 
 use flate2::{Compression, FlushCompress, Status};
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::{CParameter, ResetDirective, get_error_name};
 
 use crate::error::StageError;
 use crate::pool::{Block, Codec};
@@ -47,11 +48,26 @@ pub(super) trait Encoder: Send {
 
 struct ZstdEncoder(Compressor<'static>);
 
+fn failed(code: usize) -> StageError {
+    StageError::new(format!("zstd cannot compress: {}", get_error_name(code)))
+}
+
+/// Base 2 logarithms of the smallest window that zstd knows, and of the largest block.
+const SMALLEST_WINDOW: u32 = 10;
+const LARGEST_WINDOW: u32 = 26;
+
 /// What zstd calls an output that does not fit. The library offers no number that we could compare with.
 const ZSTD_NO_ROOM: &str = "Destination buffer is too small";
 
 impl Encoder for ZstdEncoder {
     fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError> {
+        // Matches may reach back to the start of the block. A level's own window is smaller, for streams, of which it has to
+        // be kept; a block is in memory anyway.
+        let window = from.len().next_power_of_two().ilog2().clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
+        let context = self.0.context_mut();
+        // What was left of a block that did not fit forbids to set it.
+        context.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        context.set_parameter(CParameter::WindowLog(window)).map_err(failed)?;
         match self.0.compress_to_buffer(from, to) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.to_string() == ZSTD_NO_ROOM => Ok(None),
