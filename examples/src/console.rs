@@ -2,7 +2,9 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write, stderr, stdout};
+use std::mem;
 use std::process::{self, ExitCode};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use datapipe::media::MediumError;
@@ -36,6 +38,16 @@ enum Says {
     Nothing,
     OnStandardOutput,
     OnStandardError,
+}
+
+/// What signals do: they belong to the process, and so does this.
+static STOP: Mutex<Stop> = Mutex::new(Stop { asked: false, pipe: None });
+
+struct Stop {
+    /// A signal has come.
+    asked: bool,
+    /// What it stops.
+    pipe: Option<Canceller>,
 }
 
 impl Console {
@@ -93,8 +105,7 @@ impl Console {
         done: &dyn Fn() -> Done,
         summary: &mut Summary,
     ) -> Result<Report, datapipe::Error> {
-        self.cancel_on_signals(builder.canceller())
-            .map_err(|source| datapipe::Error::System { what: "cannot listen to signals", source })?;
+        Self::stop_on_signals(builder.canceller());
         let pipe = builder.start()?;
         self.say(&pipe.plan().to_string());
         if let Some(warning) = pipe.plan().budget().warning() {
@@ -128,7 +139,7 @@ impl Console {
         };
         summary.end(exit, message);
         if self.says != Says::Nothing {
-            self.list(&summary.left_out, summary.left_out.len() as u64);
+            self.list(&summary.left_out, summary.left_out_total);
         }
         summary.notes.iter().for_each(|note| self.warn(note));
         self.list(&summary.errors, summary.errors_total);
@@ -170,17 +181,32 @@ impl Console {
         }
     }
 
-    /// The first signal stops the pipe in good order; the second does not wait for that.
-    fn cancel_on_signals(&self, canceller: Canceller) -> io::Result<()> {
+    /// From now on a signal stops this pipe, and if one has come already, it stops before it starts.
+    fn stop_on_signals(canceller: Canceller) {
+        let mut stop = STOP.lock().unwrap_or_else(PoisonError::into_inner);
+        if stop.asked {
+            canceller.cancel();
+        }
+        stop.pipe = Some(canceller);
+    }
+
+    /// The first signal stops the pipe in good order, the one that runs or the next; the second does not wait for that.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let us listen.
+    pub fn listen_to_signals(self) -> io::Result<()> {
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-        let console = *self;
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for _ in signals.forever() {
-                if canceller.is_cancelled() {
+                let mut stop = STOP.lock().unwrap_or_else(PoisonError::into_inner);
+                if mem::replace(&mut stop.asked, true) {
                     process::exit(FAILED.into());
                 }
-                canceller.cancel();
-                console.warn("stopping; a second signal does not wait for that");
+                if let Some(pipe) = &stop.pipe {
+                    pipe.cancel();
+                }
+                self.warn("stopping; a second signal does not wait for that");
             }
         })?;
         Ok(())

@@ -15,6 +15,7 @@ pub mod listing; // objects of an archive, a line each
 pub mod medium; // where an archive lies
 pub mod names; // names, modes and times for people
 pub mod newfile; // a file that gets its name when it is whole
+pub mod part; // what of an archive has to be read
 pub mod progress; // the line that is redrawn
 pub mod secret; // keys and passphrases from files
 pub mod summary; // what became of a job, for people and for programs

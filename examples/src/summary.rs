@@ -6,7 +6,7 @@ use std::time::Instant;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use datapipe::prelude::*;
 use datapipe::stage::Damage;
-use datapipe::tree::{Problem, ProblemKind, RestoreProblem, RestoreReport, TreeReport};
+use datapipe::tree::{Problem, RestoreProblem, RestoreReport, TreeReport};
 use serde::{Serialize, Serializer};
 
 use crate::names::escaped;
@@ -44,6 +44,8 @@ pub struct Summary {
     pub errors_total: u64,
     /// What belongs into no archive, or was not to be in this one.
     pub left_out: Vec<Trouble>,
+    /// How much that was, kept or not.
+    pub left_out_total: u64,
     /// What is as it had to be, but perhaps not as it was expected.
     pub notes: Vec<String>,
     #[serde(skip)]
@@ -69,6 +71,7 @@ impl Summary {
             errors: Vec::new(),
             errors_total: 0,
             left_out: Vec::new(),
+            left_out_total: 0,
             notes: Vec::new(),
             began: Instant::now(),
         }
@@ -86,15 +89,10 @@ impl Summary {
         (self.files, self.directories, self.others) = (outcome.files, outcome.directories, outcome.others);
         for Problem { path, kind, .. } in report.problems() {
             let what = kind.to_string();
-            match kind {
-                ProblemKind::Socket | ProblemKind::MountPoint | ProblemKind::Medium => {
-                    self.left_out.push(Trouble { path, what });
-                }
-                _ => self.errors.push(Trouble { path, what }),
-            }
+            let list = if kind.is_left_out() { &mut self.left_out } else { &mut self.errors };
+            list.push(Trouble { path, what });
         }
-        // Of those that were not kept nobody knows the kind: they count as errors, so that none is hidden.
-        self.errors_total = outcome.problems - self.left_out.len() as u64;
+        (self.errors_total, self.left_out_total) = (outcome.problems, outcome.left_out);
     }
 
     /// Takes what was restored or verified of a tree.

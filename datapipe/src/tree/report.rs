@@ -35,6 +35,8 @@ pub struct TreeOutcome {
     pub excluded: u64,
     /// Everything that was not read as it was, or not at all. All are counted, also those that are not kept.
     pub problems: u64,
+    /// What belongs into no archive, or not into this one: [`ProblemKind::is_left_out`]. It is no problem.
+    pub left_out: u64,
 }
 
 /// One thing that is not in the archive as it was.
@@ -70,6 +72,14 @@ pub enum ProblemKind {
     TooLong(usize),
 }
 
+impl ProblemKind {
+    /// Whether it belongs into no archive, or not into this one, so that nothing is wrong: a socket, another file system, the
+    /// archive's own medium.
+    pub fn is_left_out(&self) -> bool {
+        matches!(self, Self::Socket | Self::MountPoint | Self::Medium)
+    }
+}
+
 impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,7 +111,7 @@ impl TreeReport {
         self.0.lock().outcome
     }
 
-    /// The first problems: at most [`MAX_LOG_ENTRIES`], and at most [`MAX_PROBLEM_BYTES`] of paths and texts.
+    /// The first problems, and what was left out: at most [`MAX_LOG_ENTRIES`], and at most [`MAX_PROBLEM_BYTES`] of paths and texts.
     pub fn problems(&self) -> Vec<Problem> {
         self.0.lock().problems.clone()
     }
@@ -112,7 +122,11 @@ impl TreeReport {
 
     pub(super) fn problem(&self, path: &[u8], kind: ProblemKind) {
         let mut state = self.0.lock();
-        state.outcome.problems += 1;
+        let count = match kind.is_left_out() {
+            true => &mut state.outcome.left_out,
+            false => &mut state.outcome.problems,
+        };
+        *count += 1;
         let text = match &kind {
             ProblemKind::Unreadable(why) => why.len(),
             ProblemKind::Attribute(name, why) => name.len() + why.len(),
@@ -142,6 +156,9 @@ mod tests {
         for _ in 0..3 {
             report.problem(&vec![b'x'; MAX_PROBLEM_BYTES / 2], ProblemKind::Socket);
         }
-        assert_eq!((report.outcome().problems, report.problems().len()), (3, 2));
+        assert_eq!(
+            (report.outcome().left_out, report.outcome().problems, report.problems().len()),
+            (3, 0, 2)
+        );
     }
 }

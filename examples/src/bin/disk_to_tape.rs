@@ -141,6 +141,7 @@ fn main() -> ExitCode {
 }
 
 fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), Failure> {
+    console.listen_to_signals()?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     args.check_apart(&location)?;

@@ -1,5 +1,6 @@
 //! Brings back what `disk_to_tape` has written, checks it, or lists it.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write, stdout};
@@ -21,6 +22,7 @@ use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Counted, Location, Met, origin};
 use datapipe_examples::names::{counted, escaped};
 use datapipe_examples::newfile::NewFile;
+use datapipe_examples::part::Part;
 use datapipe_examples::progress::Done;
 use datapipe_examples::secret::SecretArgs;
 use datapipe_examples::summary::Summary;
@@ -58,6 +60,10 @@ struct Args {
 }
 
 impl Args {
+    fn paths(&self) -> Vec<Vec<u8>> {
+        self.path.iter().map(|path| path.clone().into_vec()).collect()
+    }
+
     fn to_stdout(&self) -> bool {
         self.dest.as_ref().is_some_and(|dest| dest.as_os_str() == "-")
     }
@@ -93,6 +99,7 @@ fn run(
     listing: Option<&Listing>,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
+    console.listen_to_signals()?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     let medium = Counted::new(location.open()?);
@@ -102,8 +109,9 @@ fn run(
     console.say(&format!("\"{}\", {}", escaped(name.as_bytes()), origin(reader.session())));
     summary.archive = Some(name.clone());
     let log = DamageLog::new();
+    let part = part(args, &reader).map_err(|error| location.failure(error))?;
     let reader = reader.salvage(&log);
-    let mut job = Job { args, console, location, met, report: ReadReport::default(), log, summary };
+    let mut job = Job { args, console, location, met, part, report: ReadReport::default(), log, summary };
     let is_tree = reader.header().content == Content::Tree;
     match (listing, args.verify, is_tree) {
         (Some(listing), _, true) => job.list_tree(&reader, listing),
@@ -116,12 +124,23 @@ fn run(
     }
 }
 
+/// What has to be read.
+fn part(args: &Args, reader: &Reader) -> Result<Part, Box<dyn Error>> {
+    let is_tree = reader.header().content == Content::Tree;
+    match is_tree && !args.verify {
+        true if args.list => Part::of_list(reader),
+        true if !args.path.is_empty() => Part::of_paths(reader, &args.paths()),
+        _ => Ok(Part::Everything),
+    }
+}
+
 /// What is done with one archive.
 struct Job<'a> {
     args: &'a Args,
     console: Console,
     location: Location,
     met: Box<dyn Fn() -> Met>,
+    part: Part,
     report: ReadReport,
     log: DamageLog,
     summary: &'a mut Summary,
@@ -131,16 +150,21 @@ type Reader = ArchiveReader<Counted>;
 
 impl Job<'_> {
     /// Everything but the tail. Damage goes to the log, and reading goes on behind it.
-    fn pipe(&mut self, reader: &Reader) -> PipeBuilder<'static> {
-        let Reading { pipe, report } = reader.read(self.args.instances.count());
+    fn pipe(&mut self, reader: &Reader) -> Result<PipeBuilder<'static>, Failure> {
+        let reading = self.part.read(reader, self.args.instances.count());
+        let Reading { pipe, report } = reading.map_err(|error| self.location.failure(error))?;
         self.report = report;
-        pipe.label(self.summary.job)
+        Ok(pipe.label(self.summary.job))
     }
 
     /// Runs a pipe, and takes what was found on the medium. `tree`: what becomes of a tree.
     fn run(&mut self, pipe: PipeBuilder<'static>, tree: Option<&RestoreReport>) -> Result<(), Failure> {
         let all = self.location.bytes();
-        let done = || Done { files: tree.map(RestoreReport::files), part: Some(((self.met)().bytes, all)) };
+        let everything = self.part.is_everything();
+        let done = || {
+            let part = everything.then(|| ((self.met)().bytes, all));
+            Done { files: tree.map(RestoreReport::files), part }
+        };
         let ran = self.console.run(pipe, &done, self.summary);
         if let Some(tree) = tree {
             self.summary.add_restored(tree);
@@ -148,7 +172,7 @@ impl Job<'_> {
         self.summary.add_damage(&self.log);
         let report = ran.map_err(|error| self.location.failure(error))?;
         let read = self.report.outcome();
-        if !read.complete && read.blocks == 0 {
+        if self.part.is_everything() && !read.complete && read.blocks == 0 {
             return Err(self.location.failure("nothing could be read of the archive"));
         }
         self.console.say(&report.to_string());
@@ -164,7 +188,7 @@ impl Job<'_> {
             }
             Ok(())
         });
-        let pipe = self.pipe(reader).tail(tail);
+        let pipe = self.pipe(reader)?.tail(tail);
         let ran = self.run(pipe, None);
         listing.count(self.summary);
         ran?;
@@ -188,7 +212,7 @@ impl Job<'_> {
     fn verify_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
         let tail = TreeVerify::new();
         let report = tail.report();
-        let pipe = self.pipe(reader).tail(tail);
+        let pipe = self.pipe(reader)?.tail(tail);
         self.run(pipe, Some(&report))?;
         self.say_whole("checked", &report);
         Ok(())
@@ -206,11 +230,15 @@ impl Job<'_> {
         }
         let dest = self.destination()?;
         let options =
-            RestoreOptions { overwrite: self.args.overwrite, paths: self.paths(), ..Default::default() };
-        let tail = TreeRestore::new(dest, options)
-            .map_err(|error| Failure::new(format!("cannot restore to {}: {error}", dest.display())))?;
+            RestoreOptions { overwrite: self.args.overwrite, paths: self.args.paths(), ..Default::default() };
+        let tail = match &self.part {
+            Part::Wanted(_, _, wanted) => TreeRestore::part(dest, options, wanted),
+            _ => TreeRestore::new(dest, options),
+        };
+        let tail =
+            tail.map_err(|error| Failure::new(format!("cannot restore to {}: {error}", dest.display())))?;
         let report = tail.report();
-        let pipe = self.pipe(reader).tail(tail);
+        let pipe = self.pipe(reader)?.tail(tail);
         self.run(pipe, Some(&report))?;
         self.say_whole("restored", &report);
         Ok(())
@@ -239,7 +267,7 @@ impl Job<'_> {
 
     /// Runs a pipe that writes a stream, with zeros where something is lost.
     fn run_stream(&mut self, reader: &Reader, to: impl Write + Send + 'static) -> Result<(), Failure> {
-        let pipe = self.pipe(reader).tail(StreamRestore::new(to));
+        let pipe = self.pipe(reader)?.tail(StreamRestore::new(to));
         self.run(pipe, None)?;
         if let blocks @ 1.. = self.report.outcome().rejected {
             let blocks = counted(blocks, "block was", "blocks were");
@@ -261,9 +289,12 @@ impl Job<'_> {
         if let damaged @ 1.. = report.damaged_count() {
             text += &format!("; {damaged} damaged");
         }
-        let volumes = counted((self.met)().volumes.into(), "volume", "volumes");
-        let whole = if self.report.outcome().complete { "complete" } else { "incomplete" };
-        self.console.say(&format!("{text}; the archive is {whole}, on {volumes}"));
+        if self.part.is_everything() {
+            let volumes = counted((self.met)().volumes.into(), "volume", "volumes");
+            let whole = if self.report.outcome().complete { "complete" } else { "incomplete" };
+            text += &format!("; the archive is {whole}, on {volumes}");
+        }
+        self.console.say(&text);
     }
 
     /// The directory to restore to. It is made if only its own name is missing.
@@ -287,11 +318,7 @@ impl Job<'_> {
     }
 
     fn selection(&self) -> Selection {
-        Selection::new(&self.paths())
-    }
-
-    fn paths(&self) -> Vec<Vec<u8>> {
-        self.args.path.iter().map(|path| path.clone().into_vec()).collect()
+        Selection::new(&self.args.paths())
     }
 }
 
