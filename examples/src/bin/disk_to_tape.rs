@@ -43,7 +43,7 @@ struct Args {
     #[command(flatten)]
     instances: InstancesArgs,
     /// Threads that read files: several wait for the disk at once, which one that has to move its heads does not like
-    /// [default: one per processor, 8 to 16]
+    /// [default: one per processor, 8 to 16, and one for 4 buffers at most]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
     readers: Option<u32>,
     /// Buffers in the pool [default: as many as keep every thread busy]
@@ -249,8 +249,13 @@ impl Args {
         let (one_file_system, exclude) = (self.one_file_system, self.exclude.clone());
         let head = TreeHead::new(&self.sources, TreeOptions { one_file_system, exclude, skip })?;
         let report = head.report();
-        let readers = self.readers.unwrap_or_else(TreeHead::default_instances);
-        Ok((head.instances(readers), Some(report)))
+        Ok((head.instances(self.readers()), Some(report)))
+    }
+
+    /// As many as were asked for, or as are fast and have buffers enough.
+    fn readers(&self) -> u32 {
+        let most = self.buffers.map_or(MAX_INSTANCES, |buffers| (buffers / 4).max(1));
+        self.readers.unwrap_or_else(|| TreeHead::default_instances().min(most))
     }
 
     /// How much there is to read, if somebody can know that. What is excluded nobody knows before it is met.
