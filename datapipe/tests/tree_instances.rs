@@ -33,7 +33,7 @@ fn plant(seed: u64) -> (tempfile::TempDir, PathBuf) {
     let root = dir.path().join("data");
     let mut random = Random::new(seed);
     let mut names = Vec::new();
-    for d in 0..40 {
+    for d in 0..30 {
         let below = root.join(format!("d{:02}", d % 25)).join(format!("e{d}"));
         fs::create_dir_all(&below).unwrap();
         for f in 0..random.below(40) {
@@ -99,8 +99,8 @@ fn any_number_of_instances_reads_the_same() {
         let alone = one.report();
         let wanted = parse(&blocks_of(one, size));
         assert!(wanted.values().any(|object| object.kind == ObjectKind::HardLink));
-        assert!(wanted.len() > 800);
-        for n in [1, 2, 3, 4, 64] {
+        assert!(wanted.len() > 600);
+        for n in [2, 3, 4, 64] {
             let head = head(&root);
             let report = head.report();
             let collect = Collect::default();
@@ -125,11 +125,30 @@ fn one_instance_of_a_stage_is_what_a_value_is() {
 fn instances_on_one_thread_do_not_wait_for_each_other() {
     let (_dir, root) = plant(3);
     let collect = Collect::default();
-    let stage = head(&root).instances(3).inline();
-    let kept = collect.clone();
+    let (stage, kept) = (head(&root).instances(3).inline(), collect.clone());
     let tail = Stage::tail("collect", move |_| kept.clone()).inline();
-    Pipe::builder().buffer_size(64 << 10).head(stage).tail(tail).run().unwrap();
+    in_time(|| Pipe::builder().buffer_size(64 << 10).head(stage).tail(tail).run().unwrap());
     assert!(*collect.0.lock().unwrap() == blocks_of(head(&root), 64 << 10));
+}
+
+#[test]
+fn what_several_instances_read_comes_back() {
+    let (dir, root) = plant(seed());
+    // Who is not root cannot read it, and what is left out has a number too.
+    fs::remove_file(root.join("d11/closed")).unwrap();
+    let dest = dir.path().join("dest");
+    fs::create_dir(&dest).unwrap();
+    let restore = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
+    let verify = TreeVerify::new();
+    let reports = [restore.report(), verify.report()];
+    let pipe = || Pipe::builder().buffer_size(64 << 10).head(head(&root).instances(4));
+    pipe().tail(verify).run().unwrap();
+    pipe().tail(restore).run().unwrap();
+    for report in reports {
+        assert!(report.is_whole(), "{:?} {:?}", report.problems(), report.damaged());
+    }
+    let read = |path: &Path| parse(&blocks_of(head(path), 64 << 10));
+    assert_same(&read(&root), &read(&dest.join("data")));
 }
 
 #[test]
@@ -193,7 +212,7 @@ fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
 fn a_pipe_ends_wherever_its_instances_are() {
     let mut random = Random::new(seed());
     let (_dir, root) = plant(5);
-    for round in 0..60 {
+    for round in 0..40 {
         let n = 1 + random.below(5) as u32;
         let (blocks, nap) = (random.below(60), random.below(20_000));
         let size = 4800 + random.below(60_000) as u32;

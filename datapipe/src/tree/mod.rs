@@ -1,8 +1,8 @@
 //! File trees: what is below some paths becomes entries of an archive, and files again.
 //!
 //! ```text
-//!   walk: names, sorted --> instances: objects, opened --> entries --> blocks
-//!                                                     \--> catalogue --> blocks between them, and all of it at the end
+//!   walk --batches of names--> instances: open, read --entries--> blocks, in turn
+//!                                                 \--> catalogue: blocks between them, and all of it at the end
 //! ```
 //!
 //! [`TreeHead`] walks by descriptors and never by long paths, so a tree can be deeper than the longest path that the

@@ -51,7 +51,7 @@ pub(super) struct Order {
     /// Entries that are to stand before those of whose turn it is, and the objects that have ended there.
     rest: Vec<u8>,
     pending: Pending,
-    /// Room for what does not fit behind them.
+    /// What did not fit behind them.
     behind: Vec<u8>,
 }
 
@@ -153,9 +153,7 @@ impl Order {
             if fits && !now {
                 return Ok(None);
             }
-            block.put(&self.rest)?;
-            self.rest.clear();
-            mem::swap(&mut self.rest, &mut self.behind);
+            self.take_rest(block)?;
         }
         if let Some(first) = reader.first() {
             first.settle(self.blocks, block.len());
@@ -163,19 +161,18 @@ impl Order {
         self.send_entries(block).map(Some)
     }
 
-    /// Gives the rest to a reader that has an empty block, to go on behind it.
-    pub(super) fn return_rest(&mut self, block: &mut Block, reader: &mut Reader) -> Result<(), StageError> {
+    /// Moves the rest into an empty block, to be sent or to go on behind it. What is behind it is the rest then.
+    pub(super) fn take_rest(&mut self, block: &mut Block) -> Result<(), StageError> {
         block.put(&self.rest)?;
         self.rest.clear();
-        reader.pending.append(&mut self.pending, 0);
+        mem::swap(&mut self.rest, &mut self.behind);
         Ok(())
     }
 
     /// Fills a block with what stands behind all objects; it stays empty if that was all.
     pub(super) fn close(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if !self.rest.is_empty() {
-            block.put(&self.rest)?;
-            self.rest.clear();
+            self.take_rest(block)?;
             return self.send_entries(block);
         }
         self.catalogue.fill_closing(block)?;

@@ -358,3 +358,39 @@ fn put(room: &mut Vec<u8>, entry: &Entry<'_>, block: &mut Block) -> Result<Put, 
         Err(_) => Put::Full,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::fs;
+
+    use super::*;
+    use crate::tree::options::{TreeOptions, name_sources};
+    use crate::tree::report::TreeReport;
+    use crate::tree::walk::{Given, Walk};
+
+    #[test]
+    fn a_directory_in_the_place_of_a_file_is_not_taken_for_one_that_is_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("data");
+        fs::create_dir(&source).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(source.join(name), name).unwrap();
+        }
+        let report = TreeReport::default();
+        let sources = name_sources(std::slice::from_ref(&source)).unwrap();
+        let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
+        let mut reader = Reader::new(walk.rules());
+        assert_eq!(walk.give(&mut reader.batch, None, 100, 4096), Given::Batch);
+        fs::remove_file(source.join("a")).unwrap();
+        fs::create_dir(source.join("a")).unwrap();
+        fs::remove_file(source.join("b")).unwrap();
+        let mut kinds = Vec::new();
+        while let Some(item) = reader.batch.next() {
+            kinds.push(reader.begin(item).map(|current| current.kind));
+        }
+        assert_eq!(kinds, [Some(ObjectKind::Directory), None, None, Some(ObjectKind::File)]);
+        let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(problems, ["data/a: vanished before it was read", "data/b: vanished before it was read"]);
+    }
+}

@@ -198,36 +198,48 @@ impl<'a> Entry<'a> {
     /// [`Malformed`], if a reader would refuse it: a path that is not safe, or something that is too long. Nothing
     /// is appended then.
     pub fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), Malformed> {
-        let mut body = Vec::new();
-        let kind = match &self.body {
-            EntryBody::Object(object) => object.put(&mut body)?,
+        let start = bytes.len();
+        bytes.put(&[0; 8]);
+        bytes.put_u64(self.object);
+        let body = bytes.len();
+        let kind = match self.put_body(bytes) {
+            Ok(kind) => kind,
+            Err(malformed) => {
+                bytes.truncate(start);
+                return Err(malformed);
+            }
+        };
+        let length = len_u32(bytes.len() - body);
+        bytes[start] = kind;
+        bytes[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
+        Ok(())
+    }
+
+    /// Appends the body, and returns the kind.
+    fn put_body(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
+        match &self.body {
+            EntryBody::Object(object) => object.put(bytes),
             EntryBody::Attribute(name, value) => {
                 check_attribute(name.len(), value.len())?;
-                body.put_u16(len_u16(name.len()));
-                body.put_u16(0);
-                body.put_u32(len_u32(value.len()));
-                body.put(name);
-                body.put(value);
-                ATTRIBUTE
+                bytes.put_u16(len_u16(name.len()));
+                bytes.put_u16(0);
+                bytes.put_u32(len_u32(value.len()));
+                bytes.put(name);
+                bytes.put(value);
+                Ok(ATTRIBUTE)
             }
             EntryBody::Extent(offset, data) => {
                 check_extent(*offset, data.len())?;
-                body.put_u64(*offset);
-                body.put(data);
-                EXTENT
+                bytes.put_u64(*offset);
+                bytes.put(data);
+                Ok(EXTENT)
             }
-            EntryBody::End(end) => end.put(&mut body),
-            EntryBody::Catalogue(entry) => entry.put(&mut body)?,
+            EntryBody::End(end) => Ok(end.put(bytes)),
+            EntryBody::Catalogue(entry) => entry.put(bytes),
             EntryBody::Later(kind) => {
-                return Err(Malformed::new("entry", format!("kind {kind} is not ours to write")));
+                Err(Malformed::new("entry", format!("kind {kind} is not ours to write")))
             }
-        };
-        bytes.put_u8(kind);
-        bytes.put(&[0; 3]);
-        bytes.put_u32(len_u32(body.len()));
-        bytes.put_u64(self.object);
-        bytes.put(&body);
-        Ok(())
+        }
     }
 
     /// The entry at the start of `bytes`, and what stands behind it.

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use datapipe::controller::ByteCount;
-use datapipe::limits::{DEFAULT_RECORD, MAX_TEXT};
+use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::tree::TreeReport;
 use datapipe::wire;
@@ -41,6 +42,10 @@ struct Args {
     compress: Compress,
     #[command(flatten)]
     instances: InstancesArgs,
+    /// Threads that read files: several wait for the disk at once, which one that has to move its heads does not like
+    /// [default: one per processor, 8 to 16, and one for 4 buffers at most]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
+    readers: Option<u32>,
     /// Buffers in the pool [default: as many as keep every thread busy]
     #[arg(long, value_name = "N")]
     buffers: Option<u32>,
@@ -244,7 +249,13 @@ impl Args {
         let (one_file_system, exclude) = (self.one_file_system, self.exclude.clone());
         let head = TreeHead::new(&self.sources, TreeOptions { one_file_system, exclude, skip })?;
         let report = head.report();
-        Ok((head.into(), Some(report)))
+        Ok((head.instances(self.readers()), Some(report)))
+    }
+
+    /// As many as were asked for, or as are fast and have buffers enough.
+    fn readers(&self) -> u32 {
+        let most = self.buffers.map_or(MAX_INSTANCES, |buffers| (buffers / 4).max(1));
+        self.readers.unwrap_or_else(|| TreeHead::default_instances().min(most))
     }
 
     /// How much there is to read, if somebody can know that. What is excluded nobody knows before it is met.
