@@ -8,7 +8,7 @@
 //! of its own, so that what interrupts this process from a terminal does not reach it.
 
 use std::error::Error;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -31,15 +31,21 @@ impl Scratch {
     pub(super) fn new(bytes: u64, files: u64) -> Result<Self, Box<dyn Error>> {
         check_room(bytes, files)?;
         let path = make()?;
-        let remover = Command::new("sh")
+        let spawned = Command::new("sh")
             .args(["-c", REMOVE, "sh"])
             .arg(&path)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self { path, remover })
+            .spawn();
+        match spawned {
+            Ok(remover) => Ok(Self { path, remover }),
+            Err(error) => {
+                fs::remove_dir(&path)?;
+                Err(format!("sh cannot be run: {error}").into())
+            }
+        }
     }
 
     /// Something in it.
@@ -69,8 +75,6 @@ fn make() -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
