@@ -209,9 +209,12 @@ impl<'a> Entry<'a> {
                 return Err(malformed);
             }
         };
-        let length = len_u32(bytes.len() - body);
-        bytes[start] = kind;
-        bytes[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
+        let length = len_u32(bytes.len().saturating_sub(body));
+        // Known only now, and less than to write the body somewhere else first.
+        if let Some([to, _, _, _, a, b, c, d, ..]) = bytes.get_mut(start..) {
+            *to = kind;
+            [*a, *b, *c, *d] = length.to_le_bytes();
+        }
         Ok(())
     }
 
