@@ -149,11 +149,11 @@ pub const MAX_OBJECT_ATTRIBUTES: usize = 1 << 20;
 /// Bytes of a path that a report keeps.
 pub const MAX_REPORT_PATH: usize = 4096;
 
-/// Memory that a restore takes for what it needs later, in bytes: directories, whose times are set at the end, and
-/// as much again for the paths of objects with several names. What is more goes to a temporary file without a name.
+/// Memory that a restore takes for directories, whose times are set at the end, in bytes. What is more goes to a
+/// temporary file without a name.
 pub const MAX_RESTORE_MEMORY: usize = 32 << 20;
 
-/// Objects with several names that a restore remembers.
+/// Objects with several names that a restore remembers, with 16 bytes of memory each.
 pub const MAX_LINKED_OBJECTS: usize = 4 << 20;
 
 /// Smallest size that may be asked for a volume, in bytes.

@@ -79,7 +79,11 @@ impl Part {
 }
 
 /// Where blocks stand, if the end of the archive says so.
-fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Option<Index>, Box<dyn Error>> {
+///
+/// # Errors
+///
+/// If the medium fails.
+pub fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Option<Index>, Box<dyn Error>> {
     match reader.index() {
         Ok(index) => Ok(Some(index)),
         Err(OpenError::Medium(error @ MediumError::Io { .. })) => Err(error.into()),

@@ -13,7 +13,8 @@ use std::fmt;
 use crate::limits::MAX_RECORD;
 use crate::media::{Item, Medium, MediumError, Place};
 use crate::wire::{
-    ChunkEntry, ChunkFooter, Framing, Kind, Locator, RecordHeader, RecordKind, SessionFooter, UnitHeader,
+    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Kind, Locator, RecordHeader, RecordKind, SessionFooter,
+    UnitHeader,
 };
 
 use super::blocks::Blocks;
@@ -23,9 +24,7 @@ use super::units::{Event, Units};
 
 /// Where the blocks of an archive stand. Made by [`ArchiveReader::index`](super::ArchiveReader::index).
 pub struct Index {
-    /// Blocks of the archive, and the first of the closing catalogue.
-    blocks: u64,
-    catalogue: u64,
+    footer: ArchiveFooter,
     chunks: Vec<ChunkEntry>,
     framing: Framing,
     /// The record in which the locator begins.
@@ -53,24 +52,29 @@ pub(super) struct Run {
 impl Index {
     /// How many blocks the archive has.
     pub fn blocks(&self) -> u64 {
-        self.blocks
+        self.footer.blocks
+    }
+
+    /// Bytes of all blocks before compression, catalogue included.
+    pub fn plain(&self) -> u64 {
+        self.footer.plain
     }
 
     /// The blocks of the catalogue's closing run. A stream has none.
     pub fn catalogue(&self) -> Blocks {
         let mut blocks = Blocks::new();
-        if let Some(last) = self.blocks.checked_sub(1) {
-            blocks.insert(self.catalogue, last);
+        if let Some(last) = self.footer.blocks.checked_sub(1) {
+            blocks.insert(self.footer.catalogue, last);
         }
         blocks
     }
 
-    /// Reads the end of a medium. `footer` opens the archive's footer: blocks, and the first of the closing catalogue.
+    /// Reads the end of a medium. `footer` opens the archive's footer.
     pub(super) fn read<M: Medium>(
         medium: &Shared<M>,
         session: [u8; 16],
         framing: Framing,
-        footer: impl FnOnce(&UnitHeader, &[u8]) -> Result<(u64, u64), String>,
+        footer: impl FnOnce(&UnitHeader, &[u8]) -> Result<ArchiveFooter, String>,
     ) -> Result<Self, OpenError> {
         let mut end =
             End { medium: medium.clone(), units: Units::new(medium.clone(), Some(session)), session };
@@ -88,8 +92,7 @@ impl Index {
         };
         end.medium.seek(archive.place)?;
         let (header, body) = end.unit(Kind::ArchiveFooter)?;
-        let (blocks, catalogue) =
-            footer(&header, &body).map_err(|why| no_index(&format!("the archive footer {why}")))?;
+        let footer = footer(&header, &body).map_err(|why| no_index(&format!("the archive footer {why}")))?;
         end.medium.seek(archive.place)?;
         let locator = end.back_to(|header| header.position <= archive.locator)?;
         let (_, body) = end.unit(Kind::Locator)?;
@@ -97,7 +100,7 @@ impl Index {
         if !chunks.is_sorted_by_key(|chunk| chunk.first) {
             return Err(no_index("its locator is out of order"));
         }
-        Ok(Self { blocks, catalogue, chunks, framing, locator })
+        Ok(Self { footer, chunks, framing, locator })
     }
 
     /// Where to begin to read for each of these runs.
@@ -157,7 +160,7 @@ impl Index {
         let (header, body) = end.unit(Kind::ChunkFooter)?;
         let footer = ChunkFooter::parse(&body)?;
         let behind = match self.framing {
-            Framing::Once => self.blocks,
+            Framing::Once => self.footer.blocks,
             _ => header.number.saturating_add(footer.blocks.into()),
         };
         let first = behind.saturating_sub(footer.entries.len() as u64);
@@ -275,7 +278,6 @@ fn no_index(why: &str) -> OpenError {
 
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { blocks, catalogue, .. } = self;
-        f.debug_struct("Index").field("blocks", blocks).field("catalogue", catalogue).finish_non_exhaustive()
+        f.debug_struct("Index").field("footer", &self.footer).finish_non_exhaustive()
     }
 }

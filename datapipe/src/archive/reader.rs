@@ -158,8 +158,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     pub fn index(&self) -> Result<Index, OpenError> {
         let cipher = self.cipher.as_deref();
         Index::read(&self.medium, self.session.id, self.session.framing, |header, body| {
-            let footer = head::open_footer(cipher, header, body)?;
-            Ok((footer.blocks, footer.catalogue))
+            head::open_footer(cipher, header, body)
         })
     }
 

@@ -22,7 +22,7 @@ use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Counted, Location, Met, origin};
 use datapipe_examples::names::{counted, escaped};
 use datapipe_examples::newfile::NewFile;
-use datapipe_examples::part::Part;
+use datapipe_examples::part::{self, Part};
 use datapipe_examples::progress::Done;
 use datapipe_examples::secret::SecretArgs;
 use datapipe_examples::summary::Summary;
@@ -198,12 +198,19 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// A stream is one object: a file of the archive's name. How long it is, its blocks say.
+    /// A stream is one object: a file of the archive's name. How long it is, the end of the archive says, or else its blocks.
     fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
         let (name, created) = (reader.header().name.clone(), reader.header().created);
         self.check_wanted(&name)?;
-        self.run_stream(reader, io::sink())?;
-        let object = stream_entry(&name, self.report.outcome().plain, created);
+        let index = part::index(reader).map_err(|error| self.location.failure(error))?;
+        let size = match index {
+            Some(index) => index.plain(),
+            None => {
+                self.run_stream(reader, io::sink())?;
+                self.report.outcome().plain
+            }
+        };
+        let object = stream_entry(&name, size, created);
         listing.add(&object).map_err(|error| Failure::new(cannot_print(&error)))?;
         listing.count(self.summary);
         Ok(())

@@ -318,7 +318,7 @@ impl<S: Sink> Follower<S> {
 
     fn remember(&mut self, number: u64, object: &Object<'_>, became: Became) -> Result<(), StageError> {
         let path = object.path.to_vec();
-        if object.linked && !self.links.add(number, First { path, became }).map_err(cannot_remember)? {
+        if object.linked && !self.links.add(number, &First { path, became }).map_err(cannot_remember)? {
             self.report.problem(object.path, "is one of too many with several names");
         }
         Ok(())
