@@ -10,7 +10,7 @@ use datapipe::archive::{Blocks, OpenError};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
-use datapipe::wire::{Framing, What, looks_like_record};
+use datapipe::wire::{Framing, Kind, UNIT_HEADER_LEN, UnitHeader, What, looks_like_record};
 
 const BLOCK: u32 = 4096;
 const BLOCKS: u64 = 200;
@@ -246,4 +246,56 @@ fn a_wrong_index_loses_blocks_and_nothing_else() {
         reader.read_blocks(&index, &blocks, 1).unwrap().pipe.tail(came.clone()).run().unwrap();
         assert_eq!(came.numbers(), [3, 4, 120], "{at}: {:?}", log.entries());
     }
+}
+
+/// Somebody may ask for blocks that no archive has, or the catalogue of an enemy's archive may.
+#[test]
+fn all_numbers_there_are_can_be_asked_for() {
+    let mut all = Blocks::new();
+    all.insert(0, u64::MAX);
+    for recipe in recipes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("medium");
+        write(recipe, &path);
+        let (came, log) = (Came::default(), DamageLog::new());
+        let reader = open(recipe, &path).salvage(&log);
+        let index = reader.index().unwrap();
+        reader.read_blocks(&index, &all, 1).unwrap().pipe.tail(came.clone()).run().unwrap();
+        assert_eq!(came.numbers().len() as u64, BLOCKS, "{recipe:?} {:?}", log.entries());
+        if recipe.volumes {
+            fs::remove_file(path.join("000001.tap")).unwrap();
+            let reader = open(recipe, &path).salvage(&log);
+            let reading = reader.read_blocks(&index, &all, 1).unwrap();
+            reading.pipe.tail(Came::default()).run().unwrap();
+            assert_eq!(reading.report.outcome().missing, u64::MAX, "{recipe:?}");
+        }
+    }
+}
+
+/// The last block that a chunk's footer can speak of.
+#[test]
+fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
+    let recipe = Recipe { encrypted: false, ..recipes()[6] };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tape");
+    write(recipe, &path);
+    let mut bytes = fs::read(&path).unwrap();
+    let mut forged = 0;
+    for at in 0..bytes.len() - UNIT_HEADER_LEN {
+        let header = &mut bytes[at..at + UNIT_HEADER_LEN];
+        if let Ok(footer) = UnitHeader::parse(header)
+            && footer.kind == Kind::ChunkFooter
+        {
+            header.copy_from_slice(&UnitHeader { number: u64::MAX, ..footer }.to_bytes());
+            forged += 1;
+        }
+    }
+    assert!(forged > 5);
+    fs::write(&path, bytes).unwrap();
+    let mut blocks = Blocks::new();
+    (0..BLOCKS).step_by(3).for_each(|block| blocks.insert(block, block));
+    let (reader, came) = (open(recipe, &path), Came::default());
+    let index = reader.index().unwrap();
+    reader.read_blocks(&index, &blocks, 1).unwrap().pipe.tail(came.clone()).run().unwrap();
+    assert!(came.numbers().into_iter().eq((0..BLOCKS).step_by(3)));
 }

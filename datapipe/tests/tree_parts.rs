@@ -184,3 +184,131 @@ fn a_list_is_the_same_from_the_catalogue_and_from_everything() {
     let links: Vec<_> = lists[0].iter().filter(|(_, kind, _)| *kind == ObjectKind::HardLink).collect();
     assert!(links.len() == 2 && links[0].2 == links[1].2 && links[0].2 > 0);
 }
+
+/// A catalogue that names objects that are not where it says, as an enemy writes it, or says that they have other names.
+mod forged {
+    use std::collections::VecDeque;
+
+    use datapipe::wire::{CatalogueEntry, End, Entry, EntryBody, Object, State, Time, What};
+
+    use super::*;
+
+    /// Blocks as they reach a tail: what they are, and their entries.
+    #[derive(Clone, Default)]
+    struct Forged {
+        blocks: VecDeque<(What, Marks, Vec<u8>)>,
+        next: u64,
+    }
+
+    impl Head for Forged {
+        fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+            let Some((what, marks, bytes)) = self.blocks.pop_front() else { return Ok(Fill::End) };
+            block.put(&bytes)?;
+            let mut info = block.info();
+            (info.kind, info.marks, info.sequence) = (what.code(), marks, Some(self.next));
+            block.set_info(info);
+            self.next += 1;
+            Ok(Fill::Block)
+        }
+    }
+
+    impl Forged {
+        fn block(mut self, what: What, entries: &[Entry<'_>]) -> Self {
+            let mut bytes = Vec::new();
+            entries.iter().for_each(|entry| entry.append_to(&mut bytes).unwrap());
+            self.blocks.push_back((what, Marks::default(), bytes));
+            self
+        }
+
+        fn run<'a>(&self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
+            Pipe::builder().buffer_size(2 << 20).head(self.clone()).tail(tail).run()
+        }
+
+        /// Looks for a path, and restores it from `data`.
+        fn restore(&self, path: &str, data: &Self) -> (RestoreReport, Vec<String>) {
+            let wanted = Wanted::new(&[path.as_bytes().to_vec()]);
+            while let Some(search) = wanted.search() {
+                self.run(search).unwrap();
+            }
+            let dest = tempfile::tempdir().unwrap();
+            let restore = TreeRestore::part(dest.path(), RestoreOptions::default(), &wanted).unwrap();
+            let report = restore.report();
+            data.run(restore).unwrap();
+            let names = fs::read_dir(dest.path()).unwrap();
+            (report, names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect())
+        }
+    }
+
+    fn named(object: u64, kind: ObjectKind, link: u64, path: &[u8]) -> Entry<'_> {
+        let (state, modified, target) = (State::Whole, Time::default(), &b""[..]);
+        let (mode, size, blocks, offset) = (0o600, 0, (0, 0), 0);
+        let entry = CatalogueEntry { kind, state, mode, size, link, modified, blocks, offset, path, target };
+        Entry { object, body: EntryBody::Catalogue(entry) }
+    }
+
+    fn object(number: u64, kind: ObjectKind, path: &[u8]) -> [Entry<'_>; 2] {
+        let object = Object {
+            kind,
+            mode: 0o700,
+            uid: 0,
+            gid: 0,
+            modified: Time::default(),
+            size: 0,
+            device: (0, 0),
+            link: 0,
+            linked: false,
+            path,
+            target: b"",
+        };
+        let end = End { state: State::Whole, size: 0, digest: None };
+        [EntryBody::Object(object), EntryBody::End(end)].map(|body| Entry { object: number, body })
+    }
+
+    #[test]
+    fn what_is_not_where_the_catalogue_says_is_not_restored() {
+        let catalogue =
+            Forged::default().block(What::ClosingCatalogue, &[named(0, ObjectKind::File, 0, b"x")]);
+        let data = Forged::default().block(What::Data, &object(1, ObjectKind::File, b"y"));
+        let (report, names) = catalogue.restore("x", &data);
+        assert_eq!(names, Vec::<String>::new());
+        let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(problems, ["\"x\": nothing of this path is in the archive"]);
+    }
+
+    #[test]
+    fn what_can_have_no_other_names_gets_none() {
+        let entries = [named(7, ObjectKind::File, 0, b"y"), named(0, ObjectKind::HardLink, 7, b"x")];
+        let catalogue = Forged::default().block(What::ClosingCatalogue, &entries);
+        for kind in [ObjectKind::Directory, ObjectKind::File] {
+            let data = Forged::default().block(What::Data, &object(7, kind, b"y"));
+            let (report, names) = catalogue.restore("x", &data);
+            assert!(!report.is_whole() && names.is_empty(), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_catalogue_without_content_is_not_one_that_names_nothing() {
+        let mut catalogue =
+            Forged::default().block(What::ClosingCatalogue, &[named(0, ObjectKind::File, 0, b"x")]);
+        catalogue.blocks.push_back((What::ClosingCatalogue, Marks::REJECTED, Vec::new()));
+        let search = Wanted::new(&[b"x".to_vec()]).search().unwrap();
+        let error = catalogue.run(search).unwrap_err();
+        assert!(error.to_string().contains("no content"), "{error}");
+    }
+
+    /// A few kilobytes of an archive can name very many of them.
+    #[test]
+    fn long_names_of_many_objects_do_not_fill_the_memory() {
+        let long = vec![b'n'; (1 << 20) - 10];
+        let paths: Vec<_> = (0..40).map(|i| [format!("x/{i}/").as_bytes(), &long].concat()).collect();
+        let mut catalogue = Forged::default();
+        for (path, link) in paths.iter().zip(1..) {
+            catalogue =
+                catalogue.block(What::ClosingCatalogue, &[named(0, ObjectKind::HardLink, link, path)]);
+        }
+        let wanted = Wanted::new(&[b"x".to_vec()]);
+        catalogue.run(wanted.search().unwrap()).unwrap();
+        let error = catalogue.run(wanted.search().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("too many"), "{error}");
+    }
+}

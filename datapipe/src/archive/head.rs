@@ -96,9 +96,9 @@ impl<M: Medium> ArchiveHead<M> {
             if self.begun && (to.start.block..=to.first).contains(&self.next) {
                 continue;
             }
-            self.begun = true;
             match self.medium.seek(to.start.place) {
                 Ok(()) => {
+                    self.begun = true;
                     self.units.moved(to.start.place.volume);
                     (self.next, self.behind) = (to.start.block, to.start.position);
                     self.course = Course::new(self.block_len);
@@ -107,8 +107,9 @@ impl<M: Medium> ArchiveHead<M> {
                 Err(error @ MediumError::Io { .. }) => return Err(error.into()),
                 Err(error) => {
                     let blocks = to.last - to.first;
-                    self.report
-                        .update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks + 1));
+                    self.report.update(|outcome| {
+                        outcome.missing = outcome.missing.saturating_add(blocks).saturating_add(1);
+                    });
                     let what = format!("cannot be reached, and {blocks} more: {error}");
                     self.reporter.say(Damage { block: Some(to.first), place: Some(to.start.place), what })?;
                     *run = None;

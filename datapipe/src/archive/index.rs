@@ -164,9 +164,10 @@ impl Index {
             _ => header.number.saturating_add(footer.blocks.into()),
         };
         let first = behind.saturating_sub(footer.entries.len() as u64);
-        let numbered = (first..).zip(&footer.entries);
+        // In this order: a number behind the last one is not asked for.
+        let numbered = footer.entries.iter().zip(first..);
         Ok(numbered
-            .map(|(block, entry)| Start { block, place: entry.place, position: entry.position })
+            .map(|(entry, block)| Start { block, place: entry.place, position: entry.position })
             .collect())
     }
 }

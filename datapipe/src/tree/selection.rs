@@ -24,6 +24,11 @@ impl Selection {
         Self { paths }
     }
 
+    /// The same paths, of which nothing was there yet.
+    pub(super) fn not_yet_found(&self) -> Self {
+        Self { paths: self.paths.keys().map(|path| (path.clone(), false)).collect() }
+    }
+
     /// Whether `path` is wanted: it is one of the paths or below one, or a directory on the way to one.
     pub fn wants(&mut self, path: &[u8], is_directory: bool) -> bool {
         if self.paths.is_empty() {

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use crate::archive::{Blocks, Index};
 use crate::error::StageError;
-use crate::limits::MAX_WANTED_LINKS;
-use crate::pool::Block;
+use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
+use crate::pool::{Block, Marks};
 use crate::stage::Tail;
 use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, What};
 
@@ -50,8 +50,9 @@ struct Found {
     /// Objects that a wanted hard link is another name of. After the second time: only those whose own paths are not
     /// wanted.
     linked: BTreeSet<u64>,
-    /// What those are to be called.
+    /// What those are to be called, and what that takes of the memory, in bytes.
     called: BTreeMap<u64, Vec<u8>>,
+    called_bytes: usize,
 }
 
 /// What the catalogue is read for next.
@@ -71,6 +72,7 @@ impl Wanted {
             step: Step::Paths,
             linked: BTreeSet::new(),
             called: BTreeMap::new(),
+            called_bytes: 0,
         })))
     }
 
@@ -94,10 +96,11 @@ impl Wanted {
         self.0.lock().selection.not_found().map(<[u8]>::to_vec).collect()
     }
 
-    /// What is wanted, which blocks are to come, and objects that are to have another path.
+    /// What is wanted, which blocks are to come, and objects that are to have another path. That the catalogue names a
+    /// path does not mean that it comes.
     pub(super) fn part(&self) -> (Selection, Blocks, BTreeMap<u64, Vec<u8>>) {
         let found = self.0.lock();
-        (found.selection.clone(), found.blocks.clone(), found.called.clone())
+        (found.selection.not_yet_found(), found.blocks.clone(), found.called.clone())
     }
 }
 
@@ -125,11 +128,14 @@ impl Found {
                 }
             }
             Step::Links if wanted && self.linked.contains(&entry.link) => {
-                self.called.entry(entry.link).or_insert_with(|| entry.path.to_vec());
+                self.called.entry(entry.link).or_insert_with(|| {
+                    self.called_bytes += entry.path.len() + CALLED_COST;
+                    entry.path.to_vec()
+                });
             }
             _ => {}
         }
-        if self.linked.len() > MAX_WANTED_LINKS || self.called.len() > MAX_CALLED {
+        if self.linked.len() > MAX_WANTED_LINKS || self.called_bytes > MAX_CALLED_BYTES {
             return Err(StageError::new(
                 "too many of these paths are further names of files that are not among them: restore the whole archive",
             ));
@@ -145,6 +151,12 @@ impl Tail for Search {
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
+        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+            let number = info.sequence.unwrap_or_else(|| block.number());
+            return Err(StageError::new(format!(
+                "block {number} has no content: what it names is not known"
+            )));
+        }
         if info.kind != What::ClosingCatalogue.code() {
             return Ok(());
         }
@@ -173,5 +185,6 @@ impl Tail for Search {
     }
 }
 
-/// Most objects that are to be called something else.
-const MAX_CALLED: usize = MAX_WANTED_LINKS / 16;
+/// What objects that are to be called something else may take of the memory, and each of them beside its path, in bytes.
+const MAX_CALLED_BYTES: usize = MAX_RESTORE_MEMORY / 4;
+const CALLED_COST: usize = 64;

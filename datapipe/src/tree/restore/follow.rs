@@ -210,8 +210,11 @@ impl<S: Sink> Follower<S> {
     }
 
     fn begin(&mut self, number: u64, object: &Object<'_>, bytes: &[u8]) -> Result<(), StageError> {
-        if let Some(path) = self.part.called.remove(&number) {
-            let (object, mut bytes) = (Object { path: &path, linked: true, ..*object }, Vec::new());
+        // An object that says that it has no other names has none, whatever the catalogue says.
+        if let Some(path) = self.part.called.remove(&number)
+            && object.linked
+        {
+            let (object, mut bytes) = (Object { path: &path, ..*object }, Vec::new());
             Entry { object: number, body: EntryBody::Object(object) }.append_to(&mut bytes)?;
             return self.begin(number, &object, &bytes);
         }
