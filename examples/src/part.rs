@@ -87,15 +87,16 @@ fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Option<Index>
     }
 }
 
-/// Reads some blocks, and says whether they are whole.
+/// Reads some blocks, and says whether they are whole, and all of them have their content.
 fn look<M: Medium + 'static>(
     reader: &ArchiveReader<M>,
     index: &Index,
     blocks: &Blocks,
     tail: impl Into<TailStage<'static>>,
 ) -> Result<bool, Box<dyn Error>> {
-    match reader.read_blocks(index, blocks, 1)?.pipe.tail(tail).run() {
-        Ok(_) => Ok(true),
+    let Reading { pipe, report } = reader.read_blocks(index, blocks, 1)?;
+    match pipe.tail(tail).run() {
+        Ok(_) => Ok(report.outcome().rejected == 0),
         Err(datapipe::Error::Stage(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

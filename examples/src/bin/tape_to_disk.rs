@@ -192,6 +192,7 @@ impl Job<'_> {
         let ran = self.run(pipe, None);
         listing.count(self.summary);
         ran?;
+        self.add_rejected("what they named is not listed");
         for path in locked(&selection).not_found() {
             self.summary.add_error(path, "nothing of this path is in the archive");
         }
@@ -269,12 +270,16 @@ impl Job<'_> {
     fn run_stream(&mut self, reader: &Reader, to: impl Write + Send + 'static) -> Result<(), Failure> {
         let pipe = self.pipe(reader)?.tail(StreamRestore::new(to));
         self.run(pipe, None)?;
+        self.add_rejected("zeros are there");
+        Ok(())
+    }
+
+    /// Blocks that inspection refused have no content.
+    fn add_rejected(&mut self, so: &str) {
         if let blocks @ 1.. = self.report.outcome().rejected {
             let blocks = counted(blocks, "block was", "blocks were");
-            self.summary
-                .add_error("", format!("{blocks} rejected when the archive was written: zeros are there"));
+            self.summary.add_error("", format!("{blocks} rejected when the archive was written: {so}"));
         }
-        Ok(())
     }
 
     /// Says how much is whole, and how much of the archive there is.
