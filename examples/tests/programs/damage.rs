@@ -162,3 +162,21 @@ fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
     assert_eq!(bench.names("out/data"), ["noise"]);
     bench.assert_nothing_looks_whole_that_is_not();
 }
+
+/// A drive that fails at the end of a medium does not keep what stands before that from whoever wants a part of it.
+#[test]
+fn what_can_be_read_of_a_failing_medium_comes_back_in_parts_too() {
+    let bench = Bench::with_blocks();
+    let sizes = ["--volume-size", "100KiB", "--buffer-size", "16K"];
+    ok(&bench.back_up(&[&sizes[..], &["src/data", "volumes/"]].concat()));
+    let last = bench.path("volumes").join(bench.names("volumes").pop().unwrap());
+    fs::remove_file(&last).unwrap();
+    fs::create_dir(&last).unwrap();
+    for path in [&["--path", "data/first"][..], &[]] {
+        let text = failed(&bench.restore(&[path, &["volumes", "out"]].concat()), 1);
+        assert!(text.contains("cannot open volumes/000004.tap"), "{text}");
+        assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"the first", "{path:?}");
+        bench.assert_nothing_looks_whole_that_is_not();
+        bench.clear("out");
+    }
+}
