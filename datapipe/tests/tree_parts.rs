@@ -240,8 +240,13 @@ mod forged {
     }
 
     fn named(object: u64, kind: ObjectKind, link: u64, path: &[u8]) -> Entry<'_> {
+        named_in(0, object, kind, link, path)
+    }
+
+    /// Says that an object stands in a block.
+    fn named_in(block: u64, object: u64, kind: ObjectKind, link: u64, path: &[u8]) -> Entry<'_> {
         let (state, modified, target) = (State::Whole, Time::default(), &b""[..]);
-        let (mode, size, blocks, offset) = (0o600, 0, (0, 0), 0);
+        let (mode, size, blocks, offset) = (0o600, 0, (block, block), 0);
         let entry = CatalogueEntry { kind, state, mode, size, link, modified, blocks, offset, path, target };
         Entry { object, body: EntryBody::Catalogue(entry) }
     }
@@ -273,6 +278,19 @@ mod forged {
         assert_eq!(names, Vec::<String>::new());
         let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
         assert_eq!(problems, ["\"x\": nothing of this path is in the archive"]);
+    }
+
+    /// Also if no block comes behind those that are missing.
+    #[test]
+    fn blocks_that_are_missing_at_the_end_are_missing() {
+        let entries =
+            [b"x/a", b"x/b"].map(|path| named_in(u64::from(path[2] - b'a'), 0, ObjectKind::File, 0, path));
+        let catalogue = Forged::default().block(What::ClosingCatalogue, &entries);
+        let data = Forged::default().block(What::Data, &object(1, ObjectKind::File, b"x/a"));
+        let (report, names) = catalogue.restore("x", &data);
+        assert_eq!((report.files(), names), (1, vec!["x".to_owned()]));
+        let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(problems, ["blocks 1 to 1 are missing"]);
     }
 
     #[test]

@@ -79,7 +79,9 @@ impl NewFile {
         self.file.as_file().sync_all()?;
         for number in 0..MAX_DAMAGED {
             let behind = if number == 0 { String::new() } else { format!(".{number}") };
-            let path = self.dir.join(format!("{}.damaged{behind}", self.name));
+            let ending = format!(".damaged{behind}");
+            let kept = self.name.floor_char_boundary(MAX_NAME - ending.len());
+            let path = self.dir.join(format!("{}{ending}", &self.name[..kept]));
             match self.file.persist_noclobber(&path) {
                 Ok(_) => {
                     File::open(&self.dir)?.sync_all()?;
@@ -162,6 +164,15 @@ mod tests {
         assert!(late.keep().is_err());
         assert_eq!(fs::read(dir.path().join("data")).unwrap(), b"theirs");
         assert_eq!(names(dir.path()), ["data", "data.damaged", "data.damaged.1"]);
+    }
+
+    #[test]
+    fn a_name_that_is_long_is_cut_for_what_is_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = "ä".repeat(127);
+        NewFile::create(dir.path(), &name, false).unwrap().keep_damaged().unwrap();
+        let cut = "ä".repeat(123);
+        assert_eq!(names(dir.path()), [format!("{cut}.damaged")]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io;
 
-use datapipe::archive::{Blocks, Index, OpenError, Reading};
+use datapipe::archive::{Blocks, Index, Reading};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::tree::Wanted;
@@ -20,14 +20,15 @@ pub enum Part {
 }
 
 impl Part {
-    /// The part that a list of a tree needs. An archive that is incomplete, or whose catalogue is damaged, is read as a
-    /// whole.
+    /// The part that a list of a tree needs. An archive that is incomplete, or whose catalogue is damaged or cannot be
+    /// read, is read as a whole.
     ///
     /// # Errors
     ///
-    /// If the medium fails, or the pipe that reads the catalogue.
+    /// If the pipe that reads the catalogue cannot run.
     pub fn of_list<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Self, Box<dyn Error>> {
-        let Some(index) = index(reader)? else { return Ok(Self::Everything) };
+        // Whatever is wrong with its end, what stands before that is read from the start.
+        let Ok(index) = reader.index() else { return Ok(Self::Everything) };
         let catalogue = index.catalogue();
         // A list that has begun cannot be taken back, so its blocks are tried first.
         let whole = look(reader, &index, &catalogue, StreamTail::new(io::sink()))?;
@@ -43,7 +44,7 @@ impl Part {
         reader: &ArchiveReader<M>,
         paths: &[Vec<u8>],
     ) -> Result<Self, Box<dyn Error>> {
-        let Some(index) = index(reader)? else { return Ok(Self::Everything) };
+        let Ok(index) = reader.index() else { return Ok(Self::Everything) };
         let (catalogue, wanted) = (index.catalogue(), Wanted::new(paths));
         while let Some(search) = wanted.search() {
             if !look(reader, &index, &catalogue, search)? {
@@ -78,28 +79,16 @@ impl Part {
     }
 }
 
-/// Where blocks stand, if the end of the archive says so.
-///
-/// # Errors
-///
-/// If the medium fails.
-pub fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Option<Index>, Box<dyn Error>> {
-    match reader.index() {
-        Ok(index) => Ok(Some(index)),
-        Err(OpenError::Medium(error @ MediumError::Io { .. })) => Err(error.into()),
-        Err(_) => Ok(None),
-    }
-}
-
-/// Reads some blocks, and says whether they are whole.
+/// Reads some blocks, and says whether they are whole, and all of them have their content.
 fn look<M: Medium + 'static>(
     reader: &ArchiveReader<M>,
     index: &Index,
     blocks: &Blocks,
     tail: impl Into<TailStage<'static>>,
 ) -> Result<bool, Box<dyn Error>> {
-    match reader.read_blocks(index, blocks, 1)?.pipe.tail(tail).run() {
-        Ok(_) => Ok(true),
+    let Reading { pipe, report } = reader.read_blocks(index, blocks, 1)?;
+    match pipe.tail(tail).run() {
+        Ok(_) => Ok(report.outcome().rejected == 0),
         Err(datapipe::Error::Stage(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -22,7 +22,7 @@ use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Counted, Location, Met, origin};
 use datapipe_examples::names::{counted, escaped};
 use datapipe_examples::newfile::NewFile;
-use datapipe_examples::part::{self, Part};
+use datapipe_examples::part::Part;
 use datapipe_examples::progress::Done;
 use datapipe_examples::secret::SecretArgs;
 use datapipe_examples::summary::Summary;
@@ -192,6 +192,7 @@ impl Job<'_> {
         let ran = self.run(pipe, None);
         listing.count(self.summary);
         ran?;
+        self.add_rejected("what they named is not listed");
         for path in locked(&selection).not_found() {
             self.summary.add_error(path, "nothing of this path is in the archive");
         }
@@ -202,10 +203,9 @@ impl Job<'_> {
     fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
         let (name, created) = (reader.header().name.clone(), reader.header().created);
         self.check_wanted(&name)?;
-        let index = part::index(reader).map_err(|error| self.location.failure(error))?;
-        let size = match index {
-            Some(index) => index.plain(),
-            None => {
+        let size = match reader.index() {
+            Ok(index) => index.plain(),
+            Err(_) => {
                 self.run_stream(reader, io::sink())?;
                 self.report.outcome().plain
             }
@@ -276,12 +276,16 @@ impl Job<'_> {
     fn run_stream(&mut self, reader: &Reader, to: impl Write + Send + 'static) -> Result<(), Failure> {
         let pipe = self.pipe(reader)?.tail(StreamRestore::new(to));
         self.run(pipe, None)?;
+        self.add_rejected("zeros are there");
+        Ok(())
+    }
+
+    /// Blocks that inspection refused have no content.
+    fn add_rejected(&mut self, so: &str) {
         if let blocks @ 1.. = self.report.outcome().rejected {
             let blocks = counted(blocks, "block was", "blocks were");
-            self.summary
-                .add_error("", format!("{blocks} rejected when the archive was written: zeros are there"));
+            self.summary.add_error("", format!("{blocks} rejected when the archive was written: {so}"));
         }
-        Ok(())
     }
 
     /// Says how much is whole, and how much of the archive there is.

@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use datapipe::pool::{ContentClass, Marks};
-use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader};
+use datapipe::pool::{BlockInfo, ContentClass};
+use datapipe::prelude::*;
+use datapipe::stage::{Finding, Inspect, InspectionLog};
+use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader, What};
 
 use crate::bench::{Bench, failed, noise, ok};
 
@@ -130,4 +132,51 @@ fn a_tape_that_is_full_says_so() {
     assert!(text.contains("the archive is incomplete"), "{text}");
     assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"the first");
     bench.assert_nothing_looks_whole_that_is_not();
+}
+
+/// Rejects the catalogue.
+struct Censor;
+
+impl Inspect for Censor {
+    fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
+        let closing = info.kind == What::ClosingCatalogue.code();
+        Ok(if closing { Finding::Reject } else { Finding::Pass })
+    }
+}
+
+/// A catalogue whose blocks were rejected when they were written names nothing, and that is not all there is.
+#[test]
+fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
+    let bench = Bench::with_blocks();
+    let options = ArchiveOptions::new("data").content(Content::Tree).block_len(64 << 10);
+    let tape = VirtualTape::create(bench.path("tape"), VolumeOptions::default()).unwrap();
+    let (_, tail) = options.plan().unwrap().stages(tape);
+    let head = TreeHead::new(&[bench.path("src/data")], TreeOptions::default()).unwrap();
+    let inspect = Stage::inspect("censor", &InspectionLog::new(), |_| Censor);
+    Pipe::builder().buffer_size(64 << 10).head(head).stage(inspect).tail(tail).run().unwrap();
+
+    let listed = bench.restore(&["--list", "tape"]);
+    assert!(failed(&listed, 3).contains("1 block was rejected"), "{listed:?}");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 4);
+    failed(&bench.restore(&["--path", "data/noise", "tape", "out"]), 3);
+    assert_eq!(bench.names("out/data"), ["noise"]);
+    bench.assert_nothing_looks_whole_that_is_not();
+}
+
+/// A drive that fails at the end of a medium does not keep what stands before that from whoever wants a part of it.
+#[test]
+fn what_can_be_read_of_a_failing_medium_comes_back_in_parts_too() {
+    let bench = Bench::with_blocks();
+    let sizes = ["--volume-size", "100KiB", "--buffer-size", "16K"];
+    ok(&bench.back_up(&[&sizes[..], &["src/data", "volumes/"]].concat()));
+    let last = bench.path("volumes").join(bench.names("volumes").pop().unwrap());
+    fs::remove_file(&last).unwrap();
+    fs::create_dir(&last).unwrap();
+    for path in [&["--path", "data/first"][..], &[]] {
+        let text = failed(&bench.restore(&[path, &["volumes", "out"]].concat()), 1);
+        assert!(text.contains("cannot open volumes/000004.tap"), "{text}");
+        assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"the first", "{path:?}");
+        bench.assert_nothing_looks_whole_that_is_not();
+        bench.clear("out");
+    }
 }

@@ -202,3 +202,49 @@ fn a_file_that_changes_is_named() {
     let text = failed(&bench.restore(&["tape", "out"]), 3);
     assert!(text.contains("data/log: changed while it was archived"), "{text}");
 }
+
+/// However few threads the system gives, a restore is done or says why not, and what it makes files with beside its own
+/// thread it can do without.
+#[test]
+fn a_restore_does_with_few_threads() {
+    if !is_root() {
+        eprintln!("skipped: only root can give a program a user of its own, whose threads are counted");
+        return;
+    }
+    let bench = Bench::new();
+    for i in 0..1000 {
+        fs::write(bench.path("src/data").join(i.to_string()), b"small").unwrap();
+    }
+    // Many blocks, each of many files, so that all threads of the pipe are there while files are made.
+    ok(&bench.back_up(&["--quiet", "--buffer-size", "4K", "src/data", "tape"]));
+    fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(bench.path("tape"), Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
+    let copy = bench.path("program");
+    assert!(Command::new("cp").arg(TAPE_TO_DISK).arg(&copy).status().unwrap().success());
+    let user = (200_000 + std::process::id()).to_string();
+    let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
+    let restore = |threads: u32, args: &[&str]| {
+        let limit = format!("--nproc={threads}");
+        let program = [&limit, "setpriv", &user, &group, "--clear-groups", copy.to_str().unwrap()];
+        bench.command("prlimit", &[&program[..], args].concat()).output().unwrap()
+    };
+    if !restore(100, &["--verify", "tape"]).status.success() {
+        eprintln!("skipped: setpriv or prlimit does not work here");
+        return;
+    }
+    let mut done = 0;
+    for threads in 1..=6 {
+        let restored = restore(threads, &["--quiet", "--instances", "1", "tape", "out"]);
+        if restored.status.success() {
+            done += 1;
+            assert_eq!(bench.names("out/data").len(), 1000);
+        } else {
+            let why = failed(&restored, 1);
+            assert!(why.contains("thread") || why.contains("unavailable"), "{why}");
+        }
+        bench.clear("out");
+        fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
+    }
+    assert!(done > 0);
+}

@@ -7,7 +7,7 @@
 //!
 //! Everything is then done to one name in one open directory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ struct Shared {
     temporaries: u64,
     /// Device and inode of directories that were made on the way to something, and have no attributes yet.
     made: HashSet<(u64, u64)>,
+    /// A directory in each file system that was reached, by its device: others may be mounted beneath the destination.
+    file_systems: HashMap<u64, Dir>,
 }
 
 impl Beneath {
@@ -58,17 +60,33 @@ impl Beneath {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = Arc::new(rustix::fs::openat(CWD, root, flags, Mode::empty())?);
         let shared = Arc::default();
-        Ok(Self { root, cache: Vec::new(), resolves: true, shared, report: report.clone() })
+        let beneath = Self { root, cache: Vec::new(), resolves: true, shared, report: report.clone() };
+        beneath.reach(&beneath.root)?;
+        Ok(beneath)
+    }
+
+    /// Notes which file system a directory is in.
+    fn reach(&self, dir: &Dir) -> Result<()> {
+        let device = rustix::fs::fstat(dir)?.st_dev;
+        let mut shared = self.shared.lock();
+        // What may only be searched cannot be synced.
+        if !shared.file_systems.contains_key(&device) && !rustix::fs::fcntl_getfl(dir)?.contains(OFlags::PATH)
+        {
+            shared.file_systems.insert(device, Arc::clone(dir));
+        }
+        Ok(())
+    }
+
+    /// Brings everything to stable storage, in all file systems that were reached.
+    pub(super) fn sync(&self) -> Result<()> {
+        let dirs: Vec<Dir> = self.shared.lock().file_systems.values().map(Arc::clone).collect();
+        dirs.iter().try_for_each(rustix::fs::syncfs)
     }
 
     /// The same destination, for another thread.
     pub(super) fn another(&self) -> Self {
         let (root, shared) = (Arc::clone(&self.root), Arc::clone(&self.shared));
         Self { root, cache: Vec::new(), resolves: self.resolves, shared, report: self.report.clone() }
-    }
-
-    pub(super) fn root(&self) -> &Dir {
-        &self.root
     }
 
     /// The directory that `path` stands in, and its name in it. `make`: directories that are missing on the way.
@@ -89,6 +107,7 @@ impl Beneath {
             self.cache[at..].rotate_left(1);
         } else {
             let dir = Arc::new(self.open_directory(path, make)?);
+            self.reach(&dir)?;
             if self.cache.len() >= CACHED {
                 self.cache.remove(0);
             }
@@ -258,6 +277,19 @@ fn rename_to_free(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn file_systems_that_are_mounted_beneath_are_synced_too() {
+        let root = Path::new("/");
+        let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap());
+        let mut beneath = Beneath::open(root, &RestoreReport::default()).unwrap();
+        beneath.directory(b"proc", false).unwrap();
+        beneath.directory(b"proc/self/fd", false).unwrap_err();
+        let wanted = HashSet::from(["/", "/proc"].map(|path| device(Path::new(path))));
+        assert_eq!(wanted.len(), 2, "no test without another file system at /proc");
+        let reached: HashSet<_> = beneath.shared.lock().file_systems.keys().copied().collect();
+        assert_eq!(reached, wanted);
+    }
 
     #[test]
     fn both_ways_to_resolve_a_path_refuse_links_and_cross_none() {

@@ -435,6 +435,10 @@ impl<S: Sink> Follower<S> {
     }
 
     pub(super) fn finish(&mut self) -> Result<(), StageError> {
+        if self.part.blocks.is_some() {
+            // Of everything, only the reader knows how many blocks there should be.
+            self.miss(self.next, u64::MAX);
+        }
         self.give_up();
         for path in self.part.selection.not_found() {
             self.report.problem(path, "nothing of this path is in the archive");

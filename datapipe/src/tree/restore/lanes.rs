@@ -57,8 +57,11 @@ where
             let mut others = Vec::new();
             for lane in &mut lanes {
                 let (mine, behind) = rest.split_at(first_of(rest, share));
+                let make = move || lane.make_in_order(block, mine);
+                // If the system has no more threads, what is left is ours.
+                let Ok(other) = thread::Builder::new().spawn_scoped(scope, make) else { break };
                 rest = behind;
-                others.push(scope.spawn(move || lane.make_in_order(block, mine)));
+                others.push(other);
             }
             let own = self.make_in_order(block, rest);
             let others = others

@@ -302,7 +302,7 @@ impl Sink for Writer {
         }
         self.beneath.say_made();
         if self.sync {
-            rustix::fs::syncfs(self.beneath.root()).map_err(|error| {
+            self.beneath.sync().map_err(|error| {
                 StageError::new(format!("what was restored may not be on stable storage: {error}"))
             })?;
         }
