@@ -2,6 +2,7 @@
 
 mod bench; // a directory with a source, secrets, and room for the rest
 mod damage; // archives that are damaged, cut, forged or never finished
+mod fidelity; // what a tree can hold, and comes back
 mod json; // what programs read
 mod left_out; // what is not in an archive, and how that is said
 mod listing; // what people read
