@@ -78,10 +78,14 @@ impl Part {
     }
 }
 
-/// Where blocks stand, if the end of the archive says so.
+/// Where blocks stand, if the end of the archive says so, and that there is a catalogue.
 fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Option<Index>, Box<dyn Error>> {
     match reader.index() {
-        Ok(index) => Ok(Some(index)),
+        Ok(index) => {
+            let last = index.blocks().checked_sub(1);
+            let has_catalogue = last.is_some_and(|last| index.catalogue().contains(last));
+            Ok(has_catalogue.then_some(index))
+        }
         Err(OpenError::Medium(error @ MediumError::Io { .. })) => Err(error.into()),
         Err(_) => Ok(None),
     }
