@@ -10,7 +10,7 @@ use std::process::Command;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, noise, ok};
+use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, noise, ok};
 use crate::walk::{is_root, walk};
 
 impl Bench {
