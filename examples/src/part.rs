@@ -27,8 +27,7 @@ impl Part {
     ///
     /// If the pipe that reads the catalogue cannot run.
     pub fn of_list<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Self, Box<dyn Error>> {
-        // Whatever is wrong with its end, what stands before that is read from the start.
-        let Ok(index) = reader.index() else { return Ok(Self::Everything) };
+        let Some(index) = index(reader) else { return Ok(Self::Everything) };
         let catalogue = index.catalogue();
         // A list that has begun cannot be taken back, so its blocks are tried first.
         let whole = look(reader, &index, &catalogue, StreamTail::new(io::sink()))?;
@@ -44,7 +43,7 @@ impl Part {
         reader: &ArchiveReader<M>,
         paths: &[Vec<u8>],
     ) -> Result<Self, Box<dyn Error>> {
-        let Ok(index) = reader.index() else { return Ok(Self::Everything) };
+        let Some(index) = index(reader) else { return Ok(Self::Everything) };
         let (catalogue, wanted) = (index.catalogue(), Wanted::new(paths));
         while let Some(search) = wanted.search() {
             if !look(reader, &index, &catalogue, search)? {
@@ -77,6 +76,12 @@ impl Part {
     pub fn is_everything(&self) -> bool {
         matches!(self, Self::Everything)
     }
+}
+
+/// Where blocks stand, if the end of the archive says so, and that there is a catalogue. Whatever is wrong with the end,
+/// what stands before it can be read from the start.
+fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
+    reader.index().ok().filter(|index| !index.catalogue().is_empty())
 }
 
 /// Reads some blocks, and says whether they are whole, and all of them have their content.

@@ -35,16 +35,19 @@ impl Selection {
             return true;
         }
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        // One path may be below another, and both are found.
+        let mut wanted = false;
         for end in ends.chain([path.len()]) {
             if let Some(found) = self.paths.get_mut(&path[..end]) {
                 *found = true;
-                return true;
+                wanted = true;
             }
         }
-        is_directory && {
-            let below = [path, b"/"].concat();
-            self.paths.range(below.clone()..).next().is_some_and(|(first, _)| first.starts_with(&below))
-        }
+        wanted
+            || is_directory && {
+                let below = [path, b"/"].concat();
+                self.paths.range(below.clone()..).next().is_some_and(|(first, _)| first.starts_with(&below))
+            }
     }
 
     /// The paths of which nothing was there.
@@ -69,6 +72,9 @@ mod tests {
         assert!(selection.not_found().eq([&b"a/b"[..], b"x"]));
         assert!(selection.wants(b"a/b", true) && selection.wants(b"a/b/c/d", false));
         assert!(selection.not_found().eq([&b"x"[..]]));
+        let mut nested = Selection::new(&[b"a".to_vec(), b"a/b".to_vec(), b"a/c".to_vec()]);
+        assert!(nested.wants(b"a", true) && nested.wants(b"a/b", false));
+        assert!(nested.not_found().eq([&b"a/c"[..]]));
         assert!(Selection::new(&[b".".to_vec(), b"a".to_vec()]).wants(b"z", false));
         assert!(Selection::new(&[]).wants(b"z", false));
     }

@@ -80,6 +80,7 @@ impl Bench {
     pub(crate) fn assert_holds(&self, more: &[&str]) {
         let mut names = ["key", "other-key", "other-passphrase", "out", "passphrase", "src"].to_vec();
         names.extend(more);
+        names.sort_unstable();
         assert_eq!(self.names("."), names, "nothing else is left");
     }
 

@@ -1,13 +1,11 @@
 //! What is not in an archive, or not as it was, and how that is said.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, letters, ok};
+use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, ok};
 use crate::walk::{assert_same, is_root, walk};
 
 #[test]
@@ -102,24 +100,29 @@ fn another_file_system_is_left_out_if_asked() {
     assert!(list("all").contains(" data/mounted/inside\n"));
 }
 
-/// Runs a program as somebody who is not root; `None` if nobody can be that here.
-fn as_plain_user(bench: &Bench, program: &str, args: &[&str]) -> Option<Output> {
+/// A program run by somebody who is not root; `None` if nobody can be that here. What it needs is open to all.
+pub(crate) fn plain_user_command(bench: &Bench, program: &str, args: &[&str]) -> Option<Command> {
     fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();
     // The program may lie where only root can look. A copy of our own would be busy while a test beside us forks.
     let copy = bench.path("program");
     assert!(Command::new("cp").arg(program).arg(&copy).status().unwrap().success());
-    let id = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-    let run = |program: &str, args: &[&str]| bench.command(program, args).output();
-    let output = if is_root() {
-        run("setpriv", &[&id[..], &[copy.to_str().unwrap()], args].concat()).ok().filter(|_| can_setpriv(&id))
-    } else {
-        run(copy.to_str().unwrap(), args).ok()
-    };
-    fs::remove_file(copy).unwrap();
-    if output.is_none() {
-        eprintln!("skipped: setpriv does not work here");
+    let copy = copy.to_str().unwrap();
+    if !is_root() {
+        return Some(bench.command(copy, args));
     }
-    output
+    let id = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    if !can_setpriv(&id) {
+        eprintln!("skipped: setpriv does not work here");
+        return None;
+    }
+    Some(bench.command("setpriv", &[&id[..], &[copy], args].concat()))
+}
+
+/// What it says and does.
+fn as_plain_user(bench: &Bench, program: &str, args: &[&str]) -> Option<Output> {
+    let output = plain_user_command(bench, program, args)?.output().unwrap();
+    fs::remove_file(bench.path("program")).unwrap();
+    Some(output)
 }
 
 fn can_setpriv(id: &[&str]) -> bool {
@@ -179,28 +182,6 @@ fn a_plain_user_is_told_once_that_owners_are_not_restored() {
         let read = |at: &str| fs::read(bench.path(at).join(name)).unwrap();
         assert!(read("src/data") == read("out/data"), "{name}");
     }
-}
-
-#[test]
-fn a_file_that_changes_is_named() {
-    let bench = Bench::new();
-    // At the highest level this takes a while, and with few buffers not much is read ahead.
-    fs::write(bench.path("src/data/log"), letters(16 << 20)).unwrap();
-    let how = ["--compress", "zstd:22", "--buffer-size", "64K", "--buffers", "8", "--volume-size", "2MiB"];
-    let mut child = bench
-        .command(DISK_TO_TAPE, &[&how[..], &["--quiet", "src/data", "tape"]].concat())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while fs::metadata(bench.path("tape")).map_or(0, |tape| tape.len()) < 200_000 {
-        assert!(child.try_wait().unwrap().is_none(), "it must not be done yet");
-        thread::sleep(Duration::from_millis(10));
-    }
-    File::options().write(true).open(bench.path("src/data/log")).unwrap().set_len((1 << 20) + 5).unwrap();
-    let text = failed(&child.wait_with_output().unwrap(), 3);
-    assert!(text.contains("data/log: changed while it was read"), "{text}");
-    let text = failed(&bench.restore(&["tape", "out"]), 3);
-    assert!(text.contains("data/log: changed while it was archived"), "{text}");
 }
 
 /// However few threads the system gives, a restore is done or says why not, and what it makes files with beside its own

@@ -2,10 +2,14 @@
 
 mod bench; // a directory with a source, secrets, and room for the rest
 mod damage; // archives that are damaged, cut, forged or never finished
+mod fidelity; // what a tree can hold, and comes back
+mod hostile; // archives that an enemy wrote
 mod json; // what programs read
 mod left_out; // what is not in an archive, and how that is said
 mod listing; // what people read
+mod meddled; // trees that change while they are read
 mod options; // keys, pools, wrong usage, what exists already
+mod parts; // lists and paths, which need only some of an archive
 mod progress; // the line on a terminal
 mod round_trip; // trees and back
 mod stopping; // signals

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, Metadata, Permissions};
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+use rustix::fs::{CWD, FileType, Mode, SeekFrom, XattrFlags};
 
 use crate::bench::noise;
 
@@ -123,52 +124,98 @@ pub(crate) struct Seen {
     /// The first of its names, if it has several.
     linked: Option<PathBuf>,
     attributes: BTreeMap<Vec<u8>, Vec<u8>>,
+    allocated: Allocated,
 }
 
-/// Everything at and below `root`.
+/// Bytes that a file takes on its disk. How many may differ a little from one place to another.
+#[derive(Debug)]
+struct Allocated(u64);
+
+impl PartialEq for Allocated {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.abs_diff(other.0) <= 1 << 20
+    }
+}
+
+impl Eq for Allocated {}
+
+/// Everything at and below `root`, however deep.
 pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
     let mut found = BTreeMap::new();
-    let mut ahead = vec![root.to_owned()];
-    let mut names: BTreeMap<u64, PathBuf> = BTreeMap::new();
-    while let Some(path) = ahead.pop() {
-        let meta = fs::symlink_metadata(&path).unwrap();
-        let name = path.strip_prefix(root).unwrap().to_owned();
-        if meta.is_dir() {
-            ahead.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if meta.nlink() > 1 {
-            let first = names.entry(meta.ino()).or_insert_with(|| name.clone());
-            *first = first.clone().min(name.clone());
+    look(root, PathBuf::new(), &mut found);
+    let mut names: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    // In order of names, so that what is inserted is the first.
+    for (name, (place, seen)) in &mut found {
+        if seen.linked.is_some() {
+            seen.linked = Some(names.entry(*place).or_insert_with(|| name.clone()).clone());
         }
-        found.insert(name, (path, meta));
     }
-    let see = |(path, meta): (PathBuf, Metadata)| Seen {
+    found.into_iter().map(|(name, (_, seen))| (name, seen)).collect()
+}
+
+/// Device and inode.
+type Place = (u64, u64);
+
+/// Sees `path`, which is `name` in the tree, and all below it. What is in a directory is reached through its
+/// descriptor, since paths may be longer than the system takes.
+fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Place, Seen)>) {
+    let meta = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{name:?}: {error}"));
+    let seen = Seen {
         mode: meta.mode(),
         owner: (meta.uid(), meta.gid()),
         size: if meta.is_dir() { 0 } else { meta.len() },
         modified: (meta.mtime(), meta.mtime_nsec()),
         device: meta.rdev(),
-        sum: sum(&path, &meta),
-        linked: names.get(&meta.ino()).filter(|_| !meta.is_dir()).cloned(),
-        attributes: attributes(&path),
+        sum: sum(path, &meta),
+        linked: (!meta.is_dir() && meta.nlink() > 1).then(PathBuf::new),
+        attributes: attributes(path),
+        allocated: Allocated(if meta.is_file() { meta.blocks() * 512 } else { 0 }),
     };
-    found.into_iter().map(|(name, object)| (name, see(object))).collect()
+    if meta.is_dir() {
+        let dir = File::open(path).unwrap();
+        let here = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+        for entry in fs::read_dir(&here).unwrap() {
+            let below = entry.unwrap().file_name();
+            look(&here.join(&below), name.join(&below), found);
+        }
+    }
+    found.insert(name, ((meta.dev(), meta.ino()), seen));
 }
 
+const PAGE: usize = 4096;
+
+/// Of a file that may be mostly holes: what is not zero, and where.
 fn sum(path: &Path, meta: &Metadata) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     if meta.is_symlink() {
         sum.update(fs::read_link(path).unwrap().as_os_str().as_bytes());
-    } else if meta.is_file() {
-        let (mut file, mut bytes) = (File::open(path).unwrap(), vec![0; 1 << 20]);
-        loop {
-            match file.read(&mut bytes) {
-                Ok(0) => break,
-                Ok(n) => sum.update(&bytes[..n]),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{path:?}"),
+    } else if meta.is_file() && meta.len() > 0 {
+        let (file, mut bytes, mut at) = (File::open(path).unwrap(), vec![0; 1 << 20], 0);
+        while let Ok(data) = rustix::fs::seek(&file, SeekFrom::Data(at)) {
+            let end = rustix::fs::seek(&file, SeekFrom::Hole(data)).unwrap();
+            at = data;
+            while at < end {
+                // Pages are aligned, wherever a file system says that its data begins.
+                let len = (bytes.len() as u64 - at % PAGE as u64).min(end - at) as usize;
+                file.read_exact_at(&mut bytes[..len], at).unwrap();
+                add_pages(&mut sum, at, &bytes[..len]);
+                at += len as u64;
             }
         }
     }
     sum.finalize()
+}
+
+fn add_pages(sum: &mut crc32fast::Hasher, mut at: u64, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let page;
+        (page, bytes) = bytes.split_at(bytes.len().min(PAGE - at as usize % PAGE));
+        if *page != [0; PAGE][..page.len()] {
+            sum.update(&at.to_le_bytes());
+            sum.update(page);
+        }
+        at += page.len() as u64;
+    }
 }
 
 fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -185,7 +232,7 @@ fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 pub(crate) fn assert_same(a: &Path, b: &Path) {
     let (a, b) = (walk(a), walk(b));
-    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    assert!(a.keys().eq(b.keys()), "{:?}", a.keys().chain(b.keys()).collect::<Vec<_>>());
     for (name, before) in &a {
         assert_eq!(before, &b[name], "{name:?}");
     }

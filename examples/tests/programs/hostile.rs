@@ -1,0 +1,211 @@
+//! Archives that an enemy wrote: nothing outside of the destination changes, and no terminal is given commands.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Output;
+
+use datapipe::prelude::*;
+use datapipe::wire::{CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, Time, What};
+
+use crate::bench::{Bench, failed};
+use crate::walk::walk;
+
+const BLOCK: u32 = 64 << 10;
+
+/// Entries that no honest writer would write.
+#[derive(Default)]
+struct Forger {
+    entries: Vec<u8>,
+    catalogue: Vec<u8>,
+    objects: u64,
+}
+
+fn object(kind: ObjectKind, path: &str) -> Object<'_> {
+    Object {
+        kind,
+        mode: 0o777,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        modified: Time { seconds: 1, nanoseconds: 0 },
+        size: 0,
+        device: (0, 0),
+        link: 0,
+        linked: false,
+        path: path.as_bytes(),
+        target: b"",
+    }
+}
+
+/// What a whole file says of its one extent, at its beginning.
+fn digest(data: &[u8]) -> [u8; 16] {
+    let layout = [[0; 8], (data.len() as u64).to_le_bytes()].concat();
+    let all = [data, blake3::hash(&layout).as_bytes()].concat();
+    blake3::hash(&all).as_bytes()[..16].try_into().unwrap()
+}
+
+impl Forger {
+    fn entry(&mut self, object: u64, body: EntryBody<'_>) {
+        Entry { object, body }.append_to(&mut self.entries).unwrap();
+    }
+
+    /// A whole object, and its place in the catalogue. `wrong` is what its path says in the end, and as long.
+    fn put(&mut self, object: Object<'_>, wrong: &str, data: &[u8]) -> u64 {
+        self.objects += 1;
+        let (number, size) = (self.objects, data.len() as u64);
+        let (begin, path) = (self.entries.len(), object.path);
+        self.entry(number, EntryBody::Object(Object { size, ..object }));
+        swap(&mut self.entries[begin..], path, wrong.as_bytes());
+        let digest = (object.kind == ObjectKind::File).then(|| digest(data));
+        if !data.is_empty() {
+            self.entry(number, EntryBody::Extent(0, data));
+        }
+        self.entry(number, EntryBody::End(End { state: State::Whole, size, digest }));
+        let (kind, state, mode, link) = (object.kind, State::Whole, object.mode, object.link);
+        let (modified, blocks, target) = (object.modified, (0, 0), object.target);
+        let offset = begin as u32;
+        let entry = CatalogueEntry { kind, state, mode, size, link, modified, blocks, offset, path, target };
+        let from = self.catalogue.len();
+        Entry { object: number, body: EntryBody::Catalogue(entry) }.append_to(&mut self.catalogue).unwrap();
+        swap(&mut self.catalogue[from..], path, wrong.as_bytes());
+        number
+    }
+
+    fn file(&mut self, path: &str) -> u64 {
+        self.put(object(ObjectKind::File, path), path, b"evil")
+    }
+
+    /// A file whose path no writer takes. It must be as long as `path`.
+    fn forged(&mut self, path: &str, wrong: &str) {
+        self.put(object(ObjectKind::File, path), wrong, b"evil");
+    }
+
+    fn symlink(&mut self, path: &str, target: &str) {
+        self.put(Object { target: target.as_bytes(), ..object(ObjectKind::Symlink, path) }, path, b"");
+    }
+
+    fn link(&mut self, path: &str, link: u64) {
+        self.put(Object { link, ..object(ObjectKind::HardLink, path) }, path, b"");
+    }
+
+    /// An archive that is whole, as far as its format goes.
+    fn write(self, tape: &Path, with_catalogue: bool) {
+        let mut blocks = vec![(0, What::Data, self.entries)];
+        if with_catalogue {
+            blocks.push((blocks[0].2.len() as u64, What::ClosingCatalogue, self.catalogue));
+        }
+        let options = ArchiveOptions::new("a\u{1b}[31mname").content(Content::Tree).block_len(BLOCK);
+        let medium = VirtualTape::create(tape, VolumeOptions::default()).unwrap();
+        let (_, tail) = options.plan().unwrap().stages(medium);
+        Pipe::builder().buffer_size(BLOCK).head(Blocks(blocks.into_iter())).tail(tail).run().unwrap();
+    }
+}
+
+fn swap(entry: &mut [u8], path: &[u8], wrong: &[u8]) {
+    assert_eq!(path.len(), wrong.len());
+    let at = entry.windows(path.len()).position(|part| part == path).unwrap();
+    entry[at..at + wrong.len()].copy_from_slice(wrong);
+}
+
+/// Where each begins, what it is, and its bytes.
+struct Blocks(std::vec::IntoIter<(u64, What, Vec<u8>)>);
+
+impl Head for Blocks {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        let Some((offset, what, bytes)) = self.0.next() else { return Ok(Fill::End) };
+        block.put(&bytes)?;
+        let mut info = block.info();
+        (info.offset, info.kind) = (offset, what.code());
+        block.set_info(info);
+        Ok(Fill::Block)
+    }
+}
+
+/// A bench with a directory beside the destination that nobody may touch, and the archive on `tape`.
+fn with_forgeries(with_catalogue: bool) -> Bench {
+    let bench = Bench::new();
+    fs::create_dir_all(bench.path("outside/folder")).unwrap();
+    fs::write(bench.path("outside/canary"), b"sings").unwrap();
+    let mut forger = Forger::default();
+    forger.put(object(ObjectKind::Directory, "data"), "data", b"");
+    forger.file("data/good");
+    forger.file("data/\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\n");
+    forger.symlink("data/colours", "\u{1b}[2J");
+    forger.symlink("data/folder", "../../outside");
+    forger.symlink("data/file", "../../outside/canary");
+    forger.symlink("data/new", "../../outside/new");
+    forger.symlink("data/rooted", bench.path("outside").to_str().unwrap());
+    for path in ["data/folder/new", "data/folder/canary", "data/folder/folder/new", "data/rooted/canary"] {
+        forger.file(path);
+    }
+    let through = forger.file("data/file/x");
+    forger.file("data/new/x");
+    forger.link("data/hard", through);
+    forger.link("data/folder/hard", 2);
+    forger.link("data/nothing", 4711);
+    forger.symlink("data/folder/link", "evil");
+    forger.put(object(ObjectKind::Directory, "data/folder/dir"), "data/folder/dir", b"");
+    forger.put(object(ObjectKind::Fifo, "data/folder/fifo"), "data/folder/fifo", b"");
+    forger.forged("a-path-as-long", "../outside/new");
+    forger.forged("data/path-as-long", "data/../../outsid");
+    let outside = bench.path("outside/absolute");
+    let outside = outside.to_str().unwrap();
+    forger.forged(&"x".repeat(outside.len()), outside);
+    forger.write(&bench.path("tape"), with_catalogue);
+    bench
+}
+
+fn assert_harmless(output: &Output) {
+    for said in [&output.stdout, &output.stderr] {
+        let text = std::str::from_utf8(said).unwrap();
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+    }
+}
+
+#[test]
+fn nothing_outside_of_the_destination_changes() {
+    for (with_catalogue, how) in [
+        (true, &[][..]),
+        (true, &["--overwrite"]),
+        (false, &["--overwrite"]),
+        (true, &["--path", "data"]),
+        (true, &["--path", "data/folder", "--overwrite"]),
+        (true, &["--path", "../outside/new", "--path", "data/../../outsid", "--path", "data/rooted/canary"]),
+    ] {
+        let bench = with_forgeries(with_catalogue);
+        let before = walk(&bench.path("outside"));
+        for round in 0..2 {
+            let output = bench.restore(&[how, &["tape", "out"]].concat());
+            let text = failed(&output, 3);
+            assert!(text.lines().count() > 3, "{text}");
+            assert_harmless(&output);
+            assert_eq!(walk(&bench.path("outside")), before, "round {round} of {how:?}");
+            bench.assert_holds(&["outside", "tape"]);
+            if round == 0 && !how.contains(&"--path") {
+                assert_eq!(fs::read(bench.path("out/data/good")).unwrap(), b"evil");
+            }
+            // What an archive could not plant is there already.
+            if round == 0 {
+                bench.clear("out");
+                symlink("../outside", bench.path("out/data")).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_terminal_is_given_no_commands() {
+    for with_catalogue in [true, false] {
+        let bench = with_forgeries(with_catalogue);
+        for how in [&["--list", "tape"][..], &["--verify", "tape"], &["tape", "out"]] {
+            let output = bench.restore(how);
+            assert_harmless(&output);
+            // A list ends at a path that no writer takes.
+            let is_known = matches!(output.status.code(), Some(1 | 3));
+            assert!(is_known, "{how:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        }
+        let list = String::from_utf8(bench.restore(&["--list", "tape"]).stdout).unwrap();
+        assert!(list.contains(" data/\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}\\n\n"), "{list}");
+        assert!(list.contains(" data/colours -> \\u{1b}[2J\n"), "{list}");
+    }
+}
