@@ -10,7 +10,7 @@ use datapipe::archive::{Blocks, OpenError};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
-use datapipe::wire::{Framing, Kind, UNIT_HEADER_LEN, UnitHeader, What, looks_like_record};
+use datapipe::wire::{Framing, Kind, Locator, UNIT_HEADER_LEN, UnitHeader, What, looks_like_record};
 
 const BLOCK: u32 = 4096;
 const BLOCKS: u64 = 200;
@@ -298,4 +298,39 @@ fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
     let index = reader.index().unwrap();
     reader.read_blocks(&index, &blocks, 1).unwrap().pipe.tail(came.clone()).run().unwrap();
     assert!(came.numbers().into_iter().eq((0..BLOCKS).step_by(3)));
+}
+
+/// A locator that leads to the first block again and again does not have everything read again and again.
+#[test]
+fn a_place_that_is_wrong_is_left_where_that_is_seen() {
+    let recipe = Recipe { encrypted: false, volumes: false, chunk: 10_000, record: 1 << 20, ..recipes()[0] };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tape");
+    write(recipe, &path);
+    let mut bytes = fs::read(&path).unwrap();
+    let is_locator =
+        |at: &usize| UnitHeader::parse(&bytes[*at..]).is_ok_and(|header| header.kind == Kind::Locator);
+    let at = (0..bytes.len() - UNIT_HEADER_LEN).find(is_locator).unwrap();
+    let header = UnitHeader::parse(&bytes[at..]).unwrap();
+    let body = &mut bytes[at + UNIT_HEADER_LEN..][..header.stored as usize];
+    let mut locator = Locator::parse(body).unwrap();
+    let (place, position) = (locator.chunks[0].place, locator.chunks[0].position);
+    for chunk in &mut locator.chunks {
+        (chunk.place, chunk.position) = (place, position);
+    }
+    body.copy_from_slice(&locator.to_bytes());
+    let header = UnitHeader { body_crc: crc32fast::hash(body), ..header };
+    bytes[at..at + UNIT_HEADER_LEN].copy_from_slice(&header.to_bytes());
+    fs::write(&path, bytes).unwrap();
+
+    let mut blocks = Blocks::new();
+    locator.chunks.iter().for_each(|chunk| blocks.insert(chunk.first, chunk.first));
+    assert!(locator.chunks.len() > 20);
+    let (log, came) = (DamageLog::new(), Came::default());
+    let reader = open(recipe, &path).salvage(&log);
+    let reading = reader.read_blocks(&reader.index().unwrap(), &blocks, 1).unwrap();
+    reading.pipe.tail(came.clone()).run().unwrap();
+    // One chunk, one record: the second chunk's first block is the first one behind that place's record.
+    assert_eq!(came.numbers(), [0, locator.chunks[1].first], "the others are not where that says");
+    assert_eq!(reading.report.outcome().missing, locator.chunks.len() as u64 - 2, "{:?}", log.entries());
 }

@@ -152,9 +152,11 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(false);
         }
         if number < self.next {
-            if self.part.is_some() {
-                // It begins in the same record as the first that is wanted.
-                return Ok(false);
+            if let Some((run, _)) = &self.part {
+                // It begins in the same record as the first that is wanted. Or else that is not where it was said to
+                // be, and nobody reads all that lies between, perhaps for each run.
+                let begins = run.map(|run| run.start.place);
+                return if place == begins { Ok(false) } else { self.cut_run(place).map(|()| false) };
             }
             self.say(Some(number), place, "stands here again, or out of order".to_owned())?;
             return Ok(false);
