@@ -9,7 +9,7 @@ use datapipe::wire::{Kind, RECORD_HEADER_LEN, RecordHeader, UNIT_HEADER_LEN, Uni
 use crate::bench::{Bench, failed, noise, ok};
 use crate::walk::assert_same;
 
-const HOW: [&str; 3] = ["--quiet", "--buffer-size", "16K"];
+const HOW: [&str; 5] = ["--quiet", "--buffer-size", "16K", "--readers", "1"];
 
 /// What is only in `data/m/needle`.
 const NEEDLE: &[u8] = b"the one that is looked for";
