@@ -153,7 +153,7 @@ fn what_turns_unreadable_is_named() {
     let run = |bench: &Bench, args: &[&str]| plain_user_command(bench, DISK_TO_TAPE, args);
     let close = |bench: &Bench, names: &[&str]| {
         for name in names {
-            fs::set_permissions(bench.path("src/data").join(name), Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(bench.path("src/data").join(name), Permissions::from_mode(0o000)).unwrap();
         }
     };
     let Some((bench, output)) = back_up_meddled_by(run, |bench| close(bench, &["c", "d/e", "h"])) else {
