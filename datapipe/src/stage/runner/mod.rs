@@ -5,6 +5,7 @@
 //!
 //!   thread: step until blocked, sleep on that one event, step again
 //!   inline: step every task in turn, sleep on all events at once when none moved
+//!   process: as a thread, in a process that has the segment; see `host`
 //! ```
 //!
 //! A step never waits, so a stage's code cannot tell where it runs. Does not know the other stages.
@@ -113,6 +114,21 @@ impl<'a> MiddleStage<'a> {
 
     pub(crate) fn needs_thread(&self) -> bool {
         matches!(self.work.0, MiddleKind::Port(_))
+    }
+
+    /// Which kind of work it is, for the process that runs it.
+    pub(crate) fn kind(&self) -> u8 {
+        match self.work.0 {
+            MiddleKind::Transform(_) => 1,
+            MiddleKind::InPlace(_) => 2,
+            MiddleKind::Analyze(_) => 3,
+            MiddleKind::Port(_) => 4,
+        }
+    }
+
+    /// Whether an input at which an instance died is still what it was, and can be worked on again.
+    pub(crate) fn is_restartable(&self) -> bool {
+        matches!(self.work.0, MiddleKind::Transform(_) | MiddleKind::Analyze(_))
     }
 
     /// Whether the stage answers every input exactly once, because a task sees to it.
