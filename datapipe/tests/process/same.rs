@@ -1,7 +1,11 @@
 //! What comes out of processes is what threads make.
 
+use std::io::Cursor;
+use std::sync::Arc;
+
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
+use parking_lot::Mutex;
 
 fn data() -> Vec<u8> {
     let mut random = Random::new(7);
@@ -9,22 +13,23 @@ fn data() -> Vec<u8> {
 }
 
 /// What a pipe makes of the data, each block behind its length.
-fn made_by<'a>(stages: impl IntoIterator<Item = MiddleStage<'a>>) -> Vec<u8> {
-    let data = data();
-    let mut out = Vec::new();
-    let mut pipe = Pipe::builder().buffer_size(16 << 10).head(StreamHead::new(&data[..]));
+fn made_by(stages: impl IntoIterator<Item = MiddleStage<'static>>) -> Vec<u8> {
+    let out = Arc::new(Mutex::new(Vec::new()));
+    let mut pipe = Pipe::builder().buffer_size(16 << 10).head(StreamHead::new(Cursor::new(data())));
     for stage in stages {
         pipe = pipe.stage(stage);
     }
-    let write = |port: &TailPort| {
+    let kept = Arc::clone(&out);
+    let keep = move |port: &TailPort| {
         while let Some(block) = port.receive()? {
-            out.extend_from_slice(&block.len().to_string().into_bytes());
-            out.extend_from_slice(block.bytes());
+            let mut kept = kept.lock();
+            kept.extend_from_slice(block.len().to_string().as_bytes());
+            kept.extend_from_slice(block.bytes());
         }
         Ok(())
     };
-    pipe.tail(Stage::tail_port("keep", write)).run().unwrap();
-    out
+    pipe.tail(Stage::tail_port("keep", keep)).run().unwrap();
+    std::mem::take(&mut out.lock())
 }
 
 pub(crate) fn codecs_give_the_same_bytes() {
