@@ -23,6 +23,11 @@ impl Corrupt {
         Self { what: what.into(), queue: None, buffer: None }
     }
 
+    /// What contradicts itself, the queue, and the buffer, for whoever passes it on to another process.
+    pub(crate) fn parts(&self) -> (&str, Option<u32>, Option<u32>) {
+        (&self.what, self.queue, self.buffer)
+    }
+
     pub(crate) fn at_queue(self, queue: u32) -> Self {
         Self { queue: Some(queue), ..self }
     }

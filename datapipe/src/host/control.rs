@@ -11,7 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use crate::error::StageError;
+use crate::error::{Corrupt, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_MODULE_ARGUMENTS, MAX_MODULE_NAME};
 use crate::pool::PortError;
 use crate::stage::Module;
@@ -102,18 +102,26 @@ const ENDED: u8 = 0;
 const FAILED: u8 = 1;
 const PANICKED: u8 = 2;
 const STOPPED: u8 = 3;
+const CORRUPT: u8 = 4;
+/// A queue or a buffer that a report does not name.
+const NONE: u32 = u32::MAX;
+/// Bytes of a report before its text: its kind, and the queue and the buffer of a contradiction.
+const REPORT_FIELDS: usize = 9;
 
 /// Reports how the instance ended.
 pub(super) fn tell(control: &OwnedFd, result: &Result<(), StageError>) {
-    let (kind, text) = match result {
-        Ok(()) => (ENDED, String::new()),
-        Err(error) if error.is_stopped() => (STOPPED, String::new()),
-        Err(error) => match error.panic_message() {
-            Some(message) => (PANICKED, message.to_owned()),
-            None => (FAILED, error.to_string()),
+    let (kind, text, queue, buffer) = match result {
+        Ok(()) => (ENDED, String::new(), None, None),
+        Err(error) if error.is_stopped() => (STOPPED, String::new(), None, None),
+        Err(error) => match (error.corrupt().map(Corrupt::parts), error.panic_message()) {
+            (Some((what, queue, buffer)), _) => (CORRUPT, what.to_owned(), queue, buffer),
+            (_, Some(message)) => (PANICKED, message.to_owned(), None, None),
+            _ => (FAILED, error.to_string(), None, None),
         },
     };
     let mut bytes = vec![kind];
+    bytes.put_u32(queue.unwrap_or(NONE));
+    bytes.put_u32(buffer.unwrap_or(NONE));
     bytes.put(cut(&text, MAX_FAILURE_TEXT).as_bytes());
     // A controller that does not listen any more has died, and this process is about to.
     let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL);
@@ -121,16 +129,28 @@ pub(super) fn tell(control: &OwnedFd, result: &Result<(), StageError>) {
 
 /// What a process that is dead has reported: nothing if it did not come to that.
 pub(crate) fn told(control: &OwnedFd) -> Option<Result<(), StageError>> {
-    let mut bytes = vec![0; 1 + MAX_FAILURE_TEXT];
+    let mut bytes = vec![0; REPORT_FIELDS + MAX_FAILURE_TEXT];
     let (_, len) = rustix::net::recv(control.as_fd(), &mut bytes[..], RecvFlags::DONTWAIT).ok()?;
-    let (kind, text) = bytes.get(..len)?.split_first()?;
-    let text = String::from_utf8_lossy(text).into_owned();
-    Some(match *kind {
+    let report = bytes.get(..len).filter(|report| !report.is_empty())?; // nothing means that it has hung up
+    Some(decode_report(report).unwrap_or_else(|malformed| Err(malformed.into())))
+}
+
+fn decode_report(bytes: &[u8]) -> Result<Result<(), StageError>, Malformed> {
+    let mut bytes = Bytes::new("what its process reported", bytes);
+    let (kind, queue, buffer) = (bytes.u8()?, bytes.u32()?, bytes.u32()?);
+    let text = String::from_utf8_lossy(bytes.rest()).into_owned();
+    Ok(match kind {
         ENDED => Ok(()),
         FAILED => Err(StageError::new(text)),
         PANICKED => Err(StageError::panicked(text)),
         STOPPED => Err(PortError::Stopped.into()),
-        _ => Err(StageError::new("its process reported what this library does not understand")),
+        CORRUPT => {
+            let corrupt = Corrupt::new(text);
+            let corrupt = if queue == NONE { corrupt } else { corrupt.at_queue(queue) };
+            let corrupt = if buffer == NONE { corrupt } else { corrupt.at_buffer(buffer) };
+            Err(PortError::Corrupt(corrupt).into())
+        }
+        _ => return Err(bytes.wrong(format!("is of an unknown kind, {kind}"))),
     })
 }
 
@@ -193,10 +213,17 @@ mod tests {
         assert!(panic.is_panic() && panic.to_string() == "panicked: ouch");
         let long = report(Err(StageError::new("é".repeat(MAX_FAILURE_TEXT)))).unwrap().unwrap_err();
         assert_eq!(long.to_string(), "é".repeat(MAX_FAILURE_TEXT / 2));
+        for corrupt in [Corrupt::new("a"), Corrupt::new("b").at_queue(1), Corrupt::new("c").at_buffer(0)] {
+            let error = report(Err(PortError::Corrupt(corrupt.clone()).into())).unwrap().unwrap_err();
+            assert_eq!(error.corrupt(), Some(&corrupt));
+        }
         let (ours, theirs) = pair().unwrap();
         assert!(told(&ours).is_none(), "nothing yet");
-        rustix::net::send(&theirs, &[77], SendFlags::NOSIGNAL).unwrap();
-        assert!(told(&ours).unwrap().unwrap_err().to_string().contains("does not understand"));
+        for (bytes, why) in [(&[77; 9][..], "unknown kind, 77"), (&[0], "ends 4 bytes too early")] {
+            rustix::net::send(&theirs, bytes, SendFlags::NOSIGNAL).unwrap();
+            let error = told(&ours).unwrap().unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
         drop(theirs);
         assert!(told(&ours).is_none(), "a hang-up is no report");
     }

@@ -2,6 +2,8 @@
 //!
 //! The test binary is the host of its own stages, so its main is its own.
 
+#![allow(clippy::disallowed_types, reason = "flags and counts of the test, not shared words")]
+
 mod deaths; // killed, crashed, failed: replaced or named
 mod refusals; // what cannot run in processes, and says so
 mod same; // what comes out is what threads make

@@ -44,7 +44,10 @@ impl Doer {
             Deed::Die | Deed::DieOnce => kill_process(getpid(), Signal::KILL)?,
             Deed::Abort => std::process::abort(),
             Deed::Fail => return Err(StageError::new(format!("no more after {number}"))),
-            Deed::Panic => panic!("lost my mind at {number}"),
+            Deed::Panic => {
+                std::panic::set_hook(Box::new(|_| {})); // this one was asked for
+                panic!("lost my mind at {number}")
+            }
             Deed::Exit => std::process::exit(3),
             Deed::Hang => loop {
                 std::thread::sleep(Duration::from_secs(3600));
