@@ -50,24 +50,22 @@ impl<'a> Crew<'a> {
         let seat = |Id { stage, instance }| {
             Seat::new(segment, stage, instance).terminate_at_limit(terminate_at_limit)
         };
-        let mut ids = (0..segment.shape().stage_count()).rev();
-        let mut next = |settings: &Settings| {
-            let stage = ids.next().unwrap_or_default();
-            (0..settings.instances).map(move |instance| Id { stage, instance })
-        };
-        for id in next(&tail.settings) {
+        let ids =
+            |stage, settings: &Settings| (0..settings.instances).map(move |instance| Id { stage, instance });
+        let last = segment.shape().stage_count() - 1;
+        for id in ids(last, &tail.settings) {
             crew.add(&tail.settings.clone(), id, seat(id), |n| tail.worker(n))?;
         }
-        for mut middle in middles.into_iter().rev() {
+        for (stage, mut middle) in (1..last).zip(middles).rev() {
             let settings = middle.settings.clone();
-            for id in next(&settings) {
+            for id in ids(stage, &settings) {
                 match Post::of(&middle, id, terminate_at_limit) {
                     Some(post) => crew.posts.push(post),
                     None => crew.add(&settings, id, seat(id), |n| middle.worker(n))?,
                 }
             }
         }
-        for id in next(&head.settings) {
+        for id in ids(0, &head.settings) {
             crew.add(&head.settings.clone(), id, seat(id), |n| head.worker(n))?;
         }
         Ok(crew)

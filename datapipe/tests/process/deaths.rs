@@ -12,7 +12,7 @@ use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::{NotReplaced, StageFailure};
 
-use crate::stages::{Deed, checking, counting, in_place, out_of_place};
+use crate::stages::{Deed, checking, counting, in_place, out_of_place, slow_to_replace};
 use crate::watch::{children, children_of, wait_until};
 
 /// Runs 200 blocks through a stage, and returns how many arrived.
@@ -68,11 +68,35 @@ pub(crate) fn killed_at_random() {
     assert_eq!(report.status.stages[0].instances[0].blocks_out, arrived);
 }
 
-pub(crate) fn killed_once_at_a_block() {
+/// Runs a stage that dies once, and makes a file when it does.
+fn run_to_one_death(stage: impl FnOnce(&str) -> MiddleStage<'static>) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("died");
-    assert_eq!(run(out_of_place(Deed::DieOnce, 17, file.to_str().unwrap()).instances(2)).unwrap(), 200);
+    assert_eq!(run(stage(file.to_str().unwrap())).unwrap(), 200);
     assert!(file.exists(), "it has died");
+}
+
+pub(crate) fn killed_once_at_a_block() {
+    run_to_one_death(|file| out_of_place(Deed::DieOnce, 17, file).instances(2));
+    run_to_one_death(|file| out_of_place(Deed::DieOnce, 0, file));
+    run_to_one_death(|file| out_of_place(Deed::DieOnce, 199, file));
+}
+
+pub(crate) fn killed_when_it_had_done_everything() {
+    run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file));
+    run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file).instances(3));
+}
+
+/// Meanwhile everybody else sleeps. That is no standstill.
+pub(crate) fn a_replacement_that_is_long_in_coming() {
+    run_to_one_death(|file| slow_to_replace(Deed::DieOnce, 17, file));
+}
+
+pub(crate) fn everything_else_inline() {
+    let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &enough).inline());
+    pipe.stage(out_of_place(Deed::Pass, 0, "")).tail(checking(&count).inline()).run().unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 200);
 }
 
 pub(crate) fn a_block_that_kills_twice_is_named() {

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use datapipe::memory::Backing;
 use datapipe::prelude::*;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::stages::{Deed, in_place};
 
@@ -52,9 +53,25 @@ pub(crate) fn hosts_that_cannot_work() {
 }
 
 pub(crate) fn nobody_else_gives_orders() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_datapipe-host"));
-    let started = command.arg("--datapipe-instance").stdin(Stdio::null()).output().unwrap();
-    assert_eq!(started.status.code(), Some(2));
-    let text = String::from_utf8(started.stderr).unwrap();
+    let host = env!("CARGO_BIN_EXE_datapipe-host");
+    let run = |command: &mut Command, input: Stdio| {
+        let started = command.stdin(input).output().unwrap();
+        (started.status.code(), String::from_utf8(started.stderr).unwrap())
+    };
+    let (code, text) = run(Command::new(host).arg("--datapipe-instance"), Stdio::null());
+    assert_eq!(code, Some(2));
     assert!(text.contains("was not started by a pipe's controller"), "{text}");
+    // The controller's own child, but not its grandchild: that would not notice its death.
+    let control = || {
+        let kind = SocketType::SEQPACKET;
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap().1
+    };
+    let (code, _) = run(Command::new(host).arg("--datapipe-instance"), control().into());
+    assert_eq!(code, Some(1), "the controller has hung up before it gave an order");
+    let script = "\"$0\" --datapipe-instance; exit $?";
+    let (code, text) = run(Command::new("sh").args(["-c", script, host]), control().into());
+    assert_eq!(code, Some(2));
+    assert!(text.contains("its parent is not the one"), "{text}");
+    let (code, text) = run(&mut Command::new(host), Stdio::null());
+    assert_eq!((code, text.lines().count()), (Some(2), 1), "{text}");
 }

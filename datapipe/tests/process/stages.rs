@@ -1,6 +1,7 @@
 //! The modules of this host, a head that numbers its blocks, and a tail that checks them.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub(crate) enum Deed {
     Die,
     /// Only if nobody has made this file yet.
     DieOnce,
+    /// As `DieOnce`, but when it has done everything, and before anybody has heard of that.
+    DieAtEnd,
     Abort,
     Fail,
     Panic,
@@ -23,8 +26,17 @@ pub(crate) enum Deed {
     Hang,
 }
 
-const DEEDS: [Deed; 8] =
-    [Deed::Pass, Deed::Die, Deed::DieOnce, Deed::Abort, Deed::Fail, Deed::Panic, Deed::Exit, Deed::Hang];
+const DEEDS: [Deed; 9] = [
+    Deed::Pass,
+    Deed::Die,
+    Deed::DieOnce,
+    Deed::DieAtEnd,
+    Deed::Abort,
+    Deed::Fail,
+    Deed::Panic,
+    Deed::Exit,
+    Deed::Hang,
+];
 
 #[derive(Clone, Debug)]
 struct Doer {
@@ -39,7 +51,7 @@ impl Doer {
             return Ok(());
         }
         match self.deed {
-            Deed::Pass => {}
+            Deed::Pass | Deed::DieAtEnd => {}
             Deed::DieOnce if File::create_new(&self.file).is_err() => {}
             Deed::Die | Deed::DieOnce => kill_process(getpid(), Signal::KILL)?,
             Deed::Abort => std::process::abort(),
@@ -57,17 +69,28 @@ impl Doer {
     }
 }
 
-impl Transform for Doer {
+/// A [`Doer`] at work: the description of a stage has none.
+struct Doing(Doer);
+
+impl Drop for Doing {
+    fn drop(&mut self) {
+        if self.0.deed == Deed::DieAtEnd && File::create_new(&self.0.file).is_ok() {
+            kill_process(getpid(), Signal::KILL).unwrap();
+        }
+    }
+}
+
+impl Transform for Doing {
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
-        self.at(input.number())?;
+        self.0.at(input.number())?;
         output.put(input.bytes())?;
         Ok(Verdict::Send)
     }
 }
 
-impl InPlace for Doer {
+impl InPlace for Doing {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-        self.at(block.number())?;
+        self.0.at(block.number())?;
         Ok(Verdict::Send)
     }
 }
@@ -77,16 +100,24 @@ pub(crate) fn out_of_place(deed: Deed, at: u64, file: &str) -> MiddleStage<'stat
     described("test.out-of-place", Doer { deed, at, file: file.to_owned() })
 }
 
+/// As [`out_of_place`], but a replacement is long in coming.
+pub(crate) fn slow_to_replace(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
+    described("test.slow-to-replace", Doer { deed, at, file: file.to_owned() })
+}
+
 /// A stage that works in place, in processes.
 pub(crate) fn in_place(deed: Deed, at: u64) -> MiddleStage<'static> {
     described("test.in-place", Doer { deed, at, file: String::new() })
 }
 
+/// A stage that does what is asked of it, and where it runs.
 fn described(module: &str, doer: Doer) -> MiddleStage<'static> {
     let arguments = format!("{} {} {}", doer.deed as u8, doer.at, doer.file);
     let stage = match module {
-        "test.out-of-place" => Stage::transform("doer", move |_| doer.clone()),
-        _ => Stage::in_place("doer", move |_| doer.clone()),
+        "test.out-of-place" | "test.slow-to-replace" => {
+            Stage::transform("doer", move |_| Doing(doer.clone()))
+        }
+        _ => Stage::in_place("doer", move |_| Doing(doer.clone())),
     };
     stage.module(module, arguments).in_processes()
 }
@@ -102,6 +133,13 @@ pub(crate) fn modules() -> Modules {
     Modules::new()
         .with("test.out-of-place", |arguments| Ok(described("test.out-of-place", doer(arguments)?)))
         .with("test.in-place", |arguments| Ok(described("test.in-place", doer(arguments)?)))
+        .with("test.slow-to-replace", |arguments| {
+            let doer = doer(arguments)?;
+            if Path::new(&doer.file).exists() {
+                std::thread::sleep(Duration::from_millis(1200));
+            }
+            Ok(described("test.out-of-place", doer))
+        })
         .with("test.stillborn", |_| std::process::abort())
 }
 
