@@ -251,6 +251,8 @@ mod whole {
         Exited,
         /// What it was working on is no longer what it was.
         WorkedInPlace,
+        /// It remembered something of blocks that are gone.
+        Stateful,
         /// It worked on the block with this number, as another one did that died.
         DeadlyBlock(u64),
         /// So many died one after the other before any of them had taken up a block.
@@ -266,6 +268,7 @@ mod whole {
                 NotReplaced::WorkedInPlace => {
                     f.write_str(", and cannot be replaced: it changes blocks in place")
                 }
+                NotReplaced::Stateful => f.write_str(", and cannot be replaced: it remembers earlier blocks"),
                 NotReplaced::DeadlyBlock(number) => write!(f, " at block {number}, as one before it"),
                 NotReplaced::Fruitless(count) => {
                     write!(f, ", the last of {count} in a row that died before they had taken up a block")

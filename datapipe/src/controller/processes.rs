@@ -42,7 +42,7 @@ pub(super) struct Post {
     /// This program if there is none.
     program: Option<PathBuf>,
     order: control::Order,
-    restartable: bool,
+    irreplaceable: Option<NotReplaced>,
 }
 
 impl Post {
@@ -61,7 +61,7 @@ impl Post {
             label: format!("{}/{}", stage.settings.name, id.instance),
             program: program.clone(),
             order,
-            restartable: stage.is_restartable(),
+            irreplaceable: stage.irreplaceable(),
         })
     }
 
@@ -192,8 +192,8 @@ impl Keeper<'_> {
         if status.signal().is_none() {
             return died(NotReplaced::Exited);
         }
-        if !seated.post.restartable {
-            return died(NotReplaced::WorkedInPlace);
+        if let Some(reason) = seated.post.irreplaceable {
+            return died(reason);
         }
         let Id { stage, instance } = seated.post.id;
         self.segment.reclaim(stage, instance, dead, Inputs::Inherit).map_err(PortError::from)?;

@@ -53,7 +53,7 @@
 //!
 //! The controller notices a death from the kernel, and takes back what the dead one held. An error or a panic stops the
 //! pipe as it does in a thread, and so does a process that exits by itself. One that was killed by a signal is
-//! replaced, if its stage works out of place or only looks: the replacement begins with the block that the dead one
+//! replaced, if its stage works out of place or only looks, and is not [stateful](crate::stage::Stage::stateful): the replacement begins with the block that the dead one
 //! was working on, and what was said about that is as the dead one left it. A block at which two died stops the pipe, and so do
 //! [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) in a row without any work done;
 //! [`StageError::death`](crate::StageError::death) says which it was.

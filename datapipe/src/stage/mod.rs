@@ -207,6 +207,8 @@ pub(crate) struct Settings {
     pub(crate) hold_out: u32,
     /// Why the stage can have one instance only, if so, and what to do about it.
     pub(crate) single: Option<&'static str>,
+    /// An instance remembers something of earlier blocks.
+    pub(crate) stateful: bool,
     /// What makes the stage in another process, if anything does.
     pub(crate) module: Option<Module>,
 }
@@ -262,8 +264,16 @@ pub(crate) enum TailKind<'a> {
 impl<W> Stage<W> {
     fn with(name: impl Into<String>, hold_in: u32, hold_out: u32, work: W) -> Self {
         let (name, placement) = (name.into(), Placement::default());
-        let settings =
-            Settings { name, instances: 1, placement, hold_in, hold_out, single: None, module: None };
+        let settings = Settings {
+            name,
+            instances: 1,
+            placement,
+            hold_in,
+            hold_out,
+            single: None,
+            stateful: false,
+            module: None,
+        };
         Self { settings, work }
     }
 
@@ -404,6 +414,14 @@ impl Stage<MiddleWork<'_>> {
     #[must_use]
     pub fn module(mut self, name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
         self.settings.module = Some(Module { name: name.into(), arguments: arguments.into() });
+        self
+    }
+
+    /// Says that an instance remembers something of the blocks before. A replacement would not know it: so the pipe
+    /// stops when a process of this stage is killed.
+    #[must_use]
+    pub fn stateful(mut self) -> Self {
+        self.settings.stateful = true;
         self
     }
 

@@ -15,11 +15,17 @@ use datapipe::{NotReplaced, StageFailure};
 use crate::stages::{Deed, checking, counting, in_place, out_of_place, slow_to_replace};
 use crate::watch::{children, children_of, wait_until};
 
-/// Runs 200 blocks through a stage, and returns how many arrived.
+/// Runs 200 blocks through a stage, and returns how many arrived. However that ends, every buffer comes home.
 fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
     let (enough, count) = (Arc::default(), Arc::default());
     let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &enough)).stage(stage);
-    match pipe.tail(checking(&count)).run() {
+    let pipe = pipe.tail(checking(&count)).start().unwrap();
+    let segment = pipe.segment().clone();
+    let result = pipe.wait();
+    for instance in Status::of(&segment).stages.iter().flat_map(|stage| &stage.instances) {
+        assert_eq!(instance.held, 0, "{result:?}");
+    }
+    match result {
         Ok(_) => Ok(count.load(Ordering::SeqCst)),
         Err(Error::Stage(failure)) => Err(failure),
         Err(error) => panic!("{error}"),
@@ -113,9 +119,11 @@ pub(crate) fn a_block_that_kills_twice_is_named() {
     }
 }
 
-pub(crate) fn killed_while_it_works_in_place() {
+pub(crate) fn killed_and_not_to_be_replaced() {
     let failure = run(in_place(Deed::Die, 17)).unwrap_err();
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::WorkedInPlace);
+    let failure = run(out_of_place(Deed::Die, 17, "").stateful()).unwrap_err();
+    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Stateful);
     assert_eq!(run(in_place(Deed::Pass, 17).instances(2)).unwrap(), 200);
 }
 

@@ -15,9 +15,12 @@ mod harness; // what whoever calls a test binary expects of it
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use harness::{Asked, last_line};
+
+/// How long all tests together may take before one of them counts as hanging.
+const HANGS: Duration = Duration::from_secs(300);
 
 const TESTS: &[(&str, fn())] = &[
     ("codecs_give_the_same_bytes", same::codecs_give_the_same_bytes),
@@ -29,7 +32,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_replacement_that_is_long_in_coming", deaths::a_replacement_that_is_long_in_coming),
     ("everything_else_inline", deaths::everything_else_inline),
     ("a_block_that_kills_twice_is_named", deaths::a_block_that_kills_twice_is_named),
-    ("killed_while_it_works_in_place", deaths::killed_while_it_works_in_place),
+    ("killed_and_not_to_be_replaced", deaths::killed_and_not_to_be_replaced),
     ("dead_before_the_first_block", deaths::dead_before_the_first_block),
     ("errors_and_panics_come_back", deaths::errors_and_panics_come_back),
     ("an_exit_without_a_word", deaths::an_exit_without_a_word),
@@ -55,6 +58,11 @@ fn main() -> ExitCode {
     }
     let (run, filtered): (Vec<_>, Vec<_>) =
         TESTS.iter().partition(|(name, _)| matches!(asked(name), Asked::Run));
+    std::thread::spawn(|| {
+        std::thread::sleep(HANGS);
+        println!("some test hangs");
+        std::process::exit(101); // and with this process, those that it started
+    });
     println!("\nrunning {} tests", run.len());
     let start = Instant::now();
     let mut failed = 0;

@@ -15,7 +15,7 @@ pub(crate) mod thread; // one task on one thread
 
 use std::rc::Rc;
 
-use crate::error::StageError;
+use crate::error::{NotReplaced, StageError};
 use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, Seat, TailPort};
 
 use super::{
@@ -126,9 +126,16 @@ impl<'a> MiddleStage<'a> {
         }
     }
 
-    /// Whether an input at which an instance died is still what it was, and can be worked on again.
-    pub(crate) fn is_restartable(&self) -> bool {
-        matches!(self.work.0, MiddleKind::Transform(_) | MiddleKind::Analyze(_))
+    /// Why an instance that is killed cannot be replaced, if so.
+    pub(crate) fn irreplaceable(&self) -> Option<NotReplaced> {
+        match self.work.0 {
+            MiddleKind::InPlace(_) => Some(NotReplaced::WorkedInPlace),
+            // A loop may remember what it likes.
+            MiddleKind::Port(_) => Some(NotReplaced::Stateful),
+            MiddleKind::Transform(_) | MiddleKind::Analyze(_) => {
+                self.settings.stateful.then_some(NotReplaced::Stateful)
+            }
+        }
     }
 
     /// Whether the stage answers every input exactly once, because a task sees to it.
