@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 #[cfg(not(loom))]
-pub use whole::{Error, StageError, StageFailure};
+pub use whole::{Death, Error, NotReplaced, StageError, StageFailure};
 
 /// The words in shared memory contradict themselves: some participant wrote where it should not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,11 @@ pub struct Corrupt {
 impl Corrupt {
     pub(crate) fn new(what: impl Into<Cow<'static, str>>) -> Self {
         Self { what: what.into(), queue: None, buffer: None }
+    }
+
+    /// What contradicts itself, the queue, and the buffer, for whoever passes it on to another process.
+    pub(crate) fn parts(&self) -> (&str, Option<u32>, Option<u32>) {
+        (&self.what, self.queue, self.buffer)
     }
 
     pub(crate) fn at_queue(self, queue: u32) -> Self {
@@ -51,6 +56,7 @@ impl std::error::Error for Corrupt {}
 mod whole {
     use std::fmt;
     use std::io;
+    use std::process::ExitStatus;
 
     use super::Corrupt;
     use crate::memory::SegmentError;
@@ -159,6 +165,7 @@ mod whole {
         Message(String),
         Panic(String),
         Port(PortError),
+        Death(Death),
         Other(Box<dyn std::error::Error + Send + Sync>),
     }
 
@@ -175,7 +182,14 @@ mod whole {
 
         /// Whether the stage panicked.
         pub fn is_panic(&self) -> bool {
-            matches!(self.cause, Cause::Panic(_))
+            self.panic_message().is_some()
+        }
+
+        pub(crate) fn panic_message(&self) -> Option<&str> {
+            match &self.cause {
+                Cause::Panic(message) => Some(message),
+                _ => None,
+            }
         }
 
         /// The contradiction in shared memory that the stage ran into, if that is what happened.
@@ -186,7 +200,15 @@ mod whole {
             }
         }
 
-        /// The error that the stage returned, to be downcast; `None` for a message, a panic or a port's error.
+        /// How the process died that ran the stage, if it did and was not replaced.
+        pub fn death(&self) -> Option<&Death> {
+            match &self.cause {
+                Cause::Death(death) => Some(death),
+                _ => None,
+            }
+        }
+
+        /// The error that the stage returned, to be downcast; `None` for a message, a panic, a death or a port's error.
         pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
             match &self.cause {
                 Cause::Other(error) => Some(error.as_ref()),
@@ -197,7 +219,61 @@ mod whole {
         pub(crate) fn panic(payload: &(dyn std::any::Any + Send)) -> Self {
             let text = payload.downcast_ref::<&str>().map(|s| (*s).to_owned());
             let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-            Self { cause: Cause::Panic(text.unwrap_or_else(|| "a panic without a message".to_owned())) }
+            Self::panicked(text.unwrap_or_else(|| "a panic without a message".to_owned()))
+        }
+
+        pub(crate) fn panicked(message: String) -> Self {
+            Self { cause: Cause::Panic(message) }
+        }
+
+        pub(crate) fn died(death: Death) -> Self {
+            Self { cause: Cause::Death(death) }
+        }
+    }
+
+    /// How the process of an instance died, and why it was not replaced.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Death {
+        /// Its process id.
+        pub process: u32,
+        /// What the kernel says of its end.
+        pub status: ExitStatus,
+        /// Why there was no replacement.
+        pub reason: NotReplaced,
+    }
+
+    /// Why a process that died was not replaced, and the pipe stopped.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum NotReplaced {
+        /// It ended by itself before its stream did, and did not say why.
+        Exited,
+        /// What it was working on is no longer what it was.
+        WorkedInPlace,
+        /// It remembered something of blocks that are gone.
+        Stateful,
+        /// It worked on the block with this number, as another one did that died.
+        DeadlyBlock(u64),
+        /// So many died one after the other before any of them had taken up a block.
+        Fruitless(u32),
+    }
+
+    impl fmt::Display for Death {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let Self { process, status, reason } = self;
+            write!(f, "its process {process} died ({status})")?;
+            match reason {
+                NotReplaced::Exited => f.write_str(" before the end of the stream, and did not say why"),
+                NotReplaced::WorkedInPlace => {
+                    f.write_str(", and cannot be replaced: it changes blocks in place")
+                }
+                NotReplaced::Stateful => f.write_str(", and cannot be replaced: it remembers earlier blocks"),
+                NotReplaced::DeadlyBlock(number) => write!(f, " at block {number}, as one before it"),
+                NotReplaced::Fruitless(count) => {
+                    write!(f, ", the last of {count} in a row that died before they had taken up a block")
+                }
+            }
         }
     }
 
@@ -231,6 +307,7 @@ mod whole {
                 Cause::Message(message) => f.write_str(message),
                 Cause::Panic(message) => write!(f, "panicked: {message}"),
                 Cause::Port(error) => error.fmt(f),
+                Cause::Death(death) => death.fmt(f),
                 Cause::Other(error) => error.fmt(f),
             }
         }

@@ -33,6 +33,7 @@
 //! # The way of the data through the modules
 //!
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
+//! - [`host`] is what a process calls that runs stages of somebody else's pipe.
 //! - [`tree`] has file trees: from entries of an archive to files.
 //! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
 //! - [`tree`] reads files and directories.
@@ -64,6 +65,8 @@ pub mod controller;
 #[cfg(not(loom))]
 pub mod crypto;
 pub mod error;
+#[cfg(not(loom))]
+pub mod host;
 pub mod limits;
 #[cfg(not(loom))]
 pub mod media;
@@ -86,7 +89,7 @@ pub mod wire;
 pub use controller::{AtLimit, Canceller, Pipe, PipeBuilder, Plan, Report, Status};
 pub use error::Corrupt;
 #[cfg(not(loom))]
-pub use error::{Error, StageError, StageFailure};
+pub use error::{Death, Error, NotReplaced, StageError, StageFailure};
 pub use memory::Direction;
 
 /// What a program that uses pipes needs most: `use datapipe::prelude::*;`

@@ -37,6 +37,17 @@ pub const DEFAULT_BUFFER_SIZE: u32 = 4 << 20;
 /// Bytes of a stage's name that are kept in the segment, and longest name of a stage or a pipe.
 pub const MAX_NAME: usize = 64;
 
+/// Longest name of a module, in bytes, and longest arguments of one.
+pub const MAX_MODULE_NAME: usize = 255;
+/// See [`MAX_MODULE_NAME`].
+pub const MAX_MODULE_ARGUMENTS: usize = 32 << 10;
+
+/// Bytes of what an instance in a process says of its failure that are kept.
+pub const MAX_FAILURE_TEXT: usize = 4096;
+
+/// Processes of one instance that may be killed one after the other before any of them has taken up a block.
+pub const MAX_FRUITLESS_DEATHS: u32 = 3;
+
 /// Rounds a lock-free loop may take before it says that the segment is corrupt.
 ///
 /// Each round but the last is lost to the progress of another participant. There are at most

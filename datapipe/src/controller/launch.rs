@@ -11,6 +11,8 @@ use crate::stage::runner::inline::{self, Turn};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Settings, TailStage};
 
+use super::processes::{self, Post};
+
 /// Which instance of which stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id {
@@ -28,9 +30,11 @@ pub(super) struct Exit {
 }
 
 /// Every instance of a pipe, made and not yet started, tail first.
+#[derive(Default)]
 pub(super) struct Crew<'a> {
     threads: Vec<(String, Turn<'a, Id>)>,
     turns: Vec<Turn<'a, Id>>,
+    posts: Vec<Post>,
 }
 
 impl<'a> Crew<'a> {
@@ -42,31 +46,47 @@ impl<'a> Crew<'a> {
         segment: &Segment,
         terminate_at_limit: bool,
     ) -> Result<Self, (Id, StageError)> {
-        let mut crew = Self { threads: Vec::new(), turns: Vec::new() };
-        let mut stage = segment.shape().stage_count();
-        let mut add = |settings: &Settings, worker: &mut dyn FnMut(u32) -> Worker<'a>| {
-            stage -= 1;
-            for instance in 0..settings.instances {
-                let id = Id { stage, instance };
-                let seat = Seat::new(segment, stage, instance).terminate_at_limit(terminate_at_limit);
-                let worker = thread::caught(|| Ok(worker(instance))).map_err(|error| (id, error))?;
-                let turn = Turn { id, worker, seat };
-                match settings.placement {
-                    Placement::Inline => crew.turns.push(turn),
-                    Placement::Thread => crew.threads.push((format!("{}/{instance}", settings.name), turn)),
+        let mut crew = Self::default();
+        let seat = |Id { stage, instance }| {
+            Seat::new(segment, stage, instance).terminate_at_limit(terminate_at_limit)
+        };
+        let ids =
+            |stage, settings: &Settings| (0..settings.instances).map(move |instance| Id { stage, instance });
+        let last = segment.shape().stage_count() - 1;
+        for id in ids(last, &tail.settings) {
+            crew.add(&tail.settings.clone(), id, seat(id), |n| tail.worker(n))?;
+        }
+        for (stage, mut middle) in (1..last).zip(middles).rev() {
+            let settings = middle.settings.clone();
+            for id in ids(stage, &settings) {
+                match Post::of(&middle, id, terminate_at_limit) {
+                    Some(post) => crew.posts.push(post),
+                    None => crew.add(&settings, id, seat(id), |n| middle.worker(n))?,
                 }
             }
-            Ok(())
-        };
-        let settings = tail.settings.clone();
-        add(&settings, &mut |n| tail.worker(n))?;
-        for mut middle in middles.into_iter().rev() {
-            let settings = middle.settings.clone();
-            add(&settings, &mut |n| middle.worker(n))?;
         }
-        let settings = head.settings.clone();
-        add(&settings, &mut |n| head.worker(n))?;
+        for id in ids(0, &head.settings) {
+            crew.add(&head.settings.clone(), id, seat(id), |n| head.worker(n))?;
+        }
         Ok(crew)
+    }
+
+    /// Makes an instance that runs in this process.
+    fn add(
+        &mut self,
+        settings: &Settings,
+        id: Id,
+        seat: Seat,
+        worker: impl FnOnce(u32) -> Worker<'a>,
+    ) -> Result<(), (Id, StageError)> {
+        let worker = thread::caught(|| Ok(worker(id.instance))).map_err(|error| (id, error))?;
+        let turn = Turn { id, worker, seat };
+        if settings.placement == Placement::Inline {
+            self.turns.push(turn);
+        } else {
+            self.threads.push((format!("{}/{}", settings.name, id.instance), turn));
+        }
+        Ok(())
     }
 
     /// Starts every instance in `scope`. Each sends one [`Exit`], whatever happens to it.
@@ -82,7 +102,12 @@ impl<'a> Crew<'a> {
         'a: 'scope,
     {
         let spawn_failed = |source| Error::System { what: "cannot start a thread for a stage", source };
-        let alone = self.threads.is_empty();
+        let alone = self.threads.is_empty() && self.posts.is_empty();
+        if !self.posts.is_empty() {
+            let (posts, exits) = (self.posts, exits.clone());
+            let run = move || processes::run(posts, segment, exits);
+            Builder::new().name("processes".to_owned()).spawn_scoped(scope, run).map_err(spawn_failed)?;
+        }
         for (name, turn) in self.threads {
             let exits = exits.clone();
             let run = move || {

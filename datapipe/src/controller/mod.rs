@@ -16,6 +16,7 @@ mod builder; // what the caller asks for
 mod cancel; // stop from outside
 mod launch; // threads and turns, tail to head
 mod plan; // is it possible, and with which numbers
+mod processes; // instances that are processes: started, watched, replaced
 mod running; // a pipe that works in the background
 mod status; // what everybody is doing
 mod supervise; // who ended, who failed, does anything move

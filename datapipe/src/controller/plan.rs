@@ -3,10 +3,11 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::limits::{MAX_INSTANCES, MAX_NAME};
-use crate::memory::{PipeName, Shape, StageShape};
+use crate::host;
+use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_NAME, MAX_NAME};
+use crate::memory::{Backing, PipeName, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
-use crate::stage::{Placement, Settings};
+use crate::stage::{Module, Placement, Settings};
 
 use super::builder::PipeBuilder;
 
@@ -38,6 +39,10 @@ impl Plan {
         stages.push(Described::new(&tail.settings, false, tail.needs_thread(), false));
         check_names(&builder.label, &stages).map_err(refused)?;
         stages.iter().try_for_each(Described::check).map_err(refused)?;
+        stages
+            .iter()
+            .try_for_each(|stage| check_process(stage.settings, builder.backing))
+            .map_err(refused)?;
         let needs: Vec<_> = stages.iter().map(Described::needs).collect();
         let budget = Budget::new(&needs, builder.buffers).map_err(refused)?;
         let shapes: Vec<_> = stages
@@ -130,6 +135,36 @@ impl<'s> Described<'s> {
         let (hold_in, hold_out) = (*hold_in, *hold_out);
         StageNeeds { name: name.clone(), instances: *instances, hold_out, hold_in, passes_on: self.passes_on }
     }
+}
+
+/// Whether a stage that is to run in processes can.
+fn check_process(settings: &Settings, backing: Backing) -> Result<(), Refusal> {
+    let Settings { name, placement: Placement::Process(program), module, .. } = settings else {
+        return Ok(());
+    };
+    let refused =
+        |why: String| Err(Refusal::Stages(format!("stage \"{name}\" cannot run in processes: {why}")));
+    let Some(Module { name: module, arguments }) = module else {
+        return refused("no module is named that makes it there (Stage::module)".to_owned());
+    };
+    let (name_len, len) = (module.len(), arguments.len());
+    if name_len > MAX_MODULE_NAME || len > MAX_MODULE_ARGUMENTS {
+        return refused(format!(
+            "its module's name and arguments have {name_len} and {len} bytes, \
+             at most {MAX_MODULE_NAME} and {MAX_MODULE_ARGUMENTS} are passed on"
+        ));
+    }
+    if backing != Backing::Anonymous {
+        return refused(
+            "they get the pipe's memory by its descriptor, and a named segment has none".to_owned(),
+        );
+    }
+    if program.is_none() && !host::serves() {
+        return refused(
+            "this program does not call datapipe::host::serve first, and would start anew".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn check_names(label: &str, stages: &[Described<'_>]) -> Result<(), Refusal> {

@@ -68,6 +68,21 @@ impl Process {
     ///
     /// If the kernel cannot be asked.
     pub fn wait(&self, timeout: Duration) -> io::Result<Option<Dead>> {
+        let died = Self::wait_any([self], timeout)?;
+        Ok(died.then_some(Dead { process: self.id }))
+    }
+
+    /// Waits up to `timeout` for the death of any of `processes`. Returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot be asked.
+    pub(crate) fn wait_any<'p>(
+        processes: impl IntoIterator<Item = &'p Self>,
+        timeout: Duration,
+    ) -> io::Result<bool> {
+        let ready = |process: &'p Self| PollFd::new(&process.descriptor, PollFlags::IN);
+        let mut polled: Vec<_> = processes.into_iter().map(ready).collect();
         let deadline = Instant::now().checked_add(timeout);
         loop {
             // A deadline that no clock reaches is none.
@@ -76,9 +91,8 @@ impl Process {
                 tv_sec: left.as_secs() as i64,
                 tv_nsec: left.subsec_nanos().into(),
             });
-            match poll(&mut [PollFd::new(&self.descriptor, PollFlags::IN)], left.as_ref()) {
-                Ok(0) => return Ok(None),
-                Ok(_) => return Ok(Some(Dead { process: self.id })),
+            match poll(&mut polled, left.as_ref()) {
+                Ok(count) => return Ok(count > 0),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }

@@ -11,6 +11,8 @@ use crate::memory::tables::Tables;
 use crate::memory::{Dead, Segment};
 
 use super::participant::{Activity, FREE_LIST, Held, Participant};
+#[cfg(not(loom))]
+use super::port::inheritance;
 use super::word::{CONTROLLER, State};
 
 /// What is to become of the inputs that the dead one held.
@@ -78,6 +80,18 @@ impl Segment {
         owner.store(0, Ordering::Release);
         Ok(reclaimed)
     }
+
+    /// How many blocks all processes of an instance together have taken up.
+    pub(crate) fn taken_up(&self, stage: u32, instance: u32) -> u64 {
+        let participant = self.shape().instances_of(stage).start + instance;
+        self.tables().participants[participant].counters.blocks_in.load(Ordering::Relaxed)
+    }
+
+    /// The number of the first input that waits for the replacement of a dead instance.
+    pub(crate) fn inherited(&self, stage: u32, instance: u32) -> Option<u64> {
+        let participant = self.shape().instances_of(stage).start + instance;
+        inheritance(self.tables(), participant).front().map(|&(_, number)| number)
+    }
 }
 
 pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Reclaimed, Corrupt> {
@@ -102,8 +116,10 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
             report.inherited += 1;
         }
     }
-    // What it last said of itself is no excuse any more for anything that the audit finds.
-    Activity::Ended.note(tables, dead, false);
+    // What it last said of itself is no excuse any more for anything that the audit finds. A replacement that is on
+    // its way has not ended: nobody may conclude that the others wait in vain.
+    let activity = if inputs == Inputs::Inherit { Activity::Idle } else { Activity::Ended };
+    activity.note(tables, dead, false);
     tables.wake_everybody();
     Ok(report)
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A stage sees blocks and nothing else: numbers, order, waiting, and where it runs are the runner's business, so
-//! the same code runs as a thread or as a procedure called in turn.
+//! the same code runs as a thread, as a process, or as a procedure called in turn.
 //!
 //! # For callers
 //!
@@ -25,7 +25,8 @@
 //! | the stream ended well | [`Tail::finish`] | the instance's own | yes | an error, a panic |
 //! | always, last | `drop` | the instance's own | briefly | a panic |
 //!
-//! A call is never made twice for one block and never after an error. Blocks come in the order of the stream; a
+//! A call is never made twice for one block and never after an error. The one exception is a process that is killed:
+//! its replacement, a new instance, gets the block at which that happened. Blocks come in the order of the stream; a
 //! stage of several instances sees each block in exactly one of them, and may finish them in any order.
 //!
 //! Does not read files, write media or know the format: those are stages too, and stand on this.
@@ -39,11 +40,14 @@ pub(crate) mod runner; // moves blocks between the pool and a stage
 mod stream; // any Read, any Write
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
 
 pub use crate::error::StageError;
+pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};
+pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
 pub use damage::{Damage, DamageLog};
 pub use inspect::{Finding, Inspect, InspectionLog};
@@ -203,16 +207,29 @@ pub(crate) struct Settings {
     pub(crate) hold_out: u32,
     /// Why the stage can have one instance only, if so, and what to do about it.
     pub(crate) single: Option<&'static str>,
+    /// An instance remembers something of earlier blocks.
+    pub(crate) stateful: bool,
+    /// What makes the stage in another process, if anything does.
+    pub(crate) module: Option<Module>,
+}
+
+/// How a process that is to run a stage finds it: the name of a module, and what that makes the stage from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Module {
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<u8>,
 }
 
 /// Where the instances of a stage run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// Each on a thread of its own.
     #[default]
     Thread,
     /// In turn with all other inline stages of the pipe, on one thread.
     Inline,
+    /// Each in a process of its own: of this program if no other is given.
+    Process(Option<PathBuf>),
 }
 
 /// Makes instance `n` of a stage.
@@ -247,7 +264,16 @@ pub(crate) enum TailKind<'a> {
 impl<W> Stage<W> {
     fn with(name: impl Into<String>, hold_in: u32, hold_out: u32, work: W) -> Self {
         let (name, placement) = (name.into(), Placement::default());
-        let settings = Settings { name, instances: 1, placement, hold_in, hold_out, single: None };
+        let settings = Settings {
+            name,
+            instances: 1,
+            placement,
+            hold_in,
+            hold_out,
+            single: None,
+            stateful: false,
+            module: None,
+        };
         Self { settings, work }
     }
 
@@ -379,6 +405,41 @@ impl<'a> Stage<MiddleWork<'a>> {
         run: impl FnOnce(&MiddlePort) -> Result<(), StageError> + Send + 'a,
     ) -> Self {
         Self::with(name, 1, 1, MiddleWork(MiddleKind::Port(Some(Box::new(run))))).single(LOOP)
+    }
+}
+
+impl Stage<MiddleWork<'_>> {
+    /// Says that the module `name` of a host makes this stage from `arguments`: then it can run in processes. The
+    /// library's own compression, decompression and analysis come with theirs.
+    #[must_use]
+    pub fn module(mut self, name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
+        self.settings.module = Some(Module { name: name.into(), arguments: arguments.into() });
+        self
+    }
+
+    /// Says that an instance remembers something of the blocks before. A replacement would not know it: so the pipe
+    /// stops when a process of this stage is killed.
+    #[must_use]
+    pub fn stateful(mut self) -> Self {
+        self.settings.stateful = true;
+        self
+    }
+
+    /// Runs each instance in a process of its own, which is this program once more: its `main` has to call
+    /// [`host::serve`](crate::host::serve) first. What becomes of an instance that is killed is said
+    /// [there](crate::host#deaths).
+    #[must_use]
+    pub fn in_processes(mut self) -> Self {
+        self.settings.placement = Placement::Process(None);
+        self
+    }
+
+    /// As [`in_processes`](Self::in_processes), but the processes run `program`, whose `main` calls
+    /// [`host::serve`](crate::host::serve): `datapipe-host`, which comes with the library, or one of your own.
+    #[must_use]
+    pub fn in_processes_of(mut self, program: impl Into<PathBuf>) -> Self {
+        self.settings.placement = Placement::Process(Some(program.into()));
+        self
     }
 }
 

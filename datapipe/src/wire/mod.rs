@@ -17,7 +17,7 @@
     clippy::unwrap_used
 )]
 
-mod codec; // one cursor over bytes, and one over the room for them
+pub(crate) mod codec; // one cursor over bytes, and one over the room for them
 mod entry; // what a file tree consists of
 mod footers; // chunk, archive and session footer, locator
 mod headers; // session and archive header

@@ -17,6 +17,8 @@
 mod books; // what the processes write down outside of the segment
 mod campaign; // rounds, until enough were killed, and what was counted
 mod chain; // what the processes do
+#[path = "../harness/mod.rs"]
+mod harness; // what whoever calls a test binary expects of it
 mod process; // forks them, and waits for their deaths
 mod random; // choices that a seed gives again
 mod round; // one pipe and its processes, killed and replaced
@@ -27,6 +29,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use campaign::Campaign;
+use harness::{Asked, last_line};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
@@ -41,7 +44,7 @@ macro_rules! ensure {
 use ensure;
 
 fn main() -> ExitCode {
-    match Asked::of(std::env::args().skip(1)) {
+    match Asked::of("kills", std::env::args().skip(1)) {
         Asked::List { ours } => {
             if ours {
                 println!("kills: test");
@@ -74,55 +77,6 @@ fn run() -> ExitCode {
             println!("kills: {story}");
             println!("test kills ... FAILED\n\n{}", last_line("FAILED", [0, 1, 0], took));
             ExitCode::from(101)
-        }
-    }
-}
-
-/// The line that every test binary ends with.
-fn last_line(verdict: &str, [passed, failed, filtered]: [u32; 3], took: Duration) -> String {
-    format!(
-        "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {:.2}s\n",
-        took.as_secs_f64()
-    )
-}
-
-/// What whoever called the test binary wants.
-enum Asked {
-    /// The names of the tests that match.
-    List { ours: bool },
-    /// Some other test.
-    Nothing,
-    /// This one.
-    Run,
-}
-
-impl Asked {
-    /// Reads the arguments that every test binary takes, and ignores those that change nothing here.
-    fn of(mut arguments: impl Iterator<Item = String>) -> Self {
-        let (mut list, mut exact, mut ignored) = (false, false, false);
-        let (mut filters, mut skips) = (Vec::new(), Vec::new());
-        while let Some(argument) = arguments.next() {
-            match argument.as_str() {
-                "--list" => list = true,
-                "--exact" => exact = true,
-                "--ignored" => ignored = true,
-                "--skip" => skips.extend(arguments.next()),
-                "--test-threads" | "--format" | "--color" | "--logfile" | "--shuffle-seed" | "-Z" => {
-                    arguments.next();
-                }
-                option if option.starts_with('-') => {}
-                _ => filters.push(argument),
-            }
-        }
-        let matches =
-            |filter: &String| if exact { filter == "kills" } else { "kills".contains(filter.as_str()) };
-        let ours =
-            !ignored && (filters.is_empty() || filters.iter().any(matches)) && !skips.iter().any(matches);
-        match (list, ours) {
-            (true, ours) => Self::List { ours },
-            (false, true) => Self::Run,
-            (false, false) => Self::Nothing,
         }
     }
 }

@@ -12,9 +12,12 @@ use super::{Analyze, MiddleStage, Stage};
 
 use signatures::by_signature;
 
+/// Name of the module that makes this stage in another process.
+pub(crate) const ANALYZE_MODULE: &str = "datapipe.analyze";
+
 /// A stage that notes the [`ContentClass`] of each block.
 pub fn analyze<'a>() -> MiddleStage<'a> {
-    Stage::analyze("analyze", |_| Classifier)
+    Stage::analyze("analyze", |_| Classifier).module(ANALYZE_MODULE, "")
 }
 
 /// Says what the data is.

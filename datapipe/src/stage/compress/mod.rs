@@ -20,6 +20,11 @@ use crate::stage::{MiddleStage, Stage};
 use decode::Decompress;
 use encode::{Compress, Method};
 
+/// Names of the modules that make these stages in other processes.
+pub(crate) const ZSTD_MODULE: &str = "datapipe.zstd";
+pub(crate) const DEFLATE_MODULE: &str = "datapipe.deflate";
+pub(crate) const DECOMPRESS_MODULE: &str = "datapipe.decompress";
+
 /// Compression with zstd: one frame (RFC 8878) for each block.
 #[derive(Debug)]
 pub struct Zstd;
@@ -33,6 +38,7 @@ impl Zstd {
     pub fn level<'a>(level: i32) -> MiddleStage<'a> {
         let level = level.clamp(1, *zstd::compression_level_range().end());
         Stage::transform("zstd", move |_| Compress::new(Method::Zstd(level)))
+            .module(ZSTD_MODULE, level.to_string())
     }
 }
 
@@ -48,6 +54,7 @@ impl Deflate {
     pub fn level<'a>(level: u32) -> MiddleStage<'a> {
         let level = level.clamp(1, 9);
         Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level)))
+            .module(DEFLATE_MODULE, level.to_string())
     }
 }
 
@@ -72,7 +79,7 @@ impl Deflate {
 /// # Ok::<(), datapipe::Error>(())
 /// ```
 pub fn decompress<'a>() -> MiddleStage<'a> {
-    Stage::transform("decompress", |_| Decompress::new(None))
+    Stage::transform("decompress", |_| Decompress::new(None)).module(DECOMPRESS_MODULE, "")
 }
 
 /// As [`decompress`], but a block that does not decompress is reported to `log` and travels on without content,

@@ -5,6 +5,7 @@
 //!
 //!   thread: step until blocked, sleep on that one event, step again
 //!   inline: step every task in turn, sleep on all events at once when none moved
+//!   process: as a thread, in a process that has the segment; see `host`
 //! ```
 //!
 //! A step never waits, so a stage's code cannot tell where it runs. Does not know the other stages.
@@ -14,7 +15,7 @@ pub(crate) mod thread; // one task on one thread
 
 use std::rc::Rc;
 
-use crate::error::StageError;
+use crate::error::{NotReplaced, StageError};
 use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, Seat, TailPort};
 
 use super::{
@@ -113,6 +114,28 @@ impl<'a> MiddleStage<'a> {
 
     pub(crate) fn needs_thread(&self) -> bool {
         matches!(self.work.0, MiddleKind::Port(_))
+    }
+
+    /// Which kind of work it is, for the process that runs it.
+    pub(crate) fn kind(&self) -> u8 {
+        match self.work.0 {
+            MiddleKind::Transform(_) => 1,
+            MiddleKind::InPlace(_) => 2,
+            MiddleKind::Analyze(_) => 3,
+            MiddleKind::Port(_) => 4,
+        }
+    }
+
+    /// Why an instance that is killed cannot be replaced, if so.
+    pub(crate) fn irreplaceable(&self) -> Option<NotReplaced> {
+        match self.work.0 {
+            MiddleKind::InPlace(_) => Some(NotReplaced::WorkedInPlace),
+            // A loop may remember what it likes.
+            MiddleKind::Port(_) => Some(NotReplaced::Stateful),
+            MiddleKind::Transform(_) | MiddleKind::Analyze(_) => {
+                self.settings.stateful.then_some(NotReplaced::Stateful)
+            }
+        }
     }
 
     /// Whether the stage answers every input exactly once, because a task sees to it.

@@ -1,0 +1,11 @@
+//! Runs the library's own stages in processes, for programs that host none themselves.
+
+use std::process::ExitCode;
+
+use datapipe::host::{self, Modules};
+
+fn main() -> ExitCode {
+    host::serve(Modules::new());
+    eprintln!("datapipe-host runs stages of a pipe, and is started by the pipe's controller");
+    ExitCode::from(2)
+}

@@ -1,0 +1,214 @@
+//! Killed, crashed, failed: replaced if it costs nothing, named otherwise, and never left behind.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use datapipe::memory::Process;
+use datapipe::prelude::*;
+use datapipe::testkit::Random;
+use datapipe::{NotReplaced, StageFailure};
+
+use crate::stages::{Deed, checking, counting, in_place, out_of_place, slow_to_replace};
+use crate::watch::{children, children_of, wait_until};
+
+/// Runs 200 blocks through a stage, and returns how many arrived. However that ends, every buffer comes home.
+fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
+    let (enough, count) = (Arc::default(), Arc::default());
+    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &enough)).stage(stage);
+    let pipe = pipe.tail(checking(&count)).start().unwrap();
+    let segment = pipe.segment().clone();
+    let result = pipe.wait();
+    for instance in Status::of(&segment).stages.iter().flat_map(|stage| &stage.instances) {
+        assert_eq!(instance.held, 0, "{result:?}");
+    }
+    match result {
+        Ok(_) => Ok(count.load(Ordering::SeqCst)),
+        Err(Error::Stage(failure)) => Err(failure),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+pub(crate) fn killed_at_random() {
+    const BUFFERS: u32 = 24;
+    let seed = std::env::var("DATAPIPE_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let mut random = Random::new(seed);
+    let (enough, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let pipe = Pipe::builder()
+        .buffers(BUFFERS)
+        .buffer_size(1024)
+        .head(counting(u64::MAX, &enough))
+        .stage(Zstd::level(1).instances(2).in_processes())
+        .stage(decompress().instances(2).in_processes())
+        .tail(checking(&count))
+        .start()
+        .unwrap();
+    let taken_up = || -> Vec<u64> {
+        let stages = pipe.status().stages;
+        stages[1..3].iter().flat_map(|stage| &stage.instances).map(|instance| instance.blocks_in).collect()
+    };
+    for kill in 0..20 {
+        // What was in flight at the last kill has arrived, and everybody works: so this one meets another block.
+        let (arrived, before) = (count.load(Ordering::SeqCst), taken_up());
+        wait_until("the pipe has got on", || {
+            let all = taken_up().iter().zip(&before).all(|(now, before)| now > before);
+            all && count.load(Ordering::SeqCst) > arrived + u64::from(BUFFERS)
+        });
+        std::thread::sleep(Duration::from_micros(random.below(2000)));
+        let children = children();
+        assert_eq!(children.len(), 4, "after {kill} kills, seed {seed}");
+        let victim = Process::watch(children[random.below(4) as usize]).unwrap();
+        victim.kill().unwrap();
+        wait_until("the killed one is replaced", || {
+            let children = crate::watch::children();
+            children.len() == 4 && !children.contains(&victim.id())
+        });
+    }
+    enough.store(true, Ordering::SeqCst);
+    let report = pipe.wait().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let arrived = count.load(Ordering::SeqCst);
+    assert!(arrived > 480, "{arrived}");
+    assert_eq!(report.status.stages[0].instances[0].blocks_out, arrived);
+}
+
+/// Runs a stage that dies once, and makes a file when it does.
+fn run_to_one_death(stage: impl FnOnce(&str) -> MiddleStage<'static>) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("died");
+    assert_eq!(run(stage(file.to_str().unwrap())).unwrap(), 200);
+    assert!(file.exists(), "it has died");
+}
+
+pub(crate) fn killed_once_at_a_block() {
+    run_to_one_death(|file| out_of_place(Deed::DieOnce, 17, file).instances(2));
+    run_to_one_death(|file| out_of_place(Deed::DieOnce, 0, file));
+    run_to_one_death(|file| out_of_place(Deed::DieOnce, 199, file));
+}
+
+pub(crate) fn killed_when_it_had_done_everything() {
+    run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file));
+    run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file).instances(3));
+}
+
+/// Meanwhile everybody else sleeps. That is no standstill.
+pub(crate) fn a_replacement_that_is_long_in_coming() {
+    run_to_one_death(|file| slow_to_replace(Deed::DieOnce, 17, file));
+}
+
+pub(crate) fn everything_else_inline() {
+    let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &enough).inline());
+    pipe.stage(out_of_place(Deed::Pass, 0, "")).tail(checking(&count).inline()).run().unwrap();
+    assert_eq!(count.load(Ordering::SeqCst), 200);
+}
+
+pub(crate) fn a_block_that_kills_twice_is_named() {
+    for (deed, signal) in [(Deed::Die, 9), (Deed::Abort, 6)] {
+        let failure = run(out_of_place(deed, 17, "").instances(2)).unwrap_err();
+        assert_eq!((failure.stage.as_str(), failure.instances), ("doer", 2));
+        let death = failure.error.death().unwrap();
+        assert_eq!(death.reason, NotReplaced::DeadlyBlock(17));
+        assert_eq!(death.status.signal(), Some(signal));
+        let (text, process) = (failure.to_string(), death.process.to_string());
+        for part in ["doer", &process, "signal", "block 17"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+pub(crate) fn killed_and_not_to_be_replaced() {
+    let failure = run(in_place(Deed::Die, 17)).unwrap_err();
+    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::WorkedInPlace);
+    let failure = run(out_of_place(Deed::Die, 17, "").stateful()).unwrap_err();
+    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Stateful);
+    assert_eq!(run(in_place(Deed::Pass, 17).instances(2)).unwrap(), 200);
+}
+
+pub(crate) fn dead_before_the_first_block() {
+    let failure = run(out_of_place(Deed::Pass, 0, "").module("test.stillborn", "")).unwrap_err();
+    let death = failure.error.death().unwrap();
+    assert_eq!(death.reason, NotReplaced::Fruitless(datapipe::limits::MAX_FRUITLESS_DEATHS));
+}
+
+pub(crate) fn errors_and_panics_come_back() {
+    let failure = run(out_of_place(Deed::Fail, 17, "").instances(2)).unwrap_err();
+    assert_eq!(failure.error.to_string(), "no more after 17");
+    assert!(!failure.error.is_panic() && failure.error.death().is_none());
+    let failure = run(in_place(Deed::Panic, 17)).unwrap_err();
+    assert!(failure.error.is_panic());
+    assert_eq!(failure.to_string(), "stage \"doer\": panicked: lost my mind at 17");
+}
+
+pub(crate) fn an_exit_without_a_word() {
+    let failure = run(out_of_place(Deed::Exit, 17, "")).unwrap_err();
+    let death = failure.error.death().unwrap();
+    assert_eq!((death.reason, death.status.code()), (NotReplaced::Exited, Some(3)));
+    assert!(failure.to_string().contains("exit status: 3"), "{failure}");
+}
+
+pub(crate) fn a_hanging_stage_does_not_outlive_its_pipe() {
+    let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(u64::MAX, &enough))
+        .stage(out_of_place(Deed::Hang, 17, ""))
+        .tail(checking(&count))
+        .start()
+        .unwrap();
+    wait_until("it hangs", || count.load(Ordering::SeqCst) == 17);
+    pipe.cancel();
+    assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
+}
+
+pub(crate) fn a_cancelled_pipe() {
+    let (enough, count) = (Arc::default(), Arc::default());
+    let stage = || out_of_place(Deed::Pass, 0, "").instances(2);
+    let pipe = || {
+        let pipe = Pipe::builder().buffer_size(1024).head(counting(u64::MAX, &enough));
+        pipe.stage(stage()).tail(checking(&count))
+    };
+    let early = pipe();
+    early.canceller().cancel();
+    assert!(matches!(early.run(), Err(Error::Cancelled)));
+    drop(pipe().start().unwrap()); // let go of while it starts
+    drop(pipe()); // never started
+}
+
+/// What a process is called with that is to be a controller, and to be killed.
+pub(crate) const CONTROLLER: &str = "--be-a-controller";
+
+pub(crate) fn be_a_controller() -> ! {
+    let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(u64::MAX, &enough))
+        .stage(out_of_place(Deed::Pass, 0, "").instances(2))
+        .tail(checking(&count))
+        .start()
+        .unwrap();
+    wait_until("both work", || {
+        pipe.status().stages[1].instances.iter().all(|instance| instance.blocks_in > 0)
+    });
+    let _ = writeln!(std::io::stdout(), "working");
+    let ended = pipe.wait();
+    panic!("it was to be killed, but ended: {ended:?}");
+}
+
+pub(crate) fn children_die_with_the_controller() {
+    let mut command = Command::new("/proc/self/exe");
+    let mut controller = command.arg(CONTROLLER).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(controller.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "working\n");
+    let instances: Vec<_> =
+        children_of(controller.id()).into_iter().map(|id| Process::watch(id).unwrap()).collect();
+    assert_eq!(instances.len(), 2);
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    for instance in instances {
+        assert!(instance.wait(Duration::from_secs(30)).unwrap().is_some(), "it outlives its controller");
+    }
+}

@@ -1,0 +1,82 @@
+//! Stages in processes: the same bytes as in threads; whoever dies is replaced or named; nothing is left.
+//!
+//! The test binary is the host of its own stages, so its main is its own.
+
+#![allow(clippy::disallowed_types, reason = "flags and counts of the test, not shared words")]
+
+mod deaths; // killed, crashed, failed: replaced or named
+mod refusals; // what cannot run in processes, and says so
+mod same; // what comes out is what threads make
+mod stages; // the modules of this host
+mod watch; // children, descriptors, deaths
+
+#[path = "../harness/mod.rs"]
+mod harness; // what whoever calls a test binary expects of it
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use harness::{Asked, last_line};
+
+/// How long all tests together may take before one of them counts as hanging.
+const HANGS: Duration = Duration::from_secs(300);
+
+const TESTS: &[(&str, fn())] = &[
+    ("codecs_give_the_same_bytes", same::codecs_give_the_same_bytes),
+    ("a_host_program_of_its_own", same::a_host_program_of_its_own),
+    ("only_one_stage_of_many_is_processes", same::only_one_stage_of_many_is_processes),
+    ("killed_at_random", deaths::killed_at_random),
+    ("killed_once_at_a_block", deaths::killed_once_at_a_block),
+    ("killed_when_it_had_done_everything", deaths::killed_when_it_had_done_everything),
+    ("a_replacement_that_is_long_in_coming", deaths::a_replacement_that_is_long_in_coming),
+    ("everything_else_inline", deaths::everything_else_inline),
+    ("a_block_that_kills_twice_is_named", deaths::a_block_that_kills_twice_is_named),
+    ("killed_and_not_to_be_replaced", deaths::killed_and_not_to_be_replaced),
+    ("dead_before_the_first_block", deaths::dead_before_the_first_block),
+    ("errors_and_panics_come_back", deaths::errors_and_panics_come_back),
+    ("an_exit_without_a_word", deaths::an_exit_without_a_word),
+    ("a_hanging_stage_does_not_outlive_its_pipe", deaths::a_hanging_stage_does_not_outlive_its_pipe),
+    ("a_cancelled_pipe", deaths::a_cancelled_pipe),
+    ("children_die_with_the_controller", deaths::children_die_with_the_controller),
+    ("descriptions_that_cannot_work", refusals::descriptions_that_cannot_work),
+    ("hosts_that_cannot_work", refusals::hosts_that_cannot_work),
+    ("nobody_else_gives_orders", refusals::nobody_else_gives_orders),
+];
+
+fn main() -> ExitCode {
+    refusals::before_serving();
+    datapipe::host::serve(stages::modules());
+    if std::env::args().nth(1).as_deref() == Some(deaths::CONTROLLER) {
+        deaths::be_a_controller();
+    }
+    let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
+    let list = TESTS.iter().filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));
+    list.for_each(|(name, _)| println!("{name}: test"));
+    if matches!(asked(""), Asked::List { .. }) {
+        return ExitCode::SUCCESS;
+    }
+    let (run, filtered): (Vec<_>, Vec<_>) =
+        TESTS.iter().partition(|(name, _)| matches!(asked(name), Asked::Run));
+    std::thread::spawn(|| {
+        std::thread::sleep(HANGS);
+        println!("some test hangs");
+        std::process::exit(101); // and with this process, those that it started
+    });
+    println!("\nrunning {} tests", run.len());
+    let start = Instant::now();
+    let mut failed = 0;
+    for (name, test) in &run {
+        let before = watch::belongings();
+        let good = catch_unwind(|| {
+            test();
+            watch::wait_until("nothing is left", || watch::belongings() == before);
+        });
+        failed += u32::from(good.is_err());
+        println!("test {name} ... {}", if good.is_ok() { "ok" } else { "FAILED" });
+    }
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    let counts = [run.len() as u32 - failed, failed, filtered.len() as u32];
+    println!("\n{}", last_line(verdict, counts, start.elapsed()));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}

@@ -1,0 +1,77 @@
+//! What cannot run in processes, and says so.
+
+use std::process::{Command, Stdio};
+
+use datapipe::memory::Backing;
+use datapipe::prelude::*;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use crate::stages::{Deed, in_place};
+
+fn pipe(stage: MiddleStage<'static>) -> PipeBuilder<'static> {
+    let head = StreamHead::new(&b"some data"[..]);
+    Pipe::builder().head(head).stage(stage).tail(StreamTail::new(std::io::sink()))
+}
+
+/// Called before this program has said that it is a host.
+pub(crate) fn before_serving() {
+    let error = pipe(Zstd::level(1).in_processes()).plan().unwrap_err().to_string();
+    assert!(error.contains("does not call datapipe::host::serve"), "{error}");
+    pipe(Zstd::level(1).in_processes_of("/elsewhere")).plan().unwrap();
+}
+
+pub(crate) fn descriptions_that_cannot_work() {
+    let refused = |stage: MiddleStage<'static>, why: &str| {
+        let error = pipe(stage).run().unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    };
+    refused(datapipe::testkit::pass(1).in_processes(), "no module is named");
+    let long = "x".repeat(datapipe::limits::MAX_MODULE_NAME + 1);
+    refused(Zstd::level(1).module(long, "").in_processes(), "256 and 0 bytes");
+    let long = vec![0; datapipe::limits::MAX_MODULE_ARGUMENTS + 1];
+    refused(Zstd::level(1).module("x", long).in_processes(), "1 and 32769 bytes");
+    let named = pipe(Zstd::level(1).in_processes()).backing(Backing::Named).run().unwrap_err();
+    assert!(named.to_string().contains("a named segment has none"), "{named}");
+}
+
+pub(crate) fn hosts_that_cannot_work() {
+    let fails = |stage: MiddleStage<'static>, why: &str| {
+        let error = pipe(stage).run().unwrap_err();
+        assert!(matches!(error, Error::Stage(_)), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    };
+    fails(Zstd::level(1).in_processes_of("/nonexistent/host"), "cannot start its process");
+    fails(Zstd::level(1).in_processes_of("/bin/true"), "exit status: 0");
+    fails(
+        Zstd::level(1).module("unheard of", "").in_processes(),
+        "no module \"unheard of\", only datapipe.analyze",
+    );
+    fails(Zstd::level(1).module("datapipe.zstd", "many").in_processes(), "invalid digit");
+    let module = |stage: MiddleStage<'static>| stage.module("datapipe.zstd", "1");
+    fails(module(in_place(Deed::Pass, 0)), "makes another kind of stage");
+}
+
+pub(crate) fn nobody_else_gives_orders() {
+    let host = env!("CARGO_BIN_EXE_datapipe-host");
+    let run = |command: &mut Command, input: Stdio| {
+        let started = command.stdin(input).output().unwrap();
+        (started.status.code(), String::from_utf8(started.stderr).unwrap())
+    };
+    let (code, text) = run(Command::new(host).arg("--datapipe-instance"), Stdio::null());
+    assert_eq!(code, Some(2));
+    assert!(text.contains("was not started by a pipe's controller"), "{text}");
+    // The controller's own child, but not its grandchild: that would not notice its death.
+    let control = || {
+        let kind = SocketType::SEQPACKET;
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap().1
+    };
+    let (code, _) = run(Command::new(host).arg("--datapipe-instance"), control().into());
+    assert_eq!(code, Some(1), "the controller has hung up before it gave an order");
+    let script = "\"$0\" --datapipe-instance; exit $?";
+    let (code, text) = run(Command::new("sh").args(["-c", script, host]), control().into());
+    assert_eq!(code, Some(2));
+    assert!(text.contains("its parent is not the one"), "{text}");
+    let (code, text) = run(&mut Command::new(host), Stdio::null());
+    assert_eq!((code, text.lines().count()), (Some(2), 1), "{text}");
+}

@@ -1,0 +1,56 @@
+//! What comes out of processes is what threads make.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use datapipe::prelude::*;
+use datapipe::testkit::Random;
+use parking_lot::Mutex;
+
+fn data() -> Vec<u8> {
+    let mut random = Random::new(7);
+    (0..400_000).map(|at| if at % 3 == 0 { random.below(256) as u8 } else { (at >> 10) as u8 }).collect()
+}
+
+/// What a pipe makes of the data, each block behind its length.
+fn made_by(stages: impl IntoIterator<Item = MiddleStage<'static>>) -> Vec<u8> {
+    let out = Arc::new(Mutex::new(Vec::new()));
+    let mut pipe = Pipe::builder().buffer_size(16 << 10).head(StreamHead::new(Cursor::new(data())));
+    for stage in stages {
+        pipe = pipe.stage(stage);
+    }
+    let kept = Arc::clone(&out);
+    let keep = move |port: &TailPort| {
+        while let Some(block) = port.receive()? {
+            let mut kept = kept.lock();
+            kept.extend_from_slice(block.len().to_string().as_bytes());
+            kept.extend_from_slice(block.bytes());
+        }
+        Ok(())
+    };
+    pipe.tail(Stage::tail_port("keep", keep)).run().unwrap();
+    std::mem::take(&mut out.lock())
+}
+
+pub(crate) fn codecs_give_the_same_bytes() {
+    for stage in [|| Zstd::level(3), || Deflate::level(6)] {
+        let threads = made_by([stage().instances(2)]);
+        assert_eq!(made_by([stage().instances(2).in_processes()]), threads);
+        assert!(threads.len() < data().len());
+    }
+    let whole = made_by([]);
+    let back = [analyze(), Zstd::level(3), decompress()].map(|stage| stage.instances(2).in_processes());
+    assert_eq!(made_by(back), whole);
+}
+
+pub(crate) fn a_host_program_of_its_own() {
+    let host = env!("CARGO_BIN_EXE_datapipe-host");
+    let stage = || Zstd::level(5).instances(2);
+    assert_eq!(made_by([stage().in_processes_of(host)]), made_by([stage()]));
+}
+
+pub(crate) fn only_one_stage_of_many_is_processes() {
+    let stages = || [Zstd::level(1), decompress(), Deflate::level(1)];
+    let [first, second, third] = stages();
+    assert_eq!(made_by([first.inline(), second.in_processes(), third.instances(2)]), made_by(stages()));
+}

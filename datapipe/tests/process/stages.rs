@@ -1,0 +1,189 @@
+//! The modules of this host, a head that numbers its blocks, and a tail that checks them.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use datapipe::host::Modules;
+use datapipe::prelude::*;
+use rustix::process::{Signal, getpid, kill_process};
+
+/// What a stage of ours does at the block with a certain number. It passes on all others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Deed {
+    Pass,
+    Die,
+    /// Only if nobody has made this file yet.
+    DieOnce,
+    /// As `DieOnce`, but when it has done everything, and before anybody has heard of that.
+    DieAtEnd,
+    Abort,
+    Fail,
+    Panic,
+    Exit,
+    Hang,
+}
+
+const DEEDS: [Deed; 9] = [
+    Deed::Pass,
+    Deed::Die,
+    Deed::DieOnce,
+    Deed::DieAtEnd,
+    Deed::Abort,
+    Deed::Fail,
+    Deed::Panic,
+    Deed::Exit,
+    Deed::Hang,
+];
+
+#[derive(Clone, Debug)]
+struct Doer {
+    deed: Deed,
+    at: u64,
+    file: String,
+}
+
+impl Doer {
+    fn at(&self, number: u64) -> Result<(), StageError> {
+        if number != self.at {
+            return Ok(());
+        }
+        match self.deed {
+            Deed::Pass | Deed::DieAtEnd => {}
+            Deed::DieOnce if File::create_new(&self.file).is_err() => {}
+            Deed::Die | Deed::DieOnce => kill_process(getpid(), Signal::KILL)?,
+            Deed::Abort => std::process::abort(),
+            Deed::Fail => return Err(StageError::new(format!("no more after {number}"))),
+            Deed::Panic => {
+                std::panic::set_hook(Box::new(|_| {})); // this one was asked for
+                panic!("lost my mind at {number}")
+            }
+            Deed::Exit => std::process::exit(3),
+            Deed::Hang => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+        }
+        Ok(())
+    }
+}
+
+/// A [`Doer`] at work: the description of a stage has none.
+struct Doing(Doer);
+
+impl Drop for Doing {
+    fn drop(&mut self) {
+        if self.0.deed == Deed::DieAtEnd && File::create_new(&self.0.file).is_ok() {
+            kill_process(getpid(), Signal::KILL).unwrap();
+        }
+    }
+}
+
+impl Transform for Doing {
+    fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+        self.0.at(input.number())?;
+        output.put(input.bytes())?;
+        Ok(Verdict::Send)
+    }
+}
+
+impl InPlace for Doing {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        self.0.at(block.number())?;
+        Ok(Verdict::Send)
+    }
+}
+
+/// A stage that works out of place, in processes.
+pub(crate) fn out_of_place(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
+    described("test.out-of-place", Doer { deed, at, file: file.to_owned() })
+}
+
+/// As [`out_of_place`], but a replacement is long in coming.
+pub(crate) fn slow_to_replace(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
+    described("test.slow-to-replace", Doer { deed, at, file: file.to_owned() })
+}
+
+/// A stage that works in place, in processes.
+pub(crate) fn in_place(deed: Deed, at: u64) -> MiddleStage<'static> {
+    described("test.in-place", Doer { deed, at, file: String::new() })
+}
+
+/// A stage that does what is asked of it, and where it runs.
+fn described(module: &str, doer: Doer) -> MiddleStage<'static> {
+    let arguments = format!("{} {} {}", doer.deed as u8, doer.at, doer.file);
+    let stage = match module {
+        "test.out-of-place" | "test.slow-to-replace" => {
+            Stage::transform("doer", move |_| Doing(doer.clone()))
+        }
+        _ => Stage::in_place("doer", move |_| Doing(doer.clone())),
+    };
+    stage.module(module, arguments).in_processes()
+}
+
+fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
+    let mut words = str::from_utf8(arguments)?.splitn(3, ' ');
+    let mut word = || words.next().ok_or_else(|| StageError::new("an argument is missing"));
+    let deed = DEEDS[word()?.parse::<usize>()?];
+    Ok(Doer { deed, at: word()?.parse()?, file: word()?.to_owned() })
+}
+
+pub(crate) fn modules() -> Modules {
+    Modules::new()
+        .with("test.out-of-place", |arguments| Ok(described("test.out-of-place", doer(arguments)?)))
+        .with("test.in-place", |arguments| Ok(described("test.in-place", doer(arguments)?)))
+        .with("test.slow-to-replace", |arguments| {
+            let doer = doer(arguments)?;
+            if Path::new(&doer.file).exists() {
+                std::thread::sleep(Duration::from_millis(1200));
+            }
+            Ok(described("test.out-of-place", doer))
+        })
+        .with("test.stillborn", |_| std::process::abort())
+}
+
+/// Fills blocks that can be told from each other, until it has filled so many or is told that it is enough.
+pub(crate) fn counting(most: u64, enough: &Arc<AtomicBool>) -> HeadStage<'static> {
+    let enough = Arc::clone(enough);
+    Stage::head("count", move |_| Counting { next: 0, most, enough: Arc::clone(&enough) })
+}
+
+struct Counting {
+    next: u64,
+    most: u64,
+    enough: Arc<AtomicBool>,
+}
+
+impl Head for Counting {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.next == self.most || self.enough.load(Ordering::SeqCst) {
+            return Ok(Fill::End);
+        }
+        block.put(&content(self.next))?;
+        self.next += 1;
+        Ok(Fill::Block)
+    }
+}
+
+fn content(number: u64) -> Vec<u8> {
+    format!("block {number}; ").into_bytes().repeat(1 + number as usize % 50)
+}
+
+/// Checks that the blocks of [`counting`] come in order, whole, each once; and counts them.
+pub(crate) fn checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
+    let count = Arc::clone(count);
+    Stage::tail("check", move |_| Checking(Arc::clone(&count)))
+}
+
+struct Checking(Arc<AtomicU64>);
+
+impl Tail for Checking {
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst);
+        if block.bytes() != content(number) {
+            return Err(StageError::new(format!("this is not block {number}")));
+        }
+        Ok(())
+    }
+}
