@@ -32,11 +32,12 @@
 //!
 //! # The way of the data through the modules
 //!
+//! - [`tree`] has file trees: from files to the entries of an archive, and from entries to files.
+//! - [`archive`] writes blocks to a medium and reads them back, all of them or some.
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
 //! - [`host`] is what a process calls that runs stages of somebody else's pipe.
-//! - [`tree`] has file trees: from entries of an archive to files.
 //! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
-//! - [`tree`] reads files and directories.
+//! - [`wire`] has the bytes of an archive.
 //! - [`media`] is what a stream is kept on: volumes of records and marks, in files.
 //! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the dead.
 //! - `queue` moves descriptors between the stages, in order.
