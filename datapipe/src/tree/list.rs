@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::StageError;
 use crate::limits::MAX_OPEN_OBJECTS;
 use crate::pool::{Block, Marks};
-use crate::stage::Tail;
+use crate::stage::{DamageLog, Tail};
 use crate::wire::{CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State, What};
 
 /// Tells of the objects of an archived tree, each once.
@@ -36,6 +36,8 @@ pub struct TreeList<F> {
     begun: Vec<Begun>,
     /// There was data: the catalogue says nothing that was not told.
     has_data: bool,
+    /// Where it is written down what cannot be told of.
+    log: Option<DamageLog>,
 }
 
 /// An object that has begun.
@@ -50,7 +52,14 @@ struct Begun {
 impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F> {
     /// A tail that tells `tell`. An error ends the pipe.
     pub fn new(tell: F) -> Self {
-        Self { tell, begun: Vec::new(), has_data: false }
+        Self { tell, begun: Vec::new(), has_data: false, log: None }
+    }
+
+    /// Writes down here what is no entry, and goes on behind the block, instead of ending the pipe.
+    #[must_use]
+    pub fn salvage(mut self, log: &DamageLog) -> Self {
+        self.log = Some(log.clone());
+        self
     }
 
     fn entry(&mut self, entry: &Entry<'_>, bytes: &[u8], at: (u64, u32)) -> Result<(), StageError> {
@@ -104,9 +113,16 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
         let mut rest = block.bytes();
         while !rest.is_empty() {
             let offset = block.len() - rest.len();
-            let parsed = Entry::parse(rest);
-            let (entry, behind) =
-                parsed.map_err(|error| StageError::new(format!("block {number}, byte {offset}: {error}")))?;
+            let (entry, behind) = match (Entry::parse(rest), &self.log) {
+                (Ok(parsed), _) => parsed,
+                (Err(error), Some(log)) => {
+                    log.report(number, format!("byte {offset}: {error}"));
+                    return Ok(());
+                }
+                (Err(error), None) => {
+                    return Err(StageError::new(format!("block {number}, byte {offset}: {error}")));
+                }
+            };
             let bytes = &rest[..rest.len() - behind.len()];
             match entry.body {
                 EntryBody::Catalogue(entry) if !is_data => (self.tell)(&entry)?,

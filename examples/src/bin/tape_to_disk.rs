@@ -188,7 +188,7 @@ impl Job<'_> {
             }
             Ok(())
         });
-        let pipe = self.pipe(reader)?.tail(tail);
+        let pipe = self.pipe(reader)?.tail(tail.salvage(&self.log));
         let ran = self.run(pipe, None);
         listing.count(self.summary);
         ran?;
