@@ -33,7 +33,7 @@ mod wanted; // which blocks have what is wanted
 
 pub use head::TreeHead;
 pub use list::TreeList;
-pub use options::{TreeError, TreeOptions};
+pub use options::{Excluded, TreeError, TreeOptions};
 pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
 pub use restore::{Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify};
 pub use selection::Selection;

@@ -96,12 +96,17 @@ pub(super) fn check_sources(sources: &[Source]) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// The patterns, ready to be compared.
-#[derive(Debug)]
-pub(super) struct Excluded(GlobSet);
+/// The patterns of [`TreeOptions::exclude`], ready to be compared: for those who look at a tree before it is read.
+#[derive(Clone, Debug)]
+pub struct Excluded(GlobSet);
 
 impl Excluded {
-    pub(super) fn new(patterns: &[String]) -> Result<Self, TreeError> {
+    /// Nothing is excluded by no patterns.
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::Pattern`].
+    pub fn new(patterns: &[String]) -> Result<Self, TreeError> {
         let wrong = |pattern: &str, error: globset::Error| {
             TreeError::Pattern(pattern.to_owned(), error.kind().to_string())
         };
@@ -114,7 +119,7 @@ impl Excluded {
     }
 
     /// Whether the object of this path, whose last name is `name`, is left out.
-    pub(super) fn matches(&self, path: &[u8], name: &[u8]) -> bool {
+    pub fn matches(&self, path: &[u8], name: &[u8]) -> bool {
         !self.0.is_empty()
             && (self.0.is_match_candidate(&Candidate::from_bytes(name))
                 || self.0.is_match_candidate(&Candidate::from_bytes(path)))

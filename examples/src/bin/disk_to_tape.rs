@@ -1,9 +1,9 @@
 //! Backs file trees, or a stream, up into an archive: compressed and encrypted in parallel.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, stdin};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,11 +15,11 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use datapipe::controller::ByteCount;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
-use datapipe::tree::TreeReport;
+use datapipe::tree::{Excluded, TreeReport};
 use datapipe::wire;
 use datapipe_examples::arguments::{InstancesArgs, OutputArgs, parse_buffer_size, parse_size};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
-use datapipe_examples::estimate::Estimate;
+use datapipe_examples::estimate::{Estimate, LeftOut};
 use datapipe_examples::medium::Location;
 use datapipe_examples::names::counted;
 use datapipe_examples::newfile::check_name;
@@ -258,10 +258,13 @@ impl Args {
         self.readers.unwrap_or_else(|| TreeHead::default_instances().min(most))
     }
 
-    /// How much there is to read, if somebody can know that. What is excluded nobody knows before it is met.
+    /// How much there is to read, if somebody can know that.
     fn estimate(&self) -> Option<Estimate> {
-        let known = !self.is_stream() && self.exclude.is_empty();
-        known.then(|| Estimate::start(self.sources.clone(), self.one_file_system))
+        let named = self.sources.iter().map(|source| Some((name_of(source).ok()?, source.clone())));
+        let left_out =
+            LeftOut { mounted: self.one_file_system, excluded: Excluded::new(&self.exclude).ok()? };
+        let sources: Option<_> = named.collect();
+        sources.filter(|_| !self.is_stream()).map(|sources| Estimate::start(sources, left_out))
     }
 
     /// Decides everything about the archive that does not depend on its data.
@@ -270,7 +273,7 @@ impl Args {
         let content = if is_stream { Content::Stream } else { Content::Tree };
         let name = match is_stream {
             true => self.stdin_name.clone().unwrap_or_else(|| "stdin".to_owned()),
-            false => name_of(&self.sources[0])?,
+            false => name_of(&self.sources[0])?.to_string_lossy().into_owned(),
         };
         let mut options = ArchiveOptions::new(&name[..name.floor_char_boundary(MAX_TEXT)])
             .content(content)
@@ -308,11 +311,10 @@ impl Args {
     }
 }
 
-/// What a tree's archive is called: as its first source is called in it.
-fn name_of(source: &Path) -> Result<String, Failure> {
-    let name = match source.file_name() {
+/// What a source is called in the archive; and the archive by its first.
+fn name_of(source: &Path) -> Result<OsString, Failure> {
+    Ok(match source.file_name() {
         Some(name) => name.to_owned(),
         None => fs::canonicalize(source)?.file_name().map_or_else(|| "root".into(), ToOwned::to_owned),
-    };
-    Ok(String::from_utf8_lossy(name.as_bytes()).into_owned())
+    })
 }
