@@ -157,9 +157,6 @@ pub const MAX_WANTED_LINKS: usize = 1 << 20;
 /// Extended attributes of one object that are kept until its end, names and values together, in bytes.
 pub const MAX_OBJECT_ATTRIBUTES: usize = 1 << 20;
 
-/// Bytes of a path that a report keeps.
-pub const MAX_REPORT_PATH: usize = 4096;
-
 /// Memory that a restore takes for directories, whose times are set at the end, in bytes. What is more goes to a
 /// temporary file without a name.
 pub const MAX_RESTORE_MEMORY: usize = 32 << 20;

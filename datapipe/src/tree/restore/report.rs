@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_REPORT_PATH};
+use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
 use crate::wire::ObjectKind;
 
 /// Something that is not as it was archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The object's path below the root of the archive, its first [`MAX_REPORT_PATH`] bytes; empty if it is not known.
+    /// The object's path below the root of the archive; empty if it is not known.
     pub path: Vec<u8>,
     /// What is wrong.
     pub what: String,
@@ -40,6 +40,8 @@ struct Inner {
     problem_count: u64,
     damaged: Vec<Vec<u8>>,
     damaged_count: u64,
+    /// Bytes of the paths and texts that are kept.
+    kept: usize,
     notes: Vec<String>,
 }
 
@@ -64,7 +66,8 @@ impl RestoreReport {
         self.0.lock().bytes
     }
 
-    /// The first [`MAX_LOG_ENTRIES`] problems, in the order in which they were found.
+    /// The first problems, in the order in which they were found: at most [`MAX_LOG_ENTRIES`], and, with
+    /// [`damaged`](Self::damaged), at most [`MAX_PROBLEM_BYTES`] of paths and texts.
     pub fn problems(&self) -> Vec<Problem> {
         self.0.lock().problems.clone()
     }
@@ -112,8 +115,8 @@ impl RestoreReport {
         let mut inner = self.0.lock();
         inner.problem(path, what.into());
         inner.damaged_count += 1;
-        if inner.damaged.len() < MAX_LOG_ENTRIES {
-            inner.damaged.push(shortened(path));
+        if inner.damaged.len() < MAX_LOG_ENTRIES && inner.keeps(path.len()) {
+            inner.damaged.push(path.to_vec());
         }
     }
 
@@ -128,13 +131,35 @@ impl RestoreReport {
 impl Inner {
     fn problem(&mut self, path: &[u8], mut what: String) {
         self.problem_count += 1;
-        if self.problems.len() < MAX_LOG_ENTRIES {
-            what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
-            self.problems.push(Problem { path: shortened(path), what });
+        what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
+        if self.problems.len() < MAX_LOG_ENTRIES && self.keeps(path.len() + what.len()) {
+            self.problems.push(Problem { path: path.to_vec(), what });
         }
+    }
+
+    /// Whether there is room for so many bytes more, which are kept then.
+    fn keeps(&mut self, bytes: usize) -> bool {
+        let fits = self.kept + bytes <= MAX_PROBLEM_BYTES;
+        self.kept += if fits { bytes } else { 0 };
+        fits
     }
 }
 
-fn shortened(path: &[u8]) -> Vec<u8> {
-    path[..path.len().min(MAX_REPORT_PATH)].to_vec()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_kept_whole_as_long_as_there_is_room() {
+        let report = RestoreReport::default();
+        let long = vec![b'x'; MAX_PROBLEM_BYTES / 5];
+        for _ in 0..4 {
+            report.damage(&long, "is lost");
+        }
+        report.problem(b"short", "is odd");
+        assert_eq!((report.problem_count(), report.damaged_count()), (5, 4));
+        let problems = report.problems();
+        assert_eq!((problems.len(), report.damaged().len()), (3, 2));
+        assert!(problems[0].path == long && problems[2].path == b"short");
+    }
 }
