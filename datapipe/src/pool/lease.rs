@@ -17,6 +17,8 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::slice;
+#[cfg(not(loom))]
+use std::time::Duration;
 
 use crate::error::Corrupt;
 use crate::memory::atomic::Ordering;
@@ -199,6 +201,12 @@ impl Block {
         }
         let standing = Cell::new(Standing::Input);
         Ok(Self { core: Rc::clone(core), held, number, start, len, flags, standing })
+    }
+
+    /// Counts time for which whoever has this block waited for another instance, and that one for buffers.
+    #[cfg(not(loom))]
+    pub(crate) fn count_wait(&self, time: Duration) {
+        self.core.count_wait(time);
     }
 
     /// The data.

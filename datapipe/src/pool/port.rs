@@ -707,6 +707,12 @@ impl PortCore {
         self.set_activity(Activity::Working);
     }
 
+    /// Counts time as time spent waiting for buffers, which somebody else did whom this instance waited for.
+    #[cfg(not(loom))]
+    pub(crate) fn count_wait(&self, time: Duration) {
+        add(&self.entry().counters.alloc_wait, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
     fn set_activity(&self, activity: Activity) {
         activity.note(&self.tables, self.id, false);
     }

@@ -236,7 +236,7 @@ impl TreeHead {
     /// stays behind for another block, and the turn has passed.
     fn place(&mut self, block: &mut Block, now: bool) -> Result<Option<Fill>, StageError> {
         let Self { shared, reader, span, .. } = self;
-        let Some(mut order) = shared.await_turn(span) else { return Ok(Some(Fill::End)) };
+        let Some(mut order) = shared.await_turn(span, block) else { return Ok(Some(Fill::End)) };
         let fill = order.place(block, reader, now)?;
         if fill.is_none() {
             shared.pass_turn(&mut order, span);
@@ -246,7 +246,7 @@ impl TreeHead {
 
     /// What stands behind all objects.
     fn close(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        match self.shared.await_turn(&mut self.span) {
+        match self.shared.await_turn(&mut self.span, block) {
             Some(mut order) => order.close(block),
             None => Ok(Fill::End),
         }
@@ -265,7 +265,9 @@ impl Head for TreeHead {
         if self.phase == Phase::Ended {
             return Ok(Fill::End);
         }
+        self.shared.note_fetch(&self.span, false);
         let fill = self.next_block(block)?;
+        self.shared.note_fetch(&self.span, true);
         if fill == Fill::End {
             // What is in it has no place, if the pipe ends.
             block.clear();

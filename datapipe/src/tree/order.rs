@@ -11,6 +11,7 @@
 
 use std::mem;
 use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -41,6 +42,9 @@ pub(super) struct Order {
     turn: u64,
     /// An instance was dropped before its turn came, or in it: nothing can follow in order.
     abandoned: bool,
+    /// For how long those who had the turn have waited for buffers, and since when the one who has it does.
+    held_up: Duration,
+    since: Option<Instant>,
     /// Where instances run.
     threads: Vec<ThreadId>,
     /// Blocks and bytes that were sent.
@@ -83,9 +87,11 @@ impl Shared {
     }
 
     /// Waits until all batches before are sent. `None` if that will never be, because the pipe ends.
-    pub(super) fn await_turn(&self, span: &mut Span) -> Option<MutexGuard<'_, Order>> {
+    /// If whoever has it waits for buffers meanwhile, then so does the one who has `block`.
+    pub(super) fn await_turn(&self, span: &mut Span, block: &Block) -> Option<MutexGuard<'_, Order>> {
         let (first, _) = span.batches?;
         let mut order = self.order.lock();
+        let before = order.held_up;
         while !span.has_turn && order.turn != first {
             if order.abandoned {
                 return None;
@@ -93,7 +99,17 @@ impl Shared {
             self.turned.wait(&mut order);
         }
         span.has_turn = true;
+        block.count_wait(order.held_up.saturating_sub(before));
         Some(order)
+    }
+
+    /// Whoever has the turn goes to fetch a buffer, or comes back with it.
+    pub(super) fn note_fetch(&self, span: &Span, goes: bool) {
+        if span.has_turn {
+            let mut order = self.order.lock();
+            let since = mem::replace(&mut order.since, goes.then(Instant::now));
+            order.held_up += since.map_or(Duration::ZERO, |since| since.elapsed());
+        }
     }
 
     /// Ends a span, and passes the turn on to the batch behind it.

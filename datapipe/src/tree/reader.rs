@@ -115,7 +115,9 @@ impl Reader {
                     let Some(mut current) = self.begin(item) else { continue };
                     let meta = &current.found.meta;
                     if meta.is_linked() {
-                        let Some(mut order) = shared.await_turn(span) else { return Ok(Progress::Abandoned) };
+                        let Some(mut order) = shared.await_turn(span, block) else {
+                            return Ok(Progress::Abandoned);
+                        };
                         if let Some(link) = order.links.find(meta.id, meta.stamp())? {
                             (current.kind, current.link) = (ObjectKind::HardLink, link);
                         }

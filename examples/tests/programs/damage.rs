@@ -13,7 +13,9 @@ use crate::bench::{Bench, failed, noise, ok};
 fn with_archive(encrypted: bool) -> (Bench, &'static [&'static str], Vec<u8>) {
     let bench = Bench::with_blocks();
     let key: &[_] = if encrypted { &["--key-file", "key"] } else { &[] };
-    ok(&bench.back_up(&[key, &["--buffer-size", "64K", "src/data", "tape"]].concat()));
+    // One reader: several fill other blocks each time.
+    let how = ["--buffer-size", "64K", "--readers", "1", "src/data", "tape"];
+    ok(&bench.back_up(&[key, &how].concat()));
     let tape = fs::read(bench.path("tape")).unwrap();
     (bench, key, tape)
 }
