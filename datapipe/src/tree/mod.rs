@@ -18,7 +18,7 @@ mod extents; // data of files
 mod head; // instances that fill blocks
 mod links; // which files have been seen under another name
 mod list; // what is in an archive
-mod listing; // names of a directory
+mod names; // names of a directory
 mod object; // opens what a name stands for
 mod options; // what is read, and what is left out
 mod order; // whose turn it is, and what is done in turn

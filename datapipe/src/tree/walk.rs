@@ -22,7 +22,7 @@ use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Descriptor, Dir, Found, Lead};
-use super::listing::{Names, Room};
+use super::names::{Names, Room};
 use super::object::{self, Meta, Opened};
 use super::options::{Excluded, Source, TreeError, TreeOptions};
 use super::report::{ProblemKind, TreeReport};
