@@ -120,6 +120,15 @@ fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn Medium>> {
     ArchiveReader::open(medium, recipe.encrypted.then(secret).as_ref()).unwrap()
 }
 
+fn everything(reader: &ArchiveReader<Box<dyn Medium>>) -> Vec<NumberedBlock> {
+    let (reading, all) = (reader.read(2), Came::default());
+    reading.pipe.tail(all.clone()).run().unwrap();
+    assert!(reading.report.outcome().complete);
+    let all = all.0.lock().unwrap().clone();
+    assert_eq!(all.len() as u64, BLOCKS);
+    all
+}
+
 fn random_blocks(random: &mut Random) -> Blocks {
     let mut blocks = Blocks::new();
     for _ in 0..=random.below(6) {
@@ -140,12 +149,7 @@ fn any_blocks_are_those_of_the_whole() {
         let index = reader.index().unwrap_or_else(|error| panic!("{recipe:?}: {error}"));
         assert_eq!(index.blocks(), BLOCKS);
         assert!(index.catalogue().runs().eq([(BLOCKS - 7, BLOCKS - 1)]));
-        let all = Came::default();
-        let reading = reader.read(2);
-        reading.pipe.tail(all.clone()).run().unwrap();
-        assert!(reading.report.outcome().complete, "{recipe:?}");
-        let all = all.0.lock().unwrap().clone();
-        assert_eq!(all.len() as u64, BLOCKS);
+        let all = everything(&reader);
         for _ in 0..20 {
             let (blocks, came) = (random_blocks(&mut random), Came::default());
             let reading = reader.read_blocks(&index, &blocks, 1).unwrap();
@@ -166,9 +170,7 @@ fn damage_costs_what_it_hits() {
         let path = dir.path().join("medium");
         write(recipe, &path);
         let reader = open(recipe, &path);
-        let all = Came::default();
-        reader.read(1).pipe.tail(all.clone()).run().unwrap();
-        let all = all.0.lock().unwrap().clone();
+        let all = everything(&reader);
         let file = if recipe.volumes { path.join("000002.tap") } else { path.clone() };
         let good = fs::read(&file).unwrap();
         for _ in 0..15 {
