@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datapipe::wire::{CatalogueEntry, ObjectKind, State};
 use serde::Serialize;
+use signal_hook::consts::SIGPIPE;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::names::{escaped, minute, mode_string};
 use crate::summary::{Summary, in_json};
@@ -42,11 +44,8 @@ impl Listing {
     /// If standard output takes no more.
     pub fn add(&self, object: &CatalogueEntry<'_>) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.json {
-            inner.add_json(object)?
-        } else {
-            inner.add_line(object)?
-        }
+        let added = if inner.json { inner.add_json(object) } else { inner.add_line(object) };
+        added.inspect_err(end_like_a_filter)?;
         match object.kind {
             ObjectKind::File => inner.files += 1,
             ObjectKind::Directory => inner.directories += 1,
@@ -72,11 +71,19 @@ impl Listing {
             let summary = serde_json::to_string(summary)?;
             writeln!(inner.out, "],{}", summary.strip_prefix('{').unwrap_or_default())?;
         }
-        inner.out.flush()
+        inner.out.flush().inspect_err(end_like_a_filter)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the program, if whoever reads the list has seen enough of it: in silence, and by the signal by which other
+/// programs end then.
+fn end_like_a_filter(error: &io::Error) {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        let _ = emulate_default_handler(SIGPIPE);
     }
 }
 

@@ -4,9 +4,11 @@ use std::ffi::OsStr;
 use std::fs::{self, FileTimes, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::bench::{Bench, failed, ok};
+use crate::bench::{Bench, TAPE_TO_DISK, failed, ok};
 
 /// A bench with one of several kinds in `src/data`, of 2001-09-09 01:46, on `tape`.
 pub(crate) fn with_kinds() -> Bench {
@@ -75,5 +77,20 @@ fn help_tells_the_exit_codes() {
     for text in [ok(&bench.back_up(&["--help"])), ok(&bench.restore(&["--help"]))] {
         assert!(text.contains("Exit codes:\n  0  "), "{text}");
         assert!(text.contains("\n  3  "), "{text}");
+    }
+}
+
+/// As `tape_to_disk --list tape | head -1` does.
+#[test]
+fn a_list_that_nobody_reads_to_its_end_ends_in_silence() {
+    let bench = Bench::with_blocks();
+    ok(&bench.back_up(&["src/data", "tape"]));
+    for how in [&["--list", "tape"][..], &["--list", "--json", "tape"]] {
+        let mut command = bench.command(TAPE_TO_DISK, how);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.signal(), Some(13), "{}", output.status);
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
