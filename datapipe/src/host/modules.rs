@@ -11,8 +11,8 @@ use super::report::Note;
 use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::{
-    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, HeadStage, MiddleStage, Module, TailStage,
-    Work, ZSTD_MODULE, Zstd, analyze, decompress,
+    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, Fields, HeadStage, MiddleStage, Module,
+    TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress,
 };
 
 /// Makes a stage from what stands in its description.
@@ -45,10 +45,18 @@ impl Modules {
     /// The library's own modules.
     pub fn new() -> Self {
         Self(BTreeMap::new())
-            .with(ZSTD_MODULE, |call| Ok(Zstd::level(call.text()?.parse()?)))
-            .with(DEFLATE_MODULE, |call| Ok(Deflate::level(call.text()?.parse()?)))
-            .with(DECOMPRESS_MODULE, |_| Ok(decompress()))
-            .with(ANALYZE_MODULE, |_| Ok(analyze()))
+            .with(ZSTD_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let level = fields.number("level")?;
+                fields.end().map(|()| Zstd::level(level))
+            })
+            .with(DEFLATE_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let level = fields.number("level")?;
+                fields.end().map(|()| Deflate::level(level))
+            })
+            .with(DECOMPRESS_MODULE, |call| call.fields()?.end().map(|()| decompress()))
+            .with(ANALYZE_MODULE, |call| call.fields()?.end().map(|()| analyze()))
     }
 
     /// Adds a module, or takes the place of one: `make` gets the arguments of a stage's description, and makes the
@@ -92,6 +100,15 @@ impl Call<'_> {
     /// The arguments, as [`Stage::module`](crate::stage::Stage::module) got them.
     pub fn arguments(&self) -> &[u8] {
         &self.module.arguments
+    }
+
+    /// The arguments as the fields that [`Arguments`](crate::stage::Arguments) wrote.
+    ///
+    /// # Errors
+    ///
+    /// If that is not what they are.
+    pub fn fields(&self) -> Result<Fields<'_>, StageError> {
+        Fields::read(&self.module.arguments)
     }
 
     /// The arguments as text.

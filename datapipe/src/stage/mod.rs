@@ -32,6 +32,7 @@
 //! Does not read files, write media or know the format: those are stages too, and stand on this.
 
 mod analyze; // what is this data
+mod arguments; // what a module makes a stage from
 mod compress; // zstd and deflate, and the way back
 mod damage; // what a salvaging reader has met
 mod inspect; // somebody else's judgement of the data
@@ -47,6 +48,7 @@ use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
 pub use crate::error::StageError;
 pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};
+pub use arguments::{Arguments, Fields};
 pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
 pub use damage::{Damage, DamageLog};
