@@ -1,13 +1,17 @@
 //! Writes a stream back. What is gone becomes zeros, so that everything else is where it was.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::Tail;
+use crate::stage::{Tail, TailStage};
 use crate::wire::What;
 
 use super::block::number_of;
+use super::process;
 
 /// Writes the blocks of an archived stream to a writer.
 ///
@@ -17,12 +21,28 @@ use super::block::number_of;
 pub struct StreamRestore<W> {
     writer: W,
     written: u64,
+    /// The writer once more, if it is a file, for another process.
+    file: Option<Arc<OwnedFd>>,
+}
+
+impl StreamRestore<File> {
+    /// A tail that writes to an open file, also from a process of its own: the file is not opened again there. It goes
+    /// on where the file stands.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no more descriptors.
+    pub fn to_file(file: File) -> io::Result<Self> {
+        let other = Arc::new(OwnedFd::from(file.try_clone()?));
+        Ok(Self { file: Some(other), ..Self::new(file) })
+    }
 }
 
 impl<W: Write + Send> StreamRestore<W> {
-    /// A tail that writes to `writer`, and flushes it when the stream has ended well.
+    /// A tail that writes to `writer`, and flushes it when the stream has ended well. It runs in this process:
+    /// [`to_file`](StreamRestore::to_file) gives one that need not.
     pub fn new(writer: W) -> Self {
-        Self { writer, written: 0 }
+        Self { writer, written: 0, file: None }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), StageError> {
@@ -68,6 +88,10 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.writer.flush().map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        process::describe_restore(stage, self.file.as_ref())
     }
 }
 

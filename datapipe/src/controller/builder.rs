@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM};
 use crate::memory::{Backing, Direction, HugePages};
-use crate::stage::{HeadStage, MiddleStage, TailStage};
+use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
 
 use super::cancel::Canceller;
 use super::event::{Event, Listener};
@@ -87,6 +87,14 @@ impl<'a> PipeBuilder<'a> {
     /// Sets the last stage.
     pub fn tail(mut self, tail: impl Into<TailStage<'a>>) -> Self {
         self.tail = Some(tail.into());
+        self
+    }
+
+    /// Runs all stages that were added so far in processes: [`Stage::in_processes`].
+    pub fn in_processes(mut self) -> Self {
+        self.head = self.head.map(Stage::in_processes);
+        self.middles = self.middles.into_iter().map(Stage::in_processes).collect();
+        self.tail = self.tail.map(Stage::in_processes);
         self
     }
 

@@ -11,8 +11,8 @@ use super::report::Note;
 use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::{
-    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, Fields, HeadStage, MiddleStage, Module,
-    TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress,
+    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage, MiddleStage,
+    Module, SALVAGE, TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, decompress_salvaging,
 };
 
 /// Makes a stage from what stands in its description.
@@ -55,7 +55,12 @@ impl Modules {
                 let level = fields.number("level")?;
                 fields.end().map(|()| Deflate::level(level))
             })
-            .with(DECOMPRESS_MODULE, |call| call.fields()?.end().map(|()| decompress()))
+            .with(DECOMPRESS_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let salvages = fields.flag(SALVAGE)?;
+                fields.end()?;
+                Ok(if salvages { decompress_salvaging(&call.damage()) } else { decompress() })
+            })
             .with(ANALYZE_MODULE, |call| call.fields()?.end().map(|()| analyze()))
     }
 
@@ -130,6 +135,18 @@ impl Call<'_> {
         let none =
             || StageError::new(format!("the module got {} descriptors, and no number {n}", given.len()));
         Ok(given.get(n).ok_or_else(none)?.try_clone()?)
+    }
+
+    /// A log of damage whose news get to the stage's handler, which hears them.
+    pub(crate) fn damage(&self) -> DamageLog {
+        let log = DamageLog::of_process();
+        let told = log.clone();
+        self.notes(move || {
+            let news = told.news().into_iter();
+            // Each was made to fit.
+            news.filter_map(|(text, data)| Note::new(text, data).ok()).collect()
+        });
+        log
     }
 
     /// From now on asks `source` ten times a second, and once after the stage has ended, for what it has to say that
