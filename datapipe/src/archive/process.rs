@@ -54,6 +54,7 @@ const NAME: &str = "name";
 const CONTENT: &str = "content";
 const CHUNK_LEN: &str = "chunk-len";
 const BLOCK_LEN: &str = "block-len";
+const RECORD_LEN: &str = "record-len";
 const RUNS: &str = "runs";
 const MEDIUM: &str = "medium";
 const PATH: &str = "path";
@@ -178,6 +179,9 @@ fn planned(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
         let mut options = ArchiveOptions::new(fields.text(NAME)?).content(content);
         if let Some(len) = fields.optional(BLOCK_LEN)? {
             options = options.block_len(number(len)?);
+        }
+        if let Some(len) = fields.optional(RECORD_LEN)? {
+            options = options.record_len(number(len)?);
         }
         if let Some(len) = fields.optional(CHUNK_LEN)? {
             options = options.chunk_len(number(len)?);

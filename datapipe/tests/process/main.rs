@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_types, reason = "flags and counts of the test, not shared words")]
 
+mod archive; // archives, and their media
 mod attached; // processes that take part in somebody else's pipe
 mod deaths; // killed, crashed, failed: replaced or named
 mod ends; // heads and tails
@@ -53,6 +54,13 @@ const TESTS: &[(&str, fn())] = &[
     ("descriptions_that_cannot_work", refusals::descriptions_that_cannot_work),
     ("hosts_that_cannot_work", refusals::hosts_that_cannot_work),
     ("nobody_else_gives_orders", refusals::nobody_else_gives_orders),
+    ("archives_are_the_same", archive::archives_are_the_same),
+    ("damage_is_told_with_its_place", archive::damage_is_told_with_its_place),
+    ("some_blocks_are_read", archive::some_blocks_are_read),
+    ("what_cannot_cross_is_refused", archive::what_cannot_cross_is_refused),
+    ("media_are_found_by_their_paths", archive::media_are_found_by_their_paths),
+    ("a_writer_that_is_killed", archive::a_writer_that_is_killed),
+    ("a_reader_that_is_killed", archive::a_reader_that_is_killed),
 ];
 
 fn main() -> ExitCode {
