@@ -1,14 +1,17 @@
 //! Errors, by who is at fault.
 //!
-//! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed ([`Error::Stage`]); the machine would not
-//! give what is needed ([`Error::Segment`], [`Error::System`]); a participant broke the shared words
-//! ([`Error::Corrupt`]); somebody cancelled ([`Error::Cancelled`]).
+//! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed ([`Error::Stage`]), or
+//! keeps more than it says ([`Error::Standstill`]); the machine would not give what is needed ([`Error::Segment`],
+//! [`Error::System`]); a participant broke the shared words ([`Error::Corrupt`]); somebody cancelled
+//! ([`Error::Cancelled`]).
 
 use std::borrow::Cow;
 use std::fmt;
 
 #[cfg(not(loom))]
-pub use whole::{Death, Error, NotReplaced, StageError, StageFailure};
+pub(crate) use whole::Stuck;
+#[cfg(not(loom))]
+pub use whole::{Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor};
 
 /// The words in shared memory contradict themselves: some participant wrote where it should not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +91,8 @@ mod whole {
         Key(String),
         /// An archive cannot be as it was asked for. Says why.
         Archive(String),
+        /// Every stage waited for another, so the pipe was stopped. Some stage keeps more blocks than it says.
+        Standstill(Standstill),
         /// Some participant wrote to shared memory where it should not have.
         Corrupt(Corrupt),
         /// The pipe was cancelled before its end.
@@ -102,6 +107,7 @@ mod whole {
                 Self::Segment(error) => error.fmt(f),
                 Self::System { what, source } => write!(f, "{what}: {source}"),
                 Self::Key(what) | Self::Archive(what) => f.write_str(what),
+                Self::Standstill(standstill) => standstill.fmt(f),
                 Self::Corrupt(error) => error.fmt(f),
                 Self::Cancelled => f.write_str("the pipe was cancelled"),
             }
@@ -141,6 +147,98 @@ mod whole {
         }
     }
 
+    /// What every stage of a pipe waited for when none of them could go on.
+    ///
+    /// Admission refuses a pipe that could come to this, going by what its stages say that they keep
+    /// ([`Stage::holds_in`](crate::stage::Stage::holds_in), [`Stage::holds_out`](crate::stage::Stage::holds_out)). So
+    /// one of them keeps more: a stage that `held` more than its instances together may is where to look first.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Standstill {
+        /// The stages that had not ended, head first; a stage twice, if its instances waited for different things.
+        pub waiting: Vec<Waiting>,
+    }
+
+    /// Instances of one stage that waited for the same.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Waiting {
+        /// Which stage, counted from 0 for the head.
+        pub position: u32,
+        /// Its name.
+        pub stage: String,
+        /// How many of its instances.
+        pub instances: u32,
+        /// For what.
+        pub waits_for: WaitsFor,
+        /// Buffers that they had in their hands, all together.
+        pub held: u32,
+        /// How many inputs the stage says that each instance keeps, the one it works on counted.
+        pub holds_in: u32,
+        /// How many buffers the stage says that each instance allocates before it sends any.
+        pub holds_out: u32,
+    }
+
+    /// What an instance waits for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum WaitsFor {
+        /// A buffer.
+        Buffer,
+        /// Input.
+        Input,
+    }
+
+    /// What one instance waits for that cannot go on, and how many buffers it has in its hands.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Stuck {
+        pub(crate) waits_for: WaitsFor,
+        pub(crate) held: u32,
+    }
+
+    impl Standstill {
+        /// Adds instances of a stage.
+        pub(crate) fn add(&mut self, more: Waiting) {
+            let key = |waiting: &Waiting| (waiting.position, waiting.waits_for == WaitsFor::Input);
+            match self.waiting.binary_search_by_key(&key(&more), key) {
+                Ok(at) => {
+                    self.waiting[at].instances += more.instances;
+                    self.waiting[at].held += more.held;
+                }
+                Err(at) => self.waiting.insert(at, more),
+            }
+        }
+    }
+
+    impl fmt::Display for Standstill {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the pipe stands still, for each of its stages waits for another: ")?;
+            for (position, waiting) in self.waiting.iter().enumerate() {
+                f.write_str(if position > 0 { ", " } else { "" })?;
+                waiting.fmt(f)?;
+            }
+            f.write_str(". A stage that keeps more blocks than it says has to say so (holds_in, holds_out)")
+        }
+    }
+
+    impl fmt::Display for Waiting {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let Self { stage, instances, held, holds_in, holds_out, .. } = self;
+            write!(f, "\"{stage}\"")?;
+            if *instances > 1 {
+                write!(f, " x{instances}")?;
+            }
+            f.write_str(match self.waits_for {
+                WaitsFor::Buffer => " for a buffer",
+                WaitsFor::Input => " for input",
+            })?;
+            if *held > 0 {
+                write!(f, " with {held} in its hands (holds_in {holds_in}, holds_out {holds_out})")?;
+            }
+            Ok(())
+        }
+    }
+
     /// What a stage returns when it cannot go on.
     ///
     /// Anything that is an error converts into one, so that `?` works in a stage:
@@ -166,6 +264,7 @@ mod whole {
         Panic(String),
         Port(PortError),
         Death(Death),
+        Stuck(Stuck),
         Other(Box<dyn std::error::Error + Send + Sync>),
     }
 
@@ -228,6 +327,18 @@ mod whole {
 
         pub(crate) fn died(death: Death) -> Self {
             Self { cause: Cause::Death(death) }
+        }
+
+        pub(crate) fn standstill(stuck: Stuck) -> Self {
+            Self { cause: Cause::Stuck(stuck) }
+        }
+
+        /// What the instance waits for, if it ended because nobody can go on.
+        pub(crate) fn stuck(&self) -> Option<Stuck> {
+            match self.cause {
+                Cause::Stuck(stuck) => Some(stuck),
+                _ => None,
+            }
         }
     }
 
@@ -308,6 +419,7 @@ mod whole {
                 Cause::Panic(message) => write!(f, "panicked: {message}"),
                 Cause::Port(error) => error.fmt(f),
                 Cause::Death(death) => death.fmt(f),
+                Cause::Stuck(_) => f.write_str("every stage of the pipe waits for another"),
                 Cause::Other(error) => error.fmt(f),
             }
         }

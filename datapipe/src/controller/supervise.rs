@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 
-use crate::error::{Corrupt, Error, StageError, StageFailure};
+use crate::error::{Corrupt, Error, StageError, StageFailure, Standstill, Stuck, Waiting, WaitsFor};
 use crate::memory::Segment;
-use crate::pool::Finding;
+use crate::pool::{Activity, Finding};
+use crate::stage::Settings;
 
 use super::builder::{AtLimit, PipeBuilder};
 use super::cancel::Canceller;
@@ -109,6 +110,10 @@ impl<'s> Watch<'s> {
             self.ended_well.insert((id.stage, id.instance));
             return;
         };
+        if let Some(stuck) = error.stuck() {
+            self.fail_stuck(id.stage, stuck);
+            return;
+        }
         if after_stop {
             return; // it ended because it was told to, however it puts that
         }
@@ -122,6 +127,27 @@ impl<'s> Watch<'s> {
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error);
         self.segment.stop();
+    }
+
+    /// One more instance waits for what nobody will give it.
+    fn fail_stuck(&mut self, stage: u32, Stuck { waits_for, held }: Stuck) {
+        let Settings { name, hold_in: holds_in, hold_out: holds_out, .. } = &self.plan.stages[stage as usize];
+        let (holds_in, holds_out) = (*holds_in, *holds_out);
+        let waiting = Waiting {
+            position: stage,
+            stage: name.clone(),
+            instances: 1,
+            waits_for,
+            held,
+            holds_in,
+            holds_out,
+        };
+        if self.failure.is_none() {
+            self.fail(Error::Standstill(Standstill::default()));
+        }
+        if let Some(Error::Standstill(standstill)) = &mut self.failure {
+            standstill.add(waiting);
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -142,7 +168,7 @@ impl<'s> Watch<'s> {
         }
         let asleep = self.segment.asleep();
         if self.all_wait_for_ever(asleep.as_deref()) {
-            self.fail(Error::Corrupt(Corrupt::new("every stage of the pipe waits for another")));
+            self.fail_where_all_wait();
         }
         self.asleep = asleep;
         // Nothing moves. A lost wake-up or a lost mark is mended here; a contradiction that stays is the end.
@@ -167,6 +193,21 @@ impl<'s> Watch<'s> {
         looked_again && now.iter().any(|&since| since > 0) && !self.is_stopping()
     }
 
+    /// Writes down who waits for what, while they still do: the first failure stops them.
+    fn fail_where_all_wait(&mut self) {
+        let status = Status::of(self.segment);
+        for (stage, of_stage) in (0..).zip(&status.stages) {
+            for instance in &of_stage.instances {
+                let waits_for = match instance.activity {
+                    Activity::WaitingForBuffer => WaitsFor::Buffer,
+                    Activity::WaitingForInput => WaitsFor::Input,
+                    _ => continue,
+                };
+                self.fail_stuck(stage, Stuck { waits_for, held: instance.held });
+            }
+        }
+    }
+
     fn outcome(self) -> Result<Report, Error> {
         if let Some(failure) = self.failure {
             return Err(failure);
@@ -188,4 +229,42 @@ impl<'s> Watch<'s> {
 fn failure_of(plan: &Plan, Id { stage, instance }: Id, error: StageError) -> StageFailure {
     let settings = &plan.stages[stage as usize];
     StageFailure { stage: settings.name.clone(), instance, instances: settings.instances, error }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::memory::{Backing, HugePages};
+    use crate::stage::{StreamHead, StreamTail};
+
+    fn note(watch: &mut Watch<'_>, stage: u32, stuck: Stuck, after_stop: bool) {
+        let result = Err(StageError::standstill(stuck));
+        watch.note(Exit { id: Id { stage, instance: 0 }, result, after_stop });
+    }
+
+    #[test]
+    fn instances_that_ended_because_nobody_could_go_on_make_one_standstill() {
+        let builder = PipeBuilder::new().head(StreamHead::new(&[][..])).tail(StreamTail::new(Vec::new()));
+        let plan = Plan::of(&builder).unwrap();
+        let (shape, no) = (plan.shape.clone(), HugePages::No);
+        let segment = Segment::create(&plan.name, shape, &[], Backing::Anonymous, no).unwrap();
+        let canceller = Canceller::new();
+        let mut watch = Watch::new(&segment, &plan, &canceller);
+        // As the inline runner tells it: tail first, and the first stops the pipe.
+        note(&mut watch, 1, Stuck { waits_for: WaitsFor::Input, held: 0 }, false);
+        note(&mut watch, 0, Stuck { waits_for: WaitsFor::Buffer, held: 2 }, true);
+        note(&mut watch, 0, Stuck { waits_for: WaitsFor::Buffer, held: 3 }, true);
+        assert!(segment.is_stopped());
+        let error = watch.outcome().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the pipe stands still, for each of its stages waits for another: \
+             \"head\" x2 for a buffer with 5 in its hands (holds_in 1, holds_out 1), \"tail\" for input. \
+             A stage that keeps more blocks than it says has to say so (holds_in, holds_out)"
+        );
+        let Error::Standstill(Standstill { waiting }) = error else { panic!("{error}") };
+        let told: Vec<_> = waiting.iter().map(|w| (w.position, w.instances, w.waits_for, w.held)).collect();
+        assert_eq!(told, [(0, 2, WaitsFor::Buffer, 5), (1, 1, WaitsFor::Input, 0)]);
+    }
 }

@@ -707,6 +707,12 @@ impl PortCore {
         self.set_activity(Activity::Working);
     }
 
+    /// Buffers in the hands of this instance.
+    #[cfg(not(loom))]
+    pub(crate) fn held(&self) -> u32 {
+        super::tally(&self.tables).held[self.id as usize]
+    }
+
     /// Counts time as time spent waiting for buffers, which somebody else did whom this instance waited for.
     #[cfg(not(loom))]
     pub(crate) fn count_wait(&self, time: Duration) {
