@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the pipe stands still, for each of its stages waits for another: \
-             \"head\" x2 for a buffer with 5 in its hands (holds_in 1, holds_out 1), \"tail\" for input. \
+             \"stream-head\" x2 for a buffer with 5 in its hands (holds_in 0, holds_out 1), \"stream-tail\" for input. \
              A stage that keeps more blocks than it says has to say so (holds_in, holds_out)"
         );
         let Error::Standstill(Standstill { waiting }) = error else { panic!("{error}") };

@@ -12,7 +12,7 @@ use crate::memory::atomic::{AtomicU64, Ordering};
 /// alive at once on one host differ in their id, and two hosts in their name.
 ///
 /// A name that another process made is read from text: what comes out consists of the characters that names have, and
-/// of at most 106 bytes, so that it neither names a path nor outgrows a field.
+/// of at most 96 bytes, so that it neither names a path nor outgrows a field.
 ///
 /// ```
 /// use datapipe::memory::PipeName;
@@ -170,6 +170,6 @@ mod tests {
         for good in ["db1.example.org.17.42", "...1.2", long.as_str()] {
             assert_eq!(good.parse::<PipeName>().unwrap().as_str(), good);
         }
-        assert_eq!(long.len(), 106);
+        assert_eq!(long.len(), 96);
     }
 }
