@@ -63,7 +63,7 @@ mod whole {
 
     use super::Corrupt;
     use crate::memory::SegmentError;
-    use crate::pool::{PortError, Refusal};
+    use crate::pool::{PortError, Refusal, Tally};
 
     /// Why a pipe could not be started, or did not end well.
     #[derive(Debug)]
@@ -151,7 +151,7 @@ mod whole {
     ///
     /// Admission refuses a pipe that could come to this, going by what its stages say that they keep
     /// ([`Stage::holds_in`](crate::stage::Stage::holds_in), [`Stage::holds_out`](crate::stage::Stage::holds_out)). So
-    /// one of them keeps more: a stage that `held` more than its instances together may is where to look first.
+    /// one of them at least keeps more than it says, and is marked; it has to say more, or to keep less.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct Standstill {
@@ -171,12 +171,16 @@ mod whole {
         pub instances: u32,
         /// For what.
         pub waits_for: WaitsFor,
-        /// Buffers that they had in their hands, all together.
-        pub held: u32,
+        /// Inputs that they had in their hands, all together.
+        pub inputs: u32,
+        /// Buffers that they had allocated and not sent yet, all together.
+        pub outputs: u32,
         /// How many inputs the stage says that each instance keeps, the one it works on counted.
         pub holds_in: u32,
         /// How many buffers the stage says that each instance allocates before it sends any.
         pub holds_out: u32,
+        /// Whether any of them keeps more than that.
+        pub keeps_more: bool,
     }
 
     /// What an instance waits for.
@@ -189,11 +193,29 @@ mod whole {
         Input,
     }
 
-    /// What one instance waits for that cannot go on, and how many buffers it has in its hands.
+    /// What one instance waits for that cannot go on, and what it has in its hands.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Stuck {
         pub(crate) waits_for: WaitsFor,
-        pub(crate) held: u32,
+        pub(crate) inputs: u32,
+        pub(crate) outputs: u32,
+    }
+
+    impl Stuck {
+        pub(crate) fn of(tally: &Tally, participant: u32, waits_for: WaitsFor) -> Self {
+            let (held, outputs) = (tally.held[participant as usize], tally.unsent[participant as usize]);
+            Self { waits_for, inputs: held.saturating_sub(outputs), outputs }
+        }
+
+        /// Whether the instance keeps more than it may while it waits for that: one more input makes `holds_in`, one more
+        /// buffer `holds_out`.
+        pub(crate) fn keeps_more(self, holds_in: u32, holds_out: u32) -> bool {
+            let (inputs, outputs) = match self.waits_for {
+                WaitsFor::Input => (holds_in.saturating_sub(1), holds_out),
+                WaitsFor::Buffer => (holds_in, holds_out.saturating_sub(1)),
+            };
+            self.inputs > inputs || self.outputs > outputs
+        }
     }
 
     impl Standstill {
@@ -203,7 +225,9 @@ mod whole {
             match self.waiting.binary_search_by_key(&key(&more), key) {
                 Ok(at) => {
                     self.waiting[at].instances += more.instances;
-                    self.waiting[at].held += more.held;
+                    self.waiting[at].inputs += more.inputs;
+                    self.waiting[at].outputs += more.outputs;
+                    self.waiting[at].keeps_more |= more.keeps_more;
                 }
                 Err(at) => self.waiting.insert(at, more),
             }
@@ -212,18 +236,24 @@ mod whole {
 
     impl fmt::Display for Standstill {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the pipe stands still, for each of its stages waits for another: ")?;
+            f.write_str("every stage of the pipe waits for another: ")?;
             for (position, waiting) in self.waiting.iter().enumerate() {
                 f.write_str(if position > 0 { ", " } else { "" })?;
                 waiting.fmt(f)?;
             }
-            f.write_str(". A stage that keeps more blocks than it says has to say so (holds_in, holds_out)")
+            for Waiting { stage, holds_in, holds_out, .. } in self.waiting.iter().filter(|w| w.keeps_more) {
+                write!(
+                    f,
+                    "; \"{stage}\" keeps more than it says, holds_in {holds_in} and holds_out {holds_out}"
+                )?;
+            }
+            Ok(())
         }
     }
 
     impl fmt::Display for Waiting {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let Self { stage, instances, held, holds_in, holds_out, .. } = self;
+            let Self { stage, instances, inputs, outputs, .. } = self;
             write!(f, "\"{stage}\"")?;
             if *instances > 1 {
                 write!(f, " x{instances}")?;
@@ -232,10 +262,12 @@ mod whole {
                 WaitsFor::Buffer => " for a buffer",
                 WaitsFor::Input => " for input",
             })?;
-            if *held > 0 {
-                write!(f, " with {held} in its hands (holds_in {holds_in}, holds_out {holds_out})")?;
+            match (inputs, outputs) {
+                (0, 0) => Ok(()),
+                (_, 0) => write!(f, " with {inputs} inputs in hand"),
+                (0, _) => write!(f, " with {outputs} outputs in hand"),
+                _ => write!(f, " with {inputs} inputs and {outputs} outputs in hand"),
             }
-            Ok(())
         }
     }
 

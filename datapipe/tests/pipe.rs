@@ -35,7 +35,7 @@ fn what_goes_in_comes_out_in_order() {
     assert_eq!(got.numbers(), all(500));
     assert!(got.finished());
     assert_eq!(report.bytes_in(), report.bytes_out());
-    assert_eq!(report.chain, "test  numbers > pass x3 > sleepy x4 > pass > collect");
+    assert_eq!(report.chain, "test  numbers > pass x3 > sleepy x4 > pass 2 > collect");
     assert!(report.to_string().starts_with("test: "), "{report}");
 }
 

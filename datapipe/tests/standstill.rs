@@ -16,14 +16,14 @@ fn a_stage_that_keeps_more_than_it_says_is_found() {
     let error = gathers(1, &got).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the pipe stands still, for each of its stages waits for another: \"numbers\" for a buffer, \
-         \"gather\" for input with 4 in its hands (holds_in 1, holds_out 0), \"collect\" for input. \
-         A stage that keeps more blocks than it says has to say so (holds_in, holds_out)"
+        "every stage of the pipe waits for another: \"numbers\" for a buffer, \"gather\" for input with 4 inputs in \
+         hand, \"collect\" for input; \"gather\" keeps more than it says, holds_in 1 and holds_out 0"
     );
     let Error::Standstill(Standstill { waiting, .. }) = error else { panic!("{error}") };
     let gather = &waiting[1];
     assert_eq!((gather.stage.as_str(), gather.position, gather.instances), ("gather", 1, 1));
-    assert_eq!((gather.waits_for, gather.held), (WaitsFor::Input, 4));
+    assert_eq!((gather.waits_for, gather.inputs, gather.outputs), (WaitsFor::Input, 4, 0));
+    assert!(gather.keeps_more && !waiting[0].keeps_more && !waiting[2].keeps_more);
     assert_eq!((gather.holds_in, gather.holds_out), (1, 0));
     assert!(got.numbers().is_empty());
 }
@@ -58,7 +58,7 @@ fn instances_are_added_up_and_those_in_turn_are_seen() {
         .tail(collect(&got).inline());
     let error = pipe.run().unwrap_err();
     let Error::Standstill(Standstill { waiting, .. }) = error else { panic!("{error}") };
-    let told: Vec<_> = waiting.iter().map(|w| (w.position, w.instances, w.waits_for, w.held)).collect();
+    let told: Vec<_> = waiting.iter().map(|w| (w.position, w.instances, w.waits_for, w.inputs)).collect();
     // The gatherer has what came in order of the copies. Each that could make another has an input and no buffer.
     let gathered = told[2].3;
     assert!((2..=6).contains(&gathered), "{told:?}");

@@ -707,10 +707,10 @@ impl PortCore {
         self.set_activity(Activity::Working);
     }
 
-    /// Buffers in the hands of this instance.
+    /// The participant whose seat this is.
     #[cfg(not(loom))]
-    pub(crate) fn held(&self) -> u32 {
-        super::tally(&self.tables).held[self.id as usize]
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Counts time as time spent waiting for buffers, which somebody else did whom this instance waited for.

@@ -6,7 +6,7 @@ use super::thread::{caught, dropped};
 use super::{Step, Task, Worker};
 use crate::error::{StageError, Stuck, WaitsFor};
 use crate::memory::event::Event;
-use crate::pool::{Blocked, PortCore, Seat};
+use crate::pool::{Blocked, PortCore, Seat, tally};
 
 /// One instance, and who it is.
 pub(crate) struct Turn<'a, I> {
@@ -64,7 +64,7 @@ fn stuck(core: &PortCore, blocked: Option<Blocked>) -> Stuck {
         Some(Blocked::AtLimit | Blocked::NoneFree) => WaitsFor::Buffer,
         Some(Blocked::NoInput) | None => WaitsFor::Input,
     };
-    Stuck { waits_for, held: core.held() }
+    Stuck::of(&tally(&core.tables), core.id(), waits_for)
 }
 
 /// Steps every task once. Returns whether any moved or ended.
@@ -173,11 +173,11 @@ mod tests {
             Turn { id: 1, worker: waiter, seat: Seat::new(&segment, 1, 0) },
             Turn { id: 0, worker: hoarder, seat: Seat::new(&segment, 0, 0) },
         ];
-        let mut stuck = Vec::new();
-        run(turns, true, |id, result| stuck.push((id, result.unwrap_err().stuck().unwrap())));
-        let (for_input, for_buffer) =
-            (Stuck { waits_for: WaitsFor::Input, held: 0 }, Stuck { waits_for: WaitsFor::Buffer, held: 3 });
-        assert_eq!(stuck, [(1, for_input), (0, for_buffer)]);
+        let mut all = Vec::new();
+        run(turns, true, |id, result| all.push((id, result.unwrap_err().stuck().unwrap())));
+        let stuck = |waits_for, outputs| Stuck { waits_for, inputs: 0, outputs };
+        let (for_input, for_buffer) = (stuck(WaitsFor::Input, 0), stuck(WaitsFor::Buffer, 3));
+        assert_eq!(all, [(1, for_input), (0, for_buffer)]);
         assert_eq!(segment.free_buffers(), 3, "what was hoarded is back");
     }
 }
