@@ -2,6 +2,8 @@
 //!
 //! The test binary is also the creator that is killed, so its main is its own.
 
+#![allow(clippy::disallowed_types, reason = "a flag of the test, not a shared word")]
+
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
@@ -205,6 +207,7 @@ impl Drop for Litter {
 }
 
 fn what_is_not_a_segment_of_ours_stays() {
+    #[allow(clippy::host_endian_bytes, reason = "a segment never leaves its machine")]
     let mark = u64::from_le_bytes(*b"DataPipe").to_ne_bytes();
     let segment = || path(PipeName::new());
     let mut litter = Litter::default();
@@ -239,7 +242,6 @@ fn what_is_not_a_segment_of_ours_stays() {
 }
 
 fn one_that_is_being_made_is_not_swept() {
-    #[allow(clippy::disallowed_types, reason = "a flag of the test, not a shared word")]
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {

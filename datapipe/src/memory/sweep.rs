@@ -33,6 +33,9 @@ use super::segment::{SegmentError, system};
 const FOLDER: &str = "/dev/shm";
 /// What the names of named segments begin with. The rest is the pipe's name.
 const PREFIX: &str = "datapipe-";
+/// What a segment begins with, as it stands in memory.
+#[allow(clippy::host_endian_bytes, reason = "a segment never leaves its machine")]
+const MARK: [u8; 8] = MAGIC.to_ne_bytes();
 /// Who may do what with a named segment.
 const OURS_ALONE: u32 = 0o600;
 
@@ -52,7 +55,7 @@ pub(super) fn create(name: &PipeName, len: usize) -> Result<OwnedFd, SegmentErro
     fallocate(&object, FallocateFlags::empty(), 0, len as u64)
         .map_err(|errno| SegmentError::Memory { bytes: len as u64, source: errno.into() })?;
     // By this a sweeper knows that it is a segment.
-    pwrite(&object, &MAGIC.to_ne_bytes(), 0).map_err(system("pwrite"))?;
+    pwrite(&object, &MARK, 0).map_err(system("pwrite"))?;
     let unnamed = format!("/proc/self/fd/{}", object.as_raw_fd());
     let path = format!("{FOLDER}/{}", object_name(name));
     linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(system("linkat(/proc/self/fd)"))?;
@@ -138,7 +141,30 @@ fn is_ours(stat: &Stat) -> bool {
 
 /// Whether it begins as every segment does.
 fn is_marked(object: &OwnedFd) -> rustix::io::Result<bool> {
-    let mut start = [0; size_of::<u64>()];
+    let mut start = [0; MARK.len()];
     let len = pread(object, &mut start, 0)?;
-    Ok(len == start.len() && start == MAGIC.to_ne_bytes())
+    Ok(len == start.len() && start == MARK)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn what_a_creator_left_that_got_no_further_is_swept() {
+        let name = PipeName::new();
+        let swept = || sweep().unwrap().contains(&name.to_string());
+        let lock = create(&name, 4096).unwrap();
+        assert!(!swept(), "its creator lives");
+        let again = create(&name, 4096);
+        assert!(
+            matches!(again, Err(SegmentError::System { call: "linkat(/proc/self/fd)", .. })),
+            "{again:?}"
+        );
+        assert!(!swept(), "the second attempt has not changed the first");
+        drop(lock);
+        assert!(swept());
+        assert!(!swept(), "it is gone");
+    }
 }
