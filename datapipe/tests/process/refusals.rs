@@ -36,7 +36,7 @@ pub(crate) fn descriptions_that_cannot_work() {
     let nine = (0..9).fold(Zstd::level(1), |stage, _| stage.descriptor(File::open("/dev/null").unwrap()));
     refused(nine.in_processes(), "9 descriptors");
     let long = vec![PathBuf::from("/x".repeat(datapipe::limits::MAX_MODULE_ARGUMENTS))];
-    refused(Zstd::level(1).confined(long, Vec::new()).in_processes(), "131072 bytes");
+    refused(Zstd::level(1).confined(long, Vec::new()).in_processes(), "131076 bytes");
     refused(Stage::middle_of_module("far", Work::Transform).unwrap(), "without its code");
     assert!(Stage::middle_of_module("far", Work::Write).is_none());
 }
