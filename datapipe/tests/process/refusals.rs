@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use datapipe::prelude::*;
-use datapipe::stage::Work;
+use datapipe::stage::{Arguments, Work};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::stages::{Deed, in_place};
@@ -53,8 +53,10 @@ pub(crate) fn hosts_that_cannot_work() {
         Zstd::level(1).module("unheard of", "").in_processes(),
         "no module \"unheard of\", only datapipe.analyze",
     );
-    fails(Zstd::level(1).module("datapipe.zstd", "many").in_processes(), "invalid digit");
-    let module = |stage: MiddleStage<'static>| stage.module("datapipe.zstd", "1");
+    let zstd = |level: &str| Zstd::level(1).module("datapipe.zstd", Arguments::new().with("level", level));
+    fails(zstd("many").in_processes(), "the module got the level \"many\", which does not do");
+    fails(Zstd::level(1).module("datapipe.zstd", "1").in_processes(), "too early");
+    let module = |stage: MiddleStage<'static>| stage.module("datapipe.analyze", "");
     fails(module(in_place(Deed::Pass, 0)), "makes another kind of stage");
 }
 
