@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use datapipe::prelude::*;
+use datapipe::stage::{resequence, sequence};
 use datapipe::testkit::{Random, check_stage};
 use parking_lot::Mutex;
 
@@ -41,6 +42,8 @@ pub(crate) fn codecs_give_the_same_bytes() {
     let whole = made_by([]);
     let back = [analyze(), Zstd::level(3), decompress()].map(|stage| stage.instances(2).in_processes());
     assert_eq!(made_by(back), whole);
+    let ordered = [sequence(7), Zstd::level(1).instances(2), decompress().instances(2), resequence(7, 2)];
+    assert_eq!(made_by(ordered.map(MiddleStage::in_processes)), whole);
 }
 
 pub(crate) fn the_suite_runs_stages_in_processes() {
