@@ -1,14 +1,18 @@
 //! What the caller asks for.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use crate::error::Error;
-use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_TAILROOM, MAX_NAME};
+use crate::limits::{
+    DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM, MAX_NAME,
+};
 use crate::memory::{Backing, Direction, HugePages};
 use crate::stage::{HeadStage, MiddleStage, TailStage};
 use crate::wire::codec::cut;
 
 use super::cancel::Canceller;
+use super::event::{Event, Listener};
 use super::plan::Plan;
 use super::running::Pipe;
 use super::status::Report;
@@ -31,6 +35,8 @@ pub struct PipeBuilder<'a> {
     pub(super) huge_pages: HugePages,
     pub(super) direction: Direction,
     pub(super) canceller: Canceller,
+    pub(super) listener: Listener,
+    pub(super) stopped_limit: Duration,
 }
 
 /// What becomes of an instance that wants a buffer when its quota is used up.
@@ -59,6 +65,8 @@ impl<'a> PipeBuilder<'a> {
             huge_pages: HugePages::default(),
             direction: Direction::default(),
             canceller: Canceller::new(),
+            listener: Listener::default(),
+            stopped_limit: DEFAULT_STOPPED_LIMIT,
         }
     }
 
@@ -155,6 +163,20 @@ impl<'a> PipeBuilder<'a> {
         });
         // There are more numbers than stages.
         std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(name)
+    }
+
+    /// Calls `listener` with what happens to the pipe's processes, as it happens. It is called on the thread that looks
+    /// after them, and should return soon.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listener);
+        self
+    }
+
+    /// Sets how long a process of a stage may be stopped (by SIGSTOP, say) until it is killed, instead of 5 seconds: it may
+    /// hold what all others wait for. One that attached is left alone, but the pipe stops.
+    pub fn stopped_limit(mut self, limit: Duration) -> Self {
+        self.stopped_limit = limit;
+        self
     }
 
     /// What stops the pipe from another thread, also before it has started.
