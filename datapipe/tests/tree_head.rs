@@ -13,9 +13,11 @@ use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
 use datapipe::wire::{Content, ObjectKind, State, What, looks_like_record};
 use entries::{Collect, Seen, assert_same, blocks_of, parse};
+use placed::placed;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
 mod entries;
+mod placed;
 
 /// A file's content, if it is not too large to be held.
 fn content(seen: &Seen) -> Vec<u8> {
@@ -32,7 +34,7 @@ fn read(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
     let (one, three) = (head(), head());
     let (report, others) = (one.report(), three.report());
     let seen = parse(&blocks_of(one, size));
-    assert_same(&seen, &parse(&blocks_of(three.instances(3), size)));
+    assert_same(&seen, &parse(&blocks_of(placed(three.instances(3)), size)));
     assert_eq!(report.outcome(), others.outcome());
     let problems = |report: &TreeReport| {
         report.problems().iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>()
