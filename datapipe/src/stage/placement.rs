@@ -1,5 +1,6 @@
 //! Where the instances of a stage run, and how a process finds what it is to run.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ pub(crate) struct Settings {
     /// What makes the stage in another process, if anything does.
     pub(crate) module: Option<Module>,
     /// Why nothing does, if that is known, and what to do about it.
-    pub(crate) local: Option<&'static str>,
+    pub(crate) local: Option<Cow<'static, str>>,
     /// What its processes may touch, if not everything.
     pub(crate) confinement: Option<Confinement>,
     pub(crate) notes: Option<NotesHandler>,
@@ -192,8 +193,8 @@ impl<W> Stage<W> {
     }
 
     /// Says why no module can make this stage, and what to do about it.
-    pub(crate) fn local(mut self, why: &'static str) -> Self {
-        self.settings.local = Some(why);
+    pub(crate) fn local(mut self, why: impl Into<Cow<'static, str>>) -> Self {
+        self.settings.local = Some(why.into());
         self
     }
 
