@@ -486,7 +486,8 @@ impl Tail for Counted {
 }
 
 /// `TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe --features testkit --test tree_head -- \
-/// --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree is in memory when a reading begins.
+/// --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree is in memory when a reading begins. With
+/// `--test tree_processes` the head is in a process.
 #[test]
 #[ignore = "measures, and needs a tree"]
 fn measure_beside_tar() {
@@ -515,8 +516,8 @@ fn measure_beside_tar() {
             let ours = timed(&mut || {
                 let (head, tail) = (head.take().unwrap(), counted.clone());
                 let pipe = match n {
-                    1 => Pipe::builder().head(head),
-                    n => Pipe::builder().head(head.instances(n)),
+                    1 => Pipe::builder().head(placed(head)),
+                    n => Pipe::builder().head(placed(head.instances(n))),
                 };
                 pipe.tail(tail).run().unwrap();
             });

@@ -62,7 +62,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_tree_is_restored_as_on_a_thread", tree::a_tree_is_restored_as_on_a_thread),
     ("a_tree_is_verified_as_on_a_thread", tree::a_tree_is_verified_as_on_a_thread),
     ("streams_between_files", tree::streams_between_files),
-    ("streams_that_stay_here", tree::streams_that_stay_here),
+    ("stages_that_stay_here", tree::stages_that_stay_here),
     ("fields_that_make_no_sense", tree::fields_that_make_no_sense),
 ];
 

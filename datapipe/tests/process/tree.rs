@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datapipe::controller::Event;
 use datapipe::prelude::*;
 use datapipe::stage::{Arguments, Work};
-use datapipe::tree::{ProblemKind, RestoreReport, TreeReport};
+use datapipe::tree::{ProblemKind, RestoreReport, TreeList, TreeReport, Wanted};
 use parking_lot::Mutex;
 
 use crate::entries::{Blocks, assert_same, blocks_of, parse};
@@ -215,7 +215,7 @@ pub(crate) fn streams_between_files() {
     assert!(fs::read(&to).unwrap() == data);
 }
 
-pub(crate) fn streams_that_stay_here() {
+pub(crate) fn stages_that_stay_here() {
     let null = || File::open("/dev/null").unwrap();
     let refused = |head: HeadStage<'static>, tail: TailStage<'static>, why: &str| {
         let error = Pipe::builder().head(head).tail(tail).plan().unwrap_err().to_string();
@@ -226,6 +226,10 @@ pub(crate) fn streams_that_stay_here() {
     refused(reader, StreamTail::file(null()).into(), "give StreamHead::file an open file");
     let writer = TailStage::from(StreamTail::new(null())).in_processes();
     refused(head(), writer, "give StreamTail::file an open file");
+    let search = TailStage::from(Wanted::new(&[]).search().unwrap()).in_processes();
+    refused(head(), search, "what it finds is for this program");
+    let list = TailStage::from(TreeList::new(|_| Ok(()))).in_processes();
+    refused(head(), list, "what it tells is for this program");
     let terminal = File::open("/dev/ptmx").unwrap(); // one that nobody sits at
     let reader = HeadStage::from(StreamHead::file(terminal)).in_processes();
     refused(reader, StreamTail::file(null()).into(), "it reads from a terminal");
