@@ -90,13 +90,13 @@ pub mod wire;
 pub use controller::{AtLimit, Canceller, Event, Pipe, PipeBuilder, Plan, Report, Status};
 pub use error::Corrupt;
 #[cfg(not(loom))]
-pub use error::{Death, Error, NotReplaced, StageError, StageFailure};
+pub use error::{Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor};
 pub use memory::Direction;
 
 /// All modules that come with the library: for a [`host`] of your own, which adds to them, and of `datapipe-host`.
 #[cfg(not(loom))]
 pub fn modules() -> host::Modules {
-    archive::modules(host::Modules::new())
+    tree::modules(archive::modules(host::Modules::new()))
 }
 
 /// What a program that uses pipes needs most: `use datapipe::prelude::*;`

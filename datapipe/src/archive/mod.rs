@@ -38,7 +38,7 @@ pub use blocks::Blocks;
 pub use head::ArchiveHead;
 pub use index::Index;
 pub use plan::{Archive, ArchiveOptions};
-pub(crate) use process::modules;
+pub use process::modules;
 pub use reader::{ArchiveReader, OpenError, Reading};
 pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
 pub use restore::StreamRestore;

@@ -13,6 +13,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -24,7 +25,7 @@ use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{
     Directory, Form, Medium, Passage, Place, VirtualTape, VolumeOptions, given_to_read, given_to_write,
 };
-use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
+use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, Malformed, Put};
 use crate::wire::{ArchiveHeader, Content, SessionHeader, looks_like_record};
 
@@ -71,8 +72,9 @@ const READ: u8 = 16;
 /// Bytes of a run of blocks.
 const RUN_LEN: usize = 52;
 
-/// Adds the modules of archives.
-pub(crate) fn modules(modules: Modules) -> Modules {
+/// Adds the stages of archives to the modules of a host.
+#[must_use]
+pub fn modules(modules: Modules) -> Modules {
     modules
         .with(SEAL_MODULE, from_seal)
         .with(OPEN_MODULE, from_open)
@@ -80,7 +82,7 @@ pub(crate) fn modules(modules: Modules) -> Modules {
         .with(HEAD_MODULE, from_head)
         .with(RESTORE_MODULE, |call| {
             call.fields()?.end()?;
-            Ok(TailStage::from(StreamRestore::new(File::from(call.descriptor(0)?))))
+            Ok(TailStage::from(StreamRestore::file(call.descriptor(0)?)))
         })
 }
 
@@ -277,12 +279,12 @@ fn from_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
     Ok(head.into())
 }
 
-/// Gives a stage that writes a stream its module, if it writes to this file.
-pub(super) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&Arc<OwnedFd>>) -> TailStage<'a> {
+/// Gives a stage that writes a stream its module, if it writes to an open file.
+pub(super) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&OpenFile>) -> TailStage<'a> {
     match file {
-        Some(file) => stage.module(RESTORE_MODULE, "").shared_descriptor(Arc::clone(file)),
+        Some(file) => stage.module(RESTORE_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0)),
         None => stage.local(
-            "it writes to something that only this program has: give StreamRestore::to_file an open file",
+            "it writes to something that only this program has: give StreamRestore::file an open file",
         ),
     }
 }
@@ -290,7 +292,7 @@ pub(super) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&Arc<Owned
 /// Which medium a module is to use.
 struct Target {
     form: Form,
-    path: std::path::PathBuf,
+    path: PathBuf,
     is_opened: bool,
 }
 
@@ -306,10 +308,8 @@ impl Target {
                 )));
             }
         };
-        let [path] = &mut fields.paths(PATH)[..] else {
-            return Err(StageError::new("the module got not one path"));
-        };
-        Ok(Self { form, path: std::mem::take(path), is_opened: fields.flag(OPENED)? })
+        let path = fields.path(PATH)?.ok_or_else(|| StageError::new("the module got no path"))?;
+        Ok(Self { form, path, is_opened: fields.flag(OPENED)? })
     }
 }
 

@@ -1,13 +1,12 @@
 //! Writes a stream back. What is gone becomes zeros, so that everything else is where it was.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::{Tail, TailStage};
+use crate::stage::{OpenFile, Tail, TailStage};
 use crate::wire::What;
 
 use super::block::number_of;
@@ -21,26 +20,22 @@ use super::process;
 pub struct StreamRestore<W> {
     writer: W,
     written: u64,
-    /// The writer once more, if it is a file, for another process.
-    file: Option<Arc<OwnedFd>>,
+    /// The writer, if it can be passed to another process.
+    file: Option<OpenFile>,
 }
 
-impl StreamRestore<File> {
-    /// A tail that writes to an open file, also from a process of its own: the file is not opened again there. It goes
-    /// on where the file stands.
-    ///
-    /// # Errors
-    ///
-    /// If the system has no more descriptors.
-    pub fn to_file(file: File) -> io::Result<Self> {
-        let other = Arc::new(OwnedFd::from(file.try_clone()?));
-        Ok(Self { file: Some(other), ..Self::new(file) })
+impl StreamRestore<OpenFile> {
+    /// A tail that writes to an open file, pipe, socket or device, from where it stands. It can run in a process: that gets
+    /// the descriptor.
+    pub fn file(file: impl Into<OwnedFd>) -> Self {
+        let file = OpenFile(Arc::new(file.into()));
+        Self { file: Some(file.clone()), ..Self::new(file) }
     }
 }
 
 impl<W: Write + Send> StreamRestore<W> {
-    /// A tail that writes to `writer`, and flushes it when the stream has ended well. It runs in this process:
-    /// [`to_file`](StreamRestore::to_file) gives one that need not.
+    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended well. What is an open file
+    /// is better given to [`file`](StreamRestore::file).
     pub fn new(writer: W) -> Self {
         Self { writer, written: 0, file: None }
     }

@@ -12,7 +12,9 @@ use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage, MiddleStage,
-    Module, SALVAGE, TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, decompress_salvaging,
+    Module, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead,
+    StreamTail, TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, decompress_salvaging, resequence,
+    sequence,
 };
 
 /// Makes a stage from what stands in its description.
@@ -42,7 +44,8 @@ enum Role {
 }
 
 impl Modules {
-    /// The library's own modules.
+    /// The library's own modules, but for those of archives and of trees: [`datapipe::modules`](crate::modules) has
+    /// these, too.
     pub fn new() -> Self {
         Self(BTreeMap::new())
             .with(ZSTD_MODULE, |call| {
@@ -61,7 +64,19 @@ impl Modules {
                 fields.end()?;
                 Ok(if salvages { decompress_salvaging(&call.damage()) } else { decompress() })
             })
+            .with(SEQUENCE_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let first = fields.number("first")?;
+                fields.end().map(|()| sequence(first))
+            })
+            .with(RESEQUENCE_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let (first, window) = (fields.number("first")?, fields.number("window")?);
+                fields.end().map(|()| resequence(first, window))
+            })
             .with(ANALYZE_MODULE, |call| call.fields()?.end().map(|()| analyze()))
+            .with(STREAM_HEAD_MODULE, |call| StreamHead::of_fields(call.fields()?, || call.descriptor(0)))
+            .with(STREAM_TAIL_MODULE, |call| StreamTail::of_fields(call.fields()?, || call.descriptor(0)))
     }
 
     /// Adds a module, or takes the place of one: `make` gets the arguments of a stage's description, and makes the

@@ -54,10 +54,12 @@ pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
 pub(crate) use damage::SALVAGE;
 pub use damage::{Damage, DamageLog};
 pub use inspect::{Finding, Inspect, InspectionLog};
+pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};
 pub use placement::Work;
 pub(crate) use placement::{Confinement, Module, NotesHandler, Placement, Settings};
-pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
+pub use stream::{BlockReader, BlockWriter, OpenFile, StreamHead, StreamTail};
+pub(crate) use stream::{STREAM_HEAD_MODULE, STREAM_TAIL_MODULE};
 
 /// Fills blocks: the first stage of a pipe.
 ///

@@ -119,7 +119,7 @@ fn read(path: &Path, encrypted: bool, blocks: Option<&Blocks>, place: Where) -> 
     };
     let pipe = if matches!(place, Where::Threads) { pipe } else { pipe.in_processes() };
     let out = tempfile::NamedTempFile::new().unwrap();
-    let tail = StreamRestore::to_file(out.as_file().try_clone().unwrap()).unwrap();
+    let tail = StreamRestore::file(out.reopen().unwrap());
     pipe.tail(place.run(tail.into(), &[])).run().unwrap();
     let mut damage = log.entries();
     assert_eq!(log.count(), damage.len() as u64);
@@ -246,7 +246,7 @@ pub(crate) fn what_cannot_cross_is_refused() {
     let tail = || StreamRestore::new(std::io::sink());
     refused(reading.pipe.in_processes().tail(tail()), "stage \"archive-head\" cannot run");
     let reading = ArchiveReader::open(open(&own), None).unwrap().read(1);
-    refused(reading.pipe.tail(tail()).in_processes(), "give StreamRestore::to_file an open file");
+    refused(reading.pipe.tail(tail()).in_processes(), "give StreamRestore::file an open file");
 }
 
 /// A tail or a head of which this program knows only the fields of its module.
@@ -293,7 +293,7 @@ pub(crate) fn media_are_found_by_their_paths() {
     refused(tail(options().with("key", [7; 32])), "a key without the headers");
     refused(tail(options().with("opened", "")), "0 descriptors, and no number 0");
     refused(tail(options().with("content", "soup")), "the content \"soup\"");
-    refused(tail(options().with("path", "/nowhere")), "not one path");
+    refused(tail(options().with("path", "/nowhere")), "more than one path");
     refused(tail(size("1")), "volumes of 1 bytes are too small");
     refused(tail(size("many")), "the number \"many\", which does not do");
     refused(tail(options().with("session", "x")), "session header");

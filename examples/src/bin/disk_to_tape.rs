@@ -1,7 +1,7 @@
 //! Backs file trees, or a stream, up into an archive: compressed and encrypted in parallel.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -248,8 +248,7 @@ impl Args {
     fn head(&self, skip: Vec<(u64, u64)>) -> Result<(HeadStage<'static>, Option<TreeReport>), Failure> {
         if self.is_stream() {
             // Without the buffer of std, which would only copy.
-            let input = File::from(stdin().as_fd().try_clone_to_owned()?);
-            return Ok((StreamHead::new(input).into(), None));
+            return Ok((StreamHead::file(stdin().as_fd().try_clone_to_owned()?).into(), None));
         }
         let (one_file_system, exclude) = (self.one_file_system, self.exclude.clone());
         let head = TreeHead::new(&self.sources, TreeOptions { one_file_system, exclude, skip })?;

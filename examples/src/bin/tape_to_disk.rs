@@ -276,7 +276,7 @@ impl Job<'_> {
 
     /// Runs a pipe that writes a stream, with zeros where something is lost.
     fn run_stream(&mut self, reader: &Reader, to: File) -> Result<(), Failure> {
-        let tail = self.args.placement.stage(StreamRestore::to_file(to)?.into());
+        let tail = self.args.placement.stage(StreamRestore::file(to).into());
         let pipe = self.pipe(reader)?.tail(tail);
         self.run(pipe, None)?;
         self.add_rejected("zeros are there");
