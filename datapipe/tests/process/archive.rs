@@ -326,7 +326,7 @@ fn killed(pipe: Pipe, stage: usize, happened: impl FnMut() -> bool) -> (String, 
     assert!(children().contains(&victim));
     kill_process(Pid::from_raw(victim as i32).unwrap(), Signal::KILL).unwrap();
     match pipe.wait() {
-        Err(Error::Stage(failure)) => (failure.to_string(), failure.error.death().unwrap().reason.clone()),
+        Err(Error::Stage(failure)) => (failure.to_string(), failure.error.death().unwrap().reason),
         other => panic!("{other:?}"),
     }
 }
