@@ -374,12 +374,13 @@ pub(crate) fn a_reader_that_is_killed() {
         let gate = Arc::new(AtomicBool::new(false));
         let Reading { pipe, report } = reader.read(1);
         let pipe = pipe.buffers(12).in_processes().tail(Gate(Arc::clone(&gate))).start().unwrap();
+        wait_until("it reads", || report.outcome().blocks > 4);
         let victim = pipe.status().stages[stage].instances[0].process;
         let opener = std::thread::spawn(move || {
-            wait_until("it is dead", || !children().contains(&victim));
+            wait_until("it is buried", || !Path::new(&format!("/proc/{victim}")).exists());
             gate.store(true, Ordering::SeqCst);
         });
-        let (said, died) = killed(pipe, stage, || report.outcome().blocks > 4);
+        let (said, died) = killed(pipe, stage, || true);
         opener.join().unwrap();
         assert_eq!(died, reason, "{said}");
         assert!(!report.outcome().complete);
