@@ -53,13 +53,23 @@ pub(crate) fn a_tree_is_read_as_on_a_thread() {
     let (blocks, report) = blocks_and_report(reading(dir.path()), HeadStage::from);
     let wanted = (report.outcome(), report.problems());
     assert_eq!((wanted.0.files, wanted.0.excluded, wanted.0.left_out), (201, 1, 2));
-    let places: [fn(TreeHead) -> HeadStage<'static>; 2] =
-        [|head| HeadStage::from(head).in_processes(), |head| head.instances(1).in_processes()];
+    let confined = |to: &str| {
+        let to = dir.path().join(to);
+        move |head: TreeHead| head.instances(1).confined(vec![to.clone()], Vec::new()).in_processes()
+    };
+    let places: [&dyn Fn(TreeHead) -> HeadStage<'static>; 3] = [
+        &|head| HeadStage::from(head).in_processes(),
+        &|head| head.instances(1).in_processes(),
+        &confined("data"),
+    ];
     for place in places {
         let (same, report) = blocks_and_report(reading(dir.path()), place);
         assert!(same == blocks, "other blocks");
         assert_eq!((report.outcome(), report.problems()), wanted);
     }
+    let (_, report) = blocks_and_report(reading(dir.path()), confined("data/a/b"));
+    assert_eq!((report.outcome().files, report.outcome().problems), (0, 2));
+    assert!(report.problems()[0].to_string().contains("tree: cannot be read: Permission denied"));
     let (others, report) = blocks_and_report(reading(dir.path()), |head| head.instances(5).in_processes());
     assert_same(&parse(&blocks), &parse(&others));
     assert_eq!(report.outcome(), wanted.0);
