@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::error::Corrupt;
 use crate::memory::atomic::{AtomicU64, Ordering, spin_loop};
 use crate::memory::event::{Event, Ticket};
+use crate::memory::points::point;
 use crate::memory::tables::{ParticipantEntry, Tables};
 use crate::memory::{QueueKind, Segment};
 use crate::queue::Put;
@@ -406,6 +407,7 @@ impl PortCore {
             let (stage, instance) = (seat.stage, seat.instance);
             return Err(PortError::SeatTaken { stage, instance, process });
         }
+        point!("seat.taken");
         let core = Self {
             id,
             stage: seat.stage,
@@ -424,7 +426,9 @@ impl PortCore {
         let entry = core.entry();
         entry.started.store(now(), Ordering::Relaxed);
         entry.ended.store(0, Ordering::Relaxed);
+        point!("seat.started");
         core.set_activity(Activity::Working);
+        point!("seat.working");
         Ok(Rc::new(core))
     }
 
@@ -543,6 +547,7 @@ impl PortCore {
         let counters = &self.entry().counters;
         add(&counters.blocks_in, u64::from(!block.is_vacant()));
         add(&counters.bytes_in, block.len() as u64);
+        point!("receive.counted");
         Ok(block)
     }
 
@@ -563,6 +568,7 @@ impl PortCore {
         let counters = &self.entry().counters;
         add(&counters.blocks_out, u64::from(!vacant));
         add(&counters.bytes_out, len);
+        point!("send.counted");
         Ok(())
     }
 
@@ -702,7 +708,9 @@ impl PortCore {
         let start = now();
         self.entry().since.store(start, Ordering::Relaxed);
         activity.note(&self.tables, self.id, timed);
+        point!("wait.noted");
         sleep();
+        point!("wait.woken");
         add(counter, now().saturating_sub(start));
         self.set_activity(Activity::Working);
     }
@@ -726,9 +734,12 @@ impl PortCore {
 impl Drop for PortCore {
     fn drop(&mut self) {
         self.entry().ended.store(now(), Ordering::Relaxed);
+        point!("leave.timed");
         self.set_activity(Activity::Ended);
+        point!("leave.ended");
         // SYNC(seat-taken): the last lease is gone, too, for each holds a count of us.
         self.entry().owner.store(0, Ordering::Release);
+        point!("leave.left");
     }
 }
 

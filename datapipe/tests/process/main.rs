@@ -8,21 +8,23 @@ mod deaths; // killed, crashed, failed: replaced or named
 mod refusals; // what cannot run in processes, and says so
 mod same; // what comes out is what threads make
 mod stages; // the modules of this host
-mod watch; // children, descriptors, deaths
 
 #[path = "../harness/mod.rs"]
 mod harness; // what whoever calls a test binary expects of it
+#[path = "../harness/suite.rs"]
+mod suite; // one test after the other
+#[path = "../harness/watch.rs"]
+mod watch; // children, descriptors, deaths
 
-use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use harness::{Asked, last_line};
+use suite::Test;
 
 /// How long all tests together may take before one of them counts as hanging.
 const HANGS: Duration = Duration::from_secs(300);
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[Test] = &[
     ("codecs_give_the_same_bytes", same::codecs_give_the_same_bytes),
     ("a_host_program_of_its_own", same::a_host_program_of_its_own),
     ("only_one_stage_of_many_is_processes", same::only_one_stage_of_many_is_processes),
@@ -50,33 +52,5 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(deaths::CONTROLLER) {
         deaths::be_a_controller();
     }
-    let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
-    let list = TESTS.iter().filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));
-    list.for_each(|(name, _)| println!("{name}: test"));
-    if matches!(asked(""), Asked::List { .. }) {
-        return ExitCode::SUCCESS;
-    }
-    let (run, filtered): (Vec<_>, Vec<_>) =
-        TESTS.iter().partition(|(name, _)| matches!(asked(name), Asked::Run));
-    std::thread::spawn(|| {
-        std::thread::sleep(HANGS);
-        println!("some test hangs");
-        std::process::exit(101); // and with this process, those that it started
-    });
-    println!("\nrunning {} tests", run.len());
-    let start = Instant::now();
-    let mut failed = 0;
-    for (name, test) in &run {
-        let before = watch::belongings();
-        let good = catch_unwind(|| {
-            test();
-            watch::wait_until("nothing is left", || watch::belongings() == before);
-        });
-        failed += u32::from(good.is_err());
-        println!("test {name} ... {}", if good.is_ok() { "ok" } else { "FAILED" });
-    }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    let counts = [run.len() as u32 - failed, failed, filtered.len() as u32];
-    println!("\n{}", last_line(verdict, counts, start.elapsed()));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    suite::run(TESTS, HANGS)
 }

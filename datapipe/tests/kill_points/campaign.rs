@@ -1,0 +1,190 @@
+//! Which processes are to die where, and what was counted.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use datapipe::memory::points::LABELS;
+use datapipe::testkit::Random;
+
+use crate::chains::{CHAINS, Chain};
+use crate::round::{Deed, Outcome, Round};
+
+/// Kills of the short form.
+const KILLS: u64 = 400;
+/// How often `DATAPIPE_ROUND` is repeated.
+const REPEATS: u64 = 50;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Kills of this run.
+pub(crate) fn kills() -> u64 {
+    number("DATAPIPE_KILLS").unwrap_or(KILLS)
+}
+
+/// The points that a participant passes.
+pub(crate) fn of_participants() -> impl Iterator<Item = &'static str> {
+    LABELS.iter().copied().filter(|label| !label.starts_with("reclaim."))
+}
+
+pub(crate) fn run() {
+    let mut campaign = Campaign {
+        seed: number("DATAPIPE_SEED").unwrap_or_else(any_seed),
+        random: Random::new(1),
+        tally: Tally::default(),
+    };
+    if let Ok(text) = std::env::var("DATAPIPE_ROUND") {
+        let round = Round::parse(&text).expect("CHAIN STAGE.INSTANCE LABEL PASS DEED ORDERS");
+        (0..REPEATS).for_each(|_| campaign.round(&round));
+    } else {
+        println!("kill_points: {} kills to come, DATAPIPE_SEED={}", kills(), campaign.seed);
+        campaign.random = Random::new(campaign.seed);
+        campaign.every_point();
+        while campaign.tally.killed < kills() {
+            let round = campaign.some_round();
+            campaign.round(&round);
+        }
+        campaign.check_every_point_was_met();
+    }
+    campaign.tally.print();
+}
+
+fn any_seed() -> u64 {
+    use std::hash::BuildHasher as _;
+    std::collections::hash_map::RandomState::new().hash_one(0u8) >> 32
+}
+
+struct Campaign {
+    seed: u64,
+    random: Random,
+    tally: Tally,
+}
+
+impl Campaign {
+    /// Each point in each stage, soon and some time later, killed there and stopped there.
+    fn every_point(&mut self) {
+        for chain in CHAINS {
+            for (stage, instances) in chain.stages {
+                for label in of_participants() {
+                    for deed in [Deed::Kill, Deed::Stop] {
+                        let instance = self.random.below((*instances).into()) as u32;
+                        let pass = if self.is_passed_often(label) { 1 + self.random.below(12) } else { 1 };
+                        let (stage, label) = ((*stage).to_owned(), label.to_owned());
+                        self.round(&Round { chain, stage, instance, label, pass, deed, orders: 1 });
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_passed_often(&mut self, label: &str) -> bool {
+        let once =
+            ["seat.", "leave.", "finish.", "wait.", "wake."].iter().any(|begin| label.starts_with(begin));
+        !once && self.random.below(3) > 0
+    }
+
+    fn some_round(&mut self) -> Round {
+        let random = &mut self.random;
+        let chain = &CHAINS[random.below(CHAINS.len() as u64) as usize];
+        let (stage, instances) = chain.stages[random.below(chain.stages.len() as u64) as usize];
+        let labels: Vec<_> = of_participants().collect();
+        let label = labels[random.below(labels.len() as u64) as usize];
+        let deed =
+            [Deed::Kill, Deed::Kill, Deed::Stop, Deed::Resume, Deed::Whenever][random.below(5) as usize];
+        let survives = |chain: &Chain| chain.irreplaceable.is_none();
+        let chain = if deed == Deed::Whenever && !survives(chain) { &CHAINS[0] } else { chain };
+        let many = survives(chain) && deed != Deed::Whenever && random.below(4) == 0;
+        Round {
+            chain,
+            stage: stage.to_owned(),
+            instance: random.below(instances.into()) as u32,
+            label: label.to_owned(),
+            pass: 1 + random.below(if deed == Deed::Whenever { 30_000 } else { 30 }),
+            deed,
+            orders: if many { 2 + random.below(3) as u32 } else { 1 },
+        }
+    }
+
+    fn round(&mut self, round: &Round) {
+        let start = Instant::now();
+        let outcome = round.run();
+        self.tally.note(round, &outcome, start);
+    }
+
+    fn check_every_point_was_met(&self) {
+        let met = |label: &&str| self.tally.by_label.contains_key(*label);
+        let missing: Vec<_> = of_participants().filter(|label| !met(label)).collect();
+        assert!(missing.is_empty(), "nobody came to {missing:?}");
+    }
+}
+
+/// What was counted.
+#[derive(Default)]
+struct Tally {
+    rounds: u64,
+    killed: u64,
+    /// Of those: by us, at some time.
+    whenever: u64,
+    by_label: BTreeMap<String, u64>,
+    looked_at: u64,
+    resumed: u64,
+    replaced: u64,
+    failed: u64,
+    /// Pipes in which nobody came to the point so often.
+    not_met: u64,
+    blocks: u64,
+    seconds: f64,
+}
+
+impl Tally {
+    fn note(&mut self, round: &Round, outcome: &Outcome, start: Instant) {
+        let killed = u64::from(outcome.killed);
+        self.rounds += 1;
+        self.killed += killed;
+        self.looked_at += u64::from(outcome.looked_at);
+        self.resumed += u64::from(outcome.resumed);
+        self.replaced += killed - u64::from(outcome.failed);
+        self.failed += u64::from(outcome.failed);
+        self.blocks += outcome.blocks;
+        self.seconds += start.elapsed().as_secs_f64();
+        let met = killed + u64::from(outcome.resumed);
+        self.not_met += u64::from(met == 0);
+        if round.deed == Deed::Whenever {
+            self.whenever += killed;
+        } else if killed > 0 {
+            *self.by_label.entry(round.label.clone()).or_default() += killed;
+        }
+    }
+
+    fn print(&self) {
+        let Self {
+            rounds,
+            killed,
+            whenever,
+            looked_at,
+            resumed,
+            replaced,
+            failed,
+            not_met,
+            blocks,
+            seconds,
+            ..
+        } = self;
+        println!("kill_points: {killed} processes killed in {rounds} pipes, {seconds:.1} s");
+        println!("  {:>6} at labelled points, {whenever} at any time", killed - whenever);
+        println!(
+            "  {looked_at:>6} were stopped exactly there and looked at first; {resumed} of them went on"
+        );
+        println!(
+            "  {replaced:>6} replaced, and the result was right; {failed} pipes failed and named the death"
+        );
+        println!(
+            "  {not_met:>6} pipes in which nobody came to the point so often; {blocks} blocks delivered"
+        );
+        for (label, kills) in &self.by_label {
+            println!("  {kills:>6} at {label}");
+        }
+        println!("  wedges 0, losses 0, left behind 0");
+    }
+}
