@@ -23,7 +23,7 @@ macro_rules! point {
 pub(crate) use point;
 
 #[cfg(feature = "kill-points")]
-pub use orders::{DIRECTORY, LABELS};
+pub use orders::{DIRECTORY, LABELS, die_at};
 #[cfg(feature = "kill-points")]
 pub(crate) use orders::{is_known, pass};
 
@@ -85,6 +85,16 @@ mod orders {
     /// The environment variable that names the directory in which the orders lie.
     pub const DIRECTORY: &str = "DATAPIPE_KILL_AT";
 
+    thread_local! {
+        static DOOM: Cell<Option<(&'static str, u64)>> = const { Cell::new(None) };
+    }
+
+    /// Lets this process die when the calling thread passes `label` for the `passes`th time from now on, counted from 1.
+    /// For processes that were forked, and have no name by which they could find an order.
+    pub fn die_at(label: &'static str, passes: u64) {
+        DOOM.set(Some((label, passes)));
+    }
+
     /// One process's order.
     struct Order {
         label: String,
@@ -121,12 +131,21 @@ mod orders {
         thread_local! {
             static PASSED: Cell<u64> = const { Cell::new(0) };
         }
+        if let Some((at, passes)) = DOOM.get().filter(|(at, _)| *at == label) {
+            DOOM.set(Some((at, passes - 1)));
+            if passes == 1 {
+                raise(libc::SIGKILL);
+            }
+        }
         let Some(order) = ORDER.get_or_init(take_order) else { return };
         if order.label != label || PASSED.replace(PASSED.get() + 1) + 1 != order.pass {
             return;
         }
         fs::write(&order.reached, std::process::id().to_string()).expect("the directory of orders is there");
-        let signal = if order.stop { libc::SIGSTOP } else { libc::SIGKILL };
+        raise(if order.stop { libc::SIGSTOP } else { libc::SIGKILL });
+    }
+
+    fn raise(signal: i32) {
         // SAFETY: it has no preconditions. The signal goes to this very thread, which therefore does not return from
         // the call before it is dead, or stopped and continued.
         unsafe { libc::raise(signal) };

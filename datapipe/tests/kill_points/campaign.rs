@@ -55,6 +55,11 @@ fn any_seed() -> u64 {
     std::collections::hash_map::RandomState::new().hash_one(0u8) >> 32
 }
 
+/// Whether a process passes the point at its beginning or its end only.
+fn is_passed_once(label: &str) -> bool {
+    ["seat.", "finish.", "leave."].iter().any(|begin| label.starts_with(begin))
+}
+
 struct Campaign {
     seed: u64,
     random: Random,
@@ -69,7 +74,8 @@ impl Campaign {
                 for label in of_participants() {
                     for deed in [Deed::Kill, Deed::Stop] {
                         let instance = self.random.below((*instances).into()) as u32;
-                        let pass = if self.is_passed_often(label) { 1 + self.random.below(12) } else { 1 };
+                        let often = !is_passed_once(label) && self.random.below(3) > 0;
+                        let pass = if often { 1 + self.random.below(12) } else { 1 };
                         let (stage, label) = ((*stage).to_owned(), label.to_owned());
                         self.round(&Round { chain, stage, instance, label, pass, deed, orders: 1 });
                     }
@@ -78,37 +84,47 @@ impl Campaign {
         }
     }
 
-    fn is_passed_often(&mut self, label: &str) -> bool {
-        let once =
-            ["seat.", "leave.", "finish.", "wait.", "wake."].iter().any(|begin| label.starts_with(begin));
-        !once && self.random.below(3) > 0
-    }
-
     fn some_round(&mut self) -> Round {
         let random = &mut self.random;
-        let chain = &CHAINS[random.below(CHAINS.len() as u64) as usize];
-        let (stage, instances) = chain.stages[random.below(chain.stages.len() as u64) as usize];
+        let mut choose = |count: usize| random.below(count as u64) as usize;
+        let deed = [Deed::Kill, Deed::Kill, Deed::Stop, Deed::Resume, Deed::Whenever][choose(5)];
+        // Three times as often one that gets over a death.
+        let survivors = || CHAINS.iter().filter(|chain| chain.irreplaceable.is_none());
+        let mut chains: Vec<_> = survivors().chain(survivors()).chain(survivors()).collect();
+        if deed != Deed::Whenever {
+            chains.extend(CHAINS.iter().filter(|chain| chain.irreplaceable.is_some()));
+        }
+        let chain = chains[choose(chains.len())];
+        let (stage, instances) = chain.stages[choose(chain.stages.len())];
         let labels: Vec<_> = of_participants().collect();
-        let label = labels[random.below(labels.len() as u64) as usize];
-        let deed =
-            [Deed::Kill, Deed::Kill, Deed::Stop, Deed::Resume, Deed::Whenever][random.below(5) as usize];
-        let survives = |chain: &Chain| chain.irreplaceable.is_none();
-        let chain = if deed == Deed::Whenever && !survives(chain) { &CHAINS[0] } else { chain };
-        let many = survives(chain) && deed != Deed::Whenever && random.below(4) == 0;
+        let label = labels[choose(labels.len())];
+        let passes = if is_passed_once(label) { 1 } else { 30 };
+        let many = chain.irreplaceable.is_none() && choose(4) == 0;
         Round {
             chain,
             stage: stage.to_owned(),
-            instance: random.below(instances.into()) as u32,
+            instance: choose(instances as usize) as u32,
             label: label.to_owned(),
-            pass: 1 + random.below(if deed == Deed::Whenever { 30_000 } else { 30 }),
+            pass: 1 + choose(if deed == Deed::Whenever { 30_000 } else { passes }) as u64,
             deed,
-            orders: if many { 2 + random.below(3) as u32 } else { 1 },
+            orders: if many { 2 + choose(3) as u32 } else { 1 },
         }
     }
 
     fn round(&mut self, round: &Round) {
+        struct Named<'r>(&'r Round);
+        impl Drop for Named<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    println!("kill_points: DATAPIPE_ROUND=\"{}\" repeats it", self.0);
+                }
+            }
+        }
         let start = Instant::now();
-        let outcome = round.run();
+        let outcome = {
+            let _named = Named(round);
+            round.run()
+        };
         self.tally.note(round, &outcome, start);
     }
 

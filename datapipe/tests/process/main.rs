@@ -7,6 +7,7 @@
 mod deaths; // killed, crashed, failed: replaced or named
 mod refusals; // what cannot run in processes, and says so
 mod same; // what comes out is what threads make
+mod scribbles; // one that writes over the words of its pipe
 mod stages; // the modules of this host
 
 #[path = "../harness/mod.rs"]
@@ -41,6 +42,7 @@ const TESTS: &[Test] = &[
     ("a_hanging_stage_does_not_outlive_its_pipe", deaths::a_hanging_stage_does_not_outlive_its_pipe),
     ("a_cancelled_pipe", deaths::a_cancelled_pipe),
     ("children_die_with_the_controller", deaths::children_die_with_the_controller),
+    ("garbage_from_a_process_harms_no_other_pipe", scribbles::garbage_from_a_process_harms_no_other_pipe),
     ("descriptions_that_cannot_work", refusals::descriptions_that_cannot_work),
     ("hosts_that_cannot_work", refusals::hosts_that_cannot_work),
     ("nobody_else_gives_orders", refusals::nobody_else_gives_orders),

@@ -140,6 +140,9 @@ pub(crate) fn modules() -> Modules {
             }
             Ok(described("test.out-of-place", doer))
         })
+        .with("test.scribble", |arguments| {
+            Ok(crate::scribbles::scribbling(str::from_utf8(arguments)?.parse()?))
+        })
         .with("test.stillborn", |_| std::process::abort())
 }
 
