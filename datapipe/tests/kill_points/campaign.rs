@@ -6,7 +6,7 @@ use std::time::Instant;
 use datapipe::memory::points::LABELS;
 use datapipe::testkit::Random;
 
-use crate::chains::{CHAINS, Chain};
+use crate::chains::CHAINS;
 use crate::round::{Deed, Outcome, Round};
 
 /// Kills of the short form.
@@ -69,16 +69,16 @@ struct Campaign {
 impl Campaign {
     /// Each point in each stage, soon and some time later, killed there and stopped there.
     fn every_point(&mut self) {
-        for chain in CHAINS {
-            for (stage, instances) in chain.stages {
-                for label in of_participants() {
-                    for deed in [Deed::Kill, Deed::Stop] {
-                        let instance = self.random.below((*instances).into()) as u32;
-                        let often = !is_passed_once(label) && self.random.below(3) > 0;
-                        let pass = if often { 1 + self.random.below(12) } else { 1 };
-                        let (stage, label) = ((*stage).to_owned(), label.to_owned());
-                        self.round(&Round { chain, stage, instance, label, pass, deed, orders: 1 });
-                    }
+        for (chain, stage) in
+            CHAINS.iter().flat_map(|chain| chain.stages.iter().map(move |stage| (chain, stage)))
+        {
+            for label in of_participants() {
+                for deed in [Deed::Kill, Deed::Stop] {
+                    let instance = self.random.below(stage.processes.into()) as u32;
+                    let often = !is_passed_once(label) && self.random.below(3) > 0;
+                    let pass = if often { 1 + self.random.below(12) } else { 1 };
+                    let label = label.to_owned();
+                    self.round(&Round { chain, stage, instance, label, pass, deed, orders: 1 });
                 }
             }
         }
@@ -89,21 +89,21 @@ impl Campaign {
         let mut choose = |count: usize| random.below(count as u64) as usize;
         let deed = [Deed::Kill, Deed::Kill, Deed::Stop, Deed::Resume, Deed::Whenever][choose(5)];
         // Three times as often one that gets over a death.
-        let survivors = || CHAINS.iter().filter(|chain| chain.irreplaceable.is_none());
+        let survivors = || CHAINS.iter().filter(|chain| chain.survives());
         let mut chains: Vec<_> = survivors().chain(survivors()).chain(survivors()).collect();
         if deed != Deed::Whenever {
-            chains.extend(CHAINS.iter().filter(|chain| chain.irreplaceable.is_some()));
+            chains.extend(CHAINS.iter().filter(|chain| !chain.survives()));
         }
         let chain = chains[choose(chains.len())];
-        let (stage, instances) = chain.stages[choose(chain.stages.len())];
+        let stage = &chain.stages[choose(chain.stages.len())];
         let labels: Vec<_> = of_participants().collect();
         let label = labels[choose(labels.len())];
         let passes = if is_passed_once(label) { 1 } else { 30 };
-        let many = chain.irreplaceable.is_none() && choose(4) == 0;
+        let many = stage.irreplaceable.is_none() && choose(4) == 0;
         Round {
             chain,
-            stage: stage.to_owned(),
-            instance: choose(instances as usize) as u32,
+            stage,
+            instance: choose(stage.processes as usize) as u32,
             label: label.to_owned(),
             pass: 1 + choose(if deed == Deed::Whenever { 30_000 } else { passes }) as u64,
             deed,

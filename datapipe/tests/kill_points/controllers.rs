@@ -3,6 +3,7 @@
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
+use datapipe::memory::Backing;
 use datapipe::memory::points::LABELS;
 use rustix::process::{WaitOptions, getpid, set_child_subreaper};
 
@@ -17,7 +18,7 @@ pub(crate) const CONTROLLER: &str = "--be-a-controller";
 /// Runs a pipe to its end.
 pub(crate) fn be_one() -> ExitCode {
     let seen = Arc::new(Seen::default());
-    match CHAINS[0].pipe(&seen).run() {
+    match CHAINS[0].pipe(&seen, Backing::Anonymous).run() {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

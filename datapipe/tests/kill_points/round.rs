@@ -5,13 +5,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datapipe::memory::{Process, Segment};
+use datapipe::memory::{Backing, Process, Segment};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::{NotReplaced, StageFailure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::chains::{CHAINS, Chain};
+use crate::chains::{CHAINS, Chain, Victim};
 use crate::orders::{Orders, temporary_files};
 use crate::stages::{BLOCKS, Seen};
 use crate::watch::{belongings, children, wait_until};
@@ -39,7 +39,7 @@ const DEEDS: [(Deed, &str); 4] =
 #[derive(Clone)]
 pub(crate) struct Round {
     pub(crate) chain: &'static Chain,
-    pub(crate) stage: String,
+    pub(crate) stage: &'static Victim,
     pub(crate) instance: u32,
     pub(crate) label: String,
     pub(crate) pass: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Round {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { chain, stage, instance, label, pass, deed, orders } = self;
+        let Self { chain, stage: Victim { name: stage, .. }, instance, label, pass, deed, orders } = self;
         let deed = DEEDS.iter().find(|(this, _)| this == deed).map_or("", |(_, name)| name);
         write!(f, "{} {stage}.{instance} {label} {pass} {deed} {orders}", chain.name)
     }
@@ -62,9 +62,10 @@ impl Round {
         let words: Vec<_> = text.split_whitespace().collect();
         let [chain, seat, label, pass, deed, orders] = words[..] else { return None };
         let (stage, instance) = seat.split_once('.')?;
+        let chain = CHAINS.iter().find(|this| this.name == chain)?;
         Some(Self {
-            chain: CHAINS.iter().find(|this| this.name == chain)?,
-            stage: stage.to_owned(),
+            chain,
+            stage: chain.victim(stage)?,
             instance: instance.parse().ok()?,
             label: label.to_owned(),
             pass: pass.parse().ok()?,
@@ -97,8 +98,9 @@ impl Round {
         let signal = if self.deed == Deed::Kill { "kill" } else { "stop" };
         let count = if self.deed == Deed::Whenever { 0 } else { self.orders };
         let text = format!("{} {} {signal}", self.label, self.pass);
-        let orders = Orders::lay_down(format!("{}.{}", self.stage, self.instance), count, &text);
-        let pipe = self.chain.pipe(&seen).start().unwrap();
+        let orders = Orders::lay_down(format!("{}.{}", self.stage.name, self.instance), count, &text);
+        let backing = if self.pass.is_multiple_of(2) { Backing::Named } else { Backing::Anonymous };
+        let pipe = self.chain.pipe(&seen, backing).start().unwrap();
         let segment = pipe.segment().clone();
         let (mut looked_at, mut sent) = (0, 0);
         match self.deed {
@@ -134,7 +136,7 @@ impl Round {
         assert_eq!((seen.blocks(), seen.end()), (expected, true), "{self}: a result, but not whole");
         assert_eq!(segment.free_buffers(), segment.shape().buffers(), "{self}: a buffer is lost");
         assert!(
-            killed == 0 || self.chain.irreplaceable.is_none(),
+            killed == 0 || self.stage.irreplaceable.is_none(),
             "{self}: a process died that nothing can replace"
         );
         false
@@ -142,9 +144,9 @@ impl Round {
 
     fn check_failure(&self, failure: &StageFailure, killed: u32) -> bool {
         let Some(death) = failure.error.death() else { panic!("{self}: {failure}") };
-        assert_eq!(failure.stage, self.stage, "{self}: {failure}");
+        assert_eq!(failure.stage, self.stage.name, "{self}: {failure}");
         assert!(failure.to_string().contains(&death.process.to_string()), "{self}: {failure}");
-        let right = match (death.reason, self.chain.irreplaceable) {
+        let right = match (death.reason, self.stage.irreplaceable) {
             (reason, Some(expected)) => reason == expected && killed == 1,
             (NotReplaced::DeadlyBlock(number), None) => killed >= 2 && number < BLOCKS,
             (NotReplaced::Fruitless(deaths), None) => killed >= deaths,
@@ -170,7 +172,7 @@ impl Round {
         // While it stands there, everybody else comes to a state in which nothing contradicts anything.
         wait_until(&format!("{self}: the audit agrees"), || pipe.segment().audit().is_ok());
         let status = pipe.status();
-        let stage = status.stages.iter().find(|stage| stage.name == self.stage).unwrap();
+        let stage = status.stages.iter().find(|stage| stage.name == self.stage.name).unwrap();
         let held = stage.instances[self.instance as usize].held;
         let right = self.held_at_the_point();
         assert!(nth > 1 || right.contains(&held), "{self}: it holds {held} buffers, not {right:?}\n{status}");
@@ -187,17 +189,18 @@ impl Round {
     /// Buffers that the first process of an instance holds at the point. It holds an input from where it claims it, an
     /// output likewise, and neither from where the ledger says that it was sent or freed.
     fn held_at_the_point(&self) -> std::ops::RangeInclusive<u32> {
-        let works_in_place = self.chain.name == "in-place";
+        let most = self.stage.works_with;
+        if self.stage.irreplaceable == Some(NotReplaced::Together) {
+            return 0..=most; // it may be another of its threads that came there
+        }
         match self.label.as_str() {
-            "take.intent" => 0..=1,
-            "take.claimed" | "take.emptied" | "take.moved" | "number.stored" if !works_in_place => 1..=2,
-            "send.numbered" | "send.bound" if !works_in_place => 1..=2,
-            "alloc.taken" => 2..=2,
+            "take.intent" => 0..=most - 1,
+            "take.claimed" | "take.emptied" | "take.moved" | "number.stored" => 1..=most,
+            "send.numbered" | "send.bound" => 1..=most,
+            "alloc.taken" => most..=most,
             "receive.numbered" | "receive.counted" | "free.bound" => 1..=1,
-            "take.claimed" | "take.emptied" | "take.moved" | "number.stored" => 1..=1,
-            "send.numbered" | "send.bound" => 1..=1,
-            "put.filled" | "put.moved" | "send.sent" | "send.notified" | "send.counted" => 0..=1,
-            "wake.moved" | "wait.marked" | "wait.noted" | "wait.woken" => 0..=1,
+            "put.filled" | "put.moved" | "send.sent" | "send.notified" | "send.counted" => 0..=most - 1,
+            "wake.moved" | "wait.marked" | "wait.noted" | "wait.woken" => 0..=most - 1,
             _ => 0..=0,
         }
     }

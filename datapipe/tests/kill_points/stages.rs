@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use datapipe::host::Modules;
+use datapipe::host::{Modules, Note};
 use datapipe::prelude::*;
 
 /// Blocks that a head sends.
@@ -15,6 +15,17 @@ pub(crate) fn modules() -> Modules {
         .with("kill.copy", |_| Ok(copy()))
         .with("kill.in-place", |_| Ok(in_place()))
         .with("kill.loop", |_| Ok(port_loop()))
+        .with("kill.number", |_| Ok(numbering()))
+        .with("kill.check", |call| {
+            let (seen, mut told) = (Arc::new(Seen::default()), None);
+            let stage = checking(&seen, |_| false);
+            call.notes(move || {
+                let now = (seen.blocks(), seen.end());
+                let note = Note::new(String::new(), [now.0.to_le_bytes(), [u8::from(now.1); 8]].concat());
+                if told.replace(now) == Some(now) { Vec::new() } else { note.into_iter().collect() }
+            });
+            Ok(stage)
+        })
 }
 
 /// What the block with this number holds.
@@ -53,6 +64,22 @@ impl Seen {
     pub(crate) fn end(&self) -> bool {
         self.end.load(Ordering::SeqCst)
     }
+}
+
+/// A [`numbering`] head in a process.
+pub(crate) fn far_numbering() -> HeadStage<'static> {
+    numbering().module("kill.number", "").in_processes()
+}
+
+/// A [`checking`] tail in a process, which tells what it has seen.
+pub(crate) fn far_checking(seen: &Arc<Seen>) -> TailStage<'static> {
+    let seen = Arc::clone(seen);
+    let noted = move |data: &[u8]| {
+        let (blocks, end) = data.split_first_chunk().unwrap();
+        seen.blocks.store(u64::from_le_bytes(*blocks), Ordering::SeqCst);
+        seen.end.store(end[0] == 1, Ordering::SeqCst);
+    };
+    checking(&Arc::default(), |_| false).module("kill.check", "").notes(noted).in_processes()
 }
 
 /// Checks that those blocks of [`numbering`] come that are not `dropped`, in order, whole, each once.
