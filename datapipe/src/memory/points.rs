@@ -102,7 +102,8 @@ mod orders {
         pass: u64,
         /// Stops instead of dying.
         stop: bool,
-        /// Where it stands that the order is carried out.
+        /// What the order is called now, and once it is carried out.
+        taken: PathBuf,
         reached: PathBuf,
     }
 
@@ -141,7 +142,8 @@ mod orders {
         if order.label != label || PASSED.replace(PASSED.get() + 1) + 1 != order.pass {
             return;
         }
-        fs::write(&order.reached, std::process::id().to_string()).expect("the directory of orders is there");
+        // Of several threads of a process one is the first, and the others may not get so far.
+        let _ = fs::rename(&order.taken, &order.reached);
         raise(if order.stop { libc::SIGSTOP } else { libc::SIGKILL });
     }
 
@@ -152,7 +154,8 @@ mod orders {
     }
 
     /// Takes the first order that nobody has taken: `NAME.INSTANCE.1`, then `.2`, for one process after the other of
-    /// an instance; for a process that runs none, `controller.1`. Each is "LABEL PASS kill" or "LABEL PASS stop".
+    /// an instance; for a process that runs none, `controller.1`. Each is "LABEL PASS kill" or "LABEL PASS stop". Then
+    /// `NAME.INSTANCE.1.process` has the process's id, and `.taken` or, once it came to the point, `.reached` is there.
     fn take_order() -> Option<Order> {
         let directory = std::env::var_os(DIRECTORY)?;
         let who = std::env::args().nth(2).map_or("controller".to_owned(), |label| label.replace('/', "."));
@@ -163,13 +166,15 @@ mod orders {
     fn next(directory: &Path, name: &str) -> Option<Option<Order>> {
         let at = |kind| directory.join(format!("{name}{kind}"));
         if fs::rename(at(""), at(".taken")).is_err() {
-            return at(".taken").exists().then_some(None);
+            return at(".process").exists().then_some(None);
         }
+        fs::write(at(".process"), std::process::id().to_string()).expect("the directory of orders is there");
         let text = fs::read_to_string(at(".taken")).expect("an order can be read");
         let words: Vec<_> = text.split_whitespace().collect();
         let [label, pass, deed] = words[..] else { panic!("an order is LABEL PASS kill|stop, not {text:?}") };
         assert!(is_known(label) && ["kill", "stop"].contains(&deed), "no such point or deed: {text:?}");
         let pass = pass.parse().expect("the number of a pass");
-        Some(Some(Order { label: label.to_owned(), pass, stop: deed == "stop", reached: at(".reached") }))
+        let (taken, reached) = (at(".taken"), at(".reached"));
+        Some(Some(Order { label: label.to_owned(), pass, stop: deed == "stop", taken, reached }))
     }
 }

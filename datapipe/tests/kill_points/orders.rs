@@ -49,8 +49,8 @@ impl Orders {
 
     /// The process that came to the point that the `nth` order names, if one did.
     pub(crate) fn reached(&self, nth: u32) -> Option<u32> {
-        let text = fs::read_to_string(directory().join(format!("{}.{nth}.reached", self.who))).ok()?;
-        text.parse().ok() // not all of it may be there yet
+        let file = |kind| directory().join(format!("{}.{nth}.{kind}", self.who));
+        file("reached").exists().then(|| fs::read_to_string(file("process")).unwrap().parse().unwrap())
     }
 
     /// How many were carried out.
