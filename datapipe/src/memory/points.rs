@@ -142,9 +142,10 @@ mod orders {
         if order.label != label || PASSED.replace(PASSED.get() + 1) + 1 != order.pass {
             return;
         }
-        // Of several threads of a process one is the first, and the others may not get so far.
-        let _ = fs::rename(&order.taken, &order.reached);
-        raise(if order.stop { libc::SIGSTOP } else { libc::SIGKILL });
+        // Of several threads of a process the first one carries it out.
+        if fs::rename(&order.taken, &order.reached).is_ok() {
+            raise(if order.stop { libc::SIGSTOP } else { libc::SIGKILL });
+        }
     }
 
     fn raise(signal: i32) {

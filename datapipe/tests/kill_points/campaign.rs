@@ -10,7 +10,7 @@ use crate::chains::CHAINS;
 use crate::round::{Deed, Outcome, Round};
 
 /// Kills of the short form.
-const KILLS: u64 = 400;
+const KILLS: u64 = 750;
 /// How often `DATAPIPE_ROUND` is repeated.
 const REPEATS: u64 = 50;
 

@@ -10,7 +10,7 @@
 //! After each pipe: all blocks arrived in order and unchanged, or the error names the stage and its process's death; no
 //! buffer is held, the segment agrees with itself; no child, descriptor, socket, mapping, thread, name or file is left.
 //!
-//! `DATAPIPE_KILLS=n` kills n processes instead of 400; `DATAPIPE_SEED=n` makes the choices of an earlier run again;
+//! `DATAPIPE_KILLS=n` kills n processes instead of 750; `DATAPIPE_SEED=n` makes the choices of an earlier run again;
 //! `DATAPIPE_ROUND="codecs zstd.0 send.sent 17 kill 1"` repeats one pipe. `docs/testing.md` has the labels.
 //!
 //! Needs the feature `kill-points`. The test binary is the host of its own stages, so its main is its own.
@@ -42,6 +42,7 @@ const HANGS: Duration = Duration::from_secs(600);
 const TESTS: &[Test] = &[
     ("kill_points", campaign::run),
     ("controllers_killed_while_they_reclaim", controllers::killed_while_they_reclaim),
+    ("controllers_killed_while_a_process_is_stopped", controllers::killed_while_a_process_is_stopped),
 ];
 
 fn main() -> ExitCode {

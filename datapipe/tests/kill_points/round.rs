@@ -227,7 +227,7 @@ impl Round {
 }
 
 /// T for a process that was stopped; nothing for one that is gone.
-fn state(process: u32) -> Option<char> {
+pub(crate) fn state(process: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit(") ").next()?.chars().next()
 }
