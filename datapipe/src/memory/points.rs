@@ -159,7 +159,8 @@ mod orders {
     /// `NAME.INSTANCE.1.process` has the process's id, and `.taken` or, once it came to the point, `.reached` is there.
     fn take_order() -> Option<Order> {
         let directory = std::env::var_os(DIRECTORY)?;
-        let who = std::env::args().nth(2).map_or("controller".to_owned(), |label| label.replace('/', "."));
+        let who =
+            std::env::args().nth(2).map_or_else(|| "controller".to_owned(), |label| label.replace('/', "."));
         (1..).map_while(|nth| next(Path::new(&directory), &format!("{who}.{nth}"))).flatten().next()
     }
 

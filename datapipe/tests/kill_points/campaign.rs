@@ -10,7 +10,7 @@ use crate::chains::CHAINS;
 use crate::round::{Deed, Outcome, Round};
 
 /// Kills of the short form.
-const KILLS: u64 = 750;
+const KILLS: u64 = 1000;
 /// How often `DATAPIPE_ROUND` is repeated.
 const REPEATS: u64 = 50;
 
@@ -35,7 +35,7 @@ pub(crate) fn run() {
         tally: Tally::default(),
     };
     if let Ok(text) = std::env::var("DATAPIPE_ROUND") {
-        let round = Round::parse(&text).expect("CHAIN STAGE.INSTANCE LABEL PASS DEED ORDERS");
+        let round = Round::parse(&text).expect("CHAIN STAGE.INSTANCE DEED LABEL:PASS ...");
         (0..REPEATS).for_each(|_| campaign.round(&round));
     } else {
         println!("kill_points: {} kills to come, DATAPIPE_SEED={}", kills(), campaign.seed);
@@ -74,14 +74,24 @@ impl Campaign {
         {
             for label in of_participants() {
                 for deed in [Deed::Kill, Deed::Stop] {
-                    let instance = self.random.below(stage.processes.into()) as u32;
                     let often = !is_passed_once(label) && self.random.below(3) > 0;
                     let pass = if often { 1 + self.random.below(12) } else { 1 };
-                    let label = label.to_owned();
-                    self.round(&Round { chain, stage, instance, label, pass, deed, orders: 1 });
+                    let mut points = vec![(label.to_owned(), pass)];
+                    if deed == Deed::Kill && stage.irreplaceable.is_none() {
+                        points.push(self.soon_after());
+                    }
+                    let instance = self.random.below(stage.processes.into()) as u32;
+                    self.round(&Round { chain, stage, instance, deed, points });
                 }
             }
         }
+    }
+
+    /// A point soon after a replacement has begun: while it still has the input of the dead one.
+    fn soon_after(&mut self) -> (String, u64) {
+        let labels: Vec<_> = of_participants().collect();
+        let label = labels[self.random.below(labels.len() as u64) as usize];
+        (label.to_owned(), if is_passed_once(label) { 1 } else { 1 + self.random.below(3) })
     }
 
     fn some_round(&mut self) -> Round {
@@ -98,17 +108,22 @@ impl Campaign {
         let stage = &chain.stages[choose(chain.stages.len())];
         let labels: Vec<_> = of_participants().collect();
         let label = labels[choose(labels.len())];
-        let passes = if is_passed_once(label) { 1 } else { 30 };
-        let many = stage.irreplaceable.is_none() && choose(4) == 0;
-        Round {
-            chain,
-            stage,
-            instance: choose(stage.processes as usize) as u32,
-            label: label.to_owned(),
-            pass: 1 + choose(if deed == Deed::Whenever { 30_000 } else { passes }) as u64,
-            deed,
-            orders: if many { 2 + choose(3) as u32 } else { 1 },
-        }
+        let first = match deed {
+            Deed::Whenever => ("time".to_owned(), choose(30_000) as u64),
+            _ if is_passed_once(label) => (label.to_owned(), 1),
+            _ => (label.to_owned(), 1 + choose(30) as u64),
+        };
+        let instance = choose(stage.processes as usize) as u32;
+        let more = match (deed, stage.irreplaceable) {
+            (Deed::Whenever, _) | (_, Some(_)) => 0,
+            _ => choose(6).saturating_sub(2),
+        };
+        // Once more at the same place, or soon after the replacement has begun.
+        let again = (0..more).map(|_| if choose(3) == 0 { Some(first.clone()) } else { None });
+        let again: Vec<_> = again.collect();
+        let mut points = vec![first];
+        points.extend(again.into_iter().map(|same| same.unwrap_or_else(|| self.soon_after())));
+        Round { chain, stage, instance, deed, points }
     }
 
     fn round(&mut self, round: &Round) {
@@ -168,8 +183,11 @@ impl Tally {
         self.not_met += u64::from(met == 0);
         if round.deed == Deed::Whenever {
             self.whenever += killed;
-        } else if killed > 0 {
-            *self.by_label.entry(round.label.clone()).or_default() += killed;
+            return;
+        }
+        // They have their orders one after the other.
+        for (label, _) in round.points.iter().take(outcome.killed as usize) {
+            *self.by_label.entry(label.clone()).or_default() += 1;
         }
     }
 

@@ -28,9 +28,8 @@ pub(crate) fn be_one() -> ExitCode {
 /// Runs a controller; it has an order, or nothing, and one process of its pipe has one. Then looks what is left.
 fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Child, [&Orders; 2])) {
     let before = belongings();
-    let orders = Orders::lay_down("zstd.0".to_owned(), 1, order);
-    let count = u32::from(its.is_some());
-    let its = Orders::lay_down("controller".to_owned(), count, &its.unwrap_or_default());
+    let orders = Orders::lay_down("zstd.0".to_owned(), [order.to_owned()]);
+    let its = Orders::lay_down("controller".to_owned(), its);
     // Those whose parent dies become our children: so we see when they are gone, too.
     set_child_subreaper(Some(getpid())).unwrap();
     // What processes say of a controller that died before they had begun is of no interest.

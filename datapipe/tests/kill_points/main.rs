@@ -10,8 +10,8 @@
 //! After each pipe: all blocks arrived in order and unchanged, or the error names the stage and its process's death; no
 //! buffer is held, the segment agrees with itself; no child, descriptor, socket, mapping, thread, name or file is left.
 //!
-//! `DATAPIPE_KILLS=n` kills n processes instead of 750; `DATAPIPE_SEED=n` makes the choices of an earlier run again;
-//! `DATAPIPE_ROUND="codecs zstd.0 send.sent 17 kill 1"` repeats one pipe. `docs/testing.md` has the labels.
+//! `DATAPIPE_KILLS=n` kills n processes instead of 1000; `DATAPIPE_SEED=n` makes the choices of an earlier run again;
+//! `DATAPIPE_ROUND="codecs zstd.0 kill send.sent:17"` repeats one pipe. `docs/testing.md` has the labels.
 //!
 //! Needs the feature `kill-points`. The test binary is the host of its own stages, so its main is its own.
 

@@ -39,10 +39,12 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
-    /// `who`: `STAGE.INSTANCE`, or `controller`. `text`: `LABEL PASS kill|stop`.
-    pub(crate) fn lay_down(who: String, count: u32, text: &str) -> Self {
-        for nth in 1..=count {
-            fs::write(directory().join(format!("{who}.{nth}")), text).unwrap();
+    /// `who`: `STAGE.INSTANCE`, or `controller`. Each text: `LABEL PASS kill|stop`.
+    pub(crate) fn lay_down(who: String, texts: impl IntoIterator<Item = String>) -> Self {
+        let mut count = 0;
+        for text in texts {
+            count += 1;
+            fs::write(directory().join(format!("{who}.{count}")), text).unwrap();
         }
         Self { who, count }
     }

@@ -28,7 +28,7 @@ pub(crate) enum Deed {
     Stop,
     /// It stops itself there, we look, and let it go on.
     Resume,
-    /// Whichever process it is, we kill it after so many microseconds: its pass is the time.
+    /// Whichever process it is, we kill it after so many microseconds: the pass is the time.
     Whenever,
 }
 
@@ -41,36 +41,37 @@ pub(crate) struct Round {
     pub(crate) chain: &'static Chain,
     pub(crate) stage: &'static Victim,
     pub(crate) instance: u32,
-    pub(crate) label: String,
-    pub(crate) pass: u64,
     pub(crate) deed: Deed,
-    /// How many processes of the instance have the order, one after the other.
-    pub(crate) orders: u32,
+    /// At which pass of which point it happens to the first process of the instance, to its replacement, and so on.
+    pub(crate) points: Vec<(String, u64)>,
 }
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { chain, stage: Victim { name: stage, .. }, instance, label, pass, deed, orders } = self;
+        let Self { chain, stage, instance, deed, points } = self;
         let deed = DEEDS.iter().find(|(this, _)| this == deed).map_or("", |(_, name)| name);
-        write!(f, "{} {stage}.{instance} {label} {pass} {deed} {orders}", chain.name)
+        write!(f, "{} {}.{instance} {deed}", chain.name, stage.name)?;
+        points.iter().try_for_each(|(label, pass)| write!(f, " {label}:{pass}"))
     }
 }
 
 impl Round {
     /// Reads what [`Round`] displays.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let words: Vec<_> = text.split_whitespace().collect();
-        let [chain, seat, label, pass, deed, orders] = words[..] else { return None };
+        let mut words = text.split_whitespace();
+        let (chain, seat, deed) = (words.next()?, words.next()?, words.next()?);
         let (stage, instance) = seat.split_once('.')?;
         let chain = CHAINS.iter().find(|this| this.name == chain)?;
+        let point = |word: &str| {
+            let (label, pass) = word.split_once(':')?;
+            Some((label.to_owned(), pass.parse().ok()?))
+        };
         Some(Self {
             chain,
             stage: chain.victim(stage)?,
             instance: instance.parse().ok()?,
-            label: label.to_owned(),
-            pass: pass.parse().ok()?,
             deed: DEEDS.iter().find(|(_, name)| *name == deed)?.0,
-            orders: orders.parse().ok()?,
+            points: words.map(point).collect::<Option<Vec<_>>>().filter(|points| !points.is_empty())?,
         })
     }
 }
@@ -96,18 +97,18 @@ impl Round {
         let before = belongings();
         let seen = Arc::new(Seen::default());
         let signal = if self.deed == Deed::Kill { "kill" } else { "stop" };
-        let count = if self.deed == Deed::Whenever { 0 } else { self.orders };
-        let text = format!("{} {} {signal}", self.label, self.pass);
-        let orders = Orders::lay_down(format!("{}.{}", self.stage.name, self.instance), count, &text);
-        let backing = if self.pass.is_multiple_of(2) { Backing::Named } else { Backing::Anonymous };
+        let at_points = self.points.iter().filter(|_| self.deed != Deed::Whenever);
+        let texts = at_points.map(|(label, pass)| format!("{label} {pass} {signal}"));
+        let orders = Orders::lay_down(format!("{}.{}", self.stage.name, self.instance), texts);
+        let backing = if self.points[0].1.is_multiple_of(2) { Backing::Named } else { Backing::Anonymous };
         let pipe = self.chain.pipe(&seen, backing).start().unwrap();
         let segment = pipe.segment().clone();
         let (mut looked_at, mut sent) = (0, 0);
         match self.deed {
             Deed::Kill => {}
             Deed::Stop | Deed::Resume => {
-                looked_at =
-                    (1..=self.orders).take_while(|&nth| self.look(&pipe, &orders, nth)).count() as u32;
+                let nths = 1..=self.points.len() as u32;
+                looked_at = nths.take_while(|&nth| self.look(&pipe, &orders, nth)).count() as u32;
             }
             Deed::Whenever => sent = self.strike(),
         }
@@ -193,7 +194,7 @@ impl Round {
         if self.stage.irreplaceable == Some(NotReplaced::Together) {
             return 0..=most; // it may be another of its threads that came there
         }
-        match self.label.as_str() {
+        match self.points[0].0.as_str() {
             "take.intent" => 0..=most - 1,
             "take.claimed" | "take.emptied" | "take.moved" | "number.stored" => 1..=most,
             "send.numbered" | "send.bound" => 1..=most,
@@ -207,12 +208,12 @@ impl Round {
 
     /// Kills some process of the pipe at some time.
     fn strike(&self) -> u32 {
-        std::thread::sleep(Duration::from_micros(self.pass));
+        std::thread::sleep(Duration::from_micros(self.points[0].1));
         let children = children();
         if children.is_empty() {
             return 0;
         }
-        let victim = children[Random::new(self.pass).below(children.len() as u64) as usize];
+        let victim = children[Random::new(self.points[0].1).below(children.len() as u64) as usize];
         // It may have ended meanwhile.
         Process::watch(victim).is_ok_and(|process| process.kill().is_ok()).into()
     }
