@@ -4,8 +4,8 @@ use std::fs;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
-use datapipe::memory::Backing;
 use datapipe::memory::points::LABELS;
+use datapipe::memory::{Backing, sweep};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper};
 
 use crate::chains::CHAINS;
@@ -19,7 +19,7 @@ pub(crate) const CONTROLLER: &str = "--be-a-controller";
 
 /// Runs a pipe to its end.
 pub(crate) fn be_one() -> ExitCode {
-    match CHAINS[0].pipe(&Arc::new(Seen::default()), Backing::Anonymous).run() {
+    match CHAINS[0].pipe(&Arc::new(Seen::default()), Backing::Named).run() {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
@@ -41,6 +41,7 @@ fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Chil
         matches!(left, Err(rustix::io::Errno::CHILD))
     });
     set_child_subreaper(None).unwrap();
+    sweep().unwrap(); // what somebody does who makes the next named segment
     let its_name = format!(".{}.", controller.id());
     let names = fs::read_dir("/dev/shm").unwrap().flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());

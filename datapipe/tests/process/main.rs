@@ -11,7 +11,10 @@ mod refusals; // what cannot run in processes, and says so
 mod same; // what comes out is what threads make
 mod scribbles; // one that writes over the words of its pipe
 mod stages; // the modules of this host
+mod tree; // trees and streams
 
+#[path = "../entries/mod.rs"]
+mod entries; // what the blocks of a tree say
 #[path = "../harness/mod.rs"]
 mod harness; // what whoever calls a test binary expects of it
 #[path = "../harness/suite.rs"]
@@ -29,6 +32,7 @@ const HANGS: Duration = Duration::from_secs(300);
 
 const TESTS: &[Test] = &[
     ("codecs_give_the_same_bytes", same::codecs_give_the_same_bytes),
+    ("the_suite_runs_stages_in_processes", same::the_suite_runs_stages_in_processes),
     ("a_host_program_of_its_own", same::a_host_program_of_its_own),
     ("only_one_stage_of_many_is_processes", same::only_one_stage_of_many_is_processes),
     ("killed_at_random", deaths::killed_at_random),
@@ -57,6 +61,13 @@ const TESTS: &[Test] = &[
     ("descriptions_that_cannot_work", refusals::descriptions_that_cannot_work),
     ("hosts_that_cannot_work", refusals::hosts_that_cannot_work),
     ("nobody_else_gives_orders", refusals::nobody_else_gives_orders),
+    ("a_tree_is_read_as_on_a_thread", tree::a_tree_is_read_as_on_a_thread),
+    ("problems_are_said_as_they_are_found", tree::problems_are_said_as_they_are_found),
+    ("a_tree_is_restored_as_on_a_thread", tree::a_tree_is_restored_as_on_a_thread),
+    ("a_tree_is_verified_as_on_a_thread", tree::a_tree_is_verified_as_on_a_thread),
+    ("streams_between_files", tree::streams_between_files),
+    ("stages_that_stay_here", tree::stages_that_stay_here),
+    ("fields_that_make_no_sense", tree::fields_that_make_no_sense),
 ];
 
 fn main() -> ExitCode {
