@@ -110,8 +110,9 @@ pub(crate) fn garbage_from_a_process_harms_no_other_pipe() {
                 results += 1;
                 assert_eq!(count.load(Ordering::SeqCst), BLOCKS, "seed {seed}: a result, but wrong");
             }
-            // Garbage in the stop word stops the pipe, as anybody may who has the segment.
-            Err(Error::Corrupt(_) | Error::Stage(_) | Error::Cancelled) => errors += 1,
+            // Garbage in the stop word stops the pipe, as anybody may who has the segment. Garbage in the ledger may look as
+            // if a stage kept what it does not have.
+            Err(Error::Corrupt(_) | Error::Standstill(_) | Error::Stage(_) | Error::Cancelled) => errors += 1,
             Err(other) => panic!("seed {seed}: {other}"),
         }
         crate::watch::wait_until("the other pipe gets on", || witnessed.load(Ordering::SeqCst) > before);
