@@ -21,13 +21,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::daemon::Attachment;
+use datapipe::host::Attachment;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::limits::{CLIENT_PATIENCE, MAX_WAITING_EVENTS};
 use crate::protocol::{
-    Answer, ClientHello, Closed, EventKind, HELLO, Head, Initiate, Malformed, PipeEntry, PipeEvent, PipeStatus,
-    Refusal, Reply, Request, Role, ServerHello, VERSIONS, Versions,
+    Answer, ClientHello, Closed, EventKind, HELLO, Head, Initiate, Malformed, PipeEntry, PipeEvent,
+    PipeStatus, Refusal, Reply, Request, Role, ServerHello, VERSIONS, Versions,
 };
 use crate::socket::{Channel, ChannelError, Deadline, Stop};
 
@@ -225,6 +225,15 @@ impl Client {
             (_, Answer::Reply(Reply::Refused(refusal))) => Err(refusal.into()),
             (_, Answer::Reply(other)) => Err(unexpected(&other)),
         }
+    }
+
+    /// Waits until the daemon says something that was not asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::TooSlow`] if it does not in time; [`ChannelError::Stopped`] if the wait was ended.
+    pub fn wait(&self, deadline: Deadline) -> Result<(), ClientError> {
+        Ok(self.channel.wait(None, deadline).map(drop)?)
     }
 
     /// Asks, and takes the reply. Events that come first are kept.

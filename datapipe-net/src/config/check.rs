@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use datapipe::limits::{MAX_INSTANCES, MAX_MODULE_NAME};
+use datapipe::stage::Work;
 use toml::Spanned;
 
 use super::paths::{PathRules, resolve};
 use super::program::Program;
 use super::users::{Access, User, find_group};
 use super::written::{self, Written};
-use super::{Config, Limits, Mistake, Module, Place, Work};
+use super::{Config, Limits, Mistake, Module, Place};
 use crate::limits::{MAX_CONNECTIONS, MAX_NAME, MAX_PIPES};
 
 /// Longest time that can be set, in seconds: a week.
@@ -45,12 +46,13 @@ impl Checker<'_> {
         }
         let socket_mode = match &written.socket_mode {
             None => 0o666,
-            Some(mode) => u32::from_str_radix(mode.get_ref(), 8).ok().filter(|mode| *mode <= 0o777).unwrap_or_else(
-                || {
+            Some(mode) => u32::from_str_radix(mode.get_ref(), 8)
+                .ok()
+                .filter(|mode| *mode <= 0o777)
+                .unwrap_or_else(|| {
                     self.wrong(&mode.span(), "socket_mode is not an octal number from \"0\" to \"0777\"");
                     0
-                },
-            ),
+                }),
         };
         let socket_group = written.socket_group.and_then(|group| self.group(&group));
         let access = Access {
@@ -125,14 +127,24 @@ impl Checker<'_> {
         let (work, place) = self.work(&written);
         let one = if work == Work::Loop { 1 } else { MAX_INSTANCES.into() };
         let max_instances = self.number("max_instances", &written.max_instances, one, 1..=one) as u32;
-        let paths = PathRules { read: self.roots(&written.paths.read), write: self.roots(&written.paths.write) };
+        let confined = written.confined.unwrap_or(true);
+        let (always, paths) = (self.rules(&written.always), self.rules(&written.paths));
         let users = written.users.map(|users| users.iter().filter_map(|user| self.user(user)).collect());
         let name = written.name.into_inner();
         let module = written.module.map_or_else(|| name.clone(), Spanned::into_inner);
         match program {
-            Ok(program) if self.mistakes.len() == before => {
-                Some(Module { name, module, program, work, place, max_instances, paths, users })
-            }
+            Ok(program) if self.mistakes.len() == before => Some(Module {
+                name,
+                module,
+                program,
+                work,
+                place,
+                max_instances,
+                confined,
+                always,
+                paths,
+                users,
+            }),
             _ => None,
         }
     }
@@ -160,6 +172,10 @@ impl Checker<'_> {
             Role::Tail => Place::Tail,
         };
         (work, place)
+    }
+
+    fn rules(&mut self, written: &written::Paths) -> PathRules {
+        PathRules { read: self.roots(&written.read), write: self.roots(&written.write) }
     }
 
     fn roots(&mut self, written: &[Spanned<PathBuf>]) -> Vec<PathBuf> {
@@ -234,7 +250,8 @@ mod tests {
     fn a_configuration_says_what_it_says() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
-        let config = check(&text(dir.path(), "max_instances = 4\nmodule = \"reader\"\nusers = [\"7\"]\n")).unwrap();
+        let config =
+            check(&text(dir.path(), "max_instances = 4\nmodule = \"reader\"\nusers = [\"7\"]\n")).unwrap();
         assert_eq!((config.socket_mode, config.limits.pipes, config.limits.memory), (0o660, 3, 64 << 20));
         assert_eq!(config.limits.connections, Limits::default().connections);
         assert_eq!(config.access.users, [0]);
@@ -258,7 +275,12 @@ mod tests {
             ("pipes = 3", "pipes = 0", 6, "pipes is 0, and can be 1 to 1024"),
             ("pipes = 3", "pipes = \"many\"", 6, "invalid type"),
             ("pipes = 3", "pipes = 3 3", 6, ""),
-            ("memory_mib = 64", "memory_mib = 16", 8, "one pipe may take 32 MiB, but all together only 16 MiB"),
+            (
+                "memory_mib = 64",
+                "memory_mib = 16",
+                8,
+                "one pipe may take 32 MiB, but all together only 16 MiB",
+            ),
             ("name = \"read\"", "name = \"\"", 10, "1 to 255 bytes, not 0"),
             ("/program\"", "/none\"", 11, "No such file"),
             ("\"fill\"", "\"write\"", 12, "does not fit the role"),

@@ -21,12 +21,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use datapipe::stage::Work;
+
 use crate::limits::MAX_CONFIG;
-use crate::protocol::Role;
 
 pub use paths::{PathRules, resolve};
 pub use program::Program;
 pub use users::{Access, User};
+
+/// A configuration that explains itself, and allows nothing.
+pub const DEFAULT: &str = include_str!("default.toml");
 
 /// What the daemon allows.
 #[derive(Clone, Debug)]
@@ -82,27 +86,14 @@ pub struct Module {
     pub place: Place,
     /// Instances in one pipe.
     pub max_instances: u32,
-    /// What its paths may be.
+    /// Whether the kernel keeps its processes from opening anything but what they are allowed.
+    pub confined: bool,
+    /// What its processes may open always.
+    pub always: PathRules,
+    /// What the paths of a request may be.
     pub paths: PathRules,
     /// Users who may use it; nothing means all who may connect.
     pub users: Option<Vec<u32>>,
-}
-
-/// The kind of a module's work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Fills blocks.
-    Fill,
-    /// Makes a block from a block.
-    Transform,
-    /// Changes blocks.
-    InPlace,
-    /// Looks at blocks.
-    Analyze,
-    /// Writes blocks.
-    Write,
-    /// A loop over its port.
-    Loop,
 }
 
 /// Where in a pipe a module stands.
@@ -156,7 +147,10 @@ impl Config {
         let file = File::open(path).map_err(unreadable)?;
         if let Err(what) = program::only_ours_to_write(&file.metadata().map_err(unreadable)?) {
             let what = format!("the file {what}: who can write it decides what the daemon runs");
-            return Err(ConfigError::Wrong { path: path.to_owned(), mistakes: vec![Mistake { line: 0, what }] });
+            return Err(ConfigError::Wrong {
+                path: path.to_owned(),
+                mistakes: vec![Mistake { line: 0, what }],
+            });
         }
         let mut text = String::new();
         file.take(MAX_CONFIG + 1).read_to_string(&mut text).map_err(unreadable)?;
@@ -229,16 +223,5 @@ impl fmt::Display for Place {
             Self::Middle => "middle",
             Self::Tail => "tail",
         })
-    }
-}
-
-impl Place {
-    /// What an unbound seat in this place is taken as.
-    pub fn role(self) -> Option<Role> {
-        match self {
-            Self::Head => Some(Role::Head),
-            Self::Middle => None,
-            Self::Tail => Some(Role::Tail),
-        }
     }
 }

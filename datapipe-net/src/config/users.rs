@@ -24,7 +24,9 @@ impl User {
     pub(super) fn find(name: &str) -> Result<Self, String> {
         match nix::unistd::User::from_name(name) {
             Ok(Some(user)) => Ok(Self(user.uid.as_raw())),
-            Ok(None) => name.parse().map(Self).map_err(|_| format!("there is no user \"{}\"", name.escape_debug())),
+            Ok(None) => {
+                name.parse().map(Self).map_err(|_| format!("there is no user \"{}\"", name.escape_debug()))
+            }
             Err(error) => Err(format!("the user \"{}\" cannot be looked up: {error}", name.escape_debug())),
         }
     }

@@ -49,6 +49,9 @@ pub(super) struct Module {
     pub(super) work: Spanned<Work>,
     pub(super) role: Spanned<Role>,
     pub(super) max_instances: Option<Spanned<u64>>,
+    pub(super) confined: Option<bool>,
+    #[serde(default)]
+    pub(super) always: Paths,
     #[serde(default)]
     pub(super) paths: Paths,
     pub(super) users: Option<Vec<Spanned<String>>>,

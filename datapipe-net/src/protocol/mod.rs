@@ -17,8 +17,8 @@ mod reply; // what the daemon says
 mod request; // what a client asks for
 mod status; // a pipe at one moment
 
-pub(crate) use fields::cut;
 pub use fields::Malformed;
+pub(crate) use fields::cut;
 pub use frame::{ClientHello, Closed, HEAD, HELLO, Head, ServerHello, VERSIONS, Versions};
 pub use numbers::{Activity, EventKind, PipeState, RefusalCode, Role, Seat};
 pub use reply::{Answer, PipeEvent, Refusal, Reply};

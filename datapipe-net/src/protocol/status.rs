@@ -219,8 +219,7 @@ impl PipeStatus {
     /// The stage that worked for the largest part of its time, if any did. The others wait for it.
     pub fn bottleneck(&self) -> Option<Bottleneck> {
         let busy = self.stages.iter().map(|stage| (stage, stage.busy()));
-        let (stage, busy) =
-            busy.max_by(|(_, a), (_, b)| a.total_cmp(b)).filter(|&(_, busy)| busy > 0.0)?;
+        let (stage, busy) = busy.max_by(|(_, a), (_, b)| a.total_cmp(b)).filter(|&(_, busy)| busy > 0.0)?;
         Some(Bottleneck { stage: stage.name.clone(), busy })
     }
 
@@ -278,8 +277,7 @@ impl StageStatus {
             self.instances.iter().map(of).fold(Duration::ZERO, Duration::saturating_add)
         };
         let working = sum(|instance| instance.working);
-        let waiting =
-            sum(|instance| instance.waited_for_buffer.saturating_add(instance.waited_for_input));
+        let waiting = sum(|instance| instance.waited_for_buffer.saturating_add(instance.waited_for_input));
         let whole = working.saturating_add(waiting);
         if whole.is_zero() { 0.0 } else { working.as_secs_f64() / whole.as_secs_f64() }
     }

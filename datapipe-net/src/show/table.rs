@@ -19,7 +19,10 @@ pub fn entries(entries: &[PipeEntry], columns: usize) -> String {
     let (names, labels) = (width(|entry| name(&entry.name), "pipe"), width(label, "label"));
     let users = width(owner, "user");
     let mut table = fit(
-        &format!("{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}", "pipe", "label", "user", "state", "time"),
+        &format!(
+            "{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}",
+            "pipe", "label", "user", "state", "time"
+        ),
         columns,
     );
     table.push('\n');

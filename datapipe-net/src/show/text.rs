@@ -39,7 +39,10 @@ mod tests {
 
     #[test]
     fn nothing_commands_a_terminal() {
-        assert_eq!(harmless("a\n'b' \"c\" \\x\x1b[2J\r\u{202e}\u{9b} é"), "a\n'b' \"c\" \\x\\u{1b}[2J\\r\\u{202e}\\u{9b} é");
+        assert_eq!(
+            harmless("a\n'b' \"c\" \\x\x1b[2J\r\u{202e}\u{9b} é"),
+            "a\n'b' \"c\" \\x\\u{1b}[2J\\r\\u{202e}\\u{9b} é"
+        );
         assert_eq!(name("two\nlines\t"), "two\\nlines\\t");
         assert_eq!(fit("äöü", 2), "äö");
     }

@@ -58,9 +58,8 @@ impl Listener {
     ///
     /// If another daemon does, something else stands there, or the machine refuses.
     pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, ListenError> {
-        let failed = |what| {
-            move |source: io::Error| ListenError::System { what, path: path.to_owned(), source }
-        };
+        let failed =
+            |what| move |source: io::Error| ListenError::System { what, path: path.to_owned(), source };
         let lock = Lock::take(path)?;
         Self::refuse_the_living(path)?;
         // Made beside its place, so that nobody sees it before it has its permissions.
@@ -157,11 +156,8 @@ struct Lock {
 impl Lock {
     fn take(socket: &Path) -> Result<Self, ListenError> {
         let path = beside(socket, ".lock");
-        let failed = |source: io::Error| ListenError::System {
-            what: "cannot lock",
-            path: path.clone(),
-            source,
-        };
+        let failed =
+            |source: io::Error| ListenError::System { what: "cannot lock", path: path.clone(), source };
         // Ends as soon as no other daemon removes its lock between our opening and locking it.
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
