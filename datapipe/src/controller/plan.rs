@@ -163,7 +163,7 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
         ));
     }
     let confined = settings.confinement.iter().flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
-    let paths: usize = confined.map(|path| path.as_os_str().len()).sum();
+    let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum(); // each with its length
     if paths > MAX_MODULE_ARGUMENTS {
         return refused(format!(
             "the paths that it may touch have {paths} bytes, at most {MAX_MODULE_ARGUMENTS} are passed on"

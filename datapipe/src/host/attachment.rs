@@ -3,6 +3,8 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::modules::Notes;
 use super::order::{self, Order};
 use super::report;
@@ -58,6 +60,12 @@ impl Attachment {
         }
         let controller = rustix::net::sockopt::socket_peercred(&control)?;
         let controller = Process::watch(controller.pid.as_raw_nonzero().get().unsigned_abs())?;
+        // Its number may be another's by now, if it died: then it has hung up as well.
+        let mut polled = [PollFd::new(&control, PollFlags::empty())];
+        let hung_up = poll(&mut polled, Some(&Timespec::default()))? > 0;
+        if hung_up {
+            return Err(StageError::new("the pipe has ended"));
+        }
         let watch = Watch::start(controller, &segment, control.try_clone()?, &Notes::default(), Then::GoOn)?;
         let seat = Seat::new(&segment, stage, instance).terminate_at_limit(terminate_at_limit);
         Ok(Self { segment, seat, control, watch: Some(watch) })

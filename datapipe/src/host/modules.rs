@@ -12,7 +12,8 @@ use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, Fields, HeadStage, MiddleStage, Module,
-    TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress,
+    RESEQUENCE_MODULE, SEQUENCE_MODULE, TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, resequence,
+    sequence,
 };
 
 /// Makes a stage from what stands in its description.
@@ -56,6 +57,16 @@ impl Modules {
                 fields.end().map(|()| Deflate::level(level))
             })
             .with(DECOMPRESS_MODULE, |call| call.fields()?.end().map(|()| decompress()))
+            .with(SEQUENCE_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let first = fields.number("first")?;
+                fields.end().map(|()| sequence(first))
+            })
+            .with(RESEQUENCE_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let (first, window) = (fields.number("first")?, fields.number("window")?);
+                fields.end().map(|()| resequence(first, window))
+            })
             .with(ANALYZE_MODULE, |call| call.fields()?.end().map(|()| analyze()))
     }
 

@@ -23,8 +23,10 @@ use crate::wire::codec::{Bytes, Malformed, Put, len_u32};
 
 /// Of the packets. Controller and host may be different programs.
 const VERSION: u8 = 1;
-/// Longest order: module, arguments, paths with a length each, and fields of fixed size.
-const MAX_ORDER: usize = 4096 + MAX_MODULE_NAME + MAX_MODULE_ARGUMENTS + 3 * MAX_MODULE_ARGUMENTS;
+/// Longest order.
+const MAX_ORDER: usize = 256 << 10;
+/// Arguments and paths are limited alike; what else there is takes less than a kilobyte.
+const _: () = assert!(MAX_MODULE_NAME + 2 * MAX_MODULE_ARGUMENTS + 1024 <= MAX_ORDER);
 
 /// Flags of an order.
 const TERMINATE_AT_LIMIT: u8 = 1;

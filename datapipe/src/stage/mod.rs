@@ -53,6 +53,7 @@ pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
 pub use damage::{Damage, DamageLog};
 pub use inspect::{Finding, Inspect, InspectionLog};
+pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};
 pub use placement::Work;
 pub(crate) use placement::{Confinement, Module, NotesHandler, Placement, Settings};

@@ -4,18 +4,26 @@ use crate::error::StageError;
 use crate::pool::{Block, MiddlePort};
 use crate::sequence::{Resequencer, Sequencer};
 
-use super::{InPlace, MiddleStage, Stage, Verdict};
+use super::{Arguments, InPlace, MiddleStage, Stage, Verdict};
+
+/// The modules' names, for hosts.
+pub(crate) const SEQUENCE_MODULE: &str = "datapipe.sequence";
+/// See [`SEQUENCE_MODULE`].
+pub(crate) const RESEQUENCE_MODULE: &str = "datapipe.resequence";
 
 /// A stage that writes a number into the information of each block, from `first` on.
 pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
-    Stage::in_place("sequence", move |_| Stamp(Sequencer::starting_at(first)))
+    let arguments = Arguments::new().with("first", first.to_string());
+    let stage = Stage::in_place("sequence", move |_| Stamp(Sequencer::starting_at(first)));
+    stage.module(SEQUENCE_MODULE, arguments)
 }
 
 /// A stage that sends blocks on in the order of the numbers that [`sequence`] gave them, from `first` on, and keeps
 /// up to `window` of them while a predecessor is missing. A loop over a port between the two must not drop any.
 pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
     let run = move |port: &MiddlePort| restore_order(port, first, window);
-    Stage::port("resequence", run).holds_in(window).holds_out(0)
+    let arguments = Arguments::new().with("first", first.to_string()).with("window", window.to_string());
+    Stage::port("resequence", run).holds_in(window).holds_out(0).module(RESEQUENCE_MODULE, arguments)
 }
 
 struct Stamp(Sequencer);

@@ -152,12 +152,12 @@ pub(crate) fn heads_and_tails_are_not_replaced() {
 
 pub(crate) fn a_stopped_process_is_killed_and_replaced() {
     let (count, events) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
-    let heard = Arc::clone(&events);
+    let (heard, enough) = (Arc::clone(&events), Arc::default());
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .stopped_limit(Duration::from_millis(300))
         .on_event(move |event| heard.lock().push(event.to_string()))
-        .head(far_counting(100_000))
+        .head(counting(ENDLESS, &enough))
         .stage(out_of_place(Deed::Pass, 0, ""))
         .tail(checking(&count))
         .start()
@@ -165,10 +165,13 @@ pub(crate) fn a_stopped_process_is_killed_and_replaced() {
     wait_until("blocks arrive", || count.load(Ordering::SeqCst) > 0);
     let victim = pipe.status().stages[1].instances[0].process;
     kill_process(Pid::from_raw(victim as i32).unwrap(), Signal::STOP).unwrap();
-    pipe.wait().unwrap();
-    assert_eq!(count.load(Ordering::SeqCst), 100_000);
     let died = format!("doer/0: process {victim} died (signal: 9 (SIGKILL)) and is replaced");
-    assert!(events.lock().contains(&died), "{events:?}");
+    wait_until("it is killed", || events.lock().contains(&died));
+    let then = count.load(Ordering::SeqCst);
+    wait_until("the pipe has got on", || count.load(Ordering::SeqCst) > then);
+    enough.store(true, Ordering::SeqCst);
+    let report = pipe.wait().unwrap();
+    assert_eq!(report.status.stages[0].instances[0].blocks_out, count.load(Ordering::SeqCst));
 }
 
 pub(crate) fn confined_processes() {

@@ -26,6 +26,7 @@ const HANGS: Duration = Duration::from_secs(300);
 
 const TESTS: &[(&str, fn())] = &[
     ("codecs_give_the_same_bytes", same::codecs_give_the_same_bytes),
+    ("the_suite_runs_stages_in_processes", same::the_suite_runs_stages_in_processes),
     ("a_host_program_of_its_own", same::a_host_program_of_its_own),
     ("only_one_stage_of_many_is_processes", same::only_one_stage_of_many_is_processes),
     ("killed_at_random", deaths::killed_at_random),

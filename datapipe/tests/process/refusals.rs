@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use datapipe::prelude::*;
-use datapipe::stage::Work;
+use datapipe::stage::{Arguments, Work};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::stages::{Deed, in_place};
@@ -36,7 +36,7 @@ pub(crate) fn descriptions_that_cannot_work() {
     let nine = (0..9).fold(Zstd::level(1), |stage, _| stage.descriptor(File::open("/dev/null").unwrap()));
     refused(nine.in_processes(), "9 descriptors");
     let long = vec![PathBuf::from("/x".repeat(datapipe::limits::MAX_MODULE_ARGUMENTS))];
-    refused(Zstd::level(1).confined(long, Vec::new()).in_processes(), "131072 bytes");
+    refused(Zstd::level(1).confined(long, Vec::new()).in_processes(), "131076 bytes");
     refused(Stage::middle_of_module("far", Work::Transform).unwrap(), "without its code");
     assert!(Stage::middle_of_module("far", Work::Write).is_none());
 }
@@ -53,8 +53,10 @@ pub(crate) fn hosts_that_cannot_work() {
         Zstd::level(1).module("unheard of", "").in_processes(),
         "no module \"unheard of\", only datapipe.analyze",
     );
-    fails(Zstd::level(1).module("datapipe.zstd", "many").in_processes(), "invalid digit");
-    let module = |stage: MiddleStage<'static>| stage.module("datapipe.zstd", "1");
+    let zstd = |level: &str| Zstd::level(1).module("datapipe.zstd", Arguments::new().with("level", level));
+    fails(zstd("many").in_processes(), "the module got the level \"many\", which does not do");
+    fails(Zstd::level(1).module("datapipe.zstd", "1").in_processes(), "too early");
+    let module = |stage: MiddleStage<'static>| stage.module("datapipe.analyze", "");
     fails(module(in_place(Deed::Pass, 0)), "makes another kind of stage");
 }
 
