@@ -41,8 +41,14 @@ fn stage() -> impl Strategy<Value = StageRequest> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    let initiate =
-        ("\\PC{0,16}", direction(), seat(), option::of(any::<u32>()), option::of(any::<u32>()), vec(stage(), 0..5));
+    let initiate = (
+        "\\PC{0,16}",
+        direction(),
+        seat(),
+        option::of(any::<u32>()),
+        option::of(any::<u32>()),
+        vec(stage(), 0..5),
+    );
     let initiate = initiate.prop_map(|(label, direction, seat, buffers, buffer_size, stages)| {
         let mut initiate = Initiate::new(label).direction(direction).as_seat(seat);
         (initiate.buffers, initiate.buffer_size) = (buffers, buffer_size);
@@ -61,7 +67,12 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn event() -> impl Strategy<Value = PipeEvent> {
-    let texts = ("\\PC{0,40}", option::of("\\PC{0,40}"), option::of("\\PC{0,40}"), option::of(vec(any::<u8>(), 0..9)));
+    let texts = (
+        "\\PC{0,40}",
+        option::of("\\PC{0,40}"),
+        option::of("\\PC{0,40}"),
+        option::of(vec(any::<u8>(), 0..9)),
+    );
     let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), option::of(any::<u64>()));
     (any::<u16>(), texts, numbers, option::of(any::<bool>()), option::of(any::<u8>())).prop_map(
         |(kind, (pipe, stage, text, note), (instance, process, lost), replaced, state)| {
@@ -78,7 +89,8 @@ fn answer() -> impl Strategy<Value = Answer> {
     let refusal = (any::<u16>(), "\\PC{0,40}");
     prop_oneof![
         event().prop_map(Answer::Event),
-        ("\\PC{0,40}", any::<bool>()).prop_map(|(pipe, control)| Answer::Reply(Reply::Initiated { pipe, control })),
+        ("\\PC{0,40}", any::<bool>())
+            .prop_map(|(pipe, control)| Answer::Reply(Reply::Initiated { pipe, control })),
         Just(Answer::Reply(Reply::Identified)),
         Just(Answer::Reply(Reply::Stopping)),
         Just(Answer::Reply(Reply::Subscribed)),
@@ -165,11 +177,17 @@ fn the_examples_of_the_page_are_what_is_sent() {
     let page = include_str!("../../docs/net-protocol.md");
     let example = page.split("## An example").nth(1).unwrap();
     let hex: String = example.split("```").skip(1).step_by(2).collect();
-    let bytes: Vec<u8> = hex.split_whitespace().filter(|word| word.len() == 2).map(|word| u8::from_str_radix(word, 16).unwrap()).collect();
+    let bytes: Vec<u8> = hex
+        .split_whitespace()
+        .filter(|word| word.len() == 2)
+        .map(|word| u8::from_str_radix(word, 16).unwrap())
+        .collect();
     let hello = ClientHello::decode(bytes[..24].try_into().unwrap()).unwrap();
     assert_eq!(hello.encode(), bytes[..24]);
     assert_eq!(ServerHello::to(&hello).encode(), bytes[24..48]);
-    let message = |kind, request, body: Vec<u8>| [&Head { len: body.len(), kind, request }.encode()[..], &body].concat();
+    let message = |kind, request, body: Vec<u8>| {
+        [&Head { len: body.len(), kind, request }.encode()[..], &body].concat()
+    };
     let list = Answer::Reply(Reply::List(Vec::new()));
     let status = Request::Status { pipe: "a.1.2".to_owned() };
     let refusal = Refusal::new(RefusalCode::NO_SUCH_PIPE, "there is no pipe \"a.1.2\" here");
@@ -216,7 +234,9 @@ fn what_is_too_long_or_too_much_is_refused() {
     assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("65537 bytes, more than 65536"));
     let many: Vec<_> = [(1, &b"x"[..])].into_iter().chain([(6, &b""[..]); 33]).collect();
     assert!(error(1, &fields(&many)).contains("more than 32 times"));
-    for (path, why) in [(&b"relative"[..], "no absolute path"), (b"/a\0b", "no absolute path"), (&[b'/'; 4097], "4097")] {
+    for (path, why) in
+        [(&b"relative"[..], "no absolute path"), (b"/a\0b", "no absolute path"), (&[b'/'; 4097], "4097")]
+    {
         let stage = fields(&[(6, &fields(&[(1, &[0]), (2, path)]))]);
         assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains(why));
     }
@@ -225,6 +245,8 @@ fn what_is_too_long_or_too_much_is_refused() {
     assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("more than 64 times"));
     // A path of a request need not be text.
     let stage = fields(&[(6, &fields(&[(1, &[1]), (2, b"/\xff")]))]);
-    let Ok(Request::Initiate(initiate)) = Request::decode(1, &fields(&[(1, b"x"), (6, &stage)])) else { panic!() };
+    let Ok(Request::Initiate(initiate)) = Request::decode(1, &fields(&[(1, b"x"), (6, &stage)])) else {
+        panic!()
+    };
     assert_eq!(initiate.stages[0].paths[0].0, PathAccess::Write);
 }

@@ -1,6 +1,7 @@
 //! From a request to a pipe's description: each stage is a module that the configuration names, or an unbound seat.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use datapipe::PipeBuilder;
 use datapipe::prelude::*;
@@ -9,8 +10,16 @@ use datapipe::stage::Work;
 use crate::config::{Config, Module, Place, User};
 use crate::protocol::{Initiate, PathAccess, Refusal, RefusalCode, Seat, StageRequest};
 
+/// Told of the data that a stage's process says about its work: the stage's name, and the data.
+pub(super) type NoteTaker = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
+
 /// Describes the pipe that `user` asks for.
-pub(super) fn pipe(config: &Config, user: User, ask: &Initiate) -> Result<PipeBuilder<'static>, Refusal> {
+pub(super) fn pipe(
+    config: &Config,
+    user: User,
+    ask: &Initiate,
+    notes: &NoteTaker,
+) -> Result<PipeBuilder<'static>, Refusal> {
     let [head, middles @ .., tail] = &ask.stages[..] else {
         let why = format!("a pipe has two stages or more, a head and a tail; this has {}", ask.stages.len());
         return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));
@@ -26,7 +35,7 @@ pub(super) fn pipe(config: &Config, user: User, ask: &Initiate) -> Result<PipeBu
         .direction(ask.direction)
         .stopped_limit(config.limits.stopped_limit);
     builder = match described(config, user, head, Place::Head)? {
-        Some(module) => builder.head(finish(module, Stage::head_of_module)?),
+        Some(module) => builder.head(finish(module, notes, Stage::head_of_module)?),
         None => builder.head(Stage::unbound_head(seat_name(head, "head"), config.limits.unbound_patience)),
     };
     for stage in middles {
@@ -35,11 +44,11 @@ pub(super) fn pipe(config: &Config, user: User, ask: &Initiate) -> Result<PipeBu
             return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));
         };
         let stateful = stage.stateful;
-        let made: MiddleStage<'static> = finish(module, Stage::middle_of_module)?;
+        let made: MiddleStage<'static> = finish(module, notes, Stage::middle_of_module)?;
         builder = builder.stage(if stateful { made.stateful() } else { made });
     }
     builder = match described(config, user, tail, Place::Tail)? {
-        Some(module) => builder.tail(finish(module, Stage::tail_of_module)?),
+        Some(module) => builder.tail(finish(module, notes, Stage::tail_of_module)?),
         None => builder.tail(Stage::unbound_tail(seat_name(tail, "tail"), config.limits.unbound_patience)),
     };
     if let Some(buffers) = ask.buffers {
@@ -142,17 +151,22 @@ fn unbound(stage: &StageRequest) -> Result<Option<Described<'static>>, Refusal> 
 /// Makes the description, in any role.
 fn finish<W>(
     described: Described<'_>,
+    notes: &NoteTaker,
     of_module: fn(String, Work) -> Option<Stage<W>>,
 ) -> Result<Stage<W>, Refusal> {
     let Described { module, stage, read, write } = described;
     let name = stage.name.clone().unwrap_or_else(|| module.name.clone());
-    let Some(mut made) = of_module(name, module.work) else {
+    let Some(mut made) = of_module(name.clone(), module.work) else {
         let why = format!("the module \"{}\" does not do what its place needs", module.name);
         return Err(Refusal::new(RefusalCode::MODULE, why));
     };
     made = made
         .module(module.module.clone(), stage.arguments.clone())
         .in_processes_of(module.program.path())
+        .notes({
+            let notes = Arc::clone(notes);
+            move |data| notes(&name, data)
+        })
         .instances(stage.instances.unwrap_or(1));
     if let Some(holds) = stage.holds_in {
         made = made.holds_in(holds);

@@ -36,6 +36,7 @@ use self::subscribers::Subscribers;
 use crate::config::{Config, User};
 use crate::limits::{ACCEPT_PAUSE, RESERVED_CONNECTIONS};
 use crate::protocol::{Closed, ServerHello};
+use crate::show;
 use crate::socket::{Channel, Deadline, ListenError, Listener, Peer, Stop};
 
 /// A daemon that listens.
@@ -73,8 +74,8 @@ pub enum DaemonError {
 }
 
 impl Daemon {
-    /// Listens where `config` says. `log` is called with lines for an administrator; names in them may hold any
-    /// characters.
+    /// Listens where `config` says. `log` is called with lines for an administrator: nothing of a name in them
+    /// commands a terminal, or begins a line.
     ///
     /// # Errors
     ///
@@ -133,8 +134,9 @@ impl Shared {
         Arc::clone(&self.config.read())
     }
 
+    /// Whatever clients have put into it, it is one line.
     fn log(&self, line: &str) {
-        (self.log)(line);
+        (self.log)(&show::line(line));
     }
 
     fn accept(self: &Arc<Self>, listener: &Listener) -> io::Result<()> {

@@ -8,7 +8,6 @@ use datapipe::controller::{AdmitError, Event};
 use datapipe::memory::Process;
 use datapipe::{Error, Pipe};
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::build;
 use super::connection::Connection;
@@ -70,8 +69,13 @@ impl Connection {
         let (shared, user) = (&self.shared, self.peer.user);
         let config = shared.config();
         let tap = Arc::new(Tap { shared: Arc::clone(shared), owner: user, state: Mutex::default() });
-        let listener = Arc::clone(&tap);
-        let builder = build::pipe(&config, user, initiate)?.on_event(move |event| listener.tell(event));
+        let (listener, notes) = (Arc::clone(&tap), Arc::clone(&tap));
+        let note = move |stage: &str, data: &[u8]| {
+            let (stage, note) = (Some(stage.to_owned()), Some(data.to_vec()));
+            notes.tell(PipeEvent { stage, note, ..PipeEvent::new(EventKind::NOTE, "") });
+        };
+        let builder = build::pipe(&config, user, initiate, &(Arc::new(note) as _))?;
+        let builder = builder.on_event(move |event| listener.tell(told(event)));
         let memory = builder.plan().map_err(|error| refused(&error))?.pool_bytes();
         let reservation = shared.pipes.reserve(memory, &config.limits)?;
         let pipe = builder.start().map_err(|error| refused(&error))?;
@@ -121,15 +125,8 @@ impl Connection {
             let id = self.peer.process;
             Refusal::new(RefusalCode::SYSTEM, format!("the process {id}, which has connected: {error}"))
         };
-        let connected = self.peer.descriptor(self.channel.as_fd()).map_err(|error| system(&error))?;
-        let process = Process::watch(self.peer.process).map_err(|error| system(&error))?;
-        // If it lives now, nobody else had its id when that was looked up.
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        match poll(&mut [PollFd::new(&connected, PollFlags::IN)], Some(&now)) {
-            Ok(0) => Ok(process),
-            Ok(_) => Err(system(&"it is dead")),
-            Err(error) => Err(system(&error)),
-        }
+        let descriptor = self.peer.descriptor(self.channel.as_fd()).map_err(|error| system(&error))?;
+        Process::of_descriptor(descriptor).map_err(|error| system(&error))
     }
 
     fn stop(&self, name: &str) -> Result<(), Refusal> {
@@ -188,15 +185,15 @@ struct Tap {
 #[derive(Default)]
 struct TapState {
     pipe: Option<String>,
-    early: Vec<Event>,
+    early: Vec<PipeEvent>,
 }
 
 impl Tap {
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: PipeEvent) {
         let mut state = self.state.lock();
         match &state.pipe {
-            Some(pipe) => self.shared.subscribers.tell(self.owner, told(pipe, event)),
-            None if state.early.len() < MAX_WAITING_EVENTS => state.early.push(event.clone()),
+            Some(pipe) => self.shared.subscribers.tell(self.owner, PipeEvent { pipe: pipe.clone(), ..event }),
+            None if state.early.len() < MAX_WAITING_EVENTS => state.early.push(event),
             None => {}
         }
     }
@@ -204,17 +201,18 @@ impl Tap {
     fn open(&self, pipe: &str, label: &str) {
         let mut state = self.state.lock();
         let text = Some(label.to_owned());
-        let initiated = PipeEvent { text, ..PipeEvent::new(EventKind::INITIATED, pipe) };
-        self.shared.subscribers.tell(self.owner, initiated);
-        for event in state.early.drain(..) {
-            self.shared.subscribers.tell(self.owner, told(pipe, &event));
+        let initiated = PipeEvent { text, ..PipeEvent::new(EventKind::INITIATED, "") };
+        let early = std::mem::take(&mut state.early);
+        for event in std::iter::once(initiated).chain(early) {
+            self.shared.subscribers.tell(self.owner, PipeEvent { pipe: pipe.to_owned(), ..event });
         }
         state.pipe = Some(pipe.to_owned());
     }
 }
 
-fn told(pipe: &str, event: &Event) -> PipeEvent {
-    let new = |kind, stage: &str| PipeEvent { stage: Some(stage.to_owned()), ..PipeEvent::new(kind, pipe) };
+/// What the controller says, but for the pipe's name.
+fn told(event: &Event) -> PipeEvent {
+    let new = |kind, stage: &str| PipeEvent { stage: Some(stage.to_owned()), ..PipeEvent::new(kind, "") };
     match event {
         Event::Started { stage, instance, process } => {
             PipeEvent { instance: Some(*instance), process: Some(*process), ..new(EventKind::STARTED, stage) }
@@ -234,7 +232,7 @@ fn told(pipe: &str, event: &Event) -> PipeEvent {
             text: Some(cut(text, MAX_EXPLANATION).to_owned()),
             ..new(EventKind::NOTE, stage)
         },
-        other => PipeEvent { text: Some(other.to_string()), ..PipeEvent::new(EventKind::OTHER, pipe) },
+        other => PipeEvent { text: Some(other.to_string()), ..PipeEvent::new(EventKind::OTHER, "") },
     }
 }
 

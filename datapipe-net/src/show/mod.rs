@@ -8,4 +8,4 @@ mod text; // names and times on one line
 
 pub use json::{entry_json, status_json};
 pub use table::{entries, pipe};
-pub use text::{clock, harmless};
+pub use text::{clock, harmless, line};

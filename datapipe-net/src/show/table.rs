@@ -2,7 +2,7 @@
 
 use datapipe::controller::ByteCount;
 
-use super::text::{clock, fit, name};
+use super::text::{clock, fit, line as name};
 use crate::config::User;
 use crate::protocol::{PipeEntry, PipeStatus, StageStatus};
 

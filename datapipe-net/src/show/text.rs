@@ -16,8 +16,8 @@ pub fn harmless(text: &str) -> String {
     shown
 }
 
-/// A name for a terminal, on one line.
-pub(super) fn name(text: &str) -> String {
+/// A text for a terminal, on one line.
+pub fn line(text: &str) -> String {
     harmless(text).replace('\n', "\\n")
 }
 
@@ -43,7 +43,7 @@ mod tests {
             harmless("a\n'b' \"c\" \\x\x1b[2J\r\u{202e}\u{9b} é"),
             "a\n'b' \"c\" \\x\\u{1b}[2J\\r\\u{202e}\\u{9b} é"
         );
-        assert_eq!(name("two\nlines\t"), "two\\nlines\\t");
+        assert_eq!(line("two\nlines\t"), "two\\nlines\\t");
         assert_eq!(fit("äöü", 2), "äö");
     }
 

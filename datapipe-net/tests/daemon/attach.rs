@@ -1,7 +1,6 @@
 //! Heads and tails from outside.
 
 use datapipe::host::Attachment;
-use datapipe::prelude::*;
 use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
 use datapipe_net::{Initiate, Role, Seat, StageRequest};
 
@@ -24,7 +23,6 @@ fn send(attachment: Attachment, count: u64) {
         port.send(block).unwrap();
     }
     port.finish().unwrap();
-    drop(port);
     attachment.end(Ok(()));
 }
 
@@ -36,7 +34,6 @@ fn receive(attachment: Attachment) -> u64 {
         number += 1;
     }
     port.finish().unwrap();
-    drop(port);
     attachment.end(Ok(()));
     number
 }
@@ -46,9 +43,9 @@ pub(crate) fn a_head_and_a_tail_attach() {
     let mut client = site.client();
     client.subscribe(None).unwrap();
     let pipe = client.initiate(&unbound("waiting")).unwrap().pipe;
-    wait_until("it waits", || client.status(&pipe).unwrap().entry.state == PipeState::WAITING);
-    let entry = client.status(&pipe).unwrap().entry;
-    assert_eq!(entry.explanation, "waits for a process to attach as \"source\" and \"sink\"");
+    let both = "waits for a process to attach as \"source\" and \"sink\"";
+    wait_until("it waits for both", || client.status(&pipe).unwrap().entry.explanation == both);
+    assert_eq!(client.status(&pipe).unwrap().entry.state, PipeState::WAITING);
     let head = site.client().identify(&pipe, Role::Head).unwrap();
     // Who has connected, has the seat: the connection is not needed any more.
     let tail = site.client().identify(&pipe, Role::Tail).unwrap();

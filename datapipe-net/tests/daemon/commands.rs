@@ -1,12 +1,15 @@
 //! What people type, and what they see.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use datapipe_net::protocol::PipeState;
 use datapipe_net::{Initiate, StageRequest};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::site::{Site, outcome, plain, wait_until};
 
@@ -30,7 +33,7 @@ pub(crate) fn commands() {
     assert_eq!(text(&site.run("status", &[])), "no pipes\n");
     let mut client = site.client();
     let mut ask = plain("forever");
-    ask.label = "two\x1b[2Jlines\n".to_owned();
+    ask.label = "right\u{202e}left".to_owned();
     let strange = client.initiate(&ask).unwrap().pipe;
     let plain_one = client.initiate(&plain("forever")).unwrap().pipe;
     for pipe in [&strange, &plain_one] {
@@ -39,11 +42,11 @@ pub(crate) fn commands() {
     let list = site.run("list", &[]);
     let lines: Vec<_> = text(&list).lines().collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(lines[1].starts_with(&strange) && lines[1].contains("two\\u{1b}[2Jlines\\n"), "{lines:?}");
+    assert!(lines[1].starts_with(&strange) && lines[1].contains("right\\u{202e}left"), "{lines:?}");
     assert!(lines[2].contains("plain") && lines[2].contains("running"), "{lines:?}");
     let listed = json(&site.run("list", &["--json"]));
     assert_eq!(listed["pipes"][1]["pipe"], plain_one);
-    assert_eq!(listed["pipes"][0]["label"], "two\x1b[2Jlines\n");
+    assert_eq!(listed["pipes"][0]["label"], "right\u{202e}left");
 
     let shown = site.run("status", &["plain"]);
     assert!(text(&shown).contains("numbers") && text(&shown).contains("buffers free"), "{shown:?}");
@@ -53,6 +56,7 @@ pub(crate) fn commands() {
     assert_eq!((&pipe["state"], &pipe["stages"][0]["name"]), (&"running".into(), &"numbers".into()));
     assert!(pipe["bytes_per_s"].as_f64().unwrap() > 0.0);
     watched(&site);
+    watched_on_a_terminal(&site);
 
     assert!(refused(&site.run("stop", &["none"]), 2).contains("there is no pipe \"none\""));
     let common = &strange[..strange.len().min(3)];
@@ -85,6 +89,42 @@ fn watched(site: &Site) {
     // Nobody reads any more: it may meet that before the signal.
     let ended = watch.wait().unwrap();
     assert!(matches!(ended.code(), Some(0 | 1)), "{ended}");
+}
+
+/// The table is drawn in place, again and again, until a signal comes.
+fn watched_on_a_terminal(site: &Site) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let screen = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
+    let size = Winsize { ws_row: 50, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&screen, size).unwrap();
+    let mut watch = site.command("status");
+    let mut watch = watch.args(["--interval", "0.1"]).stdout(screen.try_clone().unwrap()).spawn().unwrap();
+    let mut terminal = File::from(terminal);
+    let mut shown = Vec::new();
+    let mut tables = 0;
+    while tables < 3 {
+        let mut bytes = [0; 4096];
+        let count = terminal.read(&mut bytes).unwrap();
+        shown.extend_from_slice(&bytes[..count]);
+        tables = shown.windows(7).filter(|window| window == b"\x1b[H\x1b[2J").count();
+    }
+    kill_process(Pid::from_raw(watch.id() as i32).unwrap(), Signal::INT).unwrap();
+    // What is left must not keep it from ending.
+    let drain = std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        let _ = terminal.read_to_end(&mut rest);
+    });
+    assert!(watch.wait().unwrap().success());
+    drop(screen);
+    drain.join().unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    let tables: Vec<_> = shown.split("\x1b[H\x1b[2J").collect();
+    assert!(tables[1].contains("limited by") && tables[1].contains("numbers"), "{shown:?}");
+    assert!(tables[1].lines().all(|line| line.chars().count() <= 60), "{shown:?}");
+    assert!(!tables[1].contains('\x1b'), "{shown:?}");
 }
 
 pub(crate) fn configurations_that_are_wrong() {
@@ -138,8 +178,14 @@ pub(crate) fn a_client_from_the_page_alone() {
     for (theirs, ours) in stages.iter().zip(&ours.stages) {
         assert_eq!(theirs["name"], *ours.name);
         for (theirs, ours) in theirs["instances"].as_array().unwrap().iter().zip(&ours.instances) {
-            assert_eq!((&theirs["activity"], &theirs["blocks_in"]), (&ours.activity.0.into(), &ours.blocks_in.into()));
-            assert_eq!((&theirs["bytes_out"], &theirs["working"]), (&ours.bytes_out.into(), &(ours.working.as_nanos() as u64).into()));
+            assert_eq!(
+                (&theirs["activity"], &theirs["blocks_in"]),
+                (&ours.activity.0.into(), &ours.blocks_in.into())
+            );
+            assert_eq!(
+                (&theirs["bytes_out"], &theirs["working"]),
+                (&ours.bytes_out.into(), &(ours.working.as_nanos() as u64).into())
+            );
         }
     }
     let none = run(&["status", "host.1.2"]);

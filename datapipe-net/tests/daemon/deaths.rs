@@ -22,7 +22,8 @@ pub(crate) fn a_daemon_that_is_killed() {
     let mut client = site.client();
     let pipes: Vec<_> = (0..3).map(|_| client.initiate(&plain("forever")).unwrap().pipe).collect();
     wait_until("all move", || pipes.iter().all(|pipe| client.status(pipe).unwrap().bytes() > 0));
-    let waiting = Initiate::new("waiting").stage(StageRequest::unbound("me")).stage(StageRequest::module("count"));
+    let waiting =
+        Initiate::new("waiting").stage(StageRequest::unbound("me")).stage(StageRequest::module("count"));
     let waiting = client.initiate(&waiting).unwrap().pipe;
     let attached = site.client().identify(&waiting, Role::Head).unwrap();
     let modules = children_of(site.process());
@@ -51,13 +52,18 @@ pub(crate) fn a_daemon_that_is_stopped() {
         let mut idle = site.client();
         client.subscribe(None).unwrap();
         let pipe = client.initiate(&plain("forever")).unwrap().pipe;
+        wait_until("it moves", || client.status(&pipe).unwrap().bytes() > 0);
         let modules = children_of(site.process());
         assert_eq!(modules.len(), 2);
+        // What is said of a client stays on its line.
+        let forged = Initiate::new("x\ndatapiped: all is well").stage(StageRequest::module("numbers"));
+        refusal(client.initiate(&forged));
         site.signal(signal);
         let (status, log) = site.end();
         assert!(status.success(), "{status}: {log}");
         assert!(!modules.iter().any(|&module| lives(module)));
         assert!(log.contains(&format!("{pipe}: stopped")), "{log}");
+        assert!(log.contains("\"x\\ndatapiped: all is well\""), "{log}");
         assert!(log.ends_with("datapiped: has ended\n"), "{log}");
         assert_eq!(names(&site), QUIET);
         // Those that are told are told this, too.

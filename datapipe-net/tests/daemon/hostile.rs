@@ -5,7 +5,9 @@ use std::os::unix::net::UnixStream;
 
 use datapipe_net::Client;
 use datapipe_net::client::ClientError;
-use datapipe_net::protocol::{Answer, ClientHello, Closed, HEAD, HELLO, Head, RefusalCode, Reply, ServerHello, VERSIONS, Versions};
+use datapipe_net::protocol::{
+    Answer, ClientHello, Closed, HEAD, HELLO, Head, RefusalCode, Reply, ServerHello, VERSIONS, Versions,
+};
 
 use crate::site::{HANGS, Site, wait_until};
 
@@ -50,7 +52,10 @@ pub(crate) fn garbage() {
     for (said, why) in [
         (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], Closed::NO_HELLO),
         (&[0; HELLO], Closed::NO_HELLO),
-        (&ClientHello { versions: Versions { lowest: 7, highest: 9 }, features: 0 }.encode(), Closed::VERSION),
+        (
+            &ClientHello { versions: Versions { lowest: 7, highest: 9 }, features: 0 }.encode(),
+            Closed::VERSION,
+        ),
         (&hello[..HELLO - 1], Closed::TOO_SLOW),
         (&[], Closed::TOO_SLOW),
     ] {
@@ -76,11 +81,16 @@ pub(crate) fn garbage() {
         closed(&mut stranger);
     }
     // It is known: the connection goes on.
-    let message = |kind, request, body: &[u8]| {
-        [&Head { len: body.len(), kind, request }.encode()[..], body].concat()
-    };
+    let message =
+        |kind, request, body: &[u8]| [&Head { len: body.len(), kind, request }.encode()[..], body].concat();
     let stop = [1, 0, 1, 0, 0, 0, 0xff];
-    let said = [message(99, 1, b""), message(4, 2, b""), message(4, 3, &stop), message(2, 4, b"any"), message(6, 5, b"")];
+    let said = [
+        message(99, 1, b""),
+        message(4, 2, b""),
+        message(4, 3, &stop),
+        message(2, 4, b"any"),
+        message(6, 5, b""),
+    ];
     let mut stranger = welcome(&said.concat());
     assert_eq!(refused(&mut stranger), (1, RefusalCode::UNSUPPORTED));
     assert_eq!(refused(&mut stranger), (2, RefusalCode::MALFORMED));
@@ -127,9 +137,13 @@ pub(crate) fn more_connections_than_there_may_be() {
     clients.truncate(4);
     wait_until("there is room", || Client::connect(&site.socket()).is_ok());
     // Many that come and go.
-    wait_until("there is more room", || (0..12).map(|_| Client::connect(&site.socket())).all(|client| client.is_ok()));
+    wait_until("there is more room", || {
+        (0..12).map(|_| Client::connect(&site.socket())).all(|client| client.is_ok())
+    });
     for _ in 0..2000 {
         drop(UnixStream::connect(site.socket()));
     }
-    wait_until("there is room again", || Client::connect(&site.socket()).is_ok_and(|mut client| client.list().is_ok()));
+    wait_until("there is room again", || {
+        Client::connect(&site.socket()).is_ok_and(|mut client| client.list().is_ok())
+    });
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
-use datapipe::host::Modules;
+use datapipe::host::{Modules, Note};
 use datapipe::prelude::*;
 
 /// Sends so many blocks of a number each; for ever, if it is told to.
@@ -68,6 +68,15 @@ pub(crate) fn modules() -> Modules {
             let end = call.text()?;
             let end = if end == "forever" { u64::MAX } else { end.parse()? };
             Ok(Stage::head("numbers", move |_| Numbers { next: 0, end }))
+        })
+        .with("noisy", |call| {
+            let mut said = 0;
+            call.notes(move || {
+                let notes = (said..said + 200).map(|n| Note::new(format!("said {n}"), format!("data {n}")));
+                said += 200;
+                notes.collect::<Result<_, _>>().unwrap_or_default()
+            });
+            Ok(Stage::head("noisy", |_| Numbers { next: 0, end: u64::MAX }))
         })
         .with("read", |call| {
             let content = fs::read(call.text()?)?;

@@ -16,7 +16,8 @@ pub(crate) fn pipes_that_are_refused() {
     symlink("/etc", site.path("in/etc")).unwrap();
     let numbers = || StageRequest::module("numbers").arguments("1");
     let count = || StageRequest::module("count");
-    let pipe = |stages: &[StageRequest]| stages.iter().cloned().fold(Initiate::new("refused"), Initiate::stage);
+    let pipe =
+        |stages: &[StageRequest]| stages.iter().cloned().fold(Initiate::new("refused"), Initiate::stage);
     let mut elsewhere = numbers();
     elsewhere.machine = Some("other.example.org".to_owned());
     let mut holding = numbers();
@@ -29,17 +30,37 @@ pub(crate) fn pipes_that_are_refused() {
     let write = |path: &str| count().write(site.path(path));
     for (stages, code, why) in [
         (&[numbers()][..], RefusalCode::IMPOSSIBLE, "two stages or more"),
-        (&[numbers(), StageRequest::module("shell")], RefusalCode::NO_SUCH_MODULE, "no module \"shell\" here, only: numbers"),
+        (
+            &[numbers(), StageRequest::module("shell")],
+            RefusalCode::NO_SUCH_MODULE,
+            "no module \"shell\" here, only: numbers",
+        ),
         (&[count(), count()], RefusalCode::MODULE, "is a tail, and stands where a head belongs"),
-        (&[numbers(), numbers(), count()], RefusalCode::MODULE, "is a head, and stands where a middle belongs"),
+        (
+            &[numbers(), numbers(), count()],
+            RefusalCode::MODULE,
+            "is a head, and stands where a middle belongs",
+        ),
         (&[elsewhere, count()], RefusalCode::RESERVED, "other.example.org"),
         (&[holding, count()], RefusalCode::MODULE, "is no loop"),
         (&[numbers(), stateful], RefusalCode::MODULE, "never replaced"),
         (&[set, count()], RefusalCode::IMPOSSIBLE, "unbound"),
         (&[numbers(), StageRequest::unbound("x"), count()], RefusalCode::IMPOSSIBLE, "first and the last"),
-        (&[numbers(), StageRequest::module("pass").instances(5), count()], RefusalCode::LIMIT, "may have 4 instances, not 5"),
-        (&[numbers(), StageRequest::module("pass").instances(0), count()], RefusalCode::IMPOSSIBLE, "instances"),
-        (&[numbers().read("/etc/passwd"), count()], RefusalCode::PATH, "may not read /etc/passwd: its configuration allows nothing"),
+        (
+            &[numbers(), StageRequest::module("pass").instances(5), count()],
+            RefusalCode::LIMIT,
+            "may have 4 instances, not 5",
+        ),
+        (
+            &[numbers(), StageRequest::module("pass").instances(0), count()],
+            RefusalCode::IMPOSSIBLE,
+            "instances",
+        ),
+        (
+            &[numbers().read("/etc/passwd"), count()],
+            RefusalCode::PATH,
+            "may not read /etc/passwd: its configuration allows nothing",
+        ),
         (&[read("out"), count()], RefusalCode::PATH, "may not read"),
         (&[read("in/../out"), count()], RefusalCode::PATH, "which leads to"),
         (&[read("in/etc/passwd"), count()], RefusalCode::PATH, "which leads to /etc/passwd"),
@@ -51,7 +72,8 @@ pub(crate) fn pipes_that_are_refused() {
         assert_eq!(refused.0, code, "{stages:?}: {}", refused.1);
         assert!(refused.1.contains(why), "{stages:?}: {}", refused.1);
     }
-    let few = Initiate::new("few").buffers(1).stage(numbers()).stage(StageRequest::module("pass")).stage(count());
+    let few =
+        Initiate::new("few").buffers(1).stage(numbers()).stage(StageRequest::module("pass")).stage(count());
     let (code, why) = refusal(client.initiate(&few));
     assert_eq!(code, RefusalCode::IMPOSSIBLE);
     assert!(why.contains("use"), "the sum: {why}");
@@ -136,7 +158,8 @@ pub(crate) fn other_users() {
     assert!(matches!(closed, Err(ClientError::Closed { why: Closed::ACCESS, .. })), "{closed:?}");
     let pipe = as_user(one, || {
         let mut client = site.client();
-        let private = Initiate::new("x").stage(StageRequest::module("roots")).stage(StageRequest::module("count"));
+        let private =
+            Initiate::new("x").stage(StageRequest::module("roots")).stage(StageRequest::module("count"));
         let (code, why) = refusal(client.initiate(&private));
         assert_eq!(code, RefusalCode::NO_SUCH_MODULE);
         assert!(!why.contains("roots,"), "{why}");

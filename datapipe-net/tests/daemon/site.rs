@@ -60,6 +60,7 @@ impl Site {
         };
         let modules = [
             module("numbers", "head", "fill", ""),
+            module("noisy", "head", "fill", ""),
             module("read", "head", "fill", &format!("paths = {{ read = [{read:?}] }}")),
             module("pass", "middle", "transform", "max_instances = 4"),
             module("count", "tail", "write", &format!("paths = {{ write = [{write:?}] }}")),
