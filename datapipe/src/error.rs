@@ -1,14 +1,17 @@
 //! Errors, by who is at fault.
 //!
-//! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed ([`Error::Stage`]); the machine would not
-//! give what is needed ([`Error::Segment`], [`Error::System`]); a participant broke the shared words
-//! ([`Error::Corrupt`]); somebody cancelled ([`Error::Cancelled`]).
+//! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed ([`Error::Stage`]), or
+//! keeps more than it says ([`Error::Standstill`]); the machine would not give what is needed ([`Error::Segment`],
+//! [`Error::System`]); a participant broke the shared words ([`Error::Corrupt`]); somebody cancelled
+//! ([`Error::Cancelled`]).
 
 use std::borrow::Cow;
 use std::fmt;
 
 #[cfg(not(loom))]
-pub use whole::{Death, Error, NotReplaced, StageError, StageFailure};
+pub(crate) use whole::Stuck;
+#[cfg(not(loom))]
+pub use whole::{Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor};
 
 /// The words in shared memory contradict themselves: some participant wrote where it should not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ mod whole {
 
     use super::Corrupt;
     use crate::memory::SegmentError;
-    use crate::pool::{PortError, Refusal};
+    use crate::pool::{PortError, Refusal, Tally};
 
     /// Why a pipe could not be started, or did not end well.
     #[derive(Debug)]
@@ -88,6 +91,8 @@ mod whole {
         Key(String),
         /// An archive cannot be as it was asked for. Says why.
         Archive(String),
+        /// Every stage waited for another, so the pipe was stopped. Some stage keeps more blocks than it says.
+        Standstill(Standstill),
         /// Some participant wrote to shared memory where it should not have.
         Corrupt(Corrupt),
         /// The pipe was cancelled before its end.
@@ -102,6 +107,7 @@ mod whole {
                 Self::Segment(error) => error.fmt(f),
                 Self::System { what, source } => write!(f, "{what}: {source}"),
                 Self::Key(what) | Self::Archive(what) => f.write_str(what),
+                Self::Standstill(standstill) => standstill.fmt(f),
                 Self::Corrupt(error) => error.fmt(f),
                 Self::Cancelled => f.write_str("the pipe was cancelled"),
             }
@@ -141,6 +147,130 @@ mod whole {
         }
     }
 
+    /// What every stage of a pipe waited for when none of them could go on.
+    ///
+    /// Admission refuses a pipe that could come to this, going by what its stages say that they keep
+    /// ([`Stage::holds_in`](crate::stage::Stage::holds_in), [`Stage::holds_out`](crate::stage::Stage::holds_out)). So
+    /// one of them at least keeps more than it says, and is marked; it has to say more, or to keep less.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Standstill {
+        /// The stages that had not ended, head first; a stage twice, if its instances waited for different things.
+        pub waiting: Vec<Waiting>,
+    }
+
+    /// Instances of one stage that waited for the same.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Waiting {
+        /// Which stage, counted from 0 for the head.
+        pub position: u32,
+        /// Its name.
+        pub stage: String,
+        /// How many of its instances.
+        pub instances: u32,
+        /// For what.
+        pub waits_for: WaitsFor,
+        /// Inputs that they had in their hands, all together.
+        pub inputs: u32,
+        /// Buffers that they had allocated and not sent yet, all together.
+        pub outputs: u32,
+        /// How many inputs the stage says that each instance keeps, the one it works on counted.
+        pub holds_in: u32,
+        /// How many buffers the stage says that each instance allocates before it sends any.
+        pub holds_out: u32,
+        /// Whether any of them keeps more than that.
+        pub keeps_more: bool,
+    }
+
+    /// What an instance waits for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub enum WaitsFor {
+        /// A buffer.
+        Buffer,
+        /// Input.
+        Input,
+    }
+
+    /// What one instance waits for that cannot go on, and what it has in its hands.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Stuck {
+        pub(crate) waits_for: WaitsFor,
+        pub(crate) inputs: u32,
+        pub(crate) outputs: u32,
+    }
+
+    impl Stuck {
+        pub(crate) fn of(tally: &Tally, participant: u32, waits_for: WaitsFor) -> Self {
+            let (held, outputs) = (tally.held[participant as usize], tally.unsent[participant as usize]);
+            Self { waits_for, inputs: held.saturating_sub(outputs), outputs }
+        }
+
+        /// Whether the instance keeps more than it may while it waits for that: one more input makes `holds_in`, one more
+        /// buffer `holds_out`.
+        pub(crate) fn keeps_more(self, holds_in: u32, holds_out: u32) -> bool {
+            let (inputs, outputs) = match self.waits_for {
+                WaitsFor::Input => (holds_in.saturating_sub(1), holds_out),
+                WaitsFor::Buffer => (holds_in, holds_out.saturating_sub(1)),
+            };
+            self.inputs > inputs || self.outputs > outputs
+        }
+    }
+
+    impl Standstill {
+        /// Adds instances of a stage.
+        pub(crate) fn add(&mut self, more: Waiting) {
+            let key = |waiting: &Waiting| (waiting.position, waiting.waits_for == WaitsFor::Input);
+            match self.waiting.binary_search_by_key(&key(&more), key) {
+                Ok(at) => {
+                    self.waiting[at].instances += more.instances;
+                    self.waiting[at].inputs += more.inputs;
+                    self.waiting[at].outputs += more.outputs;
+                    self.waiting[at].keeps_more |= more.keeps_more;
+                }
+                Err(at) => self.waiting.insert(at, more),
+            }
+        }
+    }
+
+    impl fmt::Display for Standstill {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("every stage of the pipe waits for another: ")?;
+            for (position, waiting) in self.waiting.iter().enumerate() {
+                f.write_str(if position > 0 { ", " } else { "" })?;
+                waiting.fmt(f)?;
+            }
+            for Waiting { stage, holds_in, holds_out, .. } in self.waiting.iter().filter(|w| w.keeps_more) {
+                write!(
+                    f,
+                    "; \"{stage}\" keeps more than it says, holds_in {holds_in} and holds_out {holds_out}"
+                )?;
+            }
+            Ok(())
+        }
+    }
+
+    impl fmt::Display for Waiting {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let Self { stage, instances, inputs, outputs, .. } = self;
+            write!(f, "\"{stage}\"")?;
+            if *instances > 1 {
+                write!(f, " x{instances}")?;
+            }
+            f.write_str(match self.waits_for {
+                WaitsFor::Buffer => " for a buffer",
+                WaitsFor::Input => " for input",
+            })?;
+            match (inputs, outputs) {
+                (0, 0) => Ok(()),
+                (_, 0) => write!(f, " with {inputs} inputs in hand"),
+                (0, _) => write!(f, " with {outputs} outputs in hand"),
+                _ => write!(f, " with {inputs} inputs and {outputs} outputs in hand"),
+            }
+        }
+    }
+
     /// What a stage returns when it cannot go on.
     ///
     /// Anything that is an error converts into one, so that `?` works in a stage:
@@ -166,6 +296,7 @@ mod whole {
         Panic(String),
         Port(PortError),
         Death(Death),
+        Stuck(Stuck),
         Other(Box<dyn std::error::Error + Send + Sync>),
     }
 
@@ -228,6 +359,18 @@ mod whole {
 
         pub(crate) fn died(death: Death) -> Self {
             Self { cause: Cause::Death(death) }
+        }
+
+        pub(crate) fn standstill(stuck: Stuck) -> Self {
+            Self { cause: Cause::Stuck(stuck) }
+        }
+
+        /// What the instance waits for, if it ended because nobody can go on.
+        pub(crate) fn stuck(&self) -> Option<Stuck> {
+            match self.cause {
+                Cause::Stuck(stuck) => Some(stuck),
+                _ => None,
+            }
         }
     }
 
@@ -329,6 +472,7 @@ mod whole {
                 Cause::Panic(message) => write!(f, "panicked: {message}"),
                 Cause::Port(error) => error.fmt(f),
                 Cause::Death(death) => death.fmt(f),
+                Cause::Stuck(_) => f.write_str("every stage of the pipe waits for another"),
                 Cause::Other(error) => error.fmt(f),
             }
         }

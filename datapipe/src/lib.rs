@@ -90,7 +90,7 @@ pub mod wire;
 pub use controller::{AtLimit, Canceller, Event, Pipe, PipeBuilder, Plan, Report, Status};
 pub use error::Corrupt;
 #[cfg(not(loom))]
-pub use error::{Death, Error, NotReplaced, StageError, StageFailure};
+pub use error::{Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor};
 pub use memory::Direction;
 
 /// What a program that uses pipes needs most: `use datapipe::prelude::*;`

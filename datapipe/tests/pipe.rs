@@ -35,7 +35,7 @@ fn what_goes_in_comes_out_in_order() {
     assert_eq!(got.numbers(), all(500));
     assert!(got.finished());
     assert_eq!(report.bytes_in(), report.bytes_out());
-    assert_eq!(report.chain, "test  numbers > pass x3 > sleepy x4 > pass > collect");
+    assert_eq!(report.chain, "test  numbers > pass x3 > sleepy x4 > pass 2 > collect");
     assert!(report.to_string().starts_with("test: "), "{report}");
 }
 
@@ -487,7 +487,7 @@ fn a_block_is_never_sealed_twice() {
     let got = Collected::default();
     let twice = small().head(numbers(3)).stage(seal()).stage(seal()).tail(collect(&got));
     let error = twice.run().unwrap_err().to_string();
-    assert_eq!(error, "stage \"aes-256-gcm\": block 0 is encrypted already");
+    assert_eq!(error, "stage \"aes-256-gcm 2\": block 0 is encrypted already");
     let closed = small().head(numbers(3)).stage(seal()).stage(decompress()).tail(collect(&got));
     assert!(closed.run().unwrap_err().to_string().contains("block 0 is still encrypted"));
     let full = StreamHead::new(std::io::repeat(1).take(9000));

@@ -13,9 +13,11 @@ use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
 use datapipe::wire::{Content, ObjectKind, State, What, looks_like_record};
 use entries::{Collect, Seen, assert_same, blocks_of, parse};
+use placed::placed;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
 mod entries;
+mod placed;
 
 /// A file's content, if it is not too large to be held.
 fn content(seen: &Seen) -> Vec<u8> {
@@ -32,7 +34,7 @@ fn read(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
     let (one, three) = (head(), head());
     let (report, others) = (one.report(), three.report());
     let seen = parse(&blocks_of(one, size));
-    assert_same(&seen, &parse(&blocks_of(three.instances(3), size)));
+    assert_same(&seen, &parse(&blocks_of(placed(three.instances(3)), size)));
     assert_eq!(report.outcome(), others.outcome());
     let problems = |report: &TreeReport| {
         report.problems().iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>()
@@ -484,7 +486,8 @@ impl Tail for Counted {
 }
 
 /// `TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe --features testkit --test tree_head -- \
-/// --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree is in memory when a reading begins.
+/// --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree is in memory when a reading begins. With
+/// `--test tree_processes` the head is in a process.
 #[test]
 #[ignore = "measures, and needs a tree"]
 fn measure_beside_tar() {
@@ -513,8 +516,8 @@ fn measure_beside_tar() {
             let ours = timed(&mut || {
                 let (head, tail) = (head.take().unwrap(), counted.clone());
                 let pipe = match n {
-                    1 => Pipe::builder().head(head),
-                    n => Pipe::builder().head(head.instances(n)),
+                    1 => Pipe::builder().head(placed(head)),
+                    n => Pipe::builder().head(placed(head.instances(n))),
                 };
                 pipe.tail(tail).run().unwrap();
             });

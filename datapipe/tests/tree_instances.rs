@@ -14,8 +14,10 @@ use datapipe::wire::{ObjectKind, What};
 use rustix::fs::{Mode, OFlags};
 
 use entries::{Blocks, Collect, assert_same, blocks_of, parse};
+use placed::placed;
 
 mod entries;
+mod placed;
 
 fn head(source: &Path) -> TreeHead {
     TreeHead::new(&[source], TreeOptions::default()).unwrap()
@@ -106,7 +108,7 @@ fn any_number_of_instances_reads_the_same() {
             let collect = Collect::default();
             // The smallest pool that such a pipe can have.
             let buffers = n.max(2);
-            let pipe = Pipe::builder().buffer_size(size).buffers(buffers).head(head.instances(n));
+            let pipe = Pipe::builder().buffer_size(size).buffers(buffers).head(placed(head.instances(n)));
             pipe.tail(collect.clone()).run().unwrap();
             assert_same(&wanted, &parse(&collect.0.lock().unwrap()));
             assert_eq!(report.outcome(), alone.outcome(), "{n} instances");
@@ -118,7 +120,7 @@ fn any_number_of_instances_reads_the_same() {
 #[test]
 fn one_instance_of_a_stage_is_what_a_value_is() {
     let (_dir, root) = plant(3);
-    assert!(blocks_of(head(&root), 64 << 10) == blocks_of(head(&root).instances(1), 64 << 10));
+    assert!(blocks_of(head(&root), 64 << 10) == blocks_of(placed(head(&root).instances(1)), 64 << 10));
 }
 
 #[test]
@@ -141,9 +143,9 @@ fn what_several_instances_read_comes_back() {
     let restore = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
     let verify = TreeVerify::new();
     let reports = [restore.report(), verify.report()];
-    let pipe = || Pipe::builder().buffer_size(64 << 10).head(head(&root).instances(4));
-    pipe().tail(verify).run().unwrap();
-    pipe().tail(restore).run().unwrap();
+    let pipe = || Pipe::builder().buffer_size(64 << 10).head(placed(head(&root).instances(4)));
+    pipe().tail(placed(verify)).run().unwrap();
+    pipe().tail(placed(restore)).run().unwrap();
     for report in reports {
         assert!(report.is_whole(), "{:?} {:?}", report.problems(), report.damaged());
     }
@@ -169,7 +171,7 @@ fn blocks_are_filled_by_several_batches() {
         lens.iter().sum::<usize>() * 100 / (lens.len() * (128 << 10))
     };
     for n in [1, 4] {
-        let blocks = blocks_of(head(&root).instances(n), 128 << 10);
+        let blocks = blocks_of(placed(head(&root).instances(n)), 128 << 10);
         assert!(full(&blocks) >= 90, "{n} instances: {} %", full(&blocks));
         assert_eq!(parse(&blocks).len(), 2501);
     }
@@ -216,7 +218,7 @@ fn a_pipe_ends_wherever_its_instances_are() {
         let n = 1 + random.below(5) as u32;
         let (blocks, nap) = (random.below(60), random.below(20_000));
         let size = 4800 + random.below(60_000) as u32;
-        let head = head(&root).instances(n);
+        let head = placed(head(&root).instances(n));
         let how = round % 4;
         let result = in_time(move || {
             let pipe = Pipe::builder().buffer_size(size).buffers(2 * n + 2).head(head);
@@ -259,7 +261,7 @@ fn an_instance_that_ends_early_is_the_one_that_is_blamed() {
         }
     }
     let (_dir, root) = plant(5);
-    let head = head(&root).instances(3);
+    let head = placed(head(&root).instances(3));
     let result = in_time(move || {
         let pipe = Pipe::builder().buffer_size(4800).buffers(8).at_limit(AtLimit::Terminate);
         pipe.head(head).tail(Slow).run()
@@ -295,7 +297,7 @@ fn a_tree_that_changes_under_the_instances_is_read_as_far_as_it_goes() {
         };
         let head = head(&root);
         let report = head.report();
-        let seen = parse(&blocks_of(head.instances(4), 64 << 10));
+        let seen = parse(&blocks_of(placed(head.instances(4)), 64 << 10));
         stop.send(()).unwrap();
         meddler.join().unwrap();
         let outcome = report.outcome();

@@ -13,6 +13,10 @@ use datapipe::prelude::*;
 use datapipe::tree::{RestoreReport, TreeList, Wanted};
 use datapipe::wire::{ObjectKind, looks_like_record};
 
+use placed::placed;
+
+mod placed;
+
 const BLOCK: u32 = 64 << 10;
 
 fn make_tree(root: &Path) {
@@ -74,7 +78,7 @@ impl Archived {
         let restore = TreeRestore::part(&dest, RestoreOptions::default(), &wanted).unwrap();
         let report = restore.report();
         let reading = reader.read_blocks(&index, &wanted.blocks(&index), 2).unwrap();
-        reading.pipe.tail(restore).run().unwrap();
+        reading.pipe.tail(placed(restore)).run().unwrap();
         (report, reading.report.outcome())
     }
 }
@@ -233,7 +237,7 @@ mod forged {
             let dest = tempfile::tempdir().unwrap();
             let restore = TreeRestore::part(dest.path(), RestoreOptions::default(), &wanted).unwrap();
             let report = restore.report();
-            data.run(restore).unwrap();
+            data.run(placed(restore)).unwrap();
             let names = fs::read_dir(dest.path()).unwrap();
             (report, names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect())
         }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use datapipe::host::{self, Modules};
+use datapipe::tree;
 
 fn main() -> ExitCode {
-    host::serve(Modules::new());
+    host::serve(tree::modules(Modules::new()));
     eprintln!("datapipe-host runs stages of a pipe, and is started by the pipe's controller");
     ExitCode::from(2)
 }

@@ -1,11 +1,15 @@
 //! What the caller asks for.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM};
+use crate::limits::{
+    DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM, MAX_NAME,
+};
 use crate::memory::{Backing, Direction, HugePages};
 use crate::stage::{HeadStage, MiddleStage, TailStage};
+use crate::wire::codec::cut;
 
 use super::cancel::Canceller;
 use super::event::{Event, Listener};
@@ -73,20 +77,32 @@ impl<'a> PipeBuilder<'a> {
     }
 
     /// Sets the first stage.
+    ///
+    /// A stage that is called as one that the pipe has already gets a number behind its name, here and below, so that
+    /// messages and status tell them apart: the second `zstd` is `zstd 2`. [`Stage::named`](crate::stage::Stage::named)
+    /// calls it something better.
     pub fn head(mut self, head: impl Into<HeadStage<'a>>) -> Self {
-        self.head = Some(head.into());
+        self.head = None;
+        let mut head = head.into();
+        head.settings.name = self.distinct(head.settings.name);
+        self.head = Some(head);
         self
     }
 
     /// Adds a stage behind those added so far.
     pub fn stage(mut self, stage: impl Into<MiddleStage<'a>>) -> Self {
-        self.middles.push(stage.into());
+        let mut stage = stage.into();
+        stage.settings.name = self.distinct(stage.settings.name);
+        self.middles.push(stage);
         self
     }
 
     /// Sets the last stage.
     pub fn tail(mut self, tail: impl Into<TailStage<'a>>) -> Self {
-        self.tail = Some(tail.into());
+        self.tail = None;
+        let mut tail = tail.into();
+        tail.settings.name = self.distinct(tail.settings.name);
+        self.tail = Some(tail);
         self
     }
 
@@ -132,6 +148,21 @@ impl<'a> PipeBuilder<'a> {
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
+    }
+
+    /// `name`, or what comes of it by a number if a stage is called that already.
+    fn distinct(&self, name: String) -> String {
+        let head = self.head.iter().map(|stage| &stage.settings.name);
+        let middles = self.middles.iter().map(|stage| &stage.settings.name);
+        let tail = self.tail.iter().map(|stage| &stage.settings.name);
+        let taken: HashSet<&String> = head.chain(middles).chain(tail).collect();
+        let numbered = (2..).map(|number| {
+            let number = format!(" {number}");
+            // A name that is as long as names may be stays so.
+            cut(&name, MAX_NAME - number.len()).to_owned() + &number
+        });
+        // There are more numbers than stages.
+        std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(name)
     }
 
     /// Calls `listener` with what happens to the pipe's processes, as it happens. It is called on the thread that looks
@@ -182,5 +213,42 @@ impl PipeBuilder<'static> {
     /// As [`run`](Self::run), for what goes wrong before the stages work; the rest comes from [`Pipe::wait`].
     pub fn start(self) -> Result<Pipe, Error> {
         Pipe::start(Prepared::new(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::stage::{StreamHead, StreamTail, sequence};
+
+    fn pipe() -> PipeBuilder<'static> {
+        PipeBuilder::new().tail(StreamTail::new(Vec::new())).head(StreamHead::new(&[][..]))
+    }
+
+    #[test]
+    fn stages_can_be_told_apart_by_their_names() {
+        let number = || sequence(0);
+        let plan = pipe().stage(number()).stage(number().named("sequence 3")).stage(number()).stage(number());
+        let plan = plan.stage(sequence(0).named("stream-tail")).plan().unwrap();
+        assert_eq!(
+            plan.to_string(),
+            "pipe  stream-head > sequence > sequence 3 > sequence 2 > sequence 4 > stream-tail 2 > stream-tail"
+        );
+    }
+
+    #[test]
+    fn the_longest_names_can_be_told_apart() {
+        let long = "\u{e9}".repeat(MAX_NAME / 2);
+        let pipe = pipe().stage(sequence(0).named(&long)).stage(sequence(0).named(&long));
+        let names: Vec<_> = pipe.plan().unwrap().stages.into_iter().map(|stage| stage.name).collect();
+        assert_eq!(names[1], long);
+        assert_eq!(names[2], format!("{} 2", "\u{e9}".repeat(MAX_NAME / 2 - 1)));
+    }
+
+    #[test]
+    fn a_stage_that_is_set_again_keeps_its_name() {
+        let plan = pipe().head(StreamHead::new(&[][..])).tail(StreamTail::new(Vec::new())).plan().unwrap();
+        assert_eq!(plan.to_string(), "pipe  stream-head > stream-tail");
     }
 }

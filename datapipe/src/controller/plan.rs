@@ -153,7 +153,8 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
     let refused =
         |why: String| Err(Refusal::Stages(format!("stage \"{name}\" cannot run in processes: {why}")));
     let Some(Module { name: module, arguments, descriptors }) = module else {
-        return refused("no module is named that makes it there (Stage::module)".to_owned());
+        let why = settings.local.as_deref();
+        return refused(why.unwrap_or("no module is named that makes it there (Stage::module)").to_owned());
     };
     let (name_len, len, files) = (module.len(), arguments.len(), descriptors.len());
     if name_len > MAX_MODULE_NAME || len > MAX_MODULE_ARGUMENTS || files > MAX_MODULE_DESCRIPTORS {

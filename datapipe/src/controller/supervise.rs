@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 
-use crate::error::{Corrupt, Error, StageError, StageFailure};
+use crate::error::{Corrupt, Error, StageError, StageFailure, Standstill, Stuck, Waiting, WaitsFor};
 use crate::memory::Segment;
-use crate::pool::Finding;
+use crate::pool::{Activity, Finding, tally};
+use crate::stage::Settings;
 
 use super::builder::{AtLimit, PipeBuilder};
 use super::cancel::Canceller;
@@ -121,6 +122,10 @@ impl<'s> Watch<'s> {
             self.ended_well.insert((id.stage, id.instance));
             return;
         };
+        if let Some(stuck) = error.stuck() {
+            self.fail_stuck(id.stage, stuck);
+            return;
+        }
         if after_stop {
             return; // it ended because it was told to, however it puts that
         }
@@ -134,6 +139,28 @@ impl<'s> Watch<'s> {
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error);
         self.segment.stop();
+    }
+
+    /// One more instance waits for what nobody will give it.
+    fn fail_stuck(&mut self, stage: u32, stuck: Stuck) {
+        let Settings { name, hold_in, hold_out, .. } = &self.plan.stages[stage as usize];
+        let waiting = Waiting {
+            position: stage,
+            stage: name.clone(),
+            instances: 1,
+            waits_for: stuck.waits_for,
+            inputs: stuck.inputs,
+            outputs: stuck.outputs,
+            holds_in: *hold_in,
+            holds_out: *hold_out,
+            keeps_more: stuck.keeps_more(*hold_in, *hold_out),
+        };
+        if self.failure.is_none() {
+            self.fail(Error::Standstill(Standstill::default()));
+        }
+        if let Some(Error::Standstill(standstill)) = &mut self.failure {
+            standstill.add(waiting);
+        }
     }
 
     fn is_stopping(&self) -> bool {
@@ -154,7 +181,11 @@ impl<'s> Watch<'s> {
         }
         let asleep = self.segment.asleep();
         if self.all_wait_for_ever(asleep.as_deref()) {
-            self.fail(Error::Corrupt(Corrupt::new("every stage of the pipe waits for another")));
+            // All sleep, so what does not fit together now is not just on its way.
+            match self.segment.audit() {
+                Ok(()) => self.fail_where_all_wait(),
+                Err(finding) => self.fail(Error::Corrupt(finding.into())),
+            }
         }
         self.asleep = asleep;
         // Nothing moves. A lost wake-up or a lost mark is mended here; a contradiction that stays is the end.
@@ -179,9 +210,32 @@ impl<'s> Watch<'s> {
         looked_again && now.iter().any(|&since| since > 0) && !self.is_stopping()
     }
 
+    /// Writes down who waits for what, while they still do: the first failure stops them.
+    fn fail_where_all_wait(&mut self) {
+        let (tables, shape) = (self.segment.tables(), self.segment.shape());
+        let tally = tally(tables);
+        let all = (0..shape.stage_count()).flat_map(|stage| {
+            shape.instances_of(stage).filter_map(move |id| match Activity::of(tables, id) {
+                Activity::WaitingForBuffer => Some((stage, id, WaitsFor::Buffer)),
+                Activity::WaitingForInput => Some((stage, id, WaitsFor::Input)),
+                _ => None,
+            })
+        });
+        let all: Vec<_> =
+            all.map(|(stage, id, waits_for)| (stage, Stuck::of(&tally, id, waits_for))).collect();
+        all.into_iter().for_each(|(stage, stuck)| self.fail_stuck(stage, stuck));
+    }
+
     fn outcome(self) -> Result<Report, Error> {
         if let Some(failure) = self.failure {
-            return Err(failure);
+            return Err(match failure {
+                // Admission has seen to it that this does not come from the stages.
+                Error::Standstill(Standstill { waiting }) if !waiting.iter().any(|w| w.keeps_more) => {
+                    let what = "every stage of the pipe waits for another, and none keeps more than it says";
+                    Error::Corrupt(Corrupt::new(what))
+                }
+                failure => failure,
+            });
         }
         if self.ended_well.len() < self.instances {
             return Err(Error::Cancelled);
@@ -200,4 +254,64 @@ impl<'s> Watch<'s> {
 fn failure_of(plan: &Plan, Id { stage, instance }: Id, error: StageError) -> StageFailure {
     let settings = &plan.stages[stage as usize];
     StageFailure { stage: settings.name.clone(), instance, instances: settings.instances, error }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::memory::{Backing, HugePages};
+    use crate::stage::{StreamHead, StreamTail};
+
+    /// What becomes of a pipe whose two instances end like that, in this order. They are told as the inline runner tells
+    /// them: tail first, and the first stops the pipe.
+    fn outcome_of(told: &[(u32, Stuck)]) -> Error {
+        let builder = PipeBuilder::new().head(StreamHead::new(&[][..])).tail(StreamTail::new(Vec::new()));
+        let plan = Plan::of(&builder).unwrap();
+        let (shape, no) = (plan.shape.clone(), HugePages::No);
+        let segment = Segment::create(&plan.name, shape, &[], Backing::Anonymous, no).unwrap();
+        let canceller = Canceller::new();
+        let mut watch = Watch::new(&segment, &plan, &canceller);
+        for &(stage, stuck) in told {
+            let (result, after_stop) = (Err(StageError::standstill(stuck)), segment.is_stopped());
+            watch.note(Exit { id: Id { stage, instance: 0 }, result, after_stop });
+        }
+        assert!(segment.is_stopped());
+        watch.outcome().unwrap_err()
+    }
+
+    #[test]
+    fn instances_that_ended_because_nobody_could_go_on_make_one_standstill() {
+        let head = Stuck { waits_for: WaitsFor::Buffer, inputs: 0, outputs: 2 };
+        let tail = Stuck { waits_for: WaitsFor::Input, inputs: 0, outputs: 0 };
+        let error = outcome_of(&[(1, tail), (0, head), (0, Stuck { outputs: 0, ..head })]);
+        assert_eq!(
+            error.to_string(),
+            "every stage of the pipe waits for another: \
+             \"stream-head\" x2 for a buffer with 2 outputs in hand, \"stream-tail\" for input; \
+             \"stream-head\" keeps more than it says, holds_in 0 and holds_out 1"
+        );
+        let Error::Standstill(Standstill { waiting }) = error else { panic!("{error}") };
+        let told: Vec<_> = waiting.iter().map(|w| (w.position, w.instances, w.keeps_more)).collect();
+        assert_eq!(told, [(0, 2, true), (1, 1, false)]);
+    }
+
+    #[test]
+    fn a_standstill_for_which_no_stage_is_to_blame_is_corruption() {
+        let stuck = |waits_for, inputs| Stuck { waits_for, inputs, outputs: 0 };
+        let error = outcome_of(&[(1, stuck(WaitsFor::Input, 0)), (0, stuck(WaitsFor::Buffer, 0))]);
+        assert!(matches!(error, Error::Corrupt(_)), "{error}");
+        let error = outcome_of(&[(1, stuck(WaitsFor::Input, 1)), (0, stuck(WaitsFor::Buffer, 0))]);
+        assert!(matches!(error, Error::Standstill(_)), "{error}");
+    }
+
+    #[test]
+    fn what_a_stage_may_keep_depends_on_what_it_waits_for() {
+        let keeps_more = |waits_for, inputs, outputs| Stuck { waits_for, inputs, outputs }.keeps_more(3, 2);
+        for (waits_for, inputs, outputs) in [(WaitsFor::Input, 2, 2), (WaitsFor::Buffer, 3, 1)] {
+            assert!(!keeps_more(waits_for, inputs, outputs));
+            assert!(keeps_more(waits_for, inputs + 1, outputs));
+            assert!(keeps_more(waits_for, inputs, outputs + 1));
+        }
+    }
 }

@@ -12,8 +12,8 @@ use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, Fields, HeadStage, MiddleStage, Module,
-    RESEQUENCE_MODULE, SEQUENCE_MODULE, TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, resequence,
-    sequence,
+    RESEQUENCE_MODULE, SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead, StreamTail,
+    TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, resequence, sequence,
 };
 
 /// Makes a stage from what stands in its description.
@@ -68,6 +68,8 @@ impl Modules {
                 fields.end().map(|()| resequence(first, window))
             })
             .with(ANALYZE_MODULE, |call| call.fields()?.end().map(|()| analyze()))
+            .with(STREAM_HEAD_MODULE, |call| StreamHead::of_fields(call.fields()?, || call.descriptor(0)))
+            .with(STREAM_TAIL_MODULE, |call| StreamTail::of_fields(call.fields()?, || call.descriptor(0)))
     }
 
     /// Adds a module, or takes the place of one: `make` gets the arguments of a stage's description, and makes the

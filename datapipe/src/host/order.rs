@@ -110,7 +110,7 @@ impl Order {
         let mut segment = None;
         if flags & NAMED != 0 {
             let name = text(&mut bytes)?;
-            let parsed = str::from_utf8(name).ok().and_then(PipeName::parse);
+            let parsed = str::from_utf8(name).ok().and_then(|name| name.parse::<PipeName>().ok());
             segment = Some(parsed.ok_or_else(|| bytes.wrong("names no segment".to_owned()))?);
         }
         let mut job = None;

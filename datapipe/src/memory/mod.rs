@@ -25,13 +25,17 @@ mod name; // one name for everything that belongs to a pipe
 #[cfg(not(loom))]
 mod segment; // memfd or named memory, mapped, sealed, reserved
 mod shape; // stages, instances, quotas, sizes: what the layout follows from
+#[cfg(not(loom))]
+mod sweep; // named segments whose creators were killed, and how that is known
 pub(crate) mod tables; // typed views of the segment
 
 #[cfg(not(loom))]
 pub use liveness::{Dead, Process};
 #[cfg(not(loom))]
-pub use name::PipeName;
+pub use name::{PipeName, PipeNameError};
 #[cfg(not(loom))]
 pub use segment::{Backing, HugePages, Segment, SegmentError};
 pub(crate) use shape::RingUsers;
 pub use shape::{Direction, QueueKind, Shape, ShapeError, StageShape};
+#[cfg(not(loom))]
+pub use sweep::sweep;

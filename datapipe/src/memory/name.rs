@@ -1,6 +1,7 @@
 //! The name of a pipe: unique everywhere, and all that belongs to the pipe is found from it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::memory::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,19 @@ use crate::memory::atomic::{AtomicU64, Ordering};
 ///
 /// Two names made by one process always differ, for the time stamps of one process are made to grow; two processes
 /// alive at once on one host differ in their id, and two hosts in their name.
+///
+/// A name that another process made is read from text: what comes out consists of the characters that names have, and
+/// of at most 96 bytes, so that it neither names a path nor outgrows a field.
+///
+/// ```
+/// use datapipe::memory::PipeName;
+///
+/// let name = PipeName::new();
+/// let sent = name.to_string();
+/// assert_eq!(sent.parse::<PipeName>()?, name);
+/// assert!("../etc/passwd".parse::<PipeName>().is_err());
+/// # Ok::<(), datapipe::memory::PipeNameError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PipeName(String);
 
@@ -32,6 +46,8 @@ impl PipeName {
         }
         let system = rustix::system::uname();
         let host: String = system.nodename().to_string_lossy().chars().map(portable).take(MAX_HOST).collect();
+        // A machine need not have a name.
+        let host = if host.is_empty() { "localhost" } else { &host };
         let pid = rustix::process::getpid().as_raw_nonzero();
         Self(format!("{host}.{pid}.{stamp}"))
     }
@@ -40,19 +56,58 @@ impl PipeName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+impl FromStr for PipeName {
+    type Err = PipeNameError;
 
     /// Takes a name that another process made.
     ///
-    /// Returns `None` unless it consists of a host, a process id and a time stamp in the characters that such names
-    /// have, which also keeps it from naming a path.
-    pub fn parse(text: &str) -> Option<Self> {
+    /// # Errors
+    ///
+    /// [`PipeNameError`] unless it is a host, a process id and a time stamp as [`PipeName::new`] writes them.
+    fn from_str(text: &str) -> Result<Self, PipeNameError> {
+        let wrong = |what| PipeNameError { text: text.chars().take(SHOWN).collect(), what };
         let mut parts = text.rsplitn(3, '.');
-        let (stamp, pid, host) = (parts.next()?, parts.next()?, parts.next()?);
-        let number = |s: &str| !s.is_empty() && s.len() <= 20 && s.bytes().all(|b| b.is_ascii_digit());
-        let known = number(stamp) && number(pid) && !host.is_empty() && host.len() <= MAX_HOST;
-        (known && host.chars().all(|c| c == portable(c))).then(|| Self(text.to_owned()))
+        let (Some(stamp), Some(pid), Some(host)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(wrong("it has fewer than three parts"));
+        };
+        if host.is_empty() || host.len() > MAX_HOST || host.chars().any(|c| c != portable(c)) {
+            return Err(wrong("its host is not 1 to 64 of A-Z a-z 0-9 - ."));
+        }
+        if !is_written::<u32>(pid) {
+            return Err(wrong("its process id is not a number of 32 bits"));
+        }
+        if !is_written::<u64>(stamp) {
+            return Err(wrong("its time stamp is not a number of 64 bits"));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
+
+/// Whether `text` is what a number of type `N` is written as: then there is one text for it, and so for a name.
+fn is_written<N: FromStr + fmt::Display>(text: &str) -> bool {
+    text.parse::<N>().is_ok_and(|number| number.to_string() == text)
+}
+
+/// A text is not the name of a pipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipeNameError {
+    text: String,
+    what: &'static str,
+}
+
+/// Characters of a text that an error repeats: what is no name may be of any length.
+const SHOWN: usize = 128;
+
+impl fmt::Display for PipeNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text, what } = self;
+        write!(f, "\"{}\" is not a pipe's name, HOST.PID.NANOSECONDS: {what}", text.escape_debug())
+    }
+}
+
+impl std::error::Error for PipeNameError {}
 
 impl Default for PipeName {
     fn default() -> Self {
@@ -80,14 +135,41 @@ mod tests {
         let names: Vec<_> = (0..1000).map(|_| PipeName::new()).collect();
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        assert_eq!(PipeName::parse(names[0].as_str()).as_ref(), Some(&names[0]));
+        assert_eq!(names[0].as_str().parse().as_ref(), Ok(&names[0]));
     }
 
     #[test]
     fn what_is_not_a_name_is_refused() {
-        for bad in ["", "host", "host.1", "host.x.2", "host.1.", "a/b.1.2", "../x.1.2", ".1.2", "h.1.2\0"] {
-            assert_eq!(PipeName::parse(bad), None, "{bad:?}");
+        let bad = |text: &str| text.parse::<PipeName>().unwrap_err().to_string();
+        for (text, why) in [
+            ("", "three parts"),
+            ("host", "three parts"),
+            ("host.1", "three parts"),
+            (".1.2", "host"),
+            ("a/b.1.2", "host"),
+            ("../x.1.2", "host"),
+            ("h\u{e9}.1.2", "host"),
+            (&format!("{}.1.2", "h".repeat(65)), "host"),
+            ("host.x.2", "process id"),
+            ("host..2", "process id"),
+            ("host.+1.2", "process id"),
+            ("host.01.2", "process id"),
+            ("host.4294967296.2", "process id"),
+            ("host.1.", "time stamp"),
+            ("h.1.2\0", "time stamp"),
+            ("h.1.18446744073709551616", "time stamp"),
+        ] {
+            assert!(bad(text).contains(why), "{text:?}: {}", bad(text));
         }
-        assert_eq!(PipeName::parse("db1.example.org.17.42").unwrap().as_str(), "db1.example.org.17.42");
+        assert_eq!(
+            bad("x\n"),
+            "\"x\\n\" is not a pipe's name, HOST.PID.NANOSECONDS: it has fewer than three parts"
+        );
+        assert!(bad(&"x".repeat(1 << 20)).len() < 300, "an error repeats no more than it must");
+        let long = format!("{}.{}.{}", "h".repeat(64), u32::MAX, u64::MAX);
+        for good in ["db1.example.org.17.42", "...1.2", long.as_str()] {
+            assert_eq!(good.parse::<PipeName>().unwrap().as_str(), good);
+        }
+        assert_eq!(long.len(), 96);
     }
 }

@@ -6,7 +6,7 @@
 //!   It reaches other processes by inheritance or over a unix socket, and is sealed against resizing, so nobody can
 //!   turn another's access into a fault.
 //! - [`Backing::Named`]: found by name, for participants that share no socket with the creator. The name is removed
-//!   when the creator drops the segment; a creator that is killed leaves it behind.
+//!   when the creator drops the segment; what a creator that is killed leaves behind is [swept](super::sweep()).
 //!
 //! All pages are reserved when the segment is made, so that too little memory is an error there and then, and not a
 //! SIGBUS in the middle of a job.
@@ -30,6 +30,7 @@ use super::atomic::Ordering;
 use super::layout::{Layout, MAGIC, VERSION};
 use super::name::PipeName;
 use super::shape::{Direction, Shape, ShapeError, StageShape};
+use super::sweep;
 use super::tables::{Array, Header, StageEntry, Tables};
 use crate::limits::MAX_STAGES;
 
@@ -38,6 +39,7 @@ use crate::limits::MAX_STAGES;
 pub struct Segment {
     tables: Arc<Tables>,
     name: String,
+    backing: Backing,
     descriptor: Option<Arc<OwnedFd>>,
 }
 
@@ -48,7 +50,8 @@ pub enum Backing {
     /// A memfd without a name, with the machine's ordinary pages.
     #[default]
     Anonymous,
-    /// POSIX shared memory named after the pipe.
+    /// POSIX shared memory named after the pipe: `datapipe-NAME`, which only this user may open. Making one removes
+    /// those that killed programs of this user have left behind, as [`sweep`](super::sweep()) does.
     Named,
 }
 
@@ -81,6 +84,10 @@ impl Segment {
     ) -> Result<Self, SegmentError> {
         let page = rustix::param::page_size();
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
+        if backing == Backing::Named {
+            // First, for it gives memory back. That it cannot be done is no reason to do without a pipe.
+            let _ = sweep();
+        }
         match huge {
             HugePages::Require | HugePages::Try if backing == Backing::Named => {
                 return Err(SegmentError::NamedHugePages);
@@ -93,8 +100,8 @@ impl Segment {
             Backing::Named => Map::named(name, layout.total)?,
         };
         let descriptor = map.descriptor.clone();
-        let segment =
-            Self { tables: Arc::new(map.into_tables(shape, layout)), name: name.to_string(), descriptor };
+        let tables = Arc::new(map.into_tables(shape, layout));
+        let segment = Self { tables, name: name.to_string(), backing, descriptor };
         segment.fill_in(layout, page, stage_names);
         prepare(&segment.tables);
         // SYNC(segment-ready): everything above is there for whoever reads 1.
@@ -113,7 +120,7 @@ impl Segment {
         if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
             return Err(SegmentError::Unsealed);
         }
-        Self::attach_map(Map::of_descriptor(descriptor)?)
+        Self::attach_map(Map::of_descriptor(descriptor)?, Backing::Anonymous)
     }
 
     /// Maps a named segment that another process made, given its pipe's name.
@@ -122,7 +129,13 @@ impl Segment {
     ///
     /// As [`Segment::attach`], and if there is no such segment or it belongs to somebody else.
     pub fn attach_named(name: &PipeName) -> Result<Self, SegmentError> {
-        Self::attach_map(Map::open_named(name)?)
+        Self::attach_map(Map::open_named(name)?, Backing::Named)
+    }
+
+    /// Where its memory comes from, and so how other processes get it: an anonymous one by its
+    /// [descriptor](Segment::descriptor), a named one by its pipe's [name](Segment::attach_named).
+    pub fn backing(&self) -> Backing {
+        self.backing
     }
 
     /// The descriptor of an anonymous segment, to be handed to other processes. `None` for a named one.
@@ -160,10 +173,10 @@ impl Segment {
         &self.tables
     }
 
-    fn attach_map(map: Map) -> Result<Self, SegmentError> {
+    fn attach_map(map: Map, backing: Backing) -> Result<Self, SegmentError> {
         let (shape, layout, name) = map.check()?;
         let descriptor = map.descriptor.clone();
-        Ok(Self { tables: Arc::new(map.into_tables(shape, layout)), name, descriptor })
+        Ok(Self { tables: Arc::new(map.into_tables(shape, layout)), name, backing, descriptor })
     }
 
     /// Fills the header and the stage table in.
@@ -261,9 +274,13 @@ unsafe impl Send for AlignedMap {}
 unsafe impl Sync for AlignedMap {}
 
 /// The shared_memory crate's mapping, which holds raw pointers and so is not `Send` by itself.
+#[allow(dead_code, reason = "held for their drops")]
 struct NamedMap {
-    #[allow(dead_code, reason = "held for its drop")]
+    /// Unmaps the object, and removes its name.
     shmem: Shmem,
+    /// By this everybody can tell that the creator lives. Behind the mapping, for it is dropped after it: as long as
+    /// there is a name, there is a lock.
+    lock: OwnedFd,
 }
 
 // SAFETY: a mapping belongs to the process and not to a thread; nothing is called on it but its drop.
@@ -325,31 +342,30 @@ impl Map {
     }
 
     fn named(name: &PipeName, len: usize) -> Result<Self, SegmentError> {
-        let shmem = ShmemConf::new().os_id(segment_id(name)).size(len).create().map_err(named("create"))?;
-        let map = Self::of_shmem(shmem)?;
-        // The crate only sets the length. Touching every page through the kernel turns "no memory" into an error.
-        map.advise(libc::MADV_POPULATE_WRITE)
-            .map_err(|source| SegmentError::Memory { bytes: len as u64, source })?;
+        let lock = sweep::create(name, len)?;
+        let id = sweep::object_name(name);
+        let mut shmem = ShmemConf::new().os_id(&id).open().map_err(|error| {
+            let _ = shm::unlink(&id);
+            SegmentError::Named { call: "open", reason: error.to_string() }
+        })?;
+        shmem.set_owner(true);
+        let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::NotASegment)?;
+        let map =
+            Self { base, len: shmem.len(), descriptor: None, owner: Box::new(NamedMap { shmem, lock }) };
+        let _ = map.advise(libc::MADV_DONTFORK);
+        let _ = map.advise(libc::MADV_DONTDUMP);
         Ok(map)
     }
 
     fn open_named(name: &PipeName) -> Result<Self, SegmentError> {
         // Anybody may make a file of this name. Only our own user's is opened, which nobody else can change or shrink.
-        let descriptor =
-            shm::open(segment_id(name), shm::OFlags::RDWR, Mode::empty()).map_err(system("shm_open"))?;
+        let descriptor = shm::open(sweep::object_name(name), shm::OFlags::RDWR, Mode::empty())
+            .map_err(system("shm_open"))?;
         let stat = rustix::fs::fstat(&descriptor).map_err(system("fstat"))?;
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
             return Err(SegmentError::Foreign { owner: stat.st_uid, mode: stat.st_mode & 0o777 });
         }
         Ok(Self { descriptor: None, ..Self::of_descriptor(descriptor)? })
-    }
-
-    fn of_shmem(shmem: Shmem) -> Result<Self, SegmentError> {
-        let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::NotASegment)?;
-        let map = Self { base, len: shmem.len(), descriptor: None, owner: Box::new(NamedMap { shmem }) };
-        let _ = map.advise(libc::MADV_DONTFORK);
-        let _ = map.advise(libc::MADV_DONTDUMP);
-        Ok(map)
     }
 
     fn advise(&self, advice: c_int) -> io::Result<()> {
@@ -476,16 +492,8 @@ fn check_memory(bytes: u64) -> Result<(), SegmentError> {
     }
 }
 
-fn segment_id(name: &PipeName) -> String {
-    format!("datapipe-{name}")
-}
-
-fn system(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> SegmentError {
+pub(super) fn system(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> SegmentError {
     move |errno| SegmentError::System { call, source: errno.into() }
-}
-
-fn named(call: &'static str) -> impl FnOnce(shared_memory::ShmemError) -> SegmentError {
-    move |error| SegmentError::Named { call, reason: error.to_string() }
 }
 
 /// A segment could not be made, or is not one that can be used.
@@ -515,9 +523,9 @@ pub enum SegmentError {
         /// What the system said.
         source: io::Error,
     },
-    /// A named segment could not be made or opened.
+    /// A named segment could not be mapped by its name.
     Named {
-        /// `create` or `open`.
+        /// What was tried: `open`.
         call: &'static str,
         /// What the system said.
         reason: String,

@@ -78,10 +78,12 @@ impl Segment {
     }
 }
 
-/// How many buffers each participant has in its hands, and how many count against its quota.
+/// How many buffers each participant has in its hands, how many of these it allocated itself, and how many count
+/// against its quota.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) held: Vec<u32>,
+    pub(crate) unsent: Vec<u32>,
     pub(crate) outstanding: Vec<u32>,
 }
 
@@ -89,7 +91,8 @@ pub(crate) struct Tally {
 pub(crate) fn tally(tables: &Tables) -> Tally {
     let view = Participant { tables, id: CONTROLLER };
     let people = tables.shape.participants() as usize;
-    let mut tally = Tally { held: vec![0; people], outstanding: vec![0; people] };
+    let none = vec![0; people];
+    let mut tally = Tally { held: none.clone(), unsent: none.clone(), outstanding: none };
     for buffer in 0..tables.shape.buffers() {
         let Ok(word) = view.word(buffer) else { continue };
         let free = word.state == State::Sent
@@ -99,6 +102,9 @@ pub(crate) fn tally(tables: &Tables) -> Tally {
         };
         if word.state == State::Held {
             count(|tally| &mut tally.held, word.who);
+        }
+        if word.state == State::Held && word.allocator == word.who {
+            count(|tally| &mut tally.unsent, word.who);
         }
         if !free {
             count(|tally| &mut tally.outstanding, word.allocator);

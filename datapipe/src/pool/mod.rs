@@ -38,7 +38,7 @@ mod model; // the same types under the model checker
 #[cfg(not(loom))]
 pub use audit::Finding;
 #[cfg(not(loom))]
-pub(crate) use audit::{queue_depth, tally};
+pub(crate) use audit::{Tally, queue_depth, tally};
 #[cfg(not(loom))]
 pub use budget::{Budget, Refusal, StageNeeds};
 #[cfg(not(loom))]

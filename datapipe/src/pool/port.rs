@@ -712,6 +712,12 @@ impl PortCore {
         self.set_activity(Activity::Working);
     }
 
+    /// The participant whose seat this is.
+    #[cfg(not(loom))]
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
     /// Counts time as time spent waiting for buffers, which somebody else did whom this instance waited for.
     #[cfg(not(loom))]
     pub(crate) fn count_wait(&self, time: Duration) {

@@ -44,14 +44,17 @@ impl Arguments {
     #[must_use]
     pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        // There may be a key in it: no copy is left behind when the bytes move to a larger place.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() + name.len() + value.len() + 5));
-        bytes.put(&self.0);
-        bytes.put_u8(u8::try_from(name.len()).expect("the name of a field is short"));
-        bytes.put(name.as_bytes());
-        bytes.put_u32(len_u32(value.len()));
-        bytes.put(value);
-        self.0 = bytes;
+        let len = self.0.len() + name.len() + value.len() + 5;
+        if len > self.0.capacity() {
+            // There may be a key in it: no copy is left behind when the bytes move to a larger place.
+            let mut bytes = Zeroizing::new(Vec::with_capacity(len.max(2 * self.0.len())));
+            bytes.put(&self.0);
+            self.0 = bytes;
+        }
+        self.0.put_u8(u8::try_from(name.len()).expect("the name of a field is short"));
+        self.0.put(name.as_bytes());
+        self.0.put_u32(len_u32(value.len()));
+        self.0.put(value);
         self
     }
 
@@ -112,6 +115,15 @@ impl<'b> Fields<'b> {
         self.all(name).into_iter().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
     }
 
+    /// Takes the value of the only field of a name as a path, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`optional`](Self::optional).
+    pub fn path(&mut self, name: &str) -> Result<Option<PathBuf>, StageError> {
+        Ok(self.optional(name)?.map(|path| PathBuf::from(OsStr::from_bytes(path))))
+    }
+
     /// Takes the value of the only field of a name, if there is one.
     ///
     /// # Errors
@@ -158,6 +170,16 @@ impl<'b> Fields<'b> {
             ))
         };
         text.parse().map_err(wrong)
+    }
+
+    /// Takes the only field of a name as a number in decimal digits, or `otherwise` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`number`](Self::number), but for a field that is missing.
+    pub fn number_or<N: FromStr>(&mut self, name: &str, otherwise: N) -> Result<N, StageError> {
+        let is_there = self.0.iter().any(|(named, _)| *named == name.as_bytes());
+        if is_there { self.number(name) } else { Ok(otherwise) }
     }
 
     /// Takes a field without a value: whether there is one.
@@ -209,6 +231,10 @@ mod tests {
         assert!(fields().text("a").unwrap_err().to_string().contains("a that is no text"));
         refused(fields().number::<u8>("c").map(drop), "the module got the c \"\", which does not do");
         refused(fields().end(), "the module does not know the field \"a\"");
+        refused(fields().number_or("b", 7).map(drop), "the module got more than one b");
+        assert_eq!(fields().number_or("d", 7).unwrap(), 7);
+        refused(fields().path("b").map(drop), "the module got more than one b");
+        assert_eq!(fields().path("d").unwrap(), None);
         assert!(fields().flag("c").unwrap() && !fields().flag("d").unwrap());
         assert_eq!(fields().paths("b"), [PathBuf::from("1"), PathBuf::from("x")]);
     }

@@ -57,7 +57,8 @@ pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};
 pub use placement::Work;
 pub(crate) use placement::{Confinement, Module, NotesHandler, Placement, Settings};
-pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
+pub use stream::{BlockReader, BlockWriter, OpenFile, StreamHead, StreamTail};
+pub(crate) use stream::{STREAM_HEAD_MODULE, STREAM_TAIL_MODULE};
 
 /// Fills blocks: the first stage of a pipe.
 ///
@@ -98,6 +99,12 @@ pub trait Head: Send {
     ///
     /// An error stops the pipe; the block is not sent.
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError>;
+
+    /// Adds to the description of the stage that this head becomes what a process needs to make it there: a
+    /// [module](Stage::module), descriptors, a handler of notes. Without a module the stage runs in this process only.
+    fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        stage
+    }
 }
 
 /// What a head has done.
@@ -184,6 +191,12 @@ pub trait Tail: Send {
     /// An error means that the job did not end well.
     fn finish(&mut self) -> Result<(), StageError> {
         Ok(())
+    }
+
+    /// Adds to the description of the stage that this tail becomes what a process needs to make it there, as
+    /// [`Head::describe`] does.
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage
     }
 }
 
@@ -401,21 +414,25 @@ const VALUE: &str = "was given as a value; give a function that makes each insta
 
 impl<'a, H: Head + 'a> From<H> for HeadStage<'a> {
     fn from(head: H) -> Self {
-        let name = head.name().to_owned();
+        let work = HeadWork(HeadKind::Described(Work::Fill)); // until the head has described itself
+        let mut stage = head.describe(Self::with(head.name(), 0, 1, work).single(VALUE));
         let mut once = Some(Box::new(head) as Box<dyn Head + 'a>);
         let make: Factory<'a, dyn Head + 'a> =
             Box::new(move |_| once.take().expect("a value is one instance"));
-        Self::with(name, 0, 1, HeadWork(HeadKind::Fill(make))).single(VALUE)
+        stage.work = HeadWork(HeadKind::Fill(make));
+        stage
     }
 }
 
 impl<'a, T: Tail + 'a> From<T> for TailStage<'a> {
     fn from(tail: T) -> Self {
-        let name = tail.name().to_owned();
+        let work = TailWork(TailKind::Described(Work::Write)); // as above
+        let mut stage = tail.describe(Self::with(tail.name(), 1, 0, work).single(VALUE));
         let mut once = Some(Box::new(tail) as Box<dyn Tail + 'a>);
         let make: Factory<'a, dyn Tail + 'a> =
             Box::new(move |_| once.take().expect("a value is one instance"));
-        Self::with(name, 1, 0, TailWork(TailKind::Write(make))).single(VALUE)
+        stage.work = TailWork(TailKind::Write(make));
+        stage
     }
 }
 

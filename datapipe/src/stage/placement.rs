@@ -1,5 +1,6 @@
 //! Where the instances of a stage run, and how a process finds what it is to run.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) together: bool,
     /// What makes the stage in another process, if anything does.
     pub(crate) module: Option<Module>,
+    /// Why nothing does, if that is known, and what to do about it.
+    pub(crate) local: Option<Cow<'static, str>>,
     /// What its processes may touch, if not everything.
     pub(crate) confinement: Option<Confinement>,
     pub(crate) notes: Option<NotesHandler>,
@@ -43,6 +46,7 @@ impl Settings {
             stateful: false,
             together: false,
             module: None,
+            local: None,
             confinement: None,
             notes: None,
         }
@@ -177,9 +181,20 @@ impl<W> Stage<W> {
     ///
     /// If no module has been named.
     #[must_use]
-    pub fn descriptor(mut self, descriptor: impl Into<OwnedFd>) -> Self {
+    pub fn descriptor(self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.shared_descriptor(Arc::new(descriptor.into()))
+    }
+
+    /// As [`descriptor`](Self::descriptor), of one that somebody else uses too.
+    pub(crate) fn shared_descriptor(mut self, descriptor: Arc<OwnedFd>) -> Self {
         let module = self.settings.module.as_mut().expect("a module is named before it is given descriptors");
-        module.descriptors.push(Arc::new(descriptor.into()));
+        module.descriptors.push(descriptor);
+        self
+    }
+
+    /// Says why no module can make this stage, and what to do about it.
+    pub(crate) fn local(mut self, why: impl Into<Cow<'static, str>>) -> Self {
+        self.settings.local = Some(why.into());
         self
     }
 

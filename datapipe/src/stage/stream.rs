@@ -1,11 +1,40 @@
 //! Any reader as head, any writer as tail.
 
-use std::io::{self, Read, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::pool::{Block, HeadPort, TailPort};
 
-use super::{Fill, Head, Tail};
+use super::{Arguments, Fields, Fill, Head, HeadStage, Tail, TailStage};
+
+/// Names of the modules that make these stages in other processes.
+pub(crate) const STREAM_HEAD_MODULE: &str = "datapipe.stream-head";
+pub(crate) const STREAM_TAIL_MODULE: &str = "datapipe.stream-tail";
+
+/// An open file, pipe, socket or device: what a stage can read or write in another process, too.
+#[derive(Clone, Debug)]
+pub struct OpenFile(Arc<OwnedFd>);
+
+impl Read for OpenFile {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&*self.0, bytes)?)
+    }
+}
+
+impl Write for OpenFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&*self.0, bytes)?)
+    }
+
+    /// Does nothing: what was written is the system's.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Reads a stream into blocks: a file, standard input, a socket, anything that can be read.
 ///
@@ -14,13 +43,53 @@ use super::{Fill, Head, Tail};
 pub struct StreamHead<R> {
     reader: R,
     offset: u64,
+    /// The reader, if it can be passed to another process.
+    file: Option<OpenFile>,
 }
 
 impl<R: Read + Send> StreamHead<R> {
-    /// A head that reads `reader` to its end.
+    /// A head that reads `reader` to its end, in this process. What is an open file is better given to
+    /// [`file`](StreamHead::file).
     pub fn new(reader: R) -> Self {
-        Self { reader, offset: 0 }
+        Self { reader, offset: 0, file: None }
     }
+}
+
+impl StreamHead<OpenFile> {
+    /// A head that reads an open file, pipe, socket or device, from where it stands, to its end. It can run in a process:
+    /// that gets the descriptor.
+    ///
+    /// ```no_run
+    /// use datapipe::prelude::*;
+    /// use std::fs::File;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let head = HeadStage::from(StreamHead::file(File::open("/dev/sda")?)).in_processes();
+    /// let tail = TailStage::from(StreamTail::file(File::create("disk.img")?)).in_processes();
+    /// Pipe::builder().head(head).tail(tail).run()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn file(file: impl Into<OwnedFd>) -> Self {
+        let file = OpenFile(Arc::new(file.into()));
+        Self { reader: file.clone(), offset: 0, file: Some(file) }
+    }
+
+    /// What the module makes: of the file at a path, or else of the descriptor that it was given.
+    pub(crate) fn of_fields(
+        mut fields: Fields<'_>,
+        given: impl FnOnce() -> Result<OwnedFd, StageError>,
+    ) -> Result<HeadStage<'static>, StageError> {
+        let path = fields.path("path")?;
+        fields.end()?;
+        let opened = |path: &Path| File::open(path).map(OwnedFd::from).map_err(|error| refused(path, &error));
+        let file = path.map_or_else(given, |path| opened(&path))?;
+        Ok(Self::file(file).into())
+    }
+}
+
+fn refused(path: &Path, error: &io::Error) -> StageError {
+    StageError::new(format!("cannot open {}: {error}", path.display()))
 }
 
 impl<R: Read + Send> Head for StreamHead<R> {
@@ -47,6 +116,21 @@ impl<R: Read + Send> Head for StreamHead<R> {
         block.set_info(info);
         Ok(if block.is_empty() { Fill::End } else { Fill::Block })
     }
+
+    fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        match &self.file {
+            None => stage.local(
+                "it reads from something that only this program has: give StreamHead::file an open file",
+            ),
+            // A process that does not stand in the foreground is stopped when it reads from one.
+            Some(file) if file.0.is_terminal() => {
+                stage.local("it reads from a terminal, which is for this process: let it run on a thread")
+            }
+            Some(file) => {
+                stage.module(STREAM_HEAD_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0))
+            }
+        }
+    }
 }
 
 /// Writes the data of every block to a stream.
@@ -54,12 +138,41 @@ impl<R: Read + Send> Head for StreamHead<R> {
 pub struct StreamTail<W> {
     writer: W,
     written: u64,
+    /// The writer, if it can be passed to another process.
+    file: Option<OpenFile>,
 }
 
 impl<W: Write + Send> StreamTail<W> {
-    /// A tail that writes to `writer`, and flushes it when the stream has ended well.
+    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended well. What is an open
+    /// file is better given to [`file`](StreamTail::file).
     pub fn new(writer: W) -> Self {
-        Self { writer, written: 0 }
+        Self { writer, written: 0, file: None }
+    }
+}
+
+impl StreamTail<OpenFile> {
+    /// A tail that writes to an open file, pipe, socket or device, from where it stands. It can run in a process: that gets
+    /// the descriptor, as in the example of [`StreamHead::file`].
+    pub fn file(file: impl Into<OwnedFd>) -> Self {
+        let file = OpenFile(Arc::new(file.into()));
+        Self { writer: file.clone(), written: 0, file: Some(file) }
+    }
+
+    /// What the module makes: of the file at a path, which is new if it may not be overwritten, or else of the
+    /// descriptor that it was given.
+    pub(crate) fn of_fields(
+        mut fields: Fields<'_>,
+        given: impl FnOnce() -> Result<OwnedFd, StageError>,
+    ) -> Result<TailStage<'static>, StageError> {
+        let (path, overwrite) = (fields.path("path")?, fields.flag("overwrite")?);
+        fields.end()?;
+        let open = |path: &Path| {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(!overwrite).create(overwrite).truncate(overwrite);
+            options.open(path).map(OwnedFd::from).map_err(|error| refused(path, &error))
+        };
+        let file = path.map_or_else(given, |path| open(&path))?;
+        Ok(Self::file(file).into())
     }
 }
 
@@ -78,6 +191,17 @@ impl<W: Write + Send> Tail for StreamTail<W> {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.writer.flush().map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        match &self.file {
+            None => stage.local(
+                "it writes to something that only this program has: give StreamTail::file an open file",
+            ),
+            Some(file) => {
+                stage.module(STREAM_TAIL_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0))
+            }
+        }
     }
 }
 

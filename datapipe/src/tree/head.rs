@@ -14,8 +14,9 @@ use std::thread;
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Fill, Head, HeadStage, Stage};
+use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
 
+use super::modules::{self, TREE_HEAD_MODULE};
 use super::options::{Source, TreeError, TreeOptions, check_sources, name_sources};
 use super::order::{Shared, Span};
 use super::reader::{Progress, Reader};
@@ -30,6 +31,11 @@ use super::walk::{Given, Walk};
 ///
 /// What cannot be read is reported and left out, or said to be not whole; it does not end the pipe. Relative paths
 /// are taken from the working directory when the pipe runs.
+///
+/// It can run in a process, as what [`instances`](Self::instances) gives or as
+/// [`HeadStage::from`] this. The sources are opened there, by their paths, as they would be here: when their turn comes. One
+/// that is confined must be allowed to read them, and to write to the directory for temporary files, where the
+/// catalogue of a large tree goes. The [report](Self::report) is at most a tenth of a second behind.
 ///
 /// [`BlockInfo::kind`]: crate::pool::BlockInfo::kind
 ///
@@ -62,6 +68,8 @@ pub struct TreeHead {
     average: usize,
     /// Objects of the last batch, and bytes that they became so far.
     read: (usize, usize),
+    /// What a module makes this head from; nothing for an instance of a stage that is described already.
+    arguments: Arguments,
 }
 
 /// How far an instance is.
@@ -104,15 +112,17 @@ impl TreeHead {
 
     fn with(sources: Vec<Source>, options: TreeOptions) -> Result<Self, TreeError> {
         check_sources(&sources)?;
-        let report = TreeReport::default();
+        let (arguments, report) = (modules::of_head(&sources, &options), TreeReport::default());
         let walk = Walk::new(sources, &options, report.clone())?;
-        Ok(Self::instance(Arc::new(Shared::new(walk)), report))
+        let mut head = Self::instance(Arc::new(Shared::new(walk)), report);
+        head.arguments = arguments;
+        Ok(head)
     }
 
     fn instance(shared: Arc<Shared>, report: TreeReport) -> Self {
         let reader = Reader::new(shared.walk.lock().rules());
-        let (span, phase) = (Span::default(), Phase::New);
-        Self { shared, report, reader, span, phase, average: FIRST_AVERAGE, read: (0, 0) }
+        let (span, phase, arguments) = (Span::default(), Phase::New, Arguments::new());
+        Self { shared, report, reader, span, phase, average: FIRST_AVERAGE, read: (0, 0), arguments }
     }
 
     /// The stage in which `n` instances read the tree, each on a thread of its own: 1 to
@@ -134,7 +144,8 @@ impl TreeHead {
     /// | nothing of it in memory | 4.8 | 3.1 | 2.5 | 2.1 | 1.9 | 5.1 |
     /// | all of it in memory | 0.78 | 0.49 | 0.48 | 0.48 | | 0.85 |
     ///
-    /// Inline, where all instances are on one thread, one of them does all the work.
+    /// Inline, where all instances are on one thread, one of them does all the work. In processes, all are in one,
+    /// each on a thread of its own.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -151,8 +162,12 @@ impl TreeHead {
     /// ```
     pub fn instances(self, n: u32) -> HeadStage<'static> {
         let (shared, report) = (Arc::clone(&self.shared), self.report.clone());
-        shared.walk.lock().divide(n);
-        Stage::head(self.name(), move |_| Self::instance(Arc::clone(&shared), report.clone())).instances(n)
+        let instance = move |before| {
+            // All are made before any of them works.
+            shared.walk.lock().divide(before + 1);
+            Self::instance(Arc::clone(&shared), report.clone())
+        };
+        self.describe(Stage::head(self.name(), instance).instances(n))
     }
 
     /// Instances that read a tree fast, wherever it is: as many as there are processors; 8 at least, for mostly they
@@ -274,6 +289,11 @@ impl Head for TreeHead {
             self.phase = Phase::Ended;
         }
         Ok(fill)
+    }
+
+    fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let stage = stage.module(TREE_HEAD_MODULE, self.arguments.clone()).together();
+        stage.notes(self.report.hearer())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::StageError;
 use crate::limits::MAX_OPEN_OBJECTS;
 use crate::pool::{Block, Marks};
-use crate::stage::{DamageLog, Tail};
+use crate::stage::{DamageLog, Tail, TailStage};
 use crate::wire::{CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State, What};
 
 /// Tells of the objects of an archived tree, each once.
@@ -140,6 +140,10 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
             self.end(0, State::Unread, 0, block)?;
         }
         Ok(())
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage.local("what it tells is for this program: let it run on a thread")
     }
 }
 

@@ -18,7 +18,9 @@ mod extents; // data of files
 mod head; // instances that fill blocks
 mod links; // which files have been seen under another name
 mod list; // what is in an archive
+mod modules; // what another process makes heads and tails from
 mod names; // names of a directory
+mod notes; // what reports say across processes
 mod object; // opens what a name stands for
 mod options; // what is read, and what is left out
 mod order; // whose turn it is, and what is done in turn
@@ -33,6 +35,7 @@ mod wanted; // which blocks have what is wanted
 
 pub use head::TreeHead;
 pub use list::TreeList;
+pub use modules::modules;
 pub use options::{Excluded, TreeError, TreeOptions};
 pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
 pub use restore::{Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify};

@@ -70,7 +70,7 @@ pub(super) fn name_sources<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Source>, T
 }
 
 /// The last name of a path; of a path that ends with `.` or `..`, that of the directory which it means.
-fn name_of(path: &Path) -> Result<OsString, TreeError> {
+pub(super) fn name_of(path: &Path) -> Result<OsString, TreeError> {
     if let Some(name) = path.file_name() {
         return Ok(name.to_owned());
     }

@@ -50,6 +50,11 @@ impl Selection {
             }
     }
 
+    /// The paths; none if everything is wanted.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.paths.keys().map(Vec::as_slice)
+    }
+
     /// The paths of which nothing was there.
     pub fn not_found(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.iter().filter(|(_, found)| !**found).map(|(path, _)| path.as_slice())

@@ -15,7 +15,7 @@ use crate::archive::{Blocks, Index};
 use crate::error::StageError;
 use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
 use crate::pool::{Block, Marks};
-use crate::stage::Tail;
+use crate::stage::{Tail, TailStage};
 use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, What};
 
 use super::selection::Selection;
@@ -182,6 +182,10 @@ impl Tail for Search {
             drop(mem::take(&mut found.linked));
         }
         Ok(())
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage.local("what it finds is for this program: let it run on a thread")
     }
 }
 

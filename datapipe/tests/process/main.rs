@@ -10,8 +10,11 @@ mod ends; // heads and tails
 mod refusals; // what cannot run in processes, and says so
 mod same; // what comes out is what threads make
 mod stages; // the modules of this host
+mod tree; // trees and streams
 mod watch; // children, descriptors, deaths
 
+#[path = "../entries/mod.rs"]
+mod entries; // what the blocks of a tree say
 #[path = "../harness/mod.rs"]
 mod harness; // what whoever calls a test binary expects of it
 
@@ -54,6 +57,13 @@ const TESTS: &[(&str, fn())] = &[
     ("descriptions_that_cannot_work", refusals::descriptions_that_cannot_work),
     ("hosts_that_cannot_work", refusals::hosts_that_cannot_work),
     ("nobody_else_gives_orders", refusals::nobody_else_gives_orders),
+    ("a_tree_is_read_as_on_a_thread", tree::a_tree_is_read_as_on_a_thread),
+    ("problems_are_said_as_they_are_found", tree::problems_are_said_as_they_are_found),
+    ("a_tree_is_restored_as_on_a_thread", tree::a_tree_is_restored_as_on_a_thread),
+    ("a_tree_is_verified_as_on_a_thread", tree::a_tree_is_verified_as_on_a_thread),
+    ("streams_between_files", tree::streams_between_files),
+    ("stages_that_stay_here", tree::stages_that_stay_here),
+    ("fields_that_make_no_sense", tree::fields_that_make_no_sense),
 ];
 
 fn main() -> ExitCode {

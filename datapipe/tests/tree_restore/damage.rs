@@ -6,9 +6,9 @@ use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, TreeRestore};
 use datapipe::wire::{End, EntryBody, Object, ObjectKind, State};
 
-use crate::pack::{Pack, digest, file, object};
-use crate::walk::look;
-use crate::{Site, damaged, problems};
+use super::pack::{Pack, digest, file, object};
+use super::walk::look;
+use super::{Site, damaged, problems};
 
 /// Five blocks. A file of three extents goes through 0, 1 and 2; `inside` is in 1 only, `late` begins in 1 and ends in
 /// 2, `blank` has no data yet when 0 ends. 3 has a file of its own, 4 is the catalogue.

@@ -7,9 +7,9 @@ use datapipe::limits::MAX_OPEN_OBJECTS;
 use datapipe::testkit::Random;
 use datapipe::wire::{EntryBody, Object, ObjectKind};
 
-use crate::pack::{Pack, digest, file, object};
-use crate::walk::walk;
-use crate::{Site, damaged, problems};
+use super::pack::{Pack, digest, file, object};
+use super::walk::walk;
+use super::{Site, damaged, problems};
 
 #[test]
 fn paths_lead_nowhere_else() {

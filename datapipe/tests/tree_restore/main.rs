@@ -5,6 +5,8 @@ mod damage;
 mod hostile;
 mod measure;
 mod pack;
+#[path = "../placed/mod.rs"]
+mod placed;
 mod walk;
 mod whole;
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 
-use crate::pack::{Pack, WHEN};
-use crate::{Site, problems};
+use super::pack::{Pack, WHEN};
+use super::{Site, problems};
 
 const FOLDERS: usize = 200;
 const FILES: usize = 100;

@@ -6,6 +6,8 @@ use datapipe::wire::{
     CatalogueEntry, ENTRY_HEADER_LEN, End, Entry, EntryBody, Object, ObjectKind, State, Time,
 };
 
+use super::placed::placed;
+
 /// A time with nanoseconds.
 pub(crate) const WHEN: Time = Time { seconds: 1_000_000_000, nanoseconds: 123_456_789 };
 
@@ -173,14 +175,14 @@ impl Pack {
     pub(crate) fn restore(self, dest: &std::path::Path, options: RestoreOptions) -> RestoreReport {
         let tail = TreeRestore::new(dest, RestoreOptions { sync: false, ..options }).unwrap();
         let report = tail.report();
-        self.run(tail).unwrap();
+        self.run(placed(tail)).unwrap();
         report
     }
 
     pub(crate) fn verify(self) -> RestoreReport {
         let tail = TreeVerify::new();
         let report = tail.report();
-        self.run(tail).unwrap();
+        self.run(placed(tail)).unwrap();
         report
     }
 }

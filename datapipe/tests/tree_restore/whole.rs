@@ -5,9 +5,9 @@ use std::fs;
 use datapipe::tree::RestoreOptions;
 use datapipe::wire::{Object, ObjectKind, Time};
 
-use crate::pack::{Pack, WHEN, file, object};
-use crate::walk::{look, walk};
-use crate::{Site, is_root, problems};
+use super::pack::{Pack, WHEN, file, object};
+use super::walk::{look, walk};
+use super::{Site, is_root, problems};
 
 const OLD: Time = Time { seconds: -86_400, nanoseconds: 999_999_999 };
 

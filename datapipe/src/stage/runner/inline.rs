@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::thread::{caught, dropped};
 use super::{Step, Task, Worker};
-use crate::error::StageError;
+use crate::error::{StageError, Stuck, WaitsFor};
 use crate::memory::event::Event;
-use crate::pool::{Blocked, Seat};
+use crate::pool::{Blocked, PortCore, Seat, tally};
 
 /// One instance, and who it is.
 pub(crate) struct Turn<'a, I> {
@@ -46,16 +46,25 @@ pub(crate) fn run<I: Copy>(
             continue;
         }
         if alone {
-            for Running { id, task, .. } in tasks.drain(..) {
-                let standstill: Result<(), _> =
-                    Err(StageError::new("every stage of the pipe waits for another"));
+            for Running { id, task, blocked } in tasks.drain(..) {
+                // Before it is dropped, and with it what it holds.
+                let stuck: Result<(), _> = Err(StageError::standstill(stuck(task.core(), blocked)));
                 let last = dropped(task);
-                ended(id, standstill.and(last));
+                ended(id, stuck.and(last));
             }
             return;
         }
         sleep(&mut tasks, &mut ended);
     }
+}
+
+/// What a task waits for that nobody will ever give it.
+fn stuck(core: &PortCore, blocked: Option<Blocked>) -> Stuck {
+    let waits_for = match blocked {
+        Some(Blocked::AtLimit | Blocked::NoneFree) => WaitsFor::Buffer,
+        Some(Blocked::NoInput) | None => WaitsFor::Input,
+    };
+    Stuck::of(&tally(&core.tables), core.id(), waits_for)
 }
 
 /// Steps every task once. Returns whether any moved or ended.
@@ -107,5 +116,68 @@ fn sleep<I: Copy>(tasks: &mut Vec<Running<'_, I>>, ended: &mut impl FnMut(I, Res
             }
         }
         nap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
+    use crate::pool::{Block, HeadPort, TailPort};
+
+    /// Takes what it can get, and sends none of it.
+    struct Hoarder {
+        port: HeadPort,
+        hoard: Vec<Block>,
+    }
+
+    impl Task for Hoarder {
+        fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+            Ok(self.port.try_alloc()?.map(|block| {
+                self.hoard.push(block);
+                Step::Moved
+            }))
+        }
+
+        fn core(&self) -> &Rc<PortCore> {
+            self.port.core()
+        }
+    }
+
+    struct Waiter(TailPort);
+
+    impl Task for Waiter {
+        fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+            let got = self.0.try_receive()?;
+            Ok(got.map(|block| if block.is_some() { Step::Moved } else { Step::Ended }))
+        }
+
+        fn core(&self) -> &Rc<PortCore> {
+            self.0.core()
+        }
+    }
+
+    #[test]
+    fn who_waits_for_what_with_how_much_is_told_when_nobody_can_go_on() {
+        let stages = [StageShape::new(1, 3), StageShape::new(1, 0)];
+        let shape = Shape::new(3, 512, 0, 0, &stages).unwrap();
+        let (name, no) = (PipeName::new(), HugePages::No);
+        let segment = Segment::create(&name, shape, &[], Backing::Anonymous, no).unwrap();
+        let hoarder = Worker::Stepped(Box::new(|seat: &Seat| {
+            Ok(Box::new(Hoarder { port: seat.head()?, hoard: Vec::new() }) as Box<dyn Task>)
+        }));
+        let waiter =
+            Worker::Stepped(Box::new(|seat: &Seat| Ok(Box::new(Waiter(seat.tail()?)) as Box<dyn Task>)));
+        let turns = vec![
+            Turn { id: 1, worker: waiter, seat: Seat::new(&segment, 1, 0) },
+            Turn { id: 0, worker: hoarder, seat: Seat::new(&segment, 0, 0) },
+        ];
+        let mut all = Vec::new();
+        run(turns, true, |id, result| all.push((id, result.unwrap_err().stuck().unwrap())));
+        let stuck = |waits_for, outputs| Stuck { waits_for, inputs: 0, outputs };
+        let (for_input, for_buffer) = (stuck(WaitsFor::Input, 0), stuck(WaitsFor::Buffer, 3));
+        assert_eq!(all, [(1, for_input), (0, for_buffer)]);
+        assert_eq!(segment.free_buffers(), 3, "what was hoarded is back");
     }
 }

@@ -9,11 +9,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
-use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, Result};
 
 use super::report::RestoreReport;
@@ -56,9 +55,10 @@ struct Shared {
 }
 
 impl Beneath {
-    pub(super) fn open(root: &Path, report: &RestoreReport) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = Arc::new(rustix::fs::openat(CWD, root, flags, Mode::empty())?);
+    pub(super) fn new(root: Dir, report: &RestoreReport) -> Result<Self> {
+        if !is_directory(&rustix::fs::fstat(&root)?) {
+            return Err(Errno::NOTDIR);
+        }
         let shared = Arc::default();
         let beneath = Self { root, cache: Vec::new(), resolves: true, shared, report: report.clone() };
         beneath.reach(&beneath.root)?;
@@ -276,13 +276,20 @@ fn rename_to_free(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use super::super::directory;
     use super::*;
+
+    fn open(root: &Path) -> Beneath {
+        Beneath::new(Arc::new(directory(root).unwrap()), &RestoreReport::default()).unwrap()
+    }
 
     #[test]
     fn file_systems_that_are_mounted_beneath_are_synced_too() {
         let root = Path::new("/");
         let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap());
-        let mut beneath = Beneath::open(root, &RestoreReport::default()).unwrap();
+        let mut beneath = open(root);
         beneath.directory(b"proc", false).unwrap();
         beneath.directory(b"proc/self/fd", false).unwrap_err();
         let wanted = HashSet::from(["/", "/proc"].map(|path| device(Path::new(path))));
@@ -300,7 +307,7 @@ mod tests {
             std::fs::create_dir_all(dest.join("a/b")).unwrap();
             std::os::unix::fs::symlink("../outside", dest.join("link")).unwrap();
             std::os::unix::fs::symlink("b", dest.join("a/short")).unwrap();
-            let mut beneath = Beneath::open(&dest, &RestoreReport::default()).unwrap();
+            let mut beneath = open(&dest);
             beneath.resolves = resolves;
             for path in [&b"link"[..], b"link/deeper", b"a/short", b"link/new/dir"] {
                 let error = beneath.directory(path, true).unwrap_err();

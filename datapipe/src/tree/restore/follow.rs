@@ -9,11 +9,10 @@
 //!
 //! What is done with an object is the [`Sink`]'s. At most [`MAX_OPEN_OBJECTS`] are open at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::thread;
 
-use crate::archive::Blocks;
 use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS, MAX_RESTORE_THREADS};
 use crate::pool::{Block, Marks};
@@ -23,6 +22,7 @@ use crate::wire::{CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, Sta
 
 use super::lost::Lost;
 use super::open::{Described, Open};
+use super::part::Part;
 use super::report::RestoreReport;
 use super::spill::{Became, First, Links};
 
@@ -62,23 +62,6 @@ pub(super) enum Failure {
     Damaged(String),
     /// Nothing can be made any more.
     Stop(StageError),
-}
-
-/// What is wanted of an archive.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) selection: Selection,
-    /// The blocks that have it, and only they come; none if all blocks come.
-    pub(super) blocks: Option<Blocks>,
-    /// Objects that are restored under another name, because their own is not wanted.
-    pub(super) called: BTreeMap<u64, Vec<u8>>,
-}
-
-impl Part {
-    /// Of all blocks.
-    pub(super) fn everything(selection: Selection) -> Self {
-        Self { selection, blocks: None, called: BTreeMap::new() }
-    }
 }
 
 /// Follows objects.

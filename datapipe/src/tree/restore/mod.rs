@@ -15,23 +15,31 @@ mod follow; // objects through blocks: which are whole
 mod lanes; // files that are made at the same time
 mod lost; // objects in blocks that are lost
 mod open; // an object that is open
+mod part; // what is wanted
 mod report; // what became of it
 mod spill; // what is needed later, in bounded memory
 mod write; // files, directories and everything else
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::Tail;
+use crate::stage::{Arguments, Tail, TailStage};
+use crate::tree::modules::{OfRestore, TREE_VERIFY_MODULE};
 use crate::tree::selection::Selection;
 use crate::tree::wanted::Wanted;
 use crate::wire::Object;
 
+pub(super) use part::Part;
+pub(super) use report::Told as ToldOfRestore;
 pub use report::{Problem, RestoreReport};
 
-use follow::{Failure, Follower, Part, Sink};
+use follow::{Failure, Follower, Sink};
 use open::Described;
 use spill::{Became, First};
 use write::Writer;
@@ -73,6 +81,10 @@ impl Default for RestoreOptions {
 /// middle leaves such files too, or `.datapipe-PID-N` where they were to replace another. Restore again then, with
 /// [`overwrite`](RestoreOptions::overwrite).
 ///
+/// [`TailStage::from`] it can run in a process, which gets the open directory. One that is confined must be allowed to
+/// write beneath that, and to the directory for temporary files, where goes what a large restore needs to remember. The
+/// [report](Self::report) is at most a tenth of a second behind then, and complete when the pipe has ended.
+///
 /// It defends itself against the archive, and not against another process that changes the destination at the
 /// same time.
 ///
@@ -94,7 +106,10 @@ impl Default for RestoreOptions {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct TreeRestore(Follower<Writer>);
+pub struct TreeRestore {
+    follower: Follower<Writer>,
+    module: OfRestore,
+}
 
 impl TreeRestore {
     /// A tail that restores to the directory `dest`, which must exist. It is the only path that may lead through symbolic
@@ -105,7 +120,7 @@ impl TreeRestore {
     /// What the system says if `dest` cannot be opened.
     pub fn new(dest: impl AsRef<Path>, options: RestoreOptions) -> io::Result<Self> {
         let part = Part::everything(Selection::new(&options.paths));
-        Self::with(dest.as_ref(), &options, part)
+        Self::to_directory(directory(dest.as_ref())?, &options, part)
     }
 
     /// A tail that restores what was found: it gets only the [blocks](Wanted::blocks) that have something of it. Instead of
@@ -117,18 +132,21 @@ impl TreeRestore {
     /// As of [`new`](Self::new).
     pub fn part(dest: impl AsRef<Path>, options: RestoreOptions, wanted: &Wanted) -> io::Result<Self> {
         let (selection, blocks, called) = wanted.part();
-        Self::with(dest.as_ref(), &options, Part { selection, blocks: Some(blocks), called })
+        let part = Part { selection, blocks: Some(blocks), called };
+        Self::to_directory(directory(dest.as_ref())?, &options, part)
     }
 
-    fn with(dest: &Path, options: &RestoreOptions, part: Part) -> io::Result<Self> {
-        let report = RestoreReport::default();
+    pub(super) fn to_directory(dest: OwnedFd, options: &RestoreOptions, part: Part) -> io::Result<Self> {
+        let (dest, report) = (Arc::new(dest), RestoreReport::default());
+        let module = OfRestore::new(Arc::clone(&dest), options, &part)?;
         let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
-        Ok(Self(Follower::new(writer, part, report, false).on_threads(options.threads)))
+        let follower = Follower::new(writer, part, report, false).on_threads(options.threads);
+        Ok(Self { follower, module })
     }
 
     /// What becomes of it: final when the pipe has ended.
     pub fn report(&self) -> RestoreReport {
-        self.0.report().clone()
+        self.follower.report().clone()
     }
 }
 
@@ -138,15 +156,26 @@ impl Tail for TreeRestore {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.0.block(block)
+        self.follower.block(block)
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        self.0.finish()
+        self.follower.finish()
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        self.module.describe(stage).notes(self.report().hearer())
     }
 }
 
-/// Reads an archived tree and checks everything that [`TreeRestore`] does, and the catalogue. It writes nothing.
+/// Opens the directory to restore to.
+pub(super) fn directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Reads an archived tree and checks everything that [`TreeRestore`] does, and the catalogue. It writes nothing, but for
+/// temporary files. As [`TailStage::from`] it can run in a process.
 #[derive(Debug)]
 pub struct TreeVerify(Follower<Nowhere>);
 
@@ -180,6 +209,10 @@ impl Tail for TreeVerify {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.0.finish()
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage.module(TREE_VERIFY_MODULE, Arguments::new()).notes(self.report().hearer())
     }
 }
 

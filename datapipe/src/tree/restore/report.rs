@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::host::Note;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
+use crate::tree::notes::{hearer, put_bytes, say, take_bytes};
 use crate::wire::ObjectKind;
+use crate::wire::codec::{Bytes, Malformed, Put, cut};
 
 /// Something that is not as it was archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,26 +118,123 @@ impl RestoreReport {
         let mut inner = self.0.lock();
         inner.problem(path, what.into());
         inner.damaged_count += 1;
-        if inner.damaged.len() < MAX_LOG_ENTRIES && inner.keeps(path.len()) {
-            inner.damaged.push(path.to_vec());
-        }
+        inner.keep_damaged(path);
     }
 
     pub(super) fn note(&self, what: &str) {
-        let mut inner = self.0.lock();
-        if !inner.notes.iter().any(|note| note == what) {
-            inner.notes.push(what.to_owned());
+        self.0.lock().note(what);
+    }
+
+    /// What there is to say that was not `told` yet.
+    pub(in crate::tree) fn news(&self, told: &mut Told) -> Vec<Note> {
+        let (inner, mut notes) = (self.0.lock(), Vec::new());
+        for problem in inner.problems.iter().skip(told.problems) {
+            let mut message = vec![PROBLEM];
+            put_bytes(&mut message, &problem.path);
+            message.put(problem.what.as_bytes());
+            say(&mut notes, &message, &problem.to_string());
         }
+        for path in inner.damaged.iter().skip(told.damaged) {
+            say(&mut notes, &[&[DAMAGED], path.as_slice()].concat(), "");
+        }
+        for note in inner.notes.iter().skip(told.notes) {
+            say(&mut notes, &[&[NOTE], note.as_bytes()].concat(), note);
+        }
+        (told.problems, told.damaged, told.notes) =
+            (inner.problems.len(), inner.damaged.len(), inner.notes.len());
+        if std::mem::replace(&mut told.counts, inner.counts()) != inner.counts() {
+            let mut message = vec![COUNTS];
+            inner.counts().into_iter().for_each(|count| message.put_u64(count));
+            say(&mut notes, &message, "");
+        }
+        notes
+    }
+
+    /// What hears the [news](Self::news) of a report in another process, and makes them this one's.
+    pub(in crate::tree) fn hearer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
+        let (heard, wrong) = (self.clone(), self.clone());
+        let garbled =
+            |malformed: &Malformed| format!("what is said by the process makes no sense: {malformed}");
+        hearer(move |message| heard.hear(message), move |malformed| wrong.problem(b"", garbled(malformed)))
+    }
+
+    fn hear(&self, message: &[u8]) -> Result<(), Malformed> {
+        let mut message = Bytes::new("a note of a restore", message);
+        let mut inner = self.0.lock();
+        match message.u8()? {
+            COUNTS => {
+                let mut counts = [0; 6];
+                for count in &mut counts {
+                    *count = message.u64()?;
+                }
+                message.end()?;
+                inner.set_counts(counts);
+            }
+            PROBLEM => {
+                let path = take_bytes(&mut message)?;
+                inner.keep_problem(path, rest_as_text(message)?); // it is among the counts
+            }
+            DAMAGED => inner.keep_damaged(message.rest()),
+            NOTE => inner.note(&rest_as_text(message)?),
+            kind => return Err(message.wrong(format!("is of an unknown kind, {kind}"))),
+        }
+        Ok(())
     }
 }
 
+/// Kinds of messages.
+const COUNTS: u8 = 0;
+const PROBLEM: u8 = 1;
+const DAMAGED: u8 = 2;
+const NOTE: u8 = 3;
+
+/// How much of a report was told to another process.
+#[derive(Debug, Default)]
+pub(in crate::tree) struct Told {
+    counts: [u64; 6],
+    problems: usize,
+    damaged: usize,
+    notes: usize,
+}
+
+fn rest_as_text(mut message: Bytes<'_>) -> Result<String, Malformed> {
+    let len = message.rest().len();
+    message.text(len)
+}
+
 impl Inner {
-    fn problem(&mut self, path: &[u8], mut what: String) {
+    fn problem(&mut self, path: &[u8], what: String) {
         self.problem_count += 1;
+        self.keep_problem(path, what);
+    }
+
+    fn keep_problem(&mut self, path: &[u8], mut what: String) {
         what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
         if self.problems.len() < MAX_LOG_ENTRIES && self.keeps(path.len() + what.len()) {
             self.problems.push(Problem { path: path.to_vec(), what });
         }
+    }
+
+    fn keep_damaged(&mut self, path: &[u8]) {
+        if self.damaged.len() < MAX_LOG_ENTRIES && self.keeps(path.len()) {
+            self.damaged.push(path.to_vec());
+        }
+    }
+
+    fn note(&mut self, what: &str) {
+        let what = cut(what, MAX_DAMAGE_TEXT);
+        if self.notes.len() < MAX_LOG_ENTRIES && !self.notes.iter().any(|note| note == what) {
+            self.notes.push(what.to_owned());
+        }
+    }
+
+    fn counts(&self) -> [u64; 6] {
+        [self.files, self.directories, self.others, self.bytes, self.problem_count, self.damaged_count]
+    }
+
+    fn set_counts(&mut self, counts: [u64; 6]) {
+        [self.files, self.directories, self.others, self.bytes, self.problem_count, self.damaged_count] =
+            counts;
     }
 
     /// Whether there is room for so many bytes more, which are kept then.
@@ -161,5 +261,54 @@ mod tests {
         let problems = report.problems();
         assert_eq!((problems.len(), report.damaged().len()), (3, 2));
         assert!(problems[0].path == long && problems[2].path == b"short");
+    }
+    /// A report with one of each.
+    fn full() -> RestoreReport {
+        let report = RestoreReport::default();
+        for kind in [ObjectKind::File, ObjectKind::Directory, ObjectKind::File, ObjectKind::Fifo] {
+            report.done(kind, 1000);
+        }
+        report.problem(b"", "nobody knows where");
+        report.damage(b"a/\xff", "is lost é");
+        report.damage(&vec![b'x'; 1 << 20], "is lost too");
+        report.note("directories were made");
+        report
+    }
+
+    fn same(copy: &RestoreReport, report: &RestoreReport) {
+        let counts = |report: &RestoreReport| report.0.lock().counts();
+        assert_eq!(counts(copy), counts(report));
+        assert_eq!((copy.problems(), copy.damaged()), (report.problems(), report.damaged()));
+        assert_eq!(copy.notes(), report.notes());
+    }
+
+    #[test]
+    fn another_process_hears_all_of_it_and_each_thing_once() {
+        let (report, mut told, copy) = (full(), Told::default(), RestoreReport::default());
+        let hear = copy.hearer();
+        let notes = report.news(&mut told);
+        notes.iter().for_each(|note| hear(&note.data));
+        same(&copy, &report);
+        assert_eq!(notes.iter().filter(|note| !note.text.is_empty()).count(), 4);
+        assert!(notes.iter().any(|note| note.text == "\"a/\\xff\": is lost é"));
+        assert_eq!(report.news(&mut told), []);
+        report.damage(b"b", "is lost as well");
+        report.note("directories were made");
+        let notes = report.news(&mut told);
+        assert_eq!(notes.len(), 3, "a problem, a path, the counts");
+        notes.iter().for_each(|note| hear(&note.data));
+        same(&copy, &report);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_problem() {
+        let strange: [&[u8]; 6] = [b"", b"\x05", b"\0", b"\0\x09", b"\0\0four", b"\0\x01\xff\0\0\0path"];
+        for note in strange.into_iter().chain([&b"\0\x03\xff\xff"[..]]) {
+            let report = RestoreReport::default();
+            report.hearer()(note);
+            assert_eq!((report.problem_count(), report.is_whole()), (1, false));
+            let text = report.problems()[0].to_string();
+            assert!(text.starts_with("what is said by the process makes no sense: "), "{text}");
+        }
     }
 }

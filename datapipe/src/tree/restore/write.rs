@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -50,8 +49,9 @@ pub(super) struct MadeFile {
 }
 
 impl Writer {
-    pub(super) fn new(dest: &Path, overwrite: bool, sync: bool, report: &RestoreReport) -> io::Result<Self> {
-        let beneath = Beneath::open(dest, report)?;
+    /// Writes beneath an open directory.
+    pub(super) fn new(dest: Dir, overwrite: bool, sync: bool, report: &RestoreReport) -> io::Result<Self> {
+        let beneath = Beneath::new(dest, report)?;
         let (user, directories, report) = (User::current(), Stack::default(), report.clone());
         Ok(Self { beneath, overwrite, sync, user, directories, report })
     }

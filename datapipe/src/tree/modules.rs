@@ -1,0 +1,138 @@
+//! What another process makes heads and tails of trees from: fields, descriptors, and what they say of their work.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::StageError;
+use crate::host::{Call, Modules};
+use crate::stage::{Arguments, HeadStage, TailStage};
+
+use super::head::TreeHead;
+use super::options::{Source, TreeOptions, name_of};
+use super::report::Told;
+use super::restore::{Part, RestoreOptions, ToldOfRestore, TreeRestore, TreeVerify, directory};
+use super::selection::Selection;
+
+/// Names of the modules.
+pub(super) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
+pub(super) const TREE_RESTORE_MODULE: &str = "datapipe.tree-restore";
+pub(super) const TREE_VERIFY_MODULE: &str = "datapipe.tree-verify";
+
+/// Adds the stages of trees to the modules of a host.
+#[must_use]
+pub fn modules(modules: Modules) -> Modules {
+    modules
+        .with(TREE_HEAD_MODULE, make_head)
+        .with(TREE_RESTORE_MODULE, make_restore)
+        .with(TREE_VERIFY_MODULE, make_verify)
+}
+
+/// The fields of a head.
+pub(super) fn of_head(sources: &[Source], options: &TreeOptions) -> Arguments {
+    let TreeOptions { one_file_system, exclude, skip } = options;
+    let mut arguments =
+        Arguments::new().with_all("source", sources.iter().map(|source| source.path.as_os_str().as_bytes()));
+    if sources.iter().any(|source| source.path.file_name() != Some(&source.name)) {
+        arguments = arguments.with_all("name", sources.iter().map(|source| source.name.as_bytes()));
+    }
+    let skipped = skip.iter().map(|(device, inode)| format!("{device}:{inode}"));
+    arguments
+        .with_flag("one-file-system", *one_file_system)
+        .with_all("exclude", exclude)
+        .with_all("skip", skipped)
+}
+
+fn make_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let (paths, names) = (fields.paths("source"), fields.paths("name"));
+    let one_file_system = fields.flag("one-file-system")?;
+    let exclude = fields.all("exclude").into_iter().map(|pattern| Ok(str::from_utf8(pattern)?.to_owned()));
+    let exclude = exclude.collect::<Result<_, StageError>>()?;
+    let skip = fields.all("skip").into_iter().map(object_to_skip).collect::<Result<_, _>>()?;
+    fields.end()?;
+    let names = match names.len() {
+        0 => paths.iter().map(|path| name_of(path)).collect::<Result<_, _>>()?,
+        len if len == paths.len() => names.into_iter().map(PathBuf::into_os_string).collect(),
+        len => {
+            return Err(StageError::new(format!("the module got {len} names for {} sources", paths.len())));
+        }
+    };
+    let names: Vec<_> = names;
+    let head = TreeHead::named(names.into_iter().zip(paths), TreeOptions { one_file_system, exclude, skip })?;
+    let (report, mut told) = (head.report(), Told::default());
+    call.notes(move || report.news(&mut told));
+    Ok(head.instances(1)) // and as many more as the pipe has
+}
+
+fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
+    let numbers = str::from_utf8(text).ok().and_then(|text| text.split_once(':'));
+    let numbers = numbers.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    numbers.ok_or_else(|| {
+        let text = text.escape_ascii();
+        StageError::new(format!("the module is to skip \"{text}\", which is no device and inode: give 2:17"))
+    })
+}
+
+/// What a tail that restores is made from.
+#[derive(Debug)]
+pub(super) struct OfRestore {
+    arguments: Arguments,
+    descriptors: Vec<Arc<OwnedFd>>,
+}
+
+impl OfRestore {
+    pub(super) fn new(dest: Arc<OwnedFd>, options: &RestoreOptions, part: &Part) -> io::Result<Self> {
+        let file = part.to_file()?;
+        let arguments = Arguments::new()
+            .with_flag("overwrite", options.overwrite)
+            .with_flag("no-sync", !options.sync)
+            .with("threads", options.threads.to_string())
+            .with_all("only", part.selection.paths())
+            .with_flag("part", file.is_some());
+        let descriptors = [dest].into_iter().chain(file.map(|file| Arc::new(file.into()))).collect();
+        Ok(Self { arguments, descriptors })
+    }
+
+    pub(super) fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        let stage = stage.module(TREE_RESTORE_MODULE, self.arguments.clone());
+        self.descriptors.iter().map(Arc::clone).fold(stage, TailStage::shared_descriptor)
+    }
+}
+
+fn make_restore(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let path = fields.path("path")?;
+    let options = RestoreOptions {
+        overwrite: fields.flag("overwrite")?,
+        paths: fields.all("only").into_iter().map(<[u8]>::to_vec).collect(),
+        sync: !fields.flag("no-sync")?,
+        threads: fields.number_or("threads", 0)?,
+    };
+    let (selection, is_part) = (Selection::new(&options.paths), fields.flag("part")?);
+    fields.end()?;
+    let dest = match &path {
+        Some(path) => directory(path)
+            .map_err(|error| StageError::new(format!("cannot restore to {}: {error}", path.display())))?,
+        None => call.descriptor(0)?,
+    };
+    let part = match is_part {
+        true => Part::of_file(selection, &File::from(call.descriptor(usize::from(path.is_none()))?))?,
+        false => Part::everything(selection),
+    };
+    let restore = TreeRestore::to_directory(dest, &options, part)?;
+    let (report, mut told) = (restore.report(), ToldOfRestore::default());
+    call.notes(move || report.news(&mut told));
+    Ok(restore.into())
+}
+
+fn make_verify(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
+    call.fields()?.end()?;
+    let (verify, mut told) = (TreeVerify::new(), ToldOfRestore::default());
+    let report = verify.report();
+    call.notes(move || report.news(&mut told));
+    Ok(verify.into())
+}
