@@ -100,8 +100,11 @@ fn watched_on_a_terminal(site: &Site) {
     let screen = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
     let size = Winsize { ws_row: 50, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&screen, size).unwrap();
-    let mut watch = site.command("status");
-    let mut watch = watch.args(["--interval", "0.1"]).stdout(screen.try_clone().unwrap()).spawn().unwrap();
+    // The command keeps what it gave its child, until it is dropped.
+    let mut watch = {
+        let mut command = site.command("status");
+        command.args(["--interval", "0.1"]).stdout(screen).spawn().unwrap()
+    };
     let mut terminal = File::from(terminal);
     let mut shown = Vec::new();
     let mut tables = 0;
@@ -118,7 +121,6 @@ fn watched_on_a_terminal(site: &Site) {
         let _ = terminal.read_to_end(&mut rest);
     });
     assert!(watch.wait().unwrap().success());
-    drop(screen);
     drain.join().unwrap();
     let shown = String::from_utf8(shown).unwrap();
     let tables: Vec<_> = shown.split("\x1b[H\x1b[2J").collect();

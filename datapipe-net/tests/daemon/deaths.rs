@@ -83,7 +83,10 @@ pub(crate) fn a_module_that_is_killed() {
         .stage(StageRequest::module("pass"))
         .stage(StageRequest::module("count"));
     let pipe = client.initiate(&ask).unwrap().pipe;
-    wait_until("it moves", || client.status(&pipe).unwrap().bytes() > 0);
+    wait_until("all are there, and it moves", || {
+        let status = client.status(&pipe).unwrap();
+        status.bytes() > 0 && status.stages.iter().all(|stage| stage.instances[0].process > 0)
+    });
     let process = |client: &mut datapipe_net::Client, stage: usize| {
         client.status(&pipe).unwrap().stages[stage].instances[0].process
     };
