@@ -22,6 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use datapipe::host::Attachment;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::limits::{CLIENT_PATIENCE, MAX_WAITING_EVENTS};
@@ -101,6 +102,8 @@ impl Client {
             let address = SocketAddrUnix::new(socket)?;
             let flags = SocketFlags::CLOEXEC;
             let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            // A daemon that accepts nobody is as good as none.
+            set_socket_timeout(&connection, Timeout::Send, Some(CLIENT_PATIENCE))?;
             rustix::net::connect(&connection, &address)?;
             rustix::io::ioctl_fionbio(&connection, true)?;
             Ok::<_, rustix::io::Errno>(connection)

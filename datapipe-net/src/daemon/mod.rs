@@ -140,17 +140,23 @@ impl Shared {
     }
 
     fn accept(self: &Arc<Self>, listener: &Listener) -> io::Result<()> {
+        let mut was_refused = false;
         loop {
             if self.poll_stop(Some(listener), None)? {
                 return Ok(());
             }
             match listener.accept() {
-                Ok(socket) => self.receive(socket),
+                Ok(socket) => {
+                    was_refused = false;
+                    self.receive(socket);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // No descriptors, no memory: some are given back, and until then nobody should turn in circles.
                 Err(error) => {
-                    self.log(&format!("cannot accept a connection: {error}"));
+                    if !std::mem::replace(&mut was_refused, true) {
+                        self.log(&format!("cannot accept connections for a while: {error}"));
+                    }
                     let pause = Timespec {
                         tv_sec: ACCEPT_PAUSE.as_secs() as i64,
                         tv_nsec: ACCEPT_PAUSE.subsec_nanos().into(),

@@ -134,10 +134,11 @@ impl Connection {
         match shared.pipes.find(name, user)? {
             Found::Live(live) => {
                 shared.log(&format!("{name}: stopped by user {user}"));
-                live.stop();
                 let state = Some(PipeState::STOPPING);
                 let event = PipeEvent { state, ..PipeEvent::new(EventKind::STOPPING, name) };
+                // Before it can be over.
                 shared.subscribers.tell(live.owner(), event);
+                live.stop();
                 Ok(())
             }
             Found::Over(_) => Err(over(name)),

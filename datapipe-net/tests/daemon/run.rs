@@ -57,12 +57,13 @@ pub(crate) fn a_pipe_that_is_stopped() {
     let other = client.initiate(&plain("forever")).unwrap().pipe;
     let mut subscriber = site.client();
     subscriber.subscribe(Some(&endless)).unwrap();
-    wait_until("it moves", || client.status(&endless).unwrap().bytes() > 0);
+    wait_until("all are there, and it moves", || {
+        let status = client.status(&endless).unwrap();
+        status.bytes() > 0 && status.stages.iter().all(|stage| stage.instances[0].process > 0)
+    });
     let status = client.status(&endless).unwrap();
     assert_eq!(status.entry.state, PipeState::RUNNING);
-    assert!(
-        status.stages.iter().all(|stage| stage.instances[0].process > 0 && stage.instances[0].processes == 1)
-    );
+    assert!(status.stages.iter().all(|stage| stage.instances[0].processes == 1));
     let names: Vec<_> = client.list().unwrap().into_iter().map(|entry| entry.name).collect();
     assert_eq!(names, [endless.clone(), other.clone()]);
     client.stop(&endless).unwrap();
