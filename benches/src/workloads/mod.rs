@@ -10,7 +10,7 @@
 //! To add a workload: a section in `README.md`, a file here with a [`Workload`] and its programs, a line in [`ALL`]
 //! and one for each program in [`program`]. Nothing here measures anything.
 
-mod hand_over; // one buffer from thread to thread and back, without its content
+mod hand_over; // one buffer to another thread or process and back, without its content
 mod kernel; // the kernel's source to an archive, and back
 mod many; // trees of up to a million files, and a long stream, by our programs alone
 mod material; // data in memory that leaves nothing behind
@@ -28,7 +28,10 @@ use std::path::{Path, PathBuf};
 
 /// Every workload, in the order in which they run.
 pub(crate) const ALL: &[Workload] = &[
-    hand_over::WORKLOAD,
+    hand_over::CHANNEL,
+    hand_over::THREADS,
+    hand_over::PROCESSES,
+    hand_over::MOVED,
     raw_stream::WORKLOAD,
     kernel::TREE,
     kernel::RESTORE,
@@ -165,10 +168,8 @@ pub(crate) fn find(name: &str) -> Option<&'static Workload> {
 /// The program of that name.
 pub(crate) fn program(name: &str) -> Option<Program> {
     match name {
-        "hand-over-datapipe" => Some(hand_over::datapipe),
-        "hand-over-crossbeam" => Some(hand_over::crossbeam),
         "raw-stream-datapipe" => Some(raw_stream::datapipe),
-        _ => None,
+        _ => hand_over::program(name),
     }
 }
 
