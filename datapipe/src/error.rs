@@ -237,8 +237,8 @@ mod whole {
     pub struct Death {
         /// Its process id.
         pub process: u32,
-        /// What the kernel says of its end.
-        pub status: ExitStatus,
+        /// What the kernel says of its end, if it was a child of the controller.
+        pub status: Option<ExitStatus>,
         /// Why there was no replacement.
         pub reason: NotReplaced,
     }
@@ -253,6 +253,14 @@ mod whole {
         WorkedInPlace,
         /// It remembered something of blocks that are gone.
         Stateful,
+        /// It was the head: one that reads again may see something else.
+        Head,
+        /// It was the tail: nobody knows how much of the last block it has written.
+        Tail,
+        /// It ran several instances, which shared something.
+        Together,
+        /// It had attached: nobody knows how to start it again.
+        Attached,
         /// It worked on the block with this number, as another one did that died.
         DeadlyBlock(u64),
         /// So many died one after the other before any of them had taken up a block.
@@ -262,13 +270,26 @@ mod whole {
     impl fmt::Display for Death {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let Self { process, status, reason } = self;
-            write!(f, "its process {process} died ({status})")?;
+            write!(f, "its process {process} died")?;
+            if let Some(status) = status {
+                write!(f, " ({status})")?;
+            }
             match reason {
                 NotReplaced::Exited => f.write_str(" before the end of the stream, and did not say why"),
                 NotReplaced::WorkedInPlace => {
                     f.write_str(", and cannot be replaced: it changes blocks in place")
                 }
                 NotReplaced::Stateful => f.write_str(", and cannot be replaced: it remembers earlier blocks"),
+                NotReplaced::Head => {
+                    f.write_str(", and cannot be replaced: what it reads may have changed since")
+                }
+                NotReplaced::Tail => {
+                    f.write_str(", and cannot be replaced: it may have written part of a block")
+                }
+                NotReplaced::Together => {
+                    f.write_str(", and cannot be replaced: its instances share a process")
+                }
+                NotReplaced::Attached => f.write_str(" before the end of the stream; it had attached"),
                 NotReplaced::DeadlyBlock(number) => write!(f, " at block {number}, as one before it"),
                 NotReplaced::Fruitless(count) => {
                     write!(f, ", the last of {count} in a row that died before they had taken up a block")

@@ -87,7 +87,7 @@ pub mod tree;
 pub mod wire;
 
 #[cfg(not(loom))]
-pub use controller::{AtLimit, Canceller, Pipe, PipeBuilder, Plan, Report, Status};
+pub use controller::{AtLimit, Canceller, Event, Pipe, PipeBuilder, Plan, Report, Status};
 pub use error::Corrupt;
 #[cfg(not(loom))]
 pub use error::{Death, Error, NotReplaced, StageError, StageFailure};

@@ -3,6 +3,8 @@
 //! A limit is refused where it is first exceeded, with both numbers in the message. Nothing is sized from a number
 //! that was not compared with one of these.
 
+use std::time::Duration;
+
 /// Stages in one pipe on one machine, head and tail included.
 pub const MAX_STAGES: u32 = 32;
 
@@ -40,13 +42,22 @@ pub const MAX_NAME: usize = 64;
 /// Longest name of a module, in bytes, and longest arguments of one.
 pub const MAX_MODULE_NAME: usize = 255;
 /// See [`MAX_MODULE_NAME`].
-pub const MAX_MODULE_ARGUMENTS: usize = 32 << 10;
+pub const MAX_MODULE_ARGUMENTS: usize = 64 << 10;
+
+/// Descriptors that a module can be given beside its arguments.
+pub const MAX_MODULE_DESCRIPTORS: usize = 8;
+
+/// Longest note of a module's process to its controller, in bytes: its text and its data together.
+pub const MAX_NOTE: usize = 16 << 10;
 
 /// Bytes of what an instance in a process says of its failure that are kept.
 pub const MAX_FAILURE_TEXT: usize = 4096;
 
 /// Processes of one instance that may be killed one after the other before any of them has taken up a block.
 pub const MAX_FRUITLESS_DEATHS: u32 = 3;
+
+/// How long a process of a stage may be stopped if nobody says otherwise.
+pub const DEFAULT_STOPPED_LIMIT: Duration = Duration::from_secs(5);
 
 /// Rounds a lock-free loop may take before it says that the segment is corrupt.
 ///

@@ -1,11 +1,14 @@
 //! What the caller asks for.
 
+use std::time::Duration;
+
 use crate::error::Error;
-use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_TAILROOM};
+use crate::limits::{DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM};
 use crate::memory::{Backing, Direction, HugePages};
 use crate::stage::{HeadStage, MiddleStage, TailStage};
 
 use super::cancel::Canceller;
+use super::event::{Event, Listener};
 use super::plan::Plan;
 use super::running::Pipe;
 use super::status::Report;
@@ -28,6 +31,8 @@ pub struct PipeBuilder<'a> {
     pub(super) huge_pages: HugePages,
     pub(super) direction: Direction,
     pub(super) canceller: Canceller,
+    pub(super) listener: Listener,
+    pub(super) stopped_limit: Duration,
 }
 
 /// What becomes of an instance that wants a buffer when its quota is used up.
@@ -56,6 +61,8 @@ impl<'a> PipeBuilder<'a> {
             huge_pages: HugePages::default(),
             direction: Direction::default(),
             canceller: Canceller::new(),
+            listener: Listener::default(),
+            stopped_limit: DEFAULT_STOPPED_LIMIT,
         }
     }
 
@@ -124,6 +131,20 @@ impl<'a> PipeBuilder<'a> {
     /// Says which way the data flows, for everybody who looks at the pipe: archiving, if nobody says otherwise.
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
+        self
+    }
+
+    /// Calls `listener` with what happens to the pipe's processes, as it happens. It is called on the thread that looks
+    /// after them, and should return soon.
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listener);
+        self
+    }
+
+    /// Sets how long a process of a stage may be stopped (by SIGSTOP, say) until it is killed, instead of 5 seconds: it may
+    /// hold what all others wait for. One that attached is left alone, but the pipe stops.
+    pub fn stopped_limit(mut self, limit: Duration) -> Self {
+        self.stopped_limit = limit;
         self
     }
 

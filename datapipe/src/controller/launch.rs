@@ -5,13 +5,14 @@ use std::thread::{Builder, Scope};
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
+use crate::host::order::Order;
 use crate::memory::Segment;
 use crate::pool::Seat;
 use crate::stage::runner::inline::{self, Turn};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Settings, TailStage};
 
-use super::processes::{self, Post};
+use super::processes::{self, Household, Post, Standing};
 
 /// Which instance of which stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,22 +54,42 @@ impl<'a> Crew<'a> {
         let ids =
             |stage, settings: &Settings| (0..settings.instances).map(move |instance| Id { stage, instance });
         let last = segment.shape().stage_count() - 1;
-        for id in ids(last, &tail.settings) {
-            crew.add(&tail.settings.clone(), id, seat(id), |n| tail.worker(n))?;
+        let posts = |settings: &Settings, work, stage, standing| {
+            Post::all_of(settings, work, stage, standing, terminate_at_limit)
+        };
+        let settings = tail.settings.clone();
+        if !crew.man(posts(&settings, tail.work(), last, Standing::Last)) {
+            for id in ids(last, &settings) {
+                crew.add(&settings, id, seat(id), |n| tail.worker(n))?;
+            }
         }
         for (stage, mut middle) in (1..last).zip(middles).rev() {
             let settings = middle.settings.clone();
-            for id in ids(stage, &settings) {
-                match Post::of(&middle, id, terminate_at_limit) {
-                    Some(post) => crew.posts.push(post),
-                    None => crew.add(&settings, id, seat(id), |n| middle.worker(n))?,
+            if !crew.man(posts(&settings, middle.work(), stage, Standing::Between)) {
+                for id in ids(stage, &settings) {
+                    crew.add(&settings, id, seat(id), |n| middle.worker(n))?;
                 }
             }
         }
-        for id in ids(0, &head.settings) {
-            crew.add(&head.settings.clone(), id, seat(id), |n| head.worker(n))?;
+        let settings = head.settings.clone();
+        if !crew.man(posts(&settings, head.work(), 0, Standing::First)) {
+            for id in ids(0, &settings) {
+                crew.add(&settings, id, seat(id), |n| head.worker(n))?;
+            }
         }
         Ok(crew)
+    }
+
+    /// Takes the processes of a stage on. Returns whether there are any.
+    fn man(&mut self, posts: Vec<Post>) -> bool {
+        let any = !posts.is_empty();
+        self.posts.extend(posts);
+        any
+    }
+
+    /// The seats for which a process may attach, and what it is told.
+    pub(super) fn unbound(&self) -> Vec<(Id, Order)> {
+        self.posts.iter().filter_map(Post::unbound).collect()
     }
 
     /// Makes an instance that runs in this process.
@@ -95,17 +116,18 @@ impl<'a> Crew<'a> {
     pub(super) fn start<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,
-        segment: &'scope Segment,
+        household: &'scope Household<'scope>,
         exits: &Sender<Exit>,
     ) -> Result<(), Error>
     where
         'a: 'scope,
     {
         let spawn_failed = |source| Error::System { what: "cannot start a thread for a stage", source };
+        let segment = household.segment;
         let alone = self.threads.is_empty() && self.posts.is_empty();
         if !self.posts.is_empty() {
             let (posts, exits) = (self.posts, exits.clone());
-            let run = move || processes::run(posts, segment, exits);
+            let run = move || processes::run(posts, household, exits);
             Builder::new().name("processes".to_owned()).spawn_scoped(scope, run).map_err(spawn_failed)?;
         }
         for (name, turn) in self.threads {

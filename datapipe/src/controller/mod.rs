@@ -14,6 +14,8 @@
 
 mod builder; // what the caller asks for
 mod cancel; // stop from outside
+mod door; // where processes come in that somebody else starts
+mod event; // what happens to processes
 mod launch; // threads and turns, tail to head
 mod plan; // is it possible, and with which numbers
 mod processes; // instances that are processes: started, watched, replaced
@@ -23,6 +25,8 @@ mod supervise; // who ended, who failed, does anything move
 
 pub use builder::{AtLimit, PipeBuilder};
 pub use cancel::Canceller;
+pub use door::{AdmitError, Role};
+pub use event::Event;
 pub use plan::Plan;
 pub use running::Pipe;
 pub use status::{ByteCount, InstanceStatus, Limit, Report, StageStatus, Status};

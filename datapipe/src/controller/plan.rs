@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::host;
-use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_NAME, MAX_NAME};
-use crate::memory::{Backing, PipeName, Shape, StageShape};
+use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME, MAX_NAME};
+use crate::memory::{PipeName, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
-use crate::stage::{Module, Placement, Settings};
+use crate::stage::{Module, Placement, Settings, Work};
 
 use super::builder::PipeBuilder;
 
@@ -29,20 +29,18 @@ impl Plan {
             let missing = if builder.head.is_none() { "head" } else { "tail" };
             return Err(refused(Refusal::Stages(format!("it has no {missing}"))));
         };
-        let mut stages = vec![Described::new(&head.settings, false, head.needs_thread(), false)];
+        let mut stages = vec![Described::new(&head.settings, head.work(), head.has_code(), false)];
         // Any stage between head and tail may send on what it received.
         stages.extend(
-            builder.middles.iter().map(|stage| {
-                Described::new(&stage.settings, stage.is_one_to_one(), stage.needs_thread(), true)
-            }),
+            builder
+                .middles
+                .iter()
+                .map(|stage| Described::new(&stage.settings, stage.work(), stage.has_code(), true)),
         );
-        stages.push(Described::new(&tail.settings, false, tail.needs_thread(), false));
+        stages.push(Described::new(&tail.settings, tail.work(), tail.has_code(), false));
         check_names(&builder.label, &stages).map_err(refused)?;
         stages.iter().try_for_each(Described::check).map_err(refused)?;
-        stages
-            .iter()
-            .try_for_each(|stage| check_process(stage.settings, builder.backing))
-            .map_err(refused)?;
+        stages.iter().try_for_each(|stage| check_process(stage.settings)).map_err(refused)?;
         let needs: Vec<_> = stages.iter().map(Described::needs).collect();
         let budget = Budget::new(&needs, builder.buffers).map_err(refused)?;
         let shapes: Vec<_> = stages
@@ -51,7 +49,7 @@ impl Plan {
             .map(|(stage, &share)| StageShape {
                 instances: stage.settings.instances,
                 share,
-                numbered: stage.one_to_one,
+                numbered: stage.is_one_to_one(),
             })
             .collect();
         let shape =
@@ -103,14 +101,19 @@ impl fmt::Display for Plan {
 /// What the plan needs to know of one stage.
 struct Described<'s> {
     settings: &'s Settings,
-    one_to_one: bool,
-    needs_thread: bool,
-    passes_on: bool,
+    work: Work,
+    has_code: bool,
+    /// It stands between two queues.
+    is_middle: bool,
 }
 
 impl<'s> Described<'s> {
-    fn new(settings: &'s Settings, one_to_one: bool, needs_thread: bool, passes_on: bool) -> Self {
-        Self { settings, one_to_one, needs_thread, passes_on }
+    fn new(settings: &'s Settings, work: Work, has_code: bool, is_middle: bool) -> Self {
+        Self { settings, work, has_code, is_middle }
+    }
+
+    fn is_one_to_one(&self) -> bool {
+        self.is_middle && self.work != Work::Loop
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -124,8 +127,13 @@ impl<'s> Described<'s> {
         if let (Some(why), 2..) = (single, instances) {
             return refused(format!("stage \"{name}\" can have one instance, not {instances}: it {why}"));
         }
-        if *placement == Placement::Inline && self.needs_thread {
+        if *placement == Placement::Inline && self.work == Work::Loop {
             return refused(format!("stage \"{name}\" is a loop over its port and cannot run inline"));
+        }
+        if !self.has_code && matches!(placement, Placement::Inline | Placement::Thread) {
+            return refused(format!(
+                "stage \"{name}\" was described without its code: say which program has it (in_processes_of)"
+            ));
         }
         Ok(())
     }
@@ -133,31 +141,33 @@ impl<'s> Described<'s> {
     fn needs(&self) -> StageNeeds {
         let Settings { name, instances, hold_in, hold_out, .. } = self.settings;
         let (hold_in, hold_out) = (*hold_in, *hold_out);
-        StageNeeds { name: name.clone(), instances: *instances, hold_out, hold_in, passes_on: self.passes_on }
+        StageNeeds { name: name.clone(), instances: *instances, hold_out, hold_in, passes_on: self.is_middle }
     }
 }
 
 /// Whether a stage that is to run in processes can.
-fn check_process(settings: &Settings, backing: Backing) -> Result<(), Refusal> {
+fn check_process(settings: &Settings) -> Result<(), Refusal> {
     let Settings { name, placement: Placement::Process(program), module, .. } = settings else {
         return Ok(());
     };
     let refused =
         |why: String| Err(Refusal::Stages(format!("stage \"{name}\" cannot run in processes: {why}")));
-    let Some(Module { name: module, arguments }) = module else {
+    let Some(Module { name: module, arguments, descriptors }) = module else {
         return refused("no module is named that makes it there (Stage::module)".to_owned());
     };
-    let (name_len, len) = (module.len(), arguments.len());
-    if name_len > MAX_MODULE_NAME || len > MAX_MODULE_ARGUMENTS {
+    let (name_len, len, files) = (module.len(), arguments.len(), descriptors.len());
+    if name_len > MAX_MODULE_NAME || len > MAX_MODULE_ARGUMENTS || files > MAX_MODULE_DESCRIPTORS {
         return refused(format!(
-            "its module's name and arguments have {name_len} and {len} bytes, \
-             at most {MAX_MODULE_NAME} and {MAX_MODULE_ARGUMENTS} are passed on"
+            "its module's name and arguments have {name_len} and {len} bytes and {files} descriptors, \
+             at most {MAX_MODULE_NAME}, {MAX_MODULE_ARGUMENTS} and {MAX_MODULE_DESCRIPTORS} are passed on"
         ));
     }
-    if backing != Backing::Anonymous {
-        return refused(
-            "they get the pipe's memory by its descriptor, and a named segment has none".to_owned(),
-        );
+    let confined = settings.confinement.iter().flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
+    let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum(); // each with its length
+    if paths > MAX_MODULE_ARGUMENTS {
+        return refused(format!(
+            "the paths that it may touch have {paths} bytes, at most {MAX_MODULE_ARGUMENTS} are passed on"
+        ));
     }
     if program.is_none() && !host::serves() {
         return refused(

@@ -1,5 +1,6 @@
 //! A pipe that works in the background.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -7,10 +8,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::Error;
-use crate::memory::{PipeName, Segment};
+use crate::memory::{PipeName, Process, Segment};
 
 use super::builder::PipeBuilder;
 use super::cancel::Canceller;
+use super::door::{AdmitError, Door, Role};
 use super::plan::Plan;
 use super::status::{Report, Status};
 use super::supervise::Prepared;
@@ -36,6 +38,7 @@ pub struct Pipe {
     plan: Plan,
     segment: Segment,
     canceller: Canceller,
+    door: Arc<Door>,
     ended: Arc<Ended>,
     controller: Option<JoinHandle<Result<Report, Error>>>,
 }
@@ -64,7 +67,7 @@ impl Pipe {
 
     pub(super) fn start(prepared: Prepared<'static>) -> Result<Self, Error> {
         let (plan, segment) = (prepared.plan.clone(), prepared.segment.clone());
-        let canceller = prepared.canceller.clone();
+        let (canceller, door) = (prepared.canceller.clone(), Arc::clone(&prepared.door));
         let ended = Arc::new(Ended::default());
         let signal = Signal(Arc::clone(&ended));
         let run = move || {
@@ -74,7 +77,7 @@ impl Pipe {
         let controller = Builder::new().name("controller".to_owned()).spawn(run);
         let controller = controller
             .map_err(|source| Error::System { what: "cannot start the controller's thread", source })?;
-        Ok(Self { plan, segment, canceller, ended, controller: Some(controller) })
+        Ok(Self { plan, segment, canceller, door, ended, controller: Some(controller) })
     }
 
     /// The pipe's name, different from every other pipe's.
@@ -112,6 +115,17 @@ impl Pipe {
             }
         }
         None
+    }
+
+    /// Lets a process take the seat of an unbound head or tail. What is returned is its end of the control connection:
+    /// send it there, for [`Attachment::take`](crate::host::Attachment::take). Whether the process may is for the caller
+    /// to know: it gets the pipe's shared memory.
+    ///
+    /// # Errors
+    ///
+    /// [`AdmitError`] if there is no such seat, if it is taken, or the pipe has ended.
+    pub fn admit(&self, role: Role, process: Process) -> Result<OwnedFd, AdmitError> {
+        self.door.admit(role, process, &self.segment)
     }
 
     /// Stops the pipe. [`wait`](Self::wait) then returns [`Error::Cancelled`], unless it had ended before.

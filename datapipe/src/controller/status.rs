@@ -48,6 +48,10 @@ pub struct StageStatus {
 pub struct InstanceStatus {
     /// What it is doing.
     pub activity: Activity,
+    /// The process that has its seat; 0 if none has, or none any more.
+    pub process: u32,
+    /// How many processes it has had: more than 1 if some were replaced, 0 if it is a thread.
+    pub processes: u64,
     /// Blocks received.
     pub blocks_in: u64,
     /// Bytes received.
@@ -116,6 +120,8 @@ impl Status {
                         load(&counters.receive_wait).saturating_add(going_on(Activity::WaitingForInput));
                     InstanceStatus {
                         activity,
+                        process: entry.owner.load(Ordering::Relaxed),
+                        processes: load(&entry.processes),
                         blocks_in: load(&counters.blocks_in),
                         bytes_in: load(&counters.bytes_in),
                         blocks_out: load(&counters.blocks_out),
@@ -256,7 +262,10 @@ impl fmt::Display for Status {
         writeln!(f, ", {} of {} buffers free", self.free, self.buffers)?;
         for stage in &self.stages {
             let held = stage.sum(|instance| instance.held.into());
-            writeln!(
+            let replaced: u64 =
+                stage.instances.iter().map(|i| i.processes.saturating_sub(1)).fold(0, u64::saturating_add);
+            let is_awaited = stage.instances.iter().any(|i| i.activity == Activity::Unattached);
+            write!(
                 f,
                 "  {:<16} x{:<3} {:>5.1} % busy  {:>10} in  {:>10} out  {held} held  {} queued",
                 stage.name,
@@ -266,6 +275,10 @@ impl fmt::Display for Status {
                 ByteCount(stage.sum(|instance| instance.bytes_out)).to_string(),
                 stage.queued,
             )?;
+            if replaced > 0 {
+                write!(f, "  {replaced} replaced")?;
+            }
+            writeln!(f, "{}", if is_awaited { "  waits for a process to attach" } else { "" })?;
         }
         match self.limit() {
             Some(limit) => write!(f, "  limited by {limit:#}"),

@@ -1,6 +1,7 @@
 //! Watches a pipe from launch to end: who ended, who failed, and whether anything moves.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +13,11 @@ use crate::pool::Finding;
 
 use super::builder::{AtLimit, PipeBuilder};
 use super::cancel::Canceller;
+use super::door::Door;
+use super::event::Listener;
 use super::launch::{Crew, Exit, Id};
 use super::plan::Plan;
+use super::processes::Household;
 use super::status::{Report, Status};
 
 /// How often the controller looks whether anything moves. Only then is there anything to compare.
@@ -24,7 +28,10 @@ pub(super) struct Prepared<'a> {
     pub(super) plan: Plan,
     pub(super) segment: Segment,
     pub(super) canceller: Canceller,
+    pub(super) door: Arc<Door>,
     crew: Crew<'a>,
+    listener: Listener,
+    stopped_limit: Duration,
 }
 
 impl<'a> Prepared<'a> {
@@ -39,17 +46,22 @@ impl<'a> Prepared<'a> {
         };
         let crew = Crew::new(head, builder.middles, tail, &segment, terminate)
             .map_err(|(id, error)| Error::Stage(failure_of(&plan, id, error)))?;
-        Ok(Self { plan, segment, canceller: builder.canceller, crew })
+        let door = Door::new(crew.unbound())
+            .map_err(|source| Error::System { what: "cannot make the door of the pipe", source })?;
+        let (listener, stopped_limit) = (builder.listener, builder.stopped_limit);
+        let (canceller, door) = (builder.canceller, Arc::new(door));
+        Ok(Self { plan, segment, canceller, door, crew, listener, stopped_limit })
     }
 
     /// Runs the pipe to its end.
     pub(super) fn supervise(self) -> Result<Report, Error> {
-        let Self { plan, segment, canceller, crew } = self;
+        let Self { plan, segment, canceller, door, crew, listener, stopped_limit } = self;
         let _armed = canceller.arm(&segment);
+        let household = Household { segment: &segment, door: &door, listener: &listener, stopped_limit };
         let (sender, exits) = unbounded();
         let mut watch = Watch::new(&segment, &plan, &canceller);
         thread::scope(|scope| {
-            let started = crew.start(scope, &segment, &sender);
+            let started = crew.start(scope, &household, &sender);
             // Instances that were not started will not end either: the channel then runs dry.
             drop(sender);
             if let Err(error) = started {

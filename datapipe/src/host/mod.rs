@@ -31,7 +31,7 @@
 //! }
 //!
 //! fn main() -> Result<(), datapipe::Error> {
-//!     host::serve(Modules::new().with("repeat", |arguments| Ok(repeat(str::from_utf8(arguments)?.parse()?))));
+//!     host::serve(Modules::new().with("repeat", |call| Ok(repeat(call.text()?.parse()?))));
 //!     // From here on, this is the program that was started by its user.
 //!     let report = Pipe::builder()
 //!         .head(StreamHead::new(std::io::stdin()))
@@ -47,7 +47,8 @@
 //! # What is different from a thread
 //!
 //! The factory runs in the process. So what its closures share with the rest of the program, say a log, is another
-//! one there: the arguments are all that the stage gets to know, and its blocks are all that comes back.
+//! one there: the arguments, and [descriptors](crate::stage::Stage::descriptor), are all that the stage gets to know, and its
+//! blocks and [notes](Call::notes) are all that comes back.
 //!
 //! # Deaths
 //!
@@ -56,18 +57,33 @@
 //! replaced, if its stage works out of place or only looks, and is not [stateful](crate::stage::Stage::stateful): the replacement begins with the block that the dead one
 //! was working on, and what was said about that is as the dead one left it. A block at which two died stops the pipe, and so do
 //! [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) in a row without any work done;
-//! [`StageError::death`](crate::StageError::death) says which it was.
+//! [`StageError::death`](crate::StageError::death) says which it was. Heads and tails are not replaced: a head that reads
+//! again may see something else, and a tail may have written part of a block.
 //!
-//! If the controller dies, the kernel kills its processes. Two seconds after a stop, the controller kills those that
-//! have not ended.
+//! A process that is stopped (SIGSTOP) for longer than [the limit](crate::PipeBuilder::stopped_limit) is killed. Two seconds
+//! after a stop of the pipe, the controller kills those that have not ended.
+//!
+//! If the controller dies, each of its processes stops the pipe when the kernel says so: they end in order, by
+//! themselves within 0.7 seconds or by force. What a tail has written is then valid up to its last checkpoint.
+//!
+//! # Somebody else's process
+//!
+//! A head or a tail can be [unbound](crate::stage::Stage::unbound_head): the pipe then waits for a process to come, which its
+//! controller [admits](crate::Pipe::admit), and which uses the primitives through an [`Attachment`].
 
-pub(crate) mod control; // orders and reports, over a socket
+mod attachment; // a process that takes a seat in somebody else's pipe
+mod confine; // what a process may open
 mod instance; // the process that runs a stage
 mod modules; // what a host can make, by name
+pub(crate) mod order; // what a process is to do
+pub(crate) mod report; // what it says
+mod watch; // whether its controller lives
 
 use std::sync::OnceLock;
 
-pub use modules::Modules;
+pub use attachment::Attachment;
+pub use modules::{AnyStage, Call, Modules};
+pub use report::Note;
 
 /// What a process is started with that is to run a stage; behind it stands, for whoever lists processes, which one.
 pub(crate) const ARGUMENT: &str = "--datapipe-instance";

@@ -2,42 +2,76 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::report::Note;
 use crate::error::StageError;
+use crate::stage::runner::Worker;
 use crate::stage::{
-    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, MiddleStage, Module, ZSTD_MODULE, Zstd,
-    analyze, decompress,
+    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, Fields, HeadStage, MiddleStage, Module,
+    TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress,
 };
 
 /// Makes a stage from what stands in its description.
-type Maker = Box<dyn Fn(&[u8]) -> Result<MiddleStage<'static>, StageError>>;
+type Maker = Box<dyn Fn(&Call<'_>) -> Result<AnyStage, StageError>>;
+/// Asked now and then for what there is to say.
+type Source = Box<dyn FnMut() -> Vec<Note> + Send>;
 
 /// The modules of a host: names, and how each makes a stage from its arguments.
 pub struct Modules(BTreeMap<String, Maker>);
 
+/// What a module gets to make a stage from.
+#[derive(Debug)]
+pub struct Call<'c> {
+    module: &'c Module,
+    notes: &'c Notes,
+}
+
+/// A stage in any role, as a module makes it. Each of the three converts into it.
+#[derive(Debug)]
+pub struct AnyStage(Role);
+
+#[derive(Debug)]
+enum Role {
+    Head(HeadStage<'static>),
+    Middle(MiddleStage<'static>),
+    Tail(TailStage<'static>),
+}
+
 impl Modules {
-    /// The library's own modules: compression, decompression and analysis.
+    /// The library's own modules.
     pub fn new() -> Self {
         Self(BTreeMap::new())
-            .with(ZSTD_MODULE, |arguments| Ok(Zstd::level(str::from_utf8(arguments)?.parse()?)))
-            .with(DEFLATE_MODULE, |arguments| Ok(Deflate::level(str::from_utf8(arguments)?.parse()?)))
-            .with(DECOMPRESS_MODULE, |_| Ok(decompress()))
-            .with(ANALYZE_MODULE, |_| Ok(analyze()))
+            .with(ZSTD_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let level = fields.number("level")?;
+                fields.end().map(|()| Zstd::level(level))
+            })
+            .with(DEFLATE_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let level = fields.number("level")?;
+                fields.end().map(|()| Deflate::level(level))
+            })
+            .with(DECOMPRESS_MODULE, |call| call.fields()?.end().map(|()| decompress()))
+            .with(ANALYZE_MODULE, |call| call.fields()?.end().map(|()| analyze()))
     }
 
     /// Adds a module, or takes the place of one: `make` gets the arguments of a stage's description, and makes the
     /// same stage as it was described for threads ([`Stage::module`](crate::stage::Stage::module)).
     #[must_use]
-    pub fn with(
+    pub fn with<S: Into<AnyStage>>(
         mut self,
         name: impl Into<String>,
-        make: impl Fn(&[u8]) -> Result<MiddleStage<'static>, StageError> + 'static,
+        make: impl Fn(&Call<'_>) -> Result<S, StageError> + 'static,
     ) -> Self {
-        self.0.insert(name.into(), Box::new(make));
+        self.0.insert(name.into(), Box::new(move |call| make(call).map(Into::into)));
         self
     }
 
-    pub(super) fn make(&self, module: &Module) -> Result<MiddleStage<'static>, StageError> {
+    pub(super) fn make(&self, module: &Module, notes: &Notes) -> Result<AnyStage, StageError> {
         let Some(make) = self.0.get(&module.name) else {
             let known: Vec<_> = self.0.keys().map(String::as_str).collect();
             let name = module.name.escape_debug();
@@ -46,7 +80,7 @@ impl Modules {
                 known.join(", ")
             )));
         };
-        make(&module.arguments)
+        make(&Call { module, notes })
     }
 }
 
@@ -59,5 +93,114 @@ impl Default for Modules {
 impl fmt::Debug for Modules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Call<'_> {
+    /// The arguments, as [`Stage::module`](crate::stage::Stage::module) got them.
+    pub fn arguments(&self) -> &[u8] {
+        &self.module.arguments
+    }
+
+    /// The arguments as the fields that [`Arguments`](crate::stage::Arguments) wrote.
+    ///
+    /// # Errors
+    ///
+    /// If that is not what they are.
+    pub fn fields(&self) -> Result<Fields<'_>, StageError> {
+        Fields::read(&self.module.arguments)
+    }
+
+    /// The arguments as text.
+    ///
+    /// # Errors
+    ///
+    /// If they are not UTF-8.
+    pub fn text(&self) -> Result<&str, StageError> {
+        Ok(str::from_utf8(&self.module.arguments)?)
+    }
+
+    /// The descriptor that [`Stage::descriptor`](crate::stage::Stage::descriptor) gave as number `n`, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// If there are fewer.
+    pub fn descriptor(&self, n: usize) -> Result<OwnedFd, StageError> {
+        let given = &self.module.descriptors;
+        let none =
+            || StageError::new(format!("the module got {} descriptors, and no number {n}", given.len()));
+        Ok(given.get(n).ok_or_else(none)?.try_clone()?)
+    }
+
+    /// From now on asks `source` ten times a second, and once after the stage has ended, for what it has to say that
+    /// it has not said yet; each [`Note`] gets to the stage's handler in the controller
+    /// ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is killed had not been asked for is lost.
+    pub fn notes(&self, source: impl FnMut() -> Vec<Note> + Send + 'static) {
+        self.notes.sources.lock().push(Box::new(source));
+    }
+}
+
+/// What a process has to say about its work.
+#[derive(Clone, Default)]
+pub(super) struct Notes {
+    sources: Arc<Mutex<Vec<Source>>>,
+}
+
+impl Notes {
+    /// Asks everybody, and passes on what they say.
+    pub(super) fn pass_on(&self, mut to: impl FnMut(&Note)) {
+        // Under the lock, so that notes of two callers do not overtake each other.
+        self.sources.lock().iter_mut().flat_map(|source| source()).for_each(|note| to(&note));
+    }
+}
+
+impl fmt::Debug for Notes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Notes")
+    }
+}
+
+impl AnyStage {
+    pub(super) fn work(&self) -> Work {
+        match &self.0 {
+            Role::Head(stage) => stage.work(),
+            Role::Middle(stage) => stage.work(),
+            Role::Tail(stage) => stage.work(),
+        }
+    }
+
+    /// Whether it can stand at place `stage` of `stages`.
+    pub(super) fn fits(&self, stage: u32, stages: u32) -> bool {
+        match &self.0 {
+            Role::Head(_) => stage == 0,
+            Role::Tail(_) => stage.checked_add(1) == Some(stages),
+            Role::Middle(_) => stage > 0 && stage < stages.saturating_sub(1),
+        }
+    }
+
+    pub(super) fn worker(&mut self, instance: u32) -> Worker<'static> {
+        match &mut self.0 {
+            Role::Head(stage) => stage.worker(instance),
+            Role::Middle(stage) => stage.worker(instance),
+            Role::Tail(stage) => stage.worker(instance),
+        }
+    }
+}
+
+impl From<HeadStage<'static>> for AnyStage {
+    fn from(stage: HeadStage<'static>) -> Self {
+        Self(Role::Head(stage))
+    }
+}
+
+impl From<MiddleStage<'static>> for AnyStage {
+    fn from(stage: MiddleStage<'static>) -> Self {
+        Self(Role::Middle(stage))
+    }
+}
+
+impl From<TailStage<'static>> for AnyStage {
+    fn from(stage: TailStage<'static>) -> Self {
+        Self(Role::Tail(stage))
     }
 }

@@ -4,7 +4,7 @@
 //! a participant held only with a [`Dead`] in its hands, and only the kernel's word makes one.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -43,6 +43,21 @@ impl Process {
         let pid =
             pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no process id: {id}")))?;
         Ok(Self { descriptor: pidfd_open(pid, PidfdFlags::empty())?, id })
+    }
+
+    /// Watches the process that a pidfd is about: one that came with a connection (`SO_PEERPIDFD`) is certain to be the
+    /// process that was meant.
+    ///
+    /// # Errors
+    ///
+    /// If it is no pidfd, or its process has been waited for, or is of another pid namespace.
+    pub fn of_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd()))?;
+        let id = info.lines().find_map(|line| line.strip_prefix("Pid:")).map(str::trim);
+        let id = id.and_then(|id| id.parse::<u32>().ok()).filter(|&id| id > 0);
+        let none =
+            || io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is about no process of ours");
+        Ok(Self { descriptor, id: id.ok_or_else(none)? })
     }
 
     /// The process id.
@@ -120,6 +135,19 @@ mod tests {
         assert!(process.wait(Duration::from_secs(30)).unwrap().is_some(), "killed, and noticed");
         child.wait().unwrap();
         process.kill().expect("killing the dead is no error");
+    }
+
+    #[test]
+    fn a_pidfd_tells_whose_it_is() {
+        let own = rustix::process::getpid();
+        let process = Process::of_descriptor(pidfd_open(own, PidfdFlags::empty()).unwrap()).unwrap();
+        assert_eq!(process.id(), std::process::id());
+        assert!(process.wait(Duration::ZERO).unwrap().is_none());
+        assert!(Process::of_descriptor(tempfile::tempfile().unwrap().into()).is_err());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pidfd = Process::watch(child.id()).unwrap().descriptor;
+        child.wait().unwrap();
+        assert!(Process::of_descriptor(pidfd).is_err(), "nobody is there any more");
     }
 
     #[test]

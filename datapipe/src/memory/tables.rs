@@ -115,7 +115,9 @@ pub(crate) struct ParticipantEntry {
     pub(crate) since: AtomicU64,
     pub(crate) started: AtomicU64,
     pub(crate) ended: AtomicU64,
-    _rest: [AtomicU64; 3],
+    /// How many processes the instance has had. Written by the controller.
+    pub(crate) processes: AtomicU64,
+    _rest: [AtomicU64; 2],
     /// Moves when a buffer that this participant allocated comes home.
     pub(crate) credit: EventLine,
     /// Counters, each written by the participant alone with plain stores: status costs no shared write.
@@ -213,6 +215,7 @@ const _: () = {
     assert!(offset_of!(QueueEntry, tail) == 64 && offset_of!(QueueEntry, event) == 128);
     assert!(offset_of!(ParticipantEntry, activity) == 8 && offset_of!(ParticipantEntry, owner) == 12);
     assert!(offset_of!(ParticipantEntry, since) == 16 && offset_of!(ParticipantEntry, ended) == 32);
+    assert!(offset_of!(ParticipantEntry, processes) == 40);
     assert!(offset_of!(ParticipantEntry, credit) == 64 && offset_of!(ParticipantEntry, counters) == 128);
     assert!(offset_of!(BufferEntry, number) == 8 && offset_of!(BufferEntry, number_generation) == 16);
     assert!(offset_of!(BufferEntry, destination) == 24 && offset_of!(BufferEntry, start) == 28);

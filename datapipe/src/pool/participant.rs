@@ -56,6 +56,8 @@ pub enum Activity {
     WaitingForInput = 3,
     /// It has ended, well or not.
     Ended = 4,
+    /// It is to be a process that somebody else starts, and that has not attached yet.
+    Unattached = 5,
 }
 
 /// Set beside a waiting activity that ends by itself.
@@ -69,6 +71,7 @@ impl Activity {
             2 => Self::WaitingForBuffer,
             3 => Self::WaitingForInput,
             4 => Self::Ended,
+            5 => Self::Unattached,
             _ => Self::Working,
         }
     }

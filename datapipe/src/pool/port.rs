@@ -157,6 +157,11 @@ impl Seat {
         Ok(TailPort { core: PortCore::new(self)? })
     }
 
+    /// Whether the seat is a head's.
+    pub(crate) fn is_head(&self) -> bool {
+        self.stage == 0
+    }
+
     fn is_last(&self) -> bool {
         self.stage + 1 == self.segment.shape().stage_count()
     }

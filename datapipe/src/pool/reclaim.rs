@@ -81,6 +81,17 @@ impl Segment {
         Ok(reclaimed)
     }
 
+    /// Says of an instance what it cannot say itself.
+    pub(crate) fn note_activity(&self, stage: u32, instance: u32, activity: Activity) {
+        activity.note(self.tables(), self.shape().instances_of(stage).start + instance, false);
+    }
+
+    /// Says how many processes an instance has had.
+    pub(crate) fn note_processes(&self, stage: u32, instance: u32, processes: u64) {
+        let participant = self.shape().instances_of(stage).start + instance;
+        self.tables().participants[participant].processes.store(processes, Ordering::Relaxed);
+    }
+
     /// How many blocks all processes of an instance together have taken up.
     pub(crate) fn taken_up(&self, stage: u32, instance: u32) -> u64 {
         let participant = self.shape().instances_of(stage).start + instance;

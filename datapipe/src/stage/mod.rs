@@ -32,26 +32,30 @@
 //! Does not read files, write media or know the format: those are stages too, and stand on this.
 
 mod analyze; // what is this data
+mod arguments; // what a module makes a stage from
 mod compress; // zstd and deflate, and the way back
 mod damage; // what a salvaging reader has met
 mod inspect; // somebody else's judgement of the data
 mod ordering; // stages that number blocks, and put them back in order
+mod placement; // where instances run, and how a process finds what it is to run
 pub(crate) mod runner; // moves blocks between the pool and a stage
 mod stream; // any Read, any Write
 
 use std::fmt;
-use std::path::PathBuf;
 
 use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
 
 pub use crate::error::StageError;
 pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};
+pub use arguments::{Arguments, Fields};
 pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
 pub use damage::{Damage, DamageLog};
 pub use inspect::{Finding, Inspect, InspectionLog};
 pub use ordering::{resequence, sequence};
+pub use placement::Work;
+pub(crate) use placement::{Confinement, Module, NotesHandler, Placement, Settings};
 pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
 
 /// Fills blocks: the first stage of a pipe.
@@ -197,41 +201,6 @@ pub type MiddleStage<'a> = Stage<MiddleWork<'a>>;
 /// A last stage.
 pub type TailStage<'a> = Stage<TailWork<'a>>;
 
-/// What is known of a stage without running it.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) name: String,
-    pub(crate) instances: u32,
-    pub(crate) placement: Placement,
-    pub(crate) hold_in: u32,
-    pub(crate) hold_out: u32,
-    /// Why the stage can have one instance only, if so, and what to do about it.
-    pub(crate) single: Option<&'static str>,
-    /// An instance remembers something of earlier blocks.
-    pub(crate) stateful: bool,
-    /// What makes the stage in another process, if anything does.
-    pub(crate) module: Option<Module>,
-}
-
-/// How a process that is to run a stage finds it: the name of a module, and what that makes the stage from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Module {
-    pub(crate) name: String,
-    pub(crate) arguments: Vec<u8>,
-}
-
-/// Where the instances of a stage run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Placement {
-    /// Each on a thread of its own.
-    #[default]
-    Thread,
-    /// In turn with all other inline stages of the pipe, on one thread.
-    Inline,
-    /// Each in a process of its own: of this program if no other is given.
-    Process(Option<PathBuf>),
-}
-
 /// Makes instance `n` of a stage.
 pub(crate) type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
 /// A loop over a port. Taken by the one instance that runs it.
@@ -247,6 +216,8 @@ pub struct TailWork<'a>(pub(crate) TailKind<'a>);
 pub(crate) enum HeadKind<'a> {
     Fill(Factory<'a, dyn Head + 'a>),
     Port(PortLoop<'a, HeadPort>),
+    /// Its code is elsewhere.
+    Described(Work),
 }
 
 pub(crate) enum MiddleKind<'a> {
@@ -254,27 +225,20 @@ pub(crate) enum MiddleKind<'a> {
     InPlace(Factory<'a, dyn InPlace + 'a>),
     Analyze(Factory<'a, dyn Analyze + 'a>),
     Port(PortLoop<'a, MiddlePort>),
+    /// Its code is elsewhere.
+    Described(Work),
 }
 
 pub(crate) enum TailKind<'a> {
     Write(Factory<'a, dyn Tail + 'a>),
     Port(PortLoop<'a, TailPort>),
+    /// Its code is elsewhere.
+    Described(Work),
 }
 
 impl<W> Stage<W> {
     fn with(name: impl Into<String>, hold_in: u32, hold_out: u32, work: W) -> Self {
-        let (name, placement) = (name.into(), Placement::default());
-        let settings = Settings {
-            name,
-            instances: 1,
-            placement,
-            hold_in,
-            hold_out,
-            single: None,
-            stateful: false,
-            module: None,
-        };
-        Self { settings, work }
+        Self { settings: Settings::new(name.into(), hold_in, hold_out), work }
     }
 
     fn single(mut self, why: &'static str) -> Self {
@@ -286,14 +250,6 @@ impl<W> Stage<W> {
     #[must_use]
     pub fn instances(mut self, n: u32) -> Self {
         self.settings.instances = n;
-        self
-    }
-
-    /// Runs the stage in turn with all other inline stages of the pipe, on one thread. A pipe that has only inline
-    /// stages starts no thread at all when it is [`run`](crate::PipeBuilder::run).
-    #[must_use]
-    pub fn inline(mut self) -> Self {
-        self.settings.placement = Placement::Inline;
         self
     }
 
@@ -409,36 +365,11 @@ impl<'a> Stage<MiddleWork<'a>> {
 }
 
 impl Stage<MiddleWork<'_>> {
-    /// Says that the module `name` of a host makes this stage from `arguments`: then it can run in processes. The
-    /// library's own compression, decompression and analysis come with theirs.
-    #[must_use]
-    pub fn module(mut self, name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
-        self.settings.module = Some(Module { name: name.into(), arguments: arguments.into() });
-        self
-    }
-
     /// Says that an instance remembers something of the blocks before. A replacement would not know it: so the pipe
     /// stops when a process of this stage is killed.
     #[must_use]
     pub fn stateful(mut self) -> Self {
         self.settings.stateful = true;
-        self
-    }
-
-    /// Runs each instance in a process of its own, which is this program once more: its `main` has to call
-    /// [`host::serve`](crate::host::serve) first. What becomes of an instance that is killed is said
-    /// [there](crate::host#deaths).
-    #[must_use]
-    pub fn in_processes(mut self) -> Self {
-        self.settings.placement = Placement::Process(None);
-        self
-    }
-
-    /// As [`in_processes`](Self::in_processes), but the processes run `program`, whose `main` calls
-    /// [`host::serve`](crate::host::serve): `datapipe-host`, which comes with the library, or one of your own.
-    #[must_use]
-    pub fn in_processes_of(mut self, program: impl Into<PathBuf>) -> Self {
-        self.settings.placement = Placement::Process(Some(program.into()));
         self
     }
 }

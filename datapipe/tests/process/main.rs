@@ -4,7 +4,9 @@
 
 #![allow(clippy::disallowed_types, reason = "flags and counts of the test, not shared words")]
 
+mod attached; // processes that take part in somebody else's pipe
 mod deaths; // killed, crashed, failed: replaced or named
+mod ends; // heads and tails
 mod refusals; // what cannot run in processes, and says so
 mod same; // what comes out is what threads make
 mod stages; // the modules of this host
@@ -24,6 +26,7 @@ const HANGS: Duration = Duration::from_secs(300);
 
 const TESTS: &[(&str, fn())] = &[
     ("codecs_give_the_same_bytes", same::codecs_give_the_same_bytes),
+    ("the_suite_runs_stages_in_processes", same::the_suite_runs_stages_in_processes),
     ("a_host_program_of_its_own", same::a_host_program_of_its_own),
     ("only_one_stage_of_many_is_processes", same::only_one_stage_of_many_is_processes),
     ("killed_at_random", deaths::killed_at_random),
@@ -39,6 +42,15 @@ const TESTS: &[(&str, fn())] = &[
     ("a_hanging_stage_does_not_outlive_its_pipe", deaths::a_hanging_stage_does_not_outlive_its_pipe),
     ("a_cancelled_pipe", deaths::a_cancelled_pipe),
     ("children_die_with_the_controller", deaths::children_die_with_the_controller),
+    ("every_stage_a_process", ends::every_stage_a_process),
+    ("instances_that_share_a_process", ends::instances_that_share_a_process),
+    ("heads_and_tails_are_not_replaced", ends::heads_and_tails_are_not_replaced),
+    ("a_stopped_process_is_killed_and_replaced", ends::a_stopped_process_is_killed_and_replaced),
+    ("confined_processes", ends::confined_processes),
+    ("a_head_and_a_tail_that_attach", attached::a_head_and_a_tail_that_attach),
+    ("refused_and_given_up", attached::refused_and_given_up),
+    ("attached_and_failed", attached::attached_and_failed),
+    ("attached_and_gone", attached::attached_and_gone),
     ("descriptions_that_cannot_work", refusals::descriptions_that_cannot_work),
     ("hosts_that_cannot_work", refusals::hosts_that_cannot_work),
     ("nobody_else_gives_orders", refusals::nobody_else_gives_orders),
@@ -47,8 +59,11 @@ const TESTS: &[(&str, fn())] = &[
 fn main() -> ExitCode {
     refusals::before_serving();
     datapipe::host::serve(stages::modules());
-    if std::env::args().nth(1).as_deref() == Some(deaths::CONTROLLER) {
-        deaths::be_a_controller();
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [deaths::CONTROLLER] => deaths::be_a_controller(),
+        [attached::ATTACH, deed] => attached::attach(deed),
+        _ => {}
     }
     let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
     let list = TESTS.iter().filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));

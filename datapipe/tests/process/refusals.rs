@@ -1,9 +1,11 @@
 //! What cannot run in processes, and says so.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use datapipe::memory::Backing;
 use datapipe::prelude::*;
+use datapipe::stage::{Arguments, Work};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::stages::{Deed, in_place};
@@ -30,9 +32,13 @@ pub(crate) fn descriptions_that_cannot_work() {
     let long = "x".repeat(datapipe::limits::MAX_MODULE_NAME + 1);
     refused(Zstd::level(1).module(long, "").in_processes(), "256 and 0 bytes");
     let long = vec![0; datapipe::limits::MAX_MODULE_ARGUMENTS + 1];
-    refused(Zstd::level(1).module("x", long).in_processes(), "1 and 32769 bytes");
-    let named = pipe(Zstd::level(1).in_processes()).backing(Backing::Named).run().unwrap_err();
-    assert!(named.to_string().contains("a named segment has none"), "{named}");
+    refused(Zstd::level(1).module("x", long).in_processes(), "1 and 65537 bytes");
+    let nine = (0..9).fold(Zstd::level(1), |stage, _| stage.descriptor(File::open("/dev/null").unwrap()));
+    refused(nine.in_processes(), "9 descriptors");
+    let long = vec![PathBuf::from("/x".repeat(datapipe::limits::MAX_MODULE_ARGUMENTS))];
+    refused(Zstd::level(1).confined(long, Vec::new()).in_processes(), "131076 bytes");
+    refused(Stage::middle_of_module("far", Work::Transform).unwrap(), "without its code");
+    assert!(Stage::middle_of_module("far", Work::Write).is_none());
 }
 
 pub(crate) fn hosts_that_cannot_work() {
@@ -47,8 +53,10 @@ pub(crate) fn hosts_that_cannot_work() {
         Zstd::level(1).module("unheard of", "").in_processes(),
         "no module \"unheard of\", only datapipe.analyze",
     );
-    fails(Zstd::level(1).module("datapipe.zstd", "many").in_processes(), "invalid digit");
-    let module = |stage: MiddleStage<'static>| stage.module("datapipe.zstd", "1");
+    let zstd = |level: &str| Zstd::level(1).module("datapipe.zstd", Arguments::new().with("level", level));
+    fails(zstd("many").in_processes(), "the module got the level \"many\", which does not do");
+    fails(Zstd::level(1).module("datapipe.zstd", "1").in_processes(), "too early");
+    let module = |stage: MiddleStage<'static>| stage.module("datapipe.analyze", "");
     fails(module(in_place(Deed::Pass, 0)), "makes another kind of stage");
 }
 

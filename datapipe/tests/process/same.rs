@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use datapipe::prelude::*;
-use datapipe::testkit::Random;
+use datapipe::testkit::{Random, check_stage};
 use parking_lot::Mutex;
 
 fn data() -> Vec<u8> {
@@ -41,6 +41,15 @@ pub(crate) fn codecs_give_the_same_bytes() {
     let whole = made_by([]);
     let back = [analyze(), Zstd::level(3), decompress()].map(|stage| stage.instances(2).in_processes());
     assert_eq!(made_by(back), whole);
+}
+
+pub(crate) fn the_suite_runs_stages_in_processes() {
+    let blocks: Vec<_> = data().chunks(10_000).map(<[u8]>::to_vec).collect();
+    let compressed = check_stage(&blocks, || Zstd::level(1));
+    assert_eq!(
+        check_stage(&compressed[..8], || crate::stages::in_place(crate::stages::Deed::Pass, 0)),
+        compressed[..8]
+    );
 }
 
 pub(crate) fn a_host_program_of_its_own() {

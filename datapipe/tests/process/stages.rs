@@ -130,17 +130,17 @@ fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
 }
 
 pub(crate) fn modules() -> Modules {
-    Modules::new()
-        .with("test.out-of-place", |arguments| Ok(described("test.out-of-place", doer(arguments)?)))
-        .with("test.in-place", |arguments| Ok(described("test.in-place", doer(arguments)?)))
-        .with("test.slow-to-replace", |arguments| {
-            let doer = doer(arguments)?;
+    crate::ends::add(Modules::new())
+        .with("test.out-of-place", |call| Ok(described("test.out-of-place", doer(call.arguments())?)))
+        .with("test.in-place", |call| Ok(described("test.in-place", doer(call.arguments())?)))
+        .with("test.slow-to-replace", |call| {
+            let doer = doer(call.arguments())?;
             if Path::new(&doer.file).exists() {
                 std::thread::sleep(Duration::from_millis(1200));
             }
             Ok(described("test.out-of-place", doer))
         })
-        .with("test.stillborn", |_| std::process::abort())
+        .with("test.stillborn", |_| -> Result<MiddleStage<'static>, StageError> { std::process::abort() })
 }
 
 /// Fills blocks that can be told from each other, until it has filled so many or is told that it is enough.
@@ -166,7 +166,7 @@ impl Head for Counting {
     }
 }
 
-fn content(number: u64) -> Vec<u8> {
+pub(crate) fn content(number: u64) -> Vec<u8> {
     format!("block {number}; ").into_bytes().repeat(1 + number as usize % 50)
 }
 

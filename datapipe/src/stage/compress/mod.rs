@@ -15,7 +15,7 @@ mod encode; // the algorithms behind one trait, and the stage that uses them
 mod probe; // is a block worth the attempt
 
 use crate::stage::damage::DamageLog;
-use crate::stage::{MiddleStage, Stage};
+use crate::stage::{Arguments, MiddleStage, Stage};
 
 use decode::Decompress;
 use encode::{Compress, Method};
@@ -38,7 +38,7 @@ impl Zstd {
     pub fn level<'a>(level: i32) -> MiddleStage<'a> {
         let level = level.clamp(1, *zstd::compression_level_range().end());
         Stage::transform("zstd", move |_| Compress::new(Method::Zstd(level)))
-            .module(ZSTD_MODULE, level.to_string())
+            .module(ZSTD_MODULE, Arguments::new().with("level", level.to_string()))
     }
 }
 
@@ -54,7 +54,7 @@ impl Deflate {
     pub fn level<'a>(level: u32) -> MiddleStage<'a> {
         let level = level.clamp(1, 9);
         Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level)))
-            .module(DEFLATE_MODULE, level.to_string())
+            .module(DEFLATE_MODULE, Arguments::new().with("level", level.to_string()))
     }
 }
 

@@ -15,12 +15,12 @@ pub(crate) mod thread; // one task on one thread
 
 use std::rc::Rc;
 
-use crate::error::{NotReplaced, StageError};
+use crate::error::StageError;
 use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, Seat, TailPort};
 
 use super::{
     Analyze, Fill, Head, HeadKind, HeadStage, InPlace, MiddleKind, MiddleStage, Tail, TailKind, TailStage,
-    Transform, Verdict,
+    Transform, Verdict, Work,
 };
 
 /// One instance of one stage, ready to be moved to the thread where it will run.
@@ -77,11 +77,21 @@ impl<'a> HeadStage<'a> {
                     Ok(port.finish()?)
                 }))
             }
+            HeadKind::Described(_) => no_code(),
         }
     }
 
-    pub(crate) fn needs_thread(&self) -> bool {
-        matches!(self.work.0, HeadKind::Port(_))
+    /// Which kind of work it is, for the process that runs it.
+    pub(crate) fn work(&self) -> Work {
+        match self.work.0 {
+            HeadKind::Fill(_) => Work::Fill,
+            HeadKind::Port(_) => Work::Loop,
+            HeadKind::Described(work) => work,
+        }
+    }
+
+    pub(crate) fn has_code(&self) -> bool {
+        !matches!(self.work.0, HeadKind::Described(_))
     }
 }
 
@@ -109,38 +119,23 @@ impl<'a> MiddleStage<'a> {
                     Ok(port.finish()?)
                 }))
             }
+            MiddleKind::Described(_) => no_code(),
         }
-    }
-
-    pub(crate) fn needs_thread(&self) -> bool {
-        matches!(self.work.0, MiddleKind::Port(_))
     }
 
     /// Which kind of work it is, for the process that runs it.
-    pub(crate) fn kind(&self) -> u8 {
+    pub(crate) fn work(&self) -> Work {
         match self.work.0 {
-            MiddleKind::Transform(_) => 1,
-            MiddleKind::InPlace(_) => 2,
-            MiddleKind::Analyze(_) => 3,
-            MiddleKind::Port(_) => 4,
+            MiddleKind::Transform(_) => Work::Transform,
+            MiddleKind::InPlace(_) => Work::InPlace,
+            MiddleKind::Analyze(_) => Work::Analyze,
+            MiddleKind::Port(_) => Work::Loop,
+            MiddleKind::Described(work) => work,
         }
     }
 
-    /// Why an instance that is killed cannot be replaced, if so.
-    pub(crate) fn irreplaceable(&self) -> Option<NotReplaced> {
-        match self.work.0 {
-            MiddleKind::InPlace(_) => Some(NotReplaced::WorkedInPlace),
-            // A loop may remember what it likes.
-            MiddleKind::Port(_) => Some(NotReplaced::Stateful),
-            MiddleKind::Transform(_) | MiddleKind::Analyze(_) => {
-                self.settings.stateful.then_some(NotReplaced::Stateful)
-            }
-        }
-    }
-
-    /// Whether the stage answers every input exactly once, because a task sees to it.
-    pub(crate) fn is_one_to_one(&self) -> bool {
-        !matches!(self.work.0, MiddleKind::Port(_))
+    pub(crate) fn has_code(&self) -> bool {
+        !matches!(self.work.0, MiddleKind::Described(_))
     }
 }
 
@@ -164,12 +159,27 @@ impl<'a> TailStage<'a> {
                     Ok(port.finish()?)
                 }))
             }
+            TailKind::Described(_) => no_code(),
         }
     }
 
-    pub(crate) fn needs_thread(&self) -> bool {
-        matches!(self.work.0, TailKind::Port(_))
+    /// Which kind of work it is, for the process that runs it.
+    pub(crate) fn work(&self) -> Work {
+        match self.work.0 {
+            TailKind::Write(_) => Work::Write,
+            TailKind::Port(_) => Work::Loop,
+            TailKind::Described(work) => work,
+        }
     }
+
+    pub(crate) fn has_code(&self) -> bool {
+        !matches!(self.work.0, TailKind::Described(_))
+    }
+}
+
+/// The plan refuses to run such a stage here.
+fn no_code<'a>() -> Worker<'a> {
+    Worker::Looped(Box::new(|_| Err(StageError::new("this program does not have the stage's code"))))
 }
 
 fn stepped<'a, T: Task + 'a>(make: impl FnOnce(&Seat) -> Result<T, PortError> + Send + 'a) -> Worker<'a> {

@@ -1,0 +1,113 @@
+//! Watches the controller's life, for a process that takes part in its pipe, and passes the process's notes on.
+//!
+//! Whoever sleeps in the pipe is woken by others, and a controller that is killed wakes nobody. So when the kernel says
+//! that it is dead, its pipe is stopped: every instance gets back from its wait, lets go of what it holds, and ends.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::modules::Notes;
+use super::report;
+use crate::memory::{Process, Segment};
+
+/// How often notes are passed on.
+const INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+/// How long a process may take to end in order when its controller has died.
+const GRACE: Duration = Duration::from_millis(700);
+
+/// What becomes of the process when its pipe's controller is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It was started for the pipe, and ends: by itself within the grace, or by force.
+    End,
+    /// It is somebody else's.
+    GoOn,
+}
+
+/// A thread that watches.
+#[derive(Debug)]
+pub(super) struct Watch {
+    thread: Option<JoinHandle<()>>,
+    end: OwnedFd,
+    control: OwnedFd,
+    notes: Notes,
+}
+
+impl Watch {
+    pub(super) fn start(
+        controller: Process,
+        segment: &Segment,
+        control: OwnedFd,
+        notes: &Notes,
+        then: Then,
+    ) -> io::Result<Self> {
+        let end = eventfd(0, EventfdFlags::CLOEXEC)?;
+        let mut watching = Watching {
+            controller,
+            segment: segment.clone(),
+            end: end.try_clone()?,
+            control: control.try_clone()?,
+            notes: notes.clone(),
+            then,
+        };
+        let thread = Builder::new().name("watch".to_owned()).spawn(move || watching.run())?;
+        Ok(Self { thread: Some(thread), end, control, notes: notes.clone() })
+    }
+
+    /// Ends the watch, and passes the last notes on.
+    pub(super) fn end(mut self) {
+        self.join();
+        self.notes.pass_on(|note| report::note(&self.control, note));
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Eight bytes fit into a counter that nobody else adds to.
+            let _ = rustix::io::write(&self.end, &1u64.to_le_bytes());
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+struct Watching {
+    controller: Process,
+    segment: Segment,
+    end: OwnedFd,
+    control: OwnedFd,
+    notes: Notes,
+    then: Then,
+}
+
+impl Watching {
+    fn run(&mut self) {
+        loop {
+            let mut polled =
+                [PollFd::new(&self.controller, PollFlags::IN), PollFd::new(&self.end, PollFlags::IN)];
+            let ready = poll(&mut polled, Some(&INTERVAL));
+            let [controller, end] = polled.map(|polled| !polled.revents().is_empty());
+            if ready.is_ok() && end {
+                return;
+            }
+            if ready.is_ok() && controller {
+                break;
+            }
+            self.notes.pass_on(|note| report::note(&self.control, note));
+        }
+        self.segment.stop();
+        if self.then == Then::End {
+            std::thread::sleep(GRACE); // this process ends meanwhile, unless a stage does not return
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+    }
+}

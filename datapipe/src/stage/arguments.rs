@@ -1,0 +1,225 @@
+//! What a module makes a stage from: named fields, in bytes that cross from process to process.
+//!
+//! A field is the length of its name (8 bits), its name, the length of its value (32 bits, little endian), and its value.
+//! A name can occur several times. `docs/host-protocol.md` lists the fields of the library's modules.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use zeroize::Zeroizing;
+
+use crate::error::StageError;
+use crate::wire::codec::{Bytes, Put, len_u32};
+
+/// Fields to be written: the arguments of a [module](super::Stage::module).
+///
+/// ```
+/// use datapipe::stage::{Arguments, Fields};
+///
+/// let arguments = Arguments::new().with("source", "/srv").with("source", "/home").with("level", "3");
+/// let bytes: Vec<u8> = arguments.into();
+/// let mut fields = Fields::read(&bytes)?;
+/// assert_eq!(fields.all("source"), [b"/srv".as_slice(), b"/home"]);
+/// assert_eq!(fields.number::<u32>("level")?, 3);
+/// fields.end()?; // refuses what nobody asked for
+/// # Ok::<(), datapipe::StageError>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Arguments(Zeroizing<Vec<u8>>);
+
+impl Arguments {
+    /// No fields.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a field.
+    ///
+    /// # Panics
+    ///
+    /// If the name is longer than 255 bytes, or the value than 4 GiB.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref();
+        // There may be a key in it: no copy is left behind when the bytes move to a larger place.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() + name.len() + value.len() + 5));
+        bytes.put(&self.0);
+        bytes.put_u8(u8::try_from(name.len()).expect("the name of a field is short"));
+        bytes.put(name.as_bytes());
+        bytes.put_u32(len_u32(value.len()));
+        bytes.put(value);
+        self.0 = bytes;
+        self
+    }
+
+    /// Adds a field for each value.
+    #[must_use]
+    pub fn with_all<V: AsRef<[u8]>>(self, name: &str, values: impl IntoIterator<Item = V>) -> Self {
+        values.into_iter().fold(self, |arguments, value| arguments.with(name, value))
+    }
+
+    /// Adds a field without a value, if that is so.
+    #[must_use]
+    pub fn with_flag(self, name: &str, is_so: bool) -> Self {
+        if is_so { self.with(name, "") } else { self }
+    }
+}
+
+impl From<Arguments> for Vec<u8> {
+    fn from(mut arguments: Arguments) -> Self {
+        std::mem::take(&mut *arguments.0)
+    }
+}
+
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arguments({} bytes)", self.0.len())
+    }
+}
+
+/// Fields that were read, each of which is taken once.
+pub struct Fields<'b>(Vec<(&'b [u8], &'b [u8])>);
+
+impl<'b> Fields<'b> {
+    /// Reads what [`Arguments`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// If that is not what it is.
+    pub fn read(bytes: &'b [u8]) -> Result<Self, StageError> {
+        let mut bytes = Bytes::new("a module's arguments", bytes);
+        let mut fields = Vec::new();
+        while !bytes.rest().is_empty() {
+            let len = bytes.u8()?;
+            let name = bytes.take(len.into())?;
+            let len = bytes.u32()? as usize;
+            fields.push((name, bytes.take(len)?));
+        }
+        Ok(Self(fields))
+    }
+
+    /// Takes all values of the fields of a name, in order.
+    pub fn all(&mut self, name: &str) -> Vec<&'b [u8]> {
+        let taken = self.0.extract_if(.., |(named, _)| *named == name.as_bytes());
+        taken.map(|(_, value)| value).collect()
+    }
+
+    /// Takes the values of a name as paths.
+    pub fn paths(&mut self, name: &str) -> Vec<PathBuf> {
+        self.all(name).into_iter().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
+    }
+
+    /// Takes the value of the only field of a name, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// If there are several.
+    pub fn optional(&mut self, name: &str) -> Result<Option<&'b [u8]>, StageError> {
+        match self.all(name)[..] {
+            [] => Ok(None),
+            [value] => Ok(Some(value)),
+            _ => Err(StageError::new(format!("the module got more than one {name}"))),
+        }
+    }
+
+    /// Takes the value of the one field of a name.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or several.
+    pub fn one(&mut self, name: &str) -> Result<&'b [u8], StageError> {
+        self.optional(name)?.ok_or_else(|| StageError::new(format!("the module got no {name}")))
+    }
+
+    /// Takes the one field of a name as text.
+    ///
+    /// # Errors
+    ///
+    /// As [`one`](Self::one), and if it is not UTF-8.
+    pub fn text(&mut self, name: &str) -> Result<&'b str, StageError> {
+        let not_text = |error| StageError::new(format!("the module got a {name} that is no text: {error}"));
+        str::from_utf8(self.one(name)?).map_err(not_text)
+    }
+
+    /// Takes the one field of a name as a number in decimal digits.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Self::text), and if it is none that the type can hold.
+    pub fn number<N: FromStr>(&mut self, name: &str) -> Result<N, StageError> {
+        let text = self.text(name)?;
+        let wrong = |_| {
+            StageError::new(format!(
+                "the module got the {name} \"{}\", which does not do",
+                text.escape_debug()
+            ))
+        };
+        text.parse().map_err(wrong)
+    }
+
+    /// Takes a field without a value: whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`optional`](Self::optional).
+    pub fn flag(&mut self, name: &str) -> Result<bool, StageError> {
+        Ok(self.optional(name)?.is_some())
+    }
+
+    /// Nothing may be left.
+    ///
+    /// # Errors
+    ///
+    /// If there is something that nobody took: the module does not know it.
+    pub fn end(self) -> Result<(), StageError> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(StageError::new(format!(
+                "the module does not know the field \"{}\"",
+                name.escape_ascii()
+            ))),
+        }
+    }
+}
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name.escape_ascii().to_string())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn fields_that_are_missing_repeated_or_unknown_are_refused() {
+        let bytes =
+            Vec::from(Arguments::new().with("a", [0, 255]).with_all("b", ["1", "x"]).with_flag("c", true));
+        let fields = || Fields::read(&bytes).unwrap();
+        let refused = |result: Result<(), StageError>, why: &str| {
+            assert_eq!(result.unwrap_err().to_string(), why);
+        };
+        refused(fields().one("d").map(drop), "the module got no d");
+        refused(fields().one("b").map(drop), "the module got more than one b");
+        assert!(fields().text("a").unwrap_err().to_string().contains("a that is no text"));
+        refused(fields().number::<u8>("c").map(drop), "the module got the c \"\", which does not do");
+        refused(fields().end(), "the module does not know the field \"a\"");
+        assert!(fields().flag("c").unwrap() && !fields().flag("d").unwrap());
+        assert_eq!(fields().paths("b"), [PathBuf::from("1"), PathBuf::from("x")]);
+    }
+
+    #[test]
+    fn arguments_that_are_cut_are_refused() {
+        let bytes = Vec::from(Arguments::new().with("name", "value"));
+        assert_eq!(Fields::read(&bytes).unwrap().text("name").unwrap(), "value");
+        for len in 1..bytes.len() {
+            assert!(Fields::read(&bytes[..len]).is_err(), "{len} bytes");
+        }
+        assert!(Fields::read(&[]).unwrap().end().is_ok());
+    }
+}

@@ -1,0 +1,204 @@
+//! Processes that attach to a pipe as its head or its tail.
+//!
+//! They get their control connection over a socket that is their standard input: any other way to pass a descriptor
+//! would do.
+
+use std::io::{IoSlice, IoSliceMut, Read as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use datapipe::NotReplaced;
+use datapipe::controller::{AdmitError, Role};
+use datapipe::host::Attachment;
+use datapipe::memory::Process;
+use datapipe::pool::Activity;
+use datapipe::prelude::*;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::stages::{Deed, checking, content, counting, out_of_place};
+use crate::watch::wait_until;
+
+/// What a process is called with that is to attach; behind it stands what it is to do.
+pub(crate) const ATTACH: &str = "--attach";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Attaches, and does what is asked: sends so many blocks, or receives all that there are; or fails.
+pub(crate) fn attach(deed: &str) -> ! {
+    let attachment = Attachment::take(received()).unwrap();
+    assert_eq!(attachment.is_head(), deed != "receive");
+    let result = match deed {
+        "fail" => Err(StageError::new("I do not like it")),
+        "leave" => std::process::exit(0),
+        "receive" => receive(&attachment),
+        count => send(&attachment, count.parse().unwrap()),
+    };
+    let code = i32::from(result.is_err());
+    attachment.end(result);
+    std::process::exit(code)
+}
+
+fn send(attachment: &Attachment, count: u64) -> Result<(), StageError> {
+    let port = attachment.head()?;
+    for number in 0..count {
+        let mut block = port.alloc()?;
+        block.put(&content(number))?;
+        port.send(block)?;
+    }
+    Ok(port.finish()?)
+}
+
+fn receive(attachment: &Attachment) -> Result<(), StageError> {
+    let port = attachment.tail()?;
+    let mut number = 0;
+    while let Some(block) = port.receive()? {
+        assert_eq!(block.bytes(), content(number));
+        number += 1;
+    }
+    println!("{number} blocks");
+    Ok(port.finish()?)
+}
+
+/// The descriptor that comes over standard input.
+fn received() -> OwnedFd {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let slices = &mut [IoSliceMut::new(&mut byte)];
+    rustix::net::recvmsg(rustix::stdio::stdin(), slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let message = ancillary.drain().next().unwrap();
+    let RecvAncillaryMessage::ScmRights(mut descriptors) = message else { panic!("another message") };
+    descriptors.next().unwrap()
+}
+
+/// Starts a process that attaches in this role, and does this.
+fn attacher(pipe: &Pipe, role: Role, deed: &str) -> Child {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new("/proc/self/exe");
+    command.args([ATTACH, deed]).stdin(OwnedFd::from(theirs)).stdout(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let control = pipe.admit(role, Process::watch(child.id()).unwrap()).unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [control.as_fd()];
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    rustix::net::sendmsg(&ours, &[IoSlice::new(b"!")], &mut ancillary, SendFlags::empty()).unwrap();
+    child
+}
+
+/// What the process printed, once it has ended well.
+fn end(mut child: Child) -> String {
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(child.wait().unwrap().success());
+    text
+}
+
+fn activity(pipe: &Pipe, stage: usize) -> Activity {
+    pipe.status().stages[stage].instances[0].activity
+}
+
+pub(crate) fn a_head_and_a_tail_that_attach() {
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(Stage::unbound_head("feeder", PATIENCE))
+        .stage(out_of_place(Deed::Pass, 0, "").instances(2))
+        .tail(Stage::unbound_tail("drain", PATIENCE))
+        .start()
+        .unwrap();
+    wait_until("it waits for both", || {
+        activity(&pipe, 0) == Activity::Unattached && activity(&pipe, 2) == Activity::Unattached
+    });
+    assert!(pipe.status().to_string().contains("waits for a process to attach"));
+    let tail = attacher(&pipe, Role::Tail, "receive");
+    let head = attacher(&pipe, Role::Head, "300");
+    let own = || Process::watch(std::process::id()).unwrap();
+    assert!(matches!(pipe.admit(Role::Head, own()), Err(AdmitError::Taken(Role::Head) | AdmitError::Ended)));
+    assert_eq!((end(head), end(tail)), (String::new(), "300 blocks\n".to_owned()));
+    let report = pipe.wait().unwrap();
+    assert_eq!(report.status.stages[2].instances[0].blocks_in, 300);
+    assert_eq!(report.status.stages[0].instances[0].processes, 1);
+}
+
+pub(crate) fn refused_and_given_up() {
+    let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+    let pipe = Pipe::builder().head(counting(u64::MAX, &enough)).tail(checking(&count)).start().unwrap();
+    let own = || Process::watch(std::process::id()).unwrap();
+    for role in [Role::Head, Role::Tail] {
+        let refused = pipe.admit(role, own()).unwrap_err();
+        assert!(matches!(refused, AdmitError::Bound(bound) if bound == role), "{refused}");
+    }
+    pipe.cancel();
+    wait_until("nobody is let in", || matches!(pipe.admit(Role::Head, own()), Err(AdmitError::Ended)));
+
+    let patience = Duration::from_millis(50);
+    let pipe = Pipe::builder().head(Stage::unbound_head("feeder", patience)).tail(checking(&count));
+    let error = pipe.run().unwrap_err().to_string();
+    assert_eq!(error, "stage \"feeder\": nobody attached to it within 0.05 s");
+
+    let pipe = Pipe::builder().head(Stage::unbound_head("feeder", PATIENCE)).tail(checking(&count));
+    let pipe = pipe.start().unwrap();
+    pipe.cancel();
+    assert!(matches!(pipe.wait(), Err(Error::Cancelled)), "it does not wait any longer");
+    let two = Stage::unbound_tail("drain", PATIENCE).instances(2);
+    let error = Pipe::builder().head(counting(1, &enough)).tail(two).plan().unwrap_err().to_string();
+    assert!(error.contains("one process that attaches"), "{error}");
+}
+
+pub(crate) fn attached_and_failed() {
+    let pipe = || {
+        let pipe = Pipe::builder().buffer_size(1024).head(Stage::unbound_head("feeder", PATIENCE));
+        pipe.tail(checking(&Arc::default())).start().unwrap()
+    };
+    let failing = pipe();
+    let mut child = attacher(&failing, Role::Head, "fail");
+    let error = failing.wait().unwrap_err().to_string();
+    assert_eq!(error, "stage \"feeder\": I do not like it");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+
+    let left = pipe();
+    let mut child = attacher(&left, Role::Head, "leave");
+    let Err(Error::Stage(failure)) = left.wait() else { panic!("it has not ended well") };
+    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Attached);
+    child.wait().unwrap();
+}
+
+/// Killed, stopped, and the pipe cancelled under them.
+pub(crate) fn attached_and_gone() {
+    let start = || {
+        let count = Arc::new(AtomicU64::new(0));
+        let pipe = Pipe::builder().buffer_size(1024).stopped_limit(Duration::from_millis(300));
+        let pipe = pipe.head(Stage::unbound_head("feeder", PATIENCE)).tail(checking(&count)).start().unwrap();
+        let child = attacher(&pipe, Role::Head, &u64::MAX.to_string());
+        wait_until("blocks arrive", || count.load(Ordering::SeqCst) > 0);
+        (pipe, child)
+    };
+    let (pipe, mut child) = start();
+    let segment = pipe.segment().clone();
+    child.kill().unwrap();
+    let Err(Error::Stage(failure)) = pipe.wait() else { panic!("it has not ended well") };
+    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Attached);
+    assert!(Status::of(&segment).stages.iter().all(|stage| stage.instances[0].held == 0));
+    child.wait().unwrap();
+
+    let (pipe, mut child) = start();
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::STOP).unwrap();
+    let error = pipe.wait().unwrap_err().to_string();
+    assert!(error.contains("was stopped for too long"), "{error}");
+    assert!(child.try_wait().unwrap().is_none(), "it is not ours to kill");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let (pipe, mut child) = start();
+    pipe.cancel();
+    assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
+    assert_eq!(child.wait().unwrap().code(), Some(1), "it was told to stop");
+}
