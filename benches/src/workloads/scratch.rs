@@ -19,7 +19,8 @@ use std::process::{self, Child, Command, Stdio};
 use super::material::{DIRECTORY, check_room};
 
 /// When this process has been killed, what it started may still write for a while.
-const REMOVE: &str = r#"cat; for n in 1 2 3 4 5; do rm -rf -- "$1" "$1"-*; test -e "$1" || break; sleep 1; done"#;
+const REMOVE: &str =
+    r#"cat; for n in 1 2 3 4 5; do rm -rf -- "$1" "$1"-*; test -e "$1" || break; sleep 1; done"#;
 
 /// A directory that only this user can enter.
 pub(super) struct Scratch {

@@ -3,6 +3,7 @@
 use std::env;
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
@@ -21,8 +22,10 @@ pub(super) fn wait(mut second: Child) -> Result<(), Box<dyn Error>> {
     if status.success() { Ok(()) } else { Err(format!("the second process ended with {status}").into()) }
 }
 
-/// What the second process was given, by the first. That one's end is its own from here on.
+/// What the second process was given, by the first, and nobody else has. That one's end is its own from here on.
 pub(super) fn standard_input() -> Result<OwnedFd, Box<dyn Error>> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    Ok(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?)
+    let given = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(given)
 }
