@@ -93,6 +93,12 @@ pub use error::Corrupt;
 pub use error::{Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor};
 pub use memory::Direction;
 
+/// All modules that come with the library: for a [`host`] of your own, which adds to them, and of `datapipe-host`.
+#[cfg(not(loom))]
+pub fn modules() -> host::Modules {
+    tree::modules(archive::modules(host::Modules::new()))
+}
+
 /// What a program that uses pipes needs most: `use datapipe::prelude::*;`
 #[cfg(not(loom))]
 pub mod prelude {

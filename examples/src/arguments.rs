@@ -4,6 +4,7 @@ use std::thread;
 
 use clap::builder::RangedU64ValueParser;
 use datapipe::limits::MAX_INSTANCES;
+use datapipe::prelude::*;
 
 /// How a program talks, as arguments.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub struct OutputArgs {
 /// How many work in parallel, as an argument.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct InstancesArgs {
-    /// Threads that compress or decompress, and as many that encrypt or decrypt [default: one per processor, up to
+    /// Instances that compress or decompress, and as many that encrypt or decrypt [default: one per processor, up to
     /// 16]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
     instances: Option<u32>,
@@ -31,6 +32,27 @@ impl InstancesArgs {
     pub fn count(self) -> u32 {
         self.instances
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get().min(16) as u32))
+    }
+}
+
+/// Where stages run, as an argument.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct PlacementArgs {
+    /// Run every stage in a process of its own: one that crashes takes nothing else with it. What prints a list, or looks
+    /// a path up, stays in the program
+    #[arg(long)]
+    processes: bool,
+}
+
+impl PlacementArgs {
+    /// The pipe with the stages that it has so far where they are to run.
+    pub fn pipe(self, pipe: PipeBuilder<'static>) -> PipeBuilder<'static> {
+        if self.processes { pipe.in_processes() } else { pipe }
+    }
+
+    /// The stage where it is to run.
+    pub fn stage<W>(self, stage: Stage<W>) -> Stage<W> {
+        if self.processes { stage.in_processes() } else { stage }
     }
 }
 

@@ -6,9 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use datapipe::media::{Item, MediumError, Place};
+use datapipe::media::{Item, MediumError};
 use datapipe::prelude::*;
 use datapipe::wire::{Kind, RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, looks_like_record};
 
@@ -127,78 +126,4 @@ pub fn origin(session: &SessionHeader) -> String {
         text += &format!(" by host {}", escaped(session.host.as_bytes()));
     }
     text
-}
-
-/// What was read from a medium.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Met {
-    /// Bytes of records.
-    pub bytes: u64,
-    /// The last volume of which something was read.
-    pub volumes: u32,
-}
-
-/// A medium that counts what is read from it.
-pub struct Counted {
-    medium: Box<dyn Medium>,
-    met: Arc<Mutex<Met>>,
-}
-
-impl Counted {
-    /// Counts what is read from `medium`.
-    pub fn new(medium: Box<dyn Medium>) -> Self {
-        Self { medium, met: Arc::default() }
-    }
-
-    /// What gives the counts when the medium is out of reach.
-    pub fn met(&self) -> impl Fn() -> Met + Clone + use<> {
-        let met = Arc::clone(&self.met);
-        move || *met.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Medium for Counted {
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
-        self.medium.write(record)
-    }
-
-    fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.medium.write_mark()
-    }
-
-    fn sync(&mut self) -> Result<(), MediumError> {
-        self.medium.sync()
-    }
-
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.medium.next_volume()
-    }
-
-    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let item = self.medium.read(record)?;
-        if let Item::Record(place) = item {
-            let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-            met.bytes += record.len() as u64;
-            met.volumes = met.volumes.max(place.volume);
-        }
-        Ok(item)
-    }
-
-    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        self.medium.read_back(record)
-    }
-
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.medium.seek_end(volume)
-    }
-
-    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
-        self.medium.seek(to)
-    }
-}
-
-impl fmt::Debug for Counted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counted").field("met", &self.met).finish_non_exhaustive()
-    }
 }

@@ -8,6 +8,8 @@ use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::tree::Wanted;
 
+use crate::arguments::PlacementArgs;
+
 /// What of an archive is read.
 #[derive(Debug)]
 pub enum Part {
@@ -26,11 +28,14 @@ impl Part {
     /// # Errors
     ///
     /// If the pipe that reads the catalogue cannot run.
-    pub fn of_list<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Result<Self, Box<dyn Error>> {
+    pub fn of_list<M: Medium + 'static>(
+        reader: &ArchiveReader<M>,
+        placement: PlacementArgs,
+    ) -> Result<Self, Box<dyn Error>> {
         let Some(index) = index(reader) else { return Ok(Self::Everything) };
         let catalogue = index.catalogue();
         // A list that has begun cannot be taken back, so its blocks are tried first.
-        let whole = look(reader, &index, &catalogue, StreamTail::new(io::sink()))?;
+        let whole = look(reader, placement, &index, &catalogue, StreamTail::new(io::sink()))?;
         Ok(if whole { Self::Catalogue(index, catalogue) } else { Self::Everything })
     }
 
@@ -42,11 +47,12 @@ impl Part {
     pub fn of_paths<M: Medium + 'static>(
         reader: &ArchiveReader<M>,
         paths: &[Vec<u8>],
+        placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
         let Some(index) = index(reader) else { return Ok(Self::Everything) };
         let (catalogue, wanted) = (index.catalogue(), Wanted::new(paths));
         while let Some(search) = wanted.search() {
-            if !look(reader, &index, &catalogue, search)? {
+            if !look(reader, placement, &index, &catalogue, search)? {
                 return Ok(Self::Everything);
             }
         }
@@ -87,12 +93,13 @@ fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
 /// Reads some blocks, and says whether they are whole, and all of them have their content.
 fn look<M: Medium + 'static>(
     reader: &ArchiveReader<M>,
+    placement: PlacementArgs,
     index: &Index,
     blocks: &Blocks,
     tail: impl Into<TailStage<'static>>,
 ) -> Result<bool, Box<dyn Error>> {
     let Reading { pipe, report } = reader.read_blocks(index, blocks, 1)?;
-    match pipe.tail(tail).run() {
+    match placement.pipe(pipe).tail(tail).run() {
         Ok(_) => Ok(report.outcome().rejected == 0),
         Err(datapipe::Error::Stage(_)) => Ok(false),
         Err(error) => Err(error.into()),

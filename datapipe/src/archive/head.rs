@@ -2,19 +2,20 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
 use crate::media::{Medium, MediumError, Place};
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::{Fill, Head};
-use crate::wire::{self, ArchiveFooter, ArchiveHeader, Kind, UNIT_HEADER_LEN, UnitHeader};
+use crate::stage::{Fill, Head, HeadStage};
+use crate::wire::{self, ArchiveFooter, Kind, UNIT_HEADER_LEN, UnitHeader};
 
 use super::block::{TAG_LEN, info_of};
 use super::course::Course;
 use super::index::Run;
+use super::process::{self, Reads};
 use super::report::{ReadReport, Reporter};
+use super::seal::ArchiveKey;
 use super::shared::Shared;
 use super::units::{Damage, Event, Units};
 
@@ -24,7 +25,7 @@ pub struct ArchiveHead<M> {
     medium: Shared<M>,
     units: Units<Shared<M>>,
     block_len: u32,
-    cipher: Option<Arc<Cipher>>,
+    key: Option<ArchiveKey>,
     reporter: Reporter,
     report: ReadReport,
     course: Course,
@@ -47,16 +48,15 @@ impl<M: Medium> ArchiveHead<M> {
     pub(super) fn new(
         medium: Shared<M>,
         units: Units<Shared<M>>,
-        header: &ArchiveHeader,
-        cipher: Option<Arc<Cipher>>,
+        block_len: u32,
+        key: Option<ArchiveKey>,
         reporter: Reporter,
     ) -> Self {
-        let block_len = header.block_len;
         Self {
             medium,
             units,
             block_len,
-            cipher,
+            key,
             reporter,
             report: ReadReport::default(),
             course: Course::new(block_len),
@@ -226,7 +226,7 @@ impl<M: Medium> ArchiveHead<M> {
         place: Option<Place>,
         block: &mut Block,
     ) -> Result<bool, StageError> {
-        let encrypted = self.cipher.is_some();
+        let encrypted = self.key.is_some();
         if (header.cipher != wire::Cipher::None) != encrypted {
             let what = if encrypted {
                 "is not encrypted, although the archive is"
@@ -269,7 +269,7 @@ impl<M: Medium> ArchiveHead<M> {
 
     /// Checks the archive's footer against what was read.
     fn close(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<(), StageError> {
-        let footer = match open_footer(self.cipher.as_deref(), header, self.units.body()) {
+        let footer = match open_footer(self.key.as_ref().map(ArchiveKey::cipher), header, self.units.body()) {
             Ok(footer) => footer,
             Err(why) => return self.say(None, place, format!("the archive footer {why}")),
         };
@@ -304,7 +304,10 @@ impl<M: Medium> ArchiveHead<M> {
     /// The next block into `block`, or the end.
     fn advance(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         while self.seek()? {
-            match self.units.next()? {
+            let event = self.units.next()?;
+            let (read, volumes) = self.units.met();
+            self.report.update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
+            match event {
                 // Archives behind this one are somebody else's business.
                 Event::Unit(header, _) if header.archive > ARCHIVE => {}
                 Event::Unit(header, place) => match header.kind {
@@ -418,6 +421,18 @@ impl<M: Medium> Head for ArchiveHead<M> {
         let fill = self.advance(block)?;
         self.ended = fill == Fill::End;
         Ok(fill)
+    }
+
+    fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let Some(session) = self.units.session() else { return stage };
+        let passage = match self.medium.passage() {
+            Ok(passage) => passage,
+            Err(why) => return stage.local(why),
+        };
+        let runs = self.part.as_ref().map(|(_, runs)| runs);
+        let (key, reporter) = (self.key.as_ref(), &self.reporter);
+        let reads = Reads { session, block_len: self.block_len, key, runs, reporter, report: &self.report };
+        process::describe_head(stage, &reads, passage)
     }
 }
 

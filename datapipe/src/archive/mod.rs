@@ -8,6 +8,10 @@
 //! An [`Archive`] is everything that is decided before the first block: ids, keys, framing. It gives the stages that
 //! belong together. An [`ArchiveReader`] has read the headers and unlocked the keys.
 //!
+//! In processes of their own the stages are what they are in threads: the medium goes with its descriptors, and what
+//! becomes of it comes back into the same reports. The archive's key goes with the order of the process, through a socket
+//! of the kernel: it is in no argument of a command, in no environment, and in no file.
+//!
 //! What was written before a crash, a full medium or a cancel is valid up to the last chunk, and says that it is
 //! incomplete. Damage costs the blocks that it hits, and no others.
 //!
@@ -20,6 +24,7 @@ mod head; // reads the blocks of an archive
 mod index; // where the blocks of an archive stand
 mod places; // where things stand, until a footer lists them
 mod plan; // what is decided before the first block
+mod process; // these stages in processes of their own
 mod reader; // finds the headers and the keys
 mod report; // what became of an archive
 mod restore; // writes a stream back, gaps and all
@@ -33,6 +38,7 @@ pub use blocks::Blocks;
 pub use head::ArchiveHead;
 pub use index::Index;
 pub use plan::{Archive, ArchiveOptions};
+pub use process::modules;
 pub use reader::{ArchiveReader, OpenError, Reading};
 pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
 pub use restore::StreamRestore;

@@ -1,12 +1,11 @@
 //! What is decided before the first block: ids, keys, framing.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use crate::crypto::{Argon2Cost, Cipher, DataKey, KeySlot, Secret, fill_random};
+use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
 use crate::error::Error;
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
@@ -15,7 +14,7 @@ use crate::media::Medium;
 use crate::stage::MiddleStage;
 use crate::wire::{self, ArchiveHeader, Content, Framing, SessionHeader, Time};
 
-use super::seal;
+use super::seal::{self, ArchiveKey};
 use super::tail::ArchiveTail;
 
 /// How an archive is to be written.
@@ -175,9 +174,9 @@ impl ArchiveOptions {
         let (block_len, content) = (self.block_len, self.content);
         let header =
             ArchiveHeader { id: archive_id, salt, created, block_len, content, cipher, name: self.name };
-        let cipher = data_key.map(|key| cipher_of(&key, &session, &header));
+        let key = data_key.map(|key| key_of(&key, &session, &header));
         let chunk_len = self.chunk_len;
-        Ok(Archive { session, header, cipher, chunk_len })
+        Ok(Archive { session, header, key, chunk_len })
     }
 }
 
@@ -186,7 +185,7 @@ impl ArchiveOptions {
 pub struct Archive {
     pub(super) session: SessionHeader,
     pub(super) header: ArchiveHeader,
-    pub(super) cipher: Option<Arc<Cipher>>,
+    pub(super) key: Option<ArchiveKey>,
     pub(super) chunk_len: u64,
 }
 
@@ -197,14 +196,14 @@ impl Archive {
     /// Encryption needs 16 bytes of tailroom. A block that is encrypted already is an error, and so is one that a stage
     /// before has dropped.
     pub fn stages<'a, M: Medium>(self, medium: M) -> (Option<MiddleStage<'a>>, ArchiveTail<M>) {
-        let seal = self.cipher.clone().map(seal::sealing);
+        let seal = self.key.clone().map(seal::sealing);
         (seal, ArchiveTail::new(self, medium))
     }
 
     /// The stage that decrypts what [`stages`](Self::stages) encrypts: for those who want to see that what they write
     /// can be read.
     pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
-        self.cipher.clone().map(|cipher| seal::opening(cipher, None))
+        self.key.clone().map(|key| seal::opening(key, None))
     }
 
     /// What is written at the start of the session.
@@ -224,12 +223,12 @@ impl fmt::Debug for Archive {
     }
 }
 
-/// The cipher of an archive's blocks: its key depends on both headers.
-pub(super) fn cipher_of(key: &DataKey, session: &SessionHeader, archive: &ArchiveHeader) -> Arc<Cipher> {
+/// The key of an archive's blocks: it depends on both headers.
+pub(super) fn key_of(key: &DataKey, session: &SessionHeader, archive: &ArchiveHeader) -> ArchiveKey {
     let mut hash = Sha256::new();
     hash.update(session.identity());
     hash.update(archive.to_bytes());
-    Arc::new(Cipher::new(&key.sub_key(&archive.salt, &archive.id, &hash.finalize().into())))
+    ArchiveKey::new(key.sub_key(&archive.salt, &archive.id, &hash.finalize().into()))
 }
 
 fn now() -> Time {

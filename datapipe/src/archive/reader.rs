@@ -1,10 +1,9 @@
 //! Finds the headers of an archive, and unlocks its keys.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::controller::{Pipe, PipeBuilder};
-use crate::crypto::{Cipher, KeySlot, Secret, UnlockError, unlock};
+use crate::crypto::{KeySlot, Secret, UnlockError, unlock};
 use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{Medium, MediumError};
 use crate::memory::Direction;
@@ -14,9 +13,9 @@ use crate::wire::{self, ArchiveHeader, ChunkFooter, Kind, Malformed, SessionHead
 use super::blocks::Blocks;
 use super::head::{self, ArchiveHead};
 use super::index::Index;
-use super::plan::cipher_of;
+use super::plan::key_of;
 use super::report::{ReadReport, Reporter};
-use super::seal;
+use super::seal::{self, ArchiveKey};
 use super::shared::Shared;
 use super::units::{Event, Units};
 
@@ -45,7 +44,7 @@ pub struct ArchiveReader<M> {
     medium: Shared<M>,
     session: SessionHeader,
     header: ArchiveHeader,
-    cipher: Option<Arc<Cipher>>,
+    key: Option<ArchiveKey>,
     reporter: Reporter,
 }
 
@@ -118,17 +117,17 @@ impl<M: Medium + 'static> ArchiveReader<M> {
         let medium = Shared::new(medium);
         let (session, header) = find_headers(&medium)?;
         let encrypted = header.cipher != wire::Cipher::None;
-        let cipher = match (encrypted, secret) {
+        let key = match (encrypted, secret) {
             (true, None) => return Err(OpenError::KeyNeeded),
             (false, Some(_)) => return Err(OpenError::NotEncrypted),
             (false, None) => None,
             (true, Some(secret)) => {
                 let slots: Vec<_> = session.slots.iter().map(KeySlot::parse).collect();
                 let key = unlock(&slots, secret, &session.id).map_err(OpenError::Locked)?;
-                Some(cipher_of(&key, &session, &header))
+                Some(key_of(&key, &session, &header))
             }
         };
-        Ok(Self { medium, session, header, cipher, reporter: Reporter::default() })
+        Ok(Self { medium, session, header, key, reporter: Reporter::default() })
     }
 
     /// Goes on behind damage, and writes it down here, instead of ending with the first. Give the same log to the
@@ -156,7 +155,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// [`OpenError::NoIndex`] if it does not. Other errors, but for [`MediumError::Io`], mean the same: the end is damaged, and
     /// the archive can still be read from its start.
     pub fn index(&self) -> Result<Index, OpenError> {
-        let cipher = self.cipher.as_deref();
+        let cipher = self.key.as_ref().map(ArchiveKey::cipher);
         Index::read(&self.medium, self.session.id, self.session.framing, |header, body| {
             head::open_footer(cipher, header, body)
         })
@@ -194,15 +193,16 @@ impl<M: Medium + 'static> ArchiveReader<M> {
 
     /// The stage that decrypts, if the archive is encrypted.
     pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
-        let cipher = self.cipher.clone()?;
-        Some(seal::opening(cipher, self.reporter.log.clone()))
+        let key = self.key.clone()?;
+        Some(seal::opening(key, self.reporter.log.clone()))
     }
 
     /// The head that reads all blocks. The pipe's buffers have to be as large as the archive's blocks:
     /// [`ArchiveHeader::block_len`].
     pub fn head(&self) -> ArchiveHead<M> {
         let units = Units::new(self.medium.clone(), Some(self.session.id));
-        ArchiveHead::new(self.medium.clone(), units, &self.header, self.cipher.clone(), self.reporter.clone())
+        let (medium, block_len) = (self.medium.clone(), self.header.block_len);
+        ArchiveHead::new(medium, units, block_len, self.key.clone(), self.reporter.clone())
     }
 
     /// The head that reads these blocks only.

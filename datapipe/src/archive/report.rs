@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use crate::error::StageError;
 use crate::media::Place;
 use crate::stage::{Damage, DamageLog};
+use crate::wire::codec::{Bytes, Malformed, Put};
 
 use super::units;
 
@@ -31,6 +32,10 @@ pub struct ReadOutcome {
     pub plain: u64,
     /// Number of the first block behind the last file mark: what lies before it was on stable storage.
     pub checkpoint: u64,
+    /// Bytes of the records that were read from the medium.
+    pub read: u64,
+    /// The last volume of which something was read.
+    pub volumes: u32,
 }
 
 impl ReadReport {
@@ -41,6 +46,36 @@ impl ReadReport {
 
     pub(super) fn update(&self, change: impl FnOnce(&mut ReadOutcome)) {
         change(&mut self.0.lock());
+    }
+}
+
+impl ReadOutcome {
+    /// As a process tells it.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let Self { complete, blocks, missing, rejected, plain, checkpoint, read, volumes } = *self;
+        let mut data = vec![u8::from(complete)];
+        [blocks, missing, rejected, plain, checkpoint, read]
+            .into_iter()
+            .for_each(|number| data.put_u64(number));
+        data.put_u32(volumes);
+        data
+    }
+
+    /// As a process has told it.
+    pub(super) fn decode(data: &[u8]) -> Result<Self, Malformed> {
+        let mut data = Bytes::new("what a process says of an archive that it reads", data);
+        let outcome = Self {
+            complete: data.u8()? == 1,
+            blocks: data.u64()?,
+            missing: data.u64()?,
+            rejected: data.u64()?,
+            plain: data.u64()?,
+            checkpoint: data.u64()?,
+            read: data.u64()?,
+            volumes: data.u32()?,
+        };
+        data.end()?;
+        Ok(outcome)
     }
 }
 
@@ -75,6 +110,30 @@ impl WriteReport {
     }
 }
 
+impl WriteOutcome {
+    /// As a process tells it.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let Self { blocks, plain, safe_blocks, safe_plain, complete } = *self;
+        let mut data = vec![u8::from(complete)];
+        [blocks, plain, safe_blocks, safe_plain].into_iter().for_each(|number| data.put_u64(number));
+        data
+    }
+
+    /// As a process has told it.
+    pub(super) fn decode(data: &[u8]) -> Result<Self, Malformed> {
+        let mut data = Bytes::new("what a process says of an archive that it writes", data);
+        let outcome = Self {
+            complete: data.u8()? == 1,
+            blocks: data.u64()?,
+            plain: data.u64()?,
+            safe_blocks: data.u64()?,
+            safe_plain: data.u64()?,
+        };
+        data.end()?;
+        Ok(outcome)
+    }
+}
+
 /// Where damage goes: to a log, and the reader goes on; or to the caller, and it stops.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reporter {
@@ -101,5 +160,38 @@ impl Reporter {
         if let (Some(log), Some(place)) = (&self.log, place) {
             log.note_place(block, place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn what_processes_tell_arrives_whole_or_not_at_all() {
+        let read = ReadOutcome {
+            complete: true,
+            blocks: 2,
+            missing: 3,
+            rejected: 4,
+            plain: 5,
+            checkpoint: 6,
+            read: 7,
+            volumes: 8,
+        };
+        let written = WriteOutcome { blocks: 2, plain: 3, safe_blocks: 4, safe_plain: 5, complete: true };
+        let (mut told_read, mut told_written) = (read.encode(), written.encode());
+        assert_eq!(ReadOutcome::decode(&told_read), Ok(read));
+        assert_eq!(WriteOutcome::decode(&told_written), Ok(written));
+        for len in 0..told_read.len() {
+            assert!(ReadOutcome::decode(&told_read[..len]).is_err());
+        }
+        for len in 0..told_written.len() {
+            assert!(WriteOutcome::decode(&told_written[..len]).is_err());
+        }
+        told_read.push(0);
+        told_written.push(0);
+        assert!(ReadOutcome::decode(&told_read).is_err() && WriteOutcome::decode(&told_written).is_err());
     }
 }

@@ -1,13 +1,16 @@
 //! Writes a stream back. What is gone becomes zeros, so that everything else is where it was.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::Tail;
+use crate::stage::{OpenFile, Tail, TailStage};
 use crate::wire::What;
 
 use super::block::number_of;
+use super::process;
 
 /// Writes the blocks of an archived stream to a writer.
 ///
@@ -17,12 +20,24 @@ use super::block::number_of;
 pub struct StreamRestore<W> {
     writer: W,
     written: u64,
+    /// The writer, if it can be passed to another process.
+    file: Option<OpenFile>,
+}
+
+impl StreamRestore<OpenFile> {
+    /// A tail that writes to an open file, pipe, socket or device, from where it stands. It can run in a process: that gets
+    /// the descriptor.
+    pub fn file(file: impl Into<OwnedFd>) -> Self {
+        let file = OpenFile(Arc::new(file.into()));
+        Self { file: Some(file.clone()), ..Self::new(file) }
+    }
 }
 
 impl<W: Write + Send> StreamRestore<W> {
-    /// A tail that writes to `writer`, and flushes it when the stream has ended well.
+    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended well. What is an open file
+    /// is better given to [`file`](StreamRestore::file).
     pub fn new(writer: W) -> Self {
-        Self { writer, written: 0 }
+        Self { writer, written: 0, file: None }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), StageError> {
@@ -68,6 +83,10 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
 
     fn finish(&mut self) -> Result<(), StageError> {
         self.writer.flush().map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        process::describe_restore(stage, self.file.as_ref())
     }
 }
 

@@ -2,22 +2,54 @@
 
 use std::sync::Arc;
 
-use crate::crypto::{Cipher, NonceKind, nonce};
+use crate::crypto::{Cipher, NonceKind, SubKey, nonce};
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::{DamageLog, InPlace, MiddleStage, Stage, Verdict};
+use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
 
 use super::block::{TAG_LEN, header_of, number_of};
+use super::process;
+
+/// The key of an archive, and the cipher that it makes. Clones share it.
+#[derive(Clone)]
+pub(super) struct ArchiveKey {
+    cipher: Arc<Cipher>,
+    /// For stages in other processes, which make the cipher anew.
+    key: SubKey,
+}
+
+impl ArchiveKey {
+    pub(super) fn new(key: SubKey) -> Self {
+        Self { cipher: Arc::new(Cipher::new(&key)), key }
+    }
+
+    pub(super) fn cipher(&self) -> &Cipher {
+        &self.cipher
+    }
+
+    pub(super) fn key(&self) -> &SubKey {
+        &self.key
+    }
+}
 
 /// The stage that encrypts.
-pub(super) fn sealing<'a>(cipher: Arc<Cipher>) -> MiddleStage<'a> {
-    Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(&cipher)))
+pub(super) fn sealing<'a>(key: ArchiveKey) -> MiddleStage<'a> {
+    let arguments = process::key_arguments(&key);
+    let stage = Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(&key.cipher)));
+    stage.module(process::SEAL_MODULE, arguments)
 }
 
 /// The stage that decrypts. What does not authenticate ends the pipe, or, with a log, is reported there and travels on
 /// without its content.
-pub(super) fn opening<'a>(cipher: Arc<Cipher>, log: Option<DamageLog>) -> MiddleStage<'a> {
-    Stage::in_place("aes-256-gcm-open", move |_| Open { cipher: Arc::clone(&cipher), log: log.clone() })
+pub(super) fn opening<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleStage<'a> {
+    let arguments = process::key_arguments(&key).with_flag(SALVAGE, log.is_some());
+    let heard = log.clone();
+    let opening = move |_| Open { cipher: Arc::clone(&key.cipher), log: log.clone() };
+    let stage = Stage::in_place("aes-256-gcm-open", opening).module(process::OPEN_MODULE, arguments);
+    match heard {
+        Some(log) => stage.notes(move |data| log.hear(data)),
+        None => stage,
+    }
 }
 
 struct Seal(Arc<Cipher>);

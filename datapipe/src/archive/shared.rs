@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::media::{Item, Medium, MediumError, Place};
+use crate::media::{Item, Medium, MediumError, Passage, Place};
 
 /// One medium for several. Whoever uses it seeks first.
 #[derive(Debug)]
@@ -66,5 +66,9 @@ impl<M: Medium> Medium for Shared<M> {
 
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         self.0.lock().seek(to)
+    }
+
+    fn passage(&self) -> Result<Passage, String> {
+        self.0.lock().passage()
     }
 }

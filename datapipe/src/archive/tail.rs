@@ -7,7 +7,7 @@ use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
 use crate::media::{Medium, Place};
 use crate::pool::{Block, Marks};
-use crate::stage::Tail;
+use crate::stage::{Tail, TailStage};
 use crate::wire::{
     ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter, UNIT_HEADER_LEN,
     UnitHeader, What, padding_of,
@@ -17,6 +17,7 @@ use super::block::{TAG_LEN, header_of};
 use super::course::Course;
 use super::places::Places;
 use super::plan::Archive;
+use super::process;
 use super::report::WriteReport;
 use super::volumes::{Volumes, empty_record};
 
@@ -184,11 +185,11 @@ impl<M: Medium> ArchiveTail<M> {
         let plain = body.len() as u32;
         let mut header = UnitHeader { number: footer.blocks, plain, ..self.header(Kind::ArchiveFooter) };
         header.stored = plain;
-        if let Some(cipher) = &self.archive.cipher {
+        if let Some(key) = &self.archive.key {
             header.cipher = Cipher::Aes256Gcm;
             header.stored += TAG_LEN as u32;
             let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
-            let tag = cipher.seal(&nonce, &header.associated_data(), &mut body)?;
+            let tag = key.cipher().seal(&nonce, &header.associated_data(), &mut body)?;
             body.extend_from_slice(&tag);
         }
         Ok((header, body))
@@ -205,7 +206,7 @@ impl<M: Medium> ArchiveTail<M> {
                 "block {number} is damaged, which an archive cannot say of it: restore what can be read, and archive that"
             )));
         }
-        let encrypted = self.archive.cipher.is_some();
+        let encrypted = self.archive.key.is_some();
         if info.sealed != encrypted || (encrypted && info.sequence != Some(number)) {
             let what = match (info.sealed, encrypted) {
                 (true, false) => "is encrypted, but the archive is not",
@@ -274,6 +275,13 @@ impl<M: Medium> Tail for ArchiveTail<M> {
         self.end()?;
         self.report.update(|outcome| outcome.complete = true);
         Ok(())
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        match self.stream.volumes.passage() {
+            Ok(passage) => process::describe_tail(stage, &self.archive, passage, &self.report),
+            Err(why) => stage.local(why),
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Units<M> {
     foreign: bool,
     /// The first of the other sessions that have records here.
     other: Option<[u8; 16]>,
+    /// Bytes of the records that were read, and the last volume that had one.
+    met: (u64, u32),
     ended: bool,
 }
 
@@ -108,6 +110,7 @@ impl<M: Medium> Units<M> {
             gap: false,
             foreign: false,
             other: None,
+            met: (0, 0),
             ended: false,
         }
     }
@@ -131,6 +134,11 @@ impl<M: Medium> Units<M> {
     /// Another session that has records here, if one has.
     pub(super) fn other_session(&self) -> Option<[u8; 16]> {
         self.other
+    }
+
+    /// Bytes of the records that were read, and the last volume that had one.
+    pub(super) fn met(&self) -> (u64, u32) {
+        self.met
     }
 
     /// The body of the unit that [`next`](Self::next) gave last.
@@ -261,7 +269,11 @@ impl<M: Medium> Units<M> {
     /// Reads up to something that matters to the stream. `None`: something else was found.
     fn read(&mut self) -> Result<Option<Behind>, MediumError> {
         match self.medium.read(&mut self.record) {
-            Ok(Item::Record(place)) => Ok(self.sort_record(place)),
+            Ok(Item::Record(place)) => {
+                let (bytes, volume) = self.met;
+                self.met = (bytes + self.record.len() as u64, volume.max(place.volume));
+                Ok(self.sort_record(place))
+            }
             Ok(Item::Mark(_)) => Ok(Some(Behind::Mark)),
             Ok(Item::Damaged { at, skipped }) => {
                 self.say(None, Some(at), format!("{skipped} bytes are no record"));

@@ -1,7 +1,7 @@
 //! Records onto volumes: the label at each one's start, and the next when one is full.
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, Place};
+use crate::media::{Medium, MediumError, Passage, Place};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.
@@ -16,6 +16,11 @@ pub(super) struct Volumes<M> {
 impl<M: Medium> Volumes<M> {
     pub(super) fn new(medium: M, session: [u8; 16]) -> Self {
         Self { medium, session, sequence: 0, volume: 0 }
+    }
+
+    /// What another process makes the medium from.
+    pub(super) fn passage(&self) -> Result<Passage, String> {
+        self.medium.passage()
     }
 
     /// Whether the first volume has been begun.

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use datapipe::host::{self, Modules};
-use datapipe::tree;
+use datapipe::host;
 
 fn main() -> ExitCode {
-    host::serve(tree::modules(Modules::new()));
+    host::serve(datapipe::modules());
     eprintln!("datapipe-host runs stages of a pipe, and is started by the pipe's controller");
     ExitCode::from(2)
 }

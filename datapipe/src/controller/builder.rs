@@ -8,7 +8,7 @@ use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM, MAX_NAME,
 };
 use crate::memory::{Backing, Direction, HugePages};
-use crate::stage::{HeadStage, MiddleStage, TailStage};
+use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
 use crate::wire::codec::cut;
 
 use super::cancel::Canceller;
@@ -103,6 +103,14 @@ impl<'a> PipeBuilder<'a> {
         let mut tail = tail.into();
         tail.settings.name = self.distinct(tail.settings.name);
         self.tail = Some(tail);
+        self
+    }
+
+    /// Runs all stages that were added so far in processes: [`Stage::in_processes`].
+    pub fn in_processes(mut self) -> Self {
+        self.head = self.head.map(Stage::in_processes);
+        self.middles = self.middles.into_iter().map(Stage::in_processes).collect();
+        self.tail = self.tail.map(Stage::in_processes);
         self
     }
 

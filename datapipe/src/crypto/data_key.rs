@@ -1,5 +1,6 @@
 //! The key of a session, and the keys of its archives.
 
+use std::array::TryFromSliceError;
 use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -53,7 +54,16 @@ impl DataKey {
 }
 
 impl SubKey {
-    pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {
+    /// The key that a process was given to work with.
+    ///
+    /// # Errors
+    ///
+    /// If it has not the length of one.
+    pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, TryFromSliceError> {
+        bytes.try_into().map(Self)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 }

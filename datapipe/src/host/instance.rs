@@ -88,17 +88,23 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
     let seats: Vec<_> = seats.zip(workers?).collect();
     drop(made);
     let seats = seats.into_iter().map(|(seat, worker)| (seat.terminate_at_limit(terminate_at_limit), worker));
-    let all_well = run_all(seats, control);
+    let all_well = run_all(seats, control, &notes);
     watch.end();
     Ok(all_well)
 }
 
 /// Runs each instance on its seat, the last on this thread, and reports how each ended.
-fn run_all(seats: impl ExactSizeIterator<Item = (Seat, Worker<'static>)>, control: &OwnedFd) -> bool {
+fn run_all(
+    seats: impl ExactSizeIterator<Item = (Seat, Worker<'static>)>,
+    control: &OwnedFd,
+    notes: &Notes,
+) -> bool {
     let last = seats.len().saturating_sub(1);
     let run = |instance: usize, seat: Seat, worker: Worker<'static>| {
         let result = runner::run(worker, &seat);
         drop(seat);
+        // Before it is said that all is well: this process may be killed at any moment.
+        notes.pass_on(|note| report::note(control, note));
         report::tell(control, instance as u32, &result);
         result.is_ok()
     };

@@ -92,8 +92,8 @@ static SERVES: OnceLock<()> = OnceLock::new();
 
 /// Runs a stage of a pipe, if that is what this process was started for, and exits; returns at once otherwise.
 ///
-/// To be called first in `main`, before threads are started and arguments are looked at. The library's own modules
-/// need not be given.
+/// To be called first in `main`, before threads are started and arguments are looked at. [`datapipe::modules`](crate::modules)
+/// has all that come with the library.
 pub fn serve(modules: Modules) {
     if std::env::args_os().nth(1).is_some_and(|first| first == ARGUMENT) {
         std::process::exit(instance::run(modules));

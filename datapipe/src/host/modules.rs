@@ -11,9 +11,10 @@ use super::report::Note;
 use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::{
-    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, Fields, HeadStage, MiddleStage, Module,
-    RESEQUENCE_MODULE, SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead, StreamTail,
-    TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, resequence, sequence,
+    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage, MiddleStage,
+    Module, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead,
+    StreamTail, TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, decompress_salvaging, resequence,
+    sequence,
 };
 
 /// Makes a stage from what stands in its description.
@@ -43,7 +44,8 @@ enum Role {
 }
 
 impl Modules {
-    /// The library's own modules.
+    /// The library's own modules, but for those of archives and of trees: [`datapipe::modules`](crate::modules) has
+    /// these, too.
     pub fn new() -> Self {
         Self(BTreeMap::new())
             .with(ZSTD_MODULE, |call| {
@@ -56,7 +58,12 @@ impl Modules {
                 let level = fields.number("level")?;
                 fields.end().map(|()| Deflate::level(level))
             })
-            .with(DECOMPRESS_MODULE, |call| call.fields()?.end().map(|()| decompress()))
+            .with(DECOMPRESS_MODULE, |call| {
+                let mut fields = call.fields()?;
+                let salvages = fields.flag(SALVAGE)?;
+                fields.end()?;
+                Ok(if salvages { decompress_salvaging(&call.damage()) } else { decompress() })
+            })
             .with(SEQUENCE_MODULE, |call| {
                 let mut fields = call.fields()?;
                 let first = fields.number("first")?;
@@ -143,6 +150,18 @@ impl Call<'_> {
         let none =
             || StageError::new(format!("the module got {} descriptors, and no number {n}", given.len()));
         Ok(given.get(n).ok_or_else(none)?.try_clone()?)
+    }
+
+    /// A log of damage whose news get to the stage's handler, which hears them.
+    pub(crate) fn damage(&self) -> DamageLog {
+        let log = DamageLog::of_process();
+        let told = log.clone();
+        self.notes(move || {
+            let news = told.news().into_iter();
+            // Each was made to fit.
+            news.filter_map(|(text, data)| Note::new(text, data).ok()).collect()
+        });
+        log
     }
 
     /// From now on asks `source` ten times a second, and once after the stage has ended, for what it has to say that

@@ -1,13 +1,15 @@
 //! A directory whose files are the volumes.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::limits::MAX_VOLUMES;
 
+use super::given::Given;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
-use super::{FileSystem, Item, Medium, MediumError, Place, Probe, Storage, VolumeOptions};
+use super::{FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, VolumeOptions};
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
 ///
@@ -55,6 +57,19 @@ impl Directory {
     /// told of when it is to be read.
     pub fn open(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
         Self::open_on(FileSystem, path, probe)
+    }
+}
+
+impl Directory<Given> {
+    /// A directory in which another process has created volume 1.
+    pub(super) fn given_to_write(
+        storage: Given,
+        path: PathBuf,
+        file: File,
+        volume_size: Option<u64>,
+    ) -> Self {
+        let writer = VolumeWriter::new(file, file_of(&path, 1), 1, volume_size);
+        Self { storage, path, side: Side::Write { writer, volume_size } }
     }
 }
 
@@ -165,6 +180,17 @@ impl<S: Storage> Medium for Directory<S> {
         opened.seek(to)?;
         (*reader, *volume) = (Some(opened), to.volume);
         Ok(())
+    }
+
+    fn passage(&self) -> Result<Passage, String> {
+        let (volume_size, descriptors) = match &self.side {
+            Side::Write { writer, .. } if !writer.is_untouched() => return Err(Passage::BEGUN.to_owned()),
+            Side::Write { writer, volume_size } => {
+                (*volume_size, self.storage.descriptors(Some(writer.file()), Some(&self.path))?)
+            }
+            Side::Read { .. } => (None, self.storage.descriptors(None, Some(&self.path))?),
+        };
+        Ok(Passage { form: Form::Directory, path: self.path.clone(), volume_size, descriptors })
     }
 }
 

@@ -60,15 +60,25 @@
 
 mod directory; // volumes as the files of a directory
 mod error; // what can be wrong with it
+mod given; // one directory, open
 mod layout; // the words of a volume's file
+mod passage; // how it gets into another process
 mod place; // a place, and what stands there
 mod reader; // records, and the way back to them behind damage
 mod storage; // what is asked of a file system
 mod tape; // one file, one volume
 mod writer; // whole records, or nothing of them
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use given::Given;
+
 pub use directory::Directory;
 pub use error::MediumError;
+pub(crate) use passage::Form;
+pub use passage::Passage;
 pub use place::{Item, Place, Probe};
 pub use storage::{FileSystem, Storage, StorageFile};
 pub use tape::VirtualTape;
@@ -152,6 +162,17 @@ pub trait Medium: Send {
     /// [`MediumError::NoSuchPlace`], [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and
     /// [`MediumError::Io`]. It stays where it was then.
     fn seek(&mut self, to: Place) -> Result<(), MediumError>;
+
+    /// What another process makes this medium from, so that a stage which writes or reads it can run there. A medium that is
+    /// wrapped is passed on without what it is wrapped in.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, and what to do about it. That is so for every medium but a [`VirtualTape`] and a
+    /// [`Directory`] on the [`FileSystem`], and for one that has been written to.
+    fn passage(&self) -> Result<Passage, String> {
+        Err(Passage::NONE.to_owned())
+    }
 }
 
 /// For programs that choose the medium while they run.
@@ -187,6 +208,46 @@ impl<M: Medium + ?Sized> Medium for Box<M> {
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         (**self).seek(to)
     }
+
+    fn passage(&self) -> Result<Passage, String> {
+        (**self).passage()
+    }
+}
+
+/// A medium that another process has created, and written nothing to.
+///
+/// # Errors
+///
+/// [`MediumError::VolumeTooSmall`].
+pub(crate) fn given_to_write(
+    form: Form,
+    path: PathBuf,
+    volume_size: Option<u64>,
+    [file, directory]: [OwnedFd; 2],
+) -> Result<Box<dyn Medium>, MediumError> {
+    writer::check_size(volume_size)?;
+    let (file, storage) = (File::from(file), Given::new(directory));
+    Ok(match form {
+        Form::Tape => Box::new(VirtualTape::given_to_write(storage, path, file, volume_size)),
+        Form::Directory => Box::new(Directory::given_to_write(storage, path, file, volume_size)),
+    })
+}
+
+/// A medium that another process has open to read.
+///
+/// # Errors
+///
+/// As [`Directory::open`].
+pub(crate) fn given_to_read(
+    form: Form,
+    path: PathBuf,
+    descriptor: OwnedFd,
+    probe: Probe,
+) -> Result<Box<dyn Medium>, MediumError> {
+    Ok(match form {
+        Form::Tape => Box::new(VirtualTape::given_to_read(path, descriptor.into(), probe)?),
+        Form::Directory => Box::new(Directory::open_on(Given::new(descriptor), path, probe)?),
+    })
 }
 
 /// How volumes are written.

@@ -61,6 +61,10 @@ impl<F: StorageFile> VolumeReader<F> {
         self.volume
     }
 
+    pub(super) fn file(&self) -> &F {
+        &self.file
+    }
+
     /// Goes to `to`, which must be of this volume.
     pub(super) fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         if to.byte > self.len {

@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+
+use super::Passage;
 
 /// A place that has directories of files: [`FileSystem`], or a twin of it that fails as asked.
 ///
@@ -64,6 +67,20 @@ pub trait Storage: Debug + Send + 'static {
     ///
     /// What the storage says.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Descriptors of a file and of a directory, in this order, with which another process reaches them.
+    ///
+    /// # Errors
+    ///
+    /// Why there are none, and what to do about it: it is no storage of the kernel's, if nobody says otherwise.
+    fn descriptors(
+        &self,
+        file: Option<&Self::File>,
+        directory: Option<&Path>,
+    ) -> Result<Vec<OwnedFd>, String> {
+        let _ = (file, directory);
+        Err(Passage::NONE.to_owned())
+    }
 }
 
 /// An open file of a [`Storage`].
@@ -147,11 +164,22 @@ impl Storage for FileSystem {
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
+
+    fn descriptors(&self, file: Option<&File>, directory: Option<&Path>) -> Result<Vec<OwnedFd>, String> {
+        let file = file.map(File::try_clone);
+        let given = file.into_iter().chain(directory.map(File::open));
+        let given: io::Result<_> = given.map(|file| Ok(OwnedFd::from(file?))).collect();
+        given.map_err(|error| format!("its medium cannot be given to another process: {error}"))
+    }
 }
 
 /// Opens a regular file. A pipe or a device of that name must not make us wait.
 fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    checked_regular(options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?)
+}
+
+/// The file, if it is a regular one.
+pub(super) fn checked_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }

@@ -1,11 +1,15 @@
 //! One file that is one volume.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use super::given::Given;
 use super::reader::VolumeReader;
-use super::writer::{VolumeWriter, check_size, is_full, no_space};
-use super::{FileSystem, Item, Medium, MediumError, Place, Probe, Storage, StorageFile, VolumeOptions};
+use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
+use super::{
+    FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, StorageFile, VolumeOptions,
+};
 
 /// A medium of one volume: a file of any name.
 #[derive(Debug)]
@@ -39,6 +43,20 @@ impl VirtualTape {
     /// [`MediumError::Io`].
     pub fn open(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
         Self::open_on(FileSystem, path, probe)
+    }
+
+    /// A tape that another process has open to read.
+    pub(super) fn given_to_read(path: PathBuf, file: File, probe: Probe) -> Result<Self, MediumError> {
+        let side = Side::Read(VolumeReader::new(file, path.clone(), 1, probe)?);
+        Ok(Self { storage: FileSystem, path, side })
+    }
+}
+
+impl VirtualTape<Given> {
+    /// A tape that another process has created.
+    pub(super) fn given_to_write(storage: Given, path: PathBuf, file: File, size: Option<u64>) -> Self {
+        let side = Side::Write(VolumeWriter::new(file, path.clone(), 1, size));
+        Self { storage, path, side }
     }
 }
 
@@ -155,5 +173,20 @@ impl<S: Storage> Medium for VirtualTape<S> {
 
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         self.volume(to)?.seek(to)
+    }
+
+    fn passage(&self) -> Result<Passage, String> {
+        let descriptors = match &self.side {
+            Side::Write(writer) if !writer.is_untouched() => return Err(Passage::BEGUN.to_owned()),
+            Side::Write(writer) => {
+                self.storage.descriptors(Some(writer.file()), Some(directory_of(&self.path)))
+            }
+            Side::Read(reader) => self.storage.descriptors(Some(reader.file()), None),
+        };
+        let volume_size = match &self.side {
+            Side::Write(writer) => writer.limit(),
+            Side::Read(_) => None,
+        };
+        Ok(Passage { form: Form::Tape, path: self.path.clone(), volume_size, descriptors: descriptors? })
     }
 }

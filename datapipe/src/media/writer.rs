@@ -37,6 +37,20 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.volume
     }
 
+    pub(super) fn file(&self) -> &F {
+        &self.file
+    }
+
+    /// Most bytes of the volume.
+    pub(super) fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+
+    /// Whether it is the first volume, as it was when it was made.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.volume == 1 && self.used == 0 && !self.ended && !self.broken
+    }
+
     pub(super) fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
         self.check_whole()?;
         if record.is_empty() {

@@ -8,15 +8,23 @@
 //!
 //! A reader knows where a block stood, and the stages behind it whether it is whole: the log brings both together.
 //! Its memory is bounded, however much is damaged.
+//!
+//! Where a stage runs in a process of its own, it has a log of its own there, whose news are told to the caller's log.
+//! The place of a block may be told later than that the block is damaged, so what is reported waits for it.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PLACES};
+use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
 use crate::media::Place;
 use crate::pool::Block;
+use crate::wire::codec::{Bytes, Malformed, Put, cut, len_u16};
+
+/// The field of a module's arguments that says that its stage goes on behind damage.
+pub(crate) const SALVAGE: &str = "salvage";
 
 /// Something that could not be read back whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +72,33 @@ struct Inner {
     places: Vec<Option<(u64, Place)>>,
     entries: Vec<Damage>,
     count: u64,
+    /// Numbers of the blocks whose places are not known yet, with their entries.
+    placeless: BTreeSet<(u64, usize)>,
+    /// What is to be told another log, if somebody asks for it.
+    news: Option<News>,
 }
+
+/// What a log has not told yet.
+#[derive(Debug, Default)]
+struct News {
+    /// Entries that were told.
+    told: usize,
+    /// Reports that were not kept.
+    unkept: u64,
+    /// Places, the last [`MAX_PLACES`].
+    places: VecDeque<(u64, Place)>,
+}
+
+/// What follows of what a log tells another.
+const DAMAGE: u8 = 0;
+const PLACES: u8 = 1;
+const UNKEPT: u8 = 2;
+/// Bytes of a place and its block.
+const PLACE_LEN: usize = 28;
+
+/// In what is told of a damaged block: what is known of it.
+const HAS_BLOCK: u8 = 1;
+const HAS_PLACE: u8 = 2;
 
 impl DamageLog {
     /// An empty log.
@@ -79,13 +113,18 @@ impl DamageLog {
             inner.places = vec![None; MAX_PLACES];
         }
         inner.places[slot(block)] = Some((block, place));
+        if let Some(news) = &mut inner.news {
+            if news.places.len() == MAX_PLACES {
+                news.places.pop_front();
+            }
+            news.places.push_back((block, place));
+        }
     }
 
     /// Reports that `block` is damaged, at the place that was noted for it.
     pub fn report(&self, block: u64, what: impl Into<String>) {
         let mut inner = self.0.lock();
-        let noted = inner.places.get(slot(block)).copied().flatten().filter(|(number, _)| *number == block);
-        let place = noted.map(|(_, place)| place.to_string());
+        let place = inner.place_of(block);
         inner.push(Damage { block: Some(block), place, what: what.into() });
     }
 
@@ -97,6 +136,43 @@ impl DamageLog {
     /// Reports what is known in full.
     pub(crate) fn add(&self, damage: Damage) {
         self.0.lock().push(damage);
+    }
+
+    /// A log of a process, whose news are told to another one.
+    pub(crate) fn of_process() -> Self {
+        let log = Self::default();
+        log.0.lock().news = Some(News::default());
+        log
+    }
+
+    /// What has been reported and noted since this was called last, as texts for people and what [`hear`](Self::hear)
+    /// understands.
+    pub(crate) fn news(&self) -> Vec<(String, Vec<u8>)> {
+        let inner = &mut *self.0.lock();
+        let Some(news) = &mut inner.news else { return Vec::new() };
+        let mut told = Vec::new();
+        // Before what was found damaged there.
+        let places: Vec<_> = news.places.drain(..).collect();
+        for places in places.chunks((MAX_NOTE - 1) / PLACE_LEN) {
+            told.push((String::new(), encode_places(places)));
+        }
+        let fresh = inner.entries.get(news.told..).unwrap_or_default();
+        told.extend(fresh.iter().map(|damage| (damage.to_string(), encode(damage))));
+        news.told = inner.entries.len();
+        if let count @ 1.. = std::mem::take(&mut news.unkept) {
+            let mut data = vec![UNKEPT];
+            data.put_u64(count);
+            told.push((String::new(), data));
+        }
+        told
+    }
+
+    /// Takes what another log tells. What makes no sense is itself reported.
+    pub(crate) fn hear(&self, told: &[u8]) {
+        let mut inner = self.0.lock();
+        if let Err(malformed) = inner.hear(told) {
+            inner.push(Damage { block: None, place: None, what: malformed.to_string() });
+        }
     }
 
     /// The first [`MAX_LOG_ENTRIES`] reports, in the order in which they came.
@@ -120,11 +196,96 @@ impl Inner {
         self.count += 1;
         if self.entries.len() < MAX_LOG_ENTRIES {
             if damage.what.len() > MAX_DAMAGE_TEXT {
-                damage.what = damage.what[..damage.what.floor_char_boundary(MAX_DAMAGE_TEXT)].to_owned();
+                damage.what = cut(&damage.what, MAX_DAMAGE_TEXT).to_owned();
+            }
+            if let (Some(block), None) = (damage.block, &damage.place) {
+                self.placeless.insert((block, self.entries.len()));
             }
             self.entries.push(damage);
+        } else if let Some(news) = &mut self.news {
+            news.unkept += 1;
         }
     }
+
+    fn hear(&mut self, told: &[u8]) -> Result<(), Malformed> {
+        let mut told = Bytes::new("what a process says of damage", told);
+        match told.u8()? {
+            DAMAGE => self.hear_damage(told),
+            PLACES => {
+                while !told.rest().is_empty() {
+                    let block = told.u64()?;
+                    let place = Place { volume: told.u32()?, record: told.u64()?, byte: told.u64()? };
+                    self.hear_place(block, place);
+                }
+                Ok(())
+            }
+            UNKEPT => {
+                self.count = self.count.saturating_add(told.u64()?);
+                told.end()
+            }
+            other => Err(told.wrong(format!("is of an unknown kind, {other}"))),
+        }
+    }
+
+    fn hear_damage(&mut self, mut told: Bytes<'_>) -> Result<(), Malformed> {
+        let flags = told.u8()?;
+        let block = if flags & HAS_BLOCK != 0 { Some(told.u64()?) } else { None };
+        let mut place = None;
+        if flags & HAS_PLACE != 0 {
+            let len = told.u16()?;
+            place = Some(cut(&told.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
+        }
+        let what = told.text(told.rest().len())?;
+        let place = place.or_else(|| block.and_then(|block| self.place_of(block)));
+        self.push(Damage { block, place, what });
+        Ok(())
+    }
+
+    fn hear_place(&mut self, block: u64, place: Place) {
+        if self.places.is_empty() {
+            self.places = vec![None; MAX_PLACES];
+        }
+        self.places[slot(block)] = Some((block, place));
+        let waiting: Vec<_> = self.placeless.range((block, 0)..=(block, usize::MAX)).copied().collect();
+        for (block, entry) in waiting {
+            self.placeless.remove(&(block, entry));
+            if let Some(damage) = self.entries.get_mut(entry) {
+                damage.place = Some(place.to_string());
+            }
+        }
+    }
+
+    /// Where a block stood, if that was noted and not so long ago.
+    fn place_of(&self, block: u64) -> Option<String> {
+        let noted = self.places.get(slot(block)).copied().flatten().filter(|(number, _)| *number == block);
+        noted.map(|(_, place)| place.to_string())
+    }
+}
+
+fn encode_places(places: &[(u64, Place)]) -> Vec<u8> {
+    let mut data = vec![PLACES];
+    for (block, Place { volume, record, byte }) in places {
+        data.put_u64(*block);
+        data.put_u32(*volume);
+        data.put_u64(*record);
+        data.put_u64(*byte);
+    }
+    data
+}
+
+fn encode(Damage { block, place, what }: &Damage) -> Vec<u8> {
+    let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
+    let mut data = vec![DAMAGE, flag(block.is_some(), HAS_BLOCK) | flag(place.is_some(), HAS_PLACE)];
+    if let Some(block) = block {
+        data.put_u64(*block);
+    }
+    if let Some(place) = place {
+        let place = cut(place, MAX_DAMAGE_TEXT);
+        data.put_u16(len_u16(place.len()));
+        data.put(place.as_bytes());
+    }
+    data.put(what.as_bytes());
+    data
 }
 
 fn slot(block: u64) -> usize {
@@ -180,5 +341,60 @@ mod tests {
         assert_eq!(entries.len(), MAX_LOG_ENTRIES);
         assert!(entries.iter().all(|damage| damage.what.len() == MAX_DAMAGE_TEXT));
         assert_eq!(entries.last().unwrap().block, Some(MAX_LOG_ENTRIES as u64 - 1));
+    }
+
+    /// What a process has found, told to another log.
+    fn tell(from: &DamageLog, to: &DamageLog) -> Vec<String> {
+        from.news().iter().map(|(_, data)| to.hear(data)).for_each(drop);
+        to.entries().iter().map(Damage::to_string).collect()
+    }
+
+    #[test]
+    fn what_processes_find_is_brought_together() {
+        let (reader, decoder, whole) = (DamageLog::of_process(), DamageLog::of_process(), DamageLog::new());
+        decoder.report(4, "torn");
+        assert_eq!(tell(&decoder, &whole), ["block 4: torn"]);
+        reader.note_place(4, place(4));
+        reader.note_place(5, place(5));
+        reader.report_at(place(9), "unreadable");
+        decoder.report(5, "torn, too");
+        tell(&reader, &whole);
+        let expected = [
+            "block 4 at volume 2, record 4 (byte 262,144): torn",
+            "volume 2, record 9 (byte 589,824): unreadable",
+            "block 5 at volume 2, record 5 (byte 327,680): torn, too",
+        ];
+        assert_eq!(tell(&decoder, &whole), expected);
+        assert!(reader.news().is_empty() && decoder.news().is_empty(), "nothing is told twice");
+        assert!(whole.news().is_empty(), "nobody asked for this one's");
+    }
+
+    #[test]
+    fn many_reports_and_places_are_told_in_pieces() {
+        let (process, whole) = (DamageLog::of_process(), DamageLog::new());
+        (0..MAX_PLACES as u64 + 7).for_each(|block| process.note_place(block, place(block)));
+        (0..MAX_LOG_ENTRIES as u64 + 5).for_each(|block| process.report(block + 7, "ä".repeat(300)));
+        let news = process.news();
+        assert!(news.iter().all(|(_, data)| data.len() <= MAX_NOTE));
+        news.iter().for_each(|(_, data)| whole.hear(data));
+        assert_eq!((whole.entries(), whole.count()), (process.entries(), process.count()));
+        assert!(whole.entries().iter().all(|damage| damage.place.is_some()));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_reported() {
+        let log = DamageLog::new();
+        let damage = Damage { block: Some(1), place: Some("x".to_owned()), what: "é".to_owned() };
+        let mut data = encode(&damage);
+        log.hear(&data);
+        assert_eq!(log.entries(), [damage]);
+        data.pop();
+        let cut_place = encode_places(&[(1, place(1))]);
+        let wrong = [&[][..], &[9], &data, &data[..5], &data[..11], &cut_place[..20], &[UNKEPT, 1]];
+        for (before, wrong) in wrong.into_iter().enumerate() {
+            log.hear(wrong);
+            assert_eq!(log.count(), before as u64 + 2);
+            assert!(log.entries()[before + 1].what.starts_with("what a process says of damage: "));
+        }
     }
 }

@@ -51,6 +51,7 @@ pub use analyze::{analyze, classify};
 pub use arguments::{Arguments, Fields};
 pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
+pub(crate) use damage::SALVAGE;
 pub use damage::{Damage, DamageLog};
 pub use inspect::{Finding, Inspect, InspectionLog};
 pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};

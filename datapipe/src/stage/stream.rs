@@ -17,7 +17,7 @@ pub(crate) const STREAM_TAIL_MODULE: &str = "datapipe.stream-tail";
 
 /// An open file, pipe, socket or device: what a stage can read or write in another process, too.
 #[derive(Clone, Debug)]
-pub struct OpenFile(Arc<OwnedFd>);
+pub struct OpenFile(pub(crate) Arc<OwnedFd>);
 
 impl Read for OpenFile {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {

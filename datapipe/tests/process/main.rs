@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_types, reason = "flags and counts of the test, not shared words")]
 
+mod archive; // archives, and their media
 mod attached; // processes that take part in somebody else's pipe
 mod deaths; // killed, crashed, failed: replaced or named
 mod ends; // heads and tails
@@ -68,6 +69,13 @@ const TESTS: &[Test] = &[
     ("streams_between_files", tree::streams_between_files),
     ("stages_that_stay_here", tree::stages_that_stay_here),
     ("fields_that_make_no_sense", tree::fields_that_make_no_sense),
+    ("archives_are_the_same", archive::archives_are_the_same),
+    ("damage_is_told_with_its_place", archive::damage_is_told_with_its_place),
+    ("some_blocks_are_read", archive::some_blocks_are_read),
+    ("what_cannot_cross_is_refused", archive::what_cannot_cross_is_refused),
+    ("media_are_found_by_their_paths", archive::media_are_found_by_their_paths),
+    ("a_writer_that_is_killed", archive::a_writer_that_is_killed),
+    ("a_reader_that_is_killed", archive::a_reader_that_is_killed),
 ];
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! Backs file trees, or a stream, up into an archive: compressed and encrypted in parallel.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -13,11 +13,12 @@ use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use datapipe::controller::ByteCount;
+use datapipe::host;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::tree::{Excluded, TreeReport};
 use datapipe::wire;
-use datapipe_examples::arguments::{InstancesArgs, OutputArgs, parse_buffer_size, parse_size};
+use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs, parse_buffer_size, parse_size};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::estimate::{Estimate, LeftOut};
 use datapipe_examples::medium::Location;
@@ -42,6 +43,8 @@ struct Args {
     compress: Compress,
     #[command(flatten)]
     instances: InstancesArgs,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// Threads that read files: several wait for the disk at once, which one that has to move its heads does not like
     /// [default: one per processor, 8 to 16, and one for 4 buffers at most]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
@@ -135,6 +138,7 @@ fn parse_name(name: &str) -> Result<String, String> {
 }
 
 fn main() -> ExitCode {
+    host::serve(datapipe::modules());
     let args = Args::parse();
     if let Some(what) = args.contradiction() {
         Args::command().error(ErrorKind::ArgumentConflict, what).exit();
@@ -171,6 +175,7 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         let all = estimate.as_ref().and_then(Estimate::total);
         Done { files: read.map(|read| read.files), part: read.map(|read| read.bytes).zip(all) }
     };
+    let tail = args.placement.stage(tail.into());
     let ran = console.run(args.pipe(seal, head).tail(tail), &done, summary);
     if let Some(tree) = &tree {
         summary.add_tree(tree);
@@ -243,8 +248,7 @@ impl Args {
     fn head(&self, skip: Vec<(u64, u64)>) -> Result<(HeadStage<'static>, Option<TreeReport>), Failure> {
         if self.is_stream() {
             // Without the buffer of std, which would only copy.
-            let input = File::from(stdin().as_fd().try_clone_to_owned()?);
-            return Ok((StreamHead::new(input).into(), None));
+            return Ok((StreamHead::file(stdin().as_fd().try_clone_to_owned()?).into(), None));
         }
         let (one_file_system, exclude) = (self.one_file_system, self.exclude.clone());
         let head = TreeHead::new(&self.sources, TreeOptions { one_file_system, exclude, skip })?;
@@ -304,10 +308,10 @@ impl Args {
             Compress::Zstd(level) => pipe.stage(Zstd::level(level).instances(instances)),
             Compress::Deflate(level) => pipe.stage(Deflate::level(level).instances(instances)),
         };
-        match seal {
-            Some(seal) => pipe.stage(seal.instances(instances)),
-            None => pipe,
+        if let Some(seal) = seal {
+            pipe = pipe.stage(seal.instances(instances));
         }
+        self.placement.pipe(pipe)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write, stdout};
+use std::io::{self, stdout};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use datapipe::archive::{ReadReport, Reading};
+use datapipe::host;
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreReport, Selection, TreeList};
 use datapipe::wire::{CatalogueEntry, ObjectKind, State, Time};
-use datapipe_examples::arguments::{InstancesArgs, OutputArgs};
+use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::listing::Listing;
-use datapipe_examples::medium::{Counted, Location, Met, origin};
+use datapipe_examples::medium::{Location, origin};
 use datapipe_examples::names::{counted, escaped};
 use datapipe_examples::newfile::NewFile;
 use datapipe_examples::part::Part;
@@ -52,6 +53,8 @@ struct Args {
     #[command(flatten)]
     instances: InstancesArgs,
     #[command(flatten)]
+    placement: PlacementArgs,
+    #[command(flatten)]
     output: OutputArgs,
     /// A directory of volumes, or a file that is a virtual tape
     medium: PathBuf,
@@ -70,6 +73,7 @@ impl Args {
 }
 
 fn main() -> ExitCode {
+    host::serve(datapipe::modules());
     let args = Args::parse();
     if args.to_stdout() && args.output.json {
         let what = "standard output cannot take both a stream and a JSON object";
@@ -102,16 +106,15 @@ fn run(
     console.listen_to_signals()?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
-    let medium = Counted::new(location.open()?);
-    let met = Box::new(medium.met());
-    let reader = ArchiveReader::open(medium, secret.as_ref()).map_err(|error| location.failure(error))?;
+    let reader =
+        ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| location.failure(error))?;
     let name = &reader.header().name;
     console.say(&format!("\"{}\", {}", escaped(name.as_bytes()), origin(reader.session())));
     summary.archive = Some(name.clone());
     let log = DamageLog::new();
     let part = part(args, &reader).map_err(|error| location.failure(error))?;
     let reader = reader.salvage(&log);
-    let mut job = Job { args, console, location, met, part, report: ReadReport::default(), log, summary };
+    let mut job = Job { args, console, location, part, report: ReadReport::default(), log, summary };
     let is_tree = reader.header().content == Content::Tree;
     match (listing, args.verify, is_tree) {
         (Some(listing), _, true) => job.list_tree(&reader, listing),
@@ -128,8 +131,8 @@ fn run(
 fn part(args: &Args, reader: &Reader) -> Result<Part, Box<dyn Error>> {
     let is_tree = reader.header().content == Content::Tree;
     match is_tree && !args.verify {
-        true if args.list => Part::of_list(reader),
-        true if !args.path.is_empty() => Part::of_paths(reader, &args.paths()),
+        true if args.list => Part::of_list(reader, args.placement),
+        true if !args.path.is_empty() => Part::of_paths(reader, &args.paths(), args.placement),
         _ => Ok(Part::Everything),
     }
 }
@@ -139,14 +142,13 @@ struct Job<'a> {
     args: &'a Args,
     console: Console,
     location: Location,
-    met: Box<dyn Fn() -> Met>,
     part: Part,
     report: ReadReport,
     log: DamageLog,
     summary: &'a mut Summary,
 }
 
-type Reader = ArchiveReader<Counted>;
+type Reader = ArchiveReader<Box<dyn Medium>>;
 
 impl Job<'_> {
     /// Everything but the tail. Damage goes to the log, and reading goes on behind it.
@@ -154,7 +156,7 @@ impl Job<'_> {
         let reading = self.part.read(reader, self.args.instances.count());
         let Reading { pipe, report } = reading.map_err(|error| self.location.failure(error))?;
         self.report = report;
-        Ok(pipe.label(self.summary.job))
+        Ok(self.args.placement.pipe(pipe.label(self.summary.job)))
     }
 
     /// Runs a pipe, and takes what was found on the medium. `tree`: what becomes of a tree.
@@ -162,7 +164,7 @@ impl Job<'_> {
         let all = self.location.bytes();
         let everything = self.part.is_everything();
         let done = || {
-            let part = everything.then(|| ((self.met)().bytes, all));
+            let part = everything.then(|| (self.report.outcome().read, all));
             Done { files: tree.map(RestoreReport::files), part }
         };
         let ran = self.console.run(pipe, &done, self.summary);
@@ -206,7 +208,7 @@ impl Job<'_> {
         let size = match reader.index() {
             Ok(index) => index.plain(),
             Err(_) => {
-                self.run_stream(reader, io::sink())?;
+                self.run_stream(reader, nowhere()?)?;
                 self.report.outcome().plain
             }
         };
@@ -219,14 +221,14 @@ impl Job<'_> {
     fn verify_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
         let tail = TreeVerify::new();
         let report = tail.report();
-        let pipe = self.pipe(reader)?.tail(tail);
+        let pipe = self.pipe(reader)?.tail(self.args.placement.stage(tail.into()));
         self.run(pipe, Some(&report))?;
         self.say_whole("checked", &report);
         Ok(())
     }
 
     fn verify_stream(&mut self, reader: &Reader) -> Result<(), Failure> {
-        self.run_stream(reader, io::sink())?;
+        self.run_stream(reader, nowhere()?)?;
         self.summary.files = u64::from(self.summary.errors_total == 0);
         Ok(())
     }
@@ -245,7 +247,7 @@ impl Job<'_> {
         let tail =
             tail.map_err(|error| Failure::new(format!("cannot restore to {}: {error}", dest.display())))?;
         let report = tail.report();
-        let pipe = self.pipe(reader)?.tail(tail);
+        let pipe = self.pipe(reader)?.tail(self.args.placement.stage(tail.into()));
         self.run(pipe, Some(&report))?;
         self.say_whole("restored", &report);
         Ok(())
@@ -273,8 +275,9 @@ impl Job<'_> {
     }
 
     /// Runs a pipe that writes a stream, with zeros where something is lost.
-    fn run_stream(&mut self, reader: &Reader, to: impl Write + Send + 'static) -> Result<(), Failure> {
-        let pipe = self.pipe(reader)?.tail(StreamRestore::new(to));
+    fn run_stream(&mut self, reader: &Reader, to: File) -> Result<(), Failure> {
+        let tail = self.args.placement.stage(StreamRestore::file(to).into());
+        let pipe = self.pipe(reader)?.tail(tail);
         self.run(pipe, None)?;
         self.add_rejected("zeros are there");
         Ok(())
@@ -301,8 +304,9 @@ impl Job<'_> {
             text += &format!("; {damaged} damaged");
         }
         if self.part.is_everything() {
-            let volumes = counted((self.met)().volumes.into(), "volume", "volumes");
-            let whole = if self.report.outcome().complete { "complete" } else { "incomplete" };
+            let read = self.report.outcome();
+            let volumes = counted(read.volumes.into(), "volume", "volumes");
+            let whole = if read.complete { "complete" } else { "incomplete" };
             text += &format!("; the archive is {whole}, on {volumes}");
         }
         self.console.say(&text);
@@ -331,6 +335,11 @@ impl Job<'_> {
     fn selection(&self) -> Selection {
         Selection::new(&self.args.paths())
     }
+}
+
+/// Where a stream goes that is only checked.
+fn nowhere() -> io::Result<File> {
+    File::options().write(true).open("/dev/null")
 }
 
 /// A stream as an object of a list.

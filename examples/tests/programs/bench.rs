@@ -13,6 +13,9 @@ use crate::walk::{assert_same, make_tree};
 pub(crate) const DISK_TO_TAPE: &str = env!("CARGO_BIN_EXE_disk_to_tape");
 pub(crate) const TAPE_TO_DISK: &str = env!("CARGO_BIN_EXE_tape_to_disk");
 
+/// The target `processes` runs its tests with every stage in a process of its own.
+pub(crate) const PROCESSES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"processes");
+
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
 }
@@ -65,6 +68,10 @@ impl Bench {
 
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
+        // Not for those that run one of ours in their turn.
+        if PROCESSES && [DISK_TO_TAPE, TAPE_TO_DISK].contains(&program) {
+            command.arg("--processes");
+        }
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }

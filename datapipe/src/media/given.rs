@@ -1,0 +1,68 @@
+//! A file system of which a process has one directory, open.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdirat, openat, unlinkat};
+
+use super::Storage;
+use super::storage::checked_regular;
+
+/// The directory in which the files of a medium lie. Of a path only the name counts.
+#[derive(Debug)]
+pub(super) struct Given(OwnedFd);
+
+impl Given {
+    pub(super) fn new(directory: OwnedFd) -> Self {
+        Self(directory)
+    }
+
+    fn open_at(&self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(openat(&self.0, name_of(path)?, flags | OFlags::CLOEXEC, mode)?.into())
+    }
+}
+
+impl Storage for Given {
+    type File = File;
+
+    fn create_new(&self, path: &Path) -> io::Result<File> {
+        self.open_at(path, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<File> {
+        checked_regular(self.open_at(path, OFlags::WRONLY | OFlags::NONBLOCK)?)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        checked_regular(self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Ok(unlinkat(&self.0, name_of(path)?, AtFlags::empty())?)
+    }
+
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        Ok(mkdirat(&self.0, name_of(path)?, Mode::RWXU)?)
+    }
+
+    /// Of the directory itself, whatever it is called.
+    fn list(&self, _: &Path) -> io::Result<Vec<OsString>> {
+        let mut entries = Dir::new(self.0.try_clone()?)?;
+        entries.rewind();
+        let names = entries.map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()));
+        names.filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")).collect()
+    }
+
+    fn sync_directory(&self, _: &Path) -> io::Result<()> {
+        Ok(fsync(&self.0)?)
+    }
+}
+
+fn name_of(path: &Path) -> io::Result<&OsStr> {
+    path.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it has no name"))
+}

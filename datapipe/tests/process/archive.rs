@@ -1,0 +1,387 @@
+//! Archives written and read by processes: the same bytes and the same reports as with threads.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datapipe::NotReplaced;
+use datapipe::archive::{Blocks, ReadOutcome, Reading, WriteOutcome};
+use datapipe::media::{Item, MediumError, Place};
+use datapipe::prelude::*;
+use datapipe::stage::{Arguments, Damage, Work};
+use datapipe::testkit::Random;
+use datapipe::wire::looks_like_record;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::watch::{children, wait_until};
+
+const BLOCK: u32 = 4096;
+
+/// Every second block can be compressed, and none has zeros only.
+fn data() -> Vec<u8> {
+    let mut random = Random::new(3);
+    let byte = |at: usize| if at & 4096 == 0 { random.below(256) as u8 } else { 1 + (at >> 13) as u8 };
+    (0..500_000).map(byte).collect()
+}
+
+fn secret(encrypted: bool) -> Option<Secret> {
+    encrypted.then(|| Secret::Key(Key::from_bytes([9; 32])))
+}
+
+fn plan(encrypted: bool) -> Archive {
+    let options = ArchiveOptions::new("small").record_len(4096).chunk_len(50_000).block_len(BLOCK);
+    let options = secret(encrypted).into_iter().fold(options, ArchiveOptions::encrypt);
+    options.plan().unwrap()
+}
+
+fn create(path: &Path) -> Box<dyn Medium> {
+    let options = VolumeOptions { volume_size: Some(80 << 10), overwrite: true };
+    match path.extension() {
+        Some(_) => Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap()),
+        None => Box::new(Directory::create(path, options).unwrap()),
+    }
+}
+
+fn open(path: &Path) -> Box<dyn Medium> {
+    match path.extension() {
+        Some(_) => Box::new(VirtualTape::open(path, looks_like_record).unwrap()),
+        None => Box::new(Directory::open(path, looks_like_record).unwrap()),
+    }
+}
+
+/// Which stages are processes, and what they may touch.
+#[derive(Clone, Copy, Debug)]
+enum Where {
+    Threads,
+    Processes,
+    Confined,
+}
+
+impl Where {
+    fn run<W>(self, stage: Stage<W>, write: &[&Path]) -> Stage<W> {
+        let paths = write.iter().map(|path| path.to_path_buf()).collect();
+        match self {
+            Self::Threads => stage,
+            Self::Processes => stage.in_processes(),
+            Self::Confined => stage.in_processes().confined(Vec::new(), paths),
+        }
+    }
+}
+
+/// Spoils every ninth block behind the stage before.
+struct Spoil;
+
+impl InPlace for Spoil {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        if block.number() % 9 == 4 {
+            let middle = block.len() / 2;
+            block.bytes_mut()[..middle].fill(0);
+        }
+        Ok(Verdict::Send)
+    }
+}
+
+/// Writes the data as an archive.
+fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutcome {
+    let (seal, tail) = plan(encrypted).stages(create(path));
+    let report = tail.report();
+    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(Cursor::new(data())));
+    pipe = pipe.stage(place.run(Zstd::level(1).instances(2), &[]));
+    if let Some(seal) = seal {
+        pipe = pipe.stage(place.run(seal.instances(2), &[]));
+    }
+    if spoilt {
+        pipe = pipe.stage(Stage::in_place("spoil", |_| Spoil));
+    }
+    let paths: &[&Path] = if path.extension().is_some() { &[] } else { &[path] };
+    pipe.tail(place.run(tail.into(), paths)).run().unwrap();
+    report.outcome()
+}
+
+#[derive(Debug, PartialEq)]
+struct Back {
+    data: Vec<u8>,
+    outcome: ReadOutcome,
+    damage: Vec<Damage>,
+}
+
+/// Reads an archive, with zeros where something is lost; only some blocks, if they are named.
+fn read(path: &Path, encrypted: bool, blocks: Option<&Blocks>, place: Where) -> Back {
+    let log = DamageLog::new();
+    let reader = ArchiveReader::open(open(path), secret(encrypted).as_ref()).unwrap();
+    let index = blocks.map(|_| reader.index().unwrap());
+    let reader = reader.salvage(&log);
+    let Reading { pipe, report } = match (&index, blocks) {
+        (Some(index), Some(blocks)) => reader.read_blocks(index, blocks, 2).unwrap(),
+        _ => reader.read(2),
+    };
+    let pipe = if matches!(place, Where::Threads) { pipe } else { pipe.in_processes() };
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let tail = StreamRestore::file(out.reopen().unwrap());
+    pipe.tail(place.run(tail.into(), &[])).run().unwrap();
+    let mut damage = log.entries();
+    assert_eq!(log.count(), damage.len() as u64);
+    damage.sort_by_key(|damage| (damage.block, damage.what.clone()));
+    Back { data: fs::read(out.path()).unwrap(), outcome: report.outcome(), damage }
+}
+
+/// Bytes of the files of a medium.
+fn lengths(path: &Path) -> Vec<u64> {
+    let mut files: Vec<_> = match path.extension() {
+        Some(_) => vec![path.to_owned()],
+        None => fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect(),
+    };
+    files.sort();
+    files.iter().map(|file| fs::metadata(file).unwrap().len()).collect()
+}
+
+pub(crate) fn archives_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, encrypted) in [("a.tap", false), ("b.tap", true), ("c", false), ("d", true)] {
+        let path = dir.path().join(name);
+        let written = write(&path, encrypted, false, Where::Threads);
+        assert!(written.complete && written.safe_plain == 500_000);
+        let (by_threads, files) = (read(&path, encrypted, None, Where::Threads), lengths(&path));
+        assert!(by_threads.data == data() && by_threads.outcome.complete && by_threads.damage.is_empty());
+        assert_eq!(by_threads.outcome.volumes as usize, files.len());
+        for place in [Where::Processes, Where::Confined] {
+            let again = dir.path().join(format!("again-{name}"));
+            match place {
+                Where::Confined if again.extension().is_some() => fs::remove_file(&again).unwrap(),
+                _ => {}
+            }
+            assert_eq!(write(&again, encrypted, false, place), written, "{name} {place:?}");
+            assert_eq!(lengths(&again), files, "{name} {place:?}");
+            assert_eq!(read(&again, encrypted, None, Where::Threads), by_threads, "{name} {place:?}");
+            assert_eq!(read(&again, encrypted, None, Where::Processes), by_threads, "{name} {place:?}");
+        }
+    }
+}
+
+pub(crate) fn damage_is_told_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, encrypted) in [("a.tap", false), ("b.tap", true), ("c", true)] {
+        let path = dir.path().join(name);
+        write(&path, encrypted, true, Where::Threads);
+        let threads = read(&path, encrypted, None, Where::Threads);
+        assert!(threads.damage.len() >= 6, "{:?}", threads.damage);
+        assert!(threads.damage.iter().all(|damage| damage.place.is_some()), "{:?}", threads.damage);
+        assert_eq!(read(&path, encrypted, None, Where::Processes), threads);
+        // And what the reader finds itself.
+        let file = if path.is_dir() { path.join("000002.tap") } else { path.clone() };
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[30_000..40_000].fill(7);
+        fs::write(&file, bytes).unwrap();
+        let threads = read(&path, encrypted, None, Where::Threads);
+        assert!(threads.outcome.missing > 0 && threads.damage.iter().any(|damage| damage.block.is_none()));
+        assert_eq!(read(&path, encrypted, None, Where::Processes), threads);
+    }
+}
+
+pub(crate) fn some_blocks_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("volumes");
+    write(&path, true, false, Where::Threads);
+    let mut blocks = Blocks::new();
+    [(0, 0), (7, 30), (100, 101)].into_iter().for_each(|(first, last)| blocks.insert(first, last));
+    let threads = read(&path, true, Some(&blocks), Where::Threads);
+    assert_eq!(threads.outcome.blocks, 27);
+    assert_eq!(read(&path, true, Some(&blocks), Where::Processes), threads);
+}
+
+/// A medium of this program's own, over one that is not.
+struct Own(Box<dyn Medium>);
+
+impl Medium for Own {
+    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+        self.0.write(record)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        self.0.write_mark()
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        self.0.sync()
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.0.next_volume()
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.0.read(record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        self.0.read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.0.seek_end(volume)
+    }
+
+    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+        self.0.seek(to)
+    }
+}
+
+pub(crate) fn what_cannot_cross_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (own, begun) = (dir.path().join("own.tap"), dir.path().join("begun.tap"));
+    write(&own, false, false, Where::Threads);
+    let refused = |pipe: PipeBuilder<'static>, why: &str| {
+        let error = pipe.plan().unwrap_err().to_string();
+        assert!(error.contains(" cannot run in processes: ") && error.contains(why), "{error}");
+    };
+    let head = || Pipe::builder().head(StreamHead::new(&b"data"[..]));
+    let far = |medium: Box<dyn Medium>| TailStage::from(plan(false).stages(medium).1).in_processes();
+    refused(head().tail(far(Box::new(Own(create(&begun))))), "take a VirtualTape or a Directory");
+    let mut medium = create(&begun);
+    medium.write(b"something").unwrap();
+    refused(head().tail(far(medium)), "create the medium anew");
+    let reading = ArchiveReader::open(Own(open(&own)), None).unwrap().read(1);
+    let tail = || StreamRestore::new(std::io::sink());
+    refused(reading.pipe.in_processes().tail(tail()), "stage \"archive-head\" cannot run");
+    let reading = ArchiveReader::open(open(&own), None).unwrap().read(1);
+    refused(reading.pipe.tail(tail()).in_processes(), "give StreamRestore::file an open file");
+}
+
+/// A tail or a head of which this program knows only the fields of its module.
+fn described<W>(stage: Option<Stage<W>>, module: &str, arguments: impl Into<Vec<u8>>) -> Stage<W> {
+    stage.unwrap().module(module, arguments).in_processes_of(env!("CARGO_BIN_EXE_datapipe-host"))
+}
+
+pub(crate) fn media_are_found_by_their_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("volumes");
+    let fields = |path: &Path| {
+        let path = path.to_str().unwrap();
+        Arguments::new().with("medium", "directory").with("path", path)
+    };
+    let tail = |fields: Arguments| {
+        described(Stage::tail_of_module("tail", Work::Write), "datapipe.archive-tail", fields)
+    };
+    let pipe = || Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(Cursor::new(data())));
+    let options =
+        || fields(&path).with("name", "far").with("block-len", BLOCK.to_string()).with("record-len", "8000");
+    let size = |size: &str| options().with("volume-size", size);
+    pipe().tail(tail(size("100000"))).run().unwrap();
+    let back = read(&path, false, None, Where::Threads);
+    assert!(back.data == data() && back.outcome.volumes > 4);
+    let error = pipe().tail(tail(options())).run().unwrap_err().to_string();
+    assert!(error.contains("000001.tap is not empty"), "{error}");
+    pipe().tail(tail(options().with("overwrite", ""))).run().unwrap();
+    assert_eq!(lengths(&path).len(), 1);
+
+    let head = |fields: Arguments| {
+        described(Stage::head_of_module("head", Work::Fill), "datapipe.archive-head", fields)
+    };
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let back = Pipe::builder().buffer_size(BLOCK).head(head(fields(&path)));
+    back.tail(StreamRestore::new(out.reopen().unwrap())).run().unwrap();
+    assert!(fs::read(out.path()).unwrap() == data());
+
+    let refused = |tail: TailStage<'static>, why: &str| {
+        let error = pipe().tail(tail).run().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    refused(tail(options().with("colour", "red")), "does not know the field \"colour\"");
+    refused(tail(options().with("key", [7; 31])), "a key of 31 bytes");
+    refused(tail(options().with("key", [7; 32])), "a key without the headers");
+    refused(tail(options().with("opened", "")), "0 descriptors, and no number 0");
+    refused(tail(options().with("content", "soup")), "the content \"soup\"");
+    refused(tail(options().with("path", "/nowhere")), "more than one path");
+    refused(tail(size("1")), "volumes of 1 bytes are too small");
+    refused(tail(size("many")), "the number \"many\", which does not do");
+    refused(tail(options().with("session", "x")), "session header");
+    refused(tail(Arguments::new().with("name", "x")), "the module got no medium");
+    refused(tail(Arguments::new().with("name", "x").with("medium", "wax")), "knows tape and directory only");
+    refused(tail(fields(&path)), "the module got no name");
+    for (fields, why) in [
+        (fields(&path).with("session", "x"), "not all of key, session and block-len"),
+        (fields(&path).with("session", "x").with("block-len", "512"), "could not convert"),
+        (fields(&path).with("key", [7; 32]), "not all of key"),
+        (fields(Path::new("/nowhere")), "/nowhere"),
+        (fields(&path).with("runs", ""), "0 descriptors"),
+        (fields(&path).with("x", ""), "does not know the field \"x\""),
+    ] {
+        let back = Pipe::builder().buffer_size(BLOCK).head(head(fields));
+        let error = back.tail(StreamRestore::new(std::io::sink())).run().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    for module in ["datapipe.seal", "datapipe.open"] {
+        let middle = described(Stage::middle_of_module("key", Work::InPlace), module, "");
+        let error = pipe().stage(middle).tail(StreamTail::new(std::io::sink())).run().unwrap_err();
+        assert!(error.to_string().contains("the module got no key"), "{error}");
+    }
+}
+
+/// Kills the process of a stage once something has happened, and says of what the pipe died.
+fn killed(pipe: Pipe, stage: usize, happened: impl FnMut() -> bool) -> (String, NotReplaced) {
+    wait_until("something has happened", happened);
+    let victim = pipe.status().stages[stage].instances[0].process;
+    assert!(children().contains(&victim));
+    kill_process(Pid::from_raw(victim as i32).unwrap(), Signal::KILL).unwrap();
+    match pipe.wait() {
+        Err(Error::Stage(failure)) => (failure.to_string(), failure.error.death().unwrap().reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn a_writer_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (stage, name, reason) in
+        [(1, "aes-256-gcm", NotReplaced::WorkedInPlace), (2, "archive-tail", NotReplaced::Tail)]
+    {
+        let path = dir.path().join(format!("{name}.tap"));
+        let (seal, tail) = plan(true).stages(create(&path));
+        let report = tail.report();
+        let pipe = Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(std::io::repeat(7)));
+        let pipe = pipe.stage(seal.unwrap().in_processes()).tail(TailStage::from(tail).in_processes());
+        let (said, died) = killed(pipe.start().unwrap(), stage, || report.outcome().safe_blocks > 0);
+        assert!(died == reason && said.contains(&format!("\"{name}\"")), "{said}");
+        let written = report.outcome();
+        assert!(!written.complete);
+        let back = read(&path, true, None, Where::Processes);
+        assert!(!back.outcome.complete && back.outcome.blocks >= written.safe_blocks);
+        assert!(back.damage.iter().any(|damage| damage.what.contains("the archive is incomplete")));
+        assert!(back.data.iter().all(|&byte| byte == 7));
+    }
+}
+
+/// Lets nothing pass until somebody opens it.
+struct Gate(Arc<AtomicBool>);
+
+impl Tail for Gate {
+    fn write(&mut self, _: &Block) -> Result<(), StageError> {
+        wait_until("the gate is open", || self.0.load(Ordering::SeqCst));
+        Ok(())
+    }
+}
+
+pub(crate) fn a_reader_that_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tap");
+    write(&path, true, false, Where::Threads);
+    let log = DamageLog::new();
+    let reader = ArchiveReader::open(open(&path), secret(true).as_ref()).unwrap().salvage(&log);
+    for (stage, reason) in
+        [(0, NotReplaced::Head), (1, NotReplaced::WorkedInPlace), (2, NotReplaced::Stateful)]
+    {
+        let gate = Arc::new(AtomicBool::new(false));
+        let Reading { pipe, report } = reader.read(1);
+        let pipe = pipe.buffers(12).in_processes().tail(Gate(Arc::clone(&gate))).start().unwrap();
+        let victim = pipe.status().stages[stage].instances[0].process;
+        let opener = std::thread::spawn(move || {
+            wait_until("it is dead", || !children().contains(&victim));
+            gate.store(true, Ordering::SeqCst);
+        });
+        let (said, died) = killed(pipe, stage, || report.outcome().blocks > 4);
+        opener.join().unwrap();
+        assert_eq!(died, reason, "{said}");
+        assert!(!report.outcome().complete);
+    }
+}

@@ -1,0 +1,181 @@
+//! A process that is killed: what it says, what it returns, and that nothing is left.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, noise, ok};
+
+/// Waits for what has to happen; that it does not is a failure.
+fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(happened) = happened() {
+            return happened;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The processes of a program's stages: their ids, and which they are.
+fn stages(program: &Child) -> Vec<(u32, String)> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", program.id())).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: Vec<u32> = lists
+        .flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    let named = children.into_iter().filter_map(|id| {
+        let line = fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
+        Some((id, line.split('\0').nth(2)?.to_owned()))
+    });
+    named.collect()
+}
+
+/// Kills the process of a stage.
+fn kill(program: &Child, stage: &str) {
+    let label = format!("{stage}/0");
+    let victim = wait_until(stage, || stages(program).into_iter().find(|(_, found)| *found == label));
+    signal(victim.0);
+}
+
+fn signal(process: u32) {
+    kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
+}
+
+/// A backup of a stream that has begun, and waits for more.
+fn begun(bench: &Bench) -> (Child, Vec<u8>) {
+    let how = ["--key-file", "key", "--buffer-size", "64K", "--instances", "1", "-", "tape"];
+    let mut child = bench
+        .command(DISK_TO_TAPE, &how)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let data = noise(4 << 20);
+    child.stdin.as_mut().unwrap().write_all(&data).unwrap();
+    wait_until("something is on the tape", || {
+        fs::metadata(bench.path("tape")).ok().filter(|found| found.len() > 0)
+    });
+    (child, data)
+}
+
+#[test]
+fn a_backup_without_one_of_its_processes_fails_and_says_which() {
+    for stage in ["stream-head", "aes-256-gcm", "archive-tail"] {
+        let bench = Bench::new();
+        let (child, _) = begun(&bench);
+        kill(&child, stage);
+        let text = failed(&child.wait_with_output().unwrap(), 1);
+        assert!(text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"), "{text}");
+        assert!(text.contains("tape is incomplete: it has no checkpoint yet"), "{text}");
+        bench.assert_holds(&["tape"]);
+        let text = failed(&bench.restore(&["--key-file", "key", "tape", "out"]), 3);
+        assert!(text.contains("the archive is incomplete"), "{text}");
+        assert_eq!(bench.names("out"), ["stdin.damaged"]);
+    }
+}
+
+#[test]
+fn a_backup_goes_on_with_another_process() {
+    for stage in ["analyze", "zstd"] {
+        let bench = Bench::new();
+        let (mut child, mut data) = begun(&bench);
+        kill(&child, stage);
+        child.stdin.as_mut().unwrap().write_all(&data).unwrap();
+        data.extend_from_within(..);
+        drop(child.stdin.take());
+        ok(&child.wait_with_output().unwrap());
+        ok(&bench.restore(&["--key-file", "key", "tape", "out"]));
+        assert!(fs::read(bench.path("out/stdin")).unwrap() == data);
+    }
+}
+
+#[test]
+fn a_restore_without_one_of_its_processes_fails_and_says_which() {
+    let bench = Bench::new();
+    let (mut child, data) = begun(&bench);
+    for _ in 0..3 {
+        child.stdin.as_mut().unwrap().write_all(&data).unwrap();
+    }
+    drop(child.stdin.take());
+    ok(&child.wait_with_output().unwrap());
+    for stage in ["archive-head", "aes-256-gcm-open", "decompress", "stream-restore"] {
+        // Its output is not taken, so it stands still.
+        let mut child = bench
+            .command(TAPE_TO_DISK, &["--key-file", "key", "--instances", "1", "tape", "-"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = child.stdout.take().unwrap();
+        out.read_exact(&mut [0; 1000]).unwrap();
+        kill(&child, stage);
+        let text = failed(&child.wait_with_output().unwrap(), 1);
+        assert!(text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"), "{text}");
+    }
+    bench.assert_holds(&["tape"]);
+}
+
+#[test]
+fn trees_without_one_of_their_processes_fail_and_say_which() {
+    let bench = Bench::new();
+    for n in 0..200 {
+        fs::write(bench.path(&format!("src/data/{n:03}")), noise(200 << 10)).unwrap();
+    }
+    let mut deaths = 0;
+    let mut run = |program: &str, args: &[&str], stage: &str, looks_begun: &dyn Fn() -> bool| {
+        let mut command = bench.command(program, args);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let label = format!("{stage}/0");
+        let victim = wait_until(stage, || stages(&child).into_iter().find(|(_, found)| *found == label));
+        wait_until("it has begun", || looks_begun().then_some(()));
+        // It may be done by now, but it is not buried yet.
+        let _ = kill_process(Pid::from_raw(victim.0 as i32).unwrap(), Signal::KILL);
+        let output = child.wait_with_output().unwrap();
+        if output.status.success() {
+            return;
+        }
+        deaths += 1;
+        let text = failed(&output, 1);
+        assert!(text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"), "{text}");
+    };
+    let tape = || fs::metadata(bench.path("tape")).is_ok_and(|found| found.len() > 0);
+    for stage in ["tree-head", "archive-tail"] {
+        run(DISK_TO_TAPE, &["--overwrite", "--compress", "none", "src/data", "tape"], stage, &tape);
+    }
+    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
+    let there = || bench.path("out/data").exists();
+    for stage in ["archive-head", "tree-restore"] {
+        run(TAPE_TO_DISK, &["tape", "out"], stage, &there);
+        // Who makes files cannot set the one aside at which it was killed.
+        if stage != "tree-restore" {
+            bench.assert_nothing_looks_whole_that_is_not();
+        }
+        bench.clear("out");
+    }
+    assert!(deaths > 0, "some of them were in time");
+}
+
+#[test]
+fn processes_die_with_their_program() {
+    let bench = Bench::new();
+    let (mut child, _) = begun(&bench);
+    let stages = wait_until("all are there", || Some(stages(&child)).filter(|stages| stages.len() == 5));
+    signal(child.id());
+    child.wait().unwrap();
+    wait_until("nobody is left", || {
+        let is_there = |process: u32| {
+            let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+        };
+        (!stages.iter().any(|(process, _)| is_there(*process))).then_some(())
+    });
+    bench.assert_holds(&["tape"]);
+    assert!(failed(&bench.restore(&["--verify", "--key-file", "key", "tape"]), 3).contains("incomplete"));
+}
