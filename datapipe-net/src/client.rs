@@ -1,13 +1,14 @@
 //! Asks a daemon.
 //!
 //! ```no_run
+//! use datapipe::stage::Arguments;
 //! use datapipe_net::{Client, Initiate, StageRequest};
 //!
 //! let mut client = Client::connect("/run/datapiped/socket".as_ref())?;
 //! let started = client.initiate(
 //!     &Initiate::new("nightly")
 //!         .stage(StageRequest::module("files").read("/srv/data"))
-//!         .stage(StageRequest::module("zstd").arguments("3").instances(2))
+//!         .stage(StageRequest::module("zstd").arguments(Arguments::new().with("level", "3")).instances(2))
 //!         .stage(StageRequest::module("tape").write("/backup/nightly.tap")),
 //! )?;
 //! println!("{} is {}", started.pipe, client.status(&started.pipe)?.entry.state);

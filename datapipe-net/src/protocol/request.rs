@@ -57,11 +57,12 @@ pub enum Request {
 /// A pipe that is to be started.
 ///
 /// ```
+/// use datapipe::stage::Arguments;
 /// use datapipe_net::{Initiate, StageRequest};
 ///
 /// let nightly = Initiate::new("nightly")
 ///     .stage(StageRequest::module("files").read("/srv/data"))
-///     .stage(StageRequest::module("zstd").arguments("3").instances(2))
+///     .stage(StageRequest::module("zstd").arguments(Arguments::new().with("level", "3")).instances(2))
 ///     .stage(StageRequest::module("tape").write("/backup/nightly.tap"));
 /// # let _ = nightly;
 /// ```
@@ -208,7 +209,8 @@ impl StageRequest {
         Self { name: Some(name.into()), ..Self::default() }
     }
 
-    /// Gives the module `arguments`, at most [`MAX_MODULE_ARGUMENTS`] bytes.
+    /// Gives the module `arguments`, at most [`MAX_MODULE_ARGUMENTS`] bytes: those of the library's modules are
+    /// [`Arguments`](datapipe::stage::Arguments).
     #[must_use]
     pub fn arguments(mut self, arguments: impl Into<Vec<u8>>) -> Self {
         self.arguments = arguments.into();

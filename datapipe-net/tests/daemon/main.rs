@@ -27,6 +27,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_pipe_from_its_beginning_to_its_end", run::a_pipe_from_its_beginning_to_its_end),
     ("a_pipe_that_is_stopped", run::a_pipe_that_is_stopped),
     ("a_pipe_that_fails", run::a_pipe_that_fails),
+    ("modules_of_the_library", run::modules_of_the_library),
     ("a_module_is_confined", run::a_module_is_confined),
     ("a_subscriber_that_does_not_read", run::a_subscriber_that_does_not_read),
     ("a_head_and_a_tail_attach", attach::a_head_and_a_tail_attach),

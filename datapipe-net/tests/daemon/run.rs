@@ -3,6 +3,7 @@
 use std::fs;
 
 use datapipe::Direction;
+use datapipe::stage::Arguments;
 use datapipe_net::protocol::{Activity, EventKind, PipeState};
 use datapipe_net::{Initiate, StageRequest};
 
@@ -93,6 +94,23 @@ pub(crate) fn a_pipe_that_fails() {
     let why = "stage \"pass\": I do not like \x1b[31mthis one";
     assert_eq!(over.text.as_deref(), Some(why));
     assert_eq!(outcome(&mut client, &pipe), (PipeState::FAILED, why.to_owned()));
+}
+
+/// The library's own modules need nothing that a confined process has not.
+pub(crate) fn modules_of_the_library() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let out = site.path("out/sum");
+    let ask = Initiate::new("compressed")
+        .buffers(16)
+        .buffer_size(4096)
+        .stage(StageRequest::module("numbers").arguments("1000"))
+        .stage(StageRequest::module("zstd").arguments(Arguments::new().with("level", "3")).instances(2))
+        .stage(StageRequest::module("decompress"))
+        .stage(StageRequest::module("count").arguments(out.to_str().unwrap()).write(&out));
+    let pipe = client.initiate(&ask).unwrap().pipe;
+    assert_eq!(outcome(&mut client, &pipe), (PipeState::ENDED, String::new()));
+    assert_eq!(fs::read(&out).unwrap(), b"8000");
 }
 
 /// A module opens what the request names, beneath what the configuration allows, and nothing else.

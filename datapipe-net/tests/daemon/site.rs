@@ -63,6 +63,8 @@ impl Site {
             module("noisy", "head", "fill", ""),
             module("read", "head", "fill", &format!("paths = {{ read = [{read:?}] }}")),
             module("pass", "middle", "transform", "max_instances = 4"),
+            module("zstd", "middle", "transform", "module = \"datapipe.zstd\"\nmax_instances = 4"),
+            module("decompress", "middle", "transform", "module = \"datapipe.decompress\""),
             module("count", "tail", "write", &format!("paths = {{ write = [{write:?}] }}")),
             module("free-count", "tail", "write", "module = \"count\"\nconfined = false"),
             module("roots", "head", "fill", "module = \"numbers\"\nusers = [\"root\"]"),
