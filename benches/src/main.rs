@@ -28,6 +28,7 @@ benches/README.md says what each workload does, and what its bounds are.";
 const DO: &str = "__do";
 
 fn main() -> ExitCode {
+    datapipe::host::serve(workloads::modules());
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     if let [first, program, rest @ ..] = &arguments[..]
         && first == DO

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::runner::{CaseOutcome, Outcome, Pair, Row, Trouble, Usage};
-use crate::workloads::{Bound, Measure, Task, Workload};
+use crate::workloads::{Bound, Delay, Measure, Task, Workload};
 
 /// What is reported of pairs.
 const MEASURES: [(Measure, &str, &str); 4] = [
@@ -54,6 +54,9 @@ pub(crate) fn text(workload: &Workload, result: &Result<Outcome, Trouble>) -> St
             format!("{name}: {ours} beside {peer}, {} pairs\n{}", pairs.len(), pairs_text(workload, pairs))
         }
         Ok(Outcome::Series(cases)) => format!("{name}: ours alone{}", series_text(workload, cases)),
+        Ok(Outcome::Delays(times)) => {
+            format!("{name}: ours alone, {} times{}", times[0].len(), delays_text(workload, times))
+        }
         Err(trouble) => format!("{name}: {trouble}"),
     }
 }
@@ -63,6 +66,7 @@ pub(crate) fn json(workload: &Workload, result: &Result<Outcome, Trouble>) -> Va
     let mut object = match result {
         Ok(Outcome::Pairs { ours, peer, pairs }) => pairs_json(workload, ours, peer, pairs),
         Ok(Outcome::Series(cases)) => series_json(workload, cases),
+        Ok(Outcome::Delays(times)) => delays_json(workload, times),
         Err(trouble) => trouble_json(trouble),
     };
     object["workload"] = workload.name.into();
@@ -156,11 +160,47 @@ fn series_json(workload: &Workload, cases: &[CaseOutcome]) -> Value {
     json!({ "steps": steps.chain(troubles).collect::<Vec<_>>() })
 }
 
+fn delays_text(workload: &Workload, times: &[Vec<f64>]) -> String {
+    let mut text = "\n               median      worst".to_owned();
+    for (delay, times) in delays(workload).iter().zip(times) {
+        let (median, worst) = (median(times), longest(times));
+        let _ = write!(text, "\n  {:9} {median:9.3} {worst:10.3}  ms", delay.name);
+        for (what, figure, bound) in [("median", median, delay.median), ("worst", worst, delay.worst)] {
+            if let Some(bound) = bound {
+                let _ = write!(text, "  {what} at most {bound}: {}", verdict(figure, bound));
+            }
+        }
+    }
+    text
+}
+
+fn delays_json(workload: &Workload, times: &[Vec<f64>]) -> Value {
+    let mut object = json!({ "times": times[0].len() });
+    for (delay, times) in delays(workload).iter().zip(times) {
+        let (median, worst) = (median(times), longest(times));
+        object[delay.name] = json!({
+            "unit": "ms",
+            "median": median,
+            "median_bound": delay.median,
+            "median_holds": delay.median.map(|bound| median <= bound),
+            "worst": worst,
+            "worst_bound": delay.worst,
+            "worst_holds": delay.worst.map(|bound| worst <= bound),
+        });
+    }
+    object
+}
+
+/// The delays of a workload that has some.
+fn delays(workload: &Workload) -> &'static [Delay] {
+    if let Task::Delays { delays, .. } = workload.task { delays } else { &[] }
+}
+
 /// All steps that were run, in their order.
 fn figures(workload: &Workload, cases: &[CaseOutcome]) -> impl Iterator<Item = Figures> {
     let growth_bound = match workload.task {
         Task::Series { growth, .. } => growth,
-        Task::Pairs { .. } => None,
+        Task::Pairs { .. } | Task::Delays { .. } => None,
     };
     let rows = || cases.iter().flat_map(|case| case.rows.iter().map(|row| (case.name, row)));
     rows().map(move |(case, row)| {
@@ -227,7 +267,7 @@ impl Row {
     }
 
     fn most(&self, measure: Measure) -> f64 {
-        self.sorted(measure).last().copied().unwrap_or_default()
+        longest(&self.sorted(measure))
     }
 
     /// Median of the wall time, in milliseconds an object.
@@ -240,6 +280,11 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     values
+}
+
+/// The last of sorted values.
+fn longest(sorted: &[f64]) -> f64 {
+    sorted.last().copied().unwrap_or_default()
 }
 
 /// The middle of an odd number of sorted values.

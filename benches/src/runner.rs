@@ -1,4 +1,4 @@
-//! Pairs of child processes, or series of them, and what each one used.
+//! Pairs of child processes, or series of them, and what each one used; or one, and how long it says that things took.
 //!
 //! ```text
 //!   warm-up     pair 1      pair 2      pair 3            each run: start, read its output, wait4
@@ -27,8 +27,14 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// What all runs of a workload used.
 pub(crate) enum Outcome {
-    Pairs { ours: &'static str, peer: &'static str, pairs: Vec<Pair> },
+    Pairs {
+        ours: &'static str,
+        peer: &'static str,
+        pairs: Vec<Pair>,
+    },
     Series(Vec<CaseOutcome>),
+    /// Each delay's times, sorted.
+    Delays(Vec<Vec<f64>>),
 }
 
 /// What the steps of one case used, and why there are not more of them.
@@ -82,13 +88,16 @@ pub(crate) fn run(workload: &Workload) -> Result<Outcome, Trouble> {
         Task::Series { cases, .. } => {
             Ok(Outcome::Series(cases.iter().map(|&(name, prepare)| run_case(name, prepare)).collect()))
         }
+        Task::Delays { delays, prepare } => {
+            run_delays(&prepare().map_err(Trouble::Unprepared)?, delays.len())
+        }
     }
 }
 
 /// Whether datapipe did not do its work somewhere.
 pub(crate) fn has_failed(result: &Result<Outcome, Trouble>) -> bool {
     match result {
-        Ok(Outcome::Pairs { .. }) => false,
+        Ok(Outcome::Pairs { .. } | Outcome::Delays(_)) => false,
         Ok(Outcome::Series(cases)) => {
             cases.iter().any(|case| matches!(case.trouble, Some(Trouble::Failed(_))))
         }
@@ -115,6 +124,23 @@ fn run_pairs(contest: &Contest, count: usize) -> Result<Outcome, Trouble> {
     Ok(Outcome::Pairs { ours: contest.ours.name, peer: contest.peer.name, pairs })
 }
 
+fn run_delays(side: &Side, count: usize) -> Result<Outcome, Trouble> {
+    let (_, output) = checked(side).map_err(Trouble::Failed)?;
+    let mut delays = vec![Vec::new(); count];
+    for line in output.lines() {
+        let times: Vec<f64> = line.split(' ').filter_map(|time| time.parse().ok()).collect();
+        if times.len() != count {
+            return Err(Trouble::Failed(format!("it printed \"{line}\" instead of {count} times")));
+        }
+        delays.iter_mut().zip(times).for_each(|(delay, time)| delay.push(time));
+    }
+    if delays.iter().any(Vec::is_empty) {
+        return Err(Trouble::Failed("it printed no times".to_owned()));
+    }
+    delays.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    Ok(Outcome::Delays(delays))
+}
+
 fn run_case(name: &'static str, prepare: Prepare<Case>) -> CaseOutcome {
     let mut outcome = CaseOutcome { name, rows: Vec::new(), trouble: None };
     outcome.trouble = run_steps(prepare, &mut outcome.rows).err();
@@ -137,26 +163,31 @@ fn run_steps(prepare: Prepare<Case>, rows: &mut Vec<Row>) -> Result<(), Trouble>
 
 /// Runs one side once, and checks what it printed and left. The error says what went wrong.
 fn run_side(side: &Side) -> Result<Usage, String> {
+    checked(side).map(|(usage, _)| usage)
+}
+
+/// The same, with what it printed.
+fn checked(side: &Side) -> Result<(Usage, String), String> {
     remove(side).map_err(|error| format!("what an earlier run has left cannot be removed: {error}"))?;
     let (usage, output) = measure(side).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("{} is not installed", side.program.display()),
         _ => format!("{} cannot be run: {error}", side.program.display()),
     })??;
-    let output = output.trim_end_matches('\n');
+    let output = output.trim_end_matches('\n').to_owned();
     match &side.prints {
         Prints::Anything => {}
         Prints::Exactly(_) if output.is_empty() => return Err("it printed nothing".to_owned()),
-        Prints::Exactly(expected) if output == expected => {}
+        Prints::Exactly(expected) if output == *expected => {}
         Prints::Exactly(expected) => {
             return Err(format!("it printed \"{output}\" instead of \"{expected}\""));
         }
     }
     let left = |path| Extent::of(path).map_err(|error| format!("what it has left cannot be read: {error}"));
     match &side.leaves {
-        Leaves::Nothing => Ok(usage),
-        Leaves::Some(path) => Ok(Usage { size: Some(left(path)?.bytes), ..usage }),
+        Leaves::Nothing => Ok((usage, output)),
+        Leaves::Some(path) => Ok((Usage { size: Some(left(path)?.bytes), ..usage }, output)),
         Leaves::Exactly(path, expected) => match left(path)? {
-            found if found == *expected => Ok(usage),
+            found if found == *expected => Ok((usage, output)),
             found => Err(format!("it left {found:?} instead of {expected:?}")),
         },
     }
@@ -301,6 +332,20 @@ mod tests {
         assert!(of(Measure::Cpu).unwrap() > 0.001);
         assert!(of(Measure::Peak).unwrap() > 0.1);
         assert_eq!(of(Measure::Size), None);
+    }
+
+    #[test]
+    fn delays_are_what_a_side_prints() {
+        let run = |script| match run_delays(&side(script), 2) {
+            Ok(Outcome::Delays(delays)) => Ok(delays),
+            Ok(_) => panic!("delays"),
+            Err(trouble) => Err(trouble.to_string()),
+        };
+        assert_eq!(run("echo 3 4; echo 1.5 9; echo 2 0.5").unwrap(), [[1.5, 2.0, 3.0], [0.5, 4.0, 9.0]]);
+        let failed = |what: &str| format!("datapipe failed: it printed {what}");
+        assert_eq!(run("echo 3 4; echo 1.5").unwrap_err(), failed("\"1.5\" instead of 2 times"));
+        assert_eq!(run("echo 3 x").unwrap_err(), failed("\"3 x\" instead of 2 times"));
+        assert_eq!(run("true").unwrap_err(), failed("no times"));
     }
 
     #[test]

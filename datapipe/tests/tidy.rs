@@ -1,6 +1,6 @@
 //! Style that a compiler does not check, checked: see CONTRIBUTING.md for the reasons.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -54,6 +54,39 @@ fn both_ends_of_every_synchronisation_are_labelled() {
     assert!(labels.len() >= 4, "{labels:?}");
     for (label, count) in labels {
         assert!(count >= 2, "SYNC({label}) stands on one side only");
+    }
+}
+
+/// What stands in backquotes or behind a step and looks like the label of a point.
+fn labels_in(page: &str) -> BTreeSet<String> {
+    let groups = "seat take number receive alloc send put free wait wake finish leave reclaim";
+    let words = page.split(|c: char| !c.is_ascii_lowercase() && c != '.');
+    let label = |word: &&str| {
+        let (group, rest) = word.split_once('.').unwrap_or_default();
+        groups.split(' ').any(|known| known == group)
+            && !rest.is_empty()
+            && !rest.contains('.')
+            && rest != "rs"
+    };
+    words.filter(label).map(str::to_owned).collect()
+}
+
+#[test]
+fn points_of_the_hand_over_are_where_the_pages_say() {
+    let points = root().join("datapipe/src/memory/points.rs");
+    let listed = fs::read_to_string(&points).unwrap();
+    let (_, listed) = listed.split_once("pub const LABELS").unwrap();
+    let listed: BTreeSet<_> = listed.split("];").next().unwrap().split('"').map(str::to_owned).collect();
+    let listed: BTreeSet<_> = listed.into_iter().filter(|word| word.contains('.')).collect();
+    let mut placed = BTreeSet::new();
+    for (_, text) in sources().into_iter().filter(|(name, _)| !name.ends_with("points.rs")) {
+        let labels = text.split("point!(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+        placed.extend(labels.filter(|label| label.contains('.')));
+    }
+    assert_eq!(placed, listed, "what the code passes is what points.rs lists");
+    for page in ["shared-memory.md", "testing.md"] {
+        let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+        assert_eq!(labels_in(&text), listed, "docs/{page} names the same points");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `README.md`, from "tree" to "tree-borg": the kernel's source.
+//! `README.md`, from "tree" to "tree-borg", and "processes": the kernel's source.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,15 @@ pub(super) const RESTIC: Workload =
 pub(super) const BORG: Workload =
     Workload { name: "tree-borg", task: Task::Pairs { pairs: FEW_PAIRS, bounds: &[], prepare: borg } };
 
+pub(super) const PROCESSES: Workload = Workload {
+    name: "processes",
+    task: Task::Pairs {
+        pairs: PAIRS,
+        bounds: &[Bound { measure: Measure::Wall, at_most: 1.1 }],
+        prepare: processes,
+    },
+};
+
 fn tree() -> Result<Contest, Box<dyn Error>> {
     programs::need(&["tar", "zstd", "age"])?;
     let kernel = Kernel::new(1)?;
@@ -93,6 +102,15 @@ fn one_file() -> Result<Contest, Box<dyn Error>> {
         peer: kernel.restore("tape_to_disk", &[], &all, whole)?,
         _material: Some(Box::new(kernel)),
     })
+}
+
+fn processes() -> Result<Contest, Box<dyn Error>> {
+    let kernel = Kernel::new(1)?;
+    let threads = kernel.back_up()?;
+    let mut processes = kernel.back_up()?;
+    processes.name = "disk_to_tape --processes";
+    processes.arguments.insert(0, "--processes".into());
+    Ok(Contest { ours: processes, peer: threads, _material: Some(Box::new(kernel)) })
 }
 
 /// Both have a repository that is made anew by copying an empty one: the making of it is not their work here.

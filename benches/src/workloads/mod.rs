@@ -10,7 +10,8 @@
 //! To add a workload: a section in `README.md`, a file here with a [`Workload`] and its programs, a line in [`ALL`]
 //! and one for each program in [`program`]. Nothing here measures anything.
 
-mod hand_over; // one buffer from thread to thread and back, without its content
+mod deaths; // how long it takes until a process that was killed is missed, and replaced
+mod hand_over; // one buffer to another thread or process and back, without its content
 mod kernel; // the kernel's source to an archive, and back
 mod many; // trees of up to a million files, and a long stream, by our programs alone
 mod material; // data in memory that leaves nothing behind
@@ -26,15 +27,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use deaths::modules;
+
 /// Every workload, in the order in which they run.
 pub(crate) const ALL: &[Workload] = &[
-    hand_over::WORKLOAD,
+    hand_over::CHANNEL,
+    hand_over::THREADS,
+    hand_over::PROCESSES,
+    hand_over::MOVED,
     raw_stream::WORKLOAD,
     kernel::TREE,
     kernel::RESTORE,
     kernel::ONE_FILE,
     kernel::RESTIC,
     kernel::BORG,
+    kernel::PROCESSES,
+    deaths::WORKLOAD,
     many::FILES,
     many::MEMORY,
 ];
@@ -67,6 +75,8 @@ pub(crate) enum Task {
         /// An error is a reason to skip the case.
         cases: &'static [(&'static str, Prepare<Case>)],
     },
+    /// Delays of ours alone: one run prints a line each time, with as many figures in milliseconds as there are delays.
+    Delays { delays: &'static [Delay], prepare: Prepare<Side> },
 }
 
 /// Makes what is run, and what it works on.
@@ -154,6 +164,15 @@ pub(crate) struct Bound {
     pub(crate) at_most: f64,
 }
 
+/// How long something took each time.
+pub(crate) struct Delay {
+    pub(crate) name: &'static str,
+    /// What the median of all times may be at most, in milliseconds.
+    pub(crate) median: Option<f64>,
+    /// What the longest may be.
+    pub(crate) worst: Option<f64>,
+}
+
 /// Work that this executable does when it is started as a child, given the arguments behind its name.
 pub(crate) type Program = fn(&[OsString]) -> Result<(), Box<dyn Error>>;
 
@@ -165,17 +184,16 @@ pub(crate) fn find(name: &str) -> Option<&'static Workload> {
 /// The program of that name.
 pub(crate) fn program(name: &str) -> Option<Program> {
     match name {
-        "hand-over-datapipe" => Some(hand_over::datapipe),
-        "hand-over-crossbeam" => Some(hand_over::crossbeam),
+        "deaths-datapipe" => Some(deaths::datapipe),
         "raw-stream-datapipe" => Some(raw_stream::datapipe),
-        _ => None,
+        _ => hand_over::program(name),
     }
 }
 
 impl Workload {
     /// Whether it is run although nobody named it.
     pub(crate) fn by_default(&self) -> bool {
-        matches!(self.task, Task::Pairs { .. })
+        !matches!(self.task, Task::Series { .. })
     }
 }
 

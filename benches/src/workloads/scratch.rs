@@ -1,4 +1,5 @@
-//! A directory in memory that leaves nothing behind.
+//! A directory in memory that leaves nothing behind, nor does whatever stands beside it with a name that begins as its
+//! own and goes on with a dash: that is what other people's shared memory is called here.
 //!
 //! ```text
 //!   this process -- pipe --> a shell that waits for the pipe's end, and then removes the directory
@@ -18,7 +19,8 @@ use std::process::{self, Child, Command, Stdio};
 use super::material::{DIRECTORY, check_room};
 
 /// When this process has been killed, what it started may still write for a while.
-const REMOVE: &str = r#"cat; for n in 1 2 3 4 5; do rm -rf -- "$1"; test -e "$1" || break; sleep 1; done"#;
+const REMOVE: &str =
+    r#"cat; for n in 1 2 3 4 5; do rm -rf -- "$1" "$1"-*; test -e "$1" || break; sleep 1; done"#;
 
 /// A directory that only this user can enter.
 pub(super) struct Scratch {
@@ -80,11 +82,15 @@ mod tests {
     #[test]
     fn nothing_is_left() {
         let scratch = Scratch::new(0, 2).unwrap();
-        let path = scratch.join("");
+        let (path, beside) = (scratch.path.clone(), scratch.path.with_added_extension("other"));
+        let memory = PathBuf::from(format!("{}-memory", path.display()));
         fs::create_dir(scratch.join("a")).unwrap();
         fs::write(scratch.join("a/b"), "c").unwrap();
+        fs::write(&memory, "d").unwrap();
+        fs::write(&beside, "e").unwrap();
         assert!(path.join("a/b").exists());
         drop(scratch);
-        assert!(!path.exists());
+        assert!(!path.exists() && !memory.exists());
+        fs::remove_file(beside).unwrap();
     }
 }

@@ -23,6 +23,7 @@ use rustix::thread::futex;
 #[cfg(not(loom))]
 use super::atomic::core_word;
 use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
+use super::points::point;
 
 /// Bit 0: somebody may be asleep. The other bits count wake-ups, wrapping.
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ impl Event {
         // SYNC(sleeper-marked): the read-modify-write and the fence stand before the second look.
         let before = self.word.fetch_or(SLEEPER, Ordering::AcqRel);
         fence_after_rmw();
+        point!("wait.marked");
         Ticket(before | SLEEPER)
     }
 
@@ -76,6 +78,7 @@ impl Event {
         // waiter marked itself after that, and finds it in its second look.
         if self.word.compare_exchange(word, word.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok()
         {
+            point!("wake.moved");
             self.rouse();
         }
     }

@@ -22,6 +22,10 @@ mod layout; // where each table lies
 mod liveness; // is that process dead, as the operating system sees it
 #[cfg(not(loom))]
 mod name; // one name for everything that belongs to a pipe
+#[cfg(not(feature = "kill-points"))]
+pub(crate) mod points; // where a test can stop a process, between two effects
+#[cfg(feature = "kill-points")]
+pub mod points;
 #[cfg(not(loom))]
 mod segment; // memfd or named memory, mapped, sealed, reserved
 mod shape; // stages, instances, quotas, sizes: what the layout follows from

@@ -7,6 +7,7 @@ use crate::error::Corrupt;
 use crate::limits::GENERATION_BITS;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
+use crate::memory::points::point;
 use crate::memory::tables::Tables;
 use crate::queue::{Claim, Put, Ring, Slot};
 
@@ -130,6 +131,7 @@ impl<'a> Participant<'a> {
             None => self.take(order[1], Some(self.id))?,
         };
         let Some((held, _)) = taken else { return Ok(Alloc::NoneFree) };
+        point!("alloc.taken");
         loans.note(held);
         Ok(Alloc::Got(held))
     }
@@ -139,6 +141,7 @@ impl<'a> Participant<'a> {
     pub(crate) fn receive(&self, queue: u32) -> Result<Option<(Held, u64)>, Corrupt> {
         let Some((held, number)) = self.take(queue, None)? else { return Ok(None) };
         self.note_number(held, number);
+        point!("receive.numbered");
         Ok(Some((held, number)))
     }
 
@@ -149,8 +152,11 @@ impl<'a> Participant<'a> {
     pub(crate) fn send(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
         let entry = &self.tables.buffers[held.buffer];
         self.note_number(held, number);
+        point!("send.numbered");
         entry.destination.store(queue, Ordering::Release); // SYNC(destination)
+        point!("send.bound");
         self.leave_held(held)?;
+        point!("send.sent");
         self.publish(held, queue, number)
     }
 
@@ -161,7 +167,9 @@ impl<'a> Participant<'a> {
         // SYNC(destination): whoever reads it sees, too, that the ledger says we took the buffer. Reclaim does, for
         // the buffer's last sender: it must not believe that the send was never finished.
         entry.destination.store(FREE_LIST, Ordering::Release);
+        point!("free.bound");
         let word = self.leave_held(held)?;
+        point!("free.sent");
         self.publish_free(held, word.allocator)
     }
 
@@ -174,7 +182,10 @@ impl<'a> Participant<'a> {
             QueueKind::Ordered => ring.put_at(number, held.buffer, held.generation)?,
         };
         match put {
-            Put::Done => ring.event().notify(),
+            Put::Done => {
+                ring.event().notify();
+                point!("send.notified");
+            }
             Put::Duplicate => self.free_unpublished(held)?,
         }
         Ok(put)
@@ -188,8 +199,11 @@ impl<'a> Participant<'a> {
             return Err(Corrupt::new("a buffer's allocator is not a participant").at_buffer(held.buffer));
         }
         self.ring(FREE_LIST).put(held.buffer, held.generation)?;
+        point!("free.put");
         self.ring(FREE_LIST).event().notify();
+        point!("free.notified");
         self.tables.participants[allocator].credit.event.notify();
+        point!("free.credited");
         Ok(())
     }
 
@@ -200,8 +214,10 @@ impl<'a> Participant<'a> {
         let instance = id - shape.instances_of(stage).start;
         // SYNC(stage-done): all its sends stand before it.
         self.tables.stages[stage].done.fetch_or(1 << instance, Ordering::AcqRel);
+        point!("finish.marked");
         // Those behind may have come to the end of the stream; the tails wait for each other.
         self.ring((stage + 1).min(shape.stage_count() - 1)).event().notify();
+        point!("finish.notified");
     }
 
     /// Whether every instance of the stage that feeds `queue` has finished. Look into the queue once more after a
@@ -258,6 +274,7 @@ impl<'a> Participant<'a> {
     pub(crate) fn note_number(&self, held: Held, number: u64) {
         let entry = &self.tables.buffers[held.buffer];
         entry.number.store(number, Ordering::Relaxed);
+        point!("number.stored");
         entry.number_generation.store(held.generation, Ordering::Release);
     }
 
@@ -281,6 +298,7 @@ impl<'a> Participant<'a> {
                 return Err(Corrupt::new("a slot names a buffer that does not exist").at_queue(queue));
             }
             intent.store(u64::from(queue) << INTENT_BITS | place & INTENT_PLACE, Ordering::Release);
+            point!("take.intent");
             let word = self.word(buffer)?;
             if word.state != State::Sent || word.generation != generation {
                 return Ok(Claim::Lost);
@@ -291,6 +309,7 @@ impl<'a> Participant<'a> {
             let entry = &self.tables.buffers[buffer].word;
             let won =
                 entry.compare_exchange(word.encode(), mine.encode(), Ordering::AcqRel, Ordering::Relaxed);
+            point!("take.claimed");
             Ok(if won.is_ok() { Claim::Won(held) } else { Claim::Lost })
         })?;
         Ok(taken.map(|taken| (taken.claimed, taken.place)))

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::error::Corrupt;
 use crate::memory::atomic::{AtomicU64, Ordering, spin_loop};
 use crate::memory::event::{Event, Ticket};
+use crate::memory::points::point;
 use crate::memory::tables::{ParticipantEntry, Tables};
 use crate::memory::{QueueKind, Segment};
 use crate::queue::Put;
@@ -411,6 +412,7 @@ impl PortCore {
             let (stage, instance) = (seat.stage, seat.instance);
             return Err(PortError::SeatTaken { stage, instance, process });
         }
+        point!("seat.taken");
         let core = Self {
             id,
             stage: seat.stage,
@@ -429,7 +431,9 @@ impl PortCore {
         let entry = core.entry();
         entry.started.store(now(), Ordering::Relaxed);
         entry.ended.store(0, Ordering::Relaxed);
+        point!("seat.started");
         core.set_activity(Activity::Working);
+        point!("seat.working");
         Ok(Rc::new(core))
     }
 
@@ -548,6 +552,7 @@ impl PortCore {
         let counters = &self.entry().counters;
         add(&counters.blocks_in, u64::from(!block.is_vacant()));
         add(&counters.bytes_in, block.len() as u64);
+        point!("receive.counted");
         Ok(block)
     }
 
@@ -568,6 +573,7 @@ impl PortCore {
         let counters = &self.entry().counters;
         add(&counters.blocks_out, u64::from(!vacant));
         add(&counters.bytes_out, len);
+        point!("send.counted");
         Ok(())
     }
 
@@ -707,7 +713,9 @@ impl PortCore {
         let start = now();
         self.entry().since.store(start, Ordering::Relaxed);
         activity.note(&self.tables, self.id, timed);
+        point!("wait.noted");
         sleep();
+        point!("wait.woken");
         add(counter, now().saturating_sub(start));
         self.set_activity(Activity::Working);
     }
@@ -737,9 +745,12 @@ impl PortCore {
 impl Drop for PortCore {
     fn drop(&mut self) {
         self.entry().ended.store(now(), Ordering::Relaxed);
+        point!("leave.timed");
         self.set_activity(Activity::Ended);
+        point!("leave.ended");
         // SYNC(seat-taken): the last lease is gone, too, for each holds a count of us.
         self.entry().owner.store(0, Ordering::Release);
+        point!("leave.left");
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::error::Corrupt;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
+use crate::memory::points::point;
 use crate::memory::tables::Tables;
 #[cfg(not(loom))]
 use crate::memory::{Dead, Segment};
@@ -78,6 +79,7 @@ impl Segment {
         }
         let reclaimed = reclaim(self.tables(), participant, inputs)?;
         owner.store(0, Ordering::Release);
+        point!("reclaim.left");
         Ok(reclaimed)
     }
 
@@ -108,30 +110,39 @@ impl Segment {
 pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Reclaimed, Corrupt> {
     let controller = Participant { tables, id: CONTROLLER };
     let mut report = Reclaimed::default();
+    point!("reclaim.begun");
     // Sends first: an input whose answer was sent, but not yet to be found, must not be worked on again.
     for held in of_dead(&controller, dead, State::Sent)? {
         report.finished += u32::from(finish_send(&controller, held, dead)?);
+        point!("reclaim.finished");
     }
+    point!("reclaim.sends");
     for held in of_dead(&controller, dead, State::Held)? {
         if controller.word(held.buffer)?.allocator == dead {
             free_for(&controller, held, dead)?;
+            point!("reclaim.freed");
             report.loans += 1;
             continue;
         }
         let number = controller.number_of(held, dead);
         if inputs == Inputs::Release || is_answered(&controller, dead, number) {
             free_for(&controller, held, dead)?;
+            point!("reclaim.freed");
             report.released += 1;
         } else {
             controller.note_number(held, number);
+            point!("reclaim.kept");
             report.inherited += 1;
         }
     }
     // What it last said of itself is no excuse any more for anything that the audit finds. A replacement that is on
     // its way has not ended: nobody may conclude that the others wait in vain.
     let activity = if inputs == Inputs::Inherit { Activity::Idle } else { Activity::Ended };
+    point!("reclaim.inputs");
     activity.note(tables, dead, false);
+    point!("reclaim.noted");
     tables.wake_everybody();
+    point!("reclaim.woken");
     Ok(report)
 }
 

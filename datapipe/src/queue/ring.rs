@@ -9,6 +9,7 @@ use crate::limits::MAX_ROUNDS;
 use crate::memory::RingUsers;
 use crate::memory::atomic::{AtomicU64, Ordering};
 use crate::memory::event::Event;
+use crate::memory::points::point;
 use crate::memory::tables::{QueueEntry, SlotEntry};
 
 use super::slot::Slot;
@@ -80,7 +81,9 @@ impl<'a> Ring<'a> {
                     let claim = claim(buffer, generation, place)?;
                     // From here on the buffer has moved. Whoever sees that may empty the slot and move the head.
                     self.empty_slot(place, word);
+                    point!("take.emptied");
                     self.advance_head(place);
+                    point!("take.moved");
                     if let Claim::Won(claimed) = claim {
                         return Ok(Some(Taken { claimed, place }));
                     }
@@ -103,7 +106,9 @@ impl<'a> Ring<'a> {
                     let put =
                         self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
                     if put.is_ok() {
+                        point!("put.filled");
                         self.advance_tail(place);
+                        point!("put.moved");
                         return Ok(place);
                     }
                 }
@@ -131,7 +136,9 @@ impl<'a> Ring<'a> {
             // SYNC(slot-filled): the payload and the descriptor stand before it.
             let put = self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
             if put.is_ok() {
+                point!("put.filled");
                 self.raise_tail(place.wrapping_add(1));
+                point!("put.moved");
                 return Ok(Put::Done);
             }
         }

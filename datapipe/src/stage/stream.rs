@@ -56,14 +56,15 @@ impl<R: Read + Send> StreamHead<R> {
 }
 
 impl StreamHead<OpenFile> {
-    /// A head that reads an open file, pipe, socket or device, from where it stands, to its end. It can run in a process:
-    /// that gets the descriptor.
+    /// A head that reads an open file, pipe, socket or device, from where it stands, to its end. As a [`HeadStage`] it can
+    /// run in a process, which gets the descriptor; but not if that is a terminal.
     ///
     /// ```no_run
     /// use datapipe::prelude::*;
     /// use std::fs::File;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// datapipe::host::serve(datapipe::host::Modules::new());
     /// let head = HeadStage::from(StreamHead::file(File::open("/dev/sda")?)).in_processes();
     /// let tail = TailStage::from(StreamTail::file(File::create("disk.img")?)).in_processes();
     /// Pipe::builder().head(head).tail(tail).run()?;
@@ -151,8 +152,8 @@ impl<W: Write + Send> StreamTail<W> {
 }
 
 impl StreamTail<OpenFile> {
-    /// A tail that writes to an open file, pipe, socket or device, from where it stands. It can run in a process: that gets
-    /// the descriptor, as in the example of [`StreamHead::file`].
+    /// A tail that writes to an open file, pipe, socket or device, from where it stands. As a [`TailStage`] it can run in a
+    /// process, which gets the descriptor: [`StreamHead::file`] has an example.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
         let file = OpenFile(Arc::new(file.into()));
         Self { writer: file.clone(), written: 0, file: Some(file) }

@@ -32,10 +32,10 @@ use super::walk::{Given, Walk};
 /// What cannot be read is reported and left out, or said to be not whole; it does not end the pipe. Relative paths
 /// are taken from the working directory when the pipe runs.
 ///
-/// It can run in a process, as what [`instances`](Self::instances) gives or as
-/// [`HeadStage::from`] this. The sources are opened there, by their paths, as they would be here: when their turn comes. One
-/// that is confined must be allowed to read them, and to write to the directory for temporary files, where the
-/// catalogue of a large tree goes. The [report](Self::report) is at most a tenth of a second behind.
+/// As a [`HeadStage`] it can run in a process. The sources are opened there, by their paths, when their turn comes, as
+/// they would be here. One that is confined must be allowed to read them, and to write to the directory for temporary
+/// files, where the catalogue of a large tree goes. The [report](Self::report) is at most a tenth of a second behind
+/// then, and complete when the pipe has ended.
 ///
 /// [`BlockInfo::kind`]: crate::pool::BlockInfo::kind
 ///

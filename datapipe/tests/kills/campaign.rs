@@ -1,5 +1,6 @@
 //! Rounds, until enough processes were killed, and what was counted.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::fs;
@@ -75,7 +76,9 @@ pub(crate) struct Tally {
     /// Victims that were stopped before they were killed.
     pub(crate) stopped_first: u64,
     /// Victims that died of a timer of their own, in the middle of their work.
-    pub(crate) by_timer: u64,
+    by_timer: u64,
+    /// Victims that died at labelled points of the hand-over.
+    at_points: BTreeMap<&'static str, u64>,
     /// Victims that died together with others, before anything was reclaimed.
     pub(crate) together: u64,
     /// Victims that held nothing.
@@ -92,6 +95,14 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    /// A victim died before we came to it: at a point, or of its timer.
+    pub(crate) fn by_itself(&mut self, at: Option<&'static str>) {
+        match at {
+            Some(label) => *self.at_points.entry(label).or_default() += 1,
+            None => self.by_timer += 1,
+        }
+    }
+
     pub(crate) fn victim(&mut self, reclaimed: Reclaimed, stopping: bool) {
         let Reclaimed { inherited, released, loans, finished, .. } = reclaimed;
         self.kills += 1;
@@ -123,6 +134,13 @@ impl fmt::Display for Tally {
         writeln!(f, "    {:>6} inputs released, because the pipe stopped", self.released)?;
         writeln!(f, "    {:>6} loans freed", self.loans)?;
         writeln!(f, "    {:>6} sends finished", self.finished)?;
+        if !self.at_points.is_empty() {
+            let all: u64 = self.at_points.values().sum();
+            writeln!(f, "  {all} died exactly at a labelled point:")?;
+        }
+        for (label, kills) in &self.at_points {
+            writeln!(f, "    {kills:>6} at {label}")?;
+        }
         write!(f, "  {} blocks sent, {} of them seen again by a second tail", self.blocks, self.again)
     }
 }

@@ -52,6 +52,26 @@ pub(crate) fn die_after(life: Duration) -> io::Result<()> {
     Err(io::Error::last_os_error())
 }
 
+/// The labelled points of the hand-over at which a process can be told to die: none in an ordinary build.
+pub(crate) fn points() -> Vec<&'static str> {
+    #[cfg(feature = "kill-points")]
+    return datapipe::memory::points::LABELS
+        .iter()
+        .copied()
+        .filter(|at| !at.starts_with("reclaim."))
+        .collect();
+    #[cfg(not(feature = "kill-points"))]
+    Vec::new()
+}
+
+/// Kills this process at a point, when it passes that for so many times.
+pub(crate) fn die_at(label: &'static str, passes: u64) {
+    #[cfg(feature = "kill-points")]
+    datapipe::memory::points::die_at(label, passes);
+    #[cfg(not(feature = "kill-points"))]
+    unreachable!("there is no point {label} to die at pass {passes} of");
+}
+
 fn in_child(parent: Pid, body: impl FnOnce() -> Outcome) -> i32 {
     // However this test ends, its processes end with it.
     let follows = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));

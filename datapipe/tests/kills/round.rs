@@ -13,7 +13,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use crate::books::{Books, Progress, Shared};
 use crate::campaign::Tally;
 use crate::chain::{Plan, head, middle, tail};
-use crate::process::{about, die_after, fork, one_processor, pid, reap, state};
+use crate::process::{about, die_after, die_at, fork, one_processor, pid, points, reap, state};
 use crate::random::Random;
 use crate::{Outcome, ensure};
 
@@ -48,8 +48,10 @@ pub(crate) struct Chair {
     process: Option<Process>,
     /// That the last process before it is dead.
     dead: Option<Dead>,
-    /// It dies of its own timer, unless it is killed before.
+    /// It dies of its own timer, or at a point, unless it is killed before.
     doomed: bool,
+    /// The point, if it is one.
+    at: Option<&'static str>,
 }
 
 impl Round {
@@ -64,6 +66,7 @@ impl Round {
                 process: None,
                 dead: None,
                 doomed: false,
+                at: None,
             })
         });
         let (seats, books) = (seats.collect(), Shared::new()?);
@@ -162,7 +165,9 @@ impl Round {
         }
         for ((&victim, before_us), killed) in victims.iter().zip(before_us).zip(killed) {
             if killed {
-                self.tally.by_timer += u64::from(before_us);
+                if before_us {
+                    self.tally.by_itself(self.seats[victim].at);
+                }
                 self.tally.stopped_first += u64::from(stop_first && !before_us);
                 self.tally.together += u64::from(victims.len() > 1);
                 self.replace(victim, true)?;
@@ -233,16 +238,28 @@ impl Round {
         let Chair { stage, instance, .. } = self.seats[seat];
         let doomed = may_be_doomed && !self.random.one_in(4);
         let life = Duration::from_nanos(1 + self.random.below(3_000_000));
+        let at = if doomed && !self.random.one_in(4) { self.some_point() } else { None };
         let process = fork(|| {
-            if doomed {
-                die_after(life)?;
+            match at {
+                Some((label, passes)) => die_at(label, passes),
+                None if doomed => die_after(life)?,
+                None => {}
             }
             self.take_seat(stage, instance)
                 .map_err(|story| format!("stage {stage} instance {instance}: {story}").into())
         })?;
         self.seats[seat].process = Some(process);
         self.seats[seat].doomed = doomed;
+        self.seats[seat].at = at.map(|(label, _)| label);
         Ok(())
+    }
+
+    /// A point at which a process may die, and how many times it passes that.
+    fn some_point(&mut self) -> Option<(&'static str, u64)> {
+        let points = points();
+        let label = *points.get(self.random.below(points.len().max(1) as u64) as usize)?;
+        let once = ["seat.", "finish.", "leave."].iter().any(|begin| label.starts_with(begin));
+        Some((label, if once { 1 } else { self.random.within(1..=24) }))
     }
 
     /// What a child does, up to the end of the stream.
@@ -300,7 +317,7 @@ impl Round {
         let Some(process) = &self.seats[seat].process else { return Ok(()) };
         if process.wait(timeout)?.is_some() && self.bury(seat)? {
             ensure!(self.seats[seat].doomed, "somebody else kills our processes");
-            self.tally.by_timer += 1;
+            self.tally.by_itself(self.seats[seat].at);
             self.replace(seat, false)?;
         }
         Ok(())

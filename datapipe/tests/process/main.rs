@@ -10,25 +10,28 @@ mod deaths; // killed, crashed, failed: replaced or named
 mod ends; // heads and tails
 mod refusals; // what cannot run in processes, and says so
 mod same; // what comes out is what threads make
+mod scribbles; // one that writes over the words of its pipe
 mod stages; // the modules of this host
 mod tree; // trees and streams
-mod watch; // children, descriptors, deaths
 
 #[path = "../entries/mod.rs"]
 mod entries; // what the blocks of a tree say
 #[path = "../harness/mod.rs"]
 mod harness; // what whoever calls a test binary expects of it
+#[path = "../harness/suite.rs"]
+mod suite; // one test after the other
+#[path = "../harness/watch.rs"]
+mod watch; // children, descriptors, deaths
 
-use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use harness::{Asked, last_line};
+use suite::Test;
 
 /// How long all tests together may take before one of them counts as hanging.
 const HANGS: Duration = Duration::from_secs(300);
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[Test] = &[
     ("codecs_give_the_same_bytes", same::codecs_give_the_same_bytes),
     ("the_suite_runs_stages_in_processes", same::the_suite_runs_stages_in_processes),
     ("a_host_program_of_its_own", same::a_host_program_of_its_own),
@@ -46,6 +49,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_hanging_stage_does_not_outlive_its_pipe", deaths::a_hanging_stage_does_not_outlive_its_pipe),
     ("a_cancelled_pipe", deaths::a_cancelled_pipe),
     ("children_die_with_the_controller", deaths::children_die_with_the_controller),
+    ("garbage_from_a_process_harms_no_other_pipe", scribbles::garbage_from_a_process_harms_no_other_pipe),
     ("every_stage_a_process", ends::every_stage_a_process),
     ("instances_that_share_a_process", ends::instances_that_share_a_process),
     ("heads_and_tails_are_not_replaced", ends::heads_and_tails_are_not_replaced),
@@ -83,33 +87,5 @@ fn main() -> ExitCode {
         [attached::ATTACH, deed] => attached::attach(deed),
         _ => {}
     }
-    let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
-    let list = TESTS.iter().filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));
-    list.for_each(|(name, _)| println!("{name}: test"));
-    if matches!(asked(""), Asked::List { .. }) {
-        return ExitCode::SUCCESS;
-    }
-    let (run, filtered): (Vec<_>, Vec<_>) =
-        TESTS.iter().partition(|(name, _)| matches!(asked(name), Asked::Run));
-    std::thread::spawn(|| {
-        std::thread::sleep(HANGS);
-        println!("some test hangs");
-        std::process::exit(101); // and with this process, those that it started
-    });
-    println!("\nrunning {} tests", run.len());
-    let start = Instant::now();
-    let mut failed = 0;
-    for (name, test) in &run {
-        let before = watch::belongings();
-        let good = catch_unwind(|| {
-            test();
-            watch::wait_until("nothing is left", || watch::belongings() == before);
-        });
-        failed += u32::from(good.is_err());
-        println!("test {name} ... {}", if good.is_ok() { "ok" } else { "FAILED" });
-    }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    let counts = [run.len() as u32 - failed, failed, filtered.len() as u32];
-    println!("\n{}", last_line(verdict, counts, start.elapsed()));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    suite::run(TESTS, HANGS)
 }

@@ -140,6 +140,7 @@ pub(crate) fn modules() -> Modules {
             }
             Ok(described("test.out-of-place", doer))
         })
+        .with("test.scribble", |call| Ok(crate::scribbles::scribbling(call.text()?.parse()?)))
         .with("test.stillborn", |_| -> Result<MiddleStage<'static>, StageError> { std::process::abort() })
 }
 

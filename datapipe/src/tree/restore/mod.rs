@@ -81,8 +81,8 @@ impl Default for RestoreOptions {
 /// middle leaves such files too, or `.datapipe-PID-N` where they were to replace another. Restore again then, with
 /// [`overwrite`](RestoreOptions::overwrite).
 ///
-/// [`TailStage::from`] it can run in a process, which gets the open directory. One that is confined must be allowed to
-/// write beneath that, and to the directory for temporary files, where goes what a large restore needs to remember. The
+/// As a [`TailStage`] it can run in a process, which gets the open directory. One that is confined must be allowed to
+/// write there, and to the directory for temporary files, where goes what a large restore has to remember. The
 /// [report](Self::report) is at most a tenth of a second behind then, and complete when the pipe has ended.
 ///
 /// It defends itself against the archive, and not against another process that changes the destination at the
@@ -175,7 +175,7 @@ pub(super) fn directory(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Reads an archived tree and checks everything that [`TreeRestore`] does, and the catalogue. It writes nothing, but for
-/// temporary files. As [`TailStage::from`] it can run in a process.
+/// temporary files. As a [`TailStage`] it can run in a process.
 #[derive(Debug)]
 pub struct TreeVerify(Follower<Nowhere>);
 

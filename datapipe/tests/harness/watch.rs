@@ -14,15 +14,18 @@ pub(crate) fn children() -> Vec<u32> {
     children_of(std::process::id())
 }
 
-/// Children, open descriptors, mappings of segments, threads, and named segments.
-pub(crate) fn belongings() -> [usize; 5] {
+/// Children, open descriptors, the sockets among them, mappings of segments, threads, and named segments.
+pub(crate) fn belongings() -> [usize; 6] {
     let count = |path: &str| fs::read_dir(path).unwrap().count();
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let is_socket = |path: &std::path::PathBuf| path.to_string_lossy().starts_with("socket:");
+    let sockets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok()).filter(is_socket).count();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let segments = maps.lines().filter(|line| line.contains("datapipe:")).count();
     let ours = format!(".{}.", std::process::id());
     let names = fs::read_dir("/dev/shm").unwrap().flatten();
     let named = names.filter(|entry| entry.file_name().to_string_lossy().contains(&ours)).count();
-    [children().len(), count("/proc/self/fd"), segments, count("/proc/self/task"), named]
+    [children().len(), count("/proc/self/fd"), sockets, segments, count("/proc/self/task"), named]
 }
 
 /// Waits for what has to happen; that it does not is a failure.

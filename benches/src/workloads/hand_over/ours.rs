@@ -1,0 +1,76 @@
+//! datapipe: a head and a tail on one segment, each on its port.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
+use datapipe::pool::{HeadPort, PortError, Seat, TailPort};
+
+use super::{BUFFER_SIZE, BUFFERS, cycles, second};
+
+/// The process with the tail. Its standard input is the segment.
+pub(super) const RECEIVER: &str = "processes-datapipe-receiver";
+
+pub(super) fn threads(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
+    let cycles = cycles(arguments)?;
+    let segment = segment()?;
+    let (head, tail) = (Seat::new(&segment, 0, 0), Seat::new(&segment, 1, 0));
+    // A side that fails must not leave the other one waiting.
+    let (sent, received) = thread::scope(|scope| {
+        let sending = scope.spawn(|| stopping(&segment, head.head().and_then(|port| send(port, cycles))));
+        let received = stopping(&segment, tail.tail().and_then(receive));
+        (sending.join(), received)
+    });
+    sent.map_err(|_| "the sender panicked")??;
+    println!("{}", received?);
+    Ok(())
+}
+
+pub(super) fn processes(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
+    let cycles = cycles(arguments)?;
+    let segment = segment()?;
+    let descriptor = segment.descriptor().ok_or("the segment has no descriptor")?.try_clone_to_owned()?;
+    let receiver = second::start(RECEIVER, descriptor, &[])?;
+    let seat = Seat::new(&segment, 0, 0);
+    let sent = stopping(&segment, seat.head().and_then(|port| send(port, cycles)));
+    second::wait(receiver)?;
+    Ok(sent?)
+}
+
+pub(super) fn receiver(_: &[OsString]) -> Result<(), Box<dyn Error>> {
+    let descriptor: OwnedFd = second::standard_input()?;
+    let segment = Segment::attach(descriptor)?;
+    let seat = Seat::new(&segment, 1, 0);
+    println!("{}", stopping(&segment, seat.tail().and_then(receive))?);
+    Ok(())
+}
+
+fn segment() -> Result<Segment, Box<dyn Error>> {
+    let stages = [StageShape::new(1, BUFFERS), StageShape::new(1, 0)];
+    let shape = Shape::new(BUFFERS, u32::try_from(BUFFER_SIZE)?, 0, 0, &stages)?;
+    let names = ["head", "tail"];
+    Ok(Segment::create(&PipeName::new(), shape, &names, Backing::Anonymous, HugePages::No)?)
+}
+
+fn stopping<T>(segment: &Segment, result: Result<T, PortError>) -> Result<T, PortError> {
+    result.inspect_err(|_| segment.stop())
+}
+
+fn send(port: HeadPort, cycles: u64) -> Result<(), PortError> {
+    for _ in 0..cycles {
+        port.send(port.alloc()?)?;
+    }
+    port.finish()
+}
+
+fn receive(port: TailPort) -> Result<u64, PortError> {
+    let mut received = 0;
+    while let Some(block) = port.receive()? {
+        drop(block);
+        received += 1;
+    }
+    port.finish()?;
+    Ok(received)
+}

@@ -1,0 +1,379 @@
+//! A pipe at one moment, as the daemon tells it.
+//!
+//! The counters are those of [`datapipe::Status`]: sums since the instances have started. What happened lately is the
+//! difference of two.
+
+use std::time::Duration;
+
+use datapipe::Direction;
+use datapipe::limits::{MAX_INSTANCES, MAX_STAGES};
+
+use super::fields::{Body, Fields, Malformed, cut, needed};
+use super::numbers::{Activity, PipeState, direction_number, direction_of};
+use crate::limits::{MAX_BRIEF, MAX_EXPLANATION, MAX_LABEL, MAX_NAME};
+
+/// One line of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PipeEntry {
+    /// The pipe's name.
+    pub name: String,
+    /// What its initiator called it.
+    pub label: String,
+    /// The user who has initiated it.
+    pub owner: u32,
+    /// Which way its data flows.
+    pub direction: Direction,
+    /// How far it is.
+    pub state: PipeState,
+    /// Since it was initiated, until now or until it was over.
+    pub elapsed: Duration,
+    /// Why it failed, or who is waited for; empty otherwise.
+    pub explanation: String,
+}
+
+/// A pipe at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PipeStatus {
+    /// What a list says of it.
+    pub entry: PipeEntry,
+    /// Buffers in its pool.
+    pub buffers: u32,
+    /// Buffers that are free.
+    pub free: u32,
+    /// Its stages, head first.
+    pub stages: Vec<StageStatus>,
+}
+
+/// A stage at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StageStatus {
+    /// Its name.
+    pub name: String,
+    /// Blocks that wait for it; for the head, free buffers.
+    pub queued: u32,
+    /// Its instances.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// An instance at one moment. Times are since it has started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceStatus {
+    /// What it is doing.
+    pub activity: Activity,
+    /// Blocks received.
+    pub blocks_in: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Blocks sent.
+    pub blocks_out: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Buffers in its hands.
+    pub held: u32,
+    /// Buffers that count against its quota, wherever they are.
+    pub outstanding: u32,
+    /// Time asleep until it might have a buffer.
+    pub waited_for_buffer: Duration,
+    /// Time asleep until there was input.
+    pub waited_for_input: Duration,
+    /// All other time.
+    pub working: Duration,
+    /// Its process: 0 if it has none.
+    pub process: u32,
+    /// How many processes it has had.
+    pub processes: u32,
+}
+
+/// The stage that the others wait for, and the part of its time that it worked.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Bottleneck {
+    /// Its name.
+    pub stage: String,
+    /// The part of its time that it worked, 0 to 1.
+    pub busy: f64,
+}
+
+impl Default for InstanceStatus {
+    fn default() -> Self {
+        let zero = Duration::ZERO;
+        Self {
+            activity: Activity::IDLE,
+            blocks_in: 0,
+            bytes_in: 0,
+            blocks_out: 0,
+            bytes_out: 0,
+            held: 0,
+            outstanding: 0,
+            waited_for_buffer: zero,
+            waited_for_input: zero,
+            working: zero,
+            process: 0,
+            processes: 0,
+        }
+    }
+}
+
+impl PipeEntry {
+    /// An entry of a pipe that has begun just now.
+    pub(crate) fn new(name: impl Into<String>, owner: u32) -> Self {
+        Self {
+            name: name.into(),
+            label: String::new(),
+            owner,
+            direction: Direction::default(),
+            state: PipeState::RUNNING,
+            elapsed: Duration::ZERO,
+            explanation: String::new(),
+        }
+    }
+
+    pub(super) fn body(&self) -> Body {
+        self.body_explained(MAX_BRIEF)
+    }
+
+    fn body_explained(&self, max: usize) -> Body {
+        let mut body = Body::new();
+        body.put_text(1, &self.name);
+        body.put_text(2, cut(&self.label, MAX_LABEL));
+        body.put_u32(3, self.owner);
+        body.put_u8(4, direction_number(self.direction));
+        body.put_u8(5, self.state.0);
+        body.put_u64(6, nanoseconds(self.elapsed));
+        if !self.explanation.is_empty() {
+            body.put_text(7, cut(&self.explanation, max));
+        }
+        body
+    }
+
+    pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+        let what = "an entry of a list";
+        let (mut name, mut label, mut owner, mut direction) = (None, None, None, None);
+        let (mut state, mut elapsed, mut explanation) = (None, None, None);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => field.set(&mut name, field.text(MAX_NAME)?)?,
+                2 => field.set(&mut label, field.text(MAX_LABEL)?)?,
+                3 => field.set(&mut owner, field.u32()?)?,
+                4 => field.set(&mut direction, direction_of(field)?)?,
+                5 => field.set(&mut state, PipeState(field.u8()?))?,
+                6 => field.set(&mut elapsed, field.u64()?)?,
+                7 => field.set(&mut explanation, field.text(MAX_EXPLANATION)?)?,
+                _ => field.skip()?,
+            }
+        }
+        Ok(Self {
+            name: needed(what, 1, name)?,
+            label: label.unwrap_or_default(),
+            owner: needed(what, 3, owner)?,
+            direction: direction.unwrap_or_default(),
+            state: needed(what, 5, state)?,
+            elapsed: Duration::from_nanos(elapsed.unwrap_or_default()),
+            explanation: explanation.unwrap_or_default(),
+        })
+    }
+}
+
+impl PipeStatus {
+    /// Of a pipe of which only the outcome is left, or nothing yet.
+    pub(crate) fn without_stages(entry: PipeEntry) -> Self {
+        Self { entry, buffers: 0, free: 0, stages: Vec::new() }
+    }
+
+    /// What happened since `earlier`, a status of the same pipe: counters and times are the differences.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut difference = self.clone();
+        difference.entry.elapsed = self.entry.elapsed.saturating_sub(earlier.entry.elapsed);
+        let stages = difference.stages.iter_mut().zip(&earlier.stages);
+        for (now, then) in stages.flat_map(|(now, then)| now.instances.iter_mut().zip(&then.instances)) {
+            now.blocks_in = now.blocks_in.saturating_sub(then.blocks_in);
+            now.bytes_in = now.bytes_in.saturating_sub(then.bytes_in);
+            now.blocks_out = now.blocks_out.saturating_sub(then.blocks_out);
+            now.bytes_out = now.bytes_out.saturating_sub(then.bytes_out);
+            now.waited_for_buffer = now.waited_for_buffer.saturating_sub(then.waited_for_buffer);
+            now.waited_for_input = now.waited_for_input.saturating_sub(then.waited_for_input);
+            now.working = now.working.saturating_sub(then.working);
+        }
+        difference
+    }
+
+    /// Bytes that count as the pipe's data: what the head has sent of an archive, what the tail has received of a
+    /// restore.
+    pub fn bytes(&self) -> u64 {
+        match self.entry.direction {
+            Direction::Archive => self.stages.first().map_or(0, StageStatus::bytes_out),
+            Direction::Restore => self.stages.last().map_or(0, StageStatus::bytes_in),
+        }
+    }
+
+    /// These bytes in a second, on average over the elapsed time.
+    pub fn rate(&self) -> f64 {
+        self.bytes() as f64 / self.entry.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// The stage that worked for the largest part of its time, if any did. The others wait for it.
+    pub fn bottleneck(&self) -> Option<Bottleneck> {
+        let busy = self.stages.iter().map(|stage| (stage, stage.busy()));
+        let (stage, busy) = busy.max_by(|(_, a), (_, b)| a.total_cmp(b)).filter(|&(_, busy)| busy > 0.0)?;
+        Some(Bottleneck { stage: stage.name.clone(), busy })
+    }
+
+    pub(super) fn body(&self) -> Body {
+        let mut body = Body::new();
+        body.put_fields(1, &self.entry.body_explained(MAX_EXPLANATION));
+        body.put_u32(2, self.buffers);
+        body.put_u32(3, self.free);
+        self.stages.iter().for_each(|stage| body.put_fields(4, &stage.body()));
+        body
+    }
+
+    pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+        let (mut entry, mut buffers, mut free, mut stages) = (None, None, None, Vec::new());
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => field.set(&mut entry, PipeEntry::decode(field.fields("the entry of a status"))?)?,
+                2 => field.set(&mut buffers, field.u32()?)?,
+                3 => field.set(&mut free, field.u32()?)?,
+                4 if stages.len() >= MAX_STAGES as usize => {
+                    return Err(field.wrong(&format!("stands there more than {MAX_STAGES} times")));
+                }
+                4 => stages.push(StageStatus::decode(field.fields("a stage of a status"))?),
+                _ => field.skip()?,
+            }
+        }
+        Ok(Self {
+            entry: needed("a status", 1, entry)?,
+            buffers: buffers.unwrap_or_default(),
+            free: free.unwrap_or_default(),
+            stages,
+        })
+    }
+}
+
+impl StageStatus {
+    /// Bytes that its instances have received.
+    pub fn bytes_in(&self) -> u64 {
+        self.sum(|instance| instance.bytes_in)
+    }
+
+    /// Bytes that its instances have sent.
+    pub fn bytes_out(&self) -> u64 {
+        self.sum(|instance| instance.bytes_out)
+    }
+
+    /// Buffers in its hands.
+    pub fn held(&self) -> u64 {
+        self.sum(|instance| instance.held.into())
+    }
+
+    /// The part of their time that its instances worked, 0 to 1.
+    pub fn busy(&self) -> f64 {
+        let sum = |of: fn(&InstanceStatus) -> Duration| {
+            self.instances.iter().map(of).fold(Duration::ZERO, Duration::saturating_add)
+        };
+        let working = sum(|instance| instance.working);
+        let waiting = sum(|instance| instance.waited_for_buffer.saturating_add(instance.waited_for_input));
+        let whole = working.saturating_add(waiting);
+        if whole.is_zero() { 0.0 } else { working.as_secs_f64() / whole.as_secs_f64() }
+    }
+
+    /// Saturates, for the counters may hold anything that a participant wrote there.
+    fn sum(&self, of: fn(&InstanceStatus) -> u64) -> u64 {
+        self.instances.iter().map(of).fold(0, u64::saturating_add)
+    }
+
+    fn body(&self) -> Body {
+        let mut body = Body::new();
+        body.put_text(1, cut(&self.name, MAX_NAME));
+        body.put_u32(2, self.queued);
+        self.instances.iter().for_each(|instance| body.put_fields(3, &instance.body()));
+        body
+    }
+
+    fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+        let (mut name, mut queued, mut instances) = (None, None, Vec::new());
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => field.set(&mut name, field.text(MAX_NAME)?)?,
+                2 => field.set(&mut queued, field.u32()?)?,
+                3 if instances.len() >= MAX_INSTANCES as usize => {
+                    return Err(field.wrong(&format!("stands there more than {MAX_INSTANCES} times")));
+                }
+                3 => instances.push(InstanceStatus::decode(field.fields("an instance of a status"))?),
+                _ => field.skip()?,
+            }
+        }
+        let name = needed("a stage of a status", 1, name)?;
+        Ok(Self { name, queued: queued.unwrap_or_default(), instances })
+    }
+}
+
+impl InstanceStatus {
+    fn body(&self) -> Body {
+        let mut body = Body::new();
+        body.put_u8(1, self.activity.0);
+        body.put_u64(2, self.blocks_in);
+        body.put_u64(3, self.bytes_in);
+        body.put_u64(4, self.blocks_out);
+        body.put_u64(5, self.bytes_out);
+        body.put_u32(6, self.held);
+        body.put_u32(7, self.outstanding);
+        body.put_u64(8, nanoseconds(self.waited_for_buffer));
+        body.put_u64(9, nanoseconds(self.waited_for_input));
+        body.put_u64(10, nanoseconds(self.working));
+        body.put_u32(11, self.process);
+        body.put_u32(12, self.processes);
+        body
+    }
+
+    /// A number that is missing is 0.
+    fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+        let mut activity = None;
+        let (mut wide, mut narrow) = ([None; 7], [None; 4]);
+        while let Some(field) = fields.next()? {
+            let [blocks_in, bytes_in, blocks_out, bytes_out, for_buffer, for_input, working] = &mut wide;
+            let [held, outstanding, process, processes] = &mut narrow;
+            match field.number {
+                1 => field.set(&mut activity, Activity(field.u8()?))?,
+                2 => field.set(blocks_in, field.u64()?)?,
+                3 => field.set(bytes_in, field.u64()?)?,
+                4 => field.set(blocks_out, field.u64()?)?,
+                5 => field.set(bytes_out, field.u64()?)?,
+                6 => field.set(held, field.u32()?)?,
+                7 => field.set(outstanding, field.u32()?)?,
+                8 => field.set(for_buffer, field.u64()?)?,
+                9 => field.set(for_input, field.u64()?)?,
+                10 => field.set(working, field.u64()?)?,
+                11 => field.set(process, field.u32()?)?,
+                12 => field.set(processes, field.u32()?)?,
+                _ => field.skip()?,
+            }
+        }
+        let [blocks_in, bytes_in, blocks_out, bytes_out, for_buffer, for_input, working] =
+            wide.map(Option::unwrap_or_default);
+        let [held, outstanding, process, processes] = narrow.map(Option::unwrap_or_default);
+        Ok(Self {
+            activity: needed("an instance of a status", 1, activity)?,
+            blocks_in,
+            bytes_in,
+            blocks_out,
+            bytes_out,
+            held,
+            outstanding,
+            waited_for_buffer: Duration::from_nanos(for_buffer),
+            waited_for_input: Duration::from_nanos(for_input),
+            working: Duration::from_nanos(working),
+            process,
+            processes,
+        })
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,116 @@
+//! Heads and tails from outside.
+
+use datapipe::host::Attachment;
+use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
+use datapipe_net::{Initiate, Role, Seat, StageRequest};
+
+use crate::site::{Site, events, outcome, plain, refusal, wait_until};
+
+fn unbound(label: &str) -> Initiate {
+    Initiate::new(label)
+        .buffers(8)
+        .buffer_size(4096)
+        .stage(StageRequest::unbound("source"))
+        .stage(StageRequest::module("pass"))
+        .stage(StageRequest::unbound("sink"))
+}
+
+fn send(attachment: Attachment, count: u64) {
+    let port = attachment.head().unwrap();
+    for number in 0..count {
+        let mut block = port.alloc().unwrap();
+        block.put(&number.to_le_bytes()).unwrap();
+        port.send(block).unwrap();
+    }
+    port.finish().unwrap();
+    attachment.end(Ok(()));
+}
+
+fn receive(attachment: Attachment) -> u64 {
+    let port = attachment.tail().unwrap();
+    let mut number = 0u64;
+    while let Some(block) = port.receive().unwrap() {
+        assert_eq!(block.bytes(), number.to_le_bytes());
+        number += 1;
+    }
+    port.finish().unwrap();
+    attachment.end(Ok(()));
+    number
+}
+
+pub(crate) fn a_head_and_a_tail_attach() {
+    let site = Site::new("");
+    let mut client = site.client();
+    client.subscribe(None).unwrap();
+    let pipe = client.initiate(&unbound("waiting")).unwrap().pipe;
+    let both = "waits for a process to attach as \"source\" and \"sink\"";
+    wait_until("it waits for both", || client.status(&pipe).unwrap().entry.explanation == both);
+    assert_eq!(client.status(&pipe).unwrap().entry.state, PipeState::WAITING);
+    let head = site.client().identify(&pipe, Role::Head).unwrap();
+    // Who has connected, has the seat: the connection is not needed any more.
+    let tail = site.client().identify(&pipe, Role::Tail).unwrap();
+    let received = std::thread::scope(|scope| {
+        scope.spawn(|| send(head, 500));
+        scope.spawn(|| receive(tail)).join().unwrap()
+    });
+    assert_eq!(received, 500);
+    assert_eq!(outcome(&mut client, &pipe), (PipeState::ENDED, String::new()));
+    let told = events(&mut client, &pipe);
+    let attached: Vec<_> = told.iter().filter(|event| event.kind == EventKind::ATTACHED).collect();
+    assert_eq!(attached.len(), 2);
+    assert!(attached.iter().all(|event| event.process == Some(std::process::id())));
+}
+
+pub(crate) fn the_initiator_is_the_head() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let out = site.path("out/sum");
+    let ask = Initiate::new("mine")
+        .buffers(4)
+        .buffer_size(4096)
+        .as_seat(Seat::Head)
+        .stage(StageRequest::unbound("me"))
+        .stage(StageRequest::module("count").arguments(out.to_str().unwrap()).write(&out));
+    let started = client.initiate(&ask).unwrap();
+    send(started.attachment.expect("a seat"), 10);
+    assert_eq!(outcome(&mut client, &started.pipe).0, PipeState::ENDED);
+    assert_eq!(std::fs::read(&out).unwrap(), b"80");
+
+    let ask = plain("5").as_seat(Seat::Tail);
+    let (code, why) = refusal(client.initiate(&ask));
+    assert_eq!(code, RefusalCode::BOUND, "{why}");
+    let mut ask = plain("5").as_seat(Seat::Tail);
+    ask.stages[1] = StageRequest::unbound("me");
+    let started = client.initiate(&ask).unwrap();
+    assert_eq!(receive(started.attachment.expect("a seat")), 5);
+    assert_eq!(outcome(&mut client, &started.pipe).0, PipeState::ENDED);
+}
+
+pub(crate) fn seats_that_are_refused() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let bound = client.initiate(&plain("forever")).unwrap().pipe;
+    let waiting = client.initiate(&unbound("waiting")).unwrap().pipe;
+    let mut code = |pipe: &str, role| refusal(client.identify(pipe, role)).0;
+    assert_eq!(code("host.1.2", Role::Head), RefusalCode::NO_SUCH_PIPE);
+    assert_eq!(code("waiting", Role::Head), RefusalCode::NO_SUCH_PIPE, "a label is no name");
+    assert_eq!(code(&bound, Role::Head), RefusalCode::BOUND);
+    assert_eq!(code(&waiting, Role::NetworkAgent), RefusalCode::NETWORK_AGENT);
+    let head = site.client().identify(&waiting, Role::Head).unwrap();
+    assert_eq!(code(&waiting, Role::Head), RefusalCode::TAKEN);
+    // One that lets go without a word has failed.
+    drop(head);
+    let (state, why) = outcome(&mut client, &waiting);
+    assert_eq!(state, PipeState::FAILED);
+    assert!(why.contains("source"), "{why}");
+    assert_eq!(refusal(client.identify(&waiting, Role::Tail)).0, RefusalCode::OVER);
+}
+
+pub(crate) fn a_seat_that_nobody_takes() {
+    let site = Site::new("unbound_patience_s = 1");
+    let mut client = site.client();
+    let pipe = client.initiate(&unbound("waiting")).unwrap().pipe;
+    let (state, why) = outcome(&mut client, &pipe);
+    assert_eq!(state, PipeState::FAILED);
+    assert!(why.contains("attach"), "{why}");
+}

@@ -1,0 +1,94 @@
+//! What the pipes are made of: modules of this test binary.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+
+use datapipe::host::{Modules, Note};
+use datapipe::prelude::*;
+
+/// Sends so many blocks of a number each; for ever, if it is told to.
+struct Numbers {
+    next: u64,
+    end: u64,
+}
+
+impl Head for Numbers {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.next == self.end {
+            return Ok(Fill::End);
+        }
+        block.put(&self.next.to_le_bytes())?;
+        self.next += 1;
+        Ok(Fill::Block)
+    }
+}
+
+/// Passes everything on, or fails at a block.
+struct Pass {
+    fail_at: Option<u64>,
+    seen: u64,
+}
+
+impl Transform for Pass {
+    fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+        if self.fail_at == Some(self.seen) {
+            return Err(StageError::new("I do not like \x1b[31mthis one"));
+        }
+        self.seen += 1;
+        output.put(input.bytes())?;
+        Ok(Verdict::Send)
+    }
+}
+
+/// Counts the bytes, and writes the sum to a file, if it has one.
+struct Count {
+    sum: u64,
+    file: Option<PathBuf>,
+}
+
+impl Tail for Count {
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.sum += block.bytes().len() as u64;
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        if let Some(file) = &self.file {
+            write!(File::create(file)?, "{}", self.sum)?;
+        }
+        Ok(())
+    }
+}
+
+/// All of them. The configuration of a test names them, but for those that it is about.
+pub(crate) fn modules() -> Modules {
+    Modules::new()
+        .with("numbers", |call| {
+            let end = call.text()?;
+            let end = if end == "forever" { u64::MAX } else { end.parse()? };
+            Ok(Stage::head("numbers", move |_| Numbers { next: 0, end }))
+        })
+        .with("noisy", |call| {
+            let mut said = 0;
+            call.notes(move || {
+                let notes = (said..said + 200).map(|n| Note::new(format!("said {n}"), format!("data {n}")));
+                said += 200;
+                notes.collect::<Result<_, _>>().unwrap_or_default()
+            });
+            Ok(Stage::head("noisy", |_| Numbers { next: 0, end: u64::MAX }))
+        })
+        .with("read", |call| {
+            let content = fs::read(call.text()?)?;
+            let end = content.len() as u64;
+            Ok(Stage::head("read", move |_| Numbers { next: 0, end }))
+        })
+        .with("pass", |call| {
+            let fail_at = call.text()?.parse().ok();
+            Ok(Stage::transform("pass", move |_| Pass { fail_at, seen: 0 }))
+        })
+        .with("count", |call| {
+            let file = Some(call.text()?).filter(|text| !text.is_empty()).map(PathBuf::from);
+            Ok(Stage::tail("count", move |_| Count { sum: 0, file: file.clone() }))
+        })
+}

@@ -1,0 +1,252 @@
+//! Messages as bytes: what is written is read as the same, what is read was meant, and nothing that a stranger sends
+//! does harm.
+
+use datapipe::Direction;
+use datapipe_net::protocol::{
+    Answer, ClientHello, EventKind, HEAD, HELLO, Head, Initiate, PathAccess, PipeEvent, PipeState, Refusal,
+    RefusalCode, Reply, Request, Role, Seat, ServerHello, StageRequest,
+};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+fn direction() -> impl Strategy<Value = Direction> {
+    prop_oneof![Just(Direction::Archive), Just(Direction::Restore)]
+}
+
+fn seat() -> impl Strategy<Value = Seat> {
+    prop_oneof![Just(Seat::None), Just(Seat::Head), Just(Seat::Tail)]
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![Just(Role::Head), Just(Role::Tail), Just(Role::NetworkAgent)]
+}
+
+fn stage() -> impl Strategy<Value = StageRequest> {
+    let path = ("/[^\0]{0,40}", any::<bool>());
+    let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), option::of(any::<u32>()));
+    let texts = (option::of("\\PC{0,40}"), option::of("\\PC{0,40}"), option::of("\\PC{0,40}"));
+    (texts, vec(any::<u8>(), 0..100), numbers, vec(path, 0..4), any::<bool>()).prop_map(
+        |((module, name, machine), arguments, (instances, holds_in, holds_out), paths, stateful)| {
+            let mut stage = StageRequest::default().arguments(arguments);
+            for (path, write) in paths {
+                stage = if write { stage.write(path) } else { stage.read(path) };
+            }
+            (stage.module, stage.name, stage.machine) = (module, name, machine);
+            (stage.instances, stage.holds_in, stage.holds_out) = (instances, holds_in, holds_out);
+            stage.stateful = stateful;
+            stage
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let initiate = (
+        "\\PC{0,16}",
+        direction(),
+        seat(),
+        option::of(any::<u32>()),
+        option::of(any::<u32>()),
+        vec(stage(), 0..5),
+    );
+    let initiate = initiate.prop_map(|(label, direction, seat, buffers, buffer_size, stages)| {
+        let mut initiate = Initiate::new(label).direction(direction).as_seat(seat);
+        (initiate.buffers, initiate.buffer_size) = (buffers, buffer_size);
+        Request::Initiate(stages.into_iter().fold(initiate, Initiate::stage))
+    });
+    let pipe = "\\PC{0,40}";
+    prop_oneof![
+        initiate,
+        Just(Request::Extend),
+        (pipe, role()).prop_map(|(pipe, role)| Request::Identify { pipe, role }),
+        pipe.prop_map(|pipe| Request::Stop { pipe }),
+        pipe.prop_map(|pipe| Request::Status { pipe }),
+        Just(Request::List),
+        option::of(pipe).prop_map(|pipe| Request::Subscribe { pipe }),
+    ]
+}
+
+fn event() -> impl Strategy<Value = PipeEvent> {
+    let texts = (
+        "\\PC{0,40}",
+        option::of("\\PC{0,40}"),
+        option::of("\\PC{0,40}"),
+        option::of(vec(any::<u8>(), 0..9)),
+    );
+    let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), option::of(any::<u64>()));
+    (any::<u16>(), texts, numbers, option::of(any::<bool>()), option::of(any::<u8>())).prop_map(
+        |(kind, (pipe, stage, text, note), (instance, process, lost), replaced, state)| {
+            let mut event = PipeEvent::new(EventKind(kind), pipe);
+            (event.stage, event.text, event.note) = (stage, text, note);
+            (event.instance, event.process, event.lost) = (instance, process, lost);
+            (event.replaced, event.state) = (replaced, state.map(PipeState));
+            event
+        },
+    )
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let refusal = (any::<u16>(), "\\PC{0,40}");
+    prop_oneof![
+        event().prop_map(Answer::Event),
+        ("\\PC{0,40}", any::<bool>())
+            .prop_map(|(pipe, control)| Answer::Reply(Reply::Initiated { pipe, control })),
+        Just(Answer::Reply(Reply::Identified)),
+        Just(Answer::Reply(Reply::Stopping)),
+        Just(Answer::Reply(Reply::Subscribed)),
+        refusal.prop_map(|(code, text)| Answer::Reply(Reply::Refused(Refusal::new(RefusalCode(code), text)))),
+    ]
+}
+
+/// Fields, each by its tag and its value.
+fn fields(body: &[(u16, &[u8])]) -> Vec<u8> {
+    let field = |(tag, value): &(u16, &[u8])| {
+        [&tag.to_le_bytes()[..], &u32::try_from(value.len()).unwrap().to_le_bytes(), value].concat()
+    };
+    body.iter().flat_map(field).collect()
+}
+
+proptest! {
+    #[test]
+    fn requests_are_read_as_they_were_written(request in request()) {
+        prop_assert_eq!(Request::decode(request.kind(), &request.encode()).unwrap(), request);
+    }
+
+    #[test]
+    fn answers_are_read_as_they_were_written(answer in answer()) {
+        prop_assert_eq!(Answer::decode(answer.kind(), &answer.encode()).unwrap(), answer);
+    }
+
+    #[test]
+    fn heads_are_read_as_they_were_written(len in 0usize..=1 << 20, kind: u16, request: u32) {
+        let head = Head { len, kind, request };
+        prop_assert_eq!(Head::decode(&head.encode()), Ok(head));
+    }
+
+    /// What can be read at all is written as something that is read as the same.
+    #[test]
+    fn any_bytes_are_read_or_refused(kind in 0u16..12, answer: bool, bytes in vec(any::<u8>(), 0..200)) {
+        let kind = if answer { kind | 0x8000 } else { kind };
+        if let Ok(request) = Request::decode(kind, &bytes) {
+            prop_assert_eq!(Request::decode(kind, &request.encode()).unwrap(), request);
+        }
+        for kind in [kind, 0x4001] {
+            if let Ok(answer) = Answer::decode(kind, &bytes) {
+                prop_assert_eq!(Answer::decode(kind, &answer.encode()).unwrap(), answer);
+            }
+        }
+    }
+
+    /// Bytes that are nearly right get further than noise.
+    #[test]
+    fn messages_that_were_meddled_with_are_read_or_refused(
+        request in request(), answer in answer(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+    ) {
+        for (kind, mut body) in [(request.kind(), request.encode()), (answer.kind(), answer.encode())] {
+            if !body.is_empty() {
+                let at = at.index(body.len());
+                body[at] = byte;
+                body.truncate(cut.index(body.len() + 1));
+            }
+            let _ = Request::decode(kind, &body);
+            let _ = Answer::decode(kind, &body);
+        }
+    }
+
+    #[test]
+    fn hellos_are_read_or_refused(bytes: [u8; HELLO], head: [u8; HEAD]) {
+        let mut nearly = bytes;
+        nearly[..8].copy_from_slice(b"DATAPIPE");
+        for bytes in [bytes, nearly] {
+            if let Ok(hello) = ClientHello::decode(&bytes) {
+                prop_assert_eq!(ClientHello::decode(&hello.encode()), Ok(hello));
+                let _ = ServerHello::to(&hello);
+            }
+            if let Ok(hello) = ServerHello::decode(&bytes) {
+                prop_assert_eq!(hello.encode(), bytes);
+            }
+        }
+        if let Ok(known) = Head::decode(&head) {
+            prop_assert_eq!(known.encode(), head);
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_page_are_what_is_sent() {
+    let page = include_str!("../../docs/net-protocol.md");
+    let example = page.split("## An example").nth(1).unwrap();
+    let hex: String = example.split("```").skip(1).step_by(2).collect();
+    let bytes: Vec<u8> = hex
+        .split_whitespace()
+        .filter(|word| word.len() == 2)
+        .map(|word| u8::from_str_radix(word, 16).unwrap())
+        .collect();
+    let hello = ClientHello::decode(bytes[..24].try_into().unwrap()).unwrap();
+    assert_eq!(hello.encode(), bytes[..24]);
+    assert_eq!(ServerHello::to(&hello).encode(), bytes[24..48]);
+    let message = |kind, request, body: Vec<u8>| {
+        [&Head { len: body.len(), kind, request }.encode()[..], &body].concat()
+    };
+    let list = Answer::Reply(Reply::List(Vec::new()));
+    let status = Request::Status { pipe: "a.1.2".to_owned() };
+    let refusal = Refusal::new(RefusalCode::NO_SUCH_PIPE, "there is no pipe \"a.1.2\" here");
+    let refusal = Answer::Reply(Reply::Refused(refusal));
+    let sent = [
+        message(Request::List.kind(), 1, Request::List.encode()),
+        message(list.kind(), 1, list.encode()),
+        message(status.kind(), 2, status.encode()),
+        message(refusal.kind(), 2, refusal.encode()),
+    ]
+    .concat();
+    // The text of the refusal is cut short on the page.
+    let shown = &bytes[48..];
+    assert_eq!(shown, &sent[..shown.len()]);
+    assert!(sent.len() - shown.len() < 29, "{} bytes are not shown", sent.len() - shown.len());
+}
+
+#[test]
+fn what_a_later_version_adds_is_passed_over_or_refused() {
+    let known = fields(&[(0x8001, b"a.1.2")]);
+    let stop = Request::Stop { pipe: "a.1.2".to_owned() };
+    assert_eq!(Request::decode(4, &known), Ok(stop.clone()));
+    // The bit is its sender's: who knows the number does not look at it.
+    assert_eq!(Request::decode(4, &fields(&[(1, b"a.1.2")])), Ok(stop.clone()));
+    assert_eq!(Request::decode(4, &[known.clone(), fields(&[(99, b"new")])].concat()), Ok(stop));
+    let refused = Request::decode(4, &[known, fields(&[(0x8063, b"new")])].concat()).unwrap_err();
+    assert!(refused.unknown, "{refused}");
+    assert_eq!(refused.to_string(), "stop: field 99 is unknown here, and must not be passed over");
+    assert!(Request::decode(8, &[]).unwrap_err().unknown);
+    // Deep inside, too.
+    let stage = fields(&[(0x8001, b"zstd"), (0x8063, b"new")]);
+    let initiate = fields(&[(1, b"x"), (6, &stage)]);
+    assert!(Request::decode(1, &initiate).unwrap_err().unknown);
+}
+
+#[test]
+fn what_is_too_long_or_too_much_is_refused() {
+    let error = |kind, body: &[u8]| Request::decode(kind, body).unwrap_err().to_string();
+    assert!(error(4, &fields(&[(1, &[b'x'; 256])])).contains("256 bytes, more than 255"));
+    assert!(error(4, &[]).contains("field 1 is missing"));
+    assert!(error(4, &fields(&[(1, b"a"), (1, b"a")])).contains("stands there twice"));
+    assert!(error(3, &fields(&[(1, b"a"), (2, &[9])])).contains("is 9, which is no role"));
+    let stage = fields(&[(3, &vec![0; (64 << 10) + 1])]);
+    assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("65537 bytes, more than 65536"));
+    let many: Vec<_> = [(1, &b"x"[..])].into_iter().chain([(6, &b""[..]); 33]).collect();
+    assert!(error(1, &fields(&many)).contains("more than 32 times"));
+    for (path, why) in
+        [(&b"relative"[..], "no absolute path"), (b"/a\0b", "no absolute path"), (&[b'/'; 4097], "4097")]
+    {
+        let stage = fields(&[(6, &fields(&[(1, &[0]), (2, path)]))]);
+        assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains(why));
+    }
+    let path = fields(&[(1, &[0]), (2, b"/a")]);
+    let stage = fields(&[(6, &path[..]); 65]);
+    assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("more than 64 times"));
+    // A path of a request need not be text.
+    let stage = fields(&[(6, &fields(&[(1, &[1]), (2, b"/\xff")]))]);
+    let Ok(Request::Initiate(initiate)) = Request::decode(1, &fields(&[(1, b"x"), (6, &stage)])) else {
+        panic!()
+    };
+    assert_eq!(initiate.stages[0].paths[0].0, PathAccess::Write);
+}

@@ -1,0 +1,121 @@
+//! The pipes whose processes die.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datapipe::NotReplaced;
+use datapipe::memory::Backing;
+use datapipe::prelude::*;
+
+use crate::stages::{
+    Seen, checking, copy, every_fifth, far_checking, far_numbering, in_place, mixed, numbering, port_loop,
+};
+
+/// It is the test that ends a stop, and nobody else.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+/// A pipe, and those of its stages that run in processes.
+pub(crate) struct Chain {
+    pub(crate) name: &'static str,
+    pub(crate) stages: &'static [Victim],
+    /// Which blocks do not reach the tail.
+    pub(crate) dropped: fn(u64) -> bool,
+    ends: Ends,
+    middle: fn() -> Vec<MiddleStage<'static>>,
+}
+
+/// Where head and tail run.
+#[derive(PartialEq, Eq)]
+enum Ends {
+    Threads,
+    Processes,
+}
+
+/// A stage of processes that may die.
+pub(crate) struct Victim {
+    pub(crate) name: &'static str,
+    /// Its processes.
+    pub(crate) processes: u32,
+    /// Why one of them is not replaced; if there is nothing, it is.
+    pub(crate) irreplaceable: Option<NotReplaced>,
+    /// Buffers that an instance at work has: an input and an output, or one of them.
+    pub(crate) works_with: u32,
+}
+
+const fn replaced(name: &'static str, processes: u32) -> Victim {
+    Victim { name, processes, irreplaceable: None, works_with: 2 }
+}
+
+const fn not_replaced(name: &'static str, processes: u32, works_with: u32, why: NotReplaced) -> Victim {
+    Victim { name, processes, irreplaceable: Some(why), works_with }
+}
+
+pub(crate) const CHAINS: &[Chain] = &[
+    Chain {
+        name: "codecs",
+        stages: &[replaced("zstd", 2), replaced("decompress", 2)],
+        dropped: |_| false,
+        ends: Ends::Threads,
+        middle: || vec![Zstd::level(1).instances(2), decompress().instances(2)],
+    },
+    Chain {
+        name: "mixed",
+        stages: &[replaced("mixed", 2), replaced("copy", 1)],
+        dropped: every_fifth,
+        ends: Ends::Threads,
+        middle: || vec![mixed().instances(2), copy()],
+    },
+    Chain {
+        name: "ends",
+        stages: &[
+            not_replaced("number", 1, 1, NotReplaced::Head),
+            replaced("copy", 2),
+            not_replaced("check", 1, 1, NotReplaced::Tail),
+        ],
+        dropped: |_| false,
+        ends: Ends::Processes,
+        middle: || vec![copy().instances(2)],
+    },
+    Chain {
+        name: "in-place",
+        stages: &[not_replaced("in-place", 2, 1, NotReplaced::WorkedInPlace)],
+        dropped: |_| false,
+        ends: Ends::Threads,
+        middle: || vec![in_place().instances(2)],
+    },
+    Chain {
+        name: "loop",
+        stages: &[not_replaced("loop", 1, 2, NotReplaced::Stateful)],
+        dropped: |_| false,
+        ends: Ends::Threads,
+        middle: || vec![port_loop()],
+    },
+    Chain {
+        name: "together",
+        stages: &[not_replaced("copy", 1, 2, NotReplaced::Together)],
+        dropped: |_| false,
+        ends: Ends::Threads,
+        middle: || vec![copy().instances(3).together()],
+    },
+];
+
+impl Chain {
+    /// Few buffers, so that everybody waits for everybody.
+    pub(crate) fn pipe(&self, seen: &Arc<Seen>, backing: Backing) -> PipeBuilder<'static> {
+        let far = self.ends == Ends::Processes;
+        let pipe = Pipe::builder().backing(backing).stopped_limit(FOR_EVER).buffers(12).buffer_size(1024);
+        let pipe = pipe.head(if far { far_numbering() } else { numbering() });
+        let pipe = (self.middle)().into_iter().fold(pipe, |pipe, stage| pipe.stage(stage.in_processes()));
+        pipe.tail(if far { far_checking(seen) } else { checking(seen, self.dropped) })
+    }
+
+    /// The stage with this name.
+    pub(crate) fn victim(&self, name: &str) -> Option<&'static Victim> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// Whether it gets over the death of any of its processes.
+    pub(crate) fn survives(&self) -> bool {
+        self.stages.iter().all(|stage| stage.irreplaceable.is_none())
+    }
+}

@@ -1,0 +1,169 @@
+//! The modules of this host, a head that numbers its blocks, and a tail that knows which must come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use datapipe::host::{Modules, Note};
+use datapipe::prelude::*;
+
+/// Blocks that a head sends.
+pub(crate) const BLOCKS: u64 = 60;
+
+pub(crate) fn modules() -> Modules {
+    Modules::new()
+        .with("kill.mixed", |_| Ok(mixed()))
+        .with("kill.copy", |_| Ok(copy()))
+        .with("kill.in-place", |_| Ok(in_place()))
+        .with("kill.loop", |_| Ok(port_loop()))
+        .with("kill.number", |_| Ok(numbering()))
+        .with("kill.check", |call| {
+            let (seen, mut told) = (Arc::new(Seen::default()), None);
+            let stage = checking(&seen, |_| false);
+            call.notes(move || {
+                let now = (seen.blocks(), seen.end());
+                let note = Note::new(String::new(), [now.0.to_le_bytes(), [u8::from(now.1); 8]].concat());
+                if told.replace(now) == Some(now) { Vec::new() } else { note.into_iter().collect() }
+            });
+            Ok(stage)
+        })
+}
+
+/// What the block with this number holds.
+fn content(number: u64) -> Vec<u8> {
+    format!("block {number}; ").into_bytes().repeat(1 + number as usize % 50)
+}
+
+pub(crate) fn numbering() -> HeadStage<'static> {
+    struct Numbering(u64);
+    impl Head for Numbering {
+        fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+            if self.0 == BLOCKS {
+                return Ok(Fill::End);
+            }
+            block.put(&content(self.0))?;
+            self.0 += 1;
+            Ok(Fill::Block)
+        }
+    }
+    Stage::head("number", |_| Numbering(0))
+}
+
+/// What a tail has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    blocks: AtomicU64,
+    end: AtomicBool,
+}
+
+impl Seen {
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks.load(Ordering::SeqCst)
+    }
+
+    /// Whether the stream came to its end.
+    pub(crate) fn end(&self) -> bool {
+        self.end.load(Ordering::SeqCst)
+    }
+}
+
+/// A [`numbering`] head in a process.
+pub(crate) fn far_numbering() -> HeadStage<'static> {
+    numbering().module("kill.number", "").in_processes()
+}
+
+/// A [`checking`] tail in a process, which tells what it has seen.
+pub(crate) fn far_checking(seen: &Arc<Seen>) -> TailStage<'static> {
+    let seen = Arc::clone(seen);
+    let noted = move |data: &[u8]| {
+        let (blocks, end) = data.split_first_chunk().unwrap();
+        seen.blocks.store(u64::from_le_bytes(*blocks), Ordering::SeqCst);
+        seen.end.store(end[0] == 1, Ordering::SeqCst);
+    };
+    checking(&Arc::default(), |_| false).module("kill.check", "").notes(noted).in_processes()
+}
+
+/// Checks that those blocks of [`numbering`] come that are not `dropped`, in order, whole, each once.
+pub(crate) fn checking(seen: &Arc<Seen>, dropped: fn(u64) -> bool) -> TailStage<'static> {
+    struct Checking {
+        next: u64,
+        dropped: fn(u64) -> bool,
+        seen: Arc<Seen>,
+    }
+    impl Tail for Checking {
+        fn write(&mut self, block: &Block) -> Result<(), StageError> {
+            while (self.dropped)(self.next) {
+                self.next += 1;
+            }
+            if block.bytes() != content(self.next) {
+                return Err(StageError::new(format!("this is not block {}", self.next)));
+            }
+            self.next += 1;
+            self.seen.blocks.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn finish(&mut self) -> Result<(), StageError> {
+            self.seen.end.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+    let seen = Arc::clone(seen);
+    Stage::tail("check", move |_| Checking { next: 0, dropped, seen: Arc::clone(&seen) })
+}
+
+/// What [`mixed`] drops.
+pub(crate) fn every_fifth(number: u64) -> bool {
+    number % 5 == 3
+}
+
+/// Answers with a copy, with the input, or with nothing.
+pub(crate) fn mixed() -> MiddleStage<'static> {
+    struct Mixed;
+    impl Transform for Mixed {
+        fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+            if every_fifth(input.number()) {
+                return Ok(Verdict::Drop);
+            }
+            if input.number().is_multiple_of(2) {
+                return Ok(Verdict::SendInput);
+            }
+            output.put(input.bytes())?;
+            Ok(Verdict::Send)
+        }
+    }
+    Stage::transform("mixed", |_| Mixed).module("kill.mixed", "")
+}
+
+pub(crate) fn copy() -> MiddleStage<'static> {
+    struct Copying;
+    impl Transform for Copying {
+        fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+            output.put(input.bytes())?;
+            Ok(Verdict::Send)
+        }
+    }
+    Stage::transform("copy", |_| Copying).module("kill.copy", "")
+}
+
+pub(crate) fn in_place() -> MiddleStage<'static> {
+    struct Untouched;
+    impl InPlace for Untouched {
+        fn transform(&mut self, _: &mut Block) -> Result<Verdict, StageError> {
+            Ok(Verdict::Send)
+        }
+    }
+    Stage::in_place("in-place", |_| Untouched).module("kill.in-place", "")
+}
+
+/// A loop over a port, which nobody can take over in the middle.
+pub(crate) fn port_loop() -> MiddleStage<'static> {
+    let run = |port: &MiddlePort| {
+        while let Some(input) = port.receive()? {
+            let mut output = port.alloc()?;
+            output.put(input.bytes())?;
+            port.send(output, &input)?;
+        }
+        Ok(())
+    };
+    Stage::port("loop", run).module("kill.loop", "")
+}

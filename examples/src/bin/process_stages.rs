@@ -1,0 +1,138 @@
+//! A pipe whose stages are all processes. One is killed in the middle of the work, and the job completes.
+//!
+//! ```text
+//!   count ---> double x2 ---> check        four processes, started by the one that its user started
+//!                 ^
+//!              SIGKILL
+//! ```
+//!
+//!     cargo run --release -p datapipe-examples --bin process_stages
+//!
+//! The program is its own host: each process is this program once more, whose `main` never gets behind
+//! [`host::serve`] there. The data is in shared memory, which all of them map, so nothing is copied from one to the
+//! other. What the dead one was working on is still there, and its replacement begins with it: nothing is lost, nothing comes
+//! twice, and the order stays.
+
+use std::error::Error;
+use std::thread;
+use std::time::Duration;
+
+use datapipe::host::{self, Modules};
+use datapipe::prelude::*;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Numbers in a block of 64 KiB, and in all of them.
+const IN_A_BLOCK: u64 = 8192;
+const NUMBERS: u64 = 1000 * IN_A_BLOCK;
+const BUFFER_SIZE: u32 = 65_536;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // First of all: in a process that was started to run a stage, this runs it, and exits.
+    host::serve(
+        Modules::new()
+            .with("count", |call| Ok(count(call.text()?.parse()?)))
+            .with("double", |_| Ok(double()))
+            .with("check", |call| Ok(check(call.text()?.parse()?))),
+    );
+
+    let pipe = Pipe::builder()
+        .label("process_stages")
+        .buffer_size(BUFFER_SIZE)
+        .head(count(NUMBERS).in_processes())
+        .stage(double().instances(2).in_processes())
+        .tail(check(NUMBERS).in_processes())
+        .on_event(|event| println!("{event}"))
+        .start()?;
+
+    // Until the pipe ends, if that comes first.
+    while let Some(status) = pipe.status_every(Duration::from_millis(1)) {
+        if status.bytes_out() < NUMBERS * 8 / 2 {
+            continue;
+        }
+        let process = i32::try_from(status.stages[1].instances[0].process)?;
+        if let Some(victim) = Pid::from_raw(process) {
+            println!("half of it has arrived: killing process {victim}");
+            kill_process(victim, Signal::KILL)?;
+            break;
+        }
+    }
+
+    let report = pipe.wait()?;
+    let doubles = &report.status.stages[1].instances;
+    println!("double/0 had {} processes, double/1 had {}", doubles[0].processes, doubles[1].processes);
+    println!("{report}");
+    Ok(())
+}
+
+/// The first stage: counts. Its module makes it from how far.
+fn count(end: u64) -> HeadStage<'static> {
+    Stage::head("count", move |_| Count { next: 0, end }).module("count", end.to_string())
+}
+
+struct Count {
+    next: u64,
+    end: u64,
+}
+
+impl Head for Count {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        thread::sleep(Duration::from_millis(1)); // a disk would take its time, too
+        let until = self.end.min(self.next + IN_A_BLOCK);
+        for number in self.next..until {
+            block.put(&number.to_le_bytes())?;
+        }
+        self.next = until;
+        Ok(if block.is_empty() { Fill::End } else { Fill::Block })
+    }
+}
+
+/// The stage in the middle. It makes a new block from each, so whoever dies of it has not touched what it read.
+fn double() -> MiddleStage<'static> {
+    Stage::transform("double", |_| Double).module("double", "")
+}
+
+struct Double;
+
+impl Transform for Double {
+    fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+        for number in numbers(input) {
+            output.put(&(2 * number).to_le_bytes())?;
+        }
+        Ok(Verdict::Send)
+    }
+}
+
+/// The last stage: knows what must come.
+fn check(end: u64) -> TailStage<'static> {
+    Stage::tail("check", move |_| Check { next: 0, end }).module("check", end.to_string())
+}
+
+struct Check {
+    next: u64,
+    end: u64,
+}
+
+impl Tail for Check {
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        for number in numbers(block) {
+            if number != 2 * self.next {
+                return Err(StageError::new(format!("{number} came instead of {}", 2 * self.next)));
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        if self.next != self.end {
+            return Err(StageError::new(format!("{} numbers came instead of {}", self.next, self.end)));
+        }
+        println!("check: {} bytes arrived, all of them right and in order", 8 * self.next);
+        Ok(())
+    }
+}
+
+fn numbers(block: &Block) -> impl Iterator<Item = u64> {
+    let (numbers, _) = block.bytes().as_chunks();
+    numbers.iter().map(|&bytes| u64::from_le_bytes(bytes))
+}

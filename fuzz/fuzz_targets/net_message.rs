@@ -1,0 +1,27 @@
+//! Bytes as messages and hellos of the daemon's protocol: what can be read is written as something that is read as the
+//! same.
+#![no_main]
+
+use datapipe_net::protocol::{Answer, ClientHello, HEAD, HELLO, Head, Request, ServerHello};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: (u16, &[u8])| {
+    let (kind, bytes) = input;
+    if let Ok(request) = Request::decode(kind % 16, bytes) {
+        assert_eq!(Request::decode(request.kind(), &request.encode()), Ok(request));
+    }
+    for kind in [kind % 16 | 0x8000, 0x4001] {
+        if let Ok(answer) = Answer::decode(kind, bytes) {
+            assert_eq!(Answer::decode(answer.kind(), &answer.encode()), Ok(answer));
+        }
+    }
+    if let Some(head) = bytes.first_chunk::<HEAD>() {
+        let _ = Head::decode(head);
+    }
+    if let Some(hello) = bytes.first_chunk::<HELLO>() {
+        let _ = ServerHello::decode(hello);
+        if let Ok(hello) = ClientHello::decode(hello) {
+            let _ = ServerHello::to(&hello);
+        }
+    }
+});
