@@ -147,6 +147,17 @@ pub trait Medium: Send {
     /// As [`read`](Medium::read).
     fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
 
+    /// What another process makes this medium from, so that a stage which writes or reads it can run there. A medium that is
+    /// wrapped is passed on without what it is wrapped in.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none, and what to do about it. That is so for every medium but a [`VirtualTape`] and a
+    /// [`Directory`] on the [`FileSystem`], and for one that has been written to.
+    fn passage(&self) -> Result<Passage, String> {
+        Err(Passage::NONE.to_owned())
+    }
+
     /// Goes behind all that is in a volume, or in the last one that is there. How many items those are, no place
     /// knows from then on until the next [`seek`](Medium::seek): [`Place::UNCOUNTED`].
     ///
@@ -162,17 +173,6 @@ pub trait Medium: Send {
     /// [`MediumError::NoSuchPlace`], [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and
     /// [`MediumError::Io`]. It stays where it was then.
     fn seek(&mut self, to: Place) -> Result<(), MediumError>;
-
-    /// What another process makes this medium from, so that a stage which writes or reads it can run there. A medium that is
-    /// wrapped is passed on without what it is wrapped in.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none, and what to do about it. That is so for every medium but a [`VirtualTape`] and a
-    /// [`Directory`] on the [`FileSystem`], and for one that has been written to.
-    fn passage(&self) -> Result<Passage, String> {
-        Err(Passage::NONE.to_owned())
-    }
 }
 
 /// For programs that choose the medium while they run.
