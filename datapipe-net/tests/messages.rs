@@ -250,3 +250,62 @@ fn what_is_too_long_or_too_much_is_refused() {
     };
     assert_eq!(initiate.stages[0].paths[0].0, PathAccess::Write);
 }
+
+#[test]
+fn lists_and_statuses_are_what_the_page_says() {
+    let long = "why ".repeat(64);
+    let entry = |explanation: &str| {
+        fields(&[
+            (1, b"host.1.2"),
+            (2, b"nightly"),
+            (3, &7u32.to_le_bytes()),
+            (4, &[1]),
+            (5, &[5]),
+            (6, &1_500_000_000u64.to_le_bytes()),
+            (7, explanation.as_bytes()),
+        ])
+    };
+    let list = fields(&[(1, &entry(&long)), (1, &entry("x"))]);
+    let answer = Answer::decode(0x8006, &list).unwrap();
+    assert_eq!(answer.encode(), list);
+    let Answer::Reply(Reply::List(entries)) = answer else { panic!("{answer:?}") };
+    assert_eq!((&*entries[1].name, &*entries[1].label, entries[1].owner), ("host.1.2", "nightly", 7));
+    assert_eq!((entries[1].direction, entries[1].state), (Direction::Restore, PipeState::FAILED));
+    assert_eq!((entries[1].elapsed.as_millis(), &*entries[0].explanation), (1500, &*long));
+    let longer = fields(&[(1, &entry(&format!("{long}!")))]);
+    assert!(Answer::decode(0x8006, &longer).unwrap_err().to_string().contains("257 bytes, more than 256"));
+
+    let wide = |number: u64| number.to_le_bytes();
+    let narrow = |number: u32| number.to_le_bytes();
+    let instance = fields(&[
+        (1, &[3]),
+        (2, &wide(2)),
+        (3, &wide(3)),
+        (4, &wide(4)),
+        (5, &wide(5)),
+        (6, &narrow(6)),
+        (7, &narrow(7)),
+        (8, &wide(8)),
+        (9, &wide(9)),
+        (10, &wide(10)),
+        (11, &narrow(11)),
+        (12, &narrow(12)),
+    ]);
+    let stage = fields(&[(1, b"zstd"), (2, &narrow(9)), (3, &instance), (3, &instance)]);
+    let entry = entry(&format!("{long}!"));
+    let status = fields(&[(1, &entry), (2, &narrow(16)), (3, &narrow(5)), (4, &stage)]);
+    let answer = Answer::decode(0x8005, &status).unwrap();
+    assert_eq!(answer.encode(), status);
+    let Answer::Reply(Reply::Status(status)) = answer else { panic!("{answer:?}") };
+    assert_eq!((status.buffers, status.free, status.stages[0].queued), (16, 5, 9));
+    let instance = &status.stages[0].instances[1];
+    assert_eq!((instance.activity.name(), instance.bytes_out), (Some("waiting for input"), 5));
+    assert_eq!((instance.working.as_nanos(), instance.process, instance.processes), (10, 11, 12));
+    // What a daemon leaves out is nothing.
+    let bare = fields(&[
+        (1, &fields(&[(1, b"x"), (3, &narrow(0)), (5, &[1])])),
+        (4, &fields(&[(1, b"y"), (3, &fields(&[(1, &[0])]))])),
+    ]);
+    let Ok(Answer::Reply(Reply::Status(bare))) = Answer::decode(0x8005, &bare) else { panic!() };
+    assert_eq!((bare.buffers, bare.stages[0].bytes_in(), bare.rate(), bare.bottleneck()), (0, 0, 0.0, None));
+}

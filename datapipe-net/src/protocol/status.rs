@@ -136,6 +136,10 @@ impl PipeEntry {
         self.body_explained(MAX_BRIEF)
     }
 
+    pub(super) fn decode(fields: Fields<'_>) -> Result<Self, Malformed> {
+        Self::decode_explained(fields, MAX_BRIEF)
+    }
+
     fn body_explained(&self, max: usize) -> Body {
         let mut body = Body::new();
         body.put_text(1, &self.name);
@@ -150,7 +154,8 @@ impl PipeEntry {
         body
     }
 
-    pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+    /// An explanation of `max` bytes at most.
+    fn decode_explained(mut fields: Fields<'_>, max: usize) -> Result<Self, Malformed> {
         let what = "an entry of a list";
         let (mut name, mut label, mut owner, mut direction) = (None, None, None, None);
         let (mut state, mut elapsed, mut explanation) = (None, None, None);
@@ -162,7 +167,7 @@ impl PipeEntry {
                 4 => field.set(&mut direction, direction_of(field)?)?,
                 5 => field.set(&mut state, PipeState(field.u8()?))?,
                 6 => field.set(&mut elapsed, field.u64()?)?,
-                7 => field.set(&mut explanation, field.text(MAX_EXPLANATION)?)?,
+                7 => field.set(&mut explanation, field.text(max)?)?,
                 _ => field.skip()?,
             }
         }
@@ -236,7 +241,10 @@ impl PipeStatus {
         let (mut entry, mut buffers, mut free, mut stages) = (None, None, None, Vec::new());
         while let Some(field) = fields.next()? {
             match field.number {
-                1 => field.set(&mut entry, PipeEntry::decode(field.fields("the entry of a status"))?)?,
+                1 => {
+                    let fields = field.fields("the entry of a status");
+                    field.set(&mut entry, PipeEntry::decode_explained(fields, MAX_EXPLANATION)?)?;
+                }
                 2 => field.set(&mut buffers, field.u32()?)?,
                 3 => field.set(&mut free, field.u32()?)?,
                 4 if stages.len() >= MAX_STAGES as usize => {

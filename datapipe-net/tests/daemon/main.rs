@@ -35,6 +35,8 @@ const TESTS: &[(&str, fn())] = &[
     ("seats_that_are_refused", attach::seats_that_are_refused),
     ("a_seat_that_nobody_takes", attach::a_seat_that_nobody_takes),
     ("pipes_that_are_refused", refusals::pipes_that_are_refused),
+    ("paths_that_are_refused", refusals::paths_that_are_refused),
+    ("requests_that_are_refused", refusals::requests_that_are_refused),
     ("a_program_that_has_changed", refusals::a_program_that_has_changed),
     ("limits_are_kept", refusals::limits_are_kept),
     ("other_users", refusals::other_users),

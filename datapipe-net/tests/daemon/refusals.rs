@@ -10,14 +10,45 @@ use rustix::process::Uid;
 
 use crate::site::{Site, children_of, outcome, plain, refusal};
 
-pub(crate) fn pipes_that_are_refused() {
+fn numbers() -> StageRequest {
+    StageRequest::module("numbers").arguments("1")
+}
+
+fn count() -> StageRequest {
+    StageRequest::module("count")
+}
+
+fn pipe(stages: &[StageRequest]) -> Initiate {
+    stages.iter().cloned().fold(Initiate::new("refused"), Initiate::stage)
+}
+
+pub(crate) fn paths_that_are_refused() {
     let site = Site::new("");
     let mut client = site.client();
     symlink("/etc", site.path("in/etc")).unwrap();
-    let numbers = || StageRequest::module("numbers").arguments("1");
-    let count = || StageRequest::module("count");
-    let pipe =
-        |stages: &[StageRequest]| stages.iter().cloned().fold(Initiate::new("refused"), Initiate::stage);
+    let read = |path: &str| StageRequest::module("read").read(site.path(path));
+    let write = |path: &str| count().write(site.path(path));
+    for (stages, why) in [
+        (
+            &[numbers().read("/etc/passwd"), count()][..],
+            "may not read /etc/passwd: its configuration allows nothing",
+        ),
+        (&[read("out"), count()], "may not read"),
+        (&[read("in/../out"), count()], "which leads to"),
+        (&[read("in/etc/passwd"), count()], "which leads to /etc/passwd"),
+        (&[read("in/none/none"), count()], "No such file"),
+        (&[numbers(), write("in/new")], "may not write"),
+        (&[numbers(), write("datapiped.toml")], "may not write"),
+    ] {
+        let (code, said) = refusal(client.initiate(&pipe(stages)));
+        assert_eq!(code, RefusalCode::PATH, "{stages:?}: {said}");
+        assert!(said.contains(why), "{stages:?}: {said}");
+    }
+}
+
+pub(crate) fn pipes_that_are_refused() {
+    let site = Site::new("");
+    let mut client = site.client();
     let mut elsewhere = numbers();
     elsewhere.machine = Some("other.example.org".to_owned());
     let mut holding = numbers();
@@ -26,8 +57,6 @@ pub(crate) fn pipes_that_are_refused() {
     stateful.stateful = true;
     let mut set = StageRequest::unbound("mine");
     set.arguments = b"x".to_vec();
-    let read = |path: &str| StageRequest::module("read").read(site.path(path));
-    let write = |path: &str| count().write(site.path(path));
     for (stages, code, why) in [
         (&[numbers()][..], RefusalCode::IMPOSSIBLE, "two stages or more"),
         (
@@ -56,17 +85,6 @@ pub(crate) fn pipes_that_are_refused() {
             RefusalCode::IMPOSSIBLE,
             "instances",
         ),
-        (
-            &[numbers().read("/etc/passwd"), count()],
-            RefusalCode::PATH,
-            "may not read /etc/passwd: its configuration allows nothing",
-        ),
-        (&[read("out"), count()], RefusalCode::PATH, "may not read"),
-        (&[read("in/../out"), count()], RefusalCode::PATH, "which leads to"),
-        (&[read("in/etc/passwd"), count()], RefusalCode::PATH, "which leads to /etc/passwd"),
-        (&[read("in/none/none"), count()], RefusalCode::PATH, "No such file"),
-        (&[numbers(), write("in/new")], RefusalCode::PATH, "may not write"),
-        (&[numbers(), write("datapiped.toml")], RefusalCode::PATH, "may not write"),
     ] {
         let refused = refusal(client.initiate(&pipe(stages)));
         assert_eq!(refused.0, code, "{stages:?}: {}", refused.1);
@@ -79,6 +97,11 @@ pub(crate) fn pipes_that_are_refused() {
     assert!(why.contains("use"), "the sum: {why}");
     assert_eq!(client.list().unwrap(), [], "nothing was started");
     assert_eq!(children_of(site.process()), [0; 0]);
+}
+
+pub(crate) fn requests_that_are_refused() {
+    let site = Site::new("");
+    let mut client = site.client();
     let (code, _) = refusal(client.stop("host.1.2"));
     assert_eq!(code, RefusalCode::NO_SUCH_PIPE);
     assert_eq!(refusal(client.status("host.1.2")).0, RefusalCode::NO_SUCH_PIPE);
