@@ -392,8 +392,6 @@ mod whole {
     pub enum NotReplaced {
         /// It ended by itself before its stream did, and did not say why.
         Exited,
-        /// What it was working on is no longer what it was.
-        WorkedInPlace,
         /// It remembered something of blocks that are gone.
         Stateful,
         /// It was the head: one that reads again may see something else.
@@ -419,9 +417,6 @@ mod whole {
             }
             match reason {
                 NotReplaced::Exited => f.write_str(" before the end of the stream, and did not say why"),
-                NotReplaced::WorkedInPlace => {
-                    f.write_str(", and cannot be replaced: it changes blocks in place")
-                }
                 NotReplaced::Stateful => f.write_str(", and cannot be replaced: it remembers earlier blocks"),
                 NotReplaced::Head => {
                     f.write_str(", and cannot be replaced: what it reads may have changed since")

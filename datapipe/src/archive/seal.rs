@@ -1,4 +1,7 @@
 //! Encrypts and decrypts blocks, in place and in parallel. `docs/wire-format.md`, "Encryption".
+//!
+//! A block that is sealed a second time, because the process was killed that sealed it first, is the same block with the
+//! same number: so its nonce seals nothing new.
 
 use std::sync::Arc;
 

@@ -56,7 +56,7 @@ impl Plan {
             Shape::new(budget.buffers, builder.buffer_size, builder.headroom, builder.tailroom, &shapes)
                 .map_err(|error| refused(error.into()))?
                 .flowing(builder.direction);
-        let stages = stages.into_iter().map(|stage| stage.settings.clone()).collect();
+        let stages = stages.iter().map(Described::as_run).collect();
         Ok(Self { label: builder.label.clone(), name: PipeName::new(), shape, stages, budget })
     }
 
@@ -112,6 +112,15 @@ impl<'s> Described<'s> {
         Self { settings, work, has_code, is_middle }
     }
 
+    /// The settings as the stage is run: what changes blocks in place gets copies in a process, and so needs a buffer.
+    fn as_run(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        if self.work == Work::InPlace && matches!(settings.placement, Placement::Process(_)) {
+            settings.hold_out = settings.hold_out.max(1);
+        }
+        settings
+    }
+
     fn is_one_to_one(&self) -> bool {
         self.is_middle && self.work != Work::Loop
     }
@@ -139,9 +148,8 @@ impl<'s> Described<'s> {
     }
 
     fn needs(&self) -> StageNeeds {
-        let Settings { name, instances, hold_in, hold_out, .. } = self.settings;
-        let (hold_in, hold_out) = (*hold_in, *hold_out);
-        StageNeeds { name: name.clone(), instances: *instances, hold_out, hold_in, passes_on: self.is_middle }
+        let Settings { name, instances, hold_in, hold_out, .. } = self.as_run();
+        StageNeeds { name, instances, hold_out, hold_in, passes_on: self.is_middle }
     }
 }
 

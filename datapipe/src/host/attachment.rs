@@ -66,7 +66,7 @@ impl Attachment {
         if hung_up {
             return Err(StageError::new("the pipe has ended"));
         }
-        let watch = Watch::start(controller, &segment, control.try_clone()?, &Notes::default(), Then::GoOn)?;
+        let watch = Watch::start(controller, &segment, &Notes::new(control.try_clone()?), Then::GoOn)?;
         let seat = Seat::new(&segment, stage, instance).terminate_at_limit(terminate_at_limit);
         Ok(Self { segment, seat, control, watch: Some(watch) })
     }

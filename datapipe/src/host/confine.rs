@@ -1,9 +1,13 @@
 //! Leaves a process no more than it needs, by the kernel's Landlock.
 
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr,
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr,
 };
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::error::StageError;
 use crate::stage::Confinement;
@@ -25,11 +29,21 @@ pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
     for (path, access) in
         lists.into_iter().flat_map(|(paths, access)| paths.iter().map(move |path| (path, access)))
     {
-        let fd = PathFd::new(path).map_err(|error| wrong(&error))?;
+        let (fd, is_directory) =
+            place(path).map_err(|error| wrong(&format!("{}: {error}", path.display())))?;
         // What only directories can be asked for is not asked of a file.
-        let access = if path.is_dir() { access } else { access & AccessFs::from_file(NEEDED) };
+        let access = if is_directory { access } else { access & AccessFs::from_file(NEEDED) };
         ruleset = ruleset.add_rule(PathBeneath::new(fd, access)).map_err(|error| wrong(&error))?;
     }
     ruleset.restrict_self().map_err(|error| wrong(&error))?;
     Ok(())
+}
+
+/// What stands at a path, and whether it is a directory. No link is followed on the way: whoever could exchange a
+/// directory for one after the path was allowed would choose what the process may open.
+fn place(path: &Path) -> io::Result<(OwnedFd, bool)> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).is_dir();
+    Ok((fd, is_directory))
 }

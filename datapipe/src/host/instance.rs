@@ -71,8 +71,8 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
     if let Some(allowed) = &confinement {
         confine(allowed)?; // before any thread is started, for it is a thread that is confined
     }
-    let notes = Notes::default();
-    let watch = Watch::start(controller, &segment, control.try_clone()?, &notes, Then::End)?;
+    let notes = Notes::new(control.try_clone()?);
+    let watch = Watch::start(controller, &segment, &notes, Then::End)?;
     // The watch sees to the rest now, in order; a process that is stopped has to go on for that.
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
     let mut made = runner::caught(|| modules.make(&module, &notes))?;
@@ -104,7 +104,7 @@ fn run_all(
         let result = runner::run(worker, &seat);
         drop(seat);
         // Before it is said that all is well: this process may be killed at any moment.
-        notes.pass_on(|note| report::note(control, note));
+        notes.pass_on();
         report::tell(control, instance as u32, &result);
         result.is_ok()
     };

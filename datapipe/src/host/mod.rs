@@ -54,8 +54,9 @@
 //!
 //! The controller notices a death from the kernel, and takes back what the dead one held. An error or a panic stops the
 //! pipe as it does in a thread, and so does a process that exits by itself. One that was killed by a signal is
-//! replaced, if its stage works out of place or only looks, and is not [stateful](crate::stage::Stage::stateful): the replacement begins with the block that the dead one
-//! was working on, and what was said about that is as the dead one left it. A block at which two died stops the pipe, and so do
+//! replaced, unless its stage is a loop over its port or [stateful](crate::stage::Stage::stateful): the replacement begins with the
+//! block that the dead one was working on. That is as it was, for what changes blocks in place gets copies in a process; only
+//! what an analysis said about it is as the dead one left it. A block at which two died stops the pipe, and so do
 //! [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) in a row without any work done;
 //! [`StageError::death`](crate::StageError::death) says which it was. Heads and tails are not replaced: a head that reads
 //! again may see something else, and a tail may have written part of a block.
@@ -82,7 +83,7 @@ mod watch; // whether its controller lives
 use std::sync::OnceLock;
 
 pub use attachment::Attachment;
-pub use modules::{AnyStage, Call, Modules};
+pub use modules::{AnyStage, Call, Modules, Telling};
 pub use report::Note;
 
 /// What a process is started with that is to run a stage; behind it stands, for whoever lists processes, which one.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::report::Note;
+use super::report::{self, Note};
 use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::{
@@ -156,33 +156,56 @@ impl Call<'_> {
     pub(crate) fn damage(&self) -> DamageLog {
         let log = DamageLog::of_process();
         let told = log.clone();
-        self.notes(move || {
+        let telling = self.notes(move || {
             let news = told.news().into_iter();
             // Each was made to fit.
             news.filter_map(|(text, data)| Note::new(text, data).ok()).collect()
         });
+        // A block goes on only when what is wrong with it has been told: so a replacement need not find it again.
+        log.when_reported(move || telling.tell());
         log
     }
 
     /// From now on asks `source` ten times a second, and once after the stage has ended, for what it has to say that
     /// it has not said yet; each [`Note`] gets to the stage's handler in the controller
-    /// ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is killed had not been asked for is lost.
-    pub fn notes(&self, source: impl FnMut() -> Vec<Note> + Send + 'static) {
+    /// ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is killed had not been asked for is lost,
+    /// unless it was [told at once](Telling::tell).
+    pub fn notes(&self, source: impl FnMut() -> Vec<Note> + Send + 'static) -> Telling {
         self.notes.sources.lock().push(Box::new(source));
+        Telling(self.notes.clone())
     }
 }
 
-/// What a process has to say about its work.
-#[derive(Clone, Default)]
+/// Tells the controller what there is to say, out of turn. Made by [`Call::notes`].
+#[derive(Clone, Debug)]
+pub struct Telling(Notes);
+
+impl Telling {
+    /// Asks all sources now. What they say has left this process when this returns, and gets to the controller however the
+    /// process ends. A source must not call it.
+    pub fn tell(&self) {
+        self.0.pass_on();
+    }
+}
+
+/// What a process has to say about its work, and to whom.
+#[derive(Clone)]
 pub(super) struct Notes {
     sources: Arc<Mutex<Vec<Source>>>,
+    control: Arc<OwnedFd>,
 }
 
 impl Notes {
+    /// Nothing yet.
+    pub(super) fn new(control: OwnedFd) -> Self {
+        Self { sources: Arc::default(), control: Arc::new(control) }
+    }
+
     /// Asks everybody, and passes on what they say.
-    pub(super) fn pass_on(&self, mut to: impl FnMut(&Note)) {
+    pub(super) fn pass_on(&self) {
         // Under the lock, so that notes of two callers do not overtake each other.
-        self.sources.lock().iter_mut().flat_map(|source| source()).for_each(|note| to(&note));
+        let mut sources = self.sources.lock();
+        sources.iter_mut().flat_map(|source| source()).for_each(|note| report::note(&self.control, &note));
     }
 }
 
@@ -213,7 +236,7 @@ impl AnyStage {
     pub(super) fn worker(&mut self, instance: u32) -> Worker<'static> {
         match &mut self.0 {
             Role::Head(stage) => stage.worker(instance),
-            Role::Middle(stage) => stage.worker(instance),
+            Role::Middle(stage) => stage.worker_on_copies(instance),
             Role::Tail(stage) => stage.worker(instance),
         }
     }

@@ -12,7 +12,6 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::modules::Notes;
-use super::report;
 use crate::memory::{Process, Segment};
 
 /// How often notes are passed on.
@@ -34,7 +33,6 @@ pub(super) enum Then {
 pub(super) struct Watch {
     thread: Option<JoinHandle<()>>,
     end: OwnedFd,
-    control: OwnedFd,
     notes: Notes,
 }
 
@@ -42,7 +40,6 @@ impl Watch {
     pub(super) fn start(
         controller: Process,
         segment: &Segment,
-        control: OwnedFd,
         notes: &Notes,
         then: Then,
     ) -> io::Result<Self> {
@@ -51,18 +48,17 @@ impl Watch {
             controller,
             segment: segment.clone(),
             end: end.try_clone()?,
-            control: control.try_clone()?,
             notes: notes.clone(),
             then,
         };
         let thread = Builder::new().name("watch".to_owned()).spawn(move || watching.run())?;
-        Ok(Self { thread: Some(thread), end, control, notes: notes.clone() })
+        Ok(Self { thread: Some(thread), end, notes: notes.clone() })
     }
 
     /// Ends the watch, and passes the last notes on.
     pub(super) fn end(mut self) {
         self.join();
-        self.notes.pass_on(|note| report::note(&self.control, note));
+        self.notes.pass_on();
     }
 
     fn join(&mut self) {
@@ -84,7 +80,6 @@ struct Watching {
     controller: Process,
     segment: Segment,
     end: OwnedFd,
-    control: OwnedFd,
     notes: Notes,
     then: Then,
 }
@@ -102,7 +97,7 @@ impl Watching {
             if ready.is_ok() && controller {
                 break;
             }
-            self.notes.pass_on(|note| report::note(&self.control, note));
+            self.notes.pass_on();
         }
         self.segment.stop();
         if self.then == Then::End {

@@ -307,6 +307,14 @@ impl Block {
         Ok(())
     }
 
+    /// Becomes the same as `other`: its number, its data at the same place of the buffer, and what is said about it.
+    #[cfg(not(loom))]
+    pub(crate) fn copy_of(&mut self, other: &Self) {
+        (self.number, self.start, self.len) = (other.number, other.start, other.len);
+        self.bytes_mut().copy_from_slice(other.bytes());
+        self.set_info(other.info());
+    }
+
     /// What the stages before said about the block.
     pub fn info(&self) -> BlockInfo {
         if self.flags & HAS_INFO == 0 {

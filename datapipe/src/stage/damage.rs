@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
+use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
 use crate::media::Place;
 use crate::pool::Block;
 use crate::wire::codec::{Bytes, Malformed, Put, cut, len_u16};
@@ -66,6 +66,16 @@ impl fmt::Display for Damage {
 #[derive(Clone, Debug, Default)]
 pub struct DamageLog(Arc<Mutex<Inner>>);
 
+/// Called when something has been reported.
+#[derive(Clone)]
+struct WhenReported(Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for WhenReported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WhenReported")
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     /// A block's place stands at its number modulo the length; empty before the first note.
@@ -76,6 +86,7 @@ struct Inner {
     placeless: BTreeSet<(u64, usize)>,
     /// What is to be told another log, if somebody asks for it.
     news: Option<News>,
+    when_reported: Option<WhenReported>,
 }
 
 /// What a log has not told yet.
@@ -93,6 +104,8 @@ struct News {
 const DAMAGE: u8 = 0;
 const PLACES: u8 = 1;
 const UNKEPT: u8 = 2;
+/// Blocks that can be in the hands of a stage's processes at once, and be told of twice.
+const AT_ONCE: usize = MAX_INSTANCES as usize;
 /// Bytes of a place and its block.
 const PLACE_LEN: usize = 28;
 
@@ -123,19 +136,29 @@ impl DamageLog {
 
     /// Reports that `block` is damaged, at the place that was noted for it.
     pub fn report(&self, block: u64, what: impl Into<String>) {
-        let mut inner = self.0.lock();
-        let place = inner.place_of(block);
-        inner.push(Damage { block: Some(block), place, what: what.into() });
+        let place = self.0.lock().place_of(block);
+        self.add(Damage { block: Some(block), place, what: what.into() });
     }
 
     /// Reports damage that belongs to no block whose number is known, such as a record that cannot be read.
     pub fn report_at(&self, place: Place, what: impl Into<String>) {
-        self.0.lock().push(Damage { block: None, place: Some(place.to_string()), what: what.into() });
+        self.add(Damage { block: None, place: Some(place.to_string()), what: what.into() });
     }
 
     /// Reports what is known in full.
     pub(crate) fn add(&self, damage: Damage) {
-        self.0.lock().push(damage);
+        let call = {
+            let mut inner = self.0.lock();
+            inner.push(damage);
+            inner.when_reported.clone()
+        };
+        // It asks for the news.
+        call.iter().for_each(|call| (call.0)());
+    }
+
+    /// From now on calls `call` when something has been reported, before the reporting one goes on.
+    pub(crate) fn when_reported(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.0.lock().when_reported = Some(WhenReported(Arc::new(call)));
     }
 
     /// A log of a process, whose news are told to another one.
@@ -237,7 +260,11 @@ impl Inner {
         }
         let what = told.text(told.rest().len())?;
         let place = place.or_else(|| block.and_then(|block| self.place_of(block)));
-        self.push(Damage { block, place, what });
+        let is_same = |known: &Damage| known.block == block && known.what == cut(&what, MAX_DAMAGE_TEXT);
+        // One that is killed when it has told of a block leaves that to its replacement, which finds the same.
+        if block.is_none() || !self.entries.iter().rev().take(AT_ONCE).any(is_same) {
+            self.push(Damage { block, place, what });
+        }
         Ok(())
     }
 
@@ -304,6 +331,22 @@ mod tests {
 
     fn place(record: u64) -> Place {
         Place { volume: 2, record, byte: record << 16 }
+    }
+
+    #[test]
+    fn what_a_replacement_tells_again_is_known() {
+        let (log, process) = (DamageLog::new(), DamageLog::of_process());
+        let heard = log.clone();
+        let telling = process.clone();
+        process.when_reported(move || telling.news().iter().for_each(|(_, data)| heard.hear(data)));
+        for _ in 0..2 {
+            process.report(7, "torn");
+        }
+        assert_eq!((log.count(), process.count()), (1, 2), "told at once, and once");
+        process.report(7, "also gone");
+        process.report(8, "torn");
+        (0..2).for_each(|_| process.report_at(place(9), "unreadable"));
+        assert_eq!(log.count(), 5, "others are others");
     }
 
     #[test]

@@ -126,9 +126,19 @@ pub trait Transform: Send {
     ///
     /// An error stops the pipe.
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError>;
+
+    /// Told of a number whose block a stage before has dropped: for stages to which numbers mean something.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+        let _ = number;
+        Ok(())
+    }
 }
 
-/// Changes a block in place.
+/// Changes a block in place; in a process, a copy of it, so that one that is killed leaves the block as it was.
 pub trait InPlace: Send {
     /// Changes the data, its length, or what is said about it. Headroom and tailroom may be used.
     ///

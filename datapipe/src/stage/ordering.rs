@@ -15,7 +15,7 @@ pub(crate) const RESEQUENCE_MODULE: &str = "datapipe.resequence";
 pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
     let arguments = Arguments::new().with("first", first.to_string());
     let stage = Stage::in_place("sequence", move |_| Stamp(Sequencer::starting_at(first)));
-    stage.module(SEQUENCE_MODULE, arguments)
+    stage.stateful().module(SEQUENCE_MODULE, arguments)
 }
 
 /// A stage that sends blocks on in the order of the numbers that [`sequence`] gave them, from `first` on, and keeps

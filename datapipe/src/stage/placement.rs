@@ -200,7 +200,8 @@ impl<W> Stage<W> {
 
     /// Lets the kernel confine the stage's processes (Landlock): they may read what lies at or beneath the paths `read`,
     /// read and write what lies at or beneath `write`, and open nothing else. Descriptors that they are given are not
-    /// touched by it. A kernel that cannot is an error of the stage.
+    /// touched by it. A kernel that cannot is an error of the stage, and so is a symbolic link in one of the paths: who
+    /// takes them from others has resolved them before allowing them, and nobody can exchange them since.
     #[must_use]
     pub fn confined(mut self, read: Vec<PathBuf>, write: Vec<PathBuf>) -> Self {
         self.settings.confinement = Some(Confinement { read, write });

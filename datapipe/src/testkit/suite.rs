@@ -71,8 +71,7 @@ pub fn check_stage(blocks: &[Vec<u8>], stage: impl Fn() -> MiddleStage<'static>)
 }
 
 fn cannot_be_replaced(death: &Death) -> bool {
-    use NotReplaced::{Stateful, Together, WorkedInPlace};
-    matches!(death.reason, Stateful | Together | WorkedInPlace)
+    matches!(death.reason, NotReplaced::Stateful | NotReplaced::Together)
 }
 
 /// What happens in the middle.

@@ -78,7 +78,7 @@ pub(crate) const CHAINS: &[Chain] = &[
     },
     Chain {
         name: "in-place",
-        stages: &[not_replaced("in-place", 2, 1, NotReplaced::WorkedInPlace)],
+        stages: &[replaced("in-place", 2)],
         dropped: |_| false,
         ends: Ends::Threads,
         middle: || vec![in_place().instances(2)],

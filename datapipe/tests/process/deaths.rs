@@ -13,7 +13,7 @@ use datapipe::testkit::Random;
 use datapipe::{NotReplaced, StageFailure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::stages::{Deed, checking, counting, in_place, out_of_place, slow_to_replace};
+use crate::stages::{Deed, checking, counting, in_place, in_place_once, out_of_place, slow_to_replace};
 use crate::watch::{children, children_of, wait_until};
 
 /// Runs 200 blocks through a stage, and returns how many arrived. However that ends, every buffer comes home.
@@ -87,6 +87,7 @@ pub(crate) fn killed_once_at_a_block() {
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 17, file).instances(2));
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 0, file));
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 199, file));
+    run_to_one_death(|file| in_place_once(Deed::DieOnce, 17, file).instances(2));
 }
 
 pub(crate) fn killed_when_it_had_done_everything() {
@@ -121,8 +122,8 @@ pub(crate) fn a_block_that_kills_twice_is_named() {
 }
 
 pub(crate) fn killed_and_not_to_be_replaced() {
-    let failure = run(in_place(Deed::Die, 17)).unwrap_err();
-    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::WorkedInPlace);
+    let failure = run(in_place(Deed::Die, 17).stateful()).unwrap_err();
+    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Stateful);
     let failure = run(out_of_place(Deed::Die, 17, "").stateful()).unwrap_err();
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Stateful);
     assert_eq!(run(in_place(Deed::Pass, 17).instances(2)).unwrap(), 200);

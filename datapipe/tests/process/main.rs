@@ -76,6 +76,7 @@ const TESTS: &[Test] = &[
     ("media_are_found_by_their_paths", archive::media_are_found_by_their_paths),
     ("a_writer_that_is_killed", archive::a_writer_that_is_killed),
     ("a_reader_that_is_killed", archive::a_reader_that_is_killed),
+    ("a_sealing_process_that_is_killed", archive::a_sealing_process_that_is_killed),
 ];
 
 fn main() -> ExitCode {

@@ -90,7 +90,10 @@ impl Transform for Doing {
 
 impl InPlace for Doing {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        // Whoever dies here has left it half changed.
+        block.bytes_mut().reverse();
         self.0.at(block.number())?;
+        block.bytes_mut().reverse();
         Ok(Verdict::Send)
     }
 }
@@ -108,6 +111,11 @@ pub(crate) fn slow_to_replace(deed: Deed, at: u64, file: &str) -> MiddleStage<'s
 /// A stage that works in place, in processes.
 pub(crate) fn in_place(deed: Deed, at: u64) -> MiddleStage<'static> {
     described("test.in-place", Doer { deed, at, file: String::new() })
+}
+
+/// As [`in_place`], but dies when it has changed the block, and only once.
+pub(crate) fn in_place_once(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
+    described("test.in-place", Doer { deed, at, file: file.to_owned() })
 }
 
 /// A stage that does what is asked of it, and where it runs.

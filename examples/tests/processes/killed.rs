@@ -67,7 +67,7 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
 
 #[test]
 fn a_backup_without_one_of_its_processes_fails_and_says_which() {
-    for stage in ["stream-head", "aes-256-gcm", "archive-tail"] {
+    for stage in ["stream-head", "archive-tail"] {
         let bench = Bench::new();
         let (child, _) = begun(&bench);
         kill(&child, stage);
@@ -83,7 +83,7 @@ fn a_backup_without_one_of_its_processes_fails_and_says_which() {
 
 #[test]
 fn a_backup_goes_on_with_another_process() {
-    for stage in ["analyze", "zstd"] {
+    for stage in ["analyze", "zstd", "aes-256-gcm"] {
         let bench = Bench::new();
         let (mut child, mut data) = begun(&bench);
         kill(&child, stage);
@@ -97,7 +97,7 @@ fn a_backup_goes_on_with_another_process() {
 }
 
 #[test]
-fn a_restore_without_one_of_its_processes_fails_and_says_which() {
+fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
     let bench = Bench::new();
     let (mut child, data) = begun(&bench);
     for _ in 0..3 {
@@ -114,8 +114,15 @@ fn a_restore_without_one_of_its_processes_fails_and_says_which() {
             .spawn()
             .unwrap();
         let mut out = child.stdout.take().unwrap();
-        out.read_exact(&mut [0; 1000]).unwrap();
+        let mut back = vec![0; 1000];
+        out.read_exact(&mut back).unwrap();
         kill(&child, stage);
+        if ["aes-256-gcm-open", "decompress"].contains(&stage) {
+            out.read_to_end(&mut back).unwrap();
+            ok(&child.wait_with_output().unwrap());
+            assert!(back == data.repeat(4), "{stage}");
+            continue;
+        }
         let text = failed(&child.wait_with_output().unwrap(), 1);
         assert!(text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"), "{text}");
     }

@@ -121,7 +121,6 @@ fn irreplaceable(settings: &Settings, work: Work, standing: Standing) -> Option<
         (Standing::First, _) => Some(NotReplaced::Head),
         (Standing::Last, _) => Some(NotReplaced::Tail),
         _ if settings.together && settings.instances > 1 => Some(NotReplaced::Together),
-        (Standing::Between, Work::InPlace) => Some(NotReplaced::WorkedInPlace),
         // A loop may remember what it likes.
         (Standing::Between, Work::Loop) => Some(NotReplaced::Stateful),
         (Standing::Between, _) => settings.stateful.then_some(NotReplaced::Stateful),

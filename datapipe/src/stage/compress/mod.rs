@@ -86,14 +86,11 @@ pub fn decompress<'a>() -> MiddleStage<'a> {
 /// marked [`Marks::DAMAGED`](crate::pool::Marks::DAMAGED). Its `plain_len` stays, as the block claimed it: it is as
 /// little to be believed as the block.
 ///
-/// A block that is still encrypted stops the pipe all the same: then the pipe is wrong, and not the block. So does the
-/// death of a process of this stage: nobody would know what it had found.
+/// A block that is still encrypted stops the pipe all the same: then the pipe is wrong, and not the block.
 pub fn decompress_salvaging<'a>(log: &DamageLog) -> MiddleStage<'a> {
     let log = log.clone();
     let heard = log.clone();
     Stage::transform("decompress", move |_| Decompress::new(Some(log.clone())))
         .module(DECOMPRESS_MODULE, Arguments::new().with_flag(SALVAGE, true))
         .notes(move |data| heard.hear(data))
-        // What one that is killed has found, and not told yet, its replacement would not find again.
-        .stateful()
 }

@@ -123,6 +123,13 @@ impl<'a> MiddleStage<'a> {
         }
     }
 
+    /// As [`worker`](Self::worker), for a process, which may be killed: what changes blocks in place gets copies.
+    pub(crate) fn worker_on_copies(&mut self, instance: u32) -> Worker<'a> {
+        let MiddleKind::InPlace(make) = &mut self.work.0 else { return self.worker(instance) };
+        let stage = Box::new(OnCopies(make(instance)));
+        stepped(move |seat| Ok(TransformTask { port: Some(seat.middle()?), stage, input: None }))
+    }
+
     /// Which kind of work it is, for the process that runs it.
     pub(crate) fn work(&self) -> Work {
         match self.work.0 {
@@ -232,6 +239,7 @@ impl Task for TransformTask<'_> {
             Some(input) => input,
             None => match ready!(port.try_receive()) {
                 Some(input) if input.is_vacant() => {
+                    self.stage.missed(input.number())?;
                     port.forward(input)?;
                     return Ok(Ok(Step::Moved));
                 }
@@ -257,6 +265,23 @@ impl Task for TransformTask<'_> {
 
     fn core(&self) -> &Rc<PortCore> {
         running(&self.port).core()
+    }
+}
+
+/// A stage that works in place, run out of place.
+struct OnCopies<'a>(Box<dyn InPlace + 'a>);
+
+impl Transform for OnCopies<'_> {
+    fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+        output.copy_of(input);
+        Ok(match self.0.transform(output)? {
+            Verdict::Send | Verdict::SendInput => Verdict::Send,
+            Verdict::Drop => Verdict::Drop,
+        })
+    }
+
+    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+        self.0.missed(number)
     }
 }
 
