@@ -102,7 +102,11 @@ impl Bench {
             return;
         }
         for name in self.names("out/data") {
-            let restored = fs::read(self.path("out/data").join(&name)).unwrap();
+            let path = self.path("out/data").join(&name);
+            if fs::metadata(&path).unwrap().permissions().mode() & 0o777 == 0 {
+                continue; // nobody takes that for whole
+            }
+            let restored = fs::read(&path).unwrap();
             match name.to_str().unwrap().split_once(".damaged") {
                 Some(_) => {}
                 None => assert!(restored == fs::read(self.path("src/data").join(&name)).unwrap(), "{name:?}"),

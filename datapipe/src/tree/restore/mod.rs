@@ -72,7 +72,8 @@ impl Default for RestoreOptions {
 /// the pipe. So look at [`RestoreReport::is_whole`] when the pipe has ended.
 ///
 /// An object that is damaged is never left under its name: what there is of a file is called `NAME.damaged`, or
-/// `NAME.damaged.1` and so on. A file that is overwritten keeps its old content until the new one is whole.
+/// `NAME.damaged.1` and so on. A file that is overwritten keeps its old content until the new one is whole; and a new one has
+/// no permissions at all before it is, which tells it from the others if the process that makes it is killed.
 ///
 /// Owners, setuid and setgid, devices, and attributes of the system are restored for root only. Modes and times of directories are
 /// set when everything else is done.

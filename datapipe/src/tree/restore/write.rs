@@ -18,6 +18,9 @@ use super::open::Described;
 use super::report::RestoreReport;
 use super::spill::{Became, First, Stack};
 
+/// The mode of what has content, and is not what it should be.
+const FOR_ITS_OWNER: Mode = Mode::RUSR.union(Mode::WUSR);
+
 /// Writes objects to a file system.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -96,12 +99,13 @@ impl Writer {
         })
     }
 
+    /// Makes a file that nobody may open before it is whole: so one that was being made when its process was killed is seen
+    /// to be none.
     fn begin_file(&mut self, path: &[u8]) -> Result<MadeFile, Failure> {
         let (dir, name) = self.parent(path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (temporary, file) = self.make((&dir, name), path, |name| {
-            rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
-        })?;
+        let (temporary, file) =
+            self.make((&dir, name), path, |name| rustix::fs::openat(&dir, name, flags, Mode::empty()))?;
         Ok(MadeFile { file: file.into(), temporary, len: 0 })
     }
 
@@ -117,6 +121,10 @@ impl Writer {
         {
             let became = self.set_aside(Made::File(made), object);
             return Err(Failure::Damaged(format!("cannot be made {size} bytes long: {error}{became}")));
+        }
+        if what.attribute_bytes() > 0 {
+            // Who may not write to it may not give it attributes. If that cannot be done, they say so.
+            let _ = rustix::fs::fchmod(&made.file, FOR_ITS_OWNER);
         }
         let place = attributes::Made::Open(made.file.as_fd());
         self.user.apply(place, what, &self.report);
@@ -284,6 +292,7 @@ impl Sink for Writer {
             if inode_of(&look(&dir, now)?) != inode_of(&rustix::fs::fstat(&made.file)?) {
                 return Err(Errno::NOENT);
             }
+            let _ = rustix::fs::fchmod(&made.file, FOR_ITS_OWNER);
             set_aside(&dir, now, name).or_else(|error| {
                 rustix::fs::unlinkat(&dir, now, AtFlags::empty())?;
                 Err(error)
