@@ -15,8 +15,10 @@ fn root() -> PathBuf {
 /// Every Rust source of ours, by its path from the root.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> =
-        ["datapipe", "examples", "benches", "fuzz"].iter().map(|folder| root().join(folder)).collect();
+    let mut folders: Vec<PathBuf> = ["datapipe", "datapipe-net", "examples", "benches", "fuzz"]
+        .iter()
+        .map(|folder| root().join(folder))
+        .collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
