@@ -4,9 +4,10 @@ use std::error::Error;
 use std::io::{self, IsTerminal, Write, stderr, stdout};
 use std::mem;
 use std::process::{self, ExitCode};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use datapipe::Event;
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::tree::TreeError;
@@ -106,6 +107,14 @@ impl Console {
         summary: &mut Summary,
     ) -> Result<Report, datapipe::Error> {
         Self::stop_on_signals(builder.canceller());
+        let replaced = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&replaced);
+        // The job is none the worse for it, but somebody should look why.
+        let builder = builder.on_event(move |event| {
+            if matches!(event, Event::Died { replaced: true, .. }) {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.to_string());
+            }
+        });
         let pipe = builder.start()?;
         self.say(&pipe.plan().to_string());
         if let Some(warning) = pipe.plan().budget().warning() {
@@ -122,7 +131,9 @@ impl Console {
             let _ = write!(stderr(), "{CLEAR}");
         }
         summary.add_status(&pipe.status());
-        pipe.wait()
+        let outcome = pipe.wait();
+        summary.notes.append(&mut replaced.lock().unwrap_or_else(PoisonError::into_inner));
+        outcome
     }
 
     /// Says how it ended, and what the program returns. A job that is done, but not whole, returns 3.

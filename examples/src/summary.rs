@@ -102,7 +102,7 @@ impl Summary {
             self.errors.push(Trouble { path, what });
         }
         self.errors_total += report.problem_count();
-        self.notes = report.notes();
+        self.notes.extend(report.notes());
     }
 
     /// Takes what was found damaged on the medium.

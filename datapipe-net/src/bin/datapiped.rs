@@ -86,7 +86,7 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stop a pipe, and wait until it is over
+    /// Stop a pipe, and wait until it is over. One that is over already is as good
     Stop {
         #[command(flatten)]
         daemon: DaemonArgs,
@@ -288,33 +288,44 @@ fn tables(now: &[PipeStatus], before: &[PipeStatus]) -> String {
 
 fn stop(socket: &Path, pipe: &str, no_wait: bool) -> Result<(), Failure> {
     let mut client = Client::connect(socket)?;
-    let living: Vec<_> = client.list()?.into_iter().filter(|entry| !entry.state.is_over()).collect();
-    let name = find(&living, pipe)?;
-    if no_wait {
-        return Ok(client.stop(&name)?);
-    }
+    let name = find(&client.list()?, pipe)?;
     // Before it is stopped: so its end is not missed.
-    client.subscribe(Some(&name))?;
-    client.stop(&name)?;
-    wait_for_end(&mut client, &name)
+    let told = if no_wait { Ok(()) } else { client.subscribe(Some(&name)) };
+    match told.and_then(|()| client.stop(&name)) {
+        Ok(()) if no_wait => Ok(()),
+        Ok(()) => wait_for_end(&mut client, &name),
+        // It was over already: what is wanted is so.
+        Err(ClientError::Refused(refusal)) if refusal.code == RefusalCode::OVER => {
+            let entry = client.status(&name)?.entry;
+            ended(&name, entry.state, &entry.explanation)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn wait_for_end(client: &mut Client, name: &str) -> Result<(), Failure> {
     loop {
-        let state = match client.next_event(Duration::from_secs(3600))? {
-            Some(PipeEvent { kind: EventKind::OVER, state, .. }) => state,
-            // The one that tells of the end may be among them.
-            Some(PipeEvent { kind: EventKind::LOST, .. }) => Some(client.status(name)?.entry.state),
-            _ => None,
-        };
-        match state.filter(|state| state.is_over()) {
-            Some(PipeState::FAILED) => {
-                let why = client.status(name)?.entry.explanation;
-                return Err(Failure { message: format!("{name} had failed: {why}"), exit: FAILED });
+        match client.next_event(Duration::from_secs(3600))? {
+            Some(PipeEvent { kind: EventKind::OVER, state: Some(state), text, .. }) => {
+                return ended(name, state, &text.unwrap_or_default());
             }
-            Some(_) => return Ok(()),
-            None => {}
+            // The one that tells of the end may be among them.
+            Some(PipeEvent { kind: EventKind::LOST, .. }) => {
+                let entry = client.status(name)?.entry;
+                if entry.state.is_over() {
+                    return ended(name, entry.state, &entry.explanation);
+                }
+            }
+            _ => {}
         }
+    }
+}
+
+/// What becomes of the command that was to stop a pipe that is over.
+fn ended(name: &str, state: PipeState, why: &str) -> Result<(), Failure> {
+    match state {
+        PipeState::FAILED => Err(Failure { message: format!("{name} had failed: {why}"), exit: FAILED }),
+        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,7 @@ use super::users::{Access, User, find_group};
 use super::written::{self, Written};
 use super::{Config, Limits, Mistake, Module, Place};
 use crate::limits::{MAX_CONNECTIONS, MAX_NAME, MAX_PIPES};
+use crate::socket::is_short_enough;
 
 /// Longest time that can be set, in seconds: a week.
 const MAX_SECONDS: u64 = 7 * 24 * 3600;
@@ -43,6 +44,9 @@ impl Checker<'_> {
         let socket = written.socket.get_ref().clone();
         if !socket.is_absolute() || socket.file_name().is_none() {
             self.wrong(&written.socket.span(), "the socket is not named from the root: begin it with /");
+        }
+        if !is_short_enough(&socket) {
+            self.wrong(&written.socket.span(), "the socket's path is too long: it has 104 bytes at most");
         }
         let socket_mode = match &written.socket_mode {
             None => 0o666,
@@ -269,6 +273,7 @@ mod tests {
         let good = text(dir.path(), "");
         for (from, to, line, what) in [
             ("socket = \"/run/x/socket\"", "socket = \"x\"", 1, "not named from the root"),
+            ("/run/x/socket", &format!("/{}", "s".repeat(104)), 1, "too long"),
             ("socket_mode", "socket_mood", 2, "unknown field `socket_mood`"),
             ("\"0660\"", "\"rw\"", 2, "not an octal number"),
             ("\"root\"", "\"no such one\"", 4, "there is no user \"no such one\""),

@@ -17,33 +17,42 @@ pub struct PathRules {
 }
 
 impl PathRules {
-    /// Where `path` leads, if that may be accessed so.
+    /// Where `path` leads, if that may be accessed so. What is to be read has to be there.
     ///
     /// # Errors
     ///
-    /// Why not, with the path and the rule.
+    /// Why not, with the path and the rule. What lies outside, and whether anything does, it does not say: the daemon
+    /// sees more than who asks.
     pub fn allow(&self, access: PathAccess, path: &Path) -> Result<PathBuf, String> {
-        let shown = path.display();
-        let resolved = resolve(path).map_err(|error| format!("{shown}: {error}"))?;
         let (verb, roots): (_, Vec<_>) = match access {
             PathAccess::Read => ("read", self.read.iter().chain(&self.write).collect()),
             PathAccess::Write => ("write", self.write.iter().collect()),
         };
         // By components: /srv/data2 is not beneath /srv/data.
-        if roots.iter().any(|root| resolved.starts_with(root)) {
-            return Ok(resolved);
+        let inside = |path: &Path| roots.iter().any(|root| path.starts_with(root));
+        let must_exist = access == PathAccess::Read;
+        let found = resolve(path)
+            .and_then(|resolved| if must_exist { fs::canonicalize(resolved) } else { Ok(resolved) });
+        match found {
+            Ok(resolved) if inside(&resolved) => return Ok(resolved),
+            Err(error) if inside(path) && is_straight(path) => {
+                return Err(format!("may not {verb} {}: {error}", path.display()));
+            }
+            _ => {}
         }
-        let leads = match resolved == path {
-            true => String::new(),
-            false => format!(" (which leads to {})", resolved.display()),
-        };
         let allowed: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
         let allowed = match allowed.is_empty() {
             true => "nothing".to_owned(),
-            false => format!("only what is in {}", allowed.join(", ")),
+            false => format!("only what is in {}, symbolic links followed", allowed.join(", ")),
         };
-        Err(format!("may not {verb} {shown}{leads}: its configuration allows {allowed}"))
+        Err(format!("may not {verb} {}: its configuration allows {allowed}", path.display()))
     }
+}
+
+/// Whether a path goes where it says: without symbolic links, as far as it exists, and without `..`.
+fn is_straight(path: &Path) -> bool {
+    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    !path.components().any(|component| component == Component::ParentDir) && !path.ancestors().any(is_link)
 }
 
 /// Where an absolute path leads, all symbolic links resolved. What is last in it need not exist: it may be what is to
@@ -106,16 +115,33 @@ mod tests {
         for (access, path, why) in [
             (PathAccess::Write, "data/file", "may not write"),
             (PathAccess::Read, "data2", "may not read"),
-            (PathAccess::Read, "data/leads-out", "which leads to"),
-            (PathAccess::Read, "data/leads-out/new", "which leads to"),
+            (PathAccess::Read, "data/none", "No such file"),
+            (PathAccess::Read, "out/new", "No such file"),
             (PathAccess::Read, "data/../data2", "may not read"),
             (PathAccess::Write, "out/../data2/new", "may not write"),
-            (PathAccess::Write, "out/dangling", "leads nowhere"),
             (PathAccess::Write, "out/none/new", "No such file"),
-            (PathAccess::Write, "out/none/..", "No such file"),
         ] {
             let error = allow(access, path).unwrap_err();
             assert!(error.contains(why), "{path}: {error}");
+        }
+        // Outside, what is there is refused with the words for what is not.
+        symlink(root.join("nowhere/deep"), root.join("data/leads-nowhere")).unwrap();
+        for path in ["data2", "data2/none", "none/deep", "data/../data2", "data/../none"] {
+            let (error, shown) = (allow(PathAccess::Read, path).unwrap_err(), root.join(path));
+            let (data, out) = (root.join("data"), root.join("out"));
+            let (shown, data, out) = (shown.display(), data.display(), out.display());
+            let rule = format!("allows only what is in {data}, {out}, symbolic links followed");
+            assert_eq!(error, format!("may not read {shown}: its configuration {rule}"));
+        }
+        for (access, path) in [
+            (PathAccess::Read, "data/leads-out"),
+            (PathAccess::Read, "data/leads-out/new"),
+            (PathAccess::Read, "data/leads-nowhere"),
+            (PathAccess::Write, "out/dangling"),
+            (PathAccess::Write, "out/none/.."),
+        ] {
+            let error = allow(access, path).unwrap_err();
+            assert!(error.ends_with("symbolic links followed"), "{path}: {error}");
         }
         let none = PathRules::default().allow(PathAccess::Read, &root).unwrap_err();
         assert!(none.ends_with("allows nothing"), "{none}");

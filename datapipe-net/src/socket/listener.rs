@@ -23,7 +23,8 @@ pub struct Listener {
     path: PathBuf,
     /// Of the socket's file: what another has put there in the meantime is not removed.
     inode: (u64, u64),
-    lock: Lock,
+    /// Let go when the socket has gone.
+    _lock: Lock,
 }
 
 /// Why a path cannot be listened at.
@@ -63,7 +64,7 @@ impl Listener {
         let lock = Lock::take(path)?;
         Self::refuse_the_living(path)?;
         // Made beside its place, so that nobody sees it before it has its permissions.
-        let new = beside(path, ".new");
+        let new = new_name(path);
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(failed("cannot remove what a dead daemon has left beside the socket")(error));
@@ -80,7 +81,7 @@ impl Listener {
             let _ = fs::remove_file(&new);
             failed("cannot listen at")(error)
         })?;
-        Ok(Self { socket, path: path.to_owned(), inode, lock })
+        Ok(Self { socket, path: path.to_owned(), inode, _lock: lock })
     }
 
     fn dress(
@@ -142,7 +143,6 @@ impl Drop for Listener {
             // If it cannot be removed, the next daemon replaces it.
             let _ = fs::remove_file(&self.path);
         }
-        self.lock.remove();
     }
 }
 
@@ -179,12 +179,24 @@ impl Lock {
             }
         }
     }
+}
 
+impl Drop for Lock {
     /// Removed while it is held: who opens it in between sees that it is not the one with the name.
-    fn remove(&self) {
+    fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
+}
+
+/// What a socket is called until it has its permissions.
+fn new_name(path: &Path) -> PathBuf {
+    beside(path, ".new")
+}
+
+/// Whether a socket could be at `path`: the kernel takes 108 bytes, and four are for the name that it has at first.
+pub fn is_short_enough(path: &Path) -> bool {
+    SocketAddrUnix::new(new_name(path)).is_ok()
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -248,6 +260,8 @@ mod tests {
         fs::write(&path, "data").unwrap();
         assert!(matches!(Listener::bind(&path, 0o600, None), Err(ListenError::NoSocket { .. })));
         assert_eq!(fs::read(&path).unwrap(), b"data");
+        // Who is refused leaves nothing beside it.
+        assert_eq!(names(dir.path()), ["s"]);
     }
 
     #[test]
@@ -267,6 +281,8 @@ mod tests {
         assert!(error.starts_with("cannot lock /nowhere/s.lock: No such"), "{error}");
         let dir = tempfile::tempdir().unwrap();
         let long = dir.path().join("s".repeat(120));
+        assert!(!is_short_enough(&long) && !is_short_enough(Path::new(&"s".repeat(105))));
+        assert!(is_short_enough(Path::new(&"s".repeat(104))));
         assert!(Listener::bind(&long, 0o600, None).unwrap_err().to_string().starts_with("cannot listen at"));
     }
 }

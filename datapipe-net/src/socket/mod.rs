@@ -14,6 +14,6 @@ mod peer; // who is on the other side
 mod stop; // ends every wait
 
 pub use channel::{Channel, ChannelError, Deadline, Ready};
-pub use listener::{ListenError, Listener};
+pub use listener::{ListenError, Listener, is_short_enough};
 pub use peer::Peer;
 pub use stop::Stop;

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Lists a daemon's pipes, or shows the status of one, as JSON. Written from docs/net-protocol.md alone.
+"""Lists a daemon's pipes, or shows the status of one, as JSON; or has it copy a file, compressed on its way, and prints
+the pipe's name. Written from docs/net-protocol.md alone; and from docs/host-protocol.md, what the modules are told.
 
 usage: client.py SOCKET list
        client.py SOCKET status PIPE
+       client.py SOCKET copy FROM TO
 """
 
 import json
@@ -10,7 +12,8 @@ import socket
 import struct
 import sys
 
-REFUSED, LIST, STATUS = 0x8000, 6, 5
+REFUSED, INITIATE, STATUS, LIST, SUBSCRIBE, EVENT = 0x8000, 1, 5, 6, 7, 0x4001
+OVER, ENDED = 7, 4
 
 
 def read(connection, count):
@@ -45,20 +48,69 @@ def text(found, at):
 def connect(path):
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(path)
-    connection.sendall(struct.pack("<8s4HQ", b"DATAPIPE", 1, 1, 0, 0, 0))
+    try:
+        connection.sendall(struct.pack("<8s4HQ", b"DATAPIPE", 1, 1, 0, 0, 0))
+    except BrokenPipeError:
+        pass  # a daemon that is busy has closed already; its answer is there to be read
     magic, version, lowest, highest, reason, _ = struct.unpack("<8s4HQ", read(connection, 24))
     if magic != b"DATAPIPE" or version != 1:
-        sys.exit(f"no version in common: reason {reason}, versions {lowest} to {highest}")
+        sys.exit(f"closed: reason {reason}, versions {lowest} to {highest}")
     return connection
 
 
-def ask(connection, kind, body=b""):
+def message(connection):
+    length, kind, _, _ = struct.unpack("<IHHI", read(connection, 12))
+    return kind, fields(read(connection, length))
+
+
+def ask(connection, kind, body=b"", events=None):
+    """The reply. Events that come before it are kept for whoever has subscribed."""
     connection.sendall(struct.pack("<IHHI", len(body), kind, 0, 1) + body)
-    length, answer, _, _ = struct.unpack("<IHHI", read(connection, 12))
-    found = fields(read(connection, length))
+    answer, found = message(connection)
+    while answer == EVENT:
+        events.append(found)
+        answer, found = message(connection)
     if answer == REFUSED:
         sys.exit(f"refused ({number(found, 1)}): {text(found, 2)}")
     return found
+
+
+def field(at, value):
+    """A field that whoever does not know it has to refuse."""
+    return struct.pack("<HI", 0x8000 | at, len(value)) + value
+
+
+def argument(name, value):
+    return struct.pack("<B", len(name)) + name + struct.pack("<I", len(value)) + value
+
+
+def stage_request(module, arguments=b"", instances=1, path=None):
+    body = field(1, module) + field(3, arguments) + field(4, struct.pack("<I", instances))
+    if path:
+        write, name = path
+        body += field(6, field(1, struct.pack("<B", write)) + field(2, name))
+    return field(6, body)
+
+
+def copy(connection, source, to):
+    """Waits until it is done, and returns the pipe's name."""
+    stages = [
+        stage_request(b"stream-head", argument(b"path", source), path=(0, source)),
+        stage_request(b"zstd", argument(b"level", b"5"), instances=2),
+        stage_request(b"decompress"),
+        stage_request(b"stream-tail", argument(b"path", to), path=(1, to)),
+    ]
+    body = field(1, b"copied") + field(4, struct.pack("<I", 16)) + field(5, struct.pack("<I", 65536))
+    events = []
+    ask(connection, SUBSCRIBE)  # before the pipe is there: so its end is not missed
+    name = text(ask(connection, INITIATE, body + b"".join(stages), events), 1)
+    while True:
+        event = events.pop(0) if events else message(connection)[1]
+        if (number(event, 1), text(event, 2)) == (OVER, name):
+            break
+    if number(event, 7) != ENDED:
+        sys.exit(f"{name} has not ended well: {text(event, 8)}")
+    return name
 
 
 def entry(value):
@@ -90,6 +142,8 @@ def main():
     if sys.argv[2] == "list":
         pipes = ask(connection, LIST).get(1, [])
         print(json.dumps([entry(value) for value in pipes]))
+    elif sys.argv[2] == "copy":
+        print(copy(connection, *(name.encode() for name in sys.argv[3:5])))
     else:
         name = sys.argv[3].encode()
         found = ask(connection, STATUS, struct.pack("<HI", 0x8001, len(name)) + name)

@@ -1,6 +1,6 @@
 //! What people type, and what they see.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -67,6 +67,16 @@ pub(crate) fn commands() {
     assert_eq!(outcome(&mut client, &strange).0, PipeState::STOPPED);
     assert_eq!(text(&site.run("status", &[])), "no pipes\n");
     assert!(text(&site.run("status", &["plain"])).contains("stopped"));
+    // Who stops what has ended meanwhile has what he wants; but he hears of a failure.
+    for how in [&["plain"][..], &["--no-wait", "plain"]] {
+        text(&site.run("stop", how));
+    }
+    let mut fails = plain("9");
+    fails.label = "fails".to_owned();
+    fails.stages.insert(1, StageRequest::module("pass").arguments("4"));
+    let failed = client.initiate(&fails).unwrap().pipe;
+    assert_eq!(outcome(&mut client, &failed).0, PipeState::FAILED);
+    assert!(refused(&site.run("stop", &["fails"]), 1).contains("had failed: "));
     // Nobody listens there.
     let nobody = Command::new(env!("CARGO_BIN_EXE_datapiped"))
         .args(["list", "--socket"])
@@ -190,7 +200,24 @@ pub(crate) fn a_client_from_the_page_alone() {
             );
         }
     }
+    a_copy(&site, &run);
     let none = run(&["status", "host.1.2"]);
     assert_eq!(none.status.code(), Some(1));
     assert_eq!(String::from_utf8(none.stderr).unwrap(), "refused (5): there is no pipe \"host.1.2\" here\n");
+}
+
+/// Its pages, and the one that says what modules are told, are enough to start a pipe.
+fn a_copy(site: &Site, run: &dyn Fn(&[&str]) -> Output) {
+    let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
+    let (from, to) = (site.path("in/file"), site.path("out/file"));
+    fs::write(&from, &content).unwrap();
+    let copy = || run(&["copy", from.to_str().unwrap(), to.to_str().unwrap()]);
+    let name = copy();
+    let status = site.client().status(text(&name).trim_end()).unwrap();
+    assert_eq!((&*status.entry.label, status.entry.state), ("copied", PipeState::ENDED));
+    assert!(status.stages[1].bytes_out() < status.stages[1].bytes_in(), "{status:?}");
+    assert!(fs::read(&to).unwrap() == content);
+    // Nothing is replaced that nobody has said to replace.
+    assert!(refused(&copy(), 1).contains("has not ended well"));
+    assert!(fs::read(&to).unwrap() == content);
 }

@@ -7,6 +7,7 @@ mod commands; // what people type
 mod deaths; // of the daemon, of modules, of clients
 mod hostile; // clients that do not keep to the protocol
 mod modules; // what the pipes are made of
+mod readme; // what an operator reads first
 mod refusals; // what is not done, and why
 mod run; // pipes from their beginning to their end
 mod site; // a daemon with a directory of its own
@@ -36,7 +37,6 @@ const TESTS: &[(&str, fn())] = &[
     ("a_seat_that_nobody_takes", attach::a_seat_that_nobody_takes),
     ("pipes_that_are_refused", refusals::pipes_that_are_refused),
     ("paths_that_are_refused", refusals::paths_that_are_refused),
-    ("requests_that_are_refused", refusals::requests_that_are_refused),
     ("a_program_that_has_changed", refusals::a_program_that_has_changed),
     ("limits_are_kept", refusals::limits_are_kept),
     ("other_users", refusals::other_users),
@@ -52,6 +52,7 @@ const TESTS: &[(&str, fn())] = &[
     ("commands", commands::commands),
     ("configurations_that_are_wrong", commands::configurations_that_are_wrong),
     ("a_client_from_the_page_alone", commands::a_client_from_the_page_alone),
+    ("what_the_readme_says", readme::what_the_readme_says),
 ];
 
 fn main() -> ExitCode {

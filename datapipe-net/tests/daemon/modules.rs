@@ -61,9 +61,9 @@ impl Tail for Count {
     }
 }
 
-/// All of them. The configuration of a test names them, but for those that it is about.
+/// All of them, and the library's. The configuration of a test names them, but for those that it is about.
 pub(crate) fn modules() -> Modules {
-    Modules::new()
+    datapipe::modules()
         .with("numbers", |call| {
             let end = call.text()?;
             let end = if end == "forever" { u64::MAX } else { end.parse()? };

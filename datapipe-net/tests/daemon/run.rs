@@ -4,7 +4,7 @@ use std::fs;
 
 use datapipe::Direction;
 use datapipe::stage::Arguments;
-use datapipe_net::protocol::{Activity, EventKind, PipeState};
+use datapipe_net::protocol::{Activity, EventKind, PipeState, StageStatus};
 use datapipe_net::{Initiate, StageRequest};
 
 use crate::site::{HANGS, Site, events, outcome, plain, wait_until};
@@ -60,7 +60,8 @@ pub(crate) fn a_pipe_that_is_stopped() {
     subscriber.subscribe(Some(&endless)).unwrap();
     wait_until("all are there, and it moves", || {
         let status = client.status(&endless).unwrap();
-        status.bytes() > 0 && status.stages.iter().all(|stage| stage.instances[0].process > 0)
+        let there = |stage: &StageStatus| stage.instances[0].process > 0 && stage.instances[0].processes > 0;
+        status.bytes() > 0 && status.stages.iter().all(there)
     });
     let status = client.status(&endless).unwrap();
     assert_eq!(status.entry.state, PipeState::RUNNING);

@@ -67,6 +67,18 @@ impl Site {
             module("decompress", "middle", "transform", "module = \"datapipe.decompress\""),
             module("count", "tail", "write", &format!("paths = {{ write = [{write:?}] }}")),
             module("free-count", "tail", "write", "module = \"count\"\nconfined = false"),
+            module(
+                "stream-head",
+                "head",
+                "fill",
+                &format!("module = \"datapipe.stream-head\"\npaths = {{ read = [{read:?}] }}"),
+            ),
+            module(
+                "stream-tail",
+                "tail",
+                "write",
+                &format!("module = \"datapipe.stream-tail\"\npaths = {{ write = [{write:?}] }}"),
+            ),
             module("roots", "head", "fill", "module = \"numbers\"\nusers = [\"root\"]"),
         ];
         format!(
