@@ -81,6 +81,10 @@ impl<S: Storage> VirtualTape<S> {
                     if !overwrite {
                         return Err(MediumError::NotEmpty { path });
                     }
+                    // What every new tape needs in the end is tried while there is still an old one.
+                    let directory = directory_of(&path);
+                    let synced = storage.sync_directory(directory);
+                    synced.map_err(MediumError::io("sync the directory", directory))?;
                     // Synced, or a crash could bring old records back behind new ones.
                     let emptied = file.truncate(0).and_then(|()| file.sync());
                     emptied.map_err(MediumError::io("empty", &path))?;

@@ -61,6 +61,20 @@ fn a_full_file_system_ends_a_volume_and_the_next_goes_on() {
 }
 
 #[test]
+fn a_tape_is_emptied_only_if_its_directory_can_be_synced() {
+    let place = faulty(1, false);
+    let mut medium = place.create(None, false).unwrap();
+    medium.write(b"of value").unwrap();
+    medium.sync().unwrap();
+    drop(medium);
+    let before = place.bytes(1);
+    place.storage.fail(StorageCall::SyncDirectory, 1);
+    let error = place.create(None, true).unwrap_err();
+    assert!(error.to_string().contains("cannot sync the directory"), "{error}");
+    assert!(place.bytes(1) == before);
+}
+
+#[test]
 fn a_write_that_fails_is_named_and_leaves_nothing() {
     for many in [true, false] {
         for nth in 1..100 {
