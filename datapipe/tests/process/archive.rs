@@ -374,7 +374,9 @@ pub(crate) fn a_reader_that_is_killed() {
         let gate = Arc::new(AtomicBool::new(false));
         let Reading { pipe, report } = reader.read(1);
         let pipe = pipe.buffers(12).in_processes().tail(Gate(Arc::clone(&gate))).start().unwrap();
-        let victim = pipe.status().stages[stage].instances[0].process;
+        let victim = || pipe.status().stages[stage].instances[0].process;
+        wait_until("it has begun", || victim() != 0);
+        let victim = victim();
         let opener = std::thread::spawn(move || {
             wait_until("it is dead", || !children().contains(&victim));
             gate.store(true, Ordering::SeqCst);
