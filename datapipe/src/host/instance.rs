@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::thread;
+use std::thread::{self, Builder};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
@@ -86,7 +86,7 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
         (first..first + instances).map(|instance| runner::caught(|| Ok(made.worker(instance)))).collect();
     let seats = (first..).map(|instance| Seat::new(&segment, stage, instance));
     let seats: Vec<_> = seats.zip(workers?).collect();
-    drop(made);
+    drop((made, module)); // and with it the arguments, which may have a key
     let seats = seats.into_iter().map(|(seat, worker)| (seat.terminate_at_limit(terminate_at_limit), worker));
     let all_well = run_all(seats, control, &notes);
     watch.end();
@@ -104,7 +104,8 @@ fn run_all(
         let result = runner::run(worker, &seat);
         drop(seat);
         // Before it is said that all is well: this process may be killed at any moment.
-        notes.pass_on(|note| report::note(control, note));
+        let passed_on = notes.pass_on(|note| report::note(control, note));
+        let result = result.and(passed_on);
         report::tell(control, instance as u32, &result);
         result.is_ok()
     };
@@ -115,7 +116,15 @@ fn run_all(
             if instance == last {
                 all_well &= run(instance, seat, worker);
             } else {
-                threads.push(scope.spawn(move || run(instance, seat, worker)));
+                match Builder::new().spawn_scoped(scope, move || run(instance, seat, worker)) {
+                    Ok(thread) => threads.push(thread),
+                    // The controller stops the others for that.
+                    Err(error) => {
+                        let error = StageError::new(format!("cannot start a thread for it: {error}"));
+                        report::tell(control, instance as u32, &Err(error));
+                        all_well = false;
+                    }
+                }
             }
         }
         threads.into_iter().fold(all_well, |all_well, thread| all_well & thread.join().unwrap_or(false))

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::report::Note;
 use crate::error::StageError;
 use crate::stage::runner::Worker;
+use crate::stage::runner::thread::caught;
 use crate::stage::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage, MiddleStage,
     Module, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead,
@@ -167,6 +168,7 @@ impl Call<'_> {
     /// From now on asks `source` ten times a second, and once after the stage has ended, for what it has to say that
     /// it has not said yet; each [`Note`] gets to the stage's handler in the controller
     /// ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is killed had not been asked for is lost.
+    /// A panic of `source` fails the stage.
     pub fn notes(&self, source: impl FnMut() -> Vec<Note> + Send + 'static) {
         self.notes.sources.lock().push(Box::new(source));
     }
@@ -179,10 +181,18 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Asks everybody, and passes on what they say.
-    pub(super) fn pass_on(&self, mut to: impl FnMut(&Note)) {
+    /// Asks everybody, and passes on what they say. After a panic of one, which comes back, nobody is asked again.
+    pub(super) fn pass_on(&self, mut to: impl FnMut(&Note)) -> Result<(), StageError> {
         // Under the lock, so that notes of two callers do not overtake each other.
-        self.sources.lock().iter_mut().flat_map(|source| source()).for_each(|note| to(&note));
+        let mut sources = self.sources.lock();
+        let passed = caught(|| {
+            sources.iter_mut().flat_map(|source| source()).for_each(|note| to(&note));
+            Ok(())
+        });
+        if passed.is_err() {
+            sources.clear();
+        }
+        passed
     }
 }
 
