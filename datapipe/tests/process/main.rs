@@ -83,6 +83,7 @@ const TESTS: &[Test] = &[
     ("a_flood_that_outlives_its_process", unruly::a_flood_that_outlives_its_process),
     ("ended_well_and_still_there", unruly::ended_well_and_still_there),
     ("lies_about_the_end", unruly::lies_about_the_end),
+    ("confined_with_threads", unruly::confined_with_threads),
     ("gone_after_the_pipe", unruly::gone_after_the_pipe),
     ("plans_keep_no_descriptors", unruly::plans_keep_no_descriptors),
 ];

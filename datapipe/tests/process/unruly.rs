@@ -40,6 +40,7 @@ pub(crate) fn flood() -> ! {
 }
 
 /// What a process of a certain name does instead of taking its order. Its standard input is the control connection.
+#[allow(clippy::zombie_processes, reason = "it dies before its children")]
 pub(crate) fn before_serving() {
     let label = std::env::args().nth(2).unwrap_or_default();
     let say = |kind: u8, instance: u32, text: &str| {
@@ -54,6 +55,10 @@ pub(crate) fn before_serving() {
                 child.stdout.unwrap().read_exact(&mut [0; 8]).unwrap();
             }
             kill_process(getpid(), Signal::KILL).unwrap();
+        }
+        "threads/0" => {
+            std::thread::spawn(std::thread::park);
+            return;
         }
         "all-well/0" => say(0, 0, ""),
         "another/0" => say(1, 7, "it was me"),
@@ -156,6 +161,12 @@ pub(crate) fn gone_after_the_pipe() {
     assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
     drop(wire);
     child.wait().unwrap();
+}
+
+/// Whoever has threads already would leave them free.
+pub(crate) fn confined_with_threads() {
+    let error = run(named("threads").confined(Vec::new(), Vec::new())).to_string();
+    assert!(error.contains("it has 2 threads"), "{error}");
 }
 
 /// What is planned is no reason to keep what is handed over.
