@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::thread::{self, Builder};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Signal;
+use rustix::process::{Signal, getpid, getppid, kill_process};
 
 use super::confine::confine;
 use super::modules::{Modules, Notes};
@@ -45,7 +45,7 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let watched = Process::watch(controller.pid.as_raw_nonzero().get().unsigned_abs())?;
     // It may have died before that. And nobody else gives orders.
-    if rustix::process::getppid() != Some(controller.pid) {
+    if getppid() != Some(controller.pid) {
         return Err(io::Error::other("its parent is not the one who has its control socket"));
     }
     let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -71,7 +71,7 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
     if let Some(allowed) = &confinement {
         confine(allowed)?; // before any thread is started, for it is a thread that is confined
     }
-    let notes = Notes::default();
+    let (notes, parent) = (Notes::default(), getppid());
     let watch = Watch::start(controller, &segment, control.try_clone()?, &notes, Then::End)?;
     // The watch sees to the rest now, in order; a process that is stopped has to go on for that.
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
@@ -89,6 +89,11 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
     drop((made, module)); // and with it the arguments, which may have a key
     let seats = seats.into_iter().map(|(seat, worker)| (seat.terminate_at_limit(terminate_at_limit), worker));
     let all_well = run_all(seats, control, &notes);
+    // All that is left is to exit. Should that hang, nobody in here would see the controller die, as it may have already.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() != parent {
+        kill_process(getpid(), Signal::KILL)?;
+    }
     watch.end();
     Ok(all_well)
 }

@@ -82,6 +82,7 @@ const TESTS: &[Test] = &[
     ("notes_that_panic", unruly::notes_that_panic),
     ("a_flood_that_outlives_its_process", unruly::a_flood_that_outlives_its_process),
     ("ended_well_and_still_there", unruly::ended_well_and_still_there),
+    ("ended_and_left_alone", unruly::ended_and_left_alone),
     ("lies_about_the_end", unruly::lies_about_the_end),
     ("confined_with_threads", unruly::confined_with_threads),
     ("gone_after_the_pipe", unruly::gone_after_the_pipe),
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [deaths::CONTROLLER] => deaths::be_a_controller(),
         [attached::ATTACH, deed] => attached::attach(deed),
+        [unruly::CONTROLLER] => unruly::be_a_controller(),
         [unruly::FLOOD] => unruly::flood(),
         _ => {}
     }

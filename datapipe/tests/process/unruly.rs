@@ -11,6 +11,8 @@ use std::time::Duration;
 use datapipe::NotReplaced;
 use datapipe::controller::Role;
 use datapipe::host::Modules;
+use datapipe::memory::Process;
+use datapipe::pool::Activity;
 use datapipe::prelude::*;
 use datapipe::stage::Work;
 use rustix::net::SendFlags;
@@ -18,9 +20,13 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::attached::{attacher_and_wire, unbound_head};
 use crate::stages::{Deed, checking, counting, out_of_place};
+use crate::watch::{children_of, wait_until};
 
 /// What a process is called with that says nothing of use over its standard input, again and again.
 pub(crate) const FLOOD: &str = "--flood";
+
+/// What a process is called with that is to be the controller of one that lingers, and to be killed.
+pub(crate) const CONTROLLER: &str = "--let-linger";
 
 /// Set in a process whose host takes for ever to end.
 static LINGERS: AtomicBool = AtomicBool::new(false);
@@ -141,6 +147,28 @@ pub(crate) fn ended_well_and_still_there() {
     let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &Arc::default()));
     let lingering = out_of_place(Deed::Pass, 0, "").module("test.lingering", "");
     pipe.stage(lingering).tail(checking(&Arc::default())).run().unwrap();
+}
+
+/// Runs a pipe whose stage ends, and whose process does not; and is killed.
+pub(crate) fn be_a_controller() -> ! {
+    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &Arc::default()));
+    let lingering = out_of_place(Deed::Pass, 0, "").module("test.lingering", "");
+    let pipe = pipe.stage(lingering).tail(checking(&Arc::default())).start().unwrap();
+    wait_until("it has ended", || pipe.status().stages[1].instances[0].activity == Activity::Ended);
+    println!("it has ended");
+    let ended = pipe.wait();
+    panic!("it was to be killed, but ended: {ended:?}");
+}
+
+pub(crate) fn ended_and_left_alone() {
+    let mut command = Command::new("/proc/self/exe");
+    let mut controller = command.arg(CONTROLLER).stdout(Stdio::piped()).spawn().unwrap();
+    controller.stdout.take().unwrap().read_exact(&mut [0; 12]).unwrap();
+    let [process] = children_of(controller.id())[..] else { panic!("it has one process") };
+    let process = Process::watch(process).unwrap();
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    assert!(process.wait(Duration::from_secs(30)).unwrap().is_some(), "it outlives its controller");
 }
 
 pub(crate) fn lies_about_the_end() {
