@@ -174,7 +174,7 @@ impl<'a> PipeBuilder<'a> {
     }
 
     /// Calls `listener` with what happens to the pipe's processes, as it happens. It is called on the thread that looks
-    /// after them, and should return soon.
+    /// after them, and should return soon. If it panics, the pipe stops, and so does whoever waits for it, with a panic.
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = Listener::new(listener);
         self

@@ -56,7 +56,9 @@ impl Plan {
             Shape::new(budget.buffers, builder.buffer_size, builder.headroom, builder.tailroom, &shapes)
                 .map_err(|error| refused(error.into()))?
                 .flowing(builder.direction);
-        let stages = stages.iter().map(Described::as_run).collect();
+        // Who looks at a plan keeps it, and with it neither keys nor descriptors nor what a handler holds.
+        let described = |stage: &Described<'_>| Settings { module: None, notes: None, ..stage.as_run() };
+        let stages = stages.iter().map(described).collect();
         Ok(Self { label: builder.label.clone(), name: PipeName::new(), shape, stages, budget })
     }
 

@@ -16,9 +16,15 @@ use crate::stage::Confinement;
 const NEEDED: ABI = ABI::V3;
 
 /// From now on this thread, and those it starts, open nothing but what lies at or beneath the allowed paths. What is
-/// open stays usable.
+/// open stays usable. Threads that run already would stay free, so there must be none.
 pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
     let wrong = |what: &dyn std::fmt::Display| StageError::new(format!("cannot confine the process: {what}"));
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(wrong(&format_args!(
+            "it has {threads} threads; call datapipe::host::serve before any is started"
+        )));
+    }
     let all = AccessFs::from_all(NEEDED);
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     let ruleset = ruleset.handle_access(all).map_err(|error| wrong(&error))?;

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::thread;
+use std::thread::{self, Builder};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Signal;
+use rustix::process::{Signal, getpid, getppid, kill_process};
 
 use super::confine::confine;
 use super::modules::{Modules, Notes};
@@ -45,7 +45,7 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let watched = Process::watch(controller.pid.as_raw_nonzero().get().unsigned_abs())?;
     // It may have died before that. And nobody else gives orders.
-    if rustix::process::getppid() != Some(controller.pid) {
+    if getppid() != Some(controller.pid) {
         return Err(io::Error::other("its parent is not the one who has its control socket"));
     }
     let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -71,7 +71,7 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
     if let Some(allowed) = &confinement {
         confine(allowed)?; // before any thread is started, for it is a thread that is confined
     }
-    let notes = Notes::new(control.try_clone()?);
+    let (notes, parent) = (Notes::new(control.try_clone()?), getppid());
     let watch = Watch::start(controller, &segment, &notes, Then::End)?;
     // The watch sees to the rest now, in order; a process that is stopped has to go on for that.
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
@@ -86,9 +86,14 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
         (first..first + instances).map(|instance| runner::caught(|| Ok(made.worker(instance)))).collect();
     let seats = (first..).map(|instance| Seat::new(&segment, stage, instance));
     let seats: Vec<_> = seats.zip(workers?).collect();
-    drop(made);
+    drop((made, module)); // and with it the arguments, which may have a key
     let seats = seats.into_iter().map(|(seat, worker)| (seat.terminate_at_limit(terminate_at_limit), worker));
     let all_well = run_all(seats, control, &notes);
+    // All that is left is to exit. Should that hang, nobody in here would see the controller die, as it may have already.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() != parent {
+        kill_process(getpid(), Signal::KILL)?;
+    }
     watch.end();
     Ok(all_well)
 }
@@ -104,7 +109,8 @@ fn run_all(
         let result = runner::run(worker, &seat);
         drop(seat);
         // Before it is said that all is well: this process may be killed at any moment.
-        notes.pass_on();
+        let passed_on = notes.pass_on();
+        let result = result.and(passed_on);
         report::tell(control, instance as u32, &result);
         result.is_ok()
     };
@@ -115,7 +121,15 @@ fn run_all(
             if instance == last {
                 all_well &= run(instance, seat, worker);
             } else {
-                threads.push(scope.spawn(move || run(instance, seat, worker)));
+                match Builder::new().spawn_scoped(scope, move || run(instance, seat, worker)) {
+                    Ok(thread) => threads.push(thread),
+                    // The controller stops the others for that.
+                    Err(error) => {
+                        let error = StageError::new(format!("cannot start a thread for it: {error}"));
+                        report::tell(control, instance as u32, &Err(error));
+                        all_well = false;
+                    }
+                }
             }
         }
         threads.into_iter().fold(all_well, |all_well, thread| all_well & thread.join().unwrap_or(false))

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::report::{self, Note};
 use crate::error::StageError;
 use crate::stage::runner::Worker;
+use crate::stage::runner::thread::caught;
 use crate::stage::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage, MiddleStage,
     Module, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead,
@@ -162,14 +163,16 @@ impl Call<'_> {
             news.filter_map(|(text, data)| Note::new(text, data).ok()).collect()
         });
         // A block goes on only when what is wrong with it has been told: so a replacement need not find it again.
-        log.when_reported(move || telling.tell());
+        log.when_reported(move || {
+            let _ = telling.tell(); // if another source of the module panicked, that one says so
+        });
         log
     }
 
     /// From now on asks `source` ten times a second, and once after the stage has ended, for what it has to say that
     /// it has not said yet; each [`Note`] gets to the stage's handler in the controller
     /// ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is killed had not been asked for is lost,
-    /// unless it was [told at once](Telling::tell).
+    /// unless it was [told at once](Telling::tell). A panic of `source` fails the stage.
     pub fn notes(&self, source: impl FnMut() -> Vec<Note> + Send + 'static) -> Telling {
         self.notes.sources.lock().push(Box::new(source));
         Telling(self.notes.clone())
@@ -183,8 +186,12 @@ pub struct Telling(Notes);
 impl Telling {
     /// Asks all sources now. What they say has left this process when this returns, and gets to the controller however the
     /// process ends. A source must not call it.
-    pub fn tell(&self) {
-        self.0.pass_on();
+    ///
+    /// # Errors
+    ///
+    /// If a source panicked: return it, it is the stage's.
+    pub fn tell(&self) -> Result<(), StageError> {
+        self.0.pass_on()
     }
 }
 
@@ -201,11 +208,24 @@ impl Notes {
         Self { sources: Arc::default(), control: Arc::new(control) }
     }
 
-    /// Asks everybody, and passes on what they say.
-    pub(super) fn pass_on(&self) {
+    /// Asks everybody, and passes on what they say. After a panic of one, which comes back, nobody is asked again.
+    pub(super) fn pass_on(&self) -> Result<(), StageError> {
         // Under the lock, so that notes of two callers do not overtake each other.
         let mut sources = self.sources.lock();
-        sources.iter_mut().flat_map(|source| source()).for_each(|note| report::note(&self.control, &note));
+        let passed = caught(|| {
+            let notes = sources.iter_mut().flat_map(|source| source());
+            notes.for_each(|note| report::note(&self.control, &note));
+            Ok(())
+        });
+        if passed.is_err() {
+            sources.clear();
+        }
+        passed
+    }
+
+    /// Says that an instance has failed, for a reason of the process.
+    pub(super) fn tell_failure(&self, error: StageError) {
+        report::tell(&self.control, 0, &Err(error));
     }
 }
 

@@ -91,8 +91,8 @@ pub(super) fn note(control: &OwnedFd, Note { text, data }: &Note) {
 /// What there is to be heard of a process now.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// It said this.
-    Said(Said),
+    /// It said this, in so many bytes.
+    Said(Said, usize),
     /// It has said nothing, and still can.
     Nothing,
     /// It will say nothing more.
@@ -103,15 +103,25 @@ pub(crate) enum Heard {
 pub(crate) fn hear(control: &OwnedFd, room: &mut Vec<u8>) -> Heard {
     room.resize(REPORT_FIELDS + MAX_FAILURE_TEXT.max(MAX_NOTE), 0); // the fields of a note are fewer
     let packet = loop {
-        match rustix::net::recv(control.as_fd(), &mut room[..], RecvFlags::DONTWAIT) {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC; // the length of all of it, also if that is too long
+        match rustix::net::recv(control.as_fd(), &mut room[..], flags) {
             Ok((_, 0)) => return Heard::HungUp,
-            Ok((_, len)) => break room.get(..len).unwrap_or_default(),
+            Ok((_, len)) => break len,
             Err(Errno::AGAIN) => return Heard::Nothing,
-            Err(Errno::INTR) => {}
+            // The latter once, if it died with something unheard of its own. What it said is still there.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(_) => return Heard::HungUp,
         }
     };
-    Heard::Said(decode(packet).unwrap_or_else(|malformed| Said::Ended(0, Err(malformed.into()))))
+    let longer = || Malformed::new("what its process said", format!("has {packet} bytes, more than any"));
+    let said = room.get(..packet).ok_or_else(longer).and_then(decode);
+    Heard::Said(said.unwrap_or_else(|malformed| Said::Ended(0, Err(malformed.into()))), packet)
+}
+
+/// How many bytes have been said and not been heard yet.
+pub(crate) fn unheard(control: &OwnedFd) -> usize {
+    let unheard = rustix::io::ioctl_fionread(control).unwrap_or(0);
+    usize::try_from(unheard).unwrap_or(usize::MAX)
 }
 
 fn decode(bytes: &[u8]) -> Result<Said, Malformed> {
@@ -152,7 +162,7 @@ mod tests {
 
     fn ended(heard: Heard) -> (u32, Result<(), StageError>) {
         match heard {
-            Heard::Said(Said::Ended(instance, result)) => (instance, result),
+            Heard::Said(Said::Ended(instance, result), _) => (instance, result),
             other => panic!("{other:?}"),
         }
     }
@@ -181,6 +191,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_is_heard_whatever_the_process_has_not_heard() {
+        let (ours, theirs) = pair().unwrap();
+        rustix::net::send(&ours, b"an order", SendFlags::NOSIGNAL).unwrap();
+        tell(&theirs, 0, &Ok(()));
+        drop(theirs);
+        assert_eq!(unheard(&ours), REPORT_FIELDS);
+        assert!(ended(heard(&ours)).1.is_ok());
+        assert!(matches!(heard(&ours), Heard::HungUp));
+    }
+
+    #[test]
     fn notes_arrive_whole_or_are_refused() {
         let (ours, theirs) = pair().unwrap();
         assert!(matches!(heard(&ours), Heard::Nothing));
@@ -189,7 +210,7 @@ mod tests {
         assert_eq!((whole.text.len(), cut.text.len()), (2000, 1998));
         for sent in [Note::default(), whole, cut] {
             note(&theirs, &sent);
-            assert!(matches!(heard(&ours), Heard::Said(Said::Note(note)) if note == sent));
+            assert!(matches!(heard(&ours), Heard::Said(Said::Note(note), _) if note == sent));
         }
         let long = Note::new("", vec![3; MAX_NOTE + 1]);
         assert!(long.unwrap_err().to_string().contains("16385 bytes"));
@@ -199,9 +220,13 @@ mod tests {
     fn what_makes_no_sense_is_an_error_of_the_stage() {
         let (ours, theirs) = pair().unwrap();
         let kind = [77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        for (bytes, why) in
-            [(&kind[..], "unknown kind, 77"), (&[0], "ends 4 bytes too early"), (&[5, 9, 0], "too early")]
-        {
+        let long = [5; REPORT_FIELDS + MAX_NOTE + 1];
+        for (bytes, why) in [
+            (&kind[..], "unknown kind, 77"),
+            (&[0], "ends 4 bytes too early"),
+            (&[5, 9, 0], "too early"),
+            (&long, "16398 bytes, more than any"),
+        ] {
             rustix::net::send(&theirs, bytes, SendFlags::NOSIGNAL).unwrap();
             let error = ended(heard(&ours)).1.unwrap_err().to_string();
             assert!(error.contains(why), "{error}");

@@ -6,9 +6,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::retry_on_intr;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::modules::Notes;
@@ -17,7 +17,7 @@ use crate::memory::{Process, Segment};
 /// How often notes are passed on.
 const INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 /// How long a process may take to end in order when its controller has died.
-const GRACE: Duration = Duration::from_millis(700);
+const GRACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 700_000_000 };
 
 /// What becomes of the process when its pipe's controller is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Watch {
     /// Ends the watch, and passes the last notes on.
     pub(super) fn end(mut self) {
         self.join();
-        self.notes.pass_on();
+        // How every instance ended has been said. What fails now changes nothing about that.
+        let _ = self.notes.pass_on();
     }
 
     fn join(&mut self) {
@@ -97,12 +98,44 @@ impl Watching {
             if ready.is_ok() && controller {
                 break;
             }
-            self.notes.pass_on();
+            if let Err(failed) = self.notes.pass_on() {
+                self.notes.tell_failure(failed);
+            }
         }
         self.segment.stop();
         if self.then == Then::End {
-            std::thread::sleep(GRACE); // this process ends meanwhile, unless a stage does not return
-            let _ = kill_process(getpid(), Signal::KILL);
+            // This process ends meanwhile, unless a stage does not return. If nobody can say, it has to be now.
+            let mut polled = [PollFd::new(&self.end, PollFlags::IN)];
+            let ended = retry_on_intr(|| poll(&mut polled, Some(&GRACE)));
+            if !matches!(ended, Ok(1)) {
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::super::order::pair;
+    use super::*;
+    use crate::memory::{Backing, HugePages, PipeName, Shape, StageShape};
+
+    #[test]
+    fn who_ends_in_time_is_not_killed() {
+        let stages = [StageShape::new(1, 2), StageShape::new(1, 0)];
+        let shape = Shape::new(2, 4096, 0, 0, &stages).unwrap();
+        let segment =
+            Segment::create(&PipeName::new(), shape, &[], Backing::Anonymous, HugePages::No).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let controller = Process::watch(child.id()).unwrap();
+        let (_ours, theirs) = pair().unwrap();
+        let watch = Watch::start(controller, &segment, &Notes::new(theirs), Then::End).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        while !segment.is_stopped() {
+            std::thread::yield_now();
+        }
+        watch.end(); // and this process lives
     }
 }

@@ -209,7 +209,8 @@ impl<W> Stage<W> {
     }
 
     /// Calls `handler`, in the controller, with what the stage's processes say about their work
-    /// ([`Call::notes`](crate::host::Call::notes)).
+    /// ([`Call::notes`](crate::host::Call::notes)). It is called on the thread that looks after all processes of the
+    /// pipe, and should return soon. A panic of it counts as one of the stage.
     #[must_use]
     pub fn notes(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.settings.notes = Some(NotesHandler(Arc::new(handler)));

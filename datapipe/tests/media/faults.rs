@@ -69,7 +69,7 @@ fn a_tape_is_emptied_only_if_its_directory_can_be_synced() {
     drop(medium);
     let before = place.bytes(1);
     place.storage.fail(StorageCall::SyncDirectory, 1);
-    let error = place.create(None, true).unwrap_err();
+    let error = place.create(None, true).map(drop).unwrap_err();
     assert!(error.to_string().contains("cannot sync the directory"), "{error}");
     assert!(place.bytes(1) == before);
 }

@@ -369,7 +369,9 @@ pub(crate) fn a_reader_that_is_killed() {
         let Reading { pipe, report } = reader.read(1);
         let pipe = pipe.buffers(12).in_processes().tail(Gate(Arc::clone(&gate))).start().unwrap();
         wait_until("it reads", || report.outcome().blocks > 4);
-        let victim = pipe.status().stages[stage].instances[0].process;
+        let victim = || pipe.status().stages[stage].instances[0].process;
+        wait_until("it has begun", || victim() != 0);
+        let victim = victim();
         let opener = std::thread::spawn(move || {
             wait_until("it is buried", || !Path::new(&format!("/proc/{victim}")).exists());
             gate.store(true, Ordering::SeqCst);
@@ -410,9 +412,11 @@ pub(crate) fn a_sealing_process_that_is_killed() {
     for kill in 1..=4 {
         let before = report.outcome().blocks;
         wait_until("the pipe has got on", || report.outcome().blocks > before + 100);
-        let victim = pipe.status().stages[1].instances[kill % 2].process;
+        let process = || pipe.status().stages[1].instances[kill % 2].process;
+        wait_until("it works", || process() != 0);
+        let victim = process();
         kill_process(Pid::from_raw(victim as i32).unwrap(), Signal::KILL).unwrap();
-        wait_until("it is replaced", || pipe.status().stages[1].instances[kill % 2].process != victim);
+        wait_until("it is replaced", || ![0, victim].contains(&process()));
     }
     enough.store(true, Ordering::SeqCst);
     let written = pipe.wait().unwrap().bytes_in();

@@ -33,7 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Attaches, and does what is asked: sends so many blocks, or receives all that there are; or fails.
 pub(crate) fn attach(deed: &str) -> ! {
-    let attachment = Attachment::take(received()).unwrap();
+    let control = received();
+    if deed == "hang-up" {
+        let mut wire = std::io::stdin();
+        wire.read_exact(&mut [0]).unwrap(); // until it is to be
+        drop(control);
+        let _ = wire.read(&mut [0]);
+        std::process::exit(0);
+    }
+    let attachment = Attachment::take(control).unwrap();
     assert_eq!(attachment.is_head(), deed != "receive");
     let result = match deed {
         "fail" => Err(StageError::new("I do not like it")),
@@ -81,6 +89,11 @@ fn received() -> OwnedFd {
 
 /// Starts a process that attaches in this role, and does this.
 fn attacher(pipe: &Pipe, role: Role, deed: &str) -> Child {
+    attacher_and_wire(pipe, role, deed).0
+}
+
+/// As [`attacher`], with what leads to its standard input.
+pub(crate) fn attacher_and_wire(pipe: &Pipe, role: Role, deed: &str) -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut command = Command::new("/proc/self/exe");
     command.args([ATTACH, deed]).stdin(OwnedFd::from(theirs)).stdout(Stdio::piped());
@@ -91,7 +104,7 @@ fn attacher(pipe: &Pipe, role: Role, deed: &str) -> Child {
     let descriptors = [control.as_fd()];
     assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
     rustix::net::sendmsg(&ours, &[IoSlice::new(b"!")], &mut ancillary, SendFlags::empty()).unwrap();
-    child
+    (child, ours)
 }
 
 /// What the process printed, once it has ended well.
@@ -153,18 +166,20 @@ pub(crate) fn refused_and_given_up() {
     assert!(error.contains("one process that attaches"), "{error}");
 }
 
+/// A pipe that waits for its head.
+pub(crate) fn unbound_head() -> Pipe {
+    let pipe = Pipe::builder().buffer_size(1024).head(Stage::unbound_head("feeder", PATIENCE));
+    pipe.tail(checking(&Arc::default())).start().unwrap()
+}
+
 pub(crate) fn attached_and_failed() {
-    let pipe = || {
-        let pipe = Pipe::builder().buffer_size(1024).head(Stage::unbound_head("feeder", PATIENCE));
-        pipe.tail(checking(&Arc::default())).start().unwrap()
-    };
-    let failing = pipe();
+    let failing = unbound_head();
     let mut child = attacher(&failing, Role::Head, "fail");
     let error = failing.wait().unwrap_err().to_string();
     assert_eq!(error, "stage \"feeder\": I do not like it");
     assert_eq!(child.wait().unwrap().code(), Some(1));
 
-    let left = pipe();
+    let left = unbound_head();
     let mut child = attacher(&left, Role::Head, "leave");
     let Err(Error::Stage(failure)) = left.wait() else { panic!("it has not ended well") };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Attached);

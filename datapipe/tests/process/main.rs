@@ -13,6 +13,7 @@ mod same; // what comes out is what threads make
 mod scribbles; // one that writes over the words of its pipe
 mod stages; // the modules of this host
 mod tree; // trees and streams
+mod unruly; // who does not keep to the rules
 
 #[path = "../entries/mod.rs"]
 mod entries; // what the blocks of a tree say
@@ -77,15 +78,28 @@ const TESTS: &[Test] = &[
     ("a_writer_that_is_killed", archive::a_writer_that_is_killed),
     ("a_reader_that_is_killed", archive::a_reader_that_is_killed),
     ("a_sealing_process_that_is_killed", archive::a_sealing_process_that_is_killed),
+    ("a_handler_that_panics", unruly::a_handler_that_panics),
+    ("a_listener_that_panics", unruly::a_listener_that_panics),
+    ("notes_that_panic", unruly::notes_that_panic),
+    ("a_flood_that_outlives_its_process", unruly::a_flood_that_outlives_its_process),
+    ("ended_well_and_still_there", unruly::ended_well_and_still_there),
+    ("ended_and_left_alone", unruly::ended_and_left_alone),
+    ("lies_about_the_end", unruly::lies_about_the_end),
+    ("confined_with_threads", unruly::confined_with_threads),
+    ("gone_after_the_pipe", unruly::gone_after_the_pipe),
+    ("plans_keep_no_descriptors", unruly::plans_keep_no_descriptors),
 ];
 
 fn main() -> ExitCode {
     refusals::before_serving();
+    unruly::before_serving();
     datapipe::host::serve(stages::modules());
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [deaths::CONTROLLER] => deaths::be_a_controller(),
         [attached::ATTACH, deed] => attached::attach(deed),
+        [unruly::CONTROLLER] => unruly::be_a_controller(),
+        [unruly::FLOOD] => unruly::flood(),
         _ => {}
     }
     suite::run(TESTS, HANGS)

@@ -138,7 +138,7 @@ fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
 }
 
 pub(crate) fn modules() -> Modules {
-    crate::ends::add(datapipe::modules())
+    crate::unruly::add(crate::ends::add(datapipe::modules()))
         .with("test.out-of-place", |call| Ok(described("test.out-of-place", doer(call.arguments())?)))
         .with("test.in-place", |call| Ok(described("test.in-place", doer(call.arguments())?)))
         .with("test.slow-to-replace", |call| {

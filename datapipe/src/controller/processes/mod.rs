@@ -26,6 +26,7 @@ use crate::host::report::{self, Heard, Said};
 use crate::limits::MAX_FRUITLESS_DEATHS;
 use crate::memory::{Dead, Segment};
 use crate::pool::{Activity, Inputs, PortError};
+use crate::stage::runner::thread::caught;
 
 use super::door::{Arrival, Door};
 use super::event::{Event, Listener};
@@ -71,6 +72,8 @@ struct Seated {
     stopped_for: Duration,
     /// When a process that somebody else started hung up without a word.
     left: Option<Instant>,
+    /// When all its instances were heard to have ended.
+    finished: Option<Instant>,
 }
 
 impl Seated {
@@ -87,6 +90,7 @@ impl Seated {
             fruitless: 0,
             stopped_for,
             left: None,
+            finished: None,
         }
     }
 
@@ -98,10 +102,28 @@ impl Seated {
     fn has_said_all(&self) -> bool {
         self.said.iter().all(Option::is_some)
     }
+
+    /// Takes note of how one of its instances ended, if that is the first time. A failure stops the pipe.
+    fn said_by(&mut self, instance: usize, result: Result<(), StageError>, segment: &Segment) {
+        let runs = self.said.len();
+        let (instance, result) = if instance < runs {
+            (instance, result)
+        } else {
+            let what = format!("its process said how instance {instance} ended, but runs {runs}");
+            (0, Err(StageError::new(what)))
+        };
+        let Some(said @ None) = self.said.get_mut(instance) else { return };
+        let is_failure = result.is_err();
+        *said = Some((result, segment.is_stopped()));
+        if is_failure {
+            segment.stop();
+        }
+    }
 }
 
 /// Runs the instances to their ends, each of which is sent to `exits`.
 pub(super) fn run(posts: Vec<Post>, household: &Household<'_>, exits: Sender<Exit>) {
+    let _leaving = Leaving(household);
     let (seated, deadly) = (Vec::new(), HashSet::new());
     let (stopped, looked) = (None, Instant::now());
     let mut keeper = Keeper { household, exits, seated, deadly, stopped, looked, room: Vec::new() };
@@ -115,7 +137,18 @@ pub(super) fn run(posts: Vec<Post>, household: &Household<'_>, exits: Sender<Exi
     while !keeper.seated.is_empty() {
         keeper.look();
     }
-    household.door.close();
+}
+
+/// However the thread ends, nobody waits for what it will not do any more: a listener of the caller's may panic on it.
+struct Leaving<'s>(&'s Household<'s>);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.segment.stop();
+        }
+        self.0.door.close();
+    }
 }
 
 struct Keeper<'s> {
@@ -179,7 +212,14 @@ impl Keeper<'_> {
             self.end_stopped();
         }
         for mut seated in std::mem::take(&mut self.seated) {
-            self.hear(&mut seated, PACKETS_AT_ONCE);
+            self.hear(&mut seated, PACKETS_AT_ONCE, usize::MAX);
+            if seated.is_bound() && seated.has_said_all() {
+                // All that is left for it to do is to exit.
+                let since = *seated.finished.get_or_insert_with(Instant::now);
+                if since.elapsed() >= GRACE {
+                    seated.alive.iter().for_each(|alive| drop(alive.process.kill())); // as above
+                }
+            }
             let died =
                 seated.alive.as_ref().and_then(|alive| alive.process.wait(Duration::ZERO).ok().flatten());
             match died {
@@ -216,32 +256,39 @@ impl Keeper<'_> {
         self.seated.push(seated);
     }
 
-    /// Takes note of what a process says. A failure stops the pipe at once.
-    fn hear(&mut self, seated: &mut Seated, most: usize) {
-        let Some(alive) = seated.alive.as_mut().filter(|alive| !alive.hung_up) else { return };
-        for _ in 0..most {
-            match report::hear(&alive.control, &mut self.room) {
+    /// Takes note of what a process says, so many packets or bytes of it. A failure stops the pipe at once.
+    fn hear(&mut self, seated: &mut Seated, packets: usize, mut bytes: usize) {
+        for _ in 0..packets {
+            let Some(alive) = seated.alive.as_mut().filter(|alive| !alive.hung_up && bytes > 0) else {
+                return;
+            };
+            let heard = report::hear(&alive.control, &mut self.room);
+            if let Heard::Said(_, len) = heard {
+                bytes = bytes.saturating_sub(len);
+            }
+            match heard {
                 Heard::Nothing => return,
                 Heard::HungUp => {
                     alive.hung_up = true;
                     return;
                 }
-                Heard::Said(Said::Note(note)) => {
+                Heard::Said(Said::Note(note), _) => {
                     if let Some(handler) = seated.post.notes.as_ref().filter(|_| !note.data.is_empty()) {
-                        (handler.0)(&note.data);
+                        let handled = caught(|| {
+                            (handler.0)(&note.data);
+                            Ok(())
+                        });
+                        if handled.is_err() {
+                            seated.said_by(0, handled, self.household.segment);
+                        }
                     }
                     if !note.text.is_empty() {
                         let (stage, instance) = (seated.post.stage_name.clone(), seated.post.id.instance);
                         self.household.listener.tell(|| Event::Note { stage, instance, text: note.text });
                     }
                 }
-                Heard::Said(Said::Ended(instance, result)) => {
-                    let Some(said) = seated.said.get_mut(instance as usize) else { continue };
-                    let is_failure = result.is_err();
-                    said.get_or_insert_with(|| (result, self.household.segment.is_stopped()));
-                    if is_failure {
-                        self.household.segment.stop();
-                    }
+                Heard::Said(Said::Ended(instance, result), _) => {
+                    seated.said_by(instance as usize, result, self.household.segment);
                 }
             }
         }
@@ -261,7 +308,7 @@ impl Keeper<'_> {
             }
             if seated.is_bound() {
                 let _ = alive.process.kill(); // a child of ours
-            } else {
+            } else if !self.household.segment.is_stopped() {
                 // It is somebody else's, and may have more to do than this.
                 seated.left.get_or_insert_with(Instant::now);
                 self.household.segment.stop();
@@ -292,8 +339,8 @@ impl Keeper<'_> {
         if seated.has_said_all() {
             return self.end(seated, PortError::Stopped.into(), None);
         }
-        if alive.hung_up {
-            // It may be about to die, or go on without us.
+        if alive.hung_up && !is_stopped {
+            // It may be about to die, or go on without us. Once the pipe stops, that is no more than a consequence.
             seated.left.get_or_insert_with(Instant::now);
             self.household.segment.stop();
         }
@@ -313,7 +360,9 @@ impl Keeper<'_> {
     }
 
     fn bury(&mut self, mut seated: Seated, dead: &Dead) {
-        self.hear(&mut seated, usize::MAX);
+        // What it had said, and no more: another process may have its end of the connection, and go on.
+        let unheard = seated.alive.as_ref().map_or(0, |alive| report::unheard(&alive.control));
+        self.hear(&mut seated, usize::MAX, unheard);
         let status = seated.alive.as_mut().map(Alive::status).transpose();
         let status = status.map(Option::flatten);
         if seated.has_said_all() {
@@ -380,9 +429,8 @@ impl Keeper<'_> {
         let segment = self.household.segment;
         let mut error = Some(error);
         for (id, said) in seated.post.ids().zip(seated.said) {
-            if seated.alive.is_none() {
-                segment.note_activity(id.stage, id.instance, Activity::Ended); // there is nobody to say so
-            }
+            // There is nobody to say so, or nobody who had to: whoever never took its seat is not waited for.
+            segment.note_activity(id.stage, id.instance, Activity::Ended);
             let (result, after_stop) = said.unwrap_or_else(|| {
                 let error = error.take().unwrap_or_else(|| PortError::Stopped.into());
                 // What happened to a process that left has stopped the pipe itself.

@@ -165,8 +165,9 @@ impl Alive {
 impl Drop for Alive {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // Both do nothing to one that has been waited for.
-            let _ = child.kill();
+            // By its descriptor: if the application waits for all children, or ignores their deaths, the number may be
+            // another's by now. Both do nothing to one that is dead.
+            let _ = self.process.kill();
             let _ = child.wait();
         }
     }

@@ -1,0 +1,209 @@
+//! Processes that do not keep to the rules, and callers whose own code fails: the pipe ends, and says why.
+
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use datapipe::NotReplaced;
+use datapipe::controller::Role;
+use datapipe::host::Modules;
+use datapipe::memory::Process;
+use datapipe::pool::Activity;
+use datapipe::prelude::*;
+use datapipe::stage::Work;
+use rustix::net::SendFlags;
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::attached::{attacher_and_wire, unbound_head};
+use crate::stages::{Deed, checking, counting, out_of_place};
+use crate::watch::{children_of, wait_until};
+
+/// What a process is called with that says nothing of use over its standard input, again and again.
+pub(crate) const FLOOD: &str = "--flood";
+
+/// What a process is called with that is to be the controller of one that lingers, and to be killed.
+pub(crate) const CONTROLLER: &str = "--let-linger";
+
+/// Set in a process whose host takes for ever to end.
+static LINGERS: AtomicBool = AtomicBool::new(false);
+
+/// Says it until nobody listens any more.
+pub(crate) fn flood() -> ! {
+    let note = [5, 0, 0, 1];
+    for sent in 0.. {
+        if rustix::net::send(rustix::stdio::stdin(), &note, SendFlags::NOSIGNAL).is_err() {
+            break;
+        }
+        if sent == 20 {
+            println!("flooding");
+        }
+    }
+    std::process::exit(0)
+}
+
+/// What a process of a certain name does instead of taking its order. Its standard input is the control connection.
+#[allow(clippy::zombie_processes, reason = "it dies before its children")]
+pub(crate) fn before_serving() {
+    let label = std::env::args().nth(2).unwrap_or_default();
+    let say = |kind: u8, instance: u32, text: &str| {
+        let packet = [&[kind], &instance.to_le_bytes()[..], &[255; 8], text.as_bytes()].concat();
+        rustix::net::send(rustix::stdio::stdin(), &packet, SendFlags::NOSIGNAL).unwrap();
+    };
+    match label.as_str() {
+        "flood/0" => {
+            for _ in 0..3 {
+                let mut command = Command::new("/proc/self/exe");
+                let child = command.arg(FLOOD).stdout(Stdio::piped()).spawn().unwrap();
+                child.stdout.unwrap().read_exact(&mut [0; 8]).unwrap();
+            }
+            kill_process(getpid(), Signal::KILL).unwrap();
+        }
+        "threads/0" => {
+            std::thread::spawn(std::thread::park);
+            return;
+        }
+        "all-well/0" => say(0, 0, ""),
+        "another/0" => say(1, 7, "it was me"),
+        "twice/0" => {
+            say(0, 0, "");
+            say(1, 0, "or not");
+        }
+        _ => return,
+    }
+    std::process::exit(0)
+}
+
+struct Lingering;
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        while LINGERS.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+    }
+}
+
+/// The modules of this page.
+pub(crate) fn add(modules: Modules) -> Modules {
+    let lingering = Lingering;
+    modules
+        .with("test.lingering", move |_| {
+            let _ = &lingering;
+            LINGERS.store(true, Ordering::SeqCst);
+            Ok(out_of_place(Deed::Pass, 0, ""))
+        })
+        .with("test.mad-notes", |call| {
+            std::panic::set_hook(Box::new(|_| {})); // this one was asked for
+            call.notes(|| panic!("lost the notes"));
+            Ok(counting(u64::MAX, &Arc::default()))
+        })
+}
+
+/// A tail of which no more than its name matters.
+fn named(name: &str) -> TailStage<'static> {
+    Stage::tail_of_module(name, Work::Write).unwrap().module("test.checking", "").in_processes()
+}
+
+/// Runs an endless head and this tail.
+fn run(tail: TailStage<'static>) -> Error {
+    let pipe = Pipe::builder().buffer_size(1024).head(counting(u64::MAX, &Arc::default()));
+    pipe.tail(tail.in_processes()).run().unwrap_err()
+}
+
+pub(crate) fn a_handler_that_panics() {
+    let tail = checking(&Arc::default()).module("test.checking", "");
+    let Error::Stage(failure) = run(tail.notes(|_| panic!("cannot bear to hear it"))) else { panic!() };
+    assert_eq!(failure.to_string(), "stage \"check\": panicked: cannot bear to hear it");
+}
+
+pub(crate) fn a_listener_that_panics() {
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .on_event(|_| panic!("cannot bear to hear it"))
+        .head(counting(u64::MAX, &Arc::default()))
+        .stage(out_of_place(Deed::Pass, 0, ""))
+        .tail(checking(&Arc::default()));
+    assert!(catch_unwind(AssertUnwindSafe(|| pipe.run())).is_err(), "the panic is the caller's own");
+}
+
+pub(crate) fn notes_that_panic() {
+    let head = counting(u64::MAX, &Arc::default()).module("test.mad-notes", "").in_processes();
+    let pipe = Pipe::builder().buffer_size(1024).head(head).tail(checking(&Arc::default()));
+    let Err(Error::Stage(failure)) = pipe.run() else { panic!("it has not failed") };
+    assert_eq!(failure.to_string(), "stage \"count\": panicked: lost the notes");
+}
+
+pub(crate) fn a_flood_that_outlives_its_process() {
+    let slow = |_: &[u8]| std::thread::sleep(Duration::from_millis(1));
+    let Error::Stage(failure) = run(named("flood").notes(slow)) else { panic!("it has not died") };
+    assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Tail);
+}
+
+pub(crate) fn ended_well_and_still_there() {
+    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &Arc::default()));
+    let lingering = out_of_place(Deed::Pass, 0, "").module("test.lingering", "");
+    pipe.stage(lingering).tail(checking(&Arc::default())).run().unwrap();
+}
+
+/// Runs a pipe whose stage ends, and whose process does not; and is killed.
+pub(crate) fn be_a_controller() -> ! {
+    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &Arc::default()));
+    let lingering = out_of_place(Deed::Pass, 0, "").module("test.lingering", "");
+    let pipe = pipe.stage(lingering).tail(checking(&Arc::default())).start().unwrap();
+    wait_until("it has ended", || pipe.status().stages[1].instances[0].activity == Activity::Ended);
+    println!("it has ended");
+    let ended = pipe.wait();
+    panic!("it was to be killed, but ended: {ended:?}");
+}
+
+pub(crate) fn ended_and_left_alone() {
+    let mut command = Command::new("/proc/self/exe");
+    let mut controller = command.arg(CONTROLLER).stdout(Stdio::piped()).spawn().unwrap();
+    controller.stdout.take().unwrap().read_exact(&mut [0; 12]).unwrap();
+    let [process] = children_of(controller.id())[..] else { panic!("it has one process") };
+    let process = Process::watch(process).unwrap();
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    assert!(process.wait(Duration::from_secs(30)).unwrap().is_some(), "it outlives its controller");
+}
+
+pub(crate) fn lies_about_the_end() {
+    for name in ["all-well", "twice"] {
+        let error = run(named(name));
+        assert!(matches!(error, Error::Corrupt(_)), "{error}");
+    }
+    let error = run(named("another")).to_string();
+    assert!(error.contains("\"another\"") && error.contains("instance 7"), "{error}");
+}
+
+/// Whoever hangs up because the pipe has stopped is not why it has.
+pub(crate) fn gone_after_the_pipe() {
+    let pipe = unbound_head();
+    let (mut child, mut wire) = attacher_and_wire(&pipe, Role::Head, "hang-up");
+    pipe.cancel();
+    wire.write_all(b"!").unwrap(); // now it hangs up, and lives on
+    assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
+    drop(wire);
+    child.wait().unwrap();
+}
+
+/// Whoever has threads already would leave them free.
+pub(crate) fn confined_with_threads() {
+    let error = run(named("threads").confined(Vec::new(), Vec::new())).to_string();
+    assert!(error.contains("it has 2 threads"), "{error}");
+}
+
+/// What is planned is no reason to keep what is handed over.
+pub(crate) fn plans_keep_no_descriptors() {
+    let (mut ours, theirs) = std::io::pipe().unwrap();
+    let tail = named("drain").descriptor(OwnedFd::from(theirs));
+    let builder = Pipe::builder().buffer_size(1024).head(counting(1, &Arc::default())).tail(tail);
+    let plan = builder.plan().unwrap();
+    drop(builder);
+    rustix::io::ioctl_fionbio(ours.as_fd(), true).unwrap();
+    assert_eq!(ours.read(&mut [0]).expect("nobody has the other end"), 0, "{plan}");
+}
