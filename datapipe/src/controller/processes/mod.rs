@@ -130,7 +130,10 @@ pub(super) fn run(posts: Vec<Post>, household: &Household<'_>, exits: Sender<Exi
     for post in posts {
         let mut seated = Seated::new(post);
         match keeper.start(&mut seated) {
-            Ok(()) => keeper.seated.push(seated),
+            Ok(()) => {
+                keeper.announce(&seated);
+                keeper.seated.push(seated);
+            }
             Err(error) => keeper.end(seated, error, None),
         }
     }
@@ -174,14 +177,17 @@ impl Keeper<'_> {
             started.map_err(|error| StageError::new(format!("cannot start its process: {error}")))?;
         match &seated.alive {
             None => self.household.segment.note_activity(stage, instance, Activity::Unattached),
-            Some(alive) => {
-                let process = alive.process.id();
-                let stage = seated.post.stage_name.clone();
-                self.household.listener.tell(|| Event::Started { stage, instance, process });
-                self.count(seated);
-            }
+            Some(_) => self.count(seated),
         }
         Ok(())
+    }
+
+    /// Tells of a process that was started.
+    fn announce(&self, seated: &Seated) {
+        let Some(alive) = &seated.alive else { return };
+        let (instance, process) = (seated.post.id.instance, alive.process.id());
+        let stage = seated.post.stage_name.clone();
+        self.household.listener.tell(|| Event::Started { stage, instance, process });
     }
 
     /// Counts one more process of a seat, where everybody can see it.
@@ -374,6 +380,7 @@ impl Keeper<'_> {
             Ok(_) if self.household.segment.is_stopped() && !has_left => Err(PortError::Stopped.into()),
             Ok(status) => self.replace(&mut seated, dead, *status),
         };
+        let outcome = outcome.and_then(|()| self.start(&mut seated));
         let (id, replaced) = (seated.post.id, outcome.is_ok());
         self.household.listener.tell(|| Event::Died {
             stage: seated.post.stage_name.clone(),
@@ -382,8 +389,11 @@ impl Keeper<'_> {
             status: status.ok().flatten(),
             replaced,
         });
-        match outcome.and_then(|()| self.start(&mut seated)) {
-            Ok(()) => self.seated.push(seated),
+        match outcome {
+            Ok(()) => {
+                self.announce(&seated);
+                self.seated.push(seated);
+            }
             Err(error) => self.end(seated, error, Some(dead)),
         }
     }
