@@ -14,17 +14,18 @@ mod site; // a daemon with a directory of its own
 
 #[path = "../../../datapipe/tests/harness/mod.rs"]
 mod harness; // what whoever calls a test binary expects of it
+#[path = "../../../datapipe/tests/harness/suite.rs"]
+mod suite; // runs the tests, and looks what each has left behind
+#[path = "../../../datapipe/tests/harness/watch.rs"]
+mod watch; // children, descriptors, deaths
 
-use std::panic::catch_unwind;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
-
-use harness::{Asked, last_line};
+use std::time::Duration;
 
 /// How long all tests together may take before one of them counts as hanging.
 const HANGS: Duration = Duration::from_secs(600);
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[suite::Test] = &[
     ("a_pipe_from_its_beginning_to_its_end", run::a_pipe_from_its_beginning_to_its_end),
     ("a_pipe_that_is_stopped", run::a_pipe_that_is_stopped),
     ("a_pipe_that_fails", run::a_pipe_that_fails),
@@ -57,29 +58,5 @@ const TESTS: &[(&str, fn())] = &[
 
 fn main() -> ExitCode {
     datapipe::host::serve(modules::modules());
-    let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
-    let list = TESTS.iter().filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));
-    list.for_each(|(name, _)| println!("{name}: test"));
-    if matches!(asked(""), Asked::List { .. }) {
-        return ExitCode::SUCCESS;
-    }
-    let (run, filtered): (Vec<_>, Vec<_>) =
-        TESTS.iter().partition(|(name, _)| matches!(asked(name), Asked::Run));
-    std::thread::spawn(|| {
-        std::thread::sleep(HANGS);
-        println!("some test hangs");
-        std::process::exit(101);
-    });
-    println!("\nrunning {} tests", run.len());
-    let start = Instant::now();
-    let mut failed = 0;
-    for (name, test) in &run {
-        let good = catch_unwind(test);
-        failed += u32::from(good.is_err());
-        println!("test {name} ... {}", if good.is_ok() { "ok" } else { "FAILED" });
-    }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    let counts = [run.len() as u32 - failed, failed, filtered.len() as u32];
-    println!("\n{}", last_line(verdict, counts, start.elapsed()));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    suite::run(TESTS, HANGS)
 }
