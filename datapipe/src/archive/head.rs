@@ -13,7 +13,7 @@ use crate::wire::{self, ArchiveFooter, Kind, UNIT_HEADER_LEN, UnitHeader};
 use super::block::{TAG_LEN, info_of};
 use super::course::Course;
 use super::index::Run;
-use super::process::{self, Reads};
+use super::modules::{self, Reads};
 use super::report::{ReadReport, Reporter};
 use super::seal::ArchiveKey;
 use super::shared::Shared;
@@ -432,7 +432,7 @@ impl<M: Medium> Head for ArchiveHead<M> {
         let runs = self.part.as_ref().map(|(_, runs)| runs);
         let (key, reporter) = (self.key.as_ref(), &self.reporter);
         let reads = Reads { session, block_len: self.block_len, key, runs, reporter, report: &self.report };
-        process::describe_head(stage, &reads, passage)
+        modules::describe_head(stage, &reads, passage)
     }
 }
 

@@ -22,9 +22,9 @@ mod blocks; // some blocks of an archive
 mod course; // where in the plain stream each block has to begin
 mod head; // reads the blocks of an archive
 mod index; // where the blocks of an archive stand
+mod modules; // these stages in processes of their own
 mod places; // where things stand, until a footer lists them
 mod plan; // what is decided before the first block
-mod process; // these stages in processes of their own
 mod reader; // finds the headers and the keys
 mod report; // what became of an archive
 mod restore; // writes a stream back, gaps and all
@@ -37,8 +37,8 @@ mod volumes; // records onto volumes
 pub use blocks::Blocks;
 pub use head::ArchiveHead;
 pub use index::Index;
+pub use modules::modules;
 pub use plan::{Archive, ArchiveOptions};
-pub use process::modules;
 pub use reader::{ArchiveReader, OpenError, Reading};
 pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
 pub use restore::StreamRestore;

@@ -10,7 +10,7 @@ use crate::stage::{OpenFile, Tail, TailStage};
 use crate::wire::What;
 
 use super::block::number_of;
-use super::process;
+use super::modules;
 
 /// Writes the blocks of an archived stream to a writer.
 ///
@@ -86,7 +86,7 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        process::describe_restore(stage, self.file.as_ref())
+        modules::describe_restore(stage, self.file.as_ref())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::pool::{Block, Codec, Marks};
 use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
 
 use super::block::{TAG_LEN, header_of, number_of};
-use super::process;
+use super::modules;
 
 /// The key of an archive, and the cipher that it makes. Clones share it.
 #[derive(Clone)]
@@ -37,18 +37,18 @@ impl ArchiveKey {
 
 /// The stage that encrypts.
 pub(super) fn sealing<'a>(key: ArchiveKey) -> MiddleStage<'a> {
-    let arguments = process::key_arguments(&key);
+    let arguments = modules::key_arguments(&key);
     let stage = Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(&key.cipher)));
-    stage.module(process::SEAL_MODULE, arguments)
+    stage.module(modules::SEAL_MODULE, arguments)
 }
 
 /// The stage that decrypts. What does not authenticate ends the pipe, or, with a log, is reported there and travels on
 /// without its content.
 pub(super) fn opening<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleStage<'a> {
-    let arguments = process::key_arguments(&key).with_flag(SALVAGE, log.is_some());
+    let arguments = modules::key_arguments(&key).with_flag(SALVAGE, log.is_some());
     let heard = log.clone();
     let opening = move |_| Open { cipher: Arc::clone(&key.cipher), log: log.clone() };
-    let stage = Stage::in_place("aes-256-gcm-open", opening).module(process::OPEN_MODULE, arguments);
+    let stage = Stage::in_place("aes-256-gcm-open", opening).module(modules::OPEN_MODULE, arguments);
     match heard {
         Some(log) => stage.notes(move |data| log.hear(data)),
         None => stage,

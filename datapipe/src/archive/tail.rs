@@ -15,9 +15,9 @@ use crate::wire::{
 
 use super::block::{TAG_LEN, header_of};
 use super::course::Course;
+use super::modules;
 use super::places::Places;
 use super::plan::Archive;
-use super::process;
 use super::report::WriteReport;
 use super::volumes::{Volumes, empty_record};
 
@@ -279,7 +279,7 @@ impl<M: Medium> Tail for ArchiveTail<M> {
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         match self.stream.volumes.passage() {
-            Ok(passage) => process::describe_tail(stage, &self.archive, passage, &self.report),
+            Ok(passage) => modules::describe_tail(stage, &self.archive, passage, &self.report),
             Err(why) => stage.local(why),
         }
     }
