@@ -1,11 +1,12 @@
-//! Runs named workloads with datapipe and with a peer, in alternation, and says how the two compare.
+//! Runs named workloads with datapipe and with a peer, in alternation, and says how the two
+//! compare.
 //!
 //! ```text
 //!   arguments -> workload -> prepare -> warm-up, then pairs of child processes -> medians -> text or JSON
 //! ```
 //!
-//! `README.md` of this crate defines the workloads and how to read the figures. This is not a benchmark of single
-//! functions: each run is a process, from its start to its end.
+//! `README.md` of this crate defines the workloads and how to read the figures. This is not a
+//! benchmark of single functions: each run is a process, from its start to its end.
 
 mod report; // medians and bounds, as text and as JSON
 mod runner; // pairs of child processes, and what each one used
@@ -24,7 +25,8 @@ usage: datapipe-benches [--json] [WORKLOAD...]
 Runs the workloads that are named, or all but the very long ones. --json prints one JSON object a line, --list the names.
 benches/README.md says what each workload does, and what its bounds are.";
 
-/// First argument of a child process that is to do one side's work. Not for people, so the usage is silent on it.
+/// First argument of a child process that is to do one side's work. Not for people, so the usage is
+/// silent on it.
 const DO: &str = "__do";
 
 fn main() -> ExitCode {
@@ -35,10 +37,14 @@ fn main() -> ExitCode {
     {
         return run_program(program, rest);
     }
-    let Some(order) = Order::parse(&arguments) else { return ExitCode::from(2) };
+    let Some(order) = Order::parse(&arguments) else {
+        return ExitCode::from(2);
+    };
     match order {
         Order::Help => println!("{USAGE}"),
-        Order::List => workloads::ALL.iter().for_each(|workload| println!("{}", workload.name)),
+        Order::List => workloads::ALL
+            .iter()
+            .for_each(|workload| println!("{}", workload.name)),
         Order::Run { chosen, json } => return run_workloads(&chosen, json),
     }
     ExitCode::SUCCESS
@@ -48,7 +54,10 @@ fn main() -> ExitCode {
 enum Order {
     Help,
     List,
-    Run { chosen: Vec<&'static Workload>, json: bool },
+    Run {
+        chosen: Vec<&'static Workload>,
+        json: bool,
+    },
 }
 
 impl Order {
@@ -68,21 +77,31 @@ impl Order {
                 name => match workloads::find(name) {
                     Some(workload) => chosen.push(workload),
                     None => {
-                        let names: Vec<_> = workloads::ALL.iter().map(|workload| workload.name).collect();
-                        eprintln!("there is no workload \"{name}\"; there are: {}", names.join(", "));
+                        let names: Vec<_> = workloads::ALL
+                            .iter()
+                            .map(|workload| workload.name)
+                            .collect();
+                        eprintln!(
+                            "there is no workload \"{name}\"; there are: {}",
+                            names.join(", ")
+                        );
                         return None;
                     }
                 },
             }
         }
         if chosen.is_empty() {
-            chosen = workloads::ALL.iter().filter(|workload| workload.by_default()).collect();
+            chosen = workloads::ALL
+                .iter()
+                .filter(|workload| workload.by_default())
+                .collect();
         }
         Some(Self::Run { chosen, json })
     }
 }
 
-/// Runs and reports every chosen workload. A skipped one is no failure; one that datapipe cannot do is.
+/// Runs and reports every chosen workload. A skipped one is no failure; one that datapipe cannot do
+/// is.
 fn run_workloads(chosen: &[&Workload], json: bool) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for workload in chosen {

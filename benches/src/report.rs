@@ -35,7 +35,8 @@ struct Figures {
     /// Medians, in seconds.
     wall: f64,
     cpu: f64,
-    /// Median of the wall time, in milliseconds an object, and what multiple it is of that of the first such step.
+    /// Median of the wall time, in milliseconds an object, and what multiple it is of that of the
+    /// first such step.
     each: f64,
     growth: f64,
     /// What the growth may be at most.
@@ -51,11 +52,19 @@ pub(crate) fn text(workload: &Workload, result: &Result<Outcome, Trouble>) -> St
     let name = workload.name;
     match result {
         Ok(Outcome::Pairs { ours, peer, pairs }) => {
-            format!("{name}: {ours} beside {peer}, {} pairs\n{}", pairs.len(), pairs_text(workload, pairs))
+            format!(
+                "{name}: {ours} beside {peer}, {} pairs\n{}",
+                pairs.len(),
+                pairs_text(workload, pairs)
+            )
         }
         Ok(Outcome::Series(cases)) => format!("{name}: ours alone{}", series_text(workload, cases)),
         Ok(Outcome::Delays(times)) => {
-            format!("{name}: ours alone, {} times{}", times[0].len(), delays_text(workload, times))
+            format!(
+                "{name}: ours alone, {} times{}",
+                times[0].len(),
+                delays_text(workload, times)
+            )
         }
         Err(trouble) => format!("{name}: {trouble}"),
     }
@@ -76,8 +85,17 @@ pub(crate) fn json(workload: &Workload, result: &Result<Outcome, Trouble>) -> Va
 fn pairs_text(workload: &Workload, pairs: &[Pair]) -> String {
     let mut text = "           ours       peer  ratio  (min .. max)".to_owned();
     for (measure, name, unit) in MEASURES {
-        let Some(summary) = Summary::of(workload, pairs, measure) else { continue };
-        let Summary { ratio, min, max, ours, peer, bound } = summary;
+        let Some(summary) = Summary::of(workload, pairs, measure) else {
+            continue;
+        };
+        let Summary {
+            ratio,
+            min,
+            max,
+            ours,
+            peer,
+            bound,
+        } = summary;
         let verdict = match bound {
             Some(bound) => format!("  at most {bound}: {}", verdict(ratio, bound)),
             None => String::new(),
@@ -93,7 +111,9 @@ fn pairs_text(workload: &Workload, pairs: &[Pair]) -> String {
 fn pairs_json(workload: &Workload, ours: &str, peer: &str, pairs: &[Pair]) -> Value {
     let mut object = json!({ "ours": ours, "peer": peer, "pairs": pairs.len() });
     for (measure, key, unit) in MEASURES {
-        let Some(summary) = Summary::of(workload, pairs, measure) else { continue };
+        let Some(summary) = Summary::of(workload, pairs, measure) else {
+            continue;
+        };
         object[key] = json!({
             "unit": unit,
             "ours": summary.ours,
@@ -110,13 +130,28 @@ fn pairs_json(workload: &Workload, ours: &str, peer: &str, pairs: &[Pair]) -> Va
 
 fn series_text(workload: &Workload, cases: &[CaseOutcome]) -> String {
     let mut text = String::new();
-    for CaseOutcome { name, rows, trouble } in cases {
+    for CaseOutcome {
+        name,
+        rows,
+        trouble,
+    } in cases
+    {
         let _ = write!(text, "\n  {name}");
         if !rows.is_empty() {
             text += "\n                 wall          cpu   ms each       peak";
         }
         for figures in figures(workload, cases).filter(|figures| figures.case == *name) {
-            let Figures { step, wall, cpu, each, growth, peak, pool, peak_bound, .. } = figures;
+            let Figures {
+                step,
+                wall,
+                cpu,
+                each,
+                growth,
+                peak,
+                pool,
+                peak_bound,
+                ..
+            } = figures;
             let _ = write!(
                 text,
                 "\n    {step:7} {wall:8.3} s  {cpu:9.3} s  {each:8.4}  {peak:9.1}  MiB, at most {pool:.1} for the pool \
@@ -125,7 +160,11 @@ fn series_text(workload: &Workload, cases: &[CaseOutcome]) -> String {
                 verdict(peak, peak_bound)
             );
             if let Some(bound) = figures.growth_bound {
-                let _ = write!(text, "; grown {growth:.2}, at most {bound}: {}", verdict(growth, bound));
+                let _ = write!(
+                    text,
+                    "; grown {growth:.2}, at most {bound}: {}",
+                    verdict(growth, bound)
+                );
             }
         }
         if let Some(trouble) = trouble {
@@ -165,7 +204,10 @@ fn delays_text(workload: &Workload, times: &[Vec<f64>]) -> String {
     for (delay, times) in delays(workload).iter().zip(times) {
         let (median, worst) = (median(times), longest(times));
         let _ = write!(text, "\n  {:9} {median:9.3} {worst:10.3}  ms", delay.name);
-        for (what, figure, bound) in [("median", median, delay.median), ("worst", worst, delay.worst)] {
+        for (what, figure, bound) in [
+            ("median", median, delay.median),
+            ("worst", worst, delay.worst),
+        ] {
             if let Some(bound) = bound {
                 let _ = write!(text, "  {what} at most {bound}: {}", verdict(figure, bound));
             }
@@ -193,7 +235,11 @@ fn delays_json(workload: &Workload, times: &[Vec<f64>]) -> Value {
 
 /// The delays of a workload that has some.
 fn delays(workload: &Workload) -> &'static [Delay] {
-    if let Task::Delays { delays, .. } = workload.task { delays } else { &[] }
+    if let Task::Delays { delays, .. } = workload.task {
+        delays
+    } else {
+        &[]
+    }
 }
 
 /// All steps that were run, in their order.
@@ -202,9 +248,15 @@ fn figures(workload: &Workload, cases: &[CaseOutcome]) -> impl Iterator<Item = F
         Task::Series { growth, .. } => growth,
         Task::Pairs { .. } | Task::Delays { .. } => None,
     };
-    let rows = || cases.iter().flat_map(|case| case.rows.iter().map(|row| (case.name, row)));
+    let rows = || {
+        cases
+            .iter()
+            .flat_map(|case| case.rows.iter().map(|row| (case.name, row)))
+    };
     rows().map(move |(case, row)| {
-        let first = rows().find(|(_, first)| first.step == row.step).map_or(row, |(_, first)| first);
+        let first = rows()
+            .find(|(_, first)| first.step == row.step)
+            .map_or(row, |(_, first)| first);
         let pool = row.most(Measure::Pool);
         Figures {
             case,
@@ -230,13 +282,18 @@ fn trouble_json(trouble: &Trouble) -> Value {
 }
 
 fn verdict(figure: f64, bound: f64) -> &'static str {
-    if figure <= bound { "holds" } else { "DOES NOT HOLD" }
+    if figure <= bound {
+        "holds"
+    } else {
+        "DOES NOT HOLD"
+    }
 }
 
 impl Summary {
     /// `None` if the pairs have no such figure.
     fn of(workload: &Workload, pairs: &[Pair], measure: Measure) -> Option<Self> {
-        let figures = |side: fn(&Pair) -> &Usage| pairs.iter().map(move |pair| side(pair).of(measure));
+        let figures =
+            |side: fn(&Pair) -> &Usage| pairs.iter().map(move |pair| side(pair).of(measure));
         let ours: Vec<f64> = figures(|pair| &pair.ours).collect::<Option<_>>()?;
         let peer: Vec<f64> = figures(|pair| &pair.peer).collect::<Option<_>>()?;
         let ratios = sorted(ours.iter().zip(&peer).map(|(ours, peer)| ours / peer));
@@ -253,8 +310,13 @@ impl Summary {
 
 /// The most that the ratio of `measure` may be, if there is a bound for it.
 fn bound(workload: &Workload, measure: Measure) -> Option<f64> {
-    let Task::Pairs { bounds, .. } = workload.task else { return None };
-    bounds.iter().find(|bound: &&Bound| bound.measure == measure).map(|bound| bound.at_most)
+    let Task::Pairs { bounds, .. } = workload.task else {
+        return None;
+    };
+    bounds
+        .iter()
+        .find(|bound: &&Bound| bound.measure == measure)
+        .map(|bound| bound.at_most)
 }
 
 impl Row {

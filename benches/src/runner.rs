@@ -1,13 +1,14 @@
-//! Pairs of child processes, or series of them, and what each one used; or one, and how long it says that things took.
+//! Pairs of child processes, or series of them, and what each one used; or one, and how long it
+//! says that things took.
 //!
 //! ```text
 //!   warm-up     pair 1      pair 2      pair 3            each run: start, read its output, wait4
 //!   peer ours | ours peer | peer ours | ours peer | ...
 //! ```
 //!
-//! The two runs of a pair follow each other at once, and each pair gives one ratio: what slows the machine down for
-//! longer than a pair slows both sides, and the ratio does not see it. The order changes from pair to pair, so
-//! neither side always finds the caches as the other one left them.
+//! The two runs of a pair follow each other at once, and each pair gives one ratio: what slows the
+//! machine down for longer than a pair slows both sides, and the ratio does not see it. The order
+//! changes from pair to pair, so neither side always finds the caches as the other one left them.
 
 use std::error::Error;
 use std::fmt;
@@ -20,7 +21,9 @@ use std::time::{Duration, Instant};
 
 use wait4::Wait4;
 
-use crate::workloads::{Case, Contest, Extent, Leaves, Measure, Prepare, Prints, Side, Step, Task, Workload};
+use crate::workloads::{
+    Case, Contest, Extent, Leaves, Measure, Prepare, Prints, Side, Step, Task, Workload,
+};
 
 /// How often the pool of a run is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -84,10 +87,15 @@ pub(crate) enum Trouble {
 /// Prepares a workload, and runs it.
 pub(crate) fn run(workload: &Workload) -> Result<Outcome, Trouble> {
     match workload.task {
-        Task::Pairs { pairs, prepare, .. } => run_pairs(&prepare().map_err(Trouble::Unprepared)?, pairs),
-        Task::Series { cases, .. } => {
-            Ok(Outcome::Series(cases.iter().map(|&(name, prepare)| run_case(name, prepare)).collect()))
+        Task::Pairs { pairs, prepare, .. } => {
+            run_pairs(&prepare().map_err(Trouble::Unprepared)?, pairs)
         }
+        Task::Series { cases, .. } => Ok(Outcome::Series(
+            cases
+                .iter()
+                .map(|&(name, prepare)| run_case(name, prepare))
+                .collect(),
+        )),
         Task::Delays { delays, prepare } => {
             run_delays(&prepare().map_err(Trouble::Unprepared)?, delays.len())
         }
@@ -98,16 +106,21 @@ pub(crate) fn run(workload: &Workload) -> Result<Outcome, Trouble> {
 pub(crate) fn has_failed(result: &Result<Outcome, Trouble>) -> bool {
     match result {
         Ok(Outcome::Pairs { .. } | Outcome::Delays(_)) => false,
-        Ok(Outcome::Series(cases)) => {
-            cases.iter().any(|case| matches!(case.trouble, Some(Trouble::Failed(_))))
-        }
+        Ok(Outcome::Series(cases)) => cases
+            .iter()
+            .any(|case| matches!(case.trouble, Some(Trouble::Failed(_)))),
         Err(trouble) => matches!(trouble, Trouble::Failed(_)),
     }
 }
 
 fn run_pairs(contest: &Contest, count: usize) -> Result<Outcome, Trouble> {
     let ours = || run_side(&contest.ours).map_err(Trouble::Failed);
-    let peer = || run_side(&contest.peer).map_err(|reason| Trouble::Peer { name: contest.peer.name, reason });
+    let peer = || {
+        run_side(&contest.peer).map_err(|reason| Trouble::Peer {
+            name: contest.peer.name,
+            reason,
+        })
+    };
     // The peer first: one that is not there need not be waited for.
     peer()?;
     ours()?;
@@ -115,41 +128,71 @@ fn run_pairs(contest: &Contest, count: usize) -> Result<Outcome, Trouble> {
     for number in 0..count {
         pairs.push(if number % 2 == 0 {
             let ours = ours()?;
-            Pair { ours, peer: peer()? }
+            Pair {
+                ours,
+                peer: peer()?,
+            }
         } else {
             let peer = peer()?;
-            Pair { ours: ours()?, peer }
+            Pair {
+                ours: ours()?,
+                peer,
+            }
         });
     }
-    Ok(Outcome::Pairs { ours: contest.ours.name, peer: contest.peer.name, pairs })
+    Ok(Outcome::Pairs {
+        ours: contest.ours.name,
+        peer: contest.peer.name,
+        pairs,
+    })
 }
 
 fn run_delays(side: &Side, count: usize) -> Result<Outcome, Trouble> {
     let (_, output) = checked(side).map_err(Trouble::Failed)?;
     let mut delays = vec![Vec::new(); count];
     for line in output.lines() {
-        let times: Vec<f64> = line.split(' ').filter_map(|time| time.parse().ok()).collect();
+        let times: Vec<f64> = line
+            .split(' ')
+            .filter_map(|time| time.parse().ok())
+            .collect();
         if times.len() != count {
-            return Err(Trouble::Failed(format!("it printed \"{line}\" instead of {count} times")));
+            return Err(Trouble::Failed(format!(
+                "it printed \"{line}\" instead of {count} times"
+            )));
         }
-        delays.iter_mut().zip(times).for_each(|(delay, time)| delay.push(time));
+        delays
+            .iter_mut()
+            .zip(times)
+            .for_each(|(delay, time)| delay.push(time));
     }
     if delays.iter().any(Vec::is_empty) {
         return Err(Trouble::Failed("it printed no times".to_owned()));
     }
-    delays.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
+    delays
+        .iter_mut()
+        .for_each(|times| times.sort_by(f64::total_cmp));
     Ok(Outcome::Delays(delays))
 }
 
 fn run_case(name: &'static str, prepare: Prepare<Case>) -> CaseOutcome {
-    let mut outcome = CaseOutcome { name, rows: Vec::new(), trouble: None };
+    let mut outcome = CaseOutcome {
+        name,
+        rows: Vec::new(),
+        trouble: None,
+    };
     outcome.trouble = run_steps(prepare, &mut outcome.rows).err();
     outcome
 }
 
 fn run_steps(prepare: Prepare<Case>, rows: &mut Vec<Row>) -> Result<(), Trouble> {
     let case = prepare().map_err(Trouble::Unprepared)?;
-    for Step { side, runs, objects, beyond_pool } in &case.steps {
+    for Step {
+        side,
+        runs,
+        objects,
+        beyond_pool,
+    } in &case.steps
+    {
         let runs: Result<_, _> = (0..*runs).map(|_| run_side(side)).collect();
         rows.push(Row {
             step: side.name,
@@ -168,7 +211,8 @@ fn run_side(side: &Side) -> Result<Usage, String> {
 
 /// The same, with what it printed.
 fn checked(side: &Side) -> Result<(Usage, String), String> {
-    remove(side).map_err(|error| format!("what an earlier run has left cannot be removed: {error}"))?;
+    remove(side)
+        .map_err(|error| format!("what an earlier run has left cannot be removed: {error}"))?;
     let (usage, output) = measure(side).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("{} is not installed", side.program.display()),
         _ => format!("{} cannot be run: {error}", side.program.display()),
@@ -182,10 +226,18 @@ fn checked(side: &Side) -> Result<(Usage, String), String> {
             return Err(format!("it printed \"{output}\" instead of \"{expected}\""));
         }
     }
-    let left = |path| Extent::of(path).map_err(|error| format!("what it has left cannot be read: {error}"));
+    let left = |path| {
+        Extent::of(path).map_err(|error| format!("what it has left cannot be read: {error}"))
+    };
     match &side.leaves {
         Leaves::Nothing => Ok((usage, output)),
-        Leaves::Some(path) => Ok((Usage { size: Some(left(path)?.bytes), ..usage }, output)),
+        Leaves::Some(path) => Ok((
+            Usage {
+                size: Some(left(path)?.bytes),
+                ..usage
+            },
+            output,
+        )),
         Leaves::Exactly(path, expected) => match left(path)? {
             found if found == *expected => Ok((usage, output)),
             found => Err(format!("it left {found:?} instead of {expected:?}")),
@@ -195,7 +247,9 @@ fn checked(side: &Side) -> Result<(Usage, String), String> {
 
 /// Removes what a side leaves.
 fn remove(side: &Side) -> io::Result<()> {
-    let (Leaves::Some(path) | Leaves::Exactly(path, _)) = &side.leaves else { return Ok(()) };
+    let (Leaves::Some(path) | Leaves::Exactly(path, _)) = &side.leaves else {
+        return Ok(());
+    };
     let removed = match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -232,15 +286,32 @@ fn measure(side: &Side) -> io::Result<Result<(Usage, String), String>> {
     let wall = start.elapsed();
     if !used.status.success() {
         let complaints = complaints.unwrap_or_default();
-        let last = complaints.trim_end().lines().next_back().unwrap_or("nothing");
-        return Ok(Err(format!("it ended with {}, and said: {last}", used.status)));
+        let last = complaints
+            .trim_end()
+            .lines()
+            .next_back()
+            .unwrap_or("nothing");
+        return Ok(Err(format!(
+            "it ended with {}, and said: {last}",
+            used.status
+        )));
     }
     let cpu = used.rusage.utime + used.rusage.stime;
     let pool = pool.unwrap_or_default();
-    Ok(Ok((Usage { wall, cpu, peak: used.rusage.maxrss, pool, size: None }, output)))
+    Ok(Ok((
+        Usage {
+            wall,
+            cpu,
+            peak: used.rusage.maxrss,
+            pool,
+            size: None,
+        },
+        output,
+    )))
 }
 
-/// Looks at a process until it is done. Returns the most bytes that it had in shared memory of ours.
+/// Looks at a process until it is done. Returns the most bytes that it had in shared memory of
+/// ours.
 fn watch_pool(id: u32, running: &Receiver<()>) -> u64 {
     let mut most = 0;
     while running.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
@@ -256,7 +327,8 @@ fn segment_len(line: &str) -> Option<u64> {
     let (range, rest) = line.split_once(' ')?;
     let (start, end) = range.split_once('-')?;
     let address = |text| u64::from_str_radix(text, 16).ok();
-    rest.contains("/memfd:datapipe:").then_some(address(end)?.checked_sub(address(start)?)?)
+    rest.contains("/memfd:datapipe:")
+        .then_some(address(end)?.checked_sub(address(start)?)?)
 }
 
 /// What can be read, as text.
@@ -312,21 +384,35 @@ mod tests {
         let expected = || Prints::Exactly("42".to_owned());
         assert!(shell("echo 42", expected()).is_ok());
         assert!(shell("true", Prints::Anything).is_ok());
-        assert_eq!(shell("true", expected()).err().unwrap(), "it printed nothing");
-        assert_eq!(shell("echo 41", expected()).err().unwrap(), "it printed \"41\" instead of \"42\"");
+        assert_eq!(
+            shell("true", expected()).err().unwrap(),
+            "it printed nothing"
+        );
+        assert_eq!(
+            shell("echo 41", expected()).err().unwrap(),
+            "it printed \"41\" instead of \"42\""
+        );
     }
 
     #[test]
     fn a_side_that_fails_says_why() {
-        let error = shell("echo first >&2; echo last >&2; exit 3", Prints::Anything).err().unwrap();
+        let error = shell("echo first >&2; echo last >&2; exit 3", Prints::Anything)
+            .err()
+            .unwrap();
         assert_eq!(error, "it ended with exit status: 3, and said: last");
         let nobody = Side::other("nobody", "no-such-program-anywhere", Vec::new());
-        assert_eq!(run_side(&nobody).err().unwrap(), "no-such-program-anywhere is not installed");
+        assert_eq!(
+            run_side(&nobody).err().unwrap(),
+            "no-such-program-anywhere is not installed"
+        );
     }
 
     #[test]
     fn time_is_counted_with_that_of_children() {
-        let usage = shell("(i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); sleep 0.05", Prints::Anything);
+        let usage = shell(
+            "(i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done); sleep 0.05",
+            Prints::Anything,
+        );
         let of = |measure| usage.as_ref().ok().unwrap().of(measure);
         assert!(of(Measure::Wall).unwrap() >= 0.05);
         assert!(of(Measure::Cpu).unwrap() > 0.001);
@@ -341,28 +427,47 @@ mod tests {
             Ok(_) => panic!("delays"),
             Err(trouble) => Err(trouble.to_string()),
         };
-        assert_eq!(run("echo 3 4; echo 1.5 9; echo 2 0.5").unwrap(), [[1.5, 2.0, 3.0], [0.5, 4.0, 9.0]]);
+        assert_eq!(
+            run("echo 3 4; echo 1.5 9; echo 2 0.5").unwrap(),
+            [[1.5, 2.0, 3.0], [0.5, 4.0, 9.0]]
+        );
         let failed = |what: &str| format!("datapipe failed: it printed {what}");
-        assert_eq!(run("echo 3 4; echo 1.5").unwrap_err(), failed("\"1.5\" instead of 2 times"));
-        assert_eq!(run("echo 3 x").unwrap_err(), failed("\"3 x\" instead of 2 times"));
+        assert_eq!(
+            run("echo 3 4; echo 1.5").unwrap_err(),
+            failed("\"1.5\" instead of 2 times")
+        );
+        assert_eq!(
+            run("echo 3 x").unwrap_err(),
+            failed("\"3 x\" instead of 2 times")
+        );
         assert_eq!(run("true").unwrap_err(), failed("no times"));
     }
 
     #[test]
     fn what_a_side_leaves_is_compared_and_made_anew() {
         let path = env::temp_dir().join(format!("datapipe-benches-{}", process::id()));
-        let script =
-            format!("mkdir {0} && mkdir {0}/a && printf 42 > {0}/a/b && ln -s b {0}/c", path.display());
+        let script = format!(
+            "mkdir {0} && mkdir {0}/a && printf 42 > {0}/a/b && ln -s b {0}/c",
+            path.display()
+        );
         let expecting = |files, bytes| {
             run_side(&side(&script).leaving(Leaves::Exactly(path.clone(), Extent { files, bytes })))
         };
         assert!(expecting(2, 2).is_ok());
         let error = expecting(3, 2).err().unwrap();
-        assert!(error.starts_with("it left Extent { files: 2, bytes: 2 } instead of"), "{error}");
+        assert!(
+            error.starts_with("it left Extent { files: 2, bytes: 2 } instead of"),
+            "{error}"
+        );
         let sized = run_side(&side(&script).leaving(Leaves::Some(path.clone())));
         assert_eq!(sized.ok().unwrap().size, Some(2));
         let idle = side("true").leaving(Leaves::Some(path));
-        assert!(run_side(&idle).err().unwrap().starts_with("what it has left cannot be read"));
+        assert!(
+            run_side(&idle)
+                .err()
+                .unwrap()
+                .starts_with("what it has left cannot be read")
+        );
     }
 
     #[test]
@@ -373,7 +478,10 @@ mod tests {
             segment_len("7f0000000000-7f0000003000 rw-s 00000000 00:01 7 /memfd:other (deleted)"),
             None
         );
-        assert_eq!(segment_len("7f0000000000-7f0000003000 rw-p 00000000 00:00 0"), None);
+        assert_eq!(
+            segment_len("7f0000000000-7f0000003000 rw-p 00000000 00:00 0"),
+            None
+        );
         assert_eq!(segment_len(""), None);
     }
 }

@@ -9,9 +9,10 @@
 //!     cargo run --release -p datapipe-net --example directory_by_daemon -- backup /srv/data /backup/data.tap
 //!     cargo run --release -p datapipe-net --example directory_by_daemon -- restore /backup/data.tap /srv/restored
 //!
-//! Reads and writes nothing itself: the modules do, as the daemon's user, confined to the paths that are named here and
-//! that the daemon's configuration allows. The one in this crate's README has the modules. They are the library's, and
-//! `docs/host-protocol.md` says what arguments they take.
+//! Reads and writes nothing itself: the modules do, as the daemon's user, confined to the paths
+//! that are named here and that the daemon's configuration allows. The one in this crate's README
+//! has the modules. They are the library's, and `docs/host-protocol.md` says what arguments they
+//! take.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -61,43 +62,85 @@ pub(crate) fn main() -> ExitCode {
 
 pub(crate) fn run(args: &Args) -> Result<PipeState, Box<dyn Error>> {
     let pipe = match &args.job {
-        // The daemon has another working directory. What is to be written is not there yet, but where it will lie is.
-        Job::Backup { overwrite, directory, tape } => {
-            backup(&directory.canonicalize()?, &std::path::absolute(tape)?, *overwrite)
+        // The daemon has another working directory. What is to be written is not there yet, but
+        // where it will lie is.
+        Job::Backup {
+            overwrite,
+            directory,
+            tape,
+        } => backup(
+            &directory.canonicalize()?,
+            &std::path::absolute(tape)?,
+            *overwrite,
+        ),
+        Job::Restore { tape, directory } => {
+            restore(&tape.canonicalize()?, &directory.canonicalize()?)
         }
-        Job::Restore { tape, directory } => restore(&tape.canonicalize()?, &directory.canonicalize()?),
     };
     let mut client = Client::connect(&args.socket)?;
     // Before the pipe is there, so that nothing is missed.
     client.subscribe(None)?;
     let name = client.initiate(&pipe)?.pipe;
-    println!("{name}: started; it goes on without this program, and `datapiped stop {name}` stops it");
+    println!(
+        "{name}: started; it goes on without this program, and `datapiped stop {name}` stops it"
+    );
     watch(&mut client, &name)
 }
 
-/// Reads a tree, compresses it, writes an archive. Each module may open what is named for it, and nothing else.
+/// Reads a tree, compresses it, writes an archive. Each module may open what is named for it, and
+/// nothing else.
 fn backup(directory: &Path, tape: &Path, overwrite: bool) -> Initiate {
     let source = Arguments::new().with("source", bytes(directory));
-    let name = directory.file_name().unwrap_or_else(|| "root".as_ref()).to_string_lossy();
-    let medium = Arguments::new().with("medium", "tape").with("path", bytes(tape));
+    let name = directory
+        .file_name()
+        .unwrap_or_else(|| "root".as_ref())
+        .to_string_lossy();
+    let medium = Arguments::new()
+        .with("medium", "tape")
+        .with("path", bytes(tape));
     // What stands in it has to last, too: the tail syncs it.
     let folder = tape.parent().unwrap_or(tape);
-    let archive = medium.with("name", &*name).with("content", "tree").with_flag("overwrite", overwrite);
+    let archive = medium
+        .with("name", &*name)
+        .with("content", "tree")
+        .with_flag("overwrite", overwrite);
     Initiate::new("backup")
-        .stage(StageRequest::module("tree-head").arguments(source).read(directory))
-        .stage(StageRequest::module("zstd").arguments(Arguments::new().with("level", "3")).instances(2))
-        .stage(StageRequest::module("archive-tail").arguments(archive).write(folder))
+        .stage(
+            StageRequest::module("tree-head")
+                .arguments(source)
+                .read(directory),
+        )
+        .stage(
+            StageRequest::module("zstd")
+                .arguments(Arguments::new().with("level", "3"))
+                .instances(2),
+        )
+        .stage(
+            StageRequest::module("archive-tail")
+                .arguments(archive)
+                .write(folder),
+        )
 }
 
 /// The same backwards.
 fn restore(tape: &Path, directory: &Path) -> Initiate {
-    let medium = Arguments::new().with("medium", "tape").with("path", bytes(tape));
+    let medium = Arguments::new()
+        .with("medium", "tape")
+        .with("path", bytes(tape));
     let destination = Arguments::new().with("path", bytes(directory));
     Initiate::new("restore")
         .direction(Direction::Restore)
-        .stage(StageRequest::module("archive-head").arguments(medium).read(tape))
+        .stage(
+            StageRequest::module("archive-head")
+                .arguments(medium)
+                .read(tape),
+        )
         .stage(StageRequest::module("decompress").instances(2))
-        .stage(StageRequest::module("tree-restore").arguments(destination).write(directory))
+        .stage(
+            StageRequest::module("tree-restore")
+                .arguments(destination)
+                .write(directory),
+        )
 }
 
 fn bytes(path: &Path) -> &[u8] {
@@ -107,7 +150,9 @@ fn bytes(path: &Path) -> &[u8] {
 /// Prints what happens to the pipe, until it is over.
 fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
     loop {
-        let Some(event) = client.next_event(Duration::from_secs(3600))? else { continue };
+        let Some(event) = client.next_event(Duration::from_secs(3600))? else {
+            continue;
+        };
         let lost = event.kind == EventKind::LOST;
         if event.pipe != name && !lost {
             continue;
@@ -116,10 +161,20 @@ fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
         if event.kind == EventKind::NOTE && event.text.is_none() {
             continue;
         }
-        let (stage, text) = (event.stage.unwrap_or_default(), event.text.unwrap_or_default());
-        println!("{}", show::line(&format!("{name}: {} {stage} {text}", event.kind)));
+        let (stage, text) = (
+            event.stage.unwrap_or_default(),
+            event.text.unwrap_or_default(),
+        );
+        println!(
+            "{}",
+            show::line(&format!("{name}: {} {stage} {text}", event.kind))
+        );
         // The event of the end may be among those that were lost.
-        let state = if lost { Some(client.status(name)?.entry.state) } else { event.state };
+        let state = if lost {
+            Some(client.status(name)?.entry.state)
+        } else {
+            event.state
+        };
         if let Some(state) = state.filter(|state| state.is_over()) {
             println!("{name}: {state}");
             return Ok(state);

@@ -102,7 +102,8 @@ impl Client {
         let connected = (|| {
             let address = SocketAddrUnix::new(socket)?;
             let flags = SocketFlags::CLOEXEC;
-            let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            let connection =
+                rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
             // A daemon that accepts nobody is as good as none.
             set_socket_timeout(&connection, Timeout::Send, Some(CLIENT_PATIENCE))?;
             rustix::net::connect(&connection, &address)?;
@@ -114,13 +115,21 @@ impl Client {
             source: error.into(),
         };
         let mut channel = Channel::new(connected.map_err(unreachable)?, stop);
-        let hello = ClientHello { versions: VERSIONS, features: 0 };
+        let hello = ClientHello {
+            versions: VERSIONS,
+            features: 0,
+        };
         let deadline = Deadline::after(CLIENT_PATIENCE);
-        // A daemon that is busy says so without having listened, and its answer is there to be read.
+        // A daemon that is busy says so without having listened, and its answer is there to be
+        // read.
         let said = channel.write(&hello.encode(), deadline);
         let mut bytes = [0; HELLO];
-        channel.read(&mut bytes, deadline).map_err(|error| said.err().unwrap_or(error))?;
-        let ServerHello { answer, versions, .. } = ServerHello::decode(&bytes)?;
+        channel
+            .read(&mut bytes, deadline)
+            .map_err(|error| said.err().unwrap_or(error))?;
+        let ServerHello {
+            answer, versions, ..
+        } = ServerHello::decode(&bytes)?;
         match answer {
             Ok(version) if (VERSIONS.lowest..=VERSIONS.highest).contains(&version) => {}
             Ok(version) => {
@@ -129,20 +138,42 @@ impl Client {
             }
             Err(why) => return Err(ClientError::Closed { why, versions }),
         }
-        Ok(Self { channel, number: 0, events: VecDeque::new(), lost: 0 })
+        Ok(Self {
+            channel,
+            number: 0,
+            events: VecDeque::new(),
+            lost: 0,
+        })
     }
 
     /// Starts a pipe.
     ///
     /// # Errors
     ///
-    /// If it is refused, or the daemon cannot be asked; for one who takes part, if the seat cannot be taken.
+    /// If it is refused, or the daemon cannot be asked; for one who takes part, if the seat cannot
+    /// be taken.
     pub fn initiate(&mut self, pipe: &Initiate) -> Result<Started, ClientError> {
         match self.ask(&Request::Initiate(pipe.clone()))? {
-            (Reply::Initiated { pipe, control: false }, _) => Ok(Started { pipe, attachment: None }),
-            (Reply::Initiated { pipe, control: true }, descriptor) => {
-                Ok(Started { pipe, attachment: Some(attach(descriptor)?) })
-            }
+            (
+                Reply::Initiated {
+                    pipe,
+                    control: false,
+                },
+                _,
+            ) => Ok(Started {
+                pipe,
+                attachment: None,
+            }),
+            (
+                Reply::Initiated {
+                    pipe,
+                    control: true,
+                },
+                descriptor,
+            ) => Ok(Started {
+                pipe,
+                attachment: Some(attach(descriptor)?),
+            }),
             (other, _) => Err(unexpected(&other)),
         }
     }
@@ -153,7 +184,10 @@ impl Client {
     ///
     /// If it is refused, or the daemon cannot be asked, or the seat cannot be taken.
     pub fn identify(&mut self, pipe: &str, role: Role) -> Result<Attachment, ClientError> {
-        match self.ask(&Request::Identify { pipe: pipe.to_owned(), role })? {
+        match self.ask(&Request::Identify {
+            pipe: pipe.to_owned(),
+            role,
+        })? {
             (Reply::Identified, descriptor) => attach(descriptor),
             (other, _) => Err(unexpected(&other)),
         }
@@ -165,7 +199,9 @@ impl Client {
     ///
     /// If it is refused, or the daemon cannot be asked.
     pub fn stop(&mut self, pipe: &str) -> Result<(), ClientError> {
-        match self.ask(&Request::Stop { pipe: pipe.to_owned() })? {
+        match self.ask(&Request::Stop {
+            pipe: pipe.to_owned(),
+        })? {
             (Reply::Stopping, _) => Ok(()),
             (other, _) => Err(unexpected(&other)),
         }
@@ -177,7 +213,9 @@ impl Client {
     ///
     /// If it is refused, or the daemon cannot be asked.
     pub fn status(&mut self, pipe: &str) -> Result<PipeStatus, ClientError> {
-        match self.ask(&Request::Status { pipe: pipe.to_owned() })? {
+        match self.ask(&Request::Status {
+            pipe: pipe.to_owned(),
+        })? {
             (Reply::Status(status), _) => Ok(status),
             (other, _) => Err(unexpected(&other)),
         }
@@ -201,7 +239,9 @@ impl Client {
     ///
     /// If it is refused, or the daemon cannot be asked.
     pub fn subscribe(&mut self, pipe: Option<&str>) -> Result<(), ClientError> {
-        match self.ask(&Request::Subscribe { pipe: pipe.map(str::to_owned) })? {
+        match self.ask(&Request::Subscribe {
+            pipe: pipe.map(str::to_owned),
+        })? {
             (Reply::Subscribed, _) => Ok(()),
             (other, _) => Err(unexpected(&other)),
         }
@@ -218,7 +258,10 @@ impl Client {
         }
         if self.lost > 0 {
             let lost = Some(std::mem::take(&mut self.lost));
-            return Ok(Some(PipeEvent { lost, ..PipeEvent::new(EventKind::LOST, "") }));
+            return Ok(Some(PipeEvent {
+                lost,
+                ..PipeEvent::new(EventKind::LOST, "")
+            }));
         }
         match self.channel.wait(None, Deadline::after(timeout)) {
             Err(ChannelError::TooSlow) => return Ok(None),
@@ -235,7 +278,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::TooSlow`] if it does not in time; [`ChannelError::Stopped`] if the wait was ended.
+    /// [`ChannelError::TooSlow`] if it does not in time; [`ChannelError::Stopped`] if the wait was
+    /// ended.
     pub fn wait(&self, deadline: Deadline) -> Result<(), ClientError> {
         Ok(self.channel.wait(None, deadline).map(drop)?)
     }
@@ -244,7 +288,13 @@ impl Client {
     fn ask(&mut self, request: &Request) -> Result<(Reply, Option<OwnedFd>), ClientError> {
         self.number = self.number.checked_add(1).unwrap_or(1);
         let deadline = Deadline::after(CLIENT_PATIENCE);
-        self.channel.write_message(request.kind(), self.number, &request.encode(), None, deadline)?;
+        self.channel.write_message(
+            request.kind(),
+            self.number,
+            &request.encode(),
+            None,
+            deadline,
+        )?;
         loop {
             match self.answer()? {
                 (_, Answer::Event(event)) if self.events.len() < MAX_WAITING_EVENTS => {
@@ -263,14 +313,17 @@ impl Client {
     }
 
     fn answer(&mut self) -> Result<(Head, Answer), ClientError> {
-        let (head, body) = self.channel.read_message(Deadline::after(CLIENT_PATIENCE))?;
+        let (head, body) = self
+            .channel
+            .read_message(Deadline::after(CLIENT_PATIENCE))?;
         Ok((head, Answer::decode(head.kind, &body)?))
     }
 }
 
 fn attach(descriptor: Option<OwnedFd>) -> Result<Attachment, ClientError> {
-    let control = descriptor
-        .ok_or_else(|| ClientError::Misbehaved("it gave a seat without a control connection".to_owned()))?;
+    let control = descriptor.ok_or_else(|| {
+        ClientError::Misbehaved("it gave a seat without a control connection".to_owned())
+    })?;
     Attachment::take(control).map_err(|error| ClientError::Attachment(error.to_string()))
 }
 
@@ -299,15 +352,21 @@ impl From<Malformed> for ClientError {
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable { socket, source } => write!(f, "no daemon answers at {socket}: {source}"),
+            Self::Unreachable { socket, source } => {
+                write!(f, "no daemon answers at {socket}: {source}")
+            }
             Self::Closed { why, versions } => match *why {
                 Closed::VERSION => write!(
                     f,
                     "the daemon speaks versions {} to {} of the protocol, this client {} to {}",
                     versions.lowest, versions.highest, VERSIONS.lowest, VERSIONS.highest
                 ),
-                Closed::BUSY => f.write_str("the daemon has as many connections as it may: try again later"),
-                Closed::ACCESS => f.write_str("the daemon's configuration does not let this user connect"),
+                Closed::BUSY => {
+                    f.write_str("the daemon has as many connections as it may: try again later")
+                }
+                Closed::ACCESS => {
+                    f.write_str("the daemon's configuration does not let this user connect")
+                }
                 Closed(other) => write!(f, "the daemon has closed the connection (reason {other})"),
             },
             Self::Refused(refusal) => refusal.fmt(f),

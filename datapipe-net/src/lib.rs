@@ -8,8 +8,8 @@
 //!                                     +-- a pipe whose head or tail is another process, attached by the pipe's name
 //! ```
 //!
-//! `docs/net-protocol.md` describes what is said over the socket; a client can be written from it alone. This
-//! crate's own is [`Client`].
+//! `docs/net-protocol.md` describes what is said over the socket; a client can be written from it
+//! alone. This crate's own is [`Client`].
 //!
 //! - [`protocol`] has the messages, as bytes and as values.
 //! - [`config`] has what an administrator allows: who, which modules, which paths, how much.
@@ -21,8 +21,8 @@
 //!
 //! # What it does not do
 //!
-//! It moves no data: that is between the pipe's processes and their shared memory. It runs no program that its
-//! configuration does not name, and reaches no other machine.
+//! It moves no data: that is between the pipe's processes and their shared memory. It runs no
+//! program that its configuration does not name, and reaches no other machine.
 
 pub mod client;
 pub mod config;

@@ -1,10 +1,10 @@
-//! Messages as bytes: what is written is read as the same, what is read was meant, and nothing that a stranger sends
-//! does harm.
+//! Messages as bytes: what is written is read as the same, what is read was meant, and nothing that
+//! a stranger sends does harm.
 
 use datapipe::Direction;
 use datapipe_net::protocol::{
-    Answer, ClientHello, EventKind, HEAD, HELLO, Head, Initiate, PathAccess, PipeEvent, PipeState, Refusal,
-    RefusalCode, Reply, Request, Role, Seat, ServerHello, StageRequest,
+    Answer, ClientHello, EventKind, HEAD, HELLO, Head, Initiate, PathAccess, PipeEvent, PipeState,
+    Refusal, RefusalCode, Reply, Request, Role, Seat, ServerHello, StageRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -24,20 +24,46 @@ fn role() -> impl Strategy<Value = Role> {
 
 fn stage() -> impl Strategy<Value = StageRequest> {
     let path = ("/[^\0]{0,40}", any::<bool>());
-    let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), option::of(any::<u32>()));
-    let texts = (option::of("\\PC{0,40}"), option::of("\\PC{0,40}"), option::of("\\PC{0,40}"));
-    (texts, vec(any::<u8>(), 0..100), numbers, vec(path, 0..4), any::<bool>()).prop_map(
-        |((module, name, machine), arguments, (instances, holds_in, holds_out), paths, stateful)| {
-            let mut stage = StageRequest::default().arguments(arguments);
-            for (path, write) in paths {
-                stage = if write { stage.write(path) } else { stage.read(path) };
-            }
-            (stage.module, stage.name, stage.machine) = (module, name, machine);
-            (stage.instances, stage.holds_in, stage.holds_out) = (instances, holds_in, holds_out);
-            stage.stateful = stateful;
-            stage
-        },
+    let numbers = (
+        option::of(any::<u32>()),
+        option::of(any::<u32>()),
+        option::of(any::<u32>()),
+    );
+    let texts = (
+        option::of("\\PC{0,40}"),
+        option::of("\\PC{0,40}"),
+        option::of("\\PC{0,40}"),
+    );
+    (
+        texts,
+        vec(any::<u8>(), 0..100),
+        numbers,
+        vec(path, 0..4),
+        any::<bool>(),
     )
+        .prop_map(
+            |(
+                (module, name, machine),
+                arguments,
+                (instances, holds_in, holds_out),
+                paths,
+                stateful,
+            )| {
+                let mut stage = StageRequest::default().arguments(arguments);
+                for (path, write) in paths {
+                    stage = if write {
+                        stage.write(path)
+                    } else {
+                        stage.read(path)
+                    };
+                }
+                (stage.module, stage.name, stage.machine) = (module, name, machine);
+                (stage.instances, stage.holds_in, stage.holds_out) =
+                    (instances, holds_in, holds_out);
+                stage.stateful = stateful;
+                stage
+            },
+        )
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -73,16 +99,27 @@ fn event() -> impl Strategy<Value = PipeEvent> {
         option::of("\\PC{0,40}"),
         option::of(vec(any::<u8>(), 0..9)),
     );
-    let numbers = (option::of(any::<u32>()), option::of(any::<u32>()), option::of(any::<u64>()));
-    (any::<u16>(), texts, numbers, option::of(any::<bool>()), option::of(any::<u8>())).prop_map(
-        |(kind, (pipe, stage, text, note), (instance, process, lost), replaced, state)| {
-            let mut event = PipeEvent::new(EventKind(kind), pipe);
-            (event.stage, event.text, event.note) = (stage, text, note);
-            (event.instance, event.process, event.lost) = (instance, process, lost);
-            (event.replaced, event.state) = (replaced, state.map(PipeState));
-            event
-        },
+    let numbers = (
+        option::of(any::<u32>()),
+        option::of(any::<u32>()),
+        option::of(any::<u64>()),
+    );
+    (
+        any::<u16>(),
+        texts,
+        numbers,
+        option::of(any::<bool>()),
+        option::of(any::<u8>()),
     )
+        .prop_map(
+            |(kind, (pipe, stage, text, note), (instance, process, lost), replaced, state)| {
+                let mut event = PipeEvent::new(EventKind(kind), pipe);
+                (event.stage, event.text, event.note) = (stage, text, note);
+                (event.instance, event.process, event.lost) = (instance, process, lost);
+                (event.replaced, event.state) = (replaced, state.map(PipeState));
+                event
+            },
+        )
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -94,14 +131,22 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(Answer::Reply(Reply::Identified)),
         Just(Answer::Reply(Reply::Stopping)),
         Just(Answer::Reply(Reply::Subscribed)),
-        refusal.prop_map(|(code, text)| Answer::Reply(Reply::Refused(Refusal::new(RefusalCode(code), text)))),
+        refusal.prop_map(|(code, text)| Answer::Reply(Reply::Refused(Refusal::new(
+            RefusalCode(code),
+            text
+        )))),
     ]
 }
 
 /// Fields, each by its tag and its value.
 fn fields(body: &[(u16, &[u8])]) -> Vec<u8> {
     let field = |(tag, value): &(u16, &[u8])| {
-        [&tag.to_le_bytes()[..], &u32::try_from(value.len()).unwrap().to_le_bytes(), value].concat()
+        [
+            &tag.to_le_bytes()[..],
+            &u32::try_from(value.len()).unwrap().to_le_bytes(),
+            value,
+        ]
+        .concat()
     };
     body.iter().flat_map(field).collect()
 }
@@ -186,10 +231,21 @@ fn the_examples_of_the_page_are_what_is_sent() {
     assert_eq!(hello.encode(), bytes[..24]);
     assert_eq!(ServerHello::to(&hello).encode(), bytes[24..48]);
     let message = |kind, request, body: Vec<u8>| {
-        [&Head { len: body.len(), kind, request }.encode()[..], &body].concat()
+        [
+            &Head {
+                len: body.len(),
+                kind,
+                request,
+            }
+            .encode()[..],
+            &body,
+        ]
+        .concat()
     };
     let list = Answer::Reply(Reply::List(Vec::new()));
-    let status = Request::Status { pipe: "a.1.2".to_owned() };
+    let status = Request::Status {
+        pipe: "a.1.2".to_owned(),
+    };
     let refusal = Refusal::new(RefusalCode::NO_SUCH_PIPE, "there is no pipe \"a.1.2\" here");
     let refusal = Answer::Reply(Reply::Refused(refusal));
     let sent = [
@@ -202,20 +258,35 @@ fn the_examples_of_the_page_are_what_is_sent() {
     // The text of the refusal is cut short on the page.
     let shown = &bytes[48..];
     assert_eq!(shown, &sent[..shown.len()]);
-    assert!(sent.len() - shown.len() < 29, "{} bytes are not shown", sent.len() - shown.len());
+    assert!(
+        sent.len() - shown.len() < 29,
+        "{} bytes are not shown",
+        sent.len() - shown.len()
+    );
 }
 
 #[test]
 fn what_a_later_version_adds_is_passed_over_or_refused() {
     let known = fields(&[(0x8001, b"a.1.2")]);
-    let stop = Request::Stop { pipe: "a.1.2".to_owned() };
+    let stop = Request::Stop {
+        pipe: "a.1.2".to_owned(),
+    };
     assert_eq!(Request::decode(4, &known), Ok(stop.clone()));
     // The bit is its sender's: who knows the number does not look at it.
-    assert_eq!(Request::decode(4, &fields(&[(1, b"a.1.2")])), Ok(stop.clone()));
-    assert_eq!(Request::decode(4, &[known.clone(), fields(&[(99, b"new")])].concat()), Ok(stop));
+    assert_eq!(
+        Request::decode(4, &fields(&[(1, b"a.1.2")])),
+        Ok(stop.clone())
+    );
+    assert_eq!(
+        Request::decode(4, &[known.clone(), fields(&[(99, b"new")])].concat()),
+        Ok(stop)
+    );
     let refused = Request::decode(4, &[known, fields(&[(0x8063, b"new")])].concat()).unwrap_err();
     assert!(refused.unknown, "{refused}");
-    assert_eq!(refused.to_string(), "stop: field 99 is unknown here, and must not be passed over");
+    assert_eq!(
+        refused.to_string(),
+        "stop: field 99 is unknown here, and must not be passed over"
+    );
     assert!(Request::decode(8, &[]).unwrap_err().unknown);
     // Deep inside, too.
     let stage = fields(&[(0x8001, b"zstd"), (0x8063, b"new")]);
@@ -232,11 +303,16 @@ fn what_is_too_long_or_too_much_is_refused() {
     assert!(error(3, &fields(&[(1, b"a"), (2, &[9])])).contains("is 9, which is no role"));
     let stage = fields(&[(3, &vec![0; (64 << 10) + 1])]);
     assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("65537 bytes, more than 65536"));
-    let many: Vec<_> = [(1, &b"x"[..])].into_iter().chain([(6, &b""[..]); 33]).collect();
+    let many: Vec<_> = [(1, &b"x"[..])]
+        .into_iter()
+        .chain([(6, &b""[..]); 33])
+        .collect();
     assert!(error(1, &fields(&many)).contains("more than 32 times"));
-    for (path, why) in
-        [(&b"relative"[..], "no absolute path"), (b"/a\0b", "no absolute path"), (&[b'/'; 4097], "4097")]
-    {
+    for (path, why) in [
+        (&b"relative"[..], "no absolute path"),
+        (b"/a\0b", "no absolute path"),
+        (&[b'/'; 4097], "4097"),
+    ] {
         let stage = fields(&[(6, &fields(&[(1, &[0]), (2, path)]))]);
         assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains(why));
     }
@@ -245,7 +321,8 @@ fn what_is_too_long_or_too_much_is_refused() {
     assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("more than 64 times"));
     // A path of a request need not be text.
     let stage = fields(&[(6, &fields(&[(1, &[1]), (2, b"/\xff")]))]);
-    let Ok(Request::Initiate(initiate)) = Request::decode(1, &fields(&[(1, b"x"), (6, &stage)])) else {
+    let Ok(Request::Initiate(initiate)) = Request::decode(1, &fields(&[(1, b"x"), (6, &stage)]))
+    else {
         panic!()
     };
     assert_eq!(initiate.stages[0].paths[0].0, PathAccess::Write);
@@ -268,12 +345,28 @@ fn lists_and_statuses_are_what_the_page_says() {
     let list = fields(&[(1, &entry(&long)), (1, &entry("x"))]);
     let answer = Answer::decode(0x8006, &list).unwrap();
     assert_eq!(answer.encode(), list);
-    let Answer::Reply(Reply::List(entries)) = answer else { panic!("{answer:?}") };
-    assert_eq!((&*entries[1].name, &*entries[1].label, entries[1].owner), ("host.1.2", "nightly", 7));
-    assert_eq!((entries[1].direction, entries[1].state), (Direction::Restore, PipeState::FAILED));
-    assert_eq!((entries[1].elapsed.as_millis(), &*entries[0].explanation), (1500, &*long));
+    let Answer::Reply(Reply::List(entries)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(
+        (&*entries[1].name, &*entries[1].label, entries[1].owner),
+        ("host.1.2", "nightly", 7)
+    );
+    assert_eq!(
+        (entries[1].direction, entries[1].state),
+        (Direction::Restore, PipeState::FAILED)
+    );
+    assert_eq!(
+        (entries[1].elapsed.as_millis(), &*entries[0].explanation),
+        (1500, &*long)
+    );
     let longer = fields(&[(1, &entry(&format!("{long}!")))]);
-    assert!(Answer::decode(0x8006, &longer).unwrap_err().to_string().contains("257 bytes, more than 256"));
+    assert!(
+        Answer::decode(0x8006, &longer)
+            .unwrap_err()
+            .to_string()
+            .contains("257 bytes, more than 256")
+    );
 
     let wide = |number: u64| number.to_le_bytes();
     let narrow = |number: u32| number.to_le_bytes();
@@ -291,21 +384,51 @@ fn lists_and_statuses_are_what_the_page_says() {
         (11, &narrow(11)),
         (12, &narrow(12)),
     ]);
-    let stage = fields(&[(1, b"zstd"), (2, &narrow(9)), (3, &instance), (3, &instance)]);
+    let stage = fields(&[
+        (1, b"zstd"),
+        (2, &narrow(9)),
+        (3, &instance),
+        (3, &instance),
+    ]);
     let entry = entry(&format!("{long}!"));
     let status = fields(&[(1, &entry), (2, &narrow(16)), (3, &narrow(5)), (4, &stage)]);
     let answer = Answer::decode(0x8005, &status).unwrap();
     assert_eq!(answer.encode(), status);
-    let Answer::Reply(Reply::Status(status)) = answer else { panic!("{answer:?}") };
-    assert_eq!((status.buffers, status.free, status.stages[0].queued), (16, 5, 9));
+    let Answer::Reply(Reply::Status(status)) = answer else {
+        panic!("{answer:?}")
+    };
+    assert_eq!(
+        (status.buffers, status.free, status.stages[0].queued),
+        (16, 5, 9)
+    );
     let instance = &status.stages[0].instances[1];
-    assert_eq!((instance.activity.name(), instance.bytes_out), (Some("waiting for input"), 5));
-    assert_eq!((instance.working.as_nanos(), instance.process, instance.processes), (10, 11, 12));
+    assert_eq!(
+        (instance.activity.name(), instance.bytes_out),
+        (Some("waiting for input"), 5)
+    );
+    assert_eq!(
+        (
+            instance.working.as_nanos(),
+            instance.process,
+            instance.processes
+        ),
+        (10, 11, 12)
+    );
     // What a daemon leaves out is nothing.
     let bare = fields(&[
         (1, &fields(&[(1, b"x"), (3, &narrow(0)), (5, &[1])])),
         (4, &fields(&[(1, b"y"), (3, &fields(&[(1, &[0])]))])),
     ]);
-    let Ok(Answer::Reply(Reply::Status(bare))) = Answer::decode(0x8005, &bare) else { panic!() };
-    assert_eq!((bare.buffers, bare.stages[0].bytes_in(), bare.rate(), bare.bottleneck()), (0, 0, 0.0, None));
+    let Ok(Answer::Reply(Reply::Status(bare))) = Answer::decode(0x8005, &bare) else {
+        panic!()
+    };
+    assert_eq!(
+        (
+            bare.buffers,
+            bare.stages[0].bytes_in(),
+            bare.rate(),
+            bare.bottleneck()
+        ),
+        (0, 0, 0.0, None)
+    );
 }

@@ -1,9 +1,9 @@
 //! Errors, by who is at fault.
 //!
-//! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed ([`Error::Stage`]), or
-//! keeps more than it says ([`Error::Standstill`]); the machine would not give what is needed ([`Error::Segment`],
-//! [`Error::System`]); a participant broke the shared words ([`Error::Corrupt`]); somebody cancelled
-//! ([`Error::Cancelled`]).
+//! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed
+//! ([`Error::Stage`]), or keeps more than it says ([`Error::Standstill`]); the machine would not
+//! give what is needed ([`Error::Segment`], [`Error::System`]); a participant broke the shared
+//! words ([`Error::Corrupt`]); somebody cancelled ([`Error::Cancelled`]).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,9 +11,12 @@ use std::fmt;
 #[cfg(not(loom))]
 pub(crate) use whole::Stuck;
 #[cfg(not(loom))]
-pub use whole::{Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor};
+pub use whole::{
+    Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor,
+};
 
-/// The words in shared memory contradict themselves: some participant wrote where it should not have.
+/// The words in shared memory contradict themselves: some participant wrote where it should not
+/// have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corrupt {
     what: Cow<'static, str>,
@@ -23,20 +26,31 @@ pub struct Corrupt {
 
 impl Corrupt {
     pub(crate) fn new(what: impl Into<Cow<'static, str>>) -> Self {
-        Self { what: what.into(), queue: None, buffer: None }
+        Self {
+            what: what.into(),
+            queue: None,
+            buffer: None,
+        }
     }
 
-    /// What contradicts itself, the queue, and the buffer, for whoever passes it on to another process.
+    /// What contradicts itself, the queue, and the buffer, for whoever passes it on to another
+    /// process.
     pub(crate) fn parts(&self) -> (&str, Option<u32>, Option<u32>) {
         (&self.what, self.queue, self.buffer)
     }
 
     pub(crate) fn at_queue(self, queue: u32) -> Self {
-        Self { queue: Some(queue), ..self }
+        Self {
+            queue: Some(queue),
+            ..self
+        }
     }
 
     pub(crate) fn at_buffer(self, buffer: u32) -> Self {
-        Self { buffer: Some(buffer), ..self }
+        Self {
+            buffer: Some(buffer),
+            ..self
+        }
     }
 }
 
@@ -91,7 +105,8 @@ mod whole {
         Key(String),
         /// An archive cannot be as it was asked for. Says why.
         Archive(String),
-        /// Every stage waited for another, so the pipe was stopped. Some stage keeps more blocks than it says.
+        /// Every stage waited for another, so the pipe was stopped. Some stage keeps more blocks
+        /// than it says.
         Standstill(Standstill),
         /// Some participant wrote to shared memory where it should not have.
         Corrupt(Corrupt),
@@ -102,7 +117,9 @@ mod whole {
     impl fmt::Display for Error {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match self {
-                Self::Refused { pipe, reason } => write!(f, "cannot start pipe \"{pipe}\": {reason}"),
+                Self::Refused { pipe, reason } => {
+                    write!(f, "cannot start pipe \"{pipe}\": {reason}")
+                }
                 Self::Stage(failure) => failure.fmt(f),
                 Self::Segment(error) => error.fmt(f),
                 Self::System { what, source } => write!(f, "{what}: {source}"),
@@ -114,7 +131,8 @@ mod whole {
         }
     }
 
-    // The text says all there is, so there is no source that would say it again. What is inside has its own field.
+    // The text says all there is, so there is no source that would say it again. What is inside has
+    // its own field.
     impl std::error::Error for Error {}
 
     impl From<SegmentError> for Error {
@@ -149,13 +167,15 @@ mod whole {
 
     /// What every stage of a pipe waited for when none of them could go on.
     ///
-    /// Admission refuses a pipe that could come to this, going by what its stages say that they keep
-    /// ([`Stage::holds_in`](crate::stage::Stage::holds_in), [`Stage::holds_out`](crate::stage::Stage::holds_out)). So
-    /// one of them at least keeps more than it says, and is marked; it has to say more, or to keep less.
+    /// Admission refuses a pipe that could come to this, going by what its stages say that they
+    /// keep ([`Stage::holds_in`](crate::stage::Stage::holds_in),
+    /// [`Stage::holds_out`](crate::stage::Stage::holds_out)). So one of them at least keeps more
+    /// than it says, and is marked; it has to say more, or to keep less.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct Standstill {
-        /// The stages that had not ended, head first; a stage twice, if its instances waited for different things.
+        /// The stages that had not ended, head first; a stage twice, if its instances waited for
+        /// different things.
         pub waiting: Vec<Waiting>,
     }
 
@@ -203,12 +223,19 @@ mod whole {
 
     impl Stuck {
         pub(crate) fn of(tally: &Tally, participant: u32, waits_for: WaitsFor) -> Self {
-            let (held, outputs) = (tally.held[participant as usize], tally.unsent[participant as usize]);
-            Self { waits_for, inputs: held.saturating_sub(outputs), outputs }
+            let (held, outputs) = (
+                tally.held[participant as usize],
+                tally.unsent[participant as usize],
+            );
+            Self {
+                waits_for,
+                inputs: held.saturating_sub(outputs),
+                outputs,
+            }
         }
 
-        /// Whether the instance keeps more than it may while it waits for that: one more input makes `holds_in`, one more
-        /// buffer `holds_out`.
+        /// Whether the instance keeps more than it may while it waits for that: one more input
+        /// makes `holds_in`, one more buffer `holds_out`.
         pub(crate) fn keeps_more(self, holds_in: u32, holds_out: u32) -> bool {
             let (inputs, outputs) = match self.waits_for {
                 WaitsFor::Input => (holds_in.saturating_sub(1), holds_out),
@@ -241,7 +268,13 @@ mod whole {
                 f.write_str(if position > 0 { ", " } else { "" })?;
                 waiting.fmt(f)?;
             }
-            for Waiting { stage, holds_in, holds_out, .. } in self.waiting.iter().filter(|w| w.keeps_more) {
+            for Waiting {
+                stage,
+                holds_in,
+                holds_out,
+                ..
+            } in self.waiting.iter().filter(|w| w.keeps_more)
+            {
                 write!(
                     f,
                     "; \"{stage}\" keeps more than it says, holds_in {holds_in} and holds_out {holds_out}"
@@ -253,7 +286,13 @@ mod whole {
 
     impl fmt::Display for Waiting {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let Self { stage, instances, inputs, outputs, .. } = self;
+            let Self {
+                stage,
+                instances,
+                inputs,
+                outputs,
+                ..
+            } = self;
             write!(f, "\"{stage}\"")?;
             if *instances > 1 {
                 write!(f, " x{instances}")?;
@@ -303,7 +342,9 @@ mod whole {
     impl StageError {
         /// An error with a message: say what, where, and what to do.
         pub fn new(message: impl Into<String>) -> Self {
-            Self { cause: Cause::Message(message.into()) }
+            Self {
+                cause: Cause::Message(message.into()),
+            }
         }
 
         /// Whether the stage did not fail, but was told to stop.
@@ -339,7 +380,8 @@ mod whole {
             }
         }
 
-        /// The error that the stage returned, to be downcast; `None` for a message, a panic, a death or a port's error.
+        /// The error that the stage returned, to be downcast; `None` for a message, a panic, a
+        /// death or a port's error.
         pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
             match &self.cause {
                 Cause::Other(error) => Some(error.as_ref()),
@@ -354,15 +396,21 @@ mod whole {
         }
 
         pub(crate) fn panicked(message: String) -> Self {
-            Self { cause: Cause::Panic(message) }
+            Self {
+                cause: Cause::Panic(message),
+            }
         }
 
         pub(crate) fn died(death: Death) -> Self {
-            Self { cause: Cause::Death(death) }
+            Self {
+                cause: Cause::Death(death),
+            }
         }
 
         pub(crate) fn standstill(stuck: Stuck) -> Self {
-            Self { cause: Cause::Stuck(stuck) }
+            Self {
+                cause: Cause::Stuck(stuck),
+            }
         }
 
         /// What the instance waits for, if it ended because nobody can go on.
@@ -410,14 +458,22 @@ mod whole {
 
     impl fmt::Display for Death {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let Self { process, status, reason } = self;
+            let Self {
+                process,
+                status,
+                reason,
+            } = self;
             write!(f, "its process {process} died")?;
             if let Some(status) = status {
                 write!(f, " ({status})")?;
             }
             match reason {
-                NotReplaced::Exited => f.write_str(" before the end of the stream, and did not say why"),
-                NotReplaced::Stateful => f.write_str(", and cannot be replaced: it remembers earlier blocks"),
+                NotReplaced::Exited => {
+                    f.write_str(" before the end of the stream, and did not say why")
+                }
+                NotReplaced::Stateful => {
+                    f.write_str(", and cannot be replaced: it remembers earlier blocks")
+                }
                 NotReplaced::Head => {
                     f.write_str(", and cannot be replaced: what it reads may have changed since")
                 }
@@ -427,10 +483,17 @@ mod whole {
                 NotReplaced::Together => {
                     f.write_str(", and cannot be replaced: its instances share a process")
                 }
-                NotReplaced::Attached => f.write_str(" before the end of the stream; it had attached"),
-                NotReplaced::DeadlyBlock(number) => write!(f, " at block {number}, as one before it"),
+                NotReplaced::Attached => {
+                    f.write_str(" before the end of the stream; it had attached")
+                }
+                NotReplaced::DeadlyBlock(number) => {
+                    write!(f, " at block {number}, as one before it")
+                }
                 NotReplaced::Fruitless(count) => {
-                    write!(f, ", the last of {count} in a row that died before they had taken up a block")
+                    write!(
+                        f,
+                        ", the last of {count} in a row that died before they had taken up a block"
+                    )
                 }
             }
         }
@@ -441,8 +504,12 @@ mod whole {
             let error = error.into();
             // A port's error may come through a reader or a writer, packed into an error of theirs.
             match port_error_in(error.as_ref()) {
-                Some(port) => Self { cause: Cause::Port(port) },
-                None => Self { cause: Cause::Other(error) },
+                Some(port) => Self {
+                    cause: Cause::Port(port),
+                },
+                None => Self {
+                    cause: Cause::Other(error),
+                },
             }
         }
     }
@@ -452,8 +519,11 @@ mod whole {
         if let Some(port) = error.downcast_ref::<PortError>() {
             return Some(port.clone());
         }
-        // What an io::Error was made from is not its source: that is the source of what it was made from.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        // What an io::Error was made from is not its source: that is the source of what it was made
+        // from.
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
         match inner {
             Some(inner) => port_error_in(inner),
             None => error.source().and_then(port_error_in),

@@ -8,8 +8,9 @@
 //!              +----------------------------- free buffers ----------------------------+
 //! ```
 //!
-//! The tasks hand each other buffers, never copies. Each can have many instances; what several have worked on in
-//! parallel comes out in order. The pipe runs as fast as its slowest task, in the memory of its pool.
+//! The tasks hand each other buffers, never copies. Each can have many instances; what several have
+//! worked on in parallel comes out in order. The pipe runs as fast as its slowest task, in the
+//! memory of its pool.
 //!
 //! ```
 //! use datapipe::prelude::*;
@@ -34,29 +35,37 @@
 //!
 //! - [`tree`] has file trees: from files to the entries of an archive, and from entries to files.
 //! - [`archive`] writes blocks to a medium and reads them back, all of them or some.
-//! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops them.
+//! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops
+//!   them.
 //! - [`host`] is what a process calls that runs stages of somebody else's pipe.
-//! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the library.
+//! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the
+//!   library.
 //! - [`wire`] has the bytes of an archive.
 //! - [`media`] is what a stream is kept on: volumes of records and marks, in files.
-//! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the dead.
+//! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the
+//!   dead.
 //! - `queue` moves descriptors between the stages, in order.
 //! - [`memory`] is the segment that all of it lies in.
 //! - [`sequence`] has numbers and their order by themselves.
 //! - [`crypto`] has keys: what a user unlocks with, what is sealed with what, and the cipher.
 //! - [`limits`] has every bound of the system, and [`error`] says who is at fault.
 //!
-//! A module uses only those below it. `docs/shared-memory.md` describes the segment and the hand-over, which
-//! survives the death of any participant at any instruction.
+//! A module uses only those below it. `docs/shared-memory.md` describes the segment and the
+//! hand-over, which survives the death of any participant at any instruction.
 //!
 //! # What it does not do
 //!
-//! It has no async runtime, and does no networking by itself. It does not defend the data in a buffer against
-//! another process that was given the segment and writes where it holds no lease.
+//! It has no async runtime, and does no networking by itself. It does not defend the data in a
+//! buffer against another process that was given the segment and writes where it holds no lease.
 
 #![cfg_attr(
     loom,
-    allow(dead_code, unused_imports, unreachable_pub, reason = "the models run what lies below the ports")
+    allow(
+        dead_code,
+        unused_imports,
+        unreachable_pub,
+        reason = "the models run what lies below the ports"
+    )
 )]
 
 #[cfg(not(loom))]
@@ -90,10 +99,13 @@ pub mod wire;
 pub use controller::{AtLimit, Canceller, Event, Pipe, PipeBuilder, Plan, Report, Status};
 pub use error::Corrupt;
 #[cfg(not(loom))]
-pub use error::{Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor};
+pub use error::{
+    Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor,
+};
 pub use memory::Direction;
 
-/// All modules that come with the library: for a [`host`] of your own, which adds to them, and of `datapipe-host`.
+/// All modules that come with the library: for a [`host`] of your own, which adds to them, and of
+/// `datapipe-host`.
 #[cfg(not(loom))]
 pub fn modules() -> host::Modules {
     tree::modules(archive::modules(host::Modules::new()))
@@ -108,11 +120,13 @@ pub mod prelude {
     pub use crate::error::{Error, StageError};
     pub use crate::media::{Directory, Medium, VirtualTape, VolumeOptions};
     pub use crate::memory::Direction;
-    pub use crate::pool::{Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort};
+    pub use crate::pool::{
+        Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort,
+    };
     pub use crate::stage::{
-        Analyze, BlockReader, BlockWriter, DamageLog, Deflate, Fill, Finding, Head, HeadStage, InPlace,
-        Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage, Transform,
-        Verdict, Zstd, analyze, decompress, decompress_salvaging,
+        Analyze, BlockReader, BlockWriter, DamageLog, Deflate, Fill, Finding, Head, HeadStage,
+        InPlace, Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail,
+        TailStage, Transform, Verdict, Zstd, analyze, decompress, decompress_salvaging,
     };
     pub use crate::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore, TreeVerify};
     pub use crate::wire::Content;

@@ -1,7 +1,7 @@
 //! Every bound of the system, in one place, with the compile-time checks that tie them together.
 //!
-//! A limit is refused where it is first exceeded, with both numbers in the message. Nothing is sized from a number
-//! that was not compared with one of these.
+//! A limit is refused where it is first exceeded, with both numbers in the message. Nothing is
+//! sized from a number that was not compared with one of these.
 
 use std::time::Duration;
 
@@ -26,14 +26,15 @@ pub const MAX_BUFFER_SIZE: u32 = 64 << 20;
 /// Largest headroom or tailroom of a buffer, in bytes.
 pub const MAX_ROOM: u32 = 1 << 20;
 
-/// Headroom that a pipe gives its buffers if nobody asks for another, in bytes: one page, so that the payload
-/// starts on a page.
+/// Headroom that a pipe gives its buffers if nobody asks for another, in bytes: one page, so that
+/// the payload starts on a page.
 pub const DEFAULT_HEADROOM: u32 = 4096;
 
 /// Tailroom that a pipe gives its buffers if nobody asks for another, in bytes.
 pub const DEFAULT_TAILROOM: u32 = 4096;
 
-/// Payload of a buffer if nobody asks for another, in bytes: large blocks compress faster and smaller.
+/// Payload of a buffer if nobody asks for another, in bytes: large blocks compress faster and
+/// smaller.
 pub const DEFAULT_BUFFER_SIZE: u32 = 4 << 20;
 
 /// Bytes of a stage's name that are kept in the segment, and longest name of a stage or a pipe.
@@ -53,7 +54,8 @@ pub const MAX_NOTE: usize = 16 << 10;
 /// Bytes of what an instance in a process says of its failure that are kept.
 pub const MAX_FAILURE_TEXT: usize = 4096;
 
-/// Processes of one instance that may be killed one after the other before any of them has taken up a block.
+/// Processes of one instance that may be killed one after the other before any of them has taken up
+/// a block.
 pub const MAX_FRUITLESS_DEATHS: u32 = 3;
 
 /// How long a process of a stage may be stopped if nobody says otherwise.
@@ -62,10 +64,12 @@ pub const DEFAULT_STOPPED_LIMIT: Duration = Duration::from_secs(5);
 /// Rounds a lock-free loop may take before it says that the segment is corrupt.
 ///
 /// Each round but the last is lost to the progress of another participant. There are at most
-/// [`MAX_PARTICIPANTS`] of them, so a loop that needs more is reading words that do not change as they should.
+/// [`MAX_PARTICIPANTS`] of them, so a loop that needs more is reading words that do not change as
+/// they should.
 pub const MAX_ROUNDS: u32 = 1 << 20;
 
-/// Longest record on a medium, header included, in bytes. A length that a volume claims is not believed beyond it.
+/// Longest record on a medium, header included, in bytes. A length that a volume claims is not
+/// believed beyond it.
 pub const MAX_RECORD: usize = 16 << 20;
 
 /// Length of a record if nobody asks for another, in bytes: what every tape drive takes.
@@ -97,22 +101,24 @@ pub const MAX_BATCH_OBJECTS: usize = 4096;
 /// Bytes of their paths; the last one may exceed it.
 pub const MAX_BATCH_PATHS: usize = 1 << 20;
 
-/// Descriptors, mostly of directories, that all instances of a head together keep open for what they were given. Each
-/// may have one at least, and no more than the walk.
+/// Descriptors, mostly of directories, that all instances of a head together keep open for what
+/// they were given. Each may have one at least, and no more than the walk.
 pub const MAX_BATCH_DESCRIPTORS: usize = 256;
 
-/// Names of a directory that are in memory at a time: one that has more is read in pieces, each of which is sorted.
-/// The last call to the kernel may give some more.
+/// Names of a directory that are in memory at a time: one that has more is read in pieces, each of
+/// which is sorted. The last call to the kernel may give some more.
 pub const MAX_SORTED_NAMES: usize = 100_000;
 
-/// Smallest piece of a file's data that stands in a block, in bytes, unless that is all of it or of the block.
+/// Smallest piece of a file's data that stands in a block, in bytes, unless that is all of it or of
+/// the block.
 pub const MIN_EXTENT: usize = 4096;
 
-/// Bytes of a catalogue after which a piece of it is sent; a block may be smaller, and is sent when it is full.
+/// Bytes of a catalogue after which a piece of it is sent; a block may be smaller, and is sent when
+/// it is full.
 pub const CATALOGUE_PIECE: usize = 256 << 10;
 
-/// Files of several names that are in memory until all of their names were seen: about 43 MiB, since a
-/// hash table is full at seven eighths. Those beyond go to a temporary file.
+/// Files of several names that are in memory until all of their names were seen: about 43 MiB,
+/// since a hash table is full at seven eighths. Those beyond go to a temporary file.
 pub const MAX_LINKS_IN_MEMORY: usize = 7 << 17;
 
 /// Bytes of paths and texts that a report on a tree keeps.
@@ -136,8 +142,8 @@ pub const MAX_KEY_SLOTS: usize = 8;
 /// Longest passphrase, and longest file that has one, in bytes.
 pub const MAX_PASSPHRASE: usize = 4096;
 
-/// Memory that a key slot may make its reader take to try a passphrase, in KiB: 1 GiB. One slot after the other
-/// takes it.
+/// Memory that a key slot may make its reader take to try a passphrase, in KiB: 1 GiB. One slot
+/// after the other takes it.
 pub const MAX_ARGON2_MEMORY_KIB: u32 = 1 << 20;
 
 /// Passes over that memory that a key slot may ask for.
@@ -152,8 +158,8 @@ pub const MAX_LOG_ENTRIES: usize = 10_000;
 /// Bytes of what an entry of a log of damage says.
 pub const MAX_DAMAGE_TEXT: usize = 512;
 
-/// Blocks whose places a log of damage remembers: those in flight between a reader and the stages behind it, which
-/// are fewer than there are buffers on its machine and the next ones.
+/// Blocks whose places a log of damage remembers: those in flight between a reader and the stages
+/// behind it, which are fewer than there are buffers on its machine and the next ones.
 pub const MAX_PLACES: usize = 16_384;
 
 /// Objects of a file tree whose entries may mix: so many are open at once while they are restored.
@@ -162,14 +168,16 @@ pub const MAX_OPEN_OBJECTS: usize = 64;
 /// Threads on which a restore makes files.
 pub const MAX_RESTORE_THREADS: usize = 8;
 
-/// Objects with several names of which some are restored by their paths: so many are remembered on the way.
+/// Objects with several names of which some are restored by their paths: so many are remembered on
+/// the way.
 pub const MAX_WANTED_LINKS: usize = 1 << 20;
 
-/// Extended attributes of one object that are kept until its end, names and values together, in bytes.
+/// Extended attributes of one object that are kept until its end, names and values together, in
+/// bytes.
 pub const MAX_OBJECT_ATTRIBUTES: usize = 1 << 20;
 
-/// Memory that a restore takes for directories, whose times are set at the end, in bytes. What is more goes to a
-/// temporary file without a name.
+/// Memory that a restore takes for directories, whose times are set at the end, in bytes. What is
+/// more goes to a temporary file without a name.
 pub const MAX_RESTORE_MEMORY: usize = 32 << 20;
 
 /// Objects with several names that a restore remembers, with 16 bytes of memory each.
@@ -178,27 +186,49 @@ pub const MAX_LINKED_OBJECTS: usize = 4 << 20;
 /// Smallest size that may be asked for a volume, in bytes.
 pub const MIN_VOLUME_SIZE: u64 = 64 << 10;
 
-/// Bytes that records leave free at the end of a volume of limited size, for what is written after the first that
-/// did not fit: 4 KiB of records with their lengths, and a mark.
+/// Bytes that records leave free at the end of a volume of limited size, for what is written after
+/// the first that did not fit: 4 KiB of records with their lengths, and a mark.
 pub const VOLUME_RESERVE: u64 = 4096 + 4;
 
 /// Volumes in one directory: their names have six digits.
 pub const MAX_VOLUMES: u32 = 999_999;
 
-/// Bits of a buffer's generation: at a million hand-overs a second of one buffer it wraps after twelve days, and
-/// only a participant that slept through exactly a multiple of that could mistake one generation for another.
+/// Bits of a buffer's generation: at a million hand-overs a second of one buffer it wraps after
+/// twelve days, and only a participant that slept through exactly a multiple of that could mistake
+/// one generation for another.
 pub(crate) const GENERATION_BITS: u32 = 40;
 
 const _: () = {
-    assert!(MAX_INSTANCES <= u64::BITS, "one end-of-stream bit per instance");
-    assert!(MAX_PARTICIPANTS + 2 <= 1 << 11, "a participant, or the controller, or nobody, fits 11 bits");
-    assert!(MAX_BUFFERS <= 1 << 13, "a buffer's index fits its field of a ring slot");
-    assert!(MAX_RECORD < 1 << 28, "a record's length fits its field of a volume's length word");
-    assert!(MAX_STAGES <= 1 << 8, "a queue's index fits its field of a take intent");
+    assert!(
+        MAX_INSTANCES <= u64::BITS,
+        "one end-of-stream bit per instance"
+    );
+    assert!(
+        MAX_PARTICIPANTS + 2 <= 1 << 11,
+        "a participant, or the controller, or nobody, fits 11 bits"
+    );
+    assert!(
+        MAX_BUFFERS <= 1 << 13,
+        "a buffer's index fits its field of a ring slot"
+    );
+    assert!(
+        MAX_RECORD < 1 << 28,
+        "a record's length fits its field of a volume's length word"
+    );
+    assert!(
+        MAX_STAGES <= 1 << 8,
+        "a queue's index fits its field of a take intent"
+    );
     assert!(
         DEFAULT_BUFFER_SIZE >= MIN_BUFFER_SIZE && DEFAULT_BUFFER_SIZE <= MAX_BUFFER_SIZE,
         "default is legal"
     );
-    assert!(MAX_PLACES >= 2 * MAX_BUFFERS as usize, "a block in flight has its place remembered");
-    assert!(DEFAULT_HEADROOM <= MAX_ROOM && DEFAULT_TAILROOM <= MAX_ROOM, "defaults are legal");
+    assert!(
+        MAX_PLACES >= 2 * MAX_BUFFERS as usize,
+        "a block in flight has its place remembered"
+    );
+    assert!(
+        DEFAULT_HEADROOM <= MAX_ROOM && DEFAULT_TAILROOM <= MAX_ROOM,
+        "defaults are legal"
+    );
 };

@@ -1,5 +1,5 @@
-//! Damage: every byte, every length, every record of a small archive. What is hit is found and named, what is not
-//! comes back, and nothing wrong is ever given out.
+//! Damage: every byte, every length, every record of a small archive. What is hit is found and
+//! named, what is not comes back, and nothing wrong is ever given out.
 
 use std::ops::Range;
 
@@ -24,7 +24,11 @@ fn material(blocks: usize, seed: u64) -> Vec<u8> {
     for block in 0..blocks {
         for i in 0..BLOCK {
             let noise = 1 + random.below(255) as u8;
-            bytes.push(if block % 2 == 0 { noise } else { 1 + (block + i / 64) as u8 });
+            bytes.push(if block % 2 == 0 {
+                noise
+            } else {
+                1 + (block + i / 64) as u8
+            });
         }
     }
     bytes
@@ -45,7 +49,10 @@ fn volume(data: &[u8], framing: Framing, encrypted: bool) -> Vec<u8> {
     let tape = VirtualTape::create_on(storage.clone(), "/t", Default::default()).unwrap();
     let (seal, tail) = archive.stages(tape);
     let head = HeadStage::from(StreamHead::new(data)).inline();
-    let mut pipe = Pipe::builder().buffer_size(BLOCK as u32).head(head).stage(Zstd::level(1).inline());
+    let mut pipe = Pipe::builder()
+        .buffer_size(BLOCK as u32)
+        .head(head)
+        .stage(Zstd::level(1).inline());
     if let Some(seal) = seal {
         pipe = pipe.stage(seal.inline());
     }
@@ -79,27 +86,45 @@ fn salvage(bytes: &[u8], encrypted: bool) -> Salvaged {
 fn salvage_from(tape: VirtualTape<FaultyStorage>, encrypted: bool) -> Salvaged {
     let reader = match ArchiveReader::open(tape, secret(encrypted).as_ref()) {
         Ok(reader) => reader,
-        Err(error) => return Salvaged { refused: Some(error.to_string()), ..Salvaged::default() },
+        Err(error) => {
+            return Salvaged {
+                refused: Some(error.to_string()),
+                ..Salvaged::default()
+            };
+        }
     };
     let (log, sink) = (DamageLog::new(), Sink::default());
     let reader = reader.salvage(&log);
     let (head, open) = (reader.head(), reader.open_blocks());
     let report = head.report();
-    let mut pipe = Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(head).inline());
+    let mut pipe = Pipe::builder()
+        .buffer_size(BLOCK as u32)
+        .head(HeadStage::from(head).inline());
     if let Some(open) = open {
         pipe = pipe.stage(open.inline());
     }
     let tail = TailStage::from(StreamRestore::new(sink.clone())).inline();
-    let ended = pipe.stage(decompress_salvaging(&log).inline()).tail(tail).run();
+    let ended = pipe
+        .stage(decompress_salvaging(&log).inline())
+        .tail(tail)
+        .run();
     let refused = ended.err().map(|error| error.to_string());
     let bytes = sink.bytes();
     let damage = log.entries().iter().map(ToString::to_string).collect();
-    Salvaged { bytes, outcome: report.outcome(), damage, refused }
+    Salvaged {
+        bytes,
+        outcome: report.outcome(),
+        damage,
+        refused,
+    }
 }
 
 /// Blocks that did not come back; panics if anything came back that was never archived.
 fn lost(salvaged: &Salvaged, data: &[u8], what: &str) -> usize {
-    assert!(salvaged.bytes.len() <= data.len(), "{what}: more came out than went in");
+    assert!(
+        salvaged.bytes.len() <= data.len(),
+        "{what}: more came out than went in"
+    );
     let mut got = salvaged.bytes.clone();
     got.resize(data.len(), 0);
     let blocks = got.chunks(BLOCK).zip(data.chunks(BLOCK));
@@ -139,21 +164,35 @@ fn every_byte_of_an_archive_may_be_damaged() {
 #[test]
 fn an_archive_may_end_anywhere() {
     let data = material(9, 4);
-    for (framing, encrypted) in
-        [(Framing::HeaderFooter, true), (Framing::Once, true), (Framing::Header, false)]
-    {
+    for (framing, encrypted) in [
+        (Framing::HeaderFooter, true),
+        (Framing::Once, true),
+        (Framing::Header, false),
+    ] {
         let good = volume(&data, framing, encrypted);
         let mut before = 0;
         for len in 0..good.len() {
-            let what = format!("{len} bytes of {}, {framing:?}, encrypted {encrypted}", good.len());
+            let what = format!(
+                "{len} bytes of {}, {framing:?}, encrypted {encrypted}",
+                good.len()
+            );
             let salvaged = salvage(&good[..len], encrypted);
-            assert!(!salvaged.is_clean() || len + 8 >= good.len(), "{what}: not noticed");
+            assert!(
+                !salvaged.is_clean() || len + 8 >= good.len(),
+                "{what}: not noticed"
+            );
             // What came back before, comes back when more is there.
             let lost = lost(&salvaged, &data, &what);
-            assert!(9 - lost >= before, "{what}: fewer blocks than from less\n{salvaged:#?}");
+            assert!(
+                9 - lost >= before,
+                "{what}: fewer blocks than from less\n{salvaged:#?}"
+            );
             before = 9 - lost;
             if salvaged.refused.is_none() && !salvaged.outcome.complete {
-                let said = salvaged.damage.iter().any(|damage| damage.contains("incomplete"));
+                let said = salvaged
+                    .damage
+                    .iter()
+                    .any(|damage| damage.contains("incomplete"));
                 assert!(said, "{what}: {:?}", salvaged.damage);
             }
         }
@@ -170,8 +209,11 @@ fn content(frame: &[u8]) -> Option<(Range<u64>, &[u8])> {
 
 /// Where each block lies in the stream.
 fn blocks(frames: &[Vec<u8>]) -> Vec<Range<u64>> {
-    let stream: Vec<u8> =
-        frames.iter().filter_map(|frame| content(frame)).flat_map(|(_, bytes)| bytes.to_vec()).collect();
+    let stream: Vec<u8> = frames
+        .iter()
+        .filter_map(|frame| content(frame))
+        .flat_map(|(_, bytes)| bytes.to_vec())
+        .collect();
     let (mut at, mut blocks) = (0, Vec::new());
     while at < stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
@@ -194,13 +236,19 @@ fn every_record_may_be_dropped_repeated_swapped_or_replaced() {
         let check = |what: String, frames: Vec<Vec<u8>>| {
             let salvaged = salvage(&frames.concat(), encrypted);
             assert!(!salvaged.is_clean(), "{what}: not noticed");
-            assert!(salvaged.refused.is_some() || !salvaged.damage.is_empty(), "{what}: nothing is said");
+            assert!(
+                salvaged.refused.is_some() || !salvaged.damage.is_empty(),
+                "{what}: nothing is said"
+            );
             let named = |damage: &String| {
                 damage.contains("volume 1")
                     || damage.contains("incomplete")
                     || damage.contains("session's footer")
             };
-            assert!(salvaged.damage.iter().all(named), "{what}: no place\n{salvaged:#?}");
+            assert!(
+                salvaged.damage.iter().all(named),
+                "{what}: no place\n{salvaged:#?}"
+            );
             (lost(&salvaged, &data, &what), salvaged)
         };
         for (i, frame) in good.iter().enumerate() {
@@ -213,7 +261,8 @@ fn every_record_may_be_dropped_repeated_swapped_or_replaced() {
             let (gone, salvaged) = check(format!("record {i} dropped"), dropped);
             // The blocks that it holds a piece of, and no others.
             let lies_in = |block: &&Range<u64>| {
-                content(frame).is_some_and(|(range, _)| block.start < range.end && range.start < block.end)
+                content(frame)
+                    .is_some_and(|(range, _)| block.start < range.end && range.start < block.end)
             };
             let held = blocks.iter().filter(lies_in).count();
             assert_eq!(gone, held, "record {i} dropped: {:#?}", salvaged.damage);
@@ -232,7 +281,11 @@ fn every_record_may_be_dropped_repeated_swapped_or_replaced() {
                 let mut replaced = good.clone();
                 replaced[i] = foreign[i].clone();
                 let (gone, salvaged) = check(format!("record {i} replaced"), replaced);
-                assert_eq!(gone, held, "record {i} replaced: {:#?} {:?}", salvaged.damage, salvaged.refused);
+                assert_eq!(
+                    gone, held,
+                    "record {i} replaced: {:#?} {:?}",
+                    salvaged.damage, salvaged.refused
+                );
             }
         }
     }
@@ -249,8 +302,14 @@ fn a_reader_that_does_not_salvage_stops_at_the_first_damage() {
     let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
     let reader = ArchiveReader::open(tape, secret(true).as_ref()).unwrap();
     let (open, sink) = (reader.open_blocks().unwrap(), Sink::default());
-    let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(reader.head()).stage(open);
-    let error = pipe.stage(decompress()).tail(StreamRestore::new(sink.clone())).run();
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK as u32)
+        .head(reader.head())
+        .stage(open);
+    let error = pipe
+        .stage(decompress())
+        .tail(StreamRestore::new(sink.clone()))
+        .run();
     let text = error.unwrap_err().to_string();
     assert!(text.contains("volume 1, record"), "{text}");
     let got = sink.bytes();
@@ -280,11 +339,20 @@ fn sectors_that_cannot_be_read_cost_the_blocks_in_them() {
             at += frame.len() as u64;
             begins < first + 4096 && first < at
         });
-        let gone: Vec<_> = touched.filter_map(|frame| content(frame)).map(|(range, _)| range).collect();
-        let is_hit =
-            |block: &&Range<u64>| gone.iter().any(|gone| block.start < gone.end && gone.start < block.end);
+        let gone: Vec<_> = touched
+            .filter_map(|frame| content(frame))
+            .map(|(range, _)| range)
+            .collect();
+        let is_hit = |block: &&Range<u64>| {
+            gone.iter()
+                .any(|gone| block.start < gone.end && gone.start < block.end)
+        };
         let hit = blocks.iter().filter(is_hit).count();
         let lost = lost(&salvaged, &data, &what);
-        assert!(lost <= hit, "{what}: {lost} of {hit} blocks, {:#?}", salvaged.damage);
+        assert!(
+            lost <= hit,
+            "{what}: {lost} of {hit} blocks, {:#?}",
+            salvaged.damage
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Blocks that are read alone, from where the end of the archive says that they stand, against a reading of everything.
+//! Blocks that are read alone, from where the end of the archive says that they stand, against a
+//! reading of everything.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,7 +11,9 @@ use datapipe::archive::{Blocks, OpenError};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
-use datapipe::wire::{Framing, Kind, Locator, UNIT_HEADER_LEN, UnitHeader, What, looks_like_record};
+use datapipe::wire::{
+    Framing, Kind, Locator, UNIT_HEADER_LEN, UnitHeader, What, looks_like_record,
+};
 
 const BLOCK: u32 = 4096;
 const BLOCKS: u64 = 200;
@@ -53,7 +56,10 @@ type NumberedBlock = (u64, Vec<u8>);
 impl Tail for Came {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         if !block.info().marks.contains(Marks::DAMAGED) {
-            self.0.lock().unwrap().push((block.info().sequence.unwrap(), block.bytes().to_vec()));
+            self.0
+                .lock()
+                .unwrap()
+                .push((block.info().sequence.unwrap(), block.bytes().to_vec()));
         }
         Ok(())
     }
@@ -61,7 +67,12 @@ impl Tail for Came {
 
 impl Came {
     fn numbers(&self) -> Vec<u64> {
-        self.0.lock().unwrap().iter().map(|(number, _)| *number).collect()
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(number, _)| *number)
+            .collect()
     }
 }
 
@@ -77,10 +88,18 @@ struct Recipe {
 fn recipes() -> Vec<Recipe> {
     let mut all = Vec::new();
     for framing in [Framing::Header, Framing::Once, Framing::HeaderFooter] {
-        for (encrypted, volumes, chunk, record) in
-            [(true, false, 40_000, 3000), (false, true, 50_000, 16 << 10), (true, false, 1 << 30, 1 << 20)]
-        {
-            all.push(Recipe { framing, encrypted, volumes, chunk, record });
+        for (encrypted, volumes, chunk, record) in [
+            (true, false, 40_000, 3000),
+            (false, true, 50_000, 16 << 10),
+            (true, false, 1 << 30, 1 << 20),
+        ] {
+            all.push(Recipe {
+                framing,
+                encrypted,
+                volumes,
+                chunk,
+                record,
+            });
         }
     }
     all
@@ -91,20 +110,32 @@ fn secret() -> Secret {
 }
 
 fn write(recipe: Recipe, path: &Path) {
-    let mut options = ArchiveOptions::new("parts").framing(recipe.framing).record_len(recipe.record);
+    let mut options = ArchiveOptions::new("parts")
+        .framing(recipe.framing)
+        .record_len(recipe.record);
     options = options.chunk_len(recipe.chunk).block_len(BLOCK);
     if recipe.encrypted {
         options = options.encrypt(secret());
     }
     let medium: Box<dyn Medium> = if recipe.volumes {
-        let options = VolumeOptions { volume_size: Some(100_000), ..VolumeOptions::default() };
+        let options = VolumeOptions {
+            volume_size: Some(100_000),
+            ..VolumeOptions::default()
+        };
         Box::new(Directory::create(path, options).unwrap())
     } else {
         Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap())
     };
     let (seal, tail) = options.plan().unwrap().stages(medium);
-    let head = Numbered { next: 0, offset: 0, random: Random::new(11) };
-    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(head).stage(Zstd::level(1).instances(2));
+    let head = Numbered {
+        next: 0,
+        offset: 0,
+        random: Random::new(11),
+    };
+    let mut pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(head)
+        .stage(Zstd::level(1).instances(2));
     if let Some(seal) = seal {
         pipe = pipe.stage(seal);
     }
@@ -146,7 +177,9 @@ fn any_blocks_are_those_of_the_whole() {
         let path = dir.path().join("medium");
         write(recipe, &path);
         let reader = open(recipe, &path);
-        let index = reader.index().unwrap_or_else(|error| panic!("{recipe:?}: {error}"));
+        let index = reader
+            .index()
+            .unwrap_or_else(|error| panic!("{recipe:?}: {error}"));
         assert_eq!(index.blocks(), BLOCKS);
         assert!(index.catalogue().runs().eq([(BLOCKS - 7, BLOCKS - 1)]));
         let all = everything(&reader);
@@ -154,8 +187,16 @@ fn any_blocks_are_those_of_the_whole() {
             let (blocks, came) = (random_blocks(&mut random), Came::default());
             let reading = reader.read_blocks(&index, &blocks, 1).unwrap();
             reading.pipe.tail(came.clone()).run().unwrap();
-            let wanted: Vec<_> = all.iter().filter(|(number, _)| blocks.contains(*number)).cloned().collect();
-            assert!(*came.0.lock().unwrap() == wanted, "{recipe:?} {blocks:?} {:?}", came.numbers());
+            let wanted: Vec<_> = all
+                .iter()
+                .filter(|(number, _)| blocks.contains(*number))
+                .cloned()
+                .collect();
+            assert!(
+                *came.0.lock().unwrap() == wanted,
+                "{recipe:?} {blocks:?} {:?}",
+                came.numbers()
+            );
             assert_eq!(reading.report.outcome().missing, 0);
         }
     }
@@ -171,7 +212,11 @@ fn damage_costs_what_it_hits() {
         write(recipe, &path);
         let reader = open(recipe, &path);
         let all = everything(&reader);
-        let file = if recipe.volumes { path.join("000002.tap") } else { path.clone() };
+        let file = if recipe.volumes {
+            path.join("000002.tap")
+        } else {
+            path.clone()
+        };
         let good = fs::read(&file).unwrap();
         for _ in 0..15 {
             let mut bad = good.clone();
@@ -179,15 +224,33 @@ fn damage_costs_what_it_hits() {
             let end = (at + 1 + random.below(6000) as usize).min(bad.len());
             bad[at..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
             fs::write(&file, &bad).unwrap();
-            let (blocks, came, log) = (random_blocks(&mut random), Came::default(), DamageLog::new());
+            let (blocks, came, log) = (
+                random_blocks(&mut random),
+                Came::default(),
+                DamageLog::new(),
+            );
             let reader = open(recipe, &path).salvage(&log);
-            let index = reader.index().unwrap_or_else(|_| index_of(recipe, &file, &good, &bad));
+            let index = reader
+                .index()
+                .unwrap_or_else(|_| index_of(recipe, &file, &good, &bad));
             let reading = reader.read_blocks(&index, &blocks, 1).unwrap();
             reading.pipe.tail(came.clone()).run().unwrap();
             let came = came.0.lock().unwrap();
-            assert!(came.iter().all(|block| all.contains(block) && blocks.contains(block.0)), "{recipe:?}");
-            let wanted = all.iter().filter(|(number, _)| blocks.contains(*number)).count();
-            assert_eq!(log.count() > 0, came.len() < wanted, "{recipe:?} {at}..{end} {:?}", log.entries());
+            assert!(
+                came.iter()
+                    .all(|block| all.contains(block) && blocks.contains(block.0)),
+                "{recipe:?}"
+            );
+            let wanted = all
+                .iter()
+                .filter(|(number, _)| blocks.contains(*number))
+                .count();
+            assert_eq!(
+                log.count() > 0,
+                came.len() < wanted,
+                "{recipe:?} {at}..{end} {:?}",
+                log.entries()
+            );
         }
         fs::write(&file, &good).unwrap();
     }
@@ -196,7 +259,11 @@ fn damage_costs_what_it_hits() {
 /// The index of an archive whose end is damaged now.
 fn index_of(recipe: Recipe, file: &Path, good: &[u8], bad: &[u8]) -> datapipe::archive::Index {
     fs::write(file, good).unwrap();
-    let path = if recipe.volumes { file.parent().unwrap() } else { file };
+    let path = if recipe.volumes {
+        file.parent().unwrap()
+    } else {
+        file
+    };
     let index = open(recipe, path).index().unwrap();
     fs::write(file, bad).unwrap();
     index
@@ -209,7 +276,13 @@ fn an_archive_without_end_has_no_index() {
     let path = dir.path().join("tape");
     write(recipe, &path);
     let bytes = fs::read(&path).unwrap();
-    for len in [bytes.len() - 1, bytes.len() - 4, bytes.len() - 8, bytes.len() - 300, bytes.len() / 2] {
+    for len in [
+        bytes.len() - 1,
+        bytes.len() - 4,
+        bytes.len() - 8,
+        bytes.len() - 300,
+        bytes.len() / 2,
+    ] {
         fs::write(&path, &bytes[..len]).unwrap();
         let error = open(recipe, &path).index().unwrap_err();
         assert!(matches!(error, OpenError::NoIndex(_)), "{len}: {error}");
@@ -219,13 +292,20 @@ fn an_archive_without_end_has_no_index() {
     open(recipe, &path).index().unwrap();
     fs::write(&path, [&bytes[..], &[0; 1 << 20]].concat()).unwrap();
     let error = open(recipe, &path).index().unwrap_err();
-    assert!(matches!(error, OpenError::NoIndex(_)), "that many are not looked through: {error}");
+    assert!(
+        matches!(error, OpenError::NoIndex(_)),
+        "that many are not looked through: {error}"
+    );
 }
 
 /// Every byte of the end of an archive, changed: an index that is right, or none.
 #[test]
 fn a_wrong_index_loses_blocks_and_nothing_else() {
-    let recipe = Recipe { encrypted: false, chunk: 30_000, ..recipes()[6] };
+    let recipe = Recipe {
+        encrypted: false,
+        chunk: 30_000,
+        ..recipes()[6]
+    };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tape");
     write(recipe, &path);
@@ -241,11 +321,19 @@ fn a_wrong_index_loses_blocks_and_nothing_else() {
         let reader = open(recipe, &path).salvage(&log);
         let index = match reader.index() {
             Ok(index) => index,
-            Err(OpenError::Medium(MediumError::Io { .. })) => panic!("nothing is wrong with the file"),
+            Err(OpenError::Medium(MediumError::Io { .. })) => {
+                panic!("nothing is wrong with the file")
+            }
             Err(_) => continue,
         };
         let came = Came::default();
-        reader.read_blocks(&index, &blocks, 1).unwrap().pipe.tail(came.clone()).run().unwrap();
+        reader
+            .read_blocks(&index, &blocks, 1)
+            .unwrap()
+            .pipe
+            .tail(came.clone())
+            .run()
+            .unwrap();
         assert_eq!(came.numbers(), [3, 4, 120], "{at}: {:?}", log.entries());
     }
 }
@@ -262,8 +350,19 @@ fn all_numbers_there_are_can_be_asked_for() {
         let (came, log) = (Came::default(), DamageLog::new());
         let reader = open(recipe, &path).salvage(&log);
         let index = reader.index().unwrap();
-        reader.read_blocks(&index, &all, 1).unwrap().pipe.tail(came.clone()).run().unwrap();
-        assert_eq!(came.numbers().len() as u64, BLOCKS, "{recipe:?} {:?}", log.entries());
+        reader
+            .read_blocks(&index, &all, 1)
+            .unwrap()
+            .pipe
+            .tail(came.clone())
+            .run()
+            .unwrap();
+        assert_eq!(
+            came.numbers().len() as u64,
+            BLOCKS,
+            "{recipe:?} {:?}",
+            log.entries()
+        );
         if recipe.volumes {
             fs::remove_file(path.join("000001.tap")).unwrap();
             let reader = open(recipe, &path).salvage(&log);
@@ -277,7 +376,10 @@ fn all_numbers_there_are_can_be_asked_for() {
 /// The last block that a chunk's footer can speak of.
 #[test]
 fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
-    let recipe = Recipe { encrypted: false, ..recipes()[6] };
+    let recipe = Recipe {
+        encrypted: false,
+        ..recipes()[6]
+    };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tape");
     write(recipe, &path);
@@ -288,30 +390,52 @@ fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
         if let Ok(footer) = UnitHeader::parse(header)
             && footer.kind == Kind::ChunkFooter
         {
-            header.copy_from_slice(&UnitHeader { number: u64::MAX, ..footer }.to_bytes());
+            header.copy_from_slice(
+                &UnitHeader {
+                    number: u64::MAX,
+                    ..footer
+                }
+                .to_bytes(),
+            );
             forged += 1;
         }
     }
     assert!(forged > 5);
     fs::write(&path, bytes).unwrap();
     let mut blocks = Blocks::new();
-    (0..BLOCKS).step_by(3).for_each(|block| blocks.insert(block, block));
+    (0..BLOCKS)
+        .step_by(3)
+        .for_each(|block| blocks.insert(block, block));
     let (reader, came) = (open(recipe, &path), Came::default());
     let index = reader.index().unwrap();
-    reader.read_blocks(&index, &blocks, 1).unwrap().pipe.tail(came.clone()).run().unwrap();
+    reader
+        .read_blocks(&index, &blocks, 1)
+        .unwrap()
+        .pipe
+        .tail(came.clone())
+        .run()
+        .unwrap();
     assert!(came.numbers().into_iter().eq((0..BLOCKS).step_by(3)));
 }
 
-/// A locator that leads to the first block again and again does not have everything read again and again.
+/// A locator that leads to the first block again and again does not have everything read again and
+/// again.
 #[test]
 fn a_place_that_is_wrong_is_left_where_that_is_seen() {
-    let recipe = Recipe { encrypted: false, volumes: false, chunk: 10_000, record: 1 << 20, ..recipes()[0] };
+    let recipe = Recipe {
+        encrypted: false,
+        volumes: false,
+        chunk: 10_000,
+        record: 1 << 20,
+        ..recipes()[0]
+    };
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tape");
     write(recipe, &path);
     let mut bytes = fs::read(&path).unwrap();
-    let is_locator =
-        |at: &usize| UnitHeader::parse(&bytes[*at..]).is_ok_and(|header| header.kind == Kind::Locator);
+    let is_locator = |at: &usize| {
+        UnitHeader::parse(&bytes[*at..]).is_ok_and(|header| header.kind == Kind::Locator)
+    };
     let at = (0..bytes.len() - UNIT_HEADER_LEN).find(is_locator).unwrap();
     let header = UnitHeader::parse(&bytes[at..]).unwrap();
     let body = &mut bytes[at + UNIT_HEADER_LEN..][..header.stored as usize];
@@ -321,18 +445,36 @@ fn a_place_that_is_wrong_is_left_where_that_is_seen() {
         (chunk.place, chunk.position) = (place, position);
     }
     body.copy_from_slice(&locator.to_bytes());
-    let header = UnitHeader { body_crc: crc32fast::hash(body), ..header };
+    let header = UnitHeader {
+        body_crc: crc32fast::hash(body),
+        ..header
+    };
     bytes[at..at + UNIT_HEADER_LEN].copy_from_slice(&header.to_bytes());
     fs::write(&path, bytes).unwrap();
 
     let mut blocks = Blocks::new();
-    locator.chunks.iter().for_each(|chunk| blocks.insert(chunk.first, chunk.first));
+    locator
+        .chunks
+        .iter()
+        .for_each(|chunk| blocks.insert(chunk.first, chunk.first));
     assert!(locator.chunks.len() > 20);
     let (log, came) = (DamageLog::new(), Came::default());
     let reader = open(recipe, &path).salvage(&log);
-    let reading = reader.read_blocks(&reader.index().unwrap(), &blocks, 1).unwrap();
+    let reading = reader
+        .read_blocks(&reader.index().unwrap(), &blocks, 1)
+        .unwrap();
     reading.pipe.tail(came.clone()).run().unwrap();
-    // One chunk, one record: the second chunk's first block is the first one behind that place's record.
-    assert_eq!(came.numbers(), [0, locator.chunks[1].first], "the others are not where that says");
-    assert_eq!(reading.report.outcome().missing, locator.chunks.len() as u64 - 2, "{:?}", log.entries());
+    // One chunk, one record: the second chunk's first block is the first one behind that place's
+    // record.
+    assert_eq!(
+        came.numbers(),
+        [0, locator.chunks[1].first],
+        "the others are not where that says"
+    );
+    assert_eq!(
+        reading.report.outcome().missing,
+        locator.chunks.len() as u64 - 2,
+        "{:?}",
+        log.entries()
+    );
 }

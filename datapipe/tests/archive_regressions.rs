@@ -23,7 +23,11 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 /// The stages of an archive on a new tape, and the storage that it lies on.
-type Planned<'a> = (FaultyStorage, Option<MiddleStage<'a>>, ArchiveTail<VirtualTape<FaultyStorage>>);
+type Planned<'a> = (
+    FaultyStorage,
+    Option<MiddleStage<'a>>,
+    ArchiveTail<VirtualTape<FaultyStorage>>,
+);
 
 fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
     let storage = FaultyStorage::new(1);
@@ -36,7 +40,10 @@ fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
 fn volume(options: ArchiveOptions, data: &[u8], block: u32) -> Vec<u8> {
     let (storage, seal, tail) = planned(options);
     let head = HeadStage::from(StreamHead::new(data)).inline();
-    let mut pipe = Pipe::builder().buffer_size(block).head(head).stage(Zstd::level(1).inline());
+    let mut pipe = Pipe::builder()
+        .buffer_size(block)
+        .head(head)
+        .stage(Zstd::level(1).inline());
     if let Some(seal) = seal {
         pipe = pipe.stage(seal.inline());
     }
@@ -53,7 +60,12 @@ fn tape(bytes: &[u8]) -> VirtualTape<FaultyStorage> {
 type Read = (Vec<u8>, ReadOutcome, Vec<String>, Result<(), String>);
 
 /// What a salvaging reader gets, and what it has to say.
-fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>, log: &DamageLog, block: u32) -> Read {
+fn salvage(
+    medium: impl Medium + 'static,
+    secret: Option<&Secret>,
+    log: &DamageLog,
+    block: u32,
+) -> Read {
     let reader = ArchiveReader::open(medium, secret).unwrap().salvage(log);
     let (sink, head, open) = (Sink::default(), reader.head(), reader.open_blocks());
     let report = head.report();
@@ -63,14 +75,26 @@ fn salvage(medium: impl Medium + 'static, secret: Option<&Secret>, log: &DamageL
         pipe = pipe.stage(open.inline());
     }
     let tail = TailStage::from(StreamRestore::new(sink.clone())).inline();
-    let ended = pipe.stage(decompress_salvaging(log).inline()).tail(tail).run();
+    let ended = pipe
+        .stage(decompress_salvaging(log).inline())
+        .tail(tail)
+        .run();
     let bytes = sink.bytes();
     let damage = log.entries().iter().map(ToString::to_string).collect();
-    (bytes, report.outcome(), damage, ended.map(drop).map_err(|error| error.to_string()))
+    (
+        bytes,
+        report.outcome(),
+        damage,
+        ended.map(drop).map_err(|error| error.to_string()),
+    )
 }
 
 /// What a reader that stops at damage gets.
-fn read(bytes: &[u8], secret: Option<&Secret>, block: u32) -> Result<(Vec<u8>, ReadOutcome), String> {
+fn read(
+    bytes: &[u8],
+    secret: Option<&Secret>,
+    block: u32,
+) -> Result<(Vec<u8>, ReadOutcome), String> {
     let reader = ArchiveReader::open(tape(bytes), secret).map_err(|error| error.to_string())?;
     let (sink, head, open) = (Sink::default(), reader.head(), reader.open_blocks());
     let report = head.report();
@@ -78,7 +102,10 @@ fn read(bytes: &[u8], secret: Option<&Secret>, block: u32) -> Result<(Vec<u8>, R
     if let Some(open) = open {
         pipe = pipe.stage(open);
     }
-    let ended = pipe.stage(decompress()).tail(StreamRestore::new(sink.clone())).run();
+    let ended = pipe
+        .stage(decompress())
+        .tail(StreamRestore::new(sink.clone()))
+        .run();
     ended.map_err(|error| error.to_string())?;
     let bytes = sink.bytes();
     Ok((bytes, report.outcome()))
@@ -88,7 +115,10 @@ fn read(bytes: &[u8], secret: Option<&Secret>, block: u32) -> Result<(Vec<u8>, R
 fn lost(got: &[u8], data: &[u8]) -> usize {
     let mut got = got.to_vec();
     got.resize(data.len(), 0);
-    got.chunks(512).zip(data.chunks(512)).filter(|(got, sent)| got != sent).count()
+    got.chunks(512)
+        .zip(data.chunks(512))
+        .filter(|(got, sent)| got != sent)
+        .count()
 }
 
 /// A frame around a record.
@@ -106,17 +136,25 @@ fn content(frame: &[u8]) -> Option<(RecordHeader, &[u8])> {
 /// The units of a volume's stream, with their bodies.
 fn units(volume: &[u8]) -> Vec<(UnitHeader, Vec<u8>)> {
     let frames = frames(volume);
-    let stream: Vec<u8> = frames.iter().filter_map(|f| content(f)).flat_map(|(_, b)| b.to_vec()).collect();
+    let stream: Vec<u8> = frames
+        .iter()
+        .filter_map(|f| content(f))
+        .flat_map(|(_, b)| b.to_vec())
+        .collect();
     let (mut at, mut units) = (0, Vec::new());
     while at < stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
-        units.push((header, stream[at + 64..at + 64 + header.stored as usize].to_vec()));
+        units.push((
+            header,
+            stream[at + 64..at + 64 + header.stored as usize].to_vec(),
+        ));
         at += header.unit_len();
     }
     units
 }
 
-/// A pipe without the stage that decompresses once wrote the compressed bytes to the destination, and ended well.
+/// A pipe without the stage that decompresses once wrote the compressed bytes to the destination,
+/// and ended well.
 #[test]
 fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
     for secret in [None, Some(key(1))] {
@@ -125,16 +163,22 @@ fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
             options = options.encrypt(secret.clone());
         }
         let reader =
-            ArchiveReader::open(tape(&volume(options, &[b'a'; 5000], 512)), secret.as_ref()).unwrap();
+            ArchiveReader::open(tape(&volume(options, &[b'a'; 5000], 512)), secret.as_ref())
+                .unwrap();
         let sink = Sink::default();
         let pipe = Pipe::builder().buffer_size(512).head(reader.head());
-        let text = pipe.tail(StreamRestore::new(sink.clone())).run().unwrap_err().to_string();
+        let text = pipe
+            .tail(StreamRestore::new(sink.clone()))
+            .run()
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("block 0 is still"), "{text}");
         assert!(sink.bytes().is_empty());
     }
 }
 
-/// The ninth secret was wrapped, and its slot then left out: whoever had it could not read the archive.
+/// The ninth secret was wrapped, and its slot then left out: whoever had it could not read the
+/// archive.
 #[test]
 fn a_secret_that_has_no_slot_is_refused() {
     let options = |secrets: u8| (0..secrets).fold(small(), |options, n| options.encrypt(key(n)));
@@ -167,7 +211,11 @@ impl Medium for Hostile {
         Ok(false)
     }
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let place = Place { volume: 1, record: self.at as u64, byte: 0 };
+        let place = Place {
+            volume: 1,
+            record: self.at as u64,
+            byte: 0,
+        };
         self.at += 1;
         if let Some(next) = self.records.get(self.at - 1) {
             record.clone_from(next);
@@ -195,12 +243,15 @@ impl Medium for Hostile {
     }
 }
 
-/// What was wrong with the records behind such a header was kept until the block was whole: gigabytes, on a tape of
-/// tiny records.
+/// What was wrong with the records behind such a header was kept until the block was whole:
+/// gigabytes, on a tape of tiny records.
 #[test]
 fn damage_is_told_while_a_long_block_is_waited_for() {
     let good = frames(&volume(small(), &noise(512), 512));
-    let records: Vec<Vec<u8>> = good[..2].iter().map(|f| f[4..f.len() - 4].to_vec()).collect();
+    let records: Vec<Vec<u8>> = good[..2]
+        .iter()
+        .map(|f| f[4..f.len() - 4].to_vec())
+        .collect();
     let (last, _) = content(&good[1]).unwrap();
     let position = last.position + u64::from(last.length);
     let [a, b, c, d, ..] = last.session;
@@ -212,11 +263,23 @@ fn damage_is_told_while_a_long_block_is_waited_for() {
         session: [a, b, c, d],
         ..UnitHeader::new(Kind::Block)
     };
-    let header = RecordHeader { sequence: 2, length: 64, position, first: Some(0), ..last };
+    let header = RecordHeader {
+        sequence: 2,
+        length: 64,
+        position,
+        first: Some(0),
+        ..last
+    };
     let long = [&header.to_bytes()[..], &claims.to_bytes()].concat();
     let (log, told) = (DamageLog::new(), Arc::new(Mutex::new(0)));
     let records = [records, vec![long]].concat();
-    let medium = Hostile { records, at: 0, left: 10_000, log: log.clone(), told: Arc::clone(&told) };
+    let medium = Hostile {
+        records,
+        at: 0,
+        left: 10_000,
+        log: log.clone(),
+        told: Arc::clone(&told),
+    };
     let (.., ended) = salvage(medium, None, &log, 512);
     assert_eq!(ended, Ok(()));
     assert!(log.count() >= 10_000);
@@ -224,8 +287,9 @@ fn damage_is_told_while_a_long_block_is_waited_for() {
     assert!(most < 100, "{most} findings were kept in memory");
 }
 
-/// A record whose header is damaged is taken for the one that should stand there. Where blocks cross from record to
-/// record, that was done once in a chunk, and the intact blocks of all later ones were lost.
+/// A record whose header is damaged is taken for the one that should stand there. Where blocks
+/// cross from record to record, that was done once in a chunk, and the intact blocks of all later
+/// ones were lost.
 #[test]
 fn every_record_with_a_damaged_header_gives_its_blocks() {
     let data = noise(100 * 512);
@@ -238,8 +302,8 @@ fn every_record_with_a_damaged_header_gives_its_blocks() {
     assert_eq!(damage.len(), 5, "{damage:#?}");
 }
 
-/// A record of noise between two records was taken for the second, which was then one too many: its intact blocks were
-/// lost.
+/// A record of noise between two records was taken for the second, which was then one too many: its
+/// intact blocks were lost.
 #[test]
 fn a_record_of_noise_does_not_cost_the_record_behind_it() {
     let data = noise(60 * 512);
@@ -248,38 +312,55 @@ fn a_record_of_noise_does_not_cost_the_record_behind_it() {
         for len in [4096, 1000, 72] {
             let mut frames = good.clone();
             frames.insert(at, frame(&noise(len)));
-            let (bytes, outcome, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
+            let (bytes, outcome, damage, _) =
+                salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
             let lost = lost(&bytes, &data);
-            assert!(lost <= 2, "{len} bytes before record {at}: {lost} blocks are lost\n{damage:#?}");
-            assert!(outcome.complete && !damage.is_empty(), "{len} bytes before record {at}\n{damage:#?}");
+            assert!(
+                lost <= 2,
+                "{len} bytes before record {at}: {lost} blocks are lost\n{damage:#?}"
+            );
+            assert!(
+                outcome.complete && !damage.is_empty(),
+                "{len} bytes before record {at}\n{damage:#?}"
+            );
         }
     }
 }
 
-/// A salvaging pipe with small buffers once reported every compressed block as damaged, and restored zeros.
+/// A salvaging pipe with small buffers once reported every compressed block as damaged, and
+/// restored zeros.
 #[test]
 fn small_buffers_are_no_damage() {
     let bytes = volume(small().block_len(8192), &[b'a'; 50_000], 8192);
     let (got, _, damage, ended) = salvage(tape(&bytes), None, &DamageLog::new(), 4096);
     let text = ended.expect_err(&format!("{} bytes, {damage:#?}", got.len()));
-    assert!(text.contains("8192") && text.contains("use larger ones"), "{text}");
+    assert!(
+        text.contains("8192") && text.contains("use larger ones"),
+        "{text}"
+    );
     assert!(damage.is_empty(), "{damage:#?}");
 }
 
-/// If the last block filled its chunk, the one footer of all chunks was not written, and two marks in a row stood
-/// before the locator: the sign of the session's end.
+/// If the last block filled its chunk, the one footer of all chunks was not written, and two marks
+/// in a row stood before the locator: the sign of the session's end.
 #[test]
 fn an_archive_may_end_with_a_full_chunk() {
     for framing in [Framing::Header, Framing::Once, Framing::HeaderFooter] {
         let bytes = volume(small().framing(framing).chunk_len(0), &noise(5 * 512), 512);
-        let footers = units(&bytes).iter().filter(|(header, _)| header.kind == Kind::ChunkFooter).count();
+        let footers = units(&bytes)
+            .iter()
+            .filter(|(header, _)| header.kind == Kind::ChunkFooter)
+            .count();
         let wanted = match framing {
             Framing::Header => 0,
             Framing::Once => 1,
             Framing::HeaderFooter => 5,
         };
         assert_eq!(footers, wanted, "{framing:?}");
-        let marks: Vec<bool> = frames(&bytes).iter().map(|frame| frame.len() == 4).collect();
+        let marks: Vec<bool> = frames(&bytes)
+            .iter()
+            .map(|frame| frame.len() == 4)
+            .collect();
         let double = marks.windows(2).position(|two| two == [true, true]);
         assert_eq!(double, Some(marks.len() - 2), "{framing:?}: {marks:?}");
         assert_eq!(read(&bytes, None, 512).unwrap().0, noise(5 * 512));
@@ -300,12 +381,22 @@ impl Head for NoOffsets {
     }
 }
 
-/// Such an archive was written without a word, and could not be restored: all of its blocks began at byte 0.
+/// Such an archive was written without a word, and could not be restored: all of its blocks began
+/// at byte 0.
 #[test]
 fn blocks_that_could_not_be_restored_are_not_written() {
     let (_, _, tail) = planned(small());
-    let error = Pipe::builder().buffer_size(512).head(NoOffsets(3)).tail(tail).run().unwrap_err().to_string();
-    assert!(error.contains("block 1") && error.contains("BlockInfo::offset"), "{error}");
+    let error = Pipe::builder()
+        .buffer_size(512)
+        .head(NoOffsets(3))
+        .tail(tail)
+        .run()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("block 1") && error.contains("BlockInfo::offset"),
+        "{error}"
+    );
 }
 
 struct Harm;
@@ -322,14 +413,22 @@ impl InPlace for Harm {
     }
 }
 
-/// The copy of a damaged archive looked whole: what was lost in the first were zeros in the second, and nobody said so.
+/// The copy of a damaged archive looked whole: what was lost in the first were zeros in the second,
+/// and nobody said so.
 #[test]
 fn damaged_blocks_do_not_become_whole_in_a_copy() {
     let (_, _, tail) = planned(small());
     let data = noise(4 * 512);
-    let pipe = Pipe::builder().buffer_size(512).head(StreamHead::new(&data[..]));
-    let error = pipe.stage(Stage::in_place("harm", |_| Harm)).tail(tail).run();
-    let text = error.expect_err("a damaged block was archived as if it were whole").to_string();
+    let pipe = Pipe::builder()
+        .buffer_size(512)
+        .head(StreamHead::new(&data[..]));
+    let error = pipe
+        .stage(Stage::in_place("harm", |_| Harm))
+        .tail(tail)
+        .run();
+    let text = error
+        .expect_err("a damaged block was archived as if it were whole")
+        .to_string();
     assert!(text.contains("block 1 is damaged"), "{text}");
 }
 
@@ -339,7 +438,10 @@ fn the_locator_names_the_record_in_which_a_footer_begins() {
     let bytes = volume(small().chunk_len(40_000), &noise(200 * 512), 512);
     let frames = frames(&bytes);
     let units = units(&bytes);
-    let locator = units.iter().find(|(header, _)| header.kind == Kind::Locator).unwrap();
+    let locator = units
+        .iter()
+        .find(|(header, _)| header.kind == Kind::Locator)
+        .unwrap();
     let locator = datapipe::wire::Locator::parse(&locator.1).unwrap();
     let footers: Vec<u64> = units
         .iter()
@@ -351,15 +453,22 @@ fn the_locator_names_the_record_in_which_a_footer_begins() {
         let (_, record) = chunk.footer.unwrap();
         let (header, content) = content(&frames[record as usize]).unwrap();
         let range = header.position..header.position + content.len() as u64;
-        assert!(range.contains(&footer), "the footer at {footer} is said to stand in {range:?}");
+        assert!(
+            range.contains(&footer),
+            "the footer at {footer} is said to stand in {range:?}"
+        );
     }
 }
 
-/// A tape is longer than what was written to it last: what an older session left there was taken for damage.
+/// A tape is longer than what was written to it last: what an older session left there was taken
+/// for damage.
 #[test]
 fn what_follows_a_session_belongs_to_nobody() {
     let data = noise(5000);
-    let (new, old) = (volume(small(), &data, 512), volume(small(), &noise(9000), 512));
+    let (new, old) = (
+        volume(small(), &data, 512),
+        volume(small(), &noise(9000), 512),
+    );
     let (bytes, outcome) = read(&[new, old].concat(), None, 512).unwrap();
     assert!(bytes == data && outcome.complete);
 }
@@ -368,7 +477,11 @@ struct Nothing;
 
 impl Inspect for Nothing {
     fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
-        Ok(if info.offset >= 1024 { Finding::Reject } else { Finding::Mark })
+        Ok(if info.offset >= 1024 {
+            Finding::Reject
+        } else {
+            Finding::Mark
+        })
     }
 }
 
@@ -382,15 +495,22 @@ fn a_reader_says_how_many_blocks_were_rejected() {
         }
         let data = noise(5 * 512);
         let (storage, seal, tail) = planned(options);
-        let pipe = Pipe::builder().buffer_size(512).head(StreamHead::new(&data[..]));
-        let mut pipe = pipe.stage(Stage::inspect("nothing", &InspectionLog::new(), |_| Nothing));
+        let pipe = Pipe::builder()
+            .buffer_size(512)
+            .head(StreamHead::new(&data[..]));
+        let mut pipe = pipe.stage(Stage::inspect("nothing", &InspectionLog::new(), |_| {
+            Nothing
+        }));
         if let Some(seal) = seal {
             pipe = pipe.stage(seal);
         }
         pipe.tail(tail).run().unwrap();
         let (bytes, outcome) = read(&storage.bytes("/t").unwrap(), secret.as_ref(), 512).unwrap();
         assert!(bytes[..1024] == data[..1024] && bytes[1024..].iter().all(|&byte| byte == 0));
-        assert!(outcome.complete && outcome.blocks == 5 && outcome.rejected == 3, "{outcome:?}");
+        assert!(
+            outcome.complete && outcome.blocks == 5 && outcome.rejected == 3,
+            "{outcome:?}"
+        );
     }
 }
 
@@ -404,13 +524,17 @@ fn a_disk_that_is_full_is_called_full() {
         let (_, tail) = small().record_len(2048).plan().unwrap().stages(medium);
         let head = HeadStage::from(StreamHead::new(&[7; 40_000][..])).inline();
         let pipe = Pipe::builder().buffer_size(512).head(head);
-        let text = pipe.tail(TailStage::from(tail).inline()).run().unwrap_err().to_string();
+        let text = pipe
+            .tail(TailStage::from(tail).inline())
+            .run()
+            .unwrap_err()
+            .to_string();
         assert!(text.contains("full"), "{capacity}: {text}");
     }
 }
 
-/// The number in a block's header is proven only when the block is decrypted. One that was forged, and as high as one
-/// liked, made a reader take all later blocks for repeated ones.
+/// The number in a block's header is proven only when the block is decrypted. One that was forged,
+/// and as high as one liked, made a reader take all later blocks for repeated ones.
 #[test]
 fn a_number_that_cannot_be_costs_one_block() {
     let data = noise(20 * 512);
@@ -428,17 +552,28 @@ fn a_number_that_cannot_be_costs_one_block() {
             let block = UnitHeader::parse(&stored[at..]).unwrap();
             assert_eq!((block.kind, block.number < 12), (Kind::Block, true));
             let number = block.number.max(number);
-            let forged = UnitHeader { number: number.max(block.number + 1), ..block };
+            let forged = UnitHeader {
+                number: number.max(block.number + 1),
+                ..block
+            };
             stored[at..at + 64].copy_from_slice(&forged.to_bytes());
-            let (bytes, outcome, damage, _) =
-                salvage(tape(&frames.concat()), secret.as_ref(), &DamageLog::new(), 512);
+            let (bytes, outcome, damage, _) = salvage(
+                tape(&frames.concat()),
+                secret.as_ref(),
+                &DamageLog::new(),
+                512,
+            );
             assert_eq!(lost(&bytes, &data), 1, "{number}: {damage:#?}");
-            assert!(outcome.complete && outcome.missing == 1, "{number}: {outcome:?}");
+            assert!(
+                outcome.complete && outcome.missing == 1,
+                "{number}: {outcome:?}"
+            );
         }
     }
 }
 
-/// A block behind the archive's footer, which says how many there are, was given out as one of them.
+/// A block behind the archive's footer, which says how many there are, was given out as one of
+/// them.
 #[test]
 fn a_block_behind_the_archives_footer_is_none_of_it() {
     let data = noise(4 * 512);
@@ -448,12 +583,33 @@ fn a_block_behind_the_archives_footer_is_none_of_it() {
     let position = last.position + u64::from(last.length);
     let [a, b, c, d, ..] = last.session;
     let session = [a, b, c, d];
-    let block =
-        UnitHeader { archive: 1, number: 4, offset: 2048, position, session, ..UnitHeader::new(Kind::Block) };
-    let header = RecordHeader { sequence: last.sequence + 1, length: 64, position, first: Some(0), ..last };
-    frames.insert(at + 1, frame(&[header.to_bytes(), block.to_bytes()].concat()));
+    let block = UnitHeader {
+        archive: 1,
+        number: 4,
+        offset: 2048,
+        position,
+        session,
+        ..UnitHeader::new(Kind::Block)
+    };
+    let header = RecordHeader {
+        sequence: last.sequence + 1,
+        length: 64,
+        position,
+        first: Some(0),
+        ..last
+    };
+    frames.insert(
+        at + 1,
+        frame(&[header.to_bytes(), block.to_bytes()].concat()),
+    );
     let text = read(&frames.concat(), None, 512).unwrap_err();
-    assert!(text.contains("block 4") && text.contains("behind the archive's footer"), "{text}");
+    assert!(
+        text.contains("block 4") && text.contains("behind the archive's footer"),
+        "{text}"
+    );
     let (bytes, outcome, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
-    assert!(bytes == data && outcome.blocks == 4 && damage.len() == 1, "{outcome:?} {damage:#?}");
+    assert!(
+        bytes == data && outcome.blocks == 4 && damage.len() == 1,
+        "{outcome:?} {damage:#?}"
+    );
 }

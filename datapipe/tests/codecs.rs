@@ -1,4 +1,5 @@
-//! Compression: what goes in comes out, other programs can read it, and nothing that is read can do harm.
+//! Compression: what goes in comes out, other programs can read it, and nothing that is read can do
+//! harm.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -21,7 +22,9 @@ fn through(
     struct Source<I>(I);
     impl<I: Iterator<Item = Parcel> + Send> Head for Source<I> {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-            let Some((bytes, info)) = self.0.next() else { return Ok(Fill::End) };
+            let Some((bytes, info)) = self.0.next() else {
+                return Ok(Fill::End);
+            };
             block.put(&bytes)?;
             block.set_info(info);
             Ok(Fill::Block)
@@ -30,13 +33,18 @@ fn through(
     struct Sink(Arc<Mutex<Vec<Parcel>>>);
     impl Tail for Sink {
         fn write(&mut self, block: &Block) -> Result<(), StageError> {
-            self.0.lock().unwrap().push((block.bytes().to_vec(), block.info()));
+            self.0
+                .lock()
+                .unwrap()
+                .push((block.bytes().to_vec(), block.info()));
             Ok(())
         }
     }
     let got = Arc::new(Mutex::new(Vec::new()));
     let owned: Vec<Parcel> = parcels.to_vec();
-    let mut pipe = Pipe::builder().buffer_size(size).head(Source(owned.into_iter()));
+    let mut pipe = Pipe::builder()
+        .buffer_size(size)
+        .head(Source(owned.into_iter()));
     for stage in stages {
         pipe = pipe.stage(stage);
     }
@@ -45,7 +53,10 @@ fn through(
 }
 
 fn plain(blocks: &[Vec<u8>]) -> Vec<Parcel> {
-    blocks.iter().map(|bytes| (bytes.clone(), BlockInfo::default())).collect()
+    blocks
+        .iter()
+        .map(|bytes| (bytes.clone(), BlockInfo::default()))
+        .collect()
 }
 
 fn bytes(parcels: Vec<Parcel>) -> Vec<Vec<u8>> {
@@ -59,14 +70,22 @@ fn info(codec: Codec, plain_len: usize) -> BlockInfo {
 }
 
 fn both() -> [(Codec, MiddleStage<'static>); 2] {
-    [(Codec::ZSTD, Zstd::level(3)), (Codec::DEFLATE, Deflate::level(6))]
+    [
+        (Codec::ZSTD, Zstd::level(3)),
+        (Codec::DEFLATE, Deflate::level(6)),
+    ]
 }
 
 /// `data` as one block, compressed by each algorithm.
 fn compressed(data: &[u8]) -> Vec<Parcel> {
     let one = |(codec, stage)| {
-        let parcel = through(&plain(&[data.to_vec()]), 1 << 20, [stage]).unwrap().remove(0);
-        assert_eq!((parcel.1.codec, parcel.1.plain_len as usize), (codec, data.len()));
+        let parcel = through(&plain(&[data.to_vec()]), 1 << 20, [stage])
+            .unwrap()
+            .remove(0);
+        assert_eq!(
+            (parcel.1.codec, parcel.1.plain_len as usize),
+            (codec, data.len())
+        );
         parcel
     };
     both().into_iter().map(one).collect()
@@ -79,7 +98,9 @@ fn material(random: &mut Random) -> Vec<Vec<u8>> {
         let mut block = vec![0; 1 + random.below(longest) as usize];
         match random.below(4) {
             0 => random.fill(&mut block),
-            1 => block.iter_mut().for_each(|byte| *byte = b"etaoin shrdlu"[random.below(13) as usize]),
+            1 => block
+                .iter_mut()
+                .for_each(|byte| *byte = b"etaoin shrdlu"[random.below(13) as usize]),
             2 => block.fill(random.bits() as u8),
             _ => {
                 let half = block.len() / 2;
@@ -152,7 +173,14 @@ fn what_cannot_shrink_travels_as_it_is() {
         let got = through(&parcels, 128 << 10, [stage]).unwrap();
         for (n, ((was, shrinks), is)) in cases.iter().zip(&got).enumerate() {
             assert_eq!(is.1.codec == codec, *shrinks, "{codec:?}, case {n}");
-            assert!(if *shrinks { is.0.len() < was.0.len() / 10 } else { is == was }, "{codec:?}, case {n}");
+            assert!(
+                if *shrinks {
+                    is.0.len() < was.0.len() / 10
+                } else {
+                    is == was
+                },
+                "{codec:?}, case {n}"
+            );
         }
         // What is compressed already stays so.
         let again = both().map(|(_, stage)| stage);
@@ -164,22 +192,43 @@ fn what_cannot_shrink_travels_as_it_is() {
 fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
     let log = DamageLog::new();
     let strict = through(std::slice::from_ref(parcel), size, [decompress().inline()]);
-    let (data, info) =
-        through(std::slice::from_ref(parcel), size, [decompress_salvaging(&log).inline()]).unwrap().remove(0);
-    assert_eq!((info.codec, info.plain_len), (Codec::NONE, parcel.1.plain_len));
+    let (data, info) = through(
+        std::slice::from_ref(parcel),
+        size,
+        [decompress_salvaging(&log).inline()],
+    )
+    .unwrap()
+    .remove(0);
+    assert_eq!(
+        (info.codec, info.plain_len),
+        (Codec::NONE, parcel.1.plain_len)
+    );
     match strict {
         Ok(strict) => {
             assert_eq!(strict, [(data.clone(), info)]);
             assert!(log.is_empty() && info.marks == Marks::default());
-            assert_eq!(data.len(), parcel.1.plain_len as usize, "wrong perhaps, but as long as it said");
+            assert_eq!(
+                data.len(),
+                parcel.1.plain_len as usize,
+                "wrong perhaps, but as long as it said"
+            );
             Ok(data)
         }
         Err(error) => {
             let text = error.to_string();
-            assert!(text.starts_with("stage \"decompress\": block 0 does not decompress: "), "{text}");
-            assert_eq!((log.count(), info.marks, data.len()), (1, Marks::DAMAGED, 0));
+            assert!(
+                text.starts_with("stage \"decompress\": block 0 does not decompress: "),
+                "{text}"
+            );
             assert_eq!(
-                format!("stage \"decompress\": {}", log.entries()[0].to_string().replacen(": ", " ", 1)),
+                (log.count(), info.marks, data.len()),
+                (1, Marks::DAMAGED, 0)
+            );
+            assert_eq!(
+                format!(
+                    "stage \"decompress\": {}",
+                    log.entries()[0].to_string().replacen(": ", " ", 1)
+                ),
                 text
             );
             Err(text)
@@ -189,7 +238,8 @@ fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
 
 #[test]
 fn damaged_blocks_are_refused_or_as_long_as_they_said() {
-    let plain = b"the only copy of somebody's data, and the only copy of somebody's letters".repeat(2);
+    let plain =
+        b"the only copy of somebody's data, and the only copy of somebody's letters".repeat(2);
     let mut refused = 0;
     for (data, info) in compressed(&plain) {
         assert_eq!(read_back(&(data.clone(), info), 4096).unwrap(), plain);
@@ -204,7 +254,15 @@ fn damaged_blocks_are_refused_or_as_long_as_they_said() {
         let behind = [&data[..], b"\0"].concat();
         read_back(&(behind, info), 4096).expect_err("a byte behind the end");
         read_back(&(data.repeat(2), info), 4096).expect_err("two streams");
-        for plain_len in [0, 1, plain.len() - 1, plain.len() + 1, 4096, 4097, u32::MAX as usize] {
+        for plain_len in [
+            0,
+            1,
+            plain.len() - 1,
+            plain.len() + 1,
+            4096,
+            4097,
+            u32::MAX as usize,
+        ] {
             let mut info = info;
             info.plain_len = plain_len as u32;
             read_back(&(data.clone(), info), 4096).expect_err("another length");
@@ -215,9 +273,11 @@ fn damaged_blocks_are_refused_or_as_long_as_they_said() {
     let skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd";
     read_back(&(skipped.to_vec(), info(Codec::ZSTD, 4)), 4096).expect_err("a frame of nothing");
     let (frame, mut whole) = compressed(&plain).remove(0);
-    read_back(&([&frame[..], skipped].concat(), whole), 4096).expect_err("a second frame, of nothing");
+    read_back(&([&frame[..], skipped].concat(), whole), 4096)
+        .expect_err("a second frame, of nothing");
     whole.plain_len *= 2;
-    read_back(&(frame.repeat(2), whole), 4096).expect_err("two frames, as long as it says together");
+    read_back(&(frame.repeat(2), whole), 4096)
+        .expect_err("two frames, as long as it says together");
 }
 
 #[test]
@@ -236,13 +296,33 @@ fn noise_is_no_compressed_block() {
 #[test]
 fn a_bomb_writes_no_more_than_there_is_room_for() {
     let zeros = vec![0; 64 << 20];
-    for (stage, codec) in [(Zstd::level(19), Codec::ZSTD), (Deflate::level(9), Codec::DEFLATE)] {
-        let bomb =
-            through(&plain(std::slice::from_ref(&zeros)), 64 << 20, [stage.inline()]).unwrap().remove(0).0;
+    for (stage, codec) in [
+        (Zstd::level(19), Codec::ZSTD),
+        (Deflate::level(9), Codec::DEFLATE),
+    ] {
+        let bomb = through(
+            &plain(std::slice::from_ref(&zeros)),
+            64 << 20,
+            [stage.inline()],
+        )
+        .unwrap()
+        .remove(0)
+        .0;
         assert!(bomb.len() < 70_000, "{}", bomb.len());
-        for plain_len in [0, 1, 4096, 1 << 17, (1 << 17) + 1, 64 << 20, u32::MAX as usize] {
+        for plain_len in [
+            0,
+            1,
+            4096,
+            1 << 17,
+            (1 << 17) + 1,
+            64 << 20,
+            u32::MAX as usize,
+        ] {
             let text = read_back(&(bomb.clone(), info(codec, plain_len)), 1 << 17).unwrap_err();
-            assert!(plain_len <= 1 << 17 || text.contains("the pipe's buffers hold 131072"), "{text}");
+            assert!(
+                plain_len <= 1 << 17 || text.contains("the pipe's buffers hold 131072"),
+                "{text}"
+            );
         }
     }
 }
@@ -254,8 +334,13 @@ fn unknown_algorithms_and_sealed_blocks_are_refused() {
     let mut sealed = info(Codec::ZSTD, 100);
     sealed.sealed = true;
     for stage in [decompress(), decompress_salvaging(&DamageLog::new())] {
-        let error = through(&[(vec![1], sealed)], 4096, [stage]).unwrap_err().to_string();
-        assert_eq!(error, "stage \"decompress\": block 0 is still encrypted; decrypt before you decompress");
+        let error = through(&[(vec![1], sealed)], 4096, [stage])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "stage \"decompress\": block 0 is still encrypted; decrypt before you decompress"
+        );
     }
 }
 
@@ -266,7 +351,14 @@ fn a_salvaging_reader_goes_on_and_says_where_it_was() {
     let mut parcels: Vec<Parcel> = (0..40).map(|n| good[n % 2].clone()).collect();
     for (n, (data, info)) in parcels.iter_mut().enumerate() {
         info.sequence = Some(1000 + n as u64);
-        log.note_place(1000 + n as u64, Place { volume: 1, record: n as u64, byte: 64 * n as u64 });
+        log.note_place(
+            1000 + n as u64,
+            Place {
+                volume: 1,
+                record: n as u64,
+                byte: 64 * n as u64,
+            },
+        );
         match n % 10 {
             3 => data.truncate(20),
             5 => info.marks = Marks::DAMAGED,
@@ -277,7 +369,10 @@ fn a_salvaging_reader_goes_on_and_says_where_it_was() {
     let got = through(&parcels, 4096, [decompress_salvaging(&log).instances(3)]).unwrap();
     for (n, (was, is)) in parcels.iter().zip(&got).enumerate() {
         match n % 10 {
-            3 => assert!(is.0.is_empty() && is.1.marks == Marks::DAMAGED && is.1.plain_len == 700, "{is:?}"),
+            3 => assert!(
+                is.0.is_empty() && is.1.marks == Marks::DAMAGED && is.1.plain_len == 700,
+                "{is:?}"
+            ),
             5 | 7 => assert_eq!(was, is, "what is marked passes as it is"),
             _ => assert_eq!(is.0, b"worth keeping ".repeat(50)),
         }
@@ -305,21 +400,36 @@ fn inspection_marks_and_rejects() {
     let run = |parcels: &[Parcel]| {
         let log = InspectionLog::new();
         let stage = Stage::inspect("judge", &log, |_| Judge).instances(3);
-        through(parcels, 4096, [stage, Zstd::level(1).instances(2), decompress()]).map(|got| (got, log))
+        through(
+            parcels,
+            4096,
+            [stage, Zstd::level(1).instances(2), decompress()],
+        )
+        .map(|got| (got, log))
     };
     let blocks: Vec<Vec<u8>> = (0..30).map(|n| vec![b"pmr"[n % 3]; 100 + n]).collect();
     let (got, log) = run(&plain(&blocks)).unwrap();
     for (n, (data, info)) in got.iter().enumerate() {
         let marks = [Marks::default(), Marks::MARKED, Marks::REJECTED][n % 3];
         assert_eq!(info.marks, marks);
-        assert_eq!(*data, if n % 3 == 2 { vec![] } else { blocks[n].clone() });
+        assert_eq!(
+            *data,
+            if n % 3 == 2 {
+                vec![]
+            } else {
+                blocks[n].clone()
+            }
+        );
     }
     assert_eq!(log.marked(), (1..30).step_by(3).collect::<Vec<u64>>());
     assert_eq!(log.rejected(), (2..30).step_by(3).collect::<Vec<u64>>());
     assert_eq!((log.marked_count(), log.rejected_count()), (10, 10));
     // What has no content any more is not judged again.
     let (again, log) = run(&got).unwrap();
-    assert_eq!((again, log.rejected_count(), log.marked_count()), (got, 0, 10));
+    assert_eq!(
+        (again, log.rejected_count(), log.marked_count()),
+        (got, 0, 10)
+    );
 
     let failed = run(&plain(&[b"e".to_vec()])).unwrap_err().to_string();
     assert!(failed.contains("the scanner does not answer"), "{failed}");
@@ -328,14 +438,21 @@ fn inspection_marks_and_rejects() {
     for (info, how) in [(info(Codec::ZSTD, 9), "compressed"), (sealed, "encrypted")] {
         let error = run(&[(b"x".to_vec(), info)]).unwrap_err().to_string();
         let expected = format!("block 0 is {how} already");
-        assert!(error.contains(&expected) && error.contains("put inspection before"), "{error}");
+        assert!(
+            error.contains(&expected) && error.contains("put inspection before"),
+            "{error}"
+        );
     }
 }
 
 /// What `program` makes of `input`; nothing, and a line that says so, if it is not there.
 fn other_program(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let mut command = Command::new(program);
-    let started = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let started = command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
     let Ok(mut child) = started else {
         println!("skipped: {program} cannot be started here");
         return None;
@@ -353,7 +470,9 @@ fn other_program(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<
 fn other_programs_read_the_blocks() {
     const INFLATE: &str = "import sys, zlib\n\
         sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read(), -15))";
-    let text: Vec<u8> = (0..30_000u32).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    let text: Vec<u8> = (0..30_000u32)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect();
     for plain in [&text[..], &b"ab".repeat(20), &[0; 100_000]] {
         for (data, info) in compressed(plain) {
             let read = match info.codec {

@@ -1,4 +1,5 @@
-//! Archives read by another program, which was written from `docs/wire-format.md` alone: `reader/read_archive.py`.
+//! Archives read by another program, which was written from `docs/wire-format.md` alone:
+//! `reader/read_archive.py`.
 
 #[path = "vectors/make.rs"]
 mod make;
@@ -56,7 +57,11 @@ fn check(recipe: Recipe, len: usize) {
         data[2 * BLOCK..3 * BLOCK].fill(0);
     }
     match ask(&tape, recipe.lock, folder.path()) {
-        Said::Stream(stream) => assert!(stream == data, "{recipe:?}, {len}: {} bytes came out", stream.len()),
+        Said::Stream(stream) => assert!(
+            stream == data,
+            "{recipe:?}, {len}: {} bytes came out",
+            stream.len()
+        ),
         Said::Wrong(why) => panic!("{recipe:?}, {len}: {why}"),
         Said::Missing(what) => println!("skipped {recipe:?}: {what}"),
     }
@@ -69,12 +74,31 @@ fn another_program_reads_every_framing_lock_and_packing() {
     for framing in FRAMINGS {
         for lock in [Lock::None, Lock::KeyFile] {
             for packing in [Packing::Raw, Packing::Zstd, Packing::Deflate] {
-                let recipe = Recipe { framing, lock, packing, chunk: 3000, ..PLAIN };
+                let recipe = Recipe {
+                    framing,
+                    lock,
+                    packing,
+                    chunk: 3000,
+                    ..PLAIN
+                };
                 check(recipe, 11 * BLOCK + 100);
-                check(Recipe { inspect: true, ..recipe }, 9 * BLOCK);
+                check(
+                    Recipe {
+                        inspect: true,
+                        ..recipe
+                    },
+                    9 * BLOCK,
+                );
             }
         }
-        check(Recipe { framing, lock: Lock::Passphrase, ..PLAIN }, 2 * BLOCK);
+        check(
+            Recipe {
+                framing,
+                lock: Lock::Passphrase,
+                ..PLAIN
+            },
+            2 * BLOCK,
+        );
     }
 }
 
@@ -85,7 +109,16 @@ fn another_program_reads_every_length() {
             for len in [0, 1, BLOCK, 6 * BLOCK] {
                 // The last: as many blocks as chunks, so that the stream ends where a chunk does.
                 for chunk in [1 << 20, 3000, 1] {
-                    check(Recipe { framing, lock, chunk, packing: Packing::Raw, ..PLAIN }, len);
+                    check(
+                        Recipe {
+                            framing,
+                            lock,
+                            chunk,
+                            packing: Packing::Raw,
+                            ..PLAIN
+                        },
+                        len,
+                    );
                 }
             }
         }
@@ -96,8 +129,20 @@ fn another_program_reads_every_length() {
 fn another_program_reads_several_volumes() {
     for framing in FRAMINGS {
         for (lock, records) in [(Lock::None, 2), (Lock::None, 5), (Lock::KeyFile, 7)] {
-            let recipe = Recipe { framing, lock, chunk: 4000, volume: Some(records), ..PLAIN };
-            check(Recipe { packing: Packing::Raw, ..recipe }, 40 * BLOCK);
+            let recipe = Recipe {
+                framing,
+                lock,
+                chunk: 4000,
+                volume: Some(records),
+                ..PLAIN
+            };
+            check(
+                Recipe {
+                    packing: Packing::Raw,
+                    ..recipe
+                },
+                40 * BLOCK,
+            );
         }
     }
 }
@@ -108,7 +153,10 @@ fn another_program_reads_what_was_written_long_ago() {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(good).unwrap() {
         let plain = entry.unwrap().path();
-        if plain.extension().is_none_or(|extension| extension != "plain") {
+        if plain
+            .extension()
+            .is_none_or(|extension| extension != "plain")
+        {
             continue;
         }
         let (tape, directory) = (plain.with_extension("tap"), plain.with_extension(""));
@@ -132,7 +180,10 @@ fn another_program_reads_what_was_written_long_ago() {
 fn another_program_refuses_what_was_changed() {
     let folder = tempfile::tempdir().unwrap();
     let (tape, data) = (folder.path().join("archive"), make::material(3 * BLOCK));
-    let recipe = Recipe { lock: Lock::KeyFile, ..PLAIN };
+    let recipe = Recipe {
+        lock: Lock::KeyFile,
+        ..PLAIN
+    };
     make::write(recipe, &tape, &data);
     let good = std::fs::read(&tape).unwrap();
     for at in (0..good.len()).step_by(good.len() / 20) {

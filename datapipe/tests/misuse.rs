@@ -1,25 +1,45 @@
-//! What a caller can do wrong with seats, ports and blocks is refused, and never gives two parties one buffer.
+//! What a caller can do wrong with seats, ports and blocks is refused, and never gives two parties
+//! one buffer.
 
 use std::process::Command;
 use std::time::Duration;
 
-use datapipe::memory::{Backing, HugePages, PipeName, Process, Segment, SegmentError, Shape, StageShape};
+use datapipe::memory::{
+    Backing, HugePages, PipeName, Process, Segment, SegmentError, Shape, StageShape,
+};
 use datapipe::pool::{Block, Budget, HeadPort, Inputs, PortError, Refusal, Seat, StageNeeds};
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, collect, numbers};
 
 fn segment(buffers: u32, stages: &[StageShape]) -> Segment {
     let shape = Shape::new(buffers, 4096, 0, 0, stages).unwrap();
-    Segment::create(&PipeName::new(), shape, &[], Backing::Anonymous, HugePages::No).unwrap()
+    Segment::create(
+        &PipeName::new(),
+        shape,
+        &[],
+        Backing::Anonymous,
+        HugePages::No,
+    )
+    .unwrap()
 }
 
 fn head_and_tail(buffers: u32) -> Segment {
-    segment(buffers, &[StageShape::new(1, buffers), StageShape::new(1, 0)])
+    segment(
+        buffers,
+        &[StageShape::new(1, buffers), StageShape::new(1, 0)],
+    )
 }
 
 /// Head, a numbered stage of one instance, tail.
 fn with_numbered() -> Segment {
-    segment(8, &[StageShape::new(1, 4), StageShape::new(1, 4).numbered(), StageShape::new(1, 0)])
+    segment(
+        8,
+        &[
+            StageShape::new(1, 4),
+            StageShape::new(1, 4).numbered(),
+            StageShape::new(1, 0),
+        ],
+    )
 }
 
 /// A head that has sent `n` blocks, and no more.
@@ -44,14 +64,18 @@ fn misuse<T>(result: Result<T, PortError>) -> &'static str {
 
 #[test]
 fn a_seat_has_one_port_at_a_time() {
-    // A second port got the first one's live inputs, and with them a second mutable slice of the same bytes.
+    // A second port got the first one's live inputs, and with them a second mutable slice of the
+    // same bytes.
     let segment = head_and_tail(4);
     sent(&segment, 2);
     let seat = Seat::new(&segment, 1, 0);
     let tail = seat.tail().unwrap();
     let block = tail.receive().unwrap().unwrap();
     let same_process = seat.tail();
-    assert!(matches!(same_process, Err(PortError::SeatTaken { .. })), "the seat is taken");
+    assert!(
+        matches!(same_process, Err(PortError::SeatTaken { .. })),
+        "the seat is taken"
+    );
     let descriptor = segment.descriptor().unwrap().try_clone_to_owned().unwrap();
     let elsewhere = Segment::attach(descriptor).unwrap();
     let other_mapping = Seat::new(&elsewhere, 1, 0).tail();
@@ -61,7 +85,10 @@ fn a_seat_has_one_port_at_a_time() {
     );
     drop(tail);
     let still = seat.tail();
-    assert!(matches!(still, Err(PortError::SeatTaken { .. })), "a block of the first port is still out");
+    assert!(
+        matches!(still, Err(PortError::SeatTaken { .. })),
+        "a block of the first port is still out"
+    );
     drop(block);
     let again = seat.tail().unwrap();
     assert_eq!(again.receive().unwrap().unwrap().bytes(), [1]);
@@ -71,17 +98,26 @@ fn a_seat_has_one_port_at_a_time() {
 fn a_block_goes_only_through_the_port_it_came_from() {
     // It was sent by its index: the other pipe's receiver got a buffer that its holder still had.
     let (a, b) = (head_and_tail(64), head_and_tail(2));
-    let (head_a, head_b) = (Seat::new(&a, 0, 0).head().unwrap(), Seat::new(&b, 0, 0).head().unwrap());
+    let (head_a, head_b) = (
+        Seat::new(&a, 0, 0).head().unwrap(),
+        Seat::new(&b, 0, 0).head().unwrap(),
+    );
     let all: Vec<Block> = (0..64).map(|_| head_a.alloc().unwrap()).collect();
     for foreign in all {
-        assert_eq!(misuse(head_b.send(foreign)), "a block belongs to the port that it came from");
+        assert_eq!(
+            misuse(head_b.send(foreign)),
+            "a block belongs to the port that it came from"
+        );
     }
     let segment = with_numbered();
     sent(&segment, 1);
     let middle = Seat::new(&segment, 1, 0).middle().unwrap();
     let input = middle.receive().unwrap().unwrap();
     let foreign = head_b.alloc().unwrap();
-    assert_eq!(misuse(middle.send(foreign, &input)), "a block belongs to the port that it came from");
+    assert_eq!(
+        misuse(middle.send(foreign, &input)),
+        "a block belongs to the port that it came from"
+    );
 }
 
 #[test]
@@ -91,12 +127,21 @@ fn a_death_proves_only_itself() {
     let mut mine = filled(&head, b"mine");
     let mut child = Command::new("true").spawn().unwrap();
     let process = Process::watch(child.id()).unwrap();
-    let dead = process.wait(Duration::MAX).unwrap().expect("it ends by itself");
+    let dead = process
+        .wait(Duration::MAX)
+        .unwrap()
+        .expect("it ends by itself");
     child.wait().unwrap();
     assert_eq!(dead.process(), child.id());
-    let refused = segment.reclaim(0, 0, &dead, Inputs::Release).unwrap_err().to_string();
+    let refused = segment
+        .reclaim(0, 0, &dead, Inputs::Release)
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("but it was"), "{refused}");
-    assert!(head.try_alloc().unwrap().is_err(), "the buffer is still ours");
+    assert!(
+        head.try_alloc().unwrap().is_err(),
+        "the buffer is still ours"
+    );
     assert_eq!(mine.bytes_mut(), b"mine");
 }
 
@@ -108,8 +153,14 @@ fn a_numbered_stage_answers_each_input_once_and_in_order() {
     let inputs: Vec<_> = (0..4).map(|_| middle.receive().unwrap().unwrap()).collect();
     let [zero, one, two, three] = inputs.try_into().unwrap();
     let loan = middle.alloc().unwrap();
-    assert_eq!(misuse(middle.send(one, &zero)), "an input that was not answered cannot be another's answer");
-    assert_eq!(misuse(middle.emit(loan)), "a numbered stage sends only answers to its inputs");
+    assert_eq!(
+        misuse(middle.send(one, &zero)),
+        "an input that was not answered cannot be another's answer"
+    );
+    assert_eq!(
+        misuse(middle.emit(loan)),
+        "a numbered stage sends only answers to its inputs"
+    );
     drop((zero, two, three));
     let what = "a numbered stage let go of an input without sending or discarding it";
     assert_eq!(misuse(middle.receive()), what);
@@ -120,7 +171,10 @@ fn a_numbered_stage_answers_each_input_once_and_in_order() {
     let inputs: Vec<_> = (0..3).map(|_| middle.receive().unwrap().unwrap()).collect();
     let [zero, one, two] = inputs.try_into().unwrap();
     middle.forward(one).unwrap();
-    assert_eq!(misuse(middle.forward(zero)), "a numbered stage answers its inputs in their order");
+    assert_eq!(
+        misuse(middle.forward(zero)),
+        "a numbered stage answers its inputs in their order"
+    );
     drop(two);
 }
 
@@ -132,7 +186,10 @@ fn a_numbered_stage_cannot_end_with_an_input_in_hand() {
     middle.forward(middle.receive().unwrap().unwrap()).unwrap();
     let kept = middle.receive().unwrap().unwrap();
     assert!(middle.receive().unwrap().is_none());
-    assert_eq!(misuse(middle.finish()), "a numbered stage ended with an input that it has not answered");
+    assert_eq!(
+        misuse(middle.finish()),
+        "a numbered stage ended with an input that it has not answered"
+    );
     drop(kept);
 }
 
@@ -151,7 +208,10 @@ fn a_stage_that_said_it_never_allocates_is_told_so() {
         .stage(Stage::transform("copy", |_| Copy).holds_out(0))
         .tail(collect(&Collected::default()));
     let error = pipe.run().unwrap_err().to_string();
-    assert!(error.contains("a stage that said that it never allocates wants a buffer"), "{error}");
+    assert!(
+        error.contains("a stage that said that it never allocates wants a buffer"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -162,21 +222,48 @@ fn times_without_end_are_no_deadline() {
     drop(head);
     sent(&segment, 1);
     let tail = Seat::new(&segment, 1, 0).tail().unwrap();
-    assert!(tail.receive_timeout(Duration::MAX).unwrap().unwrap().is_some());
+    assert!(
+        tail.receive_timeout(Duration::MAX)
+            .unwrap()
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[test]
 fn a_named_segment_of_somebody_else_is_not_attached() {
-    let shape = || Shape::new(2, 4096, 0, 0, &[StageShape::new(1, 2), StageShape::new(1, 0)]).unwrap();
+    let shape = || {
+        Shape::new(
+            2,
+            4096,
+            0,
+            0,
+            &[StageShape::new(1, 2), StageShape::new(1, 0)],
+        )
+        .unwrap()
+    };
     let name = PipeName::new();
-    let segment = Segment::create(&name, shape(), &["h", "t"], Backing::Named, HugePages::No).unwrap();
+    let segment =
+        Segment::create(&name, shape(), &["h", "t"], Backing::Named, HugePages::No).unwrap();
     let attached = Segment::attach_named(&name).unwrap();
-    assert_eq!((attached.stage_name(1), attached.free_buffers()), ("t".to_owned(), 2));
+    assert_eq!(
+        (attached.stage_name(1), attached.free_buffers()),
+        ("t".to_owned(), 2)
+    );
     let path = format!("/dev/shm/datapipe-{name}");
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o660)).unwrap();
-    assert!(matches!(Segment::attach_named(&name), Err(SegmentError::Foreign { mode: 0o660, .. })));
+    assert!(matches!(
+        Segment::attach_named(&name),
+        Err(SegmentError::Foreign { mode: 0o660, .. })
+    ));
     drop(segment);
-    assert!(matches!(Segment::attach_named(&name), Err(SegmentError::System { call: "shm_open", .. })));
+    assert!(matches!(
+        Segment::attach_named(&name),
+        Err(SegmentError::System {
+            call: "shm_open",
+            ..
+        })
+    ));
     let huge = Segment::create(&name, shape(), &[], Backing::Named, HugePages::Require);
     assert!(matches!(huge, Err(SegmentError::NamedHugePages)));
 }
@@ -192,6 +279,10 @@ fn absurd_numbers_are_refused_and_not_computed() {
     };
     let refused = Budget::new(&[stage(u32::MAX, 1), stage(1, 1)], Some(1)).unwrap_err();
     assert!(matches!(refused, Refusal::Range(_)), "{refused}");
-    let refused = Budget::new(&[stage(64, 1), stage(64, u32::MAX), stage(1, u32::MAX)], Some(1)).unwrap_err();
+    let refused = Budget::new(
+        &[stage(64, 1), stage(64, u32::MAX), stage(1, u32::MAX)],
+        Some(1),
+    )
+    .unwrap_err();
     assert!(matches!(refused, Refusal::TooManyHeld { .. }), "{refused}");
 }

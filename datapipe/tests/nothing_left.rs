@@ -1,5 +1,5 @@
-//! However a pipe ends, nothing of it stays behind: no descriptor, no mapping, no thread. Alone in its process, for
-//! it counts what the process has.
+//! However a pipe ends, nothing of it stays behind: no descriptor, no mapping, no thread. Alone in
+//! its process, for it counts what the process has.
 
 use std::fs;
 use std::time::Duration;
@@ -12,11 +12,21 @@ use datapipe::testkit::{Collected, Random, collect, fail_at, numbers, panic_at, 
 fn belongings() -> [usize; 4] {
     let count = |path: &str| fs::read_dir(path).unwrap().count();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let segments = maps.lines().filter(|line| line.contains("datapipe")).count();
+    let segments = maps
+        .lines()
+        .filter(|line| line.contains("datapipe"))
+        .count();
     let ours = format!(".{}.", std::process::id());
     let names = fs::read_dir("/dev/shm").unwrap().flatten();
-    let named = names.filter(|entry| entry.file_name().to_string_lossy().contains(&ours)).count();
-    [count("/proc/self/fd"), segments, count("/proc/self/task"), named]
+    let named = names
+        .filter(|entry| entry.file_name().to_string_lossy().contains(&ours))
+        .count();
+    [
+        count("/proc/self/fd"),
+        segments,
+        count("/proc/self/task"),
+        named,
+    ]
 }
 
 #[test]
@@ -30,7 +40,11 @@ fn nothing_stays_behind() {
         let at = random.below(100);
         let pipe = Pipe::builder()
             .buffer_size(1024)
-            .backing(if round % 5 == 0 { Backing::Named } else { Backing::Anonymous })
+            .backing(if round % 5 == 0 {
+                Backing::Named
+            } else {
+                Backing::Anonymous
+            })
             .head(numbers(if round % 6 == 1 { 2 * at } else { 1_000_000 }))
             .stage(pass(round).instances(2))
             .stage(match random.below(4) {
@@ -64,7 +78,11 @@ fn nothing_stays_behind() {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(belongings(), before, "descriptors, mappings, threads, named segments");
+    assert_eq!(
+        belongings(),
+        before,
+        "descriptors, mappings, threads, named segments"
+    );
 }
 
 /// How pipes ended: each way must have been tried.
@@ -88,7 +106,17 @@ impl Outcomes {
     }
 
     fn check(&self) {
-        let Self { well, failed, panicked, cancelled } = self;
-        assert!([well, failed, panicked, cancelled].iter().all(|&&count| count > 0), "{self:?}");
+        let Self {
+            well,
+            failed,
+            panicked,
+            cancelled,
+        } = self;
+        assert!(
+            [well, failed, panicked, cancelled]
+                .iter()
+                .all(|&&count| count > 0),
+            "{self:?}"
+        );
     }
 }

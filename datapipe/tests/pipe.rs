@@ -1,4 +1,5 @@
-//! Whole pipes: what goes in comes out, in order, wherever the stages run, and nothing stays behind.
+//! Whole pipes: what goes in comes out, in order, wherever the stages run, and nothing stays
+//! behind.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Barrier, Mutex};
@@ -8,8 +9,8 @@ use datapipe::memory::Backing;
 use datapipe::prelude::*;
 use datapipe::stage::{StageError, resequence, sequence};
 use datapipe::testkit::{
-    Collected, FaultyStorage, Random, check_stage, collect, discard_every, fail_at, gather, numbers,
-    panic_at, pass, sleepy,
+    Collected, FaultyStorage, Random, check_stage, collect, discard_every, fail_at, gather,
+    numbers, panic_at, pass, sleepy,
 };
 
 fn all(n: u64) -> Vec<u64> {
@@ -35,7 +36,10 @@ fn what_goes_in_comes_out_in_order() {
     assert_eq!(got.numbers(), all(500));
     assert!(got.finished());
     assert_eq!(report.bytes_in(), report.bytes_out());
-    assert_eq!(report.chain, "test  numbers > pass x3 > sleepy x4 > pass 2 > collect");
+    assert_eq!(
+        report.chain,
+        "test  numbers > pass x3 > sleepy x4 > pass 2 > collect"
+    );
     assert!(report.to_string().starts_with("test: "), "{report}");
 }
 
@@ -49,9 +53,18 @@ fn placement_is_one_word_and_changes_nothing() {
         (false, false, true),
     ] {
         let got = Collected::default();
-        let place = |inline, stage: MiddleStage<'static>| if inline { stage.inline() } else { stage };
-        let source = if head { numbers(200).inline() } else { numbers(200) };
-        let sink = if tail { collect(&got).inline() } else { collect(&got) };
+        let place =
+            |inline, stage: MiddleStage<'static>| if inline { stage.inline() } else { stage };
+        let source = if head {
+            numbers(200).inline()
+        } else {
+            numbers(200)
+        };
+        let sink = if tail {
+            collect(&got).inline()
+        } else {
+            collect(&got)
+        };
         small()
             .head(source)
             .stage(place(middle, pass(7).instances(2)))
@@ -59,7 +72,11 @@ fn placement_is_one_word_and_changes_nothing() {
             .tail(sink)
             .run()
             .unwrap();
-        assert_eq!(got.numbers()[..], all(200)[1..], "inline: {head} {middle} {tail}");
+        assert_eq!(
+            got.numbers()[..],
+            all(200)[1..],
+            "inline: {head} {middle} {tail}"
+        );
     }
 }
 
@@ -121,18 +138,34 @@ fn the_sequencing_stages_restore_an_order_that_a_loop_has_broken() {
         .tail(collect(&got))
         .run()
         .unwrap();
-    assert_eq!(got.numbers(), (0..101).filter(|n| n % 10 != 0).collect::<Vec<_>>());
+    assert_eq!(
+        got.numbers(),
+        (0..101).filter(|n| n % 10 != 0).collect::<Vec<_>>()
+    );
     let got = Collected::default();
-    let gaps = small().head(numbers(50)).stage(sequence(0)).stage(discard_every(7).instances(2));
-    gaps.stage(resequence(0, 2)).tail(collect(&got)).run().unwrap();
-    assert_eq!(got.numbers(), (0..50).filter(|n| n % 7 != 0).collect::<Vec<_>>());
+    let gaps = small()
+        .head(numbers(50))
+        .stage(sequence(0))
+        .stage(discard_every(7).instances(2));
+    gaps.stage(resequence(0, 2))
+        .tail(collect(&got))
+        .run()
+        .unwrap();
+    assert_eq!(
+        got.numbers(),
+        (0..50).filter(|n| n % 7 != 0).collect::<Vec<_>>()
+    );
 }
 
 /// Stages that encrypt as an archive does, and decrypt that.
 fn seal_and_open<'a>() -> (MiddleStage<'a>, MiddleStage<'a>) {
-    let archive = ArchiveOptions::new("test").encrypt(Secret::Key(Key::from_bytes([9; 32]))).plan().unwrap();
+    let archive = ArchiveOptions::new("test")
+        .encrypt(Secret::Key(Key::from_bytes([9; 32])))
+        .plan()
+        .unwrap();
     let open = archive.open_blocks().unwrap();
-    let tape = VirtualTape::create_on(FaultyStorage::new(1), "/t", VolumeOptions::default()).unwrap();
+    let tape =
+        VirtualTape::create_on(FaultyStorage::new(1), "/t", VolumeOptions::default()).unwrap();
     (archive.stages(tape).0.unwrap(), open)
 }
 
@@ -160,8 +193,15 @@ fn compression_and_encryption_are_undone() {
         .run()
         .unwrap();
     assert!(back == source, "not what it was");
-    let between = report.status.stages[3].instances.iter().map(|i| i.bytes_out).sum::<u64>();
-    assert!(between < 1_000_000, "the text part was compressed: {between}");
+    let between = report.status.stages[3]
+        .instances
+        .iter()
+        .map(|i| i.bytes_out)
+        .sum::<u64>();
+    assert!(
+        between < 1_000_000,
+        "the text part was compressed: {between}"
+    );
 }
 
 #[test]
@@ -179,12 +219,26 @@ fn a_block_that_was_tampered_with_does_not_open() {
         let got = Collected::default();
         let (seal, open) = seal_and_open();
         let open = if another { seal_and_open().1 } else { open };
-        small().head(numbers(6)).stage(seal).stage(damage).stage(open).tail(collect(&got)).run()
+        small()
+            .head(numbers(6))
+            .stage(seal)
+            .stage(damage)
+            .stage(open)
+            .tail(collect(&got))
+            .run()
     };
     run(pass(0), false).unwrap();
-    let error = run(Stage::in_place("flip", |_| Flip), false).unwrap_err().to_string();
-    assert!(error.starts_with("stage \"aes-256-gcm-open\": block 3: does not authenticate"), "{error}");
-    assert!(run(pass(0), true).is_err(), "another archive's key does not open");
+    let error = run(Stage::in_place("flip", |_| Flip), false)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("stage \"aes-256-gcm-open\": block 3: does not authenticate"),
+        "{error}"
+    );
+    assert!(
+        run(pass(0), true).is_err(),
+        "another archive's key does not open"
+    );
 }
 
 #[test]
@@ -202,7 +256,11 @@ fn stages_of_the_library_pass_the_suite() {
     assert_eq!(check_stage(&blocks, analyze), blocks);
     assert_eq!(check_stage(&blocks, || pass(3)), blocks);
     check_stage(&blocks, || Zstd::level(1));
-    assert_eq!(check_stage(&blocks, decompress), blocks, "what was not compressed is passed on");
+    assert_eq!(
+        check_stage(&blocks, decompress),
+        blocks,
+        "what was not compressed is passed on"
+    );
 }
 
 #[test]
@@ -217,14 +275,23 @@ fn a_failure_names_the_stage_and_gives_everything_back() {
             .tail(collect(&got))
             .run();
         assert!(!got.finished(), "the tail is not told that all is well");
-        assert_eq!(got.numbers(), all(got.numbers().len() as u64), "what came before is whole and in order");
+        assert_eq!(
+            got.numbers(),
+            all(got.numbers().len() as u64),
+            "what came before is whole and in order"
+        );
         result.unwrap_err()
     };
     let failed = run(fail_at(77)).to_string();
     assert!(failed.starts_with("stage \"fail\" (instance "), "{failed}");
-    assert!(failed.ends_with(" of 3): failed at 77, as asked"), "{failed}");
+    assert!(
+        failed.ends_with(" of 3): failed at 77, as asked"),
+        "{failed}"
+    );
     let panicked = run(panic_at(33));
-    let Error::Stage(failure) = &panicked else { panic!("{panicked}") };
+    let Error::Stage(failure) = &panicked else {
+        panic!("{panicked}")
+    };
     assert!(failure.error.is_panic());
     assert!(panicked.to_string().contains("panicked: "), "{panicked}");
     let inline = run(panic_at(5).inline()).to_string();
@@ -247,12 +314,20 @@ fn heads_and_tails_fail_like_any_stage() {
             Ok(())
         }
     }
-    let error = small().head(StreamHead::new(Bad)).tail(collect(&Collected::default())).run().unwrap_err();
+    let error = small()
+        .head(StreamHead::new(Bad))
+        .tail(collect(&Collected::default()))
+        .run()
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "stage \"stream-head\": cannot read the source at byte 0: the disk is on fire"
     );
-    let error = small().head(numbers(9)).tail(StreamTail::new(Bad)).run().unwrap_err();
+    let error = small()
+        .head(numbers(9))
+        .tail(StreamTail::new(Bad))
+        .run()
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "stage \"stream-tail\": cannot write to the destination at byte 0: the tape is torn"
@@ -276,29 +351,65 @@ fn a_pipe_that_cannot_work_is_refused_with_the_sum() {
          hold 2 buffers each\n  zstd x2 has 4 of 8 buffers (8 / 2 allocating modules); 2 >= 1 + (4 - 1) does not \
          hold; use 16 buffers or more"
     );
-    assert!(chain().buffers(16).plan().unwrap().budget().warning().is_some(), "legal, but small");
-    assert_eq!(chain().plan().unwrap().to_string(), "nightly  numbers > zstd x2 > group > collect");
+    assert!(
+        chain()
+            .buffers(16)
+            .plan()
+            .unwrap()
+            .budget()
+            .warning()
+            .is_some(),
+        "legal, but small"
+    );
+    assert_eq!(
+        chain().plan().unwrap().to_string(),
+        "nightly  numbers > zstd x2 > group > collect"
+    );
 }
 
 #[test]
 fn other_impossible_pipes_are_refused_in_words() {
     let refused = |builder: PipeBuilder<'_>| builder.run().unwrap_err().to_string();
     let sink = || collect(&Collected::default());
-    assert_eq!(refused(small().tail(sink())), "cannot start pipe \"test\": it has no head");
-    assert_eq!(refused(small().head(numbers(1))), "cannot start pipe \"test\": it has no tail");
-    let two = small().head(numbers(1)).stage(gather(2).instances(2)).tail(sink());
-    assert!(
-        refused(two).contains("stage \"gather\" can have one instance, not 2: it is a loop over its port")
+    assert_eq!(
+        refused(small().tail(sink())),
+        "cannot start pipe \"test\": it has no head"
     );
-    let inline = small().head(numbers(1)).stage(gather(2).inline()).tail(sink());
-    assert!(refused(inline).ends_with("stage \"gather\" is a loop over its port and cannot run inline"));
-    let none = small().head(numbers(1)).stage(pass(1).instances(0)).tail(sink());
+    assert_eq!(
+        refused(small().head(numbers(1))),
+        "cannot start pipe \"test\": it has no tail"
+    );
+    let two = small()
+        .head(numbers(1))
+        .stage(gather(2).instances(2))
+        .tail(sink());
+    assert!(
+        refused(two)
+            .contains("stage \"gather\" can have one instance, not 2: it is a loop over its port")
+    );
+    let inline = small()
+        .head(numbers(1))
+        .stage(gather(2).inline())
+        .tail(sink());
+    assert!(
+        refused(inline).ends_with("stage \"gather\" is a loop over its port and cannot run inline")
+    );
+    let none = small()
+        .head(numbers(1))
+        .stage(pass(1).instances(0))
+        .tail(sink());
     assert!(refused(none).contains("number of instances"));
-    let many = small().head(numbers(1)).stage(pass(1).instances(65)).tail(sink());
+    let many = small()
+        .head(numbers(1))
+        .stage(pass(1).instances(65))
+        .tail(sink());
     assert!(refused(many).contains("is 65, but must be between 1 and 64"));
     let tiny = small().buffer_size(1).head(numbers(1)).tail(sink());
     assert!(refused(tiny).contains("buffer size is 1, but must be between 512 and 67108864"));
-    let nameless = small().head(numbers(1)).stage(pass(1).named("")).tail(sink());
+    let nameless = small()
+        .head(numbers(1))
+        .stage(pass(1).named(""))
+        .tail(sink());
     assert!(refused(nameless).contains("a name must have 1 to 64 bytes"));
     // A value is one instance: asking for more is refused, and does not panic.
     let twice: HeadStage<'_> = StreamHead::new(std::io::empty()).into();
@@ -317,19 +428,32 @@ fn an_instance_at_its_limit_is_ended_if_that_is_the_policy() {
         .run()
         .unwrap_err()
         .to_string();
-    assert!(error.starts_with("stage \"numbers\": all 4 buffers that this instance may have"), "{error}");
+    assert!(
+        error.starts_with("stage \"numbers\": all 4 buffers that this instance may have"),
+        "{error}"
+    );
 }
 
 #[test]
 fn rules_of_a_port_are_kept_for_everybody() {
     let run = |bad: MiddleStage<'static>| {
-        small().head(numbers(5)).stage(bad).tail(collect(&Collected::default())).run().map(drop)
+        small()
+            .head(numbers(5))
+            .stage(bad)
+            .tail(collect(&Collected::default()))
+            .run()
+            .map(drop)
     };
     let reverse = Stage::port("answers what it allocated", |port| {
         let block = port.alloc()?;
         Ok(port.forward(block)?)
     });
-    assert!(run(reverse).unwrap_err().to_string().contains("was not received"));
+    assert!(
+        run(reverse)
+            .unwrap_err()
+            .to_string()
+            .contains("was not received")
+    );
     // A loop that is not numbered may drop, add and repeat as it likes.
     let free = Stage::port("free", |port| {
         while let Some(block) = port.receive()? {
@@ -361,7 +485,10 @@ fn try_and_timeout_variants_say_what_they_wait_for() {
     });
     let tail = Stage::tail_port("tail", move |port| {
         assert_eq!(port.try_receive()?.map(drop), Err(Blocked::NoInput));
-        assert_eq!(port.receive_timeout(Duration::from_millis(1))?.map(drop), Err(Blocked::NoInput));
+        assert_eq!(
+            port.receive_timeout(Duration::from_millis(1))?.map(drop),
+            Err(Blocked::NoInput)
+        );
         done.wait();
         assert!(port.receive()?.is_some());
         assert!(port.receive()?.is_none(), "the end");
@@ -394,7 +521,10 @@ fn blocks_carry_what_stages_say_about_them() {
             assert!(block.bytes().starts_with(b"HEAD") && block.bytes().ends_with(b"TAIL"));
             block.trim_front(4);
             block.truncate(block.len() - 4);
-            assert_eq!(block.info().user, [block.number(), block.len() as u64, 3, u64::MAX]);
+            assert_eq!(
+                block.info().user,
+                [block.number(), block.len() as u64, 3, u64::MAX]
+            );
             assert_eq!(block.info().class, ContentClass::VIDEO);
             Ok(Verdict::Send)
         }
@@ -429,7 +559,10 @@ fn status_names_the_stage_that_limits() {
         assert_eq!(status.stages.len(), 4);
         assert!(status.free <= status.buffers);
         assert!(step.bytes_in() <= status.bytes_in());
-        if let Some(limit) = status.limit().filter(|_| status.elapsed > Duration::from_millis(200)) {
+        if let Some(limit) = status
+            .limit()
+            .filter(|_| status.elapsed > Duration::from_millis(200))
+        {
             assert_eq!(limit.stage, "sleepy", "{status}");
             seen += 1;
         }
@@ -437,16 +570,27 @@ fn status_names_the_stage_that_limits() {
     }
     assert!(seen > 0);
     let name = pipe.name().clone();
-    let attached =
-        datapipe::memory::Segment::attach(pipe.segment().descriptor().unwrap().try_clone_to_owned().unwrap())
-            .unwrap();
+    let attached = datapipe::memory::Segment::attach(
+        pipe.segment()
+            .descriptor()
+            .unwrap()
+            .try_clone_to_owned()
+            .unwrap(),
+    )
+    .unwrap();
     let outside = Status::of(&attached);
-    assert_eq!((outside.pipe.as_str(), outside.direction), (name.as_str(), Direction::Restore));
+    assert_eq!(
+        (outside.pipe.as_str(), outside.direction),
+        (name.as_str(), Direction::Restore)
+    );
     let report = pipe.wait().unwrap();
     assert_eq!(report.status.pipe, name.as_str());
     assert_eq!(report.status.free, report.status.buffers);
     assert_eq!(report.status.stages[3].instances[0].blocks_in, 400);
-    assert!(report.to_string().contains("limited by sleepy ("), "{report}");
+    assert!(
+        report.to_string().contains("limited by sleepy ("),
+        "{report}"
+    );
 }
 
 #[test]
@@ -478,35 +622,77 @@ fn many_heads_and_many_tails_share_one_pipe() {
     let mut numbers = got.numbers();
     numbers.sort_unstable();
     let expected: Vec<_> = (0..100).flat_map(|n| [n, n, n]).collect();
-    assert_eq!(numbers, expected, "each head sends all, each block arrives once");
+    assert_eq!(
+        numbers, expected,
+        "each head sends all, each block arrives once"
+    );
 }
 
 #[test]
 fn a_block_is_never_sealed_twice() {
     // Twice under one key and nonce gave the plaintext back, and the run reported success.
     let got = Collected::default();
-    let twice = small().head(numbers(3)).stage(seal()).stage(seal()).tail(collect(&got));
+    let twice = small()
+        .head(numbers(3))
+        .stage(seal())
+        .stage(seal())
+        .tail(collect(&got));
     let error = twice.run().unwrap_err().to_string();
-    assert_eq!(error, "stage \"aes-256-gcm 2\": block 0 is encrypted already");
-    let closed = small().head(numbers(3)).stage(seal()).stage(decompress()).tail(collect(&got));
-    assert!(closed.run().unwrap_err().to_string().contains("block 0 is still encrypted"));
+    assert_eq!(
+        error,
+        "stage \"aes-256-gcm 2\": block 0 is encrypted already"
+    );
+    let closed = small()
+        .head(numbers(3))
+        .stage(seal())
+        .stage(decompress())
+        .tail(collect(&got));
+    assert!(
+        closed
+            .run()
+            .unwrap_err()
+            .to_string()
+            .contains("block 0 is still encrypted")
+    );
     let full = StreamHead::new(std::io::repeat(1).take(9000));
-    let tight = small().rooms(0, 15).head(full).stage(seal()).tail(collect(&got));
-    assert!(tight.run().unwrap_err().to_string().contains("needs 16 bytes of tailroom"));
+    let tight = small()
+        .rooms(0, 15)
+        .head(full)
+        .stage(seal())
+        .tail(collect(&got));
+    assert!(
+        tight
+            .run()
+            .unwrap_err()
+            .to_string()
+            .contains("needs 16 bytes of tailroom")
+    );
 }
 
 #[test]
 fn a_loop_that_returns_early_is_named() {
-    // The pipe waited for it for ever; with a short stream, the shared memory was said to be corrupt.
-    let text = "the stage broke the rules of its port: the stage returned before the end of its input";
+    // The pipe waited for it for ever; with a short stream, the shared memory was said to be
+    // corrupt.
+    let text =
+        "the stage broke the rules of its port: the stage returned before the end of its input";
     for blocks in [2, 100_000] {
         let early = Stage::tail_port("early", |port| Ok(port.receive().map(drop)?));
-        let error = small().head(numbers(blocks)).tail(early).run().unwrap_err().to_string();
+        let error = small()
+            .head(numbers(blocks))
+            .tail(early)
+            .run()
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, format!("stage \"early\": {text}"));
         let early = Stage::port("early", |port| Ok(port.receive().map(drop)?));
         let got = Collected::default();
-        let error =
-            small().head(numbers(blocks)).stage(early).tail(collect(&got)).run().unwrap_err().to_string();
+        let error = small()
+            .head(numbers(blocks))
+            .stage(early)
+            .tail(collect(&got))
+            .run()
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, format!("stage \"early\": {text}"));
     }
 }
@@ -524,7 +710,12 @@ fn a_writer_that_is_dropped_with_data_is_no_good_end() {
         let result = small().head(head).tail(StreamTail::new(&mut back)).run();
         (result.map_err(|error| error.to_string()), back.len())
     };
-    assert!(run(false).0.unwrap_err().contains("a writer was dropped before it had sent"));
+    assert!(
+        run(false)
+            .0
+            .unwrap_err()
+            .contains("a writer was dropped before it had sent")
+    );
     let (result, len) = run(true);
     assert!(result.is_ok() && len == 5000);
 }
@@ -541,7 +732,11 @@ fn a_stop_that_comes_through_a_writer_or_reader_is_still_a_stop() {
             }
         }
     });
-    let pipe = small().head(head).tail(StreamTail::new(std::io::sink())).start().unwrap();
+    let pipe = small()
+        .head(head)
+        .tail(StreamTail::new(std::io::sink()))
+        .start()
+        .unwrap();
     pipe.cancel();
     assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
 }
@@ -554,7 +749,10 @@ fn a_pool_larger_than_the_memory_is_refused_at_once() {
         .head(numbers(1))
         .tail(collect(&Collected::default()));
     let text = huge.run().unwrap_err().to_string();
-    assert!(text.starts_with("the buffer pool takes 2621") && text.contains("MiB are available"), "{text}");
+    assert!(
+        text.starts_with("the buffer pool takes 2621") && text.contains("MiB are available"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -592,7 +790,8 @@ fn hundreds_of_inline_stages_share_one_thread() {
 
 #[test]
 fn the_mark_of_a_whole_stream_is_set_when_all_of_it_is_written() {
-    // A tail that had seen the end finished, and then another one of the same stage failed at its last block.
+    // A tail that had seen the end finished, and then another one of the same stage failed at its
+    // last block.
     struct Half {
         instance: u32,
         finished: Collected,
@@ -620,13 +819,24 @@ fn the_mark_of_a_whole_stream_is_set_when_all_of_it_is_written() {
     let run = |inline: bool| {
         let finished = Collected::default();
         let broken = Arc::default();
-        let half =
-            |instance| Half { instance, finished: finished.clone(), broken: Arc::clone(&broken), inline };
+        let half = |instance| Half {
+            instance,
+            finished: finished.clone(),
+            broken: Arc::clone(&broken),
+            inline,
+        };
         let tail = Stage::tail("drive", half).instances(2);
         let tail = if inline { tail.inline() } else { tail };
-        let head = if inline { numbers(6).inline() } else { numbers(6) };
+        let head = if inline {
+            numbers(6).inline()
+        } else {
+            numbers(6)
+        };
         let error = small().head(head).tail(tail).run().unwrap_err().to_string();
-        assert_eq!(error, "stage \"drive\" (instance 1 of 2): this drive is broken");
+        assert_eq!(
+            error,
+            "stage \"drive\" (instance 1 of 2): this drive is broken"
+        );
         assert!(!finished.finished(), "inline: {inline}");
     };
     run(false);
@@ -648,7 +858,12 @@ fn the_first_failure_stops_a_pipe_of_inline_stages() {
     }
     let head = Stage::head("endless", Endless).instances(2).inline();
     let tail: TailStage<'_> = StreamTail::new(std::io::sink()).into();
-    let error = small().head(head).tail(tail.inline()).run().unwrap_err().to_string();
+    let error = small()
+        .head(head)
+        .tail(tail.inline())
+        .run()
+        .unwrap_err()
+        .to_string();
     assert_eq!(error, "stage \"endless\" (instance 1 of 2): no such disk");
 }
 
@@ -657,7 +872,11 @@ fn panics_where_nobody_expects_one_are_errors_like_others() {
     struct Bomb(&'static str);
     impl InPlace for Bomb {
         fn transform(&mut self, _: &mut Block) -> Result<Verdict, StageError> {
-            if self.0 == "work" { Err(StageError::new("the real cause")) } else { Ok(Verdict::Send) }
+            if self.0 == "work" {
+                Err(StageError::new("the real cause"))
+            } else {
+                Ok(Verdict::Send)
+            }
         }
     }
     impl Drop for Bomb {
@@ -669,7 +888,10 @@ fn panics_where_nobody_expects_one_are_errors_like_others() {
         for inline in [false, true] {
             let bomb = Stage::in_place("bomb", move |_| Bomb(at));
             let bomb = if inline { bomb.inline() } else { bomb };
-            let pipe = small().head(numbers(3)).stage(bomb).tail(StreamTail::new(std::io::sink()));
+            let pipe = small()
+                .head(numbers(3))
+                .stage(bomb)
+                .tail(StreamTail::new(std::io::sink()));
             let pipe = pipe.start().unwrap();
             while pipe.status_every(Duration::from_millis(50)).is_some() {}
             assert_eq!(
@@ -680,23 +902,41 @@ fn panics_where_nobody_expects_one_are_errors_like_others() {
         }
     }
     let factory = Stage::in_place("factory", |_| -> Bomb { panic!("no license") });
-    let error =
-        small().head(numbers(3)).stage(factory).tail(StreamTail::new(std::io::sink())).run().unwrap_err();
+    let error = small()
+        .head(numbers(3))
+        .stage(factory)
+        .tail(StreamTail::new(std::io::sink()))
+        .run()
+        .unwrap_err();
     assert_eq!(error.to_string(), "stage \"factory\": panicked: no license");
 }
 
 #[test]
 fn a_head_cannot_lose_its_last_block() {
-    // What stood in the block with which the end was said was dropped, and the run reported success.
+    // What stood in the block with which the end was said was dropped, and the run reported
+    // success.
     struct Careless(bool);
     impl Head for Careless {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
             block.put(&[7; 100])?;
-            Ok(if std::mem::replace(&mut self.0, true) { Fill::End } else { Fill::Block })
+            Ok(if std::mem::replace(&mut self.0, true) {
+                Fill::End
+            } else {
+                Fill::Block
+            })
         }
     }
-    let error = small().head(Careless(false)).tail(StreamTail::new(std::io::sink())).run().unwrap_err();
-    assert!(error.to_string().contains("no more, with 100 bytes in the block"), "{error}");
+    let error = small()
+        .head(Careless(false))
+        .tail(StreamTail::new(std::io::sink()))
+        .run()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("no more, with 100 bytes in the block"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -708,7 +948,12 @@ fn loops_do_not_see_what_was_dropped_before_them() {
         }
         Ok(())
     });
-    small().head(numbers(9)).stage(discard_every(2).instances(2)).tail(tail).run().unwrap();
+    small()
+        .head(numbers(9))
+        .stage(discard_every(2).instances(2))
+        .tail(tail)
+        .run()
+        .unwrap();
     assert_eq!(lengths.len(), 4);
     assert!(lengths.iter().all(|&len| len > 0));
 }
@@ -717,9 +962,15 @@ fn loops_do_not_see_what_was_dropped_before_them() {
 fn encryption_does_not_number_gaps() {
     // What was sealed behind a gap did not open: its reader counts the blocks that it gets.
     let got = Collected::default();
-    let gap = small().head(numbers(9)).stage(discard_every(4)).stage(seal().instances(2));
+    let gap = small()
+        .head(numbers(9))
+        .stage(discard_every(4))
+        .stage(seal().instances(2));
     let error = gap.tail(collect(&got)).run().unwrap_err().to_string();
-    assert!(error.contains("was dropped before encryption, which numbers blocks without gaps"), "{error}");
+    assert!(
+        error.contains("was dropped before encryption, which numbers blocks without gaps"),
+        "{error}"
+    );
     // A loop between begins to count anew.
     let again = Stage::port("again", |port| {
         while let Some(block) = port.receive()? {
@@ -728,7 +979,11 @@ fn encryption_does_not_number_gaps() {
         Ok(())
     });
     let (seal, open) = seal_and_open();
-    let dense = small().head(numbers(9)).stage(discard_every(4)).stage(again.holds_out(0)).stage(seal);
+    let dense = small()
+        .head(numbers(9))
+        .stage(discard_every(4))
+        .stage(again.holds_out(0))
+        .stage(seal);
     dense.stage(open).tail(collect(&got)).run().unwrap();
     assert_eq!(got.numbers(), [1, 2, 3, 5, 6, 7]);
 }

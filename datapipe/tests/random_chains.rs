@@ -1,5 +1,5 @@
-//! Random chains of parallel, dropping, gathering and very slow stages, each with the smallest pool that admission
-//! allows: none may come to a standstill. With one buffer less, each is refused.
+//! Random chains of parallel, dropping, gathering and very slow stages, each with the smallest pool
+//! that admission allows: none may come to a standstill. With one buffer less, each is refused.
 //!
 //! `DATAPIPE_CHAINS=n` runs n chains instead of 120; `DATAPIPE_SEED=n` starts with another.
 
@@ -14,15 +14,22 @@ use datapipe::testkit::{Collected, Random, collect, discard_every, gather, numbe
 const STANDSTILL: Duration = Duration::from_secs(120);
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 /// A chain, and which of its blocks arrive.
 fn chain(seed: u64, blocks: u64, got: &Collected) -> (PipeBuilder<'static>, Vec<u64>) {
     let mut random = Random::new(seed);
     let mut expected: Vec<u64> = (0..blocks).collect();
-    let place = |stage: MiddleStage<'static>, inline: bool| if inline { stage.inline() } else { stage };
-    let mut pipe = Pipe::builder().label(format!("chain {seed}")).buffer_size(512).head(numbers(blocks));
+    let place =
+        |stage: MiddleStage<'static>, inline: bool| if inline { stage.inline() } else { stage };
+    let mut pipe = Pipe::builder()
+        .label(format!("chain {seed}"))
+        .buffer_size(512)
+        .head(numbers(blocks));
     for _ in 0..random.below(6) {
         let instances = 1 + random.below(5) as u32;
         let inline = random.below(6) == 0;
@@ -30,7 +37,10 @@ fn chain(seed: u64, blocks: u64, got: &Collected) -> (PipeBuilder<'static>, Vec<
             0 => place(pass(seed).instances(instances), inline),
             1 => {
                 let longest = [20, 200, 4000][random.below(3) as usize];
-                place(sleepy(seed, Duration::from_micros(longest)).instances(instances), inline)
+                place(
+                    sleepy(seed, Duration::from_micros(longest)).instances(instances),
+                    inline,
+                )
             }
             2 => {
                 let every = 2 + random.below(4);
@@ -42,13 +52,19 @@ fn chain(seed: u64, blocks: u64, got: &Collected) -> (PipeBuilder<'static>, Vec<
         };
         pipe = pipe.stage(stage);
     }
-    (pipe.tail(collect(got).instances(1 + random.below(2) as u32)), expected)
+    (
+        pipe.tail(collect(got).instances(1 + random.below(2) as u32)),
+        expected,
+    )
 }
 
 fn smallest_pool(seed: u64) -> u32 {
     let (pipe, _) = chain(seed, 1, &Collected::default());
     match pipe.buffers(1).plan() {
-        Err(Error::Refused { reason: Refusal::TooFewBuffers { enough, .. }, .. }) => enough,
+        Err(Error::Refused {
+            reason: Refusal::TooFewBuffers { enough, .. },
+            ..
+        }) => enough,
         Ok(_) => 1,
         Err(error) => panic!("chain {seed}: {error}"),
     }
@@ -64,19 +80,33 @@ fn no_chain_stands_still_with_the_smallest_pool() {
         if enough > 1 {
             let (pipe, _) = chain(seed, 1, &Collected::default());
             let refused = pipe.buffers(enough - 1).start().unwrap_err();
-            assert!(matches!(refused, Error::Refused { .. }), "chain {seed}: {refused}");
+            assert!(
+                matches!(refused, Error::Refused { .. }),
+                "chain {seed}: {refused}"
+            );
         }
         let got = Collected::default();
         let (pipe, expected) = chain(seed, 60, &got);
         let started = Instant::now();
         let pipe = pipe.buffers(enough).start().unwrap();
         while let Some(status) = pipe.status_every(Duration::from_millis(200)) {
-            assert!(started.elapsed() < STANDSTILL, "chain {seed} stands still: {}\n{status}", pipe.plan());
+            assert!(
+                started.elapsed() < STANDSTILL,
+                "chain {seed} stands still: {}\n{status}",
+                pipe.plan()
+            );
         }
         let chain = pipe.plan().to_string();
-        let report = pipe.wait().unwrap_or_else(|error| panic!("{chain}: {error}"));
+        let report = pipe
+            .wait()
+            .unwrap_or_else(|error| panic!("{chain}: {error}"));
         let mut numbers = got.numbers();
-        if report.status.stages.last().is_some_and(|tail| tail.instances.len() > 1) {
+        if report
+            .status
+            .stages
+            .last()
+            .is_some_and(|tail| tail.instances.len() > 1)
+        {
             numbers.sort_unstable();
         }
         assert_eq!(numbers, expected, "{chain}");
@@ -95,7 +125,11 @@ fn no_chain_stands_still_when_it_is_cancelled() {
         let started = Instant::now();
         pipe.cancel();
         while let Some(status) = pipe.status_every(Duration::from_millis(200)) {
-            assert!(started.elapsed() < STANDSTILL, "chain {seed} goes on: {}\n{status}", pipe.plan());
+            assert!(
+                started.elapsed() < STANDSTILL,
+                "chain {seed} goes on: {}\n{status}",
+                pipe.plan()
+            );
         }
         let error = pipe.wait().unwrap_err();
         assert!(matches!(error, Error::Cancelled), "chain {seed}: {error}");

@@ -1,5 +1,6 @@
-//! A participant that writes garbage over the control words while the pipe runs: the pipe ends with a result or an
-//! error. It does not hang, the controller does not crash, and another pipe notices nothing.
+//! A participant that writes garbage over the control words while the pipe runs: the pipe ends with
+//! a result or an error. It does not hang, the controller does not crash, and another pipe notices
+//! nothing.
 //!
 //! `DATAPIPE_SCRIBBLES=n` runs n pipes instead of 60; `DATAPIPE_SEED=n` starts with another.
 #![allow(unsafe_code, reason = "writes where it should not")]
@@ -13,13 +14,19 @@ use datapipe::testkit::{Collected, Random, collect, discard_every, numbers, pass
 const HANGS: Duration = Duration::from_secs(60);
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 /// Overwrites `count` words in the first `len` bytes of the segment.
 fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {
     let descriptor = pipe.segment().descriptor().unwrap();
-    let map = memmap2::MmapOptions::new().len(len).map_raw(&descriptor).unwrap();
+    let map = memmap2::MmapOptions::new()
+        .len(len)
+        .map_raw(&descriptor)
+        .unwrap();
     for _ in 0..count {
         let at = random.below(len as u64 / 8) as usize;
         let value = match random.below(4) {
@@ -30,8 +37,9 @@ fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {
         };
         // SAFETY: the word lies inside the mapping.
         let word = unsafe { map.as_mut_ptr().cast::<u64>().add(at) };
-        // SAFETY: the word is mapped, writable and aligned. That nobody expects the value is the point: every participant
-        // reads these words as atomics for which all values are valid, and never as anything else.
+        // SAFETY: the word is mapped, writable and aligned. That nobody expects the value is the
+        // point: every participant reads these words as atomics for which all values are valid, and
+        // never as anything else.
         unsafe { word.write_volatile(value) };
     }
 }
@@ -39,7 +47,8 @@ fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {
 /// Where the buffers' bytes begin: what lies before are control words.
 fn control_len(pipe: &Pipe) -> usize {
     let shape = pipe.segment().shape();
-    let room = u64::from(shape.headroom() + shape.buffer_size() + shape.tailroom()).next_multiple_of(4096);
+    let room =
+        u64::from(shape.headroom() + shape.buffer_size() + shape.tailroom()).next_multiple_of(4096);
     let total = std::fs::metadata(format!(
         "/proc/self/fd/{}",
         std::os::fd::AsRawFd::as_raw_fd(&pipe.segment().descriptor().unwrap())
@@ -99,9 +108,11 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
                     "seed {seed}: a result, but wrong"
                 );
             }
-            // Garbage in the stop word stops the pipe, as anybody may who has the segment. Garbage in the ledger may
-            // look as if a stage kept what it does not have.
-            Err(Error::Corrupt(_) | Error::Standstill(_) | Error::Stage(_) | Error::Cancelled) => errors += 1,
+            // Garbage in the stop word stops the pipe, as anybody may who has the segment. Garbage
+            // in the ledger may look as if a stage kept what it does not have.
+            Err(Error::Corrupt(_) | Error::Standstill(_) | Error::Stage(_) | Error::Cancelled) => {
+                errors += 1
+            }
             Err(other) => panic!("seed {seed}: {other}"),
         }
     }
@@ -126,8 +137,8 @@ impl Head for Slow {
     }
 }
 
-/// One word that is off by a little is worse than garbage: it is what nobody finds improbable. Offsets are those of
-/// docs/shared-memory.md for two stages and eight buffers.
+/// One word that is off by a little is worse than garbage: it is what nobody finds improbable.
+/// Offsets are those of docs/shared-memory.md for two stages and eight buffers.
 #[test]
 fn one_word_that_is_off_by_a_little_ends_in_an_error() {
     const STAGES: usize = 256;
@@ -137,15 +148,32 @@ fn one_word_that_is_off_by_a_little_ends_in_an_error() {
     type Change = fn(u64) -> u64;
     let words: [(&str, usize, Change, bool); 4] = [
         ("nothing", LEDGER, |word| word, true),
-        ("the tail of queue 1 is one too far", QUEUES + 192 + 64, |tail| tail + 1, false),
-        ("the tail of the free list is one too far", QUEUES + 64, |tail| tail + 1, false),
-        ("the head's stage is done too early", STAGES + 8, |_| 1, false),
+        (
+            "the tail of queue 1 is one too far",
+            QUEUES + 192 + 64,
+            |tail| tail + 1,
+            false,
+        ),
+        (
+            "the tail of the free list is one too far",
+            QUEUES + 64,
+            |tail| tail + 1,
+            false,
+        ),
+        (
+            "the head's stage is done too early",
+            STAGES + 8,
+            |_| 1,
+            false,
+        ),
     ];
     for (what, at, change, harmless) in words {
         let pipe = Pipe::builder().buffer_size(512).buffers(8).head(Slow(60));
         let pipe = pipe.tail(StreamTail::new(std::io::sink())).start().unwrap();
         std::thread::sleep(Duration::from_millis(50));
-        let map = memmap2::MmapOptions::new().map_raw(&pipe.segment().descriptor().unwrap()).unwrap();
+        let map = memmap2::MmapOptions::new()
+            .map_raw(&pipe.segment().descriptor().unwrap())
+            .unwrap();
         // SAFETY: the word lies inside the mapping.
         let word = unsafe { map.as_mut_ptr().add(at).cast::<u64>() };
         // SAFETY: as in `scribble`.
@@ -157,7 +185,10 @@ fn one_word_that_is_off_by_a_little_ends_in_an_error() {
             assert!(started.elapsed() < HANGS, "{what}: hangs\n{status}");
         }
         match pipe.wait() {
-            Ok(report) => assert!(harmless && report.bytes_out() == 60 * 64, "{what}: a result, but wrong"),
+            Ok(report) => assert!(
+                harmless && report.bytes_out() == 60 * 64,
+                "{what}: a result, but wrong"
+            ),
             Err(Error::Corrupt(corrupt)) => assert!(!harmless, "{what}: {corrupt}"),
             Err(other) => panic!("{what}: {other}"),
         }

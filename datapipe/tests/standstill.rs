@@ -6,8 +6,13 @@ use datapipe::{Standstill, WaitsFor};
 
 /// Runs a pipe with 4 buffers in which a stage gathers 8, and says that it keeps `says`.
 fn gathers(says: u32, got: &Collected) -> Result<Report, Error> {
-    let pipe = Pipe::builder().buffer_size(512).buffers(4).head(numbers(100));
-    pipe.stage(gather(8).holds_in(says)).tail(collect(got)).run()
+    let pipe = Pipe::builder()
+        .buffer_size(512)
+        .buffers(4)
+        .head(numbers(100));
+    pipe.stage(gather(8).holds_in(says))
+        .tail(collect(got))
+        .run()
 }
 
 #[test]
@@ -19,10 +24,18 @@ fn a_stage_that_keeps_more_than_it_says_is_found() {
         "every stage of the pipe waits for another: \"numbers\" for a buffer, \"gather\" for input with 4 inputs in \
          hand, \"collect\" for input; \"gather\" keeps more than it says, holds_in 1 and holds_out 0"
     );
-    let Error::Standstill(Standstill { waiting, .. }) = error else { panic!("{error}") };
+    let Error::Standstill(Standstill { waiting, .. }) = error else {
+        panic!("{error}")
+    };
     let gather = &waiting[1];
-    assert_eq!((gather.stage.as_str(), gather.position, gather.instances), ("gather", 1, 1));
-    assert_eq!((gather.waits_for, gather.inputs, gather.outputs), (WaitsFor::Input, 4, 0));
+    assert_eq!(
+        (gather.stage.as_str(), gather.position, gather.instances),
+        ("gather", 1, 1)
+    );
+    assert_eq!(
+        (gather.waits_for, gather.inputs, gather.outputs),
+        (WaitsFor::Input, 4, 0)
+    );
     assert!(gather.keeps_more && !waiting[0].keeps_more && !waiting[2].keeps_more);
     assert_eq!((gather.holds_in, gather.holds_out), (1, 0));
     assert!(got.numbers().is_empty());
@@ -51,17 +64,34 @@ impl Transform for Copy {
 #[test]
 fn instances_are_added_up_and_those_in_turn_are_seen() {
     let got = Collected::default();
-    let pipe = Pipe::builder().buffer_size(512).buffers(12).head(numbers(1000).inline());
+    let pipe = Pipe::builder()
+        .buffer_size(512)
+        .buffers(12)
+        .head(numbers(1000).inline());
     let pipe = pipe
         .stage(Stage::transform("copy", |_| Copy).instances(3))
         .stage(gather(20).holds_in(1))
         .tail(collect(&got).inline());
     let error = pipe.run().unwrap_err();
-    let Error::Standstill(Standstill { waiting, .. }) = error else { panic!("{error}") };
-    let told: Vec<_> = waiting.iter().map(|w| (w.position, w.instances, w.waits_for, w.inputs)).collect();
-    // The gatherer has what came in order of the copies. Each that could make another has an input and no buffer.
+    let Error::Standstill(Standstill { waiting, .. }) = error else {
+        panic!("{error}")
+    };
+    let told: Vec<_> = waiting
+        .iter()
+        .map(|w| (w.position, w.instances, w.waits_for, w.inputs))
+        .collect();
+    // The gatherer has what came in order of the copies. Each that could make another has an input
+    // and no buffer.
     let gathered = told[2].3;
     assert!((2..=6).contains(&gathered), "{told:?}");
     let (buffer, input) = (WaitsFor::Buffer, WaitsFor::Input);
-    assert_eq!(told, [(0, 1, buffer, 0), (1, 3, buffer, 3), (2, 1, input, gathered), (3, 1, input, 0)]);
+    assert_eq!(
+        told,
+        [
+            (0, 1, buffer, 0),
+            (1, 3, buffer, 3),
+            (2, 1, input, gathered),
+            (3, 1, input, 0)
+        ]
+    );
 }

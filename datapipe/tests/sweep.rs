@@ -2,7 +2,10 @@
 //!
 //! The test binary is also the creator that is killed, so its main is its own.
 
-#![allow(clippy::disallowed_types, reason = "a flag of the test, not a shared word")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "a flag of the test, not a shared word"
+)]
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,7 +16,9 @@ use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use datapipe::memory::{Backing, HugePages, PipeName, Segment, SegmentError, Shape, StageShape, sweep};
+use datapipe::memory::{
+    Backing, HugePages, PipeName, Segment, SegmentError, Shape, StageShape, sweep,
+};
 use datapipe::pool::Seat;
 use datapipe::testkit::Random;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -24,11 +29,26 @@ mod harness; // what whoever calls a test binary expects of it
 use harness::{Asked, last_line};
 
 const TESTS: &[(&str, fn())] = &[
-    ("what_a_killed_creator_leaves_is_swept", what_a_killed_creator_leaves_is_swept),
-    ("making_a_named_segment_sweeps_first", making_a_named_segment_sweeps_first),
-    ("a_creator_that_was_stopped_lives", a_creator_that_was_stopped_lives),
-    ("what_is_not_a_segment_of_ours_stays", what_is_not_a_segment_of_ours_stays),
-    ("one_that_is_being_made_is_not_swept", one_that_is_being_made_is_not_swept),
+    (
+        "what_a_killed_creator_leaves_is_swept",
+        what_a_killed_creator_leaves_is_swept,
+    ),
+    (
+        "making_a_named_segment_sweeps_first",
+        making_a_named_segment_sweeps_first,
+    ),
+    (
+        "a_creator_that_was_stopped_lives",
+        a_creator_that_was_stopped_lives,
+    ),
+    (
+        "what_is_not_a_segment_of_ours_stays",
+        what_is_not_a_segment_of_ours_stays,
+    ),
+    (
+        "one_that_is_being_made_is_not_swept",
+        one_that_is_being_made_is_not_swept,
+    ),
     ("killed_at_any_moment", killed_at_any_moment),
 ];
 
@@ -44,13 +64,16 @@ fn main() -> ExitCode {
         _ => {}
     }
     let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
-    let list = TESTS.iter().filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));
+    let list = TESTS
+        .iter()
+        .filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));
     list.for_each(|(name, _)| println!("{name}: test"));
     if matches!(asked(""), Asked::List { .. }) {
         return ExitCode::SUCCESS;
     }
-    let (run, filtered): (Vec<_>, Vec<_>) =
-        TESTS.iter().partition(|(name, _)| matches!(asked(name), Asked::Run));
+    let (run, filtered): (Vec<_>, Vec<_>) = TESTS
+        .iter()
+        .partition(|(name, _)| matches!(asked(name), Asked::Run));
     println!("\nrunning {} tests", run.len());
     let start = Instant::now();
     let mut failed = 0;
@@ -62,12 +85,30 @@ fn main() -> ExitCode {
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     let counts = [run.len() as u32 - failed, failed, filtered.len() as u32];
     println!("\n{}", last_line(verdict, counts, start.elapsed()));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(101)
+    }
 }
 
 fn make(name: &PipeName) -> Segment {
-    let shape = Shape::new(2, 4096, 0, 0, &[StageShape::new(1, 2), StageShape::new(1, 0)]).unwrap();
-    Segment::create(name, shape, &["head", "tail"], Backing::Named, HugePages::No).unwrap()
+    let shape = Shape::new(
+        2,
+        4096,
+        0,
+        0,
+        &[StageShape::new(1, 2), StageShape::new(1, 0)],
+    )
+    .unwrap();
+    Segment::create(
+        name,
+        shape,
+        &["head", "tail"],
+        Backing::Named,
+        HugePages::No,
+    )
+    .unwrap()
 }
 
 fn path(name: impl std::fmt::Display) -> PathBuf {
@@ -108,10 +149,21 @@ struct Victim {
 impl Victim {
     fn start(role: &str) -> Self {
         let mut command = Command::new("/proc/self/exe");
-        let mut process = command.arg(role).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command
+            .arg(role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { _stdin: process.stdin.take().unwrap(), process, line: line.trim_end().to_owned() }
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        Self {
+            _stdin: process.stdin.take().unwrap(),
+            process,
+            line: line.trim_end().to_owned(),
+        }
     }
 
     /// One that has made a named segment, and the name of that.
@@ -134,15 +186,27 @@ impl Victim {
 fn what_a_killed_creator_leaves_is_swept() {
     let (creator, name) = Victim::creator();
     let attached = Segment::attach_named(&name).unwrap();
-    assert_eq!((attached.name(), attached.backing()), (name.as_str(), Backing::Named));
-    assert!(!sweep().unwrap().contains(&name.to_string()), "its creator lives");
+    assert_eq!(
+        (attached.name(), attached.backing()),
+        (name.as_str(), Backing::Named)
+    );
+    assert!(
+        !sweep().unwrap().contains(&name.to_string()),
+        "its creator lives"
+    );
     assert!(path(&name).exists());
     creator.kill();
     assert!(path(&name).exists(), "nothing else removes it");
     assert!(sweep().unwrap().contains(&name.to_string()));
     assert!(!path(&name).exists());
     assert!(!sweep().unwrap().contains(&name.to_string()), "once");
-    assert!(matches!(Segment::attach_named(&name), Err(SegmentError::System { call: "shm_open", .. })));
+    assert!(matches!(
+        Segment::attach_named(&name),
+        Err(SegmentError::System {
+            call: "shm_open",
+            ..
+        })
+    ));
     // Who maps it keeps it.
     let mut block = Seat::new(&attached, 0, 0).head().unwrap().alloc().unwrap();
     block.put(&[7; 4096]).unwrap();
@@ -164,7 +228,9 @@ fn making_a_named_segment_sweeps_first() {
 fn a_creator_that_was_stopped_lives() {
     let (creator, name) = Victim::creator();
     kill_process(creator.pid(), Signal::STOP).unwrap();
-    let (_, status) = waitpid(Some(creator.pid()), WaitOptions::UNTRACED).unwrap().unwrap();
+    let (_, status) = waitpid(Some(creator.pid()), WaitOptions::UNTRACED)
+        .unwrap()
+        .unwrap();
     assert!(status.stopped());
     assert!(!sweep().unwrap().contains(&name.to_string()));
     assert!(Segment::attach_named(&name).is_ok());
@@ -207,7 +273,10 @@ impl Drop for Litter {
 }
 
 fn what_is_not_a_segment_of_ours_stays() {
-    #[allow(clippy::host_endian_bytes, reason = "a segment never leaves its machine")]
+    #[allow(
+        clippy::host_endian_bytes,
+        reason = "a segment never leaves its machine"
+    )]
     let mark = u64::from_le_bytes(*b"DataPipe").to_ne_bytes();
     let segment = || path(PipeName::new());
     let mut litter = Litter::default();
@@ -215,7 +284,11 @@ fn what_is_not_a_segment_of_ours_stays() {
     let like_ours = litter.file(segment(), 0o600, &mark);
     let mut foreign = vec![
         litter.file(path(format!("{}.x", PipeName::new())), 0o600, &mark),
-        litter.file(PathBuf::from(format!("/dev/shm/other-{}", PipeName::new())), 0o600, &mark),
+        litter.file(
+            PathBuf::from(format!("/dev/shm/other-{}", PipeName::new())),
+            0o600,
+            &mark,
+        ),
         litter.file(segment(), 0o640, &mark),
         litter.file(segment(), 0o400, &mark),
         litter.file(segment(), 0o600, b"Datapipe"),
@@ -227,7 +300,14 @@ fn what_is_not_a_segment_of_ours_stays() {
     let (link, folder, fifo) = (litter.segment(), litter.segment(), litter.segment());
     symlink(&foreign[0], &link).unwrap();
     fs::create_dir(&folder).unwrap();
-    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&fifo).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
     foreign.extend([named_twice, again, link, folder, fifo]);
     if rustix::process::geteuid().is_root() {
         let anothers = litter.file(segment(), 0o600, &mark);
@@ -237,7 +317,11 @@ fn what_is_not_a_segment_of_ours_stays() {
     sweep().unwrap();
     assert!(!like_ours.exists(), "{}", like_ours.display());
     for path in &foreign {
-        assert!(fs::symlink_metadata(path).is_ok(), "{} was removed", path.display());
+        assert!(
+            fs::symlink_metadata(path).is_ok(),
+            "{} was removed",
+            path.display()
+        );
     }
 }
 
@@ -279,7 +363,9 @@ fn killed_at_any_moment() {
         maker.kill();
         sweep().unwrap();
         let left = fs::read_dir("/dev/shm").unwrap().flatten();
-        let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().contains(&its)).collect();
+        let left: Vec<_> = left
+            .filter(|entry| entry.file_name().to_string_lossy().contains(&its))
+            .collect();
         assert!(left.is_empty(), "round {round}, seed {seed}: {left:?}");
     }
 }

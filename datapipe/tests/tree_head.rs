@@ -37,7 +37,11 @@ fn read(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
     assert_same(&seen, &parse(&blocks_of(placed(three.instances(3)), size)));
     assert_eq!(report.outcome(), others.outcome());
     let problems = |report: &TreeReport| {
-        report.problems().iter().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>()
+        report
+            .problems()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<std::collections::BTreeSet<_>>()
     };
     assert_eq!(problems(&report), problems(&others));
     (seen, report)
@@ -46,7 +50,9 @@ fn read(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
 /// What `std` sees below `path`, compared with what was read.
 fn compare(path: &Path, name: &[u8], seen: &BTreeMap<Vec<u8>, Seen>, names: &mut usize) {
     let meta = fs::symlink_metadata(path).unwrap();
-    let object = seen.get(name).unwrap_or_else(|| panic!("{} is missing", name.escape_ascii()));
+    let object = seen
+        .get(name)
+        .unwrap_or_else(|| panic!("{} is missing", name.escape_ascii()));
     *names += 1;
     assert_eq!(object.mode, meta.mode() & 0o7777);
     assert_eq!(object.owner, (meta.uid(), meta.gid()));
@@ -64,20 +70,35 @@ fn compare(path: &Path, name: &[u8], seen: &BTreeMap<Vec<u8>, Seen>, names: &mut
             compare(&entry.path(), &below, seen, names);
         }
     } else if kind.is_symlink() {
-        assert_eq!(object.target, fs::read_link(path).unwrap().as_os_str().as_bytes());
+        assert_eq!(
+            object.target,
+            fs::read_link(path).unwrap().as_os_str().as_bytes()
+        );
     } else if kind.is_file() {
         assert_eq!((object.kind, object.size), (ObjectKind::File, meta.len()));
-        assert!(content(object) == fs::read(path).unwrap(), "{}", path.display());
+        assert!(
+            content(object) == fs::read(path).unwrap(),
+            "{}",
+            path.display()
+        );
     }
 }
 
 fn check(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
     let (seen, report) = read(source, size);
     let mut names = 0;
-    compare(source, source.file_name().unwrap().as_bytes(), &seen, &mut names);
+    compare(
+        source,
+        source.file_name().unwrap().as_bytes(),
+        &seen,
+        &mut names,
+    );
     assert_eq!(names, seen.len());
     let outcome = report.outcome();
-    assert_eq!(outcome.files + outcome.directories + outcome.others, names as u64);
+    assert_eq!(
+        outcome.files + outcome.directories + outcome.others,
+        names as u64
+    );
     (seen, report)
 }
 
@@ -95,8 +116,14 @@ fn source() -> (tempfile::TempDir, PathBuf) {
 }
 
 fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
-    let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
@@ -104,10 +131,19 @@ fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
 fn plant(path: &Path) {
     let sub = path.join("sub");
     fs::create_dir_all(sub.join("empty")).unwrap();
-    for (i, len) in [0, 1, 100, 4095, 4096, 4097, 70_000, 1_000_000].into_iter().enumerate() {
+    for (i, len) in [0, 1, 100, 4095, 4096, 4097, 70_000, 1_000_000]
+        .into_iter()
+        .enumerate()
+    {
         fs::write(path.join(format!("file{i}")), material(len, i as u64)).unwrap();
     }
-    for name in [&b"\x01\x02 \n\t"[..], b"\xff\xfe\x80", b"a'b\"c\\d*?[", b"-rf", &[b'n'; 255]] {
+    for name in [
+        &b"\x01\x02 \n\t"[..],
+        b"\xff\xfe\x80",
+        b"a'b\"c\\d*?[",
+        b"-rf",
+        &[b'n'; 255],
+    ] {
         fs::write(sub.join(OsStr::from_bytes(name)), name).unwrap();
     }
     symlink("nowhere/at/all", sub.join("dangling")).unwrap();
@@ -129,11 +165,18 @@ fn what_is_there_is_read() {
         let (seen, report) = check(&path, size);
         assert_eq!(report.problems(), []);
         let outcome = report.outcome();
-        assert_eq!((outcome.files, outcome.directories, outcome.others), (13, 3, 4), "{size}");
+        assert_eq!(
+            (outcome.files, outcome.directories, outcome.others),
+            (13, 3, 4),
+            "{size}"
+        );
         assert_eq!(outcome.bytes, 1_082_389 + 5 + 3 + 10 + 3 + 255);
         assert_eq!(seen[&b"data/sub/fifo"[..]].kind, ObjectKind::Fifo);
         assert_eq!(seen[&b"data/file1"[..]].mode, 0o6751);
-        assert_eq!(seen[&b"data/file2"[..]].modified, (-86_400 * 3000, 999_999_999));
+        assert_eq!(
+            seen[&b"data/file2"[..]].modified,
+            (-86_400 * 3000, 999_999_999)
+        );
         let order: Vec<_> = seen.values().map(|object| object.number).collect();
         assert!(order.is_sorted(), "names come sorted");
     }
@@ -147,7 +190,10 @@ fn small_blocks_take_what_fits_and_the_rest_is_reported() {
         let (seen, report) = read(&path, size);
         assert_eq!(content(&seen[&b"data/file7"[..]]), material(1_000_000, 7));
         let problems = report.problems();
-        assert_eq!((problems.len(), &problems[0].path[..]), (1, &b"data/sub/long"[..]));
+        assert_eq!(
+            (problems.len(), &problems[0].path[..]),
+            (1, &b"data/sub/long"[..])
+        );
         assert_eq!(problems[0].kind, ProblemKind::TooLong(80 + 13 + 4000));
         assert_eq!(seen.len(), 19, "all others are there");
     }
@@ -162,9 +208,15 @@ fn a_directory_that_does_not_fit_is_left_out_with_all_below_it() {
     fs::write(path.join("z"), b"z").unwrap();
     let (seen, report) = read(&path, 512);
     assert_eq!(seen.len(), 3);
-    assert!(seen.contains_key(&b"data/z"[..]), "the walk goes on behind it");
+    assert!(
+        seen.contains_key(&b"data/z"[..]),
+        "the walk goes on behind it"
+    );
     let problems = report.problems();
-    assert_eq!((problems.len(), &problems[0].kind), (1, &ProblemKind::TooLong(80 + 506)));
+    assert_eq!(
+        (problems.len(), &problems[0].kind),
+        (1, &ProblemKind::TooLong(80 + 506))
+    );
 }
 
 #[test]
@@ -182,7 +234,11 @@ fn holes_are_not_read() {
     }
     for size in [4 << 20, 512] {
         let (seen, report) = read(&path, size);
-        assert!(report.outcome().bytes < 1 << 20, "{} bytes", report.outcome().bytes);
+        assert!(
+            report.outcome().bytes < 1 << 20,
+            "{} bytes",
+            report.outcome().bytes
+        );
         let found = &seen[&b"data/sparse"[..]];
         assert_eq!(found.end.unwrap().1, 1 << 40);
         for (offset, value) in [(1 << 30, 7), ((1 << 40) - 8192, 8)] {
@@ -195,7 +251,10 @@ fn holes_are_not_read() {
             assert_eq!(stored[..4096], [value; 4096]);
         }
         let found = &seen[&b"data/hole"[..]];
-        assert_eq!((found.extents.len(), found.end.unwrap().1), (0, 123_456_789));
+        assert_eq!(
+            (found.extents.len(), found.end.unwrap().1),
+            (0, 123_456_789)
+        );
     }
 }
 
@@ -208,7 +267,11 @@ fn further_names_are_links() {
     fs::create_dir(path.join("sub")).unwrap();
     for name in ["a", "b", "c"] {
         for other in ["x", "y"] {
-            fs::hard_link(path.join(name), path.join("sub").join(format!("{name}{other}"))).unwrap();
+            fs::hard_link(
+                path.join(name),
+                path.join("sub").join(format!("{name}{other}")),
+            )
+            .unwrap();
         }
     }
     let (seen, _) = check(&path, 4096);
@@ -229,8 +292,9 @@ fn attributes_are_read() {
     let (file, link) = (path.join("file"), path.join("link"));
     fs::write(&file, b"x").unwrap();
     symlink("file", &link).unwrap();
-    let set =
-        |path: &Path, name: &str, value: &[u8]| rustix::fs::lsetxattr(path, name, value, XattrFlags::empty());
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        rustix::fs::lsetxattr(path, name, value, XattrFlags::empty())
+    };
     if let Err(error) = set(&file, "user.one", b"1") {
         println!("skipped: the temporary directory takes no attributes: {error}");
         return;
@@ -251,7 +315,10 @@ fn attributes_are_read() {
     assert_eq!(found[&b"user.large"[..]], [7; 2000]);
     assert_eq!(attributes(&seen, b"data")[&b"user.dir"[..]], b"\0\xff");
     let wanted = on_link.then(|| b"of the link".to_vec());
-    assert_eq!(attributes(&seen, b"data/link").remove(&b"trusted.link"[..]), wanted);
+    assert_eq!(
+        attributes(&seen, b"data/link").remove(&b"trusted.link"[..]),
+        wanted
+    );
     // One that does not fit is reported, and the others are there.
     let (seen, report) = read(&path, 1024);
     assert_eq!(attributes(&seen, b"data/file").len(), found.len() - 1);
@@ -296,9 +363,19 @@ fn large_directories_are_read_sorted() {
         let blocks = blocks_of(head, size);
         let seen = parse(&blocks);
         assert_eq!(seen.len(), 5001);
-        assert!(seen.values().is_sorted_by_key(|object| (object.place.0, object.place.1)));
-        let pieces = blocks.iter().filter(|(kind, ..)| *kind == What::Catalogue.code()).count();
-        assert_eq!(pieces > 50, size == 4096, "{pieces} pieces of the catalogue");
+        assert!(
+            seen.values()
+                .is_sorted_by_key(|object| (object.place.0, object.place.1))
+        );
+        let pieces = blocks
+            .iter()
+            .filter(|(kind, ..)| *kind == What::Catalogue.code())
+            .count();
+        assert_eq!(
+            pieces > 50,
+            size == 4096,
+            "{pieces} pieces of the catalogue"
+        );
     }
 }
 
@@ -316,12 +393,26 @@ fn what_is_not_asked_for_is_left_out() {
     let head = TreeHead::new(&[&path], options).unwrap();
     let report = head.report();
     let seen = parse(&blocks_of(head, 4096));
-    let names: Vec<_> = seen.keys().map(|path| path.escape_ascii().to_string()).collect();
-    assert_eq!(names, ["data", "data/file4", "data/file5", "data/file6", "data/file7"]);
+    let names: Vec<_> = seen
+        .keys()
+        .map(|path| path.escape_ascii().to_string())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "data",
+            "data/file4",
+            "data/file5",
+            "data/file6",
+            "data/file7"
+        ]
+    );
     assert_eq!(report.outcome().excluded, 4);
     let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
-    let wanted =
-        ["data/file0: is what the archive is written to: left out", "data/socket: is a socket: left out"];
+    let wanted = [
+        "data/file0: is what the archive is written to: left out",
+        "data/socket: is a socket: left out",
+    ];
     assert_eq!(problems, wanted);
 }
 
@@ -333,21 +424,34 @@ fn sources_have_names() {
     fs::write(other.join("x"), b"x").unwrap();
     let refused = TreeHead::new(&[&path, &other], TreeOptions::default()).unwrap_err();
     assert!(matches!(&refused, TreeError::SameName(one, two, _) if *one == path && *two == other));
-    let named = [("one".into(), path.clone()), ("two".into(), other.clone()), ("x".into(), other.join("x"))];
+    let named = [
+        ("one".into(), path.clone()),
+        ("two".into(), other.clone()),
+        ("x".into(), other.join("x")),
+    ];
     let head = TreeHead::named(named, TreeOptions::default()).unwrap();
     let seen = parse(&blocks_of(head, 4096));
-    let names: Vec<_> = seen.keys().map(|path| path.escape_ascii().to_string()).collect();
+    let names: Vec<_> = seen
+        .keys()
+        .map(|path| path.escape_ascii().to_string())
+        .collect();
     assert_eq!(names, ["one", "two", "two/x", "x"]);
     let missing = TreeHead::new(&[dir.path().join("missing")], TreeOptions::default()).unwrap_err();
     assert!(matches!(missing, TreeError::Source(..)));
     // No source, no blocks. Nor if all of it is gone by then.
     let none: [&Path; 0] = [];
-    assert_eq!(blocks_of(TreeHead::new(&none, TreeOptions::default()).unwrap(), 4096), []);
+    assert_eq!(
+        blocks_of(TreeHead::new(&none, TreeOptions::default()).unwrap(), 4096),
+        []
+    );
     let head = TreeHead::new(&[&other], TreeOptions::default()).unwrap();
     let report = head.report();
     fs::remove_dir_all(&other).unwrap();
     assert_eq!(blocks_of(head, 4096), []);
-    assert_eq!(report.problems()[0].to_string(), "data: vanished before it was read");
+    assert_eq!(
+        report.problems()[0].to_string(),
+        "data: vanished before it was read"
+    );
 }
 
 /// Does something to a file when the first block arrives.
@@ -371,7 +475,13 @@ fn changing(meddle: impl FnOnce(&File) + Send + 'static) -> (Seen, TreeReport) {
     let head = TreeHead::new(&[&path], TreeOptions::default()).unwrap();
     let (report, collect) = (head.report(), Collect::default());
     let meddle = Meddle(collect.clone(), Some(move || meddle(&file)));
-    Pipe::builder().buffer_size(4096).buffers(8).head(head).tail(meddle).run().unwrap();
+    Pipe::builder()
+        .buffer_size(4096)
+        .buffers(8)
+        .head(head)
+        .tail(meddle)
+        .run()
+        .unwrap();
     let blocks = collect.0.lock().unwrap().clone();
     (parse(&blocks).remove(&b"data/file"[..]).unwrap(), report)
 }
@@ -384,12 +494,24 @@ fn files_that_change_say_so() {
         (8_000_000, State::Changed, 8_003_000)
     );
     assert_eq!(content(&grown)[8_000_000..], [6; 3000]);
-    assert_eq!(report.problems()[0].to_string(), "data/file: changed while it was read");
+    assert_eq!(
+        report.problems()[0].to_string(),
+        "data/file: changed while it was read"
+    );
     let (cut, report) = changing(|file| file.set_len(5_000_000).unwrap());
-    assert_eq!((cut.size, cut.end.unwrap().0, cut.end.unwrap().1), (8_000_000, State::Changed, 5_000_000));
-    assert_eq!((content(&cut).len(), report.outcome().problems), (5_000_000, 1));
+    assert_eq!(
+        (cut.size, cut.end.unwrap().0, cut.end.unwrap().1),
+        (8_000_000, State::Changed, 5_000_000)
+    );
+    assert_eq!(
+        (content(&cut).len(), report.outcome().problems),
+        (5_000_000, 1)
+    );
     let (written, _) = changing(|file| file.write_all_at(&[6], 0).unwrap());
-    assert_eq!((written.end.unwrap().0, written.end.unwrap().1), (State::Changed, 8_000_000));
+    assert_eq!(
+        (written.end.unwrap().0, written.end.unwrap().1),
+        (State::Changed, 8_000_000)
+    );
 }
 
 #[test]
@@ -403,9 +525,14 @@ fn what_cannot_be_read_costs_no_more_than_itself() {
         let head = TreeHead::named(sources, TreeOptions::default()).unwrap();
         let report = head.report();
         let seen = parse(&blocks_of(head, 4096));
-        assert_eq!(seen[&b"a"[..]].end.map(|end| (end.0, end.1)), Some((State::Unread, 0)));
+        assert_eq!(
+            seen[&b"a"[..]].end.map(|end| (end.0, end.1)),
+            Some((State::Unread, 0))
+        );
         assert_eq!(content(&seen[&b"b/behind"[..]]), b"x");
-        assert!(matches!(&report.problems()[..], [one] if matches!(one.kind, ProblemKind::Unreadable(_))));
+        assert!(
+            matches!(&report.problems()[..], [one] if matches!(one.kind, ProblemKind::Unreadable(_)))
+        );
     } else {
         println!("skipped: there is no file here that fails");
     }
@@ -421,10 +548,20 @@ fn what_cannot_be_read_costs_no_more_than_itself() {
         return;
     }
     let (seen, report) = read(&path, 4096);
-    fs::set_permissions(path.join("closed directory"), fs::Permissions::from_mode(0o700)).unwrap();
-    let names: Vec<_> = seen.keys().map(|path| path.escape_ascii().to_string()).collect();
+    fs::set_permissions(
+        path.join("closed directory"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
+    let names: Vec<_> = seen
+        .keys()
+        .map(|path| path.escape_ascii().to_string())
+        .collect();
     assert_eq!(names, ["data", "data/behind", "data/closed directory"]);
-    assert_eq!(seen[&b"data/closed directory"[..]].end.unwrap().0, State::Unread);
+    assert_eq!(
+        seen[&b"data/closed directory"[..]].end.unwrap().0,
+        State::Unread
+    );
     assert_eq!(report.outcome().problems, 2);
 }
 
@@ -439,17 +576,35 @@ fn devices_are_read_and_other_file_systems_are_not() {
         println!("skipped: nothing can be put into what is mounted there");
         return;
     };
-    let options = TreeOptions { one_file_system: true, ..TreeOptions::default() };
+    let options = TreeOptions {
+        one_file_system: true,
+        ..TreeOptions::default()
+    };
     let head = TreeHead::new(&["/dev"], options).unwrap();
     let report = head.report();
     let seen = parse(&blocks_of(head, 4096));
     let null = &seen[&b"dev/null"[..]];
-    assert_eq!((null.kind, null.device), (ObjectKind::CharacterDevice, (1, 3)));
+    assert_eq!(
+        (null.kind, null.device),
+        (ObjectKind::CharacterDevice, (1, 3))
+    );
     assert_eq!(seen[&b"dev/shm"[..]].kind, ObjectKind::Directory);
     assert!(!seen.keys().any(|path| path.starts_with(b"dev/shm/")));
-    assert!(!report.problems().iter().any(|problem| problem.path.starts_with(b"dev/shm/")));
-    let mounts = report.problems().into_iter().filter(|problem| problem.kind == ProblemKind::MountPoint);
-    assert!(mounts.map(|problem| problem.path).any(|path| path == b"dev/shm"));
+    assert!(
+        !report
+            .problems()
+            .iter()
+            .any(|problem| problem.path.starts_with(b"dev/shm/"))
+    );
+    let mounts = report
+        .problems()
+        .into_iter()
+        .filter(|problem| problem.kind == ProblemKind::MountPoint);
+    assert!(
+        mounts
+            .map(|problem| problem.path)
+            .any(|path| path == b"dev/shm")
+    );
 }
 
 #[test]
@@ -459,15 +614,30 @@ fn an_archive_gives_the_same_blocks_back() {
     let head = || TreeHead::new(&[&path], TreeOptions::default()).unwrap();
     let direct = blocks_of(head(), 8192);
     let tape = dir.path().join("tree.tap");
-    let options = ArchiveOptions::new("tree").content(Content::Tree).block_len(8192).chunk_len(100_000);
-    let (_, tail) =
-        options.plan().unwrap().stages(VirtualTape::create(&tape, VolumeOptions::default()).unwrap());
+    let options = ArchiveOptions::new("tree")
+        .content(Content::Tree)
+        .block_len(8192)
+        .chunk_len(100_000);
+    let (_, tail) = options
+        .plan()
+        .unwrap()
+        .stages(VirtualTape::create(&tape, VolumeOptions::default()).unwrap());
     let zstd = Zstd::level(3).instances(2);
-    Pipe::builder().buffer_size(8192).head(head()).stage(zstd).tail(tail).run().unwrap();
-    let reader = ArchiveReader::open(VirtualTape::open(&tape, looks_like_record).unwrap(), None).unwrap();
+    Pipe::builder()
+        .buffer_size(8192)
+        .head(head())
+        .stage(zstd)
+        .tail(tail)
+        .run()
+        .unwrap();
+    let reader =
+        ArchiveReader::open(VirtualTape::open(&tape, looks_like_record).unwrap(), None).unwrap();
     let collect = Collect::default();
     let pipe = Pipe::builder().buffer_size(8192).head(reader.head());
-    pipe.stage(decompress()).tail(collect.clone()).run().unwrap();
+    pipe.stage(decompress())
+        .tail(collect.clone())
+        .run()
+        .unwrap();
     assert!(*collect.0.lock().unwrap() == direct);
 }
 
@@ -485,9 +655,9 @@ impl Tail for Counted {
     }
 }
 
-/// `TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe --features testkit --test tree_head -- \
-/// --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree is in memory when a reading begins. With
-/// `--test tree_processes` the head is in a process.
+/// `TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe --features testkit
+/// --test tree_head -- \ --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree
+/// is in memory when a reading begins. With `--test tree_processes` the head is in a process.
 #[test]
 #[ignore = "measures, and needs a tree"]
 fn measure_beside_tar() {
@@ -505,7 +675,10 @@ fn measure_beside_tar() {
     for round in 0..5 {
         let tar = timed(&mut || {
             let command = "tar c --absolute-names \"$TREE\" | cat > /dev/null";
-            let status = std::process::Command::new("sh").args(["-c", command]).env("TREE", &tree).status();
+            let status = std::process::Command::new("sh")
+                .args(["-c", command])
+                .env("TREE", &tree)
+                .status();
             assert!(status.unwrap().success());
         });
         println!("{round}: tar {tar:.2?}");
@@ -524,7 +697,10 @@ fn measure_beside_tar() {
             let ratio = ours.as_secs_f64() / tar.as_secs_f64();
             let (blocks, bytes) = *counted.0.lock().unwrap();
             let full = bytes * 100 / (blocks << 22);
-            println!("   x{n} {ours:.2?}: {ratio:.2}; {full} % full; {:?}", report.outcome());
+            println!(
+                "   x{n} {ours:.2?}: {ratio:.2}; {full} % full; {:?}",
+                report.outcome()
+            );
         }
     }
 }

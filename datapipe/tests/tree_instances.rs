@@ -1,4 +1,5 @@
-//! File trees read by several instances of the head: what they send is in order, and nobody waits for ever.
+//! File trees read by several instances of the head: what they send is in order, and nobody waits
+//! for ever.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -63,14 +64,19 @@ fn plant(seed: u64) -> (tempfile::TempDir, PathBuf) {
     let sparse = File::create(root.join("d03/sparse")).unwrap();
     sparse.set_len(1 << 33).unwrap();
     sparse.write_all_at(&[1; 100_000], 1 << 30).unwrap();
-    fs::hard_link(root.join("d03/sparse"), root.join("d20/other name of sparse")).unwrap();
+    fs::hard_link(
+        root.join("d03/sparse"),
+        root.join("d20/other name of sparse"),
+    )
+    .unwrap();
     deepen(&root.join("d10"), 100);
     fs::write(root.join("d11/closed"), b"x").unwrap();
     fs::set_permissions(root.join("d11/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     (dir, root)
 }
 
-/// Directories in each other, more than stay open, with a file in front of the next one and one behind it.
+/// Directories in each other, more than stay open, with a file in front of the next one and one
+/// behind it.
 fn deepen(path: &Path, levels: usize) {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let mut fd = rustix::fs::open(path, flags, Mode::empty()).unwrap();
@@ -100,7 +106,11 @@ fn any_number_of_instances_reads_the_same() {
         let one = head(&root);
         let alone = one.report();
         let wanted = parse(&blocks_of(one, size));
-        assert!(wanted.values().any(|object| object.kind == ObjectKind::HardLink));
+        assert!(
+            wanted
+                .values()
+                .any(|object| object.kind == ObjectKind::HardLink)
+        );
         assert!(wanted.len() > 600);
         for n in [2, 3, 4, 64] {
             let head = head(&root);
@@ -108,7 +118,10 @@ fn any_number_of_instances_reads_the_same() {
             let collect = Collect::default();
             // The smallest pool that such a pipe can have.
             let buffers = n.max(2);
-            let pipe = Pipe::builder().buffer_size(size).buffers(buffers).head(placed(head.instances(n)));
+            let pipe = Pipe::builder()
+                .buffer_size(size)
+                .buffers(buffers)
+                .head(placed(head.instances(n)));
             pipe.tail(collect.clone()).run().unwrap();
             assert_same(&wanted, &parse(&collect.0.lock().unwrap()));
             assert_eq!(report.outcome(), alone.outcome(), "{n} instances");
@@ -120,7 +133,9 @@ fn any_number_of_instances_reads_the_same() {
 #[test]
 fn one_instance_of_a_stage_is_what_a_value_is() {
     let (_dir, root) = plant(3);
-    assert!(blocks_of(head(&root), 64 << 10) == blocks_of(placed(head(&root).instances(1)), 64 << 10));
+    assert!(
+        blocks_of(head(&root), 64 << 10) == blocks_of(placed(head(&root).instances(1)), 64 << 10)
+    );
 }
 
 #[test]
@@ -129,7 +144,14 @@ fn instances_on_one_thread_do_not_wait_for_each_other() {
     let collect = Collect::default();
     let (stage, kept) = (head(&root).instances(3).inline(), collect.clone());
     let tail = Stage::tail("collect", move |_| kept.clone()).inline();
-    in_time(|| Pipe::builder().buffer_size(64 << 10).head(stage).tail(tail).run().unwrap());
+    in_time(|| {
+        Pipe::builder()
+            .buffer_size(64 << 10)
+            .head(stage)
+            .tail(tail)
+            .run()
+            .unwrap()
+    });
     assert!(*collect.0.lock().unwrap() == blocks_of(head(&root), 64 << 10));
 }
 
@@ -143,11 +165,20 @@ fn what_several_instances_read_comes_back() {
     let restore = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
     let verify = TreeVerify::new();
     let reports = [restore.report(), verify.report()];
-    let pipe = || Pipe::builder().buffer_size(64 << 10).head(placed(head(&root).instances(4)));
+    let pipe = || {
+        Pipe::builder()
+            .buffer_size(64 << 10)
+            .head(placed(head(&root).instances(4)))
+    };
     pipe().tail(placed(verify)).run().unwrap();
     pipe().tail(placed(restore)).run().unwrap();
     for report in reports {
-        assert!(report.is_whole(), "{:?} {:?}", report.problems(), report.damaged());
+        assert!(
+            report.is_whole(),
+            "{:?} {:?}",
+            report.problems(),
+            report.damaged()
+        );
     }
     let read = |path: &Path| parse(&blocks_of(head(path), 64 << 10));
     assert_same(&read(&root), &read(&dest.join("data")));
@@ -166,7 +197,9 @@ fn blocks_are_filled_by_several_batches() {
         }
     }
     let full = |blocks: &Blocks| {
-        let data = blocks.iter().filter(|(kind, ..)| *kind == What::Data.code());
+        let data = blocks
+            .iter()
+            .filter(|(kind, ..)| *kind == What::Data.code());
         let lens: Vec<usize> = data.map(|(_, _, data)| data.len()).collect();
         lens.iter().sum::<usize>() * 100 / (lens.len() * (128 << 10))
     };
@@ -207,7 +240,9 @@ impl Tail for Ending {
 fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(run()));
-    receiver.recv_timeout(Duration::from_secs(120)).expect("the pipe ends")
+    receiver
+        .recv_timeout(Duration::from_secs(120))
+        .expect("the pipe ends")
 }
 
 #[test]
@@ -221,7 +256,10 @@ fn a_pipe_ends_wherever_its_instances_are() {
         let head = placed(head(&root).instances(n));
         let how = round % 4;
         let result = in_time(move || {
-            let pipe = Pipe::builder().buffer_size(size).buffers(2 * n + 2).head(head);
+            let pipe = Pipe::builder()
+                .buffer_size(size)
+                .buffers(2 * n + 2)
+                .head(head);
             let canceller = pipe.canceller();
             match how {
                 0 => pipe.tail(Ending(blocks, Ender::Cancel(canceller))).run(),
@@ -243,7 +281,10 @@ fn a_pipe_ends_wherever_its_instances_are() {
             Ok(_) => assert_eq!(how, 3, "the tree has more blocks"),
             Err(Error::Cancelled) => assert!(how == 0 || how == 3),
             Err(Error::Stage(failure)) => {
-                assert!(failure.stage == "tail" && failure.error.to_string().contains("enough"), "{failure}");
+                assert!(
+                    failure.stage == "tail" && failure.error.to_string().contains("enough"),
+                    "{failure}"
+                );
             }
             Err(other) => panic!("{other}"),
         }
@@ -263,12 +304,20 @@ fn an_instance_that_ends_early_is_the_one_that_is_blamed() {
     let (_dir, root) = plant(5);
     let head = placed(head(&root).instances(3));
     let result = in_time(move || {
-        let pipe = Pipe::builder().buffer_size(4800).buffers(8).at_limit(AtLimit::Terminate);
+        let pipe = Pipe::builder()
+            .buffer_size(4800)
+            .buffers(8)
+            .at_limit(AtLimit::Terminate);
         pipe.head(head).tail(Slow).run()
     });
-    let Err(Error::Stage(failure)) = result else { panic!("{result:?}") };
+    let Err(Error::Stage(failure)) = result else {
+        panic!("{result:?}")
+    };
     assert_eq!(failure.stage, "tree-head");
-    assert!(failure.error.to_string().contains("outstanding"), "{failure}");
+    assert!(
+        failure.error.to_string().contains("outstanding"),
+        "{failure}"
+    );
 }
 
 #[test]
@@ -283,7 +332,9 @@ fn a_tree_that_changes_under_the_instances_is_read_as_far_as_it_goes() {
                 // Files become directories, directories files, names vanish.
                 while stopped.try_recv().is_err() {
                     let below = root.join(format!("d{:02}", random.below(25)));
-                    let Ok(entries) = fs::read_dir(&below) else { continue };
+                    let Ok(entries) = fs::read_dir(&below) else {
+                        continue;
+                    };
                     for path in entries.map_while(Result::ok).map(|entry| entry.path()) {
                         let _ = match random.below(6) {
                             0 => fs::rename(&path, root.join(format!("moved{}", random.below(50)))),
@@ -301,8 +352,12 @@ fn a_tree_that_changes_under_the_instances_is_read_as_far_as_it_goes() {
         stop.send(()).unwrap();
         meddler.join().unwrap();
         let outcome = report.outcome();
-        assert_eq!(seen.len() as u64, outcome.files + outcome.directories + outcome.others);
-        let known = |kind: &ProblemKind| !matches!(kind, ProblemKind::TooLong(_) | ProblemKind::Medium);
+        assert_eq!(
+            seen.len() as u64,
+            outcome.files + outcome.directories + outcome.others
+        );
+        let known =
+            |kind: &ProblemKind| !matches!(kind, ProblemKind::TooLong(_) | ProblemKind::Medium);
         assert!(report.problems().iter().all(|problem| known(&problem.kind)));
     }
 }

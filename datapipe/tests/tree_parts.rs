@@ -24,10 +24,16 @@ fn make_tree(root: &Path) {
         fs::create_dir_all(root.join(dir)).unwrap();
         for i in 0..150u32 {
             let line = format!("{dir} {i}\n").into_bytes();
-            fs::write(root.join(dir).join(i.to_string()), line.repeat(i as usize * 3)).unwrap();
+            fs::write(
+                root.join(dir).join(i.to_string()),
+                line.repeat(i as usize * 3),
+            )
+            .unwrap();
         }
     }
-    let noise: Vec<u8> = (0..500_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..500_000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     fs::write(root.join("a/large"), noise).unwrap();
     fs::hard_link(root.join("a/large"), root.join("z/also large")).unwrap();
     fs::hard_link(root.join("a/large"), root.join("z/last/large again")).unwrap();
@@ -43,15 +49,29 @@ struct Archived {
 
 impl Archived {
     fn new() -> Self {
-        let archived = Self { dir: tempfile::tempdir().unwrap(), key: Secret::Key(Key::from_bytes([5; 32])) };
+        let archived = Self {
+            dir: tempfile::tempdir().unwrap(),
+            key: Secret::Key(Key::from_bytes([5; 32])),
+        };
         let source = archived.dir.path().join("data");
         make_tree(&source);
-        let options = ArchiveOptions::new("tree").content(Content::Tree).encrypt(archived.key.clone());
-        let archive = options.block_len(BLOCK).chunk_len(200_000).record_len(16 << 10).plan().unwrap();
-        let tape = VirtualTape::create(archived.dir.path().join("tape"), VolumeOptions::default()).unwrap();
+        let options = ArchiveOptions::new("tree")
+            .content(Content::Tree)
+            .encrypt(archived.key.clone());
+        let archive = options
+            .block_len(BLOCK)
+            .chunk_len(200_000)
+            .record_len(16 << 10)
+            .plan()
+            .unwrap();
+        let tape = VirtualTape::create(archived.dir.path().join("tape"), VolumeOptions::default())
+            .unwrap();
         let (seal, tail) = archive.stages(tape);
         let head = TreeHead::new(&[source], TreeOptions::default()).unwrap();
-        let pipe = Pipe::builder().buffer_size(BLOCK).head(head).stage(Zstd::level(3));
+        let pipe = Pipe::builder()
+            .buffer_size(BLOCK)
+            .head(head)
+            .stage(Zstd::level(3));
         pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
         archived
     }
@@ -62,7 +82,12 @@ impl Archived {
     }
 
     /// Restores `paths` to a new directory, and says what became of it and how much was read.
-    fn restore(&self, dest: &str, paths: &[&str], log: Option<&DamageLog>) -> (RestoreReport, ReadOutcome) {
+    fn restore(
+        &self,
+        dest: &str,
+        paths: &[&str],
+        log: Option<&DamageLog>,
+    ) -> (RestoreReport, ReadOutcome) {
         let dest = self.dir.path().join(dest);
         fs::create_dir(&dest).unwrap();
         let mut reader = self.reader();
@@ -73,19 +98,35 @@ impl Archived {
         let paths: Vec<_> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
         let wanted = Wanted::new(&paths);
         while let Some(search) = wanted.search() {
-            reader.read_blocks(&index, &index.catalogue(), 1).unwrap().pipe.tail(search).run().unwrap();
+            reader
+                .read_blocks(&index, &index.catalogue(), 1)
+                .unwrap()
+                .pipe
+                .tail(search)
+                .run()
+                .unwrap();
         }
         let restore = TreeRestore::part(&dest, RestoreOptions::default(), &wanted).unwrap();
         let report = restore.report();
-        let reading = reader.read_blocks(&index, &wanted.blocks(&index), 2).unwrap();
+        let reading = reader
+            .read_blocks(&index, &wanted.blocks(&index), 2)
+            .unwrap();
         reading.pipe.tail(placed(restore)).run().unwrap();
         (report, reading.report.outcome())
     }
 }
 
 fn same(left: &Path, right: &Path) {
-    let output = Command::new("diff").args(["-r", "--no-dereference"]).args([left, right]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = Command::new("diff")
+        .args(["-r", "--no-dereference"])
+        .args([left, right])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 #[test]
@@ -96,22 +137,43 @@ fn one_path_needs_its_blocks_and_the_catalogue() {
     assert!(blocks > 20, "{blocks}");
 
     let (report, read) = archived.restore("one", &["data/m/middle/77"], None);
-    assert!(report.is_whole() && report.files() == 1, "{:?}", report.problems());
+    assert!(
+        report.is_whole() && report.files() == 1,
+        "{:?}",
+        report.problems()
+    );
     // data, data/m, data/m/middle, the file, and the catalogue's end.
-    assert!(read.blocks <= 6 && read.missing == 0, "{read:?} of {blocks}");
+    assert!(
+        read.blocks <= 6 && read.missing == 0,
+        "{read:?} of {blocks}"
+    );
     let one = archived.dir.path().join("one/data");
-    assert_eq!(fs::read(one.join("m/middle/77")).unwrap(), fs::read(data.join("m/middle/77")).unwrap());
+    assert_eq!(
+        fs::read(one.join("m/middle/77")).unwrap(),
+        fs::read(data.join("m/middle/77")).unwrap()
+    );
     assert_eq!(fs::read_dir(one.join("m")).unwrap().count(), 1);
     assert_eq!(report.notes(), Vec::<String>::new());
 
     let (report, read) = archived.restore("some", &["data/m/", "./data/a/large"], None);
-    assert!(report.is_whole() && report.files() == 151, "{:?}", report.problems());
+    assert!(
+        report.is_whole() && report.files() == 151,
+        "{:?}",
+        report.problems()
+    );
     assert!(read.blocks < blocks - 5, "{read:?} of {blocks}");
     same(&archived.dir.path().join("some/data/m"), &data.join("m"));
-    same(&archived.dir.path().join("some/data/a/large"), &data.join("a/large"));
+    same(
+        &archived.dir.path().join("some/data/a/large"),
+        &data.join("a/large"),
+    );
 
     let (report, read) = archived.restore("none", &["data/b"], None);
-    assert!(!report.is_whole() && read.blocks <= 3, "{:?}", report.problems());
+    assert!(
+        !report.is_whole() && read.blocks <= 3,
+        "{:?}",
+        report.problems()
+    );
     let (report, _) = archived.restore("all", &[""], None);
     assert!(report.is_whole(), "{:?}", report.problems());
     same(&archived.dir.path().join("all/data"), &data);
@@ -127,13 +189,21 @@ fn a_further_name_brings_the_file() {
     assert_eq!(report.notes(), Vec::<String>::new());
     let z = archived.dir.path().join("links/data/z");
     same(&z, &data.join("z"));
-    let (one, other) =
-        (fs::metadata(z.join("also large")).unwrap(), fs::metadata(z.join("last/large again")).unwrap());
+    let (one, other) = (
+        fs::metadata(z.join("also large")).unwrap(),
+        fs::metadata(z.join("last/large again")).unwrap(),
+    );
     assert_eq!((one.ino(), one.nlink()), (other.ino(), 2));
     for path in ["", "last"] {
-        let (is, was) =
-            (fs::metadata(z.join(path)).unwrap(), fs::metadata(data.join("z").join(path)).unwrap());
-        assert_eq!((is.mode(), is.mtime_nsec()), (was.mode(), was.mtime_nsec()), "{path}");
+        let (is, was) = (
+            fs::metadata(z.join(path)).unwrap(),
+            fs::metadata(data.join("z").join(path)).unwrap(),
+        );
+        assert_eq!(
+            (is.mode(), is.mtime_nsec()),
+            (was.mode(), was.mtime_nsec()),
+            "{path}"
+        );
     }
     assert!(!archived.dir.path().join("links/data/a").exists());
 }
@@ -145,7 +215,10 @@ fn damage_in_a_part_is_named() {
     let tape = archived.dir.path().join("tape");
     let good = fs::read(&tape).unwrap();
     let (mut hit, mut spared) = (0, 0);
-    for (round, at) in (good.len() / 20..good.len() * 3 / 4).step_by(good.len() / 12).enumerate() {
+    for (round, at) in (good.len() / 20..good.len() * 3 / 4)
+        .step_by(good.len() / 12)
+        .enumerate()
+    {
         let mut bad = good.clone();
         bad[at..at + 200].fill(0x77);
         fs::write(&tape, bad).unwrap();
@@ -159,9 +232,20 @@ fn damage_in_a_part_is_named() {
         } else {
             hit += 1;
             assert!(log.count() > 0);
-            assert!(report.damaged().iter().all(|path| path.starts_with(b"data/m") || path == b"data"));
-            let whole = (0..150).filter(|i| restored.join(format!("middle/{i}")).exists()).count();
-            assert!(report.damaged_count() as usize >= 150 - whole, "{:?}", report.problems());
+            assert!(
+                report
+                    .damaged()
+                    .iter()
+                    .all(|path| path.starts_with(b"data/m") || path == b"data")
+            );
+            let whole = (0..150)
+                .filter(|i| restored.join(format!("middle/{i}")).exists())
+                .count();
+            assert!(
+                report.damaged_count() as usize >= 150 - whole,
+                "{:?}",
+                report.problems()
+            );
         }
     }
     assert!(hit > 0 && spared > 0, "{hit} {spared}");
@@ -172,7 +256,11 @@ fn a_list_is_the_same_from_the_catalogue_and_from_everything() {
     let archived = Archived::new();
     let reader = archived.reader();
     let index = reader.index().unwrap();
-    let lists = [reader.read_blocks(&index, &index.catalogue(), 1).unwrap(), reader.read(1)].map(|reading| {
+    let lists = [
+        reader.read_blocks(&index, &index.catalogue(), 1).unwrap(),
+        reader.read(1),
+    ]
+    .map(|reading| {
         let list = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&list);
         let tail = TreeList::new(move |object| {
@@ -185,11 +273,15 @@ fn a_list_is_the_same_from_the_catalogue_and_from_everything() {
     });
     assert_eq!(lists[0], lists[1]);
     assert_eq!(lists[0].len(), 7 + 3 * 150 + 1 + 3);
-    let links: Vec<_> = lists[0].iter().filter(|(_, kind, _)| *kind == ObjectKind::HardLink).collect();
+    let links: Vec<_> = lists[0]
+        .iter()
+        .filter(|(_, kind, _)| *kind == ObjectKind::HardLink)
+        .collect();
     assert!(links.len() == 2 && links[0].2 == links[1].2 && links[0].2 > 0);
 }
 
-/// A catalogue that names objects that are not where it says, as an enemy writes it, or says that they have other names.
+/// A catalogue that names objects that are not where it says, as an enemy writes it, or says that
+/// they have other names.
 mod forged {
     use std::collections::VecDeque;
 
@@ -206,7 +298,9 @@ mod forged {
 
     impl Head for Forged {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-            let Some((what, marks, bytes)) = self.blocks.pop_front() else { return Ok(Fill::End) };
+            let Some((what, marks, bytes)) = self.blocks.pop_front() else {
+                return Ok(Fill::End);
+            };
             block.put(&bytes)?;
             let mut info = block.info();
             (info.kind, info.marks, info.sequence) = (what.code(), marks, Some(self.next));
@@ -219,13 +313,19 @@ mod forged {
     impl Forged {
         fn block(mut self, what: What, entries: &[Entry<'_>]) -> Self {
             let mut bytes = Vec::new();
-            entries.iter().for_each(|entry| entry.append_to(&mut bytes).unwrap());
+            entries
+                .iter()
+                .for_each(|entry| entry.append_to(&mut bytes).unwrap());
             self.blocks.push_back((what, Marks::default(), bytes));
             self
         }
 
         fn run<'a>(&self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
-            Pipe::builder().buffer_size(2 << 20).head(self.clone()).tail(tail).run()
+            Pipe::builder()
+                .buffer_size(2 << 20)
+                .head(self.clone())
+                .tail(tail)
+                .run()
         }
 
         /// Looks for a path, and restores it from `data`.
@@ -235,11 +335,17 @@ mod forged {
                 self.run(search).unwrap();
             }
             let dest = tempfile::tempdir().unwrap();
-            let restore = TreeRestore::part(dest.path(), RestoreOptions::default(), &wanted).unwrap();
+            let restore =
+                TreeRestore::part(dest.path(), RestoreOptions::default(), &wanted).unwrap();
             let report = restore.report();
             data.run(placed(restore)).unwrap();
             let names = fs::read_dir(dest.path()).unwrap();
-            (report, names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect())
+            (
+                report,
+                names
+                    .map(|name| name.unwrap().file_name().into_string().unwrap())
+                    .collect(),
+            )
         }
     }
 
@@ -251,8 +357,22 @@ mod forged {
     fn named_in(block: u64, object: u64, kind: ObjectKind, link: u64, path: &[u8]) -> Entry<'_> {
         let (state, modified, target) = (State::Whole, Time::default(), &b""[..]);
         let (mode, size, blocks, offset) = (0o600, 0, (block, block), 0);
-        let entry = CatalogueEntry { kind, state, mode, size, link, modified, blocks, offset, path, target };
-        Entry { object, body: EntryBody::Catalogue(entry) }
+        let entry = CatalogueEntry {
+            kind,
+            state,
+            mode,
+            size,
+            link,
+            modified,
+            blocks,
+            offset,
+            path,
+            target,
+        };
+        Entry {
+            object,
+            body: EntryBody::Catalogue(entry),
+        }
     }
 
     fn object(number: u64, kind: ObjectKind, path: &[u8]) -> [Entry<'_>; 2] {
@@ -269,14 +389,23 @@ mod forged {
             path,
             target: b"",
         };
-        let end = End { state: State::Whole, size: 0, digest: None };
-        [EntryBody::Object(object), EntryBody::End(end)].map(|body| Entry { object: number, body })
+        let end = End {
+            state: State::Whole,
+            size: 0,
+            digest: None,
+        };
+        [EntryBody::Object(object), EntryBody::End(end)].map(|body| Entry {
+            object: number,
+            body,
+        })
     }
 
     #[test]
     fn what_is_not_where_the_catalogue_says_is_not_restored() {
-        let catalogue =
-            Forged::default().block(What::ClosingCatalogue, &[named(0, ObjectKind::File, 0, b"x")]);
+        let catalogue = Forged::default().block(
+            What::ClosingCatalogue,
+            &[named(0, ObjectKind::File, 0, b"x")],
+        );
         let data = Forged::default().block(What::Data, &object(1, ObjectKind::File, b"y"));
         let (report, names) = catalogue.restore("x", &data);
         assert_eq!(names, Vec::<String>::new());
@@ -287,8 +416,8 @@ mod forged {
     /// Also if no block comes behind those that are missing.
     #[test]
     fn blocks_that_are_missing_at_the_end_are_missing() {
-        let entries =
-            [b"x/a", b"x/b"].map(|path| named_in(u64::from(path[2] - b'a'), 0, ObjectKind::File, 0, path));
+        let entries = [b"x/a", b"x/b"]
+            .map(|path| named_in(u64::from(path[2] - b'a'), 0, ObjectKind::File, 0, path));
         let catalogue = Forged::default().block(What::ClosingCatalogue, &entries);
         let data = Forged::default().block(What::Data, &object(1, ObjectKind::File, b"x/a"));
         let (report, names) = catalogue.restore("x", &data);
@@ -299,7 +428,10 @@ mod forged {
 
     #[test]
     fn what_can_have_no_other_names_gets_none() {
-        let entries = [named(7, ObjectKind::File, 0, b"y"), named(0, ObjectKind::HardLink, 7, b"x")];
+        let entries = [
+            named(7, ObjectKind::File, 0, b"y"),
+            named(0, ObjectKind::HardLink, 7, b"x"),
+        ];
         let catalogue = Forged::default().block(What::ClosingCatalogue, &entries);
         for kind in [ObjectKind::Directory, ObjectKind::File] {
             let data = Forged::default().block(What::Data, &object(7, kind, b"y"));
@@ -310,9 +442,13 @@ mod forged {
 
     #[test]
     fn a_catalogue_without_content_is_not_one_that_names_nothing() {
-        let mut catalogue =
-            Forged::default().block(What::ClosingCatalogue, &[named(0, ObjectKind::File, 0, b"x")]);
-        catalogue.blocks.push_back((What::ClosingCatalogue, Marks::REJECTED, Vec::new()));
+        let mut catalogue = Forged::default().block(
+            What::ClosingCatalogue,
+            &[named(0, ObjectKind::File, 0, b"x")],
+        );
+        catalogue
+            .blocks
+            .push_back((What::ClosingCatalogue, Marks::REJECTED, Vec::new()));
         let search = Wanted::new(&[b"x".to_vec()]).search().unwrap();
         let error = catalogue.run(search).unwrap_err();
         assert!(error.to_string().contains("no content"), "{error}");
@@ -322,11 +458,15 @@ mod forged {
     #[test]
     fn long_names_of_many_objects_do_not_fill_the_memory() {
         let long = vec![b'n'; (1 << 20) - 10];
-        let paths: Vec<_> = (0..40).map(|i| [format!("x/{i}/").as_bytes(), &long].concat()).collect();
+        let paths: Vec<_> = (0..40)
+            .map(|i| [format!("x/{i}/").as_bytes(), &long].concat())
+            .collect();
         let mut catalogue = Forged::default();
         for (path, link) in paths.iter().zip(1..) {
-            catalogue =
-                catalogue.block(What::ClosingCatalogue, &[named(0, ObjectKind::HardLink, link, path)]);
+            catalogue = catalogue.block(
+                What::ClosingCatalogue,
+                &[named(0, ObjectKind::HardLink, link, path)],
+            );
         }
         let wanted = Wanted::new(&[b"x".to_vec()]);
         catalogue.run(wanted.search().unwrap()).unwrap();

@@ -1,4 +1,5 @@
-//! The suites of trees once more, with their heads and tails in processes: the same code has to pass the same tests.
+//! The suites of trees once more, with their heads and tails in processes: the same code has to
+//! pass the same tests.
 
 #![allow(clippy::duplicate_mod, reason = "each suite is whole by itself, too")]
 

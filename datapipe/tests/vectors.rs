@@ -1,8 +1,10 @@
-//! Archives that were written once and are read for ever, those that have one thing wrong with them, and the bytes of
-//! everything that travels. If one of these tests fails, old archives cannot be read, or new ones not by old readers:
-//! then it is the code that is wrong, or the version has to be another.
+//! Archives that were written once and are read for ever, those that have one thing wrong with
+//! them, and the bytes of everything that travels. If one of these tests fails, old archives cannot
+//! be read, or new ones not by old readers: then it is the code that is wrong, or the version has
+//! to be another.
 //!
-//! `cargo test --test vectors -- --ignored` makes the files that are not there. It never changes one that is.
+//! `cargo test --test vectors -- --ignored` makes the files that are not there. It never changes
+//! one that is.
 
 #[path = "vectors/bytes.rs"]
 mod bytes;
@@ -31,25 +33,130 @@ fn folder() -> PathBuf {
 
 /// What can be read back: the file's name without its ending, the archive, bytes of its stream.
 const GOOD: &[(&str, Recipe, usize)] = &[
-    ("stream-header", Recipe { framing: Framing::Header, ..TWO_CHUNKS }, LEN),
-    ("stream-once", Recipe { framing: Framing::Once, ..TWO_CHUNKS }, LEN),
+    (
+        "stream-header",
+        Recipe {
+            framing: Framing::Header,
+            ..TWO_CHUNKS
+        },
+        LEN,
+    ),
+    (
+        "stream-once",
+        Recipe {
+            framing: Framing::Once,
+            ..TWO_CHUNKS
+        },
+        LEN,
+    ),
     ("stream-header-footer", PLAIN, LEN),
-    ("stream-once-ends-with-chunk", Recipe { framing: Framing::Once, chunk: 1, ..PLAIN }, 3 * BLOCK),
-    ("key-file", Recipe { lock: Lock::KeyFile, ..PLAIN }, LEN),
-    ("key-file-raw", Recipe { lock: Lock::KeyFile, packing: Packing::Raw, ..PLAIN }, LEN),
-    ("passphrase", Recipe { lock: Lock::Passphrase, ..PLAIN }, LEN),
-    ("deflate", Recipe { packing: Packing::Deflate, ..PLAIN }, LEN),
-    ("raw", Recipe { packing: Packing::Raw, ..PLAIN }, LEN),
+    (
+        "stream-once-ends-with-chunk",
+        Recipe {
+            framing: Framing::Once,
+            chunk: 1,
+            ..PLAIN
+        },
+        3 * BLOCK,
+    ),
+    (
+        "key-file",
+        Recipe {
+            lock: Lock::KeyFile,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "key-file-raw",
+        Recipe {
+            lock: Lock::KeyFile,
+            packing: Packing::Raw,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "passphrase",
+        Recipe {
+            lock: Lock::Passphrase,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "deflate",
+        Recipe {
+            packing: Packing::Deflate,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "raw",
+        Recipe {
+            packing: Packing::Raw,
+            ..PLAIN
+        },
+        LEN,
+    ),
     ("two-chunks", TWO_CHUNKS, LEN),
-    ("inspected", Recipe { inspect: true, ..PLAIN }, LEN),
-    ("inspected-key-file", Recipe { inspect: true, lock: Lock::KeyFile, ..PLAIN }, LEN),
+    (
+        "inspected",
+        Recipe {
+            inspect: true,
+            ..PLAIN
+        },
+        LEN,
+    ),
+    (
+        "inspected-key-file",
+        Recipe {
+            inspect: true,
+            lock: Lock::KeyFile,
+            ..PLAIN
+        },
+        LEN,
+    ),
     ("empty", PLAIN, 0),
-    ("empty-once", Recipe { framing: Framing::Once, ..PLAIN }, 0),
-    ("empty-key-file", Recipe { lock: Lock::KeyFile, ..PLAIN }, 0),
-    ("volumes", Recipe { volume: Some(4), ..TWO_CHUNKS }, LEN),
-    ("volumes-key-file", Recipe { volume: Some(2), lock: Lock::KeyFile, ..TWO_CHUNKS }, LEN),
+    (
+        "empty-once",
+        Recipe {
+            framing: Framing::Once,
+            ..PLAIN
+        },
+        0,
+    ),
+    (
+        "empty-key-file",
+        Recipe {
+            lock: Lock::KeyFile,
+            ..PLAIN
+        },
+        0,
+    ),
+    (
+        "volumes",
+        Recipe {
+            volume: Some(4),
+            ..TWO_CHUNKS
+        },
+        LEN,
+    ),
+    (
+        "volumes-key-file",
+        Recipe {
+            volume: Some(2),
+            lock: Lock::KeyFile,
+            ..TWO_CHUNKS
+        },
+        LEN,
+    ),
 ];
-const TWO_CHUNKS: Recipe = Recipe { chunk: 2500, ..PLAIN };
+const TWO_CHUNKS: Recipe = Recipe {
+    chunk: 2500,
+    ..PLAIN
+};
 const LEN: usize = 8 * BLOCK + 100;
 
 /// Bytes of the stream of all that are bad: three blocks, and a shorter one.
@@ -57,7 +164,11 @@ const BAD_LEN: usize = 3 * BLOCK + 100;
 
 /// Where a good vector lies: a tape or a directory.
 fn good(name: &str, recipe: &Recipe) -> PathBuf {
-    folder().join("good").join(if recipe.volume.is_some() { name.to_owned() } else { format!("{name}.tap") })
+    folder().join("good").join(if recipe.volume.is_some() {
+        name.to_owned()
+    } else {
+        format!("{name}.tap")
+    })
 }
 
 fn bad(name: &str) -> PathBuf {
@@ -72,8 +183,15 @@ fn good_ones_are_read_back() {
         for salvage in [false, true] {
             let restored = make::read(&good(name, recipe), recipe.lock, salvage);
             assert_eq!(restored.said, "", "{name}");
-            assert!(restored.outcome.complete && restored.outcome.missing == 0, "{name}: {restored:?}");
-            assert!(restored.bytes == plain, "{name}: {} bytes came back", restored.bytes.len());
+            assert!(
+                restored.outcome.complete && restored.outcome.missing == 0,
+                "{name}: {restored:?}"
+            );
+            assert!(
+                restored.bytes == plain,
+                "{name}: {} bytes came back",
+                restored.bytes.len()
+            );
         }
     }
 }
@@ -85,32 +203,81 @@ fn bad_ones_are_named_and_cost_no_more_than_they_must() {
         let (path, name) = (bad(defect.name), defect.name);
         let stopped = make::read(&path, defect.read, false);
         assert!(!stopped.said.is_empty(), "{name}: not noticed");
-        assert!(plain.starts_with(&stopped.bytes), "{name}: wrong data before the error");
+        assert!(
+            plain.starts_with(&stopped.bytes),
+            "{name}: wrong data before the error"
+        );
         let salvaged = make::read(&path, defect.read, true);
-        assert!(salvaged.said.contains(defect.says), "{name}: {}, and not: {}", salvaged.said, defect.says);
-        let panicked = [&stopped.said, &salvaged.said].iter().any(|said| said.contains("panicked"));
+        assert!(
+            salvaged.said.contains(defect.says),
+            "{name}: {}, and not: {}",
+            salvaged.said,
+            defect.says
+        );
+        let panicked = [&stopped.said, &salvaged.said]
+            .iter()
+            .any(|said| said.contains("panicked"));
         assert!(!panicked, "{name}: {}", salvaged.said);
-        assert!(salvaged.bytes.len() <= plain.len(), "{name}: more came out than went in");
-        for (number, (got, sent)) in salvaged.bytes.chunks(BLOCK).zip(plain.chunks(BLOCK)).enumerate() {
+        assert!(
+            salvaged.bytes.len() <= plain.len(),
+            "{name}: more came out than went in"
+        );
+        for (number, (got, sent)) in salvaged
+            .bytes
+            .chunks(BLOCK)
+            .zip(plain.chunks(BLOCK))
+            .enumerate()
+        {
             let zeros = got.iter().all(|&byte| byte == 0);
-            assert!(zeros || got == sent, "{name}: block {number} is wrong: {}", salvaged.said);
+            assert!(
+                zeros || got == sent,
+                "{name}: block {number} is wrong: {}",
+                salvaged.said
+            );
         }
     }
 }
 
-/// A stream may end just where a chunk is full, which is closed then. There was a second mark behind that chunk, and
-/// two in a row are the end of a tape; and with one footer for all chunks, there was none.
+/// A stream may end just where a chunk is full, which is closed then. There was a second mark
+/// behind that chunk, and two in a row are the end of a tape; and with one footer for all chunks,
+/// there was none.
 #[test]
 fn a_stream_that_ends_with_a_chunk_is_closed_like_others() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, framing) in [("1", Framing::Header), ("2", Framing::Once), ("3", Framing::HeaderFooter)] {
+    for (name, framing) in [
+        ("1", Framing::Header),
+        ("2", Framing::Once),
+        ("3", Framing::HeaderFooter),
+    ] {
         let path = folder.path().join(name);
-        make::write(Recipe { framing, chunk: 1, ..PLAIN }, &path, &make::material(3 * BLOCK));
+        make::write(
+            Recipe {
+                framing,
+                chunk: 1,
+                ..PLAIN
+            },
+            &path,
+            &make::material(3 * BLOCK),
+        );
         let tape = Tape::parse(&fs::read(&path).unwrap());
-        let marks = tape.0.windows(2).filter(|pair| pair.iter().all(Vec::is_empty)).count();
-        assert_eq!(marks, 1, "{framing:?}: two marks in a row stand at the end only");
-        let footers = tape.units().iter().filter(|(header, _)| header.kind == Kind::ChunkFooter).count();
-        let expected = [Framing::Header, Framing::Once].iter().position(|&one| one == framing).unwrap_or(3);
+        let marks = tape
+            .0
+            .windows(2)
+            .filter(|pair| pair.iter().all(Vec::is_empty))
+            .count();
+        assert_eq!(
+            marks, 1,
+            "{framing:?}: two marks in a row stand at the end only"
+        );
+        let footers = tape
+            .units()
+            .iter()
+            .filter(|(header, _)| header.kind == Kind::ChunkFooter)
+            .count();
+        let expected = [Framing::Header, Framing::Once]
+            .iter()
+            .position(|&one| one == framing)
+            .unwrap_or(3);
         assert_eq!(footers, expected, "{framing:?}");
     }
 }
@@ -120,18 +287,29 @@ fn a_stream_that_ends_with_a_chunk_is_closed_like_others() {
 fn the_locator_says_where_a_footer_begins() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tape");
-    let recipe = Recipe { framing: Framing::Once, ..PLAIN };
+    let recipe = Recipe {
+        framing: Framing::Once,
+        ..PLAIN
+    };
     make::write(recipe, &path, &make::material(100 * BLOCK));
     let tape = Tape::parse(&fs::read(&path).unwrap());
-    let (footer, stands) = (tape.frame_of(Kind::ChunkFooter), tape.frame_of(Kind::Locator));
+    let (footer, stands) = (
+        tape.frame_of(Kind::ChunkFooter),
+        tape.frame_of(Kind::Locator),
+    );
     assert!(stands > footer + 2, "the footer lies in several records");
-    let (header, at) = *tape.units().iter().find(|(header, _)| header.kind == Kind::Locator).unwrap();
+    let (header, at) = *tape
+        .units()
+        .iter()
+        .find(|(header, _)| header.kind == Kind::Locator)
+        .unwrap();
     let body = &tape.stream()[at + 64..][..header.stored as usize];
     let locator = datapipe::wire::Locator::parse(body).unwrap();
     assert_eq!(locator.chunks[0].footer, Some((1, footer as u64)));
 }
 
-/// Its content would have come back as if it were no more than marked, and compressed content as it was compressed.
+/// Its content would have come back as if it were no more than marked, and compressed content as it
+/// was compressed.
 #[test]
 fn a_block_that_is_rejected_but_has_content_is_not_written() {
     struct Careless;
@@ -145,20 +323,41 @@ fn a_block_that_is_rejected_but_has_content_is_not_written() {
     }
     let folder = tempfile::tempdir().unwrap();
     let tape = VirtualTape::create(folder.path().join("tape"), VolumeOptions::default()).unwrap();
-    let archive = ArchiveOptions::new("careless").block_len(BLOCK as u32).plan().unwrap();
+    let archive = ArchiveOptions::new("careless")
+        .block_len(BLOCK as u32)
+        .plan()
+        .unwrap();
     let (_, tail) = archive.stages(tape);
-    let pipe = Pipe::builder().buffer_size(BLOCK as u32).head(StreamHead::new(&b"data"[..]));
-    let error = pipe.stage(Stage::in_place("careless", |_| Careless)).tail(tail).run();
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK as u32)
+        .head(StreamHead::new(&b"data"[..]));
+    let error = pipe
+        .stage(Stage::in_place("careless", |_| Careless))
+        .tail(tail)
+        .run();
     let text = error.unwrap_err().to_string();
-    assert!(text.contains("block 0 is rejected, but has content"), "{text}");
+    assert!(
+        text.contains("block 0 is rejected, but has content"),
+        "{text}"
+    );
 }
 
-/// A record on volume 0 was read as no footer at all, although the format says that all of it is 0 then.
+/// A record on volume 0 was read as no footer at all, although the format says that all of it is 0
+/// then.
 #[test]
 fn a_locator_with_a_footer_on_no_volume_is_refused() {
     let place = datapipe::media::Place::start_of(1);
-    let chunk = datapipe::wire::ChunkEntry { first: 0, blocks: 1, place, position: 0, footer: None };
-    let mut body = datapipe::wire::Locator { chunks: vec![chunk] }.to_bytes();
+    let chunk = datapipe::wire::ChunkEntry {
+        first: 0,
+        blocks: 1,
+        place,
+        position: 0,
+        footer: None,
+    };
+    let mut body = datapipe::wire::Locator {
+        chunks: vec![chunk],
+    }
+    .to_bytes();
     assert!(datapipe::wire::Locator::parse(&body).is_ok());
     body[8 + 48] = 1;
     let error = datapipe::wire::Locator::parse(&body).unwrap_err();
@@ -167,7 +366,10 @@ fn a_locator_with_a_footer_on_no_volume_is_refused() {
 
 /// Every file in the folders, by its name from there.
 fn files(folder: &Path) -> BTreeMap<String, String> {
-    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.join("good"), folder.join("bad")]);
+    let (mut found, mut folders) = (
+        BTreeMap::new(),
+        vec![folder.join("good"), folder.join("bad")],
+    );
     while let Some(next) = folders.pop() {
         for entry in fs::read_dir(next).unwrap() {
             let path = entry.unwrap().path();
@@ -175,8 +377,16 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
                 folders.push(path);
             } else {
                 let hash = Sha256::digest(fs::read(&path).unwrap());
-                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
-                found.insert(name, hash.iter().map(|byte| format!("{byte:02x}")).collect());
+                let name = path
+                    .strip_prefix(folder)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.insert(
+                    name,
+                    hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+                );
             }
         }
     }
@@ -196,9 +406,17 @@ fn listed() -> BTreeMap<String, String> {
 #[test]
 fn none_was_changed() {
     let listed = listed();
-    assert_eq!(files(&folder()), listed, "vectors are added, and never changed");
+    assert_eq!(
+        files(&folder()),
+        listed,
+        "vectors are added, and never changed"
+    );
     let of_all = GOOD.len() * 2 + defects::all().count() + 1;
-    assert!(listed.len() >= of_all, "{} of {of_all} or more", listed.len());
+    assert!(
+        listed.len() >= of_all,
+        "{} of {of_all} or more",
+        listed.len()
+    );
 }
 
 #[test]
@@ -235,7 +453,12 @@ fn make_what_is_not_there() {
         fs::write(bad(defect.name), tape.to_bytes()).unwrap();
     }
     // What is listed stays as it is listed.
-    let list = files(&folder()).into_iter().chain(listed()).collect::<BTreeMap<_, _>>();
-    let list = list.into_iter().map(|(name, hash)| format!("{hash}  {name}\n"));
+    let list = files(&folder())
+        .into_iter()
+        .chain(listed())
+        .collect::<BTreeMap<_, _>>();
+    let list = list
+        .into_iter()
+        .map(|(name, hash)| format!("{hash}  {name}\n"));
     fs::write(folder().join("sha256"), list.collect::<String>()).unwrap();
 }

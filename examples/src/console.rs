@@ -42,7 +42,10 @@ enum Says {
 }
 
 /// What signals do: they belong to the process, and so does this.
-static STOP: Mutex<Stop> = Mutex::new(Stop { asked: false, pipe: None });
+static STOP: Mutex<Stop> = Mutex::new(Stop {
+    asked: false,
+    pipe: None,
+});
 
 struct Stop {
     /// A signal has come.
@@ -55,21 +58,38 @@ impl Console {
     /// A console for `program`.
     pub fn new(program: &'static str, output: OutputArgs) -> Self {
         let talks = !output.quiet && !output.json;
-        let says = if talks { Says::OnStandardOutput } else { Says::Nothing };
-        Self { program, json: output.json, says, live: talks && stderr().is_terminal() }
+        let says = if talks {
+            Says::OnStandardOutput
+        } else {
+            Says::Nothing
+        };
+        Self {
+            program,
+            json: output.json,
+            says,
+            live: talks && stderr().is_terminal(),
+        }
     }
 
     /// For a job whose standard output is for data: what is said goes to standard error.
     #[must_use]
     pub fn beside_data(self) -> Self {
-        let says = if self.says == Says::Nothing { Says::Nothing } else { Says::OnStandardError };
+        let says = if self.says == Says::Nothing {
+            Says::Nothing
+        } else {
+            Says::OnStandardError
+        };
         Self { says, ..self }
     }
 
     /// For a job that prints a list: nothing is said beside it but warnings and errors.
     #[must_use]
     pub fn beside_list(self) -> Self {
-        Self { says: Says::Nothing, live: false, ..self }
+        Self {
+            says: Says::Nothing,
+            live: false,
+            ..self
+        }
     }
 
     /// Whether progress is shown.
@@ -94,8 +114,8 @@ impl Console {
         };
     }
 
-    /// Runs a pipe to its end. Shows the chain, and the progress, for which `done` is asked; a signal stops the pipe.
-    /// How far it came is added to the summary, however it ends.
+    /// Runs a pipe to its end. Shows the chain, and the progress, for which `done` is asked; a
+    /// signal stops the pipe. How far it came is added to the summary, however it ends.
     ///
     /// # Errors
     ///
@@ -112,7 +132,10 @@ impl Console {
         // The job is none the worse for it, but somebody should look why.
         let builder = builder.on_event(move |event| {
             if matches!(event, Event::Died { replaced: true, .. }) {
-                heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.to_string());
+                heard
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(event.to_string());
             }
         });
         let pipe = builder.start()?;
@@ -132,11 +155,14 @@ impl Console {
         }
         summary.add_status(&pipe.status());
         let outcome = pipe.wait();
-        summary.notes.append(&mut replaced.lock().unwrap_or_else(PoisonError::into_inner));
+        summary
+            .notes
+            .append(&mut replaced.lock().unwrap_or_else(PoisonError::into_inner));
         outcome
     }
 
-    /// Says how it ended, and what the program returns. A job that is done, but not whole, returns 3.
+    /// Says how it ended, and what the program returns. A job that is done, but not whole, returns
+    /// 3.
     pub fn end(
         &self,
         mut summary: Summary,
@@ -192,7 +218,8 @@ impl Console {
         }
     }
 
-    /// From now on a signal stops this pipe, and if one has come already, it stops before it starts.
+    /// From now on a signal stops this pipe, and if one has come already, it stops before it
+    /// starts.
     fn stop_on_signals(canceller: Canceller) {
         let mut stop = STOP.lock().unwrap_or_else(PoisonError::into_inner);
         if stop.asked {
@@ -201,25 +228,28 @@ impl Console {
         stop.pipe = Some(canceller);
     }
 
-    /// The first signal stops the pipe in good order, the one that runs or the next; the second does not wait for that.
+    /// The first signal stops the pipe in good order, the one that runs or the next; the second
+    /// does not wait for that.
     ///
     /// # Errors
     ///
     /// If the system does not let us listen.
     pub fn listen_to_signals(self) -> io::Result<()> {
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-        thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            for _ in signals.forever() {
-                let mut stop = STOP.lock().unwrap_or_else(PoisonError::into_inner);
-                if mem::replace(&mut stop.asked, true) {
-                    process::exit(FAILED.into());
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for _ in signals.forever() {
+                    let mut stop = STOP.lock().unwrap_or_else(PoisonError::into_inner);
+                    if mem::replace(&mut stop.asked, true) {
+                        process::exit(FAILED.into());
+                    }
+                    if let Some(pipe) = &stop.pipe {
+                        pipe.cancel();
+                    }
+                    self.warn("stopping; a second signal does not wait for that");
                 }
-                if let Some(pipe) = &stop.pipe {
-                    pipe.cancel();
-                }
-                self.warn("stopping; a second signal does not wait for that");
-            }
-        })?;
+            })?;
         Ok(())
     }
 }
@@ -250,28 +280,48 @@ Exit codes:
 impl Failure {
     /// The job failed.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit: FAILED }
+        Self {
+            message: message.into(),
+            exit: FAILED,
+        }
     }
 
     /// What was asked for cannot be done at all.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit: USAGE }
+        Self {
+            message: message.into(),
+            exit: USAGE,
+        }
     }
 
     /// Says more about it.
     #[must_use]
     pub fn and(self, more: &str) -> Self {
-        Self { message: format!("{}; {more}", self.message), ..self }
+        Self {
+            message: format!("{}; {more}", self.message),
+            ..self
+        }
     }
 }
 
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
-        let pipe =
-            matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. } | datapipe::Error::Archive(_)));
+        let pipe = matches!(
+            any.downcast_ref(),
+            Some(datapipe::Error::Refused { .. } | datapipe::Error::Archive(_))
+        );
         let medium = matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
-        let tree = any.downcast_ref().is_some_and(|error| !matches!(error, TreeError::Source(..)));
-        Self { message: error.to_string(), exit: if pipe || medium || tree { USAGE } else { FAILED } }
+        let tree = any
+            .downcast_ref()
+            .is_some_and(|error| !matches!(error, TreeError::Source(..)));
+        Self {
+            message: error.to_string(),
+            exit: if pipe || medium || tree {
+                USAGE
+            } else {
+                FAILED
+            },
+        }
     }
 }

@@ -27,20 +27,22 @@ pub struct LeftOut {
 }
 
 impl Estimate {
-    /// Begins to count what is below some paths, each with its name in the archive. What cannot be looked at counts
-    /// nothing.
+    /// Begins to count what is below some paths, each with its name in the archive. What cannot be
+    /// looked at counts nothing.
     pub fn start(sources: Vec<(OsString, PathBuf)>, left_out: LeftOut) -> Self {
         let total = Arc::new(OnceLock::new());
         let result = Arc::downgrade(&total);
         // Without it there is no estimate, and nothing else is missing.
-        let _ = thread::Builder::new().name("estimate".to_owned()).spawn(move || {
-            let bytes = sources.into_iter().try_fold(0u64, |sum, (name, source)| {
-                Some(sum.saturating_add(bytes_below(name, source, &left_out, &result)?))
+        let _ = thread::Builder::new()
+            .name("estimate".to_owned())
+            .spawn(move || {
+                let bytes = sources.into_iter().try_fold(0u64, |sum, (name, source)| {
+                    Some(sum.saturating_add(bytes_below(name, source, &left_out, &result)?))
+                });
+                if let (Some(bytes), Some(result)) = (bytes, result.upgrade()) {
+                    let _ = result.set(bytes);
+                }
             });
-            if let (Some(bytes), Some(result)) = (bytes, result.upgrade()) {
-                let _ = result.set(bytes);
-            }
-        });
         Self(total)
     }
 
@@ -58,7 +60,9 @@ fn bytes_below(
     wanted: &Weak<OnceLock<u64>>,
 ) -> Option<u64> {
     let mut path = name.into_vec();
-    let Ok(root) = fs::symlink_metadata(&source) else { return Some(0) };
+    let Ok(root) = fs::symlink_metadata(&source) else {
+        return Some(0);
+    };
     if left_out.excluded.matches(&path, &path) {
         return Some(0);
     }
@@ -81,7 +85,8 @@ fn bytes_below(
             open.pop();
             continue;
         };
-        let Ok((entry, meta)) = entry.and_then(|entry| entry.metadata().map(|meta| (entry, meta))) else {
+        let Ok((entry, meta)) = entry.and_then(|entry| entry.metadata().map(|meta| (entry, meta)))
+        else {
             continue;
         };
         let name = entry.file_name();
@@ -100,7 +105,11 @@ fn bytes_below(
 
 /// What is read of a file: not its holes.
 fn bytes_of(meta: &Metadata) -> u64 {
-    if meta.is_file() { meta.len().min(meta.blocks().saturating_mul(512)) } else { 0 }
+    if meta.is_file() {
+        meta.len().min(meta.blocks().saturating_mul(512))
+    } else {
+        0
+    }
 }
 
 #[cfg(test)]
@@ -116,12 +125,18 @@ mod tests {
         fs::create_dir(dir.path().join("below")).unwrap();
         fs::write(dir.path().join("below/a"), vec![1; 10_000]).unwrap();
         fs::write(dir.path().join("b"), vec![1; 5000]).unwrap();
-        File::create(dir.path().join("holes")).unwrap().set_len(1 << 30).unwrap();
+        File::create(dir.path().join("holes"))
+            .unwrap()
+            .set_len(1 << 30)
+            .unwrap();
         std::os::unix::fs::symlink("/", dir.path().join("link")).unwrap();
         let total = Arc::new(OnceLock::new());
         let count = |patterns: &[&str], wanted: Weak<_>| {
             let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
-            let left_out = LeftOut { mounted: true, excluded: Excluded::new(&patterns).unwrap() };
+            let left_out = LeftOut {
+                mounted: true,
+                excluded: Excluded::new(&patterns).unwrap(),
+            };
             bytes_below("data".into(), dir.path().to_owned(), &left_out, &wanted)
         };
         assert_eq!(count(&[], Arc::downgrade(&total)), Some(15_000));

@@ -34,7 +34,14 @@ impl Listing {
     /// A list on standard output: lines, or the entries of a JSON object.
     pub fn new(json: bool) -> Self {
         let out = BufWriter::new(stdout());
-        Self(Arc::new(Mutex::new(Inner { out, json, begun: false, files: 0, directories: 0, others: 0 })))
+        Self(Arc::new(Mutex::new(Inner {
+            out,
+            json,
+            begun: false,
+            files: 0,
+            directories: 0,
+            others: 0,
+        })))
     }
 
     /// Prints an object.
@@ -44,7 +51,11 @@ impl Listing {
     /// If standard output takes no more.
     pub fn add(&self, object: &CatalogueEntry<'_>) -> io::Result<()> {
         let mut inner = self.lock();
-        let added = if inner.json { inner.add_json(object) } else { inner.add_line(object) };
+        let added = if inner.json {
+            inner.add_json(object)
+        } else {
+            inner.add_line(object)
+        };
         added.inspect_err(end_like_a_filter)?;
         match object.kind {
             ObjectKind::File => inner.files += 1,
@@ -57,7 +68,8 @@ impl Listing {
     /// Tells the summary how many there were.
     pub fn count(&self, summary: &mut Summary) {
         let inner = self.lock();
-        (summary.files, summary.directories, summary.others) = (inner.files, inner.directories, inner.others);
+        (summary.files, summary.directories, summary.others) =
+            (inner.files, inner.directories, inner.others);
     }
 
     /// Prints what is left: of the JSON object, everything but the entries.
@@ -69,7 +81,11 @@ impl Listing {
             }
             // The summary's fields stand behind the list, in the same object.
             let summary = serde_json::to_string(summary)?;
-            writeln!(inner.out, "],{}", summary.strip_prefix('{').unwrap_or_default())?;
+            writeln!(
+                inner.out,
+                "],{}",
+                summary.strip_prefix('{').unwrap_or_default()
+            )?;
         }
         inner.out.flush().inspect_err(end_like_a_filter)
     }
@@ -79,8 +95,8 @@ impl Listing {
     }
 }
 
-/// Ends the program, if whoever reads the list has seen enough of it: in silence, and by the signal by which other
-/// programs end then.
+/// Ends the program, if whoever reads the list has seen enough of it: in silence, and by the signal
+/// by which other programs end then.
 fn end_like_a_filter(error: &io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
         let _ = emulate_default_handler(SIGPIPE);
@@ -89,7 +105,15 @@ fn end_like_a_filter(error: &io::Error) {
 
 impl Inner {
     fn add_line(&mut self, object: &CatalogueEntry<'_>) -> io::Result<()> {
-        let CatalogueEntry { kind, mode, size, modified, path, target, .. } = *object;
+        let CatalogueEntry {
+            kind,
+            mode,
+            size,
+            modified,
+            path,
+            target,
+            ..
+        } = *object;
         let (mode, date, path) = (mode_string(kind, mode), minute(modified), escaped(path));
         write!(self.out, "{mode} {size:>12} {date} {path}")?;
         if kind == ObjectKind::Symlink {
@@ -129,7 +153,12 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn new(object: &CatalogueEntry<'a>) -> Self {
-        let CatalogueEntry { mode, size, modified, .. } = *object;
+        let CatalogueEntry {
+            mode,
+            size,
+            modified,
+            ..
+        } = *object;
         let (path, path_b64) = in_json(object.path);
         let (target, target_b64) = in_json(object.target);
         let target = Some(target).filter(|target| !target.is_empty());
@@ -148,6 +177,16 @@ impl<'a> Entry<'a> {
             State::Unread => "unread",
         };
         let modified = (modified.seconds, modified.nanoseconds);
-        Self { path, path_b64, kind, mode, size, modified, target, target_b64, state }
+        Self {
+            path,
+            path_b64,
+            kind,
+            mode,
+            size,
+            modified,
+            target,
+            target_b64,
+            state,
+        }
     }
 }

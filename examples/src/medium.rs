@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use datapipe::media::{Item, MediumError};
 use datapipe::prelude::*;
-use datapipe::wire::{Kind, RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, looks_like_record};
+use datapipe::wire::{
+    Kind, RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, looks_like_record,
+};
 
 use crate::console::Failure;
 use crate::names::{escaped, minute};
@@ -22,7 +24,8 @@ pub struct Location {
 }
 
 impl Location {
-    /// A directory of volumes, if one is there or the path ends with a slash; otherwise a virtual tape.
+    /// A directory of volumes, if one is there or the path ends with a slash; otherwise a virtual
+    /// tape.
     pub fn new(path: PathBuf) -> Self {
         let directory = path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir();
         Self { path, directory }
@@ -59,26 +62,32 @@ impl Location {
         })
     }
 
-    /// Refuses to replace what is there, and says what it is. Without this a medium that has content is refused just
-    /// the same when it is created.
+    /// Refuses to replace what is there, and says what it is. Without this a medium that has
+    /// content is refused just the same when it is created.
     ///
     /// # Errors
     ///
     /// If there is anything, or it cannot be looked at.
     pub fn check_free(&self) -> Result<(), Failure> {
         let mut medium = match self.open() {
-            Err(MediumError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(MediumError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Ok(());
+            }
             Err(MediumError::NoVolumes { .. }) => return Ok(()),
             opened => opened?,
         };
         let mut record = Vec::new();
         let what = match medium.read(&mut record) {
             Ok(Item::End) if !self.directory => return Ok(()),
-            Ok(Item::Record(_)) => session_of_label(&record)
-                .map_or_else(|| OTHER.to_owned(), |session| format!("an archive {}", origin(&session))),
+            Ok(Item::Record(_)) => session_of_label(&record).map_or_else(
+                || OTHER.to_owned(),
+                |session| format!("an archive {}", origin(&session)),
+            ),
             _ => OTHER.to_owned(),
         };
-        Err(self.failure(format!("already holds {what}; give --overwrite to replace it")))
+        Err(self.failure(format!(
+            "already holds {what}; give --overwrite to replace it"
+        )))
     }
 
     /// Device and inode of the tape's file, or of the directory of volumes.
@@ -96,8 +105,15 @@ impl Location {
         if !self.directory {
             return len(&self.path);
         }
-        let volumes = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|entry| entry.path());
-        volumes.filter(|path| path.extension().is_some_and(|end| end == "tap")).map(|path| len(&path)).sum()
+        let volumes = fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        volumes
+            .filter(|path| path.extension().is_some_and(|end| end == "tap"))
+            .map(|path| len(&path))
+            .sum()
     }
 }
 
@@ -113,13 +129,17 @@ const OTHER: &str = "something that is not known as an archive";
 /// The session header on a volume's label.
 fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     let (_, content) = RecordHeader::parse(record).ok()?;
-    let unit = UnitHeader::parse(content).ok().filter(|unit| unit.kind == Kind::SessionHeader)?;
-    let body = content.get(UNIT_HEADER_LEN..)?.get(..unit.stored as usize)?;
+    let unit = UnitHeader::parse(content)
+        .ok()
+        .filter(|unit| unit.kind == Kind::SessionHeader)?;
+    let body = content
+        .get(UNIT_HEADER_LEN..)?
+        .get(..unit.stored as usize)?;
     SessionHeader::parse(body).ok()
 }
 
-/// When and by whom a session was written, for people. The host's name is somebody's word: nothing of it reaches a
-/// terminal as a command.
+/// When and by whom a session was written, for people. The host's name is somebody's word: nothing
+/// of it reaches a terminal as a command.
 pub fn origin(session: &SessionHeader) -> String {
     let mut text = format!("written {}", minute(session.created));
     if !session.host.is_empty() {

@@ -1,9 +1,11 @@
-//! Names, modes and times for people: nothing of them reaches a terminal as a command, and each stays on one line.
+//! Names, modes and times for people: nothing of them reaches a terminal as a command, and each
+//! stays on one line.
 
 use datapipe::wire::{ObjectKind, Time};
 
-/// A name in any bytes as one line. What can be shown stays as it is; a backslash becomes two, a control character
-/// what it is in Rust (`\n`, `\u{1b}`), and a byte that is no UTF-8 becomes `\xff`.
+/// A name in any bytes as one line. What can be shown stays as it is; a backslash becomes two, a
+/// control character what it is in Rust (`\n`, `\u{1b}`), and a byte that is no UTF-8 becomes
+/// `\xff`.
 pub fn escaped(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
@@ -20,7 +22,8 @@ pub fn escaped(name: &[u8]) -> String {
     text
 }
 
-/// A message that may hold names, for a terminal. Its lines stay lines, and what is escaped in it stays that.
+/// A message that may hold names, for a terminal. Its lines stay lines, and what is escaped in it
+/// stays that.
 pub fn harmless(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     for c in message.chars() {
@@ -32,7 +35,8 @@ pub fn harmless(message: &str) -> String {
     text
 }
 
-/// Escapes what cannot be shown: control characters, and those that change the direction or have no width.
+/// Escapes what cannot be shown: control characters, and those that change the direction or have no
+/// width.
 fn push_shown(text: &mut String, c: char) {
     match c {
         '\\' | '\'' | '"' => text.push(c),
@@ -42,7 +46,8 @@ fn push_shown(text: &mut String, c: char) {
     }
 }
 
-/// An object's kind and mode as `ls -l` prints them; a further name of a file begins with `h`, as in tar.
+/// An object's kind and mode as `ls -l` prints them; a further name of a file begins with `h`, as
+/// in tar.
 pub fn mode_string(kind: ObjectKind, mode: u32) -> String {
     let kind = match kind {
         ObjectKind::File => '-',
@@ -54,8 +59,11 @@ pub fn mode_string(kind: ObjectKind, mode: u32) -> String {
         ObjectKind::BlockDevice => 'b',
     };
     let mut text = String::from(kind);
-    for (shift, special, set, unset) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')]
-    {
+    for (shift, special, set, unset) in [
+        (6, 0o4000, 's', 'S'),
+        (3, 0o2000, 's', 'S'),
+        (0, 0o1000, 't', 'T'),
+    ] {
         let bit = |bit: u32, c| if mode >> shift & bit != 0 { c } else { '-' };
         text.push(bit(4, 'r'));
         text.push(bit(2, 'w'));
@@ -70,18 +78,30 @@ pub fn mode_string(kind: ObjectKind, mode: u32) -> String {
 
 /// A time to the minute, as UTC.
 pub fn minute(time: Time) -> String {
-    let (days, second) = (time.seconds.div_euclid(86_400), time.seconds.rem_euclid(86_400));
-    // Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years begin in March, eras of 400
-    // years with day 0 of the first on 0000-03-01.
+    let (days, second) = (
+        time.seconds.div_euclid(86_400),
+        time.seconds.rem_euclid(86_400),
+    );
+    // Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years begin in
+    // March, eras of 400 years with day 0 of the first on 0000-03-01.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = era * 400 + year_of_era + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", second / 3600, second / 60 % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
+        second / 3600,
+        second / 60 % 60
+    )
 }
 
 /// A number of things: `1 file`, `2 files`.
@@ -96,12 +116,18 @@ mod tests {
     #[test]
     fn names_are_one_harmless_line() {
         for (name, shown) in [
-            (&b"plain name, 'quoted' \"twice\""[..], "plain name, 'quoted' \"twice\""),
+            (
+                &b"plain name, 'quoted' \"twice\""[..],
+                "plain name, 'quoted' \"twice\"",
+            ),
             ("Grüße e\u{301} 日本".as_bytes(), "Grüße e\u{301} 日本"),
             (b"two\nlines\t\x1b[31m\0", "two\\nlines\\t\\u{1b}[31m\\0"),
             (b"back\\slash", "back\\\\slash"),
             (b"\xff\xfe x", "\\xff\\xfe x"),
-            ("\u{202e}gpj.exe\u{200b}\u{9b}".as_bytes(), "\\u{202e}gpj.exe\\u{200b}\\u{9b}"),
+            (
+                "\u{202e}gpj.exe\u{200b}\u{9b}".as_bytes(),
+                "\\u{202e}gpj.exe\\u{200b}\\u{9b}",
+            ),
         ] {
             assert_eq!(escaped(name), shown);
         }
@@ -134,11 +160,23 @@ mod tests {
             (1_795_208_640, "2026-11-20 21:04"),
             (-62_167_219_200, "0000-01-01 00:00"),
         ] {
-            assert_eq!(minute(Time { seconds, nanoseconds: 0 }), text);
+            assert_eq!(
+                minute(Time {
+                    seconds,
+                    nanoseconds: 0
+                }),
+                text
+            );
         }
         // Anything may stand on a medium.
         for seconds in [i64::MIN, i64::MAX] {
-            assert!(!minute(Time { seconds, nanoseconds: 0 }).is_empty());
+            assert!(
+                !minute(Time {
+                    seconds,
+                    nanoseconds: 0
+                })
+                .is_empty()
+            );
         }
     }
 }

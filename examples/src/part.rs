@@ -22,8 +22,8 @@ pub enum Part {
 }
 
 impl Part {
-    /// The part that a list of a tree needs. An archive that is incomplete, or whose catalogue is damaged or cannot be
-    /// read, is read as a whole.
+    /// The part that a list of a tree needs. An archive that is incomplete, or whose catalogue is
+    /// damaged or cannot be read, is read as a whole.
     ///
     /// # Errors
     ///
@@ -32,11 +32,23 @@ impl Part {
         reader: &ArchiveReader<M>,
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
-        let Some(index) = index(reader) else { return Ok(Self::Everything) };
+        let Some(index) = index(reader) else {
+            return Ok(Self::Everything);
+        };
         let catalogue = index.catalogue();
         // A list that has begun cannot be taken back, so its blocks are tried first.
-        let whole = look(reader, placement, &index, &catalogue, StreamTail::new(io::sink()))?;
-        Ok(if whole { Self::Catalogue(index, catalogue) } else { Self::Everything })
+        let whole = look(
+            reader,
+            placement,
+            &index,
+            &catalogue,
+            StreamTail::new(io::sink()),
+        )?;
+        Ok(if whole {
+            Self::Catalogue(index, catalogue)
+        } else {
+            Self::Everything
+        })
     }
 
     /// The part that has these paths of a tree.
@@ -49,7 +61,9 @@ impl Part {
         paths: &[Vec<u8>],
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
-        let Some(index) = index(reader) else { return Ok(Self::Everything) };
+        let Some(index) = index(reader) else {
+            return Ok(Self::Everything);
+        };
         let (catalogue, wanted) = (index.catalogue(), Wanted::new(paths));
         while let Some(search) = wanted.search() {
             if !look(reader, placement, &index, &catalogue, search)? {
@@ -84,10 +98,13 @@ impl Part {
     }
 }
 
-/// Where blocks stand, if the end of the archive says so, and that there is a catalogue. Whatever is wrong with the end,
-/// what stands before it can be read from the start.
+/// Where blocks stand, if the end of the archive says so, and that there is a catalogue. Whatever
+/// is wrong with the end, what stands before it can be read from the start.
 fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
-    reader.index().ok().filter(|index| !index.catalogue().is_empty())
+    reader
+        .index()
+        .ok()
+        .filter(|index| !index.catalogue().is_empty())
 }
 
 /// Reads some blocks, and says whether they are whole, and all of them have their content.

@@ -79,7 +79,11 @@ impl Line {
 /// Seconds as `0:31` or `2:05:00`.
 fn clock(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 #[cfg(test)]
@@ -91,11 +95,15 @@ mod tests {
         let mut line = Line {
             bytes: 3 << 30,
             rate: 100 << 20,
-            done: Done { files: Some(1200), part: Some((1 << 30, 4 << 30)) },
+            done: Done {
+                files: Some(1200),
+                part: Some((1 << 30, 4 << 30)),
+            },
             elapsed: Duration::from_secs(31),
             limit: Some("zstd (97 % busy)".to_owned()),
         };
-        let expected = "3.0 GiB  ~25 %  1200 files  100.0 MiB/s  eta 1:33  limited by zstd (97 % busy)";
+        let expected =
+            "3.0 GiB  ~25 %  1200 files  100.0 MiB/s  eta 1:33  limited by zstd (97 % busy)";
         assert_eq!(line.text(), expected);
         line.done.part = Some((5, 4));
         assert!(line.text().contains("~100 %") && line.text().contains("eta 0:00"));

@@ -33,7 +33,9 @@ impl SecretArgs {
         };
         if others_can_read(path)? {
             let path = path.display();
-            console.warn(&format!("{path} can be read or changed by others: chmod 600 {path}"));
+            console.warn(&format!(
+                "{path} can be read or changed by others: chmod 600 {path}"
+            ));
         }
         Ok(Some(secret))
     }

@@ -86,10 +86,15 @@ impl Summary {
     /// Takes what was read of a tree.
     pub fn add_tree(&mut self, report: &TreeReport) {
         let outcome = report.outcome();
-        (self.files, self.directories, self.others) = (outcome.files, outcome.directories, outcome.others);
+        (self.files, self.directories, self.others) =
+            (outcome.files, outcome.directories, outcome.others);
         for Problem { path, kind, .. } in report.problems() {
             let what = kind.to_string();
-            let list = if kind.is_left_out() { &mut self.left_out } else { &mut self.errors };
+            let list = if kind.is_left_out() {
+                &mut self.left_out
+            } else {
+                &mut self.errors
+            };
             list.push(Trouble { path, what });
         }
         (self.errors_total, self.left_out_total) = (outcome.problems, outcome.left_out);
@@ -97,7 +102,8 @@ impl Summary {
 
     /// Takes what was restored or verified of a tree.
     pub fn add_restored(&mut self, report: &RestoreReport) {
-        (self.files, self.directories, self.others) = (report.files(), report.directories(), report.others());
+        (self.files, self.directories, self.others) =
+            (report.files(), report.directories(), report.others());
         for RestoreProblem { path, what } in report.problems() {
             self.errors.push(Trouble { path, what });
         }
@@ -107,14 +113,20 @@ impl Summary {
 
     /// Takes what was found damaged on the medium.
     pub fn add_damage(&mut self, log: &DamageLog) {
-        let place = |damage: Damage| Trouble { path: Vec::new(), what: damage.to_string() };
+        let place = |damage: Damage| Trouble {
+            path: Vec::new(),
+            what: damage.to_string(),
+        };
         self.errors.extend(log.entries().into_iter().map(place));
         self.errors_total += log.count();
     }
 
     /// Takes one thing that is not whole. An empty path is that of the archive.
     pub fn add_error(&mut self, path: impl Into<Vec<u8>>, what: impl Into<String>) {
-        self.errors.push(Trouble { path: path.into(), what: what.into() });
+        self.errors.push(Trouble {
+            path: path.into(),
+            what: what.into(),
+        });
         self.errors_total += 1;
     }
 
@@ -161,7 +173,12 @@ impl Serialize for Trouble {
         }
         let (path, path_b64) = in_json(&self.path);
         let path = Some(path).filter(|path| !path.is_empty());
-        Fields { path, path_b64, what: &self.what }.serialize(serializer)
+        Fields {
+            path,
+            path_b64,
+            what: &self.what,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -179,11 +196,17 @@ mod tests {
     #[test]
     fn paths_lose_nothing() {
         let json = |path: &[u8]| {
-            let trouble = Trouble { path: path.to_vec(), what: "is \"gone\"\n".to_owned() };
+            let trouble = Trouble {
+                path: path.to_vec(),
+                what: "is \"gone\"\n".to_owned(),
+            };
             serde_json::to_value(trouble).unwrap_or_default()
         };
         let what = "is \"gone\"\n";
-        assert_eq!(json("ä\n".as_bytes()), serde_json::json!({ "path": "ä\n", "what": what }));
+        assert_eq!(
+            json("ä\n".as_bytes()),
+            serde_json::json!({ "path": "ä\n", "what": what })
+        );
         let lost = serde_json::json!({ "path": "a\u{fffd}", "path_b64": "Yf8=", "what": what });
         assert_eq!(json(b"a\xff"), lost);
         assert_eq!(json(b""), serde_json::json!({ "path": null, "what": what }));

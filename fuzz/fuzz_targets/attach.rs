@@ -7,7 +7,11 @@ use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, SealFlags};
 
 fuzz_target!(|edits: Vec<(u16, u64)>| {
-    let stages = [StageShape::new(1, 2), StageShape::new(2, 2).numbered(), StageShape::new(1, 0)];
+    let stages = [
+        StageShape::new(1, 2),
+        StageShape::new(2, 2).numbered(),
+        StageShape::new(1, 0),
+    ];
     let shape = Shape::new(4, 512, 16, 16, &stages).unwrap();
     let (name, names) = (PipeName::new(), ["head", "middle", "tail"]);
     let good = Segment::create(&name, shape, &names, Backing::Anonymous, HugePages::No).unwrap();
@@ -24,27 +28,39 @@ fuzz_target!(|edits: Vec<(u16, u64)>| {
     }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let memory = rustix::fs::memfd_create("fuzz", flags).unwrap();
-    std::io::Write::write_all(&mut std::fs::File::from(memory.try_clone().unwrap()), &bytes).unwrap();
+    std::io::Write::write_all(
+        &mut std::fs::File::from(memory.try_clone().unwrap()),
+        &bytes,
+    )
+    .unwrap();
     rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW).unwrap();
 
-    let Ok(segment) = Segment::attach(memory) else { return };
+    let Ok(segment) = Segment::attach(memory) else {
+        return;
+    };
     let _ = segment.audit();
     let _ = segment.free_buffers();
     let _ = datapipe::Status::of(&segment).to_string();
     let last = segment.shape().stage_count() - 1;
-    let Ok(head) = Seat::new(&segment, 0, 0).head() else { return };
+    let Ok(head) = Seat::new(&segment, 0, 0).head() else {
+        return;
+    };
     if let Ok(Ok(mut block)) = head.try_alloc() {
         let _ = block.put(b"data");
         let _ = head.send(block);
     }
     if last > 1 {
-        let Ok(middle) = Seat::new(&segment, 1, 0).middle() else { return };
+        let Ok(middle) = Seat::new(&segment, 1, 0).middle() else {
+            return;
+        };
         if let (Ok(Ok(Some(input))), Ok(Ok(output))) = (middle.try_receive(), middle.try_alloc()) {
             let _ = (input.bytes().len(), input.info());
             let _ = middle.send(output, &input);
         }
     }
-    let Ok(tail) = Seat::new(&segment, last, 0).tail() else { return };
+    let Ok(tail) = Seat::new(&segment, last, 0).tail() else {
+        return;
+    };
     if let Ok(Ok(Some(block))) = tail.try_receive() {
         let _ = block.bytes().len();
     }

@@ -11,7 +11,9 @@ struct One<'a>(Option<&'a [u8]>, BlockInfo);
 
 impl Head for One<'_> {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some(bytes) = self.0.take() else { return Ok(Fill::End) };
+        let Some(bytes) = self.0.take() else {
+            return Ok(Fill::End);
+        };
         block.put(bytes)?;
         block.set_info(self.1);
         Ok(Fill::Block)
@@ -26,8 +28,17 @@ fuzz_target!(|input: (bool, u16, &[u8])| {
     info.plain_len = u32::from(plain_len) % (ROOM + 100);
     let (log, mut out) = (DamageLog::new(), Vec::new());
     let head = HeadStage::from(One(Some(bytes), info)).inline();
-    let pipe = Pipe::builder().buffer_size(ROOM).head(head).stage(decompress_salvaging(&log).inline());
-    pipe.tail(TailStage::from(StreamTail::new(&mut out)).inline()).run().unwrap();
-    let expected = if log.entries().is_empty() { info.plain_len as usize } else { 0 };
+    let pipe = Pipe::builder()
+        .buffer_size(ROOM)
+        .head(head)
+        .stage(decompress_salvaging(&log).inline());
+    pipe.tail(TailStage::from(StreamTail::new(&mut out)).inline())
+        .run()
+        .unwrap();
+    let expected = if log.entries().is_empty() {
+        info.plain_len as usize
+    } else {
+        0
+    };
     assert_eq!(out.len(), expected);
 });

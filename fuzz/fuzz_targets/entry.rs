@@ -7,7 +7,9 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;
     while !rest.is_empty() {
-        let Ok((entry, behind)) = Entry::parse(rest) else { break };
+        let Ok((entry, behind)) = Entry::parse(rest) else {
+            break;
+        };
         assert!(behind.len() < rest.len(), "each entry takes some");
         let mut again = Vec::new();
         match (entry.append_to(&mut again), &entry.body) {

@@ -1,4 +1,5 @@
-//! Bytes as the body of any footer, or of a locator: what parses is written as the same bytes again.
+//! Bytes as the body of any footer, or of a locator: what parses is written as the same bytes
+//! again.
 #![no_main]
 
 use datapipe::wire::{ArchiveFooter, ChunkFooter, Locator, SessionFooter};

@@ -1,4 +1,5 @@
-//! Bytes as the body of a session or archive header: what parses is written as the same bytes again.
+//! Bytes as the body of a session or archive header: what parses is written as the same bytes
+//! again.
 #![no_main]
 
 use datapipe::wire::{ArchiveHeader, SessionHeader};

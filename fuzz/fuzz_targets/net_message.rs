@@ -1,5 +1,5 @@
-//! Bytes as messages and hellos of the daemon's protocol: what can be read is written as something that is read as the
-//! same.
+//! Bytes as messages and hellos of the daemon's protocol: what can be read is written as something
+//! that is read as the same.
 #![no_main]
 
 use datapipe_net::protocol::{Answer, ClientHello, HEAD, HELLO, Head, Request, ServerHello};
@@ -8,7 +8,10 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (u16, &[u8])| {
     let (kind, bytes) = input;
     if let Ok(request) = Request::decode(kind % 16, bytes) {
-        assert_eq!(Request::decode(request.kind(), &request.encode()), Ok(request));
+        assert_eq!(
+            Request::decode(request.kind(), &request.encode()),
+            Ok(request)
+        );
     }
     for kind in [kind % 16 | 0x8000, 0x4001] {
         if let Ok(answer) = Answer::decode(kind, bytes) {

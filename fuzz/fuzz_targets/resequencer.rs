@@ -19,7 +19,8 @@ fuzz_target!(|input: (u64, u8, Vec<(u8, bool)>)| {
             assert_eq!(order.pop(), expected);
         } else {
             let number = (next + u64::from(offset)).saturating_sub(8);
-            let fits = number >= next && number - next < window as u64 && !model.contains_key(&number);
+            let fits =
+                number >= next && number - next < window as u64 && !model.contains_key(&number);
             assert_eq!(order.push(number, offset).is_ok(), fits);
             if fits {
                 model.insert(number, offset);

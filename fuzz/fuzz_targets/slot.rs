@@ -11,7 +11,8 @@ fuzz_target!(|input: ([u8; 128], bool, [u8; 16], u8)| {
         let kind = 1 + u8::from(passphrase);
         bytes[..4].copy_from_slice(&[kind, kind - 1, 0, 0]);
     }
-    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let word =
+        |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     // What costs much and is allowed would only make this slow.
     let (memory, passes) = (word(4), word(8));
     if (1025..=1 << 20).contains(&memory) && passes <= 16 {

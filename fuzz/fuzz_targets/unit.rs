@@ -1,4 +1,5 @@
-//! Bytes as a unit's header: what parses is written as the same bytes again, unless a later version wrote it.
+//! Bytes as a unit's header: what parses is written as the same bytes again, unless a later version
+//! wrote it.
 #![no_main]
 
 use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader};
@@ -12,7 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
         header[UNIT_HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
     }
     for bytes in [bytes, &unit] {
-        let Ok(header) = UnitHeader::parse(bytes) else { continue };
+        let Ok(header) = UnitHeader::parse(bytes) else {
+            continue;
+        };
         assert!(header.unit_len() >= UNIT_HEADER_LEN + header.stored as usize);
         assert!(header.unit_len() <= UNIT_HEADER_LEN + (64 << 20) + 24);
         let _ = header.associated_data();

@@ -31,10 +31,25 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "deaths",
     task: Task::Delays {
         delays: &[
-            Delay { name: "noticed", median: Some(10.0), worst: None },
-            Delay { name: "replaced", median: None, worst: Some(50.0) },
+            Delay {
+                name: "noticed",
+                median: Some(10.0),
+                worst: None,
+            },
+            Delay {
+                name: "replaced",
+                median: None,
+                worst: Some(50.0),
+            },
         ],
-        prepare: || Ok(Side::this("datapipe", "deaths-datapipe", Vec::new(), Prints::Anything)?),
+        prepare: || {
+            Ok(Side::this(
+                "datapipe",
+                "deaths-datapipe",
+                Vec::new(),
+                Prints::Anything,
+            )?)
+        },
     },
 };
 
@@ -43,7 +58,8 @@ pub(crate) fn modules() -> Modules {
     Modules::new().with(MODULE, |_| Ok(copying()))
 }
 
-/// Prints a line for each kill: milliseconds until the controller knew of it, and until a replacement had a block.
+/// Prints a line for each kill: milliseconds until the controller knew of it, and until a
+/// replacement had a block.
 pub(super) fn datapipe(_: &[OsString]) -> Result<(), Box<dyn Error>> {
     let (tell, events) = mpsc::channel();
     let pipe = Pipe::builder()

@@ -26,8 +26,14 @@ pub(super) const TREE: Workload = Workload {
     task: Task::Pairs {
         pairs: PAIRS,
         bounds: &[
-            Bound { measure: Measure::Wall, at_most: 0.85 },
-            Bound { measure: Measure::Size, at_most: 1.03 },
+            Bound {
+                measure: Measure::Wall,
+                at_most: 0.85,
+            },
+            Bound {
+                measure: Measure::Size,
+                at_most: 1.03,
+            },
         ],
         prepare: tree,
     },
@@ -37,7 +43,10 @@ pub(super) const RESTORE: Workload = Workload {
     name: "restore",
     task: Task::Pairs {
         pairs: PAIRS,
-        bounds: &[Bound { measure: Measure::Wall, at_most: 0.85 }],
+        bounds: &[Bound {
+            measure: Measure::Wall,
+            at_most: 0.85,
+        }],
         prepare: restore,
     },
 };
@@ -46,22 +55,40 @@ pub(super) const ONE_FILE: Workload = Workload {
     name: "one-file",
     task: Task::Pairs {
         pairs: PAIRS,
-        bounds: &[Bound { measure: Measure::Wall, at_most: 0.05 }],
+        bounds: &[Bound {
+            measure: Measure::Wall,
+            at_most: 0.05,
+        }],
         prepare: one_file,
     },
 };
 
-pub(super) const RESTIC: Workload =
-    Workload { name: "tree-restic", task: Task::Pairs { pairs: FEW_PAIRS, bounds: &[], prepare: restic } };
+pub(super) const RESTIC: Workload = Workload {
+    name: "tree-restic",
+    task: Task::Pairs {
+        pairs: FEW_PAIRS,
+        bounds: &[],
+        prepare: restic,
+    },
+};
 
-pub(super) const BORG: Workload =
-    Workload { name: "tree-borg", task: Task::Pairs { pairs: FEW_PAIRS, bounds: &[], prepare: borg } };
+pub(super) const BORG: Workload = Workload {
+    name: "tree-borg",
+    task: Task::Pairs {
+        pairs: FEW_PAIRS,
+        bounds: &[],
+        prepare: borg,
+    },
+};
 
 pub(super) const PROCESSES: Workload = Workload {
     name: "processes",
     task: Task::Pairs {
         pairs: PAIRS,
-        bounds: &[Bound { measure: Measure::Wall, at_most: 1.1 }],
+        bounds: &[Bound {
+            measure: Measure::Wall,
+            at_most: 1.1,
+        }],
         prepare: processes,
     },
 };
@@ -69,7 +96,11 @@ pub(super) const PROCESSES: Workload = Workload {
 fn tree() -> Result<Contest, Box<dyn Error>> {
     programs::need(&["tar", "zstd", "age"])?;
     let kernel = Kernel::new(1)?;
-    Ok(Contest { ours: kernel.back_up()?, peer: kernel.tar()?, _material: Some(Box::new(kernel)) })
+    Ok(Contest {
+        ours: kernel.back_up()?,
+        peer: kernel.tar()?,
+        _material: Some(Box::new(kernel)),
+    })
 }
 
 fn restore() -> Result<Contest, Box<dyn Error>> {
@@ -110,15 +141,23 @@ fn processes() -> Result<Contest, Box<dyn Error>> {
     let mut processes = kernel.back_up()?;
     processes.name = "disk_to_tape --processes";
     processes.arguments.insert(0, "--processes".into());
-    Ok(Contest { ours: processes, peer: threads, _material: Some(Box::new(kernel)) })
+    Ok(Contest {
+        ours: processes,
+        peer: threads,
+        _material: Some(Box::new(kernel)),
+    })
 }
 
-/// Both have a repository that is made anew by copying an empty one: the making of it is not their work here.
+/// Both have a repository that is made anew by copying an empty one: the making of it is not their
+/// work here.
 fn restic() -> Result<Contest, Box<dyn Error>> {
     programs::need(&["restic"])?;
     let kernel = Kernel::new(1)?;
     let (empty, repository) = (kernel.scratch.join("empty"), kernel.theirs());
-    programs::output("RESTIC_PASSWORD=password restic -q --no-cache -r \"$1\" init", &[&empty])?;
+    programs::output(
+        "RESTIC_PASSWORD=password restic -q --no-cache -r \"$1\" init",
+        &[&empty],
+    )?;
     Ok(Contest {
         ours: kernel.back_up()?,
         peer: programs::shell(
@@ -147,7 +186,12 @@ fn borg() -> Result<Contest, Box<dyn Error>> {
             "borg",
             r#"cp -a "$1" "$2" && cd "$3" && export BORG_BASE_DIR="$2" BORG_PASSPHRASE=password
                exec borg create -C zstd,3 "$2/repository::tree" "$4""#,
-            &[empty.as_os_str(), base.as_ref(), kernel.parent().as_ref(), NAME.as_ref()],
+            &[
+                empty.as_os_str(),
+                base.as_ref(),
+                kernel.parent().as_ref(),
+                NAME.as_ref(),
+            ],
         )
         .leaving(Leaves::Some(base)),
         _material: Some(Box::new(kernel)),
@@ -168,7 +212,10 @@ impl Kernel {
         }
         let scratch = Scratch::new((trees + 1) * TREE_LEN, trees * TREE_FILES)?;
         let kernel = Self { scratch };
-        programs::output(r#"tar xf "$1" -C "$2""#, &[Path::new(TARBALL), &kernel.parent()])?;
+        programs::output(
+            r#"tar xf "$1" -C "$2""#,
+            &[Path::new(TARBALL), &kernel.parent()],
+        )?;
         programs::make_key(&kernel.key())?;
         Ok(kernel)
     }
@@ -180,7 +227,9 @@ impl Kernel {
 
     /// Our backup of the tree.
     fn back_up(&self) -> Result<Side, Box<dyn Error>> {
-        let mut arguments = ["--compress", "zstd:3", "--quiet", "--key-file"].map(Into::into).to_vec();
+        let mut arguments = ["--compress", "zstd:3", "--quiet", "--key-file"]
+            .map(Into::into)
+            .to_vec();
         arguments.extend([self.key(), self.scratch.join(NAME), self.ours()].map(Into::into));
         let side = Side::other("disk_to_tape", programs::ours("disk_to_tape")?, arguments);
         Ok(side.leaving(Leaves::Some(self.ours())))
@@ -188,12 +237,19 @@ impl Kernel {
 
     /// The backup of those who join the programs that do one thing each.
     fn tar(&self) -> Result<Side, Box<dyn Error>> {
-        let recipient =
-            programs::output(r#"age-keygen -o "$1" 2> /dev/null && age-keygen -y "$1""#, &[self.identity()])?;
+        let recipient = programs::output(
+            r#"age-keygen -o "$1" 2> /dev/null && age-keygen -y "$1""#,
+            &[self.identity()],
+        )?;
         let side = programs::shell(
             "tar | zstd | age",
             r#"tar c -C "$1" "$2" | zstd -q -3 -T2 | age -r "$3" -o "$4""#,
-            &[self.parent().as_os_str(), NAME.as_ref(), recipient.as_ref(), self.theirs().as_ref()],
+            &[
+                self.parent().as_os_str(),
+                NAME.as_ref(),
+                recipient.as_ref(),
+                self.theirs().as_ref(),
+            ],
         );
         Ok(side.leaving(Leaves::Some(self.theirs())))
     }

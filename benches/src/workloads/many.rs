@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::scratch::Scratch;
 use super::{Case, Extent, Leaves, Prints, Side, Step, Task, Workload, programs};
 
-/// Instances that compress and encrypt: as many as the processors of the machine on which the bounds were set.
+/// Instances that compress and encrypt: as many as the processors of the machine on which the
+/// bounds were set.
 const INSTANCES: u64 = 2;
 
 /// Largest resident set beyond the pool: of each program, and of each instance that compresses.
@@ -58,10 +59,17 @@ fn files(files: u64, len: usize, runs: usize) -> Result<Case, Box<dyn Error>> {
     let tree = Tree::new(2 * files * (INODE + page), 2 * files)?;
     let content = vec![b'x'; len];
     tree.fill(files, |_, path| fs::write(path, &content))?;
-    tree.case(Extent { files, bytes: files * len as u64 }, runs)
+    tree.case(
+        Extent {
+            files,
+            bytes: files * len as u64,
+        },
+        runs,
+    )
 }
 
-/// So many empty files, each with so many names, which are never beside each other if there are many files.
+/// So many empty files, each with so many names, which are never beside each other if there are
+/// many files.
 fn links(files: u64, names: u64) -> Result<Case, Box<dyn Error>> {
     // A name takes about as much as a file.
     let all = files * names;
@@ -70,7 +78,13 @@ fn links(files: u64, names: u64) -> Result<Case, Box<dyn Error>> {
         None => fs::write(path, []),
         Some(_) => fs::hard_link(tree.path_of(number % files), path),
     })?;
-    tree.case(Extent { files: all, bytes: 0 }, 1)
+    tree.case(
+        Extent {
+            files: all,
+            bytes: 0,
+        },
+        1,
+    )
 }
 
 /// A stream that compresses well, so that the archive has room.
@@ -78,7 +92,10 @@ fn stream() -> Result<Case, Box<dyn Error>> {
     programs::need(&["yes", "head", "wc"])?;
     let job = Job::new(Scratch::new(STREAM_LEN / 100, 1)?)?;
     let from = format!("< <(yes 'all work and no play' | head -c {STREAM_LEN})");
-    let back_up = programs::redirected(job.back_up(&["--stdin-name", "stream"], Path::new("-")), &from);
+    let back_up = programs::redirected(
+        job.back_up(&["--stdin-name", "stream"], Path::new("-")),
+        &from,
+    );
     let restore = programs::redirected(job.restore(Path::new("-")), "> >(wc -c)");
     Ok(Case {
         steps: job.steps(
@@ -101,20 +118,43 @@ struct Job {
 
 impl Job {
     fn new(scratch: Scratch) -> Result<Self, Box<dyn Error>> {
-        let (disk_to_tape, tape_to_disk) = (programs::ours("disk_to_tape")?, programs::ours("tape_to_disk")?);
-        let job = Self { disk_to_tape, tape_to_disk, scratch };
+        let (disk_to_tape, tape_to_disk) = (
+            programs::ours("disk_to_tape")?,
+            programs::ours("tape_to_disk")?,
+        );
+        let job = Self {
+            disk_to_tape,
+            tape_to_disk,
+            scratch,
+        };
         programs::make_key(&job.key())?;
         Ok(job)
     }
 
-    /// What is done with an archive of so many `objects`, by which the time is divided. The list has `lines`.
-    fn steps(&self, back_up: Side, restore: Side, objects: u64, lines: u64, runs: usize) -> Vec<Step> {
+    /// What is done with an archive of so many `objects`, by which the time is divided. The list
+    /// has `lines`.
+    fn steps(
+        &self,
+        back_up: Side,
+        restore: Side,
+        objects: u64,
+        lines: u64,
+        runs: usize,
+    ) -> Vec<Step> {
         let list = programs::redirected(self.read("list", &["--list"]), "> >(wc -l)")
             .printing(Prints::Exactly(lines.to_string()));
         let verify = self.read("verify", &["--verify", "--quiet"]);
-        let step = |side, beyond_pool| Step { side, runs, objects, beyond_pool };
+        let step = |side, beyond_pool| Step {
+            side,
+            runs,
+            objects,
+            beyond_pool,
+        };
         vec![
-            step(back_up.leaving(Leaves::Some(self.archive())), PROGRAM + INSTANCES * COMPRESSING),
+            step(
+                back_up.leaving(Leaves::Some(self.archive())),
+                PROGRAM + INSTANCES * COMPRESSING,
+            ),
             step(list, PROGRAM),
             step(verify, PROGRAM),
             step(restore, PROGRAM),
@@ -123,10 +163,16 @@ impl Job {
 
     fn back_up(&self, options: &[&str], source: &Path) -> Side {
         let instances = INSTANCES.to_string();
-        let mut arguments: Vec<OsString> = ["--quiet", "--instances", &instances].map(Into::into).into();
+        let mut arguments: Vec<OsString> = ["--quiet", "--instances", &instances]
+            .map(Into::into)
+            .into();
         arguments.extend(options.iter().map(Into::into));
         let key = ["--key-file".into(), self.key()];
-        arguments.extend(key.into_iter().chain([source.to_owned(), self.archive()]).map(Into::into));
+        arguments.extend(
+            key.into_iter()
+                .chain([source.to_owned(), self.archive()])
+                .map(Into::into),
+        );
         Side::other("backup", &self.disk_to_tape, arguments)
     }
 
@@ -162,7 +208,10 @@ impl Tree {
     /// A tree that has nothing in it yet, in which so many `bytes` and `names` have room.
     fn new(bytes: u64, names: u64) -> Result<Self, Box<dyn Error>> {
         let job = Job::new(Scratch::new(bytes, names + names / WIDTH)?)?;
-        Ok(Self { root: job.scratch.join("tree"), job })
+        Ok(Self {
+            root: job.scratch.join("tree"),
+            job,
+        })
     }
 
     /// Where the file with that number is.
@@ -185,11 +234,20 @@ impl Tree {
     /// What is done with a tree that holds so much.
     fn case(self, extent: Extent, runs: usize) -> Result<Case, Box<dyn Error>> {
         let restored = self.job.scratch.join("restored");
-        let restore = self.job.restore(&restored).leaving(Leaves::Exactly(restored, extent));
+        let restore = self
+            .job
+            .restore(&restored)
+            .leaving(Leaves::Exactly(restored, extent));
         let directories = extent.files.div_ceil(WIDTH) + 1;
         let back_up = self.job.back_up(&[], &self.root);
         Ok(Case {
-            steps: self.job.steps(back_up, restore, extent.files, extent.files + directories, runs),
+            steps: self.job.steps(
+                back_up,
+                restore,
+                extent.files,
+                extent.files + directories,
+                runs,
+            ),
             _material: Box::new(self),
         })
     }

@@ -1,7 +1,7 @@
 //! Data in memory that leaves nothing behind.
 //!
-//! The file has no name: it is reached through the descriptor of this process, as `/proc/PID/fd/N`, and the memory
-//! goes back to the machine with that descriptor, however this process ends.
+//! The file has no name: it is reached through the descriptor of this process, as `/proc/PID/fd/N`,
+//! and the memory goes back to the machine with that descriptor, however this process ends.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -45,9 +45,13 @@ impl MemoryFile {
                 word.copy_from_slice(&split_mix(&mut state).to_le_bytes());
             }
             hasher.update(&chunk);
-            file.write_all(&chunk).map_err(|error| format!("cannot fill {DIRECTORY}: {error}"))?;
+            file.write_all(&chunk)
+                .map_err(|error| format!("cannot fill {DIRECTORY}: {error}"))?;
         }
-        Ok(Self { file, crc: hasher.finalize() })
+        Ok(Self {
+            file,
+            crc: hasher.finalize(),
+        })
     }
 
     /// Path under which other processes of the same user can open the file.
@@ -56,14 +60,17 @@ impl MemoryFile {
     }
 }
 
-/// Looks at the file system and at the machine, for `len` bytes in so many `files`: an ample file system may lie in a machine that is full.
+/// Looks at the file system and at the machine, for `len` bytes in so many `files`: an ample file
+/// system may lie in a machine that is full.
 pub(super) fn check_room(len: u64, files: u64) -> Result<(), Box<dyn Error>> {
     let need = len + RESERVE;
     let system = rustix::fs::statvfs(DIRECTORY)?;
     if system.f_favail < files {
-        return Err(
-            format!("{DIRECTORY} has room for {} files, and {files} are needed", system.f_favail).into()
-        );
+        return Err(format!(
+            "{DIRECTORY} has room for {} files, and {files} are needed",
+            system.f_favail
+        )
+        .into());
     }
     let room = system.f_bavail.saturating_mul(system.f_frsize);
     if room < need {
@@ -71,22 +78,27 @@ pub(super) fn check_room(len: u64, files: u64) -> Result<(), Box<dyn Error>> {
     }
     let memory = available_memory()?;
     if memory < need {
-        return Err(
-            format!("the machine has {memory} bytes of memory available, and {need} are needed").into()
-        );
+        return Err(format!(
+            "the machine has {memory} bytes of memory available, and {need} are needed"
+        )
+        .into());
     }
     Ok(())
 }
 
 fn available_memory() -> Result<u64, Box<dyn Error>> {
     let info = fs::read_to_string("/proc/meminfo")?;
-    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib =
-        line.and_then(|rest| rest.trim().strip_suffix("kB")).ok_or("no MemAvailable in /proc/meminfo")?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .ok_or("no MemAvailable in /proc/meminfo")?;
     Ok(kib.trim().parse::<u64>()? * 1024)
 }
 
-/// Sebastiano Vigna's SplitMix64: one multiplication more than nothing, and no pattern a compressor could use.
+/// Sebastiano Vigna's SplitMix64: one multiplication more than nothing, and no pattern a compressor
+/// could use.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

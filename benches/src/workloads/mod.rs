@@ -1,4 +1,5 @@
-//! What is run. `README.md` of this crate defines each workload, once; the code here does what it says.
+//! What is run. `README.md` of this crate defines each workload, once; the code here does what it
+//! says.
 //!
 //! ```text
 //!   Workload -- prepare --> Contest { ours: Side, peer: Side, material }          in pairs, one ratio a pair
@@ -7,8 +8,8 @@
 //!                                     a command, what it must print, and what it must leave
 //! ```
 //!
-//! To add a workload: a section in `README.md`, a file here with a [`Workload`] and its programs, a line in [`ALL`]
-//! and one for each program in [`program`]. Nothing here measures anything.
+//! To add a workload: a section in `README.md`, a file here with a [`Workload`] and its programs, a
+//! line in [`ALL`] and one for each program in [`program`]. Nothing here measures anything.
 
 mod deaths; // how long it takes until a process that was killed is missed, and replaced
 mod hand_over; // one buffer to another thread or process and back, without its content
@@ -70,13 +71,18 @@ pub(crate) enum Task {
     },
     /// Steps of ours alone. This takes more than five minutes, so it is run only if it is named.
     Series {
-        /// What the time per object of a step may be at most, as a multiple of that of the first step of its name.
+        /// What the time per object of a step may be at most, as a multiple of that of the first
+        /// step of its name.
         growth: Option<f64>,
         /// An error is a reason to skip the case.
         cases: &'static [(&'static str, Prepare<Case>)],
     },
-    /// Delays of ours alone: one run prints a line each time, with as many figures in milliseconds as there are delays.
-    Delays { delays: &'static [Delay], prepare: Prepare<Side> },
+    /// Delays of ours alone: one run prints a line each time, with as many figures in milliseconds
+    /// as there are delays.
+    Delays {
+        delays: &'static [Delay],
+        prepare: Prepare<Side>,
+    },
 }
 
 /// Makes what is run, and what it works on.
@@ -125,7 +131,8 @@ pub(crate) enum Prints {
     Exactly(String),
 }
 
-/// What a side that did its work has left in the file system. It is removed before each run, so that each makes it anew.
+/// What a side that did its work has left in the file system. It is removed before each run, so
+/// that each makes it anew.
 pub(crate) enum Leaves {
     Nothing,
     /// A file, or a directory, whose size is one of the figures.
@@ -173,7 +180,8 @@ pub(crate) struct Delay {
     pub(crate) worst: Option<f64>,
 }
 
-/// Work that this executable does when it is started as a child, given the arguments behind its name.
+/// Work that this executable does when it is started as a child, given the arguments behind its
+/// name.
 pub(crate) type Program = fn(&[OsString]) -> Result<(), Box<dyn Error>>;
 
 /// The workload of that name.
@@ -202,12 +210,18 @@ impl Extent {
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         if !found.is_dir() {
-            return Ok(Self { files: 1, bytes: if found.is_file() { found.len() } else { 0 } });
+            return Ok(Self {
+                files: 1,
+                bytes: if found.is_file() { found.len() } else { 0 },
+            });
         }
         let mut all = Self::default();
         for entry in fs::read_dir(path)? {
             let Self { files, bytes } = Self::of(&entry?.path())?;
-            all = Self { files: all.files + files, bytes: all.bytes + bytes };
+            all = Self {
+                files: all.files + files,
+                bytes: all.bytes + bytes,
+            };
         }
         Ok(all)
     }
@@ -233,9 +247,19 @@ impl Side {
     }
 
     /// A side that is a program by its name or path.
-    pub(crate) fn other(name: &'static str, program: impl Into<OsString>, arguments: Vec<OsString>) -> Self {
+    pub(crate) fn other(
+        name: &'static str,
+        program: impl Into<OsString>,
+        arguments: Vec<OsString>,
+    ) -> Self {
         let program = program.into();
-        Self { name, program, arguments, prints: Prints::Anything, leaves: Leaves::Nothing }
+        Self {
+            name,
+            program,
+            arguments,
+            prints: Prints::Anything,
+            leaves: Leaves::Nothing,
+        }
     }
 
     /// The same side, which must print this.

@@ -18,8 +18,14 @@ pub(super) const WORKLOAD: Workload = Workload {
     task: Task::Pairs {
         pairs: PAIRS,
         bounds: &[
-            Bound { measure: Measure::Cpu, at_most: 1.1 },
-            Bound { measure: Measure::Wall, at_most: 1.1 },
+            Bound {
+                measure: Measure::Cpu,
+                at_most: 1.1,
+            },
+            Bound {
+                measure: Measure::Wall,
+                at_most: 1.1,
+            },
         ],
         prepare,
     },
@@ -27,7 +33,10 @@ pub(super) const WORKLOAD: Workload = Workload {
 
 fn prepare() -> Result<Contest, Box<dyn Error>> {
     let stream = MemoryFile::random(STREAM_LEN)?;
-    let (path, crc) = (stream.path(), Prints::Exactly(format!("{:08x}", stream.crc)));
+    let (path, crc) = (
+        stream.path(),
+        Prints::Exactly(format!("{:08x}", stream.crc)),
+    );
     let total = u64::from(BUFFERS) * u64::from(BUFFER_SIZE);
     let mbuffer: Vec<OsString> = vec![
         "-q".into(),
@@ -63,7 +72,9 @@ impl Tail for Checksum {
 }
 
 pub(super) fn datapipe(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
-    let [path] = arguments else { return Err("one argument is needed: the file to read".into()) };
+    let [path] = arguments else {
+        return Err("one argument is needed: the file to read".into());
+    };
     let head = HeadStage::from(StreamHead::new(File::open(path)?));
     let tail = TailStage::from(Checksum(crc32fast::Hasher::new()));
     Pipe::builder()

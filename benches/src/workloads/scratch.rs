@@ -1,12 +1,14 @@
-//! A directory in memory that leaves nothing behind, nor does whatever stands beside it with a name that begins as its
-//! own and goes on with a dash: that is what other people's shared memory is called here.
+//! A directory in memory that leaves nothing behind, nor does whatever stands beside it with a name
+//! that begins as its own and goes on with a dash: that is what other people's shared memory is
+//! called here.
 //!
 //! ```text
 //!   this process -- pipe --> a shell that waits for the pipe's end, and then removes the directory
 //! ```
 //!
-//! The pipe ends when its value is dropped, and when this process ends, of whatever. The shell is in a process group
-//! of its own, so that what interrupts this process from a terminal does not reach it.
+//! The pipe ends when its value is dropped, and when this process ends, of whatever. The shell is
+//! in a process group of its own, so that what interrupts this process from a terminal does not
+//! reach it.
 
 use std::error::Error;
 use std::fs::{self, DirBuilder};
@@ -67,7 +69,8 @@ impl Drop for Scratch {
 fn make() -> io::Result<PathBuf> {
     let mut number = 0;
     loop {
-        let path = Path::new(DIRECTORY).join(format!("datapipe-benches-{}-{number}", process::id()));
+        let path =
+            Path::new(DIRECTORY).join(format!("datapipe-benches-{}-{number}", process::id()));
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             made => return made.map(|()| path),
@@ -82,7 +85,10 @@ mod tests {
     #[test]
     fn nothing_is_left() {
         let scratch = Scratch::new(0, 2).unwrap();
-        let (path, beside) = (scratch.path.clone(), scratch.path.with_added_extension("other"));
+        let (path, beside) = (
+            scratch.path.clone(),
+            scratch.path.with_added_extension("other"),
+        );
         let memory = PathBuf::from(format!("{}-memory", path.display()));
         fs::create_dir(scratch.join("a")).unwrap();
         fs::write(scratch.join("a/b"), "c").unwrap();

@@ -20,7 +20,8 @@ use signal_hook::iterator::Signals;
 const SOCKET: &str = "/run/datapiped/socket";
 const CONFIG: &str = "/etc/datapiped.toml";
 
-/// What a terminal is told before a table is drawn again: back to the top, and remove what stands there.
+/// What a terminal is told before a table is drawn again: back to the top, and remove what stands
+/// there.
 const REDRAW: &str = "\x1b[H\x1b[2J";
 
 /// Columns of what is no terminal, or does not say.
@@ -47,8 +48,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve, in the foreground. SIGTERM or SIGINT stops all pipes, waits for them and ends; a second one does not
-    /// wait. SIGHUP reads the configuration again: it holds for what comes
+    /// Serve, in the foreground. SIGTERM or SIGINT stops all pipes, waits for them and ends; a
+    /// second one does not wait. SIGHUP reads the configuration again: it holds for what comes
     Run {
         #[command(flatten)]
         config: ConfigArgs,
@@ -61,12 +62,13 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show what everybody in the pipes is doing. On a terminal it is drawn again and again, until all pipes are over
-    /// or a signal comes
+    /// Show what everybody in the pipes is doing. On a terminal it is drawn again and again, until
+    /// all pipes are over or a signal comes
     Status {
         #[command(flatten)]
         daemon: DaemonArgs,
-        /// Only this pipe: its name, or its label or the beginning of its name, if no other pipe has the same
+        /// Only this pipe: its name, or its label or the beginning of its name, if no other pipe
+        /// has the same
         pipe: Option<String>,
         /// Write JSON, one object in a line for each look: its "pipes" are a list
         #[arg(long)]
@@ -90,7 +92,8 @@ enum Command {
     Stop {
         #[command(flatten)]
         daemon: DaemonArgs,
-        /// Its name, or its label or the beginning of its name, if no other living pipe has the same
+        /// Its name, or its label or the beginning of its name, if no other living pipe has the
+        /// same
         pipe: String,
         /// Do not wait
         #[arg(long)]
@@ -121,16 +124,31 @@ struct Failure {
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
-        Command::Run { print_default_config: true, .. } => say(datapipe_net::config::DEFAULT),
+        Command::Run {
+            print_default_config: true,
+            ..
+        } => say(datapipe_net::config::DEFAULT),
         Command::Run { config, .. } => run(&config.config),
-        Command::Check { config } => Config::load(&config.config).map(drop).map_err(Failure::from),
-        Command::Status { daemon, pipe, json, once, interval } => {
+        Command::Check { config } => Config::load(&config.config)
+            .map(drop)
+            .map_err(Failure::from),
+        Command::Status {
+            daemon,
+            pipe,
+            json,
+            once,
+            interval,
+        } => {
             let live = stdout().is_terminal() && !json && !once;
             let interval = interval.or_else(|| live.then_some(Duration::from_secs(1)));
             status(&daemon.socket, pipe.as_deref(), json, interval)
         }
         Command::List { daemon, json } => list(&daemon.socket, json),
-        Command::Stop { daemon, pipe, no_wait } => stop(&daemon.socket, &pipe, no_wait),
+        Command::Stop {
+            daemon,
+            pipe,
+            no_wait,
+        } => stop(&daemon.socket, &pipe, no_wait),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -142,9 +160,13 @@ fn main() -> ExitCode {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let interval = seconds
-        .filter(|interval| (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(interval));
+    let seconds = text
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let interval = seconds.filter(|interval| {
+        (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(interval)
+    });
     interval.ok_or_else(|| "an interval is 0.1 to 3600 seconds".to_owned())
 }
 
@@ -159,31 +181,34 @@ fn run(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first signal stops the daemon in good order, the second at once: its processes end by themselves.
+/// The first signal stops the daemon in good order, the second at once: its processes end by
+/// themselves.
 fn listen_to_signals(daemon: Handle, path: PathBuf) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        let mut stopping = false;
-        for signal in signals.forever() {
-            match signal {
-                SIGHUP => match Config::load(&path) {
-                    Ok(config) => {
-                        daemon.reconfigure(config);
-                        warn("has read its configuration again");
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let mut stopping = false;
+            for signal in signals.forever() {
+                match signal {
+                    SIGHUP => match Config::load(&path) {
+                        Ok(config) => {
+                            daemon.reconfigure(config);
+                            warn("has read its configuration again");
+                        }
+                        Err(error) => warn(&format!(
+                            "keeps its configuration, because the new one is wrong: {error}"
+                        )),
+                    },
+                    _ if stopping => process::exit(FAILED.into()),
+                    _ => {
+                        stopping = true;
+                        daemon.stop();
+                        warn("is stopping; a second signal does not wait for the pipes");
                     }
-                    Err(error) => {
-                        warn(&format!("keeps its configuration, because the new one is wrong: {error}"))
-                    }
-                },
-                _ if stopping => process::exit(FAILED.into()),
-                _ => {
-                    stopping = true;
-                    daemon.stop();
-                    warn("is stopping; a second signal does not wait for the pipes");
                 }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 
@@ -196,7 +221,12 @@ fn list(socket: &Path, json: bool) -> Result<(), Failure> {
     say(&show::entries(&entries, columns()))
 }
 
-fn status(socket: &Path, pipe: Option<&str>, json: bool, interval: Option<Duration>) -> Result<(), Failure> {
+fn status(
+    socket: &Path,
+    pipe: Option<&str>,
+    json: bool,
+    interval: Option<Duration>,
+) -> Result<(), Failure> {
     let stop = Stop::new()?;
     if interval.is_some() {
         stop_on_signals(stop.clone())?;
@@ -238,11 +268,22 @@ fn watch(
     let mut before: Vec<PipeStatus> = Vec::new();
     loop {
         let now = look(&mut client, name.as_deref())?;
-        let text = if json { lines_for_machines(&now, &before) } else { tables(&now, &before) };
+        let text = if json {
+            lines_for_machines(&now, &before)
+        } else {
+            tables(&now, &before)
+        };
         let redraw = interval.is_some() && !json && stdout().is_terminal();
-        say(&if redraw { format!("{REDRAW}{text}") } else { text }).map_err(Watched::Failed)?;
+        say(&if redraw {
+            format!("{REDRAW}{text}")
+        } else {
+            text
+        })
+        .map_err(Watched::Failed)?;
         let over = now.iter().all(|status| status.entry.state.is_over());
-        let Some(interval) = interval.filter(|_| !over) else { return Ok(()) };
+        let Some(interval) = interval.filter(|_| !over) else {
+            return Ok(());
+        };
         before = now;
         match client.wait(Deadline::after(interval)) {
             Err(ClientError::Channel(ChannelError::TooSlow)) => {}
@@ -269,11 +310,16 @@ fn look(client: &mut Client, name: Option<&str>) -> Result<Vec<PipeStatus>, Clie
 }
 
 fn earlier<'s>(before: &'s [PipeStatus], now: &PipeStatus) -> Option<&'s PipeStatus> {
-    before.iter().find(|status| status.entry.name == now.entry.name)
+    before
+        .iter()
+        .find(|status| status.entry.name == now.entry.name)
 }
 
 fn lines_for_machines(now: &[PipeStatus], before: &[PipeStatus]) -> String {
-    let pipes: Vec<_> = now.iter().map(|status| show::status_json(status, earlier(before, status))).collect();
+    let pipes: Vec<_> = now
+        .iter()
+        .map(|status| show::status_json(status, earlier(before, status)))
+        .collect();
     format!("{}\n", serde_json::json!({ "pipes": pipes }))
 }
 
@@ -282,7 +328,9 @@ fn tables(now: &[PipeStatus], before: &[PipeStatus]) -> String {
         return "no pipes\n".to_owned();
     }
     let columns = columns();
-    let tables = now.iter().map(|status| show::pipe(status, earlier(before, status), columns));
+    let tables = now
+        .iter()
+        .map(|status| show::pipe(status, earlier(before, status), columns));
     tables.collect::<Vec<_>>().join("\n")
 }
 
@@ -290,7 +338,11 @@ fn stop(socket: &Path, pipe: &str, no_wait: bool) -> Result<(), Failure> {
     let mut client = Client::connect(socket)?;
     let name = find(&client.list()?, pipe)?;
     // Before it is stopped: so its end is not missed.
-    let told = if no_wait { Ok(()) } else { client.subscribe(Some(&name)) };
+    let told = if no_wait {
+        Ok(())
+    } else {
+        client.subscribe(Some(&name))
+    };
     match told.and_then(|()| client.stop(&name)) {
         Ok(()) if no_wait => Ok(()),
         Ok(()) => wait_for_end(&mut client, &name),
@@ -306,11 +358,19 @@ fn stop(socket: &Path, pipe: &str, no_wait: bool) -> Result<(), Failure> {
 fn wait_for_end(client: &mut Client, name: &str) -> Result<(), Failure> {
     loop {
         match client.next_event(Duration::from_secs(3600))? {
-            Some(PipeEvent { kind: EventKind::OVER, state: Some(state), text, .. }) => {
+            Some(PipeEvent {
+                kind: EventKind::OVER,
+                state: Some(state),
+                text,
+                ..
+            }) => {
                 return ended(name, state, &text.unwrap_or_default());
             }
             // The one that tells of the end may be among them.
-            Some(PipeEvent { kind: EventKind::LOST, .. }) => {
+            Some(PipeEvent {
+                kind: EventKind::LOST,
+                ..
+            }) => {
                 let entry = client.status(name)?.entry;
                 if entry.state.is_over() {
                     return ended(name, entry.state, &entry.explanation);
@@ -324,12 +384,16 @@ fn wait_for_end(client: &mut Client, name: &str) -> Result<(), Failure> {
 /// What becomes of the command that was to stop a pipe that is over.
 fn ended(name: &str, state: PipeState, why: &str) -> Result<(), Failure> {
     match state {
-        PipeState::FAILED => Err(Failure { message: format!("{name} had failed: {why}"), exit: FAILED }),
+        PipeState::FAILED => Err(Failure {
+            message: format!("{name} had failed: {why}"),
+            exit: FAILED,
+        }),
         _ => Ok(()),
     }
 }
 
-/// The pipe that is meant: by its name; by its label, or by the beginning of its name, if that is one pipe's only.
+/// The pipe that is meant: by its name; by its label, or by the beginning of its name, if that is
+/// one pipe's only.
 fn find(entries: &[PipeEntry], wanted: &str) -> Result<String, Failure> {
     if let Some(entry) = entries.iter().find(|entry| entry.name == wanted) {
         return Ok(entry.name.clone());
@@ -342,20 +406,34 @@ fn find(entries: &[PipeEntry], wanted: &str) -> Result<String, Failure> {
     }
     match &found[..] {
         [entry] => Ok(entry.name.clone()),
-        [] => Err(Failure { message: format!("there is no pipe \"{wanted}\""), exit: USAGE }),
+        [] => Err(Failure {
+            message: format!("there is no pipe \"{wanted}\""),
+            exit: USAGE,
+        }),
         several => {
-            let names: Vec<_> = several.iter().map(|entry| format!("\n  {}", entry.name)).collect();
-            let message = format!("\"{wanted}\" may be one of several pipes: say which{}", names.concat());
-            Err(Failure { message, exit: USAGE })
+            let names: Vec<_> = several
+                .iter()
+                .map(|entry| format!("\n  {}", entry.name))
+                .collect();
+            let message = format!(
+                "\"{wanted}\" may be one of several pipes: say which{}",
+                names.concat()
+            );
+            Err(Failure {
+                message,
+                exit: USAGE,
+            })
         }
     }
 }
 
 fn stop_on_signals(stop: Stop) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        signals.forever().for_each(|_| stop.stop());
-    })?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            signals.forever().for_each(|_| stop.stop());
+        })?;
     Ok(())
 }
 
@@ -367,10 +445,12 @@ fn columns() -> usize {
 /// Says what was asked for.
 fn say(text: &str) -> Result<(), Failure> {
     let mut out = stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure {
-        message: format!("cannot write to standard output: {error}"),
-        exit: FAILED,
-    })
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure {
+            message: format!("cannot write to standard output: {error}"),
+            exit: FAILED,
+        })
 }
 
 /// Says what an administrator, or a user, should know.
@@ -381,24 +461,36 @@ fn warn(text: &str) {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self { message: error.to_string(), exit: FAILED }
+        Self {
+            message: error.to_string(),
+            exit: FAILED,
+        }
     }
 }
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self { message: error.to_string(), exit: USAGE }
+        Self {
+            message: error.to_string(),
+            exit: USAGE,
+        }
     }
 }
 
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
-        Self { message: error.to_string(), exit: FAILED }
+        Self {
+            message: error.to_string(),
+            exit: FAILED,
+        }
     }
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self { message: error.to_string(), exit: FAILED }
+        Self {
+            message: error.to_string(),
+            exit: FAILED,
+        }
     }
 }

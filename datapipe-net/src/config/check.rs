@@ -22,16 +22,26 @@ const MAX_SECONDS: u64 = 7 * 24 * 3600;
 const MAX_MIB: u64 = 1 << 24;
 
 pub(super) fn check(text: &str) -> Result<Config, Vec<Mistake>> {
-    let mut checker = Checker { text, mistakes: Vec::new() };
+    let mut checker = Checker {
+        text,
+        mistakes: Vec::new(),
+    };
     let written: Written = match toml::from_str(text) {
         Ok(written) => written,
         Err(error) => {
             let line = error.span().map_or(0, |span| checker.line(&span));
-            return Err(vec![Mistake { line, what: error.message().to_owned() }]);
+            return Err(vec![Mistake {
+                line,
+                what: error.message().to_owned(),
+            }]);
         }
     };
     let config = checker.config(written);
-    if checker.mistakes.is_empty() { Ok(config) } else { Err(checker.mistakes) }
+    if checker.mistakes.is_empty() {
+        Ok(config)
+    } else {
+        Err(checker.mistakes)
+    }
 }
 
 struct Checker<'t> {
@@ -43,10 +53,16 @@ impl Checker<'_> {
     fn config(&mut self, written: Written) -> Config {
         let socket = written.socket.get_ref().clone();
         if !socket.is_absolute() || socket.file_name().is_none() {
-            self.wrong(&written.socket.span(), "the socket is not named from the root: begin it with /");
+            self.wrong(
+                &written.socket.span(),
+                "the socket is not named from the root: begin it with /",
+            );
         }
         if !is_short_enough(&socket) {
-            self.wrong(&written.socket.span(), "the socket's path is too long: it has 104 bytes at most");
+            self.wrong(
+                &written.socket.span(),
+                "the socket's path is too long: it has 104 bytes at most",
+            );
         }
         let socket_mode = match &written.socket_mode {
             None => 0o666,
@@ -54,14 +70,27 @@ impl Checker<'_> {
                 .ok()
                 .filter(|mode| *mode <= 0o777)
                 .unwrap_or_else(|| {
-                    self.wrong(&mode.span(), "socket_mode is not an octal number from \"0\" to \"0777\"");
+                    self.wrong(
+                        &mode.span(),
+                        "socket_mode is not an octal number from \"0\" to \"0777\"",
+                    );
                     0
                 }),
         };
         let socket_group = written.socket_group.and_then(|group| self.group(&group));
         let access = Access {
-            users: written.access.users.iter().filter_map(|user| self.user(user)).collect(),
-            groups: written.access.groups.iter().filter_map(|group| self.group(group)).collect(),
+            users: written
+                .access
+                .users
+                .iter()
+                .filter_map(|user| self.user(user))
+                .collect(),
+            groups: written
+                .access
+                .groups
+                .iter()
+                .filter_map(|group| self.group(group))
+                .collect(),
         };
         let limits = self.limits(&written.limits);
         let mut modules: Vec<Module> = Vec::new();
@@ -69,19 +98,34 @@ impl Checker<'_> {
             let span = module.get_ref().name.span();
             if let Some(module) = self.module(module.into_inner()) {
                 if modules.iter().any(|other| other.name == module.name) {
-                    self.wrong(&span, format!("there is another module \"{}\"", module.name.escape_debug()));
+                    self.wrong(
+                        &span,
+                        format!("there is another module \"{}\"", module.name.escape_debug()),
+                    );
                 }
                 modules.push(module);
             }
         }
-        Config { socket, socket_mode, socket_group, access, limits, modules }
+        Config {
+            socket,
+            socket_mode,
+            socket_group,
+            access,
+            limits,
+            modules,
+        }
     }
 
     fn limits(&mut self, written: &written::Limits) -> Limits {
         let known = Limits::default();
         let mib = |bytes: u64| bytes >> 20;
         let limits = Limits {
-            pipes: self.number("pipes", &written.pipes, known.pipes.into(), 1..=MAX_PIPES.into()) as u32,
+            pipes: self.number(
+                "pipes",
+                &written.pipes,
+                known.pipes.into(),
+                1..=MAX_PIPES.into(),
+            ) as u32,
             connections: self.number(
                 "connections",
                 &written.connections,
@@ -94,13 +138,22 @@ impl Checker<'_> {
                 mib(known.memory_per_pipe),
                 1..=MAX_MIB,
             ) << 20,
-            memory: self.number("memory_mib", &written.memory_mib, mib(known.memory), 1..=MAX_MIB) << 20,
+            memory: self.number(
+                "memory_mib",
+                &written.memory_mib,
+                mib(known.memory),
+                1..=MAX_MIB,
+            ) << 20,
             unbound_patience: self.seconds(
                 "unbound_patience_s",
                 &written.unbound_patience_s,
                 known.unbound_patience,
             ),
-            stopped_limit: self.seconds("stopped_limit_s", &written.stopped_limit_s, known.stopped_limit),
+            stopped_limit: self.seconds(
+                "stopped_limit_s",
+                &written.stopped_limit_s,
+                known.stopped_limit,
+            ),
             client_patience: self.seconds(
                 "client_patience_s",
                 &written.client_patience_s,
@@ -108,7 +161,10 @@ impl Checker<'_> {
             ),
         };
         if limits.memory_per_pipe > limits.memory {
-            let one = written.memory_per_pipe_mib.as_ref().or(written.memory_mib.as_ref());
+            let one = written
+                .memory_per_pipe_mib
+                .as_ref()
+                .or(written.memory_mib.as_ref());
             let (pipe, all) = (mib(limits.memory_per_pipe), mib(limits.memory));
             let what = format!("one pipe may take {pipe} MiB, but all together only {all} MiB");
             self.wrong(&one.map_or(0..0, Spanned::span), what);
@@ -118,10 +174,16 @@ impl Checker<'_> {
 
     fn module(&mut self, written: written::Module) -> Option<Module> {
         let before = self.mistakes.len();
-        for name in [Some(&written.name), written.module.as_ref()].into_iter().flatten() {
+        for name in [Some(&written.name), written.module.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             let len = name.get_ref().len();
             if len == 0 || len > MAX_NAME.min(MAX_MODULE_NAME) {
-                self.wrong(&name.span(), format!("a module's name has 1 to {MAX_NAME} bytes, not {len}"));
+                self.wrong(
+                    &name.span(),
+                    format!("a module's name has 1 to {MAX_NAME} bytes, not {len}"),
+                );
             }
         }
         let program = Program::check(written.program.get_ref());
@@ -129,13 +191,22 @@ impl Checker<'_> {
             self.wrong(&written.program.span(), what);
         }
         let (work, place) = self.work(&written);
-        let one = if work == Work::Loop { 1 } else { MAX_INSTANCES.into() };
-        let max_instances = self.number("max_instances", &written.max_instances, one, 1..=one) as u32;
+        let one = if work == Work::Loop {
+            1
+        } else {
+            MAX_INSTANCES.into()
+        };
+        let max_instances =
+            self.number("max_instances", &written.max_instances, one, 1..=one) as u32;
         let confined = written.confined.unwrap_or(true);
         let (always, paths) = (self.rules(&written.always), self.rules(&written.paths));
-        let users = written.users.map(|users| users.iter().filter_map(|user| self.user(user)).collect());
+        let users = written
+            .users
+            .map(|users| users.iter().filter_map(|user| self.user(user)).collect());
         let name = written.name.into_inner();
-        let module = written.module.map_or_else(|| name.clone(), Spanned::into_inner);
+        let module = written
+            .module
+            .map_or_else(|| name.clone(), Spanned::into_inner);
         match program {
             Ok(program) if self.mistakes.len() == before => Some(Module {
                 name,
@@ -179,7 +250,10 @@ impl Checker<'_> {
     }
 
     fn rules(&mut self, written: &written::Paths) -> PathRules {
-        PathRules { read: self.roots(&written.read), write: self.roots(&written.write) }
+        PathRules {
+            read: self.roots(&written.read),
+            write: self.roots(&written.write),
+        }
     }
 
     fn roots(&mut self, written: &[Spanned<PathBuf>]) -> Vec<PathBuf> {
@@ -187,18 +261,26 @@ impl Checker<'_> {
         for path in written {
             match resolve(path.get_ref()).and_then(|root| std::fs::metadata(&root).map(|_| root)) {
                 Ok(root) => roots.push(root),
-                Err(error) => self.wrong(&path.span(), format!("{}: {error}", path.get_ref().display())),
+                Err(error) => self.wrong(
+                    &path.span(),
+                    format!("{}: {error}", path.get_ref().display()),
+                ),
             }
         }
         roots
     }
 
     fn user(&mut self, name: &Spanned<String>) -> Option<u32> {
-        User::find(name.get_ref()).map(|user| user.0).map_err(|what| self.wrong(&name.span(), what)).ok()
+        User::find(name.get_ref())
+            .map(|user| user.0)
+            .map_err(|what| self.wrong(&name.span(), what))
+            .ok()
     }
 
     fn group(&mut self, name: &Spanned<String>) -> Option<u32> {
-        find_group(name.get_ref()).map_err(|what| self.wrong(&name.span(), what)).ok()
+        find_group(name.get_ref())
+            .map_err(|what| self.wrong(&name.span(), what))
+            .ok()
     }
 
     fn seconds(&mut self, key: &str, written: &Option<Spanned<u64>>, known: Duration) -> Duration {
@@ -215,7 +297,11 @@ impl Checker<'_> {
         let Some(written) = written else { return known };
         let number = *written.get_ref();
         if !range.contains(&number) {
-            let what = format!("{key} is {number}, and can be {} to {}", range.start(), range.end());
+            let what = format!(
+                "{key} is {number}, and can be {} to {}",
+                range.start(),
+                range.end()
+            );
             self.wrong(&written.span(), what);
             return known;
         }
@@ -224,11 +310,19 @@ impl Checker<'_> {
 
     fn wrong(&mut self, span: &Range<usize>, what: impl Into<String>) {
         let line = self.line(span);
-        self.mistakes.push(Mistake { line, what: what.into() });
+        self.mistakes.push(Mistake {
+            line,
+            what: what.into(),
+        });
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
-        self.text.bytes().take(span.start).filter(|&byte| byte == b'\n').count() + 1
+        self.text
+            .bytes()
+            .take(span.start)
+            .filter(|&byte| byte == b'\n')
+            .count()
+            + 1
     }
 }
 
@@ -254,16 +348,37 @@ mod tests {
     fn a_configuration_says_what_it_says() {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(dir.path()).unwrap();
-        let config =
-            check(&text(dir.path(), "max_instances = 4\nmodule = \"reader\"\nusers = [\"7\"]\n")).unwrap();
-        assert_eq!((config.socket_mode, config.limits.pipes, config.limits.memory), (0o660, 3, 64 << 20));
+        let config = check(&text(
+            dir.path(),
+            "max_instances = 4\nmodule = \"reader\"\nusers = [\"7\"]\n",
+        ))
+        .unwrap();
+        assert_eq!(
+            (
+                config.socket_mode,
+                config.limits.pipes,
+                config.limits.memory
+            ),
+            (0o660, 3, 64 << 20)
+        );
         assert_eq!(config.limits.connections, Limits::default().connections);
         assert_eq!(config.access.users, [0]);
         let module = config.module("read").unwrap();
-        assert_eq!((module.work, module.place, module.max_instances), (Work::Fill, Place::Head, 4));
-        assert_eq!((&*module.module, module.program.path()), ("reader", &*root.join("program")));
-        assert_eq!((&module.paths.read, module.paths.write.len()), (&vec![root], 0));
-        assert!(module.is_for(User(7)) && module.is_for(User(0)) && !module.is_for(User(4_000_000_001)));
+        assert_eq!(
+            (module.work, module.place, module.max_instances),
+            (Work::Fill, Place::Head, 4)
+        );
+        assert_eq!(
+            (&*module.module, module.program.path()),
+            ("reader", &*root.join("program"))
+        );
+        assert_eq!(
+            (&module.paths.read, module.paths.write.len()),
+            (&vec![root], 0)
+        );
+        assert!(
+            module.is_for(User(7)) && module.is_for(User(0)) && !module.is_for(User(4_000_000_001))
+        );
         assert!(config.module("reader").is_none());
     }
 
@@ -272,12 +387,37 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let good = text(dir.path(), "");
         for (from, to, line, what) in [
-            ("socket = \"/run/x/socket\"", "socket = \"x\"", 1, "not named from the root"),
-            ("/run/x/socket", &format!("/{}", "s".repeat(104)), 1, "too long"),
-            ("socket_mode", "socket_mood", 2, "unknown field `socket_mood`"),
+            (
+                "socket = \"/run/x/socket\"",
+                "socket = \"x\"",
+                1,
+                "not named from the root",
+            ),
+            (
+                "/run/x/socket",
+                &format!("/{}", "s".repeat(104)),
+                1,
+                "too long",
+            ),
+            (
+                "socket_mode",
+                "socket_mood",
+                2,
+                "unknown field `socket_mood`",
+            ),
             ("\"0660\"", "\"rw\"", 2, "not an octal number"),
-            ("\"root\"", "\"no such one\"", 4, "there is no user \"no such one\""),
-            ("pipes = 3", "pipes = 0", 6, "pipes is 0, and can be 1 to 1024"),
+            (
+                "\"root\"",
+                "\"no such one\"",
+                4,
+                "there is no user \"no such one\"",
+            ),
+            (
+                "pipes = 3",
+                "pipes = 0",
+                6,
+                "pipes is 0, and can be 1 to 1024",
+            ),
             ("pipes = 3", "pipes = \"many\"", 6, "invalid type"),
             ("pipes = 3", "pipes = 3 3", 6, ""),
             (
@@ -286,11 +426,21 @@ mod tests {
                 8,
                 "one pipe may take 32 MiB, but all together only 16 MiB",
             ),
-            ("name = \"read\"", "name = \"\"", 10, "1 to 255 bytes, not 0"),
+            (
+                "name = \"read\"",
+                "name = \"\"",
+                10,
+                "1 to 255 bytes, not 0",
+            ),
             ("/program\"", "/none\"", 11, "No such file"),
             ("\"fill\"", "\"write\"", 12, "does not fit the role"),
             ("\"fill\"", "\"guess\"", 12, "unknown variant"),
-            ("read = [", "read = [\"/no/such\", ", 14, "/no/such: No such file"),
+            (
+                "read = [",
+                "read = [\"/no/such\", ",
+                14,
+                "/no/such: No such file",
+            ),
             ("read = [", "reed = [", 14, "unknown field"),
         ] {
             assert!(good.contains(from), "{from}");
@@ -306,8 +456,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let twice = text(dir.path(), "max_instances = 65\n");
         let module = twice.split("[[module]]").nth(1).unwrap();
-        let mistakes = check(&format!("{twice}[[module]]{module}").replace("/run/x/", "run/")).unwrap_err();
-        assert_eq!(mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), [1, 15, 22]);
+        let mistakes =
+            check(&format!("{twice}[[module]]{module}").replace("/run/x/", "run/")).unwrap_err();
+        assert_eq!(
+            mistakes
+                .iter()
+                .map(|mistake| mistake.line)
+                .collect::<Vec<_>>(),
+            [1, 15, 22]
+        );
         let valid = text(dir.path(), "");
         let module = valid.split("[[module]]").nth(1).unwrap();
         let mistakes = check(&format!("{valid}[[module]]{module}")).unwrap_err();

@@ -1,5 +1,5 @@
-//! What an administrator allows: who may connect, which modules there are, which paths they may touch, how much of
-//! everything. A TOML file, checked as a whole before anything is done.
+//! What an administrator allows: who may connect, which modules there are, which paths they may
+//! touch, how much of everything. A TOML file, checked as a whole before anything is done.
 //!
 //! ```text
 //!   file -> written (keys, types, lines) -> check (what it means, and whether it is so here) -> Config
@@ -143,7 +143,10 @@ impl Config {
     ///
     /// If it cannot be read, is another user's or writable by others, or says what cannot be.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(unreadable)?;
         if let Err(what) = program::only_ours_to_write(&file.metadata().map_err(unreadable)?) {
             let what = format!("the file {what}: who can write it decides what the daemon runs");
@@ -153,11 +156,18 @@ impl Config {
             });
         }
         let mut text = String::new();
-        file.take(MAX_CONFIG + 1).read_to_string(&mut text).map_err(unreadable)?;
+        file.take(MAX_CONFIG + 1)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
         if text.len() as u64 > MAX_CONFIG {
-            return Err(unreadable(io::Error::other(format!("it has more than {MAX_CONFIG} bytes"))));
+            return Err(unreadable(io::Error::other(format!(
+                "it has more than {MAX_CONFIG} bytes"
+            ))));
         }
-        Self::parse(&text).map_err(|mistakes| ConfigError::Wrong { path: path.to_owned(), mistakes })
+        Self::parse(&text).map_err(|mistakes| ConfigError::Wrong {
+            path: path.to_owned(),
+            mistakes,
+        })
     }
 
     /// Checks the text of a file.
@@ -192,7 +202,11 @@ impl Default for Limits {
 impl Module {
     /// Whether `user` may have it in a pipe.
     pub fn is_for(&self, user: User) -> bool {
-        user.is_privileged() || self.users.as_ref().is_none_or(|users| users.contains(&user.0))
+        user.is_privileged()
+            || self
+                .users
+                .as_ref()
+                .is_none_or(|users| users.contains(&user.0))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What lies beneath what. A path counts as where it leads: symbolic links are followed before it is compared.
+//! What lies beneath what. A path counts as where it leads: symbolic links are followed before it
+//! is compared.
 
 use std::fs;
 use std::io;
@@ -21,8 +22,8 @@ impl PathRules {
     ///
     /// # Errors
     ///
-    /// Why not, with the path and the rule. What lies outside, and whether anything does, it does not say: the daemon
-    /// sees more than who asks.
+    /// Why not, with the path and the rule. What lies outside, and whether anything does, it does
+    /// not say: the daemon sees more than who asks.
     pub fn allow(&self, access: PathAccess, path: &Path) -> Result<PathBuf, String> {
         let (verb, roots): (_, Vec<_>) = match access {
             PathAccess::Read => ("read", self.read.iter().chain(&self.write).collect()),
@@ -31,8 +32,13 @@ impl PathRules {
         // By components: /srv/data2 is not beneath /srv/data.
         let inside = |path: &Path| roots.iter().any(|root| path.starts_with(root));
         let must_exist = access == PathAccess::Read;
-        let found = resolve(path)
-            .and_then(|resolved| if must_exist { fs::canonicalize(resolved) } else { Ok(resolved) });
+        let found = resolve(path).and_then(|resolved| {
+            if must_exist {
+                fs::canonicalize(resolved)
+            } else {
+                Ok(resolved)
+            }
+        });
         match found {
             Ok(resolved) if inside(&resolved) => return Ok(resolved),
             Err(error) if inside(path) && is_straight(path) => {
@@ -40,27 +46,41 @@ impl PathRules {
             }
             _ => {}
         }
-        let allowed: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
+        let allowed: Vec<_> = roots
+            .iter()
+            .map(|root| root.display().to_string())
+            .collect();
         let allowed = match allowed.is_empty() {
             true => "nothing".to_owned(),
-            false => format!("only what is in {}, symbolic links followed", allowed.join(", ")),
+            false => format!(
+                "only what is in {}, symbolic links followed",
+                allowed.join(", ")
+            ),
         };
-        Err(format!("may not {verb} {}: its configuration allows {allowed}", path.display()))
+        Err(format!(
+            "may not {verb} {}: its configuration allows {allowed}",
+            path.display()
+        ))
     }
 }
 
-/// Whether a path goes where it says: without symbolic links, as far as it exists, and without `..`.
+/// Whether a path goes where it says: without symbolic links, as far as it exists, and without
+/// `..`.
 fn is_straight(path: &Path) -> bool {
     let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
-    !path.components().any(|component| component == Component::ParentDir) && !path.ancestors().any(is_link)
+    !path
+        .components()
+        .any(|component| component == Component::ParentDir)
+        && !path.ancestors().any(is_link)
 }
 
-/// Where an absolute path leads, all symbolic links resolved. What is last in it need not exist: it may be what is to
-/// be written.
+/// Where an absolute path leads, all symbolic links resolved. What is last in it need not exist: it
+/// may be what is to be written.
 ///
 /// # Errors
 ///
-/// If it is not absolute, what is before its last name does not exist, or its last name is a link that leads nowhere.
+/// If it is not absolute, what is before its last name does not exist, or its last name is a link
+/// that leads nowhere.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     if !path.is_absolute() {
         return Err(io::Error::other("the path is not absolute"));
@@ -70,7 +90,9 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
         other => return other,
     };
     // A link that leads nowhere would be made where it leads.
-    let (Some(folder), Some(Component::Normal(name))) = (path.parent(), path.components().next_back()) else {
+    let (Some(folder), Some(Component::Normal(name))) =
+        (path.parent(), path.components().next_back())
+    else {
         return Err(missing);
     };
     if fs::symlink_metadata(path).is_ok() {
@@ -100,7 +122,10 @@ mod tests {
         symlink(root.join("data2"), root.join("data/leads-out")).unwrap();
         symlink(root.join("data/inner"), root.join("leads-in")).unwrap();
         symlink(root.join("nowhere"), root.join("out/dangling")).unwrap();
-        let rules = PathRules { read: vec![root.join("data")], write: vec![root.join("out")] };
+        let rules = PathRules {
+            read: vec![root.join("data")],
+            write: vec![root.join("out")],
+        };
         let allow = |access, path: &str| rules.allow(access, &root.join(path));
         for (access, path, leads) in [
             (PathAccess::Read, "data", "data"),
@@ -110,7 +135,11 @@ mod tests {
             (PathAccess::Write, "out/new", "out/new"),
             (PathAccess::Read, "out", "out"),
         ] {
-            assert_eq!(allow(access, path).as_deref(), Ok(&*root.join(leads)), "{path}");
+            assert_eq!(
+                allow(access, path).as_deref(),
+                Ok(&*root.join(leads)),
+                "{path}"
+            );
         }
         for (access, path, why) in [
             (PathAccess::Write, "data/file", "may not write"),
@@ -126,12 +155,21 @@ mod tests {
         }
         // Outside, what is there is refused with the words for what is not.
         symlink(root.join("nowhere/deep"), root.join("data/leads-nowhere")).unwrap();
-        for path in ["data2", "data2/none", "none/deep", "data/../data2", "data/../none"] {
+        for path in [
+            "data2",
+            "data2/none",
+            "none/deep",
+            "data/../data2",
+            "data/../none",
+        ] {
             let (error, shown) = (allow(PathAccess::Read, path).unwrap_err(), root.join(path));
             let (data, out) = (root.join("data"), root.join("out"));
             let (shown, data, out) = (shown.display(), data.display(), out.display());
             let rule = format!("allows only what is in {data}, {out}, symbolic links followed");
-            assert_eq!(error, format!("may not read {shown}: its configuration {rule}"));
+            assert_eq!(
+                error,
+                format!("may not read {shown}: its configuration {rule}")
+            );
         }
         for (access, path) in [
             (PathAccess::Read, "data/leads-out"),
@@ -141,9 +179,14 @@ mod tests {
             (PathAccess::Write, "out/none/.."),
         ] {
             let error = allow(access, path).unwrap_err();
-            assert!(error.ends_with("symbolic links followed"), "{path}: {error}");
+            assert!(
+                error.ends_with("symbolic links followed"),
+                "{path}: {error}"
+            );
         }
-        let none = PathRules::default().allow(PathAccess::Read, &root).unwrap_err();
+        let none = PathRules::default()
+            .allow(PathAccess::Read, &root)
+            .unwrap_err();
         assert!(none.ends_with("allows nothing"), "{none}");
         assert!(resolve(Path::new("data")).is_err());
     }

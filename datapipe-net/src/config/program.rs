@@ -1,5 +1,5 @@
-//! What may be run: a program that nobody but root and the daemon's own user can change, and that is still the one
-//! that was checked.
+//! What may be run: a program that nobody but root and the daemon's own user can change, and that
+//! is still the one that was checked.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -28,15 +28,19 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// What is wrong with it: it is not there, not a regular file, not executable, or somebody else could change it,
-    /// itself or on the way to it.
+    /// What is wrong with it: it is not there, not a regular file, not executable, or somebody else
+    /// could change it, itself or on the way to it.
     pub fn check(path: &Path) -> Result<Self, String> {
         let shown = path.display();
         if !path.is_absolute() {
-            return Err(format!("the program {shown} is not named from the root: begin it with /"));
+            return Err(format!(
+                "the program {shown} is not named from the root: begin it with /"
+            ));
         }
-        let path = fs::canonicalize(path).map_err(|error| format!("the program {shown}: {error}"))?;
-        let metadata = fs::metadata(&path).map_err(|error| format!("the program {shown}: {error}"))?;
+        let path =
+            fs::canonicalize(path).map_err(|error| format!("the program {shown}: {error}"))?;
+        let metadata =
+            fs::metadata(&path).map_err(|error| format!("the program {shown}: {error}"))?;
         if !metadata.is_file() {
             return Err(format!("the program {shown} is not a regular file"));
         }
@@ -46,12 +50,18 @@ impl Program {
         only_ours_to_write(&metadata).map_err(|what| format!("the program {shown} {what}"))?;
         for folder in path.ancestors().skip(1) {
             let shown_folder = folder.display();
-            let metadata = fs::metadata(folder).map_err(|error| format!("{shown_folder}: {error}"))?;
+            let metadata =
+                fs::metadata(folder).map_err(|error| format!("{shown_folder}: {error}"))?;
             only_ours_to_write(&metadata).map_err(|what| {
-                format!("the program {shown} could be replaced: the directory {shown_folder} {what}")
+                format!(
+                    "the program {shown} could be replaced: the directory {shown_folder} {what}"
+                )
             })?;
         }
-        Ok(Self { path, identity: Identity::of(&metadata) })
+        Ok(Self {
+            path,
+            identity: Identity::of(&metadata),
+        })
     }
 
     /// Where it is, all symbolic links resolved.
@@ -86,13 +96,19 @@ impl Identity {
     }
 }
 
-/// Whether only root and the daemon's own user can write what this belongs to; for a directory, whether only they
-/// can replace what is in it, which the sticky bit is enough for.
+/// Whether only root and the daemon's own user can write what this belongs to; for a directory,
+/// whether only they can replace what is in it, which the sticky bit is enough for.
 pub(super) fn only_ours_to_write(metadata: &Metadata) -> Result<(), String> {
-    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let own = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     let mode = metadata.permissions().mode();
     if metadata.uid() != 0 && metadata.uid() != own.0 {
-        return Err(format!("belongs to user {}, neither root nor the daemon's own", metadata.uid()));
+        return Err(format!(
+            "belongs to user {}, neither root nor the daemon's own",
+            metadata.uid()
+        ));
     }
     if metadata.is_dir() && mode & 0o1000 != 0 {
         return Ok(());
@@ -100,7 +116,10 @@ pub(super) fn only_ours_to_write(metadata: &Metadata) -> Result<(), String> {
     let others = mode & 0o002 != 0;
     let group = mode & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != own.1;
     match others || group {
-        true => Err(format!("can be written by others (mode {:04o})", mode & 0o7777)),
+        true => Err(format!(
+            "can be written by others (mode {:04o})",
+            mode & 0o7777
+        )),
         false => Ok(()),
     }
 }
@@ -123,7 +142,13 @@ mod tests {
         let checked = Program::check(&path).unwrap();
         checked.is_unchanged().unwrap();
         fs::write(&path, "#!/bin/sh\nexit 1\n").unwrap();
-        assert!(checked.is_unchanged().unwrap_err().to_string().contains("SIGHUP"));
+        assert!(
+            checked
+                .is_unchanged()
+                .unwrap_err()
+                .to_string()
+                .contains("SIGHUP")
+        );
         Program::check(&path).unwrap().is_unchanged().unwrap();
         fs::remove_file(&path).unwrap();
         assert!(checked.is_unchanged().is_err());
@@ -147,7 +172,8 @@ mod tests {
         assert!(error(Path::new("bin/sh")).contains("begin it with /"));
         assert!(error(dir.path()).contains("not a regular file"));
         assert!(error(&dir.path().join("none")).contains("No such file"));
-        let mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        let mode =
+            |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         mode(&path, 0o644);
         assert!(error(&path).contains("not executable"));
         mode(&path, 0o757);

@@ -24,10 +24,14 @@ impl User {
     pub(super) fn find(name: &str) -> Result<Self, String> {
         match nix::unistd::User::from_name(name) {
             Ok(Some(user)) => Ok(Self(user.uid.as_raw())),
-            Ok(None) => {
-                name.parse().map(Self).map_err(|_| format!("there is no user \"{}\"", name.escape_debug()))
-            }
-            Err(error) => Err(format!("the user \"{}\" cannot be looked up: {error}", name.escape_debug())),
+            Ok(None) => name
+                .parse()
+                .map(Self)
+                .map_err(|_| format!("there is no user \"{}\"", name.escape_debug())),
+            Err(error) => Err(format!(
+                "the user \"{}\" cannot be looked up: {error}",
+                name.escape_debug()
+            )),
         }
     }
 }
@@ -46,8 +50,13 @@ impl fmt::Display for User {
 pub(super) fn find_group(name: &str) -> Result<u32, String> {
     match Group::from_name(name) {
         Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => name.parse().map_err(|_| format!("there is no group \"{}\"", name.escape_debug())),
-        Err(error) => Err(format!("the group \"{}\" cannot be looked up: {error}", name.escape_debug())),
+        Ok(None) => name
+            .parse()
+            .map_err(|_| format!("there is no group \"{}\"", name.escape_debug())),
+        Err(error) => Err(format!(
+            "the group \"{}\" cannot be looked up: {error}",
+            name.escape_debug()
+        )),
     }
 }
 
@@ -67,15 +76,26 @@ impl Access {
         user.is_privileged()
             || self.users.contains(&user.0)
             || self.groups.contains(&group)
-            || (!self.groups.is_empty() && groups_of(user).iter().any(|group| self.groups.contains(group)))
+            || (!self.groups.is_empty()
+                && groups_of(user)
+                    .iter()
+                    .any(|group| self.groups.contains(group)))
     }
 }
 
 /// The groups that a user is in, as the machine's lists say; none if it is not in them.
 fn groups_of(user: User) -> Vec<u32> {
-    let Ok(Some(entry)) = nix::unistd::User::from_uid(Uid::from_raw(user.0)) else { return Vec::new() };
-    let Ok(name) = CString::new(entry.name) else { return Vec::new() };
-    getgrouplist(&name, entry.gid).unwrap_or_default().into_iter().map(Gid::as_raw).collect()
+    let Ok(Some(entry)) = nix::unistd::User::from_uid(Uid::from_raw(user.0)) else {
+        return Vec::new();
+    };
+    let Ok(name) = CString::new(entry.name) else {
+        return Vec::new();
+    };
+    getgrouplist(&name, entry.gid)
+        .unwrap_or_default()
+        .into_iter()
+        .map(Gid::as_raw)
+        .collect()
 }
 
 #[cfg(test)]
@@ -89,7 +109,10 @@ mod tests {
         assert_eq!(User(0).to_string(), "root");
         assert_eq!(User(4_000_000_001).to_string(), "4000000001");
         assert_eq!(find_group("root"), Ok(0));
-        for error in [User::find("no such one").unwrap_err(), find_group("no such one").unwrap_err()] {
+        for error in [
+            User::find("no such one").unwrap_err(),
+            find_group("no such one").unwrap_err(),
+        ] {
             assert!(error.contains("\"no such one\""), "{error}");
         }
     }
@@ -100,8 +123,17 @@ mod tests {
         let access = Access::default();
         assert!(access.allows(User(0), 0) && access.allows(User::own(), 7));
         assert!(!access.allows(stranger, 0));
-        assert!(Access { users: vec![stranger.0], groups: vec![] }.allows(stranger, 7));
-        let grouped = Access { users: vec![], groups: vec![7] };
+        assert!(
+            Access {
+                users: vec![stranger.0],
+                groups: vec![]
+            }
+            .allows(stranger, 7)
+        );
+        let grouped = Access {
+            users: vec![],
+            groups: vec![7],
+        };
         assert!(grouped.allows(stranger, 7) && !grouped.allows(stranger, 8));
         // By the machine's lists, whatever group its process has.
         assert!(groups_of(User(0)).contains(&0));

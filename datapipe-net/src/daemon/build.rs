@@ -1,4 +1,5 @@
-//! From a request to a pipe's description: each stage is a module that the configuration names, or an unbound seat.
+//! From a request to a pipe's description: each stage is a module that the configuration names, or
+//! an unbound seat.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +22,10 @@ pub(super) fn pipe(
     notes: &NoteTaker,
 ) -> Result<PipeBuilder<'static>, Refusal> {
     let [head, middles @ .., tail] = &ask.stages[..] else {
-        let why = format!("a pipe has two stages or more, a head and a tail; this has {}", ask.stages.len());
+        let why = format!(
+            "a pipe has two stages or more, a head and a tail; this has {}",
+            ask.stages.len()
+        );
         return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));
     };
     for (seat, stage) in [(Seat::Head, head), (Seat::Tail, tail)] {
@@ -31,16 +35,24 @@ pub(super) fn pipe(
         }
     }
     let mut builder = Pipe::builder()
-        .label(if ask.label.is_empty() { "pipe" } else { &ask.label })
+        .label(if ask.label.is_empty() {
+            "pipe"
+        } else {
+            &ask.label
+        })
         .direction(ask.direction)
         .stopped_limit(config.limits.stopped_limit);
     builder = match described(config, user, head, Place::Head)? {
         Some(module) => builder.head(finish(module, notes, Stage::head_of_module)?),
-        None => builder.head(Stage::unbound_head(seat_name(head, "head"), config.limits.unbound_patience)),
+        None => builder.head(Stage::unbound_head(
+            seat_name(head, "head"),
+            config.limits.unbound_patience,
+        )),
     };
     for stage in middles {
         let Some(module) = described(config, user, stage, Place::Middle)? else {
-            let why = "only the first and the last stage can be unbound: name a module for those between";
+            let why =
+                "only the first and the last stage can be unbound: name a module for those between";
             return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));
         };
         let stateful = stage.stateful;
@@ -49,7 +61,10 @@ pub(super) fn pipe(
     }
     builder = match described(config, user, tail, Place::Tail)? {
         Some(module) => builder.tail(finish(module, notes, Stage::tail_of_module)?),
-        None => builder.tail(Stage::unbound_tail(seat_name(tail, "tail"), config.limits.unbound_patience)),
+        None => builder.tail(Stage::unbound_tail(
+            seat_name(tail, "tail"),
+            config.limits.unbound_patience,
+        )),
     };
     if let Some(buffers) = ask.buffers {
         builder = builder.buffers(buffers);
@@ -80,12 +95,19 @@ fn described<'c>(
     place: Place,
 ) -> Result<Option<Described<'c>>, Refusal> {
     if let Some(machine) = &stage.machine {
-        let why = format!("a stage on another machine (\"{machine}\") is reserved for a later version");
+        let why =
+            format!("a stage on another machine (\"{machine}\") is reserved for a later version");
         return Err(Refusal::new(RefusalCode::RESERVED, why));
     }
-    let Some(name) = &stage.module else { return unbound(stage) };
+    let Some(name) = &stage.module else {
+        return unbound(stage);
+    };
     let Some(module) = config.module(name).filter(|module| module.is_for(user)) else {
-        let names = config.modules.iter().filter(|module| module.is_for(user)).map(|module| &*module.name);
+        let names = config
+            .modules
+            .iter()
+            .filter(|module| module.is_for(user))
+            .map(|module| &*module.name);
         let known = names.collect::<Vec<_>>().join(", ");
         let why = format!("user {user} has no module \"{name}\" here, only: {known}");
         return Err(Refusal::new(RefusalCode::NO_SUCH_MODULE, why));
@@ -99,7 +121,10 @@ fn described<'c>(
     }
     let (instances, max) = (stage.instances.unwrap_or(1), module.max_instances);
     if instances > max {
-        return wrong(RefusalCode::LIMIT, format!("may have {max} instances, not {instances}"));
+        return wrong(
+            RefusalCode::LIMIT,
+            format!("may have {max} instances, not {instances}"),
+        );
     }
     if (stage.holds_in.is_some() || stage.holds_out.is_some()) && module.work != Work::Loop {
         return wrong(
@@ -116,7 +141,10 @@ fn described<'c>(
     if let Err(error) = module.program.is_unchanged() {
         return wrong(
             RefusalCode::MODULE,
-            format!("is not started: {}: {error}", module.program.path().display()),
+            format!(
+                "is not started: {}: {error}",
+                module.program.path().display()
+            ),
         );
     }
     let (mut read, mut write) = (module.always.read.clone(), module.always.write.clone());
@@ -127,10 +155,16 @@ fn described<'c>(
             (_, Err(why)) => return wrong(RefusalCode::PATH, why),
         }
     }
-    Ok(Some(Described { module, stage, read, write }))
+    Ok(Some(Described {
+        module,
+        stage,
+        read,
+        write,
+    }))
 }
 
-/// What is to be made is allowed by the directory that it will be in, which lies beneath an allowed one, too.
+/// What is to be made is allowed by the directory that it will be in, which lies beneath an allowed
+/// one, too.
 fn existing(path: PathBuf) -> PathBuf {
     match path.parent() {
         Some(folder) if !path.exists() => folder.to_owned(),
@@ -139,8 +173,11 @@ fn existing(path: PathBuf) -> PathBuf {
 }
 
 fn unbound(stage: &StageRequest) -> Result<Option<Described<'static>>, Refusal> {
-    let plain =
-        StageRequest { name: stage.name.clone(), instances: stage.instances, ..StageRequest::default() };
+    let plain = StageRequest {
+        name: stage.name.clone(),
+        instances: stage.instances,
+        ..StageRequest::default()
+    };
     if *stage != plain || stage.instances.is_some_and(|instances| instances != 1) {
         let why = "an unbound stage has a name and one instance, and nothing else: all else is for modules";
         return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));
@@ -154,10 +191,18 @@ fn finish<W>(
     notes: &NoteTaker,
     of_module: fn(String, Work) -> Option<Stage<W>>,
 ) -> Result<Stage<W>, Refusal> {
-    let Described { module, stage, read, write } = described;
+    let Described {
+        module,
+        stage,
+        read,
+        write,
+    } = described;
     let name = stage.name.clone().unwrap_or_else(|| module.name.clone());
     let Some(mut made) = of_module(name.clone(), module.work) else {
-        let why = format!("the module \"{}\" does not do what its place needs", module.name);
+        let why = format!(
+            "the module \"{}\" does not do what its place needs",
+            module.name
+        );
         return Err(Refusal::new(RefusalCode::MODULE, why));
     };
     made = made
@@ -174,5 +219,9 @@ fn finish<W>(
     if let Some(holds) = stage.holds_out {
         made = made.holds_out(holds);
     }
-    Ok(if module.confined { made.confined(read, write) } else { made })
+    Ok(if module.confined {
+        made.confined(read, write)
+    } else {
+        made
+    })
 }

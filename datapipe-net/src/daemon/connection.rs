@@ -21,12 +21,19 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, channel: Channel, peer: Peer) -> Self {
-        Self { shared, channel, peer, subscription: None }
+        Self {
+            shared,
+            channel,
+            peer,
+            subscription: None,
+        }
     }
 
     /// Serves until the client has gone, or has to.
     pub(super) fn serve(mut self) {
-        let served = self.greet().and_then(|welcome| if welcome { self.work() } else { Ok(()) });
+        let served = self
+            .greet()
+            .and_then(|welcome| if welcome { self.work() } else { Ok(()) });
         match served {
             // What follows cannot be read: nobody knows where it begins.
             Err(ChannelError::Malformed(error)) => {
@@ -55,10 +62,14 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         } else {
-            self.shared.log(&format!("refused a connection of user {}", self.peer.user));
+            self.shared
+                .log(&format!("refused a connection of user {}", self.peer.user));
             ServerHello::closed(Closed::ACCESS)
         };
-        self.channel.write(&answer.encode(), Deadline::after(config.limits.client_patience))?;
+        self.channel.write(
+            &answer.encode(),
+            Deadline::after(config.limits.client_patience),
+        )?;
         Ok(answer.answer.is_ok())
     }
 
@@ -75,13 +86,21 @@ impl Connection {
         }
     }
 
-    /// Sends the events that wait. A client that does not read them is waited for; what happens meanwhile goes to the
-    /// queue, or is lost.
+    /// Sends the events that wait. A client that does not read them is waited for; what happens
+    /// meanwhile goes to the queue, or is lost.
     fn pass_events_on(&self) -> Result<(), ChannelError> {
-        let Some((request, queue)) = &self.subscription else { return Ok(()) };
+        let Some((request, queue)) = &self.subscription else {
+            return Ok(());
+        };
         while let Some(event) = queue.pop() {
             let answer = Answer::Event((*event).clone());
-            self.channel.write_message(answer.kind(), *request, &answer.encode(), None, Deadline::NEVER)?;
+            self.channel.write_message(
+                answer.kind(),
+                *request,
+                &answer.encode(),
+                None,
+                Deadline::NEVER,
+            )?;
         }
         Ok(())
     }
@@ -107,14 +126,28 @@ impl Connection {
         self.send(head.request, &Answer::Reply(reply), control)
     }
 
-    fn send(&self, request: u32, answer: &Answer, control: Option<OwnedFd>) -> Result<(), ChannelError> {
+    fn send(
+        &self,
+        request: u32,
+        answer: &Answer,
+        control: Option<OwnedFd>,
+    ) -> Result<(), ChannelError> {
         let deadline = Deadline::after(self.shared.config().limits.client_patience);
         let (mut kind, mut body) = (answer.kind(), answer.encode());
         if body.len() > MAX_BODY {
-            let why = format!("the answer would have {} bytes, more than {MAX_BODY}", body.len());
+            let why = format!(
+                "the answer would have {} bytes, more than {MAX_BODY}",
+                body.len()
+            );
             let refusal = Answer::Reply(Reply::Refused(Refusal::new(RefusalCode::LIMIT, why)));
             (kind, body) = (refusal.kind(), refusal.encode());
         }
-        self.channel.write_message(kind, request, &body, control.as_ref().map(AsFd::as_fd), deadline)
+        self.channel.write_message(
+            kind,
+            request,
+            &body,
+            control.as_ref().map(AsFd::as_fd),
+            deadline,
+        )
     }
 }

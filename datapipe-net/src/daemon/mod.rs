@@ -8,8 +8,9 @@
 //!                            subscribers: bounded queues of events
 //! ```
 //!
-//! When the daemon dies, all of that is over: the kernel tells every process that it has started, they end their pipes,
-//! and the memory goes with the last of them. So there is nothing to be found again by the next daemon but a socket.
+//! When the daemon dies, all of that is over: the kernel tells every process that it has started,
+//! they end their pipes, and the memory goes with the last of them. So there is nothing to be found
+//! again by the next daemon but a socket.
 //!
 //! Moves no data, and takes no decision that its configuration does not name.
 
@@ -74,13 +75,16 @@ pub enum DaemonError {
 }
 
 impl Daemon {
-    /// Listens where `config` says. `log` is called with lines for an administrator: nothing of a name in them
-    /// commands a terminal, or begins a line.
+    /// Listens where `config` says. `log` is called with lines for an administrator: nothing of a
+    /// name in them commands a terminal, or begins a line.
     ///
     /// # Errors
     ///
     /// If another daemon listens there, or the machine refuses.
-    pub fn bind(config: Config, log: impl Fn(&str) + Send + Sync + 'static) -> Result<Self, DaemonError> {
+    pub fn bind(
+        config: Config,
+        log: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self, DaemonError> {
         let (stop, hang_up) = (Stop::new()?, Stop::new()?);
         let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
         let shared = Shared {
@@ -92,7 +96,10 @@ impl Daemon {
             hang_up,
             log: Box::new(log),
         };
-        Ok(Self { shared: Arc::new(shared), listener })
+        Ok(Self {
+            shared: Arc::new(shared),
+            listener,
+        })
     }
 
     /// What stops it.
@@ -100,12 +107,13 @@ impl Daemon {
         Handle(Arc::clone(&self.shared))
     }
 
-    /// Serves until it is stopped: then no more connections are accepted, all pipes are stopped and waited for, and
-    /// the socket is removed.
+    /// Serves until it is stopped: then no more connections are accepted, all pipes are stopped and
+    /// waited for, and the socket is removed.
     ///
     /// # Errors
     ///
-    /// If the kernel cannot be asked for connections any more. All else is as if it had been stopped.
+    /// If the kernel cannot be asked for connections any more. All else is as if it had been
+    /// stopped.
     pub fn run(self) -> Result<(), DaemonError> {
         let Self { shared, listener } = self;
         let served = shared.accept(&listener);
@@ -123,7 +131,8 @@ impl Handle {
         self.0.stop.stop();
     }
 
-    /// From now on another configuration holds: for connections and pipes that come. Its socket is not looked at.
+    /// From now on another configuration holds: for connections and pipes that come. Its socket is
+    /// not looked at.
     pub fn reconfigure(&self, config: Config) {
         *self.0.config.write() = Arc::new(config);
     }
@@ -152,7 +161,8 @@ impl Shared {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No descriptors, no memory: some are given back, and until then nobody should turn in circles.
+                // No descriptors, no memory: some are given back, and until then nobody should turn
+                // in circles.
                 Err(error) => {
                     if !std::mem::replace(&mut was_refused, true) {
                         self.log(&format!("cannot accept connections for a while: {error}"));
@@ -170,11 +180,17 @@ impl Shared {
     }
 
     /// Waits for a connection, and returns whether the daemon has been stopped.
-    fn poll_stop(&self, listener: Option<&Listener>, timeout: Option<&Timespec>) -> io::Result<bool> {
+    fn poll_stop(
+        &self,
+        listener: Option<&Listener>,
+        timeout: Option<&Timespec>,
+    ) -> io::Result<bool> {
         let mut polled = vec![PollFd::new(&self.stop, PollFlags::IN)];
         polled.extend(listener.map(|listener| PollFd::new(listener, PollFlags::IN)));
         match poll(&mut polled, timeout) {
-            Ok(_) => Ok(polled.first().is_some_and(|stop| !stop.revents().is_empty())),
+            Ok(_) => Ok(polled
+                .first()
+                .is_some_and(|stop| !stop.revents().is_empty())),
             Err(Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -182,13 +198,17 @@ impl Shared {
 
     /// Gives a connection a thread, or tells it that there is none to have.
     fn receive(self: &Arc<Self>, socket: OwnedFd) {
-        let Ok(peer) = Peer::of(std::os::fd::AsFd::as_fd(&socket)) else { return };
+        let Ok(peer) = Peer::of(std::os::fd::AsFd::as_fd(&socket)) else {
+            return;
+        };
         let limit = self.config().limits.connections;
         let channel = Channel::new(socket, Some(self.hang_up.clone()));
         // It fits into the socket, or the client has gone.
         let busy = |channel: &Channel| {
-            let _ = channel
-                .write(&ServerHello::closed(Closed::BUSY).encode(), Deadline::after(Default::default()));
+            let _ = channel.write(
+                &ServerHello::closed(Closed::BUSY).encode(),
+                Deadline::after(Default::default()),
+            );
         };
         if !self.connections.open(peer.user, limit) {
             return busy(&channel);
@@ -218,7 +238,11 @@ struct ConnectionSeat(Arc<Shared>);
 impl Connections {
     /// Counts one more, if there may be one for this user.
     fn open(&self, user: User, limit: u32) -> bool {
-        let limit = if user.is_privileged() { limit + RESERVED_CONNECTIONS } else { limit };
+        let limit = if user.is_privileged() {
+            limit + RESERVED_CONNECTIONS
+        } else {
+            limit
+        };
         let mut open = self.open.lock();
         let free = *open < limit;
         *open += u32::from(free);
@@ -247,7 +271,9 @@ fn explain(error: &Error) -> String {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("pipes", &self.pipes).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("pipes", &self.pipes)
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,8 +15,8 @@ use super::{Shared, explain};
 use crate::config::{Limits, User};
 use crate::limits::KEPT_ENDED;
 use crate::protocol::{
-    Activity, EventKind, Initiate, InstanceStatus, PipeEntry, PipeEvent, PipeState, PipeStatus, Refusal,
-    RefusalCode, StageStatus,
+    Activity, EventKind, Initiate, InstanceStatus, PipeEntry, PipeEvent, PipeState, PipeStatus,
+    Refusal, RefusalCode, StageStatus,
 };
 
 /// All pipes.
@@ -81,10 +81,16 @@ impl Pipes {
         let limit = |why: String| Err(Refusal::new(RefusalCode::LIMIT, why));
         let mut state = self.state.lock();
         if state.closing {
-            return Err(Refusal::new(RefusalCode::STOPPING, "the daemon is stopping"));
+            return Err(Refusal::new(
+                RefusalCode::STOPPING,
+                "the daemon is stopping",
+            ));
         }
         if state.count >= limits.pipes {
-            return limit(format!("there are {} pipes, as many as there may be", state.count));
+            return limit(format!(
+                "there are {} pipes, as many as there may be",
+                state.count
+            ));
         }
         if memory > limits.memory_per_pipe {
             let (asked, most) = (mib(memory), mib(limits.memory_per_pipe));
@@ -104,7 +110,11 @@ impl Pipes {
         state.count += 1;
         state.unfinished += 1;
         state.memory += memory;
-        Ok(Reservation { pipes: self, memory, filled: false })
+        Ok(Reservation {
+            pipes: self,
+            memory,
+            filled: false,
+        })
     }
 
     /// The pipe of that name, if `user` may know it.
@@ -116,8 +126,14 @@ impl Pipes {
             .find(|live| live.name == name)
             .map(|live| (live.owner, Found::Live(live.clone())));
         let over = || {
-            let over = state.over.iter().find(|over| over.status.entry.name == name)?;
-            Some((User(over.status.entry.owner), Found::Over(Arc::clone(&over.status))))
+            let over = state
+                .over
+                .iter()
+                .find(|over| over.status.entry.name == name)?;
+            Some((
+                User(over.status.entry.owner),
+                Found::Over(Arc::clone(&over.status)),
+            ))
         };
         let Some((owner, found)) = live.or_else(over) else {
             let why = format!("there is no pipe \"{name}\" here");
@@ -134,10 +150,18 @@ impl Pipes {
     pub(super) fn list(&self, user: User) -> Vec<PipeEntry> {
         let (live, over) = {
             let state = self.state.lock();
-            let over = state.over.iter().map(|over| (over.since, over.status.entry.clone()));
+            let over = state
+                .over
+                .iter()
+                .map(|over| (over.since, over.status.entry.clone()));
             (state.live.clone(), over.collect::<Vec<_>>())
         };
-        let live = live.iter().map(|live| (live.since, live.entry(live.with_pipe(Pipe::status).as_ref())));
+        let live = live.iter().map(|live| {
+            (
+                live.since,
+                live.entry(live.with_pipe(Pipe::status).as_ref()),
+            )
+        });
         let mut all: Vec<_> = live.chain(over).collect();
         all.retain(|(_, entry)| User(entry.owner) == user || user.is_privileged());
         all.sort_by_key(|(since, _)| *since);
@@ -151,7 +175,8 @@ impl Pipes {
         let mut state = self.state.lock();
         state.closing = true;
         state.live.iter().for_each(|live| live.stop());
-        self.fewer.wait_while(&mut state, |state| state.unfinished > 0);
+        self.fewer
+            .wait_while(&mut state, |state| state.unfinished > 0);
     }
 
     /// Everybody has been told of the end of one.
@@ -169,7 +194,10 @@ impl Pipes {
         if state.over.len() >= KEPT_ENDED {
             state.over.pop_front();
         }
-        state.over.push_back(Over { since: live.since, status: Arc::new(status) });
+        state.over.push_back(Over {
+            since: live.since,
+            status: Arc::new(status),
+        });
     }
 }
 
@@ -241,7 +269,10 @@ impl Live {
         entry.direction = self.direction;
         entry.elapsed = self.since.elapsed();
         let awaited = |stage: &&datapipe::controller::StageStatus| {
-            stage.instances.iter().any(|instance| instance.activity == CoreActivity::Unattached)
+            stage
+                .instances
+                .iter()
+                .any(|instance| instance.activity == CoreActivity::Unattached)
         };
         let awaited: Vec<_> = status
             .iter()
@@ -253,7 +284,10 @@ impl Live {
             entry.state = PipeState::STOPPING;
         } else if !awaited.is_empty() {
             entry.state = PipeState::WAITING;
-            entry.explanation = format!("waits for a process to attach as \"{}\"", awaited.join("\" and \""));
+            entry.explanation = format!(
+                "waits for a process to attach as \"{}\"",
+                awaited.join("\" and \"")
+            );
         }
         entry
     }
@@ -263,7 +297,9 @@ impl Shared {
     /// Waits for the end of a pipe, on a thread of its own.
     pub(super) fn watch_over(self: &Arc<Self>, live: Arc<Live>) -> Result<(), Refusal> {
         let (shared, watched) = (Arc::clone(self), Arc::clone(&live));
-        let watch = Builder::new().name("pipe".to_owned()).spawn(move || shared.wait_for(&watched));
+        let watch = Builder::new()
+            .name("pipe".to_owned())
+            .spawn(move || shared.wait_for(&watched));
         watch.map(drop).map_err(|error| {
             let why = format!("cannot start the thread that waits for the pipe: {error}");
             self.end(&live, Err(why.clone()));
@@ -277,7 +313,8 @@ impl Shared {
         self.end(live, Ok(()));
     }
 
-    /// Takes the pipe down, if it is not over, and tells how it ended: why it was not watched, or else as it says.
+    /// Takes the pipe down, if it is not over, and tells how it ended: why it was not watched, or
+    /// else as it says.
     fn end(&self, live: &Arc<Live>, watched: Result<(), String>) {
         let pipe = live.pipe.write().take();
         let status = pipe.as_ref().map(Pipe::status);
@@ -306,7 +343,11 @@ impl Shared {
         });
         let text = Some(text).filter(|text| !text.is_empty());
         self.pipes.bury(live, told(entry, status.as_ref()));
-        let event = PipeEvent { state: Some(state), text, ..PipeEvent::new(EventKind::OVER, &**name) };
+        let event = PipeEvent {
+            state: Some(state),
+            text,
+            ..PipeEvent::new(EventKind::OVER, &**name)
+        };
         self.subscribers.tell(live.owner, event);
         self.pipes.finish();
     }
@@ -314,13 +355,20 @@ impl Shared {
 
 /// A status, as it is told.
 fn told(entry: PipeEntry, status: Option<&Status>) -> PipeStatus {
-    let Some(status) = status else { return PipeStatus::without_stages(entry) };
+    let Some(status) = status else {
+        return PipeStatus::without_stages(entry);
+    };
     let stages = status.stages.iter().map(|stage| StageStatus {
         name: stage.name.clone(),
         queued: stage.queued,
         instances: stage.instances.iter().map(instance).collect(),
     });
-    PipeStatus { entry, buffers: status.buffers, free: status.free, stages: stages.collect() }
+    PipeStatus {
+        entry,
+        buffers: status.buffers,
+        free: status.free,
+        stages: stages.collect(),
+    }
 }
 
 fn instance(instance: &datapipe::controller::InstanceStatus) -> InstanceStatus {
@@ -361,9 +409,19 @@ mod tests {
 
     #[test]
     fn room_is_limited_and_given_back() {
-        let limits = Limits { pipes: 2, memory_per_pipe: 64 << 20, memory: 96 << 20, ..Limits::default() };
+        let limits = Limits {
+            pipes: 2,
+            memory_per_pipe: 64 << 20,
+            memory: 96 << 20,
+            ..Limits::default()
+        };
         let pipes = Pipes::default();
-        let code = |memory| pipes.reserve(memory, &limits).map(drop).map_err(|refusal| refusal.code);
+        let code = |memory| {
+            pipes
+                .reserve(memory, &limits)
+                .map(drop)
+                .map_err(|refusal| refusal.code)
+        };
         let text = |memory| pipes.reserve(memory, &limits).map(drop).unwrap_err().text;
         assert!(text(65 << 20).contains("65 MiB of shared memory; one may take 64 MiB"));
         let first = pipes.reserve(64 << 20, &limits).unwrap();

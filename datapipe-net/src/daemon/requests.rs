@@ -58,30 +58,54 @@ impl Connection {
             Ok((name, _)) => shared.log(&format!("{name}: started for user {user}")),
             Err(refusal) => {
                 let label = &initiate.label;
-                shared.log(&format!("refused a pipe \"{label}\" of user {user}: {}", refusal.text));
+                shared.log(&format!(
+                    "refused a pipe \"{label}\" of user {user}: {}",
+                    refusal.text
+                ));
             }
         }
         let (pipe, control) = started?;
-        Ok((Reply::Initiated { pipe, control: control.is_some() }, control))
+        Ok((
+            Reply::Initiated {
+                pipe,
+                control: control.is_some(),
+            },
+            control,
+        ))
     }
 
     fn start(&self, initiate: &Initiate) -> Result<(String, Option<OwnedFd>), Refusal> {
         let (shared, user) = (&self.shared, self.peer.user);
         let config = shared.config();
-        let tap = Arc::new(Tap { shared: Arc::clone(shared), owner: user, state: Mutex::default() });
+        let tap = Arc::new(Tap {
+            shared: Arc::clone(shared),
+            owner: user,
+            state: Mutex::default(),
+        });
         let (listener, notes) = (Arc::clone(&tap), Arc::clone(&tap));
         let note = move |stage: &str, data: &[u8]| {
             let (stage, note) = (Some(stage.to_owned()), Some(data.to_vec()));
-            notes.tell(PipeEvent { stage, note, ..PipeEvent::new(EventKind::NOTE, "") });
+            notes.tell(PipeEvent {
+                stage,
+                note,
+                ..PipeEvent::new(EventKind::NOTE, "")
+            });
         };
         let builder = build::pipe(&config, user, initiate, &(Arc::new(note) as _))?;
         let builder = builder.on_event(move |event| listener.tell(told(event)));
-        let memory = builder.plan().map_err(|error| refused(&error))?.pool_bytes();
+        let memory = builder
+            .plan()
+            .map_err(|error| refused(&error))?
+            .pool_bytes();
         let reservation = shared.pipes.reserve(memory, &config.limits)?;
         let pipe = builder.start().map_err(|error| refused(&error))?;
         let name = pipe.name().to_string();
         // One that cannot take its seat does not get its pipe either: dropping that stops it.
-        let control = initiate.seat.role().map(|role| self.admit(&pipe, role)).transpose()?;
+        let control = initiate
+            .seat
+            .role()
+            .map(|role| self.admit(&pipe, role))
+            .transpose()?;
         let live = reservation.fill(pipe, initiate, user);
         tap.open(&name, &initiate.label);
         shared.watch_over(live)?;
@@ -93,8 +117,13 @@ impl Connection {
             Found::Live(live) => live,
             Found::Over(_) => return Err(over(name)),
         };
-        let control = live.with_pipe(|pipe| self.admit(pipe, role)).unwrap_or_else(|| Err(over(name)))?;
-        self.shared.log(&format!("{name}: process {} has its {role}", self.peer.process));
+        let control = live
+            .with_pipe(|pipe| self.admit(pipe, role))
+            .unwrap_or_else(|| Err(over(name)))?;
+        self.shared.log(&format!(
+            "{name}: process {} has its {role}",
+            self.peer.process
+        ));
         Ok((Reply::Identified, Some(control)))
     }
 
@@ -104,7 +133,8 @@ impl Connection {
             Role::Head => datapipe::controller::Role::Head,
             Role::Tail => datapipe::controller::Role::Tail,
             Role::NetworkAgent => {
-                let why = "a network agent never attaches by itself: it belongs to its machine's daemon";
+                let why =
+                    "a network agent never attaches by itself: it belongs to its machine's daemon";
                 return Err(Refusal::new(RefusalCode::NETWORK_AGENT, why));
             }
         };
@@ -123,9 +153,15 @@ impl Connection {
     fn process(&self) -> Result<Process, Refusal> {
         let system = |error: &dyn std::fmt::Display| {
             let id = self.peer.process;
-            Refusal::new(RefusalCode::SYSTEM, format!("the process {id}, which has connected: {error}"))
+            Refusal::new(
+                RefusalCode::SYSTEM,
+                format!("the process {id}, which has connected: {error}"),
+            )
         };
-        let descriptor = self.peer.descriptor(self.channel.as_fd()).map_err(|error| system(&error))?;
+        let descriptor = self
+            .peer
+            .descriptor(self.channel.as_fd())
+            .map_err(|error| system(&error))?;
         Process::of_descriptor(descriptor).map_err(|error| system(&error))
     }
 
@@ -135,7 +171,10 @@ impl Connection {
             Found::Live(live) => {
                 shared.log(&format!("{name}: stopped by user {user}"));
                 let state = Some(PipeState::STOPPING);
-                let event = PipeEvent { state, ..PipeEvent::new(EventKind::STOPPING, name) };
+                let event = PipeEvent {
+                    state,
+                    ..PipeEvent::new(EventKind::STOPPING, name)
+                };
                 // Before it can be over.
                 shared.subscribers.tell(live.owner(), event);
                 live.stop();
@@ -176,7 +215,8 @@ fn refused(error: &Error) -> Refusal {
     Refusal::new(code, explain(error))
 }
 
-/// Tells the subscribers what a pipe's controller tells. That begins before the pipe's name is known.
+/// Tells the subscribers what a pipe's controller tells. That begins before the pipe's name is
+/// known.
 struct Tap {
     shared: Arc<Shared>,
     owner: User,
@@ -193,7 +233,13 @@ impl Tap {
     fn tell(&self, event: PipeEvent) {
         let mut state = self.state.lock();
         match &state.pipe {
-            Some(pipe) => self.shared.subscribers.tell(self.owner, PipeEvent { pipe: pipe.clone(), ..event }),
+            Some(pipe) => self.shared.subscribers.tell(
+                self.owner,
+                PipeEvent {
+                    pipe: pipe.clone(),
+                    ..event
+                },
+            ),
             None if state.early.len() < MAX_WAITING_EVENTS => state.early.push(event),
             None => {}
         }
@@ -202,10 +248,19 @@ impl Tap {
     fn open(&self, pipe: &str, label: &str) {
         let mut state = self.state.lock();
         let text = Some(label.to_owned());
-        let initiated = PipeEvent { text, ..PipeEvent::new(EventKind::INITIATED, "") };
+        let initiated = PipeEvent {
+            text,
+            ..PipeEvent::new(EventKind::INITIATED, "")
+        };
         let early = std::mem::take(&mut state.early);
         for event in std::iter::once(initiated).chain(early) {
-            self.shared.subscribers.tell(self.owner, PipeEvent { pipe: pipe.to_owned(), ..event });
+            self.shared.subscribers.tell(
+                self.owner,
+                PipeEvent {
+                    pipe: pipe.to_owned(),
+                    ..event
+                },
+            );
         }
         state.pipe = Some(pipe.to_owned());
     }
@@ -213,27 +268,50 @@ impl Tap {
 
 /// What the controller says, but for the pipe's name.
 fn told(event: &Event) -> PipeEvent {
-    let new = |kind, stage: &str| PipeEvent { stage: Some(stage.to_owned()), ..PipeEvent::new(kind, "") };
+    let new = |kind, stage: &str| PipeEvent {
+        stage: Some(stage.to_owned()),
+        ..PipeEvent::new(kind, "")
+    };
     match event {
-        Event::Started { stage, instance, process } => {
-            PipeEvent { instance: Some(*instance), process: Some(*process), ..new(EventKind::STARTED, stage) }
-        }
-        Event::Attached { stage, process } => {
-            PipeEvent { process: Some(*process), ..new(EventKind::ATTACHED, stage) }
-        }
-        Event::Died { stage, instance, process, status, replaced } => PipeEvent {
+        Event::Started {
+            stage,
+            instance,
+            process,
+        } => PipeEvent {
+            instance: Some(*instance),
+            process: Some(*process),
+            ..new(EventKind::STARTED, stage)
+        },
+        Event::Attached { stage, process } => PipeEvent {
+            process: Some(*process),
+            ..new(EventKind::ATTACHED, stage)
+        },
+        Event::Died {
+            stage,
+            instance,
+            process,
+            status,
+            replaced,
+        } => PipeEvent {
             instance: Some(*instance),
             process: Some(*process),
             replaced: Some(*replaced),
             text: status.map(|status| status.to_string()),
             ..new(EventKind::DIED, stage)
         },
-        Event::Note { stage, instance, text } => PipeEvent {
+        Event::Note {
+            stage,
+            instance,
+            text,
+        } => PipeEvent {
             instance: Some(*instance),
             text: Some(cut(text, MAX_EXPLANATION).to_owned()),
             ..new(EventKind::NOTE, stage)
         },
-        other => PipeEvent { text: Some(other.to_string()), ..PipeEvent::new(EventKind::OTHER, "") },
+        other => PipeEvent {
+            text: Some(other.to_string()),
+            ..PipeEvent::new(EventKind::OTHER, "")
+        },
     }
 }
 

@@ -1,5 +1,5 @@
-//! Who is told what happens. A queue for each, which is bounded: a subscriber that does not read loses events and is
-//! told how many. Nobody who has something to tell ever waits.
+//! Who is told what happens. A queue for each, which is bounded: a subscriber that does not read
+//! loses events and is told how many. Nobody who has something to tell ever waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,7 +38,12 @@ impl Subscribers {
     /// From now on `user` is told what happens to its pipes: to all of them, or to one.
     pub(super) fn add(&self, user: User, pipe: Option<String>) -> io::Result<Arc<Queue>> {
         let ready = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let queue = Arc::new(Queue { user, pipe, waiting: Mutex::default(), ready });
+        let queue = Arc::new(Queue {
+            user,
+            pipe,
+            waiting: Mutex::default(),
+            ready,
+        });
         self.0.lock().push(Arc::downgrade(&queue));
         Ok(queue)
     }
@@ -66,13 +71,15 @@ impl Queue {
 
     fn push(&self, event: Arc<PipeEvent>) {
         let mut waiting = self.waiting.lock();
-        // Once some are lost, all are until the subscriber has read: the count stands behind what it got.
+        // Once some are lost, all are until the subscriber has read: the count stands behind what
+        // it got.
         if waiting.lost > 0 || waiting.events.len() >= MAX_WAITING_EVENTS {
             waiting.lost = waiting.lost.saturating_add(1);
         } else {
             waiting.events.push_back(event);
         }
-        // Any number but 0, the same in every byte order. It fails once the sum is full: then it is readable.
+        // Any number but 0, the same in every byte order. It fails once the sum is full: then it is
+        // readable.
         let _ = rustix::io::write(&self.ready, &[1; 8]);
     }
 
@@ -84,7 +91,10 @@ impl Queue {
         }
         let lost = std::mem::take(&mut waiting.lost);
         if lost > 0 {
-            let event = PipeEvent { lost: Some(lost), ..PipeEvent::new(EventKind::LOST, "") };
+            let event = PipeEvent {
+                lost: Some(lost),
+                ..PipeEvent::new(EventKind::LOST, "")
+            };
             return Some(Arc::new(event));
         }
         // Under the lock: what comes next makes it readable again.
@@ -105,7 +115,10 @@ mod tests {
     use super::*;
 
     fn event(pipe: &str, instance: u32) -> PipeEvent {
-        PipeEvent { instance: Some(instance), ..PipeEvent::new(EventKind::STARTED, pipe) }
+        PipeEvent {
+            instance: Some(instance),
+            ..PipeEvent::new(EventKind::STARTED, pipe)
+        }
     }
 
     #[test]
@@ -117,7 +130,10 @@ mod tests {
         let got: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(got.len(), MAX_WAITING_EVENTS + 1);
         let instances: Vec<_> = got.iter().filter_map(|event| event.instance).collect();
-        assert_eq!(instances, (0..MAX_WAITING_EVENTS as u32).collect::<Vec<_>>());
+        assert_eq!(
+            instances,
+            (0..MAX_WAITING_EVENTS as u32).collect::<Vec<_>>()
+        );
         assert_eq!(got.last().unwrap().lost, Some(1000));
         subscribers.tell(User(7), event("a", 5));
         assert_eq!(queue.pop().unwrap().instance, Some(5));
@@ -129,12 +145,17 @@ mod tests {
         let subscribers = Subscribers::default();
         let own = subscribers.add(User(4_000_000_007), None).unwrap();
         let other = subscribers.add(User(4_000_000_008), None).unwrap();
-        let one = subscribers.add(User(4_000_000_007), Some("b".to_owned())).unwrap();
+        let one = subscribers
+            .add(User(4_000_000_007), Some("b".to_owned()))
+            .unwrap();
         let root = subscribers.add(User(0), None).unwrap();
         subscribers.tell(User(4_000_000_007), event("a", 1));
         subscribers.tell(User(4_000_000_007), event("b", 2));
         let count = |queue: &Queue| std::iter::from_fn(|| queue.pop()).count();
-        assert_eq!([count(&own), count(&other), count(&one), count(&root)], [2, 0, 1, 2]);
+        assert_eq!(
+            [count(&own), count(&other), count(&one), count(&root)],
+            [2, 0, 1, 2]
+        );
         drop(own);
         subscribers.tell(User(4_000_000_007), event("a", 1));
         assert_eq!(subscribers.0.lock().len(), 3, "who has gone is forgotten");

@@ -1,4 +1,5 @@
-//! Fields: the one way to write what a message says, and the one cursor over what somebody else wrote.
+//! Fields: the one way to write what a message says, and the one cursor over what somebody else
+//! wrote.
 
 use std::fmt;
 
@@ -15,17 +16,26 @@ pub struct Malformed {
     pub what: &'static str,
     /// What is wrong with it.
     pub why: String,
-    /// It is well formed, but says something that this version does not know and must not pass over.
+    /// It is well formed, but says something that this version does not know and must not pass
+    /// over.
     pub unknown: bool,
 }
 
 impl Malformed {
     pub(super) fn new(what: &'static str, why: impl Into<String>) -> Self {
-        Self { what, why: why.into(), unknown: false }
+        Self {
+            what,
+            why: why.into(),
+            unknown: false,
+        }
     }
 
     pub(super) fn unknown(what: &'static str, why: impl Into<String>) -> Self {
-        Self { what, why: why.into(), unknown: true }
+        Self {
+            what,
+            why: why.into(),
+            unknown: true,
+        }
     }
 }
 
@@ -70,13 +80,21 @@ impl<'a> Fields<'a> {
         let tag = rest.try_get_u16_le().map_err(short)?;
         let len = rest.try_get_u32_le().map_err(short)?;
         let number = tag & !MUST_KNOW;
-        let Some((bytes, rest)) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)) else {
+        let Some((bytes, rest)) = usize::try_from(len)
+            .ok()
+            .and_then(|len| rest.split_at_checked(len))
+        else {
             let left = rest.len();
             let why = format!("field {number} claims {len} bytes, but only {left} are left");
             return Err(Malformed::new(self.what, why));
         };
         self.rest = rest;
-        Ok(Some(Field { what: self.what, number, must_know: tag != number, bytes }))
+        Ok(Some(Field {
+            what: self.what,
+            number,
+            must_know: tag != number,
+            bytes,
+        }))
     }
 }
 
@@ -131,7 +149,10 @@ impl<'a> Field<'a> {
     /// For a number that is not known here.
     pub(super) fn skip(self) -> Result<(), Malformed> {
         if self.must_know {
-            let why = format!("field {} is unknown here, and must not be passed over", self.number);
+            let why = format!(
+                "field {} is unknown here, and must not be passed over",
+                self.number
+            );
             return Err(Malformed::unknown(self.what, why));
         }
         Ok(())
@@ -151,7 +172,8 @@ impl<'a> Field<'a> {
 
     fn array<const N: usize>(self) -> Result<[u8; N], Malformed> {
         let len = self.bytes.len();
-        <[u8; N]>::try_from(self.bytes).map_err(|_| self.wrong(&format!("has {len} bytes instead of {N}")))
+        <[u8; N]>::try_from(self.bytes)
+            .map_err(|_| self.wrong(&format!("has {len} bytes instead of {N}")))
     }
 }
 
@@ -170,7 +192,8 @@ impl Body {
     }
 
     pub(super) fn put(&mut self, tag: u16, bytes: &[u8]) {
-        // Longer than that is longer than a message, and is refused there: the length is not looked at.
+        // Longer than that is longer than a message, and is refused there: the length is not looked
+        // at.
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.0.put_u16_le(tag);
         self.0.put_u32_le(len);
@@ -233,8 +256,14 @@ mod tests {
     #[test]
     fn errors_say_which_field_and_what_is_wrong() {
         let error = |bytes: &[u8]| Fields::new("a test", bytes).next().unwrap_err().to_string();
-        assert_eq!(error(&[1, 0, 4, 0, 0]), "a test: ends within the head of a field");
-        assert_eq!(error(&[1, 0x80, 4, 0, 0, 0, 9]), "a test: field 1 claims 4 bytes, but only 1 are left");
+        assert_eq!(
+            error(&[1, 0, 4, 0, 0]),
+            "a test: ends within the head of a field"
+        );
+        assert_eq!(
+            error(&[1, 0x80, 4, 0, 0, 0, 9]),
+            "a test: field 1 claims 4 bytes, but only 1 are left"
+        );
         assert!(error(&[1, 0, 255, 255, 255, 255]).contains("4294967295"));
         let mut body = Body::new();
         body.put(3, b"\xff\xff");
@@ -242,10 +271,22 @@ mod tests {
         let field = Fields::new("a test", &bytes).next().unwrap().unwrap();
         for (error, why) in [
             (field.u32().unwrap_err(), "field 3 has 2 bytes instead of 4"),
-            (field.text(9).unwrap_err(), "field 3 is a text that is not UTF-8"),
-            (field.bytes(1).unwrap_err(), "field 3 has 2 bytes, more than 1"),
-            (field.set(&mut Some(1), 1).unwrap_err(), "field 3 stands there twice"),
-            (needed::<()>("a test", 3, None).unwrap_err(), "field 3 is missing"),
+            (
+                field.text(9).unwrap_err(),
+                "field 3 is a text that is not UTF-8",
+            ),
+            (
+                field.bytes(1).unwrap_err(),
+                "field 3 has 2 bytes, more than 1",
+            ),
+            (
+                field.set(&mut Some(1), 1).unwrap_err(),
+                "field 3 stands there twice",
+            ),
+            (
+                needed::<()>("a test", 3, None).unwrap_err(),
+                "field 3 is missing",
+            ),
         ] {
             assert_eq!(error.to_string(), format!("a test: {why}"));
         }

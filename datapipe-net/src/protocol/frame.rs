@@ -6,7 +6,10 @@ use super::fields::Malformed;
 use crate::limits::MAX_BODY;
 
 /// Version of the protocol that this library speaks: the lowest and the highest.
-pub const VERSIONS: Versions = Versions { lowest: 1, highest: 1 };
+pub const VERSIONS: Versions = Versions {
+    lowest: 1,
+    highest: 1,
+};
 
 /// What both hellos begin with.
 const MAGIC: &[u8; 8] = b"DATAPIPE";
@@ -64,7 +67,10 @@ impl Closed {
 impl ClientHello {
     /// As bytes.
     pub fn encode(&self) -> [u8; HELLO] {
-        hello([self.versions.lowest, self.versions.highest, 0, 0], self.features)
+        hello(
+            [self.versions.lowest, self.versions.highest, 0, 0],
+            self.features,
+        )
     }
 
     /// From bytes.
@@ -78,16 +84,24 @@ impl ClientHello {
             let why = format!("names the versions {lowest} to {highest}");
             return Err(Malformed::new("a client's hello", why));
         }
-        Ok(Self { versions: Versions { lowest, highest }, features })
+        Ok(Self {
+            versions: Versions { lowest, highest },
+            features,
+        })
     }
 }
 
 impl ServerHello {
-    /// The answer to `hello`: the highest version that both speak, and the features that both know, which is none.
+    /// The answer to `hello`: the highest version that both speak, and the features that both know,
+    /// which is none.
     pub fn to(hello: &ClientHello) -> Self {
         let version = VERSIONS.highest.min(hello.versions.highest);
         let lowest = VERSIONS.lowest.max(hello.versions.lowest);
-        Self::new(if version >= lowest { Ok(version) } else { Err(Closed::VERSION) })
+        Self::new(if version >= lowest {
+            Ok(version)
+        } else {
+            Err(Closed::VERSION)
+        })
     }
 
     /// The answer to those who are not spoken to.
@@ -96,7 +110,11 @@ impl ServerHello {
     }
 
     fn new(answer: Result<u16, Closed>) -> Self {
-        Self { answer, versions: VERSIONS, features: 0 }
+        Self {
+            answer,
+            versions: VERSIONS,
+            features: 0,
+        }
     }
 
     /// As bytes.
@@ -124,7 +142,11 @@ impl ServerHello {
                 return Err(Malformed::new("the daemon's hello", why));
             }
         };
-        Ok(Self { answer, versions: Versions { lowest, highest }, features })
+        Ok(Self {
+            answer,
+            versions: Versions { lowest, highest },
+            features,
+        })
     }
 }
 
@@ -132,7 +154,9 @@ fn hello(numbers: [u16; 4], features: u64) -> [u8; HELLO] {
     let mut bytes = [0; HELLO];
     let mut rest = &mut bytes[..];
     rest.put_slice(MAGIC);
-    numbers.into_iter().for_each(|number| rest.put_u16_le(number));
+    numbers
+        .into_iter()
+        .for_each(|number| rest.put_u16_le(number));
     rest.put_u64_le(features);
     bytes
 }
@@ -190,7 +214,10 @@ impl Head {
         let request = rest.try_get_u32_le().map_err(short)?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len > MAX_BODY {
-            return Err(Malformed::new(what, format!("claims a body of {len} bytes, more than {MAX_BODY}")));
+            return Err(Malformed::new(
+                what,
+                format!("claims a body of {len} bytes, more than {MAX_BODY}"),
+            ));
         }
         if reserved != 0 {
             return Err(Malformed::new(what, "its reserved field is not 0"));
@@ -204,7 +231,10 @@ mod tests {
     use super::*;
 
     fn client(lowest: u16, highest: u16) -> ClientHello {
-        ClientHello { versions: Versions { lowest, highest }, features: 5 }
+        ClientHello {
+            versions: Versions { lowest, highest },
+            features: 5,
+        }
     }
 
     #[test]
@@ -214,7 +244,10 @@ mod tests {
         assert_eq!(bytes[16..], [5, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(ClientHello::decode(&bytes), Ok(client(1, 0x0203)));
         let answer = ServerHello::to(&client(1, 9));
-        assert_eq!(answer.encode(), *b"DATAPIPE\x01\0\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(
+            answer.encode(),
+            *b"DATAPIPE\x01\0\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0"
+        );
         assert_eq!(ServerHello::decode(&answer.encode()), Ok(answer));
     }
 
@@ -223,7 +256,10 @@ mod tests {
         assert_eq!(ServerHello::to(&client(1, 1)).answer, Ok(1));
         assert_eq!(ServerHello::to(&client(1, 9)).answer, Ok(1));
         let refused = ServerHello::to(&client(2, 9));
-        assert_eq!((refused.answer, refused.versions), (Err(Closed::VERSION), VERSIONS));
+        assert_eq!(
+            (refused.answer, refused.versions),
+            (Err(Closed::VERSION), VERSIONS)
+        );
         assert_eq!(ServerHello::decode(&refused.encode()), Ok(refused));
     }
 
@@ -234,7 +270,12 @@ mod tests {
         }
         let mut bytes = client(1, 1).encode();
         bytes[0] = b'X';
-        assert!(ClientHello::decode(&bytes).unwrap_err().to_string().contains("DATAPIPE"));
+        assert!(
+            ClientHello::decode(&bytes)
+                .unwrap_err()
+                .to_string()
+                .contains("DATAPIPE")
+        );
         assert!(ServerHello::decode(&bytes).is_err());
         // A version and a reason, or neither.
         for numbers in [[1, 1, 1, 1], [0, 1, 1, 0]] {
@@ -244,11 +285,24 @@ mod tests {
 
     #[test]
     fn heads_are_what_the_page_says() {
-        let head = Head { len: 0x01_0203, kind: 0x8006, request: 77 };
+        let head = Head {
+            len: 0x01_0203,
+            kind: 0x8006,
+            request: 77,
+        };
         assert_eq!(head.encode(), [3, 2, 1, 0, 6, 0x80, 0, 0, 77, 0, 0, 0]);
         assert_eq!(Head::decode(&head.encode()), Ok(head));
-        let long = Head { len: MAX_BODY + 1, ..head }.encode();
-        assert!(Head::decode(&long).unwrap_err().to_string().contains("1048577 bytes, more than 1048576"));
+        let long = Head {
+            len: MAX_BODY + 1,
+            ..head
+        }
+        .encode();
+        assert!(
+            Head::decode(&long)
+                .unwrap_err()
+                .to_string()
+                .contains("1048577 bytes, more than 1048576")
+        );
         let mut reserved = head.encode();
         reserved[6] = 1;
         assert!(Head::decode(&reserved).is_err());

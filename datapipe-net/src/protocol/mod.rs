@@ -1,4 +1,5 @@
-//! What client and daemon say to each other, as bytes and as values: `docs/net-protocol.md` is normative.
+//! What client and daemon say to each other, as bytes and as values: `docs/net-protocol.md` is
+//! normative.
 //!
 //! ```text
 //!   client hello  ->

@@ -1,5 +1,5 @@
-//! What is a number on the wire, and has a name. A later version may add some: where one that is unknown can be shown
-//! as a number, it stays one.
+//! What is a number on the wire, and has a name. A later version may add some: where one that is
+//! unknown can be shown as a number, it stays one.
 
 use std::fmt;
 

@@ -87,20 +87,31 @@ pub struct PipeEvent {
 impl Refusal {
     /// A refusal that says why.
     pub fn new(code: RefusalCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self {
+            code,
+            text: text.into(),
+        }
     }
 }
 
 impl From<Malformed> for Refusal {
     fn from(malformed: Malformed) -> Self {
-        let code = if malformed.unknown { RefusalCode::UNSUPPORTED } else { RefusalCode::MALFORMED };
+        let code = if malformed.unknown {
+            RefusalCode::UNSUPPORTED
+        } else {
+            RefusalCode::MALFORMED
+        };
         Self::new(code, malformed.to_string())
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.text.is_empty() { write!(f, "refused: {}", self.code) } else { f.write_str(&self.text) }
+        if self.text.is_empty() {
+            write!(f, "refused: {}", self.code)
+        } else {
+            f.write_str(&self.text)
+        }
     }
 }
 
@@ -167,7 +178,10 @@ impl PipeEvent {
                 6 => field.set(&mut event.replaced, field.flag()?)?,
                 7 => field.set(&mut event.state, PipeState(field.u8()?))?,
                 8 => field.set(&mut event.text, field.text(MAX_EXPLANATION)?)?,
-                9 => field.set(&mut event.note, field.bytes(crate::limits::MAX_BODY)?.to_vec())?,
+                9 => field.set(
+                    &mut event.note,
+                    field.bytes(crate::limits::MAX_BODY)?.to_vec(),
+                )?,
                 10 => field.set(&mut event.lost, field.u64()?)?,
                 _ => field.skip()?,
             }
@@ -197,7 +211,10 @@ impl Answer {
 
     /// Whether a descriptor comes along.
     pub fn brings_descriptor(&self) -> bool {
-        matches!(self, Self::Reply(Reply::Identified | Reply::Initiated { control: true, .. }))
+        matches!(
+            self,
+            Self::Reply(Reply::Identified | Reply::Initiated { control: true, .. })
+        )
     }
 
     /// Its body. It may be longer than a message can be: who sends it has to look.
@@ -213,7 +230,9 @@ impl Answer {
                 Reply::Identified => body.put_u8(2 | MUST_KNOW, 1),
                 Reply::Stopping | Reply::Subscribed => {}
                 Reply::Status(status) => body = status.body(),
-                Reply::List(entries) => entries.iter().for_each(|entry| body.put_fields(1, &entry.body())),
+                Reply::List(entries) => entries
+                    .iter()
+                    .for_each(|entry| body.put_fields(1, &entry.body())),
                 Reply::Refused(Refusal { code, text }) => {
                     body.put_u16(1, code.0);
                     body.put_text(2, cut(text, MAX_EXPLANATION));
@@ -269,7 +288,10 @@ fn decode_initiated(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
         }
     }
     let pipe = needed("the reply to initiate", 1, pipe)?;
-    Ok(Reply::Initiated { pipe, control: control.unwrap_or_default() })
+    Ok(Reply::Initiated {
+        pipe,
+        control: control.unwrap_or_default(),
+    })
 }
 
 fn decode_identified(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
@@ -282,7 +304,10 @@ fn decode_identified(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
     }
     match control {
         Some(true) => Ok(Reply::Identified),
-        _ => Err(Malformed::new("the reply to identify", "brings no control connection")),
+        _ => Err(Malformed::new(
+            "the reply to identify",
+            "brings no control connection",
+        )),
     }
 }
 
@@ -310,5 +335,8 @@ fn decode_refusal(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
         }
     }
     let code = needed("a refusal", 1, code)?;
-    Ok(Reply::Refused(Refusal { code, text: text.unwrap_or_default() }))
+    Ok(Reply::Refused(Refusal {
+        code,
+        text: text.unwrap_or_default(),
+    }))
 }

@@ -101,7 +101,8 @@ pub struct StageRequest {
     pub paths: Vec<(PathAccess, PathBuf)>,
     /// Inputs that an instance keeps before it sends or frees any, if it is a loop.
     pub holds_in: Option<u32>,
-    /// Buffers that an instance allocates before it sends any, if it is a loop; 0 if it never allocates.
+    /// Buffers that an instance allocates before it sends any, if it is a loop; 0 if it never
+    /// allocates.
     pub holds_out: Option<u32>,
     /// An instance remembers something of earlier blocks, and is not replaced.
     pub stateful: bool,
@@ -119,7 +120,10 @@ pub enum PathAccess {
 impl Initiate {
     /// A pipe without stages.
     pub fn new(label: impl Into<String>) -> Self {
-        Self { label: label.into(), ..Self::default() }
+        Self {
+            label: label.into(),
+            ..Self::default()
+        }
     }
 
     /// Adds a stage behind those added so far.
@@ -201,16 +205,22 @@ impl Initiate {
 impl StageRequest {
     /// A stage that a module of the daemon's configuration does.
     pub fn module(name: impl Into<String>) -> Self {
-        Self { module: Some(name.into()), ..Self::default() }
+        Self {
+            module: Some(name.into()),
+            ..Self::default()
+        }
     }
 
     /// A head or a tail that another process takes, and what it is called until then.
     pub fn unbound(name: impl Into<String>) -> Self {
-        Self { name: Some(name.into()), ..Self::default() }
+        Self {
+            name: Some(name.into()),
+            ..Self::default()
+        }
     }
 
-    /// Gives the module `arguments`, at most [`MAX_MODULE_ARGUMENTS`] bytes: those of the library's modules are
-    /// [`Arguments`](datapipe::stage::Arguments).
+    /// Gives the module `arguments`, at most [`MAX_MODULE_ARGUMENTS`] bytes: those of the library's
+    /// modules are [`Arguments`](datapipe::stage::Arguments).
     #[must_use]
     pub fn arguments(mut self, arguments: impl Into<Vec<u8>>) -> Self {
         self.arguments = arguments.into();
@@ -284,7 +294,9 @@ impl StageRequest {
                 4 => field.set(&mut stage.instances, field.u32()?)?,
                 5 => field.set(&mut stage.machine, field.text(MAX_NAME)?)?,
                 6 if stage.paths.len() >= MAX_STAGE_PATHS => {
-                    return Err(field.wrong(&format!("stands there more than {MAX_STAGE_PATHS} times")));
+                    return Err(
+                        field.wrong(&format!("stands there more than {MAX_STAGE_PATHS} times"))
+                    );
                 }
                 6 => stage.paths.push(decode_path(field)?),
                 7 => field.set(&mut stage.holds_in, field.u32()?)?,
@@ -317,7 +329,11 @@ fn decode_path(field: Field<'_>) -> Result<(PathAccess, PathBuf), Malformed> {
             _ => field.skip()?,
         }
     }
-    let access = if needed(what, 1, write)? { PathAccess::Write } else { PathAccess::Read };
+    let access = if needed(what, 1, write)? {
+        PathAccess::Write
+    } else {
+        PathAccess::Read
+    };
     Ok((access, needed(what, 2, path)?))
 }
 
@@ -365,10 +381,17 @@ impl Request {
             IDENTIFY => {
                 let (pipe, role) = pipe_and_role("identify", body)?;
                 let role = needed("identify", 2, role)?;
-                Ok(Self::Identify { pipe: needed("identify", 1, pipe)?, role })
+                Ok(Self::Identify {
+                    pipe: needed("identify", 1, pipe)?,
+                    role,
+                })
             }
-            STOP => Ok(Self::Stop { pipe: needed("stop", 1, pipe_only("stop", body)?)? }),
-            STATUS => Ok(Self::Status { pipe: needed("status", 1, pipe_only("status", body)?)? }),
+            STOP => Ok(Self::Stop {
+                pipe: needed("stop", 1, pipe_only("stop", body)?)?,
+            }),
+            STATUS => Ok(Self::Status {
+                pipe: needed("status", 1, pipe_only("status", body)?)?,
+            }),
             LIST => {
                 let mut fields = Fields::new("list", body);
                 while let Some(field) = fields.next()? {
@@ -376,8 +399,13 @@ impl Request {
                 }
                 Ok(Self::List)
             }
-            SUBSCRIBE => Ok(Self::Subscribe { pipe: pipe_only("subscribe", body)? }),
-            _ => Err(Malformed::unknown("a request", format!("its kind, {kind}, is unknown"))),
+            SUBSCRIBE => Ok(Self::Subscribe {
+                pipe: pipe_only("subscribe", body)?,
+            }),
+            _ => Err(Malformed::unknown(
+                "a request",
+                format!("its kind, {kind}, is unknown"),
+            )),
         }
     }
 }
@@ -394,7 +422,10 @@ fn pipe_only(what: &'static str, body: &[u8]) -> Result<Option<String>, Malforme
     Ok(pipe)
 }
 
-fn pipe_and_role(what: &'static str, body: &[u8]) -> Result<(Option<String>, Option<Role>), Malformed> {
+fn pipe_and_role(
+    what: &'static str,
+    body: &[u8],
+) -> Result<(Option<String>, Option<Role>), Malformed> {
     let mut fields = Fields::new(what, body);
     let (mut pipe, mut role) = (None, None);
     while let Some(field) = fields.next()? {

@@ -1,7 +1,7 @@
 //! A pipe at one moment, as the daemon tells it.
 //!
-//! The counters are those of [`datapipe::Status`]: sums since the instances have started. What happened lately is the
-//! difference of two.
+//! The counters are those of [`datapipe::Status`]: sums since the instances have started. What
+//! happened lately is the difference of two.
 
 use std::time::Duration;
 
@@ -186,16 +186,24 @@ impl PipeEntry {
 impl PipeStatus {
     /// Of a pipe of which only the outcome is left, or nothing yet.
     pub(crate) fn without_stages(entry: PipeEntry) -> Self {
-        Self { entry, buffers: 0, free: 0, stages: Vec::new() }
+        Self {
+            entry,
+            buffers: 0,
+            free: 0,
+            stages: Vec::new(),
+        }
     }
 
-    /// What happened since `earlier`, a status of the same pipe: counters and times are the differences.
+    /// What happened since `earlier`, a status of the same pipe: counters and times are the
+    /// differences.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut difference = self.clone();
         difference.entry.elapsed = self.entry.elapsed.saturating_sub(earlier.entry.elapsed);
         let stages = difference.stages.iter_mut().zip(&earlier.stages);
-        for (now, then) in stages.flat_map(|(now, then)| now.instances.iter_mut().zip(&then.instances)) {
+        for (now, then) in
+            stages.flat_map(|(now, then)| now.instances.iter_mut().zip(&then.instances))
+        {
             now.blocks_in = now.blocks_in.saturating_sub(then.blocks_in);
             now.bytes_in = now.bytes_in.saturating_sub(then.bytes_in);
             now.blocks_out = now.blocks_out.saturating_sub(then.blocks_out);
@@ -207,8 +215,8 @@ impl PipeStatus {
         difference
     }
 
-    /// Bytes that count as the pipe's data: what the head has sent of an archive, what the tail has received of a
-    /// restore.
+    /// Bytes that count as the pipe's data: what the head has sent of an archive, what the tail has
+    /// received of a restore.
     pub fn bytes(&self) -> u64 {
         match self.entry.direction {
             Direction::Archive => self.stages.first().map_or(0, StageStatus::bytes_out),
@@ -224,8 +232,13 @@ impl PipeStatus {
     /// The stage that worked for the largest part of its time, if any did. The others wait for it.
     pub fn bottleneck(&self) -> Option<Bottleneck> {
         let busy = self.stages.iter().map(|stage| (stage, stage.busy()));
-        let (stage, busy) = busy.max_by(|(_, a), (_, b)| a.total_cmp(b)).filter(|&(_, busy)| busy > 0.0)?;
-        Some(Bottleneck { stage: stage.name.clone(), busy })
+        let (stage, busy) = busy
+            .max_by(|(_, a), (_, b)| a.total_cmp(b))
+            .filter(|&(_, busy)| busy > 0.0)?;
+        Some(Bottleneck {
+            stage: stage.name.clone(),
+            busy,
+        })
     }
 
     pub(super) fn body(&self) -> Body {
@@ -233,7 +246,9 @@ impl PipeStatus {
         body.put_fields(1, &self.entry.body_explained(MAX_EXPLANATION));
         body.put_u32(2, self.buffers);
         body.put_u32(3, self.free);
-        self.stages.iter().for_each(|stage| body.put_fields(4, &stage.body()));
+        self.stages
+            .iter()
+            .for_each(|stage| body.put_fields(4, &stage.body()));
         body
     }
 
@@ -243,7 +258,10 @@ impl PipeStatus {
             match field.number {
                 1 => {
                     let fields = field.fields("the entry of a status");
-                    field.set(&mut entry, PipeEntry::decode_explained(fields, MAX_EXPLANATION)?)?;
+                    field.set(
+                        &mut entry,
+                        PipeEntry::decode_explained(fields, MAX_EXPLANATION)?,
+                    )?;
                 }
                 2 => field.set(&mut buffers, field.u32()?)?,
                 3 => field.set(&mut free, field.u32()?)?,
@@ -282,12 +300,23 @@ impl StageStatus {
     /// The part of their time that its instances worked, 0 to 1.
     pub fn busy(&self) -> f64 {
         let sum = |of: fn(&InstanceStatus) -> Duration| {
-            self.instances.iter().map(of).fold(Duration::ZERO, Duration::saturating_add)
+            self.instances
+                .iter()
+                .map(of)
+                .fold(Duration::ZERO, Duration::saturating_add)
         };
         let working = sum(|instance| instance.working);
-        let waiting = sum(|instance| instance.waited_for_buffer.saturating_add(instance.waited_for_input));
+        let waiting = sum(|instance| {
+            instance
+                .waited_for_buffer
+                .saturating_add(instance.waited_for_input)
+        });
         let whole = working.saturating_add(waiting);
-        if whole.is_zero() { 0.0 } else { working.as_secs_f64() / whole.as_secs_f64() }
+        if whole.is_zero() {
+            0.0
+        } else {
+            working.as_secs_f64() / whole.as_secs_f64()
+        }
     }
 
     /// Saturates, for the counters may hold anything that a participant wrote there.
@@ -299,7 +328,9 @@ impl StageStatus {
         let mut body = Body::new();
         body.put_text(1, cut(&self.name, MAX_NAME));
         body.put_u32(2, self.queued);
-        self.instances.iter().for_each(|instance| body.put_fields(3, &instance.body()));
+        self.instances
+            .iter()
+            .for_each(|instance| body.put_fields(3, &instance.body()));
         body
     }
 
@@ -310,14 +341,22 @@ impl StageStatus {
                 1 => field.set(&mut name, field.text(MAX_NAME)?)?,
                 2 => field.set(&mut queued, field.u32()?)?,
                 3 if instances.len() >= MAX_INSTANCES as usize => {
-                    return Err(field.wrong(&format!("stands there more than {MAX_INSTANCES} times")));
+                    return Err(
+                        field.wrong(&format!("stands there more than {MAX_INSTANCES} times"))
+                    );
                 }
-                3 => instances.push(InstanceStatus::decode(field.fields("an instance of a status"))?),
+                3 => instances.push(InstanceStatus::decode(
+                    field.fields("an instance of a status"),
+                )?),
                 _ => field.skip()?,
             }
         }
         let name = needed("a stage of a status", 1, name)?;
-        Ok(Self { name, queued: queued.unwrap_or_default(), instances })
+        Ok(Self {
+            name,
+            queued: queued.unwrap_or_default(),
+            instances,
+        })
     }
 }
 
@@ -344,7 +383,15 @@ impl InstanceStatus {
         let mut activity = None;
         let (mut wide, mut narrow) = ([None; 7], [None; 4]);
         while let Some(field) = fields.next()? {
-            let [blocks_in, bytes_in, blocks_out, bytes_out, for_buffer, for_input, working] = &mut wide;
+            let [
+                blocks_in,
+                bytes_in,
+                blocks_out,
+                bytes_out,
+                for_buffer,
+                for_input,
+                working,
+            ] = &mut wide;
             let [held, outstanding, process, processes] = &mut narrow;
             match field.number {
                 1 => field.set(&mut activity, Activity(field.u8()?))?,
@@ -362,8 +409,15 @@ impl InstanceStatus {
                 _ => field.skip()?,
             }
         }
-        let [blocks_in, bytes_in, blocks_out, bytes_out, for_buffer, for_input, working] =
-            wide.map(Option::unwrap_or_default);
+        let [
+            blocks_in,
+            bytes_in,
+            blocks_out,
+            bytes_out,
+            for_buffer,
+            for_input,
+            working,
+        ] = wide.map(Option::unwrap_or_default);
         let [held, outstanding, process, processes] = narrow.map(Option::unwrap_or_default);
         Ok(Self {
             activity: needed("an instance of a status", 1, activity)?,

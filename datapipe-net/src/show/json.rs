@@ -23,7 +23,8 @@ pub fn entry_json(entry: &PipeEntry) -> Value {
     })
 }
 
-/// A pipe and its stages. Rates are those since `before`, a status of the same pipe, or since its beginning.
+/// A pipe and its stages. Rates are those since `before`, a status of the same pipe, or since its
+/// beginning.
 pub fn status_json(now: &PipeStatus, before: Option<&PipeStatus>) -> Value {
     let lately = match before.filter(|_| !now.entry.state.is_over()) {
         Some(before) => now.since(before),
@@ -36,7 +37,11 @@ pub fn status_json(now: &PipeStatus, before: Option<&PipeStatus>) -> Value {
     value["bytes"] = now.bytes().into();
     value["bytes_per_s"] = lately.rate().into();
     value["limited_by"] = lately.bottleneck().map(|limit| limit.stage).into();
-    let stages = now.stages.iter().zip(&lately.stages).map(|(now, lately)| stage(now, lately, elapsed));
+    let stages = now
+        .stages
+        .iter()
+        .zip(&lately.stages)
+        .map(|(now, lately)| stage(now, lately, elapsed));
     value["stages"] = stages.collect::<Vec<_>>().into();
     value
 }

@@ -1,4 +1,5 @@
-//! Lists and statuses for a terminal, and for machines. Nothing of a name reaches a terminal as a command.
+//! Lists and statuses for a terminal, and for machines. Nothing of a name reaches a terminal as a
+//! command.
 //!
 //! Does not ask the daemon, and does not know when to redraw.
 

@@ -12,11 +12,19 @@ pub fn entries(entries: &[PipeEntry], columns: usize) -> String {
         return "no pipes\n".to_owned();
     }
     let width = |of: fn(&PipeEntry) -> String, heading: &str| {
-        entries.iter().map(|entry| of(entry).chars().count()).max().unwrap_or(0).max(heading.len())
+        entries
+            .iter()
+            .map(|entry| of(entry).chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(heading.len())
     };
     let label = |entry: &PipeEntry| name(&entry.label);
     let owner = |entry: &PipeEntry| User(entry.owner).to_string();
-    let (names, labels) = (width(|entry| name(&entry.name), "pipe"), width(label, "label"));
+    let (names, labels) = (
+        width(|entry| name(&entry.name), "pipe"),
+        width(label, "label"),
+    );
     let users = width(owner, "user");
     let mut table = fit(
         &format!(
@@ -44,8 +52,8 @@ pub fn entries(entries: &[PipeEntry], columns: usize) -> String {
     table
 }
 
-/// A pipe and its stages. Rates and parts of time are those since `before`, a status of the same pipe, or since its
-/// beginning.
+/// A pipe and its stages. Rates and parts of time are those since `before`, a status of the same
+/// pipe, or since its beginning.
 pub fn pipe(now: &PipeStatus, before: Option<&PipeStatus>, columns: usize) -> String {
     // A pipe that is over has no lately.
     let lately = match before.filter(|_| !now.entry.state.is_over()) {
@@ -68,10 +76,19 @@ pub fn pipe(now: &PipeStatus, before: Option<&PipeStatus>, columns: usize) -> St
     if !now.stages.is_empty() {
         lines.push(heading());
         let seconds = lately.entry.elapsed.as_secs_f64().max(1e-9);
-        lines.extend(now.stages.iter().zip(&lately.stages).map(|(now, lately)| stage(now, lately, seconds)));
+        lines.extend(
+            now.stages
+                .iter()
+                .zip(&lately.stages)
+                .map(|(now, lately)| stage(now, lately, seconds)),
+        );
         lines.push(format!("  {} of {} buffers free", now.free, now.buffers));
         lines.push(match lately.bottleneck() {
-            Some(limit) => format!("  limited by {} ({:.0} % busy)", name(&limit.stage), limit.busy * 100.0),
+            Some(limit) => format!(
+                "  limited by {} ({:.0} % busy)",
+                name(&limit.stage),
+                limit.busy * 100.0
+            ),
             None => "  nothing moves".to_owned(),
         });
     }
@@ -103,7 +120,11 @@ fn stage(now: &StageStatus, lately: &StageStatus, seconds: f64) -> String {
 
 /// What the instances are doing: `working`, or `2 working, 1 waiting for input`.
 fn doing(stage: &StageStatus) -> String {
-    let mut activities: Vec<_> = stage.instances.iter().map(|instance| instance.activity).collect();
+    let mut activities: Vec<_> = stage
+        .instances
+        .iter()
+        .map(|instance| instance.activity)
+        .collect();
     activities.sort_unstable();
     let groups: Vec<_> = activities.chunk_by(|a, b| a == b).collect();
     let group = |group: &&[_]| match (groups.len(), group) {
@@ -139,26 +160,48 @@ mod tests {
         entry.elapsed = Duration::from_secs(seconds);
         let slow = instance(Activity::WORKING, bytes, seconds, 0);
         let quick = instance(Activity::WAITING_FOR_INPUT, bytes, 1, seconds);
-        let stage = |name: &str, instances| StageStatus { name: name.to_owned(), queued: 3, instances };
+        let stage = |name: &str, instances| StageStatus {
+            name: name.to_owned(),
+            queued: 3,
+            instances,
+        };
         let stages = vec![
             stage("files", vec![slow.clone()]),
             stage("zstd", vec![slow, quick.clone()]),
             stage("tape", vec![quick]),
         ];
-        PipeStatus { entry, buffers: 16, free: 5, stages }
+        PipeStatus {
+            entry,
+            buffers: 16,
+            free: 5,
+            stages,
+        }
     }
 
     #[test]
     fn a_status_is_a_table() {
         let table = pipe(&status(10, 300 << 20), Some(&status(8, 100 << 20)), 200);
         let lines: Vec<_> = table.lines().collect();
-        assert_eq!(lines[0], "host.1.2  nightly\\u{1b}[2J  running, 0:10, 300.0 MiB in all, 100.0 MiB/s");
+        assert_eq!(
+            lines[0],
+            "host.1.2  nightly\\u{1b}[2J  running, 0:10, 300.0 MiB in all, 100.0 MiB/s"
+        );
         assert_eq!(lines[1], heading());
-        assert!(lines[2].starts_with("  files               1   100 %   300.0 MiB   100.0 MiB/s"), "{table}");
-        assert!(lines[3].ends_with("  2       3  1 working, 1 waiting for input"), "{table}");
+        assert!(
+            lines[2].starts_with("  files               1   100 %   300.0 MiB   100.0 MiB/s"),
+            "{table}"
+        );
+        assert!(
+            lines[3].ends_with("  2       3  1 working, 1 waiting for input"),
+            "{table}"
+        );
         assert_eq!(lines[5], "  5 of 16 buffers free");
         assert_eq!(lines[6], "  limited by files (100 % busy)");
-        assert!(pipe(&status(10, 5), None, 20).lines().all(|line| line.chars().count() <= 20));
+        assert!(
+            pipe(&status(10, 5), None, 20)
+                .lines()
+                .all(|line| line.chars().count() <= 20)
+        );
     }
 
     #[test]
@@ -168,7 +211,10 @@ mod tests {
         over.entry.explanation = "stage \"tape\": no space\nleft".to_owned();
         let table = pipe(&over, Some(&over), 200);
         assert!(table.contains("failed, 0:10"), "{table}");
-        assert!(table.contains("stage \"tape\": no space\\nleft\n"), "{table}");
+        assert!(
+            table.contains("stage \"tape\": no space\\nleft\n"),
+            "{table}"
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A text for a terminal: its lines stay lines, and what cannot be shown is escaped as in Rust, `\u{1b}`.
+/// A text for a terminal: its lines stay lines, and what cannot be shown is escaped as in Rust,
+/// `\u{1b}`.
 pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -30,7 +31,11 @@ pub(super) fn fit(line: &str, columns: usize) -> String {
 pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 use super::stop::Stop;
@@ -67,14 +67,21 @@ impl Deadline {
     /// The time that is left.
     fn left(self) -> Option<Timespec> {
         let left = self.0?.saturating_duration_since(Instant::now());
-        Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() })
+        Some(Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        })
     }
 }
 
 impl Channel {
     /// Over a connected socket that does not block. Every wait ends when `stop` is given.
     pub fn new(socket: OwnedFd, stop: Option<Stop>) -> Self {
-        Self { socket, stop, descriptor: None }
+        Self {
+            socket,
+            stop,
+            descriptor: None,
+        }
     }
 
     /// Waits until something can be read from the connection, or from `other`.
@@ -82,7 +89,11 @@ impl Channel {
     /// # Errors
     ///
     /// If nothing came in time, or the wait was ended.
-    pub fn wait(&self, other: Option<BorrowedFd<'_>>, deadline: Deadline) -> Result<Ready, ChannelError> {
+    pub fn wait(
+        &self,
+        other: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> Result<Ready, ChannelError> {
         self.wait_for(PollFlags::IN, other, deadline)
     }
 
@@ -113,7 +124,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), and if the head is not as it should be; then nothing that follows can be read.
+    /// As [`read`](Self::read), and if the head is not as it should be; then nothing that follows
+    /// can be read.
     pub fn read_message(&mut self, deadline: Deadline) -> Result<(Head, Vec<u8>), ChannelError> {
         let mut head = [0; HEAD];
         self.read(&mut head, deadline)?;
@@ -122,10 +134,11 @@ impl Channel {
         while body.len() < head.len {
             let start = body.len();
             body.resize(head.len.min(start + BODY_PIECE), 0);
-            self.read(&mut body[start..], deadline).map_err(|error| match error {
-                ChannelError::Closed => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
-                other => other,
-            })?;
+            self.read(&mut body[start..], deadline)
+                .map_err(|error| match error {
+                    ChannelError::Closed => io::Error::from(io::ErrorKind::UnexpectedEof).into(),
+                    other => other,
+                })?;
         }
         Ok((head, body))
     }
@@ -148,7 +161,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write), and if the body is longer than [`MAX_BODY`]: then nothing was written.
+    /// As [`write`](Self::write), and if the body is longer than [`MAX_BODY`]: then nothing was
+    /// written.
     pub fn write_message(
         &self,
         kind: u16,
@@ -158,10 +172,17 @@ impl Channel {
         deadline: Deadline,
     ) -> Result<(), ChannelError> {
         if body.len() > MAX_BODY {
-            let why = format!("a message has a body of {} bytes, more than {MAX_BODY}", body.len());
+            let why = format!(
+                "a message has a body of {} bytes, more than {MAX_BODY}",
+                body.len()
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
         }
-        let head = Head { len: body.len(), kind, request };
+        let head = Head {
+            len: body.len(),
+            kind,
+            request,
+        };
         self.write_with(&[&head.encode(), body].concat(), descriptor, deadline)
     }
 
@@ -192,10 +213,16 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let descriptors = descriptor.as_slice();
-        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
+        {
             return Err(Errno::NOBUFS);
         }
-        sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(bytes)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
     }
 
     /// Descriptors that nobody has asked for are closed at once.
@@ -203,7 +230,12 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let slices = &mut [IoSliceMut::new(bytes)];
-        let got = recvmsg(&self.socket, slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        let got = recvmsg(
+            &self.socket,
+            slices,
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        )?;
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
                 self.descriptor = descriptors.next();
@@ -219,7 +251,11 @@ impl Channel {
         deadline: Deadline,
     ) -> Result<Ready, ChannelError> {
         let mut polled = vec![PollFd::new(&self.socket, what)];
-        polled.extend(self.stop.as_ref().map(|stop| PollFd::new(stop, PollFlags::IN)));
+        polled.extend(
+            self.stop
+                .as_ref()
+                .map(|stop| PollFd::new(stop, PollFlags::IN)),
+        );
         polled.extend(other.map(|other| PollFd::from_borrowed_fd(other, PollFlags::IN)));
         loop {
             match poll(&mut polled, deadline.left().as_ref()) {
@@ -234,7 +270,10 @@ impl Channel {
         if self.stop.is_some() && ready.next().unwrap_or_default() {
             return Err(ChannelError::Stopped);
         }
-        Ok(Ready { socket, other: ready.next().unwrap_or_default() })
+        Ok(Ready {
+            socket,
+            other: ready.next().unwrap_or_default(),
+        })
     }
 }
 
@@ -276,7 +315,10 @@ mod tests {
         for socket in [&a, &b] {
             socket.set_nonblocking(true).unwrap();
         }
-        (Channel::new(a.into(), stop.cloned()), Channel::new(b.into(), None))
+        (
+            Channel::new(a.into(), stop.cloned()),
+            Channel::new(b.into(), None),
+        )
     }
 
     #[test]
@@ -287,7 +329,8 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 a.write_message(1, 2, &[], None, LONG).unwrap();
-                a.write_message(3, 4, &body, Some(file.as_fd()), LONG).unwrap();
+                a.write_message(3, 4, &body, Some(file.as_fd()), LONG)
+                    .unwrap();
             });
             let (head, empty) = b.read_message(LONG).unwrap();
             assert_eq!((head.kind, head.request, empty.len()), (1, 2, 0));
@@ -306,16 +349,30 @@ mod tests {
     #[test]
     fn what_is_too_long_is_refused_on_both_sides() {
         let (a, mut b) = pair(None);
-        let long = a.write_message(1, 1, &vec![0; MAX_BODY + 1], None, LONG).unwrap_err();
-        assert!(long.to_string().contains("1048577 bytes, more than 1048576"), "{long}");
+        let long = a
+            .write_message(1, 1, &vec![0; MAX_BODY + 1], None, LONG)
+            .unwrap_err();
+        assert!(
+            long.to_string()
+                .contains("1048577 bytes, more than 1048576"),
+            "{long}"
+        );
         a.write(&[255; HEAD], LONG).unwrap();
-        assert!(matches!(b.read_message(LONG), Err(ChannelError::Malformed(_))));
+        assert!(matches!(
+            b.read_message(LONG),
+            Err(ChannelError::Malformed(_))
+        ));
     }
 
     #[test]
     fn half_a_message_is_no_message() {
         let (a, mut b) = pair(None);
-        let head = Head { len: 100, kind: 1, request: 1 }.encode();
+        let head = Head {
+            len: 100,
+            kind: 1,
+            request: 1,
+        }
+        .encode();
         a.write(&head, LONG).unwrap();
         let soon = Deadline::after(Duration::from_millis(1));
         assert!(matches!(b.read_message(soon), Err(ChannelError::TooSlow)));

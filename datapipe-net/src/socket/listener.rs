@@ -1,5 +1,5 @@
-//! One daemon for a path. A lock decides who has it; a socket that a dead daemon has left is replaced, a living one's
-//! never.
+//! One daemon for a path. A lock decides who has it; a socket that a dead daemon has left is
+//! replaced, a living one's never.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -59,29 +59,43 @@ impl Listener {
     ///
     /// If another daemon does, something else stands there, or the machine refuses.
     pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, ListenError> {
-        let failed =
-            |what| move |source: io::Error| ListenError::System { what, path: path.to_owned(), source };
+        let failed = |what| {
+            move |source: io::Error| ListenError::System {
+                what,
+                path: path.to_owned(),
+                source,
+            }
+        };
         let lock = Lock::take(path)?;
         Self::refuse_the_living(path)?;
         // Made beside its place, so that nobody sees it before it has its permissions.
         let new = new_name(path);
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("cannot remove what a dead daemon has left beside the socket")(error));
+                return Err(failed(
+                    "cannot remove what a dead daemon has left beside the socket",
+                )(error));
             }
             _ => {}
         }
-        let address = SocketAddrUnix::new(&new).map_err(|error| failed("cannot listen at")(error.into()))?;
+        let address =
+            SocketAddrUnix::new(&new).map_err(|error| failed("cannot listen at")(error.into()))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(|error| failed("cannot make a socket for")(error.into()))?;
-        rustix::net::bind(&socket, &address).map_err(|error| failed("cannot listen at")(error.into()))?;
+        rustix::net::bind(&socket, &address)
+            .map_err(|error| failed("cannot listen at")(error.into()))?;
         let dressed = Self::dress(&socket, &new, path, mode, group);
         let inode = dressed.map_err(|error| {
             let _ = fs::remove_file(&new);
             failed("cannot listen at")(error)
         })?;
-        Ok(Self { socket, path: path.to_owned(), inode, _lock: lock })
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            inode,
+            _lock: lock,
+        })
     }
 
     fn dress(
@@ -103,12 +117,18 @@ impl Listener {
 
     /// The lock is ours, so no daemon of this library lives at the path. Somebody else may.
     fn refuse_the_living(path: &Path) -> Result<(), ListenError> {
-        let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+        let Ok(metadata) = fs::symlink_metadata(path) else {
+            return Ok(());
+        };
         if !metadata.file_type().is_socket() {
-            return Err(ListenError::NoSocket { path: path.to_owned() });
+            return Err(ListenError::NoSocket {
+                path: path.to_owned(),
+            });
         }
         match UnixStream::connect(path) {
-            Ok(_) => Err(ListenError::Taken { path: path.to_owned() }),
+            Ok(_) => Err(ListenError::Taken {
+                path: path.to_owned(),
+            }),
             Err(_) => Ok(()),
         }
     }
@@ -117,7 +137,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Of the kind [`io::ErrorKind::WouldBlock`] if there is none; else if there are no descriptors left, say.
+    /// Of the kind [`io::ErrorKind::WouldBlock`] if there is none; else if there are no descriptors
+    /// left, say.
     pub fn accept(&self) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         Ok(rustix::net::accept_with(&self.socket, flags)?)
@@ -138,7 +159,8 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
+        let ours =
+            fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
         if ours {
             // If it cannot be removed, the next daemon replaces it.
             let _ = fs::remove_file(&self.path);
@@ -156,8 +178,11 @@ struct Lock {
 impl Lock {
     fn take(socket: &Path) -> Result<Self, ListenError> {
         let path = beside(socket, ".lock");
-        let failed =
-            |source: io::Error| ListenError::System { what: "cannot lock", path: path.clone(), source };
+        let failed = |source: io::Error| ListenError::System {
+            what: "cannot lock",
+            path: path.clone(),
+            source,
+        };
         // Ends as soon as no other daemon removes its lock between our opening and locking it.
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -166,7 +191,9 @@ impl Lock {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(ListenError::Taken { path: socket.to_owned() });
+                    return Err(ListenError::Taken {
+                        path: socket.to_owned(),
+                    });
                 }
                 Err(error) => return Err(failed(error.into())),
             }
@@ -174,7 +201,9 @@ impl Lock {
             let named = fs::symlink_metadata(&path);
             if named.is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
                 // For people who wonder.
-                let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| writeln!(file, "{}", std::process::id()));
                 return Ok(Self { file, path });
             }
         }
@@ -194,7 +223,8 @@ fn new_name(path: &Path) -> PathBuf {
     beside(path, ".new")
 }
 
-/// Whether a socket could be at `path`: the kernel takes 108 bytes, and four are for the name that it has at first.
+/// Whether a socket could be at `path`: the kernel takes 108 bytes, and four are for the name that
+/// it has at first.
 pub fn is_short_enough(path: &Path) -> bool {
     SocketAddrUnix::new(new_name(path)).is_ok()
 }
@@ -210,7 +240,11 @@ impl fmt::Display for ListenError {
         match self {
             Self::Taken { path } => write!(f, "another daemon listens at {}", path.display()),
             Self::NoSocket { path } => {
-                write!(f, "{} is no socket: remove it, or configure another socket", path.display())
+                write!(
+                    f,
+                    "{} is no socket: remove it, or configure another socket",
+                    path.display()
+                )
             }
             Self::System { what, path, source } => write!(f, "{what} {}: {source}", path.display()),
         }
@@ -224,7 +258,10 @@ mod tests {
     use super::*;
 
     fn names(dir: &Path) -> Vec<OsString> {
-        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         names
     }
@@ -234,11 +271,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = Listener::bind(&path, 0o640, None).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        assert!(matches!(Listener::bind(&path, 0o600, None), Err(ListenError::Taken { .. })));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        assert!(matches!(
+            Listener::bind(&path, 0o600, None),
+            Err(ListenError::Taken { .. })
+        ));
         let client = UnixStream::connect(&path).unwrap();
         drop((listener.accept().unwrap(), client));
-        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         drop(listener);
         assert_eq!(names(dir.path()), Vec::<OsString>::new());
     }
@@ -254,11 +300,17 @@ mod tests {
         drop(Listener::bind(&path, 0o600, None).unwrap());
         // One that lives, and knows no lock.
         let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        assert!(matches!(Listener::bind(&path, 0o600, None), Err(ListenError::Taken { .. })));
+        assert!(matches!(
+            Listener::bind(&path, 0o600, None),
+            Err(ListenError::Taken { .. })
+        ));
         drop(other);
         fs::remove_file(&path).unwrap();
         fs::write(&path, "data").unwrap();
-        assert!(matches!(Listener::bind(&path, 0o600, None), Err(ListenError::NoSocket { .. })));
+        assert!(matches!(
+            Listener::bind(&path, 0o600, None),
+            Err(ListenError::NoSocket { .. })
+        ));
         assert_eq!(fs::read(&path).unwrap(), b"data");
         // Who is refused leaves nothing beside it.
         assert_eq!(names(dir.path()), ["s"]);
@@ -277,12 +329,22 @@ mod tests {
 
     #[test]
     fn errors_name_the_path() {
-        let error = Listener::bind(Path::new("/nowhere/s"), 0o600, None).unwrap_err().to_string();
-        assert!(error.starts_with("cannot lock /nowhere/s.lock: No such"), "{error}");
+        let error = Listener::bind(Path::new("/nowhere/s"), 0o600, None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("cannot lock /nowhere/s.lock: No such"),
+            "{error}"
+        );
         let dir = tempfile::tempdir().unwrap();
         let long = dir.path().join("s".repeat(120));
         assert!(!is_short_enough(&long) && !is_short_enough(Path::new(&"s".repeat(105))));
         assert!(is_short_enough(Path::new(&"s".repeat(104))));
-        assert!(Listener::bind(&long, 0o600, None).unwrap_err().to_string().starts_with("cannot listen at"));
+        assert!(
+            Listener::bind(&long, 0o600, None)
+                .unwrap_err()
+                .to_string()
+                .starts_with("cannot listen at")
+        );
     }
 }

@@ -36,8 +36,9 @@ impl Peer {
 
     /// A descriptor of the process that has connected, which becomes readable when that dies.
     ///
-    /// From Linux 6.5 on the kernel has kept it since the connection was made. Before, the process is looked up by
-    /// its id, which would be another's if it has died since, and the id was given anew.
+    /// From Linux 6.5 on the kernel has kept it since the connection was made. Before, the process
+    /// is looked up by its id, which would be another's if it has died since, and the id was given
+    /// anew.
     ///
     /// # Errors
     ///
@@ -47,7 +48,9 @@ impl Peer {
             return Ok(descriptor);
         }
         let id = i32::try_from(self.process).ok().and_then(Pid::from_raw);
-        let id = id.ok_or_else(|| io::Error::other("the process lives where it cannot be seen from here"))?;
+        let id = id.ok_or_else(|| {
+            io::Error::other("the process lives where it cannot be seen from here")
+        })?;
         Ok(pidfd_open(id, PidfdFlags::empty())?)
     }
 }

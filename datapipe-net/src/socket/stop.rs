@@ -17,12 +17,16 @@ impl Stop {
     ///
     /// If there is no descriptor left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+        Ok(Self(Arc::new(eventfd(
+            0,
+            EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
+        )?)))
     }
 
     /// Gives it.
     pub fn stop(&self) {
-        // Any number but 0, the same in every byte order. It fails once the sum is full: then it was given before.
+        // Any number but 0, the same in every byte order. It fails once the sum is full: then it
+        // was given before.
         let _ = rustix::io::write(&*self.0, &[1; 8]);
     }
 }

@@ -44,8 +44,13 @@ pub(crate) fn a_head_and_a_tail_attach() {
     client.subscribe(None).unwrap();
     let pipe = client.initiate(&unbound("waiting")).unwrap().pipe;
     let both = "waits for a process to attach as \"source\" and \"sink\"";
-    wait_until("it waits for both", || client.status(&pipe).unwrap().entry.explanation == both);
-    assert_eq!(client.status(&pipe).unwrap().entry.state, PipeState::WAITING);
+    wait_until("it waits for both", || {
+        client.status(&pipe).unwrap().entry.explanation == both
+    });
+    assert_eq!(
+        client.status(&pipe).unwrap().entry.state,
+        PipeState::WAITING
+    );
     let head = site.client().identify(&pipe, Role::Head).unwrap();
     // Who has connected, has the seat: the connection is not needed any more.
     let tail = site.client().identify(&pipe, Role::Tail).unwrap();
@@ -54,11 +59,21 @@ pub(crate) fn a_head_and_a_tail_attach() {
         scope.spawn(|| receive(tail)).join().unwrap()
     });
     assert_eq!(received, 500);
-    assert_eq!(outcome(&mut client, &pipe), (PipeState::ENDED, String::new()));
+    assert_eq!(
+        outcome(&mut client, &pipe),
+        (PipeState::ENDED, String::new())
+    );
     let told = events(&mut client, &pipe);
-    let attached: Vec<_> = told.iter().filter(|event| event.kind == EventKind::ATTACHED).collect();
+    let attached: Vec<_> = told
+        .iter()
+        .filter(|event| event.kind == EventKind::ATTACHED)
+        .collect();
     assert_eq!(attached.len(), 2);
-    assert!(attached.iter().all(|event| event.process == Some(std::process::id())));
+    assert!(
+        attached
+            .iter()
+            .all(|event| event.process == Some(std::process::id()))
+    );
 }
 
 pub(crate) fn the_initiator_is_the_head() {
@@ -70,7 +85,11 @@ pub(crate) fn the_initiator_is_the_head() {
         .buffer_size(4096)
         .as_seat(Seat::Head)
         .stage(StageRequest::unbound("me"))
-        .stage(StageRequest::module("count").arguments(out.to_str().unwrap()).write(&out));
+        .stage(
+            StageRequest::module("count")
+                .arguments(out.to_str().unwrap())
+                .write(&out),
+        );
     let started = client.initiate(&ask).unwrap();
     send(started.attachment.expect("a seat"), 10);
     assert_eq!(outcome(&mut client, &started.pipe).0, PipeState::ENDED);
@@ -93,9 +112,16 @@ pub(crate) fn seats_that_are_refused() {
     let waiting = client.initiate(&unbound("waiting")).unwrap().pipe;
     let mut code = |pipe: &str, role| refusal(client.identify(pipe, role)).0;
     assert_eq!(code("host.1.2", Role::Head), RefusalCode::NO_SUCH_PIPE);
-    assert_eq!(code("waiting", Role::Head), RefusalCode::NO_SUCH_PIPE, "a label is no name");
+    assert_eq!(
+        code("waiting", Role::Head),
+        RefusalCode::NO_SUCH_PIPE,
+        "a label is no name"
+    );
     assert_eq!(code(&bound, Role::Head), RefusalCode::BOUND);
-    assert_eq!(code(&waiting, Role::NetworkAgent), RefusalCode::NETWORK_AGENT);
+    assert_eq!(
+        code(&waiting, Role::NetworkAgent),
+        RefusalCode::NETWORK_AGENT
+    );
     let head = site.client().identify(&waiting, Role::Head).unwrap();
     assert_eq!(code(&waiting, Role::Head), RefusalCode::TAKEN);
     // One that lets go without a word has failed.
@@ -103,7 +129,10 @@ pub(crate) fn seats_that_are_refused() {
     let (state, why) = outcome(&mut client, &waiting);
     assert_eq!(state, PipeState::FAILED);
     assert!(why.contains("source"), "{why}");
-    assert_eq!(refusal(client.identify(&waiting, Role::Tail)).0, RefusalCode::OVER);
+    assert_eq!(
+        refusal(client.identify(&waiting, Role::Tail)).0,
+        RefusalCode::OVER
+    );
 }
 
 pub(crate) fn a_seat_that_nobody_takes() {

@@ -42,18 +42,33 @@ pub(crate) fn commands() {
     let list = site.run("list", &[]);
     let lines: Vec<_> = text(&list).lines().collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(lines[1].starts_with(&strange) && lines[1].contains("right\\u{202e}left"), "{lines:?}");
-    assert!(lines[2].contains("plain") && lines[2].contains("running"), "{lines:?}");
+    assert!(
+        lines[1].starts_with(&strange) && lines[1].contains("right\\u{202e}left"),
+        "{lines:?}"
+    );
+    assert!(
+        lines[2].contains("plain") && lines[2].contains("running"),
+        "{lines:?}"
+    );
     let listed = json(&site.run("list", &["--json"]));
     assert_eq!(listed["pipes"][1]["pipe"], plain_one);
     assert_eq!(listed["pipes"][0]["label"], "right\u{202e}left");
 
     let shown = site.run("status", &["plain"]);
-    assert!(text(&shown).contains("numbers") && text(&shown).contains("buffers free"), "{shown:?}");
-    assert!(!text(&shown).contains('\x1b'), "no commands where there is no terminal");
+    assert!(
+        text(&shown).contains("numbers") && text(&shown).contains("buffers free"),
+        "{shown:?}"
+    );
+    assert!(
+        !text(&shown).contains('\x1b'),
+        "no commands where there is no terminal"
+    );
     let status = json(&site.run("status", &["--json", &plain_one]));
     let pipe = &status["pipes"][0];
-    assert_eq!((&pipe["state"], &pipe["stages"][0]["name"]), (&"running".into(), &"numbers".into()));
+    assert_eq!(
+        (&pipe["state"], &pipe["stages"][0]["name"]),
+        (&"running".into(), &"numbers".into())
+    );
     assert!(pipe["bytes_per_s"].as_f64().unwrap() > 0.0);
     watched(&site);
     watched_on_a_terminal(&site);
@@ -62,7 +77,10 @@ pub(crate) fn commands() {
     let common = &strange[..strange.len().min(3)];
     assert!(refused(&site.run("stop", &[common]), 2).contains("one of several"));
     text(&site.run("stop", &["plain"]));
-    assert_eq!(outcome(&mut client, &plain_one), (PipeState::STOPPED, String::new()));
+    assert_eq!(
+        outcome(&mut client, &plain_one),
+        (PipeState::STOPPED, String::new())
+    );
     text(&site.run("stop", &["--no-wait", &strange]));
     assert_eq!(outcome(&mut client, &strange).0, PipeState::STOPPED);
     assert_eq!(text(&site.run("status", &[])), "no pipes\n");
@@ -73,7 +91,9 @@ pub(crate) fn commands() {
     }
     let mut fails = plain("9");
     fails.label = "fails".to_owned();
-    fails.stages.insert(1, StageRequest::module("pass").arguments("4"));
+    fails
+        .stages
+        .insert(1, StageRequest::module("pass").arguments("4"));
     let failed = client.initiate(&fails).unwrap().pipe;
     assert_eq!(outcome(&mut client, &failed).0, PipeState::FAILED);
     assert!(refused(&site.run("stop", &["fails"]), 1).contains("had failed: "));
@@ -89,12 +109,20 @@ pub(crate) fn commands() {
 /// Looks again and again, until a signal comes; that is no failure.
 fn watched(site: &Site) {
     let mut watch = site.command("status");
-    watch.args(["--json", "--interval", "0.1"]).stdout(Stdio::piped());
+    watch
+        .args(["--json", "--interval", "0.1"])
+        .stdout(Stdio::piped());
     let mut watch = watch.spawn().unwrap();
     let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let looks: Vec<serde_json::Value> =
-        lines.take(3).map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
-    assert!(looks.iter().all(|look| look["pipes"].as_array().unwrap().len() == 2));
+    let looks: Vec<serde_json::Value> = lines
+        .take(3)
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    assert!(
+        looks
+            .iter()
+            .all(|look| look["pipes"].as_array().unwrap().len() == 2)
+    );
     kill_process(Pid::from_raw(watch.id() as i32).unwrap(), Signal::INT).unwrap();
     // Nobody reads any more: it may meet that before the signal.
     let ended = watch.wait().unwrap();
@@ -107,13 +135,26 @@ fn watched_on_a_terminal(site: &Site) {
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let path = ptsname(&terminal, Vec::new()).unwrap();
-    let screen = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
-    let size = Winsize { ws_row: 50, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
+    let screen = File::options()
+        .read(true)
+        .write(true)
+        .open(path.to_str().unwrap())
+        .unwrap();
+    let size = Winsize {
+        ws_row: 50,
+        ws_col: 60,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(&screen, size).unwrap();
     // The command keeps what it gave its child, until it is dropped.
     let mut watch = {
         let mut command = site.command("status");
-        command.args(["--interval", "0.1"]).stdout(screen).spawn().unwrap()
+        command
+            .args(["--interval", "0.1"])
+            .stdout(screen)
+            .spawn()
+            .unwrap()
     };
     let mut terminal = File::from(terminal);
     let mut shown = Vec::new();
@@ -122,7 +163,10 @@ fn watched_on_a_terminal(site: &Site) {
         let mut bytes = [0; 4096];
         let count = terminal.read(&mut bytes).unwrap();
         shown.extend_from_slice(&bytes[..count]);
-        tables = shown.windows(7).filter(|window| window == b"\x1b[H\x1b[2J").count();
+        tables = shown
+            .windows(7)
+            .filter(|window| window == b"\x1b[H\x1b[2J")
+            .count();
     }
     kill_process(Pid::from_raw(watch.id() as i32).unwrap(), Signal::INT).unwrap();
     // What is left must not keep it from ending.
@@ -134,8 +178,14 @@ fn watched_on_a_terminal(site: &Site) {
     drain.join().unwrap();
     let shown = String::from_utf8(shown).unwrap();
     let tables: Vec<_> = shown.split("\x1b[H\x1b[2J").collect();
-    assert!(tables[1].contains("limited by") && tables[1].contains("numbers"), "{shown:?}");
-    assert!(tables[1].lines().all(|line| line.chars().count() <= 60), "{shown:?}");
+    assert!(
+        tables[1].contains("limited by") && tables[1].contains("numbers"),
+        "{shown:?}"
+    );
+    assert!(
+        tables[1].lines().all(|line| line.chars().count() <= 60),
+        "{shown:?}"
+    );
     assert!(!tables[1].contains('\x1b'), "{shown:?}");
 }
 
@@ -145,7 +195,11 @@ pub(crate) fn configurations_that_are_wrong() {
     let good = site.configuration("");
     for (from, to, line) in [
         ("[access]", "[acess]", 2),
-        ("users = [\"4000000001\", \"4000000002\"]", "users = [\"nobody of that name\"]", 3),
+        (
+            "users = [\"4000000001\", \"4000000002\"]",
+            "users = [\"nobody of that name\"]",
+            3,
+        ),
         ("role = \"head\"", "role = \"foot\"", 9),
     ] {
         site.configure(&good.replacen(from, to, 1));
@@ -176,11 +230,19 @@ pub(crate) fn a_client_from_the_page_alone() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client/client.py");
     let run = |arguments: &[&str]| {
         let socket = site.socket();
-        Command::new("python3").arg(&program).arg(socket).args(arguments).output().unwrap()
+        Command::new("python3")
+            .arg(&program)
+            .arg(socket)
+            .args(arguments)
+            .output()
+            .unwrap()
     };
     let listed = json(&run(&["list"]));
     assert_eq!(listed[0]["name"], pipe);
-    assert_eq!((&listed[0]["label"], &listed[0]["state"]), (&"watched".into(), &4.into()));
+    assert_eq!(
+        (&listed[0]["label"], &listed[0]["state"]),
+        (&"watched".into(), &4.into())
+    );
     assert_eq!(listed[0]["owner"], rustix::process::geteuid().as_raw());
     let status = json(&run(&["status", &pipe]));
     let ours = client.status(&pipe).unwrap();
@@ -189,21 +251,32 @@ pub(crate) fn a_client_from_the_page_alone() {
     assert_eq!(stages.len(), ours.stages.len());
     for (theirs, ours) in stages.iter().zip(&ours.stages) {
         assert_eq!(theirs["name"], *ours.name);
-        for (theirs, ours) in theirs["instances"].as_array().unwrap().iter().zip(&ours.instances) {
+        for (theirs, ours) in theirs["instances"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(&ours.instances)
+        {
             assert_eq!(
                 (&theirs["activity"], &theirs["blocks_in"]),
                 (&ours.activity.0.into(), &ours.blocks_in.into())
             );
             assert_eq!(
                 (&theirs["bytes_out"], &theirs["working"]),
-                (&ours.bytes_out.into(), &(ours.working.as_nanos() as u64).into())
+                (
+                    &ours.bytes_out.into(),
+                    &(ours.working.as_nanos() as u64).into()
+                )
             );
         }
     }
     a_copy(&site, &run);
     let none = run(&["status", "host.1.2"]);
     assert_eq!(none.status.code(), Some(1));
-    assert_eq!(String::from_utf8(none.stderr).unwrap(), "refused (5): there is no pipe \"host.1.2\" here\n");
+    assert_eq!(
+        String::from_utf8(none.stderr).unwrap(),
+        "refused (5): there is no pipe \"host.1.2\" here\n"
+    );
 }
 
 /// Its pages, and the one that says what modules are told, are enough to start a pipe.
@@ -214,8 +287,14 @@ fn a_copy(site: &Site, run: &dyn Fn(&[&str]) -> Output) {
     let copy = || run(&["copy", from.to_str().unwrap(), to.to_str().unwrap()]);
     let name = copy();
     let status = site.client().status(text(&name).trim_end()).unwrap();
-    assert_eq!((&*status.entry.label, status.entry.state), ("copied", PipeState::ENDED));
-    assert!(status.stages[1].bytes_out() < status.stages[1].bytes_in(), "{status:?}");
+    assert_eq!(
+        (&*status.entry.label, status.entry.state),
+        ("copied", PipeState::ENDED)
+    );
+    assert!(
+        status.stages[1].bytes_out() < status.stages[1].bytes_in(),
+        "{status:?}"
+    );
     assert!(fs::read(&to).unwrap() == content);
     // Nothing is replaced that nobody has said to replace.
     assert!(refused(&copy(), 1).contains("has not ended well"));

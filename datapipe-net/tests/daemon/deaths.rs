@@ -10,7 +10,9 @@ use crate::site::{Site, children_of, events, lives, outcome, plain, refusal, wai
 
 fn names(site: &Site) -> Vec<String> {
     let entries = fs::read_dir(site.path("")).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -20,24 +22,36 @@ const QUIET: [&str; 3] = ["datapiped.toml", "in", "out"];
 pub(crate) fn a_daemon_that_is_killed() {
     let mut site = Site::new("");
     let mut client = site.client();
-    let pipes: Vec<_> = (0..3).map(|_| client.initiate(&plain("forever")).unwrap().pipe).collect();
-    wait_until("all move", || pipes.iter().all(|pipe| client.status(pipe).unwrap().bytes() > 0));
-    let waiting =
-        Initiate::new("waiting").stage(StageRequest::unbound("me")).stage(StageRequest::module("count"));
+    let pipes: Vec<_> = (0..3)
+        .map(|_| client.initiate(&plain("forever")).unwrap().pipe)
+        .collect();
+    wait_until("all move", || {
+        pipes
+            .iter()
+            .all(|pipe| client.status(pipe).unwrap().bytes() > 0)
+    });
+    let waiting = Initiate::new("waiting")
+        .stage(StageRequest::unbound("me"))
+        .stage(StageRequest::module("count"));
     let waiting = client.initiate(&waiting).unwrap().pipe;
     let attached = site.client().identify(&waiting, Role::Head).unwrap();
     let modules = children_of(site.process());
     assert_eq!(modules.len(), 7);
     site.signal(Signal::KILL);
     site.end();
-    wait_until("all modules have ended", || !modules.iter().any(|&module| lives(module)));
+    wait_until("all modules have ended", || {
+        !modules.iter().any(|&module| lives(module))
+    });
     // Who had attached is told, and lives.
     let port = attached.head().unwrap();
     wait_until("the seat is of no use", || port.alloc().is_err());
     drop(port);
     drop(attached);
     assert!(client.list().is_err());
-    assert_eq!(names(&site), [&QUIET[..], &["socket", "socket.lock"]].concat());
+    assert_eq!(
+        names(&site),
+        [&QUIET[..], &["socket", "socket.lock"]].concat()
+    );
     site.start();
     let mut client = site.client();
     assert_eq!(client.list().unwrap(), []);
@@ -56,7 +70,8 @@ pub(crate) fn a_daemon_that_is_stopped() {
         let modules = children_of(site.process());
         assert_eq!(modules.len(), 2);
         // What is said of a client stays on its line.
-        let forged = Initiate::new("x\ndatapiped: all is well").stage(StageRequest::module("numbers"));
+        let forged =
+            Initiate::new("x\ndatapiped: all is well").stage(StageRequest::module("numbers"));
         refusal(client.initiate(&forged));
         site.signal(signal);
         let (status, log) = site.end();
@@ -67,7 +82,10 @@ pub(crate) fn a_daemon_that_is_stopped() {
         assert!(log.ends_with("datapiped: has ended\n"), "{log}");
         assert_eq!(names(&site), QUIET);
         // Those that are told are told this, too.
-        assert_eq!(events(&mut client, &pipe).pop().unwrap().state, Some(PipeState::STOPPED));
+        assert_eq!(
+            events(&mut client, &pipe).pop().unwrap().state,
+            Some(PipeState::STOPPED)
+        );
         assert!(idle.list().is_err());
     }
 }
@@ -85,22 +103,39 @@ pub(crate) fn a_module_that_is_killed() {
     let pipe = client.initiate(&ask).unwrap().pipe;
     wait_until("all are there, and it moves", || {
         let status = client.status(&pipe).unwrap();
-        status.bytes() > 0 && status.stages.iter().all(|stage| stage.instances[0].process > 0)
+        status.bytes() > 0
+            && status
+                .stages
+                .iter()
+                .all(|stage| stage.instances[0].process > 0)
     });
     let process = |client: &mut datapipe_net::Client, stage: usize| {
         client.status(&pipe).unwrap().stages[stage].instances[0].process
     };
-    let kill = |process: u32| kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
+    let kill =
+        |process: u32| kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
     // One that works out of place is replaced.
     kill(process(&mut client, 1));
-    wait_until("there is another", || client.status(&pipe).unwrap().stages[1].instances[0].processes == 2);
+    wait_until("there is another", || {
+        client.status(&pipe).unwrap().stages[1].instances[0].processes == 2
+    });
     // A head is not.
     kill(process(&mut client, 0));
     let told = events(&mut client, &pipe);
-    let deaths: Vec<_> = told.iter().filter(|event| event.kind == EventKind::DIED).collect();
+    let deaths: Vec<_> = told
+        .iter()
+        .filter(|event| event.kind == EventKind::DIED)
+        .collect();
     assert_eq!(deaths[0].replaced, Some(true));
-    assert_eq!((deaths[0].stage.as_deref(), deaths[1].replaced), (Some("pass"), Some(false)));
-    assert!(deaths[0].text.as_ref().unwrap().contains("SIGKILL"), "{:?}", deaths[0]);
+    assert_eq!(
+        (deaths[0].stage.as_deref(), deaths[1].replaced),
+        (Some("pass"), Some(false))
+    );
+    assert!(
+        deaths[0].text.as_ref().unwrap().contains("SIGKILL"),
+        "{:?}",
+        deaths[0]
+    );
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::FAILED);
 }
 
@@ -111,7 +146,9 @@ pub(crate) fn an_initiator_that_goes() {
     let mut client = site.client();
     wait_until("it moves", || client.status(&pipe).unwrap().bytes() > 0);
     let before = client.status(&pipe).unwrap().bytes();
-    wait_until("it moves on", || client.status(&pipe).unwrap().bytes() > before);
+    wait_until("it moves on", || {
+        client.status(&pipe).unwrap().bytes() > before
+    });
 }
 
 pub(crate) fn one_daemon_for_a_socket() {
@@ -120,7 +157,11 @@ pub(crate) fn one_daemon_for_a_socket() {
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8(second.stderr).unwrap();
     assert!(said.contains("another daemon listens at"), "{said}");
-    assert_eq!(site.client().list().unwrap(), [], "the first has not noticed");
+    assert_eq!(
+        site.client().list().unwrap(),
+        [],
+        "the first has not noticed"
+    );
 }
 
 pub(crate) fn another_configuration() {

@@ -6,12 +6,19 @@ use std::os::unix::net::UnixStream;
 use datapipe_net::Client;
 use datapipe_net::client::ClientError;
 use datapipe_net::protocol::{
-    Answer, ClientHello, Closed, HEAD, HELLO, Head, RefusalCode, Reply, ServerHello, VERSIONS, Versions,
+    Answer, ClientHello, Closed, HEAD, HELLO, Head, RefusalCode, Reply, ServerHello, VERSIONS,
+    Versions,
 };
 
 use crate::site::{HANGS, Site, wait_until};
 
-const HELLO_BYTES: fn() -> [u8; HELLO] = || ClientHello { versions: VERSIONS, features: 0 }.encode();
+const HELLO_BYTES: fn() -> [u8; HELLO] = || {
+    ClientHello {
+        versions: VERSIONS,
+        features: 0,
+    }
+    .encode()
+};
 
 /// The daemon's hello.
 fn greeted(stream: &mut UnixStream) -> ServerHello {
@@ -53,7 +60,14 @@ pub(crate) fn garbage() {
         (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], Closed::NO_HELLO),
         (&[0; HELLO], Closed::NO_HELLO),
         (
-            &ClientHello { versions: Versions { lowest: 7, highest: 9 }, features: 0 }.encode(),
+            &ClientHello {
+                versions: Versions {
+                    lowest: 7,
+                    highest: 9,
+                },
+                features: 0,
+            }
+            .encode(),
             Closed::VERSION,
         ),
         (&hello[..HELLO - 1], Closed::TOO_SLOW),
@@ -62,7 +76,11 @@ pub(crate) fn garbage() {
         let mut stranger = site.stranger();
         stranger.write_all(said).unwrap();
         let answer = greeted(&mut stranger);
-        assert_eq!((answer.answer, answer.versions), (Err(why), VERSIONS), "{said:?}");
+        assert_eq!(
+            (answer.answer, answer.versions),
+            (Err(why), VERSIONS),
+            "{said:?}"
+        );
         closed(&mut stranger);
     }
     let welcome = |more: &[u8]| {
@@ -72,8 +90,18 @@ pub(crate) fn garbage() {
         stranger
     };
     // Where the next message begins is not known any more.
-    let long = Head { len: (1 << 20) + 1, kind: 6, request: 3 }.encode();
-    let mut reserved = Head { len: 0, kind: 6, request: 3 }.encode();
+    let long = Head {
+        len: (1 << 20) + 1,
+        kind: 6,
+        request: 3,
+    }
+    .encode();
+    let mut reserved = Head {
+        len: 0,
+        kind: 6,
+        request: 3,
+    }
+    .encode();
     reserved[6] = 1;
     for head in [long, reserved, [0xff; HEAD]] {
         let mut stranger = welcome(&head);
@@ -81,8 +109,18 @@ pub(crate) fn garbage() {
         closed(&mut stranger);
     }
     // It is known: the connection goes on.
-    let message =
-        |kind, request, body: &[u8]| [&Head { len: body.len(), kind, request }.encode()[..], body].concat();
+    let message = |kind, request, body: &[u8]| {
+        [
+            &Head {
+                len: body.len(),
+                kind,
+                request,
+            }
+            .encode()[..],
+            body,
+        ]
+        .concat()
+    };
     let stop = [1, 0, 1, 0, 0, 0, 0xff];
     let said = [
         message(99, 1, b""),
@@ -96,16 +134,29 @@ pub(crate) fn garbage() {
     assert_eq!(refused(&mut stranger), (2, RefusalCode::MALFORMED));
     assert_eq!(refused(&mut stranger), (3, RefusalCode::MALFORMED));
     assert_eq!(refused(&mut stranger), (4, RefusalCode::RESERVED));
-    assert_eq!(answered(&mut stranger), (5, Answer::Reply(Reply::List(Vec::new()))));
+    assert_eq!(
+        answered(&mut stranger),
+        (5, Answer::Reply(Reply::List(Vec::new())))
+    );
     assert_eq!(bystander.list().unwrap(), []);
 }
 
 pub(crate) fn half_a_message_and_silence() {
     let site = Site::new("client_patience_s = 1");
     let mut silent = site.client();
-    for half in [&Head { len: 100, kind: 6, request: 9 }.encode()[..], &[0; 5]] {
+    for half in [
+        &Head {
+            len: 100,
+            kind: 6,
+            request: 9,
+        }
+        .encode()[..],
+        &[0; 5],
+    ] {
         let mut stranger = site.stranger();
-        stranger.write_all(&[&HELLO_BYTES()[..], half].concat()).unwrap();
+        stranger
+            .write_all(&[&HELLO_BYTES()[..], half].concat())
+            .unwrap();
         assert_eq!(greeted(&mut stranger).answer, Ok(1));
         assert_eq!(refused(&mut stranger), (0, RefusalCode::MALFORMED));
         closed(&mut stranger);
@@ -116,10 +167,21 @@ pub(crate) fn half_a_message_and_silence() {
     let mut stranger = site.stranger();
     stranger.write_all(&HELLO_BYTES()).unwrap();
     stranger.set_write_timeout(Some(HANGS)).unwrap();
-    let list = Head { len: 0, kind: 6, request: 1 }.encode();
+    let list = Head {
+        len: 0,
+        kind: 6,
+        request: 1,
+    }
+    .encode();
     let ended = (0..10_000_000).find_map(|_| stranger.write_all(&list).err());
     let kind = ended.expect("an end").kind();
-    assert!(matches!(kind, std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset), "{kind}");
+    assert!(
+        matches!(
+            kind,
+            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset
+        ),
+        "{kind}"
+    );
 }
 
 pub(crate) fn more_connections_than_there_may_be() {
@@ -128,17 +190,25 @@ pub(crate) fn more_connections_than_there_may_be() {
     let mut clients: Vec<_> = (0..24).map(|_| site.client()).collect();
     for _ in 0..200 {
         match Client::connect(&site.socket()) {
-            Err(ClientError::Closed { why: Closed::BUSY, .. }) => {}
+            Err(ClientError::Closed {
+                why: Closed::BUSY, ..
+            }) => {}
             other => panic!("{other:?}"),
         }
     }
     // Those that are in notice nothing, and who leaves makes room.
-    assert!(clients.iter_mut().all(|client| client.list().unwrap().is_empty()));
+    assert!(
+        clients
+            .iter_mut()
+            .all(|client| client.list().unwrap().is_empty())
+    );
     clients.truncate(4);
     wait_until("there is room", || Client::connect(&site.socket()).is_ok());
     // Many that come and go.
     wait_until("there is more room", || {
-        (0..12).map(|_| Client::connect(&site.socket())).all(|client| client.is_ok())
+        (0..12)
+            .map(|_| Client::connect(&site.socket()))
+            .all(|client| client.is_ok())
     });
     for _ in 0..2000 {
         drop(UnixStream::connect(site.socket()));

@@ -61,22 +61,31 @@ impl Tail for Count {
     }
 }
 
-/// All of them, and the library's. The configuration of a test names them, but for those that it is about.
+/// All of them, and the library's. The configuration of a test names them, but for those that it is
+/// about.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()
         .with("numbers", |call| {
             let end = call.text()?;
-            let end = if end == "forever" { u64::MAX } else { end.parse()? };
+            let end = if end == "forever" {
+                u64::MAX
+            } else {
+                end.parse()?
+            };
             Ok(Stage::head("numbers", move |_| Numbers { next: 0, end }))
         })
         .with("noisy", |call| {
             let mut said = 0;
             call.notes(move || {
-                let notes = (said..said + 200).map(|n| Note::new(format!("said {n}"), format!("data {n}")));
+                let notes =
+                    (said..said + 200).map(|n| Note::new(format!("said {n}"), format!("data {n}")));
                 said += 200;
                 notes.collect::<Result<_, _>>().unwrap_or_default()
             });
-            Ok(Stage::head("noisy", |_| Numbers { next: 0, end: u64::MAX }))
+            Ok(Stage::head("noisy", |_| Numbers {
+                next: 0,
+                end: u64::MAX,
+            }))
         })
         .with("read", |call| {
             let content = fs::read(call.text()?)?;
@@ -88,7 +97,12 @@ pub(crate) fn modules() -> Modules {
             Ok(Stage::transform("pass", move |_| Pass { fail_at, seen: 0 }))
         })
         .with("count", |call| {
-            let file = Some(call.text()?).filter(|text| !text.is_empty()).map(PathBuf::from);
-            Ok(Stage::tail("count", move |_| Count { sum: 0, file: file.clone() }))
+            let file = Some(call.text()?)
+                .filter(|text| !text.is_empty())
+                .map(PathBuf::from);
+            Ok(Stage::tail("count", move |_| Count {
+                sum: 0,
+                file: file.clone(),
+            }))
         })
 }

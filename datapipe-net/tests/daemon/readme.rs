@@ -12,7 +12,8 @@ use crate::site::Site;
 #[expect(dead_code, reason = "its main is not called")]
 mod example;
 
-/// With this test's program and directories in the place of an operator's, it backs up and restores.
+/// With this test's program and directories in the place of an operator's, it backs up and
+/// restores.
 pub(crate) fn what_the_readme_says() {
     let mut site = Site::without_daemon("");
     let readme = include_str!("../../README.md");
@@ -20,7 +21,10 @@ pub(crate) fn what_the_readme_says() {
     let mut configuration = rest.split("```").next().unwrap().to_owned();
     for (theirs, ours) in [
         ("/run/datapiped/socket", site.socket()),
-        ("/usr/local/libexec/datapipe-host", std::env::current_exe().unwrap()),
+        (
+            "/usr/local/libexec/datapipe-host",
+            std::env::current_exe().unwrap(),
+        ),
         ("/srv/restored", site.path("restored")),
         ("/srv", site.path("in")),
         ("/backup", site.path("out")),
@@ -29,7 +33,10 @@ pub(crate) fn what_the_readme_says() {
         ("backup", "root".into()),
     ] {
         let (theirs, ours) = (format!("\"{theirs}\""), format!("{ours:?}"));
-        assert!(configuration.contains(&theirs), "{theirs} in {configuration}");
+        assert!(
+            configuration.contains(&theirs),
+            "{theirs} in {configuration}"
+        );
         configuration = configuration.replace(&theirs, &ours);
     }
     site.configure(&configuration);
@@ -39,16 +46,33 @@ pub(crate) fn what_the_readme_says() {
     site.start();
 
     let run = |job: &[&str]| {
-        let mut words = vec!["example".into(), "--socket".into(), site.socket().into_os_string()];
+        let mut words = vec![
+            "example".into(),
+            "--socket".into(),
+            site.socket().into_os_string(),
+        ];
         let (flags, paths) = job.split_at(job.len() - 2);
         words.extend(flags.iter().map(Into::into));
         words.extend(paths.iter().map(|path| site.path(path).into_os_string()));
         example::run(&example::Args::try_parse_from(words).unwrap()).unwrap()
     };
-    assert_eq!(run(&["backup", "in/data", "out/data.tap"]), PipeState::ENDED);
-    assert_eq!(run(&["backup", "in/data", "out/data.tap"]), PipeState::FAILED, "it is not replaced");
-    assert_eq!(run(&["backup", "--overwrite", "in/data", "out/data.tap"]), PipeState::ENDED);
-    assert_eq!(run(&["restore", "out/data.tap", "restored"]), PipeState::ENDED);
+    assert_eq!(
+        run(&["backup", "in/data", "out/data.tap"]),
+        PipeState::ENDED
+    );
+    assert_eq!(
+        run(&["backup", "in/data", "out/data.tap"]),
+        PipeState::FAILED,
+        "it is not replaced"
+    );
+    assert_eq!(
+        run(&["backup", "--overwrite", "in/data", "out/data.tap"]),
+        PipeState::ENDED
+    );
+    assert_eq!(
+        run(&["restore", "out/data.tap", "restored"]),
+        PipeState::ENDED
+    );
     let restored = fs::read(Path::new(&site.path("restored")).join("data/inner/file")).unwrap();
     assert_eq!(restored, b"content");
 }

@@ -15,8 +15,12 @@ pub(crate) fn pipes_that_are_refused() {
     let mut client = site.client();
     let numbers = || StageRequest::module("numbers").arguments("1");
     let count = || StageRequest::module("count");
-    let pipe =
-        |stages: &[StageRequest]| stages.iter().cloned().fold(Initiate::new("refused"), Initiate::stage);
+    let pipe = |stages: &[StageRequest]| {
+        stages
+            .iter()
+            .cloned()
+            .fold(Initiate::new("refused"), Initiate::stage)
+    };
     let mut elsewhere = numbers();
     elsewhere.machine = Some("other.example.org".to_owned());
     let mut holding = numbers();
@@ -26,30 +30,58 @@ pub(crate) fn pipes_that_are_refused() {
     let mut set = StageRequest::unbound("mine");
     set.arguments = b"x".to_vec();
     for (stages, code, why) in [
-        (&[numbers()][..], RefusalCode::IMPOSSIBLE, "two stages or more"),
+        (
+            &[numbers()][..],
+            RefusalCode::IMPOSSIBLE,
+            "two stages or more",
+        ),
         (
             &[numbers(), StageRequest::module("shell")],
             RefusalCode::NO_SUCH_MODULE,
             "no module \"shell\" here, only: numbers",
         ),
-        (&[count(), count()], RefusalCode::MODULE, "is a tail, and stands where a head belongs"),
+        (
+            &[count(), count()],
+            RefusalCode::MODULE,
+            "is a tail, and stands where a head belongs",
+        ),
         (
             &[numbers(), numbers(), count()],
             RefusalCode::MODULE,
             "is a head, and stands where a middle belongs",
         ),
-        (&[elsewhere, count()], RefusalCode::RESERVED, "other.example.org"),
-        (&[holding, count()], RefusalCode::MODULE, "is no loop"),
-        (&[numbers(), stateful], RefusalCode::MODULE, "never replaced"),
-        (&[set, count()], RefusalCode::IMPOSSIBLE, "unbound"),
-        (&[numbers(), StageRequest::unbound("x"), count()], RefusalCode::IMPOSSIBLE, "first and the last"),
         (
-            &[numbers(), StageRequest::module("pass").instances(5), count()],
+            &[elsewhere, count()],
+            RefusalCode::RESERVED,
+            "other.example.org",
+        ),
+        (&[holding, count()], RefusalCode::MODULE, "is no loop"),
+        (
+            &[numbers(), stateful],
+            RefusalCode::MODULE,
+            "never replaced",
+        ),
+        (&[set, count()], RefusalCode::IMPOSSIBLE, "unbound"),
+        (
+            &[numbers(), StageRequest::unbound("x"), count()],
+            RefusalCode::IMPOSSIBLE,
+            "first and the last",
+        ),
+        (
+            &[
+                numbers(),
+                StageRequest::module("pass").instances(5),
+                count(),
+            ],
             RefusalCode::LIMIT,
             "may have 4 instances, not 5",
         ),
         (
-            &[numbers(), StageRequest::module("pass").instances(0), count()],
+            &[
+                numbers(),
+                StageRequest::module("pass").instances(0),
+                count(),
+            ],
             RefusalCode::IMPOSSIBLE,
             "instances",
         ),
@@ -58,8 +90,11 @@ pub(crate) fn pipes_that_are_refused() {
         assert_eq!(refused.0, code, "{stages:?}: {}", refused.1);
         assert!(refused.1.contains(why), "{stages:?}: {}", refused.1);
     }
-    let few =
-        Initiate::new("few").buffers(1).stage(numbers()).stage(StageRequest::module("pass")).stage(count());
+    let few = Initiate::new("few")
+        .buffers(1)
+        .stage(numbers())
+        .stage(StageRequest::module("pass"))
+        .stage(count());
     let (code, why) = refusal(client.initiate(&few));
     assert_eq!(code, RefusalCode::IMPOSSIBLE);
     assert!(why.contains("use"), "the sum: {why}");
@@ -67,8 +102,14 @@ pub(crate) fn pipes_that_are_refused() {
     assert_eq!(children_of(site.process()), [0; 0]);
     let (code, _) = refusal(client.stop("host.1.2"));
     assert_eq!(code, RefusalCode::NO_SUCH_PIPE);
-    assert_eq!(refusal(client.status("host.1.2")).0, RefusalCode::NO_SUCH_PIPE);
-    assert_eq!(refusal(client.subscribe(Some("host.1.2"))).0, RefusalCode::NO_SUCH_PIPE);
+    assert_eq!(
+        refusal(client.status("host.1.2")).0,
+        RefusalCode::NO_SUCH_PIPE
+    );
+    assert_eq!(
+        refusal(client.subscribe(Some("host.1.2"))).0,
+        RefusalCode::NO_SUCH_PIPE
+    );
     client.subscribe(None).unwrap();
     assert_eq!(refusal(client.subscribe(None)).0, RefusalCode::LIMIT);
 }
@@ -116,19 +157,27 @@ pub(crate) fn a_program_that_has_changed() {
     };
     swap("first");
     let own = std::env::current_exe().unwrap();
-    let text = site.configuration("").replace(&own.display().to_string(), &program.display().to_string());
+    let text = site
+        .configuration("")
+        .replace(&own.display().to_string(), &program.display().to_string());
     site.configure(&text);
     site.start();
     let mut client = site.client();
     let pipe = client.initiate(&plain("10")).unwrap().pipe;
-    assert_eq!(outcome(&mut client, &pipe), (PipeState::ENDED, String::new()));
+    assert_eq!(
+        outcome(&mut client, &pipe),
+        (PipeState::ENDED, String::new())
+    );
     let second = site.path("second");
     fs::copy(&own, &second).unwrap();
     fs::set_permissions(&second, PermissionsExt::from_mode(0o755)).unwrap();
     fs::rename(&second, &program).unwrap();
     let (code, why) = refusal(client.initiate(&plain("10")));
     assert_eq!(code, RefusalCode::MODULE);
-    assert!(why.contains("has changed since the configuration was checked"), "{why}");
+    assert!(
+        why.contains("has changed since the configuration was checked"),
+        "{why}"
+    );
 }
 
 pub(crate) fn limits_are_kept() {
@@ -173,11 +222,21 @@ pub(crate) fn other_users() {
     let (one, two, stranger) = (4_000_000_001, 4_000_000_002, 4_000_000_003);
     let site = Site::new("");
     let closed = as_user(stranger, || Client::connect(&site.socket()).map(drop));
-    assert!(matches!(closed, Err(ClientError::Closed { why: Closed::ACCESS, .. })), "{closed:?}");
+    assert!(
+        matches!(
+            closed,
+            Err(ClientError::Closed {
+                why: Closed::ACCESS,
+                ..
+            })
+        ),
+        "{closed:?}"
+    );
     let pipe = as_user(one, || {
         let mut client = site.client();
-        let private =
-            Initiate::new("x").stage(StageRequest::module("roots")).stage(StageRequest::module("count"));
+        let private = Initiate::new("x")
+            .stage(StageRequest::module("roots"))
+            .stage(StageRequest::module("count"));
         let (code, why) = refusal(client.initiate(&private));
         assert_eq!(code, RefusalCode::NO_SUCH_MODULE);
         assert!(!why.contains("roots,"), "{why}");
@@ -187,20 +246,39 @@ pub(crate) fn other_users() {
     });
     as_user(two, || {
         let mut client = site.client();
-        assert_eq!(client.list().unwrap(), [], "the pipes of others are not shown");
+        assert_eq!(
+            client.list().unwrap(),
+            [],
+            "the pipes of others are not shown"
+        );
         assert_eq!(refusal(client.status(&pipe)).0, RefusalCode::NOT_ALLOWED);
         assert_eq!(refusal(client.stop(&pipe)).0, RefusalCode::NOT_ALLOWED);
-        assert_eq!(refusal(client.identify(&pipe, Role::Head)).0, RefusalCode::NOT_ALLOWED);
-        assert_eq!(refusal(client.subscribe(Some(&pipe))).0, RefusalCode::NOT_ALLOWED);
+        assert_eq!(
+            refusal(client.identify(&pipe, Role::Head)).0,
+            RefusalCode::NOT_ALLOWED
+        );
+        assert_eq!(
+            refusal(client.subscribe(Some(&pipe))).0,
+            RefusalCode::NOT_ALLOWED
+        );
     });
     // Root may.
     let mut client = site.client();
     let entries = client.list().unwrap();
-    assert_eq!(entries.iter().map(|entry| (&*entry.name, entry.owner)).collect::<Vec<_>>(), [(&*pipe, one)]);
+    assert_eq!(
+        entries
+            .iter()
+            .map(|entry| (&*entry.name, entry.owner))
+            .collect::<Vec<_>>(),
+        [(&*pipe, one)]
+    );
     client.stop(&pipe).unwrap();
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::STOPPED);
     as_user(one, || {
         let entry = site.client().list().unwrap().pop().unwrap();
-        assert_eq!((entry.name, entry.state), (pipe.clone(), PipeState::STOPPED));
+        assert_eq!(
+            (entry.name, entry.state),
+            (pipe.clone(), PipeState::STOPPED)
+        );
     });
 }

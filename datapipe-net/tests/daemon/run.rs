@@ -23,17 +23,34 @@ pub(crate) fn a_pipe_from_its_beginning_to_its_end() {
                 .buffer_size(4096)
                 .stage(StageRequest::module("numbers").arguments("1000"))
                 .stage(StageRequest::module("pass").named("through").instances(2))
-                .stage(StageRequest::module("count").arguments(out.to_str().unwrap()).write(&out)),
+                .stage(
+                    StageRequest::module("count")
+                        .arguments(out.to_str().unwrap())
+                        .write(&out),
+                ),
         )
         .unwrap();
     assert!(started.attachment.is_none());
     let told = events(&mut client, &started.pipe);
-    assert_eq!((told[0].kind, told[0].text.as_deref()), (EventKind::INITIATED, Some("nightly")));
-    let starts: Vec<_> = told.iter().filter(|event| event.kind == EventKind::STARTED).collect();
-    let mut stages: Vec<_> = starts.iter().map(|event| event.stage.clone().unwrap()).collect();
+    assert_eq!(
+        (told[0].kind, told[0].text.as_deref()),
+        (EventKind::INITIATED, Some("nightly"))
+    );
+    let starts: Vec<_> = told
+        .iter()
+        .filter(|event| event.kind == EventKind::STARTED)
+        .collect();
+    let mut stages: Vec<_> = starts
+        .iter()
+        .map(|event| event.stage.clone().unwrap())
+        .collect();
     stages.sort();
     assert_eq!(stages, ["count", "numbers", "through", "through"]);
-    assert!(starts.iter().all(|event| event.process > Some(0) && event.pipe == started.pipe));
+    assert!(
+        starts
+            .iter()
+            .all(|event| event.process > Some(0) && event.pipe == started.pipe)
+    );
     assert_eq!(told.last().unwrap().state, Some(PipeState::ENDED));
     assert_eq!(fs::read(&out).unwrap(), b"8000");
 
@@ -42,12 +59,24 @@ pub(crate) fn a_pipe_from_its_beginning_to_its_end() {
         (status.entry.state, status.entry.owner),
         (PipeState::ENDED, rustix::process::geteuid().as_raw())
     );
-    assert_eq!((&*status.entry.label, status.entry.direction), ("nightly", Direction::Restore));
+    assert_eq!(
+        (&*status.entry.label, status.entry.direction),
+        ("nightly", Direction::Restore)
+    );
     assert_eq!((status.buffers, status.bytes()), (8, 8000));
-    let blocks: Vec<_> =
-        status.stages.iter().map(|stage| stage.instances.iter().map(|i| i.blocks_in).sum::<u64>()).collect();
+    let blocks: Vec<_> = status
+        .stages
+        .iter()
+        .map(|stage| stage.instances.iter().map(|i| i.blocks_in).sum::<u64>())
+        .collect();
     assert_eq!(blocks, [0, 1000, 1000]);
-    assert!(status.stages.iter().flat_map(|stage| &stage.instances).all(|i| i.activity == Activity::ENDED));
+    assert!(
+        status
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.instances)
+            .all(|i| i.activity == Activity::ENDED)
+    );
     assert_eq!(client.list().unwrap(), [status.entry]);
 }
 
@@ -60,23 +89,40 @@ pub(crate) fn a_pipe_that_is_stopped() {
     subscriber.subscribe(Some(&endless)).unwrap();
     wait_until("all are there, and it moves", || {
         let status = client.status(&endless).unwrap();
-        let there = |stage: &StageStatus| stage.instances[0].process > 0 && stage.instances[0].processes > 0;
+        let there = |stage: &StageStatus| {
+            stage.instances[0].process > 0 && stage.instances[0].processes > 0
+        };
         status.bytes() > 0 && status.stages.iter().all(there)
     });
     let status = client.status(&endless).unwrap();
     assert_eq!(status.entry.state, PipeState::RUNNING);
-    assert!(status.stages.iter().all(|stage| stage.instances[0].processes == 1));
-    let names: Vec<_> = client.list().unwrap().into_iter().map(|entry| entry.name).collect();
+    assert!(
+        status
+            .stages
+            .iter()
+            .all(|stage| stage.instances[0].processes == 1)
+    );
+    let names: Vec<_> = client
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.name)
+        .collect();
     assert_eq!(names, [endless.clone(), other.clone()]);
     client.stop(&endless).unwrap();
     let told = events(&mut subscriber, &endless);
     assert!(told.iter().all(|event| event.pipe == endless));
     assert!(told.iter().any(|event| event.kind == EventKind::STOPPING));
     assert_eq!(told.last().unwrap().state, Some(PipeState::STOPPED));
-    assert_eq!(outcome(&mut client, &endless), (PipeState::STOPPED, String::new()));
+    assert_eq!(
+        outcome(&mut client, &endless),
+        (PipeState::STOPPED, String::new())
+    );
     // The other has not noticed.
     let before = client.status(&other).unwrap().bytes();
-    wait_until("it moves on", || client.status(&other).unwrap().bytes() > before);
+    wait_until("it moves on", || {
+        client.status(&other).unwrap().bytes() > before
+    });
 }
 
 pub(crate) fn a_pipe_that_fails() {
@@ -94,7 +140,10 @@ pub(crate) fn a_pipe_that_fails() {
     assert_eq!(over.state, Some(PipeState::FAILED));
     let why = "stage \"pass\": I do not like \x1b[31mthis one";
     assert_eq!(over.text.as_deref(), Some(why));
-    assert_eq!(outcome(&mut client, &pipe), (PipeState::FAILED, why.to_owned()));
+    assert_eq!(
+        outcome(&mut client, &pipe),
+        (PipeState::FAILED, why.to_owned())
+    );
 }
 
 /// The library's own modules need nothing that a confined process has not.
@@ -106,11 +155,22 @@ pub(crate) fn modules_of_the_library() {
         .buffers(16)
         .buffer_size(4096)
         .stage(StageRequest::module("numbers").arguments("1000"))
-        .stage(StageRequest::module("zstd").arguments(Arguments::new().with("level", "3")).instances(2))
+        .stage(
+            StageRequest::module("zstd")
+                .arguments(Arguments::new().with("level", "3"))
+                .instances(2),
+        )
         .stage(StageRequest::module("decompress"))
-        .stage(StageRequest::module("count").arguments(out.to_str().unwrap()).write(&out));
+        .stage(
+            StageRequest::module("count")
+                .arguments(out.to_str().unwrap())
+                .write(&out),
+        );
     let pipe = client.initiate(&ask).unwrap().pipe;
-    assert_eq!(outcome(&mut client, &pipe), (PipeState::ENDED, String::new()));
+    assert_eq!(
+        outcome(&mut client, &pipe),
+        (PipeState::ENDED, String::new())
+    );
     assert_eq!(fs::read(&out).unwrap(), b"8000");
 }
 
@@ -130,15 +190,25 @@ pub(crate) fn a_module_is_confined() {
         let reading = Initiate::new("reading")
             .buffers(4)
             .buffer_size(4096)
-            .stage(StageRequest::module("read").arguments(read.to_str().unwrap()).read(named))
+            .stage(
+                StageRequest::module("read")
+                    .arguments(read.to_str().unwrap())
+                    .read(named),
+            )
             .stage(last);
         let pipe = client.initiate(&reading).unwrap().pipe;
         outcome(&mut client, &pipe)
     };
-    assert_eq!(run("in/named", "in/named", "count", "out/sum"), (PipeState::ENDED, String::new()));
+    assert_eq!(
+        run("in/named", "in/named", "count", "out/sum"),
+        (PipeState::ENDED, String::new())
+    );
     assert_eq!(fs::read(site.path("out/sum")).unwrap(), b"40");
     // Everything beneath what was named.
-    assert_eq!(run("in", "in/other", "count", "out/sum").0, PipeState::ENDED);
+    assert_eq!(
+        run("in", "in/other", "count", "out/sum").0,
+        PipeState::ENDED
+    );
     for (named, read, tail, out) in [
         ("in/named", "in/other", "count", "out/sum"),
         ("in/named", "datapiped.toml", "count", "out/sum"),
@@ -150,7 +220,10 @@ pub(crate) fn a_module_is_confined() {
     }
     assert!(!site.path("elsewhere").exists());
     // A module that its configuration does not confine.
-    assert_eq!(run("in/named", "in/named", "free-count", "elsewhere").0, PipeState::ENDED);
+    assert_eq!(
+        run("in/named", "in/named", "free-count", "elsewhere").0,
+        PipeState::ENDED
+    );
     assert!(site.path("elsewhere").exists());
 }
 
@@ -172,13 +245,22 @@ pub(crate) fn a_subscriber_that_does_not_read() {
         let event = eager.next_event(HANGS).unwrap().expect("an event");
         notes.extend(Some(event).filter(|event| event.kind == EventKind::NOTE));
     }
-    let texts: Vec<_> = notes.iter().filter_map(|note| note.text.as_deref()).collect();
+    let texts: Vec<_> = notes
+        .iter()
+        .filter_map(|note| note.text.as_deref())
+        .collect();
     assert_eq!(texts[..2], ["said 0", "said 1"]);
-    let data: Vec<_> = notes.iter().filter_map(|note| note.note.as_deref()).collect();
+    let data: Vec<_> = notes
+        .iter()
+        .filter_map(|note| note.note.as_deref())
+        .collect();
     assert_eq!(data[..2], [b"data 0", b"data 1"]);
     let mut got = 0;
     let lost = loop {
-        let event = lazy.next_event(HANGS).unwrap().expect("it is told what it lost");
+        let event = lazy
+            .next_event(HANGS)
+            .unwrap()
+            .expect("it is told what it lost");
         match event.lost {
             Some(lost) => break lost,
             None => got += 1,

@@ -61,12 +61,37 @@ impl Site {
         let modules = [
             module("numbers", "head", "fill", ""),
             module("noisy", "head", "fill", ""),
-            module("read", "head", "fill", &format!("paths = {{ read = [{read:?}] }}")),
+            module(
+                "read",
+                "head",
+                "fill",
+                &format!("paths = {{ read = [{read:?}] }}"),
+            ),
             module("pass", "middle", "transform", "max_instances = 4"),
-            module("zstd", "middle", "transform", "module = \"datapipe.zstd\"\nmax_instances = 4"),
-            module("decompress", "middle", "transform", "module = \"datapipe.decompress\""),
-            module("count", "tail", "write", &format!("paths = {{ write = [{write:?}] }}")),
-            module("free-count", "tail", "write", "module = \"count\"\nconfined = false"),
+            module(
+                "zstd",
+                "middle",
+                "transform",
+                "module = \"datapipe.zstd\"\nmax_instances = 4",
+            ),
+            module(
+                "decompress",
+                "middle",
+                "transform",
+                "module = \"datapipe.decompress\"",
+            ),
+            module(
+                "count",
+                "tail",
+                "write",
+                &format!("paths = {{ write = [{write:?}] }}"),
+            ),
+            module(
+                "free-count",
+                "tail",
+                "write",
+                "module = \"count\"\nconfined = false",
+            ),
             module(
                 "stream-head",
                 "head",
@@ -79,7 +104,12 @@ impl Site {
                 "write",
                 &format!("module = \"datapipe.stream-tail\"\npaths = {{ write = [{write:?}] }}"),
             ),
-            module("roots", "head", "fill", "module = \"numbers\"\nusers = [\"root\"]"),
+            module(
+                "roots",
+                "head",
+                "fill",
+                "module = \"numbers\"\nusers = [\"root\"]",
+            ),
         ];
         format!(
             "socket = {socket:?}\n[access]\nusers = [\"4000000001\", \"4000000002\"]\n[limits]\n{limits}\n{}",
@@ -97,7 +127,10 @@ impl Site {
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut text = String::new();
         while !text.contains("listens at") {
-            assert!(log.read_line(&mut text).unwrap() > 0, "the daemon did not start: {text}");
+            assert!(
+                log.read_line(&mut text).unwrap() > 0,
+                "the daemon did not start: {text}"
+            );
         }
         let log = std::thread::spawn(move || {
             let _ = log.read_to_string(&mut text);
@@ -175,7 +208,9 @@ impl Drop for Site {
 /// A pipe of two modules.
 pub(crate) fn plain(count: &str) -> Initiate {
     let buffers = Initiate::new("plain").buffers(4).buffer_size(4096);
-    buffers.stage(StageRequest::module("numbers").arguments(count)).stage(StageRequest::module("count"))
+    buffers
+        .stage(StageRequest::module("numbers").arguments(count))
+        .stage(StageRequest::module("count"))
 }
 
 /// Reads events until the pipe is over: all of them.
@@ -223,13 +258,29 @@ pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
 
 /// The children of a process that have not ended.
 pub(crate) fn children_of(process: u32) -> Vec<u32> {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let tasks = fs::read_dir(format!("/proc/{process}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>()).collect()
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(|id| id.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Whether a process lives: one that has ended and was not waited for does not.
 pub(crate) fn lives(process: u32) -> bool {
     let state = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat"));
-    state.is_ok_and(|state| !state.rsplit(')').next().unwrap().trim_start().starts_with('Z'))
+    state.is_ok_and(|state| {
+        !state
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .trim_start()
+            .starts_with('Z')
+    })
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::limits::MAX_BLOCK_RUNS;
 
-/// Numbers of blocks, as runs that do not touch. At most [`MAX_BLOCK_RUNS`]: beyond that, runs that are close to each other
-/// become one, with the blocks between them.
+/// Numbers of blocks, as runs that do not touch. At most [`MAX_BLOCK_RUNS`]: beyond that, runs that
+/// are close to each other become one, with the blocks between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blocks {
     /// First and last block of each run.
@@ -30,7 +30,9 @@ impl Blocks {
         let touches = |begins: u64, ends: u64, first: u64, last: u64| {
             ends.saturating_add(reach) >= first && last.saturating_add(reach) >= begins
         };
-        while let Some((&begins, &ends)) = self.runs.range(..=last.saturating_add(reach)).next_back() {
+        while let Some((&begins, &ends)) =
+            self.runs.range(..=last.saturating_add(reach)).next_back()
+        {
             if !touches(begins, ends, first, last) {
                 break;
             }
@@ -45,7 +47,10 @@ impl Blocks {
 
     /// Whether block `number` is one of them.
     pub fn contains(&self, number: u64) -> bool {
-        self.runs.range(..=number).next_back().is_some_and(|(_, &last)| number <= last)
+        self.runs
+            .range(..=number)
+            .next_back()
+            .is_some_and(|(_, &last)| number <= last)
     }
 
     /// Whether there are none.
@@ -60,12 +65,22 @@ impl Blocks {
 
     /// Those of the blocks `first` to `last` that are among them, as runs.
     pub(crate) fn within(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
-        let before = self.runs.range(..first).next_back().map_or(first, |(&begins, _)| begins);
-        let runs = if before <= last { Some(self.runs.range(before..=last)) } else { None };
-        runs.into_iter().flatten().filter_map(move |(&begins, &ends)| {
-            let (begins, ends) = (begins.max(first), ends.min(last));
-            (begins <= ends).then_some((begins, ends))
-        })
+        let before = self
+            .runs
+            .range(..first)
+            .next_back()
+            .map_or(first, |(&begins, _)| begins);
+        let runs = if before <= last {
+            Some(self.runs.range(before..=last))
+        } else {
+            None
+        };
+        runs.into_iter()
+            .flatten()
+            .filter_map(move |(&begins, &ends)| {
+                let (begins, ends) = (begins.max(first), ends.min(last));
+                (begins <= ends).then_some((begins, ends))
+            })
     }
 
     /// Makes one of runs that are close, until half as many are left.
@@ -104,14 +119,27 @@ mod tests {
                 blocks.insert(first, last);
                 model.extend(first..=last);
             }
-            let numbers: Vec<u64> = blocks.runs().flat_map(|(first, last)| first..=last).collect();
+            let numbers: Vec<u64> = blocks
+                .runs()
+                .flat_map(|(first, last)| first..=last)
+                .collect();
             assert!(numbers.iter().eq(&model), "seed {seed}");
             assert!((0..120).all(|number| blocks.contains(number) == model.contains(&number)));
             let runs: Vec<_> = blocks.runs().collect();
-            assert!(runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "seed {seed}: {runs:?}");
+            assert!(
+                runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0),
+                "seed {seed}: {runs:?}"
+            );
             let (first, last) = (random.below(60), 40 + random.below(60));
-            let within = blocks.within(first, last).flat_map(|(first, last)| first..=last);
-            assert!(within.eq(model.iter().copied().filter(|number| (first..=last).contains(number))));
+            let within = blocks
+                .within(first, last)
+                .flat_map(|(first, last)| first..=last);
+            assert!(
+                within.eq(model
+                    .iter()
+                    .copied()
+                    .filter(|number| (first..=last).contains(number)))
+            );
         }
     }
 

@@ -3,8 +3,9 @@
 use crate::pool::Marks;
 use crate::wire::UnitHeader;
 
-/// Follows the blocks of an archive through its plain stream: each begins where the one before ends, but for what was
-/// rejected or is lost between them. What a reader fills a gap with is bounded by that, whatever a header says.
+/// Follows the blocks of an archive through its plain stream: each begins where the one before
+/// ends, but for what was rejected or is lost between them. What a reader fills a gap with is
+/// bounded by that, whatever a header says.
 #[derive(Debug)]
 pub(super) struct Course {
     block_len: u64,
@@ -17,12 +18,18 @@ pub(super) struct Course {
 impl Course {
     /// `block_len`: bytes of a block at most.
     pub(super) fn new(block_len: u32) -> Self {
-        Self { block_len: block_len.into(), end: 0, slack: 0 }
+        Self {
+            block_len: block_len.into(),
+            end: 0,
+            slack: 0,
+        }
     }
 
     /// So many blocks are gone.
     pub(super) fn lose(&mut self, blocks: u64) {
-        self.slack = self.slack.saturating_add(blocks.saturating_mul(self.block_len));
+        self.slack = self
+            .slack
+            .saturating_add(blocks.saturating_mul(self.block_len));
     }
 
     /// The next block.
@@ -33,10 +40,14 @@ impl Course {
     pub(super) fn follow(&mut self, header: &UnitHeader) -> Result<(), String> {
         let (at, end) = (header.offset, self.end);
         if !(end..=end.saturating_add(self.slack)).contains(&at) {
-            return Err(format!("begins at byte {at} of the stream, but the one before ends at byte {end}"));
+            return Err(format!(
+                "begins at byte {at} of the stream, but the one before ends at byte {end}"
+            ));
         }
         let Some(end) = at.checked_add(header.plain.into()) else {
-            return Err(format!("begins at byte {at} of the stream, which has no room for it"));
+            return Err(format!(
+                "begins at byte {at} of the stream, which has no room for it"
+            ));
         };
         (self.end, self.slack) = (end, 0);
         if header.marks.contains(Marks::REJECTED) {
@@ -52,7 +63,12 @@ mod tests {
     use crate::wire::Kind;
 
     fn block(offset: u64, plain: u32, marks: Marks) -> UnitHeader {
-        UnitHeader { offset, plain, marks, ..UnitHeader::new(Kind::Block) }
+        UnitHeader {
+            offset,
+            plain,
+            marks,
+            ..UnitHeader::new(Kind::Block)
+        }
     }
 
     #[test]

@@ -19,8 +19,9 @@ use super::seal::ArchiveKey;
 use super::shared::Shared;
 use super::units::{Damage, Event, Units};
 
-/// The head of a pipe that reads an archive, which [`ArchiveReader::head`](super::ArchiveReader::head) gives. Its
-/// blocks are as they were stored: decrypt them, then decompress them.
+/// The head of a pipe that reads an archive, which
+/// [`ArchiveReader::head`](super::ArchiveReader::head) gives. Its blocks are as they were stored:
+/// decrypt them, then decompress them.
 pub struct ArchiveHead<M> {
     medium: Shared<M>,
     units: Units<Shared<M>>,
@@ -29,7 +30,8 @@ pub struct ArchiveHead<M> {
     reporter: Reporter,
     report: ReadReport,
     course: Course,
-    /// What is to be read, if that is not everything: the run that is being read, and those behind it.
+    /// What is to be read, if that is not everything: the run that is being read, and those behind
+    /// it.
     part: Option<(Option<Run>, VecDeque<Run>)>,
     /// Number of the next block.
     next: u64,
@@ -73,7 +75,10 @@ impl<M: Medium> ArchiveHead<M> {
 
     /// Reads these runs, which ascend, and nothing else.
     pub(super) fn only(self, runs: Vec<Run>) -> Self {
-        Self { part: Some((None, runs.into())), ..self }
+        Self {
+            part: Some((None, runs.into())),
+            ..self
+        }
     }
 
     /// What becomes of the reading: final when the pipe has ended.
@@ -81,7 +86,8 @@ impl<M: Medium> ArchiveHead<M> {
         self.report.clone()
     }
 
-    /// Goes to where reading begins, or to the next run if the last one has been read. False: there is none.
+    /// Goes to where reading begins, or to the next run if the last one has been read. False: there
+    /// is none.
     fn seek(&mut self) -> Result<bool, StageError> {
         let Some((run, runs)) = &mut self.part else {
             if !std::mem::replace(&mut self.begun, true) {
@@ -90,7 +96,9 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(true);
         };
         while run.is_none_or(|run| self.next > run.last) {
-            let Some(to) = runs.pop_front() else { return Ok(false) };
+            let Some(to) = runs.pop_front() else {
+                return Ok(false);
+            };
             *run = Some(to);
             // What lies between is not worth a seek if nobody knows a place behind it.
             if self.begun && (to.start.block..=to.first).contains(&self.next) {
@@ -111,7 +119,11 @@ impl<M: Medium> ArchiveHead<M> {
                         outcome.missing = outcome.missing.saturating_add(blocks).saturating_add(1);
                     });
                     let what = format!("cannot be reached, and {blocks} more: {error}");
-                    self.reporter.say(Damage { block: Some(to.first), place: Some(to.start.place), what })?;
+                    self.reporter.say(Damage {
+                        block: Some(to.first),
+                        place: Some(to.start.place),
+                        what,
+                    })?;
                     *run = None;
                 }
             }
@@ -153,16 +165,27 @@ impl<M: Medium> ArchiveHead<M> {
         }
         if number < self.next {
             if let Some((run, _)) = &self.part {
-                // It begins in the same record as the first that is wanted. Or else that is not where it was said to
-                // be, and nobody reads all that lies between, perhaps for each run.
+                // It begins in the same record as the first that is wanted. Or else that is not
+                // where it was said to be, and nobody reads all that lies between, perhaps for each
+                // run.
                 let begins = run.map(|run| run.start.place);
-                return if place == begins { Ok(false) } else { self.cut_run(place).map(|()| false) };
+                return if place == begins {
+                    Ok(false)
+                } else {
+                    self.cut_run(place).map(|()| false)
+                };
             }
-            self.say(Some(number), place, "stands here again, or out of order".to_owned())?;
+            self.say(
+                Some(number),
+                place,
+                "stands here again, or out of order".to_owned(),
+            )?;
             return Ok(false);
         }
-        // Each block that is missing had a header at least. A number that nobody has proven yet must not cost more.
-        if number - self.next > header.position.saturating_sub(self.behind) / UNIT_HEADER_LEN as u64 {
+        // Each block that is missing had a header at least. A number that nobody has proven yet
+        // must not cost more.
+        if number - self.next > header.position.saturating_sub(self.behind) / UNIT_HEADER_LEN as u64
+        {
             let what = format!("cannot stand here, where block {} is next", self.next);
             self.say(Some(number), place, what)?;
             return Ok(false);
@@ -204,19 +227,26 @@ impl<M: Medium> ArchiveHead<M> {
 
     /// So many blocks that are wanted are missing.
     fn miss(&self, blocks: u64) {
-        self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
+        self.report
+            .update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
     }
 
     /// Says what is damaged, if it matters. If that is the next block, it is not missing besides.
     fn pass_over(&mut self, damage: Damage) -> Result<(), StageError> {
-        let wanted = damage.block.is_some_and(|number| self.wanted(number, number).is_some());
+        let wanted = damage
+            .block
+            .is_some_and(|number| self.wanted(number, number).is_some());
         if damage.block == Some(self.next) {
             self.next = self.next.saturating_add(1);
             self.course.lose(1);
             self.miss(wanted.into());
         }
         // Who reads a part is told of what is missing in it.
-        if wanted || self.part.is_none() { self.reporter.say(damage) } else { Ok(()) }
+        if wanted || self.part.is_none() {
+            self.reporter.say(damage)
+        } else {
+            Ok(())
+        }
     }
 
     /// Puts a unit's body into `block`, if it is one that belongs there.
@@ -269,17 +299,25 @@ impl<M: Medium> ArchiveHead<M> {
 
     /// Checks the archive's footer against what was read.
     fn close(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<(), StageError> {
-        let footer = match open_footer(self.key.as_ref().map(ArchiveKey::cipher), header, self.units.body()) {
+        let footer = match open_footer(
+            self.key.as_ref().map(ArchiveKey::cipher),
+            header,
+            self.units.body(),
+        ) {
             Ok(footer) => footer,
             Err(why) => return self.say(None, place, format!("the archive footer {why}")),
         };
         if footer.blocks < self.next {
-            let what = format!("the archive footer says {} blocks, but there are more", footer.blocks);
+            let what = format!(
+                "the archive footer says {} blocks, but there are more",
+                footer.blocks
+            );
             return self.say(None, place, what);
         }
         let missing = footer.blocks - self.next;
         if missing > 0 {
-            self.report.update(|outcome| outcome.missing = outcome.missing.saturating_add(missing));
+            self.report
+                .update(|outcome| outcome.missing = outcome.missing.saturating_add(missing));
             let what = format!("missing at the end, with {} more", missing - 1);
             self.say(Some(self.next), place, what)?;
             self.next = footer.blocks;
@@ -297,7 +335,12 @@ impl<M: Medium> ArchiveHead<M> {
         Ok(())
     }
 
-    fn say(&self, block: Option<u64>, place: Option<Place>, what: String) -> Result<(), StageError> {
+    fn say(
+        &self,
+        block: Option<u64>,
+        place: Option<Place>,
+        what: String,
+    ) -> Result<(), StageError> {
         self.reporter.say(Damage { block, place, what })
     }
 
@@ -306,7 +349,8 @@ impl<M: Medium> ArchiveHead<M> {
         while self.seek()? {
             let event = self.units.next()?;
             let (read, volumes) = self.units.met();
-            self.report.update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
+            self.report
+                .update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
             match event {
                 // Archives behind this one are somebody else's business.
                 Event::Unit(header, _) if header.archive > ARCHIVE => {}
@@ -346,7 +390,8 @@ impl<M: Medium> ArchiveHead<M> {
             self.say(
                 None,
                 None,
-                "the session's footer is missing: something may have stood behind the archive".to_owned(),
+                "the session's footer is missing: something may have stood behind the archive"
+                    .to_owned(),
             )?;
         }
         Ok(Fill::End)
@@ -360,10 +405,14 @@ impl<M: Medium> ArchiveHead<M> {
             let identifier = u16::from_le_bytes([head[0], head[1]]);
             let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
             if identifier >= REQUIRED_OPTIONS {
-                let what = format!("unknown option {identifier}, which a reader of this archive must know");
+                let what = format!(
+                    "unknown option {identifier}, which a reader of this archive must know"
+                );
                 return Err(StageError::new(what));
             }
-            let Some(behind) = more.get(len..) else { return cut() };
+            let Some(behind) = more.get(len..) else {
+                return cut();
+            };
             rest = behind;
         }
         if rest.is_empty() { Ok(()) } else { cut() }
@@ -385,7 +434,10 @@ pub(super) fn open_footer(
         (Some(cipher), wire::Cipher::Aes256Gcm) => {
             let data = body.len().saturating_sub(TAG_LEN);
             let mut tag = [0; TAG_LEN];
-            let end = body.get(data..).filter(|end| end.len() == TAG_LEN).ok_or("is too short")?;
+            let end = body
+                .get(data..)
+                .filter(|end| end.len() == TAG_LEN)
+                .ok_or("is too short")?;
             tag.copy_from_slice(end);
             body.truncate(data);
             let nonce = nonce(header.number, NonceKind::ArchiveFooter);
@@ -424,20 +476,31 @@ impl<M: Medium> Head for ArchiveHead<M> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let Some(session) = self.units.session() else { return stage };
+        let Some(session) = self.units.session() else {
+            return stage;
+        };
         let passage = match self.medium.passage() {
             Ok(passage) => passage,
             Err(why) => return stage.local(why),
         };
         let runs = self.part.as_ref().map(|(_, runs)| runs);
         let (key, reporter) = (self.key.as_ref(), &self.reporter);
-        let reads = Reads { session, block_len: self.block_len, key, runs, reporter, report: &self.report };
+        let reads = Reads {
+            session,
+            block_len: self.block_len,
+            key,
+            runs,
+            reporter,
+            report: &self.report,
+        };
         modules::describe_head(stage, &reads, passage)
     }
 }
 
 impl<M> fmt::Debug for ArchiveHead<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArchiveHead").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("ArchiveHead")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }

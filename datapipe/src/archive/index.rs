@@ -1,4 +1,5 @@
-//! Where the blocks of a whole archive stand, as its end says. `docs/wire-format.md`, "Reading some blocks only".
+//! Where the blocks of a whole archive stand, as its end says. `docs/wire-format.md`, "Reading some
+//! blocks only".
 //!
 //! ```text
 //!   ... block block | chunk footer | mark | locator | archive footer | session footer | mark | mark
@@ -13,8 +14,8 @@ use std::fmt;
 use crate::limits::MAX_RECORD;
 use crate::media::{Item, Medium, MediumError, Place};
 use crate::wire::{
-    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Kind, Locator, RecordHeader, RecordKind, SessionFooter,
-    UnitHeader,
+    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Kind, Locator, RecordHeader, RecordKind,
+    SessionFooter, UnitHeader,
 };
 
 use super::blocks::Blocks;
@@ -22,7 +23,8 @@ use super::reader::OpenError;
 use super::shared::Shared;
 use super::units::{Event, Units};
 
-/// Where the blocks of an archive stand. Made by [`ArchiveReader::index`](super::ArchiveReader::index).
+/// Where the blocks of an archive stand. Made by
+/// [`ArchiveReader::index`](super::ArchiveReader::index).
 pub struct Index {
     footer: ArchiveFooter,
     chunks: Vec<ChunkEntry>,
@@ -76,8 +78,11 @@ impl Index {
         framing: Framing,
         footer: impl FnOnce(&UnitHeader, &[u8]) -> Result<ArchiveFooter, String>,
     ) -> Result<Self, OpenError> {
-        let mut end =
-            End { medium: medium.clone(), units: Units::new(medium.clone(), Some(session)), session };
+        let mut end = End {
+            medium: medium.clone(),
+            units: Units::new(medium.clone(), Some(session)),
+            session,
+        };
         end.medium.seek_end(None)?;
         for _ in 0..2 {
             if !matches!(end.back()?, Item::Mark(_)) {
@@ -92,7 +97,8 @@ impl Index {
         };
         end.medium.seek(archive.place)?;
         let (header, body) = end.unit(Kind::ArchiveFooter)?;
-        let footer = footer(&header, &body).map_err(|why| no_index(&format!("the archive footer {why}")))?;
+        let footer =
+            footer(&header, &body).map_err(|why| no_index(&format!("the archive footer {why}")))?;
         end.medium.seek(archive.place)?;
         let locator = end.back_to(|header| header.position <= archive.locator)?;
         let (_, body) = end.unit(Kind::Locator)?;
@@ -100,7 +106,12 @@ impl Index {
         if !chunks.is_sorted_by_key(|chunk| chunk.first) {
             return Err(no_index("its locator is out of order"));
         }
-        Ok(Self { footer, chunks, framing, locator })
+        Ok(Self {
+            footer,
+            chunks,
+            framing,
+            locator,
+        })
     }
 
     /// Where to begin to read for each of these runs.
@@ -110,17 +121,36 @@ impl Index {
         session: [u8; 16],
         blocks: &Blocks,
     ) -> Result<Vec<Run>, MediumError> {
-        let mut end =
-            End { medium: medium.clone(), units: Units::new(medium.clone(), Some(session)), session };
+        let mut end = End {
+            medium: medium.clone(),
+            units: Units::new(medium.clone(), Some(session)),
+            session,
+        };
         let mut runs = Vec::new();
         let mut chunk = None;
         for (first, last) in blocks.runs() {
-            let which = self.chunks.partition_point(|chunk| chunk.first <= first).checked_sub(1);
+            let which = self
+                .chunks
+                .partition_point(|chunk| chunk.first <= first)
+                .checked_sub(1);
             let start = match which {
-                None => Start { block: 0, place: Place::start_of(1), position: 0 },
+                None => Start {
+                    block: 0,
+                    place: Place::start_of(1),
+                    position: 0,
+                },
                 Some(which) => {
-                    let ChunkEntry { first: begins, place, position, .. } = self.chunks[which];
-                    let start = Start { block: begins, place, position };
+                    let ChunkEntry {
+                        first: begins,
+                        place,
+                        position,
+                        ..
+                    } = self.chunks[which];
+                    let start = Start {
+                        block: begins,
+                        place,
+                        position,
+                    };
                     if begins == first {
                         start
                     } else {
@@ -147,10 +177,17 @@ impl Index {
         }
     }
 
-    fn places_in_footer<M: Medium>(&self, end: &mut End<M>, which: usize) -> Result<Vec<Start>, OpenError> {
+    fn places_in_footer<M: Medium>(
+        &self,
+        end: &mut End<M>,
+        which: usize,
+    ) -> Result<Vec<Start>, OpenError> {
         let behind = match self.framing {
             Framing::Header => return Ok(Vec::new()),
-            Framing::HeaderFooter => self.chunks.get(which + 1).map_or(self.locator, |chunk| chunk.place),
+            Framing::HeaderFooter => self
+                .chunks
+                .get(which + 1)
+                .map_or(self.locator, |chunk| chunk.place),
             Framing::Once => self.locator,
         };
         end.medium.seek(behind)?;
@@ -167,14 +204,20 @@ impl Index {
         // In this order: a number behind the last one is not asked for.
         let numbered = footer.entries.iter().zip(first..);
         Ok(numbered
-            .map(|(entry, block)| Start { block, place: entry.place, position: entry.position })
+            .map(|(entry, block)| Start {
+                block,
+                place: entry.place,
+                position: entry.position,
+            })
             .collect())
     }
 }
 
 /// The last place that is not behind block `first`.
 fn start_of(places: &[Start], first: u64) -> Option<Start> {
-    places[..places.partition_point(|start| start.block <= first)].last().copied()
+    places[..places.partition_point(|start| start.block <= first)]
+        .last()
+        .copied()
 }
 
 /// What stands at the end of a medium, or of a chunk.
@@ -233,7 +276,9 @@ impl<M: Medium> End<M> {
     fn volume_before(&mut self) -> Result<(), OpenError> {
         let mut record = Vec::new();
         let volume = match self.medium.read(&mut record)? {
-            Item::Record(place) | Item::Mark(place) | Item::Damaged { at: place, .. } => place.volume,
+            Item::Record(place) | Item::Mark(place) | Item::Damaged { at: place, .. } => {
+                place.volume
+            }
             Item::End => 1,
         };
         match volume.checked_sub(1) {
@@ -253,11 +298,17 @@ impl<M: Medium> End<M> {
                 Event::Label(..) => {}
                 Event::Unit(header, _) => {
                     let found = header.kind.name();
-                    return Err(no_index(&format!("a {found} stands where the {} should", kind.name())));
+                    return Err(no_index(&format!(
+                        "a {found} stands where the {} should",
+                        kind.name()
+                    )));
                 }
                 Event::Damage(damage) => return Err(no_index(&damage.what)),
                 Event::Mark | Event::End => {
-                    return Err(no_index(&format!("its {} is not where it should be", kind.name())));
+                    return Err(no_index(&format!(
+                        "its {} is not where it should be",
+                        kind.name()
+                    )));
                 }
             }
         }
@@ -279,6 +330,8 @@ fn no_index(why: &str) -> OpenError {
 
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Index").field("footer", &self.footer).finish_non_exhaustive()
+        f.debug_struct("Index")
+            .field("footer", &self.footer)
+            .finish_non_exhaustive()
     }
 }

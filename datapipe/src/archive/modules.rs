@@ -1,4 +1,5 @@
-//! The stages of archives in processes of their own: what makes them there, and what they tell of their work.
+//! The stages of archives in processes of their own: what makes them there, and what they tell of
+//! their work.
 //!
 //! ```text
 //!   Archive, ArchiveReader --describe_*--> fields, descriptors ==> from_*  --> the same stage
@@ -23,7 +24,8 @@ use crate::error::StageError;
 use crate::host::{Call, Modules, Note};
 use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{
-    Directory, Form, Medium, Passage, Place, VirtualTape, VolumeOptions, given_to_read, given_to_write,
+    Directory, Form, Medium, Passage, Place, VirtualTape, VolumeOptions, given_to_read,
+    given_to_write,
 };
 use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, Malformed, Put};
@@ -92,9 +94,13 @@ pub(super) fn key_arguments(key: &ArchiveKey) -> Arguments {
 }
 
 fn key_of(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageError> {
-    let Some(bytes) = fields.optional(KEY)? else { return Ok(None) };
+    let Some(bytes) = fields.optional(KEY)? else {
+        return Ok(None);
+    };
     let wrong = |_| StageError::new(format!("the module got a key of {} bytes", bytes.len()));
-    Ok(Some(ArchiveKey::new(SubKey::from_slice(bytes).map_err(wrong)?)))
+    Ok(Some(ArchiveKey::new(
+        SubKey::from_slice(bytes).map_err(wrong)?,
+    )))
 }
 
 fn needed_key(fields: &mut Fields<'_>) -> Result<ArchiveKey, StageError> {
@@ -122,19 +128,26 @@ pub(super) fn describe_tail<'a>(
     passage: Passage,
     report: &WriteReport,
 ) -> TailStage<'a> {
-    let mut arguments = archive.key.as_ref().map_or_else(Arguments::new, key_arguments);
+    let mut arguments = archive
+        .key
+        .as_ref()
+        .map_or_else(Arguments::new, key_arguments);
     arguments = arguments
         .with(SESSION, archive.session.to_bytes())
         .with(ARCHIVE, archive.header.to_bytes())
         .with(CHUNK_LEN, archive.chunk_len.to_string());
     let stage = stage.module(TAIL_MODULE, with_medium(arguments, &passage));
     let report = report.clone();
-    passage.descriptors.into_iter().fold(stage, TailStage::descriptor).notes(move |told| {
-        // What makes no sense changes nothing: then the archive does not count as complete.
-        if let Ok(outcome) = WriteOutcome::decode(told) {
-            report.update(|report| *report = outcome);
-        }
-    })
+    passage
+        .descriptors
+        .into_iter()
+        .fold(stage, TailStage::descriptor)
+        .notes(move |told| {
+            // What makes no sense changes nothing: then the archive does not count as complete.
+            if let Ok(outcome) = WriteOutcome::decode(told) {
+                report.update(|report| *report = outcome);
+            }
+        })
 }
 
 fn from_tail(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
@@ -144,13 +157,32 @@ fn from_tail(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
     let volume_size = fields.optional(VOLUME_SIZE)?.map(number).transpose()?;
     let overwrite = fields.flag(OVERWRITE)?;
     fields.end()?;
-    let Target { form, path, is_opened } = target;
+    let Target {
+        form,
+        path,
+        is_opened,
+    } = target;
     let medium: Box<dyn Medium> = match form {
-        _ if is_opened => {
-            given_to_write(form, path, volume_size, [call.descriptor(0)?, call.descriptor(1)?])?
-        }
-        Form::Tape => Box::new(VirtualTape::create(path, VolumeOptions { volume_size, overwrite })?),
-        Form::Directory => Box::new(Directory::create(path, VolumeOptions { volume_size, overwrite })?),
+        _ if is_opened => given_to_write(
+            form,
+            path,
+            volume_size,
+            [call.descriptor(0)?, call.descriptor(1)?],
+        )?,
+        Form::Tape => Box::new(VirtualTape::create(
+            path,
+            VolumeOptions {
+                volume_size,
+                overwrite,
+            },
+        )?),
+        Form::Directory => Box::new(Directory::create(
+            path,
+            VolumeOptions {
+                volume_size,
+                overwrite,
+            },
+        )?),
     };
     let tail = ArchiveTail::new(archive, medium);
     let (report, mut told) = (tail.report(), WriteOutcome::default());
@@ -168,14 +200,18 @@ fn planned(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
     let key = key_of(fields)?;
     let Some(session) = fields.optional(SESSION)? else {
         if key.is_some() {
-            return Err(StageError::new("the module got a key without the headers of its archive"));
+            return Err(StageError::new(
+                "the module got a key without the headers of its archive",
+            ));
         }
         let content = match fields.optional(CONTENT)? {
             None | Some(b"stream") => Content::Stream,
             Some(b"tree") => Content::Tree,
             Some(other) => {
                 let other = other.escape_ascii();
-                return Err(StageError::new(format!("the module got the content \"{other}\"")));
+                return Err(StageError::new(format!(
+                    "the module got the content \"{other}\""
+                )));
             }
         };
         let mut options = ArchiveOptions::new(fields.text(NAME)?).content(content);
@@ -192,7 +228,12 @@ fn planned(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
     };
     let session = SessionHeader::parse(session)?;
     let header = ArchiveHeader::parse(fields.one(ARCHIVE)?)?;
-    Ok(Archive { session, header, key, chunk_len: fields.number(CHUNK_LEN)? })
+    Ok(Archive {
+        session,
+        header,
+        key,
+        chunk_len: fields.number(CHUNK_LEN)?,
+    })
 }
 
 /// What a head reads, and how.
@@ -216,7 +257,9 @@ pub(super) fn describe_head<'a>(
     match reads.runs.map(written_down).transpose() {
         Ok(runs) => passage.descriptors.extend(runs),
         Err(error) => {
-            return stage.local(format!("the list of its blocks cannot be handed over: {error}"));
+            return stage.local(format!(
+                "the list of its blocks cannot be handed over: {error}"
+            ));
         }
     }
     let arguments = reads.key.map_or_else(Arguments::new, key_arguments);
@@ -227,15 +270,19 @@ pub(super) fn describe_head<'a>(
         .with_flag(SALVAGE, reads.reporter.log.is_some());
     let stage = stage.module(HEAD_MODULE, with_medium(arguments, &passage));
     let (report, log) = (reads.report.clone(), reads.reporter.log.clone());
-    passage.descriptors.into_iter().fold(stage, HeadStage::descriptor).notes(move |told| match told {
-        [READ, outcome @ ..] => {
-            // As for a tail.
-            if let Ok(outcome) = ReadOutcome::decode(outcome) {
-                report.update(|report| *report = outcome);
+    passage
+        .descriptors
+        .into_iter()
+        .fold(stage, HeadStage::descriptor)
+        .notes(move |told| match told {
+            [READ, outcome @ ..] => {
+                // As for a tail.
+                if let Ok(outcome) = ReadOutcome::decode(outcome) {
+                    report.update(|report| *report = outcome);
+                }
             }
-        }
-        damage => log.iter().for_each(|log| log.hear(damage)),
-    })
+            damage => log.iter().for_each(|log| log.hear(damage)),
+        })
 }
 
 fn from_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
@@ -243,7 +290,11 @@ fn from_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
     let (key, session) = (key_of(&mut fields)?, fields.optional(SESSION)?);
     let block_len = fields.optional(BLOCK_LEN)?.map(number).transpose()?;
     let (salvages, has_runs) = (fields.flag(SALVAGE)?, fields.flag(RUNS)?);
-    let Target { form, path, is_opened } = Target::of(&mut fields)?;
+    let Target {
+        form,
+        path,
+        is_opened,
+    } = Target::of(&mut fields)?;
     fields.end()?;
     let medium: Box<dyn Medium> = match form {
         _ if is_opened => given_to_read(form, path, call.descriptor(0)?, looks_like_record)?,
@@ -261,7 +312,11 @@ fn from_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
             let reader = ArchiveReader::open(medium, None)?;
             log.iter().fold(reader, ArchiveReader::salvage).head()
         }
-        _ => return Err(StageError::new("the module got not all of key, session and block-len")),
+        _ => {
+            return Err(StageError::new(
+                "the module got not all of key, session and block-len",
+            ));
+        }
     };
     let head = if has_runs {
         let runs = call.descriptor(usize::from(is_opened))?;
@@ -308,8 +363,14 @@ impl Target {
                 )));
             }
         };
-        let path = fields.path(PATH)?.ok_or_else(|| StageError::new("the module got no path"))?;
-        Ok(Self { form, path, is_opened: fields.flag(OPENED)? })
+        let path = fields
+            .path(PATH)?
+            .ok_or_else(|| StageError::new("the module got no path"))?;
+        Ok(Self {
+            form,
+            path,
+            is_opened: fields.flag(OPENED)?,
+        })
     }
 }
 
@@ -329,14 +390,26 @@ fn with_medium(arguments: Arguments, passage: &Passage) -> Arguments {
 fn number<N: std::str::FromStr>(text: &[u8]) -> Result<N, StageError> {
     let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     number.ok_or_else(|| {
-        StageError::new(format!("the module got the number \"{}\", which does not do", text.escape_ascii()))
+        StageError::new(format!(
+            "the module got the number \"{}\", which does not do",
+            text.escape_ascii()
+        ))
     })
 }
 
 /// A file without a name that lists runs of blocks: they may be more than fits arguments.
 fn written_down(runs: &VecDeque<Run>) -> std::io::Result<OwnedFd> {
     let mut bytes = Vec::with_capacity(runs.len() * RUN_LEN);
-    for Run { first, last, start: Start { block, place, position } } in runs {
+    for Run {
+        first,
+        last,
+        start: Start {
+            block,
+            place,
+            position,
+        },
+    } in runs
+    {
         bytes.put_u64(*first);
         bytes.put_u64(*last);
         bytes.put_u64(*block);
@@ -354,7 +427,9 @@ fn written_down(runs: &VecDeque<Run>) -> std::io::Result<OwnedFd> {
 fn read_again(file: &File) -> Result<Vec<Run>, StageError> {
     let len = usize::try_from(file.metadata()?.len())?;
     if len > MAX_BLOCK_RUNS * RUN_LEN {
-        return Err(StageError::new(format!("the module got a list of blocks of {len} bytes")));
+        return Err(StageError::new(format!(
+            "the module got a list of blocks of {len} bytes"
+        )));
     }
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, 0)?;
@@ -367,11 +442,23 @@ fn runs_of(bytes: &[u8]) -> Result<Vec<Run>, Malformed> {
     while !bytes.rest().is_empty() {
         let (first, last) = (bytes.u64()?, bytes.u64()?);
         let (block, position) = (bytes.u64()?, bytes.u64()?);
-        let place = Place { volume: bytes.u32()?, record: bytes.u64()?, byte: bytes.u64()? };
+        let place = Place {
+            volume: bytes.u32()?,
+            record: bytes.u64()?,
+            byte: bytes.u64()?,
+        };
         if first > last || runs.last().is_some_and(|before| first <= before.last) {
             return Err(bytes.wrong(format!("blocks {first} to {last} do not ascend")));
         }
-        runs.push(Run { first, last, start: Start { block, place, position } });
+        runs.push(Run {
+            first,
+            last,
+            start: Start {
+                block,
+                place,
+                position,
+            },
+        });
     }
     Ok(runs)
 }
@@ -382,8 +469,20 @@ mod tests {
     use super::*;
 
     fn run(first: u64, last: u64) -> Run {
-        let place = Place { volume: 3, record: 1 << 40, byte: u64::MAX };
-        Run { first, last, start: Start { block: first, place, position: 77 } }
+        let place = Place {
+            volume: 3,
+            record: 1 << 40,
+            byte: u64::MAX,
+        };
+        Run {
+            first,
+            last,
+            start: Start {
+                block: first,
+                place,
+                position: 77,
+            },
+        }
     }
 
     #[test]
@@ -393,16 +492,31 @@ mod tests {
         let again = read_again(&file).unwrap();
         assert_eq!(format!("{again:?}"), format!("{runs:?}"));
         file.set_len(3 * RUN_LEN as u64 - 1).unwrap();
-        assert!(read_again(&file).unwrap_err().to_string().contains("ends 1 bytes too early"));
+        assert!(
+            read_again(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("ends 1 bytes too early")
+        );
         file.set_len(1 << 40).unwrap();
-        assert!(read_again(&file).unwrap_err().to_string().contains("a list of blocks of 1099511627776"));
+        assert!(
+            read_again(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("a list of blocks of 1099511627776")
+        );
     }
 
     #[test]
     fn runs_that_do_not_ascend_are_refused() {
         for wrong in [[run(1, 0), run(5, 5)], [run(0, 3), run(3, 4)]] {
             let file = File::from(written_down(&wrong.into()).unwrap());
-            assert!(read_again(&file).unwrap_err().to_string().contains("do not ascend"));
+            assert!(
+                read_again(&file)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("do not ascend")
+            );
         }
     }
 }

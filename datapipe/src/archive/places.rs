@@ -28,23 +28,46 @@ impl Places {
             self.entries.pop_front();
         }
         let place = UNKNOWN;
-        self.entries.push_back(BlockEntry { place, what, position });
+        self.entries.push_back(BlockEntry {
+            place,
+            what,
+            position,
+        });
         self.blocks += 1;
         self.plain += u64::from(plain);
-        let chunk =
-            self.open.get_or_insert(ChunkEntry { first: number, blocks: 0, place, position, footer: None });
+        let chunk = self.open.get_or_insert(ChunkEntry {
+            first: number,
+            blocks: 0,
+            place,
+            position,
+            footer: None,
+        });
         chunk.blocks += 1;
     }
 
-    /// The units that begin at `position` or behind it, up to the end of what was written, stand in this record.
+    /// The units that begin at `position` or behind it, up to the end of what was written, stand in
+    /// this record.
     pub(super) fn written(&mut self, position: u64, place: Place) {
-        for entry in self.entries.iter_mut().rev().take_while(|entry| entry.position >= position) {
+        for entry in self
+            .entries
+            .iter_mut()
+            .rev()
+            .take_while(|entry| entry.position >= position)
+        {
             entry.place = place;
         }
-        if let Some(chunk) = self.open.as_mut().filter(|chunk| chunk.position >= position) {
+        if let Some(chunk) = self
+            .open
+            .as_mut()
+            .filter(|chunk| chunk.position >= position)
+        {
             chunk.place = place;
         }
-        if let Some((_, stands)) = self.footer.as_mut().filter(|(begins, _)| *begins == position) {
+        if let Some((_, stands)) = self
+            .footer
+            .as_mut()
+            .filter(|(begins, _)| *begins == position)
+        {
             *stands = place;
         }
     }
@@ -86,14 +109,23 @@ impl Places {
     }
 
     pub(super) fn locator(&mut self) -> Locator {
-        Locator { chunks: self.chunks.drain(..).collect() }
+        Locator {
+            chunks: self.chunks.drain(..).collect(),
+        }
     }
 
     /// First block of the chunk that is open, or of the last if none is.
     pub(super) fn first_of_last_chunk(&self) -> u64 {
-        self.open.as_ref().or_else(|| self.chunks.back()).map_or(0, |chunk| chunk.first)
+        self.open
+            .as_ref()
+            .or_else(|| self.chunks.back())
+            .map_or(0, |chunk| chunk.first)
     }
 }
 
 /// Of a block whose record is not written yet.
-const UNKNOWN: Place = Place { volume: 0, record: 0, byte: 0 };
+const UNKNOWN: Place = Place {
+    volume: 0,
+    record: 0,
+    byte: 0,
+};

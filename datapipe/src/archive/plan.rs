@@ -74,8 +74,9 @@ impl ArchiveOptions {
         }
     }
 
-    /// Encrypts, so that this secret opens the archive. Called again, each of up to eight secrets does. A passphrase
-    /// is stretched when the archive is planned, which takes a moment and 64 MiB.
+    /// Encrypts, so that this secret opens the archive. Called again, each of up to eight secrets
+    /// does. A passphrase is stretched when the archive is planned, which takes a moment and 64
+    /// MiB.
     #[must_use]
     pub fn encrypt(self, secret: Secret) -> Self {
         self.encrypt_at(secret, Argon2Cost::default())
@@ -100,47 +101,64 @@ impl ArchiveOptions {
         Self { content, ..self }
     }
 
-    /// Cuts the stream into records of `bytes`, moved to a multiple of 8 between 1 KiB and 16 MiB; 1 MiB by default. A
-    /// volume's label has a record of its own length.
+    /// Cuts the stream into records of `bytes`, moved to a multiple of 8 between 1 KiB and 16 MiB;
+    /// 1 MiB by default. A volume's label has a record of its own length.
     #[must_use]
     pub fn record_len(self, bytes: usize) -> Self {
-        Self { record_len: bytes.clamp(MIN_RECORD, MAX_RECORD) / 8 * 8, ..self }
+        Self {
+            record_len: bytes.clamp(MIN_RECORD, MAX_RECORD) / 8 * 8,
+            ..self
+        }
     }
 
     /// Makes a checkpoint after every `bytes` on the medium, at least one block; 1 GiB by default.
     #[must_use]
     pub fn chunk_len(self, bytes: u64) -> Self {
-        Self { chunk_len: bytes, ..self }
+        Self {
+            chunk_len: bytes,
+            ..self
+        }
     }
 
-    /// Says how long the pipe's blocks are at most, before compression: its buffer size. A reader's buffers have to
-    /// be as large.
+    /// Says how long the pipe's blocks are at most, before compression: its buffer size. A reader's
+    /// buffers have to be as large.
     #[must_use]
     pub fn block_len(self, bytes: u32) -> Self {
-        Self { block_len: bytes, ..self }
+        Self {
+            block_len: bytes,
+            ..self
+        }
     }
 
     /// Names the program that writes.
     #[must_use]
     pub fn program(self, program: impl Into<String>) -> Self {
-        Self { program: program.into(), ..self }
+        Self {
+            program: program.into(),
+            ..self
+        }
     }
 
     /// Decides what is left to decide: draws ids, keys and salts, stretches passphrases.
     ///
     /// # Errors
     ///
-    /// [`Error::Archive`] if a name is longer than 255 bytes, or blocks than 64 MiB; [`Error::Key`] if a key cannot be
-    /// wrapped, or there are more than eight; [`Error::System`] if the system has no random numbers.
+    /// [`Error::Archive`] if a name is longer than 255 bytes, or blocks than 64 MiB; [`Error::Key`]
+    /// if a key cannot be wrapped, or there are more than eight; [`Error::System`] if the system
+    /// has no random numbers.
     pub fn plan(self) -> Result<Archive, Error> {
         for text in [&self.name, &self.label, &self.program] {
             if text.len() > MAX_TEXT {
-                return Err(Error::Archive(format!("the name \"{text}\" is longer than {MAX_TEXT} bytes")));
+                return Err(Error::Archive(format!(
+                    "the name \"{text}\" is longer than {MAX_TEXT} bytes"
+                )));
             }
         }
         if !(1..=MAX_BUFFER_SIZE).contains(&self.block_len) {
             let (is, most) = (self.block_len, MAX_BUFFER_SIZE);
-            return Err(Error::Archive(format!("blocks of {is} bytes, but they may have 1 to {most}")));
+            return Err(Error::Archive(format!(
+                "blocks of {is} bytes, but they may have 1 to {most}"
+            )));
         }
         if self.secrets.len() > MAX_KEY_SLOTS {
             let has = self.secrets.len();
@@ -152,7 +170,11 @@ impl ArchiveOptions {
         fill_random(&mut session_id)?;
         fill_random(&mut archive_id)?;
         fill_random(&mut salt)?;
-        let data_key = if self.secrets.is_empty() { None } else { Some(DataKey::random()?) };
+        let data_key = if self.secrets.is_empty() {
+            None
+        } else {
+            Some(DataKey::random()?)
+        };
         let mut slots = Vec::new();
         if let Some(data_key) = &data_key {
             for (secret, cost) in &self.secrets {
@@ -165,23 +187,42 @@ impl ArchiveOptions {
             created,
             record_len: self.record_len as u32,
             framing: self.framing,
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
             program: self.program,
             label: self.label,
             slots,
         };
-        let cipher = if data_key.is_some() { wire::Cipher::Aes256Gcm } else { wire::Cipher::None };
+        let cipher = if data_key.is_some() {
+            wire::Cipher::Aes256Gcm
+        } else {
+            wire::Cipher::None
+        };
         let (block_len, content) = (self.block_len, self.content);
-        let header =
-            ArchiveHeader { id: archive_id, salt, created, block_len, content, cipher, name: self.name };
+        let header = ArchiveHeader {
+            id: archive_id,
+            salt,
+            created,
+            block_len,
+            content,
+            cipher,
+            name: self.name,
+        };
         let key = data_key.map(|key| key_of(&key, &session, &header));
         let chunk_len = self.chunk_len;
-        Ok(Archive { session, header, key, chunk_len })
+        Ok(Archive {
+            session,
+            header,
+            key,
+            chunk_len,
+        })
     }
 }
 
-/// An archive that is about to be written: what its stages have in common. It is written once, because a second stream
-/// under its key would give both away.
+/// An archive that is about to be written: what its stages have in common. It is written once,
+/// because a second stream under its key would give both away.
 pub struct Archive {
     pub(super) session: SessionHeader,
     pub(super) header: ArchiveHeader,
@@ -190,18 +231,19 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// The stage that encrypts each block, if the archive is to be encrypted, and the tail that writes the archive to a
-    /// medium, which is empty. Both belong into one pipe, and between them no stage may drop or add a block.
+    /// The stage that encrypts each block, if the archive is to be encrypted, and the tail that
+    /// writes the archive to a medium, which is empty. Both belong into one pipe, and between them
+    /// no stage may drop or add a block.
     ///
-    /// Encryption needs 16 bytes of tailroom. A block that is encrypted already is an error, and so is one that a stage
-    /// before has dropped.
+    /// Encryption needs 16 bytes of tailroom. A block that is encrypted already is an error, and so
+    /// is one that a stage before has dropped.
     pub fn stages<'a, M: Medium>(self, medium: M) -> (Option<MiddleStage<'a>>, ArchiveTail<M>) {
         let seal = self.key.clone().map(seal::sealing);
         (seal, ArchiveTail::new(self, medium))
     }
 
-    /// The stage that decrypts what [`stages`](Self::stages) encrypts: for those who want to see that what they write
-    /// can be read.
+    /// The stage that decrypts what [`stages`](Self::stages) encrypts: for those who want to see
+    /// that what they write can be read.
     pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
         self.key.clone().map(|key| seal::opening(key, None))
     }
@@ -219,12 +261,18 @@ impl Archive {
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive").field("name", &self.header.name).finish_non_exhaustive()
+        f.debug_struct("Archive")
+            .field("name", &self.header.name)
+            .finish_non_exhaustive()
     }
 }
 
 /// The key of an archive's blocks: it depends on both headers.
-pub(super) fn key_of(key: &DataKey, session: &SessionHeader, archive: &ArchiveHeader) -> ArchiveKey {
+pub(super) fn key_of(
+    key: &DataKey,
+    session: &SessionHeader,
+    archive: &ArchiveHeader,
+) -> ArchiveKey {
     let mut hash = Sha256::new();
     hash.update(session.identity());
     hash.update(archive.to_bytes());
@@ -238,5 +286,8 @@ fn now() -> Time {
         // A clock that stands before 1970 is wrong, but no reason not to back up.
         Err(_) => (0, 0),
     };
-    Time { seconds, nanoseconds }
+    Time {
+        seconds,
+        nanoseconds,
+    }
 }

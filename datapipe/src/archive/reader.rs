@@ -73,7 +73,8 @@ pub enum OpenError {
     KeyNeeded,
     /// It is not encrypted, although a secret was given.
     NotEncrypted,
-    /// Its end does not say where its blocks stand: it is incomplete, or damaged there. It can be read from its start.
+    /// Its end does not say where its blocks stand: it is incomplete, or damaged there. It can be
+    /// read from its start.
     NoIndex(String),
 }
 
@@ -108,7 +109,8 @@ impl From<Malformed> for OpenError {
 }
 
 impl<M: Medium + 'static> ArchiveReader<M> {
-    /// Reads the headers of the first archive on a medium. If they are damaged, their copies are looked for.
+    /// Reads the headers of the first archive on a medium. If they are damaged, their copies are
+    /// looked for.
     ///
     /// # Errors
     ///
@@ -127,11 +129,17 @@ impl<M: Medium + 'static> ArchiveReader<M> {
                 Some(key_of(&key, &session, &header))
             }
         };
-        Ok(Self { medium, session, header, key, reporter: Reporter::default() })
+        Ok(Self {
+            medium,
+            session,
+            header,
+            key,
+            reporter: Reporter::default(),
+        })
     }
 
-    /// Goes on behind damage, and writes it down here, instead of ending with the first. Give the same log to the
-    /// stage that decompresses.
+    /// Goes on behind damage, and writes it down here, instead of ending with the first. Give the
+    /// same log to the stage that decompresses.
     #[must_use]
     pub fn salvage(mut self, log: &DamageLog) -> Self {
         self.reporter.log = Some(log.clone());
@@ -152,16 +160,20 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     ///
     /// # Errors
     ///
-    /// [`OpenError::NoIndex`] if it does not. Other errors, but for [`MediumError::Io`], mean the same: the end is damaged, and
-    /// the archive can still be read from its start.
+    /// [`OpenError::NoIndex`] if it does not. Other errors, but for [`MediumError::Io`], mean the
+    /// same: the end is damaged, and the archive can still be read from its start.
     pub fn index(&self) -> Result<Index, OpenError> {
         let cipher = self.key.as_ref().map(ArchiveKey::cipher);
-        Index::read(&self.medium, self.session.id, self.session.framing, |header, body| {
-            head::open_footer(cipher, header, body)
-        })
+        Index::read(
+            &self.medium,
+            self.session.id,
+            self.session.framing,
+            |header, body| head::open_footer(cipher, header, body),
+        )
     }
 
-    /// A pipe that reads all blocks from the start, in order, on `instances` threads for each of its stages.
+    /// A pipe that reads all blocks from the start, in order, on `instances` threads for each of
+    /// its stages.
     pub fn read(&self, instances: u32) -> Reading {
         self.reading(self.head(), instances)
     }
@@ -182,13 +194,24 @@ impl<M: Medium + 'static> ArchiveReader<M> {
 
     fn reading(&self, head: ArchiveHead<M>, instances: u32) -> Reading {
         let report = head.report();
-        let decompress = self.reporter.log.as_ref().map_or_else(decompress, decompress_salvaging);
-        let mut pipe = Pipe::builder().label("restore").direction(Direction::Restore);
-        pipe = pipe.buffer_size(self.header.block_len.max(MIN_BUFFER_SIZE)).head(head);
+        let decompress = self
+            .reporter
+            .log
+            .as_ref()
+            .map_or_else(decompress, decompress_salvaging);
+        let mut pipe = Pipe::builder()
+            .label("restore")
+            .direction(Direction::Restore);
+        pipe = pipe
+            .buffer_size(self.header.block_len.max(MIN_BUFFER_SIZE))
+            .head(head);
         if let Some(open) = self.open_blocks() {
             pipe = pipe.stage(open.instances(instances));
         }
-        Reading { pipe: pipe.stage(decompress.instances(instances)), report }
+        Reading {
+            pipe: pipe.stage(decompress.instances(instances)),
+            report,
+        }
     }
 
     /// The stage that decrypts, if the archive is encrypted.
@@ -197,12 +220,18 @@ impl<M: Medium + 'static> ArchiveReader<M> {
         Some(seal::opening(key, self.reporter.log.clone()))
     }
 
-    /// The head that reads all blocks. The pipe's buffers have to be as large as the archive's blocks:
-    /// [`ArchiveHeader::block_len`].
+    /// The head that reads all blocks. The pipe's buffers have to be as large as the archive's
+    /// blocks: [`ArchiveHeader::block_len`].
     pub fn head(&self) -> ArchiveHead<M> {
         let units = Units::new(self.medium.clone(), Some(self.session.id));
         let (medium, block_len) = (self.medium.clone(), self.header.block_len);
-        ArchiveHead::new(medium, units, block_len, self.key.clone(), self.reporter.clone())
+        ArchiveHead::new(
+            medium,
+            units,
+            block_len,
+            self.key.clone(),
+            self.reporter.clone(),
+        )
     }
 
     /// The head that reads these blocks only.
@@ -216,21 +245,27 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     }
 }
 
-/// Finds both headers. The first record says which session is looked for; if that one has no archive here, but another
-/// session has records, it is that one.
-fn find_headers<M: Medium>(medium: &Shared<M>) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
+/// Finds both headers. The first record says which session is looked for; if that one has no
+/// archive here, but another session has records, it is that one.
+fn find_headers<M: Medium>(
+    medium: &Shared<M>,
+) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
     let mut units = Units::new(medium.clone(), None);
     let error = match find_headers_in(&mut units) {
         Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    let Some(other) = units.other_session() else { return Err(error) };
+    let Some(other) = units.other_session() else {
+        return Err(error);
+    };
     medium.clone().rewind()?;
     find_headers_in(&mut Units::new(medium.clone(), Some(other))).map_err(|_| error)
 }
 
 /// Reads on until both headers were found: where they belong, or as copies.
-fn find_headers_in<M: Medium>(units: &mut Units<M>) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
+fn find_headers_in<M: Medium>(
+    units: &mut Units<M>,
+) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
     let (mut session, mut archive) = (None, None);
     let mut wrong = None;
     loop {
@@ -254,7 +289,9 @@ fn find_headers_in<M: Medium>(units: &mut Units<M>) -> Result<(SessionHeader, Ar
             }
             _ => {}
         }
-        let ours = session.as_ref().is_some_and(|session| Some(session.id) == units.session());
+        let ours = session
+            .as_ref()
+            .is_some_and(|session| Some(session.id) == units.session());
         if let (true, Some(session), Some(archive)) = (ours, &session, &archive) {
             return Ok((session.clone(), archive.clone()));
         }
@@ -270,6 +307,8 @@ fn find_headers_in<M: Medium>(units: &mut Units<M>) -> Result<(SessionHeader, Ar
 
 impl<M> fmt::Debug for ArchiveReader<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArchiveReader").field("name", &self.header.name).finish_non_exhaustive()
+        f.debug_struct("ArchiveReader")
+            .field("name", &self.header.name)
+            .finish_non_exhaustive()
     }
 }

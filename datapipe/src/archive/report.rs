@@ -21,16 +21,18 @@ pub struct ReadReport(Arc<Mutex<ReadOutcome>>);
 pub struct ReadOutcome {
     /// The archive's footer was found, and says that these were all blocks.
     pub complete: bool,
-    /// Blocks that were read whole from the medium. That one of them does not authenticate or decompress, the stages
-    /// behind find out, and the log says.
+    /// Blocks that were read whole from the medium. That one of them does not authenticate or
+    /// decompress, the stages behind find out, and the log says.
     pub blocks: u64,
     /// Blocks that should be there and could not be read, as far as is known.
     pub missing: u64,
-    /// Those of the blocks that inspection had rejected when the archive was written: they have no content.
+    /// Those of the blocks that inspection had rejected when the archive was written: they have no
+    /// content.
     pub rejected: u64,
     /// Bytes before compression of the blocks that were read.
     pub plain: u64,
-    /// Number of the first block behind the last file mark: what lies before it was on stable storage.
+    /// Number of the first block behind the last file mark: what lies before it was on stable
+    /// storage.
     pub checkpoint: u64,
     /// Bytes of the records that were read from the medium.
     pub read: u64,
@@ -52,7 +54,16 @@ impl ReadReport {
 impl ReadOutcome {
     /// As a process tells it.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Self { complete, blocks, missing, rejected, plain, checkpoint, read, volumes } = *self;
+        let Self {
+            complete,
+            blocks,
+            missing,
+            rejected,
+            plain,
+            checkpoint,
+            read,
+            volumes,
+        } = *self;
         let mut data = vec![u8::from(complete)];
         [blocks, missing, rejected, plain, checkpoint, read]
             .into_iter()
@@ -113,9 +124,17 @@ impl WriteReport {
 impl WriteOutcome {
     /// As a process tells it.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let Self { blocks, plain, safe_blocks, safe_plain, complete } = *self;
+        let Self {
+            blocks,
+            plain,
+            safe_blocks,
+            safe_plain,
+            complete,
+        } = *self;
         let mut data = vec![u8::from(complete)];
-        [blocks, plain, safe_blocks, safe_plain].into_iter().for_each(|number| data.put_u64(number));
+        [blocks, plain, safe_blocks, safe_plain]
+            .into_iter()
+            .for_each(|number| data.put_u64(number));
         data
     }
 
@@ -180,7 +199,13 @@ mod tests {
             read: 7,
             volumes: 8,
         };
-        let written = WriteOutcome { blocks: 2, plain: 3, safe_blocks: 4, safe_plain: 5, complete: true };
+        let written = WriteOutcome {
+            blocks: 2,
+            plain: 3,
+            safe_blocks: 4,
+            safe_plain: 5,
+            complete: true,
+        };
         let (mut told_read, mut told_written) = (read.encode(), written.encode());
         assert_eq!(ReadOutcome::decode(&told_read), Ok(read));
         assert_eq!(WriteOutcome::decode(&told_written), Ok(written));
@@ -192,6 +217,9 @@ mod tests {
         }
         told_read.push(0);
         told_written.push(0);
-        assert!(ReadOutcome::decode(&told_read).is_err() && WriteOutcome::decode(&told_written).is_err());
+        assert!(
+            ReadOutcome::decode(&told_read).is_err()
+                && WriteOutcome::decode(&told_written).is_err()
+        );
     }
 }

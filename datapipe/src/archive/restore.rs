@@ -14,8 +14,8 @@ use super::modules;
 
 /// Writes the blocks of an archived stream to a writer.
 ///
-/// Where blocks are missing or damaged, zeros are written in their place: the reader's log says which. Without a log
-/// the reader stops before that.
+/// Where blocks are missing or damaged, zeros are written in their place: the reader's log says
+/// which. Without a log the reader stops before that.
 #[derive(Debug)]
 pub struct StreamRestore<W> {
     writer: W,
@@ -25,25 +25,34 @@ pub struct StreamRestore<W> {
 }
 
 impl StreamRestore<OpenFile> {
-    /// A tail that writes to an open file, pipe, socket or device, from where it stands. It can run in a process: that gets
-    /// the descriptor.
+    /// A tail that writes to an open file, pipe, socket or device, from where it stands. It can run
+    /// in a process: that gets the descriptor.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
         let file = OpenFile(Arc::new(file.into()));
-        Self { file: Some(file.clone()), ..Self::new(file) }
+        Self {
+            file: Some(file.clone()),
+            ..Self::new(file)
+        }
     }
 }
 
 impl<W: Write + Send> StreamRestore<W> {
-    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended well. What is an open file
-    /// is better given to [`file`](StreamRestore::file).
+    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended
+    /// well. What is an open file is better given to [`file`](StreamRestore::file).
     pub fn new(writer: W) -> Self {
-        Self { writer, written: 0, file: None }
+        Self {
+            writer,
+            written: 0,
+            file: None,
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), StageError> {
         let at = self.written;
         self.writer.write_all(bytes).map_err(|error| {
-            StageError::new(format!("cannot write to the destination at byte {at}: {error}"))
+            StageError::new(format!(
+                "cannot write to the destination at byte {at}: {error}"
+            ))
         })?;
         self.written += bytes.len() as u64;
         Ok(())
@@ -62,8 +71,11 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
         }
         if info.sealed || info.codec != Codec::NONE {
             let number = number_of(block, &info);
-            let (is, what) =
-                if info.sealed { ("encrypted", "open_blocks()") } else { ("compressed", "decompress()") };
+            let (is, what) = if info.sealed {
+                ("encrypted", "open_blocks()")
+            } else {
+                ("compressed", "decompress()")
+            };
             return Err(StageError::new(format!(
                 "block {number} is still {is}; put {what} before this tail"
             )));
@@ -82,7 +94,9 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        self.writer.flush().map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
+        self.writer
+            .flush()
+            .map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {

@@ -1,7 +1,7 @@
 //! Encrypts and decrypts blocks, in place and in parallel. `docs/wire-format.md`, "Encryption".
 //!
-//! A block that is sealed a second time, because the process was killed that sealed it first, is the same block with the
-//! same number: so its nonce seals nothing new.
+//! A block that is sealed a second time, because the process was killed that sealed it first, is
+//! the same block with the same number: so its nonce seals nothing new.
 
 use std::sync::Arc;
 
@@ -23,7 +23,10 @@ pub(super) struct ArchiveKey {
 
 impl ArchiveKey {
     pub(super) fn new(key: SubKey) -> Self {
-        Self { cipher: Arc::new(Cipher::new(&key)), key }
+        Self {
+            cipher: Arc::new(Cipher::new(&key)),
+            key,
+        }
     }
 
     pub(super) fn cipher(&self) -> &Cipher {
@@ -42,13 +45,17 @@ pub(super) fn sealing<'a>(key: ArchiveKey) -> MiddleStage<'a> {
     stage.module(modules::SEAL_MODULE, arguments)
 }
 
-/// The stage that decrypts. What does not authenticate ends the pipe, or, with a log, is reported there and travels on
-/// without its content.
+/// The stage that decrypts. What does not authenticate ends the pipe, or, with a log, is reported
+/// there and travels on without its content.
 pub(super) fn opening<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleStage<'a> {
     let arguments = modules::key_arguments(&key).with_flag(SALVAGE, log.is_some());
     let heard = log.clone();
-    let opening = move |_| Open { cipher: Arc::clone(&key.cipher), log: log.clone() };
-    let stage = Stage::in_place("aes-256-gcm-open", opening).module(modules::OPEN_MODULE, arguments);
+    let opening = move |_| Open {
+        cipher: Arc::clone(&key.cipher),
+        log: log.clone(),
+    };
+    let stage =
+        Stage::in_place("aes-256-gcm-open", opening).module(modules::OPEN_MODULE, arguments);
     match heard {
         Some(log) => stage.notes(move |data| log.hear(data)),
         None => stage,
@@ -63,12 +70,16 @@ impl InPlace for Seal {
         let number = block.number();
         if info.sealed {
             // A second time under the same key and nonce would lay the first key stream bare.
-            return Err(StageError::new(format!("block {number} is encrypted already")));
+            return Err(StageError::new(format!(
+                "block {number} is encrypted already"
+            )));
         }
         (info.sealed, info.sequence) = (true, Some(number));
         let header = header_of(number, &info, block.len())?;
         let nonce = nonce(number, NonceKind::Block);
-        let tag = self.0.seal(&nonce, &header.associated_data(), block.bytes_mut())?;
+        let tag = self
+            .0
+            .seal(&nonce, &header.associated_data(), block.bytes_mut())?;
         let room = block.grow(TAG_LEN).map_err(|no_room| {
             StageError::new(format!(
                 "encryption needs {TAG_LEN} bytes of tailroom in every buffer: {no_room}"
@@ -120,13 +131,19 @@ impl Open {
     fn open(&self, block: &mut Block, number: u64) -> Result<(), &'static str> {
         let info = block.info();
         let data = block.len().checked_sub(TAG_LEN).filter(|_| info.sealed);
-        let Some(data) = data else { return Err("is not encrypted, although a key was given") };
+        let Some(data) = data else {
+            return Err("is not encrypted, although a key was given");
+        };
         let header = header_of(number, &info, data).map_err(|_| "is no block of an archive")?;
         let mut tag = [0; TAG_LEN];
         tag.copy_from_slice(&block.bytes()[data..]);
         block.truncate(data);
         let nonce = nonce(number, NonceKind::Block);
-        let opened = self.cipher.open(&nonce, &header.associated_data(), block.bytes_mut(), &tag);
-        opened.map_err(|_| "does not authenticate: it is damaged, or is not the block that stood here")
+        let opened = self
+            .cipher
+            .open(&nonce, &header.associated_data(), block.bytes_mut(), &tag);
+        opened.map_err(
+            |_| "does not authenticate: it is damaged, or is not the block that stood here",
+        )
     }
 }

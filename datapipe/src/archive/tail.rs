@@ -9,8 +9,8 @@ use crate::media::{Medium, Place};
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter, UNIT_HEADER_LEN,
-    UnitHeader, What, padding_of,
+    ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter,
+    UNIT_HEADER_LEN, UnitHeader, What, padding_of,
 };
 
 use super::block::{TAG_LEN, header_of};
@@ -23,9 +23,10 @@ use super::volumes::{Volumes, empty_record};
 
 /// The tail of a pipe that writes an archive, which [`Archive::stages`] gives.
 ///
-/// It writes a session with this one archive. What reaches it has to come in the order of the stream, and, if the
-/// archive is encrypted, from the stage that comes with it. When the stream has ended well everything is on stable storage
-/// before the pipe says so; before that, everything up to the last chunk.
+/// It writes a session with this one archive. What reaches it has to come in the order of the
+/// stream, and, if the archive is encrypted, from the stage that comes with it. When the stream has
+/// ended well everything is on stable storage before the pipe says so; before that, everything up
+/// to the last chunk.
 pub struct ArchiveTail<M> {
     archive: Archive,
     stream: Stream<M>,
@@ -53,7 +54,8 @@ struct Stream<M> {
     first: Option<u32>,
     /// Where in the stream its content begins.
     position: u64,
-    /// What a volume's label says: the session header, and the archive's once it stands in the stream.
+    /// What a volume's label says: the session header, and the archive's once it stands in the
+    /// stream.
     label: Vec<u8>,
     session: [u8; 4],
 }
@@ -106,7 +108,10 @@ impl<M: Medium> ArchiveTail<M> {
         self.stream.begin_volume()?;
         self.stream.unit(header, &session, &mut self.places)?;
         let archive = self.archive.header.to_bytes();
-        let header = UnitHeader { archive: ARCHIVE, ..UnitHeader::new(Kind::ArchiveHeader) };
+        let header = UnitHeader {
+            archive: ARCHIVE,
+            ..UnitHeader::new(Kind::ArchiveHeader)
+        };
         self.stream.add_to_label(header, &archive)?;
         self.stream.unit(header, &archive, &mut self.places)
     }
@@ -118,7 +123,10 @@ impl<M: Medium> ArchiveTail<M> {
             Framing::Once => self.chunk == 0,
         };
         if wanted {
-            let header = UnitHeader { number: self.next, ..self.header(Kind::ChunkHeader) };
+            let header = UnitHeader {
+                number: self.next,
+                ..self.header(Kind::ChunkHeader)
+            };
             self.stream.unit(header, &[], &mut self.places)?;
         }
         Ok(())
@@ -139,9 +147,16 @@ impl<M: Medium> ArchiveTail<M> {
             self.places.footer_begins(self.stream.end());
             let number = self.places.first_of_last_chunk();
             let chunk = self.chunk.wrapping_sub(u32::from(!open));
-            let (session, archive) = (self.archive.session.to_bytes(), self.archive.header.to_bytes());
+            let (session, archive) = (
+                self.archive.session.to_bytes(),
+                self.archive.header.to_bytes(),
+            );
             let footer = self.places.chunk_footer(session, archive).to_bytes();
-            let header = UnitHeader { number, chunk, ..self.header(Kind::ChunkFooter) };
+            let header = UnitHeader {
+                number,
+                chunk,
+                ..self.header(Kind::ChunkFooter)
+            };
             self.stream.unit(header, &footer, &mut self.places)?;
         }
         let written = self.stream.flush(&mut self.places)?;
@@ -153,7 +168,8 @@ impl<M: Medium> ArchiveTail<M> {
         }
         self.stream.volumes.checkpoint(1)?;
         let (blocks, plain) = (self.next, self.plain);
-        self.report.update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
+        self.report
+            .update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
         Ok(())
     }
 
@@ -161,20 +177,41 @@ impl<M: Medium> ArchiveTail<M> {
     fn end(&mut self) -> Result<(), StageError> {
         let locator = self.stream.end();
         let body = self.places.locator().to_bytes();
-        self.stream.unit(self.header(Kind::Locator), &body, &mut self.places)?;
+        self.stream
+            .unit(self.header(Kind::Locator), &body, &mut self.places)?;
         self.stream.flush(&mut self.places)?;
 
         let (position, blocks) = (self.stream.end(), self.next);
         let (plain, rejected) = (self.plain, self.rejected);
         let catalogue = self.catalogue.unwrap_or(blocks);
-        let footer = ArchiveFooter { blocks, plain, rejected, catalogue };
+        let footer = ArchiveFooter {
+            blocks,
+            plain,
+            rejected,
+            catalogue,
+        };
         let (header, body) = self.sealed_footer(footer)?;
         self.stream.unit(header, &body, &mut self.places)?;
-        let place = self.stream.flush(&mut self.places)?.unwrap_or(Place::start_of(0));
+        let place = self
+            .stream
+            .flush(&mut self.places)?
+            .unwrap_or(Place::start_of(0));
 
         let id = self.archive.header.id;
-        let footer = SessionFooter { archives: vec![ArchiveEntry { id, blocks, place, position, locator }] };
-        self.stream.unit(UnitHeader::new(Kind::SessionFooter), &footer.to_bytes(), &mut self.places)?;
+        let footer = SessionFooter {
+            archives: vec![ArchiveEntry {
+                id,
+                blocks,
+                place,
+                position,
+                locator,
+            }],
+        };
+        self.stream.unit(
+            UnitHeader::new(Kind::SessionFooter),
+            &footer.to_bytes(),
+            &mut self.places,
+        )?;
         self.stream.flush(&mut self.places)?;
         self.stream.volumes.checkpoint(2)
     }
@@ -183,20 +220,30 @@ impl<M: Medium> ArchiveTail<M> {
     fn sealed_footer(&self, footer: ArchiveFooter) -> Result<(UnitHeader, Vec<u8>), StageError> {
         let mut body = footer.to_bytes();
         let plain = body.len() as u32;
-        let mut header = UnitHeader { number: footer.blocks, plain, ..self.header(Kind::ArchiveFooter) };
+        let mut header = UnitHeader {
+            number: footer.blocks,
+            plain,
+            ..self.header(Kind::ArchiveFooter)
+        };
         header.stored = plain;
         if let Some(key) = &self.archive.key {
             header.cipher = Cipher::Aes256Gcm;
             header.stored += TAG_LEN as u32;
             let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
-            let tag = key.cipher().seal(&nonce, &header.associated_data(), &mut body)?;
+            let tag = key
+                .cipher()
+                .seal(&nonce, &header.associated_data(), &mut body)?;
             body.extend_from_slice(&tag);
         }
         Ok((header, body))
     }
 
     fn header(&self, kind: Kind) -> UnitHeader {
-        UnitHeader { archive: ARCHIVE, chunk: self.chunk, ..UnitHeader::new(kind) }
+        UnitHeader {
+            archive: ARCHIVE,
+            chunk: self.chunk,
+            ..UnitHeader::new(kind)
+        }
     }
 
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
@@ -213,13 +260,17 @@ impl<M: Medium> ArchiveTail<M> {
                 (false, true) => {
                     "is not encrypted, but the archive is: put the archive's seal stage before its tail"
                 }
-                _ => "was encrypted as another number: let no stage drop or add blocks between seal and tail",
+                _ => {
+                    "was encrypted as another number: let no stage drop or add blocks between seal and tail"
+                }
             };
             return Err(StageError::new(format!("block {number} {what}")));
         }
         let tag = if encrypted { TAG_LEN } else { 0 };
         let Some(data) = block.len().checked_sub(tag) else {
-            return Err(StageError::new(format!("block {number} is shorter than its tag")));
+            return Err(StageError::new(format!(
+                "block {number} is shorter than its tag"
+            )));
         };
         if info.kind == What::ClosingCatalogue.code() && self.catalogue.is_none() {
             self.catalogue = Some(number);
@@ -232,24 +283,34 @@ impl<M: Medium> ArchiveTail<M> {
             self.begin_chunk()?;
         }
         let (archive, chunk) = (ARCHIVE, self.chunk);
-        let header = UnitHeader { archive, chunk, ..header_of(number, &info, data)? };
+        let header = UnitHeader {
+            archive,
+            chunk,
+            ..header_of(number, &info, data)?
+        };
         if header.plain > self.archive.header.block_len {
             let (is, may) = (header.plain, self.archive.header.block_len);
-            let what =
-                format!("block {number} has {is} bytes, but the archive was planned for blocks of {may}");
+            let what = format!(
+                "block {number} has {is} bytes, but the archive was planned for blocks of {may}"
+            );
             return Err(StageError::new(what));
         }
         self.course.follow(&header).map_err(|why| {
-            StageError::new(format!("block {number} {why}: let the head set BlockInfo::offset"))
+            StageError::new(format!(
+                "block {number} {why}: let the head set BlockInfo::offset"
+            ))
         })?;
         self.stream.unit(header, block.bytes(), &mut self.places)?;
         self.next += 1;
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
         let (blocks, plain) = (self.next, self.plain);
-        self.report.update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
+        self.report
+            .update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
-        if written >= self.archive.chunk_len || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS {
+        if written >= self.archive.chunk_len
+            || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS
+        {
             self.end_chunk(false)?;
         }
         Ok(())
@@ -292,15 +353,36 @@ impl<M: Medium> Stream<M> {
     }
 
     /// Completes a header that is about to be written at `position`.
-    fn complete(&self, header: UnitHeader, body: &[u8], position: u64) -> Result<UnitHeader, StageError> {
+    fn complete(
+        &self,
+        header: UnitHeader,
+        body: &[u8],
+        position: u64,
+    ) -> Result<UnitHeader, StageError> {
         let stored = u32::try_from(body.len())?;
-        let plain = if header.kind == Kind::Block || header.plain > 0 { header.plain } else { stored };
+        let plain = if header.kind == Kind::Block || header.plain > 0 {
+            header.plain
+        } else {
+            stored
+        };
         let body_crc = crc32fast::hash(body);
-        Ok(UnitHeader { plain, stored, body_crc, position, session: self.session, ..header })
+        Ok(UnitHeader {
+            plain,
+            stored,
+            body_crc,
+            position,
+            session: self.session,
+            ..header
+        })
     }
 
     /// Puts a unit into the stream.
-    fn unit(&mut self, header: UnitHeader, body: &[u8], places: &mut Places) -> Result<(), StageError> {
+    fn unit(
+        &mut self,
+        header: UnitHeader,
+        body: &[u8],
+        places: &mut Places,
+    ) -> Result<(), StageError> {
         if self.record.len() == self.record_len {
             self.flush(places)?;
         }
@@ -330,17 +412,23 @@ impl<M: Medium> Stream<M> {
         Ok(())
     }
 
-    /// Writes the record that is being filled, if there is anything in it, and says where it stands.
+    /// Writes the record that is being filled, if there is anything in it, and says where it
+    /// stands.
     fn flush(&mut self, places: &mut Places) -> Result<Option<Place>, StageError> {
         let content = (self.record.len() - RECORD_HEADER_LEN) as u64;
         if content == 0 {
             return Ok(None);
         }
-        let place = match self.volumes.write(&mut self.record, self.position, self.first)? {
+        let place = match self
+            .volumes
+            .write(&mut self.record, self.position, self.first)?
+        {
             Some(place) => place,
             None => {
                 self.begin_volume()?;
-                let again = self.volumes.write(&mut self.record, self.position, self.first)?;
+                let again = self
+                    .volumes
+                    .write(&mut self.record, self.position, self.first)?;
                 again.ok_or_else(|| {
                     StageError::new(
                         "a record does not fit an empty volume: the storage is full, or the volumes are too small; \
@@ -369,13 +457,16 @@ impl<M: Medium> Stream<M> {
         let header = self.complete(header, body, self.end())?;
         self.label.extend_from_slice(&header.to_bytes());
         self.label.extend_from_slice(body);
-        self.label.resize(self.label.len() + padding_of(body.len()), 0);
+        self.label
+            .resize(self.label.len() + padding_of(body.len()), 0);
         Ok(())
     }
 }
 
 impl<M> fmt::Debug for ArchiveTail<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ArchiveTail").field("blocks", &self.next).finish_non_exhaustive()
+        f.debug_struct("ArchiveTail")
+            .field("blocks", &self.next)
+            .finish_non_exhaustive()
     }
 }

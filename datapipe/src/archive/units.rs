@@ -1,10 +1,12 @@
-//! Records to units, and the way after damage. `docs/wire-format.md`, "Reading, and finding the way after damage".
+//! Records to units, and the way after damage. `docs/wire-format.md`, "Reading, and finding the way
+//! after damage".
 
 use std::collections::VecDeque;
 
 use crate::media::{Item, Medium, MediumError, Place};
 use crate::wire::{
-    Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, looks_like_record,
+    Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader,
+    looks_like_record,
 };
 
 /// Reads the units of one session, one after the other.
@@ -115,11 +117,15 @@ impl<M: Medium> Units<M> {
         }
     }
 
-    /// Goes on from where the medium was sought to, at the first header of the next record that has one.
+    /// Goes on from where the medium was sought to, at the first header of the next record that has
+    /// one.
     pub(super) fn moved(&mut self, volume: u32) {
         (self.sequence, self.guessed, self.volume) = (0, 0, volume);
         // At no position that a record could go on from.
-        self.window = Window { position: u64::MAX, ..Window::default() };
+        self.window = Window {
+            position: u64::MAX,
+            ..Window::default()
+        };
         self.behind = None;
         self.found.clear();
         (self.body, self.skip) = (0, 0);
@@ -168,7 +174,11 @@ impl<M: Medium> Units<M> {
             } else if self.pull()? == Pulled::Cut {
                 if !self.lost {
                     let place = self.window.place();
-                    self.say(None, place, "the stream is cut in the middle of a header".to_owned());
+                    self.say(
+                        None,
+                        place,
+                        "the stream is cut in the middle of a header".to_owned(),
+                    );
                 }
                 self.window.clear();
             }
@@ -199,7 +209,11 @@ impl<M: Medium> Units<M> {
                 return Ok(None);
             }
             if self.pull()? == Pulled::Cut {
-                self.say(block_of(&header), place, format!("the {} is cut off", header.kind.name()));
+                self.say(
+                    block_of(&header),
+                    place,
+                    format!("the {} is cut off", header.kind.name()),
+                );
                 self.window.clear();
                 return Ok(None);
             }
@@ -215,7 +229,11 @@ impl<M: Medium> Units<M> {
         };
         if let Some(why) = why {
             self.window.consume(len);
-            self.say(block_of(&header), place, format!("the {} is {why}", header.kind.name()));
+            self.say(
+                block_of(&header),
+                place,
+                format!("the {} is {why}", header.kind.name()),
+            );
             return Ok(None);
         }
         self.window.consume(UNIT_HEADER_LEN);
@@ -225,7 +243,9 @@ impl<M: Medium> Units<M> {
 
     /// A backed-up medium holds right headers, too, but of another session, or of another position.
     fn is_ours(&self, header: &UnitHeader) -> bool {
-        let session = self.session.is_none_or(|session| session.starts_with(&header.session));
+        let session = self
+            .session
+            .is_none_or(|session| session.starts_with(&header.session));
         session && header.position == self.window.position
     }
 
@@ -235,7 +255,9 @@ impl<M: Medium> Units<M> {
             Some(behind) => Some(behind),
             None => self.read()?,
         };
-        let Some(behind) = behind else { return Ok(Pulled::More) };
+        let Some(behind) = behind else {
+            return Ok(Pulled::More);
+        };
         if !self.window.rest().is_empty() {
             if let Behind::Record(header, place) = &behind
                 && header.position == self.window.end()
@@ -255,8 +277,13 @@ impl<M: Medium> Units<M> {
             Behind::Record(header, place) => {
                 let content = content_of(&self.record, &header);
                 let goes_on = header.position == self.window.position;
-                // Behind a gap, what comes before the first header is the end of something that is lost.
-                let first = if goes_on { Some(0) } else { header.first.map(|first| first as usize) };
+                // Behind a gap, what comes before the first header is the end of something that is
+                // lost.
+                let first = if goes_on {
+                    Some(0)
+                } else {
+                    header.first.map(|first| first as usize)
+                };
                 self.window.begin(header.position, content, first, place);
                 // What was said of the gap is enough said of what it cut.
                 self.lost = first.is_none() || (goes_on && self.lost);
@@ -329,17 +356,26 @@ impl<M: Medium> Units<M> {
         // A guess too many must not cost the record that it was taken for.
         let guessed = std::mem::take(&mut self.guessed);
         if header.sequence < expected.saturating_sub(guessed) {
-            let what = format!("record {} of the session stands behind a later one", header.sequence);
+            let what = format!(
+                "record {} of the session stands behind a later one",
+                header.sequence
+            );
             self.say(None, Some(place), what);
             return None;
         }
         if header.sequence > expected && !self.gap {
             let missing = header.sequence - expected;
-            self.lose(place, format!("{missing} records of the session are missing before this one"));
+            self.lose(
+                place,
+                format!("{missing} records of the session are missing before this one"),
+            );
         }
         self.sequence = header.sequence.saturating_add(1);
         if header.kind == RecordKind::Label && header.volume != place.volume {
-            let what = format!("this is volume {} of the session, out of order", header.volume);
+            let what = format!(
+                "this is volume {} of the session, out of order",
+                header.volume
+            );
             self.say(None, Some(place), what);
         }
         match header.kind {
@@ -357,8 +393,8 @@ impl<M: Medium> Units<M> {
         }
     }
 
-    /// Looks for a record of ours in damaged bytes, and keeps what is left of it. A length word may be all that is
-    /// damaged.
+    /// Looks for a record of ours in damaged bytes, and keeps what is left of it. A length word may
+    /// be all that is damaged.
     fn find_record(&mut self) -> bool {
         let starts = 0..self.record.len().saturating_sub(RECORD_HEADER_LEN);
         let found = starts.into_iter().find_map(|at| {
@@ -371,20 +407,30 @@ impl<M: Medium> Units<M> {
             (left > 0 && self.session.is_none_or(|session| session == header.session))
                 .then_some((at, header, left))
         });
-        let Some((at, header, left)) = found else { return false };
+        let Some((at, header, left)) = found else {
+            return false;
+        };
         let first = header.first.filter(|&first| (first as usize) < left);
-        let header = RecordHeader { length: left as u32, first, ..header };
+        let header = RecordHeader {
+            length: left as u32,
+            first,
+            ..header
+        };
         self.record.drain(..at);
         self.record.truncate(RECORD_HEADER_LEN + left);
         self.record[..RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
         true
     }
 
-    /// Takes a record whose header is damaged for the one that should stand here: its units say where they belong, so
-    /// if it is another, they are not believed.
+    /// Takes a record whose header is damaged for the one that should stand here: its units say
+    /// where they belong, so if it is another, they are not believed.
     fn guess_record(&mut self, place: Place) -> Option<Behind> {
         let sequence = self.sequence;
-        let length = self.record.len().checked_sub(RECORD_HEADER_LEN).filter(|len| len.is_multiple_of(8))?;
+        let length = self
+            .record
+            .len()
+            .checked_sub(RECORD_HEADER_LEN)
+            .filter(|len| len.is_multiple_of(8))?;
         self.sequence = sequence.saturating_add(1);
         self.guessed = self.guessed.saturating_add(1);
         // The first of a volume is its label, whose content is no part of the stream.
@@ -396,7 +442,15 @@ impl<M: Medium> Units<M> {
         position.checked_add(length as u64)?;
         let (kind, volume, length) = (RecordKind::Data, place.volume, length as u32);
         Some(Behind::Record(
-            RecordHeader { kind, session, sequence, volume, length, position, first: None },
+            RecordHeader {
+                kind,
+                session,
+                sequence,
+                volume,
+                length,
+                position,
+                first: None,
+            },
             place,
         ))
     }
@@ -404,9 +458,15 @@ impl<M: Medium> Units<M> {
     /// Takes the copies of units from a label.
     fn read_label(&mut self, mut content: &[u8], place: Place) {
         while !content.is_empty() {
-            let unit = UnitHeader::parse(content).ok().filter(|header| header.unit_len() <= content.len());
+            let unit = UnitHeader::parse(content)
+                .ok()
+                .filter(|header| header.unit_len() <= content.len());
             let Some(header) = unit else {
-                self.say(None, Some(place), "the volume's label is damaged".to_owned());
+                self.say(
+                    None,
+                    Some(place),
+                    "the volume's label is damaged".to_owned(),
+                );
                 return;
             };
             let (unit, rest) = content.split_at(header.unit_len());
@@ -414,7 +474,11 @@ impl<M: Medium> Units<M> {
             if crc32fast::hash(body) == header.body_crc {
                 self.found.push_back(Event::Label(header, body.to_vec()));
             } else {
-                self.say(None, Some(place), "the volume's label is damaged".to_owned());
+                self.say(
+                    None,
+                    Some(place),
+                    "the volume's label is damaged".to_owned(),
+                );
             }
             content = rest;
         }
@@ -427,7 +491,8 @@ impl<M: Medium> Units<M> {
     }
 
     fn say(&mut self, block: Option<u64>, place: Option<Place>, what: String) {
-        self.found.push_back(Event::Damage(Damage { block, place, what }));
+        self.found
+            .push_back(Event::Damage(Damage { block, place, what }));
     }
 }
 
@@ -450,7 +515,11 @@ impl Window {
     fn consume(&mut self, len: usize) {
         self.used += len;
         self.position += len as u64;
-        while self.places.get(1).is_some_and(|(begins, _)| *begins <= self.position) {
+        while self
+            .places
+            .get(1)
+            .is_some_and(|(begins, _)| *begins <= self.position)
+        {
             self.places.pop_front();
         }
         // Moving what is left is worth it once it is less than what is gone.

@@ -15,7 +15,12 @@ pub(super) struct Volumes<M> {
 
 impl<M: Medium> Volumes<M> {
     pub(super) fn new(medium: M, session: [u8; 16]) -> Self {
-        Self { medium, session, sequence: 0, volume: 0 }
+        Self {
+            medium,
+            session,
+            sequence: 0,
+            volume: 0,
+        }
     }
 
     /// What another process makes the medium from.
@@ -28,18 +33,22 @@ impl<M: Medium> Volumes<M> {
         self.volume > 0
     }
 
-    /// Writes the label of a volume: of the first, and then whenever [`write`](Self::write) says so.
+    /// Writes the label of a volume: of the first, and then whenever [`write`](Self::write) says
+    /// so.
     pub(super) fn label(&mut self, label: &mut [u8], position: u64) -> Result<(), StageError> {
         self.volume += 1;
         let (kind, first) = (RecordKind::Label, Some(0));
         match self.append(kind, label, position, first)? {
             Some(_) => Ok(()),
-            None => Err(StageError::new(format!("volume {} is too small for its label", self.volume))),
+            None => Err(StageError::new(format!(
+                "volume {} is too small for its label",
+                self.volume
+            ))),
         }
     }
 
-    /// Writes a record whose content begins behind room for its header, and says where it stands. `None`: the volume
-    /// has ended, the next one is there, and needs its label first.
+    /// Writes a record whose content begins behind room for its header, and says where it stands.
+    /// `None`: the volume has ended, the next one is there, and needs its label first.
     pub(super) fn write(
         &mut self,
         record: &mut [u8],
@@ -74,7 +83,15 @@ impl<M: Medium> Volumes<M> {
     ) -> Result<Option<Place>, StageError> {
         let length = u32::try_from(record.len() - RECORD_HEADER_LEN)?;
         let (session, sequence, volume) = (self.session, self.sequence, self.volume);
-        let header = RecordHeader { kind, session, sequence, volume, length, position, first };
+        let header = RecordHeader {
+            kind,
+            session,
+            sequence,
+            volume,
+            length,
+            position,
+            first,
+        };
         record[..RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
         match self.medium.write(record) {
             Ok(place) => {

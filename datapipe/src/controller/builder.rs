@@ -42,7 +42,8 @@ pub struct PipeBuilder<'a> {
 /// What becomes of an instance that wants a buffer when its quota is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtLimit {
-    /// It waits until one of its buffers has come back: the pipe runs at the speed of its slowest stage.
+    /// It waits until one of its buffers has come back: the pipe runs at the speed of its slowest
+    /// stage.
     #[default]
     Wait,
     /// It ends with an error, and the pipe with it: for sources that must not be kept waiting.
@@ -78,9 +79,9 @@ impl<'a> PipeBuilder<'a> {
 
     /// Sets the first stage.
     ///
-    /// A stage that is called as one that the pipe has already gets a number behind its name, here and below, so that
-    /// messages and status tell them apart: the second `zstd` is `zstd 2`. [`Stage::named`](crate::stage::Stage::named)
-    /// calls it something better.
+    /// A stage that is called as one that the pipe has already gets a number behind its name, here
+    /// and below, so that messages and status tell them apart: the second `zstd` is `zstd 2`.
+    /// [`Stage::named`](crate::stage::Stage::named) calls it something better.
     pub fn head(mut self, head: impl Into<HeadStage<'a>>) -> Self {
         self.head = None;
         let mut head = head.into();
@@ -114,21 +115,23 @@ impl<'a> PipeBuilder<'a> {
         self
     }
 
-    /// Uses a pool of `n` buffers, 1 to [`MAX_BUFFERS`](crate::limits::MAX_BUFFERS), instead of as many as the
-    /// stages work well with.
+    /// Uses a pool of `n` buffers, 1 to [`MAX_BUFFERS`](crate::limits::MAX_BUFFERS), instead of as
+    /// many as the stages work well with.
     pub fn buffers(mut self, n: u32) -> Self {
         self.buffers = Some(n);
         self
     }
 
-    /// Uses buffers of `bytes` payload instead of 4 MiB: [`MIN_BUFFER_SIZE`](crate::limits::MIN_BUFFER_SIZE) to
+    /// Uses buffers of `bytes` payload instead of 4 MiB:
+    /// [`MIN_BUFFER_SIZE`](crate::limits::MIN_BUFFER_SIZE) to
     /// [`MAX_BUFFER_SIZE`](crate::limits::MAX_BUFFER_SIZE).
     pub fn buffer_size(mut self, bytes: u32) -> Self {
         self.buffer_size = bytes;
         self
     }
 
-    /// Reserves `headroom` bytes before and `tailroom` bytes behind the payload of each buffer, instead of 4 KiB.
+    /// Reserves `headroom` bytes before and `tailroom` bytes behind the payload of each buffer,
+    /// instead of 4 KiB.
     pub fn rooms(mut self, headroom: u32, tailroom: u32) -> Self {
         (self.headroom, self.tailroom) = (headroom, tailroom);
         self
@@ -152,7 +155,8 @@ impl<'a> PipeBuilder<'a> {
         self
     }
 
-    /// Says which way the data flows, for everybody who looks at the pipe: archiving, if nobody says otherwise.
+    /// Says which way the data flows, for everybody who looks at the pipe: archiving, if nobody
+    /// says otherwise.
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
@@ -170,18 +174,23 @@ impl<'a> PipeBuilder<'a> {
             cut(&name, MAX_NAME - number.len()).to_owned() + &number
         });
         // There are more numbers than stages.
-        std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(name)
+        std::iter::once(name.clone())
+            .chain(numbered)
+            .find(|name| !taken.contains(name))
+            .unwrap_or(name)
     }
 
-    /// Calls `listener` with what happens to the pipe's processes, as it happens. It is called on the thread that looks
-    /// after them, and should return soon. If it panics, the pipe stops, and so does whoever waits for it, with a panic.
+    /// Calls `listener` with what happens to the pipe's processes, as it happens. It is called on
+    /// the thread that looks after them, and should return soon. If it panics, the pipe stops, and
+    /// so does whoever waits for it, with a panic.
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = Listener::new(listener);
         self
     }
 
-    /// Sets how long a process of a stage may be stopped (by SIGSTOP, say) until it is killed, instead of 5 seconds: it may
-    /// hold what all others wait for. One that attached is left alone, but the pipe stops.
+    /// Sets how long a process of a stage may be stopped (by SIGSTOP, say) until it is killed,
+    /// instead of 5 seconds: it may hold what all others wait for. One that attached is left alone,
+    /// but the pipe stops.
     pub fn stopped_limit(mut self, limit: Duration) -> Self {
         self.stopped_limit = limit;
         self
@@ -201,13 +210,14 @@ impl<'a> PipeBuilder<'a> {
         Plan::of(self)
     }
 
-    /// Runs the pipe to its end on this thread and those it starts, all of which have ended when it returns.
+    /// Runs the pipe to its end on this thread and those it starts, all of which have ended when it
+    /// returns.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] before anything is made; [`Error::Stage`] with the stage that failed first;
-    /// [`Error::Cancelled`] if a [`Canceller`] stopped it. However it ends, every buffer, thread and mapping is
-    /// given back.
+    /// [`Error::Refused`] before anything is made; [`Error::Stage`] with the stage that failed
+    /// first; [`Error::Cancelled`] if a [`Canceller`] stopped it. However it ends, every buffer,
+    /// thread and mapping is given back.
     pub fn run(self) -> Result<Report, Error> {
         Prepared::new(self)?.supervise()
     }
@@ -218,7 +228,8 @@ impl PipeBuilder<'static> {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run), for what goes wrong before the stages work; the rest comes from [`Pipe::wait`].
+    /// As [`run`](Self::run), for what goes wrong before the stages work; the rest comes from
+    /// [`Pipe::wait`].
     pub fn start(self) -> Result<Pipe, Error> {
         Pipe::start(Prepared::new(self)?)
     }
@@ -231,13 +242,19 @@ mod tests {
     use crate::stage::{StreamHead, StreamTail, sequence};
 
     fn pipe() -> PipeBuilder<'static> {
-        PipeBuilder::new().tail(StreamTail::new(Vec::new())).head(StreamHead::new(&[][..]))
+        PipeBuilder::new()
+            .tail(StreamTail::new(Vec::new()))
+            .head(StreamHead::new(&[][..]))
     }
 
     #[test]
     fn stages_can_be_told_apart_by_their_names() {
         let number = || sequence(0);
-        let plan = pipe().stage(number()).stage(number().named("sequence 3")).stage(number()).stage(number());
+        let plan = pipe()
+            .stage(number())
+            .stage(number().named("sequence 3"))
+            .stage(number())
+            .stage(number());
         let plan = plan.stage(sequence(0).named("stream-tail")).plan().unwrap();
         assert_eq!(
             plan.to_string(),
@@ -248,15 +265,27 @@ mod tests {
     #[test]
     fn the_longest_names_can_be_told_apart() {
         let long = "\u{e9}".repeat(MAX_NAME / 2);
-        let pipe = pipe().stage(sequence(0).named(&long)).stage(sequence(0).named(&long));
-        let names: Vec<_> = pipe.plan().unwrap().stages.into_iter().map(|stage| stage.name).collect();
+        let pipe = pipe()
+            .stage(sequence(0).named(&long))
+            .stage(sequence(0).named(&long));
+        let names: Vec<_> = pipe
+            .plan()
+            .unwrap()
+            .stages
+            .into_iter()
+            .map(|stage| stage.name)
+            .collect();
         assert_eq!(names[1], long);
         assert_eq!(names[2], format!("{} 2", "\u{e9}".repeat(MAX_NAME / 2 - 1)));
     }
 
     #[test]
     fn a_stage_that_is_set_again_keeps_its_name() {
-        let plan = pipe().head(StreamHead::new(&[][..])).tail(StreamTail::new(Vec::new())).plan().unwrap();
+        let plan = pipe()
+            .head(StreamHead::new(&[][..]))
+            .tail(StreamTail::new(Vec::new()))
+            .plan()
+            .unwrap();
         assert_eq!(plan.to_string(), "pipe  stream-head > stream-tail");
     }
 }

@@ -1,4 +1,5 @@
-//! Where processes come in that the controller did not start: they attach to an unbound head or tail.
+//! Where processes come in that the controller did not start: they attach to an unbound head or
+//! tail.
 
 use std::fmt;
 use std::io;
@@ -47,7 +48,9 @@ impl fmt::Display for AdmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bound(role) => write!(f, "the pipe's {role} is bound: nobody can attach to it"),
-            Self::Taken(role) => write!(f, "another process has attached to the pipe as its {role}"),
+            Self::Taken(role) => {
+                write!(f, "another process has attached to the pipe as its {role}")
+            }
             Self::Ended => f.write_str("the pipe has ended"),
             Self::System(error) => write!(f, "cannot make the control connection: {error}"),
         }
@@ -83,10 +86,17 @@ struct State {
 impl Door {
     pub(super) fn new(free: Vec<(Id, Order)>) -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { state: Mutex::new(State { free, ..State::default() }), bell })
+        Ok(Self {
+            state: Mutex::new(State {
+                free,
+                ..State::default()
+            }),
+            bell,
+        })
     }
 
-    /// Gives the seat in `role` to a process. What is returned is its end of the control connection.
+    /// Gives the seat in `role` to a process. What is returned is its end of the control
+    /// connection.
     pub(super) fn admit(
         &self,
         role: Role,
@@ -103,13 +113,21 @@ impl Door {
         }
         let Some(at) = state.free.iter().position(|(id, _)| id.stage == stage) else {
             let taken = state.taken.iter().any(|id| id.stage == stage);
-            return Err(if taken { AdmitError::Taken(role) } else { AdmitError::Bound(role) });
+            return Err(if taken {
+                AdmitError::Taken(role)
+            } else {
+                AdmitError::Bound(role)
+            });
         };
         let (control, theirs) = order::pair().map_err(AdmitError::System)?;
         order::give(&control, &state.free[at].1, segment).map_err(AdmitError::System)?;
         let (id, _) = state.free.swap_remove(at);
         state.taken.push(id);
-        state.arrivals.push(Arrival { id, process, control });
+        state.arrivals.push(Arrival {
+            id,
+            process,
+            control,
+        });
         // Eight bytes fit into a counter that is read with each arrival.
         let _ = rustix::io::write(&self.bell, &1u64.to_le_bytes());
         Ok(theirs)

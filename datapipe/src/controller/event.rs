@@ -51,18 +51,32 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Started { stage, instance, process } => {
+            Self::Started {
+                stage,
+                instance,
+                process,
+            } => {
                 write!(f, "{stage}/{instance}: process {process} started")
             }
             Self::Attached { stage, process } => write!(f, "{stage}: process {process} attached"),
-            Self::Died { stage, instance, process, status, replaced } => {
+            Self::Died {
+                stage,
+                instance,
+                process,
+                status,
+                replaced,
+            } => {
                 write!(f, "{stage}/{instance}: process {process} died")?;
                 if let Some(status) = status {
                     write!(f, " ({status})")?;
                 }
                 f.write_str(if *replaced { " and is replaced" } else { "" })
             }
-            Self::Note { stage, instance, text } => {
+            Self::Note {
+                stage,
+                instance,
+                text,
+            } => {
                 write!(f, "{stage}/{instance}: {}", text.escape_debug())
             }
         }
@@ -89,6 +103,10 @@ impl Listener {
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "a listener" } else { "nobody" })
+        f.write_str(if self.0.is_some() {
+            "a listener"
+        } else {
+            "nobody"
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! Makes every instance, and starts it: from the tail to the head, so that nobody sends to a stage that is not there.
+//! Makes every instance, and starts it: from the tail to the head, so that nobody sends to a stage
+//! that is not there.
 
 use std::thread::{Builder, Scope};
 
@@ -39,7 +40,8 @@ pub(super) struct Crew<'a> {
 }
 
 impl<'a> Crew<'a> {
-    /// Makes every instance of every stage. Calls the caller's factories; a panic of one comes back with whose it is.
+    /// Makes every instance of every stage. Calls the caller's factories; a panic of one comes back
+    /// with whose it is.
     pub(super) fn new(
         mut head: HeadStage<'a>,
         middles: Vec<MiddleStage<'a>>,
@@ -51,8 +53,9 @@ impl<'a> Crew<'a> {
         let seat = |Id { stage, instance }| {
             Seat::new(segment, stage, instance).terminate_at_limit(terminate_at_limit)
         };
-        let ids =
-            |stage, settings: &Settings| (0..settings.instances).map(move |instance| Id { stage, instance });
+        let ids = |stage, settings: &Settings| {
+            (0..settings.instances).map(move |instance| Id { stage, instance })
+        };
         let last = segment.shape().stage_count() - 1;
         let posts = |settings: &Settings, work, stage, standing| {
             Post::all_of(settings, work, stage, standing, terminate_at_limit)
@@ -105,7 +108,8 @@ impl<'a> Crew<'a> {
         if settings.placement == Placement::Inline {
             self.turns.push(turn);
         } else {
-            self.threads.push((format!("{}/{}", settings.name, id.instance), turn));
+            self.threads
+                .push((format!("{}/{}", settings.name, id.instance), turn));
         }
         Ok(())
     }
@@ -122,13 +126,19 @@ impl<'a> Crew<'a> {
     where
         'a: 'scope,
     {
-        let spawn_failed = |source| Error::System { what: "cannot start a thread for a stage", source };
+        let spawn_failed = |source| Error::System {
+            what: "cannot start a thread for a stage",
+            source,
+        };
         let segment = household.segment;
         let alone = self.threads.is_empty() && self.posts.is_empty();
         if !self.posts.is_empty() {
             let (posts, exits) = (self.posts, exits.clone());
             let run = move || processes::run(posts, household, exits);
-            Builder::new().name("processes".to_owned()).spawn_scoped(scope, run).map_err(spawn_failed)?;
+            Builder::new()
+                .name("processes".to_owned())
+                .spawn_scoped(scope, run)
+                .map_err(spawn_failed)?;
         }
         for (name, turn) in self.threads {
             let exits = exits.clone();
@@ -138,24 +148,39 @@ impl<'a> Crew<'a> {
                 let after_stop = segment.is_stopped();
                 drop(seat);
                 // The controller listens until the last instance has ended.
-                let _ = exits.send(Exit { id, result, after_stop });
+                let _ = exits.send(Exit {
+                    id,
+                    result,
+                    after_stop,
+                });
             };
-            Builder::new().name(name).spawn_scoped(scope, run).map_err(spawn_failed)?;
+            Builder::new()
+                .name(name)
+                .spawn_scoped(scope, run)
+                .map_err(spawn_failed)?;
         }
         let (turns, exits) = (self.turns, exits.clone());
         let ended = move |id, result: Result<(), StageError>| {
             let after_stop = segment.is_stopped();
             if result.is_err() {
-                // Nobody listens while all run in turn on the controller's thread: the first failure stops the rest.
+                // Nobody listens while all run in turn on the controller's thread: the first
+                // failure stops the rest.
                 segment.stop();
             }
-            let _ = exits.send(Exit { id, result, after_stop });
+            let _ = exits.send(Exit {
+                id,
+                result,
+                after_stop,
+            });
         };
         if alone {
             inline::run(turns, alone, ended);
         } else if !turns.is_empty() {
             let run = move || inline::run(turns, alone, ended);
-            Builder::new().name("inline".to_owned()).spawn_scoped(scope, run).map_err(spawn_failed)?;
+            Builder::new()
+                .name("inline".to_owned())
+                .spawn_scoped(scope, run)
+                .map_err(spawn_failed)?;
         }
         Ok(())
     }

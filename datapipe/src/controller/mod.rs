@@ -1,5 +1,5 @@
-//! Acts first and last: checks what was asked for, owns the memory, starts every task, watches them, and stops
-//! everything cleanly.
+//! Acts first and last: checks what was asked for, owns the memory, starts every task, watches
+//! them, and stops everything cleanly.
 //!
 //! ```text
 //!   PipeBuilder -> plan -> segment -> launch, tail to head -> supervise -> report
@@ -7,8 +7,8 @@
 //!                refused, with the sum            first failure: stop all, wait for all
 //! ```
 //!
-//! One controller for each pipe on each machine. It runs on the thread that calls [`PipeBuilder::run`], or on one
-//! that [`PipeBuilder::start`] makes, and moves no data.
+//! One controller for each pipe on each machine. It runs on the thread that calls
+//! [`PipeBuilder::run`], or on one that [`PipeBuilder::start`] makes, and moves no data.
 //!
 //! Does not know what the stages do, and decides nothing from what stands in shared memory alone.
 

@@ -4,7 +4,9 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::host;
-use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME, MAX_NAME};
+use crate::limits::{
+    MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME, MAX_NAME,
+};
 use crate::memory::{PipeName, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
 use crate::stage::{Module, Placement, Settings, Work};
@@ -24,12 +26,24 @@ pub struct Plan {
 
 impl Plan {
     pub(super) fn of(builder: &PipeBuilder<'_>) -> Result<Self, Error> {
-        let refused = |reason| Error::Refused { pipe: builder.label.clone(), reason };
+        let refused = |reason| Error::Refused {
+            pipe: builder.label.clone(),
+            reason,
+        };
         let (Some(head), Some(tail)) = (&builder.head, &builder.tail) else {
-            let missing = if builder.head.is_none() { "head" } else { "tail" };
+            let missing = if builder.head.is_none() {
+                "head"
+            } else {
+                "tail"
+            };
             return Err(refused(Refusal::Stages(format!("it has no {missing}"))));
         };
-        let mut stages = vec![Described::new(&head.settings, head.work(), head.has_code(), false)];
+        let mut stages = vec![Described::new(
+            &head.settings,
+            head.work(),
+            head.has_code(),
+            false,
+        )];
         // Any stage between head and tail may send on what it received.
         stages.extend(
             builder
@@ -37,10 +51,21 @@ impl Plan {
                 .iter()
                 .map(|stage| Described::new(&stage.settings, stage.work(), stage.has_code(), true)),
         );
-        stages.push(Described::new(&tail.settings, tail.work(), tail.has_code(), false));
+        stages.push(Described::new(
+            &tail.settings,
+            tail.work(),
+            tail.has_code(),
+            false,
+        ));
         check_names(&builder.label, &stages).map_err(refused)?;
-        stages.iter().try_for_each(Described::check).map_err(refused)?;
-        stages.iter().try_for_each(|stage| check_process(stage.settings)).map_err(refused)?;
+        stages
+            .iter()
+            .try_for_each(Described::check)
+            .map_err(refused)?;
+        stages
+            .iter()
+            .try_for_each(|stage| check_process(stage.settings))
+            .map_err(refused)?;
         let needs: Vec<_> = stages.iter().map(Described::needs).collect();
         let budget = Budget::new(&needs, builder.buffers).map_err(refused)?;
         let shapes: Vec<_> = stages
@@ -52,14 +77,30 @@ impl Plan {
                 numbered: stage.is_one_to_one(),
             })
             .collect();
-        let shape =
-            Shape::new(budget.buffers, builder.buffer_size, builder.headroom, builder.tailroom, &shapes)
-                .map_err(|error| refused(error.into()))?
-                .flowing(builder.direction);
-        // Who looks at a plan keeps it, and with it neither keys nor descriptors nor what a handler holds.
-        let described = |stage: &Described<'_>| Settings { module: None, notes: None, ..stage.as_run() };
+        let shape = Shape::new(
+            budget.buffers,
+            builder.buffer_size,
+            builder.headroom,
+            builder.tailroom,
+            &shapes,
+        )
+        .map_err(|error| refused(error.into()))?
+        .flowing(builder.direction);
+        // Who looks at a plan keeps it, and with it neither keys nor descriptors nor what a handler
+        // holds.
+        let described = |stage: &Described<'_>| Settings {
+            module: None,
+            notes: None,
+            ..stage.as_run()
+        };
         let stages = stages.iter().map(described).collect();
-        Ok(Self { label: builder.label.clone(), name: PipeName::new(), shape, stages, budget })
+        Ok(Self {
+            label: builder.label.clone(),
+            name: PipeName::new(),
+            shape,
+            stages,
+            budget,
+        })
     }
 
     /// The pipe's name, different from every other pipe's.
@@ -80,7 +121,8 @@ impl Plan {
     /// Bytes of shared memory that the buffers take.
     pub fn pool_bytes(&self) -> u64 {
         let shape = &self.shape;
-        let buffer = shape.headroom() as u64 + u64::from(shape.buffer_size()) + u64::from(shape.tailroom());
+        let buffer =
+            shape.headroom() as u64 + u64::from(shape.buffer_size()) + u64::from(shape.tailroom());
         buffer * u64::from(shape.buffers())
     }
 }
@@ -94,7 +136,11 @@ impl fmt::Display for Plan {
             if stage.instances > 1 {
                 write!(f, " x{}", stage.instances)?;
             }
-            f.write_str(if position + 1 < self.stages.len() { " " } else { "" })?;
+            f.write_str(if position + 1 < self.stages.len() {
+                " "
+            } else {
+                ""
+            })?;
         }
         Ok(())
     }
@@ -111,10 +157,16 @@ struct Described<'s> {
 
 impl<'s> Described<'s> {
     fn new(settings: &'s Settings, work: Work, has_code: bool, is_middle: bool) -> Self {
-        Self { settings, work, has_code, is_middle }
+        Self {
+            settings,
+            work,
+            has_code,
+            is_middle,
+        }
     }
 
-    /// The settings as the stage is run: what changes blocks in place gets copies in a process, and so needs a buffer.
+    /// The settings as the stage is run: what changes blocks in place gets copies in a process, and
+    /// so needs a buffer.
     fn as_run(&self) -> Settings {
         let mut settings = self.settings.clone();
         if self.work == Work::InPlace && matches!(settings.placement, Placement::Process(_)) {
@@ -128,7 +180,13 @@ impl<'s> Described<'s> {
     }
 
     fn check(&self) -> Result<(), Refusal> {
-        let Settings { name, instances, placement, single, .. } = self.settings;
+        let Settings {
+            name,
+            instances,
+            placement,
+            single,
+            ..
+        } = self.settings;
         let refused = |what: String| Err(Refusal::Stages(what));
         if !(1..=MAX_INSTANCES).contains(instances) {
             return refused(format!(
@@ -136,10 +194,14 @@ impl<'s> Described<'s> {
             ));
         }
         if let (Some(why), 2..) = (single, instances) {
-            return refused(format!("stage \"{name}\" can have one instance, not {instances}: it {why}"));
+            return refused(format!(
+                "stage \"{name}\" can have one instance, not {instances}: it {why}"
+            ));
         }
         if *placement == Placement::Inline && self.work == Work::Loop {
-            return refused(format!("stage \"{name}\" is a loop over its port and cannot run inline"));
+            return refused(format!(
+                "stage \"{name}\" is a loop over its port and cannot run inline"
+            ));
         }
         if !self.has_code && matches!(placement, Placement::Inline | Placement::Thread) {
             return refused(format!(
@@ -150,21 +212,50 @@ impl<'s> Described<'s> {
     }
 
     fn needs(&self) -> StageNeeds {
-        let Settings { name, instances, hold_in, hold_out, .. } = self.as_run();
-        StageNeeds { name, instances, hold_out, hold_in, passes_on: self.is_middle }
+        let Settings {
+            name,
+            instances,
+            hold_in,
+            hold_out,
+            ..
+        } = self.as_run();
+        StageNeeds {
+            name,
+            instances,
+            hold_out,
+            hold_in,
+            passes_on: self.is_middle,
+        }
     }
 }
 
 /// Whether a stage that is to run in processes can.
 fn check_process(settings: &Settings) -> Result<(), Refusal> {
-    let Settings { name, placement: Placement::Process(program), module, .. } = settings else {
+    let Settings {
+        name,
+        placement: Placement::Process(program),
+        module,
+        ..
+    } = settings
+    else {
         return Ok(());
     };
-    let refused =
-        |why: String| Err(Refusal::Stages(format!("stage \"{name}\" cannot run in processes: {why}")));
-    let Some(Module { name: module, arguments, descriptors }) = module else {
+    let refused = |why: String| {
+        Err(Refusal::Stages(format!(
+            "stage \"{name}\" cannot run in processes: {why}"
+        )))
+    };
+    let Some(Module {
+        name: module,
+        arguments,
+        descriptors,
+    }) = module
+    else {
         let why = settings.local.as_deref();
-        return refused(why.unwrap_or("no module is named that makes it there (Stage::module)").to_owned());
+        return refused(
+            why.unwrap_or("no module is named that makes it there (Stage::module)")
+                .to_owned(),
+        );
     };
     let (name_len, len, files) = (module.len(), arguments.len(), descriptors.len());
     if name_len > MAX_MODULE_NAME || len > MAX_MODULE_ARGUMENTS || files > MAX_MODULE_DESCRIPTORS {
@@ -173,7 +264,10 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
              at most {MAX_MODULE_NAME}, {MAX_MODULE_ARGUMENTS} and {MAX_MODULE_DESCRIPTORS} are passed on"
         ));
     }
-    let confined = settings.confinement.iter().flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
+    let confined = settings
+        .confinement
+        .iter()
+        .flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
     let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum(); // each with its length
     if paths > MAX_MODULE_ARGUMENTS {
         return refused(format!(
@@ -182,7 +276,8 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
     }
     if program.is_none() && !host::serves() {
         return refused(
-            "this program does not call datapipe::host::serve first, and would start anew".to_owned(),
+            "this program does not call datapipe::host::serve first, and would start anew"
+                .to_owned(),
         );
     }
     Ok(())
@@ -193,7 +288,10 @@ fn check_names(label: &str, stages: &[Described<'_>]) -> Result<(), Refusal> {
     for name in names.chain([label]) {
         if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
             let what = "a name must have 1 to 64 bytes and no control characters";
-            return Err(Refusal::Stages(format!("{what}, but one is \"{}\"", name.escape_debug())));
+            return Err(Refusal::Stages(format!(
+                "{what}, but one is \"{}\"",
+                name.escape_debug()
+            )));
         }
     }
     Ok(())

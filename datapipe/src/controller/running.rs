@@ -75,9 +75,18 @@ impl Pipe {
             prepared.supervise()
         };
         let controller = Builder::new().name("controller".to_owned()).spawn(run);
-        let controller = controller
-            .map_err(|source| Error::System { what: "cannot start the controller's thread", source })?;
-        Ok(Self { plan, segment, canceller, door, ended, controller: Some(controller) })
+        let controller = controller.map_err(|source| Error::System {
+            what: "cannot start the controller's thread",
+            source,
+        })?;
+        Ok(Self {
+            plan,
+            segment,
+            canceller,
+            door,
+            ended,
+            controller: Some(controller),
+        })
     }
 
     /// The pipe's name, different from every other pipe's.
@@ -90,8 +99,8 @@ impl Pipe {
         &self.plan
     }
 
-    /// The pipe's shared memory: its descriptor lets another process look at the pipe, or take part in it. Whoever
-    /// gets it is trusted with everything that passes through.
+    /// The pipe's shared memory: its descriptor lets another process look at the pipe, or take part
+    /// in it. Whoever gets it is trusted with everything that passes through.
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
@@ -101,13 +110,20 @@ impl Pipe {
         Status::of(&self.segment)
     }
 
-    /// Waits for `interval`, then says what everybody is doing; `None` as soon as the pipe has ended.
+    /// Waits for `interval`, then says what everybody is doing; `None` as soon as the pipe has
+    /// ended.
     pub fn status_every(&self, interval: Duration) -> Option<Status> {
         let deadline = Instant::now().checked_add(interval);
         let mut ended = self.ended.flag.lock();
         while !*ended {
             match deadline {
-                Some(deadline) if self.ended.changed.wait_until(&mut ended, deadline).timed_out() => {
+                Some(deadline)
+                    if self
+                        .ended
+                        .changed
+                        .wait_until(&mut ended, deadline)
+                        .timed_out() =>
+                {
                     return Some(self.status());
                 }
                 Some(_) => {}
@@ -117,9 +133,9 @@ impl Pipe {
         None
     }
 
-    /// Lets a process take the seat of an unbound head or tail. What is returned is its end of the control connection:
-    /// send it there, for [`Attachment::take`](crate::host::Attachment::take). Whether the process may is for the caller
-    /// to know: it gets the pipe's shared memory.
+    /// Lets a process take the seat of an unbound head or tail. What is returned is its end of the
+    /// control connection: send it there, for [`Attachment::take`](crate::host::Attachment::take).
+    /// Whether the process may is for the caller to know: it gets the pipe's shared memory.
     ///
     /// # Errors
     ///
@@ -128,7 +144,8 @@ impl Pipe {
         self.door.admit(role, process, &self.segment)
     }
 
-    /// Stops the pipe. [`wait`](Self::wait) then returns [`Error::Cancelled`], unless it had ended before.
+    /// Stops the pipe. [`wait`](Self::wait) then returns [`Error::Cancelled`], unless it had ended
+    /// before.
     pub fn cancel(&self) {
         self.canceller.cancel();
     }
@@ -145,7 +162,9 @@ impl Pipe {
     /// As [`PipeBuilder::run`].
     pub fn wait(mut self) -> Result<Report, Error> {
         let controller = self.controller.take().expect("taken here and in drop only");
-        controller.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        controller
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

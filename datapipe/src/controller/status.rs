@@ -1,7 +1,7 @@
 //! What everybody is doing, read from shared memory without stopping anything.
 //!
-//! Every number is a counter that one instance writes for itself, or follows from the ledger and the rings. Anybody
-//! who maps the segment can read them; nobody is asked.
+//! Every number is a counter that one instance writes for itself, or follows from the ledger and
+//! the rings. Anybody who maps the segment can read them; nobody is asked.
 
 use std::fmt;
 use std::time::Duration;
@@ -72,7 +72,8 @@ pub struct InstanceStatus {
     pub working: Duration,
 }
 
-/// The stage that limits a pipe, and why. Prints as `zstd (97 % busy)`, and with `{:#}` also who waits for it.
+/// The stage that limits a pipe, and why. Prints as `zstd (97 % busy)`, and with `{:#}` also who
+/// waits for it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limit {
@@ -80,7 +81,8 @@ pub struct Limit {
     pub stage: String,
     /// The part of its time that it worked, 0 to 1, on average over its instances.
     pub busy: f64,
-    /// The part of their time for which the stages before it waited for buffers, and those behind it for input.
+    /// The part of their time for which the stages before it waited for buffers, and those behind
+    /// it for input.
     pub waiting_before: f64,
     /// See `waiting_before`.
     pub waiting_behind: f64,
@@ -100,7 +102,8 @@ impl Status {
             .map(|stage| {
                 let instances = shape.instances_of(stage).map(|participant| {
                     let entry = &tables.participants[participant];
-                    let load = |word: &crate::memory::atomic::AtomicU64| word.load(Ordering::Relaxed);
+                    let load =
+                        |word: &crate::memory::atomic::AtomicU64| word.load(Ordering::Relaxed);
                     let (started, ended) = (load(&entry.started), load(&entry.ended));
                     let activity = Activity::of(tables, participant);
                     if started > 0 {
@@ -108,16 +111,24 @@ impl Status {
                     }
                     all_ended &= activity == Activity::Ended;
                     last_end = last_end.max(ended);
-                    let until = if activity == Activity::Ended { ended } else { now };
-                    let lifetime = if started > 0 { until.saturating_sub(started) } else { 0 };
+                    let until = if activity == Activity::Ended {
+                        ended
+                    } else {
+                        now
+                    };
+                    let lifetime = if started > 0 {
+                        until.saturating_sub(started)
+                    } else {
+                        0
+                    };
                     // A wait that is still going on is not in the counters yet.
                     let current = now.saturating_sub(load(&entry.since));
                     let going_on = |kind| if activity == kind { current } else { 0 };
                     let counters = &entry.counters;
-                    let for_buffer =
-                        load(&counters.alloc_wait).saturating_add(going_on(Activity::WaitingForBuffer));
-                    let for_input =
-                        load(&counters.receive_wait).saturating_add(going_on(Activity::WaitingForInput));
+                    let for_buffer = load(&counters.alloc_wait)
+                        .saturating_add(going_on(Activity::WaitingForBuffer));
+                    let for_input = load(&counters.receive_wait)
+                        .saturating_add(going_on(Activity::WaitingForInput));
                     InstanceStatus {
                         activity,
                         process: entry.owner.load(Ordering::Relaxed),
@@ -136,7 +147,11 @@ impl Status {
                     }
                 });
                 let instances = instances.collect();
-                StageStatus { name: segment.stage_name(stage), queued: queue_depth(tables, stage), instances }
+                StageStatus {
+                    name: segment.stage_name(stage),
+                    queued: queue_depth(tables, stage),
+                    instances,
+                }
             })
             .collect();
         let until = if all_ended { last_end } else { now };
@@ -150,13 +165,16 @@ impl Status {
         }
     }
 
-    /// What happened since `earlier`, a status of the same pipe: counters and times are the differences.
+    /// What happened since `earlier`, a status of the same pipe: counters and times are the
+    /// differences.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut difference = self.clone();
         difference.elapsed = self.elapsed.saturating_sub(earlier.elapsed);
         let stages = difference.stages.iter_mut().zip(&earlier.stages);
-        for (now, then) in stages.flat_map(|(now, then)| now.instances.iter_mut().zip(&then.instances)) {
+        for (now, then) in
+            stages.flat_map(|(now, then)| now.instances.iter_mut().zip(&then.instances))
+        {
             now.blocks_in = now.blocks_in.saturating_sub(then.blocks_in);
             now.bytes_in = now.bytes_in.saturating_sub(then.bytes_in);
             now.blocks_out = now.blocks_out.saturating_sub(then.blocks_out);
@@ -170,16 +188,20 @@ impl Status {
 
     /// Bytes that the head has sent.
     pub fn bytes_in(&self) -> u64 {
-        self.stages.first().map_or(0, |head| head.sum(|instance| instance.bytes_out))
+        self.stages
+            .first()
+            .map_or(0, |head| head.sum(|instance| instance.bytes_out))
     }
 
     /// Bytes that the tail has received.
     pub fn bytes_out(&self) -> u64 {
-        self.stages.last().map_or(0, |tail| tail.sum(|instance| instance.bytes_in))
+        self.stages
+            .last()
+            .map_or(0, |tail| tail.sum(|instance| instance.bytes_in))
     }
 
-    /// Bytes a second, counted where the data is as its user knows it: what the head has sent of an archive, what
-    /// the tail has received of a restore.
+    /// Bytes a second, counted where the data is as its user knows it: what the head has sent of an
+    /// archive, what the tail has received of a restore.
     pub fn throughput(&self) -> f64 {
         let bytes = match self.direction {
             Direction::Archive => self.bytes_in(),
@@ -215,7 +237,8 @@ impl StageStatus {
         self.part(|instance| instance.working)
     }
 
-    /// Adds up over the instances. Saturates, for the counters may hold anything that a participant wrote there.
+    /// Adds up over the instances. Saturates, for the counters may hold anything that a participant
+    /// wrote there.
     fn sum(&self, of: fn(&InstanceStatus) -> u64) -> u64 {
         self.instances.iter().map(of).fold(0, u64::saturating_add)
     }
@@ -232,7 +255,11 @@ impl StageStatus {
         let all = |i: &InstanceStatus| i.working + i.waited_for_buffer + i.waited_for_input;
         let whole: Duration = self.instances.iter().map(all).sum();
         let part: Duration = self.instances.iter().map(of).sum();
-        if whole.is_zero() { 0.0 } else { part.as_secs_f64() / whole.as_secs_f64() }
+        if whole.is_zero() {
+            0.0
+        } else {
+            part.as_secs_f64() / whole.as_secs_f64()
+        }
     }
 }
 
@@ -240,10 +267,18 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({:.0} % busy", self.stage, self.busy * 100.0)?;
         if f.alternate() && self.waiting_before >= 0.1 {
-            write!(f, "; those before it wait for buffers {:.0} %", self.waiting_before * 100.0)?;
+            write!(
+                f,
+                "; those before it wait for buffers {:.0} %",
+                self.waiting_before * 100.0
+            )?;
         }
         if f.alternate() && self.waiting_behind >= 0.1 {
-            write!(f, "; those behind it wait for input {:.0} %", self.waiting_behind * 100.0)?;
+            write!(
+                f,
+                "; those behind it wait for input {:.0} %",
+                self.waiting_behind * 100.0
+            )?;
         }
         f.write_str(")")
     }
@@ -262,9 +297,15 @@ impl fmt::Display for Status {
         writeln!(f, ", {} of {} buffers free", self.free, self.buffers)?;
         for stage in &self.stages {
             let held = stage.sum(|instance| instance.held.into());
-            let replaced: u64 =
-                stage.instances.iter().map(|i| i.processes.saturating_sub(1)).fold(0, u64::saturating_add);
-            let is_awaited = stage.instances.iter().any(|i| i.activity == Activity::Unattached);
+            let replaced: u64 = stage
+                .instances
+                .iter()
+                .map(|i| i.processes.saturating_sub(1))
+                .fold(0, u64::saturating_add);
+            let is_awaited = stage
+                .instances
+                .iter()
+                .any(|i| i.activity == Activity::Unattached);
             write!(
                 f,
                 "  {:<16} x{:<3} {:>5.1} % busy  {:>10} in  {:>10} out  {held} held  {} queued",
@@ -278,7 +319,15 @@ impl fmt::Display for Status {
             if replaced > 0 {
                 write!(f, "  {replaced} replaced")?;
             }
-            writeln!(f, "{}", if is_awaited { "  waits for a process to attach" } else { "" })?;
+            writeln!(
+                f,
+                "{}",
+                if is_awaited {
+                    "  waits for a process to attach"
+                } else {
+                    ""
+                }
+            )?;
         }
         match self.limit() {
             Some(limit) => write!(f, "  limited by {limit:#}"),
@@ -301,7 +350,11 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(plan: &Plan, status: Status) -> Self {
-        Self { label: plan.label.clone(), chain: plan.to_string(), status }
+        Self {
+            label: plan.label.clone(),
+            chain: plan.to_string(),
+            status,
+        }
     }
 
     /// Bytes that the head sent.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 
-use crate::error::{Corrupt, Error, StageError, StageFailure, Standstill, Stuck, Waiting, WaitsFor};
+use crate::error::{
+    Corrupt, Error, StageError, StageFailure, Standstill, Stuck, Waiting, WaitsFor,
+};
 use crate::memory::Segment;
 use crate::pool::{Activity, Finding, tally};
 use crate::stage::Settings;
@@ -38,27 +40,59 @@ pub(super) struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     pub(super) fn new(builder: PipeBuilder<'a>) -> Result<Self, Error> {
         let plan = Plan::of(&builder)?;
-        let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
-        let segment =
-            Segment::create(&plan.name, plan.shape.clone(), &names, builder.backing, builder.huge_pages)?;
+        let names: Vec<&str> = plan
+            .stages
+            .iter()
+            .map(|stage| stage.name.as_str())
+            .collect();
+        let segment = Segment::create(
+            &plan.name,
+            plan.shape.clone(),
+            &names,
+            builder.backing,
+            builder.huge_pages,
+        )?;
         let terminate = builder.at_limit == AtLimit::Terminate;
         let (Some(head), Some(tail)) = (builder.head, builder.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");
         };
         let crew = Crew::new(head, builder.middles, tail, &segment, terminate)
             .map_err(|(id, error)| Error::Stage(failure_of(&plan, id, error)))?;
-        let door = Door::new(crew.unbound())
-            .map_err(|source| Error::System { what: "cannot make the door of the pipe", source })?;
+        let door = Door::new(crew.unbound()).map_err(|source| Error::System {
+            what: "cannot make the door of the pipe",
+            source,
+        })?;
         let (listener, stopped_limit) = (builder.listener, builder.stopped_limit);
         let (canceller, door) = (builder.canceller, Arc::new(door));
-        Ok(Self { plan, segment, canceller, door, crew, listener, stopped_limit })
+        Ok(Self {
+            plan,
+            segment,
+            canceller,
+            door,
+            crew,
+            listener,
+            stopped_limit,
+        })
     }
 
     /// Runs the pipe to its end.
     pub(super) fn supervise(self) -> Result<Report, Error> {
-        let Self { plan, segment, canceller, door, crew, listener, stopped_limit } = self;
+        let Self {
+            plan,
+            segment,
+            canceller,
+            door,
+            crew,
+            listener,
+            stopped_limit,
+        } = self;
         let _armed = canceller.arm(&segment);
-        let household = Household { segment: &segment, door: &door, listener: &listener, stopped_limit };
+        let household = Household {
+            segment: &segment,
+            door: &door,
+            listener: &listener,
+            stopped_limit,
+        };
         let (sender, exits) = unbounded();
         let mut watch = Watch::new(&segment, &plan, &canceller);
         thread::scope(|scope| {
@@ -116,7 +150,14 @@ impl<'s> Watch<'s> {
         }
     }
 
-    fn note(&mut self, Exit { id, result, after_stop }: Exit) {
+    fn note(
+        &mut self,
+        Exit {
+            id,
+            result,
+            after_stop,
+        }: Exit,
+    ) {
         self.ended += 1;
         let Err(error) = result else {
             self.ended_well.insert((id.stage, id.instance));
@@ -143,7 +184,12 @@ impl<'s> Watch<'s> {
 
     /// One more instance waits for what nobody will give it.
     fn fail_stuck(&mut self, stage: u32, stuck: Stuck) {
-        let Settings { name, hold_in, hold_out, .. } = &self.plan.stages[stage as usize];
+        let Settings {
+            name,
+            hold_in,
+            hold_out,
+            ..
+        } = &self.plan.stages[stage as usize];
         let waiting = Waiting {
             position: stage,
             stage: name.clone(),
@@ -167,8 +213,8 @@ impl<'s> Watch<'s> {
         self.failure.is_some() || self.canceller.is_cancelled()
     }
 
-    /// Nobody has ended for a while. That is most likely a long job; it may be shared words that somebody has
-    /// written to.
+    /// Nobody has ended for a while. That is most likely a long job; it may be shared words that
+    /// somebody has written to.
     fn tick(&mut self) {
         if self.is_stopping() {
             self.segment.stop(); // again, in case somebody has overwritten it
@@ -188,7 +234,8 @@ impl<'s> Watch<'s> {
             }
         }
         self.asleep = asleep;
-        // Nothing moves. A lost wake-up or a lost mark is mended here; a contradiction that stays is the end.
+        // Nothing moves. A lost wake-up or a lost mark is mended here; a contradiction that stays
+        // is the end.
         for &(stage, instance) in &self.ended_well {
             self.segment.mark_done(stage, instance);
         }
@@ -202,11 +249,16 @@ impl<'s> Watch<'s> {
         self.finding = finding;
     }
 
-    /// Whether everybody has looked again since the last tick woke them, and gone back to sleep, while nothing moved:
-    /// nobody is left who could wake them.
+    /// Whether everybody has looked again since the last tick woke them, and gone back to sleep,
+    /// while nothing moved: nobody is left who could wake them.
     fn all_wait_for_ever(&self, asleep: Option<&[u64]>) -> bool {
-        let (Some(before), Some(now)) = (&self.asleep, asleep) else { return false };
-        let looked_again = before.iter().zip(now).all(|(before, now)| *now == 0 || before != now);
+        let (Some(before), Some(now)) = (&self.asleep, asleep) else {
+            return false;
+        };
+        let looked_again = before
+            .iter()
+            .zip(now)
+            .all(|(before, now)| *now == 0 || before != now);
         looked_again && now.iter().any(|&since| since > 0) && !self.is_stopping()
     }
 
@@ -215,22 +267,28 @@ impl<'s> Watch<'s> {
         let (tables, shape) = (self.segment.tables(), self.segment.shape());
         let tally = tally(tables);
         let all = (0..shape.stage_count()).flat_map(|stage| {
-            shape.instances_of(stage).filter_map(move |id| match Activity::of(tables, id) {
-                Activity::WaitingForBuffer => Some((stage, id, WaitsFor::Buffer)),
-                Activity::WaitingForInput => Some((stage, id, WaitsFor::Input)),
-                _ => None,
-            })
+            shape
+                .instances_of(stage)
+                .filter_map(move |id| match Activity::of(tables, id) {
+                    Activity::WaitingForBuffer => Some((stage, id, WaitsFor::Buffer)),
+                    Activity::WaitingForInput => Some((stage, id, WaitsFor::Input)),
+                    _ => None,
+                })
         });
-        let all: Vec<_> =
-            all.map(|(stage, id, waits_for)| (stage, Stuck::of(&tally, id, waits_for))).collect();
-        all.into_iter().for_each(|(stage, stuck)| self.fail_stuck(stage, stuck));
+        let all: Vec<_> = all
+            .map(|(stage, id, waits_for)| (stage, Stuck::of(&tally, id, waits_for)))
+            .collect();
+        all.into_iter()
+            .for_each(|(stage, stuck)| self.fail_stuck(stage, stuck));
     }
 
     fn outcome(self) -> Result<Report, Error> {
         if let Some(failure) = self.failure {
             return Err(match failure {
                 // Admission has seen to it that this does not come from the stages.
-                Error::Standstill(Standstill { waiting }) if !waiting.iter().any(|w| w.keeps_more) => {
+                Error::Standstill(Standstill { waiting })
+                    if !waiting.iter().any(|w| w.keeps_more) =>
+                {
                     let what = "every stage of the pipe waits for another, and none keeps more than it says";
                     Error::Corrupt(Corrupt::new(what))
                 }
@@ -241,7 +299,9 @@ impl<'s> Watch<'s> {
             return Err(Error::Cancelled);
         }
         // Everybody says that all went well. So every buffer must have come home.
-        self.segment.audit().map_err(|finding| Error::Corrupt(finding.into()))?;
+        self.segment
+            .audit()
+            .map_err(|finding| Error::Corrupt(finding.into()))?;
         let (free, all) = (self.segment.free_buffers(), self.plan.shape.buffers());
         if free != all {
             let what = format!("only {free} of {all} buffers are free at the end of the stream");
@@ -253,7 +313,12 @@ impl<'s> Watch<'s> {
 
 fn failure_of(plan: &Plan, Id { stage, instance }: Id, error: StageError) -> StageFailure {
     let settings = &plan.stages[stage as usize];
-    StageFailure { stage: settings.name.clone(), instance, instances: settings.instances, error }
+    StageFailure {
+        stage: settings.name.clone(),
+        instance,
+        instances: settings.instances,
+        error,
+    }
 }
 
 #[cfg(test)]
@@ -263,10 +328,12 @@ mod tests {
     use crate::memory::{Backing, HugePages};
     use crate::stage::{StreamHead, StreamTail};
 
-    /// What becomes of a pipe whose two instances end like that, in this order. They are told as the inline runner tells
-    /// them: tail first, and the first stops the pipe.
+    /// What becomes of a pipe whose two instances end like that, in this order. They are told as
+    /// the inline runner tells them: tail first, and the first stops the pipe.
     fn outcome_of(told: &[(u32, Stuck)]) -> Error {
-        let builder = PipeBuilder::new().head(StreamHead::new(&[][..])).tail(StreamTail::new(Vec::new()));
+        let builder = PipeBuilder::new()
+            .head(StreamHead::new(&[][..]))
+            .tail(StreamTail::new(Vec::new()));
         let plan = Plan::of(&builder).unwrap();
         let (shape, no) = (plan.shape.clone(), HugePages::No);
         let segment = Segment::create(&plan.name, shape, &[], Backing::Anonymous, no).unwrap();
@@ -274,7 +341,11 @@ mod tests {
         let mut watch = Watch::new(&segment, &plan, &canceller);
         for &(stage, stuck) in told {
             let (result, after_stop) = (Err(StageError::standstill(stuck)), segment.is_stopped());
-            watch.note(Exit { id: Id { stage, instance: 0 }, result, after_stop });
+            watch.note(Exit {
+                id: Id { stage, instance: 0 },
+                result,
+                after_stop,
+            });
         }
         assert!(segment.is_stopped());
         watch.outcome().unwrap_err()
@@ -282,8 +353,16 @@ mod tests {
 
     #[test]
     fn instances_that_ended_because_nobody_could_go_on_make_one_standstill() {
-        let head = Stuck { waits_for: WaitsFor::Buffer, inputs: 0, outputs: 2 };
-        let tail = Stuck { waits_for: WaitsFor::Input, inputs: 0, outputs: 0 };
+        let head = Stuck {
+            waits_for: WaitsFor::Buffer,
+            inputs: 0,
+            outputs: 2,
+        };
+        let tail = Stuck {
+            waits_for: WaitsFor::Input,
+            inputs: 0,
+            outputs: 0,
+        };
         let error = outcome_of(&[(1, tail), (0, head), (0, Stuck { outputs: 0, ..head })]);
         assert_eq!(
             error.to_string(),
@@ -291,23 +370,45 @@ mod tests {
              \"stream-head\" x2 for a buffer with 2 outputs in hand, \"stream-tail\" for input; \
              \"stream-head\" keeps more than it says, holds_in 0 and holds_out 1"
         );
-        let Error::Standstill(Standstill { waiting }) = error else { panic!("{error}") };
-        let told: Vec<_> = waiting.iter().map(|w| (w.position, w.instances, w.keeps_more)).collect();
+        let Error::Standstill(Standstill { waiting }) = error else {
+            panic!("{error}")
+        };
+        let told: Vec<_> = waiting
+            .iter()
+            .map(|w| (w.position, w.instances, w.keeps_more))
+            .collect();
         assert_eq!(told, [(0, 2, true), (1, 1, false)]);
     }
 
     #[test]
     fn a_standstill_for_which_no_stage_is_to_blame_is_corruption() {
-        let stuck = |waits_for, inputs| Stuck { waits_for, inputs, outputs: 0 };
-        let error = outcome_of(&[(1, stuck(WaitsFor::Input, 0)), (0, stuck(WaitsFor::Buffer, 0))]);
+        let stuck = |waits_for, inputs| Stuck {
+            waits_for,
+            inputs,
+            outputs: 0,
+        };
+        let error = outcome_of(&[
+            (1, stuck(WaitsFor::Input, 0)),
+            (0, stuck(WaitsFor::Buffer, 0)),
+        ]);
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
-        let error = outcome_of(&[(1, stuck(WaitsFor::Input, 1)), (0, stuck(WaitsFor::Buffer, 0))]);
+        let error = outcome_of(&[
+            (1, stuck(WaitsFor::Input, 1)),
+            (0, stuck(WaitsFor::Buffer, 0)),
+        ]);
         assert!(matches!(error, Error::Standstill(_)), "{error}");
     }
 
     #[test]
     fn what_a_stage_may_keep_depends_on_what_it_waits_for() {
-        let keeps_more = |waits_for, inputs, outputs| Stuck { waits_for, inputs, outputs }.keeps_more(3, 2);
+        let keeps_more = |waits_for, inputs, outputs| {
+            Stuck {
+                waits_for,
+                inputs,
+                outputs,
+            }
+            .keeps_more(3, 2)
+        };
         for (waits_for, inputs, outputs) in [(WaitsFor::Input, 2, 2), (WaitsFor::Buffer, 3, 1)] {
             assert!(!keeps_more(waits_for, inputs, outputs));
             assert!(keeps_more(waits_for, inputs + 1, outputs));

@@ -1,4 +1,5 @@
-//! AES-256-GCM in place, with the tag apart, by either of two implementations that give the same bytes.
+//! AES-256-GCM in place, with the tag apart, by either of two implementations that give the same
+//! bytes.
 //!
 //! Source: NIST SP 800-38D, with nonces of 96 bits and tags of 128.
 
@@ -15,7 +16,8 @@ pub const NONCE_LEN: usize = 12;
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 16;
 
-/// What is sealed: the second part of a nonce, so that things of different kinds may have the same number.
+/// What is sealed: the second part of a nonce, so that things of different kinds may have the same
+/// number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum NonceKind {
@@ -29,7 +31,8 @@ pub enum NonceKind {
     ChunkFooter = 3,
 }
 
-/// The nonce of the `number`th thing of a kind: the number in eight bytes, little endian, the kind, three zeros.
+/// The nonce of the `number`th thing of a kind: the number in eight bytes, little endian, the kind,
+/// three zeros.
 pub fn nonce(number: u64, kind: NonceKind) -> [u8; NONCE_LEN] {
     let mut nonce = [0; NONCE_LEN];
     nonce[..8].copy_from_slice(&number.to_le_bytes());
@@ -100,8 +103,8 @@ impl Cipher {
         })
     }
 
-    /// Encrypts `data` in place and returns the tag, which also covers `aad`. A nonce must never be given to this
-    /// method twice under one key: see [`nonce`].
+    /// Encrypts `data` in place and returns the tag, which also covers `aad`. A nonce must never be
+    /// given to this method twice under one key: see [`nonce`].
     ///
     /// # Errors
     ///
@@ -126,13 +129,16 @@ impl Cipher {
                     Aad::from(aad),
                     data,
                 );
-                sealed.ok().and_then(|tag| tag.as_ref().try_into().ok()).ok_or(too_long)
+                sealed
+                    .ok()
+                    .and_then(|tag| tag.as_ref().try_into().ok())
+                    .ok_or(too_long)
             }
         }
     }
 
-    /// Decrypts `data` in place, if it is what was sealed with this nonce, `aad` and tag. If not, `data` is all zeros
-    /// afterwards: nobody gets to see what was not authenticated.
+    /// Decrypts `data` in place, if it is what was sealed with this nonce, `aad` and tag. If not,
+    /// `data` is all zeros afterwards: nobody gets to see what was not authenticated.
     ///
     /// # Errors
     ///
@@ -145,14 +151,15 @@ impl Cipher {
         tag: &[u8; TAG_LEN],
     ) -> Result<(), Unauthentic> {
         let authentic = match &self.0 {
-            Inner::RustCrypto(cipher) => {
-                cipher.decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into()).is_ok()
-            }
+            Inner::RustCrypto(cipher) => cipher
+                .decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into())
+                .is_ok(),
             #[cfg(feature = "aws-lc")]
             Inner::AwsLc(key) => {
                 use aws_lc_rs::aead::{Aad, Nonce};
                 let nonce = Nonce::assume_unique_for_key(*nonce);
-                key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, data).is_ok()
+                key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, data)
+                    .is_ok()
             }
         };
         if authentic {
@@ -190,7 +197,11 @@ pub struct TooLong {
 
 impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes are too many to be sealed as one: cut them into shorter blocks", self.len)
+        write!(
+            f,
+            "{} bytes are too many to be sealed as one: cut them into shorter blocks",
+            self.len
+        )
     }
 }
 
@@ -203,7 +214,9 @@ mod tests {
 
     /// A run of the crossing tests is repeated with `DATAPIPE_SEED`.
     fn random() -> Random {
-        let seed = std::env::var("DATAPIPE_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = std::env::var("DATAPIPE_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
         println!("DATAPIPE_SEED={seed}");
         Random::new(seed)
@@ -218,13 +231,22 @@ mod tests {
     fn ciphers(random: &mut Random) -> Vec<Cipher> {
         let mut key = [0; 32];
         random.fill(&mut key);
-        Backend::ALL.iter().map(|backend| Cipher::of(&key, *backend)).collect()
+        Backend::ALL
+            .iter()
+            .map(|backend| Cipher::of(&key, *backend))
+            .collect()
     }
 
     #[test]
     fn nonces_have_number_and_kind() {
-        assert_eq!(nonce(0x0102_0304_0506_0708, NonceKind::Block), [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0]);
-        assert_eq!(nonce(1, NonceKind::ArchiveFooter), [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(
+            nonce(0x0102_0304_0506_0708, NonceKind::Block),
+            [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0]
+        );
+        assert_eq!(
+            nonce(1, NonceKind::ArchiveFooter),
+            [1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0]
+        );
         assert_eq!(nonce(0, NonceKind::Options)[8], 2);
         assert_eq!(
             nonce(u64::MAX, NonceKind::ChunkFooter),
@@ -257,7 +279,11 @@ mod tests {
                 sealed.push((data, tag));
             }
             for (data, tag) in &sealed {
-                assert_eq!((data, tag), (&sealed[0].0, &sealed[0].1), "the same bytes from all");
+                assert_eq!(
+                    (data, tag),
+                    (&sealed[0].0, &sealed[0].1),
+                    "the same bytes from all"
+                );
                 for cipher in &ciphers {
                     let mut opened = data.clone();
                     cipher.open(&nonce, &aad, &mut opened, tag).unwrap();
@@ -286,8 +312,18 @@ mod tests {
             let tampered = [
                 (nonce, aad.clone(), flip(&data), tag),
                 (nonce, flip(&aad), data.clone(), tag),
-                (flip(&nonce).try_into().unwrap(), aad.clone(), data.clone(), tag),
-                (nonce, aad.clone(), data.clone(), flip(&tag).try_into().unwrap()),
+                (
+                    flip(&nonce).try_into().unwrap(),
+                    aad.clone(),
+                    data.clone(),
+                    tag,
+                ),
+                (
+                    nonce,
+                    aad.clone(),
+                    data.clone(),
+                    flip(&tag).try_into().unwrap(),
+                ),
                 (nonce, aad.clone(), data[..data.len() - 1].to_vec(), tag),
                 (nonce, aad[..aad.len() - 1].to_vec(), data.clone(), tag),
             ];
@@ -295,7 +331,10 @@ mod tests {
                 for (nonce, aad, data, tag) in &tampered {
                     let mut opened = data.clone();
                     assert_eq!(cipher.open(nonce, aad, &mut opened, tag), Err(Unauthentic));
-                    assert!(opened.iter().all(|byte| *byte == 0), "unauthenticated bytes were left");
+                    assert!(
+                        opened.iter().all(|byte| *byte == 0),
+                        "unauthenticated bytes were left"
+                    );
                 }
                 let mut opened = data.clone();
                 assert_eq!(cipher.open(&nonce, &aad, &mut opened, &tag), Ok(()));

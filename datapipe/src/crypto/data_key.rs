@@ -20,7 +20,8 @@ const PURPOSE: &[u8] = b"datapipe 1 archive key";
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct DataKey([u8; KEY_LEN]);
 
-/// The key that one writer seals one archive with. Erased from memory when it is dropped; never printed.
+/// The key that one writer seals one archive with. Erased from memory when it is dropped; never
+/// printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SubKey([u8; KEY_LEN]);
 
@@ -36,11 +37,18 @@ impl DataKey {
         Ok(Self(*bytes))
     }
 
-    /// The key of one archive: of the salt that its writer drew, its id, and the SHA-256 of its header.
+    /// The key of one archive: of the salt that its writer drew, its id, and the SHA-256 of its
+    /// header.
     ///
-    /// Another header gives another key, so an archive under a changed header does not open. A writer that begins again
-    /// must draw another salt: the same three would bring the same nonces twice under one key.
-    pub fn sub_key(&self, salt: &[u8; 32], archive_id: &[u8; 16], header_hash: &[u8; 32]) -> SubKey {
+    /// Another header gives another key, so an archive under a changed header does not open. A
+    /// writer that begins again must draw another salt: the same three would bring the same nonces
+    /// twice under one key.
+    pub fn sub_key(
+        &self,
+        salt: &[u8; 32],
+        archive_id: &[u8; 16],
+        header_hash: &[u8; 32],
+    ) -> SubKey {
         SubKey(*derive(&self.0, salt, &[PURPOSE, archive_id, header_hash]))
     }
 
@@ -90,7 +98,10 @@ mod tests {
         let (one, two) = (DataKey::random().unwrap(), DataKey::random().unwrap());
         assert_ne!(one.0, two.0);
         assert_eq!(format!("{one:?}"), "DataKey(secret)");
-        assert_eq!(format!("{:?}", one.sub_key(&[0; 32], &[0; 16], &[0; 32])), "SubKey(secret)");
+        assert_eq!(
+            format!("{:?}", one.sub_key(&[0; 32], &[0; 16], &[0; 32])),
+            "SubKey(secret)"
+        );
     }
 
     #[test]

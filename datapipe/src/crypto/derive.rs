@@ -6,10 +6,16 @@ use zeroize::Zeroizing;
 
 use super::key::KEY_LEN;
 
-/// The 32 bytes that come of `secret` and `salt` for the purpose that the parts of `info`, one behind the other, name.
-pub(super) fn derive(secret: &[u8; KEY_LEN], salt: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; KEY_LEN]> {
+/// The 32 bytes that come of `secret` and `salt` for the purpose that the parts of `info`, one
+/// behind the other, name.
+pub(super) fn derive(
+    secret: &[u8; KEY_LEN],
+    salt: &[u8; 32],
+    info: &[&[u8]],
+) -> Zeroizing<[u8; KEY_LEN]> {
     let mut derived = Zeroizing::new([0; KEY_LEN]);
-    let expanded = Hkdf::<Sha256>::new(Some(salt), secret).expand_multi_info(info, derived.as_mut());
+    let expanded =
+        Hkdf::<Sha256>::new(Some(salt), secret).expand_multi_info(info, derived.as_mut());
     expanded.expect("HKDF-SHA256 gives up to 255 times 32 bytes");
     derived
 }

@@ -24,18 +24,23 @@ impl Key {
         Self(bytes)
     }
 
-    /// Reads a key file, which is exactly 32 bytes long. Whether others could read it too is not asked here:
-    /// [`others_can_read`] says it.
+    /// Reads a key file, which is exactly 32 bytes long. Whether others could read it too is not
+    /// asked here: [`others_can_read`] says it.
     ///
     /// # Errors
     ///
     /// [`Error::Key`] if it cannot be read or has another length.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let bytes = read_at_most(path, KEY_LEN)
-            .map_err(|error| Error::Key(format!("cannot read key file {}: {error}", path.display())))?;
+        let bytes = read_at_most(path, KEY_LEN).map_err(|error| {
+            Error::Key(format!("cannot read key file {}: {error}", path.display()))
+        })?;
         let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| {
-            let has = if bytes.len() > KEY_LEN { "more".to_owned() } else { bytes.len().to_string() };
+            let has = if bytes.len() > KEY_LEN {
+                "more".to_owned()
+            } else {
+                bytes.len().to_string()
+            };
             Error::Key(format!(
                 "key file {} must have exactly {KEY_LEN} bytes, but has {has}",
                 path.display()
@@ -55,7 +60,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A passphrase: 1 to [`MAX_PASSPHRASE`] bytes of any value. Erased from memory when it is dropped; never printed.
+/// A passphrase: 1 to [`MAX_PASSPHRASE`] bytes of any value. Erased from memory when it is dropped;
+/// never printed.
 #[derive(Clone)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
@@ -69,8 +75,8 @@ impl Passphrase {
         Self::of(Zeroizing::new(bytes.into()), "the passphrase")
     }
 
-    /// Reads a passphrase file of at most [`MAX_PASSPHRASE`] bytes. All of it is the passphrase, except for one line
-    /// end, `"\n"` or `"\r\n"`, at its end.
+    /// Reads a passphrase file of at most [`MAX_PASSPHRASE`] bytes. All of it is the passphrase,
+    /// except for one line end, `"\n"` or `"\r\n"`, at its end.
     ///
     /// # Errors
     ///
@@ -91,7 +97,9 @@ impl Passphrase {
 
     fn of(bytes: Zeroizing<Vec<u8>>, what: &str) -> Result<Self, Error> {
         if bytes.is_empty() {
-            return Err(Error::Key(format!("{what} is empty: give at least one byte, better a sentence")));
+            return Err(Error::Key(format!(
+                "{what} is empty: give at least one byte, better a sentence"
+            )));
         }
         if bytes.len() > MAX_PASSPHRASE {
             return Err(Error::Key(format!(
@@ -161,8 +169,8 @@ impl fmt::Display for SecretKind {
     }
 }
 
-/// Whether the group or all others have any right to a file: a key or a passphrase in it deserves a warning, and
-/// `chmod 600`.
+/// Whether the group or all others have any right to a file: a key or a passphrase in it deserves a
+/// warning, and `chmod 600`.
 ///
 /// # Errors
 ///
@@ -171,11 +179,14 @@ pub fn others_can_read(path: impl AsRef<Path>) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 != 0)
 }
 
-/// The content of a file, or its first `most + 1` bytes: enough to know that it is too long, however long it is.
+/// The content of a file, or its first `most + 1` bytes: enough to know that it is too long,
+/// however long it is.
 fn read_at_most(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // With room for all of it from the start, so that no copy stays behind where a vector grew.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
-    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(most as u64 + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -197,7 +208,9 @@ mod tests {
         let path = dir.path().join("key");
         fs::write(&path, [1; 32]).unwrap();
         assert_eq!(Key::from_file(&path).unwrap().0, [1; 32]);
-        let text = Key::from_file(dir.path().join("none")).unwrap_err().to_string();
+        let text = Key::from_file(dir.path().join("none"))
+            .unwrap_err()
+            .to_string();
         assert!(text.starts_with("cannot read key file"), "{text}");
     }
 
@@ -230,13 +243,18 @@ mod tests {
             let text = read(&long).unwrap_err().to_string();
             assert!(text.contains("more than 4096 bytes"), "{text}");
         }
-        let text = Passphrase::from_file(dir.path().join("none")).unwrap_err().to_string();
+        let text = Passphrase::from_file(dir.path().join("none"))
+            .unwrap_err()
+            .to_string();
         assert!(text.starts_with("cannot read passphrase file"), "{text}");
     }
 
     #[test]
     fn passphrases_of_bytes_keep_them_all() {
-        assert_eq!(Passphrase::from_bytes("two words\n").unwrap().bytes(), b"two words\n");
+        assert_eq!(
+            Passphrase::from_bytes("two words\n").unwrap().bytes(),
+            b"two words\n"
+        );
         assert!(Passphrase::from_bytes("").is_err());
         assert!(Passphrase::from_bytes(vec![1; MAX_PASSPHRASE + 1]).is_err());
     }
@@ -246,7 +264,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         fs::write(&path, [1; 32]).unwrap();
-        for (mode, others) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o622, true)] {
+        for (mode, others) in [
+            (0o600, false),
+            (0o400, false),
+            (0o640, true),
+            (0o604, true),
+            (0o622, true),
+        ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(others_can_read(&path).unwrap(), others, "{mode:o}");
         }

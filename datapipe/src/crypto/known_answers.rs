@@ -8,8 +8,14 @@ use super::cipher::{Backend, Cipher, Unauthentic};
 
 /// The bytes that pairs of hexadecimal digits stand for.
 pub(super) fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    digits.chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    let digits: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 /// RFC 5869, A.1.
@@ -23,11 +29,17 @@ fn hkdf_sha256_case_1() {
     assert_eq!(okm.to_vec(), expected);
 }
 
-/// RFC 9106, 5.3. It has a secret and associated data, which a key slot has not: so through the crate.
+/// RFC 9106, 5.3. It has a secret and associated data, which a key slot has not: so through the
+/// crate.
 #[test]
 fn argon2id_of_the_rfc() {
     let mut builder = ParamsBuilder::new();
-    builder.m_cost(32).t_cost(3).p_cost(4).output_len(32).data(AssociatedData::new(&[4; 12]).unwrap());
+    builder
+        .m_cost(32)
+        .t_cost(3)
+        .p_cost(4)
+        .output_len(32)
+        .data(AssociatedData::new(&[4; 12]).unwrap());
     let params = builder.build().unwrap();
     let mut memory = vec![Block::new(); params.block_count()];
     let mut tag = [0; 32];
@@ -35,7 +47,10 @@ fn argon2id_of_the_rfc() {
         .unwrap()
         .hash_password_into_with_memory(&[1; 32], &[2; 16], &mut tag, &mut memory[..])
         .unwrap();
-    assert_eq!(tag.to_vec(), hex("0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659"));
+    assert_eq!(
+        tag.to_vec(),
+        hex("0d640df58d78766c08c037a34a8b53c9d01ef0452d75b65eb52520e96b01e659")
+    );
 }
 
 struct GcmCase {
@@ -47,7 +62,8 @@ struct GcmCase {
     tag: &'static str,
 }
 
-/// The cases 13, 14 and 16 of "The Galois/Counter Mode of Operation (GCM)", McGrew and Viega, appendix B.
+/// The cases 13, 14 and 16 of "The Galois/Counter Mode of Operation (GCM)", McGrew and Viega,
+/// appendix B.
 const GCM_CASES: [GcmCase; 3] = [
     GcmCase {
         key: "0000000000000000000000000000000000000000000000000000000000000000",
@@ -88,10 +104,15 @@ fn aes_256_gcm_cases_with_every_backend() {
             let mut tag = cipher.seal(&nonce, &hex(case.aad), &mut data).unwrap();
             assert_eq!(data, hex(case.sealed), "{backend:?}");
             assert_eq!(tag.to_vec(), hex(case.tag), "{backend:?}");
-            cipher.open(&nonce, &hex(case.aad), &mut data, &tag).unwrap();
+            cipher
+                .open(&nonce, &hex(case.aad), &mut data, &tag)
+                .unwrap();
             assert_eq!(data, hex(case.plain), "{backend:?}");
             tag[15] ^= 1;
-            assert_eq!(cipher.open(&nonce, &hex(case.aad), &mut data, &tag), Err(Unauthentic));
+            assert_eq!(
+                cipher.open(&nonce, &hex(case.aad), &mut data, &tag),
+                Err(Unauthentic)
+            );
         }
     }
 }

@@ -5,12 +5,13 @@
 //!   passphrase --- Argon2id ---^   +--> KEK ---> opens the slot: DataKey --- one per archive ---> SubKey ---> Cipher
 //! ```
 //!
-//! A session draws one random data key. Each [`KeySlot`] has it wrapped for one secret, so a second secret costs 128
-//! bytes and no second copy of the data, and nothing is ever sealed with what a user gave. Each archive has a key of its
-//! own, derived from the data key, so that a nonce is a number and a kind, and never comes twice.
+//! A session draws one random data key. Each [`KeySlot`] has it wrapped for one secret, so a second
+//! secret costs 128 bytes and no second copy of the data, and nothing is ever sealed with what a
+//! user gave. Each archive has a key of its own, derived from the data key, so that a nonce is a
+//! number and a kind, and never comes twice.
 //!
-//! Pure: no threads, no pipes. The only files that it reads are those that have a key or a passphrase in them. Does not
-//! say where in a stream slots, salts and tags lie.
+//! Pure: no threads, no pipes. The only files that it reads are those that have a key or a
+//! passphrase in them. Does not say where in a stream slots, salts and tags lie.
 
 mod cipher; // AES-256-GCM, by either of two implementations
 mod cost; // what a guess at a passphrase costs, and who may ask for how much

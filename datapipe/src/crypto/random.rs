@@ -12,8 +12,12 @@ use crate::error::Error;
 pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), Error> {
     let mut filled = 0;
     while filled < bytes.len() {
-        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())
-            .map_err(|errno| Error::System { what: "cannot draw random numbers", source: errno.into() })?;
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty()).map_err(|errno| {
+            Error::System {
+                what: "cannot draw random numbers",
+                source: errno.into(),
+            }
+        })?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A key slot: the data key of a session, wrapped for one secret. 128 bytes, whose layout is fixed.
 //!
-//! A slot is judged from its front to its back, and memory is taken only once its costs were compared with the limits:
-//! whoever wrote it may have been anybody.
+//! A slot is judged from its front to its back, and memory is taken only once its costs were
+//! compared with the limits: whoever wrote it may have been anybody.
 
 use std::fmt;
 
@@ -64,13 +64,13 @@ const WRAP_NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 pub struct KeySlot([u8; SLOT_LEN]);
 
 impl KeySlot {
-    /// Wraps `data_key` for `secret`, for the session with this id. The cost matters for a passphrase only: nobody
-    /// can guess a key file.
+    /// Wraps `data_key` for `secret`, for the session with this id. The cost matters for a
+    /// passphrase only: nobody can guess a key file.
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if the cost is outside of the limits, or if there is no such memory; [`Error::System`] if the
-    /// system has no random numbers.
+    /// [`Error::Key`] if the cost is outside of the limits, or if there is no such memory;
+    /// [`Error::System`] if the system has no random numbers.
     pub fn wrap(
         data_key: &DataKey,
         secret: &Secret,
@@ -113,8 +113,8 @@ impl KeySlot {
         Ok(slot)
     }
 
-    /// The slot that these bytes are. They are judged when it is unwrapped, so that one slot which this version does
-    /// not know does not lock the others.
+    /// The slot that these bytes are. They are judged when it is unwrapped, so that one slot which
+    /// this version does not know does not lock the others.
     pub fn parse(bytes: &[u8; SLOT_LEN]) -> Self {
         Self(*bytes)
     }
@@ -152,18 +152,28 @@ impl KeySlot {
         }
         let mut data_key = Zeroizing::new(self.array::<KEY_LEN>(WRAPPED));
         self.cipher(&own)
-            .open(&WRAP_NONCE, &self.covered(session_id), data_key.as_mut(), &self.array::<TAG_LEN>(TAG))
+            .open(
+                &WRAP_NONCE,
+                &self.covered(session_id),
+                data_key.as_mut(),
+                &self.array::<TAG_LEN>(TAG),
+            )
             .map_err(|_| UnlockError::Damaged)?;
         Ok(DataKey::from_bytes(*data_key))
     }
 
-    /// Whether every field has a value that this version knows, and which kind of secret opens the slot.
+    /// Whether every field has a value that this version knows, and which kind of secret opens the
+    /// slot.
     fn judge(&self) -> Result<SecretKind, UnlockError> {
         let unknown = |what, number| Err(UnlockError::Unknown { what, number });
         let Some(kind) = self.secret_kind() else {
             return unknown("kind", u32::from(self.0[0]));
         };
-        let kdf = if kind == SecretKind::KeyFile { NO_KDF } else { ARGON2ID };
+        let kdf = if kind == SecretKind::KeyFile {
+            NO_KDF
+        } else {
+            ARGON2ID
+        };
         if self.0[1] != kdf {
             return unknown("key derivation", u32::from(self.0[1]));
         }
@@ -171,15 +181,22 @@ impl KeySlot {
         if reserved != 0 {
             return unknown("reserved field", u32::from(reserved));
         }
-        let Argon2Cost { memory_kib, passes, lanes } = self.cost();
-        let given = [memory_kib, passes, lanes].into_iter().find(|number| *number != 0);
+        let Argon2Cost {
+            memory_kib,
+            passes,
+            lanes,
+        } = self.cost();
+        let given = [memory_kib, passes, lanes]
+            .into_iter()
+            .find(|number| *number != 0);
         match (kind, given) {
             (SecretKind::KeyFile, Some(number)) => unknown("cost for a key file", number),
             _ => Ok(kind),
         }
     }
 
-    /// What the slot's other keys come from: the key file's 32 bytes, or those that come of the passphrase.
+    /// What the slot's other keys come from: the key file's 32 bytes, or those that come of the
+    /// passphrase.
     fn own_key(&self, secret: &Secret) -> Result<Zeroizing<[u8; KEY_LEN]>, UnlockError> {
         match secret {
             Secret::Key(key) => Ok(Zeroizing::new(*key.bytes())),
@@ -188,7 +205,10 @@ impl KeySlot {
     }
 
     fn cipher(&self, own: &[u8; KEY_LEN]) -> Cipher {
-        Cipher::of(&derive(own, &self.salt(), &[WRAP_PURPOSE]), Backend::default())
+        Cipher::of(
+            &derive(own, &self.salt(), &[WRAP_PURPOSE]),
+            Backend::default(),
+        )
     }
 
     /// What the tag covers besides the wrapped key: the session, and all of the slot before it.
@@ -201,7 +221,11 @@ impl KeySlot {
 
     fn cost(&self) -> Argon2Cost {
         let number = |at| u32::from_le_bytes(self.array(at));
-        Argon2Cost { memory_kib: number(4), passes: number(8), lanes: number(12) }
+        Argon2Cost {
+            memory_kib: number(4),
+            passes: number(8),
+            lanes: number(12),
+        }
     }
 
     fn salt(&self) -> [u8; 32] {
@@ -231,10 +255,15 @@ impl fmt::Debug for KeySlot {
 ///
 /// # Errors
 ///
-/// [`UnlockError::SlotCount`] if there is none or there are more than [`MAX_KEY_SLOTS`]. If no slot opens, the error of
-/// the slot that came nearest: first one that knows the secret but is damaged, then one that could not be tried, then
-/// one that knows another secret, then one that this version does not know, then one for the other kind of secret.
-pub fn unlock(slots: &[KeySlot], secret: &Secret, session_id: &[u8; 16]) -> Result<DataKey, UnlockError> {
+/// [`UnlockError::SlotCount`] if there is none or there are more than [`MAX_KEY_SLOTS`]. If no slot
+/// opens, the error of the slot that came nearest: first one that knows the secret but is damaged,
+/// then one that could not be tried, then one that knows another secret, then one that this version
+/// does not know, then one for the other kind of secret.
+pub fn unlock(
+    slots: &[KeySlot],
+    secret: &Secret,
+    session_id: &[u8; 16],
+) -> Result<DataKey, UnlockError> {
     let mut nearest = UnlockError::SlotCount { has: slots.len() };
     if slots.len() > MAX_KEY_SLOTS {
         return Err(nearest);
@@ -263,7 +292,8 @@ pub enum UnlockError {
         /// The kind of the secret.
         kind: SecretKind,
     },
-    /// The secret is right, but the wrapped key is not what was stored with it, or the session is another.
+    /// The secret is right, but the wrapped key is not what was stored with it, or the session is
+    /// another.
     Damaged,
     /// The slot asks for more than a reader gives. Nothing was computed.
     TooCostly {
@@ -368,7 +398,11 @@ mod tests {
 
     const SESSION: [u8; 16] = *b"\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\xa9\xaa\xab\xac\xad\xae\xaf";
     /// Enough for Argon2, and little enough for a test of many guesses.
-    const CHEAP: Argon2Cost = Argon2Cost { memory_kib: 64, passes: 2, lanes: 4 };
+    const CHEAP: Argon2Cost = Argon2Cost {
+        memory_kib: 64,
+        passes: 2,
+        lanes: 4,
+    };
 
     /// 32 bytes that count up from `first`.
     fn counting(first: u8) -> [u8; 32] {
@@ -401,12 +435,13 @@ mod tests {
         slot.unwrap(secret, &SESSION).expect_err("opened")
     }
 
-    /// Written by another program: HKDF, Argon2id and AESGCM of Python's cryptography package, after the normative
-    /// page. If this fails, the format has changed.
+    /// Written by another program: HKDF, Argon2id and AESGCM of Python's cryptography package,
+    /// after the normative page. If this fails, the format has changed.
     #[test]
     fn golden_slots() {
         let golden = |secret: &Secret, text: &str| {
-            let slot = KeySlot::wrap_with_salt(&data_key(), secret, &SESSION, CHEAP, &counting(0)).unwrap();
+            let slot = KeySlot::wrap_with_salt(&data_key(), secret, &SESSION, CHEAP, &counting(0))
+                .unwrap();
             assert_eq!(slot.to_bytes().to_vec(), hex(text));
             let bytes = hex(text).try_into().unwrap();
             let opened = KeySlot::parse(&bytes).unwrap(secret, &SESSION).unwrap();
@@ -434,16 +469,28 @@ mod tests {
         for (at, secret) in secrets.iter().enumerate() {
             let slot = KeySlot::parse(&slot(secret).to_bytes());
             assert_eq!(slot.secret_kind(), Some(secret.kind()));
-            assert_eq!(slot.unwrap(secret, &SESSION).unwrap().bytes(), data_key().bytes());
+            assert_eq!(
+                slot.unwrap(secret, &SESSION).unwrap().bytes(),
+                data_key().bytes()
+            );
             let needs = secret.kind();
-            assert_eq!(error(&slot, &secrets[1 - at]), UnlockError::OtherKind { needs });
+            assert_eq!(
+                error(&slot, &secrets[1 - at]),
+                UnlockError::OtherKind { needs }
+            );
         }
         let kind = SecretKind::KeyFile;
         let other = Key::from_bytes(counting(0x81)).into();
-        assert_eq!(error(&slot(&key()), &other), UnlockError::WrongSecret { kind });
+        assert_eq!(
+            error(&slot(&key()), &other),
+            UnlockError::WrongSecret { kind }
+        );
         let kind = SecretKind::Passphrase;
         let guess = passphrase("open sesame\n");
-        assert_eq!(error(&slot(&secrets[1]), &guess), UnlockError::WrongSecret { kind });
+        assert_eq!(
+            error(&slot(&secrets[1]), &guess),
+            UnlockError::WrongSecret { kind }
+        );
     }
 
     #[test]
@@ -451,7 +498,9 @@ mod tests {
         for bit in 0..128 {
             let mut session = SESSION;
             session[bit / 8] ^= 1 << (bit % 8);
-            let other = slot(&key()).unwrap(&key(), &session).expect_err("opened in another session");
+            let other = slot(&key())
+                .unwrap(&key(), &session)
+                .expect_err("opened in another session");
             assert_eq!(other, UnlockError::Damaged);
         }
     }
@@ -472,7 +521,12 @@ mod tests {
             let found = error(&flipped(&slot, bit), &key());
             let expected = match bit / 8 {
                 0..SALT => matches!(found, UnlockError::Unknown { .. }),
-                SALT..WRAPPED => found == UnlockError::WrongSecret { kind: SecretKind::KeyFile },
+                SALT..WRAPPED => {
+                    found
+                        == UnlockError::WrongSecret {
+                            kind: SecretKind::KeyFile,
+                        }
+                }
                 _ => found == UnlockError::Damaged,
             };
             assert!(expected, "bit {bit}: {found}");
@@ -482,12 +536,17 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_passphrase_slot_is_found() {
         let secret = passphrase("open sesame");
-        let cost = Argon2Cost { memory_kib: 64, passes: 1, lanes: 1 };
+        let cost = Argon2Cost {
+            memory_kib: 64,
+            passes: 1,
+            lanes: 1,
+        };
         let slot = KeySlot::wrap(&data_key(), &secret, &SESSION, cost).unwrap();
         for bit in 0..SLOT_LEN * 8 {
             let flipped = flipped(&slot, bit);
             if flipped.cost().check().is_ok() && flipped.cost().memory_kib > 64 << 10 {
-                // Within the limits, and so the same as a smaller one: it need not be computed here.
+                // Within the limits, and so the same as a smaller one: it need not be computed
+                // here.
                 assert!(flipped.cost().memory_kib <= 1 << 20, "bit {bit}");
                 continue;
             }
@@ -500,7 +559,12 @@ mod tests {
                         | UnlockError::TooCheap { .. }
                         | UnlockError::WrongSecret { .. }
                 ),
-                SALT..WRAPPED => found == UnlockError::WrongSecret { kind: SecretKind::Passphrase },
+                SALT..WRAPPED => {
+                    found
+                        == UnlockError::WrongSecret {
+                            kind: SecretKind::Passphrase,
+                        }
+                }
                 _ => found == UnlockError::Damaged,
             };
             assert!(expected, "bit {bit}: {found}");
@@ -512,33 +576,65 @@ mod tests {
         let mut bytes = slot(&key()).to_bytes();
         bytes[..2].copy_from_slice(&[PASSPHRASE, ARGON2ID]);
         let needs = SecretKind::Passphrase;
-        assert_eq!(error(&KeySlot::parse(&bytes), &key()), UnlockError::OtherKind { needs });
+        assert_eq!(
+            error(&KeySlot::parse(&bytes), &key()),
+            UnlockError::OtherKind { needs }
+        );
         let found = error(&KeySlot::parse(&bytes), &passphrase("open sesame"));
-        assert_eq!(found, UnlockError::TooCheap { what: "lanes", has: 0, least: 1 });
+        assert_eq!(
+            found,
+            UnlockError::TooCheap {
+                what: "lanes",
+                has: 0,
+                least: 1
+            }
+        );
     }
 
     #[test]
     fn costs_beyond_the_limits_are_refused_on_both_sides() {
         let secret = passphrase("open sesame");
-        let cost = Argon2Cost { memory_kib: (1 << 20) + 1, passes: 1, lanes: 1 };
-        let text = KeySlot::wrap(&data_key(), &secret, &SESSION, cost).unwrap_err().to_string();
-        assert!(text.contains("1048577 KiB") && text.contains("1048576 is the most"), "{text}");
+        let cost = Argon2Cost {
+            memory_kib: (1 << 20) + 1,
+            passes: 1,
+            lanes: 1,
+        };
+        let text = KeySlot::wrap(&data_key(), &secret, &SESSION, cost)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("1048577 KiB") && text.contains("1048576 is the most"),
+            "{text}"
+        );
         let mut bytes = slot(&secret).to_bytes();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         let refused = error(&KeySlot::parse(&bytes), &secret);
         let most = 1 << 20;
-        assert_eq!(refused, UnlockError::TooCostly { what: "KiB of memory", has: u32::MAX, most });
+        assert_eq!(
+            refused,
+            UnlockError::TooCostly {
+                what: "KiB of memory",
+                has: u32::MAX,
+                most
+            }
+        );
         // A key file costs nothing, so its slot takes no notice of a cost.
         assert!(KeySlot::wrap(&data_key(), &key(), &SESSION, cost).is_ok());
     }
 
     #[test]
     fn any_slot_of_several_unlocks() {
-        let (one, two) = (passphrase("open sesame"), passphrase("correct horse battery staple"));
+        let (one, two) = (
+            passphrase("open sesame"),
+            passphrase("correct horse battery staple"),
+        );
         let unknown = flipped(&slot(&key()), 7);
         let slots = [unknown, slot(&one), slot(&key()), slot(&two)];
         for secret in [&one, &two, &key()] {
-            assert_eq!(unlock(&slots, secret, &SESSION).unwrap().bytes(), data_key().bytes());
+            assert_eq!(
+                unlock(&slots, secret, &SESSION).unwrap().bytes(),
+                data_key().bytes()
+            );
         }
     }
 
@@ -559,9 +655,16 @@ mod tests {
         let expected = [
             UnlockError::SlotCount { has: 0 },
             UnlockError::OtherKind { needs },
-            UnlockError::Unknown { what: "kind", number: 129 },
+            UnlockError::Unknown {
+                what: "kind",
+                number: 129,
+            },
             UnlockError::WrongSecret { kind },
-            UnlockError::TooCostly { what: "passes", has: 17, most: 16 },
+            UnlockError::TooCostly {
+                what: "passes",
+                has: 17,
+                most: 16,
+            },
             UnlockError::Damaged,
         ];
         for (count, nearest) in expected.iter().enumerate() {
@@ -571,14 +674,20 @@ mod tests {
             assert_eq!(unlock(&slots, &secret, &SESSION).unwrap_err(), *nearest);
         }
         let many = vec![slot(&key()); MAX_KEY_SLOTS + 1];
-        assert_eq!(unlock(&many, &key(), &SESSION).unwrap_err(), UnlockError::SlotCount { has: 9 });
+        assert_eq!(
+            unlock(&many, &key(), &SESSION).unwrap_err(),
+            UnlockError::SlotCount { has: 9 }
+        );
         assert!(unlock(&many[1..], &key(), &SESSION).is_ok());
     }
 
     #[test]
     fn slots_do_not_print_what_they_wrap() {
         let text = format!("{:?}", slot(&key()));
-        assert!(text.starts_with("KeySlot { kind: 1, kdf: 0, cost: "), "{text}");
+        assert!(
+            text.starts_with("KeySlot { kind: 1, kdf: 0, cost: "),
+            "{text}"
+        );
         assert!(text.len() < 120, "{text}");
     }
 }

@@ -15,8 +15,8 @@ use crate::pool::{HeadPort, PortError, Seat, TailPort};
 
 /// A seat in a pipe that another process controls: this one has attached as its head or its tail.
 ///
-/// The control connection comes from the pipe's controller ([`Pipe::admit`](crate::Pipe::admit)). If that dies, the pipe
-/// stops, and every wait ends with [`PortError::Stopped`].
+/// The control connection comes from the pipe's controller ([`Pipe::admit`](crate::Pipe::admit)).
+/// If that dies, the pipe stops, and every wait ends with [`PortError::Stopped`].
 ///
 /// ```no_run
 /// use datapipe::host::Attachment;
@@ -45,13 +45,25 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// If what comes over it is no order to attach, if its segment cannot be mapped, or the controller has died.
+    /// If what comes over it is no order to attach, if its segment cannot be mapped, or the
+    /// controller has died.
     pub fn take(control: OwnedFd) -> Result<Self, StageError> {
         let (order, segment) = order::take(&control)?;
-        let Order { stage, instance, instances: 1, terminate_at_limit, job: None } = order else {
+        let Order {
+            stage,
+            instance,
+            instances: 1,
+            terminate_at_limit,
+            job: None,
+        } = order
+        else {
             return Err(StageError::new("this is no order to attach"));
         };
-        let is_there = segment.shape().stages().get(stage as usize).is_some_and(|at| instance < at.instances);
+        let is_there = segment
+            .shape()
+            .stages()
+            .get(stage as usize)
+            .is_some_and(|at| instance < at.instances);
         let is_end = stage == 0 || stage.checked_add(1) == Some(segment.shape().stage_count());
         if !(is_there && is_end) {
             return Err(StageError::new(format!(
@@ -66,9 +78,19 @@ impl Attachment {
         if hung_up {
             return Err(StageError::new("the pipe has ended"));
         }
-        let watch = Watch::start(controller, &segment, &Notes::new(control.try_clone()?), Then::GoOn)?;
+        let watch = Watch::start(
+            controller,
+            &segment,
+            &Notes::new(control.try_clone()?),
+            Then::GoOn,
+        )?;
         let seat = Seat::new(&segment, stage, instance).terminate_at_limit(terminate_at_limit);
-        Ok(Self { segment, seat, control, watch: Some(watch) })
+        Ok(Self {
+            segment,
+            seat,
+            control,
+            watch: Some(watch),
+        })
     }
 
     /// The pipe's shared memory.
@@ -107,8 +129,8 @@ impl Attachment {
         self.seat.tail()
     }
 
-    /// Tells the controller how it ended. To be called when the port has finished, or is dropped: after an error the
-    /// pipe stops. One that is dropped without this has failed.
+    /// Tells the controller how it ended. To be called when the port has finished, or is dropped:
+    /// after an error the pipe stops. One that is dropped without this has failed.
     #[allow(clippy::needless_pass_by_value, reason = "an outcome is told once")]
     pub fn end(mut self, result: Result<(), StageError>) {
         self.tell(&result);
@@ -124,12 +146,16 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.tell(&Err(StageError::new("it let go of the pipe without an end")));
+        self.tell(&Err(StageError::new(
+            "it let go of the pipe without an end",
+        )));
     }
 }
 
 impl fmt::Debug for Attachment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attachment").field("segment", &self.segment).finish_non_exhaustive()
+        f.debug_struct("Attachment")
+            .field("segment", &self.segment)
+            .finish_non_exhaustive()
     }
 }

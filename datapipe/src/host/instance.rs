@@ -46,7 +46,9 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
     let watched = Process::watch(controller.pid.as_raw_nonzero().get().unsigned_abs())?;
     // It may have died before that. And nobody else gives orders.
     if getppid() != Some(controller.pid) {
-        return Err(io::Error::other("its parent is not the one who has its control socket"));
+        return Err(io::Error::other(
+            "its parent is not the one who has its control socket",
+        ));
     }
     let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&nothing)?;
@@ -56,12 +58,27 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
 /// Everything between the order and the reports. Returns whether all instances ended well.
 fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<bool, StageError> {
     let (order, segment) = order::take(control)?;
-    let Order { stage, instance: first, instances, terminate_at_limit, job } = order;
-    let Some(Job { work, module, confinement }) = job else {
+    let Order {
+        stage,
+        instance: first,
+        instances,
+        terminate_at_limit,
+        job,
+    } = order;
+    let Some(Job {
+        work,
+        module,
+        confinement,
+    }) = job
+    else {
         return Err(StageError::new("the order names no module"));
     };
     let stages = segment.shape().stage_count();
-    let there = segment.shape().stages().get(stage as usize).map_or(0, |stage| stage.instances);
+    let there = segment
+        .shape()
+        .stages()
+        .get(stage as usize)
+        .map_or(0, |stage| stage.instances);
     if first.checked_add(instances).is_none_or(|end| end > there) {
         return Err(StageError::new(format!(
             "the pipe has no instances {first} to {} of a stage {stage}",
@@ -82,14 +99,18 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
             module.name.escape_debug()
         )));
     }
-    let workers: Result<Vec<_>, _> =
-        (first..first + instances).map(|instance| runner::caught(|| Ok(made.worker(instance)))).collect();
+    let workers: Result<Vec<_>, _> = (first..first + instances)
+        .map(|instance| runner::caught(|| Ok(made.worker(instance))))
+        .collect();
     let seats = (first..).map(|instance| Seat::new(&segment, stage, instance));
     let seats: Vec<_> = seats.zip(workers?).collect();
     drop((made, module)); // and with it the arguments, which may have a key
-    let seats = seats.into_iter().map(|(seat, worker)| (seat.terminate_at_limit(terminate_at_limit), worker));
+    let seats = seats
+        .into_iter()
+        .map(|(seat, worker)| (seat.terminate_at_limit(terminate_at_limit), worker));
     let all_well = run_all(seats, control, &notes);
-    // All that is left is to exit. Should that hang, nobody in here would see the controller die, as it may have already.
+    // All that is left is to exit. Should that hang, nobody in here would see the controller die,
+    // as it may have already.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != parent {
         kill_process(getpid(), Signal::KILL)?;
@@ -125,13 +146,16 @@ fn run_all(
                     Ok(thread) => threads.push(thread),
                     // The controller stops the others for that.
                     Err(error) => {
-                        let error = StageError::new(format!("cannot start a thread for it: {error}"));
+                        let error =
+                            StageError::new(format!("cannot start a thread for it: {error}"));
                         report::tell(control, instance as u32, &Err(error));
                         all_well = false;
                     }
                 }
             }
         }
-        threads.into_iter().fold(all_well, |all_well, thread| all_well & thread.join().unwrap_or(false))
+        threads.into_iter().fold(all_well, |all_well, thread| {
+            all_well & thread.join().unwrap_or(false)
+        })
     })
 }

@@ -9,8 +9,8 @@
 //!        <---- how it ended --------------------------------+
 //! ```
 //!
-//! The data stays where it is: the process maps the pipe's segment and takes part in the same hand-over. A program
-//! hosts its own stages:
+//! The data stays where it is: the process maps the pipe's segment and takes part in the same
+//! hand-over. A program hosts its own stages:
 //!
 //! ```no_run
 //! use datapipe::host::{self, Modules};
@@ -46,31 +46,37 @@
 //!
 //! # What is different from a thread
 //!
-//! The factory runs in the process. So what its closures share with the rest of the program, say a log, is another
-//! one there: the arguments, and [descriptors](crate::stage::Stage::descriptor), are all that the stage gets to know, and its
-//! blocks and [notes](Call::notes) are all that comes back.
+//! The factory runs in the process. So what its closures share with the rest of the program, say a
+//! log, is another one there: the arguments, and [descriptors](crate::stage::Stage::descriptor),
+//! are all that the stage gets to know, and its blocks and [notes](Call::notes) are all that comes
+//! back.
 //!
 //! # Deaths
 //!
-//! The controller notices a death from the kernel, and takes back what the dead one held. An error or a panic stops the
-//! pipe as it does in a thread, and so does a process that exits by itself. One that was killed by a signal is
-//! replaced, unless its stage is a loop over its port or [stateful](crate::stage::Stage::stateful): the replacement begins with the
-//! block that the dead one was working on. That is as it was, for what changes blocks in place gets copies in a process; only
-//! what an analysis said about it is as the dead one left it. A block at which two died stops the pipe, and so do
-//! [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) in a row without any work done;
-//! [`StageError::death`](crate::StageError::death) says which it was. Heads and tails are not replaced: a head that reads
-//! again may see something else, and a tail may have written part of a block.
+//! The controller notices a death from the kernel, and takes back what the dead one held. An error
+//! or a panic stops the pipe as it does in a thread, and so does a process that exits by itself.
+//! One that was killed by a signal is replaced, unless its stage is a loop over its port or
+//! [stateful](crate::stage::Stage::stateful): the replacement begins with the block that the dead
+//! one was working on. That is as it was, for what changes blocks in place gets copies in a
+//! process; only what an analysis said about it is as the dead one left it. A block at which two
+//! died stops the pipe, and so do [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) in
+//! a row without any work done; [`StageError::death`](crate::StageError::death) says which it was.
+//! Heads and tails are not replaced: a head that reads again may see something else, and a tail may
+//! have written part of a block.
 //!
-//! A process that is stopped (SIGSTOP) for longer than [the limit](crate::PipeBuilder::stopped_limit) is killed. Two seconds
-//! after a stop of the pipe, the controller kills those that have not ended.
+//! A process that is stopped (SIGSTOP) for longer than [the
+//! limit](crate::PipeBuilder::stopped_limit) is killed. Two seconds after a stop of the pipe, the
+//! controller kills those that have not ended.
 //!
-//! If the controller dies, each of its processes stops the pipe when the kernel says so: they end in order, by
-//! themselves within 0.7 seconds or by force. What a tail has written is then valid up to its last checkpoint.
+//! If the controller dies, each of its processes stops the pipe when the kernel says so: they end
+//! in order, by themselves within 0.7 seconds or by force. What a tail has written is then valid up
+//! to its last checkpoint.
 //!
 //! # Somebody else's process
 //!
-//! A head or a tail can be [unbound](crate::stage::Stage::unbound_head): the pipe then waits for a process to come, which its
-//! controller [admits](crate::Pipe::admit), and which uses the primitives through an [`Attachment`].
+//! A head or a tail can be [unbound](crate::stage::Stage::unbound_head): the pipe then waits for a
+//! process to come, which its controller [admits](crate::Pipe::admit), and which uses the
+//! primitives through an [`Attachment`].
 
 mod attachment; // a process that takes a seat in somebody else's pipe
 mod confine; // what a process may open
@@ -86,24 +92,29 @@ pub use attachment::Attachment;
 pub use modules::{AnyStage, Call, Modules, Telling};
 pub use report::Note;
 
-/// What a process is started with that is to run a stage; behind it stands, for whoever lists processes, which one.
+/// What a process is started with that is to run a stage; behind it stands, for whoever lists
+/// processes, which one.
 pub(crate) const ARGUMENT: &str = "--datapipe-instance";
 
 static SERVES: OnceLock<()> = OnceLock::new();
 
-/// Runs a stage of a pipe, if that is what this process was started for, and exits; returns at once otherwise.
+/// Runs a stage of a pipe, if that is what this process was started for, and exits; returns at once
+/// otherwise.
 ///
-/// To be called first in `main`, before threads are started and arguments are looked at. [`datapipe::modules`](crate::modules)
-/// has all that come with the library.
+/// To be called first in `main`, before threads are started and arguments are looked at.
+/// [`datapipe::modules`](crate::modules) has all that come with the library.
 pub fn serve(modules: Modules) {
-    if std::env::args_os().nth(1).is_some_and(|first| first == ARGUMENT) {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == ARGUMENT)
+    {
         std::process::exit(instance::run(modules));
     }
     SERVES.get_or_init(|| ());
 }
 
-/// Whether this program can be started once more to run a stage. One that does not call [`serve`] would do again
-/// whatever it does.
+/// Whether this program can be started once more to run a stage. One that does not call [`serve`]
+/// would do again whatever it does.
 pub(crate) fn serves() -> bool {
     SERVES.get().is_some()
 }

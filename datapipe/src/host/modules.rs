@@ -12,10 +12,10 @@ use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::runner::thread::caught;
 use crate::stage::{
-    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage, MiddleStage,
-    Module, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead,
-    StreamTail, TailStage, Work, ZSTD_MODULE, Zstd, analyze, decompress, decompress_salvaging, resequence,
-    sequence,
+    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage,
+    MiddleStage, Module, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE, STREAM_HEAD_MODULE,
+    STREAM_TAIL_MODULE, StreamHead, StreamTail, TailStage, Work, ZSTD_MODULE, Zstd, analyze,
+    decompress, decompress_salvaging, resequence, sequence,
 };
 
 /// Makes a stage from what stands in its description.
@@ -45,8 +45,8 @@ enum Role {
 }
 
 impl Modules {
-    /// The library's own modules, but for those of archives and of trees: [`datapipe::modules`](crate::modules) has
-    /// these, too.
+    /// The library's own modules, but for those of archives and of trees:
+    /// [`datapipe::modules`](crate::modules) has these, too.
     pub fn new() -> Self {
         Self(BTreeMap::new())
             .with(ZSTD_MODULE, |call| {
@@ -63,7 +63,11 @@ impl Modules {
                 let mut fields = call.fields()?;
                 let salvages = fields.flag(SALVAGE)?;
                 fields.end()?;
-                Ok(if salvages { decompress_salvaging(&call.damage()) } else { decompress() })
+                Ok(if salvages {
+                    decompress_salvaging(&call.damage())
+                } else {
+                    decompress()
+                })
             })
             .with(SEQUENCE_MODULE, |call| {
                 let mut fields = call.fields()?;
@@ -75,20 +79,30 @@ impl Modules {
                 let (first, window) = (fields.number("first")?, fields.number("window")?);
                 fields.end().map(|()| resequence(first, window))
             })
-            .with(ANALYZE_MODULE, |call| call.fields()?.end().map(|()| analyze()))
-            .with(STREAM_HEAD_MODULE, |call| StreamHead::of_fields(call.fields()?, || call.descriptor(0)))
-            .with(STREAM_TAIL_MODULE, |call| StreamTail::of_fields(call.fields()?, || call.descriptor(0)))
+            .with(ANALYZE_MODULE, |call| {
+                call.fields()?.end().map(|()| analyze())
+            })
+            .with(STREAM_HEAD_MODULE, |call| {
+                StreamHead::of_fields(call.fields()?, || call.descriptor(0))
+            })
+            .with(STREAM_TAIL_MODULE, |call| {
+                StreamTail::of_fields(call.fields()?, || call.descriptor(0))
+            })
     }
 
-    /// Adds a module, or takes the place of one: `make` gets the arguments of a stage's description, and makes the
-    /// same stage as it was described for threads ([`Stage::module`](crate::stage::Stage::module)).
+    /// Adds a module, or takes the place of one: `make` gets the arguments of a stage's
+    /// description, and makes the same stage as it was described for threads
+    /// ([`Stage::module`](crate::stage::Stage::module)).
     #[must_use]
     pub fn with<S: Into<AnyStage>>(
         mut self,
         name: impl Into<String>,
         make: impl Fn(&Call<'_>) -> Result<S, StageError> + 'static,
     ) -> Self {
-        self.0.insert(name.into(), Box::new(move |call| make(call).map(Into::into)));
+        self.0.insert(
+            name.into(),
+            Box::new(move |call| make(call).map(Into::into)),
+        );
         self
     }
 
@@ -141,15 +155,20 @@ impl Call<'_> {
         Ok(str::from_utf8(&self.module.arguments)?)
     }
 
-    /// The descriptor that [`Stage::descriptor`](crate::stage::Stage::descriptor) gave as number `n`, counted from 0.
+    /// The descriptor that [`Stage::descriptor`](crate::stage::Stage::descriptor) gave as number
+    /// `n`, counted from 0.
     ///
     /// # Errors
     ///
     /// If there are fewer.
     pub fn descriptor(&self, n: usize) -> Result<OwnedFd, StageError> {
         let given = &self.module.descriptors;
-        let none =
-            || StageError::new(format!("the module got {} descriptors, and no number {n}", given.len()));
+        let none = || {
+            StageError::new(format!(
+                "the module got {} descriptors, and no number {n}",
+                given.len()
+            ))
+        };
         Ok(given.get(n).ok_or_else(none)?.try_clone()?)
     }
 
@@ -160,19 +179,22 @@ impl Call<'_> {
         let telling = self.notes(move || {
             let news = told.news().into_iter();
             // Each was made to fit.
-            news.filter_map(|(text, data)| Note::new(text, data).ok()).collect()
+            news.filter_map(|(text, data)| Note::new(text, data).ok())
+                .collect()
         });
-        // A block goes on only when what is wrong with it has been told: so a replacement need not find it again.
+        // A block goes on only when what is wrong with it has been told: so a replacement need not
+        // find it again.
         log.when_reported(move || {
             let _ = telling.tell(); // if another source of the module panicked, that one says so
         });
         log
     }
 
-    /// From now on asks `source` ten times a second, and once after the stage has ended, for what it has to say that
-    /// it has not said yet; each [`Note`] gets to the stage's handler in the controller
-    /// ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is killed had not been asked for is lost,
-    /// unless it was [told at once](Telling::tell). A panic of `source` fails the stage.
+    /// From now on asks `source` ten times a second, and once after the stage has ended, for what
+    /// it has to say that it has not said yet; each [`Note`] gets to the stage's handler in the
+    /// controller ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is
+    /// killed had not been asked for is lost, unless it was [told at once](Telling::tell). A panic
+    /// of `source` fails the stage.
     pub fn notes(&self, source: impl FnMut() -> Vec<Note> + Send + 'static) -> Telling {
         self.notes.sources.lock().push(Box::new(source));
         Telling(self.notes.clone())
@@ -184,8 +206,8 @@ impl Call<'_> {
 pub struct Telling(Notes);
 
 impl Telling {
-    /// Asks all sources now. What they say has left this process when this returns, and gets to the controller however the
-    /// process ends. A source must not call it.
+    /// Asks all sources now. What they say has left this process when this returns, and gets to the
+    /// controller however the process ends. A source must not call it.
     ///
     /// # Errors
     ///
@@ -205,10 +227,14 @@ pub(super) struct Notes {
 impl Notes {
     /// Nothing yet.
     pub(super) fn new(control: OwnedFd) -> Self {
-        Self { sources: Arc::default(), control: Arc::new(control) }
+        Self {
+            sources: Arc::default(),
+            control: Arc::new(control),
+        }
     }
 
-    /// Asks everybody, and passes on what they say. After a panic of one, which comes back, nobody is asked again.
+    /// Asks everybody, and passes on what they say. After a panic of one, which comes back, nobody
+    /// is asked again.
     pub(super) fn pass_on(&self) -> Result<(), StageError> {
         // Under the lock, so that notes of two callers do not overtake each other.
         let mut sources = self.sources.lock();

@@ -1,5 +1,5 @@
-//! What a process is to do: one packet over a pair of sockets, and the segment with it. `docs/host-protocol.md` is
-//! normative.
+//! What a process is to do: one packet over a pair of sockets, and the segment with it.
+//! `docs/host-protocol.md` is normative.
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use zeroize::Zeroizing;
 
@@ -83,10 +83,18 @@ impl Order {
         if let Some(name) = segment {
             text(name.as_bytes());
         }
-        if let Some(Job { module, confinement, .. }) = &self.job {
+        if let Some(Job {
+            module,
+            confinement,
+            ..
+        }) = &self.job
+        {
             text(module.name.as_bytes());
             text(&module.arguments);
-            for paths in confinement.iter().flat_map(|allowed| [&allowed.read, &allowed.write]) {
+            for paths in confinement
+                .iter()
+                .flat_map(|allowed| [&allowed.read, &allowed.write])
+            {
                 text(&list(paths));
             }
         }
@@ -97,11 +105,15 @@ impl Order {
         let mut bytes = Bytes::new("an order", bytes);
         let version = bytes.u8()?;
         if version != VERSION {
-            return Err(bytes.wrong(format!("has version {version}, but this program knows {VERSION} only")));
+            return Err(bytes.wrong(format!(
+                "has version {version}, but this program knows {VERSION} only"
+            )));
         }
         let (work, flags) = (bytes.u8()?, bytes.u8()?);
         if flags & !(TERMINATE_AT_LIMIT | NAMED | CONFINED) != 0 {
-            return Err(bytes.wrong(format!("has flags that this program does not know: {flags:#x}")));
+            return Err(bytes.wrong(format!(
+                "has flags that this program does not know: {flags:#x}"
+            )));
         }
         let (stage, instance, instances) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
         if !(1..=MAX_INSTANCES).contains(&instances) {
@@ -110,7 +122,9 @@ impl Order {
         let mut segment = None;
         if flags & NAMED != 0 {
             let name = text(&mut bytes)?;
-            let parsed = str::from_utf8(name).ok().and_then(|name| name.parse::<PipeName>().ok());
+            let parsed = str::from_utf8(name)
+                .ok()
+                .and_then(|name| name.parse::<PipeName>().ok());
             segment = Some(parsed.ok_or_else(|| bytes.wrong("names no segment".to_owned()))?);
         }
         let mut job = None;
@@ -123,14 +137,34 @@ impl Order {
             let mut confinement = None;
             if flags & CONFINED != 0 {
                 let read = paths(text(&mut bytes)?)?;
-                confinement = Some(Confinement { read, write: paths(text(&mut bytes)?)? });
+                confinement = Some(Confinement {
+                    read,
+                    write: paths(text(&mut bytes)?)?,
+                });
             }
-            let module = Module { name, arguments, descriptors: Vec::new() };
-            job = Some(Job { work, module, confinement });
+            let module = Module {
+                name,
+                arguments,
+                descriptors: Vec::new(),
+            };
+            job = Some(Job {
+                work,
+                module,
+                confinement,
+            });
         }
         bytes.end()?;
         let terminate_at_limit = flags & TERMINATE_AT_LIMIT != 0;
-        Ok(Read { order: Self { stage, instance, instances, terminate_at_limit, job }, segment })
+        Ok(Read {
+            order: Self {
+                stage,
+                instance,
+                instances,
+                terminate_at_limit,
+                job,
+            },
+            segment,
+        })
     }
 }
 
@@ -162,29 +196,46 @@ fn paths(bytes: &[u8]) -> Result<Vec<PathBuf>, Malformed> {
 
 /// Two connected ends, neither of which another program gets by accident.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// Gives an order. It waits in the socket until the process takes it.
 pub(crate) fn give(control: &OwnedFd, order: &Order, segment: &Segment) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MAX_MODULE_DESCRIPTORS))];
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MAX_MODULE_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let job = order.job.iter();
-    let given = job.flat_map(|job| job.module.descriptors.iter().map(|descriptor| descriptor.as_fd()));
+    let given = job.flat_map(|job| {
+        job.module
+            .descriptors
+            .iter()
+            .map(|descriptor| descriptor.as_fd())
+    });
     let descriptors: Vec<BorrowedFd<'_>> = segment.descriptor().into_iter().chain(given).collect();
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(io::Error::other("no room for the descriptors"));
     }
     let name = segment.descriptor().is_none().then(|| segment.name());
     let bytes = order.encode(name);
-    rustix::net::sendmsg(control, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    rustix::net::sendmsg(
+        control,
+        &[IoSlice::new(&bytes)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
     Ok(())
 }
 
 /// Takes the order, and maps the segment.
 pub(super) fn take(control: &OwnedFd) -> Result<(Order, Segment), StageError> {
     let mut bytes = Zeroizing::new(vec![0; MAX_ORDER]);
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MAX_MODULE_DESCRIPTORS))];
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MAX_MODULE_DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let slices = &mut [IoSliceMut::new(&mut bytes)];
     let got = rustix::net::recvmsg(control, slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
@@ -195,10 +246,17 @@ pub(super) fn take(control: &OwnedFd) -> Result<(Order, Segment), StageError> {
         }
     }
     if got.bytes == 0 {
-        return Err(StageError::new("the controller hung up before it gave an order"));
+        return Err(StageError::new(
+            "the controller hung up before it gave an order",
+        ));
     }
-    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Err(StageError::new("an order is longer than any, or has more descriptors"));
+    if got
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(StageError::new(
+            "an order is longer than any, or has more descriptors",
+        ));
     }
     let Read { mut order, segment } = Order::decode(&bytes[..got.bytes])?;
     let mut descriptors = descriptors.into_iter();
@@ -223,17 +281,44 @@ mod tests {
 
     fn order() -> Order {
         let arguments = Zeroizing::new(vec![7; MAX_MODULE_ARGUMENTS]);
-        let module = Module { name: "x".repeat(MAX_MODULE_NAME), arguments, descriptors: Vec::new() };
-        let confinement =
-            Some(Confinement { read: vec!["/a".into(), "/b c".into()], write: vec!["/".into()] });
-        let job = Some(Job { work: Work::Analyze, module, confinement });
-        Order { stage: 3, instance: 2, instances: 4, terminate_at_limit: true, job }
+        let module = Module {
+            name: "x".repeat(MAX_MODULE_NAME),
+            arguments,
+            descriptors: Vec::new(),
+        };
+        let confinement = Some(Confinement {
+            read: vec!["/a".into(), "/b c".into()],
+            write: vec!["/".into()],
+        });
+        let job = Some(Job {
+            work: Work::Analyze,
+            module,
+            confinement,
+        });
+        Order {
+            stage: 3,
+            instance: 2,
+            instances: 4,
+            terminate_at_limit: true,
+            job,
+        }
     }
 
     fn segment(backing: Backing) -> Segment {
-        let stage = |share| StageShape { instances: 1, share, numbered: false };
+        let stage = |share| StageShape {
+            instances: 1,
+            share,
+            numbered: false,
+        };
         let shape = Shape::new(4, 512, 0, 0, &[stage(4), stage(0)]).unwrap();
-        Segment::create(&PipeName::new(), shape, &["head", "tail"], backing, HugePages::No).unwrap()
+        Segment::create(
+            &PipeName::new(),
+            shape,
+            &["head", "tail"],
+            backing,
+            HugePages::No,
+        )
+        .unwrap()
     }
 
     fn same(one: &Order, other: &Order) {
@@ -246,30 +331,45 @@ mod tests {
     fn the_longest_order_and_its_descriptors_arrive() {
         let (ours, theirs) = pair().unwrap();
         let mut order = order();
-        let files: Vec<_> = (0..MAX_MODULE_DESCRIPTORS).map(|_| tempfile::tempfile().unwrap()).collect();
+        let files: Vec<_> = (0..MAX_MODULE_DESCRIPTORS)
+            .map(|_| tempfile::tempfile().unwrap())
+            .collect();
         let inodes = |order: &Order| -> Vec<u64> {
             let given = order.job.as_ref().unwrap().module.descriptors.iter();
-            given.map(|descriptor| rustix::fs::fstat(descriptor).unwrap().st_ino).collect()
+            given
+                .map(|descriptor| rustix::fs::fstat(descriptor).unwrap().st_ino)
+                .collect()
         };
-        order.job.as_mut().unwrap().module.descriptors =
-            files.into_iter().map(|file| Arc::new(OwnedFd::from(file))).collect();
+        order.job.as_mut().unwrap().module.descriptors = files
+            .into_iter()
+            .map(|file| Arc::new(OwnedFd::from(file)))
+            .collect();
         let segment = segment(Backing::Anonymous);
         give(&ours, &order, &segment).unwrap();
         let (got, mapped) = take(&theirs).unwrap();
         same(
             &got,
             &Order::decode(&order.encode(None))
-                .map(|read| Order { job: order.job.clone(), ..read.order })
+                .map(|read| Order {
+                    job: order.job.clone(),
+                    ..read.order
+                })
                 .unwrap(),
         );
-        assert_eq!((inodes(&got), mapped.name()), (inodes(&order), segment.name()));
+        assert_eq!(
+            (inodes(&got), mapped.name()),
+            (inodes(&order), segment.name())
+        );
     }
 
     #[test]
     fn a_named_segment_is_found_by_its_name() {
         let (ours, theirs) = pair().unwrap();
         let segment = segment(Backing::Named);
-        let order = Order { job: None, ..order() };
+        let order = Order {
+            job: None,
+            ..order()
+        };
         give(&ours, &order, &segment).unwrap();
         let (got, mapped) = take(&theirs).unwrap();
         same(&got, &order);
@@ -300,9 +400,19 @@ mod tests {
     fn an_order_without_a_segment_is_refused() {
         let (ours, theirs) = pair().unwrap();
         rustix::net::send(&ours, &order().encode(None), SendFlags::NOSIGNAL).unwrap();
-        assert!(take(&theirs).unwrap_err().to_string().contains("without a segment"));
+        assert!(
+            take(&theirs)
+                .unwrap_err()
+                .to_string()
+                .contains("without a segment")
+        );
         rustix::net::send(&ours, &order().encode(Some("../x")), SendFlags::NOSIGNAL).unwrap();
-        assert!(take(&theirs).unwrap_err().to_string().contains("names no segment"));
+        assert!(
+            take(&theirs)
+                .unwrap_err()
+                .to_string()
+                .contains("names no segment")
+        );
         drop(ours);
         assert!(take(&theirs).unwrap_err().to_string().contains("hung up"));
     }

@@ -30,8 +30,8 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note of a text for people and of data for the handler, either of which may be empty. A text that does not fit
-    /// beside the data into [`MAX_NOTE`] bytes is cut.
+    /// A note of a text for people and of data for the handler, either of which may be empty. A
+    /// text that does not fit beside the data into [`MAX_NOTE`] bytes is cut.
     ///
     /// # Errors
     ///
@@ -39,7 +39,10 @@ impl Note {
     pub fn new(text: impl AsRef<str>, data: impl Into<Vec<u8>>) -> Result<Self, StageError> {
         let data = data.into();
         match MAX_NOTE.checked_sub(data.len()) {
-            Some(room) => Ok(Self { text: cut(text.as_ref(), room).to_owned(), data }),
+            Some(room) => Ok(Self {
+                text: cut(text.as_ref(), room).to_owned(),
+                data,
+            }),
             None => Err(StageError::new(format!(
                 "the data of a note has {} bytes, at most {MAX_NOTE} are passed on",
                 data.len()
@@ -56,7 +59,8 @@ const CORRUPT: u8 = 4;
 const NOTE: u8 = 5;
 /// A queue or a buffer that a report does not name.
 const NONE: u32 = u32::MAX;
-/// Bytes of a packet before its text: its kind, the instance, and the queue and the buffer of a contradiction.
+/// Bytes of a packet before its text: its kind, the instance, and the queue and the buffer of a
+/// contradiction.
 const REPORT_FIELDS: usize = 13;
 
 /// Reports how an instance ended.
@@ -108,14 +112,23 @@ pub(crate) fn hear(control: &OwnedFd, room: &mut Vec<u8>) -> Heard {
             Ok((_, 0)) => return Heard::HungUp,
             Ok((_, len)) => break len,
             Err(Errno::AGAIN) => return Heard::Nothing,
-            // The latter once, if it died with something unheard of its own. What it said is still there.
+            // The latter once, if it died with something unheard of its own. What it said is still
+            // there.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(_) => return Heard::HungUp,
         }
     };
-    let longer = || Malformed::new("what its process said", format!("has {packet} bytes, more than any"));
+    let longer = || {
+        Malformed::new(
+            "what its process said",
+            format!("has {packet} bytes, more than any"),
+        )
+    };
     let said = room.get(..packet).ok_or_else(longer).and_then(decode);
-    Heard::Said(said.unwrap_or_else(|malformed| Said::Ended(0, Err(malformed.into()))), packet)
+    Heard::Said(
+        said.unwrap_or_else(|malformed| Said::Ended(0, Err(malformed.into()))),
+        packet,
+    )
 }
 
 /// How many bytes have been said and not been heard yet.
@@ -130,7 +143,10 @@ fn decode(bytes: &[u8]) -> Result<Said, Malformed> {
     if kind == NOTE {
         let len = usize::from(bytes.u16()?);
         let text = bytes.text(len)?;
-        return Ok(Said::Note(Note { text, data: bytes.rest().to_vec() }));
+        return Ok(Said::Note(Note {
+            text,
+            data: bytes.rest().to_vec(),
+        }));
     }
     let (instance, queue, buffer) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
     let text = String::from_utf8_lossy(bytes.rest()).into_owned();
@@ -141,8 +157,16 @@ fn decode(bytes: &[u8]) -> Result<Said, Malformed> {
         STOPPED => Err(PortError::Stopped.into()),
         CORRUPT => {
             let corrupt = Corrupt::new(text);
-            let corrupt = if queue == NONE { corrupt } else { corrupt.at_queue(queue) };
-            let corrupt = if buffer == NONE { corrupt } else { corrupt.at_buffer(buffer) };
+            let corrupt = if queue == NONE {
+                corrupt
+            } else {
+                corrupt.at_queue(queue)
+            };
+            let corrupt = if buffer == NONE {
+                corrupt
+            } else {
+                corrupt.at_buffer(buffer)
+            };
             Err(PortError::Corrupt(corrupt).into())
         }
         _ => return Err(bytes.wrong(format!("is of an unknown kind, {kind}"))),
@@ -175,16 +199,27 @@ mod tests {
             drop(theirs);
             let (instance, result) = ended(heard(&ours));
             assert_eq!(instance, 7);
-            assert!(matches!(heard(&ours), Heard::HungUp), "a hang-up is no report");
+            assert!(
+                matches!(heard(&ours), Heard::HungUp),
+                "a hang-up is no report"
+            );
             result
         };
         assert!(report(Ok(())).is_ok());
-        assert!(report(Err(PortError::Stopped.into())).unwrap_err().is_stopped());
+        assert!(
+            report(Err(PortError::Stopped.into()))
+                .unwrap_err()
+                .is_stopped()
+        );
         let panic = report(Err(StageError::panicked("ouch".to_owned()))).unwrap_err();
         assert!(panic.is_panic() && panic.to_string() == "panicked: ouch");
         let long = report(Err(StageError::new("é".repeat(MAX_FAILURE_TEXT)))).unwrap_err();
         assert_eq!(long.to_string(), "é".repeat(MAX_FAILURE_TEXT / 2));
-        for corrupt in [Corrupt::new("a"), Corrupt::new("b").at_queue(1), Corrupt::new("c").at_buffer(0)] {
+        for corrupt in [
+            Corrupt::new("a"),
+            Corrupt::new("b").at_queue(1),
+            Corrupt::new("c").at_buffer(0),
+        ] {
             let error = report(Err(PortError::Corrupt(corrupt.clone()).into())).unwrap_err();
             assert_eq!(error.corrupt(), Some(&corrupt));
         }

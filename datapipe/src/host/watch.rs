@@ -1,7 +1,9 @@
-//! Watches the controller's life, for a process that takes part in its pipe, and passes the process's notes on.
+//! Watches the controller's life, for a process that takes part in its pipe, and passes the
+//! process's notes on.
 //!
-//! Whoever sleeps in the pipe is woken by others, and a controller that is killed wakes nobody. So when the kernel says
-//! that it is dead, its pipe is stopped: every instance gets back from its wait, lets go of what it holds, and ends.
+//! Whoever sleeps in the pipe is woken by others, and a controller that is killed wakes nobody. So
+//! when the kernel says that it is dead, its pipe is stopped: every instance gets back from its
+//! wait, lets go of what it holds, and ends.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,9 +17,15 @@ use super::modules::Notes;
 use crate::memory::{Process, Segment};
 
 /// How often notes are passed on.
-const INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const INTERVAL: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 /// How long a process may take to end in order when its controller has died.
-const GRACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 700_000_000 };
+const GRACE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 700_000_000,
+};
 
 /// What becomes of the process when its pipe's controller is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +59,14 @@ impl Watch {
             notes: notes.clone(),
             then,
         };
-        let thread = Builder::new().name("watch".to_owned()).spawn(move || watching.run())?;
-        Ok(Self { thread: Some(thread), end, notes: notes.clone() })
+        let thread = Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || watching.run())?;
+        Ok(Self {
+            thread: Some(thread),
+            end,
+            notes: notes.clone(),
+        })
     }
 
     /// Ends the watch, and passes the last notes on.
@@ -88,8 +102,10 @@ struct Watching {
 impl Watching {
     fn run(&mut self) {
         loop {
-            let mut polled =
-                [PollFd::new(&self.controller, PollFlags::IN), PollFd::new(&self.end, PollFlags::IN)];
+            let mut polled = [
+                PollFd::new(&self.controller, PollFlags::IN),
+                PollFd::new(&self.end, PollFlags::IN),
+            ];
             let ready = poll(&mut polled, Some(&INTERVAL));
             let [controller, end] = polled.map(|polled| !polled.revents().is_empty());
             if ready.is_ok() && end {
@@ -104,7 +120,8 @@ impl Watching {
         }
         self.segment.stop();
         if self.then == Then::End {
-            // This process ends meanwhile, unless a stage does not return. If nobody can say, it has to be now.
+            // This process ends meanwhile, unless a stage does not return. If nobody can say, it
+            // has to be now.
             let mut polled = [PollFd::new(&self.end, PollFlags::IN)];
             let ended = retry_on_intr(|| poll(&mut polled, Some(&GRACE)));
             if !matches!(ended, Ok(1)) {
@@ -125,9 +142,18 @@ mod tests {
     fn who_ends_in_time_is_not_killed() {
         let stages = [StageShape::new(1, 2), StageShape::new(1, 0)];
         let shape = Shape::new(2, 4096, 0, 0, &stages).unwrap();
-        let segment =
-            Segment::create(&PipeName::new(), shape, &[], Backing::Anonymous, HugePages::No).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let segment = Segment::create(
+            &PipeName::new(),
+            shape,
+            &[],
+            Backing::Anonymous,
+            HugePages::No,
+        )
+        .unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let controller = Process::watch(child.id()).unwrap();
         let (_ours, theirs) = pair().unwrap();
         let watch = Watch::start(controller, &segment, &Notes::new(theirs), Then::End).unwrap();

@@ -9,7 +9,9 @@ use crate::limits::MAX_VOLUMES;
 use super::given::Given;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
-use super::{FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, VolumeOptions};
+use super::{
+    FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, VolumeOptions,
+};
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
 ///
@@ -39,7 +41,8 @@ enum Side<S: Storage> {
 }
 
 impl Directory {
-    /// Makes the directory if it is not there, removes old volumes if that was asked for, and begins volume 1.
+    /// Makes the directory if it is not there, removes old volumes if that was asked for, and
+    /// begins volume 1.
     ///
     /// # Errors
     ///
@@ -53,8 +56,8 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// [`MediumError::NoVolumes`] if there are none, and [`MediumError::Io`]. A volume that is missing is only
-    /// told of when it is to be read.
+    /// [`MediumError::NoVolumes`] if there are none, and [`MediumError::Io`]. A volume that is
+    /// missing is only told of when it is to be read.
     pub fn open(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
         Self::open_on(FileSystem, path, probe)
     }
@@ -69,7 +72,14 @@ impl Directory<Given> {
         volume_size: Option<u64>,
     ) -> Self {
         let writer = VolumeWriter::new(file, file_of(&path, 1), 1, volume_size);
-        Self { storage, path, side: Side::Write { writer, volume_size } }
+        Self {
+            storage,
+            path,
+            side: Side::Write {
+                writer,
+                volume_size,
+            },
+        }
     }
 }
 
@@ -89,7 +99,9 @@ impl<S: Storage> Directory<S> {
         match storage.create_directory(&path) {
             Ok(()) => {
                 let parent = directory_of(&path);
-                storage.sync_directory(parent).map_err(MediumError::io("sync the directory", parent))?;
+                storage
+                    .sync_directory(parent)
+                    .map_err(MediumError::io("sync the directory", parent))?;
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 remove_volumes(&storage, &path, options.overwrite)?;
@@ -98,7 +110,14 @@ impl<S: Storage> Directory<S> {
             Err(error) => return Err(MediumError::io("make the directory", &path)(error)),
         }
         let writer = begin(&storage, &path, 1, options.volume_size)?;
-        Ok(Self { storage, path, side: Side::Write { writer, volume_size: options.volume_size } })
+        Ok(Self {
+            storage,
+            path,
+            side: Side::Write {
+                writer,
+                volume_size: options.volume_size,
+            },
+        })
     }
 
     /// As [`Directory::open`], on another storage.
@@ -106,11 +125,26 @@ impl<S: Storage> Directory<S> {
     /// # Errors
     ///
     /// As [`Directory::open`].
-    pub fn open_on(storage: S, path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+    pub fn open_on(
+        storage: S,
+        path: impl Into<PathBuf>,
+        probe: Probe,
+    ) -> Result<Self, MediumError> {
         let path = path.into();
         let volumes = volumes(&storage, &path)?;
-        let Some(last) = volumes.last().copied() else { return Err(MediumError::NoVolumes { path }) };
-        Ok(Self { storage, path, side: Side::Read { reader: None, volume: 1, last, probe } })
+        let Some(last) = volumes.last().copied() else {
+            return Err(MediumError::NoVolumes { path });
+        };
+        Ok(Self {
+            storage,
+            path,
+            side: Side::Read {
+                reader: None,
+                volume: 1,
+                last,
+                probe,
+            },
+        })
     }
 }
 
@@ -129,13 +163,21 @@ impl<S: Storage> Medium for Directory<S> {
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         match &mut self.side {
-            Side::Write { writer, volume_size } => {
+            Side::Write {
+                writer,
+                volume_size,
+            } => {
                 writer.sync(&self.storage)?;
                 *writer = begin(&self.storage, &self.path, writer.volume() + 1, *volume_size)?;
                 Ok(true)
             }
             Side::Read { volume, last, .. } if *volume >= *last => Ok(false),
-            Side::Read { reader, volume, last, probe } => {
+            Side::Read {
+                reader,
+                volume,
+                last,
+                probe,
+            } => {
                 // First: a missing volume is gone past by asking again.
                 *volume += 1;
                 *reader = None;
@@ -156,7 +198,9 @@ impl<S: Storage> Medium for Directory<S> {
     }
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        let Side::Read { last, .. } = &self.side else { return Err(MediumError::NOT_TO_READ) };
+        let Side::Read { last, .. } = &self.side else {
+            return Err(MediumError::NOT_TO_READ);
+        };
         let volume = volume.unwrap_or(*last);
         self.seek(Place::start_of(volume))?;
         self.reader()?.seek_end();
@@ -164,12 +208,22 @@ impl<S: Storage> Medium for Directory<S> {
     }
 
     fn seek(&mut self, to: Place) -> Result<(), MediumError> {
-        let Side::Read { reader, volume, last, probe } = &mut self.side else {
+        let Side::Read {
+            reader,
+            volume,
+            last,
+            probe,
+        } = &mut self.side
+        else {
             return Err(MediumError::NOT_TO_READ);
         };
         if to.volume == 0 || to.volume > *last {
             let what = format!("it has volumes 1 to {last}");
-            return Err(MediumError::NoSuchPlace { path: self.path.clone(), to, what });
+            return Err(MediumError::NoSuchPlace {
+                path: self.path.clone(),
+                to,
+                what,
+            });
         }
         if let Some(reader) = reader
             && reader.volume() == to.volume
@@ -184,13 +238,25 @@ impl<S: Storage> Medium for Directory<S> {
 
     fn passage(&self) -> Result<Passage, String> {
         let (volume_size, descriptors) = match &self.side {
-            Side::Write { writer, .. } if !writer.is_untouched() => return Err(Passage::BEGUN.to_owned()),
-            Side::Write { writer, volume_size } => {
-                (*volume_size, self.storage.descriptors(Some(writer.file()), Some(&self.path))?)
+            Side::Write { writer, .. } if !writer.is_untouched() => {
+                return Err(Passage::BEGUN.to_owned());
             }
+            Side::Write {
+                writer,
+                volume_size,
+            } => (
+                *volume_size,
+                self.storage
+                    .descriptors(Some(writer.file()), Some(&self.path))?,
+            ),
             Side::Read { .. } => (None, self.storage.descriptors(None, Some(&self.path))?),
         };
-        Ok(Passage { form: Form::Directory, path: self.path.clone(), volume_size, descriptors })
+        Ok(Passage {
+            form: Form::Directory,
+            path: self.path.clone(),
+            volume_size,
+            descriptors,
+        })
     }
 }
 
@@ -199,8 +265,16 @@ impl<S: Storage> Directory<S> {
     fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
         match &mut self.side {
             Side::Write { .. } => Err(MediumError::NOT_TO_READ),
-            Side::Read { reader: Some(reader), .. } => Ok(reader),
-            Side::Read { reader, volume, last, probe } => {
+            Side::Read {
+                reader: Some(reader),
+                ..
+            } => Ok(reader),
+            Side::Read {
+                reader,
+                volume,
+                last,
+                probe,
+            } => {
                 let opened = open(&self.storage, &self.path, *volume, *last, *probe)?;
                 Ok(reader.insert(opened))
             }
@@ -212,7 +286,10 @@ impl<S: Storage> Side<S> {
     fn writer(&mut self, doing: &'static str) -> Result<&mut VolumeWriter<S::File>, MediumError> {
         match self {
             Self::Write { writer, .. } => Ok(writer),
-            Self::Read { .. } => Err(MediumError::WrongDirection { doing, open_to: "read" }),
+            Self::Read { .. } => Err(MediumError::WrongDirection {
+                doing,
+                open_to: "read",
+            }),
         }
     }
 }
@@ -239,16 +316,23 @@ fn remove_volumes(storage: &impl Storage, path: &Path, overwrite: bool) -> Resul
     if let Some(first) = old.first()
         && !overwrite
     {
-        return Err(MediumError::NotEmpty { path: file_of(path, *first) });
+        return Err(MediumError::NotEmpty {
+            path: file_of(path, *first),
+        });
     }
-    // From the last one on: if we are stopped on the way, what is left is whole up to where it ends.
+    // From the last one on: if we are stopped on the way, what is left is whole up to where it
+    // ends.
     for volume in old.iter().rev() {
         let file = file_of(path, *volume);
-        storage.remove(&file).map_err(MediumError::io("remove", &file))?;
+        storage
+            .remove(&file)
+            .map_err(MediumError::io("remove", &file))?;
     }
     if !old.is_empty() {
         // Or a crash could bring old volumes back behind new ones.
-        storage.sync_directory(path).map_err(MediumError::io("sync the directory", path))?;
+        storage
+            .sync_directory(path)
+            .map_err(MediumError::io("sync the directory", path))?;
     }
     Ok(())
 }
@@ -260,13 +344,19 @@ fn begin<S: Storage>(
     limit: Option<u64>,
 ) -> Result<VolumeWriter<S::File>, MediumError> {
     if volume > MAX_VOLUMES {
-        let what = format!("it has {MAX_VOLUMES} volumes, which is the most; go on in another directory");
-        return Err(MediumError::Full { path: path.to_owned(), what });
+        let what =
+            format!("it has {MAX_VOLUMES} volumes, which is the most; go on in another directory");
+        return Err(MediumError::Full {
+            path: path.to_owned(),
+            what,
+        });
     }
     let file = file_of(path, volume);
     match storage.create_new(&file) {
         Ok(opened) => Ok(VolumeWriter::new(opened, file, volume, limit)),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(MediumError::NotEmpty { path: file }),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(MediumError::NotEmpty { path: file })
+        }
         Err(error) if is_full(&error) => Err(no_space(&file, &error)),
         Err(error) => Err(MediumError::io("create", &file)(error)),
     }
@@ -282,9 +372,11 @@ fn open<S: Storage>(
     let file = file_of(path, volume);
     match storage.open(&file) {
         Ok(opened) => VolumeReader::new(opened, file, volume, probe),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(MediumError::MissingVolume { path: file, volume, last })
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(MediumError::MissingVolume {
+            path: file,
+            volume,
+            last,
+        }),
         Err(error) => Err(MediumError::io("open", &file)(error)),
     }
 }

@@ -10,8 +10,8 @@ use super::Place;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MediumError {
-    /// The record does not fit this volume any more, and nothing of it is there. Not a failure: put a last mark and
-    /// go to the next volume.
+    /// The record does not fit this volume any more, and nothing of it is there. Not a failure: put
+    /// a last mark and go to the next volume.
     EndOfVolume {
         /// The volume that has ended.
         volume: u32,
@@ -92,11 +92,18 @@ pub enum MediumError {
 
 impl MediumError {
     /// It was to be read.
-    pub(super) const NOT_TO_READ: Self = Self::WrongDirection { doing: "read", open_to: "write" };
+    pub(super) const NOT_TO_READ: Self = Self::WrongDirection {
+        doing: "read",
+        open_to: "write",
+    };
 
     /// For `map_err`: what was being done, and to what.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { doing, path: path.to_owned(), source }
+        move |source| Self::Io {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -104,14 +111,25 @@ impl fmt::Display for MediumError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EndOfVolume { volume } => {
-                write!(f, "volume {volume} has no room for this record; go on in the next volume")
+                write!(
+                    f,
+                    "volume {volume} has no room for this record; go on in the next volume"
+                )
             }
             Self::Full { path, what } => write!(f, "{} is full: {what}", path.display()),
             Self::NotEmpty { path } => {
-                write!(f, "{} is not empty; take another place, or ask to overwrite it", path.display())
+                write!(
+                    f,
+                    "{} is not empty; take another place, or ask to overwrite it",
+                    path.display()
+                )
             }
             Self::NoVolumes { path } => {
-                write!(f, "{} has no volumes (000001.tap, 000002.tap, ...); name another", path.display())
+                write!(
+                    f,
+                    "{} has no volumes (000001.tap, 000002.tap, ...); name another",
+                    path.display()
+                )
             }
             Self::MissingVolume { path, volume, last } => write!(
                 f,
@@ -127,19 +145,32 @@ impl fmt::Display for MediumError {
                     "a record of {len} bytes is longer than the {max} that this medium takes; write shorter ones"
                 )
             }
-            Self::Empty => write!(f, "a record of no bytes cannot be written; write a mark if one was meant"),
+            Self::Empty => write!(
+                f,
+                "a record of no bytes cannot be written; write a mark if one was meant"
+            ),
             Self::VolumeTooSmall { size, min } => {
-                write!(f, "volumes of {size} bytes are too small; ask for {min} or more")
+                write!(
+                    f,
+                    "volumes of {size} bytes are too small; ask for {min} or more"
+                )
             }
             Self::WrongDirection { doing, open_to } => {
-                write!(f, "cannot {doing} a medium that is open to {open_to}; open it again to {doing}")
+                write!(
+                    f,
+                    "cannot {doing} a medium that is open to {open_to}; open it again to {doing}"
+                )
             }
             Self::Broken { path } => write!(
                 f,
                 "{} failed before, and what was written since its last sync may be lost; write it again elsewhere",
                 path.display()
             ),
-            Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            Self::Io {
+                doing,
+                path,
+                source,
+            } => write!(f, "cannot {doing} {}: {source}", path.display()),
         }
     }
 }

@@ -54,8 +54,11 @@ impl Storage for Given {
     fn list(&self, _: &Path) -> io::Result<Vec<OsString>> {
         let mut entries = Dir::new(self.0.try_clone()?)?;
         entries.rewind();
-        let names = entries.map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()));
-        names.filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == "..")).collect()
+        let names =
+            entries.map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()));
+        names
+            .filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == ".."))
+            .collect()
     }
 
     fn sync_directory(&self, _: &Path) -> io::Result<()> {
@@ -64,5 +67,6 @@ impl Storage for Given {
 }
 
 fn name_of(path: &Path) -> io::Result<&OsStr> {
-    path.file_name().ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it has no name"))
+    path.file_name()
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it has no name"))
 }

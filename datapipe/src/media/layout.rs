@@ -1,6 +1,7 @@
 //! The words of a volume's file: the layout of the SIMH tape simulators.
 //!
-//! Source: Supnik, "SIMH magtape representation and handling", with the record classes of its later revisions.
+//! Source: Supnik, "SIMH magtape representation and handling", with the record classes of its later
+//! revisions.
 
 use crate::limits::MAX_RECORD;
 
@@ -10,7 +11,8 @@ pub(super) const WORD: u64 = 4;
 /// A mark.
 pub(super) const MARK: u32 = 0;
 
-/// Nothing behind this belongs to the volume. Read, never written: the end of the file says the same.
+/// Nothing behind this belongs to the volume. Read, never written: the end of the file says the
+/// same.
 pub(super) const END_OF_MEDIUM: u32 = 0xffff_ffff;
 
 /// Erased tape. Read past, never written.
@@ -36,7 +38,10 @@ impl Length {
         let (class, bytes) = (word >> LENGTH_BITS, word & ((1 << LENGTH_BITS) - 1));
         let known = class == 0 || class == 8;
         let in_range = bytes > 0 && bytes as usize <= MAX_RECORD;
-        (known && in_range).then_some(Self { bytes, bad: class == 8 })
+        (known && in_range).then_some(Self {
+            bytes,
+            bad: class == 8,
+        })
     }
 
     /// Bytes from the start of the frame to its trailing length.

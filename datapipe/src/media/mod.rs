@@ -9,16 +9,17 @@
 //!             backup.tap                                                       a VirtualTape: one volume
 //! ```
 //!
-//! It is used like a tape drive: records are written one behind the other and read back as they were written, up to
-//! the end of the volume, which comes when it comes. A volume is a file in the layout that tape simulators use (SIMH,
-//! `.tap`), so other tools can read it. `docs/wire-format.md` has the bytes.
+//! It is used like a tape drive: records are written one behind the other and read back as they
+//! were written, up to the end of the volume, which comes when it comes. A volume is a file in the
+//! layout that tape simulators use (SIMH, `.tap`), so other tools can read it.
+//! `docs/wire-format.md` has the bytes.
 //!
-//! A volume that was damaged is read as far as that goes: what is no record is reported with its place and its length,
-//! and reading goes on at the next record behind it.
+//! A volume that was damaged is read as far as that goes: what is no record is reported with its
+//! place and its length, and reading goes on at the next record behind it.
 //!
-//! Does not know what is in a record, nor check it: a record whose bytes were changed is still a record here. Does
-//! not lock: two that write one tape spoil it. Does not write its memory to stable storage until it is asked to
-//! [`sync`](Medium::sync).
+//! Does not know what is in a record, nor check it: a record whose bytes were changed is still a
+//! record here. Does not lock: two that write one tape spoil it. Does not write its memory to
+//! stable storage until it is asked to [`sync`](Medium::sync).
 //!
 //! # Examples
 //!
@@ -87,19 +88,21 @@ pub use tape::VirtualTape;
 ///
 /// What is written is written behind what was written before. Dropping it syncs nothing.
 pub trait Medium: Send {
-    /// Writes a record of 1 to [`MAX_RECORD`](crate::limits::MAX_RECORD) bytes, all of it or nothing. Returns where
-    /// it begins.
+    /// Writes a record of 1 to [`MAX_RECORD`](crate::limits::MAX_RECORD) bytes, all of it or
+    /// nothing. Returns where it begins.
     ///
-    /// After [`MediumError::EndOfVolume`], shorter records and marks may be tried: records written before that leave
-    /// at least [`VOLUME_RESERVE`](crate::limits::VOLUME_RESERVE) bytes for them, as a tape does between its early
-    /// warning and its end. On a file system that is full, even those may end in [`MediumError::EndOfVolume`] again.
+    /// After [`MediumError::EndOfVolume`], shorter records and marks may be tried: records written
+    /// before that leave at least [`VOLUME_RESERVE`](crate::limits::VOLUME_RESERVE) bytes for them,
+    /// as a tape does between its early warning and its end. On a file system that is full, even
+    /// those may end in [`MediumError::EndOfVolume`] again.
     ///
     /// # Errors
     ///
-    /// [`MediumError::EndOfVolume`] where it does not fit this volume any more, [`MediumError::Full`] if there is not
-    /// even room for it in a volume that is empty, [`MediumError::TooLong`] and [`MediumError::Empty`] if no volume
-    /// of this medium could have it, [`MediumError::WrongDirection`], and [`MediumError::Io`]. After any of these
-    /// nothing of the record can be read.
+    /// [`MediumError::EndOfVolume`] where it does not fit this volume any more,
+    /// [`MediumError::Full`] if there is not even room for it in a volume that is empty,
+    /// [`MediumError::TooLong`] and [`MediumError::Empty`] if no volume of this medium could have
+    /// it, [`MediumError::WrongDirection`], and [`MediumError::Io`]. After any of these nothing of
+    /// the record can be read.
     fn write(&mut self, record: &[u8]) -> Result<Place, MediumError>;
 
     /// Writes a mark. May use what is kept free of records.
@@ -109,69 +112,75 @@ pub trait Medium: Send {
     /// As [`write`](Medium::write).
     fn write_mark(&mut self) -> Result<(), MediumError>;
 
-    /// Returns when everything that was written is on stable storage: the bytes, and the name of a new file.
+    /// Returns when everything that was written is on stable storage: the bytes, and the name of a
+    /// new file.
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`] and [`MediumError::WrongDirection`]. A sync that failed is not made good by another one:
-    /// from then on each call answers [`MediumError::Broken`].
+    /// [`MediumError::Io`] and [`MediumError::WrongDirection`]. A sync that failed is not made good
+    /// by another one: from then on each call answers [`MediumError::Broken`].
     fn sync(&mut self) -> Result<(), MediumError>;
 
     /// Goes to the next volume.
     ///
-    /// To write: syncs and closes this one, and begins a new one; the answer is true. To read: goes to the start of
-    /// the next one, or answers false if there is none.
+    /// To write: syncs and closes this one, and begins a new one; the answer is true. To read: goes
+    /// to the start of the next one, or answers false if there is none.
     ///
     /// # Errors
     ///
-    /// To write, [`MediumError::Full`] if there can be no other volume, and those of [`sync`](Medium::sync). To read,
-    /// [`MediumError::MissingVolume`] if later ones are there but this one is not: asked again, it goes on behind
-    /// that one. [`MediumError::Io`].
+    /// To write, [`MediumError::Full`] if there can be no other volume, and those of
+    /// [`sync`](Medium::sync). To read, [`MediumError::MissingVolume`] if later ones are there but
+    /// this one is not: asked again, it goes on behind that one. [`MediumError::Io`].
     fn next_volume(&mut self) -> Result<bool, MediumError>;
 
-    /// Reads what comes next, and a record's bytes into `record`, or as many of those that are damaged as a record
-    /// can have. It is empty after anything else. Sectors that the drive has lost are damage, and zeros in those bytes, unless
-    /// more than a megabyte in a row is lost: then the drive is broken.
+    /// Reads what comes next, and a record's bytes into `record`, or as many of those that are
+    /// damaged as a record can have. It is empty after anything else. Sectors that the drive has
+    /// lost are damage, and zeros in those bytes, unless more than a megabyte in a row is lost:
+    /// then the drive is broken.
     ///
     /// # Errors
     ///
-    /// [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and [`MediumError::Io`]. Damage is no error,
-    /// but an [`Item`].
+    /// [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and [`MediumError::Io`].
+    /// Damage is no error, but an [`Item`].
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
 
-    /// Reads what comes before, as [`read`](Medium::read) does, and then stands in front of it. [`Item::End`] is the
-    /// start of the volume. No way leads back past damage: all that is before it is one [`Item::Damaged`].
+    /// Reads what comes before, as [`read`](Medium::read) does, and then stands in front of it.
+    /// [`Item::End`] is the start of the volume. No way leads back past damage: all that is before
+    /// it is one [`Item::Damaged`].
     ///
     /// # Errors
     ///
     /// As [`read`](Medium::read).
     fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
 
-    /// What another process makes this medium from, so that a stage which writes or reads it can run there. A medium that is
-    /// wrapped is passed on without what it is wrapped in.
+    /// What another process makes this medium from, so that a stage which writes or reads it can
+    /// run there. A medium that is wrapped is passed on without what it is wrapped in.
     ///
     /// # Errors
     ///
-    /// Why there is none, and what to do about it. That is so for every medium but a [`VirtualTape`] and a
-    /// [`Directory`] on the [`FileSystem`], and for one that has been written to.
+    /// Why there is none, and what to do about it. That is so for every medium but a
+    /// [`VirtualTape`] and a [`Directory`] on the [`FileSystem`], and for one that has been written
+    /// to.
     fn passage(&self) -> Result<Passage, String> {
         Err(Passage::NONE.to_owned())
     }
 
-    /// Goes behind all that is in a volume, or in the last one that is there. How many items those are, no place
-    /// knows from then on until the next [`seek`](Medium::seek): [`Place::UNCOUNTED`].
+    /// Goes behind all that is in a volume, or in the last one that is there. How many items those
+    /// are, no place knows from then on until the next [`seek`](Medium::seek):
+    /// [`Place::UNCOUNTED`].
     ///
     /// # Errors
     ///
     /// As [`seek`](Medium::seek).
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError>;
 
-    /// Goes to a position that `write` or `read` gave, or to the start of a volume. The next read begins there.
+    /// Goes to a position that `write` or `read` gave, or to the start of a volume. The next read
+    /// begins there.
     ///
     /// # Errors
     ///
-    /// [`MediumError::NoSuchPlace`], [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and
-    /// [`MediumError::Io`]. It stays where it was then.
+    /// [`MediumError::NoSuchPlace`], [`MediumError::MissingVolume`],
+    /// [`MediumError::WrongDirection`] and [`MediumError::Io`]. It stays where it was then.
     fn seek(&mut self, to: Place) -> Result<(), MediumError>;
 }
 
@@ -228,7 +237,12 @@ pub(crate) fn given_to_write(
     writer::check_size(volume_size)?;
     let (file, storage) = (File::from(file), Given::new(directory));
     Ok(match form {
-        Form::Tape => Box::new(VirtualTape::given_to_write(storage, path, file, volume_size)),
+        Form::Tape => Box::new(VirtualTape::given_to_write(
+            storage,
+            path,
+            file,
+            volume_size,
+        )),
         Form::Directory => Box::new(Directory::given_to_write(storage, path, file, volume_size)),
     })
 }
@@ -253,8 +267,8 @@ pub(crate) fn given_to_read(
 /// How volumes are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VolumeOptions {
-    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE); none means that a
-    /// volume ends when the file system is full.
+    /// Most bytes of one volume, at least [`MIN_VOLUME_SIZE`](crate::limits::MIN_VOLUME_SIZE); none
+    /// means that a volume ends when the file system is full.
     pub volume_size: Option<u64>,
     /// Whether volumes that are there are removed first.
     pub overwrite: bool,

@@ -3,18 +3,20 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-/// What another process makes a medium from, which [`Medium::passage`](super::Medium::passage) gives: a
-/// [`VirtualTape`](super::VirtualTape) or a [`Directory`](super::Directory) as it is open here.
+/// What another process makes a medium from, which [`Medium::passage`](super::Medium::passage)
+/// gives: a [`VirtualTape`](super::VirtualTape) or a [`Directory`](super::Directory) as it is open
+/// here.
 ///
-/// It has descriptors, so the other process may lack the right to open the medium, and gets this one, whatever has
-/// taken its name since.
+/// It has descriptors, so the other process may lack the right to open the medium, and gets this
+/// one, whatever has taken its name since.
 #[derive(Debug)]
 pub struct Passage {
     pub(crate) form: Form,
     /// For messages.
     pub(crate) path: PathBuf,
     pub(crate) volume_size: Option<u64>,
-    /// To write: the file of volume 1, and its directory. To read: the tape's file, or the directory of volumes.
+    /// To write: the file of volume 1, and its directory. To read: the tape's file, or the
+    /// directory of volumes.
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 
@@ -32,5 +34,6 @@ impl Passage {
     pub(super) const NONE: &str = "its medium is none that another process can use: take a VirtualTape or a Directory on the file system";
 
     /// Why a medium has none that has been written to.
-    pub(super) const BEGUN: &str = "something was written to its medium already: create the medium anew";
+    pub(super) const BEGUN: &str =
+        "something was written to its medium already: create the medium anew";
 }

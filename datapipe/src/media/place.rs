@@ -7,9 +7,10 @@ use std::fmt;
 pub struct Place {
     /// Number of the volume, from 1.
     pub volume: u32,
-    /// Records, marks and damaged stretches before it in the volume. Behind damage it is smaller than it was when it
-    /// was written, if more than one record was damaged. From [`UNCOUNTED`](Self::UNCOUNTED) / 2 on nobody knows how
-    /// many: the medium was sought from its end.
+    /// Records, marks and damaged stretches before it in the volume. Behind damage it is smaller
+    /// than it was when it was written, if more than one record was damaged. From
+    /// [`UNCOUNTED`](Self::UNCOUNTED) / 2 on nobody knows how many: the medium was sought from its
+    /// end.
     pub record: u64,
     /// Bytes before it in the volume's file. This is what a seek goes by.
     pub byte: u64,
@@ -21,7 +22,11 @@ impl Place {
 
     /// Where volume number `volume` begins.
     pub const fn start_of(volume: u32) -> Self {
-        Self { volume, record: 0, byte: 0 }
+        Self {
+            volume,
+            record: 0,
+            byte: 0,
+        }
     }
 }
 
@@ -64,6 +69,6 @@ pub enum Item {
 
 /// Says whether bytes look like the beginning of a record of the layer above.
 ///
-/// It gets up to 64 bytes, fewer if the record has fewer. It is asked only where a volume is damaged, to tell a record
-/// from data that happens to look like one. It must be quick.
+/// It gets up to 64 bytes, fewer if the record has fewer. It is asked only where a volume is
+/// damaged, to tell a record from data that happens to look like one. It must be quick.
 pub type Probe = fn(&[u8]) -> bool;

@@ -12,13 +12,14 @@ use super::{Item, MediumError, Place, Probe, StorageFile};
 /// Most bytes that a probe is given.
 const PROBED: usize = 64;
 
-/// Bytes of the first and of the largest window that a search reads. They grow from one to the other, so that what a
-/// search costs follows from how far it goes: a volume with damage at every other record is read in linear time.
+/// Bytes of the first and of the largest window that a search reads. They grow from one to the
+/// other, so that what a search costs follows from how far it goes: a volume with damage at every
+/// other record is read in linear time.
 const FIRST_WINDOW: u64 = 4 << 10;
 const LARGEST_WINDOW: u64 = 1 << 20;
 
-/// Bytes that a storage loses together, and most bytes in a row that it may have lost: what is more is no damaged volume
-/// but a broken drive.
+/// Bytes that a storage loses together, and most bytes in a row that it may have lost: what is more
+/// is no damaged volume but a broken drive.
 const SECTOR: u64 = 4 << 10;
 const MOST_UNREADABLE: u64 = 1 << 20;
 
@@ -52,9 +53,23 @@ pub(super) struct VolumeReader<F> {
 }
 
 impl<F: StorageFile> VolumeReader<F> {
-    pub(super) fn new(file: F, path: PathBuf, volume: u32, probe: Probe) -> Result<Self, MediumError> {
+    pub(super) fn new(
+        file: F,
+        path: PathBuf,
+        volume: u32,
+        probe: Probe,
+    ) -> Result<Self, MediumError> {
         let len = file.len().map_err(MediumError::io("look at", &path))?;
-        Ok(Self { file, path, volume, probe, len, at: 0, items: 0, unreadable: Cell::new(false) })
+        Ok(Self {
+            file,
+            path,
+            volume,
+            probe,
+            len,
+            at: 0,
+            items: 0,
+            unreadable: Cell::new(false),
+        })
     }
 
     pub(super) fn volume(&self) -> u32 {
@@ -69,7 +84,11 @@ impl<F: StorageFile> VolumeReader<F> {
     pub(super) fn seek(&mut self, to: Place) -> Result<(), MediumError> {
         if to.byte > self.len {
             let what = format!("its file has {} bytes", self.len);
-            return Err(MediumError::NoSuchPlace { path: self.path.clone(), to, what });
+            return Err(MediumError::NoSuchPlace {
+                path: self.path.clone(),
+                to,
+                what,
+            });
         }
         (self.at, self.items) = (to.byte, to.record);
         Ok(())
@@ -119,18 +138,29 @@ impl<F: StorageFile> VolumeReader<F> {
             Some(MARK) => return Ok(Item::Mark(self.advance(self.at + WORD))),
             _ => {}
         }
-        let Some((length, bad)) = lead.map(|lead| self.frame_at(self.at, lead)).transpose()?.flatten() else {
+        let Some((length, bad)) = lead
+            .map(|lead| self.frame_at(self.at, lead))
+            .transpose()?
+            .flatten()
+        else {
             return self.resynchronise();
         };
         let end = self.at + length.frame();
         if bad {
-            return Ok(Item::Damaged { skipped: length.frame(), at: self.advance(end) });
+            return Ok(Item::Damaged {
+                skipped: length.frame(),
+                at: self.advance(end),
+            });
         }
-        // The length was compared with the limit and with what the file has, so this takes no more than there is.
+        // The length was compared with the limit and with what the file has, so this takes no more
+        // than there is.
         record.resize(length.bytes as usize, 0);
         self.fill(record, self.at + WORD)?;
         if self.unreadable.get() {
-            return Ok(Item::Damaged { skipped: length.frame(), at: self.advance(end) });
+            return Ok(Item::Damaged {
+                skipped: length.frame(),
+                at: self.advance(end),
+            });
         }
         Ok(Item::Record(self.advance(end)))
     }
@@ -147,56 +177,83 @@ impl<F: StorageFile> VolumeReader<F> {
         if trail == Some(MARK) {
             return Ok(Item::Mark(self.retreat(WORD)));
         }
-        let length = trail.and_then(Length::parse).filter(|length| length.frame() <= self.at);
+        let length = trail
+            .and_then(Length::parse)
+            .filter(|length| length.frame() <= self.at);
         if let Some(length) = length {
             let from = self.at - length.frame();
-            if let Some((same, bad)) = self.frame_from(from)?.filter(|(same, _)| same.bytes == length.bytes) {
+            if let Some((same, bad)) = self
+                .frame_from(from)?
+                .filter(|(same, _)| same.bytes == length.bytes)
+            {
                 record.resize(same.bytes as usize, 0);
                 self.fill(record, from + WORD)?;
                 let (damaged, at) = (bad || self.unreadable.get(), self.retreat(same.frame()));
                 return Ok(if damaged {
-                    Item::Damaged { at, skipped: same.frame() }
+                    Item::Damaged {
+                        at,
+                        skipped: same.frame(),
+                    }
                 } else {
                     Item::Record(at)
                 });
             }
         }
-        Ok(Item::Damaged { skipped: self.at, at: self.retreat(self.at) })
+        Ok(Item::Damaged {
+            skipped: self.at,
+            at: self.retreat(self.at),
+        })
     }
 
     /// The word in front of the place, or none if there is less.
     fn word_before(&self) -> io::Result<Option<u32>> {
-        self.at.checked_sub(WORD).map_or(Ok(None), |at| self.word_at(at))
+        self.at
+            .checked_sub(WORD)
+            .map_or(Ok(None), |at| self.word_at(at))
     }
 
     /// The frame that begins at `at`.
     fn frame_from(&self, at: u64) -> io::Result<Option<(Length, bool)>> {
         let lead = self.word_at(at)?;
-        Ok(lead.map(|lead| self.frame_at(at, lead)).transpose()?.flatten())
+        Ok(lead
+            .map(|lead| self.frame_at(at, lead))
+            .transpose()?
+            .flatten())
     }
 
     /// Puts the place in front of an item of so many bytes, and says where that is.
     fn retreat(&mut self, bytes: u64) -> Place {
         (self.at, self.items) = (self.at - bytes, self.items.saturating_sub(1));
-        Place { volume: self.volume, record: self.items, byte: self.at }
+        Place {
+            volume: self.volume,
+            record: self.items,
+            byte: self.at,
+        }
     }
 
     /// Puts the place at `end`, behind one item, and says where that item begins.
     fn advance(&mut self, end: u64) -> Place {
-        let from = Place { volume: self.volume, record: self.items, byte: self.at };
+        let from = Place {
+            volume: self.volume,
+            record: self.items,
+            byte: self.at,
+        };
         (self.at, self.items) = (end, self.items.saturating_add(1));
         from
     }
 
-    /// The length of the frame at `at`, which begins with `lead`, and whether either end says that its data are bad.
-    /// None if it is no frame.
+    /// The length of the frame at `at`, which begins with `lead`, and whether either end says that
+    /// its data are bad. None if it is no frame.
     fn frame_at(&self, at: u64, lead: u32) -> io::Result<Option<(Length, bool)>> {
-        let Some(length) = Length::parse(lead).filter(|length| length.frame() <= self.len - at) else {
+        let Some(length) = Length::parse(lead).filter(|length| length.frame() <= self.len - at)
+        else {
             return Ok(None);
         };
-        // Before the data: a wrong length would have us read megabytes for nothing, and a wicked volume has a
-        // wrong length at every byte.
-        let trailing = self.word_at(at + length.to_trailing())?.and_then(Length::parse);
+        // Before the data: a wrong length would have us read megabytes for nothing, and a wicked
+        // volume has a wrong length at every byte.
+        let trailing = self
+            .word_at(at + length.to_trailing())?
+            .and_then(Length::parse);
         let same = trailing.filter(|trailing| trailing.bytes == length.bytes);
         Ok(same.map(|trailing| (length, length.bad || trailing.bad)))
     }
@@ -206,10 +263,14 @@ impl<F: StorageFile> VolumeReader<F> {
         let found = self.search()?;
         let end = self.end_of_damage(found)?;
         let skipped = end - self.at;
-        Ok(Item::Damaged { skipped, at: self.advance(end) })
+        Ok(Item::Damaged {
+            skipped,
+            at: self.advance(end),
+        })
     }
 
-    /// The first offset behind `self.at` at which a frame stands that the probe knows, or the file's length.
+    /// The first offset behind `self.at` at which a frame stands that the probe knows, or the
+    /// file's length.
     fn search(&self) -> io::Result<u64> {
         let (mut from, mut size) = (self.at + 1, FIRST_WINDOW);
         let mut window = Vec::new();
@@ -217,8 +278,13 @@ impl<F: StorageFile> VolumeReader<F> {
             let left = self.len - from;
             window.resize(left.min(size) as usize, 0);
             self.fill(&mut window, from)?;
-            // Only offsets for which the probe sees all that it may see, except at the end of the file.
-            let beyond = if left <= size { WORD as usize } else { WORD as usize + PROBED };
+            // Only offsets for which the probe sees all that it may see, except at the end of the
+            // file.
+            let beyond = if left <= size {
+                WORD as usize
+            } else {
+                WORD as usize + PROBED
+            };
             let offsets = window.len() - beyond + 1;
             for offset in 0..offsets {
                 if self.is_record(&window[offset..], from + offset as u64)? {
@@ -234,8 +300,8 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok(self.len)
     }
 
-    /// Whether a record of the layer above stands at `at`. `bytes` are the file's from there on: a word, and what is
-    /// there for the probe.
+    /// Whether a record of the layer above stands at `at`. `bytes` are the file's from there on: a
+    /// word, and what is there for the probe.
     fn is_record(&self, bytes: &[u8], at: u64) -> io::Result<bool> {
         let lead = word(bytes);
         // What needs no system call comes first; nearly every offset ends here.
@@ -247,12 +313,16 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok((self.probe)(probed) && self.frame_at(at, lead)?.is_some())
     }
 
-    /// Where the damage at `self.at` ends, if the next record, or the end of the file, is at `found`.
+    /// Where the damage at `self.at` ends, if the next record, or the end of the file, is at
+    /// `found`.
     ///
-    /// A search finds records only. If the damaged bytes are one frame of which one length is right, then the words
-    /// between its end and `found` are marks, and not damaged.
+    /// A search finds records only. If the damaged bytes are one frame of which one length is
+    /// right, then the words between its end and `found` are marks, and not damaged.
     fn end_of_damage(&self, found: u64) -> io::Result<u64> {
-        let promised = self.word_at(self.at)?.and_then(Length::parse).map(|length| self.at + length.frame());
+        let promised = self
+            .word_at(self.at)?
+            .and_then(Length::parse)
+            .map(|length| self.at + length.frame());
         let from = found.saturating_sub(MARKS_BACK).max(self.at);
         let mut before = vec![0; (found - from) as usize];
         self.fill(&mut before, from)?;
@@ -280,17 +350,27 @@ impl<F: StorageFile> VolumeReader<F> {
         }
         let mut bytes = [0; WORD as usize];
         self.fill(&mut bytes, at)?;
-        Ok(Some(if self.unreadable.get() { UNREADABLE } else { word(&bytes) }))
+        Ok(Some(if self.unreadable.get() {
+            UNREADABLE
+        } else {
+            word(&bytes)
+        }))
     }
 
-    /// Fills `bytes` from `at` on. Sectors that cannot be read become zeros, and `unreadable` says so.
+    /// Fills `bytes` from `at` on. Sectors that cannot be read become zeros, and `unreadable` says
+    /// so.
     fn fill(&self, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
         self.unreadable.set(false);
         let (mut tried, mut in_a_row) = (false, 0);
         while !bytes.is_empty() {
-            // One more attempt, for what was a moment's failure, and no more than the sector in question.
+            // One more attempt, for what was a moment's failure, and no more than the sector in
+            // question.
             let sector = (SECTOR - at % SECTOR).min(bytes.len() as u64);
-            let wanted = if tried { &mut bytes[..sector as usize] } else { &mut *bytes };
+            let wanted = if tried {
+                &mut bytes[..sector as usize]
+            } else {
+                &mut *bytes
+            };
             match self.file.read_at(wanted, at) {
                 Err(error) if error.raw_os_error() == Some(EIO) && !tried => tried = true,
                 Err(error) if error.raw_os_error() == Some(EIO) && in_a_row < MOST_UNREADABLE => {

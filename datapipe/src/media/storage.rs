@@ -23,7 +23,8 @@ pub trait Storage: Debug + Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, and what the storage says.
+    /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, and what the storage
+    /// says.
     fn create_new(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Opens a file that exists, to write, and leaves its content alone.
@@ -51,7 +52,8 @@ pub trait Storage: Debug + Send + 'static {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, and what the storage says.
+    /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, and what the storage
+    /// says.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
 
     /// The names in a directory, in any order.
@@ -68,11 +70,13 @@ pub trait Storage: Debug + Send + 'static {
     /// What the storage says.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 
-    /// Descriptors of a file and of a directory, in this order, with which another process reaches them.
+    /// Descriptors of a file and of a directory, in this order, with which another process reaches
+    /// them.
     ///
     /// # Errors
     ///
-    /// Why there are none, and what to do about it: it is no storage of the kernel's, if nobody says otherwise.
+    /// Why there are none, and what to do about it: it is no storage of the kernel's, if nobody
+    /// says otherwise.
     fn descriptors(
         &self,
         file: Option<&Self::File>,
@@ -138,7 +142,11 @@ impl Storage for FileSystem {
     type File = File;
 
     fn create_new(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<File> {
@@ -158,14 +166,20 @@ impl Storage for FileSystem {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
+        fs::read_dir(directory)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
 
-    fn descriptors(&self, file: Option<&File>, directory: Option<&Path>) -> Result<Vec<OwnedFd>, String> {
+    fn descriptors(
+        &self,
+        file: Option<&File>,
+        directory: Option<&Path>,
+    ) -> Result<Vec<OwnedFd>, String> {
         let file = file.map(File::try_clone);
         let given = file.into_iter().chain(directory.map(File::open));
         let given: io::Result<_> = given.map(|file| Ok(OwnedFd::from(file?))).collect();
@@ -175,7 +189,11 @@ impl Storage for FileSystem {
 
 /// Opens a regular file. A pipe or a device of that name must not make us wait.
 fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    checked_regular(options.custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?)
+    checked_regular(
+        options
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(path)?,
+    )
 }
 
 /// The file, if it is a regular one.
@@ -183,7 +201,10 @@ pub(super) fn checked_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }
-    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is not a regular file",
+    ))
 }
 
 impl StorageFile for File {

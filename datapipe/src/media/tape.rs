@@ -8,7 +8,8 @@ use super::given::Given;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{
-    FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, StorageFile, VolumeOptions,
+    FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, StorageFile,
+    VolumeOptions,
 };
 
 /// A medium of one volume: a file of any name.
@@ -30,8 +31,8 @@ impl VirtualTape {
     ///
     /// # Errors
     ///
-    /// [`MediumError::NotEmpty`] if it has content and may not be overwritten, [`MediumError::VolumeTooSmall`],
-    /// [`MediumError::Full`] and [`MediumError::Io`].
+    /// [`MediumError::NotEmpty`] if it has content and may not be overwritten,
+    /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
     }
@@ -46,17 +47,34 @@ impl VirtualTape {
     }
 
     /// A tape that another process has open to read.
-    pub(super) fn given_to_read(path: PathBuf, file: File, probe: Probe) -> Result<Self, MediumError> {
+    pub(super) fn given_to_read(
+        path: PathBuf,
+        file: File,
+        probe: Probe,
+    ) -> Result<Self, MediumError> {
         let side = Side::Read(VolumeReader::new(file, path.clone(), 1, probe)?);
-        Ok(Self { storage: FileSystem, path, side })
+        Ok(Self {
+            storage: FileSystem,
+            path,
+            side,
+        })
     }
 }
 
 impl VirtualTape<Given> {
     /// A tape that another process has created.
-    pub(super) fn given_to_write(storage: Given, path: PathBuf, file: File, size: Option<u64>) -> Self {
+    pub(super) fn given_to_write(
+        storage: Given,
+        path: PathBuf,
+        file: File,
+        size: Option<u64>,
+    ) -> Self {
         let side = Side::Write(VolumeWriter::new(file, path.clone(), 1, size));
-        Self { storage, path, side }
+        Self {
+            storage,
+            path,
+            side,
+        }
     }
 }
 
@@ -71,17 +89,23 @@ impl<S: Storage> VirtualTape<S> {
         path: impl Into<PathBuf>,
         options: VolumeOptions,
     ) -> Result<Self, MediumError> {
-        let VolumeOptions { volume_size: size, overwrite } = options;
+        let VolumeOptions {
+            volume_size: size,
+            overwrite,
+        } = options;
         let path = path.into();
         check_size(size)?;
         let file = match storage.create_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let file = storage.open_to_write(&path).map_err(MediumError::io("open", &path))?;
+                let file = storage
+                    .open_to_write(&path)
+                    .map_err(MediumError::io("open", &path))?;
                 if !file.is_empty().map_err(MediumError::io("look at", &path))? {
                     if !overwrite {
                         return Err(MediumError::NotEmpty { path });
                     }
-                    // What every new tape needs in the end is tried while there is still an old one.
+                    // What every new tape needs in the end is tried while there is still an old
+                    // one.
                     let directory = directory_of(&path);
                     let synced = storage.sync_directory(directory);
                     synced.map_err(MediumError::io("sync the directory", directory))?;
@@ -95,7 +119,11 @@ impl<S: Storage> VirtualTape<S> {
             created => created.map_err(MediumError::io("create", &path))?,
         };
         let side = Side::Write(VolumeWriter::new(file, path.clone(), 1, size));
-        Ok(Self { storage, path, side })
+        Ok(Self {
+            storage,
+            path,
+            side,
+        })
     }
 
     /// As [`VirtualTape::open`], on another storage.
@@ -103,17 +131,30 @@ impl<S: Storage> VirtualTape<S> {
     /// # Errors
     ///
     /// As [`VirtualTape::open`].
-    pub fn open_on(storage: S, path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+    pub fn open_on(
+        storage: S,
+        path: impl Into<PathBuf>,
+        probe: Probe,
+    ) -> Result<Self, MediumError> {
         let path = path.into();
-        let file = storage.open(&path).map_err(MediumError::io("open", &path))?;
+        let file = storage
+            .open(&path)
+            .map_err(MediumError::io("open", &path))?;
         let side = Side::Read(VolumeReader::new(file, path.clone(), 1, probe)?);
-        Ok(Self { storage, path, side })
+        Ok(Self {
+            storage,
+            path,
+            side,
+        })
     }
 
     fn writer(&mut self) -> Result<&mut VolumeWriter<S::File>, MediumError> {
         match &mut self.side {
             Side::Write(writer) => Ok(writer),
-            Side::Read(_) => Err(MediumError::WrongDirection { doing: "write", open_to: "read" }),
+            Side::Read(_) => Err(MediumError::WrongDirection {
+                doing: "write",
+                open_to: "read",
+            }),
         }
     }
 
@@ -121,7 +162,11 @@ impl<S: Storage> VirtualTape<S> {
     fn volume(&mut self, to: Place) -> Result<&mut VolumeReader<S::File>, MediumError> {
         if to.volume != 1 {
             let what = "a virtual tape has volume 1 only".to_owned();
-            return Err(MediumError::NoSuchPlace { path: self.path.clone(), to, what });
+            return Err(MediumError::NoSuchPlace {
+                path: self.path.clone(),
+                to,
+                what,
+            });
         }
         self.reader()
     }
@@ -146,7 +191,10 @@ impl<S: Storage> Medium for VirtualTape<S> {
     fn sync(&mut self) -> Result<(), MediumError> {
         match &mut self.side {
             Side::Write(writer) => writer.sync(&self.storage),
-            Side::Read(_) => Err(MediumError::WrongDirection { doing: "write", open_to: "read" }),
+            Side::Read(_) => Err(MediumError::WrongDirection {
+                doing: "write",
+                open_to: "read",
+            }),
         }
     }
 
@@ -156,7 +204,10 @@ impl<S: Storage> Medium for VirtualTape<S> {
         }
         self.sync()?;
         let what = "a virtual tape has one volume; use a directory of volumes".to_owned();
-        Err(MediumError::Full { path: self.path.clone(), what })
+        Err(MediumError::Full {
+            path: self.path.clone(),
+            what,
+        })
     }
 
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
@@ -182,15 +233,20 @@ impl<S: Storage> Medium for VirtualTape<S> {
     fn passage(&self) -> Result<Passage, String> {
         let descriptors = match &self.side {
             Side::Write(writer) if !writer.is_untouched() => return Err(Passage::BEGUN.to_owned()),
-            Side::Write(writer) => {
-                self.storage.descriptors(Some(writer.file()), Some(directory_of(&self.path)))
-            }
+            Side::Write(writer) => self
+                .storage
+                .descriptors(Some(writer.file()), Some(directory_of(&self.path))),
             Side::Read(reader) => self.storage.descriptors(Some(reader.file()), None),
         };
         let volume_size = match &self.side {
             Side::Write(writer) => writer.limit(),
             Side::Read(_) => None,
         };
-        Ok(Passage { form: Form::Tape, path: self.path.clone(), volume_size, descriptors: descriptors? })
+        Ok(Passage {
+            form: Form::Tape,
+            path: self.path.clone(),
+            volume_size,
+            descriptors: descriptors?,
+        })
     }
 }

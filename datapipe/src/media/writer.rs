@@ -30,7 +30,17 @@ pub(super) struct VolumeWriter<F> {
 impl<F: StorageFile> VolumeWriter<F> {
     /// Writes to `file`, which is empty and whose name was not synced.
     pub(super) fn new(file: F, path: PathBuf, volume: u32, limit: Option<u64>) -> Self {
-        Self { file, path, volume, limit, used: 0, items: 0, ended: false, new: true, broken: false }
+        Self {
+            file,
+            path,
+            volume,
+            limit,
+            used: 0,
+            items: 0,
+            ended: false,
+            new: true,
+            broken: false,
+        }
     }
 
     pub(super) fn volume(&self) -> u32 {
@@ -58,10 +68,19 @@ impl<F: StorageFile> VolumeWriter<F> {
         }
         let max = self.longest_record();
         if record.len() > max {
-            return Err(MediumError::TooLong { len: record.len(), max });
+            return Err(MediumError::TooLong {
+                len: record.len(),
+                max,
+            });
         }
-        let length = Length { bytes: record.len() as u32, bad: false };
-        self.check_room(length.frame(), if self.ended { WORD } else { VOLUME_RESERVE })?;
+        let length = Length {
+            bytes: record.len() as u32,
+            bad: false,
+        };
+        self.check_room(
+            length.frame(),
+            if self.ended { WORD } else { VOLUME_RESERVE },
+        )?;
         let word = length.bytes.to_le_bytes();
         let padding = &[0][..record.len() % 2];
         self.put(&mut [&word, record, padding, &word].map(IoSlice::new))
@@ -77,13 +96,17 @@ impl<F: StorageFile> VolumeWriter<F> {
     /// Also syncs the directory of the file, if it is not known to have its name.
     pub(super) fn sync(&mut self, storage: &impl Storage) -> Result<(), MediumError> {
         self.check_whole()?;
-        // A kernel that could not write a page may forget that it is dirty, so a second sync would say that all is
-        // well. Only success clears this.
+        // A kernel that could not write a page may forget that it is dirty, so a second sync would
+        // say that all is well. Only success clears this.
         self.broken = true;
-        self.file.sync().map_err(MediumError::io("sync", &self.path))?;
+        self.file
+            .sync()
+            .map_err(MediumError::io("sync", &self.path))?;
         if self.new {
             let directory = directory_of(&self.path);
-            storage.sync_directory(directory).map_err(MediumError::io("sync the directory", directory))?;
+            storage
+                .sync_directory(directory)
+                .map_err(MediumError::io("sync the directory", directory))?;
         }
         (self.new, self.broken) = (false, false);
         Ok(())
@@ -91,25 +114,42 @@ impl<F: StorageFile> VolumeWriter<F> {
 
     /// The longest record that an empty volume takes.
     fn longest_record(&self) -> usize {
-        let room = self.limit.map_or(u64::MAX, |limit| (limit - VOLUME_RESERVE - 2 * WORD) & !1);
+        let room = self
+            .limit
+            .map_or(u64::MAX, |limit| (limit - VOLUME_RESERVE - 2 * WORD) & !1);
         room.min(MAX_RECORD as u64) as usize
     }
 
     fn check_whole(&self) -> Result<(), MediumError> {
-        if self.broken { Err(MediumError::Broken { path: self.path.clone() }) } else { Ok(()) }
+        if self.broken {
+            Err(MediumError::Broken {
+                path: self.path.clone(),
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn check_room(&mut self, frame: u64, reserve: u64) -> Result<(), MediumError> {
-        if self.limit.is_some_and(|limit| self.used + frame + reserve > limit) {
+        if self
+            .limit
+            .is_some_and(|limit| self.used + frame + reserve > limit)
+        {
             self.ended = true;
-            return Err(MediumError::EndOfVolume { volume: self.volume });
+            return Err(MediumError::EndOfVolume {
+                volume: self.volume,
+            });
         }
         Ok(())
     }
 
     /// Appends all of `parts`, or leaves the file as it was.
     fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Place, MediumError> {
-        let place = Place { volume: self.volume, record: self.items, byte: self.used };
+        let place = Place {
+            volume: self.volume,
+            record: self.items,
+            byte: self.used,
+        };
         let mut end = self.used;
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
@@ -141,19 +181,27 @@ impl<F: StorageFile> VolumeWriter<F> {
             return no_space(&self.path, &error);
         }
         self.ended = true;
-        MediumError::EndOfVolume { volume: self.volume }
+        MediumError::EndOfVolume {
+            volume: self.volume,
+        }
     }
 }
 
 /// Whether an error says that there is no room, rather than that something is wrong.
 pub(super) fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
 }
 
 /// The error for a file that had no room for anything.
 pub(super) fn no_space(path: &Path, error: &io::Error) -> MediumError {
     let what = format!("not even one record fits ({error}); make room, or go on at another place");
-    MediumError::Full { path: path.to_owned(), what }
+    MediumError::Full {
+        path: path.to_owned(),
+        what,
+    }
 }
 
 /// The directory that has the name `path`.
@@ -167,11 +215,15 @@ pub(super) fn directory_of(path: &Path) -> &Path {
 /// Checks the size that was asked for volumes.
 pub(super) fn check_size(size: Option<u64>) -> Result<(), MediumError> {
     match size {
-        Some(size) if size < MIN_VOLUME_SIZE => {
-            Err(MediumError::VolumeTooSmall { size, min: MIN_VOLUME_SIZE })
-        }
+        Some(size) if size < MIN_VOLUME_SIZE => Err(MediumError::VolumeTooSmall {
+            size,
+            min: MIN_VOLUME_SIZE,
+        }),
         _ => Ok(()),
     }
 }
 
-const _: () = assert!(MIN_VOLUME_SIZE > VOLUME_RESERVE + SHORTEST_FRAME, "a volume has room for records");
+const _: () = assert!(
+    MIN_VOLUME_SIZE > VOLUME_RESERVE + SHORTEST_FRAME,
+    "a volume has room for records"
+);

@@ -1,11 +1,12 @@
 //! The atomic words that participants share, and the only file that names where they come from.
 //!
-//! Three builds, one interface. Release code gets the processor's atomics and nothing else. A unit test gets the
-//! same atomics with a hook before every access, so that the step explorer can stop a participant between any two
-//! of them. A model-checking build (`--cfg loom`) gets loom's, which explore what a weak memory may do.
+//! Three builds, one interface. Release code gets the processor's atomics and nothing else. A unit
+//! test gets the same atomics with a hook before every access, so that the step explorer can stop a
+//! participant between any two of them. A model-checking build (`--cfg loom`) gets loom's, which
+//! explore what a weak memory may do.
 //!
-//! Does not choose orderings: the algorithm that uses a word says what it needs, and labels both ends of every
-//! edge with the same `SYNC(...)` comment.
+//! Does not choose orderings: the algorithm that uses a word says what it needs, and labels both
+//! ends of every edge with the same `SYNC(...)` comment.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,11 +16,13 @@ pub(crate) use processor::set_hook;
 #[cfg(not(loom))]
 pub(crate) use processor::{AtomicU32, AtomicU64, Ordering, core_word};
 
-/// Orders everything before a read-modify-write of this thread before every load that follows the fence.
+/// Orders everything before a read-modify-write of this thread before every load that follows the
+/// fence.
 ///
-/// The waker's half of "publish, then look for sleepers". What is published must be published by a read-modify-write,
-/// or before it: on x86 a read-modify-write is already a full barrier for all before it, so only the compiler has to be
-/// held. Loads in between do no harm; a plain store in between is not ordered, and nobody may wait for what it says.
+/// The waker's half of "publish, then look for sleepers". What is published must be published by a
+/// read-modify-write, or before it: on x86 a read-modify-write is already a full barrier for all
+/// before it, so only the compiler has to be held. Loads in between do no harm; a plain store in
+/// between is not ordered, and nobody may wait for what it says.
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(not(loom), target_arch = "x86_64"))]
@@ -41,7 +44,10 @@ pub(crate) fn spin_loop() {
 
 #[cfg(not(loom))]
 mod processor {
-    #![allow(clippy::disallowed_types, reason = "this is the file that the lint sends everybody to")]
+    #![allow(
+        clippy::disallowed_types,
+        reason = "this is the file that the lint sends everybody to"
+    )]
     pub(crate) use core::sync::atomic::Ordering;
 
     /// The processor's word behind `word`, for the system calls that wait on one.

@@ -8,11 +8,13 @@
 //!   sleep while the word is as marked          move the word, wake all
 //! ```
 //!
-//! What the semaphore counts is never stored here: a queue's count is tail minus head, an allocator's is its quota
-//! minus its loans. The word carries no information, so a participant that dies with a wake-up in its hands, or
-//! asleep, leaves nothing to repair but a wake-up, and wakers wake everybody.
+//! What the semaphore counts is never stored here: a queue's count is tail minus head, an
+//! allocator's is its quota minus its loans. The word carries no information, so a participant that
+//! dies with a wake-up in its hands, or asleep, leaves nothing to repair but a wake-up, and wakers
+//! wake everybody.
 //!
-//! Does not check for stop or time: the waiter's loop does, and whoever stops the pipe calls [`Event::wake`].
+//! Does not check for stop or time: the waiter's loop does, and whoever stops the pipe calls
+//! [`Event::wake`].
 
 #[cfg(not(loom))]
 use std::time::Instant;
@@ -45,7 +47,8 @@ const SLEEPER: u32 = 1;
 const MAX_WAITV: usize = 128;
 
 impl Event {
-    /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on the ticket.
+    /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on
+    /// the ticket.
     pub(crate) fn mark(&self) -> Ticket {
         // SYNC(sleeper-marked): the read-modify-write and the fence stand before the second look.
         let before = self.word.fetch_or(SLEEPER, Ordering::AcqRel);
@@ -54,8 +57,9 @@ impl Event {
         Ticket(before | SLEEPER)
     }
 
-    /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by a read-modify-write,
-    /// or before one. What is stored plainly behind it may be seen later than the look for sleepers: a hint, no more.
+    /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by
+    /// a read-modify-write, or before one. What is stored plainly behind it may be seen later than
+    /// the look for sleepers: a hint, no more.
     #[inline]
     pub(crate) fn notify(&self) {
         fence_after_rmw();
@@ -66,7 +70,8 @@ impl Event {
         }
     }
 
-    /// Wakes everybody, seen or not: after a stop, and after the death of somebody who may have owed a wake-up.
+    /// Wakes everybody, seen or not: after a stop, and after the death of somebody who may have
+    /// owed a wake-up.
     pub(crate) fn wake(&self) {
         self.word.fetch_add(2, Ordering::AcqRel);
         self.rouse();
@@ -74,9 +79,17 @@ impl Event {
 
     #[cold]
     fn wake_from(&self, word: u32) {
-        // If this fails, somebody else moved the word after what we published was in place, and wakes for us; or a
-        // waiter marked itself after that, and finds it in its second look.
-        if self.word.compare_exchange(word, word.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // If this fails, somebody else moved the word after what we published was in place, and
+        // wakes for us; or a waiter marked itself after that, and finds it in its second look.
+        if self
+            .word
+            .compare_exchange(
+                word,
+                word.wrapping_add(1),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
         {
             point!("wake.moved");
             self.rouse();
@@ -102,19 +115,28 @@ impl Event {
         });
         if let [(event, ticket)] = events {
             let word = core_word(&event.word);
-            // A wake-up, a moved word, a signal and the time's end are all the same to the caller: look again.
+            // A wake-up, a moved word, a signal and the time's end are all the same to the caller:
+            // look again.
             let _ = futex::wait(word, futex::Flags::empty(), ticket.0, timeout.as_ref());
             return;
         }
-        // Many may wait for one event. All marks stand before the second look, so one ticket of each is enough.
+        // Many may wait for one event. All marks stand before the second look, so one ticket of
+        // each is enough.
         let mut events: Vec<_> = events.iter().collect();
         events.sort_by_key(|(event, _)| std::ptr::from_ref(*event));
         events.dedup_by_key(|(event, _)| std::ptr::from_ref(*event));
         // What does not fit, or a kernel before 5.16 does not know, is looked at again shortly.
         let nap = std::time::Duration::from_millis(1);
-        let left = if events.len() > MAX_WAITV { Some(left.map_or(nap, |d| d.min(nap))) } else { left };
-        let waiters: Vec<_> =
-            events.iter().take(MAX_WAITV).map(|(event, ticket)| event.waiter(*ticket)).collect();
+        let left = if events.len() > MAX_WAITV {
+            Some(left.map_or(nap, |d| d.min(nap)))
+        } else {
+            left
+        };
+        let waiters: Vec<_> = events
+            .iter()
+            .take(MAX_WAITV)
+            .map(|(event, ticket)| event.waiter(*ticket))
+            .collect();
         let absolute = left.map(|d| {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
             let nanos = now.tv_nsec + i64::from(d.subsec_nanos());
@@ -151,7 +173,8 @@ impl Event {
 
 #[cfg(loom)]
 mod model {
-    //! The futex, modelled: a lock that makes "is the word still as marked" and "lie down" one step.
+    //! The futex, modelled: a lock that makes "is the word still as marked" and "lie down" one
+    //! step.
 
     use loom::sync::{Condvar, Mutex};
 
@@ -165,7 +188,10 @@ mod model {
 
     impl Default for Bed {
         fn default() -> Self {
-            Self { lock: Mutex::new(()), condition: Condvar::new() }
+            Self {
+                lock: Mutex::new(()),
+                condition: Condvar::new(),
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where each table lies in the segment: pure arithmetic from a [`Shape`].
 //!
-//! Every offset is computed with checked arithmetic and every table starts on a multiple of its alignment. The
-//! normative table is in `docs/shared-memory.md`, "Layout".
+//! Every offset is computed with checked arithmetic and every table starts on a multiple of its
+//! alignment. The normative table is in `docs/shared-memory.md`, "Layout".
 #![warn(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
@@ -34,7 +34,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout of `shape` with pages of `page` bytes; `None` if it would not fit an address space.
+    /// The layout of `shape` with pages of `page` bytes; `None` if it would not fit an address
+    /// space.
     pub(crate) fn of(shape: &Shape, page: usize) -> Option<Self> {
         let mut end = size_of::<Header>();
         let mut table = |count: usize, size: usize, align: usize| {
@@ -48,12 +49,31 @@ impl Layout {
         let participant_count = usize::try_from(shape.participants()).ok()?;
         let buffer_count = usize::try_from(shape.buffers()).ok()?;
 
-        let stages = table(stage_count, size_of::<StageEntry>(), align_of::<StageEntry>())?;
-        let queues = table(ring_count, size_of::<QueueEntry>(), align_of::<QueueEntry>())?;
-        let slots = table(ring_count.checked_mul(ring_slots)?, size_of::<SlotEntry>(), CACHE_LINE)?;
-        let participants =
-            table(participant_count, size_of::<ParticipantEntry>(), align_of::<ParticipantEntry>())?;
-        let buffers = table(buffer_count, size_of::<BufferEntry>(), align_of::<BufferEntry>())?;
+        let stages = table(
+            stage_count,
+            size_of::<StageEntry>(),
+            align_of::<StageEntry>(),
+        )?;
+        let queues = table(
+            ring_count,
+            size_of::<QueueEntry>(),
+            align_of::<QueueEntry>(),
+        )?;
+        let slots = table(
+            ring_count.checked_mul(ring_slots)?,
+            size_of::<SlotEntry>(),
+            CACHE_LINE,
+        )?;
+        let participants = table(
+            participant_count,
+            size_of::<ParticipantEntry>(),
+            align_of::<ParticipantEntry>(),
+        )?;
+        let buffers = table(
+            buffer_count,
+            size_of::<BufferEntry>(),
+            align_of::<BufferEntry>(),
+        )?;
 
         let room = u64::from(shape.headroom())
             .checked_add(u64::from(shape.buffer_size()))?
@@ -61,10 +81,20 @@ impl Layout {
         let stride = usize::try_from(room).ok()?.checked_next_multiple_of(page)?;
         let payload = table(buffer_count, stride, page)?;
         let total = end.checked_next_multiple_of(page)?;
-        Some(Self { stages, queues, slots, participants, buffers, payload, stride, total })
+        Some(Self {
+            stages,
+            queues,
+            slots,
+            participants,
+            buffers,
+            payload,
+            stride,
+            total,
+        })
     }
 
-    /// A digest of every offset and entry size: what two participants compare before they trust each other's.
+    /// A digest of every offset and entry size: what two participants compare before they trust
+    /// each other's.
     pub(crate) fn hash(&self) -> u64 {
         let words = [
             self.stages,
@@ -82,17 +112,21 @@ impl Layout {
             size_of::<ParticipantEntry>(),
             size_of::<BufferEntry>(),
         ];
-        // FNV-1a, 64 bit (Fowler, Noll, Vo): it tells two layouts apart, and protects against nothing.
-        words.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &word| {
-            let word = u64::try_from(word).unwrap_or(u64::MAX);
-            word.to_le_bytes()
-                .iter()
-                .fold(hash, |h, &byte| (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
-        })
+        // FNV-1a, 64 bit (Fowler, Noll, Vo): it tells two layouts apart, and protects against
+        // nothing.
+        words
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &word| {
+                let word = u64::try_from(word).unwrap_or(u64::MAX);
+                word.to_le_bytes().iter().fold(hash, |h, &byte| {
+                    (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+                })
+            })
     }
 }
 
-/// Bytes that one cache line has on the machines this is tuned for; correctness does not depend on it.
+/// Bytes that one cache line has on the machines this is tuned for; correctness does not depend on
+/// it.
 pub(crate) const CACHE_LINE: usize = 64;
 
 #[cfg(all(test, not(loom)))]
@@ -117,7 +151,10 @@ mod tests {
             let ends = [
                 (l.stages, 2 * size_of::<StageEntry>()),
                 (l.queues, 3 * size_of::<QueueEntry>()),
-                (l.slots, 3 * shape.ring_slots() as usize * size_of::<SlotEntry>()),
+                (
+                    l.slots,
+                    3 * shape.ring_slots() as usize * size_of::<SlotEntry>(),
+                ),
                 (l.participants, 4 * size_of::<ParticipantEntry>()),
                 (l.buffers, n * size_of::<BufferEntry>()),
                 (l.payload, n * l.stride),
@@ -128,7 +165,10 @@ mod tests {
                 assert!(pair[0].0 + pair[0].1 <= pair[1].0, "{l:?}");
             }
             assert!(ends.iter().all(|(start, _)| start % CACHE_LINE == 0));
-            assert_eq!((l.payload % 4096, l.stride % 4096, l.total % 4096), (0, 0, 0));
+            assert_eq!(
+                (l.payload % 4096, l.stride % 4096, l.total % 4096),
+                (0, 0, 0)
+            );
         }
     }
 
@@ -136,7 +176,9 @@ mod tests {
     fn the_hash_tells_shapes_apart() {
         let hash = |buffers, size| {
             let stages = [StageShape::new(1, 1), StageShape::new(1, 0)];
-            Layout::of(&Shape::new(buffers, size, 0, 0, &stages).unwrap(), 4096).unwrap().hash()
+            Layout::of(&Shape::new(buffers, size, 0, 0, &stages).unwrap(), 4096)
+                .unwrap()
+                .hash()
         };
         assert_ne!(hash(8, 4096), hash(9, 4096));
         assert_ne!(hash(8, 4096), hash(8, 4097));

@@ -1,7 +1,8 @@
 //! Whether another process is dead, as the operating system sees it.
 //!
-//! A connection that hangs up is not a death, and nothing in shared memory is evidence: the controller reclaims what
-//! a participant held only with a [`Dead`] in its hands, and only the kernel's word makes one.
+//! A connection that hangs up is not a death, and nothing in shared memory is evidence: the
+//! controller reclaims what a participant held only with a [`Dead`] in its hands, and only the
+//! kernel's word makes one.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -33,31 +34,49 @@ impl Dead {
 impl Process {
     /// Starts watching the process with id `id`.
     ///
-    /// To be certain that it is the process that was meant, watch a child of one's own before waiting for it.
+    /// To be certain that it is the process that was meant, watch a child of one's own before
+    /// waiting for it.
     ///
     /// # Errors
     ///
     /// If there is no such process, or the kernel is older than 5.3.
     pub fn watch(id: u32) -> io::Result<Self> {
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
-        let pid =
-            pid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("no process id: {id}")))?;
-        Ok(Self { descriptor: pidfd_open(pid, PidfdFlags::empty())?, id })
+        let pid = pid.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("no process id: {id}"))
+        })?;
+        Ok(Self {
+            descriptor: pidfd_open(pid, PidfdFlags::empty())?,
+            id,
+        })
     }
 
-    /// Watches the process that a pidfd is about: one that came with a connection (`SO_PEERPIDFD`) is certain to be the
-    /// process that was meant.
+    /// Watches the process that a pidfd is about: one that came with a connection (`SO_PEERPIDFD`)
+    /// is certain to be the process that was meant.
     ///
     /// # Errors
     ///
     /// If it is no pidfd, or its process has been waited for, or is of another pid namespace.
     pub fn of_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd()))?;
-        let id = info.lines().find_map(|line| line.strip_prefix("Pid:")).map(str::trim);
-        let id = id.and_then(|id| id.parse::<u32>().ok()).filter(|&id| id > 0);
-        let none =
-            || io::Error::new(io::ErrorKind::InvalidInput, "the descriptor is about no process of ours");
-        Ok(Self { descriptor, id: id.ok_or_else(none)? })
+        let info =
+            std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd()))?;
+        let id = info
+            .lines()
+            .find_map(|line| line.strip_prefix("Pid:"))
+            .map(str::trim);
+        let id = id
+            .and_then(|id| id.parse::<u32>().ok())
+            .filter(|&id| id > 0);
+        let none = || {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is about no process of ours",
+            )
+        };
+        Ok(Self {
+            descriptor,
+            id: id.ok_or_else(none)?,
+        })
     }
 
     /// The process id.
@@ -128,11 +147,17 @@ mod tests {
 
     #[test]
     fn a_child_is_alive_until_it_is_dead() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let process = Process::watch(child.id()).unwrap();
         assert!(process.wait(Duration::ZERO).unwrap().is_none());
         process.kill().unwrap();
-        assert!(process.wait(Duration::from_secs(30)).unwrap().is_some(), "killed, and noticed");
+        assert!(
+            process.wait(Duration::from_secs(30)).unwrap().is_some(),
+            "killed, and noticed"
+        );
         child.wait().unwrap();
         process.kill().expect("killing the dead is no error");
     }
@@ -140,14 +165,18 @@ mod tests {
     #[test]
     fn a_pidfd_tells_whose_it_is() {
         let own = rustix::process::getpid();
-        let process = Process::of_descriptor(pidfd_open(own, PidfdFlags::empty()).unwrap()).unwrap();
+        let process =
+            Process::of_descriptor(pidfd_open(own, PidfdFlags::empty()).unwrap()).unwrap();
         assert_eq!(process.id(), std::process::id());
         assert!(process.wait(Duration::ZERO).unwrap().is_none());
         assert!(Process::of_descriptor(tempfile::tempfile().unwrap().into()).is_err());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pidfd = Process::watch(child.id()).unwrap().descriptor;
         child.wait().unwrap();
-        assert!(Process::of_descriptor(pidfd).is_err(), "nobody is there any more");
+        assert!(
+            Process::of_descriptor(pidfd).is_err(),
+            "nobody is there any more"
+        );
     }
 
     #[test]

@@ -10,10 +10,12 @@
 //!    stop               event            counters       buffer
 //! ```
 //!
-//! Only offsets and ids are stored, never pointers, locks, keys or counts of waiters. What is read from the segment
-//! is copied out, checked, then used. `docs/shared-memory.md` is the normative description.
+//! Only offsets and ids are stored, never pointers, locks, keys or counts of waiters. What is read
+//! from the segment is copied out, checked, then used. `docs/shared-memory.md` is the normative
+//! description.
 //!
-//! Does not move buffers: that is what the queues and the [`pool`](crate::pool) do with these words.
+//! Does not move buffers: that is what the queues and the [`pool`](crate::pool) do with these
+//! words.
 
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
 pub(crate) mod event; // the semaphore: wait for a word to move, stoppable

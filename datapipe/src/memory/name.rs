@@ -8,11 +8,11 @@ use crate::memory::atomic::{AtomicU64, Ordering};
 
 /// Host name, process id and time stamp of the initiator, as `host.pid.nanoseconds`.
 ///
-/// Two names made by one process always differ, for the time stamps of one process are made to grow; two processes
-/// alive at once on one host differ in their id, and two hosts in their name.
+/// Two names made by one process always differ, for the time stamps of one process are made to
+/// grow; two processes alive at once on one host differ in their id, and two hosts in their name.
 ///
-/// A name that another process made is read from text: what comes out consists of the characters that names have, and
-/// of at most 96 bytes, so that it neither names a path nor outgrows a field.
+/// A name that another process made is read from text: what comes out consists of the characters
+/// that names have, and of at most 96 bytes, so that it neither names a path nor outgrows a field.
 ///
 /// ```
 /// use datapipe::memory::PipeName;
@@ -26,14 +26,17 @@ use crate::memory::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PipeName(String);
 
-/// Longest host name that is taken over, in bytes: the rest of the name then fits a segment's header.
+/// Longest host name that is taken over, in bytes: the rest of the name then fits a segment's
+/// header.
 const MAX_HOST: usize = 64;
 
 impl PipeName {
     /// A new name, different from every other.
     pub fn new() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos() as u64);
         let mut stamp = now;
         let mut last = LAST.load(Ordering::Relaxed);
         // Ends as soon as no other thread of this process draws a name in between.
@@ -45,7 +48,13 @@ impl PipeName {
             }
         }
         let system = rustix::system::uname();
-        let host: String = system.nodename().to_string_lossy().chars().map(portable).take(MAX_HOST).collect();
+        let host: String = system
+            .nodename()
+            .to_string_lossy()
+            .chars()
+            .map(portable)
+            .take(MAX_HOST)
+            .collect();
         // A machine need not have a name.
         let host = if host.is_empty() { "localhost" } else { &host };
         let pid = rustix::process::getpid().as_raw_nonzero();
@@ -65,11 +74,16 @@ impl FromStr for PipeName {
     ///
     /// # Errors
     ///
-    /// [`PipeNameError`] unless it is a host, a process id and a time stamp as [`PipeName::new`] writes them.
+    /// [`PipeNameError`] unless it is a host, a process id and a time stamp as [`PipeName::new`]
+    /// writes them.
     fn from_str(text: &str) -> Result<Self, PipeNameError> {
-        let wrong = |what| PipeNameError { text: text.chars().take(SHOWN).collect(), what };
+        let wrong = |what| PipeNameError {
+            text: text.chars().take(SHOWN).collect(),
+            what,
+        };
         let mut parts = text.rsplitn(3, '.');
-        let (Some(stamp), Some(pid), Some(host)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(stamp), Some(pid), Some(host)) = (parts.next(), parts.next(), parts.next())
+        else {
             return Err(wrong("it has fewer than three parts"));
         };
         if host.is_empty() || host.len() > MAX_HOST || host.chars().any(|c| c != portable(c)) {
@@ -85,9 +99,11 @@ impl FromStr for PipeName {
     }
 }
 
-/// Whether `text` is what a number of type `N` is written as: then there is one text for it, and so for a name.
+/// Whether `text` is what a number of type `N` is written as: then there is one text for it, and so
+/// for a name.
 fn is_written<N: FromStr + fmt::Display>(text: &str) -> bool {
-    text.parse::<N>().is_ok_and(|number| number.to_string() == text)
+    text.parse::<N>()
+        .is_ok_and(|number| number.to_string() == text)
 }
 
 /// A text is not the name of a pipe.
@@ -103,7 +119,11 @@ const SHOWN: usize = 128;
 impl fmt::Display for PipeNameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text, what } = self;
-        write!(f, "\"{}\" is not a pipe's name, HOST.PID.NANOSECONDS: {what}", text.escape_debug())
+        write!(
+            f,
+            "\"{}\" is not a pipe's name, HOST.PID.NANOSECONDS: {what}",
+            text.escape_debug()
+        )
     }
 }
 
@@ -123,7 +143,11 @@ impl fmt::Display for PipeName {
 
 /// Keeps what may stand in the name of a file or a segment anywhere.
 fn portable(c: char) -> char {
-    if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' }
+    if c.is_ascii_alphanumeric() || c == '-' || c == '.' {
+        c
+    } else {
+        '-'
+    }
 }
 
 #[cfg(test)]
@@ -165,7 +189,10 @@ mod tests {
             bad("x\n"),
             "\"x\\n\" is not a pipe's name, HOST.PID.NANOSECONDS: it has fewer than three parts"
         );
-        assert!(bad(&"x".repeat(1 << 20)).len() < 300, "an error repeats no more than it must");
+        assert!(
+            bad(&"x".repeat(1 << 20)).len() < 300,
+            "an error repeats no more than it must"
+        );
         let long = format!("{}.{}.{}", "h".repeat(64), u32::MAX, u64::MAX);
         for good in ["db1.example.org.17.42", "...1.2", long.as_str()] {
             assert_eq!(good.parse::<PipeName>().unwrap().as_str(), good);

@@ -1,4 +1,5 @@
-//! Labelled points between two effects on shared memory, at each of which a test can stop a process.
+//! Labelled points between two effects on shared memory, at each of which a test can stop a
+//! process.
 //!
 //! ```text
 //!   ledger[b] = SENT by me        point!("send.sent")        slot = FULL(b, g)
@@ -6,16 +7,20 @@
 //!                                        +--  a process with the order "send.sent 17 kill" dies here at its 17th pass
 //! ```
 //!
-//! Without the feature `kill-points` a point is nothing: no instruction and no data. The feature is for the project's
-//! own tests, and must not be on in a program that anybody relies on: whoever can set its environment could stop its
-//! processes. `docs/testing.md` lists the labels, `docs/shared-memory.md` says behind which step each stands.
+//! Without the feature `kill-points` a point is nothing: no instruction and no data. The feature is
+//! for the project's own tests, and must not be on in a program that anybody relies on: whoever can
+//! set its environment could stop its processes. `docs/testing.md` lists the labels,
+//! `docs/shared-memory.md` says behind which step each stands.
 
 /// Marks a point behind an effect on shared memory. A statement, on a line of its own.
 macro_rules! point {
     ($label:literal) => {
         #[cfg(feature = "kill-points")]
         {
-            const _: () = assert!($crate::memory::points::is_known($label), "LABELS lacks this label");
+            const _: () = assert!(
+                $crate::memory::points::is_known($label),
+                "LABELS lacks this label"
+            );
             $crate::memory::points::pass($label);
         }
     };
@@ -36,8 +41,8 @@ mod orders {
     use std::path::{Path, PathBuf};
     use std::sync::OnceLock;
 
-    /// Every label, in the order of the primitives in `docs/shared-memory.md`. Those that begin with `reclaim` are
-    /// passed by the controller only.
+    /// Every label, in the order of the primitives in `docs/shared-memory.md`. Those that begin
+    /// with `reclaim` are passed by the controller only.
     pub const LABELS: &[&str] = &[
         "seat.taken",
         "seat.started",
@@ -89,8 +94,9 @@ mod orders {
         static DOOM: Cell<Option<(&'static str, u64)>> = const { Cell::new(None) };
     }
 
-    /// Lets this process die when the calling thread passes `label` for the `passes`th time from now on, counted from 1.
-    /// For processes that were forked, and have no name by which they could find an order.
+    /// Lets this process die when the calling thread passes `label` for the `passes`th time from
+    /// now on, counted from 1. For processes that were forked, and have no name by which they could
+    /// find an order.
     pub fn die_at(label: &'static str, passes: u64) {
         DOOM.set(Some((label, passes)));
     }
@@ -138,30 +144,41 @@ mod orders {
                 raise(libc::SIGKILL);
             }
         }
-        let Some(order) = ORDER.get_or_init(take_order) else { return };
+        let Some(order) = ORDER.get_or_init(take_order) else {
+            return;
+        };
         if order.label != label || PASSED.replace(PASSED.get() + 1) + 1 != order.pass {
             return;
         }
         // Of several threads of a process the first one carries it out.
         if fs::rename(&order.taken, &order.reached).is_ok() {
-            raise(if order.stop { libc::SIGSTOP } else { libc::SIGKILL });
+            raise(if order.stop {
+                libc::SIGSTOP
+            } else {
+                libc::SIGKILL
+            });
         }
     }
 
     fn raise(signal: i32) {
-        // SAFETY: it has no preconditions. The signal goes to this very thread, which therefore does not return from
-        // the call before it is dead, or stopped and continued.
+        // SAFETY: it has no preconditions. The signal goes to this very thread, which therefore
+        // does not return from the call before it is dead, or stopped and continued.
         unsafe { libc::raise(signal) };
     }
 
-    /// Takes the first order that nobody has taken: `NAME.INSTANCE.1`, then `.2`, for one process after the other of
-    /// an instance; for a process that runs none, `controller.1`. Each is "LABEL PASS kill" or "LABEL PASS stop". Then
-    /// `NAME.INSTANCE.1.process` has the process's id, and `.taken` or, once it came to the point, `.reached` is there.
+    /// Takes the first order that nobody has taken: `NAME.INSTANCE.1`, then `.2`, for one process
+    /// after the other of an instance; for a process that runs none, `controller.1`. Each is "LABEL
+    /// PASS kill" or "LABEL PASS stop". Then `NAME.INSTANCE.1.process` has the process's id, and
+    /// `.taken` or, once it came to the point, `.reached` is there.
     fn take_order() -> Option<Order> {
         let directory = std::env::var_os(DIRECTORY)?;
-        let who =
-            std::env::args().nth(2).map_or_else(|| "controller".to_owned(), |label| label.replace('/', "."));
-        (1..).map_while(|nth| next(Path::new(&directory), &format!("{who}.{nth}"))).flatten().next()
+        let who = std::env::args()
+            .nth(2)
+            .map_or_else(|| "controller".to_owned(), |label| label.replace('/', "."));
+        (1..)
+            .map_while(|nth| next(Path::new(&directory), &format!("{who}.{nth}")))
+            .flatten()
+            .next()
     }
 
     /// Nothing if there is no such order, and nothing in it if another process took it.
@@ -170,13 +187,25 @@ mod orders {
         if fs::rename(at(""), at(".taken")).is_err() {
             return at(".process").exists().then_some(None);
         }
-        fs::write(at(".process"), std::process::id().to_string()).expect("the directory of orders is there");
+        fs::write(at(".process"), std::process::id().to_string())
+            .expect("the directory of orders is there");
         let text = fs::read_to_string(at(".taken")).expect("an order can be read");
         let words: Vec<_> = text.split_whitespace().collect();
-        let [label, pass, deed] = words[..] else { panic!("an order is LABEL PASS kill|stop, not {text:?}") };
-        assert!(is_known(label) && ["kill", "stop"].contains(&deed), "no such point or deed: {text:?}");
+        let [label, pass, deed] = words[..] else {
+            panic!("an order is LABEL PASS kill|stop, not {text:?}")
+        };
+        assert!(
+            is_known(label) && ["kill", "stop"].contains(&deed),
+            "no such point or deed: {text:?}"
+        );
         let pass = pass.parse().expect("the number of a pass");
         let (taken, reached) = (at(".taken"), at(".reached"));
-        Some(Some(Order { label: label.to_owned(), pass, stop: deed == "stop", taken, reached }))
+        Some(Some(Order {
+            label: label.to_owned(),
+            pass,
+            stop: deed == "stop",
+            taken,
+            reached,
+        }))
     }
 }

@@ -1,13 +1,14 @@
 //! The shape of a pipe in one segment: its stages, their instances, and the sizes of its buffers.
 //!
-//! Everything else about the segment follows from the shape by arithmetic, so two processes that agree on it agree
-//! on every offset.
+//! Everything else about the segment follows from the shape by arithmetic, so two processes that
+//! agree on it agree on every offset.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::limits::{
-    MAX_BUFFER_SIZE, MAX_BUFFERS, MAX_INSTANCES, MAX_PARTICIPANTS, MAX_ROOM, MAX_STAGES, MIN_BUFFER_SIZE,
+    MAX_BUFFER_SIZE, MAX_BUFFERS, MAX_INSTANCES, MAX_PARTICIPANTS, MAX_ROOM, MAX_STAGES,
+    MIN_BUFFER_SIZE,
 };
 
 /// A validated shape. Two shapes that are equal give byte-identical layouts.
@@ -19,7 +20,8 @@ pub struct Shape {
     tailroom: u32,
     direction: Direction,
     stages: Vec<StageShape>,
-    /// First participant of each stage, and one past the last of all: `stages.len() + 1` entries, ascending.
+    /// First participant of each stage, and one past the last of all: `stages.len() + 1` entries,
+    /// ascending.
     first: Vec<u32>,
     /// Asked for at every hand-over, so worked out once.
     ring_slots: u32,
@@ -32,23 +34,31 @@ pub struct Shape {
 pub struct StageShape {
     /// Instances, 1 to [`MAX_INSTANCES`].
     pub instances: u32,
-    /// Buffers that all instances of the stage together may have outstanding; 0 for a stage that never allocates.
+    /// Buffers that all instances of the stage together may have outstanding; 0 for a stage that
+    /// never allocates.
     pub share: u32,
-    /// Whether the stage answers every number that it receives exactly once. Stages between two queues that have
-    /// several instances, or that are to be restarted after a crash, must.
+    /// Whether the stage answers every number that it receives exactly once. Stages between two
+    /// queues that have several instances, or that are to be restarted after a crash, must.
     pub numbered: bool,
 }
 
 impl StageShape {
     /// A stage with the given instances and share that is not numbered.
     pub fn new(instances: u32, share: u32) -> Self {
-        Self { instances, share, numbered: false }
+        Self {
+            instances,
+            share,
+            numbered: false,
+        }
     }
 
     /// The same stage, numbered.
     #[must_use]
     pub fn numbered(self) -> Self {
-        Self { numbered: true, ..self }
+        Self {
+            numbered: true,
+            ..self
+        }
     }
 }
 
@@ -67,12 +77,13 @@ pub enum Direction {
 pub enum QueueKind {
     /// First in, first out. The place where a buffer is put becomes its number.
     Plain,
-    /// Fed by a numbered stage: a buffer is put at the place of its number, whichever instance finishes first.
+    /// Fed by a numbered stage: a buffer is put at the place of its number, whichever instance
+    /// finishes first.
     Ordered,
 }
 
-/// Whether a ring has only one participant who takes from it, or puts into it. What nobody else writes needs no
-/// compare-and-swap, which costs more than all else in a hand-over.
+/// Whether a ring has only one participant who takes from it, or puts into it. What nobody else
+/// writes needs no compare-and-swap, which costs more than all else in a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RingUsers {
     /// One participant takes. The controller never does.
@@ -84,8 +95,8 @@ pub(crate) struct RingUsers {
 impl Shape {
     /// Checks and makes a shape.
     ///
-    /// `buffers` is the size of the pool, `buffer_size`, `headroom` and `tailroom` are in bytes, `stages` are in the
-    /// order of flow: the first is the head, the last the tail.
+    /// `buffers` is the size of the pool, `buffer_size`, `headroom` and `tailroom` are in bytes,
+    /// `stages` are in the order of flow: the first is the head, the last the tail.
     ///
     /// # Errors
     ///
@@ -98,20 +109,48 @@ impl Shape {
         stages: &[StageShape],
     ) -> Result<Self, ShapeError> {
         let check = |what: &'static str, value: u64, min: u64, max: u64| {
-            if (min..=max).contains(&value) { Ok(()) } else { Err(ShapeError { what, value, min, max }) }
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(ShapeError {
+                    what,
+                    value,
+                    min,
+                    max,
+                })
+            }
         };
         check("number of buffers", buffers.into(), 1, MAX_BUFFERS.into())?;
-        check("buffer size", buffer_size.into(), MIN_BUFFER_SIZE.into(), MAX_BUFFER_SIZE.into())?;
+        check(
+            "buffer size",
+            buffer_size.into(),
+            MIN_BUFFER_SIZE.into(),
+            MAX_BUFFER_SIZE.into(),
+        )?;
         check("headroom", headroom.into(), 0, MAX_ROOM.into())?;
         check("tailroom", tailroom.into(), 0, MAX_ROOM.into())?;
-        check("number of stages", stages.len() as u64, 2, MAX_STAGES.into())?;
+        check(
+            "number of stages",
+            stages.len() as u64,
+            2,
+            MAX_STAGES.into(),
+        )?;
         let mut first = Vec::with_capacity(stages.len() + 1);
         let mut participants = 0;
         let mut shares = 0u64;
         for (position, stage) in stages.iter().enumerate() {
-            check("number of instances", stage.instances.into(), 1, MAX_INSTANCES.into())?;
+            check(
+                "number of instances",
+                stage.instances.into(),
+                1,
+                MAX_INSTANCES.into(),
+            )?;
             let between = position > 0 && position + 1 < stages.len();
-            let unnumbered_max = if between && !stage.numbered { 1 } else { MAX_INSTANCES };
+            let unnumbered_max = if between && !stage.numbered {
+                1
+            } else {
+                MAX_INSTANCES
+            };
             check(
                 "number of instances of a stage that is not numbered",
                 stage.instances.into(),
@@ -130,18 +169,32 @@ impl Shape {
             }
             shares += u64::from(stage.share);
         }
-        check("number of instances of all stages", participants.into(), 2, MAX_PARTICIPANTS.into())?;
+        check(
+            "number of instances of all stages",
+            participants.into(),
+            2,
+            MAX_PARTICIPANTS.into(),
+        )?;
         check("sum of the stages' shares", shares, 1, buffers.into())?;
-        check("head's share of the buffers", stages[0].share.into(), 1, buffers.into())?;
+        check(
+            "head's share of the buffers",
+            stages[0].share.into(),
+            1,
+            buffers.into(),
+        )?;
         first.push(participants);
         let (direction, stages) = (Direction::default(), stages.to_vec());
         let ring_slots = (buffers + 1).next_power_of_two();
         let part = |stage: &StageShape, instance| {
-            let StageShape { instances, share, .. } = *stage;
+            let StageShape {
+                instances, share, ..
+            } = *stage;
             share / instances + u32::from(instance < share % instances)
         };
         let parts = |stage: &StageShape| -> Vec<u32> {
-            (0..stage.instances).map(|instance| part(stage, instance)).collect()
+            (0..stage.instances)
+                .map(|instance| part(stage, instance))
+                .collect()
         };
         let quotas: Vec<u32> = stages.iter().flat_map(parts).collect();
         let users = ring_users(&stages, &quotas);
@@ -195,7 +248,8 @@ impl Shape {
         &self.stages
     }
 
-    /// Number of stages, and so of queues: queue `s` is the input of stage `s`, and queue 0 is the free list.
+    /// Number of stages, and so of queues: queue `s` is the input of stage `s`, and queue 0 is the
+    /// free list.
     #[inline]
     pub fn stage_count(&self) -> u32 {
         self.stages.len() as u32
@@ -206,14 +260,16 @@ impl Shape {
         self.stage_count() + 1
     }
 
-    /// Index of the reserve: the ring of the buffers that were never used. Nobody puts anything there.
+    /// Index of the reserve: the ring of the buffers that were never used. Nobody puts anything
+    /// there.
     #[inline]
     pub(crate) fn reserve(&self) -> u32 {
         self.stage_count()
     }
 
-    /// Buffers that should lie on the free list before an allocator prefers them to the reserve: those of about a
-    /// megabyte. Small buffers need slack between the stages more than warmth, for large ones it is the other way.
+    /// Buffers that should lie on the free list before an allocator prefers them to the reserve:
+    /// those of about a megabyte. Small buffers need slack between the stages more than warmth, for
+    /// large ones it is the other way.
     #[inline]
     pub(crate) fn slack(&self) -> u32 {
         (1 << 20) / self.buffer_size
@@ -250,8 +306,8 @@ impl Shape {
 
     /// How queue `queue` orders what it holds.
     ///
-    /// A queue is ordered if a numbered stage feeds it. The free list is not, for its order means nothing; nor is
-    /// the queue behind the head, for there numbers begin.
+    /// A queue is ordered if a numbered stage feeds it. The free list is not, for its order means
+    /// nothing; nor is the queue behind the head, for there numbers begin.
     #[inline]
     pub fn queue_kind(&self, queue: u32) -> QueueKind {
         match queue.checked_sub(1) {
@@ -285,13 +341,19 @@ impl Shape {
 fn ring_users(stages: &[StageShape], quotas: &[u32]) -> Vec<RingUsers> {
     let allocators = quotas.iter().filter(|&&quota| quota > 0).count();
     // Everybody frees, and nobody puts into the reserve.
-    let free = RingUsers { one_taker: allocators == 1, one_putter: false };
+    let free = RingUsers {
+        one_taker: allocators == 1,
+        one_putter: false,
+    };
     let pairs = stages.iter().zip(&stages[1..]);
     let queue = |(feeder, stage): (&StageShape, &StageShape)| RingUsers {
         one_taker: stage.instances == 1,
         one_putter: feeder.instances == 1,
     };
-    std::iter::once(free).chain(pairs.map(queue)).chain([free]).collect()
+    std::iter::once(free)
+        .chain(pairs.map(queue))
+        .chain([free])
+        .collect()
 }
 
 /// A number of a shape is out of its range.
@@ -310,7 +372,12 @@ pub struct ShapeError {
 
 impl fmt::Display for ShapeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, value, min, max } = self;
+        let Self {
+            what,
+            value,
+            min,
+            max,
+        } = self;
         write!(f, "{what} is {value}, but must be between {min} and {max}")
     }
 }
@@ -328,7 +395,10 @@ mod tests {
     #[test]
     fn quotas_add_up_to_the_share() {
         let shape = Shape::new(11, 512, 0, 0, &[stage(1, 4), stage(3, 7), stage(2, 0)]).unwrap();
-        assert_eq!((0..6).map(|p| shape.quota(p)).collect::<Vec<_>>(), [4, 3, 2, 2, 0, 0]);
+        assert_eq!(
+            (0..6).map(|p| shape.quota(p)).collect::<Vec<_>>(),
+            [4, 3, 2, 2, 0, 0]
+        );
         assert_eq!(
             (0..7).map(|p| shape.stage_of(p)).collect::<Vec<_>>(),
             [Some(0), Some(1), Some(1), Some(1), Some(2), Some(2), None]
@@ -338,10 +408,24 @@ mod tests {
 
     #[test]
     fn queues_are_ordered_where_a_numbered_stage_feeds_them() {
-        let shape = Shape::new(8, 512, 0, 0, &[stage(2, 8), stage(2, 0), StageShape::new(1, 0), stage(2, 0)])
-            .unwrap();
+        let shape = Shape::new(
+            8,
+            512,
+            0,
+            0,
+            &[stage(2, 8), stage(2, 0), StageShape::new(1, 0), stage(2, 0)],
+        )
+        .unwrap();
         let kinds: Vec<_> = (0..4).map(|q| shape.queue_kind(q)).collect();
-        assert_eq!(kinds, [QueueKind::Plain, QueueKind::Plain, QueueKind::Ordered, QueueKind::Plain]);
+        assert_eq!(
+            kinds,
+            [
+                QueueKind::Plain,
+                QueueKind::Plain,
+                QueueKind::Ordered,
+                QueueKind::Plain
+            ]
+        );
         assert!(!shape.is_numbered(0), "a head has no numbers to answer");
         assert!(shape.is_numbered(1));
         assert!(!shape.is_numbered(3), "a tail answers nobody");
@@ -351,18 +435,28 @@ mod tests {
     fn what_is_out_of_range_is_named() {
         let bad = |b, s, st: &[StageShape]| Shape::new(b, s, 0, 0, st).unwrap_err().to_string();
         let ok = [stage(1, 1), stage(1, 0)];
-        assert_eq!(bad(0, 512, &ok), "number of buffers is 0, but must be between 1 and 4096");
-        assert_eq!(bad(8, 1, &ok), "buffer size is 1, but must be between 512 and 67108864");
+        assert_eq!(
+            bad(0, 512, &ok),
+            "number of buffers is 0, but must be between 1 and 4096"
+        );
+        assert_eq!(
+            bad(8, 1, &ok),
+            "buffer size is 1, but must be between 512 and 67108864"
+        );
         assert!(bad(8, 512, &[stage(1, 1)]).starts_with("number of stages is 1"));
         assert!(bad(8, 512, &[stage(1, 1), stage(65, 0)]).starts_with("number of instances is 65"));
         let twins = [stage(1, 5), StageShape::new(2, 0), stage(1, 0)];
-        assert!(bad(8, 512, &twins).starts_with("number of instances of a stage that is not numbered is 2"));
+        assert!(
+            bad(8, 512, &twins)
+                .starts_with("number of instances of a stage that is not numbered is 2")
+        );
         assert!(
             bad(8, 512, &[stage(1, 5), stage(2, 4), stage(1, 0)])
                 .starts_with("sum of the stages' shares is 9")
         );
         assert!(
-            bad(8, 512, &[stage(1, 1), stage(2, 1), stage(1, 0)]).starts_with("stage's share of the buffers")
+            bad(8, 512, &[stage(1, 1), stage(2, 1), stage(1, 0)])
+                .starts_with("stage's share of the buffers")
         );
         assert!(bad(8, 512, &[stage(1, 0), stage(2, 2), stage(1, 0)]).starts_with("head's share"));
     }

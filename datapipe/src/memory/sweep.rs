@@ -6,22 +6,25 @@
 //!                                                        granted, it is dead > still of that name? remove that
 //! ```
 //!
-//! The lock is the kernel's (`flock`). It belongs to the file as the creator opened it, and ends with the last
-//! descriptor of that: when the creator lets go of the segment, or however it dies. So nothing depends on process ids,
-//! which are given out again and mean nothing in another namespace, nor on clocks.
+//! The lock is the kernel's (`flock`). It belongs to the file as the creator opened it, and ends
+//! with the last descriptor of that: when the creator lets go of the segment, or however it dies.
+//! So nothing depends on process ids, which are given out again and mean nothing in another
+//! namespace, nor on clocks.
 //!
-//! **An object is locked before it has a name.** Were it named first, a sweeper could come in between, and take one
-//! that is just being made for one whose creator is dead. As it is, a sweeper that is granted the lock has the proof;
-//! and a creator that is killed before it gives the name leaves nothing at all.
+//! **An object is locked before it has a name.** Were it named first, a sweeper could come in
+//! between, and take one that is just being made for one whose creator is dead. As it is, a sweeper
+//! that is granted the lock has the proof; and a creator that is killed before it gives the name
+//! leaves nothing at all.
 //!
-//! Does not ask who maps an object: those who do keep their memory, and it goes with the last of them.
+//! Does not ask who maps an object: those who do keep their memory, and it goes with the last of
+//! them.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::{ffi::CStr, io};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, Stat, fallocate, flock, fstat,
-    ftruncate, linkat, open, openat, statat, unlinkat,
+    AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, Stat, fallocate,
+    flock, fstat, ftruncate, linkat, open, openat, statat, unlinkat,
 };
 use rustix::io::{Errno, pread, pwrite};
 
@@ -34,7 +37,10 @@ const FOLDER: &str = "/dev/shm";
 /// What the names of named segments begin with. The rest is the pipe's name.
 const PREFIX: &str = "datapipe-";
 /// What a segment begins with, as it stands in memory.
-#[allow(clippy::host_endian_bytes, reason = "a segment never leaves its machine")]
+#[allow(
+    clippy::host_endian_bytes,
+    reason = "a segment never leaves its machine"
+)]
 const MARK: [u8; 8] = MAGIC.to_ne_bytes();
 /// Who may do what with a named segment.
 const OURS_ALONE: u32 = 0o600;
@@ -44,36 +50,46 @@ pub(super) fn object_name(name: &PipeName) -> String {
     format!("{PREFIX}{name}")
 }
 
-/// Makes the object of a named segment, `len` bytes, all reserved. It is removed by whoever maps it; until the
-/// descriptor that is returned is dropped, no sweeper does.
+/// Makes the object of a named segment, `len` bytes, all reserved. It is removed by whoever maps
+/// it; until the descriptor that is returned is dropped, no sweeper does.
 pub(super) fn create(name: &PipeName, len: usize) -> Result<OwnedFd, SegmentError> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let object = open(FOLDER, flags, Mode::from_raw_mode(OURS_ALONE)).map_err(system("open(O_TMPFILE)"))?;
+    let object =
+        open(FOLDER, flags, Mode::from_raw_mode(OURS_ALONE)).map_err(system("open(O_TMPFILE)"))?;
     // Nobody else can have it open yet, so it is granted.
     flock(&object, FlockOperation::NonBlockingLockExclusive).map_err(system("flock"))?;
     ftruncate(&object, len as u64).map_err(system("ftruncate"))?;
-    fallocate(&object, FallocateFlags::empty(), 0, len as u64)
-        .map_err(|errno| SegmentError::Memory { bytes: len as u64, source: errno.into() })?;
+    fallocate(&object, FallocateFlags::empty(), 0, len as u64).map_err(|errno| {
+        SegmentError::Memory {
+            bytes: len as u64,
+            source: errno.into(),
+        }
+    })?;
     // By this a sweeper knows that it is a segment.
     pwrite(&object, &MARK, 0).map_err(system("pwrite"))?;
     let unnamed = format!("/proc/self/fd/{}", object.as_raw_fd());
     let path = format!("{FOLDER}/{}", object_name(name));
-    linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW).map_err(system("linkat(/proc/self/fd)"))?;
+    linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)
+        .map_err(system("linkat(/proc/self/fd)"))?;
     Ok(object)
 }
 
-/// Removes the named segments of this user whose creators were killed, and returns the names of their pipes.
+/// Removes the named segments of this user whose creators were killed, and returns the names of
+/// their pipes.
 ///
-/// Nothing else is touched: neither the segment of a pipe that lives, nor another user's, nor any object that is not
-/// named, marked and protected as this library's segments are. One whose creator is dead is removed even if others
-/// still map it; they keep their memory. Whoever makes a named segment sweeps first, so only a program that makes none,
-/// and wants the memory back at once, has to call this. May be called at any time, by any number of processes.
+/// Nothing else is touched: neither the segment of a pipe that lives, nor another user's, nor any
+/// object that is not named, marked and protected as this library's segments are. One whose creator
+/// is dead is removed even if others still map it; they keep their memory. Whoever makes a named
+/// segment sweeps first, so only a program that makes none, and wants the memory back at once, has
+/// to call this. May be called at any time, by any number of processes.
 ///
-/// A segment's creator counts as alive as long as a child lives that it forked without executing another program.
+/// A segment's creator counts as alive as long as a child lives that it forked without executing
+/// another program.
 ///
 /// # Errors
 ///
-/// If the folder of POSIX shared memory, `/dev/shm`, cannot be read. There being none is no error: nothing is there.
+/// If the folder of POSIX shared memory, `/dev/shm`, cannot be read. There being none is no error:
+/// nothing is there.
 ///
 /// # Examples
 ///
@@ -92,7 +108,9 @@ pub fn sweep() -> io::Result<Vec<String>> {
     let mut removed = Vec::new();
     for entry in Dir::read_from(&folder)? {
         let entry = entry?;
-        let Some(name) = pipe_of(entry.file_name()) else { continue };
+        let Some(name) = pipe_of(entry.file_name()) else {
+            continue;
+        };
         // One that cannot be looked at is not ours, or gone meanwhile.
         if remove_if_dead(folder.as_fd(), entry.file_name()).unwrap_or(false) {
             removed.push(name.to_string());
@@ -122,8 +140,8 @@ fn remove_if_dead(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<boo
         Err(Errno::WOULDBLOCK) => return Ok(false), // its creator lives, or somebody else is just removing it
         granted => granted?,
     }
-    // Whoever swept before us may have removed it after we had opened it. From here on nobody does: only its creator
-    // and the holder of the lock may, and these are dead and we.
+    // Whoever swept before us may have removed it after we had opened it. From here on nobody does:
+    // only its creator and the holder of the lock may, and these are dead and we.
     let named = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino) {
         return Ok(false);
@@ -134,7 +152,8 @@ fn remove_if_dead(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<boo
 
 /// Whether it is a plain file of this user, with one name, that nobody else may open.
 fn is_ours(stat: &Stat) -> bool {
-    let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1;
+    let plain =
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1;
     let owner = stat.st_uid == rustix::process::geteuid().as_raw();
     plain && owner && stat.st_mode & 0o7777 == OURS_ALONE
 }
@@ -159,7 +178,13 @@ mod tests {
         assert!(!swept(), "its creator lives");
         let again = create(&name, 4096);
         assert!(
-            matches!(again, Err(SegmentError::System { call: "linkat(/proc/self/fd)", .. })),
+            matches!(
+                again,
+                Err(SegmentError::System {
+                    call: "linkat(/proc/self/fd)",
+                    ..
+                })
+            ),
             "{again:?}"
         );
         assert!(!swept(), "the second attempt has not changed the first");

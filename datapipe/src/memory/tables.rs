@@ -1,9 +1,9 @@
 //! Typed views of the shared tables.
 //!
-//! One set of `repr(C)` structs of atomic words, and one [`Tables`] that finds them, wherever they live: in a mapped
-//! segment, or on the heap, where the model checker and the step explorer run the very same algorithms. No struct
-//! has padding that anybody reads, and every bit pattern of every word is valid, so a peer that scribbles on the
-//! segment can make a value wrong but never invalid.
+//! One set of `repr(C)` structs of atomic words, and one [`Tables`] that finds them, wherever they
+//! live: in a mapped segment, or on the heap, where the model checker and the step explorer run the
+//! very same algorithms. No struct has padding that anybody reads, and every bit pattern of every
+//! word is valid, so a peer that scribbles on the segment can make a value wrong but never invalid.
 
 use std::fmt;
 use std::ops::Index;
@@ -32,7 +32,8 @@ pub(crate) struct Header {
     pub(crate) headroom: AtomicU32,
     pub(crate) tailroom: AtomicU32,
     pub(crate) stages: AtomicU32,
-    /// 1 once everything above, the stage table and the free list are in place. Stored last, with release.
+    /// 1 once everything above, the stage table and the free list are in place. Stored last, with
+    /// release.
     pub(crate) ready: AtomicU32,
     /// [`Direction`](super::Direction): 0 archive, 1 restore.
     pub(crate) direction: AtomicU64,
@@ -42,7 +43,8 @@ pub(crate) struct Header {
     pub(crate) stop: StopWord,
 }
 
-/// The stop word, on a cache line of its own: read by everybody before every operation, written once.
+/// The stop word, on a cache line of its own: read by everybody before every operation, written
+/// once.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct StopWord {
@@ -58,7 +60,8 @@ pub(crate) struct StageEntry {
     pub(crate) instances: AtomicU32,
     /// Buffers that its instances together may have outstanding. Written by the creator.
     pub(crate) share: AtomicU32,
-    /// Bit i: instance i has sent everything it ever will. Set by the instance, or by the controller for it.
+    /// Bit i: instance i has sent everything it ever will. Set by the instance, or by the
+    /// controller for it.
     pub(crate) done: AtomicU64,
     /// 1 if the stage answers every number exactly once. Written by the creator.
     pub(crate) numbered: AtomicU64,
@@ -67,7 +70,8 @@ pub(crate) struct StageEntry {
     pub(crate) name: Text<8>,
 }
 
-/// The ends of one ring. Each word on a line of its own, for producers move one and consumers the other.
+/// The ends of one ring. Each word on a line of its own, for producers move one and consumers the
+/// other.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct QueueEntry {
@@ -90,8 +94,8 @@ pub(crate) struct EventLine {
     pub(crate) event: Event,
 }
 
-/// One place of a ring: see [`queue::slot`](crate::queue) for what the word says.
-/// Eight share a cache line: with some slack between producer and consumer, one transfer moves several.
+/// One place of a ring: see [`queue::slot`](crate::queue) for what the word says. Eight share a
+/// cache line: with some slack between producer and consumer, one transfer moves several.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct SlotEntry {
@@ -102,16 +106,16 @@ pub(crate) struct SlotEntry {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct ParticipantEntry {
-    /// Queue and place of the take in progress, or of the last one. Written by the participant before the buffer
-    /// changes hands, read by the controller after the participant's death.
+    /// Queue and place of the take in progress, or of the last one. Written by the participant
+    /// before the buffer changes hands, read by the controller after the participant's death.
     pub(crate) intent: AtomicU64,
     /// [`Activity`](crate::pool::Activity) of the participant, for status. Written by itself.
     pub(crate) activity: AtomicU32,
-    /// Process whose port has taken the seat, 0 if none has. Set by the port that finds 0, cleared when it is
-    /// dropped, or by the controller after its process' death.
+    /// Process whose port has taken the seat, 0 if none has. Set by the port that finds 0, cleared
+    /// when it is dropped, or by the controller after its process' death.
     pub(crate) owner: AtomicU32,
-    /// Monotonic clock when `activity` last became a waiting one, when the participant started, and when it ended,
-    /// in nanoseconds; 0 for not yet. Written by itself.
+    /// Monotonic clock when `activity` last became a waiting one, when the participant started, and
+    /// when it ended, in nanoseconds; 0 for not yet. Written by itself.
     pub(crate) since: AtomicU64,
     pub(crate) started: AtomicU64,
     pub(crate) ended: AtomicU64,
@@ -120,7 +124,8 @@ pub(crate) struct ParticipantEntry {
     _rest: [AtomicU64; 2],
     /// Moves when a buffer that this participant allocated comes home.
     pub(crate) credit: EventLine,
-    /// Counters, each written by the participant alone with plain stores: status costs no shared write.
+    /// Counters, each written by the participant alone with plain stores: status costs no shared
+    /// write.
     pub(crate) counters: Counters,
 }
 
@@ -139,13 +144,15 @@ pub(crate) struct Counters {
     _rest: [AtomicU64; 2],
 }
 
-/// One buffer: its ledger word, which is the truth, and its descriptor, which only its holder writes.
+/// One buffer: its ledger word, which is the truth, and its descriptor, which only its holder
+/// writes.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct BufferEntry {
     /// State, who, allocator, generation: see [`pool::word`](crate::pool).
     pub(crate) word: AtomicU64,
-    /// The number of the block in the buffer: the place of its queue that it was taken from or goes to.
+    /// The number of the block in the buffer: the place of its queue that it was taken from or goes
+    /// to.
     pub(crate) number: AtomicU64,
     /// Generation for which `number` was written; it says nothing about any other.
     pub(crate) number_generation: AtomicU64,
@@ -155,7 +162,8 @@ pub(crate) struct BufferEntry {
     pub(crate) start: AtomicU32,
     /// Length of the data in bytes.
     pub(crate) len: AtomicU32,
-    /// Bit 0: the block was dropped on its way and only its number travels on. Bit 1: `info` was written.
+    /// Bit 0: the block was dropped on its way and only its number travels on. Bit 1: `info` was
+    /// written.
     pub(crate) flags: AtomicU32,
     _rest: [AtomicU64; 3],
     /// What the stages tell each other about the block: see [`BlockInfo`](crate::pool::BlockInfo).
@@ -190,7 +198,10 @@ impl<const WORDS: usize> Text<WORDS> {
 
     /// Copies the text out; what is not UTF-8 in it is replaced.
     pub(crate) fn load(&self) -> String {
-        let words = self.0.iter().map(|word| word.load(super::atomic::Ordering::Relaxed).to_le_bytes());
+        let words = self
+            .0
+            .iter()
+            .map(|word| word.load(super::atomic::Ordering::Relaxed).to_le_bytes());
         let bytes: Vec<u8> = words.flatten().take_while(|&byte| byte != 0).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -213,11 +224,17 @@ const _: () = {
     assert!(offset_of!(StageEntry, done) == 8 && offset_of!(StageEntry, numbered) == 16);
     assert!(offset_of!(StageEntry, name) == 64);
     assert!(offset_of!(QueueEntry, tail) == 64 && offset_of!(QueueEntry, event) == 128);
-    assert!(offset_of!(ParticipantEntry, activity) == 8 && offset_of!(ParticipantEntry, owner) == 12);
+    assert!(
+        offset_of!(ParticipantEntry, activity) == 8 && offset_of!(ParticipantEntry, owner) == 12
+    );
     assert!(offset_of!(ParticipantEntry, since) == 16 && offset_of!(ParticipantEntry, ended) == 32);
     assert!(offset_of!(ParticipantEntry, processes) == 40);
-    assert!(offset_of!(ParticipantEntry, credit) == 64 && offset_of!(ParticipantEntry, counters) == 128);
-    assert!(offset_of!(BufferEntry, number) == 8 && offset_of!(BufferEntry, number_generation) == 16);
+    assert!(
+        offset_of!(ParticipantEntry, credit) == 64 && offset_of!(ParticipantEntry, counters) == 128
+    );
+    assert!(
+        offset_of!(BufferEntry, number) == 8 && offset_of!(BufferEntry, number_generation) == 16
+    );
     assert!(offset_of!(BufferEntry, destination) == 24 && offset_of!(BufferEntry, start) == 28);
     assert!(offset_of!(BufferEntry, len) == 32 && offset_of!(BufferEntry, flags) == 36);
     assert!(offset_of!(BufferEntry, info) == 64);
@@ -232,15 +249,16 @@ pub(crate) struct Array<T> {
 impl<T> Array<T> {
     /// # Safety
     ///
-    /// `first` must point to `len` initialised entries that stay where they are, and are never accessed but through
-    /// shared references, for as long as the array is used.
+    /// `first` must point to `len` initialised entries that stay where they are, and are never
+    /// accessed but through shared references, for as long as the array is used.
     pub(crate) unsafe fn new(first: NonNull<T>, len: usize) -> Self {
         Self { first, len }
     }
 
     #[inline]
     pub(crate) fn as_slice(&self) -> &[T] {
-        // SAFETY: `new` was promised `len` initialised entries that outlive the array and are only ever shared.
+        // SAFETY: `new` was promised `len` initialised entries that outlive the array and are only
+        // ever shared.
         unsafe { std::slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
@@ -250,7 +268,8 @@ impl<T> Index<u32> for Array<T> {
 
     /// # Panics
     ///
-    /// If `index` is out of range. Indices read from shared memory are checked before they get here.
+    /// If `index` is out of range. Indices read from shared memory are checked before they get
+    /// here.
     #[inline]
     fn index(&self, index: u32) -> &T {
         &self.as_slice()[index as usize]
@@ -275,15 +294,17 @@ pub(crate) struct Tables {
     pub(crate) owner: Box<dyn Send + Sync>,
 }
 
-// SAFETY: the tables consist of atomics, which any thread may use; `payload` is only turned into references by
-// leases, which the ledger makes exclusive; the owner is Send.
+// SAFETY: the tables consist of atomics, which any thread may use; `payload` is only turned into
+// references by leases, which the ledger makes exclusive; the owner is Send.
 unsafe impl Send for Tables {}
 // SAFETY: as above; the owner is Sync, and nothing here has interior mutability but the atomics.
 unsafe impl Sync for Tables {}
 
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tables").field("shape", &self.shape).finish_non_exhaustive()
+        f.debug_struct("Tables")
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
     }
 }
 
@@ -327,7 +348,8 @@ impl Tables {
             (0..n).map(|_| T::default()).collect()
         }
         fn array<T>(entries: &[T]) -> Array<T> {
-            // SAFETY: the boxed slice moves into the owner, whose heap allocation stays where it is.
+            // SAFETY: the boxed slice moves into the owner, whose heap allocation stays where it
+            // is.
             unsafe { Array::new(NonNull::from(entries).cast(), entries.len()) }
         }
         let (stages, people) = (shape.stage_count() as usize, shape.participants() as usize);

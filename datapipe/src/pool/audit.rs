@@ -1,9 +1,9 @@
 //! The slow twin of the hand-over: compares every word with every other, and changes nothing.
 //!
-//! The ledger is the truth. Each buffer is held by one participant, or lies in exactly the ring its descriptor
-//! names; every slot and hint agrees with that. A participant in the middle of a primitive may be one step ahead of
-//! that with one buffer, so such a difference counts only if its participant is waiting, has ended, or is the
-//! controller.
+//! The ledger is the truth. Each buffer is held by one participant, or lies in exactly the ring its
+//! descriptor names; every slot and hint agrees with that. A participant in the middle of a
+//! primitive may be one step ahead of that with one buffer, so such a difference counts only if its
+//! participant is waiting, has ended, or is the controller.
 
 use std::fmt;
 
@@ -37,8 +37,8 @@ impl From<Finding> for Corrupt {
 impl Segment {
     /// Compares the ledger with the rings, and says what contradicts what.
     ///
-    /// On a pipe that is running, a finding may be a participant caught in the act: it means something only if it
-    /// is there again after a while in which nothing moved.
+    /// On a pipe that is running, a finding may be a participant caught in the act: it means
+    /// something only if it is there again after a while in which nothing moved.
     ///
     /// # Errors
     ///
@@ -55,11 +55,15 @@ impl Segment {
     /// Marks an instance as finished that is known to have finished.
     pub(crate) fn mark_done(&self, stage: u32, instance: u32) {
         let id = self.shape().instances_of(stage).start + instance;
-        Participant { tables: self.tables(), id: CONTROLLER }.finish(id);
+        Participant {
+            tables: self.tables(),
+            id: CONTROLLER,
+        }
+        .finish(id);
     }
 
-    /// When each participant last fell asleep, 0 for those that have ended; `None` if one of them is at work, or
-    /// waits for a time that will end.
+    /// When each participant last fell asleep, 0 for those that have ended; `None` if one of them
+    /// is at work, or waits for a time that will end.
     pub(crate) fn asleep(&self) -> Option<Vec<u64>> {
         let tables = self.tables();
         let asleep = |id| {
@@ -73,13 +77,18 @@ impl Segment {
 
     /// A digest of where every buffer is: it stays the same exactly while nothing moves.
     pub(crate) fn position(&self) -> u64 {
-        let words = self.tables().buffers.as_slice().iter().map(|entry| entry.word.load(Ordering::Relaxed));
+        let words = self
+            .tables()
+            .buffers
+            .as_slice()
+            .iter()
+            .map(|entry| entry.word.load(Ordering::Relaxed));
         words.fold(0, |sum: u64, word| sum.rotate_left(7) ^ word)
     }
 }
 
-/// How many buffers each participant has in its hands, how many of these it allocated itself, and how many count
-/// against its quota.
+/// How many buffers each participant has in its hands, how many of these it allocated itself, and
+/// how many count against its quota.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) held: Vec<u32>,
@@ -89,16 +98,27 @@ pub(crate) struct Tally {
 
 /// Counts from the ledger.
 pub(crate) fn tally(tables: &Tables) -> Tally {
-    let view = Participant { tables, id: CONTROLLER };
+    let view = Participant {
+        tables,
+        id: CONTROLLER,
+    };
     let people = tables.shape.participants() as usize;
     let none = vec![0; people];
-    let mut tally = Tally { held: none.clone(), unsent: none.clone(), outstanding: none };
+    let mut tally = Tally {
+        held: none.clone(),
+        unsent: none.clone(),
+        outstanding: none,
+    };
     for buffer in 0..tables.shape.buffers() {
-        let Ok(word) = view.word(buffer) else { continue };
+        let Ok(word) = view.word(buffer) else {
+            continue;
+        };
         let free = word.state == State::Sent
             && view.is_home(tables.buffers[buffer].destination.load(Ordering::Relaxed));
         let mut count = |counts: fn(&mut Tally) -> &mut Vec<u32>, who: u32| {
-            counts(&mut tally).get_mut(who as usize).map(|count| *count += 1)
+            counts(&mut tally)
+                .get_mut(who as usize)
+                .map(|count| *count += 1)
         };
         if word.state == State::Held {
             count(|tally| &mut tally.held, word.who);
@@ -115,75 +135,120 @@ pub(crate) fn tally(tables: &Tables) -> Tally {
 
 /// Buffers in a queue; in the head's, those of the reserve, too.
 pub(crate) fn queue_depth(tables: &Tables, queue: u32) -> u32 {
-    let view = Participant { tables, id: CONTROLLER };
-    let reserve = if queue == FREE_LIST { view.ring(tables.shape.reserve()).depth() } else { 0 };
+    let view = Participant {
+        tables,
+        id: CONTROLLER,
+    };
+    let reserve = if queue == FREE_LIST {
+        view.ring(tables.shape.reserve()).depth()
+    } else {
+        0
+    };
     (view.ring(queue).depth() + reserve) as u32
 }
 
 pub(super) fn free_buffers(tables: &Tables) -> u32 {
-    let view = Participant { tables, id: CONTROLLER };
+    let view = Participant {
+        tables,
+        id: CONTROLLER,
+    };
     let at_home = |buffer: &u32| {
-        let Ok(word) = view.word(*buffer) else { return false };
+        let Ok(word) = view.word(*buffer) else {
+            return false;
+        };
         let home = [FREE_LIST, tables.shape.reserve()];
         word.state == State::Sent
-            && home.iter().any(|&queue| view.ring(queue).holds(*buffer, word.generation))
+            && home
+                .iter()
+                .any(|&queue| view.ring(queue).holds(*buffer, word.generation))
     };
     (0..tables.shape.buffers()).filter(at_home).count() as u32
 }
 
 /// `live`: participants may be in the middle of something.
 pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
-    let view = Participant { tables, id: CONTROLLER };
+    let view = Participant {
+        tables,
+        id: CONTROLLER,
+    };
     let shape = &tables.shape;
-    let excused =
-        |who: u32| live && who < shape.participants() && Activity::of(tables, who) == Activity::Working;
+    let excused = |who: u32| {
+        live && who < shape.participants() && Activity::of(tables, who) == Activity::Working
+    };
     let mut queued = vec![0u32; shape.ring_count() as usize];
     for buffer in 0..shape.buffers() {
-        let Ok(Word { state, who, allocator, generation }) = view.word(buffer) else {
-            return finding(format!("the ledger word of buffer {buffer} is in no known state"));
+        let Ok(Word {
+            state,
+            who,
+            allocator,
+            generation,
+        }) = view.word(buffer)
+        else {
+            return finding(format!(
+                "the ledger word of buffer {buffer} is in no known state"
+            ));
         };
         if who >= shape.participants() && who != CONTROLLER {
-            return finding(format!("buffer {buffer} belongs to {who}, who is not a participant"));
+            return finding(format!(
+                "buffer {buffer} belongs to {who}, who is not a participant"
+            ));
         }
         let queue = tables.buffers[buffer].destination.load(Ordering::Acquire);
         match state {
             State::Held => {}
             State::Sent if queue >= shape.ring_count() => {
-                return finding(format!("buffer {buffer} was sent to queue {queue}, which does not exist"));
+                return finding(format!(
+                    "buffer {buffer} was sent to queue {queue}, which does not exist"
+                ));
             }
             State::Sent => {
                 if view.ring(queue).holds(buffer, generation) {
                     queued[queue as usize] += 1;
                 } else if !excused(who) {
-                    return finding(format!("buffer {buffer} was sent to queue {queue}, and is not there"));
+                    return finding(format!(
+                        "buffer {buffer} was sent to queue {queue}, and is not there"
+                    ));
                 }
             }
         }
         let home = state == State::Sent && view.is_home(queue);
         if !home && allocator >= shape.participants() {
-            return finding(format!("buffer {buffer} is on loan to {allocator}, who is not a participant"));
+            return finding(format!(
+                "buffer {buffer} is on loan to {allocator}, who is not a participant"
+            ));
         }
     }
-    (0..shape.ring_count()).try_for_each(|queue| audit_ring(&view, queue, queued[queue as usize], live))
+    (0..shape.ring_count())
+        .try_for_each(|queue| audit_ring(&view, queue, queued[queue as usize], live))
 }
 
 /// `expected`: the buffers that the ledger says are in this ring.
-fn audit_ring(view: &Participant<'_>, queue: u32, expected: u32, live: bool) -> Result<(), Finding> {
+fn audit_ring(
+    view: &Participant<'_>,
+    queue: u32,
+    expected: u32,
+    live: bool,
+) -> Result<(), Finding> {
     let ring = view.ring(queue);
     let (head, tail) = ring.ends();
     let mut present = 0;
     for (place, slot) in ring.window() {
         match slot {
-            // A slot behind the head may still be at the lap before, if its taker has not emptied it yet.
+            // A slot behind the head may still be at the lap before, if its taker has not emptied
+            // it yet.
             Slot::Empty { lap }
                 if lap == ring.lap(place) || (place == head && lap == ring.lap(place) + 1) => {}
             Slot::Empty { lap } => {
-                return finding(format!("place {place} of queue {queue} is empty on lap {lap}"));
+                return finding(format!(
+                    "place {place} of queue {queue} is empty on lap {lap}"
+                ));
             }
             Slot::Full { buffer, generation } => {
                 let word = (buffer < view.tables.shape.buffers()).then(|| view.word(buffer));
                 let Some(Ok(word)) = word else {
-                    return finding(format!("place {place} of queue {queue} names buffer {buffer}"));
+                    return finding(format!(
+                        "place {place} of queue {queue} names buffer {buffer}"
+                    ));
                 };
                 let current = word.state == State::Sent && word.generation == generation;
                 present += u32::from(current);
@@ -193,14 +258,21 @@ fn audit_ring(view: &Participant<'_>, queue: u32, expected: u32, live: bool) -> 
                     ));
                 }
                 // One put may not have moved the tail yet; the next one moves it first.
-                if current && place > tail && view.tables.shape.queue_kind(queue) == QueueKind::Plain {
-                    return finding(format!("place {place} of queue {queue} lies behind its tail {tail}"));
+                if current
+                    && place > tail
+                    && view.tables.shape.queue_kind(queue) == QueueKind::Plain
+                {
+                    return finding(format!(
+                        "place {place} of queue {queue} lies behind its tail {tail}"
+                    ));
                 }
             }
         }
     }
     if present != expected && !live {
-        return finding(format!("queue {queue} has {present} buffers, the ledger says {expected}"));
+        return finding(format!(
+            "queue {queue} has {present} buffers, the ledger says {expected}"
+        ));
     }
     Ok(())
 }

@@ -1,15 +1,16 @@
 //! How many buffers a chain needs so that it can always make progress, and who may have how many.
 //!
-//! The pool is divided evenly between the modules that allocate, and a module's share evenly between its instances.
-//! That cannot starve anybody, but it can hang a chain in which some stage waits for more inputs before it lets go
-//! of any. So a pipe is admitted only if, for each allocating instance,
+//! The pool is divided evenly between the modules that allocate, and a module's share evenly
+//! between its instances. That cannot starve anybody, but it can hang a chain in which some stage
+//! waits for more inputs before it lets go of any. So a pipe is admitted only if, for each
+//! allocating instance,
 //!
 //! ```text
 //!   quota >= hold_out + sum of instances * (hold_in - 1)
 //! ```
 //!
-//! where the sum runs over the stages that its buffers reach before they are freed. `docs/shared-memory.md`,
-//! "Admission", says why this is enough.
+//! where the sum runs over the stages that its buffers reach before they are freed.
+//! `docs/shared-memory.md`, "Admission", says why this is enough.
 
 use std::fmt;
 
@@ -70,7 +71,8 @@ impl Budget {
     ///
     /// # Errors
     ///
-    /// [`Refusal::TooFewBuffers`] if the chain could come to a standstill, with the sum written out.
+    /// [`Refusal::TooFewBuffers`] if the chain could come to a standstill, with the sum written
+    /// out.
     ///
     /// # Examples
     ///
@@ -87,17 +89,27 @@ impl Budget {
     /// ```
     pub fn new(stages: &[StageNeeds], buffers: Option<u32>) -> Result<Self, Refusal> {
         for stage in stages {
-            let (what, value, min, max) =
-                ("number of instances", stage.instances.into(), 1, MAX_INSTANCES.into());
+            let (what, value, min, max) = (
+                "number of instances",
+                stage.instances.into(),
+                1,
+                MAX_INSTANCES.into(),
+            );
             if !(min..=max).contains(&value) {
-                return Err(Refusal::Range(ShapeError { what, value, min, max }));
+                return Err(Refusal::Range(ShapeError {
+                    what,
+                    value,
+                    min,
+                    max,
+                }));
             }
         }
         let modules = stages.iter().filter(|stage| stage.hold_out > 0).count() as u64;
         let pool_for = |spare: u64| {
             let shares = (0..stages.len()).filter(|&i| stages[i].hold_out > 0);
-            let largest =
-                shares.map(|i| u64::from(stages[i].instances) * (needed_by(stages, i) + spare)).max();
+            let largest = shares
+                .map(|i| u64::from(stages[i].instances) * (needed_by(stages, i) + spare))
+                .max();
             modules * largest.unwrap_or(0)
         };
         let enough = pool_for(0);
@@ -108,15 +120,26 @@ impl Budget {
         let buffers = buffers.unwrap_or(recommended);
         let share = buffers / (modules as u32).max(1);
         let short = (0..stages.len()).find(|&i| {
-            let StageNeeds { instances, hold_out, .. } = stages[i];
+            let StageNeeds {
+                instances,
+                hold_out,
+                ..
+            } = stages[i];
             hold_out > 0 && u64::from(share / instances) < needed_by(stages, i)
         });
         if let Some(short) = short {
             let sum = written_out(stages, short, buffers, share, modules, enough);
             return Err(Refusal::TooFewBuffers { sum, enough });
         }
-        let shares = stages.iter().map(|stage| if stage.hold_out > 0 { share } else { 0 }).collect();
-        Ok(Self { buffers, shares, recommended })
+        let shares = stages
+            .iter()
+            .map(|stage| if stage.hold_out > 0 { share } else { 0 })
+            .collect();
+        Ok(Self {
+            buffers,
+            shares,
+            recommended,
+        })
     }
 
     /// What is legal about this pool, but slow.
@@ -138,10 +161,14 @@ fn needed_by(stages: &[StageNeeds], i: usize) -> u64 {
     u64::from(stages[i].hold_out) + held
 }
 
-/// The stages that keep inputs, among those that the buffers of stage `i` reach before they are freed.
+/// The stages that keep inputs, among those that the buffers of stage `i` reach before they are
+/// freed.
 fn reached_from(stages: &[StageNeeds], i: usize) -> impl Iterator<Item = &StageNeeds> {
     let behind = &stages[i + 1..];
-    let last = behind.iter().position(|stage| !stage.passes_on).map_or(behind.len(), |last| last + 1);
+    let last = behind
+        .iter()
+        .position(|stage| !stage.passes_on)
+        .map_or(behind.len(), |last| last + 1);
     behind[..last].iter().filter(|stage| stage.hold_in > 1)
 }
 
@@ -153,19 +180,35 @@ fn written_out(
     modules: u64,
     enough: u32,
 ) -> String {
-    let StageNeeds { name, instances, hold_out, .. } = &stages[short];
+    let StageNeeds {
+        name,
+        instances,
+        hold_out,
+        ..
+    } = &stages[short];
     let quota = share / instances;
     let keepers: Vec<_> = reached_from(stages, short).collect();
     let mut sum = format!("{quota} >= {hold_out}");
     let mut why = String::new();
     for keeper in &keepers {
-        let times = if keeper.instances > 1 { format!("{} * ", keeper.instances) } else { String::new() };
+        let times = if keeper.instances > 1 {
+            format!("{} * ", keeper.instances)
+        } else {
+            String::new()
+        };
         sum += &format!(" + {times}({} - 1)", keeper.hold_in);
         let kept = keeper.hold_in;
-        why += &format!("stage \"{}\" keeps {kept} inputs before it frees one, ", keeper.name);
+        why += &format!(
+            "stage \"{}\" keeps {kept} inputs before it frees one, ",
+            keeper.name
+        );
     }
     let but = if why.is_empty() { "" } else { "but " };
-    let count = if *instances > 1 { format!(" x{instances}") } else { String::new() };
+    let count = if *instances > 1 {
+        format!(" x{instances}")
+    } else {
+        String::new()
+    };
     format!(
         "{why}{but}{name} instances may hold {quota} buffers each\n  {name}{count} has {share} of {buffers} buffers \
          ({buffers} / {modules} allocating modules); {sum} does not hold; use {enough} buffers or more"
@@ -200,8 +243,20 @@ impl From<ShapeError> for Refusal {
 mod tests {
     use super::*;
 
-    fn stage(name: &str, instances: u32, hold_in: u32, hold_out: u32, passes_on: bool) -> StageNeeds {
-        StageNeeds { name: name.into(), instances, hold_out, hold_in, passes_on }
+    fn stage(
+        name: &str,
+        instances: u32,
+        hold_in: u32,
+        hold_out: u32,
+        passes_on: bool,
+    ) -> StageNeeds {
+        StageNeeds {
+            name: name.into(),
+            instances,
+            hold_out,
+            hold_in,
+            passes_on,
+        }
     }
 
     #[test]
@@ -215,23 +270,39 @@ mod tests {
         ];
         // head: 1 + 4 for group, whom it reaches past zstd; zstd: 3 * (1 + 4); group: 1 + 2 * 1.
         let enough = 3 * 15;
-        assert_eq!(Budget::new(&chain, Some(enough)).unwrap().shares, [15, 0, 15, 15, 0]);
-        let Refusal::TooFewBuffers { enough: said, sum } = Budget::new(&chain, Some(enough - 1)).unwrap_err()
+        assert_eq!(
+            Budget::new(&chain, Some(enough)).unwrap().shares,
+            [15, 0, 15, 15, 0]
+        );
+        let Refusal::TooFewBuffers { enough: said, sum } =
+            Budget::new(&chain, Some(enough - 1)).unwrap_err()
         else {
             panic!("refused for another reason")
         };
         assert_eq!(said, enough);
-        assert!(sum.contains("zstd x3 has 14 of 44 buffers (44 / 3 allocating modules)"), "{sum}");
+        assert!(
+            sum.contains("zstd x3 has 14 of 44 buffers (44 / 3 allocating modules)"),
+            "{sum}"
+        );
         assert!(sum.contains("4 >= 1 + (5 - 1) does not hold"), "{sum}");
     }
 
     #[test]
     fn a_chain_without_keepers_is_refused_in_plain_words() {
-        let chain =
-            [stage("head", 1, 0, 1, false), stage("zstd", 4, 1, 1, false), stage("tail", 1, 1, 0, false)];
+        let chain = [
+            stage("head", 1, 0, 1, false),
+            stage("zstd", 4, 1, 1, false),
+            stage("tail", 1, 1, 0, false),
+        ];
         let text = Budget::new(&chain, Some(7)).unwrap_err().to_string();
-        assert!(text.starts_with("zstd instances may hold 0 buffers each\n"), "{text}");
-        assert!(text.ends_with("0 >= 1 does not hold; use 8 buffers or more"), "{text}");
+        assert!(
+            text.starts_with("zstd instances may hold 0 buffers each\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("0 >= 1 does not hold; use 8 buffers or more"),
+            "{text}"
+        );
         let budget = Budget::new(&chain, Some(8)).unwrap();
         assert_eq!(budget.recommended, 16);
         assert!(budget.warning().unwrap().contains("fewer than 16"));
@@ -240,7 +311,13 @@ mod tests {
 
     #[test]
     fn what_no_pool_can_hold_is_refused() {
-        let chain = [stage("head", 1, 0, 1, false), stage("hoard", 1, 5000, 0, false)];
-        assert_eq!(Budget::new(&chain, None).unwrap_err(), Refusal::TooManyHeld { needed: 5000 });
+        let chain = [
+            stage("head", 1, 0, 1, false),
+            stage("hoard", 1, 5000, 0, false),
+        ];
+        assert_eq!(
+            Budget::new(&chain, None).unwrap_err(),
+            Refusal::TooManyHeld { needed: 5000 }
+        );
     }
 }

@@ -11,8 +11,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`SegmentError::Memory`] if the machine has less than the pool asks for, [`SegmentError::System`] with the
-    /// call that failed otherwise.
+    /// [`SegmentError::Memory`] if the machine has less than the pool asks for,
+    /// [`SegmentError::System`] with the call that failed otherwise.
     ///
     /// # Examples
     ///

@@ -1,9 +1,11 @@
-//! The step explorer: participants as coroutines that stop before every atomic operation, killed at each of them.
+//! The step explorer: participants as coroutines that stop before every atomic operation, killed at
+//! each of them.
 //!
-//! A run lets a head, middle stages and a tail move a few blocks over real tables on the heap. One participant, the
-//! victim, is dropped after exactly `k` atomic operations, with a few steps of the others in between; the controller
-//! reclaims what it held, itself interleaved with the survivors; a replacement takes the seat; the run goes to its
-//! end. Then: every block arrived once and in order, every buffer is on the free list.
+//! A run lets a head, middle stages and a tail move a few blocks over real tables on the heap. One
+//! participant, the victim, is dropped after exactly `k` atomic operations, with a few steps of the
+//! others in between; the controller reclaims what it held, itself interleaved with the survivors;
+//! a replacement takes the seat; the run goes to its end. Then: every block arrived once and in
+//! order, every buffer is on the free list.
 //!
 //! `DATAPIPE_EXPLORE=n` runs n random prefixes for each point instead of one.
 
@@ -36,8 +38,8 @@ thread_local! {
 #[allow(unsafe_code)]
 fn pause() {
     if let Some(step) = RUNNING.get() {
-        // SAFETY: set by the coroutine that runs on this very stack, to its own yielder, which outlives its body;
-        // cleared before anything else runs.
+        // SAFETY: set by the coroutine that runs on this very stack, to its own yielder, which
+        // outlives its body; cleared before anything else runs.
         unsafe { step.as_ref() }.suspend(());
         RUNNING.set(Some(step));
     }
@@ -56,12 +58,17 @@ impl Actor {
             body();
             RUNNING.set(None);
         });
-        Self { coroutine: Some(coroutine), steps: 0 }
+        Self {
+            coroutine: Some(coroutine),
+            steps: 0,
+        }
     }
 
     /// Runs up to the next atomic operation. Returns whether there is more to come.
     fn step(&mut self) -> bool {
-        let Some(coroutine) = &mut self.coroutine else { return false };
+        let Some(coroutine) = &mut self.coroutine else {
+            return false;
+        };
         self.steps += 1;
         let done = coroutine.resume(()).as_return().is_some();
         RUNNING.set(None);
@@ -118,7 +125,13 @@ impl Run {
         fill_reserve(&tables);
         let people = tables.shape.participants();
         let world = Rc::new(World::default());
-        let mut run = Self { tables, world, actors: Vec::new(), random, trace: String::new() };
+        let mut run = Self {
+            tables,
+            world,
+            actors: Vec::new(),
+            random,
+            trace: String::new(),
+        };
         for id in 0..people {
             let actor = run.actor(id);
             run.actors.push(actor);
@@ -150,7 +163,9 @@ impl Run {
         let report: Rc<Cell<Option<Reclaimed>>> = Rc::default();
         let result = Rc::clone(&report);
         let mut controller = Actor::new(move || {
-            result.set(Some(reclaim(&tables, victim, Inputs::Inherit).expect("reclaimed")));
+            result.set(Some(
+                reclaim(&tables, victim, Inputs::Inherit).expect("reclaimed"),
+            ));
         });
         while controller.step() {
             if xorshift(&mut self.random).is_multiple_of(2) {
@@ -174,13 +189,25 @@ impl Run {
         set_hook(None);
         let trace = &self.trace;
         audit(&self.tables, false).unwrap_or_else(|finding| panic!("{finding}: {trace}"));
-        assert_eq!(free_buffers(&self.tables), self.tables.shape.buffers(), "all buffers came home: {trace}");
+        assert_eq!(
+            free_buffers(&self.tables),
+            self.tables.shape.buffers(),
+            "all buffers came home: {trace}"
+        );
         let received = self.world.received.borrow();
         let numbers: Vec<_> = received.keys().copied().collect();
-        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "numbers are dense: {trace}");
+        assert_eq!(
+            numbers,
+            (0..numbers.len() as u64).collect::<Vec<_>>(),
+            "numbers are dense: {trace}"
+        );
         for head in self.tables.shape.instances_of(0) {
             let mut expected: Vec<_> = (0..BLOCKS).map(|i| u64::from(head) << 32 | i).collect();
-            let got: Vec<_> = received.values().copied().filter(|id| id >> 32 == u64::from(head)).collect();
+            let got: Vec<_> = received
+                .values()
+                .copied()
+                .filter(|id| id >> 32 == u64::from(head))
+                .collect();
             let unsure = self.world.unsure.borrow();
             expected.retain(|id| got.contains(id) || !unsure.contains(id));
             assert_eq!(got, expected, "each block once and in order: {trace}");
@@ -188,7 +215,8 @@ impl Run {
     }
 }
 
-/// The data of a block stands in the first information word: what counts here is who may touch it when.
+/// The data of a block stands in the first information word: what counts here is who may touch it
+/// when.
 fn write(tables: &Tables, held: Held, data: u64) {
     tables.buffers[held.buffer].info[0].store(data, Ordering::Relaxed);
 }
@@ -257,7 +285,10 @@ fn tail(tables: &Tables, world: &World, id: u32) {
         let data = read(tables, input);
         // A tail that was killed before it freed what it had written down gets it again.
         let before = world.received.borrow_mut().insert(number, data);
-        assert!(before.is_none_or(|before| before == data), "number {number} was two blocks");
+        assert!(
+            before.is_none_or(|before| before == data),
+            "number {number} was two blocks"
+        );
         me.free(input).expect("no corruption");
     }
     me.finish(id);
@@ -268,14 +299,29 @@ fn topologies() -> Vec<(&'static str, Vec<StageShape>, u32)> {
     let end = StageShape::new;
     let middle = |instances, share| StageShape::new(instances, share).numbered();
     vec![
-        ("head > middle x2 > tail", vec![end(1, 2), middle(2, 2), end(1, 0)], 4),
-        ("head x2 > middle > tail", vec![end(2, 2), middle(1, 1), end(1, 0)], 3),
-        ("head > middle > middle x2 > tail x2", vec![end(1, 1), middle(1, 1), middle(2, 2), end(2, 0)], 4),
+        (
+            "head > middle x2 > tail",
+            vec![end(1, 2), middle(2, 2), end(1, 0)],
+            4,
+        ),
+        (
+            "head x2 > middle > tail",
+            vec![end(2, 2), middle(1, 1), end(1, 0)],
+            3,
+        ),
+        (
+            "head > middle > middle x2 > tail x2",
+            vec![end(1, 1), middle(1, 1), middle(2, 2), end(2, 0)],
+            4,
+        ),
     ]
 }
 
 fn prefixes() -> u64 {
-    std::env::var("DATAPIPE_EXPLORE").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+    std::env::var("DATAPIPE_EXPLORE")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1)
 }
 
 #[test]
@@ -291,14 +337,19 @@ fn every_step_of_every_participant_may_be_its_last() {
                     let seed = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(runs + 1) | 1;
                     let mut run = Run::new(&stages, buffers, seed);
                     let (x, y) = (case % 4, case / 4 % 4);
-                    run.trace =
-                        format!("{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}");
-                    while run.actors[victim as usize].steps < cut && !run.actors[victim as usize].is_done() {
+                    run.trace = format!(
+                        "{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}"
+                    );
+                    while run.actors[victim as usize].steps < cut
+                        && !run.actors[victim as usize].is_done()
+                    {
                         run.step_somebody();
                     }
                     if !run.actors[victim as usize].is_done() {
                         reached = true;
-                        let others: Vec<_> = (0..people as usize).filter(|&p| p != victim as usize).collect();
+                        let others: Vec<_> = (0..people as usize)
+                            .filter(|&p| p != victim as usize)
+                            .collect();
                         for _ in 0..x {
                             run.actors[others[0]].step();
                         }

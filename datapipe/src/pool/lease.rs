@@ -6,11 +6,12 @@
 //!            start                             start + len
 //! ```
 //!
-//! A lease is exclusive: the ledger word names its holder, and nobody else looks at the bytes until the holder lets
-//! go. It gives the buffer back when it is dropped, also while a panic unwinds.
+//! A lease is exclusive: the ledger word names its holder, and nobody else looks at the bytes until
+//! the holder lets go. It gives the buffer back when it is dropped, also while a panic unwinds.
 //!
-//! Does not defend the bytes against a process that maps the segment and writes where it holds no lease: such a
-//! process was trusted with the segment. Whatever it writes, the bytes stay bytes; lengths and offsets are checked.
+//! Does not defend the bytes against a process that maps the segment and writes where it holds no
+//! lease: such a process was trusted with the segment. Whatever it writes, the bytes stay bytes;
+//! lengths and offsets are checked.
 
 use std::cell::Cell;
 use std::fmt;
@@ -32,7 +33,8 @@ pub struct Block {
     core: Rc<PortCore>,
     held: Held,
     number: u64,
-    /// Where the data starts, counted from the first byte of the headroom; `start + len` is within the buffer.
+    /// Where the data starts, counted from the first byte of the headroom; `start + len` is within
+    /// the buffer.
     start: u32,
     len: u32,
     flags: u32,
@@ -50,13 +52,15 @@ pub(crate) enum Standing {
     Answered,
 }
 
-/// What the stages tell each other about a block. Travels with it, through the descriptor and not the data.
+/// What the stages tell each other about a block. Travels with it, through the descriptor and not
+/// the data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockInfo {
     /// Where the block's data stood in the stream that the head read, in bytes.
     pub offset: u64,
-    /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was transformed.
+    /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was
+    /// transformed.
     pub plain_len: u32,
     /// How the data is compressed.
     pub codec: Codec,
@@ -172,7 +176,10 @@ pub struct NoRoom {
 impl fmt::Display for NoRoom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wanted, available } = self;
-        write!(f, "a block has room for {available} more bytes, but {wanted} were asked for")
+        write!(
+            f,
+            "a block has room for {available} more bytes, but {wanted} were asked for"
+        )
     }
 }
 
@@ -186,7 +193,15 @@ impl Block {
     pub(super) fn loan(core: &Rc<PortCore>, held: Held) -> Self {
         let start = core.tables.shape.headroom();
         let standing = Cell::new(Standing::Loan);
-        Self { core: Rc::clone(core), held, number: 0, start, len: 0, flags: 0, standing }
+        Self {
+            core: Rc::clone(core),
+            held,
+            number: 0,
+            start,
+            len: 0,
+            flags: 0,
+            standing,
+        }
     }
 
     /// Copies the descriptor out, checks it, and only then trusts it.
@@ -196,14 +211,27 @@ impl Block {
         let start = entry.start.load(Ordering::Relaxed);
         let len = entry.len.load(Ordering::Relaxed);
         let flags = entry.flags.load(Ordering::Relaxed);
-        if u64::from(start) + u64::from(len) > core.tables.buffer_len() as u64 || flags > VACANT | HAS_INFO {
-            return Err(Corrupt::new("a block's data lies outside of its buffer").at_buffer(held.buffer));
+        if u64::from(start) + u64::from(len) > core.tables.buffer_len() as u64
+            || flags > VACANT | HAS_INFO
+        {
+            return Err(
+                Corrupt::new("a block's data lies outside of its buffer").at_buffer(held.buffer)
+            );
         }
         let standing = Cell::new(Standing::Input);
-        Ok(Self { core: Rc::clone(core), held, number, start, len, flags, standing })
+        Ok(Self {
+            core: Rc::clone(core),
+            held,
+            number,
+            start,
+            len,
+            flags,
+            standing,
+        })
     }
 
-    /// Counts time for which whoever has this block waited for another instance, and that one for buffers.
+    /// Counts time for which whoever has this block waited for another instance, and that one for
+    /// buffers.
     #[cfg(not(loom))]
     pub(crate) fn count_wait(&self, time: Duration) {
         self.core.count_wait(time);
@@ -234,7 +262,8 @@ impl Block {
         self.core.tables.shape.buffer_size() as usize
     }
 
-    /// Position of the block in the input of the stage that received it, counted from 0 without gaps.
+    /// Position of the block in the input of the stage that received it, counted from 0 without
+    /// gaps.
     pub fn number(&self) -> u64 {
         self.number
     }
@@ -245,14 +274,17 @@ impl Block {
         self.len = 0;
     }
 
-    /// The room behind the data, up to the tailroom, to be filled and then claimed with [`grow`](Self::grow).
+    /// The room behind the data, up to the tailroom, to be filled and then claimed with
+    /// [`grow`](Self::grow).
     pub fn spare(&mut self) -> &mut [u8] {
         let end = (self.start + self.len) as usize;
-        let limit = (self.core.tables.shape.headroom() + self.core.tables.shape.buffer_size()) as usize;
+        let limit =
+            (self.core.tables.shape.headroom() + self.core.tables.shape.buffer_size()) as usize;
         self.area_mut(end, limit.saturating_sub(end))
     }
 
-    /// Takes `n` bytes of the room behind the data, tailroom included, into the data, and returns them.
+    /// Takes `n` bytes of the room behind the data, tailroom included, into the data, and returns
+    /// them.
     ///
     /// # Errors
     ///
@@ -261,13 +293,17 @@ impl Block {
         let end = (self.start + self.len) as usize;
         let available = self.core.tables.buffer_len() - end;
         if n > available {
-            return Err(NoRoom { wanted: n, available });
+            return Err(NoRoom {
+                wanted: n,
+                available,
+            });
         }
         self.len += n as u32;
         Ok(self.area_mut(end, n))
     }
 
-    /// Takes `n` bytes of the room before the data, headroom included, into the data, and returns them.
+    /// Takes `n` bytes of the room before the data, headroom included, into the data, and returns
+    /// them.
     ///
     /// # Errors
     ///
@@ -275,7 +311,10 @@ impl Block {
     pub fn grow_front(&mut self, n: usize) -> Result<&mut [u8], NoRoom> {
         let available = self.start as usize;
         if n > available {
-            return Err(NoRoom { wanted: n, available });
+            return Err(NoRoom {
+                wanted: n,
+                available,
+            });
         }
         self.start -= n as u32;
         self.len += n as u32;
@@ -301,13 +340,16 @@ impl Block {
     /// [`NoRoom`] if they do not fit; nothing has changed then.
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
         let (wanted, available) = (bytes.len(), self.spare().len());
-        let Some(room) = self.spare().get_mut(..wanted) else { return Err(NoRoom { wanted, available }) };
+        let Some(room) = self.spare().get_mut(..wanted) else {
+            return Err(NoRoom { wanted, available });
+        };
         room.copy_from_slice(bytes);
         self.len += wanted as u32;
         Ok(())
     }
 
-    /// Becomes the same as `other`: its number, its data at the same place of the buffer, and what is said about it.
+    /// Becomes the same as `other`: its number, its data at the same place of the buffer, and what
+    /// is said about it.
     #[cfg(not(loom))]
     pub(crate) fn copy_of(&mut self, other: &Self) {
         (self.number, self.start, self.len) = (other.number, other.start, other.len);
@@ -332,8 +374,9 @@ impl Block {
         }
     }
 
-    /// Whether the block was dropped on its way, so that only its number and what was said about it are left. Only who
-    /// takes a seat by himself sees such a block: forward it if the stage is numbered, drop it otherwise.
+    /// Whether the block was dropped on its way, so that only its number and what was said about it
+    /// are left. Only who takes a seat by himself sees such a block: forward it if the stage is
+    /// numbered, drop it otherwise.
     pub fn is_vacant(&self) -> bool {
         self.flags & VACANT != 0
     }
@@ -378,8 +421,9 @@ impl Block {
 
     fn area(&self, offset: usize, len: usize) -> &[u8] {
         let first = self.first_byte(offset, len);
-        // SAFETY: the range lies inside our buffer; the bytes are initialised (a segment starts as zeros); the
-        // ledger says that we hold the buffer, so no other lease refers to it, and `self` is borrowed.
+        // SAFETY: the range lies inside our buffer; the bytes are initialised (a segment starts as
+        // zeros); the ledger says that we hold the buffer, so no other lease refers to it, and
+        // `self` is borrowed.
         unsafe { slice::from_raw_parts(first, len) }
     }
 
@@ -392,10 +436,15 @@ impl Block {
     /// The byte at `offset` of our buffer, with `len` bytes of the buffer from there on.
     fn first_byte(&self, offset: usize, len: usize) -> *mut u8 {
         let tables = &self.core.tables;
-        assert!(offset.checked_add(len).is_some_and(|end| end <= tables.buffer_len()), "inside the buffer");
+        assert!(
+            offset
+                .checked_add(len)
+                .is_some_and(|end| end <= tables.buffer_len()),
+            "inside the buffer"
+        );
         let index = self.held.buffer as usize * tables.stride + offset;
-        // SAFETY: the buffer's index is below the number of buffers, as every take checks, the range is inside the
-        // buffer, and the payload has `stride` bytes for each buffer.
+        // SAFETY: the buffer's index is below the number of buffers, as every take checks, the
+        // range is inside the buffer, and the payload has `stride` bytes for each buffer.
         unsafe { tables.payload.as_ptr().add(index) }
     }
 }
@@ -438,7 +487,16 @@ impl BlockInfo {
 
     fn to_words(self) -> [u64; 8] {
         let [a, b, c, d] = self.plain_len.to_le_bytes();
-        let packed = [a, b, c, d, self.codec.0, self.class.0, self.sealed.into(), self.marks.0];
+        let packed = [
+            a,
+            b,
+            c,
+            d,
+            self.codec.0,
+            self.class.0,
+            self.sealed.into(),
+            self.marks.0,
+        ];
         let [u0, u1, u2, u3] = self.user;
         [
             self.offset,

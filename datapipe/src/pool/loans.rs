@@ -1,9 +1,10 @@
 //! What an allocator has outstanding, as it counts for itself.
 //!
-//! No word in shared memory counts loans: the ledger says of each buffer whose quota it counts against, and where it
-//! is. An allocator remembers what it took, and asks the ledger what has come home only when its quota seems to be
-//! used up. So the one that frees writes nothing that the allocator reads but the ledger and the free list, and a
-//! death in between leaves no count to repair.
+//! No word in shared memory counts loans: the ledger says of each buffer whose quota it counts
+//! against, and where it is. An allocator remembers what it took, and asks the ledger what has come
+//! home only when its quota seems to be used up. So the one that frees writes nothing that the
+//! allocator reads but the ledger and the free list, and a death in between leaves no count to
+//! repair.
 
 use std::collections::VecDeque;
 
@@ -14,8 +15,8 @@ use super::participant::{Held, Participant};
 pub(crate) struct Loans {
     /// Those that were outstanding when last looked at, the oldest first.
     taken: VecDeque<Held>,
-    /// For each buffer the generation at which it was last taken here: what is in `taken` at another has come home,
-    /// and gone out again.
+    /// For each buffer the generation at which it was last taken here: what is in `taken` at
+    /// another has come home, and gone out again.
     latest: Vec<u64>,
 }
 
@@ -23,9 +24,15 @@ impl Loans {
     /// What the ledger says is outstanding: nothing, or what a predecessor in the seat left behind.
     pub(crate) fn of(me: &Participant<'_>) -> Self {
         let buffers = me.tables.shape.buffers();
-        let mut loans = Self { taken: VecDeque::new(), latest: vec![0; buffers as usize] };
+        let mut loans = Self {
+            taken: VecDeque::new(),
+            latest: vec![0; buffers as usize],
+        };
         for buffer in (0..buffers).filter(|&buffer| me.is_outstanding(buffer)) {
-            loans.note(Held { buffer, generation: 0 });
+            loans.note(Held {
+                buffer,
+                generation: 0,
+            });
         }
         loans
     }
@@ -55,7 +62,11 @@ impl Loans {
     fn reach_in_truth(&mut self, quota: u32, me: &Participant<'_>) -> bool {
         let latest = &self.latest;
         // Most come home in the order in which they went.
-        while self.taken.front().is_some_and(|&loan| !is_out(loan, latest, me)) {
+        while self
+            .taken
+            .front()
+            .is_some_and(|&loan| !is_out(loan, latest, me))
+        {
             self.taken.pop_front();
         }
         if self.taken.len() >= quota as usize {

@@ -7,9 +7,9 @@
 //!       +------------------------------- free -----------------------------------+
 //! ```
 //!
-//! The four primitives, on one ledger word per buffer; leases that give a buffer back when they are dropped; the
-//! reclaiming of what a dead participant held; the arithmetic of how many buffers a pipe needs; and the audit that
-//! compares ledger and rings.
+//! The four primitives, on one ledger word per buffer; leases that give a buffer back when they are
+//! dropped; the reclaiming of what a dead participant held; the arithmetic of how many buffers a
+//! pipe needs; and the audit that compares ledger and rings.
 //!
 //! Does not run stages, and does not decide what to do about a death.
 
@@ -32,7 +32,10 @@ mod word; // the ledger word
 #[cfg(all(test, not(loom)))]
 mod explorer; // kills at every atomic operation, on the heap
 #[cfg(all(test, loom))]
-#[allow(unsafe_code, reason = "reads and writes the cells that stand for payloads")]
+#[allow(
+    unsafe_code,
+    reason = "reads and writes the cells that stand for payloads"
+)]
 mod model; // the same types under the model checker
 
 #[cfg(not(loom))]

@@ -1,4 +1,5 @@
-//! The pool and the queues under the model checker: every order of a few threads, and what a weak memory may do.
+//! The pool and the queues under the model checker: every order of a few threads, and what a weak
+//! memory may do.
 //!
 //! ```text
 //!   release code          step explorer                 here
@@ -6,15 +7,16 @@
 //!   what really happens   killed at every step          stale loads, missing edges, lost wake-ups, deadlock
 //! ```
 //!
-//! A buffer's payload is a cell that loom watches. An access that is not ordered after the one before it fails the
-//! model, so a model that passes has shown that leases are exclusive both ways: from writer to reader, and from
-//! whoever freed a buffer to whoever gets it next. A thread that sleeps for ever is a deadlock, which loom reports.
+//! A buffer's payload is a cell that loom watches. An access that is not ordered after the one
+//! before it fails the model, so a model that passes has shown that leases are exclusive both ways:
+//! from writer to reader, and from whoever freed a buffer to whoever gets it next. A thread that
+//! sleeps for ever is a deadlock, which loom reports.
 //!
-//! Each model bounds its preemptions, so that it ends; `LOOM_MAX_PREEMPTIONS` sets another bound for all. Run them
-//! with `scripts/model-check`.
+//! Each model bounds its preemptions, so that it ends; `LOOM_MAX_PREEMPTIONS` sets another bound
+//! for all. Run them with `scripts/model-check`.
 //!
-//! Does not run ports and leases, which need a clock and a segment: [`Seat`] waits as they do, step for step. Kills
-//! at a few chosen points only; the step explorer kills at all of them.
+//! Does not run ports and leases, which need a clock and a segment: [`Seat`] waits as they do, step
+//! for step. Kills at a few chosen points only; the step explorer kills at all of them.
 
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -37,7 +39,8 @@ use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
 use super::reclaim::{Inputs, Reclaimed, reclaim};
 use super::word::{State, Word};
 
-/// A pipe on the heap. Loom plays all threads on one, so they may share it by [`Rc`], whose count costs no steps.
+/// A pipe on the heap. Loom plays all threads on one, so they may share it by [`Rc`], whose count
+/// costs no steps.
 struct Pipe {
     tables: Tables,
     /// The data of each buffer.
@@ -48,12 +51,21 @@ impl Pipe {
     fn new(buffers: u32, stages: &[StageShape]) -> Rc<Self> {
         let tables = Tables::on_heap(Shape::new(buffers, 512, 0, 0, stages).unwrap());
         fill_reserve(&tables);
-        Rc::new(Self { tables, payload: (0..buffers).map(|_| UnsafeCell::new(0)).collect() })
+        Rc::new(Self {
+            tables,
+            payload: (0..buffers).map(|_| UnsafeCell::new(0)).collect(),
+        })
     }
 
     /// The seat of participant `id`.
     fn seat(&self, id: u32) -> Seat<'_> {
-        Seat { pipe: self, me: Participant { tables: &self.tables, id } }
+        Seat {
+            pipe: self,
+            me: Participant {
+                tables: &self.tables,
+                id,
+            },
+        }
     }
 
     /// Runs `body` as participant `id`, on a thread of its own.
@@ -76,15 +88,25 @@ impl Pipe {
         self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
     }
 
-    /// Every buffer lies on the free list or in the reserve, nobody has a loan, and no other queue holds anything.
+    /// Every buffer lies on the free list or in the reserve, nobody has a loan, and no other queue
+    /// holds anything.
     fn assert_home(&self) {
         let view = self.seat(0);
         for buffer in 0..self.tables.shape.buffers() {
             let word = view.word(buffer).unwrap();
-            assert_eq!(word.state, State::Sent, "buffer {buffer} is in somebody's hands");
+            assert_eq!(
+                word.state,
+                State::Sent,
+                "buffer {buffer} is in somebody's hands"
+            );
             let home = [FREE_LIST, self.tables.shape.reserve()];
-            let is_home = home.iter().any(|&queue| view.ring(queue).holds(buffer, word.generation));
-            assert!(is_home, "buffer {buffer} is neither on the free list nor in the reserve");
+            let is_home = home
+                .iter()
+                .any(|&queue| view.ring(queue).holds(buffer, word.generation));
+            assert!(
+                is_home,
+                "buffer {buffer} is neither on the free list nor in the reserve"
+            );
         }
         for id in 0..self.tables.shape.participants() {
             assert_eq!(self.seat(id).loans(), 0, "participant {id} has a loan left");
@@ -183,8 +205,15 @@ impl<'a> Seat<'a> {
     }
 
     /// What `attempt` gets, or `None` if the pipe was stopped before it.
-    fn unless_stopped<T>(&self, attempt: impl FnOnce() -> Result<T, Blocked>) -> Result<Option<T>, Blocked> {
-        if self.pipe.is_stopped() { Ok(None) } else { attempt().map(Some) }
+    fn unless_stopped<T>(
+        &self,
+        attempt: impl FnOnce() -> Result<T, Blocked>,
+    ) -> Result<Option<T>, Blocked> {
+        if self.pipe.is_stopped() {
+            Ok(None)
+        } else {
+            attempt().map(Some)
+        }
     }
 
     /// As `PortCore::wait`, without its patience and its deadline.
@@ -218,8 +247,8 @@ impl<'a> Seat<'a> {
     }
 
     fn write(&self, held: Held, data: u64) {
-        // SAFETY: the pointer is valid as long as the cell. The ledger says that nobody else has the buffer, and
-        // loom fails the model if somebody does.
+        // SAFETY: the pointer is valid as long as the cell. The ledger says that nobody else has
+        // the buffer, and loom fails the model if somebody does.
         self.pipe.payload[held.buffer as usize].with_mut(|payload| unsafe { *payload = data });
     }
 
@@ -246,8 +275,8 @@ enum Cut {
 impl Seat<'_> {
     /// Takes the steps of a send up to `cut`; of a free, if `queue` is the free list.
     ///
-    /// The thread that dies goes on as the controller: the operating system's word on a death orders what the dead
-    /// one did before what the controller does, as the program does here.
+    /// The thread that dies goes on as the controller: the operating system's word on a death
+    /// orders what the dead one did before what the controller does, as the program does here.
     fn die_sending(&self, held: Held, queue: u32, number: u64, cut: Cut) {
         if cut == Cut::Held {
             return;
@@ -258,8 +287,15 @@ impl Seat<'_> {
         let entry = &self.tables.buffers[held.buffer];
         entry.destination.store(queue, Ordering::Release);
         let word = self.word(held.buffer).unwrap();
-        let sent = Word { state: State::Sent, ..word }.encode();
-        let left = entry.word.compare_exchange(word.encode(), sent, Ordering::AcqRel, Ordering::Relaxed);
+        let sent = Word {
+            state: State::Sent,
+            ..word
+        }
+        .encode();
+        let left =
+            entry
+                .word
+                .compare_exchange(word.encode(), sent, Ordering::AcqRel, Ordering::Relaxed);
         assert!(left.is_ok(), "nobody else moves a buffer that is held");
         if cut == Cut::Begun {
             return;
@@ -270,8 +306,15 @@ impl Seat<'_> {
             QueueKind::Ordered => number,
         };
         let slots = self.tables.ring(queue);
-        let empty = Slot::Empty { lap: self.ring(queue).lap(place) }.encode();
-        let full = Slot::Full { buffer: held.buffer, generation: held.generation }.encode();
+        let empty = Slot::Empty {
+            lap: self.ring(queue).lap(place),
+        }
+        .encode();
+        let full = Slot::Full {
+            buffer: held.buffer,
+            generation: held.generation,
+        }
+        .encode();
         let slot = &slots[place as usize % slots.len()].word;
         let filled = slot.compare_exchange(empty, full, Ordering::AcqRel, Ordering::Relaxed);
         assert!(filled.is_ok(), "nobody else has anything to put");
@@ -312,7 +355,10 @@ fn explore(preemptions: usize, body: impl Fn() + Send + Sync + 'static) {
         *count.lock().unwrap() += 1;
         body();
     });
-    println!("{} executions with up to {bound} preemptions", executions.lock().unwrap());
+    println!(
+        "{} executions with up to {bound} preemptions",
+        executions.lock().unwrap()
+    );
 }
 
 fn end(instances: u32, share: u32) -> StageShape {
@@ -364,7 +410,12 @@ fn two_takers(blocks: u64) {
     let mut got = pipe.seat(2).drain();
     got.extend(other.join().unwrap());
     got.sort_unstable();
-    assert_eq!(got, (0..blocks).map(|number| (number, 10 + number)).collect::<Vec<_>>());
+    assert_eq!(
+        got,
+        (0..blocks)
+            .map(|number| (number, 10 + number))
+            .collect::<Vec<_>>()
+    );
     pipe.assert_home();
 }
 
@@ -428,8 +479,15 @@ fn two_senders() {
         });
         let got = pipe.seat(2).drain();
         heads.into_iter().for_each(|head| head.join().unwrap());
-        assert_eq!(got.iter().map(|&(number, _)| number).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(got.iter().map(|&(_, data)| data).sum::<u64>(), 10 + 11, "each block once");
+        assert_eq!(
+            got.iter().map(|&(number, _)| number).collect::<Vec<_>>(),
+            [0, 1]
+        );
+        assert_eq!(
+            got.iter().map(|&(_, data)| data).sum::<u64>(),
+            10 + 11,
+            "each block once"
+        );
         pipe.assert_home();
     });
 }
@@ -452,7 +510,9 @@ fn ordered() {
             })
         });
         assert_eq!(pipe.seat(3).drain(), [(0, 20), (1, 21)]);
-        middles.into_iter().for_each(|middle| middle.join().unwrap());
+        middles
+            .into_iter()
+            .for_each(|middle| middle.join().unwrap());
         pipe.assert_home();
     });
 }
@@ -506,8 +566,12 @@ fn stop() {
         let pipe = one_buffer();
         // The only buffer never comes home, and never arrives.
         let _lost = pipe.seat(0).fill(10);
-        let head = pipe.spawn(0, |head| head.wait(|| head.unless_stopped(|| head.try_alloc())));
-        let tail = pipe.spawn(1, |tail| tail.wait(|| tail.unless_stopped(|| tail.try_receive())));
+        let head = pipe.spawn(0, |head| {
+            head.wait(|| head.unless_stopped(|| head.try_alloc()))
+        });
+        let tail = pipe.spawn(1, |tail| {
+            tail.wait(|| tail.unless_stopped(|| tail.try_receive()))
+        });
         pipe.stop();
         assert_eq!(head.join().unwrap(), None);
         assert_eq!(tail.join().unwrap(), None);
@@ -565,7 +629,13 @@ fn reclaim_a_loan() {
             }
         });
         let report = reclaim(&pipe.tables, 0, Inputs::Release).unwrap();
-        assert_eq!(report, Reclaimed { loans: 1, ..Reclaimed::default() });
+        assert_eq!(
+            report,
+            Reclaimed {
+                loans: 1,
+                ..Reclaimed::default()
+            }
+        );
         live.join().unwrap();
         pipe.assert_home();
     });
@@ -581,7 +651,13 @@ fn reclaim_a_send() {
             let tail = pipe.spawn(1, |tail| tail.drain());
             dead.die_sending(held, 1, 0, cut);
             let report = reclaim(&pipe.tables, 0, Inputs::Release).unwrap();
-            assert_eq!(report, Reclaimed { finished, ..Reclaimed::default() });
+            assert_eq!(
+                report,
+                Reclaimed {
+                    finished,
+                    ..Reclaimed::default()
+                }
+            );
             dead.done();
             assert_eq!(tail.join().unwrap(), [(0, 10)]);
             pipe.assert_home();
@@ -591,8 +667,14 @@ fn reclaim_a_send() {
 
 #[test]
 fn reclaim_a_free() {
-    let held = Reclaimed { released: 1, ..Reclaimed::default() };
-    let begun = Reclaimed { finished: 1, ..Reclaimed::default() };
+    let held = Reclaimed {
+        released: 1,
+        ..Reclaimed::default()
+    };
+    let begun = Reclaimed {
+        finished: 1,
+        ..Reclaimed::default()
+    };
     let cuts = [
         (Cut::Held, held),
         (Cut::Begun, begun),
@@ -633,9 +715,17 @@ fn reclaim_a_take() {
             }
             let mine = word.taken_by(dead.id, word.allocator);
             let entry = &dead.tables.buffers[buffer].word;
-            let won =
-                entry.compare_exchange(word.encode(), mine.encode(), Ordering::AcqRel, Ordering::Relaxed);
-            if won.is_ok() { Err(Corrupt::new("dies here")) } else { Ok(Claim::Lost) }
+            let won = entry.compare_exchange(
+                word.encode(),
+                mine.encode(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            if won.is_ok() {
+                Err(Corrupt::new("dies here"))
+            } else {
+                Ok(Claim::Lost)
+            }
         });
         let report = reclaim(&pipe.tables, 1, Inputs::Release).unwrap();
         assert_eq!(report.released, u32::from(taken.is_err()));
@@ -648,12 +738,26 @@ fn reclaim_a_take() {
 
 #[test]
 fn reclaim_an_answer() {
-    let unsent = Reclaimed { loans: 1, inherited: 1, ..Reclaimed::default() };
-    let begun = Reclaimed { finished: 1, released: 1, ..Reclaimed::default() };
-    let sent = Reclaimed { released: 1, ..Reclaimed::default() };
-    for (cut, expected) in
-        [(Cut::Held, unsent), (Cut::Begun, begun), (Cut::Filled, sent), (Cut::Unwoken, sent)]
-    {
+    let unsent = Reclaimed {
+        loans: 1,
+        inherited: 1,
+        ..Reclaimed::default()
+    };
+    let begun = Reclaimed {
+        finished: 1,
+        released: 1,
+        ..Reclaimed::default()
+    };
+    let sent = Reclaimed {
+        released: 1,
+        ..Reclaimed::default()
+    };
+    for (cut, expected) in [
+        (Cut::Held, unsent),
+        (Cut::Begun, begun),
+        (Cut::Filled, sent),
+        (Cut::Unwoken, sent),
+    ] {
         explore(3, move || {
             let pipe = Pipe::new(2, &[end(1, 1), end(1, 1).numbered(), end(1, 0)]);
             pipe.seat(0).send_new(10);

@@ -1,7 +1,9 @@
-//! The four primitives, without waiting: what one participant, or the controller, does to the shared words.
+//! The four primitives, without waiting: what one participant, or the controller, does to the
+//! shared words.
 //!
-//! This is the machine whose every step may be a participant's last. The order of the steps is the whole argument,
-//! and `docs/shared-memory.md`, "Hand-over", gives it; the step explorer and the model checker run this file.
+//! This is the machine whose every step may be a participant's last. The order of the steps is the
+//! whole argument, and `docs/shared-memory.md`, "Hand-over", gives it; the step explorer and the
+//! model checker run this file.
 
 use crate::error::Corrupt;
 use crate::limits::GENERATION_BITS;
@@ -17,8 +19,8 @@ use super::word::{CONTROLLER, NOBODY, State, Word};
 /// Index of the queue that is the free list.
 pub(crate) const FREE_LIST: u32 = 0;
 
-/// One participant's view of the tables. `id` is [`CONTROLLER`] for the controller, which frees and sends for the
-/// dead, and never allocates or receives.
+/// One participant's view of the tables. `id` is [`CONTROLLER`] for the controller, which frees and
+/// sends for the dead, and never allocates or receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Participant<'a> {
     pub(crate) tables: &'a Tables,
@@ -67,7 +69,11 @@ const TIMED: u32 = 1 << 8;
 impl Activity {
     #[cfg(not(loom))]
     pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
-        match tables.participants[participant].activity.load(Ordering::Acquire) & !TIMED {
+        match tables.participants[participant]
+            .activity
+            .load(Ordering::Acquire)
+            & !TIMED
+        {
             0 => Self::Idle,
             2 => Self::WaitingForBuffer,
             3 => Self::WaitingForInput,
@@ -80,13 +86,17 @@ impl Activity {
     /// `timed`: what it waits for comes, or its time ends.
     pub(crate) fn note(self, tables: &Tables, participant: u32, timed: bool) {
         let word = self as u32 | if timed { TIMED } else { 0 };
-        tables.participants[participant].activity.store(word, Ordering::Release);
+        tables.participants[participant]
+            .activity
+            .store(word, Ordering::Release);
     }
 
     /// Whether the participant sleeps until somebody else does something.
     #[cfg(not(loom))]
     pub(crate) fn waits_for_others(tables: &Tables, participant: u32) -> bool {
-        let word = tables.participants[participant].activity.load(Ordering::Acquire);
+        let word = tables.participants[participant]
+            .activity
+            .load(Ordering::Acquire);
         word == Self::WaitingForBuffer as u32 || word == Self::WaitingForInput as u32
     }
 }
@@ -96,18 +106,38 @@ pub(crate) fn fill_reserve(tables: &Tables) {
     let (slots, reserve) = (tables.shape.ring_slots(), tables.shape.reserve());
     for queue in 0..tables.shape.ring_count() {
         for slot in tables.ring(queue) {
-            slot.word.store(Slot::Empty { lap: 0 }.encode(), Ordering::Relaxed);
+            slot.word
+                .store(Slot::Empty { lap: 0 }.encode(), Ordering::Relaxed);
         }
     }
     let buffers = tables.shape.buffers();
     debug_assert!(buffers < slots);
     for (buffer, slot) in (0..buffers).zip(tables.ring(reserve)) {
-        let word = Word { state: State::Sent, who: CONTROLLER, allocator: NOBODY, generation: 0 };
-        tables.buffers[buffer].word.store(word.encode(), Ordering::Relaxed);
-        tables.buffers[buffer].destination.store(reserve, Ordering::Relaxed);
-        slot.word.store(Slot::Full { buffer, generation: 0 }.encode(), Ordering::Release);
+        let word = Word {
+            state: State::Sent,
+            who: CONTROLLER,
+            allocator: NOBODY,
+            generation: 0,
+        };
+        tables.buffers[buffer]
+            .word
+            .store(word.encode(), Ordering::Relaxed);
+        tables.buffers[buffer]
+            .destination
+            .store(reserve, Ordering::Relaxed);
+        slot.word.store(
+            Slot::Full {
+                buffer,
+                generation: 0,
+            }
+            .encode(),
+            Ordering::Release,
+        );
     }
-    tables.queues[reserve].tail.word.store(buffers.into(), Ordering::Release);
+    tables.queues[reserve]
+        .tail
+        .word
+        .store(buffers.into(), Ordering::Release);
 }
 
 impl<'a> Participant<'a> {
@@ -117,8 +147,8 @@ impl<'a> Participant<'a> {
         if loans.reach(self.tables.shape.quota(self.id), self) {
             return Ok(Alloc::AtLimit);
         }
-        // A buffer that was used before is warmer than one that never was: as long as enough come back in time, the
-        // others are not touched, and the pipe works in the cache.
+        // A buffer that was used before is warmer than one that never was: as long as enough come
+        // back in time, the others are not touched, and the pipe works in the cache.
         let reserve = self.tables.shape.reserve();
         let scarce = || self.ring(FREE_LIST).depth() < u64::from(self.tables.shape.slack());
         let order = if self.ring(reserve).depth() > 0 && scarce() {
@@ -130,7 +160,9 @@ impl<'a> Participant<'a> {
             Some(taken) => Some(taken),
             None => self.take(order[1], Some(self.id))?,
         };
-        let Some((held, _)) = taken else { return Ok(Alloc::NoneFree) };
+        let Some((held, _)) = taken else {
+            return Ok(Alloc::NoneFree);
+        };
         point!("alloc.taken");
         loans.note(held);
         Ok(Alloc::Got(held))
@@ -139,7 +171,9 @@ impl<'a> Participant<'a> {
     /// Takes the buffer at the head of `queue`, and returns it with its number.
     #[inline]
     pub(crate) fn receive(&self, queue: u32) -> Result<Option<(Held, u64)>, Corrupt> {
-        let Some((held, number)) = self.take(queue, None)? else { return Ok(None) };
+        let Some((held, number)) = self.take(queue, None)? else {
+            return Ok(None);
+        };
         self.note_number(held, number);
         point!("receive.numbered");
         Ok(Some((held, number)))
@@ -173,7 +207,8 @@ impl<'a> Participant<'a> {
         self.publish_free(held, word.allocator)
     }
 
-    /// The rest of a send, once the ledger says sent: also what reclaim does for a sender that died before it.
+    /// The rest of a send, once the ledger says sent: also what reclaim does for a sender that died
+    /// before it.
     #[inline]
     pub(crate) fn publish(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
         let ring = self.ring(queue);
@@ -196,7 +231,9 @@ impl<'a> Participant<'a> {
     pub(crate) fn publish_free(&self, held: Held, allocator: u32) -> Result<(), Corrupt> {
         let participants = self.tables.shape.participants();
         if allocator >= participants {
-            return Err(Corrupt::new("a buffer's allocator is not a participant").at_buffer(held.buffer));
+            return Err(
+                Corrupt::new("a buffer's allocator is not a participant").at_buffer(held.buffer)
+            );
         }
         self.ring(FREE_LIST).put(held.buffer, held.generation)?;
         point!("free.put");
@@ -210,20 +247,28 @@ impl<'a> Participant<'a> {
     /// Says that instance `id` of its stage has sent everything it ever will.
     pub(crate) fn finish(&self, id: u32) {
         let shape = &self.tables.shape;
-        let Some(stage) = shape.stage_of(id) else { return };
+        let Some(stage) = shape.stage_of(id) else {
+            return;
+        };
         let instance = id - shape.instances_of(stage).start;
         // SYNC(stage-done): all its sends stand before it.
-        self.tables.stages[stage].done.fetch_or(1 << instance, Ordering::AcqRel);
+        self.tables.stages[stage]
+            .done
+            .fetch_or(1 << instance, Ordering::AcqRel);
         point!("finish.marked");
         // Those behind may have come to the end of the stream; the tails wait for each other.
-        self.ring((stage + 1).min(shape.stage_count() - 1)).event().notify();
+        self.ring((stage + 1).min(shape.stage_count() - 1))
+            .event()
+            .notify();
         point!("finish.notified");
     }
 
-    /// Whether every instance of the stage that feeds `queue` has finished. Look into the queue once more after a
-    /// yes: what it holds then is the last.
+    /// Whether every instance of the stage that feeds `queue` has finished. Look into the queue
+    /// once more after a yes: what it holds then is the last.
     pub(crate) fn feeders_done(&self, queue: u32) -> bool {
-        queue.checked_sub(1).is_some_and(|feeder| self.is_done(feeder))
+        queue
+            .checked_sub(1)
+            .is_some_and(|feeder| self.is_done(feeder))
     }
 
     /// Whether every instance of a stage has finished.
@@ -234,15 +279,18 @@ impl<'a> Participant<'a> {
         self.tables.stages[stage].done.load(Ordering::Acquire) & all == all
     }
 
-    /// Whether a buffer counts against the participant's quota: it allocated it, and nobody has freed it since.
+    /// Whether a buffer counts against the participant's quota: it allocated it, and nobody has
+    /// freed it since.
     ///
-    /// A buffer that is being freed may count for a moment longer. Whoever frees it notifies the participant's credit
-    /// afterwards, so that nobody sleeps on such an answer.
+    /// A buffer that is being freed may count for a moment longer. Whoever frees it notifies the
+    /// participant's credit afterwards, so that nobody sleeps on such an answer.
     pub(crate) fn is_outstanding(&self, buffer: u32) -> bool {
         let entry = &self.tables.buffers[buffer];
         let now = entry.word.load(Ordering::Acquire);
         // A word in no known state is met, and named, by whoever takes the buffer.
-        let Some(word) = Word::decode(now) else { return false };
+        let Some(word) = Word::decode(now) else {
+            return false;
+        };
         if word.allocator != self.id || word.state == State::Held {
             return word.allocator == self.id;
         }
@@ -255,27 +303,34 @@ impl<'a> Participant<'a> {
     #[inline]
     pub(crate) fn word(&self, buffer: u32) -> Result<Word, Corrupt> {
         let word = self.tables.buffers[buffer].word.load(Ordering::Acquire);
-        Word::decode(word).ok_or_else(|| Corrupt::new("a ledger word is in no known state").at_buffer(buffer))
+        Word::decode(word)
+            .ok_or_else(|| Corrupt::new("a ledger word is in no known state").at_buffer(buffer))
     }
 
-    /// The number of a buffer in a participant's hands: as its descriptor says, or, if the participant died before
-    /// it wrote that, as its last take intent says.
+    /// The number of a buffer in a participant's hands: as its descriptor says, or, if the
+    /// participant died before it wrote that, as its last take intent says.
     pub(crate) fn number_of(&self, held: Held, holder: u32) -> u64 {
         let entry = &self.tables.buffers[held.buffer];
         if entry.number_generation.load(Ordering::Acquire) == held.generation {
             entry.number.load(Ordering::Relaxed)
         } else {
-            self.tables.participants[holder].intent.load(Ordering::Acquire) & INTENT_PLACE
+            self.tables.participants[holder]
+                .intent
+                .load(Ordering::Acquire)
+                & INTENT_PLACE
         }
     }
 
-    /// Writes down the number of a buffer of ours. The generation goes last: it says that the number is there.
+    /// Writes down the number of a buffer of ours. The generation goes last: it says that the
+    /// number is there.
     #[inline]
     pub(crate) fn note_number(&self, held: Held, number: u64) {
         let entry = &self.tables.buffers[held.buffer];
         entry.number.store(number, Ordering::Relaxed);
         point!("number.stored");
-        entry.number_generation.store(held.generation, Ordering::Release);
+        entry
+            .number_generation
+            .store(held.generation, Ordering::Release);
     }
 
     /// Whether a buffer that was sent to `queue` is on no loan.
@@ -286,7 +341,12 @@ impl<'a> Participant<'a> {
     /// The ring of a queue.
     #[inline]
     pub(crate) fn ring(&self, queue: u32) -> Ring<'a> {
-        Ring::new(queue, &self.tables.queues[queue], self.tables.ring(queue), self.tables.shape.users(queue))
+        Ring::new(
+            queue,
+            &self.tables.queues[queue],
+            self.tables.ring(queue),
+            self.tables.shape.users(queue),
+        )
     }
 
     /// The one place where a buffer changes hands.
@@ -295,22 +355,38 @@ impl<'a> Participant<'a> {
         let intent = &self.tables.participants[self.id].intent;
         let taken = self.ring(queue).take(|buffer, generation, place| {
             if buffer >= self.tables.shape.buffers() {
-                return Err(Corrupt::new("a slot names a buffer that does not exist").at_queue(queue));
+                return Err(
+                    Corrupt::new("a slot names a buffer that does not exist").at_queue(queue)
+                );
             }
-            intent.store(u64::from(queue) << INTENT_BITS | place & INTENT_PLACE, Ordering::Release);
+            intent.store(
+                u64::from(queue) << INTENT_BITS | place & INTENT_PLACE,
+                Ordering::Release,
+            );
             point!("take.intent");
             let word = self.word(buffer)?;
             if word.state != State::Sent || word.generation != generation {
                 return Ok(Claim::Lost);
             }
             let mine = word.taken_by(self.id, allocator.unwrap_or(word.allocator));
-            let held = Held { buffer, generation: mine.generation };
+            let held = Held {
+                buffer,
+                generation: mine.generation,
+            };
             // SYNC(changed-hands): what the last holder wrote is visible to the next.
             let entry = &self.tables.buffers[buffer].word;
-            let won =
-                entry.compare_exchange(word.encode(), mine.encode(), Ordering::AcqRel, Ordering::Relaxed);
+            let won = entry.compare_exchange(
+                word.encode(),
+                mine.encode(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
             point!("take.claimed");
-            Ok(if won.is_ok() { Claim::Won(held) } else { Claim::Lost })
+            Ok(if won.is_ok() {
+                Claim::Won(held)
+            } else {
+                Claim::Lost
+            })
         })?;
         Ok(taken.map(|taken| (taken.claimed, taken.place)))
     }
@@ -318,21 +394,29 @@ impl<'a> Participant<'a> {
     /// Moves the ledger word of a held buffer on to sent.
     #[inline]
     fn leave_held(&self, held: Held) -> Result<Word, Corrupt> {
-        let lost = || Corrupt::new("a buffer changed hands while it was held").at_buffer(held.buffer);
+        let lost =
+            || Corrupt::new("a buffer changed hands while it was held").at_buffer(held.buffer);
         let word = self.word(held.buffer)?;
         if word.state != State::Held || word.who != self.id || word.generation != held.generation {
             return Err(lost());
         }
-        let sent = Word { state: State::Sent, ..word };
+        let sent = Word {
+            state: State::Sent,
+            ..word
+        };
         // Nobody but the holder moves a word that says held, so nothing can have come in between.
-        self.tables.buffers[held.buffer].word.store(sent.encode(), Ordering::Release); // SYNC(changed-hands)
+        self.tables.buffers[held.buffer]
+            .word
+            .store(sent.encode(), Ordering::Release); // SYNC(changed-hands)
         Ok(word)
     }
 
     /// Frees a buffer whose word says sent, but which lies in no ring.
     fn free_unpublished(&self, held: Held) -> Result<(), Corrupt> {
         let word = self.word(held.buffer)?;
-        self.tables.buffers[held.buffer].destination.store(FREE_LIST, Ordering::Release); // SYNC(destination)
+        self.tables.buffers[held.buffer]
+            .destination
+            .store(FREE_LIST, Ordering::Release); // SYNC(destination)
         self.publish_free(held, word.allocator)
     }
 }

@@ -1,9 +1,11 @@
 //! The four primitives with waiting, as one instance of one stage may use them.
 //!
-//! Three port types, one for each role, so that the compiler refuses what the role may not do: a head allocates and
-//! sends, a tail receives and frees, everything between may do all four. Freeing is dropping a [`Block`].
+//! Three port types, one for each role, so that the compiler refuses what the role may not do: a
+//! head allocates and sends, a tail receives and frees, everything between may do all four. Freeing
+//! is dropping a [`Block`].
 //!
-//! A port belongs to one thread. Its waits end when the pipe stops, and never outlast their timeout.
+//! A port belongs to one thread. Its waits end when the pipe stops, and never outlast their
+//! timeout.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,8 +27,8 @@ use super::loans::Loans;
 use super::participant::{Activity, Alloc, FREE_LIST, Held, Participant};
 use super::word::State;
 
-/// A place in a pipe for one instance of one stage, not yet taken. Unlike the port it turns into, it may move to
-/// the thread that will use it.
+/// A place in a pipe for one instance of one stage, not yet taken. Unlike the port it turns into,
+/// it may move to the thread that will use it.
 #[derive(Clone, Debug)]
 pub struct Seat {
     segment: Segment,
@@ -53,7 +55,8 @@ pub enum Blocked {
 pub enum PortError {
     /// The pipe stops. Whoever gets this returns as soon as it can.
     Stopped,
-    /// The instance has its whole quota outstanding, and the pipe's policy is to end it rather than to let it wait.
+    /// The instance has its whole quota outstanding, and the pipe's policy is to end it rather than
+    /// to let it wait.
     AtLimit {
         /// Buffers that the instance may have outstanding.
         quota: u32,
@@ -81,8 +84,15 @@ impl fmt::Display for PortError {
                 f,
                 "all {quota} buffers that this instance may have are outstanding, and the pipe's policy is to end it"
             ),
-            Self::SeatTaken { stage, instance, process } => {
-                write!(f, "the seat of instance {instance} of stage {stage} is taken by process {process}")
+            Self::SeatTaken {
+                stage,
+                instance,
+                process,
+            } => {
+                write!(
+                    f,
+                    "the seat of instance {instance} of stage {stage} is taken by process {process}"
+                )
             }
             Self::Misuse(what) => write!(f, "the stage broke the rules of its port: {what}"),
             Self::Corrupt(corrupt) => corrupt.fmt(f),
@@ -106,14 +116,26 @@ impl Seat {
     /// If there is no such instance.
     pub fn new(segment: &Segment, stage: u32, instance: u32) -> Self {
         let instances = segment.shape().stages()[stage as usize].instances;
-        assert!(instance < instances, "stage {stage} has {instances} instances, no instance {instance}");
-        Self { segment: segment.clone(), stage, instance, terminate_at_limit: false }
+        assert!(
+            instance < instances,
+            "stage {stage} has {instances} instances, no instance {instance}"
+        );
+        Self {
+            segment: segment.clone(),
+            stage,
+            instance,
+            terminate_at_limit: false,
+        }
     }
 
-    /// Ends the instance with [`PortError::AtLimit`] where it would otherwise wait for its own buffers to come back.
+    /// Ends the instance with [`PortError::AtLimit`] where it would otherwise wait for its own
+    /// buffers to come back.
     #[must_use]
     pub fn terminate_at_limit(self, yes: bool) -> Self {
-        Self { terminate_at_limit: yes, ..self }
+        Self {
+            terminate_at_limit: yes,
+            ..self
+        }
     }
 
     /// Takes the seat as head.
@@ -127,7 +149,9 @@ impl Seat {
     /// If the stage is not the first.
     pub fn head(&self) -> Result<HeadPort, PortError> {
         assert_eq!(self.stage, 0, "the head is the first stage");
-        Ok(HeadPort { core: PortCore::new(self)? })
+        Ok(HeadPort {
+            core: PortCore::new(self)?,
+        })
     }
 
     /// Takes the seat between head and tail.
@@ -140,8 +164,13 @@ impl Seat {
     ///
     /// If the stage is the first or the last.
     pub fn middle(&self) -> Result<MiddlePort, PortError> {
-        assert!(self.stage > 0 && !self.is_last(), "a middle stage is neither first nor last");
-        Ok(MiddlePort { core: PortCore::new(self)? })
+        assert!(
+            self.stage > 0 && !self.is_last(),
+            "a middle stage is neither first nor last"
+        );
+        Ok(MiddlePort {
+            core: PortCore::new(self)?,
+        })
     }
 
     /// Takes the seat as tail.
@@ -155,7 +184,9 @@ impl Seat {
     /// If the stage is not the last.
     pub fn tail(&self) -> Result<TailPort, PortError> {
         assert!(self.is_last(), "the tail is the last stage");
-        Ok(TailPort { core: PortCore::new(self)? })
+        Ok(TailPort {
+            core: PortCore::new(self)?,
+        })
     }
 
     /// Whether the seat is a head's.
@@ -192,10 +223,14 @@ macro_rules! allocating {
         ///
         /// # Errors
         ///
-        /// [`PortError::Stopped`] when the pipe stops; [`PortError::AtLimit`] if that is the pipe's policy.
+        /// [`PortError::Stopped`] when the pipe stops; [`PortError::AtLimit`] if that is the pipe's
+        /// policy.
         #[inline(always)]
         pub fn alloc(&self) -> Result<Block, PortError> {
-            let held = self.core.wait(None, || self.core.try_loan()).map(no_deadline)?;
+            let held = self
+                .core
+                .wait(None, || self.core.try_loan())
+                .map(no_deadline)?;
             Ok(Block::loan(&self.core, held))
         }
 
@@ -205,7 +240,9 @@ macro_rules! allocating {
         ///
         /// As [`alloc`](Self::alloc).
         pub fn alloc_timeout(&self, timeout: Duration) -> Result<Option<Block>, PortError> {
-            let held = self.core.wait(Instant::now().checked_add(timeout), || self.core.try_loan())?;
+            let held = self
+                .core
+                .wait(Instant::now().checked_add(timeout), || self.core.try_loan())?;
             Ok(held.map(|held| Block::loan(&self.core, held)))
         }
 
@@ -260,14 +297,17 @@ macro_rules! receiving {
 
 macro_rules! every_port {
     () => {
-        /// Says that this instance has sent, or received, everything it ever will, and ends it well.
+        /// Says that this instance has sent, or received, everything it ever will, and ends it
+        /// well.
         ///
-        /// A port that is dropped without this leaves the stream open: those behind it wait until the pipe stops.
+        /// A port that is dropped without this leaves the stream open: those behind it wait until
+        /// the pipe stops.
         ///
         /// # Errors
         ///
-        /// [`PortError::Misuse`] if a numbered stage leaves an input without an answer, if the input has not been
-        /// received to its end, or if a [`BlockWriter`](crate::stage::BlockWriter) was dropped with data in it.
+        /// [`PortError::Misuse`] if a numbered stage leaves an input without an answer, if the
+        /// input has not been received to its end, or if a
+        /// [`BlockWriter`](crate::stage::BlockWriter) was dropped with data in it.
         pub fn finish(self) -> Result<(), PortError> {
             self.core.check_finished()?;
             self.core.participant().finish(self.core.id);
@@ -300,13 +340,13 @@ impl MiddlePort {
     receiving!();
     every_port!();
 
-    /// Hands `output` on to the next stage as the answer to `input`, whose number it gets. The input is freed when
-    /// it is dropped.
+    /// Hands `output` on to the next stage as the answer to `input`, whose number it gets. The
+    /// input is freed when it is dropped.
     ///
     /// # Errors
     ///
-    /// [`PortError::Stopped`] when the pipe stops; [`PortError::Misuse`] if the stage is numbered and has answered
-    /// this input before. The output is freed.
+    /// [`PortError::Stopped`] when the pipe stops; [`PortError::Misuse`] if the stage is numbered
+    /// and has answered this input before. The output is freed.
     pub fn send(&self, output: Block, input: &Block) -> Result<(), PortError> {
         self.core.answer(input)?;
         self.core.send(output, input.number())
@@ -323,8 +363,8 @@ impl MiddlePort {
         self.core.send(input, number)
     }
 
-    /// Drops an input from the stream. Where numbers have to stay dense, it travels on without its content, and
-    /// every stage behind passes it by.
+    /// Drops an input from the stream. Where numbers have to stay dense, it travels on without its
+    /// content, and every stage behind passes it by.
     ///
     /// # Errors
     ///
@@ -344,7 +384,9 @@ impl MiddlePort {
     /// As [`send`](Self::send), and [`PortError::Misuse`] if the stage is numbered.
     pub fn emit(&self, output: Block) -> Result<(), PortError> {
         if self.core.numbered {
-            return Err(PortError::Misuse("a numbered stage sends only answers to its inputs"));
+            return Err(PortError::Misuse(
+                "a numbered stage sends only answers to its inputs",
+            ));
         }
         self.core.send(output, 0)
     }
@@ -365,7 +407,11 @@ impl TailPort {
     pub(crate) fn try_all_closed(&self) -> Result<Result<(), Blocked>, PortError> {
         self.core.check()?;
         let closed = self.core.participant().is_done(self.core.stage);
-        Ok(if closed { Ok(()) } else { Err(Blocked::NoInput) })
+        Ok(if closed {
+            Ok(())
+        } else {
+            Err(Blocked::NoInput)
+        })
     }
 }
 
@@ -395,8 +441,9 @@ pub(crate) struct PortCore {
     drained: Cell<bool>,
 }
 
-/// Looks before a sleep, and the processor's own short pauses before each: about 10 us in all. Waking a sleeper takes
-/// 8 to 50 us. Shorter pauses are worse, for a look takes the words from under those who are to move them.
+/// Looks before a sleep, and the processor's own short pauses before each: about 10 us in all.
+/// Waking a sleeper takes 8 to 50 us. Shorter pauses are worse, for a look takes the words from
+/// under those who are to move them.
 const LOOKS: u32 = 8;
 const PAUSES: u32 = 64;
 
@@ -410,7 +457,11 @@ impl PortCore {
         let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);
         if let Err(process) = taken {
             let (stage, instance) = (seat.stage, seat.instance);
-            return Err(PortError::SeatTaken { stage, instance, process });
+            return Err(PortError::SeatTaken {
+                stage,
+                instance,
+                process,
+            });
         }
         point!("seat.taken");
         let core = Self {
@@ -418,7 +469,10 @@ impl PortCore {
             stage: seat.stage,
             numbered: shape.is_numbered(seat.stage),
             terminate_at_limit: seat.terminate_at_limit,
-            loans: RefCell::new(Loans::of(&Participant { tables: &tables, id })),
+            loans: RefCell::new(Loans::of(&Participant {
+                tables: &tables,
+                id,
+            })),
             inherited: RefCell::new(inheritance(&tables, id)),
             open: Cell::new(0),
             answered: Cell::new(0),
@@ -439,7 +493,10 @@ impl PortCore {
 
     #[inline]
     pub(crate) fn participant(&self) -> Participant<'_> {
-        Participant { tables: &self.tables, id: self.id }
+        Participant {
+            tables: &self.tables,
+            id: self.id,
+        }
     }
 
     #[inline]
@@ -466,14 +523,18 @@ impl PortCore {
     #[cold]
     fn at_limit<T>(&self) -> Result<Result<T, Blocked>, PortError> {
         match self.tables.shape.quota(self.id) {
-            0 => Err(PortError::Misuse("a stage that said that it never allocates wants a buffer")),
+            0 => Err(PortError::Misuse(
+                "a stage that said that it never allocates wants a buffer",
+            )),
             quota if self.terminate_at_limit => Err(PortError::AtLimit { quota }),
             _ => Ok(Err(Blocked::AtLimit)),
         }
     }
 
     /// The next block that somebody wants to see.
-    pub(crate) fn try_receive(self: &Rc<Self>) -> Result<Result<Option<Block>, Blocked>, PortError> {
+    pub(crate) fn try_receive(
+        self: &Rc<Self>,
+    ) -> Result<Result<Option<Block>, Blocked>, PortError> {
         loop {
             match self.try_input()? {
                 Ok(Some((held, number))) => match self.accept(held, number)? {
@@ -488,10 +549,17 @@ impl PortCore {
 
     /// As [`try_receive`](Self::try_receive), but waits. `None` after `deadline`.
     #[inline(always)]
-    fn receive(self: &Rc<Self>, deadline: Option<Instant>) -> Result<Option<Option<Block>>, PortError> {
+    fn receive(
+        self: &Rc<Self>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Option<Block>>, PortError> {
         loop {
-            let Some(input) = self.wait(deadline, || self.try_input())? else { return Ok(None) };
-            let Some((held, number)) = input else { return Ok(Some(None)) };
+            let Some(input) = self.wait(deadline, || self.try_input())? else {
+                return Ok(None);
+            };
+            let Some((held, number)) = input else {
+                return Ok(Some(None));
+            };
             let block = self.accept(held, number)?;
             if !self.passes_by(&block) {
                 return Ok(Some(Some(block)));
@@ -499,8 +567,8 @@ impl PortCore {
         }
     }
 
-    /// Frees blocks that stages before have dropped, from now on or no longer. Not for numbered stages, which owe an
-    /// answer to each.
+    /// Frees blocks that stages before have dropped, from now on or no longer. Not for numbered
+    /// stages, which owe an answer to each.
     pub(crate) fn skip_vacant(&self, skip: bool) {
         self.skips_vacant.set(skip && !self.numbered);
     }
@@ -519,7 +587,11 @@ impl PortCore {
             Some(input) => Some(input),
             None => self.participant().receive(queue)?,
         };
-        if got.is_some() { Ok(Ok(got)) } else { self.no_input() }
+        if got.is_some() {
+            Ok(Ok(got))
+        } else {
+            self.no_input()
+        }
     }
 
     /// Whether an empty queue is the end of the stream.
@@ -539,7 +611,9 @@ impl PortCore {
         let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
         let short = ordered && self.participant().ring(queue - 1).ends().0 != head;
         if tail > head || short {
-            return Err(Corrupt::new("a number is missing at the end of the stream").at_queue(queue).into());
+            return Err(Corrupt::new("a number is missing at the end of the stream")
+                .at_queue(queue)
+                .into());
         }
         self.drained.set(true);
         Ok(Ok(None))
@@ -560,13 +634,19 @@ impl PortCore {
     pub(crate) fn send(&self, block: Block, number: u64) -> Result<(), PortError> {
         self.check()?;
         if !block.is_of(self) {
-            return Err(PortError::Misuse("a block belongs to the port that it came from"));
+            return Err(PortError::Misuse(
+                "a block belongs to the port that it came from",
+            ));
         }
         if self.numbered && block.standing() == Standing::Input {
-            return Err(PortError::Misuse("an input that was not answered cannot be another's answer"));
+            return Err(PortError::Misuse(
+                "an input that was not answered cannot be another's answer",
+            ));
         }
         let (vacant, len) = (block.is_vacant(), block.len() as u64);
-        let put = self.participant().send(block.release(), self.stage + 1, number)?;
+        let put = self
+            .participant()
+            .send(block.release(), self.stage + 1, number)?;
         if put == Put::Duplicate {
             return Err(PortError::Misuse("a number was answered twice"));
         }
@@ -580,17 +660,23 @@ impl PortCore {
     /// Notes that `input` is being answered.
     pub(crate) fn answer(&self, input: &Block) -> Result<(), PortError> {
         if !input.is_of(self) {
-            return Err(PortError::Misuse("a block belongs to the port that it came from"));
+            return Err(PortError::Misuse(
+                "a block belongs to the port that it came from",
+            ));
         }
         match input.standing() {
-            Standing::Loan => Err(PortError::Misuse("a block that was not received cannot be answered")),
-            Standing::Answered if self.numbered => Err(PortError::Misuse("an input was answered twice")),
-            Standing::Answered => Ok(()),
-            // The answer to a later number waits in its queue for the earlier one. An instance that then waited for
-            // a buffer to answer the earlier one with would wait for ever.
-            Standing::Input if self.numbered && input.number() < self.answered.get() => {
-                Err(PortError::Misuse("a numbered stage answers its inputs in their order"))
+            Standing::Loan => Err(PortError::Misuse(
+                "a block that was not received cannot be answered",
+            )),
+            Standing::Answered if self.numbered => {
+                Err(PortError::Misuse("an input was answered twice"))
             }
+            Standing::Answered => Ok(()),
+            // The answer to a later number waits in its queue for the earlier one. An instance that
+            // then waited for a buffer to answer the earlier one with would wait for ever.
+            Standing::Input if self.numbered && input.number() < self.answered.get() => Err(
+                PortError::Misuse("a numbered stage answers its inputs in their order"),
+            ),
             Standing::Input => {
                 input.set_answered();
                 self.open.set(self.open.get() - 1);
@@ -603,8 +689,8 @@ impl PortCore {
     /// A lease of ours was dropped.
     #[inline]
     pub(super) fn dropped(&self, held: Held, standing: Standing) {
-        // An error here means that the shared words are corrupt. A drop cannot say so: the next primitive of
-        // anybody who meets the buffer does, or the controller's audit.
+        // An error here means that the shared words are corrupt. A drop cannot say so: the next
+        // primitive of anybody who meets the buffer does, or the controller's audit.
         let _ = self.participant().free(held);
         if standing == Standing::Input {
             self.open.set(self.open.get() - 1);
@@ -619,13 +705,19 @@ impl PortCore {
 
     fn check_finished(&self) -> Result<(), PortError> {
         if !self.drained.get() {
-            return Err(PortError::Misuse("the stage returned before the end of its input"));
+            return Err(PortError::Misuse(
+                "the stage returned before the end of its input",
+            ));
         }
         if self.unsent.get() {
-            return Err(PortError::Misuse("a writer was dropped before it had sent what was written to it"));
+            return Err(PortError::Misuse(
+                "a writer was dropped before it had sent what was written to it",
+            ));
         }
         if self.numbered && self.open.get() > 0 {
-            return Err(PortError::Misuse("a numbered stage ended with an input that it has not answered"));
+            return Err(PortError::Misuse(
+                "a numbered stage ended with an input that it has not answered",
+            ));
         }
         self.check_answered()
     }
@@ -687,12 +779,15 @@ impl PortCore {
                 Ok(done) => return Ok(Some(done)),
                 Err(other) if other != blocked => blocked = other,
                 Err(_) if deadline.is_some_and(|at| Instant::now() >= at) => return Ok(None),
-                Err(_) => self.asleep(blocked, deadline.is_some(), || event.sleep(ticket, deadline)),
+                Err(_) => self.asleep(blocked, deadline.is_some(), || {
+                    event.sleep(ticket, deadline)
+                }),
             }
         }
     }
 
-    /// Marks a sleeper on the event that ends `blocked`. The caller looks once more before it sleeps.
+    /// Marks a sleeper on the event that ends `blocked`. The caller looks once more before it
+    /// sleeps.
     pub(crate) fn mark(&self, blocked: Blocked) -> (&Event, Ticket) {
         let event = match blocked {
             Blocked::AtLimit => &self.entry().credit.event,
@@ -705,10 +800,14 @@ impl PortCore {
     /// Runs `sleep`, and counts its time as time spent waiting. `timed`: it ends by itself.
     pub(crate) fn asleep(&self, blocked: Blocked, timed: bool, sleep: impl FnOnce()) {
         let (activity, counter) = match blocked {
-            Blocked::AtLimit | Blocked::NoneFree => {
-                (Activity::WaitingForBuffer, &self.entry().counters.alloc_wait)
-            }
-            Blocked::NoInput => (Activity::WaitingForInput, &self.entry().counters.receive_wait),
+            Blocked::AtLimit | Blocked::NoneFree => (
+                Activity::WaitingForBuffer,
+                &self.entry().counters.alloc_wait,
+            ),
+            Blocked::NoInput => (
+                Activity::WaitingForInput,
+                &self.entry().counters.receive_wait,
+            ),
         };
         let start = now();
         self.entry().since.store(start, Ordering::Relaxed);
@@ -726,10 +825,14 @@ impl PortCore {
         self.id
     }
 
-    /// Counts time as time spent waiting for buffers, which somebody else did whom this instance waited for.
+    /// Counts time as time spent waiting for buffers, which somebody else did whom this instance
+    /// waited for.
     #[cfg(not(loom))]
     pub(crate) fn count_wait(&self, time: Duration) {
-        add(&self.entry().counters.alloc_wait, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        add(
+            &self.entry().counters.alloc_wait,
+            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        );
     }
 
     fn set_activity(&self, activity: Activity) {
@@ -754,13 +857,17 @@ impl Drop for PortCore {
     }
 }
 
-/// The inputs that participant `id` already holds, in the order of their numbers: its predecessor died with them.
+/// The inputs that participant `id` already holds, in the order of their numbers: its predecessor
+/// died with them.
 pub(super) fn inheritance(tables: &Tables, id: u32) -> VecDeque<(Held, u64)> {
     let participant = Participant { tables, id };
     let mut inputs: Vec<_> = (0..tables.shape.buffers())
         .filter_map(|buffer| {
             let word = participant.word(buffer).ok()?;
-            let held = Held { buffer, generation: word.generation };
+            let held = Held {
+                buffer,
+                generation: word.generation,
+            };
             let input = word.state == State::Held && word.who == id && word.allocator != id;
             input.then(|| (held, participant.number_of(held, id)))
         })
@@ -778,11 +885,17 @@ fn no_deadline<T>(got: Option<T>) -> T {
 /// Adds to a counter that only the caller writes.
 #[inline]
 fn add(counter: &AtomicU64, amount: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(amount),
+        Ordering::Relaxed,
+    );
 }
 
 fn process_id() -> u32 {
-    rustix::process::getpid().as_raw_nonzero().get().unsigned_abs()
+    rustix::process::getpid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs()
 }
 
 /// The monotonic clock, the same for all processes of the machine, in nanoseconds.

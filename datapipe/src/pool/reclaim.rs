@@ -1,7 +1,8 @@
 //! What a dead participant held comes back.
 //!
-//! Runs in the controller, once the operating system has said that the participant is dead. Until then nothing is
-//! decided, because a participant that only looks dead may still write. Everything else goes on meanwhile.
+//! Runs in the controller, once the operating system has said that the participant is dead. Until
+//! then nothing is decided, because a participant that only looks dead may still write. Everything
+//! else goes on meanwhile.
 
 use crate::error::Corrupt;
 use crate::memory::QueueKind;
@@ -19,11 +20,11 @@ use super::word::{CONTROLLER, State};
 /// What is to become of the inputs that the dead one held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inputs {
-    /// Its replacement gets them, before anything new. Only for stages that work out of place: an input that was
-    /// worked on in place is no longer what it was.
+    /// Its replacement gets them, before anything new. Only for stages that work out of place: an
+    /// input that was worked on in place is no longer what it was.
     Inherit,
-    /// They are freed: the pipe stops. Stop it first ([`Segment::stop`]), for those who go on would miss the numbers
-    /// of what was freed.
+    /// They are freed: the pipe stops. Stop it first ([`Segment::stop`]), for those who go on would
+    /// miss the numbers of what was freed.
     Release,
 }
 
@@ -54,9 +55,9 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the seat belongs to another process than the one that died, which may still work on what it
-    /// holds; or if the shared words contradict themselves: what could not be reclaimed is then lost to the pool,
-    /// and the pipe must stop.
+    /// [`Corrupt`] if the seat belongs to another process than the one that died, which may still
+    /// work on what it holds; or if the shared words contradict themselves: what could not be
+    /// reclaimed is then lost to the pool, and the pipe must stop.
     ///
     /// # Panics
     ///
@@ -69,12 +70,18 @@ impl Segment {
         inputs: Inputs,
     ) -> Result<Reclaimed, Corrupt> {
         let range = self.shape().instances_of(stage);
-        assert!(instance < range.len() as u32, "stage {stage} has no instance {instance}");
+        assert!(
+            instance < range.len() as u32,
+            "stage {stage} has no instance {instance}"
+        );
         let participant = range.start + instance;
         let owner = &self.tables().participants[participant].owner;
         let process = owner.load(Ordering::Acquire); // SYNC(seat-taken)
         if process != 0 && process != proof.process() {
-            let what = format!("the seat is process {process}'s, but it was {} that died", proof.process());
+            let what = format!(
+                "the seat is process {process}'s, but it was {} that died",
+                proof.process()
+            );
             return Err(Corrupt::new(what));
         }
         let reclaimed = reclaim(self.tables(), participant, inputs)?;
@@ -85,33 +92,48 @@ impl Segment {
 
     /// Says of an instance what it cannot say itself.
     pub(crate) fn note_activity(&self, stage: u32, instance: u32, activity: Activity) {
-        activity.note(self.tables(), self.shape().instances_of(stage).start + instance, false);
+        activity.note(
+            self.tables(),
+            self.shape().instances_of(stage).start + instance,
+            false,
+        );
     }
 
     /// Says how many processes an instance has had.
     pub(crate) fn note_processes(&self, stage: u32, instance: u32, processes: u64) {
         let participant = self.shape().instances_of(stage).start + instance;
-        self.tables().participants[participant].processes.store(processes, Ordering::Relaxed);
+        self.tables().participants[participant]
+            .processes
+            .store(processes, Ordering::Relaxed);
     }
 
     /// How many blocks all processes of an instance together have taken up.
     pub(crate) fn taken_up(&self, stage: u32, instance: u32) -> u64 {
         let participant = self.shape().instances_of(stage).start + instance;
-        self.tables().participants[participant].counters.blocks_in.load(Ordering::Relaxed)
+        self.tables().participants[participant]
+            .counters
+            .blocks_in
+            .load(Ordering::Relaxed)
     }
 
     /// The number of the first input that waits for the replacement of a dead instance.
     pub(crate) fn inherited(&self, stage: u32, instance: u32) -> Option<u64> {
         let participant = self.shape().instances_of(stage).start + instance;
-        inheritance(self.tables(), participant).front().map(|&(_, number)| number)
+        inheritance(self.tables(), participant)
+            .front()
+            .map(|&(_, number)| number)
     }
 }
 
 pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Reclaimed, Corrupt> {
-    let controller = Participant { tables, id: CONTROLLER };
+    let controller = Participant {
+        tables,
+        id: CONTROLLER,
+    };
     let mut report = Reclaimed::default();
     point!("reclaim.begun");
-    // Sends first: an input whose answer was sent, but not yet to be found, must not be worked on again.
+    // Sends first: an input whose answer was sent, but not yet to be found, must not be worked on
+    // again.
     for held in of_dead(&controller, dead, State::Sent)? {
         report.finished += u32::from(finish_send(&controller, held, dead)?);
         point!("reclaim.finished");
@@ -135,9 +157,14 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
             report.inherited += 1;
         }
     }
-    // What it last said of itself is no excuse any more for anything that the audit finds. A replacement that is on
-    // its way has not ended: nobody may conclude that the others wait in vain.
-    let activity = if inputs == Inputs::Inherit { Activity::Idle } else { Activity::Ended };
+    // What it last said of itself is no excuse any more for anything that the audit finds. A
+    // replacement that is on its way has not ended: nobody may conclude that the others wait in
+    // vain.
+    let activity = if inputs == Inputs::Inherit {
+        Activity::Idle
+    } else {
+        Activity::Ended
+    };
     point!("reclaim.inputs");
     activity.note(tables, dead, false);
     point!("reclaim.noted");
@@ -152,7 +179,10 @@ fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<
     for buffer in 0..controller.tables.shape.buffers() {
         let word = controller.word(buffer)?;
         if word.who == dead && word.state == state {
-            found.push(Held { buffer, generation: word.generation });
+            found.push(Held {
+                buffer,
+                generation: word.generation,
+            });
         }
     }
     Ok(found)
@@ -161,14 +191,20 @@ fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<
 /// Whether the output for input `number` of participant `dead` is already on its way.
 fn is_answered(controller: &Participant<'_>, dead: u32, number: u64) -> bool {
     let shape = &controller.tables.shape;
-    let Some(stage) = shape.stage_of(dead) else { return false };
+    let Some(stage) = shape.stage_of(dead) else {
+        return false;
+    };
     shape.is_numbered(stage) && controller.ring(stage + 1).is_published(number)
 }
 
 /// Frees a buffer that the dead one held.
 fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), Corrupt> {
     // The dead one's own steps, taken by us: nobody else touches a buffer that it held.
-    Participant { id: dead, ..*controller }.free(held)
+    Participant {
+        id: dead,
+        ..*controller
+    }
+    .free(held)
 }
 
 /// Finishes a send that the dead one began. Returns whether there was anything left to do.
@@ -177,12 +213,15 @@ fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bo
     let entry = &tables.buffers[held.buffer];
     let queue = entry.destination.load(Ordering::Acquire); // SYNC(destination)
     if queue >= tables.shape.stage_count() {
-        return Err(Corrupt::new("a buffer was sent to a queue that does not exist").at_buffer(held.buffer));
+        return Err(
+            Corrupt::new("a buffer was sent to a queue that does not exist").at_buffer(held.buffer),
+        );
     }
     if controller.ring(queue).holds(held.buffer, held.generation) {
         return Ok(false);
     }
-    // Not in its ring: never put there, or taken since. Taking moves the ledger word before it touches the slot.
+    // Not in its ring: never put there, or taken since. Taking moves the ledger word before it
+    // touches the slot.
     let word = controller.word(held.buffer)?;
     if word.generation != held.generation || word.state != State::Sent || word.who != dead {
         return Ok(false);

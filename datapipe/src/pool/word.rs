@@ -8,7 +8,8 @@ pub(crate) struct Word {
     pub(crate) state: State,
     /// The participant that has charge of the buffer, or [`CONTROLLER`].
     pub(crate) who: u32,
-    /// The participant whose quota the buffer counts against, or [`NOBODY`] if it was never allocated.
+    /// The participant whose quota the buffer counts against, or [`NOBODY`] if it was never
+    /// allocated.
     pub(crate) allocator: u32,
     /// Grows by one each time the buffer changes hands.
     pub(crate) generation: u64,
@@ -18,7 +19,8 @@ pub(crate) struct Word {
 pub(crate) enum State {
     /// `who` may read and write it.
     Held,
-    /// `who` has sent it. It lies in the queue that its descriptor names, or `who` is about to put it there.
+    /// `who` has sent it. It lies in the queue that its descriptor names, or `who` is about to put
+    /// it there.
     Sent,
 }
 
@@ -69,7 +71,12 @@ impl Word {
     #[inline]
     pub(crate) fn taken_by(self, who: u32, allocator: u32) -> Self {
         let generation = self.generation.wrapping_add(1) & GENERATION_MASK;
-        Self { state: State::Held, who, allocator, generation }
+        Self {
+            state: State::Held,
+            who,
+            allocator,
+            generation,
+        }
     }
 }
 
@@ -82,7 +89,12 @@ mod tests {
         for state in [State::Held, State::Sent] {
             for (who, allocator) in [(0, 0), (1023, NOBODY), (CONTROLLER, 5)] {
                 for generation in [0, 1, GENERATION_MASK] {
-                    let word = Word { state, who, allocator, generation };
+                    let word = Word {
+                        state,
+                        who,
+                        allocator,
+                        generation,
+                    };
                     assert_eq!(Word::decode(word.encode()), Some(word));
                 }
             }
@@ -93,7 +105,12 @@ mod tests {
 
     #[test]
     fn generations_wrap() {
-        let last = Word { state: State::Sent, who: 1, allocator: 1, generation: GENERATION_MASK };
+        let last = Word {
+            state: State::Sent,
+            who: 1,
+            allocator: 1,
+            generation: GENERATION_MASK,
+        };
         assert_eq!(last.taken_by(2, 1).generation, 0);
     }
 }

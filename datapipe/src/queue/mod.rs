@@ -7,13 +7,14 @@
 //!       lap 3                        lap 2                   on lap p / slots
 //! ```
 //!
-//! A ring holds more slots than there are buffers. A slot names a buffer and a generation, and is worth nothing
-//! unless the buffer's ledger word is at that generation: the ledger decides who holds a buffer, the ring only says
-//! where to look. So a participant may die between any two steps, and the next one to come by finishes for it.
+//! A ring holds more slots than there are buffers. A slot names a buffer and a generation, and is
+//! worth nothing unless the buffer's ledger word is at that generation: the ledger decides who
+//! holds a buffer, the ring only says where to look. So a participant may die between any two
+//! steps, and the next one to come by finishes for it.
 //!
-//! The same ring serves two kinds of queue. Plain: a buffer is put at the tail, and its place becomes its number.
-//! Ordered: a buffer is put at the place of its number, and the ring is queue, resequencer and duplicate filter in
-//! one. Takers cannot tell the difference.
+//! The same ring serves two kinds of queue. Plain: a buffer is put at the tail, and its place
+//! becomes its number. Ordered: a buffer is put at the place of its number, and the ring is queue,
+//! resequencer and duplicate filter in one. Takers cannot tell the difference.
 //!
 //! Does not know the ledger: whoever takes passes a function that claims the buffer there.
 

@@ -1,8 +1,9 @@
 //! The ring: take, put at the tail, put at a place. Lock-free, and complete whoever dies where.
 //!
-//! After Dmitry Vyukov's bounded multi-producer multi-consumer queue, with two changes: the sequence number shares
-//! its word with the content, so that one compare-and-swap fills a slot, and emptying a slot only tidies up after a
-//! hand-over that the ledger has already decided, so that anybody can do it.
+//! After Dmitry Vyukov's bounded multi-producer multi-consumer queue, with two changes: the
+//! sequence number shares its word with the content, so that one compare-and-swap fills a slot, and
+//! emptying a slot only tidies up after a hand-over that the ledger has already decided, so that
+//! anybody can do it.
 
 use crate::error::Corrupt;
 use crate::limits::MAX_ROUNDS;
@@ -51,15 +52,25 @@ pub(crate) enum Put {
 impl<'a> Ring<'a> {
     /// `slots.len()` is a power of two.
     #[inline]
-    pub(crate) fn new(queue: u32, ends: &'a QueueEntry, slots: &'a [SlotEntry], users: RingUsers) -> Self {
+    pub(crate) fn new(
+        queue: u32,
+        ends: &'a QueueEntry,
+        slots: &'a [SlotEntry],
+        users: RingUsers,
+    ) -> Self {
         debug_assert!(slots.len().is_power_of_two());
-        Self { ends, slots, queue, users }
+        Self {
+            ends,
+            slots,
+            queue,
+            users,
+        }
     }
 
     /// Takes the buffer at the head.
     ///
-    /// `claim(buffer, generation, place)` must try to make the buffer the caller's in the ledger, in one step; it is
-    /// called once for each slot that looks full.
+    /// `claim(buffer, generation, place)` must try to make the buffer the caller's in the ledger,
+    /// in one step; it is called once for each slot that looks full.
     #[inline(always)]
     pub(crate) fn take<T>(
         &self,
@@ -73,13 +84,15 @@ impl<'a> Ring<'a> {
                 Slot::Empty { lap } if lap == self.next_lap(place) => self.advance_head(place),
                 Slot::Empty { .. } => {} // the head has moved a lap since it was read
                 Slot::Full { buffer, generation } => {
-                    // Only while the head is still here does the slot speak of this lap: the head cannot be a lap
-                    // behind, for then more buffers would be in the ring than there are.
+                    // Only while the head is still here does the slot speak of this lap: the head
+                    // cannot be a lap behind, for then more buffers would be in the ring than there
+                    // are.
                     if self.head().load(Ordering::Acquire) != place {
                         continue;
                     }
                     let claim = claim(buffer, generation, place)?;
-                    // From here on the buffer has moved. Whoever sees that may empty the slot and move the head.
+                    // From here on the buffer has moved. Whoever sees that may empty the slot and
+                    // move the head.
                     self.empty_slot(place, word);
                     point!("take.emptied");
                     self.advance_head(place);
@@ -103,8 +116,12 @@ impl<'a> Ring<'a> {
             match Slot::decode(word) {
                 Slot::Empty { lap } if lap == self.lap(place) => {
                     // SYNC(slot-filled): the payload and the descriptor stand before it.
-                    let put =
-                        self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
+                    let put = self.slot(place).compare_exchange(
+                        word,
+                        full,
+                        Ordering::AcqRel,
+                        Ordering::Relaxed,
+                    );
                     if put.is_ok() {
                         point!("put.filled");
                         self.advance_tail(place);
@@ -112,7 +129,8 @@ impl<'a> Ring<'a> {
                         return Ok(place);
                     }
                 }
-                // Somebody filled this place, and perhaps somebody took from it: the tail lags behind.
+                // Somebody filled this place, and perhaps somebody took from it: the tail lags
+                // behind.
                 Slot::Full { .. } => self.advance_tail(place),
                 Slot::Empty { lap } if lap == self.next_lap(place) => self.advance_tail(place),
                 Slot::Empty { .. } => {} // the tail has moved a lap since it was read
@@ -130,11 +148,18 @@ impl<'a> Ring<'a> {
             if self.is_past(place, word) {
                 return Ok(Put::Duplicate);
             }
-            if word != (Slot::Empty { lap: self.lap(place) }).encode() {
+            if word
+                != (Slot::Empty {
+                    lap: self.lap(place),
+                })
+                .encode()
+            {
                 return Err(self.corrupt("a number lies beyond the window of its queue"));
             }
             // SYNC(slot-filled): the payload and the descriptor stand before it.
-            let put = self.slot(place).compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
+            let put =
+                self.slot(place)
+                    .compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
             if put.is_ok() {
                 point!("put.filled");
                 self.raise_tail(place.wrapping_add(1));
@@ -153,19 +178,28 @@ impl<'a> Ring<'a> {
     /// Whether some slot names this buffer at this generation.
     pub(crate) fn holds(&self, buffer: u32, generation: u64) -> bool {
         let full = Slot::Full { buffer, generation }.encode();
-        self.slots.iter().any(|slot| slot.word.load(Ordering::Acquire) == full)
+        self.slots
+            .iter()
+            .any(|slot| slot.word.load(Ordering::Acquire) == full)
     }
 
-    /// Places filled but not taken, as far as the hints know: exact when nobody is in the middle of anything.
+    /// Places filled but not taken, as far as the hints know: exact when nobody is in the middle of
+    /// anything.
     #[inline]
     pub(crate) fn depth(&self) -> u64 {
         let head = self.head().load(Ordering::Acquire);
-        self.tail().load(Ordering::Acquire).saturating_sub(head).min(self.slots.len() as u64)
+        self.tail()
+            .load(Ordering::Acquire)
+            .saturating_sub(head)
+            .min(self.slots.len() as u64)
     }
 
     /// Place of the next take and one past the highest place filled, both as hinted.
     pub(crate) fn ends(&self) -> (u64, u64) {
-        (self.head().load(Ordering::Acquire), self.tail().load(Ordering::Acquire))
+        (
+            self.head().load(Ordering::Acquire),
+            self.tail().load(Ordering::Acquire),
+        )
     }
 
     /// Every slot of the window that starts at the head, with its place.
@@ -173,7 +207,10 @@ impl<'a> Ring<'a> {
         let head = self.head().load(Ordering::Acquire);
         (0..self.slots.len() as u64).map(move |i| {
             let place = head.wrapping_add(i);
-            (place, Slot::decode(self.slot(place).load(Ordering::Acquire)))
+            (
+                place,
+                Slot::decode(self.slot(place).load(Ordering::Acquire)),
+            )
         })
     }
 
@@ -201,7 +238,11 @@ impl<'a> Ring<'a> {
             Slot::Empty { lap } => lap > self.lap(place),
             // Within the window that starts at the head a slot belongs to one place only.
             Slot::Full { .. } => {
-                place < self.head().load(Ordering::Acquire).saturating_add(self.slots.len() as u64)
+                place
+                    < self
+                        .head()
+                        .load(Ordering::Acquire)
+                        .saturating_add(self.slots.len() as u64)
             }
         }
     }
@@ -209,12 +250,17 @@ impl<'a> Ring<'a> {
     /// Empties the slot of `place`, which held `word`, unless somebody else did.
     #[inline]
     fn empty_slot(&self, place: u64, word: u64) {
-        let empty = Slot::Empty { lap: self.next_lap(place) }.encode();
+        let empty = Slot::Empty {
+            lap: self.next_lap(place),
+        }
+        .encode();
         // SYNC(slot-emptied)
         if self.users.one_taker {
             self.slot(place).store(empty, Ordering::Release);
         } else {
-            let _ = self.slot(place).compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
+            let _ =
+                self.slot(place)
+                    .compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
@@ -233,7 +279,10 @@ impl<'a> Ring<'a> {
         for _ in 0..MAX_ROUNDS {
             let tail = self.tail().load(Ordering::Acquire);
             if tail >= end
-                || self.tail().compare_exchange(tail, end, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                || self
+                    .tail()
+                    .compare_exchange(tail, end, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
             {
                 return;
             }

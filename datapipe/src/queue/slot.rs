@@ -31,7 +31,10 @@ impl Slot {
             Self::Empty { lap: word }
         } else {
             let buffer = (word >> BUFFER_SHIFT & BUFFER_MASK) as u32;
-            Self::Full { buffer, generation: word & GENERATION_MASK }
+            Self::Full {
+                buffer,
+                generation: word & GENERATION_MASK,
+            }
         }
     }
 
@@ -40,7 +43,8 @@ impl Slot {
         match self {
             Self::Empty { lap } => lap & !FULL,
             Self::Full { buffer, generation } => {
-                FULL | (u64::from(buffer) & BUFFER_MASK) << BUFFER_SHIFT | generation & GENERATION_MASK
+                FULL | (u64::from(buffer) & BUFFER_MASK) << BUFFER_SHIFT
+                    | generation & GENERATION_MASK
             }
         }
     }
@@ -55,8 +59,14 @@ mod tests {
         for slot in [
             Slot::Empty { lap: 0 },
             Slot::Empty { lap: u64::MAX >> 1 },
-            Slot::Full { buffer: 0, generation: 0 },
-            Slot::Full { buffer: 4095, generation: GENERATION_MASK },
+            Slot::Full {
+                buffer: 0,
+                generation: 0,
+            },
+            Slot::Full {
+                buffer: 4095,
+                generation: GENERATION_MASK,
+            },
         ] {
             assert_eq!(Slot::decode(slot.encode()), slot);
         }

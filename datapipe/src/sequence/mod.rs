@@ -4,8 +4,9 @@
 //!   a b c  ->  Sequencer  ->  a0 b1 c2  ->  (any order)  c2 a0 b1  ->  Resequencer  ->  a b c
 //! ```
 //!
-//! Inside a pipe nobody needs these: the rings keep every stage's input in order by themselves. They are for where
-//! blocks leave the rings and come back: over several connections, or through a plan of one's own.
+//! Inside a pipe nobody needs these: the rings keep every stage's input in order by themselves.
+//! They are for where blocks leave the rings and come back: over several connections, or through a
+//! plan of one's own.
 //!
 //! Does not wait: a caller that must, does so outside.
 

@@ -57,7 +57,12 @@ impl<T> Resequencer<T> {
     /// If `window` is 0.
     pub fn new(first: u64, window: usize) -> Self {
         assert!(window > 0, "a window holds at least the next item");
-        Self { next: first, window, held: VecDeque::new(), count: 0 }
+        Self {
+            next: first,
+            window,
+            held: VecDeque::new(),
+            count: 0,
+        }
     }
 
     /// Takes an item.
@@ -67,12 +72,18 @@ impl<T> Resequencer<T> {
     /// The item comes back, with the reason.
     pub fn push(&mut self, number: u64, item: T) -> Result<(), Rejected<T>> {
         let Some(ahead) = number.checked_sub(self.next) else {
-            return Err(Rejected { item, rejection: Rejection::Duplicate });
+            return Err(Rejected {
+                item,
+                rejection: Rejection::Duplicate,
+            });
         };
         let ahead = match usize::try_from(ahead) {
             Ok(ahead) if ahead < self.window => ahead,
             _ => {
-                let rejection = Rejection::BeyondWindow { next: self.next, window: self.window };
+                let rejection = Rejection::BeyondWindow {
+                    next: self.next,
+                    window: self.window,
+                };
                 return Err(Rejected { item, rejection });
             }
         };
@@ -80,7 +91,10 @@ impl<T> Resequencer<T> {
             self.held.resize_with(ahead + 1, || None);
         }
         if self.held[ahead].is_some() {
-            return Err(Rejected { item, rejection: Rejection::Duplicate });
+            return Err(Rejected {
+                item,
+                rejection: Rejection::Duplicate,
+            });
         }
         self.held[ahead] = Some(item);
         self.count += 1;
@@ -118,7 +132,10 @@ impl fmt::Display for Rejection {
         match self {
             Self::Duplicate => f.write_str("the number has come before"),
             Self::BeyondWindow { next, window } => {
-                write!(f, "the number is too far ahead: {next} is missing, and {window} items fit")
+                write!(
+                    f,
+                    "the number is too far ahead: {next} is missing, and {window} items fit"
+                )
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What a module makes a stage from: named fields, in bytes that cross from process to process.
 //!
-//! A field is the length of its name (8 bits), its name, the length of its value (32 bits, little endian), and its value.
-//! A name can occur several times. `docs/host-protocol.md` lists the fields of the library's modules.
+//! A field is the length of its name (8 bits), its name, the length of its value (32 bits, little
+//! endian), and its value. A name can occur several times. `docs/host-protocol.md` lists the fields
+//! of the library's modules.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -46,12 +47,14 @@ impl Arguments {
         let value = value.as_ref();
         let len = self.0.len() + name.len() + value.len() + 5;
         if len > self.0.capacity() {
-            // There may be a key in it: no copy is left behind when the bytes move to a larger place.
+            // There may be a key in it: no copy is left behind when the bytes move to a larger
+            // place.
             let mut bytes = Zeroizing::new(Vec::with_capacity(len.max(2 * self.0.len())));
             bytes.put(&self.0);
             self.0 = bytes;
         }
-        self.0.put_u8(u8::try_from(name.len()).expect("the name of a field is short"));
+        self.0
+            .put_u8(u8::try_from(name.len()).expect("the name of a field is short"));
         self.0.put(name.as_bytes());
         self.0.put_u32(len_u32(value.len()));
         self.0.put(value);
@@ -61,7 +64,9 @@ impl Arguments {
     /// Adds a field for each value.
     #[must_use]
     pub fn with_all<V: AsRef<[u8]>>(self, name: &str, values: impl IntoIterator<Item = V>) -> Self {
-        values.into_iter().fold(self, |arguments, value| arguments.with(name, value))
+        values
+            .into_iter()
+            .fold(self, |arguments, value| arguments.with(name, value))
     }
 
     /// Adds a field without a value, if that is so.
@@ -106,13 +111,18 @@ impl<'b> Fields<'b> {
 
     /// Takes all values of the fields of a name, in order.
     pub fn all(&mut self, name: &str) -> Vec<&'b [u8]> {
-        let taken = self.0.extract_if(.., |(named, _)| *named == name.as_bytes());
+        let taken = self
+            .0
+            .extract_if(.., |(named, _)| *named == name.as_bytes());
         taken.map(|(_, value)| value).collect()
     }
 
     /// Takes the values of a name as paths.
     pub fn paths(&mut self, name: &str) -> Vec<PathBuf> {
-        self.all(name).into_iter().map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
+        self.all(name)
+            .into_iter()
+            .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+            .collect()
     }
 
     /// Takes the value of the only field of a name as a path, if there is one.
@@ -121,7 +131,9 @@ impl<'b> Fields<'b> {
     ///
     /// As [`optional`](Self::optional).
     pub fn path(&mut self, name: &str) -> Result<Option<PathBuf>, StageError> {
-        Ok(self.optional(name)?.map(|path| PathBuf::from(OsStr::from_bytes(path))))
+        Ok(self
+            .optional(name)?
+            .map(|path| PathBuf::from(OsStr::from_bytes(path))))
     }
 
     /// Takes the value of the only field of a name, if there is one.
@@ -133,7 +145,9 @@ impl<'b> Fields<'b> {
         match self.all(name)[..] {
             [] => Ok(None),
             [value] => Ok(Some(value)),
-            _ => Err(StageError::new(format!("the module got more than one {name}"))),
+            _ => Err(StageError::new(format!(
+                "the module got more than one {name}"
+            ))),
         }
     }
 
@@ -143,7 +157,8 @@ impl<'b> Fields<'b> {
     ///
     /// If there is none, or several.
     pub fn one(&mut self, name: &str) -> Result<&'b [u8], StageError> {
-        self.optional(name)?.ok_or_else(|| StageError::new(format!("the module got no {name}")))
+        self.optional(name)?
+            .ok_or_else(|| StageError::new(format!("the module got no {name}")))
     }
 
     /// Takes the one field of a name as text.
@@ -152,7 +167,8 @@ impl<'b> Fields<'b> {
     ///
     /// As [`one`](Self::one), and if it is not UTF-8.
     pub fn text(&mut self, name: &str) -> Result<&'b str, StageError> {
-        let not_text = |error| StageError::new(format!("the module got a {name} that is no text: {error}"));
+        let not_text =
+            |error| StageError::new(format!("the module got a {name} that is no text: {error}"));
         str::from_utf8(self.one(name)?).map_err(not_text)
     }
 
@@ -172,14 +188,19 @@ impl<'b> Fields<'b> {
         text.parse().map_err(wrong)
     }
 
-    /// Takes the only field of a name as a number in decimal digits, or `otherwise` if there is none.
+    /// Takes the only field of a name as a number in decimal digits, or `otherwise` if there is
+    /// none.
     ///
     /// # Errors
     ///
     /// As [`number`](Self::number), but for a field that is missing.
     pub fn number_or<N: FromStr>(&mut self, name: &str, otherwise: N) -> Result<N, StageError> {
         let is_there = self.0.iter().any(|(named, _)| *named == name.as_bytes());
-        if is_there { self.number(name) } else { Ok(otherwise) }
+        if is_there {
+            self.number(name)
+        } else {
+            Ok(otherwise)
+        }
     }
 
     /// Takes a field without a value: whether there is one.
@@ -209,7 +230,13 @@ impl<'b> Fields<'b> {
 
 impl fmt::Debug for Fields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(name, _)| name.escape_ascii().to_string())).finish()
+        f.debug_list()
+            .entries(
+                self.0
+                    .iter()
+                    .map(|(name, _)| name.escape_ascii().to_string()),
+            )
+            .finish()
     }
 }
 
@@ -220,23 +247,48 @@ mod tests {
 
     #[test]
     fn fields_that_are_missing_repeated_or_unknown_are_refused() {
-        let bytes =
-            Vec::from(Arguments::new().with("a", [0, 255]).with_all("b", ["1", "x"]).with_flag("c", true));
+        let bytes = Vec::from(
+            Arguments::new()
+                .with("a", [0, 255])
+                .with_all("b", ["1", "x"])
+                .with_flag("c", true),
+        );
         let fields = || Fields::read(&bytes).unwrap();
         let refused = |result: Result<(), StageError>, why: &str| {
             assert_eq!(result.unwrap_err().to_string(), why);
         };
         refused(fields().one("d").map(drop), "the module got no d");
-        refused(fields().one("b").map(drop), "the module got more than one b");
-        assert!(fields().text("a").unwrap_err().to_string().contains("a that is no text"));
-        refused(fields().number::<u8>("c").map(drop), "the module got the c \"\", which does not do");
+        refused(
+            fields().one("b").map(drop),
+            "the module got more than one b",
+        );
+        assert!(
+            fields()
+                .text("a")
+                .unwrap_err()
+                .to_string()
+                .contains("a that is no text")
+        );
+        refused(
+            fields().number::<u8>("c").map(drop),
+            "the module got the c \"\", which does not do",
+        );
         refused(fields().end(), "the module does not know the field \"a\"");
-        refused(fields().number_or("b", 7).map(drop), "the module got more than one b");
+        refused(
+            fields().number_or("b", 7).map(drop),
+            "the module got more than one b",
+        );
         assert_eq!(fields().number_or("d", 7).unwrap(), 7);
-        refused(fields().path("b").map(drop), "the module got more than one b");
+        refused(
+            fields().path("b").map(drop),
+            "the module got more than one b",
+        );
         assert_eq!(fields().path("d").unwrap(), None);
         assert!(fields().flag("c").unwrap() && !fields().flag("d").unwrap());
-        assert_eq!(fields().paths("b"), [PathBuf::from("1"), PathBuf::from("x")]);
+        assert_eq!(
+            fields().paths("b"),
+            [PathBuf::from("1"), PathBuf::from("x")]
+        );
     }
 
     #[test]

@@ -6,11 +6,12 @@
 //!   stages behind it --report(block, what)-+--> entries, with their places
 //! ```
 //!
-//! A reader knows where a block stood, and the stages behind it whether it is whole: the log brings both together.
-//! Its memory is bounded, however much is damaged.
+//! A reader knows where a block stood, and the stages behind it whether it is whole: the log brings
+//! both together. Its memory is bounded, however much is damaged.
 //!
-//! Where a stage runs in a process of its own, it has a log of its own there, whose news are told to the caller's log.
-//! The place of a block may be told later than that the block is damaged, so what is reported waits for it.
+//! Where a stage runs in a process of its own, it has a log of its own there, whose news are told
+//! to the caller's log. The place of a block may be told later than that the block is damaged, so
+//! what is reported waits for it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -119,7 +120,8 @@ impl DamageLog {
         Self::default()
     }
 
-    /// Notes where `block` stood. Of blocks whose numbers are [`MAX_PLACES`] apart, only the last is remembered.
+    /// Notes where `block` stood. Of blocks whose numbers are [`MAX_PLACES`] apart, only the last
+    /// is remembered.
     pub fn note_place(&self, block: u64, place: Place) {
         let mut inner = self.0.lock();
         if inner.places.is_empty() {
@@ -137,12 +139,21 @@ impl DamageLog {
     /// Reports that `block` is damaged, at the place that was noted for it.
     pub fn report(&self, block: u64, what: impl Into<String>) {
         let place = self.0.lock().place_of(block);
-        self.add(Damage { block: Some(block), place, what: what.into() });
+        self.add(Damage {
+            block: Some(block),
+            place,
+            what: what.into(),
+        });
     }
 
-    /// Reports damage that belongs to no block whose number is known, such as a record that cannot be read.
+    /// Reports damage that belongs to no block whose number is known, such as a record that cannot
+    /// be read.
     pub fn report_at(&self, place: Place, what: impl Into<String>) {
-        self.add(Damage { block: None, place: Some(place.to_string()), what: what.into() });
+        self.add(Damage {
+            block: None,
+            place: Some(place.to_string()),
+            what: what.into(),
+        });
     }
 
     /// Reports what is known in full.
@@ -168,11 +179,13 @@ impl DamageLog {
         log
     }
 
-    /// What has been reported and noted since this was called last, as texts for people and what [`hear`](Self::hear)
-    /// understands.
+    /// What has been reported and noted since this was called last, as texts for people and what
+    /// [`hear`](Self::hear) understands.
     pub(crate) fn news(&self) -> Vec<(String, Vec<u8>)> {
         let inner = &mut *self.0.lock();
-        let Some(news) = &mut inner.news else { return Vec::new() };
+        let Some(news) = &mut inner.news else {
+            return Vec::new();
+        };
         let mut told = Vec::new();
         // Before what was found damaged there.
         let places: Vec<_> = news.places.drain(..).collect();
@@ -180,7 +193,11 @@ impl DamageLog {
             told.push((String::new(), encode_places(places)));
         }
         let fresh = inner.entries.get(news.told..).unwrap_or_default();
-        told.extend(fresh.iter().map(|damage| (damage.to_string(), encode(damage))));
+        told.extend(
+            fresh
+                .iter()
+                .map(|damage| (damage.to_string(), encode(damage))),
+        );
         news.told = inner.entries.len();
         if let count @ 1.. = std::mem::take(&mut news.unkept) {
             let mut data = vec![UNKEPT];
@@ -194,7 +211,11 @@ impl DamageLog {
     pub(crate) fn hear(&self, told: &[u8]) {
         let mut inner = self.0.lock();
         if let Err(malformed) = inner.hear(told) {
-            inner.push(Damage { block: None, place: None, what: malformed.to_string() });
+            inner.push(Damage {
+                block: None,
+                place: None,
+                what: malformed.to_string(),
+            });
         }
     }
 
@@ -237,7 +258,11 @@ impl Inner {
             PLACES => {
                 while !told.rest().is_empty() {
                     let block = told.u64()?;
-                    let place = Place { volume: told.u32()?, record: told.u64()?, byte: told.u64()? };
+                    let place = Place {
+                        volume: told.u32()?,
+                        record: told.u64()?,
+                        byte: told.u64()?,
+                    };
                     self.hear_place(block, place);
                 }
                 Ok(())
@@ -252,7 +277,11 @@ impl Inner {
 
     fn hear_damage(&mut self, mut told: Bytes<'_>) -> Result<(), Malformed> {
         let flags = told.u8()?;
-        let block = if flags & HAS_BLOCK != 0 { Some(told.u64()?) } else { None };
+        let block = if flags & HAS_BLOCK != 0 {
+            Some(told.u64()?)
+        } else {
+            None
+        };
         let mut place = None;
         if flags & HAS_PLACE != 0 {
             let len = told.u16()?;
@@ -260,8 +289,10 @@ impl Inner {
         }
         let what = told.text(told.rest().len())?;
         let place = place.or_else(|| block.and_then(|block| self.place_of(block)));
-        let is_same = |known: &Damage| known.block == block && known.what == cut(&what, MAX_DAMAGE_TEXT);
-        // One that is killed when it has told of a block leaves that to its replacement, which finds the same.
+        let is_same =
+            |known: &Damage| known.block == block && known.what == cut(&what, MAX_DAMAGE_TEXT);
+        // One that is killed when it has told of a block leaves that to its replacement, which
+        // finds the same.
         if block.is_none() || !self.entries.iter().rev().take(AT_ONCE).any(is_same) {
             self.push(Damage { block, place, what });
         }
@@ -273,7 +304,11 @@ impl Inner {
             self.places = vec![None; MAX_PLACES];
         }
         self.places[slot(block)] = Some((block, place));
-        let waiting: Vec<_> = self.placeless.range((block, 0)..=(block, usize::MAX)).copied().collect();
+        let waiting: Vec<_> = self
+            .placeless
+            .range((block, 0)..=(block, usize::MAX))
+            .copied()
+            .collect();
         for (block, entry) in waiting {
             self.placeless.remove(&(block, entry));
             if let Some(damage) = self.entries.get_mut(entry) {
@@ -284,14 +319,27 @@ impl Inner {
 
     /// Where a block stood, if that was noted and not so long ago.
     fn place_of(&self, block: u64) -> Option<String> {
-        let noted = self.places.get(slot(block)).copied().flatten().filter(|(number, _)| *number == block);
+        let noted = self
+            .places
+            .get(slot(block))
+            .copied()
+            .flatten()
+            .filter(|(number, _)| *number == block);
         noted.map(|(_, place)| place.to_string())
     }
 }
 
 fn encode_places(places: &[(u64, Place)]) -> Vec<u8> {
     let mut data = vec![PLACES];
-    for (block, Place { volume, record, byte }) in places {
+    for (
+        block,
+        Place {
+            volume,
+            record,
+            byte,
+        },
+    ) in places
+    {
         data.put_u64(*block);
         data.put_u32(*volume);
         data.put_u64(*record);
@@ -302,7 +350,10 @@ fn encode_places(places: &[(u64, Place)]) -> Vec<u8> {
 
 fn encode(Damage { block, place, what }: &Damage) -> Vec<u8> {
     let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
-    let mut data = vec![DAMAGE, flag(block.is_some(), HAS_BLOCK) | flag(place.is_some(), HAS_PLACE)];
+    let mut data = vec![
+        DAMAGE,
+        flag(block.is_some(), HAS_BLOCK) | flag(place.is_some(), HAS_PLACE),
+    ];
     if let Some(block) = block {
         data.put_u64(*block);
     }
@@ -319,8 +370,8 @@ fn slot(block: u64) -> usize {
     (block % MAX_PLACES as u64) as usize
 }
 
-/// The number that people know a block by: its place in the archive if a sequencer gave it one, otherwise its place
-/// in the pipe.
+/// The number that people know a block by: its place in the archive if a sequencer gave it one,
+/// otherwise its place in the pipe.
 pub(super) fn number_of(block: &Block) -> u64 {
     block.info().sequence.unwrap_or_else(|| block.number())
 }
@@ -330,7 +381,11 @@ mod tests {
     use super::*;
 
     fn place(record: u64) -> Place {
-        Place { volume: 2, record, byte: record << 16 }
+        Place {
+            volume: 2,
+            record,
+            byte: record << 16,
+        }
     }
 
     #[test]
@@ -342,7 +397,11 @@ mod tests {
         for _ in 0..2 {
             process.report(7, "torn");
         }
-        assert_eq!((log.count(), process.count()), (1, 2), "told at once, and once");
+        assert_eq!(
+            (log.count(), process.count()),
+            (1, 2),
+            "told at once, and once"
+        );
         process.report(7, "also gone");
         process.report(8, "torn");
         (0..2).for_each(|_| process.report_at(place(9), "unreadable"));
@@ -370,7 +429,11 @@ mod tests {
             "volume 2, record 9 (byte 589,824): unreadable".to_owned(),
         ];
         assert_eq!(text, expected);
-        let bare = Damage { block: None, place: None, what: "gone".to_owned() };
+        let bare = Damage {
+            block: None,
+            place: None,
+            what: "gone".to_owned(),
+        };
         assert_eq!(bare.to_string(), "gone");
     }
 
@@ -382,19 +445,33 @@ mod tests {
         assert_eq!(log.count(), MAX_LOG_ENTRIES as u64 + 5);
         let entries = log.entries();
         assert_eq!(entries.len(), MAX_LOG_ENTRIES);
-        assert!(entries.iter().all(|damage| damage.what.len() == MAX_DAMAGE_TEXT));
-        assert_eq!(entries.last().unwrap().block, Some(MAX_LOG_ENTRIES as u64 - 1));
+        assert!(
+            entries
+                .iter()
+                .all(|damage| damage.what.len() == MAX_DAMAGE_TEXT)
+        );
+        assert_eq!(
+            entries.last().unwrap().block,
+            Some(MAX_LOG_ENTRIES as u64 - 1)
+        );
     }
 
     /// What a process has found, told to another log.
     fn tell(from: &DamageLog, to: &DamageLog) -> Vec<String> {
-        from.news().iter().map(|(_, data)| to.hear(data)).for_each(drop);
+        from.news()
+            .iter()
+            .map(|(_, data)| to.hear(data))
+            .for_each(drop);
         to.entries().iter().map(Damage::to_string).collect()
     }
 
     #[test]
     fn what_processes_find_is_brought_together() {
-        let (reader, decoder, whole) = (DamageLog::of_process(), DamageLog::of_process(), DamageLog::new());
+        let (reader, decoder, whole) = (
+            DamageLog::of_process(),
+            DamageLog::of_process(),
+            DamageLog::new(),
+        );
         decoder.report(4, "torn");
         assert_eq!(tell(&decoder, &whole), ["block 4: torn"]);
         reader.note_place(4, place(4));
@@ -408,7 +485,10 @@ mod tests {
             "block 5 at volume 2, record 5 (byte 327,680): torn, too",
         ];
         assert_eq!(tell(&decoder, &whole), expected);
-        assert!(reader.news().is_empty() && decoder.news().is_empty(), "nothing is told twice");
+        assert!(
+            reader.news().is_empty() && decoder.news().is_empty(),
+            "nothing is told twice"
+        );
         assert!(whole.news().is_empty(), "nobody asked for this one's");
     }
 
@@ -416,28 +496,48 @@ mod tests {
     fn many_reports_and_places_are_told_in_pieces() {
         let (process, whole) = (DamageLog::of_process(), DamageLog::new());
         (0..MAX_PLACES as u64 + 7).for_each(|block| process.note_place(block, place(block)));
-        (0..MAX_LOG_ENTRIES as u64 + 5).for_each(|block| process.report(block + 7, "ä".repeat(300)));
+        (0..MAX_LOG_ENTRIES as u64 + 5)
+            .for_each(|block| process.report(block + 7, "ä".repeat(300)));
         let news = process.news();
         assert!(news.iter().all(|(_, data)| data.len() <= MAX_NOTE));
         news.iter().for_each(|(_, data)| whole.hear(data));
-        assert_eq!((whole.entries(), whole.count()), (process.entries(), process.count()));
+        assert_eq!(
+            (whole.entries(), whole.count()),
+            (process.entries(), process.count())
+        );
         assert!(whole.entries().iter().all(|damage| damage.place.is_some()));
     }
 
     #[test]
     fn what_makes_no_sense_is_reported() {
         let log = DamageLog::new();
-        let damage = Damage { block: Some(1), place: Some("x".to_owned()), what: "é".to_owned() };
+        let damage = Damage {
+            block: Some(1),
+            place: Some("x".to_owned()),
+            what: "é".to_owned(),
+        };
         let mut data = encode(&damage);
         log.hear(&data);
         assert_eq!(log.entries(), [damage]);
         data.pop();
         let cut_place = encode_places(&[(1, place(1))]);
-        let wrong = [&[][..], &[9], &data, &data[..5], &data[..11], &cut_place[..20], &[UNKEPT, 1]];
+        let wrong = [
+            &[][..],
+            &[9],
+            &data,
+            &data[..5],
+            &data[..11],
+            &cut_place[..20],
+            &[UNKEPT, 1],
+        ];
         for (before, wrong) in wrong.into_iter().enumerate() {
             log.hear(wrong);
             assert_eq!(log.count(), before as u64 + 2);
-            assert!(log.entries()[before + 1].what.starts_with("what a process says of damage: "));
+            assert!(
+                log.entries()[before + 1]
+                    .what
+                    .starts_with("what a process says of damage: ")
+            );
         }
     }
 }

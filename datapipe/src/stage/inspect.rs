@@ -1,7 +1,8 @@
 //! Inspection: somebody else's judgement of the data, such as a virus scanner's.
 //!
-//! A rejected block travels on without its content, so that numbers stay dense and a reader can tell that something
-//! was there. Does not know what a finding means: the application decides what to scan for, and what to do about it.
+//! A rejected block travels on without its content, so that numbers stay dense and a reader can
+//! tell that something was there. Does not know what a finding means: the application decides what
+//! to scan for, and what to do about it.
 
 use std::sync::Arc;
 
@@ -38,13 +39,13 @@ use super::{InPlace, MiddleWork, Stage, Verdict};
 /// # Ok::<(), datapipe::Error>(())
 /// ```
 pub trait Inspect: Send {
-    /// Looks at a block's data: plain data, as the head read it. A block sees nothing of the one before, so what
-    /// lies across the end of a block is in two pieces.
+    /// Looks at a block's data: plain data, as the head read it. A block sees nothing of the one
+    /// before, so what lies across the end of a block is in two pieces.
     ///
     /// # Errors
     ///
-    /// An error stops the pipe. Whether a scanner that cannot be asked is an error or a [`Finding::Mark`] is the
-    /// implementer's decision.
+    /// An error stops the pipe. Whether a scanner that cannot be asked is an error or a
+    /// [`Finding::Mark`] is the implementer's decision.
     fn inspect(&mut self, data: &[u8], info: &BlockInfo) -> Result<Finding, StageError>;
 }
 
@@ -55,7 +56,8 @@ pub enum Finding {
     Pass,
     /// Something worth a note: the block travels on, with [`Marks::MARKED`].
     Mark,
-    /// Something that must not be kept: the block travels on without its content, with [`Marks::REJECTED`].
+    /// Something that must not be kept: the block travels on without its content, with
+    /// [`Marks::REJECTED`].
     Reject,
 }
 
@@ -118,18 +120,21 @@ impl InspectionLog {
 }
 
 impl<'a> Stage<MiddleWork<'a>> {
-    /// A stage that inspects each block, each instance of which is made by `factory` from its number. What it marks
-    /// and rejects is noted in `log`.
+    /// A stage that inspects each block, each instance of which is made by `factory` from its
+    /// number. What it marks and rejects is noted in `log`.
     ///
-    /// It sees plain data only: a block that is encrypted or compressed is an error. Blocks that have lost their
-    /// content before, damaged or rejected, pass unseen.
+    /// It sees plain data only: a block that is encrypted or compressed is an error. Blocks that
+    /// have lost their content before, damaged or rejected, pass unseen.
     pub fn inspect<I: Inspect + 'a>(
         name: impl Into<String>,
         log: &InspectionLog,
         mut factory: impl FnMut(u32) -> I + Send + 'a,
     ) -> Self {
         let log = log.clone();
-        Self::in_place(name, move |n| Inspection { inspector: factory(n), log: log.clone() })
+        Self::in_place(name, move |n| Inspection {
+            inspector: factory(n),
+            log: log.clone(),
+        })
     }
 }
 
@@ -146,7 +151,11 @@ impl<I: Inspect> InPlace for Inspection<I> {
         }
         let number = number_of(block);
         if info.sealed || info.codec != Codec::NONE {
-            let how = if info.sealed { "encrypted" } else { "compressed" };
+            let how = if info.sealed {
+                "encrypted"
+            } else {
+                "compressed"
+            };
             return Err(StageError::new(format!(
                 "block {number} is {how} already, so that its content cannot be inspected; put inspection before \
                  compression and encryption"

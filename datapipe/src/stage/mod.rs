@@ -1,20 +1,21 @@
-//! What a pipe is made of: the traits that a stage implements, the description it is started from, and the stages
-//! that come with the library.
+//! What a pipe is made of: the traits that a stage implements, the description it is started from,
+//! and the stages that come with the library.
 //!
 //! ```text
 //!             Head            Transform / InPlace / Analyze              Tail
 //!   source -> fill  -> queue -> transform, once per instance -> queue -> write -> destination
 //! ```
 //!
-//! A stage sees blocks and nothing else: numbers, order, waiting, and where it runs are the runner's business, so
-//! the same code runs as a thread, as a process, or as a procedure called in turn.
+//! A stage sees blocks and nothing else: numbers, order, waiting, and where it runs are the
+//! runner's business, so the same code runs as a thread, as a process, or as a procedure called in
+//! turn.
 //!
 //! # For callers
 //!
-//! A [`Stage`] describes one stage: a name, how many instances, where they run, and how to make one. The stages that
-//! come with the library give you one ready-made ([`Zstd::level`], [`decompress()`], [`analyze()`]); your own are
-//! made with [`Stage::transform`] and its siblings. A value that implements [`Head`] or [`Tail`] is a stage of one
-//! instance all by itself.
+//! A [`Stage`] describes one stage: a name, how many instances, where they run, and how to make
+//! one. The stages that come with the library give you one ready-made ([`Zstd::level`],
+//! [`decompress()`], [`analyze()`]); your own are made with [`Stage::transform`] and its siblings.
+//! A value that implements [`Head`] or [`Tail`] is a stage of one instance all by itself.
 //!
 //! # For implementers
 //!
@@ -25,9 +26,10 @@
 //! | the stream ended well | [`Tail::finish`] | the instance's own | yes | an error, a panic |
 //! | always, last | `drop` | the instance's own | briefly | a panic |
 //!
-//! A call is never made twice for one block and never after an error. The one exception is a process that is killed:
-//! its replacement, a new instance, gets the block at which that happened. Blocks come in the order of the stream; a
-//! stage of several instances sees each block in exactly one of them, and may finish them in any order.
+//! A call is never made twice for one block and never after an error. The one exception is a
+//! process that is killed: its replacement, a new instance, gets the block at which that happened.
+//! Blocks come in the order of the stream; a stage of several instances sees each block in exactly
+//! one of them, and may finish them in any order.
 //!
 //! Does not read files, write media or know the format: those are stages too, and stand on this.
 
@@ -101,8 +103,9 @@ pub trait Head: Send {
     /// An error stops the pipe; the block is not sent.
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError>;
 
-    /// Adds to the description of the stage that this head becomes what a process needs to make it there: a
-    /// [module](Stage::module), descriptors, a handler of notes. Without a module the stage runs in this process only.
+    /// Adds to the description of the stage that this head becomes what a process needs to make it
+    /// there: a [module](Stage::module), descriptors, a handler of notes. Without a module the
+    /// stage runs in this process only.
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
         stage
     }
@@ -119,15 +122,16 @@ pub enum Fill {
 
 /// Makes one block from one block, out of place.
 pub trait Transform: Send {
-    /// Reads `input`, and writes what becomes of it to `output`, which is empty. What the stages before said about
-    /// the block has been copied to the output already.
+    /// Reads `input`, and writes what becomes of it to `output`, which is empty. What the stages
+    /// before said about the block has been copied to the output already.
     ///
     /// # Errors
     ///
     /// An error stops the pipe.
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError>;
 
-    /// Told of a number whose block a stage before has dropped: for stages to which numbers mean something.
+    /// Told of a number whose block a stage before has dropped: for stages to which numbers mean
+    /// something.
     ///
     /// # Errors
     ///
@@ -138,7 +142,8 @@ pub trait Transform: Send {
     }
 }
 
-/// Changes a block in place; in a process, a copy of it, so that one that is killed leaves the block as it was.
+/// Changes a block in place; in a process, a copy of it, so that one that is killed leaves the
+/// block as it was.
 pub trait InPlace: Send {
     /// Changes the data, its length, or what is said about it. Headroom and tailroom may be used.
     ///
@@ -147,7 +152,8 @@ pub trait InPlace: Send {
     /// An error stops the pipe.
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError>;
 
-    /// Told of a number whose block a stage before has dropped: for stages to which numbers mean something.
+    /// Told of a number whose block a stage before has dropped: for stages to which numbers mean
+    /// something.
     ///
     /// # Errors
     ///
@@ -193,9 +199,9 @@ pub trait Tail: Send {
     /// An error stops the pipe.
     fn write(&mut self, block: &Block) -> Result<(), StageError>;
 
-    /// Called once for each instance, when all of them have written every block of a stream that ended well: the place
-    /// to flush, sync and close. It is not called if the pipe was cancelled or has failed before, so what only this
-    /// call writes is the mark of a whole stream.
+    /// Called once for each instance, when all of them have written every block of a stream that
+    /// ended well: the place to flush, sync and close. It is not called if the pipe was cancelled
+    /// or has failed before, so what only this call writes is the mark of a whole stream.
     ///
     /// # Errors
     ///
@@ -204,8 +210,8 @@ pub trait Tail: Send {
         Ok(())
     }
 
-    /// Adds to the description of the stage that this tail becomes what a process needs to make it there, as
-    /// [`Head::describe`] does.
+    /// Adds to the description of the stage that this tail becomes what a process needs to make it
+    /// there, as [`Head::describe`] does.
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         stage
     }
@@ -263,7 +269,10 @@ pub(crate) enum TailKind<'a> {
 
 impl<W> Stage<W> {
     fn with(name: impl Into<String>, hold_in: u32, hold_out: u32, work: W) -> Self {
-        Self { settings: Settings::new(name.into(), hold_in, hold_out), work }
+        Self {
+            settings: Settings::new(name.into(), hold_in, hold_out),
+            work,
+        }
     }
 
     fn single(mut self, why: &'static str) -> Self {
@@ -285,16 +294,16 @@ impl<W> Stage<W> {
         self
     }
 
-    /// Says that an instance keeps up to `n` inputs before it sends or frees any. Only a loop over a port can, and
-    /// one that keeps more than it says can bring the pipe to a standstill.
+    /// Says that an instance keeps up to `n` inputs before it sends or frees any. Only a loop over
+    /// a port can, and one that keeps more than it says can bring the pipe to a standstill.
     #[must_use]
     pub fn holds_in(mut self, n: u32) -> Self {
         self.settings.hold_in = n.max(1);
         self
     }
 
-    /// Says that an instance allocates up to `n` buffers before it sends any; 0 that it never allocates. Only for
-    /// a loop over a port.
+    /// Says that an instance allocates up to `n` buffers before it sends any; 0 that it never
+    /// allocates. Only for a loop over a port.
     #[must_use]
     pub fn holds_out(mut self, n: u32) -> Self {
         self.settings.hold_out = n;
@@ -308,7 +317,12 @@ impl<'a> Stage<HeadWork<'a>> {
         name: impl Into<String>,
         mut factory: impl FnMut(u32) -> H + Send + 'a,
     ) -> Self {
-        Self::with(name, 0, 1, HeadWork(HeadKind::Fill(Box::new(move |n| Box::new(factory(n))))))
+        Self::with(
+            name,
+            0,
+            1,
+            HeadWork(HeadKind::Fill(Box::new(move |n| Box::new(factory(n))))),
+        )
     }
 
     /// A first stage that is a loop over its port. Needs a thread, and has one instance.
@@ -321,7 +335,8 @@ impl<'a> Stage<HeadWork<'a>> {
 }
 
 impl<'a> Stage<MiddleWork<'a>> {
-    /// A stage that works out of place, each instance of which is made by `factory` from its number.
+    /// A stage that works out of place, each instance of which is made by `factory` from its
+    /// number.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -342,7 +357,14 @@ impl<'a> Stage<MiddleWork<'a>> {
         name: impl Into<String>,
         mut factory: impl FnMut(u32) -> T + Send + 'a,
     ) -> Self {
-        Self::with(name, 1, 1, MiddleWork(MiddleKind::Transform(Box::new(move |n| Box::new(factory(n))))))
+        Self::with(
+            name,
+            1,
+            1,
+            MiddleWork(MiddleKind::Transform(Box::new(move |n| {
+                Box::new(factory(n))
+            }))),
+        )
     }
 
     /// A stage that works in place, each instance of which is made by `factory` from its number.
@@ -350,7 +372,12 @@ impl<'a> Stage<MiddleWork<'a>> {
         name: impl Into<String>,
         mut factory: impl FnMut(u32) -> T + Send + 'a,
     ) -> Self {
-        Self::with(name, 1, 0, MiddleWork(MiddleKind::InPlace(Box::new(move |n| Box::new(factory(n))))))
+        Self::with(
+            name,
+            1,
+            0,
+            MiddleWork(MiddleKind::InPlace(Box::new(move |n| Box::new(factory(n))))),
+        )
     }
 
     /// A stage that only looks, each instance of which is made by `factory` from its number.
@@ -358,13 +385,18 @@ impl<'a> Stage<MiddleWork<'a>> {
         name: impl Into<String>,
         mut factory: impl FnMut(u32) -> T + Send + 'a,
     ) -> Self {
-        Self::with(name, 1, 0, MiddleWork(MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))))))
+        Self::with(
+            name,
+            1,
+            0,
+            MiddleWork(MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))))),
+        )
     }
 
-    /// A stage that is a loop over its port, which it receives from to the end. It does not see what stages before it
-    /// have dropped. One to many, many to one, whatever
-    /// it likes. Needs a thread, and has one instance. Say with [`holds_in`](Stage::holds_in) and [`holds_out`](Stage::holds_out) what it keeps, if
-    /// that is not one of each.
+    /// A stage that is a loop over its port, which it receives from to the end. It does not see
+    /// what stages before it have dropped. One to many, many to one, whatever it likes. Needs a
+    /// thread, and has one instance. Say with [`holds_in`](Stage::holds_in) and
+    /// [`holds_out`](Stage::holds_out) what it keeps, if that is not one of each.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -385,13 +417,19 @@ impl<'a> Stage<MiddleWork<'a>> {
         name: impl Into<String>,
         run: impl FnOnce(&MiddlePort) -> Result<(), StageError> + Send + 'a,
     ) -> Self {
-        Self::with(name, 1, 1, MiddleWork(MiddleKind::Port(Some(Box::new(run))))).single(LOOP)
+        Self::with(
+            name,
+            1,
+            1,
+            MiddleWork(MiddleKind::Port(Some(Box::new(run)))),
+        )
+        .single(LOOP)
     }
 }
 
 impl Stage<MiddleWork<'_>> {
-    /// Says that an instance remembers something of the blocks before. A replacement would not know it: so the pipe
-    /// stops when a process of this stage is killed.
+    /// Says that an instance remembers something of the blocks before. A replacement would not know
+    /// it: so the pipe stops when a process of this stage is killed.
     #[must_use]
     pub fn stateful(mut self) -> Self {
         self.settings.stateful = true;
@@ -405,11 +443,16 @@ impl<'a> Stage<TailWork<'a>> {
         name: impl Into<String>,
         mut factory: impl FnMut(u32) -> T + Send + 'a,
     ) -> Self {
-        Self::with(name, 1, 0, TailWork(TailKind::Write(Box::new(move |n| Box::new(factory(n))))))
+        Self::with(
+            name,
+            1,
+            0,
+            TailWork(TailKind::Write(Box::new(move |n| Box::new(factory(n))))),
+        )
     }
 
-    /// A last stage that is a loop over its port, which it receives from to the end. Needs a thread, and has one
-    /// instance.
+    /// A last stage that is a loop over its port, which it receives from to the end. Needs a
+    /// thread, and has one instance.
     pub fn tail_port(
         name: impl Into<String>,
         run: impl FnOnce(&TailPort) -> Result<(), StageError> + Send + 'a,
@@ -419,7 +462,8 @@ impl<'a> Stage<TailWork<'a>> {
 }
 
 /// Why a loop over a port has one instance.
-const LOOP: &str = "is a loop over its port; only stages that are called for each block can have several";
+const LOOP: &str =
+    "is a loop over its port; only stages that are called for each block can have several";
 /// Why a stage made from a value has one instance.
 const VALUE: &str = "was given as a value; give a function that makes each instance";
 
@@ -449,7 +493,9 @@ impl<'a, T: Tail + 'a> From<T> for TailStage<'a> {
 
 impl<W> fmt::Debug for Stage<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stage").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Stage")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,12 +18,18 @@ pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
     stage.stateful().module(SEQUENCE_MODULE, arguments)
 }
 
-/// A stage that sends blocks on in the order of the numbers that [`sequence`] gave them, from `first` on, and keeps
-/// up to `window` of them while a predecessor is missing. A loop over a port between the two must not drop any.
+/// A stage that sends blocks on in the order of the numbers that [`sequence`] gave them, from
+/// `first` on, and keeps up to `window` of them while a predecessor is missing. A loop over a port
+/// between the two must not drop any.
 pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
     let run = move |port: &MiddlePort| restore_order(port, first, window);
-    let arguments = Arguments::new().with("first", first.to_string()).with("window", window.to_string());
-    Stage::port("resequence", run).holds_in(window).holds_out(0).module(RESEQUENCE_MODULE, arguments)
+    let arguments = Arguments::new()
+        .with("first", first.to_string())
+        .with("window", window.to_string());
+    Stage::port("resequence", run)
+        .holds_in(window)
+        .holds_out(0)
+        .module(RESEQUENCE_MODULE, arguments)
 }
 
 struct Stamp(Sequencer);
@@ -50,9 +56,13 @@ fn restore_order(port: &MiddlePort, first: u64, window: u32) -> Result<(), Stage
                 block.number()
             )));
         };
-        // A block that was dropped since still has its number, or all behind it would wait for ever.
+        // A block that was dropped since still has its number, or all behind it would wait for
+        // ever.
         order.push(number, block).map_err(|rejected| {
-            StageError::new(format!("block {number} cannot be put in order: {}", rejected.rejection))
+            StageError::new(format!(
+                "block {number} cannot be put in order: {}",
+                rejected.rejection
+            ))
         })?;
         while let Some((_, block)) = order.pop() {
             port.forward(block)?;

@@ -53,7 +53,8 @@ impl Settings {
     }
 }
 
-/// How a process that is to run a stage finds it: the name of a module, and what that makes the stage from.
+/// How a process that is to run a stage finds it: the name of a module, and what that makes the
+/// stage from.
 #[derive(Clone)]
 pub(crate) struct Module {
     pub(crate) name: String,
@@ -64,8 +65,17 @@ pub(crate) struct Module {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, arguments, descriptors } = self;
-        write!(f, "Module({name:?}, {} bytes, {} descriptors)", arguments.len(), descriptors.len())
+        let Self {
+            name,
+            arguments,
+            descriptors,
+        } = self;
+        write!(
+            f,
+            "Module({name:?}, {} bytes, {} descriptors)",
+            arguments.len(),
+            descriptors.len()
+        )
     }
 }
 
@@ -123,23 +133,30 @@ pub enum Work {
 impl Work {
     /// As it stands in an order.
     pub(crate) fn decode(byte: u8) -> Option<Self> {
-        let all = [Self::Fill, Self::Transform, Self::InPlace, Self::Analyze, Self::Write, Self::Loop];
+        let all = [
+            Self::Fill,
+            Self::Transform,
+            Self::InPlace,
+            Self::Analyze,
+            Self::Write,
+            Self::Loop,
+        ];
         all.into_iter().find(|work| *work as u8 == byte)
     }
 }
 
 impl<W> Stage<W> {
-    /// Runs the stage in turn with all other inline stages of the pipe, on one thread. A pipe that has only inline
-    /// stages starts no thread at all when it is [`run`](crate::PipeBuilder::run).
+    /// Runs the stage in turn with all other inline stages of the pipe, on one thread. A pipe that
+    /// has only inline stages starts no thread at all when it is [`run`](crate::PipeBuilder::run).
     #[must_use]
     pub fn inline(mut self) -> Self {
         self.settings.placement = Placement::Inline;
         self
     }
 
-    /// Runs each instance in a process of its own, which is this program once more: its `main` has to call
-    /// [`host::serve`](crate::host::serve) first. What becomes of an instance that is killed is said
-    /// [there](crate::host#deaths).
+    /// Runs each instance in a process of its own, which is this program once more: its `main` has
+    /// to call [`host::serve`](crate::host::serve) first. What becomes of an instance that is
+    /// killed is said [there](crate::host#deaths).
     #[must_use]
     pub fn in_processes(mut self) -> Self {
         self.settings.placement = Placement::Process(None);
@@ -147,35 +164,41 @@ impl<W> Stage<W> {
     }
 
     /// As [`in_processes`](Self::in_processes), but the processes run `program`, whose `main` calls
-    /// [`host::serve`](crate::host::serve): `datapipe-host`, which comes with the library, or one of your own.
+    /// [`host::serve`](crate::host::serve): `datapipe-host`, which comes with the library, or one
+    /// of your own.
     #[must_use]
     pub fn in_processes_of(mut self, program: impl Into<PathBuf>) -> Self {
         self.settings.placement = Placement::Process(Some(program.into()));
         self
     }
 
-    /// Says that the instances share something that does not cross from process to process: all of them then run in
-    /// one, each on a thread. So none of them can be replaced.
+    /// Says that the instances share something that does not cross from process to process: all of
+    /// them then run in one, each on a thread. So none of them can be replaced.
     #[must_use]
     pub fn together(mut self) -> Self {
         self.settings.together = true;
         self
     }
 
-    /// Says that the module `name` of a host makes this stage from `arguments`: then it can run in processes. What of
-    /// the library's own can be told in bytes comes with its module.
+    /// Says that the module `name` of a host makes this stage from `arguments`: then it can run in
+    /// processes. What of the library's own can be told in bytes comes with its module.
     ///
-    /// The name has at most [`MAX_MODULE_NAME`](crate::limits::MAX_MODULE_NAME) bytes, and the arguments
-    /// [`MAX_MODULE_ARGUMENTS`](crate::limits::MAX_MODULE_ARGUMENTS).
+    /// The name has at most [`MAX_MODULE_NAME`](crate::limits::MAX_MODULE_NAME) bytes, and the
+    /// arguments [`MAX_MODULE_ARGUMENTS`](crate::limits::MAX_MODULE_ARGUMENTS).
     #[must_use]
     pub fn module(mut self, name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
         let (name, arguments) = (name.into(), Zeroizing::new(arguments.into()));
-        self.settings.module = Some(Module { name, arguments, descriptors: Vec::new() });
+        self.settings.module = Some(Module {
+            name,
+            arguments,
+            descriptors: Vec::new(),
+        });
         self
     }
 
-    /// Gives the module a descriptor beside its arguments: an open file reaches a process that could not open it by its
-    /// name. At most [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
+    /// Gives the module a descriptor beside its arguments: an open file reaches a process that
+    /// could not open it by its name. At most
+    /// [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
     ///
     /// # Panics
     ///
@@ -187,7 +210,11 @@ impl<W> Stage<W> {
 
     /// As [`descriptor`](Self::descriptor), of one that somebody else uses too.
     pub(crate) fn shared_descriptor(mut self, descriptor: Arc<OwnedFd>) -> Self {
-        let module = self.settings.module.as_mut().expect("a module is named before it is given descriptors");
+        let module = self
+            .settings
+            .module
+            .as_mut()
+            .expect("a module is named before it is given descriptors");
         module.descriptors.push(descriptor);
         self
     }
@@ -198,10 +225,11 @@ impl<W> Stage<W> {
         self
     }
 
-    /// Lets the kernel confine the stage's processes (Landlock): they may read what lies at or beneath the paths `read`,
-    /// read and write what lies at or beneath `write`, and open nothing else. Descriptors that they are given are not
-    /// touched by it. A kernel that cannot is an error of the stage, and so is a symbolic link in one of the paths: who
-    /// takes them from others has resolved them before allowing them, and nobody can exchange them since.
+    /// Lets the kernel confine the stage's processes (Landlock): they may read what lies at or
+    /// beneath the paths `read`, read and write what lies at or beneath `write`, and open nothing
+    /// else. Descriptors that they are given are not touched by it. A kernel that cannot is an
+    /// error of the stage, and so is a symbolic link in one of the paths: who takes them from
+    /// others has resolved them before allowing them, and nobody can exchange them since.
     #[must_use]
     pub fn confined(mut self, read: Vec<PathBuf>, write: Vec<PathBuf>) -> Self {
         self.settings.confinement = Some(Confinement { read, write });
@@ -209,8 +237,8 @@ impl<W> Stage<W> {
     }
 
     /// Calls `handler`, in the controller, with what the stage's processes say about their work
-    /// ([`Call::notes`](crate::host::Call::notes)). It is called on the thread that looks after all processes of the
-    /// pipe, and should return soon. A panic of it counts as one of the stage.
+    /// ([`Call::notes`](crate::host::Call::notes)). It is called on the thread that looks after all
+    /// processes of the pipe, and should return soon. A panic of it counts as one of the stage.
     #[must_use]
     pub fn notes(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.settings.notes = Some(NotesHandler(Arc::new(handler)));
@@ -225,59 +253,85 @@ impl<W> Stage<W> {
     /// A stage of which only the kind of work is known, with what it holds.
     fn described(name: String, (hold_in, hold_out): (u32, u32), work: Work, does: W) -> Self {
         let stage = Self::with(name, hold_in, hold_out, does);
-        if work == Work::Loop { stage.single(LOOP) } else { stage }
+        if work == Work::Loop {
+            stage.single(LOOP)
+        } else {
+            stage
+        }
     }
 }
 
 impl Stage<HeadWork<'static>> {
-    /// A first stage whose code this program does not have: a module of another one makes it. Say which with
-    /// [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of). `None` if no head does this kind of work.
+    /// A first stage whose code this program does not have: a module of another one makes it. Say
+    /// which with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of). `None`
+    /// if no head does this kind of work.
     pub fn head_of_module(name: impl Into<String>, work: Work) -> Option<Self> {
         let holds = match work {
             Work::Fill | Work::Loop => (0, 1),
             _ => return None,
         };
-        Some(Self::described(name.into(), holds, work, HeadWork(HeadKind::Described(work))))
+        Some(Self::described(
+            name.into(),
+            holds,
+            work,
+            HeadWork(HeadKind::Described(work)),
+        ))
     }
 
-    /// A first stage that another process becomes, which [attaches](crate::host::Attachment) within `patience`: fills
-    /// what it allocates, and sends it. If it does not come in time, the pipe stops.
+    /// A first stage that another process becomes, which [attaches](crate::host::Attachment) within
+    /// `patience`: fills what it allocates, and sends it. If it does not come in time, the pipe
+    /// stops.
     pub fn unbound_head(name: impl Into<String>, patience: Duration) -> Self {
         let work = HeadWork(HeadKind::Described(Work::Loop));
-        Self::with(name, 0, 1, work).single(UNBOUND).unbound(patience)
+        Self::with(name, 0, 1, work)
+            .single(UNBOUND)
+            .unbound(patience)
     }
 }
 
 impl Stage<MiddleWork<'static>> {
-    /// A stage between two queues whose code this program does not have: a module of another one makes it. Say which
-    /// with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of). `None` if no such stage does this kind
-    /// of work.
+    /// A stage between two queues whose code this program does not have: a module of another one
+    /// makes it. Say which with [`module`](Self::module) and
+    /// [`in_processes_of`](Self::in_processes_of). `None` if no such stage does this kind of work.
     pub fn middle_of_module(name: impl Into<String>, work: Work) -> Option<Self> {
         let holds = match work {
             Work::Transform | Work::Loop => (1, 1),
             Work::InPlace | Work::Analyze => (1, 0),
             _ => return None,
         };
-        Some(Self::described(name.into(), holds, work, MiddleWork(MiddleKind::Described(work))))
+        Some(Self::described(
+            name.into(),
+            holds,
+            work,
+            MiddleWork(MiddleKind::Described(work)),
+        ))
     }
 }
 
 impl Stage<TailWork<'static>> {
-    /// A last stage whose code this program does not have: a module of another one makes it. Say which with
-    /// [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of). `None` if no tail does this kind of work.
+    /// A last stage whose code this program does not have: a module of another one makes it. Say
+    /// which with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of). `None`
+    /// if no tail does this kind of work.
     pub fn tail_of_module(name: impl Into<String>, work: Work) -> Option<Self> {
         let holds = match work {
             Work::Write | Work::Loop => (1, 0),
             _ => return None,
         };
-        Some(Self::described(name.into(), holds, work, TailWork(TailKind::Described(work))))
+        Some(Self::described(
+            name.into(),
+            holds,
+            work,
+            TailWork(TailKind::Described(work)),
+        ))
     }
 
-    /// A last stage that another process becomes, which [attaches](crate::host::Attachment) within `patience`: receives
-    /// to the end, and frees. If it does not come in time, the pipe stops.
+    /// A last stage that another process becomes, which [attaches](crate::host::Attachment) within
+    /// `patience`: receives to the end, and frees. If it does not come in time, the pipe stops.
     pub fn unbound_tail(name: impl Into<String>, patience: Duration) -> Self {
         let work = TailWork(TailKind::Described(Work::Loop));
-        Self::with(name, 1, 0, work).single(UNBOUND).unbound(patience)
+        Self::with(name, 1, 0, work)
+            .single(UNBOUND)
+            .unbound(patience)
     }
 }
 

@@ -38,7 +38,8 @@ impl Write for OpenFile {
 
 /// Reads a stream into blocks: a file, standard input, a socket, anything that can be read.
 ///
-/// Every block but the last is full, so the cut does not depend on how the reader delivers its bytes.
+/// Every block but the last is full, so the cut does not depend on how the reader delivers its
+/// bytes.
 #[derive(Debug)]
 pub struct StreamHead<R> {
     reader: R,
@@ -48,16 +49,21 @@ pub struct StreamHead<R> {
 }
 
 impl<R: Read + Send> StreamHead<R> {
-    /// A head that reads `reader` to its end, in this process. What is an open file is better given to
-    /// [`file`](StreamHead::file).
+    /// A head that reads `reader` to its end, in this process. What is an open file is better given
+    /// to [`file`](StreamHead::file).
     pub fn new(reader: R) -> Self {
-        Self { reader, offset: 0, file: None }
+        Self {
+            reader,
+            offset: 0,
+            file: None,
+        }
     }
 }
 
 impl StreamHead<OpenFile> {
-    /// A head that reads an open file, pipe, socket or device, from where it stands, to its end. As a [`HeadStage`] it can
-    /// run in a process, which gets the descriptor; but not if that is a terminal.
+    /// A head that reads an open file, pipe, socket or device, from where it stands, to its end. As
+    /// a [`HeadStage`] it can run in a process, which gets the descriptor; but not if that is a
+    /// terminal.
     ///
     /// ```no_run
     /// use datapipe::prelude::*;
@@ -73,7 +79,11 @@ impl StreamHead<OpenFile> {
     /// ```
     pub fn file(file: impl Into<OwnedFd>) -> Self {
         let file = OpenFile(Arc::new(file.into()));
-        Self { reader: file.clone(), offset: 0, file: Some(file) }
+        Self {
+            reader: file.clone(),
+            offset: 0,
+            file: Some(file),
+        }
     }
 
     /// What the module makes: of the file at a path, or else of the descriptor that it was given.
@@ -83,7 +93,11 @@ impl StreamHead<OpenFile> {
     ) -> Result<HeadStage<'static>, StageError> {
         let path = fields.path("path")?;
         fields.end()?;
-        let opened = |path: &Path| File::open(path).map(OwnedFd::from).map_err(|error| refused(path, &error));
+        let opened = |path: &Path| {
+            File::open(path)
+                .map(OwnedFd::from)
+                .map_err(|error| refused(path, &error))
+        };
         let file = path.map_or_else(given, |path| opened(&path))?;
         Ok(Self::file(file).into())
     }
@@ -108,14 +122,20 @@ impl<R: Read + Send> Head for StreamHead<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     let at = self.offset + block.len() as u64;
-                    return Err(StageError::new(format!("cannot read the source at byte {at}: {error}")));
+                    return Err(StageError::new(format!(
+                        "cannot read the source at byte {at}: {error}"
+                    )));
                 }
             };
             block.grow(n)?;
         }
         self.offset += block.len() as u64;
         block.set_info(info);
-        Ok(if block.is_empty() { Fill::End } else { Fill::Block })
+        Ok(if block.is_empty() {
+            Fill::End
+        } else {
+            Fill::Block
+        })
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
@@ -144,23 +164,32 @@ pub struct StreamTail<W> {
 }
 
 impl<W: Write + Send> StreamTail<W> {
-    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended well. What is an open
-    /// file is better given to [`file`](StreamTail::file).
+    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended
+    /// well. What is an open file is better given to [`file`](StreamTail::file).
     pub fn new(writer: W) -> Self {
-        Self { writer, written: 0, file: None }
+        Self {
+            writer,
+            written: 0,
+            file: None,
+        }
     }
 }
 
 impl StreamTail<OpenFile> {
-    /// A tail that writes to an open file, pipe, socket or device, from where it stands. As a [`TailStage`] it can run in a
-    /// process, which gets the descriptor: [`StreamHead::file`] has an example.
+    /// A tail that writes to an open file, pipe, socket or device, from where it stands. As a
+    /// [`TailStage`] it can run in a process, which gets the descriptor: [`StreamHead::file`] has
+    /// an example.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
         let file = OpenFile(Arc::new(file.into()));
-        Self { writer: file.clone(), written: 0, file: Some(file) }
+        Self {
+            writer: file.clone(),
+            written: 0,
+            file: Some(file),
+        }
     }
 
-    /// What the module makes: of the file at a path, which is new if it may not be overwritten, or else of the
-    /// descriptor that it was given.
+    /// What the module makes: of the file at a path, which is new if it may not be overwritten, or
+    /// else of the descriptor that it was given.
     pub(crate) fn of_fields(
         mut fields: Fields<'_>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
@@ -169,8 +198,15 @@ impl StreamTail<OpenFile> {
         fields.end()?;
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
-            options.write(true).create_new(!overwrite).create(overwrite).truncate(overwrite);
-            options.open(path).map(OwnedFd::from).map_err(|error| refused(path, &error))
+            options
+                .write(true)
+                .create_new(!overwrite)
+                .create(overwrite)
+                .truncate(overwrite);
+            options
+                .open(path)
+                .map(OwnedFd::from)
+                .map_err(|error| refused(path, &error))
         };
         let file = path.map_or_else(given, |path| open(&path))?;
         Ok(Self::file(file).into())
@@ -184,14 +220,19 @@ impl<W: Write + Send> Tail for StreamTail<W> {
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         self.writer.write_all(block.bytes()).map_err(|error| {
-            StageError::new(format!("cannot write to the destination at byte {}: {error}", self.written))
+            StageError::new(format!(
+                "cannot write to the destination at byte {}: {error}",
+                self.written
+            ))
         })?;
         self.written += block.len() as u64;
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        self.writer.flush().map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
+        self.writer
+            .flush()
+            .map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
@@ -208,8 +249,8 @@ impl<W: Write + Send> Tail for StreamTail<W> {
 
 /// Writes into a head's port as if it were a stream: for sources that push.
 ///
-/// Blocks are sent as they fill up. Call [`finish`](Self::finish) for the last one: a head that drops its writer
-/// with data in it does not end well.
+/// Blocks are sent as they fill up. Call [`finish`](Self::finish) for the last one: a head that
+/// drops its writer with data in it does not end well.
 #[derive(Debug)]
 pub struct BlockWriter<'p> {
     port: &'p HeadPort,
@@ -220,7 +261,11 @@ pub struct BlockWriter<'p> {
 impl<'p> BlockWriter<'p> {
     /// A writer that sends what it is given on `port`.
     pub fn new(port: &'p HeadPort) -> Self {
-        Self { port, block: None, offset: 0 }
+        Self {
+            port,
+            block: None,
+            offset: 0,
+        }
     }
 
     /// Sends what is left.
@@ -256,7 +301,9 @@ impl Write for BlockWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let block = match &mut self.block {
             Some(block) => block,
-            None => self.block.insert(self.port.alloc().map_err(io::Error::other)?),
+            None => self
+                .block
+                .insert(self.port.alloc().map_err(io::Error::other)?),
         };
         let n = bytes.len().min(block.spare().len());
         block.put(&bytes[..n]).map_err(io::Error::other)?;
@@ -266,7 +313,8 @@ impl Write for BlockWriter<'_> {
         Ok(n)
     }
 
-    /// Does nothing: blocks are sent when they are full, and the last one by [`finish`](BlockWriter::finish).
+    /// Does nothing: blocks are sent when they are full, and the last one by
+    /// [`finish`](BlockWriter::finish).
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -283,7 +331,11 @@ pub struct BlockReader<'p> {
 impl<'p> BlockReader<'p> {
     /// A reader of the data of all blocks that arrive on `port`. It ends where the stream ends.
     pub fn new(port: &'p TailPort) -> Self {
-        Self { port, block: None, position: 0 }
+        Self {
+            port,
+            block: None,
+            position: 0,
+        }
     }
 }
 

@@ -9,7 +9,11 @@ pub fn frames(volume: &[u8]) -> Vec<Vec<u8>> {
     let (mut frames, mut rest) = (Vec::new(), volume);
     while let Some(length) = rest.first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
-        let len = if length == 0 { 4 } else { length.next_multiple_of(2) + 8 };
+        let len = if length == 0 {
+            4
+        } else {
+            length.next_multiple_of(2) + 8
+        };
         let (frame, behind) = rest.split_at(len);
         frames.push(frame.to_vec());
         rest = behind;

@@ -1,5 +1,6 @@
-//! For tests, ours and yours: stages that misbehave on request, a source and an end that know what must arrive, a sink that keeps its bytes, a
-//! suite that any stage can be run through, and a storage that fails on schedule.
+//! For tests, ours and yours: stages that misbehave on request, a source and an end that know what
+//! must arrive, a sink that keeps its bytes, a suite that any stage can be run through, and a
+//! storage that fails on schedule.
 //!
 //! Only with the feature `testkit`, or in this crate's own tests. Does not make anything fast.
 
@@ -13,6 +14,8 @@ mod suite; // what every stage must do, run over yours
 pub use frames::frames;
 pub use random::Random;
 pub use sink::Sink;
-pub use stages::{Collected, collect, discard_every, fail_at, gather, numbers, panic_at, pass, sleepy};
+pub use stages::{
+    Collected, collect, discard_every, fail_at, gather, numbers, panic_at, pass, sleepy,
+};
 pub use storage::{FaultyFile, FaultyStorage, StorageCall};
 pub use suite::check_stage;

@@ -24,7 +24,9 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut kept = self.0.lock();
         if kept.len() + bytes.len() > MOST {
-            return Err(io::Error::other(format!("more than {MOST} bytes were written to a test's sink")));
+            return Err(io::Error::other(format!(
+                "more than {MOST} bytes were written to a test's sink"
+            )));
         }
         kept.extend_from_slice(bytes);
         Ok(bytes.len())

@@ -7,11 +7,14 @@ use parking_lot::Mutex;
 
 use crate::error::StageError;
 use crate::pool::{Block, MiddlePort};
-use crate::stage::{Fill, Head, HeadStage, InPlace, MiddleStage, Stage, Tail, TailStage, Transform, Verdict};
+use crate::stage::{
+    Fill, Head, HeadStage, InPlace, MiddleStage, Stage, Tail, TailStage, Transform, Verdict,
+};
 
 use super::Random;
 
-/// A head that sends `count` blocks, each of which holds its number and then bytes that follow from it.
+/// A head that sends `count` blocks, each of which holds its number and then bytes that follow from
+/// it.
 pub fn numbers<'a>(count: u64) -> HeadStage<'a> {
     struct Numbers {
         next: u64,
@@ -30,7 +33,8 @@ pub fn numbers<'a>(count: u64) -> HeadStage<'a> {
     Stage::head("numbers", move |_| Numbers { next: 0, count })
 }
 
-/// The block that [`numbers`] sends as its `n`th: of a length between 8 bytes and `capacity` that follows from `n`.
+/// The block that [`numbers`] sends as its `n`th: of a length between 8 bytes and `capacity` that
+/// follows from `n`.
 fn content(n: u64, capacity: usize) -> Vec<u8> {
     let mut random = Random::new(n + 1);
     let mut bytes = vec![0; 8 + random.below(capacity as u64 - 7) as usize];
@@ -39,7 +43,8 @@ fn content(n: u64, capacity: usize) -> Vec<u8> {
     bytes
 }
 
-/// What [`collect`] has received so far: the numbers of the blocks, in the order in which they came.
+/// What [`collect`] has received so far: the numbers of the blocks, in the order in which they
+/// came.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
     numbers: Arc<Mutex<Vec<u64>>>,
@@ -70,9 +75,12 @@ pub fn collect<'a>(into: &Collected) -> TailStage<'a> {
         fn write(&mut self, block: &Block) -> Result<(), StageError> {
             let bytes = block.bytes();
             let number = bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-            let number = number.ok_or_else(|| StageError::new("a block is too short for its number"))?;
+            let number =
+                number.ok_or_else(|| StageError::new("a block is too short for its number"))?;
             if bytes != content(number, block.capacity()) {
-                return Err(StageError::new(format!("block {number} arrived with other content")));
+                return Err(StageError::new(format!(
+                    "block {number} arrived with other content"
+                )));
             }
             self.0.numbers.lock().push(number);
             Ok(())
@@ -100,7 +108,9 @@ pub fn pass<'a>(seed: u64) -> MiddleStage<'a> {
             Ok(Verdict::Send)
         }
     }
-    Stage::transform("pass", move |n| Pass(Random::new(seed ^ u64::from(n) << 32)))
+    Stage::transform("pass", move |n| {
+        Pass(Random::new(seed ^ u64::from(n) << 32))
+    })
 }
 
 /// A stage that sleeps for up to `longest` before it sends on what it got.
@@ -113,20 +123,30 @@ pub fn sleepy<'a>(seed: u64, longest: Duration) -> MiddleStage<'a> {
             Ok(Verdict::Send)
         }
     }
-    Stage::in_place("sleepy", move |n| Sleepy(Random::new(seed ^ u64::from(n) << 32), longest))
+    Stage::in_place("sleepy", move |n| {
+        Sleepy(Random::new(seed ^ u64::from(n) << 32), longest)
+    })
 }
 
 /// A stage that drops every block whose number, as [`numbers`] wrote it, is a multiple of `every`.
 pub fn discard_every<'a>(every: u64) -> MiddleStage<'a> {
     on_number("discard", move |number| {
-        Ok(if number.is_multiple_of(every) { Verdict::Drop } else { Verdict::Send })
+        Ok(if number.is_multiple_of(every) {
+            Verdict::Drop
+        } else {
+            Verdict::Send
+        })
     })
 }
 
 /// A stage that fails at block `number`.
 pub fn fail_at<'a>(number: u64) -> MiddleStage<'a> {
     on_number("fail", move |n| {
-        if n == number { Err(StageError::new(format!("failed at {n}, as asked"))) } else { Ok(Verdict::Send) }
+        if n == number {
+            Err(StageError::new(format!("failed at {n}, as asked")))
+        } else {
+            Ok(Verdict::Send)
+        }
     })
 }
 
@@ -160,7 +180,10 @@ fn on_number<'a>(
     struct OnNumber<F>(F);
     impl<F: Fn(u64) -> Result<Verdict, StageError> + Send> InPlace for OnNumber<F> {
         fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-            let number = block.bytes().first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+            let number = block
+                .bytes()
+                .first_chunk()
+                .map(|bytes| u64::from_le_bytes(*bytes));
             (self.0)(number.ok_or_else(|| StageError::new("a block is too short for its number"))?)
         }
     }

@@ -34,10 +34,12 @@ pub enum StorageCall {
     SyncDirectory,
 }
 
-/// A storage in memory, with one directory, `/`, at the start. A clone is another handle of the same storage.
+/// A storage in memory, with one directory, `/`, at the start. A clone is another handle of the
+/// same storage.
 ///
-/// It does what it is told to get wrong, and otherwise what a file system does: it keeps a file that was taken out of
-/// its directory as long as it is open, and has no more room than its capacity.
+/// It does what it is told to get wrong, and otherwise what a file system does: it keeps a file
+/// that was taken out of its directory as long as it is open, and has no more room than its
+/// capacity.
 ///
 /// # Examples
 ///
@@ -112,29 +114,32 @@ impl FaultyStorage {
         })))
     }
 
-    /// Whether reads and writes do only a part of what they are asked, or say that they were interrupted.
+    /// Whether reads and writes do only a part of what they are asked, or say that they were
+    /// interrupted.
     pub fn set_short(&self, short: bool) {
         self.0.lock().short = short;
     }
 
-    /// The most bytes that all files together may have. What does not fit is written in part, and then refused with
-    /// [`ErrorKind::StorageFull`].
+    /// The most bytes that all files together may have. What does not fit is written in part, and
+    /// then refused with [`ErrorKind::StorageFull`].
     pub fn set_capacity(&self, bytes: u64) {
         self.0.lock().capacity = bytes;
     }
 
-    /// Makes the `nth` call of its kind from now on fail with `EIO`, and only that one; 1 is the next one. A sync that
-    /// fails syncs nothing, and a later one says that all is well, as kernels do.
+    /// Makes the `nth` call of its kind from now on fail with `EIO`, and only that one; 1 is the
+    /// next one. A sync that fails syncs nothing, and a later one says that all is well, as kernels
+    /// do.
     pub fn fail(&self, call: StorageCall, nth: u64) {
         self.0.lock().faults.insert(call, nth);
     }
 
     /// Stops the machine and starts it again.
     ///
-    /// A file that was made or removed since its directory was synced is there or not, each as a coin decides; a
-    /// directory that was made since then is gone, with all that is in it. Of the bytes that were appended since a
-    /// file's last sync, any first part may be left, with a hole of zeros in it or without; a change of other bytes
-    /// happened or did not. Files that were open answer `EIO` from now on.
+    /// A file that was made or removed since its directory was synced is there or not, each as a
+    /// coin decides; a directory that was made since then is gone, with all that is in it. Of the
+    /// bytes that were appended since a file's last sync, any first part may be left, with a hole
+    /// of zeros in it or without; a change of other bytes happened or did not. Files that were open
+    /// answer `EIO` from now on.
     pub fn crash(&self) {
         let mut state = self.0.lock();
         let state = &mut *state;
@@ -151,7 +156,9 @@ impl FaultyStorage {
         }
         state.directories.clone_from(&state.synced_directories);
         // A file that was synced in a directory that was not: nobody can name it.
-        state.names.retain(|path, _| state.directories.contains(parent(path)));
+        state
+            .names
+            .retain(|path, _| state.directories.contains(parent(path)));
         state.synced_names.clone_from(&state.names);
         let named: BTreeSet<u64> = state.names.values().copied().collect();
         state.inodes.retain(|inode, _| named.contains(inode));
@@ -201,7 +208,12 @@ impl FaultyStorage {
         state.inode(inode).open += 1;
         let life = state.life;
         drop(state);
-        Ok(FaultyFile { storage: self.clone(), inode, life, writable })
+        Ok(FaultyFile {
+            storage: self.clone(),
+            inode,
+            life,
+            writable,
+        })
     }
 }
 
@@ -209,7 +221,8 @@ impl Inode {
     fn crash(&mut self, random: &mut Random) {
         if self.bytes.starts_with(&self.synced) {
             let appended = self.bytes.len() - self.synced.len();
-            self.bytes.truncate(self.synced.len() + random.below(appended as u64 + 1) as usize);
+            self.bytes
+                .truncate(self.synced.len() + random.below(appended as u64 + 1) as usize);
             let kept = &mut self.bytes[self.synced.len()..];
             if random.below(2) == 0 && !kept.is_empty() {
                 let start = random.below(kept.len() as u64) as usize;
@@ -271,17 +284,28 @@ impl State {
     }
 
     fn inode(&mut self, inode: u64) -> &mut Inode {
-        self.inodes.get_mut(&inode).expect("a file that is named or open is kept")
+        self.inodes
+            .get_mut(&inode)
+            .expect("a file that is named or open is kept")
     }
 
     fn used(&self) -> u64 {
-        self.inodes.values().map(|inode| inode.bytes.len() as u64).sum()
+        self.inodes
+            .values()
+            .map(|inode| inode.bytes.len() as u64)
+            .sum()
     }
 
     /// Forgets files that are neither named nor open, now or after a crash.
     fn sweep(&mut self) {
-        let named: BTreeSet<u64> = self.names.values().chain(self.synced_names.values()).copied().collect();
-        self.inodes.retain(|number, inode| inode.open > 0 || named.contains(number));
+        let named: BTreeSet<u64> = self
+            .names
+            .values()
+            .chain(self.synced_names.values())
+            .copied()
+            .collect();
+        self.inodes
+            .retain(|number, inode| inode.open > 0 || named.contains(number));
     }
 }
 
@@ -296,7 +320,12 @@ impl Storage for FaultyStorage {
         state.inode(inode).open = 1;
         let life = state.life;
         drop(state);
-        Ok(FaultyFile { storage: self.clone(), inode, life, writable: true })
+        Ok(FaultyFile {
+            storage: self.clone(),
+            inode,
+            life,
+            writable: true,
+        })
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<FaultyFile> {
@@ -329,7 +358,10 @@ impl Storage for FaultyStorage {
             return Err(ErrorKind::NotFound.into());
         }
         let inside = state.names.keys().filter(|path| parent(path) == directory);
-        Ok(inside.filter_map(|path| path.file_name()).map(ToOwned::to_owned).collect())
+        Ok(inside
+            .filter_map(|path| path.file_name())
+            .map(ToOwned::to_owned)
+            .collect())
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -339,10 +371,20 @@ impl Storage for FaultyStorage {
         if !state.directories.contains(directory) {
             return Err(ErrorKind::NotFound.into());
         }
-        state.synced_names.retain(|path, _| parent(path) != directory);
-        let inside = state.names.iter().filter(|(path, _)| parent(path) == directory);
-        state.synced_names.extend(inside.map(|(path, inode)| (path.clone(), *inode)));
-        let inside = state.directories.iter().filter(|path| parent(path) == directory);
+        state
+            .synced_names
+            .retain(|path, _| parent(path) != directory);
+        let inside = state
+            .names
+            .iter()
+            .filter(|(path, _)| parent(path) == directory);
+        state
+            .synced_names
+            .extend(inside.map(|(path, inode)| (path.clone(), *inode)));
+        let inside = state
+            .directories
+            .iter()
+            .filter(|path| parent(path) == directory);
         state.synced_directories.extend(inside.cloned());
         state.sweep();
         Ok(())
@@ -353,11 +395,19 @@ impl FaultyFile {
     /// Runs `work` on the state, if the machine has not stopped since the file was opened.
     fn with<T>(&self, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.storage.0.lock();
-        if state.life == self.life { work(&mut state) } else { Err(eio()) }
+        if state.life == self.life {
+            work(&mut state)
+        } else {
+            Err(eio())
+        }
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable { Ok(()) } else { Err(ErrorKind::PermissionDenied.into()) }
+        if self.writable {
+            Ok(())
+        } else {
+            Err(ErrorKind::PermissionDenied.into())
+        }
     }
 }
 
@@ -370,11 +420,18 @@ impl StorageFile for FaultyFile {
         self.with(|state| {
             state.call(StorageCall::Read)?;
             let most = state.portion(bytes.len())?;
-            let Inode { bytes: content, unreadable, .. } = state.inode(self.inode);
+            let Inode {
+                bytes: content,
+                unreadable,
+                ..
+            } = state.inode(self.inode);
             if unreadable.contains(&offset) {
                 return Err(eio());
             }
-            let before = unreadable.start.checked_sub(offset).filter(|_| !unreadable.is_empty());
+            let before = unreadable
+                .start
+                .checked_sub(offset)
+                .filter(|_| !unreadable.is_empty());
             let most = most.min(usize::try_from(before.unwrap_or(u64::MAX)).unwrap_or(usize::MAX));
             let rest = content.get(offset as usize..).unwrap_or_default();
             let count = rest.len().min(most);
@@ -385,7 +442,11 @@ impl StorageFile for FaultyFile {
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         self.check_writable()?;
-        let bytes = parts.iter().map(|part| &**part).collect::<Vec<_>>().concat();
+        let bytes = parts
+            .iter()
+            .map(|part| &**part)
+            .collect::<Vec<_>>()
+            .concat();
         self.with(|state| {
             state.call(StorageCall::Write)?;
             let most = state.portion(bytes.len())?;

@@ -16,12 +16,16 @@ use super::Random;
 
 /// Runs a stage that answers each block with one through what every such stage must do.
 ///
-/// - Its result does not depend on how many instances there are, nor on whether they are threads or inline.
-/// - It copes with empty-handed streams, short blocks, full blocks, and with being stopped in the middle.
-/// - If it names a [module](crate::stage::Stage::module), and this program [serves](crate::host::serve): its result is
-///   the same in processes, and if one of them is killed; or, if it cannot be replaced, that is what the pipe says.
+/// - Its result does not depend on how many instances there are, nor on whether they are threads or
+///   inline.
+/// - It copes with empty-handed streams, short blocks, full blocks, and with being stopped in the
+///   middle.
+/// - If it names a [module](crate::stage::Stage::module), and this program
+///   [serves](crate::host::serve): its result is the same in processes, and if one of them is
+///   killed; or, if it cannot be replaced, that is what the pipe says.
 ///
-/// `blocks` are the data that it is given, in order; none may be larger than 64 KiB. Returns what came out.
+/// `blocks` are the data that it is given, in order; none may be larger than 64 KiB. Returns what
+/// came out.
 ///
 /// # Panics
 ///
@@ -43,15 +47,22 @@ pub fn check_stage(blocks: &[Vec<u8>], stage: impl Fn() -> MiddleStage<'static>)
     for instances in [1, 2, 5] {
         let stage = || stage().instances(instances);
         let processes = in_processes.then(|| ("in processes", stage().in_processes()));
-        for (place, stage) in
-            [("as threads", stage()), ("inline", stage().inline())].into_iter().chain(processes)
+        for (place, stage) in [("as threads", stage()), ("inline", stage().inline())]
+            .into_iter()
+            .chain(processes)
         {
-            let got =
-                run(blocks, stage, None).unwrap_or_else(|error| panic!("x{instances} {place}: {error}"));
-            assert_eq!(got, one, "x{instances} {place} gave another result than one thread");
+            let got = run(blocks, stage, None)
+                .unwrap_or_else(|error| panic!("x{instances} {place}: {error}"));
+            assert_eq!(
+                got, one,
+                "x{instances} {place} gave another result than one thread"
+            );
         }
     }
-    assert_eq!(run(&[], stage(), None).expect("an empty stream"), Vec::<Vec<u8>>::new());
+    assert_eq!(
+        run(&[], stage(), None).expect("an empty stream"),
+        Vec::<Vec<u8>>::new()
+    );
     let mut random = Random::new(blocks.len() as u64);
     for _ in 0..10 {
         let cut = random.below(blocks.len() as u64 + 1);
@@ -60,9 +71,17 @@ pub fn check_stage(blocks: &[Vec<u8>], stage: impl Fn() -> MiddleStage<'static>)
             Err(error) => panic!("being cancelled after {cut} blocks gave: {error}"),
         }
         if in_processes {
-            match run(blocks, stage().instances(2).in_processes(), Some((cut, End::Kill))) {
-                Ok(got) => assert_eq!(got, one, "killed after {cut} blocks, it gave another result"),
-                Err(Error::Stage(failure)) if failure.error.death().is_some_and(cannot_be_replaced) => {}
+            match run(
+                blocks,
+                stage().instances(2).in_processes(),
+                Some((cut, End::Kill)),
+            ) {
+                Ok(got) => assert_eq!(
+                    got, one,
+                    "killed after {cut} blocks, it gave another result"
+                ),
+                Err(Error::Stage(failure))
+                    if failure.error.death().is_some_and(cannot_be_replaced) => {}
                 Err(error) => panic!("being killed after {cut} blocks gave: {error}"),
             }
         }
@@ -94,7 +113,9 @@ fn run(
     }
     impl Head for Source {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-            let Some(bytes) = self.blocks.pop_front() else { return Ok(Fill::End) };
+            let Some(bytes) = self.blocks.pop_front() else {
+                return Ok(Fill::End);
+            };
             block.put(&bytes)?;
             Ok(Fill::Block)
         }
@@ -108,8 +129,14 @@ fn run(
     }
     let got = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&got);
-    let source = Source { blocks: blocks.to_vec().into() };
-    let builder = Pipe::builder().label("suite").buffer_size(64 << 10).head(source).stage(stage);
+    let source = Source {
+        blocks: blocks.to_vec().into(),
+    };
+    let builder = Pipe::builder()
+        .label("suite")
+        .buffer_size(64 << 10)
+        .head(source)
+        .stage(stage);
     let canceller = builder.canceller();
     let started = Arc::new(Mutex::new(None));
     let victim = Arc::clone(&started);
@@ -127,7 +154,10 @@ fn run(
             into.push(block.bytes().to_vec());
             match cut.take_if(|(at, _)| into.len() as u64 > *at) {
                 Some((_, End::Cancel)) => canceller.cancel(),
-                Some((_, End::Kill)) => victim.lock().iter().for_each(|process| drop(process.kill())),
+                Some((_, End::Kill)) => victim
+                    .lock()
+                    .iter()
+                    .for_each(|process| drop(process.kill())),
                 None => {}
             }
         })

@@ -1,7 +1,7 @@
 //! Consecutive objects of the walk, for one instance to read.
 //!
-//! Names are not opened here: that is the instance's work, for it is what takes long. Directories are, since whoever
-//! walks has to list them.
+//! Names are not opened here: that is the instance's work, for it is what takes long. Directories
+//! are, since whoever walks has to list them.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
@@ -106,7 +106,11 @@ impl Batch {
         let end = start + path.len() as u32;
         self.paths.extend_from_slice(path);
         self.paths.push(0);
-        let path = Path { start, name: end - name_len as u32, end };
+        let path = Path {
+            start,
+            name: end - name_len as u32,
+            end,
+        };
         self.items.push_back(Item { object, lead, path });
     }
 

@@ -1,4 +1,5 @@
-//! Where each object is: kept in a file without a name, sent in pieces between the blocks and as a whole at the end.
+//! Where each object is: kept in a file without a name, sent in pieces between the blocks and as a
+//! whole at the end.
 //!
 //! ```text
 //!   entries   [sent ...............][not sent yet ..........]   one run, in the order in which objects ended
@@ -78,13 +79,19 @@ impl Catalogue {
     /// Puts the whole entries from `at` on that fit, and returns their bytes.
     fn put(&self, at: u64, block: &mut Block) -> Result<u64, StageError> {
         let spare = block.spare();
-        let len = usize::try_from(self.len() - at).unwrap_or(usize::MAX).min(spare.len());
+        let len = usize::try_from(self.len() - at)
+            .unwrap_or(usize::MAX)
+            .min(spare.len());
         let room = &mut spare[..len];
-        let in_file = usize::try_from(self.written.saturating_sub(at)).unwrap_or(usize::MAX).min(len);
+        let in_file = usize::try_from(self.written.saturating_sub(at))
+            .unwrap_or(usize::MAX)
+            .min(len);
         let (first, second) = room.split_at_mut(in_file);
         if let (Some(file), false) = (&self.file, first.is_empty()) {
             file.read_exact_at(first, at).map_err(|error| {
-                StageError::new(format!("cannot read the catalogue's temporary file: {error}"))
+                StageError::new(format!(
+                    "cannot read the catalogue's temporary file: {error}"
+                ))
             })?;
         }
         if !second.is_empty() {
@@ -93,7 +100,9 @@ impl Catalogue {
         }
         let whole = whole_entries(room);
         if whole == 0 && len > 0 {
-            return Err(StageError::new("the catalogue's temporary file is not what was written to it"));
+            return Err(StageError::new(
+                "the catalogue's temporary file is not what was written to it",
+            ));
         }
         block.grow(whole)?;
         Ok(whole as u64)
@@ -105,7 +114,10 @@ pub(super) fn whole_entries(bytes: &[u8]) -> usize {
     let mut whole = 0;
     while let Some(length) = bytes[whole..].get(4..8) {
         let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;
-        match whole.checked_add(ENTRY_HEADER_LEN + length).filter(|&end| end <= bytes.len()) {
+        match whole
+            .checked_add(ENTRY_HEADER_LEN + length)
+            .filter(|&end| end <= bytes.len())
+        {
             Some(end) => whole = end,
             None => break,
         }

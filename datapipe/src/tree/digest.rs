@@ -16,19 +16,30 @@ struct Hashers {
 
 impl Digest {
     pub(super) fn new() -> Self {
-        Self(Box::new(Hashers { data: Hasher::new(), layout: Hasher::new() }))
+        Self(Box::new(Hashers {
+            data: Hasher::new(),
+            layout: Hasher::new(),
+        }))
     }
 
     /// The next extent.
     pub(super) fn add(&mut self, offset: u64, data: &[u8]) {
-        self.0.layout.update(&offset.to_le_bytes()).update(&(data.len() as u64).to_le_bytes());
+        self.0
+            .layout
+            .update(&offset.to_le_bytes())
+            .update(&(data.len() as u64).to_le_bytes());
         self.0.data.update(data);
     }
 
     pub(super) fn finish(&self) -> [u8; DIGEST_LEN] {
         let layout = self.0.layout.finalize();
         let mut digest = [0; DIGEST_LEN];
-        self.0.data.clone().update(layout.as_bytes()).finalize_xof().fill(&mut digest);
+        self.0
+            .data
+            .clone()
+            .update(layout.as_bytes())
+            .finalize_xof()
+            .fill(&mut digest);
         digest
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct Extents {
     segment: u64,
     /// It takes less of the disk than it is long, so it may have holes.
     sparse: bool,
-    /// What was appended during the first reading is read too, and what was appended after that is not: nobody keeps
-    /// us here by writing faster than we read.
+    /// What was appended during the first reading is read too, and what was appended after that is
+    /// not: nobody keeps us here by writing faster than we read.
     looked_again: bool,
     /// What the file was behind the last byte, once that was read.
     after: Option<Meta>,
@@ -89,8 +89,12 @@ impl Extents {
                 Ok(false) => return Ok(self.end(fd)),
                 Err(error) => return Ok(Err(error)),
             }
-            let left = usize::try_from(self.segment.min(self.limit) - self.at).unwrap_or(usize::MAX);
-            let least = EXTENT_HEADER_LEN + left.min(MIN_EXTENT).min(block.capacity() - EXTENT_HEADER_LEN);
+            let left =
+                usize::try_from(self.segment.min(self.limit) - self.at).unwrap_or(usize::MAX);
+            let least = EXTENT_HEADER_LEN
+                + left
+                    .min(MIN_EXTENT)
+                    .min(block.capacity() - EXTENT_HEADER_LEN);
             let spare = block.spare();
             if spare.len() < least {
                 return Ok(Ok(Progress::Full));
@@ -116,7 +120,11 @@ impl Extents {
 
     /// What was read, so far or in all.
     pub(super) fn summary(&self) -> Summary {
-        Summary { size: self.at, bytes: self.bytes, digest: self.hashed.finish() }
+        Summary {
+            size: self.at,
+            bytes: self.bytes,
+            digest: self.hashed.finish(),
+        }
     }
 
     /// Goes on to the next data; false if there is none.
@@ -174,11 +182,16 @@ impl Extents {
         };
         let same = before.modified == after.modified && before.changed == after.changed;
         let whole = same && before.size == after.size && self.at == after.size;
-        Ok(Progress::Done(if whole { State::Whole } else { State::Changed }))
+        Ok(Progress::Done(if whole {
+            State::Whole
+        } else {
+            State::Changed
+        }))
     }
 }
 
-/// Reads until `room` is full, or the file ends. An error counts only if nothing was read: it comes again.
+/// Reads until `room` is full, or the file ends. An error counts only if nothing was read: it comes
+/// again.
 fn read_at(fd: BorrowedFd<'_>, room: &mut [u8], at: u64) -> Result<usize> {
     let mut read = 0;
     while read < room.len() {

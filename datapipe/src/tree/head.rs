@@ -23,19 +23,22 @@ use super::reader::{Progress, Reader};
 use super::report::TreeReport;
 use super::walk::{Given, Walk};
 
-/// Reads file trees into blocks of entries: files, directories, links, fifos and devices, with their attributes.
+/// Reads file trees into blocks of entries: files, directories, links, fifos and devices, with
+/// their attributes.
 ///
-/// Every block is a run of whole entries, so each can be read by itself. Blocks of the catalogue, which says where each
-/// object is, stand between the others, and at the end all of it stands once more: [`BlockInfo::kind`] says
-/// so. The archive's content is [`Content::Tree`](crate::wire::Content::Tree).
+/// Every block is a run of whole entries, so each can be read by itself. Blocks of the catalogue,
+/// which says where each object is, stand between the others, and at the end all of it stands once
+/// more: [`BlockInfo::kind`] says so. The archive's content is
+/// [`Content::Tree`](crate::wire::Content::Tree).
 ///
-/// What cannot be read is reported and left out, or said to be not whole; it does not end the pipe. Relative paths
-/// are taken from the working directory when the pipe runs.
+/// What cannot be read is reported and left out, or said to be not whole; it does not end the pipe.
+/// Relative paths are taken from the working directory when the pipe runs.
 ///
-/// As a [`HeadStage`] it can run in a process. The sources are opened there, by their paths, when their turn comes, as
-/// they would be here. One that is confined must be allowed to read them, and to write to the directory for temporary
-/// files, where the catalogue of a large tree goes. The [report](Self::report) is at most a tenth of a second behind
-/// then, and complete when the pipe has ended.
+/// As a [`HeadStage`] it can run in a process. The sources are opened there, by their paths, when
+/// their turn comes, as they would be here. One that is confined must be allowed to read them, and
+/// to write to the directory for temporary files, where the catalogue of a large tree goes. The
+/// [report](Self::report) is at most a tenth of a second behind then, and complete when the pipe
+/// has ended.
 ///
 /// [`BlockInfo::kind`]: crate::pool::BlockInfo::kind
 ///
@@ -68,7 +71,8 @@ pub struct TreeHead {
     average: usize,
     /// Objects of the last batch, and bytes that they became so far.
     read: (usize, usize),
-    /// What a module makes this head from; nothing for an instance of a stage that is described already.
+    /// What a module makes this head from; nothing for an instance of a stage that is described
+    /// already.
     arguments: Arguments,
 }
 
@@ -88,8 +92,9 @@ const FIRST_AVERAGE: usize = 16 << 10;
 const BATCHES_OF_A_BLOCK: usize = 2;
 
 impl TreeHead {
-    /// A head that reads `sources`, each under the last name of its path: `/srv/data` as `data`, `.` and `..` by the
-    /// name of the directory that they mean, `/` as `root`. A symbolic link is read as one.
+    /// A head that reads `sources`, each under the last name of its path: `/srv/data` as `data`,
+    /// `.` and `..` by the name of the directory that they mean, `/` as `root`. A symbolic link is
+    /// read as one.
     ///
     /// # Errors
     ///
@@ -102,12 +107,19 @@ impl TreeHead {
     ///
     /// # Errors
     ///
-    /// As of [`new`](Self::new), and if a name is not one: it has no `/`, and is neither `.` nor `..`.
+    /// As of [`new`](Self::new), and if a name is not one: it has no `/`, and is neither `.` nor
+    /// `..`.
     pub fn named(
         sources: impl IntoIterator<Item = (OsString, PathBuf)>,
         options: TreeOptions,
     ) -> Result<Self, TreeError> {
-        Self::with(sources.into_iter().map(|(name, path)| Source { name, path }).collect(), options)
+        Self::with(
+            sources
+                .into_iter()
+                .map(|(name, path)| Source { name, path })
+                .collect(),
+            options,
+        )
     }
 
     fn with(sources: Vec<Source>, options: TreeOptions) -> Result<Self, TreeError> {
@@ -122,20 +134,31 @@ impl TreeHead {
     fn instance(shared: Arc<Shared>, report: TreeReport) -> Self {
         let reader = Reader::new(shared.walk.lock().rules());
         let (span, phase, arguments) = (Span::default(), Phase::New, Arguments::new());
-        Self { shared, report, reader, span, phase, average: FIRST_AVERAGE, read: (0, 0), arguments }
+        Self {
+            shared,
+            report,
+            reader,
+            span,
+            phase,
+            average: FIRST_AVERAGE,
+            read: (0, 0),
+            arguments,
+        }
     }
 
     /// The stage in which `n` instances read the tree, each on a thread of its own: 1 to
-    /// [`MAX_INSTANCES`](crate::limits::MAX_INSTANCES). [`default_instances`](Self::default_instances) are a good
-    /// number. The archive has the same objects in the same order, in other blocks.
+    /// [`MAX_INSTANCES`](crate::limits::MAX_INSTANCES).
+    /// [`default_instances`](Self::default_instances) are a good number. The archive has the same
+    /// objects in the same order, in other blocks.
     ///
-    /// What is gained: where files have to be fetched before they can be read, from a disk or through a network,
-    /// several are waited for at once; and several processors compute digests. A large file is read by one instance,
-    /// and so are objects with several names, while the others wait.
+    /// What is gained: where files have to be fetched before they can be read, from a disk or
+    /// through a network, several are waited for at once; and several processors compute digests. A
+    /// large file is read by one instance, and so are objects with several names, while the others
+    /// wait.
     ///
-    /// What it costs: a tenth more time of the processors, since what is too little for a block is copied into one
-    /// with what another has read; and memory for two blocks, besides the buffers of each instance. Blocks are nearly
-    /// as full as those of one instance.
+    /// What it costs: a tenth more time of the processors, since what is too little for a block is
+    /// copied into one with what another has read; and memory for two blocks, besides the buffers
+    /// of each instance. Blocks are nearly as full as those of one instance.
     ///
     /// Seconds for 51,000 objects with 560 MB, on two processors, as `tests/tree_head.rs` measures:
     ///
@@ -144,8 +167,8 @@ impl TreeHead {
     /// | nothing of it in memory | 4.8 | 3.1 | 2.5 | 2.1 | 1.9 | 5.1 |
     /// | all of it in memory | 0.78 | 0.49 | 0.48 | 0.48 | | 0.85 |
     ///
-    /// Inline, where all instances are on one thread, one of them does all the work. In processes, all are in one,
-    /// each on a thread of its own.
+    /// Inline, where all instances are on one thread, one of them does all the work. In processes,
+    /// all are in one, each on a thread of its own.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -170,8 +193,9 @@ impl TreeHead {
         self.describe(Stage::head(self.name(), instance).instances(n))
     }
 
-    /// Instances that read a tree fast, wherever it is: as many as there are processors; 8 at least, for mostly they
-    /// wait for the disk, and 16 at most. A disk that has to move its heads may be faster with one.
+    /// Instances that read a tree fast, wherever it is: as many as there are processors; 8 at
+    /// least, for mostly they wait for the disk, and 16 at most. A disk that has to move its heads
+    /// may be faster with one.
     pub fn default_instances() -> u32 {
         thread::available_parallelism().map_or(8, |processors| processors.get().clamp(8, 16) as u32)
     }
@@ -217,9 +241,15 @@ impl TreeHead {
         }
     }
 
-    /// What has to be done when the block that was filled last was sent, and the turn is still ours.
+    /// What has to be done when the block that was filled last was sent, and the turn is still
+    /// ours.
     fn go_on(&mut self, block: &mut Block) -> Result<Option<Fill>, StageError> {
-        let Self { shared, reader, span, .. } = self;
+        let Self {
+            shared,
+            reader,
+            span,
+            ..
+        } = self;
         let mut order = shared.order();
         if let Some(fill) = order.piece(block)? {
             return Ok(Some(fill));
@@ -239,7 +269,11 @@ impl TreeHead {
         }
         let wanted = capacity / BATCHES_OF_A_BLOCK / self.average;
         let batch = &mut self.reader.batch;
-        let given = self.shared.walk.lock().give(batch, self.span.next(), wanted, capacity);
+        let given = self
+            .shared
+            .walk
+            .lock()
+            .give(batch, self.span.next(), wanted, capacity);
         if matches!(given, Given::Batch | Given::End) {
             self.span.add(batch.number);
         }
@@ -247,11 +281,18 @@ impl TreeHead {
         given
     }
 
-    /// Finds the place of what is in the block, in its turn; `now`: for more is to be read behind it. `None` if it
-    /// stays behind for another block, and the turn has passed.
+    /// Finds the place of what is in the block, in its turn; `now`: for more is to be read behind
+    /// it. `None` if it stays behind for another block, and the turn has passed.
     fn place(&mut self, block: &mut Block, now: bool) -> Result<Option<Fill>, StageError> {
-        let Self { shared, reader, span, .. } = self;
-        let Some(mut order) = shared.await_turn(span, block) else { return Ok(Some(Fill::End)) };
+        let Self {
+            shared,
+            reader,
+            span,
+            ..
+        } = self;
+        let Some(mut order) = shared.await_turn(span, block) else {
+            return Ok(Some(Fill::End));
+        };
         let fill = order.place(block, reader, now)?;
         if fill.is_none() {
             shared.pass_turn(&mut order, span);
@@ -275,7 +316,11 @@ impl Head for TreeHead {
 
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::New {
-            self.phase = if self.shared.begin() { Phase::Reading } else { Phase::Ended };
+            self.phase = if self.shared.begin() {
+                Phase::Reading
+            } else {
+                Phase::Ended
+            };
         }
         if self.phase == Phase::Ended {
             return Ok(Fill::End);
@@ -292,7 +337,9 @@ impl Head for TreeHead {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let stage = stage.module(TREE_HEAD_MODULE, self.arguments.clone()).together();
+        let stage = stage
+            .module(TREE_HEAD_MODULE, self.arguments.clone())
+            .together();
         stage.notes(self.report.hearer())
     }
 }

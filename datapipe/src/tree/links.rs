@@ -1,10 +1,11 @@
 //! Which files have been seen under another name.
 //!
-//! A file is forgotten when all of its names have been seen. What is then still too much for memory goes to a file
-//! without a name, in runs that are sorted; of each, every so many keys stay in memory.
+//! A file is forgotten when all of its names have been seen. What is then still too much for memory
+//! goes to a file without a name, in runs that are sorted; of each, every so many keys stay in
+//! memory.
 //!
-//! Inodes are used again. So each has a stamp of what was in it, and one whose stamp is another is another file: at worst
-//! something is in the archive twice.
+//! Inodes are used again. So each has a stamp of what was in it, and one whose stamp is another is
+//! another file: at worst something is in the archive twice.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -61,7 +62,13 @@ impl Default for Links {
 
 impl Links {
     fn with_limit(max: usize) -> Self {
-        Self { memory: HashMap::new(), max, file: None, written: 0, runs: Vec::new() }
+        Self {
+            memory: HashMap::new(),
+            max,
+            file: None,
+            written: 0,
+            runs: Vec::new(),
+        }
     }
 
     /// The object that this is another name of, if one was seen.
@@ -78,12 +85,25 @@ impl Links {
     }
 
     /// Remembers an object, which has so many names.
-    pub(super) fn add(&mut self, id: Id, stamp: u64, object: u64, names: u64) -> Result<(), StageError> {
+    pub(super) fn add(
+        &mut self,
+        id: Id,
+        stamp: u64,
+        object: u64,
+        names: u64,
+    ) -> Result<(), StageError> {
         if self.memory.len() >= self.max {
             self.spill().map_err(failed)?;
         }
         let left = u32::try_from(names.saturating_sub(1)).unwrap_or(u32::MAX);
-        self.memory.insert(id, Link { object, stamp, left });
+        self.memory.insert(
+            id,
+            Link {
+                object,
+                stamp,
+                left,
+            },
+        );
         Ok(())
     }
 
@@ -92,14 +112,22 @@ impl Links {
             Some(file) => file,
             None => self.file.insert(scratch::create()?),
         };
-        let drained = self.memory.drain().map(|(id, link)| (id, link.object, link.stamp));
+        let drained = self
+            .memory
+            .drain()
+            .map(|(id, link)| (id, link.object, link.stamp));
         let mut links: Vec<(Id, u64, u64)> = drained.collect();
         links.sort_unstable();
-        let mut run = Run { start: self.written, len: 0, keys: Vec::new() };
+        let mut run = Run {
+            start: self.written,
+            len: 0,
+            keys: Vec::new(),
+        };
         for piece in links.chunks(PIECE) {
             run.keys.push(piece[0].0);
-            let words =
-                piece.iter().flat_map(|&((device, inode), object, stamp)| [device, inode, object, stamp]);
+            let words = piece
+                .iter()
+                .flat_map(|&((device, inode), object, stamp)| [device, inode, object, stamp]);
             let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
             file.write_all_at(&bytes, self.written * RECORD as u64)?;
             self.written += piece.len() as u64;
@@ -110,17 +138,22 @@ impl Links {
     }
 
     fn find_in_file(&self, id: Id, stamp: u64) -> io::Result<Option<u64>> {
-        let Some(file) = &self.file else { return Ok(None) };
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
         let mut bytes = [0; RECORD * PIECE];
         // The last word on an inode is that of the last run.
         for run in self.runs.iter().rev() {
-            let Some(piece) = run.keys.partition_point(|key| *key <= id).checked_sub(1) else { continue };
+            let Some(piece) = run.keys.partition_point(|key| *key <= id).checked_sub(1) else {
+                continue;
+            };
             let first = (piece * PIECE) as u64;
             let len = (run.len - first).min(PIECE as u64) as usize;
             let bytes = &mut bytes[..len * RECORD];
             file.read_exact_at(bytes, (run.start + first) * RECORD as u64)?;
             let records = bytes.as_chunks::<RECORD>().0;
-            if let Ok(found) = records.binary_search_by_key(&id, |record| (word(record, 0), word(record, 1)))
+            if let Ok(found) =
+                records.binary_search_by_key(&id, |record| (word(record, 0), word(record, 1)))
             {
                 let record = &records[found];
                 return Ok((word(record, 3) == stamp).then(|| word(record, 2)));
@@ -150,7 +183,9 @@ mod tests {
     fn what_went_to_the_file_is_found() {
         let mut links = Links::with_limit(1000);
         let mut random = Random::new(3);
-        let ids: Vec<Id> = (0..5500).map(|_| (random.below(3), random.below(u64::MAX))).collect();
+        let ids: Vec<Id> = (0..5500)
+            .map(|_| (random.below(3), random.below(u64::MAX)))
+            .collect();
         for (object, id) in ids.iter().enumerate() {
             assert_eq!(links.find(*id, 9).unwrap(), None);
             links.add(*id, 9, object as u64, 3).unwrap();
@@ -161,9 +196,17 @@ mod tests {
                 assert_eq!(links.find(*id, 9).unwrap(), Some(object as u64));
             }
         }
-        assert_eq!(links.memory.len(), 0, "what was seen under all of its names is forgotten");
+        assert_eq!(
+            links.memory.len(),
+            0,
+            "what was seen under all of its names is forgotten"
+        );
         assert_eq!(links.find((7, 7), 9).unwrap(), None);
-        assert_eq!(links.find(ids[0], 8).unwrap(), None, "another file of the same inode");
+        assert_eq!(
+            links.find(ids[0], 8).unwrap(),
+            None,
+            "another file of the same inode"
+        );
     }
 
     #[test]
@@ -181,6 +224,10 @@ mod tests {
         for inode in 6..9 {
             links.add((1, inode), 0, inode, 5).unwrap();
         }
-        assert_eq!(links.find((1, 1), 12).unwrap(), Some(9), "the last run knows best");
+        assert_eq!(
+            links.find((1, 1), 12).unwrap(),
+            Some(9),
+            "the last run knows best"
+        );
     }
 }

@@ -10,9 +10,10 @@ use crate::wire::{CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State, W
 
 /// Tells of the objects of an archived tree, each once.
 ///
-/// It takes blocks that are decrypted and decompressed: those of the closing catalogue, which is all that a whole archive
-/// needs, or all of an archive, of which it then reads the objects themselves. What is in a block that is
-/// damaged, it does not tell of. An object that has no end is [`State::Unread`].
+/// It takes blocks that are decrypted and decompressed: those of the closing catalogue, which is
+/// all that a whole archive needs, or all of an archive, of which it then reads the objects
+/// themselves. What is in a block that is damaged, it does not tell of. An object that has no end
+/// is [`State::Unread`].
 ///
 /// # Examples
 ///
@@ -52,7 +53,12 @@ struct Begun {
 impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F> {
     /// A tail that tells `tell`. An error ends the pipe.
     pub fn new(tell: F) -> Self {
-        Self { tell, begun: Vec::new(), has_data: false, log: None }
+        Self {
+            tell,
+            begun: Vec::new(),
+            has_data: false,
+            log: None,
+        }
     }
 
     /// Writes down here what is no entry, and goes on behind the block, instead of ending the pipe.
@@ -69,10 +75,19 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
                     self.end(0, State::Unread, 0, at.0)?;
                 }
                 let (block, offset) = at;
-                self.begun.push(Begun { number: entry.object, entry: bytes.to_vec(), block, offset });
+                self.begun.push(Begun {
+                    number: entry.object,
+                    entry: bytes.to_vec(),
+                    block,
+                    offset,
+                });
             }
             EntryBody::End(end) => {
-                if let Some(which) = self.begun.iter().position(|begun| begun.number == entry.object) {
+                if let Some(which) = self
+                    .begun
+                    .iter()
+                    .position(|begun| begun.number == entry.object)
+                {
                     self.end(which, end.state, end.size, at.0)?;
                 }
             }
@@ -83,14 +98,45 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
 
     /// An object has ended, in block `last`.
     fn end(&mut self, which: usize, state: State, size: u64, last: u64) -> Result<(), StageError> {
-        let Begun { entry, block, offset, .. } = self.begun.remove(which);
-        let Ok((Entry { body: EntryBody::Object(object), .. }, _)) = Entry::parse(&entry) else {
+        let Begun {
+            entry,
+            block,
+            offset,
+            ..
+        } = self.begun.remove(which);
+        let Ok((
+            Entry {
+                body: EntryBody::Object(object),
+                ..
+            },
+            _,
+        )) = Entry::parse(&entry)
+        else {
             return Ok(());
         };
-        let Object { kind, mode, modified, link, path, target, .. } = object;
+        let Object {
+            kind,
+            mode,
+            modified,
+            link,
+            path,
+            target,
+            ..
+        } = object;
         let size = if kind == ObjectKind::File { size } else { 0 };
         let blocks = (block, last);
-        (self.tell)(&CatalogueEntry { kind, state, mode, size, link, modified, blocks, offset, path, target })
+        (self.tell)(&CatalogueEntry {
+            kind,
+            state,
+            mode,
+            size,
+            link,
+            modified,
+            blocks,
+            offset,
+            path,
+            target,
+        })
     }
 }
 
@@ -120,7 +166,9 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
                     return Ok(());
                 }
                 (Err(error), None) => {
-                    return Err(StageError::new(format!("block {number}, byte {offset}: {error}")));
+                    return Err(StageError::new(format!(
+                        "block {number}, byte {offset}: {error}"
+                    )));
                 }
             };
             let bytes = &rest[..rest.len() - behind.len()];
@@ -149,6 +197,8 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
 
 impl<F> fmt::Debug for TreeList<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TreeList").field("begun", &self.begun.len()).finish_non_exhaustive()
+        f.debug_struct("TreeList")
+            .field("begun", &self.begun.len())
+            .finish_non_exhaustive()
     }
 }

@@ -5,11 +5,13 @@
 //!                                                 \--> catalogue: blocks between them, and all of it at the end
 //! ```
 //!
-//! [`TreeHead`] walks by descriptors and never by long paths, so a tree can be deeper than the longest path that the
-//! kernel takes, and what is moved or exchanged while it is read leads nowhere else. What cannot be read is reported
-//! and costs no more than itself: [`TreeReport`]. Memory does not grow with the number of files.
+//! [`TreeHead`] walks by descriptors and never by long paths, so a tree can be deeper than the
+//! longest path that the kernel takes, and what is moved or exchanged while it is read leads
+//! nowhere else. What cannot be read is reported and costs no more than itself: [`TreeReport`].
+//! Memory does not grow with the number of files.
 //!
-//! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and does not write media.
+//! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and
+//! does not write media.
 
 mod batch; // objects of the walk, for one instance
 mod catalogue; // where each object is
@@ -38,6 +40,8 @@ pub use list::TreeList;
 pub use modules::modules;
 pub use options::{Excluded, TreeError, TreeOptions};
 pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
-pub use restore::{Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify};
+pub use restore::{
+    Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify,
+};
 pub use selection::Selection;
 pub use wanted::{Search, Wanted};

@@ -1,4 +1,5 @@
-//! What another process makes heads and tails of trees from: fields, descriptors, and what they say of their work.
+//! What another process makes heads and tails of trees from: fields, descriptors, and what they say
+//! of their work.
 
 use std::fs::File;
 use std::io;
@@ -33,13 +34,26 @@ pub fn modules(modules: Modules) -> Modules {
 
 /// The fields of a head.
 pub(super) fn of_head(sources: &[Source], options: &TreeOptions) -> Arguments {
-    let TreeOptions { one_file_system, exclude, skip } = options;
-    let mut arguments =
-        Arguments::new().with_all("source", sources.iter().map(|source| source.path.as_os_str().as_bytes()));
-    if sources.iter().any(|source| source.path.file_name() != Some(&source.name)) {
+    let TreeOptions {
+        one_file_system,
+        exclude,
+        skip,
+    } = options;
+    let mut arguments = Arguments::new().with_all(
+        "source",
+        sources
+            .iter()
+            .map(|source| source.path.as_os_str().as_bytes()),
+    );
+    if sources
+        .iter()
+        .any(|source| source.path.file_name() != Some(&source.name))
+    {
         arguments = arguments.with_all("name", sources.iter().map(|source| source.name.as_bytes()));
     }
-    let skipped = skip.iter().map(|(device, inode)| format!("{device}:{inode}"));
+    let skipped = skip
+        .iter()
+        .map(|(device, inode)| format!("{device}:{inode}"));
     arguments
         .with_flag("one-file-system", *one_file_system)
         .with_all("exclude", exclude)
@@ -50,30 +64,55 @@ fn make_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let (paths, names) = (fields.paths("source"), fields.paths("name"));
     let one_file_system = fields.flag("one-file-system")?;
-    let exclude = fields.all("exclude").into_iter().map(|pattern| Ok(str::from_utf8(pattern)?.to_owned()));
+    let exclude = fields
+        .all("exclude")
+        .into_iter()
+        .map(|pattern| Ok(str::from_utf8(pattern)?.to_owned()));
     let exclude = exclude.collect::<Result<_, StageError>>()?;
-    let skip = fields.all("skip").into_iter().map(object_to_skip).collect::<Result<_, _>>()?;
+    let skip = fields
+        .all("skip")
+        .into_iter()
+        .map(object_to_skip)
+        .collect::<Result<_, _>>()?;
     fields.end()?;
     let names = match names.len() {
-        0 => paths.iter().map(|path| name_of(path)).collect::<Result<_, _>>()?,
+        0 => paths
+            .iter()
+            .map(|path| name_of(path))
+            .collect::<Result<_, _>>()?,
         len if len == paths.len() => names.into_iter().map(PathBuf::into_os_string).collect(),
         len => {
-            return Err(StageError::new(format!("the module got {len} names for {} sources", paths.len())));
+            return Err(StageError::new(format!(
+                "the module got {len} names for {} sources",
+                paths.len()
+            )));
         }
     };
     let names: Vec<_> = names;
-    let head = TreeHead::named(names.into_iter().zip(paths), TreeOptions { one_file_system, exclude, skip })?;
+    let head = TreeHead::named(
+        names.into_iter().zip(paths),
+        TreeOptions {
+            one_file_system,
+            exclude,
+            skip,
+        },
+    )?;
     let (report, mut told) = (head.report(), Told::default());
     call.notes(move || report.news(&mut told));
     Ok(head.instances(1)) // and as many more as the pipe has
 }
 
 fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
-    let numbers = str::from_utf8(text).ok().and_then(|text| text.split_once(':'));
-    let numbers = numbers.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
+    let numbers = str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.split_once(':'));
+    let numbers =
+        numbers.and_then(|(device, inode)| Some((device.parse().ok()?, inode.parse().ok()?)));
     numbers.ok_or_else(|| {
         let text = text.escape_ascii();
-        StageError::new(format!("the module is to skip \"{text}\", which is no device and inode: give 2:17"))
+        StageError::new(format!(
+            "the module is to skip \"{text}\", which is no device and inode: give 2:17"
+        ))
     })
 }
 
@@ -85,7 +124,11 @@ pub(super) struct OfRestore {
 }
 
 impl OfRestore {
-    pub(super) fn new(dest: Arc<OwnedFd>, options: &RestoreOptions, part: &Part) -> io::Result<Self> {
+    pub(super) fn new(
+        dest: Arc<OwnedFd>,
+        options: &RestoreOptions,
+        part: &Part,
+    ) -> io::Result<Self> {
         let file = part.to_file()?;
         let arguments = Arguments::new()
             .with_flag("overwrite", options.overwrite)
@@ -93,13 +136,22 @@ impl OfRestore {
             .with("threads", options.threads.to_string())
             .with_all("only", part.selection.paths())
             .with_flag("part", file.is_some());
-        let descriptors = [dest].into_iter().chain(file.map(|file| Arc::new(file.into()))).collect();
-        Ok(Self { arguments, descriptors })
+        let descriptors = [dest]
+            .into_iter()
+            .chain(file.map(|file| Arc::new(file.into())))
+            .collect();
+        Ok(Self {
+            arguments,
+            descriptors,
+        })
     }
 
     pub(super) fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         let stage = stage.module(TREE_RESTORE_MODULE, self.arguments.clone());
-        self.descriptors.iter().map(Arc::clone).fold(stage, TailStage::shared_descriptor)
+        self.descriptors
+            .iter()
+            .map(Arc::clone)
+            .fold(stage, TailStage::shared_descriptor)
     }
 }
 
@@ -115,12 +167,16 @@ fn make_restore(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
     let (selection, is_part) = (Selection::new(&options.paths), fields.flag("part")?);
     fields.end()?;
     let dest = match &path {
-        Some(path) => directory(path)
-            .map_err(|error| StageError::new(format!("cannot restore to {}: {error}", path.display())))?,
+        Some(path) => directory(path).map_err(|error| {
+            StageError::new(format!("cannot restore to {}: {error}", path.display()))
+        })?,
         None => call.descriptor(0)?,
     };
     let part = match is_part {
-        true => Part::of_file(selection, &File::from(call.descriptor(usize::from(path.is_none()))?))?,
+        true => Part::of_file(
+            selection,
+            &File::from(call.descriptor(usize::from(path.is_none()))?),
+        )?,
         false => Part::everything(selection),
     };
     let restore = TreeRestore::to_directory(dest, &options, part)?;

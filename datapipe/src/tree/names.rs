@@ -51,19 +51,26 @@ impl Names {
     }
 
     fn read_first(dir: BorrowedFd<'_>, room: &mut Room, max: usize) -> (Self, Option<Errno>) {
-        let mut names = Self { max, ..Self::default() };
+        let mut names = Self {
+            max,
+            ..Self::default()
+        };
         let error = names.read_piece(dir, room).err();
         (names, error)
     }
 
     /// Goes on to the next piece; false if there is none.
     pub(super) fn read_more(&mut self, dir: BorrowedFd<'_>, room: &mut Room) -> Result<bool> {
-        let Some(at) = self.next else { return Ok(false) };
+        let Some(at) = self.next else {
+            return Ok(false);
+        };
         self.bytes.clear();
         self.names.clear();
         self.given = 0;
         let sought = rustix::fs::seek(dir, SeekFrom::Start(at));
-        sought.and_then(|_| self.read_piece(dir, room)).inspect_err(|_| self.next = None)?;
+        sought
+            .and_then(|_| self.read_piece(dir, room))
+            .inspect_err(|_| self.next = None)?;
         Ok(true)
     }
 
@@ -72,7 +79,10 @@ impl Names {
         let name = *self.names.get(self.given)?;
         self.given += 1;
         let name_bytes = bytes_of(&self.bytes, name);
-        Some((CStr::from_bytes_with_nul(name_bytes).expect("it came from the kernel as one"), name.kind))
+        Some((
+            CStr::from_bytes_with_nul(name_bytes).expect("it came from the kernel as one"),
+            name.kind,
+        ))
     }
 
     /// Gives no more.
@@ -83,7 +93,9 @@ impl Names {
     fn read_piece(&mut self, dir: BorrowedFd<'_>, room: &mut Room) -> Result<()> {
         let mut entries = RawDir::new(dir, &mut room.0);
         self.next = loop {
-            let Some(entry) = entries.next() else { break None };
+            let Some(entry) = entries.next() else {
+                break None;
+            };
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
@@ -110,7 +122,8 @@ impl Names {
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        self.names.sort_unstable_by(|a, b| bytes_of(bytes, *a).cmp(bytes_of(bytes, *b)));
+        self.names
+            .sort_unstable_by(|a, b| bytes_of(bytes, *a).cmp(bytes_of(bytes, *b)));
     }
 }
 

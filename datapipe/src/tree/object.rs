@@ -33,14 +33,22 @@ impl Meta {
         Ok(Self::new(&fstat(fd)?))
     }
 
-    #[allow(clippy::unnecessary_cast, reason = "the widths differ between processors")]
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the widths differ between processors"
+    )]
     fn new(stat: &Stat) -> Self {
         let kind = FileType::from_raw_mode(stat.st_mode);
         let special = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
-        let device = if special { (major(stat.st_rdev), minor(stat.st_rdev)) } else { (0, 0) };
+        let device = if special {
+            (major(stat.st_rdev), minor(stat.st_rdev))
+        } else {
+            (0, 0)
+        };
         let time = |seconds: i64, nanoseconds: u64| Time {
             seconds,
-            nanoseconds: u32::try_from(nanoseconds).map_or(0, |nanoseconds| nanoseconds.min(999_999_999)),
+            nanoseconds: u32::try_from(nanoseconds)
+                .map_or(0, |nanoseconds| nanoseconds.min(999_999_999)),
         };
         Self {
             id: (stat.st_dev as u64, stat.st_ino as u64),
@@ -49,7 +57,11 @@ impl Meta {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            size: if kind == FileType::RegularFile { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
+            size: if kind == FileType::RegularFile {
+                u64::try_from(stat.st_size).unwrap_or(0)
+            } else {
+                0
+            },
             sectors: stat.st_blocks as u64,
             modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
             changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
@@ -63,8 +75,14 @@ impl Meta {
         self.size.rotate_left(48) ^ seconds.rotate_left(30) ^ u64::from(self.modified.nanoseconds)
     }
 
-    /// The entry of an object that is the first of its name: `kind` as [`object_kind`](Self::object_kind) says.
-    pub(super) fn describe<'a>(&self, kind: ObjectKind, path: &'a [u8], target: &'a [u8]) -> Object<'a> {
+    /// The entry of an object that is the first of its name: `kind` as
+    /// [`object_kind`](Self::object_kind) says.
+    pub(super) fn describe<'a>(
+        &self,
+        kind: ObjectKind,
+        path: &'a [u8],
+        target: &'a [u8],
+    ) -> Object<'a> {
         Object {
             kind,
             mode: self.mode,
@@ -110,8 +128,9 @@ pub(super) struct Opened {
     pub(super) unread: Option<Errno>,
 }
 
-/// Opens the object that `name` stands for in `dir`. `expected` is what the directory says that it is: only files and
-/// directories are opened for reading, since the opening of a device can do things.
+/// Opens the object that `name` stands for in `dir`. `expected` is what the directory says that it
+/// is: only files and directories are opened for reading, since the opening of a device can do
+/// things.
 ///
 /// # Errors
 ///
@@ -139,7 +158,12 @@ pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Resu
             Err(error) if meta.kind == FileType::Directory => {
                 let fd = openat(dir, name, flags, Mode::empty())?;
                 let meta = Meta::new(&fstat(&fd)?);
-                Ok(Opened { fd, path_only: true, meta, unread: Some(error) })
+                Ok(Opened {
+                    fd,
+                    path_only: true,
+                    meta,
+                    unread: Some(error),
+                })
             }
             Err(error) => Err(error),
         };
@@ -147,13 +171,19 @@ pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Resu
     if meta.kind != FileType::Directory {
         unread = None;
     }
-    Ok(Opened { fd, path_only: true, meta, unread })
+    Ok(Opened {
+        fd,
+        path_only: true,
+        meta,
+        unread,
+    })
 }
 
 /// `None` if it is not of the kind that was expected.
 fn open_to_read(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Result<Option<Opened>> {
     // Not to wait for the other side of a fifo that took the place of a file.
-    let mut flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     if expected == FileType::Directory {
         flags |= OFlags::DIRECTORY;
     }
@@ -171,7 +201,12 @@ fn open_to_read(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Result<
     if meta.kind != expected {
         return Ok(None);
     }
-    Ok(Some(Opened { fd, path_only: false, meta, unread: None }))
+    Ok(Some(Opened {
+        fd,
+        path_only: false,
+        meta,
+        unread: None,
+    }))
 }
 
 /// Where a symbolic link leads to.
@@ -191,7 +226,12 @@ pub(super) struct Attributes {
 
 impl Attributes {
     /// Lists them. `room` is where: no list is longer than the kernel's 64 KiB.
-    pub(super) fn list(&mut self, fd: BorrowedFd<'_>, path_only: bool, room: &mut [u8]) -> Result<()> {
+    pub(super) fn list(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        path_only: bool,
+        room: &mut [u8],
+    ) -> Result<()> {
         self.names.clear();
         self.at = 0;
         self.place = path_only.then(|| {
@@ -221,7 +261,9 @@ impl Attributes {
 
     /// Reads the value of the next name to `room`; `None` if it is gone.
     pub(super) fn value(&self, fd: BorrowedFd<'_>, room: &mut [u8]) -> Result<Option<usize>> {
-        let Some(name) = self.name() else { return Ok(None) };
+        let Some(name) = self.name() else {
+            return Ok(None);
+        };
         let read = with_usual_room(room, |room| match &self.place {
             Some(place) => rustix::fs::getxattr(place.as_c_str(), name, room),
             None => rustix::fs::fgetxattr(fd, name, room),
@@ -234,8 +276,8 @@ impl Attributes {
     }
 }
 
-/// Offers little room first, which mostly is enough: the kernel takes as much memory as it is offered, and to get
-/// 64 KiB takes it longer than to list the names.
+/// Offers little room first, which mostly is enough: the kernel takes as much memory as it is
+/// offered, and to get 64 KiB takes it longer than to list the names.
 fn with_usual_room(room: &mut [u8], read: impl Fn(&mut [u8]) -> Result<usize>) -> Result<usize> {
     let usual = room.len().min(512);
     match read(&mut room[..usual]) {
@@ -255,8 +297,8 @@ mod tests {
 
     use super::*;
 
-    /// Whatever a directory said, what is there now is opened, and as what it is: no link is followed, and nobody
-    /// waits for the other side of a fifo.
+    /// Whatever a directory said, what is there now is opened, and as what it is: no link is
+    /// followed, and nobody waits for the other side of a fifo.
     #[test]
     fn what_took_the_place_of_another_is_seen() {
         let dir = tempfile::tempdir().unwrap();
@@ -268,7 +310,12 @@ mod tests {
         rustix::fs::mkfifoat(CWD, path("fifo"), Mode::RUSR).unwrap();
         let _socket = UnixListener::bind(path("socket")).unwrap();
         let fd = File::open(dir.path()).unwrap();
-        for expected in [FileType::RegularFile, FileType::Directory, FileType::Symlink, FileType::Unknown] {
+        for expected in [
+            FileType::RegularFile,
+            FileType::Directory,
+            FileType::Symlink,
+            FileType::Unknown,
+        ] {
             for (name, kind) in [
                 (c"file", FileType::RegularFile),
                 (c"directory", FileType::Directory),
@@ -280,9 +327,16 @@ mod tests {
                 let opened = open(fd.as_fd(), name, expected).unwrap();
                 assert_eq!(opened.meta.kind, kind, "{name:?} {expected:?}");
                 let readable = matches!(kind, FileType::RegularFile | FileType::Directory);
-                assert_eq!((opened.path_only, opened.unread), (!readable, None), "{name:?} {expected:?}");
+                assert_eq!(
+                    (opened.path_only, opened.unread),
+                    (!readable, None),
+                    "{name:?} {expected:?}"
+                );
             }
-            assert_eq!(open(fd.as_fd(), c"missing", expected).unwrap_err(), Errno::NOENT);
+            assert_eq!(
+                open(fd.as_fd(), c"missing", expected).unwrap_err(),
+                Errno::NOENT
+            );
         }
     }
 }

@@ -12,13 +12,15 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 /// What of a tree is read.
 #[derive(Clone, Debug, Default)]
 pub struct TreeOptions {
-    /// Leave out other file systems that are mounted in a source. The directory where one begins is in the archive,
-    /// without what is in it.
+    /// Leave out other file systems that are mounted in a source. The directory where one begins is
+    /// in the archive, without what is in it.
     pub one_file_system: bool,
-    /// Leave out what these patterns match, and everything below it: `*`, `?`, `[a-z]`, `{a,b}` as in a shell, `**`
-    /// for any number of directories. A pattern is compared with the path in the archive and with its last name.
+    /// Leave out what these patterns match, and everything below it: `*`, `?`, `[a-z]`, `{a,b}` as
+    /// in a shell, `**` for any number of directories. A pattern is compared with the path in the
+    /// archive and with its last name.
     pub exclude: Vec<String>,
-    /// Leave out these files and directories, by device and inode: what the archive is written to, for one.
+    /// Leave out these files and directories, by device and inode: what the archive is written to,
+    /// for one.
     pub skip: Vec<(u64, u64)>,
 }
 
@@ -42,11 +44,17 @@ impl fmt::Display for TreeError {
             Self::Source(path, error) => write!(f, "cannot read {}: {error}", path.display()),
             Self::SameName(one, other, name) => {
                 let (one, other, name) = (one.display(), other.display(), name.display());
-                write!(f, "{one} and {other} would both be \"{name}\" in the archive: give one another name")
+                write!(
+                    f,
+                    "{one} and {other} would both be \"{name}\" in the archive: give one another name"
+                )
             }
             Self::Name(path, name) => {
                 let (path, name) = (path.display(), name.display());
-                write!(f, "{path} cannot be \"{name}\" in the archive: a name has no \"/\" and is not \"..\"")
+                write!(
+                    f,
+                    "{path} cannot be \"{name}\" in the archive: a name has no \"/\" and is not \"..\""
+                )
             }
             Self::Pattern(pattern, why) => write!(f, "\"{pattern}\" is no pattern: {why}"),
         }
@@ -64,30 +72,50 @@ pub(super) struct Source {
 
 /// The sources by the last names of their paths.
 pub(super) fn name_sources<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Source>, TreeError> {
-    let named =
-        paths.iter().map(|path| Ok(Source { name: name_of(path.as_ref())?, path: path.as_ref().into() }));
+    let named = paths.iter().map(|path| {
+        Ok(Source {
+            name: name_of(path.as_ref())?,
+            path: path.as_ref().into(),
+        })
+    });
     named.collect()
 }
 
-/// The last name of a path; of a path that ends with `.` or `..`, that of the directory which it means.
+/// The last name of a path; of a path that ends with `.` or `..`, that of the directory which it
+/// means.
 pub(super) fn name_of(path: &Path) -> Result<OsString, TreeError> {
     if let Some(name) = path.file_name() {
         return Ok(name.to_owned());
     }
-    let meant = fs::canonicalize(path).map_err(|error| TreeError::Source(path.to_owned(), error))?;
-    Ok(meant.file_name().map_or_else(|| OsString::from("root"), ToOwned::to_owned))
+    let meant =
+        fs::canonicalize(path).map_err(|error| TreeError::Source(path.to_owned(), error))?;
+    Ok(meant
+        .file_name()
+        .map_or_else(|| OsString::from("root"), ToOwned::to_owned))
 }
 
 /// Every source is there and has a name of its own.
 pub(super) fn check_sources(sources: &[Source]) -> Result<(), TreeError> {
     for (i, source) in sources.iter().enumerate() {
         let bytes = source.name.as_bytes();
-        if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') || bytes.contains(&0)
+        if bytes.is_empty()
+            || bytes == b"."
+            || bytes == b".."
+            || bytes.contains(&b'/')
+            || bytes.contains(&0)
         {
             return Err(TreeError::Name(source.path.clone(), source.name.clone()));
         }
-        if let Some(other) = sources.iter().take(i).find(|other| other.name == source.name) {
-            return Err(TreeError::SameName(other.path.clone(), source.path.clone(), source.name.clone()));
+        if let Some(other) = sources
+            .iter()
+            .take(i)
+            .find(|other| other.name == source.name)
+        {
+            return Err(TreeError::SameName(
+                other.path.clone(),
+                source.path.clone(),
+                source.name.clone(),
+            ));
         }
         if let Err(error) = fs::symlink_metadata(&source.path) {
             return Err(TreeError::Source(source.path.clone(), error));
@@ -96,7 +124,8 @@ pub(super) fn check_sources(sources: &[Source]) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// The patterns of [`TreeOptions::exclude`], ready to be compared: for those who look at a tree before it is read.
+/// The patterns of [`TreeOptions::exclude`], ready to be compared: for those who look at a tree
+/// before it is read.
 #[derive(Clone, Debug)]
 pub struct Excluded(GlobSet);
 
@@ -115,7 +144,9 @@ impl Excluded {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
             set.add(glob.map_err(|error| wrong(pattern, error))?);
         }
-        set.build().map(Self).map_err(|error| wrong(&patterns.join(" "), error))
+        set.build()
+            .map(Self)
+            .map_err(|error| wrong(&patterns.join(" "), error))
     }
 
     /// Whether the object of this path, whose last name is `name`, is left out.
@@ -141,12 +172,26 @@ mod tests {
         assert_eq!(name_of(Path::new(".")).unwrap(), here.file_name().unwrap());
         let twice = name_sources(&["/usr/bin", "/bin"]).unwrap();
         let error = check_sources(&twice).unwrap_err().to_string();
-        assert!(error.contains("/usr/bin and /bin would both be \"bin\""), "{error}");
+        assert!(
+            error.contains("/usr/bin and /bin would both be \"bin\""),
+            "{error}"
+        );
         let missing = name_sources(&["/nothing/there"]).unwrap();
-        assert!(check_sources(&missing).unwrap_err().to_string().contains("/nothing/there"));
+        assert!(
+            check_sources(&missing)
+                .unwrap_err()
+                .to_string()
+                .contains("/nothing/there")
+        );
         for name in ["", ".", "..", "a/b"] {
-            let source = Source { name: name.into(), path: "/usr".into() };
-            assert!(matches!(check_sources(&[source]), Err(TreeError::Name(..))), "{name}");
+            let source = Source {
+                name: name.into(),
+                path: "/usr".into(),
+            };
+            assert!(
+                matches!(check_sources(&[source]), Err(TreeError::Name(..))),
+                "{name}"
+            );
         }
     }
 
@@ -154,13 +199,22 @@ mod tests {
     fn patterns_match_names_and_paths() {
         let patterns = ["*.o", "home/*/.cache", "**/target", "b[xy]?"].map(String::from);
         let excluded = Excluded::new(&patterns).unwrap();
-        for path in ["x/y/a.o", "home/ann/.cache", "w/v/target", "target", "q/bxz"] {
+        for path in [
+            "x/y/a.o",
+            "home/ann/.cache",
+            "w/v/target",
+            "target",
+            "q/bxz",
+        ] {
             let name = path.rsplit('/').next().unwrap();
             assert!(excluded.matches(path.as_bytes(), name.as_bytes()), "{path}");
         }
         for path in ["x/a.oo", "home/ann/x/.cache", "w/targets", "bzz"] {
             let name = path.rsplit('/').next().unwrap();
-            assert!(!excluded.matches(path.as_bytes(), name.as_bytes()), "{path}");
+            assert!(
+                !excluded.matches(path.as_bytes(), name.as_bytes()),
+                "{path}"
+            );
         }
         assert!(excluded.matches(b"\xff/\xfe.o", b"\xfe.o"));
         let error = Excluded::new(&["a[".to_owned()]).unwrap_err().to_string();

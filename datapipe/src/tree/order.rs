@@ -6,8 +6,9 @@
 //!   sent     [block 0][block 1] rest                what was read, and is too little for a block of its own
 //! ```
 //!
-//! Blocks are numbered as they are sent. So places are known to whoever has the turn, and only to him: of blocks, of
-//! the objects that the catalogue speaks of, of the objects that have further names.
+//! Blocks are numbered as they are sent. So places are known to whoever has the turn, and only to
+//! him: of blocks, of the objects that the catalogue speaks of, of the objects that have further
+//! names.
 
 use std::mem;
 use std::thread::{self, ThreadId};
@@ -42,7 +43,8 @@ pub(super) struct Order {
     turn: u64,
     /// An instance was dropped before its turn came, or in it: nothing can follow in order.
     abandoned: bool,
-    /// For how long those who had the turn have waited for buffers, and since when the one who has it does.
+    /// For how long those who had the turn have waited for buffers, and since when the one who has
+    /// it does.
     held_up: Duration,
     since: Option<Instant>,
     /// Where instances run.
@@ -52,7 +54,8 @@ pub(super) struct Order {
     bytes: u64,
     pub(super) links: Links,
     catalogue: Catalogue,
-    /// Entries that are to stand before those of whose turn it is, and the objects that have ended there.
+    /// Entries that are to stand before those of whose turn it is, and the objects that have ended
+    /// there.
     rest: Vec<u8>,
     pending: Pending,
     /// What did not fit behind them.
@@ -69,11 +72,15 @@ pub(super) struct Span {
 
 impl Shared {
     pub(super) fn new(walk: Walk) -> Self {
-        Self { walk: Mutex::new(walk), order: Mutex::default(), turned: Condvar::new() }
+        Self {
+            walk: Mutex::new(walk),
+            order: Mutex::default(),
+            turned: Condvar::new(),
+        }
     }
 
-    /// Notes that an instance runs on this thread. False if another does: they would wait for each other, so all
-    /// work is that one's.
+    /// Notes that an instance runs on this thread. False if another does: they would wait for each
+    /// other, so all work is that one's.
     pub(super) fn begin(&self) -> bool {
         let mut order = self.order.lock();
         let here = thread::current().id();
@@ -86,9 +93,13 @@ impl Shared {
         self.order.lock()
     }
 
-    /// Waits until all batches before are sent. `None` if that will never be, because the pipe ends.
-    /// If whoever has it waits for buffers meanwhile, then so does the one who has `block`.
-    pub(super) fn await_turn(&self, span: &mut Span, block: &Block) -> Option<MutexGuard<'_, Order>> {
+    /// Waits until all batches before are sent. `None` if that will never be, because the pipe
+    /// ends. If whoever has it waits for buffers meanwhile, then so does the one who has `block`.
+    pub(super) fn await_turn(
+        &self,
+        span: &mut Span,
+        block: &Block,
+    ) -> Option<MutexGuard<'_, Order>> {
         let (first, _) = span.batches?;
         let mut order = self.order.lock();
         let before = order.held_up;
@@ -121,7 +132,8 @@ impl Shared {
         self.turned.notify_all();
     }
 
-    /// Lets nobody wait for an instance that is no more. It knows nothing of why: whoever ran it does, and says so.
+    /// Lets nobody wait for an instance that is no more. It knows nothing of why: whoever ran it
+    /// does, and says so.
     pub(super) fn abandon(&self) {
         self.order.lock().abandoned = true;
         self.turned.notify_all();
@@ -158,11 +170,16 @@ impl Order {
         if let Some(first) = reader.first() {
             first.shift(before);
         }
-        // Copying costs less than blocks that have little in them, unless there is hardly room for more.
+        // Copying costs less than blocks that have little in them, unless there is hardly room for
+        // more.
         if before > 0 || !now && block.len() < block.capacity() / 4 * 3 {
             let room = block.capacity() - before;
             let fits = block.len() <= room;
-            let len = if fits { block.len() } else { whole_entries(&block.bytes()[..room]) };
+            let len = if fits {
+                block.len()
+            } else {
+                whole_entries(&block.bytes()[..room])
+            };
             self.rest.extend_from_slice(&block.bytes()[..len]);
             self.behind.extend_from_slice(&block.bytes()[len..]);
             block.clear();
@@ -177,7 +194,8 @@ impl Order {
         self.send_entries(block).map(Some)
     }
 
-    /// Moves the rest into an empty block, to be sent or to go on behind it. What is behind it is the rest then.
+    /// Moves the rest into an empty block, to be sent or to go on behind it. What is behind it is
+    /// the rest then.
     pub(super) fn take_rest(&mut self, block: &mut Block) -> Result<(), StageError> {
         block.put(&self.rest)?;
         self.rest.clear();
@@ -192,7 +210,11 @@ impl Order {
             return self.send_entries(block);
         }
         self.catalogue.fill_closing(block)?;
-        Ok(if block.is_empty() { Fill::End } else { self.send(block, What::ClosingCatalogue) })
+        Ok(if block.is_empty() {
+            Fill::End
+        } else {
+            self.send(block, What::ClosingCatalogue)
+        })
     }
 
     /// Fills an empty block with a piece of the catalogue, if there is enough for one.
@@ -205,7 +227,8 @@ impl Order {
     }
 
     fn send_entries(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        self.pending.settle(self.blocks, block.len(), &mut self.catalogue)?;
+        self.pending
+            .settle(self.blocks, block.len(), &mut self.catalogue)?;
         Ok(self.send(block, What::Data))
     }
 

@@ -42,7 +42,10 @@ pub(super) struct Spot {
 impl Spot {
     /// A place in what was not sent yet.
     pub(super) fn at(offset: usize) -> Self {
-        Self { block: None, offset }
+        Self {
+            block: None,
+            offset,
+        }
     }
 
     /// So many bytes have come before what was not sent yet.
@@ -80,7 +83,8 @@ impl Pending {
         self.text.append(&mut other.text);
     }
 
-    /// The first `len` bytes are a block now: hands those objects on to the catalogue that have ended there.
+    /// The first `len` bytes are a block now: hands those objects on to the catalogue that have
+    /// ended there.
     pub(super) fn settle(
         &mut self,
         block: u64,
@@ -91,12 +95,24 @@ impl Pending {
             ended.first.settle(block, len);
             ended.end.settle(block, len);
         }
-        let settled = self.ended.partition_point(|(ended, ..)| ended.end.block.is_some());
+        let settled = self
+            .ended
+            .partition_point(|(ended, ..)| ended.end.block.is_some());
         let mut at = 0;
         for (ended, path_len, target_len) in self.ended.drain(..settled) {
             let (path, target) = self.text[at..][..path_len + target_len].split_at(path_len);
             at += path_len + target_len;
-            let Ended { object, kind, state, mode, size, link, modified, first, .. } = ended;
+            let Ended {
+                object,
+                kind,
+                state,
+                mode,
+                size,
+                link,
+                modified,
+                first,
+                ..
+            } = ended;
             let blocks = (first.block.unwrap_or(block), block);
             // A block has less than 4 GiB.
             let offset = first.offset as u32;

@@ -99,8 +99,8 @@ impl Reader {
         self.current.is_none() && self.batch.is_empty()
     }
 
-    /// Puts objects into the block until it is full or there are no more. Of an object that has several names, only
-    /// whoever has the turn knows whether it is the first: it is waited for.
+    /// Puts objects into the block until it is full or there are no more. Of an object that has
+    /// several names, only whoever has the turn knows whether it is the first: it is waited for.
     pub(super) fn fill(
         &mut self,
         block: &mut Block,
@@ -111,8 +111,12 @@ impl Reader {
             let mut current = match self.current.take() {
                 Some(current) => current,
                 None => {
-                    let Some(item) = self.batch.next() else { return Ok(Progress::Done) };
-                    let Some(mut current) = self.begin(item) else { continue };
+                    let Some(item) = self.batch.next() else {
+                        return Ok(Progress::Done);
+                    };
+                    let Some(mut current) = self.begin(item) else {
+                        continue;
+                    };
                     let meta = &current.found.meta;
                     if meta.is_linked() {
                         let Some(mut order) = shared.await_turn(span, block) else {
@@ -150,9 +154,23 @@ impl Reader {
             }
         };
         let (found, kind, target) = looked?;
-        let state = if found.unread { State::Unread } else { State::Whole };
+        let state = if found.unread {
+            State::Unread
+        } else {
+            State::Whole
+        };
         let (first, step) = (Spot::default(), Step::Object);
-        Some(Current { found, path, target, kind, link: 0, number: object, first, state, step })
+        Some(Current {
+            found,
+            path,
+            target,
+            kind,
+            link: 0,
+            number: object,
+            first,
+            state,
+            step,
+        })
     }
 
     /// Whether what was opened belongs to the archive, and what it is there.
@@ -170,9 +188,26 @@ impl Reader {
             _ => Ok((opened, Vec::new())),
         });
         match looked {
-            Ok((Opened { fd, path_only, meta, .. }, target)) => {
+            Ok((
+                Opened {
+                    fd,
+                    path_only,
+                    meta,
+                    ..
+                },
+                target,
+            )) => {
                 let kind = self.rules.judge(path, &meta, file_system)?;
-                Some((Found { meta, fd: Descriptor::Own(fd), path_only, unread: false }, kind, target))
+                Some((
+                    Found {
+                        meta,
+                        fd: Descriptor::Own(fd),
+                        path_only,
+                        unread: false,
+                    },
+                    kind,
+                    target,
+                ))
             }
             Err(error) => {
                 self.rules.report.problem(path, unreadable(error));
@@ -211,12 +246,22 @@ impl Reader {
         let is_further = current.kind == ObjectKind::HardLink;
         let first = meta.describe(current.kind, self.batch.path(current.path), &current.target);
         let object = if is_further {
-            Object { size: 0, device: (0, 0), link: current.link, linked: false, target: &[], ..first }
+            Object {
+                size: 0,
+                device: (0, 0),
+                link: current.link,
+                linked: false,
+                target: &[],
+                ..first
+            }
         } else {
             first
         };
         let first_spot = Spot::at(block.len());
-        let entry = Entry { object: current.number, body: EntryBody::Object(object) };
+        let entry = Entry {
+            object: current.number,
+            body: EntryBody::Object(object),
+        };
         let wrong = match put(&mut self.entry, &entry, block) {
             Ok(Put::Done) => None,
             Ok(Put::Full) => return Ok(Put::Full),
@@ -224,7 +269,9 @@ impl Reader {
             Err(why) => Some(ProblemKind::Unreadable(why)),
         };
         if let Some(kind) = wrong {
-            self.rules.report.problem(self.batch.path(current.path), kind);
+            self.rules
+                .report
+                .problem(self.batch.path(current.path), kind);
             return Ok(Put::Never);
         }
         current.first = first_spot;
@@ -233,30 +280,55 @@ impl Reader {
             return Ok(Put::Done);
         }
         if meta.is_linked() {
-            shared.order().links.add(meta.id, meta.stamp(), current.number, meta.links)?;
+            shared
+                .order()
+                .links
+                .add(meta.id, meta.stamp(), current.number, meta.links)?;
         }
         current.step = Step::Attributes;
         let Found { fd, path_only, .. } = &current.found;
-        if let Err(error) = self.attributes.list(fd.as_fd(), *path_only, &mut self.value) {
+        if let Err(error) = self
+            .attributes
+            .list(fd.as_fd(), *path_only, &mut self.value)
+        {
             self.attributes = Attributes::default();
-            self.problem(current, State::Unread, ProblemKind::Attribute(Vec::new(), error.to_string()));
+            self.problem(
+                current,
+                State::Unread,
+                ProblemKind::Attribute(Vec::new(), error.to_string()),
+            );
         }
         Ok(Put::Done)
     }
 
-    fn write_attributes(&mut self, current: &mut Current, block: &mut Block) -> Result<Put, StageError> {
+    fn write_attributes(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+    ) -> Result<Put, StageError> {
         while let Some(name) = self.attributes.name() {
             let name = name.to_bytes();
-            let wrong = match self.attributes.value(current.found.fd.as_fd(), &mut self.value) {
+            let wrong = match self
+                .attributes
+                .value(current.found.fd.as_fd(), &mut self.value)
+            {
                 Ok(None) => None,
                 Ok(Some(len)) => {
                     let body = EntryBody::Attribute(name, &self.value[..len]);
-                    match put(&mut self.entry, &Entry { object: current.number, body }, block) {
+                    match put(
+                        &mut self.entry,
+                        &Entry {
+                            object: current.number,
+                            body,
+                        },
+                        block,
+                    ) {
                         Ok(Put::Done) => None,
                         Ok(Put::Full) => return Ok(Put::Full),
-                        Ok(Put::Never) => {
-                            Some(format!("{} bytes, which is more than a block has", self.entry.len()))
-                        }
+                        Ok(Put::Never) => Some(format!(
+                            "{} bytes, which is more than a block has",
+                            self.entry.len()
+                        )),
                         Err(why) => Some(why),
                     }
                 }
@@ -275,8 +347,18 @@ impl Reader {
         Ok(Put::Done)
     }
 
-    fn write_extents(&mut self, current: &mut Current, block: &mut Block) -> Result<Put, StageError> {
-        let Current { found, number, step: Step::Extents(extents), .. } = current else {
+    fn write_extents(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+    ) -> Result<Put, StageError> {
+        let Current {
+            found,
+            number,
+            step: Step::Extents(extents),
+            ..
+        } = current
+        else {
             return Ok(Put::Done);
         };
         let outcome = extents.read(found.fd.as_fd(), *number, block)?;
@@ -284,7 +366,9 @@ impl Reader {
             return Ok(Put::Full);
         }
         let summary = extents.summary();
-        self.rules.report.update(|outcome| outcome.bytes += summary.bytes);
+        self.rules
+            .report
+            .update(|outcome| outcome.bytes += summary.bytes);
         current.step = Step::End(summary.size, Some(summary.digest));
         match outcome {
             Ok(extents::Progress::Done(State::Changed)) => {
@@ -306,10 +390,29 @@ impl Reader {
         digest: Option<[u8; DIGEST_LEN]>,
         block: &mut Block,
     ) -> Result<Put, StageError> {
-        let Current { found, kind, link, state, number, first, .. } = current;
+        let Current {
+            found,
+            kind,
+            link,
+            state,
+            number,
+            first,
+            ..
+        } = current;
         let end = Spot::at(block.len());
-        let body = EntryBody::End(End { state: *state, size, digest });
-        match put(&mut self.entry, &Entry { object: *number, body }, block) {
+        let body = EntryBody::End(End {
+            state: *state,
+            size,
+            digest,
+        });
+        match put(
+            &mut self.entry,
+            &Entry {
+                object: *number,
+                body,
+            },
+            block,
+        ) {
             Ok(Put::Done) => {}
             // The smallest block has room for an end.
             Ok(other) => return Ok(other),
@@ -317,7 +420,11 @@ impl Reader {
         }
         let ended = Ended {
             // Nobody else asks for a number.
-            object: if found.meta.is_linked() && *kind != ObjectKind::HardLink { *number } else { 0 },
+            object: if found.meta.is_linked() && *kind != ObjectKind::HardLink {
+                *number
+            } else {
+                0
+            },
             kind: *kind,
             state: *state,
             mode: found.meta.mode,
@@ -327,8 +434,13 @@ impl Reader {
             first: *first,
             end,
         };
-        let target = if *kind == ObjectKind::Symlink { current.target.as_slice() } else { &[] };
-        self.pending.add(ended, self.batch.path(current.path), target);
+        let target = if *kind == ObjectKind::Symlink {
+            current.target.as_slice()
+        } else {
+            &[]
+        };
+        self.pending
+            .add(ended, self.batch.path(current.path), target);
         self.rules.report.update(|outcome| match kind {
             ObjectKind::File => outcome.files += 1,
             ObjectKind::Directory => outcome.directories += 1,
@@ -342,7 +454,9 @@ impl Reader {
         if current.state != State::Unread {
             current.state = state;
         }
-        self.rules.report.problem(self.batch.path(current.path), kind);
+        self.rules
+            .report
+            .problem(self.batch.path(current.path), kind);
     }
 }
 
@@ -353,7 +467,9 @@ impl Reader {
 /// Why the format cannot take it.
 fn put(room: &mut Vec<u8>, entry: &Entry<'_>, block: &mut Block) -> Result<Put, String> {
     room.clear();
-    entry.append_to(room).map_err(|malformed| malformed.to_string())?;
+    entry
+        .append_to(room)
+        .map_err(|malformed| malformed.to_string())?;
     Ok(match block.put(room) {
         Ok(()) => Put::Done,
         Err(_) if room.len() > block.capacity() => Put::Never,
@@ -391,8 +507,22 @@ mod tests {
         while let Some(item) = reader.batch.next() {
             kinds.push(reader.begin(item).map(|current| current.kind));
         }
-        assert_eq!(kinds, [Some(ObjectKind::Directory), None, None, Some(ObjectKind::File)]);
+        assert_eq!(
+            kinds,
+            [
+                Some(ObjectKind::Directory),
+                None,
+                None,
+                Some(ObjectKind::File)
+            ]
+        );
         let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
-        assert_eq!(problems, ["data/a: vanished before it was read", "data/b: vanished before it was read"]);
+        assert_eq!(
+            problems,
+            [
+                "data/a: vanished before it was read",
+                "data/b: vanished before it was read"
+            ]
+        );
     }
 }

@@ -37,9 +37,11 @@ pub struct TreeOutcome {
     pub bytes: u64,
     /// Names that a pattern excluded. What is below them is not counted.
     pub excluded: u64,
-    /// Everything that was not read as it was, or not at all. All are counted, also those that are not kept.
+    /// Everything that was not read as it was, or not at all. All are counted, also those that are
+    /// not kept.
     pub problems: u64,
-    /// What belongs into no archive, or not into this one: [`ProblemKind::is_left_out`]. It is no problem.
+    /// What belongs into no archive, or not into this one: [`ProblemKind::is_left_out`]. It is no
+    /// problem.
     pub left_out: u64,
 }
 
@@ -71,17 +73,17 @@ pub enum ProblemKind {
     MountPoint,
     /// It is what the archive is written to.
     Medium,
-    /// Its path, or its entry with path and target, is longer than an archive or a block can take: so many bytes.
-    /// What is below it is left out too.
+    /// Its path, or its entry with path and target, is longer than an archive or a block can take:
+    /// so many bytes. What is below it is left out too.
     TooLong(usize),
-    /// The process that reads the tree has said something of it that makes no sense, and is not listened to any more:
-    /// why. It has no path.
+    /// The process that reads the tree has said something of it that makes no sense, and is not
+    /// listened to any more: why. It has no path.
     Garbled(String),
 }
 
 impl ProblemKind {
-    /// Whether it belongs into no archive, or not into this one, so that nothing is wrong: a socket, another file system, the
-    /// archive's own medium.
+    /// Whether it belongs into no archive, or not into this one, so that nothing is wrong: a
+    /// socket, another file system, the archive's own medium.
     pub fn is_left_out(&self) -> bool {
         matches!(self, Self::Socket | Self::MountPoint | Self::Medium)
     }
@@ -92,7 +94,11 @@ impl fmt::Display for ProblemKind {
         match self {
             Self::Unreadable(why) => write!(f, "cannot be read: {why}"),
             Self::Attribute(name, why) => {
-                write!(f, "attribute \"{}\" is left out: {why}", name.escape_ascii())
+                write!(
+                    f,
+                    "attribute \"{}\" is left out: {why}",
+                    name.escape_ascii()
+                )
             }
             Self::Vanished => f.write_str("vanished before it was read"),
             Self::Changed => f.write_str("changed while it was read"),
@@ -100,7 +106,10 @@ impl fmt::Display for ProblemKind {
             Self::MountPoint => f.write_str("another file system begins here: left out"),
             Self::Medium => f.write_str("is what the archive is written to: left out"),
             Self::TooLong(len) => {
-                write!(f, "too long: {len} bytes do not fit; left out, with what is below it")
+                write!(
+                    f,
+                    "too long: {len} bytes do not fit; left out, with what is below it"
+                )
             }
             Self::Garbled(why) => write!(f, "what its process says of it makes no sense: {why}"),
         }
@@ -109,7 +118,11 @@ impl fmt::Display for ProblemKind {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path.is_empty() { b"the tree" } else { self.path.as_slice() };
+        let path = if self.path.is_empty() {
+            b"the tree"
+        } else {
+            self.path.as_slice()
+        };
         write!(f, "{}: {}", path.escape_ascii(), self.kind)
     }
 }
@@ -120,7 +133,8 @@ impl TreeReport {
         self.0.lock().outcome
     }
 
-    /// The first problems, and what was left out: at most [`MAX_LOG_ENTRIES`], and at most [`MAX_PROBLEM_BYTES`] of paths and texts.
+    /// The first problems, and what was left out: at most [`MAX_LOG_ENTRIES`], and at most
+    /// [`MAX_PROBLEM_BYTES`] of paths and texts.
     pub fn problems(&self) -> Vec<Problem> {
         self.0.lock().problems.clone()
     }
@@ -143,7 +157,11 @@ impl TreeReport {
     pub(super) fn news(&self, told: &mut Told) -> Vec<Note> {
         let (state, mut notes) = (self.0.lock(), Vec::new());
         for problem in state.problems.iter().skip(told.problems) {
-            let text = if problem.kind.is_left_out() { String::new() } else { problem.to_string() };
+            let text = if problem.kind.is_left_out() {
+                String::new()
+            } else {
+                problem.to_string()
+            };
             say(&mut notes, &problem.message(), &text);
         }
         told.problems = state.problems.len();
@@ -191,9 +209,14 @@ impl State {
             ProblemKind::Attribute(name, why) => name.len() + why.len(),
             _ => 0,
         };
-        if self.problems.len() < MAX_LOG_ENTRIES && self.kept + path.len() + text <= MAX_PROBLEM_BYTES {
+        if self.problems.len() < MAX_LOG_ENTRIES
+            && self.kept + path.len() + text <= MAX_PROBLEM_BYTES
+        {
             self.kept += path.len() + text;
-            self.problems.push(Problem { path: path.to_vec(), kind });
+            self.problems.push(Problem {
+                path: path.to_vec(),
+                kind,
+            });
         }
     }
 }
@@ -204,11 +227,27 @@ const PROBLEM: u8 = 1;
 
 impl TreeOutcome {
     fn message(&self) -> Vec<u8> {
-        let Self { files, directories, others, bytes, excluded, problems, left_out } = *self;
+        let Self {
+            files,
+            directories,
+            others,
+            bytes,
+            excluded,
+            problems,
+            left_out,
+        } = *self;
         let mut message = vec![OUTCOME];
-        [files, directories, others, bytes, excluded, problems, left_out]
-            .into_iter()
-            .for_each(|number| message.put_u64(number));
+        [
+            files,
+            directories,
+            others,
+            bytes,
+            excluded,
+            problems,
+            left_out,
+        ]
+        .into_iter()
+        .for_each(|number| message.put_u64(number));
         message
     }
 
@@ -299,13 +338,20 @@ mod tests {
         }
         assert_eq!(report.outcome().problems, MAX_LOG_ENTRIES as u64 + 1);
         assert_eq!(report.problems().len(), MAX_LOG_ENTRIES);
-        assert_eq!(report.problems()[0].to_string(), "a\\xff: vanished before it was read");
+        assert_eq!(
+            report.problems()[0].to_string(),
+            "a\\xff: vanished before it was read"
+        );
         let report = TreeReport::default();
         for _ in 0..3 {
             report.problem(&vec![b'x'; MAX_PROBLEM_BYTES / 2], ProblemKind::Socket);
         }
         assert_eq!(
-            (report.outcome().left_out, report.outcome().problems, report.problems().len()),
+            (
+                report.outcome().left_out,
+                report.outcome().problems,
+                report.problems().len()
+            ),
             (3, 0, 2)
         );
     }
@@ -335,7 +381,9 @@ mod tests {
             ProblemKind::TooLong(77),
             ProblemKind::Garbled(text()),
         ];
-        kinds.into_iter().for_each(|kind| report.problem(b"a/\xfe", kind));
+        kinds
+            .into_iter()
+            .for_each(|kind| report.problem(b"a/\xfe", kind));
         report.problem(&vec![b'x'; 1 << 20], ProblemKind::Vanished);
         report
     }
@@ -346,21 +394,36 @@ mod tests {
         let hear = copy.hearer();
         let notes = report.news(&mut told);
         notes.iter().for_each(|note| hear(&note.data));
-        let texts: Vec<&str> =
-            notes.iter().map(|note| note.text.as_str()).filter(|text| !text.is_empty()).collect();
+        let texts: Vec<&str> = notes
+            .iter()
+            .map(|note| note.text.as_str())
+            .filter(|text| !text.is_empty())
+            .collect();
         assert_eq!(texts.len(), 7, "what is left out is nobody's concern");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
-        assert_eq!((copy.outcome(), copy.problems()), (report.outcome(), report.problems()));
+        assert_eq!(
+            (copy.outcome(), copy.problems()),
+            (report.outcome(), report.problems())
+        );
         assert_eq!(report.news(&mut told), []);
         report.problem(b"b", ProblemKind::Socket);
-        report.news(&mut told).iter().for_each(|note| hear(&note.data));
-        assert_eq!((copy.outcome(), copy.problems()), (report.outcome(), report.problems()));
+        report
+            .news(&mut told)
+            .iter()
+            .for_each(|note| hear(&note.data));
+        assert_eq!(
+            (copy.outcome(), copy.problems()),
+            (report.outcome(), report.problems())
+        );
     }
 
     #[test]
     fn what_makes_no_sense_is_a_problem() {
         let notes = full().news(&mut Told::default());
-        for note in notes.iter().filter(|note| note.data.len() < 200 && note.data[0] == 0) {
+        for note in notes
+            .iter()
+            .filter(|note| note.data.len() < 200 && note.data[0] == 0)
+        {
             for len in 0..note.data.len() {
                 let copy = TreeReport::default();
                 copy.hearer()(&note.data[..len]);
@@ -373,9 +436,16 @@ mod tests {
             }
             let copy = TreeReport::default();
             copy.hearer()(&[&note.data[..], b"x"].concat());
-            assert!(matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)), "bytes too many");
+            assert!(
+                matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)),
+                "bytes too many"
+            );
         }
-        for strange in [&[0, 9][..], &[0, PROBLEM, 0, 0, 0, 0, 99], &[0, PROBLEM, 255, 255, 255, 255]] {
+        for strange in [
+            &[0, 9][..],
+            &[0, PROBLEM, 0, 0, 0, 0, 99],
+            &[0, PROBLEM, 255, 255, 255, 255],
+        ] {
             let copy = TreeReport::default();
             copy.hearer()(strange);
             assert!(matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)));

@@ -10,8 +10,12 @@ use rustix::fs::{Mode, OFlags};
 
 /// A file to write and read, in the directory for temporary files.
 pub(super) fn create() -> io::Result<File> {
-    create_in(&env::temp_dir())
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", env::temp_dir().display())))
+    create_in(&env::temp_dir()).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!("{}: {error}", env::temp_dir().display()),
+        )
+    })
 }
 
 fn create_in(dir: &Path) -> io::Result<File> {
@@ -27,7 +31,12 @@ fn create_and_unlink(dir: &Path) -> io::Result<File> {
     let mut random = [0; 16];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     let path = dir.join(format!(".datapipe-{:032x}", u128::from_le_bytes(random)));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
     fs::remove_file(&path)?;
     Ok(file)
 }
@@ -42,7 +51,10 @@ mod tests {
     #[test]
     fn no_name_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        for file in [create_in(dir.path()).unwrap(), create_and_unlink(dir.path()).unwrap()] {
+        for file in [
+            create_in(dir.path()).unwrap(),
+            create_and_unlink(dir.path()).unwrap(),
+        ] {
             file.write_all_at(b"abc", 0).unwrap();
             let mut back = [0; 3];
             file.read_exact_at(&mut back, 0).unwrap();

@@ -10,11 +10,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// `paths` may begin with "/" or "./", and end with "/". An empty path, or ".", is all there is, and so are no paths
-    /// at all.
+    /// `paths` may begin with "/" or "./", and end with "/". An empty path, or ".", is all there
+    /// is, and so are no paths at all.
     pub fn new(paths: &[Vec<u8>]) -> Self {
         let plain = |path: &Vec<u8>| {
-            let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+            let parts = path
+                .split(|&byte| byte == b'/')
+                .filter(|part| !part.is_empty() && *part != b".");
             parts.collect::<Vec<_>>().join(&b'/')
         };
         let mut paths: BTreeMap<_, _> = paths.iter().map(|path| (plain(path), false)).collect();
@@ -26,15 +28,26 @@ impl Selection {
 
     /// The same paths, of which nothing was there yet.
     pub(super) fn not_yet_found(&self) -> Self {
-        Self { paths: self.paths.keys().map(|path| (path.clone(), false)).collect() }
+        Self {
+            paths: self
+                .paths
+                .keys()
+                .map(|path| (path.clone(), false))
+                .collect(),
+        }
     }
 
-    /// Whether `path` is wanted: it is one of the paths or below one, or a directory on the way to one.
+    /// Whether `path` is wanted: it is one of the paths or below one, or a directory on the way to
+    /// one.
     pub fn wants(&mut self, path: &[u8], is_directory: bool) -> bool {
         if self.paths.is_empty() {
             return true;
         }
-        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+        let ends = path
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .map(|(end, _)| end);
         // One path may be below another, and both are found.
         let mut wanted = false;
         for end in ends.chain([path.len()]) {
@@ -46,7 +59,10 @@ impl Selection {
         wanted
             || is_directory && {
                 let below = [path, b"/"].concat();
-                self.paths.range(below.clone()..).next().is_some_and(|(first, _)| first.starts_with(&below))
+                self.paths
+                    .range(below.clone()..)
+                    .next()
+                    .is_some_and(|(first, _)| first.starts_with(&below))
             }
     }
 
@@ -57,7 +73,10 @@ impl Selection {
 
     /// The paths of which nothing was there.
     pub fn not_found(&self) -> impl Iterator<Item = &[u8]> {
-        self.paths.iter().filter(|(_, found)| !**found).map(|(path, _)| path.as_slice())
+        self.paths
+            .iter()
+            .filter(|(_, found)| !**found)
+            .map(|(path, _)| path.as_slice())
     }
 }
 

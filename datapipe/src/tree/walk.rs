@@ -5,8 +5,8 @@
 //!            open      closed      closed             open, as those below it
 //! ```
 //!
-//! Only so many directories are kept open. One that was closed is opened again from below, by `..`, if that is still
-//! the same directory, and otherwise from the source.
+//! Only so many directories are kept open. One that was closed is opened again from below, by `..`,
+//! if that is still the same directory, and otherwise from the source.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -32,7 +32,8 @@ use super::report::{ProblemKind, TreeReport};
 pub(super) struct Walk {
     sources: vec::IntoIter<Source>,
     rules: Arc<Rules>,
-    /// The directories that we are in. The first is open, those below `closed` are not, all others are.
+    /// The directories that we are in. The first is open, those below `closed` are not, all others
+    /// are.
     frames: Vec<Frame>,
     closed: usize,
     /// Of the object that was given last.
@@ -64,7 +65,8 @@ pub(super) struct Rules {
 pub(super) enum Given {
     /// The next batch.
     Batch,
-    /// Nothing, for there is no more; and, in the place of the last batch, what stands behind all objects.
+    /// Nothing, for there is no more; and, in the place of the last batch, what stands behind all
+    /// objects.
     End,
     /// Nothing: another has the end.
     Nothing,
@@ -111,15 +113,17 @@ impl Walk {
 
     /// Divides the descriptors of batches among `n` instances.
     pub(super) fn divide(&mut self, n: u32) {
-        self.batch_descriptors = (MAX_BATCH_DESCRIPTORS / n.max(1) as usize).clamp(1, MAX_OPEN_DIRECTORIES);
+        self.batch_descriptors =
+            (MAX_BATCH_DESCRIPTORS / n.max(1) as usize).clamp(1, MAX_OPEN_DIRECTORIES);
     }
 
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules)
     }
 
-    /// Gives the next objects, about `wanted` of them: only if the batch is number `next`, if one is said. A
-    /// directory whose entry is longer than `capacity` is given, and nothing of what is in it.
+    /// Gives the next objects, about `wanted` of them: only if the batch is number `next`, if one
+    /// is said. A directory whose entry is longer than `capacity` is given, and nothing of what is
+    /// in it.
     pub(super) fn give(
         &mut self,
         batch: &mut Batch,
@@ -142,7 +146,9 @@ impl Walk {
 
     /// Goes on to the next name; false if there is none.
     fn step(&mut self, batch: &mut Batch, capacity: usize) -> bool {
-        let Some(frame) = self.frames.last_mut() else { return self.enter_source(batch, capacity) };
+        let Some(frame) = self.frames.last_mut() else {
+            return self.enter_source(batch, capacity);
+        };
         self.path.truncate(frame.path_len);
         if let (Some(dir), Some((name, kind))) = (&frame.dir, frame.names.next()) {
             self.path.push(b'/');
@@ -165,7 +171,9 @@ impl Walk {
 
     /// Begins with the next source; false if there is none.
     fn enter_source(&mut self, batch: &mut Batch, capacity: usize) -> bool {
-        let Some(source) = self.sources.next() else { return false };
+        let Some(source) = self.sources.next() else {
+            return false;
+        };
         self.path.clear();
         self.path.extend_from_slice(source.name.as_bytes());
         if self.rules.refuses(&self.path, source.name.as_bytes()) {
@@ -188,7 +196,11 @@ impl Walk {
         };
         let lead = if opened.meta.kind != FileType::Directory {
             Lead::Opened(Box::new(opened), self.file_system)
-        } else if self.rules.judge(&self.path, &opened.meta, self.file_system).is_none() {
+        } else if self
+            .rules
+            .judge(&self.path, &opened.meta, self.file_system)
+            .is_none()
+        {
             return;
         } else {
             Lead::Directory(Box::new(self.enter(opened, capacity)))
@@ -205,25 +217,51 @@ impl Walk {
 
     /// Makes a directory the one that names are given of.
     fn enter(&mut self, opened: Opened, capacity: usize) -> Found {
-        let Opened { fd, path_only, meta, unread } = opened;
+        let Opened {
+            fd,
+            path_only,
+            meta,
+            unread,
+        } = opened;
         if let Some(error) = unread {
             self.rules.report.problem(&self.path, unreadable(error));
         }
-        if unread.is_some() || self.rules.is_foreign(&meta, self.file_system) || !self.fits(&meta, capacity) {
-            return Found { meta, fd: Descriptor::Own(fd), path_only, unread: unread.is_some() };
+        if unread.is_some()
+            || self.rules.is_foreign(&meta, self.file_system)
+            || !self.fits(&meta, capacity)
+        {
+            return Found {
+                meta,
+                fd: Descriptor::Own(fd),
+                path_only,
+                unread: unread.is_some(),
+            };
         }
         let (names, error) = Names::read(fd.as_fd(), &mut self.room);
         if let Some(error) = error {
             self.rules.report.problem(&self.path, unreadable(error));
         }
-        let dir = Arc::new(Dir { fd, file_system: self.file_system });
-        let frame = Frame { dir: Some(Arc::clone(&dir)), id: meta.id, names, path_len: self.path.len() };
+        let dir = Arc::new(Dir {
+            fd,
+            file_system: self.file_system,
+        });
+        let frame = Frame {
+            dir: Some(Arc::clone(&dir)),
+            id: meta.id,
+            names,
+            path_len: self.path.len(),
+        };
         self.frames.push(frame);
         if self.frames.len() - self.closed >= MAX_OPEN_DIRECTORIES {
             self.frames[self.closed].dir = None;
             self.closed += 1;
         }
-        Found { meta, fd: Descriptor::Shared(dir), path_only, unread: error.is_some() }
+        Found {
+            meta,
+            fd: Descriptor::Shared(dir),
+            path_only,
+            unread: error.is_some(),
+        }
     }
 
     /// Whether a block can take the entry of a directory. If not, whoever reads it says so.
@@ -236,8 +274,12 @@ impl Walk {
 
     /// Leaves the directory that was entered last.
     fn leave(&mut self) {
-        let Some(left) = self.frames.pop() else { return };
-        let Some(top) = self.frames.len().checked_sub(1) else { return };
+        let Some(left) = self.frames.pop() else {
+            return;
+        };
+        let Some(top) = self.frames.len().checked_sub(1) else {
+            return;
+        };
         if top == 0 || top >= self.closed {
             return;
         }
@@ -246,29 +288,43 @@ impl Walk {
         let reopened = self.reopen(left.dir.as_deref());
         let frame = &mut self.frames[top];
         match reopened {
-            Some(fd) => frame.dir = Some(Arc::new(Dir { fd, file_system: self.file_system })),
+            Some(fd) => {
+                frame.dir = Some(Arc::new(Dir {
+                    fd,
+                    file_system: self.file_system,
+                }))
+            }
             None => {
                 frame.names.abandon();
-                self.rules.report.problem(&self.path[..path_len], ProblemKind::Vanished);
+                self.rules
+                    .report
+                    .problem(&self.path[..path_len], ProblemKind::Vanished);
             }
         }
     }
 
     /// Whether the top directory has a further piece.
     fn read_more(&mut self) -> bool {
-        let Some(frame) = self.frames.last_mut() else { return false };
+        let Some(frame) = self.frames.last_mut() else {
+            return false;
+        };
         let Some(dir) = &frame.dir else { return false };
-        frame.names.read_more(dir.fd.as_fd(), &mut self.room).unwrap_or_else(|error| {
-            self.rules.report.problem(&self.path, unreadable(error));
-            false
-        })
+        frame
+            .names
+            .read_more(dir.fd.as_fd(), &mut self.room)
+            .unwrap_or_else(|error| {
+                self.rules.report.problem(&self.path, unreadable(error));
+                false
+            })
     }
 
     /// Opens the top directory again, from one that was in it, or else from the source.
     fn reopen(&self, below: Option<&Dir>) -> Option<OwnedFd> {
         let id = self.frames.last()?.id;
         let same = |fd: &OwnedFd| Meta::of(fd.as_fd()).is_ok_and(|meta| meta.id == id);
-        let from_below = below.and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok()).filter(same);
+        let from_below = below
+            .and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok())
+            .filter(same);
         from_below.or_else(|| self.open_from_source().filter(same))
     }
 
@@ -287,13 +343,14 @@ impl Walk {
 }
 
 fn open_directory(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags =
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     openat(dir, name, flags, Mode::empty())
 }
 
 impl Rules {
-    /// What an object is in the archive; `None` if it does not belong there, which is reported. The source that it
-    /// is of lies in `file_system`.
+    /// What an object is in the archive; `None` if it does not belong there, which is reported. The
+    /// source that it is of lies in `file_system`.
     pub(super) fn judge(&self, path: &[u8], meta: &Meta, file_system: u64) -> Option<ObjectKind> {
         if self.skip.contains(&meta.id) {
             self.report.problem(path, ProblemKind::Medium);
@@ -346,7 +403,8 @@ mod tests {
     use super::*;
     use crate::tree::options::name_sources;
 
-    /// A walk that has come to the lowest of 70 directories, each with a file that comes behind the next directory.
+    /// A walk that has come to the lowest of 70 directories, each with a file that comes behind the
+    /// next directory.
     fn at_the_bottom() -> (tempfile::TempDir, Walk, TreeReport) {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("data");
@@ -365,7 +423,13 @@ mod tests {
             let (_, lead) = next(&mut walk).unwrap();
             assert!(matches!(lead, Lead::Directory(_)));
         }
-        assert_eq!(walk.frames.iter().filter(|frame| frame.dir.is_some()).count(), MAX_OPEN_DIRECTORIES);
+        assert_eq!(
+            walk.frames
+                .iter()
+                .filter(|frame| frame.dir.is_some())
+                .count(),
+            MAX_OPEN_DIRECTORIES
+        );
         (dir, walk, report)
     }
 
@@ -392,7 +456,10 @@ mod tests {
     fn the_way_back_is_found() {
         let (_dir, walk, report) = at_the_bottom();
         let paths = rest(walk);
-        assert_eq!((paths.len(), paths.last().unwrap().as_str()), (71, "data/z"));
+        assert_eq!(
+            (paths.len(), paths.last().unwrap().as_str()),
+            (71, "data/z")
+        );
         assert_eq!(report.problems(), []);
     }
 
@@ -408,16 +475,31 @@ mod tests {
     #[test]
     fn what_is_not_found_again_is_reported() {
         let (dir, walk, report) = at_the_bottom();
-        fs::rename(dir.path().join("data/d0/d1/d2/d3/d4/d5"), dir.path().join("moved")).unwrap();
+        fs::rename(
+            dir.path().join("data/d0/d1/d2/d3/d4/d5"),
+            dir.path().join("moved"),
+        )
+        .unwrap();
         // Another directory takes the place of one above it.
-        fs::rename(dir.path().join("data/d0/d1/d2"), dir.path().join("moved too")).unwrap();
+        fs::rename(
+            dir.path().join("data/d0/d1/d2"),
+            dir.path().join("moved too"),
+        )
+        .unwrap();
         fs::create_dir_all(dir.path().join("data/d0/d1/d2/d3/d4")).unwrap();
         let paths = rest(walk);
         assert_eq!(paths.len(), 71 - 3);
-        assert_eq!(&paths[paths.len() - 3..], ["data/d0/d1/z", "data/d0/z", "data/z"]);
+        assert_eq!(
+            &paths[paths.len() - 3..],
+            ["data/d0/d1/z", "data/d0/z", "data/z"]
+        );
         let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
         let gone = |path: &str| format!("{path}: vanished before it was read");
-        let wanted = [gone("data/d0/d1/d2/d3/d4"), gone("data/d0/d1/d2/d3"), gone("data/d0/d1/d2")];
+        let wanted = [
+            gone("data/d0/d1/d2/d3/d4"),
+            gone("data/d0/d1/d2/d3"),
+            gone("data/d0/d1/d2"),
+        ];
         assert_eq!(problems, wanted);
     }
 }

@@ -20,7 +20,8 @@ use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, What};
 
 use super::selection::Selection;
 
-/// Finds the blocks of some paths in the catalogue of an archived tree. Clones share what was found.
+/// Finds the blocks of some paths in the catalogue of an archived tree. Clones share what was
+/// found.
 ///
 /// # Examples
 ///
@@ -47,8 +48,8 @@ struct Found {
     selection: Selection,
     blocks: Blocks,
     step: Step,
-    /// Objects that a wanted hard link is another name of. After the second time: only those whose own paths are not
-    /// wanted.
+    /// Objects that a wanted hard link is another name of. After the second time: only those whose
+    /// own paths are not wanted.
     linked: BTreeSet<u64>,
     /// What those are to be called, and what that takes of the memory, in bytes.
     called: BTreeMap<u64, Vec<u8>>,
@@ -76,31 +77,45 @@ impl Wanted {
         })))
     }
 
-    /// The tail of a pipe that reads the closing catalogue, if it has to be read, or to be read again.
+    /// The tail of a pipe that reads the closing catalogue, if it has to be read, or to be read
+    /// again.
     pub fn search(&self) -> Option<Search> {
         let step = self.0.lock().step;
         (step != Step::Done).then(|| Search(self.clone()))
     }
 
-    /// The blocks that a restore needs, and those of the catalogue, which names what is lost if one of them is.
+    /// The blocks that a restore needs, and those of the catalogue, which names what is lost if one
+    /// of them is.
     pub fn blocks(&self, index: &Index) -> Blocks {
         let mut blocks = self.0.lock().blocks.clone();
         if !blocks.is_empty() {
-            index.catalogue().runs().for_each(|(first, last)| blocks.insert(first, last));
+            index
+                .catalogue()
+                .runs()
+                .for_each(|(first, last)| blocks.insert(first, last));
         }
         blocks
     }
 
     /// The paths of which nothing was found.
     pub fn not_found(&self) -> Vec<Vec<u8>> {
-        self.0.lock().selection.not_found().map(<[u8]>::to_vec).collect()
+        self.0
+            .lock()
+            .selection
+            .not_found()
+            .map(<[u8]>::to_vec)
+            .collect()
     }
 
-    /// What is wanted, which blocks are to come, and objects that are to have another path. That the catalogue names a
-    /// path does not mean that it comes.
+    /// What is wanted, which blocks are to come, and objects that are to have another path. That
+    /// the catalogue names a path does not mean that it comes.
     pub(super) fn part(&self) -> (Selection, Blocks, BTreeMap<u64, Vec<u8>>) {
         let found = self.0.lock();
-        (found.selection.not_yet_found(), found.blocks.clone(), found.called.clone())
+        (
+            found.selection.not_yet_found(),
+            found.blocks.clone(),
+            found.called.clone(),
+        )
     }
 }
 
@@ -189,6 +204,7 @@ impl Tail for Search {
     }
 }
 
-/// What objects that are to be called something else may take of the memory, and each of them beside its path, in bytes.
+/// What objects that are to be called something else may take of the memory, and each of them
+/// beside its path, in bytes.
 const MAX_CALLED_BYTES: usize = MAX_RESTORE_MEMORY / 4;
 const CALLED_COST: usize = 64;

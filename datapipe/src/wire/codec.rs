@@ -13,7 +13,10 @@ pub struct Malformed {
 
 impl Malformed {
     pub(crate) fn new(what: &'static str, why: impl Into<String>) -> Self {
-        Self { what, why: why.into() }
+        Self {
+            what,
+            why: why.into(),
+        }
     }
 }
 
@@ -41,7 +44,10 @@ impl<'a> Bytes<'a> {
 
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
-            return Err(self.wrong(format!("ends {} bytes too early", len.saturating_sub(self.rest.len()))));
+            return Err(self.wrong(format!(
+                "ends {} bytes too early",
+                len.saturating_sub(self.rest.len())
+            )));
         };
         self.rest = rest;
         Ok(taken)
@@ -159,8 +165,14 @@ mod tests {
     fn errors_say_what_ends_where() {
         let mut bytes = Bytes::new("a footer", &[1, 2, 3]);
         assert_eq!(bytes.u16(), Ok(0x0201));
-        assert_eq!(bytes.u32().unwrap_err().to_string(), "a footer: ends 3 bytes too early");
-        assert_eq!(bytes.clone().end().unwrap_err().to_string(), "a footer: 1 bytes too many");
+        assert_eq!(
+            bytes.u32().unwrap_err().to_string(),
+            "a footer: ends 3 bytes too early"
+        );
+        assert_eq!(
+            bytes.clone().end().unwrap_err().to_string(),
+            "a footer: 1 bytes too many"
+        );
         assert!(bytes.zeros(1).unwrap_err().to_string().contains("reserved"));
         assert!(Bytes::new("x", &[0xff]).text(1).is_err());
     }

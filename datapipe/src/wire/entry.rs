@@ -11,12 +11,17 @@ pub const ENTRY_HEADER_LEN: usize = 16;
 /// Bytes of an extent before its data.
 pub const EXTENT_HEADER_LEN: usize = ENTRY_HEADER_LEN + 8;
 
-/// What stands before the data of an extent, for whoever has read the data to where it belongs already.
+/// What stands before the data of an extent, for whoever has read the data to where it belongs
+/// already.
 ///
 /// # Errors
 ///
 /// [`Malformed`], if no file can have that data at that offset.
-pub fn extent_header(object: u64, offset: u64, data: &[u8]) -> Result<[u8; EXTENT_HEADER_LEN], Malformed> {
+pub fn extent_header(
+    object: u64,
+    offset: u64,
+    data: &[u8],
+) -> Result<[u8; EXTENT_HEADER_LEN], Malformed> {
     check_extent(offset, data.len())?;
     let mut header = [0; EXTENT_HEADER_LEN];
     header[0] = EXTENT;
@@ -105,11 +110,17 @@ impl ObjectKind {
     ];
 
     fn code(self) -> u8 {
-        Self::CODES.iter().find(|(kind, _)| *kind == self).map_or(0, |&(_, code)| code)
+        Self::CODES
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or(0, |&(_, code)| code)
     }
 
     fn parse(bytes: &Bytes<'_>, code: u8) -> Result<Self, Malformed> {
-        let known = Self::CODES.iter().find(|&&(_, known)| known == code).map(|&(kind, _)| kind);
+        let known = Self::CODES
+            .iter()
+            .find(|&&(_, known)| known == code)
+            .map(|&(kind, _)| kind);
         known.ok_or_else(|| bytes.wrong(format!("an object of unknown type {code}")))
     }
 }
@@ -195,8 +206,8 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     ///
-    /// [`Malformed`], if a reader would refuse it: a path that is not safe, or something that is too long. Nothing
-    /// is appended then.
+    /// [`Malformed`], if a reader would refuse it: a path that is not safe, or something that is
+    /// too long. Nothing is appended then.
     pub fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), Malformed> {
         let start = bytes.len();
         bytes.put(&[0; 8]);
@@ -239,9 +250,10 @@ impl<'a> Entry<'a> {
             }
             EntryBody::End(end) => Ok(end.put(bytes)),
             EntryBody::Catalogue(entry) => entry.put(bytes),
-            EntryBody::Later(kind) => {
-                Err(Malformed::new("entry", format!("kind {kind} is not ours to write")))
-            }
+            EntryBody::Later(kind) => Err(Malformed::new(
+                "entry",
+                format!("kind {kind} is not ours to write"),
+            )),
         }
     }
 
@@ -318,13 +330,27 @@ impl<'a> Object<'a> {
         let device = (bytes.u32()?, bytes.u32()?);
         let link = bytes.u64()?;
         let (path, target) = (bytes.u32()?, bytes.u32()?);
-        let (path, target) =
-            (take_limited(&mut bytes, path, MAX_PATH)?, take_limited(&mut bytes, target, MAX_TARGET)?);
+        let (path, target) = (
+            take_limited(&mut bytes, path, MAX_PATH)?,
+            take_limited(&mut bytes, target, MAX_TARGET)?,
+        );
         check_path(path)?;
         check_target(kind, target)?;
         check_linked(kind, linked)?;
         bytes.end()?;
-        Ok(Self { kind, mode, uid, gid, modified, size, device, link, linked, path, target })
+        Ok(Self {
+            kind,
+            mode,
+            uid,
+            gid,
+            modified,
+            size,
+            device,
+            link,
+            linked,
+            path,
+            target,
+        })
     }
 }
 
@@ -350,7 +376,11 @@ impl End {
             other => return Err(bytes.wrong(format!("a digest of unknown algorithm {other}"))),
         };
         bytes.end()?;
-        Ok(Self { state, size, digest })
+        Ok(Self {
+            state,
+            size,
+            digest,
+        })
     }
 }
 
@@ -362,7 +392,11 @@ impl<'a> CatalogueEntry<'a> {
         bytes.put_u8(self.state.code());
         bytes.put_u16(0);
         bytes.put_u32(self.mode & MODE);
-        bytes.put_u64(if self.kind == ObjectKind::HardLink { self.link } else { self.size });
+        bytes.put_u64(if self.kind == ObjectKind::HardLink {
+            self.link
+        } else {
+            self.size
+        });
         self.modified.put(bytes);
         bytes.put_u32(len_u32(self.path.len()));
         bytes.put_u64(self.blocks.0);
@@ -377,24 +411,44 @@ impl<'a> CatalogueEntry<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut bytes = Bytes::new("catalogue entry", bytes);
         let (kind, state) = (bytes.u8()?, bytes.u8()?);
-        let (kind, state) = (ObjectKind::parse(&bytes, kind)?, State::parse(&bytes, state)?);
+        let (kind, state) = (
+            ObjectKind::parse(&bytes, kind)?,
+            State::parse(&bytes, state)?,
+        );
         bytes.zeros(2)?;
         let mode = parse_mode(&mut bytes)?;
         let word = bytes.u64()?;
-        let (size, link) = if kind == ObjectKind::HardLink { (0, word) } else { (word, 0) };
+        let (size, link) = if kind == ObjectKind::HardLink {
+            (0, word)
+        } else {
+            (word, 0)
+        };
         let modified = Time::parse(&mut bytes)?;
         let path = bytes.u32()?;
         let blocks = (bytes.u64()?, bytes.u64()?);
         let (offset, target) = (bytes.u32()?, bytes.u32()?);
-        let (path, target) =
-            (take_limited(&mut bytes, path, MAX_PATH)?, take_limited(&mut bytes, target, MAX_TARGET)?);
+        let (path, target) = (
+            take_limited(&mut bytes, path, MAX_PATH)?,
+            take_limited(&mut bytes, target, MAX_TARGET)?,
+        );
         check_path(path)?;
         check_target(kind, target)?;
         if blocks.0 > blocks.1 {
             return Err(bytes.wrong("an object that ends before it begins"));
         }
         bytes.end()?;
-        Ok(Self { kind, state, mode, size, link, modified, blocks, offset, path, target })
+        Ok(Self {
+            kind,
+            state,
+            mode,
+            size,
+            link,
+            modified,
+            blocks,
+            offset,
+            path,
+            target,
+        })
     }
 }
 
@@ -412,7 +466,9 @@ fn parse_mode(bytes: &mut Bytes<'_>) -> Result<u32, Malformed> {
 fn take_limited<'a>(bytes: &mut Bytes<'a>, len: u32, max: usize) -> Result<&'a [u8], Malformed> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     if len > max {
-        return Err(bytes.wrong(format!("a path or target of {len} bytes, but at most {max} are allowed")));
+        return Err(bytes.wrong(format!(
+            "a path or target of {len} bytes, but at most {max} are allowed"
+        )));
     }
     bytes.take(len)
 }
@@ -437,9 +493,14 @@ fn check_attribute(name: usize, value: usize) -> Result<(), Malformed> {
 }
 
 fn check_extent(offset: u64, len: usize) -> Result<(), Malformed> {
-    let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+    let end = u64::try_from(len)
+        .ok()
+        .and_then(|len| offset.checked_add(len));
     if len == 0 || end.is_none_or(|end| i64::try_from(end).is_err()) {
-        return Err(Malformed::new("extent", format!("{len} bytes at offset {offset}, which no file has")));
+        return Err(Malformed::new(
+            "extent",
+            format!("{len} bytes at offset {offset}, which no file has"),
+        ));
     }
     Ok(())
 }
@@ -447,7 +508,10 @@ fn check_extent(offset: u64, len: usize) -> Result<(), Malformed> {
 /// A path leads to one place below the root, and nowhere else.
 fn check_path(path: &[u8]) -> Result<(), Malformed> {
     let unsafe_component = |part: &[u8]| part.is_empty() || part == b"." || part == b"..";
-    if path.len() > MAX_PATH || path.contains(&0) || path.split(|&byte| byte == b'/').any(unsafe_component) {
+    if path.len() > MAX_PATH
+        || path.contains(&0)
+        || path.split(|&byte| byte == b'/').any(unsafe_component)
+    {
         let shown = path.split_at(path.len().min(200)).0.escape_ascii();
         return Err(Malformed::new("path", format!("unsafe: \"{shown}\"")));
     }
@@ -466,38 +530,75 @@ fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), Malformed> {
 /// Directories have one name, and a hard link is told of by the object that it is another name of.
 fn check_linked(kind: ObjectKind, linked: bool) -> Result<(), Malformed> {
     if linked && matches!(kind, ObjectKind::Directory | ObjectKind::HardLink) {
-        return Err(Malformed::new("object", "a directory or a hard link that has other names"));
+        return Err(Malformed::new(
+            "object",
+            "a directory or a hard link that has other names",
+        ));
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "a test may panic"
+    )]
     use super::*;
 
     #[test]
     fn a_header_and_its_data_are_an_extent() {
         let mut whole = Vec::new();
-        let entry = Entry { object: 7, body: EntryBody::Extent(1 << 40, b"data") };
+        let entry = Entry {
+            object: 7,
+            body: EntryBody::Extent(1 << 40, b"data"),
+        };
         entry.append_to(&mut whole).unwrap();
-        assert_eq!(whole, [&extent_header(7, 1 << 40, b"data").unwrap()[..], b"data"].concat());
+        assert_eq!(
+            whole,
+            [&extent_header(7, 1 << 40, b"data").unwrap()[..], b"data"].concat()
+        );
         assert!(extent_header(7, u64::MAX, b"data").is_err());
         assert!(extent_header(7, 0, b"").is_err());
     }
 
     #[test]
     fn only_what_can_have_other_names_says_so() {
-        let all = [ObjectKind::File, ObjectKind::Directory, ObjectKind::Symlink, ObjectKind::HardLink];
+        let all = [
+            ObjectKind::File,
+            ObjectKind::Directory,
+            ObjectKind::Symlink,
+            ObjectKind::HardLink,
+        ];
         for (kind, linked, right) in all.into_iter().flat_map(|kind| {
             let can = matches!(kind, ObjectKind::File | ObjectKind::Symlink);
             [(kind, false, true), (kind, true, can)]
         }) {
             let (modified, path) = (Time::default(), &b"a"[..]);
-            let target = if kind == ObjectKind::Symlink { &b"b"[..] } else { b"" };
+            let target = if kind == ObjectKind::Symlink {
+                &b"b"[..]
+            } else {
+                b""
+            };
             let (mode, uid, gid, size, device, link) = (0, 0, 0, 0, (0, 0), 0);
-            let object = Object { kind, mode, uid, gid, modified, size, device, link, linked, path, target };
-            let entry = Entry { object: 1, body: EntryBody::Object(object) };
+            let object = Object {
+                kind,
+                mode,
+                uid,
+                gid,
+                modified,
+                size,
+                device,
+                link,
+                linked,
+                path,
+                target,
+            };
+            let entry = Entry {
+                object: 1,
+                body: EntryBody::Object(object),
+            };
             let mut bytes = Vec::new();
             assert_eq!(entry.append_to(&mut bytes).is_ok(), right, "{kind:?}");
             if right {
@@ -505,7 +606,13 @@ mod tests {
                 assert_eq!(bytes[17], u8::from(linked));
                 bytes[17] = 2;
             } else {
-                let plain = Entry { object: 1, body: EntryBody::Object(Object { linked: false, ..object }) };
+                let plain = Entry {
+                    object: 1,
+                    body: EntryBody::Object(Object {
+                        linked: false,
+                        ..object
+                    }),
+                };
                 plain.append_to(&mut bytes).unwrap();
                 bytes[17] = 1;
             }

@@ -67,7 +67,9 @@ impl ChunkFooter {
         let plain = bytes.u64()?;
         let count = bytes.u32()?;
         bytes.zeros(4)?;
-        let limit = u32::try_from(MAX_CHUNK_BLOCKS).unwrap_or(u32::MAX).min(blocks);
+        let limit = u32::try_from(MAX_CHUNK_BLOCKS)
+            .unwrap_or(u32::MAX)
+            .min(blocks);
         if count > limit {
             return Err(bytes.wrong(format!("{count} entries, but at most {limit} are allowed")));
         }
@@ -75,17 +77,35 @@ impl ChunkFooter {
         for _ in 0..count {
             let (volume, what) = (bytes.u32()?, bytes.u8()?);
             bytes.zeros(3)?;
-            let place = Place { volume, record: bytes.u64()?, byte: bytes.u64()? };
+            let place = Place {
+                volume,
+                record: bytes.u64()?,
+                byte: bytes.u64()?,
+            };
             let Some(what) = What::from_code(what) else {
                 return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
             };
-            entries.push(BlockEntry { place, what, position: bytes.u64()? });
+            entries.push(BlockEntry {
+                place,
+                what,
+                position: bytes.u64()?,
+            });
         }
         let (session, archive) = (bytes.u32()?, bytes.u32()?);
-        let mut copy = |len| bytes.take(usize::try_from(len).unwrap_or(usize::MAX)).map(<[u8]>::to_vec);
+        let mut copy = |len| {
+            bytes
+                .take(usize::try_from(len).unwrap_or(usize::MAX))
+                .map(<[u8]>::to_vec)
+        };
         let (session, archive) = (copy(session)?, copy(archive)?);
         bytes.end()?;
-        Ok(Self { blocks, plain, entries, session, archive })
+        Ok(Self {
+            blocks,
+            plain,
+            entries,
+            session,
+            archive,
+        })
     }
 }
 
@@ -142,13 +162,19 @@ impl Locator {
         let count = bytes.u32()?;
         bytes.zeros(4)?;
         if usize::try_from(count).unwrap_or(usize::MAX) > MAX_LOCATOR_CHUNKS {
-            return Err(bytes.wrong(format!("{count} chunks, but at most {MAX_LOCATOR_CHUNKS} are allowed")));
+            return Err(bytes.wrong(format!(
+                "{count} chunks, but at most {MAX_LOCATOR_CHUNKS} are allowed"
+            )));
         }
         let mut chunks = Vec::new();
         for _ in 0..count {
             let first = bytes.u64()?;
             let (volume, blocks) = (bytes.u32()?, bytes.u32()?);
-            let place = Place { volume, record: bytes.u64()?, byte: bytes.u64()? };
+            let place = Place {
+                volume,
+                record: bytes.u64()?,
+                byte: bytes.u64()?,
+            };
             let position = bytes.u64()?;
             let volume = bytes.u32()?;
             bytes.zeros(4)?;
@@ -157,7 +183,13 @@ impl Locator {
                 (0, _) => return Err(bytes.wrong("a chunk footer on volume 0")),
                 footer => Some(footer),
             };
-            chunks.push(ChunkEntry { first, blocks, place, position, footer });
+            chunks.push(ChunkEntry {
+                first,
+                blocks,
+                place,
+                position,
+                footer,
+            });
         }
         bytes.end()?;
         Ok(Self { chunks })
@@ -181,7 +213,9 @@ impl ArchiveFooter {
     /// The body of the unit, before encryption.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        [self.blocks, self.plain, self.rejected, self.catalogue].iter().for_each(|&word| bytes.put_u64(word));
+        [self.blocks, self.plain, self.rejected, self.catalogue]
+            .iter()
+            .for_each(|&word| bytes.put_u64(word));
         bytes
     }
 
@@ -192,12 +226,18 @@ impl ArchiveFooter {
     /// [`Malformed`].
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut bytes = Bytes::new("archive footer", body);
-        let [blocks, plain, rejected, catalogue] = [bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?];
+        let [blocks, plain, rejected, catalogue] =
+            [bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?];
         if catalogue > blocks || rejected > blocks {
             return Err(bytes.wrong("more blocks of a kind than there are"));
         }
         bytes.end()?;
-        Ok(Self { blocks, plain, rejected, catalogue })
+        Ok(Self {
+            blocks,
+            plain,
+            rejected,
+            catalogue,
+        })
     }
 }
 
@@ -252,14 +292,26 @@ impl SessionFooter {
         let count = bytes.u32()?;
         bytes.zeros(4)?;
         if usize::try_from(count).unwrap_or(usize::MAX) > MAX_ARCHIVES {
-            return Err(bytes.wrong(format!("{count} archives, but at most {MAX_ARCHIVES} are allowed")));
+            return Err(bytes.wrong(format!(
+                "{count} archives, but at most {MAX_ARCHIVES} are allowed"
+            )));
         }
         let mut archives = Vec::new();
         for _ in 0..count {
             let (id, blocks, volume) = (bytes.array()?, bytes.u64()?, bytes.u32()?);
             bytes.zeros(4)?;
-            let place = Place { volume, record: bytes.u64()?, byte: bytes.u64()? };
-            archives.push(ArchiveEntry { id, blocks, place, position: bytes.u64()?, locator: bytes.u64()? });
+            let place = Place {
+                volume,
+                record: bytes.u64()?,
+                byte: bytes.u64()?,
+            };
+            archives.push(ArchiveEntry {
+                id,
+                blocks,
+                place,
+                position: bytes.u64()?,
+                locator: bytes.u64()?,
+            });
         }
         bytes.end()?;
         Ok(Self { archives })

@@ -27,7 +27,10 @@ impl Time {
         if nanoseconds >= 1_000_000_000 {
             return Err(bytes.wrong(format!("a time has {nanoseconds} nanoseconds")));
         }
-        Ok(Self { seconds, nanoseconds })
+        Ok(Self {
+            seconds,
+            nanoseconds,
+        })
     }
 }
 
@@ -53,7 +56,9 @@ impl Framing {
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Header, Self::Once, Self::HeaderFooter].into_iter().find(|framing| framing.code() == code)
+        [Self::Header, Self::Once, Self::HeaderFooter]
+            .into_iter()
+            .find(|framing| framing.code() == code)
     }
 }
 
@@ -76,7 +81,9 @@ impl Content {
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Stream, Self::Tree].into_iter().find(|content| content.code() == code)
+        [Self::Stream, Self::Tree]
+            .into_iter()
+            .find(|content| content.code() == code)
     }
 }
 
@@ -87,7 +94,8 @@ pub struct SessionHeader {
     pub id: [u8; 16],
     /// When the session began.
     pub created: Time,
-    /// Length of the records, header included, in bytes; the last before a file mark may be shorter.
+    /// Length of the records, header included, in bytes; the last before a file mark may be
+    /// shorter.
     pub record_len: u32,
     /// Which chunks have headers and footers.
     pub framing: Framing,
@@ -104,8 +112,11 @@ pub struct SessionHeader {
 impl SessionHeader {
     /// The bytes before the number of slots: what keys and archives depend on.
     pub fn identity(&self) -> Vec<u8> {
-        let (host, program, label) =
-            (cut(&self.host, MAX_TEXT), cut(&self.program, MAX_TEXT), cut(&self.label, MAX_TEXT));
+        let (host, program, label) = (
+            cut(&self.host, MAX_TEXT),
+            cut(&self.program, MAX_TEXT),
+            cut(&self.label, MAX_TEXT),
+        );
         let mut bytes = Vec::new();
         bytes.put(&self.id);
         self.created.put(&mut bytes);
@@ -149,9 +160,13 @@ impl SessionHeader {
         let (host, program, label) = (bytes.text(host)?, bytes.text(program)?, bytes.text(label)?);
         let count = usize::from(bytes.u8()?);
         if count > MAX_KEY_SLOTS {
-            return Err(bytes.wrong(format!("{count} key slots, but at most {MAX_KEY_SLOTS} are allowed")));
+            return Err(bytes.wrong(format!(
+                "{count} key slots, but at most {MAX_KEY_SLOTS} are allowed"
+            )));
         }
-        let slots = (0..count).map(|_| bytes.array()).collect::<Result<_, _>>()?;
+        let slots = (0..count)
+            .map(|_| bytes.array())
+            .collect::<Result<_, _>>()?;
         let Some(framing) = Framing::from_code(framing) else {
             return Err(bytes.wrong(format!("unknown framing {framing}")));
         };
@@ -159,7 +174,16 @@ impl SessionHeader {
             return Err(bytes.wrong(format!("records of {record_len} bytes")));
         }
         bytes.end()?;
-        Ok(Self { id, created, record_len, framing, host, program, label, slots })
+        Ok(Self {
+            id,
+            created,
+            record_len,
+            framing,
+            host,
+            program,
+            label,
+            slots,
+        })
     }
 }
 
@@ -222,10 +246,19 @@ impl ArchiveHeader {
             return Err(bytes.wrong(format!("encrypted with unknown algorithm {cipher}")));
         };
         if block_len > MAX_BUFFER_SIZE || block_len == 0 {
-            return Err(bytes
-                .wrong(format!("blocks of {block_len} bytes, but at most {MAX_BUFFER_SIZE} are allowed")));
+            return Err(bytes.wrong(format!(
+                "blocks of {block_len} bytes, but at most {MAX_BUFFER_SIZE} are allowed"
+            )));
         }
         bytes.end()?;
-        Ok(Self { id, salt, created, block_len, content, cipher, name })
+        Ok(Self {
+            id,
+            salt,
+            created,
+            block_len,
+            content,
+            cipher,
+            name,
+        })
     }
 }

@@ -1,13 +1,14 @@
-//! The format: what a stream consists of, and how it is cut into records. `docs/wire-format.md` is the normative page.
+//! The format: what a stream consists of, and how it is cut into records. `docs/wire-format.md` is
+//! the normative page.
 //!
 //! ```text
 //!   record   [header 64][content ............]  [header 64][content ....      what a medium takes
 //!   unit               [header 64][body ................]  [header 64][body]  what the stream consists of
 //! ```
 //!
-//! Bytes to values and back. Parsing checks everything that can be checked without context, copies what it keeps, and
-//! takes no memory for a length that is not there. Encoding gives a whole unit or nothing: the header, which names
-//! the body's length and checksum, is made last.
+//! Bytes to values and back. Parsing checks everything that can be checked without context, copies
+//! what it keeps, and takes no memory for a length that is not there. Encoding gives a whole unit
+//! or nothing: the header, which names the body's length and checksum, is made last.
 //!
 //! Does not read or write, has no clock, and knows no keys.
 #![warn(
@@ -29,7 +30,9 @@ pub use entry::{
     CatalogueEntry, DIGEST_LEN, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, End, Entry, EntryBody, Object,
     ObjectKind, State, extent_header,
 };
-pub use footers::{ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter};
+pub use footers::{
+    ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter,
+};
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
 pub use unit::{Cipher, Kind, MAX_STORED, UNIT_HEADER_LEN, UnitHeader, What, padding_of};

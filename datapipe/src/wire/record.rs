@@ -1,4 +1,5 @@
-//! What a medium takes: a header of 64 bytes and a piece of the stream. `docs/wire-format.md`, "Records".
+//! What a medium takes: a header of 64 bytes and a piece of the stream. `docs/wire-format.md`,
+//! "Records".
 
 use super::VERSION;
 use super::codec::{Bytes, Malformed, Put};
@@ -67,7 +68,9 @@ impl RecordHeader {
     ///
     /// [`Malformed`], if it is no record of this version, or damaged.
     pub fn parse(record: &[u8]) -> Result<(Self, &[u8]), Malformed> {
-        let (header, content) = record.split_at_checked(RECORD_HEADER_LEN).unwrap_or((record, &[]));
+        let (header, content) = record
+            .split_at_checked(RECORD_HEADER_LEN)
+            .unwrap_or((record, &[]));
         let header = Self::parse_header(header)?;
         if usize::try_from(header.length) != Ok(content.len()) {
             let (says, has) = (header.length, content.len());
@@ -99,12 +102,16 @@ impl RecordHeader {
         let first = bytes.u32()?;
         let reserved = u64::from(reserved) | bytes.u64()?;
         let crc = bytes.u32()?;
-        let covered = header.get(..RECORD_HEADER_LEN.saturating_sub(4)).unwrap_or_default();
+        let covered = header
+            .get(..RECORD_HEADER_LEN.saturating_sub(4))
+            .unwrap_or_default();
         if crc != crc32fast::hash(covered) {
             return Err(bytes.wrong("damaged (checksum)"));
         }
         if version != VERSION {
-            return Err(bytes.wrong(format!("version {version}, but this reader knows {VERSION}")));
+            return Err(bytes.wrong(format!(
+                "version {version}, but this reader knows {VERSION}"
+            )));
         }
         let kind = match kind {
             1 => RecordKind::Label,
@@ -116,7 +123,9 @@ impl RecordHeader {
         }
         let len = usize::try_from(length).unwrap_or(usize::MAX);
         if len < 8 || !len.is_multiple_of(8) || len > MAX_RECORD.saturating_sub(RECORD_HEADER_LEN) {
-            return Err(bytes.wrong(format!("says {length} bytes of content, which no record has")));
+            return Err(bytes.wrong(format!(
+                "says {length} bytes of content, which no record has"
+            )));
         }
         let first = Some(first).filter(|&first| first != NONE);
         if first.is_some_and(|first| first >= length || !first.is_multiple_of(8)) {
@@ -129,13 +138,25 @@ impl RecordHeader {
             return Err(bytes.wrong("its position is out of range"));
         }
         bytes.end()?;
-        Ok(Self { kind, session, sequence, volume, length, position, first })
+        Ok(Self {
+            kind,
+            session,
+            sequence,
+            volume,
+            length,
+            position,
+            first,
+        })
     }
 }
 
 /// Whether bytes could be the beginning of a record: a medium asks when it has lost its place.
 pub fn looks_like_record(start: &[u8]) -> bool {
-    let Some((header, _)) = start.split_at_checked(RECORD_HEADER_LEN) else { return false };
-    let Some((covered, crc)) = header.split_last_chunk::<4>() else { return false };
+    let Some((header, _)) = start.split_at_checked(RECORD_HEADER_LEN) else {
+        return false;
+    };
+    let Some((covered, crc)) = header.split_last_chunk::<4>() else {
+        return false;
+    };
     header.starts_with(MAGIC) && crc32fast::hash(covered) == u32::from_le_bytes(*crc)
 }

@@ -51,12 +51,18 @@ impl Kind {
     fn code(self) -> u8 {
         match self {
             Self::Later(code) => code,
-            _ => Self::CODES.iter().find(|(kind, _)| *kind == self).map_or(0, |&(_, code)| code),
+            _ => Self::CODES
+                .iter()
+                .find(|(kind, _)| *kind == self)
+                .map_or(0, |&(_, code)| code),
         }
     }
 
     fn from_code(code: u8) -> Option<Self> {
-        let known = Self::CODES.iter().find(|&&(_, known)| known == code).map(|&(kind, _)| kind);
+        let known = Self::CODES
+            .iter()
+            .find(|&&(_, known)| known == code)
+            .map(|&(kind, _)| kind);
         known.or_else(|| (code >= 128).then_some(Self::Later(code)))
     }
 
@@ -222,8 +228,14 @@ impl UnitHeader {
     pub fn associated_data(&self) -> [u8; 32] {
         let mut data = [0; 32];
         let bytes = self.to_bytes();
-        let fixed = bytes.iter().skip(4).take(4).chain(bytes.iter().skip(16).take(28));
-        data.iter_mut().zip(fixed).for_each(|(to, from)| *to = *from);
+        let fixed = bytes
+            .iter()
+            .skip(4)
+            .take(4)
+            .chain(bytes.iter().skip(16).take(28));
+        data.iter_mut()
+            .zip(fixed)
+            .for_each(|(to, from)| *to = *from);
         data
     }
 
@@ -247,12 +259,16 @@ impl UnitHeader {
         let position = bytes.u64()?;
         let session = bytes.array()?;
         let crc = bytes.u32()?;
-        let covered = header.get(..UNIT_HEADER_LEN.saturating_sub(4)).unwrap_or_default();
+        let covered = header
+            .get(..UNIT_HEADER_LEN.saturating_sub(4))
+            .unwrap_or_default();
         if crc != crc32fast::hash(covered) {
             return Err(bytes.wrong("damaged (checksum)"));
         }
         if version != VERSION {
-            return Err(bytes.wrong(format!("version {version}, but this reader knows {VERSION}")));
+            return Err(bytes.wrong(format!(
+                "version {version}, but this reader knows {VERSION}"
+            )));
         }
         let Some(kind) = Kind::from_code(kind) else {
             return Err(bytes.wrong(format!("unknown kind {kind}")));
@@ -287,7 +303,11 @@ impl UnitHeader {
         let Some(what) = What::from_code(what) else {
             return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
         };
-        let header = Self { cipher, what, ..header };
+        let header = Self {
+            cipher,
+            what,
+            ..header
+        };
         header.check_kind()?;
         header.check_lengths()?;
         Ok(header)
@@ -296,7 +316,9 @@ impl UnitHeader {
     /// Bytes from this header to the next one.
     pub fn unit_len(&self) -> usize {
         let stored = usize::try_from(self.stored).unwrap_or(usize::MAX);
-        UNIT_HEADER_LEN.saturating_add(stored).saturating_add(padding_of(stored))
+        UNIT_HEADER_LEN
+            .saturating_add(stored)
+            .saturating_add(padding_of(stored))
     }
 
     /// What only blocks say is zero in all others.
@@ -308,8 +330,10 @@ impl UnitHeader {
             && self.marks == Marks::default()
             && self.offset == 0;
         if (self.kind != Kind::Block && !plain) || (self.cipher != Cipher::None && !may_be_sealed) {
-            let why =
-                format!("a {} with a field that is not zero and that it does not have", self.kind.name());
+            let why = format!(
+                "a {} with a field that is not zero and that it does not have",
+                self.kind.name()
+            );
             return Err(Malformed::new("unit header", why));
         }
         Ok(())
@@ -317,9 +341,17 @@ impl UnitHeader {
 
     /// Lengths that no writer gives are refused before anybody takes memory for them.
     fn check_lengths(&self) -> Result<(), Malformed> {
-        let tag = if self.cipher == Cipher::None { 0 } else { TAG_LEN };
+        let tag = if self.cipher == Cipher::None {
+            0
+        } else {
+            TAG_LEN
+        };
         let data = self.stored.checked_sub(tag);
-        let limit = if self.kind == Kind::Block { MAX_BUFFER_SIZE } else { MAX_HEADER_BODY };
+        let limit = if self.kind == Kind::Block {
+            MAX_BUFFER_SIZE
+        } else {
+            MAX_HEADER_BODY
+        };
         let agree = match (self.kind, data) {
             (_, None) => false,
             (Kind::Later(_), Some(data)) => data <= MAX_HEADER_BODY,
@@ -328,19 +360,29 @@ impl UnitHeader {
         };
         if !agree || self.plain > limit {
             let (kind, plain, stored) = (self.kind.name(), self.plain, self.stored);
-            let why = format!("a {kind} of {plain} bytes cannot be stored in {stored}, or is too long");
+            let why =
+                format!("a {kind} of {plain} bytes cannot be stored in {stored}, or is too long");
             return Err(Malformed::new("unit header", why));
         }
         if self.marks.contains(Marks::REJECTED) && self.plain != 0 {
-            let why = format!("a rejected block of {} bytes, which should have none", self.plain);
+            let why = format!(
+                "a rejected block of {} bytes, which should have none",
+                self.plain
+            );
             return Err(Malformed::new("unit header", why));
         }
-        let end = self.position.checked_add(u64::from(self.stored)).and_then(|end| end.checked_add(128));
+        let end = self
+            .position
+            .checked_add(u64::from(self.stored))
+            .and_then(|end| end.checked_add(128));
         if end.is_none()
             || !self.position.is_multiple_of(8)
             || self.offset.checked_add(self.plain.into()).is_none()
         {
-            return Err(Malformed::new("unit header", "its position or offset is out of range"));
+            return Err(Malformed::new(
+                "unit header",
+                "its position or offset is out of range",
+            ));
         }
         Ok(())
     }

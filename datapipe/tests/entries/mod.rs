@@ -15,7 +15,10 @@ pub(crate) struct Collect(pub(crate) Arc<Mutex<Blocks>>);
 impl Tail for Collect {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
-        self.0.lock().unwrap().push((info.kind, info.offset, block.bytes().to_vec()));
+        self.0
+            .lock()
+            .unwrap()
+            .push((info.kind, info.offset, block.bytes().to_vec()));
         Ok(())
     }
 }
@@ -23,9 +26,18 @@ impl Tail for Collect {
 /// All blocks of a head, which have `size` bytes at most.
 pub(crate) fn blocks_of(head: impl Into<HeadStage<'static>>, size: u32) -> Blocks {
     let collect = Collect::default();
-    Pipe::builder().buffer_size(size).head(head).tail(collect.clone()).run().unwrap();
+    Pipe::builder()
+        .buffer_size(size)
+        .head(head)
+        .tail(collect.clone())
+        .run()
+        .unwrap();
     let blocks = std::mem::take(&mut *collect.0.lock().unwrap());
-    assert!(blocks.iter().all(|(_, _, data)| data.len() <= size as usize && !data.is_empty()));
+    assert!(
+        blocks
+            .iter()
+            .all(|(_, _, data)| data.len() <= size as usize && !data.is_empty())
+    );
     blocks
 }
 
@@ -77,12 +89,19 @@ impl Seen {
         let mut extents: Vec<(u64, Vec<u8>)> = Vec::new();
         for (offset, data) in &self.extents {
             match extents.last_mut() {
-                Some((start, before)) if *start + before.len() as u64 == *offset => before.extend(data),
+                Some((start, before)) if *start + before.len() as u64 == *offset => {
+                    before.extend(data)
+                }
                 _ => extents.push((*offset, data.clone())),
             }
         }
         let end = self.end.map(|(state, size, _)| (state, size, None));
-        Self { extents, end, place: (0, 0, 0), ..self.clone() }
+        Self {
+            extents,
+            end,
+            place: (0, 0, 0),
+            ..self.clone()
+        }
     }
 
     fn check_digest(&self) {
@@ -91,14 +110,16 @@ impl Seen {
         for (offset, data) in &self.extents {
             assert!(*offset >= end, "extents ascend and do not overlap");
             end = offset + data.len() as u64;
-            layout.update(&offset.to_le_bytes()).update(&(data.len() as u64).to_le_bytes());
+            layout
+                .update(&offset.to_le_bytes())
+                .update(&(data.len() as u64).to_le_bytes());
             hasher.update(data);
         }
         hasher.update(layout.finalize().as_bytes());
         let (_, size, digest) = self.end.unwrap();
         assert!(size >= end);
-        let wanted =
-            (self.kind == ObjectKind::File).then(|| hasher.finalize().as_bytes()[..16].try_into().unwrap());
+        let wanted = (self.kind == ObjectKind::File)
+            .then(|| hasher.finalize().as_bytes()[..16].try_into().unwrap());
         assert_eq!(digest, wanted, "{}", self.path.escape_ascii());
     }
 }
@@ -110,7 +131,10 @@ pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
     for (number, (kind, offset, data)) in blocks.iter().enumerate() {
         assert_eq!(*offset, bytes, "offsets count the bytes before");
         bytes += data.len() as u64;
-        assert!(closing.is_empty() || *kind == What::ClosingCatalogue.code(), "the closing run is the last");
+        assert!(
+            closing.is_empty() || *kind == What::ClosingCatalogue.code(),
+            "the closing run is the last"
+        );
         let mut rest = data.as_slice();
         while !rest.is_empty() {
             let at = (data.len() - rest.len()) as u32;
@@ -118,8 +142,15 @@ pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
             rest = behind;
             if let EntryBody::Catalogue(found) = entry.body {
                 assert_ne!(*kind, What::Data.code());
-                assert!(objects.ended(found.path), "a catalogue speaks of what was before");
-                let list = if *kind == What::Catalogue.code() { &mut pieces } else { &mut closing };
+                assert!(
+                    objects.ended(found.path),
+                    "a catalogue speaks of what was before"
+                );
+                let list = if *kind == What::Catalogue.code() {
+                    &mut pieces
+                } else {
+                    &mut closing
+                };
                 list.push((entry.object, found));
                 continue;
             }
@@ -132,9 +163,15 @@ pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
     for object in objects.list {
         object.check_digest();
         if let Some(slash) = object.path.iter().rposition(|&byte| byte == b'/') {
-            assert!(by_path.contains_key(&object.path[..slash]), "a directory stands before what is in it");
+            assert!(
+                by_path.contains_key(&object.path[..slash]),
+                "a directory stands before what is in it"
+            );
         }
-        assert!(by_path.insert(object.path.clone(), object).is_none(), "each path once");
+        assert!(
+            by_path.insert(object.path.clone(), object).is_none(),
+            "each path once"
+        );
     }
     by_path
 }
@@ -149,7 +186,9 @@ struct Objects {
 
 impl Objects {
     fn end_of(&self, number: u64) -> Option<(State, u64, Option<[u8; 16]>)> {
-        self.by_number.get(&number).and_then(|&at| self.list[at].end)
+        self.by_number
+            .get(&number)
+            .and_then(|&at| self.list[at].end)
     }
 
     /// Whether the object of this path has ended.
@@ -160,8 +199,14 @@ impl Objects {
     fn take(&mut self, entry: &Entry<'_>, block: u64, at: u32) {
         let number = entry.object;
         if let EntryBody::Object(object) = &entry.body {
-            assert!(self.list.last().is_none_or(|last| last.number < number), "numbers ascend");
-            assert!(object.link == 0 || self.end_of(object.link).is_some(), "a link is behind the end");
+            assert!(
+                self.list.last().is_none_or(|last| last.number < number),
+                "numbers ascend"
+            );
+            assert!(
+                object.link == 0 || self.end_of(object.link).is_some(),
+                "a link is behind the end"
+            );
             self.by_number.insert(number, self.list.len());
             self.by_path.insert(object.path.to_vec(), self.list.len());
             self.list.push(Seen::new(number, object, block, at));
@@ -172,7 +217,12 @@ impl Objects {
         match &entry.body {
             EntryBody::Attribute(name, value) => {
                 assert!(object.extents.is_empty());
-                assert!(object.attributes.insert(name.to_vec(), value.to_vec()).is_none());
+                assert!(
+                    object
+                        .attributes
+                        .insert(name.to_vec(), value.to_vec())
+                        .is_none()
+                );
             }
             EntryBody::Extent(offset, data) => object.extents.push((*offset, data.to_vec())),
             EntryBody::End(end) => {
@@ -183,25 +233,47 @@ impl Objects {
         }
     }
 
-    fn check_catalogue(&self, pieces: &[(u64, CatalogueEntry<'_>)], closing: &[(u64, CatalogueEntry<'_>)]) {
-        assert_eq!(closing.len(), self.list.len(), "all objects are in the closing run");
-        assert_eq!(pieces, &closing[..pieces.len()], "the pieces are a beginning of it");
+    fn check_catalogue(
+        &self,
+        pieces: &[(u64, CatalogueEntry<'_>)],
+        closing: &[(u64, CatalogueEntry<'_>)],
+    ) {
+        assert_eq!(
+            closing.len(),
+            self.list.len(),
+            "all objects are in the closing run"
+        );
+        assert_eq!(
+            pieces,
+            &closing[..pieces.len()],
+            "the pieces are a beginning of it"
+        );
         for (number, entry) in closing {
             let object = &self.list[self.by_path[entry.path]];
-            assert_eq!((*number, entry.link), (if object.linked { object.number } else { 0 }, object.link));
+            assert_eq!(
+                (*number, entry.link),
+                (if object.linked { object.number } else { 0 }, object.link)
+            );
             assert_eq!((entry.blocks.0, entry.offset, entry.blocks.1), object.place);
             assert_eq!(
                 (entry.kind, entry.path, entry.target),
                 (object.kind, &object.path[..], &object.target[..])
             );
             let (state, size, _) = object.end.unwrap();
-            assert_eq!((entry.state, entry.size, entry.mode), (state, size, object.mode));
-            assert_eq!((entry.modified.seconds, entry.modified.nanoseconds), object.modified);
+            assert_eq!(
+                (entry.state, entry.size, entry.mode),
+                (state, size, object.mode)
+            );
+            assert_eq!(
+                (entry.modified.seconds, entry.modified.nanoseconds),
+                object.modified
+            );
         }
     }
 }
 
-/// Whether two readings of one tree have found the same. Blocks, and so places and extents, may be others.
+/// Whether two readings of one tree have found the same. Blocks, and so places and extents, may be
+/// others.
 pub(crate) fn assert_same(one: &BTreeMap<Vec<u8>, Seen>, other: &BTreeMap<Vec<u8>, Seen>) {
     assert!(one.keys().eq(other.keys()));
     for (one, other) in one.values().zip(other.values()) {

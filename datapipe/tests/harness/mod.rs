@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 /// The line that every test binary ends with.
-pub(crate) fn last_line(verdict: &str, [passed, failed, filtered]: [u32; 3], took: Duration) -> String {
+pub(crate) fn last_line(
+    verdict: &str,
+    [passed, failed, filtered]: [u32; 3],
+    took: Duration,
+) -> String {
     format!(
         "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
          finished in {:.2}s\n",
@@ -22,7 +26,8 @@ pub(crate) enum Asked {
 }
 
 impl Asked {
-    /// Reads the arguments that every test binary takes, and ignores those that change nothing here.
+    /// Reads the arguments that every test binary takes, and ignores those that change nothing
+    /// here.
     pub(crate) fn of(name: &str, mut arguments: impl Iterator<Item = String>) -> Self {
         let (mut list, mut exact, mut ignored) = (false, false, false);
         let (mut filters, mut skips) = (Vec::new(), Vec::new());
@@ -32,16 +37,24 @@ impl Asked {
                 "--exact" => exact = true,
                 "--ignored" => ignored = true,
                 "--skip" => skips.extend(arguments.next()),
-                "--test-threads" | "--format" | "--color" | "--logfile" | "--shuffle-seed" | "-Z" => {
+                "--test-threads" | "--format" | "--color" | "--logfile" | "--shuffle-seed"
+                | "-Z" => {
                     arguments.next();
                 }
                 option if option.starts_with('-') => {}
                 _ => filters.push(argument),
             }
         }
-        let matches = |filter: &String| if exact { filter == name } else { name.contains(filter.as_str()) };
-        let ours =
-            !ignored && (filters.is_empty() || filters.iter().any(matches)) && !skips.iter().any(matches);
+        let matches = |filter: &String| {
+            if exact {
+                filter == name
+            } else {
+                name.contains(filter.as_str())
+            }
+        };
+        let ours = !ignored
+            && (filters.is_empty() || filters.iter().any(matches))
+            && !skips.iter().any(matches);
         match (list, ours) {
             (true, ours) => Self::List { ours },
             (false, true) => Self::Run,

@@ -25,7 +25,10 @@ pub(crate) fn kills() -> u64 {
 
 /// The points that a participant passes.
 pub(crate) fn of_participants() -> impl Iterator<Item = &'static str> {
-    LABELS.iter().copied().filter(|label| !label.starts_with("reclaim."))
+    LABELS
+        .iter()
+        .copied()
+        .filter(|label| !label.starts_with("reclaim."))
 }
 
 pub(crate) fn run() {
@@ -38,7 +41,11 @@ pub(crate) fn run() {
         let round = Round::parse(&text).expect("CHAIN STAGE.INSTANCE DEED LABEL:PASS ...");
         (0..REPEATS).for_each(|_| campaign.round(&round));
     } else {
-        println!("kill_points: {} kills to come, DATAPIPE_SEED={}", kills(), campaign.seed);
+        println!(
+            "kill_points: {} kills to come, DATAPIPE_SEED={}",
+            kills(),
+            campaign.seed
+        );
         campaign.random = Random::new(campaign.seed);
         campaign.every_point();
         while campaign.tally.killed < kills() {
@@ -57,7 +64,9 @@ fn any_seed() -> u64 {
 
 /// Whether a process passes the point at its beginning or its end only.
 fn is_passed_once(label: &str) -> bool {
-    ["seat.", "finish.", "leave."].iter().any(|begin| label.starts_with(begin))
+    ["seat.", "finish.", "leave."]
+        .iter()
+        .any(|begin| label.starts_with(begin))
 }
 
 struct Campaign {
@@ -69,8 +78,9 @@ struct Campaign {
 impl Campaign {
     /// Each point in each stage, soon and some time later, killed there and stopped there.
     fn every_point(&mut self) {
-        for (chain, stage) in
-            CHAINS.iter().flat_map(|chain| chain.stages.iter().map(move |stage| (chain, stage)))
+        for (chain, stage) in CHAINS
+            .iter()
+            .flat_map(|chain| chain.stages.iter().map(move |stage| (chain, stage)))
         {
             for label in of_participants() {
                 for deed in [Deed::Kill, Deed::Stop] {
@@ -81,7 +91,13 @@ impl Campaign {
                         points.push(self.soon_after());
                     }
                     let instance = self.random.below(stage.processes.into()) as u32;
-                    self.round(&Round { chain, stage, instance, deed, points });
+                    self.round(&Round {
+                        chain,
+                        stage,
+                        instance,
+                        deed,
+                        points,
+                    });
                 }
             }
         }
@@ -91,13 +107,26 @@ impl Campaign {
     fn soon_after(&mut self) -> (String, u64) {
         let labels: Vec<_> = of_participants().collect();
         let label = labels[self.random.below(labels.len() as u64) as usize];
-        (label.to_owned(), if is_passed_once(label) { 1 } else { 1 + self.random.below(3) })
+        (
+            label.to_owned(),
+            if is_passed_once(label) {
+                1
+            } else {
+                1 + self.random.below(3)
+            },
+        )
     }
 
     fn some_round(&mut self) -> Round {
         let random = &mut self.random;
         let mut choose = |count: usize| random.below(count as u64) as usize;
-        let deed = [Deed::Kill, Deed::Kill, Deed::Stop, Deed::Resume, Deed::Whenever][choose(5)];
+        let deed = [
+            Deed::Kill,
+            Deed::Kill,
+            Deed::Stop,
+            Deed::Resume,
+            Deed::Whenever,
+        ][choose(5)];
         // Three times as often one that gets over a death.
         let survivors = || CHAINS.iter().filter(|chain| chain.survives());
         let mut chains: Vec<_> = survivors().chain(survivors()).chain(survivors()).collect();
@@ -119,11 +148,27 @@ impl Campaign {
             _ => choose(6).saturating_sub(2),
         };
         // Once more at the same place, or soon after the replacement has begun.
-        let again = (0..more).map(|_| if choose(3) == 0 { Some(first.clone()) } else { None });
+        let again = (0..more).map(|_| {
+            if choose(3) == 0 {
+                Some(first.clone())
+            } else {
+                None
+            }
+        });
         let again: Vec<_> = again.collect();
         let mut points = vec![first];
-        points.extend(again.into_iter().map(|same| same.unwrap_or_else(|| self.soon_after())));
-        Round { chain, stage, instance, deed, points }
+        points.extend(
+            again
+                .into_iter()
+                .map(|same| same.unwrap_or_else(|| self.soon_after())),
+        );
+        Round {
+            chain,
+            stage,
+            instance,
+            deed,
+            points,
+        }
     }
 
     fn round(&mut self, round: &Round) {
@@ -206,7 +251,10 @@ impl Tally {
             ..
         } = self;
         println!("kill_points: {killed} processes killed in {rounds} pipes, {seconds:.1} s");
-        println!("  {:>6} at labelled points, {whenever} at any time", killed - whenever);
+        println!(
+            "  {:>6} at labelled points, {whenever} at any time",
+            killed - whenever
+        );
         println!(
             "  {looked_at:>6} were stopped exactly there and looked at first; {resumed} of them went on"
         );

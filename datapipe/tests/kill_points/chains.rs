@@ -8,7 +8,8 @@ use datapipe::memory::Backing;
 use datapipe::prelude::*;
 
 use crate::stages::{
-    Seen, checking, copy, every_fifth, far_checking, far_numbering, in_place, mixed, numbering, port_loop,
+    Seen, checking, copy, every_fifth, far_checking, far_numbering, in_place, mixed, numbering,
+    port_loop,
 };
 
 /// It is the test that ends a stop, and nobody else.
@@ -43,11 +44,26 @@ pub(crate) struct Victim {
 }
 
 const fn replaced(name: &'static str, processes: u32) -> Victim {
-    Victim { name, processes, irreplaceable: None, works_with: 2 }
+    Victim {
+        name,
+        processes,
+        irreplaceable: None,
+        works_with: 2,
+    }
 }
 
-const fn not_replaced(name: &'static str, processes: u32, works_with: u32, why: NotReplaced) -> Victim {
-    Victim { name, processes, irreplaceable: Some(why), works_with }
+const fn not_replaced(
+    name: &'static str,
+    processes: u32,
+    works_with: u32,
+    why: NotReplaced,
+) -> Victim {
+    Victim {
+        name,
+        processes,
+        irreplaceable: Some(why),
+        works_with,
+    }
 }
 
 pub(crate) const CHAINS: &[Chain] = &[
@@ -103,10 +119,20 @@ impl Chain {
     /// Few buffers, so that everybody waits for everybody.
     pub(crate) fn pipe(&self, seen: &Arc<Seen>, backing: Backing) -> PipeBuilder<'static> {
         let far = self.ends == Ends::Processes;
-        let pipe = Pipe::builder().backing(backing).stopped_limit(FOR_EVER).buffers(12).buffer_size(1024);
+        let pipe = Pipe::builder()
+            .backing(backing)
+            .stopped_limit(FOR_EVER)
+            .buffers(12)
+            .buffer_size(1024);
         let pipe = pipe.head(if far { far_numbering() } else { numbering() });
-        let pipe = (self.middle)().into_iter().fold(pipe, |pipe, stage| pipe.stage(stage.in_processes()));
-        pipe.tail(if far { far_checking(seen) } else { checking(seen, self.dropped) })
+        let pipe = (self.middle)()
+            .into_iter()
+            .fold(pipe, |pipe, stage| pipe.stage(stage.in_processes()));
+        pipe.tail(if far {
+            far_checking(seen)
+        } else {
+            checking(seen, self.dropped)
+        })
     }
 
     /// The stage with this name.
@@ -116,6 +142,8 @@ impl Chain {
 
     /// Whether it gets over the death of any of its processes.
     pub(crate) fn survives(&self) -> bool {
-        self.stages.iter().all(|stage| stage.irreplaceable.is_none())
+        self.stages
+            .iter()
+            .all(|stage| stage.irreplaceable.is_none())
     }
 }

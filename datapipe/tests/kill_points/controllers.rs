@@ -1,4 +1,5 @@
-//! The controller dies while it takes back what a dead process held, or while one is stopped: nothing outlives it.
+//! The controller dies while it takes back what a dead process held, or while one is stopped:
+//! nothing outlives it.
 
 use std::fs;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -19,13 +20,17 @@ pub(crate) const CONTROLLER: &str = "--be-a-controller";
 
 /// Runs a pipe to its end.
 pub(crate) fn be_one() -> ExitCode {
-    match CHAINS[0].pipe(&Arc::new(Seen::default()), Backing::Named).run() {
+    match CHAINS[0]
+        .pipe(&Arc::new(Seen::default()), Backing::Named)
+        .run()
+    {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Runs a controller; it has an order, or nothing, and one process of its pipe has one. Then looks what is left.
+/// Runs a controller; it has an order, or nothing, and one process of its pipe has one. Then looks
+/// what is left.
 fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Child, [&Orders; 2])) {
     let before = belongings();
     let orders = Orders::lay_down("zstd.0".to_owned(), [order.to_owned()]);
@@ -33,7 +38,10 @@ fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Chil
     // Those whose parent dies become our children: so we see when they are gone, too.
     set_child_subreaper(Some(getpid())).unwrap();
     // What processes say of a controller that died before they had begun is of no interest.
-    let command = Command::new("/proc/self/exe").arg(CONTROLLER).stderr(Stdio::null()).spawn();
+    let command = Command::new("/proc/self/exe")
+        .arg(CONTROLLER)
+        .stderr(Stdio::null())
+        .spawn();
     let mut controller = command.unwrap();
     with(&mut controller, [&its, &orders]);
     wait_until("its processes are dead", || {
@@ -45,7 +53,10 @@ fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Chil
     let its_name = format!(".{}.", controller.id());
     let names = fs::read_dir("/dev/shm").unwrap().flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    assert!(!names.any(|name| name.contains(&its_name)), "a name is left");
+    assert!(
+        !names.any(|name| name.contains(&its_name)),
+        "a name is left"
+    );
     drop((its, orders));
     wait_until("nothing is left", || belongings() == before);
     assert_eq!(temporary_files(), 0, "a temporary file is left");
@@ -58,7 +69,11 @@ pub(crate) fn killed_while_they_reclaim() {
             let its = Some(format!("{label} 1 kill"));
             with_controller(its, &format!("{at} 3 kill"), |controller, [its, _]| {
                 let status = controller.wait().unwrap();
-                assert_eq!(status.success(), its.carried_out() == 0, "{label}, {at}: {status}");
+                assert_eq!(
+                    status.success(),
+                    its.carried_out() == 0,
+                    "{label}, {at}: {status}"
+                );
                 killed += its.carried_out();
             });
         }
@@ -70,7 +85,14 @@ pub(crate) fn killed_while_they_reclaim() {
 /// A process that is stopped cannot end by itself: the kernel lets it go on when its parent dies.
 pub(crate) fn killed_while_a_process_is_stopped() {
     let mut killed = 0;
-    for at in ["seat.taken", "take.claimed", "send.sent", "wait.noted", "free.sent", "leave.left"] {
+    for at in [
+        "seat.taken",
+        "take.claimed",
+        "send.sent",
+        "wait.noted",
+        "free.sent",
+        "leave.left",
+    ] {
         with_controller(None, &format!("{at} 1 stop"), |controller, [_, orders]| {
             let mut stopped = false;
             // It may have to wait for nothing, and its pipe come to its end.

@@ -1,5 +1,5 @@
-//! Processes that die, or stop, exactly between two effects on shared memory: at every labelled point of the hand-over,
-//! in every stage and instance; and at moments that nobody chose.
+//! Processes that die, or stop, exactly between two effects on shared memory: at every labelled
+//! point of the hand-over, in every stage and instance; and at moments that nobody chose.
 //!
 //! ```text
 //!   head > [process] > [process] > checking tail        one of them has an order: "send.sent 17 kill"
@@ -7,15 +7,21 @@
 //!             +-- dies at its 17th pass of that point: replaced, and everything arrives; or the pipe fails and says who
 //! ```
 //!
-//! After each pipe: all blocks arrived in order and unchanged, or the error names the stage and its process's death; no
-//! buffer is held, the segment agrees with itself; no child, descriptor, socket, mapping, thread, name or file is left.
+//! After each pipe: all blocks arrived in order and unchanged, or the error names the stage and its
+//! process's death; no buffer is held, the segment agrees with itself; no child, descriptor,
+//! socket, mapping, thread, name or file is left.
 //!
-//! `DATAPIPE_KILLS=n` kills n processes instead of 1000; `DATAPIPE_SEED=n` makes the choices of an earlier run again;
-//! `DATAPIPE_ROUND="codecs zstd.0 kill send.sent:17"` repeats one pipe. `docs/testing.md` has the labels.
+//! `DATAPIPE_KILLS=n` kills n processes instead of 1000; `DATAPIPE_SEED=n` makes the choices of an
+//! earlier run again; `DATAPIPE_ROUND="codecs zstd.0 kill send.sent:17"` repeats one pipe.
+//! `docs/testing.md` has the labels.
 //!
-//! Needs the feature `kill-points`. The test binary is the host of its own stages, so its main is its own.
+//! Needs the feature `kill-points`. The test binary is the host of its own stages, so its main is
+//! its own.
 
-#![allow(clippy::disallowed_types, reason = "flags and counts of the test, not shared words")]
+#![allow(
+    clippy::disallowed_types,
+    reason = "flags and counts of the test, not shared words"
+)]
 
 mod campaign; // which processes are to die where, and what was counted
 mod chains; // the pipes that they belong to
@@ -36,13 +42,20 @@ use std::time::Duration;
 
 use suite::Test;
 
-/// How long all tests together may take before one of them counts as hanging: a second for each kill of a long form.
+/// How long all tests together may take before one of them counts as hanging: a second for each
+/// kill of a long form.
 const HANGS: Duration = Duration::from_secs(600);
 
 const TESTS: &[Test] = &[
     ("kill_points", campaign::run),
-    ("controllers_killed_while_they_reclaim", controllers::killed_while_they_reclaim),
-    ("controllers_killed_while_a_process_is_stopped", controllers::killed_while_a_process_is_stopped),
+    (
+        "controllers_killed_while_they_reclaim",
+        controllers::killed_while_they_reclaim,
+    ),
+    (
+        "controllers_killed_while_a_process_is_stopped",
+        controllers::killed_while_a_process_is_stopped,
+    ),
 ];
 
 fn main() -> ExitCode {

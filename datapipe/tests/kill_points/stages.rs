@@ -21,8 +21,15 @@ pub(crate) fn modules() -> Modules {
             let stage = checking(&seen, |_| false);
             call.notes(move || {
                 let now = (seen.blocks(), seen.end());
-                let note = Note::new(String::new(), [now.0.to_le_bytes(), [u8::from(now.1); 8]].concat());
-                if told.replace(now) == Some(now) { Vec::new() } else { note.into_iter().collect() }
+                let note = Note::new(
+                    String::new(),
+                    [now.0.to_le_bytes(), [u8::from(now.1); 8]].concat(),
+                );
+                if told.replace(now) == Some(now) {
+                    Vec::new()
+                } else {
+                    note.into_iter().collect()
+                }
             });
             Ok(stage)
         })
@@ -30,7 +37,9 @@ pub(crate) fn modules() -> Modules {
 
 /// What the block with this number holds.
 fn content(number: u64) -> Vec<u8> {
-    format!("block {number}; ").into_bytes().repeat(1 + number as usize % 50)
+    format!("block {number}; ")
+        .into_bytes()
+        .repeat(1 + number as usize % 50)
 }
 
 pub(crate) fn numbering() -> HeadStage<'static> {
@@ -76,13 +85,18 @@ pub(crate) fn far_checking(seen: &Arc<Seen>) -> TailStage<'static> {
     let seen = Arc::clone(seen);
     let noted = move |data: &[u8]| {
         let (blocks, end) = data.split_first_chunk().unwrap();
-        seen.blocks.store(u64::from_le_bytes(*blocks), Ordering::SeqCst);
+        seen.blocks
+            .store(u64::from_le_bytes(*blocks), Ordering::SeqCst);
         seen.end.store(end[0] == 1, Ordering::SeqCst);
     };
-    checking(&Arc::default(), |_| false).module("kill.check", "").notes(noted).in_processes()
+    checking(&Arc::default(), |_| false)
+        .module("kill.check", "")
+        .notes(noted)
+        .in_processes()
 }
 
-/// Checks that those blocks of [`numbering`] come that are not `dropped`, in order, whole, each once.
+/// Checks that those blocks of [`numbering`] come that are not `dropped`, in order, whole, each
+/// once.
 pub(crate) fn checking(seen: &Arc<Seen>, dropped: fn(u64) -> bool) -> TailStage<'static> {
     struct Checking {
         next: u64,
@@ -108,7 +122,11 @@ pub(crate) fn checking(seen: &Arc<Seen>, dropped: fn(u64) -> bool) -> TailStage<
         }
     }
     let seen = Arc::clone(seen);
-    Stage::tail("check", move |_| Checking { next: 0, dropped, seen: Arc::clone(&seen) })
+    Stage::tail("check", move |_| Checking {
+        next: 0,
+        dropped,
+        seen: Arc::clone(&seen),
+    })
 }
 
 /// What [`mixed`] drops.

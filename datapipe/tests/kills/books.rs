@@ -1,7 +1,13 @@
 //! What the processes write down outside of the segment, so that it survives them.
 
-#![allow(unsafe_code, reason = "maps a few pages that the forked processes share")]
-#![allow(clippy::disallowed_types, reason = "these words belong to the test, and lie outside of the segment")]
+#![allow(
+    unsafe_code,
+    reason = "maps a few pages that the forked processes share"
+)]
+#![allow(
+    clippy::disallowed_types,
+    reason = "these words belong to the test, and lie outside of the segment"
+)]
 
 use std::io;
 use std::ops::Deref;
@@ -38,7 +44,10 @@ impl Books {
 
     /// Blocks that arrived for the first time.
     pub(crate) fn arrived(&self) -> u64 {
-        self.tails.iter().map(|tail| tail.arrived.load(Ordering::Acquire)).sum()
+        self.tails
+            .iter()
+            .map(|tail| tail.arrived.load(Ordering::Acquire))
+            .sum()
     }
 }
 
@@ -49,8 +58,8 @@ pub(crate) struct TailBook {
     pub(crate) again: AtomicU64,
 }
 
-/// Twice the number of blocks that a head has sent, plus 1 while it sends one more. Written by that head, and by the
-/// parent after its death.
+/// Twice the number of blocks that a head has sent, plus 1 while it sends one more. Written by that
+/// head, and by the parent after its death.
 #[repr(C)]
 pub(crate) struct Progress(AtomicU64);
 
@@ -67,7 +76,8 @@ impl Progress {
         self.0.store(self.sent() * 2 + 2, Ordering::Release);
     }
 
-    /// The head died. If it was about to send, what it held says whether it had: it never has two blocks at once.
+    /// The head died. If it was about to send, what it held says whether it had: it never has two
+    /// blocks at once.
     pub(crate) fn settle(&self, loans: u32) -> Outcome {
         if self.0.load(Ordering::Acquire).is_multiple_of(2) {
             return Ok(());
@@ -88,8 +98,11 @@ impl Shared<Books> {
     pub(crate) fn new() -> io::Result<Self> {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         // SAFETY: the kernel chooses the address, so nothing that is mapped is replaced.
-        let address = unsafe { mmap_anonymous(ptr::null_mut(), size_of::<Books>(), access, flags) }?;
-        NonNull::new(address.cast()).map(Self).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        let address =
+            unsafe { mmap_anonymous(ptr::null_mut(), size_of::<Books>(), access, flags) }?;
+        NonNull::new(address.cast())
+            .map(Self)
+            .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     }
 }
 
@@ -97,8 +110,9 @@ impl<T> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: the mapping is page-aligned, as long as a `T`, and lives as long as `self`; `Books` are the only
-        // `T` there is, made of atomic words for which zeros are valid, and only ever shared.
+        // SAFETY: the mapping is page-aligned, as long as a `T`, and lives as long as `self`;
+        // `Books` are the only `T` there is, made of atomic words for which zeros are valid, and
+        // only ever shared.
         unsafe { self.0.as_ref() }
     }
 }

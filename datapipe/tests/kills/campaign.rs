@@ -30,7 +30,11 @@ impl Campaign {
     pub(crate) fn new() -> Self {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let seed = number("DATAPIPE_SEED").unwrap_or_else(|| RandomState::new().hash_one(0u8));
-        Self { target: number("DATAPIPE_KILLS").unwrap_or(KILLS), seed, tally: Tally::default() }
+        Self {
+            target: number("DATAPIPE_KILLS").unwrap_or(KILLS),
+            seed,
+            tally: Tally::default(),
+        }
     }
 
     pub(crate) fn run(&mut self) -> Outcome {
@@ -46,17 +50,28 @@ impl Campaign {
                 "round {number} left {left} descriptors open instead of {descriptors}"
             );
             let names = names_left()?;
-            ensure!(names.is_empty(), "round {number} left {names:?} in /dev/shm");
+            ensure!(
+                names.is_empty(),
+                "round {number} left {names:?} in /dev/shm"
+            );
         }
         Ok(())
     }
 
     fn round(&mut self, number: u64, mut random: Random) -> Outcome {
         let plan = Plan::draw(&mut random);
-        let backing = if number % 4 == 1 { Backing::Named } else { Backing::Anonymous };
+        let backing = if number % 4 == 1 {
+            Backing::Named
+        } else {
+            Backing::Anonymous
+        };
         let mut round = Round::new(plan, backing, random)?;
         round.tally = take(&mut self.tally);
-        let result = if number % 8 == 3 { round.until_stopped() } else { round.until_ended() };
+        let result = if number % 8 == 3 {
+            round.until_stopped()
+        } else {
+            round.until_ended()
+        };
         self.tally = take(&mut round.tally);
         result.map_err(|story| round.story(&*story))?;
         self.tally.rounds += 1;
@@ -104,13 +119,23 @@ impl Tally {
     }
 
     pub(crate) fn victim(&mut self, reclaimed: Reclaimed, stopping: bool) {
-        let Reclaimed { inherited, released, loans, finished, .. } = reclaimed;
+        let Reclaimed {
+            inherited,
+            released,
+            loans,
+            finished,
+            ..
+        } = reclaimed;
         self.kills += 1;
         self.nothing += u64::from(reclaimed.held() == 0);
         self.inherited += u64::from(inherited);
         self.loans += u64::from(loans);
         self.finished += u64::from(finished);
-        *(if stopping { &mut self.released } else { &mut self.answered }) += u64::from(released);
+        *(if stopping {
+            &mut self.released
+        } else {
+            &mut self.answered
+        }) += u64::from(released);
     }
 }
 
@@ -122,16 +147,33 @@ impl fmt::Display for Tally {
             "{} processes killed in {} rounds ({} with a named segment, {} given up after a kill)",
             self.kills, self.rounds, self.named, self.stopped
         )?;
-        let Self { stopped_first, by_timer, together, .. } = self;
+        let Self {
+            stopped_first,
+            by_timer,
+            together,
+            ..
+        } = self;
         write!(
             f,
             "  {stopped_first} were stopped first, {by_timer} were killed by a timer while they worked, "
         )?;
         writeln!(f, "{together} died together with others")?;
-        writeln!(f, "  they held {held} buffers, and {} of them held nothing:", self.nothing)?;
+        writeln!(
+            f,
+            "  they held {held} buffers, and {} of them held nothing:",
+            self.nothing
+        )?;
         writeln!(f, "    {:>6} inputs inherited", self.inherited)?;
-        writeln!(f, "    {:>6} inputs released, because their answer was on its way", self.answered)?;
-        writeln!(f, "    {:>6} inputs released, because the pipe stopped", self.released)?;
+        writeln!(
+            f,
+            "    {:>6} inputs released, because their answer was on its way",
+            self.answered
+        )?;
+        writeln!(
+            f,
+            "    {:>6} inputs released, because the pipe stopped",
+            self.released
+        )?;
         writeln!(f, "    {:>6} loans freed", self.loans)?;
         writeln!(f, "    {:>6} sends finished", self.finished)?;
         if !self.at_points.is_empty() {
@@ -141,7 +183,11 @@ impl fmt::Display for Tally {
         for (label, kills) in &self.at_points {
             writeln!(f, "    {kills:>6} at {label}")?;
         }
-        write!(f, "  {} blocks sent, {} of them seen again by a second tail", self.blocks, self.again)
+        write!(
+            f,
+            "  {} blocks sent, {} of them seen again by a second tail",
+            self.blocks, self.again
+        )
     }
 }
 
@@ -152,7 +198,11 @@ fn open_descriptors() -> io::Result<usize> {
 /// Named segments of this process. Other tests may have some of their own.
 fn names_left() -> io::Result<Vec<String>> {
     let ours = format!(".{}.", std::process::id());
-    let names = fs::read_dir("/dev/shm")?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = fs::read_dir("/dev/shm")?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let names: io::Result<Vec<String>> = names.collect();
-    Ok(names?.into_iter().filter(|name| name.starts_with("datapipe-") && name.contains(&ours)).collect())
+    Ok(names?
+        .into_iter()
+        .filter(|name| name.starts_with("datapipe-") && name.contains(&ours))
+        .collect())
 }

@@ -1,4 +1,5 @@
-//! What the processes do, the same before and after a death: the shape of a chain, its blocks, its stages.
+//! What the processes do, the same before and after a death: the shape of a chain, its blocks, its
+//! stages.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,16 +33,24 @@ enum Deed {
 }
 
 /// Instances of each stage, head first.
-const CHAINS: [&[u32]; 6] = [&[1, 2, 1], &[2, 2, 1], &[1, 1, 2, 1], &[3, 2, 1], &[2, 2, 3, 1], &[1, 1, 2, 2]];
+const CHAINS: [&[u32]; 6] = [
+    &[1, 2, 1],
+    &[2, 2, 1],
+    &[1, 1, 2, 1],
+    &[3, 2, 1],
+    &[2, 2, 3, 1],
+    &[1, 1, 2, 2],
+];
 
 impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
         let chain = CHAINS[random.below(CHAINS.len() as u64) as usize];
         let last = chain.len() - 1;
-        // Scarce buffers make the instances wait for each other. With many, and little to do for each, more of the
-        // time is spent between two steps of a hand-over.
+        // Scarce buffers make the instances wait for each other. With many, and little to do for
+        // each, more of the time is spent between two steps of a hand-over.
         let roomy = random.one_in(2);
-        let mut share = |instances, more| instances * if roomy { 8 } else { 1 } + random.below(more) as u32;
+        let mut share =
+            |instances, more| instances * if roomy { 8 } else { 1 } + random.below(more) as u32;
         let stages: Vec<_> = (0..)
             .zip(chain)
             .map(|(stage, &instances)| match stage {
@@ -55,10 +64,18 @@ impl Plan {
         let room = random.below(2) as u32 * 64;
         // A power of two is the worst case: the rings then have to have twice as many slots.
         let spare = random.below(2) as u32;
-        let buffers = if random.one_in(2) { shares.next_power_of_two() } else { shares + spare };
+        let buffers = if random.one_in(2) {
+            shares.next_power_of_two()
+        } else {
+            shares + spare
+        };
         let shape = Shape::new(buffers, size, room, room, &stages);
         let most_words = if roomy { 4 } else { 32 };
-        Self { shape: shape.expect("a legal shape"), most_words, timeouts: random.one_in(4) }
+        Self {
+            shape: shape.expect("a legal shape"),
+            most_words,
+            timeouts: random.one_in(4),
+        }
     }
 
     pub(crate) fn tail(&self) -> u32 {
@@ -84,7 +101,11 @@ impl Plan {
     /// Length of a block, in words of 8 bytes. A few fill their buffer.
     fn words(&self, id: u64) -> u64 {
         let full = u64::from(self.shape.buffer_size() / 8);
-        if mix(id).is_multiple_of(32) { full } else { 1 + mix(id) % self.most_words }
+        if mix(id).is_multiple_of(32) {
+            full
+        } else {
+            1 + mix(id) % self.most_words
+        }
     }
 
     /// The payload of a block when it arrives at the input of `stage`.
@@ -143,7 +164,9 @@ pub(crate) fn middle(port: MiddlePort, plan: &Plan, stage: u32) -> Outcome {
             true => patiently(|| Ok(port.receive_timeout(NAP)?.ok()))?,
             false => port.receive()?,
         };
-        let Some(input) = input else { return Ok(port.finish()?) };
+        let Some(input) = input else {
+            return Ok(port.finish()?);
+        };
         let before = last.replace(input.number());
         ensure!(before < last, "number {last:?} comes behind {before:?}");
         if input.is_vacant() {
@@ -177,13 +200,20 @@ pub(crate) fn tail(port: TailPort, plan: &Plan, books: &Books, me: usize) -> Out
             true => patiently(|| Ok(port.receive_timeout(NAP)?.ok()))?,
             false => port.receive()?,
         };
-        let Some(input) = input else { return Ok(port.finish()?) };
+        let Some(input) = input else {
+            return Ok(port.finish()?);
+        };
         let number = input.number();
         let before = last.replace(number);
         ensure!(before < last, "number {number} comes behind {before:?}");
         let tag = FIRST_ID + identify(plan, books, &input)?;
-        let seen = |number: u64| usize::try_from(number).ok().and_then(|number| books.seen.get(number));
-        let place = seen(number).ok_or_else(|| format!("number {number} is beyond all that was sent"))?;
+        let seen = |number: u64| {
+            usize::try_from(number)
+                .ok()
+                .and_then(|number| books.seen.get(number))
+        };
+        let place =
+            seen(number).ok_or_else(|| format!("number {number} is beyond all that was sent"))?;
         let TailBook { arrived, again } = &books.tails[me];
         match place.load(Ordering::Acquire) {
             UNSEEN => {
@@ -197,8 +227,12 @@ pub(crate) fn tail(port: TailPort, plan: &Plan, books: &Books, me: usize) -> Out
                 arrived.store(arrived.load(Ordering::Acquire) + 1, Ordering::Release);
             }
             // A predecessor wrote it down, and died before it freed it.
-            seen if seen == tag => again.store(again.load(Ordering::Acquire) + 1, Ordering::Release),
-            seen => return Err(format!("number {number} was {seen:#x}, and is {tag:#x} now").into()),
+            seen if seen == tag => {
+                again.store(again.load(Ordering::Acquire) + 1, Ordering::Release)
+            }
+            seen => {
+                return Err(format!("number {number} was {seen:#x}, and is {tag:#x} now").into());
+            }
         }
     }
 }
@@ -208,14 +242,36 @@ fn identify(plan: &Plan, books: &Books, input: &Block) -> Outcome<u64> {
     let info = input.info();
     let id = info.user[0];
     let (head, index) = of_id(id);
-    let progress = books.heads.get(head).ok_or_else(|| format!("no head sent {id:#x}"))?;
-    ensure!(index == info.offset && index <= progress.sent(), "no head has sent {id:#x} so far");
-    ensure!(plan.is_discarded(id) == input.is_vacant(), "{id:#x} should be discarded, or should not");
-    let (have, want) = (input.len() as u64, if input.is_vacant() { 0 } else { plan.words(id) * 8 });
+    let progress = books
+        .heads
+        .get(head)
+        .ok_or_else(|| format!("no head sent {id:#x}"))?;
+    ensure!(
+        index == info.offset && index <= progress.sent(),
+        "no head has sent {id:#x} so far"
+    );
+    ensure!(
+        plan.is_discarded(id) == input.is_vacant(),
+        "{id:#x} should be discarded, or should not"
+    );
+    let (have, want) = (
+        input.len() as u64,
+        if input.is_vacant() {
+            0
+        } else {
+            plan.words(id) * 8
+        },
+    );
     ensure!(have == want, "{id:#x} has {have} bytes instead of {want}");
     for (at, word) in (0..).zip(input.bytes().chunks_exact(8)) {
-        let (word, want) = (u64::from_le_bytes(word.try_into()?), plan.word(plan.tail(), id, at));
-        ensure!(word == want, "{id:#x} is CORRUPT: word {at} is {word:#x} instead of {want:#x}");
+        let (word, want) = (
+            u64::from_le_bytes(word.try_into()?),
+            plan.word(plan.tail(), id, at),
+        );
+        ensure!(
+            word == want,
+            "{id:#x} is CORRUPT: word {at} is {word:#x} instead of {want:#x}"
+        );
     }
     Ok(id)
 }

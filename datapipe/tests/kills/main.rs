@@ -1,4 +1,5 @@
-//! Real processes, real SIGKILL, at instants that nobody chose: the pipe goes on, and nothing is lost.
+//! Real processes, real SIGKILL, at instants that nobody chose: the pipe goes on, and nothing is
+//! lost.
 //!
 //! ```text
 //!   head(s) > middle(s) > ... > tail(s)        each instance a process of its own
@@ -6,11 +7,12 @@
 //!      +----------+--- killed -----+           wait for the death, reclaim, fork a replacement; again and again
 //! ```
 //!
-//! After each round every block has arrived exactly once, in order and unchanged, every buffer is on the free list,
-//! every credit is back, and no process, descriptor or name is left.
+//! After each round every block has arrived exactly once, in order and unchanged, every buffer is
+//! on the free list, every credit is back, and no process, descriptor or name is left.
 //!
-//! `DATAPIPE_KILLS=n` kills n processes instead of 300; `DATAPIPE_SEED=n` makes the choices of an earlier run again.
-//! The kernel's scheduling is not ours to repeat, so the same seed kills the same seats, but not at the same steps.
+//! `DATAPIPE_KILLS=n` kills n processes instead of 300; `DATAPIPE_SEED=n` makes the choices of an
+//! earlier run again. The kernel's scheduling is not ours to repeat, so the same seed kills the
+//! same seats, but not at the same steps.
 //!
 //! The harness is our own, because a child may only be forked from a process with one thread.
 
@@ -52,7 +54,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Asked::Nothing => {
-            println!("\nrunning 0 tests\n\n{}", last_line("ok", [0, 0, 1], Duration::ZERO));
+            println!(
+                "\nrunning 0 tests\n\n{}",
+                last_line("ok", [0, 0, 1], Duration::ZERO)
+            );
             ExitCode::SUCCESS
         }
         Asked::Run => run(),
@@ -63,7 +68,10 @@ fn run() -> ExitCode {
     println!("\nrunning 1 test");
     let start = Instant::now();
     let mut campaign = Campaign::new();
-    println!("kills: {} to come, DATAPIPE_SEED={}", campaign.target, campaign.seed);
+    println!(
+        "kills: {} to come, DATAPIPE_SEED={}",
+        campaign.target, campaign.seed
+    );
     let result = campaign.run();
     let took = start.elapsed();
     println!("kills: {}", campaign.tally);
@@ -75,7 +83,10 @@ fn run() -> ExitCode {
         }
         Err(story) => {
             println!("kills: {story}");
-            println!("test kills ... FAILED\n\n{}", last_line("FAILED", [0, 1, 0], took));
+            println!(
+                "test kills ... FAILED\n\n{}",
+                last_line("FAILED", [0, 1, 0], took)
+            );
             ExitCode::from(101)
         }
     }

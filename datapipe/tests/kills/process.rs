@@ -1,6 +1,9 @@
 //! Forks processes, and waits for their deaths.
 
-#![allow(unsafe_code, reason = "forks, and sets a timer that the libraries do not know")]
+#![allow(
+    unsafe_code,
+    reason = "forks, and sets a timer that the libraries do not know"
+)]
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -17,11 +20,13 @@ use crate::Outcome;
 /// Runs `body` in a process of its own.
 pub(crate) fn fork(body: impl FnOnce() -> Outcome) -> Outcome<Process> {
     let parent = rustix::process::getpid();
-    // SAFETY: this process has one thread, so whatever the child finds locked or half done, nobody was at it.
+    // SAFETY: this process has one thread, so whatever the child finds locked or half done, nobody
+    // was at it.
     let id = unsafe { libc::fork() };
     if id == 0 {
         let code = in_child(parent, body);
-        // SAFETY: leaves at once: what was copied from the parent is neither dropped nor flushed a second time.
+        // SAFETY: leaves at once: what was copied from the parent is neither dropped nor flushed a
+        // second time.
         unsafe { libc::_exit(code) }
     }
     let id = u32::try_from(id).map_err(|_| io::Error::last_os_error())?;
@@ -29,11 +34,13 @@ pub(crate) fn fork(body: impl FnOnce() -> Outcome) -> Outcome<Process> {
     Ok(Process::watch(id)?)
 }
 
-/// The clock that counts the time in which the calling process runs its own instructions, and not the kernel's.
-/// Encoded as in the kernel's posix-timers.h, for which libc has no name: process 0, user time.
+/// The clock that counts the time in which the calling process runs its own instructions, and not
+/// the kernel's. Encoded as in the kernel's posix-timers.h, for which libc has no name: process 0,
+/// user time.
 const USER_TIME: libc::clockid_t = !0 << 3 | 1;
 
-/// Kills this process once it has worked for that long: so it dies at work, between two of its instructions.
+/// Kills this process once it has worked for that long: so it dies at work, between two of its
+/// instructions.
 pub(crate) fn die_after(life: Duration) -> io::Result<()> {
     // SAFETY: it is plain data, for which zeros are valid.
     let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
@@ -42,17 +49,29 @@ pub(crate) fn die_after(life: Duration) -> io::Result<()> {
     let mut timer = ptr::null_mut();
     // SAFETY: both pointers are to variables that live as long as the call.
     let created = unsafe { libc::timer_create(USER_TIME, &raw mut event, &raw mut timer) };
-    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let at = libc::timespec { tv_sec: 0, tv_nsec: life.subsec_nanos().into() };
-    let once = libc::itimerspec { it_interval: never, it_value: at };
+    let never = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let at = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: life.subsec_nanos().into(),
+    };
+    let once = libc::itimerspec {
+        it_interval: never,
+        it_value: at,
+    };
     // SAFETY: the timer was just made, and the old setting is not asked for.
-    if created == 0 && unsafe { libc::timer_settime(timer, 0, &raw const once, ptr::null_mut()) } == 0 {
+    if created == 0
+        && unsafe { libc::timer_settime(timer, 0, &raw const once, ptr::null_mut()) } == 0
+    {
         return Ok(());
     }
     Err(io::Error::last_os_error())
 }
 
-/// The labelled points of the hand-over at which a process can be told to die: none in an ordinary build.
+/// The labelled points of the hand-over at which a process can be told to die: none in an ordinary
+/// build.
 pub(crate) fn points() -> Vec<&'static str> {
     #[cfg(feature = "kill-points")]
     return datapipe::memory::points::LABELS
@@ -81,7 +100,11 @@ fn in_child(parent: Pid, body: impl FnOnce() -> Outcome) -> i32 {
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => 0,
         Ok(Err(story)) => {
-            let _ = writeln!(io::stderr(), "kills: process {}: {story}", std::process::id());
+            let _ = writeln!(
+                io::stderr(),
+                "kills: process {}: {story}",
+                std::process::id()
+            );
             1
         }
         Err(_) => 101,
@@ -89,7 +112,10 @@ fn in_child(parent: Pid, body: impl FnOnce() -> Outcome) -> i32 {
 }
 
 pub(crate) fn pid(process: &Process) -> Pid {
-    i32::try_from(process.id()).ok().and_then(Pid::from_raw).expect("the id of a process")
+    i32::try_from(process.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("the id of a process")
 }
 
 /// How the kernel describes a process.
@@ -98,9 +124,14 @@ pub(crate) fn about(process: &Process, file: &str) -> String {
     text.trim().into()
 }
 
-/// R for one that runs or could, S for one that sleeps, T for one that was stopped, Z for one that is dead.
+/// R for one that runs or could, S for one that sleeps, T for one that was stopped, Z for one that
+/// is dead.
 pub(crate) fn state(process: &Process) -> char {
-    about(process, "stat").rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?')
+    about(process, "stat")
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next())
+        .unwrap_or('?')
 }
 
 pub(crate) fn reap(pid: Pid) -> Outcome<WaitStatus> {
@@ -109,7 +140,8 @@ pub(crate) fn reap(pid: Pid) -> Outcome<WaitStatus> {
     Ok(status)
 }
 
-/// Runs this process, and all that it forks, on one processor. Returns where it was allowed to run before.
+/// Runs this process, and all that it forks, on one processor. Returns where it was allowed to run
+/// before.
 pub(crate) fn one_processor() -> io::Result<CpuSet> {
     let everywhere = sched_getaffinity(None)?;
     let mut here = CpuSet::new();

@@ -19,7 +19,8 @@ use crate::{Outcome, ensure};
 
 /// Kills of one round.
 const KILLS_OF_A_ROUND: RangeInclusive<u64> = 5..=20;
-/// How long a pipe in which nothing more is killed may take to get on, or to end, before it counts as wedged.
+/// How long a pipe in which nothing more is killed may take to get on, or to end, before it counts
+/// as wedged.
 const WEDGED: Duration = Duration::from_secs(60);
 
 /// One pipe, its processes, and the books.
@@ -33,7 +34,8 @@ pub(crate) struct Round {
     pub(crate) tally: Tally,
     /// All run on one processor, and this is where they were allowed to before.
     processor: Option<CpuSet>,
-    /// Inputs that the replacements of tails inherited: so many blocks may have been written down twice.
+    /// Inputs that the replacements of tails inherited: so many blocks may have been written down
+    /// twice.
     pub(crate) may_repeat: u64,
     /// The pipe stops: the dead are not replaced.
     stopping: bool,
@@ -121,7 +123,8 @@ impl Round {
             self.segment.stop();
             self.strike()?;
             self.wait_for_all()?;
-            // One that noticed the stop before it had taken up what it inherited leaves that behind.
+            // One that noticed the stop before it had taken up what it inherited leaves that
+            // behind.
             (0..self.seats.len()).try_for_each(|seat| self.reclaim(seat).map(drop))?;
         } else {
             let first = self.victims(1);
@@ -179,7 +182,9 @@ impl Round {
     /// Reclaims what a killed one held, and seats its replacement.
     fn replace(&mut self, seat: usize, may_be_doomed: bool) -> Outcome {
         let reclaimed = self.reclaim(seat)?;
-        let Chair { stage, instance, .. } = self.seats[seat];
+        let Chair {
+            stage, instance, ..
+        } = self.seats[seat];
         if stage == 0 {
             self.books.heads[instance as usize].settle(reclaimed.loans)?;
         } else if stage == self.plan.tail() {
@@ -203,15 +208,24 @@ impl Round {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let status = rustix::process::waitid(WaitId::Pid(pid), options)?;
         if status.is_some_and(|status| status.stopped()) {
-            ensure!(process.wait(Duration::ZERO)?.is_none(), "a stopped process counts as dead");
+            ensure!(
+                process.wait(Duration::ZERO)?.is_none(),
+                "a stopped process counts as dead"
+            );
         }
         Ok(())
     }
 
-    /// Waits for the death of a process that was killed. Returns whether that was a kill, and not its end.
+    /// Waits for the death of a process that was killed. Returns whether that was a kill, and not
+    /// its end.
     fn bury(&mut self, victim: usize) -> Outcome<bool> {
-        let process = self.seats[victim].process.take().ok_or("nobody sits there")?;
-        let dead = process.wait(WEDGED)?.ok_or("a killed process does not die")?;
+        let process = self.seats[victim]
+            .process
+            .take()
+            .ok_or("nobody sits there")?;
+        let dead = process
+            .wait(WEDGED)?
+            .ok_or("a killed process does not die")?;
         self.seats[victim].dead = Some(dead);
         let status = reap(pid(&process))?;
         if status.terminating_signal() == Some(Signal::KILL.as_raw()) {
@@ -222,23 +236,47 @@ impl Round {
     }
 
     pub(crate) fn reclaim(&mut self, victim: usize) -> Outcome<Reclaimed> {
-        let Chair { stage, instance, ref dead, .. } = self.seats[victim];
+        let Chair {
+            stage,
+            instance,
+            ref dead,
+            ..
+        } = self.seats[victim];
         let dead = dead.as_ref().ok_or("nobody died there")?;
-        let inputs = if self.stopping { Inputs::Release } else { Inputs::Inherit };
+        let inputs = if self.stopping {
+            Inputs::Release
+        } else {
+            Inputs::Inherit
+        };
         let reclaimed = self.segment.reclaim(stage, instance, dead, inputs)?;
-        self.events.push(format!("stage {stage} instance {instance} died: {reclaimed:?}"));
+        self.events.push(format!(
+            "stage {stage} instance {instance} died: {reclaimed:?}"
+        ));
         // Nobody here has more than one input, one output, and one of the two on its way.
-        let Reclaimed { inherited, released, loans, finished, .. } = reclaimed;
-        let possible = inherited + released <= 1 && loans <= 1 && finished <= 1 && reclaimed.held() <= 2;
+        let Reclaimed {
+            inherited,
+            released,
+            loans,
+            finished,
+            ..
+        } = reclaimed;
+        let possible =
+            inherited + released <= 1 && loans <= 1 && finished <= 1 && reclaimed.held() <= 2;
         ensure!(possible, "nobody can hold so much");
         Ok(reclaimed)
     }
 
     fn fork(&mut self, seat: usize, may_be_doomed: bool) -> Outcome {
-        let Chair { stage, instance, .. } = self.seats[seat];
+        let Chair {
+            stage, instance, ..
+        } = self.seats[seat];
         let doomed = may_be_doomed && !self.random.one_in(4);
         let life = Duration::from_nanos(1 + self.random.below(3_000_000));
-        let at = if doomed && !self.random.one_in(4) { self.some_point() } else { None };
+        let at = if doomed && !self.random.one_in(4) {
+            self.some_point()
+        } else {
+            None
+        };
         let process = fork(|| {
             match at {
                 Some((label, passes)) => die_at(label, passes),
@@ -258,7 +296,9 @@ impl Round {
     fn some_point(&mut self) -> Option<(&'static str, u64)> {
         let points = points();
         let label = *points.get(self.random.below(points.len().max(1) as u64) as usize)?;
-        let once = ["seat.", "finish.", "leave."].iter().any(|begin| label.starts_with(begin));
+        let once = ["seat.", "finish.", "leave."]
+            .iter()
+            .any(|begin| label.starts_with(begin));
         Some((label, if once { 1 } else { self.random.within(1..=24) }))
     }
 
@@ -284,8 +324,8 @@ impl Round {
 
     /// Waits until blocks have gone all the way from head to tail, with nobody being killed.
     ///
-    /// A replacement that cannot get on, or a wake-up that was lost with its sender, shows here: what is reclaimed
-    /// after the next death wakes everybody.
+    /// A replacement that cannot get on, or a wake-up that was lost with its sender, shows here:
+    /// what is reclaimed after the next death wakes everybody.
     fn wait_for_blocks(&mut self) -> Outcome {
         let deadline = Instant::now() + WEDGED;
         let enough = self.books.arrived() + 2 * u64::from(self.plan.shape.buffers());
@@ -294,7 +334,10 @@ impl Round {
             if self.seats.iter().any(|chair| chair.process.is_none()) {
                 return Ok(()); // the books are full, and the stream ends
             }
-            ensure!(Instant::now() < deadline, "WEDGED: no block arrives any more");
+            ensure!(
+                Instant::now() < deadline,
+                "WEDGED: no block arrives any more"
+            );
             sleep(Duration::from_micros(100));
         }
         Ok(())
@@ -312,9 +355,12 @@ impl Round {
         Ok(())
     }
 
-    /// Watches a seat for `timeout`. Whoever sits there may end well, or die of its timer and be replaced.
+    /// Watches a seat for `timeout`. Whoever sits there may end well, or die of its timer and be
+    /// replaced.
     fn look_after(&mut self, seat: usize, timeout: Duration) -> Outcome {
-        let Some(process) = &self.seats[seat].process else { return Ok(()) };
+        let Some(process) = &self.seats[seat].process else {
+            return Ok(());
+        };
         if process.wait(timeout)?.is_some() && self.bury(seat)? {
             ensure!(self.seats[seat].doomed, "somebody else kills our processes");
             self.tally.by_itself(self.seats[seat].at);
@@ -324,7 +370,9 @@ impl Round {
     }
 
     fn check_status(&self, seat: usize, status: WaitStatus) -> Outcome {
-        let Chair { stage, instance, .. } = self.seats[seat];
+        let Chair {
+            stage, instance, ..
+        } = self.seats[seat];
         ensure!(
             status.exit_status() == Some(0),
             "stage {stage} instance {instance} ended by itself: {status:?}"
@@ -333,13 +381,15 @@ impl Round {
     }
 
     fn victims(&mut self, count: usize) -> Vec<usize> {
-        let mut living: Vec<_> =
-            (0..self.seats.len()).filter(|&seat| self.seats[seat].process.is_some()).collect();
+        let mut living: Vec<_> = (0..self.seats.len())
+            .filter(|&seat| self.seats[seat].process.is_some())
+            .collect();
         for i in 0..living.len() {
             let other = self.random.within(i as u64..=living.len() as u64 - 1);
             living.swap(i, other as usize);
         }
-        // Of those that share a processor with us, one that could run was stopped in the middle of something.
+        // Of those that share a processor with us, one that could run was stopped in the middle of
+        // something.
         if self.random.one_in(2) {
             living.sort_by_key(|&seat| state(self.process(seat)) != 'R');
         }
@@ -347,13 +397,21 @@ impl Round {
         living
     }
 
-    /// Waits for the timer of a doomed one, and returns those that died of theirs; after a while, anyone.
+    /// Waits for the timer of a doomed one, and returns those that died of theirs; after a while,
+    /// anyone.
     fn doomed(&mut self) -> Outcome<Vec<usize>> {
         let deadline = Instant::now() + Duration::from_millis(25);
         while Instant::now() < deadline {
             let mut dead = Vec::new();
-            for (seat, chair) in self.seats.iter().enumerate().filter(|(_, chair)| chair.doomed) {
-                let Some(process) = &chair.process else { continue };
+            for (seat, chair) in self
+                .seats
+                .iter()
+                .enumerate()
+                .filter(|(_, chair)| chair.doomed)
+            {
+                let Some(process) = &chair.process else {
+                    continue;
+                };
                 if process.wait(Duration::ZERO)?.is_some() {
                     dead.push(seat);
                 }
@@ -367,7 +425,10 @@ impl Round {
     }
 
     fn process(&self, seat: usize) -> &Process {
-        self.seats[seat].process.as_ref().expect("only the living are chosen")
+        self.seats[seat]
+            .process
+            .as_ref()
+            .expect("only the living are chosen")
     }
 
     fn is_alive(&self) -> bool {
@@ -380,7 +441,11 @@ impl Round {
             0 => {}
             1..=3 => {
                 let time = Duration::from_nanos(self.random.below(200_000));
-                if self.processor.is_some() { sleep(time) } else { spin(time) }
+                if self.processor.is_some() {
+                    sleep(time)
+                } else {
+                    spin(time)
+                }
             }
             _ => sleep(Duration::from_micros(self.random.below(3_000))),
         }
@@ -388,15 +453,29 @@ impl Round {
 
     /// What went wrong, and all that is known about it. Read before the processes are gone.
     pub(crate) fn story(&self, what: &dyn Error) -> String {
-        let audit = self.segment.audit().map_or_else(|finding| finding.to_string(), |()| "no finding".into());
+        let audit = self
+            .segment
+            .audit()
+            .map_or_else(|finding| finding.to_string(), |()| "no finding".into());
         let (free, buffers) = (self.segment.free_buffers(), self.plan.shape.buffers());
-        let mut story = format!("{what}\n  {:?}\n  audit: {audit}; {free} of {buffers} free", self.plan);
+        let mut story = format!(
+            "{what}\n  {:?}\n  audit: {audit}; {free} of {buffers} free",
+            self.plan
+        );
         let sent: Vec<_> = self.books.heads.iter().map(Progress::sent).collect();
         story += &format!("\n  sent {sent:?}, arrived {}", self.books.arrived());
-        for Chair { stage, instance, process, .. } in &self.seats {
+        for Chair {
+            stage,
+            instance,
+            process,
+            ..
+        } in &self.seats
+        {
             let Some(process) = process else { continue };
             let (state, call) = (state(process), about(process, "syscall"));
-            story += &format!("\n  stage {stage} instance {instance}: state {state}, system call {call}");
+            story += &format!(
+                "\n  stage {stage} instance {instance}: state {state}, system call {call}"
+            );
         }
         for event in self.events.iter().rev().take(12).rev() {
             story += &format!("\n  {event}");

@@ -24,21 +24,42 @@ impl Round {
                 gap = gap.or(Some(number));
                 continue;
             }
-            ensure!(number < sent, "number {number} arrived, but only {sent} were sent");
+            ensure!(
+                number < sent,
+                "number {number} arrived, but only {sent} were sent"
+            );
             // With several tails one may be ahead of another when the pipe stops.
             let excused = !whole && self.plan.tails() > 1;
-            ensure!(gap.is_none() || excused, "LOST: number {number} arrived, but not {gap:?}");
+            ensure!(
+                gap.is_none() || excused,
+                "LOST: number {number} arrived, but not {gap:?}"
+            );
             let (head, index) = of_id(tag - FIRST_ID);
             let next = next.get_mut(head).ok_or("there is no such head")?;
             let in_order = index == *next || gap.is_some() && index > *next;
-            ensure!(in_order, "number {number} is block {index} of head {head}, not {next}");
+            ensure!(
+                in_order,
+                "number {number} is block {index} of head {head}, not {next}"
+            );
             *next = index + 1;
         }
         if whole {
-            ensure!(gap.unwrap_or(sent) == sent, "LOST: {sent} were sent, number {gap:?} did not arrive");
+            ensure!(
+                gap.unwrap_or(sent) == sent,
+                "LOST: {sent} were sent, number {gap:?} did not arrive"
+            );
         }
-        let again: u64 = self.books.tails.iter().map(|tail| tail.again.load(Ordering::Acquire)).sum();
-        ensure!(again <= self.may_repeat, "{again} blocks came twice, {} were inherited", self.may_repeat);
+        let again: u64 = self
+            .books
+            .tails
+            .iter()
+            .map(|tail| tail.again.load(Ordering::Acquire))
+            .sum();
+        ensure!(
+            again <= self.may_repeat,
+            "{again} blocks came twice, {} were inherited",
+            self.may_repeat
+        );
         self.tally.blocks += sent;
         self.tally.again += again;
         Ok(())
@@ -48,22 +69,37 @@ impl Round {
     pub(crate) fn check_segment(&mut self) -> Outcome {
         self.check_nothing_held()?;
         self.take_every_credit()?;
-        self.segment.audit().map_err(|finding| finding.to_string())?;
+        self.segment
+            .audit()
+            .map_err(|finding| finding.to_string())?;
         let (free, buffers) = (self.segment.free_buffers(), self.plan.shape.buffers());
-        ensure!(free == buffers, "LOST: {free} of {buffers} buffers are free");
+        ensure!(
+            free == buffers,
+            "LOST: {free} of {buffers} buffers are free"
+        );
         Ok(())
     }
 
     /// Everybody is dead or has ended: every buffer must be free, or wait in a queue.
     pub(crate) fn check_nothing_held(&mut self) -> Outcome {
         let none = rustix::process::wait(WaitOptions::NOHANG);
-        ensure!(matches!(none, Err(rustix::io::Errno::CHILD)), "there is a child left: {none:?}");
+        ensure!(
+            matches!(none, Err(rustix::io::Errno::CHILD)),
+            "there is a child left: {none:?}"
+        );
         for seat in 0..self.seats.len() {
             let left = self.reclaim(seat)?;
-            ensure!(left.held() == 0, "LOST: still held after all was reclaimed: {left:?}");
+            ensure!(
+                left.held() == 0,
+                "LOST: still held after all was reclaimed: {left:?}"
+            );
         }
-        // Whoever was killed at work counts as working. A seat that is taken and left has ended: nobody is excused.
-        for &Chair { stage, instance, .. } in &self.seats {
+        // Whoever was killed at work counts as working. A seat that is taken and left has ended:
+        // nobody is excused.
+        for &Chair {
+            stage, instance, ..
+        } in &self.seats
+        {
             let seat = Seat::new(&self.segment, stage, instance);
             match stage {
                 0 => drop(seat.head()?),
@@ -71,13 +107,20 @@ impl Round {
                 _ => drop(seat.middle()?),
             }
         }
-        self.segment.audit().map_err(|finding| finding.to_string().into())
+        self.segment
+            .audit()
+            .map_err(|finding| finding.to_string().into())
     }
 
     /// Takes every seat, allocates what its quota allows, and no more, and gives it back.
     fn take_every_credit(&self) -> Outcome {
         let mut blocks = Vec::new();
-        for Chair { stage, instance, .. } in self.seats.iter().filter(|chair| chair.stage != self.plan.tail())
+        for Chair {
+            stage, instance, ..
+        } in self
+            .seats
+            .iter()
+            .filter(|chair| chair.stage != self.plan.tail())
         {
             let seat = Seat::new(&self.segment, *stage, *instance);
             let try_alloc: Box<dyn Fn() -> _> = if *stage == 0 {
@@ -87,11 +130,16 @@ impl Round {
                 let port = seat.middle()?;
                 Box::new(move || port.try_alloc())
             };
-            let quota = self.plan.shape.quota(self.plan.shape.instances_of(*stage).start + instance);
+            let quota = self
+                .plan
+                .shape
+                .quota(self.plan.shape.instances_of(*stage).start + instance);
             for loan in 0..quota {
                 let got = try_alloc()?;
                 let lost = |why| {
-                    format!("LOST: {why:?} at loan {loan} of {quota}, stage {stage} instance {instance}")
+                    format!(
+                        "LOST: {why:?} at loan {loan} of {quota}, stage {stage} instance {instance}"
+                    )
                 };
                 blocks.push(got.map_err(lost)?);
             }
@@ -103,7 +151,10 @@ impl Round {
         }
         let (free, buffers) = (self.segment.free_buffers(), self.plan.shape.buffers());
         let loans = blocks.len() as u32;
-        ensure!(free + loans == buffers, "LOST: {free} buffers free and {loans} on loan of {buffers}");
+        ensure!(
+            free + loans == buffers,
+            "LOST: {free} buffers free and {loans} on loan of {buffers}"
+        );
         Ok(())
     }
 }

@@ -9,7 +9,9 @@ use datapipe::limits::MIN_VOLUME_SIZE;
 use datapipe::media::{Item, Medium, MediumError, Place};
 use datapipe::testkit::{Random, StorageCall};
 
-use crate::site::{MAGIC, Thing, faulty, only_things, ours, read, real, record, simh, things, write};
+use crate::site::{
+    MAGIC, Thing, faulty, only_things, ours, read, real, record, simh, things, write,
+};
 
 fn is_io(error: &MediumError, doing: &str, path: &Path) -> bool {
     let text = error.to_string();
@@ -44,7 +46,11 @@ fn a_full_file_system_ends_a_volume_and_the_next_goes_on() {
             }
             expected.push(Thing::Record(record));
         };
-        assert_eq!(simh(&place.bytes(1)), expected, "nothing is left of the record that did not fit");
+        assert_eq!(
+            simh(&place.bytes(1)),
+            expected,
+            "nothing is left of the record that did not fit"
+        );
         // There is no room anywhere, and another volume would not change that.
         while medium.write_mark().is_ok() {
             expected.push(Thing::Mark);
@@ -70,7 +76,10 @@ fn a_tape_is_emptied_only_if_its_directory_can_be_synced() {
     let before = place.bytes(1);
     place.storage.fail(StorageCall::SyncDirectory, 1);
     let error = place.create(None, true).map(drop).unwrap_err();
-    assert!(error.to_string().contains("cannot sync the directory"), "{error}");
+    assert!(
+        error.to_string().contains("cannot sync the directory"),
+        "{error}"
+    );
     assert!(place.bytes(1) == before);
 }
 
@@ -123,17 +132,26 @@ fn a_volume_whose_end_is_unknown_takes_no_more() {
         place.storage.fail(StorageCall::Write, 1);
         place.storage.fail(StorageCall::Truncate, 1);
         let error = medium.write(MAGIC).unwrap_err();
-        assert!(is_io(&error, "take back the end of", &place.file(1)), "{error}");
+        assert!(
+            is_io(&error, "take back the end of", &place.file(1)),
+            "{error}"
+        );
         broken(&mut *medium);
 
-        for (call, doing) in [(StorageCall::Sync, "sync"), (StorageCall::SyncDirectory, "sync the directory")]
-        {
+        for (call, doing) in [
+            (StorageCall::Sync, "sync"),
+            (StorageCall::SyncDirectory, "sync the directory"),
+        ] {
             let mut medium = place.create(None, true).unwrap();
             medium.write(MAGIC).unwrap();
             place.storage.fail(call, 1);
             let error = medium.sync().unwrap_err();
             let file = place.file(1);
-            let path = if call == StorageCall::Sync { &file } else { file.parent().unwrap() };
+            let path = if call == StorageCall::Sync {
+                &file
+            } else {
+                file.parent().unwrap()
+            };
             assert!(is_io(&error, doing, path), "{error}");
             broken(&mut *medium);
         }
@@ -146,7 +164,9 @@ fn lost_sectors_are_damage_and_a_dead_drive_is_an_error() {
     let things = things(&mut Random::new(13), 200, 50_000);
     place.one_volume(&things);
     let len = place.storage.bytes(place.file(1)).unwrap().len() as u64;
-    place.storage.set_unreadable(place.file(1), 1_000_000..1_004_096);
+    place
+        .storage
+        .set_unreadable(place.file(1), 1_000_000..1_004_096);
     let (mut medium, mut record, mut damaged, mut records) = (place.open(), Vec::new(), 0, 0);
     loop {
         match medium.read(&mut record).unwrap() {
@@ -156,8 +176,14 @@ fn lost_sectors_are_damage_and_a_dead_drive_is_an_error() {
             Item::End => break,
         }
     }
-    let all = things.iter().filter(|thing| matches!(thing, Thing::Record(_))).count();
-    assert!(damaged == 1 && records + 3 >= all, "{records} of {all}, {damaged} stretches damaged");
+    let all = things
+        .iter()
+        .filter(|thing| matches!(thing, Thing::Record(_)))
+        .count();
+    assert!(
+        damaged == 1 && records + 3 >= all,
+        "{records} of {all}, {damaged} stretches damaged"
+    );
     assert!(len > 2 << 20, "{len}");
     place.storage.set_unreadable(place.file(1), 0..len);
     let error = place.open().read(&mut record).unwrap_err();
@@ -194,13 +220,24 @@ fn what_was_synced_survives_a_crash() {
         let place = faulty(seed, seed % 2 == 0);
         place.storage.set_short(seed % 3 == 0);
         let mut random = Random::new(seed);
-        let mut medium = place.create(place.many.then_some(MIN_VOLUME_SIZE), false).unwrap();
+        let mut medium = place
+            .create(place.many.then_some(MIN_VOLUME_SIZE), false)
+            .unwrap();
         let (mut written, mut synced) = (Vec::new(), 0);
         for _ in 0..random.below(60) {
-            let volumes = written.iter().filter(|thing| **thing == Thing::NextVolume).count();
+            let volumes = written
+                .iter()
+                .filter(|thing| **thing == Thing::NextVolume)
+                .count();
             written.extend(write(&mut *medium, &things(&mut random, 1, 9000)).0);
-            if let Some(turn) = written.iter().rposition(|thing| *thing == Thing::NextVolume)
-                && written.iter().filter(|thing| **thing == Thing::NextVolume).count() > volumes
+            if let Some(turn) = written
+                .iter()
+                .rposition(|thing| *thing == Thing::NextVolume)
+                && written
+                    .iter()
+                    .filter(|thing| **thing == Thing::NextVolume)
+                    .count()
+                    > volumes
             {
                 synced = turn;
             }
@@ -214,7 +251,10 @@ fn what_was_synced_survives_a_crash() {
         match place.open_with(ours) {
             Ok(mut medium) => {
                 let found = only_things(read(&mut *medium));
-                assert!(found.starts_with(&written[..synced]), "seed {seed}: {synced} things were synced");
+                assert!(
+                    found.starts_with(&written[..synced]),
+                    "seed {seed}: {synced} things were synced"
+                );
             }
             Err(error) => assert_eq!(synced, 0, "seed {seed}: {error}"),
         }
@@ -237,7 +277,10 @@ fn an_old_volume_does_not_come_back_in_a_crash() {
             medium.sync().unwrap();
             place.storage.crash();
             assert_eq!(place.storage.files(), [place.file(1)]);
-            assert_eq!(only_things(read(&mut *place.open())), [Thing::Record(MAGIC.to_vec())]);
+            assert_eq!(
+                only_things(read(&mut *place.open())),
+                [Thing::Record(MAGIC.to_vec())]
+            );
         } else {
             place.storage.crash();
             let files = place.storage.files();
@@ -272,8 +315,10 @@ fn a_missing_volume_is_named_and_can_be_gone_past() {
     fs::write(place.path.join("7.tap"), "not of ours").unwrap();
     let missing = |error: MediumError, number: u32| {
         let path = place.file(number);
-        let text =
-            format!("volume {number} of 5 is missing; put {} back, or go on behind it", path.display());
+        let text = format!(
+            "volume {number} of 5 is missing; put {} back, or go on behind it",
+            path.display()
+        );
         assert_eq!(error.to_string(), text);
     };
     let mut medium = place.open();
@@ -294,10 +339,21 @@ fn a_missing_volume_is_named_and_can_be_gone_past() {
 fn files_of_others_are_left_alone_and_ours_are_private() {
     let place = real(true);
     drop(place.create(None, false).unwrap());
-    let others = ["7.tap", "0000001.tap", "000000.tap", "00000a.tap", "000001.TAP", "readme"];
-    others.iter().for_each(|name| fs::write(place.path.join(name), "theirs").unwrap());
+    let others = [
+        "7.tap",
+        "0000001.tap",
+        "000000.tap",
+        "00000a.tap",
+        "000001.TAP",
+        "readme",
+    ];
+    others
+        .iter()
+        .for_each(|name| fs::write(place.path.join(name), "theirs").unwrap());
     drop(place.create(None, true).unwrap());
-    others.iter().for_each(|name| assert_eq!(fs::read(place.path.join(name)).unwrap(), b"theirs"));
+    others
+        .iter()
+        .for_each(|name| assert_eq!(fs::read(place.path.join(name)).unwrap(), b"theirs"));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&place.file(1)), mode(&place.path)), (0o600, 0o700));
 

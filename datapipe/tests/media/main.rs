@@ -1,4 +1,5 @@
-//! Media: one suite, over directories and tapes, on the file system and on a storage that fails as asked.
+//! Media: one suite, over directories and tapes, on the file system and on a storage that fails as
+//! asked.
 
 mod faults; // storages that fail, fill up, crash
 mod site; // where a medium is, and readers that do not trust ours
@@ -8,7 +9,9 @@ use datapipe::media::{Item, MediumError, Place};
 use datapipe::testkit::Random;
 use proptest::prelude::*;
 
-use crate::site::{Files, MAGIC, Site, Thing, faulty, only_things, ours, read, record, simh, things, write};
+use crate::site::{
+    Files, MAGIC, Site, Thing, faulty, only_things, ours, read, record, simh, things, write,
+};
 
 /// Each test of the suite, for each place.
 macro_rules! suite {
@@ -61,7 +64,9 @@ pub(crate) fn what_was_written_is_read<S: Files>(place: &Site<S>) {
 fn a_position_is_found_again<S: Files>(place: &Site<S>) {
     let mut random = Random::new(3);
     let expected = things(&mut random, 100, 9000);
-    let mut medium = place.create(place.many.then_some(MIN_VOLUME_SIZE), false).unwrap();
+    let mut medium = place
+        .create(place.many.then_some(MIN_VOLUME_SIZE), false)
+        .unwrap();
     write(&mut *medium, &expected);
     medium.sync().unwrap();
     let mut medium = place.open();
@@ -73,7 +78,9 @@ fn a_position_is_found_again<S: Files>(place: &Site<S>) {
         let (position, thing) = &found[random.below(found.len() as u64) as usize];
         medium.seek(*position).unwrap();
         match (thing, medium.read(&mut bytes).unwrap()) {
-            (Thing::Record(record), Item::Record(at)) => assert_eq!((at, &bytes), (*position, record)),
+            (Thing::Record(record), Item::Record(at)) => {
+                assert_eq!((at, &bytes), (*position, record))
+            }
             (Thing::Mark, Item::Mark(at)) => assert_eq!(at, *position),
             (Thing::NextVolume, Item::Record(at) | Item::Mark(at)) => assert_eq!(at, *position),
             (thing, item) => panic!("{thing:?} was read as {item:?}"),
@@ -82,33 +89,49 @@ fn a_position_is_found_again<S: Files>(place: &Site<S>) {
     for volume in 1..=last {
         medium.seek(Place::start_of(volume)).unwrap();
     }
-    let beyond = Place { byte: 1 << 30, ..Place::start_of(1) };
+    let beyond = Place {
+        byte: 1 << 30,
+        ..Place::start_of(1)
+    };
     for nowhere in [Place::start_of(0), Place::start_of(last + 1), beyond] {
         let error = medium.seek(nowhere).unwrap_err();
         assert!(matches!(error, MediumError::NoSuchPlace { .. }), "{error}");
     }
-    assert_eq!(beyond.to_string(), "volume 1, record 0 (byte 1,073,741,824)");
+    assert_eq!(
+        beyond.to_string(),
+        "volume 1, record 0 (byte 1,073,741,824)"
+    );
 }
 
-/// From the end of each volume to its start: what reading forwards gives, in reverse, and at the same places.
+/// From the end of each volume to its start: what reading forwards gives, in reverse, and at the
+/// same places.
 fn backwards_comes_the_same<S: Files>(place: &Site<S>) {
     let expected = things(&mut Random::new(8), 100, 9000);
-    let mut medium = place.create(place.many.then_some(MIN_VOLUME_SIZE), false).unwrap();
+    let mut medium = place
+        .create(place.many.then_some(MIN_VOLUME_SIZE), false)
+        .unwrap();
     write(&mut *medium, &expected);
     let mut medium = place.open();
-    let found: Vec<_> =
-        read(&mut *medium).into_iter().filter(|(_, thing)| *thing != Thing::NextVolume).collect();
+    let found: Vec<_> = read(&mut *medium)
+        .into_iter()
+        .filter(|(_, thing)| *thing != Thing::NextVolume)
+        .collect();
     let last = found.last().unwrap().0.volume;
     let mut bytes = Vec::new();
     for volume in (1..=last).rev() {
         medium.seek_end((volume < last).then_some(volume)).unwrap();
         assert_eq!(medium.read(&mut bytes).unwrap(), Item::End);
-        for (position, thing) in found.iter().filter(|(position, _)| position.volume == volume).rev() {
+        for (position, thing) in found
+            .iter()
+            .filter(|(position, _)| position.volume == volume)
+            .rev()
+        {
             let item = medium.read_back(&mut bytes).unwrap();
             match (thing, item) {
                 (Thing::Record(record), Item::Record(at)) if *record == bytes => {
                     assert!(
-                        (at.volume, at.byte) == (volume, position.byte) && at.record > Place::UNCOUNTED / 2
+                        (at.volume, at.byte) == (volume, position.byte)
+                            && at.record > Place::UNCOUNTED / 2
                     );
                     assert_eq!(at.to_string().matches("record").count(), 0);
                     // And forwards again.
@@ -157,7 +180,11 @@ fn backwards_through_damage_ends<S: Files>(place: &Site<S>) {
 }
 
 fn every_truncation_keeps_what_is_whole<S: Files>(place: &Site<S>) {
-    let things = [things(&mut Random::new(4), 12, 60), vec![Thing::Mark, Thing::Mark]].concat();
+    let things = [
+        things(&mut Random::new(4), 12, 60),
+        vec![Thing::Mark, Thing::Mark],
+    ]
+    .concat();
     let bytes = place.one_volume(&things);
     for len in 0..=bytes.len() as u64 {
         let mut expected = Vec::new();
@@ -180,7 +207,10 @@ fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Site<S>) {
     let bytes = place.one_volume(&things);
     let whole = place.read_bytes(&bytes, ours);
     for flipped in 0..bytes.len() as u64 {
-        for flip in [0x01, 0x80, 0xff, bytes[flipped as usize]].into_iter().filter(|flip| *flip != 0) {
+        for flip in [0x01, 0x80, 0xff, bytes[flipped as usize]]
+            .into_iter()
+            .filter(|flip| *flip != 0)
+        {
             let mut damaged = bytes.clone();
             damaged[flipped as usize] ^= flip;
             let found = place.read_bytes(&damaged, ours);
@@ -190,8 +220,13 @@ fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Site<S>) {
             };
             for (position, thing) in whole.iter().filter(|whole| !touched(whole)) {
                 let mark_beside = *thing == Thing::Mark;
-                let there = found.iter().any(|(at, found)| (at.byte, found) == (position.byte, thing));
-                assert!(there || mark_beside, "{thing:?} at {position} is lost by byte {flipped}: {found:?}");
+                let there = found
+                    .iter()
+                    .any(|(at, found)| (at.byte, found) == (position.byte, thing));
+                assert!(
+                    there || mark_beside,
+                    "{thing:?} at {position} is lost by byte {flipped}: {found:?}"
+                );
             }
         }
     }
@@ -202,7 +237,14 @@ fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Site<S>) {
 fn marks_beside_damage_are_kept() {
     let place = faulty(1, false);
     let record = Thing::Record([MAGIC, &[0; 20]].concat());
-    let things = [Thing::Mark, record.clone(), Thing::Mark, Thing::Mark, record.clone(), Thing::Mark];
+    let things = [
+        Thing::Mark,
+        record.clone(),
+        Thing::Mark,
+        Thing::Mark,
+        record.clone(),
+        Thing::Mark,
+    ];
     let bytes = place.one_volume(&things);
     let frame = record.bytes();
     // Four lengths: both of both records. The data end in zeros, as marks do.
@@ -214,7 +256,11 @@ fn marks_beside_damage_are_kept() {
             bytes[length as usize] ^= 0x40;
             let mut expected = things.clone();
             expected[index] = Thing::Damaged(frame);
-            assert_eq!(only_things(place.read_bytes(&bytes, ours)), expected, "length at {length}");
+            assert_eq!(
+                only_things(place.read_bytes(&bytes, ours)),
+                expected,
+                "length at {length}"
+            );
         }
     }
     // Zeros that nothing says are marks belong to the damage.
@@ -228,7 +274,18 @@ fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
     let mut random = Random::new(6);
     for _ in 0..300 {
         // Few different words, so that lengths that agree are frequent.
-        let words = [0, 2, 3, 4, 8, 0x8000_0002, 0xffff_fff0, 0x0100_0000, 0x0100_0001, 0xd19e_0402];
+        let words = [
+            0,
+            2,
+            3,
+            4,
+            8,
+            0x8000_0002,
+            0xffff_fff0,
+            0x0100_0000,
+            0x0100_0001,
+            0xd19e_0402,
+        ];
         let mut bytes = Vec::new();
         for _ in 0..random.below(200) {
             bytes.extend(u32::to_le_bytes(words[random.below(10) as usize]));
@@ -251,11 +308,19 @@ fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Site<S>) {
     let record = Thing::Record([MAGIC, &[7; 100]].concat());
     let frame = place.one_volume(std::slice::from_ref(&record));
     for near in [0usize, 4 << 10, 8 << 10, 12 << 10, 28 << 10, 2 << 20] {
-        let lens = if near > 1 << 20 { near..near + 1 } else { near.saturating_sub(150).max(4)..near + 150 };
+        let lens = if near > 1 << 20 {
+            near..near + 1
+        } else {
+            near.saturating_sub(150).max(4)..near + 150
+        };
         for len in lens {
             let bytes = [&vec![0xee; len][..], &frame].concat();
             let found = only_things(place.read_bytes(&bytes, ours));
-            assert_eq!(found, [Thing::Damaged(len as u64), record.clone()], "{len} bytes of damage");
+            assert_eq!(
+                found,
+                [Thing::Damaged(len as u64), record.clone()],
+                "{len} bytes of damage"
+            );
         }
     }
     // The shortest frame there is, at the very end.
@@ -266,12 +331,20 @@ fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Site<S>) {
     }
 }
 
-/// A length at every byte, each of which promises a record that is not there, and a probe that believes all of them.
+/// A length at every byte, each of which promises a record that is not there, and a probe that
+/// believes all of them.
 fn a_wicked_volume_ends<S: Files>(place: &Site<S>) {
     place.one_volume(&[]);
     let bytes = vec![0x00; 64 << 10].into_iter().enumerate();
-    let bytes: Vec<u8> =
-        bytes.map(|(at, _)| if at % 4 == 0 { 1 + (at / 4 % 250) as u8 } else { 0 }).collect();
+    let bytes: Vec<u8> = bytes
+        .map(|(at, _)| {
+            if at % 4 == 0 {
+                1 + (at / 4 % 250) as u8
+            } else {
+                0
+            }
+        })
+        .collect();
     let found = place.read_bytes(&bytes, |_| true);
     assert!(found.len() < bytes.len());
 }
@@ -286,20 +359,39 @@ fn words_of_other_writers<S: Files>(place: &Site<S>) {
         frame
     };
     let bad = Thing::Damaged(frame.len() as u64);
-    for (first, last) in [(0x80, 0x80), (0x80, 0), (0, 0x80), (0x10, 0x10), (0x90, 0x90), (0xe0, 0)] {
+    for (first, last) in [
+        (0x80, 0x80),
+        (0x80, 0),
+        (0, 0x80),
+        (0x10, 0x10),
+        (0x90, 0x90),
+        (0xe0, 0),
+    ] {
         let bytes = [&frame[..], &with(first, last), &frame].concat();
         let found = only_things(place.read_bytes(&bytes, ours));
-        assert_eq!(found, [good.clone(), bad.clone(), good.clone()], "classes {first:x} and {last:x}");
+        assert_eq!(
+            found,
+            [good.clone(), bad.clone(), good.clone()],
+            "classes {first:x} and {last:x}"
+        );
     }
     let end = [0xff; 4];
     let bytes = [&frame, &end[..], &frame].concat();
-    assert_eq!(only_things(place.read_bytes(&bytes, ours)), [good], "the end of the medium");
+    assert_eq!(
+        only_things(place.read_bytes(&bytes, ours)),
+        [good],
+        "the end of the medium"
+    );
     let gaps = [0xfe, 0xff, 0xff, 0xff].repeat(1000);
-    place.storage.set_bytes(&place.file(1), &[&frame, &gaps[..], &frame].concat());
+    place
+        .storage
+        .set_bytes(&place.file(1), &[&frame, &gaps[..], &frame].concat());
     let mut medium = place.open();
     let mut record = Vec::new();
     for byte in [0, 4000 + frame.len() as u64] {
-        let Item::Record(at) = medium.read(&mut record).unwrap() else { panic!("a record") };
+        let Item::Record(at) = medium.read(&mut record).unwrap() else {
+            panic!("a record")
+        };
         assert_eq!((at.byte, &record[..]), (byte, MAGIC));
     }
     assert_eq!(medium.read(&mut record).unwrap(), Item::End);
@@ -317,36 +409,59 @@ fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Site<S>) {
         };
         assert_eq!(volume, 1);
         let used = place.bytes(1).len() as u64;
-        assert!(used <= size - VOLUME_RESERVE && used > size - VOLUME_RESERVE - 2100, "{used} of {size}");
+        assert!(
+            used <= size - VOLUME_RESERVE && used > size - VOLUME_RESERVE - 2100,
+            "{used} of {size}"
+        );
         // Twice 2 KiB with their lengths, and a mark.
-        medium.write(&record(&mut Random::new(1), 3).repeat(680)).unwrap();
-        medium.write(&record(&mut Random::new(1), 3).repeat(680)).unwrap();
+        medium
+            .write(&record(&mut Random::new(1), 3).repeat(680))
+            .unwrap();
+        medium
+            .write(&record(&mut Random::new(1), 3).repeat(680))
+            .unwrap();
         medium.write_mark().unwrap();
         while medium.write_mark().is_ok() {}
-        assert!(matches!(medium.write(MAGIC), Err(MediumError::EndOfVolume { volume: 1 })));
+        assert!(matches!(
+            medium.write(MAGIC),
+            Err(MediumError::EndOfVolume { volume: 1 })
+        ));
         assert!(place.bytes(1).len() as u64 <= size);
         match medium.next_volume() {
             Ok(true) => assert_eq!(medium.write(MAGIC).unwrap(), Place::start_of(2)),
             Err(error @ MediumError::Full { .. }) => {
                 assert!(!place.many);
-                assert!(error.to_string().contains("use a directory of volumes"), "{error}");
+                assert!(
+                    error.to_string().contains("use a directory of volumes"),
+                    "{error}"
+                );
             }
             other => panic!("{other:?}"),
         }
     }
     let error = place.create(Some(MIN_VOLUME_SIZE - 1), true).err().unwrap();
-    assert!(matches!(error, MediumError::VolumeTooSmall { .. }), "{error}");
+    assert!(
+        matches!(error, MediumError::VolumeTooSmall { .. }),
+        "{error}"
+    );
 }
 
 fn what_is_not_empty_is_not_overwritten<S: Files>(place: &Site<S>) {
     let old = place.one_volume(&things(&mut Random::new(8), 5, 50));
     let error = place.create(None, false).err().unwrap();
-    assert!(matches!(&error, MediumError::NotEmpty { path } if *path == place.file(1)), "{error}");
+    assert!(
+        matches!(&error, MediumError::NotEmpty { path } if *path == place.file(1)),
+        "{error}"
+    );
     assert_eq!(place.bytes(1), old);
     drop(place.create(None, true).unwrap());
     assert_eq!(place.bytes(1), b"");
     assert_eq!(read(&mut *place.open()), []);
-    assert_eq!(place.create(None, false).is_ok(), !place.many, "an empty tape is as good as none");
+    assert_eq!(
+        place.create(None, false).is_ok(),
+        !place.many,
+        "an empty tape is as good as none"
+    );
 }
 
 fn records_that_no_volume_takes<S: Files>(place: &Site<S>) {
@@ -359,17 +474,30 @@ fn records_that_no_volume_takes<S: Files>(place: &Site<S>) {
         error.to_string(),
         "a record of 16777217 bytes is longer than the 16777216 that this medium takes; write shorter ones"
     );
-    assert_eq!(only_things(read(&mut *place.open())), [Thing::Record(longest)]);
+    assert_eq!(
+        only_things(read(&mut *place.open())),
+        [Thing::Record(longest)]
+    );
 
     let mut medium = place.create(Some(MIN_VOLUME_SIZE), true).unwrap();
-    let Err(MediumError::TooLong { max, .. }) = medium.write(&[0; 1 << 16]) else { panic!("too long") };
+    let Err(MediumError::TooLong { max, .. }) = medium.write(&[0; 1 << 16]) else {
+        panic!("too long")
+    };
     assert_eq!(max as u64, MIN_VOLUME_SIZE - VOLUME_RESERVE - 8);
     medium.write(&vec![1; max]).unwrap();
-    assert!(matches!(medium.write(&[1]), Err(MediumError::EndOfVolume { volume: 1 })));
+    assert!(matches!(
+        medium.write(&[1]),
+        Err(MediumError::EndOfVolume { volume: 1 })
+    ));
 }
 
 fn one_direction_only<S: Files>(place: &Site<S>) {
-    let wrong = |error| assert!(matches!(error, MediumError::WrongDirection { .. }), "{error}");
+    let wrong = |error| {
+        assert!(
+            matches!(error, MediumError::WrongDirection { .. }),
+            "{error}"
+        )
+    };
     let mut medium = place.create(None, false).unwrap();
     let mut record = vec![1];
     wrong(medium.read(&mut record).unwrap_err());

@@ -91,24 +91,51 @@ pub(crate) struct Site<S> {
 
 pub(crate) fn real(many: bool) -> Site<FileSystem> {
     let guard = tempfile::tempdir().unwrap();
-    Site { storage: FileSystem, path: guard.path().join("medium"), many, _guard: Some(guard) }
+    Site {
+        storage: FileSystem,
+        path: guard.path().join("medium"),
+        many,
+        _guard: Some(guard),
+    }
 }
 
 pub(crate) fn faulty(seed: u64, many: bool) -> Site<FaultyStorage> {
-    Site { storage: FaultyStorage::new(seed), path: "/medium".into(), many, _guard: None }
+    Site {
+        storage: FaultyStorage::new(seed),
+        path: "/medium".into(),
+        many,
+        _guard: None,
+    }
 }
 
 impl<S: Files> Site<S> {
-    pub(crate) fn create(&self, size: Option<u64>, overwrite: bool) -> Result<Box<dyn Medium>, MediumError> {
+    pub(crate) fn create(
+        &self,
+        size: Option<u64>,
+        overwrite: bool,
+    ) -> Result<Box<dyn Medium>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
-            let options = VolumeOptions { volume_size: size, overwrite };
+            let options = VolumeOptions {
+                volume_size: size,
+                overwrite,
+            };
             return Ok(Box::new(Directory::create_on(storage, path, options)?));
         }
-        Ok(Box::new(VirtualTape::create_on(storage, path, VolumeOptions { overwrite, volume_size: size })?))
+        Ok(Box::new(VirtualTape::create_on(
+            storage,
+            path,
+            VolumeOptions {
+                overwrite,
+                volume_size: size,
+            },
+        )?))
     }
 
-    pub(crate) fn open_with(&self, probe: fn(&[u8]) -> bool) -> Result<Box<dyn Medium>, MediumError> {
+    pub(crate) fn open_with(
+        &self,
+        probe: fn(&[u8]) -> bool,
+    ) -> Result<Box<dyn Medium>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
             return Ok(Box::new(Directory::open_on(storage, path, probe)?));
@@ -121,7 +148,11 @@ impl<S: Files> Site<S> {
     }
 
     pub(crate) fn file(&self, volume: u32) -> PathBuf {
-        if self.many { self.path.join(format!("{volume:06}.tap")) } else { self.path.clone() }
+        if self.many {
+            self.path.join(format!("{volume:06}.tap"))
+        } else {
+            self.path.clone()
+        }
     }
 
     pub(crate) fn bytes(&self, volume: u32) -> Vec<u8> {
@@ -145,8 +176,8 @@ impl<S: Files> Site<S> {
     }
 }
 
-/// Writes things and goes to the next volume where one ends. Answers what stands on the medium then, and where each
-/// record of `things` begins.
+/// Writes things and goes to the next volume where one ends. Answers what stands on the medium
+/// then, and where each record of `things` begins.
 pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Place>) {
     let (mut written, mut positions) = (Vec::new(), Vec::new());
     for thing in things {
@@ -179,7 +210,11 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
             Item::Mark(position) => (position, Thing::Mark),
             Item::Damaged { at, skipped } => (at, Thing::Damaged(skipped)),
             Item::End => {
-                assert_eq!(medium.read(&mut bytes).unwrap(), Item::End, "the end stays the end");
+                assert_eq!(
+                    medium.read(&mut bytes).unwrap(),
+                    Item::End,
+                    "the end stays the end"
+                );
                 if !medium.next_volume().unwrap() {
                     return found;
                 }
@@ -189,8 +224,15 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
         };
         assert_eq!((position.volume, position.record), (at.volume, at.record));
         let given = matches!(thing, Thing::Record(_) | Thing::Damaged(_));
-        assert_eq!(!bytes.is_empty(), given, "a record's bytes, or what is damaged, and nothing else");
-        at = Place { byte: position.byte + thing.bytes(), ..position };
+        assert_eq!(
+            !bytes.is_empty(),
+            given,
+            "a record's bytes, or what is damaged, and nothing else"
+        );
+        at = Place {
+            byte: position.byte + thing.bytes(),
+            ..position
+        };
         at.record += u64::from(thing != Thing::NextVolume);
         found.push((position, thing));
     }
@@ -200,36 +242,54 @@ pub(crate) fn only_things(found: Vec<(Place, Thing)>) -> Vec<Thing> {
     found.into_iter().map(|(_, thing)| thing).collect()
 }
 
-/// Checks that what was found covers the bytes of a volume, that no record was skipped as damaged, and that damage
-/// ends only where there is something to go on with.
+/// Checks that what was found covers the bytes of a volume, that no record was skipped as damaged,
+/// and that damage ends only where there is something to go on with.
 fn check_cover(bytes: &[u8], found: &[(Place, Thing)], probe: fn(&[u8]) -> bool) {
-    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
+    let word =
+        |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
     let frame = |at: usize| {
         let lead = word(at)?;
         let len = lead & !(1 << 31);
-        let trailing = word(at + 4 + len.next_multiple_of(2)).filter(|_| (1..=MAX_RECORD).contains(&len))?;
+        let trailing =
+            word(at + 4 + len.next_multiple_of(2)).filter(|_| (1..=MAX_RECORD).contains(&len))?;
         (trailing & !(1 << 31) == len).then_some((lead, len, trailing))
     };
     let is_bad = |at| frame(at).is_some_and(|(lead, len, trailing)| lead != len || trailing != len);
     let is_record = |at: usize| {
-        frame(at).is_some_and(|(lead, len, _)| lead == len && probe(&bytes[at + 4..][..len.min(64)]))
+        frame(at)
+            .is_some_and(|(lead, len, _)| lead == len && probe(&bytes[at + 4..][..len.min(64)]))
     };
     let mut at = 0;
     for (position, thing) in found {
-        assert_eq!(position.byte, at as u64, "nothing is passed over in silence");
+        assert_eq!(
+            position.byte, at as u64,
+            "nothing is passed over in silence"
+        );
         let start = at;
         at += thing.bytes() as usize;
         if matches!(thing, Thing::Damaged(_)) && !is_bad(start) {
             assert!(at > start);
-            assert_eq!((start + 1..at).find(|at| is_record(*at)), None, "skipped {start} to {at}");
+            assert_eq!(
+                (start + 1..at).find(|at| is_record(*at)),
+                None,
+                "skipped {start} to {at}"
+            );
             let next = (at..).step_by(4).find(|at| word(*at) != Some(0)).unwrap();
-            assert!(next >= bytes.len() || is_record(next), "damage from {start} does not end at {at}");
+            assert!(
+                next >= bytes.len() || is_record(next),
+                "damage from {start} does not end at {at}"
+            );
         }
     }
-    assert!(at == bytes.len() || word(at) == Some(u32::MAX as usize), "read to {at} of {}", bytes.len());
+    assert!(
+        at == bytes.len() || word(at) == Some(u32::MAX as usize),
+        "read to {at} of {}",
+        bytes.len()
+    );
 }
 
-/// A volume as the SIMH description has it, read without our reader. Fails if there is anything that is not in there.
+/// A volume as the SIMH description has it, read without our reader. Fails if there is anything
+/// that is not in there.
 pub(crate) fn simh(mut bytes: &[u8]) -> Vec<Thing> {
     fn word(bytes: &mut &[u8]) -> u32 {
         let (word, rest) = bytes.split_first_chunk::<4>().expect("whole words");

@@ -1,5 +1,5 @@
-//! Where the stages run that a suite is about: on threads, and in the target `tree_processes` in processes of the
-//! library's host.
+//! Where the stages run that a suite is about: on threads, and in the target `tree_processes` in
+//! processes of the library's host.
 
 use datapipe::stage::Stage;
 

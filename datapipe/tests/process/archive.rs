@@ -22,7 +22,13 @@ const BLOCK: u32 = 4096;
 /// Every second block can be compressed, and none has zeros only.
 fn data() -> Vec<u8> {
     let mut random = Random::new(3);
-    let byte = |at: usize| if at & 4096 == 0 { random.below(256) as u8 } else { 1 + (at >> 13) as u8 };
+    let byte = |at: usize| {
+        if at & 4096 == 0 {
+            random.below(256) as u8
+        } else {
+            1 + (at >> 13) as u8
+        }
+    };
     (0..500_000).map(byte).collect()
 }
 
@@ -31,13 +37,21 @@ fn secret(encrypted: bool) -> Option<Secret> {
 }
 
 fn plan(encrypted: bool) -> Archive {
-    let options = ArchiveOptions::new("small").record_len(4096).chunk_len(50_000).block_len(BLOCK);
-    let options = secret(encrypted).into_iter().fold(options, ArchiveOptions::encrypt);
+    let options = ArchiveOptions::new("small")
+        .record_len(4096)
+        .chunk_len(50_000)
+        .block_len(BLOCK);
+    let options = secret(encrypted)
+        .into_iter()
+        .fold(options, ArchiveOptions::encrypt);
     options.plan().unwrap()
 }
 
 fn create(path: &Path) -> Box<dyn Medium> {
-    let options = VolumeOptions { volume_size: Some(80 << 10), overwrite: true };
+    let options = VolumeOptions {
+        volume_size: Some(80 << 10),
+        overwrite: true,
+    };
     match path.extension() {
         Some(_) => Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap()),
         None => Box::new(Directory::create(path, options).unwrap()),
@@ -87,7 +101,9 @@ impl InPlace for Spoil {
 fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutcome {
     let (seal, tail) = plan(encrypted).stages(create(path));
     let report = tail.report();
-    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(Cursor::new(data())));
+    let mut pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(StreamHead::new(Cursor::new(data())));
     pipe = pipe.stage(place.run(Zstd::level(1).instances(2), &[]));
     if let Some(seal) = seal {
         pipe = pipe.stage(place.run(seal.instances(2), &[]));
@@ -95,7 +111,11 @@ fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutco
     if spoilt {
         pipe = pipe.stage(Stage::in_place("spoil", |_| Spoil));
     }
-    let paths: &[&Path] = if path.extension().is_some() { &[] } else { &[path] };
+    let paths: &[&Path] = if path.extension().is_some() {
+        &[]
+    } else {
+        &[path]
+    };
     pipe.tail(place.run(tail.into(), paths)).run().unwrap();
     report.outcome()
 }
@@ -117,24 +137,38 @@ fn read(path: &Path, encrypted: bool, blocks: Option<&Blocks>, place: Where) -> 
         (Some(index), Some(blocks)) => reader.read_blocks(index, blocks, 2).unwrap(),
         _ => reader.read(2),
     };
-    let pipe = if matches!(place, Where::Threads) { pipe } else { pipe.in_processes() };
+    let pipe = if matches!(place, Where::Threads) {
+        pipe
+    } else {
+        pipe.in_processes()
+    };
     let out = tempfile::NamedTempFile::new().unwrap();
     let tail = StreamRestore::file(out.reopen().unwrap());
     pipe.tail(place.run(tail.into(), &[])).run().unwrap();
     let mut damage = log.entries();
     assert_eq!(log.count(), damage.len() as u64);
     damage.sort_by_key(|damage| (damage.block, damage.what.clone()));
-    Back { data: fs::read(out.path()).unwrap(), outcome: report.outcome(), damage }
+    Back {
+        data: fs::read(out.path()).unwrap(),
+        outcome: report.outcome(),
+        damage,
+    }
 }
 
 /// Bytes of the files of a medium.
 fn lengths(path: &Path) -> Vec<u64> {
     let mut files: Vec<_> = match path.extension() {
         Some(_) => vec![path.to_owned()],
-        None => fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect(),
+        None => fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect(),
     };
     files.sort();
-    files.iter().map(|file| fs::metadata(file).unwrap().len()).collect()
+    files
+        .iter()
+        .map(|file| fs::metadata(file).unwrap().len())
+        .collect()
 }
 
 pub(crate) fn archives_are_the_same() {
@@ -144,7 +178,11 @@ pub(crate) fn archives_are_the_same() {
         let written = write(&path, encrypted, false, Where::Threads);
         assert!(written.complete && written.safe_plain == 500_000);
         let (by_threads, files) = (read(&path, encrypted, None, Where::Threads), lengths(&path));
-        assert!(by_threads.data == data() && by_threads.outcome.complete && by_threads.damage.is_empty());
+        assert!(
+            by_threads.data == data()
+                && by_threads.outcome.complete
+                && by_threads.damage.is_empty()
+        );
         assert_eq!(by_threads.outcome.volumes as usize, files.len());
         for place in [Where::Processes, Where::Confined] {
             let again = dir.path().join(format!("again-{name}"));
@@ -152,10 +190,22 @@ pub(crate) fn archives_are_the_same() {
                 Where::Confined if again.extension().is_some() => fs::remove_file(&again).unwrap(),
                 _ => {}
             }
-            assert_eq!(write(&again, encrypted, false, place), written, "{name} {place:?}");
+            assert_eq!(
+                write(&again, encrypted, false, place),
+                written,
+                "{name} {place:?}"
+            );
             assert_eq!(lengths(&again), files, "{name} {place:?}");
-            assert_eq!(read(&again, encrypted, None, Where::Threads), by_threads, "{name} {place:?}");
-            assert_eq!(read(&again, encrypted, None, Where::Processes), by_threads, "{name} {place:?}");
+            assert_eq!(
+                read(&again, encrypted, None, Where::Threads),
+                by_threads,
+                "{name} {place:?}"
+            );
+            assert_eq!(
+                read(&again, encrypted, None, Where::Processes),
+                by_threads,
+                "{name} {place:?}"
+            );
         }
     }
 }
@@ -167,15 +217,26 @@ pub(crate) fn damage_is_told_with_its_place() {
         write(&path, encrypted, true, Where::Threads);
         let threads = read(&path, encrypted, None, Where::Threads);
         assert!(threads.damage.len() >= 6, "{:?}", threads.damage);
-        assert!(threads.damage.iter().all(|damage| damage.place.is_some()), "{:?}", threads.damage);
+        assert!(
+            threads.damage.iter().all(|damage| damage.place.is_some()),
+            "{:?}",
+            threads.damage
+        );
         assert_eq!(read(&path, encrypted, None, Where::Processes), threads);
         // And what the reader finds itself.
-        let file = if path.is_dir() { path.join("000002.tap") } else { path.clone() };
+        let file = if path.is_dir() {
+            path.join("000002.tap")
+        } else {
+            path.clone()
+        };
         let mut bytes = fs::read(&file).unwrap();
         bytes[30_000..40_000].fill(7);
         fs::write(&file, bytes).unwrap();
         let threads = read(&path, encrypted, None, Where::Threads);
-        assert!(threads.outcome.missing > 0 && threads.damage.iter().any(|damage| damage.block.is_none()));
+        assert!(
+            threads.outcome.missing > 0
+                && threads.damage.iter().any(|damage| damage.block.is_none())
+        );
         assert_eq!(read(&path, encrypted, None, Where::Processes), threads);
     }
 }
@@ -185,7 +246,9 @@ pub(crate) fn some_blocks_are_read() {
     let path = dir.path().join("volumes");
     write(&path, true, false, Where::Threads);
     let mut blocks = Blocks::new();
-    [(0, 0), (7, 30), (100, 101)].into_iter().for_each(|(first, last)| blocks.insert(first, last));
+    [(0, 0), (7, 30), (100, 101)]
+        .into_iter()
+        .for_each(|(first, last)| blocks.insert(first, last));
     let threads = read(&path, true, Some(&blocks), Where::Threads);
     assert_eq!(threads.outcome.blocks, 27);
     assert_eq!(read(&path, true, Some(&blocks), Where::Processes), threads);
@@ -234,24 +297,40 @@ pub(crate) fn what_cannot_cross_is_refused() {
     write(&own, false, false, Where::Threads);
     let refused = |pipe: PipeBuilder<'static>, why: &str| {
         let error = pipe.plan().unwrap_err().to_string();
-        assert!(error.contains(" cannot run in processes: ") && error.contains(why), "{error}");
+        assert!(
+            error.contains(" cannot run in processes: ") && error.contains(why),
+            "{error}"
+        );
     };
     let head = || Pipe::builder().head(StreamHead::new(&b"data"[..]));
-    let far = |medium: Box<dyn Medium>| TailStage::from(plan(false).stages(medium).1).in_processes();
-    refused(head().tail(far(Box::new(Own(create(&begun))))), "take a VirtualTape or a Directory");
+    let far =
+        |medium: Box<dyn Medium>| TailStage::from(plan(false).stages(medium).1).in_processes();
+    refused(
+        head().tail(far(Box::new(Own(create(&begun))))),
+        "take a VirtualTape or a Directory",
+    );
     let mut medium = create(&begun);
     medium.write(b"something").unwrap();
     refused(head().tail(far(medium)), "create the medium anew");
     let reading = ArchiveReader::open(Own(open(&own)), None).unwrap().read(1);
     let tail = || StreamRestore::new(std::io::sink());
-    refused(reading.pipe.in_processes().tail(tail()), "stage \"archive-head\" cannot run");
+    refused(
+        reading.pipe.in_processes().tail(tail()),
+        "stage \"archive-head\" cannot run",
+    );
     let reading = ArchiveReader::open(open(&own), None).unwrap().read(1);
-    refused(reading.pipe.tail(tail()).in_processes(), "give StreamRestore::file an open file");
+    refused(
+        reading.pipe.tail(tail()).in_processes(),
+        "give StreamRestore::file an open file",
+    );
 }
 
 /// A tail or a head of which this program knows only the fields of its module.
 fn described<W>(stage: Option<Stage<W>>, module: &str, arguments: impl Into<Vec<u8>>) -> Stage<W> {
-    stage.unwrap().module(module, arguments).in_processes_of(env!("CARGO_BIN_EXE_datapipe-host"))
+    stage
+        .unwrap()
+        .module(module, arguments)
+        .in_processes_of(env!("CARGO_BIN_EXE_datapipe-host"))
 }
 
 pub(crate) fn media_are_found_by_their_paths() {
@@ -259,63 +338,124 @@ pub(crate) fn media_are_found_by_their_paths() {
     let path = dir.path().join("volumes");
     let fields = |path: &Path| {
         let path = path.to_str().unwrap();
-        Arguments::new().with("medium", "directory").with("path", path)
+        Arguments::new()
+            .with("medium", "directory")
+            .with("path", path)
     };
     let tail = |fields: Arguments| {
-        described(Stage::tail_of_module("tail", Work::Write), "datapipe.archive-tail", fields)
+        described(
+            Stage::tail_of_module("tail", Work::Write),
+            "datapipe.archive-tail",
+            fields,
+        )
     };
-    let pipe = || Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(Cursor::new(data())));
-    let options =
-        || fields(&path).with("name", "far").with("block-len", BLOCK.to_string()).with("record-len", "8000");
+    let pipe = || {
+        Pipe::builder()
+            .buffer_size(BLOCK)
+            .head(StreamHead::new(Cursor::new(data())))
+    };
+    let options = || {
+        fields(&path)
+            .with("name", "far")
+            .with("block-len", BLOCK.to_string())
+            .with("record-len", "8000")
+    };
     let size = |size: &str| options().with("volume-size", size);
     pipe().tail(tail(size("100000"))).run().unwrap();
     let back = read(&path, false, None, Where::Threads);
     assert!(back.data == data() && back.outcome.volumes > 4);
     let error = pipe().tail(tail(options())).run().unwrap_err().to_string();
     assert!(error.contains("000001.tap is not empty"), "{error}");
-    pipe().tail(tail(options().with("overwrite", ""))).run().unwrap();
+    pipe()
+        .tail(tail(options().with("overwrite", "")))
+        .run()
+        .unwrap();
     assert_eq!(lengths(&path).len(), 1);
 
     let head = |fields: Arguments| {
-        described(Stage::head_of_module("head", Work::Fill), "datapipe.archive-head", fields)
+        described(
+            Stage::head_of_module("head", Work::Fill),
+            "datapipe.archive-head",
+            fields,
+        )
     };
     let out = tempfile::NamedTempFile::new().unwrap();
     let back = Pipe::builder().buffer_size(BLOCK).head(head(fields(&path)));
-    back.tail(StreamRestore::new(out.reopen().unwrap())).run().unwrap();
+    back.tail(StreamRestore::new(out.reopen().unwrap()))
+        .run()
+        .unwrap();
     assert!(fs::read(out.path()).unwrap() == data());
 
     let refused = |tail: TailStage<'static>, why: &str| {
         let error = pipe().tail(tail).run().unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     };
-    refused(tail(options().with("colour", "red")), "does not know the field \"colour\"");
+    refused(
+        tail(options().with("colour", "red")),
+        "does not know the field \"colour\"",
+    );
     refused(tail(options().with("key", [7; 31])), "a key of 31 bytes");
-    refused(tail(options().with("key", [7; 32])), "a key without the headers");
-    refused(tail(options().with("opened", "")), "0 descriptors, and no number 0");
-    refused(tail(options().with("content", "soup")), "the content \"soup\"");
-    refused(tail(options().with("path", "/nowhere")), "more than one path");
+    refused(
+        tail(options().with("key", [7; 32])),
+        "a key without the headers",
+    );
+    refused(
+        tail(options().with("opened", "")),
+        "0 descriptors, and no number 0",
+    );
+    refused(
+        tail(options().with("content", "soup")),
+        "the content \"soup\"",
+    );
+    refused(
+        tail(options().with("path", "/nowhere")),
+        "more than one path",
+    );
     refused(tail(size("1")), "volumes of 1 bytes are too small");
     refused(tail(size("many")), "the number \"many\", which does not do");
     refused(tail(options().with("session", "x")), "session header");
-    refused(tail(Arguments::new().with("name", "x")), "the module got no medium");
-    refused(tail(Arguments::new().with("name", "x").with("medium", "wax")), "knows tape and directory only");
+    refused(
+        tail(Arguments::new().with("name", "x")),
+        "the module got no medium",
+    );
+    refused(
+        tail(Arguments::new().with("name", "x").with("medium", "wax")),
+        "knows tape and directory only",
+    );
     refused(tail(fields(&path)), "the module got no name");
     for (fields, why) in [
-        (fields(&path).with("session", "x"), "not all of key, session and block-len"),
-        (fields(&path).with("session", "x").with("block-len", "512"), "could not convert"),
+        (
+            fields(&path).with("session", "x"),
+            "not all of key, session and block-len",
+        ),
+        (
+            fields(&path).with("session", "x").with("block-len", "512"),
+            "could not convert",
+        ),
         (fields(&path).with("key", [7; 32]), "not all of key"),
         (fields(Path::new("/nowhere")), "/nowhere"),
         (fields(&path).with("runs", ""), "0 descriptors"),
         (fields(&path).with("x", ""), "does not know the field \"x\""),
     ] {
         let back = Pipe::builder().buffer_size(BLOCK).head(head(fields));
-        let error = back.tail(StreamRestore::new(std::io::sink())).run().unwrap_err().to_string();
+        let error = back
+            .tail(StreamRestore::new(std::io::sink()))
+            .run()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(why), "{error}");
     }
     for module in ["datapipe.seal", "datapipe.open"] {
         let middle = described(Stage::middle_of_module("key", Work::InPlace), module, "");
-        let error = pipe().stage(middle).tail(StreamTail::new(std::io::sink())).run().unwrap_err();
-        assert!(error.to_string().contains("the module got no key"), "{error}");
+        let error = pipe()
+            .stage(middle)
+            .tail(StreamTail::new(std::io::sink()))
+            .run()
+            .unwrap_err();
+        assert!(
+            error.to_string().contains("the module got no key"),
+            "{error}"
+        );
     }
 }
 
@@ -336,15 +476,28 @@ pub(crate) fn a_writer_that_is_killed() {
     let path = dir.path().join("a.tap");
     let (seal, tail) = plan(true).stages(create(&path));
     let report = tail.report();
-    let pipe = Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(std::io::repeat(7)));
-    let pipe = pipe.stage(seal.unwrap().in_processes()).tail(TailStage::from(tail).in_processes());
-    let (said, died) = killed(pipe.start().unwrap(), 2, || report.outcome().safe_blocks > 0);
-    assert!(died == NotReplaced::Tail && said.contains("\"archive-tail\""), "{said}");
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(StreamHead::new(std::io::repeat(7)));
+    let pipe = pipe
+        .stage(seal.unwrap().in_processes())
+        .tail(TailStage::from(tail).in_processes());
+    let (said, died) = killed(pipe.start().unwrap(), 2, || {
+        report.outcome().safe_blocks > 0
+    });
+    assert!(
+        died == NotReplaced::Tail && said.contains("\"archive-tail\""),
+        "{said}"
+    );
     let written = report.outcome();
     assert!(!written.complete);
     let back = read(&path, true, None, Where::Processes);
     assert!(!back.outcome.complete && back.outcome.blocks >= written.safe_blocks);
-    assert!(back.damage.iter().any(|damage| damage.what.contains("the archive is incomplete")));
+    assert!(
+        back.damage
+            .iter()
+            .any(|damage| damage.what.contains("the archive is incomplete"))
+    );
     assert!(back.data.iter().all(|&byte| byte == 7));
 }
 
@@ -363,17 +516,26 @@ pub(crate) fn a_reader_that_is_killed() {
     let path = dir.path().join("a.tap");
     write(&path, true, false, Where::Threads);
     let log = DamageLog::new();
-    let reader = ArchiveReader::open(open(&path), secret(true).as_ref()).unwrap().salvage(&log);
+    let reader = ArchiveReader::open(open(&path), secret(true).as_ref())
+        .unwrap()
+        .salvage(&log);
     for stage in 0..3 {
         let gate = Arc::new(AtomicBool::new(false));
         let Reading { pipe, report } = reader.read(1);
-        let pipe = pipe.buffers(12).in_processes().tail(Gate(Arc::clone(&gate))).start().unwrap();
+        let pipe = pipe
+            .buffers(12)
+            .in_processes()
+            .tail(Gate(Arc::clone(&gate)))
+            .start()
+            .unwrap();
         wait_until("it reads", || report.outcome().blocks > 4);
         let victim = || pipe.status().stages[stage].instances[0].process;
         wait_until("it has begun", || victim() != 0);
         let victim = victim();
         let opener = std::thread::spawn(move || {
-            wait_until("it is buried", || !Path::new(&format!("/proc/{victim}")).exists());
+            wait_until("it is buried", || {
+                !Path::new(&format!("/proc/{victim}")).exists()
+            });
             gate.store(true, Ordering::SeqCst);
         });
         if stage == 0 {
@@ -381,7 +543,10 @@ pub(crate) fn a_reader_that_is_killed() {
             assert_eq!(died, NotReplaced::Head, "{said}");
         } else {
             kill_process(Pid::from_raw(victim as i32).unwrap(), Signal::KILL).unwrap();
-            assert_eq!(pipe.wait().unwrap().status.stages[stage].instances[0].processes, 2);
+            assert_eq!(
+                pipe.wait().unwrap().status.stages[stage].instances[0].processes,
+                2
+            );
         }
         opener.join().unwrap();
         assert_eq!((report.outcome().complete, log.count()), (stage > 0, 0));
@@ -403,15 +568,26 @@ impl std::io::Read for UntilEnough {
 }
 
 pub(crate) fn a_sealing_process_that_is_killed() {
-    let (dir, enough) = (tempfile::tempdir().unwrap(), Arc::new(AtomicBool::new(false)));
+    let (dir, enough) = (
+        tempfile::tempdir().unwrap(),
+        Arc::new(AtomicBool::new(false)),
+    );
     let path = dir.path().join("a.tap");
     let (seal, tail) = plan(true).stages(create(&path));
     let report = tail.report();
-    let pipe = Pipe::builder().buffer_size(BLOCK).head(StreamHead::new(UntilEnough(Arc::clone(&enough), 0)));
-    let pipe = pipe.stage(seal.unwrap().instances(2).in_processes()).tail(tail).start().unwrap();
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(StreamHead::new(UntilEnough(Arc::clone(&enough), 0)));
+    let pipe = pipe
+        .stage(seal.unwrap().instances(2).in_processes())
+        .tail(tail)
+        .start()
+        .unwrap();
     for kill in 1..=4 {
         let before = report.outcome().blocks;
-        wait_until("the pipe has got on", || report.outcome().blocks > before + 100);
+        wait_until("the pipe has got on", || {
+            report.outcome().blocks > before + 100
+        });
         let process = || pipe.status().stages[1].instances[kill % 2].process;
         wait_until("it works", || process() != 0);
         let victim = process();
@@ -423,5 +599,9 @@ pub(crate) fn a_sealing_process_that_is_killed() {
     let back = read(&path, true, None, Where::Threads);
     assert!(back.outcome.complete && back.damage.is_empty());
     assert_eq!(back.data.len() as u64, written);
-    assert!(back.data.chunk_by(|a, b| a == b).all(|run| run.len() % 4096 == 0));
+    assert!(
+        back.data
+            .chunk_by(|a, b| a == b)
+            .all(|run| run.len() % 4096 == 0)
+    );
 }

@@ -1,7 +1,7 @@
 //! Processes that attach to a pipe as its head or its tail.
 //!
-//! They get their control connection over a socket that is their standard input: any other way to pass a descriptor
-//! would do.
+//! They get their control connection over a socket that is their standard input: any other way to
+//! pass a descriptor would do.
 
 use std::io::{IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
@@ -19,8 +19,8 @@ use datapipe::memory::Process;
 use datapipe::pool::Activity;
 use datapipe::prelude::*;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -31,7 +31,8 @@ use crate::watch::wait_until;
 pub(crate) const ATTACH: &str = "--attach";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Attaches, and does what is asked: sends so many blocks, or receives all that there are; or fails.
+/// Attaches, and does what is asked: sends so many blocks, or receives all that there are; or
+/// fails.
 pub(crate) fn attach(deed: &str) -> ! {
     let control = received();
     if deed == "hang-up" {
@@ -81,9 +82,17 @@ fn received() -> OwnedFd {
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let slices = &mut [IoSliceMut::new(&mut byte)];
-    rustix::net::recvmsg(rustix::stdio::stdin(), slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+    rustix::net::recvmsg(
+        rustix::stdio::stdin(),
+        slices,
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .unwrap();
     let message = ancillary.drain().next().unwrap();
-    let RecvAncillaryMessage::ScmRights(mut descriptors) = message else { panic!("another message") };
+    let RecvAncillaryMessage::ScmRights(mut descriptors) = message else {
+        panic!("another message")
+    };
     descriptors.next().unwrap()
 }
 
@@ -96,21 +105,37 @@ fn attacher(pipe: &Pipe, role: Role, deed: &str) -> Child {
 pub(crate) fn attacher_and_wire(pipe: &Pipe, role: Role, deed: &str) -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut command = Command::new("/proc/self/exe");
-    command.args([ATTACH, deed]).stdin(OwnedFd::from(theirs)).stdout(Stdio::piped());
+    command
+        .args([ATTACH, deed])
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped());
     let child = command.spawn().unwrap();
-    let control = pipe.admit(role, Process::watch(child.id()).unwrap()).unwrap();
+    let control = pipe
+        .admit(role, Process::watch(child.id()).unwrap())
+        .unwrap();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let descriptors = [control.as_fd()];
     assert!(ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)));
-    rustix::net::sendmsg(&ours, &[IoSlice::new(b"!")], &mut ancillary, SendFlags::empty()).unwrap();
+    rustix::net::sendmsg(
+        &ours,
+        &[IoSlice::new(b"!")],
+        &mut ancillary,
+        SendFlags::empty(),
+    )
+    .unwrap();
     (child, ours)
 }
 
 /// What the process printed, once it has ended well.
 fn end(mut child: Child) -> String {
     let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
     assert!(child.wait().unwrap().success());
     text
 }
@@ -130,12 +155,22 @@ pub(crate) fn a_head_and_a_tail_that_attach() {
     wait_until("it waits for both", || {
         activity(&pipe, 0) == Activity::Unattached && activity(&pipe, 2) == Activity::Unattached
     });
-    assert!(pipe.status().to_string().contains("waits for a process to attach"));
+    assert!(
+        pipe.status()
+            .to_string()
+            .contains("waits for a process to attach")
+    );
     let tail = attacher(&pipe, Role::Tail, "receive");
     let head = attacher(&pipe, Role::Head, "300");
     let own = || Process::watch(std::process::id()).unwrap();
-    assert!(matches!(pipe.admit(Role::Head, own()), Err(AdmitError::Taken(Role::Head) | AdmitError::Ended)));
-    assert_eq!((end(head), end(tail)), (String::new(), "300 blocks\n".to_owned()));
+    assert!(matches!(
+        pipe.admit(Role::Head, own()),
+        Err(AdmitError::Taken(Role::Head) | AdmitError::Ended)
+    ));
+    assert_eq!(
+        (end(head), end(tail)),
+        (String::new(), "300 blocks\n".to_owned())
+    );
     let report = pipe.wait().unwrap();
     assert_eq!(report.status.stages[2].instances[0].blocks_in, 300);
     assert_eq!(report.status.stages[0].instances[0].processes, 1);
@@ -143,32 +178,58 @@ pub(crate) fn a_head_and_a_tail_that_attach() {
 
 pub(crate) fn refused_and_given_up() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
-    let pipe = Pipe::builder().head(counting(u64::MAX, &enough)).tail(checking(&count)).start().unwrap();
+    let pipe = Pipe::builder()
+        .head(counting(u64::MAX, &enough))
+        .tail(checking(&count))
+        .start()
+        .unwrap();
     let own = || Process::watch(std::process::id()).unwrap();
     for role in [Role::Head, Role::Tail] {
         let refused = pipe.admit(role, own()).unwrap_err();
-        assert!(matches!(refused, AdmitError::Bound(bound) if bound == role), "{refused}");
+        assert!(
+            matches!(refused, AdmitError::Bound(bound) if bound == role),
+            "{refused}"
+        );
     }
     pipe.cancel();
-    wait_until("nobody is let in", || matches!(pipe.admit(Role::Head, own()), Err(AdmitError::Ended)));
+    wait_until("nobody is let in", || {
+        matches!(pipe.admit(Role::Head, own()), Err(AdmitError::Ended))
+    });
 
     let patience = Duration::from_millis(50);
-    let pipe = Pipe::builder().head(Stage::unbound_head("feeder", patience)).tail(checking(&count));
+    let pipe = Pipe::builder()
+        .head(Stage::unbound_head("feeder", patience))
+        .tail(checking(&count));
     let error = pipe.run().unwrap_err().to_string();
-    assert_eq!(error, "stage \"feeder\": nobody attached to it within 0.05 s");
+    assert_eq!(
+        error,
+        "stage \"feeder\": nobody attached to it within 0.05 s"
+    );
 
-    let pipe = Pipe::builder().head(Stage::unbound_head("feeder", PATIENCE)).tail(checking(&count));
+    let pipe = Pipe::builder()
+        .head(Stage::unbound_head("feeder", PATIENCE))
+        .tail(checking(&count));
     let pipe = pipe.start().unwrap();
     pipe.cancel();
-    assert!(matches!(pipe.wait(), Err(Error::Cancelled)), "it does not wait any longer");
+    assert!(
+        matches!(pipe.wait(), Err(Error::Cancelled)),
+        "it does not wait any longer"
+    );
     let two = Stage::unbound_tail("drain", PATIENCE).instances(2);
-    let error = Pipe::builder().head(counting(1, &enough)).tail(two).plan().unwrap_err().to_string();
+    let error = Pipe::builder()
+        .head(counting(1, &enough))
+        .tail(two)
+        .plan()
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("one process that attaches"), "{error}");
 }
 
 /// A pipe that waits for its head.
 pub(crate) fn unbound_head() -> Pipe {
-    let pipe = Pipe::builder().buffer_size(1024).head(Stage::unbound_head("feeder", PATIENCE));
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(Stage::unbound_head("feeder", PATIENCE));
     pipe.tail(checking(&Arc::default())).start().unwrap()
 }
 
@@ -181,7 +242,9 @@ pub(crate) fn attached_and_failed() {
 
     let left = unbound_head();
     let mut child = attacher(&left, Role::Head, "leave");
-    let Err(Error::Stage(failure)) = left.wait() else { panic!("it has not ended well") };
+    let Err(Error::Stage(failure)) = left.wait() else {
+        panic!("it has not ended well")
+    };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Attached);
     child.wait().unwrap();
 }
@@ -190,8 +253,14 @@ pub(crate) fn attached_and_failed() {
 pub(crate) fn attached_and_gone() {
     let start = || {
         let count = Arc::new(AtomicU64::new(0));
-        let pipe = Pipe::builder().buffer_size(1024).stopped_limit(Duration::from_millis(300));
-        let pipe = pipe.head(Stage::unbound_head("feeder", PATIENCE)).tail(checking(&count)).start().unwrap();
+        let pipe = Pipe::builder()
+            .buffer_size(1024)
+            .stopped_limit(Duration::from_millis(300));
+        let pipe = pipe
+            .head(Stage::unbound_head("feeder", PATIENCE))
+            .tail(checking(&count))
+            .start()
+            .unwrap();
         let child = attacher(&pipe, Role::Head, &u64::MAX.to_string());
         wait_until("blocks arrive", || count.load(Ordering::SeqCst) > 0);
         (pipe, child)
@@ -199,16 +268,26 @@ pub(crate) fn attached_and_gone() {
     let (pipe, mut child) = start();
     let segment = pipe.segment().clone();
     child.kill().unwrap();
-    let Err(Error::Stage(failure)) = pipe.wait() else { panic!("it has not ended well") };
+    let Err(Error::Stage(failure)) = pipe.wait() else {
+        panic!("it has not ended well")
+    };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Attached);
-    assert!(Status::of(&segment).stages.iter().all(|stage| stage.instances[0].held == 0));
+    assert!(
+        Status::of(&segment)
+            .stages
+            .iter()
+            .all(|stage| stage.instances[0].held == 0)
+    );
     child.wait().unwrap();
 
     let (pipe, mut child) = start();
     kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::STOP).unwrap();
     let error = pipe.wait().unwrap_err().to_string();
     assert!(error.contains("was stopped for too long"), "{error}");
-    assert!(child.try_wait().unwrap().is_none(), "it is not ours to kill");
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "it is not ours to kill"
+    );
     child.kill().unwrap();
     child.wait().unwrap();
 

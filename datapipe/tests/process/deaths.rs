@@ -13,17 +13,27 @@ use datapipe::testkit::Random;
 use datapipe::{NotReplaced, StageFailure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::stages::{Deed, checking, counting, in_place, in_place_once, out_of_place, slow_to_replace};
+use crate::stages::{
+    Deed, checking, counting, in_place, in_place_once, out_of_place, slow_to_replace,
+};
 use crate::watch::{children, children_of, wait_until};
 
-/// Runs 200 blocks through a stage, and returns how many arrived. However that ends, every buffer comes home.
+/// Runs 200 blocks through a stage, and returns how many arrived. However that ends, every buffer
+/// comes home.
 fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
     let (enough, count) = (Arc::default(), Arc::default());
-    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &enough)).stage(stage);
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(200, &enough))
+        .stage(stage);
     let pipe = pipe.tail(checking(&count)).start().unwrap();
     let segment = pipe.segment().clone();
     let result = pipe.wait();
-    for instance in Status::of(&segment).stages.iter().flat_map(|stage| &stage.instances) {
+    for instance in Status::of(&segment)
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.instances)
+    {
         assert_eq!(instance.held, 0, "{result:?}");
     }
     match result {
@@ -37,7 +47,10 @@ pub(crate) fn killed_at_random() {
     const BUFFERS: u32 = 24;
     let seed = std::env::var("DATAPIPE_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut random = Random::new(seed);
-    let (enough, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (enough, count) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let pipe = Pipe::builder()
         .buffers(BUFFERS)
         .buffer_size(1024)
@@ -49,13 +62,21 @@ pub(crate) fn killed_at_random() {
         .unwrap();
     let taken_up = || -> Vec<u64> {
         let stages = pipe.status().stages;
-        stages[1..3].iter().flat_map(|stage| &stage.instances).map(|instance| instance.blocks_in).collect()
+        stages[1..3]
+            .iter()
+            .flat_map(|stage| &stage.instances)
+            .map(|instance| instance.blocks_in)
+            .collect()
     };
     for kill in 0..20 {
-        // What was in flight at the last kill has arrived, and everybody works: so this one meets another block.
+        // What was in flight at the last kill has arrived, and everybody works: so this one meets
+        // another block.
         let (arrived, before) = (count.load(Ordering::SeqCst), taken_up());
         wait_until("the pipe has got on", || {
-            let all = taken_up().iter().zip(&before).all(|(now, before)| now > before);
+            let all = taken_up()
+                .iter()
+                .zip(&before)
+                .all(|(now, before)| now > before);
             all && count.load(Ordering::SeqCst) > arrived + u64::from(BUFFERS)
         });
         std::thread::sleep(Duration::from_micros(random.below(2000)));
@@ -69,7 +90,9 @@ pub(crate) fn killed_at_random() {
         });
     }
     enough.store(true, Ordering::SeqCst);
-    let report = pipe.wait().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let report = pipe
+        .wait()
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let arrived = count.load(Ordering::SeqCst);
     assert!(arrived > 480, "{arrived}");
     assert_eq!(report.status.stages[0].instances[0].blocks_out, arrived);
@@ -102,8 +125,13 @@ pub(crate) fn a_replacement_that_is_long_in_coming() {
 
 pub(crate) fn everything_else_inline() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
-    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &enough).inline());
-    pipe.stage(out_of_place(Deed::Pass, 0, "")).tail(checking(&count).inline()).run().unwrap();
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(200, &enough).inline());
+    pipe.stage(out_of_place(Deed::Pass, 0, ""))
+        .tail(checking(&count).inline())
+        .run()
+        .unwrap();
     assert_eq!(count.load(Ordering::SeqCst), 200);
 }
 
@@ -132,7 +160,10 @@ pub(crate) fn killed_and_not_to_be_replaced() {
 pub(crate) fn dead_before_the_first_block() {
     let failure = run(out_of_place(Deed::Pass, 0, "").module("test.stillborn", "")).unwrap_err();
     let death = failure.error.death().unwrap();
-    assert_eq!(death.reason, NotReplaced::Fruitless(datapipe::limits::MAX_FRUITLESS_DEATHS));
+    assert_eq!(
+        death.reason,
+        NotReplaced::Fruitless(datapipe::limits::MAX_FRUITLESS_DEATHS)
+    );
 }
 
 pub(crate) fn errors_and_panics_come_back() {
@@ -141,13 +172,19 @@ pub(crate) fn errors_and_panics_come_back() {
     assert!(!failure.error.is_panic() && failure.error.death().is_none());
     let failure = run(in_place(Deed::Panic, 17)).unwrap_err();
     assert!(failure.error.is_panic());
-    assert_eq!(failure.to_string(), "stage \"doer\": panicked: lost my mind at 17");
+    assert_eq!(
+        failure.to_string(),
+        "stage \"doer\": panicked: lost my mind at 17"
+    );
 }
 
 pub(crate) fn an_exit_without_a_word() {
     let failure = run(out_of_place(Deed::Exit, 17, "")).unwrap_err();
     let death = failure.error.death().unwrap();
-    assert_eq!((death.reason, death.status.unwrap().code()), (NotReplaced::Exited, Some(3)));
+    assert_eq!(
+        (death.reason, death.status.unwrap().code()),
+        (NotReplaced::Exited, Some(3))
+    );
     assert!(failure.to_string().contains("exit status: 3"), "{failure}");
 }
 
@@ -169,7 +206,9 @@ pub(crate) fn a_cancelled_pipe() {
     let (enough, count) = (Arc::default(), Arc::default());
     let stage = || out_of_place(Deed::Pass, 0, "").instances(2);
     let pipe = || {
-        let pipe = Pipe::builder().buffer_size(1024).head(counting(u64::MAX, &enough));
+        let pipe = Pipe::builder()
+            .buffer_size(1024)
+            .head(counting(u64::MAX, &enough));
         pipe.stage(stage()).tail(checking(&count))
     };
     let early = pipe();
@@ -192,7 +231,10 @@ pub(crate) fn be_a_controller() -> ! {
         .start()
         .unwrap();
     wait_until("both work", || {
-        pipe.status().stages[1].instances.iter().all(|instance| instance.blocks_in > 0)
+        pipe.status().stages[1]
+            .instances
+            .iter()
+            .all(|instance| instance.blocks_in > 0)
     });
     let _ = writeln!(std::io::stdout(), "working");
     let ended = pipe.wait();
@@ -201,18 +243,33 @@ pub(crate) fn be_a_controller() -> ! {
 
 pub(crate) fn children_die_with_the_controller() {
     let mut command = Command::new("/proc/self/exe");
-    let mut controller = command.arg(CONTROLLER).stdout(Stdio::piped()).spawn().unwrap();
+    let mut controller = command
+        .arg(CONTROLLER)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
-    BufReader::new(controller.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(controller.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "working\n");
-    let instances: Vec<_> =
-        children_of(controller.id()).into_iter().map(|id| Process::watch(id).unwrap()).collect();
+    let instances: Vec<_> = children_of(controller.id())
+        .into_iter()
+        .map(|id| Process::watch(id).unwrap())
+        .collect();
     assert_eq!(instances.len(), 2);
     // One that is stopped goes on, to end with the others.
-    kill_process(Pid::from_raw(instances[0].id() as i32).unwrap(), Signal::STOP).unwrap();
+    kill_process(
+        Pid::from_raw(instances[0].id() as i32).unwrap(),
+        Signal::STOP,
+    )
+    .unwrap();
     controller.kill().unwrap();
     controller.wait().unwrap();
     for instance in instances {
-        assert!(instance.wait(Duration::from_secs(30)).unwrap().is_some(), "it outlives its controller");
+        assert!(
+            instance.wait(Duration::from_secs(30)).unwrap().is_some(),
+            "it outlives its controller"
+        );
     }
 }

@@ -22,7 +22,9 @@ const ENDLESS: u64 = u64::MAX;
 
 /// A head that counts to `most`, in a process; `instances` of them in one.
 fn far_counting(most: u64) -> HeadStage<'static> {
-    counting(most, &Arc::default()).module("test.counting", most.to_string()).in_processes()
+    counting(most, &Arc::default())
+        .module("test.counting", most.to_string())
+        .in_processes()
 }
 
 /// A tail that checks what [`counting`] counts, in a process, and tells how far it is.
@@ -30,9 +32,15 @@ fn far_checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
     let count = Arc::clone(count);
     let noted = move |data: &[u8]| {
         let now = u64::from_le_bytes(data.try_into().unwrap());
-        assert!(count.swap(now, Ordering::SeqCst) <= now, "notes come in order");
+        assert!(
+            count.swap(now, Ordering::SeqCst) <= now,
+            "notes come in order"
+        );
     };
-    checking(&Arc::default()).module("test.checking", "").notes(noted).in_processes()
+    checking(&Arc::default())
+        .module("test.checking", "")
+        .notes(noted)
+        .in_processes()
 }
 
 /// Writes to a file what it finds at a path, which it may not be allowed.
@@ -45,7 +53,9 @@ struct Peek(Option<String>);
 
 impl Head for Peek {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some(path) = self.0.take() else { return Ok(Fill::End) };
+        let Some(path) = self.0.take() else {
+            return Ok(Fill::End);
+        };
         block.put(&fs::read(path)?)?;
         Ok(Fill::Block)
     }
@@ -59,7 +69,9 @@ fn keeping(file: File) -> TailStage<'static> {
 /// The modules of this page.
 pub(crate) fn add(modules: Modules) -> Modules {
     modules
-        .with("test.counting", |call| Ok(counting(call.text()?.parse()?, &Arc::default())))
+        .with("test.counting", |call| {
+            Ok(counting(call.text()?.parse()?, &Arc::default()))
+        })
         .with("test.checking", |call| {
             let (count, mut told) = (Arc::new(AtomicU64::new(0)), 0);
             let counted = Arc::clone(&count);
@@ -72,7 +84,9 @@ pub(crate) fn add(modules: Modules) -> Modules {
             Ok(checking(&count))
         })
         .with("test.peeking", |call| Ok(peeking(call.text()?)))
-        .with("test.keeping", |call: &Call<'_>| Ok(keeping(File::from(call.descriptor(0)?))))
+        .with("test.keeping", |call: &Call<'_>| {
+            Ok(keeping(File::from(call.descriptor(0)?)))
+        })
 }
 
 pub(crate) fn every_stage_a_process() {
@@ -87,7 +101,11 @@ pub(crate) fn every_stage_a_process() {
             .tail(far_checking(&count))
             .run()
             .unwrap();
-        assert_eq!(count.load(Ordering::SeqCst), 200, "the last note comes after the end");
+        assert_eq!(
+            count.load(Ordering::SeqCst),
+            200,
+            "the last note comes after the end"
+        );
         assert_eq!(report.status.stages[0].instances[0].processes, 1);
     }
 }
@@ -95,18 +113,38 @@ pub(crate) fn every_stage_a_process() {
 pub(crate) fn instances_that_share_a_process() {
     let count = Arc::new(AtomicU64::new(0));
     let stage = || out_of_place(Deed::Pass, 0, "").instances(3).together();
-    let pipe = Pipe::builder().buffer_size(1024).head(counting(ENDLESS, &Arc::default()));
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(ENDLESS, &Arc::default()));
     let pipe = pipe.stage(stage()).tail(checking(&count)).start().unwrap();
-    wait_until("all work", || pipe.status().stages[1].instances.iter().all(|one| one.blocks_in > 0));
-    let [one] = children()[..] else { panic!("one process for all") };
-    assert!(pipe.status().stages[1].instances.iter().all(|instance| instance.process == one));
+    wait_until("all work", || {
+        pipe.status().stages[1]
+            .instances
+            .iter()
+            .all(|one| one.blocks_in > 0)
+    });
+    let [one] = children()[..] else {
+        panic!("one process for all")
+    };
+    assert!(
+        pipe.status().stages[1]
+            .instances
+            .iter()
+            .all(|instance| instance.process == one)
+    );
     kill_process(Pid::from_raw(one as i32).unwrap(), Signal::KILL).unwrap();
     let failure = failed(pipe.wait());
     assert_eq!(failure.reason, NotReplaced::Together);
 
     let failing = out_of_place(Deed::Fail, 17, "").instances(3).together();
-    let pipe = Pipe::builder().buffer_size(1024).head(counting(ENDLESS, &Arc::default()));
-    let error = pipe.stage(failing).tail(checking(&count_of())).run().unwrap_err();
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(ENDLESS, &Arc::default()));
+    let error = pipe
+        .stage(failing)
+        .tail(checking(&count_of()))
+        .run()
+        .unwrap_err();
     assert!(error.to_string().contains("no more after 17"), "{error}");
 }
 
@@ -116,7 +154,11 @@ fn count_of() -> Arc<AtomicU64> {
 
 fn failed(result: Result<Report, Error>) -> Death {
     match result {
-        Err(Error::Stage(failure)) => failure.error.death().unwrap_or_else(|| panic!("{failure}")).clone(),
+        Err(Error::Stage(failure)) => failure
+            .error
+            .death()
+            .unwrap_or_else(|| panic!("{failure}"))
+            .clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -141,11 +183,20 @@ pub(crate) fn heads_and_tails_are_not_replaced() {
         let death = failed(pipe.wait());
         assert_eq!((death.process, death.reason), (victim, reason));
         let status = Status::of(&segment);
-        assert!(status.stages.iter().flat_map(|stage| &stage.instances).all(|instance| instance.held == 0));
+        assert!(
+            status
+                .stages
+                .iter()
+                .flat_map(|stage| &stage.instances)
+                .all(|instance| instance.held == 0)
+        );
         let died = |event: &Event| matches!(event, Event::Died { process, replaced: false, .. } if *process == victim);
         assert!(events.lock().iter().any(died), "{events:?}");
         assert!(
-            events.lock().iter().any(|event| matches!(event, Event::Note { stage, .. } if stage == "check"))
+            events
+                .lock()
+                .iter()
+                .any(|event| matches!(event, Event::Note { stage, .. } if stage == "check"))
         );
     }
 }
@@ -168,10 +219,15 @@ pub(crate) fn a_stopped_process_is_killed_and_replaced() {
     let died = format!("doer/0: process {victim} died (signal: 9 (SIGKILL)) and is replaced");
     wait_until("it is killed", || events.lock().contains(&died));
     let then = count.load(Ordering::SeqCst);
-    wait_until("the pipe has got on", || count.load(Ordering::SeqCst) > then);
+    wait_until("the pipe has got on", || {
+        count.load(Ordering::SeqCst) > then
+    });
     enough.store(true, Ordering::SeqCst);
     let report = pipe.wait().unwrap();
-    assert_eq!(report.status.stages[0].instances[0].blocks_out, count.load(Ordering::SeqCst));
+    assert_eq!(
+        report.status.stages[0].instances[0].blocks_out,
+        count.load(Ordering::SeqCst)
+    );
 }
 
 pub(crate) fn confined_processes() {
@@ -185,11 +241,19 @@ pub(crate) fn confined_processes() {
     let run = |path: &std::path::Path| {
         let out = tempfile::tempfile().unwrap();
         let path = path.to_str().unwrap();
-        let head = peeking(path).module("test.peeking", path).confined(vec![open.clone()], Vec::new());
+        let head = peeking(path)
+            .module("test.peeking", path)
+            .confined(vec![open.clone()], Vec::new());
         let file: OwnedFd = out.try_clone().unwrap().into();
-        let tail = keeping(out.try_clone().unwrap()).module("test.keeping", "").descriptor(file);
+        let tail = keeping(out.try_clone().unwrap())
+            .module("test.keeping", "")
+            .descriptor(file);
         let tail = tail.confined(Vec::new(), Vec::new()).in_processes();
-        let result = Pipe::builder().buffer_size(1024).head(head.in_processes()).tail(tail).run();
+        let result = Pipe::builder()
+            .buffer_size(1024)
+            .head(head.in_processes())
+            .tail(tail)
+            .run();
         let (mut out, mut text) = (out, String::new());
         out.rewind().unwrap();
         out.read_to_string(&mut text).unwrap();

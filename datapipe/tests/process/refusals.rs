@@ -12,14 +12,25 @@ use crate::stages::{Deed, in_place};
 
 fn pipe(stage: MiddleStage<'static>) -> PipeBuilder<'static> {
     let head = StreamHead::new(&b"some data"[..]);
-    Pipe::builder().head(head).stage(stage).tail(StreamTail::new(std::io::sink()))
+    Pipe::builder()
+        .head(head)
+        .stage(stage)
+        .tail(StreamTail::new(std::io::sink()))
 }
 
 /// Called before this program has said that it is a host.
 pub(crate) fn before_serving() {
-    let error = pipe(Zstd::level(1).in_processes()).plan().unwrap_err().to_string();
-    assert!(error.contains("does not call datapipe::host::serve"), "{error}");
-    pipe(Zstd::level(1).in_processes_of("/elsewhere")).plan().unwrap();
+    let error = pipe(Zstd::level(1).in_processes())
+        .plan()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("does not call datapipe::host::serve"),
+        "{error}"
+    );
+    pipe(Zstd::level(1).in_processes_of("/elsewhere"))
+        .plan()
+        .unwrap();
 }
 
 pub(crate) fn descriptions_that_cannot_work() {
@@ -28,16 +39,35 @@ pub(crate) fn descriptions_that_cannot_work() {
         assert!(matches!(error, Error::Refused { .. }), "{error}");
         assert!(error.to_string().contains(why), "{error}");
     };
-    refused(datapipe::testkit::pass(1).in_processes(), "no module is named");
+    refused(
+        datapipe::testkit::pass(1).in_processes(),
+        "no module is named",
+    );
     let long = "x".repeat(datapipe::limits::MAX_MODULE_NAME + 1);
-    refused(Zstd::level(1).module(long, "").in_processes(), "256 and 0 bytes");
+    refused(
+        Zstd::level(1).module(long, "").in_processes(),
+        "256 and 0 bytes",
+    );
     let long = vec![0; datapipe::limits::MAX_MODULE_ARGUMENTS + 1];
-    refused(Zstd::level(1).module("x", long).in_processes(), "1 and 65537 bytes");
-    let nine = (0..9).fold(Zstd::level(1), |stage, _| stage.descriptor(File::open("/dev/null").unwrap()));
+    refused(
+        Zstd::level(1).module("x", long).in_processes(),
+        "1 and 65537 bytes",
+    );
+    let nine = (0..9).fold(Zstd::level(1), |stage, _| {
+        stage.descriptor(File::open("/dev/null").unwrap())
+    });
     refused(nine.in_processes(), "9 descriptors");
-    let long = vec![PathBuf::from("/x".repeat(datapipe::limits::MAX_MODULE_ARGUMENTS))];
-    refused(Zstd::level(1).confined(long, Vec::new()).in_processes(), "131076 bytes");
-    refused(Stage::middle_of_module("far", Work::Transform).unwrap(), "without its code");
+    let long = vec![PathBuf::from(
+        "/x".repeat(datapipe::limits::MAX_MODULE_ARGUMENTS),
+    )];
+    refused(
+        Zstd::level(1).confined(long, Vec::new()).in_processes(),
+        "131076 bytes",
+    );
+    refused(
+        Stage::middle_of_module("far", Work::Transform).unwrap(),
+        "without its code",
+    );
     assert!(Stage::middle_of_module("far", Work::Write).is_none());
 }
 
@@ -47,37 +77,71 @@ pub(crate) fn hosts_that_cannot_work() {
         assert!(matches!(error, Error::Stage(_)), "{error}");
         assert!(error.to_string().contains(why), "{error}");
     };
-    fails(Zstd::level(1).in_processes_of("/nonexistent/host"), "cannot start its process");
-    fails(Zstd::level(1).in_processes_of("/bin/true"), "exit status: 0");
+    fails(
+        Zstd::level(1).in_processes_of("/nonexistent/host"),
+        "cannot start its process",
+    );
+    fails(
+        Zstd::level(1).in_processes_of("/bin/true"),
+        "exit status: 0",
+    );
     fails(
         Zstd::level(1).module("unheard of", "").in_processes(),
         "no module \"unheard of\", only datapipe.analyze",
     );
-    let zstd = |level: &str| Zstd::level(1).module("datapipe.zstd", Arguments::new().with("level", level));
-    fails(zstd("many").in_processes(), "the module got the level \"many\", which does not do");
-    fails(Zstd::level(1).module("datapipe.zstd", "1").in_processes(), "too early");
+    let zstd =
+        |level: &str| Zstd::level(1).module("datapipe.zstd", Arguments::new().with("level", level));
+    fails(
+        zstd("many").in_processes(),
+        "the module got the level \"many\", which does not do",
+    );
+    fails(
+        Zstd::level(1).module("datapipe.zstd", "1").in_processes(),
+        "too early",
+    );
     let module = |stage: MiddleStage<'static>| stage.module("datapipe.analyze", "");
-    fails(module(in_place(Deed::Pass, 0)), "makes another kind of stage");
+    fails(
+        module(in_place(Deed::Pass, 0)),
+        "makes another kind of stage",
+    );
 }
 
 pub(crate) fn nobody_else_gives_orders() {
     let host = env!("CARGO_BIN_EXE_datapipe-host");
     let run = |command: &mut Command, input: Stdio| {
         let started = command.stdin(input).output().unwrap();
-        (started.status.code(), String::from_utf8(started.stderr).unwrap())
+        (
+            started.status.code(),
+            String::from_utf8(started.stderr).unwrap(),
+        )
     };
     let (code, text) = run(Command::new(host).arg("--datapipe-instance"), Stdio::null());
     assert_eq!(code, Some(2));
-    assert!(text.contains("was not started by a pipe's controller"), "{text}");
+    assert!(
+        text.contains("was not started by a pipe's controller"),
+        "{text}"
+    );
     // The controller's own child, but not its grandchild: that would not notice its death.
     let control = || {
         let kind = SocketType::SEQPACKET;
-        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap().1
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+            .unwrap()
+            .1
     };
-    let (code, _) = run(Command::new(host).arg("--datapipe-instance"), control().into());
-    assert_eq!(code, Some(1), "the controller has hung up before it gave an order");
+    let (code, _) = run(
+        Command::new(host).arg("--datapipe-instance"),
+        control().into(),
+    );
+    assert_eq!(
+        code,
+        Some(1),
+        "the controller has hung up before it gave an order"
+    );
     let script = "\"$0\" --datapipe-instance; exit $?";
-    let (code, text) = run(Command::new("sh").args(["-c", script, host]), control().into());
+    let (code, text) = run(
+        Command::new("sh").args(["-c", script, host]),
+        control().into(),
+    );
     assert_eq!(code, Some(2));
     assert!(text.contains("its parent is not the one"), "{text}");
     let (code, text) = run(&mut Command::new(host), Stdio::null());

@@ -10,13 +10,23 @@ use parking_lot::Mutex;
 
 fn data() -> Vec<u8> {
     let mut random = Random::new(7);
-    (0..400_000).map(|at| if at % 3 == 0 { random.below(256) as u8 } else { (at >> 10) as u8 }).collect()
+    (0..400_000)
+        .map(|at| {
+            if at % 3 == 0 {
+                random.below(256) as u8
+            } else {
+                (at >> 10) as u8
+            }
+        })
+        .collect()
 }
 
 /// What a pipe makes of the data, each block behind its length.
 fn made_by(stages: impl IntoIterator<Item = MiddleStage<'static>>) -> Vec<u8> {
     let out = Arc::new(Mutex::new(Vec::new()));
-    let mut pipe = Pipe::builder().buffer_size(16 << 10).head(StreamHead::new(Cursor::new(data())));
+    let mut pipe = Pipe::builder()
+        .buffer_size(16 << 10)
+        .head(StreamHead::new(Cursor::new(data())));
     for stage in stages {
         pipe = pipe.stage(stage);
     }
@@ -40,9 +50,15 @@ pub(crate) fn codecs_give_the_same_bytes() {
         assert!(threads.len() < data().len());
     }
     let whole = made_by([]);
-    let back = [analyze(), Zstd::level(3), decompress()].map(|stage| stage.instances(2).in_processes());
+    let back =
+        [analyze(), Zstd::level(3), decompress()].map(|stage| stage.instances(2).in_processes());
     assert_eq!(made_by(back), whole);
-    let ordered = [sequence(7), Zstd::level(1).instances(2), decompress().instances(2), resequence(7, 2)];
+    let ordered = [
+        sequence(7),
+        Zstd::level(1).instances(2),
+        decompress().instances(2),
+        resequence(7, 2),
+    ];
     assert_eq!(made_by(ordered.map(MiddleStage::in_processes)), whole);
 }
 
@@ -50,7 +66,10 @@ pub(crate) fn the_suite_runs_stages_in_processes() {
     let blocks: Vec<_> = data().chunks(10_000).map(<[u8]>::to_vec).collect();
     let compressed = check_stage(&blocks, || Zstd::level(1));
     assert_eq!(
-        check_stage(&compressed[..8], || crate::stages::in_place(crate::stages::Deed::Pass, 0)),
+        check_stage(&compressed[..8], || crate::stages::in_place(
+            crate::stages::Deed::Pass,
+            0
+        )),
         compressed[..8]
     );
 }
@@ -64,5 +83,8 @@ pub(crate) fn a_host_program_of_its_own() {
 pub(crate) fn only_one_stage_of_many_is_processes() {
     let stages = || [Zstd::level(1), decompress(), Deflate::level(1)];
     let [first, second, third] = stages();
-    assert_eq!(made_by([first.inline(), second.in_processes(), third.instances(2)]), made_by(stages()));
+    assert_eq!(
+        made_by([first.inline(), second.in_processes(), third.instances(2)]),
+        made_by(stages())
+    );
 }

@@ -100,22 +100,50 @@ impl InPlace for Doing {
 
 /// A stage that works out of place, in processes.
 pub(crate) fn out_of_place(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
-    described("test.out-of-place", Doer { deed, at, file: file.to_owned() })
+    described(
+        "test.out-of-place",
+        Doer {
+            deed,
+            at,
+            file: file.to_owned(),
+        },
+    )
 }
 
 /// As [`out_of_place`], but a replacement is long in coming.
 pub(crate) fn slow_to_replace(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
-    described("test.slow-to-replace", Doer { deed, at, file: file.to_owned() })
+    described(
+        "test.slow-to-replace",
+        Doer {
+            deed,
+            at,
+            file: file.to_owned(),
+        },
+    )
 }
 
 /// A stage that works in place, in processes.
 pub(crate) fn in_place(deed: Deed, at: u64) -> MiddleStage<'static> {
-    described("test.in-place", Doer { deed, at, file: String::new() })
+    described(
+        "test.in-place",
+        Doer {
+            deed,
+            at,
+            file: String::new(),
+        },
+    )
 }
 
 /// As [`in_place`], but dies when it has changed the block, and only once.
 pub(crate) fn in_place_once(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
-    described("test.in-place", Doer { deed, at, file: file.to_owned() })
+    described(
+        "test.in-place",
+        Doer {
+            deed,
+            at,
+            file: file.to_owned(),
+        },
+    )
 }
 
 /// A stage that does what is asked of it, and where it runs.
@@ -132,15 +160,27 @@ fn described(module: &str, doer: Doer) -> MiddleStage<'static> {
 
 fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
     let mut words = str::from_utf8(arguments)?.splitn(3, ' ');
-    let mut word = || words.next().ok_or_else(|| StageError::new("an argument is missing"));
+    let mut word = || {
+        words
+            .next()
+            .ok_or_else(|| StageError::new("an argument is missing"))
+    };
     let deed = DEEDS[word()?.parse::<usize>()?];
-    Ok(Doer { deed, at: word()?.parse()?, file: word()?.to_owned() })
+    Ok(Doer {
+        deed,
+        at: word()?.parse()?,
+        file: word()?.to_owned(),
+    })
 }
 
 pub(crate) fn modules() -> Modules {
     crate::unruly::add(crate::ends::add(datapipe::modules()))
-        .with("test.out-of-place", |call| Ok(described("test.out-of-place", doer(call.arguments())?)))
-        .with("test.in-place", |call| Ok(described("test.in-place", doer(call.arguments())?)))
+        .with("test.out-of-place", |call| {
+            Ok(described("test.out-of-place", doer(call.arguments())?))
+        })
+        .with("test.in-place", |call| {
+            Ok(described("test.in-place", doer(call.arguments())?))
+        })
         .with("test.slow-to-replace", |call| {
             let doer = doer(call.arguments())?;
             if Path::new(&doer.file).exists() {
@@ -148,14 +188,24 @@ pub(crate) fn modules() -> Modules {
             }
             Ok(described("test.out-of-place", doer))
         })
-        .with("test.scribble", |call| Ok(crate::scribbles::scribbling(call.text()?.parse()?)))
-        .with("test.stillborn", |_| -> Result<MiddleStage<'static>, StageError> { std::process::abort() })
+        .with("test.scribble", |call| {
+            Ok(crate::scribbles::scribbling(call.text()?.parse()?))
+        })
+        .with(
+            "test.stillborn",
+            |_| -> Result<MiddleStage<'static>, StageError> { std::process::abort() },
+        )
 }
 
-/// Fills blocks that can be told from each other, until it has filled so many or is told that it is enough.
+/// Fills blocks that can be told from each other, until it has filled so many or is told that it is
+/// enough.
 pub(crate) fn counting(most: u64, enough: &Arc<AtomicBool>) -> HeadStage<'static> {
     let enough = Arc::clone(enough);
-    Stage::head("count", move |_| Counting { next: 0, most, enough: Arc::clone(&enough) })
+    Stage::head("count", move |_| Counting {
+        next: 0,
+        most,
+        enough: Arc::clone(&enough),
+    })
 }
 
 struct Counting {
@@ -176,7 +226,9 @@ impl Head for Counting {
 }
 
 pub(crate) fn content(number: u64) -> Vec<u8> {
-    format!("block {number}; ").into_bytes().repeat(1 + number as usize % 50)
+    format!("block {number}; ")
+        .into_bytes()
+        .repeat(1 + number as usize % 50)
 }
 
 /// Checks that the blocks of [`counting`] come in order, whole, each once; and counts them.

@@ -1,4 +1,5 @@
-//! Trees and streams in processes: what comes out is what threads make, and the report of it arrives.
+//! Trees and streams in processes: what comes out is what threads make, and the report of it
+//! arrives.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -37,13 +38,23 @@ fn plant() -> tempfile::TempDir {
 fn reading(dir: &Path) -> TreeHead {
     let medium = rustix::fs::stat(dir.join("data/a/b/medium")).unwrap();
     let skip = vec![(medium.st_dev, medium.st_ino), (u64::MAX, 0)];
-    let options = TreeOptions { one_file_system: true, exclude: vec!["*.out".into(), "x{1,2}".into()], skip };
-    let sources = [("tree".into(), dir.join("data")), ("one".into(), dir.join("data/a/007"))];
+    let options = TreeOptions {
+        one_file_system: true,
+        exclude: vec!["*.out".into(), "x{1,2}".into()],
+        skip,
+    };
+    let sources = [
+        ("tree".into(), dir.join("data")),
+        ("one".into(), dir.join("data/a/007")),
+    ];
     TreeHead::named(sources, options).unwrap()
 }
 
 /// The blocks of a head and its report, which knows every problem there can be.
-fn blocks_and_report(head: TreeHead, place: impl Fn(TreeHead) -> HeadStage<'static>) -> (Blocks, TreeReport) {
+fn blocks_and_report(
+    head: TreeHead,
+    place: impl Fn(TreeHead) -> HeadStage<'static>,
+) -> (Blocks, TreeReport) {
     let report = head.report();
     (blocks_of(place(head), BLOCK), report)
 }
@@ -52,10 +63,17 @@ pub(crate) fn a_tree_is_read_as_on_a_thread() {
     let dir = plant();
     let (blocks, report) = blocks_and_report(reading(dir.path()), HeadStage::from);
     let wanted = (report.outcome(), report.problems());
-    assert_eq!((wanted.0.files, wanted.0.excluded, wanted.0.left_out), (201, 1, 2));
+    assert_eq!(
+        (wanted.0.files, wanted.0.excluded, wanted.0.left_out),
+        (201, 1, 2)
+    );
     let confined = |to: &str| {
         let to = dir.path().join(to);
-        move |head: TreeHead| head.instances(1).confined(vec![to.clone()], Vec::new()).in_processes()
+        move |head: TreeHead| {
+            head.instances(1)
+                .confined(vec![to.clone()], Vec::new())
+                .in_processes()
+        }
     };
     let places: [&dyn Fn(TreeHead) -> HeadStage<'static>; 3] = [
         &|head| HeadStage::from(head).in_processes(),
@@ -69,24 +87,43 @@ pub(crate) fn a_tree_is_read_as_on_a_thread() {
     }
     let (_, report) = blocks_and_report(reading(dir.path()), confined("data/a/b"));
     assert_eq!((report.outcome().files, report.outcome().problems), (0, 2));
-    assert!(report.problems()[0].to_string().contains("tree: cannot be read: Permission denied"));
-    let (others, report) = blocks_and_report(reading(dir.path()), |head| head.instances(5).in_processes());
+    assert!(
+        report.problems()[0]
+            .to_string()
+            .contains("tree: cannot be read: Permission denied")
+    );
+    let (others, report) =
+        blocks_and_report(reading(dir.path()), |head| head.instances(5).in_processes());
     assert_same(&parse(&blocks), &parse(&others));
     assert_eq!(report.outcome(), wanted.0);
 }
 
 pub(crate) fn problems_are_said_as_they_are_found() {
     let dir = tempfile::tempdir().unwrap();
-    let long = dir.path().join("data").join(["a long name of a directory"; 40].join("/"));
+    let long = dir
+        .path()
+        .join("data")
+        .join(["a long name of a directory"; 40].join("/"));
     fs::create_dir_all(&long).unwrap();
     let head = TreeHead::new(&[dir.path().join("data")], TreeOptions::default()).unwrap();
     let (report, events) = (head.report(), Arc::new(Mutex::new(Vec::new())));
     let heard = Arc::clone(&events);
-    let pipe = Pipe::builder().buffer_size(512).on_event(move |event| heard.lock().push(event.clone()));
-    pipe.head(head.instances(1).in_processes()).tail(StreamTail::new(std::io::sink())).run().unwrap();
-    let [problem] = &report.problems()[..] else { panic!("{:?}", report.problems()) };
-    assert!(matches!(problem.kind, ProblemKind::TooLong(512..)), "{problem}");
-    let said = |event: &Event| matches!(event, Event::Note { text, .. } if *text == problem.to_string());
+    let pipe = Pipe::builder()
+        .buffer_size(512)
+        .on_event(move |event| heard.lock().push(event.clone()));
+    pipe.head(head.instances(1).in_processes())
+        .tail(StreamTail::new(std::io::sink()))
+        .run()
+        .unwrap();
+    let [problem] = &report.problems()[..] else {
+        panic!("{:?}", report.problems())
+    };
+    assert!(
+        matches!(problem.kind, ProblemKind::TooLong(512..)),
+        "{problem}"
+    );
+    let said =
+        |event: &Event| matches!(event, Event::Note { text, .. } if *text == problem.to_string());
     assert!(events.lock().iter().any(said), "{events:?}");
 }
 
@@ -99,22 +136,40 @@ fn restored(
 ) -> RestoreReport {
     let restore = TreeRestore::new(dest, options).unwrap();
     let report = restore.report();
-    Pipe::builder().buffer_size(BLOCK).head(head).tail(place(restore)).run().unwrap();
+    Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(head)
+        .tail(place(restore))
+        .run()
+        .unwrap();
     report
 }
 
 fn same(report: &RestoreReport, wanted: &RestoreReport) {
-    let counts =
-        |of: &RestoreReport| [of.files(), of.directories(), of.others(), of.bytes(), of.problem_count()];
+    let counts = |of: &RestoreReport| {
+        [
+            of.files(),
+            of.directories(),
+            of.others(),
+            of.bytes(),
+            of.problem_count(),
+        ]
+    };
     assert_eq!(counts(report), counts(wanted));
     // Threads that make files find problems in any order.
     let sorted = |mut texts: Vec<String>| {
         texts.sort();
         texts
     };
-    let problems = |of: &RestoreReport| sorted(of.problems().iter().map(ToString::to_string).collect());
+    let problems =
+        |of: &RestoreReport| sorted(of.problems().iter().map(ToString::to_string).collect());
     let damaged = |of: &RestoreReport| {
-        sorted(of.damaged().iter().map(|path| path.escape_ascii().to_string()).collect())
+        sorted(
+            of.damaged()
+                .iter()
+                .map(|path| path.escape_ascii().to_string())
+                .collect(),
+        )
     };
     assert!(problems(report) == problems(wanted) && damaged(report) == damaged(wanted));
     assert_eq!(report.notes(), wanted.notes());
@@ -129,10 +184,21 @@ pub(crate) fn a_tree_is_restored_as_on_a_thread() {
     };
     let confined_to = |dest: &Path| {
         let dest = dest.to_owned();
-        move |tail: TreeRestore| TailStage::from(tail).confined(Vec::new(), vec![dest.clone()]).in_processes()
+        move |tail: TreeRestore| {
+            TailStage::from(tail)
+                .confined(Vec::new(), vec![dest.clone()])
+                .in_processes()
+        }
     };
-    let whole = || RestoreOptions { threads: 3, ..RestoreOptions::default() };
-    let again = || RestoreOptions { overwrite: true, sync: false, ..whole() };
+    let whole = || RestoreOptions {
+        threads: 3,
+        ..RestoreOptions::default()
+    };
+    let again = || RestoreOptions {
+        overwrite: true,
+        sync: false,
+        ..whole()
+    };
     let everything = |dest: &Path| {
         let head = TreeHead::new(&[dest.join("tree")], TreeOptions::default()).unwrap();
         blocks_of(head, BLOCK)
@@ -141,19 +207,47 @@ pub(crate) fn a_tree_is_restored_as_on_a_thread() {
     // The second time finds everything taken.
     for options in [whole(), whole(), again()] {
         let wanted = restored(reading(dir.path()), &here, options.clone(), TailStage::from);
-        same(&restored(reading(dir.path()), &there, options, confined_to(&there)), &wanted);
+        same(
+            &restored(reading(dir.path()), &there, options, confined_to(&there)),
+            &wanted,
+        );
         assert!(everything(&here) == everything(&there));
     }
     let paths = ["tree/a/b", "tree/a/100", "not there"].map(|path| path.as_bytes().to_vec());
-    let some = || RestoreOptions { paths: paths.to_vec(), ..whole() };
-    let wanted = restored(reading(dir.path()), &dest("some here"), some(), TailStage::from);
+    let some = || RestoreOptions {
+        paths: paths.to_vec(),
+        ..whole()
+    };
+    let wanted = restored(
+        reading(dir.path()),
+        &dest("some here"),
+        some(),
+        TailStage::from,
+    );
     let some_there = dest("some there");
-    same(&restored(reading(dir.path()), &some_there, some(), confined_to(&some_there)), &wanted);
-    assert_eq!((wanted.files(), wanted.others(), wanted.problem_count()), (1, 1, 1));
+    same(
+        &restored(
+            reading(dir.path()),
+            &some_there,
+            some(),
+            confined_to(&some_there),
+        ),
+        &wanted,
+    );
+    assert_eq!(
+        (wanted.files(), wanted.others(), wanted.problem_count()),
+        (1, 1, 1)
+    );
 
     let report = restored(reading(dir.path()), &there, again(), confined_to(&here));
     assert_eq!(report.files(), 0);
-    assert!(report.problems()[0].to_string().contains("Permission denied"), "{:?}", report.problems()[0]);
+    assert!(
+        report.problems()[0]
+            .to_string()
+            .contains("Permission denied"),
+        "{:?}",
+        report.problems()[0]
+    );
 }
 
 /// Takes a byte from the middle of the second block.
@@ -184,7 +278,10 @@ pub(crate) fn a_tree_is_verified_as_on_a_thread() {
         };
         let wanted = verified(TailStage::from);
         assert_eq!(wanted.is_whole(), !is_damaged);
-        same(&verified(|tail| TailStage::from(tail).in_processes()), &wanted);
+        same(
+            &verified(|tail| TailStage::from(tail).in_processes()),
+            &wanted,
+        );
     }
 }
 
@@ -203,19 +300,34 @@ pub(crate) fn streams_between_files() {
     // By descriptors, in processes that may open nothing, from where the files stand.
     let (mut source, out) = (File::open(&from).unwrap(), tempfile::tempfile().unwrap());
     source.seek(SeekFrom::Start(1000)).unwrap();
-    let head = HeadStage::from(StreamHead::file(source)).confined(Vec::new(), Vec::new()).in_processes();
+    let head = HeadStage::from(StreamHead::file(source))
+        .confined(Vec::new(), Vec::new())
+        .in_processes();
     let tail = TailStage::from(StreamTail::file(out.try_clone().unwrap()));
     let tail = tail.confined(Vec::new(), Vec::new()).in_processes();
-    Pipe::builder().buffer_size(BLOCK).head(head).tail(tail).run().unwrap();
+    Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(head)
+        .tail(tail)
+        .run()
+        .unwrap();
     assert!(content(out) == data[1000..]);
     // By paths.
     let path = |path: &Path| Arguments::new().with("path", path.to_str().unwrap());
     let copy = |arguments: Arguments| {
         let head = HeadStage::head_of_module("read", Work::Fill).unwrap();
-        let head = head.module("datapipe.stream-head", path(&from)).in_processes();
+        let head = head
+            .module("datapipe.stream-head", path(&from))
+            .in_processes();
         let tail = TailStage::tail_of_module("write", Work::Write).unwrap();
-        let tail = tail.module("datapipe.stream-tail", arguments).in_processes();
-        Pipe::builder().buffer_size(BLOCK).head(head).tail(tail).run()
+        let tail = tail
+            .module("datapipe.stream-tail", arguments)
+            .in_processes();
+        Pipe::builder()
+            .buffer_size(BLOCK)
+            .head(head)
+            .tail(tail)
+            .run()
     };
     copy(path(&to)).unwrap();
     assert!(fs::read(&to).unwrap() == data);
@@ -229,12 +341,21 @@ pub(crate) fn streams_between_files() {
 pub(crate) fn stages_that_stay_here() {
     let null = || File::open("/dev/null").unwrap();
     let refused = |head: HeadStage<'static>, tail: TailStage<'static>, why: &str| {
-        let error = Pipe::builder().head(head).tail(tail).plan().unwrap_err().to_string();
+        let error = Pipe::builder()
+            .head(head)
+            .tail(tail)
+            .plan()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(why), "{error}");
     };
     let head = || HeadStage::from(StreamHead::file(null()));
     let reader = HeadStage::from(StreamHead::new(null())).in_processes();
-    refused(reader, StreamTail::file(null()).into(), "give StreamHead::file an open file");
+    refused(
+        reader,
+        StreamTail::file(null()).into(),
+        "give StreamHead::file an open file",
+    );
     let writer = TailStage::from(StreamTail::new(null())).in_processes();
     refused(head(), writer, "give StreamTail::file an open file");
     let search = TailStage::from(Wanted::new(&[]).search().unwrap()).in_processes();
@@ -243,7 +364,11 @@ pub(crate) fn stages_that_stay_here() {
     refused(head(), list, "what it tells is for this program");
     let terminal = File::open("/dev/ptmx").unwrap(); // one that nobody sits at
     let reader = HeadStage::from(StreamHead::file(terminal)).in_processes();
-    refused(reader, StreamTail::file(null()).into(), "it reads from a terminal");
+    refused(
+        reader,
+        StreamTail::file(null()).into(),
+        "it reads from a terminal",
+    );
 }
 
 /// Arguments of which nothing can be made.
@@ -251,12 +376,18 @@ pub(crate) fn fields_that_make_no_sense() {
     let head = |module: &str, arguments: Arguments| {
         let head = HeadStage::head_of_module("head", Work::Fill).unwrap();
         let head = head.module(module, arguments).in_processes();
-        Pipe::builder().head(head).tail(StreamTail::new(std::io::sink())).run()
+        Pipe::builder()
+            .head(head)
+            .tail(StreamTail::new(std::io::sink()))
+            .run()
     };
     let tail = |module: &str, arguments: Arguments| {
         let tail = TailStage::tail_of_module("tail", Work::Write).unwrap();
         let tail = tail.module(module, arguments).in_processes();
-        Pipe::builder().head(StreamHead::new(&b""[..])).tail(tail).run()
+        Pipe::builder()
+            .head(StreamHead::new(&b""[..]))
+            .tail(tail)
+            .run()
     };
     let fails = |result: Result<Report, Error>, why: &str| {
         let error = result.unwrap_err();
@@ -266,52 +397,106 @@ pub(crate) fn fields_that_make_no_sense() {
     let none = Arguments::new;
     let sources = || none().with("source", "/usr").with("source", "/bin");
     let wrong = [
-        (none().with("source", "/nothing/there"), "/nothing/there: No such file"),
+        (
+            none().with("source", "/nothing/there"),
+            "/nothing/there: No such file",
+        ),
         (sources().with("name", "a"), "1 names for 2 sources"),
-        (sources().with_all("name", ["a", "b/c"]), "cannot be \"b/c\""),
-        (sources().with_all("name", ["a", "a"]), "would both be \"a\""),
+        (
+            sources().with_all("name", ["a", "b/c"]),
+            "cannot be \"b/c\"",
+        ),
+        (
+            sources().with_all("name", ["a", "a"]),
+            "would both be \"a\"",
+        ),
         (sources().with("exclude", "a["), "\"a[\" is no pattern"),
         (sources().with("exclude", [0xff]), "invalid utf-8"),
         (sources().with("skip", "17"), "skip \"17\""),
         (sources().with("skip", "17:-1"), "skip \"17:-1\""),
-        (sources().with_all("one-file-system", ["", ""]), "more than one one-file-system"),
-        (sources().with("everything", ""), "does not know the field \"everything\""),
+        (
+            sources().with_all("one-file-system", ["", ""]),
+            "more than one one-file-system",
+        ),
+        (
+            sources().with("everything", ""),
+            "does not know the field \"everything\"",
+        ),
     ];
-    wrong.into_iter().for_each(|(arguments, why)| fails(head("datapipe.tree-head", arguments), why));
+    wrong
+        .into_iter()
+        .for_each(|(arguments, why)| fails(head("datapipe.tree-head", arguments), why));
     let dest = || none().with("path", "/tmp");
     let wrong = [
         (none(), "got 0 descriptors"),
-        (none().with("path", "/nothing/there"), "cannot restore to /nothing/there: No such file"),
-        (none().with("path", "/dev/null"), "cannot restore to /dev/null: Not a directory"),
+        (
+            none().with("path", "/nothing/there"),
+            "cannot restore to /nothing/there: No such file",
+        ),
+        (
+            none().with("path", "/dev/null"),
+            "cannot restore to /dev/null: Not a directory",
+        ),
         (dest().with("threads", "many"), "the threads \"many\""),
-        (dest().with("part", ""), "got 0 descriptors, and no number 0"),
-        (dest().with("paths", "x"), "does not know the field \"paths\""),
+        (
+            dest().with("part", ""),
+            "got 0 descriptors, and no number 0",
+        ),
+        (
+            dest().with("paths", "x"),
+            "does not know the field \"paths\"",
+        ),
     ];
-    wrong.into_iter().for_each(|(arguments, why)| fails(tail("datapipe.tree-restore", arguments), why));
-    fails(tail("datapipe.tree-verify", dest()), "does not know the field \"path\"");
+    wrong
+        .into_iter()
+        .for_each(|(arguments, why)| fails(tail("datapipe.tree-restore", arguments), why));
+    fails(
+        tail("datapipe.tree-verify", dest()),
+        "does not know the field \"path\"",
+    );
     fails(head("datapipe.stream-head", none()), "got 0 descriptors");
     fails(
         head("datapipe.stream-head", none().with("path", "/nothing")),
         "cannot open /nothing: No such file",
     );
-    fails(tail("datapipe.stream-tail", none().with("overwrite", "")), "got 0 descriptors");
+    fails(
+        tail("datapipe.stream-tail", none().with("overwrite", "")),
+        "got 0 descriptors",
+    );
     fails(tail("datapipe.stream-tail", dest()), "cannot open /tmp: ");
     let cut = |module: &str, result: fn(&str, Vec<u8>) -> Result<Report, Error>| {
         let bytes = Vec::from(dest());
-        fails(result(module, bytes[..bytes.len() - 1].to_vec()), "ends 1 bytes too early");
+        fails(
+            result(module, bytes[..bytes.len() - 1].to_vec()),
+            "ends 1 bytes too early",
+        );
     };
-    for module in ["datapipe.tree-restore", "datapipe.tree-verify", "datapipe.stream-tail"] {
+    for module in [
+        "datapipe.tree-restore",
+        "datapipe.tree-verify",
+        "datapipe.stream-tail",
+    ] {
         cut(module, |module, bytes| {
-            let tail =
-                TailStage::tail_of_module("tail", Work::Write).unwrap().module(module, bytes).in_processes();
-            Pipe::builder().head(StreamHead::new(&b""[..])).tail(tail).run()
+            let tail = TailStage::tail_of_module("tail", Work::Write)
+                .unwrap()
+                .module(module, bytes)
+                .in_processes();
+            Pipe::builder()
+                .head(StreamHead::new(&b""[..]))
+                .tail(tail)
+                .run()
         });
     }
     for module in ["datapipe.tree-head", "datapipe.stream-head"] {
         cut(module, |module, bytes| {
-            let head =
-                HeadStage::head_of_module("head", Work::Fill).unwrap().module(module, bytes).in_processes();
-            Pipe::builder().head(head).tail(StreamTail::new(std::io::sink())).run()
+            let head = HeadStage::head_of_module("head", Work::Fill)
+                .unwrap()
+                .module(module, bytes)
+                .in_processes();
+            Pipe::builder()
+                .head(head)
+                .tail(StreamTail::new(std::io::sink()))
+                .run()
         });
     }
 }

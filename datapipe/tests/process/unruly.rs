@@ -1,4 +1,5 @@
-//! Processes that do not keep to the rules, and callers whose own code fails: the pipe ends, and says why.
+//! Processes that do not keep to the rules, and callers whose own code fails: the pipe ends, and
+//! says why.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -25,7 +26,8 @@ use crate::watch::{children_of, wait_until};
 /// What a process is called with that says nothing of use over its standard input, again and again.
 pub(crate) const FLOOD: &str = "--flood";
 
-/// What a process is called with that is to be the controller of one that lingers, and to be killed.
+/// What a process is called with that is to be the controller of one that lingers, and to be
+/// killed.
 pub(crate) const CONTROLLER: &str = "--let-linger";
 
 /// Set in a process whose host takes for ever to end.
@@ -45,12 +47,19 @@ pub(crate) fn flood() -> ! {
     std::process::exit(0)
 }
 
-/// What a process of a certain name does instead of taking its order. Its standard input is the control connection.
+/// What a process of a certain name does instead of taking its order. Its standard input is the
+/// control connection.
 #[allow(clippy::zombie_processes, reason = "it dies before its children")]
 pub(crate) fn before_serving() {
     let label = std::env::args().nth(2).unwrap_or_default();
     let say = |kind: u8, instance: u32, text: &str| {
-        let packet = [&[kind], &instance.to_le_bytes()[..], &[255; 8], text.as_bytes()].concat();
+        let packet = [
+            &[kind],
+            &instance.to_le_bytes()[..],
+            &[255; 8],
+            text.as_bytes(),
+        ]
+        .concat();
         rustix::net::send(rustix::stdio::stdin(), &packet, SendFlags::NOSIGNAL).unwrap();
     };
     match label.as_str() {
@@ -105,19 +114,29 @@ pub(crate) fn add(modules: Modules) -> Modules {
 
 /// A tail of which no more than its name matters.
 fn named(name: &str) -> TailStage<'static> {
-    Stage::tail_of_module(name, Work::Write).unwrap().module("test.checking", "").in_processes()
+    Stage::tail_of_module(name, Work::Write)
+        .unwrap()
+        .module("test.checking", "")
+        .in_processes()
 }
 
 /// Runs an endless head and this tail.
 fn run(tail: TailStage<'static>) -> Error {
-    let pipe = Pipe::builder().buffer_size(1024).head(counting(u64::MAX, &Arc::default()));
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(u64::MAX, &Arc::default()));
     pipe.tail(tail.in_processes()).run().unwrap_err()
 }
 
 pub(crate) fn a_handler_that_panics() {
     let tail = checking(&Arc::default()).module("test.checking", "");
-    let Error::Stage(failure) = run(tail.notes(|_| panic!("cannot bear to hear it"))) else { panic!() };
-    assert_eq!(failure.to_string(), "stage \"check\": panicked: cannot bear to hear it");
+    let Error::Stage(failure) = run(tail.notes(|_| panic!("cannot bear to hear it"))) else {
+        panic!()
+    };
+    assert_eq!(
+        failure.to_string(),
+        "stage \"check\": panicked: cannot bear to hear it"
+    );
 }
 
 pub(crate) fn a_listener_that_panics() {
@@ -127,34 +146,62 @@ pub(crate) fn a_listener_that_panics() {
         .head(counting(u64::MAX, &Arc::default()))
         .stage(out_of_place(Deed::Pass, 0, ""))
         .tail(checking(&Arc::default()));
-    assert!(catch_unwind(AssertUnwindSafe(|| pipe.run())).is_err(), "the panic is the caller's own");
+    assert!(
+        catch_unwind(AssertUnwindSafe(|| pipe.run())).is_err(),
+        "the panic is the caller's own"
+    );
 }
 
 pub(crate) fn notes_that_panic() {
-    let head = counting(u64::MAX, &Arc::default()).module("test.mad-notes", "").in_processes();
-    let pipe = Pipe::builder().buffer_size(1024).head(head).tail(checking(&Arc::default()));
-    let Err(Error::Stage(failure)) = pipe.run() else { panic!("it has not failed") };
-    assert_eq!(failure.to_string(), "stage \"count\": panicked: lost the notes");
+    let head = counting(u64::MAX, &Arc::default())
+        .module("test.mad-notes", "")
+        .in_processes();
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(head)
+        .tail(checking(&Arc::default()));
+    let Err(Error::Stage(failure)) = pipe.run() else {
+        panic!("it has not failed")
+    };
+    assert_eq!(
+        failure.to_string(),
+        "stage \"count\": panicked: lost the notes"
+    );
 }
 
 pub(crate) fn a_flood_that_outlives_its_process() {
     let slow = |_: &[u8]| std::thread::sleep(Duration::from_millis(1));
-    let Error::Stage(failure) = run(named("flood").notes(slow)) else { panic!("it has not died") };
+    let Error::Stage(failure) = run(named("flood").notes(slow)) else {
+        panic!("it has not died")
+    };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Tail);
 }
 
 pub(crate) fn ended_well_and_still_there() {
-    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &Arc::default()));
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(200, &Arc::default()));
     let lingering = out_of_place(Deed::Pass, 0, "").module("test.lingering", "");
-    pipe.stage(lingering).tail(checking(&Arc::default())).run().unwrap();
+    pipe.stage(lingering)
+        .tail(checking(&Arc::default()))
+        .run()
+        .unwrap();
 }
 
 /// Runs a pipe whose stage ends, and whose process does not; and is killed.
 pub(crate) fn be_a_controller() -> ! {
-    let pipe = Pipe::builder().buffer_size(1024).head(counting(200, &Arc::default()));
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(200, &Arc::default()));
     let lingering = out_of_place(Deed::Pass, 0, "").module("test.lingering", "");
-    let pipe = pipe.stage(lingering).tail(checking(&Arc::default())).start().unwrap();
-    wait_until("it has ended", || pipe.status().stages[1].instances[0].activity == Activity::Ended);
+    let pipe = pipe
+        .stage(lingering)
+        .tail(checking(&Arc::default()))
+        .start()
+        .unwrap();
+    wait_until("it has ended", || {
+        pipe.status().stages[1].instances[0].activity == Activity::Ended
+    });
     println!("it has ended");
     let ended = pipe.wait();
     panic!("it was to be killed, but ended: {ended:?}");
@@ -162,13 +209,27 @@ pub(crate) fn be_a_controller() -> ! {
 
 pub(crate) fn ended_and_left_alone() {
     let mut command = Command::new("/proc/self/exe");
-    let mut controller = command.arg(CONTROLLER).stdout(Stdio::piped()).spawn().unwrap();
-    controller.stdout.take().unwrap().read_exact(&mut [0; 12]).unwrap();
-    let [process] = children_of(controller.id())[..] else { panic!("it has one process") };
+    let mut controller = command
+        .arg(CONTROLLER)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    controller
+        .stdout
+        .take()
+        .unwrap()
+        .read_exact(&mut [0; 12])
+        .unwrap();
+    let [process] = children_of(controller.id())[..] else {
+        panic!("it has one process")
+    };
     let process = Process::watch(process).unwrap();
     controller.kill().unwrap();
     controller.wait().unwrap();
-    assert!(process.wait(Duration::from_secs(30)).unwrap().is_some(), "it outlives its controller");
+    assert!(
+        process.wait(Duration::from_secs(30)).unwrap().is_some(),
+        "it outlives its controller"
+    );
 }
 
 pub(crate) fn lies_about_the_end() {
@@ -177,7 +238,10 @@ pub(crate) fn lies_about_the_end() {
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
     }
     let error = run(named("another")).to_string();
-    assert!(error.contains("\"another\"") && error.contains("instance 7"), "{error}");
+    assert!(
+        error.contains("\"another\"") && error.contains("instance 7"),
+        "{error}"
+    );
 }
 
 /// Whoever hangs up because the pipe has stopped is not why it has.
@@ -201,9 +265,16 @@ pub(crate) fn confined_with_threads() {
 pub(crate) fn plans_keep_no_descriptors() {
     let (mut ours, theirs) = std::io::pipe().unwrap();
     let tail = named("drain").descriptor(OwnedFd::from(theirs));
-    let builder = Pipe::builder().buffer_size(1024).head(counting(1, &Arc::default())).tail(tail);
+    let builder = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(1, &Arc::default()))
+        .tail(tail);
     let plan = builder.plan().unwrap();
     drop(builder);
     rustix::io::ioctl_fionbio(ours.as_fd(), true).unwrap();
-    assert_eq!(ours.read(&mut [0]).expect("nobody has the other end"), 0, "{plan}");
+    assert_eq!(
+        ours.read(&mut [0]).expect("nobody has the other end"),
+        0,
+        "{plan}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Blocks that are missing, damaged or wrong: the right objects are named, and are not under their names.
+//! Blocks that are missing, damaged or wrong: the right objects are named, and are not under their
+//! names.
 
 use std::fs;
 
@@ -10,8 +11,9 @@ use super::pack::{Pack, digest, file, object};
 use super::walk::look;
 use super::{Site, damaged, problems};
 
-/// Five blocks. A file of three extents goes through 0, 1 and 2; `inside` is in 1 only, `late` begins in 1 and ends in
-/// 2, `blank` has no data yet when 0 ends. 3 has a file of its own, 4 is the catalogue.
+/// Five blocks. A file of three extents goes through 0, 1 and 2; `inside` is in 1 only, `late`
+/// begins in 1 and ends in 2, `blank` has no data yet when 0 ends. 3 has a file of its own, 4 is
+/// the catalogue.
 fn five_blocks() -> Pack {
     let mut pack = Pack::default();
     pack.directory("dir");
@@ -52,7 +54,18 @@ fn nothing_is_lost_if_nothing_is() {
     let site = Site::new();
     let report = site.plain(five_blocks());
     assert!(report.is_whole(), "{}", problems(&report));
-    assert_eq!(site.names(), ["after", "before", "blank", "dir", "dir/inside", "late", "long"]);
+    assert_eq!(
+        site.names(),
+        [
+            "after",
+            "before",
+            "blank",
+            "dir",
+            "dir/inside",
+            "late",
+            "long"
+        ]
+    );
     assert!(five_blocks().verify().is_whole());
 }
 
@@ -70,11 +83,30 @@ fn missing_and_damaged_blocks_take_only_their_objects() {
         };
         let site = Site::new();
         let report = site.plain(pack(1));
-        assert_eq!(damaged(&report), ["blank", "long", "dir/inside", "late"], "{kind} {}", problems(&report));
-        assert_eq!(site.names(), ["after", "before", "blank.damaged", "dir", "long.damaged"]);
-        assert_eq!(fs::read(site.dest().join("long.damaged")).unwrap(), b"one\0\0\0three");
-        assert!(report.problems().iter().any(|one| one.path.is_empty() && one.what.contains("block")));
-        assert_eq!(damaged(&pack(1).verify()), ["blank", "long", "dir/inside", "late"]);
+        assert_eq!(
+            damaged(&report),
+            ["blank", "long", "dir/inside", "late"],
+            "{kind} {}",
+            problems(&report)
+        );
+        assert_eq!(
+            site.names(),
+            ["after", "before", "blank.damaged", "dir", "long.damaged"]
+        );
+        assert_eq!(
+            fs::read(site.dest().join("long.damaged")).unwrap(),
+            b"one\0\0\0three"
+        );
+        assert!(
+            report
+                .problems()
+                .iter()
+                .any(|one| one.path.is_empty() && one.what.contains("block"))
+        );
+        assert_eq!(
+            damaged(&pack(1).verify()),
+            ["blank", "long", "dir/inside", "late"]
+        );
 
         let site = Site::new();
         let report = site.plain(pack(2));
@@ -83,7 +115,15 @@ fn missing_and_damaged_blocks_take_only_their_objects() {
         assert_eq!(names, ["late", "long"], "{kind} {}", problems(&report));
         assert_eq!(
             site.names(),
-            ["after", "before", "blank", "dir", "dir/inside", "late.damaged", "long.damaged"]
+            [
+                "after",
+                "before",
+                "blank",
+                "dir",
+                "dir/inside",
+                "late.damaged",
+                "long.damaged"
+            ]
         );
 
         let site = Site::new();
@@ -122,23 +162,71 @@ fn wrong_digests_states_and_sizes() {
         pack.extent(number, 0, b"data");
         pack.entry(number, EntryBody::End(end));
     };
-    let right = End { state: State::Whole, size: 4, digest: digest(&[(0, b"data")]) };
+    let right = End {
+        state: State::Whole,
+        size: 4,
+        digest: digest(&[(0, b"data")]),
+    };
     end(&mut pack, "right", right);
-    end(&mut pack, "digest", End { digest: digest(&[(0, b"date")]), ..right });
-    end(&mut pack, "elsewhere", End { digest: digest(&[(1, b"data")]), ..right });
+    end(
+        &mut pack,
+        "digest",
+        End {
+            digest: digest(&[(0, b"date")]),
+            ..right
+        },
+    );
+    end(
+        &mut pack,
+        "elsewhere",
+        End {
+            digest: digest(&[(1, b"data")]),
+            ..right
+        },
+    );
     end(&mut pack, "short", End { size: 3, ..right });
-    end(&mut pack, "unread", End { state: State::Unread, ..right });
-    end(&mut pack, "changed", End { state: State::Changed, ..right });
+    end(
+        &mut pack,
+        "unread",
+        End {
+            state: State::Unread,
+            ..right
+        },
+    );
+    end(
+        &mut pack,
+        "changed",
+        End {
+            state: State::Changed,
+            ..right
+        },
+    );
     let open = pack.begin(&object(ObjectKind::Symlink, "link"));
     pack.entry(open, EntryBody::Attribute(b"user.x", b"y"));
     fs::write(site.dest().join("digest.damaged"), "taken").unwrap();
     let report = site.plain(pack);
-    assert_eq!(damaged(&report), ["digest", "elsewhere", "short", "unread", "link"]);
-    let names =
-        ["changed", "digest.damaged", "digest.damaged.1", "elsewhere.damaged", "right", "short.damaged"];
+    assert_eq!(
+        damaged(&report),
+        ["digest", "elsewhere", "short", "unread", "link"]
+    );
+    let names = [
+        "changed",
+        "digest.damaged",
+        "digest.damaged.1",
+        "elsewhere.damaged",
+        "right",
+        "short.damaged",
+    ];
     assert_eq!(site.names(), [&names[..], &["unread.damaged"]].concat());
-    assert_eq!(fs::read(site.dest().join("digest.damaged")).unwrap(), b"taken");
-    assert_eq!(look(&site.dest().join("digest.damaged.1")).mode, 0o600, "for its owner only");
+    assert_eq!(
+        fs::read(site.dest().join("digest.damaged")).unwrap(),
+        b"taken"
+    );
+    assert_eq!(
+        look(&site.dest().join("digest.damaged.1")).mode,
+        0o600,
+        "for its owner only"
+    );
     assert!(problems(&report).contains("\"changed\": changed while it was archived"));
     assert_eq!(report.files(), 2);
 }
@@ -163,7 +251,11 @@ fn a_block_that_cannot_be_parsed_is_lost_from_there_on() {
     let report = site.plain(pack);
     assert_eq!(damaged(&report), ["bad", "behind"]);
     assert_eq!(site.names(), ["good", "next"]);
-    assert!(problems(&report).contains("unsafe"), "{}", problems(&report));
+    assert!(
+        problems(&report).contains("unsafe"),
+        "{}",
+        problems(&report)
+    );
 }
 
 #[test]
@@ -176,14 +268,20 @@ fn blocks_that_come_again_are_not_used() {
     pack.cut();
     pack.blocks.push(pack.blocks[0].clone());
     let report = site.overwriting(pack);
-    assert_eq!((report.problem_count(), report.files(), site.names().len()), (1, 2, 2));
+    assert_eq!(
+        (report.problem_count(), report.files(), site.names().len()),
+        (1, 2, 2)
+    );
 }
 
 #[test]
 fn other_names_of_what_is_damaged_are_damaged() {
     let site = Site::new();
     let mut pack = Pack::default();
-    let first = pack.begin(&Object { linked: true, ..file("first") });
+    let first = pack.begin(&Object {
+        linked: true,
+        ..file("first")
+    });
     pack.link("too-early", first);
     pack.extent(first, 0, b"x");
     pack.end(first, 1, Some([0; 16]));
@@ -192,7 +290,10 @@ fn other_names_of_what_is_damaged_are_damaged() {
     pack.link("undeclared", alone);
     pack.link("nothing", 77);
     let report = site.plain(pack);
-    assert_eq!(damaged(&report), ["too-early", "first", "second", "undeclared", "nothing"]);
+    assert_eq!(
+        damaged(&report),
+        ["too-early", "first", "second", "undeclared", "nothing"]
+    );
     assert_eq!(site.names(), ["alone", "first.damaged"]);
 }
 
@@ -203,7 +304,10 @@ fn verifying_reads_the_catalogue_and_writes_nothing() {
     let report = pack.clone().verify();
     assert_eq!(report.problem_count(), 1, "{}", problems(&report));
     let site = Site::new();
-    assert!(site.restore(pack, RestoreOptions::default()).is_whole(), "a restore does not need it");
+    assert!(
+        site.restore(pack, RestoreOptions::default()).is_whole(),
+        "a restore does not need it"
+    );
 }
 
 #[test]
@@ -219,7 +323,11 @@ fn the_longest_names_can_be_set_aside() {
     let report = site.plain(pack);
     assert_eq!(report.damaged_count(), 3);
     let start = |kept| name[..kept].to_owned();
-    let names = [start(245) + ".damaged.1", start(245) + ".damaged.2", start(247) + ".damaged"];
+    let names = [
+        start(245) + ".damaged.1",
+        start(245) + ".damaged.2",
+        start(247) + ".damaged",
+    ];
     let mut found = site.names();
     found.sort_by_key(|name| name[245..].to_owned());
     assert_eq!(found, names);
@@ -231,7 +339,11 @@ struct Failing(TreeRestore);
 impl Tail for Failing {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         self.0.write(block)?;
-        if block.is_empty() { Err(StageError::new("failed, as it was told")) } else { Ok(()) }
+        if block.is_empty() {
+            Err(StageError::new("failed, as it was told"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -246,7 +358,12 @@ fn a_pipe_that_fails_leaves_no_half_file_under_its_name() {
     pack.cut();
     let tail = TreeRestore::new(site.dest(), RestoreOptions::default()).unwrap();
     let report = tail.report();
-    assert!(pack.run(Failing(tail)).unwrap_err().to_string().contains("as it was told"));
+    assert!(
+        pack.run(Failing(tail))
+            .unwrap_err()
+            .to_string()
+            .contains("as it was told")
+    );
     assert_eq!(site.names(), ["half.damaged", "whole"]);
     assert_eq!(damaged(&report), ["half"]);
 }

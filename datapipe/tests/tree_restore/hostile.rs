@@ -1,4 +1,5 @@
-//! Archives that an enemy wrote: nothing outside of the destination changes, nothing panics, memory stays bounded.
+//! Archives that an enemy wrote: nothing outside of the destination changes, nothing panics, memory
+//! stays bounded.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,13 +14,23 @@ use super::{Site, damaged, problems};
 
 #[test]
 fn paths_lead_nowhere_else() {
-    for forged in ["../outside/new", "/tmp/outside/x", "a/../../outsid", "outside/../../", "./././././././"] {
+    for forged in [
+        "../outside/new",
+        "/tmp/outside/x",
+        "a/../../outsid",
+        "outside/../../",
+        "./././././././",
+    ] {
         let site = Site::new();
         let mut pack = Pack::default();
         pack.file("a-path-as-long", b"evil");
         pack.forge("a-path-as-long", forged);
         let report = site.plain(pack);
-        assert!(report.problem_count() > 0 && site.names().is_empty(), "{forged}: {}", problems(&report));
+        assert!(
+            report.problem_count() > 0 && site.names().is_empty(),
+            "{forged}: {}",
+            problems(&report)
+        );
     }
 }
 
@@ -30,11 +41,20 @@ fn links_that_are_planted_are_not_followed() {
         let mut pack = Pack::default();
         pack.symlink("folder", "../outside");
         pack.symlink("file", "../outside/canary");
-        pack.symlink("absolute", site.root.path().join("outside").to_str().unwrap());
+        pack.symlink(
+            "absolute",
+            site.root.path().join("outside").to_str().unwrap(),
+        );
         pack.symlink("new", "../outside/new");
         pack.symlink("here", ".");
         pack.cut();
-        for path in ["folder/new", "folder/canary", "folder/folder/new", "absolute/new", "here/../outside"] {
+        for path in [
+            "folder/new",
+            "folder/canary",
+            "folder/folder/new",
+            "absolute/new",
+            "here/../outside",
+        ] {
             if !path.contains("..") {
                 pack.file(path, b"evil");
             }
@@ -44,12 +64,24 @@ fn links_that_are_planted_are_not_followed() {
         pack.directory("folder/folder");
         pack.file("here/inside", b"evil");
         for path in ["file", "new"] {
-            pack.whole(&Object { mode: 0o777, ..file(path) }, &[("user.x", b"evil")], 4, &[(0, b"evil")]);
+            pack.whole(
+                &Object {
+                    mode: 0o777,
+                    ..file(path)
+                },
+                &[("user.x", b"evil")],
+                4,
+                &[(0, b"evil")],
+            );
         }
         pack.symlink("absolute/link", "x");
         let fifo = object(ObjectKind::Fifo, "folder/folder/fifo");
         pack.whole(&fifo, &[], 0, &[]);
-        let report = if overwrite { site.overwriting(pack) } else { site.plain(pack) };
+        let report = if overwrite {
+            site.overwriting(pack)
+        } else {
+            site.plain(pack)
+        };
         assert!(report.problem_count() >= 10, "{}", problems(&report));
         assert_eq!(site.names(), ["absolute", "file", "folder", "here", "new"]);
         let kinds: String = walk(&site.dest()).values().map(|one| one.kind).collect();
@@ -69,7 +101,14 @@ fn links_that_were_there_are_not_followed() {
     let report = site.overwriting(pack);
     assert_eq!(report.problem_count(), 2, "{}", problems(&report));
     let seen = walk(&site.dest());
-    assert_eq!((seen["folder"].kind, seen["file"].kind, &seen["file"].data[..]), ('l', '-', &b"good"[..]));
+    assert_eq!(
+        (
+            seen["folder"].kind,
+            seen["file"].kind,
+            &seen["file"].data[..]
+        ),
+        ('l', '-', &b"good"[..])
+    );
 }
 
 #[test]
@@ -77,11 +116,30 @@ fn hard_links_do_not_reach_outside() {
     let site = Site::new();
     let mut pack = Pack::default();
     pack.directory("dir");
-    let inner = pack.whole(&Object { linked: true, ..file("dir/canary") }, &[], 4, &[(0, b"mine")]);
-    let symlink =
-        Object { linked: true, target: b"../outside/canary", ..object(ObjectKind::Symlink, "link") };
+    let inner = pack.whole(
+        &Object {
+            linked: true,
+            ..file("dir/canary")
+        },
+        &[],
+        4,
+        &[(0, b"mine")],
+    );
+    let symlink = Object {
+        linked: true,
+        target: b"../outside/canary",
+        ..object(ObjectKind::Symlink, "link")
+    };
     let symlink = pack.whole(&symlink, &[], 0, &[]);
-    let replaced = pack.whole(&Object { linked: true, ..file("replaced") }, &[], 4, &[(0, b"mine")]);
+    let replaced = pack.whole(
+        &Object {
+            linked: true,
+            ..file("replaced")
+        },
+        &[],
+        4,
+        &[(0, b"mine")],
+    );
     pack.cut();
     // What the number stands for is not there any more, but a link to the outside.
     pack.symlink("replaced", "../outside/canary");
@@ -93,7 +151,10 @@ fn hard_links_do_not_reach_outside() {
     let report = site.overwriting(pack);
     assert_eq!(damaged(&report), ["hard"], "{}", problems(&report));
     let seen = walk(&site.dest());
-    assert_eq!((seen["name"].kind, seen["link"].kind, seen["inner"].names), ('-', 'l', 2));
+    assert_eq!(
+        (seen["name"].kind, seen["link"].kind, seen["inner"].names),
+        ('-', 'l', 2)
+    );
 }
 
 #[test]
@@ -112,10 +173,15 @@ fn extents_that_overlap_go_back_or_are_too_far() {
     let report = site.plain(pack);
     let names = damaged(&report);
     assert!(
-        ["overlap", "back", "longest"].iter().all(|name| names.contains(&(*name).to_owned())),
+        ["overlap", "back", "longest"]
+            .iter()
+            .all(|name| names.contains(&(*name).to_owned())),
         "{names:?}"
     );
-    assert!(site.names().contains(&"touching".to_owned()) && !site.names().contains(&"overlap".to_owned()));
+    assert!(
+        site.names().contains(&"touching".to_owned())
+            && !site.names().contains(&"overlap".to_owned())
+    );
     assert_eq!(names.len() as u64 + report.files(), 6);
 }
 
@@ -149,9 +215,23 @@ fn entries_in_an_order_that_makes_no_sense() {
     pack.catalogue("stray", (0, 0), 0);
     let report = site.plain(pack);
     // Whole files come last.
-    assert_eq!(damaged(&report), ["twice", "data", "same", "late", "greedy"], "{}", problems(&report));
+    assert_eq!(
+        damaged(&report),
+        ["twice", "data", "same", "late", "greedy"],
+        "{}",
+        problems(&report)
+    );
     assert_eq!(report.problem_count(), 5 + 3, "{}", problems(&report));
-    assert_eq!(site.names(), ["data", "greedy.damaged", "late.damaged", "same", "twice.damaged"]);
+    assert_eq!(
+        site.names(),
+        [
+            "data",
+            "greedy.damaged",
+            "late.damaged",
+            "same",
+            "twice.damaged"
+        ]
+    );
 }
 
 #[test]
@@ -175,8 +255,16 @@ fn objects_without_end_take_no_memory() {
     assert_eq!(report.damaged_count(), 100_000);
     assert_eq!(report.problems().len(), 10_000);
     // The pipe's own buffers and the archive itself among it.
-    assert!(resident() < before + (200 << 20), "{} bytes more", resident() - before);
-    assert_eq!(site.names(), ["last"], "after a gap there is room again, for {MAX_OPEN_OBJECTS}");
+    assert!(
+        resident() < before + (200 << 20),
+        "{} bytes more",
+        resident() - before
+    );
+    assert_eq!(
+        site.names(),
+        ["last"],
+        "after a gap there is room again, for {MAX_OPEN_OBJECTS}"
+    );
 }
 
 /// Bytes of memory.
@@ -188,14 +276,20 @@ fn resident() -> u64 {
 
 #[test]
 fn bytes_that_rot_anywhere_harm_nobody_else() {
-    let seed = std::env::var("DATAPIPE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261);
+    let seed = std::env::var("DATAPIPE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(20_261);
     let mut random = Random::new(seed);
     for round in 0..400 {
         let site = Site::new();
         let mut pack = Pack::default();
         pack.directory("dir");
         let first = pack.whole(
-            &Object { linked: true, ..file("dir/f") },
+            &Object {
+                linked: true,
+                ..file("dir/f")
+            },
             &[("user.a", b"b")],
             9,
             &[(0, b"x"), (7, b"y")],
@@ -212,7 +306,11 @@ fn bytes_that_rot_anywhere_harm_nobody_else() {
             block[at] = random.below(256) as u8;
         }
         println!("seed {seed}, round {round}");
-        let report = if round % 2 == 0 { site.plain(pack.clone()) } else { site.overwriting(pack.clone()) };
+        let report = if round % 2 == 0 {
+            site.plain(pack.clone())
+        } else {
+            site.overwriting(pack.clone())
+        };
         let _ = (report, pack.verify());
     }
 }

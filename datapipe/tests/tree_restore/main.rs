@@ -1,5 +1,5 @@
-//! Trees put back from entries made by hand: everything as it was, nothing of what is damaged under its name, and
-//! nothing outside of the destination, whatever the archive says.
+//! Trees put back from entries made by hand: everything as it was, nothing of what is damaged under
+//! its name, and nothing outside of the destination, whatever the archive says.
 
 mod damage;
 mod hostile;
@@ -43,8 +43,16 @@ impl Site {
     /// Restores, and sees that nothing outside has changed.
     pub(crate) fn restore(&self, pack: Pack, options: RestoreOptions) -> RestoreReport {
         let report = pack.restore(&self.dest(), options);
-        assert_eq!(walk(&self.root.path().join("outside")), self.before, "the canary");
-        assert_eq!(fs::read_dir(self.root.path()).unwrap().count(), 2, "nothing new beside the destination");
+        assert_eq!(
+            walk(&self.root.path().join("outside")),
+            self.before,
+            "the canary"
+        );
+        assert_eq!(
+            fs::read_dir(self.root.path()).unwrap().count(),
+            2,
+            "nothing new beside the destination"
+        );
         report
     }
 
@@ -53,7 +61,13 @@ impl Site {
     }
 
     pub(crate) fn overwriting(&self, pack: Pack) -> RestoreReport {
-        self.restore(pack, RestoreOptions { overwrite: true, ..RestoreOptions::default() })
+        self.restore(
+            pack,
+            RestoreOptions {
+                overwrite: true,
+                ..RestoreOptions::default()
+            },
+        )
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -65,12 +79,19 @@ impl Site {
 pub(crate) fn damaged(report: &RestoreReport) -> Vec<String> {
     let paths = report.damaged();
     assert_eq!(report.damaged_count(), paths.len() as u64);
-    paths.into_iter().map(|path| String::from_utf8(path).unwrap()).collect()
+    paths
+        .into_iter()
+        .map(|path| String::from_utf8(path).unwrap())
+        .collect()
 }
 
 /// All problems as text.
 pub(crate) fn problems(report: &RestoreReport) -> String {
-    report.problems().iter().map(|problem| format!("{problem}\n")).collect()
+    report
+        .problems()
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect()
 }
 
 pub(crate) fn is_root() -> bool {

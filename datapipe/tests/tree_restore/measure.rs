@@ -59,10 +59,22 @@ fn settled() -> Site {
 
 /// What has to be done for each file, with no thought of an enemy, of damage or of a digest.
 fn least(dest: &Path) {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let when = Timespec { tv_sec: WHEN.seconds, tv_nsec: WHEN.nanoseconds.into() };
-    let times = Timestamps { last_access: omit, last_modification: when };
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    let omit = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
+    let when = Timespec {
+        tv_sec: WHEN.seconds,
+        tv_nsec: WHEN.nanoseconds.into(),
+    };
+    let times = Timestamps {
+        last_access: omit,
+        last_modification: when,
+    };
     let finish = |file: &fs::File, mode| {
         rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).unwrap();
         rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).unwrap();
@@ -73,7 +85,12 @@ fn least(dest: &Path) {
         fs::create_dir(&folder).unwrap();
         for file in 0..FILES {
             let path = folder.join(format!("file{file}"));
-            let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .unwrap();
             std::os::unix::fs::FileExt::write_all_at(&file, &DATA, 0).unwrap();
             finish(&file, 0o640);
         }

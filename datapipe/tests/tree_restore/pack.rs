@@ -9,7 +9,10 @@ use datapipe::wire::{
 use super::placed::placed;
 
 /// A time with nanoseconds.
-pub(crate) const WHEN: Time = Time { seconds: 1_000_000_000, nanoseconds: 123_456_789 };
+pub(crate) const WHEN: Time = Time {
+    seconds: 1_000_000_000,
+    nanoseconds: 123_456_789,
+};
 
 /// A block as it reaches the tail.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +45,11 @@ pub(crate) fn object(kind: ObjectKind, path: &str) -> Object<'_> {
         link: 0,
         linked: false,
         path: path.as_bytes(),
-        target: if kind == ObjectKind::Symlink { b"target" } else { b"" },
+        target: if kind == ObjectKind::Symlink {
+            b"target"
+        } else {
+            b""
+        },
     }
 }
 
@@ -78,7 +85,14 @@ impl Pack {
     }
 
     pub(crate) fn end(&mut self, number: u64, size: u64, digest: Option<[u8; 16]>) {
-        self.entry(number, EntryBody::End(End { state: State::Whole, size, digest }));
+        self.entry(
+            number,
+            EntryBody::End(End {
+                state: State::Whole,
+                size,
+                digest,
+            }),
+        );
     }
 
     /// A whole object, with attributes and extents.
@@ -93,7 +107,9 @@ impl Pack {
         for (name, value) in attributes {
             self.entry(number, EntryBody::Attribute(name.as_bytes(), value));
         }
-        extents.iter().for_each(|(offset, data)| self.extent(number, *offset, data));
+        extents
+            .iter()
+            .for_each(|(offset, data)| self.extent(number, *offset, data));
         self.end(number, size, digest(extents));
         number
     }
@@ -105,23 +121,58 @@ impl Pack {
     }
 
     pub(crate) fn directory(&mut self, path: &str) -> u64 {
-        self.whole(&Object { mode: 0o755, ..object(ObjectKind::Directory, path) }, &[], 0, &[])
+        self.whole(
+            &Object {
+                mode: 0o755,
+                ..object(ObjectKind::Directory, path)
+            },
+            &[],
+            0,
+            &[],
+        )
     }
 
     pub(crate) fn symlink(&mut self, path: &str, target: &str) -> u64 {
         let target = target.as_bytes();
-        self.whole(&Object { target, ..object(ObjectKind::Symlink, path) }, &[], 0, &[])
+        self.whole(
+            &Object {
+                target,
+                ..object(ObjectKind::Symlink, path)
+            },
+            &[],
+            0,
+            &[],
+        )
     }
 
     pub(crate) fn link(&mut self, path: &str, link: u64) -> u64 {
-        self.whole(&Object { link, ..object(ObjectKind::HardLink, path) }, &[], 0, &[])
+        self.whole(
+            &Object {
+                link,
+                ..object(ObjectKind::HardLink, path)
+            },
+            &[],
+            0,
+            &[],
+        )
     }
 
     pub(crate) fn catalogue(&mut self, path: &str, blocks: (u64, u64), offset: u32) {
-        let (kind, state, path, target) = (ObjectKind::File, State::Whole, path.as_bytes(), &b""[..]);
+        let (kind, state, path, target) =
+            (ObjectKind::File, State::Whole, path.as_bytes(), &b""[..]);
         let (mode, size, modified) = (0o600, 1, WHEN);
-        let entry =
-            CatalogueEntry { kind, state, mode, size, link: 0, modified, blocks, offset, path, target };
+        let entry = CatalogueEntry {
+            kind,
+            state,
+            mode,
+            size,
+            link: 0,
+            modified,
+            blocks,
+            offset,
+            path,
+            target,
+        };
         self.entry(0, EntryBody::Catalogue(entry));
     }
 
@@ -132,7 +183,12 @@ impl Pack {
 
     pub(crate) fn cut_as(&mut self, kind: u8) -> u64 {
         let (bytes, number) = (std::mem::take(&mut self.current), self.next_block);
-        self.blocks.push(Prepared { bytes, kind, number, ..Prepared::default() });
+        self.blocks.push(Prepared {
+            bytes,
+            kind,
+            number,
+            ..Prepared::default()
+        });
         self.next_block += 1;
         number
     }
@@ -149,7 +205,11 @@ impl Pack {
 
     /// The block comes without its content.
     pub(crate) fn damage(&mut self, number: u64) {
-        let block = self.blocks.iter_mut().find(|block| block.number == number).unwrap();
+        let block = self
+            .blocks
+            .iter_mut()
+            .find(|block| block.number == number)
+            .unwrap();
         block.marks = Marks::DAMAGED;
         block.bytes.clear();
     }
@@ -157,7 +217,11 @@ impl Pack {
     /// Changes bytes that no writer would write.
     pub(crate) fn forge(&mut self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
-        let at = self.current.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        let at = self
+            .current
+            .windows(from.len())
+            .position(|part| part == from.as_bytes())
+            .unwrap();
         assert!(at >= ENTRY_HEADER_LEN);
         self.current[at..at + to.len()].copy_from_slice(to.as_bytes());
     }
@@ -166,14 +230,31 @@ impl Pack {
         if !self.current.is_empty() {
             self.cut();
         }
-        let size = self.blocks.iter().map(|block| block.bytes.len()).max().unwrap_or(0).max(4096);
+        let size = self
+            .blocks
+            .iter()
+            .map(|block| block.bytes.len())
+            .max()
+            .unwrap_or(0)
+            .max(4096);
         let head = Blocks(self.blocks.into_iter());
-        Pipe::builder().buffer_size(size as u32).head(head).tail(tail).run()
+        Pipe::builder()
+            .buffer_size(size as u32)
+            .head(head)
+            .tail(tail)
+            .run()
     }
 
     /// Restores to `dest`.
     pub(crate) fn restore(self, dest: &std::path::Path, options: RestoreOptions) -> RestoreReport {
-        let tail = TreeRestore::new(dest, RestoreOptions { sync: false, ..options }).unwrap();
+        let tail = TreeRestore::new(
+            dest,
+            RestoreOptions {
+                sync: false,
+                ..options
+            },
+        )
+        .unwrap();
         let report = tail.report();
         self.run(placed(tail)).unwrap();
         report
@@ -191,10 +272,13 @@ struct Blocks(std::vec::IntoIter<Prepared>);
 
 impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some(prepared) = self.0.next() else { return Ok(Fill::End) };
+        let Some(prepared) = self.0.next() else {
+            return Ok(Fill::End);
+        };
         block.put(&prepared.bytes)?;
         let mut info = block.info();
-        (info.kind, info.marks, info.sequence) = (prepared.kind, prepared.marks, Some(prepared.number));
+        (info.kind, info.marks, info.sequence) =
+            (prepared.kind, prepared.marks, Some(prepared.number));
         block.set_info(info);
         Ok(Fill::Block)
     }

@@ -32,7 +32,12 @@ pub(crate) fn walk(root: &Path) -> BTreeMap<String, Seen> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let name = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             let one = look(&path);
             if one.kind == 'd' {
                 folders.push(path);
@@ -55,9 +60,16 @@ pub(crate) fn look(path: &Path) -> Seen {
         0o060_000 => 'b',
         _ => 's',
     };
-    let target =
-        if kind == 'l' { fs::read_link(path).unwrap().to_str().unwrap().to_owned() } else { String::new() };
-    let data = if kind == '-' && meta.len() <= 1 << 20 { fs::read(path).unwrap() } else { Vec::new() };
+    let target = if kind == 'l' {
+        fs::read_link(path).unwrap().to_str().unwrap().to_owned()
+    } else {
+        String::new()
+    };
+    let data = if kind == '-' && meta.len() <= 1 << 20 {
+        fs::read(path).unwrap()
+    } else {
+        Vec::new()
+    };
     Seen {
         kind,
         mode: meta.mode() & 0o7777,
@@ -75,13 +87,20 @@ pub(crate) fn look(path: &Path) -> Seen {
 
 fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut names = vec![0; 1 << 16];
-    let Ok(len) = rustix::fs::llistxattr(path, &mut names[..]) else { return BTreeMap::new() };
-    let names = names[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let Ok(len) = rustix::fs::llistxattr(path, &mut names[..]) else {
+        return BTreeMap::new();
+    };
+    let names = names[..len]
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty());
     names
         .map(|name| {
             let mut value = vec![0; 1 << 16];
             let len = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..]).unwrap();
-            (String::from_utf8(name.to_vec()).unwrap(), value[..len].to_vec())
+            (
+                String::from_utf8(name.to_vec()).unwrap(),
+                value[..len].to_vec(),
+            )
         })
         .collect()
 }

@@ -9,56 +9,152 @@ use super::pack::{Pack, WHEN, file, object};
 use super::walk::{look, walk};
 use super::{Site, is_root, problems};
 
-const OLD: Time = Time { seconds: -86_400, nanoseconds: 999_999_999 };
+const OLD: Time = Time {
+    seconds: -86_400,
+    nanoseconds: 999_999_999,
+};
 
 #[test]
 fn files_directories_links_and_the_rest() {
     let site = Site::new();
     let mut pack = Pack::default();
-    pack.whole(&Object { mode: 0o1775, modified: OLD, ..object(ObjectKind::Directory, "dir") }, &[], 0, &[]);
-    pack.whole(&Object { mode: 0o500, ..object(ObjectKind::Directory, "dir/shut") }, &[], 0, &[]);
-    let first = pack.whole(&Object { linked: true, ..file("dir/shut/first") }, &[], 3, &[(0, b"abc")]);
-    pack.whole(&Object { modified: OLD, mode: 0o777, ..file("empty") }, &[], 0, &[]);
+    pack.whole(
+        &Object {
+            mode: 0o1775,
+            modified: OLD,
+            ..object(ObjectKind::Directory, "dir")
+        },
+        &[],
+        0,
+        &[],
+    );
+    pack.whole(
+        &Object {
+            mode: 0o500,
+            ..object(ObjectKind::Directory, "dir/shut")
+        },
+        &[],
+        0,
+        &[],
+    );
+    let first = pack.whole(
+        &Object {
+            linked: true,
+            ..file("dir/shut/first")
+        },
+        &[],
+        3,
+        &[(0, b"abc")],
+    );
+    pack.whole(
+        &Object {
+            modified: OLD,
+            mode: 0o777,
+            ..file("empty")
+        },
+        &[],
+        0,
+        &[],
+    );
     let long = "x/".repeat(2000);
-    let linked = Object { linked: true, target: long.as_bytes(), ..object(ObjectKind::Symlink, "long") };
+    let linked = Object {
+        linked: true,
+        target: long.as_bytes(),
+        ..object(ObjectKind::Symlink, "long")
+    };
     let symlink = pack.whole(&linked, &[], 0, &[]);
     pack.cut();
     pack.symlink("dangling", "/nowhere/at/all");
     pack.link("second", first);
     pack.link("long2", symlink);
-    pack.whole(&Object { mode: 0o622, modified: OLD, ..object(ObjectKind::Fifo, "fifo") }, &[], 0, &[]);
+    pack.whole(
+        &Object {
+            mode: 0o622,
+            modified: OLD,
+            ..object(ObjectKind::Fifo, "fifo")
+        },
+        &[],
+        0,
+        &[],
+    );
     let report = site.plain(pack.clone());
     assert!(report.is_whole(), "{}", problems(&report));
     // Once more, over all of it: into a directory that nobody may write to.
     let again = site.overwriting(pack.clone());
     assert!(again.is_whole(), "{}", problems(&again));
-    assert_eq!((report.files(), report.directories(), report.others(), report.bytes()), (2, 2, 5, 3));
+    assert_eq!(
+        (
+            report.files(),
+            report.directories(),
+            report.others(),
+            report.bytes()
+        ),
+        (2, 2, 5, 3)
+    );
     let seen = walk(&site.dest());
     let kinds: String = seen.values().map(|one| one.kind).collect();
     assert_eq!(
         seen.keys().map(String::as_str).collect::<Vec<_>>(),
-        ["dangling", "dir", "dir/shut", "dir/shut/first", "empty", "fifo", "long", "long2", "second"]
+        [
+            "dangling",
+            "dir",
+            "dir/shut",
+            "dir/shut/first",
+            "empty",
+            "fifo",
+            "long",
+            "long2",
+            "second"
+        ]
     );
     assert_eq!(kinds, "ldd--pll-");
     let old = (-86_400, 999_999_999);
     assert_eq!((seen["dir"].mode, seen["dir"].modified), (0o1775, old));
-    assert_eq!((seen["dir/shut"].mode, seen["dir/shut"].modified), (0o500, (WHEN.seconds, 123_456_789)));
-    assert_eq!((seen["empty"].mode, seen["empty"].modified, seen["empty"].size), (0o777, old, 0));
+    assert_eq!(
+        (seen["dir/shut"].mode, seen["dir/shut"].modified),
+        (0o500, (WHEN.seconds, 123_456_789))
+    );
+    assert_eq!(
+        (
+            seen["empty"].mode,
+            seen["empty"].modified,
+            seen["empty"].size
+        ),
+        (0o777, old, 0)
+    );
     assert_eq!((seen["fifo"].mode, seen["fifo"].modified), (0o622, old));
     assert_eq!(
-        (seen["dangling"].target.as_str(), seen["dangling"].modified.0),
+        (
+            seen["dangling"].target.as_str(),
+            seen["dangling"].modified.0
+        ),
         ("/nowhere/at/all", WHEN.seconds)
     );
-    assert_eq!((seen["long"].target.as_str(), seen["long"].names), (long.as_str(), 2));
+    assert_eq!(
+        (seen["long"].target.as_str(), seen["long"].names),
+        (long.as_str(), 2)
+    );
     assert_eq!(seen["long"], seen["long2"]);
     assert_eq!(seen["second"], seen["dir/shut/first"]);
     assert_eq!(
-        (seen["second"].names, &seen["second"].data[..], seen["second"].mode),
+        (
+            seen["second"].names,
+            &seen["second"].data[..],
+            seen["second"].mode
+        ),
         (2, &b"abc"[..], 0o640)
     );
     let verified = pack.verify();
     assert!(verified.is_whole(), "{}", problems(&verified));
-    assert_eq!((verified.files(), verified.directories(), verified.others(), verified.bytes()), (2, 2, 5, 3));
+    assert_eq!(
+        (
+            verified.files(),
+            verified.directories(),
+            verified.others(),
+            verified.bytes()
+        ),
+        (2, 2, 5, 3)
+    );
 }
 
 #[test]
@@ -66,7 +162,12 @@ fn holes_stay_holes() {
     let site = Site::new();
     let page = [7; 4096];
     let mut pack = Pack::default();
-    pack.whole(&file("sparse"), &[], 1 << 40, &[(1 << 30, &page), (1 << 39, &page)]);
+    pack.whole(
+        &file("sparse"),
+        &[],
+        1 << 40,
+        &[(1 << 30, &page), (1 << 39, &page)],
+    );
     pack.whole(&file("tail"), &[], 10_000_000, &[]);
     let report = site.plain(pack);
     if problems(&report).contains("too large") {
@@ -85,24 +186,59 @@ fn holes_stay_holes() {
 fn owners_setuid_devices_and_attributes_of_the_system_are_for_root() {
     let site = Site::new();
     let mut pack = Pack::default();
-    let owned = Object { uid: 12_345, gid: 54_321, mode: 0o6755, ..file("setuid") };
+    let owned = Object {
+        uid: 12_345,
+        gid: 54_321,
+        mode: 0o6755,
+        ..file("setuid")
+    };
     // A capability: version 2, effective, net_bind_service.
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    pack.whole(&owned, &[("security.capability", &capability)], 1, &[(0, b"x")]);
-    pack.whole(&Object { uid: 12_345, ..object(ObjectKind::Symlink, "link") }, &[], 0, &[]);
+    pack.whole(
+        &owned,
+        &[("security.capability", &capability)],
+        1,
+        &[(0, b"x")],
+    );
+    pack.whole(
+        &Object {
+            uid: 12_345,
+            ..object(ObjectKind::Symlink, "link")
+        },
+        &[],
+        0,
+        &[],
+    );
     let device = object(ObjectKind::CharacterDevice, "null");
-    pack.whole(&Object { device: (1, 3), mode: 0o666, ..device }, &[], 0, &[]);
+    pack.whole(
+        &Object {
+            device: (1, 3),
+            mode: 0o666,
+            ..device
+        },
+        &[],
+        0,
+        &[],
+    );
     let report = site.plain(pack);
     let seen = walk(&site.dest());
     if is_root() {
-        if problems(&report).contains("not supported") || problems(&report).contains("not permitted") {
+        if problems(&report).contains("not supported")
+            || problems(&report).contains("not permitted")
+        {
             return; // A file system or a sandbox that has no capabilities or devices.
         }
         assert!(report.is_whole(), "{}", problems(&report));
-        assert_eq!((seen["setuid"].owner, seen["setuid"].mode), ((12_345, 54_321), 0o6755));
+        assert_eq!(
+            (seen["setuid"].owner, seen["setuid"].mode),
+            ((12_345, 54_321), 0o6755)
+        );
         assert_eq!(seen["setuid"].attributes["security.capability"], capability);
         assert_eq!(seen["link"].owner.0, 12_345);
-        assert_eq!((seen["null"].kind, seen["null"].mode, report.notes().len()), ('c', 0o666, 0));
+        assert_eq!(
+            (seen["null"].kind, seen["null"].mode, report.notes().len()),
+            ('c', 0o666, 0)
+        );
     } else {
         assert!(report.is_whole(), "{}", problems(&report));
         assert_eq!((seen["setuid"].mode, seen.len()), (0o755, 2));
@@ -117,22 +253,67 @@ fn extended_attributes_and_access_control_lists() {
     let list: Vec<u8> = [2, 0, 0, 0]
         .into_iter()
         .chain(
-            [(1, 6, u32::MAX), (2, 4, 7), (4, 4, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)]
-                .into_iter()
-                .flat_map(|(tag, perm, id): (u8, u8, u32)| {
-                    [&[tag, 0, perm, 0][..], &id.to_le_bytes()].concat()
-                }),
+            [
+                (1, 6, u32::MAX),
+                (2, 4, 7),
+                (4, 4, u32::MAX),
+                (16, 6, u32::MAX),
+                (32, 0, u32::MAX),
+            ]
+            .into_iter()
+            .flat_map(|(tag, perm, id): (u8, u8, u32)| {
+                [&[tag, 0, perm, 0][..], &id.to_le_bytes()].concat()
+            }),
         )
         .collect();
     let mut pack = Pack::default();
     let big = vec![b'v'; 2000];
-    let attributes = [("user.one", &b"1"[..]), ("user.big", &big), ("user.empty", b"")];
-    pack.whole(&Object { mode: 0o500, ..object(ObjectKind::Directory, "dir") }, &attributes, 0, &[]);
-    pack.whole(&Object { mode: 0o400, ..file("readonly") }, &attributes, 0, &[]);
-    pack.whole(&Object { mode: 0o660, ..file("file") }, &attributes, 1, &[(0, b"x")]);
-    pack.whole(&Object { mode: 0o660, ..file("list") }, &[("system.posix_acl_access", &list)], 0, &[]);
+    let attributes = [
+        ("user.one", &b"1"[..]),
+        ("user.big", &big),
+        ("user.empty", b""),
+    ];
     pack.whole(
-        &Object { mode: 0o660, ..object(ObjectKind::Fifo, "fifo") },
+        &Object {
+            mode: 0o500,
+            ..object(ObjectKind::Directory, "dir")
+        },
+        &attributes,
+        0,
+        &[],
+    );
+    pack.whole(
+        &Object {
+            mode: 0o400,
+            ..file("readonly")
+        },
+        &attributes,
+        0,
+        &[],
+    );
+    pack.whole(
+        &Object {
+            mode: 0o660,
+            ..file("file")
+        },
+        &attributes,
+        1,
+        &[(0, b"x")],
+    );
+    pack.whole(
+        &Object {
+            mode: 0o660,
+            ..file("list")
+        },
+        &[("system.posix_acl_access", &list)],
+        0,
+        &[],
+    );
+    pack.whole(
+        &Object {
+            mode: 0o660,
+            ..object(ObjectKind::Fifo, "fifo")
+        },
         &[("system.posix_acl_access", &list)],
         0,
         &[],
@@ -145,10 +326,19 @@ fn extended_attributes_and_access_control_lists() {
     let seen = walk(&site.dest());
     for name in ["dir", "file", "readonly"] {
         assert_eq!(seen[name].attributes.len(), 3);
-        assert_eq!((&seen[name].attributes["user.big"], seen[name].modified.0), (&big, WHEN.seconds));
+        assert_eq!(
+            (&seen[name].attributes["user.big"], seen[name].modified.0),
+            (&big, WHEN.seconds)
+        );
     }
     for name in ["list", "fifo"] {
-        assert_eq!((&seen[name].attributes["system.posix_acl_access"], seen[name].mode), (&list, 0o660));
+        assert_eq!(
+            (
+                &seen[name].attributes["system.posix_acl_access"],
+                seen[name].mode
+            ),
+            (&list, 0o660)
+        );
     }
 }
 
@@ -166,15 +356,24 @@ fn paths_longer_than_the_system_takes() {
     pack.file("missing/parents/file", b"found");
     let report = site.plain(pack);
     assert!(report.is_whole(), "{}", problems(&report));
-    assert_eq!((report.files(), report.directories(), report.notes().len()), (2, 60, 1));
+    assert_eq!(
+        (report.files(), report.directories(), report.notes().len()),
+        (2, 60, 1)
+    );
     assert_eq!(look(&site.dest().join("missing/parents")).mode, 0o700);
-    assert_eq!(fs::read(site.dest().join("missing/parents/file")).unwrap(), b"found");
+    assert_eq!(
+        fs::read(site.dest().join("missing/parents/file")).unwrap(),
+        b"found"
+    );
     let mut here = site.dest();
     for depth in 0..30 {
         here.push(format!("{depth:0100}"));
     }
     let seen = look(&here);
-    assert_eq!((seen.mode, seen.modified), (0o755, (WHEN.seconds, 123_456_789)));
+    assert_eq!(
+        (seen.mode, seen.modified),
+        (0o755, (WHEN.seconds, 123_456_789))
+    );
 }
 
 #[test]
@@ -184,15 +383,27 @@ fn what_exists_stays_or_is_replaced_as_a_whole() {
         fs::create_dir_all(site.dest().join("kept/inside")).unwrap();
         fs::create_dir_all(site.dest().join("dir")).unwrap();
         let _ = fs::remove_file(site.dest().join("link"));
-        for (path, data) in
-            [("file", "old"), ("second", "old"), ("flat", "old"), ("link", "old"), ("broken", "old")]
-        {
+        for (path, data) in [
+            ("file", "old"),
+            ("second", "old"),
+            ("flat", "old"),
+            ("link", "old"),
+            ("broken", "old"),
+        ] {
             fs::write(site.dest().join(path), data).unwrap();
         }
     };
     let mut pack = Pack::default();
     pack.directory("dir");
-    let first = pack.whole(&Object { linked: true, ..file("file") }, &[], 3, &[(0, b"new")]);
+    let first = pack.whole(
+        &Object {
+            linked: true,
+            ..file("file")
+        },
+        &[],
+        3,
+        &[(0, b"new")],
+    );
     pack.symlink("link", "new");
     pack.link("second", first);
     pack.file("kept", b"new");
@@ -203,23 +414,52 @@ fn what_exists_stays_or_is_replaced_as_a_whole() {
     put();
     let old = look(&site.dest().join("dir"));
     let report = site.plain(pack.clone());
-    assert_eq!((report.problem_count(), report.damaged_count()), (6, 0), "{}", problems(&report));
+    assert_eq!(
+        (report.problem_count(), report.damaged_count()),
+        (6, 0),
+        "{}",
+        problems(&report)
+    );
     assert_eq!(look(&site.dest().join("dir")).modified, old.modified);
     for path in ["file", "second", "flat", "link", "broken"] {
         assert_eq!(fs::read(site.dest().join(path)).unwrap(), b"old", "{path}");
     }
     put();
     let report = site.overwriting(pack.clone());
-    assert_eq!((report.problem_count(), report.damaged_count()), (3, 1), "{}", problems(&report));
+    assert_eq!(
+        (report.problem_count(), report.damaged_count()),
+        (3, 1),
+        "{}",
+        problems(&report)
+    );
     let check = || {
         let seen = walk(&site.dest());
         assert_eq!(
             seen.keys().map(String::as_str).collect::<Vec<_>>(),
-            ["broken", "broken.damaged", "dir", "file", "flat", "kept", "kept/inside", "link", "second"]
+            [
+                "broken",
+                "broken.damaged",
+                "dir",
+                "file",
+                "flat",
+                "kept",
+                "kept/inside",
+                "link",
+                "second"
+            ]
         );
-        assert_eq!((&seen["broken"].data[..], &seen["broken.damaged"].data[..]), (&b"old"[..], &b"new"[..]));
-        assert_eq!((&seen["file"].data[..], seen["file"].inode), (&b"new"[..], seen["second"].inode));
-        assert_eq!((seen["link"].target.as_str(), seen["dir"].modified.0), ("new", WHEN.seconds));
+        assert_eq!(
+            (&seen["broken"].data[..], &seen["broken.damaged"].data[..]),
+            (&b"old"[..], &b"new"[..])
+        );
+        assert_eq!(
+            (&seen["file"].data[..], seen["file"].inode),
+            (&b"new"[..], seen["second"].inode)
+        );
+        assert_eq!(
+            (seen["link"].target.as_str(), seen["dir"].modified.0),
+            ("new", WHEN.seconds)
+        );
     };
     check();
     // Once more, over what is there: two names of one object among it.
@@ -232,7 +472,15 @@ fn what_exists_stays_or_is_replaced_as_a_whole() {
 fn a_name_that_is_given_twice_is_there_once() {
     let site = Site::new();
     let mut pack = Pack::default();
-    let first = pack.whole(&Object { linked: true, ..file("first") }, &[], 1, &[(0, b"x")]);
+    let first = pack.whole(
+        &Object {
+            linked: true,
+            ..file("first")
+        },
+        &[],
+        1,
+        &[(0, b"x")],
+    );
     pack.link("second", first);
     pack.link("second", first);
     let report = site.overwriting(pack);
@@ -248,31 +496,62 @@ fn only_what_was_asked_for() {
         pack.directory(dir);
         pack.file(&format!("{dir}/file"), b"x");
     }
-    let first = pack.whole(&Object { linked: true, ..file("first") }, &[], 0, &[]);
+    let first = pack.whole(
+        &Object {
+            linked: true,
+            ..file("first")
+        },
+        &[],
+        0,
+        &[],
+    );
     pack.link("second", first);
-    let paths = ["/a/b/", "d/file", "gone", "second"].map(|path| path.as_bytes().to_vec()).to_vec();
-    let report = site.restore(pack, RestoreOptions { paths, ..RestoreOptions::default() });
+    let paths = ["/a/b/", "d/file", "gone", "second"]
+        .map(|path| path.as_bytes().to_vec())
+        .to_vec();
+    let report = site.restore(
+        pack,
+        RestoreOptions {
+            paths,
+            ..RestoreOptions::default()
+        },
+    );
     assert_eq!(site.names(), ["a", "a/b", "a/b/file", "d", "d/file"]);
     assert_eq!(look(&site.dest().join("a")).modified.0, WHEN.seconds);
     let text = problems(&report);
     assert_eq!(
-        text.replace("\"second\": is another name of \"first\", which was not restored\n", ""),
+        text.replace(
+            "\"second\": is another name of \"first\", which was not restored\n",
+            ""
+        ),
         "\"gone\": nothing of this path is in the archive\n"
     );
 }
 
 #[test]
 fn a_plain_user_gets_what_a_plain_user_can() {
-    // Root has no obstacles, so these are met by another user, if there is a program that makes us one.
-    let (Ok(program), true) = (std::env::current_exe(), is_root()) else { return };
+    // Root has no obstacles, so these are met by another user, if there is a program that makes us
+    // one.
+    let (Ok(program), true) = (std::env::current_exe(), is_root()) else {
+        return;
+    };
     let temp = tempfile::tempdir().unwrap();
     let copy = temp.path().join("test");
     fs::copy(program, &copy).unwrap();
-    fs::set_permissions(temp.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        temp.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
     let mut run = std::process::Command::new(&copy);
-    run.args(["whole::", "damage::", "--test-threads=1"]).current_dir("/");
+    run.args(["whole::", "damage::", "--test-threads=1"])
+        .current_dir("/");
     std::os::unix::process::CommandExt::uid(&mut run, 65_534);
     std::os::unix::process::CommandExt::gid(&mut run, 65_534);
     let Ok(output) = run.output() else { return };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }

@@ -3,9 +3,10 @@
 use datapipe::media::Place;
 use datapipe::pool::{Codec, ContentClass, Marks};
 use datapipe::wire::{
-    ArchiveEntry, ArchiveFooter, ArchiveHeader, BlockEntry, CatalogueEntry, ChunkEntry, ChunkFooter, Cipher,
-    Content, End, Entry, EntryBody, Framing, Kind, Locator, Object, ObjectKind, RecordHeader, RecordKind,
-    SLOT_LEN, SessionFooter, SessionHeader, State, Time, UnitHeader, VERSION, What,
+    ArchiveEntry, ArchiveFooter, ArchiveHeader, BlockEntry, CatalogueEntry, ChunkEntry,
+    ChunkFooter, Cipher, Content, End, Entry, EntryBody, Framing, Kind, Locator, Object,
+    ObjectKind, RecordHeader, RecordKind, SLOT_LEN, SessionFooter, SessionHeader, State, Time,
+    UnitHeader, VERSION, What,
 };
 
 /// Bytes as the table below has them.
@@ -13,8 +14,15 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const TIME: Time = Time { seconds: -2, nanoseconds: 999_999_999 };
-const PLACE: Place = Place { volume: 2, record: 0x0102_0304_0506, byte: 0x0708_090a_0b0c };
+const TIME: Time = Time {
+    seconds: -2,
+    nanoseconds: 999_999_999,
+};
+const PLACE: Place = Place {
+    volume: 2,
+    record: 0x0102_0304_0506,
+    byte: 0x0708_090a_0b0c,
+};
 
 fn session() -> SessionHeader {
     SessionHeader {
@@ -31,12 +39,34 @@ fn session() -> SessionHeader {
 
 fn archive(content: Content, cipher: Cipher) -> ArchiveHeader {
     let (id, salt) = (*b"archive 89abcdef", [0x51; 32]);
-    ArchiveHeader { id, salt, created: TIME, block_len: 4096, content, cipher, name: "name".into() }
+    ArchiveHeader {
+        id,
+        salt,
+        created: TIME,
+        block_len: 4096,
+        content,
+        cipher,
+        name: "name".into(),
+    }
 }
 
 fn record(kind: RecordKind, first: Option<u32>) -> Vec<u8> {
-    let (session, sequence, position) = (*b"session 89abcdef", 0x1122_3344_5566_7788, 0x0102_0304_0506_0708);
-    RecordHeader { kind, session, sequence, volume: 3, length: 960, position, first }.to_bytes().to_vec()
+    let (session, sequence, position) = (
+        *b"session 89abcdef",
+        0x1122_3344_5566_7788,
+        0x0102_0304_0506_0708,
+    );
+    RecordHeader {
+        kind,
+        session,
+        sequence,
+        volume: 3,
+        length: 960,
+        position,
+        first,
+    }
+    .to_bytes()
+    .to_vec()
 }
 
 fn unit(kind: Kind) -> UnitHeader {
@@ -66,28 +96,81 @@ fn block() -> UnitHeader {
 }
 
 fn footers() -> [Vec<u8>; 4] {
-    let entry = |what, position| BlockEntry { place: PLACE, what, position };
+    let entry = |what, position| BlockEntry {
+        place: PLACE,
+        what,
+        position,
+    };
     let entries = vec![entry(What::Data, 640), entry(What::Catalogue, 1280)];
-    let chunk = ChunkFooter { blocks: 5, plain: 20_480, entries, session: vec![1, 2], archive: vec![3] };
-    let place = |first, footer| ChunkEntry { first, blocks: 9, place: PLACE, position: 640, footer };
-    let locator = Locator { chunks: vec![place(0, None), place(9, Some((4, 17)))] };
-    let footer = ArchiveFooter { blocks: 18, plain: 70_000, rejected: 2, catalogue: 17 };
+    let chunk = ChunkFooter {
+        blocks: 5,
+        plain: 20_480,
+        entries,
+        session: vec![1, 2],
+        archive: vec![3],
+    };
+    let place = |first, footer| ChunkEntry {
+        first,
+        blocks: 9,
+        place: PLACE,
+        position: 640,
+        footer,
+    };
+    let locator = Locator {
+        chunks: vec![place(0, None), place(9, Some((4, 17)))],
+    };
+    let footer = ArchiveFooter {
+        blocks: 18,
+        plain: 70_000,
+        rejected: 2,
+        catalogue: 17,
+    };
     let id = *b"archive 89abcdef";
-    let archive = ArchiveEntry { id, blocks: 18, place: PLACE, position: 90_000, locator: 89_000 };
-    let session = SessionFooter { archives: vec![archive] };
-    [chunk.to_bytes(), locator.to_bytes(), footer.to_bytes().to_vec(), session.to_bytes()]
+    let archive = ArchiveEntry {
+        id,
+        blocks: 18,
+        place: PLACE,
+        position: 90_000,
+        locator: 89_000,
+    };
+    let session = SessionFooter {
+        archives: vec![archive],
+    };
+    [
+        chunk.to_bytes(),
+        locator.to_bytes(),
+        footer.to_bytes().to_vec(),
+        session.to_bytes(),
+    ]
 }
 
 fn entry(body: EntryBody<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    Entry { object: 0x0102_0304, body }.append_to(&mut bytes).unwrap();
+    Entry {
+        object: 0x0102_0304,
+        body,
+    }
+    .append_to(&mut bytes)
+    .unwrap();
     bytes
 }
 
 fn object(kind: ObjectKind, target: &'static [u8]) -> Object<'static> {
     let (mode, path) = (0o6755, &b"a/b"[..]);
     let (uid, gid, size, device, link) = (1000, 100, 77, (8, 1), 5);
-    Object { kind, mode, uid, gid, modified: TIME, size, device, link, linked: false, path, target }
+    Object {
+        kind,
+        mode,
+        uid,
+        gid,
+        modified: TIME,
+        size,
+        device,
+        link,
+        linked: false,
+        path,
+        target,
+    }
 }
 
 fn catalogue() -> CatalogueEntry<'static> {
@@ -108,35 +191,98 @@ fn catalogue() -> CatalogueEntry<'static> {
 /// What travels, by its name.
 fn all() -> Vec<(String, Vec<u8>)> {
     let mut all = vec![
-        ("record label".to_owned(), record(RecordKind::Label, Some(0))),
+        (
+            "record label".to_owned(),
+            record(RecordKind::Label, Some(0)),
+        ),
         ("record data".to_owned(), record(RecordKind::Data, None)),
         ("unit block".to_owned(), block().to_bytes().to_vec()),
-        ("unit block authenticated".to_owned(), block().associated_data().to_vec()),
+        (
+            "unit block authenticated".to_owned(),
+            block().associated_data().to_vec(),
+        ),
         ("session header".to_owned(), session().to_bytes()),
         ("session identity".to_owned(), session().identity()),
-        ("archive header stream".to_owned(), archive(Content::Stream, Cipher::None).to_bytes()),
-        ("archive header tree".to_owned(), archive(Content::Tree, Cipher::Aes256Gcm).to_bytes()),
+        (
+            "archive header stream".to_owned(),
+            archive(Content::Stream, Cipher::None).to_bytes(),
+        ),
+        (
+            "archive header tree".to_owned(),
+            archive(Content::Tree, Cipher::Aes256Gcm).to_bytes(),
+        ),
     ];
-    let kinds =
-        [Kind::SessionHeader, Kind::ArchiveHeader, Kind::ChunkHeader, Kind::Options, Kind::ChunkFooter];
-    let more = [Kind::ArchiveFooter, Kind::SessionFooter, Kind::Locator, Kind::Special];
+    let kinds = [
+        Kind::SessionHeader,
+        Kind::ArchiveHeader,
+        Kind::ChunkHeader,
+        Kind::Options,
+        Kind::ChunkFooter,
+    ];
+    let more = [
+        Kind::ArchiveFooter,
+        Kind::SessionFooter,
+        Kind::Locator,
+        Kind::Special,
+    ];
     for kind in [&kinds[..], &more].concat() {
-        all.push((format!("unit {}", kind.name()), unit(kind).to_bytes().to_vec()));
+        all.push((
+            format!("unit {}", kind.name()),
+            unit(kind).to_bytes().to_vec(),
+        ));
     }
-    let names = ["chunk footer", "locator", "archive footer", "session footer"];
+    let names = [
+        "chunk footer",
+        "locator",
+        "archive footer",
+        "session footer",
+    ];
     all.extend(names.map(str::to_owned).into_iter().zip(footers()));
-    let types = [ObjectKind::File, ObjectKind::Directory, ObjectKind::HardLink, ObjectKind::Fifo];
-    for kind in [&types[..], &[ObjectKind::CharacterDevice, ObjectKind::BlockDevice]].concat() {
-        all.push((format!("entry {kind:?}"), entry(EntryBody::Object(object(kind, b"")))));
+    let types = [
+        ObjectKind::File,
+        ObjectKind::Directory,
+        ObjectKind::HardLink,
+        ObjectKind::Fifo,
+    ];
+    for kind in [
+        &types[..],
+        &[ObjectKind::CharacterDevice, ObjectKind::BlockDevice],
+    ]
+    .concat()
+    {
+        all.push((
+            format!("entry {kind:?}"),
+            entry(EntryBody::Object(object(kind, b""))),
+        ));
     }
-    all.push(("entry Symlink".to_owned(), entry(EntryBody::Object(object(ObjectKind::Symlink, b"../c")))));
-    all.push(("entry attribute".to_owned(), entry(EntryBody::Attribute(b"user.a", b"value"))));
-    all.push(("entry extent".to_owned(), entry(EntryBody::Extent(0x0102_0304_0506, b"data"))));
-    for (state, digest) in [(State::Whole, Some([0xd1; 16])), (State::Changed, None), (State::Unread, None)] {
-        let end = End { state, size: 77, digest };
+    all.push((
+        "entry Symlink".to_owned(),
+        entry(EntryBody::Object(object(ObjectKind::Symlink, b"../c"))),
+    ));
+    all.push((
+        "entry attribute".to_owned(),
+        entry(EntryBody::Attribute(b"user.a", b"value")),
+    ));
+    all.push((
+        "entry extent".to_owned(),
+        entry(EntryBody::Extent(0x0102_0304_0506, b"data")),
+    ));
+    for (state, digest) in [
+        (State::Whole, Some([0xd1; 16])),
+        (State::Changed, None),
+        (State::Unread, None),
+    ] {
+        let end = End {
+            state,
+            size: 77,
+            digest,
+        };
         all.push((format!("entry end {state:?}"), entry(EntryBody::End(end))));
     }
-    all.push(("entry catalogue".to_owned(), entry(EntryBody::Catalogue(catalogue()))));
+    all.push((
+        "entry catalogue".to_owned(),
+        entry(EntryBody::Catalogue(catalogue())),
+    ));
     all
 }
 
@@ -151,7 +297,10 @@ fn bytes_do_not_change_without_a_version() {
     for (name, bytes) in &all {
         let now = format!("{name}: {}", hex(bytes));
         let line = lines.next().unwrap_or_default();
-        assert_eq!(now, line, "the format has changed: that is another version, with a reader for both");
+        assert_eq!(
+            now, line,
+            "the format has changed: that is another version, with a reader for both"
+        );
     }
     assert_eq!(lines.next(), None);
 }

@@ -19,12 +19,34 @@ pub(crate) struct Defect {
 }
 
 /// Without chunk footers, which have copies of the headers.
-const OPEN: Recipe = Recipe { framing: Framing::Header, ..PLAIN };
-const SEALED: Recipe = Recipe { lock: Lock::KeyFile, packing: Packing::Raw, ..OPEN };
-const PHRASE: Recipe = Recipe { lock: Lock::Passphrase, packing: Packing::Raw, ..OPEN };
+const OPEN: Recipe = Recipe {
+    framing: Framing::Header,
+    ..PLAIN
+};
+const SEALED: Recipe = Recipe {
+    lock: Lock::KeyFile,
+    packing: Packing::Raw,
+    ..OPEN
+};
+const PHRASE: Recipe = Recipe {
+    lock: Lock::Passphrase,
+    packing: Packing::Raw,
+    ..OPEN
+};
 
-const fn defect(name: &'static str, says: &'static str, of: Recipe, make: fn(&mut Tape, &Tape)) -> Defect {
-    Defect { name, says, of, read: of.lock, make }
+const fn defect(
+    name: &'static str,
+    says: &'static str,
+    of: Recipe,
+    make: fn(&mut Tape, &Tape),
+) -> Defect {
+    Defect {
+        name,
+        says,
+        of,
+        read: of.lock,
+        make,
+    }
 }
 
 /// Where a unit's body begins.
@@ -47,125 +69,303 @@ fn get(bytes: &[u8], at: usize) -> u32 {
 }
 
 pub(crate) const RECORDS: &[Defect] = &[
-    defect("record-header-crc", "record header: damaged (checksum)", OPEN, |tape, _| tape.0[2][60] ^= 1),
-    defect("record-not-one", "record header: does not begin as one", OPEN, |tape, _| {
-        tape.record(2, |record| record[0] = b'd');
+    defect(
+        "record-header-crc",
+        "record header: damaged (checksum)",
+        OPEN,
+        |tape, _| tape.0[2][60] ^= 1,
+    ),
+    defect(
+        "record-not-one",
+        "record header: does not begin as one",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| record[0] = b'd');
+        },
+    ),
+    defect(
+        "wrong-version-record",
+        "record header: version 2, but this reader knows 1",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| record[5] = 2);
+        },
+    ),
+    defect(
+        "record-unknown-kind",
+        "record header: unknown kind 3",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| record[4] = 3);
+        },
+    ),
+    defect(
+        "record-reserved-not-zero",
+        "record header: a reserved field is not zero",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| record[6] = 1);
+        },
+    ),
+    defect(
+        "record-length",
+        "says 8 bytes of content, but has",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| {
+                put(record, 36, 8);
+                put(record, 48, u32::MAX);
+            });
+        },
+    ),
+    defect(
+        "record-first-outside",
+        "its first unit begins outside of it",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| put(record, 48, 4096));
+        },
+    ),
+    defect(
+        "record-volume-0",
+        "volumes are counted from 1",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| put(record, 32, 0));
+        },
+    ),
+    defect(
+        "record-position-out-of-range",
+        "its position is out of range",
+        OPEN,
+        |tape, _| {
+            tape.record(2, |record| record[40..48].fill(255));
+        },
+    ),
+    defect(
+        "missing-record",
+        "1 records of the session are missing",
+        OPEN,
+        |tape, _| {
+            tape.0.remove(2);
+        },
+    ),
+    defect(
+        "repeated-record",
+        "record 2 of the session stands behind a later one",
+        OPEN,
+        |tape, _| {
+            tape.0.insert(2, tape.0[2].clone());
+        },
+    ),
+    defect(
+        "record-out-of-order",
+        "stands behind a later one",
+        PLAIN,
+        |tape, _| tape.0.swap(1, 2),
+    ),
+    defect("foreign-record", "a foreign record", OPEN, |tape, other| {
+        tape.0[2].clone_from(&other.0[2])
     }),
-    defect("wrong-version-record", "record header: version 2, but this reader knows 1", OPEN, |tape, _| {
-        tape.record(2, |record| record[5] = 2);
-    }),
-    defect("record-unknown-kind", "record header: unknown kind 3", OPEN, |tape, _| {
-        tape.record(2, |record| record[4] = 3);
-    }),
-    defect("record-reserved-not-zero", "record header: a reserved field is not zero", OPEN, |tape, _| {
-        tape.record(2, |record| record[6] = 1);
-    }),
-    defect("record-length", "says 8 bytes of content, but has", OPEN, |tape, _| {
-        tape.record(2, |record| {
-            put(record, 36, 8);
-            put(record, 48, u32::MAX);
-        });
-    }),
-    defect("record-first-outside", "its first unit begins outside of it", OPEN, |tape, _| {
-        tape.record(2, |record| put(record, 48, 4096));
-    }),
-    defect("record-volume-0", "volumes are counted from 1", OPEN, |tape, _| {
-        tape.record(2, |record| put(record, 32, 0));
-    }),
-    defect("record-position-out-of-range", "its position is out of range", OPEN, |tape, _| {
-        tape.record(2, |record| record[40..48].fill(255));
-    }),
-    defect("missing-record", "1 records of the session are missing", OPEN, |tape, _| {
-        tape.0.remove(2);
-    }),
-    defect("repeated-record", "record 2 of the session stands behind a later one", OPEN, |tape, _| {
-        tape.0.insert(2, tape.0[2].clone());
-    }),
-    defect("record-out-of-order", "stands behind a later one", PLAIN, |tape, _| tape.0.swap(1, 2)),
-    defect("foreign-record", "a foreign record", OPEN, |tape, other| tape.0[2].clone_from(&other.0[2])),
     defect("no-label", "the volume has no label", OPEN, |tape, _| {
         tape.0.remove(0);
     }),
-    defect("wrong-volume", "the wrong volume: it belongs to another session", OPEN, |tape, other| {
-        tape.0[0].clone_from(&other.0[0]);
-    }),
-    defect("volume-out-of-order", "this is volume 2 of the session, out of order", OPEN, |tape, _| {
-        tape.record(0, |record| put(record, 32, 2));
-    }),
+    defect(
+        "wrong-volume",
+        "the wrong volume: it belongs to another session",
+        OPEN,
+        |tape, other| {
+            tape.0[0].clone_from(&other.0[0]);
+        },
+    ),
+    defect(
+        "volume-out-of-order",
+        "this is volume 2 of the session, out of order",
+        OPEN,
+        |tape, _| {
+            tape.record(0, |record| put(record, 32, 2));
+        },
+    ),
     // What stands behind it has no position any more, if it were the next.
-    defect("record-at-the-end-of-the-range", "record header: damaged (checksum)", RAW, |tape, _| {
-        tape.record(2, |record| record[40..48].copy_from_slice(&(u64::MAX - 1023).to_le_bytes()));
-        tape.0[3][60] ^= 1;
-    }),
-    defect("label-damaged", "the volume's label is damaged", OPEN, |tape, _| {
-        tape.0[0][RECORD_HEADER_LEN + BODY] ^= 1;
-    }),
+    defect(
+        "record-at-the-end-of-the-range",
+        "record header: damaged (checksum)",
+        RAW,
+        |tape, _| {
+            tape.record(2, |record| {
+                record[40..48].copy_from_slice(&(u64::MAX - 1023).to_le_bytes())
+            });
+            tape.0[3][60] ^= 1;
+        },
+    ),
+    defect(
+        "label-damaged",
+        "the volume's label is damaged",
+        OPEN,
+        |tape, _| {
+            tape.0[0][RECORD_HEADER_LEN + BODY] ^= 1;
+        },
+    ),
 ];
 
 pub(crate) const UNITS: &[Defect] = &[
-    defect("unit-header-crc", "unit header: damaged (checksum)", OPEN, |tape, _| {
-        tape.unit_as_is(Kind::Block, 1, |unit| unit[60] ^= 1);
+    defect(
+        "unit-header-crc",
+        "unit header: damaged (checksum)",
+        OPEN,
+        |tape, _| {
+            tape.unit_as_is(Kind::Block, 1, |unit| unit[60] ^= 1);
+        },
+    ),
+    defect(
+        "unit-not-one",
+        "unit header: does not begin as one",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[0] = b'd');
+        },
+    ),
+    defect(
+        "wrong-version-unit",
+        "unit header: version 2, but this reader knows 1",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[5] = 2);
+        },
+    ),
+    defect(
+        "unknown-kind",
+        "unit header: unknown kind 11",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[4] = 11);
+        },
+    ),
+    defect("unknown-flag", "unknown flag", OPEN, |tape, _| {
+        tape.unit(Kind::Block, 1, |unit| unit[6] = 4)
     }),
-    defect("unit-not-one", "unit header: does not begin as one", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[0] = b'd');
-    }),
-    defect("wrong-version-unit", "unit header: version 2, but this reader knows 1", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[5] = 2);
-    }),
-    defect("unknown-kind", "unit header: unknown kind 11", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[4] = 11);
-    }),
-    defect("unknown-flag", "unknown flag", OPEN, |tape, _| tape.unit(Kind::Block, 1, |unit| unit[6] = 4)),
-    defect("rejected-with-content", "a rejected block of 512 bytes", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[6] = 2);
-    }),
+    defect(
+        "rejected-with-content",
+        "a rejected block of 512 bytes",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[6] = 2);
+        },
+    ),
     defect("unknown-compression", "algorithm 3", OPEN, |tape, _| {
         tape.unit(Kind::Block, 1, |unit| unit[40] = 3);
     }),
-    defect("unknown-encryption", "encrypted with unknown algorithm 2", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[41] = 2);
-    }),
-    defect("unknown-meaning", "a block of unknown meaning 200", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[43] = 200);
-    }),
-    defect("unit-elsewhere", "a unit header that belongs elsewhere", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[48] ^= 8);
-    }),
-    defect("unit-of-another-session", "a unit header that belongs elsewhere", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[56] ^= 8);
-    }),
+    defect(
+        "unknown-encryption",
+        "encrypted with unknown algorithm 2",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[41] = 2);
+        },
+    ),
+    defect(
+        "unknown-meaning",
+        "a block of unknown meaning 200",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[43] = 200);
+        },
+    ),
+    defect(
+        "unit-elsewhere",
+        "a unit header that belongs elsewhere",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[48] ^= 8);
+        },
+    ),
+    defect(
+        "unit-of-another-session",
+        "a unit header that belongs elsewhere",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[56] ^= 8);
+        },
+    ),
     defect("plain-too-long", "or is too long", OPEN, |tape, _| {
         tape.unit(Kind::Block, 1, |unit| put(unit, 32, (64 << 20) + 1));
     }),
-    defect("plain-longer-than-the-archive-says", "more than the archive's blocks", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| put(unit, 32, 513));
+    defect(
+        "plain-longer-than-the-archive-says",
+        "more than the archive's blocks",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| put(unit, 32, 513));
+        },
+    ),
+    defect(
+        "stored-longer-than-plain",
+        "cannot be stored in",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| put(unit, 32, 1));
+        },
+    ),
+    defect(
+        "body-crc",
+        "the block is damaged (checksum)",
+        OPEN,
+        |tape, _| {
+            tape.unit_as_is(Kind::Block, 1, |unit| unit[BODY] ^= 1);
+        },
+    ),
+    defect(
+        "padding-not-zero",
+        "followed by bytes that are not zero",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 3, |unit| *unit.last_mut().unwrap() = 1);
+        },
+    ),
+    defect(
+        "does-not-decompress",
+        "does not decompress",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[BODY] ^= 1);
+        },
+    ),
+    defect(
+        "plain-is-another",
+        "does not decompress",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| put(unit, 32, 511));
+        },
+    ),
+    defect(
+        "deflate-does-not-decompress",
+        "does not decompress",
+        DEFLATED,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[BODY] |= 6);
+        },
+    ),
+    defect("missing-block", "block 1", OPEN, |tape, _| {
+        tape.unit(Kind::Block, 1, |unit| unit[4] = 200)
     }),
-    defect("stored-longer-than-plain", "cannot be stored in", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| put(unit, 32, 1));
-    }),
-    defect("body-crc", "the block is damaged (checksum)", OPEN, |tape, _| {
-        tape.unit_as_is(Kind::Block, 1, |unit| unit[BODY] ^= 1);
-    }),
-    defect("padding-not-zero", "followed by bytes that are not zero", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 3, |unit| *unit.last_mut().unwrap() = 1);
-    }),
-    defect("does-not-decompress", "does not decompress", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[BODY] ^= 1);
-    }),
-    defect("plain-is-another", "does not decompress", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| put(unit, 32, 511));
-    }),
-    defect("deflate-does-not-decompress", "does not decompress", DEFLATED, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[BODY] |= 6);
-    }),
-    defect("missing-block", "block 1", OPEN, |tape, _| tape.unit(Kind::Block, 1, |unit| unit[4] = 200)),
-    defect("repeated-block", "stands here again, or out of order", RAW, |tape, _| repeat(tape)),
-    defect("options-that-end-in-the-middle", "options that end in the middle", OPEN, |tape, _| {
-        tape.unit(Kind::Locator, 0, |unit| {
-            unit[4] = 5;
-            put(unit, BODY, 61 << 16);
-        });
-    }),
+    defect(
+        "repeated-block",
+        "stands here again, or out of order",
+        RAW,
+        |tape, _| repeat(tape),
+    ),
+    defect(
+        "options-that-end-in-the-middle",
+        "options that end in the middle",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::Locator, 0, |unit| {
+                unit[4] = 5;
+                put(unit, BODY, 61 << 16);
+            });
+        },
+    ),
     defect("unknown-option", "unknown option 32768", OPEN, |tape, _| {
         tape.unit(Kind::Locator, 0, |unit| {
             unit[4] = 5;
@@ -174,13 +374,23 @@ pub(crate) const UNITS: &[Defect] = &[
     }),
 ];
 
-const RAW: Recipe = Recipe { packing: Packing::Raw, ..OPEN };
-const DEFLATED: Recipe = Recipe { packing: Packing::Deflate, ..OPEN };
+const RAW: Recipe = Recipe {
+    packing: Packing::Raw,
+    ..OPEN
+};
+const DEFLATED: Recipe = Recipe {
+    packing: Packing::Deflate,
+    ..OPEN
+};
 
 /// Block 1 stands in place of block 2, which is as long, and there is no other behind it.
 fn repeat(tape: &mut Tape) {
     let (stream, units) = (tape.stream(), tape.units());
-    let (one, at) = units.iter().filter(|(header, _)| header.kind == Kind::Block).nth(1).unwrap();
+    let (one, at) = units
+        .iter()
+        .filter(|(header, _)| header.kind == Kind::Block)
+        .nth(1)
+        .unwrap();
     let one = stream[*at..at + one.unit_len()].to_vec();
     tape.unit(Kind::Block, 2, |unit| {
         let position = unit[48..56].to_vec();
@@ -197,20 +407,45 @@ fn repeat(tape: &mut Tape) {
 }
 
 pub(crate) const ENDS: &[Defect] = &[
-    defect("footer-count-wrong", "missing at the end", OPEN, |tape, _| count(tape, 5)),
-    defect("footer-count-too-small", "says 3 blocks, but there are more", OPEN, |tape, _| count(tape, 3)),
-    defect("footer-contradicts-itself", "the archive footer contradicts itself", OPEN, |tape, _| {
-        tape.unit(Kind::ArchiveFooter, 0, |unit| put(unit, 16, 5));
-    }),
-    defect("footer-more-of-a-kind", "more blocks of a kind than there are", OPEN, |tape, _| {
-        tape.unit(Kind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 5));
-    }),
+    defect(
+        "footer-count-wrong",
+        "missing at the end",
+        OPEN,
+        |tape, _| count(tape, 5),
+    ),
+    defect(
+        "footer-count-too-small",
+        "says 3 blocks, but there are more",
+        OPEN,
+        |tape, _| count(tape, 3),
+    ),
+    defect(
+        "footer-contradicts-itself",
+        "the archive footer contradicts itself",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::ArchiveFooter, 0, |unit| put(unit, 16, 5));
+        },
+    ),
+    defect(
+        "footer-more-of-a-kind",
+        "more blocks of a kind than there are",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 5));
+        },
+    ),
     defect("no-footer", "the archive is incomplete", OPEN, |tape, _| {
         tape.0.truncate(tape.frame_of(Kind::Locator));
     }),
-    defect("no-session-footer", "the session's footer is missing", OPEN, |tape, _| {
-        tape.0.truncate(tape.frame_of(Kind::SessionFooter));
-    }),
+    defect(
+        "no-session-footer",
+        "the session's footer is missing",
+        OPEN,
+        |tape, _| {
+            tape.0.truncate(tape.frame_of(Kind::SessionFooter));
+        },
+    ),
 ];
 
 fn count(tape: &mut Tape, blocks: u32) {
@@ -222,30 +457,72 @@ fn count(tape: &mut Tape, blocks: u32) {
 }
 
 pub(crate) const HEADERS: &[Defect] = &[
-    defect("reserved-not-zero", "session header: a reserved field is not zero", OPEN, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 33] = 1);
-    }),
-    defect("framing-unknown", "session header: unknown framing 4", OPEN, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 32] = 4);
-    }),
-    defect("record-length-unknown", "records of 71 bytes", OPEN, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| put(unit, BODY + 28, 71));
-    }),
-    defect("time-out-of-range", "a time has 1000000000 nanoseconds", OPEN, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| put(unit, BODY + 24, 1_000_000_000));
-    }),
-    defect("text-too-long", "a text is longer than 255 bytes", OPEN, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 37] = 1);
-    }),
-    defect("text-not-utf-8", "a text that is not UTF-8", OPEN, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 42] = 255);
-    }),
-    defect("too-many-slots", "9 key slots, but at most 8", SEALED, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[0] = 9);
-    }),
-    defect("archive-content-unknown", "unknown content 3", OPEN, |tape, _| {
-        tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 64] = 3);
-    }),
+    defect(
+        "reserved-not-zero",
+        "session header: a reserved field is not zero",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 33] = 1);
+        },
+    ),
+    defect(
+        "framing-unknown",
+        "session header: unknown framing 4",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 32] = 4);
+        },
+    ),
+    defect(
+        "record-length-unknown",
+        "records of 71 bytes",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| put(unit, BODY + 28, 71));
+        },
+    ),
+    defect(
+        "time-out-of-range",
+        "a time has 1000000000 nanoseconds",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| {
+                put(unit, BODY + 24, 1_000_000_000)
+            });
+        },
+    ),
+    defect(
+        "text-too-long",
+        "a text is longer than 255 bytes",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 37] = 1);
+        },
+    ),
+    defect(
+        "text-not-utf-8",
+        "a text that is not UTF-8",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 42] = 255);
+        },
+    ),
+    defect(
+        "too-many-slots",
+        "9 key slots, but at most 8",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[0] = 9);
+        },
+    ),
+    defect(
+        "archive-content-unknown",
+        "unknown content 3",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 64] = 3);
+        },
+    ),
     defect(
         "archive-encryption-unknown",
         "archive header: encrypted with unknown algorithm 2",
@@ -254,12 +531,24 @@ pub(crate) const HEADERS: &[Defect] = &[
             tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 2);
         },
     ),
-    defect("archive-block-too-long", "blocks of 67108865 bytes", OPEN, |tape, _| {
-        tape.unit(Kind::ArchiveHeader, 0, |unit| put(unit, BODY + 60, (64 << 20) + 1));
-    }),
-    defect("archive-reserved-not-zero", "archive header: a reserved field is not zero", OPEN, |tape, _| {
-        tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 68] = 1);
-    }),
+    defect(
+        "archive-block-too-long",
+        "blocks of 67108865 bytes",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::ArchiveHeader, 0, |unit| {
+                put(unit, BODY + 60, (64 << 20) + 1)
+            });
+        },
+    ),
+    defect(
+        "archive-reserved-not-zero",
+        "archive header: a reserved field is not zero",
+        OPEN,
+        |tape, _| {
+            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 68] = 1);
+        },
+    ),
 ];
 
 pub(crate) const KEYS: &[Defect] = &[
@@ -271,38 +560,93 @@ pub(crate) const KEYS: &[Defect] = &[
             tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 48] ^= 1);
         },
     ),
-    defect("key-slot-damaged", "although it knows the secret", SEALED, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 80] ^= 1);
-    }),
+    defect(
+        "key-slot-damaged",
+        "although it knows the secret",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 80] ^= 1);
+        },
+    ),
     defect("key-slot-kind-unknown", "the kind 3", SEALED, |tape, _| {
         tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1] = 3);
     }),
-    defect("key-derivation-unknown", "key derivation 2", PHRASE, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[2] = 2);
-    }),
-    defect("key-slot-reserved-not-zero", "reserved field 1", SEALED, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[3] = 1);
-    }),
-    defect("key-file-with-cost", "cost for a key file 1", SEALED, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 1);
-    }),
-    defect("argon2-too-costly", "17 passes is refused", PHRASE, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 17);
-    }),
-    defect("argon2-too-much-memory", "1048577 KiB of memory is refused", PHRASE, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| put(slot(unit), 1 + 4, (1 << 20) + 1));
-    }),
-    defect("argon2-too-cheap", "7 KiB of memory is refused", PHRASE, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| put(slot(unit), 1 + 4, 7));
-    }),
+    defect(
+        "key-derivation-unknown",
+        "key derivation 2",
+        PHRASE,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[2] = 2);
+        },
+    ),
+    defect(
+        "key-slot-reserved-not-zero",
+        "reserved field 1",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[3] = 1);
+        },
+    ),
+    defect(
+        "key-file-with-cost",
+        "cost for a key file 1",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 1);
+        },
+    ),
+    defect(
+        "argon2-too-costly",
+        "17 passes is refused",
+        PHRASE,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 17);
+        },
+    ),
+    defect(
+        "argon2-too-much-memory",
+        "1048577 KiB of memory is refused",
+        PHRASE,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| {
+                put(slot(unit), 1 + 4, (1 << 20) + 1)
+            });
+        },
+    ),
+    defect(
+        "argon2-too-cheap",
+        "7 KiB of memory is refused",
+        PHRASE,
+        |tape, _| {
+            tape.unit(Kind::SessionHeader, 0, |unit| put(slot(unit), 1 + 4, 7));
+        },
+    ),
     Defect {
         read: Lock::Passphrase,
-        ..defect("other-kind-of-secret", "opens with a key file", SEALED, |_, _| {})
+        ..defect(
+            "other-kind-of-secret",
+            "opens with a key file",
+            SEALED,
+            |_, _| {},
+        )
     },
-    Defect { read: Lock::None, ..defect("key-needed", "give its key or its passphrase", SEALED, |_, _| {}) },
+    Defect {
+        read: Lock::None,
+        ..defect(
+            "key-needed",
+            "give its key or its passphrase",
+            SEALED,
+            |_, _| {},
+        )
+    },
     Defect {
         read: Lock::KeyFile,
-        ..defect("archive-not-encrypted", "not encrypted, although a key was given", OPEN, |_, _| {})
+        ..defect(
+            "archive-not-encrypted",
+            "not encrypted, although a key was given",
+            OPEN,
+            |_, _| {},
+        )
     },
     Defect {
         read: Lock::KeyFile,
@@ -310,42 +654,86 @@ pub(crate) const KEYS: &[Defect] = &[
             tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 1);
         })
     },
-    defect("block-not-encrypted", "is not encrypted, although the archive is", SEALED, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| {
-            unit[41] = 0;
-            put(unit, 32, get(unit, 36));
-        });
-    }),
-    defect("block-encrypted", "is encrypted, although the archive is not", RAW, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| {
-            unit[41] = 1;
-            put(unit, 32, get(unit, 36) - 16);
-        });
-    }),
-    defect("block-changed", "does not authenticate", SEALED, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[BODY] ^= 1);
-    }),
-    defect("block-of-another-place", "does not authenticate", SEALED, |tape, _| {
-        let (stream, units) = (tape.stream(), tape.units());
-        let (one, at) = units.iter().filter(|(header, _)| header.kind == Kind::Block).nth(1).unwrap();
-        let body = stream[at + BODY..at + one.unit_len()].to_vec();
-        tape.unit(Kind::Block, 2, |unit| unit[BODY..].copy_from_slice(&body));
-    }),
-    defect("block-header-changed", "does not authenticate", SEALED, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[42] ^= 1);
-    }),
-    defect("archive-header-changed", "does not authenticate", SEALED, |tape, _| {
-        tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY] ^= 1);
-    }),
-    defect("footer-not-encrypted", "the archive footer is not encrypted", SEALED, |tape, _| {
-        tape.unit(Kind::ArchiveFooter, 0, |unit| {
-            unit[41] = 0;
-            put(unit, 32, 48);
-        });
-    }),
-    defect("footer-changed", "the archive footer does not authenticate", SEALED, |tape, _| {
-        tape.unit(Kind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
-    }),
+    defect(
+        "block-not-encrypted",
+        "is not encrypted, although the archive is",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| {
+                unit[41] = 0;
+                put(unit, 32, get(unit, 36));
+            });
+        },
+    ),
+    defect(
+        "block-encrypted",
+        "is encrypted, although the archive is not",
+        RAW,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| {
+                unit[41] = 1;
+                put(unit, 32, get(unit, 36) - 16);
+            });
+        },
+    ),
+    defect(
+        "block-changed",
+        "does not authenticate",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[BODY] ^= 1);
+        },
+    ),
+    defect(
+        "block-of-another-place",
+        "does not authenticate",
+        SEALED,
+        |tape, _| {
+            let (stream, units) = (tape.stream(), tape.units());
+            let (one, at) = units
+                .iter()
+                .filter(|(header, _)| header.kind == Kind::Block)
+                .nth(1)
+                .unwrap();
+            let body = stream[at + BODY..at + one.unit_len()].to_vec();
+            tape.unit(Kind::Block, 2, |unit| unit[BODY..].copy_from_slice(&body));
+        },
+    ),
+    defect(
+        "block-header-changed",
+        "does not authenticate",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::Block, 1, |unit| unit[42] ^= 1);
+        },
+    ),
+    defect(
+        "archive-header-changed",
+        "does not authenticate",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY] ^= 1);
+        },
+    ),
+    defect(
+        "footer-not-encrypted",
+        "the archive footer is not encrypted",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::ArchiveFooter, 0, |unit| {
+                unit[41] = 0;
+                put(unit, 32, 48);
+            });
+        },
+    ),
+    defect(
+        "footer-changed",
+        "the archive footer does not authenticate",
+        SEALED,
+        |tape, _| {
+            tape.unit(Kind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
+        },
+    ),
 ];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Defect> {

@@ -1,6 +1,9 @@
-//! Changes a tape at a place that is named, and makes the checksums right again, so that nothing else is wrong.
+//! Changes a tape at a place that is named, and makes the checksums right again, so that nothing
+//! else is wrong.
 
-use datapipe::wire::{Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
+use datapipe::wire::{
+    Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader,
+};
 
 /// A volume: each frame a record, or empty, which is a mark.
 #[derive(Clone)]
@@ -33,7 +36,8 @@ impl Tape {
     /// What the data records carry, put together.
     pub(crate) fn stream(&self) -> Vec<u8> {
         let data = self.0.iter().filter(|frame| is_data(frame));
-        data.flat_map(|frame| frame[RECORD_HEADER_LEN..].to_vec()).collect()
+        data.flat_map(|frame| frame[RECORD_HEADER_LEN..].to_vec())
+            .collect()
     }
 
     /// Units of the stream, and where they begin in it.
@@ -54,8 +58,8 @@ impl Tape {
         self.0[n][RECORD_HEADER_LEN - 4..RECORD_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Changes the `nth` unit of a kind, padding included, and makes its checksums right. Of the session header, the
-    /// copy on the label as well.
+    /// Changes the `nth` unit of a kind, padding included, and makes its checksums right. Of the
+    /// session header, the copy on the label as well.
     pub(crate) fn unit(&mut self, kind: Kind, nth: usize, change: impl Fn(&mut [u8])) {
         self.unit_as_is(kind, nth, |unit| {
             let stored = UnitHeader::parse(unit).unwrap().stored as usize;
@@ -70,7 +74,11 @@ impl Tape {
     /// As [`unit`](Self::unit), with checksums as they are.
     pub(crate) fn unit_as_is(&mut self, kind: Kind, nth: usize, change: impl Fn(&mut [u8])) {
         let units = self.units();
-        let (header, at) = units.iter().filter(|(header, _)| header.kind == kind).nth(nth).unwrap();
+        let (header, at) = units
+            .iter()
+            .filter(|(header, _)| header.kind == kind)
+            .nth(nth)
+            .unwrap();
         let mut stream = self.stream();
         change(&mut stream[*at..at + header.unit_len()]);
         let mut rest = &stream[..];
@@ -86,7 +94,12 @@ impl Tape {
 
     /// Frame in which the first unit of a kind begins.
     pub(crate) fn frame_of(&self, kind: Kind) -> usize {
-        let at = self.units().iter().find(|(header, _)| header.kind == kind).unwrap().1 as u64;
+        let at = self
+            .units()
+            .iter()
+            .find(|(header, _)| header.kind == kind)
+            .unwrap()
+            .1 as u64;
         let holds = |frame: &Vec<u8>| {
             RecordHeader::parse(frame).is_ok_and(|(header, _)| {
                 header.kind == RecordKind::Data

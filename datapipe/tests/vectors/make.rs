@@ -60,7 +60,9 @@ pub(crate) fn secret(lock: Lock) -> Option<Secret> {
     match lock {
         Lock::None => None,
         Lock::KeyFile => Some(Secret::Key(Key::from_bytes([7; 32]))),
-        Lock::Passphrase => Some(Secret::Passphrase(Passphrase::from_bytes(PASSPHRASE).unwrap())),
+        Lock::Passphrase => Some(Secret::Passphrase(
+            Passphrase::from_bytes(PASSPHRASE).unwrap(),
+        )),
     }
 }
 
@@ -69,7 +71,11 @@ pub(crate) fn material(len: usize) -> Vec<u8> {
     let mut random = Random::new(len as u64);
     let noise_or_not = |i: usize| {
         let noise = 1 + random.below(255) as u8;
-        if (i / BLOCK).is_multiple_of(2) { noise } else { 1 + (i / 64 % 255) as u8 }
+        if (i / BLOCK).is_multiple_of(2) {
+            noise
+        } else {
+            1 + (i / 64 % 255) as u8
+        }
     };
     (0..len).map(noise_or_not).collect()
 }
@@ -88,7 +94,8 @@ impl Inspect for Inspector {
     }
 }
 
-/// A directory whose volumes end after some records, which is less than the smallest size that one may ask for.
+/// A directory whose volumes end after some records, which is less than the smallest size that one
+/// may ask for.
 struct Short {
     directory: Directory,
     records: u64,
@@ -130,10 +137,22 @@ impl Medium for Short {
 /// Writes an archive of `data` to a tape, or a directory, at `path`, where nothing is.
 pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
     let Some(records) = recipe.volume else {
-        return write_to(recipe, VirtualTape::create(path, VolumeOptions::default()).unwrap(), data);
+        return write_to(
+            recipe,
+            VirtualTape::create(path, VolumeOptions::default()).unwrap(),
+            data,
+        );
     };
     let directory = Directory::create(path, VolumeOptions::default()).unwrap();
-    write_to(recipe, Short { directory, records, written: 0 }, data);
+    write_to(
+        recipe,
+        Short {
+            directory,
+            records,
+            written: 0,
+        },
+        data,
+    );
 }
 
 fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
@@ -144,13 +163,22 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
         .chunk_len(recipe.chunk)
         .block_len(BLOCK as u32);
     if let Some(secret) = secret(recipe.lock) {
-        options = options.encrypt_at(secret, Argon2Cost { memory_kib: 64, passes: 1, lanes: 1 });
+        options = options.encrypt_at(
+            secret,
+            Argon2Cost {
+                memory_kib: 64,
+                passes: 1,
+                lanes: 1,
+            },
+        );
     }
     let (seal, tail) = options.plan().unwrap().stages(medium);
-    let mut pipe =
-        Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(StreamHead::new(data)).inline());
+    let mut pipe = Pipe::builder()
+        .buffer_size(BLOCK as u32)
+        .head(HeadStage::from(StreamHead::new(data)).inline());
     if recipe.inspect {
-        pipe = pipe.stage(Stage::inspect("inspect", &InspectionLog::new(), |_| Inspector(0)).inline());
+        pipe =
+            pipe.stage(Stage::inspect("inspect", &InspectionLog::new(), |_| Inspector(0)).inline());
     }
     pipe = match recipe.packing {
         Packing::Raw => pipe,
@@ -175,16 +203,29 @@ pub(crate) struct Restored {
 /// Reads what is at `path`: to the first damage, or behind all of it.
 pub(crate) fn read(path: &Path, lock: Lock, salvage: bool) -> Restored {
     if path.is_dir() {
-        read_from(Directory::open(path, looks_like_record).unwrap(), lock, salvage)
+        read_from(
+            Directory::open(path, looks_like_record).unwrap(),
+            lock,
+            salvage,
+        )
     } else {
-        read_from(VirtualTape::open(path, looks_like_record).unwrap(), lock, salvage)
+        read_from(
+            VirtualTape::open(path, looks_like_record).unwrap(),
+            lock,
+            salvage,
+        )
     }
 }
 
 fn read_from(medium: impl Medium + 'static, lock: Lock, salvage: bool) -> Restored {
     let mut reader = match ArchiveReader::open(medium, secret(lock).as_ref()) {
         Ok(reader) => reader,
-        Err(error) => return Restored { said: error.to_string(), ..Restored::default() },
+        Err(error) => {
+            return Restored {
+                said: error.to_string(),
+                ..Restored::default()
+            };
+        }
     };
     let (log, sink) = (DamageLog::new(), Sink::default());
     if salvage {
@@ -192,15 +233,27 @@ fn read_from(medium: impl Medium + 'static, lock: Lock, salvage: bool) -> Restor
     }
     let (head, open) = (reader.head(), reader.open_blocks());
     let report = head.report();
-    let mut pipe = Pipe::builder().buffer_size(BLOCK as u32).head(HeadStage::from(head).inline());
+    let mut pipe = Pipe::builder()
+        .buffer_size(BLOCK as u32)
+        .head(HeadStage::from(head).inline());
     if let Some(open) = open {
         pipe = pipe.stage(open.inline());
     }
-    let unpack = if salvage { decompress_salvaging(&log) } else { decompress() };
-    let ended =
-        pipe.stage(unpack.inline()).tail(TailStage::from(StreamRestore::new(sink.clone())).inline()).run();
+    let unpack = if salvage {
+        decompress_salvaging(&log)
+    } else {
+        decompress()
+    };
+    let ended = pipe
+        .stage(unpack.inline())
+        .tail(TailStage::from(StreamRestore::new(sink.clone())).inline())
+        .run();
     let mut said: Vec<String> = log.entries().iter().map(ToString::to_string).collect();
     said.extend(ended.err().map(|error| error.to_string()));
     let bytes = sink.bytes();
-    Restored { bytes, outcome: report.outcome(), said: said.join("\n") }
+    Restored {
+        bytes,
+        outcome: report.outcome(),
+        said: said.join("\n"),
+    }
 }

@@ -18,7 +18,9 @@ use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::tree::{Excluded, TreeReport};
 use datapipe::wire;
-use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs, parse_buffer_size, parse_size};
+use datapipe_examples::arguments::{
+    InstancesArgs, OutputArgs, PlacementArgs, parse_buffer_size, parse_size,
+};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::estimate::{Estimate, LeftOut};
 use datapipe_examples::medium::Location;
@@ -30,23 +32,25 @@ use datapipe_examples::summary::Summary;
 
 /// Back file trees up into an archive, or a stream.
 ///
-/// /srv/data is called data in the archive; . and .. go by the name of the directory that they mean, and / by root.
-/// What changes, vanishes or cannot be read is named, and the rest is backed up. An archive lies on one tape, or in one
-/// directory of volumes. If that lies in what is backed up, it is left out.
+/// /srv/data is called data in the archive; . and .. go by the name of the directory that they
+/// mean, and / by root. What changes, vanishes or cannot be read is named, and the rest is backed
+/// up. An archive lies on one tape, or in one directory of volumes. If that lies in what is backed
+/// up, it is left out.
 #[derive(Debug, Parser)]
 #[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
-    /// How to compress: zstd:LEVEL with a level of 1 to 22, deflate:LEVEL with one of 1 to 9, or none
+    /// How to compress: zstd:LEVEL with a level of 1 to 22, deflate:LEVEL with one of 1 to 9, or
+    /// none
     #[arg(long, value_name = "HOW", default_value = "zstd:3")]
     compress: Compress,
     #[command(flatten)]
     instances: InstancesArgs,
     #[command(flatten)]
     placement: PlacementArgs,
-    /// Threads that read files: several wait for the disk at once, which one that has to move its heads does not like
-    /// [default: one per processor, 8 to 16, and one for 4 buffers at most]
+    /// Threads that read files: several wait for the disk at once, which one that has to move its
+    /// heads does not like [default: one per processor, 8 to 16, and one for 4 buffers at most]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
     readers: Option<u32>,
     /// Buffers in the pool [default: as many as keep every thread busy]
@@ -58,11 +62,12 @@ struct Args {
     /// Which chunks have headers and footers
     #[arg(long, value_name = "WHICH", default_value = "header-footer")]
     framing: Framing,
-    /// Bytes of a volume at most; in a directory the next one follows [default: what the file system has]
+    /// Bytes of a volume at most; in a directory the next one follows [default: what the file
+    /// system has]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
-    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is any number of
-    /// directories
+    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is
+    /// any number of directories
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Leave out other file systems that are mounted in a source
@@ -141,7 +146,9 @@ fn main() -> ExitCode {
     host::serve(datapipe::modules());
     let args = Args::parse();
     if let Some(what) = args.contradiction() {
-        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+        Args::command()
+            .error(ErrorKind::ArgumentConflict, what)
+            .exit();
     }
     let console = Console::new("disk_to_tape", args.output);
     let mut summary = Summary::new("backup");
@@ -162,9 +169,14 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
     let archive = args.plan(secret)?;
     summary.archive = Some(archive.header().name.clone());
     // What opens a block needs what sealing it does.
-    args.pipe(archive.open_blocks(), head).tail(StreamTail::new(io::sink())).plan()?;
+    args.pipe(archive.open_blocks(), head)
+        .tail(StreamTail::new(io::sink()))
+        .plan()?;
 
-    let options = VolumeOptions { volume_size: args.volume_size, overwrite: args.overwrite };
+    let options = VolumeOptions {
+        volume_size: args.volume_size,
+        overwrite: args.overwrite,
+    };
     let medium = location.create(options)?;
     let (head, tree) = args.head(vec![location.identity()?])?;
     let (seal, tail) = archive.stages(medium);
@@ -173,7 +185,10 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
     let done = || {
         let read = tree.as_ref().map(TreeReport::outcome);
         let all = estimate.as_ref().and_then(Estimate::total);
-        Done { files: read.map(|read| read.files), part: read.map(|read| read.bytes).zip(all) }
+        Done {
+            files: read.map(|read| read.files),
+            part: read.map(|read| read.bytes).zip(all),
+        }
     };
     let tail = args.placement.stage(tail.into());
     let ran = console.run(args.pipe(seal, head).tail(tail), &done, summary);
@@ -184,7 +199,10 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         let written = written.outcome();
         let valid = match written.safe_blocks {
             0 => "it has no checkpoint yet".to_owned(),
-            _ => format!("it is valid up to the last checkpoint, at {}", ByteCount(written.safe_plain)),
+            _ => format!(
+                "it is valid up to the last checkpoint, at {}",
+                ByteCount(written.safe_plain)
+            ),
         };
         Failure::from(error).and(&format!("{location} is incomplete: {valid}"))
     })?;
@@ -206,7 +224,10 @@ fn counts(tree: &TreeReport) -> String {
         counted(read.others, "other", "others")
     );
     if read.excluded > 0 {
-        text += &format!("; {} left out by --exclude", counted(read.excluded, "name", "names"));
+        text += &format!(
+            "; {} left out by --exclude",
+            counted(read.excluded, "name", "names")
+        );
     }
     text
 }
@@ -232,7 +253,9 @@ impl Args {
 
     /// Refuses to write the archive over what it is made of.
     fn check_apart(&self, location: &Location) -> Result<(), Failure> {
-        let Ok(medium) = location.identity() else { return Ok(()) };
+        let Ok(medium) = location.identity() else {
+            return Ok(());
+        };
         let is_medium = |path: &&PathBuf| {
             fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == medium)
         };
@@ -244,39 +267,70 @@ impl Args {
         }
     }
 
-    /// What reads the sources, but for what has one of these devices and inodes, and what becomes of a tree.
-    fn head(&self, skip: Vec<(u64, u64)>) -> Result<(HeadStage<'static>, Option<TreeReport>), Failure> {
+    /// What reads the sources, but for what has one of these devices and inodes, and what becomes
+    /// of a tree.
+    fn head(
+        &self,
+        skip: Vec<(u64, u64)>,
+    ) -> Result<(HeadStage<'static>, Option<TreeReport>), Failure> {
         if self.is_stream() {
             // Without the buffer of std, which would only copy.
-            return Ok((StreamHead::file(stdin().as_fd().try_clone_to_owned()?).into(), None));
+            return Ok((
+                StreamHead::file(stdin().as_fd().try_clone_to_owned()?).into(),
+                None,
+            ));
         }
         let (one_file_system, exclude) = (self.one_file_system, self.exclude.clone());
-        let head = TreeHead::new(&self.sources, TreeOptions { one_file_system, exclude, skip })?;
+        let head = TreeHead::new(
+            &self.sources,
+            TreeOptions {
+                one_file_system,
+                exclude,
+                skip,
+            },
+        )?;
         let report = head.report();
         Ok((head.instances(self.readers()), Some(report)))
     }
 
     /// As many as were asked for, or as are fast and have buffers enough.
     fn readers(&self) -> u32 {
-        let most = self.buffers.map_or(MAX_INSTANCES, |buffers| (buffers / 4).max(1));
-        self.readers.unwrap_or_else(|| TreeHead::default_instances().min(most))
+        let most = self
+            .buffers
+            .map_or(MAX_INSTANCES, |buffers| (buffers / 4).max(1));
+        self.readers
+            .unwrap_or_else(|| TreeHead::default_instances().min(most))
     }
 
     /// How much there is to read, if somebody can know that.
     fn estimate(&self) -> Option<Estimate> {
-        let named = self.sources.iter().map(|source| Some((name_of(source).ok()?, source.clone())));
-        let left_out =
-            LeftOut { mounted: self.one_file_system, excluded: Excluded::new(&self.exclude).ok()? };
+        let named = self
+            .sources
+            .iter()
+            .map(|source| Some((name_of(source).ok()?, source.clone())));
+        let left_out = LeftOut {
+            mounted: self.one_file_system,
+            excluded: Excluded::new(&self.exclude).ok()?,
+        };
         let sources: Option<_> = named.collect();
-        sources.filter(|_| !self.is_stream()).map(|sources| Estimate::start(sources, left_out))
+        sources
+            .filter(|_| !self.is_stream())
+            .map(|sources| Estimate::start(sources, left_out))
     }
 
     /// Decides everything about the archive that does not depend on its data.
     fn plan(&self, secret: Option<Secret>) -> Result<Archive, Failure> {
         let is_stream = self.is_stream();
-        let content = if is_stream { Content::Stream } else { Content::Tree };
+        let content = if is_stream {
+            Content::Stream
+        } else {
+            Content::Tree
+        };
         let name = match is_stream {
-            true => self.stdin_name.clone().unwrap_or_else(|| "stdin".to_owned()),
+            true => self
+                .stdin_name
+                .clone()
+                .unwrap_or_else(|| "stdin".to_owned()),
             false => name_of(&self.sources[0])?.to_string_lossy().into_owned(),
         };
         let mut options = ArchiveOptions::new(&name[..name.floor_char_boundary(MAX_TEXT)])
@@ -296,9 +350,15 @@ impl Args {
     }
 
     /// Everything but the tail.
-    fn pipe(&self, seal: Option<MiddleStage<'static>>, head: HeadStage<'static>) -> PipeBuilder<'static> {
+    fn pipe(
+        &self,
+        seal: Option<MiddleStage<'static>>,
+        head: HeadStage<'static>,
+    ) -> PipeBuilder<'static> {
         let instances = self.instances.count();
-        let mut pipe = Pipe::builder().label("backup").buffer_size(self.buffer_size);
+        let mut pipe = Pipe::builder()
+            .label("backup")
+            .buffer_size(self.buffer_size);
         if let Some(buffers) = self.buffers {
             pipe = pipe.buffers(buffers);
         }
@@ -319,6 +379,8 @@ impl Args {
 fn name_of(source: &Path) -> Result<OsString, Failure> {
     Ok(match source.file_name() {
         Some(name) => name.to_owned(),
-        None => fs::canonicalize(source)?.file_name().map_or_else(|| "root".into(), ToOwned::to_owned),
+        None => fs::canonicalize(source)?
+            .file_name()
+            .map_or_else(|| "root".into(), ToOwned::to_owned),
     })
 }

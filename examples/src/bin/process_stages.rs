@@ -1,4 +1,5 @@
-//! A pipe whose stages are all processes. One is killed in the middle of the work, and the job completes.
+//! A pipe whose stages are all processes. One is killed in the middle of the work, and the job
+//! completes.
 //!
 //! ```text
 //!   count ---> double x2 ---> check        four processes, started by the one that its user started
@@ -8,10 +9,10 @@
 //!
 //!     cargo run --release -p datapipe-examples --bin process_stages
 //!
-//! The program is its own host: each process is this program once more, whose `main` never gets behind
-//! [`host::serve`] there. The data is in shared memory, which all of them map, so nothing is copied from one to the
-//! other. What the dead one was working on is still there, and its replacement begins with it: nothing is lost, nothing comes
-//! twice, and the order stays.
+//! The program is its own host: each process is this program once more, whose `main` never gets
+//! behind [`host::serve`] there. The data is in shared memory, which all of them map, so nothing is
+//! copied from one to the other. What the dead one was working on is still there, and its
+//! replacement begins with it: nothing is lost, nothing comes twice, and the order stays.
 
 use std::error::Error;
 use std::thread;
@@ -59,7 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let report = pipe.wait()?;
     let doubles = &report.status.stages[1].instances;
-    println!("double/0 had {} processes, double/1 had {}", doubles[0].processes, doubles[1].processes);
+    println!(
+        "double/0 had {} processes, double/1 had {}",
+        doubles[0].processes, doubles[1].processes
+    );
     println!("{report}");
     Ok(())
 }
@@ -82,11 +86,16 @@ impl Head for Count {
             block.put(&number.to_le_bytes())?;
         }
         self.next = until;
-        Ok(if block.is_empty() { Fill::End } else { Fill::Block })
+        Ok(if block.is_empty() {
+            Fill::End
+        } else {
+            Fill::Block
+        })
     }
 }
 
-/// The stage in the middle. It makes a new block from each, so whoever dies of it has not touched what it read.
+/// The stage in the middle. It makes a new block from each, so whoever dies of it has not touched
+/// what it read.
 fn double() -> MiddleStage<'static> {
     Stage::transform("double", |_| Double).module("double", "")
 }
@@ -116,7 +125,10 @@ impl Tail for Check {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         for number in numbers(block) {
             if number != 2 * self.next {
-                return Err(StageError::new(format!("{number} came instead of {}", 2 * self.next)));
+                return Err(StageError::new(format!(
+                    "{number} came instead of {}",
+                    2 * self.next
+                )));
             }
             self.next += 1;
         }
@@ -125,9 +137,15 @@ impl Tail for Check {
 
     fn finish(&mut self) -> Result<(), StageError> {
         if self.next != self.end {
-            return Err(StageError::new(format!("{} numbers came instead of {}", self.next, self.end)));
+            return Err(StageError::new(format!(
+                "{} numbers came instead of {}",
+                self.next, self.end
+            )));
         }
-        println!("check: {} bytes arrived, all of them right and in order", 8 * self.next);
+        println!(
+            "check: {} bytes arrived, all of them right and in order",
+            8 * self.next
+        );
         Ok(())
     }
 }

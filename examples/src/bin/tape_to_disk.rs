@@ -30,9 +30,10 @@ use datapipe_examples::summary::Summary;
 
 /// Restore what disk_to_tape has written, check it, or list it.
 ///
-/// Reading goes on behind damage. A file that is damaged is named, and is never left under its name: what there is of
-/// it is called NAME.damaged. In lists and messages a name is one line: control characters and backslashes are escaped as
-/// in Rust and C (\n, \\, \u{1b}), and bytes that are no UTF-8 as \xff.
+/// Reading goes on behind damage. A file that is damaged is named, and is never left under its
+/// name: what there is of it is called NAME.damaged. In lists and messages a name is one line:
+/// control characters and backslashes are escaped as in Rust and C (\n, \\, \u{1b}), and bytes that
+/// are no UTF-8 as \xff.
 #[derive(Debug, Parser)]
 #[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]
 struct Args {
@@ -58,17 +59,23 @@ struct Args {
     output: OutputArgs,
     /// A directory of volumes, or a file that is a virtual tape
     medium: PathBuf,
-    /// The directory to restore to, which is made if need be; or - to write a stream to standard output [default: here]
+    /// The directory to restore to, which is made if need be; or - to write a stream to standard
+    /// output [default: here]
     dest: Option<PathBuf>,
 }
 
 impl Args {
     fn paths(&self) -> Vec<Vec<u8>> {
-        self.path.iter().map(|path| path.clone().into_vec()).collect()
+        self.path
+            .iter()
+            .map(|path| path.clone().into_vec())
+            .collect()
     }
 
     fn to_stdout(&self) -> bool {
-        self.dest.as_ref().is_some_and(|dest| dest.as_os_str() == "-")
+        self.dest
+            .as_ref()
+            .is_some_and(|dest| dest.as_os_str() == "-")
     }
 }
 
@@ -77,7 +84,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.to_stdout() && args.output.json {
         let what = "standard output cannot take both a stream and a JSON object";
-        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+        Args::command()
+            .error(ErrorKind::ArgumentConflict, what)
+            .exit();
     }
     let mut console = Console::new("tape_to_disk", args.output);
     if args.to_stdout() {
@@ -106,15 +115,27 @@ fn run(
     console.listen_to_signals()?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
-    let reader =
-        ArchiveReader::open(location.open()?, secret.as_ref()).map_err(|error| location.failure(error))?;
+    let reader = ArchiveReader::open(location.open()?, secret.as_ref())
+        .map_err(|error| location.failure(error))?;
     let name = &reader.header().name;
-    console.say(&format!("\"{}\", {}", escaped(name.as_bytes()), origin(reader.session())));
+    console.say(&format!(
+        "\"{}\", {}",
+        escaped(name.as_bytes()),
+        origin(reader.session())
+    ));
     summary.archive = Some(name.clone());
     let log = DamageLog::new();
     let part = part(args, &reader).map_err(|error| location.failure(error))?;
     let reader = reader.salvage(&log);
-    let mut job = Job { args, console, location, part, report: ReadReport::default(), log, summary };
+    let mut job = Job {
+        args,
+        console,
+        location,
+        part,
+        report: ReadReport::default(),
+        log,
+        summary,
+    };
     let is_tree = reader.header().content == Content::Tree;
     match (listing, args.verify, is_tree) {
         (Some(listing), _, true) => job.list_tree(&reader, listing),
@@ -160,12 +181,19 @@ impl Job<'_> {
     }
 
     /// Runs a pipe, and takes what was found on the medium. `tree`: what becomes of a tree.
-    fn run(&mut self, pipe: PipeBuilder<'static>, tree: Option<&RestoreReport>) -> Result<(), Failure> {
+    fn run(
+        &mut self,
+        pipe: PipeBuilder<'static>,
+        tree: Option<&RestoreReport>,
+    ) -> Result<(), Failure> {
         let all = self.location.bytes();
         let everything = self.part.is_everything();
         let done = || {
             let part = everything.then(|| (self.report.outcome().read, all));
-            Done { files: tree.map(RestoreReport::files), part }
+            Done {
+                files: tree.map(RestoreReport::files),
+                part,
+            }
         };
         let ran = self.console.run(pipe, &done, self.summary);
         if let Some(tree) = tree {
@@ -175,7 +203,9 @@ impl Job<'_> {
         let report = ran.map_err(|error| self.location.failure(error))?;
         let read = self.report.outcome();
         if self.part.is_everything() && !read.complete && read.blocks == 0 {
-            return Err(self.location.failure("nothing could be read of the archive"));
+            return Err(self
+                .location
+                .failure("nothing could be read of the archive"));
         }
         self.console.say(&report.to_string());
         Ok(())
@@ -186,7 +216,9 @@ impl Job<'_> {
         let (wanted, lines) = (Arc::clone(&selection), listing.clone());
         let tail = TreeList::new(move |object: &CatalogueEntry<'_>| {
             if locked(&wanted).wants(object.path, false) {
-                lines.add(object).map_err(|error| StageError::new(cannot_print(&error)))?;
+                lines
+                    .add(object)
+                    .map_err(|error| StageError::new(cannot_print(&error)))?;
             }
             Ok(())
         });
@@ -196,12 +228,14 @@ impl Job<'_> {
         ran?;
         self.add_rejected("what they named is not listed");
         for path in locked(&selection).not_found() {
-            self.summary.add_error(path, "nothing of this path is in the archive");
+            self.summary
+                .add_error(path, "nothing of this path is in the archive");
         }
         Ok(())
     }
 
-    /// A stream is one object: a file of the archive's name. How long it is, the end of the archive says, or else its blocks.
+    /// A stream is one object: a file of the archive's name. How long it is, the end of the archive
+    /// says, or else its blocks.
     fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
         let (name, created) = (reader.header().name.clone(), reader.header().created);
         self.check_wanted(&name)?;
@@ -213,7 +247,9 @@ impl Job<'_> {
             }
         };
         let object = stream_entry(&name, size, created);
-        listing.add(&object).map_err(|error| Failure::new(cannot_print(&error)))?;
+        listing
+            .add(&object)
+            .map_err(|error| Failure::new(cannot_print(&error)))?;
         listing.count(self.summary);
         Ok(())
     }
@@ -221,7 +257,9 @@ impl Job<'_> {
     fn verify_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
         let tail = TreeVerify::new();
         let report = tail.report();
-        let pipe = self.pipe(reader)?.tail(self.args.placement.stage(tail.into()));
+        let pipe = self
+            .pipe(reader)?
+            .tail(self.args.placement.stage(tail.into()));
         self.run(pipe, Some(&report))?;
         self.say_whole("checked", &report);
         Ok(())
@@ -235,19 +273,27 @@ impl Job<'_> {
 
     fn restore_tree(&mut self, reader: &Reader) -> Result<(), Failure> {
         if self.args.to_stdout() {
-            return Err(self.location.failure("holds a file tree, and no stream: restore it to a directory"));
+            return Err(self
+                .location
+                .failure("holds a file tree, and no stream: restore it to a directory"));
         }
         let dest = self.destination()?;
-        let options =
-            RestoreOptions { overwrite: self.args.overwrite, paths: self.args.paths(), ..Default::default() };
+        let options = RestoreOptions {
+            overwrite: self.args.overwrite,
+            paths: self.args.paths(),
+            ..Default::default()
+        };
         let tail = match &self.part {
             Part::Wanted(_, _, wanted) => TreeRestore::part(dest, options, wanted),
             _ => TreeRestore::new(dest, options),
         };
-        let tail =
-            tail.map_err(|error| Failure::new(format!("cannot restore to {}: {error}", dest.display())))?;
+        let tail = tail.map_err(|error| {
+            Failure::new(format!("cannot restore to {}: {error}", dest.display()))
+        })?;
         let report = tail.report();
-        let pipe = self.pipe(reader)?.tail(self.args.placement.stage(tail.into()));
+        let pipe = self
+            .pipe(reader)?
+            .tail(self.args.placement.stage(tail.into()));
         self.run(pipe, Some(&report))?;
         self.say_whole("restored", &report);
         Ok(())
@@ -270,7 +316,10 @@ impl Job<'_> {
             return file.keep();
         }
         let path = file.keep_damaged()?;
-        self.summary.add_error(name, format!("is damaged; what there is of it is {}", path.display()));
+        self.summary.add_error(
+            name,
+            format!("is damaged; what there is of it is {}", path.display()),
+        );
         Ok(())
     }
 
@@ -287,7 +336,10 @@ impl Job<'_> {
     fn add_rejected(&mut self, so: &str) {
         if let blocks @ 1.. = self.report.outcome().rejected {
             let blocks = counted(blocks, "block was", "blocks were");
-            self.summary.add_error("", format!("{blocks} rejected when the archive was written: {so}"));
+            self.summary.add_error(
+                "",
+                format!("{blocks} rejected when the archive was written: {so}"),
+            );
         }
     }
 
@@ -306,7 +358,11 @@ impl Job<'_> {
         if self.part.is_everything() {
             let read = self.report.outcome();
             let volumes = counted(read.volumes.into(), "volume", "volumes");
-            let whole = if read.complete { "complete" } else { "incomplete" };
+            let whole = if read.complete {
+                "complete"
+            } else {
+                "incomplete"
+            };
             text += &format!("; the archive is {whole}, on {volumes}");
         }
         self.console.say(&text);
@@ -316,9 +372,9 @@ impl Job<'_> {
     fn destination(&self) -> Result<&Path, Failure> {
         let dest = self.args.dest.as_deref().unwrap_or_else(|| Path::new("."));
         match fs::create_dir(dest) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(Failure::new(format!("cannot make {}: {error}", dest.display())))
-            }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Failure::new(
+                format!("cannot make {}: {error}", dest.display()),
+            )),
             _ => Ok(dest),
         }
     }
@@ -329,7 +385,9 @@ impl Job<'_> {
             return Ok(());
         }
         let name = escaped(name.as_bytes());
-        Err(self.location.failure(format!("holds one stream, \"{name}\", which is none of --path")))
+        Err(self.location.failure(format!(
+            "holds one stream, \"{name}\", which is none of --path"
+        )))
     }
 
     fn selection(&self) -> Selection {

@@ -17,17 +17,27 @@ fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
         if let Some(happened) = happened() {
             return happened;
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "waited in vain until {what}"
+        );
         thread::sleep(Duration::from_millis(2));
     }
 }
 
 /// The processes of a program's stages: their ids, and which they are.
 fn stages(program: &Child) -> Vec<(u32, String)> {
-    let tasks = fs::read_dir(format!("/proc/{}/task", program.id())).into_iter().flatten().flatten();
+    let tasks = fs::read_dir(format!("/proc/{}/task", program.id()))
+        .into_iter()
+        .flatten()
+        .flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     let children: Vec<u32> = lists
-        .flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>())
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(|id| id.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
         .collect();
     let named = children.into_iter().filter_map(|id| {
         let line = fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
@@ -39,7 +49,11 @@ fn stages(program: &Child) -> Vec<(u32, String)> {
 /// Kills the process of a stage.
 fn kill(program: &Child, stage: &str) {
     let label = format!("{stage}/0");
-    let victim = wait_until(stage, || stages(program).into_iter().find(|(_, found)| *found == label));
+    let victim = wait_until(stage, || {
+        stages(program)
+            .into_iter()
+            .find(|(_, found)| *found == label)
+    });
     signal(victim.0);
 }
 
@@ -49,7 +63,16 @@ fn signal(process: u32) {
 
 /// A backup of a stream that has begun, and waits for more.
 fn begun(bench: &Bench) -> (Child, Vec<u8>) {
-    let how = ["--key-file", "key", "--buffer-size", "64K", "--instances", "1", "-", "tape"];
+    let how = [
+        "--key-file",
+        "key",
+        "--buffer-size",
+        "64K",
+        "--instances",
+        "1",
+        "-",
+        "tape",
+    ];
     let mut child = bench
         .command(DISK_TO_TAPE, &how)
         .stdin(Stdio::piped())
@@ -60,7 +83,9 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
     let data = noise(4 << 20);
     child.stdin.as_mut().unwrap().write_all(&data).unwrap();
     wait_until("something is on the tape", || {
-        fs::metadata(bench.path("tape")).ok().filter(|found| found.len() > 0)
+        fs::metadata(bench.path("tape"))
+            .ok()
+            .filter(|found| found.len() > 0)
     });
     (child, data)
 }
@@ -72,8 +97,14 @@ fn a_backup_without_one_of_its_processes_fails_and_says_which() {
         let (child, _) = begun(&bench);
         kill(&child, stage);
         let text = failed(&child.wait_with_output().unwrap(), 1);
-        assert!(text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"), "{text}");
-        assert!(text.contains("tape is incomplete: it has no checkpoint yet"), "{text}");
+        assert!(
+            text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"),
+            "{text}"
+        );
+        assert!(
+            text.contains("tape is incomplete: it has no checkpoint yet"),
+            "{text}"
+        );
         bench.assert_holds(&["tape"]);
         let text = failed(&bench.restore(&["--key-file", "key", "tape", "out"]), 3);
         assert!(text.contains("the archive is incomplete"), "{text}");
@@ -94,7 +125,10 @@ fn a_backup_goes_on_with_another_process() {
         ok(&output);
         // It is none the worse for it, but somebody should look why.
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(&format!("{stage}/0: process")) && said.contains("SIGKILL"), "{said}");
+        assert!(
+            said.contains(&format!("{stage}/0: process")) && said.contains("SIGKILL"),
+            "{said}"
+        );
         ok(&bench.restore(&["--key-file", "key", "tape", "out"]));
         assert!(fs::read(bench.path("out/stdin")).unwrap() == data);
     }
@@ -109,10 +143,18 @@ fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
     }
     drop(child.stdin.take());
     ok(&child.wait_with_output().unwrap());
-    for stage in ["archive-head", "aes-256-gcm-open", "decompress", "stream-restore"] {
+    for stage in [
+        "archive-head",
+        "aes-256-gcm-open",
+        "decompress",
+        "stream-restore",
+    ] {
         // Its output is not taken, so it stands still.
         let mut child = bench
-            .command(TAPE_TO_DISK, &["--key-file", "key", "--instances", "1", "tape", "-"])
+            .command(
+                TAPE_TO_DISK,
+                &["--key-file", "key", "--instances", "1", "tape", "-"],
+            )
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -128,7 +170,10 @@ fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
             continue;
         }
         let text = failed(&child.wait_with_output().unwrap(), 1);
-        assert!(text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"), "{text}");
+        assert!(
+            text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"),
+            "{text}"
+        );
     }
     bench.assert_holds(&["tape"]);
 }
@@ -142,9 +187,17 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
     let mut deaths = 0;
     let mut run = |program: &str, args: &[&str], stage: &str, looks_begun: &dyn Fn() -> bool| {
         let mut command = bench.command(program, args);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let label = format!("{stage}/0");
-        let victim = wait_until(stage, || stages(&child).into_iter().find(|(_, found)| *found == label));
+        let victim = wait_until(stage, || {
+            stages(&child)
+                .into_iter()
+                .find(|(_, found)| *found == label)
+        });
         wait_until("it has begun", || looks_begun().then_some(()));
         // It may be done by now, but it is not buried yet.
         let _ = kill_process(Pid::from_raw(victim.0 as i32).unwrap(), Signal::KILL);
@@ -154,11 +207,19 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
         }
         deaths += 1;
         let text = failed(&output, 1);
-        assert!(text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"), "{text}");
+        assert!(
+            text.contains(&format!("\"{stage}\"")) && text.contains("SIGKILL"),
+            "{text}"
+        );
     };
     let tape = || fs::metadata(bench.path("tape")).is_ok_and(|found| found.len() > 0);
     for stage in ["tree-head", "archive-tail"] {
-        run(DISK_TO_TAPE, &["--overwrite", "--compress", "none", "src/data", "tape"], stage, &tape);
+        run(
+            DISK_TO_TAPE,
+            &["--overwrite", "--compress", "none", "src/data", "tape"],
+            stage,
+            &tape,
+        );
     }
     ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
     let there = || bench.path("out/data").exists();
@@ -174,16 +235,26 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
 fn processes_die_with_their_program() {
     let bench = Bench::new();
     let (mut child, _) = begun(&bench);
-    let stages = wait_until("all are there", || Some(stages(&child)).filter(|stages| stages.len() == 5));
+    let stages = wait_until("all are there", || {
+        Some(stages(&child)).filter(|stages| stages.len() == 5)
+    });
     signal(child.id());
     child.wait().unwrap();
     wait_until("nobody is left", || {
         let is_there = |process: u32| {
             let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-            stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
         };
         (!stages.iter().any(|(process, _)| is_there(*process))).then_some(())
     });
     bench.assert_holds(&["tape"]);
-    assert!(failed(&bench.restore(&["--verify", "--key-file", "key", "tape"]), 3).contains("incomplete"));
+    assert!(
+        failed(
+            &bench.restore(&["--verify", "--key-file", "key", "tape"]),
+            3
+        )
+        .contains("incomplete")
+    );
 }

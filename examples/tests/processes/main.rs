@@ -1,7 +1,10 @@
-//! Both programs with every stage in a process of its own: tests of theirs once more, and what becomes of them when one of
-//! the processes is killed.
+//! Both programs with every stage in a process of its own: tests of theirs once more, and what
+//! becomes of them when one of the processes is killed.
 
-#![allow(clippy::duplicate_mod, reason = "the tests are those of the programs, too")]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "the tests are those of the programs, too"
+)]
 
 mod killed; // each kind of process, in the middle of its work
 

@@ -72,20 +72,33 @@ impl Bench {
         if PROCESSES && [DISK_TO_TAPE, TAPE_TO_DISK].contains(&program) {
             command.arg("--processes");
         }
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null());
         command
     }
 
     pub(crate) fn names(&self, dir: &str) -> Vec<OsString> {
-        let mut names: Vec<_> =
-            fs::read_dir(self.path(dir)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(self.path(dir))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
         names
     }
 
     /// There is nothing but what was there from the start, and these.
     pub(crate) fn assert_holds(&self, more: &[&str]) {
-        let mut names = ["key", "other-key", "other-passphrase", "out", "passphrase", "src"].to_vec();
+        let mut names = [
+            "key",
+            "other-key",
+            "other-passphrase",
+            "out",
+            "passphrase",
+            "src",
+        ]
+        .to_vec();
         names.extend(more);
         names.sort_unstable();
         assert_eq!(self.names("."), names, "nothing else is left");
@@ -109,7 +122,10 @@ impl Bench {
             let restored = fs::read(&path).unwrap();
             match name.to_str().unwrap().split_once(".damaged") {
                 Some(_) => {}
-                None => assert!(restored == fs::read(self.path("src/data").join(&name)).unwrap(), "{name:?}"),
+                None => assert!(
+                    restored == fs::read(self.path("src/data").join(&name)).unwrap(),
+                    "{name:?}"
+                ),
             }
         }
     }
@@ -117,7 +133,10 @@ impl Bench {
     /// A restore that must fail and leave nothing that looks whole. Says why.
     pub(crate) fn fail_to_restore(&self, args: &[&str], code: i32) -> String {
         let text = failed(&self.restore(args), code);
-        assert!(text.lines().all(|line| line.starts_with("tape_to_disk: ")), "{text}");
+        assert!(
+            text.lines().all(|line| line.starts_with("tape_to_disk: ")),
+            "{text}"
+        );
         self.assert_nothing_looks_whole_that_is_not();
         self.clear("out");
         text
@@ -138,7 +157,11 @@ impl Drop for Bench {
 }
 
 fn open_up(dir: &Path) {
-    let _ = Command::new("chmod").args(["-R", "u+rwX"]).arg(dir).stderr(Stdio::null()).status();
+    let _ = Command::new("chmod")
+        .args(["-R", "u+rwX"])
+        .arg(dir)
+        .stderr(Stdio::null())
+        .status();
 }
 
 pub(crate) fn ok(output: &Output) -> String {
@@ -150,7 +173,10 @@ pub(crate) fn ok(output: &Output) -> String {
 pub(crate) fn failed(output: &Output, code: i32) -> String {
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{errors}");
-    assert!(!errors.is_empty() && !errors.contains("panicked"), "{errors}");
+    assert!(
+        !errors.is_empty() && !errors.contains("panicked"),
+        "{errors}"
+    );
     errors
 }
 
@@ -168,5 +194,8 @@ pub(crate) fn noise(len: usize) -> Vec<u8> {
 
 /// Hard to compress, and not so hard that it is not tried.
 pub(crate) fn letters(len: usize) -> Vec<u8> {
-    noise(len).into_iter().map(|byte| b'a' + byte % 26).collect()
+    noise(len)
+        .into_iter()
+        .map(|byte| b'a' + byte % 26)
+        .collect()
 }

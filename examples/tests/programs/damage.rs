@@ -12,7 +12,11 @@ use crate::bench::{Bench, failed, noise, ok};
 /// A bench, and the bytes of an archive of its five blocks and a little more, encrypted or not.
 fn with_archive(encrypted: bool) -> (Bench, &'static [&'static str], Vec<u8>) {
     let bench = Bench::with_blocks();
-    let key: &[_] = if encrypted { &["--key-file", "key"] } else { &[] };
+    let key: &[_] = if encrypted {
+        &["--key-file", "key"]
+    } else {
+        &[]
+    };
     // One reader: several fill other blocks each time.
     let how = ["--buffer-size", "64K", "--readers", "1", "src/data", "tape"];
     ok(&bench.back_up(&[key, &how].concat()));
@@ -34,7 +38,11 @@ fn a_cut_archive_gives_what_it_has() {
             (before_last_records(&tape), 3, "the archive is incomplete"),
         ] {
             fs::write(bench.path("cut"), &tape[..len]).unwrap();
-            for doing in [&["--verify", "cut"][..], &["--list", "cut"], &["cut", "out"]] {
+            for doing in [
+                &["--verify", "cut"][..],
+                &["--list", "cut"],
+                &["cut", "out"],
+            ] {
                 let text = bench.fail_to_restore(&[key, doing].concat(), code);
                 assert!(text.contains(reason), "{len}: {text}");
                 assert!(code == 1 || text.contains("incomplete"), "{len}: {text}");
@@ -61,7 +69,10 @@ fn before_last_records(tape: &[u8]) -> usize {
 fn a_changed_byte_is_found() {
     for encrypted in [false, true] {
         let (bench, key, tape) = with_archive(encrypted);
-        for at in (0..tape.len()).step_by(tape.len() / 40).chain(tape.len() - 200..tape.len() - 190) {
+        for at in (0..tape.len())
+            .step_by(tape.len() / 40)
+            .chain(tape.len() - 200..tape.len() - 190)
+        {
             let mut changed = tape.clone();
             changed[at] ^= 0x20;
             fs::write(bench.path("changed"), &changed).unwrap();
@@ -72,16 +83,30 @@ fn a_changed_byte_is_found() {
         fs::write(bench.path("changed"), &changed).unwrap();
         let place = "block 2 at volume 1, record 1 (byte ";
         let text = failed(&bench.restore(&[key, &["--verify", "changed"]].concat()), 3);
-        assert!(text.starts_with("tape_to_disk: data/noise: ") && text.contains(place), "{text}");
+        assert!(
+            text.starts_with("tape_to_disk: data/noise: ") && text.contains(place),
+            "{text}"
+        );
 
         // The hole lies in the one file, and the others are whole.
         let text = failed(&bench.restore(&[key, &["changed", "out"]].concat()), 3);
-        assert!(text.starts_with("tape_to_disk: data/noise: ") && text.contains(place), "{text}");
-        assert!(text.contains("what there is of it is called noise.damaged"), "{text}");
+        assert!(
+            text.starts_with("tape_to_disk: data/noise: ") && text.contains(place),
+            "{text}"
+        );
+        assert!(
+            text.contains("what there is of it is called noise.damaged"),
+            "{text}"
+        );
         assert_eq!(bench.names("out/data"), ["first", "noise.damaged", "zlast"]);
         bench.assert_nothing_looks_whole_that_is_not();
-        let (before, after) = (noise(300 << 10), fs::read(bench.path("out/data/noise.damaged")).unwrap());
-        let same = (0..before.len()).filter(|&i| after.get(i) == Some(&before[i])).count();
+        let (before, after) = (
+            noise(300 << 10),
+            fs::read(bench.path("out/data/noise.damaged")).unwrap(),
+        );
+        let same = (0..before.len())
+            .filter(|&i| after.get(i) == Some(&before[i]))
+            .count();
         assert!(same > 200 << 10, "only {same} bytes of it are there");
     }
 }
@@ -90,8 +115,9 @@ fn a_changed_byte_is_found() {
 #[test]
 fn a_forged_block_is_refused() {
     let (bench, key, tape) = with_archive(true);
-    let starts: Vec<_> =
-        (0..tape.len() - UNIT_HEADER_LEN).filter(|&at| block_at(&tape, at).is_some()).collect();
+    let starts: Vec<_> = (0..tape.len() - UNIT_HEADER_LEN)
+        .filter(|&at| block_at(&tape, at).is_some())
+        .collect();
     assert_eq!(starts.len(), 6, "five of data, one of the catalogue");
     let start = starts[2];
     let (body, next) = (start + UNIT_HEADER_LEN, starts[3]);
@@ -100,7 +126,9 @@ fn a_forged_block_is_refused() {
         ("payload", &|body, _| body[77] ^= 1),
         ("tag", &|body, header| body[header.stored as usize - 1] ^= 1),
         ("marks", &|_, header| header.marks = Marks::MARKED),
-        ("content class", &|_, header| header.class = ContentClass::TEXT),
+        ("content class", &|_, header| {
+            header.class = ContentClass::TEXT
+        }),
     ];
     for (what, forge) in forgeries {
         let mut forged = tape.clone();
@@ -113,26 +141,46 @@ fn a_forged_block_is_refused() {
         for doing in [&["--verify", "forged"][..], &["forged", "out"]] {
             let text = bench.fail_to_restore(&[key, doing].concat(), 3);
             assert!(text.contains("data/noise: "), "{what}: {text}");
-            assert!(text.contains("block 2 at volume 1, record 1 (byte "), "{what}: {text}");
+            assert!(
+                text.contains("block 2 at volume 1, record 1 (byte "),
+                "{what}: {text}"
+            );
             assert!(text.contains("does not authenticate"), "{what}: {text}");
         }
     }
 }
 
 fn block_at(tape: &[u8], at: usize) -> Option<UnitHeader> {
-    UnitHeader::parse(&tape[at..]).ok().filter(|unit| unit.kind == Kind::Block)
+    UnitHeader::parse(&tape[at..])
+        .ok()
+        .filter(|unit| unit.kind == Kind::Block)
 }
 
 #[test]
 fn a_tape_that_is_full_says_so() {
     let bench = Bench::with_blocks();
-    let text =
-        failed(&bench.back_up(&["--volume-size", "100KiB", "--buffer-size", "16K", "src/data", "tape"]), 1);
-    assert!(text.contains("tape is full") && text.contains("use a directory of volumes"), "{text}");
+    let text = failed(
+        &bench.back_up(&[
+            "--volume-size",
+            "100KiB",
+            "--buffer-size",
+            "16K",
+            "src/data",
+            "tape",
+        ]),
+        1,
+    );
+    assert!(
+        text.contains("tape is full") && text.contains("use a directory of volumes"),
+        "{text}"
+    );
     assert!(text.contains("tape is incomplete"), "{text}");
     let text = failed(&bench.restore(&["tape", "out"]), 3);
     assert!(text.contains("the archive is incomplete"), "{text}");
-    assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"the first");
+    assert_eq!(
+        fs::read(bench.path("out/data/first")).unwrap(),
+        b"the first"
+    );
     bench.assert_nothing_looks_whole_that_is_not();
 }
 
@@ -142,42 +190,65 @@ struct Censor;
 impl Inspect for Censor {
     fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
         let closing = info.kind == What::ClosingCatalogue.code();
-        Ok(if closing { Finding::Reject } else { Finding::Pass })
+        Ok(if closing {
+            Finding::Reject
+        } else {
+            Finding::Pass
+        })
     }
 }
 
-/// A catalogue whose blocks were rejected when they were written names nothing, and that is not all there is.
+/// A catalogue whose blocks were rejected when they were written names nothing, and that is not all
+/// there is.
 #[test]
 fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
     let bench = Bench::with_blocks();
-    let options = ArchiveOptions::new("data").content(Content::Tree).block_len(64 << 10);
+    let options = ArchiveOptions::new("data")
+        .content(Content::Tree)
+        .block_len(64 << 10);
     let tape = VirtualTape::create(bench.path("tape"), VolumeOptions::default()).unwrap();
     let (_, tail) = options.plan().unwrap().stages(tape);
     let head = TreeHead::new(&[bench.path("src/data")], TreeOptions::default()).unwrap();
     let inspect = Stage::inspect("censor", &InspectionLog::new(), |_| Censor);
-    Pipe::builder().buffer_size(64 << 10).head(head).stage(inspect).tail(tail).run().unwrap();
+    Pipe::builder()
+        .buffer_size(64 << 10)
+        .head(head)
+        .stage(inspect)
+        .tail(tail)
+        .run()
+        .unwrap();
 
     let listed = bench.restore(&["--list", "tape"]);
-    assert!(failed(&listed, 3).contains("1 block was rejected"), "{listed:?}");
+    assert!(
+        failed(&listed, 3).contains("1 block was rejected"),
+        "{listed:?}"
+    );
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 4);
     failed(&bench.restore(&["--path", "data/noise", "tape", "out"]), 3);
     assert_eq!(bench.names("out/data"), ["noise"]);
     bench.assert_nothing_looks_whole_that_is_not();
 }
 
-/// A drive that fails at the end of a medium does not keep what stands before that from whoever wants a part of it.
+/// A drive that fails at the end of a medium does not keep what stands before that from whoever
+/// wants a part of it.
 #[test]
 fn what_can_be_read_of_a_failing_medium_comes_back_in_parts_too() {
     let bench = Bench::with_blocks();
     let sizes = ["--volume-size", "100KiB", "--buffer-size", "16K"];
     ok(&bench.back_up(&[&sizes[..], &["src/data", "volumes/"]].concat()));
-    let last = bench.path("volumes").join(bench.names("volumes").pop().unwrap());
+    let last = bench
+        .path("volumes")
+        .join(bench.names("volumes").pop().unwrap());
     fs::remove_file(&last).unwrap();
     fs::create_dir(&last).unwrap();
     for path in [&["--path", "data/first"][..], &[]] {
         let text = failed(&bench.restore(&[path, &["volumes", "out"]].concat()), 1);
         assert!(text.contains("cannot open volumes/000004.tap"), "{text}");
-        assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"the first", "{path:?}");
+        assert_eq!(
+            fs::read(bench.path("out/data/first")).unwrap(),
+            b"the first",
+            "{path:?}"
+        );
         bench.assert_nothing_looks_whole_that_is_not();
         bench.clear("out");
     }

@@ -21,7 +21,11 @@ impl Bench {
         let restore = self.restore(&["--quiet", "tape", "out"]);
         ok(&restore);
         for said in [backup.stderr, restore.stderr] {
-            assert!(said.is_empty() || !is_root(), "{}", String::from_utf8_lossy(&said));
+            assert!(
+                said.is_empty() || !is_root(),
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
         }
         self.assert_same();
         ok(&self.restore(&["--quiet", "--verify", "tape"]));
@@ -37,11 +41,25 @@ fn names_of_any_bytes() {
     let bench = Bench::new();
     let data = bench.path("src/data");
     let bytes = (1..=255u8).filter(|&byte| byte != b'/');
-    let mut names: Vec<Vec<u8>> = bytes.clone().filter(|&byte| byte != b'.').map(|byte| vec![byte]).collect();
+    let mut names: Vec<Vec<u8>> = bytes
+        .clone()
+        .filter(|&byte| byte != b'.')
+        .map(|byte| vec![byte])
+        .collect();
     names.extend(bytes.clone().map(|byte| vec![byte, byte, b'x', byte]));
     names.extend(bytes.clone().map(|byte| vec![byte; 255]));
     names.push(bytes.collect());
-    names.extend([&b"..."[..], b". ", b"-rf", b"x.damaged", b"\\x41", b"\xed\xa0\x80"].map(<[u8]>::to_vec));
+    names.extend(
+        [
+            &b"..."[..],
+            b". ",
+            b"-rf",
+            b"x.damaged",
+            b"\\x41",
+            b"\xed\xa0\x80",
+        ]
+        .map(<[u8]>::to_vec),
+    );
     for (n, name) in names.iter().enumerate() {
         let path = data.join(OsStr::from_bytes(name));
         match n % 4 {
@@ -58,10 +76,18 @@ fn names_of_any_bytes() {
     for name in names.iter().step_by(17) {
         let path = OsString::from_vec([b"data/", &name[..]].concat());
         let mut one = bench.command(TAPE_TO_DISK, &["--quiet", "--overwrite"]);
-        ok(&one.arg("--path").arg(&path).args(["tape", "one"]).output().unwrap());
+        ok(&one
+            .arg("--path")
+            .arg(&path)
+            .args(["tape", "one"])
+            .output()
+            .unwrap());
         let restored: Vec<_> = fs::read_dir(bench.path("one/data")).unwrap().collect();
         assert_eq!(restored.len(), 1);
-        assert_eq!(restored[0].as_ref().unwrap().file_name().as_bytes(), &name[..]);
+        assert_eq!(
+            restored[0].as_ref().unwrap().file_name().as_bytes(),
+            &name[..]
+        );
         fs::remove_dir_all(bench.path("one")).unwrap();
     }
 }
@@ -93,8 +119,14 @@ fn times_of_any_age() {
                 "link" => symlink(kind, &path).unwrap(),
                 _ => special(&path, FileType::Fifo, 0),
             }
-            let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
-            let times = Timestamps { last_access: time, last_modification: time };
+            let time = Timespec {
+                tv_sec: seconds,
+                tv_nsec: nanoseconds,
+            };
+            let times = Timestamps {
+                last_access: time,
+                last_modification: time,
+            };
             rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
         }
     }
@@ -106,7 +138,11 @@ fn modes_and_owners() {
     let bench = Bench::new();
     for mode in (0..0o10_000).step_by(37) {
         // Somebody who is not root must be able to read them, and only root may give them away.
-        let mode = if is_root() { mode } else { mode & 0o777 | 0o700 };
+        let mode = if is_root() {
+            mode
+        } else {
+            mode & 0o777 | 0o700
+        };
         let file = bench.path(&format!("src/data/file{mode:04o}"));
         fs::write(&file, b"#!").unwrap();
         let dir = bench.path(&format!("src/data/dir{mode:04o}"));
@@ -165,7 +201,11 @@ fn attributes_of_all_kinds() {
         give(path, "user.bytes", b"\0\xff=\n\0");
         give(path, "user.large", &noise(1500));
     }
-    give("dir/tool", &format!("user.{}", "n".repeat(250)), b"the longest name");
+    give(
+        "dir/tool",
+        &format!("user.{}", "n".repeat(250)),
+        b"the longest name",
+    );
     for number in 0..30 {
         give("shared", &format!("user.number {number}"), &[number; 20]);
     }
@@ -189,9 +229,18 @@ fn attributes_of_all_kinds() {
         // Which must outlive the owner that is set after it, or before.
         lchown(at("dir/tool"), Some(1234), Some(4321)).unwrap();
         fs::set_permissions(at("dir/tool"), Permissions::from_mode(0o4755)).unwrap();
-        let capability = [&0x0200_0001u32.to_le_bytes()[..], &0x2400u32.to_le_bytes(), &[0; 12]].concat();
+        let capability = [
+            &0x0200_0001u32.to_le_bytes()[..],
+            &0x2400u32.to_le_bytes(),
+            &[0; 12],
+        ]
+        .concat();
         give("dir/tool", "security.capability", &capability);
-        give("empty", "security.datapipe", b"of a module that is not there");
+        give(
+            "empty",
+            "security.datapipe",
+            b"of a module that is not there",
+        );
     }
     println!("{set} attributes are set");
     fs::set_permissions(at("locked"), Permissions::from_mode(0o444)).unwrap();
@@ -224,8 +273,16 @@ fn links_stay_links() {
         set_attribute(&data.join("m/link"), "trusted.x", b"y");
         for (name, kind, device) in [
             ("null", FileType::CharacterDevice, rustix::fs::makedev(1, 3)),
-            ("large", FileType::CharacterDevice, rustix::fs::makedev(4095, 1_048_575)),
-            ("block", FileType::BlockDevice, rustix::fs::makedev(259, 300)),
+            (
+                "large",
+                FileType::CharacterDevice,
+                rustix::fs::makedev(4095, 1_048_575),
+            ),
+            (
+                "block",
+                FileType::BlockDevice,
+                rustix::fs::makedev(259, 300),
+            ),
         ] {
             special(&data.join("m").join(name), kind, device);
             kinds.push(name);
@@ -257,7 +314,11 @@ fn holes_cost_nothing() {
     const GIB: u64 = 1 << 30;
     let bench = Bench::new();
     let data = bench.path("src/data");
-    sparse(&data.join("two pages"), TIB, &[(123 << 12, 4096), (TIB - 8192, 4096)]);
+    sparse(
+        &data.join("two pages"),
+        TIB,
+        &[(123 << 12, 4096), (TIB - 8192, 4096)],
+    );
     sparse(&data.join("only a hole"), TIB - 1, &[]);
     sparse(&data.join("begins late"), 1_000_000, &[(999_999, 1)]);
     sparse(&data.join("ends early"), 5 * GIB, &[(0, 5000)]);
@@ -268,11 +329,16 @@ fn holes_cost_nothing() {
     let tape = fs::metadata(bench.path("tape")).unwrap().len();
     assert!(tape < 128 << 10, "{tape} bytes of archive");
     for name in bench.names("out/data") {
-        let blocks = fs::metadata(bench.path("out/data").join(&name)).unwrap().blocks();
+        let blocks = fs::metadata(bench.path("out/data").join(&name))
+            .unwrap()
+            .blocks();
         assert!(blocks * 512 <= 64 << 10, "{name:?} takes {blocks} blocks");
     }
     let list = ok(&bench.restore(&["--list", "tape"]));
-    assert!(list.contains(" 1099511627776 ") && list.contains(" 5368709120 "), "{list}");
+    assert!(
+        list.contains(" 1099511627776 ") && list.contains(" 5368709120 "),
+        "{list}"
+    );
 }
 
 /// Data without a hole, and more of it than 32 bits can count.
@@ -302,7 +368,14 @@ fn many_entries(count: u32) {
         }
     }
     bench.round_trip(&[]);
-    let list = ok(&bench.restore(&["--list", "--path", "data/entry 4321", "--path", "data/entry 0", "tape"]));
+    let list = ok(&bench.restore(&[
+        "--list",
+        "--path",
+        "data/entry 4321",
+        "--path",
+        "data/entry 0",
+        "tape",
+    ]));
     assert_eq!(list.lines().count(), 2);
 }
 
@@ -342,16 +415,32 @@ fn paths_longer_than_the_system_takes() {
         rustix::fs::linkat(bottom, "file", dir, "file of the bottom", AtFlags::empty()).unwrap();
         rustix::fs::linkat(bottom, &long, dir, &long, AtFlags::empty()).unwrap();
     }
-    rustix::fs::mknodat(bottom, "fifo", FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
+    rustix::fs::mknodat(
+        bottom,
+        "fifo",
+        FileType::Fifo,
+        Mode::from_raw_mode(0o640),
+        0,
+    )
+    .unwrap();
     bench.round_trip(&[]);
-    assert!(walk(&bench.path("out/data")).keys().any(|path| path.as_os_str().len() > 6000));
+    assert!(
+        walk(&bench.path("out/data"))
+            .keys()
+            .any(|path| path.as_os_str().len() > 6000)
+    );
 
     let target = format!("{path}/file");
     let list = ok(&bench.restore(&["--list", "--path", &target, "tape"]));
-    assert!(list.lines().count() == 1 && list.ends_with(&format!(" {target}\n")), "{list}");
+    assert!(
+        list.lines().count() == 1 && list.ends_with(&format!(" {target}\n")),
+        "{list}"
+    );
     ok(&bench.restore(&["--quiet", "--path", &target, "tape", "one"]));
-    let deepest =
-        walk(&bench.path("one/data")).into_keys().max_by_key(|path| path.as_os_str().len()).unwrap();
+    let deepest = walk(&bench.path("one/data"))
+        .into_keys()
+        .max_by_key(|path| path.as_os_str().len())
+        .unwrap();
     assert_eq!(format!("data/{}", deepest.display()), target);
 }
 
@@ -365,9 +454,16 @@ fn a_mounted_file_system_comes_back() {
         "mount -t tmpfs -o mode=1750 none src/data/mounted && echo inside >src/data/mounted/file && \
          ln src/data/mounted/file src/data/mounted/again && exec '{DISK_TO_TAPE}' --quiet src/data tape"
     );
-    let namespaces = if is_root() { "--mount" } else { "--mount --map-root-user" };
+    let namespaces = if is_root() {
+        "--mount"
+    } else {
+        "--mount --map-root-user"
+    };
     let arguments: Vec<_> = namespaces.split(' ').chain(["sh", "-c", &script]).collect();
-    let output = Command::new("unshare").args(arguments).current_dir(bench.dir.path()).output();
+    let output = Command::new("unshare")
+        .args(arguments)
+        .current_dir(bench.dir.path())
+        .output();
     let may_mount = |text: &[u8]| !String::from_utf8_lossy(text).contains("mount:");
     let Some(output) = output.ok().filter(|output| may_mount(&output.stderr)) else {
         eprintln!("skipped: nothing can be mounted here");

@@ -1,4 +1,5 @@
-//! Archives that an enemy wrote: nothing outside of the destination changes, and no terminal is given commands.
+//! Archives that an enemy wrote: nothing outside of the destination changes, and no terminal is
+//! given commands.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +7,9 @@ use std::path::Path;
 use std::process::Output;
 
 use datapipe::prelude::*;
-use datapipe::wire::{CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, Time, What};
+use datapipe::wire::{
+    CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, Time, What,
+};
 
 use crate::bench::{Bench, failed};
 use crate::walk::walk;
@@ -27,7 +30,10 @@ fn object(kind: ObjectKind, path: &str) -> Object<'_> {
         mode: 0o777,
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
-        modified: Time { seconds: 1, nanoseconds: 0 },
+        modified: Time {
+            seconds: 1,
+            nanoseconds: 0,
+        },
         size: 0,
         device: (0, 0),
         link: 0,
@@ -49,7 +55,8 @@ impl Forger {
         Entry { object, body }.append_to(&mut self.entries).unwrap();
     }
 
-    /// A whole object, and its place in the catalogue. `wrong` is what its path says in the end, and as long.
+    /// A whole object, and its place in the catalogue. `wrong` is what its path says in the end,
+    /// and as long.
     fn put(&mut self, object: Object<'_>, wrong: &str, data: &[u8]) -> u64 {
         self.objects += 1;
         let (number, size) = (self.objects, data.len() as u64);
@@ -60,13 +67,36 @@ impl Forger {
         if !data.is_empty() {
             self.entry(number, EntryBody::Extent(0, data));
         }
-        self.entry(number, EntryBody::End(End { state: State::Whole, size, digest }));
+        self.entry(
+            number,
+            EntryBody::End(End {
+                state: State::Whole,
+                size,
+                digest,
+            }),
+        );
         let (kind, state, mode, link) = (object.kind, State::Whole, object.mode, object.link);
         let (modified, blocks, target) = (object.modified, (0, 0), object.target);
         let offset = begin as u32;
-        let entry = CatalogueEntry { kind, state, mode, size, link, modified, blocks, offset, path, target };
+        let entry = CatalogueEntry {
+            kind,
+            state,
+            mode,
+            size,
+            link,
+            modified,
+            blocks,
+            offset,
+            path,
+            target,
+        };
         let from = self.catalogue.len();
-        Entry { object: number, body: EntryBody::Catalogue(entry) }.append_to(&mut self.catalogue).unwrap();
+        Entry {
+            object: number,
+            body: EntryBody::Catalogue(entry),
+        }
+        .append_to(&mut self.catalogue)
+        .unwrap();
         swap(&mut self.catalogue[from..], path, wrong.as_bytes());
         number
     }
@@ -81,29 +111,57 @@ impl Forger {
     }
 
     fn symlink(&mut self, path: &str, target: &str) {
-        self.put(Object { target: target.as_bytes(), ..object(ObjectKind::Symlink, path) }, path, b"");
+        self.put(
+            Object {
+                target: target.as_bytes(),
+                ..object(ObjectKind::Symlink, path)
+            },
+            path,
+            b"",
+        );
     }
 
     fn link(&mut self, path: &str, link: u64) {
-        self.put(Object { link, ..object(ObjectKind::HardLink, path) }, path, b"");
+        self.put(
+            Object {
+                link,
+                ..object(ObjectKind::HardLink, path)
+            },
+            path,
+            b"",
+        );
     }
 
     /// An archive that is whole, as far as its format goes.
     fn write(self, tape: &Path, with_catalogue: bool) {
         let mut blocks = vec![(0, What::Data, self.entries)];
         if with_catalogue {
-            blocks.push((blocks[0].2.len() as u64, What::ClosingCatalogue, self.catalogue));
+            blocks.push((
+                blocks[0].2.len() as u64,
+                What::ClosingCatalogue,
+                self.catalogue,
+            ));
         }
-        let options = ArchiveOptions::new("a\u{1b}[31mname").content(Content::Tree).block_len(BLOCK);
+        let options = ArchiveOptions::new("a\u{1b}[31mname")
+            .content(Content::Tree)
+            .block_len(BLOCK);
         let medium = VirtualTape::create(tape, VolumeOptions::default()).unwrap();
         let (_, tail) = options.plan().unwrap().stages(medium);
-        Pipe::builder().buffer_size(BLOCK).head(Blocks(blocks.into_iter())).tail(tail).run().unwrap();
+        Pipe::builder()
+            .buffer_size(BLOCK)
+            .head(Blocks(blocks.into_iter()))
+            .tail(tail)
+            .run()
+            .unwrap();
     }
 }
 
 fn swap(entry: &mut [u8], path: &[u8], wrong: &[u8]) {
     assert_eq!(path.len(), wrong.len());
-    let at = entry.windows(path.len()).position(|part| part == path).unwrap();
+    let at = entry
+        .windows(path.len())
+        .position(|part| part == path)
+        .unwrap();
     entry[at..at + wrong.len()].copy_from_slice(wrong);
 }
 
@@ -112,7 +170,9 @@ struct Blocks(std::vec::IntoIter<(u64, What, Vec<u8>)>);
 
 impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some((offset, what, bytes)) = self.0.next() else { return Ok(Fill::End) };
+        let Some((offset, what, bytes)) = self.0.next() else {
+            return Ok(Fill::End);
+        };
         block.put(&bytes)?;
         let mut info = block.info();
         (info.offset, info.kind) = (offset, what.code());
@@ -121,7 +181,8 @@ impl Head for Blocks {
     }
 }
 
-/// A bench with a directory beside the destination that nobody may touch, and the archive on `tape`.
+/// A bench with a directory beside the destination that nobody may touch, and the archive on
+/// `tape`.
 fn with_forgeries(with_catalogue: bool) -> Bench {
     let bench = Bench::new();
     fs::create_dir_all(bench.path("outside/folder")).unwrap();
@@ -135,7 +196,12 @@ fn with_forgeries(with_catalogue: bool) -> Bench {
     forger.symlink("data/file", "../../outside/canary");
     forger.symlink("data/new", "../../outside/new");
     forger.symlink("data/rooted", bench.path("outside").to_str().unwrap());
-    for path in ["data/folder/new", "data/folder/canary", "data/folder/folder/new", "data/rooted/canary"] {
+    for path in [
+        "data/folder/new",
+        "data/folder/canary",
+        "data/folder/folder/new",
+        "data/rooted/canary",
+    ] {
         forger.file(path);
     }
     let through = forger.file("data/file/x");
@@ -144,8 +210,16 @@ fn with_forgeries(with_catalogue: bool) -> Bench {
     forger.link("data/folder/hard", 2);
     forger.link("data/nothing", 4711);
     forger.symlink("data/folder/link", "evil");
-    forger.put(object(ObjectKind::Directory, "data/folder/dir"), "data/folder/dir", b"");
-    forger.put(object(ObjectKind::Fifo, "data/folder/fifo"), "data/folder/fifo", b"");
+    forger.put(
+        object(ObjectKind::Directory, "data/folder/dir"),
+        "data/folder/dir",
+        b"",
+    );
+    forger.put(
+        object(ObjectKind::Fifo, "data/folder/fifo"),
+        "data/folder/fifo",
+        b"",
+    );
     forger.forged("a-path-as-long", "../outside/new");
     forger.forged("data/path-as-long", "data/../../outsid");
     let outside = bench.path("outside/absolute");
@@ -158,7 +232,12 @@ fn with_forgeries(with_catalogue: bool) -> Bench {
 fn assert_harmless(output: &Output) {
     for said in [&output.stdout, &output.stderr] {
         let text = std::str::from_utf8(said).unwrap();
-        assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+        assert!(
+            !text
+                .chars()
+                .any(|c| c.is_control() && c != '\n' || c == '\u{202e}'),
+            "{text:?}"
+        );
     }
 }
 
@@ -170,7 +249,17 @@ fn nothing_outside_of_the_destination_changes() {
         (false, &["--overwrite"]),
         (true, &["--path", "data"]),
         (true, &["--path", "data/folder", "--overwrite"]),
-        (true, &["--path", "../outside/new", "--path", "data/../../outsid", "--path", "data/rooted/canary"]),
+        (
+            true,
+            &[
+                "--path",
+                "../outside/new",
+                "--path",
+                "data/../../outsid",
+                "--path",
+                "data/rooted/canary",
+            ],
+        ),
     ] {
         let bench = with_forgeries(with_catalogue);
         let before = walk(&bench.path("outside"));
@@ -179,7 +268,11 @@ fn nothing_outside_of_the_destination_changes() {
             let text = failed(&output, 3);
             assert!(text.lines().count() > 3, "{text}");
             assert_harmless(&output);
-            assert_eq!(walk(&bench.path("outside")), before, "round {round} of {how:?}");
+            assert_eq!(
+                walk(&bench.path("outside")),
+                before,
+                "round {round} of {how:?}"
+            );
             bench.assert_holds(&["outside", "tape"]);
             if round == 0 && !how.contains(&"--path") {
                 assert_eq!(fs::read(bench.path("out/data/good")).unwrap(), b"evil");
@@ -197,13 +290,20 @@ fn nothing_outside_of_the_destination_changes() {
 fn a_terminal_is_given_no_commands() {
     for with_catalogue in [true, false] {
         let bench = with_forgeries(with_catalogue);
-        for how in [&["--list", "tape"][..], &["--verify", "tape"], &["tape", "out"]] {
+        for how in [
+            &["--list", "tape"][..],
+            &["--verify", "tape"],
+            &["tape", "out"],
+        ] {
             let output = bench.restore(how);
             assert_harmless(&output);
             failed(&output, 3);
         }
         let list = String::from_utf8(bench.restore(&["--list", "tape"]).stdout).unwrap();
-        assert!(list.contains(" data/\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}\\n\n"), "{list}");
+        assert!(
+            list.contains(" data/\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}\\n\n"),
+            "{list}"
+        );
         assert!(list.contains(" data/colours -> \\u{1b}[2J\n"), "{list}");
     }
 }

@@ -17,7 +17,8 @@ fn object(output: &Output, exit: i32) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(exit), "{errors}");
     let text = std::str::from_utf8(&output.stdout).unwrap();
-    let object: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let object: Value =
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert!(object.is_object() && object["exit"] == exit, "{text}");
     object
 }
@@ -26,17 +27,36 @@ fn object(output: &Output, exit: i32) -> Value {
 fn a_job_is_one_object() {
     let bench = with_kinds();
     let backup = bench.back_up(&["--json", "--overwrite", "src/data", "tape"]);
-    assert!(backup.stderr.is_empty(), "{}", String::from_utf8_lossy(&backup.stderr));
+    assert!(
+        backup.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&backup.stderr)
+    );
     let backup = object(&backup, 0);
     let restored = object(&bench.restore(&["--json", "tape", "out"]), 0);
-    let verified = object(&bench.restore(&["--json", "--quiet", "--verify", "tape"]), 0);
-    for (found, job) in [(&backup, "backup"), (&restored, "restore"), (&verified, "verify")] {
+    let verified = object(
+        &bench.restore(&["--json", "--quiet", "--verify", "tape"]),
+        0,
+    );
+    for (found, job) in [
+        (&backup, "backup"),
+        (&restored, "restore"),
+        (&verified, "verify"),
+    ] {
         assert_eq!(found["job"], job);
-        assert_eq!((&found["status"], &found["archive"]), (&json!("ok"), &json!("data")));
+        assert_eq!(
+            (&found["status"], &found["archive"]),
+            (&json!("ok"), &json!("data"))
+        );
         let counts = (&found["files"], &found["directories"], &found["others"]);
         assert_eq!(counts, (&json!(2), &json!(2), &json!(2)), "{found}");
-        assert_eq!((&found["errors"], &found["errors_total"]), (&json!([]), &json!(0)));
-        assert!(found["bytes_in"].as_u64().unwrap() > 0 && found["bytes_out"].as_u64().unwrap() > 0);
+        assert_eq!(
+            (&found["errors"], &found["errors_total"]),
+            (&json!([]), &json!(0))
+        );
+        assert!(
+            found["bytes_in"].as_u64().unwrap() > 0 && found["bytes_out"].as_u64().unwrap() > 0
+        );
         assert!(found["seconds"].as_f64().unwrap() > 0.0);
         assert!(found["limiting_stage"].is_string() && found["message"].is_null());
     }
@@ -48,7 +68,10 @@ fn what_is_left_out_is_no_error() {
     let bench = Bench::with_blocks();
     let _socket = UnixListener::bind(bench.path("src/data/socket")).unwrap();
     let found = object(&bench.back_up(&["--json", "src/data", "tape"]), 0);
-    assert_eq!((&found["errors"], &found["errors_total"]), (&json!([]), &json!(0)));
+    assert_eq!(
+        (&found["errors"], &found["errors_total"]),
+        (&json!([]), &json!(0))
+    );
     let expected = json!([{ "path": "data/socket", "what": "is a socket: left out" }]);
     assert_eq!(found["left_out"], expected);
 }
@@ -64,7 +87,11 @@ fn a_stream_is_one_file() {
     ];
     for job in jobs {
         let found = object(&job, 0);
-        assert_eq!((&found["files"], &found["archive"]), (&json!(1), &json!("stdin")), "{found}");
+        assert_eq!(
+            (&found["files"], &found["archive"]),
+            (&json!(1), &json!("stdin")),
+            "{found}"
+        );
     }
 }
 
@@ -82,12 +109,23 @@ fn a_list_is_one_object() {
     assert_eq!(entries[2]["target"], "over\nthere\u{e9}");
     let lost = &entries[5];
     assert_eq!(lost["path"], "data/\u{fffd} \u{1b}[31mred\\");
-    let bytes = BASE64_STANDARD.decode(lost["path_b64"].as_str().unwrap()).unwrap();
+    let bytes = BASE64_STANDARD
+        .decode(lost["path_b64"].as_str().unwrap())
+        .unwrap();
     assert_eq!(bytes, b"data/\xff \x1b[31mred\\");
-    let none = object(&bench.restore(&["--json", "--list", "--path", "none", "tape"]), 3);
-    assert_eq!((&none["entries"], &none["errors"][0]["path"]), (&json!([]), &json!("none")));
+    let none = object(
+        &bench.restore(&["--json", "--list", "--path", "none", "tape"]),
+        3,
+    );
+    assert_eq!(
+        (&none["entries"], &none["errors"][0]["path"]),
+        (&json!([]), &json!("none"))
+    );
     let failed = object(&bench.restore(&["--json", "--list", "nowhere"]), 1);
-    assert_eq!((&failed["entries"], &failed["status"]), (&json!([]), &json!("failed")));
+    assert_eq!(
+        (&failed["entries"], &failed["status"]),
+        (&json!([]), &json!("failed"))
+    );
 }
 
 #[test]
@@ -95,12 +133,33 @@ fn a_failure_is_one_object_too() {
     let bench = Bench::with_blocks();
     let found = object(&bench.back_up(&["--json", "src/nothing", "tape"]), 1);
     assert_eq!(found["status"], "failed");
-    assert!(found["message"].as_str().unwrap().contains("src/nothing"), "{found}");
-    let found = object(&bench.back_up(&["--json", "src/data", "src/data", "tape"]), 2);
-    assert!(found["message"].as_str().unwrap().contains("would both be"), "{found}");
-    object(&bench.back_up(&["--json", "--key-file", "key", "src/data", "tape"]), 0);
-    let found = object(&bench.restore(&["--json", "--key-file", "other-key", "tape", "out"]), 1);
-    assert!(found["message"].as_str().unwrap().contains("not the right one"), "{found}");
+    assert!(
+        found["message"].as_str().unwrap().contains("src/nothing"),
+        "{found}"
+    );
+    let found = object(
+        &bench.back_up(&["--json", "src/data", "src/data", "tape"]),
+        2,
+    );
+    assert!(
+        found["message"].as_str().unwrap().contains("would both be"),
+        "{found}"
+    );
+    object(
+        &bench.back_up(&["--json", "--key-file", "key", "src/data", "tape"]),
+        0,
+    );
+    let found = object(
+        &bench.restore(&["--json", "--key-file", "other-key", "tape", "out"]),
+        1,
+    );
+    assert!(
+        found["message"]
+            .as_str()
+            .unwrap()
+            .contains("not the right one"),
+        "{found}"
+    );
 }
 
 #[test]
@@ -108,7 +167,10 @@ fn errors_have_their_paths() {
     let bench = Bench::new();
     let name = OsStr::from_bytes(b"noise \xfe");
     fs::write(bench.path("src/data").join(name), noise(300 << 10)).unwrap();
-    object(&bench.back_up(&["--json", "--buffer-size", "64K", "src/data", "tape"]), 0);
+    object(
+        &bench.back_up(&["--json", "--buffer-size", "64K", "src/data", "tape"]),
+        0,
+    );
     let mut tape = fs::read(bench.path("tape")).unwrap();
     let middle = tape.len() / 2;
     tape[middle] ^= 1;
@@ -118,7 +180,12 @@ fn errors_have_their_paths() {
     let errors = found["errors"].as_array().unwrap();
     assert_eq!(found["errors_total"], errors.len());
     assert_eq!(errors[0]["path"], "data/noise \u{fffd}", "{found}");
-    let bytes = BASE64_STANDARD.decode(errors[0]["path_b64"].as_str().unwrap()).unwrap();
+    let bytes = BASE64_STANDARD
+        .decode(errors[0]["path_b64"].as_str().unwrap())
+        .unwrap();
     assert_eq!(bytes, b"data/noise \xfe");
-    assert!(errors.iter().any(|error| error["path"].is_null()), "{found}");
+    assert!(
+        errors.iter().any(|error| error["path"].is_null()),
+        "{found}"
+    );
 }

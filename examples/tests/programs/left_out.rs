@@ -17,7 +17,12 @@ fn a_socket_is_mentioned_and_changes_nothing() {
     ok(&output);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(text, "disk_to_tape: data/socket: is a socket: left out\n");
-    assert!(bench.back_up(&["--quiet", "--overwrite", "src/data", "tape"]).stderr.is_empty());
+    assert!(
+        bench
+            .back_up(&["--quiet", "--overwrite", "src/data", "tape"])
+            .stderr
+            .is_empty()
+    );
     drop(socket);
     ok(&bench.restore(&["tape", "out"]));
     assert!(walk(&bench.path("out/data")).keys().eq(before.keys()));
@@ -32,12 +37,16 @@ fn a_medium_in_a_source_is_left_out() {
         ok(&output);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let name = medium.trim_start_matches("src/").trim_end_matches('/');
-        assert_eq!(text, format!("disk_to_tape: {name}: is what the archive is written to: left out\n"));
+        assert_eq!(
+            text,
+            format!("disk_to_tape: {name}: is what the archive is written to: left out\n")
+        );
         ok(&bench.restore(&[medium, "out"]));
         assert!(walk(&bench.path("out/data")).keys().eq(before.keys()));
         fs::remove_dir_all(bench.path("out/data")).unwrap();
         fs::rename(bench.path(medium), bench.path("moved")).unwrap();
-        let _ = fs::remove_file(bench.path("moved")).or_else(|_| fs::remove_dir_all(bench.path("moved")));
+        let _ = fs::remove_file(bench.path("moved"))
+            .or_else(|_| fs::remove_dir_all(bench.path("moved")));
     }
 }
 
@@ -50,26 +59,51 @@ fn a_medium_that_is_a_source_is_refused() {
         assert!(text.contains("is what is to be backed up"), "{text}");
     }
     assert_eq!(bench.names("src/data"), ["first", "noise", "zlast"]);
-    assert_eq!(fs::metadata(bench.path("src/data/noise")).unwrap().len(), 300 << 10);
+    assert_eq!(
+        fs::metadata(bench.path("src/data/noise")).unwrap().len(),
+        300 << 10
+    );
 }
 
 #[test]
 fn what_is_excluded_is_left_out() {
     let bench = Bench::new();
-    for name in ["keep/a.c", "keep/a.o", "build/x", "deep/build/y", "deep/z.tmp"] {
+    for name in [
+        "keep/a.c",
+        "keep/a.o",
+        "build/x",
+        "deep/build/y",
+        "deep/z.tmp",
+    ] {
         let path = bench.path("src/data").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, name).unwrap();
     }
-    let exclude = ["--exclude", "*.o", "--exclude", "data/build", "--exclude", "**/*.tmp"];
+    let exclude = [
+        "--exclude",
+        "*.o",
+        "--exclude",
+        "data/build",
+        "--exclude",
+        "**/*.tmp",
+    ];
     let output = bench.back_up(&[&exclude[..], &["src/data", "tape"]].concat());
     let printed = ok(&output);
-    assert!(printed.contains("2 files, 4 directories, 0 others; 3 names left out by --exclude"), "{printed}");
+    assert!(
+        printed.contains("2 files, 4 directories, 0 others; 3 names left out by --exclude"),
+        "{printed}"
+    );
     ok(&bench.restore(&["tape", "out"]));
     let found: Vec<_> = walk(&bench.path("out/data")).into_keys().collect();
     let found: Vec<_> = found.iter().map(|path| path.to_str().unwrap()).collect();
-    assert_eq!(found, ["", "deep", "deep/build", "deep/build/y", "keep", "keep/a.c"]);
-    let text = failed(&bench.back_up(&["--overwrite", "--exclude", "a[", "src/data", "tape"]), 2);
+    assert_eq!(
+        found,
+        ["", "deep", "deep/build", "deep/build/y", "keep", "keep/a.c"]
+    );
+    let text = failed(
+        &bench.back_up(&["--overwrite", "--exclude", "a[", "src/data", "tape"]),
+        2,
+    );
     assert!(text.contains("\"a[\" is no pattern"), "{text}");
 }
 
@@ -82,9 +116,15 @@ fn another_file_system_is_left_out_if_asked() {
         let script = format!(
             "mount -t tmpfs none src/data/mounted && echo x >src/data/mounted/inside && exec '{DISK_TO_TAPE}' {one} src/data {medium}"
         );
-        let namespaces = if is_root() { "--mount" } else { "--mount --map-root-user" };
+        let namespaces = if is_root() {
+            "--mount"
+        } else {
+            "--mount --map-root-user"
+        };
         let arguments = namespaces.split(' ').chain(["sh", "-c", &script]);
-        bench.command("unshare", &arguments.collect::<Vec<_>>()).output()
+        bench
+            .command("unshare", &arguments.collect::<Vec<_>>())
+            .output()
     };
     let may_mount = |output: &Output| !String::from_utf8_lossy(&output.stderr).contains("mount:");
     let Some(output) = run("--one-file-system", "one").ok().filter(may_mount) else {
@@ -93,19 +133,31 @@ fn another_file_system_is_left_out_if_asked() {
     };
     ok(&output);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(text, "disk_to_tape: data/mounted: another file system begins here: left out\n");
+    assert_eq!(
+        text,
+        "disk_to_tape: data/mounted: another file system begins here: left out\n"
+    );
     ok(&run("", "all").unwrap());
     let list = |tape| ok(&bench.restore(&["--list", tape]));
     assert!(list("one").contains(" data/mounted\n") && !list("one").contains("inside"));
     assert!(list("all").contains(" data/mounted/inside\n"));
 }
 
-/// A program run by somebody who is not root; `None` if nobody can be that here. What it needs is open to all.
+/// A program run by somebody who is not root; `None` if nobody can be that here. What it needs is
+/// open to all.
 pub(crate) fn plain_user_command(bench: &Bench, program: &str, args: &[&str]) -> Option<Command> {
     fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();
-    // The program may lie where only root can look. A copy of our own would be busy while a test beside us forks.
+    // The program may lie where only root can look. A copy of our own would be busy while a test
+    // beside us forks.
     let copy = bench.path("program");
-    assert!(Command::new("cp").arg(program).arg(&copy).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg(program)
+            .arg(&copy)
+            .status()
+            .unwrap()
+            .success()
+    );
     let copy = copy.to_str().unwrap();
     if !is_root() {
         return Some(bench.command(copy, args));
@@ -148,19 +200,40 @@ fn what_cannot_be_read_is_named_and_the_rest_is_there() {
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
     let args = ["--quiet", "src/data", "media/tape"];
-    let Some(output) = as_plain_user(&bench, DISK_TO_TAPE, &args) else { return };
+    let Some(output) = as_plain_user(&bench, DISK_TO_TAPE, &args) else {
+        return;
+    };
     let text = failed(&output, 3);
-    assert!(text.contains("disk_to_tape: data/secret00: cannot be read: Permission denied"), "{text}");
-    assert!(text.contains("data/closed: cannot be read: Permission denied"), "{text}");
-    assert_eq!(text.lines().count(), 22, "20 of 26 are named, then how many more: {text}");
+    assert!(
+        text.contains("disk_to_tape: data/secret00: cannot be read: Permission denied"),
+        "{text}"
+    );
+    assert!(
+        text.contains("data/closed: cannot be read: Permission denied"),
+        "{text}"
+    );
+    assert_eq!(
+        text.lines().count(),
+        22,
+        "20 of 26 are named, then how many more: {text}"
+    );
     assert!(text.contains("\ndisk_to_tape: and 6 more\n"), "{text}");
     let _ = fs::set_permissions(bench.path("src/data/closed"), Permissions::from_mode(0o755));
     let text = failed(&bench.restore(&["media/tape", "out"]), 3);
-    assert!(text.contains("data/closed: was not read to its end when it was archived"), "{text}");
+    assert!(
+        text.contains("data/closed: was not read to its end when it was archived"),
+        "{text}"
+    );
     for name in ["first", "noise", "zlast"] {
-        assert_same(&bench.path("src/data").join(name), &bench.path("out/data").join(name));
+        assert_same(
+            &bench.path("src/data").join(name),
+            &bench.path("out/data").join(name),
+        );
     }
-    assert_eq!(bench.names("out/data"), ["closed", "first", "noise", "zlast"]);
+    assert_eq!(
+        bench.names("out/data"),
+        ["closed", "first", "noise", "zlast"]
+    );
 }
 
 #[test]
@@ -174,41 +247,66 @@ fn a_plain_user_is_told_once_that_owners_are_not_restored() {
     fs::set_permissions(bench.path("tape"), Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
     let args = ["--quiet", "tape", "out"];
-    let Some(output) = as_plain_user(&bench, TAPE_TO_DISK, &args) else { return };
+    let Some(output) = as_plain_user(&bench, TAPE_TO_DISK, &args) else {
+        return;
+    };
     ok(&output);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(text, "tape_to_disk: owners are not restored: only root may do that\n");
+    assert_eq!(
+        text,
+        "tape_to_disk: owners are not restored: only root may do that\n"
+    );
     for name in ["first", "noise", "zlast"] {
         let read = |at: &str| fs::read(bench.path(at).join(name)).unwrap();
         assert!(read("src/data") == read("out/data"), "{name}");
     }
 }
 
-/// However few threads the system gives, a restore is done or says why not, and what it makes files with beside its own
-/// thread it can do without.
+/// However few threads the system gives, a restore is done or says why not, and what it makes files
+/// with beside its own thread it can do without.
 #[test]
 fn a_restore_does_with_few_threads() {
     if !is_root() {
-        eprintln!("skipped: only root can give a program a user of its own, whose threads are counted");
+        eprintln!(
+            "skipped: only root can give a program a user of its own, whose threads are counted"
+        );
         return;
     }
     let bench = Bench::new();
     for i in 0..1000 {
         fs::write(bench.path("src/data").join(i.to_string()), b"small").unwrap();
     }
-    // Many blocks, each of many files, so that all threads of the pipe are there while files are made.
+    // Many blocks, each of many files, so that all threads of the pipe are there while files are
+    // made.
     ok(&bench.back_up(&["--quiet", "--buffer-size", "4K", "src/data", "tape"]));
     fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(bench.path("tape"), Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
     let copy = bench.path("program");
-    assert!(Command::new("cp").arg(TAPE_TO_DISK).arg(&copy).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg(TAPE_TO_DISK)
+            .arg(&copy)
+            .status()
+            .unwrap()
+            .success()
+    );
     let user = (200_000 + std::process::id()).to_string();
     let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
     let restore = |threads: u32, args: &[&str]| {
         let limit = format!("--nproc={threads}");
-        let program = [&limit, "setpriv", &user, &group, "--clear-groups", copy.to_str().unwrap()];
-        bench.command("prlimit", &[&program[..], args].concat()).output().unwrap()
+        let program = [
+            &limit,
+            "setpriv",
+            &user,
+            &group,
+            "--clear-groups",
+            copy.to_str().unwrap(),
+        ];
+        bench
+            .command("prlimit", &[&program[..], args].concat())
+            .output()
+            .unwrap()
     };
     if !restore(100, &["--verify", "tape"]).status.success() {
         eprintln!("skipped: setpriv or prlimit does not work here");
@@ -222,7 +320,10 @@ fn a_restore_does_with_few_threads() {
             assert_eq!(bench.names("out/data").len(), 1000);
         } else {
             let why = failed(&restored, 1);
-            assert!(why.contains("thread") || why.contains("unavailable"), "{why}");
+            assert!(
+                why.contains("thread") || why.contains("unavailable"),
+                "{why}"
+            );
         }
         bench.clear("out");
         fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();

@@ -23,7 +23,10 @@ pub(crate) fn with_kinds() -> Bench {
     fs::set_permissions(data.join("sub"), Permissions::from_mode(0o1777)).unwrap();
     let times = FileTimes::new().set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000));
     for name in ["file", "sub", "."] {
-        fs::File::open(data.join(name)).unwrap().set_times(times).unwrap();
+        fs::File::open(data.join(name))
+            .unwrap()
+            .set_times(times)
+            .unwrap();
     }
     fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
     ok(&bench.back_up(&["--quiet", "src/data", "tape"]));
@@ -39,23 +42,51 @@ fn a_list_has_a_line_for_each_object() {
     let lines: Vec<&str> = list.lines().collect();
     assert_eq!(lines.len(), 6, "{list}");
     assert_eq!(lines[0], "drwx------            0 2001-09-09 01:46 data");
-    assert_eq!(lines[1], "-rwxr-x--x            7 2001-09-09 01:46 data/file");
+    assert_eq!(
+        lines[1],
+        "-rwxr-x--x            7 2001-09-09 01:46 data/file"
+    );
     assert!(lines[2].starts_with("lrwxrwxrwx "), "{list}");
-    assert!(lines[2].ends_with(" data/link -> over\\nthere\u{e9}"), "{list}");
-    assert_eq!(lines[3], "drwxrwxrwt            0 2001-09-09 01:46 data/sub");
-    assert_eq!(lines[4], "hrwxr-x--x            0 2001-09-09 01:46 data/sub/again");
-    assert!(lines[5].ends_with(" data/\\xff \\u{1b}[31mred\\\\"), "{list}");
+    assert!(
+        lines[2].ends_with(" data/link -> over\\nthere\u{e9}"),
+        "{list}"
+    );
+    assert_eq!(
+        lines[3],
+        "drwxrwxrwt            0 2001-09-09 01:46 data/sub"
+    );
+    assert_eq!(
+        lines[4],
+        "hrwxr-x--x            0 2001-09-09 01:46 data/sub/again"
+    );
+    assert!(
+        lines[5].ends_with(" data/\\xff \\u{1b}[31mred\\\\"),
+        "{list}"
+    );
 }
 
 #[test]
 fn a_list_of_some_paths() {
     let bench = with_kinds();
-    let list = ok(&bench.restore(&["--list", "--path", "data/sub/", "--path", "data/file", "tape"]));
-    let names: Vec<&str> = list.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    let list = ok(&bench.restore(&[
+        "--list",
+        "--path",
+        "data/sub/",
+        "--path",
+        "data/file",
+        "tape",
+    ]));
+    let names: Vec<&str> = list
+        .lines()
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect();
     assert_eq!(names, ["data/file", "data/sub", "data/sub/again"]);
     let output = bench.restore(&["--list", "--path", "sub", "--path", "data/file", "tape"]);
     let text = failed(&output, 3);
-    assert!(text.contains("sub: nothing of this path is in the archive"), "{text}");
+    assert!(
+        text.contains("sub: nothing of this path is in the archive"),
+        "{text}"
+    );
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
 }
 
@@ -66,7 +97,12 @@ fn a_name_gives_a_terminal_no_commands() {
         for output in [bench.back_up(&[path, "other"]), bench.restore(&[path])] {
             let text = failed(&output, 1);
             assert!(text.contains("\\u{"), "{text}");
-            assert!(!text.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{text:?}");
+            assert!(
+                !text
+                    .chars()
+                    .any(|c| c.is_control() && c != '\n' || c == '\u{202e}'),
+                "{text:?}"
+            );
         }
     }
 }
@@ -74,7 +110,10 @@ fn a_name_gives_a_terminal_no_commands() {
 #[test]
 fn help_tells_the_exit_codes() {
     let bench = Bench::new();
-    for text in [ok(&bench.back_up(&["--help"])), ok(&bench.restore(&["--help"]))] {
+    for text in [
+        ok(&bench.back_up(&["--help"])),
+        ok(&bench.restore(&["--help"])),
+    ] {
         assert!(text.contains("Exit codes:\n  0  "), "{text}");
         assert!(text.contains("\n  3  "), "{text}");
     }
@@ -87,10 +126,18 @@ fn a_list_that_nobody_reads_to_its_end_ends_in_silence() {
     ok(&bench.back_up(&["src/data", "tape"]));
     for how in [&["--list", "tape"][..], &["--list", "--json", "tape"]] {
         let mut command = bench.command(TAPE_TO_DISK, how);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.signal(), Some(13), "{}", output.status);
-        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.stderr.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

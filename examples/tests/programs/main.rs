@@ -1,4 +1,5 @@
-//! Both programs as a user runs them: what goes in comes out, and what is not whole is never taken for it.
+//! Both programs as a user runs them: what goes in comes out, and what is not whole is never taken
+//! for it.
 
 mod bench; // a directory with a source, secrets, and room for the rest
 mod damage; // archives that are damaged, cut, forged or never finished

@@ -33,11 +33,18 @@ fn with_neighbours(len: usize) -> Bench {
 
 fn signal(child: &Child, signal: &str) {
     let id = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([signal, &id])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
-/// Backs a tree up that `meddle` changes while the large file is read. Somewhere in the middle of it the program is
-/// stopped; should it be faster than that, there is more to read the next time. `run` may find that it cannot be run.
+/// Backs a tree up that `meddle` changes while the large file is read. Somewhere in the middle of
+/// it the program is stopped; should it be faster than that, there is more to read the next time.
+/// `run` may find that it cannot be run.
 fn back_up_meddled_by(
     run: impl Fn(&Bench, &[&str]) -> Option<Command>,
     meddle: impl Fn(&Bench),
@@ -45,8 +52,20 @@ fn back_up_meddled_by(
     for len in [8 << 20, 64 << 20, 512 << 20] {
         let bench = with_neighbours(len);
         // With few buffers not much is read ahead.
-        let how = ["--compress", "zstd:22", "--buffer-size", "64K", "--buffers", "6", "--instances", "1"];
-        let mut command = run(&bench, &[&how[..], &["--quiet", "src/data", "media/tape"]].concat())?;
+        let how = [
+            "--compress",
+            "zstd:22",
+            "--buffer-size",
+            "64K",
+            "--buffers",
+            "6",
+            "--instances",
+            "1",
+        ];
+        let mut command = run(
+            &bench,
+            &[&how[..], &["--quiet", "src/data", "media/tape"]].concat(),
+        )?;
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let written = || fs::metadata(bench.path("media/tape")).map_or(0, |tape| tape.len());
         while written() < 1 << 17 && child.try_wait().unwrap().is_none() {
@@ -68,7 +87,11 @@ fn back_up_meddled_by(
 }
 
 fn back_up_meddled(meddle: impl Fn(&Bench)) -> (Bench, Output) {
-    back_up_meddled_by(|bench, args| Some(bench.command(DISK_TO_TAPE, args)), meddle).unwrap()
+    back_up_meddled_by(
+        |bench, args| Some(bench.command(DISK_TO_TAPE, args)),
+        meddle,
+    )
+    .unwrap()
 }
 
 /// What is in `out` is as it is in `src`, but for these.
@@ -91,8 +114,12 @@ fn a_file_that_changes_under_the_reader_is_named() {
     type Meddle<'m> = (&'m str, &'m dyn Fn(&Bench));
     let changes: [Meddle<'_>; 3] = [
         ("shrinks", &|bench| large(bench).set_len(7 << 20).unwrap()),
-        ("vanishes as far as it was not read", &|bench| large(bench).set_len(0).unwrap()),
-        ("is written to", &|bench| large(bench).write_all_at(b"new", 5).unwrap()),
+        ("vanishes as far as it was not read", &|bench| {
+            large(bench).set_len(0).unwrap()
+        }),
+        ("is written to", &|bench| {
+            large(bench).write_all_at(b"new", 5).unwrap()
+        }),
     ];
     for (what, meddle) in changes {
         let (bench, output) = back_up_meddled(meddle);
@@ -103,7 +130,10 @@ fn a_file_that_changes_under_the_reader_is_named() {
         );
         assert_eq!(text.matches("data/").count(), 1, "{what}: {text}");
         let text = failed(&bench.restore(&["media/tape", "out"]), 3);
-        assert!(text.contains("data/b large: changed while it was archived"), "{what}: {text}");
+        assert!(
+            text.contains("data/b large: changed while it was archived"),
+            "{what}: {text}"
+        );
         assert_same_but(&bench, &["b large", "b large.damaged"]);
     }
 }
@@ -111,16 +141,23 @@ fn a_file_that_changes_under_the_reader_is_named() {
 #[test]
 fn a_file_that_grows_is_named() {
     let (bench, output) = back_up_meddled(|bench| {
-        let mut large = File::options().append(true).open(bench.path(LARGE)).unwrap();
+        let mut large = File::options()
+            .append(true)
+            .open(bench.path(LARGE))
+            .unwrap();
         large.write_all(b"more").unwrap();
     });
     let text = failed(&output, 3);
-    assert!(text.starts_with("disk_to_tape: data/b large: changed while it was read\n"), "{text}");
+    assert!(
+        text.starts_with("disk_to_tape: data/b large: changed while it was read\n"),
+        "{text}"
+    );
     failed(&bench.restore(&["media/tape", "out"]), 3);
     assert_same_but(&bench, &["b large", "b large.damaged"]);
 }
 
-/// Who has a file open has its content, whatever becomes of its name; the rest is as it is when its turn comes.
+/// Who has a file open has its content, whatever becomes of its name; the rest is as it is when its
+/// turn comes.
 #[test]
 fn what_takes_the_place_of_files_is_no_trap() {
     let (bench, output) = back_up_meddled(|bench| {
@@ -130,7 +167,14 @@ fn what_takes_the_place_of_files_is_no_trap() {
         fs::remove_file(data.join("c")).unwrap();
         fs::remove_dir_all(data.join("h")).unwrap();
         fs::remove_file(data.join("d/e")).unwrap();
-        rustix::fs::mknodat(CWD, data.join("d/e"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            data.join("d/e"),
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
         fs::remove_file(data.join("d/f")).unwrap();
         symlink("../../../key", data.join("d/f")).unwrap();
         fs::remove_file(data.join("g")).unwrap();
@@ -138,14 +182,20 @@ fn what_takes_the_place_of_files_is_no_trap() {
     });
     let text = failed(&output, 3);
     for name in ["c", "g", "h"] {
-        assert!(text.contains(&format!("data/{name}: vanished before it was read\n")), "{text}");
+        assert!(
+            text.contains(&format!("data/{name}: vanished before it was read\n")),
+            "{text}"
+        );
     }
     failed(&bench.restore(&["media/tape", "out"]), 3);
     let out = bench.path("out/data");
     assert_eq!(bench.names("out/data"), ["a", "b large", "d"]);
     assert!(fs::read(out.join("b large")).unwrap() == fs::read(bench.path("moved")).unwrap());
     assert!(fs::metadata(out.join("d/e")).unwrap().file_type().is_fifo());
-    assert_eq!(fs::read_link(out.join("d/f")).unwrap(), Path::new("../../../key"));
+    assert_eq!(
+        fs::read_link(out.join("d/f")).unwrap(),
+        Path::new("../../../key")
+    );
 }
 
 #[test]
@@ -153,16 +203,24 @@ fn what_turns_unreadable_is_named() {
     let run = |bench: &Bench, args: &[&str]| plain_user_command(bench, DISK_TO_TAPE, args);
     let close = |bench: &Bench, names: &[&str]| {
         for name in names {
-            fs::set_permissions(bench.path("src/data").join(name), Permissions::from_mode(0o000)).unwrap();
+            fs::set_permissions(
+                bench.path("src/data").join(name),
+                Permissions::from_mode(0o000),
+            )
+            .unwrap();
         }
     };
-    let Some((bench, output)) = back_up_meddled_by(run, |bench| close(bench, &["c", "d/e", "h"])) else {
+    let Some((bench, output)) = back_up_meddled_by(run, |bench| close(bench, &["c", "d/e", "h"]))
+    else {
         return;
     };
     fs::set_permissions(bench.path("src/data/h"), Permissions::from_mode(0o755)).unwrap();
     let text = failed(&output, 3);
     for name in ["c", "d/e", "h"] {
-        assert!(text.contains(&format!("data/{name}: cannot be read: Permission denied")), "{text}");
+        assert!(
+            text.contains(&format!("data/{name}: cannot be read: Permission denied")),
+            "{text}"
+        );
     }
     assert_eq!(text.matches("data/").count(), 3, "{text}");
     failed(&bench.restore(&["media/tape", "out"]), 3);

@@ -15,15 +15,43 @@ fn only_the_right_key_opens() {
     ok(&bench.back_up(&["src/data", "plain"]));
     for (how, medium, reason) in [
         (&[][..], "sealed", "the archive is encrypted: give its key"),
-        (&["--key-file", "key"], "plain", "is not encrypted, although a key was given"),
-        (&["--passphrase-file", "passphrase"], "plain", "is not encrypted, although a key was given"),
-        (&["--key-file", "other-key"], "sealed", "key file is not the right one"),
-        (&["--passphrase-file", "other-passphrase"], "phrased", "passphrase is not the right one"),
-        (&["--passphrase-file", "passphrase"], "sealed", "opens with a key file"),
+        (
+            &["--key-file", "key"],
+            "plain",
+            "is not encrypted, although a key was given",
+        ),
+        (
+            &["--passphrase-file", "passphrase"],
+            "plain",
+            "is not encrypted, although a key was given",
+        ),
+        (
+            &["--key-file", "other-key"],
+            "sealed",
+            "key file is not the right one",
+        ),
+        (
+            &["--passphrase-file", "other-passphrase"],
+            "phrased",
+            "passphrase is not the right one",
+        ),
+        (
+            &["--passphrase-file", "passphrase"],
+            "sealed",
+            "opens with a key file",
+        ),
         (&["--key-file", "key"], "phrased", "opens with a passphrase"),
         (&["--key-file", "nowhere"], "sealed", "cannot read key file"),
-        (&["--key-file", "sealed"], "sealed", "must have exactly 32 bytes"),
-        (&["--passphrase-file", "sealed"], "phrased", "more than 4096 bytes"),
+        (
+            &["--key-file", "sealed"],
+            "sealed",
+            "must have exactly 32 bytes",
+        ),
+        (
+            &["--passphrase-file", "sealed"],
+            "phrased",
+            "more than 4096 bytes",
+        ),
     ] {
         for doing in [&["--verify"][..], &["--list"], &[]] {
             let to = if doing.is_empty() { &["out"][..] } else { &[] };
@@ -31,10 +59,17 @@ fn only_the_right_key_opens() {
             assert!(text.contains(reason), "{reason:?} is not in: {text}");
         }
     }
-    for (how, medium) in [(["--key-file", "key"], "sealed"), (["--passphrase-file", "passphrase"], "phrased")]
-    {
+    for (how, medium) in [
+        (["--key-file", "key"], "sealed"),
+        (["--passphrase-file", "passphrase"], "phrased"),
+    ] {
         ok(&bench.restore(&[&how[..], &["--verify", medium]].concat()));
-        assert_eq!(ok(&bench.restore(&[&how[..], &["--list", medium]].concat())).lines().count(), 4);
+        assert_eq!(
+            ok(&bench.restore(&[&how[..], &["--list", medium]].concat()))
+                .lines()
+                .count(),
+            4
+        );
         ok(&bench.restore(&[&how[..], &["--overwrite", medium, "out"]].concat()));
         bench.assert_same();
     }
@@ -56,7 +91,11 @@ fn a_secret_that_others_can_read_is_warned_about() {
         ] {
             ok(&output);
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert_eq!(text.contains(&format!("chmod 600 {name}")), warned, "{text}");
+            assert_eq!(
+                text.contains(&format!("chmod 600 {name}")),
+                warned,
+                "{text}"
+            );
         }
     }
 }
@@ -67,13 +106,21 @@ fn what_exists_is_not_replaced_unasked() {
     fs::write(bench.path("tape"), b"precious").unwrap();
     let text = failed(&bench.back_up(&["src/data", "tape"]), 1);
     assert!(
-        text.contains("tape: already holds something that is not known as an archive; give --overwrite"),
+        text.contains(
+            "tape: already holds something that is not known as an archive; give --overwrite"
+        ),
         "{text}"
     );
     assert_eq!(fs::read(bench.path("tape")).unwrap(), b"precious");
     failed(&bench.back_up(&["--overwrite", "src/nothing", "tape"]), 1);
-    failed(&bench.back_up(&["--overwrite", "--buffers", "1", "src/data", "tape"]), 2);
-    failed(&bench.back_up(&["--overwrite", "--volume-size", "1K", "src/data", "tape"]), 2);
+    failed(
+        &bench.back_up(&["--overwrite", "--buffers", "1", "src/data", "tape"]),
+        2,
+    );
+    failed(
+        &bench.back_up(&["--overwrite", "--volume-size", "1K", "src/data", "tape"]),
+        2,
+    );
     assert_eq!(fs::read(bench.path("tape")).unwrap(), b"precious");
     ok(&bench.back_up(&["--key-file", "key", "--overwrite", "src/data", "tape"]));
     let before = fs::read(bench.path("tape")).unwrap();
@@ -94,7 +141,10 @@ fn what_exists_is_not_replaced_unasked() {
     fs::create_dir(bench.path("out/data")).unwrap();
     fs::write(bench.path("out/data/first"), b"precious").unwrap();
     let text = failed(&bench.restore(&["tape", "out"]), 3);
-    assert!(text.contains("data/first: exists already, and stays as it is"), "{text}");
+    assert!(
+        text.contains("data/first: exists already, and stays as it is"),
+        "{text}"
+    );
     assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"precious");
     assert_eq!(bench.names("out/data"), ["first", "noise", "zlast"]);
     ok(&bench.restore(&["--overwrite", "tape", "out"]));
@@ -104,7 +154,11 @@ fn what_exists_is_not_replaced_unasked() {
     symlink("../src", bench.path("out/data")).unwrap();
     for how in [&[][..], &["--overwrite"]] {
         failed(&bench.restore(&[how, &["tape", "out"]].concat()), 3);
-        assert_eq!(bench.names("src"), ["data"], "nothing is written where the link leads");
+        assert_eq!(
+            bench.names("src"),
+            ["data"],
+            "nothing is written where the link leads"
+        );
     }
 }
 
@@ -137,14 +191,25 @@ fn the_smallest_pool_works_and_a_smaller_one_is_refused() {
         ]
     };
     let text = failed(&bench.back_up(&how("3")), 2);
-    assert!(text.contains("3 / 2 allocating modules") && text.contains("use 4 buffers or more"), "{text}");
+    assert!(
+        text.contains("3 / 2 allocating modules") && text.contains("use 4 buffers or more"),
+        "{text}"
+    );
     assert!(!bench.path("tape").exists());
     let output = bench.back_up(&how("4"));
     ok(&output);
     assert!(String::from_utf8_lossy(&output.stderr).contains("stages wait for each other"));
     ok(&bench.restore(&["--key-file", "key", "--instances", "2", "tape", "out"]));
     bench.assert_same();
-    ok(&bench.back_up(&["--compress", "none", "--buffers", "1", "--overwrite", "src/data", "tape"]));
+    ok(&bench.back_up(&[
+        "--compress",
+        "none",
+        "--buffers",
+        "1",
+        "--overwrite",
+        "src/data",
+        "tape",
+    ]));
     ok(&bench.restore(&["--overwrite", "tape", "out"]));
     bench.assert_same();
 }
@@ -171,7 +236,14 @@ fn wrong_usage_is_told_from_failure() {
         &["--volume-size", "1K", "src/data", "tape"],
         &["--stdin-name", "a/b", "-", "tape"],
         &["--stdin-name", "name", "src/data", "tape"],
-        &["--key-file", "key", "--passphrase-file", "passphrase", "src/data", "tape"],
+        &[
+            "--key-file",
+            "key",
+            "--passphrase-file",
+            "passphrase",
+            "src/data",
+            "tape",
+        ],
     ] {
         failed(&bench.back_up(args), 2);
     }

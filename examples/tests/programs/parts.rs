@@ -52,11 +52,27 @@ impl Units {
             at += len.next_multiple_of(2) + 4;
         }
         let content: Vec<u8> = places.iter().map(|&place| tape[place]).collect();
-        let header = |at: usize| UnitHeader::parse(&content[at..]).ok().map(|header| (at, header));
-        let starts: Vec<_> = (0..content.len() - UNIT_HEADER_LEN).filter_map(header).collect();
-        let ends = starts.iter().skip(1).map(|(at, _)| *at).chain([content.len()]);
-        let units = starts.iter().zip(ends).map(|((at, header), end)| (*header, places[*at..end].to_vec()));
-        Self { units: units.collect(), tape }
+        let header = |at: usize| {
+            UnitHeader::parse(&content[at..])
+                .ok()
+                .map(|header| (at, header))
+        };
+        let starts: Vec<_> = (0..content.len() - UNIT_HEADER_LEN)
+            .filter_map(header)
+            .collect();
+        let ends = starts
+            .iter()
+            .skip(1)
+            .map(|(at, _)| *at)
+            .chain([content.len()]);
+        let units = starts
+            .iter()
+            .zip(ends)
+            .map(|((at, header), end)| (*header, places[*at..end].to_vec()));
+        Self {
+            units: units.collect(),
+            tape,
+        }
     }
 
     /// The blocks of the archived data in which `bytes` stand, if they are not compressed.
@@ -65,7 +81,10 @@ impl Units {
             let unit: Vec<u8> = places.iter().map(|&place| self.tape[place]).collect();
             unit.windows(bytes.len()).any(|part| part == bytes)
         };
-        let blocks = self.units.iter().filter(|(header, places)| is_data(header) && has(places));
+        let blocks = self
+            .units
+            .iter()
+            .filter(|(header, places)| is_data(header) && has(places));
         blocks.map(|(header, _)| header.number).collect()
     }
 
@@ -73,7 +92,10 @@ impl Units {
     fn without(&self, is_lost: impl Fn(&UnitHeader) -> bool) -> (Vec<u8>, usize) {
         let (mut tape, mut lost) = (self.tape.clone(), 0);
         for (_, places) in self.units.iter().filter(|(header, _)| is_lost(header)) {
-            places.iter().zip(noise(places.len())).for_each(|(&place, byte)| tape[place] = byte);
+            places
+                .iter()
+                .zip(noise(places.len()))
+                .for_each(|(&place, byte)| tape[place] = byte);
             lost += 1;
         }
         (tape, lost)
@@ -92,7 +114,10 @@ fn needed(bench: &Bench) -> BTreeSet<u64> {
     // An object begins where its path stands first.
     let begins = |path: &[u8]| *units.with_bytes(path).first().unwrap();
     let paths: [&[u8]; 4] = [b"data", b"data/m", b"data/z", b"data/z/further name"];
-    let blocks = paths.map(begins).into_iter().chain(units.with_bytes(NEEDLE));
+    let blocks = paths
+        .map(begins)
+        .into_iter()
+        .chain(units.with_bytes(NEEDLE));
     blocks.collect()
 }
 
@@ -106,7 +131,15 @@ fn one_path_needs_nothing_else_of_the_tape() {
         ("header-footer", "deflate", &["--key-file", "key"]),
         ("once", "none", &["--key-file", "key"]),
     ] {
-        let how = ["--framing", framing, "--compress", compress, "--overwrite", "src/data", "tape"];
+        let how = [
+            "--framing",
+            framing,
+            "--compress",
+            compress,
+            "--overwrite",
+            "src/data",
+            "tape",
+        ];
         ok(&bench.back_up(&[&HOW[..], key, &how].concat()));
         let units = Units::new(fs::read(bench.path("tape")).unwrap());
         let is_lost = |header: &UnitHeader| {
@@ -116,46 +149,84 @@ fn one_path_needs_nothing_else_of_the_tape() {
         let (tape, lost) = units.without(is_lost);
         assert!(lost >= 20, "{lost} blocks are lost");
         fs::write(bench.path("tape"), tape).unwrap();
-        for (path, restored) in [("data/m/needle", "m/needle"), ("data/z/further name", "z/further name")] {
-            let output = bench.restore(&[key, &["--quiet", "--path", path, "tape", "out"]].concat());
+        for (path, restored) in [
+            ("data/m/needle", "m/needle"),
+            ("data/z/further name", "z/further name"),
+        ] {
+            let output =
+                bench.restore(&[key, &["--quiet", "--path", path, "tape", "out"]].concat());
             ok(&output);
-            assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-            assert_eq!(fs::read(bench.path("out/data").join(restored)).unwrap(), NEEDLE);
+            assert!(
+                output.stderr.is_empty(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            assert_eq!(
+                fs::read(bench.path("out/data").join(restored)).unwrap(),
+                NEEDLE
+            );
             bench.clear("out");
         }
         ok(&bench.restore(&[key, &["--quiet", "--path", "data/m", "tape", "out"]].concat()));
         let (is, was) = (bench.path("out/data/m"), bench.path("src/data/m"));
-        assert_eq!(fs::metadata(&is).unwrap().mtime_nsec(), fs::metadata(&was).unwrap().mtime_nsec());
+        assert_eq!(
+            fs::metadata(&is).unwrap().mtime_nsec(),
+            fs::metadata(&was).unwrap().mtime_nsec()
+        );
         bench.clear("out");
-        let text = failed(&bench.restore(&[key, &["--quiet", "--verify", "tape"]].concat()), 3);
-        assert!(text.contains("data/a/7: ") && !text.contains("data/m/needle"), "{text}");
+        let text = failed(
+            &bench.restore(&[key, &["--quiet", "--verify", "tape"]].concat()),
+            3,
+        );
+        assert!(
+            text.contains("data/a/7: ") && !text.contains("data/m/needle"),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn a_list_needs_no_data() {
     let bench = with_haystack();
-    for (framing, key) in
-        [("header", &[][..]), ("once", &["--key-file", "key"]), ("header-footer", &["--key-file", "key"])]
-    {
-        ok(&bench
-            .back_up(&[&HOW[..], key, &["--framing", framing, "--overwrite", "src/data", "tape"]].concat()));
+    for (framing, key) in [
+        ("header", &[][..]),
+        ("once", &["--key-file", "key"]),
+        ("header-footer", &["--key-file", "key"]),
+    ] {
+        ok(&bench.back_up(
+            &[
+                &HOW[..],
+                key,
+                &["--framing", framing, "--overwrite", "src/data", "tape"],
+            ]
+            .concat(),
+        ));
         let list = [key, &["--quiet", "--list", "tape"]].concat();
         let before = ok(&bench.restore(&list));
         assert_eq!(before.lines().count(), 46);
         let units = Units::new(fs::read(bench.path("tape")).unwrap());
-        let (tape, lost) =
-            units.without(|header| header.kind == Kind::Block && header.what != What::ClosingCatalogue);
+        let (tape, lost) = units
+            .without(|header| header.kind == Kind::Block && header.what != What::ClosingCatalogue);
         assert!(lost > 20, "{lost} blocks are lost");
         fs::write(bench.path("tape"), tape).unwrap();
         let output = bench.restore(&list);
         assert_eq!(ok(&output), before);
-        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-        let text = failed(&bench.restore(&[key, &["--quiet", "tape", "out"]].concat()), 3);
+        assert!(
+            output.stderr.is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = failed(
+            &bench.restore(&[key, &["--quiet", "tape", "out"]].concat()),
+            3,
+        );
         assert!(text.contains("data/a/7: is lost"), "{text}");
         bench.clear("out");
         if !key.is_empty() {
-            let text = failed(&bench.restore(&["--key-file", "other-key", "--list", "tape"]), 1);
+            let text = failed(
+                &bench.restore(&["--key-file", "other-key", "--list", "tape"]),
+                1,
+            );
             assert!(text.contains("not the right one"), "{text}");
             failed(&bench.restore(&["--list", "tape"]), 1);
         }
@@ -174,12 +245,18 @@ fn without_a_catalogue_everything_is_read() {
     let output = bench.restore(&["--quiet", "--list", "bad"]);
     let text = failed(&output, 3);
     assert!(text.contains("block "), "{text}");
-    let mut list: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+    let mut list: Vec<_> = std::str::from_utf8(&output.stdout)
+        .unwrap()
+        .lines()
+        .collect();
     list.sort_unstable();
     let mut before: Vec<_> = before.lines().collect();
     before.sort_unstable();
     assert_eq!(list, before);
-    let text = failed(&bench.restore(&["--quiet", "--path", "data/m", "bad", "out"]), 3);
+    let text = failed(
+        &bench.restore(&["--quiet", "--path", "data/m", "bad", "out"]),
+        3,
+    );
     assert!(text.contains("block "), "{text}");
     assert_eq!(fs::read(bench.path("out/data/m/needle")).unwrap(), NEEDLE);
 }
@@ -195,9 +272,15 @@ fn a_cut_archive_has_what_stands_before_the_cut() {
         let text = failed(&output, 3);
         assert!(text.contains("incomplete"), "{text}");
         let list = String::from_utf8(output.stdout).unwrap();
-        assert!(list.contains(" data/a/7\n") && list.contains(" data/m/needle\n"), "{list}");
+        assert!(
+            list.contains(" data/a/7\n") && list.contains(" data/m/needle\n"),
+            "{list}"
+        );
         assert!(!list.contains("data/z/9"), "{list}");
-        let text = failed(&bench.restore(&[key, &["--quiet", "--path", "data/a", "cut", "out"]].concat()), 3);
+        let text = failed(
+            &bench.restore(&[key, &["--quiet", "--path", "data/a", "cut", "out"]].concat()),
+            3,
+        );
         assert!(text.contains("incomplete"), "{text}");
         for name in bench.names("src/data/a") {
             let read = |at: &str| fs::read(bench.path(at).join(&name)).unwrap();
@@ -212,26 +295,60 @@ fn a_cut_archive_has_what_stands_before_the_cut() {
 fn several_paths_of_all_kinds() {
     let bench = with_haystack();
     ok(&bench.back_up(&[&HOW[..], &["src/data", "tape"]].concat()));
-    let paths =
-        ["--path", "data/z/further name", "--path", "data/a/", "--path", "data/z/3", "--path", "data/a/7"];
+    let paths = [
+        "--path",
+        "data/z/further name",
+        "--path",
+        "data/a/",
+        "--path",
+        "data/z/3",
+        "--path",
+        "data/a/7",
+    ];
     ok(&bench.restore(&[&paths[..], &["tape", "out"]].concat()));
     assert_same(&bench.path("src/data/a"), &bench.path("out/data/a"));
     assert_same(&bench.path("src/data/z/3"), &bench.path("out/data/z/3"));
-    assert_eq!(fs::read(bench.path("out/data/z/further name")).unwrap(), NEEDLE);
+    assert_eq!(
+        fs::read(bench.path("out/data/z/further name")).unwrap(),
+        NEEDLE
+    );
     assert_eq!(bench.names("out/data"), ["a", "z"]);
     assert_eq!(bench.names("out/data/z"), ["3", "further name"]);
     bench.clear("out");
     // Names of one file are one file, if both are wanted.
-    ok(&bench.restore(&["--path", "data/m", "--path", "data/z/further name", "tape", "out"]));
+    ok(&bench.restore(&[
+        "--path",
+        "data/m",
+        "--path",
+        "data/z/further name",
+        "tape",
+        "out",
+    ]));
     let inode = |path: &str| fs::metadata(bench.path(path)).unwrap().ino();
     assert_eq!(inode("out/data/m/needle"), inode("out/data/z/further name"));
     bench.clear("out");
     // What begins like a name is another.
-    for path in ["data/m/needl", "data/m/needle/x", "data/m/needle2", "dat", "m", "../data/m"] {
-        let text = failed(&bench.restore(&["--path", path, "--path", "data/a/7", "tape", "out"]), 3);
-        assert!(text.contains(&format!("{path}: nothing of this path is in the archive")), "{text}");
+    for path in [
+        "data/m/needl",
+        "data/m/needle/x",
+        "data/m/needle2",
+        "dat",
+        "m",
+        "../data/m",
+    ] {
+        let text = failed(
+            &bench.restore(&["--path", path, "--path", "data/a/7", "tape", "out"]),
+            3,
+        );
+        assert!(
+            text.contains(&format!("{path}: nothing of this path is in the archive")),
+            "{text}"
+        );
         assert_eq!(bench.names("out/data/a"), ["7"]);
-        assert!(!bench.path("out/data/m/needle").exists(), "only the way there is made");
+        assert!(
+            !bench.path("out/data/m/needle").exists(),
+            "only the way there is made"
+        );
         bench.clear("out");
     }
 }
@@ -239,7 +356,14 @@ fn several_paths_of_all_kinds() {
 #[test]
 fn one_path_needs_the_volumes_that_it_stands_on() {
     let bench = with_haystack();
-    let how = ["--volume-size", "64KiB", "--compress", "none", "src/data", "volumes/"];
+    let how = [
+        "--volume-size",
+        "64KiB",
+        "--compress",
+        "none",
+        "src/data",
+        "volumes/",
+    ];
     ok(&bench.back_up(&[&HOW[..], &how].concat()));
     let volumes = bench.names("volumes");
     assert!(volumes.len() > 7, "{volumes:?}");
@@ -253,7 +377,8 @@ fn one_path_needs_the_volumes_that_it_stands_on() {
         "in the middle: {with_needle} of {}",
         volumes.len()
     );
-    // Blocks go on from volume to volume. The first has the directory, the last two have the catalogue and the end.
+    // Blocks go on from volume to volume. The first has the directory, the last two have the
+    // catalogue and the end.
     let is_kept = |n: usize| n == 0 || n.abs_diff(with_needle) <= 1 || n + 2 >= volumes.len();
     for (n, name) in volumes.iter().enumerate().filter(|(n, _)| !is_kept(*n)) {
         let path = bench.path("volumes").join(name);
@@ -267,6 +392,11 @@ fn one_path_needs_the_volumes_that_it_stands_on() {
     }
     ok(&bench.restore(&["--quiet", "--path", "data/m", "volumes", "out"]));
     assert_eq!(fs::read(bench.path("out/data/m/needle")).unwrap(), NEEDLE);
-    assert_eq!(ok(&bench.restore(&["--quiet", "--list", "volumes"])).lines().count(), 46);
+    assert_eq!(
+        ok(&bench.restore(&["--quiet", "--list", "volumes"]))
+            .lines()
+            .count(),
+        46
+    );
     failed(&bench.restore(&["--quiet", "--verify", "volumes"]), 3);
 }

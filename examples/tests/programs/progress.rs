@@ -17,8 +17,19 @@ fn terminal(columns: u16) -> (File, OwnedFd) {
     grantpt(&screen).unwrap();
     unlockpt(&screen).unwrap();
     let name = ptsname(&screen, Vec::new()).unwrap();
-    let program = openat(CWD, name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let program = openat(
+        CWD,
+        name,
+        OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .unwrap();
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     tcsetwinsize(&program, size).unwrap();
     (File::from(screen), program)
 }
@@ -49,7 +60,10 @@ fn a_backup_shows_its_rate_in_the_width_that_there_is() {
     let drawn = until_a_rate(&mut screen);
     assert!(drawn.starts_with("\r\x1b[K"), "{drawn:?}");
     for line in drawn.split("\r\x1b[K") {
-        assert!(line.chars().count() < 24 && !line.contains('\n'), "{line:?}");
+        assert!(
+            line.chars().count() < 24 && !line.contains('\n'),
+            "{line:?}"
+        );
     }
     drop(source);
     assert!(child.wait().unwrap().success());
@@ -60,11 +74,27 @@ fn a_restore_shows_how_much_is_done() {
     let bench = Bench::new();
     let input = bench.path("src/data/noise");
     std::fs::write(&input, noise(4 << 20)).unwrap();
-    let how = ["--compress", "none", "--buffer-size", "64K", "--quiet", "-", "tape"];
-    ok(&bench.command(DISK_TO_TAPE, &how).stdin(File::open(input).unwrap()).output().unwrap());
+    let how = [
+        "--compress",
+        "none",
+        "--buffer-size",
+        "64K",
+        "--quiet",
+        "-",
+        "tape",
+    ];
+    ok(&bench
+        .command(DISK_TO_TAPE, &how)
+        .stdin(File::open(input).unwrap())
+        .output()
+        .unwrap());
     let (mut screen, program) = terminal(200);
-    let mut child =
-        bench.command(TAPE_TO_DISK, &["tape", "-"]).stdout(Stdio::piped()).stderr(program).spawn().unwrap();
+    let mut child = bench
+        .command(TAPE_TO_DISK, &["tape", "-"])
+        .stdout(Stdio::piped())
+        .stderr(program)
+        .spawn()
+        .unwrap();
     // It stands still while nobody takes what it restores.
     let mut restored = child.stdout.take().unwrap();
     let drawn = until_a_rate(&mut screen);

@@ -9,7 +9,10 @@ use std::time::Duration;
 use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, letters, noise, ok};
 
 fn interrupt(child: &Child) {
-    let signal = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let signal = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
     assert!(signal.success());
 }
 
@@ -18,7 +21,12 @@ fn interrupt_and_see(child: &mut Child) {
     interrupt(child);
     let (mut text, mut byte) = (Vec::new(), [0]);
     while !text.ends_with(b"stopping") {
-        child.stderr.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        child
+            .stderr
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut byte)
+            .unwrap();
         text.push(byte[0]);
     }
 }
@@ -31,7 +39,14 @@ fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
         fs::write(bench.path(&format!("src/data/{n:02}")), &text[n * 1000..]).unwrap();
     }
     // At the highest level this takes a while.
-    let how = ["--compress", "zstd:22", "--buffer-size", "256K", "--volume-size", "1MiB"];
+    let how = [
+        "--compress",
+        "zstd:22",
+        "--buffer-size",
+        "256K",
+        "--volume-size",
+        "1MiB",
+    ];
     let mut child = bench
         .command(DISK_TO_TAPE, &[&how[..], &["src/data", "tape/"]].concat())
         .stdout(Stdio::piped())
@@ -39,12 +54,18 @@ fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
         .spawn()
         .unwrap();
     while !bench.path("tape/000002.tap").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it must not be done yet");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it must not be done yet"
+        );
         thread::sleep(Duration::from_millis(10));
     }
     interrupt(&child);
     let text = failed(&child.wait_with_output().unwrap(), 1);
-    assert!(text.contains("was cancelled; tape/ is incomplete: it has no checkpoint yet"), "{text}");
+    assert!(
+        text.contains("was cancelled; tape/ is incomplete: it has no checkpoint yet"),
+        "{text}"
+    );
 
     let text = failed(&bench.restore(&["--verify", "tape"]), 3);
     assert!(text.contains("the archive is incomplete"), "{text}");
@@ -66,7 +87,11 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
     fs::write(bench.path("src/data/noise"), noise(64 << 20)).unwrap();
     ok(&bench.back_up(&["--compress", "none", "src/data", "tape"]));
     let input = fs::File::open(bench.path("src/data/noise")).unwrap();
-    ok(&bench.command(DISK_TO_TAPE, &["-", "stream"]).stdin(input).output().unwrap());
+    ok(&bench
+        .command(DISK_TO_TAPE, &["-", "stream"])
+        .stdin(input)
+        .output()
+        .unwrap());
     // A restore whose output nobody takes stands still until it is stopped.
     let mut child = bench
         .command(TAPE_TO_DISK, &["stream", "-"])
@@ -92,7 +117,11 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
         }
         interrupt(&child);
         let output = child.wait_with_output().unwrap();
-        assert!(matches!(output.status.code(), Some(0 | 1)), "{}", output.status);
+        assert!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "{}",
+            output.status
+        );
         let there = ["out/data/noise", "out/stdin"]
             .map(|name| bench.path(name))
             .into_iter()
@@ -100,7 +129,10 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
         assert!(there.is_some() || !output.status.success());
         // A signal can still come when the file is whole, and only the end is missing.
         if let Some(path) = there {
-            assert!(fs::read(&path).unwrap() == fs::read(bench.path("src/data/noise")).unwrap(), "{path:?}");
+            assert!(
+                fs::read(&path).unwrap() == fs::read(bench.path("src/data/noise")).unwrap(),
+                "{path:?}"
+            );
         }
         bench.clear("out");
     }
@@ -123,14 +155,20 @@ fn a_stream_that_is_stopped_ends_when_its_source_does() {
     interrupt_and_see(&mut child);
     drop(source);
     let text = failed(&child.wait_with_output().unwrap(), 1);
-    assert!(text.contains("tape is incomplete: it has no checkpoint yet"), "{text}");
+    assert!(
+        text.contains("tape is incomplete: it has no checkpoint yet"),
+        "{text}"
+    );
 }
 
 #[test]
 fn a_job_that_is_stopped_is_one_object_too() {
     let bench = Bench::new();
     let mut child = bench
-        .command(DISK_TO_TAPE, &["--json", "--buffer-size", "64K", "-", "tape"])
+        .command(
+            DISK_TO_TAPE,
+            &["--json", "--buffer-size", "64K", "-", "tape"],
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -144,6 +182,12 @@ fn a_job_that_is_stopped_is_one_object_too() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&found["status"], &found["exit"]), (&"failed".into(), &1.into()));
-    assert!(found["message"].as_str().unwrap().contains("was cancelled"), "{found}");
+    assert_eq!(
+        (&found["status"], &found["exit"]),
+        (&"failed".into(), &1.into())
+    );
+    assert!(
+        found["message"].as_str().unwrap().contains("was cancelled"),
+        "{found}"
+    );
 }

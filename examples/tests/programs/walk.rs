@@ -14,7 +14,8 @@ use rustix::fs::{CWD, FileType, Mode, SeekFrom, XattrFlags};
 
 use crate::bench::noise;
 
-/// Everything that must come back. The test walks as whom it runs: what only root can make is made by root only.
+/// Everything that must come back. The test walks as whom it runs: what only root can make is made
+/// by root only.
 pub(crate) fn make_tree(root: &Path) {
     make_files(root);
     make_names(root);
@@ -53,7 +54,11 @@ fn make_names(root: &Path) {
     let wild = OsStr::from_bytes(b"\xff\xfe not utf-8 \x01");
     fs::create_dir(root.join(wild)).unwrap();
     fs::write(root.join(wild).join(wild), b"inside").unwrap();
-    fs::write(root.join(wild).join(OsStr::from_bytes(&[0xe9; 255])), b"the longest name").unwrap();
+    fs::write(
+        root.join(wild).join(OsStr::from_bytes(&[0xe9; 255])),
+        b"the longest name",
+    )
+    .unwrap();
 }
 
 fn make_others(root: &Path) {
@@ -64,10 +69,18 @@ fn make_others(root: &Path) {
     fs::hard_link(root.join("noise"), root.join("deep/noise again")).unwrap();
     fs::hard_link(root.join("noise"), root.join("another noise")).unwrap();
     fs::hard_link(root.join("odd link"), root.join("deep/odd link again")).unwrap();
-    rustix::fs::mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
-    for (name, attribute, value) in
-        [("text", "user.origin", &b"a film\0\xff"[..]), ("deep", "user.empty", b"")]
-    {
+    rustix::fs::mknodat(
+        CWD,
+        root.join("fifo"),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o640),
+        0,
+    )
+    .unwrap();
+    for (name, attribute, value) in [
+        ("text", "user.origin", &b"a film\0\xff"[..]),
+        ("deep", "user.empty", b""),
+    ] {
         match rustix::fs::lsetxattr(root.join(name), attribute, value, XattrFlags::empty()) {
             Ok(()) => {}
             Err(error) => eprintln!("no attributes in this test: {error}"),
@@ -78,30 +91,48 @@ fn make_others(root: &Path) {
         lchown(root.join("broken link"), Some(1234), Some(4321)).unwrap();
         let null = rustix::fs::makedev(1, 3);
         let mode = Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(CWD, root.join("null"), FileType::CharacterDevice, mode, null).unwrap();
+        rustix::fs::mknodat(
+            CWD,
+            root.join("null"),
+            FileType::CharacterDevice,
+            mode,
+            null,
+        )
+        .unwrap();
     }
 }
 
 fn set_modes_and_times(root: &Path) {
-    let mode = |name: &str, mode| fs::set_permissions(root.join(name), Permissions::from_mode(mode)).unwrap();
+    let mode = |name: &str, mode| {
+        fs::set_permissions(root.join(name), Permissions::from_mode(mode)).unwrap()
+    };
     mode("text", 0o444);
     mode("one byte", if is_root() { 0o6755 } else { 0o755 });
     fs::create_dir(root.join("read-only dir")).unwrap();
     fs::write(root.join("read-only dir/file"), b"kept").unwrap();
     let time = |name: &str, after| {
         let times = FileTimes::new().set_modified(UNIX_EPOCH + after);
-        File::open(root.join(name)).unwrap().set_times(times).unwrap();
+        File::open(root.join(name))
+            .unwrap()
+            .set_times(times)
+            .unwrap();
     };
     time("one byte", Duration::new(1, 5));
     time("noise", Duration::ZERO);
     time("zeros", Duration::from_secs(9_000_000_000));
-    time("empty dir/in empty dir", Duration::new(1_000_000_000, 999_999_999));
+    time(
+        "empty dir/in empty dir",
+        Duration::new(1_000_000_000, 999_999_999),
+    );
     time("empty dir", Duration::new(1_100_000_000, 1));
     time("read-only dir", Duration::new(1_200_000_000, 123));
     mode("empty dir", 0o1777);
     mode("read-only dir", 0o555);
     let old = FileTimes::new().set_modified(UNIX_EPOCH - Duration::from_millis(2500));
-    File::open(root.join("large")).unwrap().set_times(old).unwrap();
+    File::open(root.join("large"))
+        .unwrap()
+        .set_times(old)
+        .unwrap();
     time(".", Duration::new(1_300_000_000, 42));
     mode(".", 0o750);
 }
@@ -150,14 +181,17 @@ pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
             seen.linked = Some(names.entry(*place).or_insert_with(|| name.clone()).clone());
         }
     }
-    found.into_iter().map(|(name, (_, seen))| (name, seen)).collect()
+    found
+        .into_iter()
+        .map(|(name, (_, seen))| (name, seen))
+        .collect()
 }
 
 /// Device and inode.
 type Place = (u64, u64);
 
-/// Sees `path`, which is `name` in the tree, and all below it. What is in a directory is reached through its
-/// descriptor, since paths may be longer than the system takes.
+/// Sees `path`, which is `name` in the tree, and all below it. What is in a directory is reached
+/// through its descriptor, since paths may be longer than the system takes.
 fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Place, Seen)>) {
     let meta = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{name:?}: {error}"));
     let seen = Seen {
@@ -169,7 +203,11 @@ fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Place, Seen)>
         sum: sum(path, &meta),
         linked: (!meta.is_dir() && meta.nlink() > 1).then(PathBuf::new),
         attributes: attributes(path),
-        allocated: Allocated(if meta.is_file() { meta.blocks() * 512 } else { 0 }),
+        allocated: Allocated(if meta.is_file() {
+            meta.blocks() * 512
+        } else {
+            0
+        }),
     };
     if meta.is_dir() {
         let dir = File::open(path).unwrap();
@@ -221,7 +259,9 @@ fn add_pages(sum: &mut crc32fast::Hasher, mut at: u64, mut bytes: &[u8]) {
 fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 1 << 16];
     let len = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);
-    let names = names[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let names = names[..len]
+        .split(|&byte| byte == 0)
+        .filter(|name| !name.is_empty());
     let value = |name: &[u8]| {
         let mut value = vec![0; 1 << 16];
         let len = rustix::fs::lgetxattr(path, name, &mut value).unwrap();
@@ -232,7 +272,11 @@ fn attributes(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 pub(crate) fn assert_same(a: &Path, b: &Path) {
     let (a, b) = (walk(a), walk(b));
-    assert!(a.keys().eq(b.keys()), "{:?}", a.keys().chain(b.keys()).collect::<Vec<_>>());
+    assert!(
+        a.keys().eq(b.keys()),
+        "{:?}",
+        a.keys().chain(b.keys()).collect::<Vec<_>>()
+    );
     for (name, before) in &a {
         assert_eq!(before, &b[name], "{name:?}");
     }

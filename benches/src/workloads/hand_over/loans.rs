@@ -1,7 +1,8 @@
-//! iceoryx2: a publisher that lends itself a sample and sends it, a subscriber that polls and drops it.
+//! iceoryx2: a publisher that lends itself a sample and sends it, a subscriber that polls and drops
+//! it.
 //!
-//! Nothing is to be lost, so a publisher whose subscriber is behind tries again until there is room. The subscriber
-//! polls without a pause, as in iceoryx2's own benchmarks.
+//! Nothing is to be lost, so a publisher whose subscriber is behind tries again until there is
+//! room. The subscriber polls without a pause, as in iceoryx2's own benchmarks.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -26,8 +27,8 @@ use super::{BUFFER_SIZE, BUFFERS, cycles, second};
 /// The process with the subscriber. It closes its standard input when that is there.
 pub(super) const RECEIVER: &str = "processes-iceoryx2-receiver";
 
-/// The processor's own short pauses before a publisher tries again. By itself it gives up its processor each time,
-/// which takes a tenth longer.
+/// The processor's own short pauses before a publisher tries again. By itself it gives up its
+/// processor each time, which takes a tenth longer.
 const PAUSES: u32 = 200;
 
 /// How often a sender tries again that finds no receiver, and how long it waits in between.
@@ -47,7 +48,10 @@ pub(super) fn threads(arguments: &[OsString]) -> Result<()> {
             receive().map_err(|error| error.to_string())
         });
         sender.send(cycles, || while is_ready.recv().is_ok() {})?;
-        receiving.join().map_err(|_| "the receiver panicked")?.map_err(Box::<dyn Error>::from)
+        receiving
+            .join()
+            .map_err(|_| "the receiver panicked")?
+            .map_err(Box::<dyn Error>::from)
     });
     println!("{}", received?);
     Ok(())
@@ -80,14 +84,28 @@ struct Place {
 
 impl Place {
     fn of(arguments: &[OsString]) -> Result<Self> {
-        let root = PathBuf::from(arguments.get(1).ok_or("an argument is needed: a directory of our own")?);
-        let called = root.file_name().ok_or("the directory has no name")?.to_string_lossy();
+        let root = PathBuf::from(
+            arguments
+                .get(1)
+                .ok_or("an argument is needed: a directory of our own")?,
+        );
+        let called = root
+            .file_name()
+            .ok_or("the directory has no name")?
+            .to_string_lossy();
         let mut config = Config::default();
-        config.global.set_root_path(&root.to_string_lossy().as_ref().try_into()?);
+        config
+            .global
+            .set_root_path(&root.to_string_lossy().as_ref().try_into()?);
         // Its memory has names beside the directory, which are removed with it.
         config.global.prefix = format!("{called}-").as_str().try_into()?;
-        let name = arguments.get(2).map(|name| name.to_string_lossy().into_owned());
-        Ok(Self { config, name: name.unwrap_or_else(|| format!("hand-over-{}", process::id())) })
+        let name = arguments
+            .get(2)
+            .map(|name| name.to_string_lossy().into_owned());
+        Ok(Self {
+            config,
+            name: name.unwrap_or_else(|| format!("hand-over-{}", process::id())),
+        })
     }
 }
 
@@ -111,7 +129,10 @@ impl<S: Service> End<S> {
             .max_publishers(1)
             .max_subscribers(1)
             .open_or_create()?;
-        Ok(Self { _node: node, service })
+        Ok(Self {
+            _node: node,
+            service,
+        })
     }
 
     /// Sends so many samples, once `wait` has ended and there is somebody to receive them.
@@ -133,7 +154,8 @@ impl<S: Service> End<S> {
                 sent += 1;
                 continue;
             }
-            // The queue is full, and the subscriber has not yet polled for the first time: then nothing waits for it.
+            // The queue is full, and the subscriber has not yet polled for the first time: then
+            // nothing waits for it.
             tries += 1;
             if tries == TRIES {
                 return Err("the subscriber is gone".into());

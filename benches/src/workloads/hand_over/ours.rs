@@ -19,7 +19,8 @@ pub(super) fn threads(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
     let (head, tail) = (Seat::new(&segment, 0, 0), Seat::new(&segment, 1, 0));
     // A side that fails must not leave the other one waiting.
     let (sent, received) = thread::scope(|scope| {
-        let sending = scope.spawn(|| stopping(&segment, head.head().and_then(|port| send(port, cycles))));
+        let sending =
+            scope.spawn(|| stopping(&segment, head.head().and_then(|port| send(port, cycles))));
         let received = stopping(&segment, tail.tail().and_then(receive));
         (sending.join(), received)
     });
@@ -31,7 +32,10 @@ pub(super) fn threads(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
 pub(super) fn processes(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
     let cycles = cycles(arguments)?;
     let segment = segment()?;
-    let descriptor = segment.descriptor().ok_or("the segment has no descriptor")?.try_clone_to_owned()?;
+    let descriptor = segment
+        .descriptor()
+        .ok_or("the segment has no descriptor")?
+        .try_clone_to_owned()?;
     let receiver = second::start(RECEIVER, descriptor, &[])?;
     let seat = Seat::new(&segment, 0, 0);
     let sent = stopping(&segment, seat.head().and_then(|port| send(port, cycles)));
@@ -51,7 +55,13 @@ fn segment() -> Result<Segment, Box<dyn Error>> {
     let stages = [StageShape::new(1, BUFFERS), StageShape::new(1, 0)];
     let shape = Shape::new(BUFFERS, u32::try_from(BUFFER_SIZE)?, 0, 0, &stages)?;
     let names = ["head", "tail"];
-    Ok(Segment::create(&PipeName::new(), shape, &names, Backing::Anonymous, HugePages::No)?)
+    Ok(Segment::create(
+        &PipeName::new(),
+        shape,
+        &names,
+        Backing::Anonymous,
+        HugePages::No,
+    )?)
 }
 
 fn stopping<T>(segment: &Segment, result: Result<T, PortError>) -> Result<T, PortError> {

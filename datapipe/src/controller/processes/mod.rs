@@ -1,4 +1,5 @@
-//! Instances that are processes: started or admitted, watched through the kernel, replaced when they are killed.
+//! Instances that are processes: started or admitted, watched through the kernel, replaced when
+//! they are killed.
 //!
 //! ```text
 //!   start -> alive -> dead --+-- it reported -----------------------> exit, as a thread's
@@ -7,8 +8,8 @@
 //!     +---------- what it held is reclaimed, inputs kept ---------+
 //! ```
 //!
-//! All on one thread, which lives until the last of them is dead: what the kernel tells children of their parent's
-//! death, it tells them when the thread ends that started them.
+//! All on one thread, which lives until the last of them is dead: what the kernel tells children of
+//! their parent's death, it tells them when the thread ends that started them.
 
 mod post; // a process that is to be, and one that is
 
@@ -36,10 +37,14 @@ use post::{Alive, Origin};
 pub(super) use post::{Post, Standing};
 
 /// How often the thread looks whether the pipe stops.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
 /// How often it looks which processes are stopped.
 const STOPPED_TICK: Duration = Duration::from_millis(250);
-/// How long a process may take to end once the pipe stops. What it works on is of no use to anybody any more.
+/// How long a process may take to end once the pipe stops. What it works on is of no use to anybody
+/// any more.
 const GRACE: Duration = Duration::from_secs(2);
 /// How many packets of one process are read before others have their turn.
 const PACKETS_AT_ONCE: usize = 64;
@@ -103,7 +108,8 @@ impl Seated {
         self.said.iter().all(Option::is_some)
     }
 
-    /// Takes note of how one of its instances ended, if that is the first time. A failure stops the pipe.
+    /// Takes note of how one of its instances ended, if that is the first time. A failure stops the
+    /// pipe.
     fn said_by(&mut self, instance: usize, result: Result<(), StageError>, segment: &Segment) {
         let runs = self.said.len();
         let (instance, result) = if instance < runs {
@@ -112,7 +118,9 @@ impl Seated {
             let what = format!("its process said how instance {instance} ended, but runs {runs}");
             (0, Err(StageError::new(what)))
         };
-        let Some(said @ None) = self.said.get_mut(instance) else { return };
+        let Some(said @ None) = self.said.get_mut(instance) else {
+            return;
+        };
         let is_failure = result.is_err();
         *said = Some((result, segment.is_stopped()));
         if is_failure {
@@ -126,7 +134,15 @@ pub(super) fn run(posts: Vec<Post>, household: &Household<'_>, exits: Sender<Exi
     let _leaving = Leaving(household);
     let (seated, deadly) = (Vec::new(), HashSet::new());
     let (stopped, looked) = (None, Instant::now());
-    let mut keeper = Keeper { household, exits, seated, deadly, stopped, looked, room: Vec::new() };
+    let mut keeper = Keeper {
+        household,
+        exits,
+        seated,
+        deadly,
+        stopped,
+        looked,
+        room: Vec::new(),
+    };
     for post in posts {
         let mut seated = Seated::new(post);
         match keeper.start(&mut seated) {
@@ -142,7 +158,8 @@ pub(super) fn run(posts: Vec<Post>, household: &Household<'_>, exits: Sender<Exi
     }
 }
 
-/// However the thread ends, nobody waits for what it will not do any more: a listener of the caller's may panic on it.
+/// However the thread ends, nobody waits for what it will not do any more: a listener of the
+/// caller's may panic on it.
 struct Leaving<'s>(&'s Household<'s>);
 
 impl Drop for Leaving<'_> {
@@ -173,10 +190,13 @@ impl Keeper<'_> {
     fn start(&self, seated: &mut Seated) -> Result<(), StageError> {
         let Id { stage, instance } = seated.post.id;
         let started = seated.post.start(self.household.segment);
-        seated.alive =
-            started.map_err(|error| StageError::new(format!("cannot start its process: {error}")))?;
+        seated.alive = started
+            .map_err(|error| StageError::new(format!("cannot start its process: {error}")))?;
         match &seated.alive {
-            None => self.household.segment.note_activity(stage, instance, Activity::Unattached),
+            None => self
+                .household
+                .segment
+                .note_activity(stage, instance, Activity::Unattached),
             Some(_) => self.count(seated),
         }
         Ok(())
@@ -187,14 +207,20 @@ impl Keeper<'_> {
         let Some(alive) = &seated.alive else { return };
         let (instance, process) = (seated.post.id.instance, alive.process.id());
         let stage = seated.post.stage_name.clone();
-        self.household.listener.tell(|| Event::Started { stage, instance, process });
+        self.household.listener.tell(|| Event::Started {
+            stage,
+            instance,
+            process,
+        });
     }
 
     /// Counts one more process of a seat, where everybody can see it.
     fn count(&self, seated: &mut Seated) {
         seated.processes += 1;
         for Id { stage, instance } in seated.post.ids() {
-            self.household.segment.note_processes(stage, instance, seated.processes);
+            self.household
+                .segment
+                .note_processes(stage, instance, seated.processes);
         }
     }
 
@@ -207,10 +233,14 @@ impl Keeper<'_> {
             self.seat(arrival);
         }
         let segment = self.household.segment;
-        if segment.is_stopped() && self.stopped.get_or_insert_with(Instant::now).elapsed() >= GRACE {
+        if segment.is_stopped() && self.stopped.get_or_insert_with(Instant::now).elapsed() >= GRACE
+        {
             for child in self.seated.iter().filter(|seated| seated.is_bound()) {
                 // A child of ours; one that has died meanwhile is no error.
-                child.alive.iter().for_each(|alive| drop(alive.process.kill()));
+                child
+                    .alive
+                    .iter()
+                    .for_each(|alive| drop(alive.process.kill()));
             }
         }
         if self.looked.elapsed() >= STOPPED_TICK {
@@ -223,11 +253,16 @@ impl Keeper<'_> {
                 // All that is left for it to do is to exit.
                 let since = *seated.finished.get_or_insert_with(Instant::now);
                 if since.elapsed() >= GRACE {
-                    seated.alive.iter().for_each(|alive| drop(alive.process.kill())); // as above
+                    seated
+                        .alive
+                        .iter()
+                        .for_each(|alive| drop(alive.process.kill())); // as above
                 }
             }
-            let died =
-                seated.alive.as_ref().and_then(|alive| alive.process.wait(Duration::ZERO).ok().flatten());
+            let died = seated
+                .alive
+                .as_ref()
+                .and_then(|alive| alive.process.wait(Duration::ZERO).ok().flatten());
             match died {
                 Some(dead) => self.bury(seated, &dead),
                 None if seated.is_bound() => self.seated.push(seated),
@@ -239,7 +274,11 @@ impl Keeper<'_> {
     /// Waits for deaths, for what is said, for arrivals, and no longer than a tick.
     fn wait(&self) -> io::Result<()> {
         let mut polled = vec![PollFd::new(self.household.door, PollFlags::IN)];
-        for alive in self.seated.iter().filter_map(|seated| seated.alive.as_ref()) {
+        for alive in self
+            .seated
+            .iter()
+            .filter_map(|seated| seated.alive.as_ref())
+        {
             polled.push(PollFd::new(&alive.process, PollFlags::IN));
             if !alive.hung_up {
                 polled.push(PollFd::new(&alive.control, PollFlags::IN));
@@ -252,20 +291,42 @@ impl Keeper<'_> {
     }
 
     /// Seats a process that has come in.
-    fn seat(&mut self, Arrival { id, process, control }: Arrival) {
-        let Some(at) = self.seated.iter().position(|seated| seated.post.id == id) else { return };
+    fn seat(
+        &mut self,
+        Arrival {
+            id,
+            process,
+            control,
+        }: Arrival,
+    ) {
+        let Some(at) = self.seated.iter().position(|seated| seated.post.id == id) else {
+            return;
+        };
         let mut seated = self.seated.swap_remove(at);
         let (stage, number) = (seated.post.stage_name.clone(), process.id());
-        seated.alive = Some(Alive { child: None, process, control, hung_up: false });
-        self.household.listener.tell(|| Event::Attached { stage, process: number });
+        seated.alive = Some(Alive {
+            child: None,
+            process,
+            control,
+            hung_up: false,
+        });
+        self.household.listener.tell(|| Event::Attached {
+            stage,
+            process: number,
+        });
         self.count(&mut seated);
         self.seated.push(seated);
     }
 
-    /// Takes note of what a process says, so many packets or bytes of it. A failure stops the pipe at once.
+    /// Takes note of what a process says, so many packets or bytes of it. A failure stops the pipe
+    /// at once.
     fn hear(&mut self, seated: &mut Seated, packets: usize, mut bytes: usize) {
         for _ in 0..packets {
-            let Some(alive) = seated.alive.as_mut().filter(|alive| !alive.hung_up && bytes > 0) else {
+            let Some(alive) = seated
+                .alive
+                .as_mut()
+                .filter(|alive| !alive.hung_up && bytes > 0)
+            else {
                 return;
             };
             let heard = report::hear(&alive.control, &mut self.room);
@@ -279,7 +340,9 @@ impl Keeper<'_> {
                     return;
                 }
                 Heard::Said(Said::Note(note), _) => {
-                    if let Some(handler) = seated.post.notes.as_ref().filter(|_| !note.data.is_empty()) {
+                    if let Some(handler) =
+                        seated.post.notes.as_ref().filter(|_| !note.data.is_empty())
+                    {
                         let handled = caught(|| {
                             (handler.0)(&note.data);
                             Ok(())
@@ -289,8 +352,13 @@ impl Keeper<'_> {
                         }
                     }
                     if !note.text.is_empty() {
-                        let (stage, instance) = (seated.post.stage_name.clone(), seated.post.id.instance);
-                        self.household.listener.tell(|| Event::Note { stage, instance, text: note.text });
+                        let (stage, instance) =
+                            (seated.post.stage_name.clone(), seated.post.id.instance);
+                        self.household.listener.tell(|| Event::Note {
+                            stage,
+                            instance,
+                            text: note.text,
+                        });
                     }
                 }
                 Heard::Said(Said::Ended(instance, result), _) => {
@@ -300,7 +368,8 @@ impl Keeper<'_> {
         }
     }
 
-    /// Kills processes that have been stopped for too long. What becomes of them then is a death's business.
+    /// Kills processes that have been stopped for too long. What becomes of them then is a death's
+    /// business.
     fn end_stopped(&mut self) {
         for seated in &mut self.seated {
             let Some(alive) = seated.alive.as_ref().filter(|alive| alive.is_stopped()) else {
@@ -326,7 +395,9 @@ impl Keeper<'_> {
     fn consider(&mut self, mut seated: Seated) {
         let is_stopped = self.household.segment.is_stopped();
         let Some(alive) = &seated.alive else {
-            let Origin::Unbound(patience) = seated.post.origin else { return };
+            let Origin::Unbound(patience) = seated.post.origin else {
+                return;
+            };
             if !is_stopped && seated.since.elapsed() < patience {
                 return self.seated.push(seated);
             }
@@ -338,7 +409,10 @@ impl Keeper<'_> {
             let error = if is_stopped {
                 PortError::Stopped.into()
             } else {
-                StageError::new(format!("nobody attached to it within {} s", patience.as_secs_f64()))
+                StageError::new(format!(
+                    "nobody attached to it within {} s",
+                    patience.as_secs_f64()
+                ))
             };
             return self.end(seated, error, None);
         };
@@ -346,7 +420,8 @@ impl Keeper<'_> {
             return self.end(seated, PortError::Stopped.into(), None);
         }
         if alive.hung_up && !is_stopped {
-            // It may be about to die, or go on without us. Once the pipe stops, that is no more than a consequence.
+            // It may be about to die, or go on without us. Once the pipe stops, that is no more
+            // than a consequence.
             seated.left.get_or_insert_with(Instant::now);
             self.household.segment.stop();
         }
@@ -366,8 +441,12 @@ impl Keeper<'_> {
     }
 
     fn bury(&mut self, mut seated: Seated, dead: &Dead) {
-        // What it had said, and no more: another process may have its end of the connection, and go on.
-        let unheard = seated.alive.as_ref().map_or(0, |alive| report::unheard(&alive.control));
+        // What it had said, and no more: another process may have its end of the connection, and go
+        // on.
+        let unheard = seated
+            .alive
+            .as_ref()
+            .map_or(0, |alive| report::unheard(&alive.control));
         self.hear(&mut seated, usize::MAX, unheard);
         let status = seated.alive.as_mut().map(Alive::status).transpose();
         let status = status.map(Option::flatten);
@@ -376,8 +455,12 @@ impl Keeper<'_> {
         }
         let has_left = seated.left.is_some();
         let outcome = match &status {
-            Err(error) => Err(StageError::new(format!("its process died, and nobody knows how: {error}"))),
-            Ok(_) if self.household.segment.is_stopped() && !has_left => Err(PortError::Stopped.into()),
+            Err(error) => Err(StageError::new(format!(
+                "its process died, and nobody knows how: {error}"
+            ))),
+            Ok(_) if self.household.segment.is_stopped() && !has_left => {
+                Err(PortError::Stopped.into())
+            }
             Ok(status) => self.replace(&mut seated, dead, *status),
         };
         let outcome = outcome.and_then(|()| self.start(&mut seated));
@@ -398,14 +481,21 @@ impl Keeper<'_> {
         }
     }
 
-    /// Makes room for a replacement, which inherits the inputs of the dead one, or says why there is none.
+    /// Makes room for a replacement, which inherits the inputs of the dead one, or says why there
+    /// is none.
     fn replace(
         &mut self,
         seated: &mut Seated,
         dead: &Dead,
         status: Option<ExitStatus>,
     ) -> Result<(), StageError> {
-        let died = |reason| Err(StageError::died(Death { process: dead.process(), status, reason }));
+        let died = |reason| {
+            Err(StageError::died(Death {
+                process: dead.process(),
+                status,
+                reason,
+            }))
+        };
         if status.is_some_and(|status| status.signal().is_none()) {
             return died(NotReplaced::Exited);
         }
@@ -414,7 +504,9 @@ impl Keeper<'_> {
         }
         let Id { stage, instance } = seated.post.id;
         let segment = self.household.segment;
-        segment.reclaim(stage, instance, dead, Inputs::Inherit).map_err(PortError::from)?;
+        segment
+            .reclaim(stage, instance, dead, Inputs::Inherit)
+            .map_err(PortError::from)?;
         let taken_up = segment.taken_up(stage, instance);
         if taken_up == std::mem::replace(&mut seated.taken_up, taken_up) {
             // So whatever it was, it was not a block.
@@ -433,13 +525,14 @@ impl Keeper<'_> {
         Ok(())
     }
 
-    /// Tells the controller how the instances of a seat ended: as they said, or else with `error`, the first of them. If
-    /// not well, stops the pipe and takes back what they held.
+    /// Tells the controller how the instances of a seat ended: as they said, or else with `error`,
+    /// the first of them. If not well, stops the pipe and takes back what they held.
     fn end(&self, seated: Seated, error: StageError, dead: Option<&Dead>) {
         let segment = self.household.segment;
         let mut error = Some(error);
         for (id, said) in seated.post.ids().zip(seated.said) {
-            // There is nobody to say so, or nobody who had to: whoever never took its seat is not waited for.
+            // There is nobody to say so, or nobody who had to: whoever never took its seat is not
+            // waited for.
             segment.note_activity(id.stage, id.instance, Activity::Ended);
             let (result, after_stop) = said.unwrap_or_else(|| {
                 let error = error.take().unwrap_or_else(|| PortError::Stopped.into());
@@ -450,12 +543,17 @@ impl Keeper<'_> {
             if result.is_err() {
                 segment.stop();
                 if let Some(dead) = dead {
-                    // Why it ended comes first: that the segment is corrupt may be no more than a consequence.
+                    // Why it ended comes first: that the segment is corrupt may be no more than a
+                    // consequence.
                     let _ = segment.reclaim(id.stage, id.instance, dead, Inputs::Release);
                 }
             }
             // The controller listens until the last instance has ended.
-            let _ = self.exits.send(Exit { id, result, after_stop });
+            let _ = self.exits.send(Exit {
+                id,
+                result,
+                after_stop,
+            });
         }
     }
 }

@@ -61,18 +61,35 @@ impl Post {
         };
         let is_bound = matches!(origin, Origin::Program(_));
         let confinement = settings.confinement.clone();
-        let job = settings.module.clone().map(|module| Job { work, module, confinement });
+        let job = settings.module.clone().map(|module| Job {
+            work,
+            module,
+            confinement,
+        });
         let job = job.filter(|_| is_bound);
-        let irreplaceable =
-            if is_bound { irreplaceable(settings, work, standing) } else { Some(NotReplaced::Attached) };
-        let instances = if settings.together { settings.instances } else { 1 };
+        let irreplaceable = if is_bound {
+            irreplaceable(settings, work, standing)
+        } else {
+            Some(NotReplaced::Attached)
+        };
+        let instances = if settings.together {
+            settings.instances
+        } else {
+            1
+        };
         let firsts = (0..settings.instances).step_by(instances.max(1) as usize);
         let post = |instance| Self {
             id: Id { stage, instance },
             instances,
             stage_name: settings.name.clone(),
             origin: origin.clone(),
-            order: Order { stage, instance, instances, terminate_at_limit, job: job.clone() },
+            order: Order {
+                stage,
+                instance,
+                instances,
+                terminate_at_limit,
+                job: job.clone(),
+            },
             irreplaceable,
             notes: settings.notes.clone(),
         };
@@ -92,7 +109,9 @@ impl Post {
 
     /// Starts the program with its order. `None` if somebody else is to do that.
     pub(super) fn start(&self, segment: &Segment) -> io::Result<Option<Alive>> {
-        let Origin::Program(program) = &self.origin else { return Ok(None) };
+        let Origin::Program(program) = &self.origin else {
+            return Ok(None);
+        };
         let (control, theirs) = order::pair()?;
         order::give(&control, &self.order, segment)?;
         let mut command = match program {
@@ -101,11 +120,21 @@ impl Post {
         };
         // For whoever lists processes.
         let label = format!("{}/{}", self.stage_name, self.id.instance);
-        // Of its own group: a terminal's interrupt is for the controller, which then stops the pipe in order.
-        command.arg(ARGUMENT).arg(label).stdin(Stdio::from(theirs)).process_group(0);
+        // Of its own group: a terminal's interrupt is for the controller, which then stops the pipe
+        // in order.
+        command
+            .arg(ARGUMENT)
+            .arg(label)
+            .stdin(Stdio::from(theirs))
+            .process_group(0);
         let mut child = command.spawn()?;
         match Process::watch(child.id()) {
-            Ok(process) => Ok(Some(Alive { child: Some(child), process, control, hung_up: false })),
+            Ok(process) => Ok(Some(Alive {
+                child: Some(child),
+                process,
+                control,
+                hung_up: false,
+            })),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -157,7 +186,10 @@ impl Alive {
     pub(super) fn is_stopped(&self) -> bool {
         let stat = std::fs::read(format!("/proc/{}/stat", self.process.id())).unwrap_or_default();
         // Behind the name, which may hold anything, but is not followed by another parenthesis.
-        let state = stat.iter().rposition(|&byte| byte == b')').and_then(|end| stat.get(end + 2));
+        let state = stat
+            .iter()
+            .rposition(|&byte| byte == b')')
+            .and_then(|end| stat.get(end + 2));
         state == Some(&b'T')
     }
 }
@@ -165,8 +197,8 @@ impl Alive {
 impl Drop for Alive {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // By its descriptor: if the application waits for all children, or ignores their deaths, the number may be
-            // another's by now. Both do nothing to one that is dead.
+            // By its descriptor: if the application waits for all children, or ignores their
+            // deaths, the number may be another's by now. Both do nothing to one that is dead.
             let _ = self.process.kill();
             let _ = child.wait();
         }

@@ -1,7 +1,8 @@
 //! Content analysis: what the data of a block is, from its first bytes and a sample of the rest.
 //!
-//! A block may hold many small files, and its first bytes speak of one of them only. So what stops compression is
-//! believed of a larger block only if the sample agrees. Does not look into containers.
+//! A block may hold many small files, and its first bytes speak of one of them only. So what stops
+//! compression is believed of a larger block only if the sample agrees. Does not look into
+//! containers.
 
 mod signatures; // first bytes of formats
 
@@ -22,18 +23,26 @@ pub fn analyze<'a>() -> MiddleStage<'a> {
 
 /// Says what the data is.
 ///
-/// Known formats are told by their first bytes, all else by a sample of at most 16 KiB spread over the data: text
-/// by what its bytes are, compressed or encrypted data by their entropy.
+/// Known formats are told by their first bytes, all else by a sample of at most 16 KiB spread over
+/// the data: text by what its bytes are, compressed or encrypted data by their entropy.
 ///
-/// More than 64 KiB are called compressed or encrypted only if the sample says so too, whatever they begin like. So a
-/// large message in armor is text: it can be compressed. A tar archive has no class of its own: the sample decides.
+/// More than 64 KiB are called compressed or encrypted only if the sample says so too, whatever
+/// they begin like. So a large message in armor is text: it can be compressed. A tar archive has no
+/// class of its own: the sample decides.
 pub fn classify(data: &[u8]) -> ContentClass {
     if data.iter().all(|&byte| byte == 0) {
-        return if data.is_empty() { ContentClass::OTHER } else { ContentClass::ZEROS };
+        return if data.is_empty() {
+            ContentClass::OTHER
+        } else {
+            ContentClass::ZEROS
+        };
     }
     let counts = sample(data);
     let signature = by_signature(data);
-    let stops = matches!(signature, Some(ContentClass::COMPRESSED | ContentClass::ENCRYPTED));
+    let stops = matches!(
+        signature,
+        Some(ContentClass::COMPRESSED | ContentClass::ENCRYPTED)
+    );
     let believed = !stops || data.len() <= ONE_FILE || entropy(&counts) > DENSE_WITH_SIGNATURE;
     if let Some(class) = signature.filter(|_| believed) {
         return class;
@@ -68,7 +77,11 @@ const PIECE: usize = 1024;
 /// How often each byte occurs in a sample that is spread evenly over the data.
 fn sample(data: &[u8]) -> [u32; 256] {
     let mut counts = [0; 256];
-    let mut count = |bytes: &[u8]| bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    let mut count = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .for_each(|&byte| counts[usize::from(byte)] += 1)
+    };
     if data.len() <= PIECES * PIECE {
         count(data);
     } else {
@@ -78,18 +91,23 @@ fn sample(data: &[u8]) -> [u32; 256] {
     counts
 }
 
-/// Text has no zero bytes, and hardly any control characters but white space. If it has more than a third of bytes
-/// beyond ASCII, it is text in UTF-8, or none.
+/// Text has no zero bytes, and hardly any control characters but white space. If it has more than a
+/// third of bytes beyond ASCII, it is text in UTF-8, or none.
 fn is_text(counts: &[u32; 256], data: &[u8]) -> bool {
     let total: u32 = counts.iter().sum();
-    let control: u32 = counts[..32].iter().sum::<u32>() - counts[9] - counts[10] - counts[12] - counts[13];
+    let control: u32 =
+        counts[..32].iter().sum::<u32>() - counts[9] - counts[10] - counts[12] - counts[13];
     let high: u32 = counts[128..].iter().sum();
     counts[0] == 0 && control * 50 <= total && (high * 3 <= total || begins_as_utf8(data))
 }
 
 /// Whether the first 4 KiB are UTF-8, but for characters that are cut at either end.
 fn begins_as_utf8(data: &[u8]) -> bool {
-    let cut = data.iter().take(3).take_while(|&&byte| byte & 0xc0 == 0x80).count();
+    let cut = data
+        .iter()
+        .take(3)
+        .take_while(|&&byte| byte & 0xc0 == 0x80)
+        .count();
     match std::str::from_utf8(&data[cut..data.len().min(4096)]) {
         Ok(_) => true,
         Err(error) => error.error_len().is_none(),
@@ -99,8 +117,8 @@ fn begins_as_utf8(data: &[u8]) -> bool {
 /// Whether the bytes are so evenly distributed that no algorithm finds anything.
 fn is_dense(counts: &[u32; 256]) -> bool {
     let total = f64::from(counts.iter().sum::<u32>());
-    // Random bytes have 8 bits each, and a sample of n of them is expected to show 255 / (2 n ln 2) bits less. Too
-    // few bytes cannot tell.
+    // Random bytes have 8 bits each, and a sample of n of them is expected to show 255 / (2 n ln 2)
+    // bits less. Too few bytes cannot tell.
     total >= 4096.0 && entropy(counts) > 8.0 - 2.0 * 255.0 / (2.0 * total * std::f64::consts::LN_2)
 }
 
@@ -108,7 +126,10 @@ fn is_dense(counts: &[u32; 256]) -> bool {
 fn entropy(counts: &[u32; 256]) -> f64 {
     let total = f64::from(counts.iter().sum::<u32>());
     let present = counts.iter().filter(|&&count| count > 0);
-    present.map(|&count| f64::from(count) / total).map(|p| -p * p.log2()).sum()
+    present
+        .map(|&count| f64::from(count) / total)
+        .map(|p| -p * p.log2())
+        .sum()
 }
 
 #[cfg(test)]
@@ -118,7 +139,11 @@ mod tests {
     use ContentClass as Is;
 
     /// A format's name, its class, and what stands where in its first 4096 bytes; all else is zero.
-    type Line = (&'static str, ContentClass, &'static [(usize, &'static [u8])]);
+    type Line = (
+        &'static str,
+        ContentClass,
+        &'static [(usize, &'static [u8])],
+    );
 
     #[rustfmt::skip]
     const FORMATS: &[Line] = &[
@@ -200,7 +225,9 @@ mod tests {
     fn one_line_for_each_format() {
         for &(name, class, parts) in FORMATS {
             let mut data = vec![0; 4096];
-            parts.iter().for_each(|(at, bytes)| data[*at..at + bytes.len()].copy_from_slice(bytes));
+            parts
+                .iter()
+                .for_each(|(at, bytes)| data[*at..at + bytes.len()].copy_from_slice(bytes));
             assert_eq!(classify(&data), class, "{name}");
             // No beginning of it makes it panic.
             for len in 0..700 {
@@ -214,7 +241,9 @@ mod tests {
         let utf16 = |text: &str, mark: [u8; 2]| -> Vec<u8> {
             let little = mark == [0xff, 0xfe];
             let bytes = |unit: u16| if little { unit } else { unit.swap_bytes() }.to_le_bytes();
-            mark.into_iter().chain(text.encode_utf16().flat_map(bytes)).collect()
+            mark.into_iter()
+                .chain(text.encode_utf16().flat_map(bytes))
+                .collect()
         };
         assert_eq!(classify(b""), Is::OTHER);
         for (name, data) in [
@@ -224,22 +253,34 @@ mod tests {
             ("utf-8", "Grüße aus Köln, naïve café".repeat(100).into()),
             ("utf-8 with mark", "\u{feff}plain".into()),
             ("cyrillic", "Резервная копия на ленту. ".repeat(300).into()),
-            ("cut cyrillic", "копия".repeat(2000).as_bytes()[1..].to_vec()),
+            (
+                "cut cyrillic",
+                "копия".repeat(2000).as_bytes()[1..].to_vec(),
+            ),
             ("chinese", "备份到磁带".repeat(1000).into()),
             ("latin-1", b"Gr\xfc\xdfe aus K\xf6ln ".repeat(40)),
-            ("utf-16le", utf16(&"Zeile 1\r\n\u{1f600}".repeat(500), [0xff, 0xfe])),
+            (
+                "utf-16le",
+                utf16(&"Zeile 1\r\n\u{1f600}".repeat(500), [0xff, 0xfe]),
+            ),
             ("utf-16be", utf16(&"Zeile 1\r\n".repeat(500), [0xfe, 0xff])),
         ] {
             assert_eq!(classify(&data), Is::TEXT, "{name}");
         }
-        assert_eq!(classify(&[&b"\xff\xfe"[..], &[1, 0, 2, 0, 3, 0].repeat(200)].concat()), Is::OTHER);
+        assert_eq!(
+            classify(&[&b"\xff\xfe"[..], &[1, 0, 2, 0, 3, 0].repeat(200)].concat()),
+            Is::OTHER
+        );
     }
 
     #[test]
     fn a_large_block_is_believed_to_be_dense_only_if_its_sample_is() {
         let mut noise = vec![0; 1 << 20];
         Random::new(7).fill(&mut noise);
-        for (magic, class) in [(&b"PK\x03\x04"[..], Is::COMPRESSED), (b"Salted__", Is::ENCRYPTED)] {
+        for (magic, class) in [
+            (&b"PK\x03\x04"[..], Is::COMPRESSED),
+            (b"Salted__", Is::ENCRYPTED),
+        ] {
             let mut dense = noise.clone();
             dense[..magic.len()].copy_from_slice(magic);
             assert_eq!(classify(&dense), class);
@@ -248,7 +289,11 @@ mod tests {
             assert_eq!(classify(&mixed), Is::OTHER, "{class}");
             assert_eq!(classify(&mixed[..ONE_FILE]), class);
         }
-        let armored = [&b"-----BEGIN PGP MESSAGE-----\n"[..], &b"YWJj\n".repeat(ONE_FILE / 5)].concat();
+        let armored = [
+            &b"-----BEGIN PGP MESSAGE-----\n"[..],
+            &b"YWJj\n".repeat(ONE_FILE / 5),
+        ]
+        .concat();
         assert_eq!(classify(&armored), Is::TEXT);
     }
 
@@ -258,7 +303,9 @@ mod tests {
         Random::new(1).fill(&mut random);
         assert_eq!(classify(&random), ContentClass::COMPRESSED);
         assert_eq!(classify(&random[..6000]), ContentClass::COMPRESSED);
-        let words: Vec<u8> = (0..1u32 << 14).flat_map(|i| (i * 3).to_le_bytes()).collect();
+        let words: Vec<u8> = (0..1u32 << 14)
+            .flat_map(|i| (i * 3).to_le_bytes())
+            .collect();
         assert_eq!(classify(&words), ContentClass::OTHER);
         // Half text, half noise is worth compressing.
         let mut mixed = random[..1 << 15].to_vec();

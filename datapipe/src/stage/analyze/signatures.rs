@@ -73,7 +73,10 @@ const SIGNATURES: &[Signature] = &[
     (COMPRESSED, &[(0, b"7z\xbc\xaf\x27\x1c")]),
     (COMPRESSED, &[(0, b"Rar!\x1a\x07")]),
     (COMPRESSED, &[(0, b"LZIP\x01")]),
-    (COMPRESSED, &[(0, b"\x5d\0\0"), (5, b"\xff\xff\xff\xff\xff\xff\xff\xff")]), // LZMA of unknown length
+    (
+        COMPRESSED,
+        &[(0, b"\x5d\0\0"), (5, b"\xff\xff\xff\xff\xff\xff\xff\xff")],
+    ), // LZMA of unknown length
     (COMPRESSED, &[(0, b"\x89LZO\0\r\n\x1a\n")]),
     (COMPRESSED, &[(0, b"\x1f\x9d\x90")]), // compress
     (COMPRESSED, &[(0, b"\xff\x06\0\0sNaPpY")]),
@@ -96,13 +99,25 @@ const SIGNATURES: &[Signature] = &[
 type Recogniser = fn(&[u8]) -> Option<ContentClass>;
 
 /// The formats that need one.
-const RECOGNISERS: &[Recogniser] =
-    &[utf16, portable_executable, fat_or_java, branded, openpgp, transport_stream, frame_sync, icon];
+const RECOGNISERS: &[Recogniser] = &[
+    utf16,
+    portable_executable,
+    fat_or_java,
+    branded,
+    openpgp,
+    transport_stream,
+    frame_sync,
+    icon,
+];
 
 /// What the first bytes of `data` say, if they say anything.
 pub(super) fn by_signature(data: &[u8]) -> Option<ContentClass> {
-    let there = |&(at, bytes): &(usize, &[u8])| data.get(at..).is_some_and(|rest| rest.starts_with(bytes));
-    let known = SIGNATURES.iter().find(|(_, parts)| parts.iter().all(there)).map(|&(class, _)| class);
+    let there =
+        |&(at, bytes): &(usize, &[u8])| data.get(at..).is_some_and(|rest| rest.starts_with(bytes));
+    let known = SIGNATURES
+        .iter()
+        .find(|(_, parts)| parts.iter().all(there))
+        .map(|&(class, _)| class);
     known.or_else(|| RECOGNISERS.iter().find_map(|recognise| recognise(data)))
 }
 
@@ -115,7 +130,10 @@ fn utf16(data: &[u8]) -> Option<ContentClass> {
         _ => return None,
     };
     let (pairs, _) = data[2..data.len().min(1026)].as_chunks();
-    let (last, whole) = (pairs.len().checked_sub(1)?, pairs.iter().map(|&pair| unit(pair)));
+    let (last, whole) = (
+        pairs.len().checked_sub(1)?,
+        pairs.iter().map(|&pair| unit(pair)),
+    );
     // The last unit may be the first half of a pair.
     char::decode_utf16(whole)
         .enumerate()
@@ -127,11 +145,14 @@ fn utf16(data: &[u8]) -> Option<ContentClass> {
 fn portable_executable(data: &[u8]) -> Option<ContentClass> {
     let at = data.strip_prefix(b"MZ")?.get(58..)?.first_chunk()?;
     let header = data.get(u32::from_le_bytes(*at) as usize..)?;
-    [&b"PE\0\0"[..], b"NE", b"LE"].iter().any(|magic| header.starts_with(magic)).then_some(EXECUTABLE)
+    [&b"PE\0\0"[..], b"NE", b"LE"]
+        .iter()
+        .any(|magic| header.starts_with(magic))
+        .then_some(EXECUTABLE)
 }
 
-/// A Mach-O file for several processors and a Java class begin alike: then comes how many there are, at most a few,
-/// or the version, at least 45.
+/// A Mach-O file for several processors and a Java class begin alike: then comes how many there
+/// are, at most a few, or the version, at least 45.
 fn fat_or_java(data: &[u8]) -> Option<ContentClass> {
     let [_, _, _, count] = data.strip_prefix(b"\xca\xfe\xba\xbe")?.first_chunk()?;
     (*count > 0).then_some(EXECUTABLE)
@@ -141,15 +162,15 @@ fn fat_or_java(data: &[u8]) -> Option<ContentClass> {
 fn branded(data: &[u8]) -> Option<ContentClass> {
     let brand: &[u8; 4] = data.get(4..)?.strip_prefix(b"ftyp")?.first_chunk()?;
     Some(match brand {
-        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" | b"avif" | b"avis"
-        | b"crx " => IMAGE,
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" | b"avif"
+        | b"avis" | b"crx " => IMAGE,
         b"M4A " | b"M4B " | b"M4P " | b"F4A " | b"F4B " => AUDIO,
         _ => VIDEO,
     })
 }
 
-/// An OpenPGP message (RFC 9580): it begins with a packet that holds the session key, for a public key (tag 1) or
-/// for a passphrase (tag 3).
+/// An OpenPGP message (RFC 9580): it begins with a packet that holds the session key, for a public
+/// key (tag 1) or for a passphrase (tag 3).
 fn openpgp(data: &[u8]) -> Option<ContentClass> {
     let (tag, body) = match *data.first_chunk::<4>()? {
         [first @ 0x84..=0x8f, ..] if first & 3 < 3 => {
@@ -171,13 +192,16 @@ fn openpgp(data: &[u8]) -> Option<ContentClass> {
     known.then_some(ENCRYPTED)
 }
 
-/// MPEG transport streams: a packet begins every 188 bytes, or every 192 with four bytes before each.
+/// MPEG transport streams: a packet begins every 188 bytes, or every 192 with four bytes before
+/// each.
 fn transport_stream(data: &[u8]) -> Option<ContentClass> {
-    let every = |first: usize, step: usize| (0..4).all(|n| data.get(first + n * step) == Some(&0x47));
+    let every =
+        |first: usize, step: usize| (0..4).all(|n| data.get(first + n * step) == Some(&0x47));
     (every(0, 188) || every(4, 192)).then_some(VIDEO)
 }
 
-/// MPEG audio and AAC in ADTS: a header, and another one where the first says that the next frame is.
+/// MPEG audio and AAC in ADTS: a header, and another one where the first says that the next frame
+/// is.
 fn frame_sync(data: &[u8]) -> Option<ContentClass> {
     let len = frame_len(data)?;
     frame_len(data.get(len..)?)?;
@@ -186,12 +210,22 @@ fn frame_sync(data: &[u8]) -> Option<ContentClass> {
 
 /// Length in bytes of the frame of MPEG audio (layers 1 to 3) or ADTS that `data` begins with.
 fn frame_len(data: &[u8]) -> Option<usize> {
-    const LAYER_1: [usize; 15] = [0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448];
-    const LAYER_2: [usize; 15] = [0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384];
-    const LAYER_3: [usize; 15] = [0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
-    const LOW_1: [usize; 15] = [0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256];
+    const LAYER_1: [usize; 15] = [
+        0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448,
+    ];
+    const LAYER_2: [usize; 15] = [
+        0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
+    ];
+    const LAYER_3: [usize; 15] = [
+        0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
+    ];
+    const LOW_1: [usize; 15] = [
+        0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256,
+    ];
     const LOW_2: [usize; 15] = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
-    let &[0xff, kind, rates, extra] = data.first_chunk()? else { return None };
+    let &[0xff, kind, rates, extra] = data.first_chunk()? else {
+        return None;
+    };
     if kind & 0xf6 == 0xf0 {
         let [high, low] = data.get(4..)?.first_chunk()?;
         let len = usize::from(extra & 3) << 11 | usize::from(*high) << 3 | usize::from(*low >> 5);
@@ -209,7 +243,10 @@ fn frame_len(data: &[u8]) -> Option<usize> {
         (false, 3) => &LOW_1,
         (false, _) => &LOW_2,
     };
-    let bits = 1000 * *table.get(usize::from(rates >> 4)).filter(|&&rate| rate > 0)?;
+    let bits = 1000
+        * *table
+            .get(usize::from(rates >> 4))
+            .filter(|&&rate| rate > 0)?;
     let full = *[44_100, 48_000, 32_000].get(usize::from(rates >> 2 & 3))?;
     let samples_per_second = [full / 4, full, full / 2, full][usize::from(version)];
     let padding = usize::from(rates >> 1 & 1);
@@ -220,10 +257,12 @@ fn frame_len(data: &[u8]) -> Option<usize> {
     })
 }
 
-/// An icon or a cursor: how many pictures, and the first entry of its directory, which has a reserved zero byte and
-/// begins behind the directory.
+/// An icon or a cursor: how many pictures, and the first entry of its directory, which has a
+/// reserved zero byte and begins behind the directory.
 fn icon(data: &[u8]) -> Option<ContentClass> {
-    let ([0, 0, 1 | 2, 0, count @ 1..=64, 0], entry) = data.split_first_chunk()? else { return None };
+    let ([0, 0, 1 | 2, 0, count @ 1..=64, 0], entry) = data.split_first_chunk()? else {
+        return None;
+    };
     let at = u32::from_le_bytes(*entry.get(12..)?.first_chunk()?);
     (entry[3] == 0 && at == 6 + 16 * u32::from(*count)).then_some(IMAGE)
 }

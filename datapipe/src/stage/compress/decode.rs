@@ -20,13 +20,24 @@ pub(super) struct Decompress {
 
 impl Decompress {
     pub(super) fn new(log: Option<DamageLog>) -> Self {
-        Self { zstd: None, deflate: None, log }
+        Self {
+            zstd: None,
+            deflate: None,
+            log,
+        }
     }
 
     /// Decompresses `from` into `to`, which it must fill: or says what is wrong with it.
-    fn decode(&mut self, codec: Codec, from: &[u8], to: &mut [u8]) -> Result<Result<(), String>, StageError> {
+    fn decode(
+        &mut self,
+        codec: Codec,
+        from: &[u8],
+        to: &mut [u8],
+    ) -> Result<Result<(), String>, StageError> {
         if to.is_empty() {
-            return Ok(Err("it is compressed, but says that it had no bytes before".to_owned()));
+            return Ok(Err(
+                "it is compressed, but says that it had no bytes before".to_owned(),
+            ));
         }
         match codec {
             Codec::ZSTD => {
@@ -37,7 +48,9 @@ impl Decompress {
                 Ok(decode_zstd(context, from, to))
             }
             Codec::DEFLATE => {
-                let context = self.deflate.get_or_insert_with(|| flate2::Decompress::new(false));
+                let context = self
+                    .deflate
+                    .get_or_insert_with(|| flate2::Decompress::new(false));
                 Ok(decode_deflate(context, from, to))
             }
             Codec(other) => Ok(Err(format!(
@@ -64,7 +77,8 @@ impl Transform for Decompress {
             return Ok(Verdict::SendInput);
         }
         let (plain_len, room) = (info.plain_len as usize, output.spare().len());
-        // Before anything else: what a block claims decides how much is written, never more than there is.
+        // Before anything else: what a block claims decides how much is written, never more than
+        // there is.
         let decoded = match output.spare().get_mut(..plain_len) {
             Some(to) => self.decode(info.codec, input.bytes(), to)?,
             None => Err(format!(
@@ -82,7 +96,9 @@ impl Transform for Decompress {
                 info.marks = info.marks.with(Marks::DAMAGED);
             }
             (Err(what), None) => {
-                return Err(StageError::new(format!("block {number} does not decompress: {what}")));
+                return Err(StageError::new(format!(
+                    "block {number} does not decompress: {what}"
+                )));
             }
         }
         output.set_info(info);
@@ -90,28 +106,55 @@ impl Transform for Decompress {
     }
 }
 
-fn decode_zstd(context: &mut Decompressor<'static>, from: &[u8], to: &mut [u8]) -> Result<(), String> {
+fn decode_zstd(
+    context: &mut Decompressor<'static>,
+    from: &[u8],
+    to: &mut [u8],
+) -> Result<(), String> {
     // The library would go on to a second frame.
     match find_frame_compressed_size(from) {
         Ok(len) if len == from.len() => {}
-        Ok(len) => return Err(format!("its zstd frame has {len} bytes, but {} are there", from.len())),
+        Ok(len) => {
+            return Err(format!(
+                "its zstd frame has {len} bytes, but {} are there",
+                from.len()
+            ));
+        }
         Err(_) => return Err(format!("its {} bytes are no whole zstd frame", from.len())),
     }
-    let len = context.decompress_to_buffer(from, to).map_err(|error| format!("zstd says: {error}"))?;
-    if len == to.len() { Ok(()) } else { Err(format!("it has {len} bytes instead of {}", to.len())) }
+    let len = context
+        .decompress_to_buffer(from, to)
+        .map_err(|error| format!("zstd says: {error}"))?;
+    if len == to.len() {
+        Ok(())
+    } else {
+        Err(format!("it has {len} bytes instead of {}", to.len()))
+    }
 }
 
-fn decode_deflate(context: &mut flate2::Decompress, from: &[u8], to: &mut [u8]) -> Result<(), String> {
+fn decode_deflate(
+    context: &mut flate2::Decompress,
+    from: &[u8],
+    to: &mut [u8],
+) -> Result<(), String> {
     context.reset(false);
     let decoded = context.decompress(from, to, FlushDecompress::Finish);
     let status = decoded.map_err(|error| format!("deflate says: {error}"))?;
     let (read, written) = (context.total_in(), context.total_out());
     if status != Status::StreamEnd && written == to.len() as u64 {
-        Err(format!("it has more than {written} bytes, or its end is missing"))
+        Err(format!(
+            "it has more than {written} bytes, or its end is missing"
+        ))
     } else if status != Status::StreamEnd {
-        Err(format!("its deflate stream has no end after {} bytes", from.len()))
+        Err(format!(
+            "its deflate stream has no end after {} bytes",
+            from.len()
+        ))
     } else if read != from.len() as u64 {
-        Err(format!("its deflate stream has {read} bytes, but {} are there", from.len()))
+        Err(format!(
+            "its deflate stream has {read} bytes, but {} are there",
+            from.len()
+        ))
     } else if written != to.len() as u64 {
         Err(format!("it has {written} bytes instead of {}", to.len()))
     } else {

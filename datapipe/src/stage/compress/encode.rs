@@ -25,7 +25,8 @@ impl Method {
         }
     }
 
-    /// Whether an attempt at noise costs so much that a probe should decide. zstd's fast levels skip it by themselves.
+    /// Whether an attempt at noise costs so much that a probe should decide. zstd's fast levels
+    /// skip it by themselves.
     fn needs_probe(self) -> bool {
         !matches!(self, Self::Zstd(..10))
     }
@@ -33,9 +34,10 @@ impl Method {
     pub(super) fn encoder(self) -> Result<Box<dyn Encoder>, StageError> {
         Ok(match self {
             Self::Zstd(level) => Box::new(ZstdEncoder(Compressor::new(level)?)),
-            Self::Deflate(level) => {
-                Box::new(DeflateEncoder { level: Compression::new(level), context: None })
-            }
+            Self::Deflate(level) => Box::new(DeflateEncoder {
+                level: Compression::new(level),
+                context: None,
+            }),
         })
     }
 }
@@ -56,18 +58,25 @@ fn failed(code: usize) -> StageError {
 const SMALLEST_WINDOW: u32 = 10;
 const LARGEST_WINDOW: u32 = 26;
 
-/// What zstd calls an output that does not fit. The library offers no number that we could compare with.
+/// What zstd calls an output that does not fit. The library offers no number that we could compare
+/// with.
 const ZSTD_NO_ROOM: &str = "Destination buffer is too small";
 
 impl Encoder for ZstdEncoder {
     fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError> {
-        // Matches may reach back to the start of the block. A level's own window is smaller, for streams, of which it has to
-        // be kept; a block is in memory anyway.
-        let window = from.len().next_power_of_two().ilog2().clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
+        // Matches may reach back to the start of the block. A level's own window is smaller, for
+        // streams, of which it has to be kept; a block is in memory anyway.
+        let window = from
+            .len()
+            .next_power_of_two()
+            .ilog2()
+            .clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
         let context = self.0.context_mut();
         // What was left of a block that did not fit forbids to set it.
         context.reset(ResetDirective::SessionOnly).map_err(failed)?;
-        context.set_parameter(CParameter::WindowLog(window)).map_err(failed)?;
+        context
+            .set_parameter(CParameter::WindowLog(window))
+            .map_err(failed)?;
         match self.0.compress_to_buffer(from, to) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.to_string() == ZSTD_NO_ROOM => Ok(None),
@@ -78,17 +87,22 @@ impl Encoder for ZstdEncoder {
 
 struct DeflateEncoder {
     level: Compression,
-    /// Kept as long as each block has found its end. After one that has not, the library's reset leaves what it had
-    /// pending in its own buffer, and the next block would run over the end of that.
+    /// Kept as long as each block has found its end. After one that has not, the library's reset
+    /// leaves what it had pending in its own buffer, and the next block would run over the end of
+    /// that.
     context: Option<flate2::Compress>,
 }
 
 impl Encoder for DeflateEncoder {
     fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError> {
-        let mut context = self.context.take().unwrap_or_else(|| flate2::Compress::new(self.level, false));
+        let mut context = self
+            .context
+            .take()
+            .unwrap_or_else(|| flate2::Compress::new(self.level, false));
         context.reset();
         let status = context.compress(from, to, FlushCompress::Finish);
-        let status = status.map_err(|error| StageError::new(format!("deflate cannot compress: {error}")))?;
+        let status =
+            status.map_err(|error| StageError::new(format!("deflate cannot compress: {error}")))?;
         if status != Status::StreamEnd {
             return Ok(None);
         }
@@ -108,7 +122,11 @@ pub(super) struct Compress {
 
 impl Compress {
     pub(super) fn new(method: Method) -> Self {
-        Self { method, encoder: None, probe: Probe::default() }
+        Self {
+            method,
+            encoder: None,
+            probe: Probe::default(),
+        }
     }
 }
 
@@ -155,14 +173,18 @@ mod tests {
             Method::Zstd(_) => zstd::bulk::decompress(bytes, plain_len).unwrap(),
             Method::Deflate(_) => {
                 let mut plain = Vec::new();
-                std::io::Read::read_to_end(&mut flate2::read::DeflateDecoder::new(bytes), &mut plain)
-                    .unwrap();
+                std::io::Read::read_to_end(
+                    &mut flate2::read::DeflateDecoder::new(bytes),
+                    &mut plain,
+                )
+                .unwrap();
                 plain
             }
         }
     }
 
-    /// A library that says "done" when the room was a byte too small would lose data without a word.
+    /// A library that says "done" when the room was a byte too small would lose data without a
+    /// word.
     #[test]
     fn whatever_the_room_it_is_whole_or_nothing() {
         let mut random = Random::new(8);
@@ -173,10 +195,16 @@ mod tests {
                     let mut data = vec![b'a'; len];
                     random.fill(&mut data[len / 3..]);
                     let mut out = vec![0; 2 * len + 100];
-                    let full = encoder.encode(&data, &mut out).unwrap().expect("room enough");
+                    let full = encoder
+                        .encode(&data, &mut out)
+                        .unwrap()
+                        .expect("room enough");
                     for room in full.saturating_sub(20)..full + 20 {
                         let got = encoder.encode(&data, &mut out[..room]).unwrap();
-                        assert!(got.is_some() || room < full + 9, "{method:?}: {full} bytes into {room}");
+                        assert!(
+                            got.is_some() || room < full + 9,
+                            "{method:?}: {full} bytes into {room}"
+                        );
                         if let Some(len) = got {
                             assert!(
                                 decoded(method, &out[..len], data.len()) == data,
@@ -189,7 +217,8 @@ mod tests {
         }
     }
 
-    /// deflate once ran over the end of a buffer of its own, when it was used again after a block that did not fit.
+    /// deflate once ran over the end of a buffer of its own, when it was used again after a block
+    /// that did not fit.
     #[test]
     fn a_block_that_does_not_fit_leaves_nothing_behind() {
         let mut noise = vec![0; 300 << 10];
@@ -206,8 +235,14 @@ mod tests {
                             "{method:?}"
                         );
                     }
-                    let len_out = encoder.encode(&noise[..len], &mut out).unwrap().expect("room enough");
-                    assert!(decoded(method, &out[..len_out], len) == noise[..len], "{method:?}");
+                    let len_out = encoder
+                        .encode(&noise[..len], &mut out)
+                        .unwrap()
+                        .expect("room enough");
+                    assert!(
+                        decoded(method, &out[..len_out], len) == noise[..len],
+                        "{method:?}"
+                    );
                 }
             }
         }

@@ -1,8 +1,10 @@
-//! Whether a block is worth the attempt: first by what content analysis said, then by a fast compressor's attempt.
+//! Whether a block is worth the attempt: first by what content analysis said, then by a fast
+//! compressor's attempt.
 //!
-//! Pieces of a block are no good sample of it: with 4 pieces of 4 KiB, or a sixteenth or a quarter of all bytes,
-//! blocks of many files were stored raw that half of would have gone, up to 30 % of a tree. zstd at level 3 sees all
-//! of a block, and passes over noise at gigabytes a second. So it decides for slower methods, and needs nobody itself.
+//! Pieces of a block are no good sample of it: with 4 pieces of 4 KiB, or a sixteenth or a quarter
+//! of all bytes, blocks of many files were stored raw that half of would have gone, up to 30 % of a
+//! tree. zstd at level 3 sees all of a block, and passes over noise at gigabytes a second. So it
+//! decides for slower methods, and needs nobody itself.
 
 use crate::error::StageError;
 use crate::pool::ContentClass;
@@ -47,7 +49,9 @@ impl Probe {
     /// Whether `data` becomes smaller at all. Writes to `scratch`.
     pub(super) fn shrinks(&mut self, data: &[u8], scratch: &mut [u8]) -> Result<bool, StageError> {
         let room = data.len() * (1000 - WORTH_IT) / 1000;
-        let Some(scratch) = scratch.get_mut(..room) else { return Ok(true) };
+        let Some(scratch) = scratch.get_mut(..room) else {
+            return Ok(true);
+        };
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             None => self.encoder.insert(PROBE.encoder()?),
@@ -71,9 +75,15 @@ mod tests {
         let mut scratch = vec![0; 1 << 20];
         let mut probe = Probe::default();
         assert!(!probe.shrinks(&data, &mut scratch).unwrap());
-        assert!(probe.shrinks(&data, &mut []).unwrap(), "without scratch it is tried");
+        assert!(
+            probe.shrinks(&data, &mut []).unwrap(),
+            "without scratch it is tried"
+        );
         data[700_000..708_000].fill(b'x');
-        assert!(probe.shrinks(&data, &mut scratch).unwrap(), "wherever the text is");
+        assert!(
+            probe.shrinks(&data, &mut scratch).unwrap(),
+            "wherever the text is"
+        );
     }
 
     #[test]
@@ -84,11 +94,18 @@ mod tests {
         assert_eq!(outlook(ContentClass::TEXT, large), Outlook::Good);
         assert_eq!(outlook(ContentClass::IMAGE, large), Outlook::Unknown);
         assert_eq!(outlook(ContentClass::UNKNOWN, SMALLEST), Outlook::Unknown);
-        assert_eq!(outlook(ContentClass::EXECUTABLE, SMALLEST - 1), Outlook::Good);
+        assert_eq!(
+            outlook(ContentClass::EXECUTABLE, SMALLEST - 1),
+            Outlook::Good
+        );
     }
 
     fn gather(folder: &Path, into: &mut Vec<u8>, most: usize) {
-        let mut entries: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
+        let mut entries: Vec<_> = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let kind = entry.file_type().unwrap();
@@ -102,21 +119,32 @@ mod tests {
         }
     }
 
-    /// Time and size of `data` in blocks, probed or not, and how many blocks were left raw by the probe.
-    fn measure(method: Method, data: &[u8], block: usize, probed: bool) -> (Duration, usize, usize) {
+    /// Time and size of `data` in blocks, probed or not, and how many blocks were left raw by the
+    /// probe.
+    fn measure(
+        method: Method,
+        data: &[u8],
+        block: usize,
+        probed: bool,
+    ) -> (Duration, usize, usize) {
         let (mut encoder, mut probe) = (method.encoder().unwrap(), Probe::default());
         let (mut out, mut size, mut raw) = (vec![0; block], 0, 0);
         let started = Instant::now();
         for data in data.chunks(block) {
             let tried = !probed || data.len() < SMALLEST || probe.shrinks(data, &mut out).unwrap();
             raw += usize::from(!tried);
-            let len = if tried { encoder.encode(data, &mut out[..data.len() - 1]).unwrap() } else { None };
+            let len = if tried {
+                encoder.encode(data, &mut out[..data.len() - 1]).unwrap()
+            } else {
+                None
+            };
             size += len.unwrap_or(data.len());
         }
         (started.elapsed(), size, raw)
     }
 
-    /// The figures behind `WORTH_IT`: run with `--ignored --nocapture`; `DATAPIPE_CORPUS` names folders, by colons.
+    /// The figures behind `WORTH_IT`: run with `--ignored --nocapture`; `DATAPIPE_CORPUS` names
+    /// folders, by colons.
     #[test]
     #[ignore = "measures for minutes"]
     fn what_the_probe_saves_and_loses() {
@@ -128,12 +156,22 @@ mod tests {
             let mut data = Vec::new();
             gather(Path::new(folder), &mut data, 24 << 20);
             let pieces = data.chunks(1 << 20).zip(random.chunks(1 << 20));
-            let mix = pieces.flat_map(|(data, random)| [data, random].concat()).collect();
-            corpora.extend([(folder.to_owned(), data), (format!("{folder} and random"), mix)]);
+            let mix = pieces
+                .flat_map(|(data, random)| [data, random].concat())
+                .collect();
+            corpora.extend([
+                (folder.to_owned(), data),
+                (format!("{folder} and random"), mix),
+            ]);
         }
         for (name, data) in &corpora {
             for block in [256 << 10, 4 << 20] {
-                for method in [Method::Zstd(3), Method::Zstd(9), Method::Zstd(13), Method::Deflate(6)] {
+                for method in [
+                    Method::Zstd(3),
+                    Method::Zstd(9),
+                    Method::Zstd(13),
+                    Method::Deflate(6),
+                ] {
                     let (whole_time, whole, _) = measure(method, data, block, false);
                     let (time, size, raw) = measure(method, data, block, true);
                     let lost = (size as f64 / whole as f64 - 1.0) * 100.0;

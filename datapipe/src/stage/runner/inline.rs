@@ -1,4 +1,5 @@
-//! Many instances in turn on one thread: for stages too small for a thread, and for places that have none.
+//! Many instances in turn on one thread: for stages too small for a thread, and for places that
+//! have none.
 
 use std::rc::Rc;
 
@@ -21,10 +22,11 @@ struct Running<'a, I> {
     blocked: Option<Blocked>,
 }
 
-/// Runs all instances to their ends, and tells `ended` of each as it ends. They should come tail first: then what
-/// is in the pipe moves on before more comes in.
+/// Runs all instances to their ends, and tells `ended` of each as it ends. They should come tail
+/// first: then what is in the pipe moves on before more comes in.
 ///
-/// If `alone`, nobody else works on the pipe, and that all are blocked is an error and not a reason to sleep.
+/// If `alone`, nobody else works on the pipe, and that all are blocked is an error and not a reason
+/// to sleep.
 pub(crate) fn run<I: Copy>(
     turns: Vec<Turn<'_, I>>,
     alone: bool,
@@ -33,11 +35,18 @@ pub(crate) fn run<I: Copy>(
     let mut tasks = Vec::new();
     for Turn { id, worker, seat } in turns {
         let Worker::Stepped(make) = worker else {
-            ended(id, Err(StageError::new("a loop over a port cannot run inline")));
+            ended(
+                id,
+                Err(StageError::new("a loop over a port cannot run inline")),
+            );
             continue;
         };
         match caught(|| make(&seat)) {
-            Ok(task) => tasks.push(Running { id, task, blocked: None }),
+            Ok(task) => tasks.push(Running {
+                id,
+                task,
+                blocked: None,
+            }),
             Err(error) => ended(id, Err(error)),
         }
     }
@@ -100,13 +109,25 @@ fn round<I: Copy>(
 }
 
 /// Sleeps until something may have changed for one of the tasks, all of which are blocked.
-fn sleep<I: Copy>(tasks: &mut Vec<Running<'_, I>>, ended: &mut impl FnMut(I, Result<(), StageError>)) {
-    let cores: Vec<_> =
-        tasks.iter().map(|running| (Rc::clone(running.task.core()), running.blocked)).collect();
-    let marked: Vec<_> = cores.iter().filter_map(|(core, blocked)| Some(core.mark((*blocked)?))).collect();
-    // The second look, after the marks. What a task is blocked on may have changed: then that was not marked.
+fn sleep<I: Copy>(
+    tasks: &mut Vec<Running<'_, I>>,
+    ended: &mut impl FnMut(I, Result<(), StageError>),
+) {
+    let cores: Vec<_> = tasks
+        .iter()
+        .map(|running| (Rc::clone(running.task.core()), running.blocked))
+        .collect();
+    let marked: Vec<_> = cores
+        .iter()
+        .filter_map(|(core, blocked)| Some(core.mark((*blocked)?)))
+        .collect();
+    // The second look, after the marks. What a task is blocked on may have changed: then that was
+    // not marked.
     let changed = round(tasks, ended)
-        || tasks.iter().zip(&cores).any(|(running, (_, blocked))| running.blocked != *blocked);
+        || tasks
+            .iter()
+            .zip(&cores)
+            .any(|(running, (_, blocked))| running.blocked != *blocked);
     if !changed {
         // All wait at once, so each counts the time as its own.
         let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| Event::sleep_any(&marked, None));
@@ -150,7 +171,13 @@ mod tests {
     impl Task for Waiter {
         fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
             let got = self.0.try_receive()?;
-            Ok(got.map(|block| if block.is_some() { Step::Moved } else { Step::Ended }))
+            Ok(got.map(|block| {
+                if block.is_some() {
+                    Step::Moved
+                } else {
+                    Step::Ended
+                }
+            }))
         }
 
         fn core(&self) -> &Rc<PortCore> {
@@ -165,17 +192,35 @@ mod tests {
         let (name, no) = (PipeName::new(), HugePages::No);
         let segment = Segment::create(&name, shape, &[], Backing::Anonymous, no).unwrap();
         let hoarder = Worker::Stepped(Box::new(|seat: &Seat| {
-            Ok(Box::new(Hoarder { port: seat.head()?, hoard: Vec::new() }) as Box<dyn Task>)
+            Ok(Box::new(Hoarder {
+                port: seat.head()?,
+                hoard: Vec::new(),
+            }) as Box<dyn Task>)
         }));
-        let waiter =
-            Worker::Stepped(Box::new(|seat: &Seat| Ok(Box::new(Waiter(seat.tail()?)) as Box<dyn Task>)));
+        let waiter = Worker::Stepped(Box::new(|seat: &Seat| {
+            Ok(Box::new(Waiter(seat.tail()?)) as Box<dyn Task>)
+        }));
         let turns = vec![
-            Turn { id: 1, worker: waiter, seat: Seat::new(&segment, 1, 0) },
-            Turn { id: 0, worker: hoarder, seat: Seat::new(&segment, 0, 0) },
+            Turn {
+                id: 1,
+                worker: waiter,
+                seat: Seat::new(&segment, 1, 0),
+            },
+            Turn {
+                id: 0,
+                worker: hoarder,
+                seat: Seat::new(&segment, 0, 0),
+            },
         ];
         let mut all = Vec::new();
-        run(turns, true, |id, result| all.push((id, result.unwrap_err().stuck().unwrap())));
-        let stuck = |waits_for, outputs| Stuck { waits_for, inputs: 0, outputs };
+        run(turns, true, |id, result| {
+            all.push((id, result.unwrap_err().stuck().unwrap()))
+        });
+        let stuck = |waits_for, outputs| Stuck {
+            waits_for,
+            inputs: 0,
+            outputs,
+        };
         let (for_input, for_buffer) = (stuck(WaitsFor::Input, 0), stuck(WaitsFor::Buffer, 3));
         assert_eq!(all, [(1, for_input), (0, for_buffer)]);
         assert_eq!(segment.free_buffers(), 3, "what was hoarded is back");

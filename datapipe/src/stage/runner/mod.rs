@@ -19,8 +19,8 @@ use crate::error::StageError;
 use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, Seat, TailPort};
 
 use super::{
-    Analyze, Fill, Head, HeadKind, HeadStage, InPlace, MiddleKind, MiddleStage, Tail, TailKind, TailStage,
-    Transform, Verdict, Work,
+    Analyze, Fill, Head, HeadKind, HeadStage, InPlace, MiddleKind, MiddleStage, Tail, TailKind,
+    TailStage, Transform, Verdict, Work,
 };
 
 /// One instance of one stage, ready to be moved to the thread where it will run.
@@ -67,7 +67,12 @@ impl<'a> HeadStage<'a> {
         match &mut self.work.0 {
             HeadKind::Fill(make) => {
                 let head = make(instance);
-                stepped(move |seat| Ok(HeadTask { port: Some(seat.head()?), head }))
+                stepped(move |seat| {
+                    Ok(HeadTask {
+                        port: Some(seat.head()?),
+                        head,
+                    })
+                })
             }
             HeadKind::Port(run) => {
                 let run = run.take().expect("a loop has one instance");
@@ -100,15 +105,31 @@ impl<'a> MiddleStage<'a> {
         match &mut self.work.0 {
             MiddleKind::Transform(make) => {
                 let stage = make(instance);
-                stepped(move |seat| Ok(TransformTask { port: Some(seat.middle()?), stage, input: None }))
+                stepped(move |seat| {
+                    Ok(TransformTask {
+                        port: Some(seat.middle()?),
+                        stage,
+                        input: None,
+                    })
+                })
             }
             MiddleKind::InPlace(make) => {
                 let stage = make(instance);
-                stepped(move |seat| Ok(InPlaceTask { port: Some(seat.middle()?), stage }))
+                stepped(move |seat| {
+                    Ok(InPlaceTask {
+                        port: Some(seat.middle()?),
+                        stage,
+                    })
+                })
             }
             MiddleKind::Analyze(make) => {
                 let stage = Looking(make(instance));
-                stepped(move |seat| Ok(InPlaceTask { port: Some(seat.middle()?), stage: Box::new(stage) }))
+                stepped(move |seat| {
+                    Ok(InPlaceTask {
+                        port: Some(seat.middle()?),
+                        stage: Box::new(stage),
+                    })
+                })
             }
             MiddleKind::Port(run) => {
                 let run = run.take().expect("a loop has one instance");
@@ -123,11 +144,20 @@ impl<'a> MiddleStage<'a> {
         }
     }
 
-    /// As [`worker`](Self::worker), for a process, which may be killed: what changes blocks in place gets copies.
+    /// As [`worker`](Self::worker), for a process, which may be killed: what changes blocks in
+    /// place gets copies.
     pub(crate) fn worker_on_copies(&mut self, instance: u32) -> Worker<'a> {
-        let MiddleKind::InPlace(make) = &mut self.work.0 else { return self.worker(instance) };
+        let MiddleKind::InPlace(make) = &mut self.work.0 else {
+            return self.worker(instance);
+        };
         let stage = Box::new(OnCopies(make(instance)));
-        stepped(move |seat| Ok(TransformTask { port: Some(seat.middle()?), stage, input: None }))
+        stepped(move |seat| {
+            Ok(TransformTask {
+                port: Some(seat.middle()?),
+                stage,
+                input: None,
+            })
+        })
     }
 
     /// Which kind of work it is, for the process that runs it.
@@ -154,7 +184,11 @@ impl<'a> TailStage<'a> {
                 stepped(move |seat| {
                     let port = seat.tail()?;
                     port.core().skip_vacant(true);
-                    Ok(TailTask { port: Some(port), tail, closed: false })
+                    Ok(TailTask {
+                        port: Some(port),
+                        tail,
+                        closed: false,
+                    })
                 })
             }
             TailKind::Port(run) => {
@@ -186,11 +220,19 @@ impl<'a> TailStage<'a> {
 
 /// The plan refuses to run such a stage here.
 fn no_code<'a>() -> Worker<'a> {
-    Worker::Looped(Box::new(|_| Err(StageError::new("this program does not have the stage's code"))))
+    Worker::Looped(Box::new(|_| {
+        Err(StageError::new(
+            "this program does not have the stage's code",
+        ))
+    }))
 }
 
-fn stepped<'a, T: Task + 'a>(make: impl FnOnce(&Seat) -> Result<T, PortError> + Send + 'a) -> Worker<'a> {
-    Worker::Stepped(Box::new(move |seat| Ok(Box::new(make(seat)?) as Box<dyn Task + 'a>)))
+fn stepped<'a, T: Task + 'a>(
+    make: impl FnOnce(&Seat) -> Result<T, PortError> + Send + 'a,
+) -> Worker<'a> {
+    Worker::Stepped(Box::new(move |seat| {
+        Ok(Box::new(make(seat)?) as Box<dyn Task + 'a>)
+    }))
 }
 
 struct HeadTask<'a> {

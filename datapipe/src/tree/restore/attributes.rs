@@ -3,7 +3,9 @@
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
 use rustix::io::Result;
 
 use super::open::Described;
@@ -31,7 +33,10 @@ pub(super) struct User {
 
 impl User {
     pub(super) fn current() -> Self {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (uid, gid) = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
         Self { uid, gid }
     }
 
@@ -45,18 +50,21 @@ impl User {
         if missing && !self.is_root() && stat.st_uid == self.uid {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             // If it cannot be done, what is in the directory says so.
-            let _ = rustix::fs::openat(dir, name, flags, Mode::empty())
-                .and_then(|place| Made::Place(place.as_fd()).set_mode(stat.st_mode & PLAIN_MODE | 0o700));
+            let _ = rustix::fs::openat(dir, name, flags, Mode::empty()).and_then(|place| {
+                Made::Place(place.as_fd()).set_mode(stat.st_mode & PLAIN_MODE | 0o700)
+            });
         }
     }
 
-    /// Sets everything, in an order in which nothing undoes or forbids what comes later: a new owner clears setuid and
-    /// capabilities, a new mode may forbid to set attributes, and changes an access control list.
+    /// Sets everything, in an order in which nothing undoes or forbids what comes later: a new
+    /// owner clears setuid and capabilities, a new mode may forbid to set attributes, and changes
+    /// an access control list.
     pub(super) fn apply(self, made: Made<'_>, what: &Described, report: &RestoreReport) {
         let Some(object) = what.object() else { return };
         let path = object.path;
-        let failed =
-            |what: &dyn fmt::Display, error| report.problem(path, format!("cannot set {what}: {error}"));
+        let failed = |what: &dyn fmt::Display, error| {
+            report.problem(path, format!("cannot set {what}: {error}"))
+        };
         let mut mode = object.mode;
         if !self.is_root() {
             if (object.uid, object.gid) != (self.uid, self.gid) {
@@ -70,12 +78,17 @@ impl User {
             report.problem(path, "has an owner that nobody can be");
             mode &= PLAIN_MODE;
         } else if let Err(error) = made.set_owner(object.uid, object.gid) {
-            failed(&format_args!("its owner to {}:{}", object.uid, object.gid), error);
+            failed(
+                &format_args!("its owner to {}:{}", object.uid, object.gid),
+                error,
+            );
             mode &= PLAIN_MODE;
         }
         let set_attributes = |chosen: &dyn Fn(&[u8]) -> bool| {
             for (name, value) in what.attributes().filter(|(name, _)| chosen(name)) {
-                if !self.is_root() && (name.starts_with(b"security.") || name.starts_with(b"trusted.")) {
+                if !self.is_root()
+                    && (name.starts_with(b"security.") || name.starts_with(b"trusted."))
+                {
                     report.note("attributes of the system are not restored: only root may do that");
                 } else if let Err(error) = made.set_attribute(name, value) {
                     failed(&format_args!("attribute {}", name.escape_ascii()), error);
@@ -121,10 +134,15 @@ impl Made<'_> {
     }
 
     fn set_modified(self, object: &Object<'_>) -> Result<()> {
-        let modified =
-            Timespec { tv_sec: object.modified.seconds, tv_nsec: object.modified.nanoseconds.into() };
+        let modified = Timespec {
+            tv_sec: object.modified.seconds,
+            tv_nsec: object.modified.nanoseconds.into(),
+        };
         let times = Timestamps {
-            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
             last_modification: modified,
         };
         match self {
@@ -134,7 +152,8 @@ impl Made<'_> {
     }
 }
 
-/// A path that leads to what the descriptor is of, even if that is a symbolic link, and nowhere else.
+/// A path that leads to what the descriptor is of, even if that is a symbolic link, and nowhere
+/// else.
 fn itself(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

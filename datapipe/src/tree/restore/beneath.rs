@@ -1,5 +1,5 @@
-//! The destination, by descriptor: whatever a path says, nothing above the destination and nothing behind a symbolic
-//! link is reached.
+//! The destination, by descriptor: whatever a path says, nothing above the destination and nothing
+//! behind a symbolic link is reached.
 //!
 //! ```text
 //!   a/b/c/name   ->   a/b in the cache?  openat2(a/b, "c", BENEATH, NO_SYMLINKS)  ->  descriptor of a/b/c, "name"
@@ -48,9 +48,11 @@ pub(super) struct Beneath {
 struct Shared {
     /// How many temporary names were given.
     temporaries: u64,
-    /// Device and inode of directories that were made on the way to something, and have no attributes yet.
+    /// Device and inode of directories that were made on the way to something, and have no
+    /// attributes yet.
     made: HashSet<(u64, u64)>,
-    /// A directory in each file system that was reached, by its device: others may be mounted beneath the destination.
+    /// A directory in each file system that was reached, by its device: others may be mounted
+    /// beneath the destination.
     file_systems: HashMap<u64, Dir>,
 }
 
@@ -60,7 +62,13 @@ impl Beneath {
             return Err(Errno::NOTDIR);
         }
         let shared = Arc::default();
-        let beneath = Self { root, cache: Vec::new(), resolves: true, shared, report: report.clone() };
+        let beneath = Self {
+            root,
+            cache: Vec::new(),
+            resolves: true,
+            shared,
+            report: report.clone(),
+        };
         beneath.reach(&beneath.root)?;
         Ok(beneath)
     }
@@ -70,7 +78,8 @@ impl Beneath {
         let device = rustix::fs::fstat(dir)?.st_dev;
         let mut shared = self.shared.lock();
         // What may only be searched cannot be synced.
-        if !shared.file_systems.contains_key(&device) && !rustix::fs::fcntl_getfl(dir)?.contains(OFlags::PATH)
+        if !shared.file_systems.contains_key(&device)
+            && !rustix::fs::fcntl_getfl(dir)?.contains(OFlags::PATH)
         {
             shared.file_systems.insert(device, Arc::clone(dir));
         }
@@ -79,17 +88,30 @@ impl Beneath {
 
     /// Brings everything to stable storage, in all file systems that were reached.
     pub(super) fn sync(&self) -> Result<()> {
-        let dirs: Vec<Dir> = self.shared.lock().file_systems.values().map(Arc::clone).collect();
+        let dirs: Vec<Dir> = self
+            .shared
+            .lock()
+            .file_systems
+            .values()
+            .map(Arc::clone)
+            .collect();
         dirs.iter().try_for_each(rustix::fs::syncfs)
     }
 
     /// The same destination, for another thread.
     pub(super) fn another(&self) -> Self {
         let (root, shared) = (Arc::clone(&self.root), Arc::clone(&self.shared));
-        Self { root, cache: Vec::new(), resolves: self.resolves, shared, report: self.report.clone() }
+        Self {
+            root,
+            cache: Vec::new(),
+            resolves: self.resolves,
+            shared,
+            report: self.report.clone(),
+        }
     }
 
-    /// The directory that `path` stands in, and its name in it. `make`: directories that are missing on the way.
+    /// The directory that `path` stands in, and its name in it. `make`: directories that are
+    /// missing on the way.
     pub(super) fn parent<'a>(&mut self, path: &'a [u8], make: bool) -> Result<(Dir, &'a [u8])> {
         let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -113,13 +135,20 @@ impl Beneath {
             }
             self.cache.push((path.into(), dir));
         }
-        self.cache.last().map(|(_, dir)| Arc::clone(dir)).ok_or(Errno::NOENT)
+        self.cache
+            .last()
+            .map(|(_, dir)| Arc::clone(dir))
+            .ok_or(Errno::NOENT)
     }
 
     fn open_directory(&mut self, path: &[u8], make: bool) -> Result<std::os::fd::OwnedFd> {
-        let above = |cached: &[u8]| path.starts_with(cached) && path.get(cached.len()) == Some(&b'/');
-        let nearest =
-            self.cache.iter().filter(|(cached, _)| above(cached)).max_by_key(|(cached, _)| cached.len());
+        let above =
+            |cached: &[u8]| path.starts_with(cached) && path.get(cached.len()) == Some(&b'/');
+        let nearest = self
+            .cache
+            .iter()
+            .filter(|(cached, _)| above(cached))
+            .max_by_key(|(cached, _)| cached.len());
         let (from, rest) = match nearest {
             Some((cached, dir)) => (Arc::clone(dir), &path[cached.len() + 1..]),
             None => (Arc::clone(&self.root), path),
@@ -134,11 +163,21 @@ impl Beneath {
     fn descend(&mut self, from: &Dir, path: &[u8]) -> Result<std::os::fd::OwnedFd> {
         let (mut dir, mut rest) = (None, path);
         loop {
-            let piece = if rest.len() <= LONGEST || !self.resolves { rest.len() } else { LONGEST };
+            let piece = if rest.len() <= LONGEST || !self.resolves {
+                rest.len()
+            } else {
+                LONGEST
+            };
             let end = match (self.resolves, piece == rest.len()) {
                 (true, true) => piece,
-                (true, false) => rest[..piece].iter().rposition(|&byte| byte == b'/').unwrap_or(rest.len()),
-                (false, _) => rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len()),
+                (true, false) => rest[..piece]
+                    .iter()
+                    .rposition(|&byte| byte == b'/')
+                    .unwrap_or(rest.len()),
+                (false, _) => rest
+                    .iter()
+                    .position(|&byte| byte == b'/')
+                    .unwrap_or(rest.len()),
             };
             let at = dir.as_ref().unwrap_or(from);
             let next = match self.step(at, &rest[..end]) {
@@ -160,15 +199,21 @@ impl Beneath {
         let open = |kind| {
             let flags = kind | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             if self.resolves {
-                let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                let how =
+                    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
                 rustix::fs::openat2(at, path, flags, Mode::empty(), how)
             } else {
                 rustix::fs::openat(at, path, flags, Mode::empty())
             }
         };
         // A directory that may only be searched is a way all the same.
-        open(OFlags::RDONLY)
-            .or_else(|error| if error == Errno::ACCESS { open(OFlags::PATH) } else { Err(error) })
+        open(OFlags::RDONLY).or_else(|error| {
+            if error == Errno::ACCESS {
+                open(OFlags::PATH)
+            } else {
+                Err(error)
+            }
+        })
     }
 
     /// As [`descend`](Self::descend), and makes what is missing.
@@ -214,7 +259,8 @@ impl Beneath {
         }
     }
 
-    /// Makes something under a name that nothing has yet, and says which: a dot, and what nobody else uses.
+    /// Makes something under a name that nothing has yet, and says which: a dot, and what nobody
+    /// else uses.
     pub(super) fn temporary<T>(&self, make: impl Fn(&[u8]) -> Result<T>) -> Result<(Vec<u8>, T)> {
         for _ in 0..TRIES {
             let number = {
@@ -251,7 +297,11 @@ pub(super) fn inode_of(stat: &Stat) -> (u64, u64) {
 /// Gives `from` the first free name of `name.damaged`, `name.damaged.1` and so on, and says which.
 pub(super) fn set_aside(dir: &Dir, from: &[u8], name: &[u8]) -> Result<Vec<u8>> {
     for number in 0..TRIES {
-        let ending = if number == 0 { ".damaged".to_owned() } else { format!(".damaged.{number}") };
+        let ending = if number == 0 {
+            ".damaged".to_owned()
+        } else {
+            format!(".damaged.{number}")
+        };
         let kept = name.len().min(LONGEST_NAME - ending.len());
         let aside = [&name[..kept], ending.as_bytes()].concat();
         match rename_to_free(dir, from, &aside) {
@@ -282,18 +332,27 @@ mod tests {
     use super::*;
 
     fn open(root: &Path) -> Beneath {
-        Beneath::new(Arc::new(directory(root).unwrap()), &RestoreReport::default()).unwrap()
+        Beneath::new(
+            Arc::new(directory(root).unwrap()),
+            &RestoreReport::default(),
+        )
+        .unwrap()
     }
 
     #[test]
     fn file_systems_that_are_mounted_beneath_are_synced_too() {
         let root = Path::new("/");
-        let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap());
+        let device =
+            |path: &Path| std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap());
         let mut beneath = open(root);
         beneath.directory(b"proc", false).unwrap();
         beneath.directory(b"proc/self/fd", false).unwrap_err();
         let wanted = HashSet::from(["/", "/proc"].map(|path| device(Path::new(path))));
-        assert_eq!(wanted.len(), 2, "no test without another file system at /proc");
+        assert_eq!(
+            wanted.len(),
+            2,
+            "no test without another file system at /proc"
+        );
         let reached: HashSet<_> = beneath.shared.lock().file_systems.keys().copied().collect();
         assert_eq!(reached, wanted);
     }
@@ -311,10 +370,16 @@ mod tests {
             beneath.resolves = resolves;
             for path in [&b"link"[..], b"link/deeper", b"a/short", b"link/new/dir"] {
                 let error = beneath.directory(path, true).unwrap_err();
-                assert!(matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::EXIST), "{error}");
+                assert!(
+                    matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::EXIST),
+                    "{error}"
+                );
             }
             assert!(beneath.directory(b"a/b", false).is_ok());
-            assert_eq!(beneath.directory(b"a/b/c", false).unwrap_err(), Errno::NOENT);
+            assert_eq!(
+                beneath.directory(b"a/b/c", false).unwrap_err(),
+                Errno::NOENT
+            );
             let long = vec![&b"a-long-name-of-a-directory"[..]; 400].join(&b'/');
             assert!(beneath.directory(&long, true).is_ok());
             beneath.cache.clear();

@@ -85,9 +85,25 @@ pub(super) struct Follower<S: Sink> {
 
 impl<S: Sink> Follower<S> {
     pub(super) fn new(sink: S, part: Part, report: RestoreReport, checks_catalogue: bool) -> Self {
-        let (open, links, lost, unknown) = (Vec::new(), Links::default(), Lost::default(), VecDeque::new());
+        let (open, links, lost, unknown) = (
+            Vec::new(),
+            Links::default(),
+            Lost::default(),
+            VecDeque::new(),
+        );
         let lanes = Vec::new();
-        Self { sink, part, report, open, links, lost, next: 0, unknown, checks_catalogue, lanes }
+        Self {
+            sink,
+            part,
+            report,
+            open,
+            links,
+            lost,
+            next: 0,
+            unknown,
+            checks_catalogue,
+            lanes,
+        }
     }
 
     /// Makes files on so many threads. 0: one for each processor, up to [`MAX_RESTORE_THREADS`].
@@ -111,7 +127,9 @@ impl<S: Sink> Follower<S> {
         let number = info.sequence.unwrap_or_else(|| block.number());
         if number < self.next {
             let next = self.next;
-            self.problem(format!("block {number} comes where {next} belongs, and is not used"));
+            self.problem(format!(
+                "block {number} comes where {next} belongs, and is not used"
+            ));
             return Ok(());
         }
         if number > self.next {
@@ -160,7 +178,9 @@ impl<S: Sink> Follower<S> {
                 (true, body) => self.entry(entry.object, body, bytes)?,
                 (false, EntryBody::Catalogue(entry)) => self.catalogue(&entry),
                 (false, EntryBody::Later(_)) => {}
-                (false, _) => self.problem(format!("block {number} of the catalogue holds something else")),
+                (false, _) => self.problem(format!(
+                    "block {number} of the catalogue holds something else"
+                )),
             }
             rest = behind;
         }
@@ -173,7 +193,12 @@ impl<S: Sink> Follower<S> {
         !self.part.called.contains_key(&number) && !self.open.iter().any(is_open)
     }
 
-    pub(super) fn entry(&mut self, number: u64, body: EntryBody<'_>, bytes: &[u8]) -> Result<(), StageError> {
+    pub(super) fn entry(
+        &mut self,
+        number: u64,
+        body: EntryBody<'_>,
+        bytes: &[u8],
+    ) -> Result<(), StageError> {
         let at = self.open.iter().position(|open| open.number == number);
         match (body, at) {
             (EntryBody::Object(object), None) => return self.begin(number, &object, bytes),
@@ -197,8 +222,18 @@ impl<S: Sink> Follower<S> {
         if let Some(path) = self.part.called.remove(&number)
             && object.linked
         {
-            let (object, mut bytes) = (Object { path: &path, ..*object }, Vec::new());
-            Entry { object: number, body: EntryBody::Object(object) }.append_to(&mut bytes)?;
+            let (object, mut bytes) = (
+                Object {
+                    path: &path,
+                    ..*object
+                },
+                Vec::new(),
+            );
+            Entry {
+                object: number,
+                body: EntryBody::Object(object),
+            }
+            .append_to(&mut bytes)?;
             return self.begin(number, &object, &bytes);
         }
         if self.open.len() >= MAX_OPEN_OBJECTS && !self.make_room() {
@@ -208,11 +243,16 @@ impl<S: Sink> Follower<S> {
             return Ok(());
         }
         let is_directory = object.kind == ObjectKind::Directory;
-        let taken = || self.open.iter().any(|open| open.made.is_some() && open.what.path() == object.path);
+        let taken = || {
+            self.open
+                .iter()
+                .any(|open| open.made.is_some() && open.what.path() == object.path)
+        };
         let made = if !self.part.selection.wants(object.path, is_directory) {
             None
         } else if taken() {
-            self.report.damage(object.path, "another object of this path is open");
+            self.report
+                .damage(object.path, "another object of this path is open");
             None
         } else {
             match self.sink.begin(object) {
@@ -228,7 +268,16 @@ impl<S: Sink> Follower<S> {
         }
         let (what, digest) = (Described::new(bytes), Digest::new());
         let (end, bytes, has_data, doubtful) = (0, 0, false, false);
-        self.open.push(Open { number, what, made, digest, end, bytes, has_data, doubtful });
+        self.open.push(Open {
+            number,
+            what,
+            made,
+            digest,
+            end,
+            bytes,
+            has_data,
+            doubtful,
+        });
         Ok(())
     }
 
@@ -248,11 +297,16 @@ impl<S: Sink> Follower<S> {
 
     fn extent(&mut self, at: usize, offset: u64, data: &[u8]) -> Result<(), StageError> {
         let open = &mut self.open[at];
-        let Some(made) = &mut open.made else { return Ok(()) };
+        let Some(made) = &mut open.made else {
+            return Ok(());
+        };
         if !open.what.is(ObjectKind::File) {
             self.damaged(at, "has data, but is no file");
         } else if offset < open.end {
-            let what = format!("overlapping extents: one at byte {offset} comes behind byte {}", open.end);
+            let what = format!(
+                "overlapping extents: one at byte {offset} comes behind byte {}",
+                open.end
+            );
             self.damaged(at, &what);
         } else if let Err(failure) = self.sink.extent(made, offset, data) {
             match failure {
@@ -279,7 +333,9 @@ impl<S: Sink> Follower<S> {
             return Ok(());
         }
         let open = self.open.swap_remove(at);
-        let (Some(made), Some(object)) = (open.made, open.what.object()) else { return Ok(()) };
+        let (Some(made), Some(object)) = (open.made, open.what.object()) else {
+            return Ok(());
+        };
         let done = if object.kind == ObjectKind::HardLink {
             self.link(&object)
         } else {
@@ -288,7 +344,8 @@ impl<S: Sink> Follower<S> {
         match done {
             Ok(became) => {
                 if end.state == State::Changed {
-                    self.report.problem(object.path, "changed while it was archived");
+                    self.report
+                        .problem(object.path, "changed while it was archived");
                 }
                 self.report.done(object.kind, open.bytes);
                 self.remember(open.number, &object, became)
@@ -302,23 +359,42 @@ impl<S: Sink> Follower<S> {
         }
     }
 
-    fn remember(&mut self, number: u64, object: &Object<'_>, became: Became) -> Result<(), StageError> {
+    fn remember(
+        &mut self,
+        number: u64,
+        object: &Object<'_>,
+        became: Became,
+    ) -> Result<(), StageError> {
         let path = object.path.to_vec();
-        if object.linked && !self.links.add(number, &First { path, became }).map_err(cannot_remember)? {
-            self.report.problem(object.path, "is one of too many with several names");
+        if object.linked
+            && !self
+                .links
+                .add(number, &First { path, became })
+                .map_err(cannot_remember)?
+        {
+            self.report
+                .problem(object.path, "is one of too many with several names");
         }
         Ok(())
     }
 
     fn link(&mut self, object: &Object<'_>) -> Result<Became, Failure> {
-        let first = self.links.get(object.link).map_err(|error| Failure::Stop(cannot_remember(error)))?;
+        let first = self
+            .links
+            .get(object.link)
+            .map_err(|error| Failure::Stop(cannot_remember(error)))?;
         let Some(first) = first else {
-            let what = format!("is another name of object {}, which is damaged or comes later", object.link);
+            let what = format!(
+                "is another name of object {}, which is damaged or comes later",
+                object.link
+            );
             return Err(Failure::Damaged(what));
         };
         if first.became == Became::NotRestored {
             let shown = first.path[..first.path.len().min(200)].escape_ascii();
-            return Err(Failure::Refused(format!("is another name of \"{shown}\", which was not restored")));
+            return Err(Failure::Refused(format!(
+                "is another name of \"{shown}\", which was not restored"
+            )));
         }
         // Or it was called by this name all along.
         if first.path != object.path {
@@ -330,7 +406,10 @@ impl<S: Sink> Follower<S> {
     fn catalogue(&mut self, entry: &CatalogueEntry<'_>) {
         if self.lost.has(entry) && self.part.selection.wants(entry.path, false) {
             let block = entry.blocks.0;
-            self.report.damage(entry.path, format!("is lost: it begins in block {block}, which is lost"));
+            self.report.damage(
+                entry.path,
+                format!("is lost: it begins in block {block}, which is lost"),
+            );
         }
     }
 
@@ -341,7 +420,12 @@ impl<S: Sink> Follower<S> {
             Some(blocks) => blocks.within(first, last).collect(),
         };
         for (first, last) in lost {
-            self.lose(first, last, 0, format!("blocks {first} to {last} are missing"));
+            self.lose(
+                first,
+                last,
+                0,
+                format!("blocks {first} to {last} are missing"),
+            );
         }
         if self.part.blocks.is_some() {
             // What is not wanted, and has not ended, ends in a block that does not come.
@@ -349,8 +433,8 @@ impl<S: Sink> Follower<S> {
         }
     }
 
-    /// Blocks `first` to `last` are lost, the first of them from byte `from` on, and something of every open object may
-    /// have been in them.
+    /// Blocks `first` to `last` are lost, the first of them from byte `from` on, and something of
+    /// every open object may have been in them.
     fn lose(&mut self, first: u64, last: u64, from: usize, what: String) {
         self.problem(what);
         self.lost.add(first, last, from);
@@ -365,14 +449,17 @@ impl<S: Sink> Follower<S> {
     /// Gives up an object that may have ended in a block that is lost, or that nobody wants.
     fn make_room(&mut self) -> bool {
         let dead = self.open.iter().position(|open| open.made.is_none());
-        let Some(at) = dead.or_else(|| self.open.iter().position(|open| open.doubtful)) else { return false };
+        let Some(at) = dead.or_else(|| self.open.iter().position(|open| open.doubtful)) else {
+            return false;
+        };
         self.damaged(at, NO_END);
         let open = self.open.swap_remove(at);
         self.unknown_is_told(open.number);
         true
     }
 
-    /// An open object is damaged: what was made of it is set aside, and what still comes of it passed over.
+    /// An open object is damaged: what was made of it is set aside, and what still comes of it
+    /// passed over.
     fn damaged(&mut self, at: usize, why: &str) {
         let open = &mut self.open[at];
         if let (Some(made), Some(object)) = (open.made.take(), open.what.object()) {
@@ -394,7 +481,9 @@ impl<S: Sink> Follower<S> {
         // In a part, something that is not wanted began in a block that did not come.
         if self.part.blocks.is_none() && !self.unknown.contains(&number) {
             self.unknown_is_told(number);
-            self.problem(format!("there is something of object {number}, but not what it is"));
+            self.problem(format!(
+                "there is something of object {number}, but not what it is"
+            ));
         }
     }
 
@@ -424,7 +513,8 @@ impl<S: Sink> Follower<S> {
         }
         self.give_up();
         for path in self.part.selection.not_found() {
-            self.report.problem(path, "nothing of this path is in the archive");
+            self.report
+                .problem(path, "nothing of this path is in the archive");
         }
         self.sink.finish()
     }
@@ -452,5 +542,7 @@ fn not_whole<M>(open: &Open<M>, end: &End) -> Option<&'static str> {
 }
 
 fn cannot_remember(error: io::Error) -> StageError {
-    StageError::new(format!("cannot keep what is needed later in a temporary file: {error}"))
+    StageError::new(format!(
+        "cannot keep what is needed later in a temporary file: {error}"
+    ))
 }

@@ -26,9 +26,14 @@ impl<S: Sink + Send> Follower<S>
 where
     S::Made: Send,
 {
-    /// Bytes of all entries of an object that has just begun, if it is a file that a lane can make: no other object has
-    /// to do with it, and `entries`, which begin with it, have its end.
-    pub(super) fn whole_file(&self, number: u64, object: &Object<'_>, entries: &[u8]) -> Option<usize> {
+    /// Bytes of all entries of an object that has just begun, if it is a file that a lane can make:
+    /// no other object has to do with it, and `entries`, which begin with it, have its end.
+    pub(super) fn whole_file(
+        &self,
+        number: u64,
+        object: &Object<'_>,
+        entries: &[u8],
+    ) -> Option<usize> {
         if object.kind != ObjectKind::File || object.linked || !self.is_free(number, object.path) {
             return None;
         }
@@ -46,7 +51,11 @@ where
     }
 
     /// Makes the files whose entries stand in these parts of a block.
-    pub(super) fn make_files(&mut self, block: &[u8], files: &[Range<usize>]) -> Result<(), StageError> {
+    pub(super) fn make_files(
+        &mut self,
+        block: &[u8],
+        files: &[Range<usize>],
+    ) -> Result<(), StageError> {
         if files.len() < FEWEST {
             return self.make_in_order(block, files);
         }
@@ -59,14 +68,18 @@ where
                 let (mine, behind) = rest.split_at(first_of(rest, share));
                 let make = move || lane.make_in_order(block, mine);
                 // If the system has no more threads, what is left is ours.
-                let Ok(other) = thread::Builder::new().spawn_scoped(scope, make) else { break };
+                let Ok(other) = thread::Builder::new().spawn_scoped(scope, make) else {
+                    break;
+                };
                 rest = behind;
                 others.push(other);
             }
             let own = self.make_in_order(block, rest);
-            let others = others
-                .into_iter()
-                .map(|other| other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+            let others = others.into_iter().map(|other| {
+                other
+                    .join()
+                    .unwrap_or_else(|panic| panic::resume_unwind(panic))
+            });
             others.fold(own, Result::and)
         });
         self.lanes = lanes;

@@ -1,4 +1,5 @@
-//! What is not there: numbers of lost blocks, by which the catalogue names the objects that began in them.
+//! What is not there: numbers of lost blocks, by which the catalogue names the objects that began
+//! in them.
 
 use std::collections::HashSet;
 
@@ -25,7 +26,11 @@ impl Lost {
     /// Blocks `first` to `last` are lost, the first of them from byte `from` on.
     pub(super) fn add(&mut self, first: u64, last: u64, from: usize) {
         if self.runs.len() < MAX_LOG_ENTRIES {
-            self.runs.push(Run { first, last, from: u32::try_from(from).unwrap_or(u32::MAX) });
+            self.runs.push(Run {
+                first,
+                last,
+                from: u32::try_from(from).unwrap_or(u32::MAX),
+            });
         }
     }
 
@@ -37,7 +42,9 @@ impl Lost {
     pub(super) fn has(&mut self, entry: &CatalogueEntry<'_>) -> bool {
         let at = (entry.blocks.0, entry.offset);
         let before = self.runs.partition_point(|run| (run.first, run.from) <= at);
-        let within = before.checked_sub(1).is_some_and(|run| at.0 <= self.runs[run].last);
+        let within = before
+            .checked_sub(1)
+            .is_some_and(|run| at.0 <= self.runs[run].last);
         within && self.told.len() < MAX_LOG_ENTRIES && self.told.insert(at)
     }
 }

@@ -6,8 +6,8 @@
 //!                        +----------------> report <---------------+
 //! ```
 //!
-//! What is in an archive may have been written by an enemy. It can fill the destination with what it likes, and
-//! change nothing else: no path leads out of it, and no symbolic link is followed.
+//! What is in an archive may have been written by an enemy. It can fill the destination with what
+//! it likes, and change nothing else: no path leads out of it, and no symbolic link is followed.
 
 mod attributes; // owner, mode, extended attributes, times
 mod beneath; // the destination, by descriptor
@@ -47,47 +47,55 @@ use write::Writer;
 /// How a tree is restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreOptions {
-    /// Whether what exists is replaced, and existing directories get the archive's attributes. A directory is never
-    /// replaced by something else, nor something else by a directory.
+    /// Whether what exists is replaced, and existing directories get the archive's attributes. A
+    /// directory is never replaced by something else, nor something else by a directory.
     pub overwrite: bool,
-    /// Only these paths below the root of the archive, and what is below them; if there are none, everything.
+    /// Only these paths below the root of the archive, and what is below them; if there are none,
+    /// everything.
     pub paths: Vec<Vec<u8>>,
     /// Whether all that was written is on stable storage when the pipe has ended well.
     pub sync: bool,
-    /// Threads that make files, up to [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS); 0 is one for each
-    /// processor. They take part only while the tail has a block.
+    /// Threads that make files, up to [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS);
+    /// 0 is one for each processor. They take part only while the tail has a block.
     pub threads: usize,
 }
 
 impl Default for RestoreOptions {
     fn default() -> Self {
-        Self { overwrite: false, paths: Vec::new(), sync: true, threads: 0 }
+        Self {
+            overwrite: false,
+            paths: Vec::new(),
+            sync: true,
+            threads: 0,
+        }
     }
 }
 
 /// Puts the objects of an archived tree back beneath a directory.
 ///
-/// It takes blocks that are decrypted and decompressed. What cannot be restored is a [`Problem`] in the
-/// [report](Self::report), and the rest is restored all the same; only a destination that takes nothing more stops
-/// the pipe. So look at [`RestoreReport::is_whole`] when the pipe has ended.
+/// It takes blocks that are decrypted and decompressed. What cannot be restored is a [`Problem`] in
+/// the [report](Self::report), and the rest is restored all the same; only a destination that takes
+/// nothing more stops the pipe. So look at [`RestoreReport::is_whole`] when the pipe has ended.
 ///
-/// An object that is damaged is never left under its name: what there is of a file is called `NAME.damaged`, or
-/// `NAME.damaged.1` and so on. A file that is overwritten keeps its old content until the new one is whole; and a new one has
-/// no permissions at all before it is, which tells it from the others if the process that makes it is killed.
+/// An object that is damaged is never left under its name: what there is of a file is called
+/// `NAME.damaged`, or `NAME.damaged.1` and so on. A file that is overwritten keeps its old content
+/// until the new one is whole; and a new one has no permissions at all before it is, which tells it
+/// from the others if the process that makes it is killed.
 ///
-/// Owners, setuid and setgid, devices, and attributes of the system are restored for root only. Modes and times of directories are
-/// set when everything else is done.
+/// Owners, setuid and setgid, devices, and attributes of the system are restored for root only.
+/// Modes and times of directories are set when everything else is done.
 ///
-/// A pipe that fails leaves no file half-written under its name, but directories with mode 0700. A process that dies in the
-/// middle leaves such files too, or `.datapipe-PID-N` where they were to replace another. Restore again then, with
-/// [`overwrite`](RestoreOptions::overwrite).
+/// A pipe that fails leaves no file half-written under its name, but directories with mode 0700. A
+/// process that dies in the middle leaves such files too, or `.datapipe-PID-N` where they were to
+/// replace another. Restore again then, with [`overwrite`](RestoreOptions::overwrite).
 ///
-/// As a [`TailStage`] it can run in a process, which gets the open directory. One that is confined must be allowed to
-/// write there, and to the directory for temporary files, where goes what a large restore has to remember. The
-/// [report](Self::report) is at most a tenth of a second behind then, and complete when the pipe has ended.
+/// As a [`TailStage`] it can run in a process, which gets the open directory. One that is confined
+/// must be allowed to write there, and to the directory for temporary files, where goes what a
+/// large restore has to remember. The [report](Self::report) is at most a tenth of a second behind
+/// then, and complete when the pipe has ended.
 ///
-/// It defends itself against the archive, and not against another process that changes the destination at the
-/// same time.
+/// It defends itself against the archive, and not against another process that changes the
+/// destination at the same time.
 ///
 /// # Examples
 ///
@@ -113,8 +121,8 @@ pub struct TreeRestore {
 }
 
 impl TreeRestore {
-    /// A tail that restores to the directory `dest`, which must exist. It is the only path that may lead through symbolic
-    /// links.
+    /// A tail that restores to the directory `dest`, which must exist. It is the only path that may
+    /// lead through symbolic links.
     ///
     /// # Errors
     ///
@@ -124,20 +132,32 @@ impl TreeRestore {
         Self::to_directory(directory(dest.as_ref())?, &options, part)
     }
 
-    /// A tail that restores what was found: it gets only the [blocks](Wanted::blocks) that have something of it. Instead of
-    /// the paths in the options count those of `wanted`. A further name of a file is restored as that file, if its first
-    /// name is not wanted.
+    /// A tail that restores what was found: it gets only the [blocks](Wanted::blocks) that have
+    /// something of it. Instead of the paths in the options count those of `wanted`. A further name
+    /// of a file is restored as that file, if its first name is not wanted.
     ///
     /// # Errors
     ///
     /// As of [`new`](Self::new).
-    pub fn part(dest: impl AsRef<Path>, options: RestoreOptions, wanted: &Wanted) -> io::Result<Self> {
+    pub fn part(
+        dest: impl AsRef<Path>,
+        options: RestoreOptions,
+        wanted: &Wanted,
+    ) -> io::Result<Self> {
         let (selection, blocks, called) = wanted.part();
-        let part = Part { selection, blocks: Some(blocks), called };
+        let part = Part {
+            selection,
+            blocks: Some(blocks),
+            called,
+        };
         Self::to_directory(directory(dest.as_ref())?, &options, part)
     }
 
-    pub(super) fn to_directory(dest: OwnedFd, options: &RestoreOptions, part: Part) -> io::Result<Self> {
+    pub(super) fn to_directory(
+        dest: OwnedFd,
+        options: &RestoreOptions,
+        part: Part,
+    ) -> io::Result<Self> {
         let (dest, report) = (Arc::new(dest), RestoreReport::default());
         let module = OfRestore::new(Arc::clone(&dest), options, &part)?;
         let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
@@ -175,8 +195,8 @@ pub(super) fn directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Reads an archived tree and checks everything that [`TreeRestore`] does, and the catalogue. It writes nothing, but for
-/// temporary files. As a [`TailStage`] it can run in a process.
+/// Reads an archived tree and checks everything that [`TreeRestore`] does, and the catalogue. It
+/// writes nothing, but for temporary files. As a [`TailStage`] it can run in a process.
 #[derive(Debug)]
 pub struct TreeVerify(Follower<Nowhere>);
 
@@ -213,7 +233,9 @@ impl Tail for TreeVerify {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        stage.module(TREE_VERIFY_MODULE, Arguments::new()).notes(self.report().hearer())
+        stage
+            .module(TREE_VERIFY_MODULE, Arguments::new())
+            .notes(self.report().hearer())
     }
 }
 

@@ -17,7 +17,8 @@ pub(super) struct Open<M> {
     pub(super) bytes: u64,
     /// Whether an extent has come, so that no attribute may.
     pub(super) has_data: bool,
-    /// Whether blocks were lost since it began: its digest tells whether something of it was in them.
+    /// Whether blocks were lost since it began: its digest tells whether something of it was in
+    /// them.
     pub(super) doubtful: bool,
 }
 
@@ -43,7 +44,10 @@ pub(super) struct Described {
 impl Described {
     /// From the bytes of an entry that is an object.
     pub(super) fn new(entry: &[u8]) -> Self {
-        Self { entries: entry.to_vec(), object: entry.len() }
+        Self {
+            entries: entry.to_vec(),
+            object: entry.len(),
+        }
     }
 
     /// From [`bytes`](Self::bytes).
@@ -70,7 +74,13 @@ impl Described {
     /// None if the bytes are no object's, which they were when they came.
     pub(super) fn object(&self) -> Option<Object<'_>> {
         match Entry::parse(&self.entries) {
-            Ok((Entry { body: EntryBody::Object(object), .. }, _)) => Some(object),
+            Ok((
+                Entry {
+                    body: EntryBody::Object(object),
+                    ..
+                },
+                _,
+            )) => Some(object),
             _ => None,
         }
     }

@@ -69,8 +69,8 @@ impl RestoreReport {
         self.0.lock().bytes
     }
 
-    /// The first problems, in the order in which they were found: at most [`MAX_LOG_ENTRIES`], and, with
-    /// [`damaged`](Self::damaged), at most [`MAX_PROBLEM_BYTES`] of paths and texts.
+    /// The first problems, in the order in which they were found: at most [`MAX_LOG_ENTRIES`], and,
+    /// with [`damaged`](Self::damaged), at most [`MAX_PROBLEM_BYTES`] of paths and texts.
     pub fn problems(&self) -> Vec<Problem> {
         self.0.lock().problems.clone()
     }
@@ -80,7 +80,8 @@ impl RestoreReport {
         self.0.lock().problem_count
     }
 
-    /// Paths of the first [`MAX_LOG_ENTRIES`] objects that are known to be damaged or lost. Each is also a problem.
+    /// Paths of the first [`MAX_LOG_ENTRIES`] objects that are known to be damaged or lost. Each is
+    /// also a problem.
     pub fn damaged(&self) -> Vec<Vec<u8>> {
         self.0.lock().damaged.clone()
     }
@@ -144,7 +145,10 @@ impl RestoreReport {
             (inner.problems.len(), inner.damaged.len(), inner.notes.len());
         if std::mem::replace(&mut told.counts, inner.counts()) != inner.counts() {
             let mut message = vec![COUNTS];
-            inner.counts().into_iter().for_each(|count| message.put_u64(count));
+            inner
+                .counts()
+                .into_iter()
+                .for_each(|count| message.put_u64(count));
             say(&mut notes, &message, "");
         }
         notes
@@ -153,9 +157,13 @@ impl RestoreReport {
     /// What hears the [news](Self::news) of a report in another process, and makes them this one's.
     pub(in crate::tree) fn hearer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
         let (heard, wrong) = (self.clone(), self.clone());
-        let garbled =
-            |malformed: &Malformed| format!("what is said by the process makes no sense: {malformed}");
-        hearer(move |message| heard.hear(message), move |malformed| wrong.problem(b"", garbled(malformed)))
+        let garbled = |malformed: &Malformed| {
+            format!("what is said by the process makes no sense: {malformed}")
+        };
+        hearer(
+            move |message| heard.hear(message),
+            move |malformed| wrong.problem(b"", garbled(malformed)),
+        )
     }
 
     fn hear(&self, message: &[u8]) -> Result<(), Malformed> {
@@ -211,7 +219,10 @@ impl Inner {
     fn keep_problem(&mut self, path: &[u8], mut what: String) {
         what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
         if self.problems.len() < MAX_LOG_ENTRIES && self.keeps(path.len() + what.len()) {
-            self.problems.push(Problem { path: path.to_vec(), what });
+            self.problems.push(Problem {
+                path: path.to_vec(),
+                what,
+            });
         }
     }
 
@@ -229,12 +240,25 @@ impl Inner {
     }
 
     fn counts(&self) -> [u64; 6] {
-        [self.files, self.directories, self.others, self.bytes, self.problem_count, self.damaged_count]
+        [
+            self.files,
+            self.directories,
+            self.others,
+            self.bytes,
+            self.problem_count,
+            self.damaged_count,
+        ]
     }
 
     fn set_counts(&mut self, counts: [u64; 6]) {
-        [self.files, self.directories, self.others, self.bytes, self.problem_count, self.damaged_count] =
-            counts;
+        [
+            self.files,
+            self.directories,
+            self.others,
+            self.bytes,
+            self.problem_count,
+            self.damaged_count,
+        ] = counts;
     }
 
     /// Whether there is room for so many bytes more, which are kept then.
@@ -265,7 +289,12 @@ mod tests {
     /// A report with one of each.
     fn full() -> RestoreReport {
         let report = RestoreReport::default();
-        for kind in [ObjectKind::File, ObjectKind::Directory, ObjectKind::File, ObjectKind::Fifo] {
+        for kind in [
+            ObjectKind::File,
+            ObjectKind::Directory,
+            ObjectKind::File,
+            ObjectKind::Fifo,
+        ] {
             report.done(kind, 1000);
         }
         report.problem(b"", "nobody knows where");
@@ -278,7 +307,10 @@ mod tests {
     fn same(copy: &RestoreReport, report: &RestoreReport) {
         let counts = |report: &RestoreReport| report.0.lock().counts();
         assert_eq!(counts(copy), counts(report));
-        assert_eq!((copy.problems(), copy.damaged()), (report.problems(), report.damaged()));
+        assert_eq!(
+            (copy.problems(), copy.damaged()),
+            (report.problems(), report.damaged())
+        );
         assert_eq!(copy.notes(), report.notes());
     }
 
@@ -290,7 +322,11 @@ mod tests {
         notes.iter().for_each(|note| hear(&note.data));
         same(&copy, &report);
         assert_eq!(notes.iter().filter(|note| !note.text.is_empty()).count(), 4);
-        assert!(notes.iter().any(|note| note.text == "\"a/\\xff\": is lost é"));
+        assert!(
+            notes
+                .iter()
+                .any(|note| note.text == "\"a/\\xff\": is lost é")
+        );
         assert_eq!(report.news(&mut told), []);
         report.damage(b"b", "is lost as well");
         report.note("directories were made");
@@ -302,13 +338,23 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_a_problem() {
-        let strange: [&[u8]; 6] = [b"", b"\x05", b"\0", b"\0\x09", b"\0\0four", b"\0\x01\xff\0\0\0path"];
+        let strange: [&[u8]; 6] = [
+            b"",
+            b"\x05",
+            b"\0",
+            b"\0\x09",
+            b"\0\0four",
+            b"\0\x01\xff\0\0\0path",
+        ];
         for note in strange.into_iter().chain([&b"\0\x03\xff\xff"[..]]) {
             let report = RestoreReport::default();
             report.hearer()(note);
             assert_eq!((report.problem_count(), report.is_whole()), (1, false));
             let text = report.problems()[0].to_string();
-            assert!(text.starts_with("what is said by the process makes no sense: "), "{text}");
+            assert!(
+                text.starts_with("what is said by the process makes no sense: "),
+                "{text}"
+            );
         }
     }
 }

@@ -50,7 +50,12 @@ pub(super) struct Stack {
 
 impl Default for Stack {
     fn default() -> Self {
-        Self { top: Vec::new(), below: Vec::new(), spill: Spill::default(), limit: MAX_RESTORE_MEMORY }
+        Self {
+            top: Vec::new(),
+            below: Vec::new(),
+            spill: Spill::default(),
+            limit: MAX_RESTORE_MEMORY,
+        }
     }
 }
 
@@ -58,7 +63,8 @@ impl Stack {
     pub(super) fn push(&mut self, record: &[u8]) -> io::Result<()> {
         let len = u32::try_from(record.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         if !self.top.is_empty() && self.top.len() + record.len() + size_of_val(&len) > self.limit {
-            self.below.push((self.spill.append(&self.top)?, self.top.len()));
+            self.below
+                .push((self.spill.append(&self.top)?, self.top.len()));
             self.top.clear();
         }
         self.top.extend_from_slice(record);
@@ -68,10 +74,15 @@ impl Stack {
 
     pub(super) fn pop(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.top.is_empty() {
-            let Some((at, len)) = self.below.pop() else { return Ok(None) };
+            let Some((at, len)) = self.below.pop() else {
+                return Ok(None);
+            };
             self.top = self.spill.read(at, len)?;
         }
-        let (records, len) = self.top.split_last_chunk().ok_or(io::ErrorKind::InvalidData)?;
+        let (records, len) = self
+            .top
+            .split_last_chunk()
+            .ok_or(io::ErrorKind::InvalidData)?;
         let start = records.len().checked_sub(u32::from_le_bytes(*len) as usize);
         let start = start.ok_or(io::ErrorKind::InvalidData)?;
         let record = records[start..].to_vec();
@@ -98,7 +109,8 @@ pub(super) enum Became {
     NotRestored,
 }
 
-/// Objects with several names, by their numbers: 16 bytes of memory each, and what is known of them in a log.
+/// Objects with several names, by their numbers: 16 bytes of memory each, and what is known of them
+/// in a log.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     /// Number, and where in the log, ascending. In pieces, so that nothing is moved when it grows.
@@ -119,13 +131,18 @@ const LOG: usize = 1 << 20;
 /// Objects whose numbers do not ascend.
 const MOST_LATE: usize = 1 << 16;
 
-/// Bytes of a record of the log before the path: its length, what became of the object, device and inode.
+/// Bytes of a record of the log before the path: its length, what became of the object, device and
+/// inode.
 const HEAD: usize = 4 + 1 + 8 + 8;
 
 impl Links {
     /// Remembers an object; false if there are too many.
     pub(super) fn add(&mut self, object: u64, first: &First) -> io::Result<bool> {
-        let ascends = self.index.last().and_then(|piece| piece.last()).is_none_or(|(last, _)| *last < object);
+        let ascends = self
+            .index
+            .last()
+            .and_then(|piece| piece.last())
+            .is_none_or(|(last, _)| *last < object);
         let full = self.index.last().is_none_or(|piece| piece.len() == PIECE);
         if (ascends && full && self.index.len() == MAX_LINKED_OBJECTS / PIECE)
             || (!ascends && self.late.len() == MOST_LATE)
@@ -147,14 +164,22 @@ impl Links {
     }
 
     pub(super) fn get(&self, object: u64) -> io::Result<Option<First>> {
-        let after =
-            self.index.partition_point(|piece| piece.first().is_some_and(|(first, _)| *first <= object));
+        let after = self
+            .index
+            .partition_point(|piece| piece.first().is_some_and(|(first, _)| *first <= object));
         let piece = after.checked_sub(1).and_then(|piece| self.index.get(piece));
         let found = piece.and_then(|piece| {
-            let at = piece.binary_search_by_key(&object, |(number, _)| *number).ok()?;
+            let at = piece
+                .binary_search_by_key(&object, |(number, _)| *number)
+                .ok()?;
             piece.get(at).map(|(_, at)| *at)
         });
-        self.late.get(&object).copied().or(found).map(|at| self.record(at)).transpose()
+        self.late
+            .get(&object)
+            .copied()
+            .or(found)
+            .map(|at| self.record(at))
+            .transpose()
     }
 
     /// Writes down what is known of an object, and says where.
@@ -181,8 +206,12 @@ impl Links {
     fn record(&self, at: u64) -> io::Result<First> {
         let bytes = |at: u64, len: usize| match at.checked_sub(self.spill.len) {
             Some(at) => {
-                let range = usize::try_from(at).ok().and_then(|at| self.log.get(at..at.checked_add(len)?));
-                range.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+                let range = usize::try_from(at)
+                    .ok()
+                    .and_then(|at| self.log.get(at..at.checked_add(len)?));
+                range
+                    .map(<[u8]>::to_vec)
+                    .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
             }
             None => self.spill.read(at, len),
         };
@@ -208,13 +237,22 @@ mod tests {
     #[test]
     fn what_comes_last_is_taken_first_from_file_and_memory() {
         let record = |n: usize| vec![n as u8; n * 37 % 300];
-        let mut stack = Stack { limit: 1000, ..Stack::default() };
+        let mut stack = Stack {
+            limit: 1000,
+            ..Stack::default()
+        };
         (0..200).for_each(|n| stack.push(&record(n)).unwrap());
         assert!(stack.top.len() <= 1000 && stack.below.len() > 10);
-        (100..200).rev().for_each(|n| assert_eq!(stack.pop().unwrap(), Some(record(n))));
+        (100..200)
+            .rev()
+            .for_each(|n| assert_eq!(stack.pop().unwrap(), Some(record(n))));
         (300..350).for_each(|n| stack.push(&record(n)).unwrap());
-        (300..350).rev().for_each(|n| assert_eq!(stack.pop().unwrap(), Some(record(n))));
-        (0..100).rev().for_each(|n| assert_eq!(stack.pop().unwrap(), Some(record(n))));
+        (300..350)
+            .rev()
+            .for_each(|n| assert_eq!(stack.pop().unwrap(), Some(record(n))));
+        (0..100)
+            .rev()
+            .for_each(|n| assert_eq!(stack.pop().unwrap(), Some(record(n))));
         assert_eq!(stack.pop().unwrap(), None);
     }
 
@@ -236,20 +274,32 @@ mod tests {
         // Late ones, and one that comes again.
         (0..100).for_each(|n| assert!(links.add(n * 3 + 1, &first(n)).unwrap()));
         assert!(links.add(6, &first(7)).unwrap());
-        numbers().filter(|n| *n != 6).for_each(|n| assert_eq!(links.get(n).unwrap(), Some(first(n))));
+        numbers()
+            .filter(|n| *n != 6)
+            .for_each(|n| assert_eq!(links.get(n).unwrap(), Some(first(n))));
         (0..100).for_each(|n| assert_eq!(links.get(n * 3 + 1).unwrap(), Some(first(n))));
         assert_eq!(links.get(6).unwrap(), Some(first(7)));
-        assert_eq!((links.get(2).unwrap(), links.get(u64::MAX).unwrap()), (None, None));
+        assert_eq!(
+            (links.get(2).unwrap(), links.get(u64::MAX).unwrap()),
+            (None, None)
+        );
     }
 
     #[test]
     fn there_are_only_so_many_links() {
-        let first = First { path: Vec::new(), became: Became::Verified };
+        let first = First {
+            path: Vec::new(),
+            became: Became::Verified,
+        };
         let index = vec![vec![(0, 0); PIECE]; MAX_LINKED_OBJECTS / PIECE];
-        let mut links = Links { index, ..Links::default() };
+        let mut links = Links {
+            index,
+            ..Links::default()
+        };
         assert!(!links.add(1, &first).unwrap());
         assert_eq!(links.log.len(), 0);
-        (0..MOST_LATE as u64).for_each(|_| assert!(links.late.insert(links.late.len() as u64, 0).is_none()));
+        (0..MOST_LATE as u64)
+            .for_each(|_| assert!(links.late.insert(links.late.len() as u64, 0).is_none()));
         assert!(!links.add(0, &first).unwrap());
     }
 }

@@ -53,23 +53,37 @@ pub(super) struct MadeFile {
 
 impl Writer {
     /// Writes beneath an open directory.
-    pub(super) fn new(dest: Dir, overwrite: bool, sync: bool, report: &RestoreReport) -> io::Result<Self> {
+    pub(super) fn new(
+        dest: Dir,
+        overwrite: bool,
+        sync: bool,
+        report: &RestoreReport,
+    ) -> io::Result<Self> {
         let beneath = Beneath::new(dest, report)?;
         let (user, directories, report) = (User::current(), Stack::default(), report.clone());
-        Ok(Self { beneath, overwrite, sync, user, directories, report })
-    }
-
-    fn parent<'a>(&mut self, path: &'a [u8]) -> Result<(Dir, &'a [u8]), Failure> {
-        self.beneath.parent(path, true).map_err(|error| match error {
-            Errno::LOOP | Errno::NOTDIR => {
-                Failure::Refused("something on the way to it is no directory".to_owned())
-            }
-            error => refused("open the directory of", path, error),
+        Ok(Self {
+            beneath,
+            overwrite,
+            sync,
+            user,
+            directories,
+            report,
         })
     }
 
-    /// Makes something that is no directory under `name`, or, if that is taken and may be overwritten, under a temporary
-    /// name.
+    fn parent<'a>(&mut self, path: &'a [u8]) -> Result<(Dir, &'a [u8]), Failure> {
+        self.beneath
+            .parent(path, true)
+            .map_err(|error| match error {
+                Errno::LOOP | Errno::NOTDIR => {
+                    Failure::Refused("something on the way to it is no directory".to_owned())
+                }
+                error => refused("open the directory of", path, error),
+            })
+    }
+
+    /// Makes something that is no directory under `name`, or, if that is taken and may be
+    /// overwritten, under a temporary name.
     fn make<T>(
         &mut self,
         (dir, name): (&Dir, &[u8]),
@@ -78,35 +92,54 @@ impl Writer {
     ) -> Result<(Option<Vec<u8>>, T), Failure> {
         let taken = match make(name) {
             Err(Errno::EXIST) => look(dir, name),
-            made => return made.map(|made| (None, made)).map_err(|error| refused("make", path, error)),
+            made => {
+                return made
+                    .map(|made| (None, made))
+                    .map_err(|error| refused("make", path, error));
+            }
         };
         if taken.is_ok_and(|stat| is_directory(&stat)) {
-            return Err(Failure::Refused("a directory is in its place, and stays".to_owned()));
+            return Err(Failure::Refused(
+                "a directory is in its place, and stays".to_owned(),
+            ));
         }
         if !self.overwrite {
-            return Err(Failure::Refused("exists already, and stays as it is".to_owned()));
+            return Err(Failure::Refused(
+                "exists already, and stays as it is".to_owned(),
+            ));
         }
-        let (temporary, made) = self.beneath.temporary(make).map_err(|error| refused("make", path, error))?;
+        let (temporary, made) = self
+            .beneath
+            .temporary(make)
+            .map_err(|error| refused("make", path, error))?;
         Ok((Some(temporary), made))
     }
 
     /// Gives something that is whole its name, if it does not have it yet.
     fn give_name(&self, dir: &Dir, temporary: Option<&[u8]>, name: &[u8]) -> Result<(), Failure> {
-        let Some(temporary) = temporary else { return Ok(()) };
+        let Some(temporary) = temporary else {
+            return Ok(());
+        };
         rustix::fs::renameat(dir, temporary, dir, name).map_err(|error| {
             let _ = rustix::fs::unlinkat(dir, temporary, AtFlags::empty());
             Failure::Refused(format!("cannot replace what is there: {error}"))
         })
     }
 
-    /// Makes a file that nobody may open before it is whole: so one that was being made when its process was killed is seen
-    /// to be none.
+    /// Makes a file that nobody may open before it is whole: so one that was being made when its
+    /// process was killed is seen to be none.
     fn begin_file(&mut self, path: &[u8]) -> Result<MadeFile, Failure> {
         let (dir, name) = self.parent(path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (temporary, file) =
-            self.make((&dir, name), path, |name| rustix::fs::openat(&dir, name, flags, Mode::empty()))?;
-        Ok(MadeFile { file: file.into(), temporary, len: 0 })
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (temporary, file) = self.make((&dir, name), path, |name| {
+            rustix::fs::openat(&dir, name, flags, Mode::empty())
+        })?;
+        Ok(MadeFile {
+            file: file.into(),
+            temporary,
+            len: 0,
+        })
     }
 
     fn end_file(
@@ -120,10 +153,13 @@ impl Writer {
             && let Err(error) = rustix::fs::ftruncate(&made.file, size)
         {
             let became = self.set_aside(Made::File(made), object);
-            return Err(Failure::Damaged(format!("cannot be made {size} bytes long: {error}{became}")));
+            return Err(Failure::Damaged(format!(
+                "cannot be made {size} bytes long: {error}{became}"
+            )));
         }
         if what.attribute_bytes() > 0 {
-            // Who may not write to it may not give it attributes. If that cannot be done, they say so.
+            // Who may not write to it may not give it attributes. If that cannot be done, they say
+            // so.
             let _ = rustix::fs::fchmod(&made.file, FOR_ITS_OWNER);
         }
         let place = attributes::Made::Open(made.file.as_fd());
@@ -164,7 +200,8 @@ impl Writer {
             _ => (Some(FileType::BlockDevice), object.device),
         };
         if !self.user.is_root() && kind.is_some_and(|kind| kind != FileType::Fifo) {
-            self.report.note("devices are not restored: only root may do that");
+            self.report
+                .note("devices are not restored: only root may do that");
             return Ok(Became::Verified);
         }
         let (dir, name) = self.parent(object.path)?;
@@ -180,7 +217,8 @@ impl Writer {
             let _ = rustix::fs::unlinkat(&dir, now, AtFlags::empty());
             refused("open", object.path, error)
         })?;
-        self.user.apply(attributes::Made::Place(place.as_fd()), what, &self.report);
+        self.user
+            .apply(attributes::Made::Place(place.as_fd()), what, &self.report);
         self.give_name(&dir, temporary.as_deref(), name)?;
         became(&place, object)
     }
@@ -192,7 +230,9 @@ impl Writer {
                 let place = attributes::Made::Open(dir.as_fd());
                 self.user.apply(place, what, &self.report);
             }
-            Err(error) => self.report.problem(object.path, format!("cannot set its attributes: {error}")),
+            Err(error) => self
+                .report
+                .problem(object.path, format!("cannot set its attributes: {error}")),
         }
     }
 }
@@ -211,9 +251,21 @@ impl Sink for Writer {
     type Made = Made;
 
     fn another(&self) -> Self {
-        let Self { overwrite, sync, user, .. } = *self;
+        let Self {
+            overwrite,
+            sync,
+            user,
+            ..
+        } = *self;
         let (beneath, directories) = (self.beneath.another(), Stack::default());
-        Self { beneath, overwrite, sync, user, directories, report: self.report.clone() }
+        Self {
+            beneath,
+            overwrite,
+            sync,
+            user,
+            directories,
+            report: self.report.clone(),
+        }
     }
 
     fn begin(&mut self, object: &Object<'_>) -> Result<Made, Failure> {
@@ -225,9 +277,14 @@ impl Sink for Writer {
     }
 
     fn extent(&mut self, made: &mut Made, offset: u64, data: &[u8]) -> Result<(), Failure> {
-        let Made::File(made) = made else { return Ok(()) };
+        let Made::File(made) = made else {
+            return Ok(());
+        };
         made.file.write_all_at(data, offset).map_err(|error| {
-            let what = format!("cannot write {} bytes at byte {offset}: {error}", data.len());
+            let what = format!(
+                "cannot write {} bytes at byte {offset}: {error}",
+                data.len()
+            );
             match error.raw_os_error().map(Errno::from_raw_os_error) {
                 Some(error) if is_final(error) => Failure::Stop(StageError::new(what)),
                 _ => Failure::Damaged(what),
@@ -238,7 +295,9 @@ impl Sink for Writer {
     }
 
     fn end(&mut self, made: Made, what: &Described, size: u64) -> Result<Became, Failure> {
-        let Some(object) = what.object() else { return Ok(Became::NotRestored) };
+        let Some(object) = what.object() else {
+            return Ok(Became::NotRestored);
+        };
         match made {
             Made::File(made) => self.end_file(made, what, &object, size),
             Made::Directory(false) => Ok(Became::Verified),
@@ -255,9 +314,15 @@ impl Sink for Writer {
     }
 
     fn link(&mut self, object: &Object<'_>, first: &First) -> Result<(), Failure> {
-        let gone =
-            || Failure::Damaged("the object that it is another name of is not there any more".to_owned());
-        let (from, from_name) = self.beneath.parent(&first.path, false).map_err(|_| gone())?;
+        let gone = || {
+            Failure::Damaged(
+                "the object that it is another name of is not there any more".to_owned(),
+            )
+        };
+        let (from, from_name) = self
+            .beneath
+            .parent(&first.path, false)
+            .map_err(|_| gone())?;
         let is_first = |dir, name| {
             let seen = look(dir, name).map(|stat| inode_of(&stat));
             seen.is_ok_and(|(device, inode)| first.became == Became::Made(device, inode))
@@ -286,33 +351,44 @@ impl Sink for Writer {
             Made::Directory(_) => return "; it is there, but only for its owner".to_owned(),
             Made::Nothing => return String::new(),
         };
-        let aside = self.beneath.parent(object.path, false).and_then(|(dir, name)| {
-            let now = made.temporary.as_deref().unwrap_or(name);
-            // Only what we made: somebody may have put something else there.
-            if inode_of(&look(&dir, now)?) != inode_of(&rustix::fs::fstat(&made.file)?) {
-                return Err(Errno::NOENT);
-            }
-            let _ = rustix::fs::fchmod(&made.file, FOR_ITS_OWNER);
-            set_aside(&dir, now, name).or_else(|error| {
-                rustix::fs::unlinkat(&dir, now, AtFlags::empty())?;
-                Err(error)
-            })
-        });
+        let aside = self
+            .beneath
+            .parent(object.path, false)
+            .and_then(|(dir, name)| {
+                let now = made.temporary.as_deref().unwrap_or(name);
+                // Only what we made: somebody may have put something else there.
+                if inode_of(&look(&dir, now)?) != inode_of(&rustix::fs::fstat(&made.file)?) {
+                    return Err(Errno::NOENT);
+                }
+                let _ = rustix::fs::fchmod(&made.file, FOR_ITS_OWNER);
+                set_aside(&dir, now, name).or_else(|error| {
+                    rustix::fs::unlinkat(&dir, now, AtFlags::empty())?;
+                    Err(error)
+                })
+            });
         match aside {
             Ok(aside) => format!("; what there is of it is called {}", aside.escape_ascii()),
-            Err(error) => format!("; it could not be given another name, and is not there: {error}"),
+            Err(error) => {
+                format!("; it could not be given another name, and is not there: {error}")
+            }
         }
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        let kept = |error| StageError::new(format!("cannot read the directories that were kept: {error}"));
+        let kept = |error| {
+            StageError::new(format!(
+                "cannot read the directories that were kept: {error}"
+            ))
+        };
         while let Some(directory) = self.directories.pop().map_err(kept)? {
             self.finish_directory(&Described::from_bytes(directory));
         }
         self.beneath.say_made();
         if self.sync {
             self.beneath.sync().map_err(|error| {
-                StageError::new(format!("what was restored may not be on stable storage: {error}"))
+                StageError::new(format!(
+                    "what was restored may not be on stable storage: {error}"
+                ))
             })?;
         }
         Ok(())
@@ -321,13 +397,18 @@ impl Sink for Writer {
 
 /// Whether everything that comes will fail too.
 fn is_final(error: Errno) -> bool {
-    matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO | Errno::NFILE | Errno::MFILE)
+    matches!(
+        error,
+        Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO | Errno::NFILE | Errno::MFILE
+    )
 }
 
 fn refused(what: &str, path: &[u8], error: Errno) -> Failure {
     if is_final(error) {
         let shown = path[..path.len().min(200)].escape_ascii();
-        return Failure::Stop(StageError::new(format!("cannot {what} \"{shown}\": {error}")));
+        return Failure::Stop(StageError::new(format!(
+            "cannot {what} \"{shown}\": {error}"
+        )));
     }
     Failure::Refused(format!("cannot {what} it: {error}"))
 }
