@@ -28,8 +28,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::limits::{CLIENT_PATIENCE, MAX_WAITING_EVENTS};
 use crate::protocol::{
-    Answer, ClientHello, Closed, EventKind, HELLO, Head, Initiate, Malformed, PipeEntry, PipeEvent,
-    PipeStatus, Refusal, Reply, Request, Role, ServerHello, VERSIONS, Versions,
+    Answer, ClientHello, Closed, DecodeError, EventKind, HELLO, Head, Initiate, PipeEntry,
+    PipeEvent, PipeStatus, Refusal, Reply, Request, Role, ServerHello, VERSIONS, Versions,
 };
 use crate::socket::{Channel, ChannelError, Deadline, Stop};
 
@@ -343,8 +343,8 @@ impl From<Refusal> for ClientError {
     }
 }
 
-impl From<Malformed> for ClientError {
-    fn from(malformed: Malformed) -> Self {
+impl From<DecodeError> for ClientError {
+    fn from(malformed: DecodeError) -> Self {
         Self::Misbehaved(malformed.to_string())
     }
 }

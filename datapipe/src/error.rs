@@ -1,7 +1,7 @@
 //! Errors, by who is at fault.
 //!
 //! The caller asked for what cannot be ([`Error::Refused`], [`Error::Key`]); a stage failed
-//! ([`Error::Stage`]), or keeps more than it says ([`Error::Standstill`]); the machine would not
+//! ([`Error::Stage`]), or keeps more than it says ([`Error::Deadlock`]); the machine would not
 //! give what is needed ([`Error::Segment`], [`Error::System`]); a participant broke the shared
 //! words ([`Error::Corrupt`]); somebody cancelled ([`Error::Cancelled`]).
 
@@ -9,22 +9,22 @@ use std::borrow::Cow;
 use std::fmt;
 
 #[cfg(not(loom))]
-pub(crate) use whole::Stuck;
+pub(crate) use whole::WaitingInstance;
 #[cfg(not(loom))]
 pub use whole::{
-    Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor,
+    Deadlock, Death, Error, NotReplaced, StageError, StageFailure, WaitingStage, WaitsFor,
 };
 
 /// The words in shared memory contradict themselves: some participant wrote where it should not
 /// have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Corrupt {
+pub struct Corruption {
     what: Cow<'static, str>,
     queue: Option<u32>,
     buffer: Option<u32>,
 }
 
-impl Corrupt {
+impl Corruption {
     pub(crate) fn new(what: impl Into<Cow<'static, str>>) -> Self {
         Self {
             what: what.into(),
@@ -54,7 +54,7 @@ impl Corrupt {
     }
 }
 
-impl fmt::Display for Corrupt {
+impl fmt::Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the shared memory of the pipe is corrupt: {}", self.what)?;
         if let Some(queue) = self.queue {
@@ -67,7 +67,7 @@ impl fmt::Display for Corrupt {
     }
 }
 
-impl std::error::Error for Corrupt {}
+impl std::error::Error for Corruption {}
 
 #[cfg(not(loom))]
 mod whole {
@@ -75,7 +75,7 @@ mod whole {
     use std::io;
     use std::process::ExitStatus;
 
-    use super::Corrupt;
+    use super::Corruption;
     use crate::memory::SegmentError;
     use crate::pool::{PortError, Refusal, Tally};
 
@@ -107,9 +107,9 @@ mod whole {
         Archive(String),
         /// Every stage waited for another, so the pipe was stopped. Some stage keeps more blocks
         /// than it says.
-        Standstill(Standstill),
+        Deadlock(Deadlock),
         /// Some participant wrote to shared memory where it should not have.
-        Corrupt(Corrupt),
+        Corrupt(Corruption),
         /// The pipe was cancelled before its end.
         Cancelled,
     }
@@ -124,7 +124,7 @@ mod whole {
                 Self::Segment(error) => error.fmt(f),
                 Self::System { what, source } => write!(f, "{what}: {source}"),
                 Self::Key(what) | Self::Archive(what) => f.write_str(what),
-                Self::Standstill(standstill) => standstill.fmt(f),
+                Self::Deadlock(standstill) => standstill.fmt(f),
                 Self::Corrupt(error) => error.fmt(f),
                 Self::Cancelled => f.write_str("the pipe was cancelled"),
             }
@@ -173,16 +173,16 @@ mod whole {
     /// than it says, and is marked; it has to say more, or to keep less.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
-    pub struct Standstill {
+    pub struct Deadlock {
         /// The stages that had not ended, head first; a stage twice, if its instances waited for
         /// different things.
-        pub waiting: Vec<Waiting>,
+        pub waiting: Vec<WaitingStage>,
     }
 
     /// Instances of one stage that waited for the same.
     #[derive(Clone, Debug, PartialEq, Eq)]
     #[non_exhaustive]
-    pub struct Waiting {
+    pub struct WaitingStage {
         /// Which stage, counted from 0 for the head.
         pub position: u32,
         /// Its name.
@@ -215,13 +215,13 @@ mod whole {
 
     /// What one instance waits for that cannot go on, and what it has in its hands.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Stuck {
+    pub(crate) struct WaitingInstance {
         pub(crate) waits_for: WaitsFor,
         pub(crate) inputs: u32,
         pub(crate) outputs: u32,
     }
 
-    impl Stuck {
+    impl WaitingInstance {
         pub(crate) fn of(tally: &Tally, participant: u32, waits_for: WaitsFor) -> Self {
             let (held, outputs) = (
                 tally.held[participant as usize],
@@ -245,10 +245,11 @@ mod whole {
         }
     }
 
-    impl Standstill {
+    impl Deadlock {
         /// Adds instances of a stage.
-        pub(crate) fn add(&mut self, more: Waiting) {
-            let key = |waiting: &Waiting| (waiting.position, waiting.waits_for == WaitsFor::Input);
+        pub(crate) fn add(&mut self, more: WaitingStage) {
+            let key =
+                |waiting: &WaitingStage| (waiting.position, waiting.waits_for == WaitsFor::Input);
             match self.waiting.binary_search_by_key(&key(&more), key) {
                 Ok(at) => {
                     self.waiting[at].instances += more.instances;
@@ -261,14 +262,14 @@ mod whole {
         }
     }
 
-    impl fmt::Display for Standstill {
+    impl fmt::Display for Deadlock {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("every stage of the pipe waits for another: ")?;
             for (position, waiting) in self.waiting.iter().enumerate() {
                 f.write_str(if position > 0 { ", " } else { "" })?;
                 waiting.fmt(f)?;
             }
-            for Waiting {
+            for WaitingStage {
                 stage,
                 holds_in,
                 holds_out,
@@ -284,7 +285,7 @@ mod whole {
         }
     }
 
-    impl fmt::Display for Waiting {
+    impl fmt::Display for WaitingStage {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let Self {
                 stage,
@@ -335,7 +336,7 @@ mod whole {
         Panic(String),
         Port(PortError),
         Death(Death),
-        Stuck(Stuck),
+        WaitingInstance(WaitingInstance),
         Other(Box<dyn std::error::Error + Send + Sync>),
     }
 
@@ -365,7 +366,7 @@ mod whole {
         }
 
         /// The contradiction in shared memory that the stage ran into, if that is what happened.
-        pub fn corrupt(&self) -> Option<&Corrupt> {
+        pub fn corrupt(&self) -> Option<&Corruption> {
             match &self.cause {
                 Cause::Port(PortError::Corrupt(corrupt)) => Some(corrupt),
                 _ => None,
@@ -407,16 +408,16 @@ mod whole {
             }
         }
 
-        pub(crate) fn standstill(stuck: Stuck) -> Self {
+        pub(crate) fn standstill(stuck: WaitingInstance) -> Self {
             Self {
-                cause: Cause::Stuck(stuck),
+                cause: Cause::WaitingInstance(stuck),
             }
         }
 
         /// What the instance waits for, if it ended because nobody can go on.
-        pub(crate) fn stuck(&self) -> Option<Stuck> {
+        pub(crate) fn stuck(&self) -> Option<WaitingInstance> {
             match self.cause {
-                Cause::Stuck(stuck) => Some(stuck),
+                Cause::WaitingInstance(stuck) => Some(stuck),
                 _ => None,
             }
         }
@@ -537,7 +538,9 @@ mod whole {
                 Cause::Panic(message) => write!(f, "panicked: {message}"),
                 Cause::Port(error) => error.fmt(f),
                 Cause::Death(death) => death.fmt(f),
-                Cause::Stuck(_) => f.write_str("every stage of the pipe waits for another"),
+                Cause::WaitingInstance(_) => {
+                    f.write_str("every stage of the pipe waits for another")
+                }
                 Cause::Other(error) => error.fmt(f),
             }
         }

@@ -97,10 +97,10 @@ pub mod wire;
 
 #[cfg(not(loom))]
 pub use controller::{AtLimit, Canceller, Event, Pipe, PipeBuilder, Plan, Report, Status};
-pub use error::Corrupt;
+pub use error::Corruption;
 #[cfg(not(loom))]
 pub use error::{
-    Death, Error, NotReplaced, StageError, StageFailure, Standstill, Waiting, WaitsFor,
+    Deadlock, Death, Error, NotReplaced, StageError, StageFailure, WaitingStage, WaitsFor,
 };
 pub use memory::Direction;
 
@@ -118,7 +118,7 @@ pub mod prelude {
     pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
     pub use crate::crypto::{Key, Passphrase, Secret};
     pub use crate::error::{Error, StageError};
-    pub use crate::media::{Directory, Medium, VirtualTape, VolumeOptions};
+    pub use crate::media::{Medium, VirtualTape, VolumeDirectory, VolumeOptions};
     pub use crate::memory::Direction;
     pub use crate::pool::{
         Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort,

@@ -195,12 +195,12 @@ fn an_archive_goes_on_in_the_next_volume() {
     };
     write(
         archive,
-        Directory::create(dir.path().join("d"), options).unwrap(),
+        VolumeDirectory::create(dir.path().join("d"), options).unwrap(),
         &data,
     );
     let volume = |n: u32| dir.path().join(format!("d/{n:06}.tap"));
     assert!(volume(8).exists(), "it spans volumes");
-    let open = || Directory::open(dir.path().join("d"), looks_like_record).unwrap();
+    let open = || VolumeDirectory::open(dir.path().join("d"), looks_like_record).unwrap();
     let (bytes, outcome) = read(open(), Some(&key(3))).unwrap();
     assert!(bytes == data && outcome.complete);
 
@@ -224,7 +224,7 @@ fn an_archive_goes_on_in_the_next_volume() {
         .unwrap();
     write(
         other,
-        Directory::create(dir.path().join("o"), options).unwrap(),
+        VolumeDirectory::create(dir.path().join("o"), options).unwrap(),
         &data,
     );
     std::fs::copy(volume(4), volume(3)).unwrap();

@@ -9,7 +9,7 @@ use datapipe::media::VirtualTape;
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, decompress, decompress_salvaging};
 use datapipe::testkit::{FaultyStorage, Random, Sink, frames};
-use datapipe::wire::{Framing, Kind, RecordHeader, RecordKind, UnitHeader, looks_like_record};
+use datapipe::wire::{Framing, RecordHeader, RecordKind, UnitHeader, UnitKind, looks_like_record};
 
 const BLOCK: usize = 512;
 
@@ -217,7 +217,7 @@ fn blocks(frames: &[Vec<u8>]) -> Vec<Range<u64>> {
     let (mut at, mut blocks) = (0, Vec::new());
     while at < stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
-        if header.kind == Kind::Block {
+        if header.kind == UnitKind::Block {
             blocks.push(at as u64..(at + header.unit_len()) as u64);
         }
         at += header.unit_len();

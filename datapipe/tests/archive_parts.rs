@@ -7,12 +7,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use datapipe::archive::{Blocks, OpenError};
+use datapipe::archive::{BlockSet, OpenError};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::wire::{
-    Framing, Kind, Locator, UNIT_HEADER_LEN, UnitHeader, What, looks_like_record,
+    BlockKind, Framing, Locator, UNIT_HEADER_LEN, UnitHeader, UnitKind, looks_like_record,
 };
 
 const BLOCK: u32 = 4096;
@@ -37,7 +37,7 @@ impl Head for Numbered {
         let mut info = block.info();
         info.offset = self.offset;
         if self.next >= BLOCKS - 7 {
-            info.kind = What::ClosingCatalogue.code();
+            info.kind = BlockKind::ClosingCatalogue.code();
         }
         block.set_info(info);
         self.offset += len as u64;
@@ -122,7 +122,7 @@ fn write(recipe: Recipe, path: &Path) {
             volume_size: Some(100_000),
             ..VolumeOptions::default()
         };
-        Box::new(Directory::create(path, options).unwrap())
+        Box::new(VolumeDirectory::create(path, options).unwrap())
     } else {
         Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap())
     };
@@ -144,7 +144,7 @@ fn write(recipe: Recipe, path: &Path) {
 
 fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn Medium>> {
     let medium: Box<dyn Medium> = if recipe.volumes {
-        Box::new(Directory::open(path, looks_like_record).unwrap())
+        Box::new(VolumeDirectory::open(path, looks_like_record).unwrap())
     } else {
         Box::new(VirtualTape::open(path, looks_like_record).unwrap())
     };
@@ -160,8 +160,8 @@ fn everything(reader: &ArchiveReader<Box<dyn Medium>>) -> Vec<NumberedBlock> {
     all
 }
 
-fn random_blocks(random: &mut Random) -> Blocks {
-    let mut blocks = Blocks::new();
+fn random_blocks(random: &mut Random) -> BlockSet {
+    let mut blocks = BlockSet::new();
     for _ in 0..=random.below(6) {
         let first = random.below(BLOCKS);
         blocks.insert(first, (first + random.below(5)).min(BLOCKS - 1));
@@ -310,7 +310,7 @@ fn a_wrong_index_loses_blocks_and_nothing_else() {
     let path = dir.path().join("tape");
     write(recipe, &path);
     let good = fs::read(&path).unwrap();
-    let mut blocks = Blocks::new();
+    let mut blocks = BlockSet::new();
     blocks.insert(3, 4);
     blocks.insert(120, 120);
     for at in (good.len() - 3000..good.len()).step_by(3) {
@@ -341,7 +341,7 @@ fn a_wrong_index_loses_blocks_and_nothing_else() {
 /// Somebody may ask for blocks that no archive has, or the catalogue of an enemy's archive may.
 #[test]
 fn all_numbers_there_are_can_be_asked_for() {
-    let mut all = Blocks::new();
+    let mut all = BlockSet::new();
     all.insert(0, u64::MAX);
     for recipe in recipes() {
         let dir = tempfile::tempdir().unwrap();
@@ -388,7 +388,7 @@ fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
     for at in 0..bytes.len() - UNIT_HEADER_LEN {
         let header = &mut bytes[at..at + UNIT_HEADER_LEN];
         if let Ok(footer) = UnitHeader::parse(header)
-            && footer.kind == Kind::ChunkFooter
+            && footer.kind == UnitKind::ChunkFooter
         {
             header.copy_from_slice(
                 &UnitHeader {
@@ -402,7 +402,7 @@ fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
     }
     assert!(forged > 5);
     fs::write(&path, bytes).unwrap();
-    let mut blocks = Blocks::new();
+    let mut blocks = BlockSet::new();
     (0..BLOCKS)
         .step_by(3)
         .for_each(|block| blocks.insert(block, block));
@@ -434,7 +434,7 @@ fn a_place_that_is_wrong_is_left_where_that_is_seen() {
     write(recipe, &path);
     let mut bytes = fs::read(&path).unwrap();
     let is_locator = |at: &usize| {
-        UnitHeader::parse(&bytes[*at..]).is_ok_and(|header| header.kind == Kind::Locator)
+        UnitHeader::parse(&bytes[*at..]).is_ok_and(|header| header.kind == UnitKind::Locator)
     };
     let at = (0..bytes.len() - UNIT_HEADER_LEN).find(is_locator).unwrap();
     let header = UnitHeader::parse(&bytes[at..]).unwrap();
@@ -452,7 +452,7 @@ fn a_place_that_is_wrong_is_left_where_that_is_seen() {
     bytes[at..at + UNIT_HEADER_LEN].copy_from_slice(&header.to_bytes());
     fs::write(&path, bytes).unwrap();
 
-    let mut blocks = Blocks::new();
+    let mut blocks = BlockSet::new();
     locator
         .chunks
         .iter()

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use datapipe::archive::{ArchiveTail, ReadOutcome};
-use datapipe::media::{Item, MediumError, Place};
+use datapipe::media::{Item, MediumError, Position};
 use datapipe::prelude::*;
 use datapipe::testkit::{FaultyStorage, Random, Sink, frames};
-use datapipe::wire::{Framing, Kind, RecordHeader, RecordKind, UnitHeader, looks_like_record};
+use datapipe::wire::{Framing, RecordHeader, RecordKind, UnitHeader, UnitKind, looks_like_record};
 
 fn key(byte: u8) -> Secret {
     Secret::Key(Key::from_bytes([byte; 32]))
@@ -198,7 +198,7 @@ struct Hostile {
 }
 
 impl Medium for Hostile {
-    fn write(&mut self, _: &[u8]) -> Result<Place, MediumError> {
+    fn write(&mut self, _: &[u8]) -> Result<Position, MediumError> {
         unreachable!()
     }
     fn write_mark(&mut self) -> Result<(), MediumError> {
@@ -211,7 +211,7 @@ impl Medium for Hostile {
         Ok(false)
     }
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let place = Place {
+        let place = Position {
             volume: 1,
             record: self.at as u64,
             byte: 0,
@@ -237,7 +237,7 @@ impl Medium for Hostile {
     fn seek_end(&mut self, _: Option<u32>) -> Result<(), MediumError> {
         unreachable!()
     }
-    fn seek(&mut self, _: Place) -> Result<(), MediumError> {
+    fn seek(&mut self, _: Position) -> Result<(), MediumError> {
         self.at = 0;
         Ok(())
     }
@@ -261,7 +261,7 @@ fn damage_is_told_while_a_long_block_is_waited_for() {
         stored: 64 << 20,
         position,
         session: [a, b, c, d],
-        ..UnitHeader::new(Kind::Block)
+        ..UnitHeader::new(UnitKind::Block)
     };
     let header = RecordHeader {
         sequence: 2,
@@ -349,7 +349,7 @@ fn an_archive_may_end_with_a_full_chunk() {
         let bytes = volume(small().framing(framing).chunk_len(0), &noise(5 * 512), 512);
         let footers = units(&bytes)
             .iter()
-            .filter(|(header, _)| header.kind == Kind::ChunkFooter)
+            .filter(|(header, _)| header.kind == UnitKind::ChunkFooter)
             .count();
         let wanted = match framing {
             Framing::Header => 0,
@@ -440,12 +440,12 @@ fn the_locator_names_the_record_in_which_a_footer_begins() {
     let units = units(&bytes);
     let locator = units
         .iter()
-        .find(|(header, _)| header.kind == Kind::Locator)
+        .find(|(header, _)| header.kind == UnitKind::Locator)
         .unwrap();
     let locator = datapipe::wire::Locator::parse(&locator.1).unwrap();
     let footers: Vec<u64> = units
         .iter()
-        .filter(|(header, _)| header.kind == Kind::ChunkFooter)
+        .filter(|(header, _)| header.kind == UnitKind::ChunkFooter)
         .map(|(h, _)| h.position)
         .collect();
     assert!(footers.len() > 1 && footers.len() == locator.chunks.len());
@@ -520,7 +520,7 @@ fn a_disk_that_is_full_is_called_full() {
     for capacity in (20_000..22_500).step_by(99) {
         let storage = FaultyStorage::new(1);
         storage.set_capacity(capacity);
-        let medium = Directory::create_on(storage, "/d", VolumeOptions::default()).unwrap();
+        let medium = VolumeDirectory::create_on(storage, "/d", VolumeOptions::default()).unwrap();
         let (_, tail) = small().record_len(2048).plan().unwrap().stages(medium);
         let head = HeadStage::from(StreamHead::new(&[7; 40_000][..])).inline();
         let pipe = Pipe::builder().buffer_size(512).head(head);
@@ -550,7 +550,7 @@ fn a_number_that_cannot_be_costs_one_block() {
             let (record, _) = content(stored).unwrap();
             let at = 4 + 64 + record.first.unwrap() as usize;
             let block = UnitHeader::parse(&stored[at..]).unwrap();
-            assert_eq!((block.kind, block.number < 12), (Kind::Block, true));
+            assert_eq!((block.kind, block.number < 12), (UnitKind::Block, true));
             let number = block.number.max(number);
             let forged = UnitHeader {
                 number: number.max(block.number + 1),
@@ -589,7 +589,7 @@ fn a_block_behind_the_archives_footer_is_none_of_it() {
         offset: 2048,
         position,
         session,
-        ..UnitHeader::new(Kind::Block)
+        ..UnitHeader::new(UnitKind::Block)
     };
     let header = RecordHeader {
         sequence: last.sequence + 1,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use datapipe::media::Place;
+use datapipe::media::Position;
 use datapipe::prelude::*;
 use datapipe::testkit::{Random, check_stage};
 use proptest::prelude::*;
@@ -353,7 +353,7 @@ fn a_salvaging_reader_goes_on_and_says_where_it_was() {
         info.sequence = Some(1000 + n as u64);
         log.note_place(
             1000 + n as u64,
-            Place {
+            Position {
                 volume: 1,
                 record: n as u64,
                 byte: 64 * n as u64,

@@ -500,9 +500,9 @@ fn try_and_timeout_variants_say_what_they_wait_for() {
 
 #[test]
 fn blocks_carry_what_stages_say_about_them() {
-    let sizes = Stage::in_place("note", |_| Note);
-    struct Note;
-    impl InPlace for Note {
+    let sizes = Stage::in_place("note", |_| StageMessage);
+    struct StageMessage;
+    impl InPlace for StageMessage {
         fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
             let mut info = block.info();
             info.user = [block.number(), block.len() as u64, 3, u64::MAX];

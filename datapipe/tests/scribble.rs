@@ -110,7 +110,7 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
             }
             // Garbage in the stop word stops the pipe, as anybody may who has the segment. Garbage
             // in the ledger may look as if a stage kept what it does not have.
-            Err(Error::Corrupt(_) | Error::Standstill(_) | Error::Stage(_) | Error::Cancelled) => {
+            Err(Error::Corrupt(_) | Error::Deadlock(_) | Error::Stage(_) | Error::Cancelled) => {
                 errors += 1
             }
             Err(other) => panic!("seed {seed}: {other}"),

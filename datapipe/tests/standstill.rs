@@ -2,7 +2,7 @@
 
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, collect, gather, numbers};
-use datapipe::{Standstill, WaitsFor};
+use datapipe::{Deadlock, WaitsFor};
 
 /// Runs a pipe with 4 buffers in which a stage gathers 8, and says that it keeps `says`.
 fn gathers(says: u32, got: &Collected) -> Result<Report, Error> {
@@ -24,7 +24,7 @@ fn a_stage_that_keeps_more_than_it_says_is_found() {
         "every stage of the pipe waits for another: \"numbers\" for a buffer, \"gather\" for input with 4 inputs in \
          hand, \"collect\" for input; \"gather\" keeps more than it says, holds_in 1 and holds_out 0"
     );
-    let Error::Standstill(Standstill { waiting, .. }) = error else {
+    let Error::Deadlock(Deadlock { waiting, .. }) = error else {
         panic!("{error}")
     };
     let gather = &waiting[1];
@@ -73,7 +73,7 @@ fn instances_are_added_up_and_those_in_turn_are_seen() {
         .stage(gather(20).holds_in(1))
         .tail(collect(&got).inline());
     let error = pipe.run().unwrap_err();
-    let Error::Standstill(Standstill { waiting, .. }) = error else {
+    let Error::Deadlock(Deadlock { waiting, .. }) = error else {
         panic!("{error}")
     };
     let told: Vec<_> = waiting

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{Content, ObjectKind, State, What, looks_like_record};
+use datapipe::wire::{BlockKind, Content, ObjectKind, State, looks_like_record};
 use entries::{Collect, Seen, assert_same, blocks_of, parse};
 use placed::placed;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
@@ -369,7 +369,7 @@ fn large_directories_are_read_sorted() {
         );
         let pieces = blocks
             .iter()
-            .filter(|(kind, ..)| *kind == What::Catalogue.code())
+            .filter(|(kind, ..)| *kind == BlockKind::Catalogue.code())
             .count();
         assert_eq!(
             pieces > 50,
@@ -647,7 +647,7 @@ struct Counted(Arc<Mutex<(u64, u64)>>);
 
 impl Tail for Counted {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        if block.info().kind == What::Data.code() {
+        if block.info().kind == BlockKind::Data.code() {
             let (blocks, bytes) = &mut *self.0.lock().unwrap();
             (*blocks, *bytes) = (*blocks + 1, *bytes + block.len() as u64);
         }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{ObjectKind, What};
+use datapipe::wire::{BlockKind, ObjectKind};
 use rustix::fs::{Mode, OFlags};
 
-use entries::{Blocks, Collect, assert_same, blocks_of, parse};
+use entries::{BlockSet, Collect, assert_same, blocks_of, parse};
 use placed::placed;
 
 mod entries;
@@ -196,10 +196,10 @@ fn blocks_are_filled_by_several_batches() {
             fs::write(below.join(format!("{f}")), vec![0; 1500]).unwrap();
         }
     }
-    let full = |blocks: &Blocks| {
+    let full = |blocks: &BlockSet| {
         let data = blocks
             .iter()
-            .filter(|(kind, ..)| *kind == What::Data.code());
+            .filter(|(kind, ..)| *kind == BlockKind::Data.code());
         let lens: Vec<usize> = data.map(|(_, _, data)| data.len()).collect();
         lens.iter().sum::<usize>() * 100 / (lens.len() * (128 << 10))
     };

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::archive::ReadOutcome;
 use datapipe::prelude::*;
-use datapipe::tree::{RestoreReport, TreeList, Wanted};
+use datapipe::tree::{CatalogueQuery, RestoreReport, TreeList};
 use datapipe::wire::{ObjectKind, looks_like_record};
 
 use placed::placed;
@@ -96,7 +96,7 @@ impl Archived {
         }
         let index = reader.index().unwrap();
         let paths: Vec<_> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
-        let wanted = Wanted::new(&paths);
+        let wanted = CatalogueQuery::new(&paths);
         while let Some(search) = wanted.search() {
             reader
                 .read_blocks(&index, &index.catalogue(), 1)
@@ -285,14 +285,14 @@ fn a_list_is_the_same_from_the_catalogue_and_from_everything() {
 mod forged {
     use std::collections::VecDeque;
 
-    use datapipe::wire::{CatalogueEntry, End, Entry, EntryBody, Object, State, Time, What};
+    use datapipe::wire::{BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, State, Time};
 
     use super::*;
 
     /// Blocks as they reach a tail: what they are, and their entries.
     #[derive(Clone, Default)]
     struct Forged {
-        blocks: VecDeque<(What, Marks, Vec<u8>)>,
+        blocks: VecDeque<(BlockKind, Marks, Vec<u8>)>,
         next: u64,
     }
 
@@ -311,7 +311,7 @@ mod forged {
     }
 
     impl Forged {
-        fn block(mut self, what: What, entries: &[Entry<'_>]) -> Self {
+        fn block(mut self, what: BlockKind, entries: &[Entry<'_>]) -> Self {
             let mut bytes = Vec::new();
             entries
                 .iter()
@@ -330,7 +330,7 @@ mod forged {
 
         /// Looks for a path, and restores it from `data`.
         fn restore(&self, path: &str, data: &Self) -> (RestoreReport, Vec<String>) {
-            let wanted = Wanted::new(&[path.as_bytes().to_vec()]);
+            let wanted = CatalogueQuery::new(&[path.as_bytes().to_vec()]);
             while let Some(search) = wanted.search() {
                 self.run(search).unwrap();
             }
@@ -403,10 +403,10 @@ mod forged {
     #[test]
     fn what_is_not_where_the_catalogue_says_is_not_restored() {
         let catalogue = Forged::default().block(
-            What::ClosingCatalogue,
+            BlockKind::ClosingCatalogue,
             &[named(0, ObjectKind::File, 0, b"x")],
         );
-        let data = Forged::default().block(What::Data, &object(1, ObjectKind::File, b"y"));
+        let data = Forged::default().block(BlockKind::Data, &object(1, ObjectKind::File, b"y"));
         let (report, names) = catalogue.restore("x", &data);
         assert_eq!(names, Vec::<String>::new());
         let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
@@ -418,8 +418,8 @@ mod forged {
     fn blocks_that_are_missing_at_the_end_are_missing() {
         let entries = [b"x/a", b"x/b"]
             .map(|path| named_in(u64::from(path[2] - b'a'), 0, ObjectKind::File, 0, path));
-        let catalogue = Forged::default().block(What::ClosingCatalogue, &entries);
-        let data = Forged::default().block(What::Data, &object(1, ObjectKind::File, b"x/a"));
+        let catalogue = Forged::default().block(BlockKind::ClosingCatalogue, &entries);
+        let data = Forged::default().block(BlockKind::Data, &object(1, ObjectKind::File, b"x/a"));
         let (report, names) = catalogue.restore("x", &data);
         assert_eq!((report.files(), names), (1, vec!["x".to_owned()]));
         let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
@@ -432,9 +432,9 @@ mod forged {
             named(7, ObjectKind::File, 0, b"y"),
             named(0, ObjectKind::HardLink, 7, b"x"),
         ];
-        let catalogue = Forged::default().block(What::ClosingCatalogue, &entries);
+        let catalogue = Forged::default().block(BlockKind::ClosingCatalogue, &entries);
         for kind in [ObjectKind::Directory, ObjectKind::File] {
-            let data = Forged::default().block(What::Data, &object(7, kind, b"y"));
+            let data = Forged::default().block(BlockKind::Data, &object(7, kind, b"y"));
             let (report, names) = catalogue.restore("x", &data);
             assert!(!report.is_whole() && names.is_empty(), "{names:?}");
         }
@@ -443,13 +443,13 @@ mod forged {
     #[test]
     fn a_catalogue_without_content_is_not_one_that_names_nothing() {
         let mut catalogue = Forged::default().block(
-            What::ClosingCatalogue,
+            BlockKind::ClosingCatalogue,
             &[named(0, ObjectKind::File, 0, b"x")],
         );
         catalogue
             .blocks
-            .push_back((What::ClosingCatalogue, Marks::REJECTED, Vec::new()));
-        let search = Wanted::new(&[b"x".to_vec()]).search().unwrap();
+            .push_back((BlockKind::ClosingCatalogue, Marks::REJECTED, Vec::new()));
+        let search = CatalogueQuery::new(&[b"x".to_vec()]).search().unwrap();
         let error = catalogue.run(search).unwrap_err();
         assert!(error.to_string().contains("no content"), "{error}");
     }
@@ -464,11 +464,11 @@ mod forged {
         let mut catalogue = Forged::default();
         for (path, link) in paths.iter().zip(1..) {
             catalogue = catalogue.block(
-                What::ClosingCatalogue,
+                BlockKind::ClosingCatalogue,
                 &[named(0, ObjectKind::HardLink, link, path)],
             );
         }
-        let wanted = Wanted::new(&[b"x".to_vec()]);
+        let wanted = CatalogueQuery::new(&[b"x".to_vec()]);
         catalogue.run(wanted.search().unwrap()).unwrap();
         let error = catalogue.run(wanted.search().unwrap()).unwrap_err();
         assert!(error.to_string().contains("too many"), "{error}");

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use datapipe::archive::ArchiveOptions;
 use datapipe::media::{VirtualTape, VolumeOptions};
 use datapipe::prelude::*;
-use datapipe::wire::{Framing, Kind};
+use datapipe::wire::{Framing, UnitKind};
 use edit::Tape;
 use make::{BLOCK, Lock, PLAIN, Packing, Recipe};
 use sha2::{Digest, Sha256};
@@ -272,7 +272,7 @@ fn a_stream_that_ends_with_a_chunk_is_closed_like_others() {
         let footers = tape
             .units()
             .iter()
-            .filter(|(header, _)| header.kind == Kind::ChunkFooter)
+            .filter(|(header, _)| header.kind == UnitKind::ChunkFooter)
             .count();
         let expected = [Framing::Header, Framing::Once]
             .iter()
@@ -294,14 +294,14 @@ fn the_locator_says_where_a_footer_begins() {
     make::write(recipe, &path, &make::material(100 * BLOCK));
     let tape = Tape::parse(&fs::read(&path).unwrap());
     let (footer, stands) = (
-        tape.frame_of(Kind::ChunkFooter),
-        tape.frame_of(Kind::Locator),
+        tape.frame_of(UnitKind::ChunkFooter),
+        tape.frame_of(UnitKind::Locator),
     );
     assert!(stands > footer + 2, "the footer lies in several records");
     let (header, at) = *tape
         .units()
         .iter()
-        .find(|(header, _)| header.kind == Kind::Locator)
+        .find(|(header, _)| header.kind == UnitKind::Locator)
         .unwrap();
     let body = &tape.stream()[at + 64..][..header.stored as usize];
     let locator = datapipe::wire::Locator::parse(body).unwrap();
@@ -346,7 +346,7 @@ fn a_block_that_is_rejected_but_has_content_is_not_written() {
 /// then.
 #[test]
 fn a_locator_with_a_footer_on_no_volume_is_refused() {
-    let place = datapipe::media::Place::start_of(1);
+    let place = datapipe::media::Position::start_of(1);
     let chunk = datapipe::wire::ChunkEntry {
         first: 0,
         blocks: 1,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use datapipe::media::{Item, MediumError};
 use datapipe::prelude::*;
 use datapipe::wire::{
-    Kind, RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, looks_like_record,
+    RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, looks_like_record,
 };
 
 use crate::console::Failure;
@@ -40,10 +40,10 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// As [`Directory::create`] and [`VirtualTape::create`].
+    /// As [`VolumeDirectory::create`] and [`VirtualTape::create`].
     pub fn create(&self, options: VolumeOptions) -> Result<Box<dyn Medium>, MediumError> {
         Ok(if self.directory {
-            Box::new(Directory::create(&self.path, options)?)
+            Box::new(VolumeDirectory::create(&self.path, options)?)
         } else {
             Box::new(VirtualTape::create(&self.path, options)?)
         })
@@ -53,10 +53,10 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// As [`Directory::open`] and [`VirtualTape::open`].
+    /// As [`VolumeDirectory::open`] and [`VirtualTape::open`].
     pub fn open(&self) -> Result<Box<dyn Medium>, MediumError> {
         Ok(if self.directory {
-            Box::new(Directory::open(&self.path, looks_like_record)?)
+            Box::new(VolumeDirectory::open(&self.path, looks_like_record)?)
         } else {
             Box::new(VirtualTape::open(&self.path, looks_like_record)?)
         })
@@ -131,7 +131,7 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     let (_, content) = RecordHeader::parse(record).ok()?;
     let unit = UnitHeader::parse(content)
         .ok()
-        .filter(|unit| unit.kind == Kind::SessionHeader)?;
+        .filter(|unit| unit.kind == UnitKind::SessionHeader)?;
     let body = content
         .get(UNIT_HEADER_LEN..)?
         .get(..unit.stored as usize)?;

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::io;
 
-use datapipe::archive::{Blocks, Index, Reading};
+use datapipe::archive::{BlockSet, Index, Reading};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
-use datapipe::tree::Wanted;
+use datapipe::tree::CatalogueQuery;
 
 use crate::arguments::PlacementArgs;
 
@@ -16,9 +16,9 @@ pub enum Part {
     /// All of it.
     Everything,
     /// The catalogue, for a list.
-    Catalogue(Index, Blocks),
+    Catalogue(Index, BlockSet),
     /// The blocks that some paths need.
-    Wanted(Index, Blocks, Wanted),
+    CatalogueQuery(Index, BlockSet, CatalogueQuery),
 }
 
 impl Part {
@@ -64,14 +64,14 @@ impl Part {
         let Some(index) = index(reader) else {
             return Ok(Self::Everything);
         };
-        let (catalogue, wanted) = (index.catalogue(), Wanted::new(paths));
+        let (catalogue, wanted) = (index.catalogue(), CatalogueQuery::new(paths));
         while let Some(search) = wanted.search() {
             if !look(reader, placement, &index, &catalogue, search)? {
                 return Ok(Self::Everything);
             }
         }
         let blocks = wanted.blocks(&index);
-        Ok(Self::Wanted(index, blocks, wanted))
+        Ok(Self::CatalogueQuery(index, blocks, wanted))
     }
 
     /// The pipe that reads it, but for its tail.
@@ -86,7 +86,7 @@ impl Part {
     ) -> Result<Reading, MediumError> {
         match self {
             Self::Everything => Ok(reader.read(instances)),
-            Self::Catalogue(index, blocks) | Self::Wanted(index, blocks, _) => {
+            Self::Catalogue(index, blocks) | Self::CatalogueQuery(index, blocks, _) => {
                 reader.read_blocks(index, blocks, instances)
             }
         }
@@ -112,7 +112,7 @@ fn look<M: Medium + 'static>(
     reader: &ArchiveReader<M>,
     placement: PlacementArgs,
     index: &Index,
-    blocks: &Blocks,
+    blocks: &BlockSet,
     tail: impl Into<TailStage<'static>>,
 ) -> Result<bool, Box<dyn Error>> {
     let Reading { pipe, report } = reader.read_blocks(index, blocks, 1)?;

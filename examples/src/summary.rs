@@ -6,7 +6,7 @@ use std::time::Instant;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use datapipe::prelude::*;
 use datapipe::stage::Damage;
-use datapipe::tree::{Problem, RestoreProblem, RestoreReport, TreeReport};
+use datapipe::tree::{RestoreProblem, RestoreReport, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
 use crate::names::escaped;
@@ -88,7 +88,7 @@ impl Summary {
         let outcome = report.outcome();
         (self.files, self.directories, self.others) =
             (outcome.files, outcome.directories, outcome.others);
-        for Problem { path, kind, .. } in report.problems() {
+        for TreeProblem { path, kind, .. } in report.problems() {
             let what = kind.to_string();
             let list = if kind.is_left_out() {
                 &mut self.left_out

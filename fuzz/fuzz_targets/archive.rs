@@ -2,7 +2,7 @@
 //! or zeros.
 #![no_main]
 
-use datapipe::archive::{ArchiveHead, ArchiveReader, Blocks, StreamRestore};
+use datapipe::archive::{ArchiveHead, ArchiveReader, BlockSet, StreamRestore};
 use datapipe::crypto::{Key, Secret};
 use datapipe::media::{Medium, VirtualTape};
 use datapipe::prelude::*;
@@ -51,7 +51,7 @@ fuzz_target!(|input: (bool, [u8; 3], Vec<(u16, u8)>)| {
     let reader = reader.salvage(&log);
     check(reader.head(), &reader, &log);
     if let Ok(index) = reader.index() {
-        let mut blocks = Blocks::new();
+        let mut blocks = BlockSet::new();
         wanted
             .iter()
             .for_each(|&first| blocks.insert(first.into(), u64::from(first) + 1));

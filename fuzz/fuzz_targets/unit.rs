@@ -2,7 +2,7 @@
 //! wrote it.
 #![no_main]
 
-use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader};
+use datapipe::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(header.unit_len() >= UNIT_HEADER_LEN + header.stored as usize);
         assert!(header.unit_len() <= UNIT_HEADER_LEN + (64 << 20) + 24);
         let _ = header.associated_data();
-        if !matches!(header.kind, Kind::Later(_)) {
+        if !matches!(header.kind, UnitKind::Later(_)) {
             assert_eq!(header.to_bytes(), bytes[..UNIT_HEADER_LEN]);
         }
     }

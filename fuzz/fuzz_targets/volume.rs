@@ -1,7 +1,7 @@
 //! Bytes as a volume: it is read to its end, and what comes out is no more than went in.
 #![no_main]
 
-use datapipe::media::{Item, Medium, Place, VirtualTape};
+use datapipe::media::{Item, Medium, Position, VirtualTape};
 use datapipe::testkit::FaultyStorage;
 use libfuzzer_sys::fuzz_target;
 
@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     assert!(given <= bytes.len(), "{given} bytes out of {}", bytes.len());
     // The same again, and from the start.
-    tape.seek(Place::start_of(1)).unwrap();
+    tape.seek(Position::start_of(1)).unwrap();
     for expected in items {
         let item = tape.read(&mut record).unwrap();
         assert_eq!((item, record.clone()), expected);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use datapipe::limits::{MAX_INSTANCES, MAX_MODULE_NAME};
-use datapipe::stage::Work;
+use datapipe::stage::StageKind;
 use toml::Spanned;
 
 use super::paths::{PathRules, resolve};
@@ -191,7 +191,7 @@ impl Checker<'_> {
             self.wrong(&written.program.span(), what);
         }
         let (work, place) = self.work(&written);
-        let one = if work == Work::Loop {
+        let one = if work == StageKind::Loop {
             1
         } else {
             MAX_INSTANCES.into()
@@ -225,16 +225,16 @@ impl Checker<'_> {
     }
 
     /// The kind of work, and the place that goes with it.
-    fn work(&mut self, module: &written::Module) -> (Work, Place) {
-        use written::{Role, Work as Written};
+    fn work(&mut self, module: &written::Module) -> (StageKind, Place) {
+        use written::{Role, StageKind as Written};
         let role = *module.role.get_ref();
         let (work, fits) = match module.work.get_ref() {
-            Written::Fill => (Work::Fill, role == Role::Head),
-            Written::Transform => (Work::Transform, role == Role::Middle),
-            Written::InPlace => (Work::InPlace, role == Role::Middle),
-            Written::Analyze => (Work::Analyze, role == Role::Middle),
-            Written::Write => (Work::Write, role == Role::Tail),
-            Written::Loop => (Work::Loop, true),
+            Written::Fill => (StageKind::Fill, role == Role::Head),
+            Written::Transform => (StageKind::Transform, role == Role::Middle),
+            Written::InPlace => (StageKind::InPlace, role == Role::Middle),
+            Written::Analyze => (StageKind::Analyze, role == Role::Middle),
+            Written::Write => (StageKind::Write, role == Role::Tail),
+            Written::Loop => (StageKind::Loop, true),
         };
         if !fits {
             let what = "the work does not fit the role: a head does fill or loop, a tail write or loop, a middle \
@@ -366,7 +366,7 @@ mod tests {
         let module = config.module("read").unwrap();
         assert_eq!(
             (module.work, module.place, module.max_instances),
-            (Work::Fill, Place::Head, 4)
+            (StageKind::Fill, Place::Head, 4)
         );
         assert_eq!(
             (&*module.module, module.program.path()),

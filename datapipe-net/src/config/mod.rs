@@ -21,7 +21,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use datapipe::stage::Work;
+use datapipe::stage::StageKind;
 
 use crate::limits::MAX_CONFIG;
 
@@ -81,7 +81,7 @@ pub struct Module {
     /// The program that has it.
     pub program: Program,
     /// The kind of its work.
-    pub work: Work,
+    pub work: StageKind,
     /// Where in a pipe it stands.
     pub place: Place,
     /// Instances in one pipe.

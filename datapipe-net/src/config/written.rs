@@ -46,7 +46,7 @@ pub(super) struct Module {
     pub(super) name: Spanned<String>,
     pub(super) module: Option<Spanned<String>>,
     pub(super) program: Spanned<PathBuf>,
-    pub(super) work: Spanned<Work>,
+    pub(super) work: Spanned<StageKind>,
     pub(super) role: Spanned<Role>,
     pub(super) max_instances: Option<Spanned<u64>>,
     pub(super) confined: Option<bool>,
@@ -59,7 +59,7 @@ pub(super) struct Module {
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Work {
+pub(super) enum StageKind {
     Fill,
     Transform,
     InPlace,

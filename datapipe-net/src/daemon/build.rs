@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datapipe::PipeBuilder;
 use datapipe::prelude::*;
-use datapipe::stage::Work;
+use datapipe::stage::StageKind;
 
 use crate::config::{Config, Module, Place, User};
 use crate::protocol::{Initiate, PathAccess, Refusal, RefusalCode, Seat, StageRequest};
@@ -126,7 +126,7 @@ fn described<'c>(
             format!("may have {max} instances, not {instances}"),
         );
     }
-    if (stage.holds_in.is_some() || stage.holds_out.is_some()) && module.work != Work::Loop {
+    if (stage.holds_in.is_some() || stage.holds_out.is_some()) && module.work != StageKind::Loop {
         return wrong(
             RefusalCode::MODULE,
             "is no loop: what it holds is known, and cannot be set".to_owned(),
@@ -189,7 +189,7 @@ fn unbound(stage: &StageRequest) -> Result<Option<Described<'static>>, Refusal> 
 fn finish<W>(
     described: Described<'_>,
     notes: &NoteTaker,
-    of_module: fn(String, Work) -> Option<Stage<W>>,
+    of_module: fn(String, StageKind) -> Option<Stage<W>>,
 ) -> Result<Stage<W>, Refusal> {
     let Described {
         module,

@@ -299,7 +299,7 @@ fn told(event: &Event) -> PipeEvent {
             text: status.map(|status| status.to_string()),
             ..new(EventKind::DIED, stage)
         },
-        Event::Note {
+        Event::StageMessage {
             stage,
             instance,
             text,

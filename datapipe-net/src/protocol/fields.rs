@@ -11,7 +11,7 @@ pub(super) const MUST_KNOW: u16 = 1 << 15;
 /// Bytes that are no message of this protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Malformed {
+pub struct DecodeError {
     /// What was being read.
     pub what: &'static str,
     /// What is wrong with it.
@@ -21,7 +21,7 @@ pub struct Malformed {
     pub unknown: bool,
 }
 
-impl Malformed {
+impl DecodeError {
     pub(super) fn new(what: &'static str, why: impl Into<String>) -> Self {
         Self {
             what,
@@ -39,13 +39,13 @@ impl Malformed {
     }
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.what, self.why)
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for DecodeError {}
 
 /// A run of fields, each given once.
 #[derive(Clone, Debug)]
@@ -71,11 +71,11 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, or nothing at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
+    pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let short = |_| Malformed::new(self.what, "ends within the head of a field");
+        let short = |_| DecodeError::new(self.what, "ends within the head of a field");
         let mut rest = self.rest;
         let tag = rest.try_get_u16_le().map_err(short)?;
         let len = rest.try_get_u32_le().map_err(short)?;
@@ -86,7 +86,7 @@ impl<'a> Fields<'a> {
         else {
             let left = rest.len();
             let why = format!("field {number} claims {len} bytes, but only {left} are left");
-            return Err(Malformed::new(self.what, why));
+            return Err(DecodeError::new(self.what, why));
         };
         self.rest = rest;
         Ok(Some(Field {
@@ -99,12 +99,12 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Field<'a> {
-    pub(super) fn u8(self) -> Result<u8, Malformed> {
+    pub(super) fn u8(self) -> Result<u8, DecodeError> {
         let [value] = self.array()?;
         Ok(value)
     }
 
-    pub(super) fn flag(self) -> Result<bool, Malformed> {
+    pub(super) fn flag(self) -> Result<bool, DecodeError> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -112,20 +112,20 @@ impl<'a> Field<'a> {
         }
     }
 
-    pub(super) fn u16(self) -> Result<u16, Malformed> {
+    pub(super) fn u16(self) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn u32(self) -> Result<u32, Malformed> {
+    pub(super) fn u32(self) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    pub(super) fn u64(self) -> Result<u64, Malformed> {
+    pub(super) fn u64(self) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
     /// UTF-8, at most `max` bytes.
-    pub(super) fn text(self, max: usize) -> Result<String, Malformed> {
+    pub(super) fn text(self, max: usize) -> Result<String, DecodeError> {
         match std::str::from_utf8(self.bytes(max)?) {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(self.wrong("is a text that is not UTF-8")),
@@ -133,7 +133,7 @@ impl<'a> Field<'a> {
     }
 
     /// At most `max` bytes.
-    pub(super) fn bytes(self, max: usize) -> Result<&'a [u8], Malformed> {
+    pub(super) fn bytes(self, max: usize) -> Result<&'a [u8], DecodeError> {
         let len = self.bytes.len();
         if len > max {
             return Err(self.wrong(&format!("has {len} bytes, more than {max}")));
@@ -147,30 +147,30 @@ impl<'a> Field<'a> {
     }
 
     /// For a number that is not known here.
-    pub(super) fn skip(self) -> Result<(), Malformed> {
+    pub(super) fn skip(self) -> Result<(), DecodeError> {
         if self.must_know {
             let why = format!(
                 "field {} is unknown here, and must not be passed over",
                 self.number
             );
-            return Err(Malformed::unknown(self.what, why));
+            return Err(DecodeError::unknown(self.what, why));
         }
         Ok(())
     }
 
     /// Puts a value in its place, which must be empty.
-    pub(super) fn set<T>(self, place: &mut Option<T>, value: T) -> Result<(), Malformed> {
+    pub(super) fn set<T>(self, place: &mut Option<T>, value: T) -> Result<(), DecodeError> {
         if place.replace(value).is_some() {
             return Err(self.wrong("stands there twice"));
         }
         Ok(())
     }
 
-    pub(super) fn wrong(self, why: &str) -> Malformed {
-        Malformed::new(self.what, format!("field {} {why}", self.number))
+    pub(super) fn wrong(self, why: &str) -> DecodeError {
+        DecodeError::new(self.what, format!("field {} {why}", self.number))
     }
 
-    fn array<const N: usize>(self) -> Result<[u8; N], Malformed> {
+    fn array<const N: usize>(self) -> Result<[u8; N], DecodeError> {
         let len = self.bytes.len();
         <[u8; N]>::try_from(self.bytes)
             .map_err(|_| self.wrong(&format!("has {len} bytes instead of {N}")))
@@ -178,8 +178,12 @@ impl<'a> Field<'a> {
 }
 
 /// A value that has to be there.
-pub(super) fn needed<T>(what: &'static str, number: u16, value: Option<T>) -> Result<T, Malformed> {
-    value.ok_or_else(|| Malformed::new(what, format!("field {number} is missing")))
+pub(super) fn needed<T>(
+    what: &'static str,
+    number: u16,
+    value: Option<T>,
+) -> Result<T, DecodeError> {
+    value.ok_or_else(|| DecodeError::new(what, format!("field {number} is missing")))
 }
 
 /// Fields that are to be written. Their numbers may carry [`MUST_KNOW`].

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::fields::Malformed;
+use super::fields::DecodeError;
 use crate::limits::MAX_BODY;
 
 /// Version of the protocol that this library speaks: the lowest and the highest.
@@ -78,11 +78,11 @@ impl ClientHello {
     /// # Errors
     ///
     /// If they do not begin as a hello does, or the range of versions is empty.
-    pub fn decode(bytes: &[u8; HELLO]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8; HELLO]) -> Result<Self, DecodeError> {
         let ([lowest, highest, ..], features) = parts("a client's hello", bytes)?;
         if lowest == 0 || lowest > highest {
             let why = format!("names the versions {lowest} to {highest}");
-            return Err(Malformed::new("a client's hello", why));
+            return Err(DecodeError::new("a client's hello", why));
         }
         Ok(Self {
             versions: Versions { lowest, highest },
@@ -132,14 +132,14 @@ impl ServerHello {
     /// # Errors
     ///
     /// If they do not begin as a hello does, or name neither a version nor a reason.
-    pub fn decode(bytes: &[u8; HELLO]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8; HELLO]) -> Result<Self, DecodeError> {
         let ([version, lowest, highest, why], features) = parts("the daemon's hello", bytes)?;
         let answer = match (version, why) {
             (1.., 0) => Ok(version),
             (0, 1..) => Err(Closed(why)),
             _ => {
                 let why = format!("has version {version} and reason {why}, one of which must be 0");
-                return Err(Malformed::new("the daemon's hello", why));
+                return Err(DecodeError::new("the daemon's hello", why));
             }
         };
         Ok(Self {
@@ -161,13 +161,13 @@ fn hello(numbers: [u16; 4], features: u64) -> [u8; HELLO] {
     bytes
 }
 
-fn parts(what: &'static str, bytes: &[u8; HELLO]) -> Result<([u16; 4], u64), Malformed> {
+fn parts(what: &'static str, bytes: &[u8; HELLO]) -> Result<([u16; 4], u64), DecodeError> {
     let mut rest = &bytes[..];
     let mut magic = [0; MAGIC.len()];
-    let short = |_| Malformed::new(what, "is too short");
+    let short = |_| DecodeError::new(what, "is too short");
     rest.try_copy_to_slice(&mut magic).map_err(short)?;
     if magic != *MAGIC {
-        return Err(Malformed::new(what, "does not begin with DATAPIPE"));
+        return Err(DecodeError::new(what, "does not begin with DATAPIPE"));
     }
     let mut numbers = [0; 4];
     for number in &mut numbers {
@@ -204,23 +204,23 @@ impl Head {
     /// # Errors
     ///
     /// If the body would be longer than [`MAX_BODY`], or the reserved bytes are not 0.
-    pub fn decode(bytes: &[u8; HEAD]) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8; HEAD]) -> Result<Self, DecodeError> {
         let what = "the head of a message";
         let mut rest = &bytes[..];
-        let short = |_| Malformed::new(what, "is too short");
+        let short = |_| DecodeError::new(what, "is too short");
         let len = rest.try_get_u32_le().map_err(short)?;
         let kind = rest.try_get_u16_le().map_err(short)?;
         let reserved = rest.try_get_u16_le().map_err(short)?;
         let request = rest.try_get_u32_le().map_err(short)?;
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         if len > MAX_BODY {
-            return Err(Malformed::new(
+            return Err(DecodeError::new(
                 what,
                 format!("claims a body of {len} bytes, more than {MAX_BODY}"),
             ));
         }
         if reserved != 0 {
-            return Err(Malformed::new(what, "its reserved field is not 0"));
+            return Err(DecodeError::new(what, "its reserved field is not 0"));
         }
         Ok(Self { len, kind, request })
     }

@@ -18,7 +18,7 @@ mod reply; // what the daemon says
 mod request; // what a client asks for
 mod status; // a pipe at one moment
 
-pub use fields::Malformed;
+pub use fields::DecodeError;
 pub(crate) use fields::cut;
 pub use frame::{ClientHello, Closed, HEAD, HELLO, Head, ServerHello, VERSIONS, Versions};
 pub use numbers::{Activity, EventKind, PipeState, RefusalCode, Role, Seat};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use datapipe::Direction;
 
-use super::fields::{Field, Malformed};
+use super::fields::{DecodeError, Field};
 
 /// Which end of a pipe somebody takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Role {
         }
     }
 
-    pub(super) fn of(field: Field<'_>) -> Result<Self, Malformed> {
+    pub(super) fn of(field: Field<'_>) -> Result<Self, DecodeError> {
         match field.u8()? {
             1 => Ok(Self::Head),
             2 => Ok(Self::Tail),
@@ -68,7 +68,7 @@ impl Seat {
         }
     }
 
-    pub(super) fn of(field: Field<'_>) -> Result<Self, Malformed> {
+    pub(super) fn of(field: Field<'_>) -> Result<Self, DecodeError> {
         match field.u8()? {
             0 => Ok(Self::None),
             1 => Ok(Self::Head),
@@ -94,7 +94,7 @@ pub(super) fn direction_number(direction: Direction) -> u8 {
     }
 }
 
-pub(super) fn direction_of(field: Field<'_>) -> Result<Direction, Malformed> {
+pub(super) fn direction_of(field: Field<'_>) -> Result<Direction, DecodeError> {
     match field.u8()? {
         0 => Ok(Direction::Archive),
         1 => Ok(Direction::Restore),

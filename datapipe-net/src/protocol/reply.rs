@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::fields::{Body, Fields, MUST_KNOW, Malformed, cut, needed};
+use super::fields::{Body, DecodeError, Fields, MUST_KNOW, cut, needed};
 use super::numbers::{EventKind, PipeState, RefusalCode};
 use super::request::{IDENTIFY, INITIATE, LIST, STATUS, STOP, SUBSCRIBE};
 use super::status::{PipeEntry, PipeStatus};
@@ -94,8 +94,8 @@ impl Refusal {
     }
 }
 
-impl From<Malformed> for Refusal {
-    fn from(malformed: Malformed) -> Self {
+impl From<DecodeError> for Refusal {
+    fn from(malformed: DecodeError) -> Self {
         let code = if malformed.unknown {
             RefusalCode::UNSUPPORTED
         } else {
@@ -165,7 +165,7 @@ impl PipeEvent {
         body
     }
 
-    fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+    fn decode(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
         let (mut kind, mut pipe) = (None, None);
         let mut event = Self::new(EventKind::OTHER, "");
         while let Some(field) = fields.next()? {
@@ -247,7 +247,7 @@ impl Answer {
     /// # Errors
     ///
     /// If the body is not as it should be, or the kind is unknown.
-    pub fn decode(kind: u16, body: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(kind: u16, body: &[u8]) -> Result<Self, DecodeError> {
         let reply = match kind {
             EVENT => return PipeEvent::decode(Fields::new("an event", body)).map(Self::Event),
             REFUSED => decode_refusal(Fields::new("a refusal", body))?,
@@ -266,11 +266,11 @@ impl Answer {
     }
 }
 
-fn unknown(kind: u16) -> Malformed {
-    Malformed::unknown("an answer", format!("its kind, {kind:#x}, is unknown"))
+fn unknown(kind: u16) -> DecodeError {
+    DecodeError::unknown("an answer", format!("its kind, {kind:#x}, is unknown"))
 }
 
-fn nothing(what: &'static str, body: &[u8], reply: Reply) -> Result<Reply, Malformed> {
+fn nothing(what: &'static str, body: &[u8], reply: Reply) -> Result<Reply, DecodeError> {
     let mut fields = Fields::new(what, body);
     while let Some(field) = fields.next()? {
         field.skip()?;
@@ -278,7 +278,7 @@ fn nothing(what: &'static str, body: &[u8], reply: Reply) -> Result<Reply, Malfo
     Ok(reply)
 }
 
-fn decode_initiated(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
+fn decode_initiated(mut fields: Fields<'_>) -> Result<Reply, DecodeError> {
     let (mut pipe, mut control) = (None, None);
     while let Some(field) = fields.next()? {
         match field.number {
@@ -294,7 +294,7 @@ fn decode_initiated(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
     })
 }
 
-fn decode_identified(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
+fn decode_identified(mut fields: Fields<'_>) -> Result<Reply, DecodeError> {
     let mut control = None;
     while let Some(field) = fields.next()? {
         match field.number {
@@ -304,14 +304,14 @@ fn decode_identified(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
     }
     match control {
         Some(true) => Ok(Reply::Identified),
-        _ => Err(Malformed::new(
+        _ => Err(DecodeError::new(
             "the reply to identify",
             "brings no control connection",
         )),
     }
 }
 
-fn decode_list(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
+fn decode_list(mut fields: Fields<'_>) -> Result<Reply, DecodeError> {
     let mut entries = Vec::new();
     while let Some(field) = fields.next()? {
         match field.number {
@@ -325,7 +325,7 @@ fn decode_list(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
     Ok(Reply::List(entries))
 }
 
-fn decode_refusal(mut fields: Fields<'_>) -> Result<Reply, Malformed> {
+fn decode_refusal(mut fields: Fields<'_>) -> Result<Reply, DecodeError> {
     let (mut code, mut text) = (None, None);
     while let Some(field) = fields.next()? {
         match field.number {

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use datapipe::Direction;
 use datapipe::limits::{MAX_MODULE_ARGUMENTS, MAX_STAGES};
 
-use super::fields::{Body, Field, Fields, MUST_KNOW, Malformed, needed};
+use super::fields::{Body, DecodeError, Field, Fields, MUST_KNOW, needed};
 use super::numbers::{Role, Seat, direction_number, direction_of};
 use crate::limits::{MAX_LABEL, MAX_NAME, MAX_PATH, MAX_STAGE_PATHS};
 
@@ -178,7 +178,7 @@ impl Initiate {
         body
     }
 
-    fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+    fn decode(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
         let (mut label, mut direction, mut seat) = (None, None, None);
         let mut initiate = Self::default();
         while let Some(field) = fields.next()? {
@@ -282,7 +282,7 @@ impl StageRequest {
         body
     }
 
-    fn decode(field: Field<'_>) -> Result<Self, Malformed> {
+    fn decode(field: Field<'_>) -> Result<Self, DecodeError> {
         let mut stage = Self::default();
         let (mut arguments, mut stateful) = (None, None);
         let mut fields = field.fields("a stage of initiate");
@@ -311,7 +311,7 @@ impl StageRequest {
     }
 }
 
-fn decode_path(field: Field<'_>) -> Result<(PathAccess, PathBuf), Malformed> {
+fn decode_path(field: Field<'_>) -> Result<(PathAccess, PathBuf), DecodeError> {
     let what = "a path of a stage";
     let (mut write, mut path) = (None, None);
     let mut fields = field.fields(what);
@@ -373,7 +373,7 @@ impl Request {
     /// # Errors
     ///
     /// If the body is not as it should be, or the kind is unknown.
-    pub fn decode(kind: u16, body: &[u8]) -> Result<Self, Malformed> {
+    pub fn decode(kind: u16, body: &[u8]) -> Result<Self, DecodeError> {
         match kind {
             INITIATE => Initiate::decode(Fields::new("initiate", body)).map(Self::Initiate),
             // What it will say is for a later version.
@@ -402,7 +402,7 @@ impl Request {
             SUBSCRIBE => Ok(Self::Subscribe {
                 pipe: pipe_only("subscribe", body)?,
             }),
-            _ => Err(Malformed::unknown(
+            _ => Err(DecodeError::unknown(
                 "a request",
                 format!("its kind, {kind}, is unknown"),
             )),
@@ -410,7 +410,7 @@ impl Request {
     }
 }
 
-fn pipe_only(what: &'static str, body: &[u8]) -> Result<Option<String>, Malformed> {
+fn pipe_only(what: &'static str, body: &[u8]) -> Result<Option<String>, DecodeError> {
     let mut fields = Fields::new(what, body);
     let mut pipe = None;
     while let Some(field) = fields.next()? {
@@ -425,7 +425,7 @@ fn pipe_only(what: &'static str, body: &[u8]) -> Result<Option<String>, Malforme
 fn pipe_and_role(
     what: &'static str,
     body: &[u8],
-) -> Result<(Option<String>, Option<Role>), Malformed> {
+) -> Result<(Option<String>, Option<Role>), DecodeError> {
     let mut fields = Fields::new(what, body);
     let (mut pipe, mut role) = (None, None);
     while let Some(field) = fields.next()? {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use datapipe::Direction;
 use datapipe::limits::{MAX_INSTANCES, MAX_STAGES};
 
-use super::fields::{Body, Fields, Malformed, cut, needed};
+use super::fields::{Body, DecodeError, Fields, cut, needed};
 use super::numbers::{Activity, PipeState, direction_number, direction_of};
 use crate::limits::{MAX_BRIEF, MAX_EXPLANATION, MAX_LABEL, MAX_NAME};
 
@@ -136,7 +136,7 @@ impl PipeEntry {
         self.body_explained(MAX_BRIEF)
     }
 
-    pub(super) fn decode(fields: Fields<'_>) -> Result<Self, Malformed> {
+    pub(super) fn decode(fields: Fields<'_>) -> Result<Self, DecodeError> {
         Self::decode_explained(fields, MAX_BRIEF)
     }
 
@@ -155,7 +155,7 @@ impl PipeEntry {
     }
 
     /// An explanation of `max` bytes at most.
-    fn decode_explained(mut fields: Fields<'_>, max: usize) -> Result<Self, Malformed> {
+    fn decode_explained(mut fields: Fields<'_>, max: usize) -> Result<Self, DecodeError> {
         let what = "an entry of a list";
         let (mut name, mut label, mut owner, mut direction) = (None, None, None, None);
         let (mut state, mut elapsed, mut explanation) = (None, None, None);
@@ -252,7 +252,7 @@ impl PipeStatus {
         body
     }
 
-    pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+    pub(super) fn decode(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
         let (mut entry, mut buffers, mut free, mut stages) = (None, None, None, Vec::new());
         while let Some(field) = fields.next()? {
             match field.number {
@@ -334,7 +334,7 @@ impl StageStatus {
         body
     }
 
-    fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+    fn decode(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
         let (mut name, mut queued, mut instances) = (None, None, Vec::new());
         while let Some(field) = fields.next()? {
             match field.number {
@@ -379,7 +379,7 @@ impl InstanceStatus {
     }
 
     /// A number that is missing is 0.
-    fn decode(mut fields: Fields<'_>) -> Result<Self, Malformed> {
+    fn decode(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
         let mut activity = None;
         let (mut wide, mut narrow) = ([None; 7], [None; 4]);
         while let Some(field) = fields.next()? {

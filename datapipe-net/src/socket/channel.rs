@@ -15,7 +15,7 @@ use rustix::net::{
 
 use super::stop::Stop;
 use crate::limits::{BODY_PIECE, MAX_BODY};
-use crate::protocol::{HEAD, Head, Malformed};
+use crate::protocol::{DecodeError, HEAD, Head};
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub enum ChannelError {
     /// The wait was ended.
     Stopped,
     /// The bytes are no message.
-    Malformed(Malformed),
+    Malformed(DecodeError),
     /// The connection has broken.
     System(io::Error),
 }

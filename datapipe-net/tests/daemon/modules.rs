@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
-use datapipe::host::{Modules, Note};
+use datapipe::host::{Modules, StageMessage};
 use datapipe::prelude::*;
 
 /// Sends so many blocks of a number each; for ever, if it is told to.
@@ -77,8 +77,8 @@ pub(crate) fn modules() -> Modules {
         .with("noisy", |call| {
             let mut said = 0;
             call.notes(move || {
-                let notes =
-                    (said..said + 200).map(|n| Note::new(format!("said {n}"), format!("data {n}")));
+                let notes = (said..said + 200)
+                    .map(|n| StageMessage::new(format!("said {n}"), format!("data {n}")));
                 said += 200;
                 notes.collect::<Result<_, _>>().unwrap_or_default()
             });

@@ -4,7 +4,7 @@
 use crate::error::StageError;
 use crate::limits::MAX_BUFFER_SIZE;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
-use crate::wire::{Cipher, Kind, UnitHeader, What};
+use crate::wire::{BlockKind, Cipher, UnitHeader, UnitKind};
 
 /// Bytes that sealing adds to a block, behind the data.
 pub(super) const TAG_LEN: usize = 16;
@@ -26,7 +26,7 @@ pub(super) fn header_of(
             format!("block {number} is rejected, but has content: clear a block that you reject");
         return Err(StageError::new(why));
     }
-    let Some(what) = What::from_code(info.kind) else {
+    let Some(what) = BlockKind::from_code(info.kind) else {
         return Err(StageError::new(format!(
             "block {number} is of unknown kind {}",
             info.kind
@@ -51,7 +51,7 @@ pub(super) fn header_of(
         cipher,
         class: info.class,
         what,
-        ..UnitHeader::new(Kind::Block)
+        ..UnitHeader::new(UnitKind::Block)
     })
 }
 

@@ -7,14 +7,14 @@ use crate::limits::MAX_BLOCK_RUNS;
 /// Numbers of blocks, as runs that do not touch. At most [`MAX_BLOCK_RUNS`]: beyond that, runs that
 /// are close to each other become one, with the blocks between them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Blocks {
+pub struct BlockSet {
     /// First and last block of each run.
     runs: BTreeMap<u64, u64>,
     /// Fewest blocks between two runs, less one.
     grain: u64,
 }
 
-impl Blocks {
+impl BlockSet {
     /// No blocks.
     pub fn new() -> Self {
         Self::default()
@@ -112,7 +112,7 @@ mod tests {
     fn runs_are_a_set_of_numbers() {
         for seed in 0..200 {
             let mut random = Random::new(seed);
-            let (mut blocks, mut model) = (Blocks::new(), BTreeSet::new());
+            let (mut blocks, mut model) = (BlockSet::new(), BTreeSet::new());
             for _ in 0..random.below(30) {
                 let first = random.below(100);
                 let last = first + random.below(8);
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn too_many_runs_become_fewer_and_cover_the_same() {
-        let mut blocks = Blocks::new();
+        let mut blocks = BlockSet::new();
         blocks.insert(u64::MAX, u64::MAX);
         blocks.insert(5, 4);
         for number in 0..3 * MAX_BLOCK_RUNS as u64 {

@@ -60,14 +60,14 @@ impl Course {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Kind;
+    use crate::wire::UnitKind;
 
     fn block(offset: u64, plain: u32, marks: Marks) -> UnitHeader {
         UnitHeader {
             offset,
             plain,
             marks,
-            ..UnitHeader::new(Kind::Block)
+            ..UnitHeader::new(UnitKind::Block)
         }
     }
 

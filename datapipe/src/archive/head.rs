@@ -5,10 +5,10 @@ use std::fmt;
 
 use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, Place};
+use crate::media::{Medium, MediumError, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage};
-use crate::wire::{self, ArchiveFooter, Kind, UNIT_HEADER_LEN, UnitHeader};
+use crate::wire::{self, ArchiveFooter, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use super::block::{TAG_LEN, info_of};
 use super::course::Course;
@@ -142,7 +142,7 @@ impl<M: Medium> ArchiveHead<M> {
     }
 
     /// The run that is being read goes no further.
-    fn cut_run(&mut self, place: Option<Place>) -> Result<(), StageError> {
+    fn cut_run(&mut self, place: Option<Position>) -> Result<(), StageError> {
         if let Some((Some(run), _)) = self.part {
             self.skip_to(run.last.saturating_add(1), place)?;
             // The next run is nowhere behind this.
@@ -153,7 +153,11 @@ impl<M: Medium> ArchiveHead<M> {
     }
 
     /// Whether this is the next block, or a later one; says what is missing before it.
-    fn is_next(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<bool, StageError> {
+    fn is_next(
+        &mut self,
+        header: &UnitHeader,
+        place: Option<Position>,
+    ) -> Result<bool, StageError> {
         let number = header.number;
         if self.complete {
             self.say(
@@ -208,7 +212,7 @@ impl<M: Medium> ArchiveHead<M> {
     }
 
     /// Goes on behind block `number`, and says what is missing before it.
-    fn skip_to(&mut self, number: u64, place: Option<Place>) -> Result<(), StageError> {
+    fn skip_to(&mut self, number: u64, place: Option<Position>) -> Result<(), StageError> {
         if number > self.next {
             self.course.lose(number - self.next);
             if let Some((first, last)) = self.wanted(self.next, number - 1) {
@@ -253,7 +257,7 @@ impl<M: Medium> ArchiveHead<M> {
     fn take(
         &mut self,
         header: &UnitHeader,
-        place: Option<Place>,
+        place: Option<Position>,
         block: &mut Block,
     ) -> Result<bool, StageError> {
         let encrypted = self.key.is_some();
@@ -298,7 +302,7 @@ impl<M: Medium> ArchiveHead<M> {
     }
 
     /// Checks the archive's footer against what was read.
-    fn close(&mut self, header: &UnitHeader, place: Option<Place>) -> Result<(), StageError> {
+    fn close(&mut self, header: &UnitHeader, place: Option<Position>) -> Result<(), StageError> {
         let footer = match open_footer(
             self.key.as_ref().map(ArchiveKey::cipher),
             header,
@@ -338,7 +342,7 @@ impl<M: Medium> ArchiveHead<M> {
     fn say(
         &self,
         block: Option<u64>,
-        place: Option<Place>,
+        place: Option<Position>,
         what: String,
     ) -> Result<(), StageError> {
         self.reporter.say(Damage { block, place, what })
@@ -355,11 +359,11 @@ impl<M: Medium> ArchiveHead<M> {
                 // Archives behind this one are somebody else's business.
                 Event::Unit(header, _) if header.archive > ARCHIVE => {}
                 Event::Unit(header, place) => match header.kind {
-                    Kind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
-                    Kind::ArchiveFooter if self.part.is_some() => self.cut_run(place)?,
-                    Kind::ArchiveFooter => self.close(&header, place)?,
-                    Kind::SessionFooter => self.closed = true,
-                    Kind::Options => self.check_options(place)?,
+                    UnitKind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
+                    UnitKind::ArchiveFooter if self.part.is_some() => self.cut_run(place)?,
+                    UnitKind::ArchiveFooter => self.close(&header, place)?,
+                    UnitKind::SessionFooter => self.closed = true,
+                    UnitKind::Options => self.check_options(place)?,
                     _ => {}
                 },
                 Event::Label(..) => {}
@@ -398,7 +402,7 @@ impl<M: Medium> ArchiveHead<M> {
     }
 
     /// Version 1 knows no option. Those that a reader must know have identifiers from 32768 on.
-    fn check_options(&self, place: Option<Place>) -> Result<(), StageError> {
+    fn check_options(&self, place: Option<Position>) -> Result<(), StageError> {
         let mut rest = self.units.body();
         let cut = || self.say(None, place, "options that end in the middle".to_owned());
         while let Some((head, more)) = rest.split_at_checked(4) {

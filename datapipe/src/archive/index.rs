@@ -12,13 +12,13 @@
 use std::fmt;
 
 use crate::limits::MAX_RECORD;
-use crate::media::{Item, Medium, MediumError, Place};
+use crate::media::{Item, Medium, MediumError, Position};
 use crate::wire::{
-    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Kind, Locator, RecordHeader, RecordKind,
-    SessionFooter, UnitHeader,
+    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, RecordHeader, RecordKind,
+    SessionFooter, UnitHeader, UnitKind,
 };
 
-use super::blocks::Blocks;
+use super::blocks::BlockSet;
 use super::reader::OpenError;
 use super::shared::Shared;
 use super::units::{Event, Units};
@@ -30,7 +30,7 @@ pub struct Index {
     chunks: Vec<ChunkEntry>,
     framing: Framing,
     /// The record in which the locator begins.
-    locator: Place,
+    locator: Position,
 }
 
 /// Where to begin to read for a block.
@@ -38,7 +38,7 @@ pub struct Index {
 pub(super) struct Start {
     /// The block whose header begins in the record at `place`.
     pub(super) block: u64,
-    pub(super) place: Place,
+    pub(super) place: Position,
     /// Of the block's header in the stream.
     pub(super) position: u64,
 }
@@ -63,8 +63,8 @@ impl Index {
     }
 
     /// The blocks of the catalogue's closing run. A stream has none.
-    pub fn catalogue(&self) -> Blocks {
-        let mut blocks = Blocks::new();
+    pub fn catalogue(&self) -> BlockSet {
+        let mut blocks = BlockSet::new();
         if let Some(last) = self.footer.blocks.checked_sub(1) {
             blocks.insert(self.footer.catalogue, last);
         }
@@ -90,18 +90,18 @@ impl Index {
             }
         }
         end.back_to(|header| header.first == Some(0))?;
-        let (_, body) = end.unit(Kind::SessionFooter)?;
+        let (_, body) = end.unit(UnitKind::SessionFooter)?;
         let session = SessionFooter::parse(&body)?;
         let [archive] = session.archives[..] else {
             return Err(no_index("its session has not one archive"));
         };
         end.medium.seek(archive.place)?;
-        let (header, body) = end.unit(Kind::ArchiveFooter)?;
+        let (header, body) = end.unit(UnitKind::ArchiveFooter)?;
         let footer =
             footer(&header, &body).map_err(|why| no_index(&format!("the archive footer {why}")))?;
         end.medium.seek(archive.place)?;
         let locator = end.back_to(|header| header.position <= archive.locator)?;
-        let (_, body) = end.unit(Kind::Locator)?;
+        let (_, body) = end.unit(UnitKind::Locator)?;
         let chunks = Locator::parse(&body)?.chunks;
         if !chunks.is_sorted_by_key(|chunk| chunk.first) {
             return Err(no_index("its locator is out of order"));
@@ -119,7 +119,7 @@ impl Index {
         &self,
         medium: &Shared<M>,
         session: [u8; 16],
-        blocks: &Blocks,
+        blocks: &BlockSet,
     ) -> Result<Vec<Run>, MediumError> {
         let mut end = End {
             medium: medium.clone(),
@@ -136,7 +136,7 @@ impl Index {
             let start = match which {
                 None => Start {
                     block: 0,
-                    place: Place::start_of(1),
+                    place: Position::start_of(1),
                     position: 0,
                 },
                 Some(which) => {
@@ -194,7 +194,7 @@ impl Index {
         // From the next chunk's first block, its header may stand between.
         end.back_to_mark()?;
         end.back_to(|header| header.first == Some(0))?;
-        let (header, body) = end.unit(Kind::ChunkFooter)?;
+        let (header, body) = end.unit(UnitKind::ChunkFooter)?;
         let footer = ChunkFooter::parse(&body)?;
         let behind = match self.framing {
             Framing::Once => self.footer.blocks,
@@ -235,7 +235,7 @@ impl<M: Medium> End<M> {
     }
 
     /// Goes back to a record of the session of which `is_it` is true, and stands in front of it.
-    fn back_to(&mut self, is_it: impl Fn(&RecordHeader) -> bool) -> Result<Place, OpenError> {
+    fn back_to(&mut self, is_it: impl Fn(&RecordHeader) -> bool) -> Result<Position, OpenError> {
         let (mut record, mut left) = (Vec::new(), MOST_BACK);
         while left > 0 {
             let place = match self.medium.read_back(&mut record)? {
@@ -288,7 +288,7 @@ impl<M: Medium> End<M> {
     }
 
     /// The next unit that begins behind the place, which has to be of this kind.
-    fn unit(&mut self, kind: Kind) -> Result<(UnitHeader, Vec<u8>), OpenError> {
+    fn unit(&mut self, kind: UnitKind) -> Result<(UnitHeader, Vec<u8>), OpenError> {
         self.units.moved(1);
         loop {
             match self.units.next()? {

@@ -37,7 +37,7 @@ mod tail; // writes the blocks of an archive
 mod units; // records to units, and the way after damage
 mod volumes; // records onto volumes
 
-pub use blocks::Blocks;
+pub use blocks::BlockSet;
 pub use head::ArchiveHead;
 pub use index::Index;
 pub use modules::modules;

@@ -21,14 +21,14 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::crypto::SubKey;
 use crate::error::StageError;
-use crate::host::{Call, Modules, Note};
+use crate::host::{Modules, StageArgs, StageMessage};
 use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{
-    Directory, Form, Medium, Passage, Place, VirtualTape, VolumeOptions, given_to_read,
-    given_to_write,
+    Form, Medium, MediumHandle, Position, VirtualTape, VolumeDirectory, VolumeOptions,
+    given_to_read, given_to_write,
 };
 use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, OpenFile, SALVAGE, TailStage};
-use crate::wire::codec::{Bytes, Malformed, Put};
+use crate::wire::codec::{Bytes, DecodeError, Put};
 use crate::wire::{ArchiveHeader, Content, SessionHeader, looks_like_record};
 
 use super::head::ArchiveHead;
@@ -107,14 +107,14 @@ fn needed_key(fields: &mut Fields<'_>) -> Result<ArchiveKey, StageError> {
     key_of(fields)?.ok_or_else(|| StageError::new("the module got no key"))
 }
 
-fn from_seal(call: &Call<'_>) -> Result<MiddleStage<'static>, StageError> {
+fn from_seal(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let key = needed_key(&mut fields)?;
     fields.end()?;
     Ok(seal::sealing(key))
 }
 
-fn from_open(call: &Call<'_>) -> Result<MiddleStage<'static>, StageError> {
+fn from_open(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let (key, salvages) = (needed_key(&mut fields)?, fields.flag(SALVAGE)?);
     fields.end()?;
@@ -125,7 +125,7 @@ fn from_open(call: &Call<'_>) -> Result<MiddleStage<'static>, StageError> {
 pub(super) fn describe_tail<'a>(
     stage: TailStage<'a>,
     archive: &Archive,
-    passage: Passage,
+    passage: MediumHandle,
     report: &WriteReport,
 ) -> TailStage<'a> {
     let mut arguments = archive
@@ -150,7 +150,7 @@ pub(super) fn describe_tail<'a>(
         })
 }
 
-fn from_tail(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
+fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let archive = planned(&mut fields)?;
     let target = Target::of(&mut fields)?;
@@ -176,7 +176,7 @@ fn from_tail(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
                 overwrite,
             },
         )?),
-        Form::Directory => Box::new(Directory::create(
+        Form::Directory => Box::new(VolumeDirectory::create(
             path,
             VolumeOptions {
                 volume_size,
@@ -189,7 +189,7 @@ fn from_tail(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
     call.notes(move || {
         let outcome = report.outcome();
         let is_new = std::mem::replace(&mut told, outcome) != outcome;
-        let note = is_new.then(|| Note::new("", outcome.encode()).ok());
+        let note = is_new.then(|| StageMessage::new("", outcome.encode()).ok());
         note.flatten().into_iter().collect()
     });
     Ok(tail.into())
@@ -252,7 +252,7 @@ pub(super) struct Reads<'r> {
 pub(super) fn describe_head<'a>(
     stage: HeadStage<'a>,
     reads: &Reads<'_>,
-    mut passage: Passage,
+    mut passage: MediumHandle,
 ) -> HeadStage<'a> {
     match reads.runs.map(written_down).transpose() {
         Ok(runs) => passage.descriptors.extend(runs),
@@ -285,7 +285,7 @@ pub(super) fn describe_head<'a>(
         })
 }
 
-fn from_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
+fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let (key, session) = (key_of(&mut fields)?, fields.optional(SESSION)?);
     let block_len = fields.optional(BLOCK_LEN)?.map(number).transpose()?;
@@ -299,7 +299,7 @@ fn from_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
     let medium: Box<dyn Medium> = match form {
         _ if is_opened => given_to_read(form, path, call.descriptor(0)?, looks_like_record)?,
         Form::Tape => Box::new(VirtualTape::open(path, looks_like_record)?),
-        Form::Directory => Box::new(Directory::open(path, looks_like_record)?),
+        Form::Directory => Box::new(VolumeDirectory::open(path, looks_like_record)?),
     };
     let log = salvages.then(|| call.damage());
     let head = match (session, block_len) {
@@ -328,7 +328,8 @@ fn from_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
     call.notes(move || {
         let outcome = report.outcome();
         let is_new = std::mem::replace(&mut told, outcome) != outcome;
-        let note = is_new.then(|| Note::new("", [&[READ], &outcome.encode()[..]].concat()).ok());
+        let note =
+            is_new.then(|| StageMessage::new("", [&[READ], &outcome.encode()[..]].concat()).ok());
         note.flatten().into_iter().collect()
     });
     Ok(head.into())
@@ -374,7 +375,7 @@ impl Target {
     }
 }
 
-fn with_medium(arguments: Arguments, passage: &Passage) -> Arguments {
+fn with_medium(arguments: Arguments, passage: &MediumHandle) -> Arguments {
     let form = match passage.form {
         Form::Tape => TAPE,
         Form::Directory => DIRECTORY,
@@ -436,13 +437,13 @@ fn read_again(file: &File) -> Result<Vec<Run>, StageError> {
     Ok(runs_of(&bytes)?)
 }
 
-fn runs_of(bytes: &[u8]) -> Result<Vec<Run>, Malformed> {
+fn runs_of(bytes: &[u8]) -> Result<Vec<Run>, DecodeError> {
     let mut bytes = Bytes::new("a module's list of blocks", bytes);
     let mut runs: Vec<Run> = Vec::new();
     while !bytes.rest().is_empty() {
         let (first, last) = (bytes.u64()?, bytes.u64()?);
         let (block, position) = (bytes.u64()?, bytes.u64()?);
-        let place = Place {
+        let place = Position {
             volume: bytes.u32()?,
             record: bytes.u64()?,
             byte: bytes.u64()?,
@@ -469,7 +470,7 @@ mod tests {
     use super::*;
 
     fn run(first: u64, last: u64) -> Run {
-        let place = Place {
+        let place = Position {
             volume: 3,
             record: 1 << 40,
             byte: u64::MAX,

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
-use crate::media::Place;
-use crate::wire::{BlockEntry, ChunkEntry, ChunkFooter, Locator, What};
+use crate::media::Position;
+use crate::wire::{BlockEntry, BlockKind, ChunkEntry, ChunkFooter, Locator};
 
 /// What a writer must remember of an archive: bounded, however long it grows.
 #[derive(Debug, Default)]
@@ -18,12 +18,12 @@ pub(super) struct Places {
     /// The chunk that is open.
     open: Option<ChunkEntry>,
     /// Where the footer of the last chunk begins: in the stream, and its record.
-    footer: Option<(u64, Place)>,
+    footer: Option<(u64, Position)>,
 }
 
 impl Places {
     /// A block begins: where, will be known when its record is written.
-    pub(super) fn block(&mut self, number: u64, what: What, position: u64, plain: u32) {
+    pub(super) fn block(&mut self, number: u64, what: BlockKind, position: u64, plain: u32) {
         if self.entries.len() == MAX_CHUNK_BLOCKS {
             self.entries.pop_front();
         }
@@ -47,7 +47,7 @@ impl Places {
 
     /// The units that begin at `position` or behind it, up to the end of what was written, stand in
     /// this record.
-    pub(super) fn written(&mut self, position: u64, place: Place) {
+    pub(super) fn written(&mut self, position: u64, place: Position) {
         for entry in self
             .entries
             .iter_mut()
@@ -124,7 +124,7 @@ impl Places {
 }
 
 /// Of a block whose record is not written yet.
-const UNKNOWN: Place = Place {
+const UNKNOWN: Position = Position {
     volume: 0,
     record: 0,
     byte: 0,

@@ -8,9 +8,9 @@ use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{Medium, MediumError};
 use crate::memory::Direction;
 use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
-use crate::wire::{self, ArchiveHeader, ChunkFooter, Kind, Malformed, SessionHeader};
+use crate::wire::{self, ArchiveHeader, ChunkFooter, DecodeError, SessionHeader, UnitKind};
 
-use super::blocks::Blocks;
+use super::blocks::BlockSet;
 use super::head::{self, ArchiveHead};
 use super::index::Index;
 use super::plan::key_of;
@@ -66,7 +66,7 @@ pub enum OpenError {
     /// There is no archive, or nothing of its headers is left.
     NoArchive(String),
     /// A header says what no writer writes.
-    Malformed(Malformed),
+    Malformed(DecodeError),
     /// The secret does not open it.
     Locked(UnlockError),
     /// It is encrypted, and no secret was given.
@@ -102,8 +102,8 @@ impl From<MediumError> for OpenError {
     }
 }
 
-impl From<Malformed> for OpenError {
-    fn from(malformed: Malformed) -> Self {
+impl From<DecodeError> for OpenError {
+    fn from(malformed: DecodeError) -> Self {
         Self::Malformed(malformed)
     }
 }
@@ -186,7 +186,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     pub fn read_blocks(
         &self,
         index: &Index,
-        blocks: &Blocks,
+        blocks: &BlockSet,
         instances: u32,
     ) -> Result<Reading, MediumError> {
         Ok(self.reading(self.head_of(index, blocks)?, instances))
@@ -239,7 +239,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// # Errors
     ///
     /// [`MediumError::Io`].
-    pub fn head_of(&self, index: &Index, blocks: &Blocks) -> Result<ArchiveHead<M>, MediumError> {
+    pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
         let runs = index.runs(&self.medium, self.session.id, blocks)?;
         Ok(self.head().only(runs))
     }
@@ -280,9 +280,9 @@ fn find_headers_in<M: Medium>(
             Event::End => break,
         };
         match header.kind {
-            Kind::SessionHeader => session = Some(SessionHeader::parse(&body)?),
-            Kind::ArchiveHeader => archive = Some(ArchiveHeader::parse(&body)?),
-            Kind::ChunkFooter => {
+            UnitKind::SessionHeader => session = Some(SessionHeader::parse(&body)?),
+            UnitKind::ArchiveHeader => archive = Some(ArchiveHeader::parse(&body)?),
+            UnitKind::ChunkFooter => {
                 let footer = ChunkFooter::parse(&body)?;
                 session = Some(SessionHeader::parse(&footer.session)?);
                 archive = Some(ArchiveHeader::parse(&footer.archive)?);

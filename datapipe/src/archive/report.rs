@@ -5,9 +5,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::error::StageError;
-use crate::media::Place;
+use crate::media::Position;
 use crate::stage::{Damage, DamageLog};
-use crate::wire::codec::{Bytes, Malformed, Put};
+use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::units;
 
@@ -73,7 +73,7 @@ impl ReadOutcome {
     }
 
     /// As a process has told it.
-    pub(super) fn decode(data: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
         let mut data = Bytes::new("what a process says of an archive that it reads", data);
         let outcome = Self {
             complete: data.u8()? == 1,
@@ -139,7 +139,7 @@ impl WriteOutcome {
     }
 
     /// As a process has told it.
-    pub(super) fn decode(data: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
         let mut data = Bytes::new("what a process says of an archive that it writes", data);
         let outcome = Self {
             complete: data.u8()? == 1,
@@ -175,7 +175,7 @@ impl Reporter {
         }
     }
 
-    pub(super) fn note_place(&self, block: u64, place: Option<Place>) {
+    pub(super) fn note_place(&self, block: u64, place: Option<Position>) {
         if let (Some(log), Some(place)) = (&self.log, place) {
             log.note_place(block, place);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{OpenFile, Tail, TailStage};
-use crate::wire::What;
+use crate::wire::BlockKind;
 
 use super::block::number_of;
 use super::modules;
@@ -66,7 +66,7 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
-        if info.kind != What::Data.code() || info.marks.contains(Marks::DAMAGED) {
+        if info.kind != BlockKind::Data.code() || info.marks.contains(Marks::DAMAGED) {
             return Ok(());
         }
         if info.sealed || info.codec != Codec::NONE {

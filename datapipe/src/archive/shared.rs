@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::media::{Item, Medium, MediumError, Passage, Place};
+use crate::media::{Item, Medium, MediumError, MediumHandle, Position};
 
 /// One medium for several. Whoever uses it seeks first.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl<M: Medium> Shared<M> {
     pub(super) fn rewind(&mut self) -> Result<(), MediumError> {
         let mut volume = 1;
         loop {
-            match self.seek(Place::start_of(volume)) {
+            match self.seek(Position::start_of(volume)) {
                 Err(MediumError::MissingVolume { last, .. }) if volume < last => volume += 1,
                 other => return other,
             }
@@ -36,7 +36,7 @@ impl<M: Medium> Shared<M> {
 }
 
 impl<M: Medium> Medium for Shared<M> {
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         self.0.lock().write(record)
     }
 
@@ -64,11 +64,11 @@ impl<M: Medium> Medium for Shared<M> {
         self.0.lock().seek_end(volume)
     }
 
-    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         self.0.lock().seek(to)
     }
 
-    fn passage(&self) -> Result<Passage, String> {
+    fn passage(&self) -> Result<MediumHandle, String> {
         self.0.lock().passage()
     }
 }

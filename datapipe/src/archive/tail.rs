@@ -5,12 +5,12 @@ use std::fmt;
 use crate::crypto::{NonceKind, nonce};
 use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
-use crate::media::{Medium, Place};
+use crate::media::{Medium, Position};
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, Cipher, Framing, Kind, RECORD_HEADER_LEN, SessionFooter,
-    UNIT_HEADER_LEN, UnitHeader, What, padding_of,
+    ArchiveEntry, ArchiveFooter, BlockKind, Cipher, Framing, RECORD_HEADER_LEN, SessionFooter,
+    UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
 
 use super::block::{TAG_LEN, header_of};
@@ -103,14 +103,14 @@ impl<M: Medium> ArchiveTail<M> {
             return Ok(());
         }
         let session = self.archive.session.to_bytes();
-        let header = UnitHeader::new(Kind::SessionHeader);
+        let header = UnitHeader::new(UnitKind::SessionHeader);
         self.stream.add_to_label(header, &session)?;
         self.stream.begin_volume()?;
         self.stream.unit(header, &session, &mut self.places)?;
         let archive = self.archive.header.to_bytes();
         let header = UnitHeader {
             archive: ARCHIVE,
-            ..UnitHeader::new(Kind::ArchiveHeader)
+            ..UnitHeader::new(UnitKind::ArchiveHeader)
         };
         self.stream.add_to_label(header, &archive)?;
         self.stream.unit(header, &archive, &mut self.places)
@@ -125,7 +125,7 @@ impl<M: Medium> ArchiveTail<M> {
         if wanted {
             let header = UnitHeader {
                 number: self.next,
-                ..self.header(Kind::ChunkHeader)
+                ..self.header(UnitKind::ChunkHeader)
             };
             self.stream.unit(header, &[], &mut self.places)?;
         }
@@ -155,7 +155,7 @@ impl<M: Medium> ArchiveTail<M> {
             let header = UnitHeader {
                 number,
                 chunk,
-                ..self.header(Kind::ChunkFooter)
+                ..self.header(UnitKind::ChunkFooter)
             };
             self.stream.unit(header, &footer, &mut self.places)?;
         }
@@ -178,7 +178,7 @@ impl<M: Medium> ArchiveTail<M> {
         let locator = self.stream.end();
         let body = self.places.locator().to_bytes();
         self.stream
-            .unit(self.header(Kind::Locator), &body, &mut self.places)?;
+            .unit(self.header(UnitKind::Locator), &body, &mut self.places)?;
         self.stream.flush(&mut self.places)?;
 
         let (position, blocks) = (self.stream.end(), self.next);
@@ -195,7 +195,7 @@ impl<M: Medium> ArchiveTail<M> {
         let place = self
             .stream
             .flush(&mut self.places)?
-            .unwrap_or(Place::start_of(0));
+            .unwrap_or(Position::start_of(0));
 
         let id = self.archive.header.id;
         let footer = SessionFooter {
@@ -208,7 +208,7 @@ impl<M: Medium> ArchiveTail<M> {
             }],
         };
         self.stream.unit(
-            UnitHeader::new(Kind::SessionFooter),
+            UnitHeader::new(UnitKind::SessionFooter),
             &footer.to_bytes(),
             &mut self.places,
         )?;
@@ -223,7 +223,7 @@ impl<M: Medium> ArchiveTail<M> {
         let mut header = UnitHeader {
             number: footer.blocks,
             plain,
-            ..self.header(Kind::ArchiveFooter)
+            ..self.header(UnitKind::ArchiveFooter)
         };
         header.stored = plain;
         if let Some(key) = &self.archive.key {
@@ -238,7 +238,7 @@ impl<M: Medium> ArchiveTail<M> {
         Ok((header, body))
     }
 
-    fn header(&self, kind: Kind) -> UnitHeader {
+    fn header(&self, kind: UnitKind) -> UnitHeader {
         UnitHeader {
             archive: ARCHIVE,
             chunk: self.chunk,
@@ -272,7 +272,7 @@ impl<M: Medium> ArchiveTail<M> {
                 "block {number} is shorter than its tag"
             )));
         };
-        if info.kind == What::ClosingCatalogue.code() && self.catalogue.is_none() {
+        if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
             self.catalogue = Some(number);
             if self.chunk_start.is_some() {
                 // It begins a chunk: the locator says where those stand.
@@ -360,7 +360,7 @@ impl<M: Medium> Stream<M> {
         position: u64,
     ) -> Result<UnitHeader, StageError> {
         let stored = u32::try_from(body.len())?;
-        let plain = if header.kind == Kind::Block || header.plain > 0 {
+        let plain = if header.kind == UnitKind::Block || header.plain > 0 {
             header.plain
         } else {
             stored
@@ -391,7 +391,7 @@ impl<M: Medium> Stream<M> {
         if self.first.is_none() {
             self.first = Some((self.record.len() - RECORD_HEADER_LEN) as u32);
         }
-        if header.kind == Kind::Block {
+        if header.kind == UnitKind::Block {
             places.block(header.number, header.what, position, header.plain);
         }
         self.bytes(&header.to_bytes(), places)?;
@@ -414,7 +414,7 @@ impl<M: Medium> Stream<M> {
 
     /// Writes the record that is being filled, if there is anything in it, and says where it
     /// stands.
-    fn flush(&mut self, places: &mut Places) -> Result<Option<Place>, StageError> {
+    fn flush(&mut self, places: &mut Places) -> Result<Option<Position>, StageError> {
         let content = (self.record.len() - RECORD_HEADER_LEN) as u64;
         if content == 0 {
             return Ok(None);

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use crate::media::{Item, Medium, MediumError, Place};
+use crate::media::{Item, Medium, MediumError, Position};
 use crate::wire::{
-    Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader,
+    RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, UnitKind,
     looks_like_record,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct Units<M> {
 #[derive(Debug)]
 pub(super) enum Event {
     /// A unit, whose body [`Units::body`] has.
-    Unit(UnitHeader, Option<Place>),
+    Unit(UnitHeader, Option<Position>),
     /// A copy of a unit on a volume's label.
     Label(UnitHeader, Vec<u8>),
     /// Something is not as it should be.
@@ -62,13 +62,13 @@ pub(super) enum Event {
 pub(super) struct Damage {
     /// The block, if it is known.
     pub(super) block: Option<u64>,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Position>,
     pub(super) what: String,
 }
 
 /// What ends the part of the stream that is in memory.
 enum Behind {
-    Record(RecordHeader, Place),
+    Record(RecordHeader, Position),
     Mark,
     End,
 }
@@ -90,7 +90,7 @@ struct Window {
     /// Position of the first byte behind them.
     position: u64,
     /// Where the records begin whose bytes are here, and where they stand.
-    places: VecDeque<(u64, Place)>,
+    places: VecDeque<(u64, Position)>,
 }
 
 impl<M: Medium> Units<M> {
@@ -322,7 +322,7 @@ impl<M: Medium> Units<M> {
             Ok(false) => Ok(Some(Behind::End)),
             Err(error @ MediumError::MissingVolume { .. }) => {
                 self.volume += 1;
-                self.lose(Place::start_of(self.volume), error.to_string());
+                self.lose(Position::start_of(self.volume), error.to_string());
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -330,7 +330,7 @@ impl<M: Medium> Units<M> {
     }
 
     /// Whether the record that was read is the next of this session.
-    fn sort_record(&mut self, place: Place) -> Option<Behind> {
+    fn sort_record(&mut self, place: Position) -> Option<Behind> {
         let header = match RecordHeader::parse(&self.record) {
             Ok((header, _)) => header,
             Err(malformed) => {
@@ -424,7 +424,7 @@ impl<M: Medium> Units<M> {
 
     /// Takes a record whose header is damaged for the one that should stand here: its units say
     /// where they belong, so if it is another, they are not believed.
-    fn guess_record(&mut self, place: Place) -> Option<Behind> {
+    fn guess_record(&mut self, place: Position) -> Option<Behind> {
         let sequence = self.sequence;
         let length = self
             .record
@@ -456,7 +456,7 @@ impl<M: Medium> Units<M> {
     }
 
     /// Takes the copies of units from a label.
-    fn read_label(&mut self, mut content: &[u8], place: Place) {
+    fn read_label(&mut self, mut content: &[u8], place: Position) {
         while !content.is_empty() {
             let unit = UnitHeader::parse(content)
                 .ok()
@@ -485,12 +485,12 @@ impl<M: Medium> Units<M> {
     }
 
     /// A part of the stream is gone.
-    fn lose(&mut self, place: Place, what: String) {
+    fn lose(&mut self, place: Position, what: String) {
         self.gap = true;
         self.say(None, Some(place), what);
     }
 
-    fn say(&mut self, block: Option<u64>, place: Option<Place>, what: String) {
+    fn say(&mut self, block: Option<u64>, place: Option<Position>, what: String) {
         self.found
             .push_back(Event::Damage(Damage { block, place, what }));
     }
@@ -507,7 +507,7 @@ impl Window {
     }
 
     /// Where the record stands in which the front is.
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<Position> {
         // The first, for those of what was used are gone: a long unit of tiny records has millions.
         self.places.front().map(|&(_, place)| place)
     }
@@ -529,13 +529,13 @@ impl Window {
         }
     }
 
-    fn append(&mut self, content: &[u8], place: Place) {
+    fn append(&mut self, content: &[u8], place: Position) {
         self.places.push_back((self.end(), place));
         self.bytes.extend_from_slice(content);
     }
 
     /// Starts anew with a record's content from `first` on.
-    fn begin(&mut self, position: u64, content: &[u8], first: Option<usize>, place: Place) {
+    fn begin(&mut self, position: u64, content: &[u8], first: Option<usize>, place: Position) {
         self.clear();
         let first = first.unwrap_or(content.len());
         self.position = position + first as u64;
@@ -558,5 +558,5 @@ fn content_of<'a>(record: &'a [u8], header: &RecordHeader) -> &'a [u8] {
 
 /// The number of a block, if the unit is one.
 fn block_of(header: &UnitHeader) -> Option<u64> {
-    (header.kind == Kind::Block).then_some(header.number)
+    (header.kind == UnitKind::Block).then_some(header.number)
 }

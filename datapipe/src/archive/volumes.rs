@@ -1,7 +1,7 @@
 //! Records onto volumes: the label at each one's start, and the next when one is full.
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, Passage, Place};
+use crate::media::{Medium, MediumError, MediumHandle, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.
@@ -24,7 +24,7 @@ impl<M: Medium> Volumes<M> {
     }
 
     /// What another process makes the medium from.
-    pub(super) fn passage(&self) -> Result<Passage, String> {
+    pub(super) fn passage(&self) -> Result<MediumHandle, String> {
         self.medium.passage()
     }
 
@@ -54,7 +54,7 @@ impl<M: Medium> Volumes<M> {
         record: &mut [u8],
         position: u64,
         first: Option<u32>,
-    ) -> Result<Option<Place>, StageError> {
+    ) -> Result<Option<Position>, StageError> {
         if let Some(place) = self.append(RecordKind::Data, record, position, first)? {
             return Ok(Some(place));
         }
@@ -80,7 +80,7 @@ impl<M: Medium> Volumes<M> {
         record: &mut [u8],
         position: u64,
         first: Option<u32>,
-    ) -> Result<Option<Place>, StageError> {
+    ) -> Result<Option<Position>, StageError> {
         let length = u32::try_from(record.len() - RECORD_HEADER_LEN)?;
         let (session, sequence, volume) = (self.session, self.sequence, self.volume);
         let header = RecordHeader {

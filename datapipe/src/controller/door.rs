@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::launch::Id;
-use crate::host::order::{self, Order};
+use crate::host::order::{self, LaunchRequest};
 use crate::memory::{Process, Segment};
 
 /// As what a process attaches.
@@ -77,14 +77,14 @@ pub(super) struct Door {
 
 #[derive(Debug, Default)]
 struct State {
-    free: Vec<(Id, Order)>,
+    free: Vec<(Id, LaunchRequest)>,
     taken: Vec<Id>,
     arrivals: Vec<Arrival>,
     closed: bool,
 }
 
 impl Door {
-    pub(super) fn new(free: Vec<(Id, Order)>) -> io::Result<Self> {
+    pub(super) fn new(free: Vec<(Id, LaunchRequest)>) -> io::Result<Self> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             state: Mutex::new(State {

@@ -38,7 +38,7 @@ pub enum Event {
         replaced: bool,
     },
     /// A process said something for people to read.
-    Note {
+    StageMessage {
         /// The stage.
         stage: String,
         /// Which instance, counted from 0; the first if the process runs several.
@@ -72,7 +72,7 @@ impl fmt::Display for Event {
                 }
                 f.write_str(if *replaced { " and is replaced" } else { "" })
             }
-            Self::Note {
+            Self::StageMessage {
                 stage,
                 instance,
                 text,

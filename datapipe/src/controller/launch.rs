@@ -6,7 +6,7 @@ use std::thread::{Builder, Scope};
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
-use crate::host::order::Order;
+use crate::host::order::LaunchRequest;
 use crate::memory::Segment;
 use crate::pool::Seat;
 use crate::stage::runner::inline::{self, Turn};
@@ -91,7 +91,7 @@ impl<'a> Crew<'a> {
     }
 
     /// The seats for which a process may attach, and what it is told.
-    pub(super) fn unbound(&self) -> Vec<(Id, Order)> {
+    pub(super) fn unbound(&self) -> Vec<(Id, LaunchRequest)> {
         self.posts.iter().filter_map(Post::unbound).collect()
     }
 

@@ -9,7 +9,7 @@ use crate::limits::{
 };
 use crate::memory::{PipeName, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
-use crate::stage::{Module, Placement, Settings, Work};
+use crate::stage::{Module, Placement, Settings, StageKind};
 
 use super::builder::PipeBuilder;
 
@@ -149,14 +149,14 @@ impl fmt::Display for Plan {
 /// What the plan needs to know of one stage.
 struct Described<'s> {
     settings: &'s Settings,
-    work: Work,
+    work: StageKind,
     has_code: bool,
     /// It stands between two queues.
     is_middle: bool,
 }
 
 impl<'s> Described<'s> {
-    fn new(settings: &'s Settings, work: Work, has_code: bool, is_middle: bool) -> Self {
+    fn new(settings: &'s Settings, work: StageKind, has_code: bool, is_middle: bool) -> Self {
         Self {
             settings,
             work,
@@ -169,14 +169,14 @@ impl<'s> Described<'s> {
     /// so needs a buffer.
     fn as_run(&self) -> Settings {
         let mut settings = self.settings.clone();
-        if self.work == Work::InPlace && matches!(settings.placement, Placement::Process(_)) {
+        if self.work == StageKind::InPlace && matches!(settings.placement, Placement::Process(_)) {
             settings.hold_out = settings.hold_out.max(1);
         }
         settings
     }
 
     fn is_one_to_one(&self) -> bool {
-        self.is_middle && self.work != Work::Loop
+        self.is_middle && self.work != StageKind::Loop
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -198,7 +198,7 @@ impl<'s> Described<'s> {
                 "stage \"{name}\" can have one instance, not {instances}: it {why}"
             ));
         }
-        if *placement == Placement::Inline && self.work == Work::Loop {
+        if *placement == Placement::Inline && self.work == StageKind::Loop {
             return refused(format!(
                 "stage \"{name}\" is a loop over its port and cannot run inline"
             ));

@@ -8,10 +8,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 
 use crate::error::{
-    Corrupt, Error, StageError, StageFailure, Standstill, Stuck, Waiting, WaitsFor,
+    Corruption, Deadlock, Error, StageError, StageFailure, WaitingInstance, WaitingStage, WaitsFor,
 };
 use crate::memory::Segment;
-use crate::pool::{Activity, Finding, tally};
+use crate::pool::{Activity, AuditFinding, tally};
 use crate::stage::Settings;
 
 use super::builder::{AtLimit, PipeBuilder};
@@ -119,7 +119,7 @@ struct Watch<'s> {
     instances: usize,
     /// Where every buffer was at the last tick, and what was wrong with that.
     position: Option<u64>,
-    finding: Option<Finding>,
+    finding: Option<AuditFinding>,
     /// When each instance fell asleep, if at the last tick all of them slept.
     asleep: Option<Vec<u64>>,
 }
@@ -183,14 +183,14 @@ impl<'s> Watch<'s> {
     }
 
     /// One more instance waits for what nobody will give it.
-    fn fail_stuck(&mut self, stage: u32, stuck: Stuck) {
+    fn fail_stuck(&mut self, stage: u32, stuck: WaitingInstance) {
         let Settings {
             name,
             hold_in,
             hold_out,
             ..
         } = &self.plan.stages[stage as usize];
-        let waiting = Waiting {
+        let waiting = WaitingStage {
             position: stage,
             stage: name.clone(),
             instances: 1,
@@ -202,9 +202,9 @@ impl<'s> Watch<'s> {
             keeps_more: stuck.keeps_more(*hold_in, *hold_out),
         };
         if self.failure.is_none() {
-            self.fail(Error::Standstill(Standstill::default()));
+            self.fail(Error::Deadlock(Deadlock::default()));
         }
-        if let Some(Error::Standstill(standstill)) = &mut self.failure {
+        if let Some(Error::Deadlock(standstill)) = &mut self.failure {
             standstill.add(waiting);
         }
     }
@@ -276,7 +276,7 @@ impl<'s> Watch<'s> {
                 })
         });
         let all: Vec<_> = all
-            .map(|(stage, id, waits_for)| (stage, Stuck::of(&tally, id, waits_for)))
+            .map(|(stage, id, waits_for)| (stage, WaitingInstance::of(&tally, id, waits_for)))
             .collect();
         all.into_iter()
             .for_each(|(stage, stuck)| self.fail_stuck(stage, stuck));
@@ -286,11 +286,9 @@ impl<'s> Watch<'s> {
         if let Some(failure) = self.failure {
             return Err(match failure {
                 // Admission has seen to it that this does not come from the stages.
-                Error::Standstill(Standstill { waiting })
-                    if !waiting.iter().any(|w| w.keeps_more) =>
-                {
+                Error::Deadlock(Deadlock { waiting }) if !waiting.iter().any(|w| w.keeps_more) => {
                     let what = "every stage of the pipe waits for another, and none keeps more than it says";
-                    Error::Corrupt(Corrupt::new(what))
+                    Error::Corrupt(Corruption::new(what))
                 }
                 failure => failure,
             });
@@ -305,7 +303,7 @@ impl<'s> Watch<'s> {
         let (free, all) = (self.segment.free_buffers(), self.plan.shape.buffers());
         if free != all {
             let what = format!("only {free} of {all} buffers are free at the end of the stream");
-            return Err(Error::Corrupt(Corrupt::new(what)));
+            return Err(Error::Corrupt(Corruption::new(what)));
         }
         Ok(Report::new(self.plan, Status::of(self.segment)))
     }
@@ -330,7 +328,7 @@ mod tests {
 
     /// What becomes of a pipe whose two instances end like that, in this order. They are told as
     /// the inline runner tells them: tail first, and the first stops the pipe.
-    fn outcome_of(told: &[(u32, Stuck)]) -> Error {
+    fn outcome_of(told: &[(u32, WaitingInstance)]) -> Error {
         let builder = PipeBuilder::new()
             .head(StreamHead::new(&[][..]))
             .tail(StreamTail::new(Vec::new()));
@@ -353,24 +351,28 @@ mod tests {
 
     #[test]
     fn instances_that_ended_because_nobody_could_go_on_make_one_standstill() {
-        let head = Stuck {
+        let head = WaitingInstance {
             waits_for: WaitsFor::Buffer,
             inputs: 0,
             outputs: 2,
         };
-        let tail = Stuck {
+        let tail = WaitingInstance {
             waits_for: WaitsFor::Input,
             inputs: 0,
             outputs: 0,
         };
-        let error = outcome_of(&[(1, tail), (0, head), (0, Stuck { outputs: 0, ..head })]);
+        let error = outcome_of(&[
+            (1, tail),
+            (0, head),
+            (0, WaitingInstance { outputs: 0, ..head }),
+        ]);
         assert_eq!(
             error.to_string(),
             "every stage of the pipe waits for another: \
              \"stream-head\" x2 for a buffer with 2 outputs in hand, \"stream-tail\" for input; \
              \"stream-head\" keeps more than it says, holds_in 0 and holds_out 1"
         );
-        let Error::Standstill(Standstill { waiting }) = error else {
+        let Error::Deadlock(Deadlock { waiting }) = error else {
             panic!("{error}")
         };
         let told: Vec<_> = waiting
@@ -382,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_standstill_for_which_no_stage_is_to_blame_is_corruption() {
-        let stuck = |waits_for, inputs| Stuck {
+        let stuck = |waits_for, inputs| WaitingInstance {
             waits_for,
             inputs,
             outputs: 0,
@@ -396,13 +398,13 @@ mod tests {
             (1, stuck(WaitsFor::Input, 1)),
             (0, stuck(WaitsFor::Buffer, 0)),
         ]);
-        assert!(matches!(error, Error::Standstill(_)), "{error}");
+        assert!(matches!(error, Error::Deadlock(_)), "{error}");
     }
 
     #[test]
     fn what_a_stage_may_keep_depends_on_what_it_waits_for() {
         let keeps_more = |waits_for, inputs, outputs| {
-            Stuck {
+            WaitingInstance {
                 waits_for,
                 inputs,
                 outputs,

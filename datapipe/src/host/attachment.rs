@@ -6,9 +6,9 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::modules::Notes;
-use super::order::{self, Order};
+use super::order::{self, LaunchRequest};
 use super::report;
-use super::watch::{Then, Watch};
+use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
 use crate::memory::{Process, Segment};
 use crate::pool::{HeadPort, PortError, Seat, TailPort};
@@ -49,7 +49,7 @@ impl Attachment {
     /// controller has died.
     pub fn take(control: OwnedFd) -> Result<Self, StageError> {
         let (order, segment) = order::take(&control)?;
-        let Order {
+        let LaunchRequest {
             stage,
             instance,
             instances: 1,
@@ -82,7 +82,7 @@ impl Attachment {
             controller,
             &segment,
             &Notes::new(control.try_clone()?),
-            Then::GoOn,
+            OnControllerDeath::GoOn,
         )?;
         let seat = Seat::new(&segment, stage, instance).terminate_at_limit(terminate_at_limit);
         Ok(Self {

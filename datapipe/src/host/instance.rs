@@ -9,9 +9,9 @@ use rustix::process::{Signal, getpid, getppid, kill_process};
 
 use super::confine::confine;
 use super::modules::{Modules, Notes};
-use super::order::{self, Job, Order};
+use super::order::{self, Job, LaunchRequest};
 use super::report;
-use super::watch::{Then, Watch};
+use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
 use crate::memory::Process;
 use crate::pool::Seat;
@@ -58,7 +58,7 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
 /// Everything between the order and the reports. Returns whether all instances ended well.
 fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<bool, StageError> {
     let (order, segment) = order::take(control)?;
-    let Order {
+    let LaunchRequest {
         stage,
         instance: first,
         instances,
@@ -89,7 +89,7 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
         confine(allowed)?; // before any thread is started, for it is a thread that is confined
     }
     let (notes, parent) = (Notes::new(control.try_clone()?), getppid());
-    let watch = Watch::start(controller, &segment, &notes, Then::End)?;
+    let watch = Watch::start(controller, &segment, &notes, OnControllerDeath::End)?;
     // The watch sees to the rest now, in order; a process that is stopped has to go on for that.
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
     let mut made = runner::caught(|| modules.make(&module, &notes))?;

@@ -48,7 +48,7 @@
 //!
 //! The factory runs in the process. So what its closures share with the rest of the program, say a
 //! log, is another one there: the arguments, and [descriptors](crate::stage::Stage::descriptor),
-//! are all that the stage gets to know, and its blocks and [notes](Call::notes) are all that comes
+//! are all that the stage gets to know, and its blocks and [notes](StageArgs::notes) are all that comes
 //! back.
 //!
 //! # Deaths
@@ -89,8 +89,8 @@ mod watch; // whether its controller lives
 use std::sync::OnceLock;
 
 pub use attachment::Attachment;
-pub use modules::{AnyStage, Call, Modules, Telling};
-pub use report::Note;
+pub use modules::{AnyStage, Modules, Notifier, StageArgs};
+pub use report::StageMessage;
 
 /// What a process is started with that is to run a stage; behind it stands, for whoever lists
 /// processes, which one.

@@ -7,28 +7,28 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::report::{self, Note};
+use super::report::{self, StageMessage};
 use crate::error::StageError;
 use crate::stage::runner::Worker;
 use crate::stage::runner::thread::caught;
 use crate::stage::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, DamageLog, Deflate, Fields, HeadStage,
     MiddleStage, Module, RESEQUENCE_MODULE, SALVAGE, SEQUENCE_MODULE, STREAM_HEAD_MODULE,
-    STREAM_TAIL_MODULE, StreamHead, StreamTail, TailStage, Work, ZSTD_MODULE, Zstd, analyze,
+    STREAM_TAIL_MODULE, StageKind, StreamHead, StreamTail, TailStage, ZSTD_MODULE, Zstd, analyze,
     decompress, decompress_salvaging, resequence, sequence,
 };
 
 /// Makes a stage from what stands in its description.
-type Maker = Box<dyn Fn(&Call<'_>) -> Result<AnyStage, StageError>>;
+type Maker = Box<dyn Fn(&StageArgs<'_>) -> Result<AnyStage, StageError>>;
 /// Asked now and then for what there is to say.
-type Source = Box<dyn FnMut() -> Vec<Note> + Send>;
+type Source = Box<dyn FnMut() -> Vec<StageMessage> + Send>;
 
 /// The modules of a host: names, and how each makes a stage from its arguments.
 pub struct Modules(BTreeMap<String, Maker>);
 
 /// What a module gets to make a stage from.
 #[derive(Debug)]
-pub struct Call<'c> {
+pub struct StageArgs<'c> {
     module: &'c Module,
     notes: &'c Notes,
 }
@@ -97,7 +97,7 @@ impl Modules {
     pub fn with<S: Into<AnyStage>>(
         mut self,
         name: impl Into<String>,
-        make: impl Fn(&Call<'_>) -> Result<S, StageError> + 'static,
+        make: impl Fn(&StageArgs<'_>) -> Result<S, StageError> + 'static,
     ) -> Self {
         self.0.insert(
             name.into(),
@@ -115,7 +115,7 @@ impl Modules {
                 known.join(", ")
             )));
         };
-        make(&Call { module, notes })
+        make(&StageArgs { module, notes })
     }
 }
 
@@ -131,7 +131,7 @@ impl fmt::Debug for Modules {
     }
 }
 
-impl Call<'_> {
+impl StageArgs<'_> {
     /// The arguments, as [`Stage::module`](crate::stage::Stage::module) got them.
     pub fn arguments(&self) -> &[u8] {
         &self.module.arguments
@@ -179,7 +179,7 @@ impl Call<'_> {
         let telling = self.notes(move || {
             let news = told.news().into_iter();
             // Each was made to fit.
-            news.filter_map(|(text, data)| Note::new(text, data).ok())
+            news.filter_map(|(text, data)| StageMessage::new(text, data).ok())
                 .collect()
         });
         // A block goes on only when what is wrong with it has been told: so a replacement need not
@@ -191,21 +191,21 @@ impl Call<'_> {
     }
 
     /// From now on asks `source` ten times a second, and once after the stage has ended, for what
-    /// it has to say that it has not said yet; each [`Note`] gets to the stage's handler in the
+    /// it has to say that it has not said yet; each [`StageMessage`] gets to the stage's handler in the
     /// controller ([`Stage::notes`](crate::stage::Stage::notes)), in order. What a process that is
-    /// killed had not been asked for is lost, unless it was [told at once](Telling::tell). A panic
+    /// killed had not been asked for is lost, unless it was [told at once](Notifier::tell). A panic
     /// of `source` fails the stage.
-    pub fn notes(&self, source: impl FnMut() -> Vec<Note> + Send + 'static) -> Telling {
+    pub fn notes(&self, source: impl FnMut() -> Vec<StageMessage> + Send + 'static) -> Notifier {
         self.notes.sources.lock().push(Box::new(source));
-        Telling(self.notes.clone())
+        Notifier(self.notes.clone())
     }
 }
 
-/// Tells the controller what there is to say, out of turn. Made by [`Call::notes`].
+/// Tells the controller what there is to say, out of turn. Made by [`StageArgs::notes`].
 #[derive(Clone, Debug)]
-pub struct Telling(Notes);
+pub struct Notifier(Notes);
 
-impl Telling {
+impl Notifier {
     /// Asks all sources now. What they say has left this process when this returns, and gets to the
     /// controller however the process ends. A source must not call it.
     ///
@@ -262,7 +262,7 @@ impl fmt::Debug for Notes {
 }
 
 impl AnyStage {
-    pub(super) fn work(&self) -> Work {
+    pub(super) fn work(&self) -> StageKind {
         match &self.0 {
             Role::Head(stage) => stage.work(),
             Role::Middle(stage) => stage.work(),

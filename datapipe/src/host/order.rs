@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 use crate::error::StageError;
 use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME};
 use crate::memory::{PipeName, Segment};
-use crate::stage::{Confinement, Module, Work};
-use crate::wire::codec::{Bytes, Malformed, Put, len_u32};
+use crate::stage::{Confinement, Module, StageKind};
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
 /// Of the packets. Controller and host may be different programs.
 const VERSION: u8 = 1;
@@ -35,7 +35,7 @@ const CONFINED: u8 = 4;
 
 /// What a process is to do.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct LaunchRequest {
     pub(crate) stage: u32,
     /// The first instance, and how many.
     pub(crate) instance: u32,
@@ -49,7 +49,7 @@ pub(crate) struct Order {
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     /// As the controller knows the stage.
-    pub(crate) work: Work,
+    pub(crate) work: StageKind,
     pub(crate) module: Module,
     pub(crate) confinement: Option<Confinement>,
 }
@@ -57,12 +57,12 @@ pub(crate) struct Job {
 /// What an order says before what its descriptors are is known.
 #[derive(Debug)]
 struct Read {
-    order: Order,
+    order: LaunchRequest,
     /// The segment's name, if it has one.
     segment: Option<PipeName>,
 }
 
-impl Order {
+impl LaunchRequest {
     /// There may be a key in it.
     fn encode(&self, segment: Option<&str>) -> Zeroizing<Vec<u8>> {
         let confinement = self.job.as_ref().and_then(|job| job.confinement.as_ref());
@@ -101,7 +101,7 @@ impl Order {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Read, Malformed> {
+    fn decode(bytes: &[u8]) -> Result<Read, DecodeError> {
         let mut bytes = Bytes::new("an order", bytes);
         let version = bytes.u8()?;
         if version != VERSION {
@@ -130,7 +130,7 @@ impl Order {
         let mut job = None;
         if work != 0 {
             let unknown = || bytes.wrong(format!("is for an unknown kind of work, {work}"));
-            let work = Work::decode(work).ok_or_else(unknown)?;
+            let work = StageKind::decode(work).ok_or_else(unknown)?;
             let len = bytes.u32()? as usize;
             let name = bytes.text(len)?;
             let arguments = Zeroizing::new(text(&mut bytes)?.to_vec());
@@ -169,7 +169,7 @@ impl Order {
 }
 
 /// Bytes behind their length.
-fn text<'b>(bytes: &mut Bytes<'b>) -> Result<&'b [u8], Malformed> {
+fn text<'b>(bytes: &mut Bytes<'b>) -> Result<&'b [u8], DecodeError> {
     let len = bytes.u32()? as usize;
     bytes.take(len)
 }
@@ -185,7 +185,7 @@ fn list(paths: &[PathBuf]) -> Vec<u8> {
     bytes
 }
 
-fn paths(bytes: &[u8]) -> Result<Vec<PathBuf>, Malformed> {
+fn paths(bytes: &[u8]) -> Result<Vec<PathBuf>, DecodeError> {
     let mut bytes = Bytes::new("a list of paths in an order", bytes);
     let mut paths = Vec::new();
     while !bytes.rest().is_empty() {
@@ -205,7 +205,7 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Gives an order. It waits in the socket until the process takes it.
-pub(crate) fn give(control: &OwnedFd, order: &Order, segment: &Segment) -> io::Result<()> {
+pub(crate) fn give(control: &OwnedFd, order: &LaunchRequest, segment: &Segment) -> io::Result<()> {
     let mut space =
         [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MAX_MODULE_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -232,7 +232,7 @@ pub(crate) fn give(control: &OwnedFd, order: &Order, segment: &Segment) -> io::R
 }
 
 /// Takes the order, and maps the segment.
-pub(super) fn take(control: &OwnedFd) -> Result<(Order, Segment), StageError> {
+pub(super) fn take(control: &OwnedFd) -> Result<(LaunchRequest, Segment), StageError> {
     let mut bytes = Zeroizing::new(vec![0; MAX_ORDER]);
     let mut space =
         [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + MAX_MODULE_DESCRIPTORS))];
@@ -258,7 +258,7 @@ pub(super) fn take(control: &OwnedFd) -> Result<(Order, Segment), StageError> {
             "an order is longer than any, or has more descriptors",
         ));
     }
-    let Read { mut order, segment } = Order::decode(&bytes[..got.bytes])?;
+    let Read { mut order, segment } = LaunchRequest::decode(&bytes[..got.bytes])?;
     let mut descriptors = descriptors.into_iter();
     let segment = match segment {
         Some(name) => Segment::attach_named(&name)?,
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
     use crate::memory::{Backing, HugePages, Shape, StageShape};
 
-    fn order() -> Order {
+    fn order() -> LaunchRequest {
         let arguments = Zeroizing::new(vec![7; MAX_MODULE_ARGUMENTS]);
         let module = Module {
             name: "x".repeat(MAX_MODULE_NAME),
@@ -291,11 +291,11 @@ mod tests {
             write: vec!["/".into()],
         });
         let job = Some(Job {
-            work: Work::Analyze,
+            work: StageKind::Analyze,
             module,
             confinement,
         });
-        Order {
+        LaunchRequest {
             stage: 3,
             instance: 2,
             instances: 4,
@@ -321,9 +321,10 @@ mod tests {
         .unwrap()
     }
 
-    fn same(one: &Order, other: &Order) {
+    fn same(one: &LaunchRequest, other: &LaunchRequest) {
         assert_eq!(format!("{one:?}"), format!("{other:?}"));
-        let module = |order: &Order| order.job.as_ref().map(|job| job.module.arguments.clone());
+        let module =
+            |order: &LaunchRequest| order.job.as_ref().map(|job| job.module.arguments.clone());
         assert_eq!(module(one), module(other));
     }
 
@@ -334,7 +335,7 @@ mod tests {
         let files: Vec<_> = (0..MAX_MODULE_DESCRIPTORS)
             .map(|_| tempfile::tempfile().unwrap())
             .collect();
-        let inodes = |order: &Order| -> Vec<u64> {
+        let inodes = |order: &LaunchRequest| -> Vec<u64> {
             let given = order.job.as_ref().unwrap().module.descriptors.iter();
             given
                 .map(|descriptor| rustix::fs::fstat(descriptor).unwrap().st_ino)
@@ -349,8 +350,8 @@ mod tests {
         let (got, mapped) = take(&theirs).unwrap();
         same(
             &got,
-            &Order::decode(&order.encode(None))
-                .map(|read| Order {
+            &LaunchRequest::decode(&order.encode(None))
+                .map(|read| LaunchRequest {
                     job: order.job.clone(),
                     ..read.order
                 })
@@ -366,7 +367,7 @@ mod tests {
     fn a_named_segment_is_found_by_its_name() {
         let (ours, theirs) = pair().unwrap();
         let segment = segment(Backing::Named);
-        let order = Order {
+        let order = LaunchRequest {
             job: None,
             ..order()
         };
@@ -379,14 +380,14 @@ mod tests {
     #[test]
     fn orders_that_are_cut_or_longer_are_refused() {
         let whole = order().encode(None);
-        same(&Order::decode(&whole).unwrap().order, &order());
+        same(&LaunchRequest::decode(&whole).unwrap().order, &order());
         for len in (0..60).chain([whole.len() - 1]) {
-            assert!(Order::decode(&whole[..len]).is_err(), "{len} bytes");
+            assert!(LaunchRequest::decode(&whole[..len]).is_err(), "{len} bytes");
         }
         let refused = |change: &dyn Fn(&mut Vec<u8>), why: &str| {
             let mut other = whole.to_vec();
             change(&mut other);
-            let error = Order::decode(&other).unwrap_err().to_string();
+            let error = LaunchRequest::decode(&other).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         };
         refused(&|bytes| bytes.push(0), "1 bytes too many");

@@ -7,29 +7,29 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::error::{Corrupt, StageError};
+use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_NOTE};
 use crate::pool::PortError;
-use crate::wire::codec::{Bytes, Malformed, Put, cut, len_u16};
+use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
 
 /// What a process says.
 #[derive(Debug)]
-pub(crate) enum Said {
+pub(crate) enum Message {
     /// How an instance ended, counted from the first of the order.
     Ended(u32, Result<(), StageError>),
     /// Something about its work.
-    Note(Note),
+    StageMessage(StageMessage),
 }
 
 /// What a process says about its work, beside its end: for people, and for the stage's
 /// [handler](crate::stage::Stage::notes).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Note {
+pub struct StageMessage {
     pub(crate) text: String,
     pub(crate) data: Vec<u8>,
 }
 
-impl Note {
+impl StageMessage {
     /// A note of a text for people and of data for the handler, either of which may be empty. A
     /// text that does not fit beside the data into [`MAX_NOTE`] bytes is cut.
     ///
@@ -68,7 +68,10 @@ pub(super) fn tell(control: &OwnedFd, instance: u32, result: &Result<(), StageEr
     let (kind, text, queue, buffer) = match result {
         Ok(()) => (ENDED, String::new(), None, None),
         Err(error) if error.is_stopped() => (STOPPED, String::new(), None, None),
-        Err(error) => match (error.corrupt().map(Corrupt::parts), error.panic_message()) {
+        Err(error) => match (
+            error.corrupt().map(Corruption::parts),
+            error.panic_message(),
+        ) {
             (Some((what, queue, buffer)), _) => (CORRUPT, what.to_owned(), queue, buffer),
             (_, Some(message)) => (PANICKED, message.to_owned(), None, None),
             _ => (FAILED, error.to_string(), None, None),
@@ -84,7 +87,7 @@ pub(super) fn tell(control: &OwnedFd, instance: u32, result: &Result<(), StageEr
 }
 
 /// Passes a note on.
-pub(super) fn note(control: &OwnedFd, Note { text, data }: &Note) {
+pub(super) fn note(control: &OwnedFd, StageMessage { text, data }: &StageMessage) {
     let mut bytes = vec![NOTE];
     bytes.put_u16(len_u16(text.len()));
     bytes.put(text.as_bytes());
@@ -94,9 +97,9 @@ pub(super) fn note(control: &OwnedFd, Note { text, data }: &Note) {
 
 /// What there is to be heard of a process now.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// It said this, in so many bytes.
-    Said(Said, usize),
+    Message(Message, usize),
     /// It has said nothing, and still can.
     Nothing,
     /// It will say nothing more.
@@ -104,29 +107,29 @@ pub(crate) enum Heard {
 }
 
 /// Listens, without waiting. Of what has been said before the process died, nothing is lost.
-pub(crate) fn hear(control: &OwnedFd, room: &mut Vec<u8>) -> Heard {
+pub(crate) fn hear(control: &OwnedFd, room: &mut Vec<u8>) -> Received {
     room.resize(REPORT_FIELDS + MAX_FAILURE_TEXT.max(MAX_NOTE), 0); // the fields of a note are fewer
     let packet = loop {
         let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC; // the length of all of it, also if that is too long
         match rustix::net::recv(control.as_fd(), &mut room[..], flags) {
-            Ok((_, 0)) => return Heard::HungUp,
+            Ok((_, 0)) => return Received::HungUp,
             Ok((_, len)) => break len,
-            Err(Errno::AGAIN) => return Heard::Nothing,
+            Err(Errno::AGAIN) => return Received::Nothing,
             // The latter once, if it died with something unheard of its own. What it said is still
             // there.
             Err(Errno::INTR | Errno::CONNRESET) => {}
-            Err(_) => return Heard::HungUp,
+            Err(_) => return Received::HungUp,
         }
     };
     let longer = || {
-        Malformed::new(
+        DecodeError::new(
             "what its process said",
             format!("has {packet} bytes, more than any"),
         )
     };
     let said = room.get(..packet).ok_or_else(longer).and_then(decode);
-    Heard::Said(
-        said.unwrap_or_else(|malformed| Said::Ended(0, Err(malformed.into()))),
+    Received::Message(
+        said.unwrap_or_else(|malformed| Message::Ended(0, Err(malformed.into()))),
         packet,
     )
 }
@@ -137,13 +140,13 @@ pub(crate) fn unheard(control: &OwnedFd) -> usize {
     usize::try_from(unheard).unwrap_or(usize::MAX)
 }
 
-fn decode(bytes: &[u8]) -> Result<Said, Malformed> {
+fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut bytes = Bytes::new("what its process said", bytes);
     let kind = bytes.u8()?;
     if kind == NOTE {
         let len = usize::from(bytes.u16()?);
         let text = bytes.text(len)?;
-        return Ok(Said::Note(Note {
+        return Ok(Message::StageMessage(StageMessage {
             text,
             data: bytes.rest().to_vec(),
         }));
@@ -156,7 +159,7 @@ fn decode(bytes: &[u8]) -> Result<Said, Malformed> {
         PANICKED => Err(StageError::panicked(text)),
         STOPPED => Err(PortError::Stopped.into()),
         CORRUPT => {
-            let corrupt = Corrupt::new(text);
+            let corrupt = Corruption::new(text);
             let corrupt = if queue == NONE {
                 corrupt
             } else {
@@ -171,7 +174,7 @@ fn decode(bytes: &[u8]) -> Result<Said, Malformed> {
         }
         _ => return Err(bytes.wrong(format!("is of an unknown kind, {kind}"))),
     };
-    Ok(Said::Ended(instance, result))
+    Ok(Message::Ended(instance, result))
 }
 
 #[cfg(test)]
@@ -180,13 +183,13 @@ mod tests {
     use super::super::order::pair;
     use super::*;
 
-    fn heard(control: &OwnedFd) -> Heard {
+    fn heard(control: &OwnedFd) -> Received {
         hear(control, &mut Vec::new())
     }
 
-    fn ended(heard: Heard) -> (u32, Result<(), StageError>) {
+    fn ended(heard: Received) -> (u32, Result<(), StageError>) {
         match heard {
-            Heard::Said(Said::Ended(instance, result), _) => (instance, result),
+            Received::Message(Message::Ended(instance, result), _) => (instance, result),
             other => panic!("{other:?}"),
         }
     }
@@ -200,7 +203,7 @@ mod tests {
             let (instance, result) = ended(heard(&ours));
             assert_eq!(instance, 7);
             assert!(
-                matches!(heard(&ours), Heard::HungUp),
+                matches!(heard(&ours), Received::HungUp),
                 "a hang-up is no report"
             );
             result
@@ -216,9 +219,9 @@ mod tests {
         let long = report(Err(StageError::new("é".repeat(MAX_FAILURE_TEXT)))).unwrap_err();
         assert_eq!(long.to_string(), "é".repeat(MAX_FAILURE_TEXT / 2));
         for corrupt in [
-            Corrupt::new("a"),
-            Corrupt::new("b").at_queue(1),
-            Corrupt::new("c").at_buffer(0),
+            Corruption::new("a"),
+            Corruption::new("b").at_queue(1),
+            Corruption::new("c").at_buffer(0),
         ] {
             let error = report(Err(PortError::Corrupt(corrupt.clone()).into())).unwrap_err();
             assert_eq!(error.corrupt(), Some(&corrupt));
@@ -233,21 +236,23 @@ mod tests {
         drop(theirs);
         assert_eq!(unheard(&ours), REPORT_FIELDS);
         assert!(ended(heard(&ours)).1.is_ok());
-        assert!(matches!(heard(&ours), Heard::HungUp));
+        assert!(matches!(heard(&ours), Received::HungUp));
     }
 
     #[test]
     fn notes_arrive_whole_or_are_refused() {
         let (ours, theirs) = pair().unwrap();
-        assert!(matches!(heard(&ours), Heard::Nothing));
-        let whole = Note::new("é".repeat(1000), vec![3; MAX_NOTE - 2000]).unwrap();
-        let cut = Note::new("é".repeat(1000), vec![3; MAX_NOTE - 1999]).unwrap();
+        assert!(matches!(heard(&ours), Received::Nothing));
+        let whole = StageMessage::new("é".repeat(1000), vec![3; MAX_NOTE - 2000]).unwrap();
+        let cut = StageMessage::new("é".repeat(1000), vec![3; MAX_NOTE - 1999]).unwrap();
         assert_eq!((whole.text.len(), cut.text.len()), (2000, 1998));
-        for sent in [Note::default(), whole, cut] {
+        for sent in [StageMessage::default(), whole, cut] {
             note(&theirs, &sent);
-            assert!(matches!(heard(&ours), Heard::Said(Said::Note(note), _) if note == sent));
+            assert!(
+                matches!(heard(&ours), Received::Message(Message::StageMessage(note), _) if note == sent)
+            );
         }
-        let long = Note::new("", vec![3; MAX_NOTE + 1]);
+        let long = StageMessage::new("", vec![3; MAX_NOTE + 1]);
         assert!(long.unwrap_err().to_string().contains("16385 bytes"));
     }
 

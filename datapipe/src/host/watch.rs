@@ -29,7 +29,7 @@ const GRACE: Timespec = Timespec {
 
 /// What becomes of the process when its pipe's controller is dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum OnControllerDeath {
     /// It was started for the pipe, and ends: by itself within the grace, or by force.
     End,
     /// It is somebody else's.
@@ -49,7 +49,7 @@ impl Watch {
         controller: Process,
         segment: &Segment,
         notes: &Notes,
-        then: Then,
+        then: OnControllerDeath,
     ) -> io::Result<Self> {
         let end = eventfd(0, EventfdFlags::CLOEXEC)?;
         let mut watching = Watching {
@@ -96,7 +96,7 @@ struct Watching {
     segment: Segment,
     end: OwnedFd,
     notes: Notes,
-    then: Then,
+    then: OnControllerDeath,
 }
 
 impl Watching {
@@ -119,7 +119,7 @@ impl Watching {
             }
         }
         self.segment.stop();
-        if self.then == Then::End {
+        if self.then == OnControllerDeath::End {
             // This process ends meanwhile, unless a stage does not return. If nobody can say, it
             // has to be now.
             let mut polled = [PollFd::new(&self.end, PollFlags::IN)];
@@ -156,7 +156,13 @@ mod tests {
             .unwrap();
         let controller = Process::watch(child.id()).unwrap();
         let (_ours, theirs) = pair().unwrap();
-        let watch = Watch::start(controller, &segment, &Notes::new(theirs), Then::End).unwrap();
+        let watch = Watch::start(
+            controller,
+            &segment,
+            &Notes::new(theirs),
+            OnControllerDeath::End,
+        )
+        .unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         while !segment.is_stopped() {

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::MAX_VOLUMES;
 
-use super::given::Given;
+use super::given::DirStorage;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{
-    FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, VolumeOptions,
+    FileSystem, Form, Item, Medium, MediumError, MediumHandle, Position, Probe, Storage,
+    VolumeOptions,
 };
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
 ///
 /// Other files in the directory are left alone. A record never lies in two volumes.
 #[derive(Debug)]
-pub struct Directory<S: Storage = FileSystem> {
+pub struct VolumeDirectory<S: Storage = FileSystem> {
     storage: S,
     path: PathBuf,
     side: Side<S>,
@@ -40,7 +41,7 @@ enum Side<S: Storage> {
     },
 }
 
-impl Directory {
+impl VolumeDirectory {
     /// Makes the directory if it is not there, removes old volumes if that was asked for, and
     /// begins volume 1.
     ///
@@ -63,10 +64,10 @@ impl Directory {
     }
 }
 
-impl Directory<Given> {
+impl VolumeDirectory<DirStorage> {
     /// A directory in which another process has created volume 1.
     pub(super) fn given_to_write(
-        storage: Given,
+        storage: DirStorage,
         path: PathBuf,
         file: File,
         volume_size: Option<u64>,
@@ -83,12 +84,12 @@ impl Directory<Given> {
     }
 }
 
-impl<S: Storage> Directory<S> {
-    /// As [`Directory::create`], on another storage.
+impl<S: Storage> VolumeDirectory<S> {
+    /// As [`VolumeDirectory::create`], on another storage.
     ///
     /// # Errors
     ///
-    /// As [`Directory::create`].
+    /// As [`VolumeDirectory::create`].
     pub fn create_on(
         storage: S,
         path: impl Into<PathBuf>,
@@ -120,11 +121,11 @@ impl<S: Storage> Directory<S> {
         })
     }
 
-    /// As [`Directory::open`], on another storage.
+    /// As [`VolumeDirectory::open`], on another storage.
     ///
     /// # Errors
     ///
-    /// As [`Directory::open`].
+    /// As [`VolumeDirectory::open`].
     pub fn open_on(
         storage: S,
         path: impl Into<PathBuf>,
@@ -148,8 +149,8 @@ impl<S: Storage> Directory<S> {
     }
 }
 
-impl<S: Storage> Medium for Directory<S> {
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+impl<S: Storage> Medium for VolumeDirectory<S> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         self.side.writer("write")?.write(record)
     }
 
@@ -202,12 +203,12 @@ impl<S: Storage> Medium for Directory<S> {
             return Err(MediumError::NOT_TO_READ);
         };
         let volume = volume.unwrap_or(*last);
-        self.seek(Place::start_of(volume))?;
+        self.seek(Position::start_of(volume))?;
         self.reader()?.seek_end();
         Ok(())
     }
 
-    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         let Side::Read {
             reader,
             volume,
@@ -236,10 +237,10 @@ impl<S: Storage> Medium for Directory<S> {
         Ok(())
     }
 
-    fn passage(&self) -> Result<Passage, String> {
+    fn passage(&self) -> Result<MediumHandle, String> {
         let (volume_size, descriptors) = match &self.side {
             Side::Write { writer, .. } if !writer.is_untouched() => {
-                return Err(Passage::BEGUN.to_owned());
+                return Err(MediumHandle::BEGUN.to_owned());
             }
             Side::Write {
                 writer,
@@ -251,7 +252,7 @@ impl<S: Storage> Medium for Directory<S> {
             ),
             Side::Read { .. } => (None, self.storage.descriptors(None, Some(&self.path))?),
         };
-        Ok(Passage {
+        Ok(MediumHandle {
             form: Form::Directory,
             path: self.path.clone(),
             volume_size,
@@ -260,7 +261,7 @@ impl<S: Storage> Medium for Directory<S> {
     }
 }
 
-impl<S: Storage> Directory<S> {
+impl<S: Storage> VolumeDirectory<S> {
     /// The volume that is read.
     fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
         match &mut self.side {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Place;
+use super::Position;
 
 /// Why a medium did not do what it was asked.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub enum MediumError {
         /// The tape or the directory.
         path: PathBuf,
         /// Where it was to go.
-        to: Place,
+        to: Position,
         /// What there is instead.
         what: String,
     },

@@ -14,9 +14,9 @@ use super::storage::checked_regular;
 
 /// The directory in which the files of a medium lie. Of a path only the name counts.
 #[derive(Debug)]
-pub(super) struct Given(OwnedFd);
+pub(super) struct DirStorage(OwnedFd);
 
-impl Given {
+impl DirStorage {
     pub(super) fn new(directory: OwnedFd) -> Self {
         Self(directory)
     }
@@ -27,7 +27,7 @@ impl Given {
     }
 }
 
-impl Storage for Given {
+impl Storage for DirStorage {
     type File = File;
 
     fn create_new(&self, path: &Path) -> io::Result<File> {

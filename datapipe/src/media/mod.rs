@@ -5,7 +5,7 @@
 //!            +--------+--------+------+    +--------+------+--------+------+
 //!            | record | record | mark |    | record | mark | record | mark |
 //!            +--------+--------+------+    +--------+------+--------+------+
-//!   files     000001.tap                    000002.tap                         a Directory
+//!   files     000001.tap                    000002.tap                         a VolumeDirectory
 //!             backup.tap                                                       a VirtualTape: one volume
 //! ```
 //!
@@ -24,13 +24,13 @@
 //! # Examples
 //!
 //! ```
-//! use datapipe::media::{Directory, VolumeOptions, Item, Medium, MediumError};
+//! use datapipe::media::{VolumeDirectory, VolumeOptions, Item, Medium, MediumError};
 //!
 //! let place = tempfile::tempdir()?;
 //! let path = place.path().join("backup");
 //!
 //! let options = VolumeOptions { volume_size: Some(64 << 10), ..VolumeOptions::default() };
-//! let mut medium = Directory::create(&path, options)?;
+//! let mut medium = VolumeDirectory::create(&path, options)?;
 //! for number in 0..100u8 {
 //!     let record = [number; 1000];
 //!     match medium.write(&record) {
@@ -44,7 +44,7 @@
 //! }
 //! medium.sync()?;
 //!
-//! let mut medium = Directory::open(&path, |_| true)?;
+//! let mut medium = VolumeDirectory::open(&path, |_| true)?;
 //! let (mut record, mut count, mut volumes) = (Vec::new(), 0, 1);
 //! loop {
 //!     match medium.read(&mut record)? {
@@ -74,13 +74,13 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use given::Given;
+use given::DirStorage;
 
-pub use directory::Directory;
+pub use directory::VolumeDirectory;
 pub use error::MediumError;
 pub(crate) use passage::Form;
-pub use passage::Passage;
-pub use place::{Item, Place, Probe};
+pub use passage::MediumHandle;
+pub use place::{Item, Position, Probe};
 pub use storage::{FileSystem, Storage, StorageFile};
 pub use tape::VirtualTape;
 
@@ -103,7 +103,7 @@ pub trait Medium: Send {
     /// [`MediumError::TooLong`] and [`MediumError::Empty`] if no volume of this medium could have
     /// it, [`MediumError::WrongDirection`], and [`MediumError::Io`]. After any of these nothing of
     /// the record can be read.
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError>;
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError>;
 
     /// Writes a mark. May use what is kept free of records.
     ///
@@ -159,15 +159,15 @@ pub trait Medium: Send {
     /// # Errors
     ///
     /// Why there is none, and what to do about it. That is so for every medium but a
-    /// [`VirtualTape`] and a [`Directory`] on the [`FileSystem`], and for one that has been written
+    /// [`VirtualTape`] and a [`VolumeDirectory`] on the [`FileSystem`], and for one that has been written
     /// to.
-    fn passage(&self) -> Result<Passage, String> {
-        Err(Passage::NONE.to_owned())
+    fn passage(&self) -> Result<MediumHandle, String> {
+        Err(MediumHandle::NONE.to_owned())
     }
 
     /// Goes behind all that is in a volume, or in the last one that is there. How many items those
     /// are, no place knows from then on until the next [`seek`](Medium::seek):
-    /// [`Place::UNCOUNTED`].
+    /// [`Position::UNCOUNTED`].
     ///
     /// # Errors
     ///
@@ -181,12 +181,12 @@ pub trait Medium: Send {
     ///
     /// [`MediumError::NoSuchPlace`], [`MediumError::MissingVolume`],
     /// [`MediumError::WrongDirection`] and [`MediumError::Io`]. It stays where it was then.
-    fn seek(&mut self, to: Place) -> Result<(), MediumError>;
+    fn seek(&mut self, to: Position) -> Result<(), MediumError>;
 }
 
 /// For programs that choose the medium while they run.
 impl<M: Medium + ?Sized> Medium for Box<M> {
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         (**self).write(record)
     }
 
@@ -214,11 +214,11 @@ impl<M: Medium + ?Sized> Medium for Box<M> {
         (**self).seek_end(volume)
     }
 
-    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         (**self).seek(to)
     }
 
-    fn passage(&self) -> Result<Passage, String> {
+    fn passage(&self) -> Result<MediumHandle, String> {
         (**self).passage()
     }
 }
@@ -235,7 +235,7 @@ pub(crate) fn given_to_write(
     [file, directory]: [OwnedFd; 2],
 ) -> Result<Box<dyn Medium>, MediumError> {
     writer::check_size(volume_size)?;
-    let (file, storage) = (File::from(file), Given::new(directory));
+    let (file, storage) = (File::from(file), DirStorage::new(directory));
     Ok(match form {
         Form::Tape => Box::new(VirtualTape::given_to_write(
             storage,
@@ -243,7 +243,12 @@ pub(crate) fn given_to_write(
             file,
             volume_size,
         )),
-        Form::Directory => Box::new(Directory::given_to_write(storage, path, file, volume_size)),
+        Form::Directory => Box::new(VolumeDirectory::given_to_write(
+            storage,
+            path,
+            file,
+            volume_size,
+        )),
     })
 }
 
@@ -251,7 +256,7 @@ pub(crate) fn given_to_write(
 ///
 /// # Errors
 ///
-/// As [`Directory::open`].
+/// As [`VolumeDirectory::open`].
 pub(crate) fn given_to_read(
     form: Form,
     path: PathBuf,
@@ -260,7 +265,11 @@ pub(crate) fn given_to_read(
 ) -> Result<Box<dyn Medium>, MediumError> {
     Ok(match form {
         Form::Tape => Box::new(VirtualTape::given_to_read(path, descriptor.into(), probe)?),
-        Form::Directory => Box::new(Directory::open_on(Given::new(descriptor), path, probe)?),
+        Form::Directory => Box::new(VolumeDirectory::open_on(
+            DirStorage::new(descriptor),
+            path,
+            probe,
+        )?),
     })
 }
 

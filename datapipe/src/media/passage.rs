@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// What another process makes a medium from, which [`Medium::passage`](super::Medium::passage)
-/// gives: a [`VirtualTape`](super::VirtualTape) or a [`Directory`](super::Directory) as it is open
+/// gives: a [`VirtualTape`](super::VirtualTape) or a [`VolumeDirectory`](super::VolumeDirectory) as it is open
 /// here.
 ///
 /// It has descriptors, so the other process may lack the right to open the medium, and gets this
 /// one, whatever has taken its name since.
 #[derive(Debug)]
-pub struct Passage {
+pub struct MediumHandle {
     pub(crate) form: Form,
     /// For messages.
     pub(crate) path: PathBuf,
@@ -25,13 +25,13 @@ pub struct Passage {
 pub(crate) enum Form {
     /// A [`VirtualTape`](super::VirtualTape).
     Tape,
-    /// A [`Directory`](super::Directory).
+    /// A [`Directory`](super::VolumeDirectory).
     Directory,
 }
 
-impl Passage {
+impl MediumHandle {
     /// Why a medium has none that nobody knows more of.
-    pub(super) const NONE: &str = "its medium is none that another process can use: take a VirtualTape or a Directory on the file system";
+    pub(super) const NONE: &str = "its medium is none that another process can use: take a VirtualTape or a VolumeDirectory on the file system";
 
     /// Why a medium has none that has been written to.
     pub(super) const BEGUN: &str =

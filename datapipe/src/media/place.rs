@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Where a record or a mark begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct Position {
     /// Number of the volume, from 1.
     pub volume: u32,
     /// Records, marks and damaged stretches before it in the volume. Behind damage it is smaller
@@ -16,7 +16,7 @@ pub struct Place {
     pub byte: u64,
 }
 
-impl Place {
+impl Position {
     /// Stands for the number of items in a volume that was not read from its start.
     pub const UNCOUNTED: u64 = u64::MAX;
 
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "volume {}, ", self.volume)?;
         let counted = self.record < Self::UNCOUNTED / 2;
@@ -53,13 +53,13 @@ impl fmt::Display for Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// A record, which was put where the caller asked. It begins here.
-    Record(Place),
+    Record(Position),
     /// A mark.
-    Mark(Place),
+    Mark(Position),
     /// Bytes that are no record. The next read goes on behind them.
     Damaged {
         /// Where they begin.
-        at: Place,
+        at: Position,
         /// How many there are: never 0.
         skipped: u64,
     },

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::limits::MAX_RECORD;
 
 use super::layout::{END_OF_MEDIUM, GAP, Length, MARK, SHORTEST_FRAME, WORD, word};
-use super::{Item, MediumError, Place, Probe, StorageFile};
+use super::{Item, MediumError, Position, Probe, StorageFile};
 
 /// Most bytes that a probe is given.
 const PROBED: usize = 64;
@@ -81,7 +81,7 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     /// Goes to `to`, which must be of this volume.
-    pub(super) fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+    pub(super) fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         if to.byte > self.len {
             let what = format!("its file has {} bytes", self.len);
             return Err(MediumError::NoSuchPlace {
@@ -96,7 +96,7 @@ impl<F: StorageFile> VolumeReader<F> {
 
     /// Goes behind the last byte.
     pub(super) fn seek_end(&mut self) {
-        (self.at, self.items) = (self.len, Place::UNCOUNTED);
+        (self.at, self.items) = (self.len, Position::UNCOUNTED);
     }
 
     pub(super) fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
@@ -222,9 +222,9 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     /// Puts the place in front of an item of so many bytes, and says where that is.
-    fn retreat(&mut self, bytes: u64) -> Place {
+    fn retreat(&mut self, bytes: u64) -> Position {
         (self.at, self.items) = (self.at - bytes, self.items.saturating_sub(1));
-        Place {
+        Position {
             volume: self.volume,
             record: self.items,
             byte: self.at,
@@ -232,8 +232,8 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     /// Puts the place at `end`, behind one item, and says where that item begins.
-    fn advance(&mut self, end: u64) -> Place {
-        let from = Place {
+    fn advance(&mut self, end: u64) -> Position {
+        let from = Position {
             volume: self.volume,
             record: self.items,
             byte: self.at,

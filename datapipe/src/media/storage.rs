@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::Passage;
+use super::MediumHandle;
 
 /// A place that has directories of files: [`FileSystem`], or a twin of it that fails as asked.
 ///
@@ -83,7 +83,7 @@ pub trait Storage: Debug + Send + 'static {
         directory: Option<&Path>,
     ) -> Result<Vec<OwnedFd>, String> {
         let _ = (file, directory);
-        Err(Passage::NONE.to_owned())
+        Err(MediumHandle::NONE.to_owned())
     }
 }
 

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::given::Given;
+use super::given::DirStorage;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{
-    FileSystem, Form, Item, Medium, MediumError, Passage, Place, Probe, Storage, StorageFile,
-    VolumeOptions,
+    FileSystem, Form, Item, Medium, MediumError, MediumHandle, Position, Probe, Storage,
+    StorageFile, VolumeOptions,
 };
 
 /// A medium of one volume: a file of any name.
@@ -61,10 +61,10 @@ impl VirtualTape {
     }
 }
 
-impl VirtualTape<Given> {
+impl VirtualTape<DirStorage> {
     /// A tape that another process has created.
     pub(super) fn given_to_write(
-        storage: Given,
+        storage: DirStorage,
         path: PathBuf,
         file: File,
         size: Option<u64>,
@@ -159,7 +159,7 @@ impl<S: Storage> VirtualTape<S> {
     }
 
     /// The volume of a place.
-    fn volume(&mut self, to: Place) -> Result<&mut VolumeReader<S::File>, MediumError> {
+    fn volume(&mut self, to: Position) -> Result<&mut VolumeReader<S::File>, MediumError> {
         if to.volume != 1 {
             let what = "a virtual tape has volume 1 only".to_owned();
             return Err(MediumError::NoSuchPlace {
@@ -180,7 +180,7 @@ impl<S: Storage> VirtualTape<S> {
 }
 
 impl<S: Storage> Medium for VirtualTape<S> {
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         self.writer()?.write(record)
     }
 
@@ -221,18 +221,20 @@ impl<S: Storage> Medium for VirtualTape<S> {
     }
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        let to = Place::start_of(volume.unwrap_or(1));
+        let to = Position::start_of(volume.unwrap_or(1));
         self.volume(to)?.seek_end();
         Ok(())
     }
 
-    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         self.volume(to)?.seek(to)
     }
 
-    fn passage(&self) -> Result<Passage, String> {
+    fn passage(&self) -> Result<MediumHandle, String> {
         let descriptors = match &self.side {
-            Side::Write(writer) if !writer.is_untouched() => return Err(Passage::BEGUN.to_owned()),
+            Side::Write(writer) if !writer.is_untouched() => {
+                return Err(MediumHandle::BEGUN.to_owned());
+            }
             Side::Write(writer) => self
                 .storage
                 .descriptors(Some(writer.file()), Some(directory_of(&self.path))),
@@ -242,7 +244,7 @@ impl<S: Storage> Medium for VirtualTape<S> {
             Side::Write(writer) => writer.limit(),
             Side::Read(_) => None,
         };
-        Ok(Passage {
+        Ok(MediumHandle {
             form: Form::Tape,
             path: self.path.clone(),
             volume_size,

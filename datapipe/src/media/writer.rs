@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
-use super::{MediumError, Place, Storage, StorageFile};
+use super::{MediumError, Position, Storage, StorageFile};
 
 /// The end of one volume.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.volume == 1 && self.used == 0 && !self.ended && !self.broken
     }
 
-    pub(super) fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+    pub(super) fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         self.check_whole()?;
         if record.is_empty() {
             return Err(MediumError::Empty);
@@ -144,8 +144,8 @@ impl<F: StorageFile> VolumeWriter<F> {
     }
 
     /// Appends all of `parts`, or leaves the file as it was.
-    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Place, MediumError> {
-        let place = Place {
+    fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
+        let place = Position {
             volume: self.volume,
             record: self.items,
             byte: self.used,

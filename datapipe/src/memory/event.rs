@@ -14,7 +14,7 @@
 //! wake everybody.
 //!
 //! Does not check for stop or time: the waiter's loop does, and whoever stops the pipe calls
-//! [`Event::wake`].
+//! [`EventCount::wake`].
 
 #[cfg(not(loom))]
 use std::time::Instant;
@@ -30,7 +30,7 @@ use super::points::point;
 /// Bit 0: somebody may be asleep. The other bits count wake-ups, wrapping.
 #[derive(Debug, Default)]
 #[repr(C)]
-pub(crate) struct Event {
+pub(crate) struct EventCount {
     word: AtomicU32,
     #[cfg(loom)]
     bed: Bed,
@@ -38,7 +38,7 @@ pub(crate) struct Event {
 
 /// What the word was when a waiter marked itself asleep.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket(u32);
+pub(crate) struct WaitKey(u32);
 
 const SLEEPER: u32 = 1;
 
@@ -46,15 +46,15 @@ const SLEEPER: u32 = 1;
 #[cfg(not(loom))]
 const MAX_WAITV: usize = 128;
 
-impl Event {
+impl EventCount {
     /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on
     /// the ticket.
-    pub(crate) fn mark(&self) -> Ticket {
+    pub(crate) fn mark(&self) -> WaitKey {
         // SYNC(sleeper-marked): the read-modify-write and the fence stand before the second look.
         let before = self.word.fetch_or(SLEEPER, Ordering::AcqRel);
         fence_after_rmw();
         point!("wait.marked");
-        Ticket(before | SLEEPER)
+        WaitKey(before | SLEEPER)
     }
 
     /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by
@@ -98,16 +98,16 @@ impl Event {
 }
 
 #[cfg(not(loom))]
-impl Event {
+impl EventCount {
     /// Sleeps until the word moves on from the ticket, or `deadline`. May return early.
-    pub(crate) fn sleep(&self, ticket: Ticket, deadline: Option<Instant>) {
+    pub(crate) fn sleep(&self, ticket: WaitKey, deadline: Option<Instant>) {
         Self::sleep_any(&[(self, ticket)], deadline);
     }
 
     /// Sleeps until one of the words moves on from its ticket, or `deadline`. May return early.
     ///
     /// With more than 128 different events it returns after a millisecond at the latest.
-    pub(crate) fn sleep_any(events: &[(&Self, Ticket)], deadline: Option<Instant>) {
+    pub(crate) fn sleep_any(events: &[(&Self, WaitKey)], deadline: Option<Instant>) {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = left.map(|d| rustix::fs::Timespec {
             tv_sec: d.as_secs().try_into().unwrap_or(i64::MAX),
@@ -162,7 +162,7 @@ impl Event {
         let _ = futex::wake(core_word(&self.word), futex::Flags::empty(), everybody);
     }
 
-    fn waiter(&self, ticket: Ticket) -> futex::Wait {
+    fn waiter(&self, ticket: WaitKey) -> futex::Wait {
         let mut wait = futex::Wait::new();
         wait.val = ticket.0.into();
         wait.uaddr = futex::WaitPtr::new(core_word(&self.word).as_ptr().cast());
@@ -178,7 +178,7 @@ mod model {
 
     use loom::sync::{Condvar, Mutex};
 
-    use super::{Event, Ordering, Ticket};
+    use super::{EventCount, Ordering, WaitKey};
 
     #[derive(Debug)]
     pub(super) struct Bed {
@@ -195,8 +195,8 @@ mod model {
         }
     }
 
-    impl Event {
-        pub(crate) fn sleep(&self, ticket: Ticket) {
+    impl EventCount {
+        pub(crate) fn sleep(&self, ticket: WaitKey) {
             let guard = self.bed.lock.lock().unwrap();
             if self.word.load(Ordering::Acquire) == ticket.0 {
                 drop(self.bed.condition.wait(guard).unwrap());

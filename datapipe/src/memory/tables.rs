@@ -10,7 +10,7 @@ use std::ops::Index;
 use std::ptr::NonNull;
 
 use super::atomic::{AtomicU32, AtomicU64};
-use super::event::Event;
+use super::event::EventCount;
 use super::shape::Shape;
 
 /// The first bytes of a segment. All but `stop` is written once, by the creator, before `ready`.
@@ -91,7 +91,7 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct EventLine {
-    pub(crate) event: Event,
+    pub(crate) event: EventCount,
 }
 
 /// One place of a ring: see [`queue::slot`](crate::queue) for what the word says. Eight share a

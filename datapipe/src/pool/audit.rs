@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::error::Corrupt;
+use crate::error::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
 use crate::memory::{QueueKind, Segment};
@@ -18,18 +18,18 @@ use super::word::{CONTROLLER, State, Word};
 
 /// A contradiction between shared words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding(String);
+pub struct AuditFinding(String);
 
-impl fmt::Display for Finding {
+impl fmt::Display for AuditFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Finding {}
+impl std::error::Error for AuditFinding {}
 
-impl From<Finding> for Corrupt {
-    fn from(finding: Finding) -> Self {
+impl From<AuditFinding> for Corruption {
+    fn from(finding: AuditFinding) -> Self {
         Self::new(finding.0)
     }
 }
@@ -42,8 +42,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// The first [`Finding`].
-    pub fn audit(&self) -> Result<(), Finding> {
+    /// The first [`AuditFinding`].
+    pub fn audit(&self) -> Result<(), AuditFinding> {
         audit(self.tables(), true)
     }
 
@@ -166,7 +166,7 @@ pub(super) fn free_buffers(tables: &Tables) -> u32 {
 }
 
 /// `live`: participants may be in the middle of something.
-pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), Finding> {
+pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), AuditFinding> {
     let view = Participant {
         tables,
         id: CONTROLLER,
@@ -228,7 +228,7 @@ fn audit_ring(
     queue: u32,
     expected: u32,
     live: bool,
-) -> Result<(), Finding> {
+) -> Result<(), AuditFinding> {
     let ring = view.ring(queue);
     let (head, tail) = ring.ends();
     let mut present = 0;
@@ -277,6 +277,6 @@ fn audit_ring(
     Ok(())
 }
 
-fn finding(text: String) -> Result<(), Finding> {
-    Err(Finding(text))
+fn finding(text: String) -> Result<(), AuditFinding> {
+    Err(AuditFinding(text))
 }

@@ -21,7 +21,7 @@ use std::slice;
 #[cfg(not(loom))]
 use std::time::Duration;
 
-use crate::error::Corrupt;
+use crate::error::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::BufferEntry;
 
@@ -38,12 +38,12 @@ pub struct Block {
     start: u32,
     len: u32,
     flags: u32,
-    standing: Cell<Standing>,
+    standing: Cell<LeaseKind>,
 }
 
 /// How a block came into our hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum LeaseKind {
     /// It was allocated.
     Loan,
     /// It was received, and not answered yet.
@@ -192,7 +192,7 @@ impl Block {
     #[inline]
     pub(super) fn loan(core: &Rc<PortCore>, held: Held) -> Self {
         let start = core.tables.shape.headroom();
-        let standing = Cell::new(Standing::Loan);
+        let standing = Cell::new(LeaseKind::Loan);
         Self {
             core: Rc::clone(core),
             held,
@@ -206,7 +206,7 @@ impl Block {
 
     /// Copies the descriptor out, checks it, and only then trusts it.
     #[inline]
-    pub(super) fn input(core: &Rc<PortCore>, held: Held, number: u64) -> Result<Self, Corrupt> {
+    pub(super) fn input(core: &Rc<PortCore>, held: Held, number: u64) -> Result<Self, Corruption> {
         let entry = &core.tables.buffers[held.buffer];
         let start = entry.start.load(Ordering::Relaxed);
         let len = entry.len.load(Ordering::Relaxed);
@@ -215,10 +215,10 @@ impl Block {
             || flags > VACANT | HAS_INFO
         {
             return Err(
-                Corrupt::new("a block's data lies outside of its buffer").at_buffer(held.buffer)
+                Corruption::new("a block's data lies outside of its buffer").at_buffer(held.buffer)
             );
         }
-        let standing = Cell::new(Standing::Input);
+        let standing = Cell::new(LeaseKind::Input);
         Ok(Self {
             core: Rc::clone(core),
             held,
@@ -392,12 +392,12 @@ impl Block {
         std::ptr::eq(Rc::as_ptr(&self.core), core)
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> LeaseKind {
         self.standing.get()
     }
 
     pub(super) fn set_answered(&self) {
-        self.standing.set(Standing::Answered);
+        self.standing.set(LeaseKind::Answered);
     }
 
     /// Writes the descriptor and lets go, to send.

@@ -39,7 +39,7 @@ mod explorer; // kills at every atomic operation, on the heap
 mod model; // the same types under the model checker
 
 #[cfg(not(loom))]
-pub use audit::Finding;
+pub use audit::AuditFinding;
 #[cfg(not(loom))]
 pub(crate) use audit::{Tally, queue_depth, tally};
 #[cfg(not(loom))]

@@ -27,9 +27,9 @@ use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 
-use crate::error::Corrupt;
+use crate::error::Corruption;
 use crate::memory::atomic::Ordering;
-use crate::memory::event::Event;
+use crate::memory::event::EventCount;
 use crate::memory::tables::Tables;
 use crate::memory::{QueueKind, Shape, StageShape};
 use crate::queue::{Claim, Put, Slot};
@@ -233,7 +233,7 @@ impl<'a> Seat<'a> {
         }
     }
 
-    fn event(&self, blocked: Blocked) -> &'a Event {
+    fn event(&self, blocked: Blocked) -> &'a EventCount {
         match blocked {
             Blocked::AtLimit => &self.tables.participants[self.id].credit.event,
             Blocked::NoneFree => self.ring(FREE_LIST).event(),
@@ -722,7 +722,7 @@ fn reclaim_a_take() {
                 Ordering::Relaxed,
             );
             if won.is_ok() {
-                Err(Corrupt::new("dies here"))
+                Err(Corruption::new("dies here"))
             } else {
                 Ok(Claim::Lost)
             }

@@ -5,7 +5,7 @@
 //! whole argument, and `docs/shared-memory.md`, "Hand-over", gives it; the step explorer and the
 //! model checker run this file.
 
-use crate::error::Corrupt;
+use crate::error::Corruption;
 use crate::limits::GENERATION_BITS;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
@@ -143,7 +143,7 @@ pub(crate) fn fill_reserve(tables: &Tables) {
 impl<'a> Participant<'a> {
     /// Takes a buffer from the free list, or else from the reserve, if the quota allows one more.
     #[inline]
-    pub(crate) fn alloc(&self, loans: &mut Loans) -> Result<Alloc, Corrupt> {
+    pub(crate) fn alloc(&self, loans: &mut Loans) -> Result<Alloc, Corruption> {
         if loans.reach(self.tables.shape.quota(self.id), self) {
             return Ok(Alloc::AtLimit);
         }
@@ -170,7 +170,7 @@ impl<'a> Participant<'a> {
 
     /// Takes the buffer at the head of `queue`, and returns it with its number.
     #[inline]
-    pub(crate) fn receive(&self, queue: u32) -> Result<Option<(Held, u64)>, Corrupt> {
+    pub(crate) fn receive(&self, queue: u32) -> Result<Option<(Held, u64)>, Corruption> {
         let Some((held, number)) = self.take(queue, None)? else {
             return Ok(None);
         };
@@ -183,7 +183,7 @@ impl<'a> Participant<'a> {
     ///
     /// If that place is taken, the buffer is freed and [`Put::Duplicate`] returned.
     #[inline]
-    pub(crate) fn send(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
+    pub(crate) fn send(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corruption> {
         let entry = &self.tables.buffers[held.buffer];
         self.note_number(held, number);
         point!("send.numbered");
@@ -196,7 +196,7 @@ impl<'a> Participant<'a> {
 
     /// Gives a held buffer back to the free list, and its credit to whoever allocated it.
     #[inline]
-    pub(crate) fn free(&self, held: Held) -> Result<(), Corrupt> {
+    pub(crate) fn free(&self, held: Held) -> Result<(), Corruption> {
         let entry = &self.tables.buffers[held.buffer];
         // SYNC(destination): whoever reads it sees, too, that the ledger says we took the buffer. Reclaim does, for
         // the buffer's last sender: it must not believe that the send was never finished.
@@ -210,7 +210,7 @@ impl<'a> Participant<'a> {
     /// The rest of a send, once the ledger says sent: also what reclaim does for a sender that died
     /// before it.
     #[inline]
-    pub(crate) fn publish(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corrupt> {
+    pub(crate) fn publish(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corruption> {
         let ring = self.ring(queue);
         let put = match self.tables.shape.queue_kind(queue) {
             QueueKind::Plain => ring.put(held.buffer, held.generation).map(|_| Put::Done)?,
@@ -228,11 +228,11 @@ impl<'a> Participant<'a> {
 
     /// The rest of a free, once the ledger says sent.
     #[inline]
-    pub(crate) fn publish_free(&self, held: Held, allocator: u32) -> Result<(), Corrupt> {
+    pub(crate) fn publish_free(&self, held: Held, allocator: u32) -> Result<(), Corruption> {
         let participants = self.tables.shape.participants();
         if allocator >= participants {
             return Err(
-                Corrupt::new("a buffer's allocator is not a participant").at_buffer(held.buffer)
+                Corruption::new("a buffer's allocator is not a participant").at_buffer(held.buffer)
             );
         }
         self.ring(FREE_LIST).put(held.buffer, held.generation)?;
@@ -301,10 +301,10 @@ impl<'a> Participant<'a> {
 
     /// The ledger word of a buffer, decoded.
     #[inline]
-    pub(crate) fn word(&self, buffer: u32) -> Result<Word, Corrupt> {
+    pub(crate) fn word(&self, buffer: u32) -> Result<Word, Corruption> {
         let word = self.tables.buffers[buffer].word.load(Ordering::Acquire);
         Word::decode(word)
-            .ok_or_else(|| Corrupt::new("a ledger word is in no known state").at_buffer(buffer))
+            .ok_or_else(|| Corruption::new("a ledger word is in no known state").at_buffer(buffer))
     }
 
     /// The number of a buffer in a participant's hands: as its descriptor says, or, if the
@@ -351,12 +351,12 @@ impl<'a> Participant<'a> {
 
     /// The one place where a buffer changes hands.
     #[inline(always)]
-    fn take(&self, queue: u32, allocator: Option<u32>) -> Result<Option<(Held, u64)>, Corrupt> {
+    fn take(&self, queue: u32, allocator: Option<u32>) -> Result<Option<(Held, u64)>, Corruption> {
         let intent = &self.tables.participants[self.id].intent;
         let taken = self.ring(queue).take(|buffer, generation, place| {
             if buffer >= self.tables.shape.buffers() {
                 return Err(
-                    Corrupt::new("a slot names a buffer that does not exist").at_queue(queue)
+                    Corruption::new("a slot names a buffer that does not exist").at_queue(queue)
                 );
             }
             intent.store(
@@ -393,9 +393,9 @@ impl<'a> Participant<'a> {
 
     /// Moves the ledger word of a held buffer on to sent.
     #[inline]
-    fn leave_held(&self, held: Held) -> Result<Word, Corrupt> {
+    fn leave_held(&self, held: Held) -> Result<Word, Corruption> {
         let lost =
-            || Corrupt::new("a buffer changed hands while it was held").at_buffer(held.buffer);
+            || Corruption::new("a buffer changed hands while it was held").at_buffer(held.buffer);
         let word = self.word(held.buffer)?;
         if word.state != State::Held || word.who != self.id || word.generation != held.generation {
             return Err(lost());
@@ -412,7 +412,7 @@ impl<'a> Participant<'a> {
     }
 
     /// Frees a buffer whose word says sent, but which lies in no ring.
-    fn free_unpublished(&self, held: Held) -> Result<(), Corrupt> {
+    fn free_unpublished(&self, held: Held) -> Result<(), Corruption> {
         let word = self.word(held.buffer)?;
         self.tables.buffers[held.buffer]
             .destination

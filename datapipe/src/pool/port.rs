@@ -14,15 +14,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::Corrupt;
+use crate::error::Corruption;
 use crate::memory::atomic::{AtomicU64, Ordering, spin_loop};
-use crate::memory::event::{Event, Ticket};
+use crate::memory::event::{EventCount, WaitKey};
 use crate::memory::points::point;
 use crate::memory::tables::{ParticipantEntry, Tables};
 use crate::memory::{QueueKind, Segment};
 use crate::queue::Put;
 
-use super::lease::{Block, Standing};
+use super::lease::{Block, LeaseKind};
 use super::loans::Loans;
 use super::participant::{Activity, Alloc, FREE_LIST, Held, Participant};
 use super::word::State;
@@ -73,7 +73,7 @@ pub enum PortError {
         process: u32,
     },
     /// The words in shared memory contradict themselves.
-    Corrupt(Corrupt),
+    Corrupt(Corruption),
 }
 
 impl fmt::Display for PortError {
@@ -102,8 +102,8 @@ impl fmt::Display for PortError {
 
 impl std::error::Error for PortError {}
 
-impl From<Corrupt> for PortError {
-    fn from(corrupt: Corrupt) -> Self {
+impl From<Corruption> for PortError {
+    fn from(corrupt: Corruption) -> Self {
         Self::Corrupt(corrupt)
     }
 }
@@ -611,9 +611,11 @@ impl PortCore {
         let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
         let short = ordered && self.participant().ring(queue - 1).ends().0 != head;
         if tail > head || short {
-            return Err(Corrupt::new("a number is missing at the end of the stream")
-                .at_queue(queue)
-                .into());
+            return Err(
+                Corruption::new("a number is missing at the end of the stream")
+                    .at_queue(queue)
+                    .into(),
+            );
         }
         self.drained.set(true);
         Ok(Ok(None))
@@ -638,7 +640,7 @@ impl PortCore {
                 "a block belongs to the port that it came from",
             ));
         }
-        if self.numbered && block.standing() == Standing::Input {
+        if self.numbered && block.standing() == LeaseKind::Input {
             return Err(PortError::Misuse(
                 "an input that was not answered cannot be another's answer",
             ));
@@ -665,19 +667,19 @@ impl PortCore {
             ));
         }
         match input.standing() {
-            Standing::Loan => Err(PortError::Misuse(
+            LeaseKind::Loan => Err(PortError::Misuse(
                 "a block that was not received cannot be answered",
             )),
-            Standing::Answered if self.numbered => {
+            LeaseKind::Answered if self.numbered => {
                 Err(PortError::Misuse("an input was answered twice"))
             }
-            Standing::Answered => Ok(()),
+            LeaseKind::Answered => Ok(()),
             // The answer to a later number waits in its queue for the earlier one. An instance that
             // then waited for a buffer to answer the earlier one with would wait for ever.
-            Standing::Input if self.numbered && input.number() < self.answered.get() => Err(
+            LeaseKind::Input if self.numbered && input.number() < self.answered.get() => Err(
                 PortError::Misuse("a numbered stage answers its inputs in their order"),
             ),
-            Standing::Input => {
+            LeaseKind::Input => {
                 input.set_answered();
                 self.open.set(self.open.get() - 1);
                 self.answered.set(input.number() + 1);
@@ -688,11 +690,11 @@ impl PortCore {
 
     /// A lease of ours was dropped.
     #[inline]
-    pub(super) fn dropped(&self, held: Held, standing: Standing) {
+    pub(super) fn dropped(&self, held: Held, standing: LeaseKind) {
         // An error here means that the shared words are corrupt. A drop cannot say so: the next
         // primitive of anybody who meets the buffer does, or the controller's audit.
         let _ = self.participant().free(held);
-        if standing == Standing::Input {
+        if standing == LeaseKind::Input {
             self.open.set(self.open.get() - 1);
             self.unanswered.set(self.numbered);
         }
@@ -788,7 +790,7 @@ impl PortCore {
 
     /// Marks a sleeper on the event that ends `blocked`. The caller looks once more before it
     /// sleeps.
-    pub(crate) fn mark(&self, blocked: Blocked) -> (&Event, Ticket) {
+    pub(crate) fn mark(&self, blocked: Blocked) -> (&EventCount, WaitKey) {
         let event = match blocked {
             Blocked::AtLimit => &self.entry().credit.event,
             Blocked::NoneFree => self.participant().ring(FREE_LIST).event(),

@@ -4,7 +4,7 @@
 //! then nothing is decided, because a participant that only looks dead may still write. Everything
 //! else goes on meanwhile.
 
-use crate::error::Corrupt;
+use crate::error::Corruption;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;
@@ -55,7 +55,7 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Corrupt`] if the seat belongs to another process than the one that died, which may still
+    /// [`Corruption`] if the seat belongs to another process than the one that died, which may still
     /// work on what it holds; or if the shared words contradict themselves: what could not be
     /// reclaimed is then lost to the pool, and the pipe must stop.
     ///
@@ -68,7 +68,7 @@ impl Segment {
         instance: u32,
         proof: &Dead,
         inputs: Inputs,
-    ) -> Result<Reclaimed, Corrupt> {
+    ) -> Result<Reclaimed, Corruption> {
         let range = self.shape().instances_of(stage);
         assert!(
             instance < range.len() as u32,
@@ -82,7 +82,7 @@ impl Segment {
                 "the seat is process {process}'s, but it was {} that died",
                 proof.process()
             );
-            return Err(Corrupt::new(what));
+            return Err(Corruption::new(what));
         }
         let reclaimed = reclaim(self.tables(), participant, inputs)?;
         owner.store(0, Ordering::Release);
@@ -125,7 +125,7 @@ impl Segment {
     }
 }
 
-pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Reclaimed, Corrupt> {
+pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Reclaimed, Corruption> {
     let controller = Participant {
         tables,
         id: CONTROLLER,
@@ -174,7 +174,7 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
 }
 
 /// The buffers that the ledger says are in this state by the dead one's hand.
-fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<Held>, Corrupt> {
+fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<Held>, Corruption> {
     let mut found = Vec::new();
     for buffer in 0..controller.tables.shape.buffers() {
         let word = controller.word(buffer)?;
@@ -198,7 +198,7 @@ fn is_answered(controller: &Participant<'_>, dead: u32, number: u64) -> bool {
 }
 
 /// Frees a buffer that the dead one held.
-fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), Corrupt> {
+fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), Corruption> {
     // The dead one's own steps, taken by us: nobody else touches a buffer that it held.
     Participant {
         id: dead,
@@ -208,13 +208,14 @@ fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), C
 }
 
 /// Finishes a send that the dead one began. Returns whether there was anything left to do.
-fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bool, Corrupt> {
+fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bool, Corruption> {
     let tables = controller.tables;
     let entry = &tables.buffers[held.buffer];
     let queue = entry.destination.load(Ordering::Acquire); // SYNC(destination)
     if queue >= tables.shape.stage_count() {
         return Err(
-            Corrupt::new("a buffer was sent to a queue that does not exist").at_buffer(held.buffer),
+            Corruption::new("a buffer was sent to a queue that does not exist")
+                .at_buffer(held.buffer),
         );
     }
     if controller.ring(queue).holds(held.buffer, held.generation) {
@@ -232,7 +233,7 @@ fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bo
         let ordered = tables.shape.queue_kind(queue) == QueueKind::Ordered;
         let noted = entry.number_generation.load(Ordering::Acquire) == held.generation;
         if ordered && !noted {
-            return Err(Corrupt::new("a sent buffer has lost its number").at_buffer(held.buffer));
+            return Err(Corruption::new("a sent buffer has lost its number").at_buffer(held.buffer));
         }
         controller.publish(held, queue, controller.number_of(held, dead))?;
     }

@@ -5,11 +5,11 @@
 //! emptying a slot only tidies up after a hand-over that the ledger has already decided, so that
 //! anybody can do it.
 
-use crate::error::Corrupt;
+use crate::error::Corruption;
 use crate::limits::MAX_ROUNDS;
 use crate::memory::RingUsers;
 use crate::memory::atomic::{AtomicU64, Ordering};
-use crate::memory::event::Event;
+use crate::memory::event::EventCount;
 use crate::memory::points::point;
 use crate::memory::tables::{QueueEntry, SlotEntry};
 
@@ -74,8 +74,8 @@ impl<'a> Ring<'a> {
     #[inline(always)]
     pub(crate) fn take<T>(
         &self,
-        mut claim: impl FnMut(u32, u64, u64) -> Result<Claim<T>, Corrupt>,
-    ) -> Result<Option<Taken<T>>, Corrupt> {
+        mut claim: impl FnMut(u32, u64, u64) -> Result<Claim<T>, Corruption>,
+    ) -> Result<Option<Taken<T>>, Corruption> {
         for _ in 0..MAX_ROUNDS {
             let place = self.head().load(Ordering::Acquire);
             let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-filled)
@@ -108,7 +108,7 @@ impl<'a> Ring<'a> {
 
     /// Puts a buffer at the tail, and returns its place.
     #[inline]
-    pub(crate) fn put(&self, buffer: u32, generation: u64) -> Result<u64, Corrupt> {
+    pub(crate) fn put(&self, buffer: u32, generation: u64) -> Result<u64, Corruption> {
         let full = Slot::Full { buffer, generation }.encode();
         for _ in 0..MAX_ROUNDS {
             let place = self.tail().load(Ordering::Acquire);
@@ -141,7 +141,12 @@ impl<'a> Ring<'a> {
 
     /// Puts a buffer at a given place.
     #[inline]
-    pub(crate) fn put_at(&self, place: u64, buffer: u32, generation: u64) -> Result<Put, Corrupt> {
+    pub(crate) fn put_at(
+        &self,
+        place: u64,
+        buffer: u32,
+        generation: u64,
+    ) -> Result<Put, Corruption> {
         let full = Slot::Full { buffer, generation }.encode();
         for _ in 0..MAX_ROUNDS {
             let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-emptied)
@@ -222,7 +227,7 @@ impl<'a> Ring<'a> {
 
     /// Moves when the queue gets something, or its feeders finish.
     #[inline]
-    pub(crate) fn event(&self) -> &'a Event {
+    pub(crate) fn event(&self) -> &'a EventCount {
         &self.ends.event.event
     }
 
@@ -305,8 +310,8 @@ impl<'a> Ring<'a> {
         &self.ends.tail.word
     }
 
-    fn corrupt(&self, what: &'static str) -> Corrupt {
-        Corrupt::new(what).at_queue(self.queue)
+    fn corrupt(&self, what: &'static str) -> Corruption {
+        Corruption::new(what).at_queue(self.queue)
     }
 }
 

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
-use crate::media::Place;
+use crate::media::Position;
 use crate::pool::Block;
-use crate::wire::codec::{Bytes, Malformed, Put, cut, len_u16};
+use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
 
 /// The field of a module's arguments that says that its stage goes on behind damage.
 pub(crate) const SALVAGE: &str = "salvage";
@@ -53,11 +53,11 @@ impl fmt::Display for Damage {
 /// What was found damaged so far. Clones are the same log.
 ///
 /// ```
-/// use datapipe::media::Place;
+/// use datapipe::media::Position;
 /// use datapipe::stage::DamageLog;
 ///
 /// let log = DamageLog::new();
-/// log.note_place(1204, Place { volume: 1, record: 17, byte: 1_048_640 });
+/// log.note_place(1204, Position { volume: 1, record: 17, byte: 1_048_640 });
 /// log.report(1204, "authentication failed");
 /// assert_eq!(
 ///     log.entries()[0].to_string(),
@@ -80,7 +80,7 @@ impl fmt::Debug for WhenReported {
 #[derive(Debug, Default)]
 struct Inner {
     /// A block's place stands at its number modulo the length; empty before the first note.
-    places: Vec<Option<(u64, Place)>>,
+    places: Vec<Option<(u64, Position)>>,
     entries: Vec<Damage>,
     count: u64,
     /// Numbers of the blocks whose places are not known yet, with their entries.
@@ -98,7 +98,7 @@ struct News {
     /// Reports that were not kept.
     unkept: u64,
     /// Places, the last [`MAX_PLACES`].
-    places: VecDeque<(u64, Place)>,
+    places: VecDeque<(u64, Position)>,
 }
 
 /// What follows of what a log tells another.
@@ -122,7 +122,7 @@ impl DamageLog {
 
     /// Notes where `block` stood. Of blocks whose numbers are [`MAX_PLACES`] apart, only the last
     /// is remembered.
-    pub fn note_place(&self, block: u64, place: Place) {
+    pub fn note_place(&self, block: u64, place: Position) {
         let mut inner = self.0.lock();
         if inner.places.is_empty() {
             inner.places = vec![None; MAX_PLACES];
@@ -148,7 +148,7 @@ impl DamageLog {
 
     /// Reports damage that belongs to no block whose number is known, such as a record that cannot
     /// be read.
-    pub fn report_at(&self, place: Place, what: impl Into<String>) {
+    pub fn report_at(&self, place: Position, what: impl Into<String>) {
         self.add(Damage {
             block: None,
             place: Some(place.to_string()),
@@ -251,14 +251,14 @@ impl Inner {
         }
     }
 
-    fn hear(&mut self, told: &[u8]) -> Result<(), Malformed> {
+    fn hear(&mut self, told: &[u8]) -> Result<(), DecodeError> {
         let mut told = Bytes::new("what a process says of damage", told);
         match told.u8()? {
             DAMAGE => self.hear_damage(told),
             PLACES => {
                 while !told.rest().is_empty() {
                     let block = told.u64()?;
-                    let place = Place {
+                    let place = Position {
                         volume: told.u32()?,
                         record: told.u64()?,
                         byte: told.u64()?,
@@ -275,7 +275,7 @@ impl Inner {
         }
     }
 
-    fn hear_damage(&mut self, mut told: Bytes<'_>) -> Result<(), Malformed> {
+    fn hear_damage(&mut self, mut told: Bytes<'_>) -> Result<(), DecodeError> {
         let flags = told.u8()?;
         let block = if flags & HAS_BLOCK != 0 {
             Some(told.u64()?)
@@ -299,7 +299,7 @@ impl Inner {
         Ok(())
     }
 
-    fn hear_place(&mut self, block: u64, place: Place) {
+    fn hear_place(&mut self, block: u64, place: Position) {
         if self.places.is_empty() {
             self.places = vec![None; MAX_PLACES];
         }
@@ -329,11 +329,11 @@ impl Inner {
     }
 }
 
-fn encode_places(places: &[(u64, Place)]) -> Vec<u8> {
+fn encode_places(places: &[(u64, Position)]) -> Vec<u8> {
     let mut data = vec![PLACES];
     for (
         block,
-        Place {
+        Position {
             volume,
             record,
             byte,
@@ -380,8 +380,8 @@ pub(super) fn number_of(block: &Block) -> u64 {
 mod tests {
     use super::*;
 
-    fn place(record: u64) -> Place {
-        Place {
+    fn place(record: u64) -> Position {
+        Position {
             volume: 2,
             record,
             byte: record << 16,

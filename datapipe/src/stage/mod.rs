@@ -58,7 +58,7 @@ pub use damage::{Damage, DamageLog};
 pub use inspect::{Finding, Inspect, InspectionLog};
 pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};
-pub use placement::Work;
+pub use placement::StageKind;
 pub(crate) use placement::{Confinement, Module, NotesHandler, Placement, Settings};
 pub use stream::{BlockReader, BlockWriter, OpenFile, StreamHead, StreamTail};
 pub(crate) use stream::{STREAM_HEAD_MODULE, STREAM_TAIL_MODULE};
@@ -248,7 +248,7 @@ pub(crate) enum HeadKind<'a> {
     Fill(Factory<'a, dyn Head + 'a>),
     Port(PortLoop<'a, HeadPort>),
     /// Its code is elsewhere.
-    Described(Work),
+    Described(StageKind),
 }
 
 pub(crate) enum MiddleKind<'a> {
@@ -257,14 +257,14 @@ pub(crate) enum MiddleKind<'a> {
     Analyze(Factory<'a, dyn Analyze + 'a>),
     Port(PortLoop<'a, MiddlePort>),
     /// Its code is elsewhere.
-    Described(Work),
+    Described(StageKind),
 }
 
 pub(crate) enum TailKind<'a> {
     Write(Factory<'a, dyn Tail + 'a>),
     Port(PortLoop<'a, TailPort>),
     /// Its code is elsewhere.
-    Described(Work),
+    Described(StageKind),
 }
 
 impl<W> Stage<W> {
@@ -469,7 +469,7 @@ const VALUE: &str = "was given as a value; give a function that makes each insta
 
 impl<'a, H: Head + 'a> From<H> for HeadStage<'a> {
     fn from(head: H) -> Self {
-        let work = HeadWork(HeadKind::Described(Work::Fill)); // until the head has described itself
+        let work = HeadWork(HeadKind::Described(StageKind::Fill)); // until the head has described itself
         let mut stage = head.describe(Self::with(head.name(), 0, 1, work).single(VALUE));
         let mut once = Some(Box::new(head) as Box<dyn Head + 'a>);
         let make: Factory<'a, dyn Head + 'a> =
@@ -481,7 +481,7 @@ impl<'a, H: Head + 'a> From<H> for HeadStage<'a> {
 
 impl<'a, T: Tail + 'a> From<T> for TailStage<'a> {
     fn from(tail: T) -> Self {
-        let work = TailWork(TailKind::Described(Work::Write)); // as above
+        let work = TailWork(TailKind::Described(StageKind::Write)); // as above
         let mut stage = tail.describe(Self::with(tail.name(), 1, 0, work).single(VALUE));
         let mut once = Some(Box::new(tail) as Box<dyn Tail + 'a>);
         let make: Factory<'a, dyn Tail + 'a> =

@@ -115,7 +115,7 @@ pub(crate) enum Placement {
 /// Which kind of work a stage does, for whoever describes one without having its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Work {
+pub enum StageKind {
     /// A first stage that is called for each block: [`Stage::head`].
     Fill = 1,
     /// One block from one block, out of place: [`Stage::transform`].
@@ -130,7 +130,7 @@ pub enum Work {
     Loop = 6,
 }
 
-impl Work {
+impl StageKind {
     /// As it stands in an order.
     pub(crate) fn decode(byte: u8) -> Option<Self> {
         let all = [
@@ -237,7 +237,7 @@ impl<W> Stage<W> {
     }
 
     /// Calls `handler`, in the controller, with what the stage's processes say about their work
-    /// ([`Call::notes`](crate::host::Call::notes)). It is called on the thread that looks after all
+    /// ([`StageArgs::notes`](crate::host::StageArgs::notes)). It is called on the thread that looks after all
     /// processes of the pipe, and should return soon. A panic of it counts as one of the stage.
     #[must_use]
     pub fn notes(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
@@ -251,9 +251,9 @@ impl<W> Stage<W> {
     }
 
     /// A stage of which only the kind of work is known, with what it holds.
-    fn described(name: String, (hold_in, hold_out): (u32, u32), work: Work, does: W) -> Self {
+    fn described(name: String, (hold_in, hold_out): (u32, u32), work: StageKind, does: W) -> Self {
         let stage = Self::with(name, hold_in, hold_out, does);
-        if work == Work::Loop {
+        if work == StageKind::Loop {
             stage.single(LOOP)
         } else {
             stage
@@ -265,9 +265,9 @@ impl Stage<HeadWork<'static>> {
     /// A first stage whose code this program does not have: a module of another one makes it. Say
     /// which with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of). `None`
     /// if no head does this kind of work.
-    pub fn head_of_module(name: impl Into<String>, work: Work) -> Option<Self> {
+    pub fn head_of_module(name: impl Into<String>, work: StageKind) -> Option<Self> {
         let holds = match work {
-            Work::Fill | Work::Loop => (0, 1),
+            StageKind::Fill | StageKind::Loop => (0, 1),
             _ => return None,
         };
         Some(Self::described(
@@ -282,7 +282,7 @@ impl Stage<HeadWork<'static>> {
     /// `patience`: fills what it allocates, and sends it. If it does not come in time, the pipe
     /// stops.
     pub fn unbound_head(name: impl Into<String>, patience: Duration) -> Self {
-        let work = HeadWork(HeadKind::Described(Work::Loop));
+        let work = HeadWork(HeadKind::Described(StageKind::Loop));
         Self::with(name, 0, 1, work)
             .single(UNBOUND)
             .unbound(patience)
@@ -293,10 +293,10 @@ impl Stage<MiddleWork<'static>> {
     /// A stage between two queues whose code this program does not have: a module of another one
     /// makes it. Say which with [`module`](Self::module) and
     /// [`in_processes_of`](Self::in_processes_of). `None` if no such stage does this kind of work.
-    pub fn middle_of_module(name: impl Into<String>, work: Work) -> Option<Self> {
+    pub fn middle_of_module(name: impl Into<String>, work: StageKind) -> Option<Self> {
         let holds = match work {
-            Work::Transform | Work::Loop => (1, 1),
-            Work::InPlace | Work::Analyze => (1, 0),
+            StageKind::Transform | StageKind::Loop => (1, 1),
+            StageKind::InPlace | StageKind::Analyze => (1, 0),
             _ => return None,
         };
         Some(Self::described(
@@ -312,9 +312,9 @@ impl Stage<TailWork<'static>> {
     /// A last stage whose code this program does not have: a module of another one makes it. Say
     /// which with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of). `None`
     /// if no tail does this kind of work.
-    pub fn tail_of_module(name: impl Into<String>, work: Work) -> Option<Self> {
+    pub fn tail_of_module(name: impl Into<String>, work: StageKind) -> Option<Self> {
         let holds = match work {
-            Work::Write | Work::Loop => (1, 0),
+            StageKind::Write | StageKind::Loop => (1, 0),
             _ => return None,
         };
         Some(Self::described(
@@ -328,7 +328,7 @@ impl Stage<TailWork<'static>> {
     /// A last stage that another process becomes, which [attaches](crate::host::Attachment) within
     /// `patience`: receives to the end, and frees. If it does not come in time, the pipe stops.
     pub fn unbound_tail(name: impl Into<String>, patience: Duration) -> Self {
-        let work = TailWork(TailKind::Described(Work::Loop));
+        let work = TailWork(TailKind::Described(StageKind::Loop));
         Self::with(name, 1, 0, work)
             .single(UNBOUND)
             .unbound(patience)

@@ -21,7 +21,7 @@ use super::options::{Source, TreeError, TreeOptions, check_sources, name_sources
 use super::order::{Shared, Span};
 use super::reader::{Progress, Reader};
 use super::report::TreeReport;
-use super::walk::{Given, Walk};
+use super::walk::{NextBatch, Walk};
 
 /// Reads file trees into blocks of entries: files, directories, links, fifos and devices, with
 /// their attributes.
@@ -223,10 +223,10 @@ impl TreeHead {
                 Progress::Abandoned => return Ok(Fill::End),
                 Progress::Full => self.place(block, true)?,
                 Progress::Done => match self.take(block.capacity()) {
-                    Given::Batch => None,
-                    Given::NotNext => self.place(block, false)?,
-                    Given::Nothing => return Ok(Fill::End),
-                    Given::End => {
+                    NextBatch::Batch => None,
+                    NextBatch::NotNext => self.place(block, false)?,
+                    NextBatch::Nothing => return Ok(Fill::End),
+                    NextBatch::End => {
                         self.phase = Phase::Closing;
                         if block.is_empty() {
                             return self.close(block);
@@ -263,7 +263,7 @@ impl TreeHead {
     }
 
     /// The next objects, if they follow on those that are in the block, or if there are none.
-    fn take(&mut self, capacity: usize) -> Given {
+    fn take(&mut self, capacity: usize) -> NextBatch {
         if let Some(bytes) = self.read.1.min(capacity).checked_div(self.read.0) {
             self.average = (3 * self.average + bytes).div_ceil(4);
         }
@@ -274,7 +274,7 @@ impl TreeHead {
             .walk
             .lock()
             .give(batch, self.span.next(), wanted, capacity);
-        if matches!(given, Given::Batch | Given::End) {
+        if matches!(given, NextBatch::Batch | NextBatch::End) {
             self.span.add(batch.number);
         }
         self.read = (batch.len(), 0);

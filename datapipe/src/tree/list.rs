@@ -6,7 +6,7 @@ use crate::error::StageError;
 use crate::limits::MAX_OPEN_OBJECTS;
 use crate::pool::{Block, Marks};
 use crate::stage::{DamageLog, Tail, TailStage};
-use crate::wire::{CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State, What};
+use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State};
 
 /// Tells of the objects of an archived tree, each once.
 ///
@@ -148,12 +148,12 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
         let number = info.sequence.unwrap_or_else(|| block.number());
-        let is_data = info.kind == What::Data.code();
+        let is_data = info.kind == BlockKind::Data.code();
         self.has_data |= is_data;
         if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
             return Ok(());
         }
-        if !is_data && (self.has_data || info.kind != What::ClosingCatalogue.code()) {
+        if !is_data && (self.has_data || info.kind != BlockKind::ClosingCatalogue.code()) {
             return Ok(());
         }
         let mut rest = block.bytes();

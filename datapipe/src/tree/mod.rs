@@ -39,9 +39,7 @@ pub use head::TreeHead;
 pub use list::TreeList;
 pub use modules::modules;
 pub use options::{Excluded, TreeError, TreeOptions};
-pub use report::{Problem, ProblemKind, TreeOutcome, TreeReport};
-pub use restore::{
-    Problem as RestoreProblem, RestoreOptions, RestoreReport, TreeRestore, TreeVerify,
-};
+pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
+pub use restore::{RestoreOptions, RestoreProblem, RestoreReport, TreeRestore, TreeVerify};
 pub use selection::Selection;
-pub use wanted::{Search, Wanted};
+pub use wanted::{CatalogueQuery, Search};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::StageError;
-use crate::host::{Call, Modules};
+use crate::host::{Modules, StageArgs};
 use crate::stage::{Arguments, HeadStage, TailStage};
 
 use super::head::TreeHead;
@@ -60,7 +60,7 @@ pub(super) fn of_head(sources: &[Source], options: &TreeOptions) -> Arguments {
         .with_all("skip", skipped)
 }
 
-fn make_head(call: &Call<'_>) -> Result<HeadStage<'static>, StageError> {
+fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let (paths, names) = (fields.paths("source"), fields.paths("name"));
     let one_file_system = fields.flag("one-file-system")?;
@@ -155,7 +155,7 @@ impl OfRestore {
     }
 }
 
-fn make_restore(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
+fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let path = fields.path("path")?;
     let options = RestoreOptions {
@@ -185,7 +185,7 @@ fn make_restore(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
     Ok(restore.into())
 }
 
-fn make_verify(call: &Call<'_>) -> Result<TailStage<'static>, StageError> {
+fn make_verify(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     call.fields()?.end()?;
     let (verify, mut told) = (TreeVerify::new(), ToldOfRestore::default());
     let report = verify.report();

@@ -10,9 +10,9 @@
 
 use parking_lot::Mutex;
 
-use crate::host::Note;
+use crate::host::StageMessage;
 use crate::limits::{MAX_NOTE, MAX_PROBLEM_BYTES};
-use crate::wire::codec::{Bytes, Malformed, Put, len_u32};
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
 /// Longest message: everything that a report keeps may be one path.
 const LONGEST: usize = MAX_PROBLEM_BYTES + 1024;
@@ -25,7 +25,7 @@ const MORE: u8 = 1;
 const LAST: u8 = 0;
 
 /// Adds a message to `notes`, and a text for people to the note of its end.
-pub(super) fn say(notes: &mut Vec<Note>, message: &[u8], text: &str) {
+pub(super) fn say(notes: &mut Vec<StageMessage>, message: &[u8], text: &str) {
     let mut pieces = message.chunks(PIECE).peekable();
     while let Some(piece) = pieces.next() {
         let (more, text) = if pieces.peek().is_some() {
@@ -33,15 +33,17 @@ pub(super) fn say(notes: &mut Vec<Note>, message: &[u8], text: &str) {
         } else {
             (LAST, text)
         };
-        notes.push(Note::new(text, [&[more], piece].concat()).expect("a piece fits into a note"));
+        notes.push(
+            StageMessage::new(text, [&[more], piece].concat()).expect("a piece fits into a note"),
+        );
     }
 }
 
 /// What hears notes, for [`Stage::notes`](crate::stage::Stage::notes): calls `hear` with each
 /// message, up to the first that makes no sense. Of that, `wrong` is told.
 pub(super) fn hearer(
-    hear: impl Fn(&[u8]) -> Result<(), Malformed> + Send + Sync + 'static,
-    wrong: impl Fn(&Malformed) + Send + Sync + 'static,
+    hear: impl Fn(&[u8]) -> Result<(), DecodeError> + Send + Sync + 'static,
+    wrong: impl Fn(&DecodeError) + Send + Sync + 'static,
 ) -> impl Fn(&[u8]) + Send + Sync + 'static {
     let begun = Mutex::new(Some(Vec::new()));
     move |piece| {
@@ -62,7 +64,7 @@ pub(super) fn hearer(
 }
 
 /// Adds a piece to what has come of a message. Returns whether that is all of it.
-fn join(message: &mut Vec<u8>, piece: &[u8]) -> Result<bool, Malformed> {
+fn join(message: &mut Vec<u8>, piece: &[u8]) -> Result<bool, DecodeError> {
     let mut piece = Bytes::new("a note of a tree", piece);
     let more = piece.u8()?;
     if more > MORE {
@@ -84,13 +86,13 @@ pub(super) fn put_bytes(message: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Takes what [`put_bytes`] has added.
-pub(super) fn take_bytes<'b>(message: &mut Bytes<'b>) -> Result<&'b [u8], Malformed> {
+pub(super) fn take_bytes<'b>(message: &mut Bytes<'b>) -> Result<&'b [u8], DecodeError> {
     let len = message.u32()? as usize;
     message.take(len)
 }
 
 /// As [`take_bytes`], of text.
-pub(super) fn take_text(message: &mut Bytes<'_>) -> Result<String, Malformed> {
+pub(super) fn take_text(message: &mut Bytes<'_>) -> Result<String, DecodeError> {
     let len = message.u32()? as usize;
     message.text(len)
 }
@@ -112,7 +114,7 @@ mod tests {
             move |message| {
                 to_good.lock().push(message.to_vec());
                 if message == b"nonsense" {
-                    Err(Malformed::new("it", "is nonsense"))
+                    Err(DecodeError::new("it", "is nonsense"))
                 } else {
                     Ok(())
                 }

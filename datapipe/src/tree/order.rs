@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::Fill;
-use crate::wire::What;
+use crate::wire::BlockKind;
 
 use super::catalogue::{Catalogue, whole_entries};
 use super::links::Links;
@@ -213,7 +213,7 @@ impl Order {
         Ok(if block.is_empty() {
             Fill::End
         } else {
-            self.send(block, What::ClosingCatalogue)
+            self.send(block, BlockKind::ClosingCatalogue)
         })
     }
 
@@ -223,17 +223,17 @@ impl Order {
             return Ok(None);
         }
         self.catalogue.fill_piece(block)?;
-        Ok(Some(self.send(block, What::Catalogue)))
+        Ok(Some(self.send(block, BlockKind::Catalogue)))
     }
 
     fn send_entries(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         self.pending
             .settle(self.blocks, block.len(), &mut self.catalogue)?;
-        Ok(self.send(block, What::Data))
+        Ok(self.send(block, BlockKind::Data))
     }
 
     /// Gives a block its number and its offset.
-    fn send(&mut self, block: &mut Block, what: What) -> Fill {
+    fn send(&mut self, block: &mut Block, what: BlockKind) -> Fill {
         let mut info = block.info();
         (info.offset, info.kind) = (self.bytes, what.code());
         block.set_info(info);

@@ -485,7 +485,7 @@ mod tests {
     use super::*;
     use crate::tree::options::{TreeOptions, name_sources};
     use crate::tree::report::TreeReport;
-    use crate::tree::walk::{Given, Walk};
+    use crate::tree::walk::{NextBatch, Walk};
 
     #[test]
     fn a_directory_in_the_place_of_a_file_is_not_taken_for_one_that_is_listed() {
@@ -499,7 +499,10 @@ mod tests {
         let sources = name_sources(std::slice::from_ref(&source)).unwrap();
         let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
         let mut reader = Reader::new(walk.rules());
-        assert_eq!(walk.give(&mut reader.batch, None, 100, 4096), Given::Batch);
+        assert_eq!(
+            walk.give(&mut reader.batch, None, 100, 4096),
+            NextBatch::Batch
+        );
         fs::remove_file(source.join("a")).unwrap();
         fs::create_dir(source.join("a")).unwrap();
         fs::remove_file(source.join("b")).unwrap();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::host::Note;
+use crate::host::StageMessage;
 use crate::limits::{MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
-use crate::wire::codec::{Bytes, Malformed, Put};
+use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::notes::{hearer, put_bytes, say, take_bytes, take_text};
 
@@ -18,7 +18,7 @@ pub struct TreeReport(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     outcome: TreeOutcome,
-    problems: Vec<Problem>,
+    problems: Vec<TreeProblem>,
     /// Bytes of the paths and texts of those problems.
     kept: usize,
 }
@@ -48,7 +48,7 @@ pub struct TreeOutcome {
 /// One thing that is not in the archive as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Problem {
+pub struct TreeProblem {
     /// Its path in the archive.
     pub path: Vec<u8>,
     /// What happened.
@@ -116,7 +116,7 @@ impl fmt::Display for ProblemKind {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for TreeProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() {
             b"the tree"
@@ -135,7 +135,7 @@ impl TreeReport {
 
     /// The first problems, and what was left out: at most [`MAX_LOG_ENTRIES`], and at most
     /// [`MAX_PROBLEM_BYTES`] of paths and texts.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<TreeProblem> {
         self.0.lock().problems.clone()
     }
 
@@ -154,7 +154,7 @@ impl TreeReport {
     }
 
     /// What there is to say that was not `told` yet.
-    pub(super) fn news(&self, told: &mut Told) -> Vec<Note> {
+    pub(super) fn news(&self, told: &mut Told) -> Vec<StageMessage> {
         let (state, mut notes) = (self.0.lock(), Vec::new());
         for problem in state.problems.iter().skip(told.problems) {
             let text = if problem.kind.is_left_out() {
@@ -180,12 +180,12 @@ impl TreeReport {
         )
     }
 
-    fn hear(&self, message: &[u8]) -> Result<(), Malformed> {
+    fn hear(&self, message: &[u8]) -> Result<(), DecodeError> {
         let mut message = Bytes::new("what its process says", message);
         match message.u8()? {
             OUTCOME => self.0.lock().outcome = TreeOutcome::take(message)?,
             PROBLEM => {
-                let Problem { path, kind } = Problem::take(message)?;
+                let TreeProblem { path, kind } = TreeProblem::take(message)?;
                 self.0.lock().keep(&path, kind); // it is counted in the outcome
             }
             kind => return Err(message.wrong(format!("is of an unknown kind, {kind}"))),
@@ -213,7 +213,7 @@ impl State {
             && self.kept + path.len() + text <= MAX_PROBLEM_BYTES
         {
             self.kept += path.len() + text;
-            self.problems.push(Problem {
+            self.problems.push(TreeProblem {
                 path: path.to_vec(),
                 kind,
             });
@@ -251,7 +251,7 @@ impl TreeOutcome {
         message
     }
 
-    fn take(mut message: Bytes<'_>) -> Result<Self, Malformed> {
+    fn take(mut message: Bytes<'_>) -> Result<Self, DecodeError> {
         let mut number = || message.u64();
         let taken = Self {
             files: number()?,
@@ -277,7 +277,7 @@ const MEDIUM: u8 = 6;
 const TOO_LONG: u8 = 7;
 const GARBLED: u8 = 8;
 
-impl Problem {
+impl TreeProblem {
     fn message(&self) -> Vec<u8> {
         let mut message = vec![PROBLEM];
         put_bytes(&mut message, &self.path);
@@ -305,7 +305,7 @@ impl Problem {
         message
     }
 
-    fn take(mut message: Bytes<'_>) -> Result<Self, Malformed> {
+    fn take(mut message: Bytes<'_>) -> Result<Self, DecodeError> {
         let path = take_bytes(&mut message)?.to_vec();
         let kind = match message.u8()? {
             UNREADABLE => ProblemKind::Unreadable(take_text(&mut message)?),

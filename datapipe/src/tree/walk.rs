@@ -62,7 +62,7 @@ pub(super) struct Rules {
 
 /// What an instance that asks for objects gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Given {
+pub(super) enum NextBatch {
     /// The next batch.
     Batch,
     /// Nothing, for there is no more; and, in the place of the last batch, what stands behind all
@@ -130,18 +130,22 @@ impl Walk {
         next: Option<u64>,
         wanted: usize,
         capacity: usize,
-    ) -> Given {
+    ) -> NextBatch {
         if next.is_some_and(|next| next != self.batches) {
-            return Given::NotNext;
+            return NextBatch::NotNext;
         }
         if self.ended {
-            return Given::Nothing;
+            return NextBatch::Nothing;
         }
         batch.begin(self.batches, wanted, self.batch_descriptors);
         while !batch.is_full() && self.step(batch, capacity) {}
         self.batches += 1;
         self.ended = batch.is_empty();
-        if self.ended { Given::End } else { Given::Batch }
+        if self.ended {
+            NextBatch::End
+        } else {
+            NextBatch::Batch
+        }
     }
 
     /// Goes on to the next name; false if there is none.
@@ -435,7 +439,7 @@ mod tests {
 
     fn next(walk: &mut Walk) -> Option<(String, Lead)> {
         let mut batch = Batch::default();
-        if walk.give(&mut batch, None, 1, 1 << 20) == Given::End {
+        if walk.give(&mut batch, None, 1, 1 << 20) == NextBatch::End {
             return None;
         }
         let item = batch.next().unwrap();

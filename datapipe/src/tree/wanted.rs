@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::archive::{Blocks, Index};
+use crate::archive::{BlockSet, Index};
 use crate::error::StageError;
 use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, What};
+use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind};
 
 use super::selection::Selection;
 
@@ -32,7 +32,7 @@ use super::selection::Selection;
 ///
 /// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
 /// let index = reader.index()?;
-/// let wanted = Wanted::new(&[b"home/ada".to_vec()]);
+/// let wanted = CatalogueQuery::new(&[b"home/ada".to_vec()]);
 /// while let Some(search) = wanted.search() {
 ///     reader.read_blocks(&index, &index.catalogue(), 1)?.pipe.tail(search).run()?;
 /// }
@@ -41,12 +41,12 @@ use super::selection::Selection;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Wanted(Arc<Mutex<Found>>);
+pub struct CatalogueQuery(Arc<Mutex<Found>>);
 
 #[derive(Debug)]
 struct Found {
     selection: Selection,
-    blocks: Blocks,
+    blocks: BlockSet,
     step: Step,
     /// Objects that a wanted hard link is another name of. After the second time: only those whose
     /// own paths are not wanted.
@@ -64,12 +64,12 @@ enum Step {
     Done,
 }
 
-impl Wanted {
+impl CatalogueQuery {
     /// Nothing was found yet. `paths` are those of [`Selection::new`].
     pub fn new(paths: &[Vec<u8>]) -> Self {
         Self(Arc::new(Mutex::new(Found {
             selection: Selection::new(paths),
-            blocks: Blocks::new(),
+            blocks: BlockSet::new(),
             step: Step::Paths,
             linked: BTreeSet::new(),
             called: BTreeMap::new(),
@@ -86,7 +86,7 @@ impl Wanted {
 
     /// The blocks that a restore needs, and those of the catalogue, which names what is lost if one
     /// of them is.
-    pub fn blocks(&self, index: &Index) -> Blocks {
+    pub fn blocks(&self, index: &Index) -> BlockSet {
         let mut blocks = self.0.lock().blocks.clone();
         if !blocks.is_empty() {
             index
@@ -109,7 +109,7 @@ impl Wanted {
 
     /// What is wanted, which blocks are to come, and objects that are to have another path. That
     /// the catalogue names a path does not mean that it comes.
-    pub(super) fn part(&self) -> (Selection, Blocks, BTreeMap<u64, Vec<u8>>) {
+    pub(super) fn part(&self) -> (Selection, BlockSet, BTreeMap<u64, Vec<u8>>) {
         let found = self.0.lock();
         (
             found.selection.not_yet_found(),
@@ -119,9 +119,9 @@ impl Wanted {
     }
 }
 
-/// The tail that searches the catalogue, which [`Wanted::search`] gives.
+/// The tail that searches the catalogue, which [`CatalogueQuery::search`] gives.
 #[derive(Debug)]
-pub struct Search(Wanted);
+pub struct Search(CatalogueQuery);
 
 impl Found {
     fn entry(&mut self, object: u64, entry: &CatalogueEntry<'_>) -> Result<(), StageError> {
@@ -172,7 +172,7 @@ impl Tail for Search {
                 "block {number} has no content: what it names is not known"
             )));
         }
-        if info.kind != What::ClosingCatalogue.code() {
+        if info.kind != BlockKind::ClosingCatalogue.code() {
             return Ok(());
         }
         let mut found = self.0.0.lock();

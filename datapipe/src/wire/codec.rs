@@ -4,14 +4,14 @@ use std::fmt;
 
 /// Bytes that are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub struct DecodeError {
     /// What was being read.
     pub what: &'static str,
     /// What is wrong with it.
     pub why: String,
 }
 
-impl Malformed {
+impl DecodeError {
     pub(crate) fn new(what: &'static str, why: impl Into<String>) -> Self {
         Self {
             what,
@@ -20,14 +20,14 @@ impl Malformed {
     }
 }
 
-impl fmt::Display for Malformed {
+impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, why } = self;
         write!(f, "{what}: {why}")
     }
 }
 
-impl std::error::Error for Malformed {}
+impl std::error::Error for DecodeError {}
 
 /// A cursor that gives each byte once.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl<'a> Bytes<'a> {
         Self { what, rest: bytes }
     }
 
-    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
             return Err(self.wrong(format!(
                 "ends {} bytes too early",
@@ -53,34 +53,34 @@ impl<'a> Bytes<'a> {
         Ok(taken)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
+    pub(crate) fn i64(&mut self) -> Result<i64, DecodeError> {
         Ok(i64::from_le_bytes(self.array()?))
     }
 
     /// `len` bytes of UTF-8.
-    pub(crate) fn text(&mut self, len: usize) -> Result<String, Malformed> {
+    pub(crate) fn text(&mut self, len: usize) -> Result<String, DecodeError> {
         let bytes = self.take(len)?;
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(text.to_owned()),
@@ -89,7 +89,7 @@ impl<'a> Bytes<'a> {
     }
 
     /// `len` bytes that must be zero.
-    pub(crate) fn zeros(&mut self, len: usize) -> Result<(), Malformed> {
+    pub(crate) fn zeros(&mut self, len: usize) -> Result<(), DecodeError> {
         if self.take(len)?.iter().any(|&byte| byte != 0) {
             return Err(self.wrong("a reserved field is not zero"));
         }
@@ -97,7 +97,7 @@ impl<'a> Bytes<'a> {
     }
 
     /// Nothing may be left.
-    pub(crate) fn end(self) -> Result<(), Malformed> {
+    pub(crate) fn end(self) -> Result<(), DecodeError> {
         match self.rest.len() {
             0 => Ok(()),
             left => Err(self.wrong(format!("{left} bytes too many"))),
@@ -109,8 +109,8 @@ impl<'a> Bytes<'a> {
         self.rest
     }
 
-    pub(crate) fn wrong(&self, why: impl Into<String>) -> Malformed {
-        Malformed::new(self.what, why)
+    pub(crate) fn wrong(&self, why: impl Into<String>) -> DecodeError {
+        DecodeError::new(self.what, why)
     }
 }
 

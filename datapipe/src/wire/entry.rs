@@ -1,7 +1,7 @@
 //! What a file tree consists of: objects, their attributes, extents and ends, and the catalogue.
 //! `docs/wire-format.md`, "What is in an archive".
 
-use super::codec::{Bytes, Malformed, Put, len_u16, len_u32};
+use super::codec::{Bytes, DecodeError, Put, len_u16, len_u32};
 use super::headers::Time;
 use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME, MAX_PATH, MAX_TARGET};
 
@@ -16,12 +16,12 @@ pub const EXTENT_HEADER_LEN: usize = ENTRY_HEADER_LEN + 8;
 ///
 /// # Errors
 ///
-/// [`Malformed`], if no file can have that data at that offset.
+/// [`DecodeError`], if no file can have that data at that offset.
 pub fn extent_header(
     object: u64,
     offset: u64,
     data: &[u8],
-) -> Result<[u8; EXTENT_HEADER_LEN], Malformed> {
+) -> Result<[u8; EXTENT_HEADER_LEN], DecodeError> {
     check_extent(offset, data.len())?;
     let mut header = [0; EXTENT_HEADER_LEN];
     header[0] = EXTENT;
@@ -116,7 +116,7 @@ impl ObjectKind {
             .map_or(0, |&(_, code)| code)
     }
 
-    fn parse(bytes: &Bytes<'_>, code: u8) -> Result<Self, Malformed> {
+    fn parse(bytes: &Bytes<'_>, code: u8) -> Result<Self, DecodeError> {
         let known = Self::CODES
             .iter()
             .find(|&&(_, known)| known == code)
@@ -160,7 +160,7 @@ impl State {
         }
     }
 
-    fn parse(bytes: &Bytes<'_>, code: u8) -> Result<Self, Malformed> {
+    fn parse(bytes: &Bytes<'_>, code: u8) -> Result<Self, DecodeError> {
         match code {
             0 => Ok(Self::Whole),
             1 => Ok(Self::Changed),
@@ -206,9 +206,9 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     ///
-    /// [`Malformed`], if a reader would refuse it: a path that is not safe, or something that is
+    /// [`DecodeError`], if a reader would refuse it: a path that is not safe, or something that is
     /// too long. Nothing is appended then.
-    pub fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), DecodeError> {
         let start = bytes.len();
         bytes.put(&[0; 8]);
         bytes.put_u64(self.object);
@@ -230,7 +230,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Appends the body, and returns the kind.
-    fn put_body(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
+    fn put_body(&self, bytes: &mut Vec<u8>) -> Result<u8, DecodeError> {
         match &self.body {
             EntryBody::Object(object) => object.put(bytes),
             EntryBody::Attribute(name, value) => {
@@ -250,7 +250,7 @@ impl<'a> Entry<'a> {
             }
             EntryBody::End(end) => Ok(end.put(bytes)),
             EntryBody::Catalogue(entry) => entry.put(bytes),
-            EntryBody::Later(kind) => Err(Malformed::new(
+            EntryBody::Later(kind) => Err(DecodeError::new(
                 "entry",
                 format!("kind {kind} is not ours to write"),
             )),
@@ -261,8 +261,8 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     ///
-    /// [`Malformed`].
-    pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), Malformed> {
+    /// [`DecodeError`].
+    pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut header = Bytes::new("entry", bytes);
         let kind = header.u8()?;
         header.zeros(3)?;
@@ -289,7 +289,7 @@ impl<'a> Entry<'a> {
 }
 
 impl<'a> Object<'a> {
-    fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
+    fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, DecodeError> {
         check_path(self.path)?;
         check_target(self.kind, self.target)?;
         check_linked(self.kind, self.linked)?;
@@ -312,7 +312,7 @@ impl<'a> Object<'a> {
         Ok(OBJECT)
     }
 
-    fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("object", bytes);
         let kind = bytes.u8()?;
         let kind = ObjectKind::parse(&bytes, kind)?;
@@ -364,7 +364,7 @@ impl End {
         END
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("end of an object", bytes);
         let (state, algorithm) = (bytes.u8()?, bytes.u8()?);
         let state = State::parse(&bytes, state)?;
@@ -385,7 +385,7 @@ impl End {
 }
 
 impl<'a> CatalogueEntry<'a> {
-    fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, Malformed> {
+    fn put(&self, bytes: &mut Vec<u8>) -> Result<u8, DecodeError> {
         check_path(self.path)?;
         check_target(self.kind, self.target)?;
         bytes.put_u8(self.kind.code());
@@ -408,7 +408,7 @@ impl<'a> CatalogueEntry<'a> {
         Ok(CATALOGUE)
     }
 
-    fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("catalogue entry", bytes);
         let (kind, state) = (bytes.u8()?, bytes.u8()?);
         let (kind, state) = (
@@ -455,7 +455,7 @@ impl<'a> CatalogueEntry<'a> {
 /// The bits of a mode that travel.
 const MODE: u32 = 0o7777;
 
-fn parse_mode(bytes: &mut Bytes<'_>) -> Result<u32, Malformed> {
+fn parse_mode(bytes: &mut Bytes<'_>) -> Result<u32, DecodeError> {
     let mode = bytes.u32()?;
     if mode & !MODE != 0 {
         return Err(bytes.wrong(format!("a mode of {mode:o}")));
@@ -463,7 +463,7 @@ fn parse_mode(bytes: &mut Bytes<'_>) -> Result<u32, Malformed> {
     Ok(mode)
 }
 
-fn take_limited<'a>(bytes: &mut Bytes<'a>, len: u32, max: usize) -> Result<&'a [u8], Malformed> {
+fn take_limited<'a>(bytes: &mut Bytes<'a>, len: u32, max: usize) -> Result<&'a [u8], DecodeError> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     if len > max {
         return Err(bytes.wrong(format!(
@@ -473,7 +473,7 @@ fn take_limited<'a>(bytes: &mut Bytes<'a>, len: u32, max: usize) -> Result<&'a [
     bytes.take(len)
 }
 
-fn parse_attribute(bytes: &[u8]) -> Result<EntryBody<'_>, Malformed> {
+fn parse_attribute(bytes: &[u8]) -> Result<EntryBody<'_>, DecodeError> {
     let mut bytes = Bytes::new("attribute", bytes);
     let name = usize::from(bytes.u16()?);
     bytes.zeros(2)?;
@@ -484,20 +484,20 @@ fn parse_attribute(bytes: &[u8]) -> Result<EntryBody<'_>, Malformed> {
     Ok(EntryBody::Attribute(name, value))
 }
 
-fn check_attribute(name: usize, value: usize) -> Result<(), Malformed> {
+fn check_attribute(name: usize, value: usize) -> Result<(), DecodeError> {
     if name == 0 || name > MAX_ATTRIBUTE_NAME || value > MAX_ATTRIBUTE {
         let why = format!("a name of {name} and a value of {value} bytes, which none has");
-        return Err(Malformed::new("attribute", why));
+        return Err(DecodeError::new("attribute", why));
     }
     Ok(())
 }
 
-fn check_extent(offset: u64, len: usize) -> Result<(), Malformed> {
+fn check_extent(offset: u64, len: usize) -> Result<(), DecodeError> {
     let end = u64::try_from(len)
         .ok()
         .and_then(|len| offset.checked_add(len));
     if len == 0 || end.is_none_or(|end| i64::try_from(end).is_err()) {
-        return Err(Malformed::new(
+        return Err(DecodeError::new(
             "extent",
             format!("{len} bytes at offset {offset}, which no file has"),
         ));
@@ -506,31 +506,31 @@ fn check_extent(offset: u64, len: usize) -> Result<(), Malformed> {
 }
 
 /// A path leads to one place below the root, and nowhere else.
-fn check_path(path: &[u8]) -> Result<(), Malformed> {
+fn check_path(path: &[u8]) -> Result<(), DecodeError> {
     let unsafe_component = |part: &[u8]| part.is_empty() || part == b"." || part == b"..";
     if path.len() > MAX_PATH
         || path.contains(&0)
         || path.split(|&byte| byte == b'/').any(unsafe_component)
     {
         let shown = path.split_at(path.len().min(200)).0.escape_ascii();
-        return Err(Malformed::new("path", format!("unsafe: \"{shown}\"")));
+        return Err(DecodeError::new("path", format!("unsafe: \"{shown}\"")));
     }
     Ok(())
 }
 
-fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), Malformed> {
+fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), DecodeError> {
     let wanted = kind == ObjectKind::Symlink;
     if target.len() > MAX_TARGET || target.contains(&0) || target.is_empty() == wanted {
         let why = format!("a target of {} bytes, which it cannot have", target.len());
-        return Err(Malformed::new("object", why));
+        return Err(DecodeError::new("object", why));
     }
     Ok(())
 }
 
 /// Directories have one name, and a hard link is told of by the object that it is another name of.
-fn check_linked(kind: ObjectKind, linked: bool) -> Result<(), Malformed> {
+fn check_linked(kind: ObjectKind, linked: bool) -> Result<(), DecodeError> {
     if linked && matches!(kind, ObjectKind::Directory | ObjectKind::HardLink) {
-        return Err(Malformed::new(
+        return Err(DecodeError::new(
             "object",
             "a directory or a hard link that has other names",
         ));

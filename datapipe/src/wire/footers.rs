@@ -1,9 +1,9 @@
 //! Chunk, archive and session footer, and the locator. `docs/wire-format.md` has the drawings.
 
-use super::codec::{Bytes, Malformed, Put, len_u32};
-use super::unit::What;
+use super::codec::{Bytes, DecodeError, Put, len_u32};
+use super::unit::BlockKind;
 use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
-use crate::media::Place;
+use crate::media::Position;
 
 /// What closes a chunk, or with one footer for all of them, the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +24,9 @@ pub struct ChunkFooter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockEntry {
     /// The record in which its header begins.
-    pub place: Place,
+    pub place: Position,
     /// Data or catalogue.
-    pub what: What,
+    pub what: BlockKind,
     /// Of its header in the stream.
     pub position: u64,
 }
@@ -59,8 +59,8 @@ impl ChunkFooter {
     ///
     /// # Errors
     ///
-    /// [`Malformed`].
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`].
+    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("chunk footer", body);
         let blocks = bytes.u32()?;
         bytes.zeros(4)?;
@@ -77,12 +77,12 @@ impl ChunkFooter {
         for _ in 0..count {
             let (volume, what) = (bytes.u32()?, bytes.u8()?);
             bytes.zeros(3)?;
-            let place = Place {
+            let place = Position {
                 volume,
                 record: bytes.u64()?,
                 byte: bytes.u64()?,
             };
-            let Some(what) = What::from_code(what) else {
+            let Some(what) = BlockKind::from_code(what) else {
                 return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
             };
             entries.push(BlockEntry {
@@ -124,7 +124,7 @@ pub struct ChunkEntry {
     /// Blocks in it.
     pub blocks: u32,
     /// The record in which the first block's header begins.
-    pub place: Place,
+    pub place: Position,
     /// Of that header in the stream.
     pub position: u64,
     /// Volume and record in which its footer begins, if it has one.
@@ -156,8 +156,8 @@ impl Locator {
     ///
     /// # Errors
     ///
-    /// [`Malformed`].
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`].
+    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("locator", body);
         let count = bytes.u32()?;
         bytes.zeros(4)?;
@@ -170,7 +170,7 @@ impl Locator {
         for _ in 0..count {
             let first = bytes.u64()?;
             let (volume, blocks) = (bytes.u32()?, bytes.u32()?);
-            let place = Place {
+            let place = Position {
                 volume,
                 record: bytes.u64()?,
                 byte: bytes.u64()?,
@@ -223,8 +223,8 @@ impl ArchiveFooter {
     ///
     /// # Errors
     ///
-    /// [`Malformed`].
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`].
+    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("archive footer", body);
         let [blocks, plain, rejected, catalogue] =
             [bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?];
@@ -256,7 +256,7 @@ pub struct ArchiveEntry {
     /// Blocks in it.
     pub blocks: u64,
     /// The record in which its footer begins.
-    pub place: Place,
+    pub place: Position,
     /// Of its footer in the stream.
     pub position: u64,
     /// Of its locator in the stream.
@@ -286,8 +286,8 @@ impl SessionFooter {
     ///
     /// # Errors
     ///
-    /// [`Malformed`].
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`].
+    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("session footer", body);
         let count = bytes.u32()?;
         bytes.zeros(4)?;
@@ -300,7 +300,7 @@ impl SessionFooter {
         for _ in 0..count {
             let (id, blocks, volume) = (bytes.array()?, bytes.u64()?, bytes.u32()?);
             bytes.zeros(4)?;
-            let place = Place {
+            let place = Position {
                 volume,
                 record: bytes.u64()?,
                 byte: bytes.u64()?,

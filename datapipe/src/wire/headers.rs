@@ -1,6 +1,6 @@
 //! Session and archive header. `docs/wire-format.md`, "Session header" and "Archive header".
 
-use super::codec::{Bytes, Malformed, Put, cut, len_u16};
+use super::codec::{Bytes, DecodeError, Put, cut, len_u16};
 use super::unit::Cipher;
 use crate::limits::{MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT};
 
@@ -22,7 +22,7 @@ impl Time {
         bytes.put_u32(self.nanoseconds);
     }
 
-    pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, Malformed> {
+    pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
         let (seconds, nanoseconds) = (bytes.i64()?, bytes.u32()?);
         if nanoseconds >= 1_000_000_000 {
             return Err(bytes.wrong(format!("a time has {nanoseconds} nanoseconds")));
@@ -145,8 +145,8 @@ impl SessionHeader {
     ///
     /// # Errors
     ///
-    /// [`Malformed`].
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`].
+    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("session header", body);
         let id = bytes.array()?;
         let created = Time::parse(&mut bytes)?;
@@ -227,8 +227,8 @@ impl ArchiveHeader {
     ///
     /// # Errors
     ///
-    /// [`Malformed`].
-    pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`].
+    pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("archive header", body);
         let (id, salt) = (bytes.array()?, bytes.array()?);
         let created = Time::parse(&mut bytes)?;

@@ -25,7 +25,7 @@ mod headers; // session and archive header
 mod record; // what a medium takes
 mod unit; // what the stream consists of
 
-pub use codec::Malformed;
+pub use codec::DecodeError;
 pub use entry::{
     CatalogueEntry, DIGEST_LEN, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, End, Entry, EntryBody, Object,
     ObjectKind, State, extent_header,
@@ -35,7 +35,7 @@ pub use footers::{
 };
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
-pub use unit::{Cipher, Kind, MAX_STORED, UNIT_HEADER_LEN, UnitHeader, What, padding_of};
+pub use unit::{BlockKind, Cipher, MAX_STORED, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of};
 
 /// Version of everything on this page of the format.
 pub const VERSION: u8 = 1;

@@ -2,7 +2,7 @@
 //! "Records".
 
 use super::VERSION;
-use super::codec::{Bytes, Malformed, Put};
+use super::codec::{Bytes, DecodeError, Put};
 use crate::limits::MAX_RECORD;
 
 /// Bytes of a record's header.
@@ -66,15 +66,15 @@ impl RecordHeader {
     ///
     /// # Errors
     ///
-    /// [`Malformed`], if it is no record of this version, or damaged.
-    pub fn parse(record: &[u8]) -> Result<(Self, &[u8]), Malformed> {
+    /// [`DecodeError`], if it is no record of this version, or damaged.
+    pub fn parse(record: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let (header, content) = record
             .split_at_checked(RECORD_HEADER_LEN)
             .unwrap_or((record, &[]));
         let header = Self::parse_header(header)?;
         if usize::try_from(header.length) != Ok(content.len()) {
             let (says, has) = (header.length, content.len());
-            return Err(Malformed::new(
+            return Err(DecodeError::new(
                 "record header",
                 format!("says {says} bytes of content, but has {has}"),
             ));
@@ -86,8 +86,8 @@ impl RecordHeader {
     ///
     /// # Errors
     ///
-    /// [`Malformed`], if it is not that of a record of this version, or damaged.
-    pub fn parse_header(header: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`], if it is not that of a record of this version, or damaged.
+    pub fn parse_header(header: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("record header", header);
         if bytes.array()? != *MAGIC {
             return Err(bytes.wrong("does not begin as one"));

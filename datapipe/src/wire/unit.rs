@@ -1,7 +1,7 @@
 //! What the stream consists of: a header of 64 bytes and a body. `docs/wire-format.md`, "Units".
 
 use super::VERSION;
-use super::codec::{Bytes, Malformed, Put};
+use super::codec::{Bytes, DecodeError, Put};
 use crate::limits::{MAX_BUFFER_SIZE, MAX_HEADER_BODY};
 use crate::pool::{Codec, ContentClass, Marks};
 
@@ -19,7 +19,7 @@ const MAGIC: &[u8; 4] = b"DPun";
 /// What a unit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the format's page names them")]
-pub enum Kind {
+pub enum UnitKind {
     SessionHeader,
     ArchiveHeader,
     ChunkHeader,
@@ -34,7 +34,7 @@ pub enum Kind {
     Later(u8),
 }
 
-impl Kind {
+impl UnitKind {
     const CODES: [(Self, u8); 10] = [
         (Self::SessionHeader, 1),
         (Self::ArchiveHeader, 2),
@@ -113,7 +113,7 @@ impl Cipher {
 
 /// What a block's data is to the archive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum What {
+pub enum BlockKind {
     /// What was archived.
     #[default]
     Data,
@@ -123,7 +123,7 @@ pub enum What {
     ClosingCatalogue,
 }
 
-impl What {
+impl BlockKind {
     /// Its code, also in [`BlockInfo::kind`](crate::pool::BlockInfo::kind).
     pub fn code(self) -> u8 {
         match self {
@@ -147,7 +147,7 @@ impl What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitHeader {
     /// What the unit is.
-    pub kind: Kind,
+    pub kind: UnitKind,
     /// What is noted about a block: [`Marks::MARKED`] and [`Marks::REJECTED`].
     pub marks: Marks,
     /// Archive in the session, from 1; 0 outside of archives.
@@ -169,7 +169,7 @@ pub struct UnitHeader {
     /// What content analysis says.
     pub class: ContentClass,
     /// Data or catalogue.
-    pub what: What,
+    pub what: BlockKind,
     /// CRC-32 of the body as it is stored.
     pub body_crc: u32,
     /// Where in the stream this header stands.
@@ -180,7 +180,7 @@ pub struct UnitHeader {
 
 impl UnitHeader {
     /// A header that says nothing but what the unit is.
-    pub fn new(kind: Kind) -> Self {
+    pub fn new(kind: UnitKind) -> Self {
         Self {
             kind,
             marks: Marks::default(),
@@ -193,7 +193,7 @@ impl UnitHeader {
             codec: Codec::NONE,
             cipher: Cipher::None,
             class: ContentClass::UNKNOWN,
-            what: What::Data,
+            what: BlockKind::Data,
             body_crc: 0,
             position: 0,
             session: [0; 4],
@@ -243,8 +243,8 @@ impl UnitHeader {
     ///
     /// # Errors
     ///
-    /// [`Malformed`], if they are no header, damaged, or say what this version does not know.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// [`DecodeError`], if they are no header, damaged, or say what this version does not know.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header = bytes.get(..UNIT_HEADER_LEN).unwrap_or(bytes);
         let mut bytes = Bytes::new("unit header", header);
         if bytes.array()? != *MAGIC {
@@ -270,7 +270,7 @@ impl UnitHeader {
                 "version {version}, but this reader knows {VERSION}"
             )));
         }
-        let Some(kind) = Kind::from_code(kind) else {
+        let Some(kind) = UnitKind::from_code(kind) else {
             return Err(bytes.wrong(format!("unknown kind {kind}")));
         };
         let header = Self {
@@ -285,12 +285,12 @@ impl UnitHeader {
             codec: Codec(codec),
             cipher: Cipher::None,
             class: ContentClass(class),
-            what: What::Data,
+            what: BlockKind::Data,
             body_crc,
             position,
             session,
         };
-        if matches!(kind, Kind::Later(_)) {
+        if matches!(kind, UnitKind::Later(_)) {
             header.check_lengths()?;
             return Ok(header);
         }
@@ -300,7 +300,7 @@ impl UnitHeader {
         let Some(cipher) = Cipher::from_code(cipher) else {
             return Err(bytes.wrong(format!("encrypted with unknown algorithm {cipher}")));
         };
-        let Some(what) = What::from_code(what) else {
+        let Some(what) = BlockKind::from_code(what) else {
             return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
         };
         let header = Self {
@@ -322,39 +322,44 @@ impl UnitHeader {
     }
 
     /// What only blocks say is zero in all others.
-    fn check_kind(&self) -> Result<(), Malformed> {
-        let may_be_sealed = matches!(self.kind, Kind::Block | Kind::Options | Kind::ArchiveFooter);
+    fn check_kind(&self) -> Result<(), DecodeError> {
+        let may_be_sealed = matches!(
+            self.kind,
+            UnitKind::Block | UnitKind::Options | UnitKind::ArchiveFooter
+        );
         let plain = self.codec == Codec::NONE
             && self.class == ContentClass::UNKNOWN
-            && self.what == What::Data
+            && self.what == BlockKind::Data
             && self.marks == Marks::default()
             && self.offset == 0;
-        if (self.kind != Kind::Block && !plain) || (self.cipher != Cipher::None && !may_be_sealed) {
+        if (self.kind != UnitKind::Block && !plain)
+            || (self.cipher != Cipher::None && !may_be_sealed)
+        {
             let why = format!(
                 "a {} with a field that is not zero and that it does not have",
                 self.kind.name()
             );
-            return Err(Malformed::new("unit header", why));
+            return Err(DecodeError::new("unit header", why));
         }
         Ok(())
     }
 
     /// Lengths that no writer gives are refused before anybody takes memory for them.
-    fn check_lengths(&self) -> Result<(), Malformed> {
+    fn check_lengths(&self) -> Result<(), DecodeError> {
         let tag = if self.cipher == Cipher::None {
             0
         } else {
             TAG_LEN
         };
         let data = self.stored.checked_sub(tag);
-        let limit = if self.kind == Kind::Block {
+        let limit = if self.kind == UnitKind::Block {
             MAX_BUFFER_SIZE
         } else {
             MAX_HEADER_BODY
         };
         let agree = match (self.kind, data) {
             (_, None) => false,
-            (Kind::Later(_), Some(data)) => data <= MAX_HEADER_BODY,
+            (UnitKind::Later(_), Some(data)) => data <= MAX_HEADER_BODY,
             (_, Some(data)) if self.codec == Codec::NONE => data == self.plain,
             (_, Some(data)) => data <= self.plain,
         };
@@ -362,14 +367,14 @@ impl UnitHeader {
             let (kind, plain, stored) = (self.kind.name(), self.plain, self.stored);
             let why =
                 format!("a {kind} of {plain} bytes cannot be stored in {stored}, or is too long");
-            return Err(Malformed::new("unit header", why));
+            return Err(DecodeError::new("unit header", why));
         }
         if self.marks.contains(Marks::REJECTED) && self.plain != 0 {
             let why = format!(
                 "a rejected block of {} bytes, which should have none",
                 self.plain
             );
-            return Err(Malformed::new("unit header", why));
+            return Err(DecodeError::new("unit header", why));
         }
         let end = self
             .position
@@ -379,7 +384,7 @@ impl UnitHeader {
             || !self.position.is_multiple_of(8)
             || self.offset.checked_add(self.plain.into()).is_none()
         {
-            return Err(Malformed::new(
+            return Err(DecodeError::new(
                 "unit header",
                 "its position or offset is out of range",
             ));

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use datapipe::prelude::*;
-use datapipe::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, State, What};
+use datapipe::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, State};
 
 /// The blocks of a stream: what they are, where they begin, their data.
-pub(crate) type Blocks = Vec<(u8, u64, Vec<u8>)>;
+pub(crate) type BlockSet = Vec<(u8, u64, Vec<u8>)>;
 
 #[derive(Clone, Default)]
-pub(crate) struct Collect(pub(crate) Arc<Mutex<Blocks>>);
+pub(crate) struct Collect(pub(crate) Arc<Mutex<BlockSet>>);
 
 impl Tail for Collect {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
@@ -24,7 +24,7 @@ impl Tail for Collect {
 }
 
 /// All blocks of a head, which have `size` bytes at most.
-pub(crate) fn blocks_of(head: impl Into<HeadStage<'static>>, size: u32) -> Blocks {
+pub(crate) fn blocks_of(head: impl Into<HeadStage<'static>>, size: u32) -> BlockSet {
     let collect = Collect::default();
     Pipe::builder()
         .buffer_size(size)
@@ -125,14 +125,14 @@ impl Seen {
 }
 
 /// What the blocks say, by path. Checks everything that holds for any stream of blocks.
-pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
+pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
     let mut objects = Objects::default();
     let (mut pieces, mut closing, mut bytes) = (Vec::new(), Vec::new(), 0);
     for (number, (kind, offset, data)) in blocks.iter().enumerate() {
         assert_eq!(*offset, bytes, "offsets count the bytes before");
         bytes += data.len() as u64;
         assert!(
-            closing.is_empty() || *kind == What::ClosingCatalogue.code(),
+            closing.is_empty() || *kind == BlockKind::ClosingCatalogue.code(),
             "the closing run is the last"
         );
         let mut rest = data.as_slice();
@@ -141,12 +141,12 @@ pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
             let (entry, behind) = Entry::parse(rest).unwrap();
             rest = behind;
             if let EntryBody::Catalogue(found) = entry.body {
-                assert_ne!(*kind, What::Data.code());
+                assert_ne!(*kind, BlockKind::Data.code());
                 assert!(
                     objects.ended(found.path),
                     "a catalogue speaks of what was before"
                 );
-                let list = if *kind == What::Catalogue.code() {
+                let list = if *kind == BlockKind::Catalogue.code() {
                     &mut pieces
                 } else {
                     &mut closing
@@ -154,7 +154,7 @@ pub(crate) fn parse(blocks: &Blocks) -> BTreeMap<Vec<u8>, Seen> {
                 list.push((entry.object, found));
                 continue;
             }
-            assert_eq!(*kind, What::Data.code());
+            assert_eq!(*kind, BlockKind::Data.code());
             objects.take(&entry, number as u64, at);
         }
     }

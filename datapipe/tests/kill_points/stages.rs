@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use datapipe::host::{Modules, Note};
+use datapipe::host::{Modules, StageMessage};
 use datapipe::prelude::*;
 
 /// Blocks that a head sends.
@@ -21,7 +21,7 @@ pub(crate) fn modules() -> Modules {
             let stage = checking(&seen, |_| false);
             call.notes(move || {
                 let now = (seen.blocks(), seen.end());
-                let note = Note::new(
+                let note = StageMessage::new(
                     String::new(),
                     [now.0.to_le_bytes(), [u8::from(now.1); 8]].concat(),
                 );

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use datapipe::limits::MIN_VOLUME_SIZE;
-use datapipe::media::{Item, Medium, MediumError, Place};
+use datapipe::media::{Item, Medium, MediumError, Position};
 use datapipe::testkit::{Random, StorageCall};
 
 use crate::site::{
@@ -324,7 +324,7 @@ fn a_missing_volume_is_named_and_can_be_gone_past() {
     let mut medium = place.open();
     let mut record = Vec::new();
     missing(medium.read(&mut record).unwrap_err(), 1);
-    missing(medium.seek(Place::start_of(3)).unwrap_err(), 3);
+    missing(medium.seek(Position::start_of(3)).unwrap_err(), 3);
     assert!(medium.next_volume().unwrap());
     medium.read(&mut record).unwrap();
     assert_eq!(record, [2; 10]);

@@ -5,7 +5,7 @@ mod faults; // storages that fail, fill up, crash
 mod site; // where a medium is, and readers that do not trust ours
 
 use datapipe::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
-use datapipe::media::{Item, MediumError, Place};
+use datapipe::media::{Item, MediumError, Position};
 use datapipe::testkit::Random;
 use proptest::prelude::*;
 
@@ -87,13 +87,13 @@ fn a_position_is_found_again<S: Files>(place: &Site<S>) {
         }
     }
     for volume in 1..=last {
-        medium.seek(Place::start_of(volume)).unwrap();
+        medium.seek(Position::start_of(volume)).unwrap();
     }
-    let beyond = Place {
+    let beyond = Position {
         byte: 1 << 30,
-        ..Place::start_of(1)
+        ..Position::start_of(1)
     };
-    for nowhere in [Place::start_of(0), Place::start_of(last + 1), beyond] {
+    for nowhere in [Position::start_of(0), Position::start_of(last + 1), beyond] {
         let error = medium.seek(nowhere).unwrap_err();
         assert!(matches!(error, MediumError::NoSuchPlace { .. }), "{error}");
     }
@@ -131,7 +131,7 @@ fn backwards_comes_the_same<S: Files>(place: &Site<S>) {
                 (Thing::Record(record), Item::Record(at)) if *record == bytes => {
                     assert!(
                         (at.volume, at.byte) == (volume, position.byte)
-                            && at.record > Place::UNCOUNTED / 2
+                            && at.record > Position::UNCOUNTED / 2
                     );
                     assert_eq!(at.to_string().matches("record").count(), 0);
                     // And forwards again.
@@ -215,7 +215,7 @@ fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Site<S>) {
             damaged[flipped as usize] ^= flip;
             let found = place.read_bytes(&damaged, ours);
             assert!(found.len() <= whole.len() + 2, "{found:?}");
-            let touched = |(position, thing): &&(Place, Thing)| {
+            let touched = |(position, thing): &&(Position, Thing)| {
                 (position.byte..position.byte + thing.bytes()).contains(&flipped)
             };
             for (position, thing) in whole.iter().filter(|whole| !touched(whole)) {
@@ -428,7 +428,7 @@ fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Site<S>) {
         ));
         assert!(place.bytes(1).len() as u64 <= size);
         match medium.next_volume() {
-            Ok(true) => assert_eq!(medium.write(MAGIC).unwrap(), Place::start_of(2)),
+            Ok(true) => assert_eq!(medium.write(MAGIC).unwrap(), Position::start_of(2)),
             Err(error @ MediumError::Full { .. }) => {
                 assert!(!place.many);
                 assert!(
@@ -501,7 +501,7 @@ fn one_direction_only<S: Files>(place: &Site<S>) {
     let mut medium = place.create(None, false).unwrap();
     let mut record = vec![1];
     wrong(medium.read(&mut record).unwrap_err());
-    wrong(medium.seek(Place::start_of(1)).unwrap_err());
+    wrong(medium.seek(Position::start_of(1)).unwrap_err());
     wrong(medium.read_back(&mut record).unwrap_err());
     wrong(medium.seek_end(None).unwrap_err());
     let mut medium = place.open();

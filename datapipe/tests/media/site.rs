@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use datapipe::limits::MAX_RECORD;
 use datapipe::media::{
-    Directory, FileSystem, Item, Medium, MediumError, Place, Storage, VirtualTape, VolumeOptions,
+    FileSystem, Item, Medium, MediumError, Position, Storage, VirtualTape, VolumeDirectory,
+    VolumeOptions,
 };
 use datapipe::testkit::{FaultyStorage, Random};
 use tempfile::TempDir;
@@ -120,7 +121,9 @@ impl<S: Files> Site<S> {
                 volume_size: size,
                 overwrite,
             };
-            return Ok(Box::new(Directory::create_on(storage, path, options)?));
+            return Ok(Box::new(VolumeDirectory::create_on(
+                storage, path, options,
+            )?));
         }
         Ok(Box::new(VirtualTape::create_on(
             storage,
@@ -138,7 +141,7 @@ impl<S: Files> Site<S> {
     ) -> Result<Box<dyn Medium>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
-            return Ok(Box::new(Directory::open_on(storage, path, probe)?));
+            return Ok(Box::new(VolumeDirectory::open_on(storage, path, probe)?));
         }
         Ok(Box::new(VirtualTape::open_on(storage, path, probe)?))
     }
@@ -168,7 +171,11 @@ impl<S: Files> Site<S> {
     }
 
     /// What is on the medium if its only volume has these bytes.
-    pub(crate) fn read_bytes(&self, bytes: &[u8], probe: fn(&[u8]) -> bool) -> Vec<(Place, Thing)> {
+    pub(crate) fn read_bytes(
+        &self,
+        bytes: &[u8],
+        probe: fn(&[u8]) -> bool,
+    ) -> Vec<(Position, Thing)> {
         self.storage.set_bytes(&self.file(1), bytes);
         let found = read(&mut *self.open_with(probe).unwrap());
         check_cover(bytes, &found, probe);
@@ -178,7 +185,7 @@ impl<S: Files> Site<S> {
 
 /// Writes things and goes to the next volume where one ends. Answers what stands on the medium
 /// then, and where each record of `things` begins.
-pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Place>) {
+pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Position>) {
     let (mut written, mut positions) = (Vec::new(), Vec::new());
     for thing in things {
         match thing {
@@ -202,8 +209,8 @@ pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, V
 }
 
 /// Reads everything, over all volumes.
-pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
-    let (mut found, mut bytes, mut at) = (Vec::new(), Vec::new(), Place::start_of(1));
+pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
+    let (mut found, mut bytes, mut at) = (Vec::new(), Vec::new(), Position::start_of(1));
     loop {
         let (position, thing) = match medium.read(&mut bytes).unwrap() {
             Item::Record(position) => (position, Thing::Record(bytes.clone())),
@@ -218,7 +225,7 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
                 if !medium.next_volume().unwrap() {
                     return found;
                 }
-                at = Place::start_of(at.volume + 1);
+                at = Position::start_of(at.volume + 1);
                 (at, Thing::NextVolume)
             }
         };
@@ -229,7 +236,7 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
             given,
             "a record's bytes, or what is damaged, and nothing else"
         );
-        at = Place {
+        at = Position {
             byte: position.byte + thing.bytes(),
             ..position
         };
@@ -238,13 +245,13 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Place, Thing)> {
     }
 }
 
-pub(crate) fn only_things(found: Vec<(Place, Thing)>) -> Vec<Thing> {
+pub(crate) fn only_things(found: Vec<(Position, Thing)>) -> Vec<Thing> {
     found.into_iter().map(|(_, thing)| thing).collect()
 }
 
 /// Checks that what was found covers the bytes of a volume, that no record was skipped as damaged,
 /// and that damage ends only where there is something to go on with.
-fn check_cover(bytes: &[u8], found: &[(Place, Thing)], probe: fn(&[u8]) -> bool) {
+fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bool) {
     let word =
         |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
     let frame = |at: usize| {

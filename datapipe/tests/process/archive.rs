@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datapipe::NotReplaced;
-use datapipe::archive::{Blocks, ReadOutcome, Reading, WriteOutcome};
-use datapipe::media::{Item, MediumError, Place};
+use datapipe::archive::{BlockSet, ReadOutcome, Reading, WriteOutcome};
+use datapipe::media::{Item, MediumError, Position};
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, Damage, Work};
+use datapipe::stage::{Arguments, Damage, StageKind};
 use datapipe::testkit::Random;
 use datapipe::wire::looks_like_record;
 use rustix::process::{Pid, Signal, kill_process};
@@ -54,14 +54,14 @@ fn create(path: &Path) -> Box<dyn Medium> {
     };
     match path.extension() {
         Some(_) => Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap()),
-        None => Box::new(Directory::create(path, options).unwrap()),
+        None => Box::new(VolumeDirectory::create(path, options).unwrap()),
     }
 }
 
 fn open(path: &Path) -> Box<dyn Medium> {
     match path.extension() {
         Some(_) => Box::new(VirtualTape::open(path, looks_like_record).unwrap()),
-        None => Box::new(Directory::open(path, looks_like_record).unwrap()),
+        None => Box::new(VolumeDirectory::open(path, looks_like_record).unwrap()),
     }
 }
 
@@ -128,7 +128,7 @@ struct Back {
 }
 
 /// Reads an archive, with zeros where something is lost; only some blocks, if they are named.
-fn read(path: &Path, encrypted: bool, blocks: Option<&Blocks>, place: Where) -> Back {
+fn read(path: &Path, encrypted: bool, blocks: Option<&BlockSet>, place: Where) -> Back {
     let log = DamageLog::new();
     let reader = ArchiveReader::open(open(path), secret(encrypted).as_ref()).unwrap();
     let index = blocks.map(|_| reader.index().unwrap());
@@ -245,7 +245,7 @@ pub(crate) fn some_blocks_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("volumes");
     write(&path, true, false, Where::Threads);
-    let mut blocks = Blocks::new();
+    let mut blocks = BlockSet::new();
     [(0, 0), (7, 30), (100, 101)]
         .into_iter()
         .for_each(|(first, last)| blocks.insert(first, last));
@@ -258,7 +258,7 @@ pub(crate) fn some_blocks_are_read() {
 struct Own(Box<dyn Medium>);
 
 impl Medium for Own {
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         self.0.write(record)
     }
 
@@ -286,7 +286,7 @@ impl Medium for Own {
         self.0.seek_end(volume)
     }
 
-    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         self.0.seek(to)
     }
 }
@@ -344,7 +344,7 @@ pub(crate) fn media_are_found_by_their_paths() {
     };
     let tail = |fields: Arguments| {
         described(
-            Stage::tail_of_module("tail", Work::Write),
+            Stage::tail_of_module("tail", StageKind::Write),
             "datapipe.archive-tail",
             fields,
         )
@@ -374,7 +374,7 @@ pub(crate) fn media_are_found_by_their_paths() {
 
     let head = |fields: Arguments| {
         described(
-            Stage::head_of_module("head", Work::Fill),
+            Stage::head_of_module("head", StageKind::Fill),
             "datapipe.archive-head",
             fields,
         )
@@ -446,7 +446,11 @@ pub(crate) fn media_are_found_by_their_paths() {
         assert!(error.contains(why), "{error}");
     }
     for module in ["datapipe.seal", "datapipe.open"] {
-        let middle = described(Stage::middle_of_module("key", Work::InPlace), module, "");
+        let middle = described(
+            Stage::middle_of_module("key", StageKind::InPlace),
+            module,
+            "",
+        );
         let error = pipe()
             .stage(middle)
             .tail(StreamTail::new(std::io::sink()))

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use datapipe::controller::Event;
-use datapipe::host::{Call, Modules, Note};
+use datapipe::host::{Modules, StageArgs, StageMessage};
 use datapipe::memory::Backing;
 use datapipe::prelude::*;
 use datapipe::{Death, NotReplaced};
@@ -78,13 +78,13 @@ pub(crate) fn add(modules: Modules) -> Modules {
             call.notes(move || {
                 let now = counted.load(Ordering::SeqCst);
                 let is_new = std::mem::replace(&mut told, now) != now;
-                let note = Note::new(format!("{now} blocks"), now.to_le_bytes()).unwrap();
+                let note = StageMessage::new(format!("{now} blocks"), now.to_le_bytes()).unwrap();
                 if is_new { vec![note] } else { Vec::new() }
             });
             Ok(checking(&count))
         })
         .with("test.peeking", |call| Ok(peeking(call.text()?)))
-        .with("test.keeping", |call: &Call<'_>| {
+        .with("test.keeping", |call: &StageArgs<'_>| {
             Ok(keeping(File::from(call.descriptor(0)?)))
         })
 }
@@ -193,10 +193,9 @@ pub(crate) fn heads_and_tails_are_not_replaced() {
         let died = |event: &Event| matches!(event, Event::Died { process, replaced: false, .. } if *process == victim);
         assert!(events.lock().iter().any(died), "{events:?}");
         assert!(
-            events
-                .lock()
-                .iter()
-                .any(|event| matches!(event, Event::Note { stage, .. } if stage == "check"))
+            events.lock().iter().any(
+                |event| matches!(event, Event::StageMessage { stage, .. } if stage == "check")
+            )
         );
     }
 }

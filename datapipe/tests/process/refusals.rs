@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, Work};
+use datapipe::stage::{Arguments, StageKind};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::stages::{Deed, in_place};
@@ -65,10 +65,10 @@ pub(crate) fn descriptions_that_cannot_work() {
         "131076 bytes",
     );
     refused(
-        Stage::middle_of_module("far", Work::Transform).unwrap(),
+        Stage::middle_of_module("far", StageKind::Transform).unwrap(),
         "without its code",
     );
-    assert!(Stage::middle_of_module("far", Work::Write).is_none());
+    assert!(Stage::middle_of_module("far", StageKind::Write).is_none());
 }
 
 pub(crate) fn hosts_that_cannot_work() {

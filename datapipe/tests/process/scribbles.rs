@@ -148,7 +148,7 @@ pub(crate) fn garbage_from_a_process_harms_no_other_pipe() {
             }
             // Garbage in the stop word stops the pipe, as anybody may who has the segment. Garbage
             // in the ledger may look as if a stage kept what it does not have.
-            Err(Error::Corrupt(_) | Error::Standstill(_) | Error::Stage(_) | Error::Cancelled) => {
+            Err(Error::Corrupt(_) | Error::Deadlock(_) | Error::Stage(_) | Error::Cancelled) => {
                 errors += 1
             }
             Err(other) => panic!("seed {seed}: {other}"),

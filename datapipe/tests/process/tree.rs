@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use datapipe::controller::Event;
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, Work};
-use datapipe::tree::{ProblemKind, RestoreReport, TreeList, TreeReport, Wanted};
+use datapipe::stage::{Arguments, StageKind};
+use datapipe::tree::{CatalogueQuery, ProblemKind, RestoreReport, TreeList, TreeReport};
 use parking_lot::Mutex;
 
-use crate::entries::{Blocks, assert_same, blocks_of, parse};
+use crate::entries::{BlockSet, assert_same, blocks_of, parse};
 
 const BLOCK: u32 = 64 << 10;
 
@@ -54,7 +54,7 @@ fn reading(dir: &Path) -> TreeHead {
 fn blocks_and_report(
     head: TreeHead,
     place: impl Fn(TreeHead) -> HeadStage<'static>,
-) -> (Blocks, TreeReport) {
+) -> (BlockSet, TreeReport) {
     let report = head.report();
     (blocks_of(place(head), BLOCK), report)
 }
@@ -122,8 +122,7 @@ pub(crate) fn problems_are_said_as_they_are_found() {
         matches!(problem.kind, ProblemKind::TooLong(512..)),
         "{problem}"
     );
-    let said =
-        |event: &Event| matches!(event, Event::Note { text, .. } if *text == problem.to_string());
+    let said = |event: &Event| matches!(event, Event::StageMessage { text, .. } if *text == problem.to_string());
     assert!(events.lock().iter().any(said), "{events:?}");
 }
 
@@ -315,11 +314,11 @@ pub(crate) fn streams_between_files() {
     // By paths.
     let path = |path: &Path| Arguments::new().with("path", path.to_str().unwrap());
     let copy = |arguments: Arguments| {
-        let head = HeadStage::head_of_module("read", Work::Fill).unwrap();
+        let head = HeadStage::head_of_module("read", StageKind::Fill).unwrap();
         let head = head
             .module("datapipe.stream-head", path(&from))
             .in_processes();
-        let tail = TailStage::tail_of_module("write", Work::Write).unwrap();
+        let tail = TailStage::tail_of_module("write", StageKind::Write).unwrap();
         let tail = tail
             .module("datapipe.stream-tail", arguments)
             .in_processes();
@@ -358,7 +357,7 @@ pub(crate) fn stages_that_stay_here() {
     );
     let writer = TailStage::from(StreamTail::new(null())).in_processes();
     refused(head(), writer, "give StreamTail::file an open file");
-    let search = TailStage::from(Wanted::new(&[]).search().unwrap()).in_processes();
+    let search = TailStage::from(CatalogueQuery::new(&[]).search().unwrap()).in_processes();
     refused(head(), search, "what it finds is for this program");
     let list = TailStage::from(TreeList::new(|_| Ok(()))).in_processes();
     refused(head(), list, "what it tells is for this program");
@@ -374,7 +373,7 @@ pub(crate) fn stages_that_stay_here() {
 /// Arguments of which nothing can be made.
 pub(crate) fn fields_that_make_no_sense() {
     let head = |module: &str, arguments: Arguments| {
-        let head = HeadStage::head_of_module("head", Work::Fill).unwrap();
+        let head = HeadStage::head_of_module("head", StageKind::Fill).unwrap();
         let head = head.module(module, arguments).in_processes();
         Pipe::builder()
             .head(head)
@@ -382,7 +381,7 @@ pub(crate) fn fields_that_make_no_sense() {
             .run()
     };
     let tail = |module: &str, arguments: Arguments| {
-        let tail = TailStage::tail_of_module("tail", Work::Write).unwrap();
+        let tail = TailStage::tail_of_module("tail", StageKind::Write).unwrap();
         let tail = tail.module(module, arguments).in_processes();
         Pipe::builder()
             .head(StreamHead::new(&b""[..]))
@@ -477,7 +476,7 @@ pub(crate) fn fields_that_make_no_sense() {
         "datapipe.stream-tail",
     ] {
         cut(module, |module, bytes| {
-            let tail = TailStage::tail_of_module("tail", Work::Write)
+            let tail = TailStage::tail_of_module("tail", StageKind::Write)
                 .unwrap()
                 .module(module, bytes)
                 .in_processes();
@@ -489,7 +488,7 @@ pub(crate) fn fields_that_make_no_sense() {
     }
     for module in ["datapipe.tree-head", "datapipe.stream-head"] {
         cut(module, |module, bytes| {
-            let head = HeadStage::head_of_module("head", Work::Fill)
+            let head = HeadStage::head_of_module("head", StageKind::Fill)
                 .unwrap()
                 .module(module, bytes)
                 .in_processes();

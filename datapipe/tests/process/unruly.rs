@@ -15,7 +15,7 @@ use datapipe::host::Modules;
 use datapipe::memory::Process;
 use datapipe::pool::Activity;
 use datapipe::prelude::*;
-use datapipe::stage::Work;
+use datapipe::stage::StageKind;
 use rustix::net::SendFlags;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -114,7 +114,7 @@ pub(crate) fn add(modules: Modules) -> Modules {
 
 /// A tail of which no more than its name matters.
 fn named(name: &str) -> TailStage<'static> {
-    Stage::tail_of_module(name, Work::Write)
+    Stage::tail_of_module(name, StageKind::Write)
         .unwrap()
         .module("test.checking", "")
         .in_processes()

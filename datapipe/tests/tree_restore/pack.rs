@@ -237,7 +237,7 @@ impl Pack {
             .max()
             .unwrap_or(0)
             .max(4096);
-        let head = Blocks(self.blocks.into_iter());
+        let head = BlockSet(self.blocks.into_iter());
         Pipe::builder()
             .buffer_size(size as u32)
             .head(head)
@@ -268,9 +268,9 @@ impl Pack {
     }
 }
 
-struct Blocks(std::vec::IntoIter<Prepared>);
+struct BlockSet(std::vec::IntoIter<Prepared>);
 
-impl Head for Blocks {
+impl Head for BlockSet {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         let Some(prepared) = self.0.next() else {
             return Ok(Fill::End);

@@ -1,12 +1,12 @@
 //! The bytes of everything that travels, from fixed values.
 
-use datapipe::media::Place;
+use datapipe::media::Position;
 use datapipe::pool::{Codec, ContentClass, Marks};
 use datapipe::wire::{
-    ArchiveEntry, ArchiveFooter, ArchiveHeader, BlockEntry, CatalogueEntry, ChunkEntry,
-    ChunkFooter, Cipher, Content, End, Entry, EntryBody, Framing, Kind, Locator, Object,
-    ObjectKind, RecordHeader, RecordKind, SLOT_LEN, SessionFooter, SessionHeader, State, Time,
-    UnitHeader, VERSION, What,
+    ArchiveEntry, ArchiveFooter, ArchiveHeader, BlockEntry, BlockKind, CatalogueEntry, ChunkEntry,
+    ChunkFooter, Cipher, Content, End, Entry, EntryBody, Framing, Locator, Object, ObjectKind,
+    RecordHeader, RecordKind, SLOT_LEN, SessionFooter, SessionHeader, State, Time, UnitHeader,
+    UnitKind, VERSION,
 };
 
 /// Bytes as the table below has them.
@@ -18,7 +18,7 @@ const TIME: Time = Time {
     seconds: -2,
     nanoseconds: 999_999_999,
 };
-const PLACE: Place = Place {
+const PLACE: Position = Position {
     volume: 2,
     record: 0x0102_0304_0506,
     byte: 0x0708_090a_0b0c,
@@ -69,7 +69,7 @@ fn record(kind: RecordKind, first: Option<u32>) -> Vec<u8> {
     .to_vec()
 }
 
-fn unit(kind: Kind) -> UnitHeader {
+fn unit(kind: UnitKind) -> UnitHeader {
     UnitHeader {
         archive: 1,
         chunk: 0x0a0b,
@@ -89,9 +89,9 @@ fn block() -> UnitHeader {
         codec: Codec::ZSTD,
         cipher: Cipher::Aes256Gcm,
         class: ContentClass::TEXT,
-        what: What::Catalogue,
+        what: BlockKind::Catalogue,
         body_crc: 0xdead_beef,
-        ..unit(Kind::Block)
+        ..unit(UnitKind::Block)
     }
 }
 
@@ -101,7 +101,10 @@ fn footers() -> [Vec<u8>; 4] {
         what,
         position,
     };
-    let entries = vec![entry(What::Data, 640), entry(What::Catalogue, 1280)];
+    let entries = vec![
+        entry(BlockKind::Data, 640),
+        entry(BlockKind::Catalogue, 1280),
+    ];
     let chunk = ChunkFooter {
         blocks: 5,
         plain: 20_480,
@@ -213,17 +216,17 @@ fn all() -> Vec<(String, Vec<u8>)> {
         ),
     ];
     let kinds = [
-        Kind::SessionHeader,
-        Kind::ArchiveHeader,
-        Kind::ChunkHeader,
-        Kind::Options,
-        Kind::ChunkFooter,
+        UnitKind::SessionHeader,
+        UnitKind::ArchiveHeader,
+        UnitKind::ChunkHeader,
+        UnitKind::Options,
+        UnitKind::ChunkFooter,
     ];
     let more = [
-        Kind::ArchiveFooter,
-        Kind::SessionFooter,
-        Kind::Locator,
-        Kind::Special,
+        UnitKind::ArchiveFooter,
+        UnitKind::SessionFooter,
+        UnitKind::Locator,
+        UnitKind::Special,
     ];
     for kind in [&kinds[..], &more].concat() {
         all.push((

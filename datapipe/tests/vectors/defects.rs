@@ -1,6 +1,6 @@
 //! What can be wrong with a tape, one thing at a time, and what a reader says to it.
 
-use datapipe::wire::{Framing, Kind, RECORD_HEADER_LEN, UNIT_HEADER_LEN};
+use datapipe::wire::{Framing, RECORD_HEADER_LEN, UNIT_HEADER_LEN, UnitKind};
 
 use super::edit::Tape;
 use super::make::{Lock, PLAIN, Packing, Recipe};
@@ -214,7 +214,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: damaged (checksum)",
         OPEN,
         |tape, _| {
-            tape.unit_as_is(Kind::Block, 1, |unit| unit[60] ^= 1);
+            tape.unit_as_is(UnitKind::Block, 1, |unit| unit[60] ^= 1);
         },
     ),
     defect(
@@ -222,7 +222,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: does not begin as one",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[0] = b'd');
+            tape.unit(UnitKind::Block, 1, |unit| unit[0] = b'd');
         },
     ),
     defect(
@@ -230,7 +230,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: version 2, but this reader knows 1",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[5] = 2);
+            tape.unit(UnitKind::Block, 1, |unit| unit[5] = 2);
         },
     ),
     defect(
@@ -238,29 +238,29 @@ pub(crate) const UNITS: &[Defect] = &[
         "unit header: unknown kind 11",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[4] = 11);
+            tape.unit(UnitKind::Block, 1, |unit| unit[4] = 11);
         },
     ),
     defect("unknown-flag", "unknown flag", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[6] = 4)
+        tape.unit(UnitKind::Block, 1, |unit| unit[6] = 4)
     }),
     defect(
         "rejected-with-content",
         "a rejected block of 512 bytes",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[6] = 2);
+            tape.unit(UnitKind::Block, 1, |unit| unit[6] = 2);
         },
     ),
     defect("unknown-compression", "algorithm 3", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[40] = 3);
+        tape.unit(UnitKind::Block, 1, |unit| unit[40] = 3);
     }),
     defect(
         "unknown-encryption",
         "encrypted with unknown algorithm 2",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[41] = 2);
+            tape.unit(UnitKind::Block, 1, |unit| unit[41] = 2);
         },
     ),
     defect(
@@ -268,7 +268,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "a block of unknown meaning 200",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[43] = 200);
+            tape.unit(UnitKind::Block, 1, |unit| unit[43] = 200);
         },
     ),
     defect(
@@ -276,7 +276,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "a unit header that belongs elsewhere",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[48] ^= 8);
+            tape.unit(UnitKind::Block, 1, |unit| unit[48] ^= 8);
         },
     ),
     defect(
@@ -284,18 +284,18 @@ pub(crate) const UNITS: &[Defect] = &[
         "a unit header that belongs elsewhere",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[56] ^= 8);
+            tape.unit(UnitKind::Block, 1, |unit| unit[56] ^= 8);
         },
     ),
     defect("plain-too-long", "or is too long", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| put(unit, 32, (64 << 20) + 1));
+        tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, (64 << 20) + 1));
     }),
     defect(
         "plain-longer-than-the-archive-says",
         "more than the archive's blocks",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| put(unit, 32, 513));
+            tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, 513));
         },
     ),
     defect(
@@ -303,7 +303,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "cannot be stored in",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| put(unit, 32, 1));
+            tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, 1));
         },
     ),
     defect(
@@ -311,7 +311,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "the block is damaged (checksum)",
         OPEN,
         |tape, _| {
-            tape.unit_as_is(Kind::Block, 1, |unit| unit[BODY] ^= 1);
+            tape.unit_as_is(UnitKind::Block, 1, |unit| unit[BODY] ^= 1);
         },
     ),
     defect(
@@ -319,7 +319,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "followed by bytes that are not zero",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 3, |unit| *unit.last_mut().unwrap() = 1);
+            tape.unit(UnitKind::Block, 3, |unit| *unit.last_mut().unwrap() = 1);
         },
     ),
     defect(
@@ -327,7 +327,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "does not decompress",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[BODY] ^= 1);
+            tape.unit(UnitKind::Block, 1, |unit| unit[BODY] ^= 1);
         },
     ),
     defect(
@@ -335,7 +335,7 @@ pub(crate) const UNITS: &[Defect] = &[
         "does not decompress",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| put(unit, 32, 511));
+            tape.unit(UnitKind::Block, 1, |unit| put(unit, 32, 511));
         },
     ),
     defect(
@@ -343,11 +343,11 @@ pub(crate) const UNITS: &[Defect] = &[
         "does not decompress",
         DEFLATED,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[BODY] |= 6);
+            tape.unit(UnitKind::Block, 1, |unit| unit[BODY] |= 6);
         },
     ),
     defect("missing-block", "block 1", OPEN, |tape, _| {
-        tape.unit(Kind::Block, 1, |unit| unit[4] = 200)
+        tape.unit(UnitKind::Block, 1, |unit| unit[4] = 200)
     }),
     defect(
         "repeated-block",
@@ -360,14 +360,14 @@ pub(crate) const UNITS: &[Defect] = &[
         "options that end in the middle",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::Locator, 0, |unit| {
+            tape.unit(UnitKind::Locator, 0, |unit| {
                 unit[4] = 5;
                 put(unit, BODY, 61 << 16);
             });
         },
     ),
     defect("unknown-option", "unknown option 32768", OPEN, |tape, _| {
-        tape.unit(Kind::Locator, 0, |unit| {
+        tape.unit(UnitKind::Locator, 0, |unit| {
             unit[4] = 5;
             put(unit, BODY, 32_768 | 60 << 16);
         });
@@ -388,17 +388,17 @@ fn repeat(tape: &mut Tape) {
     let (stream, units) = (tape.stream(), tape.units());
     let (one, at) = units
         .iter()
-        .filter(|(header, _)| header.kind == Kind::Block)
+        .filter(|(header, _)| header.kind == UnitKind::Block)
         .nth(1)
         .unwrap();
     let one = stream[*at..at + one.unit_len()].to_vec();
-    tape.unit(Kind::Block, 2, |unit| {
+    tape.unit(UnitKind::Block, 2, |unit| {
         let position = unit[48..56].to_vec();
         unit.copy_from_slice(&one);
         unit[48..56].copy_from_slice(&position);
     });
-    tape.unit(Kind::Block, 3, |unit| unit[4] = 200);
-    tape.unit(Kind::ArchiveFooter, 0, |unit| {
+    tape.unit(UnitKind::Block, 3, |unit| unit[4] = 200);
+    tape.unit(UnitKind::ArchiveFooter, 0, |unit| {
         put(unit, 16, 2);
         put(unit, BODY, 2);
         put(unit, BODY + 8, 1024);
@@ -424,7 +424,7 @@ pub(crate) const ENDS: &[Defect] = &[
         "the archive footer contradicts itself",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::ArchiveFooter, 0, |unit| put(unit, 16, 5));
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, 16, 5));
         },
     ),
     defect(
@@ -432,24 +432,24 @@ pub(crate) const ENDS: &[Defect] = &[
         "more blocks of a kind than there are",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 5));
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| put(unit, BODY + 16, 5));
         },
     ),
     defect("no-footer", "the archive is incomplete", OPEN, |tape, _| {
-        tape.0.truncate(tape.frame_of(Kind::Locator));
+        tape.0.truncate(tape.frame_of(UnitKind::Locator));
     }),
     defect(
         "no-session-footer",
         "the session's footer is missing",
         OPEN,
         |tape, _| {
-            tape.0.truncate(tape.frame_of(Kind::SessionFooter));
+            tape.0.truncate(tape.frame_of(UnitKind::SessionFooter));
         },
     ),
 ];
 
 fn count(tape: &mut Tape, blocks: u32) {
-    tape.unit(Kind::ArchiveFooter, 0, |unit| {
+    tape.unit(UnitKind::ArchiveFooter, 0, |unit| {
         put(unit, 16, blocks);
         put(unit, BODY, blocks);
         put(unit, BODY + 24, blocks);
@@ -462,7 +462,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "session header: a reserved field is not zero",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 33] = 1);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 33] = 1);
         },
     ),
     defect(
@@ -470,7 +470,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "session header: unknown framing 4",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 32] = 4);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 32] = 4);
         },
     ),
     defect(
@@ -478,7 +478,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "records of 71 bytes",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| put(unit, BODY + 28, 71));
+            tape.unit(UnitKind::SessionHeader, 0, |unit| put(unit, BODY + 28, 71));
         },
     ),
     defect(
@@ -486,7 +486,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "a time has 1000000000 nanoseconds",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| {
+            tape.unit(UnitKind::SessionHeader, 0, |unit| {
                 put(unit, BODY + 24, 1_000_000_000)
             });
         },
@@ -496,7 +496,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "a text is longer than 255 bytes",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 37] = 1);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 37] = 1);
         },
     ),
     defect(
@@ -504,7 +504,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "a text that is not UTF-8",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| unit[BODY + 42] = 255);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| unit[BODY + 42] = 255);
         },
     ),
     defect(
@@ -512,7 +512,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "9 key slots, but at most 8",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[0] = 9);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[0] = 9);
         },
     ),
     defect(
@@ -520,7 +520,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "unknown content 3",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 64] = 3);
+            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 64] = 3);
         },
     ),
     defect(
@@ -528,7 +528,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "archive header: encrypted with unknown algorithm 2",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 2);
+            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 2);
         },
     ),
     defect(
@@ -536,7 +536,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "blocks of 67108865 bytes",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::ArchiveHeader, 0, |unit| {
+            tape.unit(UnitKind::ArchiveHeader, 0, |unit| {
                 put(unit, BODY + 60, (64 << 20) + 1)
             });
         },
@@ -546,7 +546,7 @@ pub(crate) const HEADERS: &[Defect] = &[
         "archive header: a reserved field is not zero",
         OPEN,
         |tape, _| {
-            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 68] = 1);
+            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 68] = 1);
         },
     ),
 ];
@@ -557,7 +557,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "is not the right one: give the one that the archive was encrypted with",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 48] ^= 1);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 48] ^= 1);
         },
     ),
     defect(
@@ -565,18 +565,18 @@ pub(crate) const KEYS: &[Defect] = &[
         "although it knows the secret",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 80] ^= 1);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 80] ^= 1);
         },
     ),
     defect("key-slot-kind-unknown", "the kind 3", SEALED, |tape, _| {
-        tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1] = 3);
+        tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1] = 3);
     }),
     defect(
         "key-derivation-unknown",
         "key derivation 2",
         PHRASE,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[2] = 2);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[2] = 2);
         },
     ),
     defect(
@@ -584,7 +584,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "reserved field 1",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[3] = 1);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[3] = 1);
         },
     ),
     defect(
@@ -592,7 +592,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "cost for a key file 1",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 1);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 1);
         },
     ),
     defect(
@@ -600,7 +600,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "17 passes is refused",
         PHRASE,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 17);
+            tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 8] = 17);
         },
     ),
     defect(
@@ -608,7 +608,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "1048577 KiB of memory is refused",
         PHRASE,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| {
+            tape.unit(UnitKind::SessionHeader, 0, |unit| {
                 put(slot(unit), 1 + 4, (1 << 20) + 1)
             });
         },
@@ -618,7 +618,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "7 KiB of memory is refused",
         PHRASE,
         |tape, _| {
-            tape.unit(Kind::SessionHeader, 0, |unit| put(slot(unit), 1 + 4, 7));
+            tape.unit(UnitKind::SessionHeader, 0, |unit| put(slot(unit), 1 + 4, 7));
         },
     ),
     Defect {
@@ -651,7 +651,7 @@ pub(crate) const KEYS: &[Defect] = &[
     Defect {
         read: Lock::KeyFile,
         ..defect("no-key-slots", "has 0 key slots", OPEN, |tape, _| {
-            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 1);
+            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY + 65] = 1);
         })
     },
     defect(
@@ -659,7 +659,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "is not encrypted, although the archive is",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| {
+            tape.unit(UnitKind::Block, 1, |unit| {
                 unit[41] = 0;
                 put(unit, 32, get(unit, 36));
             });
@@ -670,7 +670,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "is encrypted, although the archive is not",
         RAW,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| {
+            tape.unit(UnitKind::Block, 1, |unit| {
                 unit[41] = 1;
                 put(unit, 32, get(unit, 36) - 16);
             });
@@ -681,7 +681,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[BODY] ^= 1);
+            tape.unit(UnitKind::Block, 1, |unit| unit[BODY] ^= 1);
         },
     ),
     defect(
@@ -692,11 +692,13 @@ pub(crate) const KEYS: &[Defect] = &[
             let (stream, units) = (tape.stream(), tape.units());
             let (one, at) = units
                 .iter()
-                .filter(|(header, _)| header.kind == Kind::Block)
+                .filter(|(header, _)| header.kind == UnitKind::Block)
                 .nth(1)
                 .unwrap();
             let body = stream[at + BODY..at + one.unit_len()].to_vec();
-            tape.unit(Kind::Block, 2, |unit| unit[BODY..].copy_from_slice(&body));
+            tape.unit(UnitKind::Block, 2, |unit| {
+                unit[BODY..].copy_from_slice(&body)
+            });
         },
     ),
     defect(
@@ -704,7 +706,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::Block, 1, |unit| unit[42] ^= 1);
+            tape.unit(UnitKind::Block, 1, |unit| unit[42] ^= 1);
         },
     ),
     defect(
@@ -712,7 +714,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::ArchiveHeader, 0, |unit| unit[BODY] ^= 1);
+            tape.unit(UnitKind::ArchiveHeader, 0, |unit| unit[BODY] ^= 1);
         },
     ),
     defect(
@@ -720,7 +722,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "the archive footer is not encrypted",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::ArchiveFooter, 0, |unit| {
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| {
                 unit[41] = 0;
                 put(unit, 32, 48);
             });
@@ -731,7 +733,7 @@ pub(crate) const KEYS: &[Defect] = &[
         "the archive footer does not authenticate",
         SEALED,
         |tape, _| {
-            tape.unit(Kind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
+            tape.unit(UnitKind::ArchiveFooter, 0, |unit| unit[BODY] ^= 1);
         },
     ),
 ];

@@ -2,7 +2,7 @@
 //! else is wrong.
 
 use datapipe::wire::{
-    Kind, RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader,
+    RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
 /// A volume: each frame a record, or empty, which is a mark.
@@ -60,7 +60,7 @@ impl Tape {
 
     /// Changes the `nth` unit of a kind, padding included, and makes its checksums right. Of the
     /// session header, the copy on the label as well.
-    pub(crate) fn unit(&mut self, kind: Kind, nth: usize, change: impl Fn(&mut [u8])) {
+    pub(crate) fn unit(&mut self, kind: UnitKind, nth: usize, change: impl Fn(&mut [u8])) {
         self.unit_as_is(kind, nth, |unit| {
             let stored = UnitHeader::parse(unit).unwrap().stored as usize;
             change(unit);
@@ -72,7 +72,7 @@ impl Tape {
     }
 
     /// As [`unit`](Self::unit), with checksums as they are.
-    pub(crate) fn unit_as_is(&mut self, kind: Kind, nth: usize, change: impl Fn(&mut [u8])) {
+    pub(crate) fn unit_as_is(&mut self, kind: UnitKind, nth: usize, change: impl Fn(&mut [u8])) {
         let units = self.units();
         let (header, at) = units
             .iter()
@@ -87,13 +87,13 @@ impl Tape {
             frame[RECORD_HEADER_LEN..].copy_from_slice(now);
             rest = later;
         }
-        if kind == Kind::SessionHeader {
+        if kind == UnitKind::SessionHeader {
             change(&mut self.0[0][RECORD_HEADER_LEN..]);
         }
     }
 
     /// Frame in which the first unit of a kind begins.
-    pub(crate) fn frame_of(&self, kind: Kind) -> usize {
+    pub(crate) fn frame_of(&self, kind: UnitKind) -> usize {
         let at = self
             .units()
             .iter()

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestore};
 use datapipe::crypto::{Argon2Cost, Key, Passphrase, Secret};
-use datapipe::media::{Directory, Item, Medium, MediumError, Place, VirtualTape, VolumeOptions};
+use datapipe::media::{
+    Item, Medium, MediumError, Position, VirtualTape, VolumeDirectory, VolumeOptions,
+};
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, Deflate, decompress, decompress_salvaging};
 use datapipe::testkit::{Random, Sink};
@@ -97,13 +99,13 @@ impl Inspect for Inspector {
 /// A directory whose volumes end after some records, which is less than the smallest size that one
 /// may ask for.
 struct Short {
-    directory: Directory,
+    directory: VolumeDirectory,
     records: u64,
     written: u64,
 }
 
 impl Medium for Short {
-    fn write(&mut self, record: &[u8]) -> Result<Place, MediumError> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         if self.written == self.records {
             return Err(MediumError::EndOfVolume { volume: 0 });
         }
@@ -129,7 +131,7 @@ impl Medium for Short {
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
         self.directory.seek_end(volume)
     }
-    fn seek(&mut self, to: Place) -> Result<(), MediumError> {
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         self.directory.seek(to)
     }
 }
@@ -143,7 +145,7 @@ pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
             data,
         );
     };
-    let directory = Directory::create(path, VolumeOptions::default()).unwrap();
+    let directory = VolumeDirectory::create(path, VolumeOptions::default()).unwrap();
     write_to(
         recipe,
         Short {
@@ -204,7 +206,7 @@ pub(crate) struct Restored {
 pub(crate) fn read(path: &Path, lock: Lock, salvage: bool) -> Restored {
     if path.is_dir() {
         read_from(
-            Directory::open(path, looks_like_record).unwrap(),
+            VolumeDirectory::open(path, looks_like_record).unwrap(),
             lock,
             salvage,
         )

@@ -284,7 +284,7 @@ impl Job<'_> {
             ..Default::default()
         };
         let tail = match &self.part {
-            Part::Wanted(_, _, wanted) => TreeRestore::part(dest, options, wanted),
+            Part::CatalogueQuery(_, _, wanted) => TreeRestore::part(dest, options, wanted),
             _ => TreeRestore::new(dest, options),
         };
         let tail = tail.map_err(|error| {

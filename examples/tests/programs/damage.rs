@@ -5,7 +5,7 @@ use std::fs;
 use datapipe::pool::{BlockInfo, ContentClass};
 use datapipe::prelude::*;
 use datapipe::stage::{Finding, Inspect, InspectionLog};
-use datapipe::wire::{Kind, UNIT_HEADER_LEN, UnitHeader, What};
+use datapipe::wire::{BlockKind, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::bench::{Bench, failed, noise, ok};
 
@@ -153,7 +153,7 @@ fn a_forged_block_is_refused() {
 fn block_at(tape: &[u8], at: usize) -> Option<UnitHeader> {
     UnitHeader::parse(&tape[at..])
         .ok()
-        .filter(|unit| unit.kind == Kind::Block)
+        .filter(|unit| unit.kind == UnitKind::Block)
 }
 
 #[test]
@@ -189,7 +189,7 @@ struct Censor;
 
 impl Inspect for Censor {
     fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
-        let closing = info.kind == What::ClosingCatalogue.code();
+        let closing = info.kind == BlockKind::ClosingCatalogue.code();
         Ok(if closing {
             Finding::Reject
         } else {

@@ -8,7 +8,7 @@ use std::process::Output;
 
 use datapipe::prelude::*;
 use datapipe::wire::{
-    CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, Time, What,
+    BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, Time,
 };
 
 use crate::bench::{Bench, failed};
@@ -134,11 +134,11 @@ impl Forger {
 
     /// An archive that is whole, as far as its format goes.
     fn write(self, tape: &Path, with_catalogue: bool) {
-        let mut blocks = vec![(0, What::Data, self.entries)];
+        let mut blocks = vec![(0, BlockKind::Data, self.entries)];
         if with_catalogue {
             blocks.push((
                 blocks[0].2.len() as u64,
-                What::ClosingCatalogue,
+                BlockKind::ClosingCatalogue,
                 self.catalogue,
             ));
         }
@@ -149,7 +149,7 @@ impl Forger {
         let (_, tail) = options.plan().unwrap().stages(medium);
         Pipe::builder()
             .buffer_size(BLOCK)
-            .head(Blocks(blocks.into_iter()))
+            .head(BlockSet(blocks.into_iter()))
             .tail(tail)
             .run()
             .unwrap();
@@ -166,9 +166,9 @@ fn swap(entry: &mut [u8], path: &[u8], wrong: &[u8]) {
 }
 
 /// Where each begins, what it is, and its bytes.
-struct Blocks(std::vec::IntoIter<(u64, What, Vec<u8>)>);
+struct BlockSet(std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>);
 
-impl Head for Blocks {
+impl Head for BlockSet {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         let Some((offset, what, bytes)) = self.0.next() else {
             return Ok(Fill::End);

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use datapipe::wire::{Kind, RECORD_HEADER_LEN, RecordHeader, UNIT_HEADER_LEN, UnitHeader, What};
+use datapipe::wire::{
+    BlockKind, RECORD_HEADER_LEN, RecordHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
+};
 
 use crate::bench::{Bench, failed, noise, ok};
 use crate::walk::assert_same;
@@ -103,7 +105,7 @@ impl Units {
 }
 
 fn is_data(header: &UnitHeader) -> bool {
-    header.kind == Kind::Block && header.what == What::Data
+    header.kind == UnitKind::Block && header.what == BlockKind::Data
 }
 
 /// The blocks that the names of the needle need, and those of the directories above them.
@@ -144,7 +146,7 @@ fn one_path_needs_nothing_else_of_the_tape() {
         let units = Units::new(fs::read(bench.path("tape")).unwrap());
         let is_lost = |header: &UnitHeader| {
             let is_other = is_data(header) && !needed.contains(&header.number);
-            is_other || header.kind == Kind::Block && header.what == What::Catalogue
+            is_other || header.kind == UnitKind::Block && header.what == BlockKind::Catalogue
         };
         let (tape, lost) = units.without(is_lost);
         assert!(lost >= 20, "{lost} blocks are lost");
@@ -205,8 +207,9 @@ fn a_list_needs_no_data() {
         let before = ok(&bench.restore(&list));
         assert_eq!(before.lines().count(), 46);
         let units = Units::new(fs::read(bench.path("tape")).unwrap());
-        let (tape, lost) = units
-            .without(|header| header.kind == Kind::Block && header.what != What::ClosingCatalogue);
+        let (tape, lost) = units.without(|header| {
+            header.kind == UnitKind::Block && header.what != BlockKind::ClosingCatalogue
+        });
         assert!(lost > 20, "{lost} blocks are lost");
         fs::write(bench.path("tape"), tape).unwrap();
         let output = bench.restore(&list);
@@ -239,7 +242,7 @@ fn without_a_catalogue_everything_is_read() {
     ok(&bench.back_up(&[&HOW[..], &["src/data", "tape"]].concat()));
     let before = ok(&bench.restore(&["--quiet", "--list", "tape"]));
     let units = Units::new(fs::read(bench.path("tape")).unwrap());
-    let (tape, lost) = units.without(|header| header.what == What::ClosingCatalogue);
+    let (tape, lost) = units.without(|header| header.what == BlockKind::ClosingCatalogue);
     assert!(lost > 0);
     fs::write(bench.path("bad"), tape).unwrap();
     let output = bench.restore(&["--quiet", "--list", "bad"]);

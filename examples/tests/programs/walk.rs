@@ -188,11 +188,11 @@ pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
 }
 
 /// Device and inode.
-type Place = (u64, u64);
+type Position = (u64, u64);
 
 /// Sees `path`, which is `name` in the tree, and all below it. What is in a directory is reached
 /// through its descriptor, since paths may be longer than the system takes.
-fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Place, Seen)>) {
+fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Position, Seen)>) {
     let meta = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{name:?}: {error}"));
     let seen = Seen {
         mode: meta.mode(),

@@ -23,7 +23,7 @@ use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{Death, NotReplaced, StageError};
-use crate::host::report::{self, Heard, Said};
+use crate::host::report::{self, Message, Received};
 use crate::limits::MAX_FRUITLESS_DEATHS;
 use crate::memory::{Dead, Segment};
 use crate::pool::{Activity, Inputs, PortError};
@@ -330,16 +330,16 @@ impl Keeper<'_> {
                 return;
             };
             let heard = report::hear(&alive.control, &mut self.room);
-            if let Heard::Said(_, len) = heard {
+            if let Received::Message(_, len) = heard {
                 bytes = bytes.saturating_sub(len);
             }
             match heard {
-                Heard::Nothing => return,
-                Heard::HungUp => {
+                Received::Nothing => return,
+                Received::HungUp => {
                     alive.hung_up = true;
                     return;
                 }
-                Heard::Said(Said::Note(note), _) => {
+                Received::Message(Message::StageMessage(note), _) => {
                     if let Some(handler) =
                         seated.post.notes.as_ref().filter(|_| !note.data.is_empty())
                     {
@@ -354,14 +354,14 @@ impl Keeper<'_> {
                     if !note.text.is_empty() {
                         let (stage, instance) =
                             (seated.post.stage_name.clone(), seated.post.id.instance);
-                        self.household.listener.tell(|| Event::Note {
+                        self.household.listener.tell(|| Event::StageMessage {
                             stage,
                             instance,
                             text: note.text,
                         });
                     }
                 }
-                Heard::Said(Said::Ended(instance, result), _) => {
+                Received::Message(Message::Ended(instance, result), _) => {
                     seated.said_by(instance as usize, result, self.household.segment);
                 }
             }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::error::NotReplaced;
 use crate::host::ARGUMENT;
-use crate::host::order::{self, Job, Order};
+use crate::host::order::{self, Job, LaunchRequest};
 use crate::memory::{Process, Segment};
-use crate::stage::{NotesHandler, Placement, Settings, Work};
+use crate::stage::{NotesHandler, Placement, Settings, StageKind};
 
 use super::Id;
 
@@ -23,7 +23,7 @@ pub(crate) struct Post {
     pub(super) instances: u32,
     pub(super) stage_name: String,
     pub(super) origin: Origin,
-    pub(super) order: Order,
+    pub(super) order: LaunchRequest,
     pub(super) irreplaceable: Option<NotReplaced>,
     pub(super) notes: Option<NotesHandler>,
 }
@@ -49,7 +49,7 @@ impl Post {
     /// The processes of a stage; none if it does not run in processes.
     pub(crate) fn all_of(
         settings: &Settings,
-        work: Work,
+        work: StageKind,
         stage: u32,
         standing: Standing,
         terminate_at_limit: bool,
@@ -83,7 +83,7 @@ impl Post {
             instances,
             stage_name: settings.name.clone(),
             origin: origin.clone(),
-            order: Order {
+            order: LaunchRequest {
                 stage,
                 instance,
                 instances,
@@ -103,7 +103,7 @@ impl Post {
     }
 
     /// The seat and the order of one that is to attach.
-    pub(crate) fn unbound(&self) -> Option<(Id, Order)> {
+    pub(crate) fn unbound(&self) -> Option<(Id, LaunchRequest)> {
         matches!(self.origin, Origin::Unbound(_)).then(|| (self.id, self.order.clone()))
     }
 
@@ -145,13 +145,13 @@ impl Post {
 }
 
 /// Why a process that is killed cannot be replaced, if so.
-fn irreplaceable(settings: &Settings, work: Work, standing: Standing) -> Option<NotReplaced> {
+fn irreplaceable(settings: &Settings, work: StageKind, standing: Standing) -> Option<NotReplaced> {
     match (standing, work) {
         (Standing::First, _) => Some(NotReplaced::Head),
         (Standing::Last, _) => Some(NotReplaced::Tail),
         _ if settings.together && settings.instances > 1 => Some(NotReplaced::Together),
         // A loop may remember what it likes.
-        (Standing::Between, Work::Loop) => Some(NotReplaced::Stateful),
+        (Standing::Between, StageKind::Loop) => Some(NotReplaced::Stateful),
         (Standing::Between, _) => settings.stateful.then_some(NotReplaced::Stateful),
     }
 }

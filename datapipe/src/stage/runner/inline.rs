@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use super::thread::{caught, dropped};
 use super::{Step, Task, Worker};
-use crate::error::{StageError, Stuck, WaitsFor};
-use crate::memory::event::Event;
+use crate::error::{StageError, WaitingInstance, WaitsFor};
+use crate::memory::event::EventCount;
 use crate::pool::{Blocked, PortCore, Seat, tally};
 
 /// One instance, and who it is.
@@ -68,12 +68,12 @@ pub(crate) fn run<I: Copy>(
 }
 
 /// What a task waits for that nobody will ever give it.
-fn stuck(core: &PortCore, blocked: Option<Blocked>) -> Stuck {
+fn stuck(core: &PortCore, blocked: Option<Blocked>) -> WaitingInstance {
     let waits_for = match blocked {
         Some(Blocked::AtLimit | Blocked::NoneFree) => WaitsFor::Buffer,
         Some(Blocked::NoInput) | None => WaitsFor::Input,
     };
-    Stuck::of(&tally(&core.tables), core.id(), waits_for)
+    WaitingInstance::of(&tally(&core.tables), core.id(), waits_for)
 }
 
 /// Steps every task once. Returns whether any moved or ended.
@@ -130,7 +130,7 @@ fn sleep<I: Copy>(
             .any(|(running, (_, blocked))| running.blocked != *blocked);
     if !changed {
         // All wait at once, so each counts the time as its own.
-        let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| Event::sleep_any(&marked, None));
+        let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| EventCount::sleep_any(&marked, None));
         for (core, blocked) in &cores {
             if let Some(blocked) = *blocked {
                 nap = Box::new(move || core.asleep(blocked, false, nap));
@@ -216,7 +216,7 @@ mod tests {
         run(turns, true, |id, result| {
             all.push((id, result.unwrap_err().stuck().unwrap()))
         });
-        let stuck = |waits_for, outputs| Stuck {
+        let stuck = |waits_for, outputs| WaitingInstance {
             waits_for,
             inputs: 0,
             outputs,

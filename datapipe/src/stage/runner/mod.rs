@@ -19,8 +19,8 @@ use crate::error::StageError;
 use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, Seat, TailPort};
 
 use super::{
-    Analyze, Fill, Head, HeadKind, HeadStage, InPlace, MiddleKind, MiddleStage, Tail, TailKind,
-    TailStage, Transform, Verdict, Work,
+    Analyze, Fill, Head, HeadKind, HeadStage, InPlace, MiddleKind, MiddleStage, StageKind, Tail,
+    TailKind, TailStage, Transform, Verdict,
 };
 
 /// One instance of one stage, ready to be moved to the thread where it will run.
@@ -87,10 +87,10 @@ impl<'a> HeadStage<'a> {
     }
 
     /// Which kind of work it is, for the process that runs it.
-    pub(crate) fn work(&self) -> Work {
+    pub(crate) fn work(&self) -> StageKind {
         match self.work.0 {
-            HeadKind::Fill(_) => Work::Fill,
-            HeadKind::Port(_) => Work::Loop,
+            HeadKind::Fill(_) => StageKind::Fill,
+            HeadKind::Port(_) => StageKind::Loop,
             HeadKind::Described(work) => work,
         }
     }
@@ -161,12 +161,12 @@ impl<'a> MiddleStage<'a> {
     }
 
     /// Which kind of work it is, for the process that runs it.
-    pub(crate) fn work(&self) -> Work {
+    pub(crate) fn work(&self) -> StageKind {
         match self.work.0 {
-            MiddleKind::Transform(_) => Work::Transform,
-            MiddleKind::InPlace(_) => Work::InPlace,
-            MiddleKind::Analyze(_) => Work::Analyze,
-            MiddleKind::Port(_) => Work::Loop,
+            MiddleKind::Transform(_) => StageKind::Transform,
+            MiddleKind::InPlace(_) => StageKind::InPlace,
+            MiddleKind::Analyze(_) => StageKind::Analyze,
+            MiddleKind::Port(_) => StageKind::Loop,
             MiddleKind::Described(work) => work,
         }
     }
@@ -205,10 +205,10 @@ impl<'a> TailStage<'a> {
     }
 
     /// Which kind of work it is, for the process that runs it.
-    pub(crate) fn work(&self) -> Work {
+    pub(crate) fn work(&self) -> StageKind {
         match self.work.0 {
-            TailKind::Write(_) => Work::Write,
-            TailKind::Port(_) => Work::Loop,
+            TailKind::Write(_) => StageKind::Write,
+            TailKind::Port(_) => StageKind::Loop,
             TailKind::Described(work) => work,
         }
     }

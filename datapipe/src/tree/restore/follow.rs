@@ -18,7 +18,7 @@ use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS, MAX_RESTORE_THREADS
 use crate::pool::{Block, Marks};
 use crate::tree::digest::Digest;
 use crate::tree::selection::Selection;
-use crate::wire::{CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, What};
+use crate::wire::{BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State};
 
 use super::lost::Lost;
 use super::open::{Described, Open};
@@ -136,7 +136,7 @@ impl<S: Sink> Follower<S> {
             self.miss(self.next, number - 1);
         }
         self.next = number.saturating_add(1);
-        let is_data = info.kind == What::Data.code();
+        let is_data = info.kind == BlockKind::Data.code();
         if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
             // What kind of block it was is not believed: nobody has authenticated that.
             self.lose(

@@ -32,12 +32,12 @@ use crate::pool::Block;
 use crate::stage::{Arguments, Tail, TailStage};
 use crate::tree::modules::{OfRestore, TREE_VERIFY_MODULE};
 use crate::tree::selection::Selection;
-use crate::tree::wanted::Wanted;
+use crate::tree::wanted::CatalogueQuery;
 use crate::wire::Object;
 
 pub(super) use part::Part;
 pub(super) use report::Told as ToldOfRestore;
-pub use report::{Problem, RestoreReport};
+pub use report::{RestoreProblem, RestoreReport};
 
 use follow::{Failure, Follower, Sink};
 use open::Described;
@@ -73,7 +73,7 @@ impl Default for RestoreOptions {
 
 /// Puts the objects of an archived tree back beneath a directory.
 ///
-/// It takes blocks that are decrypted and decompressed. What cannot be restored is a [`Problem`] in
+/// It takes blocks that are decrypted and decompressed. What cannot be restored is a [`RestoreProblem`] in
 /// the [report](Self::report), and the rest is restored all the same; only a destination that takes
 /// nothing more stops the pipe. So look at [`RestoreReport::is_whole`] when the pipe has ended.
 ///
@@ -132,7 +132,7 @@ impl TreeRestore {
         Self::to_directory(directory(dest.as_ref())?, &options, part)
     }
 
-    /// A tail that restores what was found: it gets only the [blocks](Wanted::blocks) that have
+    /// A tail that restores what was found: it gets only the [blocks](CatalogueQuery::blocks) that have
     /// something of it. Instead of the paths in the options count those of `wanted`. A further name
     /// of a file is restored as that file, if its first name is not wanted.
     ///
@@ -142,7 +142,7 @@ impl TreeRestore {
     pub fn part(
         dest: impl AsRef<Path>,
         options: RestoreOptions,
-        wanted: &Wanted,
+        wanted: &CatalogueQuery,
     ) -> io::Result<Self> {
         let (selection, blocks, called) = wanted.part();
         let part = Part {

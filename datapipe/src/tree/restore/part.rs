@@ -11,19 +11,19 @@ use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::archive::Blocks;
+use crate::archive::BlockSet;
 use crate::error::StageError;
 use crate::limits::{MAX_BLOCK_RUNS, MAX_RESTORE_MEMORY};
 use crate::tree::notes::{put_bytes, take_bytes};
 use crate::tree::selection::Selection;
-use crate::wire::codec::{Bytes, Malformed, Put, len_u32};
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
 /// What is wanted of an archive.
 #[derive(Debug)]
 pub(in crate::tree) struct Part {
     pub(in crate::tree) selection: Selection,
     /// The blocks that have it, and only they come; none if all blocks come.
-    pub(super) blocks: Option<Blocks>,
+    pub(super) blocks: Option<BlockSet>,
     /// Objects that are restored under another name, because their own is not wanted.
     pub(super) called: BTreeMap<u64, Vec<u8>>,
 }
@@ -70,7 +70,7 @@ impl Part {
     }
 }
 
-fn encode(blocks: &Blocks, called: &BTreeMap<u64, Vec<u8>>) -> Vec<u8> {
+fn encode(blocks: &BlockSet, called: &BTreeMap<u64, Vec<u8>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.put_u32(len_u32(blocks.runs().count()));
     for (first, last) in blocks.runs() {
@@ -84,9 +84,9 @@ fn encode(blocks: &Blocks, called: &BTreeMap<u64, Vec<u8>>) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<(Blocks, BTreeMap<u64, Vec<u8>>), Malformed> {
+fn decode(bytes: &[u8]) -> Result<(BlockSet, BTreeMap<u64, Vec<u8>>), DecodeError> {
     let mut bytes = Bytes::new("the part to restore", bytes);
-    let (runs, mut blocks, mut called) = (bytes.u32()?, Blocks::new(), BTreeMap::new());
+    let (runs, mut blocks, mut called) = (bytes.u32()?, BlockSet::new(), BTreeMap::new());
     if runs as usize > MAX_BLOCK_RUNS {
         return Err(bytes.wrong(format!(
             "has {runs} runs of blocks, more than {MAX_BLOCK_RUNS}"
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn part() -> Part {
-        let mut blocks = Blocks::new();
+        let mut blocks = BlockSet::new();
         blocks.insert(3, 9);
         blocks.insert(1 << 40, u64::MAX);
         let called = BTreeMap::from([(1, b"a/\xff".to_vec()), (u64::MAX, vec![b'x'; 100_000])]);

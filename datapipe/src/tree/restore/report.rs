@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::host::Note;
+use crate::host::StageMessage;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
 use crate::tree::notes::{hearer, put_bytes, say, take_bytes};
 use crate::wire::ObjectKind;
-use crate::wire::codec::{Bytes, Malformed, Put, cut};
+use crate::wire::codec::{Bytes, DecodeError, Put, cut};
 
 /// Something that is not as it was archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct RestoreProblem {
     /// The object's path below the root of the archive; empty if it is not known.
     pub path: Vec<u8>,
     /// What is wrong.
     pub what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for RestoreProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.path.is_empty() {
             write!(f, "\"{}\": ", self.path.escape_ascii())?;
@@ -39,7 +39,7 @@ struct Inner {
     directories: u64,
     others: u64,
     bytes: u64,
-    problems: Vec<Problem>,
+    problems: Vec<RestoreProblem>,
     problem_count: u64,
     damaged: Vec<Vec<u8>>,
     damaged_count: u64,
@@ -71,7 +71,7 @@ impl RestoreReport {
 
     /// The first problems, in the order in which they were found: at most [`MAX_LOG_ENTRIES`], and,
     /// with [`damaged`](Self::damaged), at most [`MAX_PROBLEM_BYTES`] of paths and texts.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<RestoreProblem> {
         self.0.lock().problems.clone()
     }
 
@@ -127,7 +127,7 @@ impl RestoreReport {
     }
 
     /// What there is to say that was not `told` yet.
-    pub(in crate::tree) fn news(&self, told: &mut Told) -> Vec<Note> {
+    pub(in crate::tree) fn news(&self, told: &mut Told) -> Vec<StageMessage> {
         let (inner, mut notes) = (self.0.lock(), Vec::new());
         for problem in inner.problems.iter().skip(told.problems) {
             let mut message = vec![PROBLEM];
@@ -157,7 +157,7 @@ impl RestoreReport {
     /// What hears the [news](Self::news) of a report in another process, and makes them this one's.
     pub(in crate::tree) fn hearer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
         let (heard, wrong) = (self.clone(), self.clone());
-        let garbled = |malformed: &Malformed| {
+        let garbled = |malformed: &DecodeError| {
             format!("what is said by the process makes no sense: {malformed}")
         };
         hearer(
@@ -166,7 +166,7 @@ impl RestoreReport {
         )
     }
 
-    fn hear(&self, message: &[u8]) -> Result<(), Malformed> {
+    fn hear(&self, message: &[u8]) -> Result<(), DecodeError> {
         let mut message = Bytes::new("a note of a restore", message);
         let mut inner = self.0.lock();
         match message.u8()? {
@@ -205,7 +205,7 @@ pub(in crate::tree) struct Told {
     notes: usize,
 }
 
-fn rest_as_text(mut message: Bytes<'_>) -> Result<String, Malformed> {
+fn rest_as_text(mut message: Bytes<'_>) -> Result<String, DecodeError> {
     let len = message.rest().len();
     message.text(len)
 }
@@ -219,7 +219,7 @@ impl Inner {
     fn keep_problem(&mut self, path: &[u8], mut what: String) {
         what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
         if self.problems.len() < MAX_LOG_ENTRIES && self.keeps(path.len() + what.len()) {
-            self.problems.push(Problem {
+            self.problems.push(RestoreProblem {
                 path: path.to_vec(),
                 what,
             });
