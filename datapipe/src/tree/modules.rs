@@ -2,11 +2,8 @@
 //! of their work.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
@@ -15,13 +12,14 @@ use crate::stage::{Arguments, HeadStage, TailStage};
 use super::head::TreeHead;
 use super::options::{Source, TreeOptions, name_of};
 use super::report::Told;
-use super::restore::{Part, RestoreOptions, ToldOfRestore, TreeRestore, TreeVerify, directory};
+use super::restore::{
+    Part, RestoreOptions, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE, ToldOfRestore, TreeRestore,
+    TreeVerify, directory,
+};
 use super::selection::Selection;
 
 /// Names of the modules.
 pub(super) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
-pub(super) const TREE_RESTORE_MODULE: &str = "datapipe.tree-restore";
-pub(super) const TREE_VERIFY_MODULE: &str = "datapipe.tree-verify";
 
 /// Adds the stages of trees to the modules of a host.
 #[must_use]
@@ -114,45 +112,6 @@ fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
             "the module is to skip \"{text}\", which is no device and inode: give 2:17"
         ))
     })
-}
-
-/// What a tail that restores is made from.
-#[derive(Debug)]
-pub(super) struct OfRestore {
-    arguments: Arguments,
-    descriptors: Vec<Arc<OwnedFd>>,
-}
-
-impl OfRestore {
-    pub(super) fn new(
-        dest: Arc<OwnedFd>,
-        options: &RestoreOptions,
-        part: &Part,
-    ) -> io::Result<Self> {
-        let file = part.to_file()?;
-        let arguments = Arguments::new()
-            .with_flag("overwrite", options.overwrite)
-            .with_flag("no-sync", !options.sync)
-            .with("threads", options.threads.to_string())
-            .with_all("only", part.selection.paths())
-            .with_flag("part", file.is_some());
-        let descriptors = [dest]
-            .into_iter()
-            .chain(file.map(|file| Arc::new(file.into())))
-            .collect();
-        Ok(Self {
-            arguments,
-            descriptors,
-        })
-    }
-
-    pub(super) fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        let stage = stage.module(TREE_RESTORE_MODULE, self.arguments.clone());
-        self.descriptors
-            .iter()
-            .map(Arc::clone)
-            .fold(stage, TailStage::shared_descriptor)
-    }
 }
 
 fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {

@@ -8,7 +8,7 @@ use rustix::fs::{
 };
 use rustix::io::Result;
 
-use super::open::Described;
+use super::open_object::Described;
 use super::report::RestoreReport;
 use crate::wire::{Object, ObjectKind};
 

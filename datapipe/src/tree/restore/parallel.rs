@@ -14,7 +14,8 @@ use std::thread;
 use crate::error::StageError;
 use crate::wire::{Entry, EntryBody, Object, ObjectKind};
 
-use super::follow::{Follower, Sink};
+use super::assembler::Follower;
+use super::sink::Sink;
 
 /// Fewest files for which another thread is worth its start.
 const FEWEST: usize = 16;

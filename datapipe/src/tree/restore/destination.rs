@@ -328,7 +328,7 @@ fn rename_to_free(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
 mod tests {
     use std::path::Path;
 
-    use super::super::directory;
+    use super::super::tail::directory;
     use super::*;
 
     fn open(root: &Path) -> Beneath {

@@ -12,11 +12,12 @@ use crate::error::StageError;
 use crate::wire::{Object, ObjectKind};
 
 use super::attributes::{self, User};
-use super::beneath::{Beneath, Dir, inode_of, is_directory, look, set_aside};
-use super::follow::{Failure, Sink};
-use super::open::Described;
+use super::destination::{Beneath, Dir, inode_of, is_directory, look, set_aside};
+use super::link_targets::{Became, First};
+use super::open_object::Described;
 use super::report::RestoreReport;
-use super::spill::{Became, First, Stack};
+use super::sink::{Failure, Sink};
+use super::spill::Stack;
 
 /// The mode of what has content, and is not what it should be.
 const FOR_ITS_OWNER: Mode = Mode::RUSR.union(Mode::WUSR);
