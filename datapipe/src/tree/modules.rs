@@ -13,8 +13,8 @@ use super::head::TreeHead;
 use super::options::{Source, TreeOptions, name_of};
 use super::report::Told;
 use super::restore::{
-    Part, RestoreOptions, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE, ToldOfRestore, TreeRestore,
-    TreeVerify, directory,
+    RestoreCursor, RestoreOptions, RestoreScope, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE,
+    TreeRestore, TreeVerify, open_directory,
 };
 use super::selection::Selection;
 
@@ -119,35 +119,35 @@ fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
     let path = fields.path("path")?;
     let options = RestoreOptions {
         overwrite: fields.flag("overwrite")?,
-        paths: fields.all("only").into_iter().map(<[u8]>::to_vec).collect(),
         sync: !fields.flag("no-sync")?,
         threads: fields.number_or("threads", 0)?,
     };
-    let (selection, is_part) = (Selection::new(&options.paths), fields.flag("part")?);
+    let paths: Vec<_> = fields.all("only").into_iter().map(<[u8]>::to_vec).collect();
+    let (selection, is_part) = (Selection::new(&paths), fields.flag("part")?);
     fields.end()?;
     let dest = match &path {
-        Some(path) => directory(path).map_err(|error| {
+        Some(path) => open_directory(path).map_err(|error| {
             StageError::new(format!("cannot restore to {}: {error}", path.display()))
         })?,
         None => call.descriptor(0)?,
     };
     let part = match is_part {
-        true => Part::of_file(
+        true => RestoreScope::from_file(
             selection,
             &File::from(call.descriptor(usize::from(path.is_none()))?),
         )?,
-        false => Part::everything(selection),
+        false => RestoreScope::of_all_blocks(selection),
     };
     let restore = TreeRestore::to_directory(dest, &options, part)?;
-    let (report, mut told) = (restore.report(), ToldOfRestore::default());
-    call.notes(move || report.news(&mut told));
+    let (report, mut cursor) = (restore.report(), RestoreCursor::default());
+    call.notes(move || report.delta(&mut cursor));
     Ok(restore.into())
 }
 
 fn make_verify(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     call.fields()?.end()?;
-    let (verify, mut told) = (TreeVerify::new(), ToldOfRestore::default());
+    let (verify, mut cursor) = (TreeVerify::new(), RestoreCursor::default());
     let report = verify.report();
-    call.notes(move || report.news(&mut told));
+    call.notes(move || report.delta(&mut cursor));
     Ok(verify.into())
 }

@@ -1,32 +1,37 @@
-//! What is not there: numbers of lost blocks, by which the catalogue names the objects that began
-//! in them.
+//! Lost blocks, and the objects that began in them.
+//!
+//! The catalogue at the end of the archive names the block and byte at which each object begins.
+//! So an object whose beginning is in a lost block is known by name, although none of its entries
+//! came.
 
 use std::collections::HashSet;
 
 use crate::limits::MAX_LOG_ENTRIES;
 use crate::wire::CatalogueEntry;
 
-/// Blocks that are lost, and the objects in them that were told of.
+/// Runs of lost blocks, ascending, and the objects in them that were reported.
 #[derive(Debug, Default)]
-pub(super) struct Lost {
-    runs: Vec<Run>,
-    /// Where the objects that were told of began: each is in the catalogue twice.
-    told: HashSet<(u64, u32)>,
+pub(super) struct LostBlocks {
+    runs: Vec<LostRun>,
+    /// Positions at which the reported objects begin. The catalogue has each object twice: in a
+    /// catalogue block between the data blocks, and in the closing catalogue.
+    reported: HashSet<(u64, u32)>,
 }
 
-/// Blocks `first` to `last`, the first of them from byte `from` on.
+/// Blocks `first` to `last`, both included; of the first only the bytes from `from` on.
 #[derive(Debug)]
-struct Run {
+struct LostRun {
     first: u64,
     last: u64,
     from: u32,
 }
 
-impl Lost {
-    /// Blocks `first` to `last` are lost, the first of them from byte `from` on.
+impl LostBlocks {
+    /// Adds blocks `first` to `last`, the first of them from byte `from` on. Of more than
+    /// [`MAX_LOG_ENTRIES`] runs the others are forgotten.
     pub(super) fn add(&mut self, first: u64, last: u64, from: usize) {
         if self.runs.len() < MAX_LOG_ENTRIES {
-            self.runs.push(Run {
+            self.runs.push(LostRun {
                 first,
                 last,
                 from: u32::try_from(from).unwrap_or(u32::MAX),
@@ -38,14 +43,17 @@ impl Lost {
         self.runs.is_empty()
     }
 
-    /// Whether the object began in what is lost, and was not told of yet.
-    pub(super) fn has(&mut self, entry: &CatalogueEntry<'_>) -> bool {
-        let at = (entry.blocks.0, entry.offset);
-        let before = self.runs.partition_point(|run| (run.first, run.from) <= at);
-        let within = before
+    /// True if the object begins in a lost block and was not reported before. The caller reports
+    /// it then.
+    pub(super) fn is_newly_lost(&mut self, entry: &CatalogueEntry<'_>) -> bool {
+        let start = (entry.blocks.0, entry.offset);
+        let before = self
+            .runs
+            .partition_point(|run| (run.first, run.from) <= start);
+        let is_lost = before
             .checked_sub(1)
-            .is_some_and(|run| at.0 <= self.runs[run].last);
-        within && self.told.len() < MAX_LOG_ENTRIES && self.told.insert(at)
+            .is_some_and(|run| start.0 <= self.runs[run].last);
+        is_lost && self.reported.len() < MAX_LOG_ENTRIES && self.reported.insert(start)
     }
 }
 
@@ -55,15 +63,15 @@ mod tests {
     use crate::wire::{ObjectKind, State, Time};
 
     #[test]
-    fn an_object_is_lost_with_the_block_that_it_begins_in() {
-        let mut lost = Lost::default();
+    fn objects_that_begin_in_a_lost_block_are_lost() {
+        let mut lost = LostBlocks::default();
         lost.add(3, 5, 0);
         lost.add(9, 9, 100);
-        let mut has = |block, offset| {
+        let mut is_lost = |block, offset| {
             let (kind, state, modified) = (ObjectKind::File, State::Whole, Time::default());
             let blocks = (block, block + 20);
             let (path, target) = (&b"x"[..], &b""[..]);
-            lost.has(&CatalogueEntry {
+            lost.is_newly_lost(&CatalogueEntry {
                 kind,
                 state,
                 mode: 0,
@@ -76,8 +84,8 @@ mod tests {
                 target,
             })
         };
-        assert!(has(3, 0) && has(4, 7) && has(5, 1000) && has(9, 100));
-        assert!(!has(2, 1000) && !has(6, 0) && !has(9, 99) && !has(10, 100));
-        assert!(!has(4, 7), "told of before");
+        assert!(is_lost(3, 0) && is_lost(4, 7) && is_lost(5, 1000) && is_lost(9, 100));
+        assert!(!is_lost(2, 1000) && !is_lost(6, 0) && !is_lost(9, 99) && !is_lost(10, 100));
+        assert!(!is_lost(4, 7), "reported before");
     }
 }

@@ -1,36 +1,55 @@
-//! Puts file trees back: the tail that restores, and the one that only verifies.
+//! Restores and verifies archived file trees.
 //!
 //! ```text
-//!   blocks -> follow: entries of open objects, digests, gaps -> write: beneath DEST, by descriptor
-//!                        |                                         |
-//!                        +----------------> report <---------------+
+//!   blocks, in order
+//!      |
+//!      v                    files complete in one block
+//!   ObjectAssembler  -----------------------------------> workers: assemblers on other threads
+//!      |     objects from entries; digests, gaps              |
+//!      |                                                      |
+//!      +------------------- Sink: begin, extents, complete <--+
+//!                            |                    |
+//!        TreeVerify: nothing |                    | TreeRestore: Writer
+//!                                                 +- names, at once: files, links, devices
+//!                                                 |     through Destination: below one directory
+//!                                                 +- attributes: files and others when complete,
+//!                                                       directories last of all
 //! ```
 //!
-//! What is in an archive may have been written by an enemy. It can fill the destination with what
-//! it likes, and change nothing else: no path leads out of it, and no symbolic link is followed.
+//! A hard link finds its target in `LinkTargets`; the descriptions of directories wait in a
+//! `RecordStack`. Both go to a temporary file when they become large, so memory does not grow with
+//! the tree. An object that is damaged is set aside as `NAME.damaged`. Everything that happens is
+//! recorded in the [`RestoreReport`].
+//!
+//! The archive may be the work of an enemy. It can fill the destination with anything it likes,
+//! and change nothing else: no path leads out of the destination, and no symbolic link is followed.
+//!
+//! This module does not read media, decrypt or decompress, does not decide which blocks come (see
+//! [`CatalogueQuery`](super::CatalogueQuery)), does not restore access or change times, and does
+//! not delete anything that is not in the archive.
 
-mod arguments; // module names and arguments
+mod arguments; // module names, and arguments for another process
 mod assembler; // objects from blocks
 mod attributes; // owner, mode, extended attributes, times
-mod destination; // confined destination
+mod destination; // paths confined to one directory
 mod link_targets; // first names of hard-linked objects
-mod lost_blocks; // objects in lost blocks
-mod open_object; // an open object
+mod lost_blocks; // objects that began in lost blocks
+mod open_object; // an object between its first and last entry
 mod options; // options of a restore
 mod parallel; // worker threads
-mod report; // outcome
-mod scope; // parts of the archive to restore
-mod sink; // interface of writer and verifier
-mod spill; // spill file
-mod tail; // TreeRestore
-mod verify; // TreeVerify
-mod writer; // files, directories and everything else
+mod report; // counts, problems and notes
+mod scope; // selected paths, blocks and renames
+mod sink; // interface to the writer and the verifier
+mod spill; // spill file, and the stack in it
+mod tail; // the tail that restores
+mod verify; // the tail that verifies
+mod writer; // creation of objects
 
 pub(super) use arguments::{TREE_RESTORE_MODULE, TREE_VERIFY_MODULE};
 pub use options::RestoreOptions;
-pub(super) use report::Told as ToldOfRestore;
+pub(super) use report::RestoreCursor;
 pub use report::{RestoreProblem, RestoreReport};
-pub(super) use scope::Part;
+pub(super) use scope::RestoreScope;
 pub use tail::TreeRestore;
-pub(super) use tail::directory;
+pub(super) use tail::open_directory;
 pub use verify::TreeVerify;

@@ -1,26 +1,58 @@
 //! Options of a restore.
 
-/// How a tree is restored.
+/// Options of a [`TreeRestore`](super::TreeRestore).
+///
+/// # Examples
+///
+/// ```
+/// use datapipe::tree::RestoreOptions;
+///
+/// let options = RestoreOptions::default().overwrite(true).threads(2);
+/// assert!(options.overwrite && options.sync);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RestoreOptions {
-    /// Whether what exists is replaced, and existing directories get the archive's attributes. A
-    /// directory is never replaced by something else, nor something else by a directory.
+    /// True to replace existing objects, and to give existing directories the archive's
+    /// attributes. A directory is never replaced by another kind of object, nor another kind of
+    /// object by a directory. Default: false.
     pub overwrite: bool,
-    /// Only these paths below the root of the archive, and what is below them; if there are none,
-    /// everything.
-    pub paths: Vec<Vec<u8>>,
-    /// Whether all that was written is on stable storage when the pipe has ended well.
+    /// True to have everything on stable storage when the pipe has ended successfully. Default:
+    /// true.
     pub sync: bool,
-    /// Threads that make files, up to [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS);
-    /// 0 is one for each processor. They take part only while the tail has a block.
+    /// Number of threads that create files, up to
+    /// [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS); 0 for one per processor. They
+    /// run only while the tail has a block. Default: 0.
     pub threads: usize,
+}
+
+impl RestoreOptions {
+    /// Sets [`overwrite`](Self::overwrite).
+    #[must_use]
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Sets [`sync`](Self::sync).
+    #[must_use]
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// Sets [`threads`](Self::threads).
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
 }
 
 impl Default for RestoreOptions {
     fn default() -> Self {
         Self {
             overwrite: false,
-            paths: Vec::new(),
             sync: true,
             threads: 0,
         }

@@ -1,8 +1,12 @@
-//! What is wanted of an archive, and how another process learns of it.
+//! Scope of a restore: the paths, blocks and renames, and the file that passes them to another
+//! process.
 //!
-//! What of it can be long lies in a file without a name: how many runs of blocks there are, in 32
-//! bits, and each in two times 64 bits; then, up to the end, objects with other names: each in 64
-//! bits, and its path behind its length.
+//! The selected paths are arguments of the module. The rest can be long and is in a file without a
+//! name, all integers little-endian:
+//!
+//! ```text
+//!   runs u32 | runs x [first u64 | last u64] | up to the end: [object u64 | path_len u32 | path]
+//! ```
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,75 +22,82 @@ use crate::tree::notes::{put_bytes, take_bytes};
 use crate::tree::selection::Selection;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
-/// What is wanted of an archive.
+/// Paths by object number: the objects that are restored under another of their names, because
+/// their first name is not selected.
+pub(super) type Renames = BTreeMap<u64, Vec<u8>>;
+
+/// The objects that a restore takes from the blocks it receives.
 #[derive(Debug)]
-pub(in crate::tree) struct Part {
+pub(in crate::tree) struct RestoreScope {
     pub(in crate::tree) selection: Selection,
-    /// The blocks that have it, and only they come; none if all blocks come.
+    /// The blocks that the tail receives, and no others. `None` if it receives all blocks.
     pub(super) blocks: Option<BlockSet>,
-    /// Objects that are restored under another name, because their own is not wanted.
-    pub(super) called: BTreeMap<u64, Vec<u8>>,
+    pub(super) renames: Renames,
 }
 
-/// Longest file: more than that is not found.
-const LONGEST: u64 = MAX_RESTORE_MEMORY as u64;
+/// Limit of the file's length, in bytes. A query finds no more than that.
+const MAX_FILE_LEN: u64 = MAX_RESTORE_MEMORY as u64;
 
-impl Part {
-    /// Of all blocks.
-    pub(in crate::tree) fn everything(selection: Selection) -> Self {
+impl RestoreScope {
+    /// Scope of a tail that receives all blocks.
+    pub(in crate::tree) fn of_all_blocks(selection: Selection) -> Self {
         Self {
             selection,
             blocks: None,
-            called: BTreeMap::new(),
+            renames: Renames::new(),
         }
     }
 
-    /// A file with what is wanted beside the selection; none if all blocks come.
+    /// Writes everything but the selection to a file. Returns `None` if the tail receives all
+    /// blocks.
     pub(in crate::tree) fn to_file(&self) -> io::Result<Option<File>> {
         let Some(blocks) = &self.blocks else {
             return Ok(None);
         };
         let file = File::from(memfd_create("datapipe-part", MemfdFlags::CLOEXEC)?);
-        file.write_all_at(&encode(blocks, &self.called), 0)?;
+        file.write_all_at(&encode(blocks, &self.renames), 0)?;
         Ok(Some(file))
     }
 
-    /// What is wanted beside a selection, as [`to_file`](Self::to_file) has written it.
-    pub(in crate::tree) fn of_file(selection: Selection, file: &File) -> Result<Self, StageError> {
+    /// Reads the scope of `selection` from a file that [`to_file`](Self::to_file) has written.
+    pub(in crate::tree) fn from_file(
+        selection: Selection,
+        file: &File,
+    ) -> Result<Self, StageError> {
         let len = file.metadata()?.len();
-        if len > LONGEST {
+        if len > MAX_FILE_LEN {
             return Err(StageError::new(format!(
-                "the file that says which part to restore has {len} bytes, more than {LONGEST}"
+                "the file of the restore scope has {len} bytes, more than {MAX_FILE_LEN}"
             )));
         }
         let mut bytes = vec![0; len as usize];
         file.read_exact_at(&mut bytes, 0)?;
-        let (blocks, called) = decode(&bytes)?;
+        let (blocks, renames) = decode(&bytes)?;
         Ok(Self {
             selection,
             blocks: Some(blocks),
-            called,
+            renames,
         })
     }
 }
 
-fn encode(blocks: &BlockSet, called: &BTreeMap<u64, Vec<u8>>) -> Vec<u8> {
+fn encode(blocks: &BlockSet, renames: &Renames) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.put_u32(len_u32(blocks.runs().count()));
     for (first, last) in blocks.runs() {
         bytes.put_u64(first);
         bytes.put_u64(last);
     }
-    for (object, path) in called {
+    for (object, path) in renames {
         bytes.put_u64(*object);
         put_bytes(&mut bytes, path);
     }
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<(BlockSet, BTreeMap<u64, Vec<u8>>), DecodeError> {
-    let mut bytes = Bytes::new("the part to restore", bytes);
-    let (runs, mut blocks, mut called) = (bytes.u32()?, BlockSet::new(), BTreeMap::new());
+fn decode(bytes: &[u8]) -> Result<(BlockSet, Renames), DecodeError> {
+    let mut bytes = Bytes::new("the restore scope", bytes);
+    let (runs, mut blocks, mut renames) = (bytes.u32()?, BlockSet::new(), Renames::new());
     if runs as usize > MAX_BLOCK_RUNS {
         return Err(bytes.wrong(format!(
             "has {runs} runs of blocks, more than {MAX_BLOCK_RUNS}"
@@ -103,9 +114,9 @@ fn decode(bytes: &[u8]) -> Result<(BlockSet, BTreeMap<u64, Vec<u8>>), DecodeErro
     }
     while !bytes.rest().is_empty() {
         let object = bytes.u64()?;
-        called.insert(object, take_bytes(&mut bytes)?.to_vec());
+        renames.insert(object, take_bytes(&mut bytes)?.to_vec());
     }
-    Ok((blocks, called))
+    Ok((blocks, renames))
 }
 
 #[cfg(test)]
@@ -113,64 +124,58 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
 
-    fn part() -> Part {
+    fn scope() -> RestoreScope {
         let mut blocks = BlockSet::new();
         blocks.insert(3, 9);
         blocks.insert(1 << 40, u64::MAX);
-        let called = BTreeMap::from([(1, b"a/\xff".to_vec()), (u64::MAX, vec![b'x'; 100_000])]);
-        Part {
+        let renames = Renames::from([(1, b"a/\xff".to_vec()), (u64::MAX, vec![b'x'; 100_000])]);
+        RestoreScope {
             selection: Selection::new(&[]),
             blocks: Some(blocks),
-            called,
+            renames,
         }
     }
 
     #[test]
-    fn a_file_has_all_of_it() {
-        let file = part().to_file().unwrap().unwrap();
-        let back = Part::of_file(Selection::new(&[]), &file).unwrap();
-        assert_eq!(
-            (&back.blocks, &back.called),
-            (&part().blocks, &part().called)
-        );
-        assert!(
-            Part::everything(Selection::new(&[]))
-                .to_file()
-                .unwrap()
-                .is_none()
-        );
+    fn scope_survives_the_file() {
+        let file = scope().to_file().unwrap().unwrap();
+        let back = RestoreScope::from_file(Selection::new(&[]), &file).unwrap();
+        assert_eq!(back.blocks, scope().blocks);
+        assert_eq!(back.renames, scope().renames);
+        let everything = RestoreScope::of_all_blocks(Selection::new(&[]));
+        assert!(everything.to_file().unwrap().is_none());
     }
 
     #[test]
-    fn files_that_are_cut_longer_or_nonsense_are_refused() {
-        let small = Part {
-            called: BTreeMap::from([(1, b"a".to_vec())]),
-            ..part()
+    fn scope_files_that_are_truncated_too_long_or_invalid_are_rejected() {
+        let small = RestoreScope {
+            renames: Renames::from([(1, b"a".to_vec())]),
+            ..scope()
         };
-        let whole = encode(small.blocks.as_ref().unwrap(), &small.called);
-        let behind_the_runs = 4 + 2 * 16;
-        for len in (0..whole.len()).filter(|len| *len != behind_the_runs) {
+        let whole = encode(small.blocks.as_ref().unwrap(), &small.renames);
+        let end_of_runs = 4 + 2 * 16;
+        for len in (0..whole.len()).filter(|len| *len != end_of_runs) {
             assert!(
                 decode(&whole[..len]).is_err(),
                 "{len} of {} bytes",
                 whole.len()
             );
         }
-        let refused = |bytes: &[u8], why: &str| {
+        let rejected = |bytes: &[u8], why: &str| {
             let error = decode(bytes).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         };
-        refused(
+        rejected(
             &u32::MAX.to_le_bytes(),
             "4294967295 runs of blocks, more than 65536",
         );
-        refused(
+        rejected(
             &[&[1, 0, 0, 0][..], &[2; 8], &[1; 8]].concat(),
             "ends before it begins",
         );
         let file = tempfile::tempfile().unwrap();
-        file.set_len(LONGEST + 1).unwrap();
-        let error = Part::of_file(Selection::new(&[]), &file)
+        file.set_len(MAX_FILE_LEN + 1).unwrap();
+        let error = RestoreScope::from_file(Selection::new(&[]), &file)
             .unwrap_err()
             .to_string();
         assert!(

@@ -1,45 +1,68 @@
-//! The destination of assembled objects.
+//! Interface between the assembler and the two things that can become of an object: the
+//! [`Writer`](super::writer::Writer) creates it, the verifier of `verify.rs` only checks it.
+//!
+//! ```text
+//!   begin --> write_extent .. --> complete        the object is complete
+//!         \-> write_extent .. --> set_aside       it is damaged, or the pipe failed
+//!   begin --> link                                a hard link to an object that is complete
+//!   finish                                        all objects are done
+//! ```
+//!
+//! The assembler calls exactly one of `complete`, `link` and `set_aside` for each object that
+//! `begin` has accepted. The sink never sees an object that is not wanted.
 
 use crate::error::StageError;
 use crate::wire::Object;
 
-use super::link_targets::{Became, First};
-use super::open_object::Described;
+use super::link_targets::{LinkTarget, RestoreOutcome};
+use super::open_object::ObjectDescription;
 
-/// What is done with objects.
+/// Receiver of assembled objects.
 pub(super) trait Sink: Send + Sized {
-    /// What was made of an object that is open.
-    type Made: Send;
+    /// State that the sink keeps of an open object.
+    type Partial: Send;
 
-    /// Another one, for files that are made at the same time.
-    fn another(&self) -> Self;
+    /// Returns a sink to the same destination, for a worker thread.
+    fn for_worker(&self) -> Self;
 
-    /// An object begins.
-    fn begin(&mut self, object: &Object<'_>) -> Result<Self::Made, Failure>;
+    /// Begins an object.
+    fn begin(&mut self, object: &Object<'_>) -> Result<Self::Partial, Failure>;
 
-    /// Data of a file.
-    fn extent(&mut self, made: &mut Self::Made, offset: u64, data: &[u8]) -> Result<(), Failure>;
+    /// Writes data of a file. Extents come in ascending order and do not overlap.
+    fn write_extent(
+        &mut self,
+        partial: &mut Self::Partial,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Failure>;
 
-    /// An object is whole, and a file has `size` bytes.
-    fn end(&mut self, made: Self::Made, what: &Described, size: u64) -> Result<Became, Failure>;
+    /// Completes an object, all of whose entries have come. A file has `size` bytes.
+    fn complete(
+        &mut self,
+        partial: Self::Partial,
+        description: &ObjectDescription,
+        size: u64,
+    ) -> Result<RestoreOutcome, Failure>;
 
-    /// An object is another name of one that is whole.
-    fn link(&mut self, object: &Object<'_>, first: &First) -> Result<(), Failure>;
+    /// Creates `object`, a hard link to `target`, which is complete.
+    fn link(&mut self, object: &Object<'_>, target: &LinkTarget) -> Result<(), Failure>;
 
-    /// An object is damaged. Says what became of it.
-    fn set_aside(&mut self, made: Self::Made, object: &Object<'_>) -> String;
+    /// Sets a damaged object aside. Returns the end of the sentence that reports it, for example
+    /// "; its recovered part is named x.damaged", or an empty string.
+    fn set_aside(&mut self, partial: Self::Partial, object: &Object<'_>) -> String;
 
-    /// All objects are done.
+    /// Finishes the restore when all objects are done.
     fn finish(&mut self) -> Result<(), StageError>;
 }
 
-/// Why something was not done.
+/// Reason for which the sink did not do what it was asked.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// This object cannot be made here; it may be whole in the archive.
+    /// This object cannot be created here; it may be complete in the archive.
     Refused(String),
-    /// This object is damaged, in the archive or here, and what was made of it has been set aside.
+    /// This object is damaged, in the archive or here. The sink has set aside what it created of
+    /// it.
     Damaged(String),
-    /// Nothing can be made any more.
+    /// Nothing more can be created: the pipe stops.
     Stop(StageError),
 }

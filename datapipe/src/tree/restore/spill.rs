@@ -1,4 +1,5 @@
-//! What is needed later, in bounded memory: what is more goes to a temporary file that has no name.
+//! Data that is needed later, in bounded memory: what exceeds it goes to a temporary file that has
+//! no name.
 
 use std::fs::File;
 use std::io;
@@ -7,27 +8,32 @@ use std::os::unix::fs::FileExt;
 use crate::limits::MAX_RESTORE_MEMORY;
 use crate::tree::scratch;
 
-/// A temporary file that has no name, made when the first byte is written.
+/// Append-only temporary file without a name, created when the first byte is written.
 #[derive(Debug, Default)]
 pub(super) struct Spill {
     file: Option<File>,
-    pub(super) len: u64,
+    len: u64,
 }
 
 impl Spill {
-    /// Appends `bytes`, and says where they are.
+    /// Number of bytes in the file.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Appends `bytes`. Returns their offset.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        if self.file.is_none() {
-            self.file = Some(scratch::create()?);
-        }
+        let file = match &self.file {
+            Some(file) => file,
+            None => self.file.insert(scratch::create()?),
+        };
         let at = self.len;
-        if let Some(file) = &self.file {
-            file.write_all_at(bytes, at)?;
-            self.len += bytes.len() as u64;
-        }
+        file.write_all_at(bytes, at)?;
+        self.len += bytes.len() as u64;
         Ok(at)
     }
 
+    /// Reads `len` bytes at offset `at`.
     pub(super) fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::UnexpectedEof)?;
         let mut bytes = vec![0; len];
@@ -36,34 +42,45 @@ impl Spill {
     }
 }
 
-/// Records of bytes, the last of which is taken first.
+/// Stack of byte records of any number and length.
+///
+/// The top of the stack is one buffer in memory. When the next record would exceed the limit, the
+/// whole buffer is appended to the spill file as a chunk; when the buffer is empty, the last chunk
+/// is read back. The length of a record follows it, so that the last one is found from the end. A
+/// chunk that was read back stays in the file as dead bytes.
+///
+/// ```text
+///   in the file, by chunks: (offset, len) ..  |  top: [record | len u32] ..  <- push, pop
+/// ```
 #[derive(Debug)]
-pub(super) struct Stack {
-    /// The last records, each with its length behind it.
+pub(super) struct RecordStack {
     top: Vec<u8>,
-    /// What came before: where it is in the file, and how long.
-    below: Vec<(u64, usize)>,
+    /// Offset and length in the file of each spilled buffer, oldest first.
+    chunks: Vec<(u64, usize)>,
     spill: Spill,
+    /// Limit of `top`, in bytes.
     limit: usize,
 }
 
-impl Default for Stack {
+impl Default for RecordStack {
     fn default() -> Self {
         Self {
             top: Vec::new(),
-            below: Vec::new(),
+            chunks: Vec::new(),
             spill: Spill::default(),
             limit: MAX_RESTORE_MEMORY,
         }
     }
 }
 
-impl Stack {
+impl RecordStack {
+    /// Adds a record on top.
     pub(super) fn push(&mut self, record: &[u8]) -> io::Result<()> {
         let len = u32::try_from(record.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        if !self.top.is_empty() && self.top.len() + record.len() + size_of_val(&len) > self.limit {
-            self.below
-                .push((self.spill.append(&self.top)?, self.top.len()));
+        let needed = record.len() + size_of_val(&len);
+        if !self.top.is_empty() && self.top.len() + needed > self.limit {
+            let offset = self.spill.append(&self.top)?;
+            self.chunks.push((offset, self.top.len()));
             self.top.clear();
         }
         self.top.extend_from_slice(record);
@@ -71,12 +88,13 @@ impl Stack {
         Ok(())
     }
 
+    /// Removes the record on top, the one that was pushed last. Returns `None` if there are none.
     pub(super) fn pop(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.top.is_empty() {
-            let Some((at, len)) = self.below.pop() else {
+            let Some((offset, len)) = self.chunks.pop() else {
                 return Ok(None);
             };
-            self.top = self.spill.read(at, len)?;
+            self.top = self.spill.read(offset, len)?;
         }
         let (records, len) = self
             .top
@@ -95,14 +113,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_last_is_taken_first_from_file_and_memory() {
+    fn stack_pops_the_last_record_first_from_file_and_memory() {
         let record = |n: usize| vec![n as u8; n * 37 % 300];
-        let mut stack = Stack {
+        let mut stack = RecordStack {
             limit: 1000,
-            ..Stack::default()
+            ..RecordStack::default()
         };
         (0..200).for_each(|n| stack.push(&record(n)).unwrap());
-        assert!(stack.top.len() <= 1000 && stack.below.len() > 10);
+        assert!(stack.top.len() <= 1000 && stack.chunks.len() > 10);
         (100..200)
             .rev()
             .for_each(|n| assert_eq!(stack.pop().unwrap(), Some(record(n))));

@@ -1,4 +1,4 @@
-//! The tail that restores a tree.
+//! The tail that restores a tree: an assembler whose sink is a writer.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,35 +13,36 @@ use crate::stage::{Tail, TailStage};
 use crate::tree::selection::Selection;
 use crate::tree::wanted::CatalogueQuery;
 
-use super::arguments::OfRestore;
-use super::assembler::Follower;
+use super::arguments::RestoreArguments;
+use super::assembler::ObjectAssembler;
 use super::options::RestoreOptions;
 use super::report::RestoreReport;
-use super::scope::Part;
+use super::scope::RestoreScope;
 use super::writer::Writer;
 
-/// Puts the objects of an archived tree back beneath a directory.
+/// Restores the objects of an archived tree below a directory.
 ///
-/// It takes blocks that are decrypted and decompressed. What cannot be restored is a [`RestoreProblem`] in
-/// the [report](Self::report), and the rest is restored all the same; only a destination that takes
-/// nothing more stops the pipe. So look at [`RestoreReport::is_whole`] when the pipe has ended.
+/// It takes blocks that are decrypted and decompressed. An object that cannot be restored is a
+/// [`RestoreProblem`](super::RestoreProblem) in the [report](Self::report), and the others are
+/// restored all the same; only a destination that can take nothing more stops the pipe. So check
+/// [`RestoreReport::is_whole`] when the pipe has ended.
 ///
-/// An object that is damaged is never left under its name: what there is of a file is called
+/// A damaged object is never left under its name: the recovered part of a file is named
 /// `NAME.damaged`, or `NAME.damaged.1` and so on. A file that is overwritten keeps its old content
-/// until the new one is whole; and a new one has no permissions at all before it is, which tells it
-/// from the others if the process that makes it is killed.
+/// until the new one is complete. A new file has no permissions at all until it is complete, which
+/// distinguishes it from the others if the process that creates it is killed.
 ///
-/// Owners, setuid and setgid, devices, and attributes of the system are restored for root only.
-/// Modes and times of directories are set when everything else is done.
+/// Owners, setuid and setgid, devices, and `security.*` and `trusted.*` attributes are restored for
+/// root only. Modes and times of directories are set when everything else is done.
 ///
-/// A pipe that fails leaves no file half-written under its name, but directories with mode 0700. A
-/// process that dies in the middle leaves such files too, or `.datapipe-PID-N` where they were to
-/// replace another. Restore again then, with [`overwrite`](RestoreOptions::overwrite).
+/// A pipe that fails leaves no partial file under its name, but directories with mode 0700. A
+/// process that dies in the middle leaves partial files too, or `.datapipe-PID-N` where they were
+/// to replace another. In this case restore again, with [`overwrite`](RestoreOptions::overwrite).
 ///
-/// As a [`TailStage`] it can run in a process, which gets the open directory. One that is confined
-/// must be allowed to write there, and to the directory for temporary files, where goes what a
-/// large restore has to remember. The [report](Self::report) is at most a tenth of a second behind
-/// then, and complete when the pipe has ended.
+/// As a [`TailStage`] it can run in a process, which gets the open directory. A confined process
+/// must be allowed to write there and to the directory for temporary files, to which a large
+/// restore moves the data that exceeds its memory. The [report](Self::report) then lags by at most
+/// a tenth of a second, and is complete when the pipe has ended.
 ///
 /// It defends itself against the archive, and not against another process that changes the
 /// destination at the same time.
@@ -54,8 +55,8 @@ use super::writer::Writer;
 /// use datapipe::wire::looks_like_record;
 ///
 /// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
-/// let options = RestoreOptions { paths: vec![b"home/ada".to_vec()], ..Default::default() };
-/// let restore = TreeRestore::new("/srv/restored", options)?;
+/// let paths = [b"home/ada".to_vec()];
+/// let restore = TreeRestore::paths("/srv/restored", RestoreOptions::default(), &paths)?;
 /// let report = restore.report();
 /// reader.read(2).pipe.tail(restore).run()?;
 /// for problem in report.problems() {
@@ -65,58 +66,78 @@ use super::writer::Writer;
 /// ```
 #[derive(Debug)]
 pub struct TreeRestore {
-    follower: Follower<Writer>,
-    module: OfRestore,
+    assembler: ObjectAssembler<Writer>,
+    arguments: RestoreArguments,
 }
 
 impl TreeRestore {
-    /// A tail that restores to the directory `dest`, which must exist. It is the only path that may
-    /// lead through symbolic links.
+    /// Creates a tail that restores the whole archive to the directory `dest`, which must exist.
+    /// It is the only path that may lead through symbolic links.
     ///
     /// # Errors
     ///
-    /// What the system says if `dest` cannot be opened.
+    /// The system's error if `dest` cannot be opened.
     pub fn new(dest: impl AsRef<Path>, options: RestoreOptions) -> io::Result<Self> {
-        let part = Part::everything(Selection::new(&options.paths));
-        Self::to_directory(directory(dest.as_ref())?, &options, part)
+        Self::paths(dest, options, &[])
     }
 
-    /// A tail that restores what was found: it gets only the [blocks](CatalogueQuery::blocks) that have
-    /// something of it. Instead of the paths in the options count those of `wanted`. A further name
-    /// of a file is restored as that file, if its first name is not wanted.
+    /// Creates a tail that restores only these paths below the root of the archive, with everything
+    /// below them. `paths` are those of [`Selection::new`](crate::tree::Selection::new): without
+    /// any, everything is restored. The tail must receive all blocks of the archive; a
+    /// [`part`](Self::part) does not need them.
     ///
     /// # Errors
     ///
-    /// As of [`new`](Self::new).
+    /// As [`new`](Self::new).
+    pub fn paths(
+        dest: impl AsRef<Path>,
+        options: RestoreOptions,
+        paths: &[Vec<u8>],
+    ) -> io::Result<Self> {
+        let scope = RestoreScope::of_all_blocks(Selection::new(paths));
+        Self::to_directory(open_directory(dest.as_ref())?, &options, scope)
+    }
+
+    /// Creates a tail that restores the result of a query: its paths, from its
+    /// [blocks](CatalogueQuery::blocks), which are the only ones it receives. A hard link is
+    /// restored as the file itself if the first name of the file is not among the paths.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
     pub fn part(
         dest: impl AsRef<Path>,
         options: RestoreOptions,
-        wanted: &CatalogueQuery,
+        query: &CatalogueQuery,
     ) -> io::Result<Self> {
-        let (selection, blocks, called) = wanted.part();
-        let part = Part {
+        let (selection, blocks, renames) = query.part();
+        let scope = RestoreScope {
             selection,
             blocks: Some(blocks),
-            called,
+            renames,
         };
-        Self::to_directory(directory(dest.as_ref())?, &options, part)
+        Self::to_directory(open_directory(dest.as_ref())?, &options, scope)
     }
 
     pub(in crate::tree) fn to_directory(
         dest: OwnedFd,
         options: &RestoreOptions,
-        part: Part,
+        scope: RestoreScope,
     ) -> io::Result<Self> {
         let (dest, report) = (Arc::new(dest), RestoreReport::default());
-        let module = OfRestore::new(Arc::clone(&dest), options, &part)?;
+        let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope)?;
         let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
-        let follower = Follower::new(writer, part, report, false).on_threads(options.threads);
-        Ok(Self { follower, module })
+        let assembler =
+            ObjectAssembler::new(writer, scope, report, false).with_threads(options.threads);
+        Ok(Self {
+            assembler,
+            arguments,
+        })
     }
 
-    /// What becomes of it: final when the pipe has ended.
+    /// Returns the report of this restore. It is final when the pipe has ended.
     pub fn report(&self) -> RestoreReport {
-        self.follower.report().clone()
+        self.assembler.report().clone()
     }
 }
 
@@ -126,20 +147,22 @@ impl Tail for TreeRestore {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.follower.block(block)
+        self.assembler.accept_block(block)
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        self.follower.finish()
+        self.assembler.finish()
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        self.module.describe(stage).notes(self.report().hearer())
+        self.arguments
+            .describe(stage)
+            .notes(self.report().receiver())
     }
 }
 
 /// Opens the directory to restore to.
-pub(in crate::tree) fn directory(path: &Path) -> io::Result<OwnedFd> {
+pub(in crate::tree) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }

@@ -1,4 +1,4 @@
-//! The tail that verifies a tree.
+//! The tail that verifies a tree: an assembler whose sink creates nothing.
 
 use crate::error::StageError;
 use crate::pool::Block;
@@ -7,26 +7,28 @@ use crate::tree::selection::Selection;
 use crate::wire::Object;
 
 use super::arguments::TREE_VERIFY_MODULE;
-use super::assembler::Follower;
-use super::link_targets::{Became, First};
-use super::open_object::Described;
+use super::assembler::ObjectAssembler;
+use super::link_targets::{LinkTarget, RestoreOutcome};
+use super::open_object::ObjectDescription;
 use super::report::RestoreReport;
-use super::scope::Part;
+use super::scope::RestoreScope;
 use super::sink::{Failure, Sink};
 
-/// Reads an archived tree and checks everything that [`TreeRestore`] does, and the catalogue. It
-/// writes nothing, but for temporary files. As a [`TailStage`] it can run in a process.
+/// Reads an archived tree and checks everything that [`TreeRestore`](super::TreeRestore) checks,
+/// and the catalogue. It writes nothing but temporary files. As a [`TailStage`] it can run in a
+/// process.
 #[derive(Debug)]
-pub struct TreeVerify(Follower<Nowhere>);
+pub struct TreeVerify(ObjectAssembler<VerifyOnly>);
 
 impl TreeVerify {
-    /// A tail that verifies.
+    /// Creates a tail that verifies.
     pub fn new() -> Self {
-        let part = Part::everything(Selection::new(&[]));
-        Self(Follower::new(Nowhere, part, RestoreReport::default(), true).on_threads(0))
+        let scope = RestoreScope::of_all_blocks(Selection::new(&[]));
+        let report = RestoreReport::default();
+        Self(ObjectAssembler::new(VerifyOnly, scope, report, true).with_threads(0))
     }
 
-    /// What becomes of it: final when the pipe has ended.
+    /// Returns the report of this verification. It is final when the pipe has ended.
     pub fn report(&self) -> RestoreReport {
         self.0.report().clone()
     }
@@ -44,7 +46,7 @@ impl Tail for TreeVerify {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.0.block(block)
+        self.0.accept_block(block)
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
@@ -54,18 +56,18 @@ impl Tail for TreeVerify {
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         stage
             .module(TREE_VERIFY_MODULE, Arguments::new())
-            .notes(self.report().hearer())
+            .notes(self.report().receiver())
     }
 }
 
-/// Where objects go that are only verified.
+/// Sink of a verification: it creates nothing and refuses nothing.
 #[derive(Debug)]
-struct Nowhere;
+struct VerifyOnly;
 
-impl Sink for Nowhere {
-    type Made = ();
+impl Sink for VerifyOnly {
+    type Partial = ();
 
-    fn another(&self) -> Self {
+    fn for_worker(&self) -> Self {
         Self
     }
 
@@ -73,15 +75,20 @@ impl Sink for Nowhere {
         Ok(())
     }
 
-    fn extent(&mut self, (): &mut (), _: u64, _: &[u8]) -> Result<(), Failure> {
+    fn write_extent(&mut self, (): &mut (), _: u64, _: &[u8]) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn end(&mut self, (): (), _: &Described, _: u64) -> Result<Became, Failure> {
-        Ok(Became::Verified)
+    fn complete(
+        &mut self,
+        (): (),
+        _: &ObjectDescription,
+        _: u64,
+    ) -> Result<RestoreOutcome, Failure> {
+        Ok(RestoreOutcome::Verified)
     }
 
-    fn link(&mut self, _: &Object<'_>, _: &First) -> Result<(), Failure> {
+    fn link(&mut self, _: &Object<'_>, _: &LinkTarget) -> Result<(), Failure> {
         Ok(())
     }
 

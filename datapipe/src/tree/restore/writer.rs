@@ -1,4 +1,14 @@
-//! Makes files, directories and everything else beneath the destination.
+//! Writer: the sink that creates files, directories and everything else below the destination.
+//!
+//! ```text
+//!              begin               extents   complete                     finish
+//!   file       open, O_EXCL, mode 0  pwrite  length, attributes, rename
+//!   directory  mkdir, mode 0700              push on the stack            pop, attributes
+//!   others                                   create, attributes, rename
+//! ```
+//!
+//! An object whose name is taken is created under a temporary name, if overwriting is allowed, and
+//! renamed over the old one when it is complete.
 
 use std::fs::File;
 use std::io;
@@ -11,277 +21,314 @@ use rustix::io::Errno;
 use crate::error::StageError;
 use crate::wire::{Object, ObjectKind};
 
-use super::attributes::{self, User};
-use super::destination::{Beneath, Dir, inode_of, is_directory, look, set_aside};
-use super::link_targets::{Became, First};
-use super::open_object::Described;
+use super::attributes::{Credentials, ObjectFd};
+use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
+use super::link_targets::{LinkTarget, RestoreOutcome};
+use super::open_object::ObjectDescription;
 use super::report::RestoreReport;
 use super::sink::{Failure, Sink};
-use super::spill::Stack;
+use super::spill::RecordStack;
 
-/// The mode of what has content, and is not what it should be.
-const FOR_ITS_OWNER: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Mode of a file that has content but not its attributes: read and write for its owner.
+const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Writes objects to a file system.
 #[derive(Debug)]
 pub(super) struct Writer {
-    beneath: Beneath,
+    destination: Destination,
     overwrite: bool,
     sync: bool,
-    user: User,
-    /// Directories, with all that is to be set at the end.
-    directories: Stack,
+    credentials: Credentials,
+    /// Descriptions of the directories whose attributes are set at the end: what is created in a
+    /// directory changes its times, and its mode may forbid creating anything.
+    directories: RecordStack,
     report: RestoreReport,
 }
 
-/// What was made of an object.
+/// The writer's state of an open object.
 #[derive(Debug)]
-pub(super) enum Made {
-    File(MadeFile),
-    /// Whether its attributes are to be set.
-    Directory(bool),
-    /// Nothing: it is made at its end, in one go.
-    Nothing,
+pub(super) enum PartialObject {
+    File(PartialFile),
+    Directory {
+        /// True if its attributes are to be set: it is new, or may be overwritten.
+        set_attributes: bool,
+    },
+    /// Any other kind: it has no data, and is created in one go when it is complete.
+    Deferred,
 }
 
 #[derive(Debug)]
-pub(super) struct MadeFile {
+pub(super) struct PartialFile {
     file: File,
-    /// Its name until it is whole, if its own is taken.
+    /// Its name until it is complete, if its own name is taken.
     temporary: Option<Vec<u8>>,
     len: u64,
 }
 
 impl Writer {
-    /// Writes beneath an open directory.
+    /// Creates a writer to an open directory.
     pub(super) fn new(
         dest: Dir,
         overwrite: bool,
         sync: bool,
         report: &RestoreReport,
     ) -> io::Result<Self> {
-        let beneath = Beneath::new(dest, report)?;
-        let (user, directories, report) = (User::current(), Stack::default(), report.clone());
         Ok(Self {
-            beneath,
+            destination: Destination::new(dest, report)?,
             overwrite,
             sync,
-            user,
-            directories,
-            report,
+            credentials: Credentials::current(),
+            directories: RecordStack::default(),
+            report: report.clone(),
         })
     }
 
+    /// Returns the directory of an object, created if need be, and the object's name in it.
     fn parent<'a>(&mut self, path: &'a [u8]) -> Result<(Dir, &'a [u8]), Failure> {
-        self.beneath
-            .parent(path, true)
+        self.destination
+            .parent(path, Missing::Create)
             .map_err(|error| match error {
                 Errno::LOOP | Errno::NOTDIR => {
-                    Failure::Refused("something on the way to it is no directory".to_owned())
+                    Failure::Refused("a component of its path is not a directory".to_owned())
                 }
-                error => refused("open the directory of", path, error),
+                error => failure("open the parent directory of", path, error),
             })
     }
 
-    /// Makes something that is no directory under `name`, or, if that is taken and may be
-    /// overwritten, under a temporary name.
-    fn make<T>(
+    /// Creates an object other than a directory under `name`, or, if that is taken and may be
+    /// overwritten, under a temporary name. Returns the temporary name.
+    fn create<T>(
         &mut self,
         (dir, name): (&Dir, &[u8]),
         path: &[u8],
-        make: impl Fn(&[u8]) -> rustix::io::Result<T>,
+        create: impl Fn(&[u8]) -> rustix::io::Result<T>,
     ) -> Result<(Option<Vec<u8>>, T), Failure> {
-        let taken = match make(name) {
-            Err(Errno::EXIST) => look(dir, name),
-            made => {
-                return made
-                    .map(|made| (None, made))
-                    .map_err(|error| refused("make", path, error));
-            }
+        let existing = match create(name) {
+            Ok(created) => return Ok((None, created)),
+            Err(Errno::EXIST) => lstat(dir, name),
+            Err(error) => return Err(failure("create", path, error)),
         };
-        if taken.is_ok_and(|stat| is_directory(&stat)) {
+        if existing.is_ok_and(|stat| is_directory(&stat)) {
             return Err(Failure::Refused(
-                "a directory is in its place, and stays".to_owned(),
+                "a directory exists in its place and is kept".to_owned(),
             ));
         }
         if !self.overwrite {
             return Err(Failure::Refused(
-                "exists already, and stays as it is".to_owned(),
+                "already exists and is left unchanged".to_owned(),
             ));
         }
-        let (temporary, made) = self
-            .beneath
-            .temporary(make)
-            .map_err(|error| refused("make", path, error))?;
-        Ok((Some(temporary), made))
+        let (temporary, created) = self
+            .destination
+            .create_temporary(create)
+            .map_err(|error| failure("create", path, error))?;
+        Ok((Some(temporary), created))
     }
 
-    /// Gives something that is whole its name, if it does not have it yet.
-    fn give_name(&self, dir: &Dir, temporary: Option<&[u8]>, name: &[u8]) -> Result<(), Failure> {
+    /// Renames an object that is complete from its temporary name, if it has one, to its own.
+    fn rename_into_place(
+        &self,
+        dir: &Dir,
+        temporary: Option<&[u8]>,
+        name: &[u8],
+    ) -> Result<(), Failure> {
         let Some(temporary) = temporary else {
             return Ok(());
         };
         rustix::fs::renameat(dir, temporary, dir, name).map_err(|error| {
             let _ = rustix::fs::unlinkat(dir, temporary, AtFlags::empty());
-            Failure::Refused(format!("cannot replace what is there: {error}"))
+            Failure::Refused(format!("cannot replace the existing object: {error}"))
         })
     }
 
-    /// Makes a file that nobody may open before it is whole: so one that was being made when its
-    /// process was killed is seen to be none.
-    fn begin_file(&mut self, path: &[u8]) -> Result<MadeFile, Failure> {
+    /// Creates a file with mode 0, which no user but root can open until it is complete. So a file
+    /// whose restore was cut short by a kill is recognised.
+    fn begin_file(&mut self, path: &[u8]) -> Result<PartialFile, Failure> {
         let (dir, name) = self.parent(path)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (temporary, file) = self.make((&dir, name), path, |name| {
+        let (temporary, file) = self.create((&dir, name), path, |name| {
             rustix::fs::openat(&dir, name, flags, Mode::empty())
         })?;
-        Ok(MadeFile {
+        Ok(PartialFile {
             file: file.into(),
             temporary,
             len: 0,
         })
     }
 
-    fn end_file(
+    fn complete_file(
         &mut self,
-        made: MadeFile,
-        what: &Described,
+        partial: PartialFile,
+        description: &ObjectDescription,
         object: &Object<'_>,
         size: u64,
-    ) -> Result<Became, Failure> {
-        if size != made.len
-            && let Err(error) = rustix::fs::ftruncate(&made.file, size)
+    ) -> Result<RestoreOutcome, Failure> {
+        // A hole at the end has no extent.
+        if size != partial.len
+            && let Err(error) = rustix::fs::ftruncate(&partial.file, size)
         {
-            let became = self.set_aside(Made::File(made), object);
+            let remains = self.set_aside(PartialObject::File(partial), object);
             return Err(Failure::Damaged(format!(
-                "cannot be made {size} bytes long: {error}{became}"
+                "cannot set its length to {size} bytes: {error}{remains}"
             )));
         }
-        if what.attribute_bytes() > 0 {
-            // Who may not write to it may not give it attributes. If that cannot be done, they say
-            // so.
-            let _ = rustix::fs::fchmod(&made.file, FOR_ITS_OWNER);
+        if description.attributes_len() > 0 {
+            // Setting an attribute needs write permission. If this fails, so do the attributes, and
+            // they are reported.
+            let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
         }
-        let place = attributes::Made::Open(made.file.as_fd());
-        self.user.apply(place, what, &self.report);
-        if let Some(temporary) = &made.temporary {
+        let fd = ObjectFd::Open(partial.file.as_fd());
+        self.credentials.apply(fd, description, &self.report);
+        if let Some(temporary) = &partial.temporary {
             let (dir, name) = self.parent(object.path)?;
-            self.give_name(&dir, Some(temporary), name)?;
+            self.rename_into_place(&dir, Some(temporary), name)?;
         }
-        became(&made.file, object)
+        outcome_of(&partial.file, object)
     }
 
+    /// Creates a directory, or accepts an existing one. Returns true if its attributes are to be
+    /// set at the end.
     fn begin_directory(&mut self, path: &[u8]) -> Result<bool, Failure> {
         let (dir, name) = self.parent(path)?;
         match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => match look(&dir, name) {
-                Ok(stat) if is_directory(&stat) && self.beneath.was_made(&stat) => Ok(true),
-                Ok(stat) if is_directory(&stat) => {
-                    if self.overwrite {
-                        self.user.open_up(&dir, name, &stat);
-                    }
-                    Ok(self.overwrite)
-                }
-                _ => Err(Failure::Refused(
-                    "something that is no directory is in its place, and stays".to_owned(),
-                )),
-            },
-            Err(error) => Err(refused("make", path, error)),
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(failure("create", path, error)),
         }
+        let Some(stat) = lstat(&dir, name).ok().filter(is_directory) else {
+            return Err(Failure::Refused(
+                "an object that is not a directory exists in its place and is kept".to_owned(),
+            ));
+        };
+        // Created by this restore, as the parent of something.
+        if self.destination.take_created(&stat) {
+            return Ok(true);
+        }
+        if self.overwrite {
+            self.credentials.grant_access(&dir, name, &stat);
+        }
+        Ok(self.overwrite)
     }
 
-    /// Makes what has no data: a symbolic link, a fifo, a device.
-    fn make_special(&mut self, what: &Described, object: &Object<'_>) -> Result<Became, Failure> {
-        let (kind, device) = match object.kind {
+    /// Creates an object without data: a symbolic link, a fifo, a device.
+    fn create_special(
+        &mut self,
+        description: &ObjectDescription,
+        object: &Object<'_>,
+    ) -> Result<RestoreOutcome, Failure> {
+        let (node, device) = match object.kind {
             ObjectKind::Symlink => (None, (0, 0)),
             ObjectKind::Fifo => (Some(FileType::Fifo), (0, 0)),
             ObjectKind::CharacterDevice => (Some(FileType::CharacterDevice), object.device),
             _ => (Some(FileType::BlockDevice), object.device),
         };
-        if !self.user.is_root() && kind.is_some_and(|kind| kind != FileType::Fifo) {
+        if !self.credentials.is_root() && node.is_some_and(|node| node != FileType::Fifo) {
             self.report
-                .note("devices are not restored: only root may do that");
-            return Ok(Became::Verified);
+                .record_note("devices are not restored: only root may do that");
+            return Ok(RestoreOutcome::Verified);
         }
         let (dir, name) = self.parent(object.path)?;
         let device = rustix::fs::makedev(device.0, device.1);
-        let make = |name: &[u8]| match kind {
+        let create = |name: &[u8]| match node {
             None => rustix::fs::symlinkat(object.target, &dir, name),
-            Some(kind) => rustix::fs::mknodat(&dir, name, kind, Mode::RUSR | Mode::WUSR, device),
+            Some(node) => rustix::fs::mknodat(&dir, name, node, OWNER_ONLY, device),
         };
-        let (temporary, ()) = self.make((&dir, name), object.path, make)?;
-        let now = temporary.as_deref().unwrap_or(name);
+        let (temporary, ()) = self.create((&dir, name), object.path, create)?;
+        let current = temporary.as_deref().unwrap_or(name);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let place = rustix::fs::openat(&dir, now, flags, Mode::empty()).map_err(|error| {
-            let _ = rustix::fs::unlinkat(&dir, now, AtFlags::empty());
-            refused("open", object.path, error)
+        let fd = rustix::fs::openat(&dir, current, flags, Mode::empty()).map_err(|error| {
+            let _ = rustix::fs::unlinkat(&dir, current, AtFlags::empty());
+            failure("open", object.path, error)
         })?;
-        self.user
-            .apply(attributes::Made::Place(place.as_fd()), what, &self.report);
-        self.give_name(&dir, temporary.as_deref(), name)?;
-        became(&place, object)
+        self.credentials
+            .apply(ObjectFd::Path(fd.as_fd()), description, &self.report);
+        self.rename_into_place(&dir, temporary.as_deref(), name)?;
+        outcome_of(&fd, object)
     }
 
-    fn finish_directory(&mut self, what: &Described) {
-        let Some(object) = what.object() else { return };
-        match self.beneath.directory(object.path, false) {
+    /// Sets the attributes of a directory, when everything in it has been created.
+    fn finish_directory(&mut self, description: &ObjectDescription) {
+        let Some(object) = description.object() else {
+            return;
+        };
+        match self.destination.directory(object.path, Missing::Fail) {
             Ok(dir) => {
-                let place = attributes::Made::Open(dir.as_fd());
-                self.user.apply(place, what, &self.report);
+                let fd = ObjectFd::Open(dir.as_fd());
+                self.credentials.apply(fd, description, &self.report);
             }
             Err(error) => self
                 .report
-                .problem(object.path, format!("cannot set its attributes: {error}")),
+                .record_problem(object.path, format!("cannot set its attributes: {error}")),
         }
+    }
+
+    /// Renames a damaged file to `NAME.damaged` or the like, or removes it if it cannot be renamed.
+    /// Returns the new name.
+    fn set_file_aside(
+        &mut self,
+        partial: &PartialFile,
+        object: &Object<'_>,
+    ) -> rustix::io::Result<Vec<u8>> {
+        let (dir, name) = self.destination.parent(object.path, Missing::Fail)?;
+        let current = partial.temporary.as_deref().unwrap_or(name);
+        // Only the file that we created: another process may have put something else there.
+        if inode_of(&lstat(&dir, current)?) != inode_of(&rustix::fs::fstat(&partial.file)?) {
+            return Err(Errno::NOENT);
+        }
+        let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
+        rename_aside(&dir, current, name).or_else(|error| {
+            rustix::fs::unlinkat(&dir, current, AtFlags::empty())?;
+            Err(error)
+        })
     }
 }
 
-/// Device and inode of what was made, if they are needed.
-fn became(file: impl AsFd, object: &Object<'_>) -> Result<Became, Failure> {
+/// Outcome of an object that was created: with its inode if further names of it may follow.
+fn outcome_of(fd: impl AsFd, object: &Object<'_>) -> Result<RestoreOutcome, Failure> {
     if !object.linked {
-        return Ok(Became::Verified);
+        return Ok(RestoreOutcome::Verified);
     }
-    let stat = rustix::fs::fstat(file).map_err(|error| refused("look at", object.path, error))?;
+    let stat = rustix::fs::fstat(fd).map_err(|error| failure("inspect", object.path, error))?;
     let (device, inode) = inode_of(&stat);
-    Ok(Became::Made(device, inode))
+    Ok(RestoreOutcome::Created { device, inode })
 }
 
 impl Sink for Writer {
-    type Made = Made;
+    type Partial = PartialObject;
 
-    fn another(&self) -> Self {
-        let Self {
-            overwrite,
-            sync,
-            user,
-            ..
-        } = *self;
-        let (beneath, directories) = (self.beneath.another(), Stack::default());
+    fn for_worker(&self) -> Self {
         Self {
-            beneath,
-            overwrite,
-            sync,
-            user,
-            directories,
+            destination: self.destination.for_worker(),
+            overwrite: self.overwrite,
+            sync: self.sync,
+            credentials: self.credentials,
+            directories: RecordStack::default(),
             report: self.report.clone(),
         }
     }
 
-    fn begin(&mut self, object: &Object<'_>) -> Result<Made, Failure> {
+    fn begin(&mut self, object: &Object<'_>) -> Result<PartialObject, Failure> {
         match object.kind {
-            ObjectKind::File => self.begin_file(object.path).map(Made::File),
-            ObjectKind::Directory => self.begin_directory(object.path).map(Made::Directory),
-            _ => Ok(Made::Nothing),
+            ObjectKind::File => self.begin_file(object.path).map(PartialObject::File),
+            ObjectKind::Directory => {
+                let set_attributes = self.begin_directory(object.path)?;
+                Ok(PartialObject::Directory { set_attributes })
+            }
+            _ => Ok(PartialObject::Deferred),
         }
     }
 
-    fn extent(&mut self, made: &mut Made, offset: u64, data: &[u8]) -> Result<(), Failure> {
-        let Made::File(made) = made else {
+    fn write_extent(
+        &mut self,
+        partial: &mut PartialObject,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Failure> {
+        let PartialObject::File(partial) = partial else {
             return Ok(());
         };
-        made.file.write_all_at(data, offset).map_err(|error| {
+        partial.file.write_all_at(data, offset).map_err(|error| {
             let what = format!(
                 "cannot write {} bytes at byte {offset}: {error}",
                 data.len()
@@ -291,104 +338,99 @@ impl Sink for Writer {
                 _ => Failure::Damaged(what),
             }
         })?;
-        made.len = offset + data.len() as u64;
+        partial.len = offset + data.len() as u64;
         Ok(())
     }
 
-    fn end(&mut self, made: Made, what: &Described, size: u64) -> Result<Became, Failure> {
-        let Some(object) = what.object() else {
-            return Ok(Became::NotRestored);
+    fn complete(
+        &mut self,
+        partial: PartialObject,
+        description: &ObjectDescription,
+        size: u64,
+    ) -> Result<RestoreOutcome, Failure> {
+        let Some(object) = description.object() else {
+            return Ok(RestoreOutcome::NotRestored);
         };
-        match made {
-            Made::File(made) => self.end_file(made, what, &object, size),
-            Made::Directory(false) => Ok(Became::Verified),
-            Made::Directory(true) => {
-                self.directories.push(what.bytes()).map_err(|error| {
-                    Failure::Stop(StageError::new(format!(
-                        "cannot keep directories in a temporary file: {error}"
-                    )))
-                })?;
-                Ok(Became::Verified)
+        match partial {
+            PartialObject::File(file) => self.complete_file(file, description, &object, size),
+            PartialObject::Directory { set_attributes } => {
+                if set_attributes {
+                    self.directories
+                        .push(description.bytes())
+                        .map_err(|error| {
+                            Failure::Stop(StageError::new(format!(
+                                "cannot keep directories in a temporary file: {error}"
+                            )))
+                        })?;
+                }
+                Ok(RestoreOutcome::Verified)
             }
-            Made::Nothing => self.make_special(what, &object),
+            PartialObject::Deferred => self.create_special(description, &object),
         }
     }
 
-    fn link(&mut self, object: &Object<'_>, first: &First) -> Result<(), Failure> {
-        let gone = || {
-            Failure::Damaged(
-                "the object that it is another name of is not there any more".to_owned(),
-            )
-        };
-        let (from, from_name) = self
-            .beneath
-            .parent(&first.path, false)
+    /// Creates a hard link, but only if the target's path still leads to the inode that this
+    /// restore created there.
+    fn link(&mut self, object: &Object<'_>, target: &LinkTarget) -> Result<(), Failure> {
+        let gone = || Failure::Damaged("the target of this hard link no longer exists".to_owned());
+        let (target_dir, target_name) = self
+            .destination
+            .parent(&target.path, Missing::Fail)
             .map_err(|_| gone())?;
-        let is_first = |dir, name| {
-            let seen = look(dir, name).map(|stat| inode_of(&stat));
-            seen.is_ok_and(|(device, inode)| first.became == Became::Made(device, inode))
+        let is_target = |dir, name| {
+            let inode = lstat(dir, name).map(|stat| inode_of(&stat));
+            inode.is_ok_and(|(device, inode)| {
+                target.outcome == RestoreOutcome::Created { device, inode }
+            })
         };
-        if !is_first(&from, from_name) {
+        if !is_target(&target_dir, target_name) {
             return Err(gone());
         }
         let (dir, name) = self.parent(object.path)?;
-        let (temporary, ()) = self.make((&dir, name), object.path, |name| {
-            rustix::fs::linkat(&from, from_name, &dir, name, AtFlags::empty())
+        let (temporary, ()) = self.create((&dir, name), object.path, |name| {
+            rustix::fs::linkat(&target_dir, target_name, &dir, name, AtFlags::empty())
         })?;
         if let Some(temporary) = temporary {
-            if is_first(&dir, name) {
-                // A rename between two names of one object does nothing.
+            if is_target(&dir, name) {
+                // The link exists already. A rename between two names of one object does nothing,
+                // and would leave the temporary name.
                 let _ = rustix::fs::unlinkat(&dir, temporary, AtFlags::empty());
             } else {
-                self.give_name(&dir, Some(&temporary), name)?;
+                self.rename_into_place(&dir, Some(&temporary), name)?;
             }
         }
         Ok(())
     }
 
-    fn set_aside(&mut self, made: Made, object: &Object<'_>) -> String {
-        let made = match made {
-            Made::File(made) => made,
-            Made::Directory(_) => return "; it is there, but only for its owner".to_owned(),
-            Made::Nothing => return String::new(),
-        };
-        let aside = self
-            .beneath
-            .parent(object.path, false)
-            .and_then(|(dir, name)| {
-                let now = made.temporary.as_deref().unwrap_or(name);
-                // Only what we made: somebody may have put something else there.
-                if inode_of(&look(&dir, now)?) != inode_of(&rustix::fs::fstat(&made.file)?) {
-                    return Err(Errno::NOENT);
-                }
-                let _ = rustix::fs::fchmod(&made.file, FOR_ITS_OWNER);
-                set_aside(&dir, now, name).or_else(|error| {
-                    rustix::fs::unlinkat(&dir, now, AtFlags::empty())?;
-                    Err(error)
-                })
-            });
-        match aside {
-            Ok(aside) => format!("; what there is of it is called {}", aside.escape_ascii()),
-            Err(error) => {
-                format!("; it could not be given another name, and is not there: {error}")
+    fn set_aside(&mut self, partial: PartialObject, object: &Object<'_>) -> String {
+        let file = match partial {
+            PartialObject::File(file) => file,
+            PartialObject::Directory { .. } => {
+                return "; it exists, with the permissions of its owner only".to_owned();
             }
+            PartialObject::Deferred => return String::new(),
+        };
+        match self.set_file_aside(&file, object) {
+            Ok(aside) => format!("; its recovered part is named {}", aside.escape_ascii()),
+            Err(error) => format!("; its recovered part could not be kept: {error}"),
         }
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        let kept = |error| {
+        // The last first, so that a directory is finished before its parent, whose mode may make
+        // it unreachable.
+        while let Some(directory) = self.directories.pop().map_err(|error| {
             StageError::new(format!(
-                "cannot read the directories that were kept: {error}"
+                "cannot read directories back from a temporary file: {error}"
             ))
-        };
-        while let Some(directory) = self.directories.pop().map_err(kept)? {
-            self.finish_directory(&Described::from_bytes(directory));
+        })? {
+            self.finish_directory(&ObjectDescription::from_bytes(directory));
         }
-        self.beneath.say_made();
+        self.destination.forget_created();
         if self.sync {
-            self.beneath.sync().map_err(|error| {
+            self.destination.sync().map_err(|error| {
                 StageError::new(format!(
-                    "what was restored may not be on stable storage: {error}"
+                    "restored data may not be on stable storage: {error}"
                 ))
             })?;
         }
@@ -396,7 +438,7 @@ impl Sink for Writer {
     }
 }
 
-/// Whether everything that comes will fail too.
+/// True if an error will also hit everything that follows, so that the restore must stop.
 fn is_final(error: Errno) -> bool {
     matches!(
         error,
@@ -404,12 +446,13 @@ fn is_final(error: Errno) -> bool {
     )
 }
 
-fn refused(what: &str, path: &[u8], error: Errno) -> Failure {
+/// Failure of an action on an object: a stop if the error is final, or else a refusal.
+fn failure(action: &str, path: &[u8], error: Errno) -> Failure {
     if is_final(error) {
         let shown = path[..path.len().min(200)].escape_ascii();
         return Failure::Stop(StageError::new(format!(
-            "cannot {what} \"{shown}\": {error}"
+            "cannot {action} \"{shown}\": {error}"
         )));
     }
-    Failure::Refused(format!("cannot {what} it: {error}"))
+    Failure::Refused(format!("cannot {action} it: {error}"))
 }
