@@ -513,10 +513,10 @@ fn only_what_was_asked_for() {
     let text = problems(&report);
     assert_eq!(
         text.replace(
-            "\"second\": is another name of \"first\", which was not restored\n",
+            "\"second\": is a hard link to \"first\", which was not restored\n",
             ""
         ),
-        "\"gone\": nothing of this path is in the archive\n"
+        "\"gone\": not found in the archive\n"
     );
 }
 

@@ -228,8 +228,7 @@ impl Job<'_> {
         ran?;
         self.add_rejected("what they named is not listed");
         for path in locked(&selection).not_found() {
-            self.summary
-                .add_error(path, "nothing of this path is in the archive");
+            self.summary.add_error(path, "not found in the archive");
         }
         Ok(())
     }
