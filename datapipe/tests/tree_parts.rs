@@ -410,7 +410,7 @@ mod forged {
         let (report, names) = catalogue.restore("x", &data);
         assert_eq!(names, Vec::<String>::new());
         let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
-        assert_eq!(problems, ["\"x\": nothing of this path is in the archive"]);
+        assert_eq!(problems, ["\"x\": not found in the archive"]);
     }
 
     /// Also if no block comes behind those that are missing.

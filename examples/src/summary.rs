@@ -104,7 +104,7 @@ impl Summary {
     pub fn add_restored(&mut self, report: &RestoreReport) {
         (self.files, self.directories, self.others) =
             (report.files(), report.directories(), report.others());
-        for RestoreProblem { path, what } in report.problems() {
+        for RestoreProblem { path, what, .. } in report.problems() {
             self.errors.push(Trouble { path, what });
         }
         self.errors_total += report.problem_count();

@@ -2,11 +2,8 @@
 //! of their work.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
@@ -15,13 +12,14 @@ use crate::stage::{Arguments, HeadStage, TailStage};
 use super::head::TreeHead;
 use super::options::{Source, TreeOptions, name_of};
 use super::report::Told;
-use super::restore::{Part, RestoreOptions, ToldOfRestore, TreeRestore, TreeVerify, directory};
+use super::restore::{
+    RestoreCursor, RestoreOptions, RestoreScope, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE,
+    TreeRestore, TreeVerify, open_directory,
+};
 use super::selection::Selection;
 
 /// Names of the modules.
 pub(super) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
-pub(super) const TREE_RESTORE_MODULE: &str = "datapipe.tree-restore";
-pub(super) const TREE_VERIFY_MODULE: &str = "datapipe.tree-verify";
 
 /// Adds the stages of trees to the modules of a host.
 #[must_use]
@@ -116,79 +114,40 @@ fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
     })
 }
 
-/// What a tail that restores is made from.
-#[derive(Debug)]
-pub(super) struct OfRestore {
-    arguments: Arguments,
-    descriptors: Vec<Arc<OwnedFd>>,
-}
-
-impl OfRestore {
-    pub(super) fn new(
-        dest: Arc<OwnedFd>,
-        options: &RestoreOptions,
-        part: &Part,
-    ) -> io::Result<Self> {
-        let file = part.to_file()?;
-        let arguments = Arguments::new()
-            .with_flag("overwrite", options.overwrite)
-            .with_flag("no-sync", !options.sync)
-            .with("threads", options.threads.to_string())
-            .with_all("only", part.selection.paths())
-            .with_flag("part", file.is_some());
-        let descriptors = [dest]
-            .into_iter()
-            .chain(file.map(|file| Arc::new(file.into())))
-            .collect();
-        Ok(Self {
-            arguments,
-            descriptors,
-        })
-    }
-
-    pub(super) fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        let stage = stage.module(TREE_RESTORE_MODULE, self.arguments.clone());
-        self.descriptors
-            .iter()
-            .map(Arc::clone)
-            .fold(stage, TailStage::shared_descriptor)
-    }
-}
-
 fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let path = fields.path("path")?;
     let options = RestoreOptions {
         overwrite: fields.flag("overwrite")?,
-        paths: fields.all("only").into_iter().map(<[u8]>::to_vec).collect(),
         sync: !fields.flag("no-sync")?,
         threads: fields.number_or("threads", 0)?,
     };
-    let (selection, is_part) = (Selection::new(&options.paths), fields.flag("part")?);
+    let paths: Vec<_> = fields.all("only").into_iter().map(<[u8]>::to_vec).collect();
+    let (selection, is_part) = (Selection::new(&paths), fields.flag("part")?);
     fields.end()?;
     let dest = match &path {
-        Some(path) => directory(path).map_err(|error| {
+        Some(path) => open_directory(path).map_err(|error| {
             StageError::new(format!("cannot restore to {}: {error}", path.display()))
         })?,
         None => call.descriptor(0)?,
     };
     let part = match is_part {
-        true => Part::of_file(
+        true => RestoreScope::from_file(
             selection,
             &File::from(call.descriptor(usize::from(path.is_none()))?),
         )?,
-        false => Part::everything(selection),
+        false => RestoreScope::of_all_blocks(selection),
     };
     let restore = TreeRestore::to_directory(dest, &options, part)?;
-    let (report, mut told) = (restore.report(), ToldOfRestore::default());
-    call.notes(move || report.news(&mut told));
+    let (report, mut cursor) = (restore.report(), RestoreCursor::default());
+    call.notes(move || report.delta(&mut cursor));
     Ok(restore.into())
 }
 
 fn make_verify(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     call.fields()?.end()?;
-    let (verify, mut told) = (TreeVerify::new(), ToldOfRestore::default());
+    let (verify, mut cursor) = (TreeVerify::new(), RestoreCursor::default());
     let report = verify.report();
-    call.notes(move || report.news(&mut told));
+    call.notes(move || report.delta(&mut cursor));
     Ok(verify.into())
 }

@@ -133,7 +133,18 @@ fn restored(
     options: RestoreOptions,
     place: impl Fn(TreeRestore) -> TailStage<'static>,
 ) -> RestoreReport {
-    let restore = TreeRestore::new(dest, options).unwrap();
+    restored_paths(head, dest, options, &[], place)
+}
+
+/// Restores these paths of the tree that a head reads.
+fn restored_paths(
+    head: TreeHead,
+    dest: &Path,
+    options: RestoreOptions,
+    paths: &[Vec<u8>],
+    place: impl Fn(TreeRestore) -> TailStage<'static>,
+) -> RestoreReport {
+    let restore = TreeRestore::paths(dest, options, paths).unwrap();
     let report = restore.report();
     Pipe::builder()
         .buffer_size(BLOCK)
@@ -189,15 +200,8 @@ pub(crate) fn a_tree_is_restored_as_on_a_thread() {
                 .in_processes()
         }
     };
-    let whole = || RestoreOptions {
-        threads: 3,
-        ..RestoreOptions::default()
-    };
-    let again = || RestoreOptions {
-        overwrite: true,
-        sync: false,
-        ..whole()
-    };
+    let whole = || RestoreOptions::default().threads(3);
+    let again = || whole().overwrite(true).sync(false);
     let everything = |dest: &Path| {
         let head = TreeHead::new(&[dest.join("tree")], TreeOptions::default()).unwrap();
         blocks_of(head, BLOCK)
@@ -213,22 +217,20 @@ pub(crate) fn a_tree_is_restored_as_on_a_thread() {
         assert!(everything(&here) == everything(&there));
     }
     let paths = ["tree/a/b", "tree/a/100", "not there"].map(|path| path.as_bytes().to_vec());
-    let some = || RestoreOptions {
-        paths: paths.to_vec(),
-        ..whole()
-    };
-    let wanted = restored(
+    let wanted = restored_paths(
         reading(dir.path()),
         &dest("some here"),
-        some(),
+        whole(),
+        &paths,
         TailStage::from,
     );
     let some_there = dest("some there");
     same(
-        &restored(
+        &restored_paths(
             reading(dir.path()),
             &some_there,
-            some(),
+            whole(),
+            &paths,
             confined_to(&some_there),
         ),
         &wanted,

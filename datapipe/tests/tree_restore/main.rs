@@ -42,7 +42,17 @@ impl Site {
 
     /// Restores, and sees that nothing outside has changed.
     pub(crate) fn restore(&self, pack: Pack, options: RestoreOptions) -> RestoreReport {
-        let report = pack.restore(&self.dest(), options);
+        self.restore_paths(pack, options, &[])
+    }
+
+    /// As `restore`, of these paths.
+    pub(crate) fn restore_paths(
+        &self,
+        pack: Pack,
+        options: RestoreOptions,
+        paths: &[Vec<u8>],
+    ) -> RestoreReport {
+        let report = pack.restore_paths(&self.dest(), options, paths);
         assert_eq!(
             walk(&self.root.path().join("outside")),
             self.before,
@@ -61,13 +71,7 @@ impl Site {
     }
 
     pub(crate) fn overwriting(&self, pack: Pack) -> RestoreReport {
-        self.restore(
-            pack,
-            RestoreOptions {
-                overwrite: true,
-                ..RestoreOptions::default()
-            },
-        )
+        self.restore(pack, RestoreOptions::default().overwrite(true))
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

@@ -247,14 +247,17 @@ impl Pack {
 
     /// Restores to `dest`.
     pub(crate) fn restore(self, dest: &std::path::Path, options: RestoreOptions) -> RestoreReport {
-        let tail = TreeRestore::new(
-            dest,
-            RestoreOptions {
-                sync: false,
-                ..options
-            },
-        )
-        .unwrap();
+        self.restore_paths(dest, options, &[])
+    }
+
+    /// Restores these paths to `dest`.
+    pub(crate) fn restore_paths(
+        self,
+        dest: &std::path::Path,
+        options: RestoreOptions,
+        paths: &[Vec<u8>],
+    ) -> RestoreReport {
+        let tail = TreeRestore::paths(dest, options.sync(false), paths).unwrap();
         let report = tail.report();
         self.run(placed(tail)).unwrap();
         report

@@ -506,25 +506,17 @@ fn only_what_was_asked_for() {
         &[],
     );
     pack.link("second", first);
-    let paths = ["/a/b/", "d/file", "gone", "second"]
-        .map(|path| path.as_bytes().to_vec())
-        .to_vec();
-    let report = site.restore(
-        pack,
-        RestoreOptions {
-            paths,
-            ..RestoreOptions::default()
-        },
-    );
+    let paths = ["/a/b/", "d/file", "gone", "second"].map(|path| path.as_bytes().to_vec());
+    let report = site.restore_paths(pack, RestoreOptions::default(), &paths);
     assert_eq!(site.names(), ["a", "a/b", "a/b/file", "d", "d/file"]);
     assert_eq!(look(&site.dest().join("a")).modified.0, WHEN.seconds);
     let text = problems(&report);
     assert_eq!(
         text.replace(
-            "\"second\": is another name of \"first\", which was not restored\n",
+            "\"second\": is a hard link to \"first\", which was not restored\n",
             ""
         ),
-        "\"gone\": nothing of this path is in the archive\n"
+        "\"gone\": not found in the archive\n"
     );
 }
 

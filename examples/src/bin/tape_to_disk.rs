@@ -228,8 +228,7 @@ impl Job<'_> {
         ran?;
         self.add_rejected("what they named is not listed");
         for path in locked(&selection).not_found() {
-            self.summary
-                .add_error(path, "nothing of this path is in the archive");
+            self.summary.add_error(path, "not found in the archive");
         }
         Ok(())
     }
@@ -278,14 +277,10 @@ impl Job<'_> {
                 .failure("holds a file tree, and no stream: restore it to a directory"));
         }
         let dest = self.destination()?;
-        let options = RestoreOptions {
-            overwrite: self.args.overwrite,
-            paths: self.args.paths(),
-            ..Default::default()
-        };
+        let options = RestoreOptions::default().overwrite(self.args.overwrite);
         let tail = match &self.part {
             Part::CatalogueQuery(_, _, wanted) => TreeRestore::part(dest, options, wanted),
-            _ => TreeRestore::new(dest, options),
+            _ => TreeRestore::paths(dest, options, &self.args.paths()),
         };
         let tail = tail.map_err(|error| {
             Failure::new(format!("cannot restore to {}: {error}", dest.display()))

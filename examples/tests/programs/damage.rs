@@ -95,7 +95,7 @@ fn a_changed_byte_is_found() {
             "{text}"
         );
         assert!(
-            text.contains("what there is of it is called noise.damaged"),
+            text.contains("its recovered part is named noise.damaged"),
             "{text}"
         );
         assert_eq!(bench.names("out/data"), ["first", "noise.damaged", "zlast"]);

@@ -142,7 +142,7 @@ fn what_exists_is_not_replaced_unasked() {
     fs::write(bench.path("out/data/first"), b"precious").unwrap();
     let text = failed(&bench.restore(&["tape", "out"]), 3);
     assert!(
-        text.contains("data/first: exists already, and stays as it is"),
+        text.contains("data/first: already exists and is left unchanged"),
         "{text}"
     );
     assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"precious");

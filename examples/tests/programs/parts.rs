@@ -344,7 +344,7 @@ fn several_paths_of_all_kinds() {
             3,
         );
         assert!(
-            text.contains(&format!("{path}: nothing of this path is in the archive")),
+            text.contains(&format!("{path}: not found in the archive")),
             "{text}"
         );
         assert_eq!(bench.names("out/data/a"), ["7"]);

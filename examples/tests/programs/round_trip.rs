@@ -166,7 +166,7 @@ fn one_path_comes_back() {
         3,
     );
     assert!(
-        text.contains("data/none: nothing of this path is in the archive"),
+        text.contains("data/none: not found in the archive"),
         "{text}"
     );
     assert_eq!(bench.names("out/data"), ["empty dir", "link", "text"]);

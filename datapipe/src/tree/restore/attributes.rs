@@ -1,4 +1,4 @@
-//! Owner, mode, extended attributes and times of what was made.
+//! Owner, mode, extended attributes and times of created objects.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -6,32 +6,33 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
 };
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 
-use super::open::Described;
+use super::open_object::ObjectDescription;
 use super::report::RestoreReport;
 use crate::wire::{Object, ObjectKind};
 
-/// Bits of a mode that anybody may set.
+/// Mode bits that every user may set: all but setuid and setgid.
 const PLAIN_MODE: u32 = 0o1777;
 
-/// Something that was made, by descriptor.
+/// Descriptor of a created object.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Made<'a> {
+pub(super) enum ObjectFd<'a> {
     /// Open for reading or writing.
     Open(BorrowedFd<'a>),
-    /// A place only (`O_PATH`): what cannot be opened, or is better not.
-    Place(BorrowedFd<'a>),
+    /// Opened with `O_PATH`: an object that cannot be opened, such as a symbolic link, or should
+    /// not be, such as a device.
+    Path(BorrowedFd<'a>),
 }
 
-/// Who restores.
+/// Effective user and group of the process that restores.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct User {
+pub(super) struct Credentials {
     uid: u32,
     gid: u32,
 }
 
-impl User {
+impl Credentials {
     pub(super) fn current() -> Self {
         let (uid, gid) = (
             rustix::process::geteuid().as_raw(),
@@ -44,77 +45,118 @@ impl User {
         self.uid == 0
     }
 
-    /// Makes an existing directory of ours one that we can work in: its mode is set at the end.
-    pub(super) fn open_up(self, dir: &OwnedFd, name: &[u8], stat: &Stat) {
-        let missing = stat.st_mode & 0o700 != 0o700;
-        if missing && !self.is_root() && stat.st_uid == self.uid {
+    /// Gives us access to an existing directory that we own, so that we can create objects in it.
+    /// Its final mode is set at the end.
+    pub(super) fn grant_access(self, dir: &OwnedFd, name: &[u8], stat: &Stat) {
+        let is_missing = stat.st_mode & 0o700 != 0o700;
+        if is_missing && !self.is_root() && stat.st_uid == self.uid {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            // If it cannot be done, what is in the directory says so.
-            let _ = rustix::fs::openat(dir, name, flags, Mode::empty()).and_then(|place| {
-                Made::Place(place.as_fd()).set_mode(stat.st_mode & PLAIN_MODE | 0o700)
+            // If this fails, so do the objects in the directory, and they are reported.
+            let _ = rustix::fs::openat(dir, name, flags, Mode::empty()).and_then(|fd| {
+                ObjectFd::Path(fd.as_fd()).set_mode(stat.st_mode & PLAIN_MODE | 0o700)
             });
         }
     }
 
-    /// Sets everything, in an order in which nothing undoes or forbids what comes later: a new
-    /// owner clears setuid and capabilities, a new mode may forbid to set attributes, and changes
-    /// an access control list.
-    pub(super) fn apply(self, made: Made<'_>, what: &Described, report: &RestoreReport) {
-        let Some(object) = what.object() else { return };
-        let path = object.path;
-        let failed = |what: &dyn fmt::Display, error| {
-            report.problem(path, format!("cannot set {what}: {error}"))
+    /// Sets everything, in an order in which nothing undoes or forbids a later step: a new owner
+    /// clears setuid and capabilities; a new mode may forbid setting attributes, and changes an
+    /// access control list. So: owner, attributes, mode, access control lists, times.
+    pub(super) fn apply(
+        self,
+        fd: ObjectFd<'_>,
+        description: &ObjectDescription,
+        report: &RestoreReport,
+    ) {
+        let Some(object) = description.object() else {
+            return;
         };
-        let mut mode = object.mode;
-        if !self.is_root() {
-            if (object.uid, object.gid) != (self.uid, self.gid) {
-                report.note("owners are not restored: only root may do that");
-            }
-            if mode & !PLAIN_MODE != 0 {
-                report.note("setuid and setgid are not restored: only root may do that");
-            }
-            mode &= PLAIN_MODE;
-        } else if object.uid == u32::MAX || object.gid == u32::MAX {
-            report.problem(path, "has an owner that nobody can be");
-            mode &= PLAIN_MODE;
-        } else if let Err(error) = made.set_owner(object.uid, object.gid) {
-            failed(
-                &format_args!("its owner to {}:{}", object.uid, object.gid),
+        let may_set_id = self.apply_owner(fd, &object, report);
+        let mode = if may_set_id {
+            object.mode
+        } else {
+            object.mode & PLAIN_MODE
+        };
+        let is_acl = |name: &[u8]| name.starts_with(b"system.");
+        self.apply_attributes(fd, description, report, |name| !is_acl(name));
+        if object.kind != ObjectKind::Symlink
+            && let Err(error) = fd.set_mode(mode)
+        {
+            report_unset(
+                report,
+                object.path,
+                &format_args!("its mode to {mode:o}"),
                 error,
             );
-            mode &= PLAIN_MODE;
         }
-        let set_attributes = |chosen: &dyn Fn(&[u8]) -> bool| {
-            for (name, value) in what.attributes().filter(|(name, _)| chosen(name)) {
-                if !self.is_root()
-                    && (name.starts_with(b"security.") || name.starts_with(b"trusted."))
-                {
-                    report.note("attributes of the system are not restored: only root may do that");
-                } else if let Err(error) = made.set_attribute(name, value) {
-                    failed(&format_args!("attribute {}", name.escape_ascii()), error);
-                }
+        self.apply_attributes(fd, description, report, is_acl);
+        if let Err(error) = fd.set_modified(&object) {
+            report_unset(report, object.path, &"its times", error);
+        }
+    }
+
+    /// Sets the owner, which only root may. Returns true if the object has its owner, and thus may
+    /// have setuid and setgid: with another owner they would give away that owner's rights.
+    fn apply_owner(self, fd: ObjectFd<'_>, object: &Object<'_>, report: &RestoreReport) -> bool {
+        if !self.is_root() {
+            if (object.uid, object.gid) != (self.uid, self.gid) {
+                report.record_note("owners are not restored: only root may do that");
             }
-        };
-        let is_list = |name: &[u8]| name.starts_with(b"system.");
-        set_attributes(&|name| !is_list(name));
-        if object.kind != ObjectKind::Symlink
-            && let Err(error) = made.set_mode(mode)
-        {
-            failed(&format_args!("its mode to {mode:o}"), error);
+            if object.mode & !PLAIN_MODE != 0 {
+                report.record_note("setuid and setgid are not restored: only root may do that");
+            }
+            return false;
         }
-        set_attributes(&is_list);
-        if let Err(error) = made.set_modified(&object) {
-            failed(&"its times", error);
+        // For chown, u32::MAX means "leave as it is".
+        if object.uid == u32::MAX || object.gid == u32::MAX {
+            let what = format!(
+                "has an invalid owner, {}:{}: {} is not a user or group",
+                object.uid,
+                object.gid,
+                u32::MAX
+            );
+            report.record_problem(object.path, what);
+            return false;
+        }
+        if let Err(error) = fd.set_owner(object.uid, object.gid) {
+            let owner = format_args!("its owner to {}:{}", object.uid, object.gid);
+            report_unset(report, object.path, &owner, error);
+            return false;
+        }
+        true
+    }
+
+    /// Sets those extended attributes whose names are `chosen`.
+    fn apply_attributes(
+        self,
+        fd: ObjectFd<'_>,
+        description: &ObjectDescription,
+        report: &RestoreReport,
+        chosen: impl Fn(&[u8]) -> bool,
+    ) {
+        for (name, value) in description.attributes().filter(|(name, _)| chosen(name)) {
+            let is_for_root = name.starts_with(b"security.") || name.starts_with(b"trusted.");
+            if is_for_root && !self.is_root() {
+                report.record_note(
+                    "security.* and trusted.* attributes are not restored: only root may do that",
+                );
+            } else if let Err(error) = fd.set_attribute(name, value) {
+                let what = format_args!("attribute {}", name.escape_ascii());
+                report_unset(report, description.path(), &what, error);
+            }
         }
     }
 }
 
-impl Made<'_> {
+fn report_unset(report: &RestoreReport, path: &[u8], what: &dyn fmt::Display, error: Errno) {
+    report.record_problem(path, format!("cannot set {what}: {error}"));
+}
+
+impl ObjectFd<'_> {
     fn set_owner(self, uid: u32, gid: u32) -> Result<()> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         match self {
             Self::Open(fd) => rustix::fs::fchown(fd, uid, gid),
-            Self::Place(fd) => rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH),
+            Self::Path(fd) => rustix::fs::chownat(fd, "", uid, gid, AtFlags::EMPTY_PATH),
         }
     }
 
@@ -122,14 +164,14 @@ impl Made<'_> {
         let mode = Mode::from_raw_mode(mode);
         match self {
             Self::Open(fd) => rustix::fs::fchmod(fd, mode),
-            Self::Place(fd) => rustix::fs::chmodat(CWD, itself(fd), mode, AtFlags::empty()),
+            Self::Path(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
         }
     }
 
     fn set_attribute(self, name: &[u8], value: &[u8]) -> Result<()> {
         match self {
             Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
-            Self::Place(fd) => rustix::fs::setxattr(itself(fd), name, value, XattrFlags::empty()),
+            Self::Path(fd) => rustix::fs::setxattr(proc_path(fd), name, value, XattrFlags::empty()),
         }
     }
 
@@ -147,13 +189,13 @@ impl Made<'_> {
         };
         match self {
             Self::Open(fd) => rustix::fs::futimens(fd, &times),
-            Self::Place(fd) => rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH),
+            Self::Path(fd) => rustix::fs::utimensat(fd, "", &times, AtFlags::EMPTY_PATH),
         }
     }
 }
 
-/// A path that leads to what the descriptor is of, even if that is a symbolic link, and nowhere
-/// else.
-fn itself(fd: BorrowedFd<'_>) -> String {
+/// Returns a path that leads to the object of the descriptor, even if that is a symbolic link, and
+/// nowhere else.
+fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }

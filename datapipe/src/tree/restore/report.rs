@@ -1,4 +1,11 @@
-//! What became of a restore.
+//! Report of a restore or a verification: counts, problems, damaged objects and notes.
+//!
+//! In its own process the tail keeps a local report and sends what is new of it, as a delta since
+//! the last message, to the caller's report, which applies it:
+//!
+//! ```text
+//!   process: delta(cursor) --messages: kind u8 | body--> caller: receiver --> apply
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,12 +18,13 @@ use crate::tree::notes::{hearer, put_bytes, say, take_bytes};
 use crate::wire::ObjectKind;
 use crate::wire::codec::{Bytes, DecodeError, Put, cut};
 
-/// Something that is not as it was archived.
+/// Difference between the archived tree and the restored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RestoreProblem {
-    /// The object's path below the root of the archive; empty if it is not known.
+    /// Path of the object below the root of the archive; empty if it is not known.
     pub path: Vec<u8>,
-    /// What is wrong.
+    /// Description of the problem, without the path.
     pub what: String,
 }
 
@@ -29,12 +37,12 @@ impl fmt::Display for RestoreProblem {
     }
 }
 
-/// What was restored, or verified, so far, and what is wrong with it. Clones are the same report.
+/// Report of what was restored or verified so far, and of its problems. Clones share one report.
 #[derive(Clone, Debug, Default)]
-pub struct RestoreReport(Arc<Mutex<Inner>>);
+pub struct RestoreReport(Arc<Mutex<ReportInner>>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct ReportInner {
     files: u64,
     directories: u64,
     others: u64,
@@ -43,39 +51,39 @@ struct Inner {
     problem_count: u64,
     damaged: Vec<Vec<u8>>,
     damaged_count: u64,
-    /// Bytes of the paths and texts that are kept.
-    kept: usize,
+    /// Number of bytes of the paths and texts that are kept.
+    kept_bytes: usize,
     notes: Vec<String>,
 }
 
 impl RestoreReport {
-    /// Whole files.
+    /// Number of complete files.
     pub fn files(&self) -> u64 {
         self.0.lock().files
     }
 
-    /// Directories.
+    /// Number of directories.
     pub fn directories(&self) -> u64 {
         self.0.lock().directories
     }
 
-    /// Symbolic links, hard links, fifos and devices.
+    /// Number of symbolic links, hard links, fifos and devices.
     pub fn others(&self) -> u64 {
         self.0.lock().others
     }
 
-    /// Bytes of data in whole files, holes not counted.
+    /// Number of data bytes in complete files, holes not counted.
     pub fn bytes(&self) -> u64 {
         self.0.lock().bytes
     }
 
     /// The first problems, in the order in which they were found: at most [`MAX_LOG_ENTRIES`], and,
-    /// with [`damaged`](Self::damaged), at most [`MAX_PROBLEM_BYTES`] of paths and texts.
+    /// together with [`damaged`](Self::damaged), at most [`MAX_PROBLEM_BYTES`] of paths and texts.
     pub fn problems(&self) -> Vec<RestoreProblem> {
         self.0.lock().problems.clone()
     }
 
-    /// How many problems there were, kept or not.
+    /// Number of problems, including those that [`problems`](Self::problems) does not keep.
     pub fn problem_count(&self) -> u64 {
         self.0.lock().problem_count
     }
@@ -86,22 +94,24 @@ impl RestoreReport {
         self.0.lock().damaged.clone()
     }
 
-    /// How many objects are known to be damaged or lost.
+    /// Number of objects that are known to be damaged or lost.
     pub fn damaged_count(&self) -> u64 {
         self.0.lock().damaged_count
     }
 
-    /// What is as it had to be, but perhaps not as it was expected: each is said once.
+    /// Notes on results that are correct but perhaps unexpected, for example owners that only root
+    /// can restore. Each appears once.
     pub fn notes(&self) -> Vec<String> {
         self.0.lock().notes.clone()
     }
 
-    /// Whether nothing is wrong.
+    /// True if there is no problem.
     pub fn is_whole(&self) -> bool {
         self.problem_count() == 0
     }
 
-    pub(super) fn done(&self, kind: ObjectKind, bytes: u64) {
+    /// Counts a complete object, with `bytes` bytes of data.
+    pub(super) fn record_object(&self, kind: ObjectKind, bytes: u64) {
         let mut inner = self.0.lock();
         inner.bytes += bytes;
         match kind {
@@ -111,63 +121,66 @@ impl RestoreReport {
         }
     }
 
-    pub(super) fn problem(&self, path: &[u8], what: impl Into<String>) {
-        self.0.lock().problem(path, what.into());
+    /// Records a problem with an object that may be complete in the archive.
+    pub(super) fn record_problem(&self, path: &[u8], what: impl Into<String>) {
+        self.0.lock().record_problem(path, what.into());
     }
 
-    pub(super) fn damage(&self, path: &[u8], what: impl Into<String>) {
+    /// Records that an object is damaged or lost, which is also a problem.
+    pub(super) fn record_damage(&self, path: &[u8], what: impl Into<String>) {
         let mut inner = self.0.lock();
-        inner.problem(path, what.into());
+        inner.record_problem(path, what.into());
         inner.damaged_count += 1;
         inner.keep_damaged(path);
     }
 
-    pub(super) fn note(&self, what: &str) {
-        self.0.lock().note(what);
+    pub(super) fn record_note(&self, what: &str) {
+        self.0.lock().record_note(what);
     }
 
-    /// What there is to say that was not `told` yet.
-    pub(in crate::tree) fn news(&self, told: &mut Told) -> Vec<StageMessage> {
-        let (inner, mut notes) = (self.0.lock(), Vec::new());
-        for problem in inner.problems.iter().skip(told.problems) {
+    /// Returns the messages that bring a copy at `cursor` up to date, and advances the cursor.
+    pub(in crate::tree) fn delta(&self, cursor: &mut RestoreCursor) -> Vec<StageMessage> {
+        let (inner, mut messages) = (self.0.lock(), Vec::new());
+        for problem in inner.problems.iter().skip(cursor.problems) {
             let mut message = vec![PROBLEM];
             put_bytes(&mut message, &problem.path);
             message.put(problem.what.as_bytes());
-            say(&mut notes, &message, &problem.to_string());
+            say(&mut messages, &message, &problem.to_string());
         }
-        for path in inner.damaged.iter().skip(told.damaged) {
-            say(&mut notes, &[&[DAMAGED], path.as_slice()].concat(), "");
+        for path in inner.damaged.iter().skip(cursor.damaged) {
+            say(&mut messages, &[&[DAMAGED], path.as_slice()].concat(), "");
         }
-        for note in inner.notes.iter().skip(told.notes) {
-            say(&mut notes, &[&[NOTE], note.as_bytes()].concat(), note);
+        for note in inner.notes.iter().skip(cursor.notes) {
+            say(&mut messages, &[&[NOTE], note.as_bytes()].concat(), note);
         }
-        (told.problems, told.damaged, told.notes) =
+        (cursor.problems, cursor.damaged, cursor.notes) =
             (inner.problems.len(), inner.damaged.len(), inner.notes.len());
-        if std::mem::replace(&mut told.counts, inner.counts()) != inner.counts() {
+        if std::mem::replace(&mut cursor.counts, inner.counts()) != inner.counts() {
             let mut message = vec![COUNTS];
             inner
                 .counts()
                 .into_iter()
                 .for_each(|count| message.put_u64(count));
-            say(&mut notes, &message, "");
+            say(&mut messages, &message, "");
         }
-        notes
+        messages
     }
 
-    /// What hears the [news](Self::news) of a report in another process, and makes them this one's.
-    pub(in crate::tree) fn hearer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
-        let (heard, wrong) = (self.clone(), self.clone());
-        let garbled = |malformed: &DecodeError| {
-            format!("what is said by the process makes no sense: {malformed}")
-        };
+    /// Returns the receiver of the [deltas](Self::delta) of a report in another process. It applies
+    /// them to this report, up to the first that is malformed, which is recorded as a problem.
+    pub(in crate::tree) fn receiver(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
+        let (good, bad) = (self.clone(), self.clone());
         hearer(
-            move |message| heard.hear(message),
-            move |malformed| wrong.problem(b"", garbled(malformed)),
+            move |message| good.apply(message),
+            move |error| {
+                bad.record_problem(b"", format!("the process sent a malformed report: {error}"));
+            },
         )
     }
 
-    fn hear(&self, message: &[u8]) -> Result<(), DecodeError> {
-        let mut message = Bytes::new("a note of a restore", message);
+    /// Applies one message of a delta.
+    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
+        let mut message = Bytes::new("a message of a restore", message);
         let mut inner = self.0.lock();
         match message.u8()? {
             COUNTS => {
@@ -180,25 +193,25 @@ impl RestoreReport {
             }
             PROBLEM => {
                 let path = take_bytes(&mut message)?;
-                inner.keep_problem(path, rest_as_text(message)?); // it is among the counts
+                inner.keep_problem(path, rest_as_text(message)?); // the counts include it
             }
             DAMAGED => inner.keep_damaged(message.rest()),
-            NOTE => inner.note(&rest_as_text(message)?),
-            kind => return Err(message.wrong(format!("is of an unknown kind, {kind}"))),
+            NOTE => inner.record_note(&rest_as_text(message)?),
+            kind => return Err(message.wrong(format!("has an unknown kind, {kind}"))),
         }
         Ok(())
     }
 }
 
-/// Kinds of messages.
+/// Kinds of messages: the first byte.
 const COUNTS: u8 = 0;
 const PROBLEM: u8 = 1;
 const DAMAGED: u8 = 2;
 const NOTE: u8 = 3;
 
-/// How much of a report was told to another process.
+/// Position up to which another process has received a report.
 #[derive(Debug, Default)]
-pub(in crate::tree) struct Told {
+pub(in crate::tree) struct RestoreCursor {
     counts: [u64; 6],
     problems: usize,
     damaged: usize,
@@ -210,15 +223,15 @@ fn rest_as_text(mut message: Bytes<'_>) -> Result<String, DecodeError> {
     message.text(len)
 }
 
-impl Inner {
-    fn problem(&mut self, path: &[u8], what: String) {
+impl ReportInner {
+    fn record_problem(&mut self, path: &[u8], what: String) {
         self.problem_count += 1;
         self.keep_problem(path, what);
     }
 
     fn keep_problem(&mut self, path: &[u8], mut what: String) {
         what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
-        if self.problems.len() < MAX_LOG_ENTRIES && self.keeps(path.len() + what.len()) {
+        if self.problems.len() < MAX_LOG_ENTRIES && self.reserve(path.len() + what.len()) {
             self.problems.push(RestoreProblem {
                 path: path.to_vec(),
                 what,
@@ -227,12 +240,12 @@ impl Inner {
     }
 
     fn keep_damaged(&mut self, path: &[u8]) {
-        if self.damaged.len() < MAX_LOG_ENTRIES && self.keeps(path.len()) {
+        if self.damaged.len() < MAX_LOG_ENTRIES && self.reserve(path.len()) {
             self.damaged.push(path.to_vec());
         }
     }
 
-    fn note(&mut self, what: &str) {
+    fn record_note(&mut self, what: &str) {
         let what = cut(what, MAX_DAMAGE_TEXT);
         if self.notes.len() < MAX_LOG_ENTRIES && !self.notes.iter().any(|note| note == what) {
             self.notes.push(what.to_owned());
@@ -261,10 +274,10 @@ impl Inner {
         ] = counts;
     }
 
-    /// Whether there is room for so many bytes more, which are kept then.
-    fn keeps(&mut self, bytes: usize) -> bool {
-        let fits = self.kept + bytes <= MAX_PROBLEM_BYTES;
-        self.kept += if fits { bytes } else { 0 };
+    /// Reserves `bytes` of the memory for paths and texts. Returns false if there is no room.
+    fn reserve(&mut self, bytes: usize) -> bool {
+        let fits = self.kept_bytes + bytes <= MAX_PROBLEM_BYTES;
+        self.kept_bytes += if fits { bytes } else { 0 };
         fits
     }
 }
@@ -274,19 +287,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_kept_whole_as_long_as_there_is_room() {
+    fn paths_are_kept_whole_up_to_the_limit() {
         let report = RestoreReport::default();
         let long = vec![b'x'; MAX_PROBLEM_BYTES / 5];
         for _ in 0..4 {
-            report.damage(&long, "is lost");
+            report.record_damage(&long, "is lost");
         }
-        report.problem(b"short", "is odd");
+        report.record_problem(b"short", "is odd");
         assert_eq!((report.problem_count(), report.damaged_count()), (5, 4));
         let problems = report.problems();
         assert_eq!((problems.len(), report.damaged().len()), (3, 2));
         assert!(problems[0].path == long && problems[2].path == b"short");
     }
-    /// A report with one of each.
+
+    /// Returns a report with one of each.
     fn full() -> RestoreReport {
         let report = RestoreReport::default();
         for kind in [
@@ -295,16 +309,16 @@ mod tests {
             ObjectKind::File,
             ObjectKind::Fifo,
         ] {
-            report.done(kind, 1000);
+            report.record_object(kind, 1000);
         }
-        report.problem(b"", "nobody knows where");
-        report.damage(b"a/\xff", "is lost é");
-        report.damage(&vec![b'x'; 1 << 20], "is lost too");
-        report.note("directories were made");
+        report.record_problem(b"", "at an unknown place");
+        report.record_damage(b"a/\xff", "is lost é");
+        report.record_damage(&vec![b'x'; 1 << 20], "is lost too");
+        report.record_note("directories were made");
         report
     }
 
-    fn same(copy: &RestoreReport, report: &RestoreReport) {
+    fn assert_same(copy: &RestoreReport, report: &RestoreReport) {
         let counts = |report: &RestoreReport| report.0.lock().counts();
         assert_eq!(counts(copy), counts(report));
         assert_eq!(
@@ -315,30 +329,37 @@ mod tests {
     }
 
     #[test]
-    fn another_process_hears_all_of_it_and_each_thing_once() {
-        let (report, mut told, copy) = (full(), Told::default(), RestoreReport::default());
-        let hear = copy.hearer();
-        let notes = report.news(&mut told);
-        notes.iter().for_each(|note| hear(&note.data));
-        same(&copy, &report);
-        assert_eq!(notes.iter().filter(|note| !note.text.is_empty()).count(), 4);
-        assert!(
-            notes
+    fn deltas_transfer_everything_once() {
+        let (report, mut cursor, copy) =
+            (full(), RestoreCursor::default(), RestoreReport::default());
+        let receive = copy.receiver();
+        let messages = report.delta(&mut cursor);
+        messages.iter().for_each(|message| receive(&message.data));
+        assert_same(&copy, &report);
+        assert_eq!(
+            messages
                 .iter()
-                .any(|note| note.text == "\"a/\\xff\": is lost é")
+                .filter(|message| !message.text.is_empty())
+                .count(),
+            4
         );
-        assert_eq!(report.news(&mut told), []);
-        report.damage(b"b", "is lost as well");
-        report.note("directories were made");
-        let notes = report.news(&mut told);
-        assert_eq!(notes.len(), 3, "a problem, a path, the counts");
-        notes.iter().for_each(|note| hear(&note.data));
-        same(&copy, &report);
+        assert!(
+            messages
+                .iter()
+                .any(|message| message.text == "\"a/\\xff\": is lost é")
+        );
+        assert_eq!(report.delta(&mut cursor), []);
+        report.record_damage(b"b", "is lost as well");
+        report.record_note("directories were made");
+        let messages = report.delta(&mut cursor);
+        assert_eq!(messages.len(), 3, "a problem, a path, the counts");
+        messages.iter().for_each(|message| receive(&message.data));
+        assert_same(&copy, &report);
     }
 
     #[test]
-    fn what_makes_no_sense_is_a_problem() {
-        let strange: [&[u8]; 6] = [
+    fn malformed_message_is_a_problem() {
+        let malformed: [&[u8]; 6] = [
             b"",
             b"\x05",
             b"\0",
@@ -346,13 +367,13 @@ mod tests {
             b"\0\0four",
             b"\0\x01\xff\0\0\0path",
         ];
-        for note in strange.into_iter().chain([&b"\0\x03\xff\xff"[..]]) {
+        for message in malformed.into_iter().chain([&b"\0\x03\xff\xff"[..]]) {
             let report = RestoreReport::default();
-            report.hearer()(note);
+            report.receiver()(message);
             assert_eq!((report.problem_count(), report.is_whole()), (1, false));
             let text = report.problems()[0].to_string();
             assert!(
-                text.starts_with("what is said by the process makes no sense: "),
+                text.starts_with("the process sent a malformed report: "),
                 "{text}"
             );
         }

@@ -1,0 +1,549 @@
+//! Reassembles the objects of an archive from its blocks, and decides for each whether it is
+//! complete.
+//!
+//! ```text
+//!   block -> entries -> object, attributes, extents, end --> complete: the sink completes it
+//!                         |  |                           \-> no end, gap, wrong digest, wrong
+//!                         |  |                               order: the sink sets it aside
+//!                         |  +-- not wanted, refused: its entries are skipped
+//!                         +-- a file complete within the block: given to the workers
+//! ```
+//!
+//! Entries of different objects may be interleaved: at most [`MAX_OPEN_OBJECTS`] are open at once.
+//! The [`Sink`] decides what is created of an object. This module creates nothing itself.
+
+use std::collections::VecDeque;
+use std::io;
+
+use crate::error::StageError;
+use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
+use crate::pool::{Block, Marks};
+use crate::wire::{BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State};
+
+use super::link_targets::{LinkTarget, LinkTargets, RestoreOutcome};
+use super::lost_blocks::LostBlocks;
+use super::open_object::OpenObject;
+use super::report::RestoreReport;
+use super::scope::RestoreScope;
+use super::sink::{Failure, Sink};
+
+/// Reassembles objects. `parallel.rs` has the methods that distribute files among workers.
+#[derive(Debug)]
+pub(super) struct ObjectAssembler<S: Sink> {
+    sink: S,
+    scope: RestoreScope,
+    report: RestoreReport,
+    open: Vec<OpenObject<S::Partial>>,
+    link_targets: LinkTargets,
+    lost: LostBlocks,
+    /// Number of the next block, if none is missing.
+    next: u64,
+    /// Objects that were reported although their object entry never came, or that were given up:
+    /// their further entries are skipped in silence. Only the last [`MAX_OPEN_OBJECTS`].
+    unknown: VecDeque<u64>,
+    /// True to check the catalogue even if no block is lost.
+    checks_catalogue: bool,
+    /// Assemblers that create files on other threads, with sinks to the same destination. They
+    /// share only the report: each gets files that are complete in a block and independent.
+    pub(super) workers: Vec<Self>,
+}
+
+impl<S: Sink> ObjectAssembler<S> {
+    pub(super) fn new(
+        sink: S,
+        scope: RestoreScope,
+        report: RestoreReport,
+        checks_catalogue: bool,
+    ) -> Self {
+        Self {
+            sink,
+            scope,
+            report,
+            open: Vec::new(),
+            link_targets: LinkTargets::default(),
+            lost: LostBlocks::default(),
+            next: 0,
+            unknown: VecDeque::new(),
+            checks_catalogue,
+            workers: Vec::new(),
+        }
+    }
+
+    pub(super) fn report(&self) -> &RestoreReport {
+        &self.report
+    }
+
+    pub(super) fn sink(&self) -> &S {
+        &self.sink
+    }
+
+    /// True if the path of a file is selected.
+    pub(super) fn wants_file(&mut self, path: &[u8]) -> bool {
+        self.scope.selection.wants(path, false)
+    }
+
+    /// Takes the next block of the archive.
+    ///
+    /// Blocks come in ascending order. A gap is lost, unless the scope says that the blocks in it
+    /// are not needed; so is a block whose content was damaged or rejected.
+    pub(super) fn accept_block(&mut self, block: &Block) -> Result<(), StageError> {
+        let info = block.info();
+        let number = info.sequence.unwrap_or_else(|| block.number());
+        if number < self.next {
+            self.report_problem(format!(
+                "block {number} arrived where block {} was expected, and is ignored",
+                self.next
+            ));
+            return Ok(());
+        }
+        if number > self.next {
+            self.handle_gap(self.next, number - 1);
+        }
+        self.next = number.saturating_add(1);
+        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+            // Its kind is not used: it has not been authenticated.
+            let what = format!("block {number} has no content: it was damaged or rejected");
+            self.mark_lost(number, number, 0, what);
+            return Ok(());
+        }
+        if info.kind == BlockKind::Data.code() {
+            return self.read_data_block(number, block.bytes());
+        }
+        if self.checks_catalogue || !self.lost.is_empty() {
+            self.read_catalogue_block(number, block.bytes());
+        }
+        Ok(())
+    }
+
+    /// Reads the entries of a data block: first those that must be processed in order, then, with
+    /// the workers, the files that are complete within the block.
+    ///
+    /// Directories, links and objects that span blocks come first, so that a file finds its
+    /// directory. None of them refers to one of the files, because a file that has further names is
+    /// not among those.
+    fn read_data_block(&mut self, number: u64, block: &[u8]) -> Result<(), StageError> {
+        let (mut rest, mut files) = (block, Vec::new());
+        while !rest.is_empty() {
+            let from = block.len() - rest.len();
+            let (entry, following) = match Entry::parse(rest) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    // The length of the entry is unknown, so the rest of the block is lost.
+                    let what = format!("block {number}, byte {from}: {error}");
+                    self.mark_lost(number, number, from, what);
+                    break;
+                }
+            };
+            if let EntryBody::Object(object) = &entry.body
+                && let Some(len) = self.len_of_complete_file(entry.object, object, rest)
+            {
+                if self.wants_file(object.path) {
+                    files.push(from..from + len);
+                }
+                rest = &rest[len..];
+                continue;
+            }
+            let bytes = &rest[..rest.len() - following.len()];
+            self.process_entry(entry.object, entry.body, bytes)?;
+            rest = following;
+        }
+        self.restore_files(block, &files)
+    }
+
+    /// Reads the entries of a catalogue block, which names objects that began in lost blocks.
+    fn read_catalogue_block(&mut self, number: u64, block: &[u8]) {
+        let mut rest = block;
+        while !rest.is_empty() {
+            let from = block.len() - rest.len();
+            let (entry, following) = match Entry::parse(rest) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    self.report_problem(format!("block {number}, byte {from}: {error}"));
+                    break;
+                }
+            };
+            match entry.body {
+                EntryBody::Catalogue(entry) => self.check_catalogue_entry(&entry),
+                EntryBody::Later(_) => {}
+                _ => self.report_problem(format!(
+                    "catalogue block {number} contains an entry of another kind"
+                )),
+            }
+            rest = following;
+        }
+    }
+
+    /// True if no open object has this number or path, and the object is not to be renamed.
+    pub(super) fn is_independent(&self, number: u64, path: &[u8]) -> bool {
+        let conflicts = |open: &OpenObject<S::Partial>| {
+            open.number == number || open.description.path() == path
+        };
+        !self.scope.renames.contains_key(&number) && !self.open.iter().any(conflicts)
+    }
+
+    /// Processes an entry of object `number`. `bytes` are those of the entry.
+    pub(super) fn process_entry(
+        &mut self,
+        number: u64,
+        body: EntryBody<'_>,
+        bytes: &[u8],
+    ) -> Result<(), StageError> {
+        let at = self.open.iter().position(|open| open.number == number);
+        match (body, at) {
+            (EntryBody::Object(object), None) => return self.begin_object(number, &object, bytes),
+            (EntryBody::Object(_), Some(at)) => {
+                self.mark_damaged(at, "its object entry is repeated")
+            }
+            (EntryBody::Attribute(..), Some(at)) => self.add_attribute(at, bytes),
+            (EntryBody::Extent(offset, data), Some(at)) => {
+                return self.write_extent(at, offset, data);
+            }
+            (EntryBody::End(end), Some(at)) => return self.end_object(at, end),
+            (EntryBody::Attribute(..) | EntryBody::Extent(..) | EntryBody::End(_), None) => {
+                self.report_unknown(number);
+            }
+            (EntryBody::Catalogue(_), _) => {
+                self.report_problem("a data block contains a catalogue entry".to_owned());
+            }
+            (EntryBody::Later(_), _) => {}
+        }
+        Ok(())
+    }
+
+    fn begin_object(
+        &mut self,
+        number: u64,
+        object: &Object<'_>,
+        bytes: &[u8],
+    ) -> Result<(), StageError> {
+        // The catalogue may say that an object has further names. The object entry decides.
+        if let Some(path) = self.scope.renames.remove(&number)
+            && object.linked
+        {
+            return self.begin_renamed(number, object, &path);
+        }
+        if self.open.len() >= MAX_OPEN_OBJECTS && !self.evict_one() {
+            self.remember_unknown(number);
+            let what = format!("more than {MAX_OPEN_OBJECTS} objects are open at once");
+            self.report.record_damage(object.path, what);
+            return Ok(());
+        }
+        let partial = self.begin_in_sink(object)?;
+        if partial.is_none() {
+            self.remember_link_target(number, object, RestoreOutcome::NotRestored)?;
+        }
+        self.open.push(OpenObject::new(number, bytes, partial));
+        Ok(())
+    }
+
+    /// Begins an object as if its object entry had another path.
+    fn begin_renamed(
+        &mut self,
+        number: u64,
+        object: &Object<'_>,
+        path: &[u8],
+    ) -> Result<(), StageError> {
+        let object = Object { path, ..*object };
+        let mut bytes = Vec::new();
+        let body = EntryBody::Object(object);
+        let entry = Entry {
+            object: number,
+            body,
+        };
+        entry.append_to(&mut bytes)?;
+        self.begin_object(number, &object, &bytes)
+    }
+
+    /// Begins an object in the sink. Returns `None` if its remaining entries are to be skipped: it
+    /// is not wanted, or it cannot be created, which is reported.
+    fn begin_in_sink(&mut self, object: &Object<'_>) -> Result<Option<S::Partial>, StageError> {
+        let is_directory = object.kind == ObjectKind::Directory;
+        if !self.scope.selection.wants(object.path, is_directory) {
+            return Ok(None);
+        }
+        let is_same = |open: &OpenObject<S::Partial>| {
+            open.partial.is_some() && open.description.path() == object.path
+        };
+        if self.open.iter().any(is_same) {
+            self.report
+                .record_damage(object.path, "another object with this path is open");
+            return Ok(None);
+        }
+        match self.sink.begin(object) {
+            Ok(partial) => Ok(Some(partial)),
+            Err(failure) => self.report_failure(object.path, failure).map(|()| None),
+        }
+    }
+
+    fn add_attribute(&mut self, at: usize, bytes: &[u8]) {
+        let open = &mut self.open[at];
+        if open.partial.is_none() {
+            return;
+        }
+        if open.has_data {
+            self.mark_damaged(at, "an attribute follows its data");
+        } else if open.description.attributes_len() + bytes.len() > MAX_OBJECT_ATTRIBUTES {
+            let what = format!("has more than {MAX_OBJECT_ATTRIBUTES} bytes of attributes");
+            self.mark_damaged(at, &what);
+        } else {
+            open.description.add_attribute(bytes);
+        }
+    }
+
+    fn write_extent(&mut self, at: usize, offset: u64, data: &[u8]) -> Result<(), StageError> {
+        let open = &mut self.open[at];
+        let Some(partial) = &mut open.partial else {
+            return Ok(());
+        };
+        if !open.description.is(ObjectKind::File) {
+            self.mark_damaged(at, "has data but is not a file");
+            return Ok(());
+        }
+        if offset < open.end {
+            let what = format!(
+                "overlapping extents: one begins at byte {offset}, the one before ends at byte {}",
+                open.end
+            );
+            self.mark_damaged(at, &what);
+            return Ok(());
+        }
+        match self.sink.write_extent(partial, offset, data) {
+            Ok(()) => open.extend(offset, data),
+            Err(Failure::Refused(what) | Failure::Damaged(what)) => self.mark_damaged(at, &what),
+            Err(Failure::Stop(error)) => {
+                self.mark_damaged(at, "could not be written");
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an object: checks that it is complete, and completes it in the sink or sets it aside.
+    fn end_object(&mut self, at: usize, end: End) -> Result<(), StageError> {
+        if self.open[at].partial.is_some()
+            && let Some(defect) = find_defect(&self.open[at], &end)
+        {
+            self.mark_damaged(at, defect);
+        }
+        let open = self.open.swap_remove(at);
+        let (Some(partial), Some(object)) = (open.partial, open.description.object()) else {
+            return Ok(()); // skipped, or set aside just now
+        };
+        let completed = if object.kind == ObjectKind::HardLink {
+            self.create_link(&object)
+        } else {
+            self.sink.complete(partial, &open.description, end.size)
+        };
+        match completed {
+            Ok(outcome) => {
+                if end.state == State::Changed {
+                    self.report
+                        .record_problem(object.path, "changed while it was archived");
+                }
+                self.report.record_object(object.kind, open.bytes);
+                self.remember_link_target(open.number, &object, outcome)
+            }
+            Err(failure) => {
+                if matches!(failure, Failure::Refused(_)) {
+                    let outcome = RestoreOutcome::NotRestored;
+                    self.remember_link_target(open.number, &object, outcome)?;
+                }
+                self.report_failure(object.path, failure)
+            }
+        }
+    }
+
+    /// Remembers an object that says that it has further names, which follow in the archive.
+    fn remember_link_target(
+        &mut self,
+        number: u64,
+        object: &Object<'_>,
+        outcome: RestoreOutcome,
+    ) -> Result<(), StageError> {
+        if !object.linked {
+            return Ok(());
+        }
+        let path = object.path.to_vec();
+        let target = LinkTarget { path, outcome };
+        let fits = self.link_targets.add(number, &target);
+        if !fits.map_err(link_target_error)? {
+            self.report.record_problem(
+                object.path,
+                "too many objects have several names: further names of this one are not restored",
+            );
+        }
+        Ok(())
+    }
+
+    fn create_link(&mut self, object: &Object<'_>) -> Result<RestoreOutcome, Failure> {
+        let target = self
+            .link_targets
+            .get(object.link)
+            .map_err(|error| Failure::Stop(link_target_error(error)))?;
+        let Some(target) = target else {
+            return Err(Failure::Damaged(format!(
+                "is a hard link to object {}, which is damaged or follows it",
+                object.link
+            )));
+        };
+        if target.outcome == RestoreOutcome::NotRestored {
+            let shown = target.path[..target.path.len().min(200)].escape_ascii();
+            return Err(Failure::Refused(format!(
+                "is a hard link to \"{shown}\", which was not restored"
+            )));
+        }
+        // A target that was renamed to this path exists under it already.
+        if target.path != object.path {
+            self.sink.link(object, &target)?;
+        }
+        Ok(target.outcome)
+    }
+
+    /// Reports an object that the catalogue names and that began in a lost block.
+    fn check_catalogue_entry(&mut self, entry: &CatalogueEntry<'_>) {
+        if self.lost.is_newly_lost(entry) && self.wants_file(entry.path) {
+            let block = entry.blocks.0;
+            let what = format!("is lost: it begins in block {block}, which is lost");
+            self.report.record_damage(entry.path, what);
+        }
+    }
+
+    /// Handles blocks `first` to `last`, which did not come: those that are part of the scope are
+    /// lost.
+    fn handle_gap(&mut self, first: u64, last: u64) {
+        let lost: Vec<_> = match &self.scope.blocks {
+            None => vec![(first, last)],
+            Some(blocks) => blocks.within(first, last).collect(),
+        };
+        for (first, last) in lost {
+            let what = format!("blocks {first} to {last} are missing");
+            self.mark_lost(first, last, 0, what);
+        }
+        if self.scope.blocks.is_some() {
+            // An object that is skipped and still open ends in a block that does not come.
+            self.open.retain(|open| open.partial.is_some());
+        }
+    }
+
+    /// Marks blocks `first` to `last` as lost, the first of them from byte `from` on. Part of every
+    /// open object may have been in them. An object that has data has all its attributes, which
+    /// precede the data, and its digest will decide about the data. An object without data may lack
+    /// attributes, which no digest covers: it is damaged.
+    fn mark_lost(&mut self, first: u64, last: u64, from: usize, what: String) {
+        self.report_problem(what);
+        self.lost.add(first, last, from);
+        for at in 0..self.open.len() {
+            self.open[at].is_doubtful = true;
+            if !self.open[at].has_data {
+                self.mark_damaged(at, "part of it may be in a lost block");
+            }
+        }
+    }
+
+    /// Closes one open object to make room: one that is skipped, or one that may have ended in a
+    /// lost block. Returns false if there is none.
+    fn evict_one(&mut self) -> bool {
+        let skipped = self.open.iter().position(|open| open.partial.is_none());
+        let Some(at) = skipped.or_else(|| self.open.iter().position(|open| open.is_doubtful))
+        else {
+            return false;
+        };
+        self.mark_damaged(at, NO_END);
+        let open = self.open.swap_remove(at);
+        self.remember_unknown(open.number);
+        true
+    }
+
+    /// Marks an open object as damaged: the sink sets it aside, and its remaining entries are
+    /// skipped. An object that is skipped already is left alone.
+    fn mark_damaged(&mut self, at: usize, why: &str) {
+        let open = &mut self.open[at];
+        if let (Some(partial), Some(object)) = (open.partial.take(), open.description.object()) {
+            let remains = self.sink.set_aside(partial, &object);
+            self.report
+                .record_damage(object.path, format!("{why}{remains}"));
+        }
+    }
+
+    fn report_failure(&self, path: &[u8], failure: Failure) -> Result<(), StageError> {
+        match failure {
+            Failure::Refused(what) => self.report.record_problem(path, what),
+            Failure::Damaged(what) => self.report.record_damage(path, what),
+            Failure::Stop(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Reports, once, an object whose object entry never came.
+    fn report_unknown(&mut self, number: u64) {
+        // If only some blocks come, the object is one that is not wanted and began in another.
+        if self.scope.blocks.is_none() && !self.unknown.contains(&number) {
+            self.remember_unknown(number);
+            self.report_problem(format!(
+                "entries of object {number} have come, but not its object entry"
+            ));
+        }
+    }
+
+    fn remember_unknown(&mut self, number: u64) {
+        if self.unknown.len() >= MAX_OPEN_OBJECTS {
+            self.unknown.pop_front();
+        }
+        self.unknown.push_back(number);
+    }
+
+    fn report_problem(&self, what: String) {
+        self.report.record_problem(b"", what);
+    }
+
+    /// Sets all objects aside that are still open: their ends are missing.
+    fn abandon_open_objects(&mut self) {
+        for at in 0..self.open.len() {
+            self.mark_damaged(at, NO_END);
+        }
+        self.open.clear();
+    }
+
+    /// Ends the restore: reports missing blocks, objects without an end, and selected paths that
+    /// were not found, and finishes the sink.
+    pub(super) fn finish(&mut self) -> Result<(), StageError> {
+        if self.scope.blocks.is_some() {
+            // If all blocks come, only the reader knows how many there should be.
+            self.handle_gap(self.next, u64::MAX);
+        }
+        self.abandon_open_objects();
+        for path in self.scope.selection.not_found() {
+            self.report.record_problem(path, "not found in the archive");
+        }
+        self.sink.finish()
+    }
+}
+
+/// Sets open objects aside, so that a pipe that failed leaves nothing incomplete under its name.
+impl<S: Sink> Drop for ObjectAssembler<S> {
+    fn drop(&mut self) {
+        self.abandon_open_objects();
+    }
+}
+
+const NO_END: &str = "its end is missing";
+
+/// Returns the defect of an object whose end entry has come, if it has one.
+fn find_defect<P>(open: &OpenObject<P>, end: &End) -> Option<&'static str> {
+    let is_file = open.description.is(ObjectKind::File);
+    match end.digest {
+        _ if end.state == State::Unread => Some("was not read to its end when it was archived"),
+        _ if is_file && end.size < open.end => Some("has data beyond its recorded size"),
+        Some(digest) if is_file && open.digest.finish() != digest => Some("its digest is wrong"),
+        None if open.is_doubtful => {
+            Some("blocks were lost while it was open, and it has no digest")
+        }
+        _ => None,
+    }
+}
+
+fn link_target_error(error: io::Error) -> StageError {
+    StageError::new(format!(
+        "cannot keep the targets of hard links in a temporary file: {error}"
+    ))
+}

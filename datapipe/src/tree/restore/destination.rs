@@ -1,0 +1,420 @@
+//! Confined destination. No path of an archive reaches anything outside of the destination, or
+//! follows a symbolic link.
+//!
+//! ```text
+//!   a/b/c/name  ->  a/b in the cache?
+//!                   openat2(a/b, "c", BENEATH | NO_SYMLINKS)  ->  descriptor of a/b/c, "name"
+//! ```
+//!
+//! The writer then does everything to one name in one open directory. This module does not create
+//! objects, except for missing parent directories.
+
+use std::collections::{HashMap, HashSet};
+use std::mem;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::io::{Errno, Result};
+
+use super::report::RestoreReport;
+
+/// An open directory.
+pub(super) type Dir = Arc<OwnedFd>;
+
+/// Number of directories that stay open for the next object.
+const MAX_CACHED: usize = 16;
+/// Length of the longest path that is passed to the kernel at once, in bytes: less than its limit.
+const MAX_STEP: usize = 4000;
+/// Number of created parent directories that are remembered.
+const MAX_CREATED: usize = 65_536;
+/// Number of names that are tried before the destination gives up.
+const MAX_TRIES: u32 = 100;
+/// Length of the longest name that file systems take, in bytes.
+const MAX_NAME: usize = 255;
+
+/// Treatment of parent directories that do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    Create,
+    Fail,
+}
+
+/// A directory, and everything below it.
+#[derive(Debug)]
+pub(super) struct Destination {
+    root: Dir,
+    /// Open directories by path, least recently used first.
+    cache: Vec<(Box<[u8]>, Dir)>,
+    /// True while the kernel resolves a path safely in one call, with openat2.
+    has_openat2: bool,
+    shared: Arc<Mutex<SharedDestination>>,
+    report: RestoreReport,
+}
+
+/// State that the threads of one restore share.
+#[derive(Debug, Default)]
+struct SharedDestination {
+    /// Number of temporary names used so far.
+    temporaries: u64,
+    /// Device and inode of parent directories that were created although their entries have not
+    /// come: they have no attributes yet.
+    created: HashSet<(u64, u64)>,
+    /// A directory in each file system that was reached, by its device. Others may be mounted below
+    /// the destination.
+    file_systems: HashMap<u64, Dir>,
+}
+
+impl Destination {
+    pub(super) fn new(root: Dir, report: &RestoreReport) -> Result<Self> {
+        if !is_directory(&rustix::fs::fstat(&root)?) {
+            return Err(Errno::NOTDIR);
+        }
+        let destination = Self {
+            root,
+            cache: Vec::new(),
+            has_openat2: true,
+            shared: Arc::default(),
+            report: report.clone(),
+        };
+        destination.remember_file_system(&destination.root)?;
+        Ok(destination)
+    }
+
+    /// Returns the same destination for another thread, with a cache of its own.
+    pub(super) fn for_worker(&self) -> Self {
+        Self {
+            root: Arc::clone(&self.root),
+            cache: Vec::new(),
+            has_openat2: self.has_openat2,
+            shared: Arc::clone(&self.shared),
+            report: self.report.clone(),
+        }
+    }
+
+    /// Remembers the file system of a directory, for [`sync`](Self::sync).
+    fn remember_file_system(&self, dir: &Dir) -> Result<()> {
+        let device = rustix::fs::fstat(dir)?.st_dev;
+        let mut shared = self.shared.lock();
+        // A directory opened with O_PATH cannot be synced.
+        if !shared.file_systems.contains_key(&device)
+            && !rustix::fs::fcntl_getfl(dir)?.contains(OFlags::PATH)
+        {
+            shared.file_systems.insert(device, Arc::clone(dir));
+        }
+        Ok(())
+    }
+
+    /// Brings everything to stable storage, in all file systems that were reached.
+    pub(super) fn sync(&self) -> Result<()> {
+        let dirs: Vec<Dir> = self
+            .shared
+            .lock()
+            .file_systems
+            .values()
+            .map(Arc::clone)
+            .collect();
+        dirs.iter().try_for_each(rustix::fs::syncfs)
+    }
+
+    /// Returns the directory that contains the object at `path`, and the object's name in it.
+    pub(super) fn parent<'a>(
+        &mut self,
+        path: &'a [u8],
+        missing: Missing,
+    ) -> Result<(Dir, &'a [u8])> {
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&path[..0], path),
+        };
+        Ok((self.directory(parent, missing)?, name))
+    }
+
+    /// Returns the directory at `path`, from the cache or opened.
+    pub(super) fn directory(&mut self, path: &[u8], missing: Missing) -> Result<Dir> {
+        if path.is_empty() {
+            return Ok(Arc::clone(&self.root));
+        }
+        if let Some(at) = self.cache.iter().rposition(|(cached, _)| **cached == *path) {
+            self.cache[at..].rotate_left(1);
+        } else {
+            let dir = Arc::new(self.open_directory(path, missing)?);
+            self.remember_file_system(&dir)?;
+            if self.cache.len() >= MAX_CACHED {
+                self.cache.remove(0);
+            }
+            self.cache.push((path.into(), dir));
+        }
+        self.cache
+            .last()
+            .map(|(_, dir)| Arc::clone(dir))
+            .ok_or(Errno::NOENT)
+    }
+
+    /// Opens the directory at `path`, beginning at its nearest ancestor in the cache.
+    fn open_directory(&mut self, path: &[u8], missing: Missing) -> Result<OwnedFd> {
+        let is_above =
+            |cached: &[u8]| path.starts_with(cached) && path.get(cached.len()) == Some(&b'/');
+        let nearest = self
+            .cache
+            .iter()
+            .filter(|(cached, _)| is_above(cached))
+            .max_by_key(|(cached, _)| cached.len());
+        let (from, rest) = match nearest {
+            Some((cached, dir)) => (Arc::clone(dir), &path[cached.len() + 1..]),
+            None => (Arc::clone(&self.root), path),
+        };
+        match self.descend(&from, rest) {
+            Err(Errno::NOENT) if missing == Missing::Create => self.create_path(&from, rest),
+            other => other,
+        }
+    }
+
+    /// Opens the directory at `path` below `from`, in as few steps as the kernel allows.
+    fn descend(&mut self, from: &Dir, path: &[u8]) -> Result<OwnedFd> {
+        let (mut dir, mut rest) = (None, path);
+        loop {
+            let end = self.step_len(rest);
+            let at = dir.as_ref().unwrap_or(from);
+            let next = match self.step(at, &rest[..end]) {
+                // Not in this kernel, or not in this sandbox: from now on one component at a time.
+                Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) if self.has_openat2 => {
+                    self.has_openat2 = false;
+                    continue;
+                }
+                other => other?,
+            };
+            match rest.get(end + 1..) {
+                Some(left) => (dir, rest) = (Some(Arc::new(next)), left),
+                None => return Ok(next),
+            }
+        }
+    }
+
+    /// Length of the beginning of `path` that one step opens. With openat2 as many whole components
+    /// as fit into [`MAX_STEP`], at least one; without it one, because openat would follow a
+    /// symbolic link in the middle of a path.
+    fn step_len(&self, path: &[u8]) -> usize {
+        let is_slash = |&byte: &u8| byte == b'/';
+        let end = if !self.has_openat2 {
+            path.iter().position(is_slash)
+        } else if path.len() > MAX_STEP {
+            path[..MAX_STEP].iter().rposition(is_slash)
+        } else {
+            None
+        };
+        end.unwrap_or(path.len())
+    }
+
+    /// Opens the directory at `path` below `at`.
+    fn step(&self, at: &Dir, path: &[u8]) -> Result<OwnedFd> {
+        let open = |access| {
+            let flags = access | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if self.has_openat2 {
+                let how =
+                    ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+                rustix::fs::openat2(at, path, flags, Mode::empty(), how)
+            } else {
+                rustix::fs::openat(at, path, flags, Mode::empty())
+            }
+        };
+        // A directory that we may search but not read leads to its contents all the same.
+        open(OFlags::RDONLY).or_else(|error| {
+            if error == Errno::ACCESS {
+                open(OFlags::PATH)
+            } else {
+                Err(error)
+            }
+        })
+    }
+
+    /// Opens the directory at `path` below `from`, and creates what is missing of it, for its owner
+    /// only.
+    fn create_path(&mut self, from: &Dir, path: &[u8]) -> Result<OwnedFd> {
+        let mut dir = Arc::clone(from);
+        let mut components = path.split(|&byte| byte == b'/').peekable();
+        while let Some(component) = components.next() {
+            let is_new = match rustix::fs::mkdirat(&dir, component, Mode::RWXU) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(error),
+            };
+            let next = self.descend(&dir, component)?;
+            if is_new {
+                self.remember_created(inode_of(&rustix::fs::fstat(&next)?));
+            }
+            if components.peek().is_none() {
+                return Ok(next);
+            }
+            dir = Arc::new(next);
+        }
+        Err(Errno::NOENT)
+    }
+
+    fn remember_created(&self, inode: (u64, u64)) {
+        if self.shared.lock().created.len() >= MAX_CREATED {
+            self.forget_created();
+        }
+        self.shared.lock().created.insert(inode);
+    }
+
+    /// True if a directory was created as the parent of something, and its own entry comes only
+    /// now. It is then forgotten.
+    pub(super) fn take_created(&self, stat: &Stat) -> bool {
+        self.shared.lock().created.remove(&inode_of(stat))
+    }
+
+    /// Forgets the created parent directories, and notes it if there are any: their entries have
+    /// not come, so they keep the mode with which they were created.
+    pub(super) fn forget_created(&self) {
+        if !mem::take(&mut self.shared.lock().created).is_empty() {
+            self.report.record_note(
+                "parent directories that are not in the archive or were not selected were created \
+                 with mode 0700",
+            );
+        }
+    }
+
+    /// Creates something under a temporary name that is not in use, `.datapipe-PID-N`. Returns the
+    /// name.
+    pub(super) fn create_temporary<T>(
+        &self,
+        create: impl Fn(&[u8]) -> Result<T>,
+    ) -> Result<(Vec<u8>, T)> {
+        for _ in 0..MAX_TRIES {
+            let number = {
+                let mut shared = self.shared.lock();
+                shared.temporaries += 1;
+                shared.temporaries
+            };
+            let name = format!(".datapipe-{}-{number}", std::process::id()).into_bytes();
+            match create(&name) {
+                Ok(created) => return Ok((name, created)),
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::EXIST)
+    }
+}
+
+/// Returns the status of the object under a name. A symbolic link is not followed.
+pub(super) fn lstat(dir: &Dir, name: &[u8]) -> Result<Stat> {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// True if the status is that of a directory.
+pub(super) fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// Device and inode.
+pub(super) fn inode_of(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Renames `from` to the first of `name.damaged`, `name.damaged.1` and so on that is free. Returns
+/// the new name, in which a long `name` is cut.
+pub(super) fn rename_aside(dir: &Dir, from: &[u8], name: &[u8]) -> Result<Vec<u8>> {
+    for number in 0..MAX_TRIES {
+        let ending = if number == 0 {
+            ".damaged".to_owned()
+        } else {
+            format!(".damaged.{number}")
+        };
+        let kept = name.len().min(MAX_NAME - ending.len());
+        let aside = [&name[..kept], ending.as_bytes()].concat();
+        match rename_no_replace(dir, from, &aside) {
+            Ok(()) => return Ok(aside),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::EXIST)
+}
+
+fn rename_no_replace(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        // Not in this file system: link, which fails if the new name exists, then unlink the old.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
+            rustix::fs::unlinkat(dir, from, AtFlags::empty())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::tail::open_directory;
+    use super::*;
+
+    fn open(root: &Path) -> Destination {
+        Destination::new(
+            Arc::new(open_directory(root).unwrap()),
+            &RestoreReport::default(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn mounted_file_systems_are_synced_too() {
+        let root = Path::new("/");
+        let device =
+            |path: &Path| std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(path).unwrap());
+        let mut destination = open(root);
+        destination.directory(b"proc", Missing::Fail).unwrap();
+        destination
+            .directory(b"proc/self/fd", Missing::Fail)
+            .unwrap_err();
+        let wanted = HashSet::from(["/", "/proc"].map(|path| device(Path::new(path))));
+        assert_eq!(
+            wanted.len(),
+            2,
+            "the test needs another file system at /proc"
+        );
+        let reached: HashSet<_> = destination
+            .shared
+            .lock()
+            .file_systems
+            .keys()
+            .copied()
+            .collect();
+        assert_eq!(reached, wanted);
+    }
+
+    #[test]
+    fn symbolic_links_are_refused_with_and_without_openat2() {
+        for has_openat2 in [true, false] {
+            let temp = tempfile::tempdir().unwrap();
+            let (outside, dest) = (temp.path().join("outside"), temp.path().join("dest"));
+            std::fs::create_dir_all(outside.join("deeper")).unwrap();
+            std::fs::create_dir_all(dest.join("a/b")).unwrap();
+            std::os::unix::fs::symlink("../outside", dest.join("link")).unwrap();
+            std::os::unix::fs::symlink("b", dest.join("a/short")).unwrap();
+            let mut destination = open(&dest);
+            destination.has_openat2 = has_openat2;
+            for path in [&b"link"[..], b"link/deeper", b"a/short", b"link/new/dir"] {
+                let error = destination.directory(path, Missing::Create).unwrap_err();
+                assert!(
+                    matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::EXIST),
+                    "{error}"
+                );
+            }
+            assert!(destination.directory(b"a/b", Missing::Fail).is_ok());
+            assert_eq!(
+                destination.directory(b"a/b/c", Missing::Fail).unwrap_err(),
+                Errno::NOENT
+            );
+            let long = vec![&b"a-long-name-of-a-directory"[..]; 400].join(&b'/');
+            assert!(destination.directory(&long, Missing::Create).is_ok());
+            destination.cache.clear();
+            assert!(destination.directory(&long, Missing::Fail).is_ok());
+            assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+            assert_eq!(destination.has_openat2, has_openat2);
+        }
+    }
+}

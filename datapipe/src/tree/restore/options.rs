@@ -1,0 +1,60 @@
+//! Options of a restore.
+
+/// Options of a [`TreeRestore`](super::TreeRestore).
+///
+/// # Examples
+///
+/// ```
+/// use datapipe::tree::RestoreOptions;
+///
+/// let options = RestoreOptions::default().overwrite(true).threads(2);
+/// assert!(options.overwrite && options.sync);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoreOptions {
+    /// True to replace existing objects, and to give existing directories the archive's
+    /// attributes. A directory is never replaced by another kind of object, nor another kind of
+    /// object by a directory. Default: false.
+    pub overwrite: bool,
+    /// True to have everything on stable storage when the pipe has ended successfully. Default:
+    /// true.
+    pub sync: bool,
+    /// Number of threads that create files, up to
+    /// [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS); 0 for one per processor. They
+    /// run only while the tail has a block. Default: 0.
+    pub threads: usize,
+}
+
+impl RestoreOptions {
+    /// Sets [`overwrite`](Self::overwrite).
+    #[must_use]
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Sets [`sync`](Self::sync).
+    #[must_use]
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// Sets [`threads`](Self::threads).
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self {
+            overwrite: false,
+            sync: true,
+            threads: 0,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Scope of a restore: the paths, blocks and renames, and the file that passes them to another
+//! process.
+//!
+//! The selected paths are arguments of the module. The rest can be long and is in a file without a
+//! name, all integers little-endian:
+//!
+//! ```text
+//!   runs u32 | runs x [first u64 | last u64] | up to the end: [object u64 | path_len u32 | path]
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::archive::BlockSet;
+use crate::error::StageError;
+use crate::limits::{MAX_BLOCK_RUNS, MAX_RESTORE_MEMORY};
+use crate::tree::notes::{put_bytes, take_bytes};
+use crate::tree::selection::Selection;
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
+
+/// Paths by object number: the objects that are restored under another of their names, because
+/// their first name is not selected.
+pub(super) type Renames = BTreeMap<u64, Vec<u8>>;
+
+/// The objects that a restore takes from the blocks it receives.
+#[derive(Debug)]
+pub(in crate::tree) struct RestoreScope {
+    pub(in crate::tree) selection: Selection,
+    /// The blocks that the tail receives, and no others. `None` if it receives all blocks.
+    pub(super) blocks: Option<BlockSet>,
+    pub(super) renames: Renames,
+}
+
+/// Limit of the file's length, in bytes. A query finds no more than that.
+const MAX_FILE_LEN: u64 = MAX_RESTORE_MEMORY as u64;
+
+impl RestoreScope {
+    /// Scope of a tail that receives all blocks.
+    pub(in crate::tree) fn of_all_blocks(selection: Selection) -> Self {
+        Self {
+            selection,
+            blocks: None,
+            renames: Renames::new(),
+        }
+    }
+
+    /// Writes everything but the selection to a file. Returns `None` if the tail receives all
+    /// blocks.
+    pub(in crate::tree) fn to_file(&self) -> io::Result<Option<File>> {
+        let Some(blocks) = &self.blocks else {
+            return Ok(None);
+        };
+        let file = File::from(memfd_create("datapipe-part", MemfdFlags::CLOEXEC)?);
+        file.write_all_at(&encode(blocks, &self.renames), 0)?;
+        Ok(Some(file))
+    }
+
+    /// Reads the scope of `selection` from a file that [`to_file`](Self::to_file) has written.
+    pub(in crate::tree) fn from_file(
+        selection: Selection,
+        file: &File,
+    ) -> Result<Self, StageError> {
+        let len = file.metadata()?.len();
+        if len > MAX_FILE_LEN {
+            return Err(StageError::new(format!(
+                "the file of the restore scope has {len} bytes, more than {MAX_FILE_LEN}"
+            )));
+        }
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        let (blocks, renames) = decode(&bytes)?;
+        Ok(Self {
+            selection,
+            blocks: Some(blocks),
+            renames,
+        })
+    }
+}
+
+fn encode(blocks: &BlockSet, renames: &Renames) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.put_u32(len_u32(blocks.runs().count()));
+    for (first, last) in blocks.runs() {
+        bytes.put_u64(first);
+        bytes.put_u64(last);
+    }
+    for (object, path) in renames {
+        bytes.put_u64(*object);
+        put_bytes(&mut bytes, path);
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<(BlockSet, Renames), DecodeError> {
+    let mut bytes = Bytes::new("the restore scope", bytes);
+    let (runs, mut blocks, mut renames) = (bytes.u32()?, BlockSet::new(), Renames::new());
+    if runs as usize > MAX_BLOCK_RUNS {
+        return Err(bytes.wrong(format!(
+            "has {runs} runs of blocks, more than {MAX_BLOCK_RUNS}"
+        )));
+    }
+    for _ in 0..runs {
+        let (first, last) = (bytes.u64()?, bytes.u64()?);
+        if first > last {
+            return Err(bytes.wrong(format!(
+                "has a run of blocks that ends before it begins: {first} to {last}"
+            )));
+        }
+        blocks.insert(first, last);
+    }
+    while !bytes.rest().is_empty() {
+        let object = bytes.u64()?;
+        renames.insert(object, take_bytes(&mut bytes)?.to_vec());
+    }
+    Ok((blocks, renames))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    fn scope() -> RestoreScope {
+        let mut blocks = BlockSet::new();
+        blocks.insert(3, 9);
+        blocks.insert(1 << 40, u64::MAX);
+        let renames = Renames::from([(1, b"a/\xff".to_vec()), (u64::MAX, vec![b'x'; 100_000])]);
+        RestoreScope {
+            selection: Selection::new(&[]),
+            blocks: Some(blocks),
+            renames,
+        }
+    }
+
+    #[test]
+    fn scope_survives_the_file() {
+        let file = scope().to_file().unwrap().unwrap();
+        let back = RestoreScope::from_file(Selection::new(&[]), &file).unwrap();
+        assert_eq!(back.blocks, scope().blocks);
+        assert_eq!(back.renames, scope().renames);
+        let everything = RestoreScope::of_all_blocks(Selection::new(&[]));
+        assert!(everything.to_file().unwrap().is_none());
+    }
+
+    #[test]
+    fn scope_files_that_are_truncated_too_long_or_invalid_are_rejected() {
+        let small = RestoreScope {
+            renames: Renames::from([(1, b"a".to_vec())]),
+            ..scope()
+        };
+        let whole = encode(small.blocks.as_ref().unwrap(), &small.renames);
+        let end_of_runs = 4 + 2 * 16;
+        for len in (0..whole.len()).filter(|len| *len != end_of_runs) {
+            assert!(
+                decode(&whole[..len]).is_err(),
+                "{len} of {} bytes",
+                whole.len()
+            );
+        }
+        let rejected = |bytes: &[u8], why: &str| {
+            let error = decode(bytes).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        rejected(
+            &u32::MAX.to_le_bytes(),
+            "4294967295 runs of blocks, more than 65536",
+        );
+        rejected(
+            &[&[1, 0, 0, 0][..], &[2; 8], &[1; 8]].concat(),
+            "ends before it begins",
+        );
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(MAX_FILE_LEN + 1).unwrap();
+        let error = RestoreScope::from_file(Selection::new(&[]), &file)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("33554433 bytes, more than 33554432"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! Interface between the assembler and the two things that can become of an object: the
+//! [`Writer`](super::writer::Writer) creates it, the verifier of `verify.rs` only checks it.
+//!
+//! ```text
+//!   begin --> write_extent .. --> complete        the object is complete
+//!         \-> write_extent .. --> set_aside       it is damaged, or the pipe failed
+//!   begin --> link                                a hard link to an object that is complete
+//!   finish                                        all objects are done
+//! ```
+//!
+//! The assembler calls exactly one of `complete`, `link` and `set_aside` for each object that
+//! `begin` has accepted. The sink never sees an object that is not wanted.
+
+use crate::error::StageError;
+use crate::wire::Object;
+
+use super::link_targets::{LinkTarget, RestoreOutcome};
+use super::open_object::ObjectDescription;
+
+/// Receiver of assembled objects.
+pub(super) trait Sink: Send + Sized {
+    /// State that the sink keeps of an open object.
+    type Partial: Send;
+
+    /// Returns a sink to the same destination, for a worker thread.
+    fn for_worker(&self) -> Self;
+
+    /// Begins an object.
+    fn begin(&mut self, object: &Object<'_>) -> Result<Self::Partial, Failure>;
+
+    /// Writes data of a file. Extents come in ascending order and do not overlap.
+    fn write_extent(
+        &mut self,
+        partial: &mut Self::Partial,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Failure>;
+
+    /// Completes an object, all of whose entries have come. A file has `size` bytes.
+    fn complete(
+        &mut self,
+        partial: Self::Partial,
+        description: &ObjectDescription,
+        size: u64,
+    ) -> Result<RestoreOutcome, Failure>;
+
+    /// Creates `object`, a hard link to `target`, which is complete.
+    fn link(&mut self, object: &Object<'_>, target: &LinkTarget) -> Result<(), Failure>;
+
+    /// Sets a damaged object aside. Returns the end of the sentence that reports it, for example
+    /// "; its recovered part is named x.damaged", or an empty string.
+    fn set_aside(&mut self, partial: Self::Partial, object: &Object<'_>) -> String;
+
+    /// Finishes the restore when all objects are done.
+    fn finish(&mut self) -> Result<(), StageError>;
+}
+
+/// Reason for which the sink did not do what it was asked.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// This object cannot be created here; it may be complete in the archive.
+    Refused(String),
+    /// This object is damaged, in the archive or here. The sink has set aside what it created of
+    /// it.
+    Damaged(String),
+    /// Nothing more can be created: the pipe stops.
+    Stop(StageError),
+}

@@ -1,0 +1,168 @@
+//! The tail that restores a tree: an assembler whose sink is a writer.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::StageError;
+use crate::pool::Block;
+use crate::stage::{Tail, TailStage};
+use crate::tree::selection::Selection;
+use crate::tree::wanted::CatalogueQuery;
+
+use super::arguments::RestoreArguments;
+use super::assembler::ObjectAssembler;
+use super::options::RestoreOptions;
+use super::report::RestoreReport;
+use super::scope::RestoreScope;
+use super::writer::Writer;
+
+/// Restores the objects of an archived tree below a directory.
+///
+/// It takes blocks that are decrypted and decompressed. An object that cannot be restored is a
+/// [`RestoreProblem`](super::RestoreProblem) in the [report](Self::report), and the others are
+/// restored all the same; only a destination that can take nothing more stops the pipe. So check
+/// [`RestoreReport::is_whole`] when the pipe has ended.
+///
+/// A damaged object is never left under its name: the recovered part of a file is named
+/// `NAME.damaged`, or `NAME.damaged.1` and so on. A file that is overwritten keeps its old content
+/// until the new one is complete. A new file has no permissions at all until it is complete, which
+/// distinguishes it from the others if the process that creates it is killed.
+///
+/// Owners, setuid and setgid, devices, and `security.*` and `trusted.*` attributes are restored for
+/// root only. Modes and times of directories are set when everything else is done.
+///
+/// A pipe that fails leaves no partial file under its name, but directories with mode 0700. A
+/// process that dies in the middle leaves partial files too, or `.datapipe-PID-N` where they were
+/// to replace another. In this case restore again, with [`overwrite`](RestoreOptions::overwrite).
+///
+/// As a [`TailStage`] it can run in a process, which gets the open directory. A confined process
+/// must be allowed to write there and to the directory for temporary files, to which a large
+/// restore moves the data that exceeds its memory. The [report](Self::report) then lags by at most
+/// a tenth of a second, and is complete when the pipe has ended.
+///
+/// It defends itself against the archive, and not against another process that changes the
+/// destination at the same time.
+///
+/// # Examples
+///
+/// ```no_run
+/// use datapipe::prelude::*;
+/// use datapipe::tree::{RestoreOptions, TreeRestore};
+/// use datapipe::wire::looks_like_record;
+///
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let paths = [b"home/ada".to_vec()];
+/// let restore = TreeRestore::paths("/srv/restored", RestoreOptions::default(), &paths)?;
+/// let report = restore.report();
+/// reader.read(2).pipe.tail(restore).run()?;
+/// for problem in report.problems() {
+///     eprintln!("{problem}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TreeRestore {
+    assembler: ObjectAssembler<Writer>,
+    arguments: RestoreArguments,
+}
+
+impl TreeRestore {
+    /// Creates a tail that restores the whole archive to the directory `dest`, which must exist.
+    /// It is the only path that may lead through symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if `dest` cannot be opened.
+    pub fn new(dest: impl AsRef<Path>, options: RestoreOptions) -> io::Result<Self> {
+        Self::paths(dest, options, &[])
+    }
+
+    /// Creates a tail that restores only these paths below the root of the archive, with everything
+    /// below them. `paths` are those of [`Selection::new`](crate::tree::Selection::new): without
+    /// any, everything is restored. The tail must receive all blocks of the archive; a
+    /// [`part`](Self::part) does not need them.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn paths(
+        dest: impl AsRef<Path>,
+        options: RestoreOptions,
+        paths: &[Vec<u8>],
+    ) -> io::Result<Self> {
+        let scope = RestoreScope::of_all_blocks(Selection::new(paths));
+        Self::to_directory(open_directory(dest.as_ref())?, &options, scope)
+    }
+
+    /// Creates a tail that restores the result of a query: its paths, from its
+    /// [blocks](CatalogueQuery::blocks), which are the only ones it receives. A hard link is
+    /// restored as the file itself if the first name of the file is not among the paths.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn part(
+        dest: impl AsRef<Path>,
+        options: RestoreOptions,
+        query: &CatalogueQuery,
+    ) -> io::Result<Self> {
+        let (selection, blocks, renames) = query.part();
+        let scope = RestoreScope {
+            selection,
+            blocks: Some(blocks),
+            renames,
+        };
+        Self::to_directory(open_directory(dest.as_ref())?, &options, scope)
+    }
+
+    pub(in crate::tree) fn to_directory(
+        dest: OwnedFd,
+        options: &RestoreOptions,
+        scope: RestoreScope,
+    ) -> io::Result<Self> {
+        let (dest, report) = (Arc::new(dest), RestoreReport::default());
+        let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope)?;
+        let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
+        let assembler =
+            ObjectAssembler::new(writer, scope, report, false).with_threads(options.threads);
+        Ok(Self {
+            assembler,
+            arguments,
+        })
+    }
+
+    /// Returns the report of this restore. It is final when the pipe has ended.
+    pub fn report(&self) -> RestoreReport {
+        self.assembler.report().clone()
+    }
+}
+
+impl Tail for TreeRestore {
+    fn name(&self) -> &str {
+        "tree-restore"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.assembler.accept_block(block)
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        self.assembler.finish()
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        self.arguments
+            .describe(stage)
+            .notes(self.report().receiver())
+    }
+}
+
+/// Opens the directory to restore to.
+pub(in crate::tree) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}

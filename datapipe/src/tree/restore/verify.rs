@@ -1,0 +1,102 @@
+//! The tail that verifies a tree: an assembler whose sink creates nothing.
+
+use crate::error::StageError;
+use crate::pool::Block;
+use crate::stage::{Arguments, Tail, TailStage};
+use crate::tree::selection::Selection;
+use crate::wire::Object;
+
+use super::arguments::TREE_VERIFY_MODULE;
+use super::assembler::ObjectAssembler;
+use super::link_targets::{LinkTarget, RestoreOutcome};
+use super::open_object::ObjectDescription;
+use super::report::RestoreReport;
+use super::scope::RestoreScope;
+use super::sink::{Failure, Sink};
+
+/// Reads an archived tree and checks everything that [`TreeRestore`](super::TreeRestore) checks,
+/// and the catalogue. It writes nothing but temporary files. As a [`TailStage`] it can run in a
+/// process.
+#[derive(Debug)]
+pub struct TreeVerify(ObjectAssembler<VerifyOnly>);
+
+impl TreeVerify {
+    /// Creates a tail that verifies.
+    pub fn new() -> Self {
+        let scope = RestoreScope::of_all_blocks(Selection::new(&[]));
+        let report = RestoreReport::default();
+        Self(ObjectAssembler::new(VerifyOnly, scope, report, true).with_threads(0))
+    }
+
+    /// Returns the report of this verification. It is final when the pipe has ended.
+    pub fn report(&self) -> RestoreReport {
+        self.0.report().clone()
+    }
+}
+
+impl Default for TreeVerify {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tail for TreeVerify {
+    fn name(&self) -> &str {
+        "tree-verify"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.0.accept_block(block)
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        self.0.finish()
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage
+            .module(TREE_VERIFY_MODULE, Arguments::new())
+            .notes(self.report().receiver())
+    }
+}
+
+/// Sink of a verification: it creates nothing and refuses nothing.
+#[derive(Debug)]
+struct VerifyOnly;
+
+impl Sink for VerifyOnly {
+    type Partial = ();
+
+    fn for_worker(&self) -> Self {
+        Self
+    }
+
+    fn begin(&mut self, _: &Object<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn write_extent(&mut self, (): &mut (), _: u64, _: &[u8]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn complete(
+        &mut self,
+        (): (),
+        _: &ObjectDescription,
+        _: u64,
+    ) -> Result<RestoreOutcome, Failure> {
+        Ok(RestoreOutcome::Verified)
+    }
+
+    fn link(&mut self, _: &Object<'_>, _: &LinkTarget) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn set_aside(&mut self, (): (), _: &Object<'_>) -> String {
+        String::new()
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        Ok(())
+    }
+}
