@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,14 +11,11 @@ use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::stage::{Arguments, HeadStage, TailStage};
 
-use super::head::TreeHead;
-use super::options::{Source, TreeOptions, name_of};
-use super::report::Told;
+use super::read::{Cursor, TREE_HEAD_MODULE, TreeHead, TreeOptions, source_name};
 use super::restore::{Part, RestoreOptions, ToldOfRestore, TreeRestore, TreeVerify, directory};
-use super::selection::Selection;
+use super::select::Selection;
 
 /// Names of the modules.
-pub(super) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
 pub(super) const TREE_RESTORE_MODULE: &str = "datapipe.tree-restore";
 pub(super) const TREE_VERIFY_MODULE: &str = "datapipe.tree-verify";
 
@@ -30,34 +26,6 @@ pub fn modules(modules: Modules) -> Modules {
         .with(TREE_HEAD_MODULE, make_head)
         .with(TREE_RESTORE_MODULE, make_restore)
         .with(TREE_VERIFY_MODULE, make_verify)
-}
-
-/// The fields of a head.
-pub(super) fn of_head(sources: &[Source], options: &TreeOptions) -> Arguments {
-    let TreeOptions {
-        one_file_system,
-        exclude,
-        skip,
-    } = options;
-    let mut arguments = Arguments::new().with_all(
-        "source",
-        sources
-            .iter()
-            .map(|source| source.path.as_os_str().as_bytes()),
-    );
-    if sources
-        .iter()
-        .any(|source| source.path.file_name() != Some(&source.name))
-    {
-        arguments = arguments.with_all("name", sources.iter().map(|source| source.name.as_bytes()));
-    }
-    let skipped = skip
-        .iter()
-        .map(|(device, inode)| format!("{device}:{inode}"));
-    arguments
-        .with_flag("one-file-system", *one_file_system)
-        .with_all("exclude", exclude)
-        .with_all("skip", skipped)
 }
 
 fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
@@ -78,7 +46,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let names = match names.len() {
         0 => paths
             .iter()
-            .map(|path| name_of(path))
+            .map(|path| source_name(path))
             .collect::<Result<_, _>>()?,
         len if len == paths.len() => names.into_iter().map(PathBuf::into_os_string).collect(),
         len => {
@@ -97,8 +65,8 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
             skip,
         },
     )?;
-    let (report, mut told) = (head.report(), Told::default());
-    call.notes(move || report.news(&mut told));
+    let (report, mut cursor) = (head.report(), Cursor::default());
+    call.notes(move || report.delta(&mut cursor));
     Ok(head.instances(1)) // and as many more as the pipe has
 }
 

@@ -16,11 +16,12 @@ use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
 
-use super::modules::{self, TREE_HEAD_MODULE};
-use super::options::{Source, TreeError, TreeOptions, check_sources, name_sources};
-use super::order::{Shared, Span};
-use super::reader::{Progress, Reader};
+use super::object_reader::{Progress, Reader};
+use super::options::{
+    Source, TREE_HEAD_MODULE, TreeError, TreeOptions, check_sources, head_arguments, name_sources,
+};
 use super::report::TreeReport;
+use super::turn::{Shared, Span};
 use super::walk::{NextBatch, Walk};
 
 /// Reads file trees into blocks of entries: files, directories, links, fifos and devices, with
@@ -124,7 +125,7 @@ impl TreeHead {
 
     fn with(sources: Vec<Source>, options: TreeOptions) -> Result<Self, TreeError> {
         check_sources(&sources)?;
-        let (arguments, report) = (modules::of_head(&sources, &options), TreeReport::default());
+        let (arguments, report) = (head_arguments(&sources, &options), TreeReport::default());
         let walk = Walk::new(sources, &options, report.clone())?;
         let mut head = Self::instance(Arc::new(Shared::new(walk)), report);
         head.arguments = arguments;
@@ -340,7 +341,7 @@ impl Head for TreeHead {
         let stage = stage
             .module(TREE_HEAD_MODULE, self.arguments.clone())
             .together();
-        stage.notes(self.report.hearer())
+        stage.notes(self.report.receiver())
     }
 }
 

@@ -10,8 +10,8 @@ use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
 use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, State, extent_header};
 
-use super::digest::Digest;
-use super::object::Meta;
+use super::open::Meta;
+use crate::tree::digest::Digest;
 
 /// A file that is being read.
 #[derive(Debug)]

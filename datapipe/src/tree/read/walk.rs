@@ -22,8 +22,8 @@ use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Descriptor, Dir, Found, Lead};
-use super::names::{Names, Room};
-use super::object::{self, Meta, Opened};
+use super::directory::{Names, Room};
+use super::open::{self, Meta, Opened};
 use super::options::{Excluded, Source, TreeError, TreeOptions};
 use super::report::{ProblemKind, TreeReport};
 
@@ -161,7 +161,7 @@ impl Walk {
                 return true;
             }
             if matches!(kind, FileType::Directory | FileType::Unknown) {
-                let opened = object::open(dir.fd.as_fd(), name, kind);
+                let opened = open::open(dir.fd.as_fd(), name, kind);
                 self.look(opened, batch, capacity);
             } else {
                 let (lead, name_len) = (Lead::Name(Arc::clone(dir), kind), name.to_bytes().len());
@@ -184,7 +184,7 @@ impl Walk {
             return true;
         }
         let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
-        let opened = path.and_then(|path| object::open(CWD, &path, FileType::Unknown));
+        let opened = path.and_then(|path| open::open(CWD, &path, FileType::Unknown));
         if let Ok(opened) = &opened {
             self.file_system = opened.meta.id.0;
         }
@@ -405,7 +405,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::tree::options::name_sources;
+    use crate::tree::read::options::name_sources;
 
     /// A walk that has come to the lowest of 70 directories, each with a file that comes behind the
     /// next directory.

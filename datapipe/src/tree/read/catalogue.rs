@@ -15,7 +15,7 @@ use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
 use crate::wire::{ENTRY_HEADER_LEN, Entry};
 
-use super::scratch;
+use crate::tree::temp_file;
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl Catalogue {
     fn spill(&mut self) -> io::Result<()> {
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(scratch::create()?),
+            None => self.file.insert(temp_file::create()?),
         };
         file.write_all_at(&self.memory, self.written)?;
         self.written += self.memory.len() as u64;

@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt;
 use crate::error::StageError;
 use crate::limits::MAX_LINKS_IN_MEMORY;
 
-use super::scratch;
+use crate::tree::temp_file;
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -110,7 +110,7 @@ impl Links {
     fn spill(&mut self) -> io::Result<()> {
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(scratch::create()?),
+            None => self.file.insert(temp_file::create()?),
         };
         let drained = self
             .memory

@@ -9,14 +9,14 @@ use crate::host::StageMessage;
 use crate::limits::{MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
-use super::notes::{hearer, put_bytes, say, take_bytes, take_text};
+use crate::tree::report_messages::{push_message, put_bytes, receiver, take_bytes, take_text};
 
 /// What became of a tree, for whoever runs the pipe. Clones share one content.
 #[derive(Clone, Debug, Default)]
-pub struct TreeReport(Arc<Mutex<State>>);
+pub struct TreeReport(Arc<Mutex<ReportInner>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ReportInner {
     outcome: TreeOutcome,
     problems: Vec<TreeProblem>,
     /// Bytes of the paths and texts of those problems.
@@ -154,33 +154,33 @@ impl TreeReport {
     }
 
     /// What there is to say that was not `told` yet.
-    pub(super) fn news(&self, told: &mut Told) -> Vec<StageMessage> {
+    pub(in crate::tree) fn delta(&self, cursor: &mut Cursor) -> Vec<StageMessage> {
         let (state, mut notes) = (self.0.lock(), Vec::new());
-        for problem in state.problems.iter().skip(told.problems) {
+        for problem in state.problems.iter().skip(cursor.problems) {
             let text = if problem.kind.is_left_out() {
                 String::new()
             } else {
                 problem.to_string()
             };
-            say(&mut notes, &problem.message(), &text);
+            push_message(&mut notes, &problem.message(), &text);
         }
-        told.problems = state.problems.len();
-        if std::mem::replace(&mut told.outcome, state.outcome) != state.outcome {
-            say(&mut notes, &state.outcome.message(), "");
+        cursor.problems = state.problems.len();
+        if std::mem::replace(&mut cursor.outcome, state.outcome) != state.outcome {
+            push_message(&mut notes, &state.outcome.message(), "");
         }
         notes
     }
 
-    /// What hears the [news](Self::news) of a report in another process, and makes them this one's.
-    pub(super) fn hearer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
-        let (heard, wrong) = (self.clone(), self.clone());
-        hearer(
-            move |message| heard.hear(message),
-            move |malformed| wrong.problem(b"", ProblemKind::Garbled(malformed.to_string())),
+    /// What receives the [delta](Self::delta) of a report in another process, and makes them this one's.
+    pub(super) fn receiver(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
+        let (report, on_error) = (self.clone(), self.clone());
+        receiver(
+            move |message| report.apply(message),
+            move |malformed| on_error.problem(b"", ProblemKind::Garbled(malformed.to_string())),
         )
     }
 
-    fn hear(&self, message: &[u8]) -> Result<(), DecodeError> {
+    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
         let mut message = Bytes::new("what its process says", message);
         match message.u8()? {
             OUTCOME => self.0.lock().outcome = TreeOutcome::take(message)?,
@@ -196,12 +196,12 @@ impl TreeReport {
 
 /// How much of a report was told to another process.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(in crate::tree) struct Cursor {
     outcome: TreeOutcome,
     problems: usize,
 }
 
-impl State {
+impl ReportInner {
     /// Keeps a problem if there is room for it.
     fn keep(&mut self, path: &[u8], kind: ProblemKind) {
         let text = match &kind {
@@ -266,7 +266,7 @@ impl TreeOutcome {
     }
 }
 
-/// How kinds of problems are told.
+/// How kinds of problems are cursor.
 const UNREADABLE: u8 = 0;
 const ATTRIBUTE: u8 = 1;
 const VANISHED: u8 = 2;
@@ -389,11 +389,11 @@ mod tests {
     }
 
     #[test]
-    fn another_process_hears_all_of_it_and_each_thing_once() {
-        let (report, mut told, copy) = (full(), Told::default(), TreeReport::default());
-        let hear = copy.hearer();
-        let notes = report.news(&mut told);
-        notes.iter().for_each(|note| hear(&note.data));
+    fn another_process_receives_all_of_it_and_each_thing_once() {
+        let (report, mut cursor, copy) = (full(), Cursor::default(), TreeReport::default());
+        let apply = copy.receiver();
+        let notes = report.delta(&mut cursor);
+        notes.iter().for_each(|note| apply(&note.data));
         let texts: Vec<&str> = notes
             .iter()
             .map(|note| note.text.as_str())
@@ -405,12 +405,12 @@ mod tests {
             (copy.outcome(), copy.problems()),
             (report.outcome(), report.problems())
         );
-        assert_eq!(report.news(&mut told), []);
+        assert_eq!(report.delta(&mut cursor), []);
         report.problem(b"b", ProblemKind::Socket);
         report
-            .news(&mut told)
+            .delta(&mut cursor)
             .iter()
-            .for_each(|note| hear(&note.data));
+            .for_each(|note| apply(&note.data));
         assert_eq!(
             (copy.outcome(), copy.problems()),
             (report.outcome(), report.problems())
@@ -419,14 +419,14 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_a_problem() {
-        let notes = full().news(&mut Told::default());
+        let notes = full().delta(&mut Cursor::default());
         for note in notes
             .iter()
             .filter(|note| note.data.len() < 200 && note.data[0] == 0)
         {
             for len in 0..note.data.len() {
                 let copy = TreeReport::default();
-                copy.hearer()(&note.data[..len]);
+                copy.receiver()(&note.data[..len]);
                 assert_eq!((copy.outcome().problems, copy.problems().len()), (1, 1));
                 assert!(
                     copy.problems()[0]
@@ -435,7 +435,7 @@ mod tests {
                 );
             }
             let copy = TreeReport::default();
-            copy.hearer()(&[&note.data[..], b"x"].concat());
+            copy.receiver()(&[&note.data[..], b"x"].concat());
             assert!(
                 matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)),
                 "bytes too many"
@@ -447,7 +447,7 @@ mod tests {
             &[0, PROBLEM, 255, 255, 255, 255],
         ] {
             let copy = TreeReport::default();
-            copy.hearer()(strange);
+            copy.receiver()(strange);
             assert!(matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)));
         }
     }

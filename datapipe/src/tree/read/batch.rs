@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 
 use crate::limits::{MAX_BATCH_OBJECTS, MAX_BATCH_PATHS};
 
-use super::object::{Meta, Opened};
+use super::open::{Meta, Opened};
 
 /// A directory that is open for as long as somebody needs it.
 #[derive(Debug)]

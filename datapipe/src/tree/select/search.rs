@@ -18,7 +18,7 @@ use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind};
 
-use super::selection::Selection;
+use super::paths::Selection;
 
 /// Finds the blocks of some paths in the catalogue of an archived tree. Clones share what was
 /// found.
@@ -27,7 +27,7 @@ use super::selection::Selection;
 ///
 /// ```no_run
 /// use datapipe::prelude::*;
-/// use datapipe::tree::Wanted;
+/// use datapipe::tree::CatalogueQuery;
 /// use datapipe::wire::looks_like_record;
 ///
 /// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
@@ -109,7 +109,7 @@ impl CatalogueQuery {
 
     /// What is wanted, which blocks are to come, and objects that are to have another path. That
     /// the catalogue names a path does not mean that it comes.
-    pub(super) fn part(&self) -> (Selection, BlockSet, BTreeMap<u64, Vec<u8>>) {
+    pub(in crate::tree) fn part(&self) -> (Selection, BlockSet, BTreeMap<u64, Vec<u8>>) {
         let found = self.0.lock();
         (
             found.selection.not_yet_found(),

@@ -67,7 +67,7 @@ impl Selection {
     }
 
     /// The paths; none if everything is wanted.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &[u8]> {
+    pub(in crate::tree) fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.keys().map(Vec::as_slice)
     }
 

@@ -13,10 +13,10 @@ use crate::wire::{DIGEST_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
 
 use super::batch::{Batch, Descriptor, Found, Item, Lead, Path};
 use super::extents::{self, Extents};
-use super::object::{self, Attributes, Opened};
-use super::order::{Shared, Span};
-use super::pending::{Ended, Pending, Spot};
+use super::open::{self, Attributes, Opened};
 use super::report::ProblemKind;
+use super::turn::{Shared, Span};
+use super::unplaced::{Ended, Pending, Spot};
 use super::walk::{Rules, unreadable};
 
 /// Reads the objects of one batch after the other.
@@ -149,7 +149,7 @@ impl Reader {
             Lead::Directory(found) => Some((*found, ObjectKind::Directory, Vec::new())),
             Lead::Opened(opened, file_system) => self.look(path, Ok(*opened), file_system),
             Lead::Name(dir, expected) => {
-                let opened = object::open(dir.fd.as_fd(), self.batch.name(path), expected);
+                let opened = open::open(dir.fd.as_fd(), self.batch.name(path), expected);
                 self.look(path, opened, dir.file_system)
             }
         };
@@ -184,7 +184,7 @@ impl Reader {
         let looked = opened.and_then(|opened| match opened.meta.kind {
             // It was none when the walk came by, so nobody lists it: what was there is gone.
             FileType::Directory => Err(Errno::NOENT),
-            FileType::Symlink => object::target(opened.fd.as_fd()).map(|target| (opened, target)),
+            FileType::Symlink => open::target(opened.fd.as_fd()).map(|target| (opened, target)),
             _ => Ok((opened, Vec::new())),
         });
         match looked {
@@ -483,9 +483,9 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::tree::options::{TreeOptions, name_sources};
-    use crate::tree::report::TreeReport;
-    use crate::tree::walk::{NextBatch, Walk};
+    use crate::tree::read::options::{TreeOptions, name_sources};
+    use crate::tree::read::report::TreeReport;
+    use crate::tree::read::walk::{NextBatch, Walk};
 
     #[test]
     fn a_directory_in_the_place_of_a_file_is_not_taken_for_one_that_is_listed() {

@@ -25,7 +25,7 @@ const MORE: u8 = 1;
 const LAST: u8 = 0;
 
 /// Adds a message to `notes`, and a text for people to the note of its end.
-pub(super) fn say(notes: &mut Vec<StageMessage>, message: &[u8], text: &str) {
+pub(super) fn push_message(notes: &mut Vec<StageMessage>, message: &[u8], text: &str) {
     let mut pieces = message.chunks(PIECE).peekable();
     while let Some(piece) = pieces.next() {
         let (more, text) = if pieces.peek().is_some() {
@@ -41,7 +41,7 @@ pub(super) fn say(notes: &mut Vec<StageMessage>, message: &[u8], text: &str) {
 
 /// What hears notes, for [`Stage::notes`](crate::stage::Stage::notes): calls `hear` with each
 /// message, up to the first that makes no sense. Of that, `wrong` is told.
-pub(super) fn hearer(
+pub(super) fn receiver(
     hear: impl Fn(&[u8]) -> Result<(), DecodeError> + Send + Sync + 'static,
     wrong: impl Fn(&DecodeError) + Send + Sync + 'static,
 ) -> impl Fn(&[u8]) + Send + Sync + 'static {
@@ -110,7 +110,7 @@ mod tests {
             Arc::new(Mutex::new(Vec::new())),
         );
         let (to_good, to_bad) = (Arc::clone(&good), Arc::clone(&bad));
-        let hear = hearer(
+        let hear = receiver(
             move |message| {
                 to_good.lock().push(message.to_vec());
                 if message == b"nonsense" {
@@ -131,7 +131,7 @@ mod tests {
         let mut notes = Vec::new();
         messages
             .iter()
-            .for_each(|message| say(&mut notes, message, &"é".repeat(TEXT)));
+            .for_each(|message| push_message(&mut notes, message, &"é".repeat(TEXT)));
         let texts = notes.iter().filter(|note| !note.text.is_empty());
         assert!(texts.map(|note| note.text.len()).all(|len| len >= TEXT));
         let (good, bad) = heard(notes.iter().map(|note| note.data.as_slice()));

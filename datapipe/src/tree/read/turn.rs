@@ -22,9 +22,9 @@ use crate::stage::Fill;
 use crate::wire::BlockKind;
 
 use super::catalogue::{Catalogue, whole_entries};
-use super::links::Links;
-use super::pending::Pending;
-use super::reader::Reader;
+use super::hard_links::Links;
+use super::object_reader::Reader;
+use super::unplaced::Pending;
 use super::walk::Walk;
 
 /// What all instances of a head share.

@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::stage::Arguments;
+
+/// Name of the module that makes a [`TreeHead`](super::TreeHead) in another process.
+pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
+
 /// What of a tree is read.
 #[derive(Clone, Debug, Default)]
 pub struct TreeOptions {
@@ -65,7 +70,7 @@ impl std::error::Error for TreeError {}
 
 /// A path that is read, and what it is called in the archive.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(in crate::tree) struct Source {
     pub(super) name: OsString,
     pub(super) path: PathBuf,
 }
@@ -74,7 +79,7 @@ pub(super) struct Source {
 pub(super) fn name_sources<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Source>, TreeError> {
     let named = paths.iter().map(|path| {
         Ok(Source {
-            name: name_of(path.as_ref())?,
+            name: source_name(path.as_ref())?,
             path: path.as_ref().into(),
         })
     });
@@ -83,7 +88,7 @@ pub(super) fn name_sources<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Source>, T
 
 /// The last name of a path; of a path that ends with `.` or `..`, that of the directory which it
 /// means.
-pub(super) fn name_of(path: &Path) -> Result<OsString, TreeError> {
+pub(in crate::tree) fn source_name(path: &Path) -> Result<OsString, TreeError> {
     if let Some(name) = path.file_name() {
         return Ok(name.to_owned());
     }
@@ -122,6 +127,34 @@ pub(super) fn check_sources(sources: &[Source]) -> Result<(), TreeError> {
         }
     }
     Ok(())
+}
+
+/// Returns the arguments from which a module makes a head.
+pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Arguments {
+    let TreeOptions {
+        one_file_system,
+        exclude,
+        skip,
+    } = options;
+    let mut arguments = Arguments::new().with_all(
+        "source",
+        sources
+            .iter()
+            .map(|source| source.path.as_os_str().as_bytes()),
+    );
+    if sources
+        .iter()
+        .any(|source| source.path.file_name() != Some(&source.name))
+    {
+        arguments = arguments.with_all("name", sources.iter().map(|source| source.name.as_bytes()));
+    }
+    let skipped = skip
+        .iter()
+        .map(|(device, inode)| format!("{device}:{inode}"));
+    arguments
+        .with_flag("one-file-system", *one_file_system)
+        .with_all("exclude", exclude)
+        .with_all("skip", skipped)
 }
 
 /// The patterns of [`TreeOptions::exclude`], ready to be compared: for those who look at a tree
@@ -164,12 +197,15 @@ mod tests {
 
     #[test]
     fn names_of_sources() {
-        assert_eq!(name_of(Path::new("/srv/data")).unwrap(), "data");
-        assert_eq!(name_of(Path::new("/srv/data/")).unwrap(), "data");
-        assert_eq!(name_of(Path::new("/")).unwrap(), "root");
-        assert_eq!(name_of(Path::new("/usr/share/..")).unwrap(), "usr");
+        assert_eq!(source_name(Path::new("/srv/data")).unwrap(), "data");
+        assert_eq!(source_name(Path::new("/srv/data/")).unwrap(), "data");
+        assert_eq!(source_name(Path::new("/")).unwrap(), "root");
+        assert_eq!(source_name(Path::new("/usr/share/..")).unwrap(), "usr");
         let here = std::env::current_dir().unwrap();
-        assert_eq!(name_of(Path::new(".")).unwrap(), here.file_name().unwrap());
+        assert_eq!(
+            source_name(Path::new(".")).unwrap(),
+            here.file_name().unwrap()
+        );
         let twice = name_sources(&["/usr/bin", "/bin"]).unwrap();
         let error = check_sources(&twice).unwrap_err().to_string();
         assert!(
