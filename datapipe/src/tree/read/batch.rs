@@ -1,90 +1,64 @@
 //! Consecutive objects of the walk, for one instance to read.
 //!
-//! Names are not opened here: that is the instance's work, for it is what takes long. Directories
-//! are, since whoever walks has to list them.
+//! The walk opens directories, because it has to list them. It does not open any other name: that
+//! is what takes long, and so it is the work of the instance.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use crate::limits::{MAX_BATCH_OBJECTS, MAX_BATCH_PATHS};
 
-use super::open::{Meta, Opened};
+use super::open::{Dir, OpenObject};
 
-/// A directory that is open for as long as somebody needs it.
-#[derive(Debug)]
-pub(super) struct Dir {
-    pub(super) fd: OwnedFd,
-    /// That of the source which it is in.
-    pub(super) file_system: u64,
-}
-
-/// Objects of the walk.
+/// Consecutive objects of the walk.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// In the order of the walk, from 0.
+    /// Number of the batch in the order of the walk, from 0.
     pub(super) number: u64,
     items: VecDeque<Item>,
-    /// Each with a zero behind it.
+    /// Paths of the objects, each followed by a zero byte.
     paths: Vec<u8>,
-    /// Descriptors that the items keep open: not fewer than there are.
+    /// Upper bound of the descriptors that the items keep open.
     descriptors: usize,
-    /// Objects that it should have, and descriptors that it may keep open.
+    /// Number of objects the batch should have, and limit of `descriptors`.
     wanted: usize,
     max_descriptors: usize,
 }
 
-/// An object that is to be read.
+/// An object to be read.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// Its number in the archive.
+    /// Number of the object in the archive.
     pub(super) object: u64,
-    pub(super) lead: Lead,
-    pub(super) path: Path,
+    pub(super) candidate: Candidate,
+    pub(super) path: PathIndex,
 }
 
-/// Where in the batch a path stands, and in it the last name.
+/// Position of a path in the batch, and of the last name in the path.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Path {
+pub(super) struct PathIndex {
     start: u32,
     name: u32,
     end: u32,
 }
 
-/// How one gets at an object.
+/// An object that may belong to the archive, and the way to reach it.
 #[derive(Debug)]
-pub(super) enum Lead {
-    /// By its name, which is not opened yet, and what the directory says that it is.
+pub(super) enum Candidate {
+    /// A name that is not open, its directory, and its type according to the directory.
     Name(Arc<Dir>, FileType),
-    /// It was opened to see that it is no directory. And the file system of its source.
-    Opened(Box<Opened>, u64),
-    /// It is a directory.
-    Directory(Box<Found>),
-}
-
-/// An object, opened.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) meta: Meta,
-    pub(super) fd: Descriptor,
-    /// See [`Opened::path_only`].
-    pub(super) path_only: bool,
-    /// It is a directory whose names could not all be read.
-    pub(super) unread: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum Descriptor {
-    Own(OwnedFd),
-    /// Of a directory, for what is in it is to be opened.
-    Shared(Arc<Dir>),
+    /// An object that the walk opened and found not to be a directory, and the file system of its
+    /// source.
+    Opened(Box<OpenObject>, u64),
+    /// A directory.
+    Directory(Box<OpenObject>),
 }
 
 impl Batch {
-    /// Empties it, to be filled again.
+    /// Empties the batch, to be filled again.
     pub(super) fn begin(&mut self, number: u64, wanted: usize, max_descriptors: usize) {
         self.items.clear();
         self.paths.clear();
@@ -94,24 +68,29 @@ impl Batch {
         self.max_descriptors = max_descriptors;
     }
 
-    /// Adds an object. There is always room for one.
-    pub(super) fn push(&mut self, object: u64, path: &[u8], name_len: usize, lead: Lead) {
-        let opens = match (&lead, self.items.back().map(|item| &item.lead)) {
-            (Lead::Name(dir, _), Some(Lead::Name(last, _))) => !Arc::ptr_eq(dir, last),
+    /// Adds an object. There is always space for one.
+    pub(super) fn push(&mut self, object: u64, path: &[u8], name_len: usize, candidate: Candidate) {
+        // Consecutive names of one directory share its descriptor.
+        let opens = match (&candidate, self.items.back().map(|item| &item.candidate)) {
+            (Candidate::Name(dir, _), Some(Candidate::Name(last, _))) => !Arc::ptr_eq(dir, last),
             _ => true,
         };
         self.descriptors += usize::from(opens);
-        // `MAX_BATCH_PATHS` and one path more.
+        // At most `MAX_BATCH_PATHS` and one more path, so positions fit into 32 bits.
         let start = self.paths.len() as u32;
         let end = start + path.len() as u32;
         self.paths.extend_from_slice(path);
         self.paths.push(0);
-        let path = Path {
+        let path = PathIndex {
             start,
             name: end - name_len as u32,
             end,
         };
-        self.items.push_back(Item { object, lead, path });
+        self.items.push_back(Item {
+            object,
+            candidate,
+            path,
+        });
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -128,27 +107,18 @@ impl Batch {
         self.items.is_empty()
     }
 
-    /// The next object.
+    /// Removes and returns the next object.
     pub(super) fn next(&mut self) -> Option<Item> {
         self.items.pop_front()
     }
 
-    pub(super) fn path(&self, path: Path) -> &[u8] {
+    pub(super) fn path(&self, path: PathIndex) -> &[u8] {
         &self.paths[path.start as usize..path.end as usize]
     }
 
-    /// The last name of a path.
-    pub(super) fn name(&self, path: Path) -> &CStr {
+    /// Returns the last name of a path.
+    pub(super) fn name(&self, path: PathIndex) -> &CStr {
         CStr::from_bytes_with_nul(&self.paths[path.name as usize..=path.end as usize])
             .expect("names of the walk have no zeros")
-    }
-}
-
-impl AsFd for Descriptor {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Own(fd) => fd.as_fd(),
-            Self::Shared(dir) => dir.fd.as_fd(),
-        }
     }
 }

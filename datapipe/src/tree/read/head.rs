@@ -1,4 +1,4 @@
-//! Objects into blocks, by one instance or several, and the catalogue between them.
+//! The head: instances fill blocks with objects, in turn, and put the catalogue between them.
 //!
 //! ```text
 //!   walk, one at a time:  batch 0   batch 1   batch 2          names; directories, opened
@@ -16,30 +16,32 @@ use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
 
-use super::object_reader::{Progress, Reader};
+use super::object_reader::{FillProgress, ObjectReader};
 use super::options::{
-    Source, TREE_HEAD_MODULE, TreeError, TreeOptions, check_sources, head_arguments, name_sources,
+    Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
+    validate_sources,
 };
 use super::report::TreeReport;
-use super::turn::{Shared, Span};
+use super::turn::{BatchRange, SharedHead};
 use super::walk::{NextBatch, Walk};
 
 /// Reads file trees into blocks of entries: files, directories, links, fifos and devices, with
 /// their attributes.
 ///
 /// Every block is a run of whole entries, so each can be read by itself. Blocks of the catalogue,
-/// which says where each object is, stand between the others, and at the end all of it stands once
-/// more: [`BlockInfo::kind`] says so. The archive's content is
+/// which records the position of each object, alternate with the blocks of data, and the complete
+/// catalogue follows at the end: [`BlockInfo::kind`] tells them apart. The archive's content is
 /// [`Content::Tree`](crate::wire::Content::Tree).
 ///
-/// What cannot be read is reported and left out, or said to be not whole; it does not end the pipe.
-/// Relative paths are taken from the working directory when the pipe runs.
+/// An object that cannot be read is reported, and is either left out or marked as incomplete. It
+/// does not end the pipe. Relative paths are resolved against the working directory when the pipe
+/// runs.
 ///
-/// As a [`HeadStage`] it can run in a process. The sources are opened there, by their paths, when
-/// their turn comes, as they would be here. One that is confined must be allowed to read them, and
-/// to write to the directory for temporary files, where the catalogue of a large tree goes. The
-/// [report](Self::report) is at most a tenth of a second behind then, and complete when the pipe
-/// has ended.
+/// As a [`HeadStage`] it can run in another process. That process opens the sources by their paths
+/// when their turn comes, as this one would. If it is confined, it must be allowed to read them,
+/// and to write to the directory for temporary files, where the catalogue of a large tree is kept.
+/// The [report](Self::report) then lags by at most a tenth of a second, and is complete when the
+/// pipe has ended.
 ///
 /// [`BlockInfo::kind`]: crate::pool::BlockInfo::kind
 ///
@@ -62,114 +64,113 @@ use super::walk::{NextBatch, Walk};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TreeHead {
-    shared: Arc<Shared>,
+    shared: Arc<SharedHead>,
     report: TreeReport,
-    reader: Reader,
-    /// What of the walk is in our hands.
-    span: Span,
+    reader: ObjectReader,
+    /// Batches that this instance has taken from the walk and not committed.
+    range: BatchRange,
     phase: Phase,
-    /// Bytes of an object, on average of those that were read lately.
+    /// Moving average of the bytes of an object in blocks.
     average: usize,
-    /// Objects of the last batch, and bytes that they became so far.
-    read: (usize, usize),
-    /// What a module makes this head from; nothing for an instance of a stage that is described
-    /// already.
+    /// Objects of the last batch, and the bytes in blocks that they have become so far.
+    batch_len: usize,
+    batch_bytes: usize,
+    /// Arguments from which a module makes this head; empty for an instance of a stage that is
+    /// described already.
     arguments: Arguments,
 }
 
-/// How far an instance is.
+/// Progress of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     New,
     Reading,
-    /// All objects were given away, and this instance sends what stands behind them.
+    /// The walk is exhausted, and this instance sends what follows the objects.
     Closing,
     Ended,
 }
 
-/// Bytes of an object, as long as nothing is known.
+/// Assumed bytes of an object before any was read.
 const FIRST_AVERAGE: usize = 16 << 10;
-/// Batches that become a block, about.
-const BATCHES_OF_A_BLOCK: usize = 2;
+/// Approximate number of batches that fill a block.
+const BATCHES_PER_BLOCK: usize = 2;
 
 impl TreeHead {
-    /// A head that reads `sources`, each under the last name of its path: `/srv/data` as `data`,
-    /// `.` and `..` by the name of the directory that they mean, `/` as `root`. A symbolic link is
-    /// read as one.
+    /// Creates a head that reads `sources`, each under the last name of its path: `/srv/data` as
+    /// `data`, `.` and `..` as the name of the directory they refer to, `/` as `root`. A symbolic
+    /// link is read as a link.
     ///
     /// # Errors
     ///
-    /// [`TreeError`]: a source is not there, two have one name, or a pattern is not one.
+    /// [`TreeError`] if a source does not exist, two sources have the same name, or a pattern is
+    /// invalid.
     pub fn new<P: AsRef<Path>>(sources: &[P], options: TreeOptions) -> Result<Self, TreeError> {
         Self::with(name_sources(sources)?, options)
     }
 
-    /// A head that reads each path under the name that stands before it.
+    /// Creates a head that reads each path under the name given with it.
     ///
     /// # Errors
     ///
-    /// As of [`new`](Self::new), and if a name is not one: it has no `/`, and is neither `.` nor
-    /// `..`.
+    /// As for [`new`](Self::new), and if a name is invalid: it must not be empty, contain `/` or a
+    /// zero byte, or be `.` or `..`.
     pub fn named(
         sources: impl IntoIterator<Item = (OsString, PathBuf)>,
         options: TreeOptions,
     ) -> Result<Self, TreeError> {
-        Self::with(
-            sources
-                .into_iter()
-                .map(|(name, path)| Source { name, path })
-                .collect(),
-            options,
-        )
+        let sources = sources
+            .into_iter()
+            .map(|(name, path)| Source { name, path });
+        Self::with(sources.collect(), options)
     }
 
     fn with(sources: Vec<Source>, options: TreeOptions) -> Result<Self, TreeError> {
-        check_sources(&sources)?;
+        validate_sources(&sources)?;
         let (arguments, report) = (head_arguments(&sources, &options), TreeReport::default());
         let walk = Walk::new(sources, &options, report.clone())?;
-        let mut head = Self::instance(Arc::new(Shared::new(walk)), report);
+        let mut head = Self::instance(Arc::new(SharedHead::new(walk)), report);
         head.arguments = arguments;
         Ok(head)
     }
 
-    fn instance(shared: Arc<Shared>, report: TreeReport) -> Self {
-        let reader = Reader::new(shared.walk.lock().rules());
-        let (span, phase, arguments) = (Span::default(), Phase::New, Arguments::new());
+    fn instance(shared: Arc<SharedHead>, report: TreeReport) -> Self {
+        let reader = ObjectReader::new(shared.walk.lock().rules());
         Self {
             shared,
             report,
             reader,
-            span,
-            phase,
+            range: BatchRange::default(),
+            phase: Phase::New,
             average: FIRST_AVERAGE,
-            read: (0, 0),
-            arguments,
+            batch_len: 0,
+            batch_bytes: 0,
+            arguments: Arguments::new(),
         }
     }
 
-    /// The stage in which `n` instances read the tree, each on a thread of its own: 1 to
+    /// Returns a stage of `n` instances that read the tree, each on a thread of its own: 1 to
     /// [`MAX_INSTANCES`](crate::limits::MAX_INSTANCES).
-    /// [`default_instances`](Self::default_instances) are a good number. The archive has the same
-    /// objects in the same order, in other blocks.
+    /// [`default_instances`](Self::default_instances) is a good number. The archive contains the
+    /// same objects in the same order, in other blocks.
     ///
-    /// What is gained: where files have to be fetched before they can be read, from a disk or
-    /// through a network, several are waited for at once; and several processors compute digests. A
-    /// large file is read by one instance, and so are objects with several names, while the others
+    /// The benefit: where files have to be fetched before they can be read, from a disk or through
+    /// a network, several fetches are in progress at once, and several processors compute digests.
+    /// One instance alone reads a large file, or an object with several names, while the others
     /// wait.
     ///
-    /// What it costs: a tenth more time of the processors, since what is too little for a block is
-    /// copied into one with what another has read; and memory for two blocks, besides the buffers
-    /// of each instance. Blocks are nearly as full as those of one instance.
+    /// The cost: a tenth more processor time, since entries too few for a block are copied into one
+    /// with those of another instance; and memory for two blocks, besides the buffers of each
+    /// instance. Blocks are nearly as full as those of one instance.
     ///
     /// Seconds for 51,000 objects with 560 MB, on two processors, as `tests/tree_head.rs` measures:
     ///
     /// | instances | 1 | 2 | 4 | 8 | 16 | tar |
     /// |---|---|---|---|---|---|---|
-    /// | nothing of it in memory | 4.8 | 3.1 | 2.5 | 2.1 | 1.9 | 5.1 |
-    /// | all of it in memory | 0.78 | 0.49 | 0.48 | 0.48 | | 0.85 |
+    /// | nothing cached in memory | 4.8 | 3.1 | 2.5 | 2.1 | 1.9 | 5.1 |
+    /// | all cached in memory | 0.78 | 0.49 | 0.48 | 0.48 | | 0.85 |
     ///
-    /// Inline, where all instances are on one thread, one of them does all the work. In processes,
-    /// all are in one, each on a thread of its own.
+    /// Inline, where all instances run on one thread, one of them does all the work. In processes,
+    /// all of them run in one process, each on a thread of its own.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -187,46 +188,47 @@ impl TreeHead {
     pub fn instances(self, n: u32) -> HeadStage<'static> {
         let (shared, report) = (Arc::clone(&self.shared), self.report.clone());
         let instance = move |before| {
-            // All are made before any of them works.
-            shared.walk.lock().divide(before + 1);
+            // All instances are made before any of them runs.
+            shared.walk.lock().set_instances(before + 1);
             Self::instance(Arc::clone(&shared), report.clone())
         };
         self.describe(Stage::head(self.name(), instance).instances(n))
     }
 
-    /// Instances that read a tree fast, wherever it is: as many as there are processors; 8 at
-    /// least, for mostly they wait for the disk, and 16 at most. A disk that has to move its heads
-    /// may be faster with one.
+    /// Returns a number of instances that read a tree fast on any medium: as many as there are
+    /// processors, at least 8 because mostly they wait for the disk, and at most 16. A disk that
+    /// has to move its heads may be faster with one.
     pub fn default_instances() -> u32 {
         thread::available_parallelism().map_or(8, |processors| processors.get().clamp(8, 16) as u32)
     }
 
-    /// What becomes of the tree.
+    /// Returns the report on the tree, which is updated as the pipe runs.
     pub fn report(&self) -> TreeReport {
         self.report.clone()
     }
 
-    /// The next block.
+    /// Fills the next block: first what the turn still requires, if this instance has it, then
+    /// objects until the block is full, the next batch is out of turn, or the walk is exhausted.
     fn next_block(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::Closing {
             return self.close(block);
         }
-        if self.span.has_turn()
-            && let Some(fill) = self.go_on(block)?
+        if let Some(turn) = self.shared.held_turn(&mut self.range)
+            && let Some(fill) = turn.resume(block, self.reader.is_done())?
         {
             return Ok(fill);
         }
         loop {
             let before = block.len();
-            let progress = self.reader.fill(block, &self.shared, &mut self.span)?;
-            self.read.1 += block.len() - before;
+            let progress = self.reader.fill(block, &self.shared, &mut self.range)?;
+            self.batch_bytes += block.len() - before;
             let placed = match progress {
-                Progress::Abandoned => return Ok(Fill::End),
-                Progress::Full => self.place(block, true)?,
-                Progress::Done => match self.take(block.capacity()) {
+                FillProgress::Abandoned => return Ok(Fill::End),
+                FillProgress::BlockFull => self.place(block, true)?,
+                FillProgress::BatchDone => match self.take_batch(block.capacity()) {
                     NextBatch::Batch => None,
-                    NextBatch::NotNext => self.place(block, false)?,
-                    NextBatch::Nothing => return Ok(Fill::End),
+                    NextBatch::OutOfTurn => self.place(block, false)?,
+                    NextBatch::Exhausted => return Ok(Fill::End),
                     NextBatch::End => {
                         self.phase = Phase::Closing;
                         if block.is_empty() {
@@ -242,69 +244,39 @@ impl TreeHead {
         }
     }
 
-    /// What has to be done when the block that was filled last was sent, and the turn is still
-    /// ours.
-    fn go_on(&mut self, block: &mut Block) -> Result<Option<Fill>, StageError> {
-        let Self {
-            shared,
-            reader,
-            span,
-            ..
-        } = self;
-        let mut order = shared.order();
-        if let Some(fill) = order.piece(block)? {
-            return Ok(Some(fill));
-        }
-        if reader.is_done() {
-            shared.pass_turn(&mut order, span);
-        } else {
-            order.take_rest(block)?;
-        }
-        Ok(None)
-    }
-
-    /// The next objects, if they follow on those that are in the block, or if there are none.
-    fn take(&mut self, capacity: usize) -> NextBatch {
-        if let Some(bytes) = self.read.1.min(capacity).checked_div(self.read.0) {
+    /// Takes the next batch from the walk, if it follows the objects in the block or the block has
+    /// none. Its size is chosen so that about [`BATCHES_PER_BLOCK`] fill a block.
+    fn take_batch(&mut self, capacity: usize) -> NextBatch {
+        let bytes = self.batch_bytes.min(capacity);
+        if let Some(bytes) = bytes.checked_div(self.batch_len) {
             self.average = (3 * self.average + bytes).div_ceil(4);
         }
-        let wanted = capacity / BATCHES_OF_A_BLOCK / self.average;
+        let wanted = capacity / BATCHES_PER_BLOCK / self.average;
         let batch = &mut self.reader.batch;
-        let given = self
-            .shared
-            .walk
-            .lock()
-            .give(batch, self.span.next(), wanted, capacity);
-        if matches!(given, NextBatch::Batch | NextBatch::End) {
-            self.span.add(batch.number);
+        let mut walk = self.shared.walk.lock();
+        let next = walk.next_batch(batch, self.range.next(), wanted, capacity);
+        drop(walk);
+        if matches!(next, NextBatch::Batch | NextBatch::End) {
+            self.range.add(batch.number);
         }
-        self.read = (batch.len(), 0);
-        given
+        (self.batch_len, self.batch_bytes) = (batch.len(), 0);
+        next
     }
 
-    /// Finds the place of what is in the block, in its turn; `now`: for more is to be read behind
-    /// it. `None` if it stays behind for another block, and the turn has passed.
-    fn place(&mut self, block: &mut Block, now: bool) -> Result<Option<Fill>, StageError> {
-        let Self {
-            shared,
-            reader,
-            span,
-            ..
-        } = self;
-        let Some(mut order) = shared.await_turn(span, block) else {
+    /// Commits the content of the block when its turn comes. Returns `None` if it was kept for a
+    /// later block, which happens only if `must_send` is false; the turn has passed then.
+    fn place(&mut self, block: &mut Block, must_send: bool) -> Result<Option<Fill>, StageError> {
+        let Some(turn) = self.shared.await_turn(&mut self.range, block) else {
             return Ok(Some(Fill::End));
         };
-        let fill = order.place(block, reader, now)?;
-        if fill.is_none() {
-            shared.pass_turn(&mut order, span);
-        }
-        Ok(fill)
+        let (unplaced, open) = self.reader.unplaced();
+        turn.place(block, unplaced, open, must_send)
     }
 
-    /// What stands behind all objects.
+    /// Fills the block with what follows all objects.
     fn close(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        match self.shared.await_turn(&mut self.span, block) {
-            Some(mut order) => order.close(block),
+        match self.shared.await_turn(&mut self.range, block) {
+            Some(turn) => turn.close(block),
             None => Ok(Fill::End),
         }
     }
@@ -317,7 +289,7 @@ impl Head for TreeHead {
 
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::New {
-            self.phase = if self.shared.begin() {
+            self.phase = if self.shared.register_thread() {
                 Phase::Reading
             } else {
                 Phase::Ended
@@ -326,11 +298,11 @@ impl Head for TreeHead {
         if self.phase == Phase::Ended {
             return Ok(Fill::End);
         }
-        self.shared.note_fetch(&self.span, false);
+        self.shared.buffer_wait_ends(&self.range);
         let fill = self.next_block(block)?;
-        self.shared.note_fetch(&self.span, true);
+        self.shared.buffer_wait_begins(&self.range);
         if fill == Fill::End {
-            // What is in it has no place, if the pipe ends.
+            // If the pipe ends, the content of the block has no position.
             block.clear();
             self.phase = Phase::Ended;
         }
@@ -357,7 +329,7 @@ impl fmt::Debug for TreeHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TreeHead")
             .field("phase", &self.phase)
-            .field("span", &self.span)
+            .field("range", &self.range)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Objects of a batch into a block, one entry after the other.
+//! Reads the objects of a batch into blocks, one entry after the other.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use crate::limits::MAX_ATTRIBUTE;
 use crate::pool::Block;
 use crate::wire::{DIGEST_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
 
-use super::batch::{Batch, Descriptor, Found, Item, Lead, Path};
-use super::extents::{self, Extents};
-use super::open::{self, Attributes, Opened};
+use super::batch::{Batch, Candidate, Item, PathIndex};
+use super::extents::{Extents, ReadProgress};
+use super::open::{self, Attributes, OpenObject};
 use super::report::ProblemKind;
-use super::turn::{Shared, Span};
-use super::unplaced::{Ended, Pending, Spot};
+use super::turn::{BatchRange, SharedHead};
+use super::unplaced::{EntryPos, FinishedObject, Unplaced};
 use super::walk::{Rules, unreadable};
 
-/// Reads the objects of one batch after the other.
+/// Reader of the objects of one batch after the other.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct ObjectReader {
     rules: Arc<Rules>,
     pub(super) batch: Batch,
-    /// The object that is not whole in the blocks yet.
+    /// The object of which not all entries are in blocks.
     current: Option<Current>,
-    /// Objects that have ended in the block that is being filled.
-    pub(super) pending: Pending,
+    /// Objects that have ended in the block being filled.
+    unplaced: Unplaced,
     attributes: Attributes,
-    /// Room for a value, and for an entry.
+    /// Buffers for the value of an attribute, and for an entry.
     value: Box<[u8]>,
     entry: Vec<u8>,
 }
@@ -37,177 +37,166 @@ pub(super) struct Reader {
 /// An object on its way into blocks.
 #[derive(Debug)]
 struct Current {
-    found: Found,
-    path: Path,
-    /// What a symbolic link says.
+    opened: OpenObject,
+    path: PathIndex,
+    /// Target of a symbolic link.
     target: Vec<u8>,
-    /// Its kind, which is another than that of what was found if it is a further name.
+    /// Kind in the archive: `HardLink` for a further name of an object, whatever that is.
     kind: ObjectKind,
-    /// The object that it is another name of.
+    /// For a hard link, number of the object that it is another name of.
     link: u64,
     number: u64,
-    first: Spot,
+    first: EntryPos,
     state: State,
-    step: Step,
+    next: NextEntry,
 }
 
-/// What of an object is to be written next.
+/// The entry of an object that is to be written next.
 #[derive(Debug)]
-enum Step {
+enum NextEntry {
     Object,
     Attributes,
     Extents(Box<Extents>),
     End(u64, Option<[u8; DIGEST_LEN]>),
 }
 
-/// What became of an entry, or of an object.
+/// Outcome of writing an entry, or an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Put {
-    Done,
-    /// It is for the next block.
-    Full,
-    /// No block can take it.
-    Never,
+    Written,
+    /// The block is full: the entry belongs to the next one.
+    BlockFull,
+    /// The entry is longer than a block.
+    TooLong,
 }
 
-/// How far the reading came.
+/// Progress of filling a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum FillProgress {
     /// The block is full.
-    Full,
-    /// The batch was read.
-    Done,
+    BlockFull,
+    /// All objects of the batch were read.
+    BatchDone,
     /// The pipe ends.
     Abandoned,
 }
 
-impl Reader {
+impl ObjectReader {
     pub(super) fn new(rules: Arc<Rules>) -> Self {
         Self {
             rules,
             batch: Batch::default(),
             current: None,
-            pending: Pending::default(),
+            unplaced: Unplaced::default(),
             attributes: Attributes::default(),
             value: vec![0; MAX_ATTRIBUTE].into(),
             entry: Vec::new(),
         }
     }
 
-    /// Whether all objects of the batch are in blocks.
+    /// Returns true if all objects of the batch are in blocks.
     pub(super) fn is_done(&self) -> bool {
         self.current.is_none() && self.batch.is_empty()
     }
 
-    /// Puts objects into the block until it is full or there are no more. Of an object that has
-    /// several names, only whoever has the turn knows whether it is the first: it is waited for.
+    /// Writes objects into the block until it is full or the batch is done.
     pub(super) fn fill(
         &mut self,
         block: &mut Block,
-        shared: &Shared,
-        span: &mut Span,
-    ) -> Result<Progress, StageError> {
+        shared: &SharedHead,
+        range: &mut BatchRange,
+    ) -> Result<FillProgress, StageError> {
         loop {
             let mut current = match self.current.take() {
                 Some(current) => current,
                 None => {
                     let Some(item) = self.batch.next() else {
-                        return Ok(Progress::Done);
+                        return Ok(FillProgress::BatchDone);
                     };
                     let Some(mut current) = self.begin(item) else {
                         continue;
                     };
-                    let meta = &current.found.meta;
-                    if meta.is_linked() {
-                        let Some(mut order) = shared.await_turn(span, block) else {
-                            return Ok(Progress::Abandoned);
-                        };
-                        if let Some(link) = order.links.find(meta.id, meta.stamp())? {
-                            (current.kind, current.link) = (ObjectKind::HardLink, link);
-                        }
+                    if !resolve_link(&mut current, block, shared, range)? {
+                        return Ok(FillProgress::Abandoned);
                     }
                     current
                 }
             };
-            if self.write(&mut current, block, shared)? == Put::Full {
+            if self.write(&mut current, block, shared, range)? == Put::BlockFull {
                 self.current = Some(current);
-                return Ok(Progress::Full);
+                return Ok(FillProgress::BlockFull);
             }
         }
     }
 
-    /// Where the object begins that is not whole in the blocks yet, if any of it is.
-    pub(super) fn first(&mut self) -> Option<&mut Spot> {
-        let current = self.current.as_mut()?;
-        (!matches!(current.step, Step::Object)).then_some(&mut current.first)
+    /// Returns the objects that have ended in the block being filled, and the start of the object
+    /// that has not, if any of it was written.
+    pub(super) fn unplaced(&mut self) -> (&mut Unplaced, Option<&mut EntryPos>) {
+        let open = self
+            .current
+            .as_mut()
+            .filter(|current| !matches!(current.next, NextEntry::Object))
+            .map(|current| &mut current.first);
+        (&mut self.unplaced, open)
     }
 
-    /// Opens an object, if it is not open; `None` if there is nothing to be read.
+    /// Opens an object if it is not open. Returns `None` if it does not belong to the archive.
     fn begin(&self, item: Item) -> Option<Current> {
-        let Item { object, lead, path } = item;
-        let looked = match lead {
-            Lead::Directory(found) => Some((*found, ObjectKind::Directory, Vec::new())),
-            Lead::Opened(opened, file_system) => self.look(path, Ok(*opened), file_system),
-            Lead::Name(dir, expected) => {
+        let Item {
+            object,
+            candidate,
+            path,
+        } = item;
+        let (opened, kind, target) = match candidate {
+            Candidate::Directory(opened) => (*opened, ObjectKind::Directory, Vec::new()),
+            Candidate::Opened(opened, file_system) => {
+                self.classify(path, Ok(*opened), file_system)?
+            }
+            Candidate::Name(dir, expected) => {
                 let opened = open::open(dir.fd.as_fd(), self.batch.name(path), expected);
-                self.look(path, opened, dir.file_system)
+                self.classify(path, opened, dir.file_system)?
             }
         };
-        let (found, kind, target) = looked?;
-        let state = if found.unread {
-            State::Unread
-        } else {
-            State::Whole
+        let state = match opened.unread {
+            Some(_) => State::Unread,
+            None => State::Whole,
         };
-        let (first, step) = (Spot::default(), Step::Object);
         Some(Current {
-            found,
+            opened,
             path,
             target,
             kind,
             link: 0,
             number: object,
-            first,
+            first: EntryPos::default(),
             state,
-            step,
+            next: NextEntry::Object,
         })
     }
 
-    /// Whether what was opened belongs to the archive, and what it is there.
-    fn look(
+    /// Returns an object that was opened by its name, its kind in the archive, and the target of a
+    /// symbolic link. Returns `None`, and reports the problem, if it does not belong to the archive
+    /// or could not be opened.
+    fn classify(
         &self,
-        path: Path,
-        opened: Result<Opened, Errno>,
+        path: PathIndex,
+        opened: Result<OpenObject, Errno>,
         file_system: u64,
-    ) -> Option<(Found, ObjectKind, Vec<u8>)> {
+    ) -> Option<(OpenObject, ObjectKind, Vec<u8>)> {
         let path = self.batch.path(path);
-        let looked = opened.and_then(|opened| match opened.meta.kind {
-            // It was none when the walk came by, so nobody lists it: what was there is gone.
+        let with_target = opened.and_then(|opened| match opened.meta.kind {
+            // The walk found another type here and has not listed this directory. So the object
+            // that the walk found was removed.
             FileType::Directory => Err(Errno::NOENT),
-            FileType::Symlink => open::target(opened.fd.as_fd()).map(|target| (opened, target)),
+            FileType::Symlink => {
+                open::read_target(opened.fd.as_fd()).map(|target| (opened, target))
+            }
             _ => Ok((opened, Vec::new())),
         });
-        match looked {
-            Ok((
-                Opened {
-                    fd,
-                    path_only,
-                    meta,
-                    ..
-                },
-                target,
-            )) => {
-                let kind = self.rules.judge(path, &meta, file_system)?;
-                Some((
-                    Found {
-                        meta,
-                        fd: Descriptor::Own(fd),
-                        path_only,
-                        unread: false,
-                    },
-                    kind,
-                    target,
-                ))
+        match with_target {
+            Ok((opened, target)) => {
+                let kind = self.rules.classify(path, &opened.meta, file_system)?;
+                Some((opened, kind, target))
             }
             Err(error) => {
                 self.rules.report.problem(path, unreadable(error));
@@ -216,91 +205,89 @@ impl Reader {
         }
     }
 
-    /// Writes what is left of an object, as far as it fits.
+    /// Writes the remaining entries of an object, as far as they fit.
     fn write(
         &mut self,
         current: &mut Current,
         block: &mut Block,
-        shared: &Shared,
+        shared: &SharedHead,
+        range: &mut BatchRange,
     ) -> Result<Put, StageError> {
         loop {
-            let put = match current.step {
-                Step::Object => self.write_object(current, block, shared)?,
-                Step::Attributes => self.write_attributes(current, block)?,
-                Step::Extents(_) => self.write_extents(current, block)?,
-                Step::End(size, digest) => return self.write_end(current, size, digest, block),
+            let put = match current.next {
+                NextEntry::Object => self.write_object(current, block, shared, range)?,
+                NextEntry::Attributes => self.write_attributes(current, block)?,
+                NextEntry::Extents(_) => self.write_extents(current, block)?,
+                NextEntry::End(size, digest) => {
+                    return self.write_end(current, size, digest, block);
+                }
             };
-            if put != Put::Done {
+            if put != Put::Written {
                 return Ok(put);
             }
         }
     }
 
+    /// Writes the first entry of an object. An object whose first entry no block can take is
+    /// reported and left out.
     fn write_object(
         &mut self,
         current: &mut Current,
         block: &mut Block,
-        shared: &Shared,
+        shared: &SharedHead,
+        range: &mut BatchRange,
     ) -> Result<Put, StageError> {
-        let meta = current.found.meta;
-        let is_further = current.kind == ObjectKind::HardLink;
-        let first = meta.describe(current.kind, self.batch.path(current.path), &current.target);
-        let object = if is_further {
-            Object {
-                size: 0,
-                device: (0, 0),
-                link: current.link,
-                linked: false,
-                target: &[],
-                ..first
-            }
-        } else {
-            first
-        };
-        let first_spot = Spot::at(block.len());
+        let meta = current.opened.meta;
+        let first = EntryPos::unsent(block.len());
+        let object = current.object(self.batch.path(current.path));
         let entry = Entry {
             object: current.number,
             body: EntryBody::Object(object),
         };
-        let wrong = match put(&mut self.entry, &entry, block) {
-            Ok(Put::Done) => None,
-            Ok(Put::Full) => return Ok(Put::Full),
-            Ok(Put::Never) => Some(ProblemKind::TooLong(self.entry.len())),
+        let problem = match put(&mut self.entry, &entry, block) {
+            Ok(Put::Written) => None,
+            Ok(Put::BlockFull) => return Ok(Put::BlockFull),
+            Ok(Put::TooLong) => Some(ProblemKind::TooLong(self.entry.len())),
             Err(why) => Some(ProblemKind::Unreadable(why)),
         };
-        if let Some(kind) = wrong {
-            self.rules
-                .report
-                .problem(self.batch.path(current.path), kind);
-            return Ok(Put::Never);
+        if let Some(kind) = problem {
+            let path = self.batch.path(current.path);
+            self.rules.report.problem(path, kind);
+            return Ok(Put::TooLong);
         }
-        current.first = first_spot;
-        if is_further {
-            current.step = Step::End(0, None);
-            return Ok(Put::Done);
+        current.first = first;
+        if current.kind == ObjectKind::HardLink {
+            current.next = NextEntry::End(0, None);
+            return Ok(Put::Written);
         }
-        if meta.is_linked() {
-            shared
-                .order()
-                .links
+        // `resolve_link` obtained the turn, and the range keeps it until the object has ended.
+        if meta.is_linked()
+            && let Some(mut turn) = shared.held_turn(range)
+        {
+            turn.links()
                 .add(meta.id, meta.stamp(), current.number, meta.links)?;
         }
-        current.step = Step::Attributes;
-        let Found { fd, path_only, .. } = &current.found;
-        if let Err(error) = self
-            .attributes
-            .list(fd.as_fd(), *path_only, &mut self.value)
-        {
-            self.attributes = Attributes::default();
-            self.problem(
-                current,
-                State::Unread,
-                ProblemKind::Attribute(Vec::new(), error.to_string()),
-            );
-        }
-        Ok(Put::Done)
+        current.next = NextEntry::Attributes;
+        self.list_attributes(current);
+        Ok(Put::Written)
     }
 
+    /// Lists the extended attributes of an object. If that fails, the object has none and is
+    /// reported.
+    fn list_attributes(&mut self, current: &mut Current) {
+        let OpenObject { fd, path_only, .. } = &current.opened;
+        let listed = self
+            .attributes
+            .list(fd.as_fd(), *path_only, &mut self.value);
+        if let Err(error) = listed {
+            self.attributes = Attributes::default();
+            let kind = ProblemKind::Attribute(Vec::new(), error.to_string());
+            self.problem(current, State::Unread, kind);
+        }
+    }
+
+    /// Writes the extended attributes that remain. One that cannot be read or stored is reported
+    /// and left out.
     fn write_attributes(
         &mut self,
         current: &mut Current,
@@ -308,25 +295,19 @@ impl Reader {
     ) -> Result<Put, StageError> {
         while let Some(name) = self.attributes.name() {
             let name = name.to_bytes();
-            let wrong = match self
-                .attributes
-                .value(current.found.fd.as_fd(), &mut self.value)
-            {
+            let fd = current.opened.fd.as_fd();
+            let failure = match self.attributes.value(fd, &mut self.value) {
                 Ok(None) => None,
                 Ok(Some(len)) => {
-                    let body = EntryBody::Attribute(name, &self.value[..len]);
-                    match put(
-                        &mut self.entry,
-                        &Entry {
-                            object: current.number,
-                            body,
-                        },
-                        block,
-                    ) {
-                        Ok(Put::Done) => None,
-                        Ok(Put::Full) => return Ok(Put::Full),
-                        Ok(Put::Never) => Some(format!(
-                            "{} bytes, which is more than a block has",
+                    let entry = Entry {
+                        object: current.number,
+                        body: EntryBody::Attribute(name, &self.value[..len]),
+                    };
+                    match put(&mut self.entry, &entry, block) {
+                        Ok(Put::Written) => None,
+                        Ok(Put::BlockFull) => return Ok(Put::BlockFull),
+                        Ok(Put::TooLong) => Some(format!(
+                            "{} bytes do not fit into a block",
                             self.entry.len()
                         )),
                         Err(why) => Some(why),
@@ -334,44 +315,40 @@ impl Reader {
                 }
                 Err(error) => Some(error.to_string()),
             };
-            if let Some(why) = wrong {
+            if let Some(why) = failure {
                 let kind = ProblemKind::Attribute(name.to_vec(), why);
                 self.problem(current, State::Unread, kind);
             }
             self.attributes.advance();
         }
-        current.step = match current.kind {
-            ObjectKind::File => Step::Extents(Box::new(Extents::new(current.found.meta))),
-            _ => Step::End(0, None),
+        current.next = match current.kind {
+            ObjectKind::File => NextEntry::Extents(Box::new(Extents::new(current.opened.meta))),
+            _ => NextEntry::End(0, None),
         };
-        Ok(Put::Done)
+        Ok(Put::Written)
     }
 
+    /// Writes the extents of a file that remain. A file that changed or cannot be read to its end
+    /// stays in the archive as far as it was read, and is reported.
     fn write_extents(
         &mut self,
         current: &mut Current,
         block: &mut Block,
     ) -> Result<Put, StageError> {
-        let Current {
-            found,
-            number,
-            step: Step::Extents(extents),
-            ..
-        } = current
-        else {
-            return Ok(Put::Done);
+        let NextEntry::Extents(extents) = &mut current.next else {
+            return Ok(Put::Written);
         };
-        let outcome = extents.read(found.fd.as_fd(), *number, block)?;
-        if outcome == Ok(extents::Progress::Full) {
-            return Ok(Put::Full);
+        let outcome = extents.read(current.opened.fd.as_fd(), current.number, block)?;
+        if outcome == Ok(ReadProgress::BlockFull) {
+            return Ok(Put::BlockFull);
         }
         let summary = extents.summary();
         self.rules
             .report
             .update(|outcome| outcome.bytes += summary.bytes);
-        current.step = Step::End(summary.size, Some(summary.digest));
+        current.next = NextEntry::End(summary.size, Some(summary.digest));
         match outcome {
-            Ok(extents::Progress::Done(State::Changed)) => {
+            Ok(ReadProgress::Done(State::Changed)) => {
                 self.problem(current, State::Changed, ProblemKind::Changed);
             }
             Ok(_) => {}
@@ -380,9 +357,10 @@ impl Reader {
                 self.problem(current, State::Unread, ProblemKind::Unreadable(why));
             }
         }
-        Ok(Put::Done)
+        Ok(Put::Written)
     }
 
+    /// Writes the last entry of an object, records it for the catalogue and counts it.
     fn write_end(
         &mut self,
         current: &Current,
@@ -390,90 +368,115 @@ impl Reader {
         digest: Option<[u8; DIGEST_LEN]>,
         block: &mut Block,
     ) -> Result<Put, StageError> {
-        let Current {
-            found,
-            kind,
-            link,
-            state,
-            number,
-            first,
-            ..
-        } = current;
-        let end = Spot::at(block.len());
+        let end = EntryPos::unsent(block.len());
         let body = EntryBody::End(End {
-            state: *state,
+            state: current.state,
             size,
             digest,
         });
-        match put(
-            &mut self.entry,
-            &Entry {
-                object: *number,
-                body,
-            },
-            block,
-        ) {
-            Ok(Put::Done) => {}
-            // The smallest block has room for an end.
+        let object = current.number;
+        match put(&mut self.entry, &Entry { object, body }, block) {
+            Ok(Put::Written) => {}
+            // Never `TooLong`: the smallest block has space for an end.
             Ok(other) => return Ok(other),
             Err(why) => return Err(StageError::new(why)),
         }
-        let ended = Ended {
-            // Nobody else asks for a number.
-            object: if found.meta.is_linked() && *kind != ObjectKind::HardLink {
-                *number
-            } else {
-                0
-            },
-            kind: *kind,
-            state: *state,
-            mode: found.meta.mode,
-            size,
-            link: *link,
-            modified: found.meta.modified,
-            first: *first,
-            end,
+        let target = match current.kind {
+            ObjectKind::Symlink => current.target.as_slice(),
+            _ => &[],
         };
-        let target = if *kind == ObjectKind::Symlink {
-            current.target.as_slice()
-        } else {
-            &[]
-        };
-        self.pending
-            .add(ended, self.batch.path(current.path), target);
-        self.rules.report.update(|outcome| match kind {
+        let path = self.batch.path(current.path);
+        self.unplaced.add(current.finished(size, end), path, target);
+        self.rules.report.update(|outcome| match current.kind {
             ObjectKind::File => outcome.files += 1,
             ObjectKind::Directory => outcome.directories += 1,
             _ => outcome.others += 1,
         });
-        Ok(Put::Done)
+        Ok(Put::Written)
     }
 
-    /// Reports what is wrong with an object, which is in the archive all the same.
+    /// Reports a problem with an object that is in the archive nevertheless, and records it in the
+    /// object's state.
     fn problem(&self, current: &mut Current, state: State, kind: ProblemKind) {
         if current.state != State::Unread {
             current.state = state;
         }
-        self.rules
-            .report
-            .problem(self.batch.path(current.path), kind);
+        let path = self.batch.path(current.path);
+        self.rules.report.problem(path, kind);
     }
 }
 
-/// Puts an entry into a block, if it fits. `room` has its bytes then in any case.
+/// Makes an object with several names a hard link if another of its names is in the archive.
+///
+/// Only the instance that has the turn knows whether this name is the first. So this function waits
+/// for the turn. Returns false if the pipe ends.
+fn resolve_link(
+    current: &mut Current,
+    block: &Block,
+    shared: &SharedHead,
+    range: &mut BatchRange,
+) -> Result<bool, StageError> {
+    let meta = current.opened.meta;
+    if !meta.is_linked() {
+        return Ok(true);
+    }
+    let Some(mut turn) = shared.await_turn(range, block) else {
+        return Ok(false);
+    };
+    if let Some(link) = turn.links().find(meta.id, meta.stamp())? {
+        (current.kind, current.link) = (ObjectKind::HardLink, link);
+    }
+    Ok(true)
+}
+
+impl Current {
+    /// Returns the body of the object's first entry.
+    fn object<'a>(&'a self, path: &'a [u8]) -> Object<'a> {
+        let object = self.opened.meta.to_object(self.kind, path, &self.target);
+        if self.kind != ObjectKind::HardLink {
+            return object;
+        }
+        Object {
+            size: 0,
+            device: (0, 0),
+            link: self.link,
+            linked: false,
+            target: &[],
+            ..object
+        }
+    }
+
+    /// Returns the record for the catalogue, without block numbers, of an object that has ended.
+    fn finished(&self, size: u64, end: EntryPos) -> FinishedObject {
+        let meta = &self.opened.meta;
+        // Only hard links refer to an object by its number.
+        let is_link_target = meta.is_linked() && self.kind != ObjectKind::HardLink;
+        FinishedObject {
+            object: if is_link_target { self.number } else { 0 },
+            kind: self.kind,
+            state: self.state,
+            mode: meta.mode,
+            size,
+            link: self.link,
+            modified: meta.modified,
+            first: self.first,
+            end,
+        }
+    }
+}
+
+/// Puts an entry into a block if it fits. `buf` contains the encoded entry afterwards in any case.
 ///
 /// # Errors
 ///
-/// Why the format cannot take it.
-fn put(room: &mut Vec<u8>, entry: &Entry<'_>, block: &mut Block) -> Result<Put, String> {
-    room.clear();
-    entry
-        .append_to(room)
-        .map_err(|malformed| malformed.to_string())?;
-    Ok(match block.put(room) {
-        Ok(()) => Put::Done,
-        Err(_) if room.len() > block.capacity() => Put::Never,
-        Err(_) => Put::Full,
+/// The reason why the format cannot represent the entry.
+fn put(buf: &mut Vec<u8>, entry: &Entry<'_>, block: &mut Block) -> Result<Put, String> {
+    buf.clear();
+    entry.append_to(buf).map_err(|error| error.to_string())?;
+    Ok(match block.put(buf) {
+        Ok(()) => Put::Written,
+        Err(_) if buf.len() > block.capacity() => Put::TooLong,
+        Err(_) => Put::BlockFull,
     })
 }
 
@@ -488,7 +491,7 @@ mod tests {
     use crate::tree::read::walk::{NextBatch, Walk};
 
     #[test]
-    fn a_directory_in_the_place_of_a_file_is_not_taken_for_one_that_is_listed() {
+    fn directory_that_replaced_a_file_is_reported_as_vanished() {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("data");
         fs::create_dir(&source).unwrap();
@@ -498,9 +501,9 @@ mod tests {
         let report = TreeReport::default();
         let sources = name_sources(std::slice::from_ref(&source)).unwrap();
         let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
-        let mut reader = Reader::new(walk.rules());
+        let mut reader = ObjectReader::new(walk.rules());
         assert_eq!(
-            walk.give(&mut reader.batch, None, 100, 4096),
+            walk.next_batch(&mut reader.batch, None, 100, 4096),
             NextBatch::Batch
         );
         fs::remove_file(source.join("a")).unwrap();

@@ -1,4 +1,4 @@
-//! What is read, under which name, and what is left out.
+//! Sources of a tree, their names in the archive, and what is left out.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,32 +14,32 @@ use crate::stage::Arguments;
 /// Name of the module that makes a [`TreeHead`](super::TreeHead) in another process.
 pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
 
-/// What of a tree is read.
+/// Options for reading a tree.
 #[derive(Clone, Debug, Default)]
 pub struct TreeOptions {
-    /// Leave out other file systems that are mounted in a source. The directory where one begins is
-    /// in the archive, without what is in it.
+    /// Leaves out other file systems that are mounted in a source. A directory where one is mounted
+    /// is in the archive, without the objects in it.
     pub one_file_system: bool,
-    /// Leave out what these patterns match, and everything below it: `*`, `?`, `[a-z]`, `{a,b}` as
-    /// in a shell, `**` for any number of directories. A pattern is compared with the path in the
-    /// archive and with its last name.
+    /// Leaves out objects that match one of these patterns, and everything below them: `*`, `?`,
+    /// `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. A pattern is compared
+    /// with the path in the archive and with the last name of the path.
     pub exclude: Vec<String>,
-    /// Leave out these files and directories, by device and inode: what the archive is written to,
-    /// for one.
+    /// Leaves out these files and directories, by device and inode: the file to which the archive
+    /// is written, for example.
     pub skip: Vec<(u64, u64)>,
 }
 
-/// Why a tree cannot be read as it was asked for.
+/// An error in the sources or options of a tree.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TreeError {
-    /// A source cannot be found, or looked at.
+    /// A source does not exist, or its metadata cannot be read.
     Source(PathBuf, io::Error),
-    /// Two sources would have one name in the archive.
+    /// Two sources would have the same name in the archive: their paths, and the name.
     SameName(PathBuf, PathBuf, OsString),
-    /// A source cannot have this name in an archive.
+    /// A source cannot have this name in an archive: its path, and the name.
     Name(PathBuf, OsString),
-    /// A pattern is not one: the pattern, and why.
+    /// A pattern is invalid: the pattern, and the reason.
     Pattern(String, String),
 }
 
@@ -51,31 +51,40 @@ impl fmt::Display for TreeError {
                 let (one, other, name) = (one.display(), other.display(), name.display());
                 write!(
                     f,
-                    "{one} and {other} would both be \"{name}\" in the archive: give one another name"
+                    "{one} and {other} would both be named \"{name}\" in the archive: give one of them \
+                     another name"
                 )
             }
             Self::Name(path, name) => {
                 let (path, name) = (path.display(), name.display());
                 write!(
                     f,
-                    "{path} cannot be \"{name}\" in the archive: a name has no \"/\" and is not \"..\""
+                    "{path} cannot be named \"{name}\" in the archive: a name is not empty, contains no \
+                     \"/\" or zero byte, and is neither \".\" nor \"..\""
                 )
             }
-            Self::Pattern(pattern, why) => write!(f, "\"{pattern}\" is no pattern: {why}"),
+            Self::Pattern(pattern, why) => write!(f, "invalid pattern \"{pattern}\": {why}"),
         }
     }
 }
 
-impl std::error::Error for TreeError {}
+impl std::error::Error for TreeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Source(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
-/// A path that is read, and what it is called in the archive.
+/// A path to read, and its name in the archive.
 #[derive(Clone, Debug)]
 pub(in crate::tree) struct Source {
     pub(super) name: OsString,
     pub(super) path: PathBuf,
 }
 
-/// The sources by the last names of their paths.
+/// Names sources by the last names of their paths.
 pub(super) fn name_sources<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Source>, TreeError> {
     let named = paths.iter().map(|path| {
         Ok(Source {
@@ -86,21 +95,21 @@ pub(super) fn name_sources<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Source>, T
     named.collect()
 }
 
-/// The last name of a path; of a path that ends with `.` or `..`, that of the directory which it
-/// means.
+/// Returns the last name of a path. For a path that ends with `.` or `..`, that is the name of the
+/// directory it refers to.
 pub(in crate::tree) fn source_name(path: &Path) -> Result<OsString, TreeError> {
     if let Some(name) = path.file_name() {
         return Ok(name.to_owned());
     }
-    let meant =
+    let canonical =
         fs::canonicalize(path).map_err(|error| TreeError::Source(path.to_owned(), error))?;
-    Ok(meant
+    Ok(canonical
         .file_name()
         .map_or_else(|| OsString::from("root"), ToOwned::to_owned))
 }
 
-/// Every source is there and has a name of its own.
-pub(super) fn check_sources(sources: &[Source]) -> Result<(), TreeError> {
+/// Checks that every source exists, and has a valid name that no other source has.
+pub(super) fn validate_sources(sources: &[Source]) -> Result<(), TreeError> {
     for (i, source) in sources.iter().enumerate() {
         let bytes = source.name.as_bytes();
         if bytes.is_empty()
@@ -157,32 +166,32 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         .with_all("skip", skipped)
 }
 
-/// The patterns of [`TreeOptions::exclude`], ready to be compared: for those who look at a tree
-/// before it is read.
+/// The compiled patterns of [`TreeOptions::exclude`], for a program that examines a tree before it
+/// is read.
 #[derive(Clone, Debug)]
 pub struct Excluded(GlobSet);
 
 impl Excluded {
-    /// Nothing is excluded by no patterns.
+    /// Compiles patterns. An empty list excludes nothing.
     ///
     /// # Errors
     ///
     /// [`TreeError::Pattern`].
     pub fn new(patterns: &[String]) -> Result<Self, TreeError> {
-        let wrong = |pattern: &str, error: globset::Error| {
+        let pattern_error = |pattern: &str, error: globset::Error| {
             TreeError::Pattern(pattern.to_owned(), error.kind().to_string())
         };
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-            set.add(glob.map_err(|error| wrong(pattern, error))?);
+            set.add(glob.map_err(|error| pattern_error(pattern, error))?);
         }
         set.build()
             .map(Self)
-            .map_err(|error| wrong(&patterns.join(" "), error))
+            .map_err(|error| pattern_error(&patterns.join(" "), error))
     }
 
-    /// Whether the object of this path, whose last name is `name`, is left out.
+    /// Returns true if the object at `path`, whose last name is `name`, is left out.
     pub fn matches(&self, path: &[u8], name: &[u8]) -> bool {
         !self.0.is_empty()
             && (self.0.is_match_candidate(&Candidate::from_bytes(name))
@@ -196,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_sources() {
+    fn source_names_are_last_names_and_unique() {
         assert_eq!(source_name(Path::new("/srv/data")).unwrap(), "data");
         assert_eq!(source_name(Path::new("/srv/data/")).unwrap(), "data");
         assert_eq!(source_name(Path::new("/")).unwrap(), "root");
@@ -207,14 +216,14 @@ mod tests {
             here.file_name().unwrap()
         );
         let twice = name_sources(&["/usr/bin", "/bin"]).unwrap();
-        let error = check_sources(&twice).unwrap_err().to_string();
+        let error = validate_sources(&twice).unwrap_err().to_string();
         assert!(
-            error.contains("/usr/bin and /bin would both be \"bin\""),
+            error.contains("/usr/bin and /bin would both be named \"bin\""),
             "{error}"
         );
         let missing = name_sources(&["/nothing/there"]).unwrap();
         assert!(
-            check_sources(&missing)
+            validate_sources(&missing)
                 .unwrap_err()
                 .to_string()
                 .contains("/nothing/there")
@@ -225,7 +234,7 @@ mod tests {
                 path: "/usr".into(),
             };
             assert!(
-                matches!(check_sources(&[source]), Err(TreeError::Name(..))),
+                matches!(validate_sources(&[source]), Err(TreeError::Name(..))),
                 "{name}"
             );
         }
@@ -254,6 +263,6 @@ mod tests {
         }
         assert!(excluded.matches(b"\xff/\xfe.o", b"\xfe.o"));
         let error = Excluded::new(&["a[".to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("\"a[\" is no pattern"), "{error}");
+        assert!(error.contains("invalid pattern \"a[\""), "{error}");
     }
 }
