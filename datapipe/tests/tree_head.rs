@@ -410,7 +410,7 @@ fn what_is_not_asked_for_is_left_out() {
     assert_eq!(report.outcome().excluded, 4);
     let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
     let wanted = [
-        "data/file0: is what the archive is written to: left out",
+        "data/file0: is the archive's own medium: left out",
         "data/socket: is a socket: left out",
     ];
     assert_eq!(problems, wanted);

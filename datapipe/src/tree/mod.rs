@@ -1,17 +1,19 @@
-//! File trees: what is below some paths becomes entries of an archive, and files again.
+//! File trees: the objects below some paths become entries of an archive, and files again.
 //!
 //! ```text
-//!   walk --batches of names--> instances: open, read --entries--> blocks, in turn
-//!                                                 \--> catalogue: blocks between them, and all of it at the end
+//!   read     walk --batches of names--> instances: open, read --entries--> blocks, in turn
+//!                     catalogue: a piece of it between the blocks, and all of it at the end
+//!   select   catalogue --> list of objects, or the blocks of some of them
+//!   restore  blocks --entries--> objects --> files, or only a check of their digests
 //! ```
 //!
-//! [`TreeHead`] walks by descriptors and never by long paths, so a tree can be deeper than the
-//! longest path that the kernel takes, and what is moved or exchanged while it is read leads
-//! nowhere else. What cannot be read is reported and costs no more than itself: [`TreeReport`].
-//! Memory does not grow with the number of files.
+//! [`TreeHead`] walks by descriptors and never by long paths. So a tree can be deeper than the
+//! longest path that the kernel accepts, and an object that is moved or replaced during the walk
+//! cannot lead it elsewhere. An object that cannot be read is reported in the [`TreeReport`], and
+//! costs no more than itself. Memory does not grow with the number of files.
 //!
-//! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and
-//! does not write media.
+//! `docs/wire-format.md`, "What is in an archive", is the normative page. This module does not
+//! compress, and does not write media.
 
 mod digest; // digest of a file's extents
 mod modules; // factories for stages in other processes

@@ -1,5 +1,5 @@
-//! What another process makes heads and tails of trees from: fields, descriptors, and what they say
-//! of their work.
+//! Factories that make heads and tails of trees in other processes from arguments and descriptors,
+//! and forward their reports.
 
 use std::fs::File;
 use std::io;
@@ -15,11 +15,11 @@ use super::read::{Cursor, TREE_HEAD_MODULE, TreeHead, TreeOptions, source_name};
 use super::restore::{Part, RestoreOptions, ToldOfRestore, TreeRestore, TreeVerify, directory};
 use super::select::Selection;
 
-/// Names of the modules.
+/// Names of the modules that restore and verify.
 pub(super) const TREE_RESTORE_MODULE: &str = "datapipe.tree-restore";
 pub(super) const TREE_VERIFY_MODULE: &str = "datapipe.tree-verify";
 
-/// Adds the stages of trees to the modules of a host.
+/// Adds the stages for trees to the modules of a host.
 #[must_use]
 pub fn modules(modules: Modules) -> Modules {
     modules
@@ -67,7 +67,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     )?;
     let (report, mut cursor) = (head.report(), Cursor::default());
     call.notes(move || report.delta(&mut cursor));
-    Ok(head.instances(1)) // and as many more as the pipe has
+    Ok(head.instances(1)) // the pipe adds the others
 }
 
 fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
@@ -79,7 +79,7 @@ fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
     numbers.ok_or_else(|| {
         let text = text.escape_ascii();
         StageError::new(format!(
-            "the module is to skip \"{text}\", which is no device and inode: give 2:17"
+            "invalid value \"{text}\" for field `skip`: expected device and inode, as in 2:17"
         ))
     })
 }

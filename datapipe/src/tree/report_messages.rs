@@ -1,12 +1,11 @@
-//! What a report in another process says to the one that the caller has: messages of any length, in
-//! notes.
+//! Framing of the messages by which a report in another process updates the caller's copy.
 //!
 //! ```text
-//!   message --in pieces, each behind a byte that says whether more follow--> notes --> message
+//!   message --cut into pieces, each after a byte: do more follow?--> stage messages --> message
 //! ```
 //!
-//! A report says what it has not said yet, so each message changes something. Does not know what
-//! one says.
+//! A message can have any length; a [`StageMessage`] cannot. A report sends only what changed since
+//! its last message, so each message has an effect. This module does not interpret messages.
 
 use parking_lot::Mutex;
 
@@ -14,18 +13,19 @@ use crate::host::StageMessage;
 use crate::limits::{MAX_NOTE, MAX_PROBLEM_BYTES};
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
-/// Longest message: everything that a report keeps may be one path.
-const LONGEST: usize = MAX_PROBLEM_BYTES + 1024;
-/// Bytes of a message in a note, behind the one that says whether more follow, and of a text beside
-/// them.
+/// Maximum length of a message: all that a report holds may be one path.
+const MAX_MESSAGE: usize = MAX_PROBLEM_BYTES + 1024;
+/// Maximum bytes of a message in one piece, after the byte that is `MORE` or `LAST`.
 const PIECE: usize = MAX_NOTE - 1 - TEXT;
+/// Bytes reserved for the text that accompanies a piece.
 const TEXT: usize = 1024;
 
+/// First byte of a piece: more pieces of the message follow, or none.
 const MORE: u8 = 1;
 const LAST: u8 = 0;
 
-/// Adds a message to `notes`, and a text for people to the note of its end.
-pub(super) fn push_message(notes: &mut Vec<StageMessage>, message: &[u8], text: &str) {
+/// Appends a message to `messages`, in pieces. The last piece carries `text`, which is for people.
+pub(super) fn push_message(messages: &mut Vec<StageMessage>, message: &[u8], text: &str) {
     let mut pieces = message.chunks(PIECE).peekable();
     while let Some(piece) = pieces.next() {
         let (more, text) = if pieces.peek().is_some() {
@@ -33,65 +33,68 @@ pub(super) fn push_message(notes: &mut Vec<StageMessage>, message: &[u8], text: 
         } else {
             (LAST, text)
         };
-        notes.push(
-            StageMessage::new(text, [&[more], piece].concat()).expect("a piece fits into a note"),
+        messages.push(
+            StageMessage::new(text, [&[more], piece].concat())
+                .expect("a piece fits into a stage message"),
         );
     }
 }
 
-/// What hears notes, for [`Stage::notes`](crate::stage::Stage::notes): calls `hear` with each
-/// message, up to the first that makes no sense. Of that, `wrong` is told.
+/// Returns a handler for [`Stage::notes`](crate::stage::Stage::notes) that joins pieces and calls
+/// `apply` with each message. After the first invalid piece or message it calls `on_error` once and
+/// ignores everything that follows.
 pub(super) fn receiver(
-    hear: impl Fn(&[u8]) -> Result<(), DecodeError> + Send + Sync + 'static,
-    wrong: impl Fn(&DecodeError) + Send + Sync + 'static,
+    apply: impl Fn(&[u8]) -> Result<(), DecodeError> + Send + Sync + 'static,
+    on_error: impl Fn(&DecodeError) + Send + Sync + 'static,
 ) -> impl Fn(&[u8]) + Send + Sync + 'static {
-    let begun = Mutex::new(Some(Vec::new()));
+    // The pieces of a message received so far; `None` after an error.
+    let partial = Mutex::new(Some(Vec::new()));
     move |piece| {
-        let mut begun = begun.lock();
-        let Some(message) = begun.as_mut() else {
+        let mut partial = partial.lock();
+        let Some(message) = partial.as_mut() else {
             return;
         };
-        let heard = match join(message, piece) {
-            Ok(true) => hear(&std::mem::take(message)),
+        let outcome = match join(message, piece) {
+            Ok(true) => apply(&std::mem::take(message)),
             Ok(false) => Ok(()),
-            Err(malformed) => Err(malformed),
+            Err(error) => Err(error),
         };
-        if let Err(malformed) = heard {
-            *begun = None;
-            wrong(&malformed);
+        if let Err(error) = outcome {
+            *partial = None;
+            on_error(&error);
         }
     }
 }
 
-/// Adds a piece to what has come of a message. Returns whether that is all of it.
+/// Appends a piece to the previous ones of a message. Returns true if the message is complete.
 fn join(message: &mut Vec<u8>, piece: &[u8]) -> Result<bool, DecodeError> {
-    let mut piece = Bytes::new("a note of a tree", piece);
+    let mut piece = Bytes::new("a piece of a report", piece);
     let more = piece.u8()?;
     if more > MORE {
-        return Err(piece.wrong(format!(
-            "is neither the end of a message nor a part: {more}"
-        )));
+        return Err(piece.wrong(format!("invalid first byte {more}, expected 0 or 1")));
     }
     message.put(piece.rest());
-    if message.len() > LONGEST {
-        return Err(piece.wrong(format!("belongs to a message of more than {LONGEST} bytes")));
+    if message.len() > MAX_MESSAGE {
+        return Err(piece.wrong(format!(
+            "its message is longer than the limit of {MAX_MESSAGE} bytes"
+        )));
     }
     Ok(more == LAST)
 }
 
-/// Adds bytes behind their length.
+/// Appends the length of `bytes` in 32 bits, then the bytes.
 pub(super) fn put_bytes(message: &mut Vec<u8>, bytes: &[u8]) {
     message.put_u32(len_u32(bytes.len()));
     message.put(bytes);
 }
 
-/// Takes what [`put_bytes`] has added.
+/// Takes bytes that [`put_bytes`] appended.
 pub(super) fn take_bytes<'b>(message: &mut Bytes<'b>) -> Result<&'b [u8], DecodeError> {
     let len = message.u32()? as usize;
     message.take(len)
 }
 
-/// As [`take_bytes`], of text.
+/// Takes text that [`put_bytes`] appended.
 pub(super) fn take_text(message: &mut Bytes<'_>) -> Result<String, DecodeError> {
     let len = message.u32()? as usize;
     message.text(len)
@@ -103,14 +106,14 @@ mod tests {
 
     use super::*;
 
-    /// What is heard of these notes, and what is wrong with them.
-    fn heard<'d>(notes: impl IntoIterator<Item = &'d [u8]>) -> (Vec<Vec<u8>>, Vec<String>) {
+    /// Passes pieces to a receiver. Returns the messages applied, and the errors.
+    fn receive<'d>(pieces: impl IntoIterator<Item = &'d [u8]>) -> (Vec<Vec<u8>>, Vec<String>) {
         let (good, bad) = (
             Arc::new(Mutex::new(Vec::new())),
             Arc::new(Mutex::new(Vec::new())),
         );
         let (to_good, to_bad) = (Arc::clone(&good), Arc::clone(&bad));
-        let hear = receiver(
+        let handler = receiver(
             move |message| {
                 to_good.lock().push(message.to_vec());
                 if message == b"nonsense" {
@@ -119,44 +122,44 @@ mod tests {
                     Ok(())
                 }
             },
-            move |malformed| to_bad.lock().push(malformed.to_string()),
+            move |error| to_bad.lock().push(error.to_string()),
         );
-        notes.into_iter().for_each(hear);
+        pieces.into_iter().for_each(handler);
         (good.lock().clone(), bad.lock().clone())
     }
 
     #[test]
-    fn messages_of_any_length_arrive_whole() {
-        let messages = [1, PIECE, PIECE + 1, LONGEST].map(|len| vec![7; len]);
-        let mut notes = Vec::new();
+    fn messages_of_any_length_are_joined() {
+        let messages = [1, PIECE, PIECE + 1, MAX_MESSAGE].map(|len| vec![7; len]);
+        let mut pieces = Vec::new();
         messages
             .iter()
-            .for_each(|message| push_message(&mut notes, message, &"é".repeat(TEXT)));
-        let texts = notes.iter().filter(|note| !note.text.is_empty());
-        assert!(texts.map(|note| note.text.len()).all(|len| len >= TEXT));
-        let (good, bad) = heard(notes.iter().map(|note| note.data.as_slice()));
+            .for_each(|message| push_message(&mut pieces, message, &"é".repeat(TEXT)));
+        let texts = pieces.iter().filter(|piece| !piece.text.is_empty());
+        assert!(texts.map(|piece| piece.text.len()).all(|len| len >= TEXT));
+        let (good, bad) = receive(pieces.iter().map(|piece| piece.data.as_slice()));
         assert!(good == messages && bad.is_empty());
     }
 
     #[test]
-    fn nothing_is_heard_behind_what_makes_no_sense() {
-        let hears = |notes: &[&[u8]], good: usize, why: &str| {
-            let (messages, wrong) = heard(notes.iter().copied());
-            assert_eq!((messages.len(), wrong.len()), (good, 1), "{why}");
-            assert!(wrong[0].contains(why), "{wrong:?}");
+    fn messages_after_an_invalid_one_are_ignored() {
+        let check = |pieces: &[&[u8]], good: usize, why: &str| {
+            let (messages, errors) = receive(pieces.iter().copied());
+            assert_eq!((messages.len(), errors.len()), (good, 1), "{why}");
+            assert!(errors[0].contains(why), "{errors:?}");
         };
-        hears(
+        check(
             &[b"\x00first", b"", b"\x00last"],
             1,
             "ends 1 bytes too early",
         );
-        hears(&[b"\x02what", b"\x00last"], 0, "neither the end");
-        hears(&[b"\x00nonsense", b"\x00last", b"\x03"], 1, "is nonsense");
-        let long = [&[MORE], vec![0; LONGEST].as_slice()].concat();
-        hears(
+        check(&[b"\x02what", b"\x00last"], 0, "invalid first byte 2");
+        check(&[b"\x00nonsense", b"\x00last", b"\x03"], 1, "is nonsense");
+        let long = [&[MORE], vec![0; MAX_MESSAGE].as_slice()].concat();
+        check(
             &[&long, b"\x00more", b"\x00last"],
             0,
-            "more than 16778240 bytes",
+            "longer than the limit of 16778240 bytes",
         );
     }
 }

@@ -2,7 +2,7 @@
 //! between the blocks and completely at the end.
 //!
 //! ```text
-//!   entries   [sent ...............][not sent ..............]   in the order in which objects ended
+//!   entries   [sent ...............][not sent ..............]   in the order of their ends
 //!             [in the file .....................][in memory ]
 //! ```
 

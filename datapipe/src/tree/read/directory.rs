@@ -93,7 +93,7 @@ impl DirEntries {
     }
 
     /// Reads and sorts names until the directory ends, or the piece is full and the buffer has no
-    /// more entries.
+    /// more entries, so that none is read twice.
     fn read_piece(&mut self, dir: BorrowedFd<'_>, buf: &mut DirBuffer) -> Result<()> {
         let mut entries = RawDir::new(dir, &mut buf.0);
         self.next_piece = loop {

@@ -174,8 +174,8 @@ fn word(record: &[u8; RECORD_LEN], n: usize) -> u64 {
 
 fn table_error(error: io::Error) -> StageError {
     StageError::new(format!(
-        "cannot store the table of hard links in a temporary file: {error}; set TMPDIR to a directory \
-         with free space"
+        "cannot store the table of hard links in a temporary file: {error}; set TMPDIR to a \
+         directory with free space"
     ))
 }
 

@@ -41,7 +41,7 @@ struct Current {
     path: PathIndex,
     /// Target of a symbolic link.
     target: Vec<u8>,
-    /// Kind in the archive: `HardLink` for a further name of an object, whatever that is.
+    /// Kind in the archive: `HardLink` for a further name of an object of any kind.
     kind: ObjectKind,
     /// For a hard link, number of the object that it is another name of.
     link: u64,

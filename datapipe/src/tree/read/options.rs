@@ -51,16 +51,16 @@ impl fmt::Display for TreeError {
                 let (one, other, name) = (one.display(), other.display(), name.display());
                 write!(
                     f,
-                    "{one} and {other} would both be named \"{name}\" in the archive: give one of them \
-                     another name"
+                    "{one} and {other} would both be named \"{name}\" in the archive: give one \
+                     of them another name"
                 )
             }
             Self::Name(path, name) => {
                 let (path, name) = (path.display(), name.display());
                 write!(
                     f,
-                    "{path} cannot be named \"{name}\" in the archive: a name is not empty, contains no \
-                     \"/\" or zero byte, and is neither \".\" nor \"..\""
+                    "{path} cannot be named \"{name}\" in the archive: a name is not empty, \
+                     contains no \"/\" or zero byte, and is neither \".\" nor \"..\""
                 )
             }
             Self::Pattern(pattern, why) => write!(f, "invalid pattern \"{pattern}\": {why}"),

@@ -1,9 +1,9 @@
 //! The state that all instances of a head share, and the turn in which each commits what it read.
 //!
 //! ```text
-//!   batches  0        1        2        3        each read by one instance, all at the same time
+//!   batches  0        1        2        3        each read by one instance, all at once
 //!   turn              ^ its reader commits it, then the turn passes to the next batch
-//!   sent     [block 0][block 1] remainder        read already, but too little for a block of its own
+//!   sent     [block 0][block 1] remainder        read, but too little for a block of its own
 //! ```
 //!
 //! Blocks are numbered as they are sent. So only the instance that has the turn knows positions in

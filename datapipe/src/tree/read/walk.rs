@@ -123,8 +123,8 @@ impl Walk {
         Arc::clone(&self.rules)
     }
 
-    /// Fills `batch` with the next objects, about `wanted` of them. If `next` is a number, the batch
-    /// must have that number.
+    /// Fills `batch` with the next objects, about `wanted` of them. If `next` is a number, the
+    /// batch must have that number.
     ///
     /// A directory whose entry is longer than `capacity` is handed out without the objects in it.
     pub(super) fn next_batch(
@@ -261,8 +261,8 @@ impl Walk {
         opened
     }
 
-    /// Returns true if the entry of a directory fits into a block. If it does not, the instance that
-    /// reads the directory reports it.
+    /// Returns true if the entry of a directory fits into a block. If it does not, the instance
+    /// that reads the directory reports it.
     fn fits(&mut self, meta: &Meta, capacity: usize) -> bool {
         self.entry.clear();
         let body = EntryBody::Object(meta.to_object(ObjectKind::Directory, &self.path, &[]));

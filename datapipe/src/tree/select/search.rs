@@ -1,9 +1,12 @@
-//! Which blocks have what is wanted, as the catalogue says.
+//! Search of the catalogue for the blocks of some objects.
 //!
 //! ```text
-//!   catalogue --1st time--> objects of the wanted paths: their blocks; of hard links: the objects they are names of
-//!             --2nd time--> of those, the ones whose own paths are not wanted: their blocks, and a path that is
+//!   catalogue --1st pass--> objects at the paths: their blocks; of hard links: their targets
+//!             --2nd pass--> targets that are not selected themselves: their blocks, and a new path
 //! ```
+//!
+//! A hard link names an object by number, and that object can be anywhere in the archive. To
+//! restore a link without its target, the object's data is restored at the path of the link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -20,8 +23,7 @@ use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind};
 
 use super::paths::Selection;
 
-/// Finds the blocks of some paths in the catalogue of an archived tree. Clones share what was
-/// found.
+/// Finds the blocks of some paths in the catalogue of an archived tree. Clones share the result.
 ///
 /// # Examples
 ///
@@ -32,60 +34,60 @@ use super::paths::Selection;
 ///
 /// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
 /// let index = reader.index()?;
-/// let wanted = CatalogueQuery::new(&[b"home/ada".to_vec()]);
-/// while let Some(search) = wanted.search() {
+/// let query = CatalogueQuery::new(&[b"home/ada".to_vec()]);
+/// while let Some(search) = query.search() {
 ///     reader.read_blocks(&index, &index.catalogue(), 1)?.pipe.tail(search).run()?;
 /// }
-/// let restore = TreeRestore::part("/srv/restored", RestoreOptions::default(), &wanted)?;
-/// reader.read_blocks(&index, &wanted.blocks(&index), 2)?.pipe.tail(restore).run()?;
+/// let restore = TreeRestore::part("/srv/restored", RestoreOptions::default(), &query)?;
+/// reader.read_blocks(&index, &query.blocks(&index), 2)?.pipe.tail(restore).run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct CatalogueQuery(Arc<Mutex<Found>>);
+pub struct CatalogueQuery(Arc<Mutex<QueryInner>>);
 
 #[derive(Debug)]
-struct Found {
+struct QueryInner {
     selection: Selection,
     blocks: BlockSet,
-    step: Step,
-    /// Objects that a wanted hard link is another name of. After the second time: only those whose
-    /// own paths are not wanted.
+    step: SearchStep,
+    /// Targets of selected hard links. After the second pass, only those whose own paths are not
+    /// selected.
     linked: BTreeSet<u64>,
-    /// What those are to be called, and what that takes of the memory, in bytes.
-    called: BTreeMap<u64, Vec<u8>>,
-    called_bytes: usize,
+    /// New paths of those targets, and the memory they take in bytes.
+    renames: BTreeMap<u64, Vec<u8>>,
+    rename_bytes: usize,
 }
 
-/// What the catalogue is read for next.
+/// The next pass over the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum SearchStep {
     Paths,
     Links,
     Done,
 }
 
 impl CatalogueQuery {
-    /// Nothing was found yet. `paths` are those of [`Selection::new`].
+    /// Creates a query for `paths`, which have the form of [`Selection::new`].
     pub fn new(paths: &[Vec<u8>]) -> Self {
-        Self(Arc::new(Mutex::new(Found {
+        Self(Arc::new(Mutex::new(QueryInner {
             selection: Selection::new(paths),
             blocks: BlockSet::new(),
-            step: Step::Paths,
+            step: SearchStep::Paths,
             linked: BTreeSet::new(),
-            called: BTreeMap::new(),
-            called_bytes: 0,
+            renames: BTreeMap::new(),
+            rename_bytes: 0,
         })))
     }
 
-    /// The tail of a pipe that reads the closing catalogue, if it has to be read, or to be read
-    /// again.
+    /// Returns the tail for the next pipe that reads the closing catalogue, or `None` if the query
+    /// is complete. A query takes one pass, or two if hard links are selected.
     pub fn search(&self) -> Option<Search> {
         let step = self.0.lock().step;
-        (step != Step::Done).then(|| Search(self.clone()))
+        (step != SearchStep::Done).then(|| Search(self.clone()))
     }
 
-    /// The blocks that a restore needs, and those of the catalogue, which names what is lost if one
-    /// of them is.
+    /// Returns the blocks that a restore needs, and those of the catalogue, which names the objects
+    /// that are lost if one of the blocks is.
     pub fn blocks(&self, index: &Index) -> BlockSet {
         let mut blocks = self.0.lock().blocks.clone();
         if !blocks.is_empty() {
@@ -97,7 +99,7 @@ impl CatalogueQuery {
         blocks
     }
 
-    /// The paths of which nothing was found.
+    /// Returns the paths at which the catalogue has no object.
     pub fn not_found(&self) -> Vec<Vec<u8>> {
         self.0
             .lock()
@@ -107,52 +109,55 @@ impl CatalogueQuery {
             .collect()
     }
 
-    /// What is wanted, which blocks are to come, and objects that are to have another path. That
-    /// the catalogue names a path does not mean that it comes.
+    /// Returns the selected paths, the blocks to be read, and the objects to be restored under
+    /// another path. The paths count as not found: the catalogue names them, but their data may
+    /// still be missing.
     pub(in crate::tree) fn part(&self) -> (Selection, BlockSet, BTreeMap<u64, Vec<u8>>) {
-        let found = self.0.lock();
+        let inner = self.0.lock();
         (
-            found.selection.not_yet_found(),
-            found.blocks.clone(),
-            found.called.clone(),
+            inner.selection.as_not_found(),
+            inner.blocks.clone(),
+            inner.renames.clone(),
         )
     }
 }
 
-/// The tail that searches the catalogue, which [`CatalogueQuery::search`] gives.
+/// Tail that searches the catalogue, from [`CatalogueQuery::search`].
 #[derive(Debug)]
 pub struct Search(CatalogueQuery);
 
-impl Found {
+impl QueryInner {
+    /// Takes an entry of the catalogue. `object` is 0 unless hard links to it may follow.
     fn entry(&mut self, object: u64, entry: &CatalogueEntry<'_>) -> Result<(), StageError> {
         let is_directory = entry.kind == ObjectKind::Directory;
-        let wanted = self.selection.wants(entry.path, is_directory);
+        let selected = self.selection.wants(entry.path, is_directory);
         match self.step {
-            Step::Paths if wanted => {
+            SearchStep::Paths if selected => {
                 self.blocks.insert(entry.blocks.0, entry.blocks.1);
                 if entry.link > 0 {
                     self.linked.insert(entry.link);
                 }
             }
-            // It stands before all of its other names.
-            Step::Links if self.linked.contains(&object) => {
-                if wanted {
+            // The target precedes all its other names, so its own path is checked first.
+            SearchStep::Links if self.linked.contains(&object) => {
+                if selected {
                     self.linked.remove(&object);
                 } else {
                     self.blocks.insert(entry.blocks.0, entry.blocks.1);
                 }
             }
-            Step::Links if wanted && self.linked.contains(&entry.link) => {
-                self.called.entry(entry.link).or_insert_with(|| {
-                    self.called_bytes += entry.path.len() + CALLED_COST;
+            SearchStep::Links if selected && self.linked.contains(&entry.link) => {
+                self.renames.entry(entry.link).or_insert_with(|| {
+                    self.rename_bytes += entry.path.len() + RENAME_COST;
                     entry.path.to_vec()
                 });
             }
             _ => {}
         }
-        if self.linked.len() > MAX_WANTED_LINKS || self.called_bytes > MAX_CALLED_BYTES {
+        if self.linked.len() > MAX_WANTED_LINKS || self.rename_bytes > MAX_RENAME_BYTES {
             return Err(StageError::new(
-                "too many of these paths are further names of files that are not among them: restore the whole archive",
+                "too many of the selected paths are hard links to files that are not selected: \
+                 restore the whole archive",
             ));
         }
         Ok(())
@@ -169,42 +174,42 @@ impl Tail for Search {
         if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
             let number = info.sequence.unwrap_or_else(|| block.number());
             return Err(StageError::new(format!(
-                "block {number} has no content: what it names is not known"
+                "block {number} has no valid content: the objects it names are unknown"
             )));
         }
         if info.kind != BlockKind::ClosingCatalogue.code() {
             return Ok(());
         }
-        let mut found = self.0.0.lock();
+        let mut inner = self.0.0.lock();
         let mut rest = block.bytes();
         while !rest.is_empty() {
-            let (entry, behind) = Entry::parse(rest)?;
-            if let EntryBody::Catalogue(of) = &entry.body {
-                found.entry(entry.object, of)?;
+            let (entry, after) = Entry::parse(rest)?;
+            if let EntryBody::Catalogue(body) = &entry.body {
+                inner.entry(entry.object, body)?;
             }
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        let mut found = self.0.0.lock();
-        found.step = match found.step {
-            Step::Paths if !found.linked.is_empty() => Step::Links,
-            _ => Step::Done,
+        let mut inner = self.0.0.lock();
+        inner.step = match inner.step {
+            SearchStep::Paths if !inner.linked.is_empty() => SearchStep::Links,
+            _ => SearchStep::Done,
         };
-        if found.step == Step::Done {
-            drop(mem::take(&mut found.linked));
+        if inner.step == SearchStep::Done {
+            drop(mem::take(&mut inner.linked));
         }
         Ok(())
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        stage.local("what it finds is for this program: let it run on a thread")
+        stage.local("its result belongs to this program: run it on a thread")
     }
 }
 
-/// What objects that are to be called something else may take of the memory, and each of them
-/// beside its path, in bytes.
-const MAX_CALLED_BYTES: usize = MAX_RESTORE_MEMORY / 4;
-const CALLED_COST: usize = 64;
+/// Maximum memory for new paths of objects, and the part of it that each takes besides its path, in
+/// bytes.
+const MAX_RENAME_BYTES: usize = MAX_RESTORE_MEMORY / 4;
+const RENAME_COST: usize = 64;
