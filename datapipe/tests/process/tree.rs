@@ -38,11 +38,10 @@ fn plant() -> tempfile::TempDir {
 fn reading(dir: &Path) -> TreeHead {
     let medium = rustix::fs::stat(dir.join("data/a/b/medium")).unwrap();
     let skip = vec![(medium.st_dev, medium.st_ino), (u64::MAX, 0)];
-    let options = TreeOptions {
-        one_file_system: true,
-        exclude: vec!["*.out".into(), "x{1,2}".into()],
-        skip,
-    };
+    let options = TreeOptions::default()
+        .one_file_system(true)
+        .exclude(["*.out", "x{1,2}"])
+        .skip(skip);
     let sources = [
         ("tree".into(), dir.join("data")),
         ("one".into(), dir.join("data/a/007")),

@@ -14,8 +14,20 @@ use crate::stage::Arguments;
 /// Name of the module that makes a [`TreeHead`](super::TreeHead) in another process.
 pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
 
-/// Options for reading a tree.
+/// Options for reading a tree. By default everything below the sources is read.
+///
+/// # Examples
+///
+/// ```
+/// use datapipe::tree::TreeOptions;
+///
+/// let options = TreeOptions::default()
+///     .one_file_system(true)
+///     .exclude(["*.o", "home/*/.cache"]);
+/// assert_eq!(options.exclude.len(), 2);
+/// ```
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TreeOptions {
     /// Leaves out other file systems that are mounted in a source. A directory where one is mounted
     /// is in the archive, without the objects in it.
@@ -27,6 +39,29 @@ pub struct TreeOptions {
     /// Leaves out these files and directories, by device and inode: the file to which the archive
     /// is written, for example.
     pub skip: Vec<(u64, u64)>,
+}
+
+impl TreeOptions {
+    /// Leaves out other file systems that are mounted in a source, if `yes`.
+    #[must_use]
+    pub fn one_file_system(mut self, yes: bool) -> Self {
+        self.one_file_system = yes;
+        self
+    }
+
+    /// Leaves out objects that match one of `patterns` as well.
+    #[must_use]
+    pub fn exclude(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.exclude.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves out the files and directories with these devices and inodes as well.
+    #[must_use]
+    pub fn skip(mut self, objects: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        self.skip.extend(objects);
+        self
+    }
 }
 
 /// An error in the sources or options of a tree.
@@ -166,8 +201,8 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         .with_all("skip", skipped)
 }
 
-/// The compiled patterns of [`TreeOptions::exclude`], for a program that examines a tree before it
-/// is read.
+/// The compiled patterns of [`TreeOptions::exclude`](field@TreeOptions::exclude), for a program that
+/// examines a tree before it is read.
 #[derive(Clone, Debug)]
 pub struct Excluded(GlobSet);
 
