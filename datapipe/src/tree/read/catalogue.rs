@@ -13,9 +13,8 @@ use std::os::unix::fs::FileExt;
 use crate::error::StageError;
 use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
-use crate::wire::{ENTRY_HEADER_LEN, Entry};
-
 use crate::tree::temp_file;
+use crate::wire::{ENTRY_HEADER_LEN, Entry};
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]
@@ -107,7 +106,7 @@ impl Catalogue {
         let whole = whole_entries(buf);
         if whole == 0 && len > 0 {
             return Err(StageError::new(
-                "the catalogue's temporary file was modified by another program",
+                "the catalogue's temporary file does not contain what was written to it",
             ));
         }
         block.grow(whole)?;

@@ -8,10 +8,10 @@ use rustix::io::{Errno, Result};
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
+use crate::tree::digest::Digest;
 use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, State, extent_header};
 
 use super::open::Meta;
-use crate::tree::digest::Digest;
 
 /// A file that is being read.
 #[derive(Debug)]
@@ -20,9 +20,9 @@ pub(super) struct Extents {
     before: Meta,
     /// Offset at which reading continues.
     at: u64,
-    /// Offset at which reading ends: the size that the file had.
+    /// Offset at which reading ends: the size of the file when it was last examined.
     limit: u64,
-    /// End of the data segment that contains `at`.
+    /// End of the data segment that contains `at`; `u64::MAX` if holes are not searched for.
     segment: u64,
     /// The allocated size is smaller than the file, so it may have holes.
     sparse: bool,
@@ -76,8 +76,8 @@ impl Extents {
     /// Puts as much of the file into the block as fits.
     ///
     /// Each extent is read into the spare part of the block, after space for its header. A short
-    /// extent at the end of the block is avoided: unless the file ends with it, an extent has at
-    /// least [`MIN_EXTENT`] bytes, or fills the block.
+    /// extent at the end of the block is avoided: an extent has at least [`MIN_EXTENT`] bytes, unless
+    /// the rest of its data segment or the capacity of a block is shorter.
     ///
     /// # Errors
     ///

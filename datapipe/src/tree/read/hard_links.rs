@@ -14,7 +14,6 @@ use std::os::unix::fs::FileExt;
 
 use crate::error::StageError;
 use crate::limits::MAX_LINKS_IN_MEMORY;
-
 use crate::tree::temp_file;
 
 /// Device and inode.
@@ -72,8 +71,8 @@ impl HardLinks {
         }
     }
 
-    /// Returns the number of the object that a file is another name of, if one is known. Each call
-    /// counts one more name of the object as seen.
+    /// Returns the number of the object that a file is another name of, if one is known. Counts
+    /// one more name of an object in memory as seen.
     pub(super) fn find(&mut self, id: Id, stamp: u64) -> Result<Option<u64>, StageError> {
         let Some(link) = self.memory.get_mut(&id) else {
             return self.find_in_file(id, stamp).map_err(table_error);

@@ -7,9 +7,8 @@ use parking_lot::Mutex;
 
 use crate::host::StageMessage;
 use crate::limits::{MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
-use crate::wire::codec::{Bytes, DecodeError, Put};
-
 use crate::tree::report_messages::{push_message, put_bytes, receiver, take_bytes, take_text};
+use crate::wire::codec::{Bytes, DecodeError, Put};
 
 /// Report on a tree that is read, for the caller who runs the pipe. Clones share one report.
 #[derive(Clone, Debug, Default)]

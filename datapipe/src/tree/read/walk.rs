@@ -278,6 +278,7 @@ impl Walk {
         let Some(top) = self.frames.len().checked_sub(1) else {
             return;
         };
+        // The first frame is always open, and so are those from `closed` on.
         if top == 0 || top >= self.closed {
             return;
         }
