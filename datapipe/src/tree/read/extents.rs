@@ -76,8 +76,8 @@ impl Extents {
     /// Puts as much of the file into the block as fits.
     ///
     /// Each extent is read into the spare part of the block, after space for its header. A short
-    /// extent at the end of the block is avoided: an extent has at least [`MIN_EXTENT`] bytes, unless
-    /// the rest of its data segment or the capacity of a block is shorter.
+    /// extent at the end of the block is avoided: an extent has at least [`MIN_EXTENT`] bytes,
+    /// unless the rest of its data segment or the capacity of a block is shorter.
     ///
     /// # Errors
     ///

@@ -201,8 +201,8 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         .with_all("skip", skipped)
 }
 
-/// The compiled patterns of [`TreeOptions::exclude`](field@TreeOptions::exclude), for a program that
-/// examines a tree before it is read.
+/// The compiled patterns of [`TreeOptions::exclude`](field@TreeOptions::exclude), for a program
+/// that examines a tree before it is read.
 #[derive(Clone, Debug)]
 pub struct Excluded(GlobSet);
 
