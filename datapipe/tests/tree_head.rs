@@ -385,11 +385,9 @@ fn what_is_not_asked_for_is_left_out() {
     plant(&path);
     let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
     let medium = fs::metadata(path.join("file0")).unwrap();
-    let options = TreeOptions {
-        exclude: vec!["data/file[1-3]".to_owned(), "sub".to_owned()],
-        skip: vec![(medium.dev(), medium.ino())],
-        ..TreeOptions::default()
-    };
+    let options = TreeOptions::default()
+        .exclude(["data/file[1-3]", "sub"])
+        .skip([(medium.dev(), medium.ino())]);
     let head = TreeHead::new(&[&path], options).unwrap();
     let report = head.report();
     let seen = parse(&blocks_of(head, 4096));
@@ -410,7 +408,7 @@ fn what_is_not_asked_for_is_left_out() {
     assert_eq!(report.outcome().excluded, 4);
     let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
     let wanted = [
-        "data/file0: is what the archive is written to: left out",
+        "data/file0: is the archive's own medium: left out",
         "data/socket: is a socket: left out",
     ];
     assert_eq!(problems, wanted);
@@ -576,10 +574,7 @@ fn devices_are_read_and_other_file_systems_are_not() {
         println!("skipped: nothing can be put into what is mounted there");
         return;
     };
-    let options = TreeOptions {
-        one_file_system: true,
-        ..TreeOptions::default()
-    };
+    let options = TreeOptions::default().one_file_system(true);
     let head = TreeHead::new(&["/dev"], options).unwrap();
     let report = head.report();
     let seen = parse(&blocks_of(head, 4096));

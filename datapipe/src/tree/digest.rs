@@ -1,10 +1,10 @@
-//! The digest of a file: of its extents, as `docs/wire-format.md` says of entries of kind 4.
+//! The digest of a file's extents, as `docs/wire-format.md` defines it for entries of kind 4.
 
 use blake3::Hasher;
 
 use crate::wire::DIGEST_LEN;
 
-/// A digest in the making.
+/// State of a digest: it hashes the data of the extents, and their offsets and lengths.
 #[derive(Debug)]
 pub(super) struct Digest(Box<Hashers>);
 
@@ -22,7 +22,7 @@ impl Digest {
         }))
     }
 
-    /// The next extent.
+    /// Adds the next extent.
     pub(super) fn add(&mut self, offset: u64, data: &[u8]) {
         self.0
             .layout
@@ -31,6 +31,8 @@ impl Digest {
         self.0.data.update(data);
     }
 
+    /// Returns the digest of the extents added so far: that of their data, then of the hash of
+    /// their layout.
     pub(super) fn finish(&self) -> [u8; DIGEST_LEN] {
         let layout = self.0.layout.finalize();
         let mut digest = [0; DIGEST_LEN];

@@ -1,45 +1,41 @@
-//! File trees: what is below some paths becomes entries of an archive, and files again.
+//! File trees: the objects below some paths become entries of an archive, and files again.
 //!
 //! ```text
-//!   walk --batches of names--> instances: open, read --entries--> blocks, in turn
-//!                                                 \--> catalogue: blocks between them, and all of it at the end
+//!   read     walk --batches of names--> instances: open, read --entries--> blocks, in turn
+//!                     catalogue: a piece of it between the blocks, and all of it at the end
+//!   select   catalogue --> list of objects, or the blocks of some of them
+//!   restore  blocks --entries--> objects --> files, or only a check of their digests
 //! ```
 //!
-//! [`TreeHead`] walks by descriptors and never by long paths, so a tree can be deeper than the
-//! longest path that the kernel takes, and what is moved or exchanged while it is read leads
-//! nowhere else. What cannot be read is reported and costs no more than itself: [`TreeReport`].
-//! Memory does not grow with the number of files.
+//! [`TreeHead`] walks by descriptors and never by long paths. So a tree can be deeper than the
+//! longest path that the kernel accepts, and an object that is moved or replaced during the walk
+//! cannot lead it elsewhere. An object that cannot be read is reported in the [`TreeReport`], and
+//! costs no more than itself. Memory does not grow with the number of files.
 //!
-//! `docs/wire-format.md`, "What is in an archive", is the normative page. Does not compress and
-//! does not write media.
+//! `docs/wire-format.md`, "What is in an archive", is the normative page. This module does not
+//! compress, and does not write media.
 
-mod batch; // objects of the walk, for one instance
-mod catalogue; // where each object is
-mod digest; // of a file's extents
-mod extents; // data of files
-mod head; // instances that fill blocks
-mod links; // which files have been seen under another name
-mod list; // what is in an archive
-mod modules; // what another process makes heads and tails from
-mod names; // names of a directory
-mod notes; // what reports say across processes
-mod object; // opens what a name stands for
-mod options; // what is read, and what is left out
-mod order; // whose turn it is, and what is done in turn
-mod pending; // objects whose blocks have no number yet
-mod reader; // objects of a batch into a block
-mod report; // what was read, and what was not
-mod restore; // from entries to files
-mod scratch; // files without a name
-mod selection; // which objects are wanted
-mod walk; // names of the tree, in batches
-mod wanted; // which blocks have what is wanted
+mod digest; // digest of a file's extents
+mod modules; // factories for stages in other processes
+mod read; // reading: from files to entries
+mod report_messages; // framing of reports from other processes
+mod restore; // restoring: from entries to files
+mod select; // selection, listing and search of archived objects
+mod temp_file; // unnamed temporary files
 
-pub use head::TreeHead;
-pub use list::TreeList;
 pub use modules::modules;
-pub use options::{Excluded, TreeError, TreeOptions};
-pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
+pub use read::{
+    Excluded, ProblemKind, TreeError, TreeHead, TreeOptions, TreeOutcome, TreeProblem, TreeReport,
+};
 pub use restore::{RestoreOptions, RestoreProblem, RestoreReport, TreeRestore, TreeVerify};
-pub use selection::Selection;
-pub use wanted::{CatalogueQuery, Search};
+pub use select::{CatalogueQuery, Search, Selection, TreeList};
+
+// Paths by which `restore/` imports its neighbours.
+use select as selection;
+use select as wanted;
+use temp_file as scratch;
+mod notes {
+    pub(super) use super::report_messages::{
+        push_message as say, put_bytes, receiver as hearer, take_bytes,
+    };
+}

@@ -1,61 +1,29 @@
-//! What another process makes heads and tails of trees from: fields, descriptors, and what they say
-//! of their work.
+//! Factories that make heads and tails of trees in other processes from arguments and descriptors,
+//! and forward their reports.
 
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt as _;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::stage::{Arguments, HeadStage, TailStage};
 
-use super::head::TreeHead;
-use super::options::{Source, TreeOptions, name_of};
-use super::report::Told;
+use super::read::{Cursor, TREE_HEAD_MODULE, TreeHead, TreeOptions, source_name};
 use super::restore::{
     RestoreCursor, RestoreOptions, RestoreScope, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE,
     TreeRestore, TreeVerify, open_directory,
 };
-use super::selection::Selection;
+use super::select::Selection;
 
-/// Names of the modules.
-pub(super) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
-
-/// Adds the stages of trees to the modules of a host.
+/// Adds the stages for trees to the modules of a host.
 #[must_use]
 pub fn modules(modules: Modules) -> Modules {
     modules
         .with(TREE_HEAD_MODULE, make_head)
         .with(TREE_RESTORE_MODULE, make_restore)
         .with(TREE_VERIFY_MODULE, make_verify)
-}
-
-/// The fields of a head.
-pub(super) fn of_head(sources: &[Source], options: &TreeOptions) -> Arguments {
-    let TreeOptions {
-        one_file_system,
-        exclude,
-        skip,
-    } = options;
-    let mut arguments = Arguments::new().with_all(
-        "source",
-        sources
-            .iter()
-            .map(|source| source.path.as_os_str().as_bytes()),
-    );
-    if sources
-        .iter()
-        .any(|source| source.path.file_name() != Some(&source.name))
-    {
-        arguments = arguments.with_all("name", sources.iter().map(|source| source.name.as_bytes()));
-    }
-    let skipped = skip
-        .iter()
-        .map(|(device, inode)| format!("{device}:{inode}"));
-    arguments
-        .with_flag("one-file-system", *one_file_system)
-        .with_all("exclude", exclude)
-        .with_all("skip", skipped)
 }
 
 fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
@@ -76,7 +44,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let names = match names.len() {
         0 => paths
             .iter()
-            .map(|path| name_of(path))
+            .map(|path| source_name(path))
             .collect::<Result<_, _>>()?,
         len if len == paths.len() => names.into_iter().map(PathBuf::into_os_string).collect(),
         len => {
@@ -95,9 +63,9 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
             skip,
         },
     )?;
-    let (report, mut told) = (head.report(), Told::default());
-    call.notes(move || report.news(&mut told));
-    Ok(head.instances(1)) // and as many more as the pipe has
+    let (report, mut cursor) = (head.report(), Cursor::default());
+    call.notes(move || report.delta(&mut cursor));
+    Ok(head.instances(1)) // the pipe adds the others
 }
 
 fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
@@ -109,7 +77,7 @@ fn object_to_skip(text: &[u8]) -> Result<(u64, u64), StageError> {
     numbers.ok_or_else(|| {
         let text = text.escape_ascii();
         StageError::new(format!(
-            "the module is to skip \"{text}\", which is no device and inode: give 2:17"
+            "invalid value \"{text}\" for field `skip`: expected device and inode, as in 2:17"
         ))
     })
 }

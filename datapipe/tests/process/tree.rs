@@ -38,11 +38,10 @@ fn plant() -> tempfile::TempDir {
 fn reading(dir: &Path) -> TreeHead {
     let medium = rustix::fs::stat(dir.join("data/a/b/medium")).unwrap();
     let skip = vec![(medium.st_dev, medium.st_ino), (u64::MAX, 0)];
-    let options = TreeOptions {
-        one_file_system: true,
-        exclude: vec!["*.out".into(), "x{1,2}".into()],
-        skip,
-    };
+    let options = TreeOptions::default()
+        .one_file_system(true)
+        .exclude(["*.out", "x{1,2}"])
+        .skip(skip);
     let sources = [
         ("tree".into(), dir.join("data")),
         ("one".into(), dir.join("data/a/007")),
@@ -362,7 +361,7 @@ pub(crate) fn stages_that_stay_here() {
     let search = TailStage::from(CatalogueQuery::new(&[]).search().unwrap()).in_processes();
     refused(head(), search, "what it finds is for this program");
     let list = TailStage::from(TreeList::new(|_| Ok(()))).in_processes();
-    refused(head(), list, "what it tells is for this program");
+    refused(head(), list, "its function belongs to this program");
     let terminal = File::open("/dev/ptmx").unwrap(); // one that nobody sits at
     let reader = HeadStage::from(StreamHead::file(terminal)).in_processes();
     refused(
@@ -405,16 +404,22 @@ pub(crate) fn fields_that_make_no_sense() {
         (sources().with("name", "a"), "1 names for 2 sources"),
         (
             sources().with_all("name", ["a", "b/c"]),
-            "cannot be \"b/c\"",
+            "cannot be named \"b/c\"",
         ),
         (
             sources().with_all("name", ["a", "a"]),
-            "would both be \"a\"",
+            "would both be named \"a\"",
         ),
-        (sources().with("exclude", "a["), "\"a[\" is no pattern"),
+        (sources().with("exclude", "a["), "invalid pattern \"a[\""),
         (sources().with("exclude", [0xff]), "invalid utf-8"),
-        (sources().with("skip", "17"), "skip \"17\""),
-        (sources().with("skip", "17:-1"), "skip \"17:-1\""),
+        (
+            sources().with("skip", "17"),
+            "value \"17\" for field `skip`",
+        ),
+        (
+            sources().with("skip", "17:-1"),
+            "value \"17:-1\" for field `skip`",
+        ),
         (
             sources().with_all("one-file-system", ["", ""]),
             "more than one one-file-system",

@@ -280,15 +280,11 @@ impl Args {
                 None,
             ));
         }
-        let (one_file_system, exclude) = (self.one_file_system, self.exclude.clone());
-        let head = TreeHead::new(
-            &self.sources,
-            TreeOptions {
-                one_file_system,
-                exclude,
-                skip,
-            },
-        )?;
+        let options = TreeOptions::default()
+            .one_file_system(self.one_file_system)
+            .exclude(&self.exclude)
+            .skip(skip);
+        let head = TreeHead::new(&self.sources, options)?;
         let report = head.report();
         Ok((head.instances(self.readers()), Some(report)))
     }

@@ -39,7 +39,7 @@ fn a_medium_in_a_source_is_left_out() {
         let name = medium.trim_start_matches("src/").trim_end_matches('/');
         assert_eq!(
             text,
-            format!("disk_to_tape: {name}: is what the archive is written to: left out\n")
+            format!("disk_to_tape: {name}: is the archive's own medium: left out\n")
         );
         ok(&bench.restore(&[medium, "out"]));
         assert!(walk(&bench.path("out/data")).keys().eq(before.keys()));
@@ -104,7 +104,7 @@ fn what_is_excluded_is_left_out() {
         &bench.back_up(&["--overwrite", "--exclude", "a[", "src/data", "tape"]),
         2,
     );
-    assert!(text.contains("\"a[\" is no pattern"), "{text}");
+    assert!(text.contains("invalid pattern \"a[\""), "{text}");
 }
 
 #[test]

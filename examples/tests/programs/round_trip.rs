@@ -136,7 +136,7 @@ fn two_sources_of_one_name_are_refused() {
     for other in ["src/other/data", "src/data/.", "src/data"] {
         let text = failed(&bench.back_up(&["src/data", other, "tape"]), 2);
         assert!(
-            text.contains("would both be \"data\" in the archive"),
+            text.contains("would both be named \"data\" in the archive"),
             "{text}"
         );
     }

@@ -1,4 +1,4 @@
-//! Data of a file, read to where it stays: into the block, behind a header that is written last.
+//! Data of a file, read directly into the block, after space for a header that is written last.
 
 use std::os::fd::BorrowedFd;
 
@@ -8,44 +8,45 @@ use rustix::io::{Errno, Result};
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
+use crate::tree::digest::Digest;
 use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, State, extent_header};
 
-use super::digest::Digest;
-use super::object::Meta;
+use super::open::Meta;
 
 /// A file that is being read.
 #[derive(Debug)]
 pub(super) struct Extents {
-    /// What it was when it was opened.
+    /// Metadata of the file when it was opened.
     before: Meta,
-    /// Where reading goes on.
+    /// Offset at which reading continues.
     at: u64,
-    /// Where reading ends: the size that the file had.
+    /// Offset at which reading ends: the size of the file when it was last examined.
     limit: u64,
-    /// End of the data that `at` lies in.
+    /// End of the data segment that contains `at`; `u64::MAX` if holes are not searched for.
     segment: u64,
-    /// It takes less of the disk than it is long, so it may have holes.
+    /// The allocated size is smaller than the file, so it may have holes.
     sparse: bool,
-    /// What was appended during the first reading is read too, and what was appended after that is
-    /// not: nobody keeps us here by writing faster than we read.
-    looked_again: bool,
-    /// What the file was behind the last byte, once that was read.
+    /// The size was read again after the end was reached. Bytes appended during the first reading
+    /// are read too. Bytes appended later are not, so a process that writes faster than we read
+    /// cannot keep us here.
+    rechecked: bool,
+    /// Metadata of the file after its last byte was read.
     after: Option<Meta>,
-    /// Bytes read.
+    /// Number of bytes read, without holes.
     bytes: u64,
     hashed: Digest,
 }
 
-/// How far a block was filled.
+/// Progress of reading a file into a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// There is more, for the next block.
-    Full,
-    /// The file was read.
+pub(super) enum ReadProgress {
+    /// The block is full, and more data remains for the next one.
+    BlockFull,
+    /// The file was read to its end, and is whole or changed.
     Done(State),
 }
 
-/// What was read of a file.
+/// Size of a file, bytes of data and digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Summary {
     pub(super) size: u64,
@@ -57,7 +58,7 @@ impl Extents {
     pub(super) fn new(meta: Meta) -> Self {
         let sparse = meta.sectors.saturating_mul(512) < meta.size;
         let segment = if sparse { 0 } else { u64::MAX };
-        // Of an empty file nothing is read that may have changed: there is no need to look again.
+        // No data of an empty file is read that might have changed, so its size is not read again.
         let empty = meta.size == 0;
         Self {
             before: meta,
@@ -65,7 +66,7 @@ impl Extents {
             limit: meta.size,
             segment,
             sparse,
-            looked_again: empty,
+            rechecked: empty,
             after: empty.then_some(meta),
             bytes: 0,
             hashed: Digest::new(),
@@ -74,15 +75,20 @@ impl Extents {
 
     /// Puts as much of the file into the block as fits.
     ///
+    /// Each extent is read into the spare part of the block, after space for its header. A short
+    /// extent at the end of the block is avoided: an extent has at least [`MIN_EXTENT`] bytes,
+    /// unless the rest of its data segment or the capacity of a block is shorter.
+    ///
     /// # Errors
     ///
-    /// The inner one says why the file cannot be read further. What was read before stays.
+    /// The inner error is the reason why the rest of the file cannot be read. Extents read before
+    /// stay in the block.
     pub(super) fn read(
         &mut self,
         fd: BorrowedFd<'_>,
         object: u64,
         block: &mut Block,
-    ) -> std::result::Result<Result<Progress>, StageError> {
+    ) -> std::result::Result<Result<ReadProgress>, StageError> {
         loop {
             match self.next_data(fd) {
                 Ok(true) => {}
@@ -97,11 +103,11 @@ impl Extents {
                     .min(block.capacity() - EXTENT_HEADER_LEN);
             let spare = block.spare();
             if spare.len() < least {
-                return Ok(Ok(Progress::Full));
+                return Ok(Ok(ReadProgress::BlockFull));
             }
             let len = left.min(spare.len() - EXTENT_HEADER_LEN);
-            let room = &mut spare[EXTENT_HEADER_LEN..][..len];
-            let n = match read_at(fd, room, self.at) {
+            let data = &mut spare[EXTENT_HEADER_LEN..][..len];
+            let n = match read_at(fd, data, self.at) {
                 Ok(0) => {
                     self.limit = self.at;
                     continue;
@@ -109,8 +115,8 @@ impl Extents {
                 Ok(n) => n,
                 Err(error) => return Ok(Err(error)),
             };
-            self.hashed.add(self.at, &room[..n]);
-            let header = extent_header(object, self.at, &room[..n])?;
+            self.hashed.add(self.at, &data[..n]);
+            let header = extent_header(object, self.at, &data[..n])?;
             spare[..EXTENT_HEADER_LEN].copy_from_slice(&header);
             block.grow(EXTENT_HEADER_LEN + n)?;
             self.at += n as u64;
@@ -118,7 +124,7 @@ impl Extents {
         }
     }
 
-    /// What was read, so far or in all.
+    /// Returns the summary of what has been read.
     pub(super) fn summary(&self) -> Summary {
         Summary {
             size: self.at,
@@ -127,7 +133,7 @@ impl Extents {
         }
     }
 
-    /// Goes on to the next data; false if there is none.
+    /// Advances `at` to the next data. Returns false at the end of the file.
     fn next_data(&mut self, fd: BorrowedFd<'_>) -> Result<bool> {
         loop {
             if self.at < self.limit && self.sparse && self.at >= self.segment {
@@ -136,11 +142,11 @@ impl Extents {
             if self.at < self.limit {
                 return Ok(true);
             }
-            if self.looked_again || self.limit < self.before.size {
+            if self.rechecked || self.limit < self.before.size {
                 return Ok(false);
             }
-            self.looked_again = true;
-            let now = Meta::of(fd)?;
+            self.rechecked = true;
+            let now = Meta::from_fd(fd)?;
             if now.size > self.limit {
                 self.limit = now.size;
             } else {
@@ -149,12 +155,13 @@ impl Extents {
         }
     }
 
+    /// Finds the next data segment of a sparse file at or after `at`.
     fn find_segment(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
         match rustix::fs::seek(fd, SeekFrom::Data(self.at)) {
             Ok(data) => self.at = data.max(self.at).min(self.limit),
-            // A hole up to the end.
+            // A hole extends to the end of the file.
             Err(Errno::NXIO) => self.at = self.limit,
-            // The file system cannot tell.
+            // The file system does not report holes.
             Err(Errno::INVAL | Errno::NOTSUP) => {
                 self.sparse = false;
                 self.segment = u64::MAX;
@@ -165,7 +172,7 @@ impl Extents {
         if self.at < self.limit {
             self.segment = match rustix::fs::seek(fd, SeekFrom::Hole(self.at)) {
                 Ok(hole) if hole > self.at => hole,
-                // It was cut off in the meantime: the read will tell.
+                // The file was truncated in the meantime: the read will find its end.
                 Ok(_) | Err(Errno::NXIO) => self.limit,
                 Err(error) => return Err(error),
             };
@@ -173,16 +180,16 @@ impl Extents {
         Ok(())
     }
 
-    /// Whether the file is still what it was when it was opened.
-    fn end(&self, fd: BorrowedFd<'_>) -> Result<Progress> {
+    /// Compares the file with what it was when it was opened.
+    fn end(&self, fd: BorrowedFd<'_>) -> Result<ReadProgress> {
         let before = &self.before;
         let after = match self.after {
             Some(after) => after,
-            None => Meta::of(fd)?,
+            None => Meta::from_fd(fd)?,
         };
         let same = before.modified == after.modified && before.changed == after.changed;
         let whole = same && before.size == after.size && self.at == after.size;
-        Ok(Progress::Done(if whole {
+        Ok(ReadProgress::Done(if whole {
             State::Whole
         } else {
             State::Changed
@@ -190,12 +197,12 @@ impl Extents {
     }
 }
 
-/// Reads until `room` is full, or the file ends. An error counts only if nothing was read: it comes
-/// again.
-fn read_at(fd: BorrowedFd<'_>, room: &mut [u8], at: u64) -> Result<usize> {
+/// Reads until `buf` is full, or the file ends. Returns an error only if no byte was read: the next
+/// call meets it again.
+fn read_at(fd: BorrowedFd<'_>, buf: &mut [u8], at: u64) -> Result<usize> {
     let mut read = 0;
-    while read < room.len() {
-        match rustix::io::pread(fd, &mut room[read..], at + read as u64) {
+    while read < buf.len() {
+        match rustix::io::pread(fd, &mut buf[read..], at + read as u64) {
             Ok(0) => break,
             Ok(n) => read += n,
             Err(Errno::INTR) => {}

@@ -1,4 +1,4 @@
-//! What was read, and what was not.
+//! Report of a head: counts, and the objects that were not read as they were.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,83 +7,82 @@ use parking_lot::Mutex;
 
 use crate::host::StageMessage;
 use crate::limits::{MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
+use crate::tree::report_messages::{push_message, put_bytes, receiver, take_bytes, take_text};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
-use super::notes::{hearer, put_bytes, say, take_bytes, take_text};
-
-/// What became of a tree, for whoever runs the pipe. Clones share one content.
+/// Report on a tree that is read, for the caller who runs the pipe. Clones share one report.
 #[derive(Clone, Debug, Default)]
-pub struct TreeReport(Arc<Mutex<State>>);
+pub struct TreeReport(Arc<Mutex<ReportInner>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ReportInner {
     outcome: TreeOutcome,
     problems: Vec<TreeProblem>,
-    /// Bytes of the paths and texts of those problems.
-    kept: usize,
+    /// Bytes of the paths and texts of `problems`.
+    problem_bytes: usize,
 }
 
-/// How much was read.
+/// Counts of what was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeOutcome {
-    /// Files that are in the archive, further names of one not counted.
+    /// Files in the archive, each counted once even if it has several names.
     pub files: u64,
     /// Directories.
     pub directories: u64,
     /// Everything else: symbolic links, further names of hard links, fifos, devices.
     pub others: u64,
-    /// Bytes of files that were read; holes are not.
+    /// Bytes of file data that were read. Holes do not count.
     pub bytes: u64,
-    /// Names that a pattern excluded. What is below them is not counted.
+    /// Names that a pattern excluded. Objects below them are not counted.
     pub excluded: u64,
-    /// Everything that was not read as it was, or not at all. All are counted, also those that are
-    /// not kept.
+    /// Objects and attributes that were not read completely and unchanged. All problems are
+    /// counted, also those for which [`TreeReport::problems`] has no space.
     pub problems: u64,
-    /// What belongs into no archive, or not into this one: [`ProblemKind::is_left_out`]. It is no
-    /// problem.
+    /// Objects that do not belong in this archive, or in any: [`ProblemKind::is_left_out`]. They do
+    /// not count as problems.
     pub left_out: u64,
 }
 
-/// One thing that is not in the archive as it was.
+/// An object that is not in the archive as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeProblem {
-    /// Its path in the archive.
+    /// Path of the object in the archive.
     pub path: Vec<u8>,
-    /// What happened.
+    /// Kind of the problem.
     pub kind: ProblemKind,
 }
 
-/// What happened to an object.
+/// Kind of a problem with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProblemKind {
-    /// It could not be opened, or listed, or read to its end. What the system said.
+    /// The object could not be opened, listed, or read to its end: the error of the system.
     Unreadable(String),
-    /// An extended attribute is not in the archive: its name, and why.
+    /// An extended attribute is not in the archive: its name, and the reason.
     Attribute(Vec<u8>, String),
-    /// It was gone, or something else, when it was to be read.
+    /// The object had been removed or replaced before it could be read.
     Vanished,
-    /// It changed while it was read.
+    /// The object changed while it was read.
     Changed,
-    /// It is a socket, which nobody can restore.
+    /// The object is a socket, which cannot be restored.
     Socket,
-    /// Another file system begins here, and was left out.
+    /// Another file system is mounted here and was left out.
     MountPoint,
-    /// It is what the archive is written to.
+    /// The archive is written to this object.
     Medium,
-    /// Its path, or its entry with path and target, is longer than an archive or a block can take:
-    /// so many bytes. What is below it is left out too.
+    /// The path, or the entry with path and target, is longer than an archive or a block allows:
+    /// its length in bytes. Everything below the object is left out too.
     TooLong(usize),
-    /// The process that reads the tree has said something of it that makes no sense, and is not
-    /// listened to any more: why. It has no path.
+    /// The process that reads the tree sent an invalid report, and its further reports are ignored:
+    /// the reason. The problem has no path.
     Garbled(String),
 }
 
 impl ProblemKind {
-    /// Whether it belongs into no archive, or not into this one, so that nothing is wrong: a
-    /// socket, another file system, the archive's own medium.
+    /// Returns true if the object does not belong in this archive or in any, so that leaving it out
+    /// is not an error: a socket, another file system, the archive's own medium.
     pub fn is_left_out(&self) -> bool {
         matches!(self, Self::Socket | Self::MountPoint | Self::Medium)
     }
@@ -104,14 +103,14 @@ impl fmt::Display for ProblemKind {
             Self::Changed => f.write_str("changed while it was read"),
             Self::Socket => f.write_str("is a socket: left out"),
             Self::MountPoint => f.write_str("another file system begins here: left out"),
-            Self::Medium => f.write_str("is what the archive is written to: left out"),
+            Self::Medium => f.write_str("is the archive's own medium: left out"),
             Self::TooLong(len) => {
                 write!(
                     f,
-                    "too long: {len} bytes do not fit; left out, with what is below it"
+                    "too long: {len} bytes do not fit; left out with everything below it"
                 )
             }
-            Self::Garbled(why) => write!(f, "what its process says of it makes no sense: {why}"),
+            Self::Garbled(why) => write!(f, "invalid report from its process: {why}"),
         }
     }
 }
@@ -128,91 +127,97 @@ impl fmt::Display for TreeProblem {
 }
 
 impl TreeReport {
-    /// The numbers so far.
+    /// Returns the counts so far.
     pub fn outcome(&self) -> TreeOutcome {
         self.0.lock().outcome
     }
 
-    /// The first problems, and what was left out: at most [`MAX_LOG_ENTRIES`], and at most
-    /// [`MAX_PROBLEM_BYTES`] of paths and texts.
+    /// Returns the first problems, including objects that were left out: at most
+    /// [`MAX_LOG_ENTRIES`] problems, and at most [`MAX_PROBLEM_BYTES`] of paths and texts.
     pub fn problems(&self) -> Vec<TreeProblem> {
         self.0.lock().problems.clone()
     }
 
+    /// Changes the counts.
     pub(super) fn update(&self, change: impl FnOnce(&mut TreeOutcome)) {
         change(&mut self.0.lock().outcome);
     }
 
+    /// Counts a problem, and records it if there is space.
     pub(super) fn problem(&self, path: &[u8], kind: ProblemKind) {
-        let mut state = self.0.lock();
+        let mut inner = self.0.lock();
         let count = match kind.is_left_out() {
-            true => &mut state.outcome.left_out,
-            false => &mut state.outcome.problems,
+            true => &mut inner.outcome.left_out,
+            false => &mut inner.outcome.problems,
         };
         *count += 1;
-        state.keep(path, kind);
+        inner.record(path, kind);
     }
 
-    /// What there is to say that was not `told` yet.
-    pub(super) fn news(&self, told: &mut Told) -> Vec<StageMessage> {
-        let (state, mut notes) = (self.0.lock(), Vec::new());
-        for problem in state.problems.iter().skip(told.problems) {
+    /// Returns messages with everything that changed since `cursor`, and advances the cursor.
+    ///
+    /// A problem's message has a text for people, unless the object was left out.
+    pub(in crate::tree) fn delta(&self, cursor: &mut Cursor) -> Vec<StageMessage> {
+        let (inner, mut messages) = (self.0.lock(), Vec::new());
+        for problem in inner.problems.iter().skip(cursor.problems) {
             let text = if problem.kind.is_left_out() {
                 String::new()
             } else {
                 problem.to_string()
             };
-            say(&mut notes, &problem.message(), &text);
+            push_message(&mut messages, &problem.message(), &text);
         }
-        told.problems = state.problems.len();
-        if std::mem::replace(&mut told.outcome, state.outcome) != state.outcome {
-            say(&mut notes, &state.outcome.message(), "");
+        cursor.problems = inner.problems.len();
+        if std::mem::replace(&mut cursor.outcome, inner.outcome) != inner.outcome {
+            push_message(&mut messages, &inner.outcome.message(), "");
         }
-        notes
+        messages
     }
 
-    /// What hears the [news](Self::news) of a report in another process, and makes them this one's.
-    pub(super) fn hearer(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
-        let (heard, wrong) = (self.clone(), self.clone());
-        hearer(
-            move |message| heard.hear(message),
-            move |malformed| wrong.problem(b"", ProblemKind::Garbled(malformed.to_string())),
+    /// Returns a handler that applies the messages of a report in another process, its
+    /// [delta](Self::delta), to this report.
+    pub(super) fn receiver(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
+        let (report, on_error) = (self.clone(), self.clone());
+        receiver(
+            move |message| report.apply(message),
+            move |error| on_error.problem(b"", ProblemKind::Garbled(error.to_string())),
         )
     }
 
-    fn hear(&self, message: &[u8]) -> Result<(), DecodeError> {
-        let mut message = Bytes::new("what its process says", message);
+    /// Applies one message.
+    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
+        let mut message = Bytes::new("a message", message);
         match message.u8()? {
             OUTCOME => self.0.lock().outcome = TreeOutcome::take(message)?,
             PROBLEM => {
                 let TreeProblem { path, kind } = TreeProblem::take(message)?;
-                self.0.lock().keep(&path, kind); // it is counted in the outcome
+                self.0.lock().record(&path, kind); // its count is part of the outcome
             }
-            kind => return Err(message.wrong(format!("is of an unknown kind, {kind}"))),
+            kind => return Err(message.wrong(format!("unknown kind {kind}"))),
         }
         Ok(())
     }
 }
 
-/// How much of a report was told to another process.
+/// Position in a report up to which it was sent to another process.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(in crate::tree) struct Cursor {
     outcome: TreeOutcome,
     problems: usize,
 }
 
-impl State {
-    /// Keeps a problem if there is room for it.
-    fn keep(&mut self, path: &[u8], kind: ProblemKind) {
+impl ReportInner {
+    /// Records a problem if there is space for it.
+    fn record(&mut self, path: &[u8], kind: ProblemKind) {
         let text = match &kind {
             ProblemKind::Unreadable(why) | ProblemKind::Garbled(why) => why.len(),
             ProblemKind::Attribute(name, why) => name.len() + why.len(),
             _ => 0,
         };
         if self.problems.len() < MAX_LOG_ENTRIES
-            && self.kept + path.len() + text <= MAX_PROBLEM_BYTES
+            && self.problem_bytes + path.len() + text <= MAX_PROBLEM_BYTES
         {
-            self.kept += path.len() + text;
+            self.problem_bytes += path.len() + text;
             self.problems.push(TreeProblem {
                 path: path.to_vec(),
                 kind,
@@ -266,7 +271,7 @@ impl TreeOutcome {
     }
 }
 
-/// How kinds of problems are told.
+/// Codes of the kinds of problems.
 const UNREADABLE: u8 = 0;
 const ATTRIBUTE: u8 = 1;
 const VANISHED: u8 = 2;
@@ -281,14 +286,14 @@ impl TreeProblem {
     fn message(&self) -> Vec<u8> {
         let mut message = vec![PROBLEM];
         put_bytes(&mut message, &self.path);
-        let tell = |message: &mut Vec<u8>, kind: u8, text: &str| {
+        let put_text = |message: &mut Vec<u8>, kind: u8, text: &str| {
             message.put_u8(kind);
             put_bytes(message, text.as_bytes());
         };
         match &self.kind {
-            ProblemKind::Unreadable(why) => tell(&mut message, UNREADABLE, why),
+            ProblemKind::Unreadable(why) => put_text(&mut message, UNREADABLE, why),
             ProblemKind::Attribute(name, why) => {
-                tell(&mut message, ATTRIBUTE, why);
+                put_text(&mut message, ATTRIBUTE, why);
                 put_bytes(&mut message, name);
             }
             ProblemKind::Vanished => message.put_u8(VANISHED),
@@ -300,7 +305,7 @@ impl TreeProblem {
                 message.put_u8(TOO_LONG);
                 message.put_u64(*len as u64);
             }
-            ProblemKind::Garbled(why) => tell(&mut message, GARBLED, why),
+            ProblemKind::Garbled(why) => put_text(&mut message, GARBLED, why),
         }
         message
     }
@@ -320,7 +325,7 @@ impl TreeProblem {
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
             GARBLED => ProblemKind::Garbled(take_text(&mut message)?),
-            kind => return Err(message.wrong(format!("names an unknown kind of problem, {kind}"))),
+            kind => return Err(message.wrong(format!("unknown kind of problem {kind}"))),
         };
         message.end().map(|()| Self { path, kind })
     }
@@ -331,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_are_counted_and_some_are_kept() {
+    fn problems_beyond_the_limits_are_counted_only() {
         let report = TreeReport::default();
         for _ in 0..=MAX_LOG_ENTRIES {
             report.problem(b"a\xff", ProblemKind::Vanished);
@@ -355,7 +360,8 @@ mod tests {
             (3, 0, 2)
         );
     }
-    /// A report with one of each.
+
+    /// Returns a report with one problem of each kind.
     fn full() -> TreeReport {
         let report = TreeReport::default();
         report.update(|outcome| {
@@ -389,28 +395,28 @@ mod tests {
     }
 
     #[test]
-    fn another_process_hears_all_of_it_and_each_thing_once() {
-        let (report, mut told, copy) = (full(), Told::default(), TreeReport::default());
-        let hear = copy.hearer();
-        let notes = report.news(&mut told);
-        notes.iter().for_each(|note| hear(&note.data));
-        let texts: Vec<&str> = notes
+    fn delta_transfers_each_change_once() {
+        let (report, mut cursor, copy) = (full(), Cursor::default(), TreeReport::default());
+        let apply = copy.receiver();
+        let messages = report.delta(&mut cursor);
+        messages.iter().for_each(|message| apply(&message.data));
+        let texts: Vec<&str> = messages
             .iter()
-            .map(|note| note.text.as_str())
+            .map(|message| message.text.as_str())
             .filter(|text| !text.is_empty())
             .collect();
-        assert_eq!(texts.len(), 7, "what is left out is nobody's concern");
+        assert_eq!(texts.len(), 7, "objects left out have no text");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
         assert_eq!(
             (copy.outcome(), copy.problems()),
             (report.outcome(), report.problems())
         );
-        assert_eq!(report.news(&mut told), []);
+        assert_eq!(report.delta(&mut cursor), []);
         report.problem(b"b", ProblemKind::Socket);
         report
-            .news(&mut told)
+            .delta(&mut cursor)
             .iter()
-            .for_each(|note| hear(&note.data));
+            .for_each(|message| apply(&message.data));
         assert_eq!(
             (copy.outcome(), copy.problems()),
             (report.outcome(), report.problems())
@@ -418,24 +424,24 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_a_problem() {
-        let notes = full().news(&mut Told::default());
-        for note in notes
+    fn invalid_message_is_reported_as_a_problem() {
+        let messages = full().delta(&mut Cursor::default());
+        for message in messages
             .iter()
-            .filter(|note| note.data.len() < 200 && note.data[0] == 0)
+            .filter(|message| message.data.len() < 200 && message.data[0] == 0)
         {
-            for len in 0..note.data.len() {
+            for len in 0..message.data.len() {
                 let copy = TreeReport::default();
-                copy.hearer()(&note.data[..len]);
+                copy.receiver()(&message.data[..len]);
                 assert_eq!((copy.outcome().problems, copy.problems().len()), (1, 1));
                 assert!(
                     copy.problems()[0]
                         .to_string()
-                        .contains("the tree: what its process says of it makes no sense")
+                        .contains("the tree: invalid report from its process")
                 );
             }
             let copy = TreeReport::default();
-            copy.hearer()(&[&note.data[..], b"x"].concat());
+            copy.receiver()(&[&message.data[..], b"x"].concat());
             assert!(
                 matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)),
                 "bytes too many"
@@ -447,7 +453,7 @@ mod tests {
             &[0, PROBLEM, 255, 255, 255, 255],
         ] {
             let copy = TreeReport::default();
-            copy.hearer()(strange);
+            copy.receiver()(strange);
             assert!(matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)));
         }
     }

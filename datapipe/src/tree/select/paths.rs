@@ -1,33 +1,33 @@
-//! Which objects are wanted.
+//! Selection of objects by their paths.
 
 use std::collections::BTreeMap;
 
-/// Paths, each of which stands for itself and for what is below it.
+/// Set of paths, each of which selects the object at the path and everything below it.
 #[derive(Clone, Debug)]
 pub struct Selection {
-    /// Whether something of it was there; empty if everything is wanted.
+    /// Maps each path to true if an object was found at it. Empty if everything is selected.
     paths: BTreeMap<Vec<u8>, bool>,
 }
 
 impl Selection {
-    /// `paths` may begin with "/" or "./", and end with "/". An empty path, or ".", is all there
-    /// is, and so are no paths at all.
+    /// Creates a selection. `paths` may begin with "/" or "./", and end with "/". An empty path, or
+    /// ".", selects everything, and so does an empty list.
     pub fn new(paths: &[Vec<u8>]) -> Self {
-        let plain = |path: &Vec<u8>| {
+        let normalize = |path: &Vec<u8>| {
             let parts = path
                 .split(|&byte| byte == b'/')
                 .filter(|part| !part.is_empty() && *part != b".");
             parts.collect::<Vec<_>>().join(&b'/')
         };
-        let mut paths: BTreeMap<_, _> = paths.iter().map(|path| (plain(path), false)).collect();
+        let mut paths: BTreeMap<_, _> = paths.iter().map(|path| (normalize(path), false)).collect();
         if paths.contains_key(&Vec::new()) {
             paths.clear();
         }
         Self { paths }
     }
 
-    /// The same paths, of which nothing was there yet.
-    pub(super) fn not_yet_found(&self) -> Self {
+    /// Returns the same paths, none of them found.
+    pub(super) fn as_not_found(&self) -> Self {
         Self {
             paths: self
                 .paths
@@ -37,8 +37,8 @@ impl Selection {
         }
     }
 
-    /// Whether `path` is wanted: it is one of the paths or below one, or a directory on the way to
-    /// one.
+    /// Returns true if `path` is selected: it is one of the paths or below one, or a directory on
+    /// the way to one. In the first two cases, that path counts as found.
     pub fn wants(&mut self, path: &[u8], is_directory: bool) -> bool {
         if self.paths.is_empty() {
             return true;
@@ -48,7 +48,7 @@ impl Selection {
             .enumerate()
             .filter(|(_, byte)| **byte == b'/')
             .map(|(end, _)| end);
-        // One path may be below another, and both are found.
+        // One path may be below another; then both are found.
         let mut wanted = false;
         for end in ends.chain([path.len()]) {
             if let Some(found) = self.paths.get_mut(&path[..end]) {
@@ -66,12 +66,12 @@ impl Selection {
             }
     }
 
-    /// The paths; none if everything is wanted.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &[u8]> {
+    /// Returns the paths; none if everything is selected.
+    pub(in crate::tree) fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.keys().map(Vec::as_slice)
     }
 
-    /// The paths of which nothing was there.
+    /// Returns the paths at which no object was found.
     pub fn not_found(&self) -> impl Iterator<Item = &[u8]> {
         self.paths
             .iter()
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_below_is_wanted_and_what_leads_there() {
+    fn objects_below_and_directories_above_are_selected() {
         let mut selection = Selection::new(&[b"/a/b/".to_vec(), b"./x".to_vec()]);
         assert!(selection.wants(b"a", true) && !selection.wants(b"a", false));
         assert!(

@@ -1,4 +1,4 @@
-//! Files that no name leads to: they are gone with their descriptor, however the program ends.
+//! Unnamed temporary files: the kernel frees one with its descriptor, however the program ends.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// A file to write and read, in the directory for temporary files.
+/// Creates a file for writing and reading in the directory for temporary files.
 pub(super) fn create() -> io::Result<File> {
     create_in(&env::temp_dir()).map_err(|error| {
         io::Error::new(
@@ -22,7 +22,7 @@ fn create_in(dir: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(file.into()),
-        // Not every file system has files without a name from the start.
+        // Not every file system supports `O_TMPFILE`.
         Err(_) => create_and_unlink(dir),
     }
 }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_is_left() {
+    fn temporary_files_leave_no_name() {
         let dir = tempfile::tempdir().unwrap();
         for file in [
             create_in(dir.path()).unwrap(),

@@ -1,8 +1,8 @@
-//! Where each object is: kept in a file without a name, sent in pieces between the blocks and as a
-//! whole at the end.
+//! The catalogue: the position of every object, kept in an unnamed temporary file, sent in pieces
+//! between the blocks and completely at the end.
 //!
 //! ```text
-//!   entries   [sent ...............][not sent yet ..........]   one run, in the order in which objects ended
+//!   entries   [sent ...............][not sent ..............]   in the order of their ends
 //!             [in the file .....................][in memory ]
 //! ```
 
@@ -13,9 +13,8 @@ use std::os::unix::fs::FileExt;
 use crate::error::StageError;
 use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
+use crate::tree::temp_file;
 use crate::wire::{ENTRY_HEADER_LEN, Entry};
-
-use super::scratch;
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]
@@ -23,39 +22,41 @@ pub(super) struct Catalogue {
     file: Option<File>,
     /// Bytes in the file.
     written: u64,
-    /// What stands behind them.
+    /// Entries that follow those in the file.
     memory: Vec<u8>,
-    /// Bytes that were sent between the blocks, and in the closing run.
+    /// Bytes sent in pieces between the blocks, and in the closing catalogue.
     sent: u64,
     closed: u64,
 }
 
 impl Catalogue {
-    /// Takes an entry.
+    /// Adds an entry.
     pub(super) fn add(&mut self, entry: &Entry<'_>) -> Result<(), StageError> {
         entry.append_to(&mut self.memory)?;
         if self.memory.len() >= CATALOGUE_PIECE {
             self.spill().map_err(|error| {
                 StageError::new(format!(
-                    "cannot keep the catalogue in a temporary file: {error}; set TMPDIR to where there is room"
+                    "cannot store the catalogue in a temporary file: {error}; set TMPDIR to a \
+                     directory with free space"
                 ))
             })?;
         }
         Ok(())
     }
 
-    /// Whether there is enough for a piece in a block of so many bytes.
+    /// Returns true if there are enough entries for a piece in a block of `capacity` bytes.
     pub(super) fn is_due(&self, capacity: usize) -> bool {
         self.len() - self.sent >= capacity.min(CATALOGUE_PIECE) as u64
     }
 
-    /// Fills an empty block with entries that were not sent yet.
+    /// Fills an empty block with entries that were not sent.
     pub(super) fn fill_piece(&mut self, block: &mut Block) -> Result<(), StageError> {
         self.sent += self.put(self.sent, block)?;
         Ok(())
     }
 
-    /// Fills an empty block with the next entries of all. It stays empty behind the last.
+    /// Fills an empty block with the next entries of the closing catalogue. The block stays empty
+    /// after the last of them.
     pub(super) fn fill_closing(&mut self, block: &mut Block) -> Result<(), StageError> {
         self.closed += self.put(self.closed, block)?;
         Ok(())
@@ -68,7 +69,7 @@ impl Catalogue {
     fn spill(&mut self) -> io::Result<()> {
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(scratch::create()?),
+            None => self.file.insert(temp_file::create()?),
         };
         file.write_all_at(&self.memory, self.written)?;
         self.written += self.memory.len() as u64;
@@ -76,17 +77,21 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Puts the whole entries from `at` on that fit, and returns their bytes.
+    /// Puts the entries at `at` and after into the block, as many as fit completely. Returns their
+    /// length in bytes.
+    ///
+    /// The bytes that precede the end of the file are read from it, the others are copied from
+    /// memory. A last entry that is cut off is not counted, so the next call returns it.
     fn put(&self, at: u64, block: &mut Block) -> Result<u64, StageError> {
         let spare = block.spare();
         let len = usize::try_from(self.len() - at)
             .unwrap_or(usize::MAX)
             .min(spare.len());
-        let room = &mut spare[..len];
+        let buf = &mut spare[..len];
         let in_file = usize::try_from(self.written.saturating_sub(at))
             .unwrap_or(usize::MAX)
             .min(len);
-        let (first, second) = room.split_at_mut(in_file);
+        let (first, second) = buf.split_at_mut(in_file);
         if let (Some(file), false) = (&self.file, first.is_empty()) {
             file.read_exact_at(first, at).map_err(|error| {
                 StageError::new(format!(
@@ -98,10 +103,10 @@ impl Catalogue {
             let from = (at + in_file as u64 - self.written) as usize;
             second.copy_from_slice(&self.memory[from..][..second.len()]);
         }
-        let whole = whole_entries(room);
+        let whole = whole_entries(buf);
         if whole == 0 && len > 0 {
             return Err(StageError::new(
-                "the catalogue's temporary file is not what was written to it",
+                "the catalogue's temporary file does not contain what was written to it",
             ));
         }
         block.grow(whole)?;
@@ -109,7 +114,7 @@ impl Catalogue {
     }
 }
 
-/// Bytes of the entries that `bytes` has as a whole.
+/// Returns the length of the complete entries at the start of `bytes`.
 pub(super) fn whole_entries(bytes: &[u8]) -> usize {
     let mut whole = 0;
     while let Some(length) = bytes[whole..].get(4..8) {

@@ -1,35 +1,37 @@
-//! Opens what a name stands for, and says what it is.
+//! Opens an object by its name, and reads its metadata and extended attributes.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat};
 use rustix::io::{Errno, Result};
 
 use crate::wire::{Object, ObjectKind, Time};
 
-/// What the system says about an object.
+/// Metadata of an object, from `fstat`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meta {
     /// Device and inode.
     pub(super) id: (u64, u64),
+    /// Number of hard links.
     pub(super) links: u64,
     pub(super) kind: FileType,
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) size: u64,
-    /// Of 512 bytes each, that the object takes on its disk.
+    /// Allocated size, in 512-byte sectors.
     pub(super) sectors: u64,
     pub(super) modified: Time,
-    /// When any of this changed.
+    /// Time of the last change of the inode.
     pub(super) changed: Time,
-    /// Major and minor number.
+    /// Major and minor number of a device.
     pub(super) device: (u32, u32),
 }
 
 impl Meta {
-    pub(super) fn of(fd: BorrowedFd<'_>) -> Result<Self> {
+    pub(super) fn from_fd(fd: BorrowedFd<'_>) -> Result<Self> {
         Ok(Self::new(&fstat(fd)?))
     }
 
@@ -69,15 +71,16 @@ impl Meta {
         }
     }
 
-    /// What tells a file from another that has its inode later.
+    /// Returns a hash of size and time of modification, which tells a file from another one that
+    /// reuses its inode.
     pub(super) fn stamp(&self) -> u64 {
         let seconds = u64::from_le_bytes(self.modified.seconds.to_le_bytes());
         self.size.rotate_left(48) ^ seconds.rotate_left(30) ^ u64::from(self.modified.nanoseconds)
     }
 
-    /// The entry of an object that is the first of its name: `kind` as
-    /// [`object_kind`](Self::object_kind) says.
-    pub(super) fn describe<'a>(
+    /// Returns the entry of an object that is not a further name of another. `kind` is that of
+    /// [`object_kind`](Self::object_kind).
+    pub(super) fn to_object<'a>(
         &self,
         kind: ObjectKind,
         path: &'a [u8],
@@ -98,12 +101,12 @@ impl Meta {
         }
     }
 
-    /// Whether there are further names of it.
+    /// Returns true if the object has further names.
     pub(super) fn is_linked(&self) -> bool {
         self.links > 1 && self.kind != FileType::Directory
     }
 
-    /// What the object is in an archive. Sockets are nothing there.
+    /// Returns the kind of the object in an archive, or `None` for a socket, which has none.
     pub(super) fn object_kind(&self) -> Option<ObjectKind> {
         match self.kind {
             FileType::RegularFile => Some(ObjectKind::File),
@@ -117,78 +120,128 @@ impl Meta {
     }
 }
 
-/// A descriptor of an object, and what it is.
+/// A directory, open for as long as an object in it may have to be opened.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct Dir {
     pub(super) fd: OwnedFd,
-    /// The descriptor only says which object it is: neither data nor names can be read from it.
+    /// File system of the source that the directory belongs to.
+    pub(super) file_system: u64,
+}
+
+/// The descriptor of an open object.
+#[derive(Debug)]
+pub(super) enum Descriptor {
+    Own(OwnedFd),
+    /// Descriptor of a directory, shared because objects in it are to be opened.
+    Shared(Arc<Dir>),
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(fd) => fd.as_fd(),
+            Self::Shared(dir) => dir.fd.as_fd(),
+        }
+    }
+}
+
+/// An open object and its metadata.
+#[derive(Debug)]
+pub(super) struct OpenObject {
+    pub(super) fd: Descriptor,
+    /// The descriptor was opened with `O_PATH`: neither data nor names can be read from it.
     pub(super) path_only: bool,
     pub(super) meta: Meta,
-    /// Why a directory cannot be listed.
+    /// The error because of which a directory cannot be listed, or not completely.
     pub(super) unread: Option<Errno>,
 }
 
-/// Opens the object that `name` stands for in `dir`. `expected` is what the directory says that it
-/// is: only files and directories are opened for reading, since the opening of a device can do
-/// things.
+impl OpenObject {
+    /// Shares the descriptor of a directory of a source in `file_system`.
+    pub(super) fn share(self, file_system: u64) -> (Self, Arc<Dir>) {
+        let dir = match self.fd {
+            Descriptor::Own(fd) => Arc::new(Dir { fd, file_system }),
+            Descriptor::Shared(dir) => dir,
+        };
+        let fd = Descriptor::Shared(Arc::clone(&dir));
+        (Self { fd, ..self }, dir)
+    }
+}
+
+/// Opens the object `name` in `dir`. `expected` is its type according to the directory. Only files
+/// and directories are opened for reading, since opening a device can have effects.
+///
+/// By the time the object is opened it may be of another type. So an object that is not of the
+/// expected type is opened with `O_PATH`, which has no effects, and its true type is read. If that
+/// is a file or a directory after all, it is opened once more, for reading.
 ///
 /// # Errors
 ///
-/// What the system says; a directory that cannot be read is no error.
-pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Result<Opened> {
+/// The error of the system. A directory that cannot be read is not an error: it is returned with
+/// [`OpenObject::unread`].
+pub(super) fn open(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Result<OpenObject> {
     let mut unread = None;
-    if matches!(expected, FileType::RegularFile | FileType::Directory) {
+    if is_readable(expected) {
         match open_to_read(dir, name, expected) {
             Ok(Some(opened)) => return Ok(opened),
-            // It is something else by now.
+            // Its type has changed since the directory was read.
             Ok(None) => {}
             Err(error) if expected == FileType::Directory => unread = Some(error),
             Err(error) => return Err(error),
         }
     }
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat(dir, name, flags, Mode::empty())?;
-    let meta = Meta::new(&fstat(&fd)?);
-    let readable = matches!(meta.kind, FileType::RegularFile | FileType::Directory);
-    if readable && unread.is_none() {
-        drop(fd);
-        // If it is yet another thing now, somebody is playing: it is as good as gone.
-        return match open_to_read(dir, name, meta.kind) {
+    let opened = open_path(dir, name)?;
+    let kind = opened.meta.kind;
+    if is_readable(kind) && unread.is_none() {
+        drop(opened);
+        // If its type has changed again, another process plays with it: it counts as removed.
+        return match open_to_read(dir, name, kind) {
             Ok(opened) => opened.ok_or(Errno::NOENT),
-            Err(error) if meta.kind == FileType::Directory => {
-                let fd = openat(dir, name, flags, Mode::empty())?;
-                let meta = Meta::new(&fstat(&fd)?);
-                Ok(Opened {
-                    fd,
-                    path_only: true,
-                    meta,
-                    unread: Some(error),
-                })
-            }
+            Err(error) if kind == FileType::Directory => Ok(OpenObject {
+                unread: Some(error),
+                ..open_path(dir, name)?
+            }),
             Err(error) => Err(error),
         };
     }
-    if meta.kind != FileType::Directory {
-        unread = None;
-    }
-    Ok(Opened {
-        fd,
-        path_only: true,
-        meta,
-        unread,
+    Ok(OpenObject {
+        unread: unread.filter(|_| kind == FileType::Directory),
+        ..opened
     })
 }
 
-/// `None` if it is not of the kind that was expected.
-fn open_to_read(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Result<Option<Opened>> {
-    // Not to wait for the other side of a fifo that took the place of a file.
+fn is_readable(kind: FileType) -> bool {
+    matches!(kind, FileType::RegularFile | FileType::Directory)
+}
+
+/// Opens an object without access to its content.
+fn open_path(dir: BorrowedFd<'_>, name: &CStr) -> Result<OpenObject> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(dir, name, flags, Mode::empty())?;
+    let meta = Meta::from_fd(fd.as_fd())?;
+    Ok(OpenObject {
+        fd: Descriptor::Own(fd),
+        path_only: true,
+        meta,
+        unread: None,
+    })
+}
+
+/// Opens a file or a directory for reading. Returns `None` if the object is not of the expected
+/// type.
+fn open_to_read(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    expected: FileType,
+) -> Result<Option<OpenObject>> {
+    // `NONBLOCK`: if a fifo has replaced the file, do not wait for its other end.
     let mut flags =
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     if expected == FileType::Directory {
         flags |= OFlags::DIRECTORY;
     }
     let opened = match openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
-        // Only owners may ask for that.
+        // Only the owner of a file may open it with `NOATIME`.
         Err(Errno::PERM) => openat(dir, name, flags, Mode::empty()),
         other => other,
     };
@@ -197,76 +250,77 @@ fn open_to_read(dir: BorrowedFd<'_>, name: &CStr, expected: FileType) -> Result<
         Err(Errno::LOOP | Errno::NOTDIR | Errno::NXIO | Errno::NODEV) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let meta = Meta::new(&fstat(&fd)?);
+    let meta = Meta::from_fd(fd.as_fd())?;
     if meta.kind != expected {
         return Ok(None);
     }
-    Ok(Some(Opened {
-        fd,
+    Ok(Some(OpenObject {
+        fd: Descriptor::Own(fd),
         path_only: false,
         meta,
         unread: None,
     }))
 }
 
-/// Where a symbolic link leads to.
-pub(super) fn target(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
+/// Returns the target of a symbolic link.
+pub(super) fn read_target(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(fd, c"", Vec::new())?.into_bytes())
 }
 
-/// The extended attributes of one object, by their names.
+/// Names of an object's extended attributes, and a cursor among them.
 #[derive(Debug, Default)]
 pub(super) struct Attributes {
-    /// The names, each with a zero behind it.
+    /// The names, each followed by a zero byte.
     names: Vec<u8>,
     at: usize,
-    /// The object's place in `/proc`, for descriptors from which nothing can be read.
-    place: Option<CString>,
+    /// Path of the object in `/proc`, for a descriptor that was opened with `O_PATH`.
+    proc_path: Option<CString>,
 }
 
 impl Attributes {
-    /// Lists them. `room` is where: no list is longer than the kernel's 64 KiB.
+    /// Lists the names, by way of `buf`. The kernel limits a list to 64 KiB.
     pub(super) fn list(
         &mut self,
         fd: BorrowedFd<'_>,
         path_only: bool,
-        room: &mut [u8],
+        buf: &mut [u8],
     ) -> Result<()> {
         self.names.clear();
         self.at = 0;
-        self.place = path_only.then(|| {
+        self.proc_path = path_only.then(|| {
             CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).expect("a path without zeros")
         });
-        let listed = with_usual_room(room, |room| match &self.place {
-            Some(place) => rustix::fs::listxattr(place.as_c_str(), room),
-            None => rustix::fs::flistxattr(fd, room),
+        let listed = with_small_buf(buf, |buf| match &self.proc_path {
+            Some(path) => rustix::fs::listxattr(path.as_c_str(), buf),
+            None => rustix::fs::flistxattr(fd, buf),
         });
         match listed {
-            Ok(len) => self.names.extend_from_slice(&room[..len]),
+            Ok(len) => self.names.extend_from_slice(&buf[..len]),
             Err(Errno::NOTSUP) => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    /// The next name.
+    /// Returns the current name.
     pub(super) fn name(&self) -> Option<&CStr> {
         CStr::from_bytes_until_nul(self.names.get(self.at..)?).ok()
     }
 
-    /// Goes on to the name behind it.
+    /// Advances to the next name.
     pub(super) fn advance(&mut self) {
         self.at += self.name().map_or(0, |name| name.to_bytes_with_nul().len());
     }
 
-    /// Reads the value of the next name to `room`; `None` if it is gone.
-    pub(super) fn value(&self, fd: BorrowedFd<'_>, room: &mut [u8]) -> Result<Option<usize>> {
+    /// Reads the value of the current name into `buf` and returns its length, or `None` if the
+    /// attribute was removed.
+    pub(super) fn value(&self, fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<Option<usize>> {
         let Some(name) = self.name() else {
             return Ok(None);
         };
-        let read = with_usual_room(room, |room| match &self.place {
-            Some(place) => rustix::fs::getxattr(place.as_c_str(), name, room),
-            None => rustix::fs::fgetxattr(fd, name, room),
+        let read = with_small_buf(buf, |buf| match &self.proc_path {
+            Some(path) => rustix::fs::getxattr(path.as_c_str(), name, buf),
+            None => rustix::fs::fgetxattr(fd, name, buf),
         });
         match read {
             Ok(len) => Ok(Some(len)),
@@ -276,12 +330,12 @@ impl Attributes {
     }
 }
 
-/// Offers little room first, which mostly is enough: the kernel takes as much memory as it is
-/// offered, and to get 64 KiB takes it longer than to list the names.
-fn with_usual_room(room: &mut [u8], read: impl Fn(&mut [u8]) -> Result<usize>) -> Result<usize> {
-    let usual = room.len().min(512);
-    match read(&mut room[..usual]) {
-        Err(Errno::RANGE) => read(room),
+/// Calls `read` with a small part of `buf` first, which mostly is enough. The kernel allocates as
+/// much memory as it is offered, and 64 KiB take it longer than listing the names.
+fn with_small_buf(buf: &mut [u8], read: impl Fn(&mut [u8]) -> Result<usize>) -> Result<usize> {
+    let small = buf.len().min(512);
+    match read(&mut buf[..small]) {
+        Err(Errno::RANGE) => read(buf),
         other => other,
     }
 }
@@ -297,10 +351,10 @@ mod tests {
 
     use super::*;
 
-    /// Whatever a directory said, what is there now is opened, and as what it is: no link is
-    /// followed, and nobody waits for the other side of a fifo.
+    /// For each type that a directory may report, the object that exists now is opened as what it
+    /// is: no link is followed, and `open` does not wait for the other end of a fifo.
     #[test]
-    fn what_took_the_place_of_another_is_seen() {
+    fn object_of_unexpected_type_is_opened_as_what_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::write(path("file"), b"x").unwrap();

@@ -1,4 +1,4 @@
-//! Names of a directory, in pieces that are sorted.
+//! Entries of a directory, in sorted pieces.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -9,97 +9,101 @@ use rustix::io::{Errno, Result};
 
 use crate::limits::MAX_SORTED_NAMES;
 
-/// A piece of a directory: all of its names, if there are not too many.
+/// A sorted piece of a directory: all of its names, unless there are too many.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    /// The names, each with a zero behind it.
+pub(super) struct DirEntries {
+    /// The names, each with its zero byte.
     bytes: Vec<u8>,
-    /// Where they stand, in the order in which they are given.
-    names: Vec<Name>,
-    given: usize,
-    /// Where the next piece begins, if there is one.
-    next: Option<u64>,
-    /// Names after which a piece ends.
+    /// Position and type of each name, in sorted order.
+    names: Vec<EntryName>,
+    /// Number of names that were returned.
+    returned: usize,
+    /// Position in the directory at which the next piece begins, if there is one.
+    next_piece: Option<u64>,
+    /// Number of names after which a piece ends.
     max: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Name {
+struct EntryName {
     start: u32,
-    /// The zero counted.
+    /// Length, including the zero byte.
     len: u16,
     kind: FileType,
 }
 
-/// What is read of a directory with one call to the kernel, in bytes.
-const PIECE: usize = 32 << 10;
+/// Bytes of a directory that are read with one call to the kernel.
+const READ_LEN: usize = 32 << 10;
 
-/// Room for [`Names::read`], to be used again and again.
+/// Buffer for [`DirEntries::read`], to be reused.
 #[derive(Debug)]
-pub(super) struct Room(Box<[MaybeUninit<u8>]>);
+pub(super) struct DirBuffer(Box<[MaybeUninit<u8>]>);
 
-impl Default for Room {
+impl Default for DirBuffer {
     fn default() -> Self {
-        Self(Box::new_uninit_slice(PIECE))
+        Self(Box::new_uninit_slice(READ_LEN))
     }
 }
 
-impl Names {
-    /// The first names of a directory, and the error that ended them too early.
-    pub(super) fn read(dir: BorrowedFd<'_>, room: &mut Room) -> (Self, Option<Errno>) {
-        Self::read_first(dir, room, MAX_SORTED_NAMES)
+impl DirEntries {
+    /// Reads the first piece of a directory. Returns the error, if any, after which names are
+    /// missing.
+    pub(super) fn read(dir: BorrowedFd<'_>, buf: &mut DirBuffer) -> (Self, Option<Errno>) {
+        Self::read_first(dir, buf, MAX_SORTED_NAMES)
     }
 
-    fn read_first(dir: BorrowedFd<'_>, room: &mut Room, max: usize) -> (Self, Option<Errno>) {
+    fn read_first(dir: BorrowedFd<'_>, buf: &mut DirBuffer, max: usize) -> (Self, Option<Errno>) {
         let mut names = Self {
             max,
             ..Self::default()
         };
-        let error = names.read_piece(dir, room).err();
+        let error = names.read_piece(dir, buf).err();
         (names, error)
     }
 
-    /// Goes on to the next piece; false if there is none.
-    pub(super) fn read_more(&mut self, dir: BorrowedFd<'_>, room: &mut Room) -> Result<bool> {
-        let Some(at) = self.next else {
+    /// Reads the next piece. Returns false if there is none.
+    pub(super) fn read_more(&mut self, dir: BorrowedFd<'_>, buf: &mut DirBuffer) -> Result<bool> {
+        let Some(at) = self.next_piece else {
             return Ok(false);
         };
         self.bytes.clear();
         self.names.clear();
-        self.given = 0;
+        self.returned = 0;
         let sought = rustix::fs::seek(dir, SeekFrom::Start(at));
         sought
-            .and_then(|_| self.read_piece(dir, room))
-            .inspect_err(|_| self.next = None)?;
+            .and_then(|_| self.read_piece(dir, buf))
+            .inspect_err(|_| self.next_piece = None)?;
         Ok(true)
     }
 
-    /// The next name, and what it stood for when the directory was read.
+    /// Returns the next name, and the type of its object when the directory was read.
     pub(super) fn next(&mut self) -> Option<(&CStr, FileType)> {
-        let name = *self.names.get(self.given)?;
-        self.given += 1;
+        let name = *self.names.get(self.returned)?;
+        self.returned += 1;
         let name_bytes = bytes_of(&self.bytes, name);
         Some((
-            CStr::from_bytes_with_nul(name_bytes).expect("it came from the kernel as one"),
+            CStr::from_bytes_with_nul(name_bytes).expect("a name from the kernel ends with a zero"),
             name.kind,
         ))
     }
 
-    /// Gives no more.
+    /// Drops all remaining names.
     pub(super) fn abandon(&mut self) {
         *self = Self::default();
     }
 
-    fn read_piece(&mut self, dir: BorrowedFd<'_>, room: &mut Room) -> Result<()> {
-        let mut entries = RawDir::new(dir, &mut room.0);
-        self.next = loop {
+    /// Reads and sorts names until the directory ends, or the piece is full and the buffer has no
+    /// more entries, so that none is read twice.
+    fn read_piece(&mut self, dir: BorrowedFd<'_>, buf: &mut DirBuffer) -> Result<()> {
+        let mut entries = RawDir::new(dir, &mut buf.0);
+        self.next_piece = loop {
             let Some(entry) = entries.next() else {
                 break None;
             };
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    self.next = None;
+                    self.next_piece = None;
                     self.sort();
                     return Err(error);
                 }
@@ -107,9 +111,9 @@ impl Names {
             let (name, kind) = (entry.file_name().to_bytes_with_nul(), entry.file_type());
             let cookie = entry.next_entry_cookie();
             if name != b".\0" && name != b"..\0" {
-                // At most 100,000 names of at most 256 bytes, and one buffer more.
+                // At most 100,000 names of at most 256 bytes, and one more buffer of them.
                 let (start, len) = (self.bytes.len() as u32, name.len() as u16);
-                self.names.push(Name { start, len, kind });
+                self.names.push(EntryName { start, len, kind });
                 self.bytes.extend_from_slice(name);
             }
             if self.names.len() >= self.max && entries.is_buffer_empty() {
@@ -127,7 +131,7 @@ impl Names {
     }
 }
 
-fn bytes_of(bytes: &[u8], name: Name) -> &[u8] {
+fn bytes_of(bytes: &[u8], name: EntryName) -> &[u8] {
     &bytes[name.start as usize..][..usize::from(name.len)]
 }
 
@@ -140,14 +144,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_directories_come_in_pieces() {
+    fn large_directory_is_read_in_pieces() {
         let dir = tempfile::tempdir().unwrap();
         let wanted = 5000;
         for i in 0..wanted {
             rustix::fs::symlink("t", dir.path().join(format!("{i:06}"))).unwrap();
         }
         let fd = File::open(dir.path()).unwrap();
-        let (mut names, error) = Names::read_first(fd.as_fd(), &mut Room::default(), 2000);
+        let (mut names, error) =
+            DirEntries::read_first(fd.as_fd(), &mut DirBuffer::default(), 2000);
         assert_eq!(error, None);
         let (mut all, mut pieces) = (Vec::new(), 1);
         loop {
@@ -158,22 +163,32 @@ mod tests {
                 last = name.to_bytes().to_vec();
                 all.push(last.clone());
             }
-            if !names.read_more(fd.as_fd(), &mut Room::default()).unwrap() {
+            if !names
+                .read_more(fd.as_fd(), &mut DirBuffer::default())
+                .unwrap()
+            {
                 break;
             }
             pieces += 1;
         }
-        assert_eq!(pieces, 3, "one call to the kernel gives about a thousand");
+        assert_eq!(
+            pieces, 3,
+            "one call to the kernel returns about 1,000 names"
+        );
         all.sort();
         all.dedup();
         assert_eq!(all.len(), wanted);
     }
 
     #[test]
-    fn what_is_no_directory_has_no_names() {
+    fn file_has_no_names() {
         let file = tempfile::tempfile().unwrap();
-        let (mut names, error) = Names::read(file.as_fd(), &mut Room::default());
+        let (mut names, error) = DirEntries::read(file.as_fd(), &mut DirBuffer::default());
         assert!(error.is_some() && names.next().is_none());
-        assert!(!names.read_more(file.as_fd(), &mut Room::default()).unwrap());
+        assert!(
+            !names
+                .read_more(file.as_fd(), &mut DirBuffer::default())
+                .unwrap()
+        );
     }
 }

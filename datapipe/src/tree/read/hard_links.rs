@@ -1,11 +1,11 @@
-//! Which files have been seen under another name.
+//! Table of the files that are in the archive and have further names.
 //!
-//! A file is forgotten when all of its names have been seen. What is then still too much for memory
-//! goes to a file without a name, in runs that are sorted; of each, every so many keys stay in
-//! memory.
+//! A file is forgotten when all of its names have been seen. If the rest is still too much for
+//! memory, it is moved to an unnamed temporary file, in sorted runs. One key in every 256 of each
+//! run stays in memory.
 //!
-//! Inodes are used again. So each has a stamp of what was in it, and one whose stamp is another is
-//! another file: at worst something is in the archive twice.
+//! Inodes are reused. So each file has a stamp of its size and time of modification, and an inode
+//! with another stamp is another file. At worst a file is in the archive twice.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,53 +14,53 @@ use std::os::unix::fs::FileExt;
 
 use crate::error::StageError;
 use crate::limits::MAX_LINKS_IN_MEMORY;
-
-use super::scratch;
+use crate::tree::temp_file;
 
 /// Device and inode.
 type Id = (u64, u64);
 
-/// The objects that have further names.
+/// Table of objects that have further names.
 #[derive(Debug)]
-pub(super) struct Links {
-    memory: HashMap<Id, Link>,
+pub(super) struct HardLinks {
+    memory: HashMap<Id, LinkedFile>,
+    /// Number of files in memory above which they are moved to the temporary file.
     max: usize,
     file: Option<File>,
-    /// Records in the file.
+    /// Number of records in the file.
     written: u64,
     runs: Vec<Run>,
 }
 
 #[derive(Debug)]
-struct Link {
+struct LinkedFile {
     object: u64,
     stamp: u64,
-    /// Names that were not seen yet.
-    left: u32,
+    /// Number of names that have not been seen.
+    unseen: u32,
 }
 
-/// Sorted records of the file.
+/// A sorted run of records in the file.
 #[derive(Debug)]
 struct Run {
-    /// Its first record, and how many there are.
+    /// Index of the first record, and number of records.
     start: u64,
     len: u64,
-    /// The first key of each piece.
+    /// First key of each piece of the run.
     keys: Vec<Id>,
 }
 
-/// Bytes of a record: device, inode, object, stamp.
-const RECORD: usize = 32;
-/// Records of a piece.
+/// Bytes of a record: device, inode, object, stamp, each in 64 bits.
+const RECORD_LEN: usize = 32;
+/// Number of records in a piece, the unit in which a run is read.
 const PIECE: usize = 256;
 
-impl Default for Links {
+impl Default for HardLinks {
     fn default() -> Self {
         Self::with_limit(MAX_LINKS_IN_MEMORY)
     }
 }
 
-impl Links {
+impl HardLinks {
     fn with_limit(max: usize) -> Self {
         Self {
             memory: HashMap::new(),
@@ -71,20 +71,21 @@ impl Links {
         }
     }
 
-    /// The object that this is another name of, if one was seen.
+    /// Returns the number of the object that a file is another name of, if one is known. Counts
+    /// one more name of an object in memory as seen.
     pub(super) fn find(&mut self, id: Id, stamp: u64) -> Result<Option<u64>, StageError> {
         let Some(link) = self.memory.get_mut(&id) else {
-            return self.find_in_file(id, stamp).map_err(failed);
+            return self.find_in_file(id, stamp).map_err(table_error);
         };
         let found = (link.stamp == stamp).then_some(link.object);
-        link.left = link.left.saturating_sub(1);
-        if link.left == 0 || found.is_none() {
+        link.unseen = link.unseen.saturating_sub(1);
+        if link.unseen == 0 || found.is_none() {
             self.memory.remove(&id);
         }
         Ok(found)
     }
 
-    /// Remembers an object, which has so many names.
+    /// Adds an object that has `names` names, of which one has been seen.
     pub(super) fn add(
         &mut self,
         id: Id,
@@ -93,24 +94,25 @@ impl Links {
         names: u64,
     ) -> Result<(), StageError> {
         if self.memory.len() >= self.max {
-            self.spill().map_err(failed)?;
+            self.spill().map_err(table_error)?;
         }
-        let left = u32::try_from(names.saturating_sub(1)).unwrap_or(u32::MAX);
+        let unseen = u32::try_from(names.saturating_sub(1)).unwrap_or(u32::MAX);
         self.memory.insert(
             id,
-            Link {
+            LinkedFile {
                 object,
                 stamp,
-                left,
+                unseen,
             },
         );
         Ok(())
     }
 
+    /// Moves all files in memory to the temporary file, as a new run.
     fn spill(&mut self) -> io::Result<()> {
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(scratch::create()?),
+            None => self.file.insert(temp_file::create()?),
         };
         let drained = self
             .memory
@@ -129,7 +131,7 @@ impl Links {
                 .iter()
                 .flat_map(|&((device, inode), object, stamp)| [device, inode, object, stamp]);
             let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-            file.write_all_at(&bytes, self.written * RECORD as u64)?;
+            file.write_all_at(&bytes, self.written * RECORD_LEN as u64)?;
             self.written += piece.len() as u64;
             run.len += piece.len() as u64;
         }
@@ -137,21 +139,23 @@ impl Links {
         Ok(())
     }
 
+    /// Searches the runs, each by its keys in memory and then in the one piece that may contain
+    /// `id`.
     fn find_in_file(&self, id: Id, stamp: u64) -> io::Result<Option<u64>> {
         let Some(file) = &self.file else {
             return Ok(None);
         };
-        let mut bytes = [0; RECORD * PIECE];
-        // The last word on an inode is that of the last run.
+        let mut bytes = [0; RECORD_LEN * PIECE];
+        // The latest run with this inode decides: an older one has a file that was replaced.
         for run in self.runs.iter().rev() {
             let Some(piece) = run.keys.partition_point(|key| *key <= id).checked_sub(1) else {
                 continue;
             };
             let first = (piece * PIECE) as u64;
             let len = (run.len - first).min(PIECE as u64) as usize;
-            let bytes = &mut bytes[..len * RECORD];
-            file.read_exact_at(bytes, (run.start + first) * RECORD as u64)?;
-            let records = bytes.as_chunks::<RECORD>().0;
+            let bytes = &mut bytes[..len * RECORD_LEN];
+            file.read_exact_at(bytes, (run.start + first) * RECORD_LEN as u64)?;
+            let records = bytes.as_chunks::<RECORD_LEN>().0;
             if let Ok(found) =
                 records.binary_search_by_key(&id, |record| (word(record, 0), word(record, 1)))
             {
@@ -163,13 +167,14 @@ impl Links {
     }
 }
 
-fn word(record: &[u8; RECORD], n: usize) -> u64 {
+fn word(record: &[u8; RECORD_LEN], n: usize) -> u64 {
     u64::from_le_bytes(record.as_chunks().0[n])
 }
 
-fn failed(error: io::Error) -> StageError {
+fn table_error(error: io::Error) -> StageError {
     StageError::new(format!(
-        "cannot keep the table of hard links in a temporary file: {error}; set TMPDIR to where there is room"
+        "cannot store the table of hard links in a temporary file: {error}; set TMPDIR to a \
+         directory with free space"
     ))
 }
 
@@ -180,8 +185,8 @@ mod tests {
     use crate::testkit::Random;
 
     #[test]
-    fn what_went_to_the_file_is_found() {
-        let mut links = Links::with_limit(1000);
+    fn spilled_links_are_found() {
+        let mut links = HardLinks::with_limit(1000);
         let mut random = Random::new(3);
         let ids: Vec<Id> = (0..5500)
             .map(|_| (random.below(3), random.below(u64::MAX)))
@@ -199,19 +204,19 @@ mod tests {
         assert_eq!(
             links.memory.len(),
             0,
-            "what was seen under all of its names is forgotten"
+            "a file is forgotten when all its names were seen"
         );
         assert_eq!(links.find((7, 7), 9).unwrap(), None);
         assert_eq!(
             links.find(ids[0], 8).unwrap(),
             None,
-            "another file of the same inode"
+            "another file with the same inode"
         );
     }
 
     #[test]
-    fn an_inode_that_is_used_again_is_another_file() {
-        let mut links = Links::with_limit(2);
+    fn reused_inode_is_another_file() {
+        let mut links = HardLinks::with_limit(2);
         links.add((1, 1), 10, 1, 5).unwrap();
         assert_eq!(links.find((1, 1), 11).unwrap(), None);
         links.add((1, 1), 11, 2, 5).unwrap();
@@ -227,7 +232,7 @@ mod tests {
         assert_eq!(
             links.find((1, 1), 12).unwrap(),
             Some(9),
-            "the last run knows best"
+            "the latest run decides"
         );
     }
 }

@@ -1,12 +1,12 @@
-//! The walk: a directory, then what is in it. Given away in batches, in this order.
+//! The walk: every directory, then the objects in it, handed out in batches in this order.
 //!
 //! ```text
-//!   frames   data      data/a      data/a/b    ...    top: its names are being given
-//!            open      closed      closed             open, as those below it
+//!   frames   data      data/a      data/a/b    ...    top: the walk hands out its names
+//!            open      closed      closed             open, as are those beneath it
 //! ```
 //!
-//! Only so many directories are kept open. One that was closed is opened again from below, by `..`,
-//! if that is still the same directory, and otherwise from the source.
+//! The number of open directories is limited. A directory that was closed is opened again from one
+//! inside it, by `..`, if that is still the same directory, and otherwise from the source.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -21,9 +21,9 @@ use rustix::io::Errno;
 use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
-use super::batch::{Batch, Descriptor, Dir, Found, Lead};
-use super::names::{Names, Room};
-use super::object::{self, Meta, Opened};
+use super::batch::{Batch, Candidate};
+use super::directory::{DirBuffer, DirEntries};
+use super::open::{self, Dir, Meta, OpenObject};
 use super::options::{Excluded, Source, TreeError, TreeOptions};
 use super::report::{ProblemKind, TreeReport};
 
@@ -32,26 +32,26 @@ use super::report::{ProblemKind, TreeReport};
 pub(super) struct Walk {
     sources: vec::IntoIter<Source>,
     rules: Arc<Rules>,
-    /// The directories that we are in. The first is open, those below `closed` are not, all others
-    /// are.
+    /// Directories on the path from the source to the current position. The first is open, then
+    /// those up to `closed` are not, and all others are.
     frames: Vec<Frame>,
     closed: usize,
-    /// Of the object that was given last.
+    /// Path of the object that was handed out last.
     path: Vec<u8>,
-    /// The file system of the source.
+    /// File system of the current source.
     file_system: u64,
-    room: Room,
+    buf: DirBuffer,
     entry: Vec<u8>,
-    /// Objects and batches that were given.
+    /// Objects and batches handed out.
     objects: u64,
     batches: u64,
-    /// The end was said.
+    /// [`NextBatch::End`] was returned.
     ended: bool,
-    /// Descriptors that a batch may keep open.
+    /// Limit of the descriptors that a batch keeps open.
     batch_descriptors: usize,
 }
 
-/// What belongs to an archive.
+/// Rules that decide whether an object belongs to the archive.
 #[derive(Debug)]
 pub(super) struct Rules {
     excluded: Excluded,
@@ -60,25 +60,27 @@ pub(super) struct Rules {
     pub(super) report: TreeReport,
 }
 
-/// What an instance that asks for objects gets.
+/// Outcome of asking the walk for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NextBatch {
-    /// The next batch.
+    /// The batch has objects.
     Batch,
-    /// Nothing, for there is no more; and, in the place of the last batch, what stands behind all
-    /// objects.
+    /// The walk is exhausted. The caller has the number after the last batch, and writes what
+    /// follows all objects.
     End,
-    /// Nothing: another has the end.
-    Nothing,
-    /// Nothing: what follows on what it has was given to another.
-    NotNext,
+    /// The walk is exhausted, and another instance writes what follows all objects.
+    Exhausted,
+    /// The batch that was asked for went to another instance.
+    OutOfTurn,
 }
 
+/// A directory whose names are being handed out.
 #[derive(Debug)]
 struct Frame {
+    /// `None` while the directory is closed.
     dir: Option<Arc<Dir>>,
     id: (u64, u64),
-    names: Names,
+    names: DirEntries,
     /// Length of the directory's path.
     path_len: usize,
 }
@@ -102,7 +104,7 @@ impl Walk {
             closed: 1,
             path: Vec::new(),
             file_system: 0,
-            room: Room::default(),
+            buf: DirBuffer::default(),
             entry: Vec::new(),
             objects: 0,
             batches: 0,
@@ -111,8 +113,8 @@ impl Walk {
         })
     }
 
-    /// Divides the descriptors of batches among `n` instances.
-    pub(super) fn divide(&mut self, n: u32) {
+    /// Divides the descriptors that batches may keep open among `n` instances.
+    pub(super) fn set_instances(&mut self, n: u32) {
         self.batch_descriptors =
             (MAX_BATCH_DESCRIPTORS / n.max(1) as usize).clamp(1, MAX_OPEN_DIRECTORIES);
     }
@@ -121,10 +123,11 @@ impl Walk {
         Arc::clone(&self.rules)
     }
 
-    /// Gives the next objects, about `wanted` of them: only if the batch is number `next`, if one
-    /// is said. A directory whose entry is longer than `capacity` is given, and nothing of what is
-    /// in it.
-    pub(super) fn give(
+    /// Fills `batch` with the next objects, about `wanted` of them. If `next` is a number, the
+    /// batch must have that number.
+    ///
+    /// A directory whose entry is longer than `capacity` is handed out without the objects in it.
+    pub(super) fn next_batch(
         &mut self,
         batch: &mut Batch,
         next: Option<u64>,
@@ -132,13 +135,13 @@ impl Walk {
         capacity: usize,
     ) -> NextBatch {
         if next.is_some_and(|next| next != self.batches) {
-            return NextBatch::NotNext;
+            return NextBatch::OutOfTurn;
         }
         if self.ended {
-            return NextBatch::Nothing;
+            return NextBatch::Exhausted;
         }
         batch.begin(self.batches, wanted, self.batch_descriptors);
-        while !batch.is_full() && self.step(batch, capacity) {}
+        while !batch.is_full() && self.advance(batch, capacity) {}
         self.batches += 1;
         self.ended = batch.is_empty();
         if self.ended {
@@ -148,8 +151,8 @@ impl Walk {
         }
     }
 
-    /// Goes on to the next name; false if there is none.
-    fn step(&mut self, batch: &mut Batch, capacity: usize) -> bool {
+    /// Advances by one name, or leaves a directory. Returns false if the walk is exhausted.
+    fn advance(&mut self, batch: &mut Batch, capacity: usize) -> bool {
         let Some(frame) = self.frames.last_mut() else {
             return self.enter_source(batch, capacity);
         };
@@ -157,15 +160,16 @@ impl Walk {
         if let (Some(dir), Some((name, kind))) = (&frame.dir, frame.names.next()) {
             self.path.push(b'/');
             self.path.extend_from_slice(name.to_bytes());
-            if self.rules.refuses(&self.path, name.to_bytes()) {
+            if self.rules.is_excluded(&self.path, name.to_bytes()) {
                 return true;
             }
             if matches!(kind, FileType::Directory | FileType::Unknown) {
-                let opened = object::open(dir.fd.as_fd(), name, kind);
-                self.look(opened, batch, capacity);
+                let opened = open::open(dir.fd.as_fd(), name, kind);
+                self.push_opened(opened, batch, capacity);
             } else {
-                let (lead, name_len) = (Lead::Name(Arc::clone(dir), kind), name.to_bytes().len());
-                self.push(batch, name_len, lead);
+                let candidate = Candidate::Name(Arc::clone(dir), kind);
+                let name_len = name.to_bytes().len();
+                self.push(batch, name_len, candidate);
             }
         } else if !self.read_more() {
             self.leave();
@@ -173,110 +177,100 @@ impl Walk {
         true
     }
 
-    /// Begins with the next source; false if there is none.
+    /// Begins with the next source. Returns false if there is none.
     fn enter_source(&mut self, batch: &mut Batch, capacity: usize) -> bool {
         let Some(source) = self.sources.next() else {
             return false;
         };
         self.path.clear();
         self.path.extend_from_slice(source.name.as_bytes());
-        if self.rules.refuses(&self.path, source.name.as_bytes()) {
+        if self.rules.is_excluded(&self.path, source.name.as_bytes()) {
             return true;
         }
         let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
-        let opened = path.and_then(|path| object::open(CWD, &path, FileType::Unknown));
+        let opened = path.and_then(|path| open::open(CWD, &path, FileType::Unknown));
         if let Ok(opened) = &opened {
             self.file_system = opened.meta.id.0;
         }
-        self.look(opened, batch, capacity);
+        self.push_opened(opened, batch, capacity);
         true
     }
 
-    /// Gives what was opened because it may be a directory.
-    fn look(&mut self, opened: Result<Opened, Errno>, batch: &mut Batch, capacity: usize) {
+    /// Hands out an object that was opened because it may be a directory, and enters it if it is
+    /// one.
+    fn push_opened(
+        &mut self,
+        opened: Result<OpenObject, Errno>,
+        batch: &mut Batch,
+        capacity: usize,
+    ) {
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => return self.rules.report.problem(&self.path, unreadable(error)),
         };
-        let lead = if opened.meta.kind != FileType::Directory {
-            Lead::Opened(Box::new(opened), self.file_system)
+        let candidate = if opened.meta.kind != FileType::Directory {
+            Candidate::Opened(Box::new(opened), self.file_system)
         } else if self
             .rules
-            .judge(&self.path, &opened.meta, self.file_system)
+            .classify(&self.path, &opened.meta, self.file_system)
             .is_none()
         {
             return;
         } else {
-            Lead::Directory(Box::new(self.enter(opened, capacity)))
+            Candidate::Directory(Box::new(self.enter(opened, capacity)))
         };
         let slash = self.path.iter().rposition(|&byte| byte == b'/');
         let name_len = self.path.len() - slash.map_or(0, |slash| slash + 1);
-        self.push(batch, name_len, lead);
+        self.push(batch, name_len, candidate);
     }
 
-    fn push(&mut self, batch: &mut Batch, name_len: usize, lead: Lead) {
+    fn push(&mut self, batch: &mut Batch, name_len: usize, candidate: Candidate) {
         self.objects += 1;
-        batch.push(self.objects, &self.path, name_len, lead);
+        batch.push(self.objects, &self.path, name_len, candidate);
     }
 
-    /// Makes a directory the one that names are given of.
-    fn enter(&mut self, opened: Opened, capacity: usize) -> Found {
-        let Opened {
-            fd,
-            path_only,
-            meta,
-            unread,
-        } = opened;
-        if let Some(error) = unread {
+    /// Makes a directory the one whose names are handed out next, and returns it. A directory that
+    /// cannot be listed, is on another file system that is left out, or has an entry too long for
+    /// a block is returned and not entered.
+    fn enter(&mut self, opened: OpenObject, capacity: usize) -> OpenObject {
+        if let Some(error) = opened.unread {
             self.rules.report.problem(&self.path, unreadable(error));
+            return opened;
         }
-        if unread.is_some()
-            || self.rules.is_foreign(&meta, self.file_system)
-            || !self.fits(&meta, capacity)
+        if self.rules.is_foreign(&opened.meta, self.file_system)
+            || !self.fits(&opened.meta, capacity)
         {
-            return Found {
-                meta,
-                fd: Descriptor::Own(fd),
-                path_only,
-                unread: unread.is_some(),
-            };
+            return opened;
         }
-        let (names, error) = Names::read(fd.as_fd(), &mut self.room);
+        let (mut opened, dir) = opened.share(self.file_system);
+        let (names, error) = DirEntries::read(dir.fd.as_fd(), &mut self.buf);
         if let Some(error) = error {
             self.rules.report.problem(&self.path, unreadable(error));
         }
-        let dir = Arc::new(Dir {
-            fd,
-            file_system: self.file_system,
-        });
-        let frame = Frame {
-            dir: Some(Arc::clone(&dir)),
-            id: meta.id,
+        opened.unread = error;
+        self.frames.push(Frame {
+            dir: Some(dir),
+            id: opened.meta.id,
             names,
             path_len: self.path.len(),
-        };
-        self.frames.push(frame);
+        });
         if self.frames.len() - self.closed >= MAX_OPEN_DIRECTORIES {
             self.frames[self.closed].dir = None;
             self.closed += 1;
         }
-        Found {
-            meta,
-            fd: Descriptor::Shared(dir),
-            path_only,
-            unread: error.is_some(),
-        }
+        opened
     }
 
-    /// Whether a block can take the entry of a directory. If not, whoever reads it says so.
+    /// Returns true if the entry of a directory fits into a block. If it does not, the instance
+    /// that reads the directory reports it.
     fn fits(&mut self, meta: &Meta, capacity: usize) -> bool {
         self.entry.clear();
-        let body = EntryBody::Object(meta.describe(ObjectKind::Directory, &self.path, &[]));
+        let body = EntryBody::Object(meta.to_object(ObjectKind::Directory, &self.path, &[]));
         let put = Entry { object: 0, body }.append_to(&mut self.entry);
         put.is_ok() && self.entry.len() <= capacity
     }
 
-    /// Leaves the directory that was entered last.
+    /// Leaves the top directory, and opens the one beneath it again if that was closed.
     fn leave(&mut self) {
         let Some(left) = self.frames.pop() else {
             return;
@@ -284,6 +278,7 @@ impl Walk {
         let Some(top) = self.frames.len().checked_sub(1) else {
             return;
         };
+        // The first frame is always open, and so are those from `closed` on.
         if top == 0 || top >= self.closed {
             return;
         }
@@ -307,7 +302,7 @@ impl Walk {
         }
     }
 
-    /// Whether the top directory has a further piece.
+    /// Reads the next piece of the top directory. Returns false if there is none.
     fn read_more(&mut self) -> bool {
         let Some(frame) = self.frames.last_mut() else {
             return false;
@@ -315,23 +310,25 @@ impl Walk {
         let Some(dir) = &frame.dir else { return false };
         frame
             .names
-            .read_more(dir.fd.as_fd(), &mut self.room)
+            .read_more(dir.fd.as_fd(), &mut self.buf)
             .unwrap_or_else(|error| {
                 self.rules.report.problem(&self.path, unreadable(error));
                 false
             })
     }
 
-    /// Opens the top directory again, from one that was in it, or else from the source.
+    /// Opens the top directory again: from `below`, a directory that was in it, or else from the
+    /// source. Returns `None` if neither leads to the same directory.
     fn reopen(&self, below: Option<&Dir>) -> Option<OwnedFd> {
         let id = self.frames.last()?.id;
-        let same = |fd: &OwnedFd| Meta::of(fd.as_fd()).is_ok_and(|meta| meta.id == id);
+        let same = |fd: &OwnedFd| Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.id == id);
         let from_below = below
             .and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok())
             .filter(same);
         from_below.or_else(|| self.open_from_source().filter(same))
     }
 
+    /// Opens the directories from the source to the top one, each by its name in the previous one.
     fn open_from_source(&self) -> Option<OwnedFd> {
         let mut current: Option<OwnedFd> = None;
         for pair in self.frames.windows(2) {
@@ -353,9 +350,14 @@ fn open_directory(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
 }
 
 impl Rules {
-    /// What an object is in the archive; `None` if it does not belong there, which is reported. The
-    /// source that it is of lies in `file_system`.
-    pub(super) fn judge(&self, path: &[u8], meta: &Meta, file_system: u64) -> Option<ObjectKind> {
+    /// Returns the kind of an object in the archive. Returns `None`, and reports the object, if it
+    /// does not belong there. `file_system` is that of the object's source.
+    pub(super) fn classify(
+        &self,
+        path: &[u8],
+        meta: &Meta,
+        file_system: u64,
+    ) -> Option<ObjectKind> {
         if self.skip.contains(&meta.id) {
             self.report.problem(path, ProblemKind::Medium);
             return None;
@@ -368,7 +370,7 @@ impl Rules {
         if kind.is_none() {
             self.report.problem(path, ProblemKind::Socket);
         }
-        // What is in such a directory is left out, and not the directory.
+        // A mount point is archived, without what is mounted there.
         kind.filter(|kind| !foreign || *kind == ObjectKind::Directory)
     }
 
@@ -376,8 +378,8 @@ impl Rules {
         self.one_file_system && meta.id.0 != file_system
     }
 
-    /// Whether an object is left out because of its name, and not to be looked at.
-    fn refuses(&self, path: &[u8], name: &[u8]) -> bool {
+    /// Returns true, and counts or reports the object, if its path excludes it from the archive.
+    fn is_excluded(&self, path: &[u8], name: &[u8]) -> bool {
         if self.excluded.matches(path, name) {
             self.report.update(|outcome| outcome.excluded += 1);
             return true;
@@ -390,7 +392,7 @@ impl Rules {
     }
 }
 
-/// What it means that something cannot be opened.
+/// Returns the problem for an object that cannot be opened.
 pub(super) fn unreadable(error: Errno) -> ProblemKind {
     match error {
         Errno::NOENT | Errno::STALE => ProblemKind::Vanished,
@@ -405,10 +407,10 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::tree::options::name_sources;
+    use crate::tree::read::options::name_sources;
 
-    /// A walk that has come to the lowest of 70 directories, each with a file that comes behind the
-    /// next directory.
+    /// Returns a walk that has reached the lowest of 70 directories. Each of them has a file that
+    /// sorts after its subdirectory.
     fn at_the_bottom() -> (tempfile::TempDir, Walk, TreeReport) {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("data");
@@ -424,8 +426,8 @@ mod tests {
         let sources = name_sources(&[source]).unwrap();
         let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
         for _ in 0..71 {
-            let (_, lead) = next(&mut walk).unwrap();
-            assert!(matches!(lead, Lead::Directory(_)));
+            let (_, candidate) = next(&mut walk).unwrap();
+            assert!(matches!(candidate, Candidate::Directory(_)));
         }
         assert_eq!(
             walk.frames
@@ -437,14 +439,17 @@ mod tests {
         (dir, walk, report)
     }
 
-    fn next(walk: &mut Walk) -> Option<(String, Lead)> {
+    fn next(walk: &mut Walk) -> Option<(String, Candidate)> {
         let mut batch = Batch::default();
-        if walk.give(&mut batch, None, 1, 1 << 20) == NextBatch::End {
+        if walk.next_batch(&mut batch, None, 1, 1 << 20) == NextBatch::End {
             return None;
         }
         let item = batch.next().unwrap();
         assert!(batch.is_empty());
-        Some((batch.path(item.path).escape_ascii().to_string(), item.lead))
+        Some((
+            batch.path(item.path).escape_ascii().to_string(),
+            item.candidate,
+        ))
     }
 
     fn rest(mut walk: Walk) -> Vec<String> {
@@ -457,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_back_is_found() {
+    fn closed_directories_are_reopened() {
         let (_dir, walk, report) = at_the_bottom();
         let paths = rest(walk);
         assert_eq!(
@@ -468,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_moved_away_is_left_for_its_parent() {
+    fn moved_directory_is_left_for_its_original_parent() {
         let (dir, walk, report) = at_the_bottom();
         let d3: PathBuf = dir.path().join("data/d0/d1/d2/d3");
         fs::rename(d3, dir.path().join("moved")).unwrap();
@@ -477,14 +482,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_found_again_is_reported() {
+    fn directories_that_cannot_be_reopened_are_reported() {
         let (dir, walk, report) = at_the_bottom();
         fs::rename(
             dir.path().join("data/d0/d1/d2/d3/d4/d5"),
             dir.path().join("moved"),
         )
         .unwrap();
-        // Another directory takes the place of one above it.
+        // Another directory replaces one above it.
         fs::rename(
             dir.path().join("data/d0/d1/d2"),
             dir.path().join("moved too"),

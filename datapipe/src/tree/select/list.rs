@@ -1,4 +1,4 @@
-//! What is in an archived tree, object by object.
+//! List of the objects in an archived tree.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use crate::pool::{Block, Marks};
 use crate::stage::{DamageLog, Tail, TailStage};
 use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State};
 
-/// Tells of the objects of an archived tree, each once.
+/// Tail that calls a function with each object of an archived tree, once.
 ///
-/// It takes blocks that are decrypted and decompressed: those of the closing catalogue, which is
-/// all that a whole archive needs, or all of an archive, of which it then reads the objects
-/// themselves. What is in a block that is damaged, it does not tell of. An object that has no end
-/// is [`State::Unread`].
+/// It takes blocks that are decrypted and decompressed. Those of the closing catalogue suffice for
+/// an archive that is complete. If it gets all blocks of an archive, it reads the objects
+/// themselves. It skips blocks that are damaged. An object without an end has the state
+/// [`State::Unread`].
 ///
 /// # Examples
 ///
@@ -32,42 +32,44 @@ use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, Object, ObjectKin
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TreeList<F> {
-    tell: F,
+    visit: F,
     /// Objects that have begun and not ended.
-    begun: Vec<Begun>,
-    /// There was data: the catalogue says nothing that was not told.
+    begun: Vec<BegunObject>,
+    /// Blocks of data were received, so the catalogue repeats objects already visited.
     has_data: bool,
-    /// Where it is written down what cannot be told of.
+    /// Log of entries that cannot be decoded; without one they end the pipe.
     log: Option<DamageLog>,
 }
 
 /// An object that has begun.
-struct Begun {
+struct BegunObject {
     number: u64,
-    /// Its first entry, and where that stands.
+    /// First entry of the object, and its position.
     entry: Vec<u8>,
     block: u64,
     offset: u32,
 }
 
 impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F> {
-    /// A tail that tells `tell`. An error ends the pipe.
-    pub fn new(tell: F) -> Self {
+    /// Creates a tail that calls `visit` with each object. An error from it ends the pipe.
+    pub fn new(visit: F) -> Self {
         Self {
-            tell,
+            visit,
             begun: Vec::new(),
             has_data: false,
             log: None,
         }
     }
 
-    /// Writes down here what is no entry, and goes on behind the block, instead of ending the pipe.
+    /// Records data that cannot be decoded in `log`, and continues after the block, instead of
+    /// ending the pipe.
     #[must_use]
     pub fn salvage(mut self, log: &DamageLog) -> Self {
         self.log = Some(log.clone());
         self
     }
 
+    /// Takes an entry of a block of data, at block and offset `at`.
     fn entry(&mut self, entry: &Entry<'_>, bytes: &[u8], at: (u64, u32)) -> Result<(), StageError> {
         match entry.body {
             EntryBody::Object(_) => {
@@ -75,7 +77,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
                     self.end(0, State::Unread, 0, at.0)?;
                 }
                 let (block, offset) = at;
-                self.begun.push(Begun {
+                self.begun.push(BegunObject {
                     number: entry.object,
                     entry: bytes.to_vec(),
                     block,
@@ -96,9 +98,9 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
         Ok(())
     }
 
-    /// An object has ended, in block `last`.
+    /// Visits the object `begun[which]`, which has ended in block `last`.
     fn end(&mut self, which: usize, state: State, size: u64, last: u64) -> Result<(), StageError> {
-        let Begun {
+        let BegunObject {
             entry,
             block,
             offset,
@@ -125,7 +127,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
         } = object;
         let size = if kind == ObjectKind::File { size } else { 0 };
         let blocks = (block, last);
-        (self.tell)(&CatalogueEntry {
+        (self.visit)(&CatalogueEntry {
             kind,
             state,
             mode,
@@ -159,7 +161,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
         let mut rest = block.bytes();
         while !rest.is_empty() {
             let offset = block.len() - rest.len();
-            let (entry, behind) = match (Entry::parse(rest), &self.log) {
+            let (entry, after) = match (Entry::parse(rest), &self.log) {
                 (Ok(parsed), _) => parsed,
                 (Err(error), Some(log)) => {
                     log.report(number, format!("byte {offset}: {error}"));
@@ -171,13 +173,13 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
                     )));
                 }
             };
-            let bytes = &rest[..rest.len() - behind.len()];
+            let bytes = &rest[..rest.len() - after.len()];
             match entry.body {
-                EntryBody::Catalogue(entry) if !is_data => (self.tell)(&entry)?,
+                EntryBody::Catalogue(entry) if !is_data => (self.visit)(&entry)?,
                 _ if is_data => self.entry(&entry, bytes, (number, u32::try_from(offset)?))?,
                 _ => {}
             }
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }
@@ -191,7 +193,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        stage.local("what it tells is for this program: let it run on a thread")
+        stage.local("its function belongs to this program: run it on a thread")
     }
 }
 

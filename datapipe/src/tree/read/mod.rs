@@ -1,0 +1,22 @@
+//! Reading a tree: the head, from the names of the walk to blocks of entries.
+
+mod batch; // objects of the walk, for one instance
+mod catalogue; // position of every object in the archive
+mod directory; // entries of a directory, in sorted pieces
+mod extents; // data of files
+mod hard_links; // files that are in the archive under another name
+mod head; // instances that fill blocks
+mod object_reader; // objects of a batch into a block
+mod open; // descriptor and metadata of an object
+mod options; // sources, exclusions, errors
+mod report; // outcome and problems
+mod turn; // commit of batches in the order of the walk
+mod unplaced; // finished objects whose blocks have no number yet
+mod walk; // names of the tree, in batches
+
+pub use head::TreeHead;
+pub use options::{Excluded, TreeError, TreeOptions};
+pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
+
+pub(super) use options::{TREE_HEAD_MODULE, source_name};
+pub(super) use report::Cursor;

@@ -1,0 +1,534 @@
+//! Reads the objects of a batch into blocks, one entry after the other.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use crate::error::StageError;
+use crate::limits::MAX_ATTRIBUTE;
+use crate::pool::Block;
+use crate::wire::{DIGEST_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
+
+use super::batch::{Batch, Candidate, Item, PathIndex};
+use super::extents::{Extents, ReadProgress};
+use super::open::{self, Attributes, OpenObject};
+use super::report::ProblemKind;
+use super::turn::{BatchRange, SharedHead};
+use super::unplaced::{EntryPos, FinishedObject, Unplaced};
+use super::walk::{Rules, unreadable};
+
+/// Reader of the objects of one batch after the other.
+#[derive(Debug)]
+pub(super) struct ObjectReader {
+    rules: Arc<Rules>,
+    pub(super) batch: Batch,
+    /// The object of which not all entries are in blocks.
+    current: Option<Current>,
+    /// Objects that have ended in the block being filled.
+    unplaced: Unplaced,
+    attributes: Attributes,
+    /// Buffers for the value of an attribute, and for an entry.
+    value: Box<[u8]>,
+    entry: Vec<u8>,
+}
+
+/// An object on its way into blocks.
+#[derive(Debug)]
+struct Current {
+    opened: OpenObject,
+    path: PathIndex,
+    /// Target of a symbolic link.
+    target: Vec<u8>,
+    /// Kind in the archive: `HardLink` for a further name of an object of any kind.
+    kind: ObjectKind,
+    /// For a hard link, number of the object that it is another name of.
+    link: u64,
+    number: u64,
+    first: EntryPos,
+    state: State,
+    next: NextEntry,
+}
+
+/// The entry of an object that is to be written next.
+#[derive(Debug)]
+enum NextEntry {
+    Object,
+    Attributes,
+    Extents(Box<Extents>),
+    End(u64, Option<[u8; DIGEST_LEN]>),
+}
+
+/// Outcome of writing an entry, or an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    Written,
+    /// The block is full: the entry belongs to the next one.
+    BlockFull,
+    /// The entry is longer than a block.
+    TooLong,
+}
+
+/// Progress of filling a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FillProgress {
+    /// The block is full.
+    BlockFull,
+    /// All objects of the batch were read.
+    BatchDone,
+    /// The pipe ends.
+    Abandoned,
+}
+
+impl ObjectReader {
+    pub(super) fn new(rules: Arc<Rules>) -> Self {
+        Self {
+            rules,
+            batch: Batch::default(),
+            current: None,
+            unplaced: Unplaced::default(),
+            attributes: Attributes::default(),
+            value: vec![0; MAX_ATTRIBUTE].into(),
+            entry: Vec::new(),
+        }
+    }
+
+    /// Returns true if all objects of the batch are in blocks.
+    pub(super) fn is_done(&self) -> bool {
+        self.current.is_none() && self.batch.is_empty()
+    }
+
+    /// Writes objects into the block until it is full or the batch is done.
+    pub(super) fn fill(
+        &mut self,
+        block: &mut Block,
+        shared: &SharedHead,
+        range: &mut BatchRange,
+    ) -> Result<FillProgress, StageError> {
+        loop {
+            let mut current = match self.current.take() {
+                Some(current) => current,
+                None => {
+                    let Some(item) = self.batch.next() else {
+                        return Ok(FillProgress::BatchDone);
+                    };
+                    let Some(mut current) = self.begin(item) else {
+                        continue;
+                    };
+                    if !resolve_link(&mut current, block, shared, range)? {
+                        return Ok(FillProgress::Abandoned);
+                    }
+                    current
+                }
+            };
+            if self.write(&mut current, block, shared, range)? == Put::BlockFull {
+                self.current = Some(current);
+                return Ok(FillProgress::BlockFull);
+            }
+        }
+    }
+
+    /// Returns the objects that have ended in the block being filled, and the start of the object
+    /// that has not, if any of it was written.
+    pub(super) fn unplaced(&mut self) -> (&mut Unplaced, Option<&mut EntryPos>) {
+        let open = self
+            .current
+            .as_mut()
+            .filter(|current| !matches!(current.next, NextEntry::Object))
+            .map(|current| &mut current.first);
+        (&mut self.unplaced, open)
+    }
+
+    /// Opens an object if it is not open. Returns `None` if it does not belong to the archive.
+    fn begin(&self, item: Item) -> Option<Current> {
+        let Item {
+            object,
+            candidate,
+            path,
+        } = item;
+        let (opened, kind, target) = match candidate {
+            Candidate::Directory(opened) => (*opened, ObjectKind::Directory, Vec::new()),
+            Candidate::Opened(opened, file_system) => {
+                self.classify(path, Ok(*opened), file_system)?
+            }
+            Candidate::Name(dir, expected) => {
+                let opened = open::open(dir.fd.as_fd(), self.batch.name(path), expected);
+                self.classify(path, opened, dir.file_system)?
+            }
+        };
+        let state = match opened.unread {
+            Some(_) => State::Unread,
+            None => State::Whole,
+        };
+        Some(Current {
+            opened,
+            path,
+            target,
+            kind,
+            link: 0,
+            number: object,
+            first: EntryPos::default(),
+            state,
+            next: NextEntry::Object,
+        })
+    }
+
+    /// Returns an object that was opened by its name, its kind in the archive, and the target of a
+    /// symbolic link. Returns `None`, and reports the problem, if it does not belong to the archive
+    /// or could not be opened.
+    fn classify(
+        &self,
+        path: PathIndex,
+        opened: Result<OpenObject, Errno>,
+        file_system: u64,
+    ) -> Option<(OpenObject, ObjectKind, Vec<u8>)> {
+        let path = self.batch.path(path);
+        let with_target = opened.and_then(|opened| match opened.meta.kind {
+            // The walk found another type here and has not listed this directory. So the object
+            // that the walk found was removed.
+            FileType::Directory => Err(Errno::NOENT),
+            FileType::Symlink => {
+                open::read_target(opened.fd.as_fd()).map(|target| (opened, target))
+            }
+            _ => Ok((opened, Vec::new())),
+        });
+        match with_target {
+            Ok((opened, target)) => {
+                let kind = self.rules.classify(path, &opened.meta, file_system)?;
+                Some((opened, kind, target))
+            }
+            Err(error) => {
+                self.rules.report.problem(path, unreadable(error));
+                None
+            }
+        }
+    }
+
+    /// Writes the remaining entries of an object, as far as they fit.
+    fn write(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+        shared: &SharedHead,
+        range: &mut BatchRange,
+    ) -> Result<Put, StageError> {
+        loop {
+            let put = match current.next {
+                NextEntry::Object => self.write_object(current, block, shared, range)?,
+                NextEntry::Attributes => self.write_attributes(current, block)?,
+                NextEntry::Extents(_) => self.write_extents(current, block)?,
+                NextEntry::End(size, digest) => {
+                    return self.write_end(current, size, digest, block);
+                }
+            };
+            if put != Put::Written {
+                return Ok(put);
+            }
+        }
+    }
+
+    /// Writes the first entry of an object. An object whose first entry no block can take is
+    /// reported and left out.
+    fn write_object(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+        shared: &SharedHead,
+        range: &mut BatchRange,
+    ) -> Result<Put, StageError> {
+        let meta = current.opened.meta;
+        let first = EntryPos::unsent(block.len());
+        let object = current.object(self.batch.path(current.path));
+        let entry = Entry {
+            object: current.number,
+            body: EntryBody::Object(object),
+        };
+        let problem = match put(&mut self.entry, &entry, block) {
+            Ok(Put::Written) => None,
+            Ok(Put::BlockFull) => return Ok(Put::BlockFull),
+            Ok(Put::TooLong) => Some(ProblemKind::TooLong(self.entry.len())),
+            Err(why) => Some(ProblemKind::Unreadable(why)),
+        };
+        if let Some(kind) = problem {
+            let path = self.batch.path(current.path);
+            self.rules.report.problem(path, kind);
+            return Ok(Put::TooLong);
+        }
+        current.first = first;
+        if current.kind == ObjectKind::HardLink {
+            current.next = NextEntry::End(0, None);
+            return Ok(Put::Written);
+        }
+        // `resolve_link` obtained the turn, and the range keeps it until the object has ended.
+        if meta.is_linked()
+            && let Some(mut turn) = shared.held_turn(range)
+        {
+            turn.links()
+                .add(meta.id, meta.stamp(), current.number, meta.links)?;
+        }
+        current.next = NextEntry::Attributes;
+        self.list_attributes(current);
+        Ok(Put::Written)
+    }
+
+    /// Lists the extended attributes of an object. If that fails, the object has none and is
+    /// reported.
+    fn list_attributes(&mut self, current: &mut Current) {
+        let OpenObject { fd, path_only, .. } = &current.opened;
+        let listed = self
+            .attributes
+            .list(fd.as_fd(), *path_only, &mut self.value);
+        if let Err(error) = listed {
+            self.attributes = Attributes::default();
+            let kind = ProblemKind::Attribute(Vec::new(), error.to_string());
+            self.problem(current, State::Unread, kind);
+        }
+    }
+
+    /// Writes the extended attributes that remain. One that cannot be read or stored is reported
+    /// and left out.
+    fn write_attributes(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+    ) -> Result<Put, StageError> {
+        while let Some(name) = self.attributes.name() {
+            let name = name.to_bytes();
+            let fd = current.opened.fd.as_fd();
+            let failure = match self.attributes.value(fd, &mut self.value) {
+                Ok(None) => None,
+                Ok(Some(len)) => {
+                    let entry = Entry {
+                        object: current.number,
+                        body: EntryBody::Attribute(name, &self.value[..len]),
+                    };
+                    match put(&mut self.entry, &entry, block) {
+                        Ok(Put::Written) => None,
+                        Ok(Put::BlockFull) => return Ok(Put::BlockFull),
+                        Ok(Put::TooLong) => Some(format!(
+                            "{} bytes do not fit into a block",
+                            self.entry.len()
+                        )),
+                        Err(why) => Some(why),
+                    }
+                }
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(why) = failure {
+                let kind = ProblemKind::Attribute(name.to_vec(), why);
+                self.problem(current, State::Unread, kind);
+            }
+            self.attributes.advance();
+        }
+        current.next = match current.kind {
+            ObjectKind::File => NextEntry::Extents(Box::new(Extents::new(current.opened.meta))),
+            _ => NextEntry::End(0, None),
+        };
+        Ok(Put::Written)
+    }
+
+    /// Writes the extents of a file that remain. A file that changed or cannot be read to its end
+    /// stays in the archive as far as it was read, and is reported.
+    fn write_extents(
+        &mut self,
+        current: &mut Current,
+        block: &mut Block,
+    ) -> Result<Put, StageError> {
+        let NextEntry::Extents(extents) = &mut current.next else {
+            return Ok(Put::Written);
+        };
+        let outcome = extents.read(current.opened.fd.as_fd(), current.number, block)?;
+        if outcome == Ok(ReadProgress::BlockFull) {
+            return Ok(Put::BlockFull);
+        }
+        let summary = extents.summary();
+        self.rules
+            .report
+            .update(|outcome| outcome.bytes += summary.bytes);
+        current.next = NextEntry::End(summary.size, Some(summary.digest));
+        match outcome {
+            Ok(ReadProgress::Done(State::Changed)) => {
+                self.problem(current, State::Changed, ProblemKind::Changed);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let why = format!("{error} at byte {}", summary.size);
+                self.problem(current, State::Unread, ProblemKind::Unreadable(why));
+            }
+        }
+        Ok(Put::Written)
+    }
+
+    /// Writes the last entry of an object, records it for the catalogue and counts it.
+    fn write_end(
+        &mut self,
+        current: &Current,
+        size: u64,
+        digest: Option<[u8; DIGEST_LEN]>,
+        block: &mut Block,
+    ) -> Result<Put, StageError> {
+        let end = EntryPos::unsent(block.len());
+        let body = EntryBody::End(End {
+            state: current.state,
+            size,
+            digest,
+        });
+        let object = current.number;
+        match put(&mut self.entry, &Entry { object, body }, block) {
+            Ok(Put::Written) => {}
+            // Never `TooLong`: the smallest block has space for an end.
+            Ok(other) => return Ok(other),
+            Err(why) => return Err(StageError::new(why)),
+        }
+        let target = match current.kind {
+            ObjectKind::Symlink => current.target.as_slice(),
+            _ => &[],
+        };
+        let path = self.batch.path(current.path);
+        self.unplaced.add(current.finished(size, end), path, target);
+        self.rules.report.update(|outcome| match current.kind {
+            ObjectKind::File => outcome.files += 1,
+            ObjectKind::Directory => outcome.directories += 1,
+            _ => outcome.others += 1,
+        });
+        Ok(Put::Written)
+    }
+
+    /// Reports a problem with an object that is in the archive nevertheless, and records it in the
+    /// object's state.
+    fn problem(&self, current: &mut Current, state: State, kind: ProblemKind) {
+        if current.state != State::Unread {
+            current.state = state;
+        }
+        let path = self.batch.path(current.path);
+        self.rules.report.problem(path, kind);
+    }
+}
+
+/// Makes an object with several names a hard link if another of its names is in the archive.
+///
+/// Only the instance that has the turn knows whether this name is the first. So this function waits
+/// for the turn. Returns false if the pipe ends.
+fn resolve_link(
+    current: &mut Current,
+    block: &Block,
+    shared: &SharedHead,
+    range: &mut BatchRange,
+) -> Result<bool, StageError> {
+    let meta = current.opened.meta;
+    if !meta.is_linked() {
+        return Ok(true);
+    }
+    let Some(mut turn) = shared.await_turn(range, block) else {
+        return Ok(false);
+    };
+    if let Some(link) = turn.links().find(meta.id, meta.stamp())? {
+        (current.kind, current.link) = (ObjectKind::HardLink, link);
+    }
+    Ok(true)
+}
+
+impl Current {
+    /// Returns the body of the object's first entry.
+    fn object<'a>(&'a self, path: &'a [u8]) -> Object<'a> {
+        let object = self.opened.meta.to_object(self.kind, path, &self.target);
+        if self.kind != ObjectKind::HardLink {
+            return object;
+        }
+        Object {
+            size: 0,
+            device: (0, 0),
+            link: self.link,
+            linked: false,
+            target: &[],
+            ..object
+        }
+    }
+
+    /// Returns the record for the catalogue, without block numbers, of an object that has ended.
+    fn finished(&self, size: u64, end: EntryPos) -> FinishedObject {
+        let meta = &self.opened.meta;
+        // Only hard links refer to an object by its number.
+        let is_link_target = meta.is_linked() && self.kind != ObjectKind::HardLink;
+        FinishedObject {
+            object: if is_link_target { self.number } else { 0 },
+            kind: self.kind,
+            state: self.state,
+            mode: meta.mode,
+            size,
+            link: self.link,
+            modified: meta.modified,
+            first: self.first,
+            end,
+        }
+    }
+}
+
+/// Puts an entry into a block if it fits. `buf` contains the encoded entry afterwards in any case.
+///
+/// # Errors
+///
+/// The reason why the format cannot represent the entry.
+fn put(buf: &mut Vec<u8>, entry: &Entry<'_>, block: &mut Block) -> Result<Put, String> {
+    buf.clear();
+    entry.append_to(buf).map_err(|error| error.to_string())?;
+    Ok(match block.put(buf) {
+        Ok(()) => Put::Written,
+        Err(_) if buf.len() > block.capacity() => Put::TooLong,
+        Err(_) => Put::BlockFull,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::fs;
+
+    use super::*;
+    use crate::tree::read::options::{TreeOptions, name_sources};
+    use crate::tree::read::report::TreeReport;
+    use crate::tree::read::walk::{NextBatch, Walk};
+
+    #[test]
+    fn directory_that_replaced_a_file_is_reported_as_vanished() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("data");
+        fs::create_dir(&source).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(source.join(name), name).unwrap();
+        }
+        let report = TreeReport::default();
+        let sources = name_sources(std::slice::from_ref(&source)).unwrap();
+        let mut walk = Walk::new(sources, &TreeOptions::default(), report.clone()).unwrap();
+        let mut reader = ObjectReader::new(walk.rules());
+        assert_eq!(
+            walk.next_batch(&mut reader.batch, None, 100, 4096),
+            NextBatch::Batch
+        );
+        fs::remove_file(source.join("a")).unwrap();
+        fs::create_dir(source.join("a")).unwrap();
+        fs::remove_file(source.join("b")).unwrap();
+        let mut kinds = Vec::new();
+        while let Some(item) = reader.batch.next() {
+            kinds.push(reader.begin(item).map(|current| current.kind));
+        }
+        assert_eq!(
+            kinds,
+            [
+                Some(ObjectKind::Directory),
+                None,
+                None,
+                Some(ObjectKind::File)
+            ]
+        );
+        let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            problems,
+            [
+                "data/a: vanished before it was read",
+                "data/b: vanished before it was read"
+            ]
+        );
+    }
+}

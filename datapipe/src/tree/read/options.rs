@@ -1,0 +1,303 @@
+//! Sources of a tree, their names in the archive, and what is left out.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::stage::Arguments;
+
+/// Name of the module that makes a [`TreeHead`](super::TreeHead) in another process.
+pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
+
+/// Options for reading a tree. By default everything below the sources is read.
+///
+/// # Examples
+///
+/// ```
+/// use datapipe::tree::TreeOptions;
+///
+/// let options = TreeOptions::default()
+///     .one_file_system(true)
+///     .exclude(["*.o", "home/*/.cache"]);
+/// assert_eq!(options.exclude.len(), 2);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TreeOptions {
+    /// Leaves out other file systems that are mounted in a source. A directory where one is mounted
+    /// is in the archive, without the objects in it.
+    pub one_file_system: bool,
+    /// Leaves out objects that match one of these patterns, and everything below them: `*`, `?`,
+    /// `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. A pattern is compared
+    /// with the path in the archive and with the last name of the path.
+    pub exclude: Vec<String>,
+    /// Leaves out these files and directories, by device and inode: the file to which the archive
+    /// is written, for example.
+    pub skip: Vec<(u64, u64)>,
+}
+
+impl TreeOptions {
+    /// Leaves out other file systems that are mounted in a source, if `yes`.
+    #[must_use]
+    pub fn one_file_system(mut self, yes: bool) -> Self {
+        self.one_file_system = yes;
+        self
+    }
+
+    /// Leaves out objects that match one of `patterns` as well.
+    #[must_use]
+    pub fn exclude(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.exclude.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves out the files and directories with these devices and inodes as well.
+    #[must_use]
+    pub fn skip(mut self, objects: impl IntoIterator<Item = (u64, u64)>) -> Self {
+        self.skip.extend(objects);
+        self
+    }
+}
+
+/// An error in the sources or options of a tree.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// A source does not exist, or its metadata cannot be read.
+    Source(PathBuf, io::Error),
+    /// Two sources would have the same name in the archive: their paths, and the name.
+    SameName(PathBuf, PathBuf, OsString),
+    /// A source cannot have this name in an archive: its path, and the name.
+    Name(PathBuf, OsString),
+    /// A pattern is invalid: the pattern, and the reason.
+    Pattern(String, String),
+}
+
+impl fmt::Display for TreeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::SameName(one, other, name) => {
+                let (one, other, name) = (one.display(), other.display(), name.display());
+                write!(
+                    f,
+                    "{one} and {other} would both be named \"{name}\" in the archive: give one \
+                     of them another name"
+                )
+            }
+            Self::Name(path, name) => {
+                let (path, name) = (path.display(), name.display());
+                write!(
+                    f,
+                    "{path} cannot be named \"{name}\" in the archive: a name is not empty, \
+                     contains no \"/\" or zero byte, and is neither \".\" nor \"..\""
+                )
+            }
+            Self::Pattern(pattern, why) => write!(f, "invalid pattern \"{pattern}\": {why}"),
+        }
+    }
+}
+
+impl std::error::Error for TreeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Source(_, error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// A path to read, and its name in the archive.
+#[derive(Clone, Debug)]
+pub(in crate::tree) struct Source {
+    pub(super) name: OsString,
+    pub(super) path: PathBuf,
+}
+
+/// Names sources by the last names of their paths.
+pub(super) fn name_sources<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Source>, TreeError> {
+    let named = paths.iter().map(|path| {
+        Ok(Source {
+            name: source_name(path.as_ref())?,
+            path: path.as_ref().into(),
+        })
+    });
+    named.collect()
+}
+
+/// Returns the last name of a path. For a path that ends with `.` or `..`, that is the name of the
+/// directory it refers to.
+pub(in crate::tree) fn source_name(path: &Path) -> Result<OsString, TreeError> {
+    if let Some(name) = path.file_name() {
+        return Ok(name.to_owned());
+    }
+    let canonical =
+        fs::canonicalize(path).map_err(|error| TreeError::Source(path.to_owned(), error))?;
+    Ok(canonical
+        .file_name()
+        .map_or_else(|| OsString::from("root"), ToOwned::to_owned))
+}
+
+/// Checks that every source exists, and has a valid name that no other source has.
+pub(super) fn validate_sources(sources: &[Source]) -> Result<(), TreeError> {
+    for (i, source) in sources.iter().enumerate() {
+        let bytes = source.name.as_bytes();
+        if bytes.is_empty()
+            || bytes == b"."
+            || bytes == b".."
+            || bytes.contains(&b'/')
+            || bytes.contains(&0)
+        {
+            return Err(TreeError::Name(source.path.clone(), source.name.clone()));
+        }
+        if let Some(other) = sources
+            .iter()
+            .take(i)
+            .find(|other| other.name == source.name)
+        {
+            return Err(TreeError::SameName(
+                other.path.clone(),
+                source.path.clone(),
+                source.name.clone(),
+            ));
+        }
+        if let Err(error) = fs::symlink_metadata(&source.path) {
+            return Err(TreeError::Source(source.path.clone(), error));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the arguments from which a module makes a head.
+pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Arguments {
+    let TreeOptions {
+        one_file_system,
+        exclude,
+        skip,
+    } = options;
+    let mut arguments = Arguments::new().with_all(
+        "source",
+        sources
+            .iter()
+            .map(|source| source.path.as_os_str().as_bytes()),
+    );
+    if sources
+        .iter()
+        .any(|source| source.path.file_name() != Some(&source.name))
+    {
+        arguments = arguments.with_all("name", sources.iter().map(|source| source.name.as_bytes()));
+    }
+    let skipped = skip
+        .iter()
+        .map(|(device, inode)| format!("{device}:{inode}"));
+    arguments
+        .with_flag("one-file-system", *one_file_system)
+        .with_all("exclude", exclude)
+        .with_all("skip", skipped)
+}
+
+/// The compiled patterns of [`TreeOptions::exclude`](field@TreeOptions::exclude), for a program
+/// that examines a tree before it is read.
+#[derive(Clone, Debug)]
+pub struct Excluded(GlobSet);
+
+impl Excluded {
+    /// Compiles patterns. An empty list excludes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::Pattern`].
+    pub fn new(patterns: &[String]) -> Result<Self, TreeError> {
+        let pattern_error = |pattern: &str, error: globset::Error| {
+            TreeError::Pattern(pattern.to_owned(), error.kind().to_string())
+        };
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build();
+            set.add(glob.map_err(|error| pattern_error(pattern, error))?);
+        }
+        set.build()
+            .map(Self)
+            .map_err(|error| pattern_error(&patterns.join(" "), error))
+    }
+
+    /// Returns true if the object at `path`, whose last name is `name`, is left out.
+    pub fn matches(&self, path: &[u8], name: &[u8]) -> bool {
+        !self.0.is_empty()
+            && (self.0.is_match_candidate(&Candidate::from_bytes(name))
+                || self.0.is_match_candidate(&Candidate::from_bytes(path)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn source_names_are_last_names_and_unique() {
+        assert_eq!(source_name(Path::new("/srv/data")).unwrap(), "data");
+        assert_eq!(source_name(Path::new("/srv/data/")).unwrap(), "data");
+        assert_eq!(source_name(Path::new("/")).unwrap(), "root");
+        assert_eq!(source_name(Path::new("/usr/share/..")).unwrap(), "usr");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(
+            source_name(Path::new(".")).unwrap(),
+            here.file_name().unwrap()
+        );
+        let twice = name_sources(&["/usr/bin", "/bin"]).unwrap();
+        let error = validate_sources(&twice).unwrap_err().to_string();
+        assert!(
+            error.contains("/usr/bin and /bin would both be named \"bin\""),
+            "{error}"
+        );
+        let missing = name_sources(&["/nothing/there"]).unwrap();
+        assert!(
+            validate_sources(&missing)
+                .unwrap_err()
+                .to_string()
+                .contains("/nothing/there")
+        );
+        for name in ["", ".", "..", "a/b"] {
+            let source = Source {
+                name: name.into(),
+                path: "/usr".into(),
+            };
+            assert!(
+                matches!(validate_sources(&[source]), Err(TreeError::Name(..))),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn patterns_match_names_and_paths() {
+        let patterns = ["*.o", "home/*/.cache", "**/target", "b[xy]?"].map(String::from);
+        let excluded = Excluded::new(&patterns).unwrap();
+        for path in [
+            "x/y/a.o",
+            "home/ann/.cache",
+            "w/v/target",
+            "target",
+            "q/bxz",
+        ] {
+            let name = path.rsplit('/').next().unwrap();
+            assert!(excluded.matches(path.as_bytes(), name.as_bytes()), "{path}");
+        }
+        for path in ["x/a.oo", "home/ann/x/.cache", "w/targets", "bzz"] {
+            let name = path.rsplit('/').next().unwrap();
+            assert!(
+                !excluded.matches(path.as_bytes(), name.as_bytes()),
+                "{path}"
+            );
+        }
+        assert!(excluded.matches(b"\xff/\xfe.o", b"\xfe.o"));
+        let error = Excluded::new(&["a[".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("invalid pattern \"a[\""), "{error}");
+    }
+}

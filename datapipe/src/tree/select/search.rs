@@ -1,0 +1,215 @@
+//! Search of the catalogue for the blocks of some objects.
+//!
+//! ```text
+//!   catalogue --1st pass--> objects at the paths: their blocks; of hard links: their targets
+//!             --2nd pass--> targets that are not selected themselves: their blocks, and a new path
+//! ```
+//!
+//! A hard link names an object by number, and that object can be anywhere in the archive. To
+//! restore a link without its target, the object's data is restored at the path of the link.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::archive::{BlockSet, Index};
+use crate::error::StageError;
+use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
+use crate::pool::{Block, Marks};
+use crate::stage::{Tail, TailStage};
+use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind};
+
+use super::paths::Selection;
+
+/// Finds the blocks of some paths in the catalogue of an archived tree. Clones share the result.
+///
+/// # Examples
+///
+/// ```no_run
+/// use datapipe::prelude::*;
+/// use datapipe::tree::CatalogueQuery;
+/// use datapipe::wire::looks_like_record;
+///
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let index = reader.index()?;
+/// let query = CatalogueQuery::new(&[b"home/ada".to_vec()]);
+/// while let Some(search) = query.search() {
+///     reader.read_blocks(&index, &index.catalogue(), 1)?.pipe.tail(search).run()?;
+/// }
+/// let restore = TreeRestore::part("/srv/restored", RestoreOptions::default(), &query)?;
+/// reader.read_blocks(&index, &query.blocks(&index), 2)?.pipe.tail(restore).run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct CatalogueQuery(Arc<Mutex<QueryInner>>);
+
+#[derive(Debug)]
+struct QueryInner {
+    selection: Selection,
+    blocks: BlockSet,
+    step: SearchStep,
+    /// Targets of selected hard links. After the second pass, only those whose own paths are not
+    /// selected.
+    linked: BTreeSet<u64>,
+    /// New paths of those targets, and the memory they take in bytes.
+    renames: BTreeMap<u64, Vec<u8>>,
+    rename_bytes: usize,
+}
+
+/// The next pass over the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SearchStep {
+    Paths,
+    Links,
+    Done,
+}
+
+impl CatalogueQuery {
+    /// Creates a query for `paths`, which have the form of [`Selection::new`].
+    pub fn new(paths: &[Vec<u8>]) -> Self {
+        Self(Arc::new(Mutex::new(QueryInner {
+            selection: Selection::new(paths),
+            blocks: BlockSet::new(),
+            step: SearchStep::Paths,
+            linked: BTreeSet::new(),
+            renames: BTreeMap::new(),
+            rename_bytes: 0,
+        })))
+    }
+
+    /// Returns the tail for the next pipe that reads the closing catalogue, or `None` if the query
+    /// is complete. A query takes one pass, or two if hard links are selected.
+    pub fn search(&self) -> Option<Search> {
+        let step = self.0.lock().step;
+        (step != SearchStep::Done).then(|| Search(self.clone()))
+    }
+
+    /// Returns the blocks that a restore needs, and those of the catalogue, which names the objects
+    /// that are lost if one of the blocks is.
+    pub fn blocks(&self, index: &Index) -> BlockSet {
+        let mut blocks = self.0.lock().blocks.clone();
+        if !blocks.is_empty() {
+            index
+                .catalogue()
+                .runs()
+                .for_each(|(first, last)| blocks.insert(first, last));
+        }
+        blocks
+    }
+
+    /// Returns the paths at which the catalogue has no object.
+    pub fn not_found(&self) -> Vec<Vec<u8>> {
+        self.0
+            .lock()
+            .selection
+            .not_found()
+            .map(<[u8]>::to_vec)
+            .collect()
+    }
+
+    /// Returns the selected paths, the blocks to be read, and the objects to be restored under
+    /// another path. The paths count as not found: the catalogue names them, but their data may
+    /// still be missing.
+    pub(in crate::tree) fn part(&self) -> (Selection, BlockSet, BTreeMap<u64, Vec<u8>>) {
+        let inner = self.0.lock();
+        (
+            inner.selection.as_not_found(),
+            inner.blocks.clone(),
+            inner.renames.clone(),
+        )
+    }
+}
+
+/// Tail that searches the catalogue, from [`CatalogueQuery::search`].
+#[derive(Debug)]
+pub struct Search(CatalogueQuery);
+
+impl QueryInner {
+    /// Takes an entry of the catalogue. `object` is 0 unless hard links to it may follow.
+    fn entry(&mut self, object: u64, entry: &CatalogueEntry<'_>) -> Result<(), StageError> {
+        let is_directory = entry.kind == ObjectKind::Directory;
+        let selected = self.selection.wants(entry.path, is_directory);
+        match self.step {
+            SearchStep::Paths if selected => {
+                self.blocks.insert(entry.blocks.0, entry.blocks.1);
+                if entry.link > 0 {
+                    self.linked.insert(entry.link);
+                }
+            }
+            // The target precedes all its other names, so its own path is checked first.
+            SearchStep::Links if self.linked.contains(&object) => {
+                if selected {
+                    self.linked.remove(&object);
+                } else {
+                    self.blocks.insert(entry.blocks.0, entry.blocks.1);
+                }
+            }
+            SearchStep::Links if selected && self.linked.contains(&entry.link) => {
+                self.renames.entry(entry.link).or_insert_with(|| {
+                    self.rename_bytes += entry.path.len() + RENAME_COST;
+                    entry.path.to_vec()
+                });
+            }
+            _ => {}
+        }
+        if self.linked.len() > MAX_WANTED_LINKS || self.rename_bytes > MAX_RENAME_BYTES {
+            return Err(StageError::new(
+                "too many of the selected paths are hard links to files that are not selected: \
+                 restore the whole archive",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Tail for Search {
+    fn name(&self) -> &str {
+        "catalogue-search"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        let info = block.info();
+        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+            let number = info.sequence.unwrap_or_else(|| block.number());
+            return Err(StageError::new(format!(
+                "block {number} has no valid content: the objects it names are unknown"
+            )));
+        }
+        if info.kind != BlockKind::ClosingCatalogue.code() {
+            return Ok(());
+        }
+        let mut inner = self.0.0.lock();
+        let mut rest = block.bytes();
+        while !rest.is_empty() {
+            let (entry, after) = Entry::parse(rest)?;
+            if let EntryBody::Catalogue(body) = &entry.body {
+                inner.entry(entry.object, body)?;
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        let mut inner = self.0.0.lock();
+        inner.step = match inner.step {
+            SearchStep::Paths if !inner.linked.is_empty() => SearchStep::Links,
+            _ => SearchStep::Done,
+        };
+        if inner.step == SearchStep::Done {
+            drop(mem::take(&mut inner.linked));
+        }
+        Ok(())
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage.local("its result belongs to this program: run it on a thread")
+    }
+}
+
+/// Maximum memory for new paths of objects, and the part of it that each takes besides its path, in
+/// bytes.
+const MAX_RENAME_BYTES: usize = MAX_RESTORE_MEMORY / 4;
+const RENAME_COST: usize = 64;
