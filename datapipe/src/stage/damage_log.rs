@@ -1,17 +1,18 @@
-//! Damage that a salvaging reader has met, and where on the medium it was.
+//! The log of damage that a salvaging reader and the stages after it have found, with its position
+//! on the medium.
 //!
 //! ```text
-//!   reader --note_place(block, place)--> ring of the last blocks
-//!                                          |
-//!   stages behind it --report(block, what)-+--> entries, with their places
+//!   reader --note_place(block, position)--> ring of the last blocks
+//!                                             |
+//!   later stages --report(block, what)--------+--> entries, with their positions
 //! ```
 //!
-//! A reader knows where a block stood, and the stages behind it whether it is whole: the log brings
-//! both together. Its memory is bounded, however much is damaged.
+//! The reader knows the position of a block, and the stages after it know if the block is intact:
+//! the log brings both together. Its memory is bounded, however much is damaged.
 //!
-//! Where a stage runs in a process of its own, it has a log of its own there, whose news are told
-//! to the caller's log. The place of a block may be told later than that the block is damaged, so
-//! what is reported waits for it.
+//! In its own process a stage keeps a local log and forwards new entries to the caller's. The
+//! position of a block may arrive after the report of its damage, so an entry without a position
+//! waits for it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -24,21 +25,21 @@ use crate::media::Position;
 use crate::pool::Block;
 use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
 
-/// The field of a module's arguments that says that its stage goes on behind damage.
+/// Module argument with which a stage continues after damage.
 pub(crate) const SALVAGE: &str = "salvage";
 
-/// Something that could not be read back whole.
+/// One entry of a [`DamageLog`]: something that could not be read back intact.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
+pub struct DamageEntry {
     /// Number of the block, if it is known.
     pub block: Option<u64>,
-    /// Where it stood, if that is known.
+    /// Position on the medium, if it is known.
     pub place: Option<String>,
-    /// What is wrong, shortened to [`MAX_DAMAGE_TEXT`] bytes.
+    /// Description of the damage, truncated to [`MAX_DAMAGE_TEXT`] bytes.
     pub what: String,
 }
 
-impl fmt::Display for Damage {
+impl fmt::Display for DamageEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.block, &self.place) {
             (Some(block), Some(place)) => write!(f, "block {block} at {place}: ")?,
@@ -50,7 +51,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What was found damaged so far. Clones are the same log.
+/// Log of the damage found so far. Clones share one log.
 ///
 /// ```
 /// use datapipe::media::Position;
@@ -65,54 +66,57 @@ impl fmt::Display for Damage {
 /// );
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct DamageLog(Arc<Mutex<Inner>>);
+pub struct DamageLog(Arc<Mutex<DamageLogInner>>);
 
-/// Called when something has been reported.
+#[derive(Debug, Default)]
+struct DamageLogInner {
+    /// Positions of the last blocks, each at the block's number modulo [`MAX_PLACES`]; empty before
+    /// the first position is noted.
+    positions: Vec<Option<(u64, Position)>>,
+    entries: Vec<DamageEntry>,
+    /// Number of reports, including those that were not kept.
+    count: u64,
+    /// Numbers of the blocks whose positions are not known yet, each with the index of its entry.
+    unlocated: BTreeSet<(u64, usize)>,
+    /// Contents that another log has not received yet, if this log forwards to one.
+    unsent: Option<Unsent>,
+    report_hook: Option<ReportHook>,
+}
+
+/// The part of a log that has not been forwarded yet.
+#[derive(Debug, Default)]
+struct Unsent {
+    /// Number of entries already forwarded.
+    sent_entries: usize,
+    /// Number of reports that were not kept.
+    unkept: u64,
+    /// Positions, the last [`MAX_PLACES`].
+    positions: VecDeque<(u64, Position)>,
+}
+
+/// A function called after each report.
 #[derive(Clone)]
-struct WhenReported(Arc<dyn Fn() + Send + Sync>);
+struct ReportHook(Arc<dyn Fn() + Send + Sync>);
 
-impl fmt::Debug for WhenReported {
+impl fmt::Debug for ReportHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WhenReported")
+        f.write_str("ReportHook")
     }
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    /// A block's place stands at its number modulo the length; empty before the first note.
-    places: Vec<Option<(u64, Position)>>,
-    entries: Vec<Damage>,
-    count: u64,
-    /// Numbers of the blocks whose places are not known yet, with their entries.
-    placeless: BTreeSet<(u64, usize)>,
-    /// What is to be told another log, if somebody asks for it.
-    news: Option<News>,
-    when_reported: Option<WhenReported>,
-}
-
-/// What a log has not told yet.
-#[derive(Debug, Default)]
-struct News {
-    /// Entries that were told.
-    told: usize,
-    /// Reports that were not kept.
-    unkept: u64,
-    /// Places, the last [`MAX_PLACES`].
-    places: VecDeque<(u64, Position)>,
-}
-
-/// What follows of what a log tells another.
+/// Kinds of a forwarded message: its first byte.
 const DAMAGE: u8 = 0;
-const PLACES: u8 = 1;
+const POSITIONS: u8 = 1;
 const UNKEPT: u8 = 2;
-/// Blocks that can be in the hands of a stage's processes at once, and be told of twice.
-const AT_ONCE: usize = MAX_INSTANCES as usize;
-/// Bytes of a place and its block.
-const PLACE_LEN: usize = 28;
+/// Bytes of a position and its block in a message.
+const POSITION_LEN: usize = 28;
 
-/// In what is told of a damaged block: what is known of it.
+/// Flags of a damage message: the fields that are present.
 const HAS_BLOCK: u8 = 1;
-const HAS_PLACE: u8 = 2;
+const HAS_POSITION: u8 = 2;
+
+/// Number of blocks that the processes of a stage can hold at once, and so report twice.
+const MAX_REPEATED: usize = MAX_INSTANCES as usize;
 
 impl DamageLog {
     /// An empty log.
@@ -120,239 +124,232 @@ impl DamageLog {
         Self::default()
     }
 
-    /// Notes where `block` stood. Of blocks whose numbers are [`MAX_PLACES`] apart, only the last
-    /// is remembered.
+    /// Records the position of `block` on the medium. Of blocks whose numbers are [`MAX_PLACES`]
+    /// apart, only the last is remembered.
     pub fn note_place(&self, block: u64, place: Position) {
         let mut inner = self.0.lock();
-        if inner.places.is_empty() {
-            inner.places = vec![None; MAX_PLACES];
-        }
-        inner.places[slot(block)] = Some((block, place));
-        if let Some(news) = &mut inner.news {
-            if news.places.len() == MAX_PLACES {
-                news.places.pop_front();
+        inner.store_position(block, place);
+        if let Some(unsent) = &mut inner.unsent {
+            if unsent.positions.len() == MAX_PLACES {
+                unsent.positions.pop_front();
             }
-            news.places.push_back((block, place));
+            unsent.positions.push_back((block, place));
         }
     }
 
-    /// Reports that `block` is damaged, at the place that was noted for it.
+    /// Reports that `block` is damaged, at the position that was recorded for it.
     pub fn report(&self, block: u64, what: impl Into<String>) {
-        let place = self.0.lock().place_of(block);
-        self.add(Damage {
+        let place = self.0.lock().position_of(block);
+        self.add(DamageEntry {
             block: Some(block),
             place,
             what: what.into(),
         });
     }
 
-    /// Reports damage that belongs to no block whose number is known, such as a record that cannot
-    /// be read.
+    /// Reports damage that belongs to no block with a known number, such as a record that cannot be
+    /// read.
     pub fn report_at(&self, place: Position, what: impl Into<String>) {
-        self.add(Damage {
+        self.add(DamageEntry {
             block: None,
             place: Some(place.to_string()),
             what: what.into(),
         });
     }
 
-    /// Reports what is known in full.
-    pub(crate) fn add(&self, damage: Damage) {
-        let call = {
+    /// Adds an entry as it is, and calls the report hook.
+    pub(crate) fn add(&self, entry: DamageEntry) {
+        let hook = {
             let mut inner = self.0.lock();
-            inner.push(damage);
-            inner.when_reported.clone()
+            inner.push(entry);
+            inner.report_hook.clone()
         };
-        // It asks for the news.
-        call.iter().for_each(|call| (call.0)());
+        // Called without the lock, because the hook calls `delta`.
+        if let Some(ReportHook(hook)) = hook {
+            hook();
+        }
     }
 
-    /// From now on calls `call` when something has been reported, before the reporting one goes on.
-    pub(crate) fn when_reported(&self, call: impl Fn() + Send + Sync + 'static) {
-        self.0.lock().when_reported = Some(WhenReported(Arc::new(call)));
+    /// From now on calls `hook` after each report, before the reporting call returns.
+    pub(crate) fn on_report(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.0.lock().report_hook = Some(ReportHook(Arc::new(hook)));
     }
 
-    /// A log of a process, whose news are told to another one.
-    pub(crate) fn of_process() -> Self {
+    /// An empty log of a process, which forwards its contents to the caller's log.
+    pub(crate) fn for_process() -> Self {
         let log = Self::default();
-        log.0.lock().news = Some(News::default());
+        log.0.lock().unsent = Some(Unsent::default());
         log
     }
 
-    /// What has been reported and noted since this was called last, as texts for people and what
-    /// [`hear`](Self::hear) understands.
-    pub(crate) fn news(&self) -> Vec<(String, Vec<u8>)> {
+    /// Encodes everything reported and recorded since the last call, as messages of a text for
+    /// people and data for [`apply`](Self::apply).
+    pub(crate) fn delta(&self) -> Vec<(String, Vec<u8>)> {
         let inner = &mut *self.0.lock();
-        let Some(news) = &mut inner.news else {
+        let Some(unsent) = &mut inner.unsent else {
             return Vec::new();
         };
-        let mut told = Vec::new();
-        // Before what was found damaged there.
-        let places: Vec<_> = news.places.drain(..).collect();
-        for places in places.chunks((MAX_NOTE - 1) / PLACE_LEN) {
-            told.push((String::new(), encode_places(places)));
+        let mut messages = Vec::new();
+        // Positions come before the damage that was found at them.
+        let positions: Vec<_> = unsent.positions.drain(..).collect();
+        for positions in positions.chunks((MAX_NOTE - 1) / POSITION_LEN) {
+            messages.push((String::new(), encode_positions(positions)));
         }
-        let fresh = inner.entries.get(news.told..).unwrap_or_default();
-        told.extend(
-            fresh
-                .iter()
-                .map(|damage| (damage.to_string(), encode(damage))),
-        );
-        news.told = inner.entries.len();
-        if let count @ 1.. = std::mem::take(&mut news.unkept) {
+        let new = inner.entries.get(unsent.sent_entries..).unwrap_or_default();
+        messages.extend(new.iter().map(|entry| (entry.to_string(), encode(entry))));
+        unsent.sent_entries = inner.entries.len();
+        if let count @ 1.. = std::mem::take(&mut unsent.unkept) {
             let mut data = vec![UNKEPT];
             data.put_u64(count);
-            told.push((String::new(), data));
+            messages.push((String::new(), data));
         }
-        told
+        messages
     }
 
-    /// Takes what another log tells. What makes no sense is itself reported.
-    pub(crate) fn hear(&self, told: &[u8]) {
+    /// Applies a message that another log's [`delta`](Self::delta) encoded. A message that does not
+    /// decode becomes an entry itself.
+    pub(crate) fn apply(&self, message: &[u8]) {
         let mut inner = self.0.lock();
-        if let Err(malformed) = inner.hear(told) {
-            inner.push(Damage {
+        if let Err(error) = inner.apply(message) {
+            inner.push(DamageEntry {
                 block: None,
                 place: None,
-                what: malformed.to_string(),
+                what: error.to_string(),
             });
         }
     }
 
-    /// The first [`MAX_LOG_ENTRIES`] reports, in the order in which they came.
-    pub fn entries(&self) -> Vec<Damage> {
+    /// The first [`MAX_LOG_ENTRIES`] reports, in the order of their arrival.
+    pub fn entries(&self) -> Vec<DamageEntry> {
         self.0.lock().entries.clone()
     }
 
-    /// How many reports there were, kept or not.
+    /// Number of reports, including those that the log did not keep.
     pub fn count(&self) -> u64 {
         self.0.lock().count
     }
 
-    /// Whether nothing was reported.
+    /// True if nothing was reported.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
 }
 
-impl Inner {
-    fn push(&mut self, mut damage: Damage) {
+impl DamageLogInner {
+    fn push(&mut self, mut entry: DamageEntry) {
         self.count += 1;
         if self.entries.len() < MAX_LOG_ENTRIES {
-            if damage.what.len() > MAX_DAMAGE_TEXT {
-                damage.what = cut(&damage.what, MAX_DAMAGE_TEXT).to_owned();
+            if entry.what.len() > MAX_DAMAGE_TEXT {
+                entry.what = cut(&entry.what, MAX_DAMAGE_TEXT).to_owned();
             }
-            if let (Some(block), None) = (damage.block, &damage.place) {
-                self.placeless.insert((block, self.entries.len()));
+            if let (Some(block), None) = (entry.block, &entry.place) {
+                self.unlocated.insert((block, self.entries.len()));
             }
-            self.entries.push(damage);
-        } else if let Some(news) = &mut self.news {
-            news.unkept += 1;
+            self.entries.push(entry);
+        } else if let Some(unsent) = &mut self.unsent {
+            unsent.unkept += 1;
         }
     }
 
-    fn hear(&mut self, told: &[u8]) -> Result<(), DecodeError> {
-        let mut told = Bytes::new("what a process says of damage", told);
-        match told.u8()? {
-            DAMAGE => self.hear_damage(told),
-            PLACES => {
-                while !told.rest().is_empty() {
-                    let block = told.u64()?;
-                    let place = Position {
-                        volume: told.u32()?,
-                        record: told.u64()?,
-                        byte: told.u64()?,
+    fn apply(&mut self, message: &[u8]) -> Result<(), DecodeError> {
+        let mut message = Bytes::new("a process's damage message", message);
+        match message.u8()? {
+            DAMAGE => self.apply_damage(message),
+            POSITIONS => {
+                while !message.rest().is_empty() {
+                    let block = message.u64()?;
+                    let position = Position {
+                        volume: message.u32()?,
+                        record: message.u64()?,
+                        byte: message.u64()?,
                     };
-                    self.hear_place(block, place);
+                    self.apply_position(block, position);
                 }
                 Ok(())
             }
             UNKEPT => {
-                self.count = self.count.saturating_add(told.u64()?);
-                told.end()
+                self.count = self.count.saturating_add(message.u64()?);
+                message.end()
             }
-            other => Err(told.wrong(format!("is of an unknown kind, {other}"))),
+            other => Err(message.wrong(format!("is of an unknown kind, {other}"))),
         }
     }
 
-    fn hear_damage(&mut self, mut told: Bytes<'_>) -> Result<(), DecodeError> {
-        let flags = told.u8()?;
+    fn apply_damage(&mut self, mut message: Bytes<'_>) -> Result<(), DecodeError> {
+        let flags = message.u8()?;
         let block = if flags & HAS_BLOCK != 0 {
-            Some(told.u64()?)
+            Some(message.u64()?)
         } else {
             None
         };
         let mut place = None;
-        if flags & HAS_PLACE != 0 {
-            let len = told.u16()?;
-            place = Some(cut(&told.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
+        if flags & HAS_POSITION != 0 {
+            let len = message.u16()?;
+            place = Some(cut(&message.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
         }
-        let what = told.text(told.rest().len())?;
-        let place = place.or_else(|| block.and_then(|block| self.place_of(block)));
+        let what = message.text(message.rest().len())?;
+        let place = place.or_else(|| block.and_then(|block| self.position_of(block)));
         let is_same =
-            |known: &Damage| known.block == block && known.what == cut(&what, MAX_DAMAGE_TEXT);
-        // One that is killed when it has told of a block leaves that to its replacement, which
-        // finds the same.
-        if block.is_none() || !self.entries.iter().rev().take(AT_ONCE).any(is_same) {
-            self.push(Damage { block, place, what });
+            |known: &DamageEntry| known.block == block && known.what == cut(&what, MAX_DAMAGE_TEXT);
+        // A process that is killed after it has reported a block leaves the block to its
+        // replacement, which finds the same damage.
+        if block.is_none() || !self.entries.iter().rev().take(MAX_REPEATED).any(is_same) {
+            self.push(DamageEntry { block, place, what });
         }
         Ok(())
     }
 
-    fn hear_place(&mut self, block: u64, place: Position) {
-        if self.places.is_empty() {
-            self.places = vec![None; MAX_PLACES];
-        }
-        self.places[slot(block)] = Some((block, place));
+    /// Stores a position that another log has sent, and completes the entries that wait for it.
+    fn apply_position(&mut self, block: u64, position: Position) {
+        self.store_position(block, position);
         let waiting: Vec<_> = self
-            .placeless
+            .unlocated
             .range((block, 0)..=(block, usize::MAX))
             .copied()
             .collect();
-        for (block, entry) in waiting {
-            self.placeless.remove(&(block, entry));
-            if let Some(damage) = self.entries.get_mut(entry) {
-                damage.place = Some(place.to_string());
+        for (block, index) in waiting {
+            self.unlocated.remove(&(block, index));
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.place = Some(position.to_string());
             }
         }
     }
 
-    /// Where a block stood, if that was noted and not so long ago.
-    fn place_of(&self, block: u64) -> Option<String> {
+    fn store_position(&mut self, block: u64, position: Position) {
+        if self.positions.is_empty() {
+            self.positions = vec![None; MAX_PLACES];
+        }
+        self.positions[slot(block)] = Some((block, position));
+    }
+
+    /// Position of a block, if it was recorded and no later block has taken its slot.
+    fn position_of(&self, block: u64) -> Option<String> {
         let noted = self
-            .places
+            .positions
             .get(slot(block))
             .copied()
             .flatten()
             .filter(|(number, _)| *number == block);
-        noted.map(|(_, place)| place.to_string())
+        noted.map(|(_, position)| position.to_string())
     }
 }
 
-fn encode_places(places: &[(u64, Position)]) -> Vec<u8> {
-    let mut data = vec![PLACES];
-    for (
-        block,
-        Position {
-            volume,
-            record,
-            byte,
-        },
-    ) in places
-    {
+fn encode_positions(positions: &[(u64, Position)]) -> Vec<u8> {
+    let mut data = vec![POSITIONS];
+    for (block, position) in positions {
         data.put_u64(*block);
-        data.put_u32(*volume);
-        data.put_u64(*record);
-        data.put_u64(*byte);
+        data.put_u32(position.volume);
+        data.put_u64(position.record);
+        data.put_u64(position.byte);
     }
     data
 }
 
-fn encode(Damage { block, place, what }: &Damage) -> Vec<u8> {
+fn encode(DamageEntry { block, place, what }: &DamageEntry) -> Vec<u8> {
     let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
     let mut data = vec![
         DAMAGE,
-        flag(block.is_some(), HAS_BLOCK) | flag(place.is_some(), HAS_PLACE),
+        flag(block.is_some(), HAS_BLOCK) | flag(place.is_some(), HAS_POSITION),
     ];
     if let Some(block) = block {
         data.put_u64(*block);
@@ -366,13 +363,14 @@ fn encode(Damage { block, place, what }: &Damage) -> Vec<u8> {
     data
 }
 
+/// Slot of a block in the ring of positions.
 fn slot(block: u64) -> usize {
     (block % MAX_PLACES as u64) as usize
 }
 
-/// The number that people know a block by: its place in the archive if a sequencer gave it one,
-/// otherwise its place in the pipe.
-pub(super) fn number_of(block: &Block) -> u64 {
+/// Number by which people know a block: its number in the archive if a sequencer assigned one,
+/// otherwise its number in the pipe.
+pub(super) fn archive_number(block: &Block) -> u64 {
     block.info().sequence.unwrap_or_else(|| block.number())
 }
 
@@ -389,39 +387,38 @@ mod tests {
     }
 
     #[test]
-    fn what_a_replacement_tells_again_is_known() {
-        let (log, process) = (DamageLog::new(), DamageLog::of_process());
-        let heard = log.clone();
-        let telling = process.clone();
-        process.when_reported(move || telling.news().iter().for_each(|(_, data)| heard.hear(data)));
+    fn damage_reported_again_by_a_replacement_is_logged_once() {
+        let (log, process) = (DamageLog::new(), DamageLog::for_process());
+        let (from, to) = (process.clone(), log.clone());
+        process.on_report(move || from.delta().iter().for_each(|(_, data)| to.apply(data)));
         for _ in 0..2 {
             process.report(7, "torn");
         }
         assert_eq!(
             (log.count(), process.count()),
             (1, 2),
-            "told at once, and once"
+            "forwarded at once, and logged once"
         );
         process.report(7, "also gone");
         process.report(8, "torn");
         (0..2).for_each(|_| process.report_at(place(9), "unreadable"));
-        assert_eq!(log.count(), 5, "others are others");
+        assert_eq!(log.count(), 5, "other damage is logged each time");
     }
 
     #[test]
-    fn places_are_remembered_for_the_blocks_in_flight() {
+    fn positions_are_remembered_for_the_blocks_in_flight() {
         let log = DamageLog::new();
         assert!(log.is_empty());
-        log.report(3, "nobody noted it");
+        log.report(3, "not noted");
         let last = MAX_PLACES as u64 + 4;
         (0..=last).for_each(|block| log.note_place(block, place(block)));
         for block in [4, 5, last, last + 1] {
             log.clone().report(block, "torn");
         }
         log.report_at(place(9), "unreadable");
-        let text: Vec<String> = log.entries().iter().map(Damage::to_string).collect();
+        let text: Vec<String> = log.entries().iter().map(DamageEntry::to_string).collect();
         let expected = [
-            "block 3: nobody noted it".to_owned(),
+            "block 3: not noted".to_owned(),
             "block 4: torn".to_owned(),
             "block 5 at volume 2, record 5 (byte 327,680): torn".to_owned(),
             format!("block {last} at {}: torn", place(last)),
@@ -429,7 +426,7 @@ mod tests {
             "volume 2, record 9 (byte 589,824): unreadable".to_owned(),
         ];
         assert_eq!(text, expected);
-        let bare = Damage {
+        let bare = DamageEntry {
             block: None,
             place: None,
             what: "gone".to_owned(),
@@ -438,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_everything_is_counted() {
+    fn log_is_bounded_and_counts_every_report() {
         let log = DamageLog::new();
         let long = "ä".repeat(MAX_DAMAGE_TEXT);
         (0..MAX_LOG_ENTRIES as u64 + 5).for_each(|block| log.report(block, long.clone()));
@@ -456,51 +453,51 @@ mod tests {
         );
     }
 
-    /// What a process has found, told to another log.
-    fn tell(from: &DamageLog, to: &DamageLog) -> Vec<String> {
-        from.news()
+    /// Forwards a process's damage to another log, and returns the entries of that.
+    fn forward(from: &DamageLog, to: &DamageLog) -> Vec<String> {
+        from.delta()
             .iter()
-            .map(|(_, data)| to.hear(data))
+            .map(|(_, data)| to.apply(data))
             .for_each(drop);
-        to.entries().iter().map(Damage::to_string).collect()
+        to.entries().iter().map(DamageEntry::to_string).collect()
     }
 
     #[test]
-    fn what_processes_find_is_brought_together() {
+    fn damage_of_several_processes_is_merged() {
         let (reader, decoder, whole) = (
-            DamageLog::of_process(),
-            DamageLog::of_process(),
+            DamageLog::for_process(),
+            DamageLog::for_process(),
             DamageLog::new(),
         );
         decoder.report(4, "torn");
-        assert_eq!(tell(&decoder, &whole), ["block 4: torn"]);
+        assert_eq!(forward(&decoder, &whole), ["block 4: torn"]);
         reader.note_place(4, place(4));
         reader.note_place(5, place(5));
         reader.report_at(place(9), "unreadable");
         decoder.report(5, "torn, too");
-        tell(&reader, &whole);
+        forward(&reader, &whole);
         let expected = [
             "block 4 at volume 2, record 4 (byte 262,144): torn",
             "volume 2, record 9 (byte 589,824): unreadable",
             "block 5 at volume 2, record 5 (byte 327,680): torn, too",
         ];
-        assert_eq!(tell(&decoder, &whole), expected);
+        assert_eq!(forward(&decoder, &whole), expected);
         assert!(
-            reader.news().is_empty() && decoder.news().is_empty(),
-            "nothing is told twice"
+            reader.delta().is_empty() && decoder.delta().is_empty(),
+            "nothing is sent twice"
         );
-        assert!(whole.news().is_empty(), "nobody asked for this one's");
+        assert!(whole.delta().is_empty(), "this log forwards to no other");
     }
 
     #[test]
-    fn many_reports_and_places_are_told_in_pieces() {
-        let (process, whole) = (DamageLog::of_process(), DamageLog::new());
+    fn delta_of_many_reports_and_positions_is_split_into_messages() {
+        let (process, whole) = (DamageLog::for_process(), DamageLog::new());
         (0..MAX_PLACES as u64 + 7).for_each(|block| process.note_place(block, place(block)));
         (0..MAX_LOG_ENTRIES as u64 + 5)
             .for_each(|block| process.report(block + 7, "ä".repeat(300)));
-        let news = process.news();
-        assert!(news.iter().all(|(_, data)| data.len() <= MAX_NOTE));
-        news.iter().for_each(|(_, data)| whole.hear(data));
+        let messages = process.delta();
+        assert!(messages.iter().all(|(_, data)| data.len() <= MAX_NOTE));
+        messages.iter().for_each(|(_, data)| whole.apply(data));
         assert_eq!(
             (whole.entries(), whole.count()),
             (process.entries(), process.count())
@@ -509,18 +506,18 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_reported() {
+    fn message_that_does_not_decode_becomes_an_entry() {
         let log = DamageLog::new();
-        let damage = Damage {
+        let damage = DamageEntry {
             block: Some(1),
             place: Some("x".to_owned()),
             what: "é".to_owned(),
         };
         let mut data = encode(&damage);
-        log.hear(&data);
+        log.apply(&data);
         assert_eq!(log.entries(), [damage]);
         data.pop();
-        let cut_place = encode_places(&[(1, place(1))]);
+        let cut_place = encode_positions(&[(1, place(1))]);
         let wrong = [
             &[][..],
             &[9],
@@ -531,12 +528,12 @@ mod tests {
             &[UNKEPT, 1],
         ];
         for (before, wrong) in wrong.into_iter().enumerate() {
-            log.hear(wrong);
+            log.apply(wrong);
             assert_eq!(log.count(), before as u64 + 2);
             assert!(
                 log.entries()[before + 1]
                     .what
-                    .starts_with("what a process says of damage: ")
+                    .starts_with("a process's damage message: ")
             );
         }
     }

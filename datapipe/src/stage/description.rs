@@ -448,12 +448,7 @@ impl<W> Stage<W> {
     }
 
     /// A stage of which only the kind of work is known, with the inputs and buffers that it holds.
-    fn described(
-        name: String,
-        (hold_in, hold_out): (u32, u32),
-        kind: StageKind,
-        work: W,
-    ) -> Self {
+    fn described(name: String, (hold_in, hold_out): (u32, u32), kind: StageKind, work: W) -> Self {
         let stage = Self::with(name, hold_in, hold_out, work);
         if kind == StageKind::Loop {
             stage.single(LOOP)

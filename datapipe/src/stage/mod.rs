@@ -54,9 +54,7 @@ pub use builtin::{
 };
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog};
-pub use description::{
-    HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork,
-};
+pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
 pub use settings::StageKind;
 pub(crate) use settings::{Confinement, MessageHandler, Module, Placement, Settings};
 pub use traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};

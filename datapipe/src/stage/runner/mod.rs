@@ -17,4 +17,3 @@ pub(crate) mod thread; // one task on one thread
 mod worker; // an instance on its way to the thread where it runs
 
 pub(crate) use worker::Worker;
-

@@ -42,7 +42,9 @@ pub(crate) fn drop_task(task: Box<dyn Task + '_>) -> Result<(), StageError> {
 }
 
 /// Turns a panic of `work` into an error.
-pub(crate) fn catch_panic<T>(work: impl FnOnce() -> Result<T, StageError>) -> Result<T, StageError> {
+pub(crate) fn catch_panic<T>(
+    work: impl FnOnce() -> Result<T, StageError>,
+) -> Result<T, StageError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|payload| Err(StageError::panic(payload.as_ref())))
 }
