@@ -20,7 +20,7 @@ use crate::wire::codec::{Bytes, Put, len_u32};
 /// ```
 /// use datapipe::stage::{Arguments, Fields};
 ///
-/// let arguments = Arguments::new().with("source", "/srv").with("source", "/home").with("level", "3");
+/// let arguments = Arguments::new().with_all("source", ["/srv", "/home"]).with("level", "3");
 /// let bytes: Vec<u8> = arguments.into();
 /// let mut fields = Fields::read(&bytes)?;
 /// assert_eq!(fields.all("source"), [b"/srv".as_slice(), b"/home"]);

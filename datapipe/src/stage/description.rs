@@ -108,7 +108,11 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// struct Upper;
     ///
     /// impl Transform for Upper {
-    ///     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
+    ///     fn transform(
+    ///         &mut self,
+    ///         input: &Block,
+    ///         output: &mut Block,
+    ///     ) -> Result<Verdict, StageError> {
     ///         output.put(&input.bytes().to_ascii_uppercase())?;
     ///         Ok(Verdict::Send)
     ///     }
@@ -196,7 +200,8 @@ impl<'a> Stage<TailWork<'a>> {
 
 impl<'a, H: Head + 'a> From<H> for HeadStage<'a> {
     fn from(head: H) -> Self {
-        let work = HeadWork(HeadKind::Described(StageKind::Fill)); // until the head has described itself
+        // Until the head has described itself, its kind is enough.
+        let work = HeadWork(HeadKind::Described(StageKind::Fill));
         let mut stage = head.describe(Self::with(head.name(), 0, 1, work).single(VALUE));
         let mut once = Some(Box::new(head) as Box<dyn Head + 'a>);
         let make: Factory<'a, dyn Head + 'a> =
@@ -458,7 +463,7 @@ impl<W> Stage<W> {
     }
 }
 
-/// The work of one role: what the controller and a host need.
+/// The work of one role, as the controller and a host use it.
 pub(crate) trait Work<'a> {
     /// Kind of the work, for the process that runs it.
     fn kind(&self) -> StageKind;
@@ -470,19 +475,29 @@ pub(crate) trait Work<'a> {
     fn has_code(&self) -> bool;
 }
 
-impl<'a, W: Work<'a>> Stage<W> {
+/// The view of a stage from the controller and from a host.
+impl<W> Stage<W> {
     /// Kind of the stage's work, for the process that runs it.
-    pub(crate) fn kind(&self) -> StageKind {
+    pub(crate) fn kind<'a>(&self) -> StageKind
+    where
+        W: Work<'a>,
+    {
         self.work.kind()
     }
 
     /// True if this program has the stage's code.
-    pub(crate) fn has_code(&self) -> bool {
+    pub(crate) fn has_code<'a>(&self) -> bool
+    where
+        W: Work<'a>,
+    {
         self.work.has_code()
     }
 
     /// Makes instance `n` by the stage's factory, ready to be moved to its thread.
-    pub(crate) fn worker(&mut self, n: u32) -> Worker<'a> {
+    pub(crate) fn worker<'a>(&mut self, n: u32) -> Worker<'a>
+    where
+        W: Work<'a>,
+    {
         self.work.worker(n)
     }
 }

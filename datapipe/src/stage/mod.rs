@@ -21,10 +21,13 @@
 //!
 //! | when | what is called | on which thread | may it block? | what ends the pipe |
 //! |---|---|---|---|---|
-//! | the pipe is launched, tail first | your factory, once per instance | the launching one | briefly | a panic |
-//! | a block is ready to fill or to read | `fill`, `transform`, `analyze`, `write` | the instance's own | yes; a stop waits for it | an error, a panic |
-//! | the stream ended well | [`Tail::finish`] | the instance's own | yes | an error, a panic |
-//! | always, last | `drop` | the instance's own | briefly | a panic |
+//! | launch, tail first | your factory, per instance | the launching one | briefly | panic |
+//! | a block is ready | `fill`, `transform`, ... | the instance's own | yes | error, panic |
+//! | the stream ended well | [`Tail::finish`] | the instance's own | yes | error, panic |
+//! | always, last | `drop` | the instance's own | briefly | panic |
+//!
+//! A block is ready when it can be filled (`fill`), read (`transform`, `analyze`) or written
+//! (`write`). A stop of the pipe waits for a call that blocks.
 //!
 //! The runner never makes a call twice for one block, and never makes one after an error. The one
 //! exception is a process that is killed: its replacement, a new instance, receives the block on

@@ -78,7 +78,7 @@ fn resequence_blocks(port: &MiddlePort, first: u64, window: u32) -> Result<(), S
         held => {
             let next = order.next();
             Err(StageError::new(format!(
-                "block {next} is missing at the end of the stream, and {held} later blocks wait for it"
+                "block {next} is missing at the end of the stream; {held} later blocks wait for it"
             )))
         }
     }

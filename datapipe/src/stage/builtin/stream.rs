@@ -30,7 +30,7 @@ impl Write for OpenFile {
         Ok(rustix::io::write(&*self.0, bytes)?)
     }
 
-    /// Does nothing: each write goes directly to the kernel.
+    /// Returns at once: each write goes directly to the kernel.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -142,15 +142,15 @@ impl<R: Read + Send> Head for StreamHead<R> {
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
         match &self.file {
             None => stage.local(
-                "its reader cannot be passed to another process: give StreamHead::file an open file",
+                "its reader cannot move to another process: give StreamHead::file an open file",
             ),
             // The kernel stops a process that is not in the foreground when it reads from one.
             Some(file) if file.0.is_terminal() => stage.local(
-                "it reads from a terminal, which only this process can do: let it run on a thread",
+                "it reads from a terminal, as only this process can: let it run on a thread",
             ),
-            Some(file) => {
-                stage.module(STREAM_HEAD_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0))
-            }
+            Some(file) => stage
+                .module(STREAM_HEAD_MODULE, Arguments::new())
+                .shared_descriptor(Arc::clone(&file.0)),
         }
     }
 }
@@ -239,11 +239,11 @@ impl<W: Write + Send> Tail for StreamTail<W> {
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         match &self.file {
             None => stage.local(
-                "its writer cannot be passed to another process: give StreamTail::file an open file",
+                "its writer cannot move to another process: give StreamTail::file an open file",
             ),
-            Some(file) => {
-                stage.module(STREAM_TAIL_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0))
-            }
+            Some(file) => stage
+                .module(STREAM_TAIL_MODULE, Arguments::new())
+                .shared_descriptor(Arc::clone(&file.0)),
         }
     }
 }
@@ -314,8 +314,8 @@ impl Write for BlockWriter<'_> {
         Ok(n)
     }
 
-    /// Does nothing: blocks are sent when they are full, and [`finish`](BlockWriter::finish) sends
-    /// the last one.
+    /// Returns at once: blocks are sent when they are full, and [`finish`](BlockWriter::finish)
+    /// sends the last one.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::stage::traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdic
 
 /// One running instance.
 pub(crate) trait Task {
-    /// Does one piece of work, without waiting for the pipe.
+    /// Moves or processes one block, without waiting for the pipe.
     fn step(&mut self) -> Result<Result<Step, Blocked>, StageError>;
 
     /// Port on which the task waits when it is blocked.

@@ -31,9 +31,10 @@ const SIGNATURES: &[Signature] = &[
     (IMAGE, &[(0, b"II+\0\x08\0\0\0")]), // BigTIFF
     (IMAGE, &[(0, b"MM\0+\0\x08\0\0")]),
     (IMAGE, &[(0, b"RIFF"), (8, b"WEBP")]),
-    (IMAGE, &[(0, b"BM"), (6, b"\0\0\0\0"), (15, b"\0\0\0")]), // BMP: reserved, size of the next header
-    (IMAGE, &[(0, b"8BPS\0")]),                                // Photoshop
-    (IMAGE, &[(0, b"\0\0\0\x0cjP  \r\n\x87\n")]),              // JPEG 2000
+    // BMP: the reserved field, and the size of the next header.
+    (IMAGE, &[(0, b"BM"), (6, b"\0\0\0\0"), (15, b"\0\0\0")]),
+    (IMAGE, &[(0, b"8BPS\0")]),                   // Photoshop
+    (IMAGE, &[(0, b"\0\0\0\x0cjP  \r\n\x87\n")]), // JPEG 2000
     (IMAGE, &[(0, b"\0\0\0\x0cJXL \r\n\x87\n")]),
     (IMAGE, &[(0, b"v/1\x01")]), // OpenEXR
     (IMAGE, &[(0, b"qoif")]),
@@ -236,7 +237,8 @@ fn frame_len(data: &[u8]) -> Option<usize> {
         let len = usize::from(extra & 3) << 11 | usize::from(*high) << 3 | usize::from(*low >> 5);
         return (rates >> 2 & 15 < 13 && len > 7).then_some(len);
     }
-    let (version, layer) = (kind >> 3 & 3, kind >> 1 & 3); // version 3 is MPEG 1; layer 3 is layer 1
+    // In these fields version 3 means MPEG 1, and layer 3 means layer 1.
+    let (version, layer) = (kind >> 3 & 3, kind >> 1 & 3);
     if kind & 0xe0 != 0xe0 || version == 1 || layer == 0 {
         return None;
     }
