@@ -401,7 +401,7 @@ pub(crate) fn media_are_found_by_their_paths() {
     );
     refused(
         tail(options().with("opened", "")),
-        "0 descriptors, and no number 0",
+        "missing descriptor 0: the module has 0 descriptors",
     );
     refused(
         tail(options().with("content", "soup")),

@@ -439,7 +439,7 @@ pub(crate) fn fields_that_make_no_sense() {
         (dest().with("threads", "many"), "the threads \"many\""),
         (
             dest().with("part", ""),
-            "got 0 descriptors, and no number 0",
+            "missing descriptor 0: the module has 0 descriptors",
         ),
         (dest().with("paths", "x"), "unknown field `paths`"),
     ];
