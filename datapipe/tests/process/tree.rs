@@ -415,7 +415,7 @@ pub(crate) fn fields_that_make_no_sense() {
         (sources().with("skip", "17:-1"), "skip \"17:-1\""),
         (
             sources().with_all("one-file-system", ["", ""]),
-            "more than one one-file-system",
+            "repeated field `one-file-system`",
         ),
         (
             sources().with("everything", ""),
@@ -427,7 +427,7 @@ pub(crate) fn fields_that_make_no_sense() {
         .for_each(|(arguments, why)| fails(head("datapipe.tree-head", arguments), why));
     let dest = || none().with("path", "/tmp");
     let wrong = [
-        (none(), "got 0 descriptors"),
+        (none(), "the module has 0 descriptors"),
         (
             none().with("path", "/nothing/there"),
             "cannot restore to /nothing/there: No such file",
@@ -436,7 +436,7 @@ pub(crate) fn fields_that_make_no_sense() {
             none().with("path", "/dev/null"),
             "cannot restore to /dev/null: Not a directory",
         ),
-        (dest().with("threads", "many"), "the threads \"many\""),
+        (dest().with("threads", "many"), "invalid value \"many\" for field `threads`"),
         (
             dest().with("part", ""),
             "missing descriptor 0: the module has 0 descriptors",
@@ -447,14 +447,14 @@ pub(crate) fn fields_that_make_no_sense() {
         .into_iter()
         .for_each(|(arguments, why)| fails(tail("datapipe.tree-restore", arguments), why));
     fails(tail("datapipe.tree-verify", dest()), "unknown field `path`");
-    fails(head("datapipe.stream-head", none()), "got 0 descriptors");
+    fails(head("datapipe.stream-head", none()), "the module has 0 descriptors");
     fails(
         head("datapipe.stream-head", none().with("path", "/nothing")),
         "cannot open /nothing: No such file",
     );
     fails(
         tail("datapipe.stream-tail", none().with("overwrite", "")),
-        "got 0 descriptors",
+        "the module has 0 descriptors",
     );
     fails(tail("datapipe.stream-tail", dest()), "cannot open /tmp: ");
     let cut = |module: &str, result: fn(&str, Vec<u8>) -> Result<Report, Error>| {
