@@ -12,7 +12,6 @@ use zeroize::Zeroizing;
 use crate::error::StageError;
 use crate::pool::{HeadPort, MiddlePort, TailPort};
 
-use super::runner::Worker;
 use super::settings::{Confinement, MessageHandler, Module, Placement, Settings, StageKind};
 use super::traits::{Analyze, Head, InPlace, Tail, Transform};
 
@@ -22,11 +21,12 @@ use super::traits::{Analyze, Head, InPlace, Tail, Transform};
 /// do.
 ///
 /// The methods follow in this order: constructors for each role, settings for every role, stages
-/// without code in this program, and what the controller and the host call. One constructor is
-/// elsewhere, next to its trait: [`Stage::inspect`].
+/// without code in this program. Two parts are elsewhere: the constructor [`Stage::inspect`] is
+/// next to its trait, and `work.rs` has the methods that the controller and a host call (`kind`,
+/// `has_code`, `worker`).
 pub struct Stage<W> {
     pub(crate) settings: Settings,
-    pub(crate) work: W,
+    pub(super) work: W,
 }
 
 /// A first stage.
@@ -37,25 +37,25 @@ pub type MiddleStage<'a> = Stage<MiddleWork<'a>>;
 pub type TailStage<'a> = Stage<TailWork<'a>>;
 
 /// Makes instance `n` of a stage.
-type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
+pub(super) type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
 /// A loop over a port. The one instance that runs it takes it out.
-type PortLoop<'a, P> = Option<Box<dyn FnOnce(&P) -> Result<(), StageError> + Send + 'a>>;
+pub(super) type PortLoop<'a, P> = Option<Box<dyn FnOnce(&P) -> Result<(), StageError> + Send + 'a>>;
 
 /// The work of a first stage.
-pub struct HeadWork<'a>(HeadKind<'a>);
+pub struct HeadWork<'a>(pub(super) HeadKind<'a>);
 /// The work of a stage between two queues.
-pub struct MiddleWork<'a>(MiddleKind<'a>);
+pub struct MiddleWork<'a>(pub(super) MiddleKind<'a>);
 /// The work of a last stage.
-pub struct TailWork<'a>(TailKind<'a>);
+pub struct TailWork<'a>(pub(super) TailKind<'a>);
 
-enum HeadKind<'a> {
+pub(super) enum HeadKind<'a> {
     Fill(Factory<'a, dyn Head + 'a>),
     Port(PortLoop<'a, HeadPort>),
     /// Another program has its code.
     Described(StageKind),
 }
 
-enum MiddleKind<'a> {
+pub(super) enum MiddleKind<'a> {
     Transform(Factory<'a, dyn Transform + 'a>),
     InPlace(Factory<'a, dyn InPlace + 'a>),
     Analyze(Factory<'a, dyn Analyze + 'a>),
@@ -64,7 +64,7 @@ enum MiddleKind<'a> {
     Described(StageKind),
 }
 
-enum TailKind<'a> {
+pub(super) enum TailKind<'a> {
     Write(Factory<'a, dyn Tail + 'a>),
     Port(PortLoop<'a, TailPort>),
     /// Another program has its code.
@@ -461,130 +461,6 @@ impl<W> Stage<W> {
             stage
         }
     }
-}
-
-/// The work of one role, as the controller and a host use it.
-pub(crate) trait Work<'a> {
-    /// Kind of the work, for the process that runs it.
-    fn kind(&self) -> StageKind;
-
-    /// Makes instance `n`, ready to be moved to its thread.
-    fn worker(&mut self, n: u32) -> Worker<'a>;
-
-    /// True if this program has the stage's code.
-    fn has_code(&self) -> bool;
-}
-
-/// The view of a stage from the controller and from a host.
-impl<W> Stage<W> {
-    /// Kind of the stage's work, for the process that runs it.
-    pub(crate) fn kind<'a>(&self) -> StageKind
-    where
-        W: Work<'a>,
-    {
-        self.work.kind()
-    }
-
-    /// True if this program has the stage's code.
-    pub(crate) fn has_code<'a>(&self) -> bool
-    where
-        W: Work<'a>,
-    {
-        self.work.has_code()
-    }
-
-    /// Makes instance `n` by the stage's factory, ready to be moved to its thread.
-    pub(crate) fn worker<'a>(&mut self, n: u32) -> Worker<'a>
-    where
-        W: Work<'a>,
-    {
-        self.work.worker(n)
-    }
-}
-
-impl<'a> MiddleStage<'a> {
-    /// As [`worker`](Self::worker), for a process, which may be killed: a stage that works in place
-    /// gets copies.
-    pub(crate) fn worker_on_copies(&mut self, n: u32) -> Worker<'a> {
-        match &mut self.work.0 {
-            MiddleKind::InPlace(make) => Worker::on_copies(make(n)),
-            _ => self.worker(n),
-        }
-    }
-}
-
-impl<'a> Work<'a> for HeadWork<'a> {
-    fn kind(&self) -> StageKind {
-        match self.0 {
-            HeadKind::Fill(_) => StageKind::Fill,
-            HeadKind::Port(_) => StageKind::Loop,
-            HeadKind::Described(kind) => kind,
-        }
-    }
-
-    fn worker(&mut self, n: u32) -> Worker<'a> {
-        match &mut self.0 {
-            HeadKind::Fill(make) => Worker::head(make(n)),
-            HeadKind::Port(run) => Worker::head_loop(take_loop(run)),
-            HeadKind::Described(_) => Worker::without_code(),
-        }
-    }
-
-    fn has_code(&self) -> bool {
-        !matches!(self.0, HeadKind::Described(_))
-    }
-}
-
-impl<'a> Work<'a> for MiddleWork<'a> {
-    fn kind(&self) -> StageKind {
-        match self.0 {
-            MiddleKind::Transform(_) => StageKind::Transform,
-            MiddleKind::InPlace(_) => StageKind::InPlace,
-            MiddleKind::Analyze(_) => StageKind::Analyze,
-            MiddleKind::Port(_) => StageKind::Loop,
-            MiddleKind::Described(kind) => kind,
-        }
-    }
-
-    fn worker(&mut self, n: u32) -> Worker<'a> {
-        match &mut self.0 {
-            MiddleKind::Transform(make) => Worker::transform(make(n)),
-            MiddleKind::InPlace(make) => Worker::in_place(make(n)),
-            MiddleKind::Analyze(make) => Worker::analyze(make(n)),
-            MiddleKind::Port(run) => Worker::middle_loop(take_loop(run)),
-            MiddleKind::Described(_) => Worker::without_code(),
-        }
-    }
-
-    fn has_code(&self) -> bool {
-        !matches!(self.0, MiddleKind::Described(_))
-    }
-}
-
-impl<'a> Work<'a> for TailWork<'a> {
-    fn kind(&self) -> StageKind {
-        match self.0 {
-            TailKind::Write(_) => StageKind::Write,
-            TailKind::Port(_) => StageKind::Loop,
-            TailKind::Described(kind) => kind,
-        }
-    }
-
-    fn worker(&mut self, n: u32) -> Worker<'a> {
-        match &mut self.0 {
-            TailKind::Write(make) => Worker::tail(make(n)),
-            TailKind::Port(run) => Worker::tail_loop(take_loop(run)),
-            TailKind::Described(_) => Worker::without_code(),
-        }
-    }
-
-    fn has_code(&self) -> bool {
-        !matches!(self.0, TailKind::Described(_))
-    }
-}
-
-fn take_loop<T>(run: &mut Option<T>) -> T {
-    run.take().expect("a loop has one instance")
 }
 
 impl<W> fmt::Debug for Stage<W> {

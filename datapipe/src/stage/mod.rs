@@ -44,6 +44,7 @@ mod description; // `Stage`: everything known before a stage runs
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
 mod traits; // head, transform, in-place, analyze, tail
+mod work; // kind and instances of a described stage
 
 pub use crate::error::StageError;
 pub use arguments::{Arguments, Fields};

@@ -436,7 +436,10 @@ pub(crate) fn fields_that_make_no_sense() {
             none().with("path", "/dev/null"),
             "cannot restore to /dev/null: Not a directory",
         ),
-        (dest().with("threads", "many"), "invalid value \"many\" for field `threads`"),
+        (
+            dest().with("threads", "many"),
+            "invalid value \"many\" for field `threads`",
+        ),
         (
             dest().with("part", ""),
             "missing descriptor 0: the module has 0 descriptors",
@@ -447,7 +450,10 @@ pub(crate) fn fields_that_make_no_sense() {
         .into_iter()
         .for_each(|(arguments, why)| fails(tail("datapipe.tree-restore", arguments), why));
     fails(tail("datapipe.tree-verify", dest()), "unknown field `path`");
-    fails(head("datapipe.stream-head", none()), "the module has 0 descriptors");
+    fails(
+        head("datapipe.stream-head", none()),
+        "the module has 0 descriptors",
+    );
     fails(
         head("datapipe.stream-head", none().with("path", "/nothing")),
         "cannot open /nothing: No such file",
