@@ -49,6 +49,9 @@ impl Attachment {
     /// If the controller does not send a launch request to attach, if its segment cannot be mapped,
     /// or if the controller has died.
     pub fn take(control: OwnedFd) -> Result<Self, StageError> {
+        // First the request: it must ask for one instance and no module. Then the seat: it must
+        // exist, and be the head's or the tail's. Last the controller: the watch starts before the
+        // seat is used, so that its death stops the pipe from then on.
         let (request, segment) = LaunchRequest::recv(&control)?;
         let LaunchRequest {
             stage,

@@ -168,6 +168,8 @@ impl LaunchRequest {
         bytes
     }
 
+    /// Decodes the fields in the order of `docs/host-protocol.md`. The version comes first because
+    /// it decides about all others; the flags and the stage kind decide which texts follow.
     fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         let mut bytes = Bytes::new("a launch request", bytes);
         let version = bytes.u8()?;
