@@ -63,8 +63,8 @@ impl Decompress {
 }
 
 impl Transform for Decompress {
-    /// Passes on what is not compressed, and decompresses the rest into exactly `plain_len` bytes of
-    /// the output. With a log, a damaged block is reported and travels on without content, marked
+    /// Passes on what is not compressed, and decompresses the rest into exactly `plain_len` bytes
+    /// of the output. With a log, a damaged block is reported and travels on without content, marked
     /// as damaged. Without one, it stops the pipe.
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
         let mut info = input.info();
