@@ -64,8 +64,8 @@ impl Decompress {
 
 impl Transform for Decompress {
     /// Passes on what is not compressed, and decompresses the rest into exactly `plain_len` bytes
-    /// of the output. With a log, a damaged block is reported and travels on without content, marked
-    /// as damaged. Without one, it stops the pipe.
+    /// of the output. With a log, a damaged block is reported and travels on without content,
+    /// marked as damaged. Without one, it stops the pipe.
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
         let mut info = input.info();
         let number = archive_number(input);
