@@ -437,7 +437,7 @@ fn inspection_marks_and_rejects() {
     sealed.sealed = true;
     for (info, how) in [(info(Codec::ZSTD, 9), "compressed"), (sealed, "encrypted")] {
         let error = run(&[(b"x".to_vec(), info)]).unwrap_err().to_string();
-        let expected = format!("block 0 is {how} already");
+        let expected = format!("block 0: it is already {how}");
         assert!(
             error.contains(&expected) && error.contains("put inspection before"),
             "{error}"

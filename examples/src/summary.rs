@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use datapipe::prelude::*;
-use datapipe::stage::Damage;
+use datapipe::stage::DamageEntry;
 use datapipe::tree::{RestoreProblem, RestoreReport, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
@@ -113,7 +113,7 @@ impl Summary {
 
     /// Takes what was found damaged on the medium.
     pub fn add_damage(&mut self, log: &DamageLog) {
-        let place = |damage: Damage| Trouble {
+        let place = |damage: DamageEntry| Trouble {
             path: Vec::new(),
             what: damage.to_string(),
         };

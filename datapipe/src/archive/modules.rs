@@ -118,7 +118,7 @@ fn from_open(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let (key, salvages) = (needed_key(&mut fields)?, fields.flag(SALVAGE)?);
     fields.end()?;
-    Ok(seal::opening(key, salvages.then(|| call.damage())))
+    Ok(seal::opening(key, salvages.then(|| call.damage_log())))
 }
 
 /// Gives a stage that writes an archive its module.
@@ -281,7 +281,7 @@ pub(super) fn describe_head<'a>(
                     report.update(|report| *report = outcome);
                 }
             }
-            damage => log.iter().for_each(|log| log.hear(damage)),
+            damage => log.iter().for_each(|log| log.apply(damage)),
         })
 }
 
@@ -301,7 +301,7 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
         Form::Tape => Box::new(VirtualTape::open(path, looks_like_record)?),
         Form::Directory => Box::new(VolumeDirectory::open(path, looks_like_record)?),
     };
-    let log = salvages.then(|| call.damage());
+    let log = salvages.then(|| call.damage_log());
     let head = match (session, block_len) {
         (Some(session), Some(block_len)) => {
             let medium = Shared::new(medium);

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::error::StageError;
 use crate::media::Position;
-use crate::stage::{Damage, DamageLog};
+use crate::stage::{DamageEntry, DamageLog};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::units;
@@ -161,7 +161,7 @@ pub(super) struct Reporter {
 
 impl Reporter {
     pub(super) fn say(&self, found: units::Damage) -> Result<(), StageError> {
-        let damage = Damage {
+        let damage = DamageEntry {
             block: found.block,
             place: found.place.map(|place| place.to_string()),
             what: found.what,

@@ -57,7 +57,7 @@ pub(super) fn opening<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleStag
     let stage =
         Stage::in_place("aes-256-gcm-open", opening).module(modules::OPEN_MODULE, arguments);
     match heard {
-        Some(log) => stage.notes(move |data| log.hear(data)),
+        Some(log) => stage.notes(move |data| log.apply(data)),
         None => stage,
     }
 }

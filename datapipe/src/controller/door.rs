@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::launch::Id;
-use crate::host::order::{self, LaunchRequest};
+use crate::host::launch_request::{LaunchRequest, control_pair};
 use crate::memory::{Process, Segment};
 
 /// As what a process attaches.
@@ -119,8 +119,11 @@ impl Door {
                 AdmitError::Bound(role)
             });
         };
-        let (control, theirs) = order::pair().map_err(AdmitError::System)?;
-        order::give(&control, &state.free[at].1, segment).map_err(AdmitError::System)?;
+        let (control, theirs) = control_pair().map_err(AdmitError::System)?;
+        state.free[at]
+            .1
+            .send(&control, segment)
+            .map_err(AdmitError::System)?;
         let (id, _) = state.free.swap_remove(at);
         state.taken.push(id);
         state.arrivals.push(Arrival {

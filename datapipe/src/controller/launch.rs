@@ -6,10 +6,10 @@ use std::thread::{Builder, Scope};
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
-use crate::host::order::LaunchRequest;
+use crate::host::launch_request::LaunchRequest;
 use crate::memory::Segment;
 use crate::pool::Seat;
-use crate::stage::runner::inline::{self, Turn};
+use crate::stage::runner::inline::{self, InlineInstance};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Settings, TailStage};
 
@@ -34,8 +34,8 @@ pub(super) struct Exit {
 /// Every instance of a pipe, made and not yet started, tail first.
 #[derive(Default)]
 pub(super) struct Crew<'a> {
-    threads: Vec<(String, Turn<'a, Id>)>,
-    turns: Vec<Turn<'a, Id>>,
+    threads: Vec<(String, InlineInstance<'a, Id>)>,
+    turns: Vec<InlineInstance<'a, Id>>,
     posts: Vec<Post>,
 }
 
@@ -61,21 +61,21 @@ impl<'a> Crew<'a> {
             Post::all_of(settings, work, stage, standing, terminate_at_limit)
         };
         let settings = tail.settings.clone();
-        if !crew.man(posts(&settings, tail.work(), last, Standing::Last)) {
+        if !crew.man(posts(&settings, tail.kind(), last, Standing::Last)) {
             for id in ids(last, &settings) {
                 crew.add(&settings, id, seat(id), |n| tail.worker(n))?;
             }
         }
         for (stage, mut middle) in (1..last).zip(middles).rev() {
             let settings = middle.settings.clone();
-            if !crew.man(posts(&settings, middle.work(), stage, Standing::Between)) {
+            if !crew.man(posts(&settings, middle.kind(), stage, Standing::Between)) {
                 for id in ids(stage, &settings) {
                     crew.add(&settings, id, seat(id), |n| middle.worker(n))?;
                 }
             }
         }
         let settings = head.settings.clone();
-        if !crew.man(posts(&settings, head.work(), 0, Standing::First)) {
+        if !crew.man(posts(&settings, head.kind(), 0, Standing::First)) {
             for id in ids(0, &settings) {
                 crew.add(&settings, id, seat(id), |n| head.worker(n))?;
             }
@@ -103,8 +103,9 @@ impl<'a> Crew<'a> {
         seat: Seat,
         worker: impl FnOnce(u32) -> Worker<'a>,
     ) -> Result<(), (Id, StageError)> {
-        let worker = thread::caught(|| Ok(worker(id.instance))).map_err(|error| (id, error))?;
-        let turn = Turn { id, worker, seat };
+        let worker =
+            thread::catch_panic(|| Ok(worker(id.instance))).map_err(|error| (id, error))?;
+        let turn = InlineInstance { id, worker, seat };
         if settings.placement == Placement::Inline {
             self.turns.push(turn);
         } else {
@@ -143,7 +144,7 @@ impl<'a> Crew<'a> {
         for (name, turn) in self.threads {
             let exits = exits.clone();
             let run = move || {
-                let Turn { id, worker, seat } = turn;
+                let InlineInstance { id, worker, seat } = turn;
                 let result = thread::run(worker, &seat);
                 let after_stop = segment.is_stopped();
                 drop(seat);

@@ -40,7 +40,7 @@ impl Plan {
         };
         let mut stages = vec![Described::new(
             &head.settings,
-            head.work(),
+            head.kind(),
             head.has_code(),
             false,
         )];
@@ -49,11 +49,11 @@ impl Plan {
             builder
                 .middles
                 .iter()
-                .map(|stage| Described::new(&stage.settings, stage.work(), stage.has_code(), true)),
+                .map(|stage| Described::new(&stage.settings, stage.kind(), stage.has_code(), true)),
         );
         stages.push(Described::new(
             &tail.settings,
-            tail.work(),
+            tail.kind(),
             tail.has_code(),
             false,
         ));
@@ -90,7 +90,7 @@ impl Plan {
         // holds.
         let described = |stage: &Described<'_>| Settings {
             module: None,
-            notes: None,
+            message_handler: None,
             ..stage.as_run()
         };
         let stages = stages.iter().map(described).collect();

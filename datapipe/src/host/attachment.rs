@@ -1,22 +1,23 @@
-//! A process that attaches to somebody else's pipe as its head or its tail.
+//! A process that attaches to another process's pipe as its head or its tail.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::modules::Notes;
-use super::order::{self, LaunchRequest};
-use super::report;
+use super::launch_request::LaunchRequest;
+use super::message;
+use super::message_sources::MessageSources;
 use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
 use crate::memory::{Process, Segment};
 use crate::pool::{HeadPort, PortError, Seat, TailPort};
 
-/// A seat in a pipe that another process controls: this one has attached as its head or its tail.
+/// A seat in a pipe that another process controls, to which this process has attached as its head
+/// or its tail.
 ///
 /// The control connection comes from the pipe's controller ([`Pipe::admit`](crate::Pipe::admit)).
-/// If that dies, the pipe stops, and every wait ends with [`PortError::Stopped`].
+/// If the controller dies, the pipe stops, and every wait ends with [`PortError::Stopped`].
 ///
 /// ```no_run
 /// use datapipe::host::Attachment;
@@ -41,23 +42,28 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Takes the seat that the control connection's other end gave.
+    /// Takes the seat that the controller assigned at the other end of the control connection.
     ///
     /// # Errors
     ///
-    /// If what comes over it is no order to attach, if its segment cannot be mapped, or the
-    /// controller has died.
+    /// If the controller does not send a launch request to attach, if its segment cannot be mapped,
+    /// or if the controller has died.
     pub fn take(control: OwnedFd) -> Result<Self, StageError> {
-        let (order, segment) = order::take(&control)?;
+        // First the request: it must ask for one instance and no module. Then the seat: it must
+        // exist, and be the head's or the tail's. Last the controller: the watch starts before the
+        // seat is used, so that its death stops the pipe from then on.
+        let (request, segment) = LaunchRequest::recv(&control)?;
         let LaunchRequest {
             stage,
             instance,
             instances: 1,
             terminate_at_limit,
             job: None,
-        } = order
+        } = request
         else {
-            return Err(StageError::new("this is no order to attach"));
+            return Err(StageError::new(
+                "the launch request is not one to attach: it names a module or several instances",
+            ));
         };
         let is_there = segment
             .shape()
@@ -72,7 +78,8 @@ impl Attachment {
         }
         let controller = rustix::net::sockopt::socket_peercred(&control)?;
         let controller = Process::watch(controller.pid.as_raw_nonzero().get().unsigned_abs())?;
-        // Its number may be another's by now, if it died: then it has hung up as well.
+        // If the controller has died, its process id may belong to another process by now. In that
+        // case the connection has hung up as well.
         let mut polled = [PollFd::new(&control, PollFlags::empty())];
         let hung_up = poll(&mut polled, Some(&Timespec::default()))? > 0;
         if hung_up {
@@ -81,7 +88,7 @@ impl Attachment {
         let watch = Watch::start(
             controller,
             &segment,
-            &Notes::new(control.try_clone()?),
+            &MessageSources::new(control.try_clone()?),
             OnControllerDeath::GoOn,
         )?;
         let seat = Seat::new(&segment, stage, instance).terminate_at_limit(terminate_at_limit);
@@ -98,16 +105,16 @@ impl Attachment {
         &self.segment
     }
 
-    /// Whether the seat is the head's; otherwise it is the tail's.
+    /// True if the seat is the head's, false if it is the tail's.
     pub fn is_head(&self) -> bool {
         self.seat.is_head()
     }
 
-    /// The primitives of the head. They can be had once at a time.
+    /// The primitives of the head. Only one port can exist at a time.
     ///
     /// # Errors
     ///
-    /// [`PortError::SeatTaken`] if somebody has them.
+    /// [`PortError::SeatTaken`] if the port exists already.
     ///
     /// # Panics
     ///
@@ -116,11 +123,11 @@ impl Attachment {
         self.seat.head()
     }
 
-    /// The primitives of the tail. They can be had once at a time.
+    /// The primitives of the tail. Only one port can exist at a time.
     ///
     /// # Errors
     ///
-    /// [`PortError::SeatTaken`] if somebody has them.
+    /// [`PortError::SeatTaken`] if the port exists already.
     ///
     /// # Panics
     ///
@@ -129,25 +136,25 @@ impl Attachment {
         self.seat.tail()
     }
 
-    /// Tells the controller how it ended. To be called when the port has finished, or is dropped:
-    /// after an error the pipe stops. One that is dropped without this has failed.
-    #[allow(clippy::needless_pass_by_value, reason = "an outcome is told once")]
+    /// Reports the result to the controller. Call it when the port has finished or is dropped.
+    /// After an error the pipe stops. An attachment dropped without this call counts as failed.
+    #[allow(clippy::needless_pass_by_value, reason = "a result is reported once")]
     pub fn end(mut self, result: Result<(), StageError>) {
-        self.tell(&result);
+        self.report(&result);
     }
 
-    fn tell(&mut self, result: &Result<(), StageError>) {
+    fn report(&mut self, result: &Result<(), StageError>) {
         if let Some(watch) = self.watch.take() {
             watch.end();
-            report::tell(&self.control, 0, result);
+            message::send_result(&self.control, 0, result);
         }
     }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.tell(&Err(StageError::new(
-            "it let go of the pipe without an end",
+        self.report(&Err(StageError::new(
+            "it dropped its attachment without reporting a result",
         )));
     }
 }

@@ -1,4 +1,4 @@
-//! A process that runs instances of a stage, from its order to its end.
+//! A process that runs instances of a stage, from its launch request to its end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,16 +8,18 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, getpid, getppid, kill_process};
 
 use super::confine::confine;
-use super::modules::{Modules, Notes};
-use super::order::{self, Job, LaunchRequest};
-use super::report;
+use super::launch_request::{Job, LaunchRequest};
+use super::message;
+use super::message_sources::MessageSources;
+use super::modules::Modules;
 use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
-use crate::memory::Process;
+use crate::memory::{Process, Segment};
 use crate::pool::Seat;
 use crate::stage::runner::{Worker, thread as runner};
 
-/// Runs the instances that are ordered on standard input. Returns the process's exit code.
+/// Runs the instances that the controller requests on standard input. Returns the process's exit
+/// code.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the modules end with the instance, before the process exits"
@@ -30,10 +32,10 @@ pub(super) fn run(modules: Modules) -> i32 {
             return 2;
         }
     };
-    let result = work(&control, controller, &modules);
+    let result = run_request(&control, controller, &modules);
     if let Err(error) = &result {
-        // No instance had begun.
-        report::tell(&control, 0, &Err(StageError::new(error.to_string())));
+        // No instance has started, so this is the first result.
+        message::send_result(&control, 0, &Err(StageError::new(error.to_string())));
     }
     i32::from(!matches!(result, Ok(true)))
 }
@@ -44,10 +46,11 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
     let controller = rustix::net::sockopt::socket_peercred(&control)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let watched = Process::watch(controller.pid.as_raw_nonzero().get().unsigned_abs())?;
-    // It may have died before that. And nobody else gives orders.
+    // The controller may have died before the death signal was set. Besides, only the parent may
+    // send a launch request.
     if getppid() != Some(controller.pid) {
         return Err(io::Error::other(
-            "its parent is not the one who has its control socket",
+            "its parent is not the process that made its control socket",
         ));
     }
     let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -55,62 +58,36 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
     Ok((control, watched))
 }
 
-/// Everything between the order and the reports. Returns whether all instances ended well.
-fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<bool, StageError> {
-    let (order, segment) = order::take(control)?;
-    let LaunchRequest {
-        stage,
-        instance: first,
-        instances,
-        terminate_at_limit,
-        job,
-    } = order;
-    let Some(Job {
-        work,
-        module,
-        confinement,
-    }) = job
-    else {
-        return Err(StageError::new("the order names no module"));
+/// Receives the launch request, and runs its instances. Returns true if all of them ended well.
+///
+/// The controller's death must end this process at any time, in one of three ways: by SIGKILL
+/// before the watch runs, by the watch in an orderly way while the instances run, and by SIGKILL
+/// again when only the exit is left.
+fn run_request(
+    control: &OwnedFd,
+    controller: Process,
+    modules: &Modules,
+) -> Result<bool, StageError> {
+    let (mut request, segment) = LaunchRequest::recv(control)?;
+    let Some(job) = request.job.take() else {
+        return Err(StageError::new("the launch request names no module"));
     };
-    let stages = segment.shape().stage_count();
-    let there = segment
-        .shape()
-        .stages()
-        .get(stage as usize)
-        .map_or(0, |stage| stage.instances);
-    if first.checked_add(instances).is_none_or(|end| end > there) {
-        return Err(StageError::new(format!(
-            "the pipe has no instances {first} to {} of a stage {stage}",
-            u64::from(first) + u64::from(instances) - 1
-        )));
+    check_instances(&request, &segment)?;
+    if let Some(allowed) = &job.confinement {
+        confine(allowed)?; // before any thread is started, because only this thread is confined
     }
-    if let Some(allowed) = &confinement {
-        confine(allowed)?; // before any thread is started, for it is a thread that is confined
-    }
-    let (notes, parent) = (Notes::new(control.try_clone()?), getppid());
-    let watch = Watch::start(controller, &segment, &notes, OnControllerDeath::End)?;
-    // The watch sees to the rest now, in order; a process that is stopped has to go on for that.
+    let (messages, parent) = (MessageSources::new(control.try_clone()?), getppid());
+    let watch = Watch::start(controller, &segment, &messages, OnControllerDeath::End)?;
+    // From here on the watch ends the process in order. SIGCONT wakes a process that is stopped.
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
-    let mut made = runner::caught(|| modules.make(&module, &notes))?;
-    if made.work() != work || !made.fits(stage, stages) {
-        return Err(StageError::new(format!(
-            "the host's module \"{}\" makes another kind of stage than the pipe was described with",
-            module.name.escape_debug()
-        )));
-    }
-    let workers: Result<Vec<_>, _> = (first..first + instances)
-        .map(|instance| runner::caught(|| Ok(made.worker(instance))))
-        .collect();
-    let seats = (first..).map(|instance| Seat::new(&segment, stage, instance));
-    let seats: Vec<_> = seats.zip(workers?).collect();
-    drop((made, module)); // and with it the arguments, which may have a key
-    let seats = seats
-        .into_iter()
-        .map(|(seat, worker)| (seat.terminate_at_limit(terminate_at_limit), worker));
-    let all_well = run_all(seats, control, &notes);
-    // All that is left is to exit. Should that hang, nobody in here would see the controller die,
-    // as it may have already.
+    let workers = make_workers(&request, job, &segment, modules, &messages)?;
+    let seats = (request.instance..).map(|instance| {
+        Seat::new(&segment, request.stage, instance).terminate_at_limit(request.terminate_at_limit)
+    });
+    let seats: Vec<_> = seats.zip(workers).collect();
+    let all_well = run_all(seats, control, &messages);
+    // Only the exit is left. Should that hang, nothing in this process would notice the
+    // controller's death, which may already have happened.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != parent {
         kill_process(getpid(), Signal::KILL)?;
@@ -119,36 +96,84 @@ fn work(control: &OwnedFd, controller: Process, modules: &Modules) -> Result<boo
     Ok(all_well)
 }
 
-/// Runs each instance on its seat, the last on this thread, and reports how each ended.
+/// Checks that the pipe has the instances of the request.
+fn check_instances(request: &LaunchRequest, segment: &Segment) -> Result<(), StageError> {
+    let &LaunchRequest {
+        stage,
+        instance: first,
+        instances,
+        ..
+    } = request;
+    let existing = segment
+        .shape()
+        .stages()
+        .get(stage as usize)
+        .map_or(0, |stage| stage.instances);
+    if first
+        .checked_add(instances)
+        .is_none_or(|end| end > existing)
+    {
+        return Err(StageError::new(format!(
+            "the pipe has no instances {first} to {} of a stage {stage}",
+            u64::from(first) + u64::from(instances) - 1
+        )));
+    }
+    Ok(())
+}
+
+/// Makes the stage, and from it a worker for each instance. Drops the job, whose arguments may
+/// contain a key, before any instance runs.
+fn make_workers(
+    request: &LaunchRequest,
+    job: Job,
+    segment: &Segment,
+    modules: &Modules,
+    messages: &MessageSources,
+) -> Result<Vec<Worker<'static>>, StageError> {
+    let Job { kind, module, .. } = job;
+    let mut stage = runner::catch_panic(|| modules.make(&module, messages))?;
+    if stage.kind() != kind || !stage.fits(request.stage, segment.shape().stage_count()) {
+        return Err(StageError::new(format!(
+            "the host's module \"{}\" makes another kind of stage than the pipe was described with",
+            module.name.escape_debug()
+        )));
+    }
+    (request.instance..request.instance + request.instances)
+        .map(|instance| runner::catch_panic(|| Ok(stage.worker(instance))))
+        .collect()
+}
+
+/// Runs each instance on its seat, the last on this thread and the others on threads of their own,
+/// and reports the result of each.
 fn run_all(
-    seats: impl ExactSizeIterator<Item = (Seat, Worker<'static>)>,
+    seats: Vec<(Seat, Worker<'static>)>,
     control: &OwnedFd,
-    notes: &Notes,
+    messages: &MessageSources,
 ) -> bool {
     let last = seats.len().saturating_sub(1);
     let run = |instance: usize, seat: Seat, worker: Worker<'static>| {
         let result = runner::run(worker, &seat);
         drop(seat);
-        // Before it is said that all is well: this process may be killed at any moment.
-        let passed_on = notes.pass_on();
-        let result = result.and(passed_on);
-        report::tell(control, instance as u32, &result);
+        // The result comes last: from then on this process may be killed without harm.
+        let sent = messages.send_pending();
+        let result = result.and(sent);
+        message::send_result(control, instance as u32, &result);
         result.is_ok()
     };
     thread::scope(|scope| {
         let mut threads = Vec::new();
         let mut all_well = true;
-        for (instance, (seat, worker)) in seats.enumerate() {
+        for (instance, (seat, worker)) in seats.into_iter().enumerate() {
             if instance == last {
                 all_well &= run(instance, seat, worker);
             } else {
                 match Builder::new().spawn_scoped(scope, move || run(instance, seat, worker)) {
                     Ok(thread) => threads.push(thread),
-                    // The controller stops the others for that.
+                    // The controller stops the other instances when it receives this.
                     Err(error) => {
                         let error =
                             StageError::new(format!("cannot start a thread for it: {error}"));
-                        report::tell(control, instance as u32, &Err(error));
+                        message::send_result(control, instance as u32, &Err(error));
                         all_well = false;
                     }
                 }

@@ -1,15 +1,15 @@
-//! Stages in processes of their own: what such a process calls, and what it is told.
+//! Stages in their own processes: the interface of such a process, and its messages.
 //!
 //! ```text
-//!   controller                                            host: a program that calls serve() first
+//!   controller                                          host: a program that calls serve() first
 //!   the description of a stage, with its module's name
 //!        |  starts the program, its standard input a socket
-//!        +---- order: seat, module, arguments, segment ---->  module(arguments) -> stage
-//!        |                                                    runs it on the seat, as a thread would
-//!        <---- how it ended --------------------------------+
+//!        +---- launch request: instances, module, ---->  module(arguments) -> stage
+//!        |     arguments, segment                        runs it on the seat, as a thread would
+//!        <---- result --------------------------------+
 //! ```
 //!
-//! The data stays where it is: the process maps the pipe's segment and takes part in the same
+//! The data does not move: the process maps the pipe's segment and takes part in the same
 //! hand-over. A program hosts its own stages:
 //!
 //! ```no_run
@@ -31,8 +31,8 @@
 //! }
 //!
 //! fn main() -> Result<(), datapipe::Error> {
-//!     host::serve(Modules::new().with("repeat", |call| Ok(repeat(call.text()?.parse()?))));
-//!     // From here on, this is the program that was started by its user.
+//!     host::serve(Modules::new().with("repeat", |args| Ok(repeat(args.text()?.parse()?))));
+//!     // Only the process that the user started gets here.
 //!     let report = Pipe::builder()
 //!         .head(StreamHead::new(std::io::stdin()))
 //!         .stage(repeat(2).in_processes())
@@ -44,77 +44,60 @@
 //! }
 //! ```
 //!
-//! # What is different from a thread
+//! # Differences from a thread
 //!
-//! The factory runs in the process. So what its closures share with the rest of the program, say a
-//! log, is another one there: the arguments, and [descriptors](crate::stage::Stage::descriptor),
-//! are all that the stage gets to know, and its blocks and [notes](StageArgs::notes) are all that comes
-//! back.
+//! The factory runs in the process. Objects that its closures share with the rest of the program,
+//! such as a log, are separate copies there. The stage receives only its arguments and
+//! [descriptors](crate::stage::Stage::descriptor), and only its blocks and
+//! [messages](StageArgs::notes) come back.
 //!
 //! # Deaths
 //!
-//! The controller notices a death from the kernel, and takes back what the dead one held. An error
-//! or a panic stops the pipe as it does in a thread, and so does a process that exits by itself.
-//! One that was killed by a signal is replaced, unless its stage is a loop over its port or
-//! [stateful](crate::stage::Stage::stateful): the replacement begins with the block that the dead
-//! one was working on. That is as it was, for what changes blocks in place gets copies in a
-//! process; only what an analysis said about it is as the dead one left it. A block at which two
-//! died stops the pipe, and so do [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) in
-//! a row without any work done; [`StageError::death`](crate::StageError::death) says which it was.
-//! Heads and tails are not replaced: a head that reads again may see something else, and a tail may
-//! have written part of a block.
+//! The kernel notifies the controller of a death, and the controller reclaims the buffers that the
+//! dead process held. An error or a panic stops the pipe as it does in a thread, and so does a
+//! process that exits by itself.
+//!
+//! A process that was killed by a signal is replaced, unless its stage is a loop over its port or
+//! [stateful](crate::stage::Stage::stateful). The replacement begins with the block on which the
+//! dead process was working. That block is unchanged, because a stage that works in place gets
+//! copies in a process; only the findings of an analysis remain as the dead process left them. A
+//! block at which two processes died stops the pipe, and so do
+//! [`MAX_FRUITLESS_DEATHS`](crate::limits::MAX_FRUITLESS_DEATHS) deaths in a row without progress;
+//! [`StageError::death`](crate::StageError::death) says which it was. Heads and tails are not
+//! replaced: a head that reads again may read other data, and a tail may have written part of a
+//! block.
 //!
 //! A process that is stopped (SIGSTOP) for longer than [the
 //! limit](crate::PipeBuilder::stopped_limit) is killed. Two seconds after a stop of the pipe, the
-//! controller kills those that have not ended.
+//! controller kills the processes that have not ended.
 //!
-//! If the controller dies, each of its processes stops the pipe when the kernel says so: they end
-//! in order, by themselves within 0.7 seconds or by force. What a tail has written is then valid up
-//! to its last checkpoint.
+//! If the controller dies, each of its processes stops the pipe as soon as the kernel reports the
+//! death. They end in order, by themselves within 0.7 seconds or by force. The destination of a
+//! tail is then valid up to its last checkpoint.
 //!
-//! # Somebody else's process
+//! # Processes that the controller does not start
 //!
 //! A head or a tail can be [unbound](crate::stage::Stage::unbound_head): the pipe then waits for a
-//! process to come, which its controller [admits](crate::Pipe::admit), and which uses the
+//! process to attach. The controller [admits](crate::Pipe::admit) the process, which uses the
 //! primitives through an [`Attachment`].
 
-mod attachment; // a process that takes a seat in somebody else's pipe
-mod confine; // what a process may open
+mod any_stage; // a stage in any role
+mod attachment; // a seat in a pipe of another process
+mod confine; // restriction of the files that a process may open
 mod instance; // the process that runs a stage
-mod modules; // what a host can make, by name
-pub(crate) mod order; // what a process is to do
-pub(crate) mod report; // what it says
-mod watch; // whether its controller lives
+pub(crate) mod launch_request; // the packet that starts an instance
+pub(crate) mod message; // the packets that an instance sends
+mod message_sources; // collection of an instance's progress messages
+mod modules; // the stages that a host can make, by name
+mod serve; // the entry point of a host
+mod stage_args; // a module's input
+mod watch; // detection of the controller's death
 
-use std::sync::OnceLock;
-
+pub use any_stage::AnyStage;
 pub use attachment::Attachment;
-pub use modules::{AnyStage, Modules, Notifier, StageArgs};
-pub use report::StageMessage;
-
-/// What a process is started with that is to run a stage; behind it stands, for whoever lists
-/// processes, which one.
-pub(crate) const ARGUMENT: &str = "--datapipe-instance";
-
-static SERVES: OnceLock<()> = OnceLock::new();
-
-/// Runs a stage of a pipe, if that is what this process was started for, and exits; returns at once
-/// otherwise.
-///
-/// To be called first in `main`, before threads are started and arguments are looked at.
-/// [`datapipe::modules`](crate::modules) has all that come with the library.
-pub fn serve(modules: Modules) {
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == ARGUMENT)
-    {
-        std::process::exit(instance::run(modules));
-    }
-    SERVES.get_or_init(|| ());
-}
-
-/// Whether this program can be started once more to run a stage. One that does not call [`serve`]
-/// would do again whatever it does.
-pub(crate) fn serves() -> bool {
-    SERVES.get().is_some()
-}
+pub use message::StageMessage;
+pub use message_sources::Notifier;
+pub use modules::Modules;
+pub use serve::serve;
+pub(crate) use serve::{ARGUMENT, serves};
+pub use stage_args::StageArgs;

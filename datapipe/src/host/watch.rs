@@ -1,9 +1,9 @@
-//! Watches the controller's life, for a process that takes part in its pipe, and passes the
-//! process's notes on.
+//! A thread that watches the controller's life for a process that takes part in its pipe, and sends
+//! the process's messages.
 //!
-//! Whoever sleeps in the pipe is woken by others, and a controller that is killed wakes nobody. So
-//! when the kernel says that it is dead, its pipe is stopped: every instance gets back from its
-//! wait, lets go of what it holds, and ends.
+//! An instance that sleeps in the pipe depends on others to wake it, and a controller that is
+//! killed wakes none. So when the kernel reports its death, the watch stops the pipe: every
+//! instance returns from its wait, frees the blocks that it holds, and ends.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,72 +13,73 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::retry_on_intr;
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::modules::Notes;
+use super::message_sources::MessageSources;
 use crate::memory::{Process, Segment};
 
-/// How often notes are passed on.
+/// Interval at which messages are sent.
 const INTERVAL: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
-/// How long a process may take to end in order when its controller has died.
+/// Time that a process has to end in order after the death of its controller.
 const GRACE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 700_000_000,
 };
 
-/// What becomes of the process when its pipe's controller is dead.
+/// Fate of the process after the death of its pipe's controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnControllerDeath {
-    /// It was started for the pipe, and ends: by itself within the grace, or by force.
+    /// It was started for the pipe, and ends: by itself within [`GRACE`], or by force.
     End,
-    /// It is somebody else's.
+    /// It was not started for the pipe, and lives on.
     GoOn,
 }
 
-/// A thread that watches.
+/// Handle of the thread that watches.
 #[derive(Debug)]
 pub(super) struct Watch {
     thread: Option<JoinHandle<()>>,
+    /// Event that ends the thread.
     end: OwnedFd,
-    notes: Notes,
+    messages: MessageSources,
 }
 
 impl Watch {
     pub(super) fn start(
         controller: Process,
         segment: &Segment,
-        notes: &Notes,
-        then: OnControllerDeath,
+        messages: &MessageSources,
+        on_death: OnControllerDeath,
     ) -> io::Result<Self> {
         let end = eventfd(0, EventfdFlags::CLOEXEC)?;
-        let mut watching = Watching {
+        let mut watch = WatchThread {
             controller,
             segment: segment.clone(),
             end: end.try_clone()?,
-            notes: notes.clone(),
-            then,
+            messages: messages.clone(),
+            on_death,
         };
         let thread = Builder::new()
             .name("watch".to_owned())
-            .spawn(move || watching.run())?;
+            .spawn(move || watch.run())?;
         Ok(Self {
             thread: Some(thread),
             end,
-            notes: notes.clone(),
+            messages: messages.clone(),
         })
     }
 
-    /// Ends the watch, and passes the last notes on.
+    /// Ends the watch, and sends the last messages.
     pub(super) fn end(mut self) {
         self.join();
-        // How every instance ended has been said. What fails now changes nothing about that.
-        let _ = self.notes.pass_on();
+        // The results of all instances have been sent, so a failure changes nothing any more.
+        let _ = self.messages.send_pending();
     }
 
     fn join(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // Eight bytes fit into a counter that nobody else adds to.
+            // Cannot fail: the value fits into the counter, to which nothing else adds.
             let _ = rustix::io::write(&self.end, &1u64.to_le_bytes());
             let _ = thread.join();
         }
@@ -91,15 +92,16 @@ impl Drop for Watch {
     }
 }
 
-struct Watching {
+/// State of the thread that watches.
+struct WatchThread {
     controller: Process,
     segment: Segment,
     end: OwnedFd,
-    notes: Notes,
-    then: OnControllerDeath,
+    messages: MessageSources,
+    on_death: OnControllerDeath,
 }
 
-impl Watching {
+impl WatchThread {
     fn run(&mut self) {
         loop {
             let mut polled = [
@@ -114,14 +116,14 @@ impl Watching {
             if ready.is_ok() && controller {
                 break;
             }
-            if let Err(failed) = self.notes.pass_on() {
-                self.notes.tell_failure(failed);
+            if let Err(failed) = self.messages.send_pending() {
+                self.messages.send_failure(failed);
             }
         }
         self.segment.stop();
-        if self.then == OnControllerDeath::End {
-            // This process ends meanwhile, unless a stage does not return. If nobody can say, it
-            // has to be now.
+        if self.on_death == OnControllerDeath::End {
+            // The process ends by itself meanwhile, unless a stage does not return. If the poll
+            // fails, there is no way to know, so the process is killed now.
             let mut polled = [PollFd::new(&self.end, PollFlags::IN)];
             let ended = retry_on_intr(|| poll(&mut polled, Some(&GRACE)));
             if !matches!(ended, Ok(1)) {
@@ -134,12 +136,12 @@ impl Watching {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
-    use super::super::order::pair;
+    use super::super::launch_request::control_pair;
     use super::*;
     use crate::memory::{Backing, HugePages, PipeName, Shape, StageShape};
 
     #[test]
-    fn who_ends_in_time_is_not_killed() {
+    fn process_that_ends_within_the_grace_is_not_killed() {
         let stages = [StageShape::new(1, 2), StageShape::new(1, 0)];
         let shape = Shape::new(2, 4096, 0, 0, &stages).unwrap();
         let segment = Segment::create(
@@ -155,11 +157,11 @@ mod tests {
             .spawn()
             .unwrap();
         let controller = Process::watch(child.id()).unwrap();
-        let (_ours, theirs) = pair().unwrap();
+        let (_ours, theirs) = control_pair().unwrap();
         let watch = Watch::start(
             controller,
             &segment,
-            &Notes::new(theirs),
+            &MessageSources::new(theirs),
             OnControllerDeath::End,
         )
         .unwrap();

@@ -1,4 +1,4 @@
-//! What a module makes a stage from: named fields, in bytes that cross from process to process.
+//! The arguments of a module: named fields, encoded as bytes that can be sent to another process.
 //!
 //! A field is the length of its name (8 bits), its name, the length of its value (32 bits, little
 //! endian), and its value. A name can occur several times. `docs/host-protocol.md` lists the fields
@@ -15,17 +15,17 @@ use zeroize::Zeroizing;
 use crate::error::StageError;
 use crate::wire::codec::{Bytes, Put, len_u32};
 
-/// Fields to be written: the arguments of a [module](super::Stage::module).
+/// Encoder of fields: the arguments of a [module](super::Stage::module).
 ///
 /// ```
 /// use datapipe::stage::{Arguments, Fields};
 ///
-/// let arguments = Arguments::new().with("source", "/srv").with("source", "/home").with("level", "3");
+/// let arguments = Arguments::new().with_all("source", ["/srv", "/home"]).with("level", "3");
 /// let bytes: Vec<u8> = arguments.into();
 /// let mut fields = Fields::read(&bytes)?;
 /// assert_eq!(fields.all("source"), [b"/srv".as_slice(), b"/home"]);
 /// assert_eq!(fields.number::<u32>("level")?, 3);
-/// fields.end()?; // refuses what nobody asked for
+/// fields.end()?; // an error if a field was not used
 /// # Ok::<(), datapipe::StageError>(())
 /// ```
 #[derive(Clone, Default)]
@@ -47,8 +47,8 @@ impl Arguments {
         let value = value.as_ref();
         let len = self.0.len() + name.len() + value.len() + 5;
         if len > self.0.capacity() {
-            // There may be a key in it: no copy is left behind when the bytes move to a larger
-            // place.
+            // The bytes may contain a key. Moving them by hand to a larger buffer wipes the old
+            // one; a growing Vec would leave a copy.
             let mut bytes = Zeroizing::new(Vec::with_capacity(len.max(2 * self.0.len())));
             bytes.put(&self.0);
             self.0 = bytes;
@@ -69,7 +69,7 @@ impl Arguments {
             .fold(self, |arguments, value| arguments.with(name, value))
     }
 
-    /// Adds a field without a value, if that is so.
+    /// Adds a field without a value if `is_so` is true.
     #[must_use]
     pub fn with_flag(self, name: &str, is_so: bool) -> Self {
         if is_so { self.with(name, "") } else { self }
@@ -88,15 +88,15 @@ impl fmt::Debug for Arguments {
     }
 }
 
-/// Fields that were read, each of which is taken once.
+/// Decoder of fields. Each can be taken once.
 pub struct Fields<'b>(Vec<(&'b [u8], &'b [u8])>);
 
 impl<'b> Fields<'b> {
-    /// Reads what [`Arguments`] wrote.
+    /// Decodes the bytes that [`Arguments`] encoded.
     ///
     /// # Errors
     ///
-    /// If that is not what it is.
+    /// If the bytes are not a sequence of whole fields.
     pub fn read(bytes: &'b [u8]) -> Result<Self, StageError> {
         let mut bytes = Bytes::new("a module's arguments", bytes);
         let mut fields = Vec::new();
@@ -109,7 +109,7 @@ impl<'b> Fields<'b> {
         Ok(Self(fields))
     }
 
-    /// Takes all values of the fields of a name, in order.
+    /// Takes all values of the fields called `name`, in order.
     pub fn all(&mut self, name: &str) -> Vec<&'b [u8]> {
         let taken = self
             .0
@@ -117,7 +117,7 @@ impl<'b> Fields<'b> {
         taken.map(|(_, value)| value).collect()
     }
 
-    /// Takes the values of a name as paths.
+    /// Takes all values of the fields called `name` as paths.
     pub fn paths(&mut self, name: &str) -> Vec<PathBuf> {
         self.all(name)
             .into_iter()
@@ -125,7 +125,7 @@ impl<'b> Fields<'b> {
             .collect()
     }
 
-    /// Takes the value of the only field of a name as a path, if there is one.
+    /// Takes the value of the field called `name` as a path, if the field is present.
     ///
     /// # Errors
     ///
@@ -136,64 +136,59 @@ impl<'b> Fields<'b> {
             .map(|path| PathBuf::from(OsStr::from_bytes(path))))
     }
 
-    /// Takes the value of the only field of a name, if there is one.
+    /// Takes the value of the field called `name`, if the field is present.
     ///
     /// # Errors
     ///
-    /// If there are several.
+    /// If there are several such fields.
     pub fn optional(&mut self, name: &str) -> Result<Option<&'b [u8]>, StageError> {
         match self.all(name)[..] {
             [] => Ok(None),
             [value] => Ok(Some(value)),
-            _ => Err(StageError::new(format!(
-                "the module got more than one {name}"
-            ))),
+            _ => Err(StageError::new(format!("repeated field `{name}`"))),
         }
     }
 
-    /// Takes the value of the one field of a name.
+    /// Takes the value of the field called `name`.
     ///
     /// # Errors
     ///
-    /// If there is none, or several.
+    /// If there is no such field, or several.
     pub fn one(&mut self, name: &str) -> Result<&'b [u8], StageError> {
         self.optional(name)?
-            .ok_or_else(|| StageError::new(format!("the module got no {name}")))
+            .ok_or_else(|| StageError::new(format!("missing field `{name}`")))
     }
 
-    /// Takes the one field of a name as text.
+    /// Takes the value of the field called `name` as text.
     ///
     /// # Errors
     ///
     /// As [`one`](Self::one), and if it is not UTF-8.
     pub fn text(&mut self, name: &str) -> Result<&'b str, StageError> {
-        let not_text =
-            |error| StageError::new(format!("the module got a {name} that is no text: {error}"));
-        str::from_utf8(self.one(name)?).map_err(not_text)
+        str::from_utf8(self.one(name)?).map_err(|error| {
+            StageError::new(format!("the value of field `{name}` is not text: {error}"))
+        })
     }
 
-    /// Takes the one field of a name as a number in decimal digits.
+    /// Takes the value of the field called `name` as a number in decimal digits.
     ///
     /// # Errors
     ///
-    /// As [`text`](Self::text), and if it is none that the type can hold.
+    /// As [`text`](Self::text), and if it is not a number of type `N`.
     pub fn number<N: FromStr>(&mut self, name: &str) -> Result<N, StageError> {
         let text = self.text(name)?;
-        let wrong = |_| {
-            StageError::new(format!(
-                "the module got the {name} \"{}\", which does not do",
-                text.escape_debug()
-            ))
-        };
-        text.parse().map_err(wrong)
+        text.parse().map_err(|_| {
+            let value = text.escape_debug();
+            StageError::new(format!("invalid value \"{value}\" for field `{name}`"))
+        })
     }
 
-    /// Takes the only field of a name as a number in decimal digits, or `otherwise` if there is
-    /// none.
+    /// Takes the value of the field called `name` as a number in decimal digits, or returns
+    /// `otherwise` if the field is missing.
     ///
     /// # Errors
     ///
-    /// As [`number`](Self::number), but for a field that is missing.
+    /// As [`number`](Self::number), except for a missing field.
     pub fn number_or<N: FromStr>(&mut self, name: &str, otherwise: N) -> Result<N, StageError> {
         let is_there = self.0.iter().any(|(named, _)| *named == name.as_bytes());
         if is_there {
@@ -203,7 +198,7 @@ impl<'b> Fields<'b> {
         }
     }
 
-    /// Takes a field without a value: whether there is one.
+    /// Takes a field without a value. Returns true if the field is present.
     ///
     /// # Errors
     ///
@@ -212,16 +207,16 @@ impl<'b> Fields<'b> {
         Ok(self.optional(name)?.is_some())
     }
 
-    /// Nothing may be left.
+    /// Ends decoding: every field must have been taken.
     ///
     /// # Errors
     ///
-    /// If there is something that nobody took: the module does not know it.
+    /// If a field is left over, which the module does not know.
     pub fn end(self) -> Result<(), StageError> {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => Err(StageError::new(format!(
-                "the module does not know the field \"{}\"",
+                "unknown field `{}`",
                 name.escape_ascii()
             ))),
         }
@@ -246,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_that_are_missing_repeated_or_unknown_are_refused() {
+    fn missing_repeated_and_unknown_fields_are_rejected() {
         let bytes = Vec::from(
             Arguments::new()
                 .with("a", [0, 255])
@@ -254,35 +249,26 @@ mod tests {
                 .with_flag("c", true),
         );
         let fields = || Fields::read(&bytes).unwrap();
-        let refused = |result: Result<(), StageError>, why: &str| {
+        let rejected = |result: Result<(), StageError>, why: &str| {
             assert_eq!(result.unwrap_err().to_string(), why);
         };
-        refused(fields().one("d").map(drop), "the module got no d");
-        refused(
-            fields().one("b").map(drop),
-            "the module got more than one b",
-        );
+        rejected(fields().one("d").map(drop), "missing field `d`");
+        rejected(fields().one("b").map(drop), "repeated field `b`");
         assert!(
             fields()
                 .text("a")
                 .unwrap_err()
                 .to_string()
-                .contains("a that is no text")
+                .contains("`a` is not text")
         );
-        refused(
+        rejected(
             fields().number::<u8>("c").map(drop),
-            "the module got the c \"\", which does not do",
+            "invalid value \"\" for field `c`",
         );
-        refused(fields().end(), "the module does not know the field \"a\"");
-        refused(
-            fields().number_or("b", 7).map(drop),
-            "the module got more than one b",
-        );
+        rejected(fields().end(), "unknown field `a`");
+        rejected(fields().number_or("b", 7).map(drop), "repeated field `b`");
         assert_eq!(fields().number_or("d", 7).unwrap(), 7);
-        refused(
-            fields().path("b").map(drop),
-            "the module got more than one b",
-        );
+        rejected(fields().path("b").map(drop), "repeated field `b`");
         assert_eq!(fields().path("d").unwrap(), None);
         assert!(fields().flag("c").unwrap() && !fields().flag("d").unwrap());
         assert_eq!(
@@ -292,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_are_cut_are_refused() {
+    fn truncated_arguments_are_rejected() {
         let bytes = Vec::from(Arguments::new().with("name", "value"));
         assert_eq!(Fields::read(&bytes).unwrap().text("name").unwrap(), "value");
         for len in 1..bytes.len() {

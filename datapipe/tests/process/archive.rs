@@ -10,7 +10,7 @@ use datapipe::NotReplaced;
 use datapipe::archive::{BlockSet, ReadOutcome, Reading, WriteOutcome};
 use datapipe::media::{Item, MediumError, Position};
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, Damage, StageKind};
+use datapipe::stage::{Arguments, DamageEntry, StageKind};
 use datapipe::testkit::Random;
 use datapipe::wire::looks_like_record;
 use rustix::process::{Pid, Signal, kill_process};
@@ -124,7 +124,7 @@ fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutco
 struct Back {
     data: Vec<u8>,
     outcome: ReadOutcome,
-    damage: Vec<Damage>,
+    damage: Vec<DamageEntry>,
 }
 
 /// Reads an archive, with zeros where something is lost; only some blocks, if they are named.
@@ -392,7 +392,7 @@ pub(crate) fn media_are_found_by_their_paths() {
     };
     refused(
         tail(options().with("colour", "red")),
-        "does not know the field \"colour\"",
+        "unknown field `colour`",
     );
     refused(tail(options().with("key", [7; 31])), "a key of 31 bytes");
     refused(
@@ -401,7 +401,7 @@ pub(crate) fn media_are_found_by_their_paths() {
     );
     refused(
         tail(options().with("opened", "")),
-        "0 descriptors, and no number 0",
+        "missing descriptor 0: the module has 0 descriptors",
     );
     refused(
         tail(options().with("content", "soup")),
@@ -409,20 +409,20 @@ pub(crate) fn media_are_found_by_their_paths() {
     );
     refused(
         tail(options().with("path", "/nowhere")),
-        "more than one path",
+        "repeated field `path`",
     );
     refused(tail(size("1")), "volumes of 1 bytes are too small");
     refused(tail(size("many")), "the number \"many\", which does not do");
     refused(tail(options().with("session", "x")), "session header");
     refused(
         tail(Arguments::new().with("name", "x")),
-        "the module got no medium",
+        "missing field `medium`",
     );
     refused(
         tail(Arguments::new().with("name", "x").with("medium", "wax")),
         "knows tape and directory only",
     );
-    refused(tail(fields(&path)), "the module got no name");
+    refused(tail(fields(&path)), "missing field `name`");
     for (fields, why) in [
         (
             fields(&path).with("session", "x"),
@@ -435,7 +435,7 @@ pub(crate) fn media_are_found_by_their_paths() {
         (fields(&path).with("key", [7; 32]), "not all of key"),
         (fields(Path::new("/nowhere")), "/nowhere"),
         (fields(&path).with("runs", ""), "0 descriptors"),
-        (fields(&path).with("x", ""), "does not know the field \"x\""),
+        (fields(&path).with("x", ""), "unknown field `x`"),
     ] {
         let back = Pipe::builder().buffer_size(BLOCK).head(head(fields));
         let error = back

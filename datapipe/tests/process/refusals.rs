@@ -93,7 +93,7 @@ pub(crate) fn hosts_that_cannot_work() {
         |level: &str| Zstd::level(1).module("datapipe.zstd", Arguments::new().with("level", level));
     fails(
         zstd("many").in_processes(),
-        "the module got the level \"many\", which does not do",
+        "invalid value \"many\" for field `level`",
     );
     fails(
         Zstd::level(1).module("datapipe.zstd", "1").in_processes(),

@@ -23,11 +23,11 @@ use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::{Death, NotReplaced, StageError};
-use crate::host::report::{self, Message, Received};
+use crate::host::message::{self, Message, Received};
 use crate::limits::MAX_FRUITLESS_DEATHS;
 use crate::memory::{Dead, Segment};
 use crate::pool::{Activity, Inputs, PortError};
-use crate::stage::runner::thread::caught;
+use crate::stage::runner::thread::catch_panic;
 
 use super::door::{Arrival, Door};
 use super::event::{Event, Listener};
@@ -329,7 +329,7 @@ impl Keeper<'_> {
             else {
                 return;
             };
-            let heard = report::hear(&alive.control, &mut self.room);
+            let heard = message::recv(&alive.control, &mut self.room);
             if let Received::Message(_, len) = heard {
                 bytes = bytes.saturating_sub(len);
             }
@@ -343,7 +343,7 @@ impl Keeper<'_> {
                     if let Some(handler) =
                         seated.post.notes.as_ref().filter(|_| !note.data.is_empty())
                     {
-                        let handled = caught(|| {
+                        let handled = catch_panic(|| {
                             (handler.0)(&note.data);
                             Ok(())
                         });
@@ -446,7 +446,7 @@ impl Keeper<'_> {
         let unheard = seated
             .alive
             .as_ref()
-            .map_or(0, |alive| report::unheard(&alive.control));
+            .map_or(0, |alive| message::unread(&alive.control));
         self.hear(&mut seated, usize::MAX, unheard);
         let status = seated.alive.as_mut().map(Alive::status).transpose();
         let status = status.map(Option::flatten);

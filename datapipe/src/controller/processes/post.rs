@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::error::NotReplaced;
 use crate::host::ARGUMENT;
-use crate::host::order::{self, Job, LaunchRequest};
+use crate::host::launch_request::{Job, LaunchRequest, control_pair};
 use crate::memory::{Process, Segment};
-use crate::stage::{NotesHandler, Placement, Settings, StageKind};
+use crate::stage::{MessageHandler, Placement, Settings, StageKind};
 
 use super::Id;
 
@@ -25,7 +25,7 @@ pub(crate) struct Post {
     pub(super) origin: Origin,
     pub(super) order: LaunchRequest,
     pub(super) irreplaceable: Option<NotReplaced>,
-    pub(super) notes: Option<NotesHandler>,
+    pub(super) notes: Option<MessageHandler>,
 }
 
 /// Where its process comes from.
@@ -62,7 +62,7 @@ impl Post {
         let is_bound = matches!(origin, Origin::Program(_));
         let confinement = settings.confinement.clone();
         let job = settings.module.clone().map(|module| Job {
-            work,
+            kind: work,
             module,
             confinement,
         });
@@ -91,7 +91,7 @@ impl Post {
                 job: job.clone(),
             },
             irreplaceable,
-            notes: settings.notes.clone(),
+            notes: settings.message_handler.clone(),
         };
         firsts.map(post).collect()
     }
@@ -112,8 +112,8 @@ impl Post {
         let Origin::Program(program) = &self.origin else {
             return Ok(None);
         };
-        let (control, theirs) = order::pair()?;
-        order::give(&control, &self.order, segment)?;
+        let (control, theirs) = control_pair()?;
+        self.order.send(&control, segment)?;
         let mut command = match program {
             Some(program) => Command::new(program),
             None => own_program(),

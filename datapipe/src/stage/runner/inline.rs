@@ -1,39 +1,42 @@
-//! Many instances in turn on one thread: for stages too small for a thread, and for places that
-//! have none.
+//! Several instances in turn on one thread: for stages too small for a thread, and for programs
+//! that cannot start any.
 
 use std::rc::Rc;
 
-use super::thread::{caught, dropped};
-use super::{Step, Task, Worker};
+use super::task::{Step, Task};
+use super::thread::{catch_panic, drop_task};
+use super::worker::Worker;
 use crate::error::{StageError, WaitingInstance, WaitsFor};
 use crate::memory::event::EventCount;
 use crate::pool::{Blocked, PortCore, Seat, tally};
 
-/// One instance, and who it is.
-pub(crate) struct Turn<'a, I> {
+/// One instance that is to run inline, and its identity.
+pub(crate) struct InlineInstance<'a, I> {
     pub(crate) id: I,
     pub(crate) worker: Worker<'a>,
     pub(crate) seat: Seat,
 }
 
-struct Running<'a, I> {
+/// An instance that has started.
+struct InlineTask<'a, I> {
     id: I,
     task: Box<dyn Task + 'a>,
+    /// Result of its last step, if that was blocked.
     blocked: Option<Blocked>,
 }
 
-/// Runs all instances to their ends, and tells `ended` of each as it ends. They should come tail
-/// first: then what is in the pipe moves on before more comes in.
+/// Runs all instances to their ends, and calls `ended` for each as it ends. They should come tail
+/// first: then blocks in the pipe move on before more come in.
 ///
-/// If `alone`, nobody else works on the pipe, and that all are blocked is an error and not a reason
-/// to sleep.
+/// With `alone`, no other thread or process works on the pipe: if all instances are blocked, that
+/// is a deadlock, reported as an error of each, and not a reason to sleep.
 pub(crate) fn run<I: Copy>(
-    turns: Vec<Turn<'_, I>>,
+    instances: Vec<InlineInstance<'_, I>>,
     alone: bool,
     mut ended: impl FnMut(I, Result<(), StageError>),
 ) {
     let mut tasks = Vec::new();
-    for Turn { id, worker, seat } in turns {
+    for InlineInstance { id, worker, seat } in instances {
         let Worker::Stepped(make) = worker else {
             ended(
                 id,
@@ -41,8 +44,8 @@ pub(crate) fn run<I: Copy>(
             );
             continue;
         };
-        match caught(|| make(&seat)) {
-            Ok(task) => tasks.push(Running {
+        match catch_panic(|| make(&seat)) {
+            Ok(task) => tasks.push(InlineTask {
                 id,
                 task,
                 blocked: None,
@@ -51,24 +54,25 @@ pub(crate) fn run<I: Copy>(
         }
     }
     while !tasks.is_empty() {
-        if round(&mut tasks, &mut ended) || tasks.is_empty() {
+        if step_all(&mut tasks, &mut ended) || tasks.is_empty() {
             continue;
         }
         if alone {
-            for Running { id, task, blocked } in tasks.drain(..) {
-                // Before it is dropped, and with it what it holds.
-                let stuck: Result<(), _> = Err(StageError::standstill(stuck(task.core(), blocked)));
-                let last = dropped(task);
-                ended(id, stuck.and(last));
+            for InlineTask { id, task, blocked } in tasks.drain(..) {
+                // Counts the task's buffers, so it comes before the task is dropped.
+                let waiting = waiting_instance(task.core(), blocked);
+                let deadlock: Result<(), _> = Err(StageError::standstill(waiting));
+                let last = drop_task(task);
+                ended(id, deadlock.and(last));
             }
             return;
         }
-        sleep(&mut tasks, &mut ended);
+        sleep_on_all(&mut tasks, &mut ended);
     }
 }
 
-/// What a task waits for that nobody will ever give it.
-fn stuck(core: &PortCore, blocked: Option<Blocked>) -> WaitingInstance {
+/// Describes a task in a deadlock: what it waits for, and the buffers that it holds.
+fn waiting_instance(core: &PortCore, blocked: Option<Blocked>) -> WaitingInstance {
     let waits_for = match blocked {
         Some(Blocked::AtLimit | Blocked::NoneFree) => WaitsFor::Buffer,
         Some(Blocked::NoInput) | None => WaitsFor::Input,
@@ -76,23 +80,23 @@ fn stuck(core: &PortCore, blocked: Option<Blocked>) -> WaitingInstance {
     WaitingInstance::of(&tally(&core.tables), core.id(), waits_for)
 }
 
-/// Steps every task once. Returns whether any moved or ended.
-fn round<I: Copy>(
-    tasks: &mut Vec<Running<'_, I>>,
+/// Steps every task once, and removes those that end. Returns true if any moved or ended.
+fn step_all<I: Copy>(
+    tasks: &mut Vec<InlineTask<'_, I>>,
     ended: &mut impl FnMut(I, Result<(), StageError>),
 ) -> bool {
     let mut moved = false;
     let mut at = 0;
-    while let Some(running) = tasks.get_mut(at) {
-        let result = match caught(|| running.task.step()) {
+    while let Some(current) = tasks.get_mut(at) {
+        let result = match catch_panic(|| current.task.step()) {
             Ok(Ok(Step::Moved)) => {
-                running.blocked = None;
+                current.blocked = None;
                 moved = true;
                 at += 1;
                 continue;
             }
             Ok(Err(blocked)) => {
-                running.blocked = Some(blocked);
+                current.blocked = Some(blocked);
                 at += 1;
                 continue;
             }
@@ -100,36 +104,41 @@ fn round<I: Copy>(
             Err(error) => Err(error),
         };
         moved = true;
-        let Running { id, task, .. } = tasks.remove(at);
-        // What the stage does when it is dropped does not hide why it ended.
-        let last = dropped(task);
+        let InlineTask { id, task, .. } = tasks.remove(at);
+        // An error of the stage's drop does not hide why the task ended.
+        let last = drop_task(task);
         ended(id, result.and(last));
     }
     moved
 }
 
 /// Sleeps until something may have changed for one of the tasks, all of which are blocked.
-fn sleep<I: Copy>(
-    tasks: &mut Vec<Running<'_, I>>,
+///
+/// A change between the last round of steps and the sleep must not be missed. So the order is that
+/// of an event count: mark the event of every task, step all tasks once more, and sleep only if no
+/// task moved and each is still blocked on the event that was marked for it.
+fn sleep_on_all<I: Copy>(
+    tasks: &mut Vec<InlineTask<'_, I>>,
     ended: &mut impl FnMut(I, Result<(), StageError>),
 ) {
     let cores: Vec<_> = tasks
         .iter()
-        .map(|running| (Rc::clone(running.task.core()), running.blocked))
+        .map(|current| (Rc::clone(current.task.core()), current.blocked))
         .collect();
     let marked: Vec<_> = cores
         .iter()
         .filter_map(|(core, blocked)| Some(core.mark((*blocked)?)))
         .collect();
-    // The second look, after the marks. What a task is blocked on may have changed: then that was
-    // not marked.
-    let changed = round(tasks, ended)
+    // The second round, after the marks. A task may now be blocked on something else, which was not
+    // marked.
+    let changed = step_all(tasks, ended)
         || tasks
             .iter()
             .zip(&cores)
-            .any(|(running, (_, blocked))| running.blocked != *blocked);
+            .any(|(current, (_, blocked))| current.blocked != *blocked);
     if !changed {
-        // All wait at once, so each counts the time as its own.
+        // All tasks wait at once, so each port counts the whole time as its own: the sleep is
+        // wrapped in the time measurement of one port after the other.
         let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| EventCount::sleep_any(&marked, None));
         for (core, blocked) in &cores {
             if let Some(blocked) = *blocked {
@@ -147,16 +156,16 @@ mod tests {
     use crate::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
     use crate::pool::{Block, HeadPort, TailPort};
 
-    /// Takes what it can get, and sends none of it.
-    struct Hoarder {
+    /// Allocates every buffer that it can, and sends none.
+    struct AllocatingTask {
         port: HeadPort,
-        hoard: Vec<Block>,
+        held: Vec<Block>,
     }
 
-    impl Task for Hoarder {
+    impl Task for AllocatingTask {
         fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
             Ok(self.port.try_alloc()?.map(|block| {
-                self.hoard.push(block);
+                self.held.push(block);
                 Step::Moved
             }))
         }
@@ -166,9 +175,9 @@ mod tests {
         }
     }
 
-    struct Waiter(TailPort);
+    struct ReceivingTask(TailPort);
 
-    impl Task for Waiter {
+    impl Task for ReceivingTask {
         fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
             let got = self.0.try_receive()?;
             Ok(got.map(|block| {
@@ -186,43 +195,43 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_what_with_how_much_is_told_when_nobody_can_go_on() {
+    fn deadlock_reports_what_each_instance_waits_for_and_holds() {
         let stages = [StageShape::new(1, 3), StageShape::new(1, 0)];
         let shape = Shape::new(3, 512, 0, 0, &stages).unwrap();
         let (name, no) = (PipeName::new(), HugePages::No);
         let segment = Segment::create(&name, shape, &[], Backing::Anonymous, no).unwrap();
-        let hoarder = Worker::Stepped(Box::new(|seat: &Seat| {
-            Ok(Box::new(Hoarder {
+        let head = Worker::Stepped(Box::new(|seat: &Seat| {
+            Ok(Box::new(AllocatingTask {
                 port: seat.head()?,
-                hoard: Vec::new(),
+                held: Vec::new(),
             }) as Box<dyn Task>)
         }));
-        let waiter = Worker::Stepped(Box::new(|seat: &Seat| {
-            Ok(Box::new(Waiter(seat.tail()?)) as Box<dyn Task>)
+        let tail = Worker::Stepped(Box::new(|seat: &Seat| {
+            Ok(Box::new(ReceivingTask(seat.tail()?)) as Box<dyn Task>)
         }));
-        let turns = vec![
-            Turn {
+        let instances = vec![
+            InlineInstance {
                 id: 1,
-                worker: waiter,
+                worker: tail,
                 seat: Seat::new(&segment, 1, 0),
             },
-            Turn {
+            InlineInstance {
                 id: 0,
-                worker: hoarder,
+                worker: head,
                 seat: Seat::new(&segment, 0, 0),
             },
         ];
         let mut all = Vec::new();
-        run(turns, true, |id, result| {
+        run(instances, true, |id, result| {
             all.push((id, result.unwrap_err().stuck().unwrap()))
         });
-        let stuck = |waits_for, outputs| WaitingInstance {
+        let waiting = |waits_for, outputs| WaitingInstance {
             waits_for,
             inputs: 0,
             outputs,
         };
-        let (for_input, for_buffer) = (stuck(WaitsFor::Input, 0), stuck(WaitsFor::Buffer, 3));
+        let (for_input, for_buffer) = (waiting(WaitsFor::Input, 0), waiting(WaitsFor::Buffer, 3));
         assert_eq!(all, [(1, for_input), (0, for_buffer)]);
-        assert_eq!(segment.free_buffers(), 3, "what was hoarded is back");
+        assert_eq!(segment.free_buffers(), 3, "the held buffers are free again");
     }
 }

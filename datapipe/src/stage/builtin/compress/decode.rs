@@ -1,4 +1,4 @@
-//! The way back, for every algorithm. What it reads may be anything.
+//! Decompression, for every algorithm. Its input is untrusted.
 
 use flate2::{FlushDecompress, Status};
 use zstd::bulk::Decompressor;
@@ -6,15 +6,15 @@ use zstd::zstd_safe::find_frame_compressed_size;
 
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::damage::{DamageLog, number_of};
+use crate::stage::damage_log::{DamageLog, archive_number};
 use crate::stage::{Transform, Verdict};
 
 /// The stage, for every algorithm.
 pub(super) struct Decompress {
-    /// Made for the first block that needs it, and reused.
+    /// Each context is made for the first block that needs it, and reused.
     zstd: Option<Decompressor<'static>>,
     deflate: Option<flate2::Decompress>,
-    /// Where damage is reported, if the stage is to go on.
+    /// Log of damage, if the stage is to continue after damage.
     log: Option<DamageLog>,
 }
 
@@ -27,7 +27,8 @@ impl Decompress {
         }
     }
 
-    /// Decompresses `from` into `to`, which it must fill: or says what is wrong with it.
+    /// Decompresses `from` into `to`, which it must fill exactly. The inner error describes damage
+    /// to the block, the outer one a failure of the stage.
     fn decode(
         &mut self,
         codec: Codec,
@@ -36,7 +37,7 @@ impl Decompress {
     ) -> Result<Result<(), String>, StageError> {
         if to.is_empty() {
             return Ok(Err(
-                "it is compressed, but says that it had no bytes before".to_owned(),
+                "it is compressed, but its length before compression is 0".to_owned(),
             ));
         }
         match codec {
@@ -54,16 +55,20 @@ impl Decompress {
                 Ok(decode_deflate(context, from, to))
             }
             Codec(other) => Ok(Err(format!(
-                "it is compressed with algorithm {other}, which this version does not know; use a newer one"
+                "it is compressed with algorithm {other}, which this version does not know; \
+                 use a newer one"
             ))),
         }
     }
 }
 
 impl Transform for Decompress {
+    /// Passes on what is not compressed, and decompresses the rest into exactly `plain_len` bytes
+    /// of the output. With a log, a damaged block is reported and travels on without content,
+    /// marked as damaged. Without one, it stops the pipe.
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
         let mut info = input.info();
-        let number = number_of(input);
+        let number = archive_number(input);
         let lost = info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED);
         if lost {
             return Ok(Verdict::SendInput);
@@ -77,13 +82,13 @@ impl Transform for Decompress {
             return Ok(Verdict::SendInput);
         }
         let (plain_len, room) = (info.plain_len as usize, output.spare().len());
-        // Before anything else: what a block claims decides how much is written, never more than
-        // there is.
+        // Before anything is decompressed: the block's claimed length limits what is written, and
+        // must fit into the buffer.
         let decoded = match output.spare().get_mut(..plain_len) {
             Some(to) => self.decode(info.codec, input.bytes(), to)?,
             None => Err(format!(
-                "it says that it had {plain_len} bytes before compression, but the pipe's buffers hold {room}; \
-                 use larger ones if it is right"
+                "its length before compression is {plain_len} bytes, but the pipe's buffers hold \
+                 {room}; use larger ones if that length is right"
             )),
         };
         info.codec = Codec::NONE;
@@ -111,7 +116,7 @@ fn decode_zstd(
     from: &[u8],
     to: &mut [u8],
 ) -> Result<(), String> {
-    // The library would go on to a second frame.
+    // The library would continue with a second frame.
     match find_frame_compressed_size(from) {
         Ok(len) if len == from.len() => {}
         Ok(len) => {
@@ -120,11 +125,16 @@ fn decode_zstd(
                 from.len()
             ));
         }
-        Err(_) => return Err(format!("its {} bytes are no whole zstd frame", from.len())),
+        Err(_) => {
+            return Err(format!(
+                "its {} bytes are not a whole zstd frame",
+                from.len()
+            ));
+        }
     }
     let len = context
         .decompress_to_buffer(from, to)
-        .map_err(|error| format!("zstd says: {error}"))?;
+        .map_err(|error| format!("zstd reports: {error}"))?;
     if len == to.len() {
         Ok(())
     } else {
@@ -139,7 +149,7 @@ fn decode_deflate(
 ) -> Result<(), String> {
     context.reset(false);
     let decoded = context.decompress(from, to, FlushDecompress::Finish);
-    let status = decoded.map_err(|error| format!("deflate says: {error}"))?;
+    let status = decoded.map_err(|error| format!("deflate reports: {error}"))?;
     let (read, written) = (context.total_in(), context.total_out());
     if status != Status::StreamEnd && written == to.len() as u64 {
         Err(format!(

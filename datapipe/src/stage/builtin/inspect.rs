@@ -1,8 +1,8 @@
-//! Inspection: somebody else's judgement of the data, such as a virus scanner's.
+//! Inspection: the application's judgement of the data, such as a virus scanner's.
 //!
-//! A rejected block travels on without its content, so that numbers stay dense and a reader can
-//! tell that something was there. Does not know what a finding means: the application decides what
-//! to scan for, and what to do about it.
+//! A rejected block travels on without its content, so that numbers stay dense and a reader can see
+//! that a block was removed. This module does not know what a finding means: the application
+//! decides what to scan for, and what to do about it.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::error::StageError;
 use crate::limits::MAX_LOG_ENTRIES;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
-use super::damage::number_of;
-use super::{InPlace, MiddleWork, Stage, Verdict};
+use crate::stage::damage_log::archive_number;
+use crate::stage::{InPlace, MiddleWork, Stage, Verdict};
 
 /// Judges blocks.
 ///
@@ -39,29 +39,29 @@ use super::{InPlace, MiddleWork, Stage, Verdict};
 /// # Ok::<(), datapipe::Error>(())
 /// ```
 pub trait Inspect: Send {
-    /// Looks at a block's data: plain data, as the head read it. A block sees nothing of the one
-    /// before, so what lies across the end of a block is in two pieces.
+    /// Inspects a block's data: plain data, as the head read it. Each call sees one block only, so
+    /// a pattern across the boundary of two blocks is in two pieces.
     ///
     /// # Errors
     ///
-    /// An error stops the pipe. Whether a scanner that cannot be asked is an error or a
-    /// [`Finding::Mark`] is the implementer's decision.
+    /// An error stops the pipe. The implementer decides if an unavailable scanner is an error or a
+    /// [`Finding::Mark`].
     fn inspect(&mut self, data: &[u8], info: &BlockInfo) -> Result<Finding, StageError>;
 }
 
-/// What inspection has found.
+/// Result of an inspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// Nothing.
+    /// Nothing was found.
     Pass,
-    /// Something worth a note: the block travels on, with [`Marks::MARKED`].
+    /// A finding to record: the block travels on, with [`Marks::MARKED`].
     Mark,
-    /// Something that must not be kept: the block travels on without its content, with
+    /// Content that must not be kept: the block travels on without its content, with
     /// [`Marks::REJECTED`].
     Reject,
 }
 
-/// Which blocks an inspection has marked or rejected. Clones are the same log.
+/// Log of the blocks that an inspection has marked or rejected. Clones share one log.
 #[derive(Clone, Debug, Default)]
 pub struct InspectionLog(Arc<Mutex<Findings>>);
 
@@ -108,23 +108,23 @@ impl InspectionLog {
         self.0.lock().rejected.sorted()
     }
 
-    /// How many blocks were marked, kept or not.
+    /// Number of marked blocks, including those that the log did not keep.
     pub fn marked_count(&self) -> u64 {
         self.0.lock().marked.count
     }
 
-    /// How many blocks were rejected, kept or not.
+    /// Number of rejected blocks, including those that the log did not keep.
     pub fn rejected_count(&self) -> u64 {
         self.0.lock().rejected.count
     }
 }
 
 impl<'a> Stage<MiddleWork<'a>> {
-    /// A stage that inspects each block, each instance of which is made by `factory` from its
-    /// number. What it marks and rejects is noted in `log`.
+    /// A stage that inspects each block and records marked and rejected blocks in `log`. `factory`
+    /// makes each instance from its number.
     ///
-    /// It sees plain data only: a block that is encrypted or compressed is an error. Blocks that
-    /// have lost their content before, damaged or rejected, pass unseen.
+    /// The stage reads plain data only: a block that is encrypted or compressed is an error. Blocks
+    /// that have already lost their content, damaged or rejected, pass without inspection.
     pub fn inspect<I: Inspect + 'a>(
         name: impl Into<String>,
         log: &InspectionLog,
@@ -149,7 +149,7 @@ impl<I: Inspect> InPlace for Inspection<I> {
         if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
             return Ok(Verdict::Send);
         }
-        let number = number_of(block);
+        let number = archive_number(block);
         if info.sealed || info.codec != Codec::NONE {
             let how = if info.sealed {
                 "encrypted"
@@ -157,8 +157,8 @@ impl<I: Inspect> InPlace for Inspection<I> {
                 "compressed"
             };
             return Err(StageError::new(format!(
-                "block {number} is {how} already, so that its content cannot be inspected; put inspection before \
-                 compression and encryption"
+                "cannot inspect block {number}: it is already {how}; \
+                 put inspection before compression and encryption"
             )));
         }
         match self.inspector.inspect(block.bytes(), &info)? {

@@ -1,28 +1,31 @@
-//! The sequencer and the resequencer as stages, for plans that need them on their own.
+//! The sequencer and the resequencer as stages, for pipes that need them on their own.
 
 use crate::error::StageError;
 use crate::pool::{Block, MiddlePort};
 use crate::sequence::{Resequencer, Sequencer};
 
-use super::{Arguments, InPlace, MiddleStage, Stage, Verdict};
+use crate::stage::{Arguments, InPlace, MiddleStage, Stage, Verdict};
 
-/// The modules' names, for hosts.
+/// Name of the sequencer's module.
 pub(crate) const SEQUENCE_MODULE: &str = "datapipe.sequence";
-/// See [`SEQUENCE_MODULE`].
+/// Name of the resequencer's module.
 pub(crate) const RESEQUENCE_MODULE: &str = "datapipe.resequence";
 
-/// A stage that writes a number into the information of each block, from `first` on.
+/// A stage that numbers the blocks: it stores a sequence number in the information of each block,
+/// starting with `first`.
 pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
     let arguments = Arguments::new().with("first", first.to_string());
-    let stage = Stage::in_place("sequence", move |_| Stamp(Sequencer::starting_at(first)));
+    let stage = Stage::in_place("sequence", move |_| {
+        AssignSequence(Sequencer::starting_at(first))
+    });
     stage.stateful().module(SEQUENCE_MODULE, arguments)
 }
 
-/// A stage that sends blocks on in the order of the numbers that [`sequence`] gave them, from
-/// `first` on, and keeps up to `window` of them while a predecessor is missing. A loop over a port
-/// between the two must not drop any.
+/// A stage that sends blocks on in the order of the numbers that [`sequence`] assigned, starting
+/// with `first`, and holds up to `window` of them while a predecessor is missing. A loop over a
+/// port between the two stages must not drop any block.
 pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
-    let run = move |port: &MiddlePort| restore_order(port, first, window);
+    let run = move |port: &MiddlePort| resequence_blocks(port, first, window);
     let arguments = Arguments::new()
         .with("first", first.to_string())
         .with("window", window.to_string());
@@ -32,9 +35,9 @@ pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
         .module(RESEQUENCE_MODULE, arguments)
 }
 
-struct Stamp(Sequencer);
+struct AssignSequence(Sequencer);
 
-impl InPlace for Stamp {
+impl InPlace for AssignSequence {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
         let mut info = block.info();
         info.sequence = Some(self.0.number());
@@ -43,24 +46,26 @@ impl InPlace for Stamp {
     }
 }
 
-fn restore_order(port: &MiddlePort, first: u64, window: u32) -> Result<(), StageError> {
+/// The resequencer's loop. It asks its port for vacant blocks too: a dropped block still carries
+/// its number, and its successors wait for that.
+fn resequence_blocks(port: &MiddlePort, first: u64, window: u32) -> Result<(), StageError> {
     port.core().skip_vacant(false);
     let mut order = Resequencer::new(first, window.max(1) as usize);
     while let Some(block) = port.receive()? {
         let Some(number) = block.info().sequence else {
             if block.is_vacant() {
-                continue; // dropped before numbers were given
+                continue; // dropped before it was numbered
             }
             return Err(StageError::new(format!(
-                "block {} has no number to put it in order by",
+                "block {} has no sequence number",
                 block.number()
             )));
         };
-        // A block that was dropped since still has its number, or all behind it would wait for
-        // ever.
+        // A block that was dropped after it was numbered still has its number; otherwise all of its
+        // successors would wait forever.
         order.push(number, block).map_err(|rejected| {
             StageError::new(format!(
-                "block {number} cannot be put in order: {}",
+                "cannot put block {number} in order: {}",
                 rejected.rejection
             ))
         })?;
@@ -73,7 +78,7 @@ fn restore_order(port: &MiddlePort, first: u64, window: u32) -> Result<(), Stage
         held => {
             let next = order.next();
             Err(StageError::new(format!(
-                "block {next} is missing at the end of the stream, {held} came after it"
+                "block {next} is missing at the end of the stream; {held} later blocks wait for it"
             )))
         }
     }

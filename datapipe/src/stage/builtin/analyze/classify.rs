@@ -1,34 +1,18 @@
-//! Content analysis: what the data of a block is, from its first bytes and a sample of the rest.
-//!
-//! A block may hold many small files, and its first bytes speak of one of them only. So what stops
-//! compression is believed of a larger block only if the sample agrees. Does not look into
-//! containers.
+//! Classification of data by its first bytes and a sample of the rest.
 
-mod signatures; // first bytes of formats
+use crate::pool::ContentClass;
 
-use crate::error::StageError;
-use crate::pool::{BlockInfo, ContentClass};
+use super::signatures::by_signature;
 
-use super::{Analyze, MiddleStage, Stage};
-
-use signatures::by_signature;
-
-/// Name of the module that makes this stage in another process.
-pub(crate) const ANALYZE_MODULE: &str = "datapipe.analyze";
-
-/// A stage that notes the [`ContentClass`] of each block.
-pub fn analyze<'a>() -> MiddleStage<'a> {
-    Stage::analyze("analyze", |_| Classifier).module(ANALYZE_MODULE, "")
-}
-
-/// Says what the data is.
+/// Classifies data.
 ///
-/// Known formats are told by their first bytes, all else by a sample of at most 16 KiB spread over
-/// the data: text by what its bytes are, compressed or encrypted data by their entropy.
+/// Known formats are recognised by their first bytes, all other data by a sample of at most 16 KiB
+/// spread over the data: text by the values of its bytes, compressed or encrypted data by their
+/// entropy.
 ///
-/// More than 64 KiB are called compressed or encrypted only if the sample says so too, whatever
-/// they begin like. So a large message in armor is text: it can be compressed. A tar archive has no
-/// class of its own: the sample decides.
+/// Data of more than 64 KiB is classified as compressed or encrypted only if the sample confirms
+/// it, regardless of its first bytes. So a large message in ASCII armor is text: it can be
+/// compressed. A tar archive has no class of its own: the sample decides.
 pub fn classify(data: &[u8]) -> ContentClass {
     if data.iter().all(|&byte| byte == 0) {
         return if data.is_empty() {
@@ -39,12 +23,13 @@ pub fn classify(data: &[u8]) -> ContentClass {
     }
     let counts = sample(data);
     let signature = by_signature(data);
+    // A class that stops compression needs confirmation in large data.
     let stops = matches!(
         signature,
         Some(ContentClass::COMPRESSED | ContentClass::ENCRYPTED)
     );
-    let believed = !stops || data.len() <= ONE_FILE || entropy(&counts) > DENSE_WITH_SIGNATURE;
-    if let Some(class) = signature.filter(|_| believed) {
+    let confirmed = !stops || data.len() <= ONE_FILE || entropy(&counts) > DENSE_WITH_SIGNATURE;
+    if let Some(class) = signature.filter(|_| confirmed) {
         return class;
     }
     if is_text(&counts, data) {
@@ -56,25 +41,17 @@ pub fn classify(data: &[u8]) -> ContentClass {
     }
 }
 
-struct Classifier;
-
-impl Analyze for Classifier {
-    fn analyze(&mut self, data: &[u8], info: &mut BlockInfo) -> Result<(), StageError> {
-        info.class = classify(data);
-        Ok(())
-    }
-}
-
-/// Data of up to so many bytes is what its first bytes say.
+/// Length in bytes up to which the signature alone decides.
 const ONE_FILE: usize = 64 << 10;
-/// Bits for each byte of a sample that confirm a signature: so dense, less than 1 % can be gained.
+/// Entropy in bits per byte of a sample that confirms a signature. Compression would gain less than
+/// 1 % on data as dense as that.
 const DENSE_WITH_SIGNATURE: f64 = 7.95;
 
-/// Pieces of a sample, and bytes of each.
+/// Number of pieces in a sample, and bytes in each.
 const PIECES: usize = 16;
 const PIECE: usize = 1024;
 
-/// How often each byte occurs in a sample that is spread evenly over the data.
+/// Frequency of each byte value in a sample that is spread evenly over the data.
 fn sample(data: &[u8]) -> [u32; 256] {
     let mut counts = [0; 256];
     let mut count = |bytes: &[u8]| {
@@ -91,8 +68,8 @@ fn sample(data: &[u8]) -> [u32; 256] {
     counts
 }
 
-/// Text has no zero bytes, and hardly any control characters but white space. If it has more than a
-/// third of bytes beyond ASCII, it is text in UTF-8, or none.
+/// True if the sample looks like text: no zero bytes, and at most 2 % control characters other than
+/// white space. Data with more than a third of its bytes beyond ASCII is text only if it is UTF-8.
 fn is_text(counts: &[u32; 256], data: &[u8]) -> bool {
     let total: u32 = counts.iter().sum();
     let control: u32 =
@@ -101,8 +78,9 @@ fn is_text(counts: &[u32; 256], data: &[u8]) -> bool {
     counts[0] == 0 && control * 50 <= total && (high * 3 <= total || begins_as_utf8(data))
 }
 
-/// Whether the first 4 KiB are UTF-8, but for characters that are cut at either end.
+/// True if the first 4 KiB are UTF-8, except for characters that are cut at either end.
 fn begins_as_utf8(data: &[u8]) -> bool {
+    // A character has at most three continuation bytes.
     let cut = data
         .iter()
         .take(3)
@@ -114,15 +92,15 @@ fn begins_as_utf8(data: &[u8]) -> bool {
     }
 }
 
-/// Whether the bytes are so evenly distributed that no algorithm finds anything.
+/// True if the bytes are so evenly distributed that no algorithm can compress them.
 fn is_dense(counts: &[u32; 256]) -> bool {
     let total = f64::from(counts.iter().sum::<u32>());
-    // Random bytes have 8 bits each, and a sample of n of them is expected to show 255 / (2 n ln 2)
-    // bits less. Too few bytes cannot tell.
+    // Random bytes have an entropy of 8 bits each, and a sample of n of them is expected to show
+    // 255 / (2 n ln 2) bits less. Below 4096 bytes the sample is too small to decide.
     total >= 4096.0 && entropy(counts) > 8.0 - 2.0 * 255.0 / (2.0 * total * std::f64::consts::LN_2)
 }
 
-/// Bits of information of each byte, from the bytes' frequencies alone.
+/// Entropy in bits per byte, computed from the frequencies of the byte values.
 fn entropy(counts: &[u32; 256]) -> f64 {
     let total = f64::from(counts.iter().sum::<u32>());
     let present = counts.iter().filter(|&&count| count > 0);
@@ -138,7 +116,8 @@ mod tests {
     use crate::testkit::Random;
     use ContentClass as Is;
 
-    /// A format's name, its class, and what stands where in its first 4096 bytes; all else is zero.
+    /// A format's name, its class, and the parts of its first 4096 bytes that are not zero, each
+    /// with its offset.
     type Line = (
         &'static str,
         ContentClass,
@@ -181,7 +160,8 @@ mod tests {
         ("mp3, low rate", Is::AUDIO, &[(0, b"\xff\xf3\x80\xc4"), (208, b"\xff\xf3\x80\xc4")]),
         ("mp2", Is::AUDIO, &[(0, b"\xff\xfd\xa4\0"), (576, b"\xff\xfd\xa4\0")]),
         ("one mp3 header", Is::OTHER, &[(0, b"\xff\xfb\x90\x64"), (418, b"\xff\xfb")]),
-        ("aac", Is::AUDIO, &[(0, b"\xff\xf1\x50\x80\x20\x1f\xfc"), (256, b"\xff\xf1\x50\x80\x20\x1f\xfc")]),
+        ("aac", Is::AUDIO,
+            &[(0, b"\xff\xf1\x50\x80\x20\x1f\xfc"), (256, b"\xff\xf1\x50\x80\x20\x1f\xfc")]),
         ("m4a", Is::AUDIO, &[(0, b"\0\0\0\x20ftypM4A ")]),
         ("ogg", Is::AUDIO, &[(0, b"OggS\0\x02"), (28, b"OpusHead")]),
         ("flac", Is::AUDIO, &[(0, b"fLaC\0")]),
@@ -222,14 +202,14 @@ mod tests {
     ];
 
     #[test]
-    fn one_line_for_each_format() {
+    fn formats_are_classified_by_their_first_bytes() {
         for &(name, class, parts) in FORMATS {
             let mut data = vec![0; 4096];
             parts
                 .iter()
                 .for_each(|(at, bytes)| data[*at..at + bytes.len()].copy_from_slice(bytes));
             assert_eq!(classify(&data), class, "{name}");
-            // No beginning of it makes it panic.
+            // No prefix of the data makes it panic.
             for len in 0..700 {
                 classify(&data[..len]);
             }
@@ -237,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_text_in_every_encoding() {
+    fn text_is_recognised_in_every_encoding() {
         let utf16 = |text: &str, mark: [u8; 2]| -> Vec<u8> {
             let little = mark == [0xff, 0xfe];
             let bytes = |unit: u16| if little { unit } else { unit.swap_bytes() }.to_le_bytes();
@@ -274,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_block_is_believed_to_be_dense_only_if_its_sample_is() {
+    fn large_block_with_signature_is_dense_only_if_its_sample_is() {
         let mut noise = vec![0; 1 << 20];
         Random::new(7).fill(&mut noise);
         for (magic, class) in [

@@ -9,10 +9,10 @@ const VIDEO: ContentClass = ContentClass::VIDEO;
 const COMPRESSED: ContentClass = ContentClass::COMPRESSED;
 const ENCRYPTED: ContentClass = ContentClass::ENCRYPTED;
 
-/// What a format is, and the bytes that must all be there, each with where they stand.
+/// A format's class, and the byte strings that must all be present, each with its offset.
 type Signature = (ContentClass, &'static [(usize, &'static [u8])]);
 
-/// The formats that fixed bytes tell. The first that matches counts.
+/// Formats recognised by fixed bytes. The first match counts.
 const SIGNATURES: &[Signature] = &[
     (EXECUTABLE, &[(0, b"\x7fELF")]),
     (EXECUTABLE, &[(0, b"\xce\xfa\xed\xfe")]), // Mach-O, 32 bits, little-endian
@@ -31,9 +31,10 @@ const SIGNATURES: &[Signature] = &[
     (IMAGE, &[(0, b"II+\0\x08\0\0\0")]), // BigTIFF
     (IMAGE, &[(0, b"MM\0+\0\x08\0\0")]),
     (IMAGE, &[(0, b"RIFF"), (8, b"WEBP")]),
-    (IMAGE, &[(0, b"BM"), (6, b"\0\0\0\0"), (15, b"\0\0\0")]), // BMP: reserved, size of the next header
-    (IMAGE, &[(0, b"8BPS\0")]),                                // Photoshop
-    (IMAGE, &[(0, b"\0\0\0\x0cjP  \r\n\x87\n")]),              // JPEG 2000
+    // BMP: the reserved field, and the size of the next header.
+    (IMAGE, &[(0, b"BM"), (6, b"\0\0\0\0"), (15, b"\0\0\0")]),
+    (IMAGE, &[(0, b"8BPS\0")]),                   // Photoshop
+    (IMAGE, &[(0, b"\0\0\0\x0cjP  \r\n\x87\n")]), // JPEG 2000
     (IMAGE, &[(0, b"\0\0\0\x0cJXL \r\n\x87\n")]),
     (IMAGE, &[(0, b"v/1\x01")]), // OpenEXR
     (IMAGE, &[(0, b"qoif")]),
@@ -95,10 +96,10 @@ const SIGNATURES: &[Signature] = &[
     (ENCRYPTED, &[(3, b"-FVE-FS-")]),     // BitLocker
 ];
 
-/// Looks at more than fixed bytes.
+/// A function that recognises a format by more than fixed bytes.
 type Recogniser = fn(&[u8]) -> Option<ContentClass>;
 
-/// The formats that need one.
+/// Formats that need a recogniser.
 const RECOGNISERS: &[Recogniser] = &[
     utf16,
     portable_executable,
@@ -110,7 +111,7 @@ const RECOGNISERS: &[Recogniser] = &[
     icon,
 ];
 
-/// What the first bytes of `data` say, if they say anything.
+/// Class that the first bytes of `data` indicate, if any.
 pub(super) fn by_signature(data: &[u8]) -> Option<ContentClass> {
     let there =
         |&(at, bytes): &(usize, &[u8])| data.get(at..).is_some_and(|rest| rest.starts_with(bytes));
@@ -121,11 +122,11 @@ pub(super) fn by_signature(data: &[u8]) -> Option<ContentClass> {
     known.or_else(|| RECOGNISERS.iter().find_map(|recognise| recognise(data)))
 }
 
-/// UTF-16 behind a byte order mark, if its first units are text.
+/// UTF-16 after a byte order mark, if its first units are text.
 fn utf16(data: &[u8]) -> Option<ContentClass> {
     let unit: fn([u8; 2]) -> u16 = match data.first_chunk()? {
         [0xff, 0xfe] => u16::from_le_bytes,
-        // The standard's order for this mark, whatever the machine's is.
+        // This mark means big endian on every machine.
         [0xfe, 0xff] => |[high, low]| u16::from_le_bytes([low, high]),
         _ => return None,
     };
@@ -141,7 +142,7 @@ fn utf16(data: &[u8]) -> Option<ContentClass> {
         .then_some(ContentClass::TEXT)
 }
 
-/// PE, and its ancestors NE and LE: the DOS header says where theirs is.
+/// PE, and its ancestors NE and LE: the DOS header has the offset of their own header.
 fn portable_executable(data: &[u8]) -> Option<ContentClass> {
     let at = data.strip_prefix(b"MZ")?.get(58..)?.first_chunk()?;
     let header = data.get(u32::from_le_bytes(*at) as usize..)?;
@@ -151,14 +152,14 @@ fn portable_executable(data: &[u8]) -> Option<ContentClass> {
         .then_some(EXECUTABLE)
 }
 
-/// A Mach-O file for several processors and a Java class begin alike: then comes how many there
-/// are, at most a few, or the version, at least 45.
+/// A Mach-O file for several processors, or a Java class. They begin alike; the number that follows
+/// is the count of processors, at most a few, or the class version, at least 45.
 fn fat_or_java(data: &[u8]) -> Option<ContentClass> {
     let [_, _, _, count] = data.strip_prefix(b"\xca\xfe\xba\xbe")?.first_chunk()?;
     (*count > 0).then_some(EXECUTABLE)
 }
 
-/// ISO base media files: the brand says what is in them.
+/// ISO base media files, classified by their brand.
 fn branded(data: &[u8]) -> Option<ContentClass> {
     let brand: &[u8; 4] = data.get(4..)?.strip_prefix(b"ftyp")?.first_chunk()?;
     Some(match brand {
@@ -169,8 +170,8 @@ fn branded(data: &[u8]) -> Option<ContentClass> {
     })
 }
 
-/// An OpenPGP message (RFC 9580): it begins with a packet that holds the session key, for a public
-/// key (tag 1) or for a passphrase (tag 3).
+/// An OpenPGP message (RFC 9580). It begins with a packet that has the session key, encrypted for a
+/// public key (tag 1) or with a passphrase (tag 3).
 fn openpgp(data: &[u8]) -> Option<ContentClass> {
     let (tag, body) = match *data.first_chunk::<4>()? {
         [first @ 0x84..=0x8f, ..] if first & 3 < 3 => {
@@ -181,10 +182,10 @@ fn openpgp(data: &[u8]) -> Option<ContentClass> {
         _ => return None,
     };
     let known = match (tag, body) {
-        // Version 3, number of the key, algorithm.
+        // Version 3, key id, algorithm.
         (1, [3, _, _, _, _, _, _, _, _, 1 | 2 | 16 | 18 | 25 | 26, ..]) => true,
         (1, [6, 0 | 21 | 33, ..]) => true,
-        // Version 4, cipher, how the passphrase becomes a key, hash.
+        // Version 4, cipher, key derivation (string-to-key), hash.
         (3, [4, 1..=13, 0 | 1 | 3, 1..=14, ..] | [4, 1..=13, 4, ..]) => true,
         (3, [5 | 6, _, 1..=13, 1..=3, ..]) => true,
         _ => false,
@@ -200,15 +201,20 @@ fn transport_stream(data: &[u8]) -> Option<ContentClass> {
     (every(0, 188) || every(4, 192)).then_some(VIDEO)
 }
 
-/// MPEG audio and AAC in ADTS: a header, and another one where the first says that the next frame
-/// is.
+/// MPEG audio and AAC in ADTS: a frame header, and another one at the offset at which, according to
+/// the first, the next frame begins.
 fn frame_sync(data: &[u8]) -> Option<ContentClass> {
     let len = frame_len(data)?;
     frame_len(data.get(len..)?)?;
     Some(AUDIO)
 }
 
-/// Length in bytes of the frame of MPEG audio (layers 1 to 3) or ADTS that `data` begins with.
+/// Length in bytes of the frame of MPEG audio (layers 1 to 3) or ADTS at the start of `data`.
+///
+/// The tables have bit rates in kbit/s, indexed by the high four bits of the header's third byte:
+/// one table per layer for MPEG 1, and two for MPEG 2 and 2.5 (`LOW_1` for layer 1, `LOW_2` for
+/// layers 2 and 3). The length of a frame follows from its number of samples, the bit rate and the
+/// sample rate.
 fn frame_len(data: &[u8]) -> Option<usize> {
     const LAYER_1: [usize; 15] = [
         0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448,
@@ -231,7 +237,8 @@ fn frame_len(data: &[u8]) -> Option<usize> {
         let len = usize::from(extra & 3) << 11 | usize::from(*high) << 3 | usize::from(*low >> 5);
         return (rates >> 2 & 15 < 13 && len > 7).then_some(len);
     }
-    let (version, layer) = (kind >> 3 & 3, kind >> 1 & 3); // version 3 is MPEG 1; layer 3 is layer 1
+    // In these fields version 3 means MPEG 1, and layer 3 means layer 1.
+    let (version, layer) = (kind >> 3 & 3, kind >> 1 & 3);
     if kind & 0xe0 != 0xe0 || version == 1 || layer == 0 {
         return None;
     }
@@ -257,8 +264,8 @@ fn frame_len(data: &[u8]) -> Option<usize> {
     })
 }
 
-/// An icon or a cursor: how many pictures, and the first entry of its directory, which has a
-/// reserved zero byte and begins behind the directory.
+/// An icon or a cursor: the number of pictures, and the first entry of its directory, which has a
+/// reserved zero byte and whose picture begins directly after the directory.
 fn icon(data: &[u8]) -> Option<ContentClass> {
     let ([0, 0, 1 | 2, 0, count @ 1..=64, 0], entry) = data.split_first_chunk()? else {
         return None;

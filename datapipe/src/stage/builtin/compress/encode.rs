@@ -1,4 +1,4 @@
-//! The algorithms behind one trait, and the stage that uses them.
+//! One trait for the compression algorithms, and the stage that uses them.
 
 use flate2::{Compression, FlushCompress, Status};
 use zstd::bulk::Compressor;
@@ -8,7 +8,7 @@ use crate::error::StageError;
 use crate::pool::{Block, Codec};
 use crate::stage::{Transform, Verdict};
 
-use super::probe::{self, Outlook, Probe};
+use super::probe::{self, Attempt, Probe};
 
 /// An algorithm and its level.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,8 @@ impl Method {
         }
     }
 
-    /// Whether an attempt at noise costs so much that a probe should decide. zstd's fast levels
-    /// skip it by themselves.
+    /// True if an attempt to compress noise costs so much that a probe should decide first. zstd's
+    /// fast levels skip noise by themselves.
     fn needs_probe(self) -> bool {
         !matches!(self, Self::Zstd(..10))
     }
@@ -42,9 +42,10 @@ impl Method {
     }
 }
 
-/// One algorithm at one level, used for one block after the other.
+/// One algorithm at one level, reused for block after block.
 pub(super) trait Encoder: Send {
-    /// Compresses `from` into `to`, and returns how much that was; nothing if it does not fit.
+    /// Compresses `from` into `to`, and returns the compressed length, or `None` if it does not
+    /// fit.
     fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError>;
 }
 
@@ -58,21 +59,22 @@ fn failed(code: usize) -> StageError {
 const SMALLEST_WINDOW: u32 = 10;
 const LARGEST_WINDOW: u32 = 26;
 
-/// What zstd calls an output that does not fit. The library offers no number that we could compare
-/// with.
+/// Text of zstd's error for an output that does not fit. The library exports no error code to
+/// compare with.
 const ZSTD_NO_ROOM: &str = "Destination buffer is too small";
 
 impl Encoder for ZstdEncoder {
     fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError> {
-        // Matches may reach back to the start of the block. A level's own window is smaller, for
-        // streams, of which it has to be kept; a block is in memory anyway.
+        // Matches may reach back to the start of the block. A level's own window is smaller: it is
+        // made for streams, where the window has to be kept, whereas a block is in memory anyway.
         let window = from
             .len()
             .next_power_of_two()
             .ilog2()
             .clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
         let context = self.0.context_mut();
-        // What was left of a block that did not fit forbids to set it.
+        // zstd does not accept a parameter while a session is open, as it is after a block that did
+        // not fit.
         context.reset(ResetDirective::SessionOnly).map_err(failed)?;
         context
             .set_parameter(CParameter::WindowLog(window))
@@ -87,9 +89,8 @@ impl Encoder for ZstdEncoder {
 
 struct DeflateEncoder {
     level: Compression,
-    /// Kept as long as each block has found its end. After one that has not, the library's reset
-    /// leaves what it had pending in its own buffer, and the next block would run over the end of
-    /// that.
+    /// Kept as long as each block reaches its end. After one that has not, the library's reset
+    /// leaves pending output in its own buffer, and the next block would overrun that buffer.
     context: Option<flate2::Compress>,
 }
 
@@ -115,7 +116,7 @@ impl Encoder for DeflateEncoder {
 /// The stage, for every algorithm.
 pub(super) struct Compress {
     method: Method,
-    /// Made for the first block and reused: a context costs more than a small block.
+    /// Made for the first block and reused, because a context costs more than a small block.
     encoder: Option<Box<dyn Encoder>>,
     probe: Probe,
 }
@@ -136,11 +137,11 @@ impl Transform for Compress {
         if info.sealed || info.codec != Codec::NONE || input.len() < 2 {
             return Ok(Verdict::SendInput);
         }
-        let worth_it = match probe::outlook(info.class, input.len()) {
-            Outlook::Hopeless => false,
-            Outlook::Good => true,
-            Outlook::Unknown if !self.method.needs_probe() => true,
-            Outlook::Unknown => self.probe.shrinks(input.bytes(), output.spare())?,
+        let worth_it = match probe::attempt(info.class, input.len()) {
+            Attempt::Never => false,
+            Attempt::Always => true,
+            Attempt::IfProbeShrinks if !self.method.needs_probe() => true,
+            Attempt::IfProbeShrinks => self.probe.shrinks(input.bytes(), output.spare())?,
         };
         if !worth_it {
             return Ok(Verdict::SendInput);
@@ -149,7 +150,7 @@ impl Transform for Compress {
             Some(encoder) => encoder,
             None => self.encoder.insert(self.method.encoder()?),
         };
-        // One byte less than it was, or it is not worth keeping.
+        // The result must save at least one byte to be worth keeping.
         let room = (input.len() - 1).min(output.spare().len());
         let Some(len) = encoder.encode(input.bytes(), &mut output.spare()[..room])? else {
             return Ok(Verdict::SendInput);
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
     use crate::testkit::Random;
 
-    /// What `bytes` of compressed data were.
+    /// Decompresses `bytes`.
     fn decoded(method: Method, bytes: &[u8], plain_len: usize) -> Vec<u8> {
         match method {
             Method::Zstd(_) => zstd::bulk::decompress(bytes, plain_len).unwrap(),
@@ -183,10 +184,10 @@ mod tests {
         }
     }
 
-    /// A library that says "done" when the room was a byte too small would lose data without a
-    /// word.
+    /// A library that reports success with an output buffer that is a byte too small would lose
+    /// data silently.
     #[test]
-    fn whatever_the_room_it_is_whole_or_nothing() {
+    fn encoder_output_is_complete_or_none_for_every_buffer_size() {
         let mut random = Random::new(8);
         for level in 1..10 {
             for method in [Method::Zstd(level), Method::Deflate(level as u32)] {
@@ -217,10 +218,10 @@ mod tests {
         }
     }
 
-    /// deflate once ran over the end of a buffer of its own, when it was used again after a block
-    /// that did not fit.
+    /// deflate once overran one of its own buffers when it was reused after a block that did not
+    /// fit.
     #[test]
-    fn a_block_that_does_not_fit_leaves_nothing_behind() {
+    fn encoder_can_be_reused_after_a_block_that_does_not_fit() {
         let mut noise = vec![0; 300 << 10];
         Random::new(9).fill(&mut noise);
         for level in 1..10 {

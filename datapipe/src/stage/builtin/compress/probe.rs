@@ -1,41 +1,41 @@
-//! Whether a block is worth the attempt: first by what content analysis said, then by a fast
-//! compressor's attempt.
+//! The decision to attempt the compression of a block: first by the result of content analysis,
+//! then by the attempt of a fast compressor.
 //!
-//! Pieces of a block are no good sample of it: with 4 pieces of 4 KiB, or a sixteenth or a quarter
-//! of all bytes, blocks of many files were stored raw that half of would have gone, up to 30 % of a
-//! tree. zstd at level 3 sees all of a block, and passes over noise at gigabytes a second. So it
-//! decides for slower methods, and needs nobody itself.
+//! Pieces of a block are not a good sample of it: with 4 pieces of 4 KiB, or a sixteenth or a
+//! quarter of all bytes, blocks of many files were stored raw that would have shrunk by half, up to
+//! 30 % of a tree. zstd at level 3 sees all of a block, and skips noise at gigabytes per second. So
+//! it decides for slower methods, and needs no probe itself.
 
 use crate::error::StageError;
 use crate::pool::ContentClass;
 
 use super::encode::{Encoder, Method};
 
-/// What decides. Its own level, and those that skip noise as fast, need no decision.
+/// The method that decides. Its own level, and those that skip noise as fast, need no decision.
 const PROBE: Method = Method::Zstd(3);
-/// Blocks below this are simply tried.
+/// Length in bytes below which a block is always tried.
 const SMALLEST: usize = 64 << 10;
-/// Bytes of each thousand that the probe must save before a slower method is tried.
+/// Bytes in a thousand that the probe must save before a slower method is tried.
 const WORTH_IT: usize = 3;
 
-/// What is known of a block without a look at its data.
+/// Decision about a block without reading its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outlook {
-    /// It is never tried.
-    Hopeless,
-    /// It is tried.
-    Good,
+pub(super) enum Attempt {
+    /// The block is not compressed.
+    Never,
+    /// The block is compressed without a probe.
+    Always,
     /// The probe decides.
-    Unknown,
+    IfProbeShrinks,
 }
 
-/// What class and length say of a block.
-pub(super) fn outlook(class: ContentClass, len: usize) -> Outlook {
+/// Decides by a block's class and length.
+pub(super) fn attempt(class: ContentClass, len: usize) -> Attempt {
     match class {
-        ContentClass::COMPRESSED | ContentClass::ENCRYPTED => Outlook::Hopeless,
-        ContentClass::TEXT | ContentClass::ZEROS => Outlook::Good,
-        _ if len < SMALLEST => Outlook::Good,
-        _ => Outlook::Unknown,
+        ContentClass::COMPRESSED | ContentClass::ENCRYPTED => Attempt::Never,
+        ContentClass::TEXT | ContentClass::ZEROS => Attempt::Always,
+        _ if len < SMALLEST => Attempt::Always,
+        _ => Attempt::IfProbeShrinks,
     }
 }
 
@@ -46,7 +46,8 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// Whether `data` becomes smaller at all. Writes to `scratch`.
+    /// True if `data` becomes smaller by at least [`WORTH_IT`]. Uses `scratch` for the output; if
+    /// that is too small, the answer is true.
     pub(super) fn shrinks(&mut self, data: &[u8], scratch: &mut [u8]) -> Result<bool, StageError> {
         let room = data.len() * (1000 - WORTH_IT) / 1000;
         let Some(scratch) = scratch.get_mut(..room) else {
@@ -69,7 +70,7 @@ mod tests {
     use crate::testkit::Random;
 
     #[test]
-    fn noise_is_not_worth_it_and_a_little_text_in_it_is() {
+    fn probe_rejects_noise_and_accepts_noise_with_a_little_text() {
         let mut data = vec![0; 1 << 20];
         Random::new(1).fill(&mut data);
         let mut scratch = vec![0; 1 << 20];
@@ -82,21 +83,24 @@ mod tests {
         data[700_000..708_000].fill(b'x');
         assert!(
             probe.shrinks(&data, &mut scratch).unwrap(),
-            "wherever the text is"
+            "the text is found at any offset"
         );
     }
 
     #[test]
-    fn the_class_comes_first() {
+    fn content_class_takes_precedence_over_length() {
         let large = 4 << 20;
-        assert_eq!(outlook(ContentClass::COMPRESSED, large), Outlook::Hopeless);
-        assert_eq!(outlook(ContentClass::ENCRYPTED, 10), Outlook::Hopeless);
-        assert_eq!(outlook(ContentClass::TEXT, large), Outlook::Good);
-        assert_eq!(outlook(ContentClass::IMAGE, large), Outlook::Unknown);
-        assert_eq!(outlook(ContentClass::UNKNOWN, SMALLEST), Outlook::Unknown);
+        assert_eq!(attempt(ContentClass::COMPRESSED, large), Attempt::Never);
+        assert_eq!(attempt(ContentClass::ENCRYPTED, 10), Attempt::Never);
+        assert_eq!(attempt(ContentClass::TEXT, large), Attempt::Always);
+        assert_eq!(attempt(ContentClass::IMAGE, large), Attempt::IfProbeShrinks);
         assert_eq!(
-            outlook(ContentClass::EXECUTABLE, SMALLEST - 1),
-            Outlook::Good
+            attempt(ContentClass::UNKNOWN, SMALLEST),
+            Attempt::IfProbeShrinks
+        );
+        assert_eq!(
+            attempt(ContentClass::EXECUTABLE, SMALLEST - 1),
+            Attempt::Always
         );
     }
 
@@ -119,8 +123,8 @@ mod tests {
         }
     }
 
-    /// Time and size of `data` in blocks, probed or not, and how many blocks were left raw by the
-    /// probe.
+    /// Time and size of `data` in blocks, with or without the probe, and the number of blocks that
+    /// the probe left raw.
     fn measure(
         method: Method,
         data: &[u8],
@@ -143,11 +147,11 @@ mod tests {
         (started.elapsed(), size, raw)
     }
 
-    /// The figures behind `WORTH_IT`: run with `--ignored --nocapture`; `DATAPIPE_CORPUS` names
-    /// folders, by colons.
+    /// Measures the figures that `WORTH_IT` is based on: run with `--ignored --nocapture`.
+    /// `DATAPIPE_CORPUS` names folders, separated by colons.
     #[test]
     #[ignore = "measures for minutes"]
-    fn what_the_probe_saves_and_loses() {
+    fn probe_savings_and_losses() {
         let mut random = vec![0; 24 << 20];
         Random::new(3).fill(&mut random);
         let mut corpora = vec![("random".to_owned(), random.clone())];

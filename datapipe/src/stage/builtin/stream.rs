@@ -1,4 +1,4 @@
-//! Any reader as head, any writer as tail.
+//! Plain streams: any reader as a head, any writer as a tail.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
@@ -9,13 +9,13 @@ use std::sync::Arc;
 use crate::error::StageError;
 use crate::pool::{Block, HeadPort, TailPort};
 
-use super::{Arguments, Fields, Fill, Head, HeadStage, Tail, TailStage};
+use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Tail, TailStage};
 
 /// Names of the modules that make these stages in other processes.
 pub(crate) const STREAM_HEAD_MODULE: &str = "datapipe.stream-head";
 pub(crate) const STREAM_TAIL_MODULE: &str = "datapipe.stream-tail";
 
-/// An open file, pipe, socket or device: what a stage can read or write in another process, too.
+/// An open file, pipe, socket or device, which a stage can read or write in another process too.
 #[derive(Clone, Debug)]
 pub struct OpenFile(pub(crate) Arc<OwnedFd>);
 
@@ -30,7 +30,7 @@ impl Write for OpenFile {
         Ok(rustix::io::write(&*self.0, bytes)?)
     }
 
-    /// Does nothing: what was written is the system's.
+    /// Returns at once: each write goes directly to the kernel.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -38,8 +38,8 @@ impl Write for OpenFile {
 
 /// Reads a stream into blocks: a file, standard input, a socket, anything that can be read.
 ///
-/// Every block but the last is full, so the cut does not depend on how the reader delivers its
-/// bytes.
+/// Every block but the last is full, so block boundaries do not depend on the sizes of the reader's
+/// reads.
 #[derive(Debug)]
 pub struct StreamHead<R> {
     reader: R,
@@ -49,8 +49,8 @@ pub struct StreamHead<R> {
 }
 
 impl<R: Read + Send> StreamHead<R> {
-    /// A head that reads `reader` to its end, in this process. What is an open file is better given
-    /// to [`file`](StreamHead::file).
+    /// A head that reads `reader` to its end, in this process. For an open file,
+    /// [`file`](StreamHead::file) is the better choice.
     pub fn new(reader: R) -> Self {
         Self {
             reader,
@@ -61,9 +61,9 @@ impl<R: Read + Send> StreamHead<R> {
 }
 
 impl StreamHead<OpenFile> {
-    /// A head that reads an open file, pipe, socket or device, from where it stands, to its end. As
-    /// a [`HeadStage`] it can run in a process, which gets the descriptor; but not if that is a
-    /// terminal.
+    /// A head that reads an open file, pipe, socket or device from its current position to its end.
+    /// As a [`HeadStage`] it can run in a process, which receives the descriptor, unless the
+    /// descriptor is a terminal.
     ///
     /// ```no_run
     /// use datapipe::prelude::*;
@@ -86,8 +86,9 @@ impl StreamHead<OpenFile> {
         }
     }
 
-    /// What the module makes: of the file at a path, or else of the descriptor that it was given.
-    pub(crate) fn of_fields(
+    /// Makes the module's stage: from the file at the field `path`, or else from the descriptor
+    /// that `given` returns.
+    pub(crate) fn from_fields(
         mut fields: Fields<'_>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
     ) -> Result<HeadStage<'static>, StageError> {
@@ -96,14 +97,14 @@ impl StreamHead<OpenFile> {
         let opened = |path: &Path| {
             File::open(path)
                 .map(OwnedFd::from)
-                .map_err(|error| refused(path, &error))
+                .map_err(|error| cannot_open(path, &error))
         };
         let file = path.map_or_else(given, |path| opened(&path))?;
         Ok(Self::file(file).into())
     }
 }
 
-fn refused(path: &Path, error: &io::Error) -> StageError {
+fn cannot_open(path: &Path, error: &io::Error) -> StageError {
     StageError::new(format!("cannot open {}: {error}", path.display()))
 }
 
@@ -141,15 +142,15 @@ impl<R: Read + Send> Head for StreamHead<R> {
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
         match &self.file {
             None => stage.local(
-                "it reads from something that only this program has: give StreamHead::file an open file",
+                "its reader cannot move to another process: give StreamHead::file an open file",
             ),
-            // A process that does not stand in the foreground is stopped when it reads from one.
-            Some(file) if file.0.is_terminal() => {
-                stage.local("it reads from a terminal, which is for this process: let it run on a thread")
-            }
-            Some(file) => {
-                stage.module(STREAM_HEAD_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0))
-            }
+            // The kernel stops a process that is not in the foreground when it reads from one.
+            Some(file) if file.0.is_terminal() => stage.local(
+                "it reads from a terminal, as only this process can: let it run on a thread",
+            ),
+            Some(file) => stage
+                .module(STREAM_HEAD_MODULE, Arguments::new())
+                .shared_descriptor(Arc::clone(&file.0)),
         }
     }
 }
@@ -165,7 +166,7 @@ pub struct StreamTail<W> {
 
 impl<W: Write + Send> StreamTail<W> {
     /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended
-    /// well. What is an open file is better given to [`file`](StreamTail::file).
+    /// well. For an open file, [`file`](StreamTail::file) is the better choice.
     pub fn new(writer: W) -> Self {
         Self {
             writer,
@@ -176,9 +177,9 @@ impl<W: Write + Send> StreamTail<W> {
 }
 
 impl StreamTail<OpenFile> {
-    /// A tail that writes to an open file, pipe, socket or device, from where it stands. As a
-    /// [`TailStage`] it can run in a process, which gets the descriptor: [`StreamHead::file`] has
-    /// an example.
+    /// A tail that writes to an open file, pipe, socket or device from its current position on. As
+    /// a [`TailStage`] it can run in a process, which receives the descriptor: [`StreamHead::file`]
+    /// has an example.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
         let file = OpenFile(Arc::new(file.into()));
         Self {
@@ -188,9 +189,9 @@ impl StreamTail<OpenFile> {
         }
     }
 
-    /// What the module makes: of the file at a path, which is new if it may not be overwritten, or
-    /// else of the descriptor that it was given.
-    pub(crate) fn of_fields(
+    /// Makes the module's stage: from the file at the field `path`, which must not exist unless the
+    /// field `overwrite` is present, or else from the descriptor that `given` returns.
+    pub(crate) fn from_fields(
         mut fields: Fields<'_>,
         given: impl FnOnce() -> Result<OwnedFd, StageError>,
     ) -> Result<TailStage<'static>, StageError> {
@@ -206,7 +207,7 @@ impl StreamTail<OpenFile> {
             options
                 .open(path)
                 .map(OwnedFd::from)
-                .map_err(|error| refused(path, &error))
+                .map_err(|error| cannot_open(path, &error))
         };
         let file = path.map_or_else(given, |path| open(&path))?;
         Ok(Self::file(file).into())
@@ -238,19 +239,19 @@ impl<W: Write + Send> Tail for StreamTail<W> {
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         match &self.file {
             None => stage.local(
-                "it writes to something that only this program has: give StreamTail::file an open file",
+                "its writer cannot move to another process: give StreamTail::file an open file",
             ),
-            Some(file) => {
-                stage.module(STREAM_TAIL_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0))
-            }
+            Some(file) => stage
+                .module(STREAM_TAIL_MODULE, Arguments::new())
+                .shared_descriptor(Arc::clone(&file.0)),
         }
     }
 }
 
-/// Writes into a head's port as if it were a stream: for sources that push.
+/// A [`Write`] over a head's port, for sources that push.
 ///
-/// Blocks are sent as they fill up. Call [`finish`](Self::finish) for the last one: a head that
-/// drops its writer with data in it does not end well.
+/// Blocks are sent as they fill up. Call [`finish`](Self::finish) to send the last one: a head that
+/// drops its writer with data in it fails.
 #[derive(Debug)]
 pub struct BlockWriter<'p> {
     port: &'p HeadPort,
@@ -259,7 +260,7 @@ pub struct BlockWriter<'p> {
 }
 
 impl<'p> BlockWriter<'p> {
-    /// A writer that sends what it is given on `port`.
+    /// A writer that sends its data on `port`.
     pub fn new(port: &'p HeadPort) -> Self {
         Self {
             port,
@@ -268,7 +269,7 @@ impl<'p> BlockWriter<'p> {
         }
     }
 
-    /// Sends what is left.
+    /// Sends the last block, if it has data.
     ///
     /// # Errors
     ///
@@ -313,14 +314,14 @@ impl Write for BlockWriter<'_> {
         Ok(n)
     }
 
-    /// Does nothing: blocks are sent when they are full, and the last one by
-    /// [`finish`](BlockWriter::finish).
+    /// Returns at once: blocks are sent when they are full, and [`finish`](BlockWriter::finish)
+    /// sends the last one.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Reads from a tail's port as if it were a stream: for destinations that pull.
+/// A [`Read`] over a tail's port, for destinations that pull.
 #[derive(Debug)]
 pub struct BlockReader<'p> {
     port: &'p TailPort,
@@ -329,7 +330,7 @@ pub struct BlockReader<'p> {
 }
 
 impl<'p> BlockReader<'p> {
-    /// A reader of the data of all blocks that arrive on `port`. It ends where the stream ends.
+    /// A reader of the data of all blocks that arrive on `port`. It ends when the stream ends.
     pub fn new(port: &'p TailPort) -> Self {
         Self {
             port,
@@ -352,7 +353,7 @@ impl Read for BlockReader<'_> {
                 }
             }
             self.position = 0;
-            // The old block goes back before the next one is waited for.
+            // Free the old block before waiting for the next one.
             self.block = None;
             self.block = self.port.receive().map_err(io::Error::other)?;
             if self.block.is_none() {

@@ -1,0 +1,62 @@
+//! A stage in any role, as a module makes it.
+
+use crate::stage::runner::Worker;
+use crate::stage::{HeadStage, MiddleStage, StageKind, TailStage};
+
+/// A stage in any role, as a module makes it. Each of the three roles converts into it.
+#[derive(Debug)]
+pub struct AnyStage(Role);
+
+#[derive(Debug)]
+enum Role {
+    Head(HeadStage<'static>),
+    Middle(MiddleStage<'static>),
+    Tail(TailStage<'static>),
+}
+
+impl AnyStage {
+    /// Kind of the stage's work.
+    pub(super) fn kind(&self) -> StageKind {
+        match &self.0 {
+            Role::Head(stage) => stage.kind(),
+            Role::Middle(stage) => stage.kind(),
+            Role::Tail(stage) => stage.kind(),
+        }
+    }
+
+    /// True if the stage's role is that of position `stage` in a chain of `stages`.
+    pub(super) fn fits(&self, stage: u32, stages: u32) -> bool {
+        match &self.0 {
+            Role::Head(_) => stage == 0,
+            Role::Tail(_) => stage.checked_add(1) == Some(stages),
+            Role::Middle(_) => stage > 0 && stage < stages.saturating_sub(1),
+        }
+    }
+
+    /// Makes an instance. One that works in place gets copies, because a process may be killed.
+    pub(super) fn worker(&mut self, instance: u32) -> Worker<'static> {
+        match &mut self.0 {
+            Role::Head(stage) => stage.worker(instance),
+            Role::Middle(stage) => stage.worker_on_copies(instance),
+            Role::Tail(stage) => stage.worker(instance),
+        }
+    }
+}
+
+impl From<HeadStage<'static>> for AnyStage {
+    fn from(stage: HeadStage<'static>) -> Self {
+        Self(Role::Head(stage))
+    }
+}
+
+impl From<MiddleStage<'static>> for AnyStage {
+    fn from(stage: MiddleStage<'static>) -> Self {
+        Self(Role::Middle(stage))
+    }
+}
+
+impl From<TailStage<'static>> for AnyStage {
+    fn from(stage: TailStage<'static>) -> Self {
+        Self(Role::Tail(stage))
+    }
+}

@@ -1,0 +1,284 @@
+//! Messages from a process to its controller: the end of each instance, and progress messages. One
+//! packet each.
+//!
+//! The controller checks them as it checks all external input. A hang-up of the process is not
+//! evidence of its death.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::error::{Corruption, StageError};
+use crate::limits::{MAX_FAILURE_TEXT, MAX_NOTE};
+use crate::pool::PortError;
+use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
+
+/// A message of a process.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Result of an instance, counted from the first one of the launch request.
+    Ended(u32, Result<(), StageError>),
+    /// A message about the process's work.
+    StageMessage(StageMessage),
+}
+
+/// A message that a process sends about its work while it runs: a text for people, and data for the
+/// stage's [handler](crate::stage::Stage::notes).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StageMessage {
+    pub(crate) text: String,
+    pub(crate) data: Vec<u8>,
+}
+
+impl StageMessage {
+    /// A message of a text for people and of data for the handler, either of which may be empty. A
+    /// text that does not fit into [`MAX_NOTE`] bytes together with the data is truncated.
+    ///
+    /// # Errors
+    ///
+    /// If the data does not fit.
+    pub fn new(text: impl AsRef<str>, data: impl Into<Vec<u8>>) -> Result<Self, StageError> {
+        let data = data.into();
+        match MAX_NOTE.checked_sub(data.len()) {
+            Some(room) => Ok(Self {
+                text: cut(text.as_ref(), room).to_owned(),
+                data,
+            }),
+            None => Err(StageError::new(format!(
+                "the data of a stage message has {} bytes, the limit is {MAX_NOTE}",
+                data.len()
+            ))),
+        }
+    }
+}
+
+/// Kinds of a packet: its first byte.
+const ENDED: u8 = 0;
+const FAILED: u8 = 1;
+const PANICKED: u8 = 2;
+const STOPPED: u8 = 3;
+const CORRUPT: u8 = 4;
+const MESSAGE: u8 = 5;
+/// Queue or buffer of a corruption that names none.
+const NONE: u32 = u32::MAX;
+/// Bytes of a result packet before its text: kind, instance, and the queue and the buffer of a
+/// corruption.
+const RESULT_FIELDS: usize = 13;
+/// Length in bytes of the longest packet. A stage message has fewer fields than a result.
+const MAX_PACKET: usize = RESULT_FIELDS
+    + if MAX_FAILURE_TEXT > MAX_NOTE {
+        MAX_FAILURE_TEXT
+    } else {
+        MAX_NOTE
+    };
+
+/// Sends the result of an instance.
+pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), StageError>) {
+    let (kind, text, queue, buffer) = match result {
+        Ok(()) => (ENDED, String::new(), None, None),
+        Err(error) if error.is_stopped() => (STOPPED, String::new(), None, None),
+        Err(error) => match (
+            error.corrupt().map(Corruption::parts),
+            error.panic_message(),
+        ) {
+            (Some((what, queue, buffer)), _) => (CORRUPT, what.to_owned(), queue, buffer),
+            (_, Some(message)) => (PANICKED, message.to_owned(), None, None),
+            _ => (FAILED, error.to_string(), None, None),
+        },
+    };
+    let mut bytes = vec![kind];
+    bytes.put_u32(instance);
+    bytes.put_u32(queue.unwrap_or(NONE));
+    bytes.put_u32(buffer.unwrap_or(NONE));
+    bytes.put(cut(&text, MAX_FAILURE_TEXT).as_bytes());
+    // A controller that no longer receives has died, and this process is about to end.
+    let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL);
+}
+
+/// Sends a message about the process's work.
+pub(super) fn send_message(control: &OwnedFd, StageMessage { text, data }: &StageMessage) {
+    let mut bytes = vec![MESSAGE];
+    bytes.put_u16(len_u16(text.len()));
+    bytes.put(text.as_bytes());
+    bytes.put(data);
+    let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL); // as above
+}
+
+/// Result of [`recv`].
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// A message, and the length of its packet in bytes.
+    Message(Message, usize),
+    /// No message yet.
+    Nothing,
+    /// The process has hung up, and every message has been received.
+    HungUp,
+}
+
+/// Receives one message without waiting, through `buffer`. Messages that a process sent before it
+/// died are not lost.
+pub(crate) fn recv(control: &OwnedFd, buffer: &mut Vec<u8>) -> Received {
+    buffer.resize(MAX_PACKET, 0);
+    let packet = loop {
+        // TRUNC returns the whole length of a packet, also if it is longer than the buffer.
+        let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+        match rustix::net::recv(control.as_fd(), &mut buffer[..], flags) {
+            Ok((_, 0)) => return Received::HungUp,
+            Ok((_, len)) => break len,
+            Err(Errno::AGAIN) => return Received::Nothing,
+            // The kernel returns CONNRESET once if the process died with unread data in its own
+            // receive queue. Its messages are still there.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            Err(_) => return Received::HungUp,
+        }
+    };
+    let too_long = || {
+        DecodeError::new(
+            "a message of its process",
+            format!("has {packet} bytes, the limit is {MAX_PACKET}"),
+        )
+    };
+    let message = buffer.get(..packet).ok_or_else(too_long).and_then(decode);
+    Received::Message(
+        message.unwrap_or_else(|error| Message::Ended(0, Err(error.into()))),
+        packet,
+    )
+}
+
+/// Number of bytes that were sent and not received yet.
+pub(crate) fn unread(control: &OwnedFd) -> usize {
+    let unread = rustix::io::ioctl_fionread(control).unwrap_or(0);
+    usize::try_from(unread).unwrap_or(usize::MAX)
+}
+
+fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
+    let mut bytes = Bytes::new("a message of its process", bytes);
+    let kind = bytes.u8()?;
+    if kind == MESSAGE {
+        let len = usize::from(bytes.u16()?);
+        let text = bytes.text(len)?;
+        return Ok(Message::StageMessage(StageMessage {
+            text,
+            data: bytes.rest().to_vec(),
+        }));
+    }
+    let (instance, queue, buffer) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
+    let text = String::from_utf8_lossy(bytes.rest()).into_owned();
+    let result = match kind {
+        ENDED => Ok(()),
+        FAILED => Err(StageError::new(text)),
+        PANICKED => Err(StageError::panicked(text)),
+        STOPPED => Err(PortError::Stopped.into()),
+        CORRUPT => {
+            let mut corruption = Corruption::new(text);
+            if queue != NONE {
+                corruption = corruption.at_queue(queue);
+            }
+            if buffer != NONE {
+                corruption = corruption.at_buffer(buffer);
+            }
+            Err(PortError::Corrupt(corruption).into())
+        }
+        _ => return Err(bytes.wrong(format!("is of an unknown kind, {kind}"))),
+    };
+    Ok(Message::Ended(instance, result))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::super::launch_request::control_pair;
+    use super::*;
+
+    fn recv_now(control: &OwnedFd) -> Received {
+        recv(control, &mut Vec::new())
+    }
+
+    fn ended(received: Received) -> (u32, Result<(), StageError>) {
+        match received {
+            Received::Message(Message::Ended(instance, result), _) => (instance, result),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn results_survive_encoding_and_decoding() {
+        let round_trip = |result| {
+            let (ours, theirs) = control_pair().unwrap();
+            send_result(&theirs, 7, &result);
+            drop(theirs);
+            let (instance, result) = ended(recv_now(&ours));
+            assert_eq!(instance, 7);
+            assert!(
+                matches!(recv_now(&ours), Received::HungUp),
+                "a hang-up is not a result"
+            );
+            result
+        };
+        assert!(round_trip(Ok(())).is_ok());
+        assert!(
+            round_trip(Err(PortError::Stopped.into()))
+                .unwrap_err()
+                .is_stopped()
+        );
+        let panic = round_trip(Err(StageError::panicked("ouch".to_owned()))).unwrap_err();
+        assert!(panic.is_panic() && panic.to_string() == "panicked: ouch");
+        let long = round_trip(Err(StageError::new("é".repeat(MAX_FAILURE_TEXT)))).unwrap_err();
+        assert_eq!(long.to_string(), "é".repeat(MAX_FAILURE_TEXT / 2));
+        for corrupt in [
+            Corruption::new("a"),
+            Corruption::new("b").at_queue(1),
+            Corruption::new("c").at_buffer(0),
+        ] {
+            let error = round_trip(Err(PortError::Corrupt(corrupt.clone()).into())).unwrap_err();
+            assert_eq!(error.corrupt(), Some(&corrupt));
+        }
+    }
+
+    #[test]
+    fn sent_result_arrives_although_the_process_has_unread_data() {
+        let (ours, theirs) = control_pair().unwrap();
+        rustix::net::send(&ours, b"a request", SendFlags::NOSIGNAL).unwrap();
+        send_result(&theirs, 0, &Ok(()));
+        drop(theirs);
+        assert_eq!(unread(&ours), RESULT_FIELDS);
+        assert!(ended(recv_now(&ours)).1.is_ok());
+        assert!(matches!(recv_now(&ours), Received::HungUp));
+    }
+
+    #[test]
+    fn stage_messages_arrive_whole_or_are_rejected() {
+        let (ours, theirs) = control_pair().unwrap();
+        assert!(matches!(recv_now(&ours), Received::Nothing));
+        let whole = StageMessage::new("é".repeat(1000), vec![3; MAX_NOTE - 2000]).unwrap();
+        let cut = StageMessage::new("é".repeat(1000), vec![3; MAX_NOTE - 1999]).unwrap();
+        assert_eq!((whole.text.len(), cut.text.len()), (2000, 1998));
+        for sent in [StageMessage::default(), whole, cut] {
+            send_message(&theirs, &sent);
+            match recv_now(&ours) {
+                Received::Message(Message::StageMessage(message), _) => assert_eq!(message, sent),
+                other => panic!("{other:?}"),
+            }
+        }
+        let long = StageMessage::new("", vec![3; MAX_NOTE + 1]);
+        assert!(long.unwrap_err().to_string().contains("16385 bytes"));
+    }
+
+    #[test]
+    fn malformed_message_is_an_error_of_the_stage() {
+        let (ours, theirs) = control_pair().unwrap();
+        let kind = [77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let long = [5; RESULT_FIELDS + MAX_NOTE + 1];
+        for (bytes, why) in [
+            (&kind[..], "unknown kind, 77"),
+            (&[0], "ends 4 bytes too early"),
+            (&[5, 9, 0], "too early"),
+            (&long, "16398 bytes, the limit is 16397"),
+        ] {
+            rustix::net::send(&theirs, bytes, SendFlags::NOSIGNAL).unwrap();
+            let error = ended(recv_now(&ours)).1.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Everything that a module has to make a stage from.
+
+use std::os::fd::OwnedFd;
+
+use super::message::StageMessage;
+use super::message_sources::{MessageSources, Notifier};
+use crate::error::StageError;
+use crate::stage::{DamageLog, Fields, Module};
+
+/// Arguments, descriptors and message channel from which a module makes a stage.
+#[derive(Debug)]
+pub struct StageArgs<'c> {
+    module: &'c Module,
+    messages: &'c MessageSources,
+}
+
+impl<'c> StageArgs<'c> {
+    pub(super) fn new(module: &'c Module, messages: &'c MessageSources) -> Self {
+        Self { module, messages }
+    }
+}
+
+impl StageArgs<'_> {
+    /// The arguments that were passed to [`Stage::module`](crate::stage::Stage::module).
+    pub fn arguments(&self) -> &[u8] {
+        &self.module.arguments
+    }
+
+    /// The arguments, decoded as the fields that [`Arguments`](crate::stage::Arguments) encodes.
+    ///
+    /// # Errors
+    ///
+    /// If the arguments are not a sequence of whole fields.
+    pub fn fields(&self) -> Result<Fields<'_>, StageError> {
+        Fields::read(&self.module.arguments)
+    }
+
+    /// The arguments as text.
+    ///
+    /// # Errors
+    ///
+    /// If they are not UTF-8.
+    pub fn text(&self) -> Result<&str, StageError> {
+        Ok(str::from_utf8(&self.module.arguments)?)
+    }
+
+    /// A duplicate of descriptor `n`, counted from 0 in the order of the calls of
+    /// [`Stage::descriptor`](crate::stage::Stage::descriptor).
+    ///
+    /// # Errors
+    ///
+    /// If there are only `n` descriptors or fewer, or the system cannot duplicate it.
+    pub fn descriptor(&self, n: usize) -> Result<OwnedFd, StageError> {
+        let descriptors = &self.module.descriptors;
+        let none = || {
+            StageError::new(format!(
+                "missing descriptor {n}: the module has {} descriptors",
+                descriptors.len()
+            ))
+        };
+        Ok(descriptors.get(n).ok_or_else(none)?.try_clone()?)
+    }
+
+    /// A log of damage that forwards its contents to the handler of the stage's messages.
+    pub(crate) fn damage_log(&self) -> DamageLog {
+        let log = DamageLog::for_process();
+        let source = log.clone();
+        let notifier = self.notes(move || {
+            let messages = source.delta().into_iter();
+            // The log keeps each message within the limit.
+            messages
+                .filter_map(|(text, data)| StageMessage::new(text, data).ok())
+                .collect()
+        });
+        // A damaged block moves on only after its damage has been sent, so a replacement need not
+        // find it again.
+        log.on_report(move || {
+            let _ = notifier.tell(); // a panic of another source is reported by that source's call
+        });
+        log
+    }
+
+    /// From now on polls `source` ten times a second, and once after the stage has ended, for new
+    /// messages. The stage's handler in the controller
+    /// ([`Stage::notes`](crate::stage::Stage::notes)) receives each [`StageMessage`], in order. If
+    /// the process is killed, messages that had not been polled are lost; send them
+    /// [at once](Notifier::tell) to prevent that. A panic of `source` fails the stage.
+    pub fn notes(&self, source: impl FnMut() -> Vec<StageMessage> + Send + 'static) -> Notifier {
+        Notifier::new(self.messages, source)
+    }
+}

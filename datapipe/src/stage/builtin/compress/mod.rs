@@ -1,0 +1,20 @@
+//! Compression and decompression. Each block is compressed by itself, so that blocks can be
+//! compressed in parallel and read one at a time.
+//!
+//! ```text
+//!   Zstd::level(n)     \                       codec, plain_len
+//!                       one Transform -> block ----------------> decompress(), for either codec
+//!   Deflate::level(n)  /
+//! ```
+//!
+//! Each block records its algorithm in its [`Codec`](crate::pool::Codec), so one stage decompresses
+//! all of them. A block that would not become smaller travels unchanged. Blocks carry no checksum
+//! here: the stage that stores or seals them adds one.
+
+mod decode; // decompression, for every algorithm
+mod encode; // one trait for the algorithms, and the stage that uses them
+mod probe; // decision to attempt compression
+mod stages; // the public constructors and their module names
+
+pub(crate) use stages::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
+pub use stages::{Deflate, Zstd, decompress, decompress_salvaging};

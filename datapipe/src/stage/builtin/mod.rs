@@ -1,0 +1,27 @@
+//! The stages that come with the library.
+//!
+//! ```text
+//!   StreamHead -> analyze -> inspect -> Zstd / Deflate -> ... -> decompress -> StreamTail
+//! ```
+//!
+//! Each is built from the public traits and carries the name and arguments of a
+//! [module](super::Stage::module), so that a host makes the same stage in a process. Only what an
+//! open descriptor and bytes cannot describe, such as a caller's own reader or inspector, stays in
+//! the caller's process. This module does not know the archive format: sealing, the stages of
+//! archives and those of trees are in folders above.
+
+mod analyze; // content analysis
+mod compress; // zstd and deflate, and decompression
+mod inspect; // the application's inspection, such as a virus scanner
+mod ordering; // sequencer and resequencer as stages
+mod stream; // any `Read` as head, any `Write` as tail
+
+pub(crate) use analyze::ANALYZE_MODULE;
+pub use analyze::{analyze, classify};
+pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
+pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
+pub use inspect::{Finding, Inspect, InspectionLog};
+pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
+pub use ordering::{resequence, sequence};
+pub use stream::{BlockReader, BlockWriter, OpenFile, StreamHead, StreamTail};
+pub(crate) use stream::{STREAM_HEAD_MODULE, STREAM_TAIL_MODULE};

@@ -1,0 +1,484 @@
+//! The description of a stage: everything that a pipe has to know before the stage runs.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::error::StageError;
+use crate::pool::{HeadPort, MiddlePort, TailPort};
+
+use super::settings::{Confinement, MessageHandler, Module, Placement, Settings, StageKind};
+use super::traits::{Analyze, Head, InPlace, Tail, Transform};
+
+/// A stage of a pipe, before it is started.
+///
+/// `W` is the stage's role (head, middle or tail): it determines which kinds of work the stage can
+/// do.
+///
+/// The methods follow in this order: constructors for each role, settings for every role, stages
+/// without code in this program. Two parts are elsewhere: the constructor [`Stage::inspect`] is
+/// next to its trait, and `work.rs` has the methods that the controller and a host call (`kind`,
+/// `has_code`, `worker`).
+pub struct Stage<W> {
+    pub(crate) settings: Settings,
+    pub(super) work: W,
+}
+
+/// A first stage.
+pub type HeadStage<'a> = Stage<HeadWork<'a>>;
+/// A stage between two queues.
+pub type MiddleStage<'a> = Stage<MiddleWork<'a>>;
+/// A last stage.
+pub type TailStage<'a> = Stage<TailWork<'a>>;
+
+/// Makes instance `n` of a stage.
+pub(super) type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
+/// A loop over a port. The one instance that runs it takes it out.
+pub(super) type PortLoop<'a, P> = Option<Box<dyn FnOnce(&P) -> Result<(), StageError> + Send + 'a>>;
+
+/// The work of a first stage.
+pub struct HeadWork<'a>(pub(super) HeadKind<'a>);
+/// The work of a stage between two queues.
+pub struct MiddleWork<'a>(pub(super) MiddleKind<'a>);
+/// The work of a last stage.
+pub struct TailWork<'a>(pub(super) TailKind<'a>);
+
+pub(super) enum HeadKind<'a> {
+    Fill(Factory<'a, dyn Head + 'a>),
+    Port(PortLoop<'a, HeadPort>),
+    /// Another program has its code.
+    Described(StageKind),
+}
+
+pub(super) enum MiddleKind<'a> {
+    Transform(Factory<'a, dyn Transform + 'a>),
+    InPlace(Factory<'a, dyn InPlace + 'a>),
+    Analyze(Factory<'a, dyn Analyze + 'a>),
+    Port(PortLoop<'a, MiddlePort>),
+    /// Another program has its code.
+    Described(StageKind),
+}
+
+pub(super) enum TailKind<'a> {
+    Write(Factory<'a, dyn Tail + 'a>),
+    Port(PortLoop<'a, TailPort>),
+    /// Another program has its code.
+    Described(StageKind),
+}
+
+/// Reason why a loop over a port has one instance.
+const LOOP: &str =
+    "is a loop over its port; only stages that are called for each block can have several";
+/// Reason why a stage made from a value has one instance.
+const VALUE: &str = "was given as a value; give a function that makes each instance";
+/// Reason why an unbound stage has one instance.
+const UNBOUND: &str = "is one process that attaches";
+
+impl<'a> Stage<HeadWork<'a>> {
+    /// A first stage. `factory` makes each instance from its number.
+    pub fn head<H: Head + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> H + Send + 'a,
+    ) -> Self {
+        let work = HeadKind::Fill(Box::new(move |n| Box::new(factory(n))));
+        Self::with(name, 0, 1, HeadWork(work))
+    }
+
+    /// A first stage that drives its port itself, in a loop. It needs a thread and has one
+    /// instance.
+    pub fn head_port(
+        name: impl Into<String>,
+        run: impl FnOnce(&HeadPort) -> Result<(), StageError> + Send + 'a,
+    ) -> Self {
+        Self::with(name, 0, 1, HeadWork(HeadKind::Port(Some(Box::new(run))))).single(LOOP)
+    }
+}
+
+impl<'a> Stage<MiddleWork<'a>> {
+    /// A stage that works out of place. `factory` makes each instance from its number.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// struct Upper;
+    ///
+    /// impl Transform for Upper {
+    ///     fn transform(
+    ///         &mut self,
+    ///         input: &Block,
+    ///         output: &mut Block,
+    ///     ) -> Result<Verdict, StageError> {
+    ///         output.put(&input.bytes().to_ascii_uppercase())?;
+    ///         Ok(Verdict::Send)
+    ///     }
+    /// }
+    ///
+    /// let upper = Stage::transform("upper", |_| Upper).instances(2);
+    /// # let _ = upper;
+    /// ```
+    pub fn transform<T: Transform + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        let work = MiddleKind::Transform(Box::new(move |n| Box::new(factory(n))));
+        Self::with(name, 1, 1, MiddleWork(work))
+    }
+
+    /// A stage that works in place. `factory` makes each instance from its number.
+    pub fn in_place<T: InPlace + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        let work = MiddleKind::InPlace(Box::new(move |n| Box::new(factory(n))));
+        Self::with(name, 1, 0, MiddleWork(work))
+    }
+
+    /// A stage that reads the data without changing it. `factory` makes each instance from its
+    /// number.
+    pub fn analyze<T: Analyze + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        let work = MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))));
+        Self::with(name, 1, 0, MiddleWork(work))
+    }
+
+    /// A stage that drives its port itself, in a loop: it may merge, split or reorder blocks. It
+    /// must receive until the end of the stream, and it does not see blocks that earlier stages
+    /// have dropped. It needs a thread and has one instance. If it holds more than one input or
+    /// more than one buffer at a time, declare that with [`holds_in`](Stage::holds_in) and
+    /// [`holds_out`](Stage::holds_out).
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// // Sends every block twice.
+    /// let twice = Stage::port("twice", |port| {
+    ///     while let Some(input) = port.receive()? {
+    ///         let mut copy = port.alloc()?;
+    ///         copy.put(input.bytes())?;
+    ///         port.send(copy, &input)?;
+    ///         port.forward(input)?;
+    ///     }
+    ///     Ok(())
+    /// });
+    /// # let _ = twice;
+    /// ```
+    pub fn port(
+        name: impl Into<String>,
+        run: impl FnOnce(&MiddlePort) -> Result<(), StageError> + Send + 'a,
+    ) -> Self {
+        let work = MiddleKind::Port(Some(Box::new(run)));
+        Self::with(name, 1, 1, MiddleWork(work)).single(LOOP)
+    }
+}
+
+impl<'a> Stage<TailWork<'a>> {
+    /// A last stage. `factory` makes each instance from its number.
+    pub fn tail<T: Tail + 'a>(
+        name: impl Into<String>,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        let work = TailKind::Write(Box::new(move |n| Box::new(factory(n))));
+        Self::with(name, 1, 0, TailWork(work))
+    }
+
+    /// A last stage that drives its port itself, in a loop that receives until the end of the
+    /// stream. It needs a thread and has one instance.
+    pub fn tail_port(
+        name: impl Into<String>,
+        run: impl FnOnce(&TailPort) -> Result<(), StageError> + Send + 'a,
+    ) -> Self {
+        Self::with(name, 1, 0, TailWork(TailKind::Port(Some(Box::new(run))))).single(LOOP)
+    }
+}
+
+impl<'a, H: Head + 'a> From<H> for HeadStage<'a> {
+    fn from(head: H) -> Self {
+        // Until the head has described itself, its kind is enough.
+        let work = HeadWork(HeadKind::Described(StageKind::Fill));
+        let mut stage = head.describe(Self::with(head.name(), 0, 1, work).single(VALUE));
+        let mut once = Some(Box::new(head) as Box<dyn Head + 'a>);
+        let make: Factory<'a, dyn Head + 'a> =
+            Box::new(move |_| once.take().expect("a value is one instance"));
+        stage.work = HeadWork(HeadKind::Fill(make));
+        stage
+    }
+}
+
+impl<'a, T: Tail + 'a> From<T> for TailStage<'a> {
+    fn from(tail: T) -> Self {
+        let work = TailWork(TailKind::Described(StageKind::Write)); // as above
+        let mut stage = tail.describe(Self::with(tail.name(), 1, 0, work).single(VALUE));
+        let mut once = Some(Box::new(tail) as Box<dyn Tail + 'a>);
+        let make: Factory<'a, dyn Tail + 'a> =
+            Box::new(move |_| once.take().expect("a value is one instance"));
+        stage.work = TailWork(TailKind::Write(make));
+        stage
+    }
+}
+
+/// Settings of every role.
+impl<W> Stage<W> {
+    /// Runs `n` instances of the stage, 1 to [`MAX_INSTANCES`](crate::limits::MAX_INSTANCES).
+    #[must_use]
+    pub fn instances(mut self, n: u32) -> Self {
+        self.settings.instances = n;
+        self
+    }
+
+    /// Renames the stage.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Declares that an instance holds up to `n` inputs before it sends or frees any. Only a loop
+    /// over a port can. A loop that holds more than it declares can deadlock the pipe.
+    #[must_use]
+    pub fn holds_in(mut self, n: u32) -> Self {
+        self.settings.hold_in = n.max(1);
+        self
+    }
+
+    /// Declares that an instance allocates up to `n` buffers before it sends any; 0 declares that
+    /// it never allocates. Only for a loop over a port.
+    #[must_use]
+    pub fn holds_out(mut self, n: u32) -> Self {
+        self.settings.hold_out = n;
+        self
+    }
+
+    /// Runs the stage inline: in turn with all other inline stages of the pipe, on one thread. A
+    /// pipe that has only inline stages starts no thread when it is
+    /// [`run`](crate::PipeBuilder::run).
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.settings.placement = Placement::Inline;
+        self
+    }
+
+    /// Runs each instance in its own process. The process runs this program again, so its `main`
+    /// has to call [`host::serve`](crate::host::serve) first. [Deaths](crate::host#deaths) says
+    /// what happens to an instance that is killed.
+    #[must_use]
+    pub fn in_processes(mut self) -> Self {
+        self.settings.placement = Placement::Process(None);
+        self
+    }
+
+    /// As [`in_processes`](Self::in_processes), but the processes run `program`, whose `main` calls
+    /// [`host::serve`](crate::host::serve): `datapipe-host`, which comes with the library, or one
+    /// of your own.
+    #[must_use]
+    pub fn in_processes_of(mut self, program: impl Into<PathBuf>) -> Self {
+        self.settings.placement = Placement::Process(Some(program.into()));
+        self
+    }
+
+    /// Runs all instances in one process, a thread each, because they share state. A killed process
+    /// is then not replaced.
+    #[must_use]
+    pub fn together(mut self) -> Self {
+        self.settings.together = true;
+        self
+    }
+
+    /// Names the module of a host that makes this stage from `arguments`, so that the stage can run
+    /// in processes. The library's own stages name their modules themselves wherever bytes and
+    /// descriptors can describe the stage.
+    ///
+    /// The name has at most [`MAX_MODULE_NAME`](crate::limits::MAX_MODULE_NAME) bytes, and the
+    /// arguments [`MAX_MODULE_ARGUMENTS`](crate::limits::MAX_MODULE_ARGUMENTS).
+    #[must_use]
+    pub fn module(mut self, name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
+        let (name, arguments) = (name.into(), Zeroizing::new(arguments.into()));
+        self.settings.module = Some(Module {
+            name,
+            arguments,
+            descriptors: Vec::new(),
+        });
+        self
+    }
+
+    /// Passes a descriptor to the module in addition to its arguments, so that the process can use
+    /// an open file that it could not open by name. At most
+    /// [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
+    ///
+    /// # Panics
+    ///
+    /// If [`module`](Self::module) has not been called.
+    #[must_use]
+    pub fn descriptor(self, descriptor: impl Into<OwnedFd>) -> Self {
+        self.shared_descriptor(Arc::new(descriptor.into()))
+    }
+
+    /// As [`descriptor`](Self::descriptor), for a descriptor that has other owners.
+    pub(crate) fn shared_descriptor(mut self, descriptor: Arc<OwnedFd>) -> Self {
+        let module = self
+            .settings
+            .module
+            .as_mut()
+            .expect("a module is named before it is given descriptors");
+        module.descriptors.push(descriptor);
+        self
+    }
+
+    /// Records why no module can make this stage, and what to do about it.
+    pub(crate) fn local(mut self, why: impl Into<Cow<'static, str>>) -> Self {
+        self.settings.local = Some(why.into());
+        self
+    }
+
+    /// Lets the kernel confine the stage's processes (Landlock): they may read files at or beneath
+    /// the paths in `read`, read and write files at or beneath those in `write`, and open nothing
+    /// else. Descriptors passed to them are not affected. A kernel without this ability is an error
+    /// of the stage, and so is a symbolic link in one of the paths: a caller who accepts paths from
+    /// others must resolve them before allowing them, and afterwards no other process can swap a
+    /// component for a link.
+    #[must_use]
+    pub fn confined(mut self, read: Vec<PathBuf>, write: Vec<PathBuf>) -> Self {
+        self.settings.confinement = Some(Confinement { read, write });
+        self
+    }
+
+    /// Calls `handler`, in the controller, with the data of each message that the stage's processes
+    /// send about their work ([`StageArgs::notes`](crate::host::StageArgs::notes)). The call is
+    /// made on the thread that supervises all processes of the pipe, and should return soon. A
+    /// panic in it counts as a panic of the stage.
+    #[must_use]
+    pub fn notes(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        self.settings.message_handler = Some(MessageHandler(Arc::new(handler)));
+        self
+    }
+}
+
+impl Stage<MiddleWork<'_>> {
+    /// Declares that an instance keeps state from earlier blocks. A replacement would not have that
+    /// state, so the pipe stops when a process of this stage is killed.
+    #[must_use]
+    pub fn stateful(mut self) -> Self {
+        self.settings.stateful = true;
+        self
+    }
+}
+
+impl Stage<HeadWork<'static>> {
+    /// A first stage whose code this program does not have: a module of another program makes it.
+    /// Name both with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of).
+    /// Returns `None` if no head does this kind of work.
+    pub fn head_of_module(name: impl Into<String>, kind: StageKind) -> Option<Self> {
+        let holds = match kind {
+            StageKind::Fill | StageKind::Loop => (0, 1),
+            _ => return None,
+        };
+        let work = HeadWork(HeadKind::Described(kind));
+        Some(Self::described(name.into(), holds, kind, work))
+    }
+
+    /// A first stage whose place is taken by another process, which
+    /// [attaches](crate::host::Attachment) within `patience`, fills the buffers that it allocates,
+    /// and sends them. If it does not attach in time, the pipe stops.
+    pub fn unbound_head(name: impl Into<String>, patience: Duration) -> Self {
+        let work = HeadWork(HeadKind::Described(StageKind::Loop));
+        Self::with(name, 0, 1, work)
+            .single(UNBOUND)
+            .unbound(patience)
+    }
+}
+
+impl Stage<MiddleWork<'static>> {
+    /// A stage between two queues whose code this program does not have: a module of another
+    /// program makes it. Name both with [`module`](Self::module) and
+    /// [`in_processes_of`](Self::in_processes_of). Returns `None` if no such stage does this kind
+    /// of work.
+    pub fn middle_of_module(name: impl Into<String>, kind: StageKind) -> Option<Self> {
+        let holds = match kind {
+            StageKind::Transform | StageKind::Loop => (1, 1),
+            StageKind::InPlace | StageKind::Analyze => (1, 0),
+            _ => return None,
+        };
+        let work = MiddleWork(MiddleKind::Described(kind));
+        Some(Self::described(name.into(), holds, kind, work))
+    }
+}
+
+impl Stage<TailWork<'static>> {
+    /// A last stage whose code this program does not have: a module of another program makes it.
+    /// Name both with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of).
+    /// Returns `None` if no tail does this kind of work.
+    pub fn tail_of_module(name: impl Into<String>, kind: StageKind) -> Option<Self> {
+        let holds = match kind {
+            StageKind::Write | StageKind::Loop => (1, 0),
+            _ => return None,
+        };
+        let work = TailWork(TailKind::Described(kind));
+        Some(Self::described(name.into(), holds, kind, work))
+    }
+
+    /// A last stage whose place is taken by another process, which
+    /// [attaches](crate::host::Attachment) within `patience`, receives until the end of the stream,
+    /// and frees what it receives. If it does not attach in time, the pipe stops.
+    pub fn unbound_tail(name: impl Into<String>, patience: Duration) -> Self {
+        let work = TailWork(TailKind::Described(StageKind::Loop));
+        Self::with(name, 1, 0, work)
+            .single(UNBOUND)
+            .unbound(patience)
+    }
+}
+
+/// Steps that the constructors share.
+impl<W> Stage<W> {
+    fn with(name: impl Into<String>, hold_in: u32, hold_out: u32, work: W) -> Self {
+        Self {
+            settings: Settings::new(name.into(), hold_in, hold_out),
+            work,
+        }
+    }
+
+    fn single(mut self, why: &'static str) -> Self {
+        self.settings.single = Some(why);
+        self
+    }
+
+    fn unbound(mut self, patience: Duration) -> Self {
+        self.settings.placement = Placement::Unbound(patience);
+        self
+    }
+
+    /// A stage of which only the kind of work is known, with the inputs and buffers that it holds.
+    fn described(name: String, (hold_in, hold_out): (u32, u32), kind: StageKind, work: W) -> Self {
+        let stage = Self::with(name, hold_in, hold_out, work);
+        if kind == StageKind::Loop {
+            stage.single(LOOP)
+        } else {
+            stage
+        }
+    }
+}
+
+impl<W> fmt::Debug for Stage<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Implements `Debug` without showing the closures.
+macro_rules! opaque_debug {
+    ($($work:ident),*) => {$(
+        impl fmt::Debug for $work<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($work))
+            }
+        }
+    )*};
+}
+opaque_debug!(HeadWork, MiddleWork, TailWork);

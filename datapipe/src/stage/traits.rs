@@ -1,0 +1,160 @@
+//! The traits that a stage implements, and the outcomes of their methods.
+
+use crate::error::StageError;
+use crate::pool::{Block, BlockInfo};
+
+use super::description::{HeadStage, TailStage};
+
+/// Fills blocks: the first stage of a pipe.
+///
+/// # Examples
+///
+/// ```
+/// use datapipe::prelude::*;
+///
+/// /// The numbers from 0 to `end`, eight bytes each.
+/// struct Count { next: u64, end: u64 }
+///
+/// impl Head for Count {
+///     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+///         while self.next < self.end && block.spare().len() >= 8 {
+///             block.put(&self.next.to_le_bytes())?;
+///             self.next += 1;
+///         }
+///         Ok(if block.is_empty() { Fill::End } else { Fill::Block })
+///     }
+/// }
+///
+/// let report = Pipe::builder()
+///     .head(Count { next: 0, end: 100_000 })
+///     .tail(StreamTail::new(std::io::sink()))
+///     .run()?;
+/// assert_eq!(report.bytes_out(), 800_000);
+/// # Ok::<(), datapipe::Error>(())
+/// ```
+pub trait Head: Send {
+    /// Name of the stage in status, reports and errors.
+    fn name(&self) -> &str {
+        "head"
+    }
+
+    /// Puts data into an empty block.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe; the block is not sent.
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError>;
+
+    /// Adds to the stage's description what a process needs to make this head there: a
+    /// [module](super::Stage::module), descriptors, a message handler. Without a module the stage
+    /// runs in this process only.
+    fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        stage
+    }
+}
+
+/// Outcome of [`Head::fill`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// The block is to be sent, and there may be more data.
+    Block,
+    /// The stream has ended; the block, which must be empty, is not sent.
+    End,
+}
+
+/// Makes one block from one block, out of place.
+pub trait Transform: Send {
+    /// Reads `input` and writes the result to `output`, which is empty. The information that
+    /// earlier stages attached to the input ([`Block::info`]) has already been copied to `output`.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError>;
+
+    /// Notifies the stage of a number whose block an earlier stage has dropped, for stages to which
+    /// numbers have a meaning.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+        let _ = number;
+        Ok(())
+    }
+}
+
+/// Changes a block in place. In a process it changes a copy, so that a process that is killed
+/// leaves the block as it was.
+pub trait InPlace: Send {
+    /// Changes the block's data, its length or its information. It may use headroom and tailroom.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError>;
+
+    /// Notifies the stage of a number whose block an earlier stage has dropped, for stages to which
+    /// numbers have a meaning.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+        let _ = number;
+        Ok(())
+    }
+}
+
+/// Reads a block without changing its data.
+pub trait Analyze: Send {
+    /// Reads the data and records its findings in `info`.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn analyze(&mut self, data: &[u8], info: &mut BlockInfo) -> Result<(), StageError>;
+}
+
+/// Decision of a stage about what it sends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Sends the output; for a stage that works in place, the block.
+    Send,
+    /// Sends the input unchanged. The same as `Send` for a stage that works in place.
+    SendInput,
+    /// Sends nothing: the block ends here.
+    Drop,
+}
+
+/// Writes blocks: the last stage of a pipe.
+pub trait Tail: Send {
+    /// Name of the stage in status, reports and errors.
+    fn name(&self) -> &str {
+        "tail"
+    }
+
+    /// Writes one block.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe.
+    fn write(&mut self, block: &Block) -> Result<(), StageError>;
+
+    /// Flushes, syncs and closes the destination. Called once for each instance, after all of them
+    /// have written every block of a stream that ended well. It is not called if the pipe was
+    /// cancelled or has failed, so anything that only this call writes marks a complete stream.
+    ///
+    /// # Errors
+    ///
+    /// An error means that the job did not end well.
+    fn finish(&mut self) -> Result<(), StageError> {
+        Ok(())
+    }
+
+    /// Adds to the stage's description what a process needs to make this tail there, as
+    /// [`Head::describe`] does.
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage
+    }
+}
