@@ -29,13 +29,3 @@ pub use read::{
 };
 pub use restore::{RestoreOptions, RestoreProblem, RestoreReport, TreeRestore, TreeVerify};
 pub use select::{CatalogueQuery, Search, Selection, TreeList};
-
-// Paths by which `restore/` imports its neighbours.
-use select as selection;
-use select as wanted;
-use temp_file as scratch;
-mod notes {
-    pub(super) use super::report_messages::{
-        push_message as say, put_bytes, receiver as hearer, take_bytes,
-    };
-}

@@ -2,13 +2,11 @@
 //! and forward their reports.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
-use crate::stage::{Arguments, HeadStage, TailStage};
+use crate::stage::{HeadStage, TailStage};
 
 use super::read::{Cursor, TREE_HEAD_MODULE, TreeHead, TreeOptions, source_name};
 use super::restore::{

@@ -17,7 +17,7 @@ use std::thread;
 
 use crate::error::StageError;
 use crate::limits::MAX_RESTORE_THREADS;
-use crate::tree::selection::Selection;
+use crate::tree::select::Selection;
 use crate::wire::{Entry, EntryBody, Object, ObjectKind};
 
 use super::assembler::ObjectAssembler;

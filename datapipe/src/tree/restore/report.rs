@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::host::StageMessage;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
-use crate::tree::notes::{hearer, put_bytes, say, take_bytes};
+use crate::tree::report_messages::{push_message, put_bytes, receiver, take_bytes};
 use crate::wire::ObjectKind;
 use crate::wire::codec::{Bytes, DecodeError, Put, cut};
 
@@ -145,13 +145,13 @@ impl RestoreReport {
             let mut message = vec![PROBLEM];
             put_bytes(&mut message, &problem.path);
             message.put(problem.what.as_bytes());
-            say(&mut messages, &message, &problem.to_string());
+            push_message(&mut messages, &message, &problem.to_string());
         }
         for path in inner.damaged.iter().skip(cursor.damaged) {
-            say(&mut messages, &[&[DAMAGED], path.as_slice()].concat(), "");
+            push_message(&mut messages, &[&[DAMAGED], path.as_slice()].concat(), "");
         }
         for note in inner.notes.iter().skip(cursor.notes) {
-            say(&mut messages, &[&[NOTE], note.as_bytes()].concat(), note);
+            push_message(&mut messages, &[&[NOTE], note.as_bytes()].concat(), note);
         }
         (cursor.problems, cursor.damaged, cursor.notes) =
             (inner.problems.len(), inner.damaged.len(), inner.notes.len());
@@ -161,7 +161,7 @@ impl RestoreReport {
                 .counts()
                 .into_iter()
                 .for_each(|count| message.put_u64(count));
-            say(&mut messages, &message, "");
+            push_message(&mut messages, &message, "");
         }
         messages
     }
@@ -170,7 +170,7 @@ impl RestoreReport {
     /// them to this report, up to the first that is malformed, which is recorded as a problem.
     pub(in crate::tree) fn receiver(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
         let (good, bad) = (self.clone(), self.clone());
-        hearer(
+        receiver(
             move |message| good.apply(message),
             move |error| {
                 bad.record_problem(b"", format!("the process sent a malformed report: {error}"));

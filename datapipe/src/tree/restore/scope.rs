@@ -18,8 +18,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::archive::BlockSet;
 use crate::error::StageError;
 use crate::limits::{MAX_BLOCK_RUNS, MAX_RESTORE_MEMORY};
-use crate::tree::notes::{put_bytes, take_bytes};
-use crate::tree::selection::Selection;
+use crate::tree::report_messages::{put_bytes, take_bytes};
+use crate::tree::select::Selection;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
 /// Paths by object number: the objects that are restored under another of their names, because

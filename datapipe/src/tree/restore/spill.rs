@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use crate::limits::MAX_RESTORE_MEMORY;
-use crate::tree::scratch;
+use crate::tree::temp_file;
 
 /// Append-only temporary file without a name, created when the first byte is written.
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ impl Spill {
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(scratch::create()?),
+            None => self.file.insert(temp_file::create()?),
         };
         let at = self.len;
         file.write_all_at(bytes, at)?;

@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Tail, TailStage};
-use crate::tree::selection::Selection;
-use crate::tree::wanted::CatalogueQuery;
+use crate::tree::select::Selection;
+use crate::tree::select::CatalogueQuery;
 
 use super::arguments::RestoreArguments;
 use super::assembler::ObjectAssembler;

@@ -3,7 +3,7 @@
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Tail, TailStage};
-use crate::tree::selection::Selection;
+use crate::tree::select::Selection;
 use crate::wire::Object;
 
 use super::arguments::TREE_VERIFY_MODULE;
