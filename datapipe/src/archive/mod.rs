@@ -20,29 +20,15 @@
 //! `docs/wire-format.md` is the normative page. Does not compress, and does not know files: those
 //! are other stages.
 
-mod block; // what a block's header says, for those who write, seal and open it
-mod blocks; // some blocks of an archive
-mod course; // where in the plain stream each block has to begin
-mod head; // reads the blocks of an archive
-mod index; // where the blocks of an archive stand
-mod modules; // these stages in processes of their own
-mod places; // where things stand, until a footer lists them
-mod plan; // what is decided before the first block
-mod reader; // finds the headers and the keys
-mod report; // what became of an archive
-mod restore; // writes a stream back, gaps and all
-mod seal; // encrypts and decrypts blocks
-mod shared; // a medium that a reader and its heads use in turn
-mod tail; // writes the blocks of an archive
-mod units; // records to units, and the way after damage
-mod volumes; // records onto volumes
+mod block_header;
+mod continuity;
+mod modules;
+mod read;
+mod report;
+mod seal;
+mod write;
 
-pub use blocks::BlockSet;
-pub use head::ArchiveHead;
-pub use index::Index;
 pub use modules::modules;
-pub use plan::{Archive, ArchiveOptions};
-pub use reader::{ArchiveReader, OpenError, Reading};
+pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, OpenError, Reading, StreamRestore};
 pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
-pub use restore::StreamRestore;
-pub use tail::ArchiveTail;
+pub use write::{Archive, ArchiveOptions, ArchiveTail};

@@ -31,20 +31,20 @@ use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, OpenFile, SALVAGE,
 use crate::wire::codec::{Bytes, DecodeError, Put};
 use crate::wire::{ArchiveHeader, Content, SessionHeader, looks_like_record};
 
-use super::head::ArchiveHead;
-use super::index::{Run, Start};
-use super::plan::{Archive, ArchiveOptions};
-use super::reader::ArchiveReader;
+use super::read::head::ArchiveHead;
+use super::read::index::{Run, Start};
+use super::write::options::{Archive, ArchiveOptions};
+use super::read::reader::ArchiveReader;
 use super::report::{ReadOutcome, ReadReport, Reporter, WriteOutcome, WriteReport};
-use super::restore::StreamRestore;
+use super::read::stream_restore::StreamRestore;
 use super::seal::{self, ArchiveKey};
-use super::shared::Shared;
-use super::tail::ArchiveTail;
-use super::units::Units;
+use super::read::shared_medium::Shared;
+use super::write::tail::ArchiveTail;
+use super::read::unit_reader::Units;
 
 /// Names of the modules.
-pub(super) const SEAL_MODULE: &str = "datapipe.seal";
-pub(super) const OPEN_MODULE: &str = "datapipe.open";
+pub(in crate::archive) const SEAL_MODULE: &str = "datapipe.seal";
+pub(in crate::archive) const OPEN_MODULE: &str = "datapipe.open";
 const TAIL_MODULE: &str = "datapipe.archive-tail";
 const HEAD_MODULE: &str = "datapipe.archive-head";
 const RESTORE_MODULE: &str = "datapipe.stream-restore";
@@ -89,7 +89,7 @@ pub fn modules(modules: Modules) -> Modules {
 }
 
 /// The fields of an archive's key.
-pub(super) fn key_arguments(key: &ArchiveKey) -> Arguments {
+pub(in crate::archive) fn key_arguments(key: &ArchiveKey) -> Arguments {
     Arguments::new().with(KEY, key.key().bytes())
 }
 
@@ -122,7 +122,7 @@ fn from_open(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
 }
 
 /// Gives a stage that writes an archive its module.
-pub(super) fn describe_tail<'a>(
+pub(in crate::archive) fn describe_tail<'a>(
     stage: TailStage<'a>,
     archive: &Archive,
     passage: MediumHandle,
@@ -238,18 +238,18 @@ fn planned(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
 
 /// What a head reads, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Reads<'r> {
-    pub(super) session: [u8; 16],
-    pub(super) block_len: u32,
-    pub(super) key: Option<&'r ArchiveKey>,
+pub(in crate::archive) struct Reads<'r> {
+    pub(in crate::archive) session: [u8; 16],
+    pub(in crate::archive) block_len: u32,
+    pub(in crate::archive) key: Option<&'r ArchiveKey>,
     /// Not everything.
-    pub(super) runs: Option<&'r VecDeque<Run>>,
-    pub(super) reporter: &'r Reporter,
-    pub(super) report: &'r ReadReport,
+    pub(in crate::archive) runs: Option<&'r VecDeque<Run>>,
+    pub(in crate::archive) reporter: &'r Reporter,
+    pub(in crate::archive) report: &'r ReadReport,
 }
 
 /// Gives a stage that reads an archive its module.
-pub(super) fn describe_head<'a>(
+pub(in crate::archive) fn describe_head<'a>(
     stage: HeadStage<'a>,
     reads: &Reads<'_>,
     mut passage: MediumHandle,
@@ -336,7 +336,7 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
 }
 
 /// Gives a stage that writes a stream its module, if it writes to an open file.
-pub(super) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&OpenFile>) -> TailStage<'a> {
+pub(in crate::archive) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&OpenFile>) -> TailStage<'a> {
     match file {
         Some(file) => stage.module(RESTORE_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0)),
         None => stage.local(

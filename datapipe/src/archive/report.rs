@@ -9,7 +9,7 @@ use crate::media::Position;
 use crate::stage::{Damage, DamageLog};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
-use super::units;
+use super::read::unit_reader as units;
 
 /// What a reader found, for whoever runs the pipe. Clones share one content.
 #[derive(Clone, Debug, Default)]

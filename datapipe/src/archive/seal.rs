@@ -10,7 +10,7 @@ use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
 
-use super::block::{TAG_LEN, header_of, number_of};
+use super::block_header::{TAG_LEN, header_of, number_of};
 use super::modules;
 
 /// The key of an archive, and the cipher that it makes. Clones share it.
@@ -39,7 +39,7 @@ impl ArchiveKey {
 }
 
 /// The stage that encrypts.
-pub(super) fn sealing<'a>(key: ArchiveKey) -> MiddleStage<'a> {
+pub(in crate::archive) fn sealing<'a>(key: ArchiveKey) -> MiddleStage<'a> {
     let arguments = modules::key_arguments(&key);
     let stage = Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(&key.cipher)));
     stage.module(modules::SEAL_MODULE, arguments)

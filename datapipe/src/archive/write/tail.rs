@@ -13,13 +13,13 @@ use crate::wire::{
     UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
 
-use super::block::{TAG_LEN, header_of};
-use super::course::Course;
-use super::modules;
-use super::places::Places;
-use super::plan::Archive;
-use super::report::WriteReport;
-use super::volumes::{Volumes, empty_record};
+use super::super::block_header::{TAG_LEN, header_of};
+use super::super::continuity::Course;
+use super::super::modules;
+use super::positions::Places;
+use super::options::Archive;
+use super::super::report::WriteReport;
+use super::record_writer::{Volumes, empty_record};
 
 /// The tail of a pipe that writes an archive, which [`Archive::stages`] gives.
 ///
@@ -61,7 +61,7 @@ struct Stream<M> {
 }
 
 impl<M: Medium> ArchiveTail<M> {
-    pub(super) fn new(archive: Archive, medium: M) -> Self {
+    pub(in crate::archive) fn new(archive: Archive, medium: M) -> Self {
         let session = &archive.session;
         let [a, b, c, d, ..] = session.id;
         let mut record = Vec::new();

@@ -18,10 +18,10 @@ use crate::wire::{
     SessionFooter, UnitHeader, UnitKind,
 };
 
-use super::blocks::BlockSet;
+use super::block_set::BlockSet;
 use super::reader::OpenError;
-use super::shared::Shared;
-use super::units::{Event, Units};
+use super::shared_medium::Shared;
+use super::unit_reader::{Event, Units};
 
 /// Where the blocks of an archive stand. Made by
 /// [`ArchiveReader::index`](super::ArchiveReader::index).
@@ -35,20 +35,20 @@ pub struct Index {
 
 /// Where to begin to read for a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Start {
+pub(in crate::archive) struct Start {
     /// The block whose header begins in the record at `place`.
-    pub(super) block: u64,
-    pub(super) place: Position,
+    pub(in crate::archive) block: u64,
+    pub(in crate::archive) place: Position,
     /// Of the block's header in the stream.
-    pub(super) position: u64,
+    pub(in crate::archive) position: u64,
 }
 
 /// A run of blocks, and where to begin.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) first: u64,
-    pub(super) last: u64,
-    pub(super) start: Start,
+pub(in crate::archive) struct Run {
+    pub(in crate::archive) first: u64,
+    pub(in crate::archive) last: u64,
+    pub(in crate::archive) start: Start,
 }
 
 impl Index {
@@ -72,7 +72,7 @@ impl Index {
     }
 
     /// Reads the end of a medium. `footer` opens the archive's footer.
-    pub(super) fn read<M: Medium>(
+    pub(in crate::archive) fn read<M: Medium>(
         medium: &Shared<M>,
         session: [u8; 16],
         framing: Framing,
@@ -115,7 +115,7 @@ impl Index {
     }
 
     /// Where to begin to read for each of these runs.
-    pub(super) fn runs<M: Medium>(
+    pub(in crate::archive) fn runs<M: Medium>(
         &self,
         medium: &Shared<M>,
         session: [u8; 16],

@@ -10,14 +10,14 @@ use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage};
 use crate::wire::{self, ArchiveFooter, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
-use super::block::{TAG_LEN, info_of};
-use super::course::Course;
+use super::super::block_header::{TAG_LEN, info_of};
+use super::super::continuity::Course;
 use super::index::Run;
-use super::modules::{self, Reads};
-use super::report::{ReadReport, Reporter};
-use super::seal::ArchiveKey;
-use super::shared::Shared;
-use super::units::{Damage, Event, Units};
+use super::super::modules::{self, Reads};
+use super::super::report::{ReadReport, Reporter};
+use super::super::seal::ArchiveKey;
+use super::shared_medium::Shared;
+use super::unit_reader::{Damage, Event, Units};
 
 /// The head of a pipe that reads an archive, which
 /// [`ArchiveReader::head`](super::ArchiveReader::head) gives. Its blocks are as they were stored:
@@ -47,7 +47,7 @@ pub struct ArchiveHead<M> {
 }
 
 impl<M: Medium> ArchiveHead<M> {
-    pub(super) fn new(
+    pub(in crate::archive) fn new(
         medium: Shared<M>,
         units: Units<Shared<M>>,
         block_len: u32,
@@ -74,7 +74,7 @@ impl<M: Medium> ArchiveHead<M> {
     }
 
     /// Reads these runs, which ascend, and nothing else.
-    pub(super) fn only(self, runs: Vec<Run>) -> Self {
+    pub(in crate::archive) fn only(self, runs: Vec<Run>) -> Self {
         Self {
             part: Some((None, runs.into())),
             ..self
@@ -428,7 +428,7 @@ impl<M: Medium> ArchiveHead<M> {
 /// # Errors
 ///
 /// Why it is not believed.
-pub(super) fn open_footer(
+pub(in crate::archive) fn open_footer(
     cipher: Option<&Cipher>,
     header: &UnitHeader,
     body: &[u8],

@@ -10,14 +10,14 @@ use crate::memory::Direction;
 use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
 use crate::wire::{self, ArchiveHeader, ChunkFooter, DecodeError, SessionHeader, UnitKind};
 
-use super::blocks::BlockSet;
+use super::block_set::BlockSet;
 use super::head::{self, ArchiveHead};
 use super::index::Index;
-use super::plan::key_of;
-use super::report::{ReadReport, Reporter};
-use super::seal::{self, ArchiveKey};
-use super::shared::Shared;
-use super::units::{Event, Units};
+use super::super::write::options::key_of;
+use super::super::report::{ReadReport, Reporter};
+use super::super::seal::{self, ArchiveKey};
+use super::shared_medium::Shared;
+use super::unit_reader::{Event, Units};
 
 /// An archive whose headers were read, and whose keys are unlocked.
 ///

@@ -10,7 +10,7 @@ use crate::wire::{
 };
 
 /// Reads the units of one session, one after the other.
-pub(super) struct Units<M> {
+pub(in crate::archive) struct Units<M> {
     medium: M,
     /// Whose records count: the first right record's, if nobody said.
     session: Option<[u8; 16]>,
@@ -44,7 +44,7 @@ pub(super) struct Units<M> {
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(in crate::archive) enum Event {
     /// A unit, whose body [`Units::body`] has.
     Unit(UnitHeader, Option<Position>),
     /// A copy of a unit on a volume's label.
@@ -59,11 +59,11 @@ pub(super) enum Event {
 
 /// Damage, as far as the stream shows it.
 #[derive(Debug)]
-pub(super) struct Damage {
+pub(in crate::archive) struct Damage {
     /// The block, if it is known.
-    pub(super) block: Option<u64>,
-    pub(super) place: Option<Position>,
-    pub(super) what: String,
+    pub(in crate::archive) block: Option<u64>,
+    pub(in crate::archive) place: Option<Position>,
+    pub(in crate::archive) what: String,
 }
 
 /// What ends the part of the stream that is in memory.
@@ -95,7 +95,7 @@ struct Window {
 
 impl<M: Medium> Units<M> {
     /// Reads from the start of the session, where the medium stands.
-    pub(super) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
+    pub(in crate::archive) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
         Self {
             medium,
             session,
@@ -119,7 +119,7 @@ impl<M: Medium> Units<M> {
 
     /// Goes on from where the medium was sought to, at the first header of the next record that has
     /// one.
-    pub(super) fn moved(&mut self, volume: u32) {
+    pub(in crate::archive) fn moved(&mut self, volume: u32) {
         (self.sequence, self.guessed, self.volume) = (0, 0, volume);
         // At no position that a record could go on from.
         self.window = Window {
@@ -133,22 +133,22 @@ impl<M: Medium> Units<M> {
     }
 
     /// The session whose records count, once it is known.
-    pub(super) fn session(&self) -> Option<[u8; 16]> {
+    pub(in crate::archive) fn session(&self) -> Option<[u8; 16]> {
         self.session
     }
 
     /// Another session that has records here, if one has.
-    pub(super) fn other_session(&self) -> Option<[u8; 16]> {
+    pub(in crate::archive) fn other_session(&self) -> Option<[u8; 16]> {
         self.other
     }
 
     /// Bytes of the records that were read, and the last volume that had one.
-    pub(super) fn met(&self) -> (u64, u32) {
+    pub(in crate::archive) fn met(&self) -> (u64, u32) {
         self.met
     }
 
     /// The body of the unit that [`next`](Self::next) gave last.
-    pub(super) fn body(&self) -> &[u8] {
+    pub(in crate::archive) fn body(&self) -> &[u8] {
         &self.window.rest()[..self.body]
     }
 
@@ -157,7 +157,7 @@ impl<M: Medium> Units<M> {
     /// # Errors
     ///
     /// What the medium says, but for what is damage.
-    pub(super) fn next(&mut self) -> Result<Event, MediumError> {
+    pub(in crate::archive) fn next(&mut self) -> Result<Event, MediumError> {
         self.window.consume(std::mem::take(&mut self.skip));
         self.body = 0;
         loop {

@@ -14,7 +14,7 @@ use crate::media::Medium;
 use crate::stage::MiddleStage;
 use crate::wire::{self, ArchiveHeader, Content, Framing, SessionHeader, Time};
 
-use super::seal::{self, ArchiveKey};
+use super::super::seal::{self, ArchiveKey};
 use super::tail::ArchiveTail;
 
 /// How an archive is to be written.
@@ -224,10 +224,10 @@ impl ArchiveOptions {
 /// An archive that is about to be written: what its stages have in common. It is written once,
 /// because a second stream under its key would give both away.
 pub struct Archive {
-    pub(super) session: SessionHeader,
-    pub(super) header: ArchiveHeader,
-    pub(super) key: Option<ArchiveKey>,
-    pub(super) chunk_len: u64,
+    pub(in crate::archive) session: SessionHeader,
+    pub(in crate::archive) header: ArchiveHeader,
+    pub(in crate::archive) key: Option<ArchiveKey>,
+    pub(in crate::archive) chunk_len: u64,
 }
 
 impl Archive {
@@ -268,7 +268,7 @@ impl fmt::Debug for Archive {
 }
 
 /// The key of an archive's blocks: it depends on both headers.
-pub(super) fn key_of(
+pub(in crate::archive) fn key_of(
     key: &DataKey,
     session: &SessionHeader,
     archive: &ArchiveHeader,

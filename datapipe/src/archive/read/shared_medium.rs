@@ -8,10 +8,10 @@ use crate::media::{Item, Medium, MediumError, MediumHandle, Position};
 
 /// One medium for several. Whoever uses it seeks first.
 #[derive(Debug)]
-pub(super) struct Shared<M>(Arc<Mutex<M>>);
+pub(in crate::archive) struct Shared<M>(Arc<Mutex<M>>);
 
 impl<M> Shared<M> {
-    pub(super) fn new(medium: M) -> Self {
+    pub(in crate::archive) fn new(medium: M) -> Self {
         Self(Arc::new(Mutex::new(medium)))
     }
 }
@@ -24,7 +24,7 @@ impl<M> Clone for Shared<M> {
 
 impl<M: Medium> Shared<M> {
     /// Goes to the first volume that is there.
-    pub(super) fn rewind(&mut self) -> Result<(), MediumError> {
+    pub(in crate::archive) fn rewind(&mut self) -> Result<(), MediumError> {
         let mut volume = 1;
         loop {
             match self.seek(Position::start_of(volume)) {

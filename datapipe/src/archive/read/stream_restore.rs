@@ -9,8 +9,8 @@ use crate::pool::{Block, Codec, Marks};
 use crate::stage::{OpenFile, Tail, TailStage};
 use crate::wire::BlockKind;
 
-use super::block::number_of;
-use super::modules;
+use super::super::block_header::number_of;
+use super::super::modules;
 
 /// Writes the blocks of an archived stream to a writer.
 ///
