@@ -1,30 +1,44 @@
-//! What a block's header says, for those who write, seal and open it: all three must come to the
-//! same bytes.
+//! Unit headers of blocks, from and to [`BlockInfo`].
+//!
+//! The writer, the stage that seals and the stage that opens make the header of a block
+//! independently of each other, and all three must come to the same bytes: encryption authenticates
+//! them.
 
+use crate::crypto::TAG_LEN;
 use crate::error::StageError;
 use crate::limits::MAX_BUFFER_SIZE;
-use crate::pool::{Block, BlockInfo, Codec, Marks};
-use crate::wire::{BlockKind, Cipher, UnitHeader, UnitKind};
+use crate::pool::{BlockInfo, Codec, Marks};
+use crate::wire::{BlockKind, Cipher, MAX_STORED, UnitHeader, UnitKind};
 
-/// Bytes that sealing adds to a block, behind the data.
-pub(super) const TAG_LEN: usize = 16;
+/// [`TAG_LEN`] as the type of a unit's lengths.
+pub(super) const TAG_LEN_U32: u32 = TAG_LEN as u32;
 
-/// The header of block `number`, but for what the writer of the stream fills in. `data`: bytes of
-/// the block without the tag.
-pub(super) fn header_of(
+// The format's own constant: `wire` does not depend on `crypto`.
+const _: () = assert!(MAX_STORED == MAX_BUFFER_SIZE + TAG_LEN_U32);
+
+/// Returns the header of block `number`, without the fields that the writer of the stream fills in.
+/// `len` is the length of the block's data in bytes, without the tag.
+///
+/// # Errors
+///
+/// If no archive can have such a block.
+pub(super) fn unit_header(
     number: u64,
     info: &BlockInfo,
-    data: usize,
+    len: usize,
 ) -> Result<UnitHeader, StageError> {
-    let data = u32::try_from(data)
+    let Some(data) = u32::try_from(len)
         .ok()
-        .filter(|&len| len <= MAX_BUFFER_SIZE);
-    let data =
-        data.ok_or_else(|| StageError::new(format!("block {number} is too long for an archive")))?;
+        .filter(|&data| data <= MAX_BUFFER_SIZE)
+    else {
+        return Err(StageError::new(format!(
+            "block {number} has {len} bytes, but a block of an archive has at most {MAX_BUFFER_SIZE}"
+        )));
+    };
     if info.marks.contains(Marks::REJECTED) && (data != 0 || info.codec != Codec::NONE) {
-        let why =
-            format!("block {number} is rejected, but has content: clear a block that you reject");
-        return Err(StageError::new(why));
+        return Err(StageError::new(format!(
+            "block {number} is rejected, but has content: clear a block that you reject"
+        )));
     }
     let Some(what) = BlockKind::from_code(info.kind) else {
         return Err(StageError::new(format!(
@@ -33,7 +47,7 @@ pub(super) fn header_of(
         )));
     };
     let (cipher, tag) = if info.sealed {
-        (Cipher::Aes256Gcm, TAG_LEN as u32)
+        (Cipher::Aes256Gcm, TAG_LEN_U32)
     } else {
         (Cipher::None, 0)
     };
@@ -55,8 +69,8 @@ pub(super) fn header_of(
     })
 }
 
-/// What the stages are to know of a block that was read.
-pub(super) fn info_of(header: &UnitHeader) -> BlockInfo {
+/// Returns the info with which a block that was read enters the pipe.
+pub(super) fn block_info(header: &UnitHeader) -> BlockInfo {
     BlockInfo {
         offset: header.offset,
         plain_len: if header.codec == Codec::NONE {
@@ -72,9 +86,4 @@ pub(super) fn info_of(header: &UnitHeader) -> BlockInfo {
         kind: header.what.code(),
         ..BlockInfo::default()
     }
-}
-
-/// A block's number in its archive: what the reader said, or its place in the stream.
-pub(super) fn number_of(block: &Block, info: &BlockInfo) -> u64 {
-    info.sequence.unwrap_or_else(|| block.number())
 }

@@ -1,58 +1,58 @@
-//! Reads the blocks of an archive, in their order, and says what is not as it should be.
+//! The head of a pipe that reads the blocks of an archive, in order, and reports what is damaged.
 
-use std::collections::VecDeque;
 use std::fmt;
 
-use crate::crypto::{Cipher, NonceKind, nonce};
 use crate::error::StageError;
 use crate::media::{Medium, MediumError, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage};
-use crate::wire::{self, ArchiveFooter, UNIT_HEADER_LEN, UnitHeader, UnitKind};
+use crate::wire::{self, UnitHeader, UnitKind};
 
-use super::super::block_header::{TAG_LEN, info_of};
-use super::super::continuity::Course;
-use super::index::Run;
-use super::super::modules::{self, Reads};
-use super::super::report::{ReadReport, Reporter};
-use super::super::seal::ArchiveKey;
-use super::shared_medium::Shared;
-use super::unit_reader::{Damage, Event, Units};
+use super::super::arguments::{self, HeadSettings};
+use super::super::block_header::block_info;
+use super::super::key::ArchiveKey;
+use super::super::report::{DamageReporter, ReadReport, StreamDamage};
+use super::super::run::Run;
+use super::footer::open_footer;
+use super::numbering::Numbering;
+use super::run_cursor::RunCursor;
+use super::shared_medium::SharedMedium;
+use super::unit_event::UnitEvent;
+use super::unit_reader::UnitReader;
 
-/// The head of a pipe that reads an archive, which
-/// [`ArchiveReader::head`](super::ArchiveReader::head) gives. Its blocks are as they were stored:
-/// decrypt them, then decompress them.
+/// The head of a pipe that reads an archive. [`ArchiveReader::head`](super::ArchiveReader::head)
+/// makes it. Its blocks are as they were stored: decrypt them, then decompress them.
 pub struct ArchiveHead<M> {
-    medium: Shared<M>,
-    units: Units<Shared<M>>,
+    medium: SharedMedium<M>,
+    units: UnitReader<SharedMedium<M>>,
+    /// Largest size of the archive's blocks before compression, in bytes.
     block_len: u32,
     key: Option<ArchiveKey>,
-    reporter: Reporter,
+    reporter: DamageReporter,
     report: ReadReport,
-    course: Course,
-    /// What is to be read, if that is not everything: the run that is being read, and those behind
-    /// it.
-    part: Option<(Option<Run>, VecDeque<Run>)>,
-    /// Number of the next block.
-    next: u64,
-    /// Where in the stream the block before it ends.
-    behind: u64,
-    complete: bool,
-    /// The session's footer was seen, and so many marks behind it.
-    closed: bool,
+    runs: RunCursor,
+    numbering: Numbering,
+    trailer: Trailer,
+    has_ended: bool,
+}
+
+/// The parts of the end of a session that were found.
+#[derive(Default)]
+struct Trailer {
+    /// A valid archive footer.
+    archive_footer: bool,
+    session_footer: bool,
+    /// Number of marks after the session footer: two of them end the session.
     marks: u32,
-    /// The medium was sought to where reading begins.
-    begun: bool,
-    ended: bool,
 }
 
 impl<M: Medium> ArchiveHead<M> {
     pub(in crate::archive) fn new(
-        medium: Shared<M>,
-        units: Units<Shared<M>>,
+        medium: SharedMedium<M>,
+        units: UnitReader<SharedMedium<M>>,
         block_len: u32,
         key: Option<ArchiveKey>,
-        reporter: Reporter,
+        reporter: DamageReporter,
     ) -> Self {
         Self {
             medium,
@@ -61,238 +61,148 @@ impl<M: Medium> ArchiveHead<M> {
             key,
             reporter,
             report: ReadReport::default(),
-            course: Course::new(block_len),
-            part: None,
-            next: 0,
-            behind: 0,
-            complete: false,
-            closed: false,
-            marks: 0,
-            begun: false,
-            ended: false,
+            runs: RunCursor::all(),
+            numbering: Numbering::new(block_len),
+            trailer: Trailer::default(),
+            has_ended: false,
         }
     }
 
-    /// Reads these runs, which ascend, and nothing else.
+    /// Limits reading to these runs, which ascend.
     pub(in crate::archive) fn only(self, runs: Vec<Run>) -> Self {
         Self {
-            part: Some((None, runs.into())),
+            runs: RunCursor::only(runs),
             ..self
         }
     }
 
-    /// What becomes of the reading: final when the pipe has ended.
+    /// Returns the report of the reading. It is final when the pipe has ended.
     pub fn report(&self) -> ReadReport {
         self.report.clone()
     }
 
-    /// Goes to where reading begins, or to the next run if the last one has been read. False: there
-    /// is none.
+    /// Moves to where reading begins, or to the next run if the current one has been read. Returns
+    /// false if there is no other run.
     fn seek(&mut self) -> Result<bool, StageError> {
-        let Some((run, runs)) = &mut self.part else {
-            if !std::mem::replace(&mut self.begun, true) {
+        if !self.runs.is_partial() {
+            if self.runs.set_positioned() {
                 self.medium.rewind()?;
             }
             return Ok(true);
-        };
-        while run.is_none_or(|run| self.next > run.last) {
-            let Some(to) = runs.pop_front() else {
+        }
+        while self.runs.is_done(self.numbering.next()) {
+            let Some(run) = self.runs.advance() else {
                 return Ok(false);
             };
-            *run = Some(to);
-            // What lies between is not worth a seek if nobody knows a place behind it.
-            if self.begun && (to.start.block..=to.first).contains(&self.next) {
-                continue;
-            }
-            match self.medium.seek(to.start.place) {
-                Ok(()) => {
-                    self.begun = true;
-                    self.units.moved(to.start.place.volume);
-                    (self.next, self.behind) = (to.start.block, to.start.position);
-                    self.course = Course::new(self.block_len);
-                    self.course.lose(to.start.block);
-                }
-                Err(error @ MediumError::Io { .. }) => return Err(error.into()),
-                Err(error) => {
-                    let blocks = to.last - to.first;
-                    self.report.update(|outcome| {
-                        outcome.missing = outcome.missing.saturating_add(blocks).saturating_add(1);
-                    });
-                    let what = format!("cannot be reached, and {blocks} more: {error}");
-                    self.reporter.say(Damage {
-                        block: Some(to.first),
-                        place: Some(to.start.place),
-                        what,
-                    })?;
-                    *run = None;
-                }
+            if !self.runs.can_read_on(&run, self.numbering.next()) {
+                self.seek_run(&run)?;
             }
         }
         Ok(true)
     }
 
-    /// Those of the blocks `first` to `last` that somebody wants.
-    fn wanted(&self, first: u64, last: u64) -> Option<(u64, u64)> {
-        let (first, last) = match &self.part {
-            None => (first, last),
-            Some((Some(run), _)) => (first.max(run.first), last.min(run.last)),
-            Some((None, _)) => return None,
-        };
-        (first <= last).then_some((first, last))
+    /// Moves to the start of a run. If its position cannot be reached, the run is given up and its
+    /// blocks are reported missing.
+    fn seek_run(&mut self, run: &Run) -> Result<(), StageError> {
+        match self.medium.seek(run.start.record) {
+            Ok(()) => {
+                self.runs.set_positioned();
+                self.units.moved(run.start.record.volume);
+                self.numbering.restart(&run.start);
+                Ok(())
+            }
+            Err(error @ MediumError::Io { .. }) => Err(error.into()),
+            Err(error) => {
+                let more = run.last - run.first;
+                self.count_missing(more);
+                self.count_missing(1);
+                self.runs.drop_current();
+                let what = format!("cannot be reached, and {more} more: {error}");
+                self.report_damage(Some(run.first), Some(run.start.record), what)
+            }
+        }
     }
 
-    /// The run that is being read goes no further.
-    fn cut_run(&mut self, place: Option<Position>) -> Result<(), StageError> {
-        if let Some((Some(run), _)) = self.part {
-            self.skip_to(run.last.saturating_add(1), place)?;
-            // The next run is nowhere behind this.
-            (self.next, self.begun) = (u64::MAX, false);
-            self.part = self.part.take().map(|(_, runs)| (None, runs));
+    /// Ends the current run here, and reports the rest of its blocks missing.
+    fn cut_run(&mut self, at: Option<Position>) -> Result<(), StageError> {
+        if let Some(run) = self.runs.current() {
+            self.advance_past(run.last.saturating_add(1), at)?;
+            self.runs.abandon();
         }
         Ok(())
     }
 
-    /// Whether this is the next block, or a later one; says what is missing before it.
-    fn is_next(
-        &mut self,
-        header: &UnitHeader,
-        place: Option<Position>,
-    ) -> Result<bool, StageError> {
-        let number = header.number;
-        if self.complete {
-            self.say(
-                Some(number),
-                place,
-                "stands behind the archive's footer, which knows of no more".to_owned(),
-            )?;
-            return Ok(false);
-        }
-        if number < self.next {
-            if let Some((run, _)) = &self.part {
-                // It begins in the same record as the first that is wanted. Or else that is not
-                // where it was said to be, and nobody reads all that lies between, perhaps for each
-                // run.
-                let begins = run.map(|run| run.start.place);
-                return if place == begins {
-                    Ok(false)
-                } else {
-                    self.cut_run(place).map(|()| false)
-                };
-            }
-            self.say(
-                Some(number),
-                place,
-                "stands here again, or out of order".to_owned(),
-            )?;
-            return Ok(false);
-        }
-        // Each block that is missing had a header at least. A number that nobody has proven yet
-        // must not cost more.
-        if number - self.next > header.position.saturating_sub(self.behind) / UNIT_HEADER_LEN as u64
-        {
-            let what = format!("cannot stand here, where block {} is next", self.next);
-            self.say(Some(number), place, what)?;
-            return Ok(false);
-        }
-        if let Some((Some(run), _)) = &self.part
-            && number > run.last
-        {
-            self.cut_run(place)?;
-            return Ok(false);
-        }
-        self.skip_to(number, place)?;
-        if let Err(why) = self.course.follow(header) {
-            self.course.lose(1);
-            self.miss(1);
-            self.say(Some(number), place, why)?;
-            return Ok(false);
-        }
-        self.behind = header.position.saturating_add(header.unit_len() as u64);
-        Ok(true)
-    }
-
-    /// Goes on behind block `number`, and says what is missing before it.
-    fn skip_to(&mut self, number: u64, place: Option<Position>) -> Result<(), StageError> {
-        if number > self.next {
-            self.course.lose(number - self.next);
-            if let Some((first, last)) = self.wanted(self.next, number - 1) {
-                self.miss(last - first + 1);
-                let what = if first == last {
-                    "missing".to_owned()
-                } else {
-                    format!("missing, and all up to block {last}")
-                };
-                self.say(Some(first), place, what)?;
+    /// Puts the next block that is wanted into `block`, or returns the end.
+    fn read_block(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        while self.seek()? {
+            let event = self.units.next()?;
+            let (read, volumes) = self.units.totals();
+            self.report
+                .update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
+            match event {
+                // Later archives of the session are not read.
+                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => {}
+                UnitEvent::Unit(header, at) => match header.kind {
+                    UnitKind::Block if self.take_block(&header, at, block)? => {
+                        return Ok(Fill::Block);
+                    }
+                    UnitKind::ArchiveFooter if self.runs.is_partial() => self.cut_run(at)?,
+                    UnitKind::ArchiveFooter => self.check_footer(&header, at)?,
+                    UnitKind::SessionFooter => self.trailer.session_footer = true,
+                    UnitKind::Options => self.check_options(at)?,
+                    _ => {}
+                },
+                UnitEvent::Label(..) => {}
+                UnitEvent::Damage(damage) => self.take_damage(damage)?,
+                UnitEvent::Mark => {
+                    let next = self.numbering.next();
+                    self.report.update(|outcome| outcome.checkpoint = next);
+                    self.trailer.marks += u32::from(self.trailer.session_footer);
+                    if self.trailer.archive_footer && self.trailer.marks == 2 {
+                        // The medium may hold older data after the end of the session.
+                        break;
+                    }
+                }
+                UnitEvent::End if self.runs.is_partial() => self.cut_run(None)?,
+                UnitEvent::End => break,
             }
         }
-        self.next = number.saturating_add(1);
-        Ok(())
+        self.check_trailer()?;
+        Ok(Fill::End)
     }
 
-    /// So many blocks that are wanted are missing.
-    fn miss(&self, blocks: u64) {
-        self.report
-            .update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
-    }
-
-    /// Says what is damaged, if it matters. If that is the next block, it is not missing besides.
-    fn pass_over(&mut self, damage: Damage) -> Result<(), StageError> {
-        let wanted = damage
-            .block
-            .is_some_and(|number| self.wanted(number, number).is_some());
-        if damage.block == Some(self.next) {
-            self.next = self.next.saturating_add(1);
-            self.course.lose(1);
-            self.miss(wanted.into());
-        }
-        // Who reads a part is told of what is missing in it.
-        if wanted || self.part.is_none() {
-            self.reporter.say(damage)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Puts a unit's body into `block`, if it is one that belongs there.
-    fn take(
+    /// Puts a unit's body into `block`. Returns false if the block is not wanted or not valid; the
+    /// second is reported.
+    fn take_block(
         &mut self,
         header: &UnitHeader,
-        place: Option<Position>,
+        at: Option<Position>,
         block: &mut Block,
     ) -> Result<bool, StageError> {
-        let encrypted = self.key.is_some();
-        if (header.cipher != wire::Cipher::None) != encrypted {
-            let what = if encrypted {
-                "is not encrypted, although the archive is"
-            } else {
-                "is encrypted, although the archive is not"
-            };
-            self.say(Some(header.number), place, what.to_owned())?;
+        if let Some(defect) = self.defect_of(header) {
+            self.report_damage(Some(header.number), at, defect)?;
             return Ok(false);
         }
-        if header.plain > self.block_len {
-            let (is, may) = (header.plain, self.block_len);
-            let what = format!("has {is} bytes, more than the archive's blocks, which have {may}");
-            self.say(Some(header.number), place, what)?;
-            return Ok(false);
-        }
-        if !self.is_next(header, place)? || self.wanted(header.number, header.number).is_none() {
+        if !self.accept_number(header, at)? || !self.runs.is_wanted(header.number) {
             return Ok(false);
         }
         let body = self.units.body();
-        // Or what decompresses would have no room, and take the block for damaged.
+        // A compressed block must fit once it is decompressed, too: the stage that does that would
+        // take it for damaged.
         let fits = header.codec == Codec::NONE || header.plain as usize <= block.capacity();
         match block.grow(body.len()) {
             Ok(room) if fits => room.copy_from_slice(body),
             _ => {
-                let (need, have) = (self.block_len, block.capacity());
                 return Err(StageError::new(format!(
-                    "the archive has blocks of {need} bytes, but the pipe's buffers hold {have}: use larger ones"
+                    "the archive has blocks of {} bytes, but the pipe's buffers hold {}: use \
+                     larger ones",
+                    self.block_len,
+                    block.capacity()
                 )));
             }
         }
-        block.set_info(info_of(header));
-        self.reporter.note_place(header.number, place);
+        block.set_info(block_info(header));
+        self.reporter.note_position(header.number, at);
         self.report.update(|outcome| {
             outcome.blocks += 1;
             outcome.rejected += u64::from(header.marks.contains(Marks::REJECTED));
@@ -301,165 +211,209 @@ impl<M: Medium> ArchiveHead<M> {
         Ok(true)
     }
 
-    /// Checks the archive's footer against what was read.
-    fn close(&mut self, header: &UnitHeader, place: Option<Position>) -> Result<(), StageError> {
-        let footer = match open_footer(
-            self.key.as_ref().map(ArchiveKey::cipher),
-            header,
-            self.units.body(),
-        ) {
-            Ok(footer) => footer,
-            Err(why) => return self.say(None, place, format!("the archive footer {why}")),
+    /// Returns the reason why a block cannot be one of this archive, if there is one.
+    fn defect_of(&self, header: &UnitHeader) -> Option<String> {
+        let is_encrypted = header.cipher != wire::Cipher::None;
+        match (is_encrypted, self.key.is_some()) {
+            (false, true) => Some("is not encrypted, although the archive is".to_owned()),
+            (true, false) => Some("is encrypted, although the archive is not".to_owned()),
+            _ if header.plain > self.block_len => Some(format!(
+                "has {} bytes, more than the archive's blocks, which have {}",
+                header.plain, self.block_len
+            )),
+            _ => None,
+        }
+    }
+
+    /// Makes a block the last one that was read, and reports the blocks that are missing before it.
+    /// Returns false if the block is not the next one or a later one, or ends the current run.
+    ///
+    /// The block is not authenticated yet, so its header may be damaged or forged. It is checked in
+    /// this order:
+    ///
+    /// 1. After the archive footer there are no blocks.
+    /// 2. A smaller number than the next one is a repetition. It is expected where a run begins:
+    ///    other blocks may begin in the same record before the first that is wanted. Anywhere else,
+    ///    while runs are read, the run's start was wrong. The run is then given up, because reading
+    ///    on to its blocks could mean reading most of the archive, for each run.
+    /// 3. A larger number is believed only as far as the missing blocks can have been there.
+    /// 4. A number past the end of the run ends it; the block itself is not wanted.
+    /// 5. The block's offset must follow from the one before.
+    fn accept_number(
+        &mut self,
+        header: &UnitHeader,
+        at: Option<Position>,
+    ) -> Result<bool, StageError> {
+        let (number, next) = (header.number, self.numbering.next());
+        if self.trailer.archive_footer {
+            let what = "comes after the archive's footer, which does not count it";
+            self.report_damage(Some(number), at, what.to_owned())?;
+            return Ok(false);
+        }
+        if number < next {
+            if !self.runs.is_partial() {
+                let what = "appears again, or out of order";
+                self.report_damage(Some(number), at, what.to_owned())?;
+            } else if at != self.runs.current().map(|run| run.start.record) {
+                self.cut_run(at)?;
+            }
+            return Ok(false);
+        }
+        if !self.numbering.can_reach(header) {
+            let what = format!("cannot be here, where block {next} is next");
+            self.report_damage(Some(number), at, what)?;
+            return Ok(false);
+        }
+        if self.runs.current().is_some_and(|run| number > run.last) {
+            self.cut_run(at)?;
+            return Ok(false);
+        }
+        self.advance_past(number, at)?;
+        if let Err(why) = self.numbering.check_offset(header) {
+            self.count_missing(1);
+            self.report_damage(Some(number), at, why)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Makes the block after `number` the next one, and reports the blocks that are missing before
+    /// `number`.
+    fn advance_past(&mut self, number: u64, at: Option<Position>) -> Result<(), StageError> {
+        let Some((first, last)) = self.numbering.advance_past(number) else {
+            return Ok(());
         };
-        if footer.blocks < self.next {
+        let Some((first, last)) = self.runs.wanted(first, last) else {
+            return Ok(());
+        };
+        self.count_missing(last - first + 1);
+        let what = if first == last {
+            "missing".to_owned()
+        } else {
+            format!("missing, and all up to block {last}")
+        };
+        self.report_damage(Some(first), at, what)
+    }
+
+    /// Counts `blocks` wanted blocks as missing.
+    fn count_missing(&self, blocks: u64) {
+        self.report
+            .update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
+    }
+
+    /// Reports damage, unless only other blocks than the damaged one are wanted. If the next block
+    /// is damaged it is counted once, here, and not reported as missing later.
+    fn take_damage(&mut self, damage: StreamDamage) -> Result<(), StageError> {
+        let is_wanted = damage
+            .block
+            .is_some_and(|number| self.runs.is_wanted(number));
+        if damage.block == Some(self.numbering.next()) {
+            self.numbering.lose_next();
+            self.count_missing(is_wanted.into());
+        }
+        // While runs are read, blocks that are missing in them are reported anyway.
+        if is_wanted || !self.runs.is_partial() {
+            self.reporter.report(damage)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks the archive footer against the blocks that were read.
+    fn check_footer(
+        &mut self,
+        header: &UnitHeader,
+        at: Option<Position>,
+    ) -> Result<(), StageError> {
+        let cipher = self.key.as_ref().map(|key| &**key.cipher());
+        let footer = match open_footer(cipher, header, self.units.body()) {
+            Ok(footer) => footer,
+            Err(why) => return self.report_damage(None, at, format!("the archive footer {why}")),
+        };
+        let next = self.numbering.next();
+        let Some(missing) = footer.blocks.checked_sub(next) else {
             let what = format!(
                 "the archive footer says {} blocks, but there are more",
                 footer.blocks
             );
-            return self.say(None, place, what);
-        }
-        let missing = footer.blocks - self.next;
-        if missing > 0 {
-            self.report
-                .update(|outcome| outcome.missing = outcome.missing.saturating_add(missing));
-            let what = format!("missing at the end, with {} more", missing - 1);
-            self.say(Some(self.next), place, what)?;
-            self.next = footer.blocks;
+            return self.report_damage(None, at, what);
+        };
+        if let Some(more) = missing.checked_sub(1) {
+            self.count_missing(missing);
+            let what = format!("missing at the end, with {more} more");
+            self.report_damage(Some(next), at, what)?;
+            self.numbering.finish(footer.blocks);
         }
         let read = self.report.outcome();
         if read.missing == 0 && (read.plain, read.rejected) != (footer.plain, footer.rejected) {
-            let (bytes, should) = (read.plain, footer.plain);
             let what = format!(
-                "the archive footer says {should} bytes, but its blocks have {bytes}, or more were rejected"
+                "the archive footer says {} bytes and {} rejected blocks, but the blocks have {} \
+                 bytes, and {} are rejected",
+                footer.plain, footer.rejected, read.plain, read.rejected
             );
-            self.say(None, place, what)?;
+            self.report_damage(None, at, what)?;
         }
-        self.complete = true;
+        self.trailer.archive_footer = true;
         self.report.update(|outcome| outcome.complete = true);
         Ok(())
     }
 
-    fn say(
-        &self,
-        block: Option<u64>,
-        place: Option<Position>,
-        what: String,
-    ) -> Result<(), StageError> {
-        self.reporter.say(Damage { block, place, what })
-    }
-
-    /// The next block into `block`, or the end.
-    fn advance(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        while self.seek()? {
-            let event = self.units.next()?;
-            let (read, volumes) = self.units.met();
-            self.report
-                .update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
-            match event {
-                // Archives behind this one are somebody else's business.
-                Event::Unit(header, _) if header.archive > ARCHIVE => {}
-                Event::Unit(header, place) => match header.kind {
-                    UnitKind::Block if self.take(&header, place, block)? => return Ok(Fill::Block),
-                    UnitKind::ArchiveFooter if self.part.is_some() => self.cut_run(place)?,
-                    UnitKind::ArchiveFooter => self.close(&header, place)?,
-                    UnitKind::SessionFooter => self.closed = true,
-                    UnitKind::Options => self.check_options(place)?,
-                    _ => {}
-                },
-                Event::Label(..) => {}
-                Event::Damage(damage) => self.pass_over(damage)?,
-                Event::Mark => {
-                    let next = self.next;
-                    self.report.update(|outcome| outcome.checkpoint = next);
-                    self.marks += u32::from(self.closed);
-                    if self.complete && self.marks == 2 {
-                        // What follows belongs to nobody.
-                        break;
-                    }
-                }
-                Event::End if self.part.is_some() => self.cut_run(None)?,
-                Event::End => break,
-            }
+    /// Reports footers that were not found, once the whole medium has been read.
+    fn check_trailer(&self) -> Result<(), StageError> {
+        if self.runs.is_partial() {
+            return Ok(());
         }
-        if self.part.is_some() {
-            return Ok(Fill::End);
-        }
-        if !self.complete {
+        if !self.trailer.archive_footer {
             let blocks = self.report.outcome().blocks;
             let what = format!(
-                "the archive is incomplete: its writer did not come to the end; {blocks} blocks were read before that"
+                "the archive is incomplete: its writer did not come to the end; {blocks} blocks \
+                 were read before that"
             );
-            self.say(None, None, what)?;
-        } else if !self.closed {
-            self.say(
-                None,
-                None,
-                "the session's footer is missing: something may have stood behind the archive"
-                    .to_owned(),
-            )?;
+            self.report_damage(None, None, what)
+        } else if !self.trailer.session_footer {
+            let what = "the session's footer is missing: data that followed the archive may be missing too";
+            self.report_damage(None, None, what.to_owned())
+        } else {
+            Ok(())
         }
-        Ok(Fill::End)
     }
 
-    /// Version 1 knows no option. Those that a reader must know have identifiers from 32768 on.
-    fn check_options(&self, place: Option<Position>) -> Result<(), StageError> {
+    /// Checks a unit of options: version 1 of the format knows none, and a reader must not go on if
+    /// there is one that it must know. Each is an identifier and a length, of 16 bits each, and a
+    /// value.
+    fn check_options(&self, at: Option<Position>) -> Result<(), StageError> {
         let mut rest = self.units.body();
-        let cut = || self.say(None, place, "options that end in the middle".to_owned());
-        while let Some((head, more)) = rest.split_at_checked(4) {
+        while let Some((head, after)) = rest.split_first_chunk::<4>() {
             let identifier = u16::from_le_bytes([head[0], head[1]]);
-            let len = usize::from(u16::from_le_bytes([head[2], head[3]]));
+            let len = u16::from_le_bytes([head[2], head[3]]);
             if identifier >= REQUIRED_OPTIONS {
-                let what = format!(
+                return Err(StageError::new(format!(
                     "unknown option {identifier}, which a reader of this archive must know"
-                );
-                return Err(StageError::new(what));
+                )));
             }
-            let Some(behind) = more.get(len..) else {
-                return cut();
-            };
-            rest = behind;
+            match after.get(len.into()..) {
+                Some(next) => rest = next,
+                None => break,
+            }
         }
-        if rest.is_empty() { Ok(()) } else { cut() }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            self.report_damage(None, at, "options that end in the middle".to_owned())
+        }
+    }
+
+    fn report_damage(
+        &self,
+        block: Option<u64>,
+        at: Option<Position>,
+        what: String,
+    ) -> Result<(), StageError> {
+        self.reporter.report(StreamDamage { block, at, what })
     }
 }
 
-/// What the archive's footer says.
-///
-/// # Errors
-///
-/// Why it is not believed.
-pub(in crate::archive) fn open_footer(
-    cipher: Option<&Cipher>,
-    header: &UnitHeader,
-    body: &[u8],
-) -> Result<ArchiveFooter, String> {
-    let mut body = body.to_vec();
-    match (cipher, header.cipher) {
-        (Some(cipher), wire::Cipher::Aes256Gcm) => {
-            let data = body.len().saturating_sub(TAG_LEN);
-            let mut tag = [0; TAG_LEN];
-            let end = body
-                .get(data..)
-                .filter(|end| end.len() == TAG_LEN)
-                .ok_or("is too short")?;
-            tag.copy_from_slice(end);
-            body.truncate(data);
-            let nonce = nonce(header.number, NonceKind::ArchiveFooter);
-            let opened = cipher.open(&nonce, &header.associated_data(), &mut body, &tag);
-            opened.map_err(|_| "does not authenticate")?;
-        }
-        (None, wire::Cipher::None) => {}
-        (Some(_), _) => return Err("is not encrypted, although the archive is".to_owned()),
-        (None, _) => return Err("is encrypted, although the archive is not".to_owned()),
-    }
-    let footer = ArchiveFooter::parse(&body).map_err(|malformed| malformed.to_string())?;
-    if footer.blocks != header.number {
-        return Err("contradicts itself".to_owned());
-    }
-    Ok(footer)
-}
-
-/// The archive that is read, by its number in the session.
+/// Number in its session of the archive that is read.
 const ARCHIVE: u32 = 1;
 
 /// First identifier of the options that a reader must know.
@@ -471,11 +425,11 @@ impl<M: Medium> Head for ArchiveHead<M> {
     }
 
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        if self.ended {
+        if self.has_ended {
             return Ok(Fill::End);
         }
-        let fill = self.advance(block)?;
-        self.ended = fill == Fill::End;
+        let fill = self.read_block(block)?;
+        self.has_ended = fill == Fill::End;
         Ok(fill)
     }
 
@@ -483,28 +437,26 @@ impl<M: Medium> Head for ArchiveHead<M> {
         let Some(session) = self.units.session() else {
             return stage;
         };
-        let passage = match self.medium.passage() {
-            Ok(passage) => passage,
+        let medium = match self.medium.passage() {
+            Ok(medium) => medium,
             Err(why) => return stage.local(why),
         };
-        let runs = self.part.as_ref().map(|(_, runs)| runs);
-        let (key, reporter) = (self.key.as_ref(), &self.reporter);
-        let reads = Reads {
+        let settings = HeadSettings {
             session,
             block_len: self.block_len,
-            key,
-            runs,
-            reporter,
+            key: self.key.as_ref(),
+            runs: self.runs.remaining(),
+            reporter: &self.reporter,
             report: &self.report,
         };
-        modules::describe_head(stage, &reads, passage)
+        arguments::describe_head(stage, &settings, medium)
     }
 }
 
 impl<M> fmt::Debug for ArchiveHead<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ArchiveHead")
-            .field("next", &self.next)
+            .field("next", &self.numbering.next())
             .finish_non_exhaustive()
     }
 }

@@ -1,30 +1,32 @@
-//! Where the blocks of a whole archive stand, as its end says. `docs/wire-format.md`, "Reading some
-//! blocks only".
+//! The index of an archive: positions of its blocks, as the end of the archive lists them.
+//! `docs/wire-format.md`, "Reading some blocks only".
 //!
 //! ```text
 //!   ... block block | chunk footer | mark | locator | archive footer | session footer | mark | mark
 //!         ^               |                   ^  |          ^                |              start, then back
-//!         +---------------+---- places -------+--+          +----------------+
+//!         +---------------+-- positions ------+--+          +----------------+
 //! ```
 //!
-//! Nobody trusts it: a block that is found says itself which it is.
+//! The index is not authenticated and not trusted. A block that is found proves its number itself.
 
 use std::fmt;
 
-use crate::limits::MAX_RECORD;
+use crate::crypto::Cipher;
 use crate::media::{Item, Medium, MediumError, Position};
 use crate::wire::{
-    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, RecordHeader, RecordKind,
-    SessionFooter, UnitHeader, UnitKind,
+    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, SessionFooter, SessionHeader,
+    UnitKind,
 };
 
+use super::super::open_error::OpenError;
+use super::super::run::{ReadStart, Run};
+use super::back_reader::BackReader;
 use super::block_set::BlockSet;
-use super::reader::OpenError;
-use super::shared_medium::Shared;
-use super::unit_reader::{Event, Units};
+use super::footer::open_footer;
+use super::shared_medium::SharedMedium;
 
-/// Where the blocks of an archive stand. Made by
-/// [`ArchiveReader::index`](super::ArchiveReader::index).
+/// Positions of the blocks of an archive. [`ArchiveReader::index`](super::ArchiveReader::index)
+/// makes it.
 pub struct Index {
     footer: ArchiveFooter,
     chunks: Vec<ChunkEntry>,
@@ -33,26 +35,8 @@ pub struct Index {
     locator: Position,
 }
 
-/// Where to begin to read for a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::archive) struct Start {
-    /// The block whose header begins in the record at `place`.
-    pub(in crate::archive) block: u64,
-    pub(in crate::archive) place: Position,
-    /// Of the block's header in the stream.
-    pub(in crate::archive) position: u64,
-}
-
-/// A run of blocks, and where to begin.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::archive) struct Run {
-    pub(in crate::archive) first: u64,
-    pub(in crate::archive) last: u64,
-    pub(in crate::archive) start: Start,
-}
-
 impl Index {
-    /// How many blocks the archive has.
+    /// Number of blocks in the archive.
     pub fn blocks(&self) -> u64 {
         self.footer.blocks
     }
@@ -62,7 +46,7 @@ impl Index {
         self.footer.plain
     }
 
-    /// The blocks of the catalogue's closing run. A stream has none.
+    /// Returns the blocks of the catalogue's closing run. A stream has none.
     pub fn catalogue(&self) -> BlockSet {
         let mut blocks = BlockSet::new();
         if let Some(last) = self.footer.blocks.checked_sub(1) {
@@ -71,94 +55,82 @@ impl Index {
         blocks
     }
 
-    /// Reads the end of a medium. `footer` opens the archive's footer.
-    pub(in crate::archive) fn read<M: Medium>(
-        medium: &Shared<M>,
-        session: [u8; 16],
-        framing: Framing,
-        footer: impl FnOnce(&UnitHeader, &[u8]) -> Result<ArchiveFooter, String>,
+    /// Reads the index from the end of a medium: back from the end to the session footer, which has
+    /// the position of the archive footer, and back from that to the locator.
+    pub(super) fn read<M: Medium>(
+        medium: &SharedMedium<M>,
+        session: &SessionHeader,
+        cipher: Option<&Cipher>,
     ) -> Result<Self, OpenError> {
-        let mut end = End {
-            medium: medium.clone(),
-            units: Units::new(medium.clone(), Some(session)),
-            session,
-        };
-        end.medium.seek_end(None)?;
+        let mut reader = BackReader::new(medium, session.id);
+        reader.seek_end()?;
         for _ in 0..2 {
-            if !matches!(end.back()?, Item::Mark(_)) {
-                return Err(no_index("its last volume does not end with two marks"));
+            if !matches!(reader.back()?, Item::Mark(_)) {
+                return Err(OpenError::no_index(
+                    "its last volume does not end with two marks",
+                ));
             }
         }
-        end.back_to(|header| header.first == Some(0))?;
-        let (_, body) = end.unit(UnitKind::SessionFooter)?;
-        let session = SessionFooter::parse(&body)?;
-        let [archive] = session.archives[..] else {
-            return Err(no_index("its session has not one archive"));
+        reader.back_to(|header| header.first == Some(0))?;
+        let (_, body) = reader.read_unit(UnitKind::SessionFooter)?;
+        let archives = SessionFooter::parse(&body)?.archives;
+        let [archive] = archives[..] else {
+            return Err(OpenError::no_index(format!(
+                "its session has {} archives, but 1 is expected",
+                archives.len()
+            )));
         };
-        end.medium.seek(archive.place)?;
-        let (header, body) = end.unit(UnitKind::ArchiveFooter)?;
-        let footer =
-            footer(&header, &body).map_err(|why| no_index(&format!("the archive footer {why}")))?;
-        end.medium.seek(archive.place)?;
-        let locator = end.back_to(|header| header.position <= archive.locator)?;
-        let (_, body) = end.unit(UnitKind::Locator)?;
+        reader.seek(archive.place)?;
+        let (header, body) = reader.read_unit(UnitKind::ArchiveFooter)?;
+        let footer = open_footer(cipher, &header, &body)
+            .map_err(|why| OpenError::no_index(format!("the archive footer {why}")))?;
+        reader.seek(archive.place)?;
+        let locator = reader.back_to(|header| header.position <= archive.locator)?;
+        let (_, body) = reader.read_unit(UnitKind::Locator)?;
         let chunks = Locator::parse(&body)?.chunks;
         if !chunks.is_sorted_by_key(|chunk| chunk.first) {
-            return Err(no_index("its locator is out of order"));
+            return Err(OpenError::no_index("its locator is out of order"));
         }
         Ok(Self {
             footer,
             chunks,
-            framing,
+            framing: session.framing,
             locator,
         })
     }
 
-    /// Where to begin to read for each of these runs.
-    pub(in crate::archive) fn runs<M: Medium>(
+    /// Returns the runs of a set of blocks, each with the position at which to begin to read.
+    ///
+    /// The closest known position is that of a block in its chunk's footer; without a footer, the
+    /// start of the chunk; before the first chunk in the locator, the start of volume 1. Runs
+    /// ascend, so the footer of one chunk at a time is kept.
+    pub(super) fn runs<M: Medium>(
         &self,
-        medium: &Shared<M>,
+        medium: &SharedMedium<M>,
         session: [u8; 16],
         blocks: &BlockSet,
     ) -> Result<Vec<Run>, MediumError> {
-        let mut end = End {
-            medium: medium.clone(),
-            units: Units::new(medium.clone(), Some(session)),
-            session,
-        };
+        let mut reader = BackReader::new(medium, session);
         let mut runs = Vec::new();
-        let mut chunk = None;
+        let (mut listed_chunk, mut listed) = (None, Vec::new());
         for (first, last) in blocks.runs() {
-            let which = self
-                .chunks
-                .partition_point(|chunk| chunk.first <= first)
-                .checked_sub(1);
-            let start = match which {
-                None => Start {
+            let next_chunk = self.chunks.partition_point(|chunk| chunk.first <= first);
+            let start = match next_chunk.checked_sub(1) {
+                None => ReadStart {
                     block: 0,
-                    place: Position::start_of(1),
+                    record: Position::start_of(1),
                     position: 0,
                 },
-                Some(which) => {
-                    let ChunkEntry {
-                        first: begins,
-                        place,
-                        position,
-                        ..
-                    } = self.chunks[which];
-                    let start = Start {
-                        block: begins,
-                        place,
-                        position,
-                    };
-                    if begins == first {
+                Some(chunk) => {
+                    let start = start_of_chunk(&self.chunks[chunk]);
+                    if start.block == first {
                         start
                     } else {
-                        if chunk.as_ref().is_none_or(|(of, _)| *of != which) {
-                            chunk = Some((which, self.places(&mut end, which)?));
+                        if listed_chunk != Some(chunk) {
+                            listed = self.starts_in(&mut reader, chunk)?;
+                            listed_chunk = Some(chunk);
                         }
-                        let places = chunk.as_ref().map(|(_, places)| places.as_slice());
-                        start_of(places.unwrap_or_default(), first).unwrap_or(start)
+                        last_start(&listed, first).unwrap_or(start)
                     }
                 }
             };
@@ -167,165 +139,73 @@ impl Index {
         Ok(runs)
     }
 
-    /// Where the blocks of a chunk stand, as far as its footer can be found and says so.
-    fn places<M: Medium>(&self, end: &mut End<M>, which: usize) -> Result<Vec<Start>, MediumError> {
-        match self.places_in_footer(end, which) {
-            Ok(places) => Ok(places),
+    /// Returns the starts of the blocks in a chunk that its footer lists; none if there is no
+    /// footer, or it is damaged.
+    fn starts_in<M: Medium>(
+        &self,
+        reader: &mut BackReader<M>,
+        chunk: usize,
+    ) -> Result<Vec<ReadStart>, MediumError> {
+        match self.read_chunk_footer(reader, chunk) {
+            Ok(starts) => Ok(starts),
             Err(OpenError::Medium(error @ MediumError::Io { .. })) => Err(error),
-            // The chunk's start is known without it.
+            // The start of the chunk is known from the locator.
             Err(_) => Ok(Vec::new()),
         }
     }
 
-    fn places_in_footer<M: Medium>(
+    /// Reads the footer of a chunk. It is found backwards from what follows the chunk: the next
+    /// chunk's first block, or the locator.
+    fn read_chunk_footer<M: Medium>(
         &self,
-        end: &mut End<M>,
-        which: usize,
-    ) -> Result<Vec<Start>, OpenError> {
-        let behind = match self.framing {
+        reader: &mut BackReader<M>,
+        chunk: usize,
+    ) -> Result<Vec<ReadStart>, OpenError> {
+        let following = match self.framing {
             Framing::Header => return Ok(Vec::new()),
             Framing::HeaderFooter => self
                 .chunks
-                .get(which + 1)
+                .get(chunk + 1)
                 .map_or(self.locator, |chunk| chunk.place),
             Framing::Once => self.locator,
         };
-        end.medium.seek(behind)?;
-        // From the next chunk's first block, its header may stand between.
-        end.back_to_mark()?;
-        end.back_to(|header| header.first == Some(0))?;
-        let (header, body) = end.unit(UnitKind::ChunkFooter)?;
+        reader.seek(following)?;
+        // The next chunk's header may be in a record before its first block's.
+        reader.back_to_mark()?;
+        reader.back_to(|header| header.first == Some(0))?;
+        let (header, body) = reader.read_unit(UnitKind::ChunkFooter)?;
         let footer = ChunkFooter::parse(&body)?;
-        let behind = match self.framing {
+        let end = match self.framing {
             Framing::Once => self.footer.blocks,
             _ => header.number.saturating_add(footer.blocks.into()),
         };
-        let first = behind.saturating_sub(footer.entries.len() as u64);
-        // In this order: a number behind the last one is not asked for.
+        let first = end.saturating_sub(footer.entries.len() as u64);
+        // The entries come first in `zip`: it does not ask the range for a number past the last
+        // entry, which may be larger than a u64.
         let numbered = footer.entries.iter().zip(first..);
         Ok(numbered
-            .map(|(entry, block)| Start {
+            .map(|(entry, block)| ReadStart {
                 block,
-                place: entry.place,
+                record: entry.place,
                 position: entry.position,
             })
             .collect())
     }
 }
 
-/// The last place that is not behind block `first`.
-fn start_of(places: &[Start], first: u64) -> Option<Start> {
-    places[..places.partition_point(|start| start.block <= first)]
+fn start_of_chunk(chunk: &ChunkEntry) -> ReadStart {
+    ReadStart {
+        block: chunk.first,
+        record: chunk.place,
+        position: chunk.position,
+    }
+}
+
+/// Returns the last of the starts, which ascend, from which block `first` can be reached.
+fn last_start(starts: &[ReadStart], first: u64) -> Option<ReadStart> {
+    starts[..starts.partition_point(|start| start.block <= first)]
         .last()
         .copied()
-}
-
-/// What stands at the end of a medium, or of a chunk.
-struct End<M> {
-    medium: Shared<M>,
-    units: Units<Shared<M>>,
-    session: [u8; 16],
-}
-
-impl<M: Medium> End<M> {
-    /// What stands in front of the place, on the volume before if need be.
-    fn back(&mut self) -> Result<Item, OpenError> {
-        let mut record = Vec::new();
-        Ok(self.medium.read_back(&mut record)?)
-    }
-
-    /// Goes back to a record of the session of which `is_it` is true, and stands in front of it.
-    fn back_to(&mut self, is_it: impl Fn(&RecordHeader) -> bool) -> Result<Position, OpenError> {
-        let (mut record, mut left) = (Vec::new(), MOST_BACK);
-        while left > 0 {
-            let place = match self.medium.read_back(&mut record)? {
-                Item::Record(place) => place,
-                other @ (Item::Mark(_) | Item::End) => {
-                    if other == Item::End {
-                        self.volume_before()?;
-                    }
-                    left = left.saturating_sub(MARK_COUNTS);
-                    continue;
-                }
-                Item::Damaged { .. } => return Err(no_index("something is damaged there")),
-            };
-            let (header, _) = RecordHeader::parse(&record)?;
-            if header.session != self.session {
-                return Err(no_index("something of another session stands there"));
-            }
-            if header.kind == RecordKind::Data && is_it(&header) {
-                return Ok(place);
-            }
-            left = left.saturating_sub(record.len());
-        }
-        Err(no_index("what should stand there does not"))
-    }
-
-    fn back_to_mark(&mut self) -> Result<(), OpenError> {
-        for _ in 0..MOST_BEFORE_BLOCK {
-            match self.back()? {
-                Item::Mark(_) => return Ok(()),
-                Item::Record(_) => {}
-                Item::End => self.volume_before()?,
-                Item::Damaged { .. } => break,
-            }
-        }
-        Err(no_index("no mark stands in front of the chunk"))
-    }
-
-    fn volume_before(&mut self) -> Result<(), OpenError> {
-        let mut record = Vec::new();
-        let volume = match self.medium.read(&mut record)? {
-            Item::Record(place) | Item::Mark(place) | Item::Damaged { at: place, .. } => {
-                place.volume
-            }
-            Item::End => 1,
-        };
-        match volume.checked_sub(1) {
-            None | Some(0) => Err(no_index("its first volume begins there")),
-            before => Ok(self.medium.seek_end(before)?),
-        }
-    }
-
-    /// The next unit that begins behind the place, which has to be of this kind.
-    fn unit(&mut self, kind: UnitKind) -> Result<(UnitHeader, Vec<u8>), OpenError> {
-        self.units.moved(1);
-        loop {
-            match self.units.next()? {
-                Event::Unit(header, _) if header.kind == kind => {
-                    return Ok((header, self.units.body().to_vec()));
-                }
-                Event::Label(..) => {}
-                Event::Unit(header, _) => {
-                    let found = header.kind.name();
-                    return Err(no_index(&format!(
-                        "a {found} stands where the {} should",
-                        kind.name()
-                    )));
-                }
-                Event::Damage(damage) => return Err(no_index(&damage.what)),
-                Event::Mark | Event::End => {
-                    return Err(no_index(&format!(
-                        "its {} is not where it should be",
-                        kind.name()
-                    )));
-                }
-            }
-        }
-    }
-}
-
-/// Bytes of records in which something is looked for: a locator is no longer.
-const MOST_BACK: usize = 2 * MAX_RECORD;
-
-/// A mark, or the start of a volume, counts as so many of those.
-const MARK_COUNTS: usize = 1024;
-
-/// Records between a mark and the one in which the first block of a chunk begins, and labels.
-const MOST_BEFORE_BLOCK: usize = 8;
-
-fn no_index(why: &str) -> OpenError {
-    OpenError::NoIndex(why.to_owned())
 }
 
 impl fmt::Debug for Index {

@@ -1,27 +1,29 @@
-//! Finds the headers of an archive, and unlocks its keys.
+//! Finds the headers of an archive, unlocks its keys, and makes the stages that read it.
 
 use std::fmt;
 
 use crate::controller::{Pipe, PipeBuilder};
-use crate::crypto::{KeySlot, Secret, UnlockError, unlock};
+use crate::crypto::{KeySlot, Secret, unlock};
 use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{Medium, MediumError};
 use crate::memory::Direction;
 use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
-use crate::wire::{self, ArchiveHeader, ChunkFooter, DecodeError, SessionHeader, UnitKind};
+use crate::wire::{self, ArchiveHeader, ChunkFooter, SessionHeader, UnitKind};
 
+use super::super::key::ArchiveKey;
+use super::super::open_error::OpenError;
+use super::super::report::{DamageReporter, ReadReport};
+use super::super::seal;
 use super::block_set::BlockSet;
-use super::head::{self, ArchiveHead};
+use super::head::ArchiveHead;
 use super::index::Index;
-use super::super::write::options::key_of;
-use super::super::report::{ReadReport, Reporter};
-use super::super::seal::{self, ArchiveKey};
-use super::shared_medium::Shared;
-use super::unit_reader::{Event, Units};
+use super::shared_medium::SharedMedium;
+use super::unit_event::UnitEvent;
+use super::unit_reader::UnitReader;
 
-/// An archive whose headers were read, and whose keys are unlocked.
+/// An archive whose headers were read and whose keys are unlocked.
 ///
-/// It can be read more than once, but by one pipe at a time: they share the medium.
+/// It can be read more than once, but by one pipe at a time, because all pipes share the medium.
 ///
 /// ```
 /// # use datapipe::archive::ArchiveOptions;
@@ -32,7 +34,8 @@ use super::unit_reader::{Event, Units};
 /// # let path = dir.path().join("nightly.tap");
 /// # let archive = ArchiveOptions::new("nightly").plan()?;
 /// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
-/// # Pipe::builder().head(StreamHead::new(&[7u8; 100_000][..])).stage(Zstd::level(3)).tail(tail).run()?;
+/// # let data = [7u8; 100_000];
+/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(Zstd::level(3)).tail(tail).run()?;
 ///
 /// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;
 /// let reading = ArchiveReader::open(tape, None)?.read(2);
@@ -41,92 +44,43 @@ use super::unit_reader::{Event, Units};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArchiveReader<M> {
-    medium: Shared<M>,
+    medium: SharedMedium<M>,
     session: SessionHeader,
     header: ArchiveHeader,
     key: Option<ArchiveKey>,
-    reporter: Reporter,
+    reporter: DamageReporter,
 }
 
-/// A pipe that reads an archive, but for its tail.
+/// A pipe that reads an archive, without its tail.
+///
+/// Exhaustive: it is taken apart into the pipe and its report.
 #[derive(Debug)]
 pub struct Reading {
-    /// Reads, decrypts and decompresses. Add a tail.
+    /// The pipe that reads, decrypts and decompresses. Add a tail.
     pub pipe: PipeBuilder<'static>,
-    /// What becomes of it: final when the pipe has ended.
+    /// Report of the reading. It is final when the pipe has ended.
     pub report: ReadReport,
-}
-
-/// Why an archive cannot be read.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The medium failed.
-    Medium(MediumError),
-    /// There is no archive, or nothing of its headers is left.
-    NoArchive(String),
-    /// A header says what no writer writes.
-    Malformed(DecodeError),
-    /// The secret does not open it.
-    Locked(UnlockError),
-    /// It is encrypted, and no secret was given.
-    KeyNeeded,
-    /// It is not encrypted, although a secret was given.
-    NotEncrypted,
-    /// Its end does not say where its blocks stand: it is incomplete, or damaged there. It can be
-    /// read from its start.
-    NoIndex(String),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Medium(error) => error.fmt(f),
-            Self::NoIndex(why) => write!(f, "the archive does not say where its blocks stand: {why}"),
-            Self::NoArchive(why) => write!(f, "there is no archive to be read: {why}"),
-            Self::Malformed(malformed) => malformed.fmt(f),
-            Self::Locked(error) => error.fmt(f),
-            Self::KeyNeeded => f.write_str("the archive is encrypted: give its key or its passphrase"),
-            Self::NotEncrypted => f.write_str(
-                "the archive is not encrypted, although a key was given: anybody may have written it; read it without a key if you trust it",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<MediumError> for OpenError {
-    fn from(error: MediumError) -> Self {
-        Self::Medium(error)
-    }
-}
-
-impl From<DecodeError> for OpenError {
-    fn from(malformed: DecodeError) -> Self {
-        Self::Malformed(malformed)
-    }
 }
 
 impl<M: Medium + 'static> ArchiveReader<M> {
     /// Reads the headers of the first archive on a medium. If they are damaged, their copies are
-    /// looked for.
+    /// searched for.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
     pub fn open(medium: M, secret: Option<&Secret>) -> Result<Self, OpenError> {
-        let medium = Shared::new(medium);
+        let medium = SharedMedium::new(medium);
         let (session, header) = find_headers(&medium)?;
-        let encrypted = header.cipher != wire::Cipher::None;
-        let key = match (encrypted, secret) {
+        let is_encrypted = header.cipher != wire::Cipher::None;
+        let key = match (is_encrypted, secret) {
             (true, None) => return Err(OpenError::KeyNeeded),
             (false, Some(_)) => return Err(OpenError::NotEncrypted),
             (false, None) => None,
             (true, Some(secret)) => {
                 let slots: Vec<_> = session.slots.iter().map(KeySlot::parse).collect();
                 let key = unlock(&slots, secret, &session.id).map_err(OpenError::Locked)?;
-                Some(key_of(&key, &session, &header))
+                Some(ArchiveKey::derive(&key, &session, &header))
             }
         };
         Ok(Self {
@@ -134,11 +88,11 @@ impl<M: Medium + 'static> ArchiveReader<M> {
             session,
             header,
             key,
-            reporter: Reporter::default(),
+            reporter: DamageReporter::default(),
         })
     }
 
-    /// Goes on behind damage, and writes it down here, instead of ending with the first. Give the
+    /// Records damage in `log` and reads on after it, instead of failing at the first. Give the
     /// same log to the stage that decompresses.
     #[must_use]
     pub fn salvage(mut self, log: &DamageLog) -> Self {
@@ -146,39 +100,34 @@ impl<M: Medium + 'static> ArchiveReader<M> {
         self
     }
 
-    /// What stands at the start of the session.
+    /// The header of the session.
     pub fn session(&self) -> &SessionHeader {
         &self.session
     }
 
-    /// What stands at the start of the archive.
+    /// The header of the archive.
     pub fn header(&self) -> &ArchiveHeader {
         &self.header
     }
 
-    /// Reads the end of the medium, which says where the blocks of a whole archive stand.
+    /// Reads the index: the end of a complete archive lists the positions of its blocks.
     ///
     /// # Errors
     ///
-    /// [`OpenError::NoIndex`] if it does not. Other errors, but for [`MediumError::Io`], mean the
-    /// same: the end is damaged, and the archive can still be read from its start.
+    /// [`OpenError::NoIndex`] if it does not. Other errors mean the same, except
+    /// [`MediumError::Io`]: the end is damaged, and the archive can still be read from its start.
     pub fn index(&self) -> Result<Index, OpenError> {
-        let cipher = self.key.as_ref().map(ArchiveKey::cipher);
-        Index::read(
-            &self.medium,
-            self.session.id,
-            self.session.framing,
-            |header, body| head::open_footer(cipher, header, body),
-        )
+        let cipher = self.key.as_ref().map(|key| &**key.cipher());
+        Index::read(&self.medium, &self.session, cipher)
     }
 
-    /// A pipe that reads all blocks from the start, in order, on `instances` threads for each of
-    /// its stages.
+    /// Returns a pipe that reads all blocks from the start, in order, with `instances` instances of
+    /// each of its stages, on threads.
     pub fn read(&self, instances: u32) -> Reading {
         self.reading(self.head(), instances)
     }
 
-    /// A pipe that reads these blocks only.
+    /// Returns a pipe that reads only `blocks`.
     ///
     /// # Errors
     ///
@@ -194,15 +143,13 @@ impl<M: Medium + 'static> ArchiveReader<M> {
 
     fn reading(&self, head: ArchiveHead<M>, instances: u32) -> Reading {
         let report = head.report();
-        let decompress = self
-            .reporter
-            .log
-            .as_ref()
-            .map_or_else(decompress, decompress_salvaging);
+        let decompress = match &self.reporter.log {
+            Some(log) => decompress_salvaging(log),
+            None => decompress(),
+        };
         let mut pipe = Pipe::builder()
             .label("restore")
-            .direction(Direction::Restore);
-        pipe = pipe
+            .direction(Direction::Restore)
             .buffer_size(self.header.block_len.max(MIN_BUFFER_SIZE))
             .head(head);
         if let Some(open) = self.open_blocks() {
@@ -214,27 +161,26 @@ impl<M: Medium + 'static> ArchiveReader<M> {
         }
     }
 
-    /// The stage that decrypts, if the archive is encrypted.
+    /// Returns the stage that decrypts, if the archive is encrypted.
     pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
         let key = self.key.clone()?;
-        Some(seal::opening(key, self.reporter.log.clone()))
+        Some(seal::open_stage(key, self.reporter.log.clone()))
     }
 
-    /// The head that reads all blocks. The pipe's buffers have to be as large as the archive's
+    /// Returns the head that reads all blocks. The pipe's buffers must be as large as the archive's
     /// blocks: [`ArchiveHeader::block_len`].
     pub fn head(&self) -> ArchiveHead<M> {
-        let units = Units::new(self.medium.clone(), Some(self.session.id));
-        let (medium, block_len) = (self.medium.clone(), self.header.block_len);
+        let units = UnitReader::new(self.medium.clone(), Some(self.session.id));
         ArchiveHead::new(
-            medium,
+            self.medium.clone(),
             units,
-            block_len,
+            self.header.block_len,
             self.key.clone(),
             self.reporter.clone(),
         )
     }
 
-    /// The head that reads these blocks only.
+    /// Returns the head that reads only `blocks`.
     ///
     /// # Errors
     ///
@@ -245,39 +191,40 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     }
 }
 
-/// Finds both headers. The first record says which session is looked for; if that one has no
-/// archive here, but another session has records, it is that one.
+/// Finds both headers. The first record tells which session to search for. If that session has no
+/// archive here, but another session has records, both are searched for in that one.
 fn find_headers<M: Medium>(
-    medium: &Shared<M>,
+    medium: &SharedMedium<M>,
 ) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
-    let mut units = Units::new(medium.clone(), None);
+    let mut units = UnitReader::new(medium.clone(), None);
     let error = match find_headers_in(&mut units) {
-        Ok(found) => return Ok(found),
+        Ok(headers) => return Ok(headers),
         Err(error) => error,
     };
     let Some(other) = units.other_session() else {
         return Err(error);
     };
     medium.clone().rewind()?;
-    find_headers_in(&mut Units::new(medium.clone(), Some(other))).map_err(|_| error)
+    find_headers_in(&mut UnitReader::new(medium.clone(), Some(other))).map_err(|_| error)
 }
 
-/// Reads on until both headers were found: where they belong, or as copies.
+/// Reads until both headers are found: in their own units, or as copies on a label or in a chunk
+/// footer. The session header must be that of the session whose records are read.
 fn find_headers_in<M: Medium>(
-    units: &mut Units<M>,
+    units: &mut UnitReader<M>,
 ) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
-    let (mut session, mut archive) = (None, None);
-    let mut wrong = None;
+    let (mut session, mut archive): (Option<SessionHeader>, Option<ArchiveHeader>) = (None, None);
+    let mut first_damage = None;
     loop {
         let (header, body) = match units.next()? {
-            Event::Unit(header, _) => (header, units.body().to_vec()),
-            Event::Label(header, body) => (header, body),
-            Event::Damage(damage) => {
-                wrong.get_or_insert(damage.what);
+            UnitEvent::Unit(header, _) => (header, units.body().to_vec()),
+            UnitEvent::Label(header, body) => (header, body),
+            UnitEvent::Damage(damage) => {
+                first_damage.get_or_insert(damage.what);
                 continue;
             }
-            Event::Mark => continue,
-            Event::End => break,
+            UnitEvent::Mark => continue,
+            UnitEvent::End => break,
         };
         match header.kind {
             UnitKind::SessionHeader => session = Some(SessionHeader::parse(&body)?),
@@ -289,19 +236,21 @@ fn find_headers_in<M: Medium>(
             }
             _ => {}
         }
-        let ours = session
-            .as_ref()
-            .is_some_and(|session| Some(session.id) == units.session());
-        if let (true, Some(session), Some(archive)) = (ours, &session, &archive) {
+        if let (Some(session), Some(archive)) = (&session, &archive)
+            && Some(session.id) == units.session()
+        {
             return Ok((session.clone(), archive.clone()));
         }
     }
-    let what = match (session, archive) {
+    let mut why = match (session, archive) {
         (None, _) => "no session header",
         (Some(_), None) => "no archive header",
         (Some(_), Some(_)) => "no headers that belong together",
-    };
-    let why = wrong.map_or_else(|| what.to_owned(), |wrong| format!("{what} ({wrong})"));
+    }
+    .to_owned();
+    if let Some(damage) = first_damage {
+        why = format!("{why} ({damage})");
+    }
     Err(OpenError::NoArchive(why))
 }
 

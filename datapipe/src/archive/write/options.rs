@@ -1,9 +1,7 @@
-//! What is decided before the first block: ids, keys, framing.
+//! The options of an archive, and the plan that is made from them: ids, keys, framing.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use sha2::{Digest, Sha256};
 
 use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
 use crate::error::Error;
@@ -12,12 +10,14 @@ use crate::limits::{
 };
 use crate::media::Medium;
 use crate::stage::MiddleStage;
-use crate::wire::{self, ArchiveHeader, Content, Framing, SessionHeader, Time};
+use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
 
-use super::super::seal::{self, ArchiveKey};
+use super::super::key::ArchiveKey;
+use super::super::plan_data::PlanData;
+use super::super::seal;
 use super::tail::ArchiveTail;
 
-/// How an archive is to be written.
+/// Options of an archive that is to be written.
 ///
 /// ```
 /// use datapipe::archive::ArchiveOptions;
@@ -27,8 +27,9 @@ use super::tail::ArchiveTail;
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
 ///
-/// let data = b"the only copy of somebody's data".repeat(1000);
-/// let archive = ArchiveOptions::new("nightly").encrypt(Secret::Key(Key::from_bytes([7; 32]))).plan()?;
+/// let data = b"the only copy of the accounts".repeat(1000);
+/// let key = Secret::Key(Key::from_bytes([7; 32]));
+/// let archive = ArchiveOptions::new("nightly").encrypt(key).plan()?;
 /// let tape = VirtualTape::create(&path, Default::default())?;
 /// let (seal, tail) = archive.stages(tape);
 /// Pipe::builder()
@@ -52,13 +53,13 @@ pub struct ArchiveOptions {
     secrets: Vec<(Secret, Argon2Cost)>,
 }
 
-/// Bytes of a chunk if nobody asks for another: what a crash can cost at most.
+/// Default length of a chunk in bytes: the most that a crash can cost.
 const DEFAULT_CHUNK: u64 = 1 << 30;
-/// Smallest record: a header and some content.
+/// Shortest record in bytes: a header and some content.
 const MIN_RECORD: usize = 1024;
 
 impl ArchiveOptions {
-    /// An archive of one stream, called `name`, in a session of its own, not encrypted.
+    /// Options of an archive of one stream, called `name`, in a session of its own, not encrypted.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         Self {
@@ -74,35 +75,35 @@ impl ArchiveOptions {
         }
     }
 
-    /// Encrypts, so that this secret opens the archive. Called again, each of up to eight secrets
-    /// does. A passphrase is stretched when the archive is planned, which takes a moment and 64
-    /// MiB.
+    /// Encrypts the archive, so that `secret` opens it. If this is called several times, each of up
+    /// to eight secrets does. A passphrase is stretched when the archive is planned, which takes a
+    /// moment and 64 MiB.
     #[must_use]
     pub fn encrypt(self, secret: Secret) -> Self {
         self.encrypt_at(secret, Argon2Cost::default())
     }
 
-    /// As [`encrypt`](Self::encrypt), with another cost of stretching a passphrase.
+    /// Encrypts as [`encrypt`](Self::encrypt) does, with another cost of stretching a passphrase.
     #[must_use]
     pub fn encrypt_at(mut self, secret: Secret, cost: Argon2Cost) -> Self {
         self.secrets.push((secret, cost));
         self
     }
 
-    /// Which chunks have headers and footers: both around every chunk, if nobody says otherwise.
+    /// Sets which chunks have headers and footers; by default every chunk has both.
     #[must_use]
     pub fn framing(self, framing: Framing) -> Self {
         Self { framing, ..self }
     }
 
-    /// What the archive holds.
+    /// Sets the content of the archive.
     #[must_use]
     pub fn content(self, content: Content) -> Self {
         Self { content, ..self }
     }
 
-    /// Cuts the stream into records of `bytes`, moved to a multiple of 8 between 1 KiB and 16 MiB;
-    /// 1 MiB by default. A volume's label has a record of its own length.
+    /// Sets the length of records; 1 MiB by default. `bytes` is rounded down to a multiple of 8 and
+    /// limited to 1 KiB to 16 MiB. The label of a volume is a record of its own length.
     #[must_use]
     pub fn record_len(self, bytes: usize) -> Self {
         Self {
@@ -120,8 +121,8 @@ impl ArchiveOptions {
         }
     }
 
-    /// Says how long the pipe's blocks are at most, before compression: its buffer size. A reader's
-    /// buffers have to be as large.
+    /// Sets the largest length of a block before compression: the pipe's buffer size. A reader needs
+    /// buffers of the same size.
     #[must_use]
     pub fn block_len(self, bytes: u32) -> Self {
         Self {
@@ -130,7 +131,7 @@ impl ArchiveOptions {
         }
     }
 
-    /// Names the program that writes.
+    /// Sets the name of the program that writes, for the session header.
     #[must_use]
     pub fn program(self, program: impl Into<String>) -> Self {
         Self {
@@ -139,7 +140,7 @@ impl ArchiveOptions {
         }
     }
 
-    /// Decides what is left to decide: draws ids, keys and salts, stretches passphrases.
+    /// Makes the plan: draws ids, keys and salts, and stretches passphrases.
     ///
     /// # Errors
     ///
@@ -147,25 +148,7 @@ impl ArchiveOptions {
     /// if a key cannot be wrapped, or there are more than eight; [`Error::System`] if the system
     /// has no random numbers.
     pub fn plan(self) -> Result<Archive, Error> {
-        for text in [&self.name, &self.label, &self.program] {
-            if text.len() > MAX_TEXT {
-                return Err(Error::Archive(format!(
-                    "the name \"{text}\" is longer than {MAX_TEXT} bytes"
-                )));
-            }
-        }
-        if !(1..=MAX_BUFFER_SIZE).contains(&self.block_len) {
-            let (is, most) = (self.block_len, MAX_BUFFER_SIZE);
-            return Err(Error::Archive(format!(
-                "blocks of {is} bytes, but they may have 1 to {most}"
-            )));
-        }
-        if self.secrets.len() > MAX_KEY_SLOTS {
-            let has = self.secrets.len();
-            return Err(Error::Key(format!(
-                "{has} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
-            )));
-        }
+        self.validate()?;
         let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
         fill_random(&mut session_id)?;
         fill_random(&mut archive_id)?;
@@ -175,12 +158,10 @@ impl ArchiveOptions {
         } else {
             Some(DataKey::random()?)
         };
-        let mut slots = Vec::new();
-        if let Some(data_key) = &data_key {
-            for (secret, cost) in &self.secrets {
-                slots.push(KeySlot::wrap(data_key, secret, &session_id, *cost)?.to_bytes());
-            }
-        }
+        let slots = match &data_key {
+            Some(data_key) => self.wrap(data_key, &session_id)?,
+            None => Vec::new(),
+        };
         let created = now();
         let session = SessionHeader {
             id: session_id,
@@ -195,99 +176,118 @@ impl ArchiveOptions {
             label: self.label,
             slots,
         };
-        let cipher = if data_key.is_some() {
-            wire::Cipher::Aes256Gcm
-        } else {
-            wire::Cipher::None
-        };
-        let (block_len, content) = (self.block_len, self.content);
         let header = ArchiveHeader {
             id: archive_id,
             salt,
             created,
-            block_len,
-            content,
-            cipher,
+            block_len: self.block_len,
+            content: self.content,
+            cipher: match data_key {
+                Some(_) => wire::Cipher::Aes256Gcm,
+                None => wire::Cipher::None,
+            },
             name: self.name,
         };
-        let key = data_key.map(|key| key_of(&key, &session, &header));
-        let chunk_len = self.chunk_len;
-        Ok(Archive {
+        let key = data_key.map(|key| ArchiveKey::derive(&key, &session, &header));
+        Ok(Archive(PlanData {
             session,
             header,
             key,
-            chunk_len,
-        })
+            chunk_len: self.chunk_len,
+        }))
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        for text in [&self.name, &self.label, &self.program] {
+            if text.len() > MAX_TEXT {
+                return Err(Error::Archive(format!(
+                    "the name \"{text}\" has {} bytes, but may have at most {MAX_TEXT}",
+                    text.len()
+                )));
+            }
+        }
+        if !(1..=MAX_BUFFER_SIZE).contains(&self.block_len) {
+            return Err(Error::Archive(format!(
+                "blocks of {} bytes, but they may have 1 to {MAX_BUFFER_SIZE}",
+                self.block_len
+            )));
+        }
+        if self.secrets.len() > MAX_KEY_SLOTS {
+            let count = self.secrets.len();
+            return Err(Error::Key(format!(
+                "{count} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Wraps the data key for each secret.
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        session_id: &[u8; 16],
+    ) -> Result<Vec<[u8; SLOT_LEN]>, Error> {
+        let mut slots = Vec::with_capacity(self.secrets.len());
+        for (secret, cost) in &self.secrets {
+            slots.push(KeySlot::wrap(data_key, secret, session_id, *cost)?.to_bytes());
+        }
+        Ok(slots)
     }
 }
 
-/// An archive that is about to be written: what its stages have in common. It is written once,
-/// because a second stream under its key would give both away.
-pub struct Archive {
-    pub(in crate::archive) session: SessionHeader,
-    pub(in crate::archive) header: ArchiveHeader,
-    pub(in crate::archive) key: Option<ArchiveKey>,
-    pub(in crate::archive) chunk_len: u64,
-}
+/// An archive that is about to be written: the plan that its stages share. It is written once,
+/// because a second stream under its key would expose both.
+pub struct Archive(PlanData);
 
 impl Archive {
-    /// The stage that encrypts each block, if the archive is to be encrypted, and the tail that
-    /// writes the archive to a medium, which is empty. Both belong into one pipe, and between them
-    /// no stage may drop or add a block.
+    /// Returns the stage that encrypts each block, if the archive is to be encrypted, and the tail
+    /// that writes the archive to `medium`, which must be empty. Both belong to one pipe, and no
+    /// stage between them may drop or add a block.
     ///
-    /// Encryption needs 16 bytes of tailroom. A block that is encrypted already is an error, and so
-    /// is one that a stage before has dropped.
+    /// Encryption needs 16 bytes of tailroom. It fails on a block that is encrypted already, and on
+    /// one that an earlier stage has dropped.
     pub fn stages<'a, M: Medium>(self, medium: M) -> (Option<MiddleStage<'a>>, ArchiveTail<M>) {
-        let seal = self.key.clone().map(seal::sealing);
-        (seal, ArchiveTail::new(self, medium))
+        let seal = self.0.key.clone().map(seal::seal_stage);
+        (seal, ArchiveTail::new(self.0, medium))
     }
 
-    /// The stage that decrypts what [`stages`](Self::stages) encrypts: for those who want to see
-    /// that what they write can be read.
+    /// Returns the stage that decrypts the blocks that [`stages`](Self::stages) encrypts, for
+    /// programs that verify what they write. `None` if the archive is not to be encrypted.
     pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
-        self.key.clone().map(|key| seal::opening(key, None))
+        self.0.key.clone().map(|key| seal::open_stage(key, None))
     }
 
-    /// What is written at the start of the session.
+    /// The header of the session.
     pub fn session(&self) -> &SessionHeader {
-        &self.session
+        &self.0.session
     }
 
-    /// What is written at the start of the archive.
+    /// The header of the archive.
     pub fn header(&self) -> &ArchiveHeader {
-        &self.header
+        &self.0.header
+    }
+
+    pub(in crate::archive) fn into_data(self) -> PlanData {
+        self.0
     }
 }
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive")
-            .field("name", &self.header.name)
+            .field("name", &self.0.header.name)
             .finish_non_exhaustive()
     }
 }
 
-/// The key of an archive's blocks: it depends on both headers.
-pub(in crate::archive) fn key_of(
-    key: &DataKey,
-    session: &SessionHeader,
-    archive: &ArchiveHeader,
-) -> ArchiveKey {
-    let mut hash = Sha256::new();
-    hash.update(session.identity());
-    hash.update(archive.to_bytes());
-    ArchiveKey::new(key.sub_key(&archive.salt, &archive.id, &hash.finalize().into()))
-}
-
+/// Returns the time, or 1970 if the clock is set before that: a wrong clock must not prevent a
+/// backup.
 fn now() -> Time {
-    let time = |since: std::time::Duration| (since.as_secs() as i64, since.subsec_nanos());
-    let (seconds, nanoseconds) = match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => time(since),
-        // A clock that stands before 1970 is wrong, but no reason not to back up.
-        Err(_) => (0, 0),
-    };
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Time {
-        seconds,
-        nanoseconds,
+        seconds: since.as_secs() as i64,
+        nanoseconds: since.subsec_nanos(),
     }
 }

@@ -1,4 +1,4 @@
-//! Where things stand, until a footer lists them.
+//! Positions of blocks and chunks, until a footer lists them.
 
 use std::collections::VecDeque;
 
@@ -6,24 +6,30 @@ use crate::limits::{MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
 use crate::media::Position;
 use crate::wire::{BlockEntry, BlockKind, ChunkEntry, ChunkFooter, Locator};
 
-/// What a writer must remember of an archive: bounded, however long it grows.
+/// Collects the entries of chunk footers and of the locator. It takes bounded memory, however long
+/// the archive grows: the oldest entries are dropped.
+///
+/// A unit's position in the stream is known when the unit begins, and the position of its record on
+/// the medium only when that record is written. Entries are therefore added without the second, and
+/// [`record_written`](Self::record_written) fills it in.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct BlockIndexBuilder {
     /// The last blocks since the last chunk footer.
     entries: VecDeque<BlockEntry>,
-    /// Blocks, and their plain bytes, since the last chunk footer.
+    /// Number of blocks since the last chunk footer, and their plain bytes.
     blocks: u64,
     plain: u64,
+    /// The last chunks that are closed.
     chunks: VecDeque<ChunkEntry>,
     /// The chunk that is open.
     open: Option<ChunkEntry>,
-    /// Where the footer of the last chunk begins: in the stream, and its record.
+    /// Start of the footer of the last chunk: its position in the stream, and its record.
     footer: Option<(u64, Position)>,
 }
 
-impl Places {
-    /// A block begins: where, will be known when its record is written.
-    pub(super) fn block(&mut self, number: u64, what: BlockKind, position: u64, plain: u32) {
+impl BlockIndexBuilder {
+    /// Adds a block that begins at `position` in the stream.
+    pub(super) fn begin_block(&mut self, number: u64, what: BlockKind, position: u64, plain: u32) {
         if self.entries.len() == MAX_CHUNK_BLOCKS {
             self.entries.pop_front();
         }
@@ -45,45 +51,41 @@ impl Places {
         chunk.blocks += 1;
     }
 
-    /// The units that begin at `position` or behind it, up to the end of what was written, stand in
-    /// this record.
-    pub(super) fn written(&mut self, position: u64, place: Position) {
+    /// Marks the start of the footer of the last chunk. It begins in a record of its own.
+    pub(super) fn begin_footer(&mut self, position: u64) {
+        self.footer = Some((position, UNKNOWN));
+    }
+
+    /// Fills in the record at `record`, whose content begins at `position` and ends at the end of
+    /// the stream so far. All units that begin in it are the last entries.
+    pub(super) fn record_written(&mut self, position: u64, record: Position) {
         for entry in self
             .entries
             .iter_mut()
             .rev()
             .take_while(|entry| entry.position >= position)
         {
-            entry.place = place;
+            entry.place = record;
         }
-        if let Some(chunk) = self
-            .open
-            .as_mut()
-            .filter(|chunk| chunk.position >= position)
+        if let Some(chunk) = &mut self.open
+            && chunk.position >= position
         {
-            chunk.place = place;
+            chunk.place = record;
         }
-        if let Some((_, stands)) = self
-            .footer
-            .as_mut()
-            .filter(|(begins, _)| *begins == position)
+        if let Some((begins, footer)) = &mut self.footer
+            && *begins == position
         {
-            *stands = place;
+            *footer = record;
         }
     }
 
-    /// The footer of the last chunk is about to begin, in a record of its own.
-    pub(super) fn footer_begins(&mut self, position: u64) {
-        self.footer = Some((position, UNKNOWN));
-    }
-
-    /// Blocks in the chunk that is open.
+    /// Number of blocks in the chunk that is open.
     pub(super) fn open_blocks(&self) -> u32 {
         self.open.map_or(0, |chunk| chunk.blocks)
     }
 
-    /// The footer of everything since the last one.
-    pub(super) fn chunk_footer(&mut self, session: Vec<u8>, archive: Vec<u8>) -> ChunkFooter {
+    /// Takes the entries since the last footer, and returns the footer that lists them.
+    pub(super) fn take_chunk_footer(&mut self, session: Vec<u8>, archive: Vec<u8>) -> ChunkFooter {
         let footer = ChunkFooter {
             blocks: self.blocks as u32,
             plain: self.plain,
@@ -95,7 +97,7 @@ impl Places {
         footer
     }
 
-    /// The open chunk is closed, and the footer of the last one, if it has one, is written.
+    /// Closes the open chunk. If the last chunk has a footer, that is written.
     pub(super) fn close_chunk(&mut self) {
         if let Some(chunk) = self.open.take() {
             if self.chunks.len() == MAX_LOCATOR_CHUNKS {
@@ -103,18 +105,19 @@ impl Places {
             }
             self.chunks.push_back(chunk);
         }
-        if let (Some((_, place)), Some(chunk)) = (self.footer.take(), self.chunks.back_mut()) {
-            chunk.footer = Some((place.volume, place.record));
+        if let (Some((_, record)), Some(chunk)) = (self.footer.take(), self.chunks.back_mut()) {
+            chunk.footer = Some((record.volume, record.record));
         }
     }
 
-    pub(super) fn locator(&mut self) -> Locator {
+    /// Takes the chunks, and returns the locator that lists them.
+    pub(super) fn take_locator(&mut self) -> Locator {
         Locator {
             chunks: self.chunks.drain(..).collect(),
         }
     }
 
-    /// First block of the chunk that is open, or of the last if none is.
+    /// Number of the first block of the chunk that is open, or of the last one if none is.
     pub(super) fn first_of_last_chunk(&self) -> u64 {
         self.open
             .as_ref()
@@ -123,7 +126,7 @@ impl Places {
     }
 }
 
-/// Of a block whose record is not written yet.
+/// Position of a unit whose record is not written yet.
 const UNKNOWN: Position = Position {
     volume: 0,
     record: 0,

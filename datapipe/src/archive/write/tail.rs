@@ -1,234 +1,197 @@
-//! Writes the blocks of an archive: units into records, records onto volumes.
+//! The tail of a pipe that writes an archive.
 
 use std::fmt;
 
-use crate::crypto::{NonceKind, nonce};
+use crate::crypto::{NonceKind, TAG_LEN, nonce};
 use crate::error::StageError;
 use crate::limits::MAX_CHUNK_BLOCKS;
 use crate::media::{Medium, Position};
-use crate::pool::{Block, Marks};
+use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, BlockKind, Cipher, Framing, RECORD_HEADER_LEN, SessionFooter,
-    UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
+    ArchiveEntry, ArchiveFooter, BlockKind, Cipher, Framing, SessionFooter, UnitHeader, UnitKind,
 };
 
-use super::super::block_header::{TAG_LEN, header_of};
-use super::super::continuity::Course;
-use super::super::modules;
-use super::positions::Places;
-use super::options::Archive;
+use super::super::arguments;
+use super::super::block_header::{TAG_LEN_U32, unit_header};
+use super::super::continuity::Continuity;
+use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
-use super::record_writer::{Volumes, empty_record};
+use super::unit_writer::UnitWriter;
 
-/// The tail of a pipe that writes an archive, which [`Archive::stages`] gives.
+/// The tail of a pipe that writes an archive. [`Archive::stages`](super::Archive::stages) makes it.
 ///
-/// It writes a session with this one archive. What reaches it has to come in the order of the
-/// stream, and, if the archive is encrypted, from the stage that comes with it. When the stream has
-/// ended well everything is on stable storage before the pipe says so; before that, everything up
-/// to the last chunk.
+/// It writes a session with this one archive. Blocks must reach it in the order of the stream and,
+/// if the archive is encrypted, from the stage that was made with it. When the pipe reports success
+/// everything is on stable storage; if the pipe fails, everything up to the last chunk is.
 pub struct ArchiveTail<M> {
-    archive: Archive,
-    stream: Stream<M>,
-    places: Places,
+    plan: PlanData,
+    stream: UnitWriter<M>,
     report: WriteReport,
-    /// Number of the next block, and the plain bytes and rejected blocks so far.
+    /// Number of the next block, which is the number of blocks so far.
     next: u64,
+    /// Plain bytes of those blocks.
     plain: u64,
+    /// Number of those blocks that inspection rejected.
     rejected: u64,
     /// First block of the catalogue's closing run.
     catalogue: Option<u64>,
-    course: Course,
-    /// Where the open chunk began in the stream; `None` if none is open.
+    continuity: Continuity,
+    /// Position in the stream at which the open chunk began; `None` if no chunk is open.
     chunk_start: Option<u64>,
+    /// Number of the chunk that is open, or that will be opened next.
     chunk: u32,
 }
 
-/// The stream on its way into records.
-struct Stream<M> {
-    volumes: Volumes<M>,
-    /// The record that is being filled, room for its header included.
-    record: Vec<u8>,
-    record_len: usize,
-    /// Where in its content its first unit begins.
-    first: Option<u32>,
-    /// Where in the stream its content begins.
-    position: u64,
-    /// What a volume's label says: the session header, and the archive's once it stands in the
-    /// stream.
-    label: Vec<u8>,
-    session: [u8; 4],
-}
-
 impl<M: Medium> ArchiveTail<M> {
-    pub(in crate::archive) fn new(archive: Archive, medium: M) -> Self {
-        let session = &archive.session;
-        let [a, b, c, d, ..] = session.id;
-        let mut record = Vec::new();
-        empty_record(&mut record);
-        let stream = Stream {
-            volumes: Volumes::new(medium, session.id),
-            record,
-            record_len: session.record_len as usize,
-            first: None,
-            position: 0,
-            label: Vec::new(),
-            session: [a, b, c, d],
-        };
-        let (places, report) = (Places::default(), WriteReport::default());
-        let course = Course::new(archive.header.block_len);
+    pub(in crate::archive) fn new(plan: PlanData, medium: M) -> Self {
+        let stream = UnitWriter::new(medium, &plan.session);
+        let continuity = Continuity::new(plan.header.block_len);
         Self {
-            archive,
+            plan,
             stream,
-            places,
-            report,
+            report: WriteReport::default(),
             next: 0,
             plain: 0,
             rejected: 0,
             catalogue: None,
-            course,
+            continuity,
             chunk_start: None,
             chunk: 0,
         }
     }
 
-    /// How far the writing has come: final when the pipe has ended.
+    /// Returns the report of the writing. It is final when the pipe has ended.
     pub fn report(&self) -> WriteReport {
         self.report.clone()
     }
 
-    /// Writes both headers, once.
+    /// Begins the first volume and writes both headers, once.
     fn begin(&mut self) -> Result<(), StageError> {
-        if self.stream.volumes.is_begun() {
+        if self.stream.is_begun() {
             return Ok(());
         }
-        let session = self.archive.session.to_bytes();
+        let session = self.plan.session.to_bytes();
         let header = UnitHeader::new(UnitKind::SessionHeader);
         self.stream.add_to_label(header, &session)?;
         self.stream.begin_volume()?;
-        self.stream.unit(header, &session, &mut self.places)?;
-        let archive = self.archive.header.to_bytes();
+        self.stream.write_unit(header, &session)?;
+        let archive = self.plan.header.to_bytes();
         let header = UnitHeader {
             archive: ARCHIVE,
             ..UnitHeader::new(UnitKind::ArchiveHeader)
         };
         self.stream.add_to_label(header, &archive)?;
-        self.stream.unit(header, &archive, &mut self.places)
+        self.stream.write_unit(header, &archive)
     }
 
+    /// Opens a chunk, with its header if the framing asks for one.
     fn begin_chunk(&mut self) -> Result<(), StageError> {
         self.chunk_start = Some(self.stream.end());
-        let wanted = match self.archive.session.framing {
+        let has_header = match self.plan.session.framing {
             Framing::Header | Framing::HeaderFooter => true,
             Framing::Once => self.chunk == 0,
         };
-        if wanted {
+        if has_header {
             let header = UnitHeader {
                 number: self.next,
                 ..self.header(UnitKind::ChunkHeader)
             };
-            self.stream.unit(header, &[], &mut self.places)?;
+            self.stream.write_unit(header, &[])?;
         }
         Ok(())
     }
 
-    /// Closes the open chunk, if one is open: with its footer, if it has one, a mark, and a sync.
-    fn end_chunk(&mut self, last: bool) -> Result<(), StageError> {
-        let open = self.chunk_start.take().is_some();
-        let wanted = match self.archive.session.framing {
+    /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, and
+    /// a mark, and waits for stable storage.
+    ///
+    /// With [`Framing::Once`] only the last chunk has a footer. A chunk that was full was closed
+    /// before the tail could know that it is the last. So at the end of the stream (`is_last`) the
+    /// footer is written even if no chunk is open, after the mark of the last one, and then gets
+    /// that one's number.
+    fn end_chunk(&mut self, is_last: bool) -> Result<(), StageError> {
+        let was_open = self.chunk_start.take().is_some();
+        let has_footer = match self.plan.session.framing {
             Framing::Header => false,
-            Framing::HeaderFooter => open,
-            // A chunk that was full has been closed before anybody knew that it is the last.
-            Framing::Once => last && self.next > 0,
+            Framing::HeaderFooter => was_open,
+            Framing::Once => is_last && self.next > 0,
         };
-        if wanted {
-            // The footer says where the blocks stand, so they have to stand there.
-            self.stream.flush(&mut self.places)?;
-            self.places.footer_begins(self.stream.end());
-            let number = self.places.first_of_last_chunk();
-            let chunk = self.chunk.wrapping_sub(u32::from(!open));
-            let (session, archive) = (
-                self.archive.session.to_bytes(),
-                self.archive.header.to_bytes(),
-            );
-            let footer = self.places.chunk_footer(session, archive).to_bytes();
+        if has_footer {
+            // The footer lists the records of the blocks, so these must be written first.
+            self.stream.flush()?;
+            self.stream.index.begin_footer(self.stream.end());
             let header = UnitHeader {
-                number,
-                chunk,
+                number: self.stream.index.first_of_last_chunk(),
+                chunk: self.chunk.wrapping_sub(u32::from(!was_open)),
                 ..self.header(UnitKind::ChunkFooter)
             };
-            self.stream.unit(header, &footer, &mut self.places)?;
+            let (session, archive) = (self.plan.session.to_bytes(), self.plan.header.to_bytes());
+            let footer = self.stream.index.take_chunk_footer(session, archive);
+            self.stream.write_unit(header, &footer.to_bytes())?;
         }
-        let written = self.stream.flush(&mut self.places)?;
-        self.places.close_chunk();
-        self.chunk = self.chunk.wrapping_add(u32::from(open));
+        let written = self.stream.flush()?;
+        self.stream.index.close_chunk();
+        self.chunk = self.chunk.wrapping_add(u32::from(was_open));
         if written.is_none() {
-            // A mark stands here already, and two in a row are the end of a tape.
+            // There is a mark here already, and two in a row mean the end of a tape.
             return Ok(());
         }
-        self.stream.volumes.checkpoint(1)?;
+        self.stream.checkpoint(1)?;
         let (blocks, plain) = (self.next, self.plain);
         self.report
             .update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
         Ok(())
     }
 
-    /// Writes what stands behind the last chunk.
+    /// Writes everything that follows the last chunk: locator, archive footer and session footer,
+    /// each beginning in a record of its own, and two marks.
     fn end(&mut self) -> Result<(), StageError> {
         let locator = self.stream.end();
-        let body = self.places.locator().to_bytes();
+        let body = self.stream.index.take_locator().to_bytes();
         self.stream
-            .unit(self.header(UnitKind::Locator), &body, &mut self.places)?;
-        self.stream.flush(&mut self.places)?;
+            .write_unit(self.header(UnitKind::Locator), &body)?;
+        self.stream.flush()?;
 
         let (position, blocks) = (self.stream.end(), self.next);
-        let (plain, rejected) = (self.plain, self.rejected);
-        let catalogue = self.catalogue.unwrap_or(blocks);
         let footer = ArchiveFooter {
             blocks,
-            plain,
-            rejected,
-            catalogue,
+            plain: self.plain,
+            rejected: self.rejected,
+            catalogue: self.catalogue.unwrap_or(blocks),
         };
         let (header, body) = self.sealed_footer(footer)?;
-        self.stream.unit(header, &body, &mut self.places)?;
-        let place = self
-            .stream
-            .flush(&mut self.places)?
-            .unwrap_or(Position::start_of(0));
+        self.stream.write_unit(header, &body)?;
+        let place = self.stream.flush()?.unwrap_or(Position::start_of(0));
 
-        let id = self.archive.header.id;
         let footer = SessionFooter {
             archives: vec![ArchiveEntry {
-                id,
+                id: self.plan.header.id,
                 blocks,
                 place,
                 position,
                 locator,
             }],
         };
-        self.stream.unit(
-            UnitHeader::new(UnitKind::SessionFooter),
-            &footer.to_bytes(),
-            &mut self.places,
-        )?;
-        self.stream.flush(&mut self.places)?;
-        self.stream.volumes.checkpoint(2)
+        let header = UnitHeader::new(UnitKind::SessionFooter);
+        self.stream.write_unit(header, &footer.to_bytes())?;
+        self.stream.flush()?;
+        self.stream.checkpoint(2)
     }
 
-    /// The footer proves, if it can, how many blocks there are.
+    /// Returns the archive footer, encrypted if the archive is. It then proves the number of
+    /// blocks.
     fn sealed_footer(&self, footer: ArchiveFooter) -> Result<(UnitHeader, Vec<u8>), StageError> {
         let mut body = footer.to_bytes();
         let plain = body.len() as u32;
         let mut header = UnitHeader {
             number: footer.blocks,
             plain,
+            stored: plain,
             ..self.header(UnitKind::ArchiveFooter)
         };
-        header.stored = plain;
-        if let Some(key) = &self.archive.key {
+        if let Some(key) = &self.plan.key {
             header.cipher = Cipher::Aes256Gcm;
-            header.stored += TAG_LEN as u32;
+            header.stored += TAG_LEN_U32;
             let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
             let tag = key
                 .cipher()
@@ -238,6 +201,7 @@ impl<M: Medium> ArchiveTail<M> {
         Ok((header, body))
     }
 
+    /// Returns a header of this archive and the current chunk.
     fn header(&self, kind: UnitKind) -> UnitHeader {
         UnitHeader {
             archive: ARCHIVE,
@@ -246,61 +210,75 @@ impl<M: Medium> ArchiveTail<M> {
         }
     }
 
-    fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
-        let (info, number) = (block.info(), self.next);
+    /// Returns the length of a block's data without its tag.
+    ///
+    /// # Errors
+    ///
+    /// If the block is damaged, or its encryption is not that of this archive.
+    fn data_len(&self, block: &Block, info: &BlockInfo) -> Result<usize, StageError> {
+        let number = self.next;
         if info.marks.contains(Marks::DAMAGED) {
             return Err(StageError::new(format!(
-                "block {number} is damaged, which an archive cannot say of it: restore what can be read, and archive that"
+                "block {number} is damaged, which an archive cannot record: restore what can be \
+                 read, and archive the result"
             )));
         }
-        let encrypted = self.archive.key.is_some();
-        if info.sealed != encrypted || (encrypted && info.sequence != Some(number)) {
-            let what = match (info.sealed, encrypted) {
-                (true, false) => "is encrypted, but the archive is not",
-                (false, true) => {
-                    "is not encrypted, but the archive is: put the archive's seal stage before its tail"
-                }
-                _ => {
-                    "was encrypted as another number: let no stage drop or add blocks between seal and tail"
-                }
-            };
-            return Err(StageError::new(format!("block {number} {what}")));
-        }
-        let tag = if encrypted { TAG_LEN } else { 0 };
-        let Some(data) = block.len().checked_sub(tag) else {
-            return Err(StageError::new(format!(
-                "block {number} is shorter than its tag"
-            )));
+        let defect = match (info.sealed, self.plan.key.is_some()) {
+            (true, false) => Some("is encrypted, but the archive is not"),
+            (false, true) => Some(
+                "is not encrypted, but the archive is: put the archive's seal stage before its tail",
+            ),
+            (true, true) if info.sequence != Some(number) => Some(
+                "was encrypted as another number: let no stage drop or add blocks between seal and \
+                 tail",
+            ),
+            _ => None,
         };
+        if let Some(defect) = defect {
+            return Err(StageError::new(format!("block {number} {defect}")));
+        }
+        let tag = if info.sealed { TAG_LEN } else { 0 };
+        block.len().checked_sub(tag).ok_or_else(|| {
+            StageError::new(format!(
+                "block {number} has {} bytes, fewer than its tag, which has {tag}",
+                block.len()
+            ))
+        })
+    }
+
+    /// Writes a block, and closes the chunk before or after it where that is due.
+    fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
+        let (info, number) = (block.info(), self.next);
+        let len = self.data_len(block, &info)?;
         if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
             self.catalogue = Some(number);
             if self.chunk_start.is_some() {
-                // It begins a chunk: the locator says where those stand.
+                // The closing run begins with a chunk, because the locator lists the starts of
+                // chunks.
                 self.end_chunk(false)?;
             }
         }
         if self.chunk_start.is_none() {
             self.begin_chunk()?;
         }
-        let (archive, chunk) = (ARCHIVE, self.chunk);
         let header = UnitHeader {
-            archive,
-            chunk,
-            ..header_of(number, &info, data)?
+            archive: ARCHIVE,
+            chunk: self.chunk,
+            ..unit_header(number, &info, len)?
         };
-        if header.plain > self.archive.header.block_len {
-            let (is, may) = (header.plain, self.archive.header.block_len);
-            let what = format!(
-                "block {number} has {is} bytes, but the archive was planned for blocks of {may}"
-            );
-            return Err(StageError::new(what));
+        if header.plain > self.plan.header.block_len {
+            return Err(StageError::new(format!(
+                "block {number} has {} bytes, but the archive was planned for blocks of {}: give \
+                 ArchiveOptions::block_len the pipe's buffer size",
+                header.plain, self.plan.header.block_len
+            )));
         }
-        self.course.follow(&header).map_err(|why| {
+        self.continuity.advance(&header).map_err(|why| {
             StageError::new(format!(
                 "block {number} {why}: let the head set BlockInfo::offset"
             ))
         })?;
-        self.stream.unit(header, block.bytes(), &mut self.places)?;
+        self.stream.write_unit(header, block.bytes())?;
         self.next += 1;
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
@@ -308,8 +286,8 @@ impl<M: Medium> ArchiveTail<M> {
         self.report
             .update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
-        if written >= self.archive.chunk_len
-            || self.places.open_blocks() as usize >= MAX_CHUNK_BLOCKS
+        if written >= self.plan.chunk_len
+            || self.stream.index.open_blocks() as usize >= MAX_CHUNK_BLOCKS
         {
             self.end_chunk(false)?;
         }
@@ -339,127 +317,10 @@ impl<M: Medium> Tail for ArchiveTail<M> {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        match self.stream.volumes.passage() {
-            Ok(passage) => modules::describe_tail(stage, &self.archive, passage, &self.report),
+        match self.stream.medium_handle() {
+            Ok(medium) => arguments::describe_tail(stage, &self.plan, medium, &self.report),
             Err(why) => stage.local(why),
         }
-    }
-}
-
-impl<M: Medium> Stream<M> {
-    /// Where in the stream the next byte goes.
-    fn end(&self) -> u64 {
-        self.position + (self.record.len() - RECORD_HEADER_LEN) as u64
-    }
-
-    /// Completes a header that is about to be written at `position`.
-    fn complete(
-        &self,
-        header: UnitHeader,
-        body: &[u8],
-        position: u64,
-    ) -> Result<UnitHeader, StageError> {
-        let stored = u32::try_from(body.len())?;
-        let plain = if header.kind == UnitKind::Block || header.plain > 0 {
-            header.plain
-        } else {
-            stored
-        };
-        let body_crc = crc32fast::hash(body);
-        Ok(UnitHeader {
-            plain,
-            stored,
-            body_crc,
-            position,
-            session: self.session,
-            ..header
-        })
-    }
-
-    /// Puts a unit into the stream.
-    fn unit(
-        &mut self,
-        header: UnitHeader,
-        body: &[u8],
-        places: &mut Places,
-    ) -> Result<(), StageError> {
-        if self.record.len() == self.record_len {
-            self.flush(places)?;
-        }
-        let position = self.end();
-        let header = self.complete(header, body, position)?;
-        if self.first.is_none() {
-            self.first = Some((self.record.len() - RECORD_HEADER_LEN) as u32);
-        }
-        if header.kind == UnitKind::Block {
-            places.block(header.number, header.what, position, header.plain);
-        }
-        self.bytes(&header.to_bytes(), places)?;
-        self.bytes(body, places)?;
-        self.bytes(&[0; UNIT_HEADER_LEN][..padding_of(body.len())], places)
-    }
-
-    fn bytes(&mut self, mut bytes: &[u8], places: &mut Places) -> Result<(), StageError> {
-        while !bytes.is_empty() {
-            if self.record.len() == self.record_len {
-                self.flush(places)?;
-            }
-            let room = (self.record_len - self.record.len()).min(bytes.len());
-            let (now, later) = bytes.split_at(room);
-            self.record.extend_from_slice(now);
-            bytes = later;
-        }
-        Ok(())
-    }
-
-    /// Writes the record that is being filled, if there is anything in it, and says where it
-    /// stands.
-    fn flush(&mut self, places: &mut Places) -> Result<Option<Position>, StageError> {
-        let content = (self.record.len() - RECORD_HEADER_LEN) as u64;
-        if content == 0 {
-            return Ok(None);
-        }
-        let place = match self
-            .volumes
-            .write(&mut self.record, self.position, self.first)?
-        {
-            Some(place) => place,
-            None => {
-                self.begin_volume()?;
-                let again = self
-                    .volumes
-                    .write(&mut self.record, self.position, self.first)?;
-                again.ok_or_else(|| {
-                    StageError::new(
-                        "a record does not fit an empty volume: the storage is full, or the volumes are too small; \
-                         make room, or use larger volumes",
-                    )
-                })?
-            }
-        };
-        places.written(self.position, place);
-        self.position += content;
-        self.first = None;
-        empty_record(&mut self.record);
-        Ok(Some(place))
-    }
-
-    fn begin_volume(&mut self) -> Result<(), StageError> {
-        let mut label = self.label.clone();
-        self.volumes.label(&mut label, self.position)
-    }
-
-    /// Adds a copy of a unit, as it stands, or will stand, at the end of the stream.
-    fn add_to_label(&mut self, header: UnitHeader, body: &[u8]) -> Result<(), StageError> {
-        if self.label.is_empty() {
-            empty_record(&mut self.label);
-        }
-        let header = self.complete(header, body, self.end())?;
-        self.label.extend_from_slice(&header.to_bytes());
-        self.label.extend_from_slice(body);
-        self.label
-            .resize(self.label.len() + padding_of(body.len()), 0);
-        Ok(())
     }
 }
 
