@@ -604,7 +604,7 @@ fn a_block_behind_the_archives_footer_is_none_of_it() {
     );
     let text = read(&frames.concat(), None, 512).unwrap_err();
     assert!(
-        text.contains("block 4") && text.contains("behind the archive's footer"),
+        text.contains("block 4") && text.contains("after the archive's footer"),
         "{text}"
     );
     let (bytes, outcome, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);

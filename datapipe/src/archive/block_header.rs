@@ -32,7 +32,8 @@ pub(super) fn unit_header(
         .filter(|&data| data <= MAX_BUFFER_SIZE)
     else {
         return Err(StageError::new(format!(
-            "block {number} has {len} bytes, but a block of an archive has at most {MAX_BUFFER_SIZE}"
+            "block {number} has {len} bytes, but a block of an archive has at most \
+             {MAX_BUFFER_SIZE}"
         )));
     };
     if info.marks.contains(Marks::REJECTED) && (data != 0 || info.codec != Codec::NONE) {

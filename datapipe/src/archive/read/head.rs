@@ -371,7 +371,8 @@ impl<M: Medium> ArchiveHead<M> {
             );
             self.report_damage(None, None, what)
         } else if !self.trailer.session_footer {
-            let what = "the session's footer is missing: data that followed the archive may be missing too";
+            let what = "the session's footer is missing: data that followed the archive may be \
+                        missing too";
             self.report_damage(None, None, what.to_owned())
         } else {
             Ok(())

@@ -2,9 +2,9 @@
 //! `docs/wire-format.md`, "Reading some blocks only".
 //!
 //! ```text
-//!   ... block block | chunk footer | mark | locator | archive footer | session footer | mark | mark
-//!         ^               |                   ^  |          ^                |              start, then back
-//!         +---------------+-- positions ------+--+          +----------------+
+//!   ... block | chunk footer | mark | locator | archive footer | session footer | mark | mark
+//!         ^          |                 ^  |          ^                 |             start, then back
+//!         +----------+---- positions --+--+          +-----------------+
 //! ```
 //!
 //! The index is not authenticated and not trusted. A block that is found proves its number itself.

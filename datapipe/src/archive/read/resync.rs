@@ -35,8 +35,8 @@ pub(super) fn find_record(record: &mut Vec<u8>, session: Option<[u8; 16]>) -> bo
     false
 }
 
-/// Returns the length of the content of a record of `len` bytes whose header is damaged, if a record
-/// can have it.
+/// Returns the length of the content of a record of `len` bytes whose header is damaged, if a
+/// record can have it.
 pub(super) fn content_len(len: usize) -> Option<usize> {
     len.checked_sub(RECORD_HEADER_LEN)
         .filter(|len| len.is_multiple_of(8))

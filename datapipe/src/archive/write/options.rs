@@ -121,8 +121,8 @@ impl ArchiveOptions {
         }
     }
 
-    /// Sets the largest length of a block before compression: the pipe's buffer size. A reader needs
-    /// buffers of the same size.
+    /// Sets the largest length of a block before compression: the pipe's buffer size. A reader
+    /// needs buffers of the same size.
     #[must_use]
     pub fn block_len(self, bytes: u32) -> Self {
         Self {

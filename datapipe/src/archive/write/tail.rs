@@ -226,7 +226,8 @@ impl<M: Medium> ArchiveTail<M> {
         let defect = match (info.sealed, self.plan.key.is_some()) {
             (true, false) => Some("is encrypted, but the archive is not"),
             (false, true) => Some(
-                "is not encrypted, but the archive is: put the archive's seal stage before its tail",
+                "is not encrypted, but the archive is: put the archive's seal stage before its \
+                 tail",
             ),
             (true, true) if info.sequence != Some(number) => Some(
                 "was encrypted as another number: let no stage drop or add blocks between seal and \
