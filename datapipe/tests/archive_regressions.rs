@@ -13,7 +13,9 @@ fn key(byte: u8) -> Secret {
 }
 
 fn small() -> ArchiveOptions {
-    ArchiveOptions::new("small").record_len(1024).block_len(512)
+    ArchiveOptions::stream("small")
+        .record_len(1024)
+        .block_len(512)
 }
 
 /// Noise without zeros, so that a block of zeros is one that is lost.

@@ -11,7 +11,7 @@ use crate::media::{
     Form, Medium, VirtualTape, VolumeDirectory, VolumeOptions, given_to_read, given_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
-use crate::wire::{ArchiveHeader, Content, SessionHeader, looks_like_record};
+use crate::wire::{ArchiveHeader, SessionHeader, looks_like_record};
 
 use super::arguments::{
     ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, NAME, OPEN_MODULE,
@@ -190,9 +190,9 @@ fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
 }
 
 fn new_plan(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
-    let content = match fields.optional(CONTENT)? {
-        None | Some(b"stream") => Content::Stream,
-        Some(b"tree") => Content::Tree,
+    let options_of = match fields.optional(CONTENT)? {
+        None | Some(b"stream") => ArchiveOptions::stream,
+        Some(b"tree") => ArchiveOptions::tree,
         Some(other) => {
             return Err(StageError::new(format!(
                 "the module got the content \"{}\", but knows stream and tree only",
@@ -200,7 +200,7 @@ fn new_plan(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
             )));
         }
     };
-    let mut options = ArchiveOptions::new(fields.text(NAME)?).content(content);
+    let mut options = options_of(fields.text(NAME)?);
     if let Some(len) = optional_number(fields, BLOCK_LEN)? {
         options = options.block_len(len);
     }

@@ -37,7 +37,7 @@ fn secret(encrypted: bool) -> Option<Secret> {
 }
 
 fn plan(encrypted: bool) -> Archive {
-    let options = ArchiveOptions::new("small")
+    let options = ArchiveOptions::stream("small")
         .record_len(4096)
         .chunk_len(50_000)
         .block_len(BLOCK);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   ... block | chunk footer | mark | locator | archive footer | session footer | mark | mark
-//!         ^          |                 ^  |          ^                 |             start, then back
+//!         ^          |                 ^  |          ^                 |            start here
 //!         +----------+---- positions --+--+          +-----------------+
 //! ```
 //!

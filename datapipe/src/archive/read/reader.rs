@@ -32,7 +32,7 @@ use super::unit_reader::UnitReader;
 /// use datapipe::prelude::*;
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
-/// # let archive = ArchiveOptions::new("nightly").plan()?;
+/// # let archive = ArchiveOptions::stream("nightly").plan()?;
 /// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
 /// # let data = [7u8; 100_000];
 /// # Pipe::builder().head(StreamHead::new(&data[..])).stage(Zstd::level(3)).tail(tail).run()?;

@@ -29,7 +29,7 @@ use super::tail::ArchiveTail;
 ///
 /// let data = b"the only copy of the accounts".repeat(1000);
 /// let key = Secret::Key(Key::from_bytes([7; 32]));
-/// let archive = ArchiveOptions::new("nightly").encrypt(key).plan()?;
+/// let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
 /// let tape = VirtualTape::create(&path, Default::default())?;
 /// let (seal, tail) = archive.stages(tape);
 /// Pipe::builder()
@@ -59,15 +59,24 @@ const DEFAULT_CHUNK: u64 = 1 << 30;
 const MIN_RECORD: usize = 1024;
 
 impl ArchiveOptions {
-    /// Options of an archive of one stream, called `name`, in a session of its own, not encrypted.
-    pub fn new(name: impl Into<String>) -> Self {
-        let name = name.into();
+    /// Options of an archive of one stream of bytes, called `name`, in a session of its own, not
+    /// encrypted.
+    pub fn stream(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Content::Stream)
+    }
+
+    /// Options of an archive of a file tree, called `name`, in a session of its own, not encrypted.
+    pub fn tree(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Content::Tree)
+    }
+
+    fn new(name: String, content: Content) -> Self {
         Self {
             label: name.clone(),
             name,
             program: concat!("datapipe ", env!("CARGO_PKG_VERSION")).to_owned(),
             framing: Framing::default(),
-            content: Content::default(),
+            content,
             record_len: DEFAULT_RECORD,
             chunk_len: DEFAULT_CHUNK,
             block_len: DEFAULT_BUFFER_SIZE,
@@ -94,12 +103,6 @@ impl ArchiveOptions {
     #[must_use]
     pub fn framing(self, framing: Framing) -> Self {
         Self { framing, ..self }
-    }
-
-    /// Sets the content of the archive.
-    #[must_use]
-    pub fn content(self, content: Content) -> Self {
-        Self { content, ..self }
     }
 
     /// Sets the length of records; 1 MiB by default. `bytes` is rounded down to a multiple of 8 and
