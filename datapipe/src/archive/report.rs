@@ -16,14 +16,15 @@ use crate::wire::codec::{Bytes, DecodeError, Put};
 #[derive(Clone, Debug, Default)]
 pub struct ReadReport(Arc<Mutex<ReadOutcome>>);
 
-/// The counts of an archive that is read.
+/// Counts of the parts of an archive that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOutcome {
-    /// True if the archive's footer was found, and counts no more blocks than were found.
+    /// True if a valid archive footer was found: there are no blocks besides those in `blocks` and
+    /// `missing`.
     pub complete: bool,
-    /// Number of blocks that were read whole from the medium. A later stage finds, and reports in
-    /// the log, that one of them does not authenticate or decompress.
+    /// Number of blocks that were read whole from the medium. Later stages may still find that one
+    /// of them does not authenticate or decompress, and report it in the log.
     pub blocks: u64,
     /// Number of blocks that are known to exist and could not be read.
     pub missing: u64,
@@ -96,7 +97,7 @@ impl ReadOutcome {
 #[derive(Clone, Debug, Default)]
 pub struct WriteReport(Arc<Mutex<WriteOutcome>>);
 
-/// The counts of an archive that is written.
+/// Counts of the parts of an archive that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteOutcome {

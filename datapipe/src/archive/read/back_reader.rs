@@ -75,7 +75,7 @@ impl<M: Medium> BackReader<M> {
             left = left.saturating_sub(record.len());
         }
         Err(OpenError::no_index(format!(
-            "a record is not within the last {MAX_BACK} bytes before its place"
+            "a record was not found within {MAX_BACK} bytes of its position"
         )))
     }
 
