@@ -19,7 +19,7 @@
 //!
 //! let data = b"the only copy of somebody's data".repeat(100_000);
 //! let key = Secret::Key(Key::from_bytes([7; 32]));
-//! let archive = ArchiveOptions::new("nightly").encrypt(key).plan()?;
+//! let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
 //! let (seal, tail) = archive.stages(VirtualTape::create(path, VolumeOptions::default())?);
 //! let report = Pipe::builder()
 //!     .head(StreamHead::new(&data[..]))

@@ -71,7 +71,7 @@ fn what_goes_in_comes_out() {
             for len in [0, 1, 4096, 300_000] {
                 let data = material(len);
                 let path = dir.path().join(format!("{i}-{encrypted}-{len}.tap"));
-                let mut options = ArchiveOptions::new("test")
+                let mut options = ArchiveOptions::stream("test")
                     .framing(framing)
                     .record_len(2048)
                     .chunk_len(50_000)
@@ -127,7 +127,7 @@ fn salvage(
 }
 
 fn small(name: &str) -> ArchiveOptions {
-    ArchiveOptions::new(name)
+    ArchiveOptions::stream(name)
         .record_len(2048)
         .chunk_len(40_000)
         .block_len(BLOCK)

@@ -36,7 +36,7 @@ fn material(blocks: usize, seed: u64) -> Vec<u8> {
 
 /// The bytes of a volume that holds an archive of `data`.
 fn volume(data: &[u8], framing: Framing, encrypted: bool) -> Vec<u8> {
-    let mut options = ArchiveOptions::new("small")
+    let mut options = ArchiveOptions::stream("small")
         .framing(framing)
         .record_len(1024)
         .chunk_len(3000)

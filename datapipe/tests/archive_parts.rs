@@ -110,7 +110,7 @@ fn secret() -> Secret {
 }
 
 fn write(recipe: Recipe, path: &Path) {
-    let mut options = ArchiveOptions::new("parts")
+    let mut options = ArchiveOptions::stream("parts")
         .framing(recipe.framing)
         .record_len(recipe.record);
     options = options.chunk_len(recipe.chunk).block_len(BLOCK);

@@ -13,7 +13,9 @@ fn key(byte: u8) -> Secret {
 }
 
 fn small() -> ArchiveOptions {
-    ArchiveOptions::new("small").record_len(1024).block_len(512)
+    ArchiveOptions::stream("small")
+        .record_len(1024)
+        .block_len(512)
 }
 
 /// Noise without zeros, so that a block of zeros is one that is lost.
@@ -604,7 +606,7 @@ fn a_block_behind_the_archives_footer_is_none_of_it() {
     );
     let text = read(&frames.concat(), None, 512).unwrap_err();
     assert!(
-        text.contains("block 4") && text.contains("behind the archive's footer"),
+        text.contains("block 4") && text.contains("after the archive's footer"),
         "{text}"
     );
     let (bytes, outcome, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);

@@ -159,7 +159,7 @@ fn the_sequencing_stages_restore_an_order_that_a_loop_has_broken() {
 
 /// Stages that encrypt as an archive does, and decrypt that.
 fn seal_and_open<'a>() -> (MiddleStage<'a>, MiddleStage<'a>) {
-    let archive = ArchiveOptions::new("test")
+    let archive = ArchiveOptions::stream("test")
         .encrypt(Secret::Key(Key::from_bytes([9; 32])))
         .plan()
         .unwrap();

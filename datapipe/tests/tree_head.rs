@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{BlockKind, Content, ObjectKind, State, looks_like_record};
+use datapipe::wire::{BlockKind, ObjectKind, State, looks_like_record};
 use entries::{Collect, Seen, assert_same, blocks_of, parse};
 use placed::placed;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
@@ -609,8 +609,7 @@ fn an_archive_gives_the_same_blocks_back() {
     let head = || TreeHead::new(&[&path], TreeOptions::default()).unwrap();
     let direct = blocks_of(head(), 8192);
     let tape = dir.path().join("tree.tap");
-    let options = ArchiveOptions::new("tree")
-        .content(Content::Tree)
+    let options = ArchiveOptions::tree("tree")
         .block_len(8192)
         .chunk_len(100_000);
     let (_, tail) = options

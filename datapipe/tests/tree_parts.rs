@@ -55,9 +55,7 @@ impl Archived {
         };
         let source = archived.dir.path().join("data");
         make_tree(&source);
-        let options = ArchiveOptions::new("tree")
-            .content(Content::Tree)
-            .encrypt(archived.key.clone());
+        let options = ArchiveOptions::tree("tree").encrypt(archived.key.clone());
         let archive = options
             .block_len(BLOCK)
             .chunk_len(200_000)

@@ -126,9 +126,7 @@ fn a_tree_comes_back_as_it_was() {
     make_tree(&source);
     fs::create_dir(&dest).unwrap();
 
-    let options = ArchiveOptions::new("tree")
-        .content(Content::Tree)
-        .encrypt(key());
+    let options = ArchiveOptions::tree("tree").encrypt(key());
     let archive = options
         .block_len(64 << 10)
         .chunk_len(300_000)

@@ -323,7 +323,7 @@ fn a_block_that_is_rejected_but_has_content_is_not_written() {
     }
     let folder = tempfile::tempdir().unwrap();
     let tape = VirtualTape::create(folder.path().join("tape"), VolumeOptions::default()).unwrap();
-    let archive = ArchiveOptions::new("careless")
+    let archive = ArchiveOptions::stream("careless")
         .block_len(BLOCK as u32)
         .plan()
         .unwrap();

@@ -1,48 +1,40 @@
-//! Archives: a stream of blocks becomes units and records on a medium, and comes back.
+//! Archives: a stream of blocks becomes units and records on a medium, and is read back.
 //!
 //! ```text
 //!   write   ... > compress > seal > ArchiveTail > medium                    Archive::stages
 //!   read    medium > ArchiveHead > ArchiveReader::open_blocks > decompress > StreamRestore
 //! ```
 //!
-//! An [`Archive`] is everything that is decided before the first block: ids, keys, framing. It
-//! gives the stages that belong together. An [`ArchiveReader`] has read the headers and unlocked
+//! An [`Archive`] has everything that is decided before the first block: ids, keys, framing. It
+//! makes the stages that belong together. An [`ArchiveReader`] has read the headers and unlocked
 //! the keys.
 //!
-//! In processes of their own the stages are what they are in threads: the medium goes with its
-//! descriptors, and what becomes of it comes back into the same reports. The archive's key goes
-//! with the order of the process, through a socket of the kernel: it is in no argument of a
-//! command, in no environment, and in no file.
+//! All stages can run in processes of their own. A medium is passed by its descriptors, and reports
+//! are updated as if the stage ran on a thread. The key of an archive is sent with the launch
+//! request of the process, through a kernel socket: it is not in a command line, an environment, or
+//! a file.
 //!
-//! What was written before a crash, a full medium or a cancel is valid up to the last chunk, and
-//! says that it is incomplete. Damage costs the blocks that it hits, and no others.
+//! After a crash, a full medium or a cancel, everything up to the last chunk is valid, and a reader
+//! reports that the archive is incomplete. Damage costs the blocks that it hits, and no others.
 //!
-//! `docs/wire-format.md` is the normative page. Does not compress, and does not know files: those
-//! are other stages.
+//! `docs/wire-format.md` is normative. This module does not compress, and does not know files:
+//! other stages do.
 
-mod block; // what a block's header says, for those who write, seal and open it
-mod blocks; // some blocks of an archive
-mod course; // where in the plain stream each block has to begin
-mod head; // reads the blocks of an archive
-mod index; // where the blocks of an archive stand
-mod modules; // these stages in processes of their own
-mod places; // where things stand, until a footer lists them
-mod plan; // what is decided before the first block
-mod reader; // finds the headers and the keys
-mod report; // what became of an archive
-mod restore; // writes a stream back, gaps and all
-mod seal; // encrypts and decrypts blocks
-mod shared; // a medium that a reader and its heads use in turn
-mod tail; // writes the blocks of an archive
-mod units; // records to units, and the way after damage
-mod volumes; // records onto volumes
+mod arguments; // arguments of the modules of these stages
+mod block_header; // the unit header of a block
+mod continuity; // offsets of blocks in the plain stream
+mod key; // the key of an archive's blocks
+mod modules; // stages made from a module's arguments
+mod open_error; // reasons why an archive cannot be opened
+mod plan_data; // the plan that the stages of an archive share
+mod read; // media to blocks
+mod report; // reports and damage
+mod run; // runs of blocks to be read
+mod seal; // encryption and decryption of blocks
+mod write; // blocks to media
 
-pub use blocks::BlockSet;
-pub use head::ArchiveHead;
-pub use index::Index;
 pub use modules::modules;
-pub use plan::{Archive, ArchiveOptions};
-pub use reader::{ArchiveReader, OpenError, Reading};
+pub use open_error::OpenError;
+pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};
 pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
-pub use restore::StreamRestore;
-pub use tail::ArchiveTail;
+pub use write::{Archive, ArchiveOptions, ArchiveTail};

@@ -1,78 +1,29 @@
-//! The stages of archives in processes of their own: what makes them there, and what they tell of
-//! their work.
-//!
-//! ```text
-//!   Archive, ArchiveReader --describe_*--> fields, descriptors ==> from_*  --> the same stage
-//!   WriteReport, ReadReport, DamageLog <--notes-------------------- its reports
-//! ```
-//!
-//! `docs/host-protocol.md` lists the fields.
+//! The modules that make an archive's stages in other processes, from the arguments that
+//! `arguments.rs` gives them.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-
-use rustix::fs::{MemfdFlags, memfd_create};
+use std::str::FromStr;
 
 use crate::crypto::SubKey;
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs, StageMessage};
-use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{
-    Form, Medium, MediumHandle, Position, VirtualTape, VolumeDirectory, VolumeOptions,
-    given_to_read, given_to_write,
+    Form, Medium, VirtualTape, VolumeDirectory, VolumeOptions, given_to_read, given_to_write,
 };
-use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, OpenFile, SALVAGE, TailStage};
-use crate::wire::codec::{Bytes, DecodeError, Put};
-use crate::wire::{ArchiveHeader, Content, SessionHeader, looks_like_record};
+use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
+use crate::wire::{ArchiveHeader, SessionHeader, looks_like_record};
 
-use super::head::ArchiveHead;
-use super::index::{Run, Start};
-use super::plan::{Archive, ArchiveOptions};
-use super::reader::ArchiveReader;
-use super::report::{ReadOutcome, ReadReport, Reporter, WriteOutcome, WriteReport};
-use super::restore::StreamRestore;
-use super::seal::{self, ArchiveKey};
-use super::shared::Shared;
-use super::tail::ArchiveTail;
-use super::units::Units;
-
-/// Names of the modules.
-pub(super) const SEAL_MODULE: &str = "datapipe.seal";
-pub(super) const OPEN_MODULE: &str = "datapipe.open";
-const TAIL_MODULE: &str = "datapipe.archive-tail";
-const HEAD_MODULE: &str = "datapipe.archive-head";
-const RESTORE_MODULE: &str = "datapipe.stream-restore";
-
-/// Fields.
-const KEY: &str = "key";
-const SESSION: &str = "session";
-const ARCHIVE: &str = "archive";
-const NAME: &str = "name";
-const CONTENT: &str = "content";
-const CHUNK_LEN: &str = "chunk-len";
-const BLOCK_LEN: &str = "block-len";
-const RECORD_LEN: &str = "record-len";
-const RUNS: &str = "runs";
-const MEDIUM: &str = "medium";
-const PATH: &str = "path";
-const VOLUME_SIZE: &str = "volume-size";
-const OVERWRITE: &str = "overwrite";
-/// The medium's descriptors come with the arguments.
-const OPENED: &str = "opened";
-
-const TAPE: &str = "tape";
-const DIRECTORY: &str = "directory";
-
-/// First byte of a note that has a [`ReadOutcome`]: those of a log of damage have others.
-const READ: u8 = 16;
-/// Bytes of a run of blocks.
-const RUN_LEN: usize = 52;
+use super::arguments::{
+    ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, NAME, OPEN_MODULE,
+    OPENED, OVERWRITE, PATH, READ_OUTCOME, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
+    TAIL_MODULE, TAPE, VOLUME_SIZE, read_runs,
+};
+use super::key::ArchiveKey;
+use super::plan_data::PlanData;
+use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
+use super::report::{DamageReporter, ReadOutcome, WriteOutcome};
+use super::seal;
+use super::write::{Archive, ArchiveOptions, ArchiveTail};
 
 /// Adds the stages of archives to the modules of a host.
 #[must_use]
@@ -82,278 +33,196 @@ pub fn modules(modules: Modules) -> Modules {
         .with(OPEN_MODULE, from_open)
         .with(TAIL_MODULE, from_tail)
         .with(HEAD_MODULE, from_head)
-        .with(RESTORE_MODULE, |call| {
-            call.fields()?.end()?;
-            Ok(TailStage::from(StreamRestore::file(call.descriptor(0)?)))
-        })
-}
-
-/// The fields of an archive's key.
-pub(super) fn key_arguments(key: &ArchiveKey) -> Arguments {
-    Arguments::new().with(KEY, key.key().bytes())
-}
-
-fn key_of(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageError> {
-    let Some(bytes) = fields.optional(KEY)? else {
-        return Ok(None);
-    };
-    let wrong = |_| StageError::new(format!("the module got a key of {} bytes", bytes.len()));
-    Ok(Some(ArchiveKey::new(
-        SubKey::from_slice(bytes).map_err(wrong)?,
-    )))
-}
-
-fn needed_key(fields: &mut Fields<'_>) -> Result<ArchiveKey, StageError> {
-    key_of(fields)?.ok_or_else(|| StageError::new("the module got no key"))
+        .with(RESTORE_MODULE, from_restore)
 }
 
 fn from_seal(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let key = needed_key(&mut fields)?;
+    let key = required_key(&mut fields)?;
     fields.end()?;
-    Ok(seal::sealing(key))
+    Ok(seal::seal_stage(key))
 }
 
 fn from_open(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let (key, salvages) = (needed_key(&mut fields)?, fields.flag(SALVAGE)?);
+    let (key, salvages) = (required_key(&mut fields)?, fields.flag(SALVAGE)?);
     fields.end()?;
-    Ok(seal::opening(key, salvages.then(|| call.damage_log())))
+    Ok(seal::open_stage(key, salvages.then(|| call.damage_log())))
 }
 
-/// Gives a stage that writes an archive its module.
-pub(super) fn describe_tail<'a>(
-    stage: TailStage<'a>,
-    archive: &Archive,
-    passage: MediumHandle,
-    report: &WriteReport,
-) -> TailStage<'a> {
-    let mut arguments = archive
-        .key
-        .as_ref()
-        .map_or_else(Arguments::new, key_arguments);
-    arguments = arguments
-        .with(SESSION, archive.session.to_bytes())
-        .with(ARCHIVE, archive.header.to_bytes())
-        .with(CHUNK_LEN, archive.chunk_len.to_string());
-    let stage = stage.module(TAIL_MODULE, with_medium(arguments, &passage));
-    let report = report.clone();
-    passage
-        .descriptors
-        .into_iter()
-        .fold(stage, TailStage::descriptor)
-        .notes(move |told| {
-            // What makes no sense changes nothing: then the archive does not count as complete.
-            if let Ok(outcome) = WriteOutcome::decode(told) {
-                report.update(|report| *report = outcome);
-            }
-        })
+fn from_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
+    call.fields()?.end()?;
+    Ok(StreamRestore::file(call.descriptor(0)?).into())
 }
 
 fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let archive = planned(&mut fields)?;
-    let target = Target::of(&mut fields)?;
-    let volume_size = fields.optional(VOLUME_SIZE)?.map(number).transpose()?;
-    let overwrite = fields.flag(OVERWRITE)?;
-    fields.end()?;
-    let Target {
-        form,
-        path,
-        is_opened,
-    } = target;
-    let medium: Box<dyn Medium> = match form {
-        _ if is_opened => given_to_write(
-            form,
-            path,
-            volume_size,
-            [call.descriptor(0)?, call.descriptor(1)?],
-        )?,
-        Form::Tape => Box::new(VirtualTape::create(
-            path,
-            VolumeOptions {
-                volume_size,
-                overwrite,
-            },
-        )?),
-        Form::Directory => Box::new(VolumeDirectory::create(
-            path,
-            VolumeOptions {
-                volume_size,
-                overwrite,
-            },
-        )?),
+    let plan = plan_from(&mut fields)?;
+    let target = Target::from_fields(&mut fields)?;
+    let options = VolumeOptions {
+        volume_size: optional_number(&mut fields, VOLUME_SIZE)?,
+        overwrite: fields.flag(OVERWRITE)?,
     };
-    let tail = ArchiveTail::new(archive, medium);
-    let (report, mut told) = (tail.report(), WriteOutcome::default());
-    call.notes(move || {
-        let outcome = report.outcome();
-        let is_new = std::mem::replace(&mut told, outcome) != outcome;
-        let note = is_new.then(|| StageMessage::new("", outcome.encode()).ok());
-        note.flatten().into_iter().collect()
-    });
+    fields.end()?;
+    let tail = ArchiveTail::new(plan, target.open_to_write(call, options)?);
+    let report = tail.report();
+    call.notes(when_changed(move || report.outcome(), WriteOutcome::encode));
     Ok(tail.into())
 }
 
-/// The archive as it was planned elsewhere, or one that has no more than a name, and no key.
-fn planned(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
-    let key = key_of(fields)?;
+fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let (key, session) = (optional_key(&mut fields)?, fields.optional(SESSION)?);
+    let block_len = optional_number(&mut fields, BLOCK_LEN)?;
+    let (salvages, has_runs) = (fields.flag(SALVAGE)?, fields.flag(RUNS)?);
+    let target = Target::from_fields(&mut fields)?;
+    fields.end()?;
+    let medium = target.open_to_read(call)?;
+    let log = salvages.then(|| call.damage_log());
+    let head = match (session, block_len) {
+        (Some(session), Some(block_len)) => {
+            let session = session.try_into().map_err(|_| {
+                StageError::new(format!(
+                    "the module got a session of {} bytes, but its id has 16",
+                    session.len()
+                ))
+            })?;
+            let medium = SharedMedium::new(medium);
+            let units = UnitReader::new(medium.clone(), Some(session));
+            ArchiveHead::new(medium, units, block_len, key, DamageReporter { log })
+        }
+        (None, None) if key.is_none() => {
+            let reader = ArchiveReader::open(medium, None)?;
+            match log {
+                Some(log) => reader.salvage(&log).head(),
+                None => reader.head(),
+            }
+        }
+        _ => {
+            return Err(StageError::new(
+                "the module got some, but not all of key, session and block-len",
+            ));
+        }
+    };
+    let head = if has_runs {
+        let runs = call.descriptor(usize::from(target.is_opened))?;
+        head.only(read_runs(&runs.into())?)
+    } else {
+        head
+    };
+    let report = head.report();
+    call.notes(when_changed(
+        move || report.outcome(),
+        |outcome: &ReadOutcome| [&[READ_OUTCOME], &outcome.encode()[..]].concat(),
+    ));
+    Ok(head.into())
+}
+
+/// Returns a source of messages: it gives one whenever the outcome differs from the last one sent.
+fn when_changed<O: Copy + Default + PartialEq>(
+    outcome: impl Fn() -> O,
+    encode: impl Fn(&O) -> Vec<u8>,
+) -> impl FnMut() -> Vec<StageMessage> {
+    let mut sent = O::default();
+    move || {
+        let outcome = outcome();
+        if std::mem::replace(&mut sent, outcome) == outcome {
+            return Vec::new();
+        }
+        // An outcome is far shorter than the longest message, so this cannot fail.
+        StageMessage::new("", encode(&outcome))
+            .into_iter()
+            .collect()
+    }
+}
+
+fn optional_key(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageError> {
+    let Some(bytes) = fields.optional(KEY)? else {
+        return Ok(None);
+    };
+    match SubKey::from_slice(bytes) {
+        Ok(key) => Ok(Some(ArchiveKey::new(key))),
+        Err(_) => Err(StageError::new(format!(
+            "the module got a key of {} bytes, but it has 32",
+            bytes.len()
+        ))),
+    }
+}
+
+fn required_key(fields: &mut Fields<'_>) -> Result<ArchiveKey, StageError> {
+    optional_key(fields)?.ok_or_else(|| StageError::new("the module got no key"))
+}
+
+fn optional_number<N: FromStr>(
+    fields: &mut Fields<'_>,
+    name: &str,
+) -> Result<Option<N>, StageError> {
+    let Some(text) = fields.optional(name)? else {
+        return Ok(None);
+    };
+    match str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
+        Some(number) => Ok(Some(number)),
+        None => Err(StageError::new(format!(
+            "invalid value \"{}\" for field `{name}`: not a number in decimal digits, or too large",
+            text.escape_ascii()
+        ))),
+    }
+}
+
+/// Reads the plan of an archive: as the caller made it, with both headers; or a new one, made here
+/// from a name and sizes, and then without a key.
+fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
+    let key = optional_key(fields)?;
     let Some(session) = fields.optional(SESSION)? else {
         if key.is_some() {
             return Err(StageError::new(
                 "the module got a key without the headers of its archive",
             ));
         }
-        let content = match fields.optional(CONTENT)? {
-            None | Some(b"stream") => Content::Stream,
-            Some(b"tree") => Content::Tree,
-            Some(other) => {
-                let other = other.escape_ascii();
-                return Err(StageError::new(format!(
-                    "the module got the content \"{other}\""
-                )));
-            }
-        };
-        let mut options = ArchiveOptions::new(fields.text(NAME)?).content(content);
-        if let Some(len) = fields.optional(BLOCK_LEN)? {
-            options = options.block_len(number(len)?);
-        }
-        if let Some(len) = fields.optional(RECORD_LEN)? {
-            options = options.record_len(number(len)?);
-        }
-        if let Some(len) = fields.optional(CHUNK_LEN)? {
-            options = options.chunk_len(number(len)?);
-        }
-        return Ok(options.plan()?);
+        return Ok(new_plan(fields)?.into_data());
     };
-    let session = SessionHeader::parse(session)?;
-    let header = ArchiveHeader::parse(fields.one(ARCHIVE)?)?;
-    Ok(Archive {
-        session,
-        header,
+    Ok(PlanData {
+        session: SessionHeader::parse(session)?,
+        header: ArchiveHeader::parse(fields.one(ARCHIVE)?)?,
         key,
         chunk_len: fields.number(CHUNK_LEN)?,
     })
 }
 
-/// What a head reads, and how.
-#[derive(Clone, Copy)]
-pub(super) struct Reads<'r> {
-    pub(super) session: [u8; 16],
-    pub(super) block_len: u32,
-    pub(super) key: Option<&'r ArchiveKey>,
-    /// Not everything.
-    pub(super) runs: Option<&'r VecDeque<Run>>,
-    pub(super) reporter: &'r Reporter,
-    pub(super) report: &'r ReadReport,
-}
-
-/// Gives a stage that reads an archive its module.
-pub(super) fn describe_head<'a>(
-    stage: HeadStage<'a>,
-    reads: &Reads<'_>,
-    mut passage: MediumHandle,
-) -> HeadStage<'a> {
-    match reads.runs.map(written_down).transpose() {
-        Ok(runs) => passage.descriptors.extend(runs),
-        Err(error) => {
-            return stage.local(format!(
-                "the list of its blocks cannot be handed over: {error}"
-            ));
+fn new_plan(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
+    let options_of = match fields.optional(CONTENT)? {
+        None | Some(b"stream") => ArchiveOptions::stream,
+        Some(b"tree") => ArchiveOptions::tree,
+        Some(other) => {
+            return Err(StageError::new(format!(
+                "the module got the content \"{}\", but knows stream and tree only",
+                other.escape_ascii()
+            )));
         }
+    };
+    let mut options = options_of(fields.text(NAME)?);
+    if let Some(len) = optional_number(fields, BLOCK_LEN)? {
+        options = options.block_len(len);
     }
-    let arguments = reads.key.map_or_else(Arguments::new, key_arguments);
-    let arguments = arguments
-        .with(SESSION, reads.session)
-        .with(BLOCK_LEN, reads.block_len.to_string())
-        .with_flag(RUNS, reads.runs.is_some())
-        .with_flag(SALVAGE, reads.reporter.log.is_some());
-    let stage = stage.module(HEAD_MODULE, with_medium(arguments, &passage));
-    let (report, log) = (reads.report.clone(), reads.reporter.log.clone());
-    passage
-        .descriptors
-        .into_iter()
-        .fold(stage, HeadStage::descriptor)
-        .notes(move |told| match told {
-            [READ, outcome @ ..] => {
-                // As for a tail.
-                if let Ok(outcome) = ReadOutcome::decode(outcome) {
-                    report.update(|report| *report = outcome);
-                }
-            }
-            damage => log.iter().for_each(|log| log.apply(damage)),
-        })
-}
-
-fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
-    let mut fields = call.fields()?;
-    let (key, session) = (key_of(&mut fields)?, fields.optional(SESSION)?);
-    let block_len = fields.optional(BLOCK_LEN)?.map(number).transpose()?;
-    let (salvages, has_runs) = (fields.flag(SALVAGE)?, fields.flag(RUNS)?);
-    let Target {
-        form,
-        path,
-        is_opened,
-    } = Target::of(&mut fields)?;
-    fields.end()?;
-    let medium: Box<dyn Medium> = match form {
-        _ if is_opened => given_to_read(form, path, call.descriptor(0)?, looks_like_record)?,
-        Form::Tape => Box::new(VirtualTape::open(path, looks_like_record)?),
-        Form::Directory => Box::new(VolumeDirectory::open(path, looks_like_record)?),
-    };
-    let log = salvages.then(|| call.damage_log());
-    let head = match (session, block_len) {
-        (Some(session), Some(block_len)) => {
-            let medium = Shared::new(medium);
-            let units = Units::new(medium.clone(), Some(session.try_into()?));
-            ArchiveHead::new(medium, units, block_len, key, Reporter { log })
-        }
-        (None, None) if key.is_none() => {
-            let reader = ArchiveReader::open(medium, None)?;
-            log.iter().fold(reader, ArchiveReader::salvage).head()
-        }
-        _ => {
-            return Err(StageError::new(
-                "the module got not all of key, session and block-len",
-            ));
-        }
-    };
-    let head = if has_runs {
-        let runs = call.descriptor(usize::from(is_opened))?;
-        head.only(read_again(&runs.into())?)
-    } else {
-        head
-    };
-    let (report, mut told) = (head.report(), ReadOutcome::default());
-    call.notes(move || {
-        let outcome = report.outcome();
-        let is_new = std::mem::replace(&mut told, outcome) != outcome;
-        let note =
-            is_new.then(|| StageMessage::new("", [&[READ], &outcome.encode()[..]].concat()).ok());
-        note.flatten().into_iter().collect()
-    });
-    Ok(head.into())
-}
-
-/// Gives a stage that writes a stream its module, if it writes to an open file.
-pub(super) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&OpenFile>) -> TailStage<'a> {
-    match file {
-        Some(file) => stage.module(RESTORE_MODULE, Arguments::new()).shared_descriptor(Arc::clone(&file.0)),
-        None => stage.local(
-            "it writes to something that only this program has: give StreamRestore::file an open file",
-        ),
+    if let Some(len) = optional_number(fields, RECORD_LEN)? {
+        options = options.record_len(len);
     }
+    if let Some(len) = optional_number(fields, CHUNK_LEN)? {
+        options = options.chunk_len(len);
+    }
+    Ok(options.plan()?)
 }
 
-/// Which medium a module is to use.
+/// The medium that a module is to use.
 struct Target {
     form: Form,
     path: PathBuf,
+    /// The medium is open, and its descriptors come with the arguments.
     is_opened: bool,
 }
 
 impl Target {
-    fn of(fields: &mut Fields<'_>) -> Result<Self, StageError> {
+    fn from_fields(fields: &mut Fields<'_>) -> Result<Self, StageError> {
         let form = match fields.text(MEDIUM)? {
             TAPE => Form::Tape,
             DIRECTORY => Form::Directory,
@@ -373,151 +242,38 @@ impl Target {
             is_opened: fields.flag(OPENED)?,
         })
     }
-}
 
-fn with_medium(arguments: Arguments, passage: &MediumHandle) -> Arguments {
-    let form = match passage.form {
-        Form::Tape => TAPE,
-        Form::Directory => DIRECTORY,
-    };
-    let size = passage.volume_size.map(|size| size.to_string());
-    arguments
-        .with(MEDIUM, form)
-        .with(PATH, passage.path.as_os_str().as_bytes())
-        .with_all(VOLUME_SIZE, size)
-        .with_flag(OPENED, true)
-}
-
-fn number<N: std::str::FromStr>(text: &[u8]) -> Result<N, StageError> {
-    let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    number.ok_or_else(|| {
-        StageError::new(format!(
-            "the module got the number \"{}\", which does not do",
-            text.escape_ascii()
-        ))
-    })
-}
-
-/// A file without a name that lists runs of blocks: they may be more than fits arguments.
-fn written_down(runs: &VecDeque<Run>) -> std::io::Result<OwnedFd> {
-    let mut bytes = Vec::with_capacity(runs.len() * RUN_LEN);
-    for Run {
-        first,
-        last,
-        start: Start {
-            block,
-            place,
-            position,
-        },
-    } in runs
-    {
-        bytes.put_u64(*first);
-        bytes.put_u64(*last);
-        bytes.put_u64(*block);
-        bytes.put_u64(*position);
-        bytes.put_u32(place.volume);
-        bytes.put_u64(place.record);
-        bytes.put_u64(place.byte);
-    }
-    let mut file = File::from(memfd_create("datapipe-runs", MemfdFlags::CLOEXEC)?);
-    file.write_all(&bytes)?;
-    Ok(file.into())
-}
-
-/// What [`written_down`] wrote.
-fn read_again(file: &File) -> Result<Vec<Run>, StageError> {
-    let len = usize::try_from(file.metadata()?.len())?;
-    if len > MAX_BLOCK_RUNS * RUN_LEN {
-        return Err(StageError::new(format!(
-            "the module got a list of blocks of {len} bytes"
-        )));
-    }
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(runs_of(&bytes)?)
-}
-
-fn runs_of(bytes: &[u8]) -> Result<Vec<Run>, DecodeError> {
-    let mut bytes = Bytes::new("a module's list of blocks", bytes);
-    let mut runs: Vec<Run> = Vec::new();
-    while !bytes.rest().is_empty() {
-        let (first, last) = (bytes.u64()?, bytes.u64()?);
-        let (block, position) = (bytes.u64()?, bytes.u64()?);
-        let place = Position {
-            volume: bytes.u32()?,
-            record: bytes.u64()?,
-            byte: bytes.u64()?,
-        };
-        if first > last || runs.last().is_some_and(|before| first <= before.last) {
-            return Err(bytes.wrong(format!("blocks {first} to {last} do not ascend")));
+    fn open_to_write(
+        &self,
+        call: &StageArgs<'_>,
+        options: VolumeOptions,
+    ) -> Result<Box<dyn Medium>, StageError> {
+        let path = self.path.clone();
+        if self.is_opened {
+            let descriptors = [call.descriptor(0)?, call.descriptor(1)?];
+            let size = options.volume_size;
+            return Ok(given_to_write(self.form, path, size, descriptors)?);
         }
-        runs.push(Run {
-            first,
-            last,
-            start: Start {
-                block,
-                place,
-                position,
-            },
-        });
+        Ok(match self.form {
+            Form::Tape => Box::new(VirtualTape::create(path, options)?),
+            Form::Directory => Box::new(VolumeDirectory::create(path, options)?),
+        })
     }
-    Ok(runs)
-}
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
-    use super::*;
-
-    fn run(first: u64, last: u64) -> Run {
-        let place = Position {
-            volume: 3,
-            record: 1 << 40,
-            byte: u64::MAX,
-        };
-        Run {
-            first,
-            last,
-            start: Start {
-                block: first,
-                place,
-                position: 77,
-            },
+    fn open_to_read(&self, call: &StageArgs<'_>) -> Result<Box<dyn Medium>, StageError> {
+        let path = self.path.clone();
+        if self.is_opened {
+            let descriptor = call.descriptor(0)?;
+            return Ok(given_to_read(
+                self.form,
+                path,
+                descriptor,
+                looks_like_record,
+            )?);
         }
-    }
-
-    #[test]
-    fn runs_of_blocks_arrive_as_they_were() {
-        let runs: VecDeque<_> = [run(0, 0), run(2, 9), run(u64::MAX, u64::MAX)].into();
-        let file = File::from(written_down(&runs).unwrap());
-        let again = read_again(&file).unwrap();
-        assert_eq!(format!("{again:?}"), format!("{runs:?}"));
-        file.set_len(3 * RUN_LEN as u64 - 1).unwrap();
-        assert!(
-            read_again(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("ends 1 bytes too early")
-        );
-        file.set_len(1 << 40).unwrap();
-        assert!(
-            read_again(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("a list of blocks of 1099511627776")
-        );
-    }
-
-    #[test]
-    fn runs_that_do_not_ascend_are_refused() {
-        for wrong in [[run(1, 0), run(5, 5)], [run(0, 3), run(3, 4)]] {
-            let file = File::from(written_down(&wrong.into()).unwrap());
-            assert!(
-                read_again(&file)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("do not ascend")
-            );
-        }
+        Ok(match self.form {
+            Form::Tape => Box::new(VirtualTape::open(path, looks_like_record)?),
+            Form::Directory => Box::new(VolumeDirectory::open(path, looks_like_record)?),
+        })
     }
 }

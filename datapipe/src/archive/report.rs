@@ -1,4 +1,6 @@
-//! What became of an archive that was written or read.
+//! Reports of how far an archive was written or read, and the damage that a reader found.
+//!
+//! A stage in its own process keeps its own report, and sends the encoded outcome to the caller's.
 
 use std::sync::Arc;
 
@@ -9,39 +11,39 @@ use crate::media::Position;
 use crate::stage::{DamageEntry, DamageLog};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
-use super::units;
-
-/// What a reader found, for whoever runs the pipe. Clones share one content.
+/// Progress of an [`ArchiveHead`](super::ArchiveHead), for the program that runs the pipe. Clones
+/// are handles of the same report.
 #[derive(Clone, Debug, Default)]
 pub struct ReadReport(Arc<Mutex<ReadOutcome>>);
 
-/// How far an archive was read.
+/// Counts of the parts of an archive that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOutcome {
-    /// The archive's footer was found, and says that these were all blocks.
+    /// True if a valid archive footer was found: there are no blocks besides those in `blocks` and
+    /// `missing`.
     pub complete: bool,
-    /// Blocks that were read whole from the medium. That one of them does not authenticate or
-    /// decompress, the stages behind find out, and the log says.
+    /// Number of blocks that were read whole from the medium. Later stages may still find that one
+    /// of them does not authenticate or decompress, and report it in the log.
     pub blocks: u64,
-    /// Blocks that should be there and could not be read, as far as is known.
+    /// Number of blocks that are known to exist and could not be read.
     pub missing: u64,
-    /// Those of the blocks that inspection had rejected when the archive was written: they have no
-    /// content.
+    /// Number of those of `blocks` that inspection rejected when the archive was written. They have
+    /// no content.
     pub rejected: u64,
-    /// Bytes before compression of the blocks that were read.
+    /// Bytes of the blocks that were read, before compression.
     pub plain: u64,
-    /// Number of the first block behind the last file mark: what lies before it was on stable
-    /// storage.
+    /// Number of the first block after the last file mark. The blocks before it were on stable
+    /// storage when the mark was written.
     pub checkpoint: u64,
     /// Bytes of the records that were read from the medium.
     pub read: u64,
-    /// The last volume of which something was read.
+    /// Number of the last volume from which a record was read.
     pub volumes: u32,
 }
 
 impl ReadReport {
-    /// The state of the matter.
+    /// Returns the outcome so far. It is final when the pipe has ended.
     pub fn outcome(&self) -> ReadOutcome {
         *self.0.lock()
     }
@@ -52,7 +54,7 @@ impl ReadReport {
 }
 
 impl ReadOutcome {
-    /// As a process tells it.
+    /// Returns the data of the message that a process sends to its controller.
     pub(super) fn encode(&self) -> Vec<u8> {
         let Self {
             complete,
@@ -72,9 +74,9 @@ impl ReadOutcome {
         data
     }
 
-    /// As a process has told it.
+    /// Decodes the data of a message from a process.
     pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
-        let mut data = Bytes::new("what a process says of an archive that it reads", data);
+        let mut data = Bytes::new("a process's report of an archive that it reads", data);
         let outcome = Self {
             complete: data.u8()? == 1,
             blocks: data.u64()?,
@@ -90,28 +92,30 @@ impl ReadOutcome {
     }
 }
 
-/// How far the writing of an archive has come, for whoever runs the pipe. Clones share one content.
+/// Progress of an [`ArchiveTail`](super::ArchiveTail), for the program that runs the pipe. Clones
+/// are handles of the same report.
 #[derive(Clone, Debug, Default)]
 pub struct WriteReport(Arc<Mutex<WriteOutcome>>);
 
-/// How far an archive was written.
+/// Counts of the parts of an archive that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteOutcome {
-    /// Blocks that were written, and their bytes before compression.
+    /// Number of blocks that were written.
     pub blocks: u64,
-    /// See [`blocks`](Self::blocks).
+    /// Bytes of those blocks before compression.
     pub plain: u64,
-    /// Blocks up to the last checkpoint: they are on stable storage, whatever happens.
+    /// Number of blocks up to the last checkpoint. They are on stable storage and stay readable if
+    /// the pipe fails.
     pub safe_blocks: u64,
-    /// The bytes of those before compression.
+    /// Bytes of those blocks before compression.
     pub safe_plain: u64,
-    /// The archive is whole, and all of it is on stable storage.
+    /// True if the whole archive is on stable storage.
     pub complete: bool,
 }
 
 impl WriteReport {
-    /// The state of the matter.
+    /// Returns the outcome so far. It is final when the pipe has ended.
     pub fn outcome(&self) -> WriteOutcome {
         *self.0.lock()
     }
@@ -122,7 +126,7 @@ impl WriteReport {
 }
 
 impl WriteOutcome {
-    /// As a process tells it.
+    /// Returns the data of the message that a process sends to its controller.
     pub(super) fn encode(&self) -> Vec<u8> {
         let Self {
             blocks,
@@ -138,9 +142,9 @@ impl WriteOutcome {
         data
     }
 
-    /// As a process has told it.
+    /// Decodes the data of a message from a process.
     pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
-        let mut data = Bytes::new("what a process says of an archive that it writes", data);
+        let mut data = Bytes::new("a process's report of an archive that it writes", data);
         let outcome = Self {
             complete: data.u8()? == 1,
             blocks: data.u64()?,
@@ -153,18 +157,34 @@ impl WriteOutcome {
     }
 }
 
-/// Where damage goes: to a log, and the reader goes on; or to the caller, and it stops.
+/// Damage to the stream, as a reader found it.
+#[derive(Debug)]
+pub(super) struct StreamDamage {
+    /// Number of the block, if it is known.
+    pub(super) block: Option<u64>,
+    /// Position on the medium, if it is known.
+    pub(super) at: Option<Position>,
+    /// The defect, as the rest of a sentence about the block or the position.
+    pub(super) what: String,
+}
+
+/// The destination of damage: a log, and the reader goes on; or the pipe's error, and it stops.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reporter {
+pub(super) struct DamageReporter {
     pub(super) log: Option<DamageLog>,
 }
 
-impl Reporter {
-    pub(super) fn say(&self, found: units::Damage) -> Result<(), StageError> {
+impl DamageReporter {
+    /// Adds the damage to the log.
+    ///
+    /// # Errors
+    ///
+    /// The damage, if there is no log.
+    pub(super) fn report(&self, damage: StreamDamage) -> Result<(), StageError> {
         let damage = DamageEntry {
-            block: found.block,
-            place: found.place.map(|place| place.to_string()),
-            what: found.what,
+            block: damage.block,
+            place: damage.at.map(|at| at.to_string()),
+            what: damage.what,
         };
         match &self.log {
             Some(log) => {
@@ -175,9 +195,10 @@ impl Reporter {
         }
     }
 
-    pub(super) fn note_place(&self, block: u64, place: Option<Position>) {
-        if let (Some(log), Some(place)) = (&self.log, place) {
-            log.note_place(block, place);
+    /// Records the position of a block in the log, for stages that find damage in it later.
+    pub(super) fn note_position(&self, block: u64, at: Option<Position>) {
+        if let (Some(log), Some(at)) = (&self.log, at) {
+            log.note_place(block, at);
         }
     }
 }
@@ -188,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_processes_tell_arrives_whole_or_not_at_all() {
+    fn outcome_survives_encoding_and_nothing_else_decodes() {
         let read = ReadOutcome {
             complete: true,
             blocks: 2,
@@ -206,20 +227,20 @@ mod tests {
             safe_plain: 5,
             complete: true,
         };
-        let (mut told_read, mut told_written) = (read.encode(), written.encode());
-        assert_eq!(ReadOutcome::decode(&told_read), Ok(read));
-        assert_eq!(WriteOutcome::decode(&told_written), Ok(written));
-        for len in 0..told_read.len() {
-            assert!(ReadOutcome::decode(&told_read[..len]).is_err());
+        let (mut read_data, mut written_data) = (read.encode(), written.encode());
+        assert_eq!(ReadOutcome::decode(&read_data), Ok(read));
+        assert_eq!(WriteOutcome::decode(&written_data), Ok(written));
+        for len in 0..read_data.len() {
+            assert!(ReadOutcome::decode(&read_data[..len]).is_err());
         }
-        for len in 0..told_written.len() {
-            assert!(WriteOutcome::decode(&told_written[..len]).is_err());
+        for len in 0..written_data.len() {
+            assert!(WriteOutcome::decode(&written_data[..len]).is_err());
         }
-        told_read.push(0);
-        told_written.push(0);
+        read_data.push(0);
+        written_data.push(0);
         assert!(
-            ReadOutcome::decode(&told_read).is_err()
-                && WriteOutcome::decode(&told_written).is_err()
+            ReadOutcome::decode(&read_data).is_err()
+                && WriteOutcome::decode(&written_data).is_err()
         );
     }
 }

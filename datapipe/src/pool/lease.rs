@@ -268,6 +268,13 @@ impl Block {
         self.number
     }
 
+    /// Number of the block in its archive: the number that a sequencer or a reader gave it, or else
+    /// its position in the stage's input.
+    #[cfg(not(loom))]
+    pub(crate) fn archive_number(&self) -> u64 {
+        self.info().sequence.unwrap_or(self.number)
+    }
+
     /// Removes the data and puts the start back behind the headroom.
     pub fn clear(&mut self) {
         self.start = self.core.tables.shape.headroom();

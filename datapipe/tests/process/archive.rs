@@ -37,7 +37,7 @@ fn secret(encrypted: bool) -> Option<Secret> {
 }
 
 fn plan(encrypted: bool) -> Archive {
-    let options = ArchiveOptions::new("small")
+    let options = ArchiveOptions::stream("small")
         .record_len(4096)
         .chunk_len(50_000)
         .block_len(BLOCK);
@@ -412,7 +412,10 @@ pub(crate) fn media_are_found_by_their_paths() {
         "repeated field `path`",
     );
     refused(tail(size("1")), "volumes of 1 bytes are too small");
-    refused(tail(size("many")), "the number \"many\", which does not do");
+    refused(
+        tail(size("many")),
+        "invalid value \"many\" for field `volume-size`",
+    );
     refused(tail(options().with("session", "x")), "session header");
     refused(
         tail(Arguments::new().with("name", "x")),
@@ -430,7 +433,7 @@ pub(crate) fn media_are_found_by_their_paths() {
         ),
         (
             fields(&path).with("session", "x").with("block-len", "512"),
-            "could not convert",
+            "a session of 1 bytes",
         ),
         (fields(&path).with("key", [7; 32]), "not all of key"),
         (fields(Path::new("/nowhere")), "/nowhere"),

@@ -152,7 +152,7 @@ pub(crate) const RECORDS: &[Defect] = &[
     ),
     defect(
         "repeated-record",
-        "record 2 of the session stands behind a later one",
+        "record 2 of the session follows a later one",
         OPEN,
         |tape, _| {
             tape.0.insert(2, tape.0[2].clone());
@@ -160,7 +160,7 @@ pub(crate) const RECORDS: &[Defect] = &[
     ),
     defect(
         "record-out-of-order",
-        "stands behind a later one",
+        "follows a later one",
         PLAIN,
         |tape, _| tape.0.swap(1, 2),
     ),
@@ -351,7 +351,7 @@ pub(crate) const UNITS: &[Defect] = &[
     }),
     defect(
         "repeated-block",
-        "stands here again, or out of order",
+        "appears again, or out of order",
         RAW,
         |tape, _| repeat(tape),
     ),

@@ -158,7 +158,7 @@ pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
 }
 
 fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
-    let mut options = ArchiveOptions::new("vector")
+    let mut options = ArchiveOptions::stream("vector")
         .program("vectors")
         .framing(recipe.framing)
         .record_len(1024)

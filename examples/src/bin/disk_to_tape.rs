@@ -317,10 +317,10 @@ impl Args {
     /// Decides everything about the archive that does not depend on its data.
     fn plan(&self, secret: Option<Secret>) -> Result<Archive, Failure> {
         let is_stream = self.is_stream();
-        let content = if is_stream {
-            Content::Stream
+        let options_of = if is_stream {
+            ArchiveOptions::stream
         } else {
-            Content::Tree
+            ArchiveOptions::tree
         };
         let name = match is_stream {
             true => self
@@ -329,8 +329,7 @@ impl Args {
                 .unwrap_or_else(|| "stdin".to_owned()),
             false => name_of(&self.sources[0])?.to_string_lossy().into_owned(),
         };
-        let mut options = ArchiveOptions::new(&name[..name.floor_char_boundary(MAX_TEXT)])
-            .content(content)
+        let mut options = options_of(&name[..name.floor_char_boundary(MAX_TEXT)])
             .program(concat!("disk_to_tape ", env!("CARGO_PKG_VERSION")))
             .framing(self.framing.into())
             .block_len(self.buffer_size);

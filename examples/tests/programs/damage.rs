@@ -203,9 +203,7 @@ impl Inspect for Censor {
 #[test]
 fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
     let bench = Bench::with_blocks();
-    let options = ArchiveOptions::new("data")
-        .content(Content::Tree)
-        .block_len(64 << 10);
+    let options = ArchiveOptions::tree("data").block_len(64 << 10);
     let tape = VirtualTape::create(bench.path("tape"), VolumeOptions::default()).unwrap();
     let (_, tail) = options.plan().unwrap().stages(tape);
     let head = TreeHead::new(&[bench.path("src/data")], TreeOptions::default()).unwrap();

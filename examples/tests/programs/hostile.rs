@@ -142,9 +142,7 @@ impl Forger {
                 self.catalogue,
             ));
         }
-        let options = ArchiveOptions::new("a\u{1b}[31mname")
-            .content(Content::Tree)
-            .block_len(BLOCK);
+        let options = ArchiveOptions::tree("a\u{1b}[31mname").block_len(BLOCK);
         let medium = VirtualTape::create(tape, VolumeOptions::default()).unwrap();
         let (_, tail) = options.plan().unwrap().stages(medium);
         Pipe::builder()

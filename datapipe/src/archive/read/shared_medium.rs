@@ -1,4 +1,4 @@
-//! A medium that a reader and its heads use in turn.
+//! A medium that an archive's reader and its heads use in turn.
 
 use std::sync::Arc;
 
@@ -6,25 +6,26 @@ use parking_lot::Mutex;
 
 use crate::media::{Item, Medium, MediumError, MediumHandle, Position};
 
-/// One medium for several. Whoever uses it seeks first.
+/// A medium with several users. Each of them seeks before it reads, because another one may have
+/// moved the medium.
 #[derive(Debug)]
-pub(super) struct Shared<M>(Arc<Mutex<M>>);
+pub(in crate::archive) struct SharedMedium<M>(Arc<Mutex<M>>);
 
-impl<M> Shared<M> {
-    pub(super) fn new(medium: M) -> Self {
+impl<M> SharedMedium<M> {
+    pub(in crate::archive) fn new(medium: M) -> Self {
         Self(Arc::new(Mutex::new(medium)))
     }
 }
 
-impl<M> Clone for Shared<M> {
+impl<M> Clone for SharedMedium<M> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<M: Medium> Shared<M> {
-    /// Goes to the first volume that is there.
-    pub(super) fn rewind(&mut self) -> Result<(), MediumError> {
+impl<M: Medium> SharedMedium<M> {
+    /// Goes to the first volume that exists.
+    pub(in crate::archive) fn rewind(&mut self) -> Result<(), MediumError> {
         let mut volume = 1;
         loop {
             match self.seek(Position::start_of(volume)) {
@@ -35,7 +36,7 @@ impl<M: Medium> Shared<M> {
     }
 }
 
-impl<M: Medium> Medium for Shared<M> {
+impl<M: Medium> Medium for SharedMedium<M> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
         self.0.lock().write(record)
     }

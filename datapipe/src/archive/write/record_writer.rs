@@ -1,19 +1,20 @@
-//! Records onto volumes: the label at each one's start, and the next when one is full.
+//! Writes records onto volumes: a label at the start of each, and a new volume when one is full.
 
 use crate::error::StageError;
 use crate::media::{Medium, MediumError, MediumHandle, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.
-pub(super) struct Volumes<M> {
+pub(super) struct RecordWriter<M> {
     medium: M,
     session: [u8; 16],
-    /// Records written so far.
+    /// Number of records written so far.
     sequence: u64,
+    /// Number of the current volume, from 1; 0 before the first label.
     volume: u32,
 }
 
-impl<M: Medium> Volumes<M> {
+impl<M: Medium> RecordWriter<M> {
     pub(super) fn new(medium: M, session: [u8; 16]) -> Self {
         Self {
             medium,
@@ -23,50 +24,57 @@ impl<M: Medium> Volumes<M> {
         }
     }
 
-    /// What another process makes the medium from.
-    pub(super) fn passage(&self) -> Result<MediumHandle, String> {
+    /// Returns a handle from which another process makes the medium.
+    pub(super) fn medium_handle(&self) -> Result<MediumHandle, String> {
         self.medium.passage()
     }
 
-    /// Whether the first volume has been begun.
+    /// True if the label of the first volume was written.
     pub(super) fn is_begun(&self) -> bool {
         self.volume > 0
     }
 
-    /// Writes the label of a volume: of the first, and then whenever [`write`](Self::write) says
-    /// so.
-    pub(super) fn label(&mut self, label: &mut [u8], position: u64) -> Result<(), StageError> {
+    /// Writes the label of a volume: of the first one, and of each next one when
+    /// [`write`](Self::write) has returned `None`.
+    pub(super) fn write_label(
+        &mut self,
+        label: &mut [u8],
+        position: u64,
+    ) -> Result<(), StageError> {
         self.volume += 1;
-        let (kind, first) = (RecordKind::Label, Some(0));
-        match self.append(kind, label, position, first)? {
+        match self.append(RecordKind::Label, label, position, Some(0))? {
             Some(_) => Ok(()),
             None => Err(StageError::new(format!(
-                "volume {} is too small for its label",
-                self.volume
+                "volume {} is too small for its label of {} bytes: use larger volumes",
+                self.volume,
+                label.len()
             ))),
         }
     }
 
-    /// Writes a record whose content begins behind room for its header, and says where it stands.
-    /// `None`: the volume has ended, the next one is there, and needs its label first.
+    /// Writes a record and returns its position. The first bytes of `record` are room for its
+    /// header.
+    ///
+    /// Returns `None` if the volume is full. The next volume has then begun, and needs its label
+    /// before the record is written again.
     pub(super) fn write(
         &mut self,
         record: &mut [u8],
         position: u64,
         first: Option<u32>,
     ) -> Result<Option<Position>, StageError> {
-        if let Some(place) = self.append(RecordKind::Data, record, position, first)? {
-            return Ok(Some(place));
+        if let Some(at) = self.append(RecordKind::Data, record, position, first)? {
+            return Ok(Some(at));
         }
         self.medium.next_volume()?;
         Ok(None)
     }
 
-    /// Everything before this is a chunk, and is on stable storage when this returns.
+    /// Ends a chunk with `marks` marks, and returns when everything is on stable storage.
     pub(super) fn checkpoint(&mut self, marks: u32) -> Result<(), StageError> {
         for _ in 0..marks {
             match self.medium.write_mark() {
-                // What a mark says, the end of the volume says as well.
+                // The end of a volume ends the chunk as a mark does.
                 Ok(()) | Err(MediumError::EndOfVolume { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -74,6 +82,7 @@ impl<M: Medium> Volumes<M> {
         Ok(self.medium.sync()?)
     }
 
+    /// Writes a record with its header. Returns `None` if it does not fit the volume.
     fn append(
         &mut self,
         kind: RecordKind,
@@ -81,22 +90,20 @@ impl<M: Medium> Volumes<M> {
         position: u64,
         first: Option<u32>,
     ) -> Result<Option<Position>, StageError> {
-        let length = u32::try_from(record.len() - RECORD_HEADER_LEN)?;
-        let (session, sequence, volume) = (self.session, self.sequence, self.volume);
         let header = RecordHeader {
             kind,
-            session,
-            sequence,
-            volume,
-            length,
+            session: self.session,
+            sequence: self.sequence,
+            volume: self.volume,
+            length: u32::try_from(record.len() - RECORD_HEADER_LEN)?,
             position,
             first,
         };
         record[..RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
         match self.medium.write(record) {
-            Ok(place) => {
+            Ok(at) => {
                 self.sequence += 1;
-                Ok(Some(place))
+                Ok(Some(at))
             }
             Err(MediumError::EndOfVolume { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -104,8 +111,8 @@ impl<M: Medium> Volumes<M> {
     }
 }
 
-/// An empty record: room for its header.
-pub(super) fn empty_record(record: &mut Vec<u8>) {
+/// Empties a record, and leaves room for its header.
+pub(super) fn clear_record(record: &mut Vec<u8>) {
     record.clear();
     record.resize(RECORD_HEADER_LEN, 0);
 }

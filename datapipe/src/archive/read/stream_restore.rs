@@ -1,4 +1,5 @@
-//! Writes a stream back. What is gone becomes zeros, so that everything else is where it was.
+//! The tail that writes a stream back. Zeros replace blocks that are lost, so that all others keep
+//! their offsets.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -9,24 +10,24 @@ use crate::pool::{Block, Codec, Marks};
 use crate::stage::{OpenFile, Tail, TailStage};
 use crate::wire::BlockKind;
 
-use super::block::number_of;
-use super::modules;
+use super::super::arguments;
 
 /// Writes the blocks of an archived stream to a writer.
 ///
-/// Where blocks are missing or damaged, zeros are written in their place: the reader's log says
-/// which. Without a log the reader stops before that.
+/// Zeros are written in place of blocks that are missing or damaged, which the reader's log lists.
+/// A reader without a log fails at the first of them.
 #[derive(Debug)]
 pub struct StreamRestore<W> {
     writer: W,
+    /// Number of bytes written so far.
     written: u64,
     /// The writer, if it can be passed to another process.
     file: Option<OpenFile>,
 }
 
 impl StreamRestore<OpenFile> {
-    /// A tail that writes to an open file, pipe, socket or device, from where it stands. It can run
-    /// in a process: that gets the descriptor.
+    /// Makes a tail that writes to an open file, pipe, socket or device, from its current offset.
+    /// The tail can run in another process, which gets the descriptor.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
         let file = OpenFile(Arc::new(file.into()));
         Self {
@@ -37,8 +38,8 @@ impl StreamRestore<OpenFile> {
 }
 
 impl<W: Write + Send> StreamRestore<W> {
-    /// A tail that writes to `writer`, in this process, and flushes it when the stream has ended
-    /// well. What is an open file is better given to [`file`](StreamRestore::file).
+    /// Makes a tail that writes to `writer`, in this process, and flushes it at the end of the
+    /// stream. For an open file, [`file`](StreamRestore::file) is better.
     pub fn new(writer: W) -> Self {
         Self {
             writer,
@@ -70,20 +71,22 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
             return Ok(());
         }
         if info.sealed || info.codec != Codec::NONE {
-            let number = number_of(block, &info);
-            let (is, what) = if info.sealed {
+            let (state, stage) = if info.sealed {
                 ("encrypted", "open_blocks()")
             } else {
                 ("compressed", "decompress()")
             };
             return Err(StageError::new(format!(
-                "block {number} is still {is}; put {what} before this tail"
+                "block {} is still {state}; put {stage} before this tail",
+                block.archive_number()
             )));
         }
         if info.offset < self.written {
-            let (at, have) = (info.offset, self.written);
             return Err(StageError::new(format!(
-                "a block of byte {at} of the stream comes behind byte {have}"
+                "block {} begins at byte {} of the stream, but {} bytes are already written",
+                block.archive_number(),
+                info.offset,
+                self.written
             )));
         }
         while self.written < info.offset {
@@ -100,7 +103,7 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        modules::describe_restore(stage, self.file.as_ref())
+        arguments::describe_restore(stage, self.file.as_ref())
     }
 }
 

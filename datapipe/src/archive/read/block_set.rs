@@ -1,39 +1,43 @@
-//! Some blocks of an archive, by their numbers.
+//! A set of blocks of an archive, by their numbers.
 
 use std::collections::BTreeMap;
 
 use crate::limits::MAX_BLOCK_RUNS;
 
-/// Numbers of blocks, as runs that do not touch. At most [`MAX_BLOCK_RUNS`]: beyond that, runs that
-/// are close to each other become one, with the blocks between them.
+/// A set of block numbers, kept as runs that do not touch.
+///
+/// It has at most [`MAX_BLOCK_RUNS`] runs. Beyond that, runs that are close to each other become
+/// one, together with the blocks between them: the set then has more blocks than were inserted, but
+/// never fewer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockSet {
-    /// First and last block of each run.
+    /// Last block of each run, by its first.
     runs: BTreeMap<u64, u64>,
-    /// Fewest blocks between two runs, less one.
+    /// Largest number of blocks between two runs that are still joined. It grows with each
+    /// [`coarsen`](Self::coarsen).
     grain: u64,
 }
 
 impl BlockSet {
-    /// No blocks.
+    /// Makes an empty set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the blocks `first` to `last`; none if `last` is less.
+    /// Adds the blocks `first` to `last`; none if `last` is less than `first`.
+    ///
+    /// Runs do not overlap, so runs that begin earlier end earlier, too. The loop takes the last
+    /// run that begins within reach of the new one, joins it if it ends within reach, and stops at
+    /// the first that does not: all runs before that end even earlier.
     pub fn insert(&mut self, mut first: u64, mut last: u64) {
         if first > last {
             return;
         }
         let reach = self.grain.saturating_add(1);
-        // Runs do not overlap, so those that begin earlier end earlier, too.
-        let touches = |begins: u64, ends: u64, first: u64, last: u64| {
-            ends.saturating_add(reach) >= first && last.saturating_add(reach) >= begins
-        };
         while let Some((&begins, &ends)) =
             self.runs.range(..=last.saturating_add(reach)).next_back()
         {
-            if !touches(begins, ends, first, last) {
+            if ends.saturating_add(reach) < first {
                 break;
             }
             self.runs.remove(&begins);
@@ -45,7 +49,7 @@ impl BlockSet {
         }
     }
 
-    /// Whether block `number` is one of them.
+    /// True if block `number` is in the set.
     pub fn contains(&self, number: u64) -> bool {
         self.runs
             .range(..=number)
@@ -53,17 +57,17 @@ impl BlockSet {
             .is_some_and(|(_, &last)| number <= last)
     }
 
-    /// Whether there are none.
+    /// True if the set has no blocks.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// First and last block of each run, in ascending order.
+    /// Iterates over the first and last block of each run, in ascending order.
     pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> {
         self.runs.iter().map(|(&first, &last)| (first, last))
     }
 
-    /// Those of the blocks `first` to `last` that are among them, as runs.
+    /// Iterates over the runs of the set, limited to the blocks `first` to `last`.
     pub(crate) fn within(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
         let before = self
             .runs
@@ -83,7 +87,8 @@ impl BlockSet {
             })
     }
 
-    /// Makes one of runs that are close, until half as many are left.
+    /// Joins runs that are close to each other, until at most half of [`MAX_BLOCK_RUNS`] are left.
+    /// Each round doubles the distance at which runs are joined.
     fn coarsen(&mut self) {
         while self.runs.len() > MAX_BLOCK_RUNS / 2 {
             self.grain = self.grain.saturating_mul(2).saturating_add(1);
@@ -109,7 +114,7 @@ mod tests {
     use crate::testkit::Random;
 
     #[test]
-    fn runs_are_a_set_of_numbers() {
+    fn block_set_behaves_as_a_set_of_numbers() {
         for seed in 0..200 {
             let mut random = Random::new(seed);
             let (mut blocks, mut model) = (BlockSet::new(), BTreeSet::new());
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_runs_become_fewer_and_cover_the_same() {
+    fn block_set_over_its_limit_joins_runs_and_loses_no_block() {
         let mut blocks = BlockSet::new();
         blocks.insert(u64::MAX, u64::MAX);
         blocks.insert(5, 4);

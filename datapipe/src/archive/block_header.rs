@@ -1,0 +1,90 @@
+//! Unit headers of blocks, from and to [`BlockInfo`].
+//!
+//! The writer, the stage that seals and the stage that opens make the header of a block
+//! independently of each other, and all three must come to the same bytes: encryption authenticates
+//! them.
+
+use crate::crypto::TAG_LEN;
+use crate::error::StageError;
+use crate::limits::MAX_BUFFER_SIZE;
+use crate::pool::{BlockInfo, Codec, Marks};
+use crate::wire::{BlockKind, Cipher, MAX_STORED, UnitHeader, UnitKind};
+
+/// [`TAG_LEN`] as the type of a unit's lengths.
+pub(super) const TAG_LEN_U32: u32 = TAG_LEN as u32;
+
+// The format's own constant: `wire` does not depend on `crypto`.
+const _: () = assert!(MAX_STORED == MAX_BUFFER_SIZE + TAG_LEN_U32);
+
+/// Returns the header of block `number`, without the fields that the writer of the stream fills in.
+/// `len` is the length of the block's data in bytes, without the tag.
+///
+/// # Errors
+///
+/// If no archive can have such a block.
+pub(super) fn unit_header(
+    number: u64,
+    info: &BlockInfo,
+    len: usize,
+) -> Result<UnitHeader, StageError> {
+    let Some(data) = u32::try_from(len)
+        .ok()
+        .filter(|&data| data <= MAX_BUFFER_SIZE)
+    else {
+        return Err(StageError::new(format!(
+            "block {number} has {len} bytes, but a block of an archive has at most \
+             {MAX_BUFFER_SIZE}"
+        )));
+    };
+    if info.marks.contains(Marks::REJECTED) && (data != 0 || info.codec != Codec::NONE) {
+        return Err(StageError::new(format!(
+            "block {number} is rejected, but has content: clear a block that you reject"
+        )));
+    }
+    let Some(what) = BlockKind::from_code(info.kind) else {
+        return Err(StageError::new(format!(
+            "block {number} is of unknown kind {}",
+            info.kind
+        )));
+    };
+    let (cipher, tag) = if info.sealed {
+        (Cipher::Aes256Gcm, TAG_LEN_U32)
+    } else {
+        (Cipher::None, 0)
+    };
+    Ok(UnitHeader {
+        marks: Marks(info.marks.0 & (Marks::MARKED.0 | Marks::REJECTED.0)),
+        number,
+        offset: info.offset,
+        plain: if info.codec == Codec::NONE {
+            data
+        } else {
+            info.plain_len
+        },
+        stored: data + tag,
+        codec: info.codec,
+        cipher,
+        class: info.class,
+        what,
+        ..UnitHeader::new(UnitKind::Block)
+    })
+}
+
+/// Returns the info with which a block that was read enters the pipe.
+pub(super) fn block_info(header: &UnitHeader) -> BlockInfo {
+    BlockInfo {
+        offset: header.offset,
+        plain_len: if header.codec == Codec::NONE {
+            0
+        } else {
+            header.plain
+        },
+        codec: header.codec,
+        class: header.class,
+        sealed: header.cipher != Cipher::None,
+        sequence: Some(header.number),
+        marks: header.marks,
+        kind: header.what.code(),
+        ..BlockInfo::default()
+    }
+}

@@ -1,0 +1,82 @@
+//! The reasons why an archive cannot be opened.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::crypto::UnlockError;
+use crate::media::MediumError;
+use crate::wire::DecodeError;
+
+/// An archive cannot be opened, or has no index.
+///
+/// The text of an inner error is the text of this one, so [`source`](Error::source) goes on with
+/// the inner error's source.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The medium failed.
+    Medium(MediumError),
+    /// The medium has no archive, or no intact copy of its headers.
+    NoArchive(String),
+    /// A header has a value that no writer writes.
+    Malformed(DecodeError),
+    /// The secret does not open the archive.
+    Locked(UnlockError),
+    /// The archive is encrypted, and no secret was given.
+    KeyNeeded,
+    /// The archive is not encrypted, although a secret was given.
+    NotEncrypted,
+    /// The end of the archive does not give the positions of its blocks, because the archive is
+    /// incomplete or damaged there. It can be read from its start.
+    NoIndex(String),
+}
+
+impl OpenError {
+    pub(super) fn no_index(why: impl Into<String>) -> Self {
+        Self::NoIndex(why.into())
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Medium(error) => error.fmt(f),
+            Self::NoIndex(why) => {
+                write!(f, "the archive has no usable index of its blocks: {why}")
+            }
+            Self::NoArchive(why) => write!(f, "there is no archive to be read: {why}"),
+            Self::Malformed(error) => error.fmt(f),
+            Self::Locked(error) => error.fmt(f),
+            Self::KeyNeeded => {
+                f.write_str("the archive is encrypted: give its key or its passphrase")
+            }
+            Self::NotEncrypted => f.write_str(
+                "the archive is not encrypted, although a key was given: its origin is not \
+                 proven; read it without a key if you trust it",
+            ),
+        }
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Medium(error) => error.source(),
+            Self::Malformed(error) => error.source(),
+            Self::Locked(error) => error.source(),
+            Self::NoArchive(_) | Self::KeyNeeded | Self::NotEncrypted | Self::NoIndex(_) => None,
+        }
+    }
+}
+
+impl From<MediumError> for OpenError {
+    fn from(error: MediumError) -> Self {
+        Self::Medium(error)
+    }
+}
+
+impl From<DecodeError> for OpenError {
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
+    }
+}

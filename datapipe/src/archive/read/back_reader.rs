@@ -1,0 +1,146 @@
+//! Reads backwards, from the end of a medium or of a chunk.
+
+use crate::limits::MAX_RECORD;
+use crate::media::{Item, Medium, Position};
+use crate::wire::{RecordHeader, RecordKind, UnitHeader, UnitKind};
+
+use super::super::open_error::OpenError;
+use super::shared_medium::SharedMedium;
+use super::unit_event::UnitEvent;
+use super::unit_reader::UnitReader;
+
+/// Finds records before a position, and the units in them. Nothing here is trusted: any damage, and
+/// anything unexpected, ends in [`OpenError::NoIndex`] after a bounded number of items.
+pub(super) struct BackReader<M> {
+    medium: SharedMedium<M>,
+    units: UnitReader<SharedMedium<M>>,
+    session: [u8; 16],
+}
+
+impl<M: Medium> BackReader<M> {
+    pub(super) fn new(medium: &SharedMedium<M>, session: [u8; 16]) -> Self {
+        Self {
+            medium: medium.clone(),
+            units: UnitReader::new(medium.clone(), Some(session)),
+            session,
+        }
+    }
+
+    pub(super) fn seek_end(&mut self) -> Result<(), OpenError> {
+        Ok(self.medium.seek_end(None)?)
+    }
+
+    pub(super) fn seek(&mut self, to: Position) -> Result<(), OpenError> {
+        Ok(self.medium.seek(to)?)
+    }
+
+    /// Moves back by one item, and returns it.
+    pub(super) fn back(&mut self) -> Result<Item, OpenError> {
+        let mut record = Vec::new();
+        Ok(self.medium.read_back(&mut record)?)
+    }
+
+    /// Moves back to the start of the last record of data for which `is_it` is true, and returns
+    /// its position. Marks and starts of volumes are passed.
+    pub(super) fn back_to(
+        &mut self,
+        is_it: impl Fn(&RecordHeader) -> bool,
+    ) -> Result<Position, OpenError> {
+        let (mut record, mut left) = (Vec::new(), MAX_BACK);
+        while left > 0 {
+            let at = match self.medium.read_back(&mut record)? {
+                Item::Record(at) => at,
+                Item::Mark(_) => {
+                    left = left.saturating_sub(MARK_COST);
+                    continue;
+                }
+                Item::End => {
+                    self.previous_volume()?;
+                    left = left.saturating_sub(MARK_COST);
+                    continue;
+                }
+                Item::Damaged { .. } => {
+                    return Err(OpenError::no_index("there is damage at its end"));
+                }
+            };
+            let (header, _) = RecordHeader::parse(&record)?;
+            if header.session != self.session {
+                return Err(OpenError::no_index(
+                    "there is a record of another session at its end",
+                ));
+            }
+            if header.kind == RecordKind::Data && is_it(&header) {
+                return Ok(at);
+            }
+            left = left.saturating_sub(record.len());
+        }
+        Err(OpenError::no_index(format!(
+            "a record was not found within {MAX_BACK} bytes of its position"
+        )))
+    }
+
+    /// Moves back past the last mark.
+    pub(super) fn back_to_mark(&mut self) -> Result<(), OpenError> {
+        for _ in 0..MAX_ITEMS_TO_MARK {
+            match self.back()? {
+                Item::Mark(_) => return Ok(()),
+                Item::Record(_) => {}
+                Item::End => self.previous_volume()?,
+                Item::Damaged { .. } => break,
+            }
+        }
+        Err(OpenError::no_index("there is no mark before a chunk"))
+    }
+
+    /// Moves from the start of a volume to the end of the one before.
+    fn previous_volume(&mut self) -> Result<(), OpenError> {
+        let mut record = Vec::new();
+        let volume = match self.medium.read(&mut record)? {
+            Item::Record(at) | Item::Mark(at) | Item::Damaged { at, .. } => at.volume,
+            Item::End => 1,
+        };
+        match volume.checked_sub(1) {
+            None | Some(0) => Err(OpenError::no_index(
+                "the start of its first volume was reached",
+            )),
+            before => Ok(self.medium.seek_end(before)?),
+        }
+    }
+
+    /// Reads forward to the next unit, which must be of this kind.
+    pub(super) fn read_unit(&mut self, kind: UnitKind) -> Result<(UnitHeader, Vec<u8>), OpenError> {
+        self.units.moved(1);
+        loop {
+            match self.units.next()? {
+                UnitEvent::Unit(header, _) if header.kind == kind => {
+                    return Ok((header, self.units.body().to_vec()));
+                }
+                UnitEvent::Label(..) => {}
+                UnitEvent::Unit(header, _) => {
+                    return Err(OpenError::no_index(format!(
+                        "there is a {} in place of the {}",
+                        header.kind.name(),
+                        kind.name()
+                    )));
+                }
+                UnitEvent::Damage(damage) => return Err(OpenError::no_index(damage.what)),
+                UnitEvent::Mark | UnitEvent::End => {
+                    return Err(OpenError::no_index(format!(
+                        "its {} is missing",
+                        kind.name()
+                    )));
+                }
+            }
+        }
+    }
+}
+
+/// Most bytes of records that [`BackReader::back_to`] passes: a locator is not longer.
+const MAX_BACK: usize = 2 * MAX_RECORD;
+
+/// Number of those bytes that a mark, or the start of a volume, counts as.
+const MARK_COST: usize = 1024;
+
+/// Most items between a mark and the record in which the first block of the next chunk begins,
+/// labels included.
+const MAX_ITEMS_TO_MARK: usize = 8;

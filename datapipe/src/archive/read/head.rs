@@ -1,0 +1,463 @@
+//! The head of a pipe that reads the blocks of an archive, in order, and reports what is damaged.
+
+use std::fmt;
+
+use crate::error::StageError;
+use crate::media::{Medium, MediumError, Position};
+use crate::pool::{Block, Codec, Marks};
+use crate::stage::{Fill, Head, HeadStage};
+use crate::wire::{self, UnitHeader, UnitKind};
+
+use super::super::arguments::{self, HeadSettings};
+use super::super::block_header::block_info;
+use super::super::key::ArchiveKey;
+use super::super::report::{DamageReporter, ReadReport, StreamDamage};
+use super::super::run::Run;
+use super::footer::open_footer;
+use super::numbering::Numbering;
+use super::run_cursor::RunCursor;
+use super::shared_medium::SharedMedium;
+use super::unit_event::UnitEvent;
+use super::unit_reader::UnitReader;
+
+/// The head of a pipe that reads an archive. [`ArchiveReader::head`](super::ArchiveReader::head)
+/// makes it. Its blocks are as they were stored: decrypt them, then decompress them.
+pub struct ArchiveHead<M> {
+    medium: SharedMedium<M>,
+    units: UnitReader<SharedMedium<M>>,
+    /// Largest size of the archive's blocks before compression, in bytes.
+    block_len: u32,
+    key: Option<ArchiveKey>,
+    reporter: DamageReporter,
+    report: ReadReport,
+    runs: RunCursor,
+    numbering: Numbering,
+    trailer: Trailer,
+    has_ended: bool,
+}
+
+/// The parts of the end of a session that were found.
+#[derive(Default)]
+struct Trailer {
+    /// A valid archive footer.
+    archive_footer: bool,
+    session_footer: bool,
+    /// Number of marks after the session footer: two of them end the session.
+    marks: u32,
+}
+
+impl<M: Medium> ArchiveHead<M> {
+    pub(in crate::archive) fn new(
+        medium: SharedMedium<M>,
+        units: UnitReader<SharedMedium<M>>,
+        block_len: u32,
+        key: Option<ArchiveKey>,
+        reporter: DamageReporter,
+    ) -> Self {
+        Self {
+            medium,
+            units,
+            block_len,
+            key,
+            reporter,
+            report: ReadReport::default(),
+            runs: RunCursor::all(),
+            numbering: Numbering::new(block_len),
+            trailer: Trailer::default(),
+            has_ended: false,
+        }
+    }
+
+    /// Limits reading to these runs, which ascend.
+    pub(in crate::archive) fn only(self, runs: Vec<Run>) -> Self {
+        Self {
+            runs: RunCursor::only(runs),
+            ..self
+        }
+    }
+
+    /// Returns the report of the reading. It is final when the pipe has ended.
+    pub fn report(&self) -> ReadReport {
+        self.report.clone()
+    }
+
+    /// Moves to where reading begins, or to the next run if the current one has been read. Returns
+    /// false if there is no other run.
+    fn seek(&mut self) -> Result<bool, StageError> {
+        if !self.runs.is_partial() {
+            if self.runs.set_positioned() {
+                self.medium.rewind()?;
+            }
+            return Ok(true);
+        }
+        while self.runs.is_done(self.numbering.next()) {
+            let Some(run) = self.runs.advance() else {
+                return Ok(false);
+            };
+            if !self.runs.can_read_on(&run, self.numbering.next()) {
+                self.seek_run(&run)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Moves to the start of a run. If its position cannot be reached, the run is given up and its
+    /// blocks are reported missing.
+    fn seek_run(&mut self, run: &Run) -> Result<(), StageError> {
+        match self.medium.seek(run.start.record) {
+            Ok(()) => {
+                self.runs.set_positioned();
+                self.units.moved(run.start.record.volume);
+                self.numbering.restart(&run.start);
+                Ok(())
+            }
+            Err(error @ MediumError::Io { .. }) => Err(error.into()),
+            Err(error) => {
+                let more = run.last - run.first;
+                self.count_missing(more);
+                self.count_missing(1);
+                self.runs.drop_current();
+                let what = format!("cannot be reached, and {more} more: {error}");
+                self.report_damage(Some(run.first), Some(run.start.record), what)
+            }
+        }
+    }
+
+    /// Ends the current run here, and reports the rest of its blocks missing.
+    fn cut_run(&mut self, at: Option<Position>) -> Result<(), StageError> {
+        if let Some(run) = self.runs.current() {
+            self.advance_past(run.last.saturating_add(1), at)?;
+            self.runs.abandon();
+        }
+        Ok(())
+    }
+
+    /// Puts the next block that is wanted into `block`, or returns the end.
+    fn read_block(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        while self.seek()? {
+            let event = self.units.next()?;
+            let (read, volumes) = self.units.totals();
+            self.report
+                .update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
+            match event {
+                // Later archives of the session are not read.
+                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => {}
+                UnitEvent::Unit(header, at) => match header.kind {
+                    UnitKind::Block if self.take_block(&header, at, block)? => {
+                        return Ok(Fill::Block);
+                    }
+                    UnitKind::ArchiveFooter if self.runs.is_partial() => self.cut_run(at)?,
+                    UnitKind::ArchiveFooter => self.check_footer(&header, at)?,
+                    UnitKind::SessionFooter => self.trailer.session_footer = true,
+                    UnitKind::Options => self.check_options(at)?,
+                    _ => {}
+                },
+                UnitEvent::Label(..) => {}
+                UnitEvent::Damage(damage) => self.take_damage(damage)?,
+                UnitEvent::Mark => {
+                    let next = self.numbering.next();
+                    self.report.update(|outcome| outcome.checkpoint = next);
+                    self.trailer.marks += u32::from(self.trailer.session_footer);
+                    if self.trailer.archive_footer && self.trailer.marks == 2 {
+                        // The medium may hold older data after the end of the session.
+                        break;
+                    }
+                }
+                UnitEvent::End if self.runs.is_partial() => self.cut_run(None)?,
+                UnitEvent::End => break,
+            }
+        }
+        self.check_trailer()?;
+        Ok(Fill::End)
+    }
+
+    /// Puts a unit's body into `block`. Returns false if the block is not wanted or not valid; the
+    /// second is reported.
+    fn take_block(
+        &mut self,
+        header: &UnitHeader,
+        at: Option<Position>,
+        block: &mut Block,
+    ) -> Result<bool, StageError> {
+        if let Some(defect) = self.defect_of(header) {
+            self.report_damage(Some(header.number), at, defect)?;
+            return Ok(false);
+        }
+        if !self.accept_number(header, at)? || !self.runs.is_wanted(header.number) {
+            return Ok(false);
+        }
+        let body = self.units.body();
+        // A compressed block must fit once it is decompressed, too: the stage that does that would
+        // take it for damaged.
+        let fits = header.codec == Codec::NONE || header.plain as usize <= block.capacity();
+        match block.grow(body.len()) {
+            Ok(room) if fits => room.copy_from_slice(body),
+            _ => {
+                return Err(StageError::new(format!(
+                    "the archive has blocks of {} bytes, but the pipe's buffers hold {}: use \
+                     larger ones",
+                    self.block_len,
+                    block.capacity()
+                )));
+            }
+        }
+        block.set_info(block_info(header));
+        self.reporter.note_position(header.number, at);
+        self.report.update(|outcome| {
+            outcome.blocks += 1;
+            outcome.rejected += u64::from(header.marks.contains(Marks::REJECTED));
+            outcome.plain = outcome.plain.saturating_add(header.plain.into());
+        });
+        Ok(true)
+    }
+
+    /// Returns the reason why a block cannot be one of this archive, if there is one.
+    fn defect_of(&self, header: &UnitHeader) -> Option<String> {
+        let is_encrypted = header.cipher != wire::Cipher::None;
+        match (is_encrypted, self.key.is_some()) {
+            (false, true) => Some("is not encrypted, although the archive is".to_owned()),
+            (true, false) => Some("is encrypted, although the archive is not".to_owned()),
+            _ if header.plain > self.block_len => Some(format!(
+                "has {} bytes, more than the archive's blocks, which have {}",
+                header.plain, self.block_len
+            )),
+            _ => None,
+        }
+    }
+
+    /// Makes a block the last one that was read, and reports the blocks that are missing before it.
+    /// Returns false if the block is not the next one or a later one, or ends the current run.
+    ///
+    /// The block is not authenticated yet, so its header may be damaged or forged. It is checked in
+    /// this order:
+    ///
+    /// 1. After the archive footer there are no blocks.
+    /// 2. A smaller number than the next one is a repetition. It is expected where a run begins:
+    ///    other blocks may begin in the same record before the first that is wanted. Anywhere else,
+    ///    while runs are read, the run's start was wrong. The run is then given up, because reading
+    ///    on to its blocks could mean reading most of the archive, for each run.
+    /// 3. A larger number is believed only as far as the missing blocks can have been there.
+    /// 4. A number past the end of the run ends it; the block itself is not wanted.
+    /// 5. The block's offset must follow from the one before.
+    fn accept_number(
+        &mut self,
+        header: &UnitHeader,
+        at: Option<Position>,
+    ) -> Result<bool, StageError> {
+        let (number, next) = (header.number, self.numbering.next());
+        if self.trailer.archive_footer {
+            let what = "comes after the archive's footer, which does not count it";
+            self.report_damage(Some(number), at, what.to_owned())?;
+            return Ok(false);
+        }
+        if number < next {
+            if !self.runs.is_partial() {
+                let what = "appears again, or out of order";
+                self.report_damage(Some(number), at, what.to_owned())?;
+            } else if at != self.runs.current().map(|run| run.start.record) {
+                self.cut_run(at)?;
+            }
+            return Ok(false);
+        }
+        if !self.numbering.can_reach(header) {
+            let what = format!("cannot be here, where block {next} is next");
+            self.report_damage(Some(number), at, what)?;
+            return Ok(false);
+        }
+        if self.runs.current().is_some_and(|run| number > run.last) {
+            self.cut_run(at)?;
+            return Ok(false);
+        }
+        self.advance_past(number, at)?;
+        if let Err(why) = self.numbering.check_offset(header) {
+            self.count_missing(1);
+            self.report_damage(Some(number), at, why)?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Makes the block after `number` the next one, and reports the blocks that are missing before
+    /// `number`.
+    fn advance_past(&mut self, number: u64, at: Option<Position>) -> Result<(), StageError> {
+        let Some((first, last)) = self.numbering.advance_past(number) else {
+            return Ok(());
+        };
+        let Some((first, last)) = self.runs.wanted(first, last) else {
+            return Ok(());
+        };
+        self.count_missing(last - first + 1);
+        let what = if first == last {
+            "missing".to_owned()
+        } else {
+            format!("missing, and all up to block {last}")
+        };
+        self.report_damage(Some(first), at, what)
+    }
+
+    /// Counts `blocks` wanted blocks as missing.
+    fn count_missing(&self, blocks: u64) {
+        self.report
+            .update(|outcome| outcome.missing = outcome.missing.saturating_add(blocks));
+    }
+
+    /// Reports damage, unless only other blocks than the damaged one are wanted. If the next block
+    /// is damaged it is counted once, here, and not reported as missing later.
+    fn take_damage(&mut self, damage: StreamDamage) -> Result<(), StageError> {
+        let is_wanted = damage
+            .block
+            .is_some_and(|number| self.runs.is_wanted(number));
+        if damage.block == Some(self.numbering.next()) {
+            self.numbering.lose_next();
+            self.count_missing(is_wanted.into());
+        }
+        // While runs are read, blocks that are missing in them are reported anyway.
+        if is_wanted || !self.runs.is_partial() {
+            self.reporter.report(damage)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks the archive footer against the blocks that were read.
+    fn check_footer(
+        &mut self,
+        header: &UnitHeader,
+        at: Option<Position>,
+    ) -> Result<(), StageError> {
+        let cipher = self.key.as_ref().map(|key| &**key.cipher());
+        let footer = match open_footer(cipher, header, self.units.body()) {
+            Ok(footer) => footer,
+            Err(why) => return self.report_damage(None, at, format!("the archive footer {why}")),
+        };
+        let next = self.numbering.next();
+        let Some(missing) = footer.blocks.checked_sub(next) else {
+            let what = format!(
+                "the archive footer says {} blocks, but there are more",
+                footer.blocks
+            );
+            return self.report_damage(None, at, what);
+        };
+        if let Some(more) = missing.checked_sub(1) {
+            self.count_missing(missing);
+            let what = format!("missing at the end, with {more} more");
+            self.report_damage(Some(next), at, what)?;
+            self.numbering.finish(footer.blocks);
+        }
+        let read = self.report.outcome();
+        if read.missing == 0 && (read.plain, read.rejected) != (footer.plain, footer.rejected) {
+            let what = format!(
+                "the archive footer says {} bytes and {} rejected blocks, but the blocks have {} \
+                 bytes, and {} are rejected",
+                footer.plain, footer.rejected, read.plain, read.rejected
+            );
+            self.report_damage(None, at, what)?;
+        }
+        self.trailer.archive_footer = true;
+        self.report.update(|outcome| outcome.complete = true);
+        Ok(())
+    }
+
+    /// Reports footers that were not found, once the whole medium has been read.
+    fn check_trailer(&self) -> Result<(), StageError> {
+        if self.runs.is_partial() {
+            return Ok(());
+        }
+        if !self.trailer.archive_footer {
+            let blocks = self.report.outcome().blocks;
+            let what = format!(
+                "the archive is incomplete: its writer did not come to the end; {blocks} blocks \
+                 were read before that"
+            );
+            self.report_damage(None, None, what)
+        } else if !self.trailer.session_footer {
+            let what = "the session's footer is missing: data that followed the archive may be \
+                        missing too";
+            self.report_damage(None, None, what.to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks a unit of options: version 1 of the format knows none, and a reader must not go on if
+    /// there is one that it must know. Each is an identifier and a length, of 16 bits each, and a
+    /// value.
+    fn check_options(&self, at: Option<Position>) -> Result<(), StageError> {
+        let mut rest = self.units.body();
+        while let Some((head, after)) = rest.split_first_chunk::<4>() {
+            let identifier = u16::from_le_bytes([head[0], head[1]]);
+            let len = u16::from_le_bytes([head[2], head[3]]);
+            if identifier >= REQUIRED_OPTIONS {
+                return Err(StageError::new(format!(
+                    "unknown option {identifier}, which a reader of this archive must know"
+                )));
+            }
+            match after.get(len.into()..) {
+                Some(next) => rest = next,
+                None => break,
+            }
+        }
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            self.report_damage(None, at, "options that end in the middle".to_owned())
+        }
+    }
+
+    fn report_damage(
+        &self,
+        block: Option<u64>,
+        at: Option<Position>,
+        what: String,
+    ) -> Result<(), StageError> {
+        self.reporter.report(StreamDamage { block, at, what })
+    }
+}
+
+/// Number in its session of the archive that is read.
+const ARCHIVE: u32 = 1;
+
+/// First identifier of the options that a reader must know.
+const REQUIRED_OPTIONS: u16 = 32_768;
+
+impl<M: Medium> Head for ArchiveHead<M> {
+    fn name(&self) -> &str {
+        "archive-head"
+    }
+
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        if self.has_ended {
+            return Ok(Fill::End);
+        }
+        let fill = self.read_block(block)?;
+        self.has_ended = fill == Fill::End;
+        Ok(fill)
+    }
+
+    fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let Some(session) = self.units.session() else {
+            return stage;
+        };
+        let medium = match self.medium.passage() {
+            Ok(medium) => medium,
+            Err(why) => return stage.local(why),
+        };
+        let settings = HeadSettings {
+            session,
+            block_len: self.block_len,
+            key: self.key.as_ref(),
+            runs: self.runs.remaining(),
+            reporter: &self.reporter,
+            report: &self.report,
+        };
+        arguments::describe_head(stage, &settings, medium)
+    }
+}
+
+impl<M> fmt::Debug for ArchiveHead<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveHead")
+            .field("next", &self.numbering.next())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! The index of an archive: positions of its blocks, as the end of the archive lists them.
+//! `docs/wire-format.md`, "Reading some blocks only".
+//!
+//! ```text
+//!   ... block | chunk footer | mark | locator | archive footer | session footer | mark | mark
+//!         ^          |                 ^  |          ^                 |            start here
+//!         +----------+---- positions --+--+          +-----------------+
+//! ```
+//!
+//! The index is not authenticated and not trusted. A block that is found proves its number itself.
+
+use std::fmt;
+
+use crate::crypto::Cipher;
+use crate::media::{Item, Medium, MediumError, Position};
+use crate::wire::{
+    ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, SessionFooter, SessionHeader,
+    UnitKind,
+};
+
+use super::super::open_error::OpenError;
+use super::super::run::{ReadStart, Run};
+use super::back_reader::BackReader;
+use super::block_set::BlockSet;
+use super::footer::open_footer;
+use super::shared_medium::SharedMedium;
+
+/// Positions of the blocks of an archive. [`ArchiveReader::index`](super::ArchiveReader::index)
+/// makes it.
+pub struct Index {
+    footer: ArchiveFooter,
+    chunks: Vec<ChunkEntry>,
+    framing: Framing,
+    /// The record in which the locator begins.
+    locator: Position,
+}
+
+impl Index {
+    /// Number of blocks in the archive.
+    pub fn blocks(&self) -> u64 {
+        self.footer.blocks
+    }
+
+    /// Bytes of all blocks before compression, catalogue included.
+    pub fn plain(&self) -> u64 {
+        self.footer.plain
+    }
+
+    /// Returns the blocks of the catalogue's closing run. A stream has none.
+    pub fn catalogue(&self) -> BlockSet {
+        let mut blocks = BlockSet::new();
+        if let Some(last) = self.footer.blocks.checked_sub(1) {
+            blocks.insert(self.footer.catalogue, last);
+        }
+        blocks
+    }
+
+    /// Reads the index from the end of a medium: back from the end to the session footer, which has
+    /// the position of the archive footer, and back from that to the locator.
+    pub(super) fn read<M: Medium>(
+        medium: &SharedMedium<M>,
+        session: &SessionHeader,
+        cipher: Option<&Cipher>,
+    ) -> Result<Self, OpenError> {
+        let mut reader = BackReader::new(medium, session.id);
+        reader.seek_end()?;
+        for _ in 0..2 {
+            if !matches!(reader.back()?, Item::Mark(_)) {
+                return Err(OpenError::no_index(
+                    "its last volume does not end with two marks",
+                ));
+            }
+        }
+        reader.back_to(|header| header.first == Some(0))?;
+        let (_, body) = reader.read_unit(UnitKind::SessionFooter)?;
+        let archives = SessionFooter::parse(&body)?.archives;
+        let [archive] = archives[..] else {
+            return Err(OpenError::no_index(format!(
+                "its session has {} archives, but 1 is expected",
+                archives.len()
+            )));
+        };
+        reader.seek(archive.place)?;
+        let (header, body) = reader.read_unit(UnitKind::ArchiveFooter)?;
+        let footer = open_footer(cipher, &header, &body)
+            .map_err(|why| OpenError::no_index(format!("the archive footer {why}")))?;
+        reader.seek(archive.place)?;
+        let locator = reader.back_to(|header| header.position <= archive.locator)?;
+        let (_, body) = reader.read_unit(UnitKind::Locator)?;
+        let chunks = Locator::parse(&body)?.chunks;
+        if !chunks.is_sorted_by_key(|chunk| chunk.first) {
+            return Err(OpenError::no_index("its locator is out of order"));
+        }
+        Ok(Self {
+            footer,
+            chunks,
+            framing: session.framing,
+            locator,
+        })
+    }
+
+    /// Returns the runs of a set of blocks, each with the position at which to begin to read.
+    ///
+    /// The closest known position is that of a block in its chunk's footer; without a footer, the
+    /// start of the chunk; before the first chunk in the locator, the start of volume 1. Runs
+    /// ascend, so the footer of one chunk at a time is kept.
+    pub(super) fn runs<M: Medium>(
+        &self,
+        medium: &SharedMedium<M>,
+        session: [u8; 16],
+        blocks: &BlockSet,
+    ) -> Result<Vec<Run>, MediumError> {
+        let mut reader = BackReader::new(medium, session);
+        let mut runs = Vec::new();
+        let (mut listed_chunk, mut listed) = (None, Vec::new());
+        for (first, last) in blocks.runs() {
+            let next_chunk = self.chunks.partition_point(|chunk| chunk.first <= first);
+            let start = match next_chunk.checked_sub(1) {
+                None => ReadStart {
+                    block: 0,
+                    record: Position::start_of(1),
+                    position: 0,
+                },
+                Some(chunk) => {
+                    let start = start_of_chunk(&self.chunks[chunk]);
+                    if start.block == first {
+                        start
+                    } else {
+                        if listed_chunk != Some(chunk) {
+                            listed = self.starts_in(&mut reader, chunk)?;
+                            listed_chunk = Some(chunk);
+                        }
+                        last_start(&listed, first).unwrap_or(start)
+                    }
+                }
+            };
+            runs.push(Run { first, last, start });
+        }
+        Ok(runs)
+    }
+
+    /// Returns the starts of the blocks in a chunk that its footer lists; none if there is no
+    /// footer, or it is damaged.
+    fn starts_in<M: Medium>(
+        &self,
+        reader: &mut BackReader<M>,
+        chunk: usize,
+    ) -> Result<Vec<ReadStart>, MediumError> {
+        match self.read_chunk_footer(reader, chunk) {
+            Ok(starts) => Ok(starts),
+            Err(OpenError::Medium(error @ MediumError::Io { .. })) => Err(error),
+            // The start of the chunk is known from the locator.
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Reads the footer of a chunk. It is found backwards from what follows the chunk: the next
+    /// chunk's first block, or the locator.
+    fn read_chunk_footer<M: Medium>(
+        &self,
+        reader: &mut BackReader<M>,
+        chunk: usize,
+    ) -> Result<Vec<ReadStart>, OpenError> {
+        let following = match self.framing {
+            Framing::Header => return Ok(Vec::new()),
+            Framing::HeaderFooter => self
+                .chunks
+                .get(chunk + 1)
+                .map_or(self.locator, |chunk| chunk.place),
+            Framing::Once => self.locator,
+        };
+        reader.seek(following)?;
+        // The next chunk's header may be in a record before its first block's.
+        reader.back_to_mark()?;
+        reader.back_to(|header| header.first == Some(0))?;
+        let (header, body) = reader.read_unit(UnitKind::ChunkFooter)?;
+        let footer = ChunkFooter::parse(&body)?;
+        let end = match self.framing {
+            Framing::Once => self.footer.blocks,
+            _ => header.number.saturating_add(footer.blocks.into()),
+        };
+        let first = end.saturating_sub(footer.entries.len() as u64);
+        // The entries come first in `zip`: it does not ask the range for a number past the last
+        // entry, which may be larger than a u64.
+        let numbered = footer.entries.iter().zip(first..);
+        Ok(numbered
+            .map(|(entry, block)| ReadStart {
+                block,
+                record: entry.place,
+                position: entry.position,
+            })
+            .collect())
+    }
+}
+
+fn start_of_chunk(chunk: &ChunkEntry) -> ReadStart {
+    ReadStart {
+        block: chunk.first,
+        record: chunk.place,
+        position: chunk.position,
+    }
+}
+
+/// Returns the last of the starts, which ascend, from which block `first` can be reached.
+fn last_start(starts: &[ReadStart], first: u64) -> Option<ReadStart> {
+    starts[..starts.partition_point(|start| start.block <= first)]
+        .last()
+        .copied()
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Index")
+            .field("footer", &self.footer)
+            .finish_non_exhaustive()
+    }
+}

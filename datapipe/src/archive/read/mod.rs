@@ -1,0 +1,36 @@
+//! Reading archives: records become units, and units the blocks of an archive.
+//!
+//! ```text
+//!   Medium --> RecordReader --> UnitReader --> ArchiveHead --> open, decompress --> StreamRestore
+//!     |                              |
+//!     +--> BackReader --> Index      +--> ArchiveReader: headers, keys
+//! ```
+//!
+//! Damage costs the blocks that it hits. After damage the reader finds the next intact record and
+//! the next intact unit: `docs/wire-format.md`, "Reading, and finding the way after damage".
+//!
+//! This module does not decompress, and does not know file trees.
+
+mod back_reader; // records, backwards from the end of a medium
+mod block_set; // numbers of blocks, as runs
+mod footer; // the archive footer, decrypted and checked
+mod head; // the head of a pipe that reads an archive
+mod index; // positions of the blocks of an archive
+mod numbering; // the number and the position that the next block must have
+mod reader; // headers and keys of an archive
+mod record_reader; // the records of a session
+mod resync; // records in damaged bytes
+mod run_cursor; // the run of blocks that is being read
+mod shared_medium; // a medium that several readers use in turn
+mod stream_restore; // the tail that writes a stream back
+mod unit_event; // results of reading units
+mod unit_reader; // the units of a session
+mod window; // the part of the stream that is in memory
+
+pub use block_set::BlockSet;
+pub use head::ArchiveHead;
+pub use index::Index;
+pub use reader::{ArchiveReader, Reading};
+pub(super) use shared_medium::SharedMedium;
+pub use stream_restore::StreamRestore;
+pub(super) use unit_reader::UnitReader;

@@ -1,0 +1,91 @@
+//! The number, and the positions, that the next block must have.
+
+use crate::wire::{UNIT_HEADER_LEN, UnitHeader};
+
+use super::super::continuity::Continuity;
+use super::super::run::ReadStart;
+
+/// Follows the numbers of blocks. Headers of blocks are not proven when they are read, so what a
+/// number can cost is bounded here.
+#[derive(Debug)]
+pub(super) struct Numbering {
+    block_len: u32,
+    /// Number of the next block.
+    next: u64,
+    /// Position in the stream at which the block before that ends.
+    end: u64,
+    /// Offsets in the plain stream.
+    continuity: Continuity,
+}
+
+impl Numbering {
+    /// Starts with block 0. `block_len` is the largest size of a block, in bytes.
+    pub(super) fn new(block_len: u32) -> Self {
+        Self {
+            block_len,
+            next: 0,
+            end: 0,
+            continuity: Continuity::new(block_len),
+        }
+    }
+
+    /// Number of the next block.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Restarts at a position to which the reader has moved.
+    pub(super) fn restart(&mut self, start: &ReadStart) {
+        (self.next, self.end) = (start.block, start.position);
+        self.continuity = Continuity::new(self.block_len);
+        self.continuity.skip(start.block);
+    }
+
+    /// True if the block can be the next one or a later one at its position. Each block that is
+    /// missing before it had a header at least, so the bytes since the last block bound their
+    /// number.
+    pub(super) fn can_reach(&self, header: &UnitHeader) -> bool {
+        let most = header.position.saturating_sub(self.end) / UNIT_HEADER_LEN as u64;
+        header
+            .number
+            .checked_sub(self.next)
+            .is_some_and(|missing| missing <= most)
+    }
+
+    /// Makes the block after `number` the next one. Returns the first and the last of the blocks
+    /// before `number` that were skipped, if any.
+    pub(super) fn advance_past(&mut self, number: u64) -> Option<(u64, u64)> {
+        let first = std::mem::replace(&mut self.next, number.saturating_add(1));
+        if number <= first {
+            return None;
+        }
+        self.continuity.skip(number - first);
+        Some((first, number - 1))
+    }
+
+    /// Checks the offset of the block that was just advanced past. If it is wrong the block counts
+    /// as lost.
+    ///
+    /// # Errors
+    ///
+    /// The reason, as the rest of a sentence about the block.
+    pub(super) fn check_offset(&mut self, header: &UnitHeader) -> Result<(), String> {
+        if let Err(why) = self.continuity.advance(header) {
+            self.continuity.skip(1);
+            return Err(why);
+        }
+        self.end = header.position.saturating_add(header.unit_len() as u64);
+        Ok(())
+    }
+
+    /// Counts the next block as lost.
+    pub(super) fn lose_next(&mut self) {
+        self.next = self.next.saturating_add(1);
+        self.continuity.skip(1);
+    }
+
+    /// Moves past all blocks of the archive.
+    pub(super) fn finish(&mut self, blocks: u64) {
+        self.next = blocks;
+    }
+}

@@ -1,0 +1,263 @@
+//! Finds the headers of an archive, unlocks its keys, and makes the stages that read it.
+
+use std::fmt;
+
+use crate::controller::{Pipe, PipeBuilder};
+use crate::crypto::{KeySlot, Secret, unlock};
+use crate::limits::MIN_BUFFER_SIZE;
+use crate::media::{Medium, MediumError};
+use crate::memory::Direction;
+use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
+use crate::wire::{self, ArchiveHeader, ChunkFooter, SessionHeader, UnitKind};
+
+use super::super::key::ArchiveKey;
+use super::super::open_error::OpenError;
+use super::super::report::{DamageReporter, ReadReport};
+use super::super::seal;
+use super::block_set::BlockSet;
+use super::head::ArchiveHead;
+use super::index::Index;
+use super::shared_medium::SharedMedium;
+use super::unit_event::UnitEvent;
+use super::unit_reader::UnitReader;
+
+/// An archive whose headers were read and whose keys are unlocked.
+///
+/// It can be read more than once, but by one pipe at a time, because all pipes share the medium.
+///
+/// ```
+/// # use datapipe::archive::ArchiveOptions;
+/// # use datapipe::media::VirtualTape;
+/// use datapipe::archive::{ArchiveReader, StreamRestore};
+/// use datapipe::prelude::*;
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("nightly.tap");
+/// # let archive = ArchiveOptions::stream("nightly").plan()?;
+/// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
+/// # let data = [7u8; 100_000];
+/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(Zstd::level(3)).tail(tail).run()?;
+///
+/// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;
+/// let reading = ArchiveReader::open(tape, None)?.read(2);
+/// reading.pipe.tail(StreamRestore::new(std::io::sink())).run()?;
+/// assert!(reading.report.outcome().complete);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ArchiveReader<M> {
+    medium: SharedMedium<M>,
+    session: SessionHeader,
+    header: ArchiveHeader,
+    key: Option<ArchiveKey>,
+    reporter: DamageReporter,
+}
+
+/// A pipe that reads an archive, without its tail.
+///
+/// Exhaustive: it is taken apart into the pipe and its report.
+#[derive(Debug)]
+pub struct Reading {
+    /// The pipe that reads, decrypts and decompresses. Add a tail.
+    pub pipe: PipeBuilder<'static>,
+    /// Report of the reading. It is final when the pipe has ended.
+    pub report: ReadReport,
+}
+
+impl<M: Medium + 'static> ArchiveReader<M> {
+    /// Reads the headers of the first archive on a medium. If they are damaged, their copies are
+    /// searched for.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn open(medium: M, secret: Option<&Secret>) -> Result<Self, OpenError> {
+        let medium = SharedMedium::new(medium);
+        let (session, header) = find_headers(&medium)?;
+        let is_encrypted = header.cipher != wire::Cipher::None;
+        let key = match (is_encrypted, secret) {
+            (true, None) => return Err(OpenError::KeyNeeded),
+            (false, Some(_)) => return Err(OpenError::NotEncrypted),
+            (false, None) => None,
+            (true, Some(secret)) => {
+                let slots: Vec<_> = session.slots.iter().map(KeySlot::parse).collect();
+                let key = unlock(&slots, secret, &session.id).map_err(OpenError::Locked)?;
+                Some(ArchiveKey::derive(&key, &session, &header))
+            }
+        };
+        Ok(Self {
+            medium,
+            session,
+            header,
+            key,
+            reporter: DamageReporter::default(),
+        })
+    }
+
+    /// Records damage in `log` and reads on after it, instead of failing at the first. Give the
+    /// same log to the stage that decompresses.
+    #[must_use]
+    pub fn salvage(mut self, log: &DamageLog) -> Self {
+        self.reporter.log = Some(log.clone());
+        self
+    }
+
+    /// The header of the session.
+    pub fn session(&self) -> &SessionHeader {
+        &self.session
+    }
+
+    /// The header of the archive.
+    pub fn header(&self) -> &ArchiveHeader {
+        &self.header
+    }
+
+    /// Reads the index: the end of a complete archive lists the positions of its blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NoIndex`] if it does not. Other errors mean the same, except
+    /// [`MediumError::Io`]: the end is damaged, and the archive can still be read from its start.
+    pub fn index(&self) -> Result<Index, OpenError> {
+        let cipher = self.key.as_ref().map(|key| &**key.cipher());
+        Index::read(&self.medium, &self.session, cipher)
+    }
+
+    /// Returns a pipe that reads all blocks from the start, in order, with `instances` instances of
+    /// each of its stages, on threads.
+    pub fn read(&self, instances: u32) -> Reading {
+        self.reading(self.head(), instances)
+    }
+
+    /// Returns a pipe that reads only `blocks`.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`].
+    pub fn read_blocks(
+        &self,
+        index: &Index,
+        blocks: &BlockSet,
+        instances: u32,
+    ) -> Result<Reading, MediumError> {
+        Ok(self.reading(self.head_of(index, blocks)?, instances))
+    }
+
+    fn reading(&self, head: ArchiveHead<M>, instances: u32) -> Reading {
+        let report = head.report();
+        let decompress = match &self.reporter.log {
+            Some(log) => decompress_salvaging(log),
+            None => decompress(),
+        };
+        let mut pipe = Pipe::builder()
+            .label("restore")
+            .direction(Direction::Restore)
+            .buffer_size(self.header.block_len.max(MIN_BUFFER_SIZE))
+            .head(head);
+        if let Some(open) = self.open_blocks() {
+            pipe = pipe.stage(open.instances(instances));
+        }
+        Reading {
+            pipe: pipe.stage(decompress.instances(instances)),
+            report,
+        }
+    }
+
+    /// Returns the stage that decrypts, if the archive is encrypted.
+    pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
+        let key = self.key.clone()?;
+        Some(seal::open_stage(key, self.reporter.log.clone()))
+    }
+
+    /// Returns the head that reads all blocks. The pipe's buffers must be as large as the archive's
+    /// blocks: [`ArchiveHeader::block_len`].
+    pub fn head(&self) -> ArchiveHead<M> {
+        let units = UnitReader::new(self.medium.clone(), Some(self.session.id));
+        ArchiveHead::new(
+            self.medium.clone(),
+            units,
+            self.header.block_len,
+            self.key.clone(),
+            self.reporter.clone(),
+        )
+    }
+
+    /// Returns the head that reads only `blocks`.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`].
+    pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
+        let runs = index.runs(&self.medium, self.session.id, blocks)?;
+        Ok(self.head().only(runs))
+    }
+}
+
+/// Finds both headers. The first record tells which session to search for. If that session has no
+/// archive here, but another session has records, both are searched for in that one.
+fn find_headers<M: Medium>(
+    medium: &SharedMedium<M>,
+) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
+    let mut units = UnitReader::new(medium.clone(), None);
+    let error = match find_headers_in(&mut units) {
+        Ok(headers) => return Ok(headers),
+        Err(error) => error,
+    };
+    let Some(other) = units.other_session() else {
+        return Err(error);
+    };
+    medium.clone().rewind()?;
+    find_headers_in(&mut UnitReader::new(medium.clone(), Some(other))).map_err(|_| error)
+}
+
+/// Reads until both headers are found: in their own units, or as copies on a label or in a chunk
+/// footer. The session header must be that of the session whose records are read.
+fn find_headers_in<M: Medium>(
+    units: &mut UnitReader<M>,
+) -> Result<(SessionHeader, ArchiveHeader), OpenError> {
+    let (mut session, mut archive): (Option<SessionHeader>, Option<ArchiveHeader>) = (None, None);
+    let mut first_damage = None;
+    loop {
+        let (header, body) = match units.next()? {
+            UnitEvent::Unit(header, _) => (header, units.body().to_vec()),
+            UnitEvent::Label(header, body) => (header, body),
+            UnitEvent::Damage(damage) => {
+                first_damage.get_or_insert(damage.what);
+                continue;
+            }
+            UnitEvent::Mark => continue,
+            UnitEvent::End => break,
+        };
+        match header.kind {
+            UnitKind::SessionHeader => session = Some(SessionHeader::parse(&body)?),
+            UnitKind::ArchiveHeader => archive = Some(ArchiveHeader::parse(&body)?),
+            UnitKind::ChunkFooter => {
+                let footer = ChunkFooter::parse(&body)?;
+                session = Some(SessionHeader::parse(&footer.session)?);
+                archive = Some(ArchiveHeader::parse(&footer.archive)?);
+            }
+            _ => {}
+        }
+        if let (Some(session), Some(archive)) = (&session, &archive)
+            && Some(session.id) == units.session()
+        {
+            return Ok((session.clone(), archive.clone()));
+        }
+    }
+    let mut why = match (session, archive) {
+        (None, _) => "no session header",
+        (Some(_), None) => "no archive header",
+        (Some(_), Some(_)) => "no headers that belong together",
+    }
+    .to_owned();
+    if let Some(damage) = first_damage {
+        why = format!("{why} ({damage})");
+    }
+    Err(OpenError::NoArchive(why))
+}
+
+impl<M> fmt::Debug for ArchiveReader<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveReader")
+            .field("name", &self.header.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,287 @@
+//! Reads the records of one session, and reports what is wrong with them.
+
+use std::collections::VecDeque;
+
+use crate::media::{Item, Medium, MediumError, Position};
+use crate::wire::{RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
+
+use super::super::report::StreamDamage;
+use super::resync;
+use super::unit_event::UnitEvent;
+
+/// Reads records in the order of the medium, from volume to volume.
+///
+/// Everything but the records of the stream becomes an event: damage, foreign records, and the
+/// copies of units on labels.
+pub(super) struct RecordReader<M> {
+    medium: M,
+    /// The session that is read; the session of the first intact record, if the caller gave none.
+    session: Option<[u8; 16]>,
+    /// The first other session of which a record was found.
+    other_session: Option<[u8; 16]>,
+    /// Sequence number of the next record.
+    sequence: u64,
+    /// Number of records before the next one whose headers were damaged. Some of them may not have
+    /// been records of the session.
+    guessed: u64,
+    /// Number of the volume that is being read.
+    volume: u32,
+    /// The last record that was read.
+    record: Vec<u8>,
+    /// Events that the caller has not taken yet.
+    events: VecDeque<UnitEvent>,
+    /// Records are missing here, and that was reported.
+    has_gap: bool,
+    /// Records of another session are here, and that was reported.
+    is_foreign: bool,
+    /// Bytes of all records that were read.
+    bytes_read: u64,
+    /// Number of the last volume from which a record was read.
+    last_volume: u32,
+}
+
+/// A part of the medium that is, or delimits, a part of the stream.
+pub(super) enum StreamItem {
+    /// A record of data, whose content [`RecordReader::content`] returns, and its position.
+    Record(RecordHeader, Position),
+    Mark,
+    End,
+}
+
+impl<M: Medium> RecordReader<M> {
+    /// Reads from the current position of the medium, which is the start of the session.
+    pub(super) fn new(medium: M, session: Option<[u8; 16]>) -> Self {
+        Self {
+            medium,
+            session,
+            other_session: None,
+            sequence: 0,
+            guessed: 0,
+            volume: 1,
+            record: Vec::new(),
+            events: VecDeque::new(),
+            has_gap: false,
+            is_foreign: false,
+            bytes_read: 0,
+            last_volume: 0,
+        }
+    }
+
+    /// Continues at another position, in `volume`, to which the caller has moved the medium. The
+    /// next record may have any sequence number.
+    pub(super) fn moved(&mut self, volume: u32) {
+        (self.sequence, self.guessed, self.volume) = (0, 0, volume);
+        self.events.clear();
+        (self.has_gap, self.is_foreign) = (true, false);
+    }
+
+    pub(super) fn session(&self) -> Option<[u8; 16]> {
+        self.session
+    }
+
+    pub(super) fn other_session(&self) -> Option<[u8; 16]> {
+        self.other_session
+    }
+
+    /// Bytes of all records that were read, and the last volume from which one was.
+    pub(super) fn totals(&self) -> (u64, u32) {
+        (self.bytes_read, self.last_volume)
+    }
+
+    /// Content of the last record that [`read`](Self::read) returned, given its header.
+    pub(super) fn content(&self, header: &RecordHeader) -> &[u8] {
+        let start = self.record.len() - header.length as usize;
+        &self.record[start..]
+    }
+
+    pub(super) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<UnitEvent> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn push_event(&mut self, event: UnitEvent) {
+        self.events.push_back(event);
+    }
+
+    pub(super) fn report(&mut self, block: Option<u64>, at: Option<Position>, what: String) {
+        self.push_event(UnitEvent::Damage(StreamDamage { block, at, what }));
+    }
+
+    /// Reports that a part of the stream is missing.
+    fn report_gap(&mut self, at: Position, what: String) {
+        self.has_gap = true;
+        self.report(None, Some(at), what);
+    }
+
+    /// Notes that the last record was used, so that the stream has no gap before the next one.
+    pub(super) fn accept(&mut self) {
+        self.has_gap = false;
+    }
+
+    /// Reads one item of the medium. `position` is the position in the stream at which the next
+    /// record should begin. Returns `None` if the item is not part of the stream.
+    pub(super) fn read(&mut self, position: u64) -> Result<Option<StreamItem>, MediumError> {
+        match self.medium.read(&mut self.record) {
+            Ok(Item::Record(at)) => {
+                self.bytes_read += self.record.len() as u64;
+                self.last_volume = self.last_volume.max(at.volume);
+                Ok(self.sort_record(at, position))
+            }
+            Ok(Item::Mark(_)) => Ok(Some(StreamItem::Mark)),
+            Ok(Item::Damaged { at, skipped }) => {
+                self.report_gap(at, format!("{skipped} bytes that are not a record"));
+                if resync::find_record(&mut self.record, self.session) {
+                    Ok(self.sort_record(at, position))
+                } else {
+                    Ok(None)
+                }
+            }
+            Ok(Item::End) | Err(MediumError::MissingVolume { .. }) => self.next_volume(),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn next_volume(&mut self) -> Result<Option<StreamItem>, MediumError> {
+        match self.medium.next_volume() {
+            Ok(true) => {
+                self.volume += 1;
+                Ok(None)
+            }
+            Ok(false) => Ok(Some(StreamItem::End)),
+            Err(error @ MediumError::MissingVolume { .. }) => {
+                self.volume += 1;
+                self.report_gap(Position::start_of(self.volume), error.to_string());
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the record that was read if it belongs to the stream. Reports damage, and reads the
+    /// copies of units if the record is a label.
+    fn sort_record(&mut self, at: Position, position: u64) -> Option<StreamItem> {
+        let header = match RecordHeader::parse(&self.record) {
+            Ok((header, _)) => header,
+            Err(error) => {
+                let had_gap = self.has_gap;
+                self.report_gap(at, error.to_string());
+                // After a gap, the position of the next record is not known.
+                return if had_gap {
+                    None
+                } else {
+                    self.guess_record(at, position)
+                };
+            }
+        };
+        if !self.is_of_session(&header, at) || !self.is_in_sequence(&header, at) {
+            return None;
+        }
+        if header.kind == RecordKind::Label && header.volume != at.volume {
+            let what = format!(
+                "this is volume {} of the session, out of order",
+                header.volume
+            );
+            self.report(None, Some(at), what);
+        }
+        match header.kind {
+            RecordKind::Data => {
+                if at.record == 0 {
+                    self.report(None, Some(at), "the volume has no label".to_owned());
+                }
+                Some(StreamItem::Record(header, at))
+            }
+            RecordKind::Label => {
+                let content = self.content(&header).to_vec();
+                self.read_label(&content, at);
+                None
+            }
+        }
+    }
+
+    /// True if a record belongs to the session that is read. Only the first of several foreign
+    /// records in a row is reported.
+    fn is_of_session(&mut self, header: &RecordHeader, at: Position) -> bool {
+        if header.session == *self.session.get_or_insert(header.session) {
+            self.is_foreign = false;
+            return true;
+        }
+        self.other_session.get_or_insert(header.session);
+        if !self.is_foreign {
+            self.is_foreign = true;
+            let what = match header.kind {
+                RecordKind::Label => "the wrong volume: it belongs to another session",
+                RecordKind::Data => "a foreign record: it belongs to another session",
+            };
+            self.report(None, Some(at), what.to_owned());
+        }
+        false
+    }
+
+    /// True if a record is the next one of its session or a later one. Reports that records before
+    /// it are missing, unless a gap was reported here already.
+    ///
+    /// Each record with a damaged header has advanced the expected number, and some of them may not
+    /// have belonged to the session. So a number that is smaller by up to that many is accepted: a
+    /// guess too many must not cost the next intact record.
+    fn is_in_sequence(&mut self, header: &RecordHeader, at: Position) -> bool {
+        let expected = self.sequence;
+        let guessed = std::mem::take(&mut self.guessed);
+        if header.sequence < expected.saturating_sub(guessed) {
+            let what = format!(
+                "record {} of the session follows a later one",
+                header.sequence
+            );
+            self.report(None, Some(at), what);
+            return false;
+        }
+        if header.sequence > expected && !self.has_gap {
+            let missing = header.sequence - expected;
+            self.report_gap(
+                at,
+                format!("{missing} records of the session are missing before this one"),
+            );
+        }
+        self.sequence = header.sequence.saturating_add(1);
+        true
+    }
+
+    /// Takes a record whose header is damaged for the next one of the session, at `position`. Its
+    /// units carry their positions, so if it is another record they are not accepted.
+    fn guess_record(&mut self, at: Position, position: u64) -> Option<StreamItem> {
+        let len = resync::content_len(self.record.len())?;
+        let sequence = self.sequence;
+        self.sequence = sequence.saturating_add(1);
+        self.guessed = self.guessed.saturating_add(1);
+        // The first record of a volume is its label, whose content is not part of the stream.
+        if at.record == 0 {
+            return None;
+        }
+        let header = resync::guess_header(len, self.session?, sequence, at.volume, position)?;
+        Some(StreamItem::Record(header, at))
+    }
+
+    /// Reads the copies of units from the content of a label.
+    fn read_label(&mut self, mut content: &[u8], at: Position) {
+        while !content.is_empty() {
+            let header = match UnitHeader::parse(content) {
+                Ok(header) if header.unit_len() <= content.len() => header,
+                _ => return self.report_damaged_label(at),
+            };
+            let (unit, rest) = content.split_at(header.unit_len());
+            let body = &unit[UNIT_HEADER_LEN..][..header.stored as usize];
+            if crc32fast::hash(body) == header.body_crc {
+                self.push_event(UnitEvent::Label(header, body.to_vec()));
+            } else {
+                self.report_damaged_label(at);
+            }
+            content = rest;
+        }
+    }
+
+    fn report_damaged_label(&mut self, at: Position) {
+        self.report(None, Some(at), "the volume's label is damaged".to_owned());
+    }
+}

@@ -1,0 +1,296 @@
+//! The options of an archive, and the plan that is made from them: ids, keys, framing.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
+use crate::error::Error;
+use crate::limits::{
+    DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
+};
+use crate::media::Medium;
+use crate::stage::MiddleStage;
+use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
+
+use super::super::key::ArchiveKey;
+use super::super::plan_data::PlanData;
+use super::super::seal;
+use super::tail::ArchiveTail;
+
+/// Options of an archive that is to be written.
+///
+/// ```
+/// use datapipe::archive::ArchiveOptions;
+/// use datapipe::crypto::{Key, Secret};
+/// use datapipe::media::VirtualTape;
+/// use datapipe::prelude::*;
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("nightly.tap");
+///
+/// let data = b"the only copy of the accounts".repeat(1000);
+/// let key = Secret::Key(Key::from_bytes([7; 32]));
+/// let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
+/// let tape = VirtualTape::create(&path, Default::default())?;
+/// let (seal, tail) = archive.stages(tape);
+/// Pipe::builder()
+///     .head(StreamHead::new(&data[..]))
+///     .stage(Zstd::level(3))
+///     .stage(seal.expect("there is a key"))
+///     .tail(tail)
+///     .run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ArchiveOptions {
+    name: String,
+    label: String,
+    program: String,
+    framing: Framing,
+    content: Content,
+    record_len: usize,
+    chunk_len: u64,
+    block_len: u32,
+    secrets: Vec<(Secret, Argon2Cost)>,
+}
+
+/// Default length of a chunk in bytes: the most that a crash can cost.
+const DEFAULT_CHUNK: u64 = 1 << 30;
+/// Shortest record in bytes: a header and some content.
+const MIN_RECORD: usize = 1024;
+
+impl ArchiveOptions {
+    /// Options of an archive of one stream of bytes, called `name`, in a session of its own, not
+    /// encrypted.
+    pub fn stream(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Content::Stream)
+    }
+
+    /// Options of an archive of a file tree, called `name`, in a session of its own, not encrypted.
+    pub fn tree(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Content::Tree)
+    }
+
+    fn new(name: String, content: Content) -> Self {
+        Self {
+            label: name.clone(),
+            name,
+            program: concat!("datapipe ", env!("CARGO_PKG_VERSION")).to_owned(),
+            framing: Framing::default(),
+            content,
+            record_len: DEFAULT_RECORD,
+            chunk_len: DEFAULT_CHUNK,
+            block_len: DEFAULT_BUFFER_SIZE,
+            secrets: Vec::new(),
+        }
+    }
+
+    /// Encrypts the archive, so that `secret` opens it. If this is called several times, each of up
+    /// to eight secrets does. A passphrase is stretched when the archive is planned, which takes a
+    /// moment and 64 MiB.
+    #[must_use]
+    pub fn encrypt(self, secret: Secret) -> Self {
+        self.encrypt_at(secret, Argon2Cost::default())
+    }
+
+    /// Encrypts as [`encrypt`](Self::encrypt) does, with another cost of stretching a passphrase.
+    #[must_use]
+    pub fn encrypt_at(mut self, secret: Secret, cost: Argon2Cost) -> Self {
+        self.secrets.push((secret, cost));
+        self
+    }
+
+    /// Sets which chunks have headers and footers; by default every chunk has both.
+    #[must_use]
+    pub fn framing(self, framing: Framing) -> Self {
+        Self { framing, ..self }
+    }
+
+    /// Sets the length of records; 1 MiB by default. `bytes` is rounded down to a multiple of 8 and
+    /// limited to 1 KiB to 16 MiB. The label of a volume is a record of its own length.
+    #[must_use]
+    pub fn record_len(self, bytes: usize) -> Self {
+        Self {
+            record_len: bytes.clamp(MIN_RECORD, MAX_RECORD) / 8 * 8,
+            ..self
+        }
+    }
+
+    /// Makes a checkpoint after every `bytes` on the medium, at least one block; 1 GiB by default.
+    #[must_use]
+    pub fn chunk_len(self, bytes: u64) -> Self {
+        Self {
+            chunk_len: bytes,
+            ..self
+        }
+    }
+
+    /// Sets the largest length of a block before compression: the pipe's buffer size. A reader
+    /// needs buffers of the same size.
+    #[must_use]
+    pub fn block_len(self, bytes: u32) -> Self {
+        Self {
+            block_len: bytes,
+            ..self
+        }
+    }
+
+    /// Sets the name of the program that writes, for the session header.
+    #[must_use]
+    pub fn program(self, program: impl Into<String>) -> Self {
+        Self {
+            program: program.into(),
+            ..self
+        }
+    }
+
+    /// Makes the plan: draws ids, keys and salts, and stretches passphrases.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Archive`] if a name is longer than 255 bytes, or blocks than 64 MiB; [`Error::Key`]
+    /// if a key cannot be wrapped, or there are more than eight; [`Error::System`] if the system
+    /// has no random numbers.
+    pub fn plan(self) -> Result<Archive, Error> {
+        self.validate()?;
+        let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
+        fill_random(&mut session_id)?;
+        fill_random(&mut archive_id)?;
+        fill_random(&mut salt)?;
+        let data_key = if self.secrets.is_empty() {
+            None
+        } else {
+            Some(DataKey::random()?)
+        };
+        let slots = match &data_key {
+            Some(data_key) => self.wrap(data_key, &session_id)?,
+            None => Vec::new(),
+        };
+        let created = now();
+        let session = SessionHeader {
+            id: session_id,
+            created,
+            record_len: self.record_len as u32,
+            framing: self.framing,
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            program: self.program,
+            label: self.label,
+            slots,
+        };
+        let header = ArchiveHeader {
+            id: archive_id,
+            salt,
+            created,
+            block_len: self.block_len,
+            content: self.content,
+            cipher: match data_key {
+                Some(_) => wire::Cipher::Aes256Gcm,
+                None => wire::Cipher::None,
+            },
+            name: self.name,
+        };
+        let key = data_key.map(|key| ArchiveKey::derive(&key, &session, &header));
+        Ok(Archive(PlanData {
+            session,
+            header,
+            key,
+            chunk_len: self.chunk_len,
+        }))
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        for text in [&self.name, &self.label, &self.program] {
+            if text.len() > MAX_TEXT {
+                return Err(Error::Archive(format!(
+                    "the name \"{text}\" has {} bytes, but may have at most {MAX_TEXT}",
+                    text.len()
+                )));
+            }
+        }
+        if !(1..=MAX_BUFFER_SIZE).contains(&self.block_len) {
+            return Err(Error::Archive(format!(
+                "blocks of {} bytes, but they may have 1 to {MAX_BUFFER_SIZE}",
+                self.block_len
+            )));
+        }
+        if self.secrets.len() > MAX_KEY_SLOTS {
+            let count = self.secrets.len();
+            return Err(Error::Key(format!(
+                "{count} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Wraps the data key for each secret.
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        session_id: &[u8; 16],
+    ) -> Result<Vec<[u8; SLOT_LEN]>, Error> {
+        let mut slots = Vec::with_capacity(self.secrets.len());
+        for (secret, cost) in &self.secrets {
+            slots.push(KeySlot::wrap(data_key, secret, session_id, *cost)?.to_bytes());
+        }
+        Ok(slots)
+    }
+}
+
+/// An archive that is about to be written: the plan that its stages share. It is written once,
+/// because a second stream under its key would expose both.
+pub struct Archive(PlanData);
+
+impl Archive {
+    /// Returns the stage that encrypts each block, if the archive is to be encrypted, and the tail
+    /// that writes the archive to `medium`, which must be empty. Both belong to one pipe, and no
+    /// stage between them may drop or add a block.
+    ///
+    /// Encryption needs 16 bytes of tailroom. It fails on a block that is encrypted already, and on
+    /// one that an earlier stage has dropped.
+    pub fn stages<'a, M: Medium>(self, medium: M) -> (Option<MiddleStage<'a>>, ArchiveTail<M>) {
+        let seal = self.0.key.clone().map(seal::seal_stage);
+        (seal, ArchiveTail::new(self.0, medium))
+    }
+
+    /// Returns the stage that decrypts the blocks that [`stages`](Self::stages) encrypts, for
+    /// programs that verify what they write. `None` if the archive is not to be encrypted.
+    pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
+        self.0.key.clone().map(|key| seal::open_stage(key, None))
+    }
+
+    /// The header of the session.
+    pub fn session(&self) -> &SessionHeader {
+        &self.0.session
+    }
+
+    /// The header of the archive.
+    pub fn header(&self) -> &ArchiveHeader {
+        &self.0.header
+    }
+
+    pub(in crate::archive) fn into_data(self) -> PlanData {
+        self.0
+    }
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive")
+            .field("name", &self.0.header.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the time, or 1970 if the clock is set before that: a wrong clock must not prevent a
+/// backup.
+fn now() -> Time {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Time {
+        seconds: since.as_secs() as i64,
+        nanoseconds: since.subsec_nanos(),
+    }
+}

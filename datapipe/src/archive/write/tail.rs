@@ -1,0 +1,334 @@
+//! The tail of a pipe that writes an archive.
+
+use std::fmt;
+
+use crate::crypto::{NonceKind, TAG_LEN, nonce};
+use crate::error::StageError;
+use crate::limits::MAX_CHUNK_BLOCKS;
+use crate::media::{Medium, Position};
+use crate::pool::{Block, BlockInfo, Marks};
+use crate::stage::{Tail, TailStage};
+use crate::wire::{
+    ArchiveEntry, ArchiveFooter, BlockKind, Cipher, Framing, SessionFooter, UnitHeader, UnitKind,
+};
+
+use super::super::arguments;
+use super::super::block_header::{TAG_LEN_U32, unit_header};
+use super::super::continuity::Continuity;
+use super::super::plan_data::PlanData;
+use super::super::report::WriteReport;
+use super::unit_writer::UnitWriter;
+
+/// The tail of a pipe that writes an archive. [`Archive::stages`](super::Archive::stages) makes it.
+///
+/// It writes a session with this one archive. Blocks must reach it in the order of the stream and,
+/// if the archive is encrypted, from the stage that was made with it. When the pipe reports success
+/// everything is on stable storage; if the pipe fails, everything up to the last chunk is.
+pub struct ArchiveTail<M> {
+    plan: PlanData,
+    stream: UnitWriter<M>,
+    report: WriteReport,
+    /// Number of the next block, which is the number of blocks so far.
+    next: u64,
+    /// Plain bytes of those blocks.
+    plain: u64,
+    /// Number of those blocks that inspection rejected.
+    rejected: u64,
+    /// First block of the catalogue's closing run.
+    catalogue: Option<u64>,
+    continuity: Continuity,
+    /// Position in the stream at which the open chunk began; `None` if no chunk is open.
+    chunk_start: Option<u64>,
+    /// Number of the chunk that is open, or that will be opened next.
+    chunk: u32,
+}
+
+impl<M: Medium> ArchiveTail<M> {
+    pub(in crate::archive) fn new(plan: PlanData, medium: M) -> Self {
+        let stream = UnitWriter::new(medium, &plan.session);
+        let continuity = Continuity::new(plan.header.block_len);
+        Self {
+            plan,
+            stream,
+            report: WriteReport::default(),
+            next: 0,
+            plain: 0,
+            rejected: 0,
+            catalogue: None,
+            continuity,
+            chunk_start: None,
+            chunk: 0,
+        }
+    }
+
+    /// Returns the report of the writing. It is final when the pipe has ended.
+    pub fn report(&self) -> WriteReport {
+        self.report.clone()
+    }
+
+    /// Begins the first volume and writes both headers, once.
+    fn begin(&mut self) -> Result<(), StageError> {
+        if self.stream.is_begun() {
+            return Ok(());
+        }
+        let session = self.plan.session.to_bytes();
+        let header = UnitHeader::new(UnitKind::SessionHeader);
+        self.stream.add_to_label(header, &session)?;
+        self.stream.begin_volume()?;
+        self.stream.write_unit(header, &session)?;
+        let archive = self.plan.header.to_bytes();
+        let header = UnitHeader {
+            archive: ARCHIVE,
+            ..UnitHeader::new(UnitKind::ArchiveHeader)
+        };
+        self.stream.add_to_label(header, &archive)?;
+        self.stream.write_unit(header, &archive)
+    }
+
+    /// Opens a chunk, with its header if the framing asks for one.
+    fn begin_chunk(&mut self) -> Result<(), StageError> {
+        self.chunk_start = Some(self.stream.end());
+        let has_header = match self.plan.session.framing {
+            Framing::Header | Framing::HeaderFooter => true,
+            Framing::Once => self.chunk == 0,
+        };
+        if has_header {
+            let header = UnitHeader {
+                number: self.next,
+                ..self.header(UnitKind::ChunkHeader)
+            };
+            self.stream.write_unit(header, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open chunk, if one is open: writes its footer, if the framing asks for one, and
+    /// a mark, and waits for stable storage.
+    ///
+    /// With [`Framing::Once`] only the last chunk has a footer. A chunk that was full was closed
+    /// before the tail could know that it is the last. So at the end of the stream (`is_last`) the
+    /// footer is written even if no chunk is open, after the mark of the last one, and then gets
+    /// that one's number.
+    fn end_chunk(&mut self, is_last: bool) -> Result<(), StageError> {
+        let was_open = self.chunk_start.take().is_some();
+        let has_footer = match self.plan.session.framing {
+            Framing::Header => false,
+            Framing::HeaderFooter => was_open,
+            Framing::Once => is_last && self.next > 0,
+        };
+        if has_footer {
+            // The footer lists the records of the blocks, so these must be written first.
+            self.stream.flush()?;
+            self.stream.index.begin_footer(self.stream.end());
+            let header = UnitHeader {
+                number: self.stream.index.first_of_last_chunk(),
+                chunk: self.chunk.wrapping_sub(u32::from(!was_open)),
+                ..self.header(UnitKind::ChunkFooter)
+            };
+            let (session, archive) = (self.plan.session.to_bytes(), self.plan.header.to_bytes());
+            let footer = self.stream.index.take_chunk_footer(session, archive);
+            self.stream.write_unit(header, &footer.to_bytes())?;
+        }
+        let written = self.stream.flush()?;
+        self.stream.index.close_chunk();
+        self.chunk = self.chunk.wrapping_add(u32::from(was_open));
+        if written.is_none() {
+            // There is a mark here already, and two in a row mean the end of a tape.
+            return Ok(());
+        }
+        self.stream.checkpoint(1)?;
+        let (blocks, plain) = (self.next, self.plain);
+        self.report
+            .update(|outcome| (outcome.safe_blocks, outcome.safe_plain) = (blocks, plain));
+        Ok(())
+    }
+
+    /// Writes everything that follows the last chunk: locator, archive footer and session footer,
+    /// each beginning in a record of its own, and two marks.
+    fn end(&mut self) -> Result<(), StageError> {
+        let locator = self.stream.end();
+        let body = self.stream.index.take_locator().to_bytes();
+        self.stream
+            .write_unit(self.header(UnitKind::Locator), &body)?;
+        self.stream.flush()?;
+
+        let (position, blocks) = (self.stream.end(), self.next);
+        let footer = ArchiveFooter {
+            blocks,
+            plain: self.plain,
+            rejected: self.rejected,
+            catalogue: self.catalogue.unwrap_or(blocks),
+        };
+        let (header, body) = self.sealed_footer(footer)?;
+        self.stream.write_unit(header, &body)?;
+        let place = self.stream.flush()?.unwrap_or(Position::start_of(0));
+
+        let footer = SessionFooter {
+            archives: vec![ArchiveEntry {
+                id: self.plan.header.id,
+                blocks,
+                place,
+                position,
+                locator,
+            }],
+        };
+        let header = UnitHeader::new(UnitKind::SessionFooter);
+        self.stream.write_unit(header, &footer.to_bytes())?;
+        self.stream.flush()?;
+        self.stream.checkpoint(2)
+    }
+
+    /// Returns the archive footer, encrypted if the archive is. It then proves the number of
+    /// blocks.
+    fn sealed_footer(&self, footer: ArchiveFooter) -> Result<(UnitHeader, Vec<u8>), StageError> {
+        let mut body = footer.to_bytes();
+        let plain = body.len() as u32;
+        let mut header = UnitHeader {
+            number: footer.blocks,
+            plain,
+            stored: plain,
+            ..self.header(UnitKind::ArchiveFooter)
+        };
+        if let Some(key) = &self.plan.key {
+            header.cipher = Cipher::Aes256Gcm;
+            header.stored += TAG_LEN_U32;
+            let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
+            let tag = key
+                .cipher()
+                .seal(&nonce, &header.associated_data(), &mut body)?;
+            body.extend_from_slice(&tag);
+        }
+        Ok((header, body))
+    }
+
+    /// Returns a header of this archive and the current chunk.
+    fn header(&self, kind: UnitKind) -> UnitHeader {
+        UnitHeader {
+            archive: ARCHIVE,
+            chunk: self.chunk,
+            ..UnitHeader::new(kind)
+        }
+    }
+
+    /// Returns the length of a block's data without its tag.
+    ///
+    /// # Errors
+    ///
+    /// If the block is damaged, or its encryption is not that of this archive.
+    fn data_len(&self, block: &Block, info: &BlockInfo) -> Result<usize, StageError> {
+        let number = self.next;
+        if info.marks.contains(Marks::DAMAGED) {
+            return Err(StageError::new(format!(
+                "block {number} is damaged, which an archive cannot record: restore what can be \
+                 read, and archive the result"
+            )));
+        }
+        let defect = match (info.sealed, self.plan.key.is_some()) {
+            (true, false) => Some("is encrypted, but the archive is not"),
+            (false, true) => Some(
+                "is not encrypted, but the archive is: put the archive's seal stage before its \
+                 tail",
+            ),
+            (true, true) if info.sequence != Some(number) => Some(
+                "was encrypted as another number: let no stage drop or add blocks between seal and \
+                 tail",
+            ),
+            _ => None,
+        };
+        if let Some(defect) = defect {
+            return Err(StageError::new(format!("block {number} {defect}")));
+        }
+        let tag = if info.sealed { TAG_LEN } else { 0 };
+        block.len().checked_sub(tag).ok_or_else(|| {
+            StageError::new(format!(
+                "block {number} has {} bytes, fewer than its tag, which has {tag}",
+                block.len()
+            ))
+        })
+    }
+
+    /// Writes a block, and closes the chunk before or after it where that is due.
+    fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
+        let (info, number) = (block.info(), self.next);
+        let len = self.data_len(block, &info)?;
+        if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
+            self.catalogue = Some(number);
+            if self.chunk_start.is_some() {
+                // The closing run begins with a chunk, because the locator lists the starts of
+                // chunks.
+                self.end_chunk(false)?;
+            }
+        }
+        if self.chunk_start.is_none() {
+            self.begin_chunk()?;
+        }
+        let header = UnitHeader {
+            archive: ARCHIVE,
+            chunk: self.chunk,
+            ..unit_header(number, &info, len)?
+        };
+        if header.plain > self.plan.header.block_len {
+            return Err(StageError::new(format!(
+                "block {number} has {} bytes, but the archive was planned for blocks of {}: give \
+                 ArchiveOptions::block_len the pipe's buffer size",
+                header.plain, self.plan.header.block_len
+            )));
+        }
+        self.continuity.advance(&header).map_err(|why| {
+            StageError::new(format!(
+                "block {number} {why}: let the head set BlockInfo::offset"
+            ))
+        })?;
+        self.stream.write_unit(header, block.bytes())?;
+        self.next += 1;
+        self.plain += u64::from(header.plain);
+        self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
+        let (blocks, plain) = (self.next, self.plain);
+        self.report
+            .update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
+        let written = self.stream.end() - self.chunk_start.unwrap_or_default();
+        if written >= self.plan.chunk_len
+            || self.stream.index.open_blocks() as usize >= MAX_CHUNK_BLOCKS
+        {
+            self.end_chunk(false)?;
+        }
+        Ok(())
+    }
+}
+
+/// Number of the archive in its session.
+const ARCHIVE: u32 = 1;
+
+impl<M: Medium> Tail for ArchiveTail<M> {
+    fn name(&self) -> &str {
+        "archive-tail"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        self.begin()?;
+        self.add_block(block)
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        self.begin()?;
+        self.end_chunk(true)?;
+        self.end()?;
+        self.report.update(|outcome| outcome.complete = true);
+        Ok(())
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        match self.stream.medium_handle() {
+            Ok(medium) => arguments::describe_tail(stage, &self.plan, medium, &self.report),
+            Err(why) => stage.local(why),
+        }
+    }
+}
+
+impl<M> fmt::Debug for ArchiveTail<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveTail")
+            .field("blocks", &self.next)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! Writes the stream of a session: units, cut into records of one length.
+//!
+//! ```text
+//!   stream    | unit | unit          | unit |              position counts its bytes
+//!   records   [header][unit | unit   ] [header][  | unit |
+//!                                      first --^^^
+//! ```
+
+use crate::error::StageError;
+use crate::media::{Medium, MediumHandle, Position};
+use crate::wire::{
+    RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
+};
+
+use super::positions::BlockIndexBuilder;
+use super::record_writer::{RecordWriter, clear_record};
+
+/// Writes units into records, and records the positions of blocks on the way.
+pub(super) struct UnitWriter<M> {
+    records: RecordWriter<M>,
+    /// Positions of the blocks and chunks that were written.
+    pub(super) index: BlockIndexBuilder,
+    /// The record that is being filled, room for its header included.
+    record: Vec<u8>,
+    /// Length of a full record in bytes, header included.
+    record_len: usize,
+    /// Offset of the first unit that begins in the record, counted from the start of its content.
+    first: Option<u32>,
+    /// Position in the stream at which the record's content begins.
+    position: u64,
+    /// The label of each volume: room for a header, a copy of the session header, and one of the
+    /// archive header once that is in the stream.
+    label: Vec<u8>,
+    /// First bytes of the session's id, which each unit repeats.
+    session: [u8; 4],
+}
+
+impl<M: Medium> UnitWriter<M> {
+    pub(super) fn new(medium: M, session: &SessionHeader) -> Self {
+        let [a, b, c, d, ..] = session.id;
+        let mut record = Vec::new();
+        clear_record(&mut record);
+        Self {
+            records: RecordWriter::new(medium, session.id),
+            index: BlockIndexBuilder::default(),
+            record,
+            record_len: session.record_len as usize,
+            first: None,
+            position: 0,
+            label: Vec::new(),
+            session: [a, b, c, d],
+        }
+    }
+
+    /// Returns a handle from which another process makes the medium.
+    pub(super) fn medium_handle(&self) -> Result<MediumHandle, String> {
+        self.records.medium_handle()
+    }
+
+    /// True if the first volume was begun.
+    pub(super) fn is_begun(&self) -> bool {
+        self.records.is_begun()
+    }
+
+    /// Position in the stream of the next byte to be written.
+    pub(super) fn end(&self) -> u64 {
+        self.position + (self.record.len() - RECORD_HEADER_LEN) as u64
+    }
+
+    /// Appends a unit to the stream. The fields of the header that depend on the stream and on the
+    /// body are filled in.
+    pub(super) fn write_unit(&mut self, header: UnitHeader, body: &[u8]) -> Result<(), StageError> {
+        if self.record.len() == self.record_len {
+            self.flush()?;
+        }
+        let position = self.end();
+        let header = self.complete(header, body, position)?;
+        if self.first.is_none() {
+            self.first = Some((self.record.len() - RECORD_HEADER_LEN) as u32);
+        }
+        if header.kind == UnitKind::Block {
+            self.index
+                .begin_block(header.number, header.what, position, header.plain);
+        }
+        self.write_bytes(&header.to_bytes())?;
+        self.write_bytes(body)?;
+        self.write_bytes(&[0; UNIT_HEADER_LEN][..padding_of(body.len())])
+    }
+
+    /// Completes a header that is about to be written at `position`.
+    fn complete(
+        &self,
+        header: UnitHeader,
+        body: &[u8],
+        position: u64,
+    ) -> Result<UnitHeader, StageError> {
+        let stored = u32::try_from(body.len())?;
+        let plain = if header.kind == UnitKind::Block || header.plain > 0 {
+            header.plain
+        } else {
+            stored
+        };
+        Ok(UnitHeader {
+            plain,
+            stored,
+            body_crc: crc32fast::hash(body),
+            position,
+            session: self.session,
+            ..header
+        })
+    }
+
+    /// Appends bytes to the record, and writes it each time it is full and more bytes follow.
+    fn write_bytes(&mut self, mut bytes: &[u8]) -> Result<(), StageError> {
+        while !bytes.is_empty() {
+            if self.record.len() == self.record_len {
+                self.flush()?;
+            }
+            let room = (self.record_len - self.record.len()).min(bytes.len());
+            let (now, later) = bytes.split_at(room);
+            self.record.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Writes the record that is being filled and returns its position, or `None` if the record is
+    /// empty. A record that does not fit the volume goes onto the next one, after its label.
+    pub(super) fn flush(&mut self) -> Result<Option<Position>, StageError> {
+        let content = (self.record.len() - RECORD_HEADER_LEN) as u64;
+        if content == 0 {
+            return Ok(None);
+        }
+        let at = match self.write_record()? {
+            Some(at) => at,
+            None => {
+                self.begin_volume()?;
+                self.write_record()?.ok_or_else(|| {
+                    StageError::new(
+                        "a record does not fit an empty volume: the storage is full, or the \
+                         volumes are too small; make room, or use larger volumes",
+                    )
+                })?
+            }
+        };
+        self.index.record_written(self.position, at);
+        self.position += content;
+        self.first = None;
+        clear_record(&mut self.record);
+        Ok(Some(at))
+    }
+
+    fn write_record(&mut self) -> Result<Option<Position>, StageError> {
+        self.records
+            .write(&mut self.record, self.position, self.first)
+    }
+
+    /// Writes the label of the volume that begins now.
+    pub(super) fn begin_volume(&mut self) -> Result<(), StageError> {
+        let mut label = self.label.clone();
+        self.records.write_label(&mut label, self.position)
+    }
+
+    /// Adds a copy of a unit to the label: as it will be written at the end of the stream.
+    pub(super) fn add_to_label(
+        &mut self,
+        header: UnitHeader,
+        body: &[u8],
+    ) -> Result<(), StageError> {
+        if self.label.is_empty() {
+            clear_record(&mut self.label);
+        }
+        let header = self.complete(header, body, self.end())?;
+        self.label.extend_from_slice(&header.to_bytes());
+        self.label.extend_from_slice(body);
+        self.label
+            .resize(self.label.len() + padding_of(body.len()), 0);
+        Ok(())
+    }
+
+    /// Ends a chunk with `marks` marks, and returns when everything is on stable storage.
+    pub(super) fn checkpoint(&mut self, marks: u32) -> Result<(), StageError> {
+        self.records.checkpoint(marks)
+    }
+}
