@@ -40,6 +40,7 @@ mod damage; // what a salvaging reader has met
 mod inspect; // somebody else's judgement of the data
 mod ordering; // stages that number blocks, and put them back in order
 mod placement; // where instances run, and how a process finds what it is to run
+mod role; // head, middle or tail
 pub(crate) mod runner; // moves blocks between the pool and a stage
 mod stream; // any Read, any Write
 
@@ -60,6 +61,7 @@ pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};
 pub use placement::StageKind;
 pub(crate) use placement::{Confinement, Module, NotesHandler, Placement, Settings};
+pub use role::Role;
 pub use stream::{BlockReader, BlockWriter, OpenFile, StreamHead, StreamTail};
 pub(crate) use stream::{STREAM_HEAD_MODULE, STREAM_TAIL_MODULE};
 
