@@ -153,3 +153,25 @@ impl AsFd for AttachPoint {
         self.wakeup.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::memory::{Backing, HugePages, PipeName, Shape, StageShape};
+
+    #[test]
+    fn middle_role_is_refused() {
+        let stages = [StageShape::new(1, 1), StageShape::new(1, 0)];
+        let shape = Shape::new(1, 512, 0, 0, &stages).unwrap();
+        let (name, backing) = (PipeName::new(), Backing::Anonymous);
+        let segment = Segment::create(&name, shape, &[], backing, HugePages::No).unwrap();
+        let process = Process::watch(std::process::id()).unwrap();
+        let attach_point = AttachPoint::new(Vec::new()).unwrap();
+        let refused = attach_point.admit(Role::Middle, process, &segment);
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "cannot attach to a pipe's middle: only the head or the tail can attach"
+        );
+    }
+}

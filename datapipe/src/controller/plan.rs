@@ -287,7 +287,8 @@ fn check_request(module: &Module, settings: &Settings) -> Result<(), String> {
         .confinement
         .iter()
         .flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
-    let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum(); // each with its length
+    // Each path is preceded by its length.
+    let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum();
     if paths > MAX_MODULE_ARGUMENTS {
         return Err(format!(
             "the paths that it may open have {paths} bytes; the limit is {MAX_MODULE_ARGUMENTS}"

@@ -180,7 +180,7 @@ impl<'s> Monitor<'s> {
             return;
         }
         if after_stop {
-            return; // it ended because the pipe was stopped, whatever its error says
+            return; // it ended because the pipe was stopped: its error is a consequence
         }
         let error = match error.corrupt() {
             Some(corruption) => Error::Corrupt(corruption.clone()),
@@ -318,7 +318,7 @@ impl<'s> Monitor<'s> {
         if self.ended_well.len() < self.instances {
             return Err(Error::Cancelled);
         }
-        // Every instance reports that all went well. So every buffer must have come home.
+        // Every instance has ended well. So every buffer must be free again.
         self.segment
             .audit()
             .map_err(|finding| Error::Corrupt(finding.into()))?;
