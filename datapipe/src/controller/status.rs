@@ -1,7 +1,7 @@
 //! Activity and counters of every instance, read from shared memory without stopping anything.
 //!
 //! Every number is a counter that one instance writes for itself, or follows from the ledger and
-//! the rings. Any process that maps the segment can read them; no instance takes part in that.
+//! the rings. Any process that maps the segment can read them, without the instances' help.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,9 +47,9 @@ pub struct StageStatus {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceStatus {
-    /// Its present activity.
+    /// Its current activity.
     pub activity: Activity,
-    /// Id of the process that has its seat; 0 if no process has it, or has it any longer.
+    /// Id of the process that has its seat now; 0 if none has it.
     pub process: u32,
     /// Number of processes it has had: more than 1 if some were replaced, 0 if it is a thread.
     pub processes: u64,
@@ -65,7 +65,7 @@ pub struct InstanceStatus {
     pub held: u32,
     /// Buffers that count against its quota, wherever in the pipe they are.
     pub outstanding: u32,
-    /// Time it slept because it could not have a buffer.
+    /// Time it slept because it could not get a buffer.
     pub waited_for_buffer: Duration,
     /// Time it slept because there was no input.
     pub waited_for_input: Duration,
