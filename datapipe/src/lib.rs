@@ -103,6 +103,8 @@ pub use error::{
     Deadlock, Death, Error, NotReplaced, StageError, StageFailure, WaitingStage, WaitsFor,
 };
 pub use memory::Direction;
+#[cfg(not(loom))]
+pub use stage::Role;
 
 /// All modules that come with the library: for a [`host`] of your own, which adds to them, and of
 /// `datapipe-host`.

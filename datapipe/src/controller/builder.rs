@@ -1,225 +1,203 @@
-//! What the caller asks for.
+//! The caller's description of a pipe, and its start.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::limits::{
-    DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM, MAX_NAME,
-};
 use crate::memory::{Backing, Direction, HugePages};
 use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
-use crate::wire::codec::cut;
 
 use super::cancel::Canceller;
+use super::description::{AtLimit, Description};
 use super::event::{Event, Listener};
+use super::pipe::Pipe;
 use super::plan::Plan;
-use super::running::Pipe;
-use super::status::Report;
-use super::supervise::Prepared;
+use super::report::Report;
+use super::supervise::PreparedPipe;
 
 /// Describes a pipe, and starts it. Made by [`Pipe::builder`].
 #[derive(Debug)]
 #[must_use = "a pipe does nothing until it is run or started"]
 pub struct PipeBuilder<'a> {
-    pub(super) label: String,
-    pub(super) head: Option<HeadStage<'a>>,
-    pub(super) middles: Vec<MiddleStage<'a>>,
-    pub(super) tail: Option<TailStage<'a>>,
-    pub(super) buffers: Option<u32>,
-    pub(super) buffer_size: u32,
-    pub(super) headroom: u32,
-    pub(super) tailroom: u32,
-    pub(super) at_limit: AtLimit,
-    pub(super) backing: Backing,
-    pub(super) huge_pages: HugePages,
-    pub(super) direction: Direction,
-    pub(super) canceller: Canceller,
-    pub(super) listener: Listener,
-    pub(super) stopped_limit: Duration,
-}
-
-/// What becomes of an instance that wants a buffer when its quota is used up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AtLimit {
-    /// It waits until one of its buffers has come back: the pipe runs at the speed of its slowest
-    /// stage.
-    #[default]
-    Wait,
-    /// It ends with an error, and the pipe with it: for sources that must not be kept waiting.
-    Terminate,
+    description: Description<'a>,
 }
 
 impl<'a> PipeBuilder<'a> {
     pub(super) fn new() -> Self {
         Self {
-            label: "pipe".to_owned(),
-            head: None,
-            middles: Vec::new(),
-            tail: None,
-            buffers: None,
-            buffer_size: DEFAULT_BUFFER_SIZE,
-            headroom: DEFAULT_HEADROOM,
-            tailroom: DEFAULT_TAILROOM,
-            at_limit: AtLimit::default(),
-            backing: Backing::default(),
-            huge_pages: HugePages::default(),
-            direction: Direction::default(),
-            canceller: Canceller::new(),
-            listener: Listener::default(),
-            stopped_limit: DEFAULT_STOPPED_LIMIT,
+            description: Description::new(),
         }
     }
 
-    /// Calls the pipe something, for messages. Its unique name is another thing: [`Plan::name`].
+    /// Sets the label of the pipe, which messages show. It need not be unique, unlike the pipe's
+    /// name: [`Plan::name`].
     pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
+        self.description.label = label.into();
         self
     }
 
     /// Sets the first stage.
     ///
-    /// A stage that is called as one that the pipe has already gets a number behind its name, here
-    /// and below, so that messages and status tell them apart: the second `zstd` is `zstd 2`.
-    /// [`Stage::named`](crate::stage::Stage::named) calls it something better.
+    /// A stage whose name is taken by another stage of the pipe gets a number after its name, here
+    /// and in [`stage`](Self::stage) and [`tail`](Self::tail), so that messages and status tell
+    /// them apart: the second `zstd` is `zstd 2`. [`Stage::named`](crate::stage::Stage::named)
+    /// gives it a better name.
     pub fn head(mut self, head: impl Into<HeadStage<'a>>) -> Self {
-        self.head = None;
+        self.description.head = None; // its name is free again
         let mut head = head.into();
-        head.settings.name = self.distinct(head.settings.name);
-        self.head = Some(head);
+        head.settings.name = self.description.unique_name(head.settings.name);
+        self.description.head = Some(head);
         self
     }
 
-    /// Adds a stage behind those added so far.
+    /// Adds a stage after those added so far.
     pub fn stage(mut self, stage: impl Into<MiddleStage<'a>>) -> Self {
         let mut stage = stage.into();
-        stage.settings.name = self.distinct(stage.settings.name);
-        self.middles.push(stage);
+        stage.settings.name = self.description.unique_name(stage.settings.name);
+        self.description.middles.push(stage);
         self
+    }
+
+    /// Adds stages after those added so far, in their order: those of a list, or one that is
+    /// optional.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// # let compress = true;
+    /// let zstd = compress.then(|| Zstd::level(3).instances(2)); // Option<MiddleStage>
+    /// let plan = Pipe::builder()
+    ///     .head(StreamHead::new(&b"some data"[..]))
+    ///     .stages(zstd)
+    ///     .stages([analyze(), analyze().named("once more")])
+    ///     .tail(StreamTail::new(std::io::sink()))
+    ///     .plan()?;
+    /// assert_eq!(
+    ///     plan.to_string(),
+    ///     "pipe  stream-head > zstd x2 > analyze > once more > stream-tail"
+    /// );
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
+    pub fn stages(self, stages: impl IntoIterator<Item = MiddleStage<'a>>) -> Self {
+        stages.into_iter().fold(self, Self::stage)
     }
 
     /// Sets the last stage.
     pub fn tail(mut self, tail: impl Into<TailStage<'a>>) -> Self {
-        self.tail = None;
+        self.description.tail = None; // its name is free again
         let mut tail = tail.into();
-        tail.settings.name = self.distinct(tail.settings.name);
-        self.tail = Some(tail);
+        tail.settings.name = self.description.unique_name(tail.settings.name);
+        self.description.tail = Some(tail);
         self
     }
 
     /// Runs all stages that were added so far in processes: [`Stage::in_processes`].
     pub fn in_processes(mut self) -> Self {
-        self.head = self.head.map(Stage::in_processes);
-        self.middles = self.middles.into_iter().map(Stage::in_processes).collect();
-        self.tail = self.tail.map(Stage::in_processes);
+        let Description {
+            head,
+            middles,
+            tail,
+            ..
+        } = &mut self.description;
+        *head = head.take().map(Stage::in_processes);
+        *middles = std::mem::take(middles)
+            .into_iter()
+            .map(Stage::in_processes)
+            .collect();
+        *tail = tail.take().map(Stage::in_processes);
         self
     }
 
-    /// Uses a pool of `n` buffers, 1 to [`MAX_BUFFERS`](crate::limits::MAX_BUFFERS), instead of as
-    /// many as the stages work well with.
+    /// Sets the number of buffers in the pool, 1 to [`MAX_BUFFERS`](crate::limits::MAX_BUFFERS).
+    /// Without this, the pool has as many as the stages work well with.
     pub fn buffers(mut self, n: u32) -> Self {
-        self.buffers = Some(n);
+        self.description.buffers = Some(n);
         self
     }
 
-    /// Uses buffers of `bytes` payload instead of 4 MiB:
+    /// Sets the payload of each buffer, in bytes, instead of 4 MiB:
     /// [`MIN_BUFFER_SIZE`](crate::limits::MIN_BUFFER_SIZE) to
     /// [`MAX_BUFFER_SIZE`](crate::limits::MAX_BUFFER_SIZE).
     pub fn buffer_size(mut self, bytes: u32) -> Self {
-        self.buffer_size = bytes;
+        self.description.buffer_size = bytes;
         self
     }
 
-    /// Reserves `headroom` bytes before and `tailroom` bytes behind the payload of each buffer,
-    /// instead of 4 KiB.
+    /// Reserves `headroom` bytes before and `tailroom` bytes after the payload of each buffer,
+    /// instead of 4 KiB each.
     pub fn rooms(mut self, headroom: u32, tailroom: u32) -> Self {
-        (self.headroom, self.tailroom) = (headroom, tailroom);
+        (self.description.headroom, self.description.tailroom) = (headroom, tailroom);
         self
     }
 
-    /// Sets what becomes of an instance that wants a buffer when its quota is used up.
+    /// Sets the policy for an instance that asks for a buffer when its quota is used up.
     pub fn at_limit(mut self, policy: AtLimit) -> Self {
-        self.at_limit = policy;
+        self.description.at_limit = policy;
         self
     }
 
-    /// Sets where the shared memory comes from.
+    /// Sets the source of the shared memory.
     pub fn backing(mut self, backing: Backing) -> Self {
-        self.backing = backing;
+        self.description.backing = backing;
         self
     }
 
-    /// Sets whether the shared memory should have huge pages.
+    /// Sets the use of huge pages for the shared memory.
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
-        self.huge_pages = huge_pages;
+        self.description.huge_pages = huge_pages;
         self
     }
 
-    /// Says which way the data flows, for everybody who looks at the pipe: archiving, if nobody
-    /// says otherwise.
+    /// Sets the direction of the data, which the status shows and the throughput depends on.
+    /// Archiving is the default.
     pub fn direction(mut self, direction: Direction) -> Self {
-        self.direction = direction;
+        self.description.direction = direction;
         self
     }
 
-    /// `name`, or what comes of it by a number if a stage is called that already.
-    fn distinct(&self, name: String) -> String {
-        let head = self.head.iter().map(|stage| &stage.settings.name);
-        let middles = self.middles.iter().map(|stage| &stage.settings.name);
-        let tail = self.tail.iter().map(|stage| &stage.settings.name);
-        let taken: HashSet<&String> = head.chain(middles).chain(tail).collect();
-        let numbered = (2..).map(|number| {
-            let number = format!(" {number}");
-            // A name that is as long as names may be stays so.
-            cut(&name, MAX_NAME - number.len()).to_owned() + &number
-        });
-        // There are more numbers than stages.
-        std::iter::once(name.clone())
-            .chain(numbered)
-            .find(|name| !taken.contains(name))
-            .unwrap_or(name)
-    }
-
-    /// Calls `listener` with what happens to the pipe's processes, as it happens. It is called on
-    /// the thread that looks after them, and should return soon. If it panics, the pipe stops, and
-    /// so does whoever waits for it, with a panic.
+    /// Sets a function that is called with each event of the pipe's processes, as it happens. The
+    /// thread that supervises the processes calls it, so it should return soon. If it panics, the
+    /// pipe stops, and [`run`](Self::run) or [`Pipe::wait`] panics too.
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.listener = Listener::new(listener);
+        self.description.listener = Listener::new(listener);
         self
     }
 
-    /// Sets how long a process of a stage may be stopped (by SIGSTOP, say) until it is killed,
-    /// instead of 5 seconds: it may hold what all others wait for. One that attached is left alone,
-    /// but the pipe stops.
+    /// Sets the longest time for which a process of a stage may be stopped (by SIGSTOP, say),
+    /// instead of 5 seconds: it may hold what all others wait for. A process that the controller
+    /// started is then killed. One that attached is left alone, but the pipe stops.
     pub fn stopped_limit(mut self, limit: Duration) -> Self {
-        self.stopped_limit = limit;
+        self.description.stopped_limit = limit;
         self
     }
 
-    /// What stops the pipe from another thread, also before it has started.
+    /// Returns a handle that stops the pipe from another thread, also before it has started.
     pub fn canceller(&self) -> Canceller {
-        self.canceller.clone()
+        self.description.canceller.clone()
     }
 
-    /// Checks the description and works out its numbers, without making anything.
+    /// Checks the description and computes its numbers. Allocates and starts nothing.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] if the pipe could not work, with the reason.
     pub fn plan(&self) -> Result<Plan, Error> {
-        Plan::of(self)
+        Plan::of(&self.description)
     }
 
-    /// Runs the pipe to its end on this thread and those it starts, all of which have ended when it
-    /// returns.
+    /// Runs the pipe to its end, on this thread and those that it starts. All of these have ended
+    /// when it returns.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] before anything is made; [`Error::Stage`] with the stage that failed
-    /// first; [`Error::Cancelled`] if a [`Canceller`] stopped it. However it ends, every buffer,
-    /// thread and mapping is given back.
+    /// first; [`Error::Cancelled`] if a [`Canceller`] stopped it. However the pipe ends, every
+    /// buffer, thread and mapping is released.
+    ///
+    /// # Panics
+    ///
+    /// If the function given to [`on_event`](Self::on_event) panics.
     pub fn run(self) -> Result<Report, Error> {
-        Prepared::new(self)?.supervise()
+        PreparedPipe::new(self.description)?.run()
     }
 }
 
@@ -228,10 +206,10 @@ impl PipeBuilder<'static> {
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run), for what goes wrong before the stages work; the rest comes from
-    /// [`Pipe::wait`].
+    /// As [`run`](Self::run), for failures before the stages work; [`Pipe::wait`] returns the
+    /// later ones.
     pub fn start(self) -> Result<Pipe, Error> {
-        Pipe::start(Prepared::new(self)?)
+        Pipe::start(PreparedPipe::new(self.description)?)
     }
 }
 
@@ -239,6 +217,7 @@ impl PipeBuilder<'static> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+    use crate::limits::MAX_NAME;
     use crate::stage::{StreamHead, StreamTail, sequence};
 
     fn pipe() -> PipeBuilder<'static> {
@@ -248,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_can_be_told_apart_by_their_names() {
+    fn stage_with_a_taken_name_gets_a_number() {
         let number = || sequence(0);
         let plan = pipe()
             .stage(number())
@@ -258,12 +237,13 @@ mod tests {
         let plan = plan.stage(sequence(0).named("stream-tail")).plan().unwrap();
         assert_eq!(
             plan.to_string(),
-            "pipe  stream-head > sequence > sequence 3 > sequence 2 > sequence 4 > stream-tail 2 > stream-tail"
+            "pipe  stream-head > sequence > sequence 3 > sequence 2 > sequence 4 > stream-tail 2 \
+             > stream-tail"
         );
     }
 
     #[test]
-    fn the_longest_names_can_be_told_apart() {
+    fn stage_name_of_maximum_length_is_cut_for_its_number() {
         let long = "\u{e9}".repeat(MAX_NAME / 2);
         let pipe = pipe()
             .stage(sequence(0).named(&long))
@@ -280,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_is_set_again_keeps_its_name() {
+    fn stage_that_replaces_another_keeps_its_name() {
         let plan = pipe()
             .head(StreamHead::new(&[][..]))
             .tail(StreamTail::new(Vec::new()))

@@ -1,4 +1,4 @@
-//! Stops a pipe from outside.
+//! A handle that stops a pipe from outside.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use crate::memory::Segment;
 /// ended.
 #[derive(Clone, Debug)]
 pub struct Canceller {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<CancelState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct CancelState {
     cancelled: bool,
-    /// The segment while the pipe runs. Not before and not after, so that a canceller keeps no
-    /// memory.
+    /// The segment while the pipe runs. `None` before and after, so that a canceller keeps no
+    /// memory mapped.
     segment: Option<Segment>,
 }
 
 impl Canceller {
     pub(super) fn new() -> Self {
         Self {
-            state: Arc::new(Mutex::new(State {
+            state: Arc::new(Mutex::new(CancelState {
                 cancelled: false,
                 segment: None,
             })),
@@ -41,27 +41,27 @@ impl Canceller {
         }
     }
 
-    /// Whether anybody has cancelled the pipe.
+    /// True if the pipe was cancelled, through this handle or another.
     pub fn is_cancelled(&self) -> bool {
         self.state.lock().cancelled
     }
 
-    /// As long as the guard lives, cancelling stops this segment; if it has happened already, it is
-    /// stopped at once.
-    pub(super) fn arm(&self, segment: &Segment) -> Armed<'_> {
+    /// Connects the canceller to `segment` for as long as the returned guard lives: cancelling
+    /// stops the segment. If the pipe was cancelled before, this stops it at once.
+    pub(super) fn arm(&self, segment: &Segment) -> ArmedGuard<'_> {
         let mut state = self.state.lock();
         if state.cancelled {
             segment.stop();
         }
         state.segment = Some(segment.clone());
-        Armed(self)
+        ArmedGuard(self)
     }
 }
 
-/// Lets the canceller forget its segment.
-pub(super) struct Armed<'c>(&'c Canceller);
+/// Disconnects the canceller from its segment when dropped.
+pub(super) struct ArmedGuard<'c>(&'c Canceller);
 
-impl Drop for Armed<'_> {
+impl Drop for ArmedGuard<'_> {
     fn drop(&mut self) {
         self.0.state.lock().segment = None;
     }

@@ -1,49 +1,49 @@
-//! What happens to a pipe's processes, told as it happens.
+//! Events of a pipe's processes, and the caller's function that receives them as they happen.
 
 use std::fmt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-/// Something that happened to a process of a pipe. Prints as a sentence.
+/// An event in the life of a process of a pipe. Prints as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A process was started, the first of its instance or a replacement.
     Started {
-        /// The stage.
+        /// Name of the stage.
         stage: String,
-        /// Which instance, counted from 0; the first if the process runs several.
+        /// Number of the instance, from 0; of the first one if the process runs several.
         instance: u32,
-        /// The process.
+        /// Process id.
         process: u32,
     },
     /// A process attached to an unbound stage.
     Attached {
-        /// The stage.
+        /// Name of the stage.
         stage: String,
-        /// The process.
+        /// Process id.
         process: u32,
     },
-    /// A process died before it had said how its work ended.
+    /// A process died before it had reported how its work ended.
     Died {
-        /// The stage.
+        /// Name of the stage.
         stage: String,
-        /// Which instance, counted from 0; the first if the process ran several.
+        /// Number of the instance, from 0; of the first one if the process ran several.
         instance: u32,
-        /// The process.
+        /// Process id.
         process: u32,
-        /// What the kernel says of its end, if it was a child of the controller.
+        /// Exit status from the kernel, if the process was a child of the controller.
         status: Option<ExitStatus>,
-        /// Whether there is a replacement; otherwise the pipe stops.
+        /// True if another process replaces it; otherwise the pipe stops.
         replaced: bool,
     },
-    /// A process said something for people to read.
+    /// A process sent a message for people to read.
     StageMessage {
-        /// The stage.
+        /// Name of the stage.
         stage: String,
-        /// Which instance, counted from 0; the first if the process runs several.
+        /// Number of the instance, from 0; of the first one if the process runs several.
         instance: u32,
-        /// What it said. May hold any characters.
+        /// Text of the message. May contain any characters.
         text: String,
     },
 }
@@ -83,18 +83,19 @@ impl fmt::Display for Event {
     }
 }
 
-/// Who is told.
+/// The caller's function for events, if there is one.
 #[derive(Clone, Default)]
-pub(super) struct Listener(Option<Arc<Call>>);
+pub(super) struct Listener(Option<Arc<Callback>>);
 
-type Call = dyn Fn(&Event) + Send + Sync;
+type Callback = dyn Fn(&Event) + Send + Sync;
 
 impl Listener {
     pub(super) fn new(listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(listener)))
     }
 
-    pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
+    /// Calls the function with an event, which is made only if there is a function.
+    pub(super) fn notify(&self, event: impl FnOnce() -> Event) {
         if let Some(listener) = &self.0 {
             listener(&event());
         }
@@ -106,7 +107,7 @@ impl fmt::Debug for Listener {
         f.write_str(if self.0.is_some() {
             "a listener"
         } else {
-            "nobody"
+            "no listener"
         })
     }
 }

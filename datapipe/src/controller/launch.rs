@@ -1,5 +1,5 @@
-//! Makes every instance, and starts it: from the tail to the head, so that nobody sends to a stage
-//! that is not there.
+//! Makes every instance of a pipe, then starts them: from the tail to the head, so that no instance
+//! sends to a stage that is not there yet.
 
 use std::thread::{Builder, Scope};
 
@@ -11,178 +11,190 @@ use crate::memory::Segment;
 use crate::pool::Seat;
 use crate::stage::runner::inline::{self, InlineInstance};
 use crate::stage::runner::{Worker, thread};
-use crate::stage::{HeadStage, MiddleStage, Placement, Settings, TailStage};
+use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
 
-use super::processes::{self, Household, Post, Standing};
-
-/// Which instance of which stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Id {
-    pub(super) stage: u32,
-    pub(super) instance: u32,
-}
-
-/// What an instance says last.
-#[derive(Debug)]
-pub(super) struct Exit {
-    pub(super) id: Id,
-    pub(super) result: Result<(), StageError>,
-    /// Whether the pipe had been stopped by then: an error is then no more than a consequence.
-    pub(super) after_stop: bool,
-}
+use super::instance::{InstanceExit, InstanceId};
+use super::processes::{self, ProcessSpec, SupervisorContext};
 
 /// Every instance of a pipe, made and not yet started, tail first.
 #[derive(Default)]
-pub(super) struct Crew<'a> {
-    threads: Vec<(String, InlineInstance<'a, Id>)>,
-    turns: Vec<InlineInstance<'a, Id>>,
-    posts: Vec<Post>,
+pub(super) struct Instances<'a> {
+    /// Those that get a thread each, with its name.
+    threads: Vec<(String, InlineInstance<'a, InstanceId>)>,
+    /// Those that run in turn on one thread.
+    inline: Vec<InlineInstance<'a, InstanceId>>,
+    processes: Vec<ProcessSpec>,
 }
 
-impl<'a> Crew<'a> {
-    /// Makes every instance of every stage. Calls the caller's factories; a panic of one comes back
-    /// with whose it is.
+impl<'a> Instances<'a> {
+    /// Makes every instance of every stage. Calls the caller's factories; a panic in one is
+    /// returned as an error, with the instance that was being made.
     pub(super) fn new(
         mut head: HeadStage<'a>,
         middles: Vec<MiddleStage<'a>>,
         mut tail: TailStage<'a>,
         segment: &Segment,
         terminate_at_limit: bool,
-    ) -> Result<Self, (Id, StageError)> {
-        let mut crew = Self::default();
-        let seat = |Id { stage, instance }| {
-            Seat::new(segment, stage, instance).terminate_at_limit(terminate_at_limit)
-        };
-        let ids = |stage, settings: &Settings| {
-            (0..settings.instances).map(move |instance| Id { stage, instance })
+    ) -> Result<Self, (InstanceId, StageError)> {
+        let mut maker = InstanceMaker {
+            segment,
+            terminate_at_limit,
+            made: Self::default(),
         };
         let last = segment.shape().stage_count() - 1;
-        let posts = |settings: &Settings, work, stage, standing| {
-            Post::all_of(settings, work, stage, standing, terminate_at_limit)
-        };
-        let settings = tail.settings.clone();
-        if !crew.man(posts(&settings, tail.kind(), last, Standing::Last)) {
-            for id in ids(last, &settings) {
-                crew.add(&settings, id, seat(id), |n| tail.worker(n))?;
-            }
-        }
+        let (settings, kind) = (tail.settings.clone(), tail.kind());
+        maker.add_stage(last, Role::Tail, &settings, kind, |n| tail.worker(n))?;
         for (stage, mut middle) in (1..last).zip(middles).rev() {
-            let settings = middle.settings.clone();
-            if !crew.man(posts(&settings, middle.kind(), stage, Standing::Between)) {
-                for id in ids(stage, &settings) {
-                    crew.add(&settings, id, seat(id), |n| middle.worker(n))?;
-                }
-            }
+            let (settings, kind) = (middle.settings.clone(), middle.kind());
+            maker.add_stage(stage, Role::Middle, &settings, kind, |n| middle.worker(n))?;
         }
-        let settings = head.settings.clone();
-        if !crew.man(posts(&settings, head.kind(), 0, Standing::First)) {
-            for id in ids(0, &settings) {
-                crew.add(&settings, id, seat(id), |n| head.worker(n))?;
-            }
-        }
-        Ok(crew)
+        let (settings, kind) = (head.settings.clone(), head.kind());
+        maker.add_stage(0, Role::Head, &settings, kind, |n| head.worker(n))?;
+        Ok(maker.made)
     }
 
-    /// Takes the processes of a stage on. Returns whether there are any.
-    fn man(&mut self, posts: Vec<Post>) -> bool {
-        let any = !posts.is_empty();
-        self.posts.extend(posts);
+    /// Adds the processes of a stage. Returns true if there are any.
+    fn add_processes(&mut self, specs: Vec<ProcessSpec>) -> bool {
+        let any = !specs.is_empty();
+        self.processes.extend(specs);
         any
     }
 
-    /// The seats for which a process may attach, and what it is told.
-    pub(super) fn unbound(&self) -> Vec<(Id, LaunchRequest)> {
-        self.posts.iter().filter_map(Post::unbound).collect()
-    }
-
-    /// Makes an instance that runs in this process.
-    fn add(
-        &mut self,
-        settings: &Settings,
-        id: Id,
-        seat: Seat,
-        worker: impl FnOnce(u32) -> Worker<'a>,
-    ) -> Result<(), (Id, StageError)> {
-        let worker =
-            thread::catch_panic(|| Ok(worker(id.instance))).map_err(|error| (id, error))?;
-        let turn = InlineInstance { id, worker, seat };
+    /// Adds an instance that runs in this process.
+    fn add(&mut self, settings: &Settings, turn: InlineInstance<'a, InstanceId>) {
         if settings.placement == Placement::Inline {
-            self.turns.push(turn);
+            self.inline.push(turn);
         } else {
-            self.threads
-                .push((format!("{}/{}", settings.name, id.instance), turn));
+            let name = format!("{}/{}", settings.name, turn.id.instance);
+            self.threads.push((name, turn));
         }
-        Ok(())
     }
 
-    /// Starts every instance in `scope`. Each sends one [`Exit`], whatever happens to it.
+    /// Returns the seats that a process may attach to, each with the launch request for that
+    /// process.
+    pub(super) fn unbound(&self) -> Vec<(InstanceId, LaunchRequest)> {
+        let specs = self.processes.iter();
+        specs.filter_map(ProcessSpec::unbound).collect()
+    }
+
+    /// Starts every instance in `scope`. Each sends one [`InstanceExit`], however it ends.
     ///
-    /// If all are inline, no thread is started, and they have run to their ends when this returns.
+    /// The processes get one thread that starts and supervises them, the instances on threads one
+    /// thread each, and the inline instances one thread together. If all are inline, no thread is
+    /// started, and they have run to their ends when this returns.
     pub(super) fn start<'scope>(
         self,
         scope: &'scope Scope<'scope, '_>,
-        household: &'scope Household<'scope>,
-        exits: &Sender<Exit>,
+        context: &'scope SupervisorContext<'scope>,
+        exits: &Sender<InstanceExit>,
     ) -> Result<(), Error>
     where
         'a: 'scope,
     {
-        let spawn_failed = |source| Error::System {
-            what: "cannot start a thread for a stage",
-            source,
-        };
-        let segment = household.segment;
-        let alone = self.threads.is_empty() && self.posts.is_empty();
-        if !self.posts.is_empty() {
-            let (posts, exits) = (self.posts, exits.clone());
-            let run = move || processes::run(posts, household, exits);
-            Builder::new()
-                .name("processes".to_owned())
-                .spawn_scoped(scope, run)
-                .map_err(spawn_failed)?;
+        let segment = context.segment;
+        let alone = self.threads.is_empty() && self.processes.is_empty();
+        if !self.processes.is_empty() {
+            let (specs, exits) = (self.processes, exits.clone());
+            let run = move || processes::run(specs, context, exits);
+            spawn(scope, "processes".to_owned(), run)?;
         }
         for (name, turn) in self.threads {
             let exits = exits.clone();
-            let run = move || {
-                let InlineInstance { id, worker, seat } = turn;
-                let result = thread::run(worker, &seat);
-                let after_stop = segment.is_stopped();
-                drop(seat);
-                // The controller listens until the last instance has ended.
-                let _ = exits.send(Exit {
-                    id,
-                    result,
-                    after_stop,
-                });
-            };
-            Builder::new()
-                .name(name)
-                .spawn_scoped(scope, run)
-                .map_err(spawn_failed)?;
+            spawn(scope, name, move || run_on_thread(turn, segment, &exits))?;
         }
-        let (turns, exits) = (self.turns, exits.clone());
-        let ended = move |id, result: Result<(), StageError>| {
-            let after_stop = segment.is_stopped();
-            if result.is_err() {
-                // Nobody listens while all run in turn on the controller's thread: the first
-                // failure stops the rest.
-                segment.stop();
-            }
-            let _ = exits.send(Exit {
-                id,
-                result,
-                after_stop,
-            });
-        };
+        let (turns, exits) = (self.inline, exits.clone());
         if alone {
-            inline::run(turns, alone, ended);
+            run_inline(turns, alone, segment, &exits);
         } else if !turns.is_empty() {
-            let run = move || inline::run(turns, alone, ended);
-            Builder::new()
-                .name("inline".to_owned())
-                .spawn_scoped(scope, run)
-                .map_err(spawn_failed)?;
+            let run = move || run_inline(turns, alone, segment, &exits);
+            spawn(scope, "inline".to_owned(), run)?;
         }
         Ok(())
     }
+}
+
+/// Makes the instances of one stage after the other.
+struct InstanceMaker<'a, 's> {
+    segment: &'s Segment,
+    terminate_at_limit: bool,
+    made: Instances<'a>,
+}
+
+impl<'a> InstanceMaker<'a, '_> {
+    /// Adds the instances of `stage`: specifications of its processes, or else workers that
+    /// `make_worker` makes, each with its seat.
+    fn add_stage(
+        &mut self,
+        stage: u32,
+        role: Role,
+        settings: &Settings,
+        kind: StageKind,
+        mut make_worker: impl FnMut(u32) -> Worker<'a>,
+    ) -> Result<(), (InstanceId, StageError)> {
+        let specs = ProcessSpec::all_of(settings, kind, stage, role, self.terminate_at_limit);
+        if self.made.add_processes(specs) {
+            return Ok(());
+        }
+        for instance in 0..settings.instances {
+            let id = InstanceId { stage, instance };
+            let seat = Seat::new(self.segment, stage, instance)
+                .terminate_at_limit(self.terminate_at_limit);
+            let worker =
+                thread::catch_panic(|| Ok(make_worker(instance))).map_err(|error| (id, error))?;
+            self.made.add(settings, InlineInstance { id, worker, seat });
+        }
+        Ok(())
+    }
+}
+
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    run: impl FnOnce() + Send + 'scope,
+) -> Result<(), Error> {
+    let thread = Builder::new().name(name).spawn_scoped(scope, run);
+    thread.map(drop).map_err(|source| Error::System {
+        what: "cannot start a thread for a stage",
+        source,
+    })
+}
+
+/// Runs one instance to its end on the current thread.
+fn run_on_thread(
+    turn: InlineInstance<'_, InstanceId>,
+    segment: &Segment,
+    exits: &Sender<InstanceExit>,
+) {
+    let InlineInstance { id, worker, seat } = turn;
+    let result = thread::run(worker, &seat);
+    let after_stop = segment.is_stopped();
+    drop(seat);
+    // The controller receives until the last instance has ended.
+    let _ = exits.send(InstanceExit {
+        id,
+        result,
+        after_stop,
+    });
+}
+
+/// Runs the inline instances to their ends on the current thread.
+fn run_inline(
+    turns: Vec<InlineInstance<'_, InstanceId>>,
+    alone: bool,
+    segment: &Segment,
+    exits: &Sender<InstanceExit>,
+) {
+    inline::run(turns, alone, |id, result: Result<(), StageError>| {
+        let after_stop = segment.is_stopped();
+        if result.is_err() {
+            // The controller does not receive while all run in turn on its own thread: the first
+            // failure stops the rest here.
+            segment.stop();
+        }
+        let _ = exits.send(InstanceExit {
+            id,
+            result,
+            after_stop,
+        });
+    });
 }

@@ -1,5 +1,5 @@
-//! Acts first and last: checks what was asked for, owns the memory, starts every task, watches
-//! them, and stops everything cleanly.
+//! The controller: checks a description, owns the memory, starts every task, watches them, and
+//! stops everything cleanly.
 //!
 //! ```text
 //!   PipeBuilder -> plan -> segment -> launch, tail to head -> supervise -> report
@@ -7,26 +7,35 @@
 //!                refused, with the sum            first failure: stop all, wait for all
 //! ```
 //!
-//! One controller for each pipe on each machine. It runs on the thread that calls
-//! [`PipeBuilder::run`], or on one that [`PipeBuilder::start`] makes, and moves no data.
+//! Each pipe has one controller on each machine. It runs on the thread that calls
+//! [`PipeBuilder::run`], or on a thread that [`PipeBuilder::start`] makes, and moves no data.
 //!
-//! Does not know what the stages do, and decides nothing from what stands in shared memory alone.
+//! This module does not know what the stages do, and decides nothing from the contents of shared
+//! memory alone.
 
-mod builder; // what the caller asks for
-mod cancel; // stop from outside
-mod door; // where processes come in that somebody else starts
-mod event; // what happens to processes
+mod admission; // attach points for processes that the caller starts
+mod builder; // the caller's description of a pipe
+mod byte_count; // byte counts in text
+mod cancel; // a stop from outside
+mod description; // the description itself, without the methods that build it
+mod event; // events of processes
+mod instance; // identity and end of an instance
 mod launch; // threads and turns, tail to head
-mod plan; // is it possible, and with which numbers
-mod processes; // instances that are processes: started, watched, replaced
-mod running; // a pipe that works in the background
-mod status; // what everybody is doing
-mod supervise; // who ended, who failed, does anything move
+mod pipe; // a pipe that runs in the background
+mod plan; // checks of a description, and its numbers
+mod processes; // instances in processes: started, watched, replaced
+mod report; // result of a pipe
+mod status; // activity and counters of every instance
+mod supervise; // ends, failures, and progress of a running pipe
 
-pub use builder::{AtLimit, PipeBuilder};
+pub use crate::stage::Role;
+pub use admission::AdmitError;
+pub use builder::PipeBuilder;
+pub use byte_count::ByteCount;
 pub use cancel::Canceller;
-pub use door::{AdmitError, Role};
+pub use description::AtLimit;
 pub use event::Event;
+pub use pipe::Pipe;
 pub use plan::Plan;
-pub use running::Pipe;
-pub use status::{ByteCount, InstanceStatus, Limit, Report, StageStatus, Status};
+pub use report::Report;
+pub use status::{InstanceStatus, Limit, StageStatus, Status};

@@ -1,4 +1,4 @@
-//! Checks a description, and works out every number of the pipe before anything is made.
+//! Checks a description, and computes every number of the pipe before anything is made.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use crate::limits::{
 };
 use crate::memory::{PipeName, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
-use crate::stage::{Module, Placement, Settings, StageKind};
+use crate::stage::{Module, Placement, Role, Settings, StageKind};
 
-use super::builder::PipeBuilder;
+use super::description::Description;
 
-/// A pipe that can work, before it is started. Prints as the chain that it is:
+/// A pipe that can work, before it is started. Prints as its chain of stages:
 /// `nightly  head > zstd x2 > tail`.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -25,100 +25,52 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(builder: &PipeBuilder<'_>) -> Result<Self, Error> {
-        let refused = |reason| Error::Refused {
-            pipe: builder.label.clone(),
+    pub(super) fn of(description: &Description<'_>) -> Result<Self, Error> {
+        Self::admit(description).map_err(|reason| Error::Refused {
+            pipe: description.label.clone(),
             reason,
-        };
-        let (Some(head), Some(tail)) = (&builder.head, &builder.tail) else {
-            let missing = if builder.head.is_none() {
-                "head"
-            } else {
-                "tail"
-            };
-            return Err(refused(Refusal::Stages(format!("it has no {missing}"))));
-        };
-        let mut stages = vec![Described::new(
-            &head.settings,
-            head.kind(),
-            head.has_code(),
-            false,
-        )];
-        // Any stage between head and tail may send on what it received.
-        stages.extend(
-            builder
-                .middles
-                .iter()
-                .map(|stage| Described::new(&stage.settings, stage.kind(), stage.has_code(), true)),
-        );
-        stages.push(Described::new(
-            &tail.settings,
-            tail.kind(),
-            tail.has_code(),
-            false,
-        ));
-        check_names(&builder.label, &stages).map_err(refused)?;
+        })
+    }
+
+    /// Checks the stages one by one, then divides the pool among them, and then lays out the
+    /// segment. Each step relies on those before it, and the first refusal is returned: the budget
+    /// needs numbers of instances that are within their limits, and the shape needs the budget's
+    /// shares.
+    fn admit(description: &Description<'_>) -> Result<Self, Refusal> {
+        let stages = PlannedStage::all_of(description)?;
+        check_names(&description.label, &stages)?;
+        stages.iter().try_for_each(PlannedStage::check)?;
         stages
             .iter()
-            .try_for_each(Described::check)
-            .map_err(refused)?;
-        stages
-            .iter()
-            .try_for_each(|stage| check_process(stage.settings))
-            .map_err(refused)?;
-        let needs: Vec<_> = stages.iter().map(Described::needs).collect();
-        let budget = Budget::new(&needs, builder.buffers).map_err(refused)?;
-        let shapes: Vec<_> = stages
-            .iter()
-            .zip(&budget.shares)
-            .map(|(stage, &share)| StageShape {
-                instances: stage.settings.instances,
-                share,
-                numbered: stage.is_one_to_one(),
-            })
-            .collect();
-        let shape = Shape::new(
-            budget.buffers,
-            builder.buffer_size,
-            builder.headroom,
-            builder.tailroom,
-            &shapes,
-        )
-        .map_err(|error| refused(error.into()))?
-        .flowing(builder.direction);
-        // Who looks at a plan keeps it, and with it neither keys nor descriptors nor what a handler
-        // holds.
-        let described = |stage: &Described<'_>| Settings {
-            module: None,
-            message_handler: None,
-            ..stage.as_run()
-        };
-        let stages = stages.iter().map(described).collect();
+            .try_for_each(|stage| check_process(stage.settings))?;
+        let needs: Vec<_> = stages.iter().map(PlannedStage::needs).collect();
+        let budget = Budget::new(&needs, description.buffers)?;
+        let shape = shape_of(description, &stages, &budget)?;
         Ok(Self {
-            label: builder.label.clone(),
+            label: description.label.clone(),
             name: PipeName::new(),
             shape,
-            stages,
+            stages: stages.iter().map(PlannedStage::public_settings).collect(),
             budget,
         })
     }
 
-    /// The pipe's name, different from every other pipe's.
+    /// The pipe's name, which no other pipe has.
     pub fn name(&self) -> &PipeName {
         &self.name
     }
 
-    /// Stages, instances, quotas and sizes.
+    /// The segment's shape: stages, instances, quotas and sizes.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// How the pool is divided.
+    /// Division of the pool among the stages.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
 
-    /// Bytes of shared memory that the buffers take.
+    /// Bytes of shared memory that the buffers occupy.
     pub fn pool_bytes(&self) -> u64 {
         let shape = &self.shape;
         let buffer =
@@ -146,37 +98,67 @@ impl fmt::Display for Plan {
     }
 }
 
-/// What the plan needs to know of one stage.
-struct Described<'s> {
+/// A stage as the plan sees it: its settings, its kind and its role, without its code.
+struct PlannedStage<'s> {
     settings: &'s Settings,
-    work: StageKind,
+    kind: StageKind,
     has_code: bool,
-    /// It stands between two queues.
-    is_middle: bool,
+    role: Role,
 }
 
-impl<'s> Described<'s> {
-    fn new(settings: &'s Settings, work: StageKind, has_code: bool, is_middle: bool) -> Self {
-        Self {
-            settings,
-            work,
-            has_code,
-            is_middle,
-        }
+impl<'s> PlannedStage<'s> {
+    /// Returns all stages of a description, head first.
+    fn all_of(description: &'s Description<'_>) -> Result<Vec<Self>, Refusal> {
+        let missing = |role: Role| Refusal::Stages(format!("it has no {role}"));
+        let head = description.head.as_ref();
+        let head = head.ok_or_else(|| missing(Role::Head))?;
+        let tail = description.tail.as_ref();
+        let tail = tail.ok_or_else(|| missing(Role::Tail))?;
+        let mut stages = vec![Self {
+            settings: &head.settings,
+            kind: head.kind(),
+            has_code: head.has_code(),
+            role: Role::Head,
+        }];
+        stages.extend(description.middles.iter().map(|stage| Self {
+            settings: &stage.settings,
+            kind: stage.kind(),
+            has_code: stage.has_code(),
+            role: Role::Middle,
+        }));
+        stages.push(Self {
+            settings: &tail.settings,
+            kind: tail.kind(),
+            has_code: tail.has_code(),
+            role: Role::Tail,
+        });
+        Ok(stages)
     }
 
-    /// The settings as the stage is run: what changes blocks in place gets copies in a process, and
-    /// so needs a buffer.
-    fn as_run(&self) -> Settings {
+    /// Returns the settings as the stage runs with them: a stage that changes blocks in place gets
+    /// copies in a process, and so needs a buffer.
+    fn effective_settings(&self) -> Settings {
         let mut settings = self.settings.clone();
-        if self.work == StageKind::InPlace && matches!(settings.placement, Placement::Process(_)) {
+        if self.kind == StageKind::InPlace && matches!(settings.placement, Placement::Process(_)) {
             settings.hold_out = settings.hold_out.max(1);
         }
         settings
     }
 
+    /// Returns the effective settings without the module and the handler. The caller may keep a
+    /// plan, and must not keep keys, descriptors, or what a handler holds with it.
+    fn public_settings(&self) -> Settings {
+        Settings {
+            module: None,
+            message_handler: None,
+            ..self.effective_settings()
+        }
+    }
+
+    /// True if the stage sends one block for each that it receives, so that its blocks keep their
+    /// numbers.
     fn is_one_to_one(&self) -> bool {
-        self.is_middle && self.work != StageKind::Loop
+        self.role == Role::Middle && self.kind != StageKind::Loop
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -190,7 +172,8 @@ impl<'s> Described<'s> {
         let refused = |what: String| Err(Refusal::Stages(what));
         if !(1..=MAX_INSTANCES).contains(instances) {
             return refused(format!(
-                "the number of instances of stage \"{name}\" is {instances}, but must be between 1 and {MAX_INSTANCES}"
+                "the number of instances of stage \"{name}\" is {instances}, \
+                 but must be between 1 and {MAX_INSTANCES}"
             ));
         }
         if let (Some(why), 2..) = (single, instances) {
@@ -198,14 +181,15 @@ impl<'s> Described<'s> {
                 "stage \"{name}\" can have one instance, not {instances}: it {why}"
             ));
         }
-        if *placement == Placement::Inline && self.work == StageKind::Loop {
+        if *placement == Placement::Inline && self.kind == StageKind::Loop {
             return refused(format!(
                 "stage \"{name}\" is a loop over its port and cannot run inline"
             ));
         }
         if !self.has_code && matches!(placement, Placement::Inline | Placement::Thread) {
             return refused(format!(
-                "stage \"{name}\" was described without its code: say which program has it (in_processes_of)"
+                "stage \"{name}\" was described without its code: \
+                 name the program that has it with in_processes_of"
             ));
         }
         Ok(())
@@ -218,78 +202,108 @@ impl<'s> Described<'s> {
             hold_in,
             hold_out,
             ..
-        } = self.as_run();
+        } = self.effective_settings();
         StageNeeds {
             name,
             instances,
             hold_out,
             hold_in,
-            passes_on: self.is_middle,
+            // Any stage between head and tail may send on what it received.
+            passes_on: self.role == Role::Middle,
         }
     }
 }
 
-/// Whether a stage that is to run in processes can.
+/// Returns the segment's shape, with each stage's share of the buffers.
+fn shape_of(
+    description: &Description<'_>,
+    stages: &[PlannedStage<'_>],
+    budget: &Budget,
+) -> Result<Shape, Refusal> {
+    let shapes: Vec<_> = stages
+        .iter()
+        .zip(&budget.shares)
+        .map(|(stage, &share)| StageShape {
+            instances: stage.settings.instances,
+            share,
+            numbered: stage.is_one_to_one(),
+        })
+        .collect();
+    let shape = Shape::new(
+        budget.buffers,
+        description.buffer_size,
+        description.headroom,
+        description.tailroom,
+        &shapes,
+    )?;
+    Ok(shape.flowing(description.direction))
+}
+
+/// Checks that a stage can run in processes, if that is its placement.
 fn check_process(settings: &Settings) -> Result<(), Refusal> {
-    let Settings {
-        name,
-        placement: Placement::Process(program),
-        module,
-        ..
-    } = settings
-    else {
+    let Placement::Process(program) = &settings.placement else {
         return Ok(());
     };
+    let name = &settings.name;
     let refused = |why: String| {
         Err(Refusal::Stages(format!(
             "stage \"{name}\" cannot run in processes: {why}"
         )))
     };
-    let Some(Module {
-        name: module,
-        arguments,
-        descriptors,
-    }) = module
-    else {
+    let Some(module) = &settings.module else {
         let why = settings.local.as_deref();
-        return refused(
-            why.unwrap_or("no module is named that makes it there (Stage::module)")
-                .to_owned(),
-        );
+        let why = why.unwrap_or("no module is named that makes it there (Stage::module)");
+        return refused(why.to_owned());
     };
-    let (name_len, len, files) = (module.len(), arguments.len(), descriptors.len());
-    if name_len > MAX_MODULE_NAME || len > MAX_MODULE_ARGUMENTS || files > MAX_MODULE_DESCRIPTORS {
-        return refused(format!(
-            "its module's name and arguments have {name_len} and {len} bytes and {files} descriptors, \
-             at most {MAX_MODULE_NAME}, {MAX_MODULE_ARGUMENTS} and {MAX_MODULE_DESCRIPTORS} are passed on"
-        ));
-    }
-    let confined = settings
-        .confinement
-        .iter()
-        .flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
-    let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum(); // each with its length
-    if paths > MAX_MODULE_ARGUMENTS {
-        return refused(format!(
-            "the paths that it may touch have {paths} bytes, at most {MAX_MODULE_ARGUMENTS} are passed on"
-        ));
+    if let Err(why) = check_request(module, settings) {
+        return refused(why);
     }
     if program.is_none() && !host::serves() {
         return refused(
-            "this program does not call datapipe::host::serve first, and would start anew"
+            "this program does not call datapipe::host::serve first, \
+             so each process would run its main again"
                 .to_owned(),
         );
     }
     Ok(())
 }
 
-fn check_names(label: &str, stages: &[Described<'_>]) -> Result<(), Refusal> {
+/// Checks that a module and the paths that its process may open fit into a launch request.
+fn check_request(module: &Module, settings: &Settings) -> Result<(), String> {
+    let Module {
+        name,
+        arguments,
+        descriptors,
+    } = module;
+    let (name_len, len, files) = (name.len(), arguments.len(), descriptors.len());
+    if name_len > MAX_MODULE_NAME || len > MAX_MODULE_ARGUMENTS || files > MAX_MODULE_DESCRIPTORS {
+        return Err(format!(
+            "its module's name and arguments have {name_len} and {len} bytes \
+             and {files} descriptors; the limits are \
+             {MAX_MODULE_NAME}, {MAX_MODULE_ARGUMENTS} and {MAX_MODULE_DESCRIPTORS}"
+        ));
+    }
+    let confined = settings
+        .confinement
+        .iter()
+        .flat_map(|allowed| allowed.read.iter().chain(&allowed.write));
+    // Each path is preceded by its length.
+    let paths: usize = confined.map(|path| path.as_os_str().len() + 4).sum();
+    if paths > MAX_MODULE_ARGUMENTS {
+        return Err(format!(
+            "the paths that it may open have {paths} bytes; the limit is {MAX_MODULE_ARGUMENTS}"
+        ));
+    }
+    Ok(())
+}
+
+fn check_names(label: &str, stages: &[PlannedStage<'_>]) -> Result<(), Refusal> {
     let names = stages.iter().map(|stage| stage.settings.name.as_str());
     for name in names.chain([label]) {
         if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            let what = "a name must have 1 to 64 bytes and no control characters";
             return Err(Refusal::Stages(format!(
-                "{what}, but one is \"{}\"",
+                "a name must have 1 to {MAX_NAME} bytes and no control characters, \
+                 but one is \"{}\"",
                 name.escape_debug()
             )));
         }

@@ -1,28 +1,29 @@
-//! What everybody is doing, read from shared memory without stopping anything.
+//! Activity and counters of every instance, read from shared memory without stopping anything.
 //!
 //! Every number is a counter that one instance writes for itself, or follows from the ledger and
-//! the rings. Anybody who maps the segment can read them; nobody is asked.
+//! the rings. Any process that maps the segment can read them, without the instances' help.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::memory::atomic::Ordering;
+use crate::memory::atomic::{AtomicU64, Ordering};
+use crate::memory::tables::Tables;
 use crate::memory::{Direction, Segment};
-use crate::pool::{Activity, queue_depth, tally};
+use crate::pool::{Activity, Tally, queue_depth, tally};
 
-use super::plan::Plan;
+use super::byte_count::ByteCount;
 
-/// A pipe at one moment.
+/// State of a pipe at one moment. Prints as a table, a line for each stage.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Status {
     /// The pipe's name.
     pub pipe: String,
-    /// Which way its data flows.
+    /// Direction of its data.
     pub direction: Direction,
-    /// Since the first instance started.
+    /// Time since the first instance started, until the last has ended.
     pub elapsed: Duration,
-    /// The stages, head first.
+    /// Its stages, head first.
     pub stages: Vec<StageStatus>,
     /// Buffers on the free list.
     pub free: u32,
@@ -30,7 +31,7 @@ pub struct Status {
     pub buffers: u32,
 }
 
-/// One stage at one moment.
+/// State of a stage at one moment.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StageStatus {
@@ -42,15 +43,15 @@ pub struct StageStatus {
     pub instances: Vec<InstanceStatus>,
 }
 
-/// One instance at one moment. Times are since it started.
+/// State of an instance at one moment. Times are since it started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceStatus {
-    /// What it is doing.
+    /// Its current activity.
     pub activity: Activity,
-    /// The process that has its seat; 0 if none has, or none any more.
+    /// Id of the process that has its seat now; 0 if none has it.
     pub process: u32,
-    /// How many processes it has had: more than 1 if some were replaced, 0 if it is a thread.
+    /// Number of processes it has had: more than 1 if some were replaced, 0 if it is a thread.
     pub processes: u64,
     /// Blocks received.
     pub blocks_in: u64,
@@ -60,112 +61,53 @@ pub struct InstanceStatus {
     pub blocks_out: u64,
     /// Bytes sent.
     pub bytes_out: u64,
-    /// Buffers in its hands.
+    /// Buffers it holds.
     pub held: u32,
-    /// Buffers that count against its quota, wherever they are.
+    /// Buffers that count against its quota, wherever in the pipe they are.
     pub outstanding: u32,
-    /// Time asleep until it might have a buffer.
+    /// Time it slept because it could not get a buffer.
     pub waited_for_buffer: Duration,
-    /// Time asleep until there was input.
+    /// Time it slept because there was no input.
     pub waited_for_input: Duration,
-    /// All other time: its own work, system calls of its own, and waiting for a processor.
+    /// All other time: its own work, its own system calls, and waiting for a processor.
     pub working: Duration,
 }
 
-/// The stage that limits a pipe, and why. Prints as `zstd (97 % busy)`, and with `{:#}` also who
-/// waits for it.
+/// The stage that limits a pipe. Prints as `zstd (97 % busy)`, and with `{:#}` also how long the
+/// other stages wait for it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Limit {
     /// The stage's name.
     pub stage: String,
-    /// The part of its time that it worked, 0 to 1, on average over its instances.
+    /// Fraction of its time for which it worked, 0 to 1, on average over its instances.
     pub busy: f64,
-    /// The part of their time for which the stages before it waited for buffers, and those behind
-    /// it for input.
+    /// Fraction of their time for which the stages before it waited for buffers, 0 to 1.
     pub waiting_before: f64,
-    /// See `waiting_before`.
+    /// Fraction of their time for which the stages after it waited for input, 0 to 1.
     pub waiting_behind: f64,
 }
 
 impl Status {
     /// Reads the status of the pipe that a segment belongs to.
     pub fn of(segment: &Segment) -> Self {
-        let tables = segment.tables();
         let shape = segment.shape();
-        let now = crate::pool::now();
-        let tally = tally(tables);
-        let mut first_start = now;
-        let mut last_end = 0;
-        let mut all_ended = true;
+        let reader = StatusReader::new(segment);
+        let mut lifetime = PipeLifetime::new(reader.now);
         let stages = (0..shape.stage_count())
-            .map(|stage| {
-                let instances = shape.instances_of(stage).map(|participant| {
-                    let entry = &tables.participants[participant];
-                    let load =
-                        |word: &crate::memory::atomic::AtomicU64| word.load(Ordering::Relaxed);
-                    let (started, ended) = (load(&entry.started), load(&entry.ended));
-                    let activity = Activity::of(tables, participant);
-                    if started > 0 {
-                        first_start = first_start.min(started);
-                    }
-                    all_ended &= activity == Activity::Ended;
-                    last_end = last_end.max(ended);
-                    let until = if activity == Activity::Ended {
-                        ended
-                    } else {
-                        now
-                    };
-                    let lifetime = if started > 0 {
-                        until.saturating_sub(started)
-                    } else {
-                        0
-                    };
-                    // A wait that is still going on is not in the counters yet.
-                    let current = now.saturating_sub(load(&entry.since));
-                    let going_on = |kind| if activity == kind { current } else { 0 };
-                    let counters = &entry.counters;
-                    let for_buffer = load(&counters.alloc_wait)
-                        .saturating_add(going_on(Activity::WaitingForBuffer));
-                    let for_input = load(&counters.receive_wait)
-                        .saturating_add(going_on(Activity::WaitingForInput));
-                    InstanceStatus {
-                        activity,
-                        process: entry.owner.load(Ordering::Relaxed),
-                        processes: load(&entry.processes),
-                        blocks_in: load(&counters.blocks_in),
-                        bytes_in: load(&counters.bytes_in),
-                        blocks_out: load(&counters.blocks_out),
-                        bytes_out: load(&counters.bytes_out),
-                        held: tally.held[participant as usize],
-                        outstanding: tally.outstanding[participant as usize],
-                        waited_for_buffer: Duration::from_nanos(for_buffer),
-                        waited_for_input: Duration::from_nanos(for_input),
-                        working: Duration::from_nanos(
-                            lifetime.saturating_sub(for_buffer.saturating_add(for_input)),
-                        ),
-                    }
-                });
-                let instances = instances.collect();
-                StageStatus {
-                    name: segment.stage_name(stage),
-                    queued: queue_depth(tables, stage),
-                    instances,
-                }
-            })
+            .map(|stage| reader.stage(stage, &mut lifetime))
             .collect();
-        let until = if all_ended { last_end } else { now };
         Self {
             pipe: segment.name().to_owned(),
             direction: shape.direction(),
-            elapsed: Duration::from_nanos(until.saturating_sub(first_start)),
+            elapsed: Duration::from_nanos(lifetime.elapsed(reader.now)),
             stages,
             free: segment.free_buffers(),
             buffers: shape.buffers(),
         }
     }
 
-    /// What happened since `earlier`, a status of the same pipe: counters and times are the
+    /// Returns the changes since `earlier`, a status of the same pipe: counters and times are the
     /// differences.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -200,8 +142,8 @@ impl Status {
             .map_or(0, |tail| tail.sum(|instance| instance.bytes_in))
     }
 
-    /// Bytes a second, counted where the data is as its user knows it: what the head has sent of an
-    /// archive, what the tail has received of a restore.
+    /// Bytes per second, counted where the data is plain: those that the head has sent when
+    /// archiving, those that the tail has received when restoring.
     pub fn throughput(&self) -> f64 {
         let bytes = match self.direction {
             Direction::Archive => self.bytes_in(),
@@ -210,7 +152,8 @@ impl Status {
         bytes as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// The stage that worked for the largest part of its time. The others wait for it.
+    /// Returns the stage that worked for the largest fraction of its time. The others wait for it.
+    /// `None` if no stage has worked yet.
     pub fn limit(&self) -> Option<Limit> {
         let (position, busy) = self
             .stages
@@ -219,8 +162,8 @@ impl Status {
             .enumerate()
             .max_by(|(_, a), (_, b)| a.total_cmp(b))
             .filter(|&(_, busy)| busy > 0.0)?;
-        let average = |stages: &[StageStatus], part: fn(&StageStatus) -> f64| {
-            stages.iter().map(part).sum::<f64>() / stages.len().max(1) as f64
+        let average = |stages: &[StageStatus], fraction: fn(&StageStatus) -> f64| {
+            stages.iter().map(fraction).sum::<f64>() / stages.len().max(1) as f64
         };
         Some(Limit {
             stage: self.stages[position].name.clone(),
@@ -232,26 +175,52 @@ impl Status {
 }
 
 impl StageStatus {
-    /// The part of their time that its instances worked, 0 to 1.
+    /// Fraction of their time for which its instances worked, 0 to 1.
     pub fn busy(&self) -> f64 {
-        self.part(|instance| instance.working)
+        self.fraction(|instance| instance.working)
     }
 
-    /// Adds up over the instances. Saturates, for the counters may hold anything that a participant
-    /// wrote there.
+    /// Adds a number up over the instances. Saturates, because the counters may hold anything that
+    /// a participant wrote there.
     fn sum(&self, of: fn(&InstanceStatus) -> u64) -> u64 {
         self.instances.iter().map(of).fold(0, u64::saturating_add)
     }
 
+    /// Writes the stage's line of the status.
+    fn write_line(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = self.sum(|instance| instance.held.into());
+        let replaced = self.sum(|instance| instance.processes.saturating_sub(1));
+        let mut instances = self.instances.iter();
+        let is_awaited = instances.any(|i| i.activity == Activity::Unattached);
+        write!(
+            f,
+            "  {:<16} x{:<3} {:>5.1} % busy  {:>10} in  {:>10} out  {held} held  {} queued",
+            self.name,
+            self.instances.len(),
+            self.busy() * 100.0,
+            ByteCount(self.sum(|instance| instance.bytes_in)).to_string(),
+            ByteCount(self.sum(|instance| instance.bytes_out)).to_string(),
+            self.queued,
+        )?;
+        if replaced > 0 {
+            write!(f, "  {replaced} replaced")?;
+        }
+        if is_awaited {
+            f.write_str("  waits for a process to attach")?;
+        }
+        writeln!(f)
+    }
+
     fn waiting_for_buffers(&self) -> f64 {
-        self.part(|instance| instance.waited_for_buffer)
+        self.fraction(|instance| instance.waited_for_buffer)
     }
 
     fn waiting_for_input(&self) -> f64 {
-        self.part(|instance| instance.waited_for_input)
+        self.fraction(|instance| instance.waited_for_input)
     }
 
-    fn part(&self, of: fn(&InstanceStatus) -> Duration) -> f64 {
+    /// Fraction that one kind of time has in all time of the instances, 0 to 1.
+    fn fraction(&self, of: fn(&InstanceStatus) -> Duration) -> f64 {
         let all = |i: &InstanceStatus| i.working + i.waited_for_buffer + i.waited_for_input;
         let whole: Duration = self.instances.iter().map(all).sum();
         let part: Duration = self.instances.iter().map(of).sum();
@@ -276,7 +245,7 @@ impl fmt::Display for Limit {
         if f.alternate() && self.waiting_behind >= 0.1 {
             write!(
                 f,
-                "; those behind it wait for input {:.0} %",
+                "; those after it wait for input {:.0} %",
                 self.waiting_behind * 100.0
             )?;
         }
@@ -296,38 +265,7 @@ impl fmt::Display for Status {
         )?;
         writeln!(f, ", {} of {} buffers free", self.free, self.buffers)?;
         for stage in &self.stages {
-            let held = stage.sum(|instance| instance.held.into());
-            let replaced: u64 = stage
-                .instances
-                .iter()
-                .map(|i| i.processes.saturating_sub(1))
-                .fold(0, u64::saturating_add);
-            let is_awaited = stage
-                .instances
-                .iter()
-                .any(|i| i.activity == Activity::Unattached);
-            write!(
-                f,
-                "  {:<16} x{:<3} {:>5.1} % busy  {:>10} in  {:>10} out  {held} held  {} queued",
-                stage.name,
-                stage.instances.len(),
-                stage.busy() * 100.0,
-                ByteCount(stage.sum(|instance| instance.bytes_in)).to_string(),
-                ByteCount(stage.sum(|instance| instance.bytes_out)).to_string(),
-                stage.queued,
-            )?;
-            if replaced > 0 {
-                write!(f, "  {replaced} replaced")?;
-            }
-            writeln!(
-                f,
-                "{}",
-                if is_awaited {
-                    "  waits for a process to attach"
-                } else {
-                    ""
-                }
-            )?;
+            stage.write_line(f)?;
         }
         match self.limit() {
             Some(limit) => write!(f, "  limited by {limit:#}"),
@@ -336,71 +274,143 @@ impl fmt::Display for Status {
     }
 }
 
-/// What a pipe did that has ended well.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Report {
-    /// The pipe's label.
-    pub label: String,
-    /// The chain, as the plan prints it.
-    pub chain: String,
-    /// The last status.
-    pub status: Status,
+/// Reads the status of one instance after the other, all as of the same time.
+///
+/// The clock and the ledger are read once, before any counter. The pipe runs on meanwhile, so the
+/// numbers of a status need not fit each other exactly; every difference saturates.
+struct StatusReader<'s> {
+    segment: &'s Segment,
+    tables: &'s Tables,
+    /// Buffers of each instance, counted in the ledger.
+    tally: Tally,
+    /// Time of the reading, on the clock of the counters.
+    now: u64,
 }
 
-impl Report {
-    pub(super) fn new(plan: &Plan, status: Status) -> Self {
+impl<'s> StatusReader<'s> {
+    fn new(segment: &'s Segment) -> Self {
+        let tables = segment.tables();
+        let now = crate::pool::now();
         Self {
-            label: plan.label.clone(),
-            chain: plan.to_string(),
-            status,
+            segment,
+            tables,
+            tally: tally(tables),
+            now,
         }
     }
 
-    /// Bytes that the head sent.
-    pub fn bytes_in(&self) -> u64 {
-        self.status.bytes_in()
+    fn stage(&self, stage: u32, lifetime: &mut PipeLifetime) -> StageStatus {
+        let participants = self.segment.shape().instances_of(stage);
+        let instances = participants
+            .map(|participant| self.instance(participant, lifetime))
+            .collect();
+        StageStatus {
+            name: self.segment.stage_name(stage),
+            queued: queue_depth(self.tables, stage),
+            instances,
+        }
     }
 
-    /// Bytes that the tail received.
-    pub fn bytes_out(&self) -> u64 {
-        self.status.bytes_out()
+    /// Reads one instance, and adds its start and end to the pipe's.
+    fn instance(&self, participant: u32, lifetime: &mut PipeLifetime) -> InstanceStatus {
+        let entry = &self.tables.participants[participant];
+        let counters = &entry.counters;
+        let times = InstanceTimes {
+            started: load(&entry.started),
+            ended: load(&entry.ended),
+            activity: Activity::of(self.tables, participant),
+        };
+        lifetime.add(times);
+        // A wait that has not ended yet is not in the counters.
+        let current_wait = self.now.saturating_sub(load(&entry.since));
+        let waited = |counter, activity| {
+            let unfinished = if times.activity == activity {
+                current_wait
+            } else {
+                0
+            };
+            load(counter).saturating_add(unfinished)
+        };
+        let for_buffer = waited(&counters.alloc_wait, Activity::WaitingForBuffer);
+        let for_input = waited(&counters.receive_wait, Activity::WaitingForInput);
+        let asleep = for_buffer.saturating_add(for_input);
+        let working = times.elapsed(self.now).saturating_sub(asleep);
+        InstanceStatus {
+            activity: times.activity,
+            process: entry.owner.load(Ordering::Relaxed),
+            processes: load(&entry.processes),
+            blocks_in: load(&counters.blocks_in),
+            bytes_in: load(&counters.bytes_in),
+            blocks_out: load(&counters.blocks_out),
+            bytes_out: load(&counters.bytes_out),
+            held: self.tally.held[participant as usize],
+            outstanding: self.tally.outstanding[participant as usize],
+            waited_for_buffer: Duration::from_nanos(for_buffer),
+            waited_for_input: Duration::from_nanos(for_input),
+            working: Duration::from_nanos(working),
+        }
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.status.elapsed.as_secs_f64();
-        let (bytes_in, bytes_out) = (ByteCount(self.bytes_in()), ByteCount(self.bytes_out()));
-        write!(
-            f,
-            "{}: {bytes_in} in, {bytes_out} out, {seconds:.1} s, {}/s",
-            self.label,
-            ByteCount(self.status.throughput() as u64)
-        )?;
-        match self.status.limit() {
-            Some(limit) => write!(f, ", limited by {limit}"),
-            None => Ok(()),
+/// Start and end of one instance; 0 for what has not happened yet.
+#[derive(Clone, Copy)]
+struct InstanceTimes {
+    started: u64,
+    ended: u64,
+    activity: Activity,
+}
+
+impl InstanceTimes {
+    /// Returns the time from the start of the instance to its end, or to now if it has not ended.
+    fn elapsed(self, now: u64) -> u64 {
+        let until = if self.activity == Activity::Ended {
+            self.ended
+        } else {
+            now
+        };
+        if self.started > 0 {
+            until.saturating_sub(self.started)
+        } else {
+            0
         }
     }
 }
 
-/// A number of bytes. Prints as people read it: `1.5 GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteCount(pub u64);
+/// Start and end of a pipe, from those of its instances: the pipe starts with the first that
+/// starts, and ends with the last that ends.
+struct PipeLifetime {
+    first_start: u64,
+    last_end: u64,
+    all_ended: bool,
+}
 
-impl fmt::Display for ByteCount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-        if self.0 < 1024 {
-            return write!(f, "{} B", self.0);
+impl PipeLifetime {
+    /// Begins before any instance is added: a pipe none of whose instances has started has run for
+    /// no time.
+    fn new(now: u64) -> Self {
+        Self {
+            first_start: now,
+            last_end: 0,
+            all_ended: true,
         }
-        let mut value = self.0 as f64 / 1024.0;
-        let mut unit = 0;
-        while value >= 1024.0 && unit + 1 < UNITS.len() {
-            value /= 1024.0;
-            unit += 1;
-        }
-        write!(f, "{value:.1} {}", UNITS[unit])
     }
+
+    fn add(&mut self, times: InstanceTimes) {
+        if times.started > 0 {
+            self.first_start = self.first_start.min(times.started);
+        }
+        self.all_ended &= times.activity == Activity::Ended;
+        self.last_end = self.last_end.max(times.ended);
+    }
+
+    /// Returns the time from the start of the pipe to its end, or to now if it has not ended.
+    fn elapsed(&self, now: u64) -> u64 {
+        let until = if self.all_ended { self.last_end } else { now };
+        until.saturating_sub(self.first_start)
+    }
+}
+
+/// Reads a counter. Only its own instance writes it, and nothing else is read in consequence.
+fn load(word: &AtomicU64) -> u64 {
+    word.load(Ordering::Relaxed)
 }

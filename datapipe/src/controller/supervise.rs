@@ -1,4 +1,4 @@
-//! Watches a pipe from launch to end: who ended, who failed, and whether anything moves.
+//! Supervises a pipe from launch to end: who ended, who failed, and whether anything moves.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,32 +14,35 @@ use crate::memory::Segment;
 use crate::pool::{Activity, AuditFinding, tally};
 use crate::stage::Settings;
 
-use super::builder::{AtLimit, PipeBuilder};
+use super::admission::AttachPoint;
 use super::cancel::Canceller;
-use super::door::Door;
+use super::description::{AtLimit, Description};
 use super::event::Listener;
-use super::launch::{Crew, Exit, Id};
+use super::instance::{InstanceExit, InstanceId};
+use super::launch::Instances;
 use super::plan::Plan;
-use super::processes::Household;
-use super::status::{Report, Status};
+use super::processes::SupervisorContext;
+use super::report::Report;
+use super::status::Status;
 
-/// How often the controller looks whether anything moves. Only then is there anything to compare.
+/// Time without an exit after which the controller checks for progress. A tick compares the pipe
+/// with what it was one tick before.
 const TICK: Duration = Duration::from_millis(250);
 
 /// A pipe that is planned, has its memory and its instances, and has not been started.
-pub(super) struct Prepared<'a> {
+pub(super) struct PreparedPipe<'a> {
     pub(super) plan: Plan,
     pub(super) segment: Segment,
     pub(super) canceller: Canceller,
-    pub(super) door: Arc<Door>,
-    crew: Crew<'a>,
+    pub(super) attach_point: Arc<AttachPoint>,
+    instances: Instances<'a>,
     listener: Listener,
     stopped_limit: Duration,
 }
 
-impl<'a> Prepared<'a> {
-    pub(super) fn new(builder: PipeBuilder<'a>) -> Result<Self, Error> {
-        let plan = Plan::of(&builder)?;
+impl<'a> PreparedPipe<'a> {
+    pub(super) fn new(description: Description<'a>) -> Result<Self, Error> {
+        let plan = Plan::of(&description)?;
         let names: Vec<&str> = plan
             .stages
             .iter()
@@ -49,82 +52,92 @@ impl<'a> Prepared<'a> {
             &plan.name,
             plan.shape.clone(),
             &names,
-            builder.backing,
-            builder.huge_pages,
+            description.backing,
+            description.huge_pages,
         )?;
-        let terminate = builder.at_limit == AtLimit::Terminate;
-        let (Some(head), Some(tail)) = (builder.head, builder.tail) else {
+        let terminate = description.at_limit == AtLimit::Terminate;
+        let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");
         };
-        let crew = Crew::new(head, builder.middles, tail, &segment, terminate)
-            .map_err(|(id, error)| Error::Stage(failure_of(&plan, id, error)))?;
-        let door = Door::new(crew.unbound()).map_err(|source| Error::System {
-            what: "cannot make the door of the pipe",
-            source,
-        })?;
-        let (listener, stopped_limit) = (builder.listener, builder.stopped_limit);
-        let (canceller, door) = (builder.canceller, Arc::new(door));
+        let instances = Instances::new(head, description.middles, tail, &segment, terminate)
+            .map_err(|(id, error)| Error::Stage(stage_failure(&plan, id, error)))?;
+        let attach_point =
+            AttachPoint::new(instances.unbound()).map_err(|source| Error::System {
+                what: "cannot make the attach point of the pipe",
+                source,
+            })?;
         Ok(Self {
             plan,
             segment,
-            canceller,
-            door,
-            crew,
-            listener,
-            stopped_limit,
+            canceller: description.canceller,
+            attach_point: Arc::new(attach_point),
+            instances,
+            listener: description.listener,
+            stopped_limit: description.stopped_limit,
         })
     }
 
     /// Runs the pipe to its end.
-    pub(super) fn supervise(self) -> Result<Report, Error> {
+    pub(super) fn run(self) -> Result<Report, Error> {
         let Self {
             plan,
             segment,
             canceller,
-            door,
-            crew,
+            attach_point,
+            instances,
             listener,
             stopped_limit,
         } = self;
         let _armed = canceller.arm(&segment);
-        let household = Household {
+        let context = SupervisorContext {
             segment: &segment,
-            door: &door,
+            attach_point: &attach_point,
             listener: &listener,
             stopped_limit,
         };
         let (sender, exits) = unbounded();
-        let mut watch = Watch::new(&segment, &plan, &canceller);
+        let mut monitor = Monitor::new(&segment, &plan, &canceller);
         thread::scope(|scope| {
-            let started = crew.start(scope, &household, &sender);
-            // Instances that were not started will not end either: the channel then runs dry.
+            let started = instances.start(scope, &context, &sender);
+            // Instances that were not started will not end either: without this sender, the
+            // channel disconnects when those that were started have ended.
             drop(sender);
             if let Err(error) = started {
-                watch.fail(error);
+                monitor.fail(error);
             }
-            watch.listen(&exits);
+            monitor.receive_exits(&exits);
         });
-        watch.outcome()
+        monitor.outcome()
     }
 }
 
-struct Watch<'s> {
+/// Follows a running pipe: receives the exits of its instances, and checks for progress in between.
+///
+/// While exits arrive, nothing else is checked. When none has arrived for a tick, the buffers are
+/// compared with where they were at the last tick. If no buffer has moved, one of three things is
+/// the case, and two ticks without movement in a row tell which: an instance works for long, and
+/// all is well; all instances sleep, and each waits for another ([`Error::Deadlock`]); or the
+/// shared words contradict each other ([`Error::Corrupt`]).
+struct Monitor<'s> {
     segment: &'s Segment,
     plan: &'s Plan,
     canceller: &'s Canceller,
-    /// What went wrong first.
+    /// The first failure.
     failure: Option<Error>,
+    /// Stage and number of each instance that ended well.
     ended_well: HashSet<(u32, u32)>,
+    /// Number of instances that ended, well or not.
     ended: usize,
     instances: usize,
-    /// Where every buffer was at the last tick, and what was wrong with that.
+    /// Fingerprint of where every buffer was at the last tick.
     position: Option<u64>,
+    /// Finding of the audit at the last tick.
     finding: Option<AuditFinding>,
-    /// When each instance fell asleep, if at the last tick all of them slept.
+    /// Time at which each instance fell asleep, if all of them slept at the last tick.
     asleep: Option<Vec<u64>>,
 }
 
-impl<'s> Watch<'s> {
+impl<'s> Monitor<'s> {
     fn new(segment: &'s Segment, plan: &'s Plan, canceller: &'s Canceller) -> Self {
         Self {
             segment,
@@ -140,50 +153,51 @@ impl<'s> Watch<'s> {
         }
     }
 
-    fn listen(&mut self, exits: &Receiver<Exit>) {
+    /// Receives exits until the last instance has ended.
+    fn receive_exits(&mut self, exits: &Receiver<InstanceExit>) {
         while self.ended < self.instances {
             match exits.recv_timeout(TICK) {
-                Ok(exit) => self.note(exit),
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Ok(exit) => self.record_exit(exit),
+                Err(RecvTimeoutError::Timeout) => self.check_progress(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
     }
 
-    fn note(
-        &mut self,
-        Exit {
+    fn record_exit(&mut self, exit: InstanceExit) {
+        let InstanceExit {
             id,
             result,
             after_stop,
-        }: Exit,
-    ) {
+        } = exit;
         self.ended += 1;
         let Err(error) = result else {
             self.ended_well.insert((id.stage, id.instance));
             return;
         };
-        if let Some(stuck) = error.stuck() {
-            self.fail_stuck(id.stage, stuck);
+        if let Some(waiting) = error.stuck() {
+            self.fail_in_deadlock(id.stage, waiting);
             return;
         }
         if after_stop {
-            return; // it ended because it was told to, however it puts that
+            return; // it ended because the pipe was stopped: its error is a consequence
         }
         let error = match error.corrupt() {
-            Some(corrupt) => Error::Corrupt(corrupt.clone()),
-            None => Error::Stage(failure_of(self.plan, id, error)),
+            Some(corruption) => Error::Corrupt(corruption.clone()),
+            None => Error::Stage(stage_failure(self.plan, id, error)),
         };
         self.fail(error);
     }
 
+    /// Stops the pipe. The first failure is kept: later ones are consequences.
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert(error);
         self.segment.stop();
     }
 
-    /// One more instance waits for what nobody will give it.
-    fn fail_stuck(&mut self, stage: u32, stuck: WaitingInstance) {
+    /// Adds an instance to the deadlock that the pipe fails with. If it has failed with something
+    /// else, that is kept.
+    fn fail_in_deadlock(&mut self, stage: u32, waiting: WaitingInstance) {
         let Settings {
             name,
             hold_in,
@@ -194,18 +208,18 @@ impl<'s> Watch<'s> {
             position: stage,
             stage: name.clone(),
             instances: 1,
-            waits_for: stuck.waits_for,
-            inputs: stuck.inputs,
-            outputs: stuck.outputs,
+            waits_for: waiting.waits_for,
+            inputs: waiting.inputs,
+            outputs: waiting.outputs,
             holds_in: *hold_in,
             holds_out: *hold_out,
-            keeps_more: stuck.keeps_more(*hold_in, *hold_out),
+            keeps_more: waiting.keeps_more(*hold_in, *hold_out),
         };
         if self.failure.is_none() {
             self.fail(Error::Deadlock(Deadlock::default()));
         }
-        if let Some(Error::Deadlock(standstill)) = &mut self.failure {
-            standstill.add(waiting);
+        if let Some(Error::Deadlock(deadlock)) = &mut self.failure {
+            deadlock.add(waiting);
         }
     }
 
@@ -213,11 +227,16 @@ impl<'s> Watch<'s> {
         self.failure.is_some() || self.canceller.is_cancelled()
     }
 
-    /// Nobody has ended for a while. That is most likely a long job; it may be shared words that
-    /// somebody has written to.
-    fn tick(&mut self) {
+    /// Checks for progress, after a tick without an exit. The reason is most likely a long job, but
+    /// it may be that a participant has overwritten shared words.
+    ///
+    /// Nothing is checked while buffers move. Otherwise this mends what a participant may have
+    /// lost, a wake-up or the mark of an instance that ended, and wakes all instances, so that each
+    /// looks again. A finding of the audit counts only if the next tick has the same one: a single
+    /// one may be of a hand-over in progress.
+    fn check_progress(&mut self) {
         if self.is_stopping() {
-            self.segment.stop(); // again, in case somebody has overwritten it
+            self.segment.stop(); // again, in case a participant has overwritten it
         }
         let position = self.segment.position();
         if self.position.replace(position) != Some(position) {
@@ -226,16 +245,14 @@ impl<'s> Watch<'s> {
             return;
         }
         let asleep = self.segment.asleep();
-        if self.all_wait_for_ever(asleep.as_deref()) {
-            // All sleep, so what does not fit together now is not just on its way.
+        if self.is_deadlocked(asleep.as_deref()) {
+            // All sleep, so a contradiction now is not a hand-over in progress.
             match self.segment.audit() {
                 Ok(()) => self.fail_where_all_wait(),
                 Err(finding) => self.fail(Error::Corrupt(finding.into())),
             }
         }
         self.asleep = asleep;
-        // Nothing moves. A lost wake-up or a lost mark is mended here; a contradiction that stays
-        // is the end.
         for &(stage, instance) in &self.ended_well {
             self.segment.mark_done(stage, instance);
         }
@@ -249,54 +266,59 @@ impl<'s> Watch<'s> {
         self.finding = finding;
     }
 
-    /// Whether everybody has looked again since the last tick woke them, and gone back to sleep,
-    /// while nothing moved: nobody is left who could wake them.
-    fn all_wait_for_ever(&self, asleep: Option<&[u64]>) -> bool {
+    /// True if every instance has looked again since the last tick woke it, and gone back to sleep,
+    /// while nothing moved: no instance is left that could wake another.
+    fn is_deadlocked(&self, asleep: Option<&[u64]>) -> bool {
         let (Some(before), Some(now)) = (&self.asleep, asleep) else {
             return false;
         };
-        let looked_again = before
+        let all_looked_again = before
             .iter()
             .zip(now)
             .all(|(before, now)| *now == 0 || before != now);
-        looked_again && now.iter().any(|&since| since > 0) && !self.is_stopping()
+        all_looked_again && now.iter().any(|&since| since > 0) && !self.is_stopping()
     }
 
-    /// Writes down who waits for what, while they still do: the first failure stops them.
+    /// Fails with what each instance waits for. All are read before the first is recorded, because
+    /// that stops the pipe, and they wait no longer.
     fn fail_where_all_wait(&mut self) {
         let (tables, shape) = (self.segment.tables(), self.segment.shape());
         let tally = tally(tables);
-        let all = (0..shape.stage_count()).flat_map(|stage| {
-            shape
-                .instances_of(stage)
-                .filter_map(move |id| match Activity::of(tables, id) {
-                    Activity::WaitingForBuffer => Some((stage, id, WaitsFor::Buffer)),
-                    Activity::WaitingForInput => Some((stage, id, WaitsFor::Input)),
-                    _ => None,
-                })
-        });
-        let all: Vec<_> = all
-            .map(|(stage, id, waits_for)| (stage, WaitingInstance::of(&tally, id, waits_for)))
-            .collect();
-        all.into_iter()
-            .for_each(|(stage, stuck)| self.fail_stuck(stage, stuck));
+        let mut all_waiting = Vec::new();
+        for stage in 0..shape.stage_count() {
+            for participant in shape.instances_of(stage) {
+                let waits_for = match Activity::of(tables, participant) {
+                    Activity::WaitingForBuffer => WaitsFor::Buffer,
+                    Activity::WaitingForInput => WaitsFor::Input,
+                    _ => continue,
+                };
+                all_waiting.push((stage, WaitingInstance::of(&tally, participant, waits_for)));
+            }
+        }
+        for (stage, waiting) in all_waiting {
+            self.fail_in_deadlock(stage, waiting);
+        }
     }
 
     fn outcome(self) -> Result<Report, Error> {
-        if let Some(failure) = self.failure {
-            return Err(match failure {
-                // Admission has seen to it that this does not come from the stages.
-                Error::Deadlock(Deadlock { waiting }) if !waiting.iter().any(|w| w.keeps_more) => {
-                    let what = "every stage of the pipe waits for another, and none keeps more than it says";
-                    Error::Corrupt(Corruption::new(what))
-                }
-                failure => failure,
-            });
+        match self.failure {
+            // Admission makes sure that stages which keep no more than they declare cannot cause a
+            // deadlock. So the shared words have.
+            Some(Error::Deadlock(Deadlock { waiting }))
+                if !waiting.iter().any(|stage| stage.keeps_more) =>
+            {
+                return Err(Error::Corrupt(Corruption::new(
+                    "every stage of the pipe waits for another, \
+                     and none holds more blocks than it declares",
+                )));
+            }
+            Some(failure) => return Err(failure),
+            None => {}
         }
         if self.ended_well.len() < self.instances {
             return Err(Error::Cancelled);
         }
-        // Everybody says that all went well. So every buffer must have come home.
+        // Every instance has ended well. So every buffer must be free again.
         self.segment
             .audit()
             .map_err(|finding| Error::Corrupt(finding.into()))?;
@@ -305,15 +327,16 @@ impl<'s> Watch<'s> {
             let what = format!("only {free} of {all} buffers are free at the end of the stream");
             return Err(Error::Corrupt(Corruption::new(what)));
         }
-        Ok(Report::new(self.plan, Status::of(self.segment)))
+        let (label, chain) = (self.plan.label.clone(), self.plan.to_string());
+        Ok(Report::new(label, chain, Status::of(self.segment)))
     }
 }
 
-fn failure_of(plan: &Plan, Id { stage, instance }: Id, error: StageError) -> StageFailure {
-    let settings = &plan.stages[stage as usize];
+fn stage_failure(plan: &Plan, id: InstanceId, error: StageError) -> StageFailure {
+    let settings = &plan.stages[id.stage as usize];
     StageFailure {
         stage: settings.name.clone(),
-        instance,
+        instance: id.instance,
         instances: settings.instances,
         error,
     }
@@ -326,31 +349,31 @@ mod tests {
     use crate::memory::{Backing, HugePages};
     use crate::stage::{StreamHead, StreamTail};
 
-    /// What becomes of a pipe whose two instances end like that, in this order. They are told as
-    /// the inline runner tells them: tail first, and the first stops the pipe.
-    fn outcome_of(told: &[(u32, WaitingInstance)]) -> Error {
-        let builder = PipeBuilder::new()
-            .head(StreamHead::new(&[][..]))
-            .tail(StreamTail::new(Vec::new()));
-        let plan = Plan::of(&builder).unwrap();
+    /// Returns the error of a pipe whose instances end like that, in this order. The inline runner
+    /// reports them so: tail first, and the first stops the pipe.
+    fn outcome_of(exits: &[(u32, WaitingInstance)]) -> Error {
+        let mut description = Description::new();
+        description.head = Some(StreamHead::new(&[][..]).into());
+        description.tail = Some(StreamTail::new(Vec::new()).into());
+        let plan = Plan::of(&description).unwrap();
         let (shape, no) = (plan.shape.clone(), HugePages::No);
         let segment = Segment::create(&plan.name, shape, &[], Backing::Anonymous, no).unwrap();
         let canceller = Canceller::new();
-        let mut watch = Watch::new(&segment, &plan, &canceller);
-        for &(stage, stuck) in told {
-            let (result, after_stop) = (Err(StageError::standstill(stuck)), segment.is_stopped());
-            watch.note(Exit {
-                id: Id { stage, instance: 0 },
+        let mut monitor = Monitor::new(&segment, &plan, &canceller);
+        for &(stage, waiting) in exits {
+            let (result, after_stop) = (Err(StageError::standstill(waiting)), segment.is_stopped());
+            monitor.record_exit(InstanceExit {
+                id: InstanceId { stage, instance: 0 },
                 result,
                 after_stop,
             });
         }
         assert!(segment.is_stopped());
-        watch.outcome().unwrap_err()
+        monitor.outcome().unwrap_err()
     }
 
     #[test]
-    fn instances_that_ended_because_nobody_could_go_on_make_one_standstill() {
+    fn deadlock_lists_all_waiting_instances_by_stage() {
         let head = WaitingInstance {
             waits_for: WaitsFor::Buffer,
             inputs: 0,
@@ -375,34 +398,34 @@ mod tests {
         let Error::Deadlock(Deadlock { waiting }) = error else {
             panic!("{error}")
         };
-        let told: Vec<_> = waiting
+        let listed: Vec<_> = waiting
             .iter()
             .map(|w| (w.position, w.instances, w.keeps_more))
             .collect();
-        assert_eq!(told, [(0, 2, true), (1, 1, false)]);
+        assert_eq!(listed, [(0, 2, true), (1, 1, false)]);
     }
 
     #[test]
-    fn a_standstill_for_which_no_stage_is_to_blame_is_corruption() {
-        let stuck = |waits_for, inputs| WaitingInstance {
+    fn deadlock_without_a_stage_that_keeps_more_is_corruption() {
+        let waiting = |waits_for, inputs| WaitingInstance {
             waits_for,
             inputs,
             outputs: 0,
         };
         let error = outcome_of(&[
-            (1, stuck(WaitsFor::Input, 0)),
-            (0, stuck(WaitsFor::Buffer, 0)),
+            (1, waiting(WaitsFor::Input, 0)),
+            (0, waiting(WaitsFor::Buffer, 0)),
         ]);
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
         let error = outcome_of(&[
-            (1, stuck(WaitsFor::Input, 1)),
-            (0, stuck(WaitsFor::Buffer, 0)),
+            (1, waiting(WaitsFor::Input, 1)),
+            (0, waiting(WaitsFor::Buffer, 0)),
         ]);
         assert!(matches!(error, Error::Deadlock(_)), "{error}");
     }
 
     #[test]
-    fn what_a_stage_may_keep_depends_on_what_it_waits_for() {
+    fn keeps_more_depends_on_what_the_instance_waits_for() {
         let keeps_more = |waits_for, inputs, outputs| {
             WaitingInstance {
                 waits_for,

@@ -290,6 +290,11 @@ impl Shape {
         self.first[stage as usize]..self.first[stage as usize + 1]
     }
 
+    /// Returns the participant that is this instance of `stage`, counted from 0.
+    pub(crate) fn participant_of(&self, stage: u32, instance: u32) -> u32 {
+        self.instances_of(stage).start + instance
+    }
+
     /// The stage that `participant` is an instance of, if there is such a participant.
     pub fn stage_of(&self, participant: u32) -> Option<u32> {
         (participant < self.participants())

@@ -54,7 +54,7 @@ impl Segment {
 
     /// Marks an instance as finished that is known to have finished.
     pub(crate) fn mark_done(&self, stage: u32, instance: u32) {
-        let id = self.shape().instances_of(stage).start + instance;
+        let id = self.shape().participant_of(stage, instance);
         Participant {
             tables: self.tables(),
             id: CONTROLLER,

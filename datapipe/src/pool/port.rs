@@ -451,7 +451,7 @@ impl PortCore {
     fn new(seat: &Seat) -> Result<Rc<Self>, PortError> {
         let tables = Arc::clone(seat.segment.tables());
         let shape = &tables.shape;
-        let id = shape.instances_of(seat.stage).start + seat.instance;
+        let id = shape.participant_of(seat.stage, seat.instance);
         // SYNC(seat-taken): one port for each seat, or two leases could be of one buffer.
         let owner = &tables.participants[id].owner;
         let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);

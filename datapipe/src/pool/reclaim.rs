@@ -94,14 +94,14 @@ impl Segment {
     pub(crate) fn note_activity(&self, stage: u32, instance: u32, activity: Activity) {
         activity.note(
             self.tables(),
-            self.shape().instances_of(stage).start + instance,
+            self.shape().participant_of(stage, instance),
             false,
         );
     }
 
     /// Says how many processes an instance has had.
     pub(crate) fn note_processes(&self, stage: u32, instance: u32, processes: u64) {
-        let participant = self.shape().instances_of(stage).start + instance;
+        let participant = self.shape().participant_of(stage, instance);
         self.tables().participants[participant]
             .processes
             .store(processes, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl Segment {
 
     /// How many blocks all processes of an instance together have taken up.
     pub(crate) fn taken_up(&self, stage: u32, instance: u32) -> u64 {
-        let participant = self.shape().instances_of(stage).start + instance;
+        let participant = self.shape().participant_of(stage, instance);
         self.tables().participants[participant]
             .counters
             .blocks_in
@@ -118,7 +118,7 @@ impl Segment {
 
     /// The number of the first input that waits for the replacement of a dead instance.
     pub(crate) fn inherited(&self, stage: u32, instance: u32) -> Option<u64> {
-        let participant = self.shape().instances_of(stage).start + instance;
+        let participant = self.shape().participant_of(stage, instance);
         inheritance(self.tables(), participant)
             .front()
             .map(|&(_, number)| number)

@@ -41,6 +41,7 @@ mod arguments; // named fields of a module's arguments
 mod builtin; // the library's stages
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
+mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
 mod traits; // head, transform, in-place, analyze, tail
@@ -59,6 +60,7 @@ pub use builtin::{
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
+pub use role::Role;
 pub use settings::StageKind;
 pub(crate) use settings::{Confinement, MessageHandler, Module, Placement, Settings};
 pub use traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};

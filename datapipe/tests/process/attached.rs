@@ -203,7 +203,7 @@ pub(crate) fn refused_and_given_up() {
     let error = pipe.run().unwrap_err().to_string();
     assert_eq!(
         error,
-        "stage \"feeder\": nobody attached to it within 0.05 s"
+        "stage \"feeder\": no process attached to it within 0.05 s"
     );
 
     let pipe = Pipe::builder()

@@ -10,8 +10,8 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Tail, TailStage};
-use crate::tree::select::Selection;
 use crate::tree::select::CatalogueQuery;
+use crate::tree::select::Selection;
 
 use super::arguments::RestoreArguments;
 use super::assembler::ObjectAssembler;

@@ -1,0 +1,197 @@
+//! A pipe that runs in the background.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::Error;
+use crate::memory::{PipeName, Process, Segment};
+use crate::stage::Role;
+
+use super::admission::{AdmitError, AttachPoint};
+use super::builder::PipeBuilder;
+use super::cancel::Canceller;
+use super::event::Event;
+use super::plan::Plan;
+use super::report::Report;
+use super::status::Status;
+use super::supervise::PreparedPipe;
+
+/// A running pipe. Dropping it cancels the pipe, and waits until it has stopped.
+///
+/// ```
+/// use datapipe::prelude::*;
+/// use std::time::Duration;
+///
+/// let pipe = Pipe::builder()
+///     .head(StreamHead::new(&b"some data"[..]))
+///     .tail(StreamTail::new(std::io::sink()))
+///     .start()?;
+/// while let Some(status) = pipe.status_every(Duration::from_millis(500)) {
+///     println!("{status}");
+/// }
+/// assert_eq!(pipe.wait()?.bytes_out(), 9);
+/// # Ok::<(), datapipe::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Pipe {
+    plan: Plan,
+    segment: Segment,
+    canceller: Canceller,
+    attach_point: Arc<AttachPoint>,
+    ended: Arc<EndFlag>,
+    controller: Option<JoinHandle<Result<Report, Error>>>,
+}
+
+/// Set when the controller has ended.
+#[derive(Debug, Default)]
+struct EndFlag {
+    is_set: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// Sets the flag when dropped, so that it is set however the controller ends.
+struct SetOnDrop(Arc<EndFlag>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        *self.0.is_set.lock() = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Compiles only if the handles of a pipe, and its results, can be shared between threads.
+const _: () = {
+    const fn assert_send_and_sync<T: Send + Sync>() {}
+    assert_send_and_sync::<Pipe>();
+    assert_send_and_sync::<Canceller>();
+    assert_send_and_sync::<Plan>();
+    assert_send_and_sync::<Status>();
+    assert_send_and_sync::<Report>();
+    assert_send_and_sync::<Event>();
+    assert_send_and_sync::<Error>();
+};
+
+impl Pipe {
+    /// Returns the description of a new pipe, to be filled in.
+    pub fn builder<'a>() -> PipeBuilder<'a> {
+        PipeBuilder::new()
+    }
+
+    pub(super) fn start(prepared: PreparedPipe<'static>) -> Result<Self, Error> {
+        let (plan, segment) = (prepared.plan.clone(), prepared.segment.clone());
+        let canceller = prepared.canceller.clone();
+        let attach_point = Arc::clone(&prepared.attach_point);
+        let ended = Arc::new(EndFlag::default());
+        let set_on_drop = SetOnDrop(Arc::clone(&ended));
+        let run = move || {
+            let _set_on_drop = set_on_drop;
+            prepared.run()
+        };
+        let controller = Builder::new().name("controller".to_owned()).spawn(run);
+        let controller = controller.map_err(|source| Error::System {
+            what: "cannot start the controller's thread",
+            source,
+        })?;
+        Ok(Self {
+            plan,
+            segment,
+            canceller,
+            attach_point,
+            ended,
+            controller: Some(controller),
+        })
+    }
+
+    /// The pipe's name, which no other pipe has.
+    pub fn name(&self) -> &PipeName {
+        self.plan.name()
+    }
+
+    /// The plan that the pipe was started with.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The pipe's shared memory. Its descriptor lets another process read the status of the pipe,
+    /// or take part in it. A process that gets it is trusted with everything that passes through.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Reads the activity and the counters of every instance, without stopping anything.
+    pub fn status(&self) -> Status {
+        Status::of(&self.segment)
+    }
+
+    /// Waits for `interval`, then reads the status. Returns `None` as soon as the pipe has ended.
+    pub fn status_every(&self, interval: Duration) -> Option<Status> {
+        let deadline = Instant::now().checked_add(interval);
+        let changed = &self.ended.changed;
+        let mut ended = self.ended.is_set.lock();
+        while !*ended {
+            match deadline {
+                Some(deadline) => {
+                    if changed.wait_until(&mut ended, deadline).timed_out() {
+                        return Some(self.status());
+                    }
+                }
+                None => changed.wait(&mut ended), // an interval that no clock reaches
+            }
+        }
+        None
+    }
+
+    /// Gives the seat of an unbound head or tail to a process. Returns the process's end of the
+    /// control connection: send it to the process, for
+    /// [`Attachment::take`](crate::host::Attachment::take). The caller decides whether the process
+    /// may attach: it gets access to the pipe's shared memory.
+    ///
+    /// # Errors
+    ///
+    /// [`AdmitError`] if there is no such seat, if it is taken, or the pipe has ended.
+    pub fn admit(&self, role: Role, process: Process) -> Result<OwnedFd, AdmitError> {
+        self.attach_point.admit(role, process, &self.segment)
+    }
+
+    /// Stops the pipe. [`wait`](Self::wait) then returns [`Error::Cancelled`], unless the pipe had
+    /// ended before.
+    pub fn cancel(&self) {
+        self.canceller.cancel();
+    }
+
+    /// Returns a handle that stops the pipe from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// Waits until the pipe has ended and everything it used is released.
+    ///
+    /// # Errors
+    ///
+    /// As [`PipeBuilder::run`].
+    ///
+    /// # Panics
+    ///
+    /// If the function given to [`PipeBuilder::on_event`] panics: the panic of the controller's
+    /// thread goes on in this one. Panics in stages are errors.
+    pub fn wait(mut self) -> Result<Report, Error> {
+        let controller = self.controller.take().expect("taken here and in drop only");
+        controller
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            self.canceller.cancel();
+            // A caller who drops the pipe does not ask for its outcome.
+            let _ = controller.join();
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Specification of a process: the instances it runs, and how it is started.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::error::NotReplaced;
+use crate::host::ARGUMENT;
+use crate::host::launch_request::{Job, LaunchRequest, control_pair};
+use crate::memory::{Process, Segment};
+use crate::stage::{MessageHandler, Placement, Role, Settings, StageKind};
+
+use super::super::instance::InstanceId;
+use super::running_process::RunningProcess;
+
+/// Specification of a process that runs one instance of a stage, or all of them together.
+#[derive(Debug)]
+pub(crate) struct ProcessSpec {
+    /// The first instance.
+    pub(super) id: InstanceId,
+    pub(super) instances: u32,
+    pub(super) stage_name: String,
+    pub(super) source: ProcessSource,
+    pub(super) request: LaunchRequest,
+    /// Reason for which a process that is killed is not replaced; `None` if it is.
+    pub(super) irreplaceable: Option<NotReplaced>,
+    pub(super) notes: Option<MessageHandler>,
+}
+
+/// Source of a process.
+#[derive(Clone, Debug)]
+pub(super) enum ProcessSource {
+    /// The controller starts this program; its own program again if there is none.
+    Program(Option<PathBuf>),
+    /// The caller starts the process, which attaches within this time.
+    Unbound(Duration),
+}
+
+impl ProcessSpec {
+    /// Returns the processes of a stage; none if it does not run in processes.
+    ///
+    /// A stage that runs together gets one process for all its instances, any other stage one
+    /// process for each. Only a bound process gets a job: one that attaches knows what it runs.
+    pub(crate) fn all_of(
+        settings: &Settings,
+        kind: StageKind,
+        stage: u32,
+        role: Role,
+        terminate_at_limit: bool,
+    ) -> Vec<Self> {
+        let source = match &settings.placement {
+            Placement::Process(program) => ProcessSource::Program(program.clone()),
+            Placement::Unbound(patience) => ProcessSource::Unbound(*patience),
+            Placement::Thread | Placement::Inline => return Vec::new(),
+        };
+        let is_bound = matches!(source, ProcessSource::Program(_));
+        let module = settings.module.clone().filter(|_| is_bound);
+        let job = module.map(|module| Job {
+            kind,
+            module,
+            confinement: settings.confinement.clone(),
+        });
+        let irreplaceable = if is_bound {
+            irreplaceable(settings, kind, role)
+        } else {
+            Some(NotReplaced::Attached)
+        };
+        let instances = if settings.together {
+            settings.instances
+        } else {
+            1
+        };
+        let first_instances = (0..settings.instances).step_by(instances.max(1) as usize);
+        let spec = |instance| Self {
+            id: InstanceId { stage, instance },
+            instances,
+            stage_name: settings.name.clone(),
+            source: source.clone(),
+            request: LaunchRequest {
+                stage,
+                instance,
+                instances,
+                terminate_at_limit,
+                job: job.clone(),
+            },
+            irreplaceable,
+            notes: settings.message_handler.clone(),
+        };
+        first_instances.map(spec).collect()
+    }
+
+    /// The instances that the process runs.
+    pub(super) fn ids(&self) -> impl Iterator<Item = InstanceId> + use<> {
+        let InstanceId { stage, instance } = self.id;
+        let instances = instance..instance + self.instances;
+        instances.map(move |instance| InstanceId { stage, instance })
+    }
+
+    /// True if the controller starts the process.
+    pub(super) fn is_bound(&self) -> bool {
+        matches!(self.source, ProcessSource::Program(_))
+    }
+
+    /// Returns the seat and the launch request of a process that is to attach.
+    pub(crate) fn unbound(&self) -> Option<(InstanceId, LaunchRequest)> {
+        (!self.is_bound()).then(|| (self.id, self.request.clone()))
+    }
+
+    /// Starts the program with its launch request. Returns `None` if the controller does not start
+    /// the process.
+    ///
+    /// The request waits in the connection that is the child's standard input before the child
+    /// exists, so that no code has to run between fork and exec.
+    pub(super) fn start(&self, segment: &Segment) -> io::Result<Option<RunningProcess>> {
+        let ProcessSource::Program(program) = &self.source else {
+            return Ok(None);
+        };
+        let (control, theirs) = control_pair()?;
+        self.request.send(&control, segment)?;
+        let mut command = match program {
+            Some(program) => Command::new(program),
+            None => own_program(),
+        };
+        // For lists of processes.
+        let label = format!("{}/{}", self.stage_name, self.id.instance);
+        // In a process group of its own: a terminal's interrupt is for the controller, which then
+        // stops the pipe in order.
+        command
+            .arg(ARGUMENT)
+            .arg(label)
+            .stdin(Stdio::from(theirs))
+            .process_group(0);
+        let mut child = command.spawn()?;
+        match Process::watch(child.id()) {
+            Ok(process) => Ok(Some(RunningProcess {
+                child: Some(child),
+                process,
+                control,
+                hung_up: false,
+            })),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Returns the reason for which a process that is killed is not replaced, if there is one.
+fn irreplaceable(settings: &Settings, kind: StageKind, role: Role) -> Option<NotReplaced> {
+    match (role, kind) {
+        (Role::Head, _) => Some(NotReplaced::Head),
+        (Role::Tail, _) => Some(NotReplaced::Tail),
+        _ if settings.together && settings.instances > 1 => Some(NotReplaced::Together),
+        // A loop may remember anything of earlier blocks.
+        (Role::Middle, StageKind::Loop) => Some(NotReplaced::Stateful),
+        (Role::Middle, _) => settings.stateful.then_some(NotReplaced::Stateful),
+    }
+}
+
+/// Returns a command that runs this program again: the same file, even if it has been replaced on
+/// disk since.
+fn own_program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
+    }
+    command
+}
