@@ -25,7 +25,7 @@ use crate::host::{Modules, StageArgs, StageMessage};
 use crate::limits::MAX_BLOCK_RUNS;
 use crate::media::{
     Form, Medium, MediumHandle, Position, VirtualTape, VolumeDirectory, VolumeOptions,
-    given_to_read, given_to_write,
+    reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, DecodeError, Put};
@@ -163,7 +163,7 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
         is_opened,
     } = target;
     let medium: Box<dyn Medium> = match form {
-        _ if is_opened => given_to_write(
+        _ if is_opened => reopen_to_write(
             form,
             path,
             volume_size,
@@ -297,7 +297,7 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     } = Target::of(&mut fields)?;
     fields.end()?;
     let medium: Box<dyn Medium> = match form {
-        _ if is_opened => given_to_read(form, path, call.descriptor(0)?, looks_like_record)?,
+        _ if is_opened => reopen_to_read(form, path, call.descriptor(0)?, looks_like_record)?,
         Form::Tape => Box::new(VirtualTape::open(path, looks_like_record)?),
         Form::Directory => Box::new(VolumeDirectory::open(path, looks_like_record)?),
     };

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::limits::{MAX_ARGON2_LANES, MAX_ARGON2_MEMORY_KIB, MAX_ARGON2_PASSES};
 
 use super::key::{KEY_LEN, Passphrase};
-use super::slot::UnlockError;
+use super::unlock_error::UnlockError;
 
 /// Blocks of memory that Argon2 needs for each lane, of 1 KiB each.
 const BLOCKS_PER_LANE: u32 = 8;

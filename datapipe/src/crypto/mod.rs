@@ -20,6 +20,7 @@ mod derive; // HKDF-SHA256
 mod key; // what a user unlocks with
 mod random; // bytes that nobody can guess
 mod slot; // the data key, wrapped for one secret
+mod unlock_error; // reasons why a slot does not open
 
 #[cfg(test)]
 mod known_answers; // the vectors of the RFCs and of the GCM specification
@@ -29,4 +30,5 @@ pub use cost::Argon2Cost;
 pub use data_key::{DataKey, SubKey};
 pub use key::{Key, Passphrase, Secret, SecretKind, others_can_read};
 pub(crate) use random::fill_random;
-pub use slot::{KeySlot, SLOT_LEN, UnlockError, unlock};
+pub use slot::{KeySlot, SLOT_LEN, unlock};
+pub use unlock_error::UnlockError;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::MAX_VOLUMES;
 
-use super::given::DirStorage;
+use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{

@@ -1,7 +1,7 @@
 //! Chunk, archive and session footer, and the locator. `docs/wire-format.md` has the drawings.
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
-use super::unit::BlockKind;
+use super::unit_kind::BlockKind;
 use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
 use crate::media::Position;
 

@@ -1,7 +1,7 @@
 //! Session and archive header. `docs/wire-format.md`, "Session header" and "Archive header".
 
 use super::codec::{Bytes, DecodeError, Put, cut, len_u16};
-use super::unit::Cipher;
+use super::unit_kind::Cipher;
 use crate::limits::{MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT};
 
 /// Bytes of a key slot.

@@ -18,24 +18,29 @@
     clippy::unwrap_used
 )]
 
-pub(crate) mod codec; // one cursor over bytes, and one over the room for them
-mod entry; // what a file tree consists of
+mod catalogue_entry; // where an object is
+pub(crate) mod codec; // one cursor over bytes, and one way to write them
+mod entry; // entries of a file tree, of all kinds
 mod footers; // chunk, archive and session footer, locator
 mod headers; // session and archive header
-mod record; // what a medium takes
-mod unit; // what the stream consists of
+mod object; // an object's metadata and its end
+mod object_checks; // checks of paths, targets and modes
+mod object_kind; // file, directory, link and the like
+mod record; // records, as a medium takes them
+mod unit; // units, as the stream consists of them
+mod unit_kind; // kinds of units, encryption and blocks
+mod version; // the version of records and units
 
+pub use catalogue_entry::CatalogueEntry;
 pub use codec::DecodeError;
-pub use entry::{
-    CatalogueEntry, DIGEST_LEN, ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, End, Entry, EntryBody, Object,
-    ObjectKind, State, extent_header,
-};
+pub use entry::{ENTRY_HEADER_LEN, EXTENT_HEADER_LEN, Entry, EntryBody, extent_header};
 pub use footers::{
     ArchiveEntry, ArchiveFooter, BlockEntry, ChunkEntry, ChunkFooter, Locator, SessionFooter,
 };
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
+pub use object::{DIGEST_LEN, End, Object, State};
+pub use object_kind::ObjectKind;
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
-pub use unit::{BlockKind, Cipher, MAX_STORED, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of};
-
-/// Version of everything on this page of the format.
-pub const VERSION: u8 = 1;
+pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};
+pub use unit_kind::{BlockKind, Cipher, UnitKind};
+pub use version::VERSION;

@@ -1,8 +1,8 @@
 //! What a medium takes: a header of 64 bytes and a piece of the stream. `docs/wire-format.md`,
 //! "Records".
 
-use super::VERSION;
 use super::codec::{Bytes, DecodeError, Put};
+use super::version::{VERSION, check_version};
 use crate::limits::MAX_RECORD;
 
 /// Bytes of a record's header.

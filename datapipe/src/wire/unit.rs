@@ -1,7 +1,8 @@
 //! What the stream consists of: a header of 64 bytes and a body. `docs/wire-format.md`, "Units".
 
-use super::VERSION;
 use super::codec::{Bytes, DecodeError, Put};
+use super::unit_kind::{BlockKind, Cipher, UnitKind};
+use super::version::{VERSION, check_version};
 use crate::limits::{MAX_BUFFER_SIZE, MAX_HEADER_BODY};
 use crate::pool::{Codec, ContentClass, Marks};
 
@@ -15,133 +16,6 @@ pub const MAX_STORED: u32 = MAX_BUFFER_SIZE + TAG_LEN;
 const TAG_LEN: u32 = 16;
 
 const MAGIC: &[u8; 4] = b"DPun";
-
-/// What a unit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the format's page names them")]
-pub enum UnitKind {
-    SessionHeader,
-    ArchiveHeader,
-    ChunkHeader,
-    Block,
-    Options,
-    ChunkFooter,
-    ArchiveFooter,
-    SessionFooter,
-    Locator,
-    Special,
-    /// What a later version added, and this one skips: 128 to 255.
-    Later(u8),
-}
-
-impl UnitKind {
-    const CODES: [(Self, u8); 10] = [
-        (Self::SessionHeader, 1),
-        (Self::ArchiveHeader, 2),
-        (Self::ChunkHeader, 3),
-        (Self::Block, 4),
-        (Self::Options, 5),
-        (Self::ChunkFooter, 6),
-        (Self::ArchiveFooter, 7),
-        (Self::SessionFooter, 8),
-        (Self::Locator, 9),
-        (Self::Special, 10),
-    ];
-
-    fn code(self) -> u8 {
-        match self {
-            Self::Later(code) => code,
-            _ => Self::CODES
-                .iter()
-                .find(|(kind, _)| *kind == self)
-                .map_or(0, |&(_, code)| code),
-        }
-    }
-
-    fn from_code(code: u8) -> Option<Self> {
-        let known = Self::CODES
-            .iter()
-            .find(|&&(_, known)| known == code)
-            .map(|&(kind, _)| kind);
-        known.or_else(|| (code >= 128).then_some(Self::Later(code)))
-    }
-
-    /// What the unit is called in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SessionHeader => "session header",
-            Self::ArchiveHeader => "archive header",
-            Self::ChunkHeader => "chunk header",
-            Self::Block => "block",
-            Self::Options => "options",
-            Self::ChunkFooter => "chunk footer",
-            Self::ArchiveFooter => "archive footer",
-            Self::SessionFooter => "session footer",
-            Self::Locator => "locator",
-            Self::Special => "special header",
-            Self::Later(_) => "unit of a later version",
-        }
-    }
-}
-
-/// How a body is encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cipher {
-    /// It is not.
-    #[default]
-    None,
-    /// AES-256-GCM.
-    Aes256Gcm,
-}
-
-impl Cipher {
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Aes256Gcm => 1,
-        }
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::None),
-            1 => Some(Self::Aes256Gcm),
-            _ => None,
-        }
-    }
-}
-
-/// What a block's data is to the archive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BlockKind {
-    /// What was archived.
-    #[default]
-    Data,
-    /// A piece of the catalogue: of the objects that ended before it.
-    Catalogue,
-    /// A piece of the catalogue's closing run: of all objects.
-    ClosingCatalogue,
-}
-
-impl BlockKind {
-    /// Its code, also in [`BlockInfo::kind`](crate::pool::BlockInfo::kind).
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Data => 0,
-            Self::Catalogue => 1,
-            Self::ClosingCatalogue => 2,
-        }
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Data),
-            1 => Some(Self::Catalogue),
-            2 => Some(Self::ClosingCatalogue),
-            _ => None,
-        }
-    }
-}
 
 /// The header of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -393,11 +267,6 @@ impl UnitHeader {
     }
 }
 
-/// Zero bytes behind a body of `stored` bytes.
-pub fn padding_of(stored: usize) -> usize {
-    stored.wrapping_neg() % 8
-}
-
 /// Marks that travel. Damage is found, not stored.
 const KNOWN_MARKS: Marks = Marks(Marks::MARKED.0 | Marks::REJECTED.0);
 
@@ -405,4 +274,9 @@ const KNOWN_MARKS: Marks = Marks(Marks::MARKED.0 | Marks::REJECTED.0);
 fn marks_of(flags: u16) -> Marks {
     let [low, _] = flags.to_le_bytes();
     Marks(low & KNOWN_MARKS.0)
+}
+
+/// Zero bytes behind a body of `stored` bytes.
+pub fn padding_of(stored: usize) -> usize {
+    stored.wrapping_neg() % 8
 }
