@@ -1,34 +1,36 @@
-//! Entries of the catalogue: where each object is.
+//! Entries of the catalogue, which locate the objects of an archive.
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
 use super::headers::Time;
-use super::object::State;
+use super::object::ObjectState;
 use super::object_checks::{MODE, check_path, check_target, parse_mode, take_limited};
 use super::object_kind::ObjectKind;
 use crate::limits::{MAX_PATH, MAX_TARGET};
 
-/// Where an object is.
+/// An object's location in the archive, with the metadata that a list shows.
+///
+/// Exhaustive: these are all fields of a catalogue entry of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CatalogueEntry<'a> {
-    /// File, directory, ...
+    /// File, directory and so on.
     pub kind: ObjectKind,
-    /// Whether it is whole.
-    pub state: State,
+    /// Complete, changed or cut off.
+    pub state: ObjectState,
     /// Permission bits, setuid, setgid and sticky.
     pub mode: u32,
-    /// Bytes of a file, otherwise 0.
+    /// Bytes of a file; otherwise 0.
     pub size: u64,
-    /// Of a hard link: the object that it is another name of; otherwise 0.
+    /// Number of the object that a hard link is another name of; otherwise 0.
     pub link: u64,
-    /// When it was last modified.
+    /// Time of its last modification.
     pub modified: Time,
-    /// Number of the block in which its first entry stands, and of that with its end.
+    /// Numbers of the block with its first entry and of the block with its end.
     pub blocks: (u64, u64),
-    /// Where in the first block's data its first entry stands.
+    /// Offset of its first entry in the first block's data.
     pub offset: u32,
-    /// Where it is, below the root of the archive.
+    /// Path below the root of the archive.
     pub path: &'a [u8],
-    /// What a symbolic link says.
+    /// Target of a symbolic link; otherwise empty.
     pub target: &'a [u8],
 }
 
@@ -61,7 +63,7 @@ impl<'a> CatalogueEntry<'a> {
         let (kind, state) = (bytes.u8()?, bytes.u8()?);
         let (kind, state) = (
             ObjectKind::parse(&bytes, kind)?,
-            State::parse(&bytes, state)?,
+            ObjectState::parse(&bytes, state)?,
         );
         bytes.zeros(2)?;
         let mode = parse_mode(&mut bytes)?;
@@ -82,7 +84,7 @@ impl<'a> CatalogueEntry<'a> {
         check_path(path)?;
         check_target(kind, target)?;
         if blocks.0 > blocks.1 {
-            return Err(bytes.wrong("an object that ends before it begins"));
+            return Err(bytes.error("an object that ends before it begins"));
         }
         bytes.end()?;
         Ok(Self {

@@ -1,9 +1,9 @@
-//! What a file tree consists of: objects, their attributes, extents and ends, and the catalogue.
-//! `docs/wire-format.md`, "What is in an archive".
+//! Entries of a file tree: objects, their attributes, extents and ends, and the catalogue.
+//! `docs/wire-format.md`, "Content of an archive".
 
 use super::catalogue_entry::CatalogueEntry;
 use super::codec::{Bytes, DecodeError, Put, len_u16, len_u32};
-use super::object::{End, Object};
+use super::object::{ObjectEnd, ObjectMeta};
 use crate::limits::{MAX_ATTRIBUTE, MAX_ATTRIBUTE_NAME};
 
 /// Bytes of an entry's header.
@@ -12,8 +12,8 @@ pub const ENTRY_HEADER_LEN: usize = 16;
 /// Bytes of an extent before its data.
 pub const EXTENT_HEADER_LEN: usize = ENTRY_HEADER_LEN + 8;
 
-/// What stands before the data of an extent, for whoever has read the data to where it belongs
-/// already.
+/// The bytes before the data of an extent, for a caller that has already read the data to its
+/// final place.
 ///
 /// # Errors
 ///
@@ -33,29 +33,31 @@ pub fn extent_header(
 }
 
 /// One entry of a block.
+///
+/// Exhaustive: every entry has an object and a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// The object that it belongs to, by its number.
+    /// Number of the object that it belongs to.
     pub object: u64,
-    /// What it says.
+    /// Its content.
     pub body: EntryBody<'a>,
 }
 
-/// What an entry says.
+/// The content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryBody<'a> {
-    /// What the object is.
-    Object(Object<'a>),
+    /// Metadata of the object.
+    Object(ObjectMeta<'a>),
     /// An extended attribute: name and value.
     Attribute(&'a [u8], &'a [u8]),
-    /// Data of a file, from an offset on.
+    /// Offset in a file, and the data that begins there.
     Extent(u64, &'a [u8]),
-    /// There is no more of the object.
-    End(End),
-    /// Where an object is.
+    /// The end of the object.
+    End(ObjectEnd),
+    /// An object's location in the archive.
     Catalogue(CatalogueEntry<'a>),
-    /// What a later version added, and this one skips: its kind.
+    /// The kind of an entry that a later version added, and that this one skips.
     Later(u8),
 }
 
@@ -70,8 +72,8 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], if a reader would refuse it: a path that is not safe, or something that is
-    /// too long. Nothing is appended then.
+    /// [`DecodeError`], if a reader would refuse it: a path that is not safe, or a field that is too
+    /// long. Nothing is appended then.
     pub fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), DecodeError> {
         let start = bytes.len();
         bytes.put(&[0; 8]);
@@ -85,7 +87,8 @@ impl<'a> Entry<'a> {
             }
         };
         let length = len_u32(bytes.len().saturating_sub(body));
-        // Known only now, and less than to write the body somewhere else first.
+        // Kind and length are known only now. To fill them in costs less than to write the body
+        // to a buffer of its own first.
         if let Some([to, _, _, _, a, b, c, d, ..]) = bytes.get_mut(start..) {
             *to = kind;
             [*a, *b, *c, *d] = length.to_le_bytes();
@@ -119,16 +122,16 @@ impl<'a> Entry<'a> {
             EntryBody::Catalogue(entry) => entry.put(bytes).map(|()| CATALOGUE),
             EntryBody::Later(kind) => Err(DecodeError::new(
                 "entry",
-                format!("kind {kind} is not ours to write"),
+                format!("kind {kind} belongs to a later version, and this one cannot write it"),
             )),
         }
     }
 
-    /// The entry at the start of `bytes`, and what stands behind it.
+    /// The entry at the start of `bytes`, and the bytes that follow it.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`].
+    /// [`DecodeError`], if the entry is damaged or has a value that this version does not know.
     pub fn parse(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let mut header = Bytes::new("entry", bytes);
         let kind = header.u8()?;
@@ -137,7 +140,7 @@ impl<'a> Entry<'a> {
         let object = header.u64()?;
         let bytes = header.take(usize::try_from(length).unwrap_or(usize::MAX))?;
         let body = match kind {
-            OBJECT => EntryBody::Object(Object::parse(bytes)?),
+            OBJECT => EntryBody::Object(ObjectMeta::parse(bytes)?),
             ATTRIBUTE => parse_attribute(bytes)?,
             EXTENT => {
                 let mut bytes = Bytes::new("extent", bytes);
@@ -146,10 +149,10 @@ impl<'a> Entry<'a> {
                 check_extent(offset, data.len())?;
                 EntryBody::Extent(offset, data)
             }
-            END => EntryBody::End(End::parse(bytes)?),
+            END => EntryBody::End(ObjectEnd::parse(bytes)?),
             CATALOGUE => EntryBody::Catalogue(CatalogueEntry::parse(bytes)?),
             later @ 128.. => EntryBody::Later(later),
-            other => return Err(header.wrong(format!("unknown kind {other}"))),
+            other => return Err(header.error(format!("unknown kind {other}"))),
         };
         Ok((Self { object, body }, header.rest()))
     }
@@ -195,9 +198,10 @@ mod tests {
         reason = "a test may panic"
     )]
     use super::*;
+    use crate::wire::{ObjectKind, Time};
 
     #[test]
-    fn a_header_and_its_data_are_an_extent() {
+    fn extent_header_and_data_equal_an_extent_entry() {
         let mut whole = Vec::new();
         let entry = Entry {
             object: 7,
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_have_other_names_says_so() {
+    fn linked_flag_is_accepted_for_files_and_symlinks_only() {
         let all = [
             ObjectKind::File,
             ObjectKind::Directory,
@@ -231,7 +235,7 @@ mod tests {
                 b""
             };
             let (mode, uid, gid, size, device, link) = (0, 0, 0, 0, (0, 0), 0);
-            let object = Object {
+            let object = ObjectMeta {
                 kind,
                 mode,
                 uid,
@@ -257,7 +261,7 @@ mod tests {
             } else {
                 let plain = Entry {
                     object: 1,
-                    body: EntryBody::Object(Object {
+                    body: EntryBody::Object(ObjectMeta {
                         linked: false,
                         ..object
                     }),

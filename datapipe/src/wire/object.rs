@@ -8,60 +8,66 @@ use super::object_checks::{
 use super::object_kind::ObjectKind;
 use crate::limits::{MAX_PATH, MAX_TARGET};
 
-/// What an object is.
+/// Metadata of an object: its kind, attributes and path.
+///
+/// Exhaustive: these are all fields of an object entry of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Object<'a> {
-    /// File, directory, ...
+pub struct ObjectMeta<'a> {
+    /// File, directory and so on.
     pub kind: ObjectKind,
     /// Permission bits, setuid, setgid and sticky.
     pub mode: u32,
-    /// Its owner.
+    /// User id of its owner.
     pub uid: u32,
-    /// Its group.
+    /// Id of its group.
     pub gid: u32,
-    /// When it was last modified.
+    /// Time of its last modification.
     pub modified: Time,
-    /// Bytes of a file when it was opened.
+    /// Length of a file in bytes when it was opened; otherwise 0.
     pub size: u64,
-    /// Major and minor number of a device.
+    /// Major and minor number of a device; otherwise 0.
     pub device: (u32, u32),
-    /// The object that a hard link is another name of.
+    /// Number of the object that a hard link is another name of; otherwise 0.
     pub link: u64,
-    /// Whether hard links to it may follow: a reader need not remember any other object.
+    /// True if hard links to it may follow: a reader need not remember any other object.
     pub linked: bool,
-    /// Where it is, below the root of the archive.
+    /// Path below the root of the archive.
     pub path: &'a [u8],
-    /// What a symbolic link says.
+    /// Target of a symbolic link; otherwise empty.
     pub target: &'a [u8],
 }
 
 /// Bytes of the digest of a file.
 pub const DIGEST_LEN: usize = 16;
 
-/// How an object ended.
+/// The end of an object: its state, length and digest.
+///
+/// Exhaustive: these are all fields of an end entry of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Whether it is whole.
-    pub state: State,
+pub struct ObjectEnd {
+    /// Complete, changed or cut off.
+    pub state: ObjectState,
     /// Bytes of the file as it was read.
     pub size: u64,
-    /// Of its extents: the first bytes of a BLAKE3.
+    /// Digest of its extents: the first bytes of a BLAKE3.
     pub digest: Option<[u8; DIGEST_LEN]>,
 }
 
-/// Whether an object is what it was.
+/// State of an object in the archive, compared with the original.
+///
+/// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// It is whole.
+pub enum ObjectState {
+    /// The object is whole.
     #[default]
     Whole,
-    /// It changed while it was read.
+    /// The object changed while it was read.
     Changed,
-    /// It was not read to its end.
+    /// The object was not read to its end.
     Unread,
 }
 
-impl State {
+impl ObjectState {
     pub(super) fn code(self) -> u8 {
         match self {
             Self::Whole => 0,
@@ -75,12 +81,12 @@ impl State {
             0 => Ok(Self::Whole),
             1 => Ok(Self::Changed),
             2 => Ok(Self::Unread),
-            other => Err(bytes.wrong(format!("an object in unknown state {other}"))),
+            other => Err(bytes.error(format!("an object in unknown state {other}"))),
         }
     }
 }
 
-impl<'a> Object<'a> {
+impl<'a> ObjectMeta<'a> {
     pub(super) fn put(&self, bytes: &mut Vec<u8>) -> Result<(), DecodeError> {
         check_path(self.path)?;
         check_target(self.kind, self.target)?;
@@ -111,7 +117,7 @@ impl<'a> Object<'a> {
         let linked = match bytes.u8()? {
             0 => false,
             1 => true,
-            other => return Err(bytes.wrong(format!("an object with unknown flags {other}"))),
+            other => return Err(bytes.error(format!("an object with unknown flags {other}"))),
         };
         bytes.zeros(2)?;
         let mode = parse_mode(&mut bytes)?;
@@ -146,7 +152,7 @@ impl<'a> Object<'a> {
     }
 }
 
-impl End {
+impl ObjectEnd {
     pub(super) fn put(&self, bytes: &mut Vec<u8>) {
         bytes.put_u8(self.state.code());
         bytes.put_u8(self.digest.is_some().into());
@@ -158,13 +164,13 @@ impl End {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("end of an object", bytes);
         let (state, algorithm) = (bytes.u8()?, bytes.u8()?);
-        let state = State::parse(&bytes, state)?;
+        let state = ObjectState::parse(&bytes, state)?;
         bytes.zeros(6)?;
         let (size, digest) = (bytes.u64()?, bytes.array()?);
         let digest = match algorithm {
             0 if digest == [0; DIGEST_LEN] => None,
             1 => Some(digest),
-            other => return Err(bytes.wrong(format!("a digest of unknown algorithm {other}"))),
+            other => return Err(bytes.error(format!("a digest of unknown algorithm {other}"))),
         };
         bytes.end()?;
         Ok(Self {

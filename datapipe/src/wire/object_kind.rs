@@ -2,7 +2,9 @@
 
 use super::codec::{Bytes, DecodeError};
 
-/// Kinds of objects.
+/// The kind of an object.
+///
+/// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "their names say it")]
 pub enum ObjectKind {
@@ -38,6 +40,6 @@ impl ObjectKind {
             .iter()
             .find(|&&(_, known)| known == code)
             .map(|&(kind, _)| kind);
-        known.ok_or_else(|| bytes.wrong(format!("an object of unknown type {code}")))
+        known.ok_or_else(|| bytes.error(format!("an object of unknown type {code}")))
     }
 }

@@ -1,6 +1,9 @@
 //! Kinds of units, of their encryption, and of the data of blocks.
 
-/// What a unit is.
+/// The kind of a unit.
+///
+/// Exhaustive: these are all kinds of version 1, and [`Later`](Self::Later) has all that a later
+/// version may add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the format's page names them")]
 pub enum UnitKind {
@@ -14,7 +17,7 @@ pub enum UnitKind {
     SessionFooter,
     Locator,
     Special,
-    /// What a later version added, and this one skips: 128 to 255.
+    /// A kind that a later version added, and that this one skips: 128 to 255.
     Later(u8),
 }
 
@@ -50,7 +53,7 @@ impl UnitKind {
         known.or_else(|| (code >= 128).then_some(Self::Later(code)))
     }
 
-    /// What the unit is called in messages.
+    /// Name of the kind in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::SessionHeader => "session header",
@@ -68,25 +71,27 @@ impl UnitKind {
     }
 }
 
-/// How a body is encrypted.
+/// Encryption of a body.
+///
+/// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cipher {
-    /// It is not.
+pub enum CipherKind {
+    /// Not encrypted.
     #[default]
     None,
     /// AES-256-GCM.
     Aes256Gcm,
 }
 
-impl Cipher {
-    pub(crate) fn code(self) -> u8 {
+impl CipherKind {
+    pub(super) fn code(self) -> u8 {
         match self {
             Self::None => 0,
             Self::Aes256Gcm => 1,
         }
     }
 
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
+    pub(super) fn from_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::None),
             1 => Some(Self::Aes256Gcm),
@@ -95,10 +100,12 @@ impl Cipher {
     }
 }
 
-/// What a block's data is to the archive.
+/// Role of a block in its archive: data, or a piece of the catalogue.
+///
+/// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BlockKind {
-    /// What was archived.
+    /// Archived data.
     #[default]
     Data,
     /// A piece of the catalogue: of the objects that ended before it.
