@@ -124,7 +124,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
             (false, Some(_)) => return Err(OpenError::NotEncrypted),
             (false, None) => None,
             (true, Some(secret)) => {
-                let slots: Vec<_> = session.slots.iter().map(KeySlot::parse).collect();
+                let slots: Vec<_> = session.slots.iter().map(KeySlot::from_bytes).collect();
                 let key = unlock(&slots, secret, &session.id).map_err(OpenError::Locked)?;
                 Some(key_of(&key, &session, &header))
             }

@@ -6,13 +6,13 @@ use crate::limits::MAX_KEY_SLOTS;
 
 use super::key::SecretKind;
 
-/// Why a slot does not open, or why none does.
+/// Reason why a slot does not open, or why none of a session's slots does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnlockError {
     /// The slot is for the other kind of secret.
     OtherKind {
-        /// The kind that it is for.
+        /// The kind that opens the slot.
         needs: SecretKind,
     },
     /// The slot was made for another secret of this kind.
@@ -20,49 +20,50 @@ pub enum UnlockError {
         /// The kind of the secret.
         kind: SecretKind,
     },
-    /// The secret is right, but the wrapped key is not what was stored with it, or the session is
-    /// another.
+    /// The secret is right, but the wrapped key was changed, or the slot belongs to another
+    /// session.
     Damaged,
-    /// The slot asks for more than a reader gives. Nothing was computed.
+    /// The slot demands more than a reader gives. Nothing was computed.
     TooCostly {
-        /// Of what it asks for too much.
+        /// Name of the cost.
         what: &'static str,
-        /// How much it asks for.
+        /// Its value in the slot.
         has: u32,
-        /// The most that it may ask for.
+        /// The largest value that a reader accepts.
         most: u32,
     },
-    /// The slot asks for less than Argon2 can do with. Nothing was computed.
+    /// The slot demands less than Argon2 needs. Nothing was computed.
     TooCheap {
-        /// Of what it asks for too little.
+        /// Name of the cost.
         what: &'static str,
-        /// How much it asks for.
+        /// Its value in the slot.
         has: u32,
-        /// The least that it may ask for.
+        /// The smallest value that a reader accepts.
         least: u32,
     },
-    /// The memory that the slot asks for, within the limits, could not be had.
+    /// The system refused the memory that the slot demands within the limits.
     NoMemory {
-        /// How much, in KiB.
+        /// Size of the memory in KiB.
         memory_kib: u32,
     },
     /// A field of the slot has a value that this version does not know.
     Unknown {
-        /// The field.
+        /// Name of the field.
         what: &'static str,
         /// Its value.
         number: u32,
     },
     /// A session has no slot, or more than [`MAX_KEY_SLOTS`].
     SlotCount {
-        /// How many it has.
+        /// Number of its slots.
         has: usize,
     },
 }
 
 impl UnlockError {
-    /// How near a slot was to being opened: the greater, the more it says about what went wrong.
-    pub(super) fn nearness(&self) -> u8 {
+    /// Rank of the error among those of several slots. The error with the greatest rank tells the
+    /// user most, because its slot came nearest to opening.
+    pub(super) fn rank(&self) -> u8 {
         match self {
             Self::SlotCount { .. } => 0,
             Self::OtherKind { .. } => 1,
@@ -78,33 +79,49 @@ impl UnlockError {
 impl fmt::Display for UnlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OtherKind { needs } => write!(f, "the key slot opens with a {needs}: give that"),
+            Self::OtherKind { needs } => write!(f, "the key slot opens with a {needs}: use that"),
             Self::WrongSecret { kind } => {
-                write!(f, "the {kind} is not the right one: give the one that the archive was encrypted with")
+                write!(
+                    f,
+                    "the {kind} is not the right one: \
+                     use the one that the archive was encrypted with"
+                )
             }
             Self::Damaged => f.write_str(
-                "the key slot is damaged or of another session, although it knows the secret: use another slot's \
-                 secret, or another copy",
+                "the secret is right, but the key slot is damaged or belongs to another session: \
+                 use another slot's secret, or another copy",
             ),
             Self::TooCostly { what, has, most } => {
-                write!(f, "Argon2id with {has} {what} is refused, {most} is the most: if a key slot asks for it, ")?;
-                f.write_str("it is damaged or hostile: use another slot's secret, or another copy")
+                write!(
+                    f,
+                    "Argon2id with {has} {what} is refused, {most} is the most: \
+                     if a key slot asks for it, it is damaged or hostile: \
+                     use another slot's secret, or another copy"
+                )
             }
             Self::TooCheap { what, has, least } => {
-                write!(f, "Argon2id with {has} {what} is refused, {least} is the least: if a key slot asks for it, ")?;
-                f.write_str("it is damaged: use another slot's secret, or another copy")
+                write!(
+                    f,
+                    "Argon2id with {has} {what} is refused, {least} is the least: \
+                     if a key slot asks for it, it is damaged: \
+                     use another slot's secret, or another copy"
+                )
             }
             Self::NoMemory { memory_kib } => write!(
                 f,
-                "the passphrase needs {memory_kib} KiB of memory, which could not be had: free some, or use a key file"
+                "the passphrase needs {memory_kib} KiB of memory, which the system refused: \
+                 free some, or use a key file"
             ),
             Self::Unknown { what, number } => write!(
                 f,
-                "the key slot has the {what} {number}, which this version does not know: use a newer version, or \
-                 another slot's secret"
+                "the key slot has the {what} {number}, which this version does not know: \
+                 use a newer version, or another slot's secret"
             ),
             Self::SlotCount { has } => {
-                write!(f, "the session has {has} key slots, not 1 to {MAX_KEY_SLOTS}: use another copy")
+                write!(
+                    f,
+                    "the session has {has} key slots, not 1 to {MAX_KEY_SLOTS}: use another copy"
+                )
             }
         }
     }
