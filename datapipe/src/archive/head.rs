@@ -483,9 +483,9 @@ impl<M: Medium> Head for ArchiveHead<M> {
         let Some(session) = self.units.session() else {
             return stage;
         };
-        let passage = match self.medium.passage() {
+        let passage = match self.medium.handle() {
             Ok(passage) => passage,
-            Err(why) => return stage.local(why),
+            Err(why) => return stage.local(why.to_string()),
         };
         let runs = self.part.as_ref().map(|(_, runs)| runs);
         let (key, reporter) = (self.key.as_ref(), &self.reporter);

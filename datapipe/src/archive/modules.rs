@@ -29,7 +29,7 @@ use crate::media::{
 };
 use crate::stage::{Arguments, Fields, HeadStage, MiddleStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, DecodeError, Put};
-use crate::wire::{ArchiveHeader, Content, SessionHeader, looks_like_record};
+use crate::wire::{ArchiveHeader, Content, SessionHeader};
 
 use super::head::ArchiveHead;
 use super::index::{Run, Start};
@@ -297,9 +297,9 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     } = Target::of(&mut fields)?;
     fields.end()?;
     let medium: Box<dyn Medium> = match form {
-        _ if is_opened => reopen_to_read(form, path, call.descriptor(0)?, looks_like_record)?,
-        Form::Tape => Box::new(VirtualTape::open(path, looks_like_record)?),
-        Form::Directory => Box::new(VolumeDirectory::open(path, looks_like_record)?),
+        _ if is_opened => reopen_to_read(form, path, call.descriptor(0)?)?,
+        Form::Tape => Box::new(VirtualTape::open(path)?),
+        Form::Directory => Box::new(VolumeDirectory::open(path)?),
     };
     let log = salvages.then(|| call.damage());
     let head = match (session, block_len) {

@@ -34,7 +34,7 @@ use super::units::{Event, Units};
 /// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
 /// # Pipe::builder().head(StreamHead::new(&[7u8; 100_000][..])).stage(Zstd::level(3)).tail(tail).run()?;
 ///
-/// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;
+/// let tape = VirtualTape::open(&path)?;
 /// let reading = ArchiveReader::open(tape, None)?.read(2);
 /// reading.pipe.tail(StreamRestore::new(std::io::sink())).run()?;
 /// assert!(reading.report.outcome().complete);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::media::{Item, Medium, MediumError, MediumHandle, Position};
+use crate::media::{HandleError, Item, Medium, MediumError, MediumHandle, Position};
 
 /// One medium for several. Whoever uses it seeks first.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl<M: Medium> Medium for Shared<M> {
         self.0.lock().seek(to)
     }
 
-    fn passage(&self) -> Result<MediumHandle, String> {
-        self.0.lock().passage()
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        self.0.lock().handle()
     }
 }

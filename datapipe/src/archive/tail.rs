@@ -339,9 +339,9 @@ impl<M: Medium> Tail for ArchiveTail<M> {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        match self.stream.volumes.passage() {
+        match self.stream.volumes.handle() {
             Ok(passage) => modules::describe_tail(stage, &self.archive, passage, &self.report),
-            Err(why) => stage.local(why),
+            Err(why) => stage.local(why.to_string()),
         }
     }
 }

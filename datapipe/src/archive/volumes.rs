@@ -1,7 +1,7 @@
 //! Records onto volumes: the label at each one's start, and the next when one is full.
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, MediumHandle, Position};
+use crate::media::{HandleError, Medium, MediumError, MediumHandle, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.
@@ -24,8 +24,8 @@ impl<M: Medium> Volumes<M> {
     }
 
     /// What another process makes the medium from.
-    pub(super) fn passage(&self) -> Result<MediumHandle, String> {
-        self.medium.passage()
+    pub(super) fn handle(&self) -> Result<MediumHandle, HandleError> {
+        self.medium.handle()
     }
 
     /// Whether the first volume has been begun.

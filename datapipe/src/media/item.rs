@@ -2,26 +2,31 @@
 
 use super::Position;
 
-/// What [`Medium::read`](super::Medium::read) found.
+/// An item that [`Medium::read`](super::Medium::read) has found.
+///
+/// Exhaustive: the layout of a volume has nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
-    /// A record, which was put where the caller asked. It begins here.
+    /// A record, whose bytes are in the caller's vector, and the position at which it begins.
     Record(Position),
-    /// A mark.
+    /// A mark, and the position at which it begins.
     Mark(Position),
-    /// Bytes that are no record. The next read goes on behind them.
+    /// Bytes that are not a record. The next read continues after them.
     Damaged {
-        /// Where they begin.
+        /// Position at which they begin.
         at: Position,
-        /// How many there are: never 0.
+        /// Number of bytes: never 0.
         skipped: u64,
     },
-    /// The end of this volume. It stays the end until another volume is gone to.
+    /// The end of this volume. Further reads return it again until the caller goes to another
+    /// volume.
     End,
 }
 
-/// Says whether bytes look like the beginning of a record of the layer above.
+/// A function that returns true for bytes that look like the beginning of a record of the layer
+/// above.
 ///
-/// It gets up to 64 bytes, fewer if the record has fewer. It is asked only where a volume is
-/// damaged, to tell a record from data that happens to look like one. It must be quick.
+/// It gets up to 64 bytes, fewer if the record has fewer. A reader calls it only where a volume is
+/// damaged, to distinguish a record from data that happens to look like one. It must be quick,
+/// because a search calls it at nearly every byte.
 pub type Probe = fn(&[u8]) -> bool;

@@ -1,14 +1,17 @@
-//! How a medium gets into another process: by what is open of it.
+//! A handle that carries a medium to another process, as open descriptors.
 
+use std::error::Error;
+use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-/// What another process makes a medium from, which [`Medium::passage`](super::Medium::passage)
-/// gives: a [`VirtualTape`](super::VirtualTape) or a [`VolumeDirectory`](super::VolumeDirectory) as it is open
-/// here.
+/// A handle from which another process reopens a [`VirtualTape`](super::VirtualTape) or a
+/// [`VolumeDirectory`](super::VolumeDirectory). Returned by
+/// [`Medium::handle`](super::Medium::handle).
 ///
-/// It has descriptors, so the other process may lack the right to open the medium, and gets this
-/// one, whatever has taken its name since.
+/// The handle has open descriptors. So the other process needs no right to open the medium by its
+/// path, and gets this medium even if another file has taken the path since.
 #[derive(Debug)]
 pub struct MediumHandle {
     pub(crate) form: Form,
@@ -25,15 +28,53 @@ pub struct MediumHandle {
 pub(crate) enum Form {
     /// A [`VirtualTape`](super::VirtualTape).
     Tape,
-    /// A [`Directory`](super::VolumeDirectory).
+    /// A [`VolumeDirectory`](super::VolumeDirectory).
     Directory,
 }
 
-impl MediumHandle {
-    /// Why a medium has none that nobody knows more of.
-    pub(super) const NONE: &str = "its medium is none that another process can use: take a VirtualTape or a VolumeDirectory on the file system";
+/// Reason why a medium has no handle for another process.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The medium, or the storage that it is on, has no descriptors.
+    Unsupported,
+    /// The medium has been written to.
+    Written,
+    /// The system refused to open or duplicate a descriptor.
+    Io {
+        /// Error of the system.
+        source: io::Error,
+    },
+}
 
-    /// Why a medium has none that has been written to.
-    pub(super) const BEGUN: &str =
-        "something was written to its medium already: create the medium anew";
+impl From<io::Error> for HandleError {
+    fn from(source: io::Error) -> Self {
+        Self::Io { source }
+    }
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported => f.write_str(
+                "its medium cannot be used by another process: take a VirtualTape or a \
+                 VolumeDirectory on the file system",
+            ),
+            Self::Written => {
+                f.write_str("its medium has been written to already: create the medium anew")
+            }
+            Self::Io { source } => {
+                write!(f, "its medium cannot be given to another process: {source}")
+            }
+        }
+    }
+}
+
+impl Error for HandleError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io { source } => Some(source),
+            _ => None,
+        }
+    }
 }

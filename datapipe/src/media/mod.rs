@@ -1,35 +1,36 @@
-//! Media: what a stream is kept on. A sequence of volumes, each a sequence of records and marks.
+//! Media, on which a stream is stored. A medium is a sequence of volumes, each a sequence of
+//! records and marks.
 //!
 //! ```text
 //!   medium     volume 1                      volume 2
 //!            +--------+--------+------+    +--------+------+--------+------+
 //!            | record | record | mark |    | record | mark | record | mark |
 //!            +--------+--------+------+    +--------+------+--------+------+
-//!   files     000001.tap                    000002.tap                         a VolumeDirectory
-//!             backup.tap                                                       a VirtualTape: one volume
+//!   files     000001.tap                    000002.tap                   a VolumeDirectory
+//!             backup.tap                                                 a VirtualTape: one volume
 //! ```
 //!
-//! It is used like a tape drive: records are written one behind the other and read back as they
-//! were written, up to the end of the volume, which comes when it comes. A volume is a file in the
-//! layout that tape simulators use (SIMH, `.tap`), so other tools can read it.
+//! A medium is used like a tape drive: a caller writes records one after the other, and reads them
+//! back as it wrote them, up to the end of the volume, which the caller cannot predict. A volume is
+//! a file in the layout that tape simulators use (SIMH, `.tap`), so other tools can read it.
 //! `docs/wire-format.md` has the bytes.
 //!
-//! A volume that was damaged is read as far as that goes: what is no record is reported with its
-//! place and its length, and reading goes on at the next record behind it.
+//! A reader recovers from damage in a volume: it reports bytes that are not a record with their
+//! position and length, and continues at the next record after them.
 //!
-//! Does not know what is in a record, nor check it: a record whose bytes were changed is still a
-//! record here. Does not lock: two that write one tape spoil it. Does not write its memory to
-//! stable storage until it is asked to [`sync`](Medium::sync).
+//! This module does not know or check the content of a record: a record whose bytes were changed is
+//! still a record here. It does not lock files: two processes that write the same tape spoil it. It
+//! does not force anything to stable storage before [`sync`](Medium::sync).
 //!
 //! # Examples
 //!
 //! ```
 //! use datapipe::media::{VolumeDirectory, VolumeOptions, Item, Medium, MediumError};
 //!
-//! let place = tempfile::tempdir()?;
-//! let path = place.path().join("backup");
+//! let dir = tempfile::tempdir()?;
+//! let path = dir.path().join("backup");
 //!
-//! let options = VolumeOptions { volume_size: Some(64 << 10), ..VolumeOptions::default() };
+//! let options = VolumeOptions::default().volume_size(64 << 10);
 //! let mut medium = VolumeDirectory::create(&path, options)?;
 //! for number in 0..100u8 {
 //!     let record = [number; 1000];
@@ -44,7 +45,7 @@
 //! }
 //! medium.sync()?;
 //!
-//! let mut medium = VolumeDirectory::open(&path, |_| true)?;
+//! let mut medium = VolumeDirectory::open_with_probe(&path, |_| true)?;
 //! let (mut record, mut count, mut volumes) = (Vec::new(), 0, 1);
 //! loop {
 //!     match medium.read(&mut record)? {
@@ -65,7 +66,7 @@ mod error; // errors of a medium
 mod item; // the items that a read finds, and the probe
 mod layout; // the words of a volume's file
 mod medium; // the trait
-mod medium_handle; // the descriptors with which another process reopens a medium
+mod medium_handle; // descriptors for another process
 mod position; // the position of a record or a mark
 mod reader; // reads a volume, and resynchronises after damage
 mod reopen; // a medium from another process's descriptors
@@ -79,7 +80,7 @@ pub use error::MediumError;
 pub use item::{Item, Probe};
 pub use medium::Medium;
 pub(crate) use medium_handle::Form;
-pub use medium_handle::MediumHandle;
+pub use medium_handle::{HandleError, MediumHandle};
 pub use position::Position;
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, Storage, StorageFile};

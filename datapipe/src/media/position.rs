@@ -1,26 +1,28 @@
-//! A place on a medium, and what stands there.
+//! The position of a record or a mark on a medium.
 
 use std::fmt;
 
-/// Where a record or a mark begins.
+/// Position at which a record or a mark begins.
+///
+/// Exhaustive: a medium has volumes, and a volume has records in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Number of the volume, from 1.
     pub volume: u32,
-    /// Records, marks and damaged stretches before it in the volume. Behind damage it is smaller
-    /// than it was when it was written, if more than one record was damaged. From
-    /// [`UNCOUNTED`](Self::UNCOUNTED) / 2 on nobody knows how many: the medium was sought from its
+    /// Records, marks and damaged stretches before it in the volume. After damage the number is
+    /// smaller than at writing, if more than one record was damaged. From
+    /// [`UNCOUNTED`](Self::UNCOUNTED) / 2 on it is not a count: the reader came from the volume's
     /// end.
     pub record: u64,
-    /// Bytes before it in the volume's file. This is what a seek goes by.
+    /// Bytes before it in the volume's file. A seek uses this number.
     pub byte: u64,
 }
 
 impl Position {
-    /// Stands for the number of items in a volume that was not read from its start.
+    /// The value of `record` at the end of a volume that was not read from its start.
     pub const UNCOUNTED: u64 = u64::MAX;
 
-    /// Where volume number `volume` begins.
+    /// The start of volume number `volume`.
     pub const fn start_of(volume: u32) -> Self {
         Self {
             volume,
@@ -39,8 +41,8 @@ impl fmt::Display for Position {
         }
         f.write_str("byte ")?;
         let digits = self.byte.to_string();
-        for (place, digit) in digits.chars().enumerate() {
-            if place > 0 && (digits.len() - place).is_multiple_of(3) {
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
                 f.write_str(",")?;
             }
             write!(f, "{digit}")?;

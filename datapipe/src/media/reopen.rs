@@ -1,4 +1,4 @@
-//! Makes a medium from the descriptors that another process has open.
+//! Reopens a medium from the descriptors that another process has sent.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use super::dir_storage::DirStorage;
 use super::medium_handle::Form;
 use super::writer::check_size;
-use super::{Medium, MediumError, Probe, VirtualTape, VolumeDirectory};
+use super::{Medium, MediumError, VirtualTape, VolumeDirectory};
+use crate::wire::looks_like_record;
 
-/// A medium that another process has created, and written nothing to.
+/// Reopens a medium that another process has created and not written to.
 ///
 /// # Errors
 ///
@@ -23,13 +24,13 @@ pub(crate) fn reopen_to_write(
     check_size(volume_size)?;
     let (file, storage) = (File::from(file), DirStorage::new(directory));
     Ok(match form {
-        Form::Tape => Box::new(VirtualTape::given_to_write(
+        Form::Tape => Box::new(VirtualTape::from_descriptors_to_write(
             storage,
             path,
             file,
             volume_size,
         )),
-        Form::Directory => Box::new(VolumeDirectory::given_to_write(
+        Form::Directory => Box::new(VolumeDirectory::from_descriptors_to_write(
             storage,
             path,
             file,
@@ -38,7 +39,7 @@ pub(crate) fn reopen_to_write(
     })
 }
 
-/// A medium that another process has open to read.
+/// Reopens a medium that another process has open to read.
 ///
 /// # Errors
 ///
@@ -47,14 +48,17 @@ pub(crate) fn reopen_to_read(
     form: Form,
     path: PathBuf,
     descriptor: OwnedFd,
-    probe: Probe,
 ) -> Result<Box<dyn Medium>, MediumError> {
     Ok(match form {
-        Form::Tape => Box::new(VirtualTape::given_to_read(path, descriptor.into(), probe)?),
+        Form::Tape => Box::new(VirtualTape::from_descriptors_to_read(
+            path,
+            descriptor.into(),
+            looks_like_record,
+        )?),
         Form::Directory => Box::new(VolumeDirectory::open_on(
             DirStorage::new(descriptor),
             path,
-            probe,
+            looks_like_record,
         )?),
     })
 }

@@ -20,9 +20,8 @@ use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, Object, ObjectKin
 /// ```no_run
 /// use datapipe::prelude::*;
 /// use datapipe::tree::TreeList;
-/// use datapipe::wire::looks_like_record;
 ///
-/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap")?, None)?;
 /// let index = reader.index()?;
 /// let list = TreeList::new(|object| {
 ///     println!("{:>12} {}", object.size, object.path.escape_ascii());

@@ -28,9 +28,8 @@ use super::selection::Selection;
 /// ```no_run
 /// use datapipe::prelude::*;
 /// use datapipe::tree::Wanted;
-/// use datapipe::wire::looks_like_record;
 ///
-/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap")?, None)?;
 /// let index = reader.index()?;
 /// let wanted = CatalogueQuery::new(&[b"home/ada".to_vec()]);
 /// while let Some(search) = wanted.search() {

@@ -72,8 +72,8 @@ impl<'a> Entry<'a> {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], if a reader would refuse it: a path that is not safe, or a field that is too
-    /// long. Nothing is appended then.
+    /// [`DecodeError`], if a reader would refuse it: a path that is not safe, or a field that is
+    /// too long. Nothing is appended then.
     pub fn append_to(&self, bytes: &mut Vec<u8>) -> Result<(), DecodeError> {
         let start = bytes.len();
         bytes.put(&[0; 8]);

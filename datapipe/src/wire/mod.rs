@@ -6,9 +6,10 @@
 //!   unit               [header 64][body ................]  [header 64][body]  in the stream
 //! ```
 //!
-//! The module turns bytes into values and back. Parsing checks everything that can be checked without context, copies
-//! what it keeps, and takes no memory for a length that exceeds the bytes. Encoding gives a whole
-//! unit or nothing: the header, which names the body's length and checksum, is made last.
+//! The module turns bytes into values and back. Parsing checks everything that can be checked
+//! without context, copies what it keeps, and takes no memory for a length that exceeds the bytes.
+//! Encoding gives a whole unit or nothing: the header, which names the body's length and checksum,
+//! is made last.
 //!
 //! This module does not read or write files, has no clock, and knows no keys.
 #![warn(

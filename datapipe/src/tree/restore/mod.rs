@@ -102,9 +102,8 @@ impl Default for RestoreOptions {
 /// ```no_run
 /// use datapipe::prelude::*;
 /// use datapipe::tree::{RestoreOptions, TreeRestore};
-/// use datapipe::wire::looks_like_record;
 ///
-/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap")?, None)?;
 /// let options = RestoreOptions { paths: vec![b"home/ada".to_vec()], ..Default::default() };
 /// let restore = TreeRestore::new("/srv/restored", options)?;
 /// let report = restore.report();
