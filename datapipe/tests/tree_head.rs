@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{BlockKind, Content, ObjectKind, State, looks_like_record};
+use datapipe::wire::{BlockKind, Content, ObjectKind, State};
 use entries::{Collect, Seen, assert_same, blocks_of, parse};
 use placed::placed;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
@@ -630,8 +630,7 @@ fn an_archive_gives_the_same_blocks_back() {
         .tail(tail)
         .run()
         .unwrap();
-    let reader =
-        ArchiveReader::open(VirtualTape::open(&tape, looks_like_record).unwrap(), None).unwrap();
+    let reader = ArchiveReader::open(VirtualTape::open(&tape).unwrap(), None).unwrap();
     let collect = Collect::default();
     let pipe = Pipe::builder().buffer_size(8192).head(reader.head());
     pipe.stage(decompress())

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::archive::ReadOutcome;
 use datapipe::prelude::*;
 use datapipe::tree::{CatalogueQuery, RestoreReport, TreeList};
-use datapipe::wire::{ObjectKind, looks_like_record};
+use datapipe::wire::ObjectKind;
 
 use placed::placed;
 
@@ -77,7 +77,7 @@ impl Archived {
     }
 
     fn reader(&self) -> ArchiveReader<VirtualTape> {
-        let tape = VirtualTape::open(self.dir.path().join("tape"), looks_like_record).unwrap();
+        let tape = VirtualTape::open(self.dir.path().join("tape")).unwrap();
         ArchiveReader::open(tape, Some(&self.key)).unwrap()
     }
 
