@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{BlockKind, Content, ObjectKind, State};
+use datapipe::wire::{BlockKind, Content, ObjectKind, ObjectState};
 use entries::{Collect, Seen, assert_same, blocks_of, parse};
 use placed::placed;
 use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
@@ -61,7 +61,7 @@ fn compare(path: &Path, name: &[u8], seen: &BTreeMap<Vec<u8>, Seen>, names: &mut
         assert!(meta.nlink() > 1 && object.kind == ObjectKind::HardLink);
         return;
     }
-    assert_eq!(object.end.unwrap().0, State::Whole);
+    assert_eq!(object.end.unwrap().0, ObjectState::Whole);
     let kind = meta.file_type();
     if kind.is_dir() {
         assert_eq!(object.kind, ObjectKind::Directory);
@@ -322,7 +322,7 @@ fn attributes_are_read() {
     // One that does not fit is reported, and the others are there.
     let (seen, report) = read(&path, 1024);
     assert_eq!(attributes(&seen, b"data/file").len(), found.len() - 1);
-    assert_eq!(seen[&b"data/file"[..]].end.unwrap().0, State::Unread);
+    assert_eq!(seen[&b"data/file"[..]].end.unwrap().0, ObjectState::Unread);
     assert!(matches!(&report.problems()[..], [problem]
         if matches!(&problem.kind, ProblemKind::Attribute(name, _) if name == b"user.large")));
 }
@@ -491,7 +491,7 @@ fn files_that_change_say_so() {
     let (grown, report) = changing(|file| file.write_all_at(&[6; 3000], 8_000_000).unwrap());
     assert_eq!(
         (grown.size, grown.end.unwrap().0, grown.end.unwrap().1),
-        (8_000_000, State::Changed, 8_003_000)
+        (8_000_000, ObjectState::Changed, 8_003_000)
     );
     assert_eq!(content(&grown)[8_000_000..], [6; 3000]);
     assert_eq!(
@@ -501,7 +501,7 @@ fn files_that_change_say_so() {
     let (cut, report) = changing(|file| file.set_len(5_000_000).unwrap());
     assert_eq!(
         (cut.size, cut.end.unwrap().0, cut.end.unwrap().1),
-        (8_000_000, State::Changed, 5_000_000)
+        (8_000_000, ObjectState::Changed, 5_000_000)
     );
     assert_eq!(
         (content(&cut).len(), report.outcome().problems),
@@ -510,7 +510,7 @@ fn files_that_change_say_so() {
     let (written, _) = changing(|file| file.write_all_at(&[6], 0).unwrap());
     assert_eq!(
         (written.end.unwrap().0, written.end.unwrap().1),
-        (State::Changed, 8_000_000)
+        (ObjectState::Changed, 8_000_000)
     );
 }
 
@@ -527,7 +527,7 @@ fn what_cannot_be_read_costs_no_more_than_itself() {
         let seen = parse(&blocks_of(head, 4096));
         assert_eq!(
             seen[&b"a"[..]].end.map(|end| (end.0, end.1)),
-            Some((State::Unread, 0))
+            Some((ObjectState::Unread, 0))
         );
         assert_eq!(content(&seen[&b"b/behind"[..]]), b"x");
         assert!(
@@ -560,7 +560,7 @@ fn what_cannot_be_read_costs_no_more_than_itself() {
     assert_eq!(names, ["data", "data/behind", "data/closed directory"]);
     assert_eq!(
         seen[&b"data/closed directory"[..]].end.unwrap().0,
-        State::Unread
+        ObjectState::Unread
     );
     assert_eq!(report.outcome().problems, 2);
 }

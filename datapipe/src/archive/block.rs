@@ -4,7 +4,7 @@
 use crate::error::StageError;
 use crate::limits::MAX_BUFFER_SIZE;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
-use crate::wire::{BlockKind, Cipher, UnitHeader, UnitKind};
+use crate::wire::{BlockKind, CipherKind, UnitHeader, UnitKind};
 
 /// Bytes that sealing adds to a block, behind the data.
 pub(super) const TAG_LEN: usize = 16;
@@ -33,9 +33,9 @@ pub(super) fn header_of(
         )));
     };
     let (cipher, tag) = if info.sealed {
-        (Cipher::Aes256Gcm, TAG_LEN as u32)
+        (CipherKind::Aes256Gcm, TAG_LEN as u32)
     } else {
-        (Cipher::None, 0)
+        (CipherKind::None, 0)
     };
     Ok(UnitHeader {
         marks: Marks(info.marks.0 & (Marks::MARKED.0 | Marks::REJECTED.0)),
@@ -50,7 +50,7 @@ pub(super) fn header_of(
         codec: info.codec,
         cipher,
         class: info.class,
-        what,
+        block_kind: what,
         ..UnitHeader::new(UnitKind::Block)
     })
 }
@@ -66,10 +66,10 @@ pub(super) fn info_of(header: &UnitHeader) -> BlockInfo {
         },
         codec: header.codec,
         class: header.class,
-        sealed: header.cipher != Cipher::None,
+        sealed: header.cipher != CipherKind::None,
         sequence: Some(header.number),
         marks: header.marks,
-        kind: header.what.code(),
+        kind: header.block_kind.code(),
         ..BlockInfo::default()
     }
 }

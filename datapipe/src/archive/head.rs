@@ -261,7 +261,7 @@ impl<M: Medium> ArchiveHead<M> {
         block: &mut Block,
     ) -> Result<bool, StageError> {
         let encrypted = self.key.is_some();
-        if (header.cipher != wire::Cipher::None) != encrypted {
+        if (header.cipher != wire::CipherKind::None) != encrypted {
             let what = if encrypted {
                 "is not encrypted, although the archive is"
             } else {
@@ -435,7 +435,7 @@ pub(super) fn open_footer(
 ) -> Result<ArchiveFooter, String> {
     let mut body = body.to_vec();
     match (cipher, header.cipher) {
-        (Some(cipher), wire::Cipher::Aes256Gcm) => {
+        (Some(cipher), wire::CipherKind::Aes256Gcm) => {
             let data = body.len().saturating_sub(TAG_LEN);
             let mut tag = [0; TAG_LEN];
             let end = body
@@ -448,7 +448,7 @@ pub(super) fn open_footer(
             let opened = cipher.open(&nonce, &header.associated_data(), &mut body, &tag);
             opened.map_err(|_| "does not authenticate")?;
         }
-        (None, wire::Cipher::None) => {}
+        (None, wire::CipherKind::None) => {}
         (Some(_), _) => return Err("is not encrypted, although the archive is".to_owned()),
         (None, _) => return Err("is encrypted, although the archive is not".to_owned()),
     }

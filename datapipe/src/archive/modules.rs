@@ -449,7 +449,7 @@ fn runs_of(bytes: &[u8]) -> Result<Vec<Run>, DecodeError> {
             byte: bytes.u64()?,
         };
         if first > last || runs.last().is_some_and(|before| first <= before.last) {
-            return Err(bytes.wrong(format!("blocks {first} to {last} do not ascend")));
+            return Err(bytes.error(format!("blocks {first} to {last} do not ascend")));
         }
         runs.push(Run {
             first,

@@ -30,7 +30,7 @@ impl Places {
         let place = UNKNOWN;
         self.entries.push_back(BlockEntry {
             place,
-            what,
+            block_kind: what,
             position,
         });
         self.blocks += 1;

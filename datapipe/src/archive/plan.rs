@@ -196,9 +196,9 @@ impl ArchiveOptions {
             slots,
         };
         let cipher = if data_key.is_some() {
-            wire::Cipher::Aes256Gcm
+            wire::CipherKind::Aes256Gcm
         } else {
-            wire::Cipher::None
+            wire::CipherKind::None
         };
         let (block_len, content) = (self.block_len, self.content);
         let header = ArchiveHeader {

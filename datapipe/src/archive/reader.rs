@@ -118,7 +118,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     pub fn open(medium: M, secret: Option<&Secret>) -> Result<Self, OpenError> {
         let medium = Shared::new(medium);
         let (session, header) = find_headers(&medium)?;
-        let encrypted = header.cipher != wire::Cipher::None;
+        let encrypted = header.cipher != wire::CipherKind::None;
         let key = match (encrypted, secret) {
             (true, None) => return Err(OpenError::KeyNeeded),
             (false, Some(_)) => return Err(OpenError::NotEncrypted),

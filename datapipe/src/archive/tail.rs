@@ -9,7 +9,7 @@ use crate::media::{Medium, Position};
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, BlockKind, Cipher, Framing, RECORD_HEADER_LEN, SessionFooter,
+    ArchiveEntry, ArchiveFooter, BlockKind, CipherKind, Framing, RECORD_HEADER_LEN, SessionFooter,
     UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
 
@@ -227,7 +227,7 @@ impl<M: Medium> ArchiveTail<M> {
         };
         header.stored = plain;
         if let Some(key) = &self.archive.key {
-            header.cipher = Cipher::Aes256Gcm;
+            header.cipher = CipherKind::Aes256Gcm;
             header.stored += TAG_LEN as u32;
             let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
             let tag = key
@@ -392,7 +392,7 @@ impl<M: Medium> Stream<M> {
             self.first = Some((self.record.len() - RECORD_HEADER_LEN) as u32);
         }
         if header.kind == UnitKind::Block {
-            places.block(header.number, header.what, position, header.plain);
+            places.block(header.number, header.block_kind, position, header.plain);
         }
         self.bytes(&header.to_bytes(), places)?;
         self.bytes(body, places)?;

@@ -9,7 +9,7 @@ use crate::limits::{
 };
 use crate::memory::{Backing, Direction, HugePages};
 use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
-use crate::wire::codec::cut;
+use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
 use super::event::{Event, Listener};
@@ -171,7 +171,7 @@ impl<'a> PipeBuilder<'a> {
         let numbered = (2..).map(|number| {
             let number = format!(" {number}");
             // A name that is as long as names may be stays so.
-            cut(&name, MAX_NAME - number.len()).to_owned() + &number
+            truncate(&name, MAX_NAME - number.len()).to_owned() + &number
         });
         // There are more numbers than stages.
         std::iter::once(name.clone())

@@ -105,19 +105,19 @@ impl LaunchRequest {
         let mut bytes = Bytes::new("an order", bytes);
         let version = bytes.u8()?;
         if version != VERSION {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "has version {version}, but this program knows {VERSION} only"
             )));
         }
         let (work, flags) = (bytes.u8()?, bytes.u8()?);
         if flags & !(TERMINATE_AT_LIMIT | NAMED | CONFINED) != 0 {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "has flags that this program does not know: {flags:#x}"
             )));
         }
         let (stage, instance, instances) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
         if !(1..=MAX_INSTANCES).contains(&instances) {
-            return Err(bytes.wrong(format!("is for {instances} instances")));
+            return Err(bytes.error(format!("is for {instances} instances")));
         }
         let mut segment = None;
         if flags & NAMED != 0 {
@@ -125,11 +125,11 @@ impl LaunchRequest {
             let parsed = str::from_utf8(name)
                 .ok()
                 .and_then(|name| name.parse::<PipeName>().ok());
-            segment = Some(parsed.ok_or_else(|| bytes.wrong("names no segment".to_owned()))?);
+            segment = Some(parsed.ok_or_else(|| bytes.error("names no segment".to_owned()))?);
         }
         let mut job = None;
         if work != 0 {
-            let unknown = || bytes.wrong(format!("is for an unknown kind of work, {work}"));
+            let unknown = || bytes.error(format!("is for an unknown kind of work, {work}"));
             let work = StageKind::decode(work).ok_or_else(unknown)?;
             let len = bytes.u32()? as usize;
             let name = bytes.text(len)?;

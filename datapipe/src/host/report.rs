@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_NOTE};
 use crate::pool::PortError;
-use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// What a process says.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl StageMessage {
         let data = data.into();
         match MAX_NOTE.checked_sub(data.len()) {
             Some(room) => Ok(Self {
-                text: cut(text.as_ref(), room).to_owned(),
+                text: truncate(text.as_ref(), room).to_owned(),
                 data,
             }),
             None => Err(StageError::new(format!(
@@ -81,7 +81,7 @@ pub(super) fn tell(control: &OwnedFd, instance: u32, result: &Result<(), StageEr
     bytes.put_u32(instance);
     bytes.put_u32(queue.unwrap_or(NONE));
     bytes.put_u32(buffer.unwrap_or(NONE));
-    bytes.put(cut(&text, MAX_FAILURE_TEXT).as_bytes());
+    bytes.put(truncate(&text, MAX_FAILURE_TEXT).as_bytes());
     // A controller that does not listen any more has died, and this process is about to.
     let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL);
 }
@@ -172,7 +172,7 @@ fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
             };
             Err(PortError::Corrupt(corrupt).into())
         }
-        _ => return Err(bytes.wrong(format!("is of an unknown kind, {kind}"))),
+        _ => return Err(bytes.error(format!("is of an unknown kind, {kind}"))),
     };
     Ok(Message::Ended(instance, result))
 }

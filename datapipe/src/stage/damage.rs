@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
 use crate::media::Position;
 use crate::pool::Block;
-use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// The field of a module's arguments that says that its stage goes on behind damage.
 pub(crate) const SALVAGE: &str = "salvage";
@@ -240,7 +240,7 @@ impl Inner {
         self.count += 1;
         if self.entries.len() < MAX_LOG_ENTRIES {
             if damage.what.len() > MAX_DAMAGE_TEXT {
-                damage.what = cut(&damage.what, MAX_DAMAGE_TEXT).to_owned();
+                damage.what = truncate(&damage.what, MAX_DAMAGE_TEXT).to_owned();
             }
             if let (Some(block), None) = (damage.block, &damage.place) {
                 self.placeless.insert((block, self.entries.len()));
@@ -271,7 +271,7 @@ impl Inner {
                 self.count = self.count.saturating_add(told.u64()?);
                 told.end()
             }
-            other => Err(told.wrong(format!("is of an unknown kind, {other}"))),
+            other => Err(told.error(format!("is of an unknown kind, {other}"))),
         }
     }
 
@@ -285,12 +285,12 @@ impl Inner {
         let mut place = None;
         if flags & HAS_PLACE != 0 {
             let len = told.u16()?;
-            place = Some(cut(&told.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
+            place = Some(truncate(&told.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
         }
         let what = told.text(told.rest().len())?;
         let place = place.or_else(|| block.and_then(|block| self.place_of(block)));
         let is_same =
-            |known: &Damage| known.block == block && known.what == cut(&what, MAX_DAMAGE_TEXT);
+            |known: &Damage| known.block == block && known.what == truncate(&what, MAX_DAMAGE_TEXT);
         // One that is killed when it has told of a block leaves that to its replacement, which
         // finds the same.
         if block.is_none() || !self.entries.iter().rev().take(AT_ONCE).any(is_same) {
@@ -358,7 +358,7 @@ fn encode(Damage { block, place, what }: &Damage) -> Vec<u8> {
         data.put_u64(*block);
     }
     if let Some(place) = place {
-        let place = cut(place, MAX_DAMAGE_TEXT);
+        let place = truncate(place, MAX_DAMAGE_TEXT);
         data.put_u16(len_u16(place.len()));
         data.put(place.as_bytes());
     }

@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
-use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, State, extent_header};
+use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, ObjectState, extent_header};
 
 use super::digest::Digest;
 use super::object::Meta;
@@ -42,7 +42,7 @@ pub(super) enum Progress {
     /// There is more, for the next block.
     Full,
     /// The file was read.
-    Done(State),
+    Done(ObjectState),
 }
 
 /// What was read of a file.
@@ -183,9 +183,9 @@ impl Extents {
         let same = before.modified == after.modified && before.changed == after.changed;
         let whole = same && before.size == after.size && self.at == after.size;
         Ok(Progress::Done(if whole {
-            State::Whole
+            ObjectState::Whole
         } else {
-            State::Changed
+            ObjectState::Changed
         }))
     }
 }

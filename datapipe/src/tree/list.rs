@@ -6,14 +6,16 @@ use crate::error::StageError;
 use crate::limits::MAX_OPEN_OBJECTS;
 use crate::pool::{Block, Marks};
 use crate::stage::{DamageLog, Tail, TailStage};
-use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State};
+use crate::wire::{
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectMeta, ObjectState,
+};
 
 /// Tells of the objects of an archived tree, each once.
 ///
 /// It takes blocks that are decrypted and decompressed: those of the closing catalogue, which is
 /// all that a whole archive needs, or all of an archive, of which it then reads the objects
 /// themselves. What is in a block that is damaged, it does not tell of. An object that has no end
-/// is [`State::Unread`].
+/// is [`ObjectState::Unread`].
 ///
 /// # Examples
 ///
@@ -71,7 +73,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
         match entry.body {
             EntryBody::Object(_) => {
                 if self.begun.len() >= MAX_OPEN_OBJECTS {
-                    self.end(0, State::Unread, 0, at.0)?;
+                    self.end(0, ObjectState::Unread, 0, at.0)?;
                 }
                 let (block, offset) = at;
                 self.begun.push(Begun {
@@ -96,7 +98,13 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
     }
 
     /// An object has ended, in block `last`.
-    fn end(&mut self, which: usize, state: State, size: u64, last: u64) -> Result<(), StageError> {
+    fn end(
+        &mut self,
+        which: usize,
+        state: ObjectState,
+        size: u64,
+        last: u64,
+    ) -> Result<(), StageError> {
         let Begun {
             entry,
             block,
@@ -113,7 +121,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
         else {
             return Ok(());
         };
-        let Object {
+        let ObjectMeta {
             kind,
             mode,
             modified,
@@ -184,7 +192,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
     fn finish(&mut self) -> Result<(), StageError> {
         while let Some(begun) = self.begun.first() {
             let block = begun.block;
-            self.end(0, State::Unread, 0, block)?;
+            self.end(0, ObjectState::Unread, 0, block)?;
         }
         Ok(())
     }

@@ -68,13 +68,13 @@ fn join(message: &mut Vec<u8>, piece: &[u8]) -> Result<bool, DecodeError> {
     let mut piece = Bytes::new("a note of a tree", piece);
     let more = piece.u8()?;
     if more > MORE {
-        return Err(piece.wrong(format!(
+        return Err(piece.error(format!(
             "is neither the end of a message nor a part: {more}"
         )));
     }
     message.put(piece.rest());
     if message.len() > LONGEST {
-        return Err(piece.wrong(format!("belongs to a message of more than {LONGEST} bytes")));
+        return Err(piece.error(format!("belongs to a message of more than {LONGEST} bytes")));
     }
     Ok(more == LAST)
 }

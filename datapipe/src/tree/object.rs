@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat};
 use rustix::io::{Errno, Result};
 
-use crate::wire::{Object, ObjectKind, Time};
+use crate::wire::{ObjectKind, ObjectMeta, Time};
 
 /// What the system says about an object.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +82,8 @@ impl Meta {
         kind: ObjectKind,
         path: &'a [u8],
         target: &'a [u8],
-    ) -> Object<'a> {
-        Object {
+    ) -> ObjectMeta<'a> {
+        ObjectMeta {
             kind,
             mode: self.mode,
             uid: self.uid,

@@ -1,7 +1,7 @@
 //! Objects that have ended in what was not sent yet: blocks get their numbers when they are sent.
 
 use crate::error::StageError;
-use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, State, Time};
+use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectState, Time};
 
 use super::catalogue::Catalogue;
 
@@ -20,7 +20,7 @@ pub(super) struct Ended {
     /// Its number if hard links to it may follow, otherwise 0.
     pub(super) object: u64,
     pub(super) kind: ObjectKind,
-    pub(super) state: State,
+    pub(super) state: ObjectState,
     pub(super) mode: u32,
     pub(super) size: u64,
     /// Of a hard link: the object that it is another name of.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::error::StageError;
 use crate::limits::MAX_ATTRIBUTE;
 use crate::pool::Block;
-use crate::wire::{DIGEST_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
+use crate::wire::{DIGEST_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
 
 use super::batch::{Batch, Descriptor, Found, Item, Lead, Path};
 use super::extents::{self, Extents};
@@ -47,7 +47,7 @@ struct Current {
     link: u64,
     number: u64,
     first: Spot,
-    state: State,
+    state: ObjectState,
     step: Step,
 }
 
@@ -155,9 +155,9 @@ impl Reader {
         };
         let (found, kind, target) = looked?;
         let state = if found.unread {
-            State::Unread
+            ObjectState::Unread
         } else {
-            State::Whole
+            ObjectState::Whole
         };
         let (first, step) = (Spot::default(), Step::Object);
         Some(Current {
@@ -246,7 +246,7 @@ impl Reader {
         let is_further = current.kind == ObjectKind::HardLink;
         let first = meta.describe(current.kind, self.batch.path(current.path), &current.target);
         let object = if is_further {
-            Object {
+            ObjectMeta {
                 size: 0,
                 device: (0, 0),
                 link: current.link,
@@ -294,7 +294,7 @@ impl Reader {
             self.attributes = Attributes::default();
             self.problem(
                 current,
-                State::Unread,
+                ObjectState::Unread,
                 ProblemKind::Attribute(Vec::new(), error.to_string()),
             );
         }
@@ -336,7 +336,7 @@ impl Reader {
             };
             if let Some(why) = wrong {
                 let kind = ProblemKind::Attribute(name.to_vec(), why);
-                self.problem(current, State::Unread, kind);
+                self.problem(current, ObjectState::Unread, kind);
             }
             self.attributes.advance();
         }
@@ -371,13 +371,13 @@ impl Reader {
             .update(|outcome| outcome.bytes += summary.bytes);
         current.step = Step::End(summary.size, Some(summary.digest));
         match outcome {
-            Ok(extents::Progress::Done(State::Changed)) => {
-                self.problem(current, State::Changed, ProblemKind::Changed);
+            Ok(extents::Progress::Done(ObjectState::Changed)) => {
+                self.problem(current, ObjectState::Changed, ProblemKind::Changed);
             }
             Ok(_) => {}
             Err(error) => {
                 let why = format!("{error} at byte {}", summary.size);
-                self.problem(current, State::Unread, ProblemKind::Unreadable(why));
+                self.problem(current, ObjectState::Unread, ProblemKind::Unreadable(why));
             }
         }
         Ok(Put::Done)
@@ -400,7 +400,7 @@ impl Reader {
             ..
         } = current;
         let end = Spot::at(block.len());
-        let body = EntryBody::End(End {
+        let body = EntryBody::End(ObjectEnd {
             state: *state,
             size,
             digest,
@@ -450,8 +450,8 @@ impl Reader {
     }
 
     /// Reports what is wrong with an object, which is in the archive all the same.
-    fn problem(&self, current: &mut Current, state: State, kind: ProblemKind) {
-        if current.state != State::Unread {
+    fn problem(&self, current: &mut Current, state: ObjectState, kind: ProblemKind) {
+        if current.state != ObjectState::Unread {
             current.state = state;
         }
         self.rules

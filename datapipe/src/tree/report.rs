@@ -188,7 +188,7 @@ impl TreeReport {
                 let TreeProblem { path, kind } = TreeProblem::take(message)?;
                 self.0.lock().keep(&path, kind); // it is counted in the outcome
             }
-            kind => return Err(message.wrong(format!("is of an unknown kind, {kind}"))),
+            kind => return Err(message.error(format!("is of an unknown kind, {kind}"))),
         }
         Ok(())
     }
@@ -320,7 +320,7 @@ impl TreeProblem {
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
             GARBLED => ProblemKind::Garbled(take_text(&mut message)?),
-            kind => return Err(message.wrong(format!("names an unknown kind of problem, {kind}"))),
+            kind => return Err(message.error(format!("names an unknown kind of problem, {kind}"))),
         };
         message.end().map(|()| Self { path, kind })
     }

@@ -110,11 +110,6 @@ impl<'a> Bytes<'a> {
         self.rest
     }
 
-    /// As [`error`](Self::error): the name that other folders still use.
-    pub(crate) fn wrong(&self, why: impl Into<String>) -> DecodeError {
-        self.error(why)
-    }
-
     /// An error about the part that is being read.
     pub(crate) fn error(&self, why: impl Into<String>) -> DecodeError {
         DecodeError::new(self.what, why)
@@ -161,11 +156,6 @@ pub(crate) fn len_u32(len: usize) -> u32 {
 /// As much of `text` as fits in `max` bytes, cut between two characters.
 pub(crate) fn truncate(text: &str, max: usize) -> &str {
     text.split_at(text.floor_char_boundary(max)).0
-}
-
-/// As [`truncate`]: the name that other folders still use.
-pub(crate) fn cut(text: &str, max: usize) -> &str {
-    truncate(text, max)
 }
 
 #[cfg(test)]

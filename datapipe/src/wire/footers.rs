@@ -30,7 +30,7 @@ pub struct BlockEntry {
     /// Position on the medium of the record in which its header begins.
     pub place: Position,
     /// Data or catalogue.
-    pub what: BlockKind,
+    pub block_kind: BlockKind,
     /// Offset of its header in the stream.
     pub position: u64,
 }
@@ -46,7 +46,7 @@ impl ChunkFooter {
         bytes.put_u32(0);
         for entry in &self.entries {
             bytes.put_u32(entry.place.volume);
-            bytes.put_u8(entry.what.code());
+            bytes.put_u8(entry.block_kind.code());
             bytes.put(&[0; 3]);
             bytes.put_u64(entry.place.record);
             bytes.put_u64(entry.place.byte);
@@ -86,12 +86,12 @@ impl ChunkFooter {
                 record: bytes.u64()?,
                 byte: bytes.u64()?,
             };
-            let Some(what) = BlockKind::from_code(code) else {
+            let Some(block_kind) = BlockKind::from_code(code) else {
                 return Err(bytes.error(format!("a block of unknown meaning {code}")));
             };
             entries.push(BlockEntry {
                 place,
-                what,
+                block_kind,
                 position: bytes.u64()?,
             });
         }

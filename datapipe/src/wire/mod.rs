@@ -45,7 +45,3 @@ pub use object_kind::ObjectKind;
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};
 pub use unit_kind::{BlockKind, CipherKind, UnitKind};
-
-// The names that other folders still use.
-pub use object::{ObjectEnd as End, ObjectMeta as Object, ObjectState as State};
-pub use unit_kind::CipherKind as Cipher;

@@ -50,7 +50,7 @@ pub struct UnitHeader {
     /// Result of content analysis.
     pub class: ContentClass,
     /// Data or catalogue.
-    pub what: BlockKind,
+    pub block_kind: BlockKind,
     /// CRC-32 of the body as it is stored.
     pub body_crc: u32,
     /// Offset of this header in the stream.
@@ -74,7 +74,7 @@ impl UnitHeader {
             codec: Codec::NONE,
             cipher: CipherKind::None,
             class: ContentClass::UNKNOWN,
-            what: BlockKind::Data,
+            block_kind: BlockKind::Data,
             body_crc: 0,
             position: 0,
             session: [0; 4],
@@ -97,7 +97,7 @@ impl UnitHeader {
         bytes.put_u8(self.codec.0);
         bytes.put_u8(self.cipher.code());
         bytes.put_u8(self.class.0);
-        bytes.put_u8(self.what.code());
+        bytes.put_u8(self.block_kind.code());
         bytes.put_u32(self.body_crc);
         bytes.put_u64(self.position);
         bytes.put(&self.session);
@@ -160,7 +160,7 @@ impl UnitHeader {
         );
         let plain = self.codec == Codec::NONE
             && self.class == ContentClass::UNKNOWN
-            && self.what == BlockKind::Data
+            && self.block_kind == BlockKind::Data
             && self.marks == Marks::default()
             && self.offset == 0;
         if (self.kind != UnitKind::Block && !plain)
@@ -317,7 +317,7 @@ impl RawHeader {
         };
         let header = UnitHeader {
             cipher,
-            what: block_kind,
+            block_kind,
             ..header
         };
         header.check_kind()?;

@@ -10,7 +10,7 @@ use rustix::io::Result;
 
 use super::open::Described;
 use super::report::RestoreReport;
-use crate::wire::{Object, ObjectKind};
+use crate::wire::{ObjectKind, ObjectMeta};
 
 /// Bits of a mode that anybody may set.
 const PLAIN_MODE: u32 = 0o1777;
@@ -133,7 +133,7 @@ impl Made<'_> {
         }
     }
 
-    fn set_modified(self, object: &Object<'_>) -> Result<()> {
+    fn set_modified(self, object: &ObjectMeta<'_>) -> Result<()> {
         let modified = Timespec {
             tv_sec: object.modified.seconds,
             tv_nsec: object.modified.nanoseconds.into(),

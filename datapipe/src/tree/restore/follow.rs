@@ -18,7 +18,9 @@ use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS, MAX_RESTORE_THREADS
 use crate::pool::{Block, Marks};
 use crate::tree::digest::Digest;
 use crate::tree::selection::Selection;
-use crate::wire::{BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State};
+use crate::wire::{
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+};
 
 use super::lost::Lost;
 use super::open::{Described, Open};
@@ -35,7 +37,7 @@ pub(super) trait Sink: Send + Sized {
     fn another(&self) -> Self;
 
     /// An object begins.
-    fn begin(&mut self, object: &Object<'_>) -> Result<Self::Made, Failure>;
+    fn begin(&mut self, object: &ObjectMeta<'_>) -> Result<Self::Made, Failure>;
 
     /// Data of a file.
     fn extent(&mut self, made: &mut Self::Made, offset: u64, data: &[u8]) -> Result<(), Failure>;
@@ -44,10 +46,10 @@ pub(super) trait Sink: Send + Sized {
     fn end(&mut self, made: Self::Made, what: &Described, size: u64) -> Result<Became, Failure>;
 
     /// An object is another name of one that is whole.
-    fn link(&mut self, object: &Object<'_>, first: &First) -> Result<(), Failure>;
+    fn link(&mut self, object: &ObjectMeta<'_>, first: &First) -> Result<(), Failure>;
 
     /// An object is damaged. Says what became of it.
-    fn set_aside(&mut self, made: Self::Made, object: &Object<'_>) -> String;
+    fn set_aside(&mut self, made: Self::Made, object: &ObjectMeta<'_>) -> String;
 
     /// All objects are done.
     fn finish(&mut self) -> Result<(), StageError>;
@@ -217,13 +219,18 @@ impl<S: Sink> Follower<S> {
         Ok(())
     }
 
-    fn begin(&mut self, number: u64, object: &Object<'_>, bytes: &[u8]) -> Result<(), StageError> {
+    fn begin(
+        &mut self,
+        number: u64,
+        object: &ObjectMeta<'_>,
+        bytes: &[u8],
+    ) -> Result<(), StageError> {
         // An object that says that it has no other names has none, whatever the catalogue says.
         if let Some(path) = self.part.called.remove(&number)
             && object.linked
         {
             let (object, mut bytes) = (
-                Object {
+                ObjectMeta {
                     path: &path,
                     ..*object
                 },
@@ -322,7 +329,7 @@ impl<S: Sink> Follower<S> {
         Ok(())
     }
 
-    fn end(&mut self, at: usize, end: End) -> Result<(), StageError> {
+    fn end(&mut self, at: usize, end: ObjectEnd) -> Result<(), StageError> {
         if self.open[at].made.is_none() {
             self.open.swap_remove(at);
             return Ok(());
@@ -343,7 +350,7 @@ impl<S: Sink> Follower<S> {
         };
         match done {
             Ok(became) => {
-                if end.state == State::Changed {
+                if end.state == ObjectState::Changed {
                     self.report
                         .problem(object.path, "changed while it was archived");
                 }
@@ -362,7 +369,7 @@ impl<S: Sink> Follower<S> {
     fn remember(
         &mut self,
         number: u64,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         became: Became,
     ) -> Result<(), StageError> {
         let path = object.path.to_vec();
@@ -378,7 +385,7 @@ impl<S: Sink> Follower<S> {
         Ok(())
     }
 
-    fn link(&mut self, object: &Object<'_>) -> Result<Became, Failure> {
+    fn link(&mut self, object: &ObjectMeta<'_>) -> Result<Became, Failure> {
         let first = self
             .links
             .get(object.link)
@@ -530,10 +537,12 @@ impl<S: Sink> Drop for Follower<S> {
 const NO_END: &str = "its end is missing";
 
 /// Why an object is damaged, if it is.
-fn not_whole<M>(open: &Open<M>, end: &End) -> Option<&'static str> {
+fn not_whole<M>(open: &Open<M>, end: &ObjectEnd) -> Option<&'static str> {
     let is_file = open.what.is(ObjectKind::File);
     match end.digest {
-        _ if end.state == State::Unread => Some("was not read to its end when it was archived"),
+        _ if end.state == ObjectState::Unread => {
+            Some("was not read to its end when it was archived")
+        }
         _ if is_file && end.size < open.end => Some("has more data than it says"),
         Some(digest) if is_file && open.digest.finish() != digest => Some("its digest is wrong"),
         None if open.doubtful => Some("blocks were lost while it was open, and it has no digest"),

@@ -12,7 +12,7 @@ use std::panic;
 use std::thread;
 
 use crate::error::StageError;
-use crate::wire::{Entry, EntryBody, Object, ObjectKind};
+use crate::wire::{Entry, EntryBody, ObjectKind, ObjectMeta};
 
 use super::follow::{Follower, Sink};
 
@@ -31,7 +31,7 @@ where
     pub(super) fn whole_file(
         &self,
         number: u64,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         entries: &[u8],
     ) -> Option<usize> {
         if object.kind != ObjectKind::File || object.linked || !self.is_free(number, object.path) {

@@ -52,7 +52,7 @@ impl Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{ObjectKind, State, Time};
+    use crate::wire::{ObjectKind, ObjectState, Time};
 
     #[test]
     fn an_object_is_lost_with_the_block_that_it_begins_in() {
@@ -60,7 +60,7 @@ mod tests {
         lost.add(3, 5, 0);
         lost.add(9, 9, 100);
         let mut has = |block, offset| {
-            let (kind, state, modified) = (ObjectKind::File, State::Whole, Time::default());
+            let (kind, state, modified) = (ObjectKind::File, ObjectState::Whole, Time::default());
             let blocks = (block, block + 20);
             let (path, target) = (&b"x"[..], &b""[..]);
             lost.has(&CatalogueEntry {

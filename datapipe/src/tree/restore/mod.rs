@@ -33,7 +33,7 @@ use crate::stage::{Arguments, Tail, TailStage};
 use crate::tree::modules::{OfRestore, TREE_VERIFY_MODULE};
 use crate::tree::selection::Selection;
 use crate::tree::wanted::CatalogueQuery;
-use crate::wire::Object;
+use crate::wire::ObjectMeta;
 
 pub(super) use part::Part;
 pub(super) use report::Told as ToldOfRestore;
@@ -249,7 +249,7 @@ impl Sink for Nowhere {
         Self
     }
 
-    fn begin(&mut self, _: &Object<'_>) -> Result<(), Failure> {
+    fn begin(&mut self, _: &ObjectMeta<'_>) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -261,11 +261,11 @@ impl Sink for Nowhere {
         Ok(Became::Verified)
     }
 
-    fn link(&mut self, _: &Object<'_>, _: &First) -> Result<(), Failure> {
+    fn link(&mut self, _: &ObjectMeta<'_>, _: &First) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn set_aside(&mut self, (): (), _: &Object<'_>) -> String {
+    fn set_aside(&mut self, (): (), _: &ObjectMeta<'_>) -> String {
         String::new()
     }
 

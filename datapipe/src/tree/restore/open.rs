@@ -1,7 +1,7 @@
 //! An object of which not all entries have come yet.
 
 use crate::tree::digest::Digest;
-use crate::wire::{Entry, EntryBody, Object, ObjectKind};
+use crate::wire::{Entry, EntryBody, ObjectKind, ObjectMeta};
 
 /// An object that is open.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Described {
     }
 
     /// None if the bytes are no object's, which they were when they came.
-    pub(super) fn object(&self) -> Option<Object<'_>> {
+    pub(super) fn object(&self) -> Option<ObjectMeta<'_>> {
         match Entry::parse(&self.entries) {
             Ok((
                 Entry {

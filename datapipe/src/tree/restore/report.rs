@@ -9,7 +9,7 @@ use crate::host::StageMessage;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
 use crate::tree::notes::{hearer, put_bytes, say, take_bytes};
 use crate::wire::ObjectKind;
-use crate::wire::codec::{Bytes, DecodeError, Put, cut};
+use crate::wire::codec::{Bytes, DecodeError, Put, truncate};
 
 /// Something that is not as it was archived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl RestoreReport {
             }
             DAMAGED => inner.keep_damaged(message.rest()),
             NOTE => inner.note(&rest_as_text(message)?),
-            kind => return Err(message.wrong(format!("is of an unknown kind, {kind}"))),
+            kind => return Err(message.error(format!("is of an unknown kind, {kind}"))),
         }
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Inner {
     }
 
     fn note(&mut self, what: &str) {
-        let what = cut(what, MAX_DAMAGE_TEXT);
+        let what = truncate(what, MAX_DAMAGE_TEXT);
         if self.notes.len() < MAX_LOG_ENTRIES && !self.notes.iter().any(|note| note == what) {
             self.notes.push(what.to_owned());
         }

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::wire::{Object, ObjectKind};
+use crate::wire::{ObjectKind, ObjectMeta};
 
 use super::attributes::{self, User};
 use super::beneath::{Beneath, Dir, inode_of, is_directory, look, set_aside};
@@ -146,7 +146,7 @@ impl Writer {
         &mut self,
         made: MadeFile,
         what: &Described,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         size: u64,
     ) -> Result<Became, Failure> {
         if size != made.len
@@ -192,7 +192,11 @@ impl Writer {
     }
 
     /// Makes what has no data: a symbolic link, a fifo, a device.
-    fn make_special(&mut self, what: &Described, object: &Object<'_>) -> Result<Became, Failure> {
+    fn make_special(
+        &mut self,
+        what: &Described,
+        object: &ObjectMeta<'_>,
+    ) -> Result<Became, Failure> {
         let (kind, device) = match object.kind {
             ObjectKind::Symlink => (None, (0, 0)),
             ObjectKind::Fifo => (Some(FileType::Fifo), (0, 0)),
@@ -238,7 +242,7 @@ impl Writer {
 }
 
 /// Device and inode of what was made, if they are needed.
-fn became(file: impl AsFd, object: &Object<'_>) -> Result<Became, Failure> {
+fn became(file: impl AsFd, object: &ObjectMeta<'_>) -> Result<Became, Failure> {
     if !object.linked {
         return Ok(Became::Verified);
     }
@@ -268,7 +272,7 @@ impl Sink for Writer {
         }
     }
 
-    fn begin(&mut self, object: &Object<'_>) -> Result<Made, Failure> {
+    fn begin(&mut self, object: &ObjectMeta<'_>) -> Result<Made, Failure> {
         match object.kind {
             ObjectKind::File => self.begin_file(object.path).map(Made::File),
             ObjectKind::Directory => self.begin_directory(object.path).map(Made::Directory),
@@ -313,7 +317,7 @@ impl Sink for Writer {
         }
     }
 
-    fn link(&mut self, object: &Object<'_>, first: &First) -> Result<(), Failure> {
+    fn link(&mut self, object: &ObjectMeta<'_>, first: &First) -> Result<(), Failure> {
         let gone = || {
             Failure::Damaged(
                 "the object that it is another name of is not there any more".to_owned(),
@@ -345,7 +349,7 @@ impl Sink for Writer {
         Ok(())
     }
 
-    fn set_aside(&mut self, made: Made, object: &Object<'_>) -> String {
+    fn set_aside(&mut self, made: Made, object: &ObjectMeta<'_>) -> String {
         let made = match made {
             Made::File(made) => made,
             Made::Directory(_) => return "; it is there, but only for its owner".to_owned(),
