@@ -86,7 +86,7 @@ fn what_goes_in_comes_out() {
                     &data,
                 );
                 let secret = encrypted.then(|| key(7));
-                let tape = VirtualTape::open(&path, looks_like_record).unwrap();
+                let tape = VirtualTape::open(&path).unwrap();
                 let (bytes, outcome) = read(tape, secret.as_ref()).unwrap();
                 assert!(
                     bytes == data,
@@ -160,7 +160,7 @@ fn only_the_right_secret_opens_an_archive() {
         VirtualTape::create(path("none"), VolumeOptions::default()).unwrap(),
         &data,
     );
-    let open = |name: &str| VirtualTape::open(path(name), looks_like_record).unwrap();
+    let open = |name: &str| VirtualTape::open(path(name)).unwrap();
     for right in [key(1), phrase("correct horse")] {
         assert!(read(open("both"), Some(&right)).unwrap().0 == data);
     }
@@ -189,10 +189,7 @@ fn an_archive_goes_on_in_the_next_volume() {
         .plan()
         .unwrap();
     let data = material(900_000);
-    let options = VolumeOptions {
-        volume_size: Some(MIN_VOLUME_SIZE),
-        overwrite: false,
-    };
+    let options = VolumeOptions::default().volume_size(MIN_VOLUME_SIZE);
     write(
         archive,
         VolumeDirectory::create(dir.path().join("d"), options).unwrap(),
@@ -200,7 +197,7 @@ fn an_archive_goes_on_in_the_next_volume() {
     );
     let volume = |n: u32| dir.path().join(format!("d/{n:06}.tap"));
     assert!(volume(8).exists(), "it spans volumes");
-    let open = || VolumeDirectory::open(dir.path().join("d"), looks_like_record).unwrap();
+    let open = || VolumeDirectory::open(dir.path().join("d")).unwrap();
     let (bytes, outcome) = read(open(), Some(&key(3))).unwrap();
     assert!(bytes == data && outcome.complete);
 

@@ -11,9 +11,7 @@ use datapipe::archive::{BlockSet, OpenError};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
-use datapipe::wire::{
-    BlockKind, Framing, Locator, UNIT_HEADER_LEN, UnitHeader, UnitKind, looks_like_record,
-};
+use datapipe::wire::{BlockKind, Framing, Locator, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 const BLOCK: u32 = 4096;
 const BLOCKS: u64 = 200;
@@ -118,10 +116,7 @@ fn write(recipe: Recipe, path: &Path) {
         options = options.encrypt(secret());
     }
     let medium: Box<dyn Medium> = if recipe.volumes {
-        let options = VolumeOptions {
-            volume_size: Some(100_000),
-            ..VolumeOptions::default()
-        };
+        let options = VolumeOptions::default().volume_size(100_000);
         Box::new(VolumeDirectory::create(path, options).unwrap())
     } else {
         Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap())
@@ -144,9 +139,9 @@ fn write(recipe: Recipe, path: &Path) {
 
 fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn Medium>> {
     let medium: Box<dyn Medium> = if recipe.volumes {
-        Box::new(VolumeDirectory::open(path, looks_like_record).unwrap())
+        Box::new(VolumeDirectory::open(path).unwrap())
     } else {
-        Box::new(VirtualTape::open(path, looks_like_record).unwrap())
+        Box::new(VirtualTape::open(path).unwrap())
     };
     ArchiveReader::open(medium, recipe.encrypted.then(secret).as_ref()).unwrap()
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use datapipe::archive::ReadOutcome;
 use datapipe::prelude::*;
 use datapipe::tree::{CatalogueQuery, RestoreReport, TreeList};
-use datapipe::wire::{ObjectKind, looks_like_record};
+use datapipe::wire::ObjectKind;
 
 use placed::placed;
 
@@ -75,7 +75,7 @@ impl Archived {
     }
 
     fn reader(&self) -> ArchiveReader<VirtualTape> {
-        let tape = VirtualTape::open(self.dir.path().join("tape"), looks_like_record).unwrap();
+        let tape = VirtualTape::open(self.dir.path().join("tape")).unwrap();
         ArchiveReader::open(tape, Some(&self.key)).unwrap()
     }
 
@@ -283,7 +283,9 @@ fn a_list_is_the_same_from_the_catalogue_and_from_everything() {
 mod forged {
     use std::collections::VecDeque;
 
-    use datapipe::wire::{BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, State, Time};
+    use datapipe::wire::{
+        BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectMeta, ObjectState, Time,
+    };
 
     use super::*;
 
@@ -353,7 +355,7 @@ mod forged {
 
     /// Says that an object stands in a block.
     fn named_in(block: u64, object: u64, kind: ObjectKind, link: u64, path: &[u8]) -> Entry<'_> {
-        let (state, modified, target) = (State::Whole, Time::default(), &b""[..]);
+        let (state, modified, target) = (ObjectState::Whole, Time::default(), &b""[..]);
         let (mode, size, blocks, offset) = (0o600, 0, (block, block), 0);
         let entry = CatalogueEntry {
             kind,
@@ -374,7 +376,7 @@ mod forged {
     }
 
     fn object(number: u64, kind: ObjectKind, path: &[u8]) -> [Entry<'_>; 2] {
-        let object = Object {
+        let object = ObjectMeta {
             kind,
             mode: 0o700,
             uid: 0,
@@ -387,8 +389,8 @@ mod forged {
             path,
             target: b"",
         };
-        let end = End {
-            state: State::Whole,
+        let end = ObjectEnd {
+            state: ObjectState::Whole,
             size: 0,
             digest: None,
         };

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use datapipe::prelude::*;
-use datapipe::wire::looks_like_record;
 
 fn key() -> Secret {
     Secret::Key(Key::from_bytes([5; 32]))
@@ -153,7 +152,7 @@ fn a_tree_comes_back_as_it_was() {
     );
 
     let back = |restore: bool| {
-        let tape = VirtualTape::open(&tape, looks_like_record).unwrap();
+        let tape = VirtualTape::open(&tape).unwrap();
         let reader = ArchiveReader::open(tape, Some(&key())).unwrap();
         let (head, open) = (reader.head(), reader.open_blocks().unwrap());
         let report = head.report();

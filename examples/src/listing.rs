@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, BufWriter, Stdout, Write, stdout};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use datapipe::wire::{CatalogueEntry, ObjectKind, State};
+use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState};
 use serde::Serialize;
 use signal_hook::consts::SIGPIPE;
 use signal_hook::low_level::emulate_default_handler;
@@ -172,9 +172,9 @@ impl<'a> Entry<'a> {
             ObjectKind::BlockDevice => "block_device",
         };
         let state = match object.state {
-            State::Whole => "whole",
-            State::Changed => "changed",
-            State::Unread => "unread",
+            ObjectState::Whole => "whole",
+            ObjectState::Changed => "changed",
+            ObjectState::Unread => "unread",
         };
         let modified = (modified.seconds, modified.nanoseconds);
         Self {

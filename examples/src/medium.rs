@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use datapipe::media::{Item, MediumError};
 use datapipe::prelude::*;
-use datapipe::wire::{
-    RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, looks_like_record,
-};
+use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::console::Failure;
 use crate::names::{escaped, minute};
@@ -56,9 +54,9 @@ impl Location {
     /// As [`VolumeDirectory::open`] and [`VirtualTape::open`].
     pub fn open(&self) -> Result<Box<dyn Medium>, MediumError> {
         Ok(if self.directory {
-            Box::new(VolumeDirectory::open(&self.path, looks_like_record)?)
+            Box::new(VolumeDirectory::open(&self.path)?)
         } else {
-            Box::new(VirtualTape::open(&self.path, looks_like_record)?)
+            Box::new(VirtualTape::open(&self.path)?)
         })
     }
 

@@ -23,11 +23,11 @@ fuzz_target!(|input: ([u8; 128], bool, [u8; 16], u8)| {
     } else {
         Secret::Key(Key::from_bytes([7; 32]))
     };
-    let slot = KeySlot::parse(&bytes);
+    let slot = KeySlot::from_bytes(&bytes);
     assert_eq!(slot.to_bytes(), bytes);
     let _ = (format!("{slot:?}"), slot.secret_kind());
     // Nobody guesses a check of 32 bytes.
-    let error = slot.unwrap(&secret, &session).unwrap_err();
+    let error = slot.open(&secret, &session).unwrap_err();
     assert!(!error.to_string().is_empty());
     unlock(&vec![slot; usize::from(copies % 3)], &secret, &session).unwrap_err();
 });

@@ -217,7 +217,7 @@ fn decode_runs(bytes: &[u8]) -> Result<Vec<Run>, DecodeError> {
             byte: bytes.u64()?,
         };
         if first > last || runs.last().is_some_and(|before| first <= before.last) {
-            return Err(bytes.wrong(format!("blocks {first} to {last} do not ascend")));
+            return Err(bytes.error(format!("blocks {first} to {last} do not ascend")));
         }
         let start = ReadStart {
             block,

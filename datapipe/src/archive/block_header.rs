@@ -8,7 +8,7 @@ use crate::crypto::TAG_LEN;
 use crate::error::StageError;
 use crate::limits::MAX_BUFFER_SIZE;
 use crate::pool::{BlockInfo, Codec, Marks};
-use crate::wire::{BlockKind, Cipher, MAX_STORED, UnitHeader, UnitKind};
+use crate::wire::{BlockKind, CipherKind, MAX_STORED, UnitHeader, UnitKind};
 
 /// [`TAG_LEN`] as the type of a unit's lengths.
 pub(super) const TAG_LEN_U32: u32 = TAG_LEN as u32;
@@ -41,16 +41,16 @@ pub(super) fn unit_header(
             "block {number} is rejected, but has content: clear a block that you reject"
         )));
     }
-    let Some(what) = BlockKind::from_code(info.kind) else {
+    let Some(block_kind) = BlockKind::from_code(info.kind) else {
         return Err(StageError::new(format!(
             "block {number} is of unknown kind {}",
             info.kind
         )));
     };
     let (cipher, tag) = if info.sealed {
-        (Cipher::Aes256Gcm, TAG_LEN_U32)
+        (CipherKind::Aes256Gcm, TAG_LEN_U32)
     } else {
-        (Cipher::None, 0)
+        (CipherKind::None, 0)
     };
     Ok(UnitHeader {
         marks: Marks(info.marks.0 & (Marks::MARKED.0 | Marks::REJECTED.0)),
@@ -65,7 +65,7 @@ pub(super) fn unit_header(
         codec: info.codec,
         cipher,
         class: info.class,
-        what,
+        block_kind,
         ..UnitHeader::new(UnitKind::Block)
     })
 }
@@ -81,10 +81,10 @@ pub(super) fn block_info(header: &UnitHeader) -> BlockInfo {
         },
         codec: header.codec,
         class: header.class,
-        sealed: header.cipher != Cipher::None,
+        sealed: header.cipher != CipherKind::None,
         sequence: Some(header.number),
         marks: header.marks,
-        kind: header.what.code(),
+        kind: header.block_kind.code(),
         ..BlockInfo::default()
     }
 }

@@ -8,10 +8,10 @@ use crate::crypto::SubKey;
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs, StageMessage};
 use crate::media::{
-    Form, Medium, VirtualTape, VolumeDirectory, VolumeOptions, given_to_read, given_to_write,
+    Form, Medium, VirtualTape, VolumeDirectory, VolumeOptions, reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
-use crate::wire::{ArchiveHeader, SessionHeader, looks_like_record};
+use crate::wire::{ArchiveHeader, SessionHeader};
 
 use super::arguments::{
     ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, NAME, OPEN_MODULE,
@@ -252,7 +252,7 @@ impl Target {
         if self.is_opened {
             let descriptors = [call.descriptor(0)?, call.descriptor(1)?];
             let size = options.volume_size;
-            return Ok(given_to_write(self.form, path, size, descriptors)?);
+            return Ok(reopen_to_write(self.form, path, size, descriptors)?);
         }
         Ok(match self.form {
             Form::Tape => Box::new(VirtualTape::create(path, options)?),
@@ -264,16 +264,11 @@ impl Target {
         let path = self.path.clone();
         if self.is_opened {
             let descriptor = call.descriptor(0)?;
-            return Ok(given_to_read(
-                self.form,
-                path,
-                descriptor,
-                looks_like_record,
-            )?);
+            return Ok(reopen_to_read(self.form, path, descriptor)?);
         }
         Ok(match self.form {
-            Form::Tape => Box::new(VirtualTape::open(path, looks_like_record)?),
-            Form::Directory => Box::new(VolumeDirectory::open(path, looks_like_record)?),
+            Form::Tape => Box::new(VirtualTape::open(path)?),
+            Form::Directory => Box::new(VolumeDirectory::open(path)?),
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::memory::{Backing, Direction, HugePages};
 use crate::stage::{HeadStage, MiddleStage, TailStage};
-use crate::wire::codec::cut;
+use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
 use super::event::Listener;
@@ -80,7 +80,7 @@ impl Description<'_> {
         let numbered = (2..).map(|number| {
             let number = format!(" {number}");
             // A name of the maximum length keeps that length: its end gives way to the number.
-            cut(&name, MAX_NAME - number.len()).to_owned() + &number
+            truncate(&name, MAX_NAME - number.len()).to_owned() + &number
         });
         // There are more numbers than stages.
         std::iter::once(name.clone())

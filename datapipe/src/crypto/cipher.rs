@@ -1,4 +1,4 @@
-//! AES-256-GCM in place, with the tag apart, by either of two implementations that give the same
+//! AES-256-GCM in place, with a detached tag, by either of two implementations that give the same
 //! bytes.
 //!
 //! Source: NIST SP 800-38D, with nonces of 96 bits and tags of 128.
@@ -16,8 +16,10 @@ pub const NONCE_LEN: usize = 12;
 /// Bytes of a tag.
 pub const TAG_LEN: usize = 16;
 
-/// What is sealed: the second part of a nonce, so that things of different kinds may have the same
-/// number.
+/// Kind of the sealed data: the second part of a nonce, so that data of different kinds may have
+/// the same number.
+///
+/// Exhaustive: version 1 of the format will not get another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum NonceKind {
@@ -31,8 +33,8 @@ pub enum NonceKind {
     ChunkFooter = 3,
 }
 
-/// The nonce of the `number`th thing of a kind: the number in eight bytes, little endian, the kind,
-/// three zeros.
+/// The nonce for `number` and `kind`: the number in eight bytes, little endian, then the kind in
+/// one byte, then three zeros.
 pub fn nonce(number: u64, kind: NonceKind) -> [u8; NONCE_LEN] {
     let mut nonce = [0; NONCE_LEN];
     nonce[..8].copy_from_slice(&number.to_le_bytes());
@@ -40,19 +42,19 @@ pub fn nonce(number: u64, kind: NonceKind) -> [u8; NONCE_LEN] {
     nonce
 }
 
-/// Who computes AES-256-GCM. The bytes are the same.
+/// An implementation of AES-256-GCM. All give the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// The aes-gcm crate: Rust only, always there.
+    /// The aes-gcm crate: Rust only, in every build.
     RustCrypto,
-    /// AWS-LC, if the feature `aws-lc` is on. It is the default then.
+    /// AWS-LC, in builds with the feature `aws-lc`, where it is the default.
     #[cfg(feature = "aws-lc")]
     AwsLc,
 }
 
 impl Backend {
-    /// All that this build has.
+    /// All backends of this build, the default last.
     pub const ALL: &[Self] = &[
         Self::RustCrypto,
         #[cfg(feature = "aws-lc")]
@@ -61,7 +63,7 @@ impl Backend {
 }
 
 impl Default for Backend {
-    /// The fastest that this build has.
+    /// The fastest backend of this build.
     fn default() -> Self {
         #[cfg(feature = "aws-lc")]
         return Self::AwsLc;
@@ -70,10 +72,10 @@ impl Default for Backend {
     }
 }
 
-/// Seals and opens under one key. Any number of threads may share one.
-pub struct Cipher(Inner);
+/// Seals and opens data under one key. Any number of threads may share a cipher.
+pub struct Cipher(BackendKey);
 
-enum Inner {
+enum BackendKey {
     RustCrypto(Box<aes_gcm::Aes256Gcm>),
     #[cfg(feature = "aws-lc")]
     AwsLc(aws_lc_rs::aead::LessSafeKey),
@@ -87,16 +89,18 @@ impl Cipher {
 
     /// A cipher with this backend.
     pub fn with_backend(key: &SubKey, backend: Backend) -> Self {
-        Self::of(key.bytes(), backend)
+        Self::with_key_bytes(key.bytes(), backend)
     }
 
-    pub(super) fn of(key: &[u8; KEY_LEN], backend: Backend) -> Self {
+    pub(super) fn with_key_bytes(key: &[u8; KEY_LEN], backend: Backend) -> Self {
         Self(match backend {
-            Backend::RustCrypto => Inner::RustCrypto(Box::new(aes_gcm::Aes256Gcm::new(key.into()))),
+            Backend::RustCrypto => {
+                BackendKey::RustCrypto(Box::new(aes_gcm::Aes256Gcm::new(key.into())))
+            }
             #[cfg(feature = "aws-lc")]
             Backend::AwsLc => {
                 let key = aws_lc_rs::aead::UnboundKey::new(&aws_lc_rs::aead::AES_256_GCM, key);
-                Inner::AwsLc(aws_lc_rs::aead::LessSafeKey::new(
+                BackendKey::AwsLc(aws_lc_rs::aead::LessSafeKey::new(
                     key.expect("the key has the length that it must have"),
                 ))
             }
@@ -104,11 +108,11 @@ impl Cipher {
     }
 
     /// Encrypts `data` in place and returns the tag, which also covers `aad`. A nonce must never be
-    /// given to this method twice under one key: see [`nonce`].
+    /// passed to this method twice under one key: see [`nonce`].
     ///
     /// # Errors
     ///
-    /// [`TooLong`] if one nonce does not suffice for so much data: 64 GiB.
+    /// [`TooLong`] if the data is longer than one nonce can seal: 64 GiB.
     pub fn seal(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -117,12 +121,12 @@ impl Cipher {
     ) -> Result<[u8; TAG_LEN], TooLong> {
         let too_long = TooLong { len: data.len() };
         match &self.0 {
-            Inner::RustCrypto(cipher) => cipher
+            BackendKey::RustCrypto(cipher) => cipher
                 .encrypt_inout_detached(nonce.into(), aad, data.into())
                 .map(Into::into)
                 .map_err(|_| too_long),
             #[cfg(feature = "aws-lc")]
-            Inner::AwsLc(key) => {
+            BackendKey::AwsLc(key) => {
                 use aws_lc_rs::aead::{Aad, Nonce};
                 let sealed = key.seal_in_place_separate_tag(
                     Nonce::assume_unique_for_key(*nonce),
@@ -137,12 +141,12 @@ impl Cipher {
         }
     }
 
-    /// Decrypts `data` in place, if it is what was sealed with this nonce, `aad` and tag. If not,
-    /// `data` is all zeros afterwards: nobody gets to see what was not authenticated.
+    /// Decrypts `data` in place, if it was sealed with this nonce, `aad` and tag. If not, `data` is
+    /// all zeros afterwards, so that no caller sees bytes that were not authenticated.
     ///
     /// # Errors
     ///
-    /// [`Unauthentic`] if key, nonce, `aad`, data or tag is another than when it was sealed.
+    /// [`Unauthentic`] if key, nonce, `aad`, data or tag differs from that at sealing.
     pub fn open(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -151,11 +155,11 @@ impl Cipher {
         tag: &[u8; TAG_LEN],
     ) -> Result<(), Unauthentic> {
         let authentic = match &self.0 {
-            Inner::RustCrypto(cipher) => cipher
+            BackendKey::RustCrypto(cipher) => cipher
                 .decrypt_inout_detached(nonce.into(), aad, (&mut *data).into(), tag.into())
                 .is_ok(),
             #[cfg(feature = "aws-lc")]
-            Inner::AwsLc(key) => {
+            BackendKey::AwsLc(key) => {
                 use aws_lc_rs::aead::{Aad, Nonce};
                 let nonce = Nonce::assume_unique_for_key(*nonce);
                 key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, data)
@@ -176,7 +180,9 @@ impl fmt::Debug for Cipher {
     }
 }
 
-/// What was given is not what was sealed: it is damaged, in another place, or of another key.
+/// Error of data that does not authenticate: it is damaged, misplaced, or sealed with another key.
+///
+/// Exhaustive: the cipher does not say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unauthentic;
 
@@ -188,10 +194,11 @@ impl fmt::Display for Unauthentic {
 
 impl std::error::Error for Unauthentic {}
 
-/// There is more data than AES-GCM can seal with one nonce.
+/// Error of more data than AES-GCM can seal with one nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TooLong {
-    /// Bytes of the data.
+    /// Length of the data in bytes.
     pub len: usize,
 }
 
@@ -199,7 +206,7 @@ impl fmt::Display for TooLong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} bytes are too many to be sealed as one: cut them into shorter blocks",
+            "{} bytes are too many for one nonce: cut them into shorter blocks",
             self.len
         )
     }
@@ -212,7 +219,7 @@ mod tests {
     use super::*;
     use crate::testkit::Random;
 
-    /// A run of the crossing tests is repeated with `DATAPIPE_SEED`.
+    /// Random numbers for the tests that compare backends. `DATAPIPE_SEED` repeats a run.
     fn random() -> Random {
         let seed = std::env::var("DATAPIPE_SEED")
             .ok()
@@ -233,12 +240,12 @@ mod tests {
         random.fill(&mut key);
         Backend::ALL
             .iter()
-            .map(|backend| Cipher::of(&key, *backend))
+            .map(|backend| Cipher::with_key_bytes(&key, *backend))
             .collect()
     }
 
     #[test]
-    fn nonces_have_number_and_kind() {
+    fn nonce_has_number_and_kind() {
         assert_eq!(
             nonce(0x0102_0304_0506_0708, NonceKind::Block),
             [8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0]
@@ -255,12 +262,12 @@ mod tests {
     }
 
     #[test]
-    fn the_default_backend_is_the_last_of_all() {
+    fn default_backend_is_the_last_of_all() {
         assert_eq!(Backend::ALL.last(), Some(&Backend::default()));
     }
 
     #[test]
-    fn what_one_backend_seals_every_other_opens() {
+    fn sealed_data_opens_with_every_backend() {
         let mut random = random();
         let round_lengths = [0, 1, 15, 16, 17, 31, 32, 33, 4096, 65_536];
         for round in 0..60 {
@@ -294,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn every_backend_refuses_tampering_and_leaves_only_zeros() {
+    fn tampered_data_is_refused_by_every_backend_and_zeroed() {
         let mut random = random();
         for _ in 0..60 {
             let ciphers = ciphers(&mut random);
@@ -343,10 +350,10 @@ mod tests {
     }
 
     #[test]
-    fn ciphers_are_shared_between_threads_and_not_printed() {
+    fn cipher_is_shared_between_threads_and_not_printed() {
         fn shared<T: Send + Sync>(_: &T) {}
         for backend in Backend::ALL {
-            let cipher = Cipher::of(&[7; 32], *backend);
+            let cipher = Cipher::with_key_bytes(&[7; 32], *backend);
             shared(&cipher);
             assert_eq!(format!("{cipher:?}"), "Cipher(secret)");
         }

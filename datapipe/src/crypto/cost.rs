@@ -1,4 +1,4 @@
-//! Argon2id (RFC 9106): what a guess at a passphrase costs, and how much of it a slot may ask for.
+//! Argon2id (RFC 9106): the cost of one guess at a passphrase, and the most that a slot may demand.
 
 use std::mem::size_of;
 
@@ -8,22 +8,24 @@ use zeroize::Zeroizing;
 use crate::limits::{MAX_ARGON2_LANES, MAX_ARGON2_MEMORY_KIB, MAX_ARGON2_PASSES};
 
 use super::key::{KEY_LEN, Passphrase};
-use super::slot::UnlockError;
+use super::unlock_error::UnlockError;
 
-/// Blocks of memory that Argon2 needs for each lane, of 1 KiB each.
+/// Blocks of 1 KiB that Argon2 needs for each lane.
 const BLOCKS_PER_LANE: u32 = 8;
 
-/// What Argon2id costs whoever tries a passphrase.
+/// Cost of Argon2id for each passphrase that a user or an attacker tries.
 ///
 /// The default is the second option that RFC 9106 recommends: 64 MiB, 3 passes, 4 lanes.
+///
+/// Exhaustive: Argon2id has these three cost parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Argon2Cost {
     /// Memory in KiB: at least 8 for each lane, at most [`MAX_ARGON2_MEMORY_KIB`].
     pub memory_kib: u32,
     /// Passes over the memory, 1 to [`MAX_ARGON2_PASSES`].
     pub passes: u32,
-    /// Lanes, 1 to [`MAX_ARGON2_LANES`]. They change the result, and are computed one after the
-    /// other here.
+    /// Lanes, 1 to [`MAX_ARGON2_LANES`]. They change the result; this library computes them one
+    /// after the other.
     pub lanes: u32,
 }
 
@@ -38,17 +40,17 @@ impl Default for Argon2Cost {
 }
 
 impl Argon2Cost {
-    /// Compares each number with its limits. Lanes come first, because the least memory depends on
-    /// them.
+    /// Compares each number with its limits. Lanes come first, because the smallest memory depends
+    /// on them.
     ///
     /// # Errors
     ///
-    /// [`UnlockError::TooCostly`] or [`UnlockError::TooCheap`], for the first number that is
-    /// outside.
+    /// [`UnlockError::TooCostly`] or [`UnlockError::TooCheap`], for the first number outside of its
+    /// limits.
     pub fn check(&self) -> Result<(), UnlockError> {
-        within("lanes", self.lanes, 1, MAX_ARGON2_LANES)?;
-        within("passes", self.passes, 1, MAX_ARGON2_PASSES)?;
-        within(
+        check_range("lanes", self.lanes, 1, MAX_ARGON2_LANES)?;
+        check_range("passes", self.passes, 1, MAX_ARGON2_PASSES)?;
+        check_range(
             "KiB of memory",
             self.memory_kib,
             BLOCKS_PER_LANE * self.lanes,
@@ -56,7 +58,7 @@ impl Argon2Cost {
         )
     }
 
-    /// The 32 bytes that come of a passphrase. Takes memory only after [`check`](Self::check).
+    /// Derives 32 bytes from a passphrase. Takes memory only after [`check`](Self::check).
     pub(super) fn stretch(
         &self,
         passphrase: &Passphrase,
@@ -64,8 +66,8 @@ impl Argon2Cost {
     ) -> Result<Zeroizing<[u8; KEY_LEN]>, UnlockError> {
         self.check()?;
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(KEY_LEN));
-        let params = params.expect("the limits lie within those of Argon2");
-        let memory = blocks(params.block_count());
+        let params = params.expect("our limits are within those of Argon2");
+        let memory = allocate_blocks(params.block_count());
         let mut memory = memory.ok_or(UnlockError::NoMemory {
             memory_kib: self.memory_kib,
         })?;
@@ -82,15 +84,16 @@ impl Argon2Cost {
     }
 }
 
-/// So many blocks, erased when they are dropped; `None` if the system does not give them.
-fn blocks(count: usize) -> Option<Zeroizing<Vec<Block>>> {
+/// Allocates `count` blocks, which are erased when they are dropped; `None` if the system refuses.
+fn allocate_blocks(count: usize) -> Option<Zeroizing<Vec<Block>>> {
     let mut blocks = Zeroizing::new(Vec::new());
     blocks.try_reserve_exact(count).ok()?;
     blocks.resize(count, Block::new());
     Some(blocks)
 }
 
-fn within(what: &'static str, has: u32, least: u32, most: u32) -> Result<(), UnlockError> {
+/// Refuses a number outside of `least..=most`.
+fn check_range(what: &'static str, has: u32, least: u32, most: u32) -> Result<(), UnlockError> {
     if has > most {
         return Err(UnlockError::TooCostly { what, has, most });
     }
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_at_the_limits_are_taken_and_beyond_them_refused() {
+    fn argon2_cost_is_accepted_up_to_its_limits() {
         assert_eq!(Argon2Cost::default().check(), Ok(()));
         for (memory_kib, passes, lanes) in
             [(8, 1, 1), (128, 16, 16), (1 << 20, 16, 16), (1 << 20, 1, 1)]
@@ -141,7 +144,7 @@ mod tests {
         );
         assert_eq!(check(64, 17, 1), costly("passes", 17, 16));
         assert_eq!(check(1 << 20, 1, 17), costly("lanes", 17, 16));
-        // Eight times so many lanes would not fit 32 bits.
+        // Eight times this number of lanes would overflow 32 bits.
         assert_eq!(
             check(u32::MAX, u32::MAX, u32::MAX),
             costly("lanes", u32::MAX, 16)
@@ -153,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_beyond_the_limits_are_refused_before_anything_is_computed() {
+    fn argon2_cost_beyond_the_limits_is_refused_before_memory_is_taken() {
         let passphrase = Passphrase::from_bytes("open sesame").unwrap();
         let cost = Argon2Cost {
             memory_kib: u32::MAX,
@@ -167,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_not_there_is_no_abort() {
-        assert!(blocks(usize::MAX).is_none());
-        // More than any address space has, and less than a vector may ask for.
-        assert!(blocks(usize::MAX >> 11).is_none());
-        assert_eq!(blocks(64).unwrap().len(), 64);
+    fn refused_memory_does_not_abort() {
+        assert!(allocate_blocks(usize::MAX).is_none());
+        // More than any address space has, and less than a vector may request.
+        assert!(allocate_blocks(usize::MAX >> 11).is_none());
+        assert_eq!(allocate_blocks(64).unwrap().len(), 64);
     }
 }

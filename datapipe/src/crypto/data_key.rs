@@ -11,10 +11,11 @@ use super::derive::derive;
 use super::key::KEY_LEN;
 use super::random::fill_random;
 
-/// What a sub-key is for, before the archive that it is for: HKDF's `info`.
+/// Purpose of a sub-key, which precedes the archive's id in HKDF's `info`.
 const PURPOSE: &[u8] = b"datapipe 1 archive key";
 
-/// The random key of a session, from which the keys of its archives come. It seals nothing itself.
+/// The random key of a session, from which the keys of its archives are derived. It does not seal
+/// anything itself.
 ///
 /// Erased from memory when it is dropped; never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -37,12 +38,12 @@ impl DataKey {
         Ok(Self(*bytes))
     }
 
-    /// The key of one archive: of the salt that its writer drew, its id, and the SHA-256 of its
-    /// header.
+    /// Derives the key of one archive from the salt that its writer drew, its id, and the SHA-256
+    /// of its header.
     ///
-    /// Another header gives another key, so an archive under a changed header does not open. A
-    /// writer that begins again must draw another salt: the same three would bring the same nonces
-    /// twice under one key.
+    /// Another header gives another key, so an archive whose header was changed does not open. A
+    /// writer that begins again must draw another salt: the same three inputs would use the same
+    /// nonces twice under one key.
     pub fn sub_key(
         &self,
         salt: &[u8; 32],
@@ -62,11 +63,11 @@ impl DataKey {
 }
 
 impl SubKey {
-    /// The key that a process was given to work with.
+    /// A key that another process has sent.
     ///
     /// # Errors
     ///
-    /// If it has not the length of one.
+    /// An error, if `bytes` does not have the length of a key.
     pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, TryFromSliceError> {
         bytes.try_into().map(Self)
     }
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_data_key_is_another_and_none_is_printed() {
+    fn data_keys_differ_and_are_not_printed() {
         let (one, two) = (DataKey::random().unwrap(), DataKey::random().unwrap());
         assert_ne!(one.0, two.0);
         assert_eq!(format!("{one:?}"), "DataKey(secret)");
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sub_key_is_of_data_key_salt_archive_and_header() {
+    fn sub_key_depends_on_data_key_salt_archive_and_header() {
         let (salt, archive, header) = ([1; 32], [2; 16], [3; 32]);
         let key = DataKey([9; 32]);
         // Computed with Python's cryptography package: HKDF(SHA256, 32, salt, info).derive(key).

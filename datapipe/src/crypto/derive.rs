@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::key::KEY_LEN;
 
-/// The 32 bytes that come of `secret` and `salt` for the purpose that the parts of `info`, one
-/// behind the other, name.
+/// Derives 32 bytes from `secret` and `salt`, for the purpose that `info` names. Its parts are
+/// concatenated.
 pub(super) fn derive(
     secret: &[u8; KEY_LEN],
     salt: &[u8; 32],

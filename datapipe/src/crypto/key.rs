@@ -1,4 +1,4 @@
-//! What a user unlocks with: the content of a key file, or a passphrase.
+//! Secrets with which a user unlocks a session: the content of a key file, or a passphrase.
 
 use std::fmt;
 use std::fs::File;
@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::error::Error;
 use crate::limits::MAX_PASSPHRASE;
 
-/// Bytes of a key, of whatever kind.
+/// Bytes of a key of any kind.
 pub(super) const KEY_LEN: usize = 32;
 
 /// A key of 256 bits. Erased from memory when it is dropped; never printed.
@@ -24,8 +24,8 @@ impl Key {
         Self(bytes)
     }
 
-    /// Reads a key file, which is exactly 32 bytes long. Whether others could read it too is not
-    /// asked here: [`others_can_read`] says it.
+    /// Reads a key file, which is exactly 32 bytes long. Does not check the file's permissions; see
+    /// [`others_can_read`].
     ///
     /// # Errors
     ///
@@ -66,13 +66,13 @@ impl fmt::Debug for Key {
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
 impl Passphrase {
-    /// A passphrase of these bytes, all of them: a line end is not removed.
+    /// A passphrase of exactly these bytes: a line end is not removed.
     ///
     /// # Errors
     ///
     /// [`Error::Key`] if there is none, or if there are more than [`MAX_PASSPHRASE`].
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, Error> {
-        Self::of(Zeroizing::new(bytes.into()), "the passphrase")
+        Self::checked(Zeroizing::new(bytes.into()), "the passphrase")
     }
 
     /// Reads a passphrase file of at most [`MAX_PASSPHRASE`] bytes. All of it is the passphrase,
@@ -86,19 +86,20 @@ impl Passphrase {
         let what = format!("passphrase file {}", path.display());
         let mut bytes = read_at_most(path, MAX_PASSPHRASE)
             .map_err(|error| Error::Key(format!("cannot read {what}: {error}")))?;
-        // The file's length is what counts, so that nobody needs to ask which line end it has.
+        // The limit is one of the file's length, so that it does not depend on the line end.
         if bytes.len() <= MAX_PASSPHRASE && bytes.ends_with(b"\n") {
             let end = if bytes.ends_with(b"\r\n") { 2 } else { 1 };
             let len = bytes.len() - end;
             bytes.truncate(len);
         }
-        Self::of(bytes, &what)
+        Self::checked(bytes, &what)
     }
 
-    fn of(bytes: Zeroizing<Vec<u8>>, what: &str) -> Result<Self, Error> {
+    /// Checks the length. `what` names the passphrase in error messages.
+    fn checked(bytes: Zeroizing<Vec<u8>>, what: &str) -> Result<Self, Error> {
         if bytes.is_empty() {
             return Err(Error::Key(format!(
-                "{what} is empty: give at least one byte, better a sentence"
+                "{what} is empty: use at least one byte, better a sentence"
             )));
         }
         if bytes.len() > MAX_PASSPHRASE {
@@ -120,7 +121,9 @@ impl fmt::Debug for Passphrase {
     }
 }
 
-/// What a user unlocks with.
+/// A secret with which a user unlocks a session.
+///
+/// Exhaustive: version 1 of the format has key slots for these two kinds.
 #[derive(Clone, Debug)]
 pub enum Secret {
     /// The content of a key file.
@@ -130,7 +133,7 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// Which of the two it is.
+    /// The kind of this secret.
     pub fn kind(&self) -> SecretKind {
         match self {
             Self::Key(_) => SecretKind::KeyFile,
@@ -151,7 +154,9 @@ impl From<Passphrase> for Secret {
     }
 }
 
-/// The kinds of [`Secret`].
+/// The kind of a [`Secret`].
+///
+/// Exhaustive: version 1 of the format has key slots for these two kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretKind {
     /// The content of a key file.
@@ -169,20 +174,20 @@ impl fmt::Display for SecretKind {
     }
 }
 
-/// Whether the group or all others have any right to a file: a key or a passphrase in it deserves a
-/// warning, and `chmod 600`.
+/// True if a file's mode gives the group or all others any right: for a file with a key or a
+/// passphrase, a program should then warn and suggest `chmod 600`.
 ///
 /// # Errors
 ///
-/// If the file's mode cannot be looked up.
+/// An error of the system, if the file's mode cannot be read.
 pub fn others_can_read(path: impl AsRef<Path>) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 != 0)
 }
 
-/// The content of a file, or its first `most + 1` bytes: enough to know that it is too long,
-/// however long it is.
+/// Reads a file, or its first `most + 1` bytes: enough to know that it is too long.
 fn read_at_most(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    // With room for all of it from the start, so that no copy stays behind where a vector grew.
+    // The capacity is for all of it from the start, so that a growing vector leaves no copy of the
+    // secret in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1));
     File::open(path)?
         .take(most as u64 + 1)
@@ -197,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_files_have_exactly_32_bytes() {
+    fn key_file_of_another_length_than_32_bytes_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         for len in [0, 31, 33, 100_000] {
             let path = dir.path().join(format!("key-{len}"));
@@ -215,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn passphrase_files_lose_one_line_end() {
+    fn passphrase_file_loses_one_line_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("passphrase");
         let read = |content: &[u8]| {
@@ -250,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn passphrases_of_bytes_keep_them_all() {
+    fn passphrase_from_bytes_keeps_its_line_end() {
         assert_eq!(
             Passphrase::from_bytes("two words\n").unwrap().bytes(),
             b"two words\n"
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_everybody_are_noticed() {
+    fn file_modes_with_rights_for_others_are_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         fs::write(&path, [1; 32]).unwrap();
@@ -278,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_printed() {
+    fn secret_is_not_printed() {
         let key = Secret::from(Key::from_bytes(*b"abcdefghijklmnopqrstuvwxyz012345"));
         assert_eq!(format!("{key:?}"), "Key(Key(secret))");
         let passphrase = Secret::from(Passphrase::from_bytes("open sesame").unwrap());

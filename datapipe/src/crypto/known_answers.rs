@@ -1,4 +1,4 @@
-//! Answers that others have published, for each primitive that the module stands on.
+//! Published test vectors for each primitive that this module uses.
 
 use argon2::{Algorithm, Argon2, AssociatedData, Block, ParamsBuilder, Version};
 use hkdf::Hkdf;
@@ -6,7 +6,7 @@ use sha2::Sha256;
 
 use super::cipher::{Backend, Cipher, Unauthentic};
 
-/// The bytes that pairs of hexadecimal digits stand for.
+/// Decodes pairs of hexadecimal digits.
 pub(super) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text
         .bytes()
@@ -29,10 +29,10 @@ fn hkdf_sha256_case_1() {
     assert_eq!(okm.to_vec(), expected);
 }
 
-/// RFC 9106, 5.3. It has a secret and associated data, which a key slot has not: so through the
-/// crate.
+/// RFC 9106, 5.3. It has a secret and associated data, which a key slot does not have. So the test
+/// calls the crate directly.
 #[test]
-fn argon2id_of_the_rfc() {
+fn argon2id_rfc_9106_case() {
     let mut builder = ParamsBuilder::new();
     builder
         .m_cost(32)
@@ -99,7 +99,7 @@ fn aes_256_gcm_cases_with_every_backend() {
         let key = hex(case.key).try_into().unwrap();
         let nonce = hex(case.nonce).try_into().unwrap();
         for backend in Backend::ALL {
-            let cipher = Cipher::of(&key, *backend);
+            let cipher = Cipher::with_key_bytes(&key, *backend);
             let mut data = hex(case.plain);
             let mut tag = cipher.seal(&nonce, &hex(case.aad), &mut data).unwrap();
             assert_eq!(data, hex(case.sealed), "{backend:?}");

@@ -1,32 +1,37 @@
-//! Keys, and what they seal.
+//! Keys, key slots and the cipher.
 //!
 //! ```text
-//!   key file ----------------> K --+--> check    is this the right secret?
-//!   passphrase --- Argon2id ---^   +--> KEK ---> opens the slot: DataKey --- one per archive ---> SubKey ---> Cipher
+//!   key file ---------------> K --+--> check    is this the right secret?
+//!   passphrase --- Argon2id --^   +--> KEK ---> opens the slot: DataKey
+//!                                                     |
+//!                                                     +--- one per archive ---> SubKey ---> Cipher
 //! ```
 //!
-//! A session draws one random data key. Each [`KeySlot`] has it wrapped for one secret, so a second
-//! secret costs 128 bytes and no second copy of the data, and nothing is ever sealed with what a
-//! user gave. Each archive has a key of its own, derived from the data key, so that a nonce is a
-//! number and a kind, and never comes twice.
+//! A session draws one random data key. Each [`KeySlot`] has it wrapped for one secret. So a second
+//! secret costs 128 bytes and no second copy of the data, and a user's secret never seals data
+//! itself. Each archive has a key of its own, derived from the data key. So a nonce can consist of
+//! a number and a kind, and is never used twice.
 //!
-//! Pure: no threads, no pipes. The only files that it reads are those that have a key or a
-//! passphrase in them. Does not say where in a stream slots, salts and tags lie.
+//! The module is pure: no threads, no pipes. The only files that it reads are key files and
+//! passphrase files. It does not define where slots, salts and tags are stored in a stream; the
+//! format does.
 
 mod cipher; // AES-256-GCM, by either of two implementations
-mod cost; // what a guess at a passphrase costs, and who may ask for how much
+mod cost; // the cost of Argon2id, and its limits
 mod data_key; // the key of a session, and those of its archives
 mod derive; // HKDF-SHA256
-mod key; // what a user unlocks with
-mod random; // bytes that nobody can guess
+mod key; // the secrets of a user: key file, passphrase
+mod random; // random bytes of the operating system
 mod slot; // the data key, wrapped for one secret
+mod unlock_error; // reasons why a slot does not open
 
 #[cfg(test)]
-mod known_answers; // the vectors of the RFCs and of the GCM specification
+mod known_answers; // vectors of the RFCs and of the GCM specification
 
 pub use cipher::{Backend, Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauthentic, nonce};
 pub use cost::Argon2Cost;
 pub use data_key::{DataKey, SubKey};
 pub use key::{Key, Passphrase, Secret, SecretKind, others_can_read};
 pub(crate) use random::fill_random;
-pub use slot::{KeySlot, SLOT_LEN, UnlockError, unlock};
+pub use slot::{KeySlot, SLOT_LEN, unlock};
+pub use unlock_error::UnlockError;

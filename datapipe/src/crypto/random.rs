@@ -4,7 +4,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::error::Error;
 
-/// Fills `bytes` with what nobody can guess.
+/// Fills `bytes` with random bytes that cannot be predicted.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! A key slot: the data key of a session, wrapped for one secret. 128 bytes, whose layout is fixed.
 //!
-//! A slot is judged from its front to its back, and memory is taken only once its costs were
-//! compared with the limits: whoever wrote it may have been anybody.
+//! A reader checks a slot from front to back, and takes memory only after it has compared the costs
+//! with the limits, because an attacker may have written the slot.
 
 use std::fmt;
 
@@ -17,6 +17,7 @@ use super::data_key::DataKey;
 use super::derive::derive;
 use super::key::{KEY_LEN, Secret, SecretKind};
 use super::random::fill_random;
+use super::unlock_error::UnlockError;
 
 /// Bytes of a slot.
 pub const SLOT_LEN: usize = 128;
@@ -34,11 +35,11 @@ const PASSPHRASE: u8 = 2;
 const NO_KDF: u8 = 0;
 const ARGON2ID: u8 = 1;
 
-/// What is derived from a secret, and for what: HKDF's `info`.
+/// Purposes of the two keys derived from a secret: HKDF's `info`.
 const CHECK_PURPOSE: &[u8] = b"datapipe 1 key check";
 const WRAP_PURPOSE: &[u8] = b"datapipe 1 key wrap";
 
-/// A slot's key seals this once and nothing else, so its nonce may be fixed.
+/// A slot's key seals one data key and nothing else, so its nonce may be fixed.
 const WRAP_NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 
 /// A session's data key, wrapped for one secret.
@@ -65,11 +66,11 @@ pub struct KeySlot([u8; SLOT_LEN]);
 
 impl KeySlot {
     /// Wraps `data_key` for `secret`, for the session with this id. The cost matters for a
-    /// passphrase only: nobody can guess a key file.
+    /// passphrase only: a key file cannot be guessed.
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if the cost is outside of the limits, or if there is no such memory;
+    /// [`Error::Key`] if the cost is outside of the limits, or if its memory is not available;
     /// [`Error::System`] if the system has no random numbers.
     pub fn wrap(
         data_key: &DataKey,
@@ -101,11 +102,11 @@ impl KeySlot {
             }
         }
         slot.0[SALT..CHECK].copy_from_slice(salt);
-        let own = slot.own_key(secret)?;
-        slot.0[CHECK..WRAPPED].copy_from_slice(&*derive(&own, salt, &[CHECK_PURPOSE]));
+        let slot_key = slot.slot_key(secret)?;
+        slot.0[CHECK..WRAPPED].copy_from_slice(&*derive(&slot_key, salt, &[CHECK_PURPOSE]));
         let mut wrapped = Zeroizing::new(*data_key.bytes());
         let tag = slot
-            .cipher(&own)
+            .cipher(&slot_key)
             .seal(&WRAP_NONCE, &slot.covered(session_id), wrapped.as_mut())
             .expect("32 bytes are not too long");
         slot.0[WRAPPED..TAG].copy_from_slice(wrapped.as_ref());
@@ -113,9 +114,9 @@ impl KeySlot {
         Ok(slot)
     }
 
-    /// The slot that these bytes are. They are judged when it is unwrapped, so that one slot which
+    /// The slot with these bytes. They are checked when the slot is opened, so that one slot which
     /// this version does not know does not lock the others.
-    pub fn parse(bytes: &[u8; SLOT_LEN]) -> Self {
+    pub fn from_bytes(bytes: &[u8; SLOT_LEN]) -> Self {
         Self(*bytes)
     }
 
@@ -124,7 +125,7 @@ impl KeySlot {
         self.0
     }
 
-    /// Which kind of secret opens this slot; `None` if this version does not know it.
+    /// The kind of secret that opens this slot; `None` if this version does not know it.
     pub fn secret_kind(&self) -> Option<SecretKind> {
         match self.0[0] {
             KEY_FILE => Some(SecretKind::KeyFile),
@@ -133,25 +134,25 @@ impl KeySlot {
         }
     }
 
-    /// The data key, if `secret` is the one that it was wrapped for, in the session with this id.
+    /// Opens the slot with the secret that it was made for, in the session with this id.
     ///
-    /// A passphrase takes as much memory and time as the slot asks for, within the limits.
+    /// A passphrase takes as much memory and time as the slot demands, within the limits.
     ///
     /// # Errors
     ///
     /// See [`UnlockError`].
-    pub fn unwrap(&self, secret: &Secret, session_id: &[u8; 16]) -> Result<DataKey, UnlockError> {
-        let needs = self.judge()?;
+    pub fn open(&self, secret: &Secret, session_id: &[u8; 16]) -> Result<DataKey, UnlockError> {
+        let needs = self.validate()?;
         if needs != secret.kind() {
             return Err(UnlockError::OtherKind { needs });
         }
-        let own = self.own_key(secret)?;
-        let check = derive(&own, &self.salt(), &[CHECK_PURPOSE]);
+        let slot_key = self.slot_key(secret)?;
+        let check = derive(&slot_key, &self.salt(), &[CHECK_PURPOSE]);
         if !bool::from(check[..].ct_eq(&self.0[CHECK..WRAPPED])) {
             return Err(UnlockError::WrongSecret { kind: needs });
         }
         let mut data_key = Zeroizing::new(self.array::<KEY_LEN>(WRAPPED));
-        self.cipher(&own)
+        self.cipher(&slot_key)
             .open(
                 &WRAP_NONCE,
                 &self.covered(session_id),
@@ -162,9 +163,9 @@ impl KeySlot {
         Ok(DataKey::from_bytes(*data_key))
     }
 
-    /// Whether every field has a value that this version knows, and which kind of secret opens the
-    /// slot.
-    fn judge(&self) -> Result<SecretKind, UnlockError> {
+    /// Checks that every field has a value that this version knows, and returns the kind of secret
+    /// that opens the slot. Does not check the costs of a passphrase.
+    fn validate(&self) -> Result<SecretKind, UnlockError> {
         let unknown = |what, number| Err(UnlockError::Unknown { what, number });
         let Some(kind) = self.secret_kind() else {
             return unknown("kind", u32::from(self.0[0]));
@@ -195,23 +196,25 @@ impl KeySlot {
         }
     }
 
-    /// What the slot's other keys come from: the key file's 32 bytes, or those that come of the
-    /// passphrase.
-    fn own_key(&self, secret: &Secret) -> Result<Zeroizing<[u8; KEY_LEN]>, UnlockError> {
+    /// The key from which check and wrapping key are derived: the key file's 32 bytes, or the 32
+    /// bytes that Argon2id derives from the passphrase.
+    fn slot_key(&self, secret: &Secret) -> Result<Zeroizing<[u8; KEY_LEN]>, UnlockError> {
         match secret {
             Secret::Key(key) => Ok(Zeroizing::new(*key.bytes())),
             Secret::Passphrase(passphrase) => self.cost().stretch(passphrase, &self.salt()),
         }
     }
 
-    fn cipher(&self, own: &[u8; KEY_LEN]) -> Cipher {
-        Cipher::of(
-            &derive(own, &self.salt(), &[WRAP_PURPOSE]),
+    /// The cipher that wraps the data key.
+    fn cipher(&self, slot_key: &[u8; KEY_LEN]) -> Cipher {
+        Cipher::with_key_bytes(
+            &derive(slot_key, &self.salt(), &[WRAP_PURPOSE]),
             Backend::default(),
         )
     }
 
-    /// What the tag covers besides the wrapped key: the session, and all of the slot before it.
+    /// The data that the tag covers besides the wrapped key: the session's id, and all of the slot
+    /// before the wrapped key.
     fn covered(&self, session_id: &[u8; 16]) -> [u8; 16 + WRAPPED] {
         let mut covered = [0; 16 + WRAPPED];
         covered[..16].copy_from_slice(session_id);
@@ -249,16 +252,16 @@ impl fmt::Debug for KeySlot {
     }
 }
 
-/// The data key of a session, from the first of its slots that `secret` opens.
+/// Opens a session: returns its data key, from the first of its slots that `secret` opens.
 ///
-/// A slot that cannot be opened, for whatever reason, does not lock the others.
+/// A slot that cannot be opened, for any reason, does not lock the others.
 ///
 /// # Errors
 ///
-/// [`UnlockError::SlotCount`] if there is none or there are more than [`MAX_KEY_SLOTS`]. If no slot
-/// opens, the error of the slot that came nearest: first one that knows the secret but is damaged,
-/// then one that could not be tried, then one that knows another secret, then one that this version
-/// does not know, then one for the other kind of secret.
+/// [`UnlockError::SlotCount`] if there is no slot, or more than [`MAX_KEY_SLOTS`]. If no slot
+/// opens, the error of the slot that came nearest to opening. The order, from the nearest: a slot
+/// that matches the secret but is damaged, one that could not be tried, one for another secret, one
+/// that this version does not know, one for the other kind of secret.
 pub fn unlock(
     slots: &[KeySlot],
     secret: &Secret,
@@ -269,120 +272,14 @@ pub fn unlock(
         return Err(nearest);
     }
     for slot in slots {
-        match slot.unwrap(secret, session_id) {
+        match slot.open(secret, session_id) {
             Ok(data_key) => return Ok(data_key),
-            Err(error) if error.nearness() > nearest.nearness() => nearest = error,
+            Err(error) if error.rank() > nearest.rank() => nearest = error,
             Err(_) => {}
         }
     }
     Err(nearest)
 }
-
-/// Why a slot does not open, or why none does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UnlockError {
-    /// The slot is for the other kind of secret.
-    OtherKind {
-        /// The kind that it is for.
-        needs: SecretKind,
-    },
-    /// The slot was made for another secret of this kind.
-    WrongSecret {
-        /// The kind of the secret.
-        kind: SecretKind,
-    },
-    /// The secret is right, but the wrapped key is not what was stored with it, or the session is
-    /// another.
-    Damaged,
-    /// The slot asks for more than a reader gives. Nothing was computed.
-    TooCostly {
-        /// Of what it asks for too much.
-        what: &'static str,
-        /// How much it asks for.
-        has: u32,
-        /// The most that it may ask for.
-        most: u32,
-    },
-    /// The slot asks for less than Argon2 can do with. Nothing was computed.
-    TooCheap {
-        /// Of what it asks for too little.
-        what: &'static str,
-        /// How much it asks for.
-        has: u32,
-        /// The least that it may ask for.
-        least: u32,
-    },
-    /// The memory that the slot asks for, within the limits, could not be had.
-    NoMemory {
-        /// How much, in KiB.
-        memory_kib: u32,
-    },
-    /// A field of the slot has a value that this version does not know.
-    Unknown {
-        /// The field.
-        what: &'static str,
-        /// Its value.
-        number: u32,
-    },
-    /// A session has no slot, or more than [`MAX_KEY_SLOTS`].
-    SlotCount {
-        /// How many it has.
-        has: usize,
-    },
-}
-
-impl UnlockError {
-    /// How near a slot was to being opened: the greater, the more it says about what went wrong.
-    fn nearness(&self) -> u8 {
-        match self {
-            Self::SlotCount { .. } => 0,
-            Self::OtherKind { .. } => 1,
-            Self::Unknown { .. } => 2,
-            Self::WrongSecret { .. } => 3,
-            Self::TooCostly { .. } | Self::TooCheap { .. } => 4,
-            Self::NoMemory { .. } => 5,
-            Self::Damaged => 6,
-        }
-    }
-}
-
-impl fmt::Display for UnlockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OtherKind { needs } => write!(f, "the key slot opens with a {needs}: give that"),
-            Self::WrongSecret { kind } => {
-                write!(f, "the {kind} is not the right one: give the one that the archive was encrypted with")
-            }
-            Self::Damaged => f.write_str(
-                "the key slot is damaged or of another session, although it knows the secret: use another slot's \
-                 secret, or another copy",
-            ),
-            Self::TooCostly { what, has, most } => {
-                write!(f, "Argon2id with {has} {what} is refused, {most} is the most: if a key slot asks for it, ")?;
-                f.write_str("it is damaged or hostile: use another slot's secret, or another copy")
-            }
-            Self::TooCheap { what, has, least } => {
-                write!(f, "Argon2id with {has} {what} is refused, {least} is the least: if a key slot asks for it, ")?;
-                f.write_str("it is damaged: use another slot's secret, or another copy")
-            }
-            Self::NoMemory { memory_kib } => write!(
-                f,
-                "the passphrase needs {memory_kib} KiB of memory, which could not be had: free some, or use a key file"
-            ),
-            Self::Unknown { what, number } => write!(
-                f,
-                "the key slot has the {what} {number}, which this version does not know: use a newer version, or \
-                 another slot's secret"
-            ),
-            Self::SlotCount { has } => {
-                write!(f, "the session has {has} key slots, not 1 to {MAX_KEY_SLOTS}: use another copy")
-            }
-        }
-    }
-}
-
-impl std::error::Error for UnlockError {}
 
 impl From<UnlockError> for Error {
     fn from(error: UnlockError) -> Self {
@@ -397,7 +294,7 @@ mod tests {
     use super::*;
 
     const SESSION: [u8; 16] = *b"\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\xa9\xaa\xab\xac\xad\xae\xaf";
-    /// Enough for Argon2, and little enough for a test of many guesses.
+    /// Large enough for Argon2, and small enough for a test with many guesses.
     const CHEAP: Argon2Cost = Argon2Cost {
         memory_kib: 64,
         passes: 2,
@@ -428,15 +325,15 @@ mod tests {
     fn flipped(slot: &KeySlot, bit: usize) -> KeySlot {
         let mut bytes = slot.to_bytes();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        KeySlot::parse(&bytes)
+        KeySlot::from_bytes(&bytes)
     }
 
     fn error(slot: &KeySlot, secret: &Secret) -> UnlockError {
-        slot.unwrap(secret, &SESSION).expect_err("opened")
+        slot.open(secret, &SESSION).expect_err("opened")
     }
 
-    /// Written by another program: HKDF, Argon2id and AESGCM of Python's cryptography package,
-    /// after the normative page. If this fails, the format has changed.
+    /// Slots that another program made from the normative page, with HKDF, Argon2id and AESGCM of
+    /// Python's cryptography package. If this test fails, the format has changed.
     #[test]
     fn golden_slots() {
         let golden = |secret: &Secret, text: &str| {
@@ -444,7 +341,7 @@ mod tests {
                 .unwrap();
             assert_eq!(slot.to_bytes().to_vec(), hex(text));
             let bytes = hex(text).try_into().unwrap();
-            let opened = KeySlot::parse(&bytes).unwrap(secret, &SESSION).unwrap();
+            let opened = KeySlot::from_bytes(&bytes).open(secret, &SESSION).unwrap();
             assert_eq!(opened.bytes(), data_key().bytes());
         };
         golden(
@@ -464,13 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_opens_with_its_secret_and_no_other() {
+    fn slot_opens_with_its_secret_only() {
         let secrets = [key(), passphrase("open sesame")];
         for (at, secret) in secrets.iter().enumerate() {
-            let slot = KeySlot::parse(&slot(secret).to_bytes());
+            let slot = KeySlot::from_bytes(&slot(secret).to_bytes());
             assert_eq!(slot.secret_kind(), Some(secret.kind()));
             assert_eq!(
-                slot.unwrap(secret, &SESSION).unwrap().bytes(),
+                slot.open(secret, &SESSION).unwrap().bytes(),
                 data_key().bytes()
             );
             let needs = secret.kind();
@@ -494,19 +391,19 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_opens_in_its_own_session_only() {
+    fn slot_opens_in_its_own_session_only() {
         for bit in 0..128 {
             let mut session = SESSION;
             session[bit / 8] ^= 1 << (bit % 8);
             let other = slot(&key())
-                .unwrap(&key(), &session)
+                .open(&key(), &session)
                 .expect_err("opened in another session");
             assert_eq!(other, UnlockError::Damaged);
         }
     }
 
     #[test]
-    fn the_same_key_is_never_wrapped_to_the_same_bytes() {
+    fn wrapped_bytes_of_the_same_key_differ() {
         let (one, two) = (slot(&key()).to_bytes(), slot(&key()).to_bytes());
         assert_eq!(one[..SALT], two[..SALT]);
         for part in [SALT..CHECK, CHECK..WRAPPED, WRAPPED..TAG, TAG..SLOT_LEN] {
@@ -515,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_key_file_slot_is_found() {
+    fn key_file_slot_with_any_bit_flipped_does_not_open() {
         let slot = slot(&key());
         for bit in 0..SLOT_LEN * 8 {
             let found = error(&flipped(&slot, bit), &key());
@@ -534,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_passphrase_slot_is_found() {
+    fn passphrase_slot_with_any_bit_flipped_does_not_open() {
         let secret = passphrase("open sesame");
         let cost = Argon2Cost {
             memory_kib: 64,
@@ -545,8 +442,8 @@ mod tests {
         for bit in 0..SLOT_LEN * 8 {
             let flipped = flipped(&slot, bit);
             if flipped.cost().check().is_ok() && flipped.cost().memory_kib > 64 << 10 {
-                // Within the limits, and so the same as a smaller one: it need not be computed
-                // here.
+                // This cost is within the limits and takes the same path as a smaller one. The
+                // test need not compute it.
                 assert!(flipped.cost().memory_kib <= 1 << 20, "bit {bit}");
                 continue;
             }
@@ -572,15 +469,15 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_of_the_other_kind_by_its_first_bytes_does_not_open() {
+    fn slot_with_the_other_kind_in_its_first_bytes_does_not_open() {
         let mut bytes = slot(&key()).to_bytes();
         bytes[..2].copy_from_slice(&[PASSPHRASE, ARGON2ID]);
         let needs = SecretKind::Passphrase;
         assert_eq!(
-            error(&KeySlot::parse(&bytes), &key()),
+            error(&KeySlot::from_bytes(&bytes), &key()),
             UnlockError::OtherKind { needs }
         );
-        let found = error(&KeySlot::parse(&bytes), &passphrase("open sesame"));
+        let found = error(&KeySlot::from_bytes(&bytes), &passphrase("open sesame"));
         assert_eq!(
             found,
             UnlockError::TooCheap {
@@ -592,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_beyond_the_limits_are_refused_on_both_sides() {
+    fn slot_cost_beyond_the_limits_is_refused_by_writer_and_reader() {
         let secret = passphrase("open sesame");
         let cost = Argon2Cost {
             memory_kib: (1 << 20) + 1,
@@ -608,7 +505,7 @@ mod tests {
         );
         let mut bytes = slot(&secret).to_bytes();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        let refused = error(&KeySlot::parse(&bytes), &secret);
+        let refused = error(&KeySlot::from_bytes(&bytes), &secret);
         let most = 1 << 20;
         assert_eq!(
             refused,
@@ -618,12 +515,12 @@ mod tests {
                 most
             }
         );
-        // A key file costs nothing, so its slot takes no notice of a cost.
+        // A key file needs no Argon2id, so the cost is ignored.
         assert!(KeySlot::wrap(&data_key(), &key(), &SESSION, cost).is_ok());
     }
 
     #[test]
-    fn any_slot_of_several_unlocks() {
+    fn unlock_opens_any_of_several_slots() {
         let (one, two) = (
             passphrase("open sesame"),
             passphrase("correct horse battery staple"),
@@ -639,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn if_none_unlocks_the_nearest_error_is_told() {
+    fn unlock_returns_the_error_of_the_nearest_slot() {
         let secret = passphrase("open sesame");
         let mut costly = slot(&secret).to_bytes();
         costly[8] = 17;
@@ -648,7 +545,7 @@ mod tests {
             slot(&key()),
             flipped(&slot(&key()), 7),
             slot(&passphrase("another")),
-            KeySlot::parse(&costly),
+            KeySlot::from_bytes(&costly),
             flipped(&slot(&secret), 1023),
         ];
         let (kind, needs) = (SecretKind::Passphrase, SecretKind::KeyFile);
@@ -682,7 +579,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_do_not_print_what_they_wrap() {
+    fn slot_does_not_print_its_wrapped_key() {
         let text = format!("{:?}", slot(&key()));
         assert!(
             text.starts_with("KeySlot { kind: 1, kdf: 0, cost: "),

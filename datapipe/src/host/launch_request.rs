@@ -174,19 +174,19 @@ impl LaunchRequest {
         let mut bytes = Bytes::new("a launch request", bytes);
         let version = bytes.u8()?;
         if version != VERSION {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "has version {version}, but this program knows only {VERSION}"
             )));
         }
         let (kind, flags) = (bytes.u8()?, bytes.u8()?);
         if flags & !(TERMINATE_AT_LIMIT | NAMED | CONFINED) != 0 {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "has flags that this program does not know: {flags:#x}"
             )));
         }
         let (stage, instance, instances) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
         if !(1..=MAX_INSTANCES).contains(&instances) {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "is for {instances} instances, the limits are 1 and {MAX_INSTANCES}"
             )));
         }
@@ -196,7 +196,7 @@ impl LaunchRequest {
             let parsed = str::from_utf8(name)
                 .ok()
                 .and_then(|name| name.parse::<PipeName>().ok());
-            let invalid = || bytes.wrong("has an invalid name of a segment".to_owned());
+            let invalid = || bytes.error("has an invalid name of a segment".to_owned());
             segment = Some(parsed.ok_or_else(invalid)?);
         }
         let job = match kind {
@@ -220,7 +220,7 @@ impl LaunchRequest {
 impl Job {
     /// Decodes the part of a request after the segment's name.
     fn decode(kind: u8, flags: u8, bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
-        let unknown = || bytes.wrong(format!("is for an unknown kind of stage, {kind}"));
+        let unknown = || bytes.error(format!("is for an unknown kind of stage, {kind}"));
         let kind = StageKind::decode(kind).ok_or_else(unknown)?;
         let len = bytes.u32()? as usize;
         let name = bytes.text(len)?;

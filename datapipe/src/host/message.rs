@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_NOTE};
 use crate::pool::PortError;
-use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// A message of a process.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl StageMessage {
         let data = data.into();
         match MAX_NOTE.checked_sub(data.len()) {
             Some(room) => Ok(Self {
-                text: cut(text.as_ref(), room).to_owned(),
+                text: truncate(text.as_ref(), room).to_owned(),
                 data,
             }),
             None => Err(StageError::new(format!(
@@ -91,7 +91,7 @@ pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), 
     bytes.put_u32(instance);
     bytes.put_u32(queue.unwrap_or(NONE));
     bytes.put_u32(buffer.unwrap_or(NONE));
-    bytes.put(cut(&text, MAX_FAILURE_TEXT).as_bytes());
+    bytes.put(truncate(&text, MAX_FAILURE_TEXT).as_bytes());
     // A controller that no longer receives has died, and this process is about to end.
     let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL);
 }
@@ -180,7 +180,7 @@ fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
             }
             Err(PortError::Corrupt(corruption).into())
         }
-        _ => return Err(bytes.wrong(format!("is of an unknown kind, {kind}"))),
+        _ => return Err(bytes.error(format!("is of an unknown kind, {kind}"))),
     };
     Ok(Message::Ended(instance, result))
 }

@@ -1,22 +1,23 @@
-//! A directory whose files are the volumes.
+//! A medium in a directory, whose files are the volumes.
 
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::limits::MAX_VOLUMES;
+use crate::wire::looks_like_record;
 
-use super::given::DirStorage;
+use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{
-    FileSystem, Form, Item, Medium, MediumError, MediumHandle, Position, Probe, Storage,
-    VolumeOptions,
+    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Position, Probe,
+    Storage, VolumeOptions,
 };
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
 ///
-/// Other files in the directory are left alone. A record never lies in two volumes.
+/// It does not touch other files in the directory. A record is always within one volume.
 #[derive(Debug)]
 pub struct VolumeDirectory<S: Storage = FileSystem> {
     storage: S,
@@ -31,42 +32,51 @@ enum Side<S: Storage> {
         volume_size: Option<u64>,
     },
     Read {
-        /// None where no volume is open: before the first read, and at a volume that is missing.
+        /// `None` while no volume is open: before the first read, and at a missing volume.
         reader: Option<VolumeReader<S::File>>,
-        /// The volume that is read, or would be.
+        /// The current volume, open or missing.
         volume: u32,
-        /// The highest number there is.
+        /// The highest number among the volumes.
         last: u32,
         probe: Probe,
     },
 }
 
 impl VolumeDirectory {
-    /// Makes the directory if it is not there, removes old volumes if that was asked for, and
+    /// Creates the directory if it does not exist, removes old volumes if the options allow it, and
     /// begins volume 1.
     ///
     /// # Errors
     ///
-    /// [`MediumError::NotEmpty`] if there are volumes and they are not to be overwritten,
+    /// [`MediumError::NotEmpty`] if there are volumes and the options do not allow overwriting,
     /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
     }
 
-    /// Opens a directory of volumes to read, at the start of volume 1.
+    /// Opens a directory with volumes of this library's records to read, at the start of volume 1.
     ///
     /// # Errors
     ///
-    /// [`MediumError::NoVolumes`] if there are none, and [`MediumError::Io`]. A volume that is
-    /// missing is only told of when it is to be read.
-    pub fn open(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+    /// [`MediumError::NoVolumes`] if there are none, and [`MediumError::Io`]. A missing volume is
+    /// reported only by the call that would read it.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, MediumError> {
+        Self::open_with_probe(path, looks_like_record)
+    }
+
+    /// As [`open`](Self::open), for records that another program wrote, which `probe` recognises.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with_probe(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
         Self::open_on(FileSystem, path, probe)
     }
 }
 
 impl VolumeDirectory<DirStorage> {
-    /// A directory in which another process has created volume 1.
-    pub(super) fn given_to_write(
+    /// Reopens a directory in which another process has created volume 1.
+    pub(super) fn from_descriptors_to_write(
         storage: DirStorage,
         path: PathBuf,
         file: File,
@@ -121,7 +131,7 @@ impl<S: Storage> VolumeDirectory<S> {
         })
     }
 
-    /// As [`VolumeDirectory::open`], on another storage.
+    /// As [`VolumeDirectory::open_with_probe`], on another storage.
     ///
     /// # Errors
     ///
@@ -179,7 +189,7 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
                 last,
                 probe,
             } => {
-                // First: a missing volume is gone past by asking again.
+                // Before the volume is opened: if it is missing, the next call goes past it.
                 *volume += 1;
                 *reader = None;
                 *reader = Some(open(&self.storage, &self.path, *volume, *last, *probe)?);
@@ -220,7 +230,7 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
         };
         if to.volume == 0 || to.volume > *last {
             let what = format!("it has volumes 1 to {last}");
-            return Err(MediumError::NoSuchPlace {
+            return Err(MediumError::NoSuchPosition {
                 path: self.path.clone(),
                 to,
                 what,
@@ -237,10 +247,10 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
         Ok(())
     }
 
-    fn passage(&self) -> Result<MediumHandle, String> {
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
         let (volume_size, descriptors) = match &self.side {
             Side::Write { writer, .. } if !writer.is_untouched() => {
-                return Err(MediumHandle::BEGUN.to_owned());
+                return Err(HandleError::Written);
             }
             Side::Write {
                 writer,
@@ -262,7 +272,7 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
 }
 
 impl<S: Storage> VolumeDirectory<S> {
-    /// The volume that is read.
+    /// The reader of the current volume, which is opened first if necessary.
     fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
         match &mut self.side {
             Side::Write { .. } => Err(MediumError::NOT_TO_READ),
@@ -284,6 +294,7 @@ impl<S: Storage> VolumeDirectory<S> {
 }
 
 impl<S: Storage> Side<S> {
+    /// The writer, or an error that names `doing`.
     fn writer(&mut self, doing: &'static str) -> Result<&mut VolumeWriter<S::File>, MediumError> {
         match self {
             Self::Write { writer, .. } => Ok(writer),
@@ -295,11 +306,12 @@ impl<S: Storage> Side<S> {
     }
 }
 
+/// The path of a volume's file.
 fn file_of(path: &Path, volume: u32) -> PathBuf {
     path.join(format!("{volume:06}.tap"))
 }
 
-/// The numbers of the volumes that are there, from the lowest.
+/// The numbers of the existing volumes, in ascending order.
 fn volumes(storage: &impl Storage, path: &Path) -> Result<Vec<u32>, MediumError> {
     let names = storage.list(path).map_err(MediumError::io("list", path))?;
     let numbers = names.iter().filter_map(|name| {
@@ -312,6 +324,7 @@ fn volumes(storage: &impl Storage, path: &Path) -> Result<Vec<u32>, MediumError>
     Ok(numbers)
 }
 
+/// Removes all volumes if `overwrite` allows that, and syncs the directory.
 fn remove_volumes(storage: &impl Storage, path: &Path, overwrite: bool) -> Result<(), MediumError> {
     let old = volumes(storage, path)?;
     if let Some(first) = old.first()
@@ -321,8 +334,8 @@ fn remove_volumes(storage: &impl Storage, path: &Path, overwrite: bool) -> Resul
             path: file_of(path, *first),
         });
     }
-    // From the last one on: if we are stopped on the way, what is left is whole up to where it
-    // ends.
+    // From the last one down: if the process is stopped on the way, the volumes that remain are a
+    // complete prefix.
     for volume in old.iter().rev() {
         let file = file_of(path, *volume);
         storage
@@ -330,7 +343,7 @@ fn remove_volumes(storage: &impl Storage, path: &Path, overwrite: bool) -> Resul
             .map_err(MediumError::io("remove", &file))?;
     }
     if !old.is_empty() {
-        // Or a crash could bring old volumes back behind new ones.
+        // Without this sync, a crash could leave old volumes after the new ones.
         storage
             .sync_directory(path)
             .map_err(MediumError::io("sync the directory", path))?;
@@ -338,6 +351,7 @@ fn remove_volumes(storage: &impl Storage, path: &Path, overwrite: bool) -> Resul
     Ok(())
 }
 
+/// Creates the file of a volume.
 fn begin<S: Storage>(
     storage: &S,
     path: &Path,
@@ -345,8 +359,9 @@ fn begin<S: Storage>(
     limit: Option<u64>,
 ) -> Result<VolumeWriter<S::File>, MediumError> {
     if volume > MAX_VOLUMES {
-        let what =
-            format!("it has {MAX_VOLUMES} volumes, which is the most; go on in another directory");
+        let what = format!(
+            "it has {MAX_VOLUMES} volumes, which is the most; continue in another directory"
+        );
         return Err(MediumError::Full {
             path: path.to_owned(),
             what,
@@ -363,6 +378,7 @@ fn begin<S: Storage>(
     }
 }
 
+/// Opens the file of a volume to read. `last` is the highest number among the volumes.
 fn open<S: Storage>(
     storage: &S,
     path: &Path,

@@ -1,4 +1,4 @@
-//! What can be wrong with a medium.
+//! Errors of a medium.
 
 use std::fmt;
 use std::io;
@@ -6,72 +6,72 @@ use std::path::{Path, PathBuf};
 
 use super::Position;
 
-/// Why a medium did not do what it was asked.
+/// Error of a medium.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MediumError {
-    /// The record does not fit this volume any more, and nothing of it is there. Not a failure: put
-    /// a last mark and go to the next volume.
+    /// The record does not fit in this volume any more, and nothing of it was written. This is not
+    /// a failure: write a last mark and go to the next volume.
     EndOfVolume {
         /// The volume that has ended.
         volume: u32,
     },
-    /// There is no place for another volume.
+    /// There is no room for another volume.
     Full {
         /// The tape or the directory.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and the remedy.
         what: String,
     },
-    /// There is something on it, and it was not to be overwritten.
+    /// The medium has content, and the options do not allow overwriting.
     NotEmpty {
         /// The tape or the volume that has content.
         path: PathBuf,
     },
-    /// There are no volumes in a directory.
+    /// The directory has no volumes.
     NoVolumes {
         /// The directory.
         path: PathBuf,
     },
-    /// A volume between the others, or the first, is not there.
+    /// A volume before the last one is missing.
     MissingVolume {
-        /// The file that was looked for.
+        /// The missing file.
         path: PathBuf,
         /// Its number.
         volume: u32,
-        /// The highest number that is there.
+        /// The highest number among the volumes.
         last: u32,
     },
-    /// There is no such place on the medium.
-    NoSuchPlace {
+    /// The medium does not have the position of a seek.
+    NoSuchPosition {
         /// The tape or the directory.
         path: PathBuf,
-        /// Where it was to go.
+        /// The position of the seek.
         to: Position,
-        /// What there is instead.
+        /// The range that the medium has.
         what: String,
     },
-    /// A record is longer than a volume can take.
+    /// A record is longer than any volume of this medium can take.
     TooLong {
         /// Its bytes.
         len: usize,
         /// The most bytes that this medium takes.
         max: usize,
     },
-    /// A record has no bytes. The layout has no such thing: its length would be that of a mark.
+    /// A record has no bytes. The layout cannot store it: its length word would be a mark.
     Empty,
-    /// The size that was asked for the volumes is too small.
+    /// The volume size in the options is too small.
     VolumeTooSmall {
-        /// Bytes that were asked for.
+        /// The size in bytes.
         size: u64,
-        /// Fewest bytes that are allowed.
+        /// The smallest size that is allowed.
         min: u64,
     },
-    /// It is open to write and was to be read, or the other way round.
+    /// A read of a medium that is open to write, or the reverse.
     WrongDirection {
-        /// What was asked for.
+        /// The requested operation: "read" or "write".
         doing: &'static str,
-        /// What it is open for.
+        /// The direction for which the medium is open.
         open_to: &'static str,
     },
     /// An earlier write or sync failed in a way that leaves the end of the volume unknown.
@@ -81,23 +81,23 @@ pub enum MediumError {
     },
     /// The storage failed.
     Io {
-        /// What was being done.
+        /// The operation, a verb.
         doing: &'static str,
-        /// To which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What the storage said.
+        /// Error of the storage.
         source: io::Error,
     },
 }
 
 impl MediumError {
-    /// It was to be read.
+    /// The error of a read from a medium that is open to write.
     pub(super) const NOT_TO_READ: Self = Self::WrongDirection {
         doing: "read",
         open_to: "write",
     };
 
-    /// For `map_err`: what was being done, and to what.
+    /// Returns a function for `map_err`, which adds the operation and the path.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
             doing,
@@ -120,7 +120,7 @@ impl fmt::Display for MediumError {
             Self::NotEmpty { path } => {
                 write!(
                     f,
-                    "{} is not empty; take another place, or ask to overwrite it",
+                    "{} is not empty; choose another path, or allow it to be overwritten",
                     path.display()
                 )
             }
@@ -133,16 +133,17 @@ impl fmt::Display for MediumError {
             }
             Self::MissingVolume { path, volume, last } => write!(
                 f,
-                "volume {volume} of {last} is missing; put {} back, or go on behind it",
+                "volume {volume} of {last} is missing; put {} back, or continue after it",
                 path.display()
             ),
-            Self::NoSuchPlace { path, to, what } => {
+            Self::NoSuchPosition { path, to, what } => {
                 write!(f, "{} cannot be read from {to} on: {what}", path.display())
             }
             Self::TooLong { len, max } => {
                 write!(
                     f,
-                    "a record of {len} bytes is longer than the {max} that this medium takes; write shorter ones"
+                    "a record of {len} bytes is longer than the {max} that this medium takes; \
+                     write shorter ones"
                 )
             }
             Self::Empty => write!(
@@ -163,7 +164,8 @@ impl fmt::Display for MediumError {
             }
             Self::Broken { path } => write!(
                 f,
-                "{} failed before, and what was written since its last sync may be lost; write it again elsewhere",
+                "{} failed before, and the data written since its last sync may be lost; \
+                 write it again elsewhere",
                 path.display()
             ),
             Self::Io {

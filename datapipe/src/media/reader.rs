@@ -1,4 +1,4 @@
-//! Reads one volume, and finds its way again behind damage.
+//! Reads one volume, and resynchronises after damage.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
@@ -12,43 +12,43 @@ use super::{Item, MediumError, Position, Probe, StorageFile};
 /// Most bytes that a probe is given.
 const PROBED: usize = 64;
 
-/// Bytes of the first and of the largest window that a search reads. They grow from one to the
-/// other, so that what a search costs follows from how far it goes: a volume with damage at every
-/// other record is read in linear time.
+/// Bytes of the first and of the largest window that a search reads. The windows grow from one to
+/// the other, so that the cost of a search is proportional to its distance: a volume with damage at
+/// every other record is read in linear time.
 const FIRST_WINDOW: u64 = 4 << 10;
 const LARGEST_WINDOW: u64 = 1 << 20;
 
-/// Bytes that a storage loses together, and most bytes in a row that it may have lost: what is more
-/// is no damaged volume but a broken drive.
+/// Bytes that a storage loses together, and the most bytes in a row that it may lose. If it loses
+/// more, the drive is broken rather than the volume damaged.
 const SECTOR: u64 = 4 << 10;
 const MOST_UNREADABLE: u64 = 1 << 20;
 
-/// What a drive says of a sector that it has lost.
+/// Error of a drive for a sector that it has lost.
 const EIO: i32 = rustix::io::Errno::IO.raw_os_error();
 
-/// What stands for a length word that could not be read: a class that nobody knows.
+/// Substitute for a length word that could not be read: its class is unknown.
 const UNREADABLE: u32 = 0x7000_0000;
 
-/// Damaged bytes that are given out: a record's, and its length words'.
+/// Most damaged bytes that a read returns: a record and its two length words.
 const MOST_DAMAGED: u64 = MAX_RECORD as u64 + 2 * WORD;
 
-/// Bytes in which marks are looked for in front of what a search found.
+/// Bytes before the result of a search in which marks are looked for.
 const MARKS_BACK: u64 = 4 << 10;
 
-/// A place in one volume.
+/// The reader of one volume, with its current position.
 #[derive(Debug)]
 pub(super) struct VolumeReader<F> {
     file: F,
     path: PathBuf,
     volume: u32,
     probe: Probe,
-    /// Bytes of the file when it was opened. Nothing is read behind them.
+    /// Bytes of the file when it was opened. Later bytes are not read.
     len: u64,
-    /// Where the next frame begins, never behind `len`.
+    /// Offset at which the next frame begins, at most `len`.
     at: u64,
-    /// Items before that.
+    /// Items before that offset.
     items: u64,
-    /// Some of what was read last could not be, and is zeros.
+    /// The last call of `fill` could not read some sectors, and filled them with zeros.
     unreadable: Cell<bool>,
 }
 
@@ -84,7 +84,7 @@ impl<F: StorageFile> VolumeReader<F> {
     pub(super) fn seek(&mut self, to: Position) -> Result<(), MediumError> {
         if to.byte > self.len {
             let what = format!("its file has {} bytes", self.len);
-            return Err(MediumError::NoSuchPlace {
+            return Err(MediumError::NoSuchPosition {
                 path: self.path.clone(),
                 to,
                 what,
@@ -94,7 +94,7 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok(())
     }
 
-    /// Goes behind the last byte.
+    /// Goes to the end of the file.
     pub(super) fn seek_end(&mut self) {
         (self.at, self.items) = (self.len, Position::UNCOUNTED);
     }
@@ -109,12 +109,12 @@ impl<F: StorageFile> VolumeReader<F> {
         self.complete(item, record)
     }
 
-    /// Sees to what is in `record` after anything but a record.
+    /// Sets `record` after an item other than a record: to the damaged bytes, or to nothing.
     fn complete(&self, item: io::Result<Item>, record: &mut Vec<u8>) -> Result<Item, MediumError> {
         let item = item.and_then(|item| {
             match item {
                 Item::Record(_) => {}
-                // Perhaps whoever knows what is in a record finds something in them.
+                // The layer above, which knows the content of a record, may recover some of them.
                 Item::Damaged { at, skipped } => {
                     record.resize(skipped.min(MOST_DAMAGED) as usize, 0);
                     self.fill(record, at.byte)?;
@@ -126,6 +126,7 @@ impl<F: StorageFile> VolumeReader<F> {
         item.map_err(MediumError::io("read", &self.path))
     }
 
+    /// Reads the item at the current position, and goes to its end. Skips erase gaps.
     fn next(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
         let mut lead = self.word_at(self.at)?;
         while lead == Some(GAP) {
@@ -145,26 +146,31 @@ impl<F: StorageFile> VolumeReader<F> {
         else {
             return self.resynchronise();
         };
-        let end = self.at + length.frame();
+        let end = self.at + length.frame_len();
         if bad {
             return Ok(Item::Damaged {
-                skipped: length.frame(),
+                skipped: length.frame_len(),
                 at: self.advance(end),
             });
         }
-        // The length was compared with the limit and with what the file has, so this takes no more
-        // than there is.
+        // The length is within the limit and within the file, so this takes no more memory than
+        // the file has bytes.
         record.resize(length.bytes as usize, 0);
         self.fill(record, self.at + WORD)?;
         if self.unreadable.get() {
             return Ok(Item::Damaged {
-                skipped: length.frame(),
+                skipped: length.frame_len(),
                 at: self.advance(end),
             });
         }
         Ok(Item::Record(self.advance(end)))
     }
 
+    /// Reads the item that ends at the current position, and goes to its start.
+    ///
+    /// A frame is found by its trailing length, and believed only if the leading length agrees.
+    /// Without such a frame everything before the position counts as damaged, because a search
+    /// backwards has no leading length to start from.
     fn previous(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
         let mut trail = self.word_before()?;
         while matches!(trail, Some(GAP | END_OF_MEDIUM)) {
@@ -179,20 +185,20 @@ impl<F: StorageFile> VolumeReader<F> {
         }
         let length = trail
             .and_then(Length::parse)
-            .filter(|length| length.frame() <= self.at);
+            .filter(|length| length.frame_len() <= self.at);
         if let Some(length) = length {
-            let from = self.at - length.frame();
+            let from = self.at - length.frame_len();
             if let Some((same, bad)) = self
-                .frame_from(from)?
+                .read_frame_at(from)?
                 .filter(|(same, _)| same.bytes == length.bytes)
             {
                 record.resize(same.bytes as usize, 0);
                 self.fill(record, from + WORD)?;
-                let (damaged, at) = (bad || self.unreadable.get(), self.retreat(same.frame()));
+                let (damaged, at) = (bad || self.unreadable.get(), self.retreat(same.frame_len()));
                 return Ok(if damaged {
                     Item::Damaged {
                         at,
-                        skipped: same.frame(),
+                        skipped: same.frame_len(),
                     }
                 } else {
                     Item::Record(at)
@@ -205,7 +211,7 @@ impl<F: StorageFile> VolumeReader<F> {
         })
     }
 
-    /// The word in front of the place, or none if there is less.
+    /// The word before the current position, or none if fewer bytes precede it.
     fn word_before(&self) -> io::Result<Option<u32>> {
         self.at
             .checked_sub(WORD)
@@ -213,7 +219,7 @@ impl<F: StorageFile> VolumeReader<F> {
     }
 
     /// The frame that begins at `at`.
-    fn frame_from(&self, at: u64) -> io::Result<Option<(Length, bool)>> {
+    fn read_frame_at(&self, at: u64) -> io::Result<Option<(Length, bool)>> {
         let lead = self.word_at(at)?;
         Ok(lead
             .map(|lead| self.frame_at(at, lead))
@@ -221,7 +227,7 @@ impl<F: StorageFile> VolumeReader<F> {
             .flatten())
     }
 
-    /// Puts the place in front of an item of so many bytes, and says where that is.
+    /// Goes back over an item of `bytes` bytes, and returns its position.
     fn retreat(&mut self, bytes: u64) -> Position {
         (self.at, self.items) = (self.at - bytes, self.items.saturating_sub(1));
         Position {
@@ -231,7 +237,7 @@ impl<F: StorageFile> VolumeReader<F> {
         }
     }
 
-    /// Puts the place at `end`, behind one item, and says where that item begins.
+    /// Goes to `end`, past one item, and returns that item's position.
     fn advance(&mut self, end: u64) -> Position {
         let from = Position {
             volume: self.volume,
@@ -242,23 +248,23 @@ impl<F: StorageFile> VolumeReader<F> {
         from
     }
 
-    /// The length of the frame at `at`, which begins with `lead`, and whether either end says that
-    /// its data are bad. None if it is no frame.
+    /// The length of the frame at `at`, which begins with `lead`, and true if either length word
+    /// marks its data as bad. `None` if it is not a frame.
     fn frame_at(&self, at: u64, lead: u32) -> io::Result<Option<(Length, bool)>> {
-        let Some(length) = Length::parse(lead).filter(|length| length.frame() <= self.len - at)
+        let Some(length) = Length::parse(lead).filter(|length| length.frame_len() <= self.len - at)
         else {
             return Ok(None);
         };
-        // Before the data: a wrong length would have us read megabytes for nothing, and a wicked
-        // volume has a wrong length at every byte.
+        // The trailing length is read before the data: a wrong length would cost a read of
+        // megabytes, and a hostile volume may have a wrong length at every byte.
         let trailing = self
-            .word_at(at + length.to_trailing())?
+            .word_at(at + length.trailing_offset())?
             .and_then(Length::parse);
         let same = trailing.filter(|trailing| trailing.bytes == length.bytes);
         Ok(same.map(|trailing| (length, length.bad || trailing.bad)))
     }
 
-    /// Goes to the next record behind the damage at `self.at`, or to the end of the file.
+    /// Goes to the next record after the damage at `self.at`, or to the end of the file.
     fn resynchronise(&mut self) -> io::Result<Item> {
         let found = self.search()?;
         let end = self.end_of_damage(found)?;
@@ -269,8 +275,11 @@ impl<F: StorageFile> VolumeReader<F> {
         })
     }
 
-    /// The first offset behind `self.at` at which a frame stands that the probe knows, or the
-    /// file's length.
+    /// The first offset after `self.at` with a frame that the probe recognises, or the file's
+    /// length.
+    ///
+    /// The search reads windows and tests every offset in each. Consecutive windows overlap by the
+    /// bytes that a test needs, so that every offset is tested with all of them.
     fn search(&self) -> io::Result<u64> {
         let (mut from, mut size) = (self.at + 1, FIRST_WINDOW);
         let mut window = Vec::new();
@@ -278,8 +287,8 @@ impl<F: StorageFile> VolumeReader<F> {
             let left = self.len - from;
             window.resize(left.min(size) as usize, 0);
             self.fill(&mut window, from)?;
-            // Only offsets for which the probe sees all that it may see, except at the end of the
-            // file.
+            // Only offsets for which the window has a word and all bytes for the probe. At the end
+            // of the file the probe gets as many as there are.
             let beyond = if left <= size {
                 WORD as usize
             } else {
@@ -300,11 +309,11 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok(self.len)
     }
 
-    /// Whether a record of the layer above stands at `at`. `bytes` are the file's from there on: a
-    /// word, and what is there for the probe.
+    /// True if a record of the layer above begins at `at`. `bytes` are the file's bytes from there
+    /// on: a word, and the bytes for the probe.
     fn is_record(&self, bytes: &[u8], at: u64) -> io::Result<bool> {
         let lead = word(bytes);
-        // What needs no system call comes first; nearly every offset ends here.
+        // The tests that need no system call come first; they reject nearly every offset.
         if lead == MARK || lead as usize > MAX_RECORD {
             return Ok(false);
         }
@@ -313,16 +322,19 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok((self.probe)(probed) && self.frame_at(at, lead)?.is_some())
     }
 
-    /// Where the damage at `self.at` ends, if the next record, or the end of the file, is at
-    /// `found`.
+    /// The offset at which the damage at `self.at` ends, if the next record, or the end of the
+    /// file, is at `found`.
     ///
-    /// A search finds records only. If the damaged bytes are one frame of which one length is
-    /// right, then the words between its end and `found` are marks, and not damaged.
+    /// A search finds records only, so there may be marks, words of zeros, between the damage and
+    /// `found`. They are believed if the damaged bytes are one frame with one right length: the
+    /// leading one, which promises an end within those zeros, or the trailing one, which is the
+    /// last word before them and has exactly the length of the damage. Otherwise the zeros may be
+    /// data, and all bytes up to `found` are damaged.
     fn end_of_damage(&self, found: u64) -> io::Result<u64> {
         let promised = self
             .word_at(self.at)?
             .and_then(Length::parse)
-            .map(|length| self.at + length.frame());
+            .map(|length| self.at + length.frame_len());
         let from = found.saturating_sub(MARKS_BACK).max(self.at);
         let mut before = vec![0; (found - from) as usize];
         self.fill(&mut before, from)?;
@@ -339,11 +351,11 @@ impl<F: StorageFile> VolumeReader<F> {
             return Ok(found);
         }
         let trailing = Length::parse(word(&before[(end - WORD - from) as usize..]));
-        let fits = trailing.is_some_and(|length| self.at + length.frame() == end);
+        let fits = trailing.is_some_and(|length| self.at + length.frame_len() == end);
         Ok(if fits { end } else { found })
     }
 
-    /// The word at `at`, or none if the file ends before its end.
+    /// The word at `at`, or none if the file ends within it.
     fn word_at(&self, at: u64) -> io::Result<Option<u32>> {
         if self.len - at < WORD {
             return Ok(None);
@@ -357,14 +369,17 @@ impl<F: StorageFile> VolumeReader<F> {
         }))
     }
 
-    /// Fills `bytes` from `at` on. Sectors that cannot be read become zeros, and `unreadable` says
-    /// so.
+    /// Fills `bytes` from `at` on. Sectors that cannot be read become zeros, and set `unreadable`.
+    ///
+    /// After an error of the drive, the next attempt reads only the rest of the sector at `at`. If
+    /// that fails too, the sector is lost: it becomes zeros, and reading continues after it with
+    /// everything that remains. More than [`MOST_UNREADABLE`] bytes of lost sectors in a row are an
+    /// error.
     fn fill(&self, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
         self.unreadable.set(false);
         let (mut tried, mut in_a_row) = (false, 0);
         while !bytes.is_empty() {
-            // One more attempt, for what was a moment's failure, and no more than the sector in
-            // question.
+            // The second attempt, in case the failure was temporary, reads one sector only.
             let sector = (SECTOR - at % SECTOR).min(bytes.len() as u64);
             let wanted = if tried {
                 &mut bytes[..sector as usize]

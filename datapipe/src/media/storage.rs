@@ -1,4 +1,4 @@
-//! What a medium asks of a file system, so that a test can put a failing one in its place.
+//! The file system, as a trait, so that a test can replace it with one that fails.
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -10,80 +10,79 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::MediumHandle;
+use super::HandleError;
 
-/// A place that has directories of files: [`FileSystem`], or a twin of it that fails as asked.
+/// A storage with directories of files: [`FileSystem`], or a twin of it that fails on request.
 ///
-/// No method may change more than it says. What was not synced may be lost when the machine stops.
+/// No method may change more than its description says. Bytes and names that were not synced may be
+/// lost when the machine stops.
 pub trait Storage: Debug + Send + 'static {
     /// A file that is open.
     type File: StorageFile;
 
-    /// Makes a new, empty file that only its owner can read, open to write.
+    /// Creates a new, empty file that only its owner can read, and opens it to write.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, and what the storage
-    /// says.
+    /// [`io::ErrorKind::AlreadyExists`] if the name is in use, and those of the storage.
     fn create_new(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Opens a file that exists, to write, and leaves its content alone.
+    /// Opens an existing file to write, and keeps its content.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] if there is none, and what the storage says.
+    /// [`io::ErrorKind::NotFound`] if there is none, and those of the storage.
     fn open_to_write(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Opens a file that exists, to read.
+    /// Opens an existing file to read.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] if there is none, and what the storage says.
+    /// [`io::ErrorKind::NotFound`] if there is none, and those of the storage.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Takes a file out of its directory.
+    /// Removes a file from its directory.
     ///
     /// # Errors
     ///
-    /// What the storage says.
+    /// Those of the storage.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes a directory that only its owner can enter.
+    /// Creates a directory that only its owner can enter.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, and what the storage
-    /// says.
+    /// [`io::ErrorKind::AlreadyExists`] if the name is in use, and those of the storage.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
 
     /// The names in a directory, in any order.
     ///
     /// # Errors
     ///
-    /// What the storage says.
+    /// Those of the storage.
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>>;
 
     /// Returns when the names in a directory are on stable storage.
     ///
     /// # Errors
     ///
-    /// What the storage says.
+    /// Those of the storage.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 
-    /// Descriptors of a file and of a directory, in this order, with which another process reaches
+    /// Descriptors of a file and of a directory, in this order, with which another process can use
     /// them.
     ///
     /// # Errors
     ///
-    /// Why there are none, and what to do about it: it is no storage of the kernel's, if nobody
-    /// says otherwise.
+    /// [`HandleError`]. The provided method returns [`HandleError::Unsupported`], for a storage
+    /// whose files are not files of the kernel.
     fn descriptors(
         &self,
         file: Option<&Self::File>,
         directory: Option<&Path>,
-    ) -> Result<Vec<OwnedFd>, String> {
+    ) -> Result<Vec<OwnedFd>, HandleError> {
         let _ = (file, directory);
-        Err(MediumHandle::NONE.to_owned())
+        Err(HandleError::Unsupported)
     }
 }
 
@@ -93,48 +92,52 @@ pub trait StorageFile: Debug + Send + 'static {
     ///
     /// # Errors
     ///
-    /// What the storage says.
+    /// Those of the storage.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether it has no bytes.
+    /// True if it has no bytes.
     ///
     /// # Errors
     ///
-    /// What the storage says.
+    /// Those of the storage.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// Reads bytes from `offset` on; fewer than asked for is no error, 0 is the end of the file.
+    /// Reads bytes from `offset` on, and returns their number. Fewer than requested are not an
+    /// error; 0 is the end of the file.
     ///
     /// # Errors
     ///
-    /// What the storage says.
+    /// Those of the storage.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes `parts`, one after the other, from `offset` on. May write fewer bytes than there are.
+    /// Writes `parts`, one after the other, from `offset` on, and returns the number of bytes
+    /// written. May write fewer than there are.
     ///
     /// # Errors
     ///
-    /// What the storage says; nothing was written then.
+    /// Those of the storage. Nothing was written then.
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
     /// Cuts the file to `len` bytes.
     ///
     /// # Errors
     ///
-    /// What the storage says.
+    /// Those of the storage.
     fn truncate(&self, len: u64) -> io::Result<()>;
 
     /// Returns when content and length are on stable storage.
     ///
     /// # Errors
     ///
-    /// What the storage says. Then nobody knows what of the bytes since the last sync is there.
+    /// Those of the storage. Then any of the bytes written since the last sync may be lost.
     fn sync(&self) -> io::Result<()>;
 }
 
 /// The file system of this machine.
+///
+/// Exhaustive: it has no settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileSystem;
 
@@ -179,15 +182,14 @@ impl Storage for FileSystem {
         &self,
         file: Option<&File>,
         directory: Option<&Path>,
-    ) -> Result<Vec<OwnedFd>, String> {
+    ) -> Result<Vec<OwnedFd>, HandleError> {
         let file = file.map(File::try_clone);
-        let given = file.into_iter().chain(directory.map(File::open));
-        let given: io::Result<_> = given.map(|file| Ok(OwnedFd::from(file?))).collect();
-        given.map_err(|error| format!("its medium cannot be given to another process: {error}"))
+        let files = file.into_iter().chain(directory.map(File::open));
+        files.map(|file| Ok(OwnedFd::from(file?))).collect()
     }
 }
 
-/// Opens a regular file. A pipe or a device of that name must not make us wait.
+/// Opens a regular file. A pipe or a device of that name must not block the caller.
 fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     checked_regular(
         options
@@ -196,7 +198,7 @@ fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     )
 }
 
-/// The file, if it is a regular one.
+/// Returns the file if it is a regular one.
 pub(super) fn checked_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);

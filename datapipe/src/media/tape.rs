@@ -1,15 +1,17 @@
-//! One file that is one volume.
+//! A medium in one file, which is one volume.
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::given::DirStorage;
+use crate::wire::looks_like_record;
+
+use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{
-    FileSystem, Form, Item, Medium, MediumError, MediumHandle, Position, Probe, Storage,
-    StorageFile, VolumeOptions,
+    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Position, Probe,
+    Storage, StorageFile, VolumeOptions,
 };
 
 /// A medium of one volume: a file of any name.
@@ -27,27 +29,36 @@ enum Side<F> {
 }
 
 impl VirtualTape {
-    /// Makes a tape, or empties one that is there if it may be overwritten.
+    /// Creates a tape. Empties an existing one if the options allow overwriting.
     ///
     /// # Errors
     ///
-    /// [`MediumError::NotEmpty`] if it has content and may not be overwritten,
+    /// [`MediumError::NotEmpty`] if it has content and the options do not allow overwriting,
     /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
     }
 
-    /// Opens a tape to read, at its start.
+    /// Opens a tape of this library's records to read, at its start.
     ///
     /// # Errors
     ///
     /// [`MediumError::Io`].
-    pub fn open(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, MediumError> {
+        Self::open_with_probe(path, looks_like_record)
+    }
+
+    /// As [`open`](Self::open), for records that another program wrote, which `probe` recognises.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_with_probe(path: impl Into<PathBuf>, probe: Probe) -> Result<Self, MediumError> {
         Self::open_on(FileSystem, path, probe)
     }
 
-    /// A tape that another process has open to read.
-    pub(super) fn given_to_read(
+    /// Reopens a tape that another process has open to read.
+    pub(super) fn from_descriptors_to_read(
         path: PathBuf,
         file: File,
         probe: Probe,
@@ -62,8 +73,8 @@ impl VirtualTape {
 }
 
 impl VirtualTape<DirStorage> {
-    /// A tape that another process has created.
-    pub(super) fn given_to_write(
+    /// Reopens a tape that another process has created.
+    pub(super) fn from_descriptors_to_write(
         storage: DirStorage,
         path: PathBuf,
         file: File,
@@ -97,23 +108,7 @@ impl<S: Storage> VirtualTape<S> {
         check_size(size)?;
         let file = match storage.create_new(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let file = storage
-                    .open_to_write(&path)
-                    .map_err(MediumError::io("open", &path))?;
-                if !file.is_empty().map_err(MediumError::io("look at", &path))? {
-                    if !overwrite {
-                        return Err(MediumError::NotEmpty { path });
-                    }
-                    // What every new tape needs in the end is tried while there is still an old
-                    // one.
-                    let directory = directory_of(&path);
-                    let synced = storage.sync_directory(directory);
-                    synced.map_err(MediumError::io("sync the directory", directory))?;
-                    // Synced, or a crash could bring old records back behind new ones.
-                    let emptied = file.truncate(0).and_then(|()| file.sync());
-                    emptied.map_err(MediumError::io("empty", &path))?;
-                }
-                file
+                reuse(&storage, &path, overwrite)?
             }
             Err(error) if is_full(&error) => return Err(no_space(&path, &error)),
             created => created.map_err(MediumError::io("create", &path))?,
@@ -126,7 +121,7 @@ impl<S: Storage> VirtualTape<S> {
         })
     }
 
-    /// As [`VirtualTape::open`], on another storage.
+    /// As [`VirtualTape::open_with_probe`], on another storage.
     ///
     /// # Errors
     ///
@@ -158,11 +153,11 @@ impl<S: Storage> VirtualTape<S> {
         }
     }
 
-    /// The volume of a place.
-    fn volume(&mut self, to: Position) -> Result<&mut VolumeReader<S::File>, MediumError> {
+    /// The reader, if `to` is in the only volume.
+    fn reader_at(&mut self, to: Position) -> Result<&mut VolumeReader<S::File>, MediumError> {
         if to.volume != 1 {
             let what = "a virtual tape has volume 1 only".to_owned();
-            return Err(MediumError::NoSuchPlace {
+            return Err(MediumError::NoSuchPosition {
                 path: self.path.clone(),
                 to,
                 what,
@@ -177,6 +172,29 @@ impl<S: Storage> VirtualTape<S> {
             Side::Write(_) => Err(MediumError::NOT_TO_READ),
         }
     }
+}
+
+/// Opens an existing tape to write, and empties it if `overwrite` allows that.
+fn reuse<S: Storage>(storage: &S, path: &Path, overwrite: bool) -> Result<S::File, MediumError> {
+    let file = storage
+        .open_to_write(path)
+        .map_err(MediumError::io("open", path))?;
+    if file.is_empty().map_err(MediumError::io("look at", path))? {
+        return Ok(file);
+    }
+    if !overwrite {
+        return Err(MediumError::NotEmpty {
+            path: path.to_owned(),
+        });
+    }
+    // Every new tape needs this sync at its end. It is tried while the old content still exists.
+    let directory = directory_of(path);
+    let synced = storage.sync_directory(directory);
+    synced.map_err(MediumError::io("sync the directory", directory))?;
+    // Without this sync, a crash could leave old records after the new ones.
+    let emptied = file.truncate(0).and_then(|()| file.sync());
+    emptied.map_err(MediumError::io("empty", path))?;
+    Ok(file)
 }
 
 impl<S: Storage> Medium for VirtualTape<S> {
@@ -222,18 +240,18 @@ impl<S: Storage> Medium for VirtualTape<S> {
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
         let to = Position::start_of(volume.unwrap_or(1));
-        self.volume(to)?.seek_end();
+        self.reader_at(to)?.seek_end();
         Ok(())
     }
 
     fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        self.volume(to)?.seek(to)
+        self.reader_at(to)?.seek(to)
     }
 
-    fn passage(&self) -> Result<MediumHandle, String> {
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
         let descriptors = match &self.side {
             Side::Write(writer) if !writer.is_untouched() => {
-                return Err(MediumHandle::BEGUN.to_owned());
+                return Err(HandleError::Written);
             }
             Side::Write(writer) => self
                 .storage

@@ -1,4 +1,4 @@
-//! Writes one volume: whole records, or nothing of them.
+//! Writes one volume. A record is written as a whole or not at all.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
@@ -8,27 +8,27 @@ use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
 use super::{MediumError, Position, Storage, StorageFile};
 
-/// The end of one volume.
+/// The writer of one volume, which appends to its file.
 #[derive(Debug)]
 pub(super) struct VolumeWriter<F> {
     file: F,
     path: PathBuf,
     volume: u32,
     limit: Option<u64>,
-    /// Where the next frame begins: everything before it is whole.
+    /// Offset at which the next frame begins: everything before it is whole.
     used: u64,
-    /// Records and marks before that.
+    /// Records and marks before that offset.
     items: u64,
-    /// A record did not fit. From here on the reserve may be used.
+    /// A record did not fit. From then on records may use the reserve.
     ended: bool,
     /// The file's name may not be on stable storage.
     new: bool,
-    /// What the file ends in, or what of it is on stable storage, is not known any more.
+    /// The end of the file, or the part of it that is on stable storage, is not known any more.
     broken: bool,
 }
 
 impl<F: StorageFile> VolumeWriter<F> {
-    /// Writes to `file`, which is empty and whose name was not synced.
+    /// A writer to `file`, which is empty and whose name was not synced.
     pub(super) fn new(file: F, path: PathBuf, volume: u32, limit: Option<u64>) -> Self {
         Self {
             file,
@@ -56,13 +56,13 @@ impl<F: StorageFile> VolumeWriter<F> {
         self.limit
     }
 
-    /// Whether it is the first volume, as it was when it was made.
+    /// True if this is the first volume, and nothing was written to it.
     pub(super) fn is_untouched(&self) -> bool {
         self.volume == 1 && self.used == 0 && !self.ended && !self.broken
     }
 
     pub(super) fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.check_whole()?;
+        self.check_intact()?;
         if record.is_empty() {
             return Err(MediumError::Empty);
         }
@@ -78,7 +78,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             bad: false,
         };
         self.check_room(
-            length.frame(),
+            length.frame_len(),
             if self.ended { WORD } else { VOLUME_RESERVE },
         )?;
         let word = length.bytes.to_le_bytes();
@@ -87,17 +87,17 @@ impl<F: StorageFile> VolumeWriter<F> {
     }
 
     pub(super) fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.check_whole()?;
+        self.check_intact()?;
         self.check_room(WORD, 0)?;
         self.put(&mut [IoSlice::new(&MARK.to_le_bytes())])?;
         Ok(())
     }
 
-    /// Also syncs the directory of the file, if it is not known to have its name.
+    /// Syncs the file, and its directory if the file's name may not be on stable storage.
     pub(super) fn sync(&mut self, storage: &impl Storage) -> Result<(), MediumError> {
-        self.check_whole()?;
-        // A kernel that could not write a page may forget that it is dirty, so a second sync would
-        // say that all is well. Only success clears this.
+        self.check_intact()?;
+        // A kernel that failed to write a page may mark it clean, so a second sync would succeed
+        // although the data is lost. Only success clears this flag.
         self.broken = true;
         self.file
             .sync()
@@ -112,7 +112,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         Ok(())
     }
 
-    /// The longest record that an empty volume takes.
+    /// The longest record that fits in an empty volume.
     fn longest_record(&self) -> usize {
         let room = self
             .limit
@@ -120,7 +120,8 @@ impl<F: StorageFile> VolumeWriter<F> {
         room.min(MAX_RECORD as u64) as usize
     }
 
-    fn check_whole(&self) -> Result<(), MediumError> {
+    /// Refuses any use after a failure that left the end of the file unknown.
+    fn check_intact(&self) -> Result<(), MediumError> {
         if self.broken {
             Err(MediumError::Broken {
                 path: self.path.clone(),
@@ -130,6 +131,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         }
     }
 
+    /// Refuses a frame of `frame` bytes unless `reserve` bytes remain after it.
     fn check_room(&mut self, frame: u64, reserve: u64) -> Result<(), MediumError> {
         if self
             .limit
@@ -145,7 +147,7 @@ impl<F: StorageFile> VolumeWriter<F> {
 
     /// Appends all of `parts`, or leaves the file as it was.
     fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
-        let place = Position {
+        let position = Position {
             volume: self.volume,
             record: self.items,
             byte: self.used,
@@ -154,30 +156,34 @@ impl<F: StorageFile> VolumeWriter<F> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             match self.file.write_at(parts, end) {
-                Ok(0) => return Err(self.take_back(ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(self.roll_back(ErrorKind::WriteZero.into())),
                 Ok(bytes) => {
                     end += bytes as u64;
                     IoSlice::advance_slices(&mut parts, bytes);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.take_back(error)),
+                Err(error) => return Err(self.roll_back(error)),
             }
         }
         (self.used, self.items) = (end, self.items + 1);
-        Ok(place)
+        Ok(position)
     }
 
-    /// Removes what was written of a frame, and says what its failure means.
-    fn take_back(&mut self, error: io::Error) -> MediumError {
+    /// Removes the written part of a frame, and returns the error that `error` means for the
+    /// caller.
+    ///
+    /// A full file system ends the volume, as the end of a tape does. In an empty volume it is
+    /// [`MediumError::Full`] instead: another volume would not have room either.
+    fn roll_back(&mut self, error: io::Error) -> MediumError {
         if let Err(error) = self.file.truncate(self.used) {
             self.broken = true;
-            return MediumError::io("take back the end of", &self.path)(error);
+            return MediumError::io("truncate", &self.path)(error);
         }
         if !is_full(&error) {
             return MediumError::io("write", &self.path)(error);
         }
         if self.used == 0 {
-            // Another volume would end the same way, and the one after it.
+            // Another volume would end in the same way, and so would the one after it.
             return no_space(&self.path, &error);
         }
         self.ended = true;
@@ -187,7 +193,7 @@ impl<F: StorageFile> VolumeWriter<F> {
     }
 }
 
-/// Whether an error says that there is no room, rather than that something is wrong.
+/// True if an error means that there is no room, rather than that the storage failed.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -195,16 +201,18 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// The error for a file that had no room for anything.
+/// The error of a file that has no room for anything.
 pub(super) fn no_space(path: &Path, error: &io::Error) -> MediumError {
-    let what = format!("not even one record fits ({error}); make room, or go on at another place");
+    let what = format!(
+        "not even one record fits ({error}); make room, or continue on another file system"
+    );
     MediumError::Full {
         path: path.to_owned(),
         what,
     }
 }
 
-/// The directory that has the name `path`.
+/// The directory that contains `path`.
 pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -212,7 +220,7 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Checks the size that was asked for volumes.
+/// Checks the volume size of the options.
 pub(super) fn check_size(size: Option<u64>) -> Result<(), MediumError> {
     match size {
         Some(size) if size < MIN_VOLUME_SIZE => Err(MediumError::VolumeTooSmall {

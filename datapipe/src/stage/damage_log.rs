@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
 use crate::media::Position;
 use crate::pool::Block;
-use crate::wire::codec::{Bytes, DecodeError, Put, cut, len_u16};
+use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// Module argument with which a stage continues after damage.
 pub(crate) const SALVAGE: &str = "salvage";
@@ -240,7 +240,7 @@ impl DamageLogInner {
         self.count += 1;
         if self.entries.len() < MAX_LOG_ENTRIES {
             if entry.what.len() > MAX_DAMAGE_TEXT {
-                entry.what = cut(&entry.what, MAX_DAMAGE_TEXT).to_owned();
+                entry.what = truncate(&entry.what, MAX_DAMAGE_TEXT).to_owned();
             }
             if let (Some(block), None) = (entry.block, &entry.place) {
                 self.unlocated.insert((block, self.entries.len()));
@@ -271,7 +271,7 @@ impl DamageLogInner {
                 self.count = self.count.saturating_add(message.u64()?);
                 message.end()
             }
-            other => Err(message.wrong(format!("is of an unknown kind, {other}"))),
+            other => Err(message.error(format!("is of an unknown kind, {other}"))),
         }
     }
 
@@ -285,12 +285,13 @@ impl DamageLogInner {
         let mut place = None;
         if flags & HAS_POSITION != 0 {
             let len = message.u16()?;
-            place = Some(cut(&message.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
+            place = Some(truncate(&message.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
         }
         let what = message.text(message.rest().len())?;
         let place = place.or_else(|| block.and_then(|block| self.position_of(block)));
-        let is_same =
-            |known: &DamageEntry| known.block == block && known.what == cut(&what, MAX_DAMAGE_TEXT);
+        let is_same = |known: &DamageEntry| {
+            known.block == block && known.what == truncate(&what, MAX_DAMAGE_TEXT)
+        };
         // A process that is killed after it has reported a block leaves the block to its
         // replacement, which finds the same damage.
         if block.is_none() || !self.entries.iter().rev().take(MAX_REPEATED).any(is_same) {
@@ -355,7 +356,7 @@ fn encode(DamageEntry { block, place, what }: &DamageEntry) -> Vec<u8> {
         data.put_u64(*block);
     }
     if let Some(place) = place {
-        let place = cut(place, MAX_DAMAGE_TEXT);
+        let place = truncate(place, MAX_DAMAGE_TEXT);
         data.put_u16(len_u16(place.len()));
         data.put(place.as_bytes());
     }

@@ -71,11 +71,11 @@ fn join(message: &mut Vec<u8>, piece: &[u8]) -> Result<bool, DecodeError> {
     let mut piece = Bytes::new("a piece of a report", piece);
     let more = piece.u8()?;
     if more > MORE {
-        return Err(piece.wrong(format!("invalid first byte {more}, expected 0 or 1")));
+        return Err(piece.error(format!("invalid first byte {more}, expected 0 or 1")));
     }
     message.put(piece.rest());
     if message.len() > MAX_MESSAGE {
-        return Err(piece.wrong(format!(
+        return Err(piece.error(format!(
             "its message is longer than the limit of {MAX_MESSAGE} bytes"
         )));
     }

@@ -1,13 +1,14 @@
-//! One cursor over bytes that somebody else wrote, and one way to write them.
+//! A cursor over bytes from outside, which may be anything, and the trait that writes such bytes.
 
 use std::fmt;
 
-/// Bytes that are not what they should be.
+/// Error of bytes that do not have the form that the format demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecodeError {
-    /// What was being read.
+    /// Name of the part that was being read.
     pub what: &'static str,
-    /// What is wrong with it.
+    /// Description of the fault.
     pub why: String,
 }
 
@@ -29,7 +30,7 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// A cursor that gives each byte once.
+/// A cursor that returns each byte once.
 #[derive(Clone, Debug)]
 pub(crate) struct Bytes<'a> {
     what: &'static str,
@@ -37,14 +38,14 @@ pub(crate) struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
-    /// `what` is being read: for error messages.
+    /// A cursor over `bytes`; `what` names them in error messages.
     pub(crate) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, rest: bytes }
     }
 
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
-            return Err(self.wrong(format!(
+            return Err(self.error(format!(
                 "ends {} bytes too early",
                 len.saturating_sub(self.rest.len())
             )));
@@ -79,42 +80,43 @@ impl<'a> Bytes<'a> {
         Ok(i64::from_le_bytes(self.array()?))
     }
 
-    /// `len` bytes of UTF-8.
+    /// The next `len` bytes, which must be UTF-8.
     pub(crate) fn text(&mut self, len: usize) -> Result<String, DecodeError> {
         let bytes = self.take(len)?;
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(self.wrong("holds a text that is not UTF-8")),
+            Err(_) => Err(self.error("holds a text that is not UTF-8")),
         }
     }
 
-    /// `len` bytes that must be zero.
+    /// Skips `len` bytes, which must be zero.
     pub(crate) fn zeros(&mut self, len: usize) -> Result<(), DecodeError> {
         if self.take(len)?.iter().any(|&byte| byte != 0) {
-            return Err(self.wrong("a reserved field is not zero"));
+            return Err(self.error("a reserved field is not zero"));
         }
         Ok(())
     }
 
-    /// Nothing may be left.
+    /// Refuses bytes that are left.
     pub(crate) fn end(self) -> Result<(), DecodeError> {
         match self.rest.len() {
             0 => Ok(()),
-            left => Err(self.wrong(format!("{left} bytes too many"))),
+            left => Err(self.error(format!("{left} bytes too many"))),
         }
     }
 
-    /// What is left.
+    /// The bytes that are left.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    pub(crate) fn wrong(&self, why: impl Into<String>) -> DecodeError {
+    /// An error about the part that is being read.
+    pub(crate) fn error(&self, why: impl Into<String>) -> DecodeError {
         DecodeError::new(self.what, why)
     }
 }
 
-/// Appends to bytes that are to be written.
+/// Appends numbers, little endian, to bytes that are being written.
 pub(crate) trait Put {
     fn put(&mut self, bytes: &[u8]);
 
@@ -141,18 +143,18 @@ impl Put for Vec<u8> {
     }
 }
 
-/// A length as it is written. Everything that is written was limited before.
+/// A length in 16 bits. The caller has limited every text before.
 pub(crate) fn len_u16(len: usize) -> u16 {
     u16::try_from(len).expect("texts are cut to their limit")
 }
 
-/// As [`len_u16`], in 32 bits.
+/// A length in 32 bits. The caller has limited every body before.
 pub(crate) fn len_u32(len: usize) -> u32 {
     u32::try_from(len).expect("bodies are limited to less than 4 GiB")
 }
 
-/// As much of `text` as fits in `max` bytes, cut at a character.
-pub(crate) fn cut(text: &str, max: usize) -> &str {
+/// As much of `text` as fits in `max` bytes, cut between two characters.
+pub(crate) fn truncate(text: &str, max: usize) -> &str {
     text.split_at(text.floor_char_boundary(max)).0
 }
 
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_say_what_ends_where() {
+    fn decode_errors_name_the_part_and_the_missing_bytes() {
         let mut bytes = Bytes::new("a footer", &[1, 2, 3]);
         assert_eq!(bytes.u16(), Ok(0x0201));
         assert_eq!(
@@ -178,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_at_a_character() {
-        assert_eq!(cut("aé", 2), "a");
-        assert_eq!(cut("aé", 3), "aé");
+    fn truncated_text_ends_between_two_characters() {
+        assert_eq!(truncate("aé", 2), "a");
+        assert_eq!(truncate("aé", 3), "aé");
     }
 }

@@ -1,18 +1,20 @@
 //! Chunk, archive and session footer, and the locator. `docs/wire-format.md` has the drawings.
 
 use super::codec::{Bytes, DecodeError, Put, len_u32};
-use super::unit::BlockKind;
+use super::unit_kind::BlockKind;
 use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
 use crate::media::Position;
 
-/// What closes a chunk, or with one footer for all of them, the last.
+/// The footer of a chunk, or of an archive's last chunk if there is one footer for all.
+///
+/// Exhaustive: these are all fields of a footer of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChunkFooter {
     /// Blocks that it closes.
     pub blocks: u32,
     /// Bytes of those before compression.
     pub plain: u64,
-    /// The last of those blocks, consecutive.
+    /// Locations of the last of those blocks, which are consecutive.
     pub entries: Vec<BlockEntry>,
     /// A copy of the session header's body.
     pub session: Vec<u8>,
@@ -20,14 +22,16 @@ pub struct ChunkFooter {
     pub archive: Vec<u8>,
 }
 
-/// Where a block stands.
+/// A block's location on the medium and in the stream.
+///
+/// Exhaustive: these are all fields of a footer's entry of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockEntry {
-    /// The record in which its header begins.
+    /// Position on the medium of the record in which its header begins.
     pub place: Position,
     /// Data or catalogue.
-    pub what: BlockKind,
-    /// Of its header in the stream.
+    pub block_kind: BlockKind,
+    /// Offset of its header in the stream.
     pub position: u64,
 }
 
@@ -42,7 +46,7 @@ impl ChunkFooter {
         bytes.put_u32(0);
         for entry in &self.entries {
             bytes.put_u32(entry.place.volume);
-            bytes.put_u8(entry.what.code());
+            bytes.put_u8(entry.block_kind.code());
             bytes.put(&[0; 3]);
             bytes.put_u64(entry.place.record);
             bytes.put_u64(entry.place.byte);
@@ -59,7 +63,7 @@ impl ChunkFooter {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`].
+    /// [`DecodeError`], if the body is damaged or too long.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("chunk footer", body);
         let blocks = bytes.u32()?;
@@ -71,23 +75,23 @@ impl ChunkFooter {
             .unwrap_or(u32::MAX)
             .min(blocks);
         if count > limit {
-            return Err(bytes.wrong(format!("{count} entries, but at most {limit} are allowed")));
+            return Err(bytes.error(format!("{count} entries, but at most {limit} are allowed")));
         }
         let mut entries = Vec::new();
         for _ in 0..count {
-            let (volume, what) = (bytes.u32()?, bytes.u8()?);
+            let (volume, code) = (bytes.u32()?, bytes.u8()?);
             bytes.zeros(3)?;
             let place = Position {
                 volume,
                 record: bytes.u64()?,
                 byte: bytes.u64()?,
             };
-            let Some(what) = BlockKind::from_code(what) else {
-                return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
+            let Some(block_kind) = BlockKind::from_code(code) else {
+                return Err(bytes.error(format!("a block of unknown meaning {code}")));
             };
             entries.push(BlockEntry {
                 place,
-                what,
+                block_kind,
                 position: bytes.u64()?,
             });
         }
@@ -109,25 +113,29 @@ impl ChunkFooter {
     }
 }
 
-/// Where the chunks of an archive stand.
+/// The locator of an archive, which lists its chunks.
+///
+/// Exhaustive: these are all fields of a locator of version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locator {
     /// The chunks, or the last of them.
     pub chunks: Vec<ChunkEntry>,
 }
 
-/// Where a chunk stands.
+/// A chunk's location on the medium and in the stream.
+///
+/// Exhaustive: these are all fields of a locator's entry of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkEntry {
     /// Number of its first block.
     pub first: u64,
     /// Blocks in it.
     pub blocks: u32,
-    /// The record in which the first block's header begins.
+    /// Position on the medium of the record in which the first block's header begins.
     pub place: Position,
-    /// Of that header in the stream.
+    /// Offset of that header in the stream.
     pub position: u64,
-    /// Volume and record in which its footer begins, if it has one.
+    /// Volume and number of the record in which its footer begins, if it has one.
     pub footer: Option<(u32, u64)>,
 }
 
@@ -156,13 +164,13 @@ impl Locator {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`].
+    /// [`DecodeError`], if the body is damaged or too long.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("locator", body);
         let count = bytes.u32()?;
         bytes.zeros(4)?;
         if usize::try_from(count).unwrap_or(usize::MAX) > MAX_LOCATOR_CHUNKS {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "{count} chunks, but at most {MAX_LOCATOR_CHUNKS} are allowed"
             )));
         }
@@ -180,7 +188,7 @@ impl Locator {
             bytes.zeros(4)?;
             let footer = match (volume, bytes.u64()?) {
                 (0, 0) => None,
-                (0, _) => return Err(bytes.wrong("a chunk footer on volume 0")),
+                (0, _) => return Err(bytes.error("a chunk footer on volume 0")),
                 footer => Some(footer),
             };
             chunks.push(ChunkEntry {
@@ -196,7 +204,9 @@ impl Locator {
     }
 }
 
-/// What closes an archive.
+/// The footer of an archive.
+///
+/// Exhaustive: these are all fields of a footer of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchiveFooter {
     /// Blocks in it.
@@ -223,13 +233,13 @@ impl ArchiveFooter {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`].
+    /// [`DecodeError`], if the body is damaged or too long.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("archive footer", body);
         let [blocks, plain, rejected, catalogue] =
             [bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?];
         if catalogue > blocks || rejected > blocks {
-            return Err(bytes.wrong("more blocks of a kind than there are"));
+            return Err(bytes.error("more blocks of a kind than there are"));
         }
         bytes.end()?;
         Ok(Self {
@@ -241,25 +251,29 @@ impl ArchiveFooter {
     }
 }
 
-/// What closes a session.
+/// The footer of a session.
+///
+/// Exhaustive: these are all fields of a footer of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionFooter {
-    /// Its archives.
+    /// Locations of its archives.
     pub archives: Vec<ArchiveEntry>,
 }
 
-/// Where an archive ends.
+/// The location of an archive's end.
+///
+/// Exhaustive: these are all fields of a footer's entry of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchiveEntry {
     /// The archive's id.
     pub id: [u8; 16],
     /// Blocks in it.
     pub blocks: u64,
-    /// The record in which its footer begins.
+    /// Position on the medium of the record in which its footer begins.
     pub place: Position,
-    /// Of its footer in the stream.
+    /// Offset of its footer in the stream.
     pub position: u64,
-    /// Of its locator in the stream.
+    /// Offset of its locator in the stream.
     pub locator: u64,
 }
 
@@ -286,13 +300,13 @@ impl SessionFooter {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`].
+    /// [`DecodeError`], if the body is damaged or too long.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("session footer", body);
         let count = bytes.u32()?;
         bytes.zeros(4)?;
         if usize::try_from(count).unwrap_or(usize::MAX) > MAX_ARCHIVES {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "{count} archives, but at most {MAX_ARCHIVES} are allowed"
             )));
         }

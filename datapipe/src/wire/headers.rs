@@ -1,16 +1,20 @@
 //! Session and archive header. `docs/wire-format.md`, "Session header" and "Archive header".
 
-use super::codec::{Bytes, DecodeError, Put, cut, len_u16};
-use super::unit::Cipher;
+use std::fmt;
+use std::str::FromStr;
+
+use super::codec::{Bytes, DecodeError, Put, len_u16, truncate};
+use super::unit_kind::CipherKind;
 use crate::limits::{MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT};
 
-/// Bytes of a key slot.
-pub const SLOT_LEN: usize = 128;
+pub use crate::crypto::SLOT_LEN;
 
 /// A point in time.
+///
+/// Exhaustive: the format stores exactly these two numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
-    /// Seconds since 1970; before it negative.
+    /// Seconds since 1970; negative before it.
     pub seconds: i64,
     /// Nanoseconds after that, below 1,000,000,000.
     pub nanoseconds: u32,
@@ -25,7 +29,7 @@ impl Time {
     pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
         let (seconds, nanoseconds) = (bytes.i64()?, bytes.u32()?);
         if nanoseconds >= 1_000_000_000 {
-            return Err(bytes.wrong(format!("a time has {nanoseconds} nanoseconds")));
+            return Err(bytes.error(format!("a time has {nanoseconds} nanoseconds")));
         }
         Ok(Self {
             seconds,
@@ -34,7 +38,11 @@ impl Time {
     }
 }
 
-/// Which chunks have headers and footers.
+/// Headers and footers that the chunks of a session have.
+///
+/// Written and parsed as `header`, `once` and `header-footer`.
+///
+/// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     /// A header before every chunk.
@@ -60,9 +68,58 @@ impl Framing {
             .into_iter()
             .find(|framing| framing.code() == code)
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Once => "once",
+            Self::HeaderFooter => "header-footer",
+        }
+    }
 }
 
-/// What an archive holds.
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Framing {
+    type Err = UnknownFraming;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFraming> {
+        [Self::Header, Self::Once, Self::HeaderFooter]
+            .into_iter()
+            .find(|framing| framing.name() == name)
+            .ok_or_else(|| UnknownFraming {
+                name: name.to_owned(),
+            })
+    }
+}
+
+/// Error of a name that [`Framing`] does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownFraming {
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownFraming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "unknown framing {:?}: use \"header\", \"once\" or \"header-footer\"",
+            self.name
+        )
+    }
+}
+
+impl std::error::Error for UnknownFraming {}
+
+/// Content of an archive.
+///
+/// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Content {
     /// One stream of bytes.
@@ -87,35 +144,37 @@ impl Content {
     }
 }
 
-/// What opens a session, and stands on each of its volumes.
+/// The header of a session, of which each of its volumes has a copy.
+///
+/// Exhaustive: these are all fields of a header of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionHeader {
-    /// Random; in every record.
+    /// Random bytes that every record repeats.
     pub id: [u8; 16],
-    /// When the session began.
+    /// Time at which the session began.
     pub created: Time,
     /// Length of the records, header included, in bytes; the last before a file mark may be
     /// shorter.
     pub record_len: u32,
-    /// Which chunks have headers and footers.
+    /// Headers and footers of its chunks.
     pub framing: Framing,
-    /// Machine that wrote it.
+    /// Name of the machine that wrote it.
     pub host: String,
-    /// Program that wrote it.
+    /// Name of the program that wrote it.
     pub program: String,
-    /// What its owner calls it.
+    /// Label that the user gave it.
     pub label: String,
-    /// Wrapped keys; none if nothing is encrypted.
+    /// Key slots; none if nothing is encrypted.
     pub slots: Vec<[u8; SLOT_LEN]>,
 }
 
 impl SessionHeader {
-    /// The bytes before the number of slots: what keys and archives depend on.
+    /// The bytes before the number of slots, on which the keys of its archives depend.
     pub fn identity(&self) -> Vec<u8> {
         let (host, program, label) = (
-            cut(&self.host, MAX_TEXT),
-            cut(&self.program, MAX_TEXT),
-            cut(&self.label, MAX_TEXT),
+            truncate(&self.host, MAX_TEXT),
+            truncate(&self.program, MAX_TEXT),
+            truncate(&self.label, MAX_TEXT),
         );
         let mut bytes = Vec::new();
         bytes.put(&self.id);
@@ -145,7 +204,8 @@ impl SessionHeader {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`].
+    /// [`DecodeError`], if a field is missing, too long, or has a value that this version does not
+    /// know.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("session header", body);
         let id = bytes.array()?;
@@ -155,12 +215,12 @@ impl SessionHeader {
         bytes.zeros(3)?;
         let [host, program, label] = [bytes.u16()?, bytes.u16()?, bytes.u16()?].map(usize::from);
         if [host, program, label].iter().any(|&len| len > MAX_TEXT) {
-            return Err(bytes.wrong(format!("a text is longer than {MAX_TEXT} bytes")));
+            return Err(bytes.error(format!("a text is longer than {MAX_TEXT} bytes")));
         }
         let (host, program, label) = (bytes.text(host)?, bytes.text(program)?, bytes.text(label)?);
         let count = usize::from(bytes.u8()?);
         if count > MAX_KEY_SLOTS {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "{count} key slots, but at most {MAX_KEY_SLOTS} are allowed"
             )));
         }
@@ -168,10 +228,10 @@ impl SessionHeader {
             .map(|_| bytes.array())
             .collect::<Result<_, _>>()?;
         let Some(framing) = Framing::from_code(framing) else {
-            return Err(bytes.wrong(format!("unknown framing {framing}")));
+            return Err(bytes.error(format!("unknown framing {framing}")));
         };
         if usize::try_from(record_len).unwrap_or(usize::MAX) > MAX_RECORD || record_len < 72 {
-            return Err(bytes.wrong(format!("records of {record_len} bytes")));
+            return Err(bytes.error(format!("records of {record_len} bytes")));
         }
         bytes.end()?;
         Ok(Self {
@@ -187,29 +247,31 @@ impl SessionHeader {
     }
 }
 
-/// What opens an archive.
+/// The header of an archive.
+///
+/// Exhaustive: these are all fields of a header of version 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiveHeader {
-    /// Random.
+    /// Random bytes.
     pub id: [u8; 16],
-    /// Random, drawn at each start of a writer.
+    /// Random bytes, drawn at each start of a writer.
     pub salt: [u8; 32],
-    /// When the archive began.
+    /// Time at which the archive began.
     pub created: Time,
     /// Largest plain length of a block, in bytes.
     pub block_len: u32,
-    /// What it holds.
+    /// Stream or file tree.
     pub content: Content,
-    /// How all of its blocks are encrypted.
-    pub cipher: Cipher,
-    /// What its owner calls it.
+    /// Encryption of all its blocks.
+    pub cipher: CipherKind,
+    /// Name that the user gave it.
     pub name: String,
 }
 
 impl ArchiveHeader {
     /// The body of the unit.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let name = cut(&self.name, MAX_TEXT);
+        let name = truncate(&self.name, MAX_TEXT);
         let mut bytes = Vec::new();
         bytes.put(&self.id);
         bytes.put(&self.salt);
@@ -227,7 +289,8 @@ impl ArchiveHeader {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`].
+    /// [`DecodeError`], if a field is missing, too long, or has a value that this version does not
+    /// know.
     pub fn parse(body: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("archive header", body);
         let (id, salt) = (bytes.array()?, bytes.array()?);
@@ -236,17 +299,17 @@ impl ArchiveHeader {
         let (content, cipher, name) = (bytes.u8()?, bytes.u8()?, usize::from(bytes.u16()?));
         bytes.zeros(4)?;
         if name > MAX_TEXT {
-            return Err(bytes.wrong(format!("a name longer than {MAX_TEXT} bytes")));
+            return Err(bytes.error(format!("a name longer than {MAX_TEXT} bytes")));
         }
         let name = bytes.text(name)?;
         let Some(content) = Content::from_code(content) else {
-            return Err(bytes.wrong(format!("unknown content {content}")));
+            return Err(bytes.error(format!("unknown content {content}")));
         };
-        let Some(cipher) = Cipher::from_code(cipher) else {
-            return Err(bytes.wrong(format!("encrypted with unknown algorithm {cipher}")));
+        let Some(cipher) = CipherKind::from_code(cipher) else {
+            return Err(bytes.error(format!("encrypted with unknown algorithm {cipher}")));
         };
         if block_len > MAX_BUFFER_SIZE || block_len == 0 {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "blocks of {block_len} bytes, but at most {MAX_BUFFER_SIZE} are allowed"
             )));
         }
@@ -260,5 +323,23 @@ impl ArchiveHeader {
             cipher,
             name,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn framing_names_are_parsed_as_they_are_displayed() {
+        for framing in [Framing::Header, Framing::Once, Framing::HeaderFooter] {
+            assert_eq!(framing.to_string().parse(), Ok(framing));
+        }
+        let error = "Once".parse::<Framing>().unwrap_err().to_string();
+        assert!(
+            error.starts_with("unknown framing \"Once\": use"),
+            "{error}"
+        );
     }
 }

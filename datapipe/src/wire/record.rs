@@ -1,8 +1,8 @@
-//! What a medium takes: a header of 64 bytes and a piece of the stream. `docs/wire-format.md`,
-//! "Records".
+//! Records, which a medium takes: a header of 64 bytes and a piece of the stream.
+//! `docs/wire-format.md`, "Records".
 
-use super::VERSION;
 use super::codec::{Bytes, DecodeError, Put};
+use super::header_checks::{VERSION, check_crc, check_version};
 use crate::limits::MAX_RECORD;
 
 /// Bytes of a record's header.
@@ -12,21 +12,25 @@ const MAGIC: &[u8; 4] = b"DPrc";
 /// `first` of a record in which no unit begins.
 const NONE: u32 = u32::MAX;
 
-/// What a record holds.
+/// The kind of a record.
+///
+/// Exhaustive: version 1 will not get another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
-    /// Whose volume this is: the first record of each.
+    /// The first record of each volume: the session that the volume belongs to.
     Label,
     /// A piece of the stream.
     Data,
 }
 
 /// The header of a record.
+///
+/// Exhaustive: these are all fields of a header of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
-    /// What it holds.
+    /// Kind of the record.
     pub kind: RecordKind,
-    /// Whose it is.
+    /// Id of the session that wrote it.
     pub session: [u8; 16],
     /// Records of the session before it.
     pub sequence: u64,
@@ -34,9 +38,9 @@ pub struct RecordHeader {
     pub volume: u32,
     /// Bytes of content.
     pub length: u32,
-    /// Where in the stream the content begins.
+    /// Offset in the stream at which the content begins.
     pub position: u64,
-    /// Where in the content the first unit begins that begins in it.
+    /// Offset in the content of the first unit header that begins in it, if one does.
     pub first: Option<u32>,
 }
 
@@ -66,7 +70,7 @@ impl RecordHeader {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], if it is no record of this version, or damaged.
+    /// [`DecodeError`], if it is not a record of this version, or is damaged.
     pub fn parse(record: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let (header, content) = record
             .split_at_checked(RECORD_HEADER_LEN)
@@ -86,11 +90,11 @@ impl RecordHeader {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], if it is not that of a record of this version, or damaged.
+    /// [`DecodeError`], if it is not that of a record of this version, or is damaged.
     pub fn parse_header(header: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("record header", header);
         if bytes.array()? != *MAGIC {
-            return Err(bytes.wrong("does not begin as one"));
+            return Err(bytes.error("does not begin as one"));
         }
         let kind = bytes.u8()?;
         let version = bytes.u8()?;
@@ -102,55 +106,55 @@ impl RecordHeader {
         let first = bytes.u32()?;
         let reserved = u64::from(reserved) | bytes.u64()?;
         let crc = bytes.u32()?;
-        let covered = header
-            .get(..RECORD_HEADER_LEN.saturating_sub(4))
-            .unwrap_or_default();
-        if crc != crc32fast::hash(covered) {
-            return Err(bytes.wrong("damaged (checksum)"));
-        }
-        if version != VERSION {
-            return Err(bytes.wrong(format!(
-                "version {version}, but this reader knows {VERSION}"
-            )));
-        }
+        check_crc(&bytes, header, crc)?;
+        check_version(&bytes, version)?;
         let kind = match kind {
             1 => RecordKind::Label,
             2 => RecordKind::Data,
-            other => return Err(bytes.wrong(format!("unknown kind {other}"))),
+            other => return Err(bytes.error(format!("unknown kind {other}"))),
         };
         if reserved != 0 {
-            return Err(bytes.wrong("a reserved field is not zero"));
+            return Err(bytes.error("a reserved field is not zero"));
         }
-        let len = usize::try_from(length).unwrap_or(usize::MAX);
-        if len < 8 || !len.is_multiple_of(8) || len > MAX_RECORD.saturating_sub(RECORD_HEADER_LEN) {
-            return Err(bytes.wrong(format!(
-                "says {length} bytes of content, which no record has"
-            )));
-        }
-        let first = Some(first).filter(|&first| first != NONE);
-        if first.is_some_and(|first| first >= length || !first.is_multiple_of(8)) {
-            return Err(bytes.wrong("its first unit begins outside of it"));
-        }
-        if volume == 0 {
-            return Err(bytes.wrong("volumes are counted from 1"));
-        }
-        if position.checked_add(length.into()).is_none() || !position.is_multiple_of(8) {
-            return Err(bytes.wrong("its position is out of range"));
-        }
-        bytes.end()?;
-        Ok(Self {
+        let header = Self {
             kind,
             session,
             sequence,
             volume,
             length,
             position,
-            first,
-        })
+            first: Some(first).filter(|&first| first != NONE),
+        };
+        header.check_ranges(&bytes)?;
+        bytes.end()?;
+        Ok(header)
+    }
+
+    /// Refuses numbers that no writer gives. `bytes` is the cursor over the header.
+    fn check_ranges(&self, bytes: &Bytes<'_>) -> Result<(), DecodeError> {
+        let length = self.length;
+        let len = usize::try_from(length).unwrap_or(usize::MAX);
+        if len < 8 || !len.is_multiple_of(8) || len > MAX_RECORD.saturating_sub(RECORD_HEADER_LEN) {
+            return Err(bytes.error(format!(
+                "says {length} bytes of content, which no record has"
+            )));
+        }
+        let outside = |first: u32| first >= length || !first.is_multiple_of(8);
+        if self.first.is_some_and(outside) {
+            return Err(bytes.error("its first unit begins outside of it"));
+        }
+        if self.volume == 0 {
+            return Err(bytes.error("volumes are counted from 1"));
+        }
+        if self.position.checked_add(length.into()).is_none() || !self.position.is_multiple_of(8) {
+            return Err(bytes.error("its position is out of range"));
+        }
+        Ok(())
     }
 }
 
-/// Whether bytes could be the beginning of a record: a medium asks when it has lost its place.
+/// True if `start` could be the beginning of a record: a medium asks after damage, to find the
+/// next record.
 pub fn looks_like_record(start: &[u8]) -> bool {
     let Some((header, _)) = start.split_at_checked(RECORD_HEADER_LEN) else {
         return false;

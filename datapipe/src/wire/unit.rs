@@ -1,7 +1,9 @@
-//! What the stream consists of: a header of 64 bytes and a body. `docs/wire-format.md`, "Units".
+//! Units, which the stream consists of: a header of 64 bytes and a body. `docs/wire-format.md`,
+//! "Units".
 
-use super::VERSION;
 use super::codec::{Bytes, DecodeError, Put};
+use super::header_checks::{VERSION, check_crc, check_version};
+use super::unit_kind::{BlockKind, CipherKind, UnitKind};
 use crate::limits::{MAX_BUFFER_SIZE, MAX_HEADER_BODY};
 use crate::pool::{Codec, ContentClass, Marks};
 
@@ -11,175 +13,54 @@ pub const UNIT_HEADER_LEN: usize = 64;
 /// Largest body: a block of the largest size, and its tag.
 pub const MAX_STORED: u32 = MAX_BUFFER_SIZE + TAG_LEN;
 
-/// Bytes that encryption adds.
+/// Bytes that encryption adds: the tag.
 const TAG_LEN: u32 = 16;
+const _: () = assert!(crate::crypto::TAG_LEN == 16, "the cipher's tag");
 
 const MAGIC: &[u8; 4] = b"DPun";
 
-/// What a unit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the format's page names them")]
-pub enum UnitKind {
-    SessionHeader,
-    ArchiveHeader,
-    ChunkHeader,
-    Block,
-    Options,
-    ChunkFooter,
-    ArchiveFooter,
-    SessionFooter,
-    Locator,
-    Special,
-    /// What a later version added, and this one skips: 128 to 255.
-    Later(u8),
-}
-
-impl UnitKind {
-    const CODES: [(Self, u8); 10] = [
-        (Self::SessionHeader, 1),
-        (Self::ArchiveHeader, 2),
-        (Self::ChunkHeader, 3),
-        (Self::Block, 4),
-        (Self::Options, 5),
-        (Self::ChunkFooter, 6),
-        (Self::ArchiveFooter, 7),
-        (Self::SessionFooter, 8),
-        (Self::Locator, 9),
-        (Self::Special, 10),
-    ];
-
-    fn code(self) -> u8 {
-        match self {
-            Self::Later(code) => code,
-            _ => Self::CODES
-                .iter()
-                .find(|(kind, _)| *kind == self)
-                .map_or(0, |&(_, code)| code),
-        }
-    }
-
-    fn from_code(code: u8) -> Option<Self> {
-        let known = Self::CODES
-            .iter()
-            .find(|&&(_, known)| known == code)
-            .map(|&(kind, _)| kind);
-        known.or_else(|| (code >= 128).then_some(Self::Later(code)))
-    }
-
-    /// What the unit is called in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SessionHeader => "session header",
-            Self::ArchiveHeader => "archive header",
-            Self::ChunkHeader => "chunk header",
-            Self::Block => "block",
-            Self::Options => "options",
-            Self::ChunkFooter => "chunk footer",
-            Self::ArchiveFooter => "archive footer",
-            Self::SessionFooter => "session footer",
-            Self::Locator => "locator",
-            Self::Special => "special header",
-            Self::Later(_) => "unit of a later version",
-        }
-    }
-}
-
-/// How a body is encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Cipher {
-    /// It is not.
-    #[default]
-    None,
-    /// AES-256-GCM.
-    Aes256Gcm,
-}
-
-impl Cipher {
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Aes256Gcm => 1,
-        }
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::None),
-            1 => Some(Self::Aes256Gcm),
-            _ => None,
-        }
-    }
-}
-
-/// What a block's data is to the archive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BlockKind {
-    /// What was archived.
-    #[default]
-    Data,
-    /// A piece of the catalogue: of the objects that ended before it.
-    Catalogue,
-    /// A piece of the catalogue's closing run: of all objects.
-    ClosingCatalogue,
-}
-
-impl BlockKind {
-    /// Its code, also in [`BlockInfo::kind`](crate::pool::BlockInfo::kind).
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Data => 0,
-            Self::Catalogue => 1,
-            Self::ClosingCatalogue => 2,
-        }
-    }
-
-    pub(crate) fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Data),
-            1 => Some(Self::Catalogue),
-            2 => Some(Self::ClosingCatalogue),
-            _ => None,
-        }
-    }
-}
+/// Marks that the format stores. The others describe damage that a reader has found.
+const STORED_MARKS: Marks = Marks(Marks::MARKED.0 | Marks::REJECTED.0);
 
 /// The header of a unit.
+///
+/// Exhaustive: these are all fields of a header of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnitHeader {
-    /// What the unit is.
+    /// Kind of the unit.
     pub kind: UnitKind,
-    /// What is noted about a block: [`Marks::MARKED`] and [`Marks::REJECTED`].
+    /// Marks of a block: [`Marks::MARKED`] and [`Marks::REJECTED`].
     pub marks: Marks,
     /// Archive in the session, from 1; 0 outside of archives.
     pub archive: u32,
     /// Chunk in the archive, from 0.
     pub chunk: u32,
-    /// Of the block; of other kinds as the format says.
+    /// Number of the block; for other kinds see the format's page.
     pub number: u64,
-    /// Where the block's data begins in the archive's plain stream.
+    /// Offset in the archive's plain stream at which the block's data begins.
     pub offset: u64,
     /// Bytes of the body before compression.
     pub plain: u32,
     /// Bytes of the body as it is stored.
     pub stored: u32,
-    /// How it is compressed.
+    /// Compression of the body.
     pub codec: Codec,
-    /// How it is encrypted.
-    pub cipher: Cipher,
-    /// What content analysis says.
+    /// Encryption of the body.
+    pub cipher: CipherKind,
+    /// Result of content analysis.
     pub class: ContentClass,
     /// Data or catalogue.
-    pub what: BlockKind,
+    pub block_kind: BlockKind,
     /// CRC-32 of the body as it is stored.
     pub body_crc: u32,
-    /// Where in the stream this header stands.
+    /// Offset of this header in the stream.
     pub position: u64,
     /// First bytes of the session's id.
     pub session: [u8; 4],
 }
 
 impl UnitHeader {
-    /// A header that says nothing but what the unit is.
+    /// A header of this kind, with zero in every other field.
     pub fn new(kind: UnitKind) -> Self {
         Self {
             kind,
@@ -191,9 +72,9 @@ impl UnitHeader {
             plain: 0,
             stored: 0,
             codec: Codec::NONE,
-            cipher: Cipher::None,
+            cipher: CipherKind::None,
             class: ContentClass::UNKNOWN,
-            what: BlockKind::Data,
+            block_kind: BlockKind::Data,
             body_crc: 0,
             position: 0,
             session: [0; 4],
@@ -206,7 +87,7 @@ impl UnitHeader {
         bytes.put(MAGIC);
         bytes.put_u8(self.kind.code());
         bytes.put_u8(VERSION);
-        bytes.put_u16(u16::from(self.marks.0 & KNOWN_MARKS.0));
+        bytes.put_u16(u16::from(self.marks.0 & STORED_MARKS.0));
         bytes.put_u32(self.archive);
         bytes.put_u32(self.chunk);
         bytes.put_u64(self.number);
@@ -216,7 +97,7 @@ impl UnitHeader {
         bytes.put_u8(self.codec.0);
         bytes.put_u8(self.cipher.code());
         bytes.put_u8(self.class.0);
-        bytes.put_u8(self.what.code());
+        bytes.put_u8(self.block_kind.code());
         bytes.put_u32(self.body_crc);
         bytes.put_u64(self.position);
         bytes.put(&self.session);
@@ -224,7 +105,8 @@ impl UnitHeader {
         bytes.try_into().expect("the fields make 64 bytes")
     }
 
-    /// What encryption authenticates beside the body: bytes 4 to 7 and 16 to 43 of the header.
+    /// The data that encryption authenticates beside the body: bytes 4 to 7 and 16 to 43 of the
+    /// header.
     pub fn associated_data(&self) -> [u8; 32] {
         let mut data = [0; 32];
         let bytes = self.to_bytes();
@@ -243,73 +125,21 @@ impl UnitHeader {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`], if they are no header, damaged, or say what this version does not know.
+    /// [`DecodeError`], if they are not a header, are damaged, or have a value that this version
+    /// does not know.
     pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header = bytes.get(..UNIT_HEADER_LEN).unwrap_or(bytes);
         let mut bytes = Bytes::new("unit header", header);
         if bytes.array()? != *MAGIC {
-            return Err(bytes.wrong("does not begin as one"));
+            return Err(bytes.error("does not begin as one"));
         }
-        let (kind, version, flags) = (bytes.u8()?, bytes.u8()?, bytes.u16()?);
-        let (archive, chunk) = (bytes.u32()?, bytes.u32()?);
-        let (number, offset) = (bytes.u64()?, bytes.u64()?);
-        let (plain, stored) = (bytes.u32()?, bytes.u32()?);
-        let [codec, cipher, class, what] = bytes.array()?;
-        let body_crc = bytes.u32()?;
-        let position = bytes.u64()?;
-        let session = bytes.array()?;
-        let crc = bytes.u32()?;
-        let covered = header
-            .get(..UNIT_HEADER_LEN.saturating_sub(4))
-            .unwrap_or_default();
-        if crc != crc32fast::hash(covered) {
-            return Err(bytes.wrong("damaged (checksum)"));
-        }
-        if version != VERSION {
-            return Err(bytes.wrong(format!(
-                "version {version}, but this reader knows {VERSION}"
-            )));
-        }
-        let Some(kind) = UnitKind::from_code(kind) else {
-            return Err(bytes.wrong(format!("unknown kind {kind}")));
-        };
-        let header = Self {
-            kind,
-            marks: marks_of(flags),
-            archive,
-            chunk,
-            number,
-            offset,
-            plain,
-            stored,
-            codec: Codec(codec),
-            cipher: Cipher::None,
-            class: ContentClass(class),
-            what: BlockKind::Data,
-            body_crc,
-            position,
-            session,
-        };
-        if matches!(kind, UnitKind::Later(_)) {
-            header.check_lengths()?;
-            return Ok(header);
-        }
-        if u16::from(header.marks.0) != flags {
-            return Err(bytes.wrong(format!("unknown flag, of {flags:#06x}")));
-        }
-        let Some(cipher) = Cipher::from_code(cipher) else {
-            return Err(bytes.wrong(format!("encrypted with unknown algorithm {cipher}")));
-        };
-        let Some(what) = BlockKind::from_code(what) else {
-            return Err(bytes.wrong(format!("a block of unknown meaning {what}")));
-        };
-        let header = Self {
-            cipher,
-            what,
-            ..header
-        };
-        header.check_kind()?;
+        let raw = RawHeader::read(&mut bytes)?;
+        check_crc(&bytes, header, raw.crc)?;
+        check_version(&bytes, raw.version)?;
+        let header = raw.decode(&bytes)?;
         header.check_lengths()?;
+        header.check_rejected()?;
+        header.check_ranges()?;
         Ok(header)
     }
 
@@ -321,7 +151,8 @@ impl UnitHeader {
             .saturating_add(padding_of(stored))
     }
 
-    /// What only blocks say is zero in all others.
+    /// Refuses a value other than zero in a field that only blocks have, if this is another kind
+    /// of unit. Three kinds may be encrypted.
     fn check_kind(&self) -> Result<(), DecodeError> {
         let may_be_sealed = matches!(
             self.kind,
@@ -329,11 +160,11 @@ impl UnitHeader {
         );
         let plain = self.codec == Codec::NONE
             && self.class == ContentClass::UNKNOWN
-            && self.what == BlockKind::Data
+            && self.block_kind == BlockKind::Data
             && self.marks == Marks::default()
             && self.offset == 0;
         if (self.kind != UnitKind::Block && !plain)
-            || (self.cipher != Cipher::None && !may_be_sealed)
+            || (self.cipher != CipherKind::None && !may_be_sealed)
         {
             let why = format!(
                 "a {} with a field that is not zero and that it does not have",
@@ -344,9 +175,13 @@ impl UnitHeader {
         Ok(())
     }
 
-    /// Lengths that no writer gives are refused before anybody takes memory for them.
+    /// Refuses lengths that no writer gives, before the reader takes memory for them.
+    ///
+    /// Without compression the body, less its tag, has the plain length. With compression it is at
+    /// most as long: a block that would not shrink is stored as it is. The plain length of a unit
+    /// of a later version may mean anything, so only its stored length is compared with the limit.
     fn check_lengths(&self) -> Result<(), DecodeError> {
-        let tag = if self.cipher == Cipher::None {
+        let tag = if self.cipher == CipherKind::None {
             0
         } else {
             TAG_LEN
@@ -363,19 +198,30 @@ impl UnitHeader {
             (_, Some(data)) if self.codec == Codec::NONE => data == self.plain,
             (_, Some(data)) => data <= self.plain,
         };
-        if !agree || self.plain > limit {
-            let (kind, plain, stored) = (self.kind.name(), self.plain, self.stored);
-            let why =
-                format!("a {kind} of {plain} bytes cannot be stored in {stored}, or is too long");
-            return Err(DecodeError::new("unit header", why));
+        if agree && self.plain <= limit {
+            return Ok(());
         }
-        if self.marks.contains(Marks::REJECTED) && self.plain != 0 {
-            let why = format!(
-                "a rejected block of {} bytes, which should have none",
-                self.plain
-            );
-            return Err(DecodeError::new("unit header", why));
+        let (kind, plain, stored) = (self.kind.name(), self.plain, self.stored);
+        let why = format!("a {kind} of {plain} bytes cannot be stored in {stored}, or is too long");
+        Err(DecodeError::new("unit header", why))
+    }
+
+    /// Refuses a rejected block that has data: inspection took all of it.
+    fn check_rejected(&self) -> Result<(), DecodeError> {
+        if !self.marks.contains(Marks::REJECTED) || self.plain == 0 {
+            return Ok(());
         }
+        let why = format!(
+            "a rejected block of {} bytes, which should have none",
+            self.plain
+        );
+        Err(DecodeError::new("unit header", why))
+    }
+
+    /// Refuses a position that is not divisible by 8, and a position or an offset near the end of
+    /// 64 bits. The 128 bytes are this header and a bound for the padding, so that a reader can
+    /// add the unit's length to its position without overflow.
+    fn check_ranges(&self) -> Result<(), DecodeError> {
         let end = self
             .position
             .checked_add(u64::from(self.stored))
@@ -393,16 +239,93 @@ impl UnitHeader {
     }
 }
 
-/// Zero bytes behind a body of `stored` bytes.
-pub fn padding_of(stored: usize) -> usize {
-    stored.wrapping_neg() % 8
+/// A header as it is stored: its codes are not decoded yet.
+struct RawHeader {
+    kind: u8,
+    version: u8,
+    flags: u16,
+    cipher: u8,
+    block_kind: u8,
+    crc: u32,
+    /// The fields that need no decoding. The others have the values of [`UnitHeader::new`].
+    fields: UnitHeader,
 }
 
-/// Marks that travel. Damage is found, not stored.
-const KNOWN_MARKS: Marks = Marks(Marks::MARKED.0 | Marks::REJECTED.0);
+impl RawHeader {
+    /// Reads all fields after the magic.
+    fn read(bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
+        let (kind, version, flags) = (bytes.u8()?, bytes.u8()?, bytes.u16()?);
+        let (archive, chunk) = (bytes.u32()?, bytes.u32()?);
+        let (number, offset) = (bytes.u64()?, bytes.u64()?);
+        let (plain, stored) = (bytes.u32()?, bytes.u32()?);
+        let [codec, cipher, class, block_kind] = bytes.array()?;
+        let body_crc = bytes.u32()?;
+        let position = bytes.u64()?;
+        let session = bytes.array()?;
+        let crc = bytes.u32()?;
+        let [low_flags, _] = flags.to_le_bytes();
+        Ok(Self {
+            kind,
+            version,
+            flags,
+            cipher,
+            block_kind,
+            crc,
+            fields: UnitHeader {
+                marks: Marks(low_flags & STORED_MARKS.0),
+                archive,
+                chunk,
+                number,
+                offset,
+                plain,
+                stored,
+                codec: Codec(codec),
+                class: ContentClass(class),
+                body_crc,
+                position,
+                session,
+                ..UnitHeader::new(UnitKind::Later(kind))
+            },
+        })
+    }
 
-/// The marks among the flags.
-fn marks_of(flags: u16) -> Marks {
-    let [low, _] = flags.to_le_bytes();
-    Marks(low & KNOWN_MARKS.0)
+    /// Decodes kind, flags, encryption and block kind. `bytes` is the cursor over the header.
+    ///
+    /// A unit of a later version keeps the values of [`UnitHeader::new`] for the last two, because
+    /// a reader skips it: only its length and its position matter.
+    fn decode(&self, bytes: &Bytes<'_>) -> Result<UnitHeader, DecodeError> {
+        let Some(kind) = UnitKind::from_code(self.kind) else {
+            return Err(bytes.error(format!("unknown kind {}", self.kind)));
+        };
+        let header = UnitHeader {
+            kind,
+            ..self.fields
+        };
+        if matches!(kind, UnitKind::Later(_)) {
+            return Ok(header);
+        }
+        if u16::from(header.marks.0) != self.flags {
+            return Err(bytes.error(format!("unknown flag, of {:#06x}", self.flags)));
+        }
+        let Some(cipher) = CipherKind::from_code(self.cipher) else {
+            let code = self.cipher;
+            return Err(bytes.error(format!("encrypted with unknown algorithm {code}")));
+        };
+        let Some(block_kind) = BlockKind::from_code(self.block_kind) else {
+            let code = self.block_kind;
+            return Err(bytes.error(format!("a block of unknown meaning {code}")));
+        };
+        let header = UnitHeader {
+            cipher,
+            block_kind,
+            ..header
+        };
+        header.check_kind()?;
+        Ok(header)
+    }
+}
+
+/// Zero bytes that follow a body of `stored` bytes.
+pub fn padding_of(stored: usize) -> usize {
+    stored.wrapping_neg() % 8
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use datapipe::prelude::*;
-use datapipe::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, State};
+use datapipe::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectState};
 
 /// The blocks of a stream: what they are, where they begin, their data.
 pub(crate) type BlockSet = Vec<(u8, u64, Vec<u8>)>;
@@ -58,13 +58,13 @@ pub(crate) struct Seen {
     pub(crate) attributes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Offset and data of each extent.
     pub(crate) extents: Vec<(u64, Vec<u8>)>,
-    pub(crate) end: Option<(State, u64, Option<[u8; 16]>)>,
+    pub(crate) end: Option<(ObjectState, u64, Option<[u8; 16]>)>,
     /// Block and offset of the object entry, and block of its end.
     pub(crate) place: (u64, u32, u64),
 }
 
 impl Seen {
-    fn new(number: u64, object: &datapipe::wire::Object<'_>, block: u64, offset: u32) -> Self {
+    fn new(number: u64, object: &datapipe::wire::ObjectMeta<'_>, block: u64, offset: u32) -> Self {
         Self {
             number,
             kind: object.kind,
@@ -185,7 +185,7 @@ struct Objects {
 }
 
 impl Objects {
-    fn end_of(&self, number: u64) -> Option<(State, u64, Option<[u8; 16]>)> {
+    fn end_of(&self, number: u64) -> Option<(ObjectState, u64, Option<[u8; 16]>)> {
         self.by_number
             .get(&number)
             .and_then(|&at| self.list[at].end)

@@ -132,10 +132,7 @@ fn a_volume_whose_end_is_unknown_takes_no_more() {
         place.storage.fail(StorageCall::Write, 1);
         place.storage.fail(StorageCall::Truncate, 1);
         let error = medium.write(MAGIC).unwrap_err();
-        assert!(
-            is_io(&error, "take back the end of", &place.file(1)),
-            "{error}"
-        );
+        assert!(is_io(&error, "truncate", &place.file(1)), "{error}");
         broken(&mut *medium);
 
         for (call, doing) in [
@@ -316,7 +313,7 @@ fn a_missing_volume_is_named_and_can_be_gone_past() {
     let missing = |error: MediumError, number: u32| {
         let path = place.file(number);
         let text = format!(
-            "volume {number} of 5 is missing; put {} back, or go on behind it",
+            "volume {number} of 5 is missing; put {} back, or continue after it",
             path.display()
         );
         assert_eq!(error.to_string(), text);

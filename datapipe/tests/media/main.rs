@@ -95,7 +95,10 @@ fn a_position_is_found_again<S: Files>(place: &Site<S>) {
     };
     for nowhere in [Position::start_of(0), Position::start_of(last + 1), beyond] {
         let error = medium.seek(nowhere).unwrap_err();
-        assert!(matches!(error, MediumError::NoSuchPlace { .. }), "{error}");
+        assert!(
+            matches!(error, MediumError::NoSuchPosition { .. }),
+            "{error}"
+        );
     }
     assert_eq!(
         beyond.to_string(),
@@ -147,7 +150,10 @@ fn backwards_comes_the_same<S: Files>(place: &Site<S>) {
     }
     for nowhere in [0, last + 1] {
         let error = medium.seek_end(Some(nowhere)).unwrap_err();
-        assert!(matches!(error, MediumError::NoSuchPlace { .. }), "{error}");
+        assert!(
+            matches!(error, MediumError::NoSuchPosition { .. }),
+            "{error}"
+        );
     }
 }
 

@@ -117,10 +117,9 @@ impl<S: Files> Site<S> {
     ) -> Result<Box<dyn Medium>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
-            let options = VolumeOptions {
-                volume_size: size,
-                overwrite,
-            };
+            let options = VolumeOptions::default()
+                .volume_size(size)
+                .overwrite(overwrite);
             return Ok(Box::new(VolumeDirectory::create_on(
                 storage, path, options,
             )?));
@@ -128,10 +127,9 @@ impl<S: Files> Site<S> {
         Ok(Box::new(VirtualTape::create_on(
             storage,
             path,
-            VolumeOptions {
-                overwrite,
-                volume_size: size,
-            },
+            VolumeOptions::default()
+                .overwrite(overwrite)
+                .volume_size(size),
         )?))
     }
 

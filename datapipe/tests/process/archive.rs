@@ -12,7 +12,6 @@ use datapipe::media::{Item, MediumError, Position};
 use datapipe::prelude::*;
 use datapipe::stage::{Arguments, DamageEntry, StageKind};
 use datapipe::testkit::Random;
-use datapipe::wire::looks_like_record;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::watch::{children, wait_until};
@@ -48,10 +47,9 @@ fn plan(encrypted: bool) -> Archive {
 }
 
 fn create(path: &Path) -> Box<dyn Medium> {
-    let options = VolumeOptions {
-        volume_size: Some(80 << 10),
-        overwrite: true,
-    };
+    let options = VolumeOptions::default()
+        .volume_size(80 << 10)
+        .overwrite(true);
     match path.extension() {
         Some(_) => Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap()),
         None => Box::new(VolumeDirectory::create(path, options).unwrap()),
@@ -60,8 +58,8 @@ fn create(path: &Path) -> Box<dyn Medium> {
 
 fn open(path: &Path) -> Box<dyn Medium> {
     match path.extension() {
-        Some(_) => Box::new(VirtualTape::open(path, looks_like_record).unwrap()),
-        None => Box::new(VolumeDirectory::open(path, looks_like_record).unwrap()),
+        Some(_) => Box::new(VirtualTape::open(path).unwrap()),
+        None => Box::new(VolumeDirectory::open(path).unwrap()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, TreeRestore};
-use datapipe::wire::{End, EntryBody, Object, ObjectKind, State};
+use datapipe::wire::{EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
 
 use super::pack::{Pack, digest, file, object};
 use super::walk::look;
@@ -157,13 +157,13 @@ fn a_gap_between_the_extents_of_others_does_no_harm() {
 fn wrong_digests_states_and_sizes() {
     let site = Site::new();
     let mut pack = Pack::default();
-    let end = |pack: &mut Pack, path: &str, end: End| {
+    let end = |pack: &mut Pack, path: &str, end: ObjectEnd| {
         let number = pack.begin(&file(path));
         pack.extent(number, 0, b"data");
         pack.entry(number, EntryBody::End(end));
     };
-    let right = End {
-        state: State::Whole,
+    let right = ObjectEnd {
+        state: ObjectState::Whole,
         size: 4,
         digest: digest(&[(0, b"data")]),
     };
@@ -171,7 +171,7 @@ fn wrong_digests_states_and_sizes() {
     end(
         &mut pack,
         "digest",
-        End {
+        ObjectEnd {
             digest: digest(&[(0, b"date")]),
             ..right
         },
@@ -179,25 +179,25 @@ fn wrong_digests_states_and_sizes() {
     end(
         &mut pack,
         "elsewhere",
-        End {
+        ObjectEnd {
             digest: digest(&[(1, b"data")]),
             ..right
         },
     );
-    end(&mut pack, "short", End { size: 3, ..right });
+    end(&mut pack, "short", ObjectEnd { size: 3, ..right });
     end(
         &mut pack,
         "unread",
-        End {
-            state: State::Unread,
+        ObjectEnd {
+            state: ObjectState::Unread,
             ..right
         },
     );
     end(
         &mut pack,
         "changed",
-        End {
-            state: State::Changed,
+        ObjectEnd {
+            state: ObjectState::Changed,
             ..right
         },
     );
@@ -278,7 +278,7 @@ fn blocks_that_come_again_are_not_used() {
 fn other_names_of_what_is_damaged_are_damaged() {
     let site = Site::new();
     let mut pack = Pack::default();
-    let first = pack.begin(&Object {
+    let first = pack.begin(&ObjectMeta {
         linked: true,
         ..file("first")
     });

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use datapipe::limits::MAX_OPEN_OBJECTS;
 use datapipe::testkit::Random;
-use datapipe::wire::{EntryBody, Object, ObjectKind};
+use datapipe::wire::{EntryBody, ObjectKind, ObjectMeta};
 
 use super::pack::{Pack, digest, file, object};
 use super::walk::walk;
@@ -65,7 +65,7 @@ fn links_that_are_planted_are_not_followed() {
         pack.file("here/inside", b"evil");
         for path in ["file", "new"] {
             pack.whole(
-                &Object {
+                &ObjectMeta {
                     mode: 0o777,
                     ..file(path)
                 },
@@ -117,7 +117,7 @@ fn hard_links_do_not_reach_outside() {
     let mut pack = Pack::default();
     pack.directory("dir");
     let inner = pack.whole(
-        &Object {
+        &ObjectMeta {
             linked: true,
             ..file("dir/canary")
         },
@@ -125,14 +125,14 @@ fn hard_links_do_not_reach_outside() {
         4,
         &[(0, b"mine")],
     );
-    let symlink = Object {
+    let symlink = ObjectMeta {
         linked: true,
         target: b"../outside/canary",
         ..object(ObjectKind::Symlink, "link")
     };
     let symlink = pack.whole(&symlink, &[], 0, &[]);
     let replaced = pack.whole(
-        &Object {
+        &ObjectMeta {
             linked: true,
             ..file("replaced")
         },
@@ -286,7 +286,7 @@ fn bytes_that_rot_anywhere_harm_nobody_else() {
         let mut pack = Pack::default();
         pack.directory("dir");
         let first = pack.whole(
-            &Object {
+            &ObjectMeta {
                 linked: true,
                 ..file("dir/f")
             },

@@ -3,7 +3,8 @@
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, RestoreReport, TreeRestore, TreeVerify};
 use datapipe::wire::{
-    CatalogueEntry, ENTRY_HEADER_LEN, End, Entry, EntryBody, Object, ObjectKind, State, Time,
+    CatalogueEntry, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
+    ObjectState, Time,
 };
 
 use super::placed::placed;
@@ -33,8 +34,8 @@ pub(crate) struct Pack {
 }
 
 /// An object as tests change it.
-pub(crate) fn object(kind: ObjectKind, path: &str) -> Object<'_> {
-    Object {
+pub(crate) fn object(kind: ObjectKind, path: &str) -> ObjectMeta<'_> {
+    ObjectMeta {
         kind,
         mode: 0o640,
         uid: rustix::process::geteuid().as_raw(),
@@ -53,7 +54,7 @@ pub(crate) fn object(kind: ObjectKind, path: &str) -> Object<'_> {
     }
 }
 
-pub(crate) fn file(path: &str) -> Object<'_> {
+pub(crate) fn file(path: &str) -> ObjectMeta<'_> {
     object(ObjectKind::File, path)
 }
 
@@ -74,7 +75,7 @@ impl Pack {
     }
 
     /// The next object's number.
-    pub(crate) fn begin(&mut self, object: &Object<'_>) -> u64 {
+    pub(crate) fn begin(&mut self, object: &ObjectMeta<'_>) -> u64 {
         self.next_object += 1;
         self.entry(self.next_object, EntryBody::Object(*object));
         self.next_object
@@ -87,8 +88,8 @@ impl Pack {
     pub(crate) fn end(&mut self, number: u64, size: u64, digest: Option<[u8; 16]>) {
         self.entry(
             number,
-            EntryBody::End(End {
-                state: State::Whole,
+            EntryBody::End(ObjectEnd {
+                state: ObjectState::Whole,
                 size,
                 digest,
             }),
@@ -98,7 +99,7 @@ impl Pack {
     /// A whole object, with attributes and extents.
     pub(crate) fn whole(
         &mut self,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         attributes: &[(&str, &[u8])],
         size: u64,
         extents: &[(u64, &[u8])],
@@ -122,7 +123,7 @@ impl Pack {
 
     pub(crate) fn directory(&mut self, path: &str) -> u64 {
         self.whole(
-            &Object {
+            &ObjectMeta {
                 mode: 0o755,
                 ..object(ObjectKind::Directory, path)
             },
@@ -135,7 +136,7 @@ impl Pack {
     pub(crate) fn symlink(&mut self, path: &str, target: &str) -> u64 {
         let target = target.as_bytes();
         self.whole(
-            &Object {
+            &ObjectMeta {
                 target,
                 ..object(ObjectKind::Symlink, path)
             },
@@ -147,7 +148,7 @@ impl Pack {
 
     pub(crate) fn link(&mut self, path: &str, link: u64) -> u64 {
         self.whole(
-            &Object {
+            &ObjectMeta {
                 link,
                 ..object(ObjectKind::HardLink, path)
             },
@@ -158,8 +159,12 @@ impl Pack {
     }
 
     pub(crate) fn catalogue(&mut self, path: &str, blocks: (u64, u64), offset: u32) {
-        let (kind, state, path, target) =
-            (ObjectKind::File, State::Whole, path.as_bytes(), &b""[..]);
+        let (kind, state, path, target) = (
+            ObjectKind::File,
+            ObjectState::Whole,
+            path.as_bytes(),
+            &b""[..],
+        );
         let (mode, size, modified) = (0o600, 1, WHEN);
         let entry = CatalogueEntry {
             kind,

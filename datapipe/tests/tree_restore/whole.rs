@@ -3,7 +3,7 @@
 use std::fs;
 
 use datapipe::tree::RestoreOptions;
-use datapipe::wire::{Object, ObjectKind, Time};
+use datapipe::wire::{ObjectKind, ObjectMeta, Time};
 
 use super::pack::{Pack, WHEN, file, object};
 use super::walk::{look, walk};
@@ -19,7 +19,7 @@ fn files_directories_links_and_the_rest() {
     let site = Site::new();
     let mut pack = Pack::default();
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o1775,
             modified: OLD,
             ..object(ObjectKind::Directory, "dir")
@@ -29,7 +29,7 @@ fn files_directories_links_and_the_rest() {
         &[],
     );
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o500,
             ..object(ObjectKind::Directory, "dir/shut")
         },
@@ -38,7 +38,7 @@ fn files_directories_links_and_the_rest() {
         &[],
     );
     let first = pack.whole(
-        &Object {
+        &ObjectMeta {
             linked: true,
             ..file("dir/shut/first")
         },
@@ -47,7 +47,7 @@ fn files_directories_links_and_the_rest() {
         &[(0, b"abc")],
     );
     pack.whole(
-        &Object {
+        &ObjectMeta {
             modified: OLD,
             mode: 0o777,
             ..file("empty")
@@ -57,7 +57,7 @@ fn files_directories_links_and_the_rest() {
         &[],
     );
     let long = "x/".repeat(2000);
-    let linked = Object {
+    let linked = ObjectMeta {
         linked: true,
         target: long.as_bytes(),
         ..object(ObjectKind::Symlink, "long")
@@ -68,7 +68,7 @@ fn files_directories_links_and_the_rest() {
     pack.link("second", first);
     pack.link("long2", symlink);
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o622,
             modified: OLD,
             ..object(ObjectKind::Fifo, "fifo")
@@ -186,7 +186,7 @@ fn holes_stay_holes() {
 fn owners_setuid_devices_and_attributes_of_the_system_are_for_root() {
     let site = Site::new();
     let mut pack = Pack::default();
-    let owned = Object {
+    let owned = ObjectMeta {
         uid: 12_345,
         gid: 54_321,
         mode: 0o6755,
@@ -201,7 +201,7 @@ fn owners_setuid_devices_and_attributes_of_the_system_are_for_root() {
         &[(0, b"x")],
     );
     pack.whole(
-        &Object {
+        &ObjectMeta {
             uid: 12_345,
             ..object(ObjectKind::Symlink, "link")
         },
@@ -211,7 +211,7 @@ fn owners_setuid_devices_and_attributes_of_the_system_are_for_root() {
     );
     let device = object(ObjectKind::CharacterDevice, "null");
     pack.whole(
-        &Object {
+        &ObjectMeta {
             device: (1, 3),
             mode: 0o666,
             ..device
@@ -274,7 +274,7 @@ fn extended_attributes_and_access_control_lists() {
         ("user.empty", b""),
     ];
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o500,
             ..object(ObjectKind::Directory, "dir")
         },
@@ -283,7 +283,7 @@ fn extended_attributes_and_access_control_lists() {
         &[],
     );
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o400,
             ..file("readonly")
         },
@@ -292,7 +292,7 @@ fn extended_attributes_and_access_control_lists() {
         &[],
     );
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o660,
             ..file("file")
         },
@@ -301,7 +301,7 @@ fn extended_attributes_and_access_control_lists() {
         &[(0, b"x")],
     );
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o660,
             ..file("list")
         },
@@ -310,7 +310,7 @@ fn extended_attributes_and_access_control_lists() {
         &[],
     );
     pack.whole(
-        &Object {
+        &ObjectMeta {
             mode: 0o660,
             ..object(ObjectKind::Fifo, "fifo")
         },
@@ -396,7 +396,7 @@ fn what_exists_stays_or_is_replaced_as_a_whole() {
     let mut pack = Pack::default();
     pack.directory("dir");
     let first = pack.whole(
-        &Object {
+        &ObjectMeta {
             linked: true,
             ..file("file")
         },
@@ -473,7 +473,7 @@ fn a_name_that_is_given_twice_is_there_once() {
     let site = Site::new();
     let mut pack = Pack::default();
     let first = pack.whole(
-        &Object {
+        &ObjectMeta {
             linked: true,
             ..file("first")
         },
@@ -497,7 +497,7 @@ fn only_what_was_asked_for() {
         pack.file(&format!("{dir}/file"), b"x");
     }
     let first = pack.whole(
-        &Object {
+        &ObjectMeta {
             linked: true,
             ..file("first")
         },

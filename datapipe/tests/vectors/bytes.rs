@@ -4,9 +4,9 @@ use datapipe::media::Position;
 use datapipe::pool::{Codec, ContentClass, Marks};
 use datapipe::wire::{
     ArchiveEntry, ArchiveFooter, ArchiveHeader, BlockEntry, BlockKind, CatalogueEntry, ChunkEntry,
-    ChunkFooter, Cipher, Content, End, Entry, EntryBody, Framing, Locator, Object, ObjectKind,
-    RecordHeader, RecordKind, SLOT_LEN, SessionFooter, SessionHeader, State, Time, UnitHeader,
-    UnitKind, VERSION,
+    ChunkFooter, CipherKind, Content, Entry, EntryBody, Framing, Locator, ObjectEnd, ObjectKind,
+    ObjectMeta, ObjectState, RecordHeader, RecordKind, SLOT_LEN, SessionFooter, SessionHeader,
+    Time, UnitHeader, UnitKind, VERSION,
 };
 
 /// Bytes as the table below has them.
@@ -37,7 +37,7 @@ fn session() -> SessionHeader {
     }
 }
 
-fn archive(content: Content, cipher: Cipher) -> ArchiveHeader {
+fn archive(content: Content, cipher: CipherKind) -> ArchiveHeader {
     let (id, salt) = (*b"archive 89abcdef", [0x51; 32]);
     ArchiveHeader {
         id,
@@ -87,9 +87,9 @@ fn block() -> UnitHeader {
         plain: 4096,
         stored: 1040,
         codec: Codec::ZSTD,
-        cipher: Cipher::Aes256Gcm,
+        cipher: CipherKind::Aes256Gcm,
         class: ContentClass::TEXT,
-        what: BlockKind::Catalogue,
+        block_kind: BlockKind::Catalogue,
         body_crc: 0xdead_beef,
         ..unit(UnitKind::Block)
     }
@@ -98,7 +98,7 @@ fn block() -> UnitHeader {
 fn footers() -> [Vec<u8>; 4] {
     let entry = |what, position| BlockEntry {
         place: PLACE,
-        what,
+        block_kind: what,
         position,
     };
     let entries = vec![
@@ -158,10 +158,10 @@ fn entry(body: EntryBody<'_>) -> Vec<u8> {
     bytes
 }
 
-fn object(kind: ObjectKind, target: &'static [u8]) -> Object<'static> {
+fn object(kind: ObjectKind, target: &'static [u8]) -> ObjectMeta<'static> {
     let (mode, path) = (0o6755, &b"a/b"[..]);
     let (uid, gid, size, device, link) = (1000, 100, 77, (8, 1), 5);
-    Object {
+    ObjectMeta {
         kind,
         mode,
         uid,
@@ -179,7 +179,7 @@ fn object(kind: ObjectKind, target: &'static [u8]) -> Object<'static> {
 fn catalogue() -> CatalogueEntry<'static> {
     CatalogueEntry {
         kind: ObjectKind::File,
-        state: State::Changed,
+        state: ObjectState::Changed,
         mode: 0o644,
         size: 77,
         link: 0,
@@ -208,11 +208,11 @@ fn all() -> Vec<(String, Vec<u8>)> {
         ("session identity".to_owned(), session().identity()),
         (
             "archive header stream".to_owned(),
-            archive(Content::Stream, Cipher::None).to_bytes(),
+            archive(Content::Stream, CipherKind::None).to_bytes(),
         ),
         (
             "archive header tree".to_owned(),
-            archive(Content::Tree, Cipher::Aes256Gcm).to_bytes(),
+            archive(Content::Tree, CipherKind::Aes256Gcm).to_bytes(),
         ),
     ];
     let kinds = [
@@ -271,11 +271,11 @@ fn all() -> Vec<(String, Vec<u8>)> {
         entry(EntryBody::Extent(0x0102_0304_0506, b"data")),
     ));
     for (state, digest) in [
-        (State::Whole, Some([0xd1; 16])),
-        (State::Changed, None),
-        (State::Unread, None),
+        (ObjectState::Whole, Some([0xd1; 16])),
+        (ObjectState::Changed, None),
+        (ObjectState::Unread, None),
     ] {
-        let end = End {
+        let end = ObjectEnd {
             state,
             size: 77,
             digest,

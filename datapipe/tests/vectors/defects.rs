@@ -554,7 +554,7 @@ pub(crate) const HEADERS: &[Defect] = &[
 pub(crate) const KEYS: &[Defect] = &[
     defect(
         "wrong-key-slot",
-        "is not the right one: give the one that the archive was encrypted with",
+        "is not the right one: use the one that the archive was encrypted with",
         SEALED,
         |tape, _| {
             tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 48] ^= 1);
@@ -562,7 +562,7 @@ pub(crate) const KEYS: &[Defect] = &[
     ),
     defect(
         "key-slot-damaged",
-        "although it knows the secret",
+        "the secret is right, but the key slot is damaged",
         SEALED,
         |tape, _| {
             tape.unit(UnitKind::SessionHeader, 0, |unit| slot(unit)[1 + 80] ^= 1);

@@ -11,7 +11,7 @@ use datapipe::media::{
 use datapipe::prelude::*;
 use datapipe::stage::{DamageLog, Deflate, decompress, decompress_salvaging};
 use datapipe::testkit::{Random, Sink};
-use datapipe::wire::{Framing, looks_like_record};
+use datapipe::wire::Framing;
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 512;
@@ -205,17 +205,9 @@ pub(crate) struct Restored {
 /// Reads what is at `path`: to the first damage, or behind all of it.
 pub(crate) fn read(path: &Path, lock: Lock, salvage: bool) -> Restored {
     if path.is_dir() {
-        read_from(
-            VolumeDirectory::open(path, looks_like_record).unwrap(),
-            lock,
-            salvage,
-        )
+        read_from(VolumeDirectory::open(path).unwrap(), lock, salvage)
     } else {
-        read_from(
-            VirtualTape::open(path, looks_like_record).unwrap(),
-            lock,
-            salvage,
-        )
+        read_from(VirtualTape::open(path).unwrap(), lock, salvage)
     }
 }
 

@@ -173,10 +173,9 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 
-    let options = VolumeOptions {
-        volume_size: args.volume_size,
-        overwrite: args.overwrite,
-    };
+    let options = VolumeOptions::default()
+        .volume_size(args.volume_size)
+        .overwrite(args.overwrite);
     let medium = location.create(options)?;
     let (head, tree) = args.head(vec![location.identity()?])?;
     let (seal, tail) = archive.stages(medium);

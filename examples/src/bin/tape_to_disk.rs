@@ -16,7 +16,7 @@ use datapipe::archive::{ReadReport, Reading};
 use datapipe::host;
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreReport, Selection, TreeList};
-use datapipe::wire::{CatalogueEntry, ObjectKind, State, Time};
+use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState, Time};
 use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::listing::Listing;
@@ -399,7 +399,7 @@ fn nowhere() -> io::Result<File> {
 fn stream_entry(name: &str, size: u64, modified: Time) -> CatalogueEntry<'_> {
     CatalogueEntry {
         kind: ObjectKind::File,
-        state: State::Whole,
+        state: ObjectState::Whole,
         mode: 0,
         size,
         link: 0,

@@ -8,7 +8,8 @@ use std::process::Output;
 
 use datapipe::prelude::*;
 use datapipe::wire::{
-    BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State, Time,
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+    Time,
 };
 
 use crate::bench::{Bench, failed};
@@ -24,8 +25,8 @@ struct Forger {
     objects: u64,
 }
 
-fn object(kind: ObjectKind, path: &str) -> Object<'_> {
-    Object {
+fn object(kind: ObjectKind, path: &str) -> ObjectMeta<'_> {
+    ObjectMeta {
         kind,
         mode: 0o777,
         uid: rustix::process::geteuid().as_raw(),
@@ -57,11 +58,11 @@ impl Forger {
 
     /// A whole object, and its place in the catalogue. `wrong` is what its path says in the end,
     /// and as long.
-    fn put(&mut self, object: Object<'_>, wrong: &str, data: &[u8]) -> u64 {
+    fn put(&mut self, object: ObjectMeta<'_>, wrong: &str, data: &[u8]) -> u64 {
         self.objects += 1;
         let (number, size) = (self.objects, data.len() as u64);
         let (begin, path) = (self.entries.len(), object.path);
-        self.entry(number, EntryBody::Object(Object { size, ..object }));
+        self.entry(number, EntryBody::Object(ObjectMeta { size, ..object }));
         swap(&mut self.entries[begin..], path, wrong.as_bytes());
         let digest = (object.kind == ObjectKind::File).then(|| digest(data));
         if !data.is_empty() {
@@ -69,13 +70,13 @@ impl Forger {
         }
         self.entry(
             number,
-            EntryBody::End(End {
-                state: State::Whole,
+            EntryBody::End(ObjectEnd {
+                state: ObjectState::Whole,
                 size,
                 digest,
             }),
         );
-        let (kind, state, mode, link) = (object.kind, State::Whole, object.mode, object.link);
+        let (kind, state, mode, link) = (object.kind, ObjectState::Whole, object.mode, object.link);
         let (modified, blocks, target) = (object.modified, (0, 0), object.target);
         let offset = begin as u32;
         let entry = CatalogueEntry {
@@ -112,7 +113,7 @@ impl Forger {
 
     fn symlink(&mut self, path: &str, target: &str) {
         self.put(
-            Object {
+            ObjectMeta {
                 target: target.as_bytes(),
                 ..object(ObjectKind::Symlink, path)
             },
@@ -123,7 +124,7 @@ impl Forger {
 
     fn link(&mut self, path: &str, link: u64) {
         self.put(
-            Object {
+            ObjectMeta {
                 link,
                 ..object(ObjectKind::HardLink, path)
             },

@@ -105,7 +105,7 @@ impl Units {
 }
 
 fn is_data(header: &UnitHeader) -> bool {
-    header.kind == UnitKind::Block && header.what == BlockKind::Data
+    header.kind == UnitKind::Block && header.block_kind == BlockKind::Data
 }
 
 /// The blocks that the names of the needle need, and those of the directories above them.
@@ -146,7 +146,7 @@ fn one_path_needs_nothing_else_of_the_tape() {
         let units = Units::new(fs::read(bench.path("tape")).unwrap());
         let is_lost = |header: &UnitHeader| {
             let is_other = is_data(header) && !needed.contains(&header.number);
-            is_other || header.kind == UnitKind::Block && header.what == BlockKind::Catalogue
+            is_other || header.kind == UnitKind::Block && header.block_kind == BlockKind::Catalogue
         };
         let (tape, lost) = units.without(is_lost);
         assert!(lost >= 20, "{lost} blocks are lost");
@@ -208,7 +208,7 @@ fn a_list_needs_no_data() {
         assert_eq!(before.lines().count(), 46);
         let units = Units::new(fs::read(bench.path("tape")).unwrap());
         let (tape, lost) = units.without(|header| {
-            header.kind == UnitKind::Block && header.what != BlockKind::ClosingCatalogue
+            header.kind == UnitKind::Block && header.block_kind != BlockKind::ClosingCatalogue
         });
         assert!(lost > 20, "{lost} blocks are lost");
         fs::write(bench.path("tape"), tape).unwrap();
@@ -242,7 +242,7 @@ fn without_a_catalogue_everything_is_read() {
     ok(&bench.back_up(&[&HOW[..], &["src/data", "tape"]].concat()));
     let before = ok(&bench.restore(&["--quiet", "--list", "tape"]));
     let units = Units::new(fs::read(bench.path("tape")).unwrap());
-    let (tape, lost) = units.without(|header| header.what == BlockKind::ClosingCatalogue);
+    let (tape, lost) = units.without(|header| header.block_kind == BlockKind::ClosingCatalogue);
     assert!(lost > 0);
     fs::write(bench.path("bad"), tape).unwrap();
     let output = bench.restore(&["--quiet", "--list", "bad"]);

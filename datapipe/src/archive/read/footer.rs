@@ -15,7 +15,7 @@ pub(super) fn open_footer(
 ) -> Result<ArchiveFooter, String> {
     let mut body = body.to_vec();
     match (cipher, header.cipher) {
-        (Some(cipher), wire::Cipher::Aes256Gcm) => {
+        (Some(cipher), wire::CipherKind::Aes256Gcm) => {
             let (data, tag) = body
                 .split_last_chunk_mut::<TAG_LEN>()
                 .ok_or("is too short")?;
@@ -25,7 +25,7 @@ pub(super) fn open_footer(
                 .map_err(|_| "does not authenticate")?;
             body.truncate(body.len() - TAG_LEN);
         }
-        (None, wire::Cipher::None) => {}
+        (None, wire::CipherKind::None) => {}
         (Some(_), _) => return Err("is not encrypted, although the archive is".to_owned()),
         (None, _) => return Err("is encrypted, although the archive is not".to_owned()),
     }

@@ -213,7 +213,7 @@ impl<M: Medium> ArchiveHead<M> {
 
     /// Returns the reason why a block cannot be one of this archive, if there is one.
     fn defect_of(&self, header: &UnitHeader) -> Option<String> {
-        let is_encrypted = header.cipher != wire::Cipher::None;
+        let is_encrypted = header.cipher != wire::CipherKind::None;
         match (is_encrypted, self.key.is_some()) {
             (false, true) => Some("is not encrypted, although the archive is".to_owned()),
             (true, false) => Some("is encrypted, although the archive is not".to_owned()),
@@ -438,9 +438,9 @@ impl<M: Medium> Head for ArchiveHead<M> {
         let Some(session) = self.units.session() else {
             return stage;
         };
-        let medium = match self.medium.passage() {
+        let medium = match self.medium.handle() {
             Ok(medium) => medium,
-            Err(why) => return stage.local(why),
+            Err(why) => return stage.local(why.to_string()),
         };
         let settings = HeadSettings {
             session,

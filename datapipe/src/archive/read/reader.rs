@@ -37,7 +37,7 @@ use super::unit_reader::UnitReader;
 /// # let data = [7u8; 100_000];
 /// # Pipe::builder().head(StreamHead::new(&data[..])).stage(Zstd::level(3)).tail(tail).run()?;
 ///
-/// let tape = VirtualTape::open(&path, datapipe::wire::looks_like_record)?;
+/// let tape = VirtualTape::open(&path)?;
 /// let reading = ArchiveReader::open(tape, None)?.read(2);
 /// reading.pipe.tail(StreamRestore::new(std::io::sink())).run()?;
 /// assert!(reading.report.outcome().complete);
@@ -72,13 +72,13 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     pub fn open(medium: M, secret: Option<&Secret>) -> Result<Self, OpenError> {
         let medium = SharedMedium::new(medium);
         let (session, header) = find_headers(&medium)?;
-        let is_encrypted = header.cipher != wire::Cipher::None;
+        let is_encrypted = header.cipher != wire::CipherKind::None;
         let key = match (is_encrypted, secret) {
             (true, None) => return Err(OpenError::KeyNeeded),
             (false, Some(_)) => return Err(OpenError::NotEncrypted),
             (false, None) => None,
             (true, Some(secret)) => {
-                let slots: Vec<_> = session.slots.iter().map(KeySlot::parse).collect();
+                let slots: Vec<_> = session.slots.iter().map(KeySlot::from_bytes).collect();
                 let key = unlock(&slots, secret, &session.id).map_err(OpenError::Locked)?;
                 Some(ArchiveKey::derive(&key, &session, &header))
             }

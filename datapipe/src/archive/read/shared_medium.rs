@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::media::{Item, Medium, MediumError, MediumHandle, Position};
+use crate::media::{HandleError, Item, Medium, MediumError, MediumHandle, Position};
 
 /// A medium with several users. Each of them seeks before it reads, because another one may have
 /// moved the medium.
@@ -69,7 +69,7 @@ impl<M: Medium> Medium for SharedMedium<M> {
         self.0.lock().seek(to)
     }
 
-    fn passage(&self) -> Result<MediumHandle, String> {
-        self.0.lock().passage()
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        self.0.lock().handle()
     }
 }

@@ -186,8 +186,8 @@ impl ArchiveOptions {
             block_len: self.block_len,
             content: self.content,
             cipher: match data_key {
-                Some(_) => wire::Cipher::Aes256Gcm,
-                None => wire::Cipher::None,
+                Some(_) => wire::CipherKind::Aes256Gcm,
+                None => wire::CipherKind::None,
             },
             name: self.name,
         };

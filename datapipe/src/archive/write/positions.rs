@@ -29,14 +29,20 @@ pub(super) struct BlockIndexBuilder {
 
 impl BlockIndexBuilder {
     /// Adds a block that begins at `position` in the stream.
-    pub(super) fn begin_block(&mut self, number: u64, what: BlockKind, position: u64, plain: u32) {
+    pub(super) fn begin_block(
+        &mut self,
+        number: u64,
+        block_kind: BlockKind,
+        position: u64,
+        plain: u32,
+    ) {
         if self.entries.len() == MAX_CHUNK_BLOCKS {
             self.entries.pop_front();
         }
         let place = UNKNOWN;
         self.entries.push_back(BlockEntry {
             place,
-            what,
+            block_kind,
             position,
         });
         self.blocks += 1;

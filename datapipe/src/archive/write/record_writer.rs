@@ -1,7 +1,7 @@
 //! Writes records onto volumes: a label at the start of each, and a new volume when one is full.
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumError, MediumHandle, Position};
+use crate::media::{HandleError, Medium, MediumError, MediumHandle, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind};
 
 /// Writes the records of one session.
@@ -25,8 +25,8 @@ impl<M: Medium> RecordWriter<M> {
     }
 
     /// Returns a handle from which another process makes the medium.
-    pub(super) fn medium_handle(&self) -> Result<MediumHandle, String> {
-        self.medium.passage()
+    pub(super) fn medium_handle(&self) -> Result<MediumHandle, HandleError> {
+        self.medium.handle()
     }
 
     /// True if the label of the first volume was written.

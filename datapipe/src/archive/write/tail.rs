@@ -9,7 +9,8 @@ use crate::media::{Medium, Position};
 use crate::pool::{Block, BlockInfo, Marks};
 use crate::stage::{Tail, TailStage};
 use crate::wire::{
-    ArchiveEntry, ArchiveFooter, BlockKind, Cipher, Framing, SessionFooter, UnitHeader, UnitKind,
+    ArchiveEntry, ArchiveFooter, BlockKind, CipherKind, Framing, SessionFooter, UnitHeader,
+    UnitKind,
 };
 
 use super::super::arguments;
@@ -190,7 +191,7 @@ impl<M: Medium> ArchiveTail<M> {
             ..self.header(UnitKind::ArchiveFooter)
         };
         if let Some(key) = &self.plan.key {
-            header.cipher = Cipher::Aes256Gcm;
+            header.cipher = CipherKind::Aes256Gcm;
             header.stored += TAG_LEN_U32;
             let nonce = nonce(footer.blocks, NonceKind::ArchiveFooter);
             let tag = key

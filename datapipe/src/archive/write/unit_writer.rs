@@ -7,7 +7,7 @@
 //! ```
 
 use crate::error::StageError;
-use crate::media::{Medium, MediumHandle, Position};
+use crate::media::{HandleError, Medium, MediumHandle, Position};
 use crate::wire::{
     RECORD_HEADER_LEN, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind, padding_of,
 };
@@ -53,7 +53,7 @@ impl<M: Medium> UnitWriter<M> {
     }
 
     /// Returns a handle from which another process makes the medium.
-    pub(super) fn medium_handle(&self) -> Result<MediumHandle, String> {
+    pub(super) fn medium_handle(&self) -> Result<MediumHandle, HandleError> {
         self.records.medium_handle()
     }
 
@@ -80,7 +80,7 @@ impl<M: Medium> UnitWriter<M> {
         }
         if header.kind == UnitKind::Block {
             self.index
-                .begin_block(header.number, header.what, position, header.plain);
+                .begin_block(header.number, header.block_kind, position, header.plain);
         }
         self.write_bytes(&header.to_bytes())?;
         self.write_bytes(body)?;

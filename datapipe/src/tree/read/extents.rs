@@ -9,7 +9,7 @@ use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
 use crate::pool::Block;
 use crate::tree::digest::Digest;
-use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, State, extent_header};
+use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, ObjectState, extent_header};
 
 use super::open::Meta;
 
@@ -43,7 +43,7 @@ pub(super) enum ReadProgress {
     /// The block is full, and more data remains for the next one.
     BlockFull,
     /// The file was read to its end, and is whole or changed.
-    Done(State),
+    Done(ObjectState),
 }
 
 /// Size of a file, bytes of data and digest.
@@ -190,9 +190,9 @@ impl Extents {
         let same = before.modified == after.modified && before.changed == after.changed;
         let whole = same && before.size == after.size && self.at == after.size;
         Ok(ReadProgress::Done(if whole {
-            State::Whole
+            ObjectState::Whole
         } else {
-            State::Changed
+            ObjectState::Changed
         }))
     }
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::error::StageError;
 use crate::limits::MAX_ATTRIBUTE;
 use crate::pool::Block;
-use crate::wire::{DIGEST_LEN, End, Entry, EntryBody, Object, ObjectKind, State};
+use crate::wire::{DIGEST_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
 use super::extents::{Extents, ReadProgress};
@@ -47,17 +47,17 @@ struct Current {
     link: u64,
     number: u64,
     first: EntryPos,
-    state: State,
+    state: ObjectState,
     next: NextEntry,
 }
 
 /// The entry of an object that is to be written next.
 #[derive(Debug)]
 enum NextEntry {
-    Object,
+    ObjectMeta,
     Attributes,
     Extents(Box<Extents>),
-    End(u64, Option<[u8; DIGEST_LEN]>),
+    ObjectEnd(u64, Option<[u8; DIGEST_LEN]>),
 }
 
 /// Outcome of writing an entry, or an object.
@@ -135,7 +135,7 @@ impl ObjectReader {
         let open = self
             .current
             .as_mut()
-            .filter(|current| !matches!(current.next, NextEntry::Object))
+            .filter(|current| !matches!(current.next, NextEntry::ObjectMeta))
             .map(|current| &mut current.first);
         (&mut self.unplaced, open)
     }
@@ -158,8 +158,8 @@ impl ObjectReader {
             }
         };
         let state = match opened.unread {
-            Some(_) => State::Unread,
-            None => State::Whole,
+            Some(_) => ObjectState::Unread,
+            None => ObjectState::Whole,
         };
         Some(Current {
             opened,
@@ -170,7 +170,7 @@ impl ObjectReader {
             number: object,
             first: EntryPos::default(),
             state,
-            next: NextEntry::Object,
+            next: NextEntry::ObjectMeta,
         })
     }
 
@@ -215,10 +215,10 @@ impl ObjectReader {
     ) -> Result<Put, StageError> {
         loop {
             let put = match current.next {
-                NextEntry::Object => self.write_object(current, block, shared, range)?,
+                NextEntry::ObjectMeta => self.write_object(current, block, shared, range)?,
                 NextEntry::Attributes => self.write_attributes(current, block)?,
                 NextEntry::Extents(_) => self.write_extents(current, block)?,
-                NextEntry::End(size, digest) => {
+                NextEntry::ObjectEnd(size, digest) => {
                     return self.write_end(current, size, digest, block);
                 }
             };
@@ -257,7 +257,7 @@ impl ObjectReader {
         }
         current.first = first;
         if current.kind == ObjectKind::HardLink {
-            current.next = NextEntry::End(0, None);
+            current.next = NextEntry::ObjectEnd(0, None);
             return Ok(Put::Written);
         }
         // `resolve_link` obtained the turn, and the range keeps it until the object has ended.
@@ -282,7 +282,7 @@ impl ObjectReader {
         if let Err(error) = listed {
             self.attributes = Attributes::default();
             let kind = ProblemKind::Attribute(Vec::new(), error.to_string());
-            self.problem(current, State::Unread, kind);
+            self.problem(current, ObjectState::Unread, kind);
         }
     }
 
@@ -317,13 +317,13 @@ impl ObjectReader {
             };
             if let Some(why) = failure {
                 let kind = ProblemKind::Attribute(name.to_vec(), why);
-                self.problem(current, State::Unread, kind);
+                self.problem(current, ObjectState::Unread, kind);
             }
             self.attributes.advance();
         }
         current.next = match current.kind {
             ObjectKind::File => NextEntry::Extents(Box::new(Extents::new(current.opened.meta))),
-            _ => NextEntry::End(0, None),
+            _ => NextEntry::ObjectEnd(0, None),
         };
         Ok(Put::Written)
     }
@@ -346,15 +346,15 @@ impl ObjectReader {
         self.rules
             .report
             .update(|outcome| outcome.bytes += summary.bytes);
-        current.next = NextEntry::End(summary.size, Some(summary.digest));
+        current.next = NextEntry::ObjectEnd(summary.size, Some(summary.digest));
         match outcome {
-            Ok(ReadProgress::Done(State::Changed)) => {
-                self.problem(current, State::Changed, ProblemKind::Changed);
+            Ok(ReadProgress::Done(ObjectState::Changed)) => {
+                self.problem(current, ObjectState::Changed, ProblemKind::Changed);
             }
             Ok(_) => {}
             Err(error) => {
                 let why = format!("{error} at byte {}", summary.size);
-                self.problem(current, State::Unread, ProblemKind::Unreadable(why));
+                self.problem(current, ObjectState::Unread, ProblemKind::Unreadable(why));
             }
         }
         Ok(Put::Written)
@@ -369,7 +369,7 @@ impl ObjectReader {
         block: &mut Block,
     ) -> Result<Put, StageError> {
         let end = EntryPos::unsent(block.len());
-        let body = EntryBody::End(End {
+        let body = EntryBody::End(ObjectEnd {
             state: current.state,
             size,
             digest,
@@ -397,8 +397,8 @@ impl ObjectReader {
 
     /// Reports a problem with an object that is in the archive nevertheless, and records it in the
     /// object's state.
-    fn problem(&self, current: &mut Current, state: State, kind: ProblemKind) {
-        if current.state != State::Unread {
+    fn problem(&self, current: &mut Current, state: ObjectState, kind: ProblemKind) {
+        if current.state != ObjectState::Unread {
             current.state = state;
         }
         let path = self.batch.path(current.path);
@@ -431,12 +431,12 @@ fn resolve_link(
 
 impl Current {
     /// Returns the body of the object's first entry.
-    fn object<'a>(&'a self, path: &'a [u8]) -> Object<'a> {
+    fn object<'a>(&'a self, path: &'a [u8]) -> ObjectMeta<'a> {
         let object = self.opened.meta.to_object(self.kind, path, &self.target);
         if self.kind != ObjectKind::HardLink {
             return object;
         }
-        Object {
+        ObjectMeta {
             size: 0,
             device: (0, 0),
             link: self.link,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat};
 use rustix::io::{Errno, Result};
 
-use crate::wire::{Object, ObjectKind, Time};
+use crate::wire::{ObjectKind, ObjectMeta, Time};
 
 /// Metadata of an object, from `fstat`.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +85,8 @@ impl Meta {
         kind: ObjectKind,
         path: &'a [u8],
         target: &'a [u8],
-    ) -> Object<'a> {
-        Object {
+    ) -> ObjectMeta<'a> {
+        ObjectMeta {
             kind,
             mode: self.mode,
             uid: self.uid,

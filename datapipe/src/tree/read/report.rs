@@ -193,7 +193,7 @@ impl TreeReport {
                 let TreeProblem { path, kind } = TreeProblem::take(message)?;
                 self.0.lock().record(&path, kind); // its count is part of the outcome
             }
-            kind => return Err(message.wrong(format!("unknown kind {kind}"))),
+            kind => return Err(message.error(format!("unknown kind {kind}"))),
         }
         Ok(())
     }
@@ -325,7 +325,7 @@ impl TreeProblem {
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
             GARBLED => ProblemKind::Garbled(take_text(&mut message)?),
-            kind => return Err(message.wrong(format!("unknown kind of problem {kind}"))),
+            kind => return Err(message.error(format!("unknown kind of problem {kind}"))),
         };
         message.end().map(|()| Self { path, kind })
     }

@@ -1,7 +1,7 @@
 //! Objects that have ended in entries not sent yet: a block gets its number when it is sent.
 
 use crate::error::StageError;
-use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, State, Time};
+use crate::wire::{CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectState, Time};
 
 use super::catalogue::Catalogue;
 
@@ -20,7 +20,7 @@ pub(super) struct FinishedObject {
     /// Number of the object if hard links to it may follow, otherwise 0.
     pub(super) object: u64,
     pub(super) kind: ObjectKind,
-    pub(super) state: State,
+    pub(super) state: ObjectState,
     pub(super) mode: u32,
     pub(super) size: u64,
     /// For a hard link, number of the object that it is another name of.

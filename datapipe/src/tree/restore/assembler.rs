@@ -18,7 +18,9 @@ use std::io;
 use crate::error::StageError;
 use crate::limits::{MAX_OBJECT_ATTRIBUTES, MAX_OPEN_OBJECTS};
 use crate::pool::{Block, Marks};
-use crate::wire::{BlockKind, CatalogueEntry, End, Entry, EntryBody, Object, ObjectKind, State};
+use crate::wire::{
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+};
 
 use super::link_targets::{LinkTarget, LinkTargets, RestoreOutcome};
 use super::lost_blocks::LostBlocks;
@@ -213,7 +215,7 @@ impl<S: Sink> ObjectAssembler<S> {
     fn begin_object(
         &mut self,
         number: u64,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         bytes: &[u8],
     ) -> Result<(), StageError> {
         // The catalogue may say that an object has further names. The object entry decides.
@@ -240,10 +242,10 @@ impl<S: Sink> ObjectAssembler<S> {
     fn begin_renamed(
         &mut self,
         number: u64,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         path: &[u8],
     ) -> Result<(), StageError> {
-        let object = Object { path, ..*object };
+        let object = ObjectMeta { path, ..*object };
         let mut bytes = Vec::new();
         let body = EntryBody::Object(object);
         let entry = Entry {
@@ -256,7 +258,7 @@ impl<S: Sink> ObjectAssembler<S> {
 
     /// Begins an object in the sink. Returns `None` if its remaining entries are to be skipped: it
     /// is not wanted, or it cannot be created, which is reported.
-    fn begin_in_sink(&mut self, object: &Object<'_>) -> Result<Option<S::Partial>, StageError> {
+    fn begin_in_sink(&mut self, object: &ObjectMeta<'_>) -> Result<Option<S::Partial>, StageError> {
         let is_directory = object.kind == ObjectKind::Directory;
         if !self.scope.selection.wants(object.path, is_directory) {
             return Ok(None);
@@ -319,7 +321,7 @@ impl<S: Sink> ObjectAssembler<S> {
     }
 
     /// Ends an object: checks that it is complete, and completes it in the sink or sets it aside.
-    fn end_object(&mut self, at: usize, end: End) -> Result<(), StageError> {
+    fn end_object(&mut self, at: usize, end: ObjectEnd) -> Result<(), StageError> {
         if self.open[at].partial.is_some()
             && let Some(defect) = find_defect(&self.open[at], &end)
         {
@@ -336,7 +338,7 @@ impl<S: Sink> ObjectAssembler<S> {
         };
         match completed {
             Ok(outcome) => {
-                if end.state == State::Changed {
+                if end.state == ObjectState::Changed {
                     self.report
                         .record_problem(object.path, "changed while it was archived");
                 }
@@ -357,7 +359,7 @@ impl<S: Sink> ObjectAssembler<S> {
     fn remember_link_target(
         &mut self,
         number: u64,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         outcome: RestoreOutcome,
     ) -> Result<(), StageError> {
         if !object.linked {
@@ -375,7 +377,7 @@ impl<S: Sink> ObjectAssembler<S> {
         Ok(())
     }
 
-    fn create_link(&mut self, object: &Object<'_>) -> Result<RestoreOutcome, Failure> {
+    fn create_link(&mut self, object: &ObjectMeta<'_>) -> Result<RestoreOutcome, Failure> {
         let target = self
             .link_targets
             .get(object.link)
@@ -529,10 +531,12 @@ impl<S: Sink> Drop for ObjectAssembler<S> {
 const NO_END: &str = "its end is missing";
 
 /// Returns the defect of an object whose end entry has come, if it has one.
-fn find_defect<P>(open: &OpenObject<P>, end: &End) -> Option<&'static str> {
+fn find_defect<P>(open: &OpenObject<P>, end: &ObjectEnd) -> Option<&'static str> {
     let is_file = open.description.is(ObjectKind::File);
     match end.digest {
-        _ if end.state == State::Unread => Some("was not read to its end when it was archived"),
+        _ if end.state == ObjectState::Unread => {
+            Some("was not read to its end when it was archived")
+        }
         _ if is_file && end.size < open.end => Some("has data beyond its recorded size"),
         Some(digest) if is_file && open.digest.finish() != digest => Some("its digest is wrong"),
         None if open.is_doubtful => {

@@ -10,7 +10,7 @@ use rustix::io::{Errno, Result};
 
 use super::open_object::ObjectDescription;
 use super::report::RestoreReport;
-use crate::wire::{Object, ObjectKind};
+use crate::wire::{ObjectKind, ObjectMeta};
 
 /// Mode bits that every user may set: all but setuid and setgid.
 const PLAIN_MODE: u32 = 0o1777;
@@ -96,7 +96,12 @@ impl Credentials {
 
     /// Sets the owner, which only root may. Returns true if the object has its owner, and thus may
     /// have setuid and setgid: with another owner they would give away that owner's rights.
-    fn apply_owner(self, fd: ObjectFd<'_>, object: &Object<'_>, report: &RestoreReport) -> bool {
+    fn apply_owner(
+        self,
+        fd: ObjectFd<'_>,
+        object: &ObjectMeta<'_>,
+        report: &RestoreReport,
+    ) -> bool {
         if !self.is_root() {
             if (object.uid, object.gid) != (self.uid, self.gid) {
                 report.record_note("owners are not restored: only root may do that");
@@ -175,7 +180,7 @@ impl ObjectFd<'_> {
         }
     }
 
-    fn set_modified(self, object: &Object<'_>) -> Result<()> {
+    fn set_modified(self, object: &ObjectMeta<'_>) -> Result<()> {
         let modified = Timespec {
             tv_sec: object.modified.seconds,
             tv_nsec: object.modified.nanoseconds.into(),

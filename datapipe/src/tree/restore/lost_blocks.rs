@@ -60,7 +60,7 @@ impl LostBlocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{ObjectKind, State, Time};
+    use crate::wire::{ObjectKind, ObjectState, Time};
 
     #[test]
     fn objects_that_begin_in_a_lost_block_are_lost() {
@@ -68,7 +68,7 @@ mod tests {
         lost.add(3, 5, 0);
         lost.add(9, 9, 100);
         let mut is_lost = |block, offset| {
-            let (kind, state, modified) = (ObjectKind::File, State::Whole, Time::default());
+            let (kind, state, modified) = (ObjectKind::File, ObjectState::Whole, Time::default());
             let blocks = (block, block + 20);
             let (path, target) = (&b"x"[..], &b""[..]);
             lost.is_newly_lost(&CatalogueEntry {

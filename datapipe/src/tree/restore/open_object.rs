@@ -1,7 +1,7 @@
 //! An object of which some entries have come and others have not.
 
 use crate::tree::digest::Digest;
-use crate::wire::{Entry, EntryBody, Object, ObjectKind};
+use crate::wire::{Entry, EntryBody, ObjectKind, ObjectMeta};
 
 /// An open object: its object entry has come, its end entry has not.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl ObjectDescription {
 
     /// Parses the object entry. Returns `None` if it is not one, which cannot happen: it was parsed
     /// when it came.
-    pub(super) fn object(&self) -> Option<Object<'_>> {
+    pub(super) fn object(&self) -> Option<ObjectMeta<'_>> {
         let (entry, _) = Entry::parse(&self.entries).ok()?;
         match entry.body {
             EntryBody::Object(object) => Some(object),

@@ -18,7 +18,7 @@ use std::thread;
 use crate::error::StageError;
 use crate::limits::MAX_RESTORE_THREADS;
 use crate::tree::select::Selection;
-use crate::wire::{Entry, EntryBody, Object, ObjectKind};
+use crate::wire::{Entry, EntryBody, ObjectKind, ObjectMeta};
 
 use super::assembler::ObjectAssembler;
 use super::scope::RestoreScope;
@@ -56,7 +56,7 @@ impl<S: Sink> ObjectAssembler<S> {
     pub(super) fn len_of_complete_file(
         &self,
         number: u64,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         entries: &[u8],
     ) -> Option<usize> {
         if object.kind != ObjectKind::File

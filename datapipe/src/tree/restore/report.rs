@@ -16,7 +16,7 @@ use crate::host::StageMessage;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
 use crate::tree::report_messages::{push_message, put_bytes, receiver, take_bytes};
 use crate::wire::ObjectKind;
-use crate::wire::codec::{Bytes, DecodeError, Put, cut};
+use crate::wire::codec::{Bytes, DecodeError, Put, truncate};
 
 /// Difference between the archived tree and the restored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl RestoreReport {
             }
             DAMAGED => inner.keep_damaged(message.rest()),
             NOTE => inner.record_note(&rest_as_text(message)?),
-            kind => return Err(message.wrong(format!("has an unknown kind, {kind}"))),
+            kind => return Err(message.error(format!("has an unknown kind, {kind}"))),
         }
         Ok(())
     }
@@ -246,7 +246,7 @@ impl ReportInner {
     }
 
     fn record_note(&mut self, what: &str) {
-        let what = cut(what, MAX_DAMAGE_TEXT);
+        let what = truncate(what, MAX_DAMAGE_TEXT);
         if self.notes.len() < MAX_LOG_ENTRIES && !self.notes.iter().any(|note| note == what) {
             self.notes.push(what.to_owned());
         }

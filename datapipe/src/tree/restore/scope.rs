@@ -99,14 +99,14 @@ fn decode(bytes: &[u8]) -> Result<(BlockSet, Renames), DecodeError> {
     let mut bytes = Bytes::new("the restore scope", bytes);
     let (runs, mut blocks, mut renames) = (bytes.u32()?, BlockSet::new(), Renames::new());
     if runs as usize > MAX_BLOCK_RUNS {
-        return Err(bytes.wrong(format!(
+        return Err(bytes.error(format!(
             "has {runs} runs of blocks, more than {MAX_BLOCK_RUNS}"
         )));
     }
     for _ in 0..runs {
         let (first, last) = (bytes.u64()?, bytes.u64()?);
         if first > last {
-            return Err(bytes.wrong(format!(
+            return Err(bytes.error(format!(
                 "has a run of blocks that ends before it begins: {first} to {last}"
             )));
         }

@@ -12,7 +12,7 @@
 //! `begin` has accepted. The sink never sees an object that is not wanted.
 
 use crate::error::StageError;
-use crate::wire::Object;
+use crate::wire::ObjectMeta;
 
 use super::link_targets::{LinkTarget, RestoreOutcome};
 use super::open_object::ObjectDescription;
@@ -26,7 +26,7 @@ pub(super) trait Sink: Send + Sized {
     fn for_worker(&self) -> Self;
 
     /// Begins an object.
-    fn begin(&mut self, object: &Object<'_>) -> Result<Self::Partial, Failure>;
+    fn begin(&mut self, object: &ObjectMeta<'_>) -> Result<Self::Partial, Failure>;
 
     /// Writes data of a file. Extents come in ascending order and do not overlap.
     fn write_extent(
@@ -45,11 +45,11 @@ pub(super) trait Sink: Send + Sized {
     ) -> Result<RestoreOutcome, Failure>;
 
     /// Creates `object`, a hard link to `target`, which is complete.
-    fn link(&mut self, object: &Object<'_>, target: &LinkTarget) -> Result<(), Failure>;
+    fn link(&mut self, object: &ObjectMeta<'_>, target: &LinkTarget) -> Result<(), Failure>;
 
     /// Sets a damaged object aside. Returns the end of the sentence that reports it, for example
     /// "; its recovered part is named x.damaged", or an empty string.
-    fn set_aside(&mut self, partial: Self::Partial, object: &Object<'_>) -> String;
+    fn set_aside(&mut self, partial: Self::Partial, object: &ObjectMeta<'_>) -> String;
 
     /// Finishes the restore when all objects are done.
     fn finish(&mut self) -> Result<(), StageError>;

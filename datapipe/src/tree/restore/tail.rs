@@ -52,9 +52,8 @@ use super::writer::Writer;
 /// ```no_run
 /// use datapipe::prelude::*;
 /// use datapipe::tree::{RestoreOptions, TreeRestore};
-/// use datapipe::wire::looks_like_record;
 ///
-/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap")?, None)?;
 /// let paths = [b"home/ada".to_vec()];
 /// let restore = TreeRestore::paths("/srv/restored", RestoreOptions::default(), &paths)?;
 /// let report = restore.report();

@@ -4,7 +4,7 @@ use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Tail, TailStage};
 use crate::tree::select::Selection;
-use crate::wire::Object;
+use crate::wire::ObjectMeta;
 
 use super::arguments::TREE_VERIFY_MODULE;
 use super::assembler::ObjectAssembler;
@@ -71,7 +71,7 @@ impl Sink for VerifyOnly {
         Self
     }
 
-    fn begin(&mut self, _: &Object<'_>) -> Result<(), Failure> {
+    fn begin(&mut self, _: &ObjectMeta<'_>) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -88,11 +88,11 @@ impl Sink for VerifyOnly {
         Ok(RestoreOutcome::Verified)
     }
 
-    fn link(&mut self, _: &Object<'_>, _: &LinkTarget) -> Result<(), Failure> {
+    fn link(&mut self, _: &ObjectMeta<'_>, _: &LinkTarget) -> Result<(), Failure> {
         Ok(())
     }
 
-    fn set_aside(&mut self, (): (), _: &Object<'_>) -> String {
+    fn set_aside(&mut self, (): (), _: &ObjectMeta<'_>) -> String {
         String::new()
     }
 

@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::wire::{Object, ObjectKind};
+use crate::wire::{ObjectKind, ObjectMeta};
 
 use super::attributes::{Credentials, ObjectFd};
 use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
@@ -161,7 +161,7 @@ impl Writer {
         &mut self,
         partial: PartialFile,
         description: &ObjectDescription,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
         size: u64,
     ) -> Result<RestoreOutcome, Failure> {
         // A hole at the end has no extent.
@@ -215,7 +215,7 @@ impl Writer {
     fn create_special(
         &mut self,
         description: &ObjectDescription,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
     ) -> Result<RestoreOutcome, Failure> {
         let (node, device) = match object.kind {
             ObjectKind::Symlink => (None, (0, 0)),
@@ -268,7 +268,7 @@ impl Writer {
     fn set_file_aside(
         &mut self,
         partial: &PartialFile,
-        object: &Object<'_>,
+        object: &ObjectMeta<'_>,
     ) -> rustix::io::Result<Vec<u8>> {
         let (dir, name) = self.destination.parent(object.path, Missing::Fail)?;
         let current = partial.temporary.as_deref().unwrap_or(name);
@@ -285,7 +285,7 @@ impl Writer {
 }
 
 /// Outcome of an object that was created: with its inode if further names of it may follow.
-fn outcome_of(fd: impl AsFd, object: &Object<'_>) -> Result<RestoreOutcome, Failure> {
+fn outcome_of(fd: impl AsFd, object: &ObjectMeta<'_>) -> Result<RestoreOutcome, Failure> {
     if !object.linked {
         return Ok(RestoreOutcome::Verified);
     }
@@ -308,7 +308,7 @@ impl Sink for Writer {
         }
     }
 
-    fn begin(&mut self, object: &Object<'_>) -> Result<PartialObject, Failure> {
+    fn begin(&mut self, object: &ObjectMeta<'_>) -> Result<PartialObject, Failure> {
         match object.kind {
             ObjectKind::File => self.begin_file(object.path).map(PartialObject::File),
             ObjectKind::Directory => {
@@ -371,7 +371,7 @@ impl Sink for Writer {
 
     /// Creates a hard link, but only if the target's path still leads to the inode that this
     /// restore created there.
-    fn link(&mut self, object: &Object<'_>, target: &LinkTarget) -> Result<(), Failure> {
+    fn link(&mut self, object: &ObjectMeta<'_>, target: &LinkTarget) -> Result<(), Failure> {
         let gone = || Failure::Damaged("the target of this hard link no longer exists".to_owned());
         let (target_dir, target_name) = self
             .destination
@@ -402,7 +402,7 @@ impl Sink for Writer {
         Ok(())
     }
 
-    fn set_aside(&mut self, partial: PartialObject, object: &Object<'_>) -> String {
+    fn set_aside(&mut self, partial: PartialObject, object: &ObjectMeta<'_>) -> String {
         let file = match partial {
             PartialObject::File(file) => file,
             PartialObject::Directory { .. } => {

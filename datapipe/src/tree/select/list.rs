@@ -6,23 +6,24 @@ use crate::error::StageError;
 use crate::limits::MAX_OPEN_OBJECTS;
 use crate::pool::{Block, Marks};
 use crate::stage::{DamageLog, Tail, TailStage};
-use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, Object, ObjectKind, State};
+use crate::wire::{
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectMeta, ObjectState,
+};
 
 /// Tail that calls a function with each object of an archived tree, once.
 ///
 /// It takes blocks that are decrypted and decompressed. Those of the closing catalogue suffice for
 /// an archive that is complete. If it gets all blocks of an archive, it reads the objects
 /// themselves. It skips blocks that are damaged. An object without an end has the state
-/// [`State::Unread`].
+/// [`ObjectState::Unread`].
 ///
 /// # Examples
 ///
 /// ```no_run
 /// use datapipe::prelude::*;
 /// use datapipe::tree::TreeList;
-/// use datapipe::wire::looks_like_record;
 ///
-/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap")?, None)?;
 /// let index = reader.index()?;
 /// let list = TreeList::new(|object| {
 ///     println!("{:>12} {}", object.size, object.path.escape_ascii());
@@ -74,7 +75,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
         match entry.body {
             EntryBody::Object(_) => {
                 if self.begun.len() >= MAX_OPEN_OBJECTS {
-                    self.end(0, State::Unread, 0, at.0)?;
+                    self.end(0, ObjectState::Unread, 0, at.0)?;
                 }
                 let (block, offset) = at;
                 self.begun.push(BegunObject {
@@ -99,7 +100,13 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
     }
 
     /// Visits the object `begun[which]`, which has ended in block `last`.
-    fn end(&mut self, which: usize, state: State, size: u64, last: u64) -> Result<(), StageError> {
+    fn end(
+        &mut self,
+        which: usize,
+        state: ObjectState,
+        size: u64,
+        last: u64,
+    ) -> Result<(), StageError> {
         let BegunObject {
             entry,
             block,
@@ -116,7 +123,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F>
         else {
             return Ok(());
         };
-        let Object {
+        let ObjectMeta {
             kind,
             mode,
             modified,
@@ -187,7 +194,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
     fn finish(&mut self) -> Result<(), StageError> {
         while let Some(begun) = self.begun.first() {
             let block = begun.block;
-            self.end(0, State::Unread, 0, block)?;
+            self.end(0, ObjectState::Unread, 0, block)?;
         }
         Ok(())
     }

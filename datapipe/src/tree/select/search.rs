@@ -30,9 +30,8 @@ use super::paths::Selection;
 /// ```no_run
 /// use datapipe::prelude::*;
 /// use datapipe::tree::CatalogueQuery;
-/// use datapipe::wire::looks_like_record;
 ///
-/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap", looks_like_record)?, None)?;
+/// let reader = ArchiveReader::open(VirtualTape::open("nightly.tap")?, None)?;
 /// let index = reader.index()?;
 /// let query = CatalogueQuery::new(&[b"home/ada".to_vec()]);
 /// while let Some(search) = query.search() {

@@ -1,4 +1,4 @@
-//! A file system of which a process has one directory, open.
+//! A storage below one open directory descriptor.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdirat, openat, unlinkat};
 use super::Storage;
 use super::storage::checked_regular;
 
-/// The directory in which the files of a medium lie. Of a path only the name counts.
+/// The directory that contains the files of a medium. Of a path only the file name is used.
 #[derive(Debug)]
 pub(super) struct DirStorage(OwnedFd);
 
@@ -50,7 +50,7 @@ impl Storage for DirStorage {
         Ok(mkdirat(&self.0, name_of(path)?, Mode::RWXU)?)
     }
 
-    /// Of the directory itself, whatever it is called.
+    /// Lists the directory itself; the path is not used.
     fn list(&self, _: &Path) -> io::Result<Vec<OsString>> {
         let mut entries = Dir::new(self.0.try_clone()?)?;
         entries.rewind();
@@ -66,7 +66,8 @@ impl Storage for DirStorage {
     }
 }
 
+/// The file name of a path.
 fn name_of(path: &Path) -> io::Result<&OsStr> {
     path.file_name()
-        .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it has no name"))
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "it has no file name"))
 }

@@ -1,0 +1,145 @@
+//! The trait of a medium: a sequence of volumes that is written or read.
+
+use super::{HandleError, Item, MediumError, MediumHandle, Position};
+
+/// A sequence of volumes, each a sequence of records and marks, open either to write or to read.
+///
+/// Each write appends. Dropping a medium syncs nothing.
+pub trait Medium: Send {
+    /// Writes a record of 1 to [`MAX_RECORD`](crate::limits::MAX_RECORD) bytes, all of it or
+    /// nothing. Returns the position at which it begins.
+    ///
+    /// After [`MediumError::EndOfVolume`], the caller may try shorter records and marks: the
+    /// records before leave at least [`VOLUME_RESERVE`](crate::limits::VOLUME_RESERVE) bytes for
+    /// them, as a tape does between its early warning and its end. On a file system that is full,
+    /// even those may end in [`MediumError::EndOfVolume`] again.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::EndOfVolume`] if the record does not fit in this volume any more,
+    /// [`MediumError::Full`] if it does not fit even in an empty volume, [`MediumError::TooLong`]
+    /// and [`MediumError::Empty`] if no volume of this medium could have it,
+    /// [`MediumError::WrongDirection`], and [`MediumError::Io`]. After any of these errors a reader
+    /// finds nothing of the record.
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError>;
+
+    /// Writes a mark. It may use the bytes that are reserved at the end of the volume.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Medium::write).
+    fn write_mark(&mut self) -> Result<(), MediumError>;
+
+    /// Returns when everything written so far is on stable storage: the bytes, and the name of a
+    /// new file.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::Io`] and [`MediumError::WrongDirection`]. Another sync cannot repair one that
+    /// failed: from then on each call returns [`MediumError::Broken`].
+    fn sync(&mut self) -> Result<(), MediumError>;
+
+    /// Goes to the next volume.
+    ///
+    /// A medium open to write syncs and closes this volume, begins a new one, and returns true. A
+    /// medium open to read goes to the start of the next volume, or returns false if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Open to write: [`MediumError::Full`] if another volume is not possible, and the errors of
+    /// [`sync`](Medium::sync). Open to read: [`MediumError::MissingVolume`] if the next volume is
+    /// missing but later ones exist; another call continues after the missing one. Both:
+    /// [`MediumError::Io`].
+    fn next_volume(&mut self) -> Result<bool, MediumError>;
+
+    /// Reads the next item. Puts a record's bytes into `record`, or those of a damaged stretch, up
+    /// to the length of the longest record; after any other item `record` is empty. Sectors that
+    /// the drive has lost are damage, and appear as zeros in those bytes. If more than a megabyte
+    /// in a row is lost, the drive is broken, and that is an error.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::MissingVolume`], [`MediumError::WrongDirection`] and [`MediumError::Io`].
+    /// Damage is not an error, but an [`Item`].
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
+
+    /// Reads the previous item, as [`read`](Medium::read) does, and leaves the position before it.
+    /// [`Item::End`] is the start of the volume. Reading back cannot pass damage: everything before
+    /// it is one [`Item::Damaged`].
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Medium::read).
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError>;
+
+    /// Returns a handle from which another process can reopen this medium, so that a stage which
+    /// writes or reads it can run there. The handle of a wrapped medium is that of the inner one:
+    /// the other process gets it without the wrapper.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError`]. Only a [`VirtualTape`](super::VirtualTape) and a
+    /// [`VolumeDirectory`](super::VolumeDirectory) on the [`FileSystem`](super::FileSystem) have a
+    /// handle, and only before the first write.
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        Err(HandleError::Unsupported)
+    }
+
+    /// Goes to the end of a volume, or of the last one. The number of items before it is not known,
+    /// so positions from there on, until the next [`seek`](Medium::seek), count from
+    /// [`Position::UNCOUNTED`].
+    ///
+    /// # Errors
+    ///
+    /// As [`seek`](Medium::seek).
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError>;
+
+    /// Goes to a position that `write` or `read` returned, or to the start of a volume. The next
+    /// read begins there.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::NoSuchPosition`], [`MediumError::MissingVolume`],
+    /// [`MediumError::WrongDirection`] and [`MediumError::Io`]. After an error the position is
+    /// unchanged.
+    fn seek(&mut self, to: Position) -> Result<(), MediumError>;
+}
+
+/// Forwards to the medium in the box, for programs that choose a medium at run time.
+impl<M: Medium + ?Sized> Medium for Box<M> {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+        (**self).write(record)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        (**self).write_mark()
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        (**self).sync()
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        (**self).next_volume()
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        (**self).read(record)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        (**self).read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        (**self).seek_end(volume)
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        (**self).seek(to)
+    }
+
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        (**self).handle()
+    }
+}

@@ -1,0 +1,80 @@
+//! A handle that carries a medium to another process, as open descriptors.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// A handle from which another process reopens a [`VirtualTape`](super::VirtualTape) or a
+/// [`VolumeDirectory`](super::VolumeDirectory). Returned by
+/// [`Medium::handle`](super::Medium::handle).
+///
+/// The handle has open descriptors. So the other process needs no right to open the medium by its
+/// path, and gets this medium even if another file has taken the path since.
+#[derive(Debug)]
+pub struct MediumHandle {
+    pub(crate) form: Form,
+    /// For messages.
+    pub(crate) path: PathBuf,
+    pub(crate) volume_size: Option<u64>,
+    /// To write: the file of volume 1, and its directory. To read: the tape's file, or the
+    /// directory of volumes.
+    pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+/// The two forms of a medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A [`VirtualTape`](super::VirtualTape).
+    Tape,
+    /// A [`VolumeDirectory`](super::VolumeDirectory).
+    Directory,
+}
+
+/// Reason why a medium has no handle for another process.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The medium, or the storage that it is on, has no descriptors.
+    Unsupported,
+    /// The medium has been written to.
+    Written,
+    /// The system refused to open or duplicate a descriptor.
+    Io {
+        /// Error of the system.
+        source: io::Error,
+    },
+}
+
+impl From<io::Error> for HandleError {
+    fn from(source: io::Error) -> Self {
+        Self::Io { source }
+    }
+}
+
+impl fmt::Display for HandleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported => f.write_str(
+                "its medium cannot be used by another process: take a VirtualTape or a \
+                 VolumeDirectory on the file system",
+            ),
+            Self::Written => {
+                f.write_str("its medium has been written to already: create the medium anew")
+            }
+            Self::Io { source } => {
+                write!(f, "its medium cannot be given to another process: {source}")
+            }
+        }
+    }
+}
+
+impl Error for HandleError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Io { source } => Some(source),
+            _ => None,
+        }
+    }
+}
