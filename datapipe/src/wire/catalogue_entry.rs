@@ -84,7 +84,10 @@ impl<'a> CatalogueEntry<'a> {
         check_path(path)?;
         check_target(kind, target)?;
         if blocks.0 > blocks.1 {
-            return Err(bytes.error("an object that ends before it begins"));
+            return Err(bytes.error(format!(
+                "an object that ends in block {} before it begins in block {}",
+                blocks.1, blocks.0
+            )));
         }
         bytes.end()?;
         Ok(Self {

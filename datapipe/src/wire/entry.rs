@@ -171,7 +171,10 @@ fn parse_attribute(bytes: &[u8]) -> Result<EntryBody<'_>, DecodeError> {
 
 fn check_attribute(name: usize, value: usize) -> Result<(), DecodeError> {
     if name == 0 || name > MAX_ATTRIBUTE_NAME || value > MAX_ATTRIBUTE {
-        let why = format!("a name of {name} and a value of {value} bytes, which none has");
+        let why = format!(
+            "a name of {name} and a value of {value} bytes, but 1 to {MAX_ATTRIBUTE_NAME} and at \
+             most {MAX_ATTRIBUTE} are allowed"
+        );
         return Err(DecodeError::new("attribute", why));
     }
     Ok(())
@@ -184,7 +187,10 @@ fn check_extent(offset: u64, len: usize) -> Result<(), DecodeError> {
     if len == 0 || end.is_none_or(|end| i64::try_from(end).is_err()) {
         return Err(DecodeError::new(
             "extent",
-            format!("{len} bytes at offset {offset}, which no file has"),
+            format!(
+                "{len} bytes at offset {offset}, but an extent has at least 1 and ends by {}",
+                i64::MAX
+            ),
         ));
     }
     Ok(())

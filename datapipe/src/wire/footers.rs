@@ -87,7 +87,7 @@ impl ChunkFooter {
                 byte: bytes.u64()?,
             };
             let Some(block_kind) = BlockKind::from_code(code) else {
-                return Err(bytes.error(format!("a block of unknown meaning {code}")));
+                return Err(bytes.error(format!("a block of unknown kind {code}")));
             };
             entries.push(BlockEntry {
                 place,
@@ -239,7 +239,10 @@ impl ArchiveFooter {
         let [blocks, plain, rejected, catalogue] =
             [bytes.u64()?, bytes.u64()?, bytes.u64()?, bytes.u64()?];
         if catalogue > blocks || rejected > blocks {
-            return Err(bytes.error("more blocks of a kind than there are"));
+            return Err(bytes.error(format!(
+                "more blocks of a kind than there are: {rejected} rejected, catalogue from \
+                 {catalogue}, of {blocks}"
+            )));
         }
         bytes.end()?;
         Ok(Self {

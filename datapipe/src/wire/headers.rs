@@ -29,7 +29,9 @@ impl Time {
     pub(super) fn parse(bytes: &mut Bytes<'_>) -> Result<Self, DecodeError> {
         let (seconds, nanoseconds) = (bytes.i64()?, bytes.u32()?);
         if nanoseconds >= 1_000_000_000 {
-            return Err(bytes.error(format!("a time has {nanoseconds} nanoseconds")));
+            return Err(bytes.error(format!(
+                "a time has {nanoseconds} nanoseconds, but at most 999999999 are allowed"
+            )));
         }
         Ok(Self {
             seconds,
@@ -231,7 +233,9 @@ impl SessionHeader {
             return Err(bytes.error(format!("unknown framing {framing}")));
         };
         if usize::try_from(record_len).unwrap_or(usize::MAX) > MAX_RECORD || record_len < 72 {
-            return Err(bytes.error(format!("records of {record_len} bytes")));
+            return Err(bytes.error(format!(
+                "records of {record_len} bytes, but 72 to {MAX_RECORD} are allowed"
+            )));
         }
         bytes.end()?;
         Ok(Self {

@@ -11,7 +11,9 @@ pub(super) const MODE: u32 = 0o7777;
 pub(super) fn parse_mode(bytes: &mut Bytes<'_>) -> Result<u32, DecodeError> {
     let mode = bytes.u32()?;
     if mode & !MODE != 0 {
-        return Err(bytes.error(format!("a mode of {mode:o}")));
+        return Err(bytes.error(format!(
+            "a mode of {mode:o}, but at most {MODE:o} is allowed"
+        )));
     }
     Ok(mode)
 }
@@ -32,7 +34,7 @@ pub(super) fn take_limited<'a>(
 }
 
 /// Refuses a path that could lead out of the root, or that has two spellings: one with a
-/// component that is empty, `.` or `..`, or with a zero byte.
+/// component that is empty, `.` or `..`, or with a zero byte. Also refuses one that is too long.
 pub(super) fn check_path(path: &[u8]) -> Result<(), DecodeError> {
     let unsafe_component = |part: &[u8]| part.is_empty() || part == b"." || part == b"..";
     if path.len() > MAX_PATH
@@ -49,7 +51,11 @@ pub(super) fn check_path(path: &[u8]) -> Result<(), DecodeError> {
 pub(super) fn check_target(kind: ObjectKind, target: &[u8]) -> Result<(), DecodeError> {
     let wanted = kind == ObjectKind::Symlink;
     if target.len() > MAX_TARGET || target.contains(&0) || target.is_empty() == wanted {
-        let why = format!("a target of {} bytes, which it cannot have", target.len());
+        let why = format!(
+            "a target of {} bytes, but a symbolic link has 1 to {MAX_TARGET} without a zero, and \
+             other objects have none",
+            target.len()
+        );
         return Err(DecodeError::new("object", why));
     }
     Ok(())
@@ -61,7 +67,7 @@ pub(super) fn check_linked(kind: ObjectKind, linked: bool) -> Result<(), DecodeE
     if linked && matches!(kind, ObjectKind::Directory | ObjectKind::HardLink) {
         return Err(DecodeError::new(
             "object",
-            "a directory or a hard link that has other names",
+            "a directory or a hard link with the flag for other names",
         ));
     }
     Ok(())

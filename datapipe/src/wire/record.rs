@@ -94,7 +94,7 @@ impl RecordHeader {
     pub fn parse_header(header: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Bytes::new("record header", header);
         if bytes.array()? != *MAGIC {
-            return Err(bytes.error("does not begin as one"));
+            return Err(bytes.error("does not begin with \"DPrc\""));
         }
         let kind = bytes.u8()?;
         let version = bytes.u8()?;
@@ -136,18 +136,21 @@ impl RecordHeader {
         let len = usize::try_from(length).unwrap_or(usize::MAX);
         if len < 8 || !len.is_multiple_of(8) || len > MAX_RECORD.saturating_sub(RECORD_HEADER_LEN) {
             return Err(bytes.error(format!(
-                "says {length} bytes of content, which no record has"
+                "says {length} bytes of content, but a multiple of 8 up to {} is allowed",
+                MAX_RECORD.saturating_sub(RECORD_HEADER_LEN)
             )));
         }
         let outside = |first: u32| first >= length || !first.is_multiple_of(8);
-        if self.first.is_some_and(outside) {
-            return Err(bytes.error("its first unit begins outside of it"));
+        if let Some(first) = self.first.filter(|&first| outside(first)) {
+            return Err(bytes.error(format!(
+                "its first unit begins outside of it, at byte {first} of {length}"
+            )));
         }
         if self.volume == 0 {
-            return Err(bytes.error("volumes are counted from 1"));
+            return Err(bytes.error("volume 0, but volumes are counted from 1"));
         }
         if self.position.checked_add(length.into()).is_none() || !self.position.is_multiple_of(8) {
-            return Err(bytes.error("its position is out of range"));
+            return Err(bytes.error(format!("its position is out of range: {}", self.position)));
         }
         Ok(())
     }

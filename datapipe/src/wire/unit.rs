@@ -131,7 +131,7 @@ impl UnitHeader {
         let header = bytes.get(..UNIT_HEADER_LEN).unwrap_or(bytes);
         let mut bytes = Bytes::new("unit header", header);
         if bytes.array()? != *MAGIC {
-            return Err(bytes.error("does not begin as one"));
+            return Err(bytes.error("does not begin with \"DPun\""));
         }
         let raw = RawHeader::read(&mut bytes)?;
         check_crc(&bytes, header, raw.crc)?;
@@ -167,7 +167,7 @@ impl UnitHeader {
             || (self.cipher != CipherKind::None && !may_be_sealed)
         {
             let why = format!(
-                "a {} with a field that is not zero and that it does not have",
+                "a {} with a value in a field that only other kinds have",
                 self.kind.name()
             );
             return Err(DecodeError::new("unit header", why));
@@ -230,10 +230,9 @@ impl UnitHeader {
             || !self.position.is_multiple_of(8)
             || self.offset.checked_add(self.plain.into()).is_none()
         {
-            return Err(DecodeError::new(
-                "unit header",
-                "its position or offset is out of range",
-            ));
+            let (position, offset) = (self.position, self.offset);
+            let why = format!("its position {position} or offset {offset} is out of range");
+            return Err(DecodeError::new("unit header", why));
         }
         Ok(())
     }
@@ -313,7 +312,7 @@ impl RawHeader {
         };
         let Some(block_kind) = BlockKind::from_code(self.block_kind) else {
             let code = self.block_kind;
-            return Err(bytes.error(format!("a block of unknown meaning {code}")));
+            return Err(bytes.error(format!("a block of unknown kind {code}")));
         };
         let header = UnitHeader {
             cipher,

@@ -77,7 +77,7 @@ pub(crate) const RECORDS: &[Defect] = &[
     ),
     defect(
         "record-not-one",
-        "record header: does not begin as one",
+        "record header: does not begin with \"DPrc\"",
         OPEN,
         |tape, _| {
             tape.record(2, |record| record[0] = b'd');
@@ -219,7 +219,7 @@ pub(crate) const UNITS: &[Defect] = &[
     ),
     defect(
         "unit-not-one",
-        "unit header: does not begin as one",
+        "unit header: does not begin with \"DPun\"",
         OPEN,
         |tape, _| {
             tape.unit(UnitKind::Block, 1, |unit| unit[0] = b'd');
@@ -265,7 +265,7 @@ pub(crate) const UNITS: &[Defect] = &[
     ),
     defect(
         "unknown-meaning",
-        "a block of unknown meaning 200",
+        "a block of unknown kind 200",
         OPEN,
         |tape, _| {
             tape.unit(UnitKind::Block, 1, |unit| unit[43] = 200);
