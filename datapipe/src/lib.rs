@@ -71,6 +71,8 @@
 #[cfg(not(loom))]
 pub mod archive;
 #[cfg(not(loom))]
+mod block_info;
+#[cfg(not(loom))]
 pub mod controller;
 #[cfg(not(loom))]
 pub mod crypto;
@@ -83,6 +85,8 @@ pub mod media;
 #[allow(unsafe_code, reason = "maps memory that other processes map too")]
 pub mod memory;
 pub mod pool;
+#[cfg(not(loom))]
+mod position;
 mod queue;
 #[cfg(not(loom))]
 pub mod sequence;

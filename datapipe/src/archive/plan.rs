@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
-use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
+use crate::crypto::{Argon2Cost, DataKey, KeyError, KeySlot, Secret, fill_random};
 use crate::error::Error;
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
@@ -162,9 +162,10 @@ impl ArchiveOptions {
         }
         if self.secrets.len() > MAX_KEY_SLOTS {
             let has = self.secrets.len();
-            return Err(Error::Key(format!(
+            return Err(KeyError::new(format!(
                 "{has} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
-            )));
+            ))
+            .into());
         }
         let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
         fill_random(&mut session_id)?;

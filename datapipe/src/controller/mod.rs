@@ -15,6 +15,7 @@
 mod builder; // what the caller asks for
 mod cancel; // stop from outside
 mod door; // where processes come in that somebody else starts
+mod error; // the errors of a pipe, by the party at fault
 mod event; // what happens to processes
 mod launch; // threads and turns, tail to head
 mod plan; // is it possible, and with which numbers
@@ -26,6 +27,7 @@ mod supervise; // who ended, who failed, does anything move
 pub use builder::{AtLimit, PipeBuilder};
 pub use cancel::Canceller;
 pub use door::{AdmitError, Role};
+pub use error::{Deadlock, Error, StageFailure, WaitingStage};
 pub use event::Event;
 pub use plan::Plan;
 pub use running::Pipe;

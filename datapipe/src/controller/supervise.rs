@@ -163,7 +163,7 @@ impl<'s> Watch<'s> {
             self.ended_well.insert((id.stage, id.instance));
             return;
         };
-        if let Some(stuck) = error.stuck() {
+        if let Some(stuck) = error.waiting() {
             self.fail_stuck(id.stage, stuck);
             return;
         }
@@ -338,7 +338,7 @@ mod tests {
         let canceller = Canceller::new();
         let mut watch = Watch::new(&segment, &plan, &canceller);
         for &(stage, stuck) in told {
-            let (result, after_stop) = (Err(StageError::standstill(stuck)), segment.is_stopped());
+            let (result, after_stop) = (Err(StageError::deadlock(stuck)), segment.is_stopped());
             watch.note(Exit {
                 id: Id { stage, instance: 0 },
                 result,

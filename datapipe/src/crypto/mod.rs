@@ -18,6 +18,7 @@ mod cost; // what a guess at a passphrase costs, and who may ask for how much
 mod data_key; // the key of a session, and those of its archives
 mod derive; // HKDF-SHA256
 mod key; // what a user unlocks with
+mod key_error; // the error for keys and passphrases
 mod random; // bytes that nobody can guess
 mod slot; // the data key, wrapped for one secret
 
@@ -28,5 +29,6 @@ pub use cipher::{Backend, Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauth
 pub use cost::Argon2Cost;
 pub use data_key::{DataKey, SubKey};
 pub use key::{Key, Passphrase, Secret, SecretKind, others_can_read};
+pub use key_error::KeyError;
 pub(crate) use random::fill_random;
 pub use slot::{KeySlot, SLOT_LEN, UnlockError, unlock};

@@ -76,11 +76,12 @@ use std::path::PathBuf;
 
 use given::DirStorage;
 
+pub use crate::position::Position;
 pub use directory::VolumeDirectory;
 pub use error::MediumError;
 pub(crate) use passage::Form;
 pub use passage::MediumHandle;
-pub use place::{Item, Position, Probe};
+pub use place::{Item, Probe};
 pub use storage::{FileSystem, Storage, StorageFile};
 pub use tape::VirtualTape;
 

@@ -18,6 +18,7 @@
 //! words.
 
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
+mod corruption; // the error for words that contradict each other
 pub(crate) mod event; // the semaphore: wait for a word to move, stoppable
 mod layout; // where each table lies
 #[cfg(not(loom))]
@@ -30,17 +31,22 @@ pub(crate) mod points; // where a test can stop a process, between two effects
 pub mod points;
 #[cfg(not(loom))]
 mod segment; // memfd or named memory, mapped, sealed, reserved
+#[cfg(not(loom))]
+mod segment_error; // the error for a segment that cannot be made or used
 mod shape; // stages, instances, quotas, sizes: what the layout follows from
 #[cfg(not(loom))]
 mod sweep; // named segments whose creators were killed, and how that is known
 pub(crate) mod tables; // typed views of the segment
 
+pub use corruption::Corruption;
 #[cfg(not(loom))]
 pub use liveness::{Dead, Process};
 #[cfg(not(loom))]
 pub use name::{PipeName, PipeNameError};
 #[cfg(not(loom))]
-pub use segment::{Backing, HugePages, Segment, SegmentError};
+pub use segment::{Backing, HugePages, Segment};
+#[cfg(not(loom))]
+pub use segment_error::SegmentError;
 pub(crate) use shape::RingUsers;
 pub use shape::{Direction, QueueKind, Shape, ShapeError, StageShape};
 #[cfg(not(loom))]

@@ -30,7 +30,7 @@ use rustix::io::{Errno, pread, pwrite};
 
 use super::layout::MAGIC;
 use super::name::PipeName;
-use super::segment::{SegmentError, system};
+use super::segment_error::{SegmentError, system};
 
 /// Where the kernel keeps POSIX shared memory.
 const FOLDER: &str = "/dev/shm";

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
 use crate::memory::{QueueKind, Segment};

@@ -21,12 +21,13 @@ use std::slice;
 #[cfg(not(loom))]
 use std::time::Duration;
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::BufferEntry;
 
 use super::participant::Held;
 use super::port::PortCore;
+use crate::block_info::{BlockInfo, Codec, ContentClass, Marks};
 
 /// A block of data in a buffer of the pool, exclusively ours until it is sent or dropped.
 pub struct Block {
@@ -50,117 +51,6 @@ pub(crate) enum LeaseKind {
     Input,
     /// It was received, and its number is taken care of.
     Answered,
-}
-
-/// What the stages tell each other about a block. Travels with it, through the descriptor and not
-/// the data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlockInfo {
-    /// Where the block's data stood in the stream that the head read, in bytes.
-    pub offset: u64,
-    /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was
-    /// transformed.
-    pub plain_len: u32,
-    /// How the data is compressed.
-    pub codec: Codec,
-    /// What the data is, as far as content analysis could tell.
-    pub class: ContentClass,
-    /// Whether the data is encrypted.
-    pub sealed: bool,
-    /// What inspection, or a reader, has to say about the block.
-    pub marks: Marks,
-    /// What the block is to the archive that it belongs to; 0 for data.
-    pub kind: u8,
-    /// The number that a sequencer gave the block, if any did; at most `u64::MAX - 1`.
-    pub sequence: Option<u64>,
-    /// For the application.
-    pub user: [u64; 4],
-}
-
-/// A compression algorithm, by its code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Codec(pub u8);
-
-impl Codec {
-    /// The data is as it was.
-    pub const NONE: Self = Self(0);
-    /// One zstd frame.
-    pub const ZSTD: Self = Self(1);
-    /// One raw deflate stream (RFC 1951).
-    pub const DEFLATE: Self = Self(2);
-}
-
-/// What was noted about a block on its way: a set of bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Marks(pub u8);
-
-impl Marks {
-    /// Inspection found something worth a note, and let the block pass.
-    pub const MARKED: Self = Self(1);
-    /// Inspection refused the content: the block travels on without it.
-    pub const REJECTED: Self = Self(2);
-    /// The block could not be read back whole: it travels on without its content.
-    pub const DAMAGED: Self = Self(4);
-
-    /// Whether all of `other` is set.
-    pub fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// What a block's content is, by its code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ContentClass(pub u8);
-
-impl ContentClass {
-    /// Nobody looked.
-    pub const UNKNOWN: Self = Self(0);
-    /// Text in any encoding that looks like one.
-    pub const TEXT: Self = Self(1);
-    /// Machine code in a container of its own.
-    pub const EXECUTABLE: Self = Self(2);
-    /// A picture.
-    pub const IMAGE: Self = Self(3);
-    /// Sound.
-    pub const AUDIO: Self = Self(4);
-    /// Moving pictures.
-    pub const VIDEO: Self = Self(5);
-    /// Compressed data: no algorithm makes it smaller.
-    pub const COMPRESSED: Self = Self(6);
-    /// Encrypted data, by its signature.
-    pub const ENCRYPTED: Self = Self(7);
-    /// Nothing but zero bytes.
-    pub const ZEROS: Self = Self(8);
-    /// None of the others.
-    pub const OTHER: Self = Self(9);
-}
-
-impl fmt::Display for ContentClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            "unknown",
-            "text",
-            "executable",
-            "image",
-            "audio",
-            "video",
-            "compressed",
-            "encrypted",
-            "zeros",
-            "other",
-        ];
-        match names.get(usize::from(self.0)) {
-            Some(name) => f.write_str(name),
-            None => write!(f, "class {}", self.0),
-        }
-    }
 }
 
 /// A block has less room than was asked for.

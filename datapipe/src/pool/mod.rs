@@ -39,13 +39,15 @@ mod explorer; // kills at every atomic operation, on the heap
 mod model; // the same types under the model checker
 
 #[cfg(not(loom))]
+pub use crate::block_info::{BlockInfo, Codec, ContentClass, Marks};
+#[cfg(not(loom))]
 pub use audit::AuditFinding;
 #[cfg(not(loom))]
 pub(crate) use audit::{Tally, queue_depth, tally};
 #[cfg(not(loom))]
 pub use budget::{Budget, Refusal, StageNeeds};
 #[cfg(not(loom))]
-pub use lease::{Block, BlockInfo, Codec, ContentClass, Marks, NoRoom};
+pub use lease::{Block, NoRoom};
 #[cfg(not(loom))]
 pub use participant::Activity;
 #[cfg(not(loom))]

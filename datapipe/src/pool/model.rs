@@ -27,7 +27,7 @@ use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::event::EventCount;
 use crate::memory::tables::Tables;

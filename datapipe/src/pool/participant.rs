@@ -5,8 +5,8 @@
 //! whole argument, and `docs/shared-memory.md`, "Hand-over", gives it; the step explorer and the
 //! model checker run this file.
 
-use crate::error::Corruption;
 use crate::limits::GENERATION_BITS;
+use crate::memory::Corruption;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::atomic::{AtomicU64, Ordering, spin_loop};
 use crate::memory::event::{EventCount, WaitKey};
 use crate::memory::points::point;

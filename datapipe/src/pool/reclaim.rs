@@ -4,7 +4,7 @@
 //! then nothing is decided, because a participant that only looks dead may still write. Everything
 //! else goes on meanwhile.
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;

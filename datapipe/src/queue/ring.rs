@@ -5,8 +5,8 @@
 //! emptying a slot only tidies up after a hand-over that the ledger has already decided, so that
 //! anybody can do it.
 
-use crate::error::Corruption;
 use crate::limits::MAX_ROUNDS;
+use crate::memory::Corruption;
 use crate::memory::RingUsers;
 use crate::memory::atomic::{AtomicU64, Ordering};
 use crate::memory::event::EventCount;

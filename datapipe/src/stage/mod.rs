@@ -37,6 +37,7 @@ mod analyze; // what is this data
 mod arguments; // what a module makes a stage from
 mod compress; // zstd and deflate, and the way back
 mod damage; // what a salvaging reader has met
+mod error; // the errors of a stage and the death of its process
 mod inspect; // somebody else's judgement of the data
 mod ordering; // stages that number blocks, and put them back in order
 mod placement; // where instances run, and how a process finds what it is to run
@@ -47,7 +48,6 @@ use std::fmt;
 
 use crate::pool::{Block, BlockInfo, HeadPort, MiddlePort, TailPort};
 
-pub use crate::error::StageError;
 pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};
 pub use arguments::{Arguments, Fields};
@@ -55,6 +55,8 @@ pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
 pub(crate) use damage::SALVAGE;
 pub use damage::{Damage, DamageLog};
+pub(crate) use error::WaitingInstance;
+pub use error::{Death, NotReplaced, StageError, WaitsFor};
 pub use inspect::{Finding, Inspect, InspectionLog};
 pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};

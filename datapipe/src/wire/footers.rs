@@ -3,7 +3,7 @@
 use super::codec::{Bytes, DecodeError, Put, len_u32};
 use super::unit::BlockKind;
 use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
-use crate::media::Position;
+use crate::position::Position;
 
 /// What closes a chunk, or with one footer for all of them, the last.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::VERSION;
 use super::codec::{Bytes, DecodeError, Put};
+use crate::block_info::{Codec, ContentClass, Marks};
 use crate::limits::{MAX_BUFFER_SIZE, MAX_HEADER_BODY};
-use crate::pool::{Codec, ContentClass, Marks};
 
 /// Bytes of a unit's header.
 pub const UNIT_HEADER_LEN: usize = 64;

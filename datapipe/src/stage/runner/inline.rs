@@ -57,7 +57,7 @@ pub(crate) fn run<I: Copy>(
         if alone {
             for Running { id, task, blocked } in tasks.drain(..) {
                 // Before it is dropped, and with it what it holds.
-                let stuck: Result<(), _> = Err(StageError::standstill(stuck(task.core(), blocked)));
+                let stuck: Result<(), _> = Err(StageError::deadlock(stuck(task.core(), blocked)));
                 let last = dropped(task);
                 ended(id, stuck.and(last));
             }
@@ -214,7 +214,7 @@ mod tests {
         ];
         let mut all = Vec::new();
         run(turns, true, |id, result| {
-            all.push((id, result.unwrap_err().stuck().unwrap()))
+            all.push((id, result.unwrap_err().waiting().unwrap()))
         });
         let stuck = |waits_for, outputs| WaitingInstance {
             waits_for,
