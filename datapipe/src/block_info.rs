@@ -31,6 +31,53 @@ pub struct BlockInfo {
     pub user: [u64; 4],
 }
 
+impl BlockInfo {
+    /// Reads the words of a descriptor. Every word is valid: another process may have written
+    /// anything.
+    pub(crate) fn from_words(words: [u64; 8]) -> Self {
+        let [offset, packed, sequence, kind, user @ ..] = words;
+        let [a, b, c, d, codec, class, sealed, marks] = packed.to_le_bytes();
+        let [kind, ..] = kind.to_le_bytes();
+        Self {
+            offset,
+            plain_len: u32::from_le_bytes([a, b, c, d]),
+            codec: Codec(codec),
+            class: ContentClass(class),
+            sealed: sealed != 0,
+            marks: Marks(marks),
+            kind,
+            sequence: sequence.checked_sub(1),
+            user,
+        }
+    }
+
+    /// The words of a descriptor.
+    pub(crate) fn to_words(self) -> [u64; 8] {
+        let [a, b, c, d] = self.plain_len.to_le_bytes();
+        let packed = [
+            a,
+            b,
+            c,
+            d,
+            self.codec.0,
+            self.class.0,
+            self.sealed.into(),
+            self.marks.0,
+        ];
+        let [u0, u1, u2, u3] = self.user;
+        [
+            self.offset,
+            u64::from_le_bytes(packed),
+            self.sequence.map_or(0, |n| n.saturating_add(1)),
+            self.kind.into(),
+            u0,
+            u1,
+            u2,
+            u3,
+        ]
+    }
+}
+
 /// A compression algorithm, by its code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Codec(pub u8);

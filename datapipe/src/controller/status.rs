@@ -93,7 +93,7 @@ impl Status {
     pub fn of(segment: &Segment) -> Self {
         let tables = segment.tables();
         let shape = segment.shape();
-        let now = crate::pool::now();
+        let now = crate::memory::now();
         let tally = tally(tables);
         let mut first_start = now;
         let mut last_end = 0;

@@ -239,7 +239,7 @@ impl<'s> Watch<'s> {
         for &(stage, instance) in &self.ended_well {
             self.segment.mark_done(stage, instance);
         }
-        self.segment.tables().wake_everybody();
+        self.segment.tables().wake_all();
         let finding = self.segment.audit().err();
         if let (Some(finding), false) = (&finding, self.is_stopping())
             && self.finding.as_ref() == Some(finding)

@@ -18,8 +18,10 @@
 //! words.
 
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
+#[cfg(not(loom))]
+mod clock; // the clock that all processes share
 mod corruption; // the error for words that contradict each other
-pub(crate) mod event; // the semaphore: wait for a word to move, stoppable
+pub(crate) mod event_count; // the semaphore: wait for a word to move, stoppable
 mod layout; // where each table lies
 #[cfg(not(loom))]
 mod liveness; // is that process dead, as the operating system sees it
@@ -38,6 +40,8 @@ mod shape; // stages, instances, quotas, sizes: what the layout follows from
 mod sweep; // named segments whose creators were killed, and how that is known
 pub(crate) mod tables; // typed views of the segment
 
+#[cfg(not(loom))]
+pub(crate) use clock::now;
 pub use corruption::Corruption;
 #[cfg(not(loom))]
 pub use liveness::{Dead, Process};

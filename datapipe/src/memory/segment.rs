@@ -180,7 +180,7 @@ impl Segment {
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
         self.tables.header[0].stop.word.store(1, Ordering::SeqCst);
-        self.tables.wake_everybody();
+        self.tables.wake_all();
     }
 
     /// Whether anybody has.

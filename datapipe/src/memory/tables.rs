@@ -10,7 +10,7 @@ use std::ops::Index;
 use std::ptr::NonNull;
 
 use super::atomic::{AtomicU32, AtomicU64};
-use super::event::EventCount;
+use super::event_count::EventCount;
 use super::shape::Shape;
 
 /// The first bytes of a segment. All but `stop` is written once, by the creator, before `ready`.
@@ -310,12 +310,12 @@ impl fmt::Debug for Tables {
 
 impl Tables {
     /// Wakes all who wait anywhere, to look again.
-    pub(crate) fn wake_everybody(&self) {
+    pub(crate) fn wake_all(&self) {
         for queue in self.queues.as_slice() {
-            queue.event.event.wake();
+            queue.event.event.wake_all();
         }
         for participant in self.participants.as_slice() {
-            participant.credit.event.wake();
+            participant.credit.event.wake_all();
         }
     }
 

@@ -13,7 +13,8 @@ use crate::memory::tables::Tables;
 use crate::memory::{QueueKind, Segment};
 use crate::queue::Slot;
 
-use super::participant::{Activity, FREE_LIST, Participant};
+use super::activity::Activity;
+use super::participant::{FREE_LIST, Participant};
 use super::word::{CONTROLLER, State, Word};
 
 /// A contradiction between shared words.

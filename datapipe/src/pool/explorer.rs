@@ -25,7 +25,7 @@ use crate::queue::Put;
 use super::audit::{audit, free_buffers};
 use super::loans::Loans;
 use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
-use super::port::inheritance;
+use super::port_core::inheritance;
 use super::reclaim::{Inputs, Reclaimed, reclaim};
 
 type Step = Yielder<(), ()>;

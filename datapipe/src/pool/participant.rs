@@ -44,63 +44,6 @@ pub(crate) enum Alloc {
     NoneFree,
 }
 
-/// What a participant is doing, as it last said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[non_exhaustive]
-pub enum Activity {
-    /// It has not begun.
-    Idle = 0,
-    /// It is working, or briefly between two primitives.
-    Working = 1,
-    /// It sleeps until it may have a buffer.
-    WaitingForBuffer = 2,
-    /// It sleeps until there is input.
-    WaitingForInput = 3,
-    /// It has ended, well or not.
-    Ended = 4,
-    /// It is to be a process that somebody else starts, and that has not attached yet.
-    Unattached = 5,
-}
-
-/// Set beside a waiting activity that ends by itself.
-const TIMED: u32 = 1 << 8;
-
-impl Activity {
-    #[cfg(not(loom))]
-    pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
-        match tables.participants[participant]
-            .activity
-            .load(Ordering::Acquire)
-            & !TIMED
-        {
-            0 => Self::Idle,
-            2 => Self::WaitingForBuffer,
-            3 => Self::WaitingForInput,
-            4 => Self::Ended,
-            5 => Self::Unattached,
-            _ => Self::Working,
-        }
-    }
-
-    /// `timed`: what it waits for comes, or its time ends.
-    pub(crate) fn note(self, tables: &Tables, participant: u32, timed: bool) {
-        let word = self as u32 | if timed { TIMED } else { 0 };
-        tables.participants[participant]
-            .activity
-            .store(word, Ordering::Release);
-    }
-
-    /// Whether the participant sleeps until somebody else does something.
-    #[cfg(not(loom))]
-    pub(crate) fn waits_for_others(tables: &Tables, participant: u32) -> bool {
-        let word = tables.participants[participant]
-            .activity
-            .load(Ordering::Acquire);
-        word == Self::WaitingForBuffer as u32 || word == Self::WaitingForInput as u32
-    }
-}
-
 /// Puts every buffer into the reserve of a segment that nobody else uses yet.
 pub(crate) fn fill_reserve(tables: &Tables) {
     let (slots, reserve) = (tables.shape.ring_slots(), tables.shape.reserve());

@@ -12,9 +12,10 @@ use crate::memory::tables::Tables;
 #[cfg(not(loom))]
 use crate::memory::{Dead, Segment};
 
-use super::participant::{Activity, FREE_LIST, Held, Participant};
+use super::activity::Activity;
+use super::participant::{FREE_LIST, Held, Participant};
 #[cfg(not(loom))]
-use super::port::inheritance;
+use super::port_core::inheritance;
 use super::word::{CONTROLLER, State};
 
 /// What is to become of the inputs that the dead one held.
@@ -92,7 +93,7 @@ impl Segment {
 
     /// Says of an instance what it cannot say itself.
     pub(crate) fn note_activity(&self, stage: u32, instance: u32, activity: Activity) {
-        activity.note(
+        activity.record(
             self.tables(),
             self.shape().instances_of(stage).start + instance,
             false,
@@ -166,9 +167,9 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
         Activity::Ended
     };
     point!("reclaim.inputs");
-    activity.note(tables, dead, false);
+    activity.record(tables, dead, false);
     point!("reclaim.noted");
-    tables.wake_everybody();
+    tables.wake_all();
     point!("reclaim.woken");
     Ok(report)
 }

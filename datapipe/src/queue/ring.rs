@@ -9,7 +9,7 @@ use crate::limits::MAX_ROUNDS;
 use crate::memory::Corruption;
 use crate::memory::RingUsers;
 use crate::memory::atomic::{AtomicU64, Ordering};
-use crate::memory::event::EventCount;
+use crate::memory::event_count::EventCount;
 use crate::memory::points::point;
 use crate::memory::tables::{QueueEntry, SlotEntry};
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::thread::{caught, dropped};
 use super::{Step, Task, Worker};
 use crate::error::{StageError, WaitingInstance, WaitsFor};
-use crate::memory::event::EventCount;
+use crate::memory::event_count::EventCount;
 use crate::pool::{Blocked, PortCore, Seat, tally};
 
 /// One instance, and who it is.
@@ -119,7 +119,7 @@ fn sleep<I: Copy>(
         .collect();
     let marked: Vec<_> = cores
         .iter()
-        .filter_map(|(core, blocked)| Some(core.mark((*blocked)?)))
+        .filter_map(|(core, blocked)| Some(core.prepare_wait((*blocked)?)))
         .collect();
     // The second look, after the marks. What a task is blocked on may have changed: then that was
     // not marked.
@@ -133,7 +133,7 @@ fn sleep<I: Copy>(
         let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| EventCount::sleep_any(&marked, None));
         for (core, blocked) in &cores {
             if let Some(blocked) = *blocked {
-                nap = Box::new(move || core.asleep(blocked, false, nap));
+                nap = Box::new(move || core.sleep_with(blocked, false, nap));
             }
         }
         nap();

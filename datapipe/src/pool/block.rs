@@ -18,7 +18,6 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::slice;
-#[cfg(not(loom))]
 use std::time::Duration;
 
 use crate::memory::Corruption;
@@ -26,8 +25,8 @@ use crate::memory::atomic::Ordering;
 use crate::memory::tables::BufferEntry;
 
 use super::participant::Held;
-use super::port::PortCore;
-use crate::block_info::{BlockInfo, Codec, ContentClass, Marks};
+use super::port_core::PortCore;
+use crate::block_info::BlockInfo;
 
 /// A block of data in a buffer of the pool, exclusively ours until it is sent or dropped.
 pub struct Block {
@@ -39,7 +38,7 @@ pub struct Block {
     start: u32,
     len: u32,
     flags: u32,
-    standing: Cell<LeaseKind>,
+    kind: Cell<LeaseKind>,
 }
 
 /// How a block came into our hands.
@@ -82,7 +81,7 @@ impl Block {
     #[inline]
     pub(super) fn loan(core: &Rc<PortCore>, held: Held) -> Self {
         let start = core.tables.shape.headroom();
-        let standing = Cell::new(LeaseKind::Loan);
+        let kind = Cell::new(LeaseKind::Loan);
         Self {
             core: Rc::clone(core),
             held,
@@ -90,7 +89,7 @@ impl Block {
             start,
             len: 0,
             flags: 0,
-            standing,
+            kind,
         }
     }
 
@@ -108,7 +107,7 @@ impl Block {
                 Corruption::new("a block's data lies outside of its buffer").at_buffer(held.buffer)
             );
         }
-        let standing = Cell::new(LeaseKind::Input);
+        let kind = Cell::new(LeaseKind::Input);
         Ok(Self {
             core: Rc::clone(core),
             held,
@@ -116,13 +115,12 @@ impl Block {
             start,
             len,
             flags,
-            standing,
+            kind,
         })
     }
 
     /// Counts time for which whoever has this block waited for another instance, and that one for
     /// buffers.
-    #[cfg(not(loom))]
     pub(crate) fn count_wait(&self, time: Duration) {
         self.core.count_wait(time);
     }
@@ -240,7 +238,6 @@ impl Block {
 
     /// Becomes the same as `other`: its number, its data at the same place of the buffer, and what
     /// is said about it.
-    #[cfg(not(loom))]
     pub(crate) fn copy_of(&mut self, other: &Self) {
         (self.number, self.start, self.len) = (other.number, other.start, other.len);
         self.bytes_mut().copy_from_slice(other.bytes());
@@ -282,12 +279,12 @@ impl Block {
         std::ptr::eq(Rc::as_ptr(&self.core), core)
     }
 
-    pub(super) fn standing(&self) -> LeaseKind {
-        self.standing.get()
+    pub(super) fn lease_kind(&self) -> LeaseKind {
+        self.kind.get()
     }
 
     pub(super) fn set_answered(&self) {
-        self.standing.set(LeaseKind::Answered);
+        self.kind.set(LeaseKind::Answered);
     }
 
     /// Writes the descriptor and lets go, to send.
@@ -342,7 +339,7 @@ impl Block {
 impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
-        self.core.dropped(self.held, self.standing.get());
+        self.core.on_drop(self.held, self.kind.get());
     }
 }
 
@@ -353,50 +350,5 @@ impl fmt::Debug for Block {
             .field("number", &self.number)
             .field("len", &self.len)
             .finish_non_exhaustive()
-    }
-}
-
-impl BlockInfo {
-    /// Every word is valid: another process may have written anything.
-    fn from_words(words: [u64; 8]) -> Self {
-        let [offset, packed, sequence, kind, user @ ..] = words;
-        let [a, b, c, d, codec, class, sealed, marks] = packed.to_le_bytes();
-        let [kind, ..] = kind.to_le_bytes();
-        Self {
-            offset,
-            plain_len: u32::from_le_bytes([a, b, c, d]),
-            codec: Codec(codec),
-            class: ContentClass(class),
-            sealed: sealed != 0,
-            marks: Marks(marks),
-            kind,
-            sequence: sequence.checked_sub(1),
-            user,
-        }
-    }
-
-    fn to_words(self) -> [u64; 8] {
-        let [a, b, c, d] = self.plain_len.to_le_bytes();
-        let packed = [
-            a,
-            b,
-            c,
-            d,
-            self.codec.0,
-            self.class.0,
-            self.sealed.into(),
-            self.marks.0,
-        ];
-        let [u0, u1, u2, u3] = self.user;
-        [
-            self.offset,
-            u64::from_le_bytes(packed),
-            self.sequence.map_or(0, |n| n.saturating_add(1)),
-            self.kind.into(),
-            u0,
-            u1,
-            u2,
-            u3,
-        ]
     }
 }

@@ -14,7 +14,7 @@
 //! wake everybody.
 //!
 //! Does not check for stop or time: the waiter's loop does, and whoever stops the pipe calls
-//! [`EventCount::wake`].
+//! [`EventCount::wake_all`].
 
 #[cfg(not(loom))]
 use std::time::Instant;
@@ -33,7 +33,7 @@ use super::points::point;
 pub(crate) struct EventCount {
     word: AtomicU32,
     #[cfg(loom)]
-    bed: Bed,
+    futex: FutexModel,
 }
 
 /// What the word was when a waiter marked itself asleep.
@@ -48,8 +48,8 @@ const MAX_WAITV: usize = 128;
 
 impl EventCount {
     /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on
-    /// the ticket.
-    pub(crate) fn mark(&self) -> WaitKey {
+    /// the key.
+    pub(crate) fn prepare_wait(&self) -> WaitKey {
         // SYNC(sleeper-marked): the read-modify-write and the fence stand before the second look.
         let before = self.word.fetch_or(SLEEPER, Ordering::AcqRel);
         fence_after_rmw();
@@ -72,9 +72,9 @@ impl EventCount {
 
     /// Wakes everybody, seen or not: after a stop, and after the death of somebody who may have
     /// owed a wake-up.
-    pub(crate) fn wake(&self) {
+    pub(crate) fn wake_all(&self) {
         self.word.fetch_add(2, Ordering::AcqRel);
-        self.rouse();
+        self.futex_wake();
     }
 
     #[cold]
@@ -92,19 +92,19 @@ impl EventCount {
             .is_ok()
         {
             point!("wake.moved");
-            self.rouse();
+            self.futex_wake();
         }
     }
 }
 
 #[cfg(not(loom))]
 impl EventCount {
-    /// Sleeps until the word moves on from the ticket, or `deadline`. May return early.
-    pub(crate) fn sleep(&self, ticket: WaitKey, deadline: Option<Instant>) {
-        Self::sleep_any(&[(self, ticket)], deadline);
+    /// Sleeps until the word moves on from the key, or `deadline`. May return early.
+    pub(crate) fn sleep(&self, key: WaitKey, deadline: Option<Instant>) {
+        Self::sleep_any(&[(self, key)], deadline);
     }
 
-    /// Sleeps until one of the words moves on from its ticket, or `deadline`. May return early.
+    /// Sleeps until one of the words moves on from its key, or `deadline`. May return early.
     ///
     /// With more than 128 different events it returns after a millisecond at the latest.
     pub(crate) fn sleep_any(events: &[(&Self, WaitKey)], deadline: Option<Instant>) {
@@ -113,14 +113,14 @@ impl EventCount {
             tv_sec: d.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: d.subsec_nanos().into(),
         });
-        if let [(event, ticket)] = events {
+        if let [(event, key)] = events {
             let word = core_word(&event.word);
             // A wake-up, a moved word, a signal and the time's end are all the same to the caller:
             // look again.
-            let _ = futex::wait(word, futex::Flags::empty(), ticket.0, timeout.as_ref());
+            let _ = futex::wait(word, futex::Flags::empty(), key.0, timeout.as_ref());
             return;
         }
-        // Many may wait for one event. All marks stand before the second look, so one ticket of
+        // Many may wait for one event. All marks stand before the second look, so one key of
         // each is enough.
         let mut events: Vec<_> = events.iter().collect();
         events.sort_by_key(|(event, _)| std::ptr::from_ref(*event));
@@ -135,7 +135,7 @@ impl EventCount {
         let waiters: Vec<_> = events
             .iter()
             .take(MAX_WAITV)
-            .map(|(event, ticket)| event.waiter(*ticket))
+            .map(|(event, key)| event.waiter(*key))
             .collect();
         let absolute = left.map(|d| {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -156,15 +156,15 @@ impl EventCount {
         }
     }
 
-    fn rouse(&self) {
+    fn futex_wake(&self) {
         // Waking can only fail if the address is not mapped, and it is: we hold a reference.
         let everybody = i32::MAX.unsigned_abs();
         let _ = futex::wake(core_word(&self.word), futex::Flags::empty(), everybody);
     }
 
-    fn waiter(&self, ticket: WaitKey) -> futex::Wait {
+    fn waiter(&self, key: WaitKey) -> futex::Wait {
         let mut wait = futex::Wait::new();
-        wait.val = ticket.0.into();
+        wait.val = key.0.into();
         wait.uaddr = futex::WaitPtr::new(core_word(&self.word).as_ptr().cast());
         wait.flags = futex::WaitFlags::SIZE_U32;
         wait
@@ -181,12 +181,12 @@ mod model {
     use super::{EventCount, Ordering, WaitKey};
 
     #[derive(Debug)]
-    pub(super) struct Bed {
+    pub(super) struct FutexModel {
         lock: Mutex<()>,
         condition: Condvar,
     }
 
-    impl Default for Bed {
+    impl Default for FutexModel {
         fn default() -> Self {
             Self {
                 lock: Mutex::new(()),
@@ -196,18 +196,18 @@ mod model {
     }
 
     impl EventCount {
-        pub(crate) fn sleep(&self, ticket: WaitKey) {
-            let guard = self.bed.lock.lock().unwrap();
-            if self.word.load(Ordering::Acquire) == ticket.0 {
-                drop(self.bed.condition.wait(guard).unwrap());
+        pub(crate) fn sleep(&self, key: WaitKey) {
+            let guard = self.futex.lock.lock().unwrap();
+            if self.word.load(Ordering::Acquire) == key.0 {
+                drop(self.futex.condition.wait(guard).unwrap());
             }
         }
 
-        pub(super) fn rouse(&self) {
-            drop(self.bed.lock.lock().unwrap());
-            self.bed.condition.notify_all();
+        pub(super) fn futex_wake(&self) {
+            drop(self.futex.lock.lock().unwrap());
+            self.futex.condition.notify_all();
         }
     }
 }
 #[cfg(loom)]
-use model::Bed;
+use model::FutexModel;
