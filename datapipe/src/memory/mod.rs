@@ -19,12 +19,16 @@
 
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
 #[cfg(not(loom))]
+mod backing; // the memory of a segment, and its pages
+#[cfg(not(loom))]
 mod clock; // the clock that all processes share
 mod corruption; // the error for words that contradict each other
 pub(crate) mod event_count; // the semaphore: wait for a word to move, stoppable
 mod layout; // where each table lies
 #[cfg(not(loom))]
 mod liveness; // is that process dead, as the operating system sees it
+#[cfg(not(loom))]
+mod map; // the mappings of a segment
 #[cfg(not(loom))]
 mod name; // one name for everything that belongs to a pipe
 #[cfg(not(feature = "kill-points"))]
@@ -41,6 +45,8 @@ mod sweep; // named segments whose creators were killed, and how that is known
 pub(crate) mod tables; // typed views of the segment
 
 #[cfg(not(loom))]
+pub use backing::{Backing, HugePages};
+#[cfg(not(loom))]
 pub(crate) use clock::now;
 pub use corruption::Corruption;
 #[cfg(not(loom))]
@@ -48,7 +54,7 @@ pub use liveness::{Dead, Process};
 #[cfg(not(loom))]
 pub use name::{PipeName, PipeNameError};
 #[cfg(not(loom))]
-pub use segment::{Backing, HugePages, Segment};
+pub use segment::Segment;
 #[cfg(not(loom))]
 pub use segment_error::SegmentError;
 pub(crate) use shape::RingUsers;

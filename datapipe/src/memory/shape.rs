@@ -60,9 +60,17 @@ impl StageShape {
             ..self
         }
     }
+
+    /// The quota of each instance: an even part of the share, and one more for the first instances
+    /// if the share does not divide evenly.
+    fn quotas(&self) -> impl Iterator<Item = u32> + use<> {
+        let (instances, share) = (self.instances, self.share);
+        let (part, rest) = (share / instances, share % instances);
+        (0..instances).map(move |instance| part + u32::from(instance < rest))
+    }
 }
 
-/// Which way a pipe's data flows.
+/// Direction in which a pipe's data flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// From where it is used to where it is kept.
@@ -108,18 +116,6 @@ impl Shape {
         tailroom: u32,
         stages: &[StageShape],
     ) -> Result<Self, ShapeError> {
-        let check = |what: &'static str, value: u64, min: u64, max: u64| {
-            if (min..=max).contains(&value) {
-                Ok(())
-            } else {
-                Err(ShapeError {
-                    what,
-                    value,
-                    min,
-                    max,
-                })
-            }
-        };
         check("number of buffers", buffers.into(), 1, MAX_BUFFERS.into())?;
         check(
             "buffer size",
@@ -129,84 +125,18 @@ impl Shape {
         )?;
         check("headroom", headroom.into(), 0, MAX_ROOM.into())?;
         check("tailroom", tailroom.into(), 0, MAX_ROOM.into())?;
-        check(
-            "number of stages",
-            stages.len() as u64,
-            2,
-            MAX_STAGES.into(),
-        )?;
-        let mut first = Vec::with_capacity(stages.len() + 1);
-        let mut participants = 0;
-        let mut shares = 0u64;
-        for (position, stage) in stages.iter().enumerate() {
-            check(
-                "number of instances",
-                stage.instances.into(),
-                1,
-                MAX_INSTANCES.into(),
-            )?;
-            let between = position > 0 && position + 1 < stages.len();
-            let unnumbered_max = if between && !stage.numbered {
-                1
-            } else {
-                MAX_INSTANCES
-            };
-            check(
-                "number of instances of a stage that is not numbered",
-                stage.instances.into(),
-                1,
-                unnumbered_max.into(),
-            )?;
-            first.push(participants);
-            participants += stage.instances;
-            if stage.share > 0 {
-                check(
-                    "stage's share of the buffers",
-                    stage.share.into(),
-                    stage.instances.into(),
-                    buffers.into(),
-                )?;
-            }
-            shares += u64::from(stage.share);
-        }
-        check(
-            "number of instances of all stages",
-            participants.into(),
-            2,
-            MAX_PARTICIPANTS.into(),
-        )?;
-        check("sum of the stages' shares", shares, 1, buffers.into())?;
-        check(
-            "head's share of the buffers",
-            stages[0].share.into(),
-            1,
-            buffers.into(),
-        )?;
-        first.push(participants);
-        let (direction, stages) = (Direction::default(), stages.to_vec());
-        let ring_slots = (buffers + 1).next_power_of_two();
-        let part = |stage: &StageShape, instance| {
-            let StageShape {
-                instances, share, ..
-            } = *stage;
-            share / instances + u32::from(instance < share % instances)
-        };
-        let parts = |stage: &StageShape| -> Vec<u32> {
-            (0..stage.instances)
-                .map(|instance| part(stage, instance))
-                .collect()
-        };
-        let quotas: Vec<u32> = stages.iter().flat_map(parts).collect();
-        let users = ring_users(&stages, &quotas);
+        let first = check_stages(buffers, stages)?;
+        let quotas: Vec<u32> = stages.iter().flat_map(StageShape::quotas).collect();
+        let users = ring_users(stages, &quotas);
         Ok(Self {
             buffers,
             buffer_size,
             headroom,
             tailroom,
-            direction,
-            stages,
+            direction: Direction::default(),
+            stages: stages.to_vec(),
             first,
-            ring_slots,
+            ring_slots: (buffers + 1).next_power_of_two(),
             quotas,
             users,
         })
@@ -335,6 +265,77 @@ impl Shape {
     pub fn ring_slots(&self) -> u32 {
         self.ring_slots
     }
+}
+
+/// Fails if `value` is outside of its range.
+fn check(what: &'static str, value: u64, min: u64, max: u64) -> Result<(), ShapeError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(ShapeError {
+        what,
+        value,
+        min,
+        max,
+    })
+}
+
+/// Checks the stages of a pool of `buffers`. Returns the first participant of each stage, and one
+/// past the last of all.
+fn check_stages(buffers: u32, stages: &[StageShape]) -> Result<Vec<u32>, ShapeError> {
+    let count = stages.len() as u64;
+    check("number of stages", count, 2, MAX_STAGES.into())?;
+    let mut first = Vec::with_capacity(stages.len() + 1);
+    let (mut participants, mut shares) = (0, 0u64);
+    for (position, stage) in stages.iter().enumerate() {
+        let between = position > 0 && position + 1 < stages.len();
+        check_stage(buffers, stage, between)?;
+        first.push(participants);
+        participants += stage.instances;
+        shares += u64::from(stage.share);
+    }
+    first.push(participants);
+    check(
+        "number of instances of all stages",
+        participants.into(),
+        2,
+        MAX_PARTICIPANTS.into(),
+    )?;
+    check("sum of the stages' shares", shares, 1, buffers.into())?;
+    check(
+        "head's share of the buffers",
+        stages[0].share.into(),
+        1,
+        buffers.into(),
+    )?;
+    Ok(first)
+}
+
+/// Checks one stage; `between`: it is neither head nor tail. Such a stage must be numbered if it
+/// has several instances, or their outputs could not be put in order.
+fn check_stage(buffers: u32, stage: &StageShape, between: bool) -> Result<(), ShapeError> {
+    let instances = stage.instances.into();
+    check("number of instances", instances, 1, MAX_INSTANCES.into())?;
+    let most = if between && !stage.numbered {
+        1
+    } else {
+        MAX_INSTANCES
+    };
+    check(
+        "number of instances of a stage that is not numbered",
+        instances,
+        1,
+        most.into(),
+    )?;
+    if stage.share > 0 {
+        check(
+            "stage's share of the buffers",
+            stage.share.into(),
+            instances,
+            buffers.into(),
+        )?;
+    }
+    Ok(())
 }
 
 /// The users of each queue, and of the reserve.
