@@ -20,8 +20,9 @@ pub enum HugePages {
     /// Ordinary pages.
     #[default]
     No,
-    /// Ask for huge pages once the memory is reserved, and go on without if there are none. Costs about as much as copying the pool once, so it is for pipes that run for long.
-    /// Only [`Backing::Anonymous`].
+    /// Ask for huge pages once the memory is reserved, and go on without if there are none. Costs
+    /// about as much as copying the pool once, so it is for pipes that run for long. Only
+    /// [`Backing::Anonymous`].
     Try,
     /// Pages from the machine's huge page pool (`vm.nr_hugepages`), or an error. Only
     /// [`Backing::Anonymous`].

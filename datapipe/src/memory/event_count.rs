@@ -4,17 +4,17 @@
 //!   waiter                                     waker
 //!   try: nothing                               publish (a read-modify-write)
 //!   mark a sleeper          -- Dekker --       fence
-//!   try again: nothing                         anybody asleep?
+//!   try again: nothing                         any sleeper?
 //!   sleep while the word is as marked          move the word, wake all
 //! ```
 //!
 //! What the semaphore counts is never stored here: a queue's count is tail minus head, an
 //! allocator's is its quota minus its loans. The word carries no information, so a participant that
 //! dies with a wake-up in its hands, or asleep, leaves nothing to repair but a wake-up, and wakers
-//! wake everybody.
+//! wake all sleepers.
 //!
-//! Does not check for stop or time: the waiter's loop does, and whoever stops the pipe calls
-//! [`EventCount::wake_all`].
+//! This module does not check for stop or time: the waiter's loop does, and the one that stops the
+//! pipe calls [`EventCount::wake_all`].
 
 #[cfg(not(loom))]
 use std::time::Instant;
@@ -27,7 +27,7 @@ use super::atomic::core_word;
 use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
 use super::points::point;
 
-/// Bit 0: somebody may be asleep. The other bits count wake-ups, wrapping.
+/// An eventcount. Bit 0: a waiter may be asleep. The other bits count wake-ups, wrapping.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct EventCount {
@@ -36,7 +36,7 @@ pub(crate) struct EventCount {
     futex: FutexModel,
 }
 
-/// What the word was when a waiter marked itself asleep.
+/// Value of the word when a waiter marked itself asleep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitKey(u32);
 
@@ -50,28 +50,29 @@ impl EventCount {
     /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on
     /// the key.
     pub(crate) fn prepare_wait(&self) -> WaitKey {
-        // SYNC(sleeper-marked): the read-modify-write and the fence stand before the second look.
+        // SYNC(sleeper-marked): the read-modify-write and the fence come before the second look.
         let before = self.word.fetch_or(SLEEPER, Ordering::AcqRel);
         fence_after_rmw();
         point!("wait.marked");
         WaitKey(before | SLEEPER)
     }
 
-    /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by
-    /// a read-modify-write, or before one. What is stored plainly behind it may be seen later than
-    /// the look for sleepers: a hint, no more.
+    /// Wakes all sleepers, if there are any. What they wait for must have been published by a
+    /// read-modify-write, or before one. What is stored plainly after it may be seen later than the
+    /// look for sleepers: it is only a hint.
     #[inline]
     pub(crate) fn notify(&self) {
         fence_after_rmw();
-        // SYNC(sleeper-marked): a waiter whose mark is not seen here will see in its second look what was published.
+        // SYNC(sleeper-marked): a waiter whose mark is not seen here will see in its second look
+        // what was published.
         let word = self.word.load(Ordering::Acquire);
         if word & SLEEPER != 0 {
             self.wake_from(word);
         }
     }
 
-    /// Wakes everybody, seen or not: after a stop, and after the death of somebody who may have
-    /// owed a wake-up.
+    /// Wakes all sleepers, seen or not: after a stop, and after the death of a participant that may
+    /// have owed a wake-up.
     pub(crate) fn wake_all(&self) {
         self.word.fetch_add(2, Ordering::AcqRel);
         self.futex_wake();
@@ -79,8 +80,8 @@ impl EventCount {
 
     #[cold]
     fn wake_from(&self, word: u32) {
-        // If this fails, somebody else moved the word after what we published was in place, and
-        // wakes for us; or a waiter marked itself after that, and finds it in its second look.
+        // If this fails, another participant moved the word after what we published was in place,
+        // and wakes for us; or a waiter marked itself after that, and finds it in its second look.
         if self
             .word
             .compare_exchange(
@@ -120,7 +121,7 @@ impl EventCount {
             let _ = futex::wait(word, futex::Flags::empty(), key.0, timeout.as_ref());
             return;
         }
-        // Many may wait for one event. All marks stand before the second look, so one key of
+        // Many may wait for one event. All marks come before the second look, so one key of
         // each is enough.
         let mut events: Vec<_> = events.iter().collect();
         events.sort_by_key(|(event, _)| std::ptr::from_ref(*event));
@@ -158,8 +159,8 @@ impl EventCount {
 
     fn futex_wake(&self) {
         // Waking can only fail if the address is not mapped, and it is: we hold a reference.
-        let everybody = i32::MAX.unsigned_abs();
-        let _ = futex::wake(core_word(&self.word), futex::Flags::empty(), everybody);
+        let all = i32::MAX.unsigned_abs();
+        let _ = futex::wake(core_word(&self.word), futex::Flags::empty(), all);
     }
 
     fn waiter(&self, key: WaitKey) -> futex::Wait {

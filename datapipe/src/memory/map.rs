@@ -55,7 +55,7 @@ impl AlignedMap {
             )?
         };
         let skip = start.align_offset(HUGE_PAGE);
-        // SAFETY: `skip` is below HUGE_PAGE, so the address lies inside the reservation.
+        // SAFETY: `skip` is below HUGE_PAGE, so the address is inside the reservation.
         let base = unsafe { start.add(skip) };
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: `skip + len` is within the reservation, which is ours and which nothing refers
@@ -70,7 +70,7 @@ impl AlignedMap {
                 0,
             )
         };
-        // SAFETY: the end of the mapping lies inside the reservation.
+        // SAFETY: the end of the mapping is inside the reservation.
         let after = unsafe { base.add(len) };
         for (slack, slack_len) in [(start, skip), (after, reserved - skip - len)] {
             if slack_len > 0 {
@@ -336,7 +336,7 @@ impl Map {
         }
         let start = size_of::<Header>().next_multiple_of(align_of::<StageEntry>());
         self.check_len(start + count as usize * size_of::<StageEntry>())?;
-        // SAFETY: the table lies inside the mapping, as just checked.
+        // SAFETY: the table is inside the mapping, as just checked.
         let first = unsafe { self.base.add(start) }.cast::<StageEntry>();
         // SAFETY: `count` aligned entries lie inside the mapping, and every bit pattern is a valid
         // entry.
@@ -375,9 +375,9 @@ impl Map {
             .and_then(|bytes| bytes.checked_add(offset));
         assert!(
             end.is_some_and(|end| end <= self.len),
-            "the table lies inside the mapping"
+            "the table is inside the mapping"
         );
-        // SAFETY: the offset lies inside the mapping, as just asserted.
+        // SAFETY: the offset is inside the mapping, as just asserted.
         let first = unsafe { self.base.add(offset) };
         assert!(
             first.cast::<T>().is_aligned(),

@@ -1,13 +1,13 @@
 //! One shared-memory segment per pipe and machine: made, reserved, sealed, mapped, attached.
 //!
-//! Two ways to make one, behind one type:
+//! Two ways to make one, with one type:
 //!
-//! - [`Backing::Anonymous`], the default: a memfd. It has no name, so nothing is left behind
-//!   however its users die. It reaches other processes by inheritance or over a unix socket, and is
-//!   sealed against resizing, so nobody can turn another's access into a fault.
+//! - [`Backing::Anonymous`], the default: a memfd. It has no name, so nothing is left however
+//!   its users die. It reaches other processes by inheritance or over a unix socket, and is sealed
+//!   against resizing, so no process can turn another's access into a fault.
 //! - [`Backing::Named`]: found by name, for participants that share no socket with the creator. The
 //!   name is removed when the creator drops the segment; what a creator that is killed leaves
-//!   behind is [swept](super::sweep()).
+//!   is [swept](super::sweep()).
 //!
 //! All pages are reserved when the segment is made, so that too little memory is an error there and
 //! then, and not a SIGBUS in the middle of a job.
@@ -41,8 +41,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Makes, reserves, seals and fills in a segment, and says that it is ready once `prepare` has
-    /// done its part.
+    /// Makes, reserves, seals and fills in a segment, and marks it ready once `prepare` has done
+    /// its part.
     pub(crate) fn make(
         name: &PipeName,
         shape: Shape,
@@ -54,8 +54,8 @@ impl Segment {
         let page = rustix::param::page_size();
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
         if backing == Backing::Named {
-            // First, for it gives memory back. That it cannot be done is no reason to do without a
-            // pipe.
+            // First, for it gives memory back. A sweep that fails must not keep a pipe from
+            // starting.
             let _ = sweep();
         }
         match huge {
@@ -79,7 +79,7 @@ impl Segment {
         };
         segment.fill_in(layout, page, stage_names);
         prepare(&segment.tables);
-        // SYNC(segment-ready): everything above is there for whoever reads 1.
+        // SYNC(segment-ready): everything above is there for a reader of 1.
         segment.tables.header[0].ready.store(1, Ordering::Release);
         Ok(segment)
     }
@@ -104,12 +104,12 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// As [`Segment::attach`], and if there is no such segment or it belongs to somebody else.
+    /// As [`Segment::attach`], and if there is no such segment or it belongs to another user.
     pub fn attach_named(name: &PipeName) -> Result<Self, SegmentError> {
         Self::attach_map(Map::open_named(name)?, Backing::Named)
     }
 
-    /// Where its memory comes from, and so how other processes get it: an anonymous one by its
+    /// Source of its memory, and so how other processes get it: an anonymous one by its
     /// [descriptor](Segment::descriptor), a named one by its pipe's [name](Segment::attach_named).
     pub fn backing(&self) -> Backing {
         self.backing
@@ -146,7 +146,7 @@ impl Segment {
         self.tables.wake_all();
     }
 
-    /// Whether anybody has.
+    /// True if the segment was stopped.
     pub fn is_stopped(&self) -> bool {
         self.tables.header[0].stop.word.load(Ordering::SeqCst) != 0
     }
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::memory::StageShape;
 
-    /// Bytes of the mapping of the segment `name` that stand in lines of its /proc/self/smaps entry
+    /// Bytes of the mapping of the segment `name`, from the lines of its /proc/self/smaps entry
     /// that begin with `field`.
     fn mapped(name: &PipeName, field: &str) -> u64 {
         let smaps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");

@@ -83,12 +83,14 @@ impl fmt::Display for SegmentError {
             ),
             Self::Memory { bytes, source } => write!(
                 f,
-                "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer or smaller buffers, or fewer instances",
+                "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer \
+                 or smaller buffers, or fewer instances",
                 bytes.div_ceil(1 << 20)
             ),
             Self::NotAvailable { bytes, available } => write!(
                 f,
-                "the buffer pool takes {} MiB of memory, but only {} MiB are available; use fewer or smaller buffers, or fewer instances",
+                "the buffer pool takes {} MiB of memory, but only {} MiB are available; use fewer \
+                 or smaller buffers, or fewer instances",
                 bytes.div_ceil(1 << 20),
                 available >> 20
             ),
@@ -125,7 +127,8 @@ impl fmt::Display for SegmentError {
             Self::Foreign { owner, mode } => {
                 write!(
                     f,
-                    "the named segment belongs to user {owner} with mode {mode:o}; it must be ours alone"
+                    "the named segment belongs to user {owner} with mode {mode:o}; it must be ours \
+                     alone"
                 )
             }
             Self::NamedHugePages => {

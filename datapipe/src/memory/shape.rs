@@ -37,7 +37,7 @@ pub struct StageShape {
     /// Buffers that all instances of the stage together may have outstanding; 0 for a stage that
     /// never allocates.
     pub share: u32,
-    /// Whether the stage answers every number that it receives exactly once. Stages between two
+    /// True if the stage answers every number that it receives exactly once. Stages between two
     /// queues that have several instances, or that are to be restarted after a crash, must.
     pub numbered: bool,
 }
@@ -80,18 +80,18 @@ pub enum Direction {
     Restore,
 }
 
-/// How a queue orders what it holds.
+/// Order of the buffers in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     /// First in, first out. The place where a buffer is put becomes its number.
     Plain,
-    /// Fed by a numbered stage: a buffer is put at the place of its number, whichever instance
-    /// finishes first.
+    /// Fed by a numbered stage: a buffer is put at the place of its number, no matter which
+    /// instance finishes first.
     Ordered,
 }
 
-/// Whether a ring has only one participant who takes from it, or puts into it. What nobody else
-/// writes needs no compare-and-swap, which costs more than all else in a hand-over.
+/// Rings with only one participant that takes, or puts. A word with one writer needs no
+/// compare-and-swap, which costs more than all else in a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RingUsers {
     /// One participant takes. The controller never does.
@@ -148,7 +148,7 @@ impl Shape {
         Self { direction, ..self }
     }
 
-    /// Which way the pipe's data flows.
+    /// Direction in which the pipe's data flows.
     pub fn direction(&self) -> Direction {
         self.direction
     }
@@ -168,7 +168,7 @@ impl Shape {
         self.headroom
     }
 
-    /// Bytes behind the payload of each buffer.
+    /// Bytes after the payload of each buffer.
     pub fn tailroom(&self) -> u32 {
         self.tailroom
     }
@@ -190,14 +190,14 @@ impl Shape {
         self.stage_count() + 1
     }
 
-    /// Index of the reserve: the ring of the buffers that were never used. Nobody puts anything
-    /// there.
+    /// Index of the reserve: the ring of the buffers that were never used. No participant
+    /// puts anything there.
     #[inline]
     pub(crate) fn reserve(&self) -> u32 {
         self.stage_count()
     }
 
-    /// Buffers that should lie on the free list before an allocator prefers them to the reserve:
+    /// Buffers that should be on the free list before an allocator prefers them to the reserve:
     /// those of about a megabyte. Small buffers need slack between the stages more than warmth, for
     /// large ones it is the other way.
     #[inline]
@@ -234,10 +234,10 @@ impl Shape {
         self.quotas.get(participant as usize).copied().unwrap_or(0)
     }
 
-    /// How queue `queue` orders what it holds.
+    /// Order of the buffers in queue `queue`.
     ///
     /// A queue is ordered if a numbered stage feeds it. The free list is not, for its order means
-    /// nothing; nor is the queue behind the head, for there numbers begin.
+    /// nothing; nor is the queue after the head, for there numbers begin.
     #[inline]
     pub fn queue_kind(&self, queue: u32) -> QueueKind {
         match queue.checked_sub(1) {
@@ -246,13 +246,13 @@ impl Shape {
         }
     }
 
-    /// Whether `stage` lies between two queues and answers every number exactly once.
+    /// True if `stage` is between two queues and answers every number exactly once.
     #[inline]
     pub fn is_numbered(&self, stage: u32) -> bool {
         stage > 0 && stage + 1 < self.stage_count() && self.stages[stage as usize].numbered
     }
 
-    /// Who takes from a ring, and who puts into it.
+    /// The number of participants that take from a ring, and that put into it.
     #[inline]
     pub(crate) fn users(&self, ring: u32) -> RingUsers {
         self.users[ring as usize]
@@ -341,7 +341,7 @@ fn check_stage(buffers: u32, stage: &StageShape, between: bool) -> Result<(), Sh
 /// The users of each queue, and of the reserve.
 fn ring_users(stages: &[StageShape], quotas: &[u32]) -> Vec<RingUsers> {
     let allocators = quotas.iter().filter(|&&quota| quota > 0).count();
-    // Everybody frees, and nobody puts into the reserve.
+    // All participants free, and none puts into the reserve.
     let free = RingUsers {
         one_taker: allocators == 1,
         one_putter: false,
@@ -361,7 +361,7 @@ fn ring_users(stages: &[StageShape], quotas: &[u32]) -> Vec<RingUsers> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShapeError {
-    /// What the number counts.
+    /// Name of the number.
     pub what: &'static str,
     /// The number.
     pub value: u64,
@@ -429,7 +429,7 @@ mod tests {
         );
         assert!(!shape.is_numbered(0), "a head has no numbers to answer");
         assert!(shape.is_numbered(1));
-        assert!(!shape.is_numbered(3), "a tail answers nobody");
+        assert!(!shape.is_numbered(3), "a tail has no numbers to answer");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
 
-/// What a participant is doing, as it last said.
+/// Activity of a participant, as it last recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 #[non_exhaustive]
@@ -18,7 +18,7 @@ pub enum Activity {
     WaitingForInput = 3,
     /// It has ended, well or not.
     Ended = 4,
-    /// It is to be a process that somebody else starts, and that has not attached yet.
+    /// It is to be a process that another program starts, and that has not attached yet.
     Unattached = 5,
 }
 
@@ -42,7 +42,7 @@ impl Activity {
         }
     }
 
-    /// `timed`: what it waits for comes, or its time ends.
+    /// Records the activity. `timed`: the wait ends by itself.
     pub(crate) fn record(self, tables: &Tables, participant: u32, timed: bool) {
         let word = self as u32 | if timed { TIMED } else { 0 };
         tables.participants[participant]
@@ -50,7 +50,7 @@ impl Activity {
             .store(word, Ordering::Release);
     }
 
-    /// Whether the participant sleeps until somebody else does something.
+    /// True if the participant sleeps until another one does something.
     #[cfg(not(loom))]
     pub(crate) fn waits_for_others(tables: &Tables, participant: u32) -> bool {
         let word = tables.participants[participant]

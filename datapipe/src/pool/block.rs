@@ -1,4 +1,4 @@
-//! A buffer in somebody's hands.
+//! A block: a buffer that an instance holds.
 //!
 //! ```text
 //!   |<-- headroom -->|<------------- capacity ------------->|<-- tailroom -->|
@@ -6,12 +6,13 @@
 //!            start                             start + len
 //! ```
 //!
-//! A lease is exclusive: the ledger word names its holder, and nobody else looks at the bytes until
-//! the holder lets go. It gives the buffer back when it is dropped, also while a panic unwinds.
+//! A block is exclusive: the ledger word names its holder, and no other participant looks at the
+//! bytes until the holder lets go. It gives the buffer back when it is dropped, also while a panic
+//! unwinds.
 //!
-//! Does not defend the bytes against a process that maps the segment and writes where it holds no
-//! lease: such a process was trusted with the segment. Whatever it writes, the bytes stay bytes;
-//! lengths and offsets are checked.
+//! This module does not defend the bytes against a process that maps the segment and writes to a
+//! buffer that it does not hold: such a process was trusted with the segment. Its writes cannot
+//! make the bytes anything but bytes; lengths and offsets are checked.
 
 use std::cell::Cell;
 use std::fmt;
@@ -33,7 +34,7 @@ pub struct Block {
     core: Rc<PortCore>,
     held: Held,
     number: u64,
-    /// Where the data starts, counted from the first byte of the headroom; `start + len` is within
+    /// Start of the data, counted from the first byte of the headroom; `start + len` is within
     /// the buffer.
     start: u32,
     len: u32,
@@ -41,7 +42,7 @@ pub struct Block {
     kind: Cell<LeaseKind>,
 }
 
-/// How a block came into our hands.
+/// Origin of a block that an instance holds, and what the instance owes for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaseKind {
     /// It was allocated.
@@ -104,7 +105,7 @@ impl Block {
             || flags > VACANT | HAS_INFO
         {
             return Err(
-                Corruption::new("a block's data lies outside of its buffer").at_buffer(held.buffer)
+                Corruption::new("a block's data is outside of its buffer").at_buffer(held.buffer)
             );
         }
         let kind = Cell::new(LeaseKind::Input);
@@ -119,8 +120,8 @@ impl Block {
         })
     }
 
-    /// Counts time for which whoever has this block waited for another instance, and that one for
-    /// buffers.
+    /// Counts time for which the holder of this block waited for another instance, while that one
+    /// waited for buffers.
     pub(crate) fn count_wait(&self, time: Duration) {
         self.core.count_wait(time);
     }
@@ -140,7 +141,7 @@ impl Block {
         self.len as usize
     }
 
-    /// Whether there is no data.
+    /// True if there is no data.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -156,13 +157,13 @@ impl Block {
         self.number
     }
 
-    /// Removes the data and puts the start back behind the headroom.
+    /// Removes the data and puts the start back to the end of the headroom.
     pub fn clear(&mut self) {
         self.start = self.core.tables.shape.headroom();
         self.len = 0;
     }
 
-    /// The room behind the data, up to the tailroom, to be filled and then claimed with
+    /// The room after the data, up to the tailroom, to be filled and then claimed with
     /// [`grow`](Self::grow).
     pub fn spare(&mut self) -> &mut [u8] {
         let end = (self.start + self.len) as usize;
@@ -171,7 +172,7 @@ impl Block {
         self.area_mut(end, limit.saturating_sub(end))
     }
 
-    /// Takes `n` bytes of the room behind the data, tailroom included, into the data, and returns
+    /// Takes `n` bytes of the room after the data, tailroom included, into the data, and returns
     /// them.
     ///
     /// # Errors
@@ -236,15 +237,15 @@ impl Block {
         Ok(())
     }
 
-    /// Becomes the same as `other`: its number, its data at the same place of the buffer, and what
-    /// is said about it.
+    /// Becomes the same as `other`: its number, its data at the same offset of the buffer, and its
+    /// block info.
     pub(crate) fn copy_of(&mut self, other: &Self) {
         (self.number, self.start, self.len) = (other.number, other.start, other.len);
         self.bytes_mut().copy_from_slice(other.bytes());
         self.set_info(other.info());
     }
 
-    /// What the stages before said about the block.
+    /// The facts that earlier stages recorded about the block.
     pub fn info(&self) -> BlockInfo {
         if self.flags & HAS_INFO == 0 {
             return BlockInfo::default();
@@ -253,7 +254,7 @@ impl Block {
         BlockInfo::from_words(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
     }
 
-    /// Says something about the block to the stages behind.
+    /// Records facts about the block for later stages.
     pub fn set_info(&mut self, info: BlockInfo) {
         self.flags |= HAS_INFO;
         for (word, value) in self.entry().info.iter().zip(info.to_words()) {
@@ -261,9 +262,9 @@ impl Block {
         }
     }
 
-    /// Whether the block was dropped on its way, so that only its number and what was said about it
-    /// are left. Only who takes a seat by himself sees such a block: forward it if the stage is
-    /// numbered, drop it otherwise.
+    /// True if the block is vacant: a stage dropped it on its way, and only its number and its info
+    /// are left. Only a caller that takes a seat itself sees such a block: forward it if the stage
+    /// is numbered, drop it otherwise.
     pub fn is_vacant(&self) -> bool {
         self.flags & VACANT != 0
     }
@@ -273,7 +274,7 @@ impl Block {
         self.clear();
     }
 
-    /// Whether the block came from this port.
+    /// True if the block came from this port.
     #[inline]
     pub(super) fn is_of(&self, core: &PortCore) -> bool {
         std::ptr::eq(Rc::as_ptr(&self.core), core)
@@ -308,8 +309,8 @@ impl Block {
 
     fn area(&self, offset: usize, len: usize) -> &[u8] {
         let first = self.first_byte(offset, len);
-        // SAFETY: the range lies inside our buffer; the bytes are initialised (a segment starts as
-        // zeros); the ledger says that we hold the buffer, so no other lease refers to it, and
+        // SAFETY: the range is inside our buffer; the bytes are initialised (a segment starts as
+        // zeros); the ledger says that we hold the buffer, so no other block refers to it, and
         // `self` is borrowed.
         unsafe { slice::from_raw_parts(first, len) }
     }

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The four primitives, on one ledger word per buffer; blocks that give their buffer back when they
-//! are dropped; the reclaiming of what a dead participant held; the arithmetic of how many buffers a
-//! pipe needs; and the audit that compares ledger and rings.
+//! are dropped; the reclaiming of what a dead participant held; the arithmetic of the number of
+//! buffers that a pipe needs; and the audit that compares ledger and rings.
 //!
 //! This module does not run stages, and does not decide what to do about a death.
 
@@ -28,7 +28,7 @@ mod participant; // the four primitives, for one instance or the controller
 #[cfg(not(loom))]
 mod port; // the primitives with waiting, by role
 #[cfg(not(loom))]
-mod port_core; // the innards of a port, whatever its role
+mod port_core; // the innards of a port of any role
 #[cfg(not(loom))]
 mod port_error; // the errors of the primitives
 mod reclaim; // buffers of a dead participant
@@ -42,7 +42,7 @@ mod explorer; // kills at every atomic operation, on the heap
 #[cfg(all(test, loom))]
 #[allow(
     unsafe_code,
-    reason = "reads and writes the cells that stand for payloads"
+    reason = "reads and writes the cells that represent payloads"
 )]
 mod model; // the same types under the model checker
 

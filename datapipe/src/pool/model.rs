@@ -4,13 +4,14 @@
 //! ```text
 //!   release code          step explorer                 here
 //!   mapped, many threads  heap, one thread, coroutines  heap, loom's threads
-//!   what really happens   killed at every step          stale loads, missing edges, lost wake-ups, deadlock
+//!   what really happens   killed at every step          stale loads, missing edges,
+//!                                                       lost wake-ups, deadlock
 //! ```
 //!
 //! A buffer's payload is a cell that loom watches. An access that is not ordered after the one
-//! before it fails the model, so a model that passes has shown that a holder is alone both ways:
-//! from writer to reader, and from the participant that freed a buffer to the one that gets it next.
-//! A thread that sleeps for ever is a deadlock, which loom reports.
+//! before it fails the model, so a model that passes has shown that holding is exclusive both ways:
+//! from writer to reader, and from the participant that freed a buffer to the next one that gets
+//! it. A thread that sleeps for ever is a deadlock, which loom reports.
 //!
 //! Each model bounds its preemptions, so that it ends; `LOOM_MAX_PREEMPTIONS` sets another bound
 //! for all. Run them with `scripts/model-check`.

@@ -113,10 +113,10 @@ macro_rules! receiving {
 
 macro_rules! every_port {
     () => {
-        /// Says that this instance has sent, or received, everything it ever will, and ends it
+        /// Records that this instance has sent, or received, everything it ever will, and ends it
         /// well.
         ///
-        /// A port that is dropped without this leaves the stream open: those behind it wait until
+        /// A port that is dropped without this leaves the stream open: later stages wait until
         /// the pipe stops.
         ///
         /// # Errors
@@ -179,13 +179,13 @@ impl MiddlePort {
         self.core.send(input, number)
     }
 
-    /// Drops an input from the stream. Where numbers have to stay dense, it travels on without its
-    /// content, and every stage behind passes it by.
+    /// Drops an input from the stream. Where numbers have to stay dense, it travels on as a vacant
+    /// block, without its content, and later stages skip it.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
-    pub fn discard(&self, mut input: Block) -> Result<(), PortError> {
+    pub fn drop_input(&self, mut input: Block) -> Result<(), PortError> {
         if !self.core.numbered {
             return Ok(());
         }
@@ -212,14 +212,14 @@ impl TailPort {
     receiving!();
     every_port!();
 
-    /// Says that this instance has received everything it ever will, and goes on.
+    /// Records that this instance has received everything it ever will, and goes on.
     pub(crate) fn close(&self) -> Result<(), PortError> {
         self.core.check_finished()?;
         self.core.participant().finish(self.core.id);
         Ok(())
     }
 
-    /// Whether every instance of the stage has said so.
+    /// Succeeds if every instance of the stage has closed.
     pub(crate) fn try_all_closed(&self) -> Result<Result<(), Blocked>, PortError> {
         self.core.check()?;
         let closed = self.core.participant().is_done(self.core.stage);

@@ -1,4 +1,4 @@
-//! The innards of a port, whatever its role: the rules of its stage, its counters, its waits.
+//! The innards of a port of any role: the rules of its stage, its counters, its waits.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use super::port_error::PortError;
 use super::wait::{Blocked, Waiter, wait};
 use super::word::State;
 
-/// What every role has in common.
+/// The part of a port that every role has in common.
 #[derive(Debug)]
 pub(crate) struct PortCore {
     pub(crate) tables: Arc<Tables>,
@@ -29,7 +29,7 @@ pub(crate) struct PortCore {
     pub(super) stage: u32,
     pub(super) numbered: bool,
     terminate_at_limit: bool,
-    /// What counts against the quota.
+    /// Buffers that count against the quota.
     loans: RefCell<Loans>,
     /// Inputs that a dead predecessor held, in the order of their numbers.
     inherited: RefCell<VecDeque<(Held, u64)>>,
@@ -41,7 +41,7 @@ pub(crate) struct PortCore {
     unanswered: Cell<bool>,
     /// A writer that was to become blocks was dropped with data in it.
     unsent: Cell<bool>,
-    /// Whether blocks that stages before have dropped are freed here, instead of handed on.
+    /// True if vacant blocks are freed here, instead of handed on.
     skips_vacant: Cell<bool>,
     /// The stream was seen to have ended: true from the start for a head.
     drained: Cell<bool>,
@@ -58,7 +58,7 @@ impl PortCore {
         let tables = Arc::clone(segment.tables());
         let shape = &tables.shape;
         let id = shape.instances_of(stage).start + instance;
-        // SYNC(seat-taken): one port for each seat, or two leases could be of one buffer.
+        // SYNC(seat-taken): one port for each seat, or two blocks could be of one buffer.
         let owner = &tables.participants[id].owner;
         let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);
         if let Err(process) = taken {
@@ -114,7 +114,7 @@ impl PortCore {
         Ok(self.try_loan()?.map(|held| Block::loan(self, held)))
     }
 
-    /// What an allocation gets, before it is a block: fewer words to move about.
+    /// Allocates a buffer that is not a block yet: fewer words to move about.
     #[inline(always)]
     pub(crate) fn try_loan(&self) -> Result<Result<Held, Blocked>, PortError> {
         self.check()?;
@@ -129,14 +129,14 @@ impl PortCore {
     fn at_limit<T>(&self) -> Result<Result<T, Blocked>, PortError> {
         match self.tables.shape.quota(self.id) {
             0 => Err(PortError::Misuse(
-                "a stage that said that it never allocates wants a buffer",
+                "a stage that was described as never allocating wants a buffer",
             )),
             quota if self.terminate_at_limit => Err(PortError::AtLimit { quota }),
             _ => Ok(Err(Blocked::AtLimit)),
         }
     }
 
-    /// The next block that somebody wants to see.
+    /// The next block that the stage wants to see.
     pub(crate) fn try_receive(
         self: &Rc<Self>,
     ) -> Result<Result<Option<Block>, Blocked>, PortError> {
@@ -172,7 +172,7 @@ impl PortCore {
         }
     }
 
-    /// Frees blocks that stages before have dropped, from now on or no longer. Not for numbered
+    /// Frees vacant blocks from now on, or no longer. Not for numbered
     /// stages, which owe an answer to each.
     pub(crate) fn skip_vacant(&self, skip: bool) {
         self.skips_vacant.set(skip && !self.numbered);
@@ -182,7 +182,7 @@ impl PortCore {
         self.skips_vacant.get() && block.is_vacant()
     }
 
-    /// What a receive gets, before it is a block.
+    /// Receives a buffer that is not a block yet.
     #[inline(always)]
     fn try_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
         self.check()?;
@@ -199,7 +199,7 @@ impl PortCore {
         }
     }
 
-    /// Whether an empty queue is the end of the stream.
+    /// Decides if an empty queue is the end of the stream.
     #[cold]
     fn no_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
         let queue = self.stage;
@@ -293,11 +293,11 @@ impl PortCore {
         }
     }
 
-    /// A lease of ours was dropped.
+    /// Frees a block of ours that was dropped.
     #[inline]
     pub(super) fn on_drop(&self, held: Held, kind: LeaseKind) {
         // An error here means that the shared words are corrupt. A drop cannot say so: the next
-        // primitive of anybody who meets the buffer does, or the controller's audit.
+        // primitive that meets the buffer does, or the controller's audit.
         let _ = self.participant().free(held);
         if kind == LeaseKind::Input {
             self.open.set(self.open.get() - 1);
@@ -341,7 +341,7 @@ impl PortCore {
     fn check_answered(&self) -> Result<(), PortError> {
         if self.unanswered.get() {
             return Err(PortError::Misuse(
-                "a numbered stage let go of an input without sending or discarding it",
+                "a numbered stage let go of an input without sending or dropping it",
             ));
         }
         Ok(())
@@ -398,8 +398,8 @@ impl PortCore {
         self.id
     }
 
-    /// Counts time as time spent waiting for buffers, which somebody else did whom this instance
-    /// waited for.
+    /// Counts time as time spent waiting for buffers: another instance did that, and this one
+    /// waited for it.
     pub(crate) fn count_wait(&self, time: Duration) {
         add(
             &self.entry().counters.alloc_wait,
@@ -450,7 +450,7 @@ impl Drop for PortCore {
         point!("leave.timed");
         self.set_activity(Activity::Ended);
         point!("leave.ended");
-        // SYNC(seat-taken): the last lease is gone, too, for each holds a count of us.
+        // SYNC(seat-taken): the last block is gone, too, for each holds a count of us.
         self.entry().owner.store(0, Ordering::Release);
         point!("leave.left");
     }

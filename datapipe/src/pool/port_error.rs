@@ -4,11 +4,11 @@ use std::fmt;
 
 use crate::memory::Corruption;
 
-/// Why a primitive did not do what it was asked to.
+/// Error of a primitive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PortError {
-    /// The pipe stops. Whoever gets this returns as soon as it can.
+    /// The pipe stops. A stage that gets this returns as soon as it can.
     Stopped,
     /// The instance has its whole quota outstanding, and the pipe's policy is to end it rather than
     /// to let it wait.
@@ -37,7 +37,8 @@ impl fmt::Display for PortError {
             Self::Stopped => f.write_str("the pipe was stopped"),
             Self::AtLimit { quota } => write!(
                 f,
-                "all {quota} buffers that this instance may have are outstanding, and the pipe's policy is to end it"
+                "all {quota} buffers that this instance may have are outstanding, and the pipe's \
+                 policy is to end it"
             ),
             Self::SeatTaken {
                 stage,

@@ -93,7 +93,7 @@ impl Seat {
         Ok(TailPort { core: self.take()? })
     }
 
-    /// Whether the seat is a head's.
+    /// True if the seat is a head's.
     pub(crate) fn is_head(&self) -> bool {
         self.stage == 0
     }

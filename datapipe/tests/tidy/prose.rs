@@ -7,15 +7,15 @@ use std::sync::LazyLock;
 use super::sources::{pages, sources};
 
 /// Present counts. Only ever lower these.
-const OPENINGS: usize = 1038;
+const OPENINGS: usize = 0;
 const WORDS: usize = 1335;
 const LONG_LINES: usize = 172;
 const WORDS_IN_PAGES: usize = 198;
 
 const COLUMNS: usize = 100;
 
-/// Words that a summary line does not begin with.
-const CLAUSES: &str = "What Who Whose Whom Whoever Whatever Whether Where Why When Which How Of \
+/// Words that a summary line does not begin with. The hyphens keep this file free of them.
+const CLAUSES: &str = "What Who Whose Whom Who-ever What-ever Whether Where Why When Which How Of \
                        That Is Are Does";
 
 /// Forbidden words. They are written with a dot in each, so that this file does not contain them.
@@ -80,14 +80,14 @@ fn starts_with_clause(text: &str, same: fn(&str, &str) -> bool) -> bool {
     let end = text.find(|c: char| !is_word(c)).unwrap_or(text.len());
     CLAUSES
         .split_whitespace()
-        .any(|clause| same(clause, &text[..end]))
+        .any(|clause| same(&clause.replace('-', ""), &text[..end]))
 }
 
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// True if a line has a forbidden word, or says "is no X" instead of "is not a X".
+/// True if a line has a forbidden word, or negates a noun with "no" instead of "not a".
 fn has_forbidden_word(line: &str) -> bool {
     let line = line.to_lowercase();
     let mut words = line.split(|c: char| !is_word(c));
@@ -98,7 +98,7 @@ fn has_forbidden_word(line: &str) -> bool {
             .any(|verb| has_negation(&line, verb))
 }
 
-/// True if a line has "VERB no X", where X is not a comparison and the verb does not follow "there".
+/// True if a line has "VERB no X", where X is not a comparison and VERB does not follow "there".
 fn has_negation(line: &str, verb: &str) -> bool {
     let phrase = format!("{verb} no ");
     line.match_indices(&phrase).any(|(at, _)| {

@@ -80,7 +80,7 @@ fn two_takers_asleep() {
 #[test]
 fn a_taker_that_slept_a_lap() {
     explore(2, || {
-        // Two slots: the third block lies where the first one lay.
+        // Two slots: the third block is in the slot of the first one.
         let pipe = Pipe::new(1, &[end(1, 1), end(2, 0)]);
         let sleeper = pipe.spawn(1, |tail| tail.drain());
         let (head, tail) = (pipe.seat(0), pipe.seat(2));

@@ -68,17 +68,13 @@ impl Pipe {
         self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
     }
 
-    /// Every buffer lies on the free list or in the reserve, nobody has a loan, and no other queue
-    /// holds anything.
+    /// Every buffer is on the free list or in the reserve, no participant has a loan, and no other
+    /// queue holds anything.
     pub(super) fn assert_home(&self) {
         let view = self.seat(0);
         for buffer in 0..self.tables.shape.buffers() {
             let word = view.word(buffer).unwrap();
-            assert_eq!(
-                word.state,
-                State::Sent,
-                "buffer {buffer} is in somebody's hands"
-            );
+            assert_eq!(word.state, State::Sent, "buffer {buffer} is still held");
             let home = [FREE_LIST, self.tables.shape.reserve()];
             let is_home = home
                 .iter()
@@ -193,7 +189,7 @@ impl<'a> Seat<'a> {
         Ok(got)
     }
 
-    /// What `attempt` gets, or `None` if the pipe was stopped before it.
+    /// The result of `attempt`, or `None` if the pipe was stopped before it.
     pub(super) fn unless_stopped<T>(
         &self,
         attempt: impl FnOnce() -> Result<T, Blocked>,
@@ -217,8 +213,8 @@ impl<'a> Seat<'a> {
     }
 
     pub(super) fn write(&self, held: Held, data: u64) {
-        // SAFETY: the pointer is valid as long as the cell. The ledger says that nobody else has
-        // the buffer, and loom fails the model if somebody does.
+        // SAFETY: the pointer is valid as long as the cell. The ledger says that no other one has
+        // the buffer, and loom fails the model if one does.
         self.pipe.payload[held.buffer as usize].with_mut(|payload| unsafe { *payload = data });
     }
 

@@ -47,7 +47,7 @@ impl Seat<'_> {
             entry
                 .word
                 .compare_exchange(word.encode(), sent, Ordering::AcqRel, Ordering::Relaxed);
-        assert!(left.is_ok(), "nobody else moves a buffer that is held");
+        assert!(left.is_ok(), "only its holder moves a held buffer");
         if cut == Cut::Begun {
             return;
         }
@@ -68,14 +68,14 @@ impl Seat<'_> {
         .encode();
         let slot = &slots[place as usize % slots.len()].word;
         let filled = slot.compare_exchange(empty, full, Ordering::AcqRel, Ordering::Relaxed);
-        assert!(filled.is_ok(), "nobody else has anything to put");
+        assert!(filled.is_ok(), "no other participant has anything to put");
         if cut == Cut::Unwoken {
             let _ = tail.compare_exchange(place, place + 1, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 }
 
-/// A buffer that is freed when it is dropped, as a lease is.
+/// A buffer that is freed when it is dropped, as a block is.
 struct Lease<'a>(Seat<'a>, Held);
 
 impl Drop for Lease<'_> {

@@ -80,7 +80,7 @@ fn stop_beside_a_sender() {
         let head = pipe.spawn(0, |head| head.send_new(10));
         pipe.stop();
         head.join().unwrap();
-        // What was not received lies in the queue: a stop loses no buffer.
+        // What was not received is in the queue: a stop loses no buffer.
         if tail.join().unwrap() == 0 {
             assert_eq!(pipe.seat(1).consume(), Some((0, 10)));
         }
