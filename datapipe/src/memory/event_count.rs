@@ -10,7 +10,7 @@
 //!
 //! What the semaphore counts is never stored here: a queue's count is tail minus head, an
 //! allocator's is its quota minus its loans. The word carries no information, so a participant that
-//! dies with a wake-up in its hands, or asleep, leaves nothing to repair but a wake-up, and wakers
+//! dies while it owes a wake-up, or asleep, leaves nothing to repair but a wake-up, and wakers
 //! wake all sleepers.
 //!
 //! This module does not check for stop or time: the waiter's loop does, and the one that stops the

@@ -85,7 +85,7 @@ impl Drop for Lease<'_> {
 }
 
 impl Seat<'_> {
-    /// Unwinds with a buffer in its hands.
+    /// Unwinds while it holds a buffer.
     fn panic_with(&self, held: Held) {
         let unwound = catch_unwind(AssertUnwindSafe(|| {
             let _lease = Lease(*self, held);
