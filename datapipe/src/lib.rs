@@ -1,11 +1,11 @@
 //! Move data through a chain of tasks that share one pool of buffers in shared memory.
 //!
 //! ```text
-//!              +-------- queue --------+-------- queue --------+-------- queue --------+
-//!              |                       v                       v                       v
-//!   source -> head                 zstd x2                aes-256-gcm x2             tail -> destination
-//!              ^                                                                       |
-//!              +----------------------------- free buffers ----------------------------+
+//!              +------- queue -------+------- queue -------+------- queue -------+
+//!              |                     v                     v                     v
+//!   source -> head                zstd x2           aes-256-gcm x2              tail -> medium
+//!              ^                                                                 |
+//!              +-------------------------- free buffers -------------------------+
 //! ```
 //!
 //! The tasks hand each other buffers, never copies. Each can have many instances; what several have
@@ -17,7 +17,7 @@
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("nightly.tap");
 //!
-//! let data = b"the only copy of somebody's data".repeat(100_000);
+//! let data = b"the only copy of a user's data".repeat(100_000);
 //! let key = Secret::Key(Key::from_bytes([7; 32]));
 //! let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
 //! let (seal, tail) = archive.stages(VirtualTape::create(path, VolumeOptions::default())?);
@@ -37,7 +37,7 @@
 //! - [`archive`] writes blocks to a medium and reads them back, all of them or some.
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops
 //!   them.
-//! - [`host`] is what a process calls that runs stages of somebody else's pipe.
+//! - [`host`] is for a process that runs stages of another program's pipe.
 //! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the
 //!   library.
 //! - [`wire`] has the bytes of an archive.
@@ -45,7 +45,7 @@
 //! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the
 //!   dead.
 //! - `queue` moves descriptors between the stages, in order.
-//! - [`memory`] is the segment that all of it lies in.
+//! - [`memory`] is the segment that holds all of it.
 //! - [`sequence`] has numbers and their order by themselves.
 //! - [`crypto`] has keys: what a user unlocks with, what is sealed with what, and the cipher.
 //! - [`limits`] has every bound of the system, and [`error`] says who is at fault.
@@ -56,7 +56,8 @@
 //! # What it does not do
 //!
 //! It has no async runtime, and does no networking by itself. It does not defend the data in a
-//! buffer against another process that was given the segment and writes where it holds no lease.
+//! buffer against another process that was given the segment and writes to a buffer that it does
+//! not hold.
 
 #![cfg_attr(
     loom,
@@ -64,12 +65,14 @@
         dead_code,
         unused_imports,
         unreachable_pub,
-        reason = "the models run what lies below the ports"
+        reason = "the models run the layers below the ports"
     )
 )]
 
 #[cfg(not(loom))]
 pub mod archive;
+#[cfg(not(loom))]
+mod block_info;
 #[cfg(not(loom))]
 pub mod controller;
 #[cfg(not(loom))]
@@ -83,6 +86,8 @@ pub mod media;
 #[allow(unsafe_code, reason = "maps memory that other processes map too")]
 pub mod memory;
 pub mod pool;
+#[cfg(not(loom))]
+mod position;
 mod queue;
 #[cfg(not(loom))]
 pub mod sequence;
@@ -113,7 +118,7 @@ pub fn modules() -> host::Modules {
     tree::modules(archive::modules(host::Modules::new()))
 }
 
-/// What a program that uses pipes needs most: `use datapipe::prelude::*;`
+/// The names that a program that uses pipes needs most: `use datapipe::prelude::*;`
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::archive::{Archive, ArchiveOptions, ArchiveReader, StreamRestore};

@@ -26,14 +26,14 @@ pub const MAX_BUFFER_SIZE: u32 = 64 << 20;
 /// Largest headroom or tailroom of a buffer, in bytes.
 pub const MAX_ROOM: u32 = 1 << 20;
 
-/// Headroom that a pipe gives its buffers if nobody asks for another, in bytes: one page, so that
-/// the payload starts on a page.
+/// Headroom that a pipe gives its buffers if the caller asks for no other, in bytes: one page, so
+/// that the payload starts on a page.
 pub const DEFAULT_HEADROOM: u32 = 4096;
 
-/// Tailroom that a pipe gives its buffers if nobody asks for another, in bytes.
+/// Tailroom that a pipe gives its buffers if the caller asks for no other, in bytes.
 pub const DEFAULT_TAILROOM: u32 = 4096;
 
-/// Payload of a buffer if nobody asks for another, in bytes: large blocks compress faster and
+/// Payload of a buffer if the caller asks for no other, in bytes: large blocks compress faster and
 /// smaller.
 pub const DEFAULT_BUFFER_SIZE: u32 = 4 << 20;
 
@@ -54,11 +54,11 @@ pub const MAX_NOTE: usize = 16 << 10;
 /// Bytes of what an instance in a process says of its failure that are kept.
 pub const MAX_FAILURE_TEXT: usize = 4096;
 
-/// Processes of one instance that may be killed one after the other before any of them has taken up
-/// a block.
+/// Consecutive deaths of processes of one instance, none of which has taken up a block, after which
+/// the pipe stops.
 pub const MAX_FRUITLESS_DEATHS: u32 = 3;
 
-/// How long a process of a stage may be stopped if nobody says otherwise.
+/// Time for which a process of a stage may be stopped if the caller sets no other.
 pub const DEFAULT_STOPPED_LIMIT: Duration = Duration::from_secs(5);
 
 /// Rounds a lock-free loop may take before it says that the segment is corrupt.
@@ -72,7 +72,7 @@ pub const MAX_ROUNDS: u32 = 1 << 20;
 /// believed beyond it.
 pub const MAX_RECORD: usize = 16 << 20;
 
-/// Length of a record if nobody asks for another, in bytes: what every tape drive takes.
+/// Length of a record if the caller asks for no other, in bytes: what every tape drive takes.
 pub const DEFAULT_RECORD: usize = 1 << 20;
 
 /// Longest body of a unit that is not a block, in bytes.
@@ -109,7 +109,7 @@ pub const MAX_BATCH_DESCRIPTORS: usize = 256;
 /// which is sorted. The last call to the kernel may give some more.
 pub const MAX_SORTED_NAMES: usize = 100_000;
 
-/// Smallest piece of a file's data that stands in a block, in bytes, unless that is all of it or of
+/// Smallest piece of a file's data in a block, in bytes, unless that is all of it or of
 /// the block.
 pub const MIN_EXTENT: usize = 4096;
 
@@ -159,7 +159,7 @@ pub const MAX_LOG_ENTRIES: usize = 10_000;
 pub const MAX_DAMAGE_TEXT: usize = 512;
 
 /// Blocks whose places a log of damage remembers: those in flight between a reader and the stages
-/// behind it, which are fewer than there are buffers on its machine and the next ones.
+/// after it, which are fewer than there are buffers on its machine and the next ones.
 pub const MAX_PLACES: usize = 16_384;
 
 /// Objects of a file tree whose entries may mix: so many are open at once while they are restored.
@@ -205,7 +205,7 @@ const _: () = {
     );
     assert!(
         MAX_PARTICIPANTS + 2 <= 1 << 11,
-        "a participant, or the controller, or nobody, fits 11 bits"
+        "a participant, or the controller, or none, fits 11 bits"
     );
     assert!(
         MAX_BUFFERS <= 1 << 13,

@@ -162,7 +162,7 @@ fn a_numbered_stage_answers_each_input_once_and_in_order() {
         "a numbered stage sends only answers to its inputs"
     );
     drop((zero, two, three));
-    let what = "a numbered stage let go of an input without sending or discarding it";
+    let what = "a numbered stage let go of an input without sending or dropping it";
     assert_eq!(misuse(middle.receive()), what);
 
     let segment = with_numbered();
@@ -209,7 +209,7 @@ fn a_stage_that_said_it_never_allocates_is_told_so() {
         .tail(collect(&Collected::default()));
     let error = pipe.run().unwrap_err().to_string();
     assert!(
-        error.contains("a stage that said that it never allocates wants a buffer"),
+        error.contains("a stage that was described as never allocating wants a buffer"),
         "{error}"
     );
 }

@@ -9,8 +9,8 @@ use datapipe::memory::Backing;
 use datapipe::prelude::*;
 use datapipe::stage::{StageError, resequence, sequence};
 use datapipe::testkit::{
-    Collected, FaultyStorage, Random, check_stage, collect, discard_every, fail_at, gather,
-    numbers, panic_at, pass, sleepy,
+    Collected, FaultyStorage, Random, check_stage, collect, drop_every, fail_at, gather, numbers,
+    panic_at, pass, sleepy,
 };
 
 fn all(n: u64) -> Vec<u64> {
@@ -68,7 +68,7 @@ fn placement_is_one_word_and_changes_nothing() {
         small()
             .head(source)
             .stage(place(middle, pass(7).instances(2)))
-            .stage(place(middle, discard_every(1_000_000)))
+            .stage(place(middle, drop_every(1_000_000)))
             .tail(sink)
             .run()
             .unwrap();
@@ -104,9 +104,9 @@ fn dropped_blocks_leave_no_gap_behind_parallel_stages() {
     let got = Collected::default();
     small()
         .head(numbers(300))
-        .stage(discard_every(3).instances(3))
+        .stage(drop_every(3).instances(3))
         .stage(pass(1).instances(2))
-        .stage(discard_every(5).instances(4))
+        .stage(drop_every(5).instances(4))
         .tail(collect(&got))
         .run()
         .unwrap();
@@ -131,7 +131,7 @@ fn the_sequencing_stages_restore_an_order_that_a_loop_has_broken() {
     .holds_out(0);
     small()
         .head(numbers(101))
-        .stage(discard_every(10).instances(2))
+        .stage(drop_every(10).instances(2))
         .stage(sequence(40))
         .stage(swap)
         .stage(resequence(40, 3))
@@ -146,7 +146,7 @@ fn the_sequencing_stages_restore_an_order_that_a_loop_has_broken() {
     let gaps = small()
         .head(numbers(50))
         .stage(sequence(0))
-        .stage(discard_every(7).instances(2));
+        .stage(drop_every(7).instances(2));
     gaps.stage(resequence(0, 2))
         .tail(collect(&got))
         .run()
@@ -950,7 +950,7 @@ fn loops_do_not_see_what_was_dropped_before_them() {
     });
     small()
         .head(numbers(9))
-        .stage(discard_every(2).instances(2))
+        .stage(drop_every(2).instances(2))
         .tail(tail)
         .run()
         .unwrap();
@@ -964,7 +964,7 @@ fn encryption_does_not_number_gaps() {
     let got = Collected::default();
     let gap = small()
         .head(numbers(9))
-        .stage(discard_every(4))
+        .stage(drop_every(4))
         .stage(seal().instances(2));
     let error = gap.tail(collect(&got)).run().unwrap_err().to_string();
     assert!(
@@ -981,7 +981,7 @@ fn encryption_does_not_number_gaps() {
     let (seal, open) = seal_and_open();
     let dense = small()
         .head(numbers(9))
-        .stage(discard_every(4))
+        .stage(drop_every(4))
         .stage(again.holds_out(0))
         .stage(seal);
     dense.stage(open).tail(collect(&got)).run().unwrap();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use datapipe::Error;
 use datapipe::pool::Refusal;
 use datapipe::prelude::*;
-use datapipe::testkit::{Collected, Random, collect, discard_every, gather, numbers, pass, sleepy};
+use datapipe::testkit::{Collected, Random, collect, drop_every, gather, numbers, pass, sleepy};
 
 /// Long enough for any of these chains on any machine; a chain that takes longer stands still.
 const STANDSTILL: Duration = Duration::from_secs(120);
@@ -45,7 +45,7 @@ fn chain(seed: u64, blocks: u64, got: &Collected) -> (PipeBuilder<'static>, Vec<
             2 => {
                 let every = 2 + random.below(4);
                 expected.retain(|n| !n.is_multiple_of(every));
-                place(discard_every(every).instances(instances), inline)
+                place(drop_every(every).instances(instances), inline)
             }
             3 => gather(1 + random.below(7) as u32),
             _ => pass(seed + 1).instances(instances),

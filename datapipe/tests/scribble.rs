@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use datapipe::prelude::*;
-use datapipe::testkit::{Collected, Random, collect, discard_every, numbers, pass};
+use datapipe::testkit::{Collected, Random, collect, drop_every, numbers, pass};
 
 /// No pipe of these takes longer, unless it hangs.
 const HANGS: Duration = Duration::from_secs(60);
@@ -82,7 +82,7 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
             .buffer_size(512)
             .head(numbers(blocks))
             .stage(pass(seed).instances(2))
-            .stage(discard_every(1_000_000).instances(2))
+            .stage(drop_every(1_000_000).instances(2))
             .tail(collect(&got))
             .start()
             .unwrap();

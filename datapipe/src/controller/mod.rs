@@ -18,6 +18,7 @@ mod builder; // the caller's description of a pipe
 mod byte_count; // byte counts in text
 mod cancel; // a stop from outside
 mod description; // the description itself, without the methods that build it
+mod error; // errors of a pipe, by the party at fault
 mod event; // events of processes
 mod instance; // identity and end of an instance
 mod launch; // threads and turns, tail to head
@@ -34,6 +35,7 @@ pub use builder::PipeBuilder;
 pub use byte_count::ByteCount;
 pub use cancel::Canceller;
 pub use description::AtLimit;
+pub use error::{Deadlock, Error, StageFailure, WaitingStage};
 pub use event::Event;
 pub use pipe::Pipe;
 pub use plan::Plan;

@@ -290,7 +290,7 @@ struct StatusReader<'s> {
 impl<'s> StatusReader<'s> {
     fn new(segment: &'s Segment) -> Self {
         let tables = segment.tables();
-        let now = crate::pool::now();
+        let now = crate::memory::now();
         Self {
             segment,
             tables,

@@ -175,7 +175,7 @@ impl<'s> Monitor<'s> {
             self.ended_well.insert((id.stage, id.instance));
             return;
         };
-        if let Some(waiting) = error.stuck() {
+        if let Some(waiting) = error.waiting() {
             self.fail_in_deadlock(id.stage, waiting);
             return;
         }
@@ -256,7 +256,7 @@ impl<'s> Monitor<'s> {
         for &(stage, instance) in &self.ended_well {
             self.segment.mark_done(stage, instance);
         }
-        self.segment.tables().wake_everybody();
+        self.segment.tables().wake_all();
         let finding = self.segment.audit().err();
         if let (Some(finding), false) = (&finding, self.is_stopping())
             && self.finding.as_ref() == Some(finding)
@@ -361,7 +361,7 @@ mod tests {
         let canceller = Canceller::new();
         let mut monitor = Monitor::new(&segment, &plan, &canceller);
         for &(stage, waiting) in exits {
-            let (result, after_stop) = (Err(StageError::standstill(waiting)), segment.is_stopped());
+            let (result, after_stop) = (Err(StageError::deadlock(waiting)), segment.is_stopped());
             monitor.record_exit(InstanceExit {
                 id: InstanceId { stage, instance: 0 },
                 result,

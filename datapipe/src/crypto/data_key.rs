@@ -5,10 +5,9 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::error::Error;
-
 use super::derive::derive;
 use super::key::KEY_LEN;
+use super::key_error::KeyError;
 use super::random::fill_random;
 
 /// Purpose of a sub-key, which precedes the archive's id in HKDF's `info`.
@@ -31,8 +30,8 @@ impl DataKey {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] if the system has no random numbers.
-    pub fn random() -> Result<Self, Error> {
+    /// [`KeyError`] if the system has no random numbers.
+    pub fn random() -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new([0; KEY_LEN]);
         fill_random(bytes.as_mut())?;
         Ok(Self(*bytes))

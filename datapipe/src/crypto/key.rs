@@ -8,8 +8,9 @@ use std::path::Path;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::error::Error;
 use crate::limits::MAX_PASSPHRASE;
+
+use super::key_error::KeyError;
 
 /// Bytes of a key of any kind.
 pub(super) const KEY_LEN: usize = 32;
@@ -29,11 +30,11 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if it cannot be read or has another length.
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+    /// [`KeyError`] if it cannot be read or has another length.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let bytes = read_at_most(path, KEY_LEN).map_err(|error| {
-            Error::Key(format!("cannot read key file {}: {error}", path.display()))
+            KeyError::system(format!("cannot read key file {}", path.display()), error)
         })?;
         let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| {
             let has = if bytes.len() > KEY_LEN {
@@ -41,7 +42,7 @@ impl Key {
             } else {
                 bytes.len().to_string()
             };
-            Error::Key(format!(
+            KeyError::new(format!(
                 "key file {} must have exactly {KEY_LEN} bytes, but has {has}",
                 path.display()
             ))
@@ -70,8 +71,8 @@ impl Passphrase {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if there is none, or if there are more than [`MAX_PASSPHRASE`].
-    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, Error> {
+    /// [`KeyError`] if there is none, or if there are more than [`MAX_PASSPHRASE`].
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, KeyError> {
         Self::checked(Zeroizing::new(bytes.into()), "the passphrase")
     }
 
@@ -80,12 +81,12 @@ impl Passphrase {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if it cannot be read, is longer, or has nothing but a line end.
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+    /// [`KeyError`] if it cannot be read, is longer, or has nothing but a line end.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
         let what = format!("passphrase file {}", path.display());
         let mut bytes = read_at_most(path, MAX_PASSPHRASE)
-            .map_err(|error| Error::Key(format!("cannot read {what}: {error}")))?;
+            .map_err(|error| KeyError::system(format!("cannot read {what}"), error))?;
         // The limit is one of the file's length, so that it does not depend on the line end.
         if bytes.len() <= MAX_PASSPHRASE && bytes.ends_with(b"\n") {
             let end = if bytes.ends_with(b"\r\n") { 2 } else { 1 };
@@ -96,14 +97,14 @@ impl Passphrase {
     }
 
     /// Checks the length. `what` names the passphrase in error messages.
-    fn checked(bytes: Zeroizing<Vec<u8>>, what: &str) -> Result<Self, Error> {
+    fn checked(bytes: Zeroizing<Vec<u8>>, what: &str) -> Result<Self, KeyError> {
         if bytes.is_empty() {
-            return Err(Error::Key(format!(
+            return Err(KeyError::new(format!(
                 "{what} is empty: use at least one byte, better a sentence"
             )));
         }
         if bytes.len() > MAX_PASSPHRASE {
-            return Err(Error::Key(format!(
+            return Err(KeyError::new(format!(
                 "{what} has more than {MAX_PASSPHRASE} bytes: use a shorter one, or a key file"
             )));
         }

@@ -21,6 +21,7 @@ mod cost; // the cost of Argon2id, and its limits
 mod data_key; // the key of a session, and those of its archives
 mod derive; // HKDF-SHA256
 mod key; // the secrets of a user: key file, passphrase
+mod key_error; // errors of keys and passphrases
 mod random; // random bytes of the operating system
 mod slot; // the data key, wrapped for one secret
 mod unlock_error; // reasons why a slot does not open
@@ -32,6 +33,7 @@ pub use cipher::{Backend, Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauth
 pub use cost::Argon2Cost;
 pub use data_key::{DataKey, SubKey};
 pub use key::{Key, Passphrase, Secret, SecretKind, others_can_read};
+pub use key_error::KeyError;
 pub(crate) use random::fill_random;
 pub use slot::{KeySlot, SLOT_LEN, unlock};
 pub use unlock_error::UnlockError;

@@ -8,7 +8,6 @@ use std::fmt;
 use ctutils::CtEq;
 use zeroize::Zeroizing;
 
-use crate::error::Error;
 use crate::limits::MAX_KEY_SLOTS;
 
 use super::cipher::{Backend, Cipher, NONCE_LEN, TAG_LEN};
@@ -16,6 +15,7 @@ use super::cost::Argon2Cost;
 use super::data_key::DataKey;
 use super::derive::derive;
 use super::key::{KEY_LEN, Secret, SecretKind};
+use super::key_error::KeyError;
 use super::random::fill_random;
 use super::unlock_error::UnlockError;
 
@@ -70,18 +70,18 @@ impl KeySlot {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if the cost is outside of the limits, or if its memory is not available;
-    /// [`Error::System`] if the system has no random numbers.
+    /// [`KeyError`] if the cost is outside of the limits, if its memory is not available, or if the
+    /// system has no random numbers.
     pub fn wrap(
         data_key: &DataKey,
         secret: &Secret,
         session_id: &[u8; 16],
         cost: Argon2Cost,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, KeyError> {
         let mut salt = [0; 32];
         fill_random(&mut salt)?;
         Self::wrap_with_salt(data_key, secret, session_id, cost, &salt)
-            .map_err(|error| Error::Key(format!("cannot wrap the data key: {error}")))
+            .map_err(|error| KeyError::new(format!("cannot wrap the data key: {error}")))
     }
 
     fn wrap_with_salt(
@@ -279,12 +279,6 @@ pub fn unlock(
         }
     }
     Err(nearest)
-}
-
-impl From<UnlockError> for Error {
-    fn from(error: UnlockError) -> Self {
-        Self::Key(error.to_string())
-    }
 }
 
 #[cfg(test)]

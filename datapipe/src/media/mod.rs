@@ -67,7 +67,6 @@ mod item; // the items that a read finds, and the probe
 mod layout; // the words of a volume's file
 mod medium; // the trait
 mod medium_handle; // descriptors for another process
-mod position; // the position of a record or a mark
 mod reader; // reads a volume, and resynchronises after damage
 mod reopen; // a medium from another process's descriptors
 mod storage; // the file system, as a trait
@@ -75,13 +74,13 @@ mod tape; // one file, one volume
 mod volume_options; // size and overwriting
 mod writer; // writes whole records, or nothing of them
 
+pub use crate::position::Position;
 pub use directory::VolumeDirectory;
 pub use error::MediumError;
 pub use item::{Item, Probe};
 pub use medium::Medium;
 pub(crate) use medium_handle::Form;
 pub use medium_handle::{HandleError, MediumHandle};
-pub use position::Position;
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, Storage, StorageFile};
 pub use tape::VirtualTape;

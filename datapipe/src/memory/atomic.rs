@@ -22,7 +22,7 @@ pub(crate) use processor::{AtomicU32, AtomicU64, Ordering, core_word};
 /// The waker's half of "publish, then look for sleepers". What is published must be published by a
 /// read-modify-write, or before it: on x86 a read-modify-write is already a full barrier for all
 /// before it, so only the compiler has to be held. Loads in between do no harm; a plain store in
-/// between is not ordered, and nobody may wait for what it says.
+/// between is not ordered, and no participant may wait for what it says.
 #[inline(always)]
 pub(crate) fn fence_after_rmw() {
     #[cfg(all(not(loom), target_arch = "x86_64"))]
@@ -46,11 +46,11 @@ pub(crate) fn spin_loop() {
 mod processor {
     #![allow(
         clippy::disallowed_types,
-        reason = "this is the file that the lint sends everybody to"
+        reason = "this is the file that the lint sends all others to"
     )]
     pub(crate) use core::sync::atomic::Ordering;
 
-    /// The processor's word behind `word`, for the system calls that wait on one.
+    /// The processor's word in `word`, for the system calls that wait on one.
     #[inline(always)]
     pub(crate) fn core_word(word: &AtomicU32) -> &core::sync::atomic::AtomicU32 {
         &word.0

@@ -1,4 +1,4 @@
-//! Where each table lies in the segment: pure arithmetic from a [`Shape`].
+//! The offset of each table in the segment: pure arithmetic from a [`Shape`].
 //!
 //! Every offset is computed with checked arithmetic and every table starts on a multiple of its
 //! alignment. The normative table is in `docs/shared-memory.md`, "Layout".

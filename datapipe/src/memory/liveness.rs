@@ -1,7 +1,7 @@
-//! Whether another process is dead, as the operating system sees it.
+//! The death of another process, as the operating system sees it.
 //!
 //! A connection that hangs up is not a death, and nothing in shared memory is evidence: the
-//! controller reclaims what a participant held only with a [`Dead`] in its hands, and only the
+//! controller reclaims what a participant held only with a [`Dead`] as proof, and only the
 //! kernel's word makes one.
 
 use std::io;
@@ -56,7 +56,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// If it is no pidfd, or its process has been waited for, or is of another pid namespace.
+    /// If it is not a pidfd, or its process has been waited for, or is of another pid namespace.
     pub fn of_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
         let info =
             std::fs::read_to_string(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd()))?;
@@ -159,7 +159,7 @@ mod tests {
             "killed, and noticed"
         );
         child.wait().unwrap();
-        process.kill().expect("killing the dead is no error");
+        process.kill().expect("killing the dead is not an error");
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         child.wait().unwrap();
         assert!(
             Process::of_descriptor(pidfd).is_err(),
-            "nobody is there any more"
+            "the process is gone"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What participants share: one segment, its layout, its words, and how to wait on them.
+//! The memory that participants share: one segment, its layout, its words, and waits on them.
 //!
 //! ```text
 //!   one segment per pipe and machine
@@ -14,33 +14,49 @@
 //! from the segment is copied out, checked, then used. `docs/shared-memory.md` is the normative
 //! description.
 //!
-//! Does not move buffers: that is what the queues and the [`pool`](crate::pool) do with these
+//! This module does not move buffers: the queues and the [`pool`](crate::pool) do, with these
 //! words.
 
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
-pub(crate) mod event; // the semaphore: wait for a word to move, stoppable
-mod layout; // where each table lies
 #[cfg(not(loom))]
-mod liveness; // is that process dead, as the operating system sees it
+mod backing; // the memory of a segment, and its pages
+#[cfg(not(loom))]
+mod clock; // the clock that all processes share
+mod corruption; // the error for words that contradict each other
+pub(crate) mod event_count; // the semaphore: wait for a word to move, stoppable
+mod layout; // the offset of each table
+#[cfg(not(loom))]
+mod liveness; // the death of a process, as the operating system sees it
+#[cfg(not(loom))]
+mod map; // the mappings of a segment
 #[cfg(not(loom))]
 mod name; // one name for everything that belongs to a pipe
 #[cfg(not(feature = "kill-points"))]
-pub(crate) mod points; // where a test can stop a process, between two effects
+pub(crate) mod points; // labelled points at which a test can stop a process
 #[cfg(feature = "kill-points")]
 pub mod points;
 #[cfg(not(loom))]
 mod segment; // memfd or named memory, mapped, sealed, reserved
+#[cfg(not(loom))]
+mod segment_error; // the error for a segment that cannot be made or used
 mod shape; // stages, instances, quotas, sizes: what the layout follows from
 #[cfg(not(loom))]
 mod sweep; // named segments whose creators were killed, and how that is known
 pub(crate) mod tables; // typed views of the segment
 
 #[cfg(not(loom))]
+pub use backing::{Backing, HugePages};
+#[cfg(not(loom))]
+pub(crate) use clock::now;
+pub use corruption::Corruption;
+#[cfg(not(loom))]
 pub use liveness::{Dead, Process};
 #[cfg(not(loom))]
 pub use name::{PipeName, PipeNameError};
 #[cfg(not(loom))]
-pub use segment::{Backing, HugePages, Segment, SegmentError};
+pub use segment::Segment;
+#[cfg(not(loom))]
+pub use segment_error::SegmentError;
 pub(crate) use shape::RingUsers;
 pub use shape::{Direction, QueueKind, Shape, ShapeError, StageShape};
 #[cfg(not(loom))]

@@ -99,8 +99,8 @@ impl FromStr for PipeName {
     }
 }
 
-/// Whether `text` is what a number of type `N` is written as: then there is one text for it, and so
-/// for a name.
+/// True if `text` is the one way to write a number of type `N`, so that there is one text for each
+/// name.
 fn is_written<N: FromStr + fmt::Display>(text: &str) -> bool {
     text.parse::<N>()
         .is_ok_and(|number| number.to_string() == text)
@@ -113,7 +113,7 @@ pub struct PipeNameError {
     what: &'static str,
 }
 
-/// Characters of a text that an error repeats: what is no name may be of any length.
+/// Characters of a text that an error repeats: a text that is not a name may have any length.
 const SHOWN: usize = 128;
 
 impl fmt::Display for PipeNameError {
@@ -141,7 +141,7 @@ impl fmt::Display for PipeName {
     }
 }
 
-/// Keeps what may stand in the name of a file or a segment anywhere.
+/// Keeps a character that may be in the name of a file or a segment anywhere.
 fn portable(c: char) -> char {
     if c.is_ascii_alphanumeric() || c == '-' || c == '.' {
         c

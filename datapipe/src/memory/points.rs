@@ -4,15 +4,16 @@
 //! ```text
 //!   ledger[b] = SENT by me        point!("send.sent")        slot = FULL(b, g)
 //!                                        |
-//!                                        +--  a process with the order "send.sent 17 kill" dies here at its 17th pass
+//!                                        +--  a process with the order "send.sent 17 kill"
+//!                                             dies here at its 17th pass
 //! ```
 //!
 //! Without the feature `kill-points` a point is nothing: no instruction and no data. The feature is
-//! for the project's own tests, and must not be on in a program that anybody relies on: whoever can
+//! for the project's own tests, and must not be on in a program that is relied on: anyone who can
 //! set its environment could stop its processes. `docs/testing.md` lists the labels,
-//! `docs/shared-memory.md` says behind which step each stands.
+//! `docs/shared-memory.md` gives the step that each follows.
 
-/// Marks a point behind an effect on shared memory. A statement, on a line of its own.
+/// Marks a point after an effect on shared memory. A statement, on a line of its own.
 macro_rules! point {
     ($label:literal) => {
         #[cfg(feature = "kill-points")]
@@ -34,7 +35,7 @@ pub(crate) use orders::{is_known, pass};
 
 #[cfg(feature = "kill-points")]
 mod orders {
-    //! What a process was told to do at which point, and that it does it.
+    //! The order of a process to die or stop at a point, and its execution.
 
     use std::cell::Cell;
     use std::fs;
@@ -87,7 +88,7 @@ mod orders {
         "reclaim.left",
     ];
 
-    /// The environment variable that names the directory in which the orders lie.
+    /// The environment variable that names the directory that has the orders.
     pub const DIRECTORY: &str = "DATAPIPE_KILL_AT";
 
     thread_local! {
@@ -108,7 +109,7 @@ mod orders {
         pass: u64,
         /// Stops instead of dying.
         stop: bool,
-        /// What the order is called now, and once it is carried out.
+        /// Name of the order now, and once it is carried out.
         taken: PathBuf,
         reached: PathBuf,
     }
@@ -166,10 +167,10 @@ mod orders {
         unsafe { libc::raise(signal) };
     }
 
-    /// Takes the first order that nobody has taken: `NAME.INSTANCE.1`, then `.2`, for one process
-    /// after the other of an instance; for a process that runs none, `controller.1`. Each is "LABEL
-    /// PASS kill" or "LABEL PASS stop". Then `NAME.INSTANCE.1.process` has the process's id, and
-    /// `.taken` or, once it came to the point, `.reached` is there.
+    /// Takes the first order that no process has taken: `NAME.INSTANCE.1`, then `.2`, for one
+    /// process after the other of an instance; for a process that runs none, `controller.1`. Each
+    /// is "LABEL PASS kill" or "LABEL PASS stop". Then `NAME.INSTANCE.1.process` has the process's
+    /// id, and `.taken` or, once it came to the point, `.reached` is there.
     fn take_order() -> Option<Order> {
         let directory = std::env::var_os(DIRECTORY)?;
         let who = std::env::args()

@@ -1,41 +1,37 @@
 //! One shared-memory segment per pipe and machine: made, reserved, sealed, mapped, attached.
 //!
-//! Two ways to make one, behind one type:
+//! Two ways to make one, with one type:
 //!
-//! - [`Backing::Anonymous`], the default: a memfd. It has no name, so nothing is left behind
-//!   however its users die. It reaches other processes by inheritance or over a unix socket, and is
-//!   sealed against resizing, so nobody can turn another's access into a fault.
+//! - [`Backing::Anonymous`], the default: a memfd. It has no name, so nothing is left however
+//!   its users die. It reaches other processes by inheritance or over a unix socket, and is sealed
+//!   against resizing, so no process can turn another's access into a fault.
 //! - [`Backing::Named`]: found by name, for participants that share no socket with the creator. The
 //!   name is removed when the creator drops the segment; what a creator that is killed leaves
-//!   behind is [swept](super::sweep()).
+//!   is [swept](super::sweep()).
 //!
 //! All pages are reserved when the segment is made, so that too little memory is an error there and
 //! then, and not a SIGBUS in the middle of a job.
 
-use std::ffi::c_int;
 use std::fmt;
-use std::fs::File;
-use std::io;
-use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use memmap2::{Advice, MmapOptions, MmapRaw};
-use rustix::fs::{FallocateFlags, MemfdFlags, Mode, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
-use rustix::shm;
-use shared_memory::{Shmem, ShmemConf};
+use rustix::fs::SealFlags;
 
 use super::atomic::Ordering;
+use super::backing::{Backing, HugePages};
 use super::layout::{Layout, MAGIC, VERSION};
+use super::map::Map;
 use super::name::PipeName;
-use super::shape::{Direction, Shape, ShapeError, StageShape};
+use super::segment_error::{SegmentError, system};
+use super::shape::{Direction, Shape};
 use super::sweep;
-use super::tables::{Array, Header, StageEntry, Tables};
-use crate::limits::MAX_STAGES;
+use super::tables::Tables;
 
-/// A mapped segment. Cheap to clone; unmapped when the last clone, port and lease is gone.
+/// A mapped segment. Cheap to clone; unmapped when the last clone, port and block is gone.
+// The methods that know buffers are in further `impl Segment` blocks of the layer above:
+// `pool/create.rs` (`create`), `pool/audit.rs` (`audit`, `free_buffers`) and `pool/reclaim.rs`
+// (`reclaim`).
 #[derive(Clone)]
 pub struct Segment {
     tables: Arc<Tables>,
@@ -44,41 +40,9 @@ pub struct Segment {
     descriptor: Option<Arc<OwnedFd>>,
 }
 
-/// Where a segment's memory comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Backing {
-    /// A memfd without a name, with the machine's ordinary pages.
-    #[default]
-    Anonymous,
-    /// POSIX shared memory named after the pipe: `datapipe-NAME`, which only this user may open.
-    /// Making one removes those that killed programs of this user have left behind, as
-    /// [`sweep`](super::sweep()) does.
-    Named,
-}
-
-/// Whether a segment's pages should be huge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HugePages {
-    /// Ordinary pages.
-    #[default]
-    No,
-    /// Ask for huge pages once the memory is reserved, and go on without if there are none to be
-    /// had. Costs about as much as copying the pool once, so it is for pipes that run for long.
-    /// Only [`Backing::Anonymous`].
-    Try,
-    /// Pages from the machine's huge page pool (`vm.nr_hugepages`), or an error. Only
-    /// [`Backing::Anonymous`].
-    Require,
-}
-
-/// Size of the pages that [`HugePages::Require`] asks for.
-const HUGE_PAGE: usize = 2 << 20;
-
 impl Segment {
-    /// Makes, reserves, seals and fills in a segment, and says that it is ready once `prepare` has
-    /// done its part.
+    /// Makes, reserves, seals and fills in a segment, and marks it ready once `prepare` has done
+    /// its part.
     pub(crate) fn make(
         name: &PipeName,
         shape: Shape,
@@ -90,8 +54,8 @@ impl Segment {
         let page = rustix::param::page_size();
         let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
         if backing == Backing::Named {
-            // First, for it gives memory back. That it cannot be done is no reason to do without a
-            // pipe.
+            // First, for it gives memory back. A sweep that fails must not keep a pipe from
+            // starting.
             let _ = sweep();
         }
         match huge {
@@ -115,7 +79,7 @@ impl Segment {
         };
         segment.fill_in(layout, page, stage_names);
         prepare(&segment.tables);
-        // SYNC(segment-ready): everything above is there for whoever reads 1.
+        // SYNC(segment-ready): everything above is there for a reader of 1.
         segment.tables.header[0].ready.store(1, Ordering::Release);
         Ok(segment)
     }
@@ -140,12 +104,12 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// As [`Segment::attach`], and if there is no such segment or it belongs to somebody else.
+    /// As [`Segment::attach`], and if there is no such segment or it belongs to another user.
     pub fn attach_named(name: &PipeName) -> Result<Self, SegmentError> {
         Self::attach_map(Map::open_named(name)?, Backing::Named)
     }
 
-    /// Where its memory comes from, and so how other processes get it: an anonymous one by its
+    /// Source of its memory, and so how other processes get it: an anonymous one by its
     /// [descriptor](Segment::descriptor), a named one by its pipe's [name](Segment::attach_named).
     pub fn backing(&self) -> Backing {
         self.backing
@@ -179,10 +143,10 @@ impl Segment {
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
         self.tables.header[0].stop.word.store(1, Ordering::SeqCst);
-        self.tables.wake_everybody();
+        self.tables.wake_all();
     }
 
-    /// Whether anybody has.
+    /// True if the segment was stopped.
     pub fn is_stopped(&self) -> bool {
         self.tables.header[0].stop.word.load(Ordering::SeqCst) != 0
     }
@@ -247,374 +211,6 @@ impl fmt::Debug for Segment {
     }
 }
 
-/// Memory that is mapped, and what unmaps it.
-struct Map {
-    base: NonNull<u8>,
-    len: usize,
-    descriptor: Option<Arc<OwnedFd>>,
-    owner: Box<dyn Send + Sync>,
-}
-
-/// A mapping that starts on a multiple of [`HUGE_PAGE`], which memmap2 cannot be asked for. Without
-/// that the kernel cannot put huge pages under it.
-struct AlignedMap {
-    base: NonNull<u8>,
-    len: usize,
-}
-
-impl AlignedMap {
-    fn new(descriptor: &OwnedFd, len: usize) -> rustix::io::Result<Self> {
-        let reserved = len.checked_add(HUGE_PAGE).ok_or(rustix::io::Errno::NOMEM)?;
-        // SAFETY: an anonymous mapping at an address that the kernel chooses: it replaces nothing.
-        let start = unsafe {
-            mmap_anonymous(
-                ptr::null_mut(),
-                reserved,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE,
-            )?
-        };
-        let skip = start.align_offset(HUGE_PAGE);
-        // SAFETY: `skip` is below HUGE_PAGE, so the address lies inside the reservation.
-        let base = unsafe { start.add(skip) };
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: `skip + len` is within the reservation, which is ours and which nothing refers
-        // to.
-        let mapped = unsafe {
-            mmap(
-                base,
-                len,
-                protection,
-                MapFlags::SHARED | MapFlags::FIXED,
-                descriptor,
-                0,
-            )
-        };
-        // SAFETY: the end of the mapping lies inside the reservation.
-        let behind = unsafe { base.add(len) };
-        for (slack, slack_len) in [(start, skip), (behind, reserved - skip - len)] {
-            if slack_len > 0 {
-                // SAFETY: what is left of the reservation before and behind the mapping:
-                // page-aligned, for its ends and the length are, and nothing refers to it. A
-                // failure leaves unused addresses behind.
-                let _ = unsafe { munmap(slack, slack_len) };
-            }
-        }
-        if let Err(errno) = mapped {
-            // SAFETY: the middle of the reservation, which nothing refers to.
-            let _ = unsafe { munmap(base, len) };
-            return Err(errno);
-        }
-        Ok(Self {
-            base: NonNull::new(base.cast()).ok_or(rustix::io::Errno::NOMEM)?,
-            len,
-        })
-    }
-}
-
-impl Drop for AlignedMap {
-    fn drop(&mut self) {
-        // SAFETY: exactly the mapping that `new` made. Whoever uses it holds the owner, which is
-        // what is dropped.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
-    }
-}
-
-// SAFETY: a mapping belongs to the process and not to a thread, and nothing is called on it but its
-// drop.
-unsafe impl Send for AlignedMap {}
-// SAFETY: as above: no method takes a shared reference.
-unsafe impl Sync for AlignedMap {}
-
-/// The shared_memory crate's mapping, which holds raw pointers and so is not `Send` by itself.
-#[allow(dead_code, reason = "held for their drops")]
-struct NamedMap {
-    /// Unmaps the object, and removes its name.
-    shmem: Shmem,
-    /// By this everybody can tell that the creator lives. Behind the mapping, for it is dropped
-    /// after it: as long as there is a name, there is a lock.
-    lock: OwnedFd,
-}
-
-// SAFETY: a mapping belongs to the process and not to a thread; nothing is called on it but its
-// drop.
-#[allow(
-    clippy::non_send_fields_in_send_ty,
-    reason = "that is what the proof above is about"
-)]
-unsafe impl Send for NamedMap {}
-// SAFETY: as above: no method is called through a shared reference.
-unsafe impl Sync for NamedMap {}
-
-impl Map {
-    fn anonymous(name: &PipeName, len: usize, huge: HugePages) -> Result<Self, SegmentError> {
-        let mut flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let mut file_len = len;
-        if huge == HugePages::Require {
-            flags |= MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
-            file_len = len.next_multiple_of(HUGE_PAGE);
-        }
-        let descriptor = rustix::fs::memfd_create(format!("datapipe:{name}"), flags)
-            .map_err(system("memfd_create"))?;
-        rustix::fs::ftruncate(&descriptor, file_len as u64).map_err(system("ftruncate"))?;
-        rustix::fs::fallocate(&descriptor, FallocateFlags::empty(), 0, file_len as u64).map_err(
-            |e| SegmentError::Memory {
-                bytes: file_len as u64,
-                source: e.into(),
-            },
-        )?;
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&descriptor, seals).map_err(system("fcntl(F_ADD_SEALS)"))?;
-        if huge == HugePages::Try {
-            Self::aligned(descriptor, file_len)
-        } else {
-            Self::of_descriptor(descriptor)
-        }
-    }
-
-    /// Maps so that huge pages fit, and asks for them: a wish, so that there are none changes
-    /// nothing.
-    fn aligned(descriptor: OwnedFd, len: usize) -> Result<Self, SegmentError> {
-        const MADV_COLLAPSE: c_int = 25; // linux/mman.h, since 6.1; not in the libc crate for every target
-        let map = AlignedMap::new(&descriptor, len).map_err(system("mmap"))?;
-        let map = Self {
-            base: map.base,
-            len,
-            descriptor: Some(Arc::new(descriptor)),
-            owner: Box::new(map),
-        };
-        for advice in [
-            libc::MADV_DONTFORK,
-            libc::MADV_DONTDUMP,
-            libc::MADV_HUGEPAGE,
-            MADV_COLLAPSE,
-        ] {
-            let _ = map.advise(advice);
-        }
-        Ok(map)
-    }
-
-    fn of_descriptor(descriptor: OwnedFd) -> Result<Self, SegmentError> {
-        let file = File::from(descriptor);
-        let len = file
-            .metadata()
-            .map_err(|source| SegmentError::System {
-                call: "fstat",
-                source,
-            })?
-            .len();
-        let len = usize::try_from(len).map_err(|_| SegmentError::TooLarge)?;
-        if len < size_of::<Header>() {
-            return Err(SegmentError::Truncated {
-                have: len as u64,
-                need: size_of::<Header>() as u64,
-            });
-        }
-        let map: MmapRaw = MmapOptions::new()
-            .len(len)
-            .map_raw(&file)
-            .map_err(|source| SegmentError::System {
-                call: "mmap",
-                source,
-            })?;
-        // A child gets the segment by its descriptor or not at all; a core dump need not hold
-        // anybody's data. Both are precautions: on a kernel that knows neither, everything else
-        // still works.
-        let _ = map.advise(Advice::DontFork);
-        let _ = map.advise(Advice::DontDump);
-        let base = NonNull::new(map.as_mut_ptr()).ok_or(SegmentError::NotASegment)?;
-        Ok(Self {
-            base,
-            len,
-            descriptor: Some(Arc::new(OwnedFd::from(file))),
-            owner: Box::new(map),
-        })
-    }
-
-    fn named(name: &PipeName, len: usize) -> Result<Self, SegmentError> {
-        let lock = sweep::create(name, len)?;
-        let id = sweep::object_name(name);
-        let mut shmem = ShmemConf::new().os_id(&id).open().map_err(|error| {
-            let _ = shm::unlink(&id);
-            SegmentError::Named {
-                call: "open",
-                reason: error.to_string(),
-            }
-        })?;
-        shmem.set_owner(true);
-        let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::NotASegment)?;
-        let map = Self {
-            base,
-            len: shmem.len(),
-            descriptor: None,
-            owner: Box::new(NamedMap { shmem, lock }),
-        };
-        let _ = map.advise(libc::MADV_DONTFORK);
-        let _ = map.advise(libc::MADV_DONTDUMP);
-        Ok(map)
-    }
-
-    fn open_named(name: &PipeName) -> Result<Self, SegmentError> {
-        // Anybody may make a file of this name. Only our own user's is opened, which nobody else
-        // can change or shrink.
-        let descriptor = shm::open(sweep::object_name(name), shm::OFlags::RDWR, Mode::empty())
-            .map_err(system("shm_open"))?;
-        let stat = rustix::fs::fstat(&descriptor).map_err(system("fstat"))?;
-        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
-            return Err(SegmentError::Foreign {
-                owner: stat.st_uid,
-                mode: stat.st_mode & 0o777,
-            });
-        }
-        Ok(Self {
-            descriptor: None,
-            ..Self::of_descriptor(descriptor)?
-        })
-    }
-
-    fn advise(&self, advice: c_int) -> io::Result<()> {
-        // SAFETY: the range is exactly one mapping of ours, which the owner keeps mapped; none of
-        // the advices used here drops or replaces a page's content.
-        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    }
-
-    /// Copies the header and the stage table out, and checks them.
-    fn check(&self) -> Result<(Shape, Layout, String), SegmentError> {
-        // SAFETY: the mapping is page-aligned, at least a header long, and every bit pattern is a
-        // valid header.
-        let header = unsafe { self.base.cast::<Header>().as_ref() };
-        if header.magic.load(Ordering::Relaxed) != MAGIC {
-            return Err(SegmentError::NotASegment);
-        }
-        // SYNC(segment-ready): what the creator wrote before it is there.
-        if header.ready.load(Ordering::Acquire) != 1 {
-            return Err(SegmentError::NotReady);
-        }
-        let theirs = header.version.load(Ordering::Relaxed);
-        if theirs != VERSION {
-            return Err(SegmentError::Version {
-                theirs,
-                ours: VERSION,
-            });
-        }
-        let page = header.page.load(Ordering::Relaxed) as usize;
-        if page != rustix::param::page_size() {
-            return Err(SegmentError::Layout);
-        }
-        let stage_count = header.stages.load(Ordering::Relaxed);
-        // Checked by hand because the table must be read before the shape can check itself.
-        if stage_count > MAX_STAGES {
-            let (value, max) = (stage_count.into(), MAX_STAGES.into());
-            return Err(SegmentError::Shape(ShapeError {
-                what: "number of stages",
-                value,
-                min: 2,
-                max,
-            }));
-        }
-        let table_end = size_of::<Header>().next_multiple_of(align_of::<StageEntry>())
-            + stage_count as usize * size_of::<StageEntry>();
-        if self.len < table_end {
-            return Err(SegmentError::Truncated {
-                have: self.len as u64,
-                need: table_end as u64,
-            });
-        }
-        let first = size_of::<Header>().next_multiple_of(align_of::<StageEntry>());
-        // SAFETY: the table lies inside the mapping, as just checked.
-        let first = unsafe { self.base.add(first) }.cast::<StageEntry>();
-        // SAFETY: `stage_count` aligned entries lie inside the mapping, and every bit pattern is a
-        // valid entry.
-        let table = unsafe { std::slice::from_raw_parts(first.as_ptr(), stage_count as usize) };
-        let stages: Vec<StageShape> = table
-            .iter()
-            .map(|entry| StageShape {
-                instances: entry.instances.load(Ordering::Relaxed),
-                share: entry.share.load(Ordering::Relaxed),
-                numbered: entry.numbered.load(Ordering::Relaxed) == 1,
-            })
-            .collect();
-        let shape = Shape::new(
-            header.buffers.load(Ordering::Relaxed),
-            header.buffer_size.load(Ordering::Relaxed),
-            header.headroom.load(Ordering::Relaxed),
-            header.tailroom.load(Ordering::Relaxed),
-            &stages,
-        )
-        .map_err(SegmentError::Shape)?;
-        let shape = match header.direction.load(Ordering::Relaxed) {
-            0 => shape.flowing(Direction::Archive),
-            1 => shape.flowing(Direction::Restore),
-            value => {
-                let what = "direction of flow";
-                return Err(SegmentError::Shape(ShapeError {
-                    what,
-                    value,
-                    min: 0,
-                    max: 1,
-                }));
-            }
-        };
-        let layout = Layout::of(&shape, page).ok_or(SegmentError::TooLarge)?;
-        let same = header.layout_hash.load(Ordering::Relaxed) == layout.hash();
-        if !same || header.total.load(Ordering::Relaxed) != layout.total as u64 {
-            return Err(SegmentError::Layout);
-        }
-        if self.len < layout.total {
-            return Err(SegmentError::Truncated {
-                have: self.len as u64,
-                need: layout.total as u64,
-            });
-        }
-        Ok((shape, layout, header.name.load()))
-    }
-
-    /// The typed tables of a mapping that is at least `layout.total` bytes long.
-    fn into_tables(self, shape: Shape, layout: Layout) -> Tables {
-        assert!(layout.total <= self.len, "the mapping holds the layout");
-        let (stages, participants) = (shape.stage_count() as usize, shape.participants() as usize);
-        let rings = shape.ring_count() as usize;
-        Tables {
-            header: self.array(offset_of!(Header, magic), 1),
-            stages: self.array(layout.stages, stages),
-            queues: self.array(layout.queues, rings),
-            slots: self.array(layout.slots, rings * shape.ring_slots() as usize),
-            participants: self.array(layout.participants, participants),
-            buffers: self.array(layout.buffers, shape.buffers() as usize),
-            // SAFETY: the payload starts inside the mapping: its offset is below `layout.total`.
-            payload: unsafe { self.base.add(layout.payload) },
-            stride: layout.stride,
-            shape,
-            owner: self.owner,
-        }
-    }
-
-    fn array<T>(&self, offset: usize, len: usize) -> Array<T> {
-        let end = len
-            .checked_mul(size_of::<T>())
-            .and_then(|bytes| bytes.checked_add(offset));
-        assert!(
-            end.is_some_and(|end| end <= self.len),
-            "the table lies inside the mapping"
-        );
-        // SAFETY: the offset lies inside the mapping, as just asserted.
-        let first = unsafe { self.base.add(offset) };
-        assert!(
-            first.cast::<T>().is_aligned(),
-            "the layout aligns every table"
-        );
-        // SAFETY: `len` aligned entries lie inside the mapping; they consist of atomic integers,
-        // for which every bit pattern is valid; the owner that keeps them mapped moves into the
-        // same `Tables`.
-        unsafe { Array::new(first.cast(), len) }
-    }
-}
-
 /// Refuses a pool that the machine has no memory for: reserving it would put every other process
 /// out of memory before it failed.
 fn check_memory(bytes: u64) -> Result<(), SegmentError> {
@@ -635,155 +231,12 @@ fn check_memory(bytes: u64) -> Result<(), SegmentError> {
     }
 }
 
-pub(super) fn system(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> SegmentError {
-    move |errno| SegmentError::System {
-        call,
-        source: errno.into(),
-    }
-}
-
-/// A segment could not be made, or is not one that can be used.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SegmentError {
-    /// The pool is larger than the address space.
-    TooLarge,
-    /// The machine does not have the memory that the pool asks for.
-    Memory {
-        /// Bytes asked for.
-        bytes: u64,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The pool asks for more memory than the machine has available.
-    NotAvailable {
-        /// Bytes asked for.
-        bytes: u64,
-        /// Bytes that the machine has available.
-        available: u64,
-    },
-    /// A system call failed.
-    System {
-        /// The call.
-        call: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A named segment could not be mapped by its name.
-    Named {
-        /// What was tried: `open`.
-        call: &'static str,
-        /// What the system said.
-        reason: String,
-    },
-    /// The memory does not start like a segment.
-    NotASegment,
-    /// Its creator has not finished it, or died while doing so.
-    NotReady,
-    /// Its creator speaks another version.
-    Version {
-        /// The version in the segment.
-        theirs: u32,
-        /// The version of this library.
-        ours: u32,
-    },
-    /// Its creator lays the tables out differently: another build, another page size.
-    Layout,
-    /// It is shorter than its header says.
-    Truncated {
-        /// Bytes there are.
-        have: u64,
-        /// Bytes there should be.
-        need: u64,
-    },
-    /// Its creator did not seal it, and could shrink it while it is mapped.
-    Unsealed,
-    /// It is another user's, or others may write to it.
-    Foreign {
-        /// The user that owns it.
-        owner: u32,
-        /// Who may do what with it.
-        mode: u32,
-    },
-    /// A named segment cannot have huge pages.
-    NamedHugePages,
-    /// Its header describes an impossible shape.
-    Shape(ShapeError),
-}
-
-impl fmt::Display for SegmentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge => write!(
-                f,
-                "the buffer pool is larger than this machine's address space"
-            ),
-            Self::Memory { bytes, source } => write!(
-                f,
-                "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer or smaller buffers, or fewer instances",
-                bytes.div_ceil(1 << 20)
-            ),
-            Self::NotAvailable { bytes, available } => write!(
-                f,
-                "the buffer pool takes {} MiB of memory, but only {} MiB are available; use fewer or smaller buffers, or fewer instances",
-                bytes.div_ceil(1 << 20),
-                available >> 20
-            ),
-            Self::System { call, source } => {
-                write!(f, "{call} failed for the shared-memory segment: {source}")
-            }
-            Self::Named { call, reason } => {
-                write!(f, "cannot {call} the named shared-memory segment: {reason}")
-            }
-            Self::NotASegment => write!(f, "this memory is not a DataPipe segment"),
-            Self::NotReady => write!(f, "the segment's creator has not finished it"),
-            Self::Version { theirs, ours } => {
-                write!(
-                    f,
-                    "the segment has version {theirs}, this library speaks version {ours}"
-                )
-            }
-            Self::Layout => write!(
-                f,
-                "the segment is laid out differently: its creator is another build"
-            ),
-            Self::Truncated { have, need } => {
-                write!(
-                    f,
-                    "the segment has {have} bytes, but its header needs {need}"
-                )
-            }
-            Self::Unsealed => {
-                write!(
-                    f,
-                    "the segment is not sealed: its creator could shrink it while it is in use"
-                )
-            }
-            Self::Foreign { owner, mode } => {
-                write!(
-                    f,
-                    "the named segment belongs to user {owner} with mode {mode:o}; it must be ours alone"
-                )
-            }
-            Self::NamedHugePages => {
-                write!(
-                    f,
-                    "a named segment cannot have huge pages; use an anonymous one"
-                )
-            }
-            Self::Shape(error) => write!(f, "the segment's header is impossible: {error}"),
-        }
-    }
-}
-
-// The text says all there is: what is inside has its own field.
-impl std::error::Error for SegmentError {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::StageShape;
 
-    /// Bytes of the mapping of the segment `name` that stand in lines of its /proc/self/smaps entry
+    /// Bytes of the mapping of the segment `name`, from the lines of its /proc/self/smaps entry
     /// that begin with `field`.
     fn mapped(name: &PipeName, field: &str) -> u64 {
         let smaps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");

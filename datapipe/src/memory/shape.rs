@@ -37,7 +37,7 @@ pub struct StageShape {
     /// Buffers that all instances of the stage together may have outstanding; 0 for a stage that
     /// never allocates.
     pub share: u32,
-    /// Whether the stage answers every number that it receives exactly once. Stages between two
+    /// True if the stage answers every number that it receives exactly once. Stages between two
     /// queues that have several instances, or that are to be restarted after a crash, must.
     pub numbered: bool,
 }
@@ -60,9 +60,17 @@ impl StageShape {
             ..self
         }
     }
+
+    /// The quota of each instance: an even part of the share, and one more for the first instances
+    /// if the share does not divide evenly.
+    fn quotas(&self) -> impl Iterator<Item = u32> + use<> {
+        let (instances, share) = (self.instances, self.share);
+        let (part, rest) = (share / instances, share % instances);
+        (0..instances).map(move |instance| part + u32::from(instance < rest))
+    }
 }
 
-/// Which way a pipe's data flows.
+/// Direction in which a pipe's data flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// From where it is used to where it is kept.
@@ -72,18 +80,18 @@ pub enum Direction {
     Restore,
 }
 
-/// How a queue orders what it holds.
+/// Order of the buffers in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     /// First in, first out. The place where a buffer is put becomes its number.
     Plain,
-    /// Fed by a numbered stage: a buffer is put at the place of its number, whichever instance
-    /// finishes first.
+    /// Fed by a numbered stage: a buffer is put at the place of its number, no matter which
+    /// instance finishes first.
     Ordered,
 }
 
-/// Whether a ring has only one participant who takes from it, or puts into it. What nobody else
-/// writes needs no compare-and-swap, which costs more than all else in a hand-over.
+/// Rings with only one participant that takes, or puts. A word with one writer needs no
+/// compare-and-swap, which costs more than all else in a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RingUsers {
     /// One participant takes. The controller never does.
@@ -108,18 +116,6 @@ impl Shape {
         tailroom: u32,
         stages: &[StageShape],
     ) -> Result<Self, ShapeError> {
-        let check = |what: &'static str, value: u64, min: u64, max: u64| {
-            if (min..=max).contains(&value) {
-                Ok(())
-            } else {
-                Err(ShapeError {
-                    what,
-                    value,
-                    min,
-                    max,
-                })
-            }
-        };
         check("number of buffers", buffers.into(), 1, MAX_BUFFERS.into())?;
         check(
             "buffer size",
@@ -129,84 +125,18 @@ impl Shape {
         )?;
         check("headroom", headroom.into(), 0, MAX_ROOM.into())?;
         check("tailroom", tailroom.into(), 0, MAX_ROOM.into())?;
-        check(
-            "number of stages",
-            stages.len() as u64,
-            2,
-            MAX_STAGES.into(),
-        )?;
-        let mut first = Vec::with_capacity(stages.len() + 1);
-        let mut participants = 0;
-        let mut shares = 0u64;
-        for (position, stage) in stages.iter().enumerate() {
-            check(
-                "number of instances",
-                stage.instances.into(),
-                1,
-                MAX_INSTANCES.into(),
-            )?;
-            let between = position > 0 && position + 1 < stages.len();
-            let unnumbered_max = if between && !stage.numbered {
-                1
-            } else {
-                MAX_INSTANCES
-            };
-            check(
-                "number of instances of a stage that is not numbered",
-                stage.instances.into(),
-                1,
-                unnumbered_max.into(),
-            )?;
-            first.push(participants);
-            participants += stage.instances;
-            if stage.share > 0 {
-                check(
-                    "stage's share of the buffers",
-                    stage.share.into(),
-                    stage.instances.into(),
-                    buffers.into(),
-                )?;
-            }
-            shares += u64::from(stage.share);
-        }
-        check(
-            "number of instances of all stages",
-            participants.into(),
-            2,
-            MAX_PARTICIPANTS.into(),
-        )?;
-        check("sum of the stages' shares", shares, 1, buffers.into())?;
-        check(
-            "head's share of the buffers",
-            stages[0].share.into(),
-            1,
-            buffers.into(),
-        )?;
-        first.push(participants);
-        let (direction, stages) = (Direction::default(), stages.to_vec());
-        let ring_slots = (buffers + 1).next_power_of_two();
-        let part = |stage: &StageShape, instance| {
-            let StageShape {
-                instances, share, ..
-            } = *stage;
-            share / instances + u32::from(instance < share % instances)
-        };
-        let parts = |stage: &StageShape| -> Vec<u32> {
-            (0..stage.instances)
-                .map(|instance| part(stage, instance))
-                .collect()
-        };
-        let quotas: Vec<u32> = stages.iter().flat_map(parts).collect();
-        let users = ring_users(&stages, &quotas);
+        let first = check_stages(buffers, stages)?;
+        let quotas: Vec<u32> = stages.iter().flat_map(StageShape::quotas).collect();
+        let users = ring_users(stages, &quotas);
         Ok(Self {
             buffers,
             buffer_size,
             headroom,
             tailroom,
-            direction,
-            stages,
+            direction: Direction::default(),
+            stages: stages.to_vec(),
             first,
-            ring_slots,
+            ring_slots: (buffers + 1).next_power_of_two(),
             quotas,
             users,
         })
@@ -218,7 +148,7 @@ impl Shape {
         Self { direction, ..self }
     }
 
-    /// Which way the pipe's data flows.
+    /// Direction in which the pipe's data flows.
     pub fn direction(&self) -> Direction {
         self.direction
     }
@@ -238,7 +168,7 @@ impl Shape {
         self.headroom
     }
 
-    /// Bytes behind the payload of each buffer.
+    /// Bytes after the payload of each buffer.
     pub fn tailroom(&self) -> u32 {
         self.tailroom
     }
@@ -260,14 +190,14 @@ impl Shape {
         self.stage_count() + 1
     }
 
-    /// Index of the reserve: the ring of the buffers that were never used. Nobody puts anything
-    /// there.
+    /// Index of the reserve: the ring of the buffers that were never used. No participant
+    /// puts anything there.
     #[inline]
     pub(crate) fn reserve(&self) -> u32 {
         self.stage_count()
     }
 
-    /// Buffers that should lie on the free list before an allocator prefers them to the reserve:
+    /// Buffers that should be on the free list before an allocator prefers them to the reserve:
     /// those of about a megabyte. Small buffers need slack between the stages more than warmth, for
     /// large ones it is the other way.
     #[inline]
@@ -309,10 +239,10 @@ impl Shape {
         self.quotas.get(participant as usize).copied().unwrap_or(0)
     }
 
-    /// How queue `queue` orders what it holds.
+    /// Order of the buffers in queue `queue`.
     ///
     /// A queue is ordered if a numbered stage feeds it. The free list is not, for its order means
-    /// nothing; nor is the queue behind the head, for there numbers begin.
+    /// nothing; nor is the queue after the head, for there numbers begin.
     #[inline]
     pub fn queue_kind(&self, queue: u32) -> QueueKind {
         match queue.checked_sub(1) {
@@ -321,13 +251,13 @@ impl Shape {
         }
     }
 
-    /// Whether `stage` lies between two queues and answers every number exactly once.
+    /// True if `stage` is between two queues and answers every number exactly once.
     #[inline]
     pub fn is_numbered(&self, stage: u32) -> bool {
         stage > 0 && stage + 1 < self.stage_count() && self.stages[stage as usize].numbered
     }
 
-    /// Who takes from a ring, and who puts into it.
+    /// The number of participants that take from a ring, and that put into it.
     #[inline]
     pub(crate) fn users(&self, ring: u32) -> RingUsers {
         self.users[ring as usize]
@@ -342,10 +272,81 @@ impl Shape {
     }
 }
 
+/// Fails if `value` is outside of its range.
+fn check(what: &'static str, value: u64, min: u64, max: u64) -> Result<(), ShapeError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(ShapeError {
+        what,
+        value,
+        min,
+        max,
+    })
+}
+
+/// Checks the stages of a pool of `buffers`. Returns the first participant of each stage, and one
+/// past the last of all.
+fn check_stages(buffers: u32, stages: &[StageShape]) -> Result<Vec<u32>, ShapeError> {
+    let count = stages.len() as u64;
+    check("number of stages", count, 2, MAX_STAGES.into())?;
+    let mut first = Vec::with_capacity(stages.len() + 1);
+    let (mut participants, mut shares) = (0, 0u64);
+    for (position, stage) in stages.iter().enumerate() {
+        let between = position > 0 && position + 1 < stages.len();
+        check_stage(buffers, stage, between)?;
+        first.push(participants);
+        participants += stage.instances;
+        shares += u64::from(stage.share);
+    }
+    first.push(participants);
+    check(
+        "number of instances of all stages",
+        participants.into(),
+        2,
+        MAX_PARTICIPANTS.into(),
+    )?;
+    check("sum of the stages' shares", shares, 1, buffers.into())?;
+    check(
+        "head's share of the buffers",
+        stages[0].share.into(),
+        1,
+        buffers.into(),
+    )?;
+    Ok(first)
+}
+
+/// Checks one stage; `between`: it is neither head nor tail. Such a stage must be numbered if it
+/// has several instances, or their outputs could not be put in order.
+fn check_stage(buffers: u32, stage: &StageShape, between: bool) -> Result<(), ShapeError> {
+    let instances = stage.instances.into();
+    check("number of instances", instances, 1, MAX_INSTANCES.into())?;
+    let most = if between && !stage.numbered {
+        1
+    } else {
+        MAX_INSTANCES
+    };
+    check(
+        "number of instances of a stage that is not numbered",
+        instances,
+        1,
+        most.into(),
+    )?;
+    if stage.share > 0 {
+        check(
+            "stage's share of the buffers",
+            stage.share.into(),
+            instances,
+            buffers.into(),
+        )?;
+    }
+    Ok(())
+}
+
 /// The users of each queue, and of the reserve.
 fn ring_users(stages: &[StageShape], quotas: &[u32]) -> Vec<RingUsers> {
     let allocators = quotas.iter().filter(|&&quota| quota > 0).count();
-    // Everybody frees, and nobody puts into the reserve.
+    // All participants free, and none puts into the reserve.
     let free = RingUsers {
         one_taker: allocators == 1,
         one_putter: false,
@@ -365,7 +366,7 @@ fn ring_users(stages: &[StageShape], quotas: &[u32]) -> Vec<RingUsers> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShapeError {
-    /// What the number counts.
+    /// Name of the number.
     pub what: &'static str,
     /// The number.
     pub value: u64,
@@ -433,7 +434,7 @@ mod tests {
         );
         assert!(!shape.is_numbered(0), "a head has no numbers to answer");
         assert!(shape.is_numbered(1));
-        assert!(!shape.is_numbered(3), "a tail answers nobody");
+        assert!(!shape.is_numbered(3), "a tail has no numbers to answer");
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Named segments that their creator was killed with: how anybody can tell, and their removal.
+//! Named segments whose creators were killed: the proof of it, and their removal.
 //!
 //! ```text
-//!   creator   object without a name > lock > pages, mark > name        ...     remove the name > unlock
-//!   sweeper   name of a pipe, ours alone, marked > lock: refused, it lives
-//!                                                        granted, it is dead > still of that name? remove that
+//!   creator   object without a name > lock > pages, mark > name   ...   remove the name > unlock
+//!   sweeper   name of a pipe, ours alone, marked > lock
+//!                   refused: it lives
+//!                   granted: it is dead > still of that name? remove that
 //! ```
 //!
 //! The lock is the kernel's (`flock`). It belongs to the file as the creator opened it, and ends
@@ -16,8 +17,8 @@
 //! that is granted the lock has the proof; and a creator that is killed before it gives the name
 //! leaves nothing at all.
 //!
-//! Does not ask who maps an object: those who do keep their memory, and it goes with the last of
-//! them.
+//! The sweep does not ask which processes map an object: those that do keep their memory, and it
+//! goes with the last of them.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::{ffi::CStr, io};
@@ -30,19 +31,19 @@ use rustix::io::{Errno, pread, pwrite};
 
 use super::layout::MAGIC;
 use super::name::PipeName;
-use super::segment::{SegmentError, system};
+use super::segment_error::{SegmentError, system};
 
-/// Where the kernel keeps POSIX shared memory.
+/// Folder in which the kernel keeps POSIX shared memory.
 const FOLDER: &str = "/dev/shm";
-/// What the names of named segments begin with. The rest is the pipe's name.
+/// Start of the names of named segments. The rest is the pipe's name.
 const PREFIX: &str = "datapipe-";
-/// What a segment begins with, as it stands in memory.
+/// First bytes of a segment, as they are in memory.
 #[allow(
     clippy::host_endian_bytes,
     reason = "a segment never leaves its machine"
 )]
 const MARK: [u8; 8] = MAGIC.to_ne_bytes();
-/// Who may do what with a named segment.
+/// Permission bits of a named segment.
 const OURS_ALONE: u32 = 0o600;
 
 /// Name of the object that is the segment of the pipe `name`.
@@ -50,13 +51,13 @@ pub(super) fn object_name(name: &PipeName) -> String {
     format!("{PREFIX}{name}")
 }
 
-/// Makes the object of a named segment, `len` bytes, all reserved. It is removed by whoever maps
-/// it; until the descriptor that is returned is dropped, no sweeper does.
+/// Makes the object of a named segment, `len` bytes, all reserved. It is removed by the process
+/// that maps it; until the descriptor that is returned is dropped, no sweeper does.
 pub(super) fn create(name: &PipeName, len: usize) -> Result<OwnedFd, SegmentError> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let object =
         open(FOLDER, flags, Mode::from_raw_mode(OURS_ALONE)).map_err(system("open(O_TMPFILE)"))?;
-    // Nobody else can have it open yet, so it is granted.
+    // No other process can have it open yet, so it is granted.
     flock(&object, FlockOperation::NonBlockingLockExclusive).map_err(system("flock"))?;
     ftruncate(&object, len as u64).map_err(system("ftruncate"))?;
     fallocate(&object, FallocateFlags::empty(), 0, len as u64).map_err(|errno| {
@@ -79,7 +80,7 @@ pub(super) fn create(name: &PipeName, len: usize) -> Result<OwnedFd, SegmentErro
 ///
 /// Nothing else is touched: neither the segment of a pipe that lives, nor another user's, nor any
 /// object that is not named, marked and protected as this library's segments are. One whose creator
-/// is dead is removed even if others still map it; they keep their memory. Whoever makes a named
+/// is dead is removed even if others still map it; they keep their memory. Making a named
 /// segment sweeps first, so only a program that makes none, and wants the memory back at once, has
 /// to call this. May be called at any time, by any number of processes.
 ///
@@ -88,8 +89,8 @@ pub(super) fn create(name: &PipeName, len: usize) -> Result<OwnedFd, SegmentErro
 ///
 /// # Errors
 ///
-/// If the folder of POSIX shared memory, `/dev/shm`, cannot be read. There being none is no error:
-/// nothing is there.
+/// If the folder of POSIX shared memory, `/dev/shm`, cannot be read. If there is none, nothing is
+/// removed, and that is not an error.
 ///
 /// # Examples
 ///
@@ -126,7 +127,7 @@ fn pipe_of(object: &CStr) -> Option<PipeName> {
 
 /// Removes an object if it is a segment of ours whose creator is dead. Returns whether it did.
 fn remove_if_dead(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<bool> {
-    // Before it is opened: what is no plain file may do anything then.
+    // Before it is opened: opening anything but a plain file may have any effect.
     if !is_ours(&statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?) {
         return Ok(false);
     }
@@ -137,11 +138,12 @@ fn remove_if_dead(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<boo
         return Ok(false);
     }
     match flock(&object, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Ok(false), // its creator lives, or somebody else is just removing it
+        // Its creator lives, or another process is just removing it.
+        Err(Errno::WOULDBLOCK) => return Ok(false),
         granted => granted?,
     }
-    // Whoever swept before us may have removed it after we had opened it. From here on nobody does:
-    // only its creator and the holder of the lock may, and these are dead and we.
+    // An earlier sweeper may have removed it after we had opened it. From here on none does: only
+    // its creator and the holder of the lock may, and the creator is dead and the holder is us.
     let named = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino) {
         return Ok(false);
@@ -150,7 +152,7 @@ fn remove_if_dead(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<boo
     Ok(true)
 }
 
-/// Whether it is a plain file of this user, with one name, that nobody else may open.
+/// True if it is a plain file of this user, with one name, that no other user may open.
 fn is_ours(stat: &Stat) -> bool {
     let plain =
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1;
@@ -158,7 +160,7 @@ fn is_ours(stat: &Stat) -> bool {
     plain && owner && stat.st_mode & 0o7777 == OURS_ALONE
 }
 
-/// Whether it begins as every segment does.
+/// True if it begins as every segment does.
 fn is_marked(object: &OwnedFd) -> rustix::io::Result<bool> {
     let mut start = [0; MARK.len()];
     let len = pread(object, &mut start, 0)?;

@@ -2,7 +2,7 @@
 //!
 //! One set of `repr(C)` structs of atomic words, and one [`Tables`] that finds them, wherever they
 //! live: in a mapped segment, or on the heap, where the model checker and the step explorer run the
-//! very same algorithms. No struct has padding that anybody reads, and every bit pattern of every
+//! very same algorithms. No struct has padding that is read, and every bit pattern of every
 //! word is valid, so a peer that scribbles on the segment can make a value wrong but never invalid.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::ops::Index;
 use std::ptr::NonNull;
 
 use super::atomic::{AtomicU32, AtomicU64};
-use super::event::EventCount;
+use super::event_count::EventCount;
 use super::shape::Shape;
 
 /// The first bytes of a segment. All but `stop` is written once, by the creator, before `ready`.
@@ -39,12 +39,12 @@ pub(crate) struct Header {
     pub(crate) direction: AtomicU64,
     /// The pipe's name, UTF-8, padded with zeros.
     pub(crate) name: Text<16>,
-    /// What every wait re-checks.
+    /// Checked again by every wait.
     pub(crate) stop: StopWord,
 }
 
-/// The stop word, on a cache line of its own: read by everybody before every operation, written
-/// once.
+/// The stop word, on a cache line of its own: read by all participants before every operation,
+/// written once.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct StopWord {
@@ -119,7 +119,7 @@ pub(crate) struct ParticipantEntry {
     pub(crate) since: AtomicU64,
     pub(crate) started: AtomicU64,
     pub(crate) ended: AtomicU64,
-    /// How many processes the instance has had. Written by the controller.
+    /// Number of processes that the instance has had. Written by the controller.
     pub(crate) processes: AtomicU64,
     _rest: [AtomicU64; 2],
     /// Moves when a buffer that this participant allocated comes home.
@@ -129,7 +129,7 @@ pub(crate) struct ParticipantEntry {
     pub(crate) counters: Counters,
 }
 
-/// What one participant did so far.
+/// Work that one participant did so far.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct Counters {
@@ -158,7 +158,7 @@ pub(crate) struct BufferEntry {
     pub(crate) number_generation: AtomicU64,
     /// Queue that the buffer was last sent to. Written before the ledger word says sent.
     pub(crate) destination: AtomicU32,
-    /// Where the data starts, in bytes from the start of the buffer's headroom.
+    /// Start of the data, in bytes from the start of the buffer's headroom.
     pub(crate) start: AtomicU32,
     /// Length of the data in bytes.
     pub(crate) len: AtomicU32,
@@ -166,7 +166,7 @@ pub(crate) struct BufferEntry {
     /// written.
     pub(crate) flags: AtomicU32,
     _rest: [AtomicU64; 3],
-    /// What the stages tell each other about the block: see [`BlockInfo`](crate::pool::BlockInfo).
+    /// Facts about the block for later stages: see [`BlockInfo`](crate::pool::BlockInfo).
     pub(crate) info: [AtomicU64; INFO_WORDS],
 }
 
@@ -240,7 +240,7 @@ const _: () = {
     assert!(offset_of!(BufferEntry, info) == 64);
 };
 
-/// A table of `len` entries that somebody else keeps in place.
+/// A table of `len` entries that another owner keeps in place.
 pub(crate) struct Array<T> {
     first: NonNull<T>,
     len: usize,
@@ -276,7 +276,7 @@ impl<T> Index<u32> for Array<T> {
     }
 }
 
-/// Every shared table of one pipe, and whatever keeps them in memory.
+/// Every shared table of one pipe, and the owner that keeps them in memory.
 pub(crate) struct Tables {
     pub(crate) shape: Shape,
     pub(crate) header: Array<Header>,
@@ -295,7 +295,7 @@ pub(crate) struct Tables {
 }
 
 // SAFETY: the tables consist of atomics, which any thread may use; `payload` is only turned into
-// references by leases, which the ledger makes exclusive; the owner is Send.
+// references by blocks, which the ledger makes exclusive; the owner is Send.
 unsafe impl Send for Tables {}
 // SAFETY: as above; the owner is Sync, and nothing here has interior mutability but the atomics.
 unsafe impl Sync for Tables {}
@@ -310,12 +310,12 @@ impl fmt::Debug for Tables {
 
 impl Tables {
     /// Wakes all who wait anywhere, to look again.
-    pub(crate) fn wake_everybody(&self) {
+    pub(crate) fn wake_all(&self) {
         for queue in self.queues.as_slice() {
-            queue.event.event.wake();
+            queue.event.event.wake_all();
         }
         for participant in self.participants.as_slice() {
-            participant.credit.event.wake();
+            participant.credit.event.wake_all();
         }
     }
 

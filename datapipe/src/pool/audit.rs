@@ -1,19 +1,20 @@
 //! The slow twin of the hand-over: compares every word with every other, and changes nothing.
 //!
-//! The ledger is the truth. Each buffer is held by one participant, or lies in exactly the ring its
+//! The ledger is the truth. Each buffer is held by one participant, or is in exactly the ring its
 //! descriptor names; every slot and hint agrees with that. A participant in the middle of a
 //! primitive may be one step ahead of that with one buffer, so such a difference counts only if its
 //! participant is waiting, has ended, or is the controller.
 
 use std::fmt;
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
 use crate::memory::{QueueKind, Segment};
 use crate::queue::Slot;
 
-use super::participant::{Activity, FREE_LIST, Participant};
+use super::activity::Activity;
+use super::participant::{FREE_LIST, Participant};
 use super::word::{CONTROLLER, State, Word};
 
 /// A contradiction between shared words.
@@ -35,7 +36,7 @@ impl From<AuditFinding> for Corruption {
 }
 
 impl Segment {
-    /// Compares the ledger with the rings, and says what contradicts what.
+    /// Compares the ledger with the rings, and reports the first contradiction.
     ///
     /// On a pipe that is running, a finding may be a participant caught in the act: it means
     /// something only if it is there again after a while in which nothing moved.
@@ -47,7 +48,7 @@ impl Segment {
         audit(self.tables(), true)
     }
 
-    /// Buffers that lie on the free list.
+    /// Number of buffers on the free list.
     pub fn free_buffers(&self) -> u32 {
         free_buffers(self.tables())
     }
@@ -62,8 +63,8 @@ impl Segment {
         .finish(id);
     }
 
-    /// When each participant last fell asleep, 0 for those that have ended; `None` if one of them
-    /// is at work, or waits for a time that will end.
+    /// Time at which each participant last fell asleep, 0 for those that have ended; `None` if one
+    /// of them is at work, or waits for a time that will end.
     pub(crate) fn asleep(&self) -> Option<Vec<u64>> {
         let tables = self.tables();
         let asleep = |id| {
@@ -87,8 +88,8 @@ impl Segment {
     }
 }
 
-/// How many buffers each participant has in its hands, how many of these it allocated itself, and
-/// how many count against its quota.
+/// For each participant the number of buffers that it holds, that it holds and allocated itself,
+/// and that count against its quota.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) held: Vec<u32>,
@@ -234,8 +235,8 @@ fn audit_ring(
     let mut present = 0;
     for (place, slot) in ring.window() {
         match slot {
-            // A slot behind the head may still be at the lap before, if its taker has not emptied
-            // it yet.
+            // A slot just after the head may still be at the lap before, if its taker has not
+            // emptied it yet.
             Slot::Empty { lap }
                 if lap == ring.lap(place) || (place == head && lap == ring.lap(place) + 1) => {}
             Slot::Empty { lap } => {
@@ -263,7 +264,7 @@ fn audit_ring(
                     && view.tables.shape.queue_kind(queue) == QueueKind::Plain
                 {
                     return finding(format!(
-                        "place {place} of queue {queue} lies behind its tail {tail}"
+                        "place {place} of queue {queue} is after its tail {tail}"
                     ));
                 }
             }

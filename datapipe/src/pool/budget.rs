@@ -1,8 +1,9 @@
-//! How many buffers a chain needs so that it can always make progress, and who may have how many.
+//! The number of buffers that a chain needs so that it can always make progress, and each stage's
+//! share of them.
 //!
 //! The pool is divided evenly between the modules that allocate, and a module's share evenly
-//! between its instances. That cannot starve anybody, but it can hang a chain in which some stage
-//! waits for more inputs before it lets go of any. So a pipe is admitted only if, for each
+//! between its instances. That cannot starve any of them, but it can hang a chain in which some
+//! stage waits for more inputs before it lets go of any. So a pipe is admitted only if, for each
 //! allocating instance,
 //!
 //! ```text
@@ -17,7 +18,7 @@ use std::fmt;
 use crate::limits::{MAX_BUFFERS, MAX_INSTANCES};
 use crate::memory::ShapeError;
 
-/// What one stage does with buffers.
+/// Use that one stage makes of buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageNeeds {
     /// Its name, for messages.
@@ -28,7 +29,7 @@ pub struct StageNeeds {
     pub hold_out: u32,
     /// Inputs that an instance keeps before it sends or frees any; 0 for the head.
     pub hold_in: u32,
-    /// Whether it may send on the very buffers it received.
+    /// True if it may send on the very buffers it received.
     pub passes_on: bool,
 }
 
@@ -44,7 +45,7 @@ pub struct Budget {
     pub recommended: u32,
 }
 
-/// Why a pipe cannot work as it was described.
+/// Reason that a pipe cannot work as it was described.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -84,7 +85,8 @@ impl Budget {
     /// };
     /// let chain = [stage("read", 1, 0, 1), stage("zstd", 2, 1, 1), stage("group", 1, 4, 0)];
     /// let refused = Budget::new(&chain, Some(8)).unwrap_err();
-    /// assert!(refused.to_string().contains("2 >= 1 + (4 - 1) does not hold; use 16 buffers or more"));
+    /// let sum = "2 >= 1 + (4 - 1) does not hold; use 16 buffers or more";
+    /// assert!(refused.to_string().contains(sum));
     /// assert_eq!(Budget::new(&chain, Some(16)).unwrap().shares, [8, 8, 0]);
     /// ```
     pub fn new(stages: &[StageNeeds], buffers: Option<u32>) -> Result<Self, Refusal> {
@@ -142,12 +144,17 @@ impl Budget {
         })
     }
 
-    /// What is legal about this pool, but slow.
+    /// A warning about this pool, if it is legal but slow.
     pub fn warning(&self) -> Option<String> {
         (self.buffers < self.recommended).then(|| {
-            let Self { buffers, recommended, .. } = self;
+            let Self {
+                buffers,
+                recommended,
+                ..
+            } = self;
             format!(
-                "the pool has {buffers} buffers; with fewer than {recommended}, stages wait for each other"
+                "the pool has {buffers} buffers; with fewer than {recommended}, stages wait for \
+                 each other"
             )
         })
     }
@@ -164,14 +171,15 @@ fn needed_by(stages: &[StageNeeds], i: usize) -> u64 {
 /// The stages that keep inputs, among those that the buffers of stage `i` reach before they are
 /// freed.
 fn reached_from(stages: &[StageNeeds], i: usize) -> impl Iterator<Item = &StageNeeds> {
-    let behind = &stages[i + 1..];
-    let last = behind
+    let later = &stages[i + 1..];
+    let last = later
         .iter()
         .position(|stage| !stage.passes_on)
-        .map_or(behind.len(), |last| last + 1);
-    behind[..last].iter().filter(|stage| stage.hold_in > 1)
+        .map_or(later.len(), |last| last + 1);
+    later[..last].iter().filter(|stage| stage.hold_in > 1)
 }
 
+/// The sum of admission for the stage at index `short`, written out with the numbers of the pool.
 fn written_out(
     stages: &[StageNeeds],
     short: usize,
@@ -210,8 +218,9 @@ fn written_out(
         String::new()
     };
     format!(
-        "{why}{but}{name} instances may hold {quota} buffers each\n  {name}{count} has {share} of {buffers} buffers \
-         ({buffers} / {modules} allocating modules); {sum} does not hold; use {enough} buffers or more"
+        "{why}{but}{name} instances may hold {quota} buffers each\n  {name}{count} has {share} of \
+         {buffers} buffers ({buffers} / {modules} allocating modules); {sum} does not hold; use \
+         {enough} buffers or more"
     )
 }
 
@@ -222,7 +231,8 @@ impl fmt::Display for Refusal {
             Self::TooManyHeld { needed } => {
                 write!(
                     f,
-                    "its stages keep so many buffers that it needs {needed}; a pool has at most {MAX_BUFFERS}"
+                    "its stages keep so many buffers that it needs {needed}; a pool has at most \
+                     {MAX_BUFFERS}"
                 )
             }
             Self::Range(error) => error.fmt(f),
@@ -274,12 +284,12 @@ mod tests {
             Budget::new(&chain, Some(enough)).unwrap().shares,
             [15, 0, 15, 15, 0]
         );
-        let Refusal::TooFewBuffers { enough: said, sum } =
+        let Refusal::TooFewBuffers { enough: named, sum } =
             Budget::new(&chain, Some(enough - 1)).unwrap_err()
         else {
             panic!("refused for another reason")
         };
-        assert_eq!(said, enough);
+        assert_eq!(named, enough);
         assert!(
             sum.contains("zstd x3 has 14 of 44 buffers (44 / 3 allocating modules)"),
             "{sum}"

@@ -7,7 +7,8 @@ use super::participant::fill_reserve;
 impl Segment {
     /// Makes a segment for a pipe of the given shape: reserved, sealed, with every buffer free.
     ///
-    /// `stage_names` label the stages, in order, for whoever attaches; missing ones stay empty.
+    /// `stage_names` label the stages, in order, for processes that attach; missing ones stay
+    /// empty.
     ///
     /// # Errors
     ///

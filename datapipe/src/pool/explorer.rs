@@ -25,7 +25,7 @@ use crate::queue::Put;
 use super::audit::{audit, free_buffers};
 use super::loans::Loans;
 use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
-use super::port::inheritance;
+use super::port_core::inheritance;
 use super::reclaim::{Inputs, Reclaimed, reclaim};
 
 type Step = Yielder<(), ()>;
@@ -78,7 +78,7 @@ impl Actor {
         !done
     }
 
-    /// SIGKILL: nothing of it runs any more. (What unwinds here holds no lease.)
+    /// SIGKILL: nothing of it runs any more. (What unwinds here holds no block.)
     fn kill(&mut self) {
         set_hook(None);
         self.coroutine = None;
@@ -90,13 +90,13 @@ impl Actor {
     }
 }
 
-/// What the participants remember outside of shared memory.
+/// Memory of the participants outside of shared memory.
 #[derive(Default)]
 struct World {
     /// Next block of each head, and the block whose send it was killed in, if so.
     next: RefCell<BTreeMap<u32, u64>>,
     unsure: RefCell<Vec<u64>>,
-    /// What the tails got, by number.
+    /// Data that the tails received, by number.
     received: RefCell<BTreeMap<u64, u64>>,
 }
 
@@ -151,7 +151,7 @@ impl Run {
         }
     }
 
-    fn step_somebody(&mut self) {
+    fn step_any(&mut self) {
         let count = self.actors.len() as u64;
         let who = (xorshift(&mut self.random) % count) as usize;
         self.actors[who].step();
@@ -169,7 +169,7 @@ impl Run {
         });
         while controller.step() {
             if xorshift(&mut self.random).is_multiple_of(2) {
-                self.step_somebody();
+                self.step_any();
             }
         }
         assert!(report.get().is_some());
@@ -179,7 +179,7 @@ impl Run {
     fn run_to_end(&mut self) {
         let mut steps = 0;
         while !self.actors.iter().all(Actor::is_done) {
-            self.step_somebody();
+            self.step_any();
             steps += 1;
             assert!(steps < 200_000, "wedged: {}", self.trace);
         }
@@ -215,8 +215,8 @@ impl Run {
     }
 }
 
-/// The data of a block stands in the first information word: what counts here is who may touch it
-/// when.
+/// Writes the data of a block, which is the first information word: only who may touch it, and
+/// when, matters here.
 fn write(tables: &Tables, held: Held, data: u64) {
     tables.buffers[held.buffer].info[0].store(data, Ordering::Relaxed);
 }
@@ -254,7 +254,7 @@ fn head(tables: &Tables, world: &World, id: u32) {
         let data = u64::from(id) << 32 | i;
         let held = alloc(&me, &mut loans);
         write(tables, held, data);
-        // From here on nobody but the ledger knows whether the block was sent.
+        // From here on only the ledger knows whether the block was sent.
         world.next.borrow_mut().insert(id, i + 1);
         world.unsure.borrow_mut().push(data);
         me.send(held, 1, 0).expect("no corruption");
@@ -343,7 +343,7 @@ fn every_step_of_every_participant_may_be_its_last() {
                     while run.actors[victim as usize].steps < cut
                         && !run.actors[victim as usize].is_done()
                     {
-                        run.step_somebody();
+                        run.step_any();
                     }
                     if !run.actors[victim as usize].is_done() {
                         reached = true;
@@ -386,7 +386,7 @@ fn many_may_die_one_after_the_other() {
         let kills = 1 + xorshift(&mut seed) % 6;
         for _ in 0..kills {
             for _ in 0..xorshift(&mut seed) % 200 {
-                run.step_somebody();
+                run.step_any();
             }
             let victim = xorshift(&mut seed) % run.actors.len() as u64;
             if !run.actors[victim as usize].is_done() {

@@ -1,4 +1,4 @@
-//! What an allocator has outstanding, as it counts for itself.
+//! The outstanding buffers of an allocator, as it counts them for itself.
 //!
 //! No word in shared memory counts loans: the ledger says of each buffer whose quota it counts
 //! against, and where it is. An allocator remembers what it took, and asks the ledger what has come
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use super::participant::{Held, Participant};
 
-/// The buffers of one participant's quota. Private to whoever has its seat.
+/// The buffers of one participant's quota. Private to the port that has its seat.
 #[derive(Debug)]
 pub(crate) struct Loans {
     /// Those that were outstanding when last looked at, the oldest first.
@@ -21,7 +21,8 @@ pub(crate) struct Loans {
 }
 
 impl Loans {
-    /// What the ledger says is outstanding: nothing, or what a predecessor in the seat left behind.
+    /// The buffers that the ledger says are outstanding: none, or those that a predecessor in the
+    /// seat left.
     pub(crate) fn of(me: &Participant<'_>) -> Self {
         let buffers = me.tables.shape.buffers();
         let mut loans = Self {
@@ -44,13 +45,13 @@ impl Loans {
         self.taken.push_back(held);
     }
 
-    /// Whether `quota` buffers, or more, are outstanding.
+    /// True if `quota` buffers, or more, are outstanding.
     #[inline]
     pub(crate) fn reach(&mut self, quota: u32, me: &Participant<'_>) -> bool {
         self.taken.len() >= quota as usize && self.reach_in_truth(quota, me)
     }
 
-    /// How many are outstanding.
+    /// Number of outstanding buffers.
     #[cfg(all(test, loom))]
     pub(crate) fn count(&mut self, me: &Participant<'_>) -> usize {
         let latest = &self.latest;

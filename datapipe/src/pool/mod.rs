@@ -1,4 +1,4 @@
-//! The buffers: who has which, who may have how many, and how they come back.
+//! The buffers: who holds which, how many each instance may have, and how they come back.
 //!
 //! ```text
 //!        alloc                    send                  receive
@@ -7,49 +7,65 @@
 //!       +------------------------------- free -----------------------------------+
 //! ```
 //!
-//! The four primitives, on one ledger word per buffer; leases that give a buffer back when they are
-//! dropped; the reclaiming of what a dead participant held; the arithmetic of how many buffers a
-//! pipe needs; and the audit that compares ledger and rings.
+//! The four primitives, on one ledger word per buffer; blocks that give their buffer back when they
+//! are dropped; the reclaiming of what a dead participant held; the arithmetic of the number of
+//! buffers that a pipe needs; and the audit that compares ledger and rings.
 //!
-//! Does not run stages, and does not decide what to do about a death.
+//! This module does not run stages, and does not decide what to do about a death.
 
+mod activity; // a participant's activity, as it last recorded it
 #[cfg(not(loom))]
-mod audit; // does everything agree with the ledger
-#[cfg(not(loom))]
-mod budget; // how many buffers a chain needs, and who gets how many
-#[cfg(not(loom))]
-mod create; // a segment whose buffers are all free
+mod audit;
 #[cfg(not(loom))]
 #[allow(unsafe_code, reason = "turns a held buffer into slices")]
-mod lease; // a buffer in somebody's hands
-mod loans; // what an allocator has outstanding
+mod block; // a buffer that an instance holds
+#[cfg(not(loom))]
+mod budget; // the number of buffers that a chain needs, and each instance's share
+#[cfg(not(loom))]
+mod create; // a segment whose buffers are all free
+mod loans; // the outstanding buffers of an allocator
 mod participant; // the four primitives, for one instance or the controller
 #[cfg(not(loom))]
-mod port; // the primitives with waiting, for one instance
-mod reclaim; // what a dead participant held
-mod word; // the ledger word
+mod port; // the primitives with waiting, by role
+#[cfg(not(loom))]
+mod port_core; // the innards of a port of any role
+#[cfg(not(loom))]
+mod port_error; // the errors of the primitives
+mod reclaim; // buffers of a dead participant
+#[cfg(not(loom))]
+mod seat; // an instance's seat, before a port has taken it
+mod wait; // the wait loop
+mod word; // the ledger word // the comparison of every word with the ledger
 
 #[cfg(all(test, not(loom)))]
 mod explorer; // kills at every atomic operation, on the heap
 #[cfg(all(test, loom))]
 #[allow(
     unsafe_code,
-    reason = "reads and writes the cells that stand for payloads"
+    reason = "reads and writes the cells that represent payloads"
 )]
 mod model; // the same types under the model checker
 
+#[cfg(not(loom))]
+pub use crate::block_info::{BlockInfo, Codec, ContentClass, Marks};
+#[cfg(not(loom))]
+pub use activity::Activity;
 #[cfg(not(loom))]
 pub use audit::AuditFinding;
 #[cfg(not(loom))]
 pub(crate) use audit::{Tally, queue_depth, tally};
 #[cfg(not(loom))]
+pub use block::{Block, NoRoom};
+#[cfg(not(loom))]
 pub use budget::{Budget, Refusal, StageNeeds};
 #[cfg(not(loom))]
-pub use lease::{Block, BlockInfo, Codec, ContentClass, Marks, NoRoom};
+pub use port::{HeadPort, MiddlePort, TailPort};
 #[cfg(not(loom))]
-pub use participant::Activity;
+pub(crate) use port_core::PortCore;
 #[cfg(not(loom))]
-pub use port::{Blocked, HeadPort, MiddlePort, PortError, Seat, TailPort};
-#[cfg(not(loom))]
-pub(crate) use port::{PortCore, now};
+pub use port_error::PortError;
 pub use reclaim::{Inputs, Reclaimed};
+#[cfg(not(loom))]
+pub use seat::Seat;
+#[cfg(not(loom))]
+pub use wait::Blocked;

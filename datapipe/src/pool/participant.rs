@@ -5,8 +5,8 @@
 //! whole argument, and `docs/shared-memory.md`, "Hand-over", gives it; the step explorer and the
 //! model checker run this file.
 
-use crate::error::Corruption;
 use crate::limits::GENERATION_BITS;
+use crate::memory::Corruption;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;
@@ -14,7 +14,7 @@ use crate::memory::tables::Tables;
 use crate::queue::{Claim, Put, Ring, Slot};
 
 use super::loans::Loans;
-use super::word::{CONTROLLER, NOBODY, State, Word};
+use super::word::{CONTROLLER, NO_ONE, State, Word};
 
 /// Index of the queue that is the free list.
 pub(crate) const FREE_LIST: u32 = 0;
@@ -27,81 +27,25 @@ pub(crate) struct Participant<'a> {
     pub(crate) id: u32,
 }
 
-/// A buffer in a participant's hands.
+/// A buffer that a participant holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) buffer: u32,
     pub(crate) generation: u64,
 }
 
-/// What became of an attempt to allocate.
+/// Outcome of an attempt to allocate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alloc {
     Got(Held),
     /// The participant has as many buffers outstanding as its quota allows.
     AtLimit,
-    /// It may have one, but the free list is empty: somebody is about to put one there.
+    /// It may have one, but the free list is empty: another participant is about to put one
+    /// there.
     NoneFree,
 }
 
-/// What a participant is doing, as it last said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-#[non_exhaustive]
-pub enum Activity {
-    /// It has not begun.
-    Idle = 0,
-    /// It is working, or briefly between two primitives.
-    Working = 1,
-    /// It sleeps until it may have a buffer.
-    WaitingForBuffer = 2,
-    /// It sleeps until there is input.
-    WaitingForInput = 3,
-    /// It has ended, well or not.
-    Ended = 4,
-    /// It is to be a process that somebody else starts, and that has not attached yet.
-    Unattached = 5,
-}
-
-/// Set beside a waiting activity that ends by itself.
-const TIMED: u32 = 1 << 8;
-
-impl Activity {
-    #[cfg(not(loom))]
-    pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
-        match tables.participants[participant]
-            .activity
-            .load(Ordering::Acquire)
-            & !TIMED
-        {
-            0 => Self::Idle,
-            2 => Self::WaitingForBuffer,
-            3 => Self::WaitingForInput,
-            4 => Self::Ended,
-            5 => Self::Unattached,
-            _ => Self::Working,
-        }
-    }
-
-    /// `timed`: what it waits for comes, or its time ends.
-    pub(crate) fn note(self, tables: &Tables, participant: u32, timed: bool) {
-        let word = self as u32 | if timed { TIMED } else { 0 };
-        tables.participants[participant]
-            .activity
-            .store(word, Ordering::Release);
-    }
-
-    /// Whether the participant sleeps until somebody else does something.
-    #[cfg(not(loom))]
-    pub(crate) fn waits_for_others(tables: &Tables, participant: u32) -> bool {
-        let word = tables.participants[participant]
-            .activity
-            .load(Ordering::Acquire);
-        word == Self::WaitingForBuffer as u32 || word == Self::WaitingForInput as u32
-    }
-}
-
-/// Puts every buffer into the reserve of a segment that nobody else uses yet.
+/// Puts every buffer into the reserve of a segment that no other process uses yet.
 pub(crate) fn fill_reserve(tables: &Tables) {
     let (slots, reserve) = (tables.shape.ring_slots(), tables.shape.reserve());
     for queue in 0..tables.shape.ring_count() {
@@ -116,7 +60,7 @@ pub(crate) fn fill_reserve(tables: &Tables) {
         let word = Word {
             state: State::Sent,
             who: CONTROLLER,
-            allocator: NOBODY,
+            allocator: NO_ONE,
             generation: 0,
         };
         tables.buffers[buffer]
@@ -194,12 +138,13 @@ impl<'a> Participant<'a> {
         self.publish(held, queue, number)
     }
 
-    /// Gives a held buffer back to the free list, and its credit to whoever allocated it.
+    /// Gives a held buffer back to the free list, and its credit to its allocator.
     #[inline]
     pub(crate) fn free(&self, held: Held) -> Result<(), Corruption> {
         let entry = &self.tables.buffers[held.buffer];
-        // SYNC(destination): whoever reads it sees, too, that the ledger says we took the buffer. Reclaim does, for
-        // the buffer's last sender: it must not believe that the send was never finished.
+        // SYNC(destination): a reader of it sees, too, that the ledger says we took the buffer.
+        // Reclaim reads it for the buffer's last sender: it must not believe that the send was
+        // never finished.
         entry.destination.store(FREE_LIST, Ordering::Release);
         point!("free.bound");
         let word = self.leave_held(held)?;
@@ -244,34 +189,34 @@ impl<'a> Participant<'a> {
         Ok(())
     }
 
-    /// Says that instance `id` of its stage has sent everything it ever will.
+    /// Records that instance `id` of its stage has sent everything it ever will.
     pub(crate) fn finish(&self, id: u32) {
         let shape = &self.tables.shape;
         let Some(stage) = shape.stage_of(id) else {
             return;
         };
         let instance = id - shape.instances_of(stage).start;
-        // SYNC(stage-done): all its sends stand before it.
+        // SYNC(stage-done): all its sends come before it.
         self.tables.stages[stage]
             .done
             .fetch_or(1 << instance, Ordering::AcqRel);
         point!("finish.marked");
-        // Those behind may have come to the end of the stream; the tails wait for each other.
+        // The next stage may have come to the end of the stream; the tails wait for each other.
         self.ring((stage + 1).min(shape.stage_count() - 1))
             .event()
             .notify();
         point!("finish.notified");
     }
 
-    /// Whether every instance of the stage that feeds `queue` has finished. Look into the queue
-    /// once more after a yes: what it holds then is the last.
+    /// True if every instance of the stage that feeds `queue` has finished. Look into the queue
+    /// once more after that: what it holds then is the last.
     pub(crate) fn feeders_done(&self, queue: u32) -> bool {
         queue
             .checked_sub(1)
             .is_some_and(|feeder| self.is_done(feeder))
     }
 
-    /// Whether every instance of a stage has finished.
+    /// True if every instance of a stage has finished.
     pub(crate) fn is_done(&self, stage: u32) -> bool {
         let instances = self.tables.shape.stages()[stage as usize].instances;
         let all = u64::MAX >> (u64::BITS - instances);
@@ -279,15 +224,16 @@ impl<'a> Participant<'a> {
         self.tables.stages[stage].done.load(Ordering::Acquire) & all == all
     }
 
-    /// Whether a buffer counts against the participant's quota: it allocated it, and nobody has
-    /// freed it since.
+    /// True if a buffer counts against the participant's quota: it allocated the buffer, which has
+    /// not been freed since.
     ///
-    /// A buffer that is being freed may count for a moment longer. Whoever frees it notifies the
-    /// participant's credit afterwards, so that nobody sleeps on such an answer.
+    /// A buffer that is being freed may count for a moment longer. The one that frees it notifies
+    /// the participant's credit afterwards, so that the participant does not sleep on such an
+    /// answer.
     pub(crate) fn is_outstanding(&self, buffer: u32) -> bool {
         let entry = &self.tables.buffers[buffer];
         let now = entry.word.load(Ordering::Acquire);
-        // A word in no known state is met, and named, by whoever takes the buffer.
+        // A word in no known state is met, and reported, by the participant that takes the buffer.
         let Some(word) = Word::decode(now) else {
             return false;
         };
@@ -307,7 +253,7 @@ impl<'a> Participant<'a> {
             .ok_or_else(|| Corruption::new("a ledger word is in no known state").at_buffer(buffer))
     }
 
-    /// The number of a buffer in a participant's hands: as its descriptor says, or, if the
+    /// The number of a buffer that a participant holds: as its descriptor says, or, if the
     /// participant died before it wrote that, as its last take intent says.
     pub(crate) fn number_of(&self, held: Held, holder: u32) -> u64 {
         let entry = &self.tables.buffers[held.buffer];
@@ -333,7 +279,7 @@ impl<'a> Participant<'a> {
             .store(held.generation, Ordering::Release);
     }
 
-    /// Whether a buffer that was sent to `queue` is on no loan.
+    /// True if a buffer that was sent to `queue` is not on loan.
     pub(crate) fn is_home(&self, queue: u32) -> bool {
         queue == FREE_LIST || queue == self.tables.shape.reserve()
     }
@@ -404,14 +350,14 @@ impl<'a> Participant<'a> {
             state: State::Sent,
             ..word
         };
-        // Nobody but the holder moves a word that says held, so nothing can have come in between.
+        // Only the holder moves a word that says held, so nothing can have come in between.
         self.tables.buffers[held.buffer]
             .word
             .store(sent.encode(), Ordering::Release); // SYNC(changed-hands)
         Ok(word)
     }
 
-    /// Frees a buffer whose word says sent, but which lies in no ring.
+    /// Frees a buffer whose word says sent, but which is not in any ring.
     fn free_unpublished(&self, held: Held) -> Result<(), Corruption> {
         let word = self.word(held.buffer)?;
         self.tables.buffers[held.buffer]

@@ -1,10 +1,10 @@
-//! What a dead participant held comes back.
+//! Reclaims the buffers that a dead participant held.
 //!
-//! Runs in the controller, once the operating system has said that the participant is dead. Until
-//! then nothing is decided, because a participant that only looks dead may still write. Everything
-//! else goes on meanwhile.
+//! Runs in the controller, once the operating system has reported that the participant is dead.
+//! Until then nothing is decided, because a participant that only looks dead may still write.
+//! Everything else goes on meanwhile.
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;
@@ -12,12 +12,13 @@ use crate::memory::tables::Tables;
 #[cfg(not(loom))]
 use crate::memory::{Dead, Segment};
 
-use super::participant::{Activity, FREE_LIST, Held, Participant};
+use super::activity::Activity;
+use super::participant::{FREE_LIST, Held, Participant};
 #[cfg(not(loom))]
-use super::port::inheritance;
+use super::port_core::inheritance;
 use super::word::{CONTROLLER, State};
 
-/// What is to become of the inputs that the dead one held.
+/// Fate of the inputs that the dead participant held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inputs {
     /// Its replacement gets them, before anything new. Only for stages that work out of place: an
@@ -28,7 +29,7 @@ pub enum Inputs {
     Release,
 }
 
-/// What a dead participant held, and what became of it.
+/// Numbers of the buffers that a dead participant held, by what happened to them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reclaimed {
@@ -43,7 +44,7 @@ pub struct Reclaimed {
 }
 
 impl Reclaimed {
-    /// Buffers that the dead one had in its hands.
+    /// Number of buffers that the dead participant held.
     pub fn held(&self) -> u32 {
         self.inherited + self.released + self.loans + self.finished
     }
@@ -55,8 +56,8 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// [`Corruption`] if the seat belongs to another process than the one that died, which may still
-    /// work on what it holds; or if the shared words contradict themselves: what could not be
+    /// [`Corruption`] if the seat belongs to another process than the one that died, which may
+    /// still work on what it holds; or if the shared words contradict themselves: what could not be
     /// reclaimed is then lost to the pool, and the pipe must stop.
     ///
     /// # Panics
@@ -90,16 +91,16 @@ impl Segment {
         Ok(reclaimed)
     }
 
-    /// Says of an instance what it cannot say itself.
+    /// Records the activity of an instance that cannot record it itself.
     pub(crate) fn note_activity(&self, stage: u32, instance: u32, activity: Activity) {
-        activity.note(
+        activity.record(
             self.tables(),
             self.shape().participant_of(stage, instance),
             false,
         );
     }
 
-    /// Says how many processes an instance has had.
+    /// Records the number of processes that an instance has had.
     pub(crate) fn note_processes(&self, stage: u32, instance: u32, processes: u64) {
         let participant = self.shape().participant_of(stage, instance);
         self.tables().participants[participant]
@@ -107,7 +108,7 @@ impl Segment {
             .store(processes, Ordering::Relaxed);
     }
 
-    /// How many blocks all processes of an instance together have taken up.
+    /// Number of blocks that all processes of an instance together have taken up.
     pub(crate) fn taken_up(&self, stage: u32, instance: u32) -> u64 {
         let participant = self.shape().participant_of(stage, instance);
         self.tables().participants[participant]
@@ -157,8 +158,8 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
             report.inherited += 1;
         }
     }
-    // What it last said of itself is no excuse any more for anything that the audit finds. A
-    // replacement that is on its way has not ended: nobody may conclude that the others wait in
+    // Its last activity must not excuse anything that the audit finds from now on. A replacement
+    // that is on its way has not ended, so the controller must not conclude that the others wait in
     // vain.
     let activity = if inputs == Inputs::Inherit {
         Activity::Idle
@@ -166,9 +167,9 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
         Activity::Ended
     };
     point!("reclaim.inputs");
-    activity.note(tables, dead, false);
+    activity.record(tables, dead, false);
     point!("reclaim.noted");
-    tables.wake_everybody();
+    tables.wake_all();
     point!("reclaim.woken");
     Ok(report)
 }
@@ -188,7 +189,7 @@ fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<
     Ok(found)
 }
 
-/// Whether the output for input `number` of participant `dead` is already on its way.
+/// True if the output for input `number` of participant `dead` is already on its way.
 fn is_answered(controller: &Participant<'_>, dead: u32, number: u64) -> bool {
     let shape = &controller.tables.shape;
     let Some(stage) = shape.stage_of(dead) else {
@@ -199,7 +200,7 @@ fn is_answered(controller: &Participant<'_>, dead: u32, number: u64) -> bool {
 
 /// Frees a buffer that the dead one held.
 fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), Corruption> {
-    // The dead one's own steps, taken by us: nobody else touches a buffer that it held.
+    // The dead participant's own steps, taken by us: no other one touches a buffer that it held.
     Participant {
         id: dead,
         ..*controller

@@ -8,7 +8,7 @@ pub(crate) struct Word {
     pub(crate) state: State,
     /// The participant that has charge of the buffer, or [`CONTROLLER`].
     pub(crate) who: u32,
-    /// The participant whose quota the buffer counts against, or [`NOBODY`] if it was never
+    /// The participant whose quota the buffer counts against, or [`NO_ONE`] if it was never
     /// allocated.
     pub(crate) allocator: u32,
     /// Grows by one each time the buffer changes hands.
@@ -19,15 +19,15 @@ pub(crate) struct Word {
 pub(crate) enum State {
     /// `who` may read and write it.
     Held,
-    /// `who` has sent it. It lies in the queue that its descriptor names, or `who` is about to put
+    /// `who` has sent it. It is in the queue that its descriptor names, or `who` is about to put
     /// it there.
     Sent,
 }
 
-/// Who the controller is in the ledger.
+/// Id of the controller in the ledger.
 pub(crate) const CONTROLLER: u32 = (1 << WHO_BITS) - 2;
-/// Nobody: the allocator of a buffer that was never allocated.
-pub(crate) const NOBODY: u32 = (1 << WHO_BITS) - 1;
+/// No participant: the allocator of a buffer that was never allocated.
+pub(crate) const NO_ONE: u32 = (1 << WHO_BITS) - 1;
 
 const WHO_BITS: u32 = 11;
 const WHO_MASK: u64 = (1 << WHO_BITS) - 1;
@@ -39,7 +39,8 @@ const STATE_SHIFT: u32 = WHO_SHIFT + WHO_BITS;
 const _: () = assert!(STATE_SHIFT == 62 && MAX_PARTICIPANTS <= CONTROLLER);
 
 impl Word {
-    /// `None` for a word that nobody writes. Zero, what fresh memory holds, is one of them.
+    /// Decodes a word; `None` for one that no participant writes. Zero, what fresh memory holds, is
+    /// one of them.
     #[inline]
     pub(crate) fn decode(word: u64) -> Option<Self> {
         let state = match word >> STATE_SHIFT {
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         for state in [State::Held, State::Sent] {
-            for (who, allocator) in [(0, 0), (1023, NOBODY), (CONTROLLER, 5)] {
+            for (who, allocator) in [(0, 0), (1023, NO_ONE), (CONTROLLER, 5)] {
                 for generation in [0, 1, GENERATION_MASK] {
                     let word = Word {
                         state,

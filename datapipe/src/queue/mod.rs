@@ -1,9 +1,9 @@
-//! Moves descriptors, never bytes.
+//! The ring that moves descriptors between stages, never bytes.
 //!
 //! ```text
 //!            head                     tail
 //!             v                        v
-//!   ... EMPTY  FULL(b,g) FULL  FULL  EMPTY  EMPTY ...        place p lies in slot p mod slots,
+//!   ... EMPTY  FULL(b,g) FULL  FULL  EMPTY  EMPTY ...        place p is in slot p mod slots,
 //!       lap 3                        lap 2                   on lap p / slots
 //! ```
 //!
@@ -16,10 +16,10 @@
 //! becomes its number. Ordered: a buffer is put at the place of its number, and the ring is queue,
 //! resequencer and duplicate filter in one. Takers cannot tell the difference.
 //!
-//! Does not know the ledger: whoever takes passes a function that claims the buffer there.
+//! This module does not know the ledger: a taker passes a function that claims the buffer there.
 
 mod ring; // take, put at the tail, put at a place
-mod slot; // what one word of the ring says
+mod slot; // the word of one slot
 
 pub(crate) use ring::{Claim, Put, Ring};
 pub(crate) use slot::Slot;

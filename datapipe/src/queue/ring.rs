@@ -1,15 +1,16 @@
-//! The ring: take, put at the tail, put at a place. Lock-free, and complete whoever dies where.
+//! The ring: take, put at the tail, put at a place. Lock-free, and complete
+//! even if a participant dies at any step.
 //!
 //! After Dmitry Vyukov's bounded multi-producer multi-consumer queue, with two changes: the
 //! sequence number shares its word with the content, so that one compare-and-swap fills a slot, and
 //! emptying a slot only tidies up after a hand-over that the ledger has already decided, so that
-//! anybody can do it.
+//! any participant can do it.
 
-use crate::error::Corruption;
 use crate::limits::MAX_ROUNDS;
+use crate::memory::Corruption;
 use crate::memory::RingUsers;
 use crate::memory::atomic::{AtomicU64, Ordering};
-use crate::memory::event::EventCount;
+use crate::memory::event_count::EventCount;
 use crate::memory::points::point;
 use crate::memory::tables::{QueueEntry, SlotEntry};
 
@@ -25,7 +26,7 @@ pub(crate) struct Ring<'a> {
     users: RingUsers,
 }
 
-/// What became of an attempt to claim a buffer in the ledger.
+/// Outcome of an attempt to claim a buffer in the ledger.
 pub(crate) enum Claim<T> {
     /// It is ours.
     Won(T),
@@ -33,14 +34,14 @@ pub(crate) enum Claim<T> {
     Lost,
 }
 
-/// What was taken, and from where.
+/// A buffer that was taken, and its place.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
     pub(crate) claimed: T,
     pub(crate) place: u64,
 }
 
-/// What became of a buffer that was put at a given place.
+/// Outcome of putting a buffer at a given place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     /// It is there.
@@ -85,14 +86,14 @@ impl<'a> Ring<'a> {
                 Slot::Empty { .. } => {} // the head has moved a lap since it was read
                 Slot::Full { buffer, generation } => {
                     // Only while the head is still here does the slot speak of this lap: the head
-                    // cannot be a lap behind, for then more buffers would be in the ring than there
+                    // cannot be a lap late, for then more buffers would be in the ring than there
                     // are.
                     if self.head().load(Ordering::Acquire) != place {
                         continue;
                     }
                     let claim = claim(buffer, generation, place)?;
-                    // From here on the buffer has moved. Whoever sees that may empty the slot and
-                    // move the head.
+                    // From here on the buffer has moved. Any participant that sees that may empty
+                    // the slot and move the head.
                     self.empty_slot(place, word);
                     point!("take.emptied");
                     self.advance_head(place);
@@ -115,7 +116,7 @@ impl<'a> Ring<'a> {
             let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-emptied)
             match Slot::decode(word) {
                 Slot::Empty { lap } if lap == self.lap(place) => {
-                    // SYNC(slot-filled): the payload and the descriptor stand before it.
+                    // SYNC(slot-filled): the payload and the descriptor come before it.
                     let put = self.slot(place).compare_exchange(
                         word,
                         full,
@@ -129,8 +130,8 @@ impl<'a> Ring<'a> {
                         return Ok(place);
                     }
                 }
-                // Somebody filled this place, and perhaps somebody took from it: the tail lags
-                // behind.
+                // Another participant filled this place, and perhaps a taker has emptied it: the
+                // tail is late.
                 Slot::Full { .. } => self.advance_tail(place),
                 Slot::Empty { lap } if lap == self.next_lap(place) => self.advance_tail(place),
                 Slot::Empty { .. } => {} // the tail has moved a lap since it was read
@@ -159,9 +160,9 @@ impl<'a> Ring<'a> {
                 })
                 .encode()
             {
-                return Err(self.corrupt("a number lies beyond the window of its queue"));
+                return Err(self.corrupt("a number is beyond the window of its queue"));
             }
-            // SYNC(slot-filled): the payload and the descriptor stand before it.
+            // SYNC(slot-filled): the payload and the descriptor come before it.
             let put =
                 self.slot(place)
                     .compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
@@ -175,12 +176,12 @@ impl<'a> Ring<'a> {
         Err(self.corrupt("a slot does not settle"))
     }
 
-    /// Whether anything is or was at `place`.
+    /// True if anything is or was at `place`.
     pub(crate) fn is_published(&self, place: u64) -> bool {
         self.is_past(place, self.slot(place).load(Ordering::Acquire))
     }
 
-    /// Whether some slot names this buffer at this generation.
+    /// True if some slot names this buffer at this generation.
     pub(crate) fn holds(&self, buffer: u32, generation: u64) -> bool {
         let full = Slot::Full { buffer, generation }.encode();
         self.slots
@@ -188,8 +189,8 @@ impl<'a> Ring<'a> {
             .any(|slot| slot.word.load(Ordering::Acquire) == full)
     }
 
-    /// Places filled but not taken, as far as the hints know: exact when nobody is in the middle of
-    /// anything.
+    /// Places filled but not taken, as far as the hints know: exact when no participant is in
+    /// the middle of anything.
     #[inline]
     pub(crate) fn depth(&self) -> u64 {
         let head = self.head().load(Ordering::Acquire);
@@ -219,7 +220,7 @@ impl<'a> Ring<'a> {
         })
     }
 
-    /// The lap on which `place` lies.
+    /// The lap of `place`.
     #[inline]
     pub(crate) fn lap(&self, place: u64) -> u64 {
         place >> self.slots.len().trailing_zeros()
@@ -236,7 +237,7 @@ impl<'a> Ring<'a> {
         self.lap(place) + 1
     }
 
-    /// Whether `word`, read from the slot of `place`, says that something is or was there.
+    /// True if `word`, read from the slot of `place`, says that something is or was there.
     #[inline]
     fn is_past(&self, place: u64, word: u64) -> bool {
         match Slot::decode(word) {
@@ -252,7 +253,7 @@ impl<'a> Ring<'a> {
         }
     }
 
-    /// Empties the slot of `place`, which held `word`, unless somebody else did.
+    /// Empties the slot of `place`, which held `word`, unless another participant did.
     #[inline]
     fn empty_slot(&self, place: u64, word: u64) {
         let empty = Slot::Empty {
@@ -315,7 +316,7 @@ impl<'a> Ring<'a> {
     }
 }
 
-/// Moves a hint on from `place`, unless somebody else did.
+/// Moves a hint on from `place`, unless another participant did.
 #[inline]
 fn advance(hint: &AtomicU64, place: u64, is_ours_alone: bool) {
     let next = place.wrapping_add(1);

@@ -1,4 +1,4 @@
-//! What one word of a ring says.
+//! The word of one slot of a ring.
 
 use crate::limits::GENERATION_BITS;
 

@@ -14,7 +14,8 @@ use std::fmt;
 /// order.push(0, 'a').unwrap();
 /// assert_eq!((order.pop(), order.pop(), order.pop()), (Some((0, 'a')), Some((1, 'b')), None));
 /// assert_eq!(order.push(1, 'x').unwrap_err().rejection, Rejection::Duplicate);
-/// assert_eq!(order.push(6, 'x').unwrap_err().rejection, Rejection::BeyondWindow { next: 2, window: 4 });
+/// let beyond = Rejection::BeyondWindow { next: 2, window: 4 };
+/// assert_eq!(order.push(6, 'x').unwrap_err().rejection, beyond);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Resequencer<T> {
@@ -30,11 +31,11 @@ pub struct Resequencer<T> {
 pub struct Rejected<T> {
     /// The item.
     pub item: T,
-    /// Why it was not taken.
+    /// Reason that it was not taken.
     pub rejection: Rejection,
 }
 
-/// Why an item was not taken.
+/// Reason that an item was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -44,7 +45,7 @@ pub enum Rejection {
     BeyondWindow {
         /// The number that is missing first.
         next: u64,
-        /// How many items fit.
+        /// Number of items that fit.
         window: usize,
     },
 }
@@ -116,12 +117,12 @@ impl<T> Resequencer<T> {
         self.next
     }
 
-    /// How many items are held.
+    /// Number of items held.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether no item is held.
+    /// True if no item is held.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Against a sorted map, which is what it stands for.
+        /// Compared with a sorted map, which is its model.
         #[test]
         fn does_what_a_sorted_map_would(
             first in 0u64..1000,
@@ -183,7 +184,8 @@ mod tests {
                         model.insert(number, number * 2);
                         None
                     };
-                    prop_assert_eq!(ours.push(number, number * 2).err().map(|r| r.rejection), rejection);
+                    let rejected = ours.push(number, number * 2).err().map(|r| r.rejection);
+                    prop_assert_eq!(rejected, rejection);
                 }
                 prop_assert_eq!((ours.next(), ours.len()), (next, model.len()));
                 prop_assert!(ours.held.len() <= window);

@@ -41,13 +41,13 @@ mod arguments; // named fields of a module's arguments
 mod builtin; // the library's stages
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
+mod error; // errors of a stage, and the ends of its process
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
 mod traits; // head, transform, in-place, analyze, tail
 mod work; // kind and instances of a described stage
 
-pub use crate::error::StageError;
 pub use arguments::{Arguments, Fields};
 pub(crate) use builtin::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, RESEQUENCE_MODULE, SEQUENCE_MODULE,
@@ -60,6 +60,8 @@ pub use builtin::{
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
+pub(crate) use error::WaitingInstance;
+pub use error::{Death, NotReplaced, StageError, WaitsFor};
 pub use role::Role;
 pub use settings::StageKind;
 pub(crate) use settings::{Confinement, MessageHandler, Module, Placement, Settings};

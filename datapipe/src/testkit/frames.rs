@@ -14,9 +14,9 @@ pub fn frames(volume: &[u8]) -> Vec<Vec<u8>> {
         } else {
             length.next_multiple_of(2) + 8
         };
-        let (frame, behind) = rest.split_at(len);
+        let (frame, after) = rest.split_at(len);
         frames.push(frame.to_vec());
-        rest = behind;
+        rest = after;
     }
     assert!(rest.is_empty(), "a volume ends with a whole frame");
     frames

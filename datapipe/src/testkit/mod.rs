@@ -2,20 +2,20 @@
 //! must arrive, a sink that keeps its bytes, a suite that any stage can be run through, and a
 //! storage that fails on schedule.
 //!
-//! Only with the feature `testkit`, or in this crate's own tests. Does not make anything fast.
+//! Only with the feature `testkit`, or in this crate's own tests. Nothing here is fast.
 
 mod frames; // a volume's file, taken apart
 mod random; // a small generator whose seed is printed
 mod sink; // a writer that keeps what it gets
 mod stages; // a source, a sink, and stages that misbehave on request
 mod storage; // a storage in memory that fails on schedule
-mod suite; // what every stage must do, run over yours
+mod suite; // a suite that every stage must pass, run over yours
 
 pub use frames::frames;
 pub use random::Random;
 pub use sink::Sink;
 pub use stages::{
-    Collected, collect, discard_every, fail_at, gather, numbers, panic_at, pass, sleepy,
+    Collected, collect, drop_every, fail_at, gather, numbers, panic_at, pass, sleepy,
 };
 pub use storage::{FaultyFile, FaultyStorage, StorageCall};
 pub use suite::check_stage;

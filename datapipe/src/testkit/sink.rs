@@ -14,7 +14,7 @@ pub struct Sink(Arc<Mutex<Vec<u8>>>);
 const MOST: usize = 600 << 20;
 
 impl Sink {
-    /// What was written so far.
+    /// The bytes that were written so far.
     pub fn bytes(&self) -> Vec<u8> {
         self.0.lock().clone()
     }

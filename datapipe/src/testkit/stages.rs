@@ -43,8 +43,8 @@ fn content(n: u64, capacity: usize) -> Vec<u8> {
     bytes
 }
 
-/// What [`collect`] has received so far: the numbers of the blocks, in the order in which they
-/// came.
+/// Record of what [`collect`] has received so far: the numbers of the blocks, in the order in which
+/// they came.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
     numbers: Arc<Mutex<Vec<u64>>>,
@@ -57,12 +57,12 @@ impl Collected {
         self.numbers.lock().clone()
     }
 
-    /// Notes that a tail was told that the stream ended well.
+    /// Notes that a tail saw the stream end well.
     pub fn finish(&self) {
         *self.finished.lock() = true;
     }
 
-    /// Whether the tail was told that the stream ended well.
+    /// True if the tail saw the stream end well.
     pub fn finished(&self) -> bool {
         *self.finished.lock()
     }
@@ -129,8 +129,8 @@ pub fn sleepy<'a>(seed: u64, longest: Duration) -> MiddleStage<'a> {
 }
 
 /// A stage that drops every block whose number, as [`numbers`] wrote it, is a multiple of `every`.
-pub fn discard_every<'a>(every: u64) -> MiddleStage<'a> {
-    on_number("discard", move |number| {
+pub fn drop_every<'a>(every: u64) -> MiddleStage<'a> {
+    on_number("drop", move |number| {
         Ok(if number.is_multiple_of(every) {
             Verdict::Drop
         } else {

@@ -13,7 +13,7 @@ use crate::media::{Storage, StorageFile};
 
 use super::Random;
 
-/// What a [`FaultyStorage`] can be asked to fail at.
+/// A call at which a [`FaultyStorage`] can be asked to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StorageCall {
     /// Making a file or a directory.
@@ -37,7 +37,7 @@ pub enum StorageCall {
 /// A storage in memory, with one directory, `/`, at the start. A clone is another handle of the
 /// same storage.
 ///
-/// It does what it is told to get wrong, and otherwise what a file system does: it keeps a file
+/// It fails where it is asked to, and otherwise does what a file system does: it keeps a file
 /// that was taken out of its directory as long as it is open, and has no more room than its
 /// capacity.
 ///
@@ -88,7 +88,7 @@ struct State {
 struct Inode {
     bytes: Vec<u8>,
     synced: Vec<u8>,
-    /// What cannot be read.
+    /// Bytes that cannot be read.
     unreadable: Range<u64>,
     open: u32,
     /// A sync failed: what was appended before it counts as clean, and no later sync writes it.
@@ -114,8 +114,8 @@ impl FaultyStorage {
         })))
     }
 
-    /// Whether reads and writes do only a part of what they are asked, or say that they were
-    /// interrupted.
+    /// Makes reads and writes do only a part of what they are asked, or report that they were
+    /// interrupted; or not, if `short` is false.
     pub fn set_short(&self, short: bool) {
         self.0.lock().short = short;
     }
@@ -155,7 +155,7 @@ impl FaultyStorage {
             }
         }
         state.directories.clone_from(&state.synced_directories);
-        // A file that was synced in a directory that was not: nobody can name it.
+        // A file that was synced in a directory that was not has no name.
         state
             .names
             .retain(|path, _| state.directories.contains(parent(path)));
@@ -252,7 +252,7 @@ impl State {
         }
     }
 
-    /// How many of `len` bytes a call does.
+    /// Number of the `len` bytes that a call does.
     fn portion(&mut self, len: usize) -> io::Result<usize> {
         if !self.short || len == 0 {
             return Ok(len);

@@ -1,4 +1,4 @@
-//! What every stage between two queues must do, run over yours.
+//! A suite that every stage between two queues must pass, run over yours.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ fn cannot_be_replaced(death: &Death) -> bool {
     matches!(death.reason, NotReplaced::Stateful | NotReplaced::Together)
 }
 
-/// What happens in the middle.
+/// Event in the middle of a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The pipe is cancelled.
@@ -140,7 +140,8 @@ fn run(
     let canceller = builder.canceller();
     let started = Arc::new(Mutex::new(None));
     let victim = Arc::clone(&started);
-    // Watched before anybody can wait for it: so this is never another process of the same number.
+    // Watched before any process can wait for it: so this is never another process of the same
+    // number.
     let builder = builder.on_event(move |event| {
         if let Event::Started { process, .. } = event {
             *started.lock() = Process::watch(*process).ok();

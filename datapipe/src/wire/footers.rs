@@ -3,7 +3,7 @@
 use super::codec::{Bytes, DecodeError, Put, len_u32};
 use super::unit_kind::BlockKind;
 use crate::limits::{MAX_ARCHIVES, MAX_CHUNK_BLOCKS, MAX_LOCATOR_CHUNKS};
-use crate::media::Position;
+use crate::position::Position;
 
 /// The footer of a chunk, or of an archive's last chunk if there is one footer for all.
 ///

@@ -4,8 +4,8 @@
 use super::codec::{Bytes, DecodeError, Put};
 use super::header_checks::{VERSION, check_crc, check_version};
 use super::unit_kind::{BlockKind, CipherKind, UnitKind};
+use crate::block_info::{Codec, ContentClass, Marks};
 use crate::limits::{MAX_BUFFER_SIZE, MAX_HEADER_BODY};
-use crate::pool::{Codec, ContentClass, Marks};
 
 /// Bytes of a unit's header.
 pub const UNIT_HEADER_LEN: usize = 64;

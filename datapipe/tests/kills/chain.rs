@@ -174,7 +174,7 @@ pub(crate) fn middle(port: MiddlePort, plan: &Plan, stage: u32) -> Outcome {
             continue;
         }
         match plan.deed(stage, input.info().user[0]) {
-            Deed::Discard => port.discard(input)?,
+            Deed::Discard => port.drop_input(input)?,
             Deed::Forward => port.forward(input)?,
             Deed::Copy => {
                 let mut output = match plan.timeouts {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
+use crate::crypto::{Argon2Cost, DataKey, KeyError, KeySlot, Secret, fill_random};
 use crate::error::Error;
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
@@ -217,9 +217,9 @@ impl ArchiveOptions {
         }
         if self.secrets.len() > MAX_KEY_SLOTS {
             let count = self.secrets.len();
-            return Err(Error::Key(format!(
+            return Err(Error::from(KeyError::new(format!(
                 "{count} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
-            )));
+            ))));
         }
         Ok(())
     }

@@ -321,7 +321,7 @@ impl<M: Medium> Tail for ArchiveTail<M> {
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         match self.stream.medium_handle() {
             Ok(medium) => arguments::describe_tail(stage, &self.plan, medium, &self.report),
-            Err(why) => stage.local(why),
+            Err(why) => stage.local(why.to_string()),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::task::{Step, Task};
 use super::thread::{catch_panic, drop_task};
 use super::worker::Worker;
 use crate::error::{StageError, WaitingInstance, WaitsFor};
-use crate::memory::event::EventCount;
+use crate::memory::event_count::EventCount;
 use crate::pool::{Blocked, PortCore, Seat, tally};
 
 /// One instance that is to run inline, and its identity.
@@ -61,7 +61,7 @@ pub(crate) fn run<I: Copy>(
             for InlineTask { id, task, blocked } in tasks.drain(..) {
                 // Counts the task's buffers, so it comes before the task is dropped.
                 let waiting = waiting_instance(task.core(), blocked);
-                let deadlock: Result<(), _> = Err(StageError::standstill(waiting));
+                let deadlock: Result<(), _> = Err(StageError::deadlock(waiting));
                 let last = drop_task(task);
                 ended(id, deadlock.and(last));
             }
@@ -127,7 +127,7 @@ fn sleep_on_all<I: Copy>(
         .collect();
     let marked: Vec<_> = cores
         .iter()
-        .filter_map(|(core, blocked)| Some(core.mark((*blocked)?)))
+        .filter_map(|(core, blocked)| Some(core.prepare_wait((*blocked)?)))
         .collect();
     // The second round, after the marks. A task may now be blocked on something else, which was not
     // marked.
@@ -142,7 +142,7 @@ fn sleep_on_all<I: Copy>(
         let mut nap: Box<dyn FnOnce() + '_> = Box::new(|| EventCount::sleep_any(&marked, None));
         for (core, blocked) in &cores {
             if let Some(blocked) = *blocked {
-                nap = Box::new(move || core.asleep(blocked, false, nap));
+                nap = Box::new(move || core.sleep_with(blocked, false, nap));
             }
         }
         nap();

@@ -123,7 +123,7 @@ impl Task for TransformTask<'_> {
         match self.stage.transform(&input, &mut output)? {
             Verdict::Send => port.send(output, &input)?,
             Verdict::SendInput => port.forward(input)?,
-            Verdict::Drop => port.discard(input)?,
+            Verdict::Drop => port.drop_input(input)?,
         }
         Ok(Ok(Step::Moved))
     }
@@ -179,7 +179,7 @@ impl Task for InPlaceTask<'_> {
         };
         match verdict {
             Verdict::Send | Verdict::SendInput => port.forward(block)?,
-            Verdict::Drop => port.discard(block)?,
+            Verdict::Drop => port.drop_input(block)?,
         }
         Ok(Ok(Step::Moved))
     }

@@ -4,17 +4,17 @@
 //!   waiter                                     waker
 //!   try: nothing                               publish (a read-modify-write)
 //!   mark a sleeper          -- Dekker --       fence
-//!   try again: nothing                         anybody asleep?
+//!   try again: nothing                         any sleeper?
 //!   sleep while the word is as marked          move the word, wake all
 //! ```
 //!
 //! What the semaphore counts is never stored here: a queue's count is tail minus head, an
 //! allocator's is its quota minus its loans. The word carries no information, so a participant that
-//! dies with a wake-up in its hands, or asleep, leaves nothing to repair but a wake-up, and wakers
-//! wake everybody.
+//! dies while it owes a wake-up, or asleep, leaves nothing to repair but a wake-up, and wakers
+//! wake all sleepers.
 //!
-//! Does not check for stop or time: the waiter's loop does, and whoever stops the pipe calls
-//! [`EventCount::wake`].
+//! This module does not check for stop or time: the waiter's loop does, and the one that stops the
+//! pipe calls [`EventCount::wake_all`].
 
 #[cfg(not(loom))]
 use std::time::Instant;
@@ -27,16 +27,16 @@ use super::atomic::core_word;
 use super::atomic::{AtomicU32, Ordering, fence_after_rmw};
 use super::points::point;
 
-/// Bit 0: somebody may be asleep. The other bits count wake-ups, wrapping.
+/// An eventcount. Bit 0: a waiter may be asleep. The other bits count wake-ups, wrapping.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct EventCount {
     word: AtomicU32,
     #[cfg(loom)]
-    bed: Bed,
+    futex: FutexModel,
 }
 
-/// What the word was when a waiter marked itself asleep.
+/// Value of the word when a waiter marked itself asleep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitKey(u32);
 
@@ -48,39 +48,40 @@ const MAX_WAITV: usize = 128;
 
 impl EventCount {
     /// Marks a sleeper. The caller must look once more for what it waits for before it sleeps on
-    /// the ticket.
-    pub(crate) fn mark(&self) -> WaitKey {
-        // SYNC(sleeper-marked): the read-modify-write and the fence stand before the second look.
+    /// the key.
+    pub(crate) fn prepare_wait(&self) -> WaitKey {
+        // SYNC(sleeper-marked): the read-modify-write and the fence come before the second look.
         let before = self.word.fetch_or(SLEEPER, Ordering::AcqRel);
         fence_after_rmw();
         point!("wait.marked");
         WaitKey(before | SLEEPER)
     }
 
-    /// Wakes everybody who is asleep, if anybody is. What they wait for must have been published by
-    /// a read-modify-write, or before one. What is stored plainly behind it may be seen later than
-    /// the look for sleepers: a hint, no more.
+    /// Wakes all sleepers, if there are any. What they wait for must have been published by a
+    /// read-modify-write, or before one. What is stored plainly after it may be seen later than the
+    /// look for sleepers: it is only a hint.
     #[inline]
     pub(crate) fn notify(&self) {
         fence_after_rmw();
-        // SYNC(sleeper-marked): a waiter whose mark is not seen here will see in its second look what was published.
+        // SYNC(sleeper-marked): a waiter whose mark is not seen here will see in its second look
+        // what was published.
         let word = self.word.load(Ordering::Acquire);
         if word & SLEEPER != 0 {
             self.wake_from(word);
         }
     }
 
-    /// Wakes everybody, seen or not: after a stop, and after the death of somebody who may have
-    /// owed a wake-up.
-    pub(crate) fn wake(&self) {
+    /// Wakes all sleepers, seen or not: after a stop, and after the death of a participant that may
+    /// have owed a wake-up.
+    pub(crate) fn wake_all(&self) {
         self.word.fetch_add(2, Ordering::AcqRel);
-        self.rouse();
+        self.futex_wake();
     }
 
     #[cold]
     fn wake_from(&self, word: u32) {
-        // If this fails, somebody else moved the word after what we published was in place, and
-        // wakes for us; or a waiter marked itself after that, and finds it in its second look.
+        // If this fails, another participant moved the word after what we published was in place,
+        // and wakes for us; or a waiter marked itself after that, and finds it in its second look.
         if self
             .word
             .compare_exchange(
@@ -92,19 +93,19 @@ impl EventCount {
             .is_ok()
         {
             point!("wake.moved");
-            self.rouse();
+            self.futex_wake();
         }
     }
 }
 
 #[cfg(not(loom))]
 impl EventCount {
-    /// Sleeps until the word moves on from the ticket, or `deadline`. May return early.
-    pub(crate) fn sleep(&self, ticket: WaitKey, deadline: Option<Instant>) {
-        Self::sleep_any(&[(self, ticket)], deadline);
+    /// Sleeps until the word moves on from the key, or `deadline`. May return early.
+    pub(crate) fn sleep(&self, key: WaitKey, deadline: Option<Instant>) {
+        Self::sleep_any(&[(self, key)], deadline);
     }
 
-    /// Sleeps until one of the words moves on from its ticket, or `deadline`. May return early.
+    /// Sleeps until one of the words moves on from its key, or `deadline`. May return early.
     ///
     /// With more than 128 different events it returns after a millisecond at the latest.
     pub(crate) fn sleep_any(events: &[(&Self, WaitKey)], deadline: Option<Instant>) {
@@ -113,14 +114,14 @@ impl EventCount {
             tv_sec: d.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: d.subsec_nanos().into(),
         });
-        if let [(event, ticket)] = events {
+        if let [(event, key)] = events {
             let word = core_word(&event.word);
             // A wake-up, a moved word, a signal and the time's end are all the same to the caller:
             // look again.
-            let _ = futex::wait(word, futex::Flags::empty(), ticket.0, timeout.as_ref());
+            let _ = futex::wait(word, futex::Flags::empty(), key.0, timeout.as_ref());
             return;
         }
-        // Many may wait for one event. All marks stand before the second look, so one ticket of
+        // Many may wait for one event. All marks come before the second look, so one key of
         // each is enough.
         let mut events: Vec<_> = events.iter().collect();
         events.sort_by_key(|(event, _)| std::ptr::from_ref(*event));
@@ -135,7 +136,7 @@ impl EventCount {
         let waiters: Vec<_> = events
             .iter()
             .take(MAX_WAITV)
-            .map(|(event, ticket)| event.waiter(*ticket))
+            .map(|(event, key)| event.waiter(*key))
             .collect();
         let absolute = left.map(|d| {
             let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -156,15 +157,15 @@ impl EventCount {
         }
     }
 
-    fn rouse(&self) {
+    fn futex_wake(&self) {
         // Waking can only fail if the address is not mapped, and it is: we hold a reference.
-        let everybody = i32::MAX.unsigned_abs();
-        let _ = futex::wake(core_word(&self.word), futex::Flags::empty(), everybody);
+        let all = i32::MAX.unsigned_abs();
+        let _ = futex::wake(core_word(&self.word), futex::Flags::empty(), all);
     }
 
-    fn waiter(&self, ticket: WaitKey) -> futex::Wait {
+    fn waiter(&self, key: WaitKey) -> futex::Wait {
         let mut wait = futex::Wait::new();
-        wait.val = ticket.0.into();
+        wait.val = key.0.into();
         wait.uaddr = futex::WaitPtr::new(core_word(&self.word).as_ptr().cast());
         wait.flags = futex::WaitFlags::SIZE_U32;
         wait
@@ -181,12 +182,12 @@ mod model {
     use super::{EventCount, Ordering, WaitKey};
 
     #[derive(Debug)]
-    pub(super) struct Bed {
+    pub(super) struct FutexModel {
         lock: Mutex<()>,
         condition: Condvar,
     }
 
-    impl Default for Bed {
+    impl Default for FutexModel {
         fn default() -> Self {
             Self {
                 lock: Mutex::new(()),
@@ -196,18 +197,18 @@ mod model {
     }
 
     impl EventCount {
-        pub(crate) fn sleep(&self, ticket: WaitKey) {
-            let guard = self.bed.lock.lock().unwrap();
-            if self.word.load(Ordering::Acquire) == ticket.0 {
-                drop(self.bed.condition.wait(guard).unwrap());
+        pub(crate) fn sleep(&self, key: WaitKey) {
+            let guard = self.futex.lock.lock().unwrap();
+            if self.word.load(Ordering::Acquire) == key.0 {
+                drop(self.futex.condition.wait(guard).unwrap());
             }
         }
 
-        pub(super) fn rouse(&self) {
-            drop(self.bed.lock.lock().unwrap());
-            self.bed.condition.notify_all();
+        pub(super) fn futex_wake(&self) {
+            drop(self.futex.lock.lock().unwrap());
+            self.futex.condition.notify_all();
         }
     }
 }
 #[cfg(loom)]
-use model::Bed;
+use model::FutexModel;

@@ -1,4 +1,4 @@
-//! A buffer in somebody's hands.
+//! A block: a buffer that an instance holds.
 //!
 //! ```text
 //!   |<-- headroom -->|<------------- capacity ------------->|<-- tailroom -->|
@@ -6,42 +6,43 @@
 //!            start                             start + len
 //! ```
 //!
-//! A lease is exclusive: the ledger word names its holder, and nobody else looks at the bytes until
-//! the holder lets go. It gives the buffer back when it is dropped, also while a panic unwinds.
+//! A block is exclusive: the ledger word names its holder, and no other participant looks at the
+//! bytes until the holder lets go. It gives the buffer back when it is dropped, also while a panic
+//! unwinds.
 //!
-//! Does not defend the bytes against a process that maps the segment and writes where it holds no
-//! lease: such a process was trusted with the segment. Whatever it writes, the bytes stay bytes;
-//! lengths and offsets are checked.
+//! This module does not defend the bytes against a process that maps the segment and writes to a
+//! buffer that it does not hold: such a process was trusted with the segment. Its writes cannot
+//! make the bytes anything but bytes; lengths and offsets are checked.
 
 use std::cell::Cell;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::slice;
-#[cfg(not(loom))]
 use std::time::Duration;
 
-use crate::error::Corruption;
+use crate::memory::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::BufferEntry;
 
 use super::participant::Held;
-use super::port::PortCore;
+use super::port_core::PortCore;
+use crate::block_info::BlockInfo;
 
 /// A block of data in a buffer of the pool, exclusively ours until it is sent or dropped.
 pub struct Block {
     core: Rc<PortCore>,
     held: Held,
     number: u64,
-    /// Where the data starts, counted from the first byte of the headroom; `start + len` is within
+    /// Start of the data, counted from the first byte of the headroom; `start + len` is within
     /// the buffer.
     start: u32,
     len: u32,
     flags: u32,
-    standing: Cell<LeaseKind>,
+    kind: Cell<LeaseKind>,
 }
 
-/// How a block came into our hands.
+/// Origin of a block that an instance holds, and what the instance owes for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaseKind {
     /// It was allocated.
@@ -50,117 +51,6 @@ pub(crate) enum LeaseKind {
     Input,
     /// It was received, and its number is taken care of.
     Answered,
-}
-
-/// What the stages tell each other about a block. Travels with it, through the descriptor and not
-/// the data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlockInfo {
-    /// Where the block's data stood in the stream that the head read, in bytes.
-    pub offset: u64,
-    /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was
-    /// transformed.
-    pub plain_len: u32,
-    /// How the data is compressed.
-    pub codec: Codec,
-    /// What the data is, as far as content analysis could tell.
-    pub class: ContentClass,
-    /// Whether the data is encrypted.
-    pub sealed: bool,
-    /// What inspection, or a reader, has to say about the block.
-    pub marks: Marks,
-    /// What the block is to the archive that it belongs to; 0 for data.
-    pub kind: u8,
-    /// The number that a sequencer gave the block, if any did; at most `u64::MAX - 1`.
-    pub sequence: Option<u64>,
-    /// For the application.
-    pub user: [u64; 4],
-}
-
-/// A compression algorithm, by its code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Codec(pub u8);
-
-impl Codec {
-    /// The data is as it was.
-    pub const NONE: Self = Self(0);
-    /// One zstd frame.
-    pub const ZSTD: Self = Self(1);
-    /// One raw deflate stream (RFC 1951).
-    pub const DEFLATE: Self = Self(2);
-}
-
-/// What was noted about a block on its way: a set of bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Marks(pub u8);
-
-impl Marks {
-    /// Inspection found something worth a note, and let the block pass.
-    pub const MARKED: Self = Self(1);
-    /// Inspection refused the content: the block travels on without it.
-    pub const REJECTED: Self = Self(2);
-    /// The block could not be read back whole: it travels on without its content.
-    pub const DAMAGED: Self = Self(4);
-
-    /// Whether all of `other` is set.
-    pub fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both together.
-    #[must_use]
-    pub fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// What a block's content is, by its code.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ContentClass(pub u8);
-
-impl ContentClass {
-    /// Nobody looked.
-    pub const UNKNOWN: Self = Self(0);
-    /// Text in any encoding that looks like one.
-    pub const TEXT: Self = Self(1);
-    /// Machine code in a container of its own.
-    pub const EXECUTABLE: Self = Self(2);
-    /// A picture.
-    pub const IMAGE: Self = Self(3);
-    /// Sound.
-    pub const AUDIO: Self = Self(4);
-    /// Moving pictures.
-    pub const VIDEO: Self = Self(5);
-    /// Compressed data: no algorithm makes it smaller.
-    pub const COMPRESSED: Self = Self(6);
-    /// Encrypted data, by its signature.
-    pub const ENCRYPTED: Self = Self(7);
-    /// Nothing but zero bytes.
-    pub const ZEROS: Self = Self(8);
-    /// None of the others.
-    pub const OTHER: Self = Self(9);
-}
-
-impl fmt::Display for ContentClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            "unknown",
-            "text",
-            "executable",
-            "image",
-            "audio",
-            "video",
-            "compressed",
-            "encrypted",
-            "zeros",
-            "other",
-        ];
-        match names.get(usize::from(self.0)) {
-            Some(name) => f.write_str(name),
-            None => write!(f, "class {}", self.0),
-        }
-    }
 }
 
 /// A block has less room than was asked for.
@@ -192,7 +82,7 @@ impl Block {
     #[inline]
     pub(super) fn loan(core: &Rc<PortCore>, held: Held) -> Self {
         let start = core.tables.shape.headroom();
-        let standing = Cell::new(LeaseKind::Loan);
+        let kind = Cell::new(LeaseKind::Loan);
         Self {
             core: Rc::clone(core),
             held,
@@ -200,7 +90,7 @@ impl Block {
             start,
             len: 0,
             flags: 0,
-            standing,
+            kind,
         }
     }
 
@@ -215,10 +105,10 @@ impl Block {
             || flags > VACANT | HAS_INFO
         {
             return Err(
-                Corruption::new("a block's data lies outside of its buffer").at_buffer(held.buffer)
+                Corruption::new("a block's data is outside of its buffer").at_buffer(held.buffer)
             );
         }
-        let standing = Cell::new(LeaseKind::Input);
+        let kind = Cell::new(LeaseKind::Input);
         Ok(Self {
             core: Rc::clone(core),
             held,
@@ -226,13 +116,12 @@ impl Block {
             start,
             len,
             flags,
-            standing,
+            kind,
         })
     }
 
-    /// Counts time for which whoever has this block waited for another instance, and that one for
-    /// buffers.
-    #[cfg(not(loom))]
+    /// Counts time for which the holder of this block waited for another instance, while that one
+    /// waited for buffers.
     pub(crate) fn count_wait(&self, time: Duration) {
         self.core.count_wait(time);
     }
@@ -252,7 +141,7 @@ impl Block {
         self.len as usize
     }
 
-    /// Whether there is no data.
+    /// True if there is no data.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -275,13 +164,13 @@ impl Block {
         self.info().sequence.unwrap_or(self.number)
     }
 
-    /// Removes the data and puts the start back behind the headroom.
+    /// Removes the data and puts the start back to the end of the headroom.
     pub fn clear(&mut self) {
         self.start = self.core.tables.shape.headroom();
         self.len = 0;
     }
 
-    /// The room behind the data, up to the tailroom, to be filled and then claimed with
+    /// The room after the data, up to the tailroom, to be filled and then claimed with
     /// [`grow`](Self::grow).
     pub fn spare(&mut self) -> &mut [u8] {
         let end = (self.start + self.len) as usize;
@@ -290,7 +179,7 @@ impl Block {
         self.area_mut(end, limit.saturating_sub(end))
     }
 
-    /// Takes `n` bytes of the room behind the data, tailroom included, into the data, and returns
+    /// Takes `n` bytes of the room after the data, tailroom included, into the data, and returns
     /// them.
     ///
     /// # Errors
@@ -355,16 +244,15 @@ impl Block {
         Ok(())
     }
 
-    /// Becomes the same as `other`: its number, its data at the same place of the buffer, and what
-    /// is said about it.
-    #[cfg(not(loom))]
+    /// Becomes the same as `other`: its number, its data at the same offset of the buffer, and its
+    /// block info.
     pub(crate) fn copy_of(&mut self, other: &Self) {
         (self.number, self.start, self.len) = (other.number, other.start, other.len);
         self.bytes_mut().copy_from_slice(other.bytes());
         self.set_info(other.info());
     }
 
-    /// What the stages before said about the block.
+    /// The facts that earlier stages recorded about the block.
     pub fn info(&self) -> BlockInfo {
         if self.flags & HAS_INFO == 0 {
             return BlockInfo::default();
@@ -373,7 +261,7 @@ impl Block {
         BlockInfo::from_words(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
     }
 
-    /// Says something about the block to the stages behind.
+    /// Records facts about the block for later stages.
     pub fn set_info(&mut self, info: BlockInfo) {
         self.flags |= HAS_INFO;
         for (word, value) in self.entry().info.iter().zip(info.to_words()) {
@@ -381,9 +269,9 @@ impl Block {
         }
     }
 
-    /// Whether the block was dropped on its way, so that only its number and what was said about it
-    /// are left. Only who takes a seat by himself sees such a block: forward it if the stage is
-    /// numbered, drop it otherwise.
+    /// True if the block is vacant: a stage dropped it on its way, and only its number and its info
+    /// are left. Only a caller that takes a seat itself sees such a block: forward it if the stage
+    /// is numbered, drop it otherwise.
     pub fn is_vacant(&self) -> bool {
         self.flags & VACANT != 0
     }
@@ -393,18 +281,18 @@ impl Block {
         self.clear();
     }
 
-    /// Whether the block came from this port.
+    /// True if the block came from this port.
     #[inline]
     pub(super) fn is_of(&self, core: &PortCore) -> bool {
         std::ptr::eq(Rc::as_ptr(&self.core), core)
     }
 
-    pub(super) fn standing(&self) -> LeaseKind {
-        self.standing.get()
+    pub(super) fn lease_kind(&self) -> LeaseKind {
+        self.kind.get()
     }
 
     pub(super) fn set_answered(&self) {
-        self.standing.set(LeaseKind::Answered);
+        self.kind.set(LeaseKind::Answered);
     }
 
     /// Writes the descriptor and lets go, to send.
@@ -428,8 +316,8 @@ impl Block {
 
     fn area(&self, offset: usize, len: usize) -> &[u8] {
         let first = self.first_byte(offset, len);
-        // SAFETY: the range lies inside our buffer; the bytes are initialised (a segment starts as
-        // zeros); the ledger says that we hold the buffer, so no other lease refers to it, and
+        // SAFETY: the range is inside our buffer; the bytes are initialised (a segment starts as
+        // zeros); the ledger says that we hold the buffer, so no other block refers to it, and
         // `self` is borrowed.
         unsafe { slice::from_raw_parts(first, len) }
     }
@@ -459,7 +347,7 @@ impl Block {
 impl Drop for Block {
     #[inline]
     fn drop(&mut self) {
-        self.core.dropped(self.held, self.standing.get());
+        self.core.on_drop(self.held, self.kind.get());
     }
 }
 
@@ -470,50 +358,5 @@ impl fmt::Debug for Block {
             .field("number", &self.number)
             .field("len", &self.len)
             .finish_non_exhaustive()
-    }
-}
-
-impl BlockInfo {
-    /// Every word is valid: another process may have written anything.
-    fn from_words(words: [u64; 8]) -> Self {
-        let [offset, packed, sequence, kind, user @ ..] = words;
-        let [a, b, c, d, codec, class, sealed, marks] = packed.to_le_bytes();
-        let [kind, ..] = kind.to_le_bytes();
-        Self {
-            offset,
-            plain_len: u32::from_le_bytes([a, b, c, d]),
-            codec: Codec(codec),
-            class: ContentClass(class),
-            sealed: sealed != 0,
-            marks: Marks(marks),
-            kind,
-            sequence: sequence.checked_sub(1),
-            user,
-        }
-    }
-
-    fn to_words(self) -> [u64; 8] {
-        let [a, b, c, d] = self.plain_len.to_le_bytes();
-        let packed = [
-            a,
-            b,
-            c,
-            d,
-            self.codec.0,
-            self.class.0,
-            self.sealed.into(),
-            self.marks.0,
-        ];
-        let [u0, u1, u2, u3] = self.user;
-        [
-            self.offset,
-            u64::from_le_bytes(packed),
-            self.sequence.map_or(0, |n| n.saturating_add(1)),
-            self.kind.into(),
-            u0,
-            u1,
-            u2,
-            u3,
-        ]
     }
 }

@@ -1,25 +1,28 @@
-//! The position of a record or a mark on a medium.
+//! A position on a medium.
+//!
+//! Defined below the media and the format, because both use it: a medium seeks to a position, the
+//! format's footers and the log of damage name one.
 
 use std::fmt;
 
-/// Position at which a record or a mark begins.
+/// The start of a record or a mark on a medium.
 ///
 /// Exhaustive: a medium has volumes, and a volume has records in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// Number of the volume, from 1.
     pub volume: u32,
-    /// Records, marks and damaged stretches before it in the volume. After damage the number is
-    /// smaller than at writing, if more than one record was damaged. From
-    /// [`UNCOUNTED`](Self::UNCOUNTED) / 2 on it is not a count: the reader came from the volume's
-    /// end.
+    /// Number of records, marks and damaged stretches before it in the volume. After damage it is
+    /// smaller than it was at the time of writing, if more than one record was damaged. From
+    /// [`UNCOUNTED`](Self::UNCOUNTED) / 2 on the number is unknown: the medium was positioned from
+    /// its end.
     pub record: u64,
-    /// Bytes before it in the volume's file. A seek uses this number.
+    /// Number of bytes before it in the volume's file. A seek uses only this.
     pub byte: u64,
 }
 
 impl Position {
-    /// The value of `record` at the end of a volume that was not read from its start.
+    /// Number of items in a volume that was not read from its start, so that they were not counted.
     pub const UNCOUNTED: u64 = u64::MAX;
 
     /// The start of volume number `volume`.

@@ -1,0 +1,164 @@
+//! Facts about a block that travel with it: offset, codec, content class and marks.
+//!
+//! Defined below the pool and the format, because both use it: the pool carries it in a buffer's
+//! descriptor, the format writes it into a unit's header.
+
+use std::fmt;
+
+/// Facts about a block, from one stage to the next. Travels with the block in its descriptor, not
+/// in the data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockInfo {
+    /// Offset of the block's data in the stream that the head read, in bytes.
+    pub offset: u64,
+    /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was
+    /// transformed.
+    pub plain_len: u32,
+    /// Compression of the data.
+    pub codec: Codec,
+    /// Kind of content, as far as content analysis could determine it.
+    pub class: ContentClass,
+    /// True if the data is encrypted.
+    pub sealed: bool,
+    /// Findings of inspection, or of a reader.
+    pub marks: Marks,
+    /// Role of the block in the archive that it belongs to; 0 for data.
+    pub kind: u8,
+    /// The number that a sequencer gave the block, if any did; at most `u64::MAX - 1`.
+    pub sequence: Option<u64>,
+    /// For the application.
+    pub user: [u64; 4],
+}
+
+impl BlockInfo {
+    /// Reads the words of a descriptor. Every word is valid: another process may have written
+    /// anything.
+    pub(crate) fn from_words(words: [u64; 8]) -> Self {
+        let [offset, packed, sequence, kind, user @ ..] = words;
+        let [a, b, c, d, codec, class, sealed, marks] = packed.to_le_bytes();
+        let [kind, ..] = kind.to_le_bytes();
+        Self {
+            offset,
+            plain_len: u32::from_le_bytes([a, b, c, d]),
+            codec: Codec(codec),
+            class: ContentClass(class),
+            sealed: sealed != 0,
+            marks: Marks(marks),
+            kind,
+            sequence: sequence.checked_sub(1),
+            user,
+        }
+    }
+
+    /// The words of a descriptor.
+    pub(crate) fn to_words(self) -> [u64; 8] {
+        let [a, b, c, d] = self.plain_len.to_le_bytes();
+        let packed = [
+            a,
+            b,
+            c,
+            d,
+            self.codec.0,
+            self.class.0,
+            self.sealed.into(),
+            self.marks.0,
+        ];
+        let [u0, u1, u2, u3] = self.user;
+        [
+            self.offset,
+            u64::from_le_bytes(packed),
+            self.sequence.map_or(0, |n| n.saturating_add(1)),
+            self.kind.into(),
+            u0,
+            u1,
+            u2,
+            u3,
+        ]
+    }
+}
+
+/// A compression algorithm, by its code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Codec(pub u8);
+
+impl Codec {
+    /// The data is as it was.
+    pub const NONE: Self = Self(0);
+    /// One zstd frame.
+    pub const ZSTD: Self = Self(1);
+    /// One raw deflate stream (RFC 1951).
+    pub const DEFLATE: Self = Self(2);
+}
+
+/// Findings about a block on its way: a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Marks(pub u8);
+
+impl Marks {
+    /// Inspection found something worth a note, and let the block pass.
+    pub const MARKED: Self = Self(1);
+    /// Inspection refused the content: the block travels on without it.
+    pub const REJECTED: Self = Self(2);
+    /// The block could not be read back whole: it travels on without its content.
+    pub const DAMAGED: Self = Self(4);
+
+    /// True if all bits of `other` are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The union of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// The kind of a block's content, by its code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ContentClass(pub u8);
+
+impl ContentClass {
+    /// Not analyzed.
+    pub const UNKNOWN: Self = Self(0);
+    /// Text in any encoding that looks like one.
+    pub const TEXT: Self = Self(1);
+    /// Machine code in a container of its own.
+    pub const EXECUTABLE: Self = Self(2);
+    /// A picture.
+    pub const IMAGE: Self = Self(3);
+    /// Sound.
+    pub const AUDIO: Self = Self(4);
+    /// Moving pictures.
+    pub const VIDEO: Self = Self(5);
+    /// Compressed data: no algorithm makes it smaller.
+    pub const COMPRESSED: Self = Self(6);
+    /// Encrypted data, by its signature.
+    pub const ENCRYPTED: Self = Self(7);
+    /// Nothing but zero bytes.
+    pub const ZEROS: Self = Self(8);
+    /// None of the others.
+    pub const OTHER: Self = Self(9);
+}
+
+impl fmt::Display for ContentClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            "unknown",
+            "text",
+            "executable",
+            "image",
+            "audio",
+            "video",
+            "compressed",
+            "encrypted",
+            "zeros",
+            "other",
+        ];
+        match names.get(usize::from(self.0)) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "class {}", self.0),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The error for a segment that cannot be made, or is not one that can be used.
+
+use std::fmt;
+use std::io;
+
+use super::shape::ShapeError;
+
+/// A segment could not be made, or is not one that can be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SegmentError {
+    /// The pool is larger than the address space.
+    TooLarge,
+    /// The machine does not have the memory that the pool asks for.
+    Memory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The pool asks for more memory than the machine has available.
+    NotAvailable {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes that the machine has available.
+        available: u64,
+    },
+    /// A system call failed.
+    System {
+        /// The call.
+        call: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A named segment could not be mapped by its name.
+    Named {
+        /// The call: `open`.
+        call: &'static str,
+        /// The reason that the call failed.
+        reason: String,
+    },
+    /// The memory does not start like a segment.
+    NotASegment,
+    /// Its creator has not finished it, or died while doing so.
+    NotReady,
+    /// Its creator speaks another version.
+    Version {
+        /// The version in the segment.
+        theirs: u32,
+        /// The version of this library.
+        ours: u32,
+    },
+    /// Its creator lays the tables out differently: another build, another page size.
+    Layout,
+    /// It is shorter than its header says.
+    Truncated {
+        /// Bytes there are.
+        have: u64,
+        /// Bytes there should be.
+        need: u64,
+    },
+    /// Its creator did not seal it, and could shrink it while it is mapped.
+    Unsealed,
+    /// It is another user's, or others may write to it.
+    Foreign {
+        /// The user that owns it.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A named segment cannot have huge pages.
+    NamedHugePages,
+    /// Its header describes an impossible shape.
+    Shape(ShapeError),
+}
+
+impl fmt::Display for SegmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => write!(
+                f,
+                "the buffer pool is larger than this machine's address space"
+            ),
+            Self::Memory { bytes, source } => write!(
+                f,
+                "cannot reserve {} MiB of shared memory for the buffer pool: {source}; use fewer \
+                 or smaller buffers, or fewer instances",
+                bytes.div_ceil(1 << 20)
+            ),
+            Self::NotAvailable { bytes, available } => write!(
+                f,
+                "the buffer pool takes {} MiB of memory, but only {} MiB are available; use fewer \
+                 or smaller buffers, or fewer instances",
+                bytes.div_ceil(1 << 20),
+                available >> 20
+            ),
+            Self::System { call, source } => {
+                write!(f, "{call} failed for the shared-memory segment: {source}")
+            }
+            Self::Named { call, reason } => {
+                write!(f, "cannot {call} the named shared-memory segment: {reason}")
+            }
+            Self::NotASegment => write!(f, "this memory is not a DataPipe segment"),
+            Self::NotReady => write!(f, "the segment's creator has not finished it"),
+            Self::Version { theirs, ours } => {
+                write!(
+                    f,
+                    "the segment has version {theirs}, this library speaks version {ours}"
+                )
+            }
+            Self::Layout => write!(
+                f,
+                "the segment is laid out differently: its creator is another build"
+            ),
+            Self::Truncated { have, need } => {
+                write!(
+                    f,
+                    "the segment has {have} bytes, but its header needs {need}"
+                )
+            }
+            Self::Unsealed => {
+                write!(
+                    f,
+                    "the segment is not sealed: its creator could shrink it while it is in use"
+                )
+            }
+            Self::Foreign { owner, mode } => {
+                write!(
+                    f,
+                    "the named segment belongs to user {owner} with mode {mode:o}; it must be ours \
+                     alone"
+                )
+            }
+            Self::NamedHugePages => {
+                write!(
+                    f,
+                    "a named segment cannot have huge pages; use an anonymous one"
+                )
+            }
+            Self::Shape(error) => write!(f, "the segment's header is impossible: {error}"),
+        }
+    }
+}
+
+// The text says all there is: what is inside has its own field.
+impl std::error::Error for SegmentError {}
+
+/// Makes the error of a failed system call.
+pub(super) fn system(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> SegmentError {
+    move |errno| SegmentError::System {
+        call,
+        source: errno.into(),
+    }
+}

@@ -1,0 +1,61 @@
+//! The activity of a participant, as it last recorded it.
+
+use crate::memory::atomic::Ordering;
+use crate::memory::tables::Tables;
+
+/// Activity of a participant, as it last recorded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Activity {
+    /// It has not begun.
+    Idle = 0,
+    /// It is working, or briefly between two primitives.
+    Working = 1,
+    /// It sleeps until it may have a buffer.
+    WaitingForBuffer = 2,
+    /// It sleeps until there is input.
+    WaitingForInput = 3,
+    /// It has ended, well or not.
+    Ended = 4,
+    /// It is to be a process that another program starts, and that has not attached yet.
+    Unattached = 5,
+}
+
+/// Set beside a waiting activity that ends by itself.
+const TIMED: u32 = 1 << 8;
+
+impl Activity {
+    #[cfg(not(loom))]
+    pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
+        match tables.participants[participant]
+            .activity
+            .load(Ordering::Acquire)
+            & !TIMED
+        {
+            0 => Self::Idle,
+            2 => Self::WaitingForBuffer,
+            3 => Self::WaitingForInput,
+            4 => Self::Ended,
+            5 => Self::Unattached,
+            _ => Self::Working,
+        }
+    }
+
+    /// Records the activity. `timed`: the wait ends by itself.
+    pub(crate) fn record(self, tables: &Tables, participant: u32, timed: bool) {
+        let word = self as u32 | if timed { TIMED } else { 0 };
+        tables.participants[participant]
+            .activity
+            .store(word, Ordering::Release);
+    }
+
+    /// True if the participant sleeps until another one does something.
+    #[cfg(not(loom))]
+    pub(crate) fn waits_for_others(tables: &Tables, participant: u32) -> bool {
+        let word = tables.participants[participant]
+            .activity
+            .load(Ordering::Acquire);
+        word == Self::WaitingForBuffer as u32 || word == Self::WaitingForInput as u32
+    }
+}

@@ -1,0 +1,492 @@
+//! The innards of a port of any role: the rules of its stage, its counters, its waits.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::memory::atomic::{AtomicU64, Ordering};
+use crate::memory::event_count::{EventCount, WaitKey};
+use crate::memory::points::point;
+use crate::memory::tables::{ParticipantEntry, Tables};
+use crate::memory::{Corruption, QueueKind, Segment, now};
+use crate::queue::Put;
+
+use super::activity::Activity;
+use super::block::{Block, LeaseKind};
+use super::loans::Loans;
+use super::participant::{Alloc, Held, Participant};
+use super::port_error::PortError;
+use super::wait::{Blocked, Waiter, wait};
+use super::word::State;
+
+/// The part of a port that every role has in common.
+#[derive(Debug)]
+pub(crate) struct PortCore {
+    pub(crate) tables: Arc<Tables>,
+    pub(super) id: u32,
+    pub(super) stage: u32,
+    pub(super) numbered: bool,
+    terminate_at_limit: bool,
+    /// Buffers that count against the quota.
+    loans: RefCell<Loans>,
+    /// Inputs that a dead predecessor held, in the order of their numbers.
+    inherited: RefCell<VecDeque<(Held, u64)>>,
+    /// Inputs that were received and are neither answered nor gone.
+    open: Cell<u32>,
+    /// The highest number that was answered, and one more: a numbered stage answers in order.
+    answered: Cell<u64>,
+    /// A numbered stage let go of an input without answering it.
+    unanswered: Cell<bool>,
+    /// A writer that was to become blocks was dropped with data in it.
+    unsent: Cell<bool>,
+    /// True if vacant blocks are freed here, instead of handed on.
+    skips_vacant: Cell<bool>,
+    /// The stream was seen to have ended: true from the start for a head.
+    drained: Cell<bool>,
+}
+
+impl PortCore {
+    /// Takes the seat of instance `instance` of stage `stage`.
+    pub(super) fn take_seat(
+        segment: &Segment,
+        stage: u32,
+        instance: u32,
+        terminate_at_limit: bool,
+    ) -> Result<Rc<Self>, PortError> {
+        let tables = Arc::clone(segment.tables());
+        let shape = &tables.shape;
+        let id = shape.instances_of(stage).start + instance;
+        // SYNC(seat-taken): one port for each seat, or two blocks could be of one buffer.
+        let owner = &tables.participants[id].owner;
+        let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);
+        if let Err(process) = taken {
+            return Err(PortError::SeatTaken {
+                stage,
+                instance,
+                process,
+            });
+        }
+        point!("seat.taken");
+        let core = Self {
+            id,
+            stage,
+            numbered: shape.is_numbered(stage),
+            terminate_at_limit,
+            loans: RefCell::new(Loans::of(&Participant {
+                tables: &tables,
+                id,
+            })),
+            inherited: RefCell::new(inheritance(&tables, id)),
+            open: Cell::new(0),
+            answered: Cell::new(0),
+            unanswered: Cell::new(false),
+            skips_vacant: Cell::new(false),
+            unsent: Cell::new(false),
+            drained: Cell::new(stage == 0),
+            tables,
+        };
+        let entry = core.entry();
+        entry.started.store(now(), Ordering::Relaxed);
+        entry.ended.store(0, Ordering::Relaxed);
+        point!("seat.started");
+        core.set_activity(Activity::Working);
+        point!("seat.working");
+        Ok(Rc::new(core))
+    }
+
+    #[inline]
+    pub(crate) fn participant(&self) -> Participant<'_> {
+        Participant {
+            tables: &self.tables,
+            id: self.id,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn try_alloc(self: &Rc<Self>) -> Result<Result<Block, Blocked>, PortError> {
+        Ok(self.try_loan()?.map(|held| Block::loan(self, held)))
+    }
+
+    /// Allocates a buffer that is not a block yet: fewer words to move about.
+    #[inline(always)]
+    pub(crate) fn try_loan(&self) -> Result<Result<Held, Blocked>, PortError> {
+        self.check()?;
+        match self.participant().alloc(&mut self.loans.borrow_mut())? {
+            Alloc::Got(held) => Ok(Ok(held)),
+            Alloc::AtLimit => self.at_limit(),
+            Alloc::NoneFree => Ok(Err(Blocked::NoneFree)),
+        }
+    }
+
+    #[cold]
+    fn at_limit<T>(&self) -> Result<Result<T, Blocked>, PortError> {
+        match self.tables.shape.quota(self.id) {
+            0 => Err(PortError::Misuse(
+                "a stage that was described as never allocating wants a buffer",
+            )),
+            quota if self.terminate_at_limit => Err(PortError::AtLimit { quota }),
+            _ => Ok(Err(Blocked::AtLimit)),
+        }
+    }
+
+    /// The next block that the stage wants to see.
+    pub(crate) fn try_receive(
+        self: &Rc<Self>,
+    ) -> Result<Result<Option<Block>, Blocked>, PortError> {
+        loop {
+            match self.try_input()? {
+                Ok(Some((held, number))) => match self.accept(held, number)? {
+                    block if self.skips(&block) => drop(block),
+                    block => return Ok(Ok(Some(block))),
+                },
+                Ok(None) => return Ok(Ok(None)),
+                Err(blocked) => return Ok(Err(blocked)),
+            }
+        }
+    }
+
+    /// As [`try_receive`](Self::try_receive), but waits. `None` after `deadline`.
+    #[inline(always)]
+    pub(super) fn receive(
+        self: &Rc<Self>,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Option<Block>>, PortError> {
+        loop {
+            let Some(input) = self.wait(deadline, || self.try_input())? else {
+                return Ok(None);
+            };
+            let Some((held, number)) = input else {
+                return Ok(Some(None));
+            };
+            let block = self.accept(held, number)?;
+            if !self.skips(&block) {
+                return Ok(Some(Some(block)));
+            }
+        }
+    }
+
+    /// Frees vacant blocks from now on, or no longer. Not for numbered
+    /// stages, which owe an answer to each.
+    pub(crate) fn skip_vacant(&self, skip: bool) {
+        self.skips_vacant.set(skip && !self.numbered);
+    }
+
+    fn skips(&self, block: &Block) -> bool {
+        self.skips_vacant.get() && block.is_vacant()
+    }
+
+    /// Receives a buffer that is not a block yet.
+    #[inline(always)]
+    fn try_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
+        self.check()?;
+        let inherited = self.inherited.borrow_mut().pop_front();
+        let queue = self.stage;
+        let got = match inherited {
+            Some(input) => Some(input),
+            None => self.participant().receive(queue)?,
+        };
+        if got.is_some() {
+            Ok(Ok(got))
+        } else {
+            self.no_input()
+        }
+    }
+
+    /// Decides if an empty queue is the end of the stream.
+    #[cold]
+    fn no_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
+        let queue = self.stage;
+        if !self.participant().feeders_done(queue) {
+            return Ok(Err(Blocked::NoInput));
+        }
+        // What they sent last may have come between the two looks.
+        let got = self.participant().receive(queue)?;
+        if got.is_some() {
+            return Ok(Ok(got));
+        }
+        let (head, tail) = self.participant().ring(queue).ends();
+        // Each number that the feeders took they have answered, and each answer was taken.
+        let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
+        let short = ordered && self.participant().ring(queue - 1).ends().0 != head;
+        if tail > head || short {
+            return Err(
+                Corruption::new("a number is missing at the end of the stream")
+                    .at_queue(queue)
+                    .into(),
+            );
+        }
+        self.drained.set(true);
+        Ok(Ok(None))
+    }
+
+    #[inline(always)]
+    fn accept(self: &Rc<Self>, held: Held, number: u64) -> Result<Block, PortError> {
+        let block = Block::input(self, held, number)?;
+        self.open.set(self.open.get() + 1);
+        let counters = &self.entry().counters;
+        add(&counters.blocks_in, u64::from(!block.is_vacant()));
+        add(&counters.bytes_in, block.len() as u64);
+        point!("receive.counted");
+        Ok(block)
+    }
+
+    #[inline]
+    pub(crate) fn send(&self, block: Block, number: u64) -> Result<(), PortError> {
+        self.check()?;
+        if !block.is_of(self) {
+            return Err(PortError::Misuse(
+                "a block belongs to the port that it came from",
+            ));
+        }
+        if self.numbered && block.lease_kind() == LeaseKind::Input {
+            return Err(PortError::Misuse(
+                "an input that was not answered cannot be another's answer",
+            ));
+        }
+        let (vacant, len) = (block.is_vacant(), block.len() as u64);
+        let put = self
+            .participant()
+            .send(block.release(), self.stage + 1, number)?;
+        if put == Put::Duplicate {
+            return Err(PortError::Misuse("a number was answered twice"));
+        }
+        let counters = &self.entry().counters;
+        add(&counters.blocks_out, u64::from(!vacant));
+        add(&counters.bytes_out, len);
+        point!("send.counted");
+        Ok(())
+    }
+
+    /// Notes that `input` is being answered.
+    pub(crate) fn answer(&self, input: &Block) -> Result<(), PortError> {
+        if !input.is_of(self) {
+            return Err(PortError::Misuse(
+                "a block belongs to the port that it came from",
+            ));
+        }
+        match input.lease_kind() {
+            LeaseKind::Loan => Err(PortError::Misuse(
+                "a block that was not received cannot be answered",
+            )),
+            LeaseKind::Answered if self.numbered => {
+                Err(PortError::Misuse("an input was answered twice"))
+            }
+            LeaseKind::Answered => Ok(()),
+            // The answer to a later number waits in its queue for the earlier one. An instance that
+            // then waited for a buffer to answer the earlier one with would wait for ever.
+            LeaseKind::Input if self.numbered && input.number() < self.answered.get() => Err(
+                PortError::Misuse("a numbered stage answers its inputs in their order"),
+            ),
+            LeaseKind::Input => {
+                input.set_answered();
+                self.open.set(self.open.get() - 1);
+                self.answered.set(input.number() + 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// Frees a block of ours that was dropped.
+    #[inline]
+    pub(super) fn on_drop(&self, held: Held, kind: LeaseKind) {
+        // An error here means that the shared words are corrupt. A drop cannot say so: the next
+        // primitive that meets the buffer does, or the controller's audit.
+        let _ = self.participant().free(held);
+        if kind == LeaseKind::Input {
+            self.open.set(self.open.get() - 1);
+            self.unanswered.set(self.numbered);
+        }
+    }
+
+    /// Notes that data which was to be sent is lost.
+    pub(crate) fn note_unsent(&self) {
+        self.unsent.set(true);
+    }
+
+    pub(super) fn check_finished(&self) -> Result<(), PortError> {
+        if !self.drained.get() {
+            return Err(PortError::Misuse(
+                "the stage returned before the end of its input",
+            ));
+        }
+        if self.unsent.get() {
+            return Err(PortError::Misuse(
+                "a writer was dropped before it had sent what was written to it",
+            ));
+        }
+        if self.numbered && self.open.get() > 0 {
+            return Err(PortError::Misuse(
+                "a numbered stage ended with an input that it has not answered",
+            ));
+        }
+        self.check_answered()
+    }
+
+    #[inline]
+    pub(super) fn check(&self) -> Result<(), PortError> {
+        if self.is_stopped() {
+            return Err(PortError::Stopped);
+        }
+        self.check_answered()
+    }
+
+    #[inline]
+    fn check_answered(&self) -> Result<(), PortError> {
+        if self.unanswered.get() {
+            return Err(PortError::Misuse(
+                "a numbered stage let go of an input without sending or dropping it",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Repeats `attempt` until it gets something; `None` after `deadline`.
+    ///
+    /// `attempt` must itself notice a stop, as every `try_` primitive does.
+    #[inline(always)]
+    pub(crate) fn wait<T, E>(
+        &self,
+        deadline: Option<Instant>,
+        attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
+    ) -> Result<Option<T>, E> {
+        let core = self;
+        wait(&TimedWait { core, deadline }, attempt)
+    }
+
+    /// Marks a sleeper on the event that ends `blocked`. The caller looks once more before it
+    /// sleeps.
+    pub(crate) fn prepare_wait(&self, blocked: Blocked) -> (&EventCount, WaitKey) {
+        let event = self.event(blocked);
+        (event, event.prepare_wait())
+    }
+
+    fn event(&self, blocked: Blocked) -> &EventCount {
+        blocked.event(&self.participant(), self.stage)
+    }
+
+    /// Runs `sleep`, and counts its time as time spent waiting. `timed`: it ends by itself.
+    pub(crate) fn sleep_with(&self, blocked: Blocked, timed: bool, sleep: impl FnOnce()) {
+        let (activity, counter) = match blocked {
+            Blocked::AtLimit | Blocked::NoneFree => (
+                Activity::WaitingForBuffer,
+                &self.entry().counters.alloc_wait,
+            ),
+            Blocked::NoInput => (
+                Activity::WaitingForInput,
+                &self.entry().counters.receive_wait,
+            ),
+        };
+        let start = now();
+        self.entry().since.store(start, Ordering::Relaxed);
+        activity.record(&self.tables, self.id, timed);
+        point!("wait.noted");
+        sleep();
+        point!("wait.woken");
+        add(counter, now().saturating_sub(start));
+        self.set_activity(Activity::Working);
+    }
+
+    /// The participant whose seat this is.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Counts time as time spent waiting for buffers: another instance did that, and this one
+    /// waited for it.
+    pub(crate) fn count_wait(&self, time: Duration) {
+        add(
+            &self.entry().counters.alloc_wait,
+            u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+        );
+    }
+
+    fn set_activity(&self, activity: Activity) {
+        activity.record(&self.tables, self.id, false);
+    }
+
+    #[inline]
+    fn entry(&self) -> &ParticipantEntry {
+        &self.tables.participants[self.id]
+    }
+}
+
+/// A wait of a port, with its deadline.
+struct TimedWait<'a> {
+    core: &'a PortCore,
+    deadline: Option<Instant>,
+}
+
+/// Eight looks with equal pauses take about 10 us in all; waking a sleeper takes 8 to 50 us.
+/// Shorter pauses are worse, for a look takes the words from under those who are to move them.
+impl Waiter for TimedWait<'_> {
+    const LOOKS: u32 = 8;
+    const PAUSES: u32 = 64;
+
+    fn event(&self, blocked: Blocked) -> &EventCount {
+        self.core.event(blocked)
+    }
+
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|at| Instant::now() >= at)
+    }
+
+    fn sleep(&self, blocked: Blocked, event: &EventCount, key: WaitKey) {
+        let timed = self.deadline.is_some();
+        self.core
+            .sleep_with(blocked, timed, || event.sleep(key, self.deadline));
+    }
+}
+
+impl Drop for PortCore {
+    fn drop(&mut self) {
+        self.entry().ended.store(now(), Ordering::Relaxed);
+        point!("leave.timed");
+        self.set_activity(Activity::Ended);
+        point!("leave.ended");
+        // SYNC(seat-taken): the last block is gone, too, for each holds a count of us.
+        self.entry().owner.store(0, Ordering::Release);
+        point!("leave.left");
+    }
+}
+
+/// The inputs that participant `id` already holds, in the order of their numbers: its predecessor
+/// died with them.
+pub(super) fn inheritance(tables: &Tables, id: u32) -> VecDeque<(Held, u64)> {
+    let participant = Participant { tables, id };
+    let mut inputs: Vec<_> = (0..tables.shape.buffers())
+        .filter_map(|buffer| {
+            let word = participant.word(buffer).ok()?;
+            let held = Held {
+                buffer,
+                generation: word.generation,
+            };
+            let input = word.state == State::Held && word.who == id && word.allocator != id;
+            input.then(|| (held, participant.number_of(held, id)))
+        })
+        .collect();
+    inputs.sort_by_key(|&(_, number)| number);
+    inputs.into()
+}
+
+/// Adds to a counter that only the caller writes.
+#[inline]
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(amount),
+        Ordering::Relaxed,
+    );
+}
+
+fn process_id() -> u32 {
+    rustix::process::getpid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs()
+}

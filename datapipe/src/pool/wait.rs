@@ -1,0 +1,99 @@
+//! The wait loop: how an instance waits for a buffer or for input.
+//!
+//! ```text
+//!   attempt -> look LOOKS times, with pauses -> prepare_wait -> attempt -> sleep -+
+//!                                                    ^                            |
+//!                                                    +----------------------------+
+//! ```
+//!
+//! Ports and the model checker run this same loop. They differ in a [`Waiter`]: a port has a clock,
+//! counters and the kernel's futex; the model has none of them.
+
+use crate::memory::atomic::spin_loop;
+use crate::memory::event_count::{EventCount, WaitKey};
+
+use super::participant::{FREE_LIST, Participant};
+
+/// Reason that an attempt which does not wait got nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Blocked {
+    /// The instance has as many buffers outstanding as its quota allows.
+    AtLimit,
+    /// The free list is empty for the moment.
+    NoneFree,
+    /// There is no input.
+    NoInput,
+}
+
+impl Blocked {
+    /// The event that ends this for participant `id` of stage `stage`.
+    pub(super) fn event<'a>(self, participant: &Participant<'a>, stage: u32) -> &'a EventCount {
+        match self {
+            Self::AtLimit => &participant.tables.participants[participant.id].credit.event,
+            Self::NoneFree => participant.ring(FREE_LIST).event(),
+            Self::NoInput => participant.ring(stage).event(),
+        }
+    }
+}
+
+/// The parts of a wait that a port and its model do in different ways.
+pub(super) trait Waiter {
+    /// Looks before a sleep.
+    const LOOKS: u32;
+    /// The processor's own short pauses before each look.
+    const PAUSES: u32;
+
+    /// The event that ends `blocked`.
+    fn event(&self, blocked: Blocked) -> &EventCount;
+
+    /// True if the time for the wait is over.
+    fn is_over(&self) -> bool;
+
+    /// Sleeps until `event` moves on from `key`, or the time for the wait is over. May return
+    /// early.
+    fn sleep(&self, blocked: Blocked, event: &EventCount, key: WaitKey);
+}
+
+/// Repeats `attempt` until it gets something; `None` if the time for the wait is over before.
+///
+/// `attempt` must itself notice a stop, as every `try_` primitive does.
+#[inline(always)]
+pub(super) fn wait<T, E>(
+    waiter: &impl Waiter,
+    mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
+) -> Result<Option<T>, E> {
+    match attempt()? {
+        Ok(done) => Ok(Some(done)),
+        Err(blocked) => wait_longer(waiter, blocked, attempt),
+    }
+}
+
+/// The rest of a wait whose first attempt was `blocked`.
+#[cold]
+#[inline(never)]
+fn wait_longer<W: Waiter, T, E>(
+    waiter: &W,
+    mut blocked: Blocked,
+    mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
+) -> Result<Option<T>, E> {
+    for _ in 0..W::LOOKS {
+        (0..W::PAUSES).for_each(|_| spin_loop());
+        match attempt()? {
+            Ok(done) => return Ok(Some(done)),
+            Err(now) => blocked = now,
+        }
+    }
+    loop {
+        let event = waiter.event(blocked);
+        let key = event.prepare_wait();
+        // The attempt after the mark: a waker that missed the mark published before this look.
+        match attempt()? {
+            Ok(done) => return Ok(Some(done)),
+            // Another event will end it, on which no sleeper is marked yet.
+            Err(other) if other != blocked => blocked = other,
+            Err(_) if waiter.is_over() => return Ok(None),
+            Err(_) => waiter.sleep(blocked, event, key),
+        }
+    }
+}
