@@ -71,7 +71,7 @@ fn smallest_pool(seed: u64) -> u32 {
 }
 
 #[test]
-fn no_chain_stands_still_with_the_smallest_pool() {
+fn random_chains_finish_with_the_smallest_pool() {
     let first = setting("DATAPIPE_SEED", 1);
     let chains = setting("DATAPIPE_CHAINS", 120);
     println!("chains {first} to {}", first + chains - 1);
@@ -114,7 +114,7 @@ fn no_chain_stands_still_with_the_smallest_pool() {
 }
 
 #[test]
-fn no_chain_stands_still_when_it_is_cancelled() {
+fn random_chains_end_when_cancelled() {
     let first = setting("DATAPIPE_SEED", 1) + 100_000;
     for seed in first..first + setting("DATAPIPE_CHAINS", 120) {
         let got = Collected::default();

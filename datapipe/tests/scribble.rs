@@ -140,7 +140,7 @@ impl Head for Slow {
 /// One word that is off by a little is worse than garbage: it is what nobody finds improbable.
 /// Offsets are those of docs/shared-memory.md for two stages and eight buffers.
 #[test]
-fn one_word_that_is_off_by_a_little_ends_in_an_error() {
+fn slightly_wrong_word_ends_in_an_error() {
     const STAGES: usize = 256;
     const QUEUES: usize = STAGES + 2 * 128;
     const PARTICIPANTS: usize = QUEUES + 3 * 192 + 3 * 16 * 8;

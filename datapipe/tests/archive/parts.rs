@@ -1,24 +1,24 @@
-//! Blocks that are read alone, from where the end of the archive says that they stand, against a
-//! reading of everything.
-
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+//! Single blocks, read from the positions that the end of the archive lists, compared with a full
+//! read.
 
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use datapipe::archive::{BlockSet, OpenError};
+use datapipe::archive::{BlockSet, Index, OpenError};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
-use datapipe::wire::{
-    BlockKind, Framing, Locator, UNIT_HEADER_LEN, UnitHeader, UnitKind, looks_like_record,
-};
+use datapipe::wire::{BlockKind, Framing, Locator, UNIT_HEADER_LEN, UnitHeader, UnitKind};
+
+use crate::data::key;
+use crate::fixture::{FRAMINGS, encrypted, options};
+use crate::medium::{self, create_tape, create_volumes};
 
 const BLOCK: u32 = 4096;
 const BLOCKS: u64 = 200;
 
-/// Blocks of all lengths, of which the last are a closing catalogue.
+/// Makes blocks of all lengths, the last of which are a closing catalogue.
 struct Numbered {
     next: u64,
     offset: u64,
@@ -46,14 +46,14 @@ impl Head for Numbered {
     }
 }
 
-/// What came, with its numbers.
+/// The numbers and the data of the blocks that arrived.
 #[derive(Clone, Default)]
-struct Came(Arc<Mutex<Vec<NumberedBlock>>>);
+struct Arrived(Arc<Mutex<Vec<NumberedBlock>>>);
 
-/// A block's number, and its data.
+/// A block's number and data.
 type NumberedBlock = (u64, Vec<u8>);
 
-impl Tail for Came {
+impl Tail for Arrived {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         if !block.info().marks.contains(Marks::DAMAGED) {
             self.0
@@ -65,7 +65,7 @@ impl Tail for Came {
     }
 }
 
-impl Came {
+impl Arrived {
     fn numbers(&self) -> Vec<u64> {
         self.0
             .lock()
@@ -76,6 +76,7 @@ impl Came {
     }
 }
 
+/// Properties of an archive.
 #[derive(Clone, Copy, Debug)]
 struct Recipe {
     framing: Framing,
@@ -87,7 +88,7 @@ struct Recipe {
 
 fn recipes() -> Vec<Recipe> {
     let mut all = Vec::new();
-    for framing in [Framing::Header, Framing::Once, Framing::HeaderFooter] {
+    for framing in FRAMINGS {
         for (encrypted, volumes, chunk, record) in [
             (true, false, 40_000, 3000),
             (false, true, 50_000, 16 << 10),
@@ -105,59 +106,53 @@ fn recipes() -> Vec<Recipe> {
     all
 }
 
-fn secret() -> Secret {
-    Secret::Key(Key::from_bytes([7; 32]))
+impl Recipe {
+    fn secret(self) -> Option<Secret> {
+        self.encrypted.then(|| key(7))
+    }
 }
 
+/// Writes an archive to `path`.
 fn write(recipe: Recipe, path: &Path) {
-    let mut options = ArchiveOptions::new("parts")
-        .framing(recipe.framing)
-        .record_len(recipe.record);
-    options = options.chunk_len(recipe.chunk).block_len(BLOCK);
-    if recipe.encrypted {
-        options = options.encrypt(secret());
-    }
+    let options = options("parts", recipe.record, recipe.chunk, BLOCK).framing(recipe.framing);
+    let archive = encrypted(options, recipe.secret().as_ref()).plan().unwrap();
     let medium: Box<dyn Medium> = if recipe.volumes {
-        let options = VolumeOptions {
-            volume_size: Some(100_000),
-            ..VolumeOptions::default()
-        };
-        Box::new(VolumeDirectory::create(path, options).unwrap())
+        Box::new(create_volumes(path, Some(100_000), false))
     } else {
-        Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap())
+        Box::new(create_tape(path))
     };
-    let (seal, tail) = options.plan().unwrap().stages(medium);
     let head = Numbered {
         next: 0,
         offset: 0,
         random: Random::new(11),
     };
-    let mut pipe = Pipe::builder()
-        .buffer_size(BLOCK)
-        .head(head)
-        .stage(Zstd::level(1).instances(2));
-    if let Some(seal) = seal {
-        pipe = pipe.stage(seal);
-    }
-    pipe.tail(tail).run().unwrap();
+    crate::fixture::write(archive, medium, head, BLOCK);
 }
 
 fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn Medium>> {
-    let medium: Box<dyn Medium> = if recipe.volumes {
-        Box::new(VolumeDirectory::open(path, looks_like_record).unwrap())
-    } else {
-        Box::new(VirtualTape::open(path, looks_like_record).unwrap())
-    };
-    ArchiveReader::open(medium, recipe.encrypted.then(secret).as_ref()).unwrap()
+    ArchiveReader::open(medium::open(path), recipe.secret().as_ref()).unwrap()
 }
 
+/// Reads the whole archive.
 fn everything(reader: &ArchiveReader<Box<dyn Medium>>) -> Vec<NumberedBlock> {
-    let (reading, all) = (reader.read(2), Came::default());
+    let (reading, all) = (reader.read(2), Arrived::default());
     reading.pipe.tail(all.clone()).run().unwrap();
     assert!(reading.report.outcome().complete);
     let all = all.0.lock().unwrap().clone();
     assert_eq!(all.len() as u64, BLOCKS);
     all
+}
+
+/// Reads some blocks, and returns those that arrived and the number of missing ones.
+fn read_blocks(
+    reader: &ArchiveReader<Box<dyn Medium>>,
+    index: &Index,
+    blocks: &BlockSet,
+) -> (Arrived, u64) {
+    let arrived = Arrived::default();
+    let reading = reader.read_blocks(index, blocks, 1).unwrap();
+    reading.pipe.tail(arrived.clone()).run().unwrap();
+    (arrived, reading.report.outcome().missing)
 }
 
 fn random_blocks(random: &mut Random) -> BlockSet {
@@ -170,7 +165,7 @@ fn random_blocks(random: &mut Random) -> BlockSet {
 }
 
 #[test]
-fn any_blocks_are_those_of_the_whole() {
+fn selected_blocks_match_a_full_read() {
     let mut random = Random::new(5);
     for recipe in recipes() {
         let dir = tempfile::tempdir().unwrap();
@@ -184,27 +179,26 @@ fn any_blocks_are_those_of_the_whole() {
         assert!(index.catalogue().runs().eq([(BLOCKS - 7, BLOCKS - 1)]));
         let all = everything(&reader);
         for _ in 0..20 {
-            let (blocks, came) = (random_blocks(&mut random), Came::default());
-            let reading = reader.read_blocks(&index, &blocks, 1).unwrap();
-            reading.pipe.tail(came.clone()).run().unwrap();
+            let blocks = random_blocks(&mut random);
+            let (arrived, missing) = read_blocks(&reader, &index, &blocks);
             let wanted: Vec<_> = all
                 .iter()
                 .filter(|(number, _)| blocks.contains(*number))
                 .cloned()
                 .collect();
             assert!(
-                *came.0.lock().unwrap() == wanted,
+                *arrived.0.lock().unwrap() == wanted,
                 "{recipe:?} {blocks:?} {:?}",
-                came.numbers()
+                arrived.numbers()
             );
-            assert_eq!(reading.report.outcome().missing, 0);
+            assert_eq!(missing, 0);
         }
     }
 }
 
-/// Whatever byte is changed, the blocks that come are right, and those that do not are told of.
+/// Damage anywhere: the blocks that arrive are correct, and the log reports the others.
 #[test]
-fn damage_costs_what_it_hits() {
+fn damage_costs_only_the_blocks_it_hits() {
     let mut random = Random::new(6);
     for recipe in recipes() {
         let dir = tempfile::tempdir().unwrap();
@@ -224,20 +218,16 @@ fn damage_costs_what_it_hits() {
             let end = (at + 1 + random.below(6000) as usize).min(bad.len());
             bad[at..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
             fs::write(&file, &bad).unwrap();
-            let (blocks, came, log) = (
-                random_blocks(&mut random),
-                Came::default(),
-                DamageLog::new(),
-            );
+            let (blocks, log) = (random_blocks(&mut random), DamageLog::new());
             let reader = open(recipe, &path).salvage(&log);
             let index = reader
                 .index()
                 .unwrap_or_else(|_| index_of(recipe, &file, &good, &bad));
-            let reading = reader.read_blocks(&index, &blocks, 1).unwrap();
-            reading.pipe.tail(came.clone()).run().unwrap();
-            let came = came.0.lock().unwrap();
+            let (arrived, _) = read_blocks(&reader, &index, &blocks);
+            let arrived = arrived.0.lock().unwrap();
             assert!(
-                came.iter()
+                arrived
+                    .iter()
                     .all(|block| all.contains(block) && blocks.contains(block.0)),
                 "{recipe:?}"
             );
@@ -247,7 +237,7 @@ fn damage_costs_what_it_hits() {
                 .count();
             assert_eq!(
                 log.count() > 0,
-                came.len() < wanted,
+                arrived.len() < wanted,
                 "{recipe:?} {at}..{end} {:?}",
                 log.entries()
             );
@@ -256,8 +246,8 @@ fn damage_costs_what_it_hits() {
     }
 }
 
-/// The index of an archive whose end is damaged now.
-fn index_of(recipe: Recipe, file: &Path, good: &[u8], bad: &[u8]) -> datapipe::archive::Index {
+/// Returns the index of an archive from its undamaged end.
+fn index_of(recipe: Recipe, file: &Path, good: &[u8], bad: &[u8]) -> Index {
     fs::write(file, good).unwrap();
     let path = if recipe.volumes {
         file.parent().unwrap()
@@ -270,7 +260,7 @@ fn index_of(recipe: Recipe, file: &Path, good: &[u8], bad: &[u8]) -> datapipe::a
 }
 
 #[test]
-fn an_archive_without_end_has_no_index() {
+fn truncated_archive_has_no_index() {
     let recipe = recipes()[2];
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tape");
@@ -287,20 +277,20 @@ fn an_archive_without_end_has_no_index() {
         let error = open(recipe, &path).index().unwrap_err();
         assert!(matches!(error, OpenError::NoIndex(_)), "{len}: {error}");
     }
-    // Zeros behind it are marks, as after a crash.
+    // Zeros after the end are marks, as a crash leaves them.
     fs::write(&path, [&bytes[..], &[0; 4096]].concat()).unwrap();
     open(recipe, &path).index().unwrap();
     fs::write(&path, [&bytes[..], &[0; 1 << 20]].concat()).unwrap();
     let error = open(recipe, &path).index().unwrap_err();
     assert!(
         matches!(error, OpenError::NoIndex(_)),
-        "that many are not looked through: {error}"
+        "the reader does not search that many marks: {error}"
     );
 }
 
-/// Every byte of the end of an archive, changed: an index that is right, or none.
+/// Changes bytes at the end of an archive: the index is correct, or there is none.
 #[test]
-fn a_wrong_index_loses_blocks_and_nothing_else() {
+fn damaged_end_gives_a_correct_index_or_none() {
     let recipe = Recipe {
         encrypted: false,
         chunk: 30_000,
@@ -322,43 +312,30 @@ fn a_wrong_index_loses_blocks_and_nothing_else() {
         let index = match reader.index() {
             Ok(index) => index,
             Err(OpenError::Medium(MediumError::Io { .. })) => {
-                panic!("nothing is wrong with the file")
+                panic!("the file itself is readable")
             }
             Err(_) => continue,
         };
-        let came = Came::default();
-        reader
-            .read_blocks(&index, &blocks, 1)
-            .unwrap()
-            .pipe
-            .tail(came.clone())
-            .run()
-            .unwrap();
-        assert_eq!(came.numbers(), [3, 4, 120], "{at}: {:?}", log.entries());
+        let (arrived, _) = read_blocks(&reader, &index, &blocks);
+        assert_eq!(arrived.numbers(), [3, 4, 120], "{at}: {:?}", log.entries());
     }
 }
 
-/// Somebody may ask for blocks that no archive has, or the catalogue of an enemy's archive may.
+/// A caller, or the catalogue of a hostile archive, may name blocks that no archive has.
 #[test]
-fn all_numbers_there_are_can_be_asked_for() {
+fn block_numbers_beyond_the_archive_are_missing() {
     let mut all = BlockSet::new();
     all.insert(0, u64::MAX);
     for recipe in recipes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("medium");
         write(recipe, &path);
-        let (came, log) = (Came::default(), DamageLog::new());
+        let log = DamageLog::new();
         let reader = open(recipe, &path).salvage(&log);
         let index = reader.index().unwrap();
-        reader
-            .read_blocks(&index, &all, 1)
-            .unwrap()
-            .pipe
-            .tail(came.clone())
-            .run()
-            .unwrap();
+        let (arrived, _) = read_blocks(&reader, &index, &all);
         assert_eq!(
-            came.numbers().len() as u64,
+            arrived.numbers().len() as u64,
             BLOCKS,
             "{recipe:?} {:?}",
             log.entries()
@@ -366,16 +343,15 @@ fn all_numbers_there_are_can_be_asked_for() {
         if recipe.volumes {
             fs::remove_file(path.join("000001.tap")).unwrap();
             let reader = open(recipe, &path).salvage(&log);
-            let reading = reader.read_blocks(&index, &all, 1).unwrap();
-            reading.pipe.tail(Came::default()).run().unwrap();
-            assert_eq!(reading.report.outcome().missing, u64::MAX, "{recipe:?}");
+            let (_, missing) = read_blocks(&reader, &index, &all);
+            assert_eq!(missing, u64::MAX, "{recipe:?}");
         }
     }
 }
 
-/// The last block that a chunk's footer can speak of.
+/// A forged chunk footer may carry the highest block number there is.
 #[test]
-fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
+fn footer_with_max_block_numbers_is_ignored() {
     let recipe = Recipe {
         encrypted: false,
         ..recipes()[6]
@@ -406,22 +382,16 @@ fn a_footer_of_the_last_numbers_there_are_helps_nobody_and_harms_nobody() {
     (0..BLOCKS)
         .step_by(3)
         .for_each(|block| blocks.insert(block, block));
-    let (reader, came) = (open(recipe, &path), Came::default());
+    let reader = open(recipe, &path);
     let index = reader.index().unwrap();
-    reader
-        .read_blocks(&index, &blocks, 1)
-        .unwrap()
-        .pipe
-        .tail(came.clone())
-        .run()
-        .unwrap();
-    assert!(came.numbers().into_iter().eq((0..BLOCKS).step_by(3)));
+    let (arrived, _) = read_blocks(&reader, &index, &blocks);
+    assert!(arrived.numbers().into_iter().eq((0..BLOCKS).step_by(3)));
 }
 
-/// A locator that leads to the first block again and again does not have everything read again and
-/// again.
+/// A locator that points every chunk to the first block must not make the reader read everything
+/// once for each chunk.
 #[test]
-fn a_place_that_is_wrong_is_left_where_that_is_seen() {
+fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
     let recipe = Recipe {
         encrypted: false,
         volumes: false,
@@ -458,21 +428,19 @@ fn a_place_that_is_wrong_is_left_where_that_is_seen() {
         .iter()
         .for_each(|chunk| blocks.insert(chunk.first, chunk.first));
     assert!(locator.chunks.len() > 20);
-    let (log, came) = (DamageLog::new(), Came::default());
+    let log = DamageLog::new();
     let reader = open(recipe, &path).salvage(&log);
-    let reading = reader
-        .read_blocks(&reader.index().unwrap(), &blocks, 1)
-        .unwrap();
-    reading.pipe.tail(came.clone()).run().unwrap();
-    // One chunk, one record: the second chunk's first block is the first one behind that place's
-    // record.
+    let index = reader.index().unwrap();
+    let (arrived, missing) = read_blocks(&reader, &index, &blocks);
+    // A record holds a chunk: the first block of the second chunk is the first one after the record
+    // at that position.
     assert_eq!(
-        came.numbers(),
+        arrived.numbers(),
         [0, locator.chunks[1].first],
-        "the others are not where that says"
+        "the others are not at that position"
     );
     assert_eq!(
-        reading.report.outcome().missing,
+        missing,
         locator.chunks.len() as u64 - 2,
         "{:?}",
         log.entries()

@@ -1,146 +1,48 @@
-//! What once went wrong with archives, each told by its test.
+//! Earlier defects of archives. Each test begins with what went wrong.
 
 use std::sync::{Arc, Mutex};
 
-use datapipe::archive::{ArchiveTail, ReadOutcome};
 use datapipe::media::{Item, MediumError, Position};
 use datapipe::prelude::*;
-use datapipe::testkit::{FaultyStorage, Random, Sink, frames};
-use datapipe::wire::{Framing, RecordHeader, RecordKind, UnitHeader, UnitKind, looks_like_record};
+use datapipe::testkit::{FaultyStorage, Sink, frames};
+use datapipe::wire::{Framing, Locator, RecordHeader, UnitHeader, UnitKind};
 
-fn key(byte: u8) -> Secret {
-    Secret::Key(Key::from_bytes([byte; 32]))
-}
+use crate::data::{key, noise};
+use crate::fixture::{
+    FRAMINGS, Run, Salvaged, TAPE, content, encrypted, lost, planned, read, salvage, stream, tape,
+    volume,
+};
+
+const BLOCK: u32 = 512;
 
 fn small() -> ArchiveOptions {
-    ArchiveOptions::new("small").record_len(1024).block_len(512)
+    ArchiveOptions::new("small")
+        .record_len(1024)
+        .block_len(BLOCK)
 }
 
-/// Noise without zeros, so that a block of zeros is one that is lost.
-fn noise(len: usize) -> Vec<u8> {
-    let mut random = Random::new(3);
-    (0..len).map(|_| 1 + random.below(255) as u8).collect()
+/// Returns the data of `blocks` blocks.
+fn data(blocks: usize) -> Vec<u8> {
+    noise(blocks * BLOCK as usize, 3)
 }
 
-/// The stages of an archive on a new tape, and the storage that it lies on.
-type Planned<'a> = (
-    FaultyStorage,
-    Option<MiddleStage<'a>>,
-    ArchiveTail<VirtualTape<FaultyStorage>>,
-);
-
-fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
-    let storage = FaultyStorage::new(1);
-    let tape = VirtualTape::create_on(storage.clone(), "/t", VolumeOptions::default()).unwrap();
-    let (seal, tail) = options.plan().unwrap().stages(tape);
-    (storage, seal, tail)
+/// Salvages a volume, and counts the blocks of `data` that are lost.
+fn salvage_volume(frames: &[Vec<u8>], secret: Option<&Secret>, data: &[u8]) -> (Salvaged, usize) {
+    let medium = tape(&frames.concat());
+    let salvaged = salvage(medium, secret, &DamageLog::new(), BLOCK, Run::Inline);
+    let lost = lost(&salvaged.bytes, data, BLOCK, "salvage");
+    (salvaged, lost)
 }
 
-/// The volume that `data` makes, in blocks of so many bytes.
-fn volume(options: ArchiveOptions, data: &[u8], block: u32) -> Vec<u8> {
-    let (storage, seal, tail) = planned(options);
-    let head = HeadStage::from(StreamHead::new(data)).inline();
-    let mut pipe = Pipe::builder()
-        .buffer_size(block)
-        .head(head)
-        .stage(Zstd::level(1).inline());
-    if let Some(seal) = seal {
-        pipe = pipe.stage(seal.inline());
-    }
-    pipe.tail(TailStage::from(tail).inline()).run().unwrap();
-    storage.bytes("/t").unwrap()
-}
-
-fn tape(bytes: &[u8]) -> VirtualTape<FaultyStorage> {
-    let storage = FaultyStorage::new(1);
-    storage.set_bytes("/t", bytes);
-    VirtualTape::open_on(storage, "/t", looks_like_record).unwrap()
-}
-
-type Read = (Vec<u8>, ReadOutcome, Vec<String>, Result<(), String>);
-
-/// What a salvaging reader gets, and what it has to say.
-fn salvage(
-    medium: impl Medium + 'static,
-    secret: Option<&Secret>,
-    log: &DamageLog,
-    block: u32,
-) -> Read {
-    let reader = ArchiveReader::open(medium, secret).unwrap().salvage(log);
-    let (sink, head, open) = (Sink::default(), reader.head(), reader.open_blocks());
-    let report = head.report();
-    let head = HeadStage::from(head).inline();
-    let mut pipe = Pipe::builder().buffer_size(block).head(head);
-    if let Some(open) = open {
-        pipe = pipe.stage(open.inline());
-    }
-    let tail = TailStage::from(StreamRestore::new(sink.clone())).inline();
-    let ended = pipe
-        .stage(decompress_salvaging(log).inline())
-        .tail(tail)
-        .run();
-    let bytes = sink.bytes();
-    let damage = log.entries().iter().map(ToString::to_string).collect();
-    (
-        bytes,
-        report.outcome(),
-        damage,
-        ended.map(drop).map_err(|error| error.to_string()),
-    )
-}
-
-/// What a reader that stops at damage gets.
-fn read(
-    bytes: &[u8],
-    secret: Option<&Secret>,
-    block: u32,
-) -> Result<(Vec<u8>, ReadOutcome), String> {
-    let reader = ArchiveReader::open(tape(bytes), secret).map_err(|error| error.to_string())?;
-    let (sink, head, open) = (Sink::default(), reader.head(), reader.open_blocks());
-    let report = head.report();
-    let mut pipe = Pipe::builder().buffer_size(block).head(head);
-    if let Some(open) = open {
-        pipe = pipe.stage(open);
-    }
-    let ended = pipe
-        .stage(decompress())
-        .tail(StreamRestore::new(sink.clone()))
-        .run();
-    ended.map_err(|error| error.to_string())?;
-    let bytes = sink.bytes();
-    Ok((bytes, report.outcome()))
-}
-
-/// Blocks of 512 bytes that did not come back.
-fn lost(got: &[u8], data: &[u8]) -> usize {
-    let mut got = got.to_vec();
-    got.resize(data.len(), 0);
-    got.chunks(512)
-        .zip(data.chunks(512))
-        .filter(|(got, sent)| got != sent)
-        .count()
-}
-
-/// A frame around a record.
+/// Returns a frame around a record.
 fn frame(record: &[u8]) -> Vec<u8> {
     let length = (record.len() as u32).to_le_bytes();
     [&length[..], record, &length].concat()
 }
 
-/// The content of a frame with a data record, and its header.
-fn content(frame: &[u8]) -> Option<(RecordHeader, &[u8])> {
-    let (header, content) = RecordHeader::parse(frame.get(4..frame.len().checked_sub(4)?)?).ok()?;
-    (header.kind == RecordKind::Data).then_some((header, content))
-}
-
-/// The units of a volume's stream, with their bodies.
+/// Returns the units of a volume's stream, with their bodies.
 fn units(volume: &[u8]) -> Vec<(UnitHeader, Vec<u8>)> {
-    let frames = frames(volume);
-    let stream: Vec<u8> = frames
-        .iter()
-        .filter_map(|f| content(f))
-        .flat_map(|(_, b)| b.to_vec())
-        .collect();
+    let stream = stream(&frames(volume));
     let (mut at, mut units) = (0, Vec::new());
     while at < stream.len() {
         let header = UnitHeader::parse(&stream[at..]).unwrap();
@@ -154,19 +56,14 @@ fn units(volume: &[u8]) -> Vec<(UnitHeader, Vec<u8>)> {
 }
 
 /// A pipe without the stage that decompresses once wrote the compressed bytes to the destination,
-/// and ended well.
+/// and reported success.
 #[test]
-fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
+fn compressed_or_encrypted_block_is_not_restored() {
     for secret in [None, Some(key(1))] {
-        let mut options = small();
-        if let Some(secret) = &secret {
-            options = options.encrypt(secret.clone());
-        }
-        let reader =
-            ArchiveReader::open(tape(&volume(options, &[b'a'; 5000], 512)), secret.as_ref())
-                .unwrap();
+        let bytes = volume(encrypted(small(), secret.as_ref()), &[b'a'; 5000], BLOCK);
+        let reader = ArchiveReader::open(tape(&bytes), secret.as_ref()).unwrap();
         let sink = Sink::default();
-        let pipe = Pipe::builder().buffer_size(512).head(reader.head());
+        let pipe = Pipe::builder().buffer_size(BLOCK).head(reader.head());
         let text = pipe
             .tail(StreamRestore::new(sink.clone()))
             .run()
@@ -177,24 +74,25 @@ fn blocks_that_are_still_compressed_or_encrypted_are_not_restored() {
     }
 }
 
-/// The ninth secret was wrapped, and its slot then left out: whoever had it could not read the
+/// The ninth secret was wrapped, but its slot was not written: its owner could not read the
 /// archive.
 #[test]
-fn a_secret_that_has_no_slot_is_refused() {
+fn ninth_secret_is_rejected() {
     let options = |secrets: u8| (0..secrets).fold(small(), |options, n| options.encrypt(key(n)));
-    let bytes = volume(options(8), &noise(1000), 512);
-    assert!(read(&bytes, Some(&key(7)), 512).is_ok());
+    let bytes = volume(options(8), &noise(1000, 3), BLOCK);
+    assert!(read(tape(&bytes), Some(&key(7)), BLOCK).is_ok());
     let text = options(9).plan().unwrap_err().to_string();
     assert!(text.contains("9 secrets") && text.contains("8"), "{text}");
 }
 
-/// A header that claims a long block, and then a tape full of records that are none of it.
+/// A tape with the header of a long block, followed by records that do not belong to the block.
 struct Hostile {
     records: Vec<Vec<u8>>,
     at: usize,
     left: u64,
     log: DamageLog,
-    told: Arc<Mutex<u64>>,
+    /// Most damaged records so far that the log did not have yet.
+    unreported: Arc<Mutex<u64>>,
 }
 
 impl Medium for Hostile {
@@ -211,7 +109,7 @@ impl Medium for Hostile {
         Ok(false)
     }
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        let place = Position {
+        let position = Position {
             volume: 1,
             record: self.at as u64,
             byte: 0,
@@ -219,17 +117,17 @@ impl Medium for Hostile {
         self.at += 1;
         if let Some(next) = self.records.get(self.at - 1) {
             record.clone_from(next);
-            return Ok(Item::Record(place));
+            return Ok(Item::Record(position));
         }
         let read = (self.at - self.records.len()) as u64;
         if read > self.left {
             return Ok(Item::End);
         }
-        let mut told = self.told.lock().unwrap();
-        *told = (*told).max(read.saturating_sub(self.log.count()));
-        // The label again and again: a record that stands behind a later one.
+        let mut most = self.unreported.lock().unwrap();
+        *most = (*most).max(read.saturating_sub(self.log.count()));
+        // The label again and again: a record that follows a later one.
         record.clone_from(&self.records[0]);
-        Ok(Item::Record(place))
+        Ok(Item::Record(position))
     }
     fn read_back(&mut self, _: &mut Vec<u8>) -> Result<Item, MediumError> {
         unreachable!()
@@ -243,11 +141,11 @@ impl Medium for Hostile {
     }
 }
 
-/// What was wrong with the records behind such a header was kept until the block was whole:
+/// The damage of the records after such a header was kept in memory until the block was complete:
 /// gigabytes, on a tape of tiny records.
 #[test]
-fn damage_is_told_while_a_long_block_is_waited_for() {
-    let good = frames(&volume(small(), &noise(512), 512));
+fn damage_is_reported_while_a_long_block_is_pending() {
+    let good = frames(&volume(small(), &data(1), BLOCK));
     let records: Vec<Vec<u8>> = good[..2]
         .iter()
         .map(|f| f[4..f.len() - 4].to_vec())
@@ -271,57 +169,58 @@ fn damage_is_told_while_a_long_block_is_waited_for() {
         ..last
     };
     let long = [&header.to_bytes()[..], &claims.to_bytes()].concat();
-    let (log, told) = (DamageLog::new(), Arc::new(Mutex::new(0)));
+    let (log, unreported) = (DamageLog::new(), Arc::new(Mutex::new(0)));
     let records = [records, vec![long]].concat();
     let medium = Hostile {
         records,
         at: 0,
         left: 10_000,
         log: log.clone(),
-        told: Arc::clone(&told),
+        unreported: Arc::clone(&unreported),
     };
-    let (.., ended) = salvage(medium, None, &log, 512);
-    assert_eq!(ended, Ok(()));
+    let salvaged = salvage(medium, None, &log, BLOCK, Run::Inline);
+    assert_eq!(salvaged.error, None);
     assert!(log.count() >= 10_000);
-    let most = *told.lock().unwrap();
-    assert!(most < 100, "{most} findings were kept in memory");
+    let most = *unreported.lock().unwrap();
+    assert!(most < 100, "{most} damaged records were kept in memory");
 }
 
-/// A record whose header is damaged is taken for the one that should stand there. Where blocks
-/// cross from record to record, that was done once in a chunk, and the intact blocks of all later
-/// ones were lost.
+/// A record with a damaged header is taken for the one that should be at its position. Where blocks
+/// cross from record to record, the reader did that once in a chunk only, and lost the intact blocks
+/// of all later ones.
 #[test]
-fn every_record_with_a_damaged_header_gives_its_blocks() {
-    let data = noise(100 * 512);
-    let mut frames = frames(&volume(small(), &data, 512));
+fn record_with_a_damaged_header_keeps_its_blocks() {
+    let data = data(100);
+    let mut frames = frames(&volume(small(), &data, BLOCK));
     for damaged in [9, 10, 13, 20, 40] {
         frames[damaged][4 + 20] ^= 1;
     }
-    let (bytes, _, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
-    assert_eq!(lost(&bytes, &data), 0, "{damage:#?}");
-    assert_eq!(damage.len(), 5, "{damage:#?}");
+    let (salvaged, lost) = salvage_volume(&frames, None, &data);
+    assert_eq!(lost, 0, "{:#?}", salvaged.damage);
+    assert_eq!(salvaged.damage.len(), 5, "{:#?}", salvaged.damage);
 }
 
 /// A record of noise between two records was taken for the second, which was then one too many: its
 /// intact blocks were lost.
 #[test]
-fn a_record_of_noise_does_not_cost_the_record_behind_it() {
-    let data = noise(60 * 512);
-    let good = frames(&volume(small().record_len(4096), &data, 512));
+fn noise_record_does_not_cost_the_following_record() {
+    let data = data(60);
+    let good = frames(&volume(small().record_len(4096), &data, BLOCK));
     for at in 1..good.len() {
         for len in [4096, 1000, 72] {
             let mut frames = good.clone();
-            frames.insert(at, frame(&noise(len)));
-            let (bytes, outcome, damage, _) =
-                salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
-            let lost = lost(&bytes, &data);
-            assert!(
-                lost <= 2,
-                "{len} bytes before record {at}: {lost} blocks are lost\n{damage:#?}"
-            );
+            frames.insert(at, frame(&noise(len, 3)));
+            let (
+                Salvaged {
+                    outcome, damage, ..
+                },
+                lost,
+            ) = salvage_volume(&frames, None, &data);
+            let what = format!("{len} bytes before record {at}");
+            assert!(lost <= 2, "{what}: {lost} blocks are lost\n{damage:#?}");
             assert!(
                 outcome.complete && !damage.is_empty(),
-                "{len} bytes before record {at}\n{damage:#?}"
+                "{what}\n{damage:#?}"
             );
         }
     }
@@ -330,23 +229,25 @@ fn a_record_of_noise_does_not_cost_the_record_behind_it() {
 /// A salvaging pipe with small buffers once reported every compressed block as damaged, and
 /// restored zeros.
 #[test]
-fn small_buffers_are_no_damage() {
+fn small_buffers_are_an_error_and_not_damage() {
     let bytes = volume(small().block_len(8192), &[b'a'; 50_000], 8192);
-    let (got, _, damage, ended) = salvage(tape(&bytes), None, &DamageLog::new(), 4096);
-    let text = ended.expect_err(&format!("{} bytes, {damage:#?}", got.len()));
+    let log = DamageLog::new();
+    let salvaged = salvage(tape(&bytes), None, &log, 4096, Run::Inline);
+    let text = salvaged.error.clone();
+    let text = text.unwrap_or_else(|| panic!("{} bytes: {salvaged:#?}", salvaged.bytes.len()));
     assert!(
         text.contains("8192") && text.contains("use larger ones"),
         "{text}"
     );
-    assert!(damage.is_empty(), "{damage:#?}");
+    assert!(salvaged.damage.is_empty(), "{:#?}", salvaged.damage);
 }
 
-/// If the last block filled its chunk, the one footer of all chunks was not written, and two marks
-/// in a row stood before the locator: the sign of the session's end.
+/// If the last block filled its chunk, the single footer of all chunks was not written, and two
+/// marks in a row preceded the locator: the sign of the session's end.
 #[test]
-fn an_archive_may_end_with_a_full_chunk() {
-    for framing in [Framing::Header, Framing::Once, Framing::HeaderFooter] {
-        let bytes = volume(small().framing(framing).chunk_len(0), &noise(5 * 512), 512);
+fn archive_ending_with_a_full_chunk_is_closed_once() {
+    for framing in FRAMINGS {
+        let bytes = volume(small().framing(framing).chunk_len(0), &data(5), BLOCK);
         let footers = units(&bytes)
             .iter()
             .filter(|(header, _)| header.kind == UnitKind::ChunkFooter)
@@ -363,11 +264,11 @@ fn an_archive_may_end_with_a_full_chunk() {
             .collect();
         let double = marks.windows(2).position(|two| two == [true, true]);
         assert_eq!(double, Some(marks.len() - 2), "{framing:?}: {marks:?}");
-        assert_eq!(read(&bytes, None, 512).unwrap().0, noise(5 * 512));
+        assert_eq!(read(tape(&bytes), None, BLOCK).unwrap().0, data(5));
     }
 }
 
-/// A head that does not say where its blocks lie.
+/// A head that does not set the offsets of its blocks.
 struct NoOffsets(u32);
 
 impl Head for NoOffsets {
@@ -381,13 +282,13 @@ impl Head for NoOffsets {
     }
 }
 
-/// Such an archive was written without a word, and could not be restored: all of its blocks began
+/// Such an archive was written without an error, and could not be restored: all of its blocks began
 /// at byte 0.
 #[test]
-fn blocks_that_could_not_be_restored_are_not_written() {
+fn blocks_without_offsets_are_rejected_by_the_tail() {
     let (_, _, tail) = planned(small());
     let error = Pipe::builder()
-        .buffer_size(512)
+        .buffer_size(BLOCK)
         .head(NoOffsets(3))
         .tail(tail)
         .run()
@@ -399,6 +300,7 @@ fn blocks_that_could_not_be_restored_are_not_written() {
     );
 }
 
+/// Marks block 1 as damaged.
 struct Harm;
 
 impl InPlace for Harm {
@@ -413,36 +315,36 @@ impl InPlace for Harm {
     }
 }
 
-/// The copy of a damaged archive looked whole: what was lost in the first were zeros in the second,
-/// and nobody said so.
+/// The copy of a damaged archive looked complete: lost blocks of the first were zeros in the second,
+/// without a report.
 #[test]
-fn damaged_blocks_do_not_become_whole_in_a_copy() {
+fn damaged_block_is_rejected_by_the_tail() {
     let (_, _, tail) = planned(small());
-    let data = noise(4 * 512);
+    let data = data(4);
     let pipe = Pipe::builder()
-        .buffer_size(512)
+        .buffer_size(BLOCK)
         .head(StreamHead::new(&data[..]));
     let error = pipe
         .stage(Stage::in_place("harm", |_| Harm))
         .tail(tail)
         .run();
     let text = error
-        .expect_err("a damaged block was archived as if it were whole")
+        .expect_err("a damaged block was archived as if it were intact")
         .to_string();
     assert!(text.contains("block 1 is damaged"), "{text}");
 }
 
 /// The locator named the record in which a chunk's footer ends.
 #[test]
-fn the_locator_names_the_record_in_which_a_footer_begins() {
-    let bytes = volume(small().chunk_len(40_000), &noise(200 * 512), 512);
+fn locator_names_the_first_record_of_a_chunk_footer() {
+    let bytes = volume(small().chunk_len(40_000), &data(200), BLOCK);
     let frames = frames(&bytes);
     let units = units(&bytes);
     let locator = units
         .iter()
         .find(|(header, _)| header.kind == UnitKind::Locator)
         .unwrap();
-    let locator = datapipe::wire::Locator::parse(&locator.1).unwrap();
+    let locator = Locator::parse(&locator.1).unwrap();
     let footers: Vec<u64> = units
         .iter()
         .filter(|(header, _)| header.kind == UnitKind::ChunkFooter)
@@ -455,27 +357,28 @@ fn the_locator_names_the_record_in_which_a_footer_begins() {
         let range = header.position..header.position + content.len() as u64;
         assert!(
             range.contains(&footer),
-            "the footer at {footer} is said to stand in {range:?}"
+            "the footer at {footer} is not in {range:?}"
         );
     }
 }
 
-/// A tape is longer than what was written to it last: what an older session left there was taken
-/// for damage.
+/// A tape may be longer than its last session: the rest of an older session after it was reported
+/// as damage.
 #[test]
-fn what_follows_a_session_belongs_to_nobody() {
-    let data = noise(5000);
+fn data_after_the_session_is_ignored() {
+    let data = noise(5000, 3);
     let (new, old) = (
-        volume(small(), &data, 512),
-        volume(small(), &noise(9000), 512),
+        volume(small(), &data, BLOCK),
+        volume(small(), &noise(9000, 3), BLOCK),
     );
-    let (bytes, outcome) = read(&[new, old].concat(), None, 512).unwrap();
+    let (bytes, outcome) = read(tape(&[new, old].concat()), None, BLOCK).unwrap();
     assert!(bytes == data && outcome.complete);
 }
 
-struct Nothing;
+/// Marks the first two blocks, and rejects all later ones.
+struct RejectLater;
 
-impl Inspect for Nothing {
+impl Inspect for RejectLater {
     fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
         Ok(if info.offset >= 1024 {
             Finding::Reject
@@ -485,27 +388,23 @@ impl Inspect for Nothing {
     }
 }
 
-/// Blocks that inspection had rejected came back as zeros, or not at all, and nothing said so.
+/// Blocks that inspection had rejected came back as zeros, or not at all, without a report.
 #[test]
-fn a_reader_says_how_many_blocks_were_rejected() {
+fn rejected_blocks_are_counted_by_the_reader() {
     for secret in [None, Some(key(1))] {
-        let mut options = small();
-        if let Some(secret) = &secret {
-            options = options.encrypt(secret.clone());
-        }
-        let data = noise(5 * 512);
-        let (storage, seal, tail) = planned(options);
+        let data = data(5);
+        let (storage, seal, tail) = planned(encrypted(small(), secret.as_ref()));
         let pipe = Pipe::builder()
-            .buffer_size(512)
+            .buffer_size(BLOCK)
             .head(StreamHead::new(&data[..]));
-        let mut pipe = pipe.stage(Stage::inspect("nothing", &InspectionLog::new(), |_| {
-            Nothing
-        }));
+        let log = InspectionLog::new();
+        let mut pipe = pipe.stage(Stage::inspect("inspect", &log, |_| RejectLater));
         if let Some(seal) = seal {
             pipe = pipe.stage(seal);
         }
         pipe.tail(tail).run().unwrap();
-        let (bytes, outcome) = read(&storage.bytes("/t").unwrap(), secret.as_ref(), 512).unwrap();
+        let medium = tape(&storage.bytes(TAPE).unwrap());
+        let (bytes, outcome) = read(medium, secret.as_ref(), BLOCK).unwrap();
         assert!(bytes[..1024] == data[..1024] && bytes[1024..].iter().all(|&byte| byte == 0));
         assert!(
             outcome.complete && outcome.blocks == 5 && outcome.rejected == 3,
@@ -514,16 +413,16 @@ fn a_reader_says_how_many_blocks_were_rejected() {
     }
 }
 
-/// A full disk was called a volume that is too small.
+/// A full disk was reported as a volume that is too small.
 #[test]
-fn a_disk_that_is_full_is_called_full() {
+fn full_disk_is_reported_as_full() {
     for capacity in (20_000..22_500).step_by(99) {
         let storage = FaultyStorage::new(1);
         storage.set_capacity(capacity);
         let medium = VolumeDirectory::create_on(storage, "/d", VolumeOptions::default()).unwrap();
         let (_, tail) = small().record_len(2048).plan().unwrap().stages(medium);
         let head = HeadStage::from(StreamHead::new(&[7; 40_000][..])).inline();
-        let pipe = Pipe::builder().buffer_size(512).head(head);
+        let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
         let text = pipe
             .tail(TailStage::from(tail).inline())
             .run()
@@ -533,17 +432,14 @@ fn a_disk_that_is_full_is_called_full() {
     }
 }
 
-/// The number in a block's header is proven only when the block is decrypted. One that was forged,
-/// and as high as one liked, made a reader take all later blocks for repeated ones.
+/// The number in a block's header is proven only when the block is decrypted. A forged number, as
+/// high as its author liked, made the reader take all later blocks for repeated ones.
 #[test]
-fn a_number_that_cannot_be_costs_one_block() {
-    let data = noise(20 * 512);
+fn forged_block_number_costs_one_block() {
+    let data = data(20);
     for secret in [None, Some(key(1))] {
-        let mut options = small();
-        if let Some(secret) = &secret {
-            options = options.encrypt(secret.clone());
-        }
-        let good = frames(&volume(options.record_len(4096), &data, 512));
+        let options = encrypted(small(), secret.as_ref());
+        let good = frames(&volume(options.record_len(4096), &data, BLOCK));
         for number in [6, 1000, 1 << 50, u64::MAX] {
             let mut frames = good.clone();
             let stored = &mut frames[2];
@@ -557,13 +453,13 @@ fn a_number_that_cannot_be_costs_one_block() {
                 ..block
             };
             stored[at..at + 64].copy_from_slice(&forged.to_bytes());
-            let (bytes, outcome, damage, _) = salvage(
-                tape(&frames.concat()),
-                secret.as_ref(),
-                &DamageLog::new(),
-                512,
-            );
-            assert_eq!(lost(&bytes, &data), 1, "{number}: {damage:#?}");
+            let (
+                Salvaged {
+                    outcome, damage, ..
+                },
+                lost,
+            ) = salvage_volume(&frames, secret.as_ref(), &data);
+            assert_eq!(lost, 1, "{number}: {damage:#?}");
             assert!(
                 outcome.complete && outcome.missing == 1,
                 "{number}: {outcome:?}"
@@ -572,12 +468,11 @@ fn a_number_that_cannot_be_costs_one_block() {
     }
 }
 
-/// A block behind the archive's footer, which says how many there are, was given out as one of
-/// them.
+/// A block after the archive's footer, which has the number of blocks, was returned as one of them.
 #[test]
-fn a_block_behind_the_archives_footer_is_none_of_it() {
-    let data = noise(4 * 512);
-    let mut frames = frames(&volume(small(), &data, 512));
+fn block_after_the_archive_footer_is_rejected() {
+    let data = data(4);
+    let mut frames = frames(&volume(small(), &data, BLOCK));
     let at = frames.iter().rposition(|frame| frame.len() > 4).unwrap();
     let (last, _) = content(&frames[at]).unwrap();
     let position = last.position + u64::from(last.length);
@@ -602,14 +497,19 @@ fn a_block_behind_the_archives_footer_is_none_of_it() {
         at + 1,
         frame(&[header.to_bytes(), block.to_bytes()].concat()),
     );
-    let text = read(&frames.concat(), None, 512).unwrap_err();
+    let text = read(tape(&frames.concat()), None, BLOCK).unwrap_err();
     assert!(
         text.contains("block 4") && text.contains("behind the archive's footer"),
         "{text}"
     );
-    let (bytes, outcome, damage, _) = salvage(tape(&frames.concat()), None, &DamageLog::new(), 512);
+    let (
+        Salvaged {
+            outcome, damage, ..
+        },
+        lost,
+    ) = salvage_volume(&frames, None, &data);
     assert!(
-        bytes == data && outcome.blocks == 4 && damage.len() == 1,
+        lost == 0 && outcome.blocks == 4 && damage.len() == 1,
         "{outcome:?} {damage:#?}"
     );
 }

@@ -1,98 +1,65 @@
-//! Archives written and read through whole pipes.
+//! Archives written and read by whole pipes, and what a writer that failed leaves.
 
-use datapipe::archive::{ReadOutcome, WriteOutcome};
+use std::path::Path;
+
+use datapipe::archive::WriteOutcome;
 use datapipe::crypto::Argon2Cost;
 use datapipe::limits::MIN_VOLUME_SIZE;
 use datapipe::prelude::*;
-use datapipe::testkit::{FaultyStorage, Random, Sink, StorageCall};
-use datapipe::wire::{Framing, looks_like_record};
+use datapipe::testkit::{FaultyStorage, StorageCall};
 
-fn key(byte: u8) -> Secret {
-    Secret::Key(Key::from_bytes([byte; 32]))
-}
-
-/// Half of it can be compressed.
-fn material(len: usize) -> Vec<u8> {
-    let mut random = Random::new(7);
-    let mut bytes = Vec::new();
-    while bytes.len() < len {
-        if random.below(2) == 0 {
-            bytes.extend((0..512).map(|_| random.below(256) as u8));
-        } else {
-            bytes.extend(b"nothing new under the sun, ".iter().cycle().take(700));
-        }
-    }
-    bytes.truncate(len);
-    bytes
-}
+use crate::data::{blocks, key};
+use crate::fixture::{
+    FRAMINGS, Run, Salvaged, create_tape, encrypted, lost, open_tape, options, read, salvage, write,
+};
+use crate::medium::{create_tape as create_file, create_volumes, open};
 
 const BLOCK: u32 = 4096;
 
-fn write(archive: Archive, medium: impl Medium + 'static, data: &[u8]) {
-    let (seal, tail) = archive.stages(medium);
-    let mut pipe = Pipe::builder()
-        .buffer_size(BLOCK)
-        .head(StreamHead::new(data))
-        .stage(Zstd::level(3).instances(2));
-    if let Some(seal) = seal {
-        pipe = pipe.stage(seal.instances(2));
-    }
-    pipe.tail(tail).run().unwrap();
+/// Returns data of which every second block can be compressed.
+fn data(len: usize) -> Vec<u8> {
+    blocks(len, BLOCK as usize, 7)
 }
 
-fn read(
-    medium: impl Medium + 'static,
-    secret: Option<&Secret>,
-) -> Result<(Vec<u8>, ReadOutcome), String> {
-    let reader = ArchiveReader::open(medium, secret).map_err(|error| error.to_string())?;
-    let (head, sink) = (reader.head(), Sink::default());
-    let report = head.report();
-    let open = reader.open_blocks();
-    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(head);
-    if let Some(open) = open {
-        pipe = pipe.stage(open.instances(2));
-    }
-    pipe = pipe
-        .stage(decompress().instances(2))
-        .tail(StreamRestore::new(sink.clone()));
-    pipe.run().map_err(|error| error.to_string())?;
-    let bytes = sink.bytes();
-    Ok((bytes, report.outcome()))
+fn small(name: &str) -> ArchiveOptions {
+    options(name, 2048, 40_000, BLOCK)
+}
+
+fn salvaged(medium: impl Medium + 'static, secret: &Secret) -> Salvaged {
+    let salvaged = salvage(medium, Some(secret), &DamageLog::new(), BLOCK, Run::Threads);
+    assert_eq!(salvaged.error, None);
+    salvaged
+}
+
+/// Asserts that at least `part` of the blocks came back, and that the others are zeros.
+fn assert_salvaged(salvaged: &Salvaged, data: &[u8], part: f64) {
+    let blocks = data.len().div_ceil(BLOCK as usize);
+    let lost = lost(&salvaged.bytes, data, BLOCK, "salvage");
+    let right = blocks - lost;
+    assert!(
+        right as f64 >= part * blocks as f64,
+        "{right} of {blocks} blocks came back"
+    );
 }
 
 #[test]
-fn what_goes_in_comes_out() {
+fn stream_of_any_length_and_framing_is_restored() {
     let dir = tempfile::tempdir().unwrap();
-    for (i, framing) in [Framing::Header, Framing::Once, Framing::HeaderFooter]
-        .into_iter()
-        .enumerate()
-    {
-        for encrypted in [false, true] {
+    for framing in FRAMINGS {
+        for secret in [None, Some(key(7))] {
             for len in [0, 1, 4096, 300_000] {
-                let data = material(len);
-                let path = dir.path().join(format!("{i}-{encrypted}-{len}.tap"));
-                let mut options = ArchiveOptions::new("test")
-                    .framing(framing)
-                    .record_len(2048)
-                    .chunk_len(50_000)
-                    .block_len(BLOCK);
-                if encrypted {
-                    options = options.encrypt(key(7));
-                }
-                let archive = options.plan().unwrap();
+                let what = format!("{framing:?} {} {len}", secret.is_some());
+                let (data, path) = (data(len), dir.path().join(&what));
+                let options = options("test", 2048, 50_000, BLOCK).framing(framing);
+                let archive = encrypted(options, secret.as_ref()).plan().unwrap();
                 write(
                     archive,
-                    VirtualTape::create(&path, Default::default()).unwrap(),
-                    &data,
+                    create_file(&path),
+                    StreamHead::new(&data[..]),
+                    BLOCK,
                 );
-                let secret = encrypted.then(|| key(7));
-                let tape = VirtualTape::open(&path, looks_like_record).unwrap();
-                let (bytes, outcome) = read(tape, secret.as_ref()).unwrap();
-                assert!(
-                    bytes == data,
-                    "{framing:?} {encrypted} {len}: {} bytes",
-                    bytes.len()
-                );
+                let (bytes, outcome) = read(open(&path), secret.as_ref(), BLOCK).unwrap();
+                assert!(bytes == data, "{what}: {} bytes", bytes.len());
                 assert!(outcome.complete && outcome.missing == 0);
                 assert_eq!(outcome.blocks, len.div_ceil(BLOCK as usize) as u64);
             }
@@ -100,41 +67,8 @@ fn what_goes_in_comes_out() {
     }
 }
 
-/// What a salvaging reader gets, and what it has to say.
-fn salvage(
-    medium: impl Medium + 'static,
-    secret: Option<&Secret>,
-) -> (Vec<u8>, ReadOutcome, Vec<String>) {
-    let reader = ArchiveReader::open(medium, secret).unwrap();
-    let (log, sink) = (DamageLog::new(), Sink::default());
-    let reader = reader.salvage(&log);
-    let (head, open) = (reader.head(), reader.open_blocks());
-    let report = head.report();
-    let mut pipe = Pipe::builder().buffer_size(BLOCK).head(head);
-    if let Some(open) = open {
-        pipe = pipe.stage(open);
-    }
-    pipe.stage(decompress_salvaging(&log))
-        .tail(StreamRestore::new(sink.clone()))
-        .run()
-        .unwrap();
-    let bytes = sink.bytes();
-    (
-        bytes,
-        report.outcome(),
-        log.entries().iter().map(ToString::to_string).collect(),
-    )
-}
-
-fn small(name: &str) -> ArchiveOptions {
-    ArchiveOptions::new(name)
-        .record_len(2048)
-        .chunk_len(40_000)
-        .block_len(BLOCK)
-}
-
 #[test]
-fn only_the_right_secret_opens_an_archive() {
+fn archive_opens_only_with_the_right_secret() {
     let dir = tempfile::tempdir().unwrap();
     let cost = Argon2Cost {
         memory_kib: 64,
@@ -144,25 +78,17 @@ fn only_the_right_secret_opens_an_archive() {
     let phrase = |text: &str| Secret::Passphrase(Passphrase::from_bytes(text).unwrap());
     let both = small("both")
         .encrypt(key(1))
-        .encrypt_at(phrase("correct horse"), cost)
-        .plan()
-        .unwrap();
-    let none = small("none").plan().unwrap();
-    let data = material(50_000);
+        .encrypt_at(phrase("correct horse"), cost);
+    let data = data(50_000);
     let path = |name: &str| dir.path().join(name);
-    write(
-        both,
-        VirtualTape::create(path("both"), VolumeOptions::default()).unwrap(),
-        &data,
-    );
-    write(
-        none,
-        VirtualTape::create(path("none"), VolumeOptions::default()).unwrap(),
-        &data,
-    );
-    let open = |name: &str| VirtualTape::open(path(name), looks_like_record).unwrap();
+    for (name, options) in [("both", both), ("none", small("none"))] {
+        let archive = options.plan().unwrap();
+        let head = StreamHead::new(&data[..]);
+        write(archive, create_file(&path(name)), head, BLOCK);
+    }
+    let read = |name: &str, secret: Option<&Secret>| read(open(&path(name)), secret, BLOCK);
     for right in [key(1), phrase("correct horse")] {
-        assert!(read(open("both"), Some(&right)).unwrap().0 == data);
+        assert!(read("both", Some(&right)).unwrap().0 == data);
     }
     let cases = [
         ("both", Some(key(2)), "key file"),
@@ -175,158 +101,100 @@ fn only_the_right_secret_opens_an_archive() {
         ),
     ];
     for (name, secret, expected) in cases {
-        let error = read(open(name), secret.as_ref()).unwrap_err();
+        let error = read(name, secret.as_ref()).unwrap_err();
         assert!(error.contains(expected), "{name}: {error}");
     }
 }
 
-#[test]
-fn an_archive_goes_on_in_the_next_volume() {
-    let dir = tempfile::tempdir().unwrap();
-    let archive = small("long")
-        .record_len(8192)
+/// Writes an encrypted archive of `data` to a directory of small volumes.
+fn write_volumes(path: &Path, name: &str, data: &[u8]) {
+    let archive = options(name, 8192, 40_000, BLOCK)
         .encrypt(key(3))
         .plan()
         .unwrap();
-    let data = material(900_000);
-    let options = VolumeOptions {
-        volume_size: Some(MIN_VOLUME_SIZE),
-        overwrite: false,
-    };
-    write(
-        archive,
-        VolumeDirectory::create(dir.path().join("d"), options).unwrap(),
-        &data,
-    );
-    let volume = |n: u32| dir.path().join(format!("d/{n:06}.tap"));
+    let medium = create_volumes(path, Some(MIN_VOLUME_SIZE), false);
+    write(archive, medium, StreamHead::new(data), BLOCK);
+}
+
+#[test]
+fn archive_spans_volumes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, others) = (dir.path().join("ours"), dir.path().join("others"));
+    let data = data(900_000);
+    write_volumes(&ours, "long", &data);
+    let volume = |n: u32| ours.join(format!("{n:06}.tap"));
     assert!(volume(8).exists(), "it spans volumes");
-    let open = || VolumeDirectory::open(dir.path().join("d"), looks_like_record).unwrap();
-    let (bytes, outcome) = read(open(), Some(&key(3))).unwrap();
+    let (bytes, outcome) = read(open(&ours), Some(&key(3)), BLOCK).unwrap();
     assert!(bytes == data && outcome.complete);
 
-    // Two volumes in each other's place, and one of another session: named, and what is in them is
-    // lost, no more.
+    let check = |words: &str, part: f64| {
+        let salvaged = salvaged(open(&ours), &key(3));
+        assert!(salvaged.mentions(words), "{:#?}", salvaged.damage);
+        assert_salvaged(&salvaged, &data, part);
+    };
+    // Two volumes in each other's place: named, and only their content is lost.
     let keep = std::fs::read(volume(3)).unwrap();
     std::fs::copy(volume(4), volume(3)).unwrap();
     std::fs::write(volume(4), &keep).unwrap();
-    let (bytes, _, damage) = salvage(open(), Some(&key(3)));
-    assert!(
-        damage
-            .iter()
-            .any(|damage| damage.contains("volume 4 of the session, out of order")),
-        "{damage:#?}"
-    );
-    assert_salvaged(&bytes, &data, 0.7);
-    let other = small("other")
-        .record_len(8192)
-        .encrypt(key(3))
-        .plan()
-        .unwrap();
-    write(
-        other,
-        VolumeDirectory::create(dir.path().join("o"), options).unwrap(),
-        &data,
-    );
+    check("volume 4 of the session, out of order", 0.7);
+    // A volume of another session.
+    write_volumes(&others, "other", &data);
     std::fs::copy(volume(4), volume(3)).unwrap();
-    std::fs::copy(dir.path().join("o/000004.tap"), volume(4)).unwrap();
-    let (bytes, _, damage) = salvage(open(), Some(&key(3)));
-    assert!(
-        damage
-            .iter()
-            .any(|damage| damage.contains("the wrong volume")),
-        "{damage:#?}"
-    );
-    assert_salvaged(&bytes, &data, 0.7);
-    // One that is not there at all.
+    std::fs::copy(others.join("000004.tap"), volume(4)).unwrap();
+    check("the wrong volume", 0.7);
+    // A missing volume.
     std::fs::remove_file(volume(4)).unwrap();
-    let (bytes, _, damage) = salvage(open(), Some(&key(3)));
-    assert!(
-        damage.iter().any(|damage| damage.contains("volume 4")),
-        "{damage:#?}"
-    );
-    assert_salvaged(&bytes, &data, 0.7);
-    // The first: its headers are found on the others.
+    check("volume 4", 0.7);
+    // The first one missing, too: its headers are found on the others.
     std::fs::remove_file(volume(1)).unwrap();
-    let (bytes, _, damage) = salvage(open(), Some(&key(3)));
-    assert!(
-        damage
-            .iter()
-            .any(|damage| damage.contains("records of the session are missing")),
-        "{damage:#?}"
-    );
-    assert_salvaged(&bytes, &data, 0.6);
+    check("records of the session are missing", 0.6);
 }
 
-/// Each block is what it was, or zeros; at least `part` of them are what they were.
-fn assert_salvaged(bytes: &[u8], data: &[u8], part: f64) {
-    let mut bytes = bytes.to_vec();
-    assert!(bytes.len() <= data.len());
-    bytes.resize(data.len(), 0);
-    let blocks: Vec<_> = bytes
-        .chunks(BLOCK as usize)
-        .zip(data.chunks(BLOCK as usize))
-        .collect();
-    let right = blocks.iter().filter(|(got, sent)| got == sent).count();
-    let gone = blocks
-        .iter()
-        .filter(|(got, _)| got.iter().all(|&byte| byte == 0))
-        .count();
-    assert_eq!(right + gone, blocks.len(), "nothing wrong comes back");
-    assert!(
-        right as f64 >= part * blocks.len() as f64,
-        "{right} of {} blocks came back",
-        blocks.len()
-    );
-}
-
-/// What a writer that failed has left: all up to its last checkpoint, nothing wrong, and nothing
-/// that looks whole.
-fn check_cut(storage: &FaultyStorage, written: WriteOutcome, data: &[u8], what: &str) {
-    assert!(!written.complete, "{what}");
-    let open = || VirtualTape::open_on(storage.clone(), "/t", looks_like_record);
+/// Checks the medium of a writer that failed: it has everything up to the last checkpoint, nothing
+/// wrong, and nothing that looks complete.
+fn check_cut(storage: &FaultyStorage, written: WriteOutcome, data: &[u8], context: &str) {
+    assert!(!written.complete, "{context}");
+    let open = || open_tape(storage);
     let headers = open().map_err(|error| error.to_string()).and_then(|tape| {
         ArchiveReader::open(tape, Some(&key(5)))
             .map(drop)
             .map_err(|error| error.to_string())
     });
     if let Err(error) = headers {
-        assert_eq!(written.safe_blocks, 0, "{what}: {error}");
+        assert_eq!(written.safe_blocks, 0, "{context}: {error}");
         return;
     }
-    let (bytes, outcome, damage) = salvage(open().unwrap(), Some(&key(5)));
-    assert!(!outcome.complete, "{what}");
+    let salvaged = salvaged(open().unwrap(), &key(5));
+    assert!(!salvaged.outcome.complete, "{context}");
     assert!(
-        damage.iter().any(|damage| damage.contains("incomplete")),
-        "{what}: {damage:?}"
+        salvaged.mentions("incomplete"),
+        "{context}: {:?}",
+        salvaged.damage
     );
     assert!(
-        bytes.len() as u64 >= written.safe_plain,
-        "{what}: {} of {written:?}",
-        bytes.len()
+        salvaged.bytes.len() as u64 >= written.safe_plain,
+        "{context}: {} of {written:?}",
+        salvaged.bytes.len()
     );
     assert!(
-        data.starts_with(&bytes[..written.safe_plain as usize]),
-        "{what}"
+        data.starts_with(&salvaged.bytes[..written.safe_plain as usize]),
+        "{context}"
     );
-    assert_salvaged(&bytes, data, 0.0);
-}
-
-fn framing(seed: u64) -> Framing {
-    [Framing::Header, Framing::Once, Framing::HeaderFooter][(seed % 3) as usize]
+    assert_salvaged(&salvaged, data, 0.0);
 }
 
 #[test]
-fn what_was_written_before_a_failure_is_valid_up_to_the_last_chunk() {
-    let data = material(400_000);
+fn failed_write_leaves_a_valid_archive_up_to_its_last_checkpoint() {
+    let data = data(400_000);
     let mut safe = 0;
     for seed in 0..80 {
         let storage = FaultyStorage::new(seed);
         let archive = small("cut")
-            .framing(framing(seed / 4))
+            .framing(FRAMINGS[(seed / 4 % 3) as usize])
             .encrypt(key(5))
             .plan()
             .unwrap();
-        let tape = VirtualTape::create_on(storage.clone(), "/t", VolumeOptions::default()).unwrap();
+        let tape = create_tape(&storage);
         let mut end = data.len();
         match seed % 4 {
             0 => storage.set_capacity(60_000 + 1000 * seed),
@@ -365,7 +233,7 @@ fn what_was_written_before_a_failure_is_valid_up_to_the_last_chunk() {
     assert!(safe > 1000, "{safe} blocks were safe");
 }
 
-/// A source that breaks.
+/// A source that fails at once.
 struct Broken;
 
 impl std::io::Read for Broken {
@@ -375,16 +243,16 @@ impl std::io::Read for Broken {
 }
 
 #[test]
-fn a_job_that_ended_well_is_on_stable_storage() {
-    let data = material(100_000);
+fn completed_archive_survives_a_crash() {
+    let data = data(100_000);
     for seed in 0..10 {
         let storage = FaultyStorage::new(seed);
         let archive = small("whole")
-            .framing(framing(seed))
+            .framing(FRAMINGS[(seed % 3) as usize])
             .encrypt(key(5))
             .plan()
             .unwrap();
-        let tape = VirtualTape::create_on(storage.clone(), "/t", VolumeOptions::default()).unwrap();
+        let tape = create_tape(&storage);
         storage.set_short(seed % 2 == 0);
         let (seal, tail) = archive.stages(tape);
         let report = tail.report();
@@ -394,22 +262,21 @@ fn a_job_that_ended_well_is_on_stable_storage() {
         pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
         assert!(report.outcome().complete && report.outcome().safe_plain == 100_000);
         storage.crash();
-        let tape = VirtualTape::open_on(storage, "/t", looks_like_record).unwrap();
-        let (bytes, outcome) = read(tape, Some(&key(5))).unwrap();
+        let tape = open_tape(&storage).unwrap();
+        let (bytes, outcome) = read(tape, Some(&key(5)), BLOCK).unwrap();
         assert!(bytes == data && outcome.complete, "seed {seed}");
     }
 }
 
 #[test]
-fn a_cancelled_archive_says_that_it_is_incomplete() {
+fn cancelled_archive_is_marked_incomplete() {
     let storage = FaultyStorage::new(1);
     let archive = small("cancelled").encrypt(key(5)).plan().unwrap();
-    let tape = VirtualTape::create_on(storage.clone(), "/t", VolumeOptions::default()).unwrap();
-    let (seal, tail) = archive.stages(tape);
+    let (seal, tail) = archive.stages(create_tape(&storage));
     let report = tail.report();
     let builder = Pipe::builder().buffer_size(BLOCK);
     let canceller = builder.canceller();
-    let data = material(4_000_000);
+    let data = data(4_000_000);
     let source = StreamHead::new(std::io::Cursor::new(data.clone()));
     let pipe = builder
         .head(source)

@@ -1,37 +1,17 @@
-//! However a pipe ends, nothing of it stays behind: no descriptor, no mapping, no thread. Alone in
-//! its process, for it counts what the process has.
+//! Pipes: however one ends, it leaves no descriptor, no mapping, no thread and no name.
 
-use std::fs;
+use std::panic::{set_hook, take_hook};
 use std::time::Duration;
 
 use datapipe::memory::Backing;
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, Random, collect, fail_at, numbers, panic_at, pass, sleepy};
 
-/// Open descriptors, mappings of segments, threads, and named segments.
-fn belongings() -> [usize; 4] {
-    let count = |path: &str| fs::read_dir(path).unwrap().count();
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let segments = maps
-        .lines()
-        .filter(|line| line.contains("datapipe"))
-        .count();
-    let ours = format!(".{}.", std::process::id());
-    let names = fs::read_dir("/dev/shm").unwrap().flatten();
-    let named = names
-        .filter(|entry| entry.file_name().to_string_lossy().contains(&ours))
-        .count();
-    [
-        count("/proc/self/fd"),
-        segments,
-        count("/proc/self/task"),
-        named,
-    ]
-}
+use crate::watch::{belongings, wait_until};
 
-#[test]
-fn nothing_stays_behind() {
-    std::panic::set_hook(Box::new(|_| {})); // the panics here are asked for
+pub(crate) fn ended_pipe_leaves_nothing() {
+    let hook = take_hook();
+    set_hook(Box::new(|_| {})); // the panics here are deliberate
     let before = belongings();
     let mut random = Random::new(42);
     let mut outcomes = Outcomes::default();
@@ -71,21 +51,12 @@ fn nothing_stays_behind() {
         }
     }
     outcomes.check();
+    set_hook(hook);
     // A thread is still listed for an instant after it was joined.
-    for _ in 0..1000 {
-        if belongings() == before {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert_eq!(
-        belongings(),
-        before,
-        "descriptors, mappings, threads, named segments"
-    );
+    wait_until("nothing is left of the pipes", || belongings() == before);
 }
 
-/// How pipes ended: each way must have been tried.
+/// Counts of how the pipes ended. Each must be above zero.
 #[derive(Debug, Default)]
 struct Outcomes {
     well: u32,

@@ -1,20 +1,12 @@
-//! Named segments whose creators are killed are removed, and nothing else is.
-//!
-//! The test binary is also the creator that is killed, so its main is its own.
-
-#![allow(
-    clippy::disallowed_types,
-    reason = "a flag of the test, not a shared word"
-)]
+//! Named segments: those of killed creators are removed, and nothing else is.
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::panic::catch_unwind;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datapipe::memory::{
     Backing, HugePages, PipeName, Segment, SegmentError, Shape, StageShape, sweep,
@@ -23,74 +15,12 @@ use datapipe::pool::Seat;
 use datapipe::testkit::Random;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-#[path = "harness/mod.rs"]
-mod harness; // what whoever calls a test binary expects of it
+use crate::data::setting;
 
-use harness::{Asked, last_line};
-
-const TESTS: &[(&str, fn())] = &[
-    (
-        "what_a_killed_creator_leaves_is_swept",
-        what_a_killed_creator_leaves_is_swept,
-    ),
-    (
-        "making_a_named_segment_sweeps_first",
-        making_a_named_segment_sweeps_first,
-    ),
-    (
-        "a_creator_that_was_stopped_lives",
-        a_creator_that_was_stopped_lives,
-    ),
-    (
-        "what_is_not_a_segment_of_ours_stays",
-        what_is_not_a_segment_of_ours_stays,
-    ),
-    (
-        "one_that_is_being_made_is_not_swept",
-        one_that_is_being_made_is_not_swept,
-    ),
-    ("killed_at_any_moment", killed_at_any_moment),
-];
-
-/// What a process is called with that is to make one named segment, and to be killed.
-const CREATOR: &str = "--be-a-creator";
-/// The same, but it makes one after the other, and lets go of each.
-const MAKER: &str = "--make-one-after-the-other";
-
-fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some(CREATOR) => be_a_creator(),
-        Some(MAKER) => make_one_after_the_other(),
-        _ => {}
-    }
-    let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
-    let list = TESTS
-        .iter()
-        .filter(|(name, _)| matches!(asked(name), Asked::List { ours: true }));
-    list.for_each(|(name, _)| println!("{name}: test"));
-    if matches!(asked(""), Asked::List { .. }) {
-        return ExitCode::SUCCESS;
-    }
-    let (run, filtered): (Vec<_>, Vec<_>) = TESTS
-        .iter()
-        .partition(|(name, _)| matches!(asked(name), Asked::Run));
-    println!("\nrunning {} tests", run.len());
-    let start = Instant::now();
-    let mut failed = 0;
-    for (name, test) in &run {
-        let good = catch_unwind(test).is_ok();
-        failed += u32::from(!good);
-        println!("test {name} ... {}", if good { "ok" } else { "FAILED" });
-    }
-    let verdict = if failed == 0 { "ok" } else { "FAILED" };
-    let counts = [run.len() as u32 - failed, failed, filtered.len() as u32];
-    println!("\n{}", last_line(verdict, counts, start.elapsed()));
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(101)
-    }
-}
+/// First argument of a process that creates one named segment and is then killed.
+pub(crate) const CREATOR: &str = "--be-a-creator";
+/// First argument of a process that creates and drops named segments one after the other.
+pub(crate) const MAKER: &str = "--make-one-after-the-other";
 
 fn make(name: &PipeName) -> Segment {
     let shape = Shape::new(
@@ -115,14 +45,14 @@ fn path(name: impl std::fmt::Display) -> PathBuf {
     PathBuf::from(format!("/dev/shm/datapipe-{name}"))
 }
 
-fn be_a_creator() -> ! {
+pub(crate) fn be_a_creator() -> ! {
     let name = PipeName::new();
     let _segment = make(&name);
     let _ = writeln!(std::io::stdout(), "{name}");
     end_with_the_test()
 }
 
-fn make_one_after_the_other() -> ! {
+pub(crate) fn make_one_after_the_other() -> ! {
     std::thread::spawn(|| {
         let _ = writeln!(std::io::stdout(), "begun");
         loop {
@@ -132,17 +62,17 @@ fn make_one_after_the_other() -> ! {
     end_with_the_test()
 }
 
-/// Ends when nobody is left who would kill this process.
+/// Ends this process when the test that would kill it has ended.
 fn end_with_the_test() -> ! {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     std::process::exit(0)
 }
 
-/// A process of this program that is to be killed.
+/// A process of this program, started to be killed.
 struct Victim {
     process: Child,
     _stdin: ChildStdin,
-    /// What it said first.
+    /// First line of its output.
     line: String,
 }
 
@@ -166,7 +96,7 @@ impl Victim {
         }
     }
 
-    /// One that has made a named segment, and the name of that.
+    /// Starts one that has created a named segment, and returns the name of the segment.
     fn creator() -> (Self, PipeName) {
         let victim = Self::start(CREATOR);
         let name = victim.line.parse().unwrap();
@@ -183,7 +113,7 @@ impl Victim {
     }
 }
 
-fn what_a_killed_creator_leaves_is_swept() {
+pub(crate) fn segment_of_a_killed_creator_is_swept() {
     let (creator, name) = Victim::creator();
     let attached = Segment::attach_named(&name).unwrap();
     assert_eq!(
@@ -207,13 +137,13 @@ fn what_a_killed_creator_leaves_is_swept() {
             ..
         })
     ));
-    // Who maps it keeps it.
+    // A mapping stays valid after the name is gone.
     let mut block = Seat::new(&attached, 0, 0).head().unwrap().alloc().unwrap();
     block.put(&[7; 4096]).unwrap();
     assert_eq!(attached.free_buffers(), 1);
 }
 
-fn making_a_named_segment_sweeps_first() {
+pub(crate) fn creating_a_named_segment_sweeps_first() {
     let (creator, dead) = Victim::creator();
     creator.kill();
     let name = PipeName::new();
@@ -225,7 +155,7 @@ fn making_a_named_segment_sweeps_first() {
     assert!(!path(&name).exists());
 }
 
-fn a_creator_that_was_stopped_lives() {
+pub(crate) fn segment_of_a_stopped_creator_is_kept() {
     let (creator, name) = Victim::creator();
     kill_process(creator.pid(), Signal::STOP).unwrap();
     let (_, status) = waitpid(Some(creator.pid()), WaitOptions::UNTRACED)
@@ -238,23 +168,23 @@ fn a_creator_that_was_stopped_lives() {
     assert!(sweep().unwrap().contains(&name.to_string()));
 }
 
-/// What a test has put into the folder of shared memory; gone with the test.
+/// Files that a test has put into `/dev/shm`. Dropping this removes them.
 #[derive(Default)]
 struct Litter(Vec<PathBuf>);
 
 impl Litter {
-    /// A place for an object, which does not exist yet.
+    /// Registers the path of an object that does not exist yet.
     fn at(&mut self, path: PathBuf) -> PathBuf {
         self.0.push(path.clone());
         path
     }
 
-    /// A place whose name is that of a pipe's segment.
+    /// Registers a path with the name of a pipe's segment.
     fn segment(&mut self) -> PathBuf {
         self.at(path(PipeName::new()))
     }
 
-    /// A file as a killed creator leaves it, but for what the arguments say.
+    /// Creates a file as a killed creator leaves it, except for what the arguments change.
     fn file(&mut self, path: PathBuf, mode: u32, start: &[u8]) -> PathBuf {
         let mut file = File::create_new(&path).unwrap();
         self.at(path.clone());
@@ -272,7 +202,7 @@ impl Drop for Litter {
     }
 }
 
-fn what_is_not_a_segment_of_ours_stays() {
+pub(crate) fn foreign_files_are_not_swept() {
     #[allow(
         clippy::host_endian_bytes,
         reason = "a segment never leaves its machine"
@@ -280,7 +210,7 @@ fn what_is_not_a_segment_of_ours_stays() {
     let mark = u64::from_le_bytes(*b"DataPipe").to_ne_bytes();
     let segment = || path(PipeName::new());
     let mut litter = Litter::default();
-    // One that differs in nothing, so that it is the differences that keep the others.
+    // One that differs in nothing. It shows that the differences protect the others.
     let like_ours = litter.file(segment(), 0o600, &mark);
     let mut foreign = vec![
         litter.file(path(format!("{}.x", PipeName::new())), 0o600, &mark),
@@ -325,7 +255,7 @@ fn what_is_not_a_segment_of_ours_stays() {
     }
 }
 
-fn one_that_is_being_made_is_not_swept() {
+pub(crate) fn segment_being_created_is_not_swept() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -352,8 +282,8 @@ fn one_that_is_being_made_is_not_swept() {
     });
 }
 
-fn killed_at_any_moment() {
-    let seed = std::env::var("DATAPIPE_SEED").map_or(1, |seed| seed.parse().unwrap());
+pub(crate) fn creator_killed_at_any_moment_leaves_nothing() {
+    let seed = setting("DATAPIPE_SEED", 1);
     let mut random = Random::new(seed);
     for round in 0..40 {
         let maker = Victim::start(MAKER);

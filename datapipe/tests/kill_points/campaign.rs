@@ -31,7 +31,7 @@ pub(crate) fn of_participants() -> impl Iterator<Item = &'static str> {
         .filter(|label| !label.starts_with("reclaim."))
 }
 
-pub(crate) fn run() {
+pub(crate) fn processes_killed_at_every_point_lose_nothing() {
     let mut campaign = Campaign {
         seed: number("DATAPIPE_SEED").unwrap_or_else(any_seed),
         random: Random::new(1),

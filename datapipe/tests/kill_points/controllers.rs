@@ -62,7 +62,7 @@ fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Chil
     assert_eq!(temporary_files(), 0, "a temporary file is left");
 }
 
-pub(crate) fn killed_while_they_reclaim() {
+pub(crate) fn controllers_killed_while_reclaiming_leave_nothing() {
     let mut killed = 0;
     for label in LABELS.iter().filter(|label| label.starts_with("reclaim.")) {
         for at in ["take.moved", "send.sent", "receive.counted", "free.sent"] {
@@ -83,7 +83,7 @@ pub(crate) fn killed_while_they_reclaim() {
 }
 
 /// A process that is stopped cannot end by itself: the kernel lets it go on when its parent dies.
-pub(crate) fn killed_while_a_process_is_stopped() {
+pub(crate) fn controllers_killed_with_a_stopped_process_leave_nothing() {
     let mut killed = 0;
     for at in [
         "seat.taken",

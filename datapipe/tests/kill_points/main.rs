@@ -46,16 +46,10 @@ use suite::Test;
 /// kill of a long form.
 const HANGS: Duration = Duration::from_secs(600);
 
-const TESTS: &[Test] = &[
-    ("kill_points", campaign::run),
-    (
-        "controllers_killed_while_they_reclaim",
-        controllers::killed_while_they_reclaim,
-    ),
-    (
-        "controllers_killed_while_a_process_is_stopped",
-        controllers::killed_while_a_process_is_stopped,
-    ),
+const TESTS: &[Test] = suite::tests![
+    campaign::processes_killed_at_every_point_lose_nothing,
+    controllers::controllers_killed_while_reclaiming_leave_nothing,
+    controllers::controllers_killed_with_a_stopped_process_leave_nothing,
 ];
 
 fn main() -> ExitCode {

@@ -1,8 +1,4 @@
-//! Media: one suite, over directories and tapes, on the file system and on a storage that fails as
-//! asked.
-
-mod faults; // storages that fail, fill up, crash
-mod site; // where a medium is, and readers that do not trust ours
+//! The suite that every medium passes, on every storage.
 
 use datapipe::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 use datapipe::media::{Item, MediumError, Position};
@@ -13,34 +9,7 @@ use crate::site::{
     Files, MAGIC, Site, Thing, faulty, only_things, ours, read, record, simh, things, write,
 };
 
-/// Each test of the suite, for each place.
-macro_rules! suite {
-    ($($test:ident)*) => {
-        mod directory_on_the_file_system { $(#[test] fn $test() { super::$test(&crate::site::real(true)); })* }
-        mod directory_on_a_faulty_storage { $(#[test] fn $test() { super::$test(&crate::site::faulty(1, true)); })* }
-        mod tape_on_the_file_system { $(#[test] fn $test() { super::$test(&crate::site::real(false)); })* }
-        mod tape_on_a_faulty_storage { $(#[test] fn $test() { super::$test(&crate::site::faulty(1, false)); })* }
-    };
-}
-
-suite! {
-    what_was_written_is_read
-    a_position_is_found_again
-    backwards_comes_the_same
-    backwards_through_damage_ends
-    every_truncation_keeps_what_is_whole
-    every_flipped_byte_spares_the_other_records
-    garbage_is_covered_and_bounded
-    a_record_is_found_behind_any_length_of_damage
-    a_wicked_volume_ends
-    words_of_other_writers
-    a_limit_is_kept_and_the_reserve_is_free
-    what_is_not_empty_is_not_overwritten
-    records_that_no_volume_takes
-    one_direction_only
-}
-
-pub(crate) fn what_was_written_is_read<S: Files>(place: &Site<S>) {
+pub(crate) fn written_records_are_read_back<S: Files>(place: &Site<S>) {
     let seeds = any::<u64>();
     proptest!(ProptestConfig::with_cases(24), |(seed in seeds, count in 0..200usize, longest in 3..9000u64)| {
         let expected = things(&mut Random::new(seed), count, longest);
@@ -61,7 +30,7 @@ pub(crate) fn what_was_written_is_read<S: Files>(place: &Site<S>) {
     });
 }
 
-fn a_position_is_found_again<S: Files>(place: &Site<S>) {
+pub(crate) fn position_can_be_sought<S: Files>(place: &Site<S>) {
     let mut random = Random::new(3);
     let expected = things(&mut random, 100, 9000);
     let mut medium = place
@@ -105,7 +74,7 @@ fn a_position_is_found_again<S: Files>(place: &Site<S>) {
 
 /// From the end of each volume to its start: what reading forwards gives, in reverse, and at the
 /// same places.
-fn backwards_comes_the_same<S: Files>(place: &Site<S>) {
+pub(crate) fn reading_backwards_matches_reading_forwards<S: Files>(place: &Site<S>) {
     let expected = things(&mut Random::new(8), 100, 9000);
     let mut medium = place
         .create(place.many.then_some(MIN_VOLUME_SIZE), false)
@@ -152,7 +121,7 @@ fn backwards_comes_the_same<S: Files>(place: &Site<S>) {
 }
 
 /// Whatever byte is changed: records that come are right, and damage is all that is before it.
-fn backwards_through_damage_ends<S: Files>(place: &Site<S>) {
+pub(crate) fn reading_backwards_through_damage_ends<S: Files>(place: &Site<S>) {
     let things = things(&mut Random::new(9), 12, 60);
     let bytes = place.one_volume(&things);
     for at in 0..bytes.len() {
@@ -179,7 +148,7 @@ fn backwards_through_damage_ends<S: Files>(place: &Site<S>) {
     }
 }
 
-fn every_truncation_keeps_what_is_whole<S: Files>(place: &Site<S>) {
+pub(crate) fn truncation_keeps_whole_records<S: Files>(place: &Site<S>) {
     let things = [
         things(&mut Random::new(4), 12, 60),
         vec![Thing::Mark, Thing::Mark],
@@ -202,7 +171,7 @@ fn every_truncation_keeps_what_is_whole<S: Files>(place: &Site<S>) {
     }
 }
 
-fn every_flipped_byte_spares_the_other_records<S: Files>(place: &Site<S>) {
+pub(crate) fn flipped_byte_spares_other_records<S: Files>(place: &Site<S>) {
     let things = things(&mut Random::new(5), 14, 60);
     let bytes = place.one_volume(&things);
     let whole = place.read_bytes(&bytes, ours);
@@ -269,7 +238,7 @@ fn marks_beside_damage_are_kept() {
     assert_eq!(only_things(place.read_bytes(&bytes, ours)), expected);
 }
 
-fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
+pub(crate) fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
     place.one_volume(&[]);
     let mut random = Random::new(6);
     for _ in 0..300 {
@@ -304,7 +273,7 @@ fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
 }
 
 /// The search reads in windows: a record at any place of a window, and across its end, is found.
-fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Site<S>) {
+pub(crate) fn record_after_damage_of_any_length_is_found<S: Files>(place: &Site<S>) {
     let record = Thing::Record([MAGIC, &[7; 100]].concat());
     let frame = place.one_volume(std::slice::from_ref(&record));
     for near in [0usize, 4 << 10, 8 << 10, 12 << 10, 28 << 10, 2 << 20] {
@@ -333,7 +302,7 @@ fn a_record_is_found_behind_any_length_of_damage<S: Files>(place: &Site<S>) {
 
 /// A length at every byte, each of which promises a record that is not there, and a probe that
 /// believes all of them.
-fn a_wicked_volume_ends<S: Files>(place: &Site<S>) {
+pub(crate) fn volume_of_false_lengths_ends<S: Files>(place: &Site<S>) {
     place.one_volume(&[]);
     let bytes = vec![0x00; 64 << 10].into_iter().enumerate();
     let bytes: Vec<u8> = bytes
@@ -349,7 +318,7 @@ fn a_wicked_volume_ends<S: Files>(place: &Site<S>) {
     assert!(found.len() < bytes.len());
 }
 
-fn words_of_other_writers<S: Files>(place: &Site<S>) {
+pub(crate) fn words_of_other_writers_are_classified<S: Files>(place: &Site<S>) {
     let frame = place.one_volume(&[Thing::Record(MAGIC.to_vec())]);
     let good = Thing::Record(MAGIC.to_vec());
     let with = |first: u8, last: u8| {
@@ -397,7 +366,7 @@ fn words_of_other_writers<S: Files>(place: &Site<S>) {
     assert_eq!(medium.read(&mut record).unwrap(), Item::End);
 }
 
-fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Site<S>) {
+pub(crate) fn volume_size_is_kept_and_its_reserve_is_usable<S: Files>(place: &Site<S>) {
     let mut random = Random::new(7);
     for size in [MIN_VOLUME_SIZE, MIN_VOLUME_SIZE + 1, 100_000] {
         let mut medium = place.create(Some(size), true).unwrap();
@@ -446,7 +415,7 @@ fn a_limit_is_kept_and_the_reserve_is_free<S: Files>(place: &Site<S>) {
     );
 }
 
-fn what_is_not_empty_is_not_overwritten<S: Files>(place: &Site<S>) {
+pub(crate) fn nonempty_medium_is_not_overwritten<S: Files>(place: &Site<S>) {
     let old = place.one_volume(&things(&mut Random::new(8), 5, 50));
     let error = place.create(None, false).err().unwrap();
     assert!(
@@ -464,7 +433,7 @@ fn what_is_not_empty_is_not_overwritten<S: Files>(place: &Site<S>) {
     );
 }
 
-fn records_that_no_volume_takes<S: Files>(place: &Site<S>) {
+pub(crate) fn empty_and_oversized_records_are_rejected<S: Files>(place: &Site<S>) {
     let mut medium = place.create(None, false).unwrap();
     assert!(matches!(medium.write(&[]), Err(MediumError::Empty)));
     let longest = vec![0xd1; MAX_RECORD];
@@ -491,7 +460,7 @@ fn records_that_no_volume_takes<S: Files>(place: &Site<S>) {
     ));
 }
 
-fn one_direction_only<S: Files>(place: &Site<S>) {
+pub(crate) fn reading_and_writing_do_not_mix<S: Files>(place: &Site<S>) {
     let wrong = |error| {
         assert!(
             matches!(error, MediumError::WrongDirection { .. }),

@@ -116,7 +116,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_data_at_any_level_comes_back(
+    fn any_data_at_any_level_round_trips(
         seed: u64, level in 0..25_i32, deflate: bool, analyzed: bool, several in 1..4_u32, undo in 1..4_u32,
     ) {
         let blocks = material(&mut Random::new(seed));
@@ -132,7 +132,7 @@ proptest! {
 }
 
 #[test]
-fn both_ways_pass_the_suite() {
+fn codecs_pass_the_stage_suite() {
     let mut blocks = material(&mut Random::new(4));
     blocks.iter_mut().for_each(|block| block.truncate(64 << 10));
     check_stage(&blocks, || Deflate::level(1));
@@ -144,7 +144,7 @@ fn both_ways_pass_the_suite() {
 }
 
 #[test]
-fn what_cannot_shrink_travels_as_it_is() {
+fn incompressible_block_is_sent_unchanged() {
     let mut noise = vec![0; 100 << 10];
     Random::new(1).fill(&mut noise);
     let text = b"many words ".repeat(9000);
@@ -237,7 +237,7 @@ fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
 }
 
 #[test]
-fn damaged_blocks_are_refused_or_as_long_as_they_said() {
+fn damaged_block_is_rejected_or_keeps_its_declared_length() {
     let plain =
         b"the only copy of somebody's data, and the only copy of somebody's letters".repeat(2);
     let mut refused = 0;
@@ -281,7 +281,7 @@ fn damaged_blocks_are_refused_or_as_long_as_they_said() {
 }
 
 #[test]
-fn noise_is_no_compressed_block() {
+fn noise_is_decoded_safely() {
     let mut random = Random::new(12);
     for _ in 0..400 {
         let mut data = vec![0; random.below(200) as usize];
@@ -294,7 +294,7 @@ fn noise_is_no_compressed_block() {
 }
 
 #[test]
-fn a_bomb_writes_no_more_than_there_is_room_for() {
+fn decompression_bomb_is_limited_to_the_buffer() {
     let zeros = vec![0; 64 << 20];
     for (stage, codec) in [
         (Zstd::level(19), Codec::ZSTD),
@@ -328,7 +328,7 @@ fn a_bomb_writes_no_more_than_there_is_room_for() {
 }
 
 #[test]
-fn unknown_algorithms_and_sealed_blocks_are_refused() {
+fn unknown_codecs_and_sealed_blocks_are_rejected() {
     let text = read_back(&(vec![1, 2, 3], info(Codec(77), 100)), 4096).unwrap_err();
     assert!(text.contains("algorithm 77"), "{text}");
     let mut sealed = info(Codec::ZSTD, 100);
@@ -345,7 +345,7 @@ fn unknown_algorithms_and_sealed_blocks_are_refused() {
 }
 
 #[test]
-fn a_salvaging_reader_goes_on_and_says_where_it_was() {
+fn salvaging_decompressor_continues_and_reports_positions() {
     let good = compressed(&b"worth keeping ".repeat(50));
     let log = DamageLog::new();
     let mut parcels: Vec<Parcel> = (0..40).map(|n| good[n % 2].clone()).collect();
@@ -467,7 +467,7 @@ fn other_program(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<
 }
 
 #[test]
-fn other_programs_read_the_blocks() {
+fn compressed_blocks_are_readable_by_other_programs() {
     const INFLATE: &str = "import sys, zlib\n\
         sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read(), -15))";
     let text: Vec<u8> = (0..30_000u32)

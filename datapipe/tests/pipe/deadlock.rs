@@ -16,7 +16,7 @@ fn gathers(says: u32, got: &Collected) -> Result<Report, Error> {
 }
 
 #[test]
-fn a_stage_that_keeps_more_than_it_says_is_found() {
+fn stage_holding_more_than_declared_is_reported() {
     let got = Collected::default();
     let error = gathers(1, &got).unwrap_err();
     assert_eq!(
@@ -42,7 +42,7 @@ fn a_stage_that_keeps_more_than_it_says_is_found() {
 }
 
 #[test]
-fn one_that_says_so_is_refused_or_runs() {
+fn stage_declaring_what_it_holds_is_rejected_or_runs() {
     let got = Collected::default();
     let refused = gathers(8, &got).unwrap_err();
     assert!(matches!(refused, Error::Refused { .. }), "{refused}");
@@ -62,7 +62,7 @@ impl Transform for Copy {
 }
 
 #[test]
-fn instances_are_added_up_and_those_in_turn_are_seen() {
+fn deadlock_report_sums_up_instances() {
     let got = Collected::default();
     let pipe = Pipe::builder()
         .buffer_size(512)

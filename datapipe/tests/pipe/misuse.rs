@@ -63,7 +63,7 @@ fn misuse<T>(result: Result<T, PortError>) -> &'static str {
 }
 
 #[test]
-fn a_seat_has_one_port_at_a_time() {
+fn seat_has_one_port_at_a_time() {
     // A second port got the first one's live inputs, and with them a second mutable slice of the
     // same bytes.
     let segment = head_and_tail(4);
@@ -95,7 +95,7 @@ fn a_seat_has_one_port_at_a_time() {
 }
 
 #[test]
-fn a_block_goes_only_through_the_port_it_came_from() {
+fn block_of_another_port_is_rejected() {
     // It was sent by its index: the other pipe's receiver got a buffer that its holder still had.
     let (a, b) = (head_and_tail(64), head_and_tail(2));
     let (head_a, head_b) = (
@@ -121,7 +121,7 @@ fn a_block_goes_only_through_the_port_it_came_from() {
 }
 
 #[test]
-fn a_death_proves_only_itself() {
+fn death_of_another_process_does_not_permit_reclaim() {
     let segment = head_and_tail(1);
     let head = Seat::new(&segment, 0, 0).head().unwrap();
     let mut mine = filled(&head, b"mine");
@@ -146,7 +146,7 @@ fn a_death_proves_only_itself() {
 }
 
 #[test]
-fn a_numbered_stage_answers_each_input_once_and_in_order() {
+fn numbered_stage_answers_each_input_once_in_order() {
     let segment = with_numbered();
     sent(&segment, 4);
     let middle = Seat::new(&segment, 1, 0).middle().unwrap();
@@ -179,7 +179,7 @@ fn a_numbered_stage_answers_each_input_once_and_in_order() {
 }
 
 #[test]
-fn a_numbered_stage_cannot_end_with_an_input_in_hand() {
+fn numbered_stage_cannot_end_holding_an_input() {
     let segment = with_numbered();
     sent(&segment, 2);
     let middle = Seat::new(&segment, 1, 0).middle().unwrap();
@@ -194,7 +194,7 @@ fn a_numbered_stage_cannot_end_with_an_input_in_hand() {
 }
 
 #[test]
-fn a_stage_that_said_it_never_allocates_is_told_so() {
+fn allocation_by_a_non_allocating_stage_is_rejected() {
     struct Copy;
     impl Transform for Copy {
         fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
@@ -215,7 +215,7 @@ fn a_stage_that_said_it_never_allocates_is_told_so() {
 }
 
 #[test]
-fn times_without_end_are_no_deadline() {
+fn infinite_timeout_is_accepted() {
     let segment = head_and_tail(1);
     let head = Seat::new(&segment, 0, 0).head().unwrap();
     assert!(head.alloc_timeout(Duration::MAX).unwrap().is_some());
@@ -231,7 +231,7 @@ fn times_without_end_are_no_deadline() {
 }
 
 #[test]
-fn a_named_segment_of_somebody_else_is_not_attached() {
+fn foreign_named_segment_is_not_attached() {
     let shape = || {
         Shape::new(
             2,
@@ -269,7 +269,7 @@ fn a_named_segment_of_somebody_else_is_not_attached() {
 }
 
 #[test]
-fn absurd_numbers_are_refused_and_not_computed() {
+fn absurd_budget_numbers_are_rejected() {
     let stage = |instances, hold_in| StageNeeds {
         name: "x".into(),
         instances,

@@ -171,7 +171,7 @@ fn lengths(path: &Path) -> Vec<u64> {
         .collect()
 }
 
-pub(crate) fn archives_are_the_same() {
+pub(crate) fn archive_written_in_processes_matches_threads() {
     let dir = tempfile::tempdir().unwrap();
     for (name, encrypted) in [("a.tap", false), ("b.tap", true), ("c", false), ("d", true)] {
         let path = dir.path().join(name);
@@ -210,7 +210,7 @@ pub(crate) fn archives_are_the_same() {
     }
 }
 
-pub(crate) fn damage_is_told_with_its_place() {
+pub(crate) fn damage_is_reported_with_its_position() {
     let dir = tempfile::tempdir().unwrap();
     for (name, encrypted) in [("a.tap", false), ("b.tap", true), ("c", true)] {
         let path = dir.path().join(name);
@@ -241,7 +241,7 @@ pub(crate) fn damage_is_told_with_its_place() {
     }
 }
 
-pub(crate) fn some_blocks_are_read() {
+pub(crate) fn selected_blocks_are_read_in_processes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("volumes");
     write(&path, true, false, Where::Threads);
@@ -291,7 +291,7 @@ impl Medium for Own {
     }
 }
 
-pub(crate) fn what_cannot_cross_is_refused() {
+pub(crate) fn media_that_cannot_cross_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let (own, begun) = (dir.path().join("own.tap"), dir.path().join("begun.tap"));
     write(&own, false, false, Where::Threads);
@@ -333,7 +333,7 @@ fn described<W>(stage: Option<Stage<W>>, module: &str, arguments: impl Into<Vec<
         .in_processes_of(env!("CARGO_BIN_EXE_datapipe-host"))
 }
 
-pub(crate) fn media_are_found_by_their_paths() {
+pub(crate) fn media_are_opened_by_path_in_modules() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("volumes");
     let fields = |path: &Path| {
@@ -475,7 +475,7 @@ fn killed(pipe: Pipe, stage: usize, happened: impl FnMut() -> bool) -> (String, 
     }
 }
 
-pub(crate) fn a_writer_that_is_killed() {
+pub(crate) fn killed_archive_writer_leaves_a_salvageable_archive() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tap");
     let (seal, tail) = plan(true).stages(create(&path));
@@ -515,7 +515,7 @@ impl Tail for Gate {
     }
 }
 
-pub(crate) fn a_reader_that_is_killed() {
+pub(crate) fn killed_archive_reader_fails_or_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tap");
     write(&path, true, false, Where::Threads);
@@ -571,7 +571,7 @@ impl std::io::Read for UntilEnough {
     }
 }
 
-pub(crate) fn a_sealing_process_that_is_killed() {
+pub(crate) fn killed_sealing_process_is_replaced() {
     let (dir, enough) = (
         tempfile::tempdir().unwrap(),
         Arc::new(AtomicBool::new(false)),

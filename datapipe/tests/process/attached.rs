@@ -144,7 +144,7 @@ fn activity(pipe: &Pipe, stage: usize) -> Activity {
     pipe.status().stages[stage].instances[0].activity
 }
 
-pub(crate) fn a_head_and_a_tail_that_attach() {
+pub(crate) fn head_and_tail_processes_attach() {
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .head(Stage::unbound_head("feeder", PATIENCE))
@@ -176,7 +176,7 @@ pub(crate) fn a_head_and_a_tail_that_attach() {
     assert_eq!(report.status.stages[0].instances[0].processes, 1);
 }
 
-pub(crate) fn refused_and_given_up() {
+pub(crate) fn attachment_is_refused_or_times_out() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
         .head(counting(u64::MAX, &enough))
@@ -233,7 +233,7 @@ pub(crate) fn unbound_head() -> Pipe {
     pipe.tail(checking(&Arc::default())).start().unwrap()
 }
 
-pub(crate) fn attached_and_failed() {
+pub(crate) fn failure_of_an_attached_process_is_reported() {
     let failing = unbound_head();
     let mut child = attacher(&failing, Role::Head, "fail");
     let error = failing.wait().unwrap_err().to_string();
@@ -250,7 +250,7 @@ pub(crate) fn attached_and_failed() {
 }
 
 /// Killed, stopped, and the pipe cancelled under them.
-pub(crate) fn attached_and_gone() {
+pub(crate) fn death_of_an_attached_process_ends_the_pipe() {
     let start = || {
         let count = Arc::new(AtomicU64::new(0));
         let pipe = Pipe::builder()

@@ -43,7 +43,7 @@ fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
     }
 }
 
-pub(crate) fn killed_at_random() {
+pub(crate) fn processes_killed_at_random_are_replaced() {
     const BUFFERS: u32 = 24;
     let seed = std::env::var("DATAPIPE_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut random = Random::new(seed);
@@ -106,24 +106,24 @@ fn run_to_one_death(stage: impl FnOnce(&str) -> MiddleStage<'static>) {
     assert!(file.exists(), "it has died");
 }
 
-pub(crate) fn killed_once_at_a_block() {
+pub(crate) fn process_killed_at_a_block_is_replaced() {
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 17, file).instances(2));
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 0, file));
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 199, file));
     run_to_one_death(|file| in_place_once(Deed::DieOnce, 17, file).instances(2));
 }
 
-pub(crate) fn killed_when_it_had_done_everything() {
+pub(crate) fn process_killed_at_its_end_is_replaced() {
     run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file));
     run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file).instances(3));
 }
 
 /// Meanwhile everybody else sleeps. That is no standstill.
-pub(crate) fn a_replacement_that_is_long_in_coming() {
+pub(crate) fn slow_replacement_is_not_a_deadlock() {
     run_to_one_death(|file| slow_to_replace(Deed::DieOnce, 17, file));
 }
 
-pub(crate) fn everything_else_inline() {
+pub(crate) fn process_between_inline_stages_works() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
         .buffer_size(1024)
@@ -135,7 +135,7 @@ pub(crate) fn everything_else_inline() {
     assert_eq!(count.load(Ordering::SeqCst), 200);
 }
 
-pub(crate) fn a_block_that_kills_twice_is_named() {
+pub(crate) fn deadly_block_is_named() {
     for (deed, signal) in [(Deed::Die, 9), (Deed::Abort, 6)] {
         let failure = run(out_of_place(deed, 17, "").instances(2)).unwrap_err();
         assert_eq!((failure.stage.as_str(), failure.instances), ("doer", 2));
@@ -149,7 +149,7 @@ pub(crate) fn a_block_that_kills_twice_is_named() {
     }
 }
 
-pub(crate) fn killed_and_not_to_be_replaced() {
+pub(crate) fn stateful_stage_is_not_replaced() {
     let failure = run(in_place(Deed::Die, 17).stateful()).unwrap_err();
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Stateful);
     let failure = run(out_of_place(Deed::Die, 17, "").stateful()).unwrap_err();
@@ -157,7 +157,7 @@ pub(crate) fn killed_and_not_to_be_replaced() {
     assert_eq!(run(in_place(Deed::Pass, 17).instances(2)).unwrap(), 200);
 }
 
-pub(crate) fn dead_before_the_first_block() {
+pub(crate) fn process_dying_before_its_first_block_ends_the_pipe() {
     let failure = run(out_of_place(Deed::Pass, 0, "").module("test.stillborn", "")).unwrap_err();
     let death = failure.error.death().unwrap();
     assert_eq!(
@@ -166,7 +166,7 @@ pub(crate) fn dead_before_the_first_block() {
     );
 }
 
-pub(crate) fn errors_and_panics_come_back() {
+pub(crate) fn stage_errors_and_panics_are_reported() {
     let failure = run(out_of_place(Deed::Fail, 17, "").instances(2)).unwrap_err();
     assert_eq!(failure.error.to_string(), "no more after 17");
     assert!(!failure.error.is_panic() && failure.error.death().is_none());
@@ -178,7 +178,7 @@ pub(crate) fn errors_and_panics_come_back() {
     );
 }
 
-pub(crate) fn an_exit_without_a_word() {
+pub(crate) fn exit_without_a_message_is_reported() {
     let failure = run(out_of_place(Deed::Exit, 17, "")).unwrap_err();
     let death = failure.error.death().unwrap();
     assert_eq!(
@@ -188,7 +188,7 @@ pub(crate) fn an_exit_without_a_word() {
     assert!(failure.to_string().contains("exit status: 3"), "{failure}");
 }
 
-pub(crate) fn a_hanging_stage_does_not_outlive_its_pipe() {
+pub(crate) fn hanging_process_is_killed_with_its_pipe() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
         .buffer_size(1024)
@@ -202,7 +202,7 @@ pub(crate) fn a_hanging_stage_does_not_outlive_its_pipe() {
     assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
 }
 
-pub(crate) fn a_cancelled_pipe() {
+pub(crate) fn cancelled_pipe_leaves_no_process() {
     let (enough, count) = (Arc::default(), Arc::default());
     let stage = || out_of_place(Deed::Pass, 0, "").instances(2);
     let pipe = || {
@@ -241,7 +241,7 @@ pub(crate) fn be_a_controller() -> ! {
     panic!("it was to be killed, but ended: {ended:?}");
 }
 
-pub(crate) fn children_die_with_the_controller() {
+pub(crate) fn processes_die_with_their_controller() {
     let mut command = Command::new("/proc/self/exe");
     let mut controller = command
         .arg(CONTROLLER)

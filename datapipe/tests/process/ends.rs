@@ -89,7 +89,7 @@ pub(crate) fn add(modules: Modules) -> Modules {
         })
 }
 
-pub(crate) fn every_stage_a_process() {
+pub(crate) fn every_stage_can_be_a_process() {
     for backing in [Backing::Anonymous, Backing::Named] {
         let count = Arc::default();
         let report = Pipe::builder()
@@ -110,7 +110,7 @@ pub(crate) fn every_stage_a_process() {
     }
 }
 
-pub(crate) fn instances_that_share_a_process() {
+pub(crate) fn instances_sharing_a_process_die_together() {
     let count = Arc::new(AtomicU64::new(0));
     let stage = || out_of_place(Deed::Pass, 0, "").instances(3).together();
     let pipe = Pipe::builder()
@@ -200,7 +200,7 @@ pub(crate) fn heads_and_tails_are_not_replaced() {
     }
 }
 
-pub(crate) fn a_stopped_process_is_killed_and_replaced() {
+pub(crate) fn stopped_process_is_killed_and_replaced() {
     let (count, events) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
     let (heard, enough) = (Arc::clone(&events), Arc::default());
     let pipe = Pipe::builder()
@@ -229,7 +229,7 @@ pub(crate) fn a_stopped_process_is_killed_and_replaced() {
     );
 }
 
-pub(crate) fn confined_processes() {
+pub(crate) fn confined_process_reads_only_its_paths() {
     let dir = tempfile::tempdir().unwrap();
     let (open, shut) = (dir.path().join("open"), dir.path().join("shut"));
     fs::create_dir(&open).unwrap();

@@ -33,7 +33,7 @@ pub(crate) fn before_serving() {
         .unwrap();
 }
 
-pub(crate) fn descriptions_that_cannot_work() {
+pub(crate) fn unusable_stage_descriptions_are_rejected() {
     let refused = |stage: MiddleStage<'static>, why: &str| {
         let error = pipe(stage).run().unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error}");
@@ -71,7 +71,7 @@ pub(crate) fn descriptions_that_cannot_work() {
     assert!(Stage::middle_of_module("far", StageKind::Write).is_none());
 }
 
-pub(crate) fn hosts_that_cannot_work() {
+pub(crate) fn unusable_hosts_are_reported() {
     let fails = |stage: MiddleStage<'static>, why: &str| {
         let error = pipe(stage).run().unwrap_err();
         assert!(matches!(error, Error::Stage(_)), "{error}");
@@ -106,7 +106,7 @@ pub(crate) fn hosts_that_cannot_work() {
     );
 }
 
-pub(crate) fn nobody_else_gives_orders() {
+pub(crate) fn host_rejects_launches_by_other_processes() {
     let host = env!("CARGO_BIN_EXE_datapipe-host");
     let run = |command: &mut Command, input: Stdio| {
         let started = command.stdin(input).output().unwrap();

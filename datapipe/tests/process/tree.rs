@@ -59,7 +59,7 @@ fn blocks_and_report(
     (blocks_of(place(head), BLOCK), report)
 }
 
-pub(crate) fn a_tree_is_read_as_on_a_thread() {
+pub(crate) fn tree_read_in_a_process_matches_a_thread() {
     let dir = plant();
     let (blocks, report) = blocks_and_report(reading(dir.path()), HeadStage::from);
     let wanted = (report.outcome(), report.problems());
@@ -98,7 +98,7 @@ pub(crate) fn a_tree_is_read_as_on_a_thread() {
     assert_eq!(report.outcome(), wanted.0);
 }
 
-pub(crate) fn problems_are_said_as_they_are_found() {
+pub(crate) fn tree_problems_are_reported_as_found() {
     let dir = tempfile::tempdir().unwrap();
     let long = dir
         .path()
@@ -174,7 +174,7 @@ fn same(report: &RestoreReport, wanted: &RestoreReport) {
     assert_eq!(report.notes(), wanted.notes());
 }
 
-pub(crate) fn a_tree_is_restored_as_on_a_thread() {
+pub(crate) fn tree_restored_in_a_process_matches_a_thread() {
     let dir = plant();
     let dest = |name: &str| {
         let dest = dir.path().join(name);
@@ -262,7 +262,7 @@ impl InPlace for Damage {
     }
 }
 
-pub(crate) fn a_tree_is_verified_as_on_a_thread() {
+pub(crate) fn tree_verified_in_a_process_matches_a_thread() {
     let dir = plant();
     for is_damaged in [false, true] {
         let verified = |place: fn(TreeVerify) -> TailStage<'static>| {
@@ -291,7 +291,7 @@ fn content(mut file: File) -> Vec<u8> {
     all
 }
 
-pub(crate) fn streams_between_files() {
+pub(crate) fn file_streams_run_in_processes() {
     let data: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
@@ -337,7 +337,7 @@ pub(crate) fn streams_between_files() {
     assert!(fs::read(&to).unwrap() == data);
 }
 
-pub(crate) fn stages_that_stay_here() {
+pub(crate) fn stages_bound_to_this_process_are_rejected() {
     let null = || File::open("/dev/null").unwrap();
     let refused = |head: HeadStage<'static>, tail: TailStage<'static>, why: &str| {
         let error = Pipe::builder()
@@ -371,7 +371,7 @@ pub(crate) fn stages_that_stay_here() {
 }
 
 /// Arguments of which nothing can be made.
-pub(crate) fn fields_that_make_no_sense() {
+pub(crate) fn invalid_module_arguments_are_rejected() {
     let head = |module: &str, arguments: Arguments| {
         let head = HeadStage::head_of_module("head", StageKind::Fill).unwrap();
         let head = head.module(module, arguments).in_processes();

@@ -128,7 +128,7 @@ fn run(tail: TailStage<'static>) -> Error {
     pipe.tail(tail.in_processes()).run().unwrap_err()
 }
 
-pub(crate) fn a_handler_that_panics() {
+pub(crate) fn panic_in_a_message_handler_fails_the_stage() {
     let tail = checking(&Arc::default()).module("test.checking", "");
     let Error::Stage(failure) = run(tail.notes(|_| panic!("cannot bear to hear it"))) else {
         panic!()
@@ -139,7 +139,7 @@ pub(crate) fn a_handler_that_panics() {
     );
 }
 
-pub(crate) fn a_listener_that_panics() {
+pub(crate) fn panic_in_an_event_listener_reaches_the_caller() {
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .on_event(|_| panic!("cannot bear to hear it"))
@@ -152,7 +152,7 @@ pub(crate) fn a_listener_that_panics() {
     );
 }
 
-pub(crate) fn notes_that_panic() {
+pub(crate) fn panic_in_a_message_source_fails_the_stage() {
     let head = counting(u64::MAX, &Arc::default())
         .module("test.mad-notes", "")
         .in_processes();
@@ -169,7 +169,7 @@ pub(crate) fn notes_that_panic() {
     );
 }
 
-pub(crate) fn a_flood_that_outlives_its_process() {
+pub(crate) fn message_flood_does_not_hide_a_death() {
     let slow = |_: &[u8]| std::thread::sleep(Duration::from_millis(1));
     let Error::Stage(failure) = run(named("flood").notes(slow)) else {
         panic!("it has not died")
@@ -177,7 +177,7 @@ pub(crate) fn a_flood_that_outlives_its_process() {
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Tail);
 }
 
-pub(crate) fn ended_well_and_still_there() {
+pub(crate) fn process_lingering_after_its_end_is_killed() {
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .head(counting(200, &Arc::default()));
@@ -207,7 +207,7 @@ pub(crate) fn be_a_controller() -> ! {
     panic!("it was to be killed, but ended: {ended:?}");
 }
 
-pub(crate) fn ended_and_left_alone() {
+pub(crate) fn lingering_process_dies_with_its_controller() {
     let mut command = Command::new("/proc/self/exe");
     let mut controller = command
         .arg(CONTROLLER)
@@ -232,7 +232,7 @@ pub(crate) fn ended_and_left_alone() {
     );
 }
 
-pub(crate) fn lies_about_the_end() {
+pub(crate) fn false_end_messages_are_corruption() {
     for name in ["all-well", "twice"] {
         let error = run(named(name));
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
@@ -245,7 +245,7 @@ pub(crate) fn lies_about_the_end() {
 }
 
 /// Whoever hangs up because the pipe has stopped is not why it has.
-pub(crate) fn gone_after_the_pipe() {
+pub(crate) fn hang_up_after_a_stop_is_not_a_failure() {
     let pipe = unbound_head();
     let (mut child, mut wire) = attacher_and_wire(&pipe, Role::Head, "hang-up");
     pipe.cancel();
@@ -256,13 +256,13 @@ pub(crate) fn gone_after_the_pipe() {
 }
 
 /// Whoever has threads already would leave them free.
-pub(crate) fn confined_with_threads() {
+pub(crate) fn confinement_of_a_threaded_process_is_rejected() {
     let error = run(named("threads").confined(Vec::new(), Vec::new())).to_string();
     assert!(error.contains("it has 2 threads"), "{error}");
 }
 
 /// What is planned is no reason to keep what is handed over.
-pub(crate) fn plans_keep_no_descriptors() {
+pub(crate) fn plan_keeps_no_descriptors() {
     let (mut ours, theirs) = std::io::pipe().unwrap();
     let tail = named("drain").descriptor(OwnedFd::from(theirs));
     let builder = Pipe::builder()

@@ -158,7 +158,7 @@ fn plant(path: &Path) {
 }
 
 #[test]
-fn what_is_there_is_read() {
+fn tree_is_read_completely() {
     let (_dir, path) = source();
     plant(&path);
     for size in [4 << 20, 65_536, 8192, 4800] {
@@ -183,7 +183,7 @@ fn what_is_there_is_read() {
 }
 
 #[test]
-fn small_blocks_take_what_fits_and_the_rest_is_reported() {
+fn oversized_entry_is_reported_and_left_out() {
     let (_dir, path) = source();
     plant(&path);
     for size in [512, 513, 600, 1000] {
@@ -200,7 +200,7 @@ fn small_blocks_take_what_fits_and_the_rest_is_reported() {
 }
 
 #[test]
-fn a_directory_that_does_not_fit_is_left_out_with_all_below_it() {
+fn oversized_directory_is_left_out_with_its_content() {
     let (_dir, path) = source();
     let deep = path.join("x".repeat(250)).join("y".repeat(250));
     fs::create_dir_all(deep.join("below")).unwrap();
@@ -259,7 +259,7 @@ fn holes_are_not_read() {
 }
 
 #[test]
-fn further_names_are_links() {
+fn further_names_are_hard_links() {
     let (_dir, path) = source();
     fs::write(path.join("a"), b"content").unwrap();
     symlink("target", path.join("b")).unwrap();
@@ -287,7 +287,7 @@ fn further_names_are_links() {
 }
 
 #[test]
-fn attributes_are_read() {
+fn extended_attributes_are_read() {
     let (_dir, path) = source();
     let (file, link) = (path.join("file"), path.join("link"));
     fs::write(&file, b"x").unwrap();
@@ -328,7 +328,7 @@ fn attributes_are_read() {
 }
 
 #[test]
-fn trees_are_deeper_than_paths_are_long() {
+fn tree_deeper_than_the_longest_path_is_read() {
     let (dir, path) = source();
     // 300 levels, more than stay open; and 6,000 bytes, more than a path may have.
     for (name, levels) in [("d".to_owned(), 300), ("n".repeat(200), 30)] {
@@ -380,7 +380,7 @@ fn large_directories_are_read_sorted() {
 }
 
 #[test]
-fn what_is_not_asked_for_is_left_out() {
+fn excluded_and_skipped_objects_are_left_out() {
     let (_dir, path) = source();
     plant(&path);
     let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).unwrap();
@@ -417,7 +417,7 @@ fn what_is_not_asked_for_is_left_out() {
 }
 
 #[test]
-fn sources_have_names() {
+fn source_names_are_unique_and_kept() {
     let (dir, path) = source();
     let other = dir.path().join("other").join("data");
     fs::create_dir_all(&other).unwrap();
@@ -487,7 +487,7 @@ fn changing(meddle: impl FnOnce(&File) + Send + 'static) -> (Seen, TreeReport) {
 }
 
 #[test]
-fn files_that_change_say_so() {
+fn changed_file_is_marked() {
     let (grown, report) = changing(|file| file.write_all_at(&[6; 3000], 8_000_000).unwrap());
     assert_eq!(
         (grown.size, grown.end.unwrap().0, grown.end.unwrap().1),
@@ -515,7 +515,7 @@ fn files_that_change_say_so() {
 }
 
 #[test]
-fn what_cannot_be_read_costs_no_more_than_itself() {
+fn unreadable_object_costs_only_itself() {
     // The speed of the loopback device: a file of 4,096 bytes, whose reading fails.
     let speed = Path::new("/sys/class/net/lo/speed");
     let (_dir, path) = source();
@@ -608,7 +608,7 @@ fn devices_are_read_and_other_file_systems_are_not() {
 }
 
 #[test]
-fn an_archive_gives_the_same_blocks_back() {
+fn archived_blocks_are_read_back_identically() {
     let (dir, path) = source();
     plant(&path);
     let head = || TreeHead::new(&[&path], TreeOptions::default()).unwrap();

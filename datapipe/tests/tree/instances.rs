@@ -99,7 +99,7 @@ fn problems(report: &TreeReport) -> Vec<String> {
 }
 
 #[test]
-fn any_number_of_instances_reads_the_same() {
+fn number_of_instances_does_not_change_the_tree() {
     let seed = seed();
     let (_dir, root) = plant(seed);
     for size in [64 << 10, 4800] {
@@ -131,7 +131,7 @@ fn any_number_of_instances_reads_the_same() {
 }
 
 #[test]
-fn one_instance_of_a_stage_is_what_a_value_is() {
+fn single_instance_reads_the_same_blocks() {
     let (_dir, root) = plant(3);
     assert!(
         blocks_of(head(&root), 64 << 10) == blocks_of(placed(head(&root).instances(1)), 64 << 10)
@@ -139,7 +139,7 @@ fn one_instance_of_a_stage_is_what_a_value_is() {
 }
 
 #[test]
-fn instances_on_one_thread_do_not_wait_for_each_other() {
+fn inline_instances_do_not_deadlock() {
     let (_dir, root) = plant(3);
     let collect = Collect::default();
     let (stage, kept) = (head(&root).instances(3).inline(), collect.clone());
@@ -156,7 +156,7 @@ fn instances_on_one_thread_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn what_several_instances_read_comes_back() {
+fn tree_read_by_several_instances_is_restored() {
     let (dir, root) = plant(seed());
     // Who is not root cannot read it, and what is left out has a number too.
     fs::remove_file(root.join("d11/closed")).unwrap();
@@ -246,7 +246,7 @@ fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
 }
 
 #[test]
-fn a_pipe_ends_wherever_its_instances_are() {
+fn pipe_ends_at_any_moment_of_its_instances() {
     let mut random = Random::new(seed());
     let (_dir, root) = plant(5);
     for round in 0..40 {
@@ -292,7 +292,7 @@ fn a_pipe_ends_wherever_its_instances_are() {
 }
 
 #[test]
-fn an_instance_that_ends_early_is_the_one_that_is_blamed() {
+fn instance_ending_early_is_named_in_the_error() {
     // Whoever may not wait for buffers ends with an error as soon as the tail is slower.
     struct Slow;
     impl Tail for Slow {
@@ -321,7 +321,7 @@ fn an_instance_that_ends_early_is_the_one_that_is_blamed() {
 }
 
 #[test]
-fn a_tree_that_changes_under_the_instances_is_read_as_far_as_it_goes() {
+fn changing_tree_is_read_as_far_as_possible() {
     let mut random = Random::new(seed());
     for _ in 0..3 {
         let (_dir, root) = plant(random.bits());

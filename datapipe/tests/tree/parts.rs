@@ -130,7 +130,7 @@ fn same(left: &Path, right: &Path) {
 }
 
 #[test]
-fn one_path_needs_its_blocks_and_the_catalogue() {
+fn selected_path_reads_only_its_blocks_and_the_catalogue() {
     let archived = Archived::new();
     let data = archived.dir.path().join("data");
     let blocks = archived.reader().index().unwrap().blocks();
@@ -181,7 +181,7 @@ fn one_path_needs_its_blocks_and_the_catalogue() {
 
 /// A further name of a file whose first name is not wanted is that file.
 #[test]
-fn a_further_name_brings_the_file() {
+fn selected_hard_link_restores_the_file() {
     let archived = Archived::new();
     let data = archived.dir.path().join("data");
     let (report, _) = archived.restore("links", &["data/z"], None);
@@ -210,7 +210,7 @@ fn a_further_name_brings_the_file() {
 
 /// What of a part is damaged is named, and nothing that is not wanted.
 #[test]
-fn damage_in_a_part_is_named() {
+fn damage_in_a_selection_is_reported() {
     let archived = Archived::new();
     let tape = archived.dir.path().join("tape");
     let good = fs::read(&tape).unwrap();
@@ -252,7 +252,7 @@ fn damage_in_a_part_is_named() {
 }
 
 #[test]
-fn a_list_is_the_same_from_the_catalogue_and_from_everything() {
+fn list_from_the_catalogue_matches_a_full_read() {
     let archived = Archived::new();
     let reader = archived.reader();
     let index = reader.index().unwrap();
@@ -401,7 +401,7 @@ mod forged {
     }
 
     #[test]
-    fn what_is_not_where_the_catalogue_says_is_not_restored() {
+    fn object_not_where_the_catalogue_says_is_not_restored() {
         let catalogue = Forged::default().block(
             BlockKind::ClosingCatalogue,
             &[named(0, ObjectKind::File, 0, b"x")],
@@ -415,7 +415,7 @@ mod forged {
 
     /// Also if no block comes behind those that are missing.
     #[test]
-    fn blocks_that_are_missing_at_the_end_are_missing() {
+    fn missing_last_block_is_reported() {
         let entries = [b"x/a", b"x/b"]
             .map(|path| named_in(u64::from(path[2] - b'a'), 0, ObjectKind::File, 0, path));
         let catalogue = Forged::default().block(BlockKind::ClosingCatalogue, &entries);
@@ -427,7 +427,7 @@ mod forged {
     }
 
     #[test]
-    fn what_can_have_no_other_names_gets_none() {
+    fn hard_link_to_an_unlinked_object_is_not_restored() {
         let entries = [
             named(7, ObjectKind::File, 0, b"y"),
             named(0, ObjectKind::HardLink, 7, b"x"),
@@ -441,7 +441,7 @@ mod forged {
     }
 
     #[test]
-    fn a_catalogue_without_content_is_not_one_that_names_nothing() {
+    fn catalogue_block_without_content_is_an_error() {
         let mut catalogue = Forged::default().block(
             BlockKind::ClosingCatalogue,
             &[named(0, ObjectKind::File, 0, b"x")],
@@ -456,7 +456,7 @@ mod forged {
 
     /// A few kilobytes of an archive can name very many of them.
     #[test]
-    fn long_names_of_many_objects_do_not_fill_the_memory() {
+    fn long_names_do_not_exhaust_memory() {
         let long = vec![b'n'; (1 << 20) - 10];
         let paths: Vec<_> = (0..40)
             .map(|i| [format!("x/{i}/").as_bytes(), &long].concat())

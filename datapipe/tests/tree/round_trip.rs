@@ -116,7 +116,7 @@ fn look(root: &Path) -> BTreeMap<PathBuf, String> {
 }
 
 #[test]
-fn a_tree_comes_back_as_it_was() {
+fn tree_round_trips_through_an_encrypted_archive() {
     let dir = tempfile::tempdir().unwrap();
     let (source, tape, dest) = (
         dir.path().join("data"),

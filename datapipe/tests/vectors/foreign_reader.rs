@@ -1,20 +1,20 @@
-//! Archives read by another program, which was written from `docs/wire-format.md` alone:
-//! `reader/read_archive.py`.
-
-#[path = "vectors/make.rs"]
-mod make;
+//! Archives read by another program, `reader/read_archive.py`, which was written from
+//! `docs/wire-format.md` alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use datapipe::wire::Framing;
-use make::{BLOCK, Lock, PASSPHRASE, PLAIN, Packing, Recipe};
 
-/// What the other program says of an archive, and what it read.
-enum Said {
+use crate::make::{self, BLOCK, Lock, PASSPHRASE, PLAIN, Packing, Recipe};
+
+/// Answer of the other program about an archive.
+enum Answer {
+    /// The stream that it read.
     Stream(Vec<u8>),
-    Wrong(String),
-    /// It lacks something that is not installed here.
+    /// Its error text.
+    Error(String),
+    /// A dependency of the program is not installed here.
     Missing(String),
 }
 
@@ -22,7 +22,7 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reader/read_archive.py")
 }
 
-fn ask(tape: &Path, lock: Lock, folder: &Path) -> Said {
+fn ask(tape: &Path, lock: Lock, folder: &Path) -> Answer {
     let (out, secret) = (folder.join("out"), folder.join("secret"));
     let mut command = Command::new("python3");
     command.arg(script()).arg(tape).arg(&out);
@@ -39,13 +39,13 @@ fn ask(tape: &Path, lock: Lock, folder: &Path) -> Said {
     }
     let done = match command.output() {
         Ok(done) => done,
-        Err(error) => return Said::Missing(format!("python3: {error}")),
+        Err(error) => return Answer::Missing(format!("python3: {error}")),
     };
     let text = String::from_utf8_lossy(&done.stderr).trim().to_owned();
     match done.status.code() {
-        Some(0) => Said::Stream(std::fs::read(&out).unwrap()),
-        Some(3) => Said::Missing(text),
-        _ => Said::Wrong(text),
+        Some(0) => Answer::Stream(std::fs::read(&out).unwrap()),
+        Some(3) => Answer::Missing(text),
+        _ => Answer::Error(text),
     }
 }
 
@@ -57,20 +57,20 @@ fn check(recipe: Recipe, len: usize) {
         data[2 * BLOCK..3 * BLOCK].fill(0);
     }
     match ask(&tape, recipe.lock, folder.path()) {
-        Said::Stream(stream) => assert!(
+        Answer::Stream(stream) => assert!(
             stream == data,
             "{recipe:?}, {len}: {} bytes came out",
             stream.len()
         ),
-        Said::Wrong(why) => panic!("{recipe:?}, {len}: {why}"),
-        Said::Missing(what) => println!("skipped {recipe:?}: {what}"),
+        Answer::Error(why) => panic!("{recipe:?}, {len}: {why}"),
+        Answer::Missing(what) => println!("skipped {recipe:?}: {what}"),
     }
 }
 
 const FRAMINGS: [Framing; 3] = [Framing::Header, Framing::Once, Framing::HeaderFooter];
 
 #[test]
-fn another_program_reads_every_framing_lock_and_packing() {
+fn foreign_reader_reads_every_framing_lock_and_packing() {
     for framing in FRAMINGS {
         for lock in [Lock::None, Lock::KeyFile] {
             for packing in [Packing::Raw, Packing::Zstd, Packing::Deflate] {
@@ -103,11 +103,11 @@ fn another_program_reads_every_framing_lock_and_packing() {
 }
 
 #[test]
-fn another_program_reads_every_length() {
+fn foreign_reader_reads_every_length() {
     for framing in FRAMINGS {
         for lock in [Lock::None, Lock::KeyFile] {
             for len in [0, 1, BLOCK, 6 * BLOCK] {
-                // The last: as many blocks as chunks, so that the stream ends where a chunk does.
+                // Chunks of 1 byte: as many chunks as blocks, so that the stream ends with a chunk.
                 for chunk in [1 << 20, 3000, 1] {
                     check(
                         Recipe {
@@ -126,7 +126,7 @@ fn another_program_reads_every_length() {
 }
 
 #[test]
-fn another_program_reads_several_volumes() {
+fn foreign_reader_reads_several_volumes() {
     for framing in FRAMINGS {
         for (lock, records) in [(Lock::None, 2), (Lock::None, 5), (Lock::KeyFile, 7)] {
             let recipe = Recipe {
@@ -148,7 +148,7 @@ fn another_program_reads_several_volumes() {
 }
 
 #[test]
-fn another_program_reads_what_was_written_long_ago() {
+fn foreign_reader_reads_the_golden_vectors() {
     let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/good");
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(good).unwrap() {
@@ -168,16 +168,16 @@ fn another_program_reads_what_was_written_long_ago() {
             _ => Lock::None,
         };
         match ask(&tape, lock, folder.path()) {
-            Said::Stream(stream) => assert!(stream == std::fs::read(plain).unwrap(), "{name}"),
-            Said::Wrong(why) => panic!("{name}: {why}"),
-            Said::Missing(what) => println!("skipped {name}: {what}"),
+            Answer::Stream(stream) => assert!(stream == std::fs::read(plain).unwrap(), "{name}"),
+            Answer::Error(why) => panic!("{name}: {why}"),
+            Answer::Missing(what) => println!("skipped {name}: {what}"),
         }
     }
 }
 
-/// It would say nothing if it took everything.
+/// A reader that accepted everything would prove nothing.
 #[test]
-fn another_program_refuses_what_was_changed() {
+fn foreign_reader_rejects_changed_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let (tape, data) = (folder.path().join("archive"), make::material(3 * BLOCK));
     let recipe = Recipe {
@@ -191,9 +191,9 @@ fn another_program_refuses_what_was_changed() {
         bad[at] ^= 1;
         std::fs::write(&tape, bad).unwrap();
         match ask(&tape, recipe.lock, folder.path()) {
-            Said::Stream(_) => panic!("byte {at} was changed, and nobody saw it"),
-            Said::Wrong(why) => assert!(why.starts_with("read_archive.py: "), "byte {at}: {why}"),
-            Said::Missing(what) => println!("skipped: {what}"),
+            Answer::Stream(_) => panic!("byte {at} was changed, and the reader did not notice"),
+            Answer::Error(why) => assert!(why.starts_with("read_archive.py: "), "byte {at}: {why}"),
+            Answer::Missing(what) => println!("skipped: {what}"),
         }
     }
 }

@@ -6,14 +6,16 @@
 //! `cargo test --test vectors -- --ignored` makes the files that are not there. It never changes
 //! one that is.
 
-#[path = "vectors/bytes.rs"]
-mod bytes;
-#[path = "vectors/defects.rs"]
-mod defects;
-#[path = "vectors/edit.rs"]
-mod edit;
-#[path = "vectors/make.rs"]
-mod make;
+mod bytes; // the encoding of everything that is stored
+mod defects; // one defect of a tape at a time
+mod edit; // changes to a tape with correct checksums
+mod foreign_reader; // archives read by a program written from the specification
+mod make; // archives by recipes
+
+#[path = "../harness/data.rs"]
+mod data; // keys and test data
+#[path = "../harness/medium.rs"]
+mod medium; // tapes and directories on the file system
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -176,13 +178,13 @@ fn bad(name: &str) -> PathBuf {
 }
 
 #[test]
-fn good_ones_are_read_back() {
+fn good_vectors_are_read_back() {
     for (name, recipe, len) in GOOD {
         let plain = fs::read(folder().join(format!("good/{name}.plain"))).unwrap();
         assert_eq!(plain.len(), *len, "{name}");
         for salvage in [false, true] {
             let restored = make::read(&good(name, recipe), recipe.lock, salvage);
-            assert_eq!(restored.said, "", "{name}");
+            assert_eq!(restored.report, "", "{name}");
             assert!(
                 restored.outcome.complete && restored.outcome.missing == 0,
                 "{name}: {restored:?}"
@@ -197,27 +199,27 @@ fn good_ones_are_read_back() {
 }
 
 #[test]
-fn bad_ones_are_named_and_cost_no_more_than_they_must() {
+fn bad_vectors_are_reported_and_cost_only_their_damage() {
     let plain = fs::read(folder().join("bad/all.plain")).unwrap();
     for defect in defects::all() {
         let (path, name) = (bad(defect.name), defect.name);
         let stopped = make::read(&path, defect.read, false);
-        assert!(!stopped.said.is_empty(), "{name}: not noticed");
+        assert!(!stopped.report.is_empty(), "{name}: not noticed");
         assert!(
             plain.starts_with(&stopped.bytes),
             "{name}: wrong data before the error"
         );
         let salvaged = make::read(&path, defect.read, true);
         assert!(
-            salvaged.said.contains(defect.says),
+            salvaged.report.contains(defect.says),
             "{name}: {}, and not: {}",
-            salvaged.said,
+            salvaged.report,
             defect.says
         );
-        let panicked = [&stopped.said, &salvaged.said]
+        let panicked = [&stopped.report, &salvaged.report]
             .iter()
-            .any(|said| said.contains("panicked"));
-        assert!(!panicked, "{name}: {}", salvaged.said);
+            .any(|report| report.contains("panicked"));
+        assert!(!panicked, "{name}: {}", salvaged.report);
         assert!(
             salvaged.bytes.len() <= plain.len(),
             "{name}: more came out than went in"
@@ -232,7 +234,7 @@ fn bad_ones_are_named_and_cost_no_more_than_they_must() {
             assert!(
                 zeros || got == sent,
                 "{name}: block {number} is wrong: {}",
-                salvaged.said
+                salvaged.report
             );
         }
     }
@@ -242,7 +244,7 @@ fn bad_ones_are_named_and_cost_no_more_than_they_must() {
 /// behind that chunk, and two in a row are the end of a tape; and with one footer for all chunks,
 /// there was none.
 #[test]
-fn a_stream_that_ends_with_a_chunk_is_closed_like_others() {
+fn stream_ending_with_a_chunk_is_closed_once() {
     let folder = tempfile::tempdir().unwrap();
     for (name, framing) in [
         ("1", Framing::Header),
@@ -284,7 +286,7 @@ fn a_stream_that_ends_with_a_chunk_is_closed_like_others() {
 
 /// The locator named the last record of a footer that lies in several.
 #[test]
-fn the_locator_says_where_a_footer_begins() {
+fn locator_names_the_first_record_of_a_long_footer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tape");
     let recipe = Recipe {
@@ -311,7 +313,7 @@ fn the_locator_says_where_a_footer_begins() {
 /// Its content would have come back as if it were no more than marked, and compressed content as it
 /// was compressed.
 #[test]
-fn a_block_that_is_rejected_but_has_content_is_not_written() {
+fn rejected_block_with_content_is_not_written() {
     struct Careless;
     impl InPlace for Careless {
         fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
@@ -345,7 +347,7 @@ fn a_block_that_is_rejected_but_has_content_is_not_written() {
 /// A record on volume 0 was read as no footer at all, although the format says that all of it is 0
 /// then.
 #[test]
-fn a_locator_with_a_footer_on_no_volume_is_refused() {
+fn locator_with_a_footer_on_volume_0_is_rejected() {
     let place = datapipe::media::Position::start_of(1);
     let chunk = datapipe::wire::ChunkEntry {
         first: 0,
@@ -404,7 +406,7 @@ fn listed() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn none_was_changed() {
+fn vectors_match_their_hashes() {
     let listed = listed();
     assert_eq!(
         files(&folder()),
@@ -421,7 +423,7 @@ fn none_was_changed() {
 
 #[test]
 #[ignore = "makes the vectors that are not there"]
-fn make_what_is_not_there() {
+fn make_missing_vectors() {
     let (good_folder, bad_folder) = (folder().join("good"), folder().join("bad"));
     fs::create_dir_all(&good_folder).unwrap();
     fs::create_dir_all(&bad_folder).unwrap();

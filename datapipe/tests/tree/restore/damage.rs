@@ -50,7 +50,7 @@ fn five_blocks() -> Pack {
 }
 
 #[test]
-fn nothing_is_lost_if_nothing_is() {
+fn undamaged_blocks_restore_everything() {
     let site = Site::new();
     let report = site.plain(five_blocks());
     assert!(report.is_whole(), "{}", problems(&report));
@@ -70,7 +70,7 @@ fn nothing_is_lost_if_nothing_is() {
 }
 
 #[test]
-fn missing_and_damaged_blocks_take_only_their_objects() {
+fn missing_or_damaged_block_costs_only_its_objects() {
     for kind in ["missing", "damaged"] {
         let pack = |number| {
             let mut pack = five_blocks();
@@ -133,7 +133,7 @@ fn missing_and_damaged_blocks_take_only_their_objects() {
 }
 
 #[test]
-fn a_gap_between_the_extents_of_others_does_no_harm() {
+fn gap_between_extents_is_excused_by_the_digest() {
     let site = Site::new();
     let mut pack = Pack::default();
     let (checked, unchecked) = (pack.begin(&file("checked")), pack.begin(&file("unchecked")));
@@ -154,7 +154,7 @@ fn a_gap_between_the_extents_of_others_does_no_harm() {
 }
 
 #[test]
-fn wrong_digests_states_and_sizes() {
+fn wrong_digest_state_or_size_marks_the_object_damaged() {
     let site = Site::new();
     let mut pack = Pack::default();
     let end = |pack: &mut Pack, path: &str, end: End| {
@@ -232,7 +232,7 @@ fn wrong_digests_states_and_sizes() {
 }
 
 #[test]
-fn a_block_that_cannot_be_parsed_is_lost_from_there_on() {
+fn malformed_block_is_lost_from_the_bad_entry_on() {
     let site = Site::new();
     let mut pack = Pack::default();
     pack.file("good", b"good");
@@ -259,7 +259,7 @@ fn a_block_that_cannot_be_parsed_is_lost_from_there_on() {
 }
 
 #[test]
-fn blocks_that_come_again_are_not_used() {
+fn repeated_block_is_ignored() {
     let site = Site::new();
     let mut pack = Pack::default();
     pack.file("one", b"1");
@@ -275,7 +275,7 @@ fn blocks_that_come_again_are_not_used() {
 }
 
 #[test]
-fn other_names_of_what_is_damaged_are_damaged() {
+fn hard_links_of_a_damaged_object_are_damaged() {
     let site = Site::new();
     let mut pack = Pack::default();
     let first = pack.begin(&Object {
@@ -298,7 +298,7 @@ fn other_names_of_what_is_damaged_are_damaged() {
 }
 
 #[test]
-fn verifying_reads_the_catalogue_and_writes_nothing() {
+fn verify_checks_the_catalogue_and_restore_does_not() {
     let mut pack = five_blocks();
     pack.blocks[5].bytes.truncate(30);
     let report = pack.clone().verify();
@@ -311,7 +311,7 @@ fn verifying_reads_the_catalogue_and_writes_nothing() {
 }
 
 #[test]
-fn the_longest_names_can_be_set_aside() {
+fn damaged_files_with_the_longest_names_are_set_aside() {
     let site = Site::new();
     let mut pack = Pack::default();
     let name = "n".repeat(255);
@@ -348,7 +348,7 @@ impl Tail for Failing {
 }
 
 #[test]
-fn a_pipe_that_fails_leaves_no_half_file_under_its_name() {
+fn failed_pipe_leaves_no_partial_file_under_its_name() {
     let site = Site::new();
     let mut pack = Pack::default();
     pack.file("whole", b"whole");

@@ -13,7 +13,7 @@ use super::walk::walk;
 use super::{Site, damaged, problems};
 
 #[test]
-fn paths_lead_nowhere_else() {
+fn unsafe_path_is_rejected() {
     for forged in [
         "../outside/new",
         "/tmp/outside/x",
@@ -35,7 +35,7 @@ fn paths_lead_nowhere_else() {
 }
 
 #[test]
-fn links_that_are_planted_are_not_followed() {
+fn archived_symlinks_are_not_followed() {
     for overwrite in [false, true] {
         let site = Site::new();
         let mut pack = Pack::default();
@@ -90,7 +90,7 @@ fn links_that_are_planted_are_not_followed() {
 }
 
 #[test]
-fn links_that_were_there_are_not_followed() {
+fn existing_symlinks_are_not_followed() {
     let site = Site::new();
     symlink("../outside", site.dest().join("folder")).unwrap();
     symlink("../outside/canary", site.dest().join("file")).unwrap();
@@ -112,7 +112,7 @@ fn links_that_were_there_are_not_followed() {
 }
 
 #[test]
-fn hard_links_do_not_reach_outside() {
+fn hard_link_does_not_reach_outside() {
     let site = Site::new();
     let mut pack = Pack::default();
     pack.directory("dir");
@@ -158,7 +158,7 @@ fn hard_links_do_not_reach_outside() {
 }
 
 #[test]
-fn extents_that_overlap_go_back_or_are_too_far() {
+fn invalid_extents_mark_the_file_damaged() {
     let site = Site::new();
     let mut pack = Pack::default();
     let mut put = |path: &str, extents: &[(u64, &[u8])], size: u64| {
@@ -186,7 +186,7 @@ fn extents_that_overlap_go_back_or_are_too_far() {
 }
 
 #[test]
-fn entries_in_an_order_that_makes_no_sense() {
+fn misordered_entries_mark_objects_damaged() {
     let site = Site::new();
     let mut pack = Pack::default();
     let twice = pack.begin(&file("twice"));
@@ -235,7 +235,7 @@ fn entries_in_an_order_that_makes_no_sense() {
 }
 
 #[test]
-fn objects_without_end_take_no_memory() {
+fn unfinished_objects_use_bounded_memory() {
     let site = Site::new();
     let mut pack = Pack::default();
     let path = "p".repeat(200);
@@ -275,7 +275,7 @@ fn resident() -> u64 {
 }
 
 #[test]
-fn bytes_that_rot_anywhere_harm_nobody_else() {
+fn random_corruption_stays_inside_the_destination() {
     let seed = std::env::var("DATAPIPE_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

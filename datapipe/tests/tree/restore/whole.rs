@@ -15,7 +15,7 @@ const OLD: Time = Time {
 };
 
 #[test]
-fn files_directories_links_and_the_rest() {
+fn every_object_kind_is_restored() {
     let site = Site::new();
     let mut pack = Pack::default();
     pack.whole(
@@ -158,7 +158,7 @@ fn files_directories_links_and_the_rest() {
 }
 
 #[test]
-fn holes_stay_holes() {
+fn holes_are_restored_as_holes() {
     let site = Site::new();
     let page = [7; 4096];
     let mut pack = Pack::default();
@@ -183,7 +183,7 @@ fn holes_stay_holes() {
 }
 
 #[test]
-fn owners_setuid_devices_and_attributes_of_the_system_are_for_root() {
+fn privileged_attributes_are_restored_for_root_only() {
     let site = Site::new();
     let mut pack = Pack::default();
     let owned = Object {
@@ -247,7 +247,7 @@ fn owners_setuid_devices_and_attributes_of_the_system_are_for_root() {
 }
 
 #[test]
-fn extended_attributes_and_access_control_lists() {
+fn extended_attributes_and_acls_are_restored() {
     let site = Site::new();
     // user::rw- user:7:r-- group::r-- mask::rw- other::---
     let list: Vec<u8> = [2, 0, 0, 0]
@@ -343,7 +343,7 @@ fn extended_attributes_and_access_control_lists() {
 }
 
 #[test]
-fn paths_longer_than_the_system_takes() {
+fn paths_longer_than_path_max_are_restored() {
     let site = Site::new();
     let mut pack = Pack::default();
     let mut path = String::new();
@@ -377,7 +377,7 @@ fn paths_longer_than_the_system_takes() {
 }
 
 #[test]
-fn what_exists_stays_or_is_replaced_as_a_whole() {
+fn existing_object_is_kept_or_replaced_whole() {
     let site = Site::new();
     let put = || {
         fs::create_dir_all(site.dest().join("kept/inside")).unwrap();
@@ -469,7 +469,7 @@ fn what_exists_stays_or_is_replaced_as_a_whole() {
 }
 
 #[test]
-fn a_name_that_is_given_twice_is_there_once() {
+fn repeated_hard_link_is_restored_once() {
     let site = Site::new();
     let mut pack = Pack::default();
     let first = pack.whole(
@@ -489,7 +489,7 @@ fn a_name_that_is_given_twice_is_there_once() {
 }
 
 #[test]
-fn only_what_was_asked_for() {
+fn only_selected_paths_are_restored() {
     let site = Site::new();
     let mut pack = Pack::default();
     for dir in ["a", "a/b", "a/bc", "d"] {
@@ -529,7 +529,7 @@ fn only_what_was_asked_for() {
 }
 
 #[test]
-fn a_plain_user_gets_what_a_plain_user_can() {
+fn unprivileged_user_restores_what_it_may() {
     // Root has no obstacles, so these are met by another user, if there is a program that makes us
     // one.
     let (Ok(program), true) = (std::env::current_exe(), is_root()) else {
