@@ -1,4 +1,4 @@
-//! What the blocks of a file tree say, put together and checked against the format.
+//! Parses the blocks of a tree into objects, and checks them against the format.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use datapipe::prelude::*;
 use datapipe::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, State};
 
-/// The blocks of a stream: what they are, where they begin, their data.
+/// Blocks of a stream: kind, offset and data of each.
 pub(crate) type BlockSet = Vec<(u8, u64, Vec<u8>)>;
 
+/// A tail that keeps all blocks.
 #[derive(Clone, Default)]
 pub(crate) struct Collect(pub(crate) Arc<Mutex<BlockSet>>);
 
@@ -23,7 +24,7 @@ impl Tail for Collect {
     }
 }
 
-/// All blocks of a head, which have `size` bytes at most.
+/// Returns all blocks of a head, of at most `size` bytes each.
 pub(crate) fn blocks_of(head: impl Into<HeadStage<'static>>, size: u32) -> BlockSet {
     let collect = Collect::default();
     Pipe::builder()
@@ -41,7 +42,7 @@ pub(crate) fn blocks_of(head: impl Into<HeadStage<'static>>, size: u32) -> Block
     blocks
 }
 
-/// An object put together from its entries.
+/// An object, assembled from its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) number: u64,
@@ -84,7 +85,7 @@ impl Seen {
         }
     }
 
-    /// What does not depend on where blocks end.
+    /// Returns the object without what depends on the ends of blocks.
     fn joined(&self) -> Self {
         let mut extents: Vec<(u64, Vec<u8>)> = Vec::new();
         for (offset, data) in &self.extents {
@@ -104,6 +105,7 @@ impl Seen {
         }
     }
 
+    /// Asserts that the extents ascend and have the digest in the end entry.
     fn check_digest(&self) {
         let (mut hasher, mut layout) = (blake3::Hasher::new(), blake3::Hasher::new());
         let mut end = 0;
@@ -124,7 +126,7 @@ impl Seen {
     }
 }
 
-/// What the blocks say, by path. Checks everything that holds for any stream of blocks.
+/// Returns the objects of a stream, by path. Asserts everything that holds for any stream.
 pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
     let mut objects = Objects::default();
     let (mut pieces, mut closing, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -138,13 +140,13 @@ pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
         let mut rest = data.as_slice();
         while !rest.is_empty() {
             let at = (data.len() - rest.len()) as u32;
-            let (entry, behind) = Entry::parse(rest).unwrap();
-            rest = behind;
+            let (entry, remaining) = Entry::parse(rest).unwrap();
+            rest = remaining;
             if let EntryBody::Catalogue(found) = entry.body {
                 assert_ne!(*kind, BlockKind::Data.code());
                 assert!(
                     objects.ended(found.path),
-                    "a catalogue speaks of what was before"
+                    "a catalogue lists earlier objects"
                 );
                 let list = if *kind == BlockKind::Catalogue.code() {
                     &mut pieces
@@ -165,7 +167,7 @@ pub(crate) fn parse(blocks: &BlockSet) -> BTreeMap<Vec<u8>, Seen> {
         if let Some(slash) = object.path.iter().rposition(|&byte| byte == b'/') {
             assert!(
                 by_path.contains_key(&object.path[..slash]),
-                "a directory stands before what is in it"
+                "a directory precedes its entries"
             );
         }
         assert!(
@@ -191,11 +193,12 @@ impl Objects {
             .and_then(|&at| self.list[at].end)
     }
 
-    /// Whether the object of this path has ended.
+    /// True if the object of this path has ended.
     fn ended(&self, path: &[u8]) -> bool {
         self.list[self.by_path[path]].end.is_some()
     }
 
+    /// Adds an entry of a data block.
     fn take(&mut self, entry: &Entry<'_>, block: u64, at: u32) {
         let number = entry.object;
         if let EntryBody::Object(object) = &entry.body {
@@ -205,7 +208,7 @@ impl Objects {
             );
             assert!(
                 object.link == 0 || self.end_of(object.link).is_some(),
-                "a link is behind the end"
+                "a link follows the end of its object"
             );
             self.by_number.insert(number, self.list.len());
             self.by_path.insert(object.path.to_vec(), self.list.len());
@@ -213,7 +216,7 @@ impl Objects {
             return;
         }
         let object = &mut self.list[self.by_number[&number]];
-        assert!(object.end.is_none(), "nothing behind an end");
+        assert!(object.end.is_none(), "nothing follows the end of an object");
         match &entry.body {
             EntryBody::Attribute(name, value) => {
                 assert!(object.extents.is_empty());
@@ -233,6 +236,7 @@ impl Objects {
         }
     }
 
+    /// Asserts that the catalogue, and each piece of it, lists exactly the objects.
     fn check_catalogue(
         &self,
         pieces: &[(u64, CatalogueEntry<'_>)],
@@ -272,9 +276,9 @@ impl Objects {
     }
 }
 
-/// Whether two readings of one tree have found the same. Blocks, and so places and extents, may be
-/// others.
-pub(crate) fn assert_same(one: &BTreeMap<Vec<u8>, Seen>, other: &BTreeMap<Vec<u8>, Seen>) {
+/// Asserts that two readings of a tree found the same objects. Their blocks, and so the positions
+/// and extents, may differ.
+pub(crate) fn assert_same_objects(one: &BTreeMap<Vec<u8>, Seen>, other: &BTreeMap<Vec<u8>, Seen>) {
     assert!(one.keys().eq(other.keys()));
     for (one, other) in one.values().zip(other.values()) {
         assert_eq!(one.joined(), other.joined());

@@ -1,25 +1,35 @@
-//! File trees read into blocks, and looked at by a walker of another kind.
+//! Trees read into blocks, and compared with another walk of the file system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 
 use datapipe::prelude::*;
-use datapipe::testkit::Random;
 use datapipe::tree::{ProblemKind, TreeError, TreeHead, TreeOptions, TreeReport};
-use datapipe::wire::{BlockKind, Content, ObjectKind, State, looks_like_record};
-use entries::{Collect, Seen, assert_same, blocks_of, parse};
-use placed::placed;
-use rustix::fs::{CWD, Mode, OFlags, Timespec, Timestamps, XattrFlags};
+use datapipe::wire::{BlockKind, ObjectKind, State};
+use rustix::fs::{CWD, Mode, XattrFlags};
 
-mod entries;
-mod placed;
+use crate::data::noise;
+use crate::entries::{Collect, Seen, assert_same_objects, blocks_of, parse};
+use crate::fixture::{archive_options, head, names, nest_directories, set_time, source};
+use crate::medium::{create_tape, open};
+use crate::placement::Placement;
 
-/// A file's content, if it is not too large to be held.
+in_both_placements! {
+    tree_is_read_completely
+    oversized_entry_is_reported_and_left_out
+    oversized_directory_is_left_out_with_its_content
+    holes_are_not_read
+    further_names_are_hard_links
+    extended_attributes_are_read
+    tree_deeper_than_the_longest_path_is_read
+    unreadable_object_costs_only_itself
+}
+
+/// Returns the content of a file that fits into memory.
 fn content(seen: &Seen) -> Vec<u8> {
     let mut content = vec![0; seen.end.unwrap().1 as usize];
     for (offset, data) in &seen.extents {
@@ -28,26 +38,26 @@ fn content(seen: &Seen) -> Vec<u8> {
     content
 }
 
-/// What is read of a tree: by one instance, and the same by three.
-fn read(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
-    let head = || TreeHead::new(&[source], TreeOptions::default()).unwrap();
-    let (one, three) = (head(), head());
+/// Reads a tree with one instance, and the same tree with three. Both find the same.
+fn read(source: &Path, size: u32, placement: Placement) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
+    let (one, three) = (head(source), head(source));
     let (report, others) = (one.report(), three.report());
     let seen = parse(&blocks_of(one, size));
-    assert_same(&seen, &parse(&blocks_of(placed(three.instances(3)), size)));
+    let three = placement.place(three.instances(3));
+    assert_same_objects(&seen, &parse(&blocks_of(three, size)));
     assert_eq!(report.outcome(), others.outcome());
     let problems = |report: &TreeReport| {
         report
             .problems()
             .iter()
             .map(ToString::to_string)
-            .collect::<std::collections::BTreeSet<_>>()
+            .collect::<BTreeSet<_>>()
     };
     assert_eq!(problems(&report), problems(&others));
     (seen, report)
 }
 
-/// What `std` sees below `path`, compared with what was read.
+/// Compares the objects that were read with what `std` finds below `path`. Counts them in `names`.
 fn compare(path: &Path, name: &[u8], seen: &BTreeMap<Vec<u8>, Seen>, names: &mut usize) {
     let meta = fs::symlink_metadata(path).unwrap();
     let object = seen
@@ -84,8 +94,9 @@ fn compare(path: &Path, name: &[u8], seen: &BTreeMap<Vec<u8>, Seen>, names: &mut
     }
 }
 
-fn check(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
-    let (seen, report) = read(source, size);
+/// Reads a tree, and compares it with the file system.
+fn check(source: &Path, size: u32, placement: Placement) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
+    let (seen, report) = read(source, size, placement);
     let mut names = 0;
     compare(
         source,
@@ -102,32 +113,7 @@ fn check(source: &Path, size: u32) -> (BTreeMap<Vec<u8>, Seen>, TreeReport) {
     (seen, report)
 }
 
-fn material(len: usize, seed: u64) -> Vec<u8> {
-    let mut random = Random::new(seed);
-    (0..len).map(|_| random.below(256) as u8).collect()
-}
-
-/// A directory to be read, by the name `data`.
-fn source() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("data");
-    fs::create_dir(&path).unwrap();
-    (dir, path)
-}
-
-fn set_time(path: &Path, seconds: i64, nanoseconds: i64) {
-    let time = Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
-}
-
-/// A tree of everything that one meets.
+/// Creates one object of every kind, with unusual names, lengths, modes and times.
 fn plant(path: &Path) {
     let sub = path.join("sub");
     fs::create_dir_all(sub.join("empty")).unwrap();
@@ -135,7 +121,7 @@ fn plant(path: &Path) {
         .into_iter()
         .enumerate()
     {
-        fs::write(path.join(format!("file{i}")), material(len, i as u64)).unwrap();
+        fs::write(path.join(format!("file{i}")), noise(len, i as u64)).unwrap();
     }
     for name in [
         &b"\x01\x02 \n\t"[..],
@@ -157,12 +143,11 @@ fn plant(path: &Path) {
     set_time(&sub.join("empty"), 5_000_000_000, 123_456_789);
 }
 
-#[test]
-fn tree_is_read_completely() {
+fn tree_is_read_completely(placement: Placement) {
     let (_dir, path) = source();
     plant(&path);
     for size in [4 << 20, 65_536, 8192, 4800] {
-        let (seen, report) = check(&path, size);
+        let (seen, report) = check(&path, size, placement);
         assert_eq!(report.problems(), []);
         let outcome = report.outcome();
         assert_eq!(
@@ -182,13 +167,12 @@ fn tree_is_read_completely() {
     }
 }
 
-#[test]
-fn oversized_entry_is_reported_and_left_out() {
+fn oversized_entry_is_reported_and_left_out(placement: Placement) {
     let (_dir, path) = source();
     plant(&path);
     for size in [512, 513, 600, 1000] {
-        let (seen, report) = read(&path, size);
-        assert_eq!(content(&seen[&b"data/file7"[..]]), material(1_000_000, 7));
+        let (seen, report) = read(&path, size, placement);
+        assert_eq!(content(&seen[&b"data/file7"[..]]), noise(1_000_000, 7));
         let problems = report.problems();
         assert_eq!(
             (problems.len(), &problems[0].path[..]),
@@ -199,18 +183,17 @@ fn oversized_entry_is_reported_and_left_out() {
     }
 }
 
-#[test]
-fn oversized_directory_is_left_out_with_its_content() {
+fn oversized_directory_is_left_out_with_its_content(placement: Placement) {
     let (_dir, path) = source();
     let deep = path.join("x".repeat(250)).join("y".repeat(250));
     fs::create_dir_all(deep.join("below")).unwrap();
     fs::write(deep.join("file"), b"x").unwrap();
     fs::write(path.join("z"), b"z").unwrap();
-    let (seen, report) = read(&path, 512);
+    let (seen, report) = read(&path, 512, placement);
     assert_eq!(seen.len(), 3);
     assert!(
         seen.contains_key(&b"data/z"[..]),
-        "the walk goes on behind it"
+        "the walk continues after it"
     );
     let problems = report.problems();
     assert_eq!(
@@ -219,8 +202,7 @@ fn oversized_directory_is_left_out_with_its_content() {
     );
 }
 
-#[test]
-fn holes_are_not_read() {
+fn holes_are_not_read(placement: Placement) {
     let (_dir, path) = source();
     let sparse = File::create(path.join("sparse")).unwrap();
     sparse.set_len(1 << 40).unwrap();
@@ -233,7 +215,7 @@ fn holes_are_not_read() {
         return;
     }
     for size in [4 << 20, 512] {
-        let (seen, report) = read(&path, size);
+        let (seen, report) = read(&path, size, placement);
         assert!(
             report.outcome().bytes < 1 << 20,
             "{} bytes",
@@ -258,8 +240,7 @@ fn holes_are_not_read() {
     }
 }
 
-#[test]
-fn further_names_are_hard_links() {
+fn further_names_are_hard_links(placement: Placement) {
     let (_dir, path) = source();
     fs::write(path.join("a"), b"content").unwrap();
     symlink("target", path.join("b")).unwrap();
@@ -274,7 +255,7 @@ fn further_names_are_hard_links() {
             .unwrap();
         }
     }
-    let (seen, _) = check(&path, 4096);
+    let (seen, _) = check(&path, 4096, placement);
     for name in ["a", "b", "c"] {
         let first = &seen[format!("data/{name}").as_bytes()];
         assert_ne!(first.kind, ObjectKind::HardLink);
@@ -286,8 +267,7 @@ fn further_names_are_hard_links() {
     }
 }
 
-#[test]
-fn extended_attributes_are_read() {
+fn extended_attributes_are_read(placement: Placement) {
     let (_dir, path) = source();
     let (file, link) = (path.join("file"), path.join("link"));
     fs::write(&file, b"x").unwrap();
@@ -306,7 +286,7 @@ fn extended_attributes_are_read() {
     if !on_link {
         println!("no attributes of symbolic links here: only root may set them");
     }
-    let (seen, report) = check(&path, 65_536);
+    let (seen, report) = check(&path, 65_536, placement);
     assert_eq!(report.problems(), []);
     let attributes = |seen: &BTreeMap<Vec<u8>, Seen>, path: &[u8]| seen[path].attributes.clone();
     let found = attributes(&seen, b"data/file");
@@ -320,36 +300,24 @@ fn extended_attributes_are_read() {
         wanted
     );
     // One that does not fit is reported, and the others are there.
-    let (seen, report) = read(&path, 1024);
+    let (seen, report) = read(&path, 1024, placement);
     assert_eq!(attributes(&seen, b"data/file").len(), found.len() - 1);
     assert_eq!(seen[&b"data/file"[..]].end.unwrap().0, State::Unread);
     assert!(matches!(&report.problems()[..], [problem]
         if matches!(&problem.kind, ProblemKind::Attribute(name, _) if name == b"user.large")));
 }
 
-#[test]
-fn tree_deeper_than_the_longest_path_is_read() {
-    let (dir, path) = source();
+fn tree_deeper_than_the_longest_path_is_read(placement: Placement) {
+    let (_dir, path) = source();
     // 300 levels, more than stay open; and 6,000 bytes, more than a path may have.
-    for (name, levels) in [("d".to_owned(), 300), ("n".repeat(200), 30)] {
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let mut fd = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
-        for _ in 0..levels {
-            rustix::fs::mkdirat(&fd, &name, Mode::RWXU).unwrap();
-            for file in ["before", "z behind"] {
-                let create = OFlags::CREATE | OFlags::WRONLY;
-                rustix::fs::openat(&fd, file, create, Mode::RUSR | Mode::WUSR).unwrap();
-            }
-            fd = rustix::fs::openat(&fd, &name, flags, Mode::empty()).unwrap();
-        }
-    }
-    let (seen, report) = read(&path, 65_536);
+    nest_directories(&path, "d", 300);
+    nest_directories(&path, &"n".repeat(200), 30);
+    let (seen, report) = read(&path, 65_536, placement);
     assert_eq!(report.problems(), []);
     let outcome = report.outcome();
     // The first level has the files of both.
     assert_eq!((outcome.directories, outcome.files), (331, 2 * 330 - 2));
     assert!(seen.keys().map(Vec::len).max() > Some(6000));
-    drop(dir);
 }
 
 #[test]
@@ -359,8 +327,7 @@ fn large_directories_are_read_sorted() {
         fs::write(path.join(format!("{i}")), format!("{i}")).unwrap();
     }
     for size in [4096, 4 << 20] {
-        let head = TreeHead::new(&[&path], TreeOptions::default()).unwrap();
-        let blocks = blocks_of(head, size);
+        let blocks = blocks_of(head(&path), size);
         let seen = parse(&blocks);
         assert_eq!(seen.len(), 5001);
         assert!(
@@ -393,12 +360,8 @@ fn excluded_and_skipped_objects_are_left_out() {
     let head = TreeHead::new(&[&path], options).unwrap();
     let report = head.report();
     let seen = parse(&blocks_of(head, 4096));
-    let names: Vec<_> = seen
-        .keys()
-        .map(|path| path.escape_ascii().to_string())
-        .collect();
     assert_eq!(
-        names,
+        names(&seen),
         [
             "data",
             "data/file4",
@@ -431,14 +394,10 @@ fn source_names_are_unique_and_kept() {
     ];
     let head = TreeHead::named(named, TreeOptions::default()).unwrap();
     let seen = parse(&blocks_of(head, 4096));
-    let names: Vec<_> = seen
-        .keys()
-        .map(|path| path.escape_ascii().to_string())
-        .collect();
-    assert_eq!(names, ["one", "two", "two/x", "x"]);
+    assert_eq!(names(&seen), ["one", "two", "two/x", "x"]);
     let missing = TreeHead::new(&[dir.path().join("missing")], TreeOptions::default()).unwrap_err();
     assert!(matches!(missing, TreeError::Source(..)));
-    // No source, no blocks. Nor if all of it is gone by then.
+    // Without a source there are no blocks, also if the source is gone before it is read.
     let none: [&Path; 0] = [];
     assert_eq!(
         blocks_of(TreeHead::new(&none, TreeOptions::default()).unwrap(), 4096),
@@ -454,7 +413,7 @@ fn source_names_are_unique_and_kept() {
     );
 }
 
-/// Does something to a file when the first block arrives.
+/// A tail that calls a function when the first block arrives.
 struct Meddle<F>(Collect, Option<F>);
 
 impl<F: FnOnce() + Send> Tail for Meddle<F> {
@@ -466,13 +425,13 @@ impl<F: FnOnce() + Send> Tail for Meddle<F> {
     }
 }
 
-/// What is read of a file of 8 MB that `meddle` changes when a few kilobytes are read.
+/// Reads a file of 8 MB that `meddle` changes after a few kilobytes were read.
 fn changing(meddle: impl FnOnce(&File) + Send + 'static) -> (Seen, TreeReport) {
     let (_dir, path) = source();
     let name = path.join("file");
     fs::write(&name, vec![5; 8_000_000]).unwrap();
     let file = File::options().write(true).open(&name).unwrap();
-    let head = TreeHead::new(&[&path], TreeOptions::default()).unwrap();
+    let head = head(&path);
     let (report, collect) = (head.report(), Collect::default());
     let meddle = Meddle(collect.clone(), Some(move || meddle(&file)));
     Pipe::builder()
@@ -514,12 +473,16 @@ fn changed_file_is_marked() {
     );
 }
 
-#[test]
-fn unreadable_object_costs_only_itself() {
-    // The speed of the loopback device: a file of 4,096 bytes, whose reading fails.
+fn unreadable_object_costs_only_itself(placement: Placement) {
+    unreadable_file_costs_only_itself();
+    unreadable_directories_cost_only_themselves(placement);
+}
+
+fn unreadable_file_costs_only_itself() {
+    // The speed of the loopback device is a file of 4,096 bytes. Reading it fails.
     let speed = Path::new("/sys/class/net/lo/speed");
     let (_dir, path) = source();
-    fs::write(path.join("behind"), b"x").unwrap();
+    fs::write(path.join("other"), b"x").unwrap();
     if fs::read(speed).is_err() && fs::metadata(speed).is_ok_and(|meta| meta.len() > 0) {
         let sources = [("a".into(), speed.to_owned()), ("b".into(), path.clone())];
         let head = TreeHead::named(sources, TreeOptions::default()).unwrap();
@@ -529,13 +492,18 @@ fn unreadable_object_costs_only_itself() {
             seen[&b"a"[..]].end.map(|end| (end.0, end.1)),
             Some((State::Unread, 0))
         );
-        assert_eq!(content(&seen[&b"b/behind"[..]]), b"x");
+        assert_eq!(content(&seen[&b"b/other"[..]]), b"x");
         assert!(
             matches!(&report.problems()[..], [one] if matches!(one.kind, ProblemKind::Unreadable(_)))
         );
     } else {
         println!("skipped: there is no file here that fails");
     }
+}
+
+fn unreadable_directories_cost_only_themselves(placement: Placement) {
+    let (_dir, path) = source();
+    fs::write(path.join("other"), b"x").unwrap();
     for name in ["closed", "closed directory/below"] {
         fs::create_dir_all(path.join(name).parent().unwrap()).unwrap();
         fs::write(path.join(name), b"x").unwrap();
@@ -547,17 +515,16 @@ fn unreadable_object_costs_only_itself() {
         println!("skipped: root may read everything");
         return;
     }
-    let (seen, report) = read(&path, 4096);
+    let (seen, report) = read(&path, 4096, placement);
     fs::set_permissions(
         path.join("closed directory"),
         fs::Permissions::from_mode(0o700),
     )
     .unwrap();
-    let names: Vec<_> = seen
-        .keys()
-        .map(|path| path.escape_ascii().to_string())
-        .collect();
-    assert_eq!(names, ["data", "data/behind", "data/closed directory"]);
+    assert_eq!(
+        names(&seen),
+        ["data", "data/other", "data/closed directory"]
+    );
     assert_eq!(
         seen[&b"data/closed directory"[..]].end.unwrap().0,
         State::Unread
@@ -611,27 +578,19 @@ fn devices_are_read_and_other_file_systems_are_not() {
 fn archived_blocks_are_read_back_identically() {
     let (dir, path) = source();
     plant(&path);
-    let head = || TreeHead::new(&[&path], TreeOptions::default()).unwrap();
-    let direct = blocks_of(head(), 8192);
+    let direct = blocks_of(head(&path), 8192);
     let tape = dir.path().join("tree.tap");
-    let options = ArchiveOptions::new("tree")
-        .content(Content::Tree)
-        .block_len(8192)
-        .chunk_len(100_000);
-    let (_, tail) = options
-        .plan()
-        .unwrap()
-        .stages(VirtualTape::create(&tape, VolumeOptions::default()).unwrap());
+    let archive = archive_options(8192, 100_000).plan().unwrap();
+    let (_, tail) = archive.stages(create_tape(&tape));
     let zstd = Zstd::level(3).instances(2);
     Pipe::builder()
         .buffer_size(8192)
-        .head(head())
+        .head(head(&path))
         .stage(zstd)
         .tail(tail)
         .run()
         .unwrap();
-    let reader =
-        ArchiveReader::open(VirtualTape::open(&tape, looks_like_record).unwrap(), None).unwrap();
+    let reader = ArchiveReader::open(open(&tape), None).unwrap();
     let collect = Collect::default();
     let pipe = Pipe::builder().buffer_size(8192).head(reader.head());
     pipe.stage(decompress())
@@ -639,68 +598,4 @@ fn archived_blocks_are_read_back_identically() {
         .run()
         .unwrap();
     assert!(*collect.0.lock().unwrap() == direct);
-}
-
-/// Counts blocks of data, and their bytes.
-#[derive(Clone, Default)]
-struct Counted(Arc<Mutex<(u64, u64)>>);
-
-impl Tail for Counted {
-    fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        if block.info().kind == BlockKind::Data.code() {
-            let (blocks, bytes) = &mut *self.0.lock().unwrap();
-            (*blocks, *bytes) = (*blocks + 1, *bytes + block.len() as u64);
-        }
-        Ok(())
-    }
-}
-
-/// `TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe --features testkit
-/// --test tree_head -- \ --ignored --nocapture`. With `COLD`, which takes root, nothing of the tree
-/// is in memory when a reading begins. With `--test tree_processes` the head is in a process.
-#[test]
-#[ignore = "measures, and needs a tree"]
-fn measure_beside_tar() {
-    let tree = std::env::var("TREE").unwrap_or_else(|_| "/usr/share".to_owned());
-    let instances = std::env::var("INSTANCES").unwrap_or_else(|_| "1".to_owned());
-    let timed = |what: &mut dyn FnMut()| {
-        if std::env::var("COLD").is_ok() {
-            rustix::fs::sync();
-            fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
-        }
-        let began = std::time::Instant::now();
-        what();
-        began.elapsed()
-    };
-    for round in 0..5 {
-        let tar = timed(&mut || {
-            let command = "tar c --absolute-names \"$TREE\" | cat > /dev/null";
-            let status = std::process::Command::new("sh")
-                .args(["-c", command])
-                .env("TREE", &tree)
-                .status();
-            assert!(status.unwrap().success());
-        });
-        println!("{round}: tar {tar:.2?}");
-        for n in instances.split(',').map(|n| n.parse().unwrap()) {
-            let head = TreeHead::new(&[&tree], TreeOptions::default()).unwrap();
-            let (report, mut head) = (head.report(), Some(head));
-            let counted = Counted::default();
-            let ours = timed(&mut || {
-                let (head, tail) = (head.take().unwrap(), counted.clone());
-                let pipe = match n {
-                    1 => Pipe::builder().head(placed(head)),
-                    n => Pipe::builder().head(placed(head.instances(n))),
-                };
-                pipe.tail(tail).run().unwrap();
-            });
-            let ratio = ours.as_secs_f64() / tar.as_secs_f64();
-            let (blocks, bytes) = *counted.0.lock().unwrap();
-            let full = bytes * 100 / (blocks << 22);
-            println!(
-                "   x{n} {ours:.2?}: {ratio:.2}; {full} % full; {:?}",
-                report.outcome()
-            );
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! File trees read by several instances of the head: what they send is in order, and nobody waits
-//! for ever.
+//! Trees read by several instances of the head: their blocks are in order, and no instance waits for
+//! ever.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -10,27 +10,31 @@ use std::time::Duration;
 
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
-use datapipe::tree::{ProblemKind, TreeHead, TreeOptions, TreeReport};
+use datapipe::tree::{ProblemKind, TreeReport};
 use datapipe::wire::{BlockKind, ObjectKind};
-use rustix::fs::{Mode, OFlags};
 
-use entries::{BlockSet, Collect, assert_same, blocks_of, parse};
-use placed::placed;
+use crate::data::setting;
+use crate::entries::{BlockSet, Collect, assert_same_objects, blocks_of, parse};
+use crate::fixture::{head, nest_directories};
+use crate::placement::Placement;
 
-mod entries;
-mod placed;
-
-fn head(source: &Path) -> TreeHead {
-    TreeHead::new(&[source], TreeOptions::default()).unwrap()
+in_both_placements! {
+    number_of_instances_does_not_change_the_tree
+    single_instance_reads_the_same_blocks
+    tree_read_by_several_instances_is_restored
+    blocks_are_filled_by_several_batches
+    pipe_ends_at_any_moment_of_its_instances
+    instance_ending_early_is_named_in_the_error
+    changing_tree_is_read_as_far_as_possible
 }
 
 fn seed() -> u64 {
-    let seed = std::env::var("SEED").map_or(7, |seed| seed.parse().unwrap());
+    let seed = setting("SEED", 7);
     println!("SEED={seed}");
     seed
 }
 
-/// A tree in which everything comes that instances have to agree about.
+/// Creates a tree with everything that instances have to agree about.
 fn plant(seed: u64) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
@@ -53,7 +57,7 @@ fn plant(seed: u64) -> (tempfile::TempDir, PathBuf) {
             if random.below(5) == 0 {
                 names.push(name.clone());
             }
-            // Another name, mostly of what stands in another directory.
+            // Another name, mostly of a file in another directory.
             if let (0, false) = (random.below(4), names.is_empty()) {
                 let first = &names[random.below(names.len() as u64) as usize];
                 fs::hard_link(first, below.join(format!("g{f}"))).unwrap();
@@ -69,27 +73,11 @@ fn plant(seed: u64) -> (tempfile::TempDir, PathBuf) {
         root.join("d20/other name of sparse"),
     )
     .unwrap();
-    deepen(&root.join("d10"), 100);
+    // More levels than stay open.
+    nest_directories(&root.join("d10"), &"n".repeat(60), 100);
     fs::write(root.join("d11/closed"), b"x").unwrap();
     fs::set_permissions(root.join("d11/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     (dir, root)
-}
-
-/// Directories in each other, more than stay open, with a file in front of the next one and one
-/// behind it.
-fn deepen(path: &Path, levels: usize) {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let mut fd = rustix::fs::open(path, flags, Mode::empty()).unwrap();
-    for _ in 0..levels {
-        let name = "n".repeat(60);
-        rustix::fs::mkdirat(&fd, &name, Mode::RWXU).unwrap();
-        for file in ["before", "z behind"] {
-            let create = OFlags::CREATE | OFlags::WRONLY;
-            let file = rustix::fs::openat(&fd, file, create, Mode::RUSR | Mode::WUSR).unwrap();
-            rustix::io::write(file, b"some data").unwrap();
-        }
-        fd = rustix::fs::openat(&fd, &name, flags, Mode::empty()).unwrap();
-    }
 }
 
 fn problems(report: &TreeReport) -> Vec<String> {
@@ -98,8 +86,7 @@ fn problems(report: &TreeReport) -> Vec<String> {
     problems
 }
 
-#[test]
-fn number_of_instances_does_not_change_the_tree() {
+fn number_of_instances_does_not_change_the_tree(placement: Placement) {
     let seed = seed();
     let (_dir, root) = plant(seed);
     for size in [64 << 10, 4800] {
@@ -121,20 +108,20 @@ fn number_of_instances_does_not_change_the_tree() {
             let pipe = Pipe::builder()
                 .buffer_size(size)
                 .buffers(buffers)
-                .head(placed(head.instances(n)));
+                .head(placement.place(head.instances(n)));
             pipe.tail(collect.clone()).run().unwrap();
-            assert_same(&wanted, &parse(&collect.0.lock().unwrap()));
+            assert_same_objects(&wanted, &parse(&collect.0.lock().unwrap()));
             assert_eq!(report.outcome(), alone.outcome(), "{n} instances");
             assert_eq!(problems(&report), problems(&alone));
         }
     }
 }
 
-#[test]
-fn single_instance_reads_the_same_blocks() {
+fn single_instance_reads_the_same_blocks(placement: Placement) {
     let (_dir, root) = plant(3);
     assert!(
-        blocks_of(head(&root), 64 << 10) == blocks_of(placed(head(&root).instances(1)), 64 << 10)
+        blocks_of(head(&root), 64 << 10)
+            == blocks_of(placement.place(head(&root).instances(1)), 64 << 10)
     );
 }
 
@@ -155,10 +142,9 @@ fn inline_instances_do_not_deadlock() {
     assert!(*collect.0.lock().unwrap() == blocks_of(head(&root), 64 << 10));
 }
 
-#[test]
-fn tree_read_by_several_instances_is_restored() {
+fn tree_read_by_several_instances_is_restored(placement: Placement) {
     let (dir, root) = plant(seed());
-    // Who is not root cannot read it, and what is left out has a number too.
+    // Only root can read it, and an object that is left out has a number, too.
     fs::remove_file(root.join("d11/closed")).unwrap();
     let dest = dir.path().join("dest");
     fs::create_dir(&dest).unwrap();
@@ -168,10 +154,10 @@ fn tree_read_by_several_instances_is_restored() {
     let pipe = || {
         Pipe::builder()
             .buffer_size(64 << 10)
-            .head(placed(head(&root).instances(4)))
+            .head(placement.place(head(&root).instances(4)))
     };
-    pipe().tail(placed(verify)).run().unwrap();
-    pipe().tail(placed(restore)).run().unwrap();
+    pipe().tail(placement.place(verify)).run().unwrap();
+    pipe().tail(placement.place(restore)).run().unwrap();
     for report in reports {
         assert!(
             report.is_whole(),
@@ -181,14 +167,13 @@ fn tree_read_by_several_instances_is_restored() {
         );
     }
     let read = |path: &Path| parse(&blocks_of(head(path), 64 << 10));
-    assert_same(&read(&root), &read(&dest.join("data")));
+    assert_same_objects(&read(&root), &read(&dest.join("data")));
 }
 
-#[test]
-fn blocks_are_filled_by_several_batches() {
+fn blocks_are_filled_by_several_batches(placement: Placement) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
-    // Directories with little in them: a batch ends before it has much, for it keeps them open.
+    // Small directories: a batch ends before it has much data, because it keeps them open.
     for d in 0..500 {
         let below = root.join(format!("{d:03}"));
         fs::create_dir_all(&below).unwrap();
@@ -204,19 +189,20 @@ fn blocks_are_filled_by_several_batches() {
         lens.iter().sum::<usize>() * 100 / (lens.len() * (128 << 10))
     };
     for n in [1, 4] {
-        let blocks = blocks_of(placed(head(&root).instances(n)), 128 << 10);
+        let blocks = blocks_of(placement.place(head(&root).instances(n)), 128 << 10);
         assert!(full(&blocks) >= 90, "{n} instances: {} %", full(&blocks));
         assert_eq!(parse(&blocks).len(), 2501);
     }
 }
 
-/// Ends the pipe when it has seen so many blocks.
+/// A way in which a tail ends its pipe.
 enum Ender {
     Cancel(Canceller),
     Fail,
     Panic,
 }
 
+/// A tail that ends its pipe after a number of blocks.
 struct Ending(u64, Ender);
 
 impl Tail for Ending {
@@ -236,7 +222,7 @@ impl Tail for Ending {
     }
 }
 
-/// What `run` returns; a pipe that hangs ends the test.
+/// Returns the result of `run`. Panics if it takes two minutes.
 fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(run()));
@@ -245,15 +231,14 @@ fn in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
         .expect("the pipe ends")
 }
 
-#[test]
-fn pipe_ends_at_any_moment_of_its_instances() {
+fn pipe_ends_at_any_moment_of_its_instances(placement: Placement) {
     let mut random = Random::new(seed());
     let (_dir, root) = plant(5);
     for round in 0..40 {
         let n = 1 + random.below(5) as u32;
         let (blocks, nap) = (random.below(60), random.below(20_000));
         let size = 4800 + random.below(60_000) as u32;
-        let head = placed(head(&root).instances(n));
+        let head = placement.place(head(&root).instances(n));
         let how = round % 4;
         let result = in_time(move || {
             let pipe = Pipe::builder()
@@ -291,9 +276,8 @@ fn pipe_ends_at_any_moment_of_its_instances() {
     }
 }
 
-#[test]
-fn instance_ending_early_is_named_in_the_error() {
-    // Whoever may not wait for buffers ends with an error as soon as the tail is slower.
+fn instance_ending_early_is_named_in_the_error(placement: Placement) {
+    // An instance that may not wait for buffers fails as soon as the tail is slower.
     struct Slow;
     impl Tail for Slow {
         fn write(&mut self, _: &Block) -> Result<(), StageError> {
@@ -302,7 +286,7 @@ fn instance_ending_early_is_named_in_the_error() {
         }
     }
     let (_dir, root) = plant(5);
-    let head = placed(head(&root).instances(3));
+    let head = placement.place(head(&root).instances(3));
     let result = in_time(move || {
         let pipe = Pipe::builder()
             .buffer_size(4800)
@@ -320,8 +304,7 @@ fn instance_ending_early_is_named_in_the_error() {
     );
 }
 
-#[test]
-fn changing_tree_is_read_as_far_as_possible() {
+fn changing_tree_is_read_as_far_as_possible(placement: Placement) {
     let mut random = Random::new(seed());
     for _ in 0..3 {
         let (_dir, root) = plant(random.bits());
@@ -329,7 +312,7 @@ fn changing_tree_is_read_as_far_as_possible() {
         let meddler = {
             let (root, mut random) = (root.clone(), random.clone());
             thread::spawn(move || {
-                // Files become directories, directories files, names vanish.
+                // Files become directories, directories become files, names vanish.
                 while stopped.try_recv().is_err() {
                     let below = root.join(format!("d{:02}", random.below(25)));
                     let Ok(entries) = fs::read_dir(&below) else {
@@ -348,7 +331,7 @@ fn changing_tree_is_read_as_far_as_possible() {
         };
         let head = head(&root);
         let report = head.report();
-        let seen = parse(&blocks_of(placed(head.instances(4)), 64 << 10));
+        let seen = parse(&blocks_of(placement.place(head.instances(4)), 64 << 10));
         stop.send(()).unwrap();
         meddler.join().unwrap();
         let outcome = report.outcome();

@@ -1,13 +1,52 @@
-//! Where the stages run that a suite is about: on threads, and in the target `tree_processes` in
-//! processes of the library's host.
+//! The two placements of heads and tails of trees, and the tests made for each.
 
 use datapipe::stage::Stage;
 
-/// The stage where it is to run.
-pub(crate) fn placed<W>(stage: impl Into<Stage<W>>) -> Stage<W> {
-    let stage = stage.into();
-    match env!("CARGO_CRATE_NAME") {
-        "tree_processes" => stage.in_processes_of(env!("CARGO_BIN_EXE_datapipe-host")),
-        _ => stage,
+/// Placement of the stage that a test is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// On threads of this process.
+    Threads,
+    /// In processes of the library's host.
+    Processes,
+}
+
+impl Placement {
+    /// Returns the stage in this placement.
+    pub(crate) fn place<W>(self, stage: impl Into<Stage<W>>) -> Stage<W> {
+        match self {
+            Self::Threads => stage.into(),
+            Self::Processes => stage
+                .into()
+                .in_processes_of(env!("CARGO_BIN_EXE_datapipe-host")),
+        }
     }
+
+    /// Name of the module with the tests in this placement.
+    pub(crate) fn module(self) -> &'static str {
+        match self {
+            Self::Threads => "on_threads",
+            Self::Processes => "in_processes",
+        }
+    }
+}
+
+/// Makes two tests of each function `fn name(placement: Placement)`: one for each placement.
+macro_rules! in_both_placements {
+    ($($(#[$attribute:meta])* $test:ident)*) => {
+        mod on_threads {
+            $(
+                #[test]
+                $(#[$attribute])*
+                fn $test() { super::$test(crate::placement::Placement::Threads); }
+            )*
+        }
+        mod in_processes {
+            $(
+                #[test]
+                $(#[$attribute])*
+                fn $test() { super::$test(crate::placement::Placement::Processes); }
+            )*
+        }
+    };
 }

@@ -1,5 +1,4 @@
-//! A file tree through a whole archive, encrypted, and back: compared by `diff` and by a walker of
-//! its own.
+//! A tree through a whole archive, encrypted, and back: compared by `diff` and by a separate walk.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,16 +6,17 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use datapipe::prelude::*;
-use datapipe::wire::looks_like_record;
+use datapipe::tree::RestoreReport;
 
-fn key() -> Secret {
-    Secret::Key(Key::from_bytes([5; 32]))
-}
+use crate::data::key;
+use crate::fixture::{archive_options, assert_same_tree, head, set_time};
+use crate::medium::{create_tape, open};
 
-/// One of each kind that anybody may make.
+const BLOCK: u32 = 64 << 10;
+
+/// Creates one object of each kind that needs no privilege.
 fn make_tree(root: &Path) {
     fs::create_dir_all(root.join("deep/er")).unwrap();
     fs::create_dir(root.join("empty directory")).unwrap();
@@ -65,21 +65,12 @@ fn make_tree(root: &Path) {
         ("deep", 1_000_000_000),
         ("empty directory", 5),
     ] {
-        let time = rustix::fs::Timespec {
-            tv_sec: seconds,
-            tv_nsec: 123_456_789,
-        };
-        let times = rustix::fs::Timestamps {
-            last_access: time,
-            last_modification: time,
-        };
-        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::utimensat(rustix::fs::CWD, root.join(name), &times, flags).unwrap();
+        set_time(&root.join(name), seconds, 123_456_789);
     }
 }
 
-/// What `lstat` says of everything below `root`, but for what cannot be the same.
-fn look(root: &Path) -> BTreeMap<PathBuf, String> {
+/// Describes everything below `root` by `lstat`, except for values that a restore cannot keep.
+fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
     let (mut found, mut left) = (BTreeMap::new(), vec![root.to_owned()]);
     let mut names: BTreeMap<u64, PathBuf> = BTreeMap::new();
     while let Some(path) = left.pop() {
@@ -108,11 +99,51 @@ fn look(root: &Path) -> BTreeMap<PathBuf, String> {
             );
         }
     }
-    found.insert(
-        "first names".into(),
-        format!("{:?}", names.into_values().collect::<Vec<_>>().len()),
-    );
+    found.insert("first names".into(), names.len().to_string());
     found
+}
+
+/// Archives `source` on a new tape.
+fn archive(source: &Path, tape: &Path) {
+    let archive = archive_options(BLOCK, 300_000)
+        .encrypt(key(5))
+        .record_len(16 << 10)
+        .plan()
+        .unwrap();
+    let head = head(source);
+    let read = head.report();
+    let (seal, tail) = archive.stages(create_tape(tape));
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(head)
+        .stage(analyze())
+        .stage(Zstd::level(3).instances(2));
+    pipe.stage(seal.unwrap().instances(2))
+        .tail(tail)
+        .run()
+        .unwrap();
+    assert_eq!(read.problems(), []);
+}
+
+/// Reads the archive on a tape to `tail`, whose report is `found`. Everything must be whole.
+fn read_back(tape: &Path, tail: TailStage<'static>, found: &RestoreReport) {
+    let reader = ArchiveReader::open(open(tape), Some(&key(5))).unwrap();
+    let (head, opener) = (reader.head(), reader.open_blocks().unwrap());
+    let report = head.report();
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(head)
+        .stage(opener.instances(2));
+    pipe.stage(decompress().instances(2))
+        .tail(tail)
+        .run()
+        .unwrap();
+    assert!(
+        report.outcome().complete && found.is_whole(),
+        "{:?} {:?}",
+        found.problems(),
+        found.damaged()
+    );
 }
 
 #[test]
@@ -125,86 +156,32 @@ fn tree_round_trips_through_an_encrypted_archive() {
     );
     make_tree(&source);
     fs::create_dir(&dest).unwrap();
-
-    let options = ArchiveOptions::new("tree")
-        .content(Content::Tree)
-        .encrypt(key());
-    let archive = options
-        .block_len(64 << 10)
-        .chunk_len(300_000)
-        .record_len(16 << 10)
-        .plan()
-        .unwrap();
-    let head = TreeHead::new(&[&source], TreeOptions::default()).unwrap();
-    let read = head.report();
-    let (seal, tail) =
-        archive.stages(VirtualTape::create(&tape, VolumeOptions::default()).unwrap());
-    let pipe = Pipe::builder()
-        .buffer_size(64 << 10)
-        .head(head)
-        .stage(analyze())
-        .stage(Zstd::level(3).instances(2));
-    pipe.stage(seal.unwrap().instances(2))
-        .tail(tail)
-        .run()
-        .unwrap();
-    assert_eq!(read.problems(), []);
+    archive(&source, &tape);
     assert!(
         fs::metadata(&tape).unwrap().len() < 2 << 20,
         "holes are not stored"
     );
 
-    let back = |restore: bool| {
-        let tape = VirtualTape::open(&tape, looks_like_record).unwrap();
-        let reader = ArchiveReader::open(tape, Some(&key())).unwrap();
-        let (head, open) = (reader.head(), reader.open_blocks().unwrap());
-        let report = head.report();
-        let pipe = Pipe::builder()
-            .buffer_size(64 << 10)
-            .head(head)
-            .stage(open.instances(2));
-        let pipe = pipe.stage(decompress().instances(2));
-        let found = if restore {
-            let tail = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
-            let found = tail.report();
-            pipe.tail(tail).run().unwrap();
-            found
-        } else {
-            let tail = TreeVerify::new();
-            let found = tail.report();
-            pipe.tail(tail).run().unwrap();
-            found
-        };
-        assert!(
-            report.outcome().complete && found.is_whole(),
-            "{:?} {:?}",
-            found.problems(),
-            found.damaged()
-        );
-    };
-    back(false);
+    let verify = TreeVerify::new();
+    let report = verify.report();
+    read_back(&tape, verify.into(), &report);
     assert_eq!(
         fs::read_dir(&dest).unwrap().count(),
         0,
         "verifying writes nothing"
     );
-    back(true);
-    assert_eq!(look(&dest.join("data")), look(&source));
-    let sparse = fs::metadata(dest.join("data/sparse")).unwrap();
+    let restore = TreeRestore::new(&dest, RestoreOptions::default()).unwrap();
+    let report = restore.report();
+    read_back(&tape, restore.into(), &report);
+
+    let restored = dest.join("data");
+    assert_eq!(describe(&restored), describe(&source));
+    let sparse = fs::metadata(restored.join("sparse")).unwrap();
     assert!(sparse.blocks() < 100, "two pages, not a terabyte");
-    fs::remove_file(source.join("sparse")).unwrap();
-    fs::remove_file(dest.join("data/sparse")).unwrap();
-    // diff would wait for a writer.
-    fs::remove_file(source.join("fifo")).unwrap();
-    fs::remove_file(dest.join("data/fifo")).unwrap();
-    let mut diff = Command::new("diff");
-    diff.args(["-r", "--no-dereference"])
-        .arg(&source)
-        .arg(dest.join("data"));
-    let output = diff.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    // diff would read a terabyte, and wait for a writer of the pipe.
+    for name in ["sparse", "fifo"] {
+        fs::remove_file(source.join(name)).unwrap();
+        fs::remove_file(restored.join(name)).unwrap();
+    }
+    assert_same_tree(&source, &restored);
 }

@@ -1,5 +1,5 @@
-//! Blocks that are missing, damaged or wrong: the right objects are named, and are not under their
-//! names.
+//! Missing, damaged and wrong blocks: the report names the affected objects, and they are not under
+//! their names.
 
 use std::fs;
 
@@ -8,12 +8,25 @@ use datapipe::tree::{RestoreOptions, TreeRestore};
 use datapipe::wire::{End, EntryBody, Object, ObjectKind, State};
 
 use super::pack::{Pack, digest, file, object};
-use super::walk::look;
-use super::{Site, damaged, problems};
+use super::site::{Site, damaged, problems};
+use super::walk::inspect;
+use crate::placement::Placement;
 
-/// Five blocks. A file of three extents goes through 0, 1 and 2; `inside` is in 1 only, `late`
-/// begins in 1 and ends in 2, `blank` has no data yet when 0 ends. 3 has a file of its own, 4 is
-/// the catalogue.
+in_both_placements! {
+    undamaged_blocks_restore_everything
+    missing_or_damaged_block_costs_only_its_objects
+    gap_between_extents_is_excused_by_the_digest
+    wrong_digest_state_or_size_marks_the_object_damaged
+    malformed_block_is_lost_from_the_bad_entry_on
+    repeated_block_is_ignored
+    hard_links_of_a_damaged_object_are_damaged
+    verify_checks_the_catalogue_and_restore_does_not
+    damaged_files_with_the_longest_names_are_set_aside
+}
+
+/// Makes an archive of four blocks of data. A file of three extents crosses blocks 0, 1 and 2;
+/// `inside` is in block 1 only, `late` begins in 1 and ends in 2, `blank` has no data yet at the end
+/// of 0. Block 3 has a file of its own. The catalogue follows.
 fn five_blocks() -> Pack {
     let mut pack = Pack::default();
     pack.directory("dir");
@@ -49,9 +62,8 @@ fn five_blocks() -> Pack {
     pack
 }
 
-#[test]
-fn undamaged_blocks_restore_everything() {
-    let site = Site::new();
+fn undamaged_blocks_restore_everything(placement: Placement) {
+    let site = Site::new(placement);
     let report = site.plain(five_blocks());
     assert!(report.is_whole(), "{}", problems(&report));
     assert_eq!(
@@ -66,29 +78,26 @@ fn undamaged_blocks_restore_everything() {
             "long"
         ]
     );
-    assert!(five_blocks().verify().is_whole());
+    assert!(five_blocks().verify(placement).is_whole());
 }
 
-#[test]
-fn missing_or_damaged_block_costs_only_its_objects() {
-    for kind in ["missing", "damaged"] {
-        let pack = |number| {
-            let mut pack = five_blocks();
-            if kind == "missing" {
-                pack.lose(number)
-            } else {
-                pack.damage(number)
-            }
-            pack
-        };
-        let site = Site::new();
+/// Loses a block, or its content.
+fn remove(mut pack: Pack, number: u64, is_missing: bool) -> Pack {
+    if is_missing {
+        pack.lose(number);
+    } else {
+        pack.damage(number);
+    }
+    pack
+}
+
+fn missing_or_damaged_block_costs_only_its_objects(placement: Placement) {
+    for is_missing in [true, false] {
+        let pack = |number| remove(five_blocks(), number, is_missing);
+        let site = Site::new(placement);
         let report = site.plain(pack(1));
-        assert_eq!(
-            damaged(&report),
-            ["blank", "long", "dir/inside", "late"],
-            "{kind} {}",
-            problems(&report)
-        );
+        let lost = ["blank", "long", "dir/inside", "late"];
+        assert_eq!(damaged(&report), lost, "{}", problems(&report));
         assert_eq!(
             site.names(),
             ["after", "before", "blank.damaged", "dir", "long.damaged"]
@@ -103,16 +112,13 @@ fn missing_or_damaged_block_costs_only_its_objects() {
                 .iter()
                 .any(|one| one.path.is_empty() && one.what.contains("block"))
         );
-        assert_eq!(
-            damaged(&pack(1).verify()),
-            ["blank", "long", "dir/inside", "late"]
-        );
+        assert_eq!(damaged(&pack(1).verify(placement)), lost);
 
-        let site = Site::new();
+        let site = Site::new(placement);
         let report = site.plain(pack(2));
         let mut names = damaged(&report);
         names.sort();
-        assert_eq!(names, ["late", "long"], "{kind} {}", problems(&report));
+        assert_eq!(names, ["late", "long"], "{}", problems(&report));
         assert_eq!(
             site.names(),
             [
@@ -126,15 +132,14 @@ fn missing_or_damaged_block_costs_only_its_objects() {
             ]
         );
 
-        let site = Site::new();
+        let site = Site::new(placement);
         assert_eq!(damaged(&site.plain(pack(3))), ["after"]);
-        assert_eq!(damaged(&pack(3).verify()), ["after"]);
+        assert_eq!(damaged(&pack(3).verify(placement)), ["after"]);
     }
 }
 
-#[test]
-fn gap_between_extents_is_excused_by_the_digest() {
-    let site = Site::new();
+fn gap_between_extents_is_excused_by_the_digest(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let (checked, unchecked) = (pack.begin(&file("checked")), pack.begin(&file("unchecked")));
     pack.extent(checked, 0, b"a");
@@ -153,58 +158,53 @@ fn gap_between_extents_is_excused_by_the_digest() {
     assert_eq!(site.names(), ["checked", "unchecked.damaged"]);
 }
 
-#[test]
-fn wrong_digest_state_or_size_marks_the_object_damaged() {
-    let site = Site::new();
+/// Appends a file with the data `data` and this end.
+fn file_with_end(pack: &mut Pack, path: &str, end: End) {
+    let number = pack.begin(&file(path));
+    pack.extent(number, 0, b"data");
+    pack.entry(number, EntryBody::End(end));
+}
+
+/// Makes one correct file, four with a wrong end, one that changed while it was read, and a
+/// symbolic link without an end.
+fn wrong_ends() -> Pack {
     let mut pack = Pack::default();
-    let end = |pack: &mut Pack, path: &str, end: End| {
-        let number = pack.begin(&file(path));
-        pack.extent(number, 0, b"data");
-        pack.entry(number, EntryBody::End(end));
-    };
     let right = End {
         state: State::Whole,
         size: 4,
         digest: digest(&[(0, b"data")]),
     };
-    end(&mut pack, "right", right);
-    end(
-        &mut pack,
-        "digest",
-        End {
-            digest: digest(&[(0, b"date")]),
-            ..right
-        },
-    );
-    end(
-        &mut pack,
-        "elsewhere",
-        End {
-            digest: digest(&[(1, b"data")]),
-            ..right
-        },
-    );
-    end(&mut pack, "short", End { size: 3, ..right });
-    end(
-        &mut pack,
-        "unread",
-        End {
-            state: State::Unread,
-            ..right
-        },
-    );
-    end(
-        &mut pack,
-        "changed",
-        End {
-            state: State::Changed,
-            ..right
-        },
-    );
+    let with_digest = |offset, data| End {
+        digest: digest(&[(offset, data)]),
+        ..right
+    };
+    let unread = End {
+        state: State::Unread,
+        ..right
+    };
+    let changed = End {
+        state: State::Changed,
+        ..right
+    };
+    for (path, end) in [
+        ("right", right),
+        ("digest", with_digest(0, b"date")),
+        ("elsewhere", with_digest(1, b"data")),
+        ("short", End { size: 3, ..right }),
+        ("unread", unread),
+        ("changed", changed),
+    ] {
+        file_with_end(&mut pack, path, end);
+    }
     let open = pack.begin(&object(ObjectKind::Symlink, "link"));
     pack.entry(open, EntryBody::Attribute(b"user.x", b"y"));
+    pack
+}
+
+fn wrong_digest_state_or_size_marks_the_object_damaged(placement: Placement) {
+    let site = Site::new(placement);
     fs::write(site.dest().join("digest.damaged"), "taken").unwrap();
-    let report = site.plain(pack);
+    let report = site.plain(wrong_ends());
     assert_eq!(
         damaged(&report),
         ["digest", "elsewhere", "short", "unread", "link"]
@@ -223,7 +223,7 @@ fn wrong_digest_state_or_size_marks_the_object_damaged() {
         b"taken"
     );
     assert_eq!(
-        look(&site.dest().join("digest.damaged.1")).mode,
+        inspect(&site.dest().join("digest.damaged.1")).mode,
         0o600,
         "for its owner only"
     );
@@ -231,25 +231,24 @@ fn wrong_digest_state_or_size_marks_the_object_damaged() {
     assert_eq!(report.files(), 2);
 }
 
-#[test]
-fn malformed_block_is_lost_from_the_bad_entry_on() {
-    let site = Site::new();
+fn malformed_block_is_lost_from_the_bad_entry_on(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     pack.file("good", b"good");
     let bad = pack.len() as u32;
     pack.file("badd/path", b"bad");
     pack.forge("badd/path", "ba../path");
     pack.forge("ba../path", "../../pat");
-    pack.file("behind", b"behind");
+    pack.file("later", b"later");
     pack.cut();
     pack.file("next", b"next");
     pack.cut();
     pack.catalogue("good", (0, 0), 0);
     pack.catalogue("bad", (0, 0), bad);
-    pack.catalogue("behind", (0, 0), bad + 200);
+    pack.catalogue("later", (0, 0), bad + 200);
     pack.cut_as(2);
     let report = site.plain(pack);
-    assert_eq!(damaged(&report), ["bad", "behind"]);
+    assert_eq!(damaged(&report), ["bad", "later"]);
     assert_eq!(site.names(), ["good", "next"]);
     assert!(
         problems(&report).contains("unsafe"),
@@ -258,9 +257,8 @@ fn malformed_block_is_lost_from_the_bad_entry_on() {
     );
 }
 
-#[test]
-fn repeated_block_is_ignored() {
-    let site = Site::new();
+fn repeated_block_is_ignored(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     pack.file("one", b"1");
     pack.cut();
@@ -274,9 +272,8 @@ fn repeated_block_is_ignored() {
     );
 }
 
-#[test]
-fn hard_links_of_a_damaged_object_are_damaged() {
-    let site = Site::new();
+fn hard_links_of_a_damaged_object_are_damaged(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let first = pack.begin(&Object {
         linked: true,
@@ -297,22 +294,20 @@ fn hard_links_of_a_damaged_object_are_damaged() {
     assert_eq!(site.names(), ["alone", "first.damaged"]);
 }
 
-#[test]
-fn verify_checks_the_catalogue_and_restore_does_not() {
+fn verify_checks_the_catalogue_and_restore_does_not(placement: Placement) {
     let mut pack = five_blocks();
     pack.blocks[5].bytes.truncate(30);
-    let report = pack.clone().verify();
+    let report = pack.clone().verify(placement);
     assert_eq!(report.problem_count(), 1, "{}", problems(&report));
-    let site = Site::new();
+    let site = Site::new(placement);
     assert!(
         site.restore(pack, RestoreOptions::default()).is_whole(),
         "a restore does not need it"
     );
 }
 
-#[test]
-fn damaged_files_with_the_longest_names_are_set_aside() {
-    let site = Site::new();
+fn damaged_files_with_the_longest_names_are_set_aside(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let name = "n".repeat(255);
     for _ in 0..3 {
@@ -333,14 +328,14 @@ fn damaged_files_with_the_longest_names_are_set_aside() {
     assert_eq!(found, names);
 }
 
-/// Restores, and fails at a block that is empty.
+/// A tail that restores, and fails at an empty block.
 struct Failing(TreeRestore);
 
 impl Tail for Failing {
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         self.0.write(block)?;
         if block.is_empty() {
-            Err(StageError::new("failed, as it was told"))
+            Err(StageError::new("failed as requested"))
         } else {
             Ok(())
         }
@@ -349,7 +344,7 @@ impl Tail for Failing {
 
 #[test]
 fn failed_pipe_leaves_no_partial_file_under_its_name() {
-    let site = Site::new();
+    let site = Site::new(Placement::Threads);
     let mut pack = Pack::default();
     pack.file("whole", b"whole");
     let half = pack.begin(&file("half"));
@@ -362,7 +357,7 @@ fn failed_pipe_leaves_no_partial_file_under_its_name() {
         pack.run(Failing(tail))
             .unwrap_err()
             .to_string()
-            .contains("as it was told")
+            .contains("as requested")
     );
     assert_eq!(site.names(), ["half.damaged", "whole"]);
     assert_eq!(damaged(&report), ["half"]);

@@ -1,5 +1,5 @@
-//! Archives that an enemy wrote: nothing outside of the destination changes, nothing panics, memory
-//! stays bounded.
+//! Archives that an enemy wrote: nothing outside of the destination changes, nothing panics, and
+//! memory stays bounded.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,11 +9,23 @@ use datapipe::testkit::Random;
 use datapipe::wire::{EntryBody, Object, ObjectKind};
 
 use super::pack::{Pack, digest, file, object};
+use super::site::{Site, damaged, problems};
 use super::walk::walk;
-use super::{Site, damaged, problems};
+use crate::data::setting;
+use crate::placement::Placement;
 
-#[test]
-fn unsafe_path_is_rejected() {
+in_both_placements! {
+    unsafe_path_is_rejected
+    archived_symlinks_are_not_followed
+    existing_symlinks_are_not_followed
+    hard_link_does_not_reach_outside
+    invalid_extents_mark_the_file_damaged
+    misordered_entries_mark_objects_damaged
+    unfinished_objects_use_bounded_memory
+    random_corruption_stays_inside_the_destination
+}
+
+fn unsafe_path_is_rejected(placement: Placement) {
     for forged in [
         "../outside/new",
         "/tmp/outside/x",
@@ -21,7 +33,7 @@ fn unsafe_path_is_rejected() {
         "outside/../../",
         "./././././././",
     ] {
-        let site = Site::new();
+        let site = Site::new(placement);
         let mut pack = Pack::default();
         pack.file("a-path-as-long", b"evil");
         pack.forge("a-path-as-long", forged);
@@ -34,10 +46,9 @@ fn unsafe_path_is_rejected() {
     }
 }
 
-#[test]
-fn archived_symlinks_are_not_followed() {
+fn archived_symlinks_are_not_followed(placement: Placement) {
     for overwrite in [false, true] {
-        let site = Site::new();
+        let site = Site::new(placement);
         let mut pack = Pack::default();
         pack.symlink("folder", "../outside");
         pack.symlink("file", "../outside/canary");
@@ -89,9 +100,8 @@ fn archived_symlinks_are_not_followed() {
     }
 }
 
-#[test]
-fn existing_symlinks_are_not_followed() {
-    let site = Site::new();
+fn existing_symlinks_are_not_followed(placement: Placement) {
+    let site = Site::new(placement);
     symlink("../outside", site.dest().join("folder")).unwrap();
     symlink("../outside/canary", site.dest().join("file")).unwrap();
     let mut pack = Pack::default();
@@ -111,9 +121,8 @@ fn existing_symlinks_are_not_followed() {
     );
 }
 
-#[test]
-fn hard_link_does_not_reach_outside() {
-    let site = Site::new();
+fn hard_link_does_not_reach_outside(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     pack.directory("dir");
     let inner = pack.whole(
@@ -141,10 +150,10 @@ fn hard_link_does_not_reach_outside() {
         &[(0, b"mine")],
     );
     pack.cut();
-    // What the number stands for is not there any more, but a link to the outside.
+    // The object with this number is gone: a link to the outside is in its place.
     pack.symlink("replaced", "../outside/canary");
     pack.link("hard", replaced);
-    // A name of the link, not of what it leads to, and then written to.
+    // Another name of the link itself, not of its target. Then a file is written to it.
     pack.link("name", symlink);
     pack.file("name", b"evil");
     pack.link("inner", inner);
@@ -157,9 +166,8 @@ fn hard_link_does_not_reach_outside() {
     );
 }
 
-#[test]
-fn invalid_extents_mark_the_file_damaged() {
-    let site = Site::new();
+fn invalid_extents_mark_the_file_damaged(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let mut put = |path: &str, extents: &[(u64, &[u8])], size: u64| {
         pack.whole(&file(path), &[], size, extents);
@@ -185,9 +193,8 @@ fn invalid_extents_mark_the_file_damaged() {
     assert_eq!(names.len() as u64 + report.files(), 6);
 }
 
-#[test]
-fn misordered_entries_mark_objects_damaged() {
-    let site = Site::new();
+fn misordered_entries_mark_objects_damaged(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let twice = pack.begin(&file("twice"));
     pack.entry(twice, EntryBody::Object(file("other")));
@@ -214,7 +221,7 @@ fn misordered_entries_mark_objects_damaged() {
     pack.end(greedy, 0, None);
     pack.catalogue("stray", (0, 0), 0);
     let report = site.plain(pack);
-    // Whole files come last.
+    // Whole files are restored last.
     assert_eq!(
         damaged(&report),
         ["twice", "data", "same", "late", "greedy"],
@@ -234,9 +241,8 @@ fn misordered_entries_mark_objects_damaged() {
     );
 }
 
-#[test]
-fn unfinished_objects_use_bounded_memory() {
-    let site = Site::new();
+fn unfinished_objects_use_bounded_memory(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let path = "p".repeat(200);
     for number in 0..100_000 {
@@ -254,7 +260,7 @@ fn unfinished_objects_use_bounded_memory() {
     let report = site.plain(pack);
     assert_eq!(report.damaged_count(), 100_000);
     assert_eq!(report.problems().len(), 10_000);
-    // The pipe's own buffers and the archive itself among it.
+    // This includes the buffers of the pipe and the archive itself.
     assert!(
         resident() < before + (200 << 20),
         "{} bytes more",
@@ -263,26 +269,22 @@ fn unfinished_objects_use_bounded_memory() {
     assert_eq!(
         site.names(),
         ["last"],
-        "after a gap there is room again, for {MAX_OPEN_OBJECTS}"
+        "after a gap there is room again for {MAX_OPEN_OBJECTS} objects"
     );
 }
 
-/// Bytes of memory.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> u64 {
     let text = fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4096
 }
 
-#[test]
-fn random_corruption_stays_inside_the_destination() {
-    let seed = std::env::var("DATAPIPE_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or(20_261);
+fn random_corruption_stays_inside_the_destination(placement: Placement) {
+    let seed = setting("DATAPIPE_SEED", 20_261);
     let mut random = Random::new(seed);
     for round in 0..400 {
-        let site = Site::new();
+        let site = Site::new(placement);
         let mut pack = Pack::default();
         pack.directory("dir");
         let first = pack.whole(
@@ -311,6 +313,6 @@ fn random_corruption_stays_inside_the_destination() {
         } else {
             site.overwriting(pack.clone())
         };
-        let _ = (report, pack.verify());
+        let _ = (report, pack.verify(placement));
     }
 }

@@ -1,5 +1,8 @@
-//! How long a small file takes, beside the least that any program must do for it. Run with
-//! `cargo test --release --features testkit --test tree_restore -- --ignored --nocapture measure`
+//! Time to restore a small file, compared with the system calls that any program needs for it.
+//!
+//! ```text
+//! cargo test --release -p datapipe --test tree -- --ignored --nocapture measure_small_files
+//! ```
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,15 +12,19 @@ use std::time::Instant;
 use rustix::fs::{Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 
 use super::pack::{Pack, WHEN};
-use super::{Site, problems};
+use super::site::{Site, problems};
+use crate::placement::Placement;
+
+in_both_placements! {
+    #[ignore = "a measurement"]
+    measure_small_files
+}
 
 const FOLDERS: usize = 200;
 const FILES: usize = 100;
 const DATA: [u8; 1500] = [0xa5; 1500];
 
-#[test]
-#[ignore = "a measurement"]
-fn measure_small_files() {
+fn measure_small_files(placement: Placement) {
     let mut pack = Pack::default();
     for folder in 0..FOLDERS {
         pack.directory(&format!("folder{folder}"));
@@ -30,34 +37,35 @@ fn measure_small_files() {
     }
     let micros = |start: Instant| start.elapsed().as_secs_f64() * 1e6 / (FOLDERS * FILES) as f64;
     for _ in 0..5 {
-        let site = settled();
+        let site = settled(placement);
         let start = Instant::now();
         least(&site.dest());
         let least = micros(start);
-        let site = settled();
+        let site = settled(placement);
         let (pack, verified) = (pack.clone(), pack.clone());
         let start = Instant::now();
-        let report = pack.restore(&site.dest(), Default::default());
+        let report = pack.restore(&site.dest(), Default::default(), placement);
         let restored = micros(start);
         assert!(report.is_whole(), "{}", problems(&report));
         let start = Instant::now();
-        assert!(verified.verify().is_whole());
+        assert!(verified.verify(placement).is_whole());
         let verified = micros(start);
         let ratio = restored / least;
         println!(
-            "per file: least {least:.1} us, restored {restored:.1} us ({ratio:.2}), verified {verified:.1} us"
+            "per file: least {least:.1} us, restored {restored:.1} us ({ratio:.2}), \
+             verified {verified:.1} us"
         );
     }
 }
 
-/// A destination in a file system that is done with what was before.
-fn settled() -> Site {
-    let site = Site::new();
+/// Returns a destination in a file system without pending writes.
+fn settled(placement: Placement) -> Site {
+    let site = Site::new(placement);
     rustix::fs::syncfs(fs::File::open(site.dest()).unwrap()).unwrap();
     site
 }
 
-/// What has to be done for each file, with no thought of an enemy, of damage or of a digest.
+/// Makes the system calls that each file needs, without any defence and without a digest.
 fn least(dest: &Path) {
     let (uid, gid) = (
         rustix::process::geteuid().as_raw(),

@@ -1,4 +1,6 @@
-//! Archives of trees made by hand: blocks of entries, as wrong as a test wants them.
+//! Archives of trees made by hand: blocks of entries, with any defect that a test needs.
+
+use std::path::Path;
 
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreOptions, RestoreReport, TreeRestore, TreeVerify};
@@ -6,15 +8,15 @@ use datapipe::wire::{
     CatalogueEntry, ENTRY_HEADER_LEN, End, Entry, EntryBody, Object, ObjectKind, State, Time,
 };
 
-use super::placed::placed;
+use crate::placement::Placement;
 
-/// A time with nanoseconds.
+/// Modification time of most objects.
 pub(crate) const WHEN: Time = Time {
     seconds: 1_000_000_000,
     nanoseconds: 123_456_789,
 };
 
-/// A block as it reaches the tail.
+/// A block as the tail receives it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Prepared {
     pub(crate) bytes: Vec<u8>,
@@ -23,7 +25,7 @@ pub(crate) struct Prepared {
     pub(crate) number: u64,
 }
 
-/// Entries, block by block.
+/// Entries of an archive, in blocks.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pack {
     pub(crate) blocks: Vec<Prepared>,
@@ -32,7 +34,7 @@ pub(crate) struct Pack {
     next_block: u64,
 }
 
-/// An object as tests change it.
+/// Returns an object with default properties, which tests change.
 pub(crate) fn object(kind: ObjectKind, path: &str) -> Object<'_> {
     Object {
         kind,
@@ -53,10 +55,12 @@ pub(crate) fn object(kind: ObjectKind, path: &str) -> Object<'_> {
     }
 }
 
+/// Returns a file with default properties.
 pub(crate) fn file(path: &str) -> Object<'_> {
     object(ObjectKind::File, path)
 }
 
+/// Returns the digest that the end entry of a file with these extents has.
 pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 16]> {
     let (mut all, mut layout) = (Vec::new(), Vec::new());
     for (offset, data) in extents {
@@ -69,11 +73,12 @@ pub(crate) fn digest(extents: &[(u64, &[u8])]) -> Option<[u8; 16]> {
 }
 
 impl Pack {
+    /// Appends an entry.
     pub(crate) fn entry(&mut self, object: u64, body: EntryBody<'_>) {
         Entry { object, body }.append_to(&mut self.current).unwrap();
     }
 
-    /// The next object's number.
+    /// Appends the entry of a new object, and returns its number.
     pub(crate) fn begin(&mut self, object: &Object<'_>) -> u64 {
         self.next_object += 1;
         self.entry(self.next_object, EntryBody::Object(*object));
@@ -95,7 +100,7 @@ impl Pack {
         );
     }
 
-    /// A whole object, with attributes and extents.
+    /// Appends a whole object with attributes and extents, and returns its number.
     pub(crate) fn whole(
         &mut self,
         object: &Object<'_>,
@@ -114,7 +119,7 @@ impl Pack {
         number
     }
 
-    /// A whole file of `data`.
+    /// Appends a whole file with `data`, and returns its number.
     pub(crate) fn file(&mut self, path: &str, data: &[u8]) -> u64 {
         let extents: &[(u64, &[u8])] = if data.is_empty() { &[] } else { &[(0, data)] };
         self.whole(&file(path), &[], data.len() as u64, extents)
@@ -176,11 +181,12 @@ impl Pack {
         self.entry(0, EntryBody::Catalogue(entry));
     }
 
-    /// Ends the block, and gives its number.
+    /// Ends the block of data, and returns its number.
     pub(crate) fn cut(&mut self) -> u64 {
         self.cut_as(0)
     }
 
+    /// Ends a block of this kind, and returns its number.
     pub(crate) fn cut_as(&mut self, kind: u8) -> u64 {
         let (bytes, number) = (std::mem::take(&mut self.current), self.next_block);
         self.blocks.push(Prepared {
@@ -193,17 +199,17 @@ impl Pack {
         number
     }
 
-    /// Bytes in the block that is not ended yet.
+    /// Length of the block that is not ended yet.
     pub(crate) fn len(&self) -> usize {
         self.current.len()
     }
 
-    /// The block is lost on its way.
+    /// Removes a block, as if it were lost.
     pub(crate) fn lose(&mut self, number: u64) {
         self.blocks.retain(|block| block.number != number);
     }
 
-    /// The block comes without its content.
+    /// Marks a block as damaged, and removes its content.
     pub(crate) fn damage(&mut self, number: u64) {
         let block = self
             .blocks
@@ -214,7 +220,7 @@ impl Pack {
         block.bytes.clear();
     }
 
-    /// Changes bytes that no writer would write.
+    /// Replaces bytes of the current block by bytes that no writer would write.
     pub(crate) fn forge(&mut self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len());
         let at = self
@@ -226,6 +232,7 @@ impl Pack {
         self.current[at..at + to.len()].copy_from_slice(to.as_bytes());
     }
 
+    /// Sends the blocks to `tail`.
     pub(crate) fn run<'a>(mut self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
         if !self.current.is_empty() {
             self.cut();
@@ -237,7 +244,7 @@ impl Pack {
             .max()
             .unwrap_or(0)
             .max(4096);
-        let head = BlockSet(self.blocks.into_iter());
+        let head = Blocks(self.blocks.into_iter());
         Pipe::builder()
             .buffer_size(size as u32)
             .head(head)
@@ -246,7 +253,12 @@ impl Pack {
     }
 
     /// Restores to `dest`.
-    pub(crate) fn restore(self, dest: &std::path::Path, options: RestoreOptions) -> RestoreReport {
+    pub(crate) fn restore(
+        self,
+        dest: &Path,
+        options: RestoreOptions,
+        placement: Placement,
+    ) -> RestoreReport {
         let tail = TreeRestore::new(
             dest,
             RestoreOptions {
@@ -256,21 +268,23 @@ impl Pack {
         )
         .unwrap();
         let report = tail.report();
-        self.run(placed(tail)).unwrap();
+        self.run(placement.place(tail)).unwrap();
         report
     }
 
-    pub(crate) fn verify(self) -> RestoreReport {
+    /// Verifies the archive.
+    pub(crate) fn verify(self, placement: Placement) -> RestoreReport {
         let tail = TreeVerify::new();
         let report = tail.report();
-        self.run(placed(tail)).unwrap();
+        self.run(placement.place(tail)).unwrap();
         report
     }
 }
 
-struct BlockSet(std::vec::IntoIter<Prepared>);
+/// A head that sends prepared blocks.
+struct Blocks(std::vec::IntoIter<Prepared>);
 
-impl Head for BlockSet {
+impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         let Some(prepared) = self.0.next() else {
             return Ok(Fill::End);

@@ -1,4 +1,4 @@
-//! What stands in a directory, symbolic links not followed.
+//! The objects in a directory. Symbolic links are not followed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,26 +7,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What one name stands for.
+/// Properties of the object at one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// As `ls` has it: - d l p c b s
+    /// Kind, as `ls` prints it: - d l p c b s
     pub(crate) kind: char,
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
     pub(crate) modified: (i64, i64),
     pub(crate) size: u64,
-    /// 512 bytes each.
+    /// Allocated size in sectors of 512 bytes.
     pub(crate) blocks: u64,
     pub(crate) inode: u64,
     pub(crate) names: u64,
     pub(crate) target: String,
     pub(crate) attributes: BTreeMap<String, Vec<u8>>,
-    /// What a file of up to 1 MiB has in it.
+    /// Content of a file of up to 1 MiB.
     pub(crate) data: Vec<u8>,
 }
 
-/// Everything below `root`, by its path.
+/// Returns the properties of everything below `root`, by path.
 pub(crate) fn walk(root: &Path) -> BTreeMap<String, Seen> {
     let (mut seen, mut folders) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -38,7 +38,7 @@ pub(crate) fn walk(root: &Path) -> BTreeMap<String, Seen> {
                 .to_str()
                 .unwrap()
                 .to_owned();
-            let one = look(&path);
+            let one = inspect(&path);
             if one.kind == 'd' {
                 folders.push(path);
             }
@@ -48,8 +48,8 @@ pub(crate) fn walk(root: &Path) -> BTreeMap<String, Seen> {
     seen
 }
 
-/// What stands at `path`.
-pub(crate) fn look(path: &Path) -> Seen {
+/// Returns the properties of the object at `path`.
+pub(crate) fn inspect(path: &Path) -> Seen {
     let meta = fs::symlink_metadata(path).unwrap();
     let kind = match meta.mode() & 0o170_000 {
         0o100_000 => '-',

@@ -1,97 +1,84 @@
-//! What is whole comes back as it was.
+//! Undamaged archives are restored as they were.
 
+use std::collections::BTreeMap;
 use std::fs;
 
-use datapipe::tree::RestoreOptions;
+use datapipe::tree::{RestoreOptions, RestoreReport};
 use datapipe::wire::{Object, ObjectKind, Time};
 
 use super::pack::{Pack, WHEN, file, object};
-use super::walk::{look, walk};
-use super::{Site, is_root, problems};
+use super::site::{Site, is_root, problems};
+use super::walk::{Seen, inspect, walk};
+use crate::placement::Placement;
+
+in_both_placements! {
+    every_object_kind_is_restored
+    holes_are_restored_as_holes
+    privileged_attributes_are_restored_for_root_only
+    extended_attributes_and_acls_are_restored
+    paths_longer_than_path_max_are_restored
+    existing_object_is_kept_or_replaced_whole
+    repeated_hard_link_is_restored_once
+    only_selected_paths_are_restored
+    unprivileged_user_restores_what_it_may
+}
 
 const OLD: Time = Time {
     seconds: -86_400,
     nanoseconds: 999_999_999,
 };
 
-#[test]
-fn every_object_kind_is_restored() {
-    let site = Site::new();
+const LONG_TARGET: &[u8] = &[b'x'; 4000];
+
+/// Makes one object of each kind, with unusual modes and times.
+fn every_kind() -> Pack {
     let mut pack = Pack::default();
-    pack.whole(
-        &Object {
-            mode: 0o1775,
-            modified: OLD,
-            ..object(ObjectKind::Directory, "dir")
-        },
-        &[],
-        0,
-        &[],
-    );
-    pack.whole(
-        &Object {
-            mode: 0o500,
-            ..object(ObjectKind::Directory, "dir/shut")
-        },
-        &[],
-        0,
-        &[],
-    );
-    let first = pack.whole(
-        &Object {
-            linked: true,
-            ..file("dir/shut/first")
-        },
-        &[],
-        3,
-        &[(0, b"abc")],
-    );
-    pack.whole(
-        &Object {
-            modified: OLD,
-            mode: 0o777,
-            ..file("empty")
-        },
-        &[],
-        0,
-        &[],
-    );
-    let long = "x/".repeat(2000);
+    let mut whole = |object: Object<'_>, data: &[u8]| {
+        let extents: &[(u64, &[u8])] = if data.is_empty() { &[] } else { &[(0, data)] };
+        pack.whole(&object, &[], data.len() as u64, extents)
+    };
+    let directory = |path, mode| Object {
+        mode,
+        ..object(ObjectKind::Directory, path)
+    };
+    let sticky = Object {
+        modified: OLD,
+        ..directory("dir", 0o1775)
+    };
+    whole(sticky, b"");
+    whole(directory("dir/shut", 0o500), b"");
     let linked = Object {
         linked: true,
-        target: long.as_bytes(),
+        ..file("dir/shut/first")
+    };
+    let first = whole(linked, b"abc");
+    let empty = Object {
+        modified: OLD,
+        mode: 0o777,
+        ..file("empty")
+    };
+    whole(empty, b"");
+    let long = Object {
+        linked: true,
+        target: LONG_TARGET,
         ..object(ObjectKind::Symlink, "long")
     };
-    let symlink = pack.whole(&linked, &[], 0, &[]);
+    let symlink = whole(long, b"");
     pack.cut();
     pack.symlink("dangling", "/nowhere/at/all");
     pack.link("second", first);
     pack.link("long2", symlink);
-    pack.whole(
-        &Object {
-            mode: 0o622,
-            modified: OLD,
-            ..object(ObjectKind::Fifo, "fifo")
-        },
-        &[],
-        0,
-        &[],
-    );
-    let report = site.plain(pack.clone());
-    assert!(report.is_whole(), "{}", problems(&report));
-    // Once more, over all of it: into a directory that nobody may write to.
-    let again = site.overwriting(pack.clone());
-    assert!(again.is_whole(), "{}", problems(&again));
-    assert_eq!(
-        (
-            report.files(),
-            report.directories(),
-            report.others(),
-            report.bytes()
-        ),
-        (2, 2, 5, 3)
-    );
-    let seen = walk(&site.dest());
+    let fifo = Object {
+        mode: 0o622,
+        modified: OLD,
+        ..object(ObjectKind::Fifo, "fifo")
+    };
+    pack.whole(&fifo, &[], 0, &[]);
+    pack
+}
+
+/// Asserts that the destination has what [`every_kind`] describes.
+fn check_every_kind(seen: &BTreeMap<String, Seen>) {
     let kinds: String = seen.values().map(|one| one.kind).collect();
     assert_eq!(
         seen.keys().map(String::as_str).collect::<Vec<_>>(),
@@ -109,57 +96,42 @@ fn every_object_kind_is_restored() {
     );
     assert_eq!(kinds, "ldd--pll-");
     let old = (-86_400, 999_999_999);
-    assert_eq!((seen["dir"].mode, seen["dir"].modified), (0o1775, old));
-    assert_eq!(
-        (seen["dir/shut"].mode, seen["dir/shut"].modified),
-        (0o500, (WHEN.seconds, 123_456_789))
-    );
-    assert_eq!(
-        (
-            seen["empty"].mode,
-            seen["empty"].modified,
-            seen["empty"].size
-        ),
-        (0o777, old, 0)
-    );
-    assert_eq!((seen["fifo"].mode, seen["fifo"].modified), (0o622, old));
-    assert_eq!(
-        (
-            seen["dangling"].target.as_str(),
-            seen["dangling"].modified.0
-        ),
-        ("/nowhere/at/all", WHEN.seconds)
-    );
-    assert_eq!(
-        (seen["long"].target.as_str(), seen["long"].names),
-        (long.as_str(), 2)
-    );
-    assert_eq!(seen["long"], seen["long2"]);
-    assert_eq!(seen["second"], seen["dir/shut/first"]);
-    assert_eq!(
-        (
-            seen["second"].names,
-            &seen["second"].data[..],
-            seen["second"].mode
-        ),
-        (2, &b"abc"[..], 0o640)
-    );
-    let verified = pack.verify();
-    assert!(verified.is_whole(), "{}", problems(&verified));
-    assert_eq!(
-        (
-            verified.files(),
-            verified.directories(),
-            verified.others(),
-            verified.bytes()
-        ),
-        (2, 2, 5, 3)
-    );
+    let when = (WHEN.seconds, 123_456_789);
+    let mode_and_time = |path: &str| (seen[path].mode, seen[path].modified);
+    assert_eq!(mode_and_time("dir"), (0o1775, old));
+    assert_eq!(mode_and_time("dir/shut"), (0o500, when));
+    assert_eq!(mode_and_time("empty"), (0o777, old));
+    assert_eq!(seen["empty"].size, 0);
+    assert_eq!(mode_and_time("fifo"), (0o622, old));
+    let dangling = &seen["dangling"];
+    assert_eq!(dangling.target, "/nowhere/at/all");
+    assert_eq!(dangling.modified.0, WHEN.seconds);
+    let long = &seen["long"];
+    assert_eq!((long.target.as_bytes(), long.names), (LONG_TARGET, 2));
+    assert_eq!(*long, seen["long2"]);
+    let second = &seen["second"];
+    assert_eq!(*second, seen["dir/shut/first"]);
+    assert_eq!((second.names, second.mode), (2, 0o640));
+    assert_eq!(second.data, b"abc");
 }
 
-#[test]
-fn holes_are_restored_as_holes() {
-    let site = Site::new();
+fn every_object_kind_is_restored(placement: Placement) {
+    let site = Site::new(placement);
+    let report = site.plain(every_kind());
+    assert!(report.is_whole(), "{}", problems(&report));
+    // Once more, over all of it, into a directory without write permission.
+    let again = site.overwriting(every_kind());
+    assert!(again.is_whole(), "{}", problems(&again));
+    let counts = |of: &RestoreReport| (of.files(), of.directories(), of.others(), of.bytes());
+    assert_eq!(counts(&report), (2, 2, 5, 3));
+    check_every_kind(&walk(&site.dest()));
+    let verified = every_kind().verify(placement);
+    assert!(verified.is_whole(), "{}", problems(&verified));
+    assert_eq!(counts(&verified), (2, 2, 5, 3));
+}
+
+fn holes_are_restored_as_holes(placement: Placement) {
+    let site = Site::new(placement);
     let page = [7; 4096];
     let mut pack = Pack::default();
     pack.whole(
@@ -174,17 +146,16 @@ fn holes_are_restored_as_holes() {
         return; // A file system whose files do not become that long.
     }
     assert!(report.is_whole(), "{}", problems(&report));
-    let seen = look(&site.dest().join("sparse"));
+    let seen = inspect(&site.dest().join("sparse"));
     assert_eq!((seen.size, seen.modified.0), (1 << 40, WHEN.seconds));
     assert!(seen.blocks * 512 <= 1 << 20, "{} blocks", seen.blocks);
-    let seen = look(&site.dest().join("tail"));
+    let seen = inspect(&site.dest().join("tail"));
     assert_eq!((seen.size, seen.blocks), (10_000_000, 0));
     assert_eq!(report.bytes(), 8192);
 }
 
-#[test]
-fn privileged_attributes_are_restored_for_root_only() {
-    let site = Site::new();
+fn privileged_attributes_are_restored_for_root_only(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let owned = Object {
         uid: 12_345,
@@ -246,26 +217,26 @@ fn privileged_attributes_are_restored_for_root_only() {
     }
 }
 
-#[test]
-fn extended_attributes_and_acls_are_restored() {
-    let site = Site::new();
-    // user::rw- user:7:r-- group::r-- mask::rw- other::---
-    let list: Vec<u8> = [2, 0, 0, 0]
-        .into_iter()
-        .chain(
-            [
-                (1, 6, u32::MAX),
-                (2, 4, 7),
-                (4, 4, u32::MAX),
-                (16, 6, u32::MAX),
-                (32, 0, u32::MAX),
-            ]
-            .into_iter()
-            .flat_map(|(tag, perm, id): (u8, u8, u32)| {
-                [&[tag, 0, perm, 0][..], &id.to_le_bytes()].concat()
-            }),
-        )
-        .collect();
+/// Returns an access control list: user::rw- user:7:r-- group::r-- mask::rw- other::---
+fn access_control_list() -> Vec<u8> {
+    let entries = [
+        (1, 6, u32::MAX),
+        (2, 4, 7),
+        (4, 4, u32::MAX),
+        (16, 6, u32::MAX),
+        (32, 0, u32::MAX),
+    ];
+    let mut list = vec![2, 0, 0, 0];
+    for (tag, permissions, id) in entries {
+        list.extend([tag, 0, permissions, 0]);
+        list.extend(u32::to_le_bytes(id));
+    }
+    list
+}
+
+fn extended_attributes_and_acls_are_restored(placement: Placement) {
+    let site = Site::new(placement);
+    let list = access_control_list();
     let mut pack = Pack::default();
     let big = vec![b'v'; 2000];
     let attributes = [
@@ -273,51 +244,17 @@ fn extended_attributes_and_acls_are_restored() {
         ("user.big", &big),
         ("user.empty", b""),
     ];
-    pack.whole(
-        &Object {
-            mode: 0o500,
-            ..object(ObjectKind::Directory, "dir")
-        },
-        &attributes,
-        0,
-        &[],
-    );
-    pack.whole(
-        &Object {
-            mode: 0o400,
-            ..file("readonly")
-        },
-        &attributes,
-        0,
-        &[],
-    );
-    pack.whole(
-        &Object {
-            mode: 0o660,
-            ..file("file")
-        },
-        &attributes,
-        1,
-        &[(0, b"x")],
-    );
-    pack.whole(
-        &Object {
-            mode: 0o660,
-            ..file("list")
-        },
-        &[("system.posix_acl_access", &list)],
-        0,
-        &[],
-    );
-    pack.whole(
-        &Object {
-            mode: 0o660,
-            ..object(ObjectKind::Fifo, "fifo")
-        },
-        &[("system.posix_acl_access", &list)],
-        0,
-        &[],
-    );
+    let acl = [("system.posix_acl_access", &list[..])];
+    let with_mode = |mode, object| Object { mode, ..object };
+    let directory = with_mode(0o500, object(ObjectKind::Directory, "dir"));
+    pack.whole(&directory, &attributes, 0, &[]);
+    let read_only = with_mode(0o400, file("readonly"));
+    pack.whole(&read_only, &attributes, 0, &[]);
+    let written = with_mode(0o660, file("file"));
+    pack.whole(&written, &attributes, 1, &[(0, b"x")]);
+    pack.whole(&with_mode(0o660, file("list")), &acl, 0, &[]);
+    let fifo = with_mode(0o660, object(ObjectKind::Fifo, "fifo"));
+    pack.whole(&fifo, &acl, 0, &[]);
     let report = site.plain(pack);
     if problems(&report).contains("not supported") {
         return; // A file system without them.
@@ -342,9 +279,8 @@ fn extended_attributes_and_acls_are_restored() {
     }
 }
 
-#[test]
-fn paths_longer_than_path_max_are_restored() {
-    let site = Site::new();
+fn paths_longer_than_path_max_are_restored(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let mut path = String::new();
     for depth in 0..60 {
@@ -360,7 +296,7 @@ fn paths_longer_than_path_max_are_restored() {
         (report.files(), report.directories(), report.notes().len()),
         (2, 60, 1)
     );
-    assert_eq!(look(&site.dest().join("missing/parents")).mode, 0o700);
+    assert_eq!(inspect(&site.dest().join("missing/parents")).mode, 0o700);
     assert_eq!(
         fs::read(site.dest().join("missing/parents/file")).unwrap(),
         b"found"
@@ -369,41 +305,33 @@ fn paths_longer_than_path_max_are_restored() {
     for depth in 0..30 {
         here.push(format!("{depth:0100}"));
     }
-    let seen = look(&here);
+    let seen = inspect(&here);
     assert_eq!(
         (seen.mode, seen.modified),
         (0o755, (WHEN.seconds, 123_456_789))
     );
 }
 
-#[test]
-fn existing_object_is_kept_or_replaced_whole() {
-    let site = Site::new();
-    let put = || {
-        fs::create_dir_all(site.dest().join("kept/inside")).unwrap();
-        fs::create_dir_all(site.dest().join("dir")).unwrap();
-        let _ = fs::remove_file(site.dest().join("link"));
-        for (path, data) in [
-            ("file", "old"),
-            ("second", "old"),
-            ("flat", "old"),
-            ("link", "old"),
-            ("broken", "old"),
-        ] {
-            fs::write(site.dest().join(path), data).unwrap();
-        }
-    };
+/// Creates objects at the paths of [`new_objects`].
+fn put_old_objects(site: &Site) {
+    let dest = site.dest();
+    fs::create_dir_all(dest.join("kept/inside")).unwrap();
+    fs::create_dir_all(dest.join("dir")).unwrap();
+    let _ = fs::remove_file(dest.join("link"));
+    for path in ["file", "second", "flat", "link", "broken"] {
+        fs::write(dest.join(path), "old").unwrap();
+    }
+}
+
+/// Makes an archive with objects of other kinds and content at the same paths.
+fn new_objects() -> Pack {
     let mut pack = Pack::default();
     pack.directory("dir");
-    let first = pack.whole(
-        &Object {
-            linked: true,
-            ..file("file")
-        },
-        &[],
-        3,
-        &[(0, b"new")],
-    );
+    let linked = Object {
+        linked: true,
+        ..file("file")
+    };
+    let first = pack.whole(&linked, &[], 3, &[(0, b"new")]);
     pack.symlink("link", "new");
     pack.link("second", first);
     pack.file("kept", b"new");
@@ -411,66 +339,58 @@ fn existing_object_is_kept_or_replaced_whole() {
     let broken = pack.begin(&file("broken"));
     pack.extent(broken, 0, b"new");
     pack.end(broken, 3, Some([1; 16]));
-    put();
-    let old = look(&site.dest().join("dir"));
-    let report = site.plain(pack.clone());
+    pack
+}
+
+/// Asserts that all objects were replaced, except for a directory that is not empty and a file that
+/// is damaged in the archive.
+fn check_replaced(site: &Site) {
+    let seen = walk(&site.dest());
     assert_eq!(
-        (report.problem_count(), report.damaged_count()),
-        (6, 0),
-        "{}",
-        problems(&report)
+        seen.keys().map(String::as_str).collect::<Vec<_>>(),
+        [
+            "broken",
+            "broken.damaged",
+            "dir",
+            "file",
+            "flat",
+            "kept",
+            "kept/inside",
+            "link",
+            "second"
+        ]
     );
-    assert_eq!(look(&site.dest().join("dir")).modified, old.modified);
+    assert_eq!(seen["broken"].data, b"old");
+    assert_eq!(seen["broken.damaged"].data, b"new");
+    assert_eq!(seen["file"].data, b"new");
+    assert_eq!(seen["file"].inode, seen["second"].inode);
+    assert_eq!(seen["link"].target, "new");
+    assert_eq!(seen["dir"].modified.0, WHEN.seconds);
+}
+
+fn existing_object_is_kept_or_replaced_whole(placement: Placement) {
+    let site = Site::new(placement);
+    put_old_objects(&site);
+    let old = inspect(&site.dest().join("dir"));
+    let report = site.plain(new_objects());
+    let counts = |of: &RestoreReport| (of.problem_count(), of.damaged_count());
+    assert_eq!(counts(&report), (6, 0), "{}", problems(&report));
+    assert_eq!(inspect(&site.dest().join("dir")).modified, old.modified);
     for path in ["file", "second", "flat", "link", "broken"] {
         assert_eq!(fs::read(site.dest().join(path)).unwrap(), b"old", "{path}");
     }
-    put();
-    let report = site.overwriting(pack.clone());
-    assert_eq!(
-        (report.problem_count(), report.damaged_count()),
-        (3, 1),
-        "{}",
-        problems(&report)
-    );
-    let check = || {
-        let seen = walk(&site.dest());
-        assert_eq!(
-            seen.keys().map(String::as_str).collect::<Vec<_>>(),
-            [
-                "broken",
-                "broken.damaged",
-                "dir",
-                "file",
-                "flat",
-                "kept",
-                "kept/inside",
-                "link",
-                "second"
-            ]
-        );
-        assert_eq!(
-            (&seen["broken"].data[..], &seen["broken.damaged"].data[..]),
-            (&b"old"[..], &b"new"[..])
-        );
-        assert_eq!(
-            (&seen["file"].data[..], seen["file"].inode),
-            (&b"new"[..], seen["second"].inode)
-        );
-        assert_eq!(
-            (seen["link"].target.as_str(), seen["dir"].modified.0),
-            ("new", WHEN.seconds)
-        );
-    };
-    check();
-    // Once more, over what is there: two names of one object among it.
+    put_old_objects(&site);
+    let report = site.overwriting(new_objects());
+    assert_eq!(counts(&report), (3, 1), "{}", problems(&report));
+    check_replaced(&site);
+    // Once more, over the restored objects: two of them are names of one file.
     fs::remove_file(site.dest().join("broken.damaged")).unwrap();
-    site.overwriting(pack);
-    check();
+    site.overwriting(new_objects());
+    check_replaced(&site);
 }
 
-#[test]
-fn repeated_hard_link_is_restored_once() {
-    let site = Site::new();
+fn repeated_hard_link_is_restored_once(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     let first = pack.whole(
         &Object {
@@ -488,9 +408,8 @@ fn repeated_hard_link_is_restored_once() {
     assert_eq!(site.names(), ["first", "second"]);
 }
 
-#[test]
-fn only_selected_paths_are_restored() {
-    let site = Site::new();
+fn only_selected_paths_are_restored(placement: Placement) {
+    let site = Site::new(placement);
     let mut pack = Pack::default();
     for dir in ["a", "a/b", "a/bc", "d"] {
         pack.directory(dir);
@@ -517,7 +436,7 @@ fn only_selected_paths_are_restored() {
         },
     );
     assert_eq!(site.names(), ["a", "a/b", "a/b/file", "d", "d/file"]);
-    assert_eq!(look(&site.dest().join("a")).modified.0, WHEN.seconds);
+    assert_eq!(inspect(&site.dest().join("a")).modified.0, WHEN.seconds);
     let text = problems(&report);
     assert_eq!(
         text.replace(
@@ -528,10 +447,8 @@ fn only_selected_paths_are_restored() {
     );
 }
 
-#[test]
-fn unprivileged_user_restores_what_it_may() {
-    // Root has no obstacles, so these are met by another user, if there is a program that makes us
-    // one.
+fn unprivileged_user_restores_what_it_may(placement: Placement) {
+    // Root meets no obstacles. So this program runs itself as another user, if the system lets it.
     let (Ok(program), true) = (std::env::current_exe(), is_root()) else {
         return;
     };
@@ -544,7 +461,9 @@ fn unprivileged_user_restores_what_it_may() {
     )
     .unwrap();
     let mut run = std::process::Command::new(&copy);
-    run.args(["whole::", "damage::", "--test-threads=1"])
+    let suite = |name: &str| format!("restore::{name}::{}", placement.module());
+    run.args([suite("whole"), suite("damage")])
+        .arg("--test-threads=1")
         .current_dir("/");
     std::os::unix::process::CommandExt::uid(&mut run, 65_534);
     std::os::unix::process::CommandExt::gid(&mut run, 65_534);
