@@ -10,15 +10,13 @@ use datapipe::pool::Refusal;
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, Random, collect, discard_every, gather, numbers, pass, sleepy};
 
+#[path = "harness/data.rs"]
+mod data; // settings
+
+use data::setting;
+
 /// Long enough for any of these chains on any machine; a chain that takes longer stands still.
 const STANDSTILL: Duration = Duration::from_secs(120);
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
 
 /// A chain, and which of its blocks arrive.
 fn chain(seed: u64, blocks: u64, got: &Collected) -> (PipeBuilder<'static>, Vec<u64>) {

@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, Random, collect, discard_every, numbers, pass};
 
+#[path = "harness/data.rs"]
+mod data; // settings
+
+use data::setting;
+
 /// No pipe of these takes longer, unless it hangs.
 const HANGS: Duration = Duration::from_secs(60);
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
 
 /// Overwrites `count` words in the first `len` bytes of the segment.
 fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {

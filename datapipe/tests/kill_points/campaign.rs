@@ -7,16 +7,13 @@ use datapipe::memory::points::LABELS;
 use datapipe::testkit::Random;
 
 use crate::chains::CHAINS;
+use crate::data::number;
 use crate::round::{Deed, Outcome, Round};
 
 /// Kills of the short form.
 const KILLS: u64 = 1000;
 /// How often `DATAPIPE_ROUND` is repeated.
 const REPEATS: u64 = 50;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
 
 /// Kills of this run.
 pub(crate) fn kills() -> u64 {

@@ -30,8 +30,10 @@ mod orders; // tells a process where to die, and learns whether it did
 mod round; // one pipe, and whether it got over what happened to it
 mod stages; // what the pipes consist of
 
+#[path = "../harness/data.rs"]
+mod data; // settings
 #[path = "../harness/mod.rs"]
-mod harness; // what whoever calls a test binary expects of it
+mod harness; // arguments and output of a test binary
 #[path = "../harness/suite.rs"]
 mod suite; // one test after the other
 #[path = "../harness/watch.rs"]

@@ -12,6 +12,7 @@ use datapipe::memory::Backing;
 use datapipe::pool::Reclaimed;
 
 use crate::chain::Plan;
+use crate::data::number;
 use crate::random::{Random, mix};
 use crate::round::Round;
 use crate::{Outcome, ensure};
@@ -28,7 +29,6 @@ pub(crate) struct Campaign {
 
 impl Campaign {
     pub(crate) fn new() -> Self {
-        let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let seed = number("DATAPIPE_SEED").unwrap_or_else(|| RandomState::new().hash_one(0u8));
         Self {
             target: number("DATAPIPE_KILLS").unwrap_or(KILLS),

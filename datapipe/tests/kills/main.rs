@@ -19,8 +19,10 @@
 mod books; // what the processes write down outside of the segment
 mod campaign; // rounds, until enough were killed, and what was counted
 mod chain; // what the processes do
+#[path = "../harness/data.rs"]
+mod data; // settings
 #[path = "../harness/mod.rs"]
-mod harness; // what whoever calls a test binary expects of it
+mod harness; // arguments and output of a test binary
 mod process; // forks them, and waits for their deaths
 mod random; // choices that a seed gives again
 mod round; // one pipe and its processes, killed and replaced

@@ -13,6 +13,7 @@ use datapipe::testkit::Random;
 use datapipe::{NotReplaced, StageFailure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::data::setting;
 use crate::stages::{
     Deed, checking, counting, in_place, in_place_once, out_of_place, slow_to_replace,
 };
@@ -45,7 +46,7 @@ fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
 
 pub(crate) fn processes_killed_at_random_are_replaced() {
     const BUFFERS: u32 = 24;
-    let seed = std::env::var("DATAPIPE_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let seed = setting("DATAPIPE_SEED", 1);
     let mut random = Random::new(seed);
     let (enough, count) = (
         Arc::new(AtomicBool::new(false)),

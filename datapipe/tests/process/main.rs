@@ -1,23 +1,23 @@
-//! Stages in processes: the same bytes as in threads; whoever dies is replaced or named; nothing is
-//! left.
+//! Stages in processes: they give the same bytes as threads, a process that dies is replaced or named,
+//! and nothing is left.
 //!
-//! The test binary is the host of its own stages, so its main is its own.
+//! The test binary is the host of its own stages, so its `main` is its own.
 
 #![allow(
     clippy::disallowed_types,
     reason = "flags and counts of the test, not shared words"
 )]
 
-mod archive; // archives, and their media
-mod attached; // processes that take part in somebody else's pipe
-mod deaths; // killed, crashed, failed: replaced or named
+mod archive; // archives and their media
+mod attached; // processes that attach to the pipe of another one
+mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
-mod refusals; // what cannot run in processes, and says so
-mod same; // what comes out is what threads make
-mod scribbles; // one that writes over the words of its pipe
+mod refusals; // stages and hosts that cannot run in processes
+mod same; // results equal to those of threads
+mod scribbles; // a process that overwrites the words of its pipe
 mod stages; // the modules of this host
 mod tree; // trees and streams
-mod unruly; // who does not keep to the rules
+mod unruly; // processes and callers that break the rules
 
 #[path = "../harness/data.rs"]
 mod data; // keys, test data, settings
@@ -28,7 +28,7 @@ mod harness; // arguments and output of a test binary
 #[path = "../harness/medium.rs"]
 mod medium; // tapes and directories on the file system
 #[path = "../harness/suite.rs"]
-mod suite; // one test after the other
+mod suite; // runs one test after the other
 #[path = "../harness/watch.rs"]
 mod watch; // children, descriptors, deaths
 
@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use suite::Test;
 
-/// How long all tests together may take before one of them counts as hanging.
+/// Time limit of all tests together.
 const HANGS: Duration = Duration::from_secs(300);
 
 const TESTS: &[Test] = suite::tests![
@@ -74,6 +74,7 @@ const TESTS: &[Test] = suite::tests![
     tree::tree_read_in_a_process_matches_a_thread,
     tree::tree_problems_are_reported_as_found,
     tree::tree_restored_in_a_process_matches_a_thread,
+    tree::selected_paths_restored_in_a_process_match_a_thread,
     tree::tree_verified_in_a_process_matches_a_thread,
     tree::file_streams_run_in_processes,
     tree::stages_bound_to_this_process_are_rejected,
@@ -83,6 +84,7 @@ const TESTS: &[Test] = suite::tests![
     archive::selected_blocks_are_read_in_processes,
     archive::media_that_cannot_cross_are_rejected,
     archive::media_are_opened_by_path_in_modules,
+    archive::invalid_archive_module_arguments_are_rejected,
     archive::killed_archive_writer_leaves_a_salvageable_archive,
     archive::killed_archive_reader_fails_or_is_replaced,
     archive::killed_sealing_process_is_replaced,

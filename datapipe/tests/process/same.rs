@@ -1,27 +1,20 @@
-//! What comes out of processes is what threads make.
+//! Stages in processes give the same bytes as threads.
 
 use std::io::Cursor;
 use std::sync::Arc;
 
 use datapipe::prelude::*;
 use datapipe::stage::{resequence, sequence};
-use datapipe::testkit::{Random, check_stage};
+use datapipe::testkit::check_stage;
 use parking_lot::Mutex;
 
+use crate::data::blocks;
+
 fn data() -> Vec<u8> {
-    let mut random = Random::new(7);
-    (0..400_000)
-        .map(|at| {
-            if at % 3 == 0 {
-                random.below(256) as u8
-            } else {
-                (at >> 10) as u8
-            }
-        })
-        .collect()
+    blocks(400_000, 1024, 7)
 }
 
-/// What a pipe makes of the data, each block behind its length.
+/// Returns what a pipe makes of the data: the length of each block, and the block.
 fn made_by(stages: impl IntoIterator<Item = MiddleStage<'static>>) -> Vec<u8> {
     let out = Arc::new(Mutex::new(Vec::new()));
     let mut pipe = Pipe::builder()

@@ -15,19 +15,13 @@ use std::time::{Duration, Instant};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 
+use crate::data::setting;
 use crate::stages::{Deed, checking, counting, out_of_place};
 
 /// No pipe of these takes longer, unless it hangs.
 const HANGS: Duration = Duration::from_secs(60);
 /// Blocks of a pipe that is scribbled on.
 const BLOCKS: u64 = 2_000;
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
 
 /// A stage that passes blocks on and, at one of them, overwrites words.
 pub(crate) fn scribbling(seed: u64) -> MiddleStage<'static> {
