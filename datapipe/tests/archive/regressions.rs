@@ -186,8 +186,8 @@ fn damage_is_reported_while_a_long_block_is_pending() {
 }
 
 /// A record with a damaged header is taken for the one that should be at its position. Where blocks
-/// cross from record to record, the reader did that once in a chunk only, and lost the intact blocks
-/// of all later ones.
+/// cross from record to record, the reader did that once in a chunk only, and lost the intact
+/// blocks of all later ones.
 #[test]
 fn record_with_a_damaged_header_keeps_its_blocks() {
     let data = data(100);
@@ -315,8 +315,8 @@ impl InPlace for Harm {
     }
 }
 
-/// The copy of a damaged archive looked complete: lost blocks of the first were zeros in the second,
-/// without a report.
+/// The copy of a damaged archive looked complete: lost blocks of the first were zeros in the
+/// second, without a report.
 #[test]
 fn damaged_block_is_rejected_by_the_tail() {
     let (_, _, tail) = planned(small());

@@ -1,5 +1,5 @@
-//! Runs the tests of a binary whose `main` is its own: one after the other, and after each one checks
-//! that nothing is left of it.
+//! Runs the tests of a binary whose `main` is its own: one after the other, and after each one
+//! checks that nothing is left of it.
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;

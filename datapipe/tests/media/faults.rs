@@ -1,4 +1,4 @@
-//! Storages that fail, fill up, crash, or have lost something.
+//! Storages that fail, fill up, crash, or have lost data.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -49,9 +49,9 @@ fn full_file_system_ends_the_volume() {
         assert_eq!(
             simh(&place.bytes(1)),
             expected,
-            "nothing is left of the record that did not fit"
+            "no byte of the record that did not fit is left"
         );
-        // There is no room anywhere, and another volume would not change that.
+        // The storage is full: another volume does not help.
         while medium.write_mark().is_ok() {
             expected.push(Thing::Mark);
         }
@@ -289,7 +289,7 @@ fn overwritten_volume_does_not_return_after_a_crash() {
     }
 }
 
-/// A tape that is emptied must stay empty, or old records would stand behind the new ones.
+/// A truncated tape must stay empty, or old records would follow the new ones.
 #[test]
 fn overwritten_record_does_not_return_after_a_crash() {
     for seed in 0..20 {
@@ -363,15 +363,15 @@ fn foreign_files_are_kept_and_volumes_are_private() {
     assert!(matches!(error, MediumError::NoVolumes { .. }), "{error}");
 }
 
-/// Opening a pipe waits until somebody has its other end. A tape must not.
+/// Opening a FIFO waits for its other end. Opening a tape must not wait.
 #[test]
 fn fifo_is_rejected_as_a_tape() {
     let place = real(false);
     rustix::fs::mkfifoat(rustix::fs::CWD, &place.path, rustix::fs::Mode::RUSR).unwrap();
     let error = place.open_with(ours).err().unwrap();
-    assert!(
-        matches!(&error, MediumError::Io { source, .. } if source.kind() == ErrorKind::InvalidInput),
-        "{error}"
-    );
+    let MediumError::Io { source, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(source.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(place.create(None, true).is_err());
 }

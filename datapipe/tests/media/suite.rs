@@ -11,7 +11,8 @@ use crate::site::{
 
 pub(crate) fn written_records_are_read_back<S: Files>(place: &Site<S>) {
     let seeds = any::<u64>();
-    proptest!(ProptestConfig::with_cases(24), |(seed in seeds, count in 0..200usize, longest in 3..9000u64)| {
+    let config = ProptestConfig::with_cases(24);
+    proptest!(config, |(seed in seeds, count in 0..200usize, longest in 3..9000u64)| {
         let expected = things(&mut Random::new(seed), count, longest);
         let size = place.many.then_some(MIN_VOLUME_SIZE);
         let mut medium = place.create(size, true).unwrap();
@@ -72,8 +73,8 @@ pub(crate) fn position_can_be_sought<S: Files>(place: &Site<S>) {
     );
 }
 
-/// From the end of each volume to its start: what reading forwards gives, in reverse, and at the
-/// same places.
+/// Reading from the end of each volume to its start gives the same items as reading forwards, in
+/// reverse and at the same positions.
 pub(crate) fn reading_backwards_matches_reading_forwards<S: Files>(place: &Site<S>) {
     let expected = things(&mut Random::new(8), 100, 9000);
     let mut medium = place
@@ -120,7 +121,7 @@ pub(crate) fn reading_backwards_matches_reading_forwards<S: Files>(place: &Site<
     }
 }
 
-/// Whatever byte is changed: records that come are right, and damage is all that is before it.
+/// Any changed byte: the records that are read are correct, and all bytes before them are damage.
 pub(crate) fn reading_backwards_through_damage_ends<S: Files>(place: &Site<S>) {
     let things = things(&mut Random::new(9), 12, 60);
     let bytes = place.one_volume(&things);
@@ -201,7 +202,7 @@ pub(crate) fn flipped_byte_spares_other_records<S: Files>(place: &Site<S>) {
     }
 }
 
-/// Marks in front of and behind a record with one wrong length are not damaged, and are not lost.
+/// Marks before and after a record with one wrong length are not damaged and not lost.
 #[test]
 fn marks_beside_damage_are_kept() {
     let place = faulty(1, false);
@@ -232,7 +233,7 @@ fn marks_beside_damage_are_kept() {
             );
         }
     }
-    // Zeros that nothing says are marks belong to the damage.
+    // Zeros without evidence that they are marks belong to the damage.
     let bytes = [&[0xee; 5][..], &[0; 8], &bytes[first as usize..]].concat();
     let expected = [&[Thing::Damaged(13)], &things[1..]].concat();
     assert_eq!(only_things(place.read_bytes(&bytes, ours)), expected);
@@ -242,7 +243,7 @@ pub(crate) fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
     place.one_volume(&[]);
     let mut random = Random::new(6);
     for _ in 0..300 {
-        // Few different words, so that lengths that agree are frequent.
+        // Few different words, so that matching lengths are frequent.
         let words = [
             0,
             2,
@@ -263,7 +264,7 @@ pub(crate) fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
         place.read_bytes(&bytes, |_| true);
         place.read_bytes(&bytes, ours);
         place.read_bytes(&bytes, |_| false);
-        // The length that a record claims is not believed.
+        // The reader does not allocate the length that a record claims.
         let mut record = Vec::new();
         let mut medium = place.open();
         while medium.read(&mut record).unwrap() != Item::End {
@@ -272,7 +273,7 @@ pub(crate) fn garbage_is_covered_and_bounded<S: Files>(place: &Site<S>) {
     }
 }
 
-/// The search reads in windows: a record at any place of a window, and across its end, is found.
+/// The search reads in windows. It finds a record at any offset of a window, and across its end.
 pub(crate) fn record_after_damage_of_any_length_is_found<S: Files>(place: &Site<S>) {
     let record = Thing::Record([MAGIC, &[7; 100]].concat());
     let frame = place.one_volume(std::slice::from_ref(&record));
@@ -292,7 +293,7 @@ pub(crate) fn record_after_damage_of_any_length_is_found<S: Files>(place: &Site<
             );
         }
     }
-    // The shortest frame there is, at the very end.
+    // The shortest possible frame, at the very end.
     for len in 1..20 {
         let bytes = [&vec![0xee; len][..], &[1, 0, 0, 0, 9, 0, 1, 0, 0, 0]].concat();
         let found = only_things(place.read_bytes(&bytes, |_| true));
@@ -300,8 +301,7 @@ pub(crate) fn record_after_damage_of_any_length_is_found<S: Files>(place: &Site<
     }
 }
 
-/// A length at every byte, each of which promises a record that is not there, and a probe that
-/// believes all of them.
+/// A false length at every word, and a probe that believes all of them.
 pub(crate) fn volume_of_false_lengths_ends<S: Files>(place: &Site<S>) {
     place.one_volume(&[]);
     let bytes = vec![0x00; 64 << 10].into_iter().enumerate();
@@ -382,7 +382,7 @@ pub(crate) fn volume_size_is_kept_and_its_reserve_is_usable<S: Files>(place: &Si
             used <= size - VOLUME_RESERVE && used > size - VOLUME_RESERVE - 2100,
             "{used} of {size}"
         );
-        // Twice 2 KiB with their lengths, and a mark.
+        // The reserve takes twice 2 KiB with their lengths, and a mark.
         medium
             .write(&record(&mut Random::new(1), 3).repeat(680))
             .unwrap();
@@ -441,7 +441,8 @@ pub(crate) fn empty_and_oversized_records_are_rejected<S: Files>(place: &Site<S>
     let error = medium.write(&vec![0; MAX_RECORD + 1]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a record of 16777217 bytes is longer than the 16777216 that this medium takes; write shorter ones"
+        "a record of 16777217 bytes is longer than the 16777216 that this medium takes; \
+         write shorter ones"
     );
     assert_eq!(
         only_things(read(&mut *place.open())),

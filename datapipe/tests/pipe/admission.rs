@@ -20,9 +20,10 @@ fn undersized_pool_is_rejected_with_the_arithmetic() {
     let error = chain().buffers(8).run().unwrap_err().to_string();
     assert_eq!(
         error,
-        "cannot start pipe \"nightly\": stage \"group\" keeps 4 inputs before it frees one, but zstd instances may \
-         hold 2 buffers each\n  zstd x2 has 4 of 8 buffers (8 / 2 allocating modules); 2 >= 1 + (4 - 1) does not \
-         hold; use 16 buffers or more"
+        "cannot start pipe \"nightly\": stage \"group\" keeps 4 inputs before it frees one, \
+         but zstd instances may hold 2 buffers each\n  \
+         zstd x2 has 4 of 8 buffers (8 / 2 allocating modules); \
+         2 >= 1 + (4 - 1) does not hold; use 16 buffers or more"
     );
     assert!(
         chain()
@@ -84,7 +85,7 @@ fn impossible_pipes_are_rejected() {
         .stage(pass(1).named(""))
         .tail(sink());
     assert!(refused(nameless).contains("a name must have 1 to 64 bytes"));
-    // A value is one instance: asking for more is refused, and does not panic.
+    // A value is one instance: a request for more is rejected, and does not panic.
     let twice: HeadStage<'_> = StreamHead::new(std::io::empty()).into();
     assert!(refused(small().head(twice.instances(2)).tail(sink())).contains("one instance"));
 }

@@ -1,4 +1,4 @@
-//! Compression: what goes in comes out, other programs can read it, and nothing that is read can do
+//! Compression: blocks round-trip, other programs can decompress them, and hostile blocks do no
 //! harm.
 
 use std::io::Write;
@@ -10,7 +10,7 @@ use datapipe::prelude::*;
 use datapipe::testkit::{Random, check_stage};
 use proptest::prelude::*;
 
-/// A block and what is said about it.
+/// The bytes of a block and its description.
 type Parcel = (Vec<u8>, BlockInfo);
 
 /// Sends `parcels` through `stages`, in buffers of `size` bytes, and returns what comes out.
@@ -52,6 +52,7 @@ fn through(
     Ok(std::mem::take(&mut *got.lock().unwrap()))
 }
 
+/// Returns blocks with the default description.
 fn plain(blocks: &[Vec<u8>]) -> Vec<Parcel> {
     blocks
         .iter()
@@ -63,12 +64,14 @@ fn bytes(parcels: Vec<Parcel>) -> Vec<Vec<u8>> {
     parcels.into_iter().map(|(bytes, _)| bytes).collect()
 }
 
+/// Returns the description of a compressed block.
 fn info(codec: Codec, plain_len: usize) -> BlockInfo {
     let mut info = BlockInfo::default();
     (info.codec, info.plain_len) = (codec, plain_len as u32);
     info
 }
 
+/// Returns the compressing stages, with their codecs.
 fn both() -> [(Codec, MiddleStage<'static>); 2] {
     [
         (Codec::ZSTD, Zstd::level(3)),
@@ -76,7 +79,7 @@ fn both() -> [(Codec, MiddleStage<'static>); 2] {
     ]
 }
 
-/// `data` as one block, compressed by each algorithm.
+/// Returns `data` as one block, compressed by each algorithm.
 fn compressed(data: &[u8]) -> Vec<Parcel> {
     let one = |(codec, stage)| {
         let parcel = through(&plain(&[data.to_vec()]), 1 << 20, [stage])
@@ -91,8 +94,8 @@ fn compressed(data: &[u8]) -> Vec<Parcel> {
     both().into_iter().map(one).collect()
 }
 
-/// Blocks of every kind: short and long, dense and not, with and without repetition.
-fn material(random: &mut Random) -> Vec<Vec<u8>> {
+/// Returns blocks of every kind: short and long, dense and not, with and without repetition.
+fn random_blocks(random: &mut Random) -> Vec<Vec<u8>> {
     let block = |random: &mut Random| {
         let longest = [3, 300, 64 << 10, 200 << 10][random.below(4) as usize];
         let mut block = vec![0; 1 + random.below(longest) as usize];
@@ -113,14 +116,24 @@ fn material(random: &mut Random) -> Vec<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_data_at_any_level_round_trips(
-        seed: u64, level in 0..25_i32, deflate: bool, analyzed: bool, several in 1..4_u32, undo in 1..4_u32,
+        seed: u64,
+        level in 0..25_i32,
+        deflate: bool,
+        analyzed: bool,
+        several in 1..4_u32,
+        undo in 1..4_u32,
     ) {
-        let blocks = material(&mut Random::new(seed));
-        let compress = if deflate { Deflate::level(level as u32) } else { Zstd::level(level) };
+        let blocks = random_blocks(&mut Random::new(seed));
+        let compress =
+            if deflate { Deflate::level(level as u32) } else { Zstd::level(level) };
         let mut stages = vec![compress.instances(several), decompress().instances(undo)];
         if analyzed {
             stages.insert(0, analyze());
@@ -133,7 +146,7 @@ proptest! {
 
 #[test]
 fn codecs_pass_the_stage_suite() {
-    let mut blocks = material(&mut Random::new(4));
+    let mut blocks = random_blocks(&mut Random::new(4));
     blocks.iter_mut().for_each(|block| block.truncate(64 << 10));
     check_stage(&blocks, || Deflate::level(1));
     check_stage(&blocks, || Zstd::level(9));
@@ -182,13 +195,14 @@ fn incompressible_block_is_sent_unchanged() {
                 "{codec:?}, case {n}"
             );
         }
-        // What is compressed already stays so.
+        // Compressed blocks stay as they are.
         let again = both().map(|(_, stage)| stage);
         assert_eq!(through(&got, 128 << 10, again).unwrap()[8..], got[8..]);
     }
 }
 
-/// What a hostile block came to. It is never more than it said, and never a panic.
+/// Decompresses a hostile block, strictly and by salvage. Asserts that both agree, that the result
+/// has the declared length, and that neither panics.
 fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
     let log = DamageLog::new();
     let strict = through(std::slice::from_ref(parcel), size, [decompress().inline()]);
@@ -210,7 +224,7 @@ fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
             assert_eq!(
                 data.len(),
                 parcel.1.plain_len as usize,
-                "wrong perhaps, but as long as it said"
+                "perhaps wrong, but of the declared length"
             );
             Ok(data)
         }
@@ -239,7 +253,7 @@ fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
 #[test]
 fn damaged_block_is_rejected_or_keeps_its_declared_length() {
     let plain =
-        b"the only copy of somebody's data, and the only copy of somebody's letters".repeat(2);
+        b"the only copy of one person's data, and the only copy of one person's letters".repeat(2);
     let mut refused = 0;
     for (data, info) in compressed(&plain) {
         assert_eq!(read_back(&(data.clone(), info), 4096).unwrap(), plain);
@@ -251,8 +265,8 @@ fn damaged_block_is_rejected_or_keeps_its_declared_length() {
                 refused += u32::from(read_back(&(data, info), 4096).is_err());
             }
         }
-        let behind = [&data[..], b"\0"].concat();
-        read_back(&(behind, info), 4096).expect_err("a byte behind the end");
+        let longer = [&data[..], b"\0"].concat();
+        read_back(&(longer, info), 4096).expect_err("a byte after the end");
         read_back(&(data.repeat(2), info), 4096).expect_err("two streams");
         for plain_len in [
             0,
@@ -269,7 +283,7 @@ fn damaged_block_is_rejected_or_keeps_its_declared_length() {
         }
     }
     assert!(refused > 50, "{refused}");
-    // What the zstd library would skip, or join, is no part of one frame.
+    // Frames that the zstd library would skip or join are not part of one frame.
     let skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd";
     read_back(&(skipped.to_vec(), info(Codec::ZSTD, 4)), 4096).expect_err("a frame of nothing");
     let (frame, mut whole) = compressed(&plain).remove(0);
@@ -373,7 +387,7 @@ fn salvaging_decompressor_continues_and_reports_positions() {
                 is.0.is_empty() && is.1.marks == Marks::DAMAGED && is.1.plain_len == 700,
                 "{is:?}"
             ),
-            5 | 7 => assert_eq!(was, is, "what is marked passes as it is"),
+            5 | 7 => assert_eq!(was, is, "marked blocks pass unchanged"),
             _ => assert_eq!(is.0, b"worth keeping ".repeat(50)),
         }
     }
@@ -386,8 +400,8 @@ fn salvaging_decompressor_continues_and_reports_positions() {
 
 #[test]
 fn inspection_marks_and_rejects() {
-    struct Judge;
-    impl Inspect for Judge {
+    struct Inspector;
+    impl Inspect for Inspector {
         fn inspect(&mut self, data: &[u8], _: &BlockInfo) -> Result<Finding, StageError> {
             Ok(match data {
                 [b'm', ..] => Finding::Mark,
@@ -399,7 +413,7 @@ fn inspection_marks_and_rejects() {
     }
     let run = |parcels: &[Parcel]| {
         let log = InspectionLog::new();
-        let stage = Stage::inspect("judge", &log, |_| Judge).instances(3);
+        let stage = Stage::inspect("judge", &log, |_| Inspector).instances(3);
         through(
             parcels,
             4096,
@@ -424,7 +438,7 @@ fn inspection_marks_and_rejects() {
     assert_eq!(log.marked(), (1..30).step_by(3).collect::<Vec<u64>>());
     assert_eq!(log.rejected(), (2..30).step_by(3).collect::<Vec<u64>>());
     assert_eq!((log.marked_count(), log.rejected_count()), (10, 10));
-    // What has no content any more is not judged again.
+    // Blocks without content are not inspected again.
     let (again, log) = run(&got).unwrap();
     assert_eq!(
         (again, log.rejected_count(), log.marked_count()),
@@ -445,7 +459,7 @@ fn inspection_marks_and_rejects() {
     }
 }
 
-/// What `program` makes of `input`; nothing, and a line that says so, if it is not there.
+/// Returns the output of `program` for `input`, or nothing, with a message, if it is not installed.
 fn other_program(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let mut command = Command::new(program);
     let started = command

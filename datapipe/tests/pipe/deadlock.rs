@@ -1,16 +1,17 @@
-//! A pipe in which each stage waits for another ends, and says who waits for what.
+//! Deadlock: a pipe in which each stage waits for another ends, and the error says for what each
+//! waits.
 
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, collect, gather, numbers};
 use datapipe::{Deadlock, WaitsFor};
 
-/// Runs a pipe with 4 buffers in which a stage gathers 8, and says that it keeps `says`.
-fn gathers(says: u32, got: &Collected) -> Result<Report, Error> {
+/// Runs a pipe with 4 buffers in which a stage gathers 8, and declares that it holds `declared`.
+fn gathers(declared: u32, got: &Collected) -> Result<Report, Error> {
     let pipe = Pipe::builder()
         .buffer_size(512)
         .buffers(4)
         .head(numbers(100));
-    pipe.stage(gather(8).holds_in(says))
+    pipe.stage(gather(8).holds_in(declared))
         .tail(collect(got))
         .run()
 }
@@ -21,8 +22,9 @@ fn stage_holding_more_than_declared_is_reported() {
     let error = gathers(1, &got).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "every stage of the pipe waits for another: \"numbers\" for a buffer, \"gather\" for input with 4 inputs in \
-         hand, \"collect\" for input; \"gather\" keeps more than it says, holds_in 1 and holds_out 0"
+        "every stage of the pipe waits for another: \"numbers\" for a buffer, \
+         \"gather\" for input with 4 inputs in hand, \"collect\" for input; \
+         \"gather\" keeps more than it says, holds_in 1 and holds_out 0"
     );
     let Error::Deadlock(Deadlock { waiting, .. }) = error else {
         panic!("{error}")
@@ -51,7 +53,7 @@ fn stage_declaring_what_it_holds_is_rejected_or_runs() {
     assert_eq!(got.numbers(), (0..100).collect::<Vec<_>>());
 }
 
-/// Needs a buffer for each input.
+/// A stage that needs a buffer for each input.
 struct Copy;
 
 impl Transform for Copy {
@@ -76,17 +78,17 @@ fn deadlock_report_sums_up_instances() {
     let Error::Deadlock(Deadlock { waiting, .. }) = error else {
         panic!("{error}")
     };
-    let told: Vec<_> = waiting
+    let reported: Vec<_> = waiting
         .iter()
         .map(|w| (w.position, w.instances, w.waits_for, w.inputs))
         .collect();
-    // The gatherer has what came in order of the copies. Each that could make another has an input
-    // and no buffer.
-    let gathered = told[2].3;
-    assert!((2..=6).contains(&gathered), "{told:?}");
+    // The gatherer has the blocks that arrived in order. Each copying instance has an input and no
+    // buffer for its copy.
+    let gathered = reported[2].3;
+    assert!((2..=6).contains(&gathered), "{reported:?}");
     let (buffer, input) = (WaitsFor::Buffer, WaitsFor::Input);
     assert_eq!(
-        told,
+        reported,
         [
             (0, 1, buffer, 0),
             (1, 3, buffer, 3),

@@ -9,7 +9,7 @@ use datapipe::testkit::{Collected, FaultyStorage, Random, collect, discard_every
 use crate::data::key;
 use crate::fixture::small;
 
-/// Stages that encrypt as an archive does, and decrypt that.
+/// Returns stages that encrypt as an archive does, and decrypt the same.
 fn seal_and_open<'a>() -> (MiddleStage<'a>, MiddleStage<'a>) {
     let archive = ArchiveOptions::new("test").encrypt(key(9)).plan().unwrap();
     let open = archive.open_blocks().unwrap();
@@ -49,7 +49,7 @@ fn compression_and_encryption_round_trip() {
         .sum::<u64>();
     assert!(
         between < 1_000_000,
-        "the text part was compressed: {between}"
+        "the text part is compressed: {between}"
     );
 }
 
@@ -90,9 +90,9 @@ fn tampered_block_does_not_authenticate() {
     );
 }
 
+/// Sealing twice under one key and nonce gave the plaintext back, and the run reported success.
 #[test]
 fn block_is_never_sealed_twice() {
-    // Twice under one key and nonce gave the plaintext back, and the run reported success.
     let got = Collected::default();
     let twice = small()
         .head(numbers(3))
@@ -131,9 +131,9 @@ fn block_is_never_sealed_twice() {
     );
 }
 
+/// A block that was sealed after a gap did not open: its reader counts the blocks that it receives.
 #[test]
 fn sealing_after_a_dropped_block_is_rejected() {
-    // What was sealed behind a gap did not open: its reader counts the blocks that it gets.
     let got = Collected::default();
     let gap = small()
         .head(numbers(9))
@@ -144,7 +144,7 @@ fn sealing_after_a_dropped_block_is_rejected() {
         error.contains("was dropped before encryption, which numbers blocks without gaps"),
         "{error}"
     );
-    // A loop between begins to count anew.
+    // A loop in between restarts the numbers.
     let again = Stage::port("again", |port| {
         while let Some(block) = port.receive()? {
             port.forward(block)?;

@@ -22,11 +22,11 @@ fn failure_names_its_stage_and_frees_every_buffer() {
             .stage(pass(2).instances(2))
             .tail(collect(&got))
             .run();
-        assert!(!got.finished(), "the tail is not told that all is well");
+        assert!(!got.finished(), "the tail does not finish");
         assert_eq!(
             got.numbers(),
             all(got.numbers().len() as u64),
-            "what came before is whole and in order"
+            "earlier blocks are whole and in order"
         );
         result.unwrap_err()
     };
@@ -82,9 +82,9 @@ fn head_and_tail_failures_are_reported() {
     );
 }
 
+/// The other head first sent all it had, and would have continued for ever.
 #[test]
 fn first_failure_stops_inline_stages() {
-    // The other head sent all it had first, and would have gone on for ever.
     struct Endless(u32);
     impl Head for Endless {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
@@ -150,10 +150,10 @@ fn panics_in_factories_and_destructors_are_reported() {
     assert_eq!(error.to_string(), "stage \"factory\": panicked: no license");
 }
 
+/// The pipe waited for such a loop for ever. With a short stream, the error was corrupt shared
+/// memory.
 #[test]
 fn early_return_of_a_port_loop_is_reported() {
-    // The pipe waited for it for ever; with a short stream, the shared memory was said to be
-    // corrupt.
     let text =
         "the stage broke the rules of its port: the stage returned before the end of its input";
     for blocks in [2, 100_000] {
@@ -178,10 +178,10 @@ fn early_return_of_a_port_loop_is_reported() {
     }
 }
 
+/// The content of a block that was returned with `Fill::End` was dropped, and the run reported
+/// success.
 #[test]
 fn filled_block_at_the_end_is_an_error() {
-    // What stood in the block with which the end was said was dropped, and the run reported
-    // success.
     struct Careless(bool);
     impl Head for Careless {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
@@ -206,10 +206,10 @@ fn filled_block_at_the_end_is_an_error() {
     );
 }
 
+/// A tail that had seen the end finished, and then another instance of the same stage failed at its
+/// last block.
 #[test]
 fn tail_finishes_only_if_every_instance_succeeds() {
-    // A tail that had seen the end finished, and then another one of the same stage failed at its
-    // last block.
     struct Half {
         instance: u32,
         finished: Collected,
@@ -223,7 +223,7 @@ fn tail_finishes_only_if_every_instance_succeeds() {
                 std::thread::sleep(Duration::from_millis(30));
                 return Err(StageError::new("this drive is broken"));
             }
-            // The other one takes a block, too, however quick this one is.
+            // Wait, so that the other instance takes a block, too.
             while !self.inline && !*self.broken.lock().unwrap() {
                 std::thread::yield_now();
             }
@@ -261,9 +261,9 @@ fn tail_finishes_only_if_every_instance_succeeds() {
     run(true);
 }
 
+/// 5,000 bytes were written, 4,096 arrived, and the run reported success.
 #[test]
 fn block_writer_dropped_with_data_fails_its_stage() {
-    // 5,000 bytes were written, 4,096 arrived, and the run reported success.
     let run = |finish: bool| {
         let mut back = Vec::new();
         let head = Stage::head_port("writer", move |port| {

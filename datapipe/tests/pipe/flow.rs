@@ -88,9 +88,9 @@ fn inline_stages_start_no_thread() {
     assert_eq!(got.numbers(), all(50));
 }
 
+/// There are more events than one `futex_waitv` takes: the rest were not waited for.
 #[test]
 fn hundreds_of_inline_stages_share_one_thread() {
-    // More events than one futex_waitv takes: those left over were not waited for.
     struct Quick(u64);
     impl Head for Quick {
         fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
@@ -158,7 +158,7 @@ fn port_loops_skip_vacant_blocks() {
 #[test]
 fn resequencer_restores_the_order_after_a_port_loop() {
     let got = Collected::default();
-    // Swaps neighbours: what arrives behind it is out of order.
+    // Swaps neighbours: the blocks after it are out of order.
     let swap = Stage::port("swap", |port| {
         while let Some(first) = port.receive()? {
             if let Some(second) = port.receive()? {
@@ -243,7 +243,7 @@ fn block_info_and_headroom_travel_with_the_block() {
             info.user = [block.number(), block.len() as u64, 3, u64::MAX];
             info.class = ContentClass::VIDEO;
             block.set_info(info);
-            // Head- and tailroom: a header before, a trailer behind, nothing moved.
+            // Headroom and tailroom take a header and a trailer without moving the data.
             block.grow_front(4)?.copy_from_slice(b"HEAD");
             block.grow(4)?.copy_from_slice(b"TAIL");
             assert!(block.grow_front(1 << 20).is_err() && block.grow(1 << 20).is_err());
@@ -294,7 +294,7 @@ fn library_stages_pass_the_stage_suite() {
     assert_eq!(
         check_stage(&blocks, decompress),
         blocks,
-        "what was not compressed is passed on"
+        "uncompressed blocks are passed on"
     );
 }
 

@@ -1,5 +1,4 @@
-//! What a caller can do wrong with seats, ports and blocks is refused, and never gives two parties
-//! one buffer.
+//! Misuse of seats, ports and blocks is rejected, and never gives two participants the same buffer.
 
 use std::process::Command;
 use std::time::Duration;
@@ -23,6 +22,7 @@ fn segment(buffers: u32, stages: &[StageShape]) -> Segment {
     .unwrap()
 }
 
+/// Creates a segment with a head and a tail.
 fn head_and_tail(buffers: u32) -> Segment {
     segment(
         buffers,
@@ -30,7 +30,7 @@ fn head_and_tail(buffers: u32) -> Segment {
     )
 }
 
-/// Head, a numbered stage of one instance, tail.
+/// Creates a segment with a head, a numbered stage of one instance, and a tail.
 fn with_numbered() -> Segment {
     segment(
         8,
@@ -42,7 +42,7 @@ fn with_numbered() -> Segment {
     )
 }
 
-/// A head that has sent `n` blocks, and no more.
+/// Sends `n` blocks from the head, and ends it.
 fn sent(segment: &Segment, n: u8) {
     let head = Seat::new(segment, 0, 0).head().unwrap();
     (0..n).for_each(|i| head.send(filled(&head, &[i])).unwrap());
@@ -55,17 +55,18 @@ fn filled(head: &HeadPort, bytes: &[u8]) -> Block {
     block
 }
 
+/// Returns the rule that a call broke.
 fn misuse<T>(result: Result<T, PortError>) -> &'static str {
     match result.map(drop) {
         Err(PortError::Misuse(what)) => what,
-        other => panic!("not refused: {other:?}"),
+        other => panic!("not rejected: {other:?}"),
     }
 }
 
+/// A second port received the live inputs of the first, and with them a second mutable slice of the
+/// same bytes.
 #[test]
 fn seat_has_one_port_at_a_time() {
-    // A second port got the first one's live inputs, and with them a second mutable slice of the
-    // same bytes.
     let segment = head_and_tail(4);
     sent(&segment, 2);
     let seat = Seat::new(&segment, 1, 0);
@@ -94,9 +95,10 @@ fn seat_has_one_port_at_a_time() {
     assert_eq!(again.receive().unwrap().unwrap().bytes(), [1]);
 }
 
+/// A block was sent by its index: the receiver in the other pipe got a buffer that its holder still
+/// had.
 #[test]
 fn block_of_another_port_is_rejected() {
-    // It was sent by its index: the other pipe's receiver got a buffer that its holder still had.
     let (a, b) = (head_and_tail(64), head_and_tail(2));
     let (head_a, head_b) = (
         Seat::new(&a, 0, 0).head().unwrap(),
@@ -140,7 +142,7 @@ fn death_of_another_process_does_not_permit_reclaim() {
     assert!(refused.contains("but it was"), "{refused}");
     assert!(
         head.try_alloc().unwrap().is_err(),
-        "the buffer is still ours"
+        "the buffer still belongs to this process"
     );
     assert_eq!(mine.bytes_mut(), b"mine");
 }

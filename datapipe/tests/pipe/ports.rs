@@ -28,7 +28,7 @@ fn port_rejects_an_allocated_block_as_an_answer() {
             .to_string()
             .contains("was not received")
     );
-    // A loop that is not numbered may drop, add and repeat as it likes.
+    // A loop without numbers may drop, add and repeat blocks.
     let free = Stage::port("free", |port| {
         while let Some(block) = port.receive()? {
             if block.number() == 1 {
@@ -66,7 +66,7 @@ fn try_and_timeout_calls_report_what_blocks_them() {
         done.wait();
         assert!(port.receive()?.is_some());
         assert!(port.receive()?.is_none(), "the end");
-        assert!(port.receive()?.is_none(), "and it stays the end");
+        assert!(port.receive()?.is_none(), "the end is permanent");
         Ok(())
     });
     small().buffers(2).head(head).tail(tail).run().unwrap();

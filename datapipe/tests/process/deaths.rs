@@ -1,4 +1,5 @@
-//! Killed, crashed, failed: replaced if it costs nothing, named otherwise, and never left behind.
+//! Killed, crashed and failed processes: replaced if nothing is lost, otherwise named in the error.
+//! None is left.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -19,8 +20,8 @@ use crate::stages::{
 };
 use crate::watch::{children, children_of, wait_until};
 
-/// Runs 200 blocks through a stage, and returns how many arrived. However that ends, every buffer
-/// comes home.
+/// Sends 200 blocks through a stage, and returns the number that arrived. Asserts that every buffer
+/// is free afterwards, also after a failure.
 fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
     let (enough, count) = (Arc::default(), Arc::default());
     let pipe = Pipe::builder()
@@ -70,10 +71,10 @@ pub(crate) fn processes_killed_at_random_are_replaced() {
             .collect()
     };
     for kill in 0..20 {
-        // What was in flight at the last kill has arrived, and everybody works: so this one meets
-        // another block.
+        // All blocks in flight at the last kill have arrived, and every process works again. So
+        // this kill hits another block.
         let (arrived, before) = (count.load(Ordering::SeqCst), taken_up());
-        wait_until("the pipe has got on", || {
+        wait_until("the pipe has continued", || {
             let all = taken_up()
                 .iter()
                 .zip(&before)
@@ -99,7 +100,7 @@ pub(crate) fn processes_killed_at_random_are_replaced() {
     assert_eq!(report.status.stages[0].instances[0].blocks_out, arrived);
 }
 
-/// Runs a stage that dies once, and makes a file when it does.
+/// Runs a stage that dies once and then creates a file.
 fn run_to_one_death(stage: impl FnOnce(&str) -> MiddleStage<'static>) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("died");
@@ -119,7 +120,7 @@ pub(crate) fn process_killed_at_its_end_is_replaced() {
     run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file).instances(3));
 }
 
-/// Meanwhile everybody else sleeps. That is no standstill.
+/// All other stages sleep meanwhile, which is not a deadlock.
 pub(crate) fn slow_replacement_is_not_a_deadlock() {
     run_to_one_death(|file| slow_to_replace(Deed::DieOnce, 17, file));
 }
@@ -215,13 +216,14 @@ pub(crate) fn cancelled_pipe_leaves_no_process() {
     let early = pipe();
     early.canceller().cancel();
     assert!(matches!(early.run(), Err(Error::Cancelled)));
-    drop(pipe().start().unwrap()); // let go of while it starts
+    drop(pipe().start().unwrap()); // dropped while it starts
     drop(pipe()); // never started
 }
 
-/// What a process is called with that is to be a controller, and to be killed.
+/// First argument of a process that becomes a controller and is then killed.
 pub(crate) const CONTROLLER: &str = "--be-a-controller";
 
+/// Runs an endless pipe until this process is killed.
 pub(crate) fn be_a_controller() -> ! {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
@@ -259,7 +261,7 @@ pub(crate) fn processes_die_with_their_controller() {
         .map(|id| Process::watch(id).unwrap())
         .collect();
     assert_eq!(instances.len(), 2);
-    // One that is stopped goes on, to end with the others.
+    // A stopped process continues, and ends with the others.
     kill_process(
         Pid::from_raw(instances[0].id() as i32).unwrap(),
         Signal::STOP,

@@ -1,5 +1,5 @@
-//! Stages in processes: they give the same bytes as threads, a process that dies is replaced or named,
-//! and nothing is left.
+//! Stages in processes: they give the same bytes as threads, a process that dies is replaced or
+//! named, and nothing is left.
 //!
 //! The test binary is the host of its own stages, so its `main` is its own.
 

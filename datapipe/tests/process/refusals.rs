@@ -1,4 +1,4 @@
-//! What cannot run in processes, and says so.
+//! Stages and hosts that cannot run in processes: the error has the reason.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ fn pipe(stage: MiddleStage<'static>) -> PipeBuilder<'static> {
         .tail(StreamTail::new(std::io::sink()))
 }
 
-/// Called before this program has said that it is a host.
+/// Checks the plan of a pipe before this program has called `serve`.
 pub(crate) fn before_serving() {
     let error = pipe(Zstd::level(1).in_processes())
         .plan()
@@ -121,7 +121,8 @@ pub(crate) fn host_rejects_launches_by_other_processes() {
         text.contains("was not started by a pipe's controller"),
         "{text}"
     );
-    // The controller's own child, but not its grandchild: that would not notice its death.
+    // A child of the controller may launch, a grandchild may not: it would not notice the death of
+    // the controller.
     let control = || {
         let kind = SocketType::SEQPACKET;
         rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
@@ -135,7 +136,7 @@ pub(crate) fn host_rejects_launches_by_other_processes() {
     assert_eq!(
         code,
         Some(1),
-        "the controller has hung up before it gave an order"
+        "the controller has hung up before it sent a request"
     );
     let script = "\"$0\" --datapipe-instance; exit $?";
     let (code, text) = run(

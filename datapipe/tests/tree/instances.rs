@@ -1,5 +1,5 @@
-//! Trees read by several instances of the head: their blocks are in order, and no instance waits for
-//! ever.
+//! Trees read by several instances of the head: their blocks are in order, and no instance waits
+//! for ever.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};

@@ -7,7 +7,7 @@
 #[macro_use]
 mod placement; // threads or processes
 
-mod fixture; // what the tests share
+mod fixture; // sources, archives and comparisons
 mod forged; // catalogues of hostile archives
 mod head; // trees read by one instance, and by three
 mod instances; // trees read by several instances

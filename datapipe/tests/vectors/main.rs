@@ -1,10 +1,10 @@
-//! Archives that were written once and are read for ever, those that have one thing wrong with
-//! them, and the bytes of everything that travels. If one of these tests fails, old archives cannot
-//! be read, or new ones not by old readers: then it is the code that is wrong, or the version has
-//! to be another.
+//! Golden vectors: archives that were written once and must be readable for ever, archives with one
+//! defect each, and the encoding of everything that is stored. A failure means that old archives
+//! cannot be read, or that old readers cannot read new ones: then the code is wrong, or the format
+//! needs another version.
 //!
-//! `cargo test --test vectors -- --ignored` makes the files that are not there. It never changes
-//! one that is.
+//! `cargo test -p datapipe --test vectors -- --ignored` makes missing vectors. It never changes an
+//! existing one.
 
 mod bytes; // the encoding of everything that is stored
 mod defects; // one defect of a tape at a time
@@ -33,7 +33,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
 }
 
-/// What can be read back: the file's name without its ending, the archive, bytes of its stream.
+/// The good vectors: name of the file without extension, recipe, length of the stream.
 const GOOD: &[(&str, Recipe, usize)] = &[
     (
         "stream-header",
@@ -161,10 +161,10 @@ const TWO_CHUNKS: Recipe = Recipe {
 };
 const LEN: usize = 8 * BLOCK + 100;
 
-/// Bytes of the stream of all that are bad: three blocks, and a shorter one.
+/// Length of the stream of all bad vectors: three blocks and a shorter one.
 const BAD_LEN: usize = 3 * BLOCK + 100;
 
-/// Where a good vector lies: a tape or a directory.
+/// Returns the path of a good vector: a tape or a directory.
 fn good(name: &str, recipe: &Recipe) -> PathBuf {
     folder().join("good").join(if recipe.volume.is_some() {
         name.to_owned()
@@ -240,9 +240,9 @@ fn bad_vectors_are_reported_and_cost_only_their_damage() {
     }
 }
 
-/// A stream may end just where a chunk is full, which is closed then. There was a second mark
-/// behind that chunk, and two in a row are the end of a tape; and with one footer for all chunks,
-/// there was none.
+/// A stream may end exactly where a chunk is full, which is closed then. A second mark followed
+/// such a chunk, and two marks in a row are the end of a tape. With one footer for all chunks, the
+/// footer was missing.
 #[test]
 fn stream_ending_with_a_chunk_is_closed_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -269,7 +269,7 @@ fn stream_ending_with_a_chunk_is_closed_once() {
             .count();
         assert_eq!(
             marks, 1,
-            "{framing:?}: two marks in a row stand at the end only"
+            "{framing:?}: two marks in a row are only at the end"
         );
         let footers = tape
             .units()
@@ -284,7 +284,7 @@ fn stream_ending_with_a_chunk_is_closed_once() {
     }
 }
 
-/// The locator named the last record of a footer that lies in several.
+/// The locator named the last record of a footer that spans several.
 #[test]
 fn locator_names_the_first_record_of_a_long_footer() {
     let folder = tempfile::tempdir().unwrap();
@@ -295,11 +295,11 @@ fn locator_names_the_first_record_of_a_long_footer() {
     };
     make::write(recipe, &path, &make::material(100 * BLOCK));
     let tape = Tape::parse(&fs::read(&path).unwrap());
-    let (footer, stands) = (
+    let (footer, locator) = (
         tape.frame_of(UnitKind::ChunkFooter),
         tape.frame_of(UnitKind::Locator),
     );
-    assert!(stands > footer + 2, "the footer lies in several records");
+    assert!(locator > footer + 2, "the footer spans several records");
     let (header, at) = *tape
         .units()
         .iter()
@@ -310,8 +310,8 @@ fn locator_names_the_first_record_of_a_long_footer() {
     assert_eq!(locator.chunks[0].footer, Some((1, footer as u64)));
 }
 
-/// Its content would have come back as if it were no more than marked, and compressed content as it
-/// was compressed.
+/// The content of such a block would have been restored as if it were only marked, and compressed
+/// content would have stayed compressed.
 #[test]
 fn rejected_block_with_content_is_not_written() {
     struct Careless;
@@ -344,8 +344,8 @@ fn rejected_block_with_content_is_not_written() {
     );
 }
 
-/// A record on volume 0 was read as no footer at all, although the format says that all of it is 0
-/// then.
+/// A footer on volume 0 was read as "no footer", although the format requires that the other fields
+/// are 0 in that case.
 #[test]
 fn locator_with_a_footer_on_volume_0_is_rejected() {
     let place = datapipe::media::Position::start_of(1);
@@ -366,7 +366,7 @@ fn locator_with_a_footer_on_volume_0_is_rejected() {
     assert_eq!(error.to_string(), "locator: a chunk footer on volume 0");
 }
 
-/// Every file in the folders, by its name from there.
+/// Returns the hash of every file in the folders, by its relative path.
 fn files(folder: &Path) -> BTreeMap<String, String> {
     let (mut found, mut folders) = (
         BTreeMap::new(),
@@ -395,7 +395,7 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// The list of hashes, as `sha256sum -c` takes it.
+/// Returns the list of hashes, which `sha256sum -c` also reads.
 fn listed() -> BTreeMap<String, String> {
     let list = fs::read_to_string(folder().join("sha256")).unwrap_or_default();
     let line = |line: &str| {
@@ -454,7 +454,7 @@ fn make_missing_vectors() {
         (defect.make)(&mut tape, &other);
         fs::write(bad(defect.name), tape.to_bytes()).unwrap();
     }
-    // What is listed stays as it is listed.
+    // Listed hashes never change.
     let list = files(&folder())
         .into_iter()
         .chain(listed())

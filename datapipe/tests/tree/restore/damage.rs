@@ -25,8 +25,8 @@ in_both_placements! {
 }
 
 /// Makes an archive of four blocks of data. A file of three extents crosses blocks 0, 1 and 2;
-/// `inside` is in block 1 only, `late` begins in 1 and ends in 2, `blank` has no data yet at the end
-/// of 0. Block 3 has a file of its own. The catalogue follows.
+/// `inside` is in block 1 only, `late` begins in 1 and ends in 2, `blank` has no data yet at the
+/// end of 0. Block 3 has a file of its own. The catalogue follows.
 fn five_blocks() -> Pack {
     let mut pack = Pack::default();
     pack.directory("dir");

@@ -1,5 +1,5 @@
-//! Trees restored from entries made by hand: everything as it was, no damaged file under its name, and
-//! nothing outside of the destination for any archive.
+//! Trees restored from entries made by hand: objects as they were, no damaged file under its name,
+//! and nothing outside of the destination for any archive.
 
 mod damage; // blocks that are missing, damaged or wrong
 mod hostile; // archives that an enemy wrote
