@@ -1,8 +1,8 @@
-//! A participant that writes garbage over the control words while the pipe runs: the pipe ends with
-//! a result or an error. It does not hang, the controller does not crash, and another pipe notices
-//! nothing.
+//! A participant that writes garbage over the control words while the pipe runs. The pipe ends with
+//! a result or an error and does not hang, the controller does not crash, and another pipe is not
+//! affected.
 //!
-//! `DATAPIPE_SCRIBBLES=n` runs n pipes instead of 60; `DATAPIPE_SEED=n` starts with another.
+//! `DATAPIPE_SCRIBBLES=n` runs n pipes instead of 60; `DATAPIPE_SEED=n` starts with another seed.
 #![allow(unsafe_code, reason = "writes where it should not")]
 
 use std::time::{Duration, Instant};
@@ -10,15 +10,13 @@ use std::time::{Duration, Instant};
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, Random, collect, drop_every, numbers, pass};
 
-/// No pipe of these takes longer, unless it hangs.
-const HANGS: Duration = Duration::from_secs(60);
+#[path = "harness/data.rs"]
+mod data; // settings
 
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
+use data::setting;
+
+/// Time after which a pipe counts as hanging.
+const HANGS: Duration = Duration::from_secs(60);
 
 /// Overwrites `count` words in the first `len` bytes of the segment.
 fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {
@@ -35,16 +33,16 @@ fn scribble(pipe: &Pipe, len: usize, count: u64, random: &mut Random) {
             2 => random.below(256),
             _ => random.bits(),
         };
-        // SAFETY: the word lies inside the mapping.
+        // SAFETY: the word is inside the mapping.
         let word = unsafe { map.as_mut_ptr().cast::<u64>().add(at) };
-        // SAFETY: the word is mapped, writable and aligned. That nobody expects the value is the
-        // point: every participant reads these words as atomics for which all values are valid, and
-        // never as anything else.
+        // SAFETY: the word is mapped, writable and aligned. An unexpected value is the purpose:
+        // every participant reads these words as atomics for which all values are valid, and never
+        // as anything else.
         unsafe { word.write_volatile(value) };
     }
 }
 
-/// Where the buffers' bytes begin: what lies before are control words.
+/// Returns the length of the control words, which precede the buffers.
 fn control_len(pipe: &Pipe) -> usize {
     let shape = pipe.segment().shape();
     let room =
@@ -88,7 +86,7 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
             .unwrap();
         std::thread::sleep(Duration::from_micros(random.below(5000)));
         let len = control_len(&pipe);
-        // From a single word up to all of them many times over.
+        // From a single word to all of them many times.
         let count = [1, 3, 30, 1000, len as u64][random.below(5) as usize];
         scribble(&pipe, len, count, &mut random);
         let started = Instant::now();
@@ -108,8 +106,8 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
                     "seed {seed}: a result, but wrong"
                 );
             }
-            // Garbage in the stop word stops the pipe, as anybody may who has the segment. Garbage
-            // in the ledger may look as if a stage kept what it does not have.
+            // Garbage in the stop word stops the pipe, as any process with the segment may.
+            // Garbage in the ledger may look as if a stage held blocks that it does not have.
             Err(Error::Corrupt(_) | Error::Deadlock(_) | Error::Stage(_) | Error::Cancelled) => {
                 errors += 1
             }
@@ -122,7 +120,7 @@ fn garbage_in_shared_memory_ends_in_a_result_or_an_error() {
     assert_eq!(witness_got.numbers().len(), 20_000);
 }
 
-/// A head that takes its time, so that the pipe is caught in the middle.
+/// A slow head, so that the test meets the pipe in the middle of its work.
 struct Slow(u64);
 
 impl Head for Slow {
@@ -137,10 +135,10 @@ impl Head for Slow {
     }
 }
 
-/// One word that is off by a little is worse than garbage: it is what nobody finds improbable.
-/// Offsets are those of docs/shared-memory.md for two stages and eight buffers.
+/// A slightly wrong word is worse than garbage, because its value is plausible. The offsets are
+/// those of docs/shared-memory.md for two stages and eight buffers.
 #[test]
-fn one_word_that_is_off_by_a_little_ends_in_an_error() {
+fn slightly_wrong_word_ends_in_an_error() {
     const STAGES: usize = 256;
     const QUEUES: usize = STAGES + 2 * 128;
     const PARTICIPANTS: usize = QUEUES + 3 * 192 + 3 * 16 * 8;
@@ -174,7 +172,7 @@ fn one_word_that_is_off_by_a_little_ends_in_an_error() {
         let map = memmap2::MmapOptions::new()
             .map_raw(&pipe.segment().descriptor().unwrap())
             .unwrap();
-        // SAFETY: the word lies inside the mapping.
+        // SAFETY: the word is inside the mapping.
         let word = unsafe { map.as_mut_ptr().add(at).cast::<u64>() };
         // SAFETY: as in `scribble`.
         let value = unsafe { word.read_volatile() };

@@ -1,33 +1,33 @@
-//! What whoever calls a test binary expects of it: for tests whose main is their own.
+//! The command line and the output of a test binary, for targets whose `main` is their own.
 
 use std::time::Duration;
 
-/// The line that every test binary ends with.
+/// Returns the last line that every test binary prints.
 pub(crate) fn last_line(
     verdict: &str,
     [passed, failed, filtered]: [u32; 3],
     took: Duration,
 ) -> String {
     format!(
-        "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; {filtered} filtered out; \
-         finished in {:.2}s\n",
+        "test result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; \
+         {filtered} filtered out; finished in {:.2}s\n",
         took.as_secs_f64()
     )
 }
 
-/// What whoever called the test binary wants.
+/// A request on the command line, as it concerns one test.
 pub(crate) enum Asked {
-    /// The names of the tests that match.
+    /// List the names of the matching tests. `ours`: this test matches.
     List { ours: bool },
-    /// Some other test.
+    /// Run other tests.
     Nothing,
-    /// This one.
+    /// Run this test.
     Run,
 }
 
 impl Asked {
-    /// Reads the arguments that every test binary takes, and ignores those that change nothing
-    /// here.
+    /// Parses the arguments that every test binary takes, for the test `name`. Ignores those that
+    /// have no effect here.
     pub(crate) fn of(name: &str, mut arguments: impl Iterator<Item = String>) -> Self {
         let (mut list, mut exact, mut ignored) = (false, false, false);
         let (mut filters, mut skips) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! Runs the tests of a binary whose main is its own, one after the other, and looks what each has
-//! left behind.
+//! Runs the tests of a binary whose `main` is its own: one after the other, and after each one
+//! checks that nothing is left of it.
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -8,11 +8,21 @@ use std::time::{Duration, Instant};
 use crate::harness::{Asked, last_line};
 use crate::watch;
 
-/// A test, by its name.
+/// A test's name and function.
 pub(crate) type Test = (&'static str, fn());
 
-/// Does with the tests what the arguments say. `hangs`: how long all together may take before one
-/// of them counts as hanging.
+/// Makes the table of tests from the paths of their functions: `tests![module::name, ...]`.
+#[allow(unused_macros, reason = "not every target makes its table with it")]
+macro_rules! tests {
+    ($($module:ident :: $test:ident),* $(,)?) => {
+        &[$((stringify!($test), $module::$test)),*]
+    };
+}
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use tests;
+
+/// Lists or runs the tests that the arguments select. `hangs` is the time limit of all tests
+/// together: after it, one of them counts as hanging.
 pub(crate) fn run(tests: &[Test], hangs: Duration) -> ExitCode {
     let asked = |name: &str| Asked::of(name, std::env::args().skip(1));
     let list = tests
@@ -27,8 +37,8 @@ pub(crate) fn run(tests: &[Test], hangs: Duration) -> ExitCode {
         .partition(|(name, _)| matches!(asked(name), Asked::Run));
     std::thread::spawn(move || {
         std::thread::sleep(hangs);
-        println!("some test hangs");
-        std::process::exit(101); // and with this process, those that it started
+        println!("a test hangs");
+        std::process::exit(101); // the processes that it started end with it
     });
     println!("\nrunning {} tests", run.len());
     let start = Instant::now();

@@ -1,9 +1,9 @@
-//! What belongs to a process: children, descriptors, mapped segments, threads.
+//! Counts what belongs to a process: children, descriptors, mapped segments, threads.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// The children of a process, by their ids.
+/// Returns the ids of a process's children.
 pub(crate) fn children_of(process: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{process}/task"))
         .into_iter()
@@ -19,12 +19,13 @@ pub(crate) fn children_of(process: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Returns the ids of this process's children.
 pub(crate) fn children() -> Vec<u32> {
     children_of(std::process::id())
 }
 
-/// Children, open descriptors, the sockets among them, mappings of segments, threads, and named
-/// segments.
+/// Returns the numbers of children, open descriptors, sockets among them, mapped segments, threads
+/// and named segments of this process.
 pub(crate) fn belongings() -> [usize; 6] {
     let count = |path: &str| fs::read_dir(path).unwrap().count();
     let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -36,7 +37,7 @@ pub(crate) fn belongings() -> [usize; 6] {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let segments = maps
         .lines()
-        .filter(|line| line.contains("datapipe:"))
+        .filter(|line| line.contains("datapipe:") || line.contains("/dev/shm/datapipe-"))
         .count();
     let ours = format!(".{}.", std::process::id());
     let names = fs::read_dir("/dev/shm").unwrap().flatten();
@@ -53,7 +54,7 @@ pub(crate) fn belongings() -> [usize; 6] {
     ]
 }
 
-/// Waits for what has to happen; that it does not is a failure.
+/// Waits until `happened` returns true. Panics after a minute.
 pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {

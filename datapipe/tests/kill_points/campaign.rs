@@ -1,4 +1,4 @@
-//! Which processes are to die where, and what was counted.
+//! The rounds of a campaign, and their counts.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,23 +7,20 @@ use datapipe::memory::points::LABELS;
 use datapipe::testkit::Random;
 
 use crate::chains::CHAINS;
+use crate::data::number;
 use crate::round::{Deed, Outcome, Round};
 
-/// Kills of the short form.
+/// Number of kills of the short form.
 const KILLS: u64 = 1000;
-/// How often `DATAPIPE_ROUND` is repeated.
+/// Number of repetitions of `DATAPIPE_ROUND`.
 const REPEATS: u64 = 50;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
-/// Kills of this run.
+/// Returns the number of kills of this run.
 pub(crate) fn kills() -> u64 {
     number("DATAPIPE_KILLS").unwrap_or(KILLS)
 }
 
-/// The points that a participant passes.
+/// Returns the points that a participant passes.
 pub(crate) fn of_participants() -> impl Iterator<Item = &'static str> {
     LABELS
         .iter()
@@ -31,7 +28,7 @@ pub(crate) fn of_participants() -> impl Iterator<Item = &'static str> {
         .filter(|label| !label.starts_with("reclaim."))
 }
 
-pub(crate) fn run() {
+pub(crate) fn processes_killed_at_every_point_lose_nothing() {
     let mut campaign = Campaign {
         seed: number("DATAPIPE_SEED").unwrap_or_else(any_seed),
         random: Random::new(1),
@@ -62,7 +59,7 @@ fn any_seed() -> u64 {
     std::collections::hash_map::RandomState::new().hash_one(0u8) >> 32
 }
 
-/// Whether a process passes the point at its beginning or its end only.
+/// True for a point that a process passes only at its beginning or its end.
 fn is_passed_once(label: &str) -> bool {
     ["seat.", "finish.", "leave."]
         .iter()
@@ -76,7 +73,7 @@ struct Campaign {
 }
 
 impl Campaign {
-    /// Each point in each stage, soon and some time later, killed there and stopped there.
+    /// Kills and stops a process at each point in each stage, at an early and at a later pass.
     fn every_point(&mut self) {
         for (chain, stage) in CHAINS
             .iter()
@@ -103,7 +100,8 @@ impl Campaign {
         }
     }
 
-    /// A point soon after a replacement has begun: while it still has the input of the dead one.
+    /// Chooses a point soon after a replacement begins, while it still has the input of the dead
+    /// process.
     fn soon_after(&mut self) -> (String, u64) {
         let labels: Vec<_> = of_participants().collect();
         let label = labels[self.random.below(labels.len() as u64) as usize];
@@ -117,6 +115,7 @@ impl Campaign {
         )
     }
 
+    /// Chooses a round at random.
     fn some_round(&mut self) -> Round {
         let random = &mut self.random;
         let mut choose = |count: usize| random.below(count as u64) as usize;
@@ -127,7 +126,7 @@ impl Campaign {
             Deed::Resume,
             Deed::Whenever,
         ][choose(5)];
-        // Three times as often one that gets over a death.
+        // Chains that survive a death are three times as likely.
         let survivors = || CHAINS.iter().filter(|chain| chain.survives());
         let mut chains: Vec<_> = survivors().chain(survivors()).chain(survivors()).collect();
         if deed != Deed::Whenever {
@@ -147,7 +146,7 @@ impl Campaign {
             (Deed::Whenever, _) | (_, Some(_)) => 0,
             _ => choose(6).saturating_sub(2),
         };
-        // Once more at the same place, or soon after the replacement has begun.
+        // The replacements die at the same point, or soon after they begin.
         let again = (0..more).map(|_| {
             if choose(3) == 0 {
                 Some(first.clone())
@@ -191,23 +190,23 @@ impl Campaign {
     fn check_every_point_was_met(&self) {
         let met = |label: &&str| self.tally.by_label.contains_key(*label);
         let missing: Vec<_> = of_participants().filter(|label| !met(label)).collect();
-        assert!(missing.is_empty(), "nobody came to {missing:?}");
+        assert!(missing.is_empty(), "no process came to {missing:?}");
     }
 }
 
-/// What was counted.
+/// Counts of a campaign.
 #[derive(Default)]
 struct Tally {
     rounds: u64,
     killed: u64,
-    /// Of those: by us, at some time.
+    /// Those of them that the test killed at any time.
     whenever: u64,
     by_label: BTreeMap<String, u64>,
     looked_at: u64,
     resumed: u64,
     replaced: u64,
     failed: u64,
-    /// Pipes in which nobody came to the point so often.
+    /// Pipes in which no process came to its point often enough.
     not_met: u64,
     blocks: u64,
     seconds: f64,
@@ -230,7 +229,7 @@ impl Tally {
             self.whenever += killed;
             return;
         }
-        // They have their orders one after the other.
+        // The processes take their orders one after the other.
         for (label, _) in round.points.iter().take(outcome.killed as usize) {
             *self.by_label.entry(label.clone()).or_default() += 1;
         }
@@ -256,17 +255,20 @@ impl Tally {
             killed - whenever
         );
         println!(
-            "  {looked_at:>6} were stopped exactly there and looked at first; {resumed} of them went on"
+            "  {looked_at:>6} were stopped exactly there and inspected first; \
+             {resumed} of them continued"
         );
         println!(
-            "  {replaced:>6} replaced, and the result was right; {failed} pipes failed and named the death"
+            "  {replaced:>6} replaced, and the result was right; \
+             {failed} pipes failed and named the death"
         );
         println!(
-            "  {not_met:>6} pipes in which nobody came to the point so often; {blocks} blocks delivered"
+            "  {not_met:>6} pipes ended before a process came to its point; \
+             {blocks} blocks delivered"
         );
         for (label, kills) in &self.by_label {
             println!("  {kills:>6} at {label}");
         }
-        println!("  wedges 0, losses 0, left behind 0");
+        println!("  wedges 0, losses 0, leftovers 0");
     }
 }

@@ -1,4 +1,4 @@
-//! The pipes whose processes die.
+//! The pipes with the processes that die.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,34 +12,34 @@ use crate::stages::{
     port_loop,
 };
 
-/// It is the test that ends a stop, and nobody else.
+/// Limit for stopped processes: only the test ends a stop.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
-/// A pipe, and those of its stages that run in processes.
+/// A pipe and its stages in processes.
 pub(crate) struct Chain {
     pub(crate) name: &'static str,
     pub(crate) stages: &'static [Victim],
-    /// Which blocks do not reach the tail.
+    /// True for the numbers of blocks that do not reach the tail.
     pub(crate) dropped: fn(u64) -> bool,
     ends: Ends,
     middle: fn() -> Vec<MiddleStage<'static>>,
 }
 
-/// Where head and tail run.
+/// Placement of head and tail.
 #[derive(PartialEq, Eq)]
 enum Ends {
     Threads,
     Processes,
 }
 
-/// A stage of processes that may die.
+/// A stage of processes that die.
 pub(crate) struct Victim {
     pub(crate) name: &'static str,
-    /// Its processes.
+    /// Number of its processes.
     pub(crate) processes: u32,
-    /// Why one of them is not replaced; if there is nothing, it is.
+    /// Reason why a process is not replaced, or `None` if it is.
     pub(crate) irreplaceable: Option<NotReplaced>,
-    /// Buffers that an instance at work has: an input and an output, or one of them.
+    /// Number of buffers of a working instance: an input and an output, or one of them.
     pub(crate) works_with: u32,
 }
 
@@ -116,7 +116,7 @@ pub(crate) const CHAINS: &[Chain] = &[
 ];
 
 impl Chain {
-    /// Few buffers, so that everybody waits for everybody.
+    /// Builds the pipe, with so few buffers that all stages wait for each other.
     pub(crate) fn pipe(&self, seen: &Arc<Seen>, backing: Backing) -> PipeBuilder<'static> {
         let far = self.ends == Ends::Processes;
         let pipe = Pipe::builder()
@@ -135,12 +135,12 @@ impl Chain {
         })
     }
 
-    /// The stage with this name.
+    /// Returns the stage with this name.
     pub(crate) fn victim(&self, name: &str) -> Option<&'static Victim> {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// Whether it gets over the death of any of its processes.
+    /// True if it survives the death of any of its processes.
     pub(crate) fn survives(&self) -> bool {
         self.stages
             .iter()

@@ -1,5 +1,5 @@
-//! The controller dies while it takes back what a dead process held, or while one is stopped:
-//! nothing outlives it.
+//! Deaths of the controller, while it reclaims the buffers of a dead process or while a process is
+//! stopped: nothing outlives it.
 
 use std::fs;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -15,7 +15,7 @@ use crate::round::state;
 use crate::stages::Seen;
 use crate::watch::{belongings, wait_until};
 
-/// What a process is called with that is to be a controller, and to be killed.
+/// First argument of a process that becomes a controller and is then killed.
 pub(crate) const CONTROLLER: &str = "--be-a-controller";
 
 /// Runs a pipe to its end.
@@ -29,15 +29,15 @@ pub(crate) fn be_one() -> ExitCode {
     }
 }
 
-/// Runs a controller; it has an order, or nothing, and one process of its pipe has one. Then looks
-/// what is left.
+/// Runs a controller, which may have an order, with a process in its pipe that has one. Then
+/// asserts that nothing is left.
 fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Child, [&Orders; 2])) {
     let before = belongings();
-    let orders = Orders::lay_down("zstd.0".to_owned(), [order.to_owned()]);
-    let its = Orders::lay_down("controller".to_owned(), its);
-    // Those whose parent dies become our children: so we see when they are gone, too.
+    let orders = Orders::give("zstd.0".to_owned(), [order.to_owned()]);
+    let its = Orders::give("controller".to_owned(), its);
+    // Processes whose parent dies become children of this one, which can then wait for their end.
     set_child_subreaper(Some(getpid())).unwrap();
-    // What processes say of a controller that died before they had begun is of no interest.
+    // The messages of processes whose controller died before they began are not needed.
     let command = Command::new("/proc/self/exe")
         .arg(CONTROLLER)
         .stderr(Stdio::null())
@@ -49,7 +49,7 @@ fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Chil
         matches!(left, Err(rustix::io::Errno::CHILD))
     });
     set_child_subreaper(None).unwrap();
-    sweep().unwrap(); // what somebody does who makes the next named segment
+    sweep().unwrap(); // as the creator of the next named segment does
     let its_name = format!(".{}.", controller.id());
     let names = fs::read_dir("/dev/shm").unwrap().flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -62,7 +62,7 @@ fn with_controller(its: Option<String>, order: &str, with: impl FnOnce(&mut Chil
     assert_eq!(temporary_files(), 0, "a temporary file is left");
 }
 
-pub(crate) fn killed_while_they_reclaim() {
+pub(crate) fn controllers_killed_while_reclaiming_leave_nothing() {
     let mut killed = 0;
     for label in LABELS.iter().filter(|label| label.starts_with("reclaim.")) {
         for at in ["take.moved", "send.sent", "receive.counted", "free.sent"] {
@@ -82,8 +82,8 @@ pub(crate) fn killed_while_they_reclaim() {
     assert!(killed >= 20, "{killed}");
 }
 
-/// A process that is stopped cannot end by itself: the kernel lets it go on when its parent dies.
-pub(crate) fn killed_while_a_process_is_stopped() {
+/// A stopped process cannot end by itself: the kernel continues it when its parent dies.
+pub(crate) fn controllers_killed_with_a_stopped_process_leave_nothing() {
     let mut killed = 0;
     for at in [
         "seat.taken",
@@ -95,7 +95,7 @@ pub(crate) fn killed_while_a_process_is_stopped() {
     ] {
         with_controller(None, &format!("{at} 1 stop"), |controller, [_, orders]| {
             let mut stopped = false;
-            // It may have to wait for nothing, and its pipe come to its end.
+            // A process that never waits does not pass the point, and its pipe ends.
             wait_until("it has stopped", || {
                 stopped = orders.reached(1).and_then(state) == Some('T');
                 stopped || controller.try_wait().unwrap().is_some()

@@ -1,39 +1,42 @@
-//! Processes that die, or stop, exactly between two effects on shared memory: at every labelled
-//! point of the hand-over, in every stage and instance; and at moments that nobody chose.
+//! Processes that die or stop exactly between two effects on shared memory: at every labelled point
+//! of the hand-over, in every stage and instance, and at random moments.
 //!
 //! ```text
-//!   head > [process] > [process] > checking tail        one of them has an order: "send.sent 17 kill"
+//!   head > [process] > [process] > checking tail     one of them has an order: "send.sent 17 kill"
 //!             ^
-//!             +-- dies at its 17th pass of that point: replaced, and everything arrives; or the pipe fails and says who
+//!             +-- dies at its 17th pass of that point. It is replaced, and everything arrives;
+//!                 or the pipe fails and names the death
 //! ```
 //!
-//! After each pipe: all blocks arrived in order and unchanged, or the error names the stage and its
-//! process's death; no buffer is held, the segment agrees with itself; no child, descriptor,
-//! socket, mapping, thread, name or file is left.
+//! After each pipe, all blocks have arrived in order and unchanged, or the error names the stage
+//! and the death of its process. No buffer is held, and the audit of the segment finds nothing. No
+//! child, descriptor, socket, mapping, thread, name or file is left.
 //!
-//! `DATAPIPE_KILLS=n` kills n processes instead of 1000; `DATAPIPE_SEED=n` makes the choices of an
-//! earlier run again; `DATAPIPE_ROUND="codecs zstd.0 kill send.sent:17"` repeats one pipe.
-//! `docs/testing.md` has the labels.
+//! `DATAPIPE_KILLS=n` kills n processes instead of 1000. `DATAPIPE_SEED=n` repeats the choices of
+//! an earlier run. `DATAPIPE_ROUND="codecs zstd.0 kill send.sent:17"` repeats one pipe. The labels
+//! are in `docs/testing.md`.
 //!
-//! Needs the feature `kill-points`. The test binary is the host of its own stages, so its main is
-//! its own.
+//! The target needs the feature `kill-points`. The test binary is the host of its own stages, so
+//! its `main` is its own.
 
 #![allow(
     clippy::disallowed_types,
     reason = "flags and counts of the test, not shared words"
 )]
 
-mod campaign; // which processes are to die where, and what was counted
-mod chains; // the pipes that they belong to
-mod controllers; // the controller itself dies
-mod orders; // tells a process where to die, and learns whether it did
-mod round; // one pipe, and whether it got over what happened to it
-mod stages; // what the pipes consist of
+mod campaign; // the rounds and their counts
+mod chains; // the pipes
+mod controllers; // deaths of the controller
+mod orders; // orders to processes, and their reports
+mod round; // one pipe and its incident
+mod stages; // the stages of the pipes
 
+#[path = "../harness/data.rs"]
+mod data; // settings
 #[path = "../harness/mod.rs"]
-mod harness; // what whoever calls a test binary expects of it
+mod harness; // arguments and output of a test binary
 #[path = "../harness/suite.rs"]
-mod suite; // one test after the other
+mod suite; // runs one test after the other
 #[path = "../harness/watch.rs"]
 mod watch; // children, descriptors, threads
 
@@ -42,20 +45,13 @@ use std::time::Duration;
 
 use suite::Test;
 
-/// How long all tests together may take before one of them counts as hanging: a second for each
-/// kill of a long form.
+/// Time limit of all tests together, plus a second for each kill.
 const HANGS: Duration = Duration::from_secs(600);
 
-const TESTS: &[Test] = &[
-    ("kill_points", campaign::run),
-    (
-        "controllers_killed_while_they_reclaim",
-        controllers::killed_while_they_reclaim,
-    ),
-    (
-        "controllers_killed_while_a_process_is_stopped",
-        controllers::killed_while_a_process_is_stopped,
-    ),
+const TESTS: &[Test] = suite::tests![
+    campaign::processes_killed_at_every_point_lose_nothing,
+    controllers::controllers_killed_while_reclaiming_leave_nothing,
+    controllers::controllers_killed_with_a_stopped_process_leave_nothing,
 ];
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Tells processes where to die, by files that they take, and learns from files whether they did.
+//! Orders to processes to die at a point: files that the processes take, and files that report it.
 
 #![allow(
     unsafe_code,
@@ -11,17 +11,17 @@ use std::path::PathBuf;
 use datapipe::memory::points::DIRECTORY;
 use tempfile::TempDir;
 
-/// What temporary files of the library, if there were any, would be beside.
+/// Environment variable with the directory of temporary files.
 const TEMPORARY: &str = "TMPDIR";
 
-/// Makes the directory in which orders lie, and an empty one for temporary files. Called while
-/// there is one thread.
+/// Creates the directory of orders, and an empty one for temporary files. The process must have one
+/// thread.
 pub(crate) fn settle() -> TempDir {
     let home = tempfile::tempdir().unwrap();
     for (variable, name) in [(DIRECTORY, "orders"), (TEMPORARY, "temporary")] {
         let directory = home.path().join(name);
         fs::create_dir(&directory).unwrap();
-        // SAFETY: no other thread reads or writes the environment, for there is none.
+        // SAFETY: no other thread reads or writes the environment, because there is none.
         unsafe { std::env::set_var(variable, directory) };
     }
     home
@@ -31,21 +31,21 @@ fn directory() -> PathBuf {
     std::env::var_os(DIRECTORY).unwrap().into()
 }
 
-/// Files in the directory for temporary files.
+/// Returns the number of temporary files.
 pub(crate) fn temporary_files() -> usize {
     fs::read_dir(std::env::temp_dir()).unwrap().count()
 }
 
-/// Orders for the first processes of one instance, one for each. They are withdrawn when this is
-/// dropped.
+/// Orders for the first processes of one instance, one for each. Dropping this withdraws them.
 pub(crate) struct Orders {
     who: String,
     count: u32,
 }
 
 impl Orders {
-    /// `who`: `STAGE.INSTANCE`, or `controller`. Each text: `LABEL PASS kill|stop`.
-    pub(crate) fn lay_down(who: String, texts: impl IntoIterator<Item = String>) -> Self {
+    /// Gives orders to `who`, which is `STAGE.INSTANCE` or `controller`. Each text is `LABEL PASS
+    /// kill|stop`.
+    pub(crate) fn give(who: String, texts: impl IntoIterator<Item = String>) -> Self {
         let mut count = 0;
         for text in texts {
             count += 1;
@@ -54,7 +54,7 @@ impl Orders {
         Self { who, count }
     }
 
-    /// The process that came to the point that the `nth` order names, if one did.
+    /// Returns the process that came to the point of the `nth` order, if one did.
     pub(crate) fn reached(&self, nth: u32) -> Option<u32> {
         let file = |kind| directory().join(format!("{}.{nth}.{kind}", self.who));
         file("reached").exists().then(|| {
@@ -65,7 +65,7 @@ impl Orders {
         })
     }
 
-    /// How many were carried out.
+    /// Returns the number of orders that were carried out.
     pub(crate) fn carried_out(&self) -> u32 {
         (1..=self.count)
             .filter(|&nth| self.reached(nth).is_some())

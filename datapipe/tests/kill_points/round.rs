@@ -1,4 +1,4 @@
-//! One pipe, what happens to one of its processes, and whether the pipe got over it.
+//! One pipe, an incident in one of its processes, and the check of the outcome.
 
 use std::fmt;
 use std::fs;
@@ -16,19 +16,19 @@ use crate::orders::{Orders, temporary_files};
 use crate::stages::{BLOCKS, Seen};
 use crate::watch::{belongings, children, wait_until};
 
-/// No pipe of these takes longer, unless it hangs.
+/// Time after which a pipe counts as hanging.
 const HANGS: Duration = Duration::from_secs(60);
 
-/// How a process gets into trouble.
+/// Incident that happens to a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
     /// It kills itself at the point.
     Kill,
-    /// It stops itself there, we look at what it holds, and kill it.
+    /// It stops itself there; the test inspects what it holds, and kills it.
     Stop,
-    /// It stops itself there, we look, and let it go on.
+    /// It stops itself there; the test inspects it, and continues it.
     Resume,
-    /// Whichever process it is, we kill it after so many microseconds: the pass is the time.
+    /// The test kills any process of the pipe after some microseconds: the pass is the time.
     Whenever,
 }
 
@@ -39,15 +39,15 @@ const DEEDS: [(Deed, &str); 4] = [
     (Deed::Whenever, "whenever"),
 ];
 
-/// What is to happen in one pipe.
+/// Plan of one pipe and its incidents.
 #[derive(Clone)]
 pub(crate) struct Round {
     pub(crate) chain: &'static Chain,
     pub(crate) stage: &'static Victim,
     pub(crate) instance: u32,
     pub(crate) deed: Deed,
-    /// At which pass of which point it happens to the first process of the instance, to its
-    /// replacement, and so on.
+    /// Point and pass of the incident in the first process of the instance, in its replacement, and
+    /// so on.
     pub(crate) points: Vec<(String, u64)>,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for Round {
 }
 
 impl Round {
-    /// Reads what [`Round`] displays.
+    /// Parses the text that [`Round`] displays.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         let (chain, seat, deed) = (words.next()?, words.next()?, words.next()?);
@@ -95,34 +95,27 @@ impl Round {
     }
 }
 
-/// What became of it.
+/// Outcome of a round.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// Processes that were killed.
     pub(crate) killed: u32,
-    /// Processes that stopped, and went on.
+    /// Processes that stopped, and continued.
     pub(crate) resumed: u32,
-    /// Processes that were found stopped exactly where they were to stop.
+    /// Processes that were found stopped exactly at their point.
     pub(crate) looked_at: u32,
-    /// Whether the pipe failed, and said so.
+    /// True if the pipe failed and named the death.
     pub(crate) failed: bool,
     /// Blocks that reached the tail.
     pub(crate) blocks: u64,
 }
 
 impl Round {
-    /// Runs the pipe, and panics if anything is wrong with what comes of it.
+    /// Runs the pipe and its incidents, and checks the result and what is left.
     pub(crate) fn run(&self) -> Outcome {
         let before = belongings();
         let seen = Arc::new(Seen::default());
-        let signal = if self.deed == Deed::Kill {
-            "kill"
-        } else {
-            "stop"
-        };
-        let at_points = self.points.iter().filter(|_| self.deed != Deed::Whenever);
-        let texts = at_points.map(|(label, pass)| format!("{label} {pass} {signal}"));
-        let orders = Orders::lay_down(format!("{}.{}", self.stage.name, self.instance), texts);
+        let orders = self.give_orders();
         let backing = if self.points[0].1.is_multiple_of(2) {
             Backing::Named
         } else {
@@ -136,7 +129,7 @@ impl Round {
             Deed::Stop | Deed::Resume => {
                 let nths = 1..=self.points.len() as u32;
                 looked_at = nths
-                    .take_while(|&nth| self.look(&pipe, &orders, nth))
+                    .take_while(|&nth| self.inspect(&pipe, &orders, nth))
                     .count() as u32;
             }
             Deed::Whenever => sent = self.strike(),
@@ -144,37 +137,22 @@ impl Round {
         self.wait_for_end(&pipe);
         let result = pipe.wait();
         let reached = orders.carried_out();
-        let killed = sent
-            + if self.deed == Deed::Resume {
-                0
-            } else {
-                reached
-            };
+        let (killed, resumed) = if self.deed == Deed::Resume {
+            (sent, reached)
+        } else {
+            (sent + reached, 0)
+        };
         let failed = match result {
             Ok(_) => self.check_whole(&segment, &seen, killed),
             Err(Error::Stage(failure)) => self.check_failure(&failure, killed),
             Err(error) => panic!("{self}: {error}"),
         };
-        for instance in Status::of(&segment)
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.instances)
-        {
-            assert_eq!(instance.held, 0, "{self}: a buffer is lost");
-        }
-        segment
-            .audit()
-            .unwrap_or_else(|finding| panic!("{self}: {finding}"));
+        self.check_nothing_held(&segment);
         drop((segment, orders));
         wait_until(&format!("nothing is left of {self}"), || {
             belongings() == before
         });
         assert_eq!(temporary_files(), 0, "{self}: a temporary file is left");
-        let resumed = if self.deed == Deed::Resume {
-            reached
-        } else {
-            0
-        };
         Outcome {
             killed,
             resumed,
@@ -184,6 +162,33 @@ impl Round {
         }
     }
 
+    /// Gives the processes their orders: one for each point, none if they are killed at any time.
+    fn give_orders(&self) -> Orders {
+        let signal = if self.deed == Deed::Kill {
+            "kill"
+        } else {
+            "stop"
+        };
+        let at_points = self.points.iter().filter(|_| self.deed != Deed::Whenever);
+        let texts = at_points.map(|(label, pass)| format!("{label} {pass} {signal}"));
+        Orders::give(format!("{}.{}", self.stage.name, self.instance), texts)
+    }
+
+    /// Asserts that no instance holds a buffer, and that the audit agrees.
+    fn check_nothing_held(&self, segment: &Segment) {
+        for instance in Status::of(segment)
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.instances)
+        {
+            assert_eq!(instance.held, 0, "{self}: a buffer is lost");
+        }
+        segment
+            .audit()
+            .unwrap_or_else(|finding| panic!("{self}: {finding}"));
+    }
+
+    /// Checks a result: it must be complete. Returns false, because the pipe did not fail.
     fn check_whole(&self, segment: &Segment, seen: &Seen, killed: u32) -> bool {
         let expected = (0..BLOCKS)
             .filter(|&number| !(self.chain.dropped)(number))
@@ -205,6 +210,8 @@ impl Round {
         false
     }
 
+    /// Checks an error: it must name the stage and a death that is not replaced. Returns true,
+    /// because the pipe failed.
     fn check_failure(&self, failure: &StageFailure, killed: u32) -> bool {
         let Some(death) = failure.error.death() else {
             panic!("{self}: {failure}")
@@ -224,9 +231,9 @@ impl Round {
         true
     }
 
-    /// Waits until the process with the `nth` order has stopped, looks at it, and kills it or lets
-    /// it go on.
-    fn look(&self, pipe: &Pipe, orders: &Orders, nth: u32) -> bool {
+    /// Waits until the process with the `nth` order has stopped, inspects it, and kills or
+    /// continues it. Returns false if the pipe ended before.
+    fn inspect(&self, pipe: &Pipe, orders: &Orders, nth: u32) -> bool {
         let start = Instant::now();
         let process = loop {
             if let Some(process) = orders.reached(nth) {
@@ -240,8 +247,7 @@ impl Round {
         wait_until(&format!("{self}: it has stopped"), || {
             state(process) == Some('T')
         });
-        // While it stands there, everybody else comes to a state in which nothing contradicts
-        // anything.
+        // While it is stopped, all other participants come to rest, and the audit must agree.
         wait_until(&format!("{self}: the audit agrees"), || {
             pipe.segment().audit().is_ok()
         });
@@ -257,7 +263,7 @@ impl Round {
             nth > 1 || right.contains(&held),
             "{self}: it holds {held} buffers, not {right:?}\n{status}"
         );
-        assert_eq!(state(process), Some('T'), "{self}: it stands still");
+        assert_eq!(state(process), Some('T'), "{self}: it is still stopped");
         if self.deed == Deed::Stop {
             Process::watch(process).unwrap().kill().unwrap();
         } else {
@@ -267,17 +273,18 @@ impl Round {
         true
     }
 
-    /// Buffers that the first process of an instance holds at the point. It holds an input from
-    /// where it claims it, an output likewise, and neither from where the ledger says that it was
-    /// sent or freed.
+    /// Number of buffers that the first process of an instance holds at the point. It holds an
+    /// input or an output from the point where it claims it to the point where the ledger records
+    /// that it was sent or freed.
     fn held_at_the_point(&self) -> std::ops::RangeInclusive<u32> {
         let most = self.stage.works_with;
         if self.stage.irreplaceable == Some(NotReplaced::Together) {
-            return 0..=most; // it may be another of its threads that came there
+            return 0..=most; // another of its threads may have come there
         }
         match self.points[0].0.as_str() {
             "take.intent" => 0..=most - 1,
-            // Who comes too late to claim a buffer empties its slot, and moves on, all the same.
+            // A participant that comes too late to claim a buffer still empties its slot and moves
+            // on.
             "take.claimed" | "take.emptied" | "take.moved" => 0..=most,
             "number.stored" | "send.numbered" | "send.bound" => 1..=most,
             "alloc.taken" => most..=most,
@@ -290,7 +297,7 @@ impl Round {
         }
     }
 
-    /// Kills some process of the pipe at some time.
+    /// Kills a process of the pipe after the time of the round. Returns the number of kills.
     fn strike(&self) -> u32 {
         std::thread::sleep(Duration::from_micros(self.points[0].1));
         let children = children();
@@ -298,7 +305,7 @@ impl Round {
             return 0;
         }
         let victim = children[Random::new(self.points[0].1).below(children.len() as u64) as usize];
-        // It may have ended meanwhile.
+        // The process may have ended meanwhile.
         Process::watch(victim)
             .is_ok_and(|process| process.kill().is_ok())
             .into()
@@ -317,7 +324,7 @@ impl Round {
     }
 }
 
-/// T for a process that was stopped; nothing for one that is gone.
+/// Returns the state letter of a process, `T` if it is stopped, or nothing if it is gone.
 pub(crate) fn state(process: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit(") ").next()?.chars().next()

@@ -1,4 +1,4 @@
-//! The modules of this host, a head that numbers its blocks, and a tail that knows which must come.
+//! The modules of this host, a head of numbered blocks, and a tail that knows which must arrive.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use datapipe::host::{Modules, StageMessage};
 use datapipe::prelude::*;
 
-/// Blocks that a head sends.
+/// Number of blocks that a head sends.
 pub(crate) const BLOCKS: u64 = 60;
 
 pub(crate) fn modules() -> Modules {
@@ -17,7 +17,7 @@ pub(crate) fn modules() -> Modules {
         .with("kill.loop", |_| Ok(port_loop()))
         .with("kill.number", |_| Ok(numbering()))
         .with("kill.check", |call| {
-            let (seen, mut told) = (Arc::new(Seen::default()), None);
+            let (seen, mut sent) = (Arc::new(Seen::default()), None);
             let stage = checking(&seen, |_| false);
             call.notes(move || {
                 let now = (seen.blocks(), seen.end());
@@ -25,7 +25,7 @@ pub(crate) fn modules() -> Modules {
                     String::new(),
                     [now.0.to_le_bytes(), [u8::from(now.1); 8]].concat(),
                 );
-                if told.replace(now) == Some(now) {
+                if sent.replace(now) == Some(now) {
                     Vec::new()
                 } else {
                     note.into_iter().collect()
@@ -35,7 +35,7 @@ pub(crate) fn modules() -> Modules {
         })
 }
 
-/// What the block with this number holds.
+/// Returns the content of the block with this number.
 fn content(number: u64) -> Vec<u8> {
     format!("block {number}; ")
         .into_bytes()
@@ -57,7 +57,7 @@ pub(crate) fn numbering() -> HeadStage<'static> {
     Stage::head("number", |_| Numbering(0))
 }
 
-/// What a tail has seen.
+/// Progress of a tail.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     blocks: AtomicU64,
@@ -69,18 +69,18 @@ impl Seen {
         self.blocks.load(Ordering::SeqCst)
     }
 
-    /// Whether the stream came to its end.
+    /// True if the stream has ended.
     pub(crate) fn end(&self) -> bool {
         self.end.load(Ordering::SeqCst)
     }
 }
 
-/// A [`numbering`] head in a process.
+/// Returns a [`numbering`] head in a process.
 pub(crate) fn far_numbering() -> HeadStage<'static> {
     numbering().module("kill.number", "").in_processes()
 }
 
-/// A [`checking`] tail in a process, which tells what it has seen.
+/// Returns a [`checking`] tail in a process, which reports its progress.
 pub(crate) fn far_checking(seen: &Arc<Seen>) -> TailStage<'static> {
     let seen = Arc::clone(seen);
     let noted = move |data: &[u8]| {
@@ -95,8 +95,8 @@ pub(crate) fn far_checking(seen: &Arc<Seen>) -> TailStage<'static> {
         .in_processes()
 }
 
-/// Checks that those blocks of [`numbering`] come that are not `dropped`, in order, whole, each
-/// once.
+/// Returns a tail that checks that the blocks of [`numbering`], except the `dropped` ones, arrive
+/// in order, whole, each once.
 pub(crate) fn checking(seen: &Arc<Seen>, dropped: fn(u64) -> bool) -> TailStage<'static> {
     struct Checking {
         next: u64,
@@ -129,12 +129,12 @@ pub(crate) fn checking(seen: &Arc<Seen>, dropped: fn(u64) -> bool) -> TailStage<
     })
 }
 
-/// What [`mixed`] drops.
+/// True for the blocks that [`mixed`] drops.
 pub(crate) fn every_fifth(number: u64) -> bool {
     number % 5 == 3
 }
 
-/// Answers with a copy, with the input, or with nothing.
+/// Returns a stage that answers with a copy, with the input, or with nothing.
 pub(crate) fn mixed() -> MiddleStage<'static> {
     struct Mixed;
     impl Transform for Mixed {
@@ -173,7 +173,7 @@ pub(crate) fn in_place() -> MiddleStage<'static> {
     Stage::in_place("in-place", |_| Untouched).module("kill.in-place", "")
 }
 
-/// A loop over a port, which nobody can take over in the middle.
+/// Returns a loop over a port, which cannot be replaced in the middle.
 pub(crate) fn port_loop() -> MiddleStage<'static> {
     let run = |port: &MiddlePort| {
         while let Some(input) = port.receive()? {

@@ -1,4 +1,4 @@
-//! What the processes write down outside of the segment, so that it survives them.
+//! Records that the processes keep outside of the segment, so that they survive the processes.
 
 #![allow(
     unsafe_code,
@@ -6,7 +6,7 @@
 )]
 #![allow(
     clippy::disallowed_types,
-    reason = "these words belong to the test, and lie outside of the segment"
+    reason = "these words belong to the test and are outside of the segment"
 )]
 
 use std::io;
@@ -18,14 +18,14 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::Outcome;
 
-/// What the processes write down outside of the segment, so that it survives them.
+/// Records of all processes, outside of the segment.
 #[repr(C)]
 pub(crate) struct Books {
-    /// 1: the heads come to their end.
+    /// 1 if the heads shall end.
     end: AtomicU64,
     pub(crate) heads: [Progress; 4],
     pub(crate) tails: [TailBook; 2],
-    /// What arrived, by number.
+    /// Identity of the block that arrived with each number.
     pub(crate) seen: [AtomicU64; 1 << 18],
 }
 
@@ -33,7 +33,7 @@ pub(crate) const UNSEEN: u64 = 0;
 pub(crate) const FIRST_ID: u64 = 1;
 
 impl Books {
-    /// Tells the heads to send nothing more.
+    /// Makes the heads end.
     pub(crate) fn come_to_an_end(&self) {
         self.end.store(1, Ordering::Release);
     }
@@ -42,7 +42,7 @@ impl Books {
         self.end.load(Ordering::Acquire) != 0
     }
 
-    /// Blocks that arrived for the first time.
+    /// Returns the number of blocks that arrived for the first time.
     pub(crate) fn arrived(&self) -> u64 {
         self.tails
             .iter()
@@ -51,15 +51,15 @@ impl Books {
     }
 }
 
-/// Written by one tail alone.
+/// Counts of one tail, which only that tail writes.
 #[repr(C)]
 pub(crate) struct TailBook {
     pub(crate) arrived: AtomicU64,
     pub(crate) again: AtomicU64,
 }
 
-/// Twice the number of blocks that a head has sent, plus 1 while it sends one more. Written by that
-/// head, and by the parent after its death.
+/// Twice the number of blocks that a head has sent, plus 1 while it sends another. The head writes
+/// it, and after its death the parent.
 #[repr(C)]
 pub(crate) struct Progress(AtomicU64);
 
@@ -76,8 +76,8 @@ impl Progress {
         self.0.store(self.sent() * 2 + 2, Ordering::Release);
     }
 
-    /// The head died. If it was about to send, what it held says whether it had: it never has two
-    /// blocks at once.
+    /// Corrects the count after the death of the head. If it was sending, its loans show if it had
+    /// sent the block: it never has two blocks at once.
     pub(crate) fn settle(&self, loans: u32) -> Outcome {
         if self.0.load(Ordering::Acquire).is_multiple_of(2) {
             return Ok(());
@@ -91,7 +91,7 @@ impl Progress {
     }
 }
 
-/// A `T` of zeros in memory of its own, that forked processes share.
+/// A `T` of zeros in its own memory, which forked processes share.
 pub(crate) struct Shared<T>(NonNull<T>);
 
 impl Shared<Books> {
@@ -119,7 +119,7 @@ impl<T> Deref for Shared<T> {
 
 impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
-        // SAFETY: it is our own mapping, and nobody borrows from it any more.
+        // SAFETY: the mapping is owned by `self`, and no borrow of it is left.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<T>()) };
     }
 }

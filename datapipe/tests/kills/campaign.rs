@@ -1,4 +1,4 @@
-//! Rounds, until enough processes were killed, and what was counted.
+//! Rounds until enough processes were killed, and their counts.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -12,14 +12,15 @@ use datapipe::memory::Backing;
 use datapipe::pool::Reclaimed;
 
 use crate::chain::Plan;
+use crate::data::number;
 use crate::random::{Random, mix};
 use crate::round::Round;
 use crate::{Outcome, ensure};
 
-/// Kills of one run, unless `DATAPIPE_KILLS` says otherwise.
+/// Number of kills of one run, unless `DATAPIPE_KILLS` gives another.
 const KILLS: u64 = 300;
 
-/// Rounds, until enough processes were killed.
+/// Rounds until enough processes were killed.
 pub(crate) struct Campaign {
     pub(crate) target: u64,
     pub(crate) seed: u64,
@@ -28,7 +29,6 @@ pub(crate) struct Campaign {
 
 impl Campaign {
     pub(crate) fn new() -> Self {
-        let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
         let seed = number("DATAPIPE_SEED").unwrap_or_else(|| RandomState::new().hash_one(0u8));
         Self {
             target: number("DATAPIPE_KILLS").unwrap_or(KILLS),
@@ -80,12 +80,12 @@ impl Campaign {
     }
 }
 
-/// What was counted.
+/// Counts of a campaign.
 #[derive(Default)]
 pub(crate) struct Tally {
     rounds: u64,
     named: u64,
-    /// Rounds in which the pipe was given up after a kill.
+    /// Rounds in which the pipe was stopped after a kill.
     pub(crate) stopped: u64,
     pub(crate) kills: u64,
     /// Victims that were stopped before they were killed.
@@ -105,12 +105,12 @@ pub(crate) struct Tally {
     finished: u64,
     /// Blocks that the heads sent.
     pub(crate) blocks: u64,
-    /// Blocks that a tail got again, because its predecessor died before it freed them.
+    /// Blocks that a tail received again, because its predecessor died before it freed them.
     pub(crate) again: u64,
 }
 
 impl Tally {
-    /// A victim died before we came to it: at a point, or of its timer.
+    /// Counts a victim that died before its kill: at a point, or of its timer.
     pub(crate) fn by_itself(&mut self, at: Option<&'static str>) {
         match at {
             Some(label) => *self.at_points.entry(label).or_default() += 1,
@@ -155,7 +155,8 @@ impl fmt::Display for Tally {
         } = self;
         write!(
             f,
-            "  {stopped_first} were stopped first, {by_timer} were killed by a timer while they worked, "
+            "  {stopped_first} were stopped first, \
+             {by_timer} were killed by a timer while they worked, "
         )?;
         writeln!(f, "{together} died together with others")?;
         writeln!(
@@ -195,7 +196,7 @@ fn open_descriptors() -> io::Result<usize> {
     Ok(fs::read_dir("/proc/self/fd")?.count())
 }
 
-/// Named segments of this process. Other tests may have some of their own.
+/// Returns the named segments of this process. Other tests may have some of their own.
 fn names_left() -> io::Result<Vec<String>> {
     let ours = format!(".{}.", std::process::id());
     let names = fs::read_dir("/dev/shm")?

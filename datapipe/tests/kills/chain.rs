@@ -1,5 +1,5 @@
-//! What the processes do, the same before and after a death: the shape of a chain, its blocks, its
-//! stages.
+//! The work of the processes, the same before and after a death: the shape of a chain, its blocks
+//! and its stages.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use crate::books::{Books, FIRST_ID, TailBook, UNSEEN};
 use crate::random::{Random, mix};
 use crate::{Outcome, ensure};
 
-/// Sleep of the instances that wait with a timeout.
+/// Timeout of the instances that wait with one.
 const NAP: Duration = Duration::from_micros(500);
 
-/// What the processes do, the same before and after a death.
+/// The work of the processes, the same before and after a death.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) shape: Shape,
-    /// Whether the instances wait with a timeout, again and again, instead of without.
+    /// True if the instances wait with a timeout, repeatedly, instead of without one.
     timeouts: bool,
-    /// Longest ordinary block, in words of 8 bytes.
+    /// Length of the longest ordinary block, in words of 8 bytes.
     most_words: u64,
 }
 
-/// What a middle stage does with a block.
+/// Action of a middle stage on a block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Copy,
@@ -32,7 +32,7 @@ enum Deed {
     Discard,
 }
 
-/// Instances of each stage, head first.
+/// Number of instances of each stage, head first.
 const CHAINS: [&[u32]; 6] = [
     &[1, 2, 1],
     &[2, 2, 1],
@@ -46,8 +46,8 @@ impl Plan {
     pub(crate) fn draw(random: &mut Random) -> Self {
         let chain = CHAINS[random.below(CHAINS.len() as u64) as usize];
         let last = chain.len() - 1;
-        // Scarce buffers make the instances wait for each other. With many, and little to do for
-        // each, more of the time is spent between two steps of a hand-over.
+        // Scarce buffers make the instances wait for each other. With many buffers and little work
+        // for each, the processes spend more of their time between two steps of a hand-over.
         let roomy = random.one_in(2);
         let mut share =
             |instances, more| instances * if roomy { 8 } else { 1 } + random.below(more) as u32;
@@ -62,7 +62,7 @@ impl Plan {
         let shares: u32 = stages.iter().map(|stage| stage.share).sum();
         let size = 512 << random.below(4);
         let room = random.below(2) as u32 * 64;
-        // A power of two is the worst case: the rings then have to have twice as many slots.
+        // A power of two is the worst case: the rings then need twice as many slots.
         let spare = random.below(2) as u32;
         let buffers = if random.one_in(2) {
             shares.next_power_of_two()
@@ -98,7 +98,7 @@ impl Plan {
         (1..self.tail()).any(|stage| self.deed(stage, id) == Deed::Discard)
     }
 
-    /// Length of a block, in words of 8 bytes. A few fill their buffer.
+    /// Length of a block, in words of 8 bytes. Some blocks fill their buffer.
     fn words(&self, id: u64) -> u64 {
         let full = u64::from(self.shape.buffer_size() / 8);
         if mix(id).is_multiple_of(32) {
@@ -108,7 +108,7 @@ impl Plan {
         }
     }
 
-    /// The payload of a block when it arrives at the input of `stage`.
+    /// Returns a word of the payload of a block at the input of `stage`.
     fn word(&self, stage: u32, id: u64, at: u64) -> u64 {
         let sent = mix(id).wrapping_add(at);
         let copied = (1..stage).filter(|&stage| self.deed(stage, id) == Deed::Copy);
@@ -124,7 +124,7 @@ pub(crate) fn of_id(id: u64) -> (usize, u64) {
     ((id >> 32) as usize, id & 0xffff_ffff)
 }
 
-/// Doing it twice, not at all, or in another order of the stages, gives something else.
+/// Changes a word. Twice, not at all, or in another order of the stages gives another result.
 fn transform(stage: u32, word: u64) -> u64 {
     word.rotate_left(9) ^ mix(stage.into())
 }
@@ -168,7 +168,7 @@ pub(crate) fn middle(port: MiddlePort, plan: &Plan, stage: u32) -> Outcome {
             return Ok(port.finish()?);
         };
         let before = last.replace(input.number());
-        ensure!(before < last, "number {last:?} comes behind {before:?}");
+        ensure!(before < last, "number {last:?} follows {before:?}");
         if input.is_vacant() {
             port.forward(input)?;
             continue;
@@ -205,7 +205,7 @@ pub(crate) fn tail(port: TailPort, plan: &Plan, books: &Books, me: usize) -> Out
         };
         let number = input.number();
         let before = last.replace(number);
-        ensure!(before < last, "number {number} comes behind {before:?}");
+        ensure!(before < last, "number {number} follows {before:?}");
         let tag = FIRST_ID + identify(plan, books, &input)?;
         let seen = |number: u64| {
             usize::try_from(number)
@@ -222,11 +222,11 @@ pub(crate) fn tail(port: TailPort, plan: &Plan, books: &Books, me: usize) -> Out
                         .checked_sub(1)
                         .and_then(seen)
                         .is_some_and(|before| before.load(Ordering::Acquire) == UNSEEN);
-                ensure!(!gap, "number {number} comes before the one before it");
+                ensure!(!gap, "number {number} arrives before its predecessor");
                 place.store(tag, Ordering::Release);
                 arrived.store(arrived.load(Ordering::Acquire) + 1, Ordering::Release);
             }
-            // A predecessor wrote it down, and died before it freed it.
+            // A dead predecessor recorded the block before it freed it.
             seen if seen == tag => {
                 again.store(again.load(Ordering::Acquire) + 1, Ordering::Release)
             }
@@ -237,7 +237,7 @@ pub(crate) fn tail(port: TailPort, plan: &Plan, books: &Books, me: usize) -> Out
     }
 }
 
-/// The block's identity, if its content is what it should be.
+/// Returns the identity of a block with the right content.
 fn identify(plan: &Plan, books: &Books, input: &Block) -> Outcome<u64> {
     let info = input.info();
     let id = info.user[0];
@@ -248,7 +248,7 @@ fn identify(plan: &Plan, books: &Books, input: &Block) -> Outcome<u64> {
         .ok_or_else(|| format!("no head sent {id:#x}"))?;
     ensure!(
         index == info.offset && index <= progress.sent(),
-        "no head has sent {id:#x} so far"
+        "no head has sent {id:#x} yet"
     );
     ensure!(
         plan.is_discarded(id) == input.is_vacant(),
@@ -276,7 +276,7 @@ fn identify(plan: &Plan, books: &Books, input: &Block) -> Outcome<u64> {
     Ok(id)
 }
 
-/// Waits in many small steps.
+/// Repeats an attempt with a timeout until it succeeds.
 fn patiently<T>(mut attempt: impl FnMut() -> Result<Option<T>, PortError>) -> Result<T, PortError> {
     loop {
         if let Some(got) = attempt()? {

@@ -1,30 +1,33 @@
-//! Real processes, real SIGKILL, at instants that nobody chose: the pipe goes on, and nothing is
-//! lost.
+//! Real processes and real SIGKILL at random instants: the pipe continues, and nothing is lost.
 //!
 //! ```text
-//!   head(s) > middle(s) > ... > tail(s)        each instance a process of its own
+//!   head(s) > middle(s) > ... > tail(s)        each instance is a process
 //!      ^          ^                ^
-//!      +----------+--- killed -----+           wait for the death, reclaim, fork a replacement; again and again
+//!      +----------+--- killed -----+           wait for the death, reclaim, fork a replacement,
+//!                                              again and again
 //! ```
 //!
-//! After each round every block has arrived exactly once, in order and unchanged, every buffer is
+//! After each round, every block has arrived exactly once, in order and unchanged, every buffer is
 //! on the free list, every credit is back, and no process, descriptor or name is left.
 //!
-//! `DATAPIPE_KILLS=n` kills n processes instead of 300; `DATAPIPE_SEED=n` makes the choices of an
-//! earlier run again. The kernel's scheduling is not ours to repeat, so the same seed kills the
-//! same seats, but not at the same steps.
+//! `DATAPIPE_KILLS=n` kills n processes instead of 300. `DATAPIPE_SEED=n` repeats the choices of an
+//! earlier run. It cannot repeat the scheduling of the kernel: the same seed kills the same seats,
+//! but not at the same steps.
 //!
-//! The harness is our own, because a child may only be forked from a process with one thread.
+//! The target has its own harness, because only a process with one thread may fork a child.
 
-mod books; // what the processes write down outside of the segment
-mod campaign; // rounds, until enough were killed, and what was counted
-mod chain; // what the processes do
+mod books; // records outside of the segment
+mod campaign; // rounds until enough processes were killed
+mod chain; // the work of the processes
+mod process; // forks processes, and waits for their deaths
+mod random; // choices that a seed repeats
+mod round; // one pipe and its processes
+mod verdict; // checks after a round
+
+#[path = "../harness/data.rs"]
+mod data; // settings
 #[path = "../harness/mod.rs"]
-mod harness; // what whoever calls a test binary expects of it
-mod process; // forks them, and waits for their deaths
-mod random; // choices that a seed gives again
-mod round; // one pipe and its processes, killed and replaced
-mod verdict; // whether anything was lost, when a round is over
+mod harness; // arguments and output of a test binary
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -35,7 +38,7 @@ use harness::{Asked, last_line};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
-/// Ends the function with a story, unless the condition holds.
+/// Returns an error with this text unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($story:tt)+) => {
         if !$condition {

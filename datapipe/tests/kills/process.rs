@@ -20,26 +20,26 @@ use crate::Outcome;
 /// Runs `body` in a process of its own.
 pub(crate) fn fork(body: impl FnOnce() -> Outcome) -> Outcome<Process> {
     let parent = rustix::process::getpid();
-    // SAFETY: this process has one thread, so whatever the child finds locked or half done, nobody
-    // was at it.
+    // SAFETY: this process has one thread, so the child finds no lock held and no operation half
+    // done by another thread.
     let id = unsafe { libc::fork() };
     if id == 0 {
         let code = in_child(parent, body);
-        // SAFETY: leaves at once: what was copied from the parent is neither dropped nor flushed a
+        // SAFETY: leaves at once: values copied from the parent are neither dropped nor flushed a
         // second time.
         unsafe { libc::_exit(code) }
     }
     let id = u32::try_from(id).map_err(|_| io::Error::last_os_error())?;
-    // It cannot be gone: a child stays until we wait for it.
+    // The process still exists: a child stays until its parent waits for it.
     Ok(Process::watch(id)?)
 }
 
-/// The clock that counts the time in which the calling process runs its own instructions, and not
-/// the kernel's. Encoded as in the kernel's posix-timers.h, for which libc has no name: process 0,
-/// user time.
+/// The clock of the time in which the calling process runs its own instructions, and not the
+/// kernel's. Encoded as in the kernel's posix-timers.h, for which libc has no name: process 0, user
+/// time.
 const USER_TIME: libc::clockid_t = !0 << 3 | 1;
 
-/// Kills this process once it has worked for that long: so it dies at work, between two of its
+/// Kills this process after it has worked for this time: so it dies at work, between two of its
 /// instructions.
 pub(crate) fn die_after(life: Duration) -> io::Result<()> {
     // SAFETY: it is plain data, for which zeros are valid.
@@ -70,8 +70,8 @@ pub(crate) fn die_after(life: Duration) -> io::Result<()> {
     Err(io::Error::last_os_error())
 }
 
-/// The labelled points of the hand-over at which a process can be told to die: none in an ordinary
-/// build.
+/// Returns the labelled points of the hand-over at which a process can be made to die: none in an
+/// ordinary build.
 pub(crate) fn points() -> Vec<&'static str> {
     #[cfg(feature = "kill-points")]
     return datapipe::memory::points::LABELS
@@ -83,7 +83,7 @@ pub(crate) fn points() -> Vec<&'static str> {
     Vec::new()
 }
 
-/// Kills this process at a point, when it passes that for so many times.
+/// Kills this process at its `passes`th pass of a point.
 pub(crate) fn die_at(label: &'static str, passes: u64) {
     #[cfg(feature = "kill-points")]
     datapipe::memory::points::die_at(label, passes);
@@ -92,7 +92,7 @@ pub(crate) fn die_at(label: &'static str, passes: u64) {
 }
 
 fn in_child(parent: Pid, body: impl FnOnce() -> Outcome) -> i32 {
-    // However this test ends, its processes end with it.
+    // The processes end with the test, also if it is killed.
     let follows = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     if follows.is_err() || rustix::process::getppid() != Some(parent) {
         return 1;
@@ -118,14 +118,13 @@ pub(crate) fn pid(process: &Process) -> Pid {
         .expect("the id of a process")
 }
 
-/// How the kernel describes a process.
+/// Returns the kernel's description of a process in a file of `/proc`.
 pub(crate) fn about(process: &Process, file: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{}/{file}", process.id())).unwrap_or_default();
     text.trim().into()
 }
 
-/// R for one that runs or could, S for one that sleeps, T for one that was stopped, Z for one that
-/// is dead.
+/// Returns the state letter of a process: R runs or could run, S sleeps, T is stopped, Z is dead.
 pub(crate) fn state(process: &Process) -> char {
     about(process, "stat")
         .rsplit(") ")
@@ -135,13 +134,13 @@ pub(crate) fn state(process: &Process) -> char {
 }
 
 pub(crate) fn reap(pid: Pid) -> Outcome<WaitStatus> {
-    let (_, status) =
-        rustix::process::waitpid(Some(pid), WaitOptions::empty())?.ok_or("nobody to wait for")?;
+    let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::empty())?
+        .ok_or("there is no child to wait for")?;
     Ok(status)
 }
 
-/// Runs this process, and all that it forks, on one processor. Returns where it was allowed to run
-/// before.
+/// Restricts this process, and all that it forks, to one processor. Returns the processors that
+/// were allowed before.
 pub(crate) fn one_processor() -> io::Result<CpuSet> {
     let everywhere = sched_getaffinity(None)?;
     let mut here = CpuSet::new();

@@ -1,8 +1,8 @@
-//! Choices that a seed gives again.
+//! Random choices that a seed repeats.
 
 use std::ops::RangeInclusive;
 
-/// Choices that a seed gives again: Marsaglia's xorshift.
+/// Random choices that a seed repeats: Marsaglia's xorshift.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {

@@ -1,4 +1,4 @@
-//! One pipe and its processes: killed, mourned, replaced.
+//! One pipe and its processes: killed, reclaimed, replaced.
 
 use std::error::Error;
 use std::ops::RangeInclusive;
@@ -17,13 +17,13 @@ use crate::process::{about, die_after, die_at, fork, one_processor, pid, points,
 use crate::random::Random;
 use crate::{Outcome, ensure};
 
-/// Kills of one round.
+/// Number of kills in one round.
 const KILLS_OF_A_ROUND: RangeInclusive<u64> = 5..=20;
-/// How long a pipe in which nothing more is killed may take to get on, or to end, before it counts
-/// as wedged.
+/// Time limit for a pipe to continue or to end after the last kill. A pipe that takes longer is
+/// wedged.
 const WEDGED: Duration = Duration::from_secs(60);
 
-/// One pipe, its processes, and the books.
+/// One pipe, its processes and its books.
 pub(crate) struct Round {
     pub(crate) plan: Plan,
     name: PipeName,
@@ -32,27 +32,27 @@ pub(crate) struct Round {
     pub(crate) seats: Vec<Chair>,
     random: Random,
     pub(crate) tally: Tally,
-    /// All run on one processor, and this is where they were allowed to before.
+    /// Allowed processors before all processes moved to one of them.
     processor: Option<CpuSet>,
-    /// Inputs that the replacements of tails inherited: so many blocks may have been written down
+    /// Number of inputs that replacements of tails inherited: that many blocks may be recorded
     /// twice.
     pub(crate) may_repeat: u64,
-    /// The pipe stops: the dead are not replaced.
+    /// True if the pipe stops: dead processes are not replaced.
     stopping: bool,
     events: Vec<String>,
 }
 
-/// One instance, and the process that is it at present.
+/// One instance and its current process.
 pub(crate) struct Chair {
     pub(crate) stage: u32,
     pub(crate) instance: u32,
-    /// `None` once it has ended by itself, or was not replaced.
+    /// `None` after it has ended by itself, or was not replaced.
     process: Option<Process>,
-    /// That the last process before it is dead.
+    /// Proof of death of its last process.
     dead: Option<Dead>,
-    /// It dies of its own timer, or at a point, unless it is killed before.
+    /// True if it dies of its own timer or at a point, unless it is killed before.
     doomed: bool,
-    /// The point, if it is one.
+    /// The point at which it dies, if it is one.
     at: Option<&'static str>,
 }
 
@@ -91,7 +91,7 @@ impl Round {
         Ok(round)
     }
 
-    /// Kills while blocks flow and while the stream ends, and lets it end.
+    /// Kills processes while blocks flow and while the stream ends, and waits for the end.
     pub(crate) fn until_ended(&mut self) -> Outcome {
         let kills = self.tally.kills + self.random.within(KILLS_OF_A_ROUND);
         let last = self.random.below(3);
@@ -111,7 +111,7 @@ impl Round {
         self.check_segment()
     }
 
-    /// Kills, and stops the pipe after that: the others end by themselves, or are killed too.
+    /// Kills processes, and then stops the pipe: the others end by themselves or are killed, too.
     pub(crate) fn until_stopped(&mut self) -> Outcome {
         for _ in 0..self.random.within(2..=6) {
             self.wait_a_little();
@@ -123,8 +123,7 @@ impl Round {
             self.segment.stop();
             self.strike()?;
             self.wait_for_all()?;
-            // One that noticed the stop before it had taken up what it inherited leaves that
-            // behind.
+            // A process that noticed the stop before it took its inherited input still holds it.
             (0..self.seats.len()).try_for_each(|seat| self.reclaim(seat).map(drop))?;
         } else {
             let first = self.victims(1);
@@ -138,7 +137,7 @@ impl Round {
         self.check_nothing_held()
     }
 
-    /// Kills one or more, reclaims what they held, and seats their replacements.
+    /// Kills processes, reclaims what they held, and starts their replacements.
     fn strike(&mut self) -> Outcome {
         let victims = match self.random.below(32) {
             0 => self.victims(self.seats.len()),
@@ -153,7 +152,8 @@ impl Round {
         let stop_first = self.random.one_in(8);
         if stop_first {
             victims.iter().try_for_each(|&victim| self.stop(victim))?;
-            // Meanwhile the others run dry, or up against what the stopped ones hold.
+            // Meanwhile the others run out of blocks, or wait for blocks that the stopped ones
+            // hold.
             self.wait_a_little();
         }
         let mut before_us = Vec::new();
@@ -164,7 +164,7 @@ impl Round {
         }
         let mut killed = Vec::new();
         for &victim in victims {
-            killed.push(self.bury(victim)?);
+            killed.push(self.await_death(victim)?);
         }
         for ((&victim, before_us), killed) in victims.iter().zip(before_us).zip(killed) {
             if killed {
@@ -179,7 +179,7 @@ impl Round {
         Ok(())
     }
 
-    /// Reclaims what a killed one held, and seats its replacement.
+    /// Reclaims what a killed process held, and starts its replacement.
     fn replace(&mut self, seat: usize, may_be_doomed: bool) -> Outcome {
         let reclaimed = self.reclaim(seat)?;
         let Chair {
@@ -216,13 +216,13 @@ impl Round {
         Ok(())
     }
 
-    /// Waits for the death of a process that was killed. Returns whether that was a kill, and not
-    /// its end.
-    fn bury(&mut self, victim: usize) -> Outcome<bool> {
+    /// Waits for the death of a process that was killed. Returns true if the kill ended it, false
+    /// if it had ended by itself.
+    fn await_death(&mut self, victim: usize) -> Outcome<bool> {
         let process = self.seats[victim]
             .process
             .take()
-            .ok_or("nobody sits there")?;
+            .ok_or("the seat is empty")?;
         let dead = process
             .wait(WEDGED)?
             .ok_or("a killed process does not die")?;
@@ -242,7 +242,7 @@ impl Round {
             ref dead,
             ..
         } = self.seats[victim];
-        let dead = dead.as_ref().ok_or("nobody died there")?;
+        let dead = dead.as_ref().ok_or("no process of the seat died")?;
         let inputs = if self.stopping {
             Inputs::Release
         } else {
@@ -252,7 +252,7 @@ impl Round {
         self.events.push(format!(
             "stage {stage} instance {instance} died: {reclaimed:?}"
         ));
-        // Nobody here has more than one input, one output, and one of the two on its way.
+        // A process here holds at most one input and one output, and may be sending one of the two.
         let Reclaimed {
             inherited,
             released,
@@ -262,7 +262,7 @@ impl Round {
         } = reclaimed;
         let possible =
             inherited + released <= 1 && loans <= 1 && finished <= 1 && reclaimed.held() <= 2;
-        ensure!(possible, "nobody can hold so much");
+        ensure!(possible, "no process can hold that many buffers");
         Ok(reclaimed)
     }
 
@@ -292,7 +292,7 @@ impl Round {
         Ok(())
     }
 
-    /// A point at which a process may die, and how many times it passes that.
+    /// Chooses a point at which a process dies, and the pass.
     fn some_point(&mut self) -> Option<(&'static str, u64)> {
         let points = points();
         let label = *points.get(self.random.below(points.len().max(1) as u64) as usize)?;
@@ -302,7 +302,7 @@ impl Round {
         Some((label, if once { 1 } else { self.random.within(1..=24) }))
     }
 
-    /// What a child does, up to the end of the stream.
+    /// Runs a child process to the end of the stream.
     fn take_seat(&self, stage: u32, instance: u32) -> Outcome {
         // The parent's mapping stayed with the parent.
         let segment = match self.segment.descriptor() {
@@ -322,17 +322,17 @@ impl Round {
         }
     }
 
-    /// Waits until blocks have gone all the way from head to tail, with nobody being killed.
+    /// Waits, without killing, until blocks have passed from head to tail.
     ///
-    /// A replacement that cannot get on, or a wake-up that was lost with its sender, shows here:
-    /// what is reclaimed after the next death wakes everybody.
+    /// This finds a replacement that cannot continue, and a wake-up that was lost with its sender.
+    /// After the next death it would be too late: the reclaim wakes all participants.
     fn wait_for_blocks(&mut self) -> Outcome {
         let deadline = Instant::now() + WEDGED;
         let enough = self.books.arrived() + 2 * u64::from(self.plan.shape.buffers());
         while !self.books.is_ending() && self.books.arrived() < enough {
             (0..self.seats.len()).try_for_each(|seat| self.look_after(seat, Duration::ZERO))?;
             if self.seats.iter().any(|chair| chair.process.is_none()) {
-                return Ok(()); // the books are full, and the stream ends
+                return Ok(()); // the books are full and the stream ends
             }
             ensure!(
                 Instant::now() < deadline,
@@ -343,7 +343,7 @@ impl Round {
         Ok(())
     }
 
-    /// Waits until all have ended by themselves.
+    /// Waits until all processes have ended by themselves.
     fn wait_for_all(&mut self) -> Outcome {
         let deadline = Instant::now() + WEDGED;
         while self.is_alive() {
@@ -355,14 +355,16 @@ impl Round {
         Ok(())
     }
 
-    /// Watches a seat for `timeout`. Whoever sits there may end well, or die of its timer and be
-    /// replaced.
+    /// Watches a seat for `timeout`. Its process may succeed, or die of its timer and be replaced.
     fn look_after(&mut self, seat: usize, timeout: Duration) -> Outcome {
         let Some(process) = &self.seats[seat].process else {
             return Ok(());
         };
-        if process.wait(timeout)?.is_some() && self.bury(seat)? {
-            ensure!(self.seats[seat].doomed, "somebody else kills our processes");
+        if process.wait(timeout)?.is_some() && self.await_death(seat)? {
+            ensure!(
+                self.seats[seat].doomed,
+                "a process died without a kill of ours"
+            );
             self.tally.by_itself(self.seats[seat].at);
             self.replace(seat, false)?;
         }
@@ -388,8 +390,8 @@ impl Round {
             let other = self.random.within(i as u64..=living.len() as u64 - 1);
             living.swap(i, other as usize);
         }
-        // Of those that share a processor with us, one that could run was stopped in the middle of
-        // something.
+        // On a shared processor, a process that could run was interrupted in the middle of its
+        // work.
         if self.random.one_in(2) {
             living.sort_by_key(|&seat| state(self.process(seat)) != 'R');
         }
@@ -397,8 +399,8 @@ impl Round {
         living
     }
 
-    /// Waits for the timer of a doomed one, and returns those that died of theirs; after a while,
-    /// anyone.
+    /// Waits for the timer of a doomed process, and returns those that died of theirs. After a
+    /// while it returns any process.
     fn doomed(&mut self) -> Outcome<Vec<usize>> {
         let deadline = Instant::now() + Duration::from_millis(25);
         while Instant::now() < deadline {
@@ -428,14 +430,14 @@ impl Round {
         self.seats[seat]
             .process
             .as_ref()
-            .expect("only the living are chosen")
+            .expect("only living processes are chosen")
     }
 
     fn is_alive(&self) -> bool {
         self.seats.iter().any(|seat| seat.process.is_some())
     }
 
-    /// Lets the others run: not at all, for some steps, or long enough to run dry.
+    /// Lets the others run: not at all, for some steps, or until they run out of blocks.
     fn wait_a_little(&mut self) {
         match self.random.below(8) {
             0 => {}
@@ -451,7 +453,7 @@ impl Round {
         }
     }
 
-    /// What went wrong, and all that is known about it. Read before the processes are gone.
+    /// Describes a failure and the state of the pipe, while the processes still exist.
     pub(crate) fn story(&self, what: &dyn Error) -> String {
         let audit = self
             .segment

@@ -1,4 +1,4 @@
-//! Whether anything was lost, when a round is over.
+//! Checks after a round that nothing was lost.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use crate::round::{Chair, Round};
 use crate::{Outcome, ensure};
 
 impl Round {
-    /// Compares what the heads sent with what the tails got. `whole`: the stream came to its end.
+    /// Compares the sent blocks with the received ones. `whole`: the stream has ended.
     pub(crate) fn check_books(&mut self, whole: bool) -> Outcome {
         let heads: Vec<_> = self.books.heads.iter().map(Progress::sent).collect();
         let sent: u64 = heads.iter().sum();
@@ -65,7 +65,7 @@ impl Round {
         Ok(())
     }
 
-    /// The stream has ended: every buffer must be free, and every credit back.
+    /// Asserts after the end of the stream that every buffer is free and every credit is back.
     pub(crate) fn check_segment(&mut self) -> Outcome {
         self.check_nothing_held()?;
         self.take_every_credit()?;
@@ -80,7 +80,7 @@ impl Round {
         Ok(())
     }
 
-    /// Everybody is dead or has ended: every buffer must be free, or wait in a queue.
+    /// Asserts after the end of all processes that every buffer is free, or waits in a queue.
     pub(crate) fn check_nothing_held(&mut self) -> Outcome {
         let none = rustix::process::wait(WaitOptions::NOHANG);
         ensure!(
@@ -94,8 +94,8 @@ impl Round {
                 "LOST: still held after all was reclaimed: {left:?}"
             );
         }
-        // Whoever was killed at work counts as working. A seat that is taken and left has ended:
-        // nobody is excused.
+        // A process that was killed at work counts as working, which the audit excuses. Taking and
+        // leaving the seat ends it: no participant is excused.
         for &Chair {
             stage, instance, ..
         } in &self.seats
@@ -112,7 +112,7 @@ impl Round {
             .map_err(|finding| finding.to_string().into())
     }
 
-    /// Takes every seat, allocates what its quota allows, and no more, and gives it back.
+    /// Takes every seat, allocates exactly its quota, and gives it back.
     fn take_every_credit(&self) -> Outcome {
         let mut blocks = Vec::new();
         for Chair {

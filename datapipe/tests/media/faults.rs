@@ -1,4 +1,4 @@
-//! Storages that fail, fill up, crash, or have lost something.
+//! Storages that fail, fill up, crash, or have lost data.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -22,7 +22,7 @@ fn is_io(error: &MediumError, doing: &str, path: &Path) -> bool {
 #[test]
 fn short_writes_and_reads_are_continued() {
     for many in [true, false] {
-        crate::what_was_written_is_read(&{
+        crate::suite::written_records_are_read_back(&{
             let place = faulty(9, many);
             place.storage.set_short(true);
             place
@@ -31,7 +31,7 @@ fn short_writes_and_reads_are_continued() {
 }
 
 #[test]
-fn a_full_file_system_ends_a_volume_and_the_next_goes_on() {
+fn full_file_system_ends_the_volume() {
     for capacity in 50_000..50_080 {
         let place = faulty(10, true);
         place.storage.set_capacity(capacity);
@@ -49,9 +49,9 @@ fn a_full_file_system_ends_a_volume_and_the_next_goes_on() {
         assert_eq!(
             simh(&place.bytes(1)),
             expected,
-            "nothing is left of the record that did not fit"
+            "no byte of the record that did not fit is left"
         );
-        // There is no room anywhere, and another volume would not change that.
+        // The storage is full: another volume does not help.
         while medium.write_mark().is_ok() {
             expected.push(Thing::Mark);
         }
@@ -67,7 +67,7 @@ fn a_full_file_system_ends_a_volume_and_the_next_goes_on() {
 }
 
 #[test]
-fn a_tape_is_emptied_only_if_its_directory_can_be_synced() {
+fn tape_is_truncated_only_if_its_directory_syncs() {
     let place = faulty(1, false);
     let mut medium = place.create(None, false).unwrap();
     medium.write(b"of value").unwrap();
@@ -84,7 +84,7 @@ fn a_tape_is_emptied_only_if_its_directory_can_be_synced() {
 }
 
 #[test]
-fn a_write_that_fails_is_named_and_leaves_nothing() {
+fn failed_write_is_reported_and_leaves_nothing() {
     for many in [true, false] {
         for nth in 1..100 {
             let place = faulty(nth, many);
@@ -114,7 +114,7 @@ fn a_write_that_fails_is_named_and_leaves_nothing() {
 }
 
 #[test]
-fn a_volume_whose_end_is_unknown_takes_no_more() {
+fn volume_with_an_unknown_end_rejects_writes() {
     let broken = |medium: &mut dyn Medium| {
         for error in [
             medium.write(MAGIC).unwrap_err(),
@@ -156,7 +156,7 @@ fn a_volume_whose_end_is_unknown_takes_no_more() {
 }
 
 #[test]
-fn lost_sectors_are_damage_and_a_dead_drive_is_an_error() {
+fn unreadable_sectors_are_damage_and_a_dead_drive_is_an_error() {
     let place = faulty(13, false);
     let things = things(&mut Random::new(13), 200, 50_000);
     place.one_volume(&things);
@@ -188,7 +188,7 @@ fn lost_sectors_are_damage_and_a_dead_drive_is_an_error() {
 }
 
 #[test]
-fn a_read_that_fails_is_named_and_can_be_tried_again() {
+fn failed_read_is_reported_and_can_be_retried() {
     for many in [true, false] {
         let place = faulty(12, many);
         let things = things(&mut Random::new(12), 20, 500);
@@ -212,7 +212,7 @@ fn a_read_that_fails_is_named_and_can_be_tried_again() {
 }
 
 #[test]
-fn what_was_synced_survives_a_crash() {
+fn synced_records_survive_a_crash() {
     for seed in 0..200 {
         let place = faulty(seed, seed % 2 == 0);
         place.storage.set_short(seed % 3 == 0);
@@ -259,7 +259,7 @@ fn what_was_synced_survives_a_crash() {
 }
 
 #[test]
-fn an_old_volume_does_not_come_back_in_a_crash() {
+fn overwritten_volume_does_not_return_after_a_crash() {
     for seed in 0..20 {
         let place = faulty(seed, true);
         let mut medium = place.create(None, false).unwrap();
@@ -286,9 +286,9 @@ fn an_old_volume_does_not_come_back_in_a_crash() {
     }
 }
 
-/// A tape that is emptied must stay empty, or old records would stand behind the new ones.
+/// A truncated tape must stay empty, or old records would follow the new ones.
 #[test]
-fn an_old_record_does_not_come_back_in_a_crash() {
+fn overwritten_record_does_not_return_after_a_crash() {
     for seed in 0..20 {
         let place = faulty(seed, false);
         place.one_volume(&[Thing::Record(b"old".to_vec())]);
@@ -299,7 +299,7 @@ fn an_old_record_does_not_come_back_in_a_crash() {
 }
 
 #[test]
-fn a_missing_volume_is_named_and_can_be_gone_past() {
+fn missing_volume_is_reported_and_can_be_skipped() {
     let place = real(true);
     let mut medium = place.create(None, false).unwrap();
     for number in 1..=4u8 {
@@ -333,7 +333,7 @@ fn a_missing_volume_is_named_and_can_be_gone_past() {
 }
 
 #[test]
-fn files_of_others_are_left_alone_and_ours_are_private() {
+fn foreign_files_are_kept_and_volumes_are_private() {
     let place = real(true);
     drop(place.create(None, false).unwrap());
     let others = [
@@ -360,15 +360,15 @@ fn files_of_others_are_left_alone_and_ours_are_private() {
     assert!(matches!(error, MediumError::NoVolumes { .. }), "{error}");
 }
 
-/// Opening a pipe waits until somebody has its other end. A tape must not.
+/// Opening a FIFO waits for its other end. Opening a tape must not wait.
 #[test]
-fn what_is_no_file_is_refused() {
+fn fifo_is_rejected_as_a_tape() {
     let place = real(false);
     rustix::fs::mkfifoat(rustix::fs::CWD, &place.path, rustix::fs::Mode::RUSR).unwrap();
     let error = place.open_with(ours).err().unwrap();
-    assert!(
-        matches!(&error, MediumError::Io { source, .. } if source.kind() == ErrorKind::InvalidInput),
-        "{error}"
-    );
+    let MediumError::Io { source, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(source.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(place.create(None, true).is_err());
 }

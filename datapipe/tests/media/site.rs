@@ -1,4 +1,4 @@
-//! Where a medium is, what stands on it, and two readers that do not trust ours.
+//! A medium in its storage, its content, and two readers independent of the library's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use datapipe::media::{
 use datapipe::testkit::{FaultyStorage, Random};
 use tempfile::TempDir;
 
-/// What our records begin with, so that the probe knows them.
+/// First bytes of the records of these tests, which the probe knows.
 pub(crate) const MAGIC: &[u8] = b"\xd1\x9e\x04";
 
+/// The probe for these records.
 pub(crate) fn ours(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
@@ -26,7 +27,7 @@ pub(crate) fn record(random: &mut Random, longest: u64) -> Vec<u8> {
     bytes
 }
 
-/// What stands on a medium.
+/// An item on a medium.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Thing {
     Record(Vec<u8>),
@@ -36,7 +37,7 @@ pub(crate) enum Thing {
 }
 
 impl Thing {
-    /// Bytes that it takes in a file.
+    /// Length in a file.
     pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::Record(bytes) => bytes.len().next_multiple_of(2) as u64 + 8,
@@ -47,7 +48,7 @@ impl Thing {
     }
 }
 
-/// Records and marks, about one mark to four records.
+/// Returns random records and marks, about one mark to four records.
 pub(crate) fn things(random: &mut Random, count: usize, longest: u64) -> Vec<Thing> {
     let one = |random: &mut Random| match random.below(5) {
         0 => Thing::Mark,
@@ -82,14 +83,16 @@ impl Files for FaultyStorage {
     }
 }
 
-/// Where a medium is, and of which kind.
+/// A medium in a storage.
 pub(crate) struct Site<S> {
     pub(crate) storage: S,
     pub(crate) path: PathBuf,
+    /// True for a directory of volumes, false for a tape.
     pub(crate) many: bool,
     _guard: Option<TempDir>,
 }
 
+/// Returns a new site on the file system.
 pub(crate) fn real(many: bool) -> Site<FileSystem> {
     let guard = tempfile::tempdir().unwrap();
     Site {
@@ -100,6 +103,7 @@ pub(crate) fn real(many: bool) -> Site<FileSystem> {
     }
 }
 
+/// Returns a new site on a storage that fails on request.
 pub(crate) fn faulty(seed: u64, many: bool) -> Site<FaultyStorage> {
     Site {
         storage: FaultyStorage::new(seed),
@@ -160,7 +164,7 @@ impl<S: Files> Site<S> {
         self.storage.bytes(&self.file(volume))
     }
 
-    /// A medium of one volume with these things on it, and the bytes of its file.
+    /// Creates a medium of one volume with these items, and returns the bytes of its file.
     pub(crate) fn one_volume(&self, things: &[Thing]) -> Vec<u8> {
         let mut medium = self.create(None, true).unwrap();
         assert_eq!(write(&mut *medium, things).0, things);
@@ -168,7 +172,7 @@ impl<S: Files> Site<S> {
         self.bytes(1)
     }
 
-    /// What is on the medium if its only volume has these bytes.
+    /// Reads the medium with these bytes as its only volume.
     pub(crate) fn read_bytes(
         &self,
         bytes: &[u8],
@@ -181,8 +185,8 @@ impl<S: Files> Site<S> {
     }
 }
 
-/// Writes things and goes to the next volume where one ends. Answers what stands on the medium
-/// then, and where each record of `things` begins.
+/// Writes items, and continues on the next volume where one ends. Returns the items that are on the
+/// medium then, and the position of each record of `things`.
 pub(crate) fn write(medium: &mut dyn Medium, things: &[Thing]) -> (Vec<Thing>, Vec<Position>) {
     let (mut written, mut positions) = (Vec::new(), Vec::new());
     for thing in things {
@@ -218,7 +222,7 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
                 assert_eq!(
                     medium.read(&mut bytes).unwrap(),
                     Item::End,
-                    "the end stays the end"
+                    "the end is permanent"
                 );
                 if !medium.next_volume().unwrap() {
                     return found;
@@ -243,12 +247,13 @@ pub(crate) fn read(medium: &mut dyn Medium) -> Vec<(Position, Thing)> {
     }
 }
 
+/// Returns the items without their positions.
 pub(crate) fn only_things(found: Vec<(Position, Thing)>) -> Vec<Thing> {
     found.into_iter().map(|(_, thing)| thing).collect()
 }
 
-/// Checks that what was found covers the bytes of a volume, that no record was skipped as damaged,
-/// and that damage ends only where there is something to go on with.
+/// Asserts that the items cover the bytes of a volume, that no record was skipped as damaged, and
+/// that damage ends only before a record or marks.
 fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bool) {
     let word =
         |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
@@ -266,10 +271,7 @@ fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bo
     };
     let mut at = 0;
     for (position, thing) in found {
-        assert_eq!(
-            position.byte, at as u64,
-            "nothing is passed over in silence"
-        );
+        assert_eq!(position.byte, at as u64, "no byte is skipped silently");
         let start = at;
         at += thing.bytes() as usize;
         if matches!(thing, Thing::Damaged(_)) && !is_bad(start) {
@@ -293,8 +295,8 @@ fn check_cover(bytes: &[u8], found: &[(Position, Thing)], probe: fn(&[u8]) -> bo
     );
 }
 
-/// A volume as the SIMH description has it, read without our reader. Fails if there is anything
-/// that is not in there.
+/// Parses a volume by the description of SIMH, without the library's reader. Panics if the volume
+/// has anything else.
 pub(crate) fn simh(mut bytes: &[u8]) -> Vec<Thing> {
     fn word(bytes: &mut &[u8]) -> u32 {
         let (word, rest) = bytes.split_first_chunk::<4>().expect("whole words");

@@ -8,31 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use datapipe::NotReplaced;
 use datapipe::archive::{BlockSet, ReadOutcome, Reading, WriteOutcome};
-use datapipe::media::{Item, MediumError, Position};
 use datapipe::prelude::*;
 use datapipe::stage::{Arguments, DamageEntry, StageKind};
-use datapipe::testkit::Random;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::data::{blocks, key};
+use crate::medium::{OwnMedium, create_tape, create_volumes, open};
 use crate::watch::{children, wait_until};
 
 const BLOCK: u32 = 4096;
 
-/// Every second block can be compressed, and none has zeros only.
+/// Returns the stream of the archives.
 fn data() -> Vec<u8> {
-    let mut random = Random::new(3);
-    let byte = |at: usize| {
-        if at & 4096 == 0 {
-            random.below(256) as u8
-        } else {
-            1 + (at >> 13) as u8
-        }
-    };
-    (0..500_000).map(byte).collect()
+    blocks(500_000, BLOCK as usize, 3)
 }
 
 fn secret(encrypted: bool) -> Option<Secret> {
-    encrypted.then(|| Secret::Key(Key::from_bytes([9; 32])))
+    encrypted.then(|| key(9))
 }
 
 fn plan(encrypted: bool) -> Archive {
@@ -46,24 +38,15 @@ fn plan(encrypted: bool) -> Archive {
     options.plan().unwrap()
 }
 
+/// Creates a tape at a path with an extension, and a directory of volumes at another path.
 fn create(path: &Path) -> Box<dyn Medium> {
-    let options = VolumeOptions::default()
-        .volume_size(80 << 10)
-        .overwrite(true);
     match path.extension() {
-        Some(_) => Box::new(VirtualTape::create(path, VolumeOptions::default()).unwrap()),
-        None => Box::new(VolumeDirectory::create(path, options).unwrap()),
+        Some(_) => Box::new(create_tape(path)),
+        None => Box::new(create_volumes(path, Some(80 << 10), true)),
     }
 }
 
-fn open(path: &Path) -> Box<dyn Medium> {
-    match path.extension() {
-        Some(_) => Box::new(VirtualTape::open(path).unwrap()),
-        None => Box::new(VolumeDirectory::open(path).unwrap()),
-    }
-}
-
-/// Which stages are processes, and what they may touch.
+/// Placement of the stages of a pipe.
 #[derive(Clone, Copy, Debug)]
 enum Where {
     Threads,
@@ -72,6 +55,7 @@ enum Where {
 }
 
 impl Where {
+    /// Returns the stage in this placement. If confined, it may write only below `write`.
     fn run<W>(self, stage: Stage<W>, write: &[&Path]) -> Stage<W> {
         let paths = write.iter().map(|path| path.to_path_buf()).collect();
         match self {
@@ -82,7 +66,7 @@ impl Where {
     }
 }
 
-/// Spoils every ninth block behind the stage before.
+/// Overwrites half of every ninth block.
 struct Spoil;
 
 impl InPlace for Spoil {
@@ -118,15 +102,16 @@ fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutco
     report.outcome()
 }
 
+/// Result of reading an archive.
 #[derive(Debug, PartialEq)]
-struct Back {
+struct ReadBack {
     data: Vec<u8>,
     outcome: ReadOutcome,
     damage: Vec<DamageEntry>,
 }
 
-/// Reads an archive, with zeros where something is lost; only some blocks, if they are named.
-fn read(path: &Path, encrypted: bool, blocks: Option<&BlockSet>, place: Where) -> Back {
+/// Salvages an archive, or some of its blocks. Lost blocks are zeros.
+fn read(path: &Path, encrypted: bool, blocks: Option<&BlockSet>, place: Where) -> ReadBack {
     let log = DamageLog::new();
     let reader = ArchiveReader::open(open(path), secret(encrypted).as_ref()).unwrap();
     let index = blocks.map(|_| reader.index().unwrap());
@@ -146,14 +131,14 @@ fn read(path: &Path, encrypted: bool, blocks: Option<&BlockSet>, place: Where) -
     let mut damage = log.entries();
     assert_eq!(log.count(), damage.len() as u64);
     damage.sort_by_key(|damage| (damage.block, damage.what.clone()));
-    Back {
+    ReadBack {
         data: fs::read(out.path()).unwrap(),
         outcome: report.outcome(),
         damage,
     }
 }
 
-/// Bytes of the files of a medium.
+/// Returns the lengths of the files of a medium.
 fn lengths(path: &Path) -> Vec<u64> {
     let mut files: Vec<_> = match path.extension() {
         Some(_) => vec![path.to_owned()],
@@ -169,7 +154,7 @@ fn lengths(path: &Path) -> Vec<u64> {
         .collect()
 }
 
-pub(crate) fn archives_are_the_same() {
+pub(crate) fn archive_written_in_processes_matches_threads() {
     let dir = tempfile::tempdir().unwrap();
     for (name, encrypted) in [("a.tap", false), ("b.tap", true), ("c", false), ("d", true)] {
         let path = dir.path().join(name);
@@ -208,7 +193,7 @@ pub(crate) fn archives_are_the_same() {
     }
 }
 
-pub(crate) fn damage_is_told_with_its_place() {
+pub(crate) fn damage_is_reported_with_its_position() {
     let dir = tempfile::tempdir().unwrap();
     for (name, encrypted) in [("a.tap", false), ("b.tap", true), ("c", true)] {
         let path = dir.path().join(name);
@@ -221,7 +206,7 @@ pub(crate) fn damage_is_told_with_its_place() {
             threads.damage
         );
         assert_eq!(read(&path, encrypted, None, Where::Processes), threads);
-        // And what the reader finds itself.
+        // Also damage that the reader finds itself.
         let file = if path.is_dir() {
             path.join("000002.tap")
         } else {
@@ -239,7 +224,7 @@ pub(crate) fn damage_is_told_with_its_place() {
     }
 }
 
-pub(crate) fn some_blocks_are_read() {
+pub(crate) fn selected_blocks_are_read_in_processes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("volumes");
     write(&path, true, false, Where::Threads);
@@ -252,44 +237,7 @@ pub(crate) fn some_blocks_are_read() {
     assert_eq!(read(&path, true, Some(&blocks), Where::Processes), threads);
 }
 
-/// A medium of this program's own, over one that is not.
-struct Own(Box<dyn Medium>);
-
-impl Medium for Own {
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.0.write(record)
-    }
-
-    fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.0.write_mark()
-    }
-
-    fn sync(&mut self) -> Result<(), MediumError> {
-        self.0.sync()
-    }
-
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.0.next_volume()
-    }
-
-    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        self.0.read(record)
-    }
-
-    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        self.0.read_back(record)
-    }
-
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.0.seek_end(volume)
-    }
-
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        self.0.seek(to)
-    }
-}
-
-pub(crate) fn what_cannot_cross_is_refused() {
+pub(crate) fn media_that_cannot_cross_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let (own, begun) = (dir.path().join("own.tap"), dir.path().join("begun.tap"));
     write(&own, false, false, Where::Threads);
@@ -304,13 +252,15 @@ pub(crate) fn what_cannot_cross_is_refused() {
     let far =
         |medium: Box<dyn Medium>| TailStage::from(plan(false).stages(medium).1).in_processes();
     refused(
-        head().tail(far(Box::new(Own(create(&begun))))),
+        head().tail(far(Box::new(OwnMedium::new(create(&begun), None)))),
         "take a VirtualTape or a Directory",
     );
     let mut medium = create(&begun);
     medium.write(b"something").unwrap();
     refused(head().tail(far(medium)), "create the medium anew");
-    let reading = ArchiveReader::open(Own(open(&own)), None).unwrap().read(1);
+    let reading = ArchiveReader::open(OwnMedium::new(open(&own), None), None)
+        .unwrap()
+        .read(1);
     let tail = || StreamRestore::new(std::io::sink());
     refused(
         reading.pipe.in_processes().tail(tail()),
@@ -323,7 +273,7 @@ pub(crate) fn what_cannot_cross_is_refused() {
     );
 }
 
-/// A tail or a head of which this program knows only the fields of its module.
+/// Places a stage of which this program knows only the module and its arguments.
 fn described<W>(stage: Option<Stage<W>>, module: &str, arguments: impl Into<Vec<u8>>) -> Stage<W> {
     stage
         .unwrap()
@@ -331,129 +281,68 @@ fn described<W>(stage: Option<Stage<W>>, module: &str, arguments: impl Into<Vec<
         .in_processes_of(env!("CARGO_BIN_EXE_datapipe-host"))
 }
 
-pub(crate) fn media_are_found_by_their_paths() {
+/// Returns the arguments of the directory of volumes at `path`.
+fn directory(path: &Path) -> Arguments {
+    Arguments::new()
+        .with("medium", "directory")
+        .with("path", path.to_str().unwrap())
+}
+
+/// Returns the arguments of an archive in a new directory at `path`.
+fn new_archive(path: &Path) -> Arguments {
+    directory(path)
+        .with("name", "far")
+        .with("block-len", BLOCK.to_string())
+        .with("record-len", "8000")
+}
+
+/// Writes the data with the archive tail that the arguments describe.
+fn write_by_module(arguments: Arguments) -> Result<Report, Error> {
+    let tail = Stage::tail_of_module("tail", StageKind::Write);
+    Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(StreamHead::new(Cursor::new(data())))
+        .tail(described(tail, "datapipe.archive-tail", arguments))
+        .run()
+}
+
+/// Reads the stream of an archive with the archive head that the arguments describe.
+fn read_by_module(arguments: Arguments) -> Result<Vec<u8>, Error> {
+    let head = Stage::head_of_module("head", StageKind::Fill);
+    let out = tempfile::NamedTempFile::new().unwrap();
+    Pipe::builder()
+        .buffer_size(BLOCK)
+        .head(described(head, "datapipe.archive-head", arguments))
+        .tail(StreamRestore::new(out.reopen().unwrap()))
+        .run()?;
+    Ok(fs::read(out.path()).unwrap())
+}
+
+pub(crate) fn media_are_opened_by_path_in_modules() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("volumes");
-    let fields = |path: &Path| {
-        let path = path.to_str().unwrap();
-        Arguments::new()
-            .with("medium", "directory")
-            .with("path", path)
-    };
-    let tail = |fields: Arguments| {
-        described(
-            Stage::tail_of_module("tail", StageKind::Write),
-            "datapipe.archive-tail",
-            fields,
-        )
-    };
-    let pipe = || {
-        Pipe::builder()
-            .buffer_size(BLOCK)
-            .head(StreamHead::new(Cursor::new(data())))
-    };
-    let options = || {
-        fields(&path)
-            .with("name", "far")
-            .with("block-len", BLOCK.to_string())
-            .with("record-len", "8000")
-    };
-    let size = |size: &str| options().with("volume-size", size);
-    pipe().tail(tail(size("100000"))).run().unwrap();
+    write_by_module(new_archive(&path).with("volume-size", "100000")).unwrap();
     let back = read(&path, false, None, Where::Threads);
     assert!(back.data == data() && back.outcome.volumes > 4);
-    let error = pipe().tail(tail(options())).run().unwrap_err().to_string();
+    let error = write_by_module(new_archive(&path)).unwrap_err().to_string();
     assert!(error.contains("000001.tap is not empty"), "{error}");
-    pipe()
-        .tail(tail(options().with("overwrite", "")))
-        .run()
-        .unwrap();
+    write_by_module(new_archive(&path).with("overwrite", "")).unwrap();
     assert_eq!(lengths(&path).len(), 1);
+    assert!(read_by_module(directory(&path)).unwrap() == data());
+}
 
-    let head = |fields: Arguments| {
-        described(
-            Stage::head_of_module("head", StageKind::Fill),
-            "datapipe.archive-head",
-            fields,
-        )
-    };
-    let out = tempfile::NamedTempFile::new().unwrap();
-    let back = Pipe::builder().buffer_size(BLOCK).head(head(fields(&path)));
-    back.tail(StreamRestore::new(out.reopen().unwrap()))
-        .run()
-        .unwrap();
-    assert!(fs::read(out.path()).unwrap() == data());
-
-    let refused = |tail: TailStage<'static>, why: &str| {
-        let error = pipe().tail(tail).run().unwrap_err().to_string();
-        assert!(error.contains(why), "{error}");
-    };
-    refused(
-        tail(options().with("colour", "red")),
-        "unknown field `colour`",
-    );
-    refused(tail(options().with("key", [7; 31])), "a key of 31 bytes");
-    refused(
-        tail(options().with("key", [7; 32])),
-        "a key without the headers",
-    );
-    refused(
-        tail(options().with("opened", "")),
-        "missing descriptor 0: the module has 0 descriptors",
-    );
-    refused(
-        tail(options().with("content", "soup")),
-        "the content \"soup\"",
-    );
-    refused(
-        tail(options().with("path", "/nowhere")),
-        "repeated field `path`",
-    );
-    refused(tail(size("1")), "volumes of 1 bytes are too small");
-    refused(
-        tail(size("many")),
-        "invalid value \"many\" for field `volume-size`",
-    );
-    refused(tail(options().with("session", "x")), "session header");
-    refused(
-        tail(Arguments::new().with("name", "x")),
-        "missing field `medium`",
-    );
-    refused(
-        tail(Arguments::new().with("name", "x").with("medium", "wax")),
-        "knows tape and directory only",
-    );
-    refused(tail(fields(&path)), "missing field `name`");
-    for (fields, why) in [
-        (
-            fields(&path).with("session", "x"),
-            "not all of key, session and block-len",
-        ),
-        (
-            fields(&path).with("session", "x").with("block-len", "512"),
-            "a session of 1 bytes",
-        ),
-        (fields(&path).with("key", [7; 32]), "not all of key"),
-        (fields(Path::new("/nowhere")), "/nowhere"),
-        (fields(&path).with("runs", ""), "0 descriptors"),
-        (fields(&path).with("x", ""), "unknown field `x`"),
-    ] {
-        let back = Pipe::builder().buffer_size(BLOCK).head(head(fields));
-        let error = back
-            .tail(StreamRestore::new(std::io::sink()))
-            .run()
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(why), "{error}");
-    }
+pub(crate) fn invalid_archive_module_arguments_are_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("volumes");
+    write_by_module(new_archive(&path)).unwrap();
+    check_invalid_tail_arguments(&path);
+    check_invalid_head_arguments(&path);
     for module in ["datapipe.seal", "datapipe.open"] {
-        let middle = described(
-            Stage::middle_of_module("key", StageKind::InPlace),
-            module,
-            "",
-        );
-        let error = pipe()
-            .stage(middle)
+        let middle = Stage::middle_of_module("key", StageKind::InPlace);
+        let error = Pipe::builder()
+            .buffer_size(BLOCK)
+            .head(StreamHead::new(Cursor::new(data())))
+            .stage(described(middle, module, ""))
             .tail(StreamTail::new(std::io::sink()))
             .run()
             .unwrap_err();
@@ -464,7 +353,61 @@ pub(crate) fn media_are_found_by_their_paths() {
     }
 }
 
-/// Kills the process of a stage once something has happened, and says of what the pipe died.
+fn check_invalid_tail_arguments(path: &Path) {
+    let rejected = |arguments: Arguments, why: &str| {
+        let error = write_by_module(arguments).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    };
+    for (field, value, why) in [
+        ("colour", "red", "does not know the field \"colour\""),
+        ("opened", "", "0 descriptors, and no number 0"),
+        ("content", "soup", "the content \"soup\""),
+        ("path", "/nowhere", "more than one path"),
+        ("volume-size", "1", "volumes of 1 bytes are too small"),
+        (
+            "volume-size",
+            "many",
+            "the number \"many\", which does not do",
+        ),
+        ("session", "x", "session header"),
+    ] {
+        rejected(new_archive(path).with(field, value), why);
+    }
+    let with_key = |bytes: &[u8]| new_archive(path).with("key", bytes);
+    rejected(with_key(&[7; 31]), "a key of 31 bytes");
+    rejected(with_key(&[7; 32]), "a key without the headers");
+    let named = || Arguments::new().with("name", "x");
+    rejected(named(), "the module got no medium");
+    rejected(
+        named().with("medium", "wax"),
+        "knows tape and directory only",
+    );
+    rejected(directory(path), "the module got no name");
+}
+
+fn check_invalid_head_arguments(path: &Path) {
+    let fields = || directory(path);
+    for (arguments, why) in [
+        (
+            fields().with("session", "x"),
+            "not all of key, session and block-len",
+        ),
+        (
+            fields().with("session", "x").with("block-len", "512"),
+            "could not convert",
+        ),
+        (fields().with("key", [7; 32]), "not all of key"),
+        (directory(Path::new("/nowhere")), "/nowhere"),
+        (fields().with("runs", ""), "0 descriptors"),
+        (fields().with("x", ""), "does not know the field \"x\""),
+    ] {
+        let error = read_by_module(arguments).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+/// Kills the process of a stage once `happened` returns true. Returns the error of the pipe and why
+/// the process was not replaced.
 fn killed(pipe: Pipe, stage: usize, happened: impl FnMut() -> bool) -> (String, NotReplaced) {
     wait_until("something has happened", happened);
     let victim = pipe.status().stages[stage].instances[0].process;
@@ -476,7 +419,7 @@ fn killed(pipe: Pipe, stage: usize, happened: impl FnMut() -> bool) -> (String, 
     }
 }
 
-pub(crate) fn a_writer_that_is_killed() {
+pub(crate) fn killed_archive_writer_leaves_a_salvageable_archive() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tap");
     let (seal, tail) = plan(true).stages(create(&path));
@@ -487,12 +430,12 @@ pub(crate) fn a_writer_that_is_killed() {
     let pipe = pipe
         .stage(seal.unwrap().in_processes())
         .tail(TailStage::from(tail).in_processes());
-    let (said, died) = killed(pipe.start().unwrap(), 2, || {
+    let (text, died) = killed(pipe.start().unwrap(), 2, || {
         report.outcome().safe_blocks > 0
     });
     assert!(
-        died == NotReplaced::Tail && said.contains("\"archive-tail\""),
-        "{said}"
+        died == NotReplaced::Tail && text.contains("\"archive-tail\""),
+        "{text}"
     );
     let written = report.outcome();
     assert!(!written.complete);
@@ -506,7 +449,7 @@ pub(crate) fn a_writer_that_is_killed() {
     assert!(back.data.iter().all(|&byte| byte == 7));
 }
 
-/// Lets nothing pass until somebody opens it.
+/// A tail that lets no block pass before it is opened.
 struct Gate(Arc<AtomicBool>);
 
 impl Tail for Gate {
@@ -516,7 +459,7 @@ impl Tail for Gate {
     }
 }
 
-pub(crate) fn a_reader_that_is_killed() {
+pub(crate) fn killed_archive_reader_fails_or_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tap");
     write(&path, true, false, Where::Threads);
@@ -538,14 +481,14 @@ pub(crate) fn a_reader_that_is_killed() {
         wait_until("it has begun", || victim() != 0);
         let victim = victim();
         let opener = std::thread::spawn(move || {
-            wait_until("it is buried", || {
+            wait_until("it is reaped", || {
                 !Path::new(&format!("/proc/{victim}")).exists()
             });
             gate.store(true, Ordering::SeqCst);
         });
         if stage == 0 {
-            let (said, died) = killed(pipe, stage, || true);
-            assert_eq!(died, NotReplaced::Head, "{said}");
+            let (text, died) = killed(pipe, stage, || true);
+            assert_eq!(died, NotReplaced::Head, "{text}");
         } else {
             kill_process(Pid::from_raw(victim as i32).unwrap(), Signal::KILL).unwrap();
             assert_eq!(
@@ -558,7 +501,7 @@ pub(crate) fn a_reader_that_is_killed() {
     }
 }
 
-/// A source that goes on until somebody has had enough.
+/// A source that continues until its flag is set.
 struct UntilEnough(Arc<AtomicBool>, u8);
 
 impl std::io::Read for UntilEnough {
@@ -572,7 +515,7 @@ impl std::io::Read for UntilEnough {
     }
 }
 
-pub(crate) fn a_sealing_process_that_is_killed() {
+pub(crate) fn killed_sealing_process_is_replaced() {
     let (dir, enough) = (
         tempfile::tempdir().unwrap(),
         Arc::new(AtomicBool::new(false)),
@@ -590,7 +533,7 @@ pub(crate) fn a_sealing_process_that_is_killed() {
         .unwrap();
     for kill in 1..=4 {
         let before = report.outcome().blocks;
-        wait_until("the pipe has got on", || {
+        wait_until("the pipe has continued", || {
             report.outcome().blocks > before + 100
         });
         let process = || pipe.status().stages[1].instances[kill % 2].process;

@@ -1,7 +1,7 @@
 //! Processes that attach to a pipe as its head or its tail.
 //!
-//! They get their control connection over a socket that is their standard input: any other way to
-//! pass a descriptor would do.
+//! They receive their control connection over a socket, which is their standard input. Any other
+//! way to pass a descriptor works as well.
 
 use std::io::{IoSlice, IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
@@ -27,17 +27,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::stages::{Deed, checking, content, counting, out_of_place};
 use crate::watch::wait_until;
 
-/// What a process is called with that is to attach; behind it stands what it is to do.
+/// First argument of a process that attaches. The second is its task.
 pub(crate) const ATTACH: &str = "--attach";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Attaches, and does what is asked: sends so many blocks, or receives all that there are; or
-/// fails.
+/// Attaches, and does its task: sends a number of blocks, receives all blocks, fails, leaves or
+/// hangs up.
 pub(crate) fn attach(deed: &str) -> ! {
     let control = received();
     if deed == "hang-up" {
         let mut wire = std::io::stdin();
-        wire.read_exact(&mut [0]).unwrap(); // until it is to be
+        wire.read_exact(&mut [0]).unwrap(); // until the test asks for it
         drop(control);
         let _ = wire.read(&mut [0]);
         std::process::exit(0);
@@ -76,7 +76,7 @@ fn receive(attachment: &Attachment) -> Result<(), StageError> {
     Ok(port.finish()?)
 }
 
-/// The descriptor that comes over standard input.
+/// Returns the descriptor that arrives over standard input.
 fn received() -> OwnedFd {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -96,12 +96,12 @@ fn received() -> OwnedFd {
     descriptors.next().unwrap()
 }
 
-/// Starts a process that attaches in this role, and does this.
+/// Starts a process that attaches in this role, with this task.
 fn attacher(pipe: &Pipe, role: Role, deed: &str) -> Child {
     attacher_and_wire(pipe, role, deed).0
 }
 
-/// As [`attacher`], with what leads to its standard input.
+/// Starts a process as [`attacher`] does, and returns the other end of its standard input, too.
 pub(crate) fn attacher_and_wire(pipe: &Pipe, role: Role, deed: &str) -> (Child, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut command = Command::new("/proc/self/exe");
@@ -127,7 +127,7 @@ pub(crate) fn attacher_and_wire(pipe: &Pipe, role: Role, deed: &str) -> (Child, 
     (child, ours)
 }
 
-/// What the process printed, once it has ended well.
+/// Waits for a process to succeed, and returns its output.
 fn end(mut child: Child) -> String {
     let mut text = String::new();
     child
@@ -144,7 +144,7 @@ fn activity(pipe: &Pipe, stage: usize) -> Activity {
     pipe.status().stages[stage].instances[0].activity
 }
 
-pub(crate) fn a_head_and_a_tail_that_attach() {
+pub(crate) fn head_and_tail_processes_attach() {
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .head(Stage::unbound_head("feeder", PATIENCE))
@@ -176,7 +176,7 @@ pub(crate) fn a_head_and_a_tail_that_attach() {
     assert_eq!(report.status.stages[0].instances[0].processes, 1);
 }
 
-pub(crate) fn refused_and_given_up() {
+pub(crate) fn attachment_is_refused_or_times_out() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
         .head(counting(u64::MAX, &enough))
@@ -192,7 +192,7 @@ pub(crate) fn refused_and_given_up() {
         );
     }
     pipe.cancel();
-    wait_until("nobody is let in", || {
+    wait_until("no process is admitted", || {
         matches!(pipe.admit(Role::Head, own()), Err(AdmitError::Ended))
     });
 
@@ -225,7 +225,7 @@ pub(crate) fn refused_and_given_up() {
     assert!(error.contains("one process that attaches"), "{error}");
 }
 
-/// A pipe that waits for its head.
+/// Starts a pipe that waits for its head.
 pub(crate) fn unbound_head() -> Pipe {
     let pipe = Pipe::builder()
         .buffer_size(1024)
@@ -233,7 +233,7 @@ pub(crate) fn unbound_head() -> Pipe {
     pipe.tail(checking(&Arc::default())).start().unwrap()
 }
 
-pub(crate) fn attached_and_failed() {
+pub(crate) fn failure_of_an_attached_process_is_reported() {
     let failing = unbound_head();
     let mut child = attacher(&failing, Role::Head, "fail");
     let error = failing.wait().unwrap_err().to_string();
@@ -243,14 +243,14 @@ pub(crate) fn attached_and_failed() {
     let left = unbound_head();
     let mut child = attacher(&left, Role::Head, "leave");
     let Err(Error::Stage(failure)) = left.wait() else {
-        panic!("it has not ended well")
+        panic!("the pipe did not fail")
     };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Attached);
     child.wait().unwrap();
 }
 
-/// Killed, stopped, and the pipe cancelled under them.
-pub(crate) fn attached_and_gone() {
+/// An attached process is killed, is stopped, or its pipe is cancelled.
+pub(crate) fn death_of_an_attached_process_ends_the_pipe() {
     let start = || {
         let count = Arc::new(AtomicU64::new(0));
         let pipe = Pipe::builder()
@@ -269,7 +269,7 @@ pub(crate) fn attached_and_gone() {
     let segment = pipe.segment().clone();
     child.kill().unwrap();
     let Err(Error::Stage(failure)) = pipe.wait() else {
-        panic!("it has not ended well")
+        panic!("the pipe did not fail")
     };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Attached);
     assert!(
@@ -286,7 +286,7 @@ pub(crate) fn attached_and_gone() {
     assert!(error.contains("was stopped for too long"), "{error}");
     assert!(
         child.try_wait().unwrap().is_none(),
-        "it is not ours to kill"
+        "the controller does not kill it"
     );
     child.kill().unwrap();
     child.wait().unwrap();
@@ -294,5 +294,9 @@ pub(crate) fn attached_and_gone() {
     let (pipe, mut child) = start();
     pipe.cancel();
     assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
-    assert_eq!(child.wait().unwrap().code(), Some(1), "it was told to stop");
+    assert_eq!(
+        child.wait().unwrap().code(),
+        Some(1),
+        "it received the stop"
+    );
 }

@@ -1,4 +1,5 @@
-//! Killed, crashed, failed: replaced if it costs nothing, named otherwise, and never left behind.
+//! Killed, crashed and failed processes: replaced if nothing is lost, otherwise named in the error.
+//! None is left.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,13 +14,14 @@ use datapipe::testkit::Random;
 use datapipe::{NotReplaced, StageFailure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::data::setting;
 use crate::stages::{
     Deed, checking, counting, in_place, in_place_once, out_of_place, slow_to_replace,
 };
 use crate::watch::{children, children_of, wait_until};
 
-/// Runs 200 blocks through a stage, and returns how many arrived. However that ends, every buffer
-/// comes home.
+/// Sends 200 blocks through a stage, and returns the number that arrived. Asserts that every buffer
+/// is free afterwards, also after a failure.
 fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
     let (enough, count) = (Arc::default(), Arc::default());
     let pipe = Pipe::builder()
@@ -43,9 +45,9 @@ fn run(stage: MiddleStage<'static>) -> Result<u64, StageFailure> {
     }
 }
 
-pub(crate) fn killed_at_random() {
+pub(crate) fn processes_killed_at_random_are_replaced() {
     const BUFFERS: u32 = 24;
-    let seed = std::env::var("DATAPIPE_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let seed = setting("DATAPIPE_SEED", 1);
     let mut random = Random::new(seed);
     let (enough, count) = (
         Arc::new(AtomicBool::new(false)),
@@ -69,10 +71,10 @@ pub(crate) fn killed_at_random() {
             .collect()
     };
     for kill in 0..20 {
-        // What was in flight at the last kill has arrived, and everybody works: so this one meets
-        // another block.
+        // All blocks in flight at the last kill have arrived, and every process works again. So
+        // this kill hits another block.
         let (arrived, before) = (count.load(Ordering::SeqCst), taken_up());
-        wait_until("the pipe has got on", || {
+        wait_until("the pipe has continued", || {
             let all = taken_up()
                 .iter()
                 .zip(&before)
@@ -98,7 +100,7 @@ pub(crate) fn killed_at_random() {
     assert_eq!(report.status.stages[0].instances[0].blocks_out, arrived);
 }
 
-/// Runs a stage that dies once, and makes a file when it does.
+/// Runs a stage that dies once and then creates a file.
 fn run_to_one_death(stage: impl FnOnce(&str) -> MiddleStage<'static>) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("died");
@@ -106,24 +108,24 @@ fn run_to_one_death(stage: impl FnOnce(&str) -> MiddleStage<'static>) {
     assert!(file.exists(), "it has died");
 }
 
-pub(crate) fn killed_once_at_a_block() {
+pub(crate) fn process_killed_at_a_block_is_replaced() {
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 17, file).instances(2));
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 0, file));
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 199, file));
     run_to_one_death(|file| in_place_once(Deed::DieOnce, 17, file).instances(2));
 }
 
-pub(crate) fn killed_when_it_had_done_everything() {
+pub(crate) fn process_killed_at_its_end_is_replaced() {
     run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file));
     run_to_one_death(|file| out_of_place(Deed::DieAtEnd, 0, file).instances(3));
 }
 
-/// Meanwhile everybody else sleeps. That is no standstill.
-pub(crate) fn a_replacement_that_is_long_in_coming() {
+/// All other stages sleep meanwhile, which is not a deadlock.
+pub(crate) fn slow_replacement_is_not_a_deadlock() {
     run_to_one_death(|file| slow_to_replace(Deed::DieOnce, 17, file));
 }
 
-pub(crate) fn everything_else_inline() {
+pub(crate) fn process_between_inline_stages_works() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
         .buffer_size(1024)
@@ -135,7 +137,7 @@ pub(crate) fn everything_else_inline() {
     assert_eq!(count.load(Ordering::SeqCst), 200);
 }
 
-pub(crate) fn a_block_that_kills_twice_is_named() {
+pub(crate) fn deadly_block_is_named() {
     for (deed, signal) in [(Deed::Die, 9), (Deed::Abort, 6)] {
         let failure = run(out_of_place(deed, 17, "").instances(2)).unwrap_err();
         assert_eq!((failure.stage.as_str(), failure.instances), ("doer", 2));
@@ -149,7 +151,7 @@ pub(crate) fn a_block_that_kills_twice_is_named() {
     }
 }
 
-pub(crate) fn killed_and_not_to_be_replaced() {
+pub(crate) fn stateful_stage_is_not_replaced() {
     let failure = run(in_place(Deed::Die, 17).stateful()).unwrap_err();
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Stateful);
     let failure = run(out_of_place(Deed::Die, 17, "").stateful()).unwrap_err();
@@ -157,7 +159,7 @@ pub(crate) fn killed_and_not_to_be_replaced() {
     assert_eq!(run(in_place(Deed::Pass, 17).instances(2)).unwrap(), 200);
 }
 
-pub(crate) fn dead_before_the_first_block() {
+pub(crate) fn process_dying_before_its_first_block_ends_the_pipe() {
     let failure = run(out_of_place(Deed::Pass, 0, "").module("test.stillborn", "")).unwrap_err();
     let death = failure.error.death().unwrap();
     assert_eq!(
@@ -166,7 +168,7 @@ pub(crate) fn dead_before_the_first_block() {
     );
 }
 
-pub(crate) fn errors_and_panics_come_back() {
+pub(crate) fn stage_errors_and_panics_are_reported() {
     let failure = run(out_of_place(Deed::Fail, 17, "").instances(2)).unwrap_err();
     assert_eq!(failure.error.to_string(), "no more after 17");
     assert!(!failure.error.is_panic() && failure.error.death().is_none());
@@ -178,7 +180,7 @@ pub(crate) fn errors_and_panics_come_back() {
     );
 }
 
-pub(crate) fn an_exit_without_a_word() {
+pub(crate) fn exit_without_a_message_is_reported() {
     let failure = run(out_of_place(Deed::Exit, 17, "")).unwrap_err();
     let death = failure.error.death().unwrap();
     assert_eq!(
@@ -188,7 +190,7 @@ pub(crate) fn an_exit_without_a_word() {
     assert!(failure.to_string().contains("exit status: 3"), "{failure}");
 }
 
-pub(crate) fn a_hanging_stage_does_not_outlive_its_pipe() {
+pub(crate) fn hanging_process_is_killed_with_its_pipe() {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
         .buffer_size(1024)
@@ -202,7 +204,7 @@ pub(crate) fn a_hanging_stage_does_not_outlive_its_pipe() {
     assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
 }
 
-pub(crate) fn a_cancelled_pipe() {
+pub(crate) fn cancelled_pipe_leaves_no_process() {
     let (enough, count) = (Arc::default(), Arc::default());
     let stage = || out_of_place(Deed::Pass, 0, "").instances(2);
     let pipe = || {
@@ -214,13 +216,14 @@ pub(crate) fn a_cancelled_pipe() {
     let early = pipe();
     early.canceller().cancel();
     assert!(matches!(early.run(), Err(Error::Cancelled)));
-    drop(pipe().start().unwrap()); // let go of while it starts
+    drop(pipe().start().unwrap()); // dropped while it starts
     drop(pipe()); // never started
 }
 
-/// What a process is called with that is to be a controller, and to be killed.
+/// First argument of a process that becomes a controller and is then killed.
 pub(crate) const CONTROLLER: &str = "--be-a-controller";
 
+/// Runs an endless pipe until this process is killed.
 pub(crate) fn be_a_controller() -> ! {
     let (enough, count) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let pipe = Pipe::builder()
@@ -241,7 +244,7 @@ pub(crate) fn be_a_controller() -> ! {
     panic!("it was to be killed, but ended: {ended:?}");
 }
 
-pub(crate) fn children_die_with_the_controller() {
+pub(crate) fn processes_die_with_their_controller() {
     let mut command = Command::new("/proc/self/exe");
     let mut controller = command
         .arg(CONTROLLER)
@@ -258,7 +261,7 @@ pub(crate) fn children_die_with_the_controller() {
         .map(|id| Process::watch(id).unwrap())
         .collect();
     assert_eq!(instances.len(), 2);
-    // One that is stopped goes on, to end with the others.
+    // A stopped process continues, and ends with the others.
     kill_process(
         Pid::from_raw(instances[0].id() as i32).unwrap(),
         Signal::STOP,

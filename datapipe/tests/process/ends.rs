@@ -1,4 +1,4 @@
-//! Heads and tails in processes: what they tell, what becomes of them, and what they may touch.
+//! Heads and tails in processes: their messages, their deaths, and their confinement.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
@@ -20,21 +20,21 @@ use crate::watch::{children, wait_until};
 
 const ENDLESS: u64 = u64::MAX;
 
-/// A head that counts to `most`, in a process; `instances` of them in one.
+/// Returns a head in a process that sends `most` blocks.
 fn far_counting(most: u64) -> HeadStage<'static> {
     counting(most, &Arc::default())
         .module("test.counting", most.to_string())
         .in_processes()
 }
 
-/// A tail that checks what [`counting`] counts, in a process, and tells how far it is.
+/// Returns a tail in a process that checks the blocks of [`counting`] and reports its progress.
 fn far_checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
     let count = Arc::clone(count);
     let noted = move |data: &[u8]| {
         let now = u64::from_le_bytes(data.try_into().unwrap());
         assert!(
             count.swap(now, Ordering::SeqCst) <= now,
-            "notes come in order"
+            "messages arrive in order"
         );
     };
     checking(&Arc::default())
@@ -43,7 +43,7 @@ fn far_checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
         .in_processes()
 }
 
-/// Writes to a file what it finds at a path, which it may not be allowed.
+/// Returns a head that sends the content of a file, which it may not be allowed to read.
 fn peeking(path: &str) -> HeadStage<'static> {
     let path = path.to_owned();
     Stage::head("peek", move |_| Peek(Some(path.clone())))
@@ -61,23 +61,23 @@ impl Head for Peek {
     }
 }
 
-/// Writes to the file that it was given.
+/// Returns a tail that writes to an open file.
 fn keeping(file: File) -> TailStage<'static> {
     StreamTail::new(file).into()
 }
 
-/// The modules of this page.
+/// Adds the modules of this file.
 pub(crate) fn add(modules: Modules) -> Modules {
     modules
         .with("test.counting", |call| {
             Ok(counting(call.text()?.parse()?, &Arc::default()))
         })
         .with("test.checking", |call| {
-            let (count, mut told) = (Arc::new(AtomicU64::new(0)), 0);
+            let (count, mut sent) = (Arc::new(AtomicU64::new(0)), 0);
             let counted = Arc::clone(&count);
             call.notes(move || {
                 let now = counted.load(Ordering::SeqCst);
-                let is_new = std::mem::replace(&mut told, now) != now;
+                let is_new = std::mem::replace(&mut sent, now) != now;
                 let note = StageMessage::new(format!("{now} blocks"), now.to_le_bytes()).unwrap();
                 if is_new { vec![note] } else { Vec::new() }
             });
@@ -89,7 +89,7 @@ pub(crate) fn add(modules: Modules) -> Modules {
         })
 }
 
-pub(crate) fn every_stage_a_process() {
+pub(crate) fn every_stage_can_be_a_process() {
     for backing in [Backing::Anonymous, Backing::Named] {
         let count = Arc::default();
         let report = Pipe::builder()
@@ -104,13 +104,13 @@ pub(crate) fn every_stage_a_process() {
         assert_eq!(
             count.load(Ordering::SeqCst),
             200,
-            "the last note comes after the end"
+            "the last message arrives after the end"
         );
         assert_eq!(report.status.stages[0].instances[0].processes, 1);
     }
 }
 
-pub(crate) fn instances_that_share_a_process() {
+pub(crate) fn instances_sharing_a_process_die_together() {
     let count = Arc::new(AtomicU64::new(0));
     let stage = || out_of_place(Deed::Pass, 0, "").instances(3).together();
     let pipe = Pipe::builder()
@@ -166,10 +166,10 @@ fn failed(result: Result<Report, Error>) -> Death {
 pub(crate) fn heads_and_tails_are_not_replaced() {
     for (stage, reason) in [(0, NotReplaced::Head), (2, NotReplaced::Tail)] {
         let (count, events) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
-        let heard = Arc::clone(&events);
+        let sink = Arc::clone(&events);
         let pipe = Pipe::builder()
             .buffer_size(1024)
-            .on_event(move |event| heard.lock().push(event.clone()))
+            .on_event(move |event| sink.lock().push(event.clone()))
             .head(far_counting(ENDLESS))
             .stage(out_of_place(Deed::Pass, 0, ""))
             .tail(far_checking(&count))
@@ -190,7 +190,14 @@ pub(crate) fn heads_and_tails_are_not_replaced() {
                 .flat_map(|stage| &stage.instances)
                 .all(|instance| instance.held == 0)
         );
-        let died = |event: &Event| matches!(event, Event::Died { process, replaced: false, .. } if *process == victim);
+        let died = |event: &Event| match event {
+            Event::Died {
+                process,
+                replaced: false,
+                ..
+            } => *process == victim,
+            _ => false,
+        };
         assert!(events.lock().iter().any(died), "{events:?}");
         assert!(
             events.lock().iter().any(
@@ -200,13 +207,13 @@ pub(crate) fn heads_and_tails_are_not_replaced() {
     }
 }
 
-pub(crate) fn a_stopped_process_is_killed_and_replaced() {
+pub(crate) fn stopped_process_is_killed_and_replaced() {
     let (count, events) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
-    let (heard, enough) = (Arc::clone(&events), Arc::default());
+    let (sink, enough) = (Arc::clone(&events), Arc::default());
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .stopped_limit(Duration::from_millis(300))
-        .on_event(move |event| heard.lock().push(event.to_string()))
+        .on_event(move |event| sink.lock().push(event.to_string()))
         .head(counting(ENDLESS, &enough))
         .stage(out_of_place(Deed::Pass, 0, ""))
         .tail(checking(&count))
@@ -218,7 +225,7 @@ pub(crate) fn a_stopped_process_is_killed_and_replaced() {
     let died = format!("doer/0: process {victim} died (signal: 9 (SIGKILL)) and is replaced");
     wait_until("it is killed", || events.lock().contains(&died));
     let then = count.load(Ordering::SeqCst);
-    wait_until("the pipe has got on", || {
+    wait_until("the pipe has continued", || {
         count.load(Ordering::SeqCst) > then
     });
     enough.store(true, Ordering::SeqCst);
@@ -229,7 +236,7 @@ pub(crate) fn a_stopped_process_is_killed_and_replaced() {
     );
 }
 
-pub(crate) fn confined_processes() {
+pub(crate) fn confined_process_reads_only_its_paths() {
     let dir = tempfile::tempdir().unwrap();
     let (open, shut) = (dir.path().join("open"), dir.path().join("shut"));
     fs::create_dir(&open).unwrap();

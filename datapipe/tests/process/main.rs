@@ -1,30 +1,34 @@
-//! Stages in processes: the same bytes as in threads; whoever dies is replaced or named; nothing is
-//! left.
+//! Stages in processes: they give the same bytes as threads, a process that dies is replaced or
+//! named, and nothing is left.
 //!
-//! The test binary is the host of its own stages, so its main is its own.
+//! The test binary is the host of its own stages, so its `main` is its own.
 
 #![allow(
     clippy::disallowed_types,
     reason = "flags and counts of the test, not shared words"
 )]
 
-mod archive; // archives, and their media
-mod attached; // processes that take part in somebody else's pipe
-mod deaths; // killed, crashed, failed: replaced or named
+mod archive; // archives and their media
+mod attached; // processes that attach to the pipe of another one
+mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
-mod refusals; // what cannot run in processes, and says so
-mod same; // what comes out is what threads make
-mod scribbles; // one that writes over the words of its pipe
+mod refusals; // stages and hosts that cannot run in processes
+mod same; // results equal to those of threads
+mod scribbles; // a process that overwrites the words of its pipe
 mod stages; // the modules of this host
 mod tree; // trees and streams
-mod unruly; // who does not keep to the rules
+mod unruly; // processes and callers that break the rules
 
-#[path = "../entries/mod.rs"]
-mod entries; // what the blocks of a tree say
+#[path = "../harness/data.rs"]
+mod data; // keys, test data, settings
+#[path = "../harness/entries.rs"]
+mod entries; // the objects in the blocks of a tree
 #[path = "../harness/mod.rs"]
-mod harness; // what whoever calls a test binary expects of it
+mod harness; // arguments and output of a test binary
+#[path = "../harness/medium.rs"]
+mod medium; // tapes and directories on the file system
 #[path = "../harness/suite.rs"]
-mod suite; // one test after the other
+mod suite; // runs one test after the other
 #[path = "../harness/watch.rs"]
 mod watch; // children, descriptors, deaths
 
@@ -33,152 +37,67 @@ use std::time::Duration;
 
 use suite::Test;
 
-/// How long all tests together may take before one of them counts as hanging.
+/// Time limit of all tests together.
 const HANGS: Duration = Duration::from_secs(300);
 
-const TESTS: &[Test] = &[
-    (
-        "codecs_give_the_same_bytes",
-        same::codecs_give_the_same_bytes,
-    ),
-    (
-        "the_suite_runs_stages_in_processes",
-        same::the_suite_runs_stages_in_processes,
-    ),
-    ("a_host_program_of_its_own", same::a_host_program_of_its_own),
-    (
-        "only_one_stage_of_many_is_processes",
-        same::only_one_stage_of_many_is_processes,
-    ),
-    ("killed_at_random", deaths::killed_at_random),
-    ("killed_once_at_a_block", deaths::killed_once_at_a_block),
-    (
-        "killed_when_it_had_done_everything",
-        deaths::killed_when_it_had_done_everything,
-    ),
-    (
-        "a_replacement_that_is_long_in_coming",
-        deaths::a_replacement_that_is_long_in_coming,
-    ),
-    ("everything_else_inline", deaths::everything_else_inline),
-    (
-        "a_block_that_kills_twice_is_named",
-        deaths::a_block_that_kills_twice_is_named,
-    ),
-    (
-        "killed_and_not_to_be_replaced",
-        deaths::killed_and_not_to_be_replaced,
-    ),
-    (
-        "dead_before_the_first_block",
-        deaths::dead_before_the_first_block,
-    ),
-    (
-        "errors_and_panics_come_back",
-        deaths::errors_and_panics_come_back,
-    ),
-    ("an_exit_without_a_word", deaths::an_exit_without_a_word),
-    (
-        "a_hanging_stage_does_not_outlive_its_pipe",
-        deaths::a_hanging_stage_does_not_outlive_its_pipe,
-    ),
-    ("a_cancelled_pipe", deaths::a_cancelled_pipe),
-    (
-        "children_die_with_the_controller",
-        deaths::children_die_with_the_controller,
-    ),
-    (
-        "garbage_from_a_process_harms_no_other_pipe",
-        scribbles::garbage_from_a_process_harms_no_other_pipe,
-    ),
-    ("every_stage_a_process", ends::every_stage_a_process),
-    (
-        "instances_that_share_a_process",
-        ends::instances_that_share_a_process,
-    ),
-    (
-        "heads_and_tails_are_not_replaced",
-        ends::heads_and_tails_are_not_replaced,
-    ),
-    (
-        "a_stopped_process_is_killed_and_replaced",
-        ends::a_stopped_process_is_killed_and_replaced,
-    ),
-    ("confined_processes", ends::confined_processes),
-    (
-        "a_head_and_a_tail_that_attach",
-        attached::a_head_and_a_tail_that_attach,
-    ),
-    ("refused_and_given_up", attached::refused_and_given_up),
-    ("attached_and_failed", attached::attached_and_failed),
-    ("attached_and_gone", attached::attached_and_gone),
-    (
-        "descriptions_that_cannot_work",
-        refusals::descriptions_that_cannot_work,
-    ),
-    ("hosts_that_cannot_work", refusals::hosts_that_cannot_work),
-    (
-        "nobody_else_gives_orders",
-        refusals::nobody_else_gives_orders,
-    ),
-    (
-        "a_tree_is_read_as_on_a_thread",
-        tree::a_tree_is_read_as_on_a_thread,
-    ),
-    (
-        "problems_are_said_as_they_are_found",
-        tree::problems_are_said_as_they_are_found,
-    ),
-    (
-        "a_tree_is_restored_as_on_a_thread",
-        tree::a_tree_is_restored_as_on_a_thread,
-    ),
-    (
-        "a_tree_is_verified_as_on_a_thread",
-        tree::a_tree_is_verified_as_on_a_thread,
-    ),
-    ("streams_between_files", tree::streams_between_files),
-    ("stages_that_stay_here", tree::stages_that_stay_here),
-    ("fields_that_make_no_sense", tree::fields_that_make_no_sense),
-    ("archives_are_the_same", archive::archives_are_the_same),
-    (
-        "damage_is_told_with_its_place",
-        archive::damage_is_told_with_its_place,
-    ),
-    ("some_blocks_are_read", archive::some_blocks_are_read),
-    (
-        "what_cannot_cross_is_refused",
-        archive::what_cannot_cross_is_refused,
-    ),
-    (
-        "media_are_found_by_their_paths",
-        archive::media_are_found_by_their_paths,
-    ),
-    ("a_writer_that_is_killed", archive::a_writer_that_is_killed),
-    ("a_reader_that_is_killed", archive::a_reader_that_is_killed),
-    (
-        "a_sealing_process_that_is_killed",
-        archive::a_sealing_process_that_is_killed,
-    ),
-    ("a_handler_that_panics", unruly::a_handler_that_panics),
-    ("a_listener_that_panics", unruly::a_listener_that_panics),
-    ("notes_that_panic", unruly::notes_that_panic),
-    (
-        "a_flood_that_outlives_its_process",
-        unruly::a_flood_that_outlives_its_process,
-    ),
-    (
-        "ended_well_and_still_there",
-        unruly::ended_well_and_still_there,
-    ),
-    ("ended_and_left_alone", unruly::ended_and_left_alone),
-    ("lies_about_the_end", unruly::lies_about_the_end),
-    ("confined_with_threads", unruly::confined_with_threads),
-    ("gone_after_the_pipe", unruly::gone_after_the_pipe),
-    (
-        "plans_keep_no_descriptors",
-        unruly::plans_keep_no_descriptors,
-    ),
+const TESTS: &[Test] = suite::tests![
+    same::codecs_in_processes_give_the_same_bytes,
+    same::stage_suite_runs_in_processes,
+    same::separate_host_program_gives_the_same_bytes,
+    same::threads_inline_and_processes_can_be_mixed,
+    deaths::processes_killed_at_random_are_replaced,
+    deaths::process_killed_at_a_block_is_replaced,
+    deaths::process_killed_at_its_end_is_replaced,
+    deaths::slow_replacement_is_not_a_deadlock,
+    deaths::process_between_inline_stages_works,
+    deaths::deadly_block_is_named,
+    deaths::stateful_stage_is_not_replaced,
+    deaths::process_dying_before_its_first_block_ends_the_pipe,
+    deaths::stage_errors_and_panics_are_reported,
+    deaths::exit_without_a_message_is_reported,
+    deaths::hanging_process_is_killed_with_its_pipe,
+    deaths::cancelled_pipe_leaves_no_process,
+    deaths::processes_die_with_their_controller,
+    scribbles::garbage_from_a_process_harms_no_other_pipe,
+    ends::every_stage_can_be_a_process,
+    ends::instances_sharing_a_process_die_together,
+    ends::heads_and_tails_are_not_replaced,
+    ends::stopped_process_is_killed_and_replaced,
+    ends::confined_process_reads_only_its_paths,
+    attached::head_and_tail_processes_attach,
+    attached::attachment_is_refused_or_times_out,
+    attached::failure_of_an_attached_process_is_reported,
+    attached::death_of_an_attached_process_ends_the_pipe,
+    refusals::unusable_stage_descriptions_are_rejected,
+    refusals::unusable_hosts_are_reported,
+    refusals::host_rejects_launches_by_other_processes,
+    tree::tree_read_in_a_process_matches_a_thread,
+    tree::tree_problems_are_reported_as_found,
+    tree::tree_restored_in_a_process_matches_a_thread,
+    tree::selected_paths_restored_in_a_process_match_a_thread,
+    tree::tree_verified_in_a_process_matches_a_thread,
+    tree::file_streams_run_in_processes,
+    tree::stages_bound_to_this_process_are_rejected,
+    tree::invalid_module_arguments_are_rejected,
+    archive::archive_written_in_processes_matches_threads,
+    archive::damage_is_reported_with_its_position,
+    archive::selected_blocks_are_read_in_processes,
+    archive::media_that_cannot_cross_are_rejected,
+    archive::media_are_opened_by_path_in_modules,
+    archive::invalid_archive_module_arguments_are_rejected,
+    archive::killed_archive_writer_leaves_a_salvageable_archive,
+    archive::killed_archive_reader_fails_or_is_replaced,
+    archive::killed_sealing_process_is_replaced,
+    unruly::panic_in_a_message_handler_fails_the_stage,
+    unruly::panic_in_an_event_listener_reaches_the_caller,
+    unruly::panic_in_a_message_source_fails_the_stage,
+    unruly::message_flood_does_not_hide_a_death,
+    unruly::process_lingering_after_its_end_is_killed,
+    unruly::lingering_process_dies_with_its_controller,
+    unruly::false_end_messages_are_corruption,
+    unruly::confinement_of_a_threaded_process_is_rejected,
+    unruly::hang_up_after_a_stop_is_not_a_failure,
+    unruly::plan_keeps_no_descriptors,
 ];
 
 fn main() -> ExitCode {

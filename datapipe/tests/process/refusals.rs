@@ -1,4 +1,4 @@
-//! What cannot run in processes, and says so.
+//! Stages and hosts that cannot run in processes: the error has the reason.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ fn pipe(stage: MiddleStage<'static>) -> PipeBuilder<'static> {
         .tail(StreamTail::new(std::io::sink()))
 }
 
-/// Called before this program has said that it is a host.
+/// Checks the plan of a pipe before this program has called `serve`.
 pub(crate) fn before_serving() {
     let error = pipe(Zstd::level(1).in_processes())
         .plan()
@@ -33,7 +33,7 @@ pub(crate) fn before_serving() {
         .unwrap();
 }
 
-pub(crate) fn descriptions_that_cannot_work() {
+pub(crate) fn unusable_stage_descriptions_are_rejected() {
     let refused = |stage: MiddleStage<'static>, why: &str| {
         let error = pipe(stage).run().unwrap_err();
         assert!(matches!(error, Error::Refused { .. }), "{error}");
@@ -71,7 +71,7 @@ pub(crate) fn descriptions_that_cannot_work() {
     assert!(Stage::middle_of_module("far", StageKind::Write).is_none());
 }
 
-pub(crate) fn hosts_that_cannot_work() {
+pub(crate) fn unusable_hosts_are_reported() {
     let fails = |stage: MiddleStage<'static>, why: &str| {
         let error = pipe(stage).run().unwrap_err();
         assert!(matches!(error, Error::Stage(_)), "{error}");
@@ -106,7 +106,7 @@ pub(crate) fn hosts_that_cannot_work() {
     );
 }
 
-pub(crate) fn nobody_else_gives_orders() {
+pub(crate) fn host_rejects_launches_by_other_processes() {
     let host = env!("CARGO_BIN_EXE_datapipe-host");
     let run = |command: &mut Command, input: Stdio| {
         let started = command.stdin(input).output().unwrap();
@@ -121,7 +121,8 @@ pub(crate) fn nobody_else_gives_orders() {
         text.contains("was not started by a pipe's controller"),
         "{text}"
     );
-    // The controller's own child, but not its grandchild: that would not notice its death.
+    // A child of the controller may launch, a grandchild may not: it would not notice the death of
+    // the controller.
     let control = || {
         let kind = SocketType::SEQPACKET;
         rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
@@ -135,7 +136,7 @@ pub(crate) fn nobody_else_gives_orders() {
     assert_eq!(
         code,
         Some(1),
-        "the controller has hung up before it gave an order"
+        "the controller has hung up before it sent a request"
     );
     let script = "\"$0\" --datapipe-instance; exit $?";
     let (code, text) = run(

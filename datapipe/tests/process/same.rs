@@ -1,27 +1,20 @@
-//! What comes out of processes is what threads make.
+//! Stages in processes give the same bytes as threads.
 
 use std::io::Cursor;
 use std::sync::Arc;
 
 use datapipe::prelude::*;
 use datapipe::stage::{resequence, sequence};
-use datapipe::testkit::{Random, check_stage};
+use datapipe::testkit::check_stage;
 use parking_lot::Mutex;
 
+use crate::data::blocks;
+
 fn data() -> Vec<u8> {
-    let mut random = Random::new(7);
-    (0..400_000)
-        .map(|at| {
-            if at % 3 == 0 {
-                random.below(256) as u8
-            } else {
-                (at >> 10) as u8
-            }
-        })
-        .collect()
+    blocks(400_000, 1024, 7)
 }
 
-/// What a pipe makes of the data, each block behind its length.
+/// Returns what a pipe makes of the data: the length of each block, and the block.
 fn made_by(stages: impl IntoIterator<Item = MiddleStage<'static>>) -> Vec<u8> {
     let out = Arc::new(Mutex::new(Vec::new()));
     let mut pipe = Pipe::builder()
@@ -43,7 +36,7 @@ fn made_by(stages: impl IntoIterator<Item = MiddleStage<'static>>) -> Vec<u8> {
     std::mem::take(&mut out.lock())
 }
 
-pub(crate) fn codecs_give_the_same_bytes() {
+pub(crate) fn codecs_in_processes_give_the_same_bytes() {
     for stage in [|| Zstd::level(3), || Deflate::level(6)] {
         let threads = made_by([stage().instances(2)]);
         assert_eq!(made_by([stage().instances(2).in_processes()]), threads);
@@ -62,7 +55,7 @@ pub(crate) fn codecs_give_the_same_bytes() {
     assert_eq!(made_by(ordered.map(MiddleStage::in_processes)), whole);
 }
 
-pub(crate) fn the_suite_runs_stages_in_processes() {
+pub(crate) fn stage_suite_runs_in_processes() {
     let blocks: Vec<_> = data().chunks(10_000).map(<[u8]>::to_vec).collect();
     let compressed = check_stage(&blocks, || Zstd::level(1));
     assert_eq!(
@@ -74,13 +67,13 @@ pub(crate) fn the_suite_runs_stages_in_processes() {
     );
 }
 
-pub(crate) fn a_host_program_of_its_own() {
+pub(crate) fn separate_host_program_gives_the_same_bytes() {
     let host = env!("CARGO_BIN_EXE_datapipe-host");
     let stage = || Zstd::level(5).instances(2);
     assert_eq!(made_by([stage().in_processes_of(host)]), made_by([stage()]));
 }
 
-pub(crate) fn only_one_stage_of_many_is_processes() {
+pub(crate) fn threads_inline_and_processes_can_be_mixed() {
     let stages = || [Zstd::level(1), decompress(), Deflate::level(1)];
     let [first, second, third] = stages();
     assert_eq!(

@@ -1,6 +1,6 @@
-//! A process that writes garbage over the control words of its pipe: that pipe ends with a result
-//! or an error. It does not hang, the controller does not crash, and another pipe of the same
-//! controller notices nothing.
+//! A process that writes garbage over the control words of its pipe. That pipe ends with a result
+//! or an error and does not hang, the controller does not crash, and another pipe of the same
+//! controller is not affected.
 //!
 //! `DATAPIPE_SCRIBBLES=n` runs n pipes instead of 30; `DATAPIPE_SEED=n` starts with another seed.
 
@@ -15,19 +15,13 @@ use std::time::{Duration, Instant};
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 
+use crate::data::setting;
 use crate::stages::{Deed, checking, counting, out_of_place};
 
-/// No pipe of these takes longer, unless it hangs.
+/// Time after which a pipe counts as hanging.
 const HANGS: Duration = Duration::from_secs(60);
-/// Blocks of a pipe that is scribbled on.
+/// Blocks of a pipe with a scribbling process.
 const BLOCKS: u64 = 2_000;
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
-}
 
 /// A stage that passes blocks on and, at one of them, overwrites words.
 pub(crate) fn scribbling(seed: u64) -> MiddleStage<'static> {
@@ -54,7 +48,7 @@ pub(crate) fn scribbling(seed: u64) -> MiddleStage<'static> {
     Stage::transform("scribble", make).module("test.scribble", seed.to_string())
 }
 
-/// The descriptor of the one segment that this process has.
+/// Returns the descriptor of the only segment that this process has.
 fn segment() -> Result<OwnedFd, StageError> {
     for entry in fs::read_dir("/proc/self/fd")? {
         let path = entry?.path();
@@ -67,11 +61,11 @@ fn segment() -> Result<OwnedFd, StageError> {
     Err(StageError::new("this process has no segment"))
 }
 
-/// Overwrites some words, or all of them many times over, in front of the buffers' bytes.
+/// Overwrites some words before the buffers, or all of them many times.
 fn scribble(random: &mut Random) -> Result<(), StageError> {
     let map = memmap2::MmapOptions::new().map_raw(&segment()?)?;
     let word = |offset: usize| {
-        // SAFETY: the header is mapped, and the offset of docs/shared-memory.md lies in it.
+        // SAFETY: the header is mapped, and contains the offset of docs/shared-memory.md.
         let word = unsafe { map.as_ptr().add(offset).cast::<u32>() };
         // SAFETY: it is mapped and aligned. All values are valid, and are checked below.
         unsafe { word.read_volatile() }
@@ -82,17 +76,17 @@ fn scribble(random: &mut Random) -> Result<(), StageError> {
         .next_multiple_of(page.max(1))
         .checked_mul(buffers);
     let len = room.and_then(|room| (map.len() as u64).checked_sub(room));
-    // Otherwise one before us has overwritten the header, too.
-    let len = len.ok_or_else(|| StageError::new("the header says what cannot be"))?;
+    // If the length is impossible, an earlier process has overwritten the header, too.
+    let len = len.ok_or_else(|| StageError::new("the header is impossible"))?;
     let count = [1, 3, 30, 1000, len][random.below(5) as usize];
     for _ in 0..count {
         let at = random.below(len / 8) as usize;
         let value = [0, u64::MAX, random.below(256), random.bits()][random.below(4) as usize];
-        // SAFETY: the word lies inside the mapping.
+        // SAFETY: the word is inside the mapping.
         let word = unsafe { map.as_mut_ptr().cast::<u64>().add(at) };
-        // SAFETY: it is mapped, writable and aligned. That nobody expects the value is the point:
-        // every participant reads these words as atomics for which all values are valid, and never
-        // as anything else.
+        // SAFETY: it is mapped, writable and aligned. An unexpected value is the purpose: every
+        // participant reads these words as atomics for which all values are valid, and never as
+        // anything else.
         unsafe { word.write_volatile(value) };
     }
     Ok(())
@@ -146,14 +140,14 @@ pub(crate) fn garbage_from_a_process_harms_no_other_pipe() {
                     "seed {seed}: a result, but wrong"
                 );
             }
-            // Garbage in the stop word stops the pipe, as anybody may who has the segment. Garbage
-            // in the ledger may look as if a stage kept what it does not have.
+            // Garbage in the stop word stops the pipe, as any process with the segment may.
+            // Garbage in the ledger may look as if a stage held blocks that it does not have.
             Err(Error::Corrupt(_) | Error::Deadlock(_) | Error::Stage(_) | Error::Cancelled) => {
                 errors += 1
             }
             Err(other) => panic!("seed {seed}: {other}"),
         }
-        crate::watch::wait_until("the other pipe gets on", || {
+        crate::watch::wait_until("the other pipe continues", || {
             witnessed.load(Ordering::SeqCst) > before
         });
     }

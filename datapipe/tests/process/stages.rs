@@ -1,4 +1,4 @@
-//! The modules of this host, a head that numbers its blocks, and a tail that checks them.
+//! The modules of this host, a head of numbered blocks, and a tail that checks them.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,14 +10,14 @@ use datapipe::host::Modules;
 use datapipe::prelude::*;
 use rustix::process::{Signal, getpid, kill_process};
 
-/// What a stage of ours does at the block with a certain number. It passes on all others.
+/// Action of a stage at the block with a certain number. It passes on all others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Deed {
     Pass,
     Die,
-    /// Only if nobody has made this file yet.
+    /// Dies if its file does not exist yet, and creates it.
     DieOnce,
-    /// As `DieOnce`, but when it has done everything, and before anybody has heard of that.
+    /// Dies as `DieOnce`, after its last block and before the controller knows of its end.
     DieAtEnd,
     Abort,
     Fail,
@@ -57,7 +57,7 @@ impl Doer {
             Deed::Abort => std::process::abort(),
             Deed::Fail => return Err(StageError::new(format!("no more after {number}"))),
             Deed::Panic => {
-                std::panic::set_hook(Box::new(|_| {})); // this one was asked for
+                std::panic::set_hook(Box::new(|_| {})); // a deliberate panic
                 panic!("lost my mind at {number}")
             }
             Deed::Exit => std::process::exit(3),
@@ -69,7 +69,7 @@ impl Doer {
     }
 }
 
-/// A [`Doer`] at work: the description of a stage has none.
+/// A running [`Doer`]. Only it acts when it is dropped, the copy in a description does not.
 struct Doing(Doer);
 
 impl Drop for Doing {
@@ -90,7 +90,7 @@ impl Transform for Doing {
 
 impl InPlace for Doing {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-        // Whoever dies here has left it half changed.
+        // A death here leaves the block half changed.
         block.bytes_mut().reverse();
         self.0.at(block.number())?;
         block.bytes_mut().reverse();
@@ -98,7 +98,7 @@ impl InPlace for Doing {
     }
 }
 
-/// A stage that works out of place, in processes.
+/// Returns a stage of processes that work out of place.
 pub(crate) fn out_of_place(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
     described(
         "test.out-of-place",
@@ -110,7 +110,7 @@ pub(crate) fn out_of_place(deed: Deed, at: u64, file: &str) -> MiddleStage<'stat
     )
 }
 
-/// As [`out_of_place`], but a replacement is long in coming.
+/// Returns the stage of [`out_of_place`], with slow replacements.
 pub(crate) fn slow_to_replace(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
     described(
         "test.slow-to-replace",
@@ -122,7 +122,7 @@ pub(crate) fn slow_to_replace(deed: Deed, at: u64, file: &str) -> MiddleStage<'s
     )
 }
 
-/// A stage that works in place, in processes.
+/// Returns a stage of processes that work in place.
 pub(crate) fn in_place(deed: Deed, at: u64) -> MiddleStage<'static> {
     described(
         "test.in-place",
@@ -134,7 +134,7 @@ pub(crate) fn in_place(deed: Deed, at: u64) -> MiddleStage<'static> {
     )
 }
 
-/// As [`in_place`], but dies when it has changed the block, and only once.
+/// Returns the stage of [`in_place`], which dies only once and after it has changed the block.
 pub(crate) fn in_place_once(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
     described(
         "test.in-place",
@@ -146,7 +146,7 @@ pub(crate) fn in_place_once(deed: Deed, at: u64, file: &str) -> MiddleStage<'sta
     )
 }
 
-/// A stage that does what is asked of it, and where it runs.
+/// Describes a stage with this action in processes.
 fn described(module: &str, doer: Doer) -> MiddleStage<'static> {
     let arguments = format!("{} {} {}", doer.deed as u8, doer.at, doer.file);
     let stage = match module {
@@ -197,8 +197,7 @@ pub(crate) fn modules() -> Modules {
         )
 }
 
-/// Fills blocks that can be told from each other, until it has filled so many or is told that it is
-/// enough.
+/// Returns a head that fills distinct blocks: at most `most`, and none after `enough` is set.
 pub(crate) fn counting(most: u64, enough: &Arc<AtomicBool>) -> HeadStage<'static> {
     let enough = Arc::clone(enough);
     Stage::head("count", move |_| Counting {
@@ -225,13 +224,15 @@ impl Head for Counting {
     }
 }
 
+/// Returns the content of the block with this number.
 pub(crate) fn content(number: u64) -> Vec<u8> {
     format!("block {number}; ")
         .into_bytes()
         .repeat(1 + number as usize % 50)
 }
 
-/// Checks that the blocks of [`counting`] come in order, whole, each once; and counts them.
+/// Returns a tail that checks that the blocks of [`counting`] arrive in order, whole, each once,
+/// and counts them.
 pub(crate) fn checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
     let count = Arc::clone(count);
     Stage::tail("check", move |_| Checking(Arc::clone(&count)))

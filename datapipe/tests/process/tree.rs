@@ -1,11 +1,10 @@
-//! Trees and streams in processes: what comes out is what threads make, and the report of it
-//! arrives.
+//! Trees and streams in processes: the results are those of threads, and the reports arrive.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datapipe::controller::Event;
@@ -14,11 +13,11 @@ use datapipe::stage::{Arguments, StageKind};
 use datapipe::tree::{CatalogueQuery, ProblemKind, RestoreReport, TreeList, TreeReport};
 use parking_lot::Mutex;
 
-use crate::entries::{BlockSet, assert_same, blocks_of, parse};
+use crate::entries::{BlockSet, assert_same_objects, blocks_of, parse};
 
 const BLOCK: u32 = 64 << 10;
 
-/// A directory with a tree in it, and what stands beside it.
+/// Creates a directory with a tree in it.
 fn plant() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("data");
@@ -34,7 +33,7 @@ fn plant() -> tempfile::TempDir {
     dir
 }
 
-/// Reads the tree with every option there is.
+/// Returns a head that reads the tree with every option there is.
 fn reading(dir: &Path) -> TreeHead {
     let medium = rustix::fs::stat(dir.join("data/a/b/medium")).unwrap();
     let skip = vec![(medium.st_dev, medium.st_ino), (u64::MAX, 0)];
@@ -49,7 +48,7 @@ fn reading(dir: &Path) -> TreeHead {
     TreeHead::named(sources, options).unwrap()
 }
 
-/// The blocks of a head and its report, which knows every problem there can be.
+/// Returns the blocks of a head and its report.
 fn blocks_and_report(
     head: TreeHead,
     place: impl Fn(TreeHead) -> HeadStage<'static>,
@@ -58,7 +57,7 @@ fn blocks_and_report(
     (blocks_of(place(head), BLOCK), report)
 }
 
-pub(crate) fn a_tree_is_read_as_on_a_thread() {
+pub(crate) fn tree_read_in_a_process_matches_a_thread() {
     let dir = plant();
     let (blocks, report) = blocks_and_report(reading(dir.path()), HeadStage::from);
     let wanted = (report.outcome(), report.problems());
@@ -93,11 +92,11 @@ pub(crate) fn a_tree_is_read_as_on_a_thread() {
     );
     let (others, report) =
         blocks_and_report(reading(dir.path()), |head| head.instances(5).in_processes());
-    assert_same(&parse(&blocks), &parse(&others));
+    assert_same_objects(&parse(&blocks), &parse(&others));
     assert_eq!(report.outcome(), wanted.0);
 }
 
-pub(crate) fn problems_are_said_as_they_are_found() {
+pub(crate) fn tree_problems_are_reported_as_found() {
     let dir = tempfile::tempdir().unwrap();
     let long = dir
         .path()
@@ -106,10 +105,10 @@ pub(crate) fn problems_are_said_as_they_are_found() {
     fs::create_dir_all(&long).unwrap();
     let head = TreeHead::new(&[dir.path().join("data")], TreeOptions::default()).unwrap();
     let (report, events) = (head.report(), Arc::new(Mutex::new(Vec::new())));
-    let heard = Arc::clone(&events);
+    let sink = Arc::clone(&events);
     let pipe = Pipe::builder()
         .buffer_size(512)
-        .on_event(move |event| heard.lock().push(event.clone()));
+        .on_event(move |event| sink.lock().push(event.clone()));
     pipe.head(head.instances(1).in_processes())
         .tail(StreamTail::new(std::io::sink()))
         .run()
@@ -121,11 +120,13 @@ pub(crate) fn problems_are_said_as_they_are_found() {
         matches!(problem.kind, ProblemKind::TooLong(512..)),
         "{problem}"
     );
-    let said = |event: &Event| matches!(event, Event::StageMessage { text, .. } if *text == problem.to_string());
-    assert!(events.lock().iter().any(said), "{events:?}");
+    let problem = problem.to_string();
+    let reported =
+        |event: &Event| matches!(event, Event::StageMessage { text, .. } if *text == problem);
+    assert!(events.lock().iter().any(reported), "{events:?}");
 }
 
-/// Restores what a head reads.
+/// Restores the tree that a head reads, and returns the report.
 fn restored(
     head: TreeHead,
     dest: &Path,
@@ -154,7 +155,8 @@ fn restored_paths(
     report
 }
 
-fn same(report: &RestoreReport, wanted: &RestoreReport) {
+/// Asserts that two reports agree.
+fn assert_same_report(report: &RestoreReport, wanted: &RestoreReport) {
     let counts = |of: &RestoreReport| {
         [
             of.files(),
@@ -165,7 +167,7 @@ fn same(report: &RestoreReport, wanted: &RestoreReport) {
         ]
     };
     assert_eq!(counts(report), counts(wanted));
-    // Threads that make files find problems in any order.
+    // Threads that create files find problems in any order.
     let sorted = |mut texts: Vec<String>| {
         texts.sort();
         texts
@@ -184,62 +186,47 @@ fn same(report: &RestoreReport, wanted: &RestoreReport) {
     assert_eq!(report.notes(), wanted.notes());
 }
 
-pub(crate) fn a_tree_is_restored_as_on_a_thread() {
+/// Returns a placement of the tail: a process that may write only below `dest`.
+fn confined_to(dest: &Path) -> impl Fn(TreeRestore) -> TailStage<'static> {
+    let dest = dest.to_owned();
+    move |tail| {
+        TailStage::from(tail)
+            .confined(Vec::new(), vec![dest.clone()])
+            .in_processes()
+    }
+}
+
+fn whole() -> RestoreOptions {
+    RestoreOptions::default().threads(3)
+}
+
+fn overwriting() -> RestoreOptions {
+    whole().overwrite(true).sync(false)
+}
+
+fn new_destination(dir: &Path, name: &str) -> PathBuf {
+    let dest = dir.join(name);
+    fs::create_dir(&dest).unwrap();
+    dest
+}
+
+pub(crate) fn tree_restored_in_a_process_matches_a_thread() {
     let dir = plant();
-    let dest = |name: &str| {
-        let dest = dir.path().join(name);
-        fs::create_dir(&dest).unwrap();
-        dest
-    };
-    let confined_to = |dest: &Path| {
-        let dest = dest.to_owned();
-        move |tail: TreeRestore| {
-            TailStage::from(tail)
-                .confined(Vec::new(), vec![dest.clone()])
-                .in_processes()
-        }
-    };
-    let whole = || RestoreOptions::default().threads(3);
-    let again = || whole().overwrite(true).sync(false);
+    let head = || reading(dir.path());
+    let dest = |name: &str| new_destination(dir.path(), name);
     let everything = |dest: &Path| {
         let head = TreeHead::new(&[dest.join("tree")], TreeOptions::default()).unwrap();
         blocks_of(head, BLOCK)
     };
     let (here, there) = (dest("here"), dest("there"));
-    // The second time finds everything taken.
-    for options in [whole(), whole(), again()] {
-        let wanted = restored(reading(dir.path()), &here, options.clone(), TailStage::from);
-        same(
-            &restored(reading(dir.path()), &there, options, confined_to(&there)),
-            &wanted,
-        );
+    // The second restore finds everything in place.
+    for options in [whole(), whole(), overwriting()] {
+        let wanted = restored(head(), &here, options.clone(), TailStage::from);
+        let report = restored(head(), &there, options, confined_to(&there));
+        assert_same_report(&report, &wanted);
         assert!(everything(&here) == everything(&there));
     }
-    let paths = ["tree/a/b", "tree/a/100", "not there"].map(|path| path.as_bytes().to_vec());
-    let wanted = restored_paths(
-        reading(dir.path()),
-        &dest("some here"),
-        whole(),
-        &paths,
-        TailStage::from,
-    );
-    let some_there = dest("some there");
-    same(
-        &restored_paths(
-            reading(dir.path()),
-            &some_there,
-            whole(),
-            &paths,
-            confined_to(&some_there),
-        ),
-        &wanted,
-    );
-    assert_eq!(
-        (wanted.files(), wanted.others(), wanted.problem_count()),
-        (1, 1, 1)
-    );
-
-    let report = restored(reading(dir.path()), &there, again(), confined_to(&here));
+    let report = restored(head(), &there, overwriting(), confined_to(&here));
     assert_eq!(report.files(), 0);
     assert!(
         report.problems()[0]
@@ -250,7 +237,24 @@ pub(crate) fn a_tree_is_restored_as_on_a_thread() {
     );
 }
 
-/// Takes a byte from the middle of the second block.
+pub(crate) fn selected_paths_restored_in_a_process_match_a_thread() {
+    let dir = plant();
+    let head = || reading(dir.path());
+    let (here, there) = (
+        new_destination(dir.path(), "here"),
+        new_destination(dir.path(), "there"),
+    );
+    let paths = ["tree/a/b", "tree/a/100", "not there"].map(|path| path.as_bytes().to_vec());
+    let wanted = restored_paths(head(), &here, whole(), &paths, TailStage::from);
+    let report = restored_paths(head(), &there, whole(), &paths, confined_to(&there));
+    assert_same_report(&report, &wanted);
+    assert_eq!(
+        (wanted.files(), wanted.others(), wanted.problem_count()),
+        (1, 1, 1)
+    );
+}
+
+/// Changes a byte in the middle of the second block.
 struct Damage;
 
 impl InPlace for Damage {
@@ -263,7 +267,7 @@ impl InPlace for Damage {
     }
 }
 
-pub(crate) fn a_tree_is_verified_as_on_a_thread() {
+pub(crate) fn tree_verified_in_a_process_matches_a_thread() {
     let dir = plant();
     for is_damaged in [false, true] {
         let verified = |place: fn(TreeVerify) -> TailStage<'static>| {
@@ -278,7 +282,7 @@ pub(crate) fn a_tree_is_verified_as_on_a_thread() {
         };
         let wanted = verified(TailStage::from);
         assert_eq!(wanted.is_whole(), !is_damaged);
-        same(
+        assert_same_report(
             &verified(|tail| TailStage::from(tail).in_processes()),
             &wanted,
         );
@@ -292,12 +296,12 @@ fn content(mut file: File) -> Vec<u8> {
     all
 }
 
-pub(crate) fn streams_between_files() {
+pub(crate) fn file_streams_run_in_processes() {
     let data: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     fs::write(&from, &data).unwrap();
-    // By descriptors, in processes that may open nothing, from where the files stand.
+    // By descriptors, in processes that may open nothing, from the current positions of the files.
     let (mut source, out) = (File::open(&from).unwrap(), tempfile::tempfile().unwrap());
     source.seek(SeekFrom::Start(1000)).unwrap();
     let head = HeadStage::from(StreamHead::file(source))
@@ -338,7 +342,7 @@ pub(crate) fn streams_between_files() {
     assert!(fs::read(&to).unwrap() == data);
 }
 
-pub(crate) fn stages_that_stay_here() {
+pub(crate) fn stages_bound_to_this_process_are_rejected() {
     let null = || File::open("/dev/null").unwrap();
     let refused = |head: HeadStage<'static>, tail: TailStage<'static>, why: &str| {
         let error = Pipe::builder()
@@ -361,8 +365,8 @@ pub(crate) fn stages_that_stay_here() {
     let search = TailStage::from(CatalogueQuery::new(&[]).search().unwrap()).in_processes();
     refused(head(), search, "what it finds is for this program");
     let list = TailStage::from(TreeList::new(|_| Ok(()))).in_processes();
-    refused(head(), list, "its function belongs to this program");
-    let terminal = File::open("/dev/ptmx").unwrap(); // one that nobody sits at
+    refused(head(), list, "what it tells is for this program");
+    let terminal = File::open("/dev/ptmx").unwrap(); // a terminal without a user
     let reader = HeadStage::from(StreamHead::file(terminal)).in_processes();
     refused(
         reader,
@@ -371,29 +375,72 @@ pub(crate) fn stages_that_stay_here() {
     );
 }
 
-/// Arguments of which nothing can be made.
-pub(crate) fn fields_that_make_no_sense() {
-    let head = |module: &str, arguments: Arguments| {
-        let head = HeadStage::head_of_module("head", StageKind::Fill).unwrap();
-        let head = head.module(module, arguments).in_processes();
-        Pipe::builder()
-            .head(head)
-            .tail(StreamTail::new(std::io::sink()))
-            .run()
-    };
-    let tail = |module: &str, arguments: Arguments| {
-        let tail = TailStage::tail_of_module("tail", StageKind::Write).unwrap();
-        let tail = tail.module(module, arguments).in_processes();
-        Pipe::builder()
-            .head(StreamHead::new(&b""[..]))
-            .tail(tail)
-            .run()
-    };
-    let fails = |result: Result<Report, Error>, why: &str| {
-        let error = result.unwrap_err();
-        assert!(matches!(error, Error::Stage(_)), "{error}");
-        assert!(error.to_string().contains(why), "{error} instead of {why}");
-    };
+/// Runs a head that a module of a process makes.
+fn run_head(module: &str, arguments: impl Into<Vec<u8>>) -> Result<Report, Error> {
+    let head = HeadStage::head_of_module("head", StageKind::Fill).unwrap();
+    let head = head.module(module, arguments).in_processes();
+    Pipe::builder()
+        .head(head)
+        .tail(StreamTail::new(std::io::sink()))
+        .run()
+}
+
+/// Runs a tail that a module of a process makes.
+fn run_tail(module: &str, arguments: impl Into<Vec<u8>>) -> Result<Report, Error> {
+    let tail = TailStage::tail_of_module("tail", StageKind::Write).unwrap();
+    let tail = tail.module(module, arguments).in_processes();
+    Pipe::builder()
+        .head(StreamHead::new(&b""[..]))
+        .tail(tail)
+        .run()
+}
+
+/// Asserts that a stage failed for this reason.
+fn check_failure(result: Result<Report, Error>, why: &str) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::Stage(_)), "{error}");
+    assert!(error.to_string().contains(why), "{error} instead of {why}");
+}
+
+pub(crate) fn invalid_module_arguments_are_rejected() {
+    check_tree_head_arguments();
+    check_tree_restore_arguments();
+    let (none, dest) = (Arguments::new, || Arguments::new().with("path", "/tmp"));
+    check_failure(
+        run_tail("datapipe.tree-verify", dest()),
+        "does not know the field \"path\"",
+    );
+    check_failure(
+        run_head("datapipe.stream-head", none()),
+        "got 0 descriptors",
+    );
+    check_failure(
+        run_head("datapipe.stream-head", none().with("path", "/nothing")),
+        "cannot open /nothing: No such file",
+    );
+    check_failure(
+        run_tail("datapipe.stream-tail", none().with("overwrite", "")),
+        "got 0 descriptors",
+    );
+    check_failure(
+        run_tail("datapipe.stream-tail", dest()),
+        "cannot open /tmp: ",
+    );
+    let bytes = Vec::from(dest());
+    let cut = || bytes[..bytes.len() - 1].to_vec();
+    for module in [
+        "datapipe.tree-restore",
+        "datapipe.tree-verify",
+        "datapipe.stream-tail",
+    ] {
+        check_failure(run_tail(module, cut()), "ends 1 bytes too early");
+    }
+    for module in ["datapipe.tree-head", "datapipe.stream-head"] {
+        check_failure(run_head(module, cut()), "ends 1 bytes too early");
+    }
+}
+
+fn check_tree_head_arguments() {
     let none = Arguments::new;
     let sources = || none().with("source", "/usr").with("source", "/bin");
     let wrong = [
@@ -429,9 +476,13 @@ pub(crate) fn fields_that_make_no_sense() {
             "unknown field `everything`",
         ),
     ];
-    wrong
-        .into_iter()
-        .for_each(|(arguments, why)| fails(head("datapipe.tree-head", arguments), why));
+    for (arguments, why) in wrong {
+        check_failure(run_head("datapipe.tree-head", arguments), why);
+    }
+}
+
+fn check_tree_restore_arguments() {
+    let none = Arguments::new;
     let dest = || none().with("path", "/tmp");
     let wrong = [
         (none(), "the module has 0 descriptors"),
@@ -453,56 +504,7 @@ pub(crate) fn fields_that_make_no_sense() {
         ),
         (dest().with("paths", "x"), "unknown field `paths`"),
     ];
-    wrong
-        .into_iter()
-        .for_each(|(arguments, why)| fails(tail("datapipe.tree-restore", arguments), why));
-    fails(tail("datapipe.tree-verify", dest()), "unknown field `path`");
-    fails(
-        head("datapipe.stream-head", none()),
-        "the module has 0 descriptors",
-    );
-    fails(
-        head("datapipe.stream-head", none().with("path", "/nothing")),
-        "cannot open /nothing: No such file",
-    );
-    fails(
-        tail("datapipe.stream-tail", none().with("overwrite", "")),
-        "the module has 0 descriptors",
-    );
-    fails(tail("datapipe.stream-tail", dest()), "cannot open /tmp: ");
-    let cut = |module: &str, result: fn(&str, Vec<u8>) -> Result<Report, Error>| {
-        let bytes = Vec::from(dest());
-        fails(
-            result(module, bytes[..bytes.len() - 1].to_vec()),
-            "ends 1 bytes too early",
-        );
-    };
-    for module in [
-        "datapipe.tree-restore",
-        "datapipe.tree-verify",
-        "datapipe.stream-tail",
-    ] {
-        cut(module, |module, bytes| {
-            let tail = TailStage::tail_of_module("tail", StageKind::Write)
-                .unwrap()
-                .module(module, bytes)
-                .in_processes();
-            Pipe::builder()
-                .head(StreamHead::new(&b""[..]))
-                .tail(tail)
-                .run()
-        });
-    }
-    for module in ["datapipe.tree-head", "datapipe.stream-head"] {
-        cut(module, |module, bytes| {
-            let head = HeadStage::head_of_module("head", StageKind::Fill)
-                .unwrap()
-                .module(module, bytes)
-                .in_processes();
-            Pipe::builder()
-                .head(head)
-                .tail(StreamTail::new(std::io::sink()))
-                .run()
-        });
+    for (arguments, why) in wrong {
+        check_failure(run_tail("datapipe.tree-restore", arguments), why);
     }
 }

@@ -1,5 +1,4 @@
-//! Processes that do not keep to the rules, and callers whose own code fails: the pipe ends, and
-//! says why.
+//! Processes that break the rules, and callers whose own code fails: the pipe ends with the reason.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -23,17 +22,17 @@ use crate::attached::{attacher_and_wire, unbound_head};
 use crate::stages::{Deed, checking, counting, out_of_place};
 use crate::watch::{children_of, wait_until};
 
-/// What a process is called with that says nothing of use over its standard input, again and again.
+/// First argument of a process that sends useless messages over its standard input without end.
 pub(crate) const FLOOD: &str = "--flood";
 
-/// What a process is called with that is to be the controller of one that lingers, and to be
+/// First argument of a process that becomes the controller of a lingering process and is then
 /// killed.
 pub(crate) const CONTROLLER: &str = "--let-linger";
 
-/// Set in a process whose host takes for ever to end.
+/// True in a process whose host never ends.
 static LINGERS: AtomicBool = AtomicBool::new(false);
 
-/// Says it until nobody listens any more.
+/// Sends the message until the other end is closed.
 pub(crate) fn flood() -> ! {
     let note = [5, 0, 0, 1];
     for sent in 0.. {
@@ -47,12 +46,12 @@ pub(crate) fn flood() -> ! {
     std::process::exit(0)
 }
 
-/// What a process of a certain name does instead of taking its order. Its standard input is the
+/// Breaks the rules in a process of a certain name, before it serves. Its standard input is the
 /// control connection.
 #[allow(clippy::zombie_processes, reason = "it dies before its children")]
 pub(crate) fn before_serving() {
     let label = std::env::args().nth(2).unwrap_or_default();
-    let say = |kind: u8, instance: u32, text: &str| {
+    let send = |kind: u8, instance: u32, text: &str| {
         let packet = [
             &[kind],
             &instance.to_le_bytes()[..],
@@ -75,17 +74,18 @@ pub(crate) fn before_serving() {
             std::thread::spawn(std::thread::park);
             return;
         }
-        "all-well/0" => say(0, 0, ""),
-        "another/0" => say(1, 7, "it was me"),
+        "all-well/0" => send(0, 0, ""),
+        "another/0" => send(1, 7, "it was me"),
         "twice/0" => {
-            say(0, 0, "");
-            say(1, 0, "or not");
+            send(0, 0, "");
+            send(1, 0, "or not");
         }
         _ => return,
     }
     std::process::exit(0)
 }
 
+/// Blocks the end of its process.
 struct Lingering;
 
 impl Drop for Lingering {
@@ -96,7 +96,7 @@ impl Drop for Lingering {
     }
 }
 
-/// The modules of this page.
+/// Adds the modules of this file.
 pub(crate) fn add(modules: Modules) -> Modules {
     let lingering = Lingering;
     modules
@@ -106,13 +106,13 @@ pub(crate) fn add(modules: Modules) -> Modules {
             Ok(out_of_place(Deed::Pass, 0, ""))
         })
         .with("test.mad-notes", |call| {
-            std::panic::set_hook(Box::new(|_| {})); // this one was asked for
+            std::panic::set_hook(Box::new(|_| {})); // a deliberate panic
             call.notes(|| panic!("lost the notes"));
             Ok(counting(u64::MAX, &Arc::default()))
         })
 }
 
-/// A tail of which no more than its name matters.
+/// Returns a tail in a process. Only its name matters.
 fn named(name: &str) -> TailStage<'static> {
     Stage::tail_of_module(name, StageKind::Write)
         .unwrap()
@@ -120,7 +120,7 @@ fn named(name: &str) -> TailStage<'static> {
         .in_processes()
 }
 
-/// Runs an endless head and this tail.
+/// Runs this tail after an endless head, and returns the error.
 fn run(tail: TailStage<'static>) -> Error {
     let pipe = Pipe::builder()
         .buffer_size(1024)
@@ -128,7 +128,7 @@ fn run(tail: TailStage<'static>) -> Error {
     pipe.tail(tail.in_processes()).run().unwrap_err()
 }
 
-pub(crate) fn a_handler_that_panics() {
+pub(crate) fn panic_in_a_message_handler_fails_the_stage() {
     let tail = checking(&Arc::default()).module("test.checking", "");
     let Error::Stage(failure) = run(tail.notes(|_| panic!("cannot bear to hear it"))) else {
         panic!()
@@ -139,7 +139,7 @@ pub(crate) fn a_handler_that_panics() {
     );
 }
 
-pub(crate) fn a_listener_that_panics() {
+pub(crate) fn panic_in_an_event_listener_reaches_the_caller() {
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .on_event(|_| panic!("cannot bear to hear it"))
@@ -152,7 +152,7 @@ pub(crate) fn a_listener_that_panics() {
     );
 }
 
-pub(crate) fn notes_that_panic() {
+pub(crate) fn panic_in_a_message_source_fails_the_stage() {
     let head = counting(u64::MAX, &Arc::default())
         .module("test.mad-notes", "")
         .in_processes();
@@ -161,7 +161,7 @@ pub(crate) fn notes_that_panic() {
         .head(head)
         .tail(checking(&Arc::default()));
     let Err(Error::Stage(failure)) = pipe.run() else {
-        panic!("it has not failed")
+        panic!("the pipe did not fail")
     };
     assert_eq!(
         failure.to_string(),
@@ -169,15 +169,15 @@ pub(crate) fn notes_that_panic() {
     );
 }
 
-pub(crate) fn a_flood_that_outlives_its_process() {
+pub(crate) fn message_flood_does_not_hide_a_death() {
     let slow = |_: &[u8]| std::thread::sleep(Duration::from_millis(1));
     let Error::Stage(failure) = run(named("flood").notes(slow)) else {
-        panic!("it has not died")
+        panic!("the process did not die")
     };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Tail);
 }
 
-pub(crate) fn ended_well_and_still_there() {
+pub(crate) fn process_lingering_after_its_end_is_killed() {
     let pipe = Pipe::builder()
         .buffer_size(1024)
         .head(counting(200, &Arc::default()));
@@ -188,7 +188,7 @@ pub(crate) fn ended_well_and_still_there() {
         .unwrap();
 }
 
-/// Runs a pipe whose stage ends, and whose process does not; and is killed.
+/// Runs a pipe with a stage that ends and a process that does not, until this process is killed.
 pub(crate) fn be_a_controller() -> ! {
     let pipe = Pipe::builder()
         .buffer_size(1024)
@@ -207,7 +207,7 @@ pub(crate) fn be_a_controller() -> ! {
     panic!("it was to be killed, but ended: {ended:?}");
 }
 
-pub(crate) fn ended_and_left_alone() {
+pub(crate) fn lingering_process_dies_with_its_controller() {
     let mut command = Command::new("/proc/self/exe");
     let mut controller = command
         .arg(CONTROLLER)
@@ -232,7 +232,7 @@ pub(crate) fn ended_and_left_alone() {
     );
 }
 
-pub(crate) fn lies_about_the_end() {
+pub(crate) fn false_end_messages_are_corruption() {
     for name in ["all-well", "twice"] {
         let error = run(named(name));
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
@@ -244,25 +244,25 @@ pub(crate) fn lies_about_the_end() {
     );
 }
 
-/// Whoever hangs up because the pipe has stopped is not why it has.
-pub(crate) fn gone_after_the_pipe() {
+/// A process that hangs up after the pipe has stopped is not the cause of the stop.
+pub(crate) fn hang_up_after_a_stop_is_not_a_failure() {
     let pipe = unbound_head();
     let (mut child, mut wire) = attacher_and_wire(&pipe, Role::Head, "hang-up");
     pipe.cancel();
-    wire.write_all(b"!").unwrap(); // now it hangs up, and lives on
+    wire.write_all(b"!").unwrap(); // now it hangs up, and continues to run
     assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
     drop(wire);
     child.wait().unwrap();
 }
 
-/// Whoever has threads already would leave them free.
-pub(crate) fn confined_with_threads() {
+/// Confinement would not cover threads that run already.
+pub(crate) fn confinement_of_a_threaded_process_is_rejected() {
     let error = run(named("threads").confined(Vec::new(), Vec::new())).to_string();
     assert!(error.contains("it has 2 threads"), "{error}");
 }
 
-/// What is planned is no reason to keep what is handed over.
-pub(crate) fn plans_keep_no_descriptors() {
+/// A plan does not keep the descriptors of its stages open.
+pub(crate) fn plan_keeps_no_descriptors() {
     let (mut ours, theirs) = std::io::pipe().unwrap();
     let tail = named("drain").descriptor(OwnedFd::from(theirs));
     let builder = Pipe::builder()
@@ -273,7 +273,7 @@ pub(crate) fn plans_keep_no_descriptors() {
     drop(builder);
     rustix::io::ioctl_fionbio(ours.as_fd(), true).unwrap();
     assert_eq!(
-        ours.read(&mut [0]).expect("nobody has the other end"),
+        ours.read(&mut [0]).expect("the other end is closed"),
         0,
         "{plan}"
     );

@@ -129,7 +129,7 @@ class Session:
         self.stream = bytes(self.stream)
 
     def place(self, position):
-        """Where the record stands in which the byte at `position` of the stream is: volume, record, byte."""
+        """Volume, record and byte of the record with the byte at `position` of the stream."""
         low, high = 0, len(self.starts)
         while high - low > 1:
             middle = (low + high) // 2
@@ -174,7 +174,7 @@ class Unit:
             need(self.compression == 0 and self.content == 0 and self.what == 0 and self.flags == 0,
                  "a field that only blocks have")
             need(self.cipher == 0 or self.kind in (ARCHIVE_FOOTER, OPTIONS), "a unit that is not to be encrypted")
-            need(self.offset == 0, "an offset in a unit that is no block")
+            need(self.offset == 0, "an offset in a unit that is not a block")
         elif self.flags & REJECTED:
             need(self.plain == 0 and self.stored == (16 if self.cipher else 0), "a rejected block with a body")
 
@@ -403,7 +403,7 @@ class Reader:
         need(entries == self.footers, f"the session footer says {entries}, but it is {self.footers}")
 
     def check_marks(self):
-        """One behind each chunk, or behind the headers of an archive without blocks; two at the end."""
+        """One after each chunk, or after the headers of an archive without blocks; two at the end."""
         end = len(self.session.stream)
         expected = self.chunk_ends + [end, end]
         need(self.session.marks == expected, f"marks are at {self.session.marks}, but should be at {expected}")
@@ -524,7 +524,7 @@ class Archive:
         f.end()
         chunk["footer"] = self.reader.session.place(unit.position)[:2]
         if self.reader.header.framing == ONCE and unit.position in self.reader.session.marks:
-            # The chunk was full, and nobody knew yet that it is the last.
+            # The chunk was full before the writer knew that it was the last.
             self.marks.append(unit.position)
         chunk["end"] = unit.end
         self.entries, self.plain = [], 0
@@ -553,11 +553,11 @@ class Archive:
     def archive_footer(self, unit, locator):
         need(unit.number == self.blocks, f"blocks missing at the end: {self.blocks} of {unit.number}")
         f = Fields(unit.opened(self.key, 1))
-        said = f.take("QQQQ")
+        claimed = f.take("QQQQ")
         f.end()
         catalogue = self.blocks if self.catalogue is None else self.catalogue
         should = (self.blocks, self.total, self.rejected, catalogue)
-        need(said == should, f"the archive footer says {said}, but it is {should}")
+        need(claimed == should, f"the archive footer has {claimed}, but it should be {should}")
         place = self.reader.session.place(unit.position)
         self.footer_entry = (self.header.id, self.blocks, place, unit.position, locator.position)
 

@@ -1,24 +1,25 @@
-//! What can be wrong with a tape, one thing at a time, and what a reader says to it.
+//! Defects of a tape, one at a time, and the message of a reader for each.
 
 use datapipe::wire::{Framing, RECORD_HEADER_LEN, UNIT_HEADER_LEN, UnitKind};
 
 use super::edit::Tape;
 use super::make::{Lock, PLAIN, Packing, Recipe};
 
+/// A defect of a tape.
 pub(crate) struct Defect {
-    /// Also the file's.
+    /// Name of the defect and of its file.
     pub(crate) name: &'static str,
-    /// What a reader says, among other things.
+    /// Part of the message of a reader.
     pub(crate) says: &'static str,
-    /// The archive that it is made of.
+    /// Recipe of the archive before the defect.
     pub(crate) of: Recipe,
-    /// With what it is read.
+    /// Lock with which it is read.
     pub(crate) read: Lock,
-    /// Makes it; the second is a tape of another session.
+    /// Makes the defect. The second tape is of another session.
     pub(crate) make: fn(&mut Tape, &Tape),
 }
 
-/// Without chunk footers, which have copies of the headers.
+/// An archive without chunk footers, which have copies of the headers.
 const OPEN: Recipe = Recipe {
     framing: Framing::Header,
     ..PLAIN
@@ -49,10 +50,10 @@ const fn defect(
     }
 }
 
-/// Where a unit's body begins.
+/// Offset of a unit's body.
 const BODY: usize = UNIT_HEADER_LEN;
 
-/// The first slot: what stands behind the texts and the number of slots.
+/// Returns the number of key slots and the slots, which follow the texts.
 fn slot(unit: &mut [u8]) -> &mut [u8] {
     let text = |at: usize| usize::from(u16::from_le_bytes([unit[BODY + at], unit[BODY + at + 1]]));
     let texts = text(36) + text(38) + text(40);
@@ -186,7 +187,7 @@ pub(crate) const RECORDS: &[Defect] = &[
             tape.record(0, |record| put(record, 32, 2));
         },
     ),
-    // What stands behind it has no position any more, if it were the next.
+    // The record after it would have a position out of range.
     defect(
         "record-at-the-end-of-the-range",
         "record header: damaged (checksum)",
@@ -383,7 +384,7 @@ const DEFLATED: Recipe = Recipe {
     ..OPEN
 };
 
-/// Block 1 stands in place of block 2, which is as long, and there is no other behind it.
+/// Replaces block 2 by block 1, which has the same length, and removes the blocks after it.
 fn repeat(tape: &mut Tape) {
     let (stream, units) = (tape.stream(), tape.units());
     let (one, at) = units
@@ -448,6 +449,7 @@ pub(crate) const ENDS: &[Defect] = &[
     ),
 ];
 
+/// Makes the archive footer claim `blocks` blocks.
 fn count(tape: &mut Tape, blocks: u32) {
     tape.unit(UnitKind::ArchiveFooter, 0, |unit| {
         put(unit, 16, blocks);

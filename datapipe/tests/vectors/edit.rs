@@ -1,11 +1,10 @@
-//! Changes a tape at a place that is named, and makes the checksums right again, so that nothing
-//! else is wrong.
+//! Changes a tape at one position, and corrects the checksums, so that nothing else is wrong.
 
 use datapipe::wire::{
     RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
-/// A volume: each frame a record, or empty, which is a mark.
+/// A volume of frames: each is a record, or empty if it is a mark.
 #[derive(Clone)]
 pub(crate) struct Tape(pub(crate) Vec<Vec<u8>>);
 
@@ -33,14 +32,14 @@ impl Tape {
         bytes
     }
 
-    /// What the data records carry, put together.
+    /// Returns the stream that the data records carry.
     pub(crate) fn stream(&self) -> Vec<u8> {
         let data = self.0.iter().filter(|frame| is_data(frame));
         data.flat_map(|frame| frame[RECORD_HEADER_LEN..].to_vec())
             .collect()
     }
 
-    /// Units of the stream, and where they begin in it.
+    /// Returns the units of the stream and their offsets in it.
     pub(crate) fn units(&self) -> Vec<(UnitHeader, usize)> {
         let (stream, mut at, mut units) = (self.stream(), 0, Vec::new());
         while at < stream.len() {
@@ -51,15 +50,15 @@ impl Tape {
         units
     }
 
-    /// Changes the record in frame `n`, and makes its header's checksum right.
+    /// Changes the record in frame `n`, and corrects the checksum of its header.
     pub(crate) fn record(&mut self, n: usize, change: impl FnOnce(&mut [u8])) {
         change(&mut self.0[n]);
         let crc = crc32fast::hash(&self.0[n][..RECORD_HEADER_LEN - 4]);
         self.0[n][RECORD_HEADER_LEN - 4..RECORD_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Changes the `nth` unit of a kind, padding included, and makes its checksums right. Of the
-    /// session header, the copy on the label as well.
+    /// Changes the `nth` unit of a kind, with its padding, and corrects its checksums. Also changes
+    /// the copy of the session header on the label.
     pub(crate) fn unit(&mut self, kind: UnitKind, nth: usize, change: impl Fn(&mut [u8])) {
         self.unit_as_is(kind, nth, |unit| {
             let stored = UnitHeader::parse(unit).unwrap().stored as usize;
@@ -71,7 +70,7 @@ impl Tape {
         });
     }
 
-    /// As [`unit`](Self::unit), with checksums as they are.
+    /// Changes a unit as [`unit`](Self::unit) does, but leaves the checksums as they are.
     pub(crate) fn unit_as_is(&mut self, kind: UnitKind, nth: usize, change: impl Fn(&mut [u8])) {
         let units = self.units();
         let (header, at) = units
@@ -92,7 +91,7 @@ impl Tape {
         }
     }
 
-    /// Frame in which the first unit of a kind begins.
+    /// Returns the frame in which the first unit of a kind begins.
     pub(crate) fn frame_of(&self, kind: UnitKind) -> usize {
         let at = self
             .units()

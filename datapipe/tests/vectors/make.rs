@@ -1,31 +1,31 @@
-//! Archives for tests: made in one place, so that a recipe means the same bytes for all.
-#![allow(dead_code, reason = "each test uses its part of it")]
+//! Archives made by recipes: a recipe means the same bytes in every test.
 
 use std::path::Path;
 
-use datapipe::archive::{ArchiveOptions, ArchiveReader, ReadOutcome, StreamRestore};
-use datapipe::crypto::{Argon2Cost, Key, Passphrase, Secret};
-use datapipe::media::{
-    Item, Medium, MediumError, Position, VirtualTape, VolumeDirectory, VolumeOptions,
-};
+use datapipe::archive::ReadOutcome;
+use datapipe::crypto::Argon2Cost;
 use datapipe::prelude::*;
-use datapipe::stage::{DamageLog, Deflate, decompress, decompress_salvaging};
-use datapipe::testkit::{Random, Sink};
+use datapipe::testkit::Sink;
 use datapipe::wire::Framing;
 
-/// Bytes of a block.
+use crate::data;
+use crate::medium::{OwnMedium, create_tape, create_volumes, open};
+
+/// Length of a block in bytes.
 pub(crate) const BLOCK: usize = 512;
-/// The passphrase of archives that have one.
+/// Passphrase of archives that have one.
 pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
 
+/// Protection of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
     None,
-    /// 32 times 07.
+    /// A key of 32 bytes 07.
     KeyFile,
     Passphrase,
 }
 
+/// Compression of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Raw,
@@ -33,17 +33,17 @@ pub(crate) enum Packing {
     Deflate,
 }
 
-/// How an archive is made.
+/// Properties of an archive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recipe {
     pub(crate) framing: Framing,
     pub(crate) lock: Lock,
     pub(crate) packing: Packing,
-    /// Bytes of a chunk.
+    /// Length of a chunk in bytes.
     pub(crate) chunk: u64,
     /// Records of a volume in a directory, its label included; `None`: one tape.
     pub(crate) volume: Option<u64>,
-    /// Whether inspection marks block 1 and rejects block 2.
+    /// True if inspection marks block 1 and rejects block 2.
     pub(crate) inspect: bool,
 }
 
@@ -57,29 +57,21 @@ pub(crate) const PLAIN: Recipe = Recipe {
     inspect: false,
 };
 
-/// What opens archives of this lock.
+/// Returns the secret that opens archives of this lock.
 pub(crate) fn secret(lock: Lock) -> Option<Secret> {
     match lock {
         Lock::None => None,
-        Lock::KeyFile => Some(Secret::Key(Key::from_bytes([7; 32]))),
+        Lock::KeyFile => Some(data::key(7)),
         Lock::Passphrase => Some(Secret::Passphrase(
             Passphrase::from_bytes(PASSPHRASE).unwrap(),
         )),
     }
 }
 
-/// Blocks that differ from each other, have no zeros, and every second of which can be compressed.
+/// Returns `len` bytes in blocks that differ from each other. Golden vectors are made of them: the
+/// same length must always give the same bytes.
 pub(crate) fn material(len: usize) -> Vec<u8> {
-    let mut random = Random::new(len as u64);
-    let noise_or_not = |i: usize| {
-        let noise = 1 + random.below(255) as u8;
-        if (i / BLOCK).is_multiple_of(2) {
-            noise
-        } else {
-            1 + (i / 64 % 255) as u8
-        }
-    };
-    (0..len).map(noise_or_not).collect()
+    data::blocks(len, BLOCK, len as u64)
 }
 
 /// Marks block 1 and rejects block 2.
@@ -96,65 +88,14 @@ impl Inspect for Inspector {
     }
 }
 
-/// A directory whose volumes end after some records, which is less than the smallest size that one
-/// may ask for.
-struct Short {
-    directory: VolumeDirectory,
-    records: u64,
-    written: u64,
-}
-
-impl Medium for Short {
-    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        if self.written == self.records {
-            return Err(MediumError::EndOfVolume { volume: 0 });
-        }
-        self.written += 1;
-        self.directory.write(record)
-    }
-    fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.directory.write_mark()
-    }
-    fn sync(&mut self) -> Result<(), MediumError> {
-        self.directory.sync()
-    }
-    fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.written = 0;
-        self.directory.next_volume()
-    }
-    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        self.directory.read(record)
-    }
-    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        self.directory.read_back(record)
-    }
-    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.directory.seek_end(volume)
-    }
-    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        self.directory.seek(to)
-    }
-}
-
-/// Writes an archive of `data` to a tape, or a directory, at `path`, where nothing is.
+/// Writes an archive of `data` to a new tape, or a new directory, at `path`.
 pub(crate) fn write(recipe: Recipe, path: &Path, data: &[u8]) {
-    let Some(records) = recipe.volume else {
-        return write_to(
-            recipe,
-            VirtualTape::create(path, VolumeOptions::default()).unwrap(),
-            data,
-        );
-    };
-    let directory = VolumeDirectory::create(path, VolumeOptions::default()).unwrap();
-    write_to(
-        recipe,
-        Short {
-            directory,
-            records,
-            written: 0,
-        },
-        data,
-    );
+    if recipe.volume.is_none() {
+        return write_to(recipe, create_tape(path), data);
+    }
+    // Shorter volumes than the library makes.
+    let directory = Box::new(create_volumes(path, None, false));
+    write_to(recipe, OwnMedium::new(directory, recipe.volume), data);
 }
 
 fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
@@ -193,30 +134,22 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
     pipe.tail(TailStage::from(tail).inline()).run().unwrap();
 }
 
-/// What comes out of a tape or a directory.
+/// Result of reading a tape or a directory.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
     pub(crate) bytes: Vec<u8>,
     pub(crate) outcome: ReadOutcome,
-    /// The error that ended it, or the damage that it went on behind: one a line.
-    pub(crate) said: String,
+    /// The damage that the reader recorded and the error that ended it, one on a line.
+    pub(crate) report: String,
 }
 
-/// Reads what is at `path`: to the first damage, or behind all of it.
+/// Reads the archive at `path`: up to the first damage, or, if `salvage`, all that can be read.
 pub(crate) fn read(path: &Path, lock: Lock, salvage: bool) -> Restored {
-    if path.is_dir() {
-        read_from(VolumeDirectory::open(path).unwrap(), lock, salvage)
-    } else {
-        read_from(VirtualTape::open(path).unwrap(), lock, salvage)
-    }
-}
-
-fn read_from(medium: impl Medium + 'static, lock: Lock, salvage: bool) -> Restored {
-    let mut reader = match ArchiveReader::open(medium, secret(lock).as_ref()) {
+    let mut reader = match ArchiveReader::open(open(path), secret(lock).as_ref()) {
         Ok(reader) => reader,
         Err(error) => {
             return Restored {
-                said: error.to_string(),
+                report: error.to_string(),
                 ..Restored::default()
             };
         }
@@ -225,13 +158,13 @@ fn read_from(medium: impl Medium + 'static, lock: Lock, salvage: bool) -> Restor
     if salvage {
         reader = reader.salvage(&log);
     }
-    let (head, open) = (reader.head(), reader.open_blocks());
-    let report = head.report();
+    let (head, opener) = (reader.head(), reader.open_blocks());
+    let progress = head.report();
     let mut pipe = Pipe::builder()
         .buffer_size(BLOCK as u32)
         .head(HeadStage::from(head).inline());
-    if let Some(open) = open {
-        pipe = pipe.stage(open.inline());
+    if let Some(opener) = opener {
+        pipe = pipe.stage(opener.inline());
     }
     let unpack = if salvage {
         decompress_salvaging(&log)
@@ -242,12 +175,12 @@ fn read_from(medium: impl Medium + 'static, lock: Lock, salvage: bool) -> Restor
         .stage(unpack.inline())
         .tail(TailStage::from(StreamRestore::new(sink.clone())).inline())
         .run();
-    let mut said: Vec<String> = log.entries().iter().map(ToString::to_string).collect();
-    said.extend(ended.err().map(|error| error.to_string()));
+    let mut report: Vec<String> = log.entries().iter().map(ToString::to_string).collect();
+    report.extend(ended.err().map(|error| error.to_string()));
     let bytes = sink.bytes();
     Restored {
         bytes,
-        outcome: report.outcome(),
-        said: said.join("\n"),
+        outcome: progress.outcome(),
+        report: report.join("\n"),
     }
 }

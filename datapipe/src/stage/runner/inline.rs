@@ -223,7 +223,7 @@ mod tests {
         ];
         let mut all = Vec::new();
         run(instances, true, |id, result| {
-            all.push((id, result.unwrap_err().stuck().unwrap()))
+            all.push((id, result.unwrap_err().waiting().unwrap()))
         });
         let waiting = |waits_for, outputs| WaitingInstance {
             waits_for,

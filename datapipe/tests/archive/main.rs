@@ -1,0 +1,12 @@
+//! Archives: written, read back, read in part, damaged, and read after each kind of damage.
+
+mod damage; // damage at every byte, length, record and sector
+mod fixture; // writing, reading and salvaging for all of them
+mod parts; // some blocks, found by the index
+mod regressions; // earlier defects
+mod round_trip; // whole archives, volumes, failures and crashes
+
+#[path = "../harness/data.rs"]
+mod data; // keys and test data
+#[path = "../harness/medium.rs"]
+mod medium; // tapes and directories on the file system

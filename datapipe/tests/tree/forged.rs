@@ -1,0 +1,208 @@
+//! Hostile catalogues: they name objects that are not at the positions there, or further names that
+//! the objects do not have.
+
+use std::collections::VecDeque;
+use std::fs;
+
+use datapipe::prelude::*;
+use datapipe::tree::{CatalogueQuery, RestoreReport};
+use datapipe::wire::{
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+    Time,
+};
+
+use crate::placement::Placement;
+
+in_both_placements! {
+    object_not_where_the_catalogue_says_is_not_restored
+    missing_last_block_is_reported
+    hard_link_to_an_unlinked_object_is_not_restored
+}
+
+/// A head that sends these blocks of entries.
+#[derive(Clone, Default)]
+struct Forged {
+    blocks: VecDeque<(BlockKind, Marks, Vec<u8>)>,
+    next: u64,
+}
+
+impl Head for Forged {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        let Some((kind, marks, bytes)) = self.blocks.pop_front() else {
+            return Ok(Fill::End);
+        };
+        block.put(&bytes)?;
+        let mut info = block.info();
+        (info.kind, info.marks, info.sequence) = (kind.code(), marks, Some(self.next));
+        block.set_info(info);
+        self.next += 1;
+        Ok(Fill::Block)
+    }
+}
+
+impl Forged {
+    fn block(mut self, kind: BlockKind, entries: &[Entry<'_>]) -> Self {
+        let mut bytes = Vec::new();
+        entries
+            .iter()
+            .for_each(|entry| entry.append_to(&mut bytes).unwrap());
+        self.blocks.push_back((kind, Marks::default(), bytes));
+        self
+    }
+
+    fn run<'a>(&self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
+        Pipe::builder()
+            .buffer_size(2 << 20)
+            .head(self.clone())
+            .tail(tail)
+            .run()
+    }
+
+    /// Searches this catalogue for a path, and restores the path from `data`.
+    fn restore(
+        &self,
+        path: &str,
+        data: &Self,
+        placement: Placement,
+    ) -> (RestoreReport, Vec<String>) {
+        let wanted = CatalogueQuery::new(&[path.as_bytes().to_vec()]);
+        while let Some(search) = wanted.search() {
+            self.run(search).unwrap();
+        }
+        let dest = tempfile::tempdir().unwrap();
+        let restore = TreeRestore::part(dest.path(), RestoreOptions::default(), &wanted).unwrap();
+        let report = restore.report();
+        data.run(placement.place(restore)).unwrap();
+        let names = fs::read_dir(dest.path()).unwrap();
+        (
+            report,
+            names
+                .map(|name| name.unwrap().file_name().into_string().unwrap())
+                .collect(),
+        )
+    }
+}
+
+/// Returns the catalogue entry of an object in block 0.
+fn named(object: u64, kind: ObjectKind, link: u64, path: &[u8]) -> Entry<'_> {
+    named_in(0, object, kind, link, path)
+}
+
+/// Returns the catalogue entry of an object in a block.
+fn named_in(block: u64, object: u64, kind: ObjectKind, link: u64, path: &[u8]) -> Entry<'_> {
+    let (state, modified, target) = (ObjectState::Whole, Time::default(), &b""[..]);
+    let (mode, size, blocks, offset) = (0o600, 0, (block, block), 0);
+    let entry = CatalogueEntry {
+        kind,
+        state,
+        mode,
+        size,
+        link,
+        modified,
+        blocks,
+        offset,
+        path,
+        target,
+    };
+    Entry {
+        object,
+        body: EntryBody::Catalogue(entry),
+    }
+}
+
+/// Returns the entries of a whole object without content.
+fn object(number: u64, kind: ObjectKind, path: &[u8]) -> [Entry<'_>; 2] {
+    let object = ObjectMeta {
+        kind,
+        mode: 0o700,
+        uid: 0,
+        gid: 0,
+        modified: Time::default(),
+        size: 0,
+        device: (0, 0),
+        link: 0,
+        linked: false,
+        path,
+        target: b"",
+    };
+    let end = ObjectEnd {
+        state: ObjectState::Whole,
+        size: 0,
+        digest: None,
+    };
+    [EntryBody::Object(object), EntryBody::End(end)].map(|body| Entry {
+        object: number,
+        body,
+    })
+}
+
+fn object_not_where_the_catalogue_says_is_not_restored(placement: Placement) {
+    let catalogue = Forged::default().block(
+        BlockKind::ClosingCatalogue,
+        &[named(0, ObjectKind::File, 0, b"x")],
+    );
+    let data = Forged::default().block(BlockKind::Data, &object(1, ObjectKind::File, b"y"));
+    let (report, names) = catalogue.restore("x", &data, placement);
+    assert_eq!(names, Vec::<String>::new());
+    let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["\"x\": nothing of this path is in the archive"]);
+}
+
+/// The missing blocks are reported even if no block follows them.
+fn missing_last_block_is_reported(placement: Placement) {
+    let entries = [b"x/a", b"x/b"]
+        .map(|path| named_in(u64::from(path[2] - b'a'), 0, ObjectKind::File, 0, path));
+    let catalogue = Forged::default().block(BlockKind::ClosingCatalogue, &entries);
+    let data = Forged::default().block(BlockKind::Data, &object(1, ObjectKind::File, b"x/a"));
+    let (report, names) = catalogue.restore("x", &data, placement);
+    assert_eq!((report.files(), names), (1, vec!["x".to_owned()]));
+    let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(problems, ["blocks 1 to 1 are missing"]);
+}
+
+fn hard_link_to_an_unlinked_object_is_not_restored(placement: Placement) {
+    let entries = [
+        named(7, ObjectKind::File, 0, b"y"),
+        named(0, ObjectKind::HardLink, 7, b"x"),
+    ];
+    let catalogue = Forged::default().block(BlockKind::ClosingCatalogue, &entries);
+    for kind in [ObjectKind::Directory, ObjectKind::File] {
+        let data = Forged::default().block(BlockKind::Data, &object(7, kind, b"y"));
+        let (report, names) = catalogue.restore("x", &data, placement);
+        assert!(!report.is_whole() && names.is_empty(), "{names:?}");
+    }
+}
+
+#[test]
+fn catalogue_block_without_content_is_an_error() {
+    let mut catalogue = Forged::default().block(
+        BlockKind::ClosingCatalogue,
+        &[named(0, ObjectKind::File, 0, b"x")],
+    );
+    catalogue
+        .blocks
+        .push_back((BlockKind::ClosingCatalogue, Marks::REJECTED, Vec::new()));
+    let search = CatalogueQuery::new(&[b"x".to_vec()]).search().unwrap();
+    let error = catalogue.run(search).unwrap_err();
+    assert!(error.to_string().contains("no content"), "{error}");
+}
+
+/// A few kilobytes of an archive can name very many objects.
+#[test]
+fn long_names_do_not_exhaust_memory() {
+    let long = vec![b'n'; (1 << 20) - 10];
+    let paths: Vec<_> = (0..40)
+        .map(|i| [format!("x/{i}/").as_bytes(), &long].concat())
+        .collect();
+    let mut catalogue = Forged::default();
+    for (path, link) in paths.iter().zip(1..) {
+        catalogue = catalogue.block(
+            BlockKind::ClosingCatalogue,
+            &[named(0, ObjectKind::HardLink, link, path)],
+        );
+    }
+    let wanted = CatalogueQuery::new(&[b"x".to_vec()]);
+    catalogue.run(wanted.search().unwrap()).unwrap();
+    let error = catalogue.run(wanted.search().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("too many"), "{error}");
+}

@@ -1,0 +1,199 @@
+//! Archives read by another program, `reader/read_archive.py`, which was written from
+//! `docs/wire-format.md` alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use datapipe::wire::Framing;
+
+use crate::make::{self, BLOCK, Lock, PASSPHRASE, PLAIN, Packing, Recipe};
+
+/// Answer of the other program about an archive.
+enum Answer {
+    /// The stream that it read.
+    Stream(Vec<u8>),
+    /// Its error text.
+    Error(String),
+    /// A dependency of the program is not installed here.
+    Missing(String),
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reader/read_archive.py")
+}
+
+fn ask(tape: &Path, lock: Lock, folder: &Path) -> Answer {
+    let (out, secret) = (folder.join("out"), folder.join("secret"));
+    let mut command = Command::new("python3");
+    command.arg(script()).arg(tape).arg(&out);
+    match lock {
+        Lock::None => {}
+        Lock::KeyFile => {
+            std::fs::write(&secret, [7; 32]).unwrap();
+            command.arg("--key").arg(&secret);
+        }
+        Lock::Passphrase => {
+            std::fs::write(&secret, format!("{PASSPHRASE}\n")).unwrap();
+            command.arg("--passphrase").arg(&secret);
+        }
+    }
+    let done = match command.output() {
+        Ok(done) => done,
+        Err(error) => return Answer::Missing(format!("python3: {error}")),
+    };
+    let text = String::from_utf8_lossy(&done.stderr).trim().to_owned();
+    match done.status.code() {
+        Some(0) => Answer::Stream(std::fs::read(&out).unwrap()),
+        Some(3) => Answer::Missing(text),
+        _ => Answer::Error(text),
+    }
+}
+
+fn check(recipe: Recipe, len: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let (tape, mut data) = (folder.path().join("archive"), make::material(len));
+    make::write(recipe, &tape, &data);
+    if recipe.inspect {
+        data[2 * BLOCK..3 * BLOCK].fill(0);
+    }
+    match ask(&tape, recipe.lock, folder.path()) {
+        Answer::Stream(stream) => assert!(
+            stream == data,
+            "{recipe:?}, {len}: {} bytes came out",
+            stream.len()
+        ),
+        Answer::Error(why) => panic!("{recipe:?}, {len}: {why}"),
+        Answer::Missing(what) => println!("skipped {recipe:?}: {what}"),
+    }
+}
+
+const FRAMINGS: [Framing; 3] = [Framing::Header, Framing::Once, Framing::HeaderFooter];
+
+#[test]
+fn foreign_reader_reads_every_framing_lock_and_packing() {
+    for framing in FRAMINGS {
+        for lock in [Lock::None, Lock::KeyFile] {
+            for packing in [Packing::Raw, Packing::Zstd, Packing::Deflate] {
+                let recipe = Recipe {
+                    framing,
+                    lock,
+                    packing,
+                    chunk: 3000,
+                    ..PLAIN
+                };
+                check(recipe, 11 * BLOCK + 100);
+                check(
+                    Recipe {
+                        inspect: true,
+                        ..recipe
+                    },
+                    9 * BLOCK,
+                );
+            }
+        }
+        check(
+            Recipe {
+                framing,
+                lock: Lock::Passphrase,
+                ..PLAIN
+            },
+            2 * BLOCK,
+        );
+    }
+}
+
+#[test]
+fn foreign_reader_reads_every_length() {
+    for framing in FRAMINGS {
+        for lock in [Lock::None, Lock::KeyFile] {
+            for len in [0, 1, BLOCK, 6 * BLOCK] {
+                // Chunks of 1 byte: as many chunks as blocks, so that the stream ends with a chunk.
+                for chunk in [1 << 20, 3000, 1] {
+                    check(
+                        Recipe {
+                            framing,
+                            lock,
+                            chunk,
+                            packing: Packing::Raw,
+                            ..PLAIN
+                        },
+                        len,
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_reader_reads_several_volumes() {
+    for framing in FRAMINGS {
+        for (lock, records) in [(Lock::None, 2), (Lock::None, 5), (Lock::KeyFile, 7)] {
+            let recipe = Recipe {
+                framing,
+                lock,
+                chunk: 4000,
+                volume: Some(records),
+                ..PLAIN
+            };
+            check(
+                Recipe {
+                    packing: Packing::Raw,
+                    ..recipe
+                },
+                40 * BLOCK,
+            );
+        }
+    }
+}
+
+#[test]
+fn foreign_reader_reads_the_golden_vectors() {
+    let good = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/good");
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(good).unwrap() {
+        let plain = entry.unwrap().path();
+        if plain
+            .extension()
+            .is_none_or(|extension| extension != "plain")
+        {
+            continue;
+        }
+        let (tape, directory) = (plain.with_extension("tap"), plain.with_extension(""));
+        let tape = if directory.is_dir() { directory } else { tape };
+        let name = tape.file_name().unwrap().to_str().unwrap().to_owned();
+        let lock = match &name {
+            name if name.contains("key-file") => Lock::KeyFile,
+            name if name.contains("passphrase") => Lock::Passphrase,
+            _ => Lock::None,
+        };
+        match ask(&tape, lock, folder.path()) {
+            Answer::Stream(stream) => assert!(stream == std::fs::read(plain).unwrap(), "{name}"),
+            Answer::Error(why) => panic!("{name}: {why}"),
+            Answer::Missing(what) => println!("skipped {name}: {what}"),
+        }
+    }
+}
+
+/// A reader that accepted everything would prove nothing.
+#[test]
+fn foreign_reader_rejects_changed_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tape, data) = (folder.path().join("archive"), make::material(3 * BLOCK));
+    let recipe = Recipe {
+        lock: Lock::KeyFile,
+        ..PLAIN
+    };
+    make::write(recipe, &tape, &data);
+    let good = std::fs::read(&tape).unwrap();
+    for at in (0..good.len()).step_by(good.len() / 20) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&tape, bad).unwrap();
+        match ask(&tape, recipe.lock, folder.path()) {
+            Answer::Stream(_) => panic!("byte {at} was changed, and the reader did not notice"),
+            Answer::Error(why) => assert!(why.starts_with("read_archive.py: "), "byte {at}: {why}"),
+            Answer::Missing(what) => println!("skipped: {what}"),
+        }
+    }
+}
