@@ -201,7 +201,7 @@ fn filled_block_at_the_end_is_an_error() {
     assert!(
         error
             .to_string()
-            .contains("no more, with 100 bytes in the block"),
+            .contains("returned Fill::End with 100 bytes in the block"),
         "{error}"
     );
 }

@@ -253,7 +253,7 @@ pub(crate) fn media_that_cannot_cross_are_rejected() {
         |medium: Box<dyn Medium>| TailStage::from(plan(false).stages(medium).1).in_processes();
     refused(
         head().tail(far(Box::new(OwnMedium::new(create(&begun), None)))),
-        "take a VirtualTape or a Directory",
+        "take a VirtualTape or a VolumeDirectory",
     );
     let mut medium = create(&begun);
     medium.write(b"something").unwrap();
@@ -359,15 +359,19 @@ fn check_invalid_tail_arguments(path: &Path) {
         assert!(error.contains(why), "{error}");
     };
     for (field, value, why) in [
-        ("colour", "red", "does not know the field \"colour\""),
-        ("opened", "", "0 descriptors, and no number 0"),
+        ("colour", "red", "unknown field `colour`"),
+        (
+            "opened",
+            "",
+            "missing descriptor 0: the module has 0 descriptors",
+        ),
         ("content", "soup", "the content \"soup\""),
-        ("path", "/nowhere", "more than one path"),
+        ("path", "/nowhere", "repeated field `path`"),
         ("volume-size", "1", "volumes of 1 bytes are too small"),
         (
             "volume-size",
             "many",
-            "the number \"many\", which does not do",
+            "invalid value \"many\" for field `volume-size`",
         ),
         ("session", "x", "session header"),
     ] {
@@ -377,12 +381,12 @@ fn check_invalid_tail_arguments(path: &Path) {
     rejected(with_key(&[7; 31]), "a key of 31 bytes");
     rejected(with_key(&[7; 32]), "a key without the headers");
     let named = || Arguments::new().with("name", "x");
-    rejected(named(), "the module got no medium");
+    rejected(named(), "missing field `medium`");
     rejected(
         named().with("medium", "wax"),
         "knows tape and directory only",
     );
-    rejected(directory(path), "the module got no name");
+    rejected(directory(path), "missing field `name`");
 }
 
 fn check_invalid_head_arguments(path: &Path) {
@@ -394,12 +398,12 @@ fn check_invalid_head_arguments(path: &Path) {
         ),
         (
             fields().with("session", "x").with("block-len", "512"),
-            "could not convert",
+            "a session of 1 bytes",
         ),
         (fields().with("key", [7; 32]), "not all of key"),
         (directory(Path::new("/nowhere")), "/nowhere"),
         (fields().with("runs", ""), "0 descriptors"),
-        (fields().with("x", ""), "does not know the field \"x\""),
+        (fields().with("x", ""), "unknown field `x`"),
     ] {
         let error = read_by_module(arguments).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");

@@ -144,7 +144,10 @@ pub(crate) fn host_rejects_launches_by_other_processes() {
         control().into(),
     );
     assert_eq!(code, Some(2));
-    assert!(text.contains("its parent is not the one"), "{text}");
+    assert!(
+        text.contains("its parent is not the process that made its control socket"),
+        "{text}"
+    );
     let (code, text) = run(&mut Command::new(host), Stdio::null());
     assert_eq!((code, text.lines().count()), (Some(2), 1), "{text}");
 }

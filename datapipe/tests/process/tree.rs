@@ -363,9 +363,9 @@ pub(crate) fn stages_bound_to_this_process_are_rejected() {
     let writer = TailStage::from(StreamTail::new(null())).in_processes();
     refused(head(), writer, "give StreamTail::file an open file");
     let search = TailStage::from(CatalogueQuery::new(&[]).search().unwrap()).in_processes();
-    refused(head(), search, "what it finds is for this program");
+    refused(head(), search, "its result belongs to this program");
     let list = TailStage::from(TreeList::new(|_| Ok(()))).in_processes();
-    refused(head(), list, "what it tells is for this program");
+    refused(head(), list, "its function belongs to this program");
     let terminal = File::open("/dev/ptmx").unwrap(); // a terminal without a user
     let reader = HeadStage::from(StreamHead::file(terminal)).in_processes();
     refused(
@@ -408,11 +408,11 @@ pub(crate) fn invalid_module_arguments_are_rejected() {
     let (none, dest) = (Arguments::new, || Arguments::new().with("path", "/tmp"));
     check_failure(
         run_tail("datapipe.tree-verify", dest()),
-        "does not know the field \"path\"",
+        "unknown field `path`",
     );
     check_failure(
         run_head("datapipe.stream-head", none()),
-        "got 0 descriptors",
+        "the module has 0 descriptors",
     );
     check_failure(
         run_head("datapipe.stream-head", none().with("path", "/nothing")),
@@ -420,7 +420,7 @@ pub(crate) fn invalid_module_arguments_are_rejected() {
     );
     check_failure(
         run_tail("datapipe.stream-tail", none().with("overwrite", "")),
-        "got 0 descriptors",
+        "the module has 0 descriptors",
     );
     check_failure(
         run_tail("datapipe.stream-tail", dest()),

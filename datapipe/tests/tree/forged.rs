@@ -145,7 +145,7 @@ fn object_not_where_the_catalogue_says_is_not_restored(placement: Placement) {
     let (report, names) = catalogue.restore("x", &data, placement);
     assert_eq!(names, Vec::<String>::new());
     let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
-    assert_eq!(problems, ["\"x\": nothing of this path is in the archive"]);
+    assert_eq!(problems, ["\"x\": not found in the archive"]);
 }
 
 /// The missing blocks are reported even if no block follows them.
