@@ -57,8 +57,9 @@ impl From<Corruption> for PortError {
 }
 
 /// Error of a primitive that does not wait, or not for longer than a timeout.
+///
+/// Exhaustive: an attempt that got nothing may be repeated, or it has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum TryError {
     /// The primitive would have to wait, or to wait longer. It has done nothing.
     Blocked(Blocked),
