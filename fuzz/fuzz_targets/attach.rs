@@ -1,18 +1,20 @@
 //! A segment made by somebody hostile: attaching to it, and using it, gives a result or an error.
 #![no_main]
 
-use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
+use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageId, StageShape};
 use datapipe::pool::Seat;
 use libfuzzer_sys::fuzz_target;
 use rustix::fs::{MemfdFlags, SealFlags};
 
 fuzz_target!(|edits: Vec<(u16, u64)>| {
-    let stages = [
-        StageShape::new(1, 2),
-        StageShape::new(2, 2).numbered(),
-        StageShape::new(1, 0),
-    ];
-    let shape = Shape::new(4, 512, 16, 16, &stages).unwrap();
+    let shape = Shape::builder(4, 512)
+        .headroom(16)
+        .tailroom(16)
+        .stage(StageShape::new(1).share(2))
+        .stage(StageShape::new(2).share(2).numbered())
+        .stage(StageShape::new(1))
+        .build()
+        .unwrap();
     let (name, names) = (PipeName::new(), ["head", "middle", "tail"]);
     let good = Segment::create(&name, shape, &names, Backing::Anonymous, HugePages::No).unwrap();
     // A copy with some words changed, sealed as a segment must be.
@@ -41,27 +43,28 @@ fuzz_target!(|edits: Vec<(u16, u64)>| {
     let _ = segment.audit();
     let _ = segment.free_buffers();
     let _ = datapipe::Status::of(&segment).to_string();
-    let last = segment.shape().stage_count() - 1;
-    let Ok(head) = Seat::new(&segment, 0, 0).head() else {
+    let last = segment.shape().tail();
+    let Ok(head) = Seat::new(&segment, StageId::HEAD.instance(0)).head() else {
         return;
     };
-    if let Ok(Ok(mut block)) = head.try_alloc() {
+    if let Ok(mut block) = head.try_alloc() {
         let _ = block.put(b"data");
         let _ = head.send(block);
     }
-    if last > 1 {
-        let Ok(middle) = Seat::new(&segment, 1, 0).middle() else {
+    let second = StageId::new(1);
+    if last > second {
+        let Ok(middle) = Seat::new(&segment, second.instance(0)).middle() else {
             return;
         };
-        if let (Ok(Ok(Some(input))), Ok(Ok(output))) = (middle.try_receive(), middle.try_alloc()) {
+        if let (Ok(Some(input)), Ok(output)) = (middle.try_receive(), middle.try_alloc()) {
             let _ = (input.bytes().len(), input.info());
             let _ = middle.send(output, &input);
         }
     }
-    let Ok(tail) = Seat::new(&segment, last, 0).tail() else {
+    let Ok(tail) = Seat::new(&segment, last.instance(0)).tail() else {
         return;
     };
-    if let Ok(Ok(Some(block))) = tail.try_receive() {
+    if let Ok(Some(block)) = tail.try_receive() {
         let _ = block.bytes().len();
     }
 });

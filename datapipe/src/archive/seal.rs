@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::crypto::{Cipher, NonceKind, TAG_LEN, nonce};
 use crate::error::StageError;
+use crate::memory::Number;
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
 
@@ -50,9 +51,9 @@ impl InPlace for Seal {
                 "block {number} is encrypted already"
             )));
         }
-        (info.sealed, info.sequence) = (true, Some(number));
-        let header = unit_header(number, &info, block.len())?;
-        let nonce = nonce(number, NonceKind::Block);
+        (info.sealed, info.sequence) = (true, Some(number.get()));
+        let header = unit_header(number.get(), &info, block.len())?;
+        let nonce = nonce(number.get(), NonceKind::Block);
         let tag = self
             .0
             .seal(&nonce, &header.associated_data(), block.bytes_mut())?;
@@ -68,7 +69,7 @@ impl InPlace for Seal {
 
     /// Fails: a reader counts the blocks that it gets, so a gap in the numbers would look like a
     /// loss.
-    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+    fn missed(&mut self, number: Number) -> Result<(), StageError> {
         Err(StageError::new(format!(
             "block {number} was dropped before encryption, which numbers blocks without gaps; \
              drop blocks after it, or put a loop over a port between, which numbers blocks anew"

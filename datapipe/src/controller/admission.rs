@@ -8,9 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::instance::InstanceId;
 use crate::host::launch_request::{LaunchRequest, control_pair};
-use crate::memory::{Process, Segment};
+use crate::memory::{InstanceId, Process, Segment, StageId};
 use crate::stage::Role;
 
 /// Reason for which a process cannot attach to a pipe.
@@ -95,16 +94,16 @@ impl AttachPoint {
         segment: &Segment,
     ) -> Result<OwnedFd, AdmitError> {
         let stage = match role {
-            Role::Head => 0,
-            Role::Tail => segment.shape().stage_count() - 1,
+            Role::Head => StageId::HEAD,
+            Role::Tail => segment.shape().tail(),
             Role::Middle => return Err(AdmitError::NotAnEnd(role)),
         };
         let mut state = self.state.lock();
         if state.closed || segment.is_stopped() {
             return Err(AdmitError::Ended);
         }
-        let Some(position) = state.free.iter().position(|(id, _)| id.stage == stage) else {
-            let is_taken = state.taken.iter().any(|id| id.stage == stage);
+        let Some(position) = state.free.iter().position(|(id, _)| id.stage() == stage) else {
+            let is_taken = state.taken.iter().any(|id| id.stage() == stage);
             return Err(if is_taken {
                 AdmitError::Taken(role)
             } else {
@@ -165,8 +164,10 @@ mod tests {
 
     #[test]
     fn middle_role_is_refused() {
-        let stages = [StageShape::new(1, 1), StageShape::new(1, 0)];
-        let shape = Shape::new(1, 512, 0, 0, &stages).unwrap();
+        let shape = Shape::builder(1, 512)
+            .stages([StageShape::new(1).share(1), StageShape::new(1)])
+            .build()
+            .unwrap();
         let (name, backing) = (PipeName::new(), Backing::Anonymous);
         let segment = Segment::create(&name, shape, &[], backing, HugePages::No).unwrap();
         let process = Process::watch(std::process::id()).unwrap();

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::memory::{Backing, Direction, HugePages};
+use crate::pool::AtLimit;
 use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
 
 use super::cancel::Canceller;
-use super::description::{AtLimit, Description};
+use super::description::Description;
 use super::event::{Event, Listener};
 use super::pipe::Pipe;
 use super::plan::Plan;

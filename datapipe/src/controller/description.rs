@@ -7,6 +7,7 @@ use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM, MAX_NAME,
 };
 use crate::memory::{Backing, Direction, HugePages};
+use crate::pool::AtLimit;
 use crate::stage::{HeadStage, MiddleStage, TailStage};
 use crate::wire::codec::truncate;
 
@@ -33,20 +34,6 @@ pub(super) struct Description<'a> {
     pub(super) listener: Listener,
     /// Longest time for which a process may be stopped.
     pub(super) stopped_limit: Duration,
-}
-
-/// Policy for an instance that asks for a buffer when its quota is used up.
-///
-/// Exhaustive: the instance goes on when a buffer has come back, or it does not go on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AtLimit {
-    /// The instance waits until one of its buffers has come back: the pipe runs at the speed of its
-    /// slowest stage.
-    #[default]
-    Wait,
-    /// The instance ends with an error, and the pipe with it: for sources that must not be kept
-    /// waiting.
-    Terminate,
 }
 
 impl Description<'_> {

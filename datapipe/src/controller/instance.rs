@@ -1,13 +1,7 @@
-//! Identity and end of one instance of a stage.
+//! End of one instance of a stage.
 
 use crate::error::StageError;
-
-/// Identity of an instance: its stage, and its number within the stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct InstanceId {
-    pub(super) stage: u32,
-    pub(super) instance: u32,
-}
+use crate::memory::InstanceId;
 
 /// Last message from an instance to the controller: how it ended.
 #[derive(Debug)]

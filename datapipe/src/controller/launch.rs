@@ -7,13 +7,13 @@ use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
 use crate::host::launch_request::LaunchRequest;
-use crate::memory::Segment;
-use crate::pool::Seat;
+use crate::memory::{InstanceId, Segment, StageId};
+use crate::pool::{AtLimit, Seat};
 use crate::stage::runner::inline::{self, InlineInstance};
 use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
 
-use super::instance::{InstanceExit, InstanceId};
+use super::instance::InstanceExit;
 use super::processes::{self, ProcessSpec, SupervisorContext};
 
 /// Every instance of a pipe, made and not yet started, tail first.
@@ -34,22 +34,27 @@ impl<'a> Instances<'a> {
         middles: Vec<MiddleStage<'a>>,
         mut tail: TailStage<'a>,
         segment: &Segment,
-        terminate_at_limit: bool,
+        at_limit: AtLimit,
     ) -> Result<Self, (InstanceId, StageError)> {
         let mut maker = InstanceMaker {
             segment,
-            terminate_at_limit,
+            at_limit,
             made: Self::default(),
         };
-        let last = segment.shape().stage_count() - 1;
+        let shape = segment.shape();
         let (settings, kind) = (tail.settings.clone(), tail.kind());
-        maker.add_stage(last, Role::Tail, &settings, kind, |n| tail.worker(n))?;
-        for (stage, mut middle) in (1..last).zip(middles).rev() {
+        maker.add_stage(shape.tail(), Role::Tail, &settings, kind, |n| {
+            tail.worker(n)
+        })?;
+        let stages = shape.stage_ids().skip(1);
+        for (stage, mut middle) in stages.zip(middles).rev() {
             let (settings, kind) = (middle.settings.clone(), middle.kind());
             maker.add_stage(stage, Role::Middle, &settings, kind, |n| middle.worker(n))?;
         }
         let (settings, kind) = (head.settings.clone(), head.kind());
-        maker.add_stage(0, Role::Head, &settings, kind, |n| head.worker(n))?;
+        maker.add_stage(StageId::HEAD, Role::Head, &settings, kind, |n| {
+            head.worker(n)
+        })?;
         Ok(maker.made)
     }
 
@@ -65,7 +70,7 @@ impl<'a> Instances<'a> {
         if settings.placement == Placement::Inline {
             self.inline.push(turn);
         } else {
-            let name = format!("{}/{}", settings.name, turn.id.instance);
+            let name = format!("{}/{}", settings.name, turn.id.index());
             self.threads.push((name, turn));
         }
     }
@@ -116,7 +121,7 @@ impl<'a> Instances<'a> {
 /// Makes the instances of one stage after the other.
 struct InstanceMaker<'a, 's> {
     segment: &'s Segment,
-    terminate_at_limit: bool,
+    at_limit: AtLimit,
     made: Instances<'a>,
 }
 
@@ -125,22 +130,21 @@ impl<'a> InstanceMaker<'a, '_> {
     /// `make_worker` makes, each with its seat.
     fn add_stage(
         &mut self,
-        stage: u32,
+        stage: StageId,
         role: Role,
         settings: &Settings,
         kind: StageKind,
         mut make_worker: impl FnMut(u32) -> Worker<'a>,
     ) -> Result<(), (InstanceId, StageError)> {
-        let specs = ProcessSpec::all_of(settings, kind, stage, role, self.terminate_at_limit);
+        let specs = ProcessSpec::all_of(settings, kind, stage, role, self.at_limit);
         if self.made.add_processes(specs) {
             return Ok(());
         }
-        for instance in 0..settings.instances {
-            let id = InstanceId { stage, instance };
-            let seat = Seat::new(self.segment, stage, instance)
-                .terminate_at_limit(self.terminate_at_limit);
+        for index in 0..settings.instances {
+            let id = stage.instance(index);
+            let seat = Seat::new(self.segment, id).at_limit(self.at_limit);
             let worker =
-                thread::catch_panic(|| Ok(make_worker(instance))).map_err(|error| (id, error))?;
+                thread::catch_panic(|| Ok(make_worker(index))).map_err(|error| (id, error))?;
             self.made.add(settings, InlineInstance { id, worker, seat });
         }
         Ok(())

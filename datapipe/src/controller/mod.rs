@@ -29,12 +29,12 @@ mod report; // result of a pipe
 mod status; // activity and counters of every instance
 mod supervise; // ends, failures, and progress of a running pipe
 
+pub use crate::pool::AtLimit;
 pub use crate::stage::Role;
 pub use admission::AdmitError;
 pub use builder::PipeBuilder;
 pub use byte_count::ByteCount;
 pub use cancel::Canceller;
-pub use description::AtLimit;
 pub use error::{Deadlock, Error, StageFailure, WaitingStage};
 pub use event::Event;
 pub use pipe::Pipe;

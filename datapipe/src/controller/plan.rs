@@ -220,23 +220,19 @@ fn shape_of(
     stages: &[PlannedStage<'_>],
     budget: &Budget,
 ) -> Result<Shape, Refusal> {
-    let shapes: Vec<_> = stages
-        .iter()
-        .zip(&budget.shares)
-        .map(|(stage, &share)| StageShape {
-            instances: stage.settings.instances,
-            share,
-            numbered: stage.is_one_to_one(),
-        })
-        .collect();
-    let shape = Shape::new(
-        budget.buffers,
-        description.buffer_size,
-        description.headroom,
-        description.tailroom,
-        &shapes,
-    )?;
-    Ok(shape.flowing(description.direction))
+    let with_share = stages.iter().zip(&budget.shares);
+    let shapes = with_share.map(|(stage, &share)| StageShape {
+        instances: stage.settings.instances,
+        share,
+        numbered: stage.is_one_to_one(),
+    });
+    let shape = Shape::builder(budget.buffers, description.buffer_size)
+        .headroom(description.headroom)
+        .tailroom(description.tailroom)
+        .direction(description.direction)
+        .stages(shapes)
+        .build()?;
+    Ok(shape)
 }
 
 /// Checks that a stage can run in processes, if that is its placement.

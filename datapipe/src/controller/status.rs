@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::memory::atomic::{AtomicU64, Ordering};
 use crate::memory::tables::Tables;
-use crate::memory::{Direction, Segment};
+use crate::memory::{Direction, ParticipantId, QueueId, Segment, StageId, TableIndex};
 use crate::pool::{Activity, Tally, queue_depth, tally};
 
 use super::byte_count::ByteCount;
@@ -94,7 +94,8 @@ impl Status {
         let shape = segment.shape();
         let reader = StatusReader::new(segment);
         let mut lifetime = PipeLifetime::new(reader.now);
-        let stages = (0..shape.stage_count())
+        let stages = shape
+            .stage_ids()
             .map(|stage| reader.stage(stage, &mut lifetime))
             .collect();
         Self {
@@ -299,20 +300,20 @@ impl<'s> StatusReader<'s> {
         }
     }
 
-    fn stage(&self, stage: u32, lifetime: &mut PipeLifetime) -> StageStatus {
-        let participants = self.segment.shape().instances_of(stage);
+    fn stage(&self, stage: StageId, lifetime: &mut PipeLifetime) -> StageStatus {
+        let participants = self.segment.shape().participants_of(stage);
         let instances = participants
             .map(|participant| self.instance(participant, lifetime))
             .collect();
         StageStatus {
             name: self.segment.stage_name(stage),
-            queued: queue_depth(self.tables, stage),
+            queued: queue_depth(self.tables, QueueId::input_of(stage)),
             instances,
         }
     }
 
     /// Reads one instance, and adds its start and end to the pipe's.
-    fn instance(&self, participant: u32, lifetime: &mut PipeLifetime) -> InstanceStatus {
+    fn instance(&self, participant: ParticipantId, lifetime: &mut PipeLifetime) -> InstanceStatus {
         let entry = &self.tables.participants[participant];
         let counters = &entry.counters;
         let times = InstanceTimes {
@@ -343,8 +344,8 @@ impl<'s> StatusReader<'s> {
             bytes_in: load(&counters.bytes_in),
             blocks_out: load(&counters.blocks_out),
             bytes_out: load(&counters.bytes_out),
-            held: self.tally.held[participant as usize],
-            outstanding: self.tally.outstanding[participant as usize],
+            held: self.tally.held[participant.as_index()],
+            outstanding: self.tally.outstanding[participant.as_index()],
             waited_for_buffer: Duration::from_nanos(for_buffer),
             waited_for_input: Duration::from_nanos(for_input),
             working: Duration::from_nanos(working),

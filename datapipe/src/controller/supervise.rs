@@ -10,15 +10,15 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use crate::error::{
     Corruption, Deadlock, Error, StageError, StageFailure, WaitingInstance, WaitingStage, WaitsFor,
 };
-use crate::memory::Segment;
+use crate::memory::{InstanceId, Segment, StageId, TableIndex};
 use crate::pool::{Activity, AuditFinding, tally};
 use crate::stage::Settings;
 
 use super::admission::AttachPoint;
 use super::cancel::Canceller;
-use super::description::{AtLimit, Description};
+use super::description::Description;
 use super::event::Listener;
-use super::instance::{InstanceExit, InstanceId};
+use super::instance::InstanceExit;
 use super::launch::Instances;
 use super::plan::Plan;
 use super::processes::SupervisorContext;
@@ -55,12 +55,17 @@ impl<'a> PreparedPipe<'a> {
             description.backing,
             description.huge_pages,
         )?;
-        let terminate = description.at_limit == AtLimit::Terminate;
         let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");
         };
-        let instances = Instances::new(head, description.middles, tail, &segment, terminate)
-            .map_err(|(id, error)| Error::Stage(stage_failure(&plan, id, error)))?;
+        let instances = Instances::new(
+            head,
+            description.middles,
+            tail,
+            &segment,
+            description.at_limit,
+        )
+        .map_err(|(id, error)| Error::Stage(stage_failure(&plan, id, error)))?;
         let attach_point =
             AttachPoint::new(instances.unbound()).map_err(|source| Error::System {
                 what: "cannot make the attach point of the pipe",
@@ -124,8 +129,8 @@ struct Monitor<'s> {
     canceller: &'s Canceller,
     /// The first failure.
     failure: Option<Error>,
-    /// Stage and number of each instance that ended well.
-    ended_well: HashSet<(u32, u32)>,
+    /// Instances that ended well.
+    ended_well: HashSet<InstanceId>,
     /// Number of instances that ended, well or not.
     ended: usize,
     instances: usize,
@@ -172,11 +177,11 @@ impl<'s> Monitor<'s> {
         } = exit;
         self.ended += 1;
         let Err(error) = result else {
-            self.ended_well.insert((id.stage, id.instance));
+            self.ended_well.insert(id);
             return;
         };
         if let Some(waiting) = error.waiting() {
-            self.fail_in_deadlock(id.stage, waiting);
+            self.fail_in_deadlock(id.stage(), waiting);
             return;
         }
         if after_stop {
@@ -197,15 +202,15 @@ impl<'s> Monitor<'s> {
 
     /// Adds an instance to the deadlock that the pipe fails with. If it has failed with something
     /// else, that is kept.
-    fn fail_in_deadlock(&mut self, stage: u32, waiting: WaitingInstance) {
+    fn fail_in_deadlock(&mut self, stage: StageId, waiting: WaitingInstance) {
         let Settings {
             name,
             hold_in,
             hold_out,
             ..
-        } = &self.plan.stages[stage as usize];
+        } = &self.plan.stages[stage.as_index()];
         let waiting = WaitingStage {
-            position: stage,
+            position: stage.get(),
             stage: name.clone(),
             instances: 1,
             waits_for: waiting.waits_for,
@@ -253,8 +258,8 @@ impl<'s> Monitor<'s> {
             }
         }
         self.asleep = asleep;
-        for &(stage, instance) in &self.ended_well {
-            self.segment.mark_done(stage, instance);
+        for &instance in &self.ended_well {
+            self.segment.mark_done(instance);
         }
         self.segment.tables().wake_all();
         let finding = self.segment.audit().err();
@@ -285,8 +290,8 @@ impl<'s> Monitor<'s> {
         let (tables, shape) = (self.segment.tables(), self.segment.shape());
         let tally = tally(tables);
         let mut all_waiting = Vec::new();
-        for stage in 0..shape.stage_count() {
-            for participant in shape.instances_of(stage) {
+        for stage in shape.stage_ids() {
+            for participant in shape.participants_of(stage) {
                 let waits_for = match Activity::of(tables, participant) {
                     Activity::WaitingForBuffer => WaitsFor::Buffer,
                     Activity::WaitingForInput => WaitsFor::Input,
@@ -333,10 +338,10 @@ impl<'s> Monitor<'s> {
 }
 
 fn stage_failure(plan: &Plan, id: InstanceId, error: StageError) -> StageFailure {
-    let settings = &plan.stages[id.stage as usize];
+    let settings = &plan.stages[id.stage().as_index()];
     StageFailure {
         stage: settings.name.clone(),
-        instance: id.instance,
+        instance: id.index(),
         instances: settings.instances,
         error,
     }
@@ -363,7 +368,7 @@ mod tests {
         for &(stage, waiting) in exits {
             let (result, after_stop) = (Err(StageError::deadlock(waiting)), segment.is_stopped());
             monitor.record_exit(InstanceExit {
-                id: InstanceId { stage, instance: 0 },
+                id: StageId::new(stage).instance(0),
                 result,
                 after_stop,
             });

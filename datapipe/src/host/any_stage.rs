@@ -1,5 +1,6 @@
 //! A stage in any role, as a module makes it.
 
+use crate::memory::{Shape, StageId};
 use crate::stage::runner::Worker;
 use crate::stage::{HeadStage, MiddleStage, StageKind, TailStage};
 
@@ -24,12 +25,12 @@ impl AnyStage {
         }
     }
 
-    /// True if the stage's role is that of position `stage` in a chain of `stages`.
-    pub(super) fn fits(&self, stage: u32, stages: u32) -> bool {
+    /// True if the stage's role is that of `stage` in a pipe of this shape.
+    pub(super) fn fits(&self, stage: StageId, shape: &Shape) -> bool {
         match &self.0 {
-            Role::Head(_) => stage == 0,
-            Role::Tail(_) => stage.checked_add(1) == Some(stages),
-            Role::Middle(_) => stage > 0 && stage < stages.saturating_sub(1),
+            Role::Head(_) => stage == StageId::HEAD,
+            Role::Tail(_) => stage == shape.tail(),
+            Role::Middle(_) => stage > StageId::HEAD && stage < shape.tail(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::message;
 use super::message_sources::MessageSources;
 use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
-use crate::memory::{Process, Segment};
+use crate::memory::{Process, Segment, StageId};
 use crate::pool::{HeadPort, PortError, Seat, TailPort};
 
 /// A seat in a pipe that another process controls, to which this process has attached as its head
@@ -54,10 +54,9 @@ impl Attachment {
         // seat is used, so that its death stops the pipe from then on.
         let (request, segment) = LaunchRequest::recv(&control)?;
         let LaunchRequest {
-            stage,
-            instance,
+            first: instance,
             instances: 1,
-            terminate_at_limit,
+            at_limit,
             job: None,
         } = request
         else {
@@ -65,15 +64,12 @@ impl Attachment {
                 "the launch request is not one to attach: it names a module or several instances",
             ));
         };
-        let is_there = segment
-            .shape()
-            .stages()
-            .get(stage as usize)
-            .is_some_and(|at| instance < at.instances);
-        let is_end = stage == 0 || stage.checked_add(1) == Some(segment.shape().stage_count());
-        if !(is_there && is_end) {
+        let (shape, stage) = (segment.shape(), instance.stage());
+        let is_end = stage == StageId::HEAD || stage == shape.tail();
+        if !(shape.has_instance(instance) && is_end) {
             return Err(StageError::new(format!(
-                "the pipe has no instance {instance} of a head or tail {stage}"
+                "the pipe has no instance {} of a head or tail {stage}",
+                instance.index()
             )));
         }
         let controller = rustix::net::sockopt::socket_peercred(&control)?;
@@ -91,7 +87,7 @@ impl Attachment {
             &MessageSources::new(control.try_clone()?),
             OnControllerDeath::GoOn,
         )?;
-        let seat = Seat::new(&segment, stage, instance).terminate_at_limit(terminate_at_limit);
+        let seat = Seat::new(&segment, instance).at_limit(at_limit);
         Ok(Self {
             segment,
             seat,

@@ -14,7 +14,7 @@ use super::message_sources::MessageSources;
 use super::modules::Modules;
 use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
-use crate::memory::{Process, Segment};
+use crate::memory::{InstanceId, Process, Segment};
 use crate::pool::Seat;
 use crate::stage::runner::{Worker, thread as runner};
 
@@ -72,7 +72,7 @@ fn run_request(
     let Some(job) = request.job.take() else {
         return Err(StageError::new("the launch request names no module"));
     };
-    check_instances(&request, &segment)?;
+    let ids = requested_instances(&request, &segment)?;
     if let Some(allowed) = &job.confinement {
         confine(allowed)?; // before any thread is started, because only this thread is confined
     }
@@ -80,11 +80,9 @@ fn run_request(
     let watch = Watch::start(controller, &segment, &messages, OnControllerDeath::End)?;
     // From here on the watch ends the process in order. SIGCONT wakes a process that is stopped.
     rustix::process::set_parent_process_death_signal(Some(Signal::CONT))?;
-    let workers = make_workers(&request, job, &segment, modules, &messages)?;
-    let seats = (request.instance..).map(|instance| {
-        Seat::new(&segment, request.stage, instance).terminate_at_limit(request.terminate_at_limit)
-    });
-    let seats: Vec<_> = seats.zip(workers).collect();
+    let workers = make_workers(&ids, job, &segment, modules, &messages)?;
+    let seat = |id| Seat::new(&segment, id).at_limit(request.at_limit);
+    let seats: Vec<_> = ids.into_iter().map(seat).zip(workers).collect();
     let all_well = run_all(seats, control, &messages);
     // Only the exit is left. Should that hang, nothing in this process would notice the
     // controller's death, which may already have happened.
@@ -96,35 +94,27 @@ fn run_request(
     Ok(all_well)
 }
 
-/// Checks that the pipe has the instances of the request.
-fn check_instances(request: &LaunchRequest, segment: &Segment) -> Result<(), StageError> {
-    let &LaunchRequest {
-        stage,
-        instance: first,
-        instances,
-        ..
-    } = request;
-    let existing = segment
-        .shape()
-        .stages()
-        .get(stage as usize)
-        .map_or(0, |stage| stage.instances);
-    if first
-        .checked_add(instances)
-        .is_none_or(|end| end > existing)
-    {
-        return Err(StageError::new(format!(
+/// Returns the instances of the request, which names at least one. Fails if the pipe does not have
+/// them all.
+fn requested_instances(
+    request: &LaunchRequest,
+    segment: &Segment,
+) -> Result<Vec<InstanceId>, StageError> {
+    let (stage, first) = (request.first.stage(), request.first.index());
+    let last = first.checked_add(request.instances - 1);
+    match last.filter(|&last| segment.shape().has_instance(stage.instance(last))) {
+        Some(last) => Ok((first..=last).map(|index| stage.instance(index)).collect()),
+        None => Err(StageError::new(format!(
             "the pipe has no instances {first} to {} of a stage {stage}",
-            u64::from(first) + u64::from(instances) - 1
-        )));
+            u64::from(first) + u64::from(request.instances) - 1
+        ))),
     }
-    Ok(())
 }
 
 /// Makes the stage, and from it a worker for each instance. Drops the job, whose arguments may
 /// contain a key, before any instance runs.
 fn make_workers(
-    request: &LaunchRequest,
+    instances: &[InstanceId],
     job: Job,
     segment: &Segment,
     modules: &Modules,
@@ -132,14 +122,16 @@ fn make_workers(
 ) -> Result<Vec<Worker<'static>>, StageError> {
     let Job { kind, module, .. } = job;
     let mut stage = runner::catch_panic(|| modules.make(&module, messages))?;
-    if stage.kind() != kind || !stage.fits(request.stage, segment.shape().stage_count()) {
+    let fits = |id: &InstanceId| stage.fits(id.stage(), segment.shape());
+    if stage.kind() != kind || !instances.iter().all(fits) {
         return Err(StageError::new(format!(
             "the host's module \"{}\" makes another kind of stage than the pipe was described with",
             module.name.escape_debug()
         )));
     }
-    (request.instance..request.instance + request.instances)
-        .map(|instance| runner::catch_panic(|| Ok(stage.worker(instance))))
+    instances
+        .iter()
+        .map(|id| runner::catch_panic(|| Ok(stage.worker(id.index()))))
         .collect()
 }
 

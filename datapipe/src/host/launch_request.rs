@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::error::StageError;
 use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME};
-use crate::memory::{PipeName, Segment};
+use crate::memory::{InstanceId, PipeName, Segment, StageId};
+use crate::pool::AtLimit;
 use crate::stage::{Confinement, Module, StageKind};
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
@@ -38,13 +39,11 @@ const CONFINED: u8 = 4;
 /// The instances that a process is to run, and their stage.
 #[derive(Clone, Debug)]
 pub(crate) struct LaunchRequest {
-    /// Position of the stage in the chain, from 0.
-    pub(crate) stage: u32,
-    /// The first instance.
-    pub(crate) instance: u32,
+    /// The first instance. Not checked: the shape of the pipe says whether it exists.
+    pub(crate) first: InstanceId,
     /// Number of instances.
     pub(crate) instances: u32,
-    pub(crate) terminate_at_limit: bool,
+    pub(crate) at_limit: AtLimit,
     /// The stage to make and run; `None` if the process attached and has its own code.
     pub(crate) job: Option<Job>,
 }
@@ -144,15 +143,15 @@ impl LaunchRequest {
     fn encode(&self, segment: Option<&str>) -> Zeroizing<Vec<u8>> {
         let confinement = self.job.as_ref().and_then(|job| job.confinement.as_ref());
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
-        let flags = flag(self.terminate_at_limit, TERMINATE_AT_LIMIT)
+        let flags = flag(self.at_limit == AtLimit::Terminate, TERMINATE_AT_LIMIT)
             | flag(segment.is_some(), NAMED)
             | flag(confinement.is_some(), CONFINED);
         let kind = self.job.as_ref().map_or(0, |job| job.kind as u8);
         // Large enough never to move, which would leave a copy of a key.
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN));
         bytes.put(&[VERSION, kind, flags]);
-        bytes.put_u32(self.stage);
-        bytes.put_u32(self.instance);
+        bytes.put_u32(self.first.stage().get());
+        bytes.put_u32(self.first.index());
         bytes.put_u32(self.instances);
         if let Some(name) = segment {
             put_text(&mut bytes, name.as_bytes());
@@ -184,7 +183,8 @@ impl LaunchRequest {
                 "has flags that this program does not know: {flags:#x}"
             )));
         }
-        let (stage, instance, instances) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
+        let first = StageId::new(bytes.u32()?).instance(bytes.u32()?);
+        let instances = bytes.u32()?;
         if !(1..=MAX_INSTANCES).contains(&instances) {
             return Err(bytes.error(format!(
                 "is for {instances} instances, the limits are 1 and {MAX_INSTANCES}"
@@ -206,10 +206,13 @@ impl LaunchRequest {
         bytes.end()?;
         Ok(Decoded {
             request: Self {
-                stage,
-                instance,
+                first,
                 instances,
-                terminate_at_limit: flags & TERMINATE_AT_LIMIT != 0,
+                at_limit: if flags & TERMINATE_AT_LIMIT != 0 {
+                    AtLimit::Terminate
+                } else {
+                    AtLimit::Wait
+                },
                 job,
             },
             segment,
@@ -306,21 +309,18 @@ mod tests {
             confinement,
         });
         LaunchRequest {
-            stage: 3,
-            instance: 2,
+            first: StageId::new(3).instance(2),
             instances: 4,
-            terminate_at_limit: true,
+            at_limit: AtLimit::Terminate,
             job,
         }
     }
 
     fn segment(backing: Backing) -> Segment {
-        let stage = |share| StageShape {
-            instances: 1,
-            share,
-            numbered: false,
-        };
-        let shape = Shape::new(4, 512, 0, 0, &[stage(4), stage(0)]).unwrap();
+        let shape = Shape::builder(4, 512)
+            .stages([StageShape::new(1).share(4), StageShape::new(1)])
+            .build()
+            .unwrap();
         Segment::create(
             &PipeName::new(),
             shape,

@@ -11,6 +11,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_NOTE};
+use crate::memory::{BufferId, QueueId};
 use crate::pool::PortError;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
@@ -89,8 +90,8 @@ pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), 
     };
     let mut bytes = vec![kind];
     bytes.put_u32(instance);
-    bytes.put_u32(queue.unwrap_or(NONE));
-    bytes.put_u32(buffer.unwrap_or(NONE));
+    bytes.put_u32(queue.map_or(NONE, QueueId::get));
+    bytes.put_u32(buffer.map_or(NONE, BufferId::get));
     bytes.put(truncate(&text, MAX_FAILURE_TEXT).as_bytes());
     // A controller that no longer receives has died, and this process is about to end.
     let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL);
@@ -173,10 +174,10 @@ fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
         CORRUPT => {
             let mut corruption = Corruption::new(text);
             if queue != NONE {
-                corruption = corruption.at_queue(queue);
+                corruption = corruption.at_queue(QueueId::new(queue));
             }
             if buffer != NONE {
-                corruption = corruption.at_buffer(buffer);
+                corruption = corruption.at_buffer(BufferId::new(buffer));
             }
             Err(PortError::Corrupt(corruption).into())
         }
@@ -228,8 +229,8 @@ mod tests {
         assert_eq!(long.to_string(), "é".repeat(MAX_FAILURE_TEXT / 2));
         for corrupt in [
             Corruption::new("a"),
-            Corruption::new("b").at_queue(1),
-            Corruption::new("c").at_buffer(0),
+            Corruption::new("b").at_queue(QueueId::new(1)),
+            Corruption::new("c").at_buffer(BufferId::new(0)),
         ] {
             let error = round_trip(Err(PortError::Corrupt(corrupt.clone()).into())).unwrap_err();
             assert_eq!(error.corrupt(), Some(&corrupt));

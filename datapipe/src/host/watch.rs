@@ -142,8 +142,10 @@ mod tests {
 
     #[test]
     fn process_that_ends_within_the_grace_is_not_killed() {
-        let stages = [StageShape::new(1, 2), StageShape::new(1, 0)];
-        let shape = Shape::new(2, 4096, 0, 0, &stages).unwrap();
+        let shape = Shape::builder(2, 4096)
+            .stages([StageShape::new(1).share(2), StageShape::new(1)])
+            .build()
+            .unwrap();
         let segment = Segment::create(
             &PipeName::new(),
             shape,

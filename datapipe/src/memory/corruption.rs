@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::ids::{BufferId, QueueId};
+
 /// The words in shared memory contradict themselves: some participant wrote where it should not
 /// have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corruption {
     what: Cow<'static, str>,
-    queue: Option<u32>,
-    buffer: Option<u32>,
+    queue: Option<QueueId>,
+    buffer: Option<BufferId>,
 }
 
 impl Corruption {
@@ -22,18 +24,18 @@ impl Corruption {
     }
 
     /// The contradiction, the queue and the buffer, for a report to another process.
-    pub(crate) fn parts(&self) -> (&str, Option<u32>, Option<u32>) {
+    pub(crate) fn parts(&self) -> (&str, Option<QueueId>, Option<BufferId>) {
         (&self.what, self.queue, self.buffer)
     }
 
-    pub(crate) fn at_queue(self, queue: u32) -> Self {
+    pub(crate) fn at_queue(self, queue: QueueId) -> Self {
         Self {
             queue: Some(queue),
             ..self
         }
     }
 
-    pub(crate) fn at_buffer(self, buffer: u32) -> Self {
+    pub(crate) fn at_buffer(self, buffer: BufferId) -> Self {
         Self {
             buffer: Some(buffer),
             ..self

@@ -144,8 +144,12 @@ mod tests {
     #[test]
     fn tables_do_not_overlap_and_are_aligned() {
         for buffers in [1, 2, 63, 64, 65, 4096] {
-            let stages = [StageShape::new(1, 1), StageShape::new(3, 0)];
-            let shape = Shape::new(buffers, 512, 64, 16, &stages).unwrap();
+            let shape = Shape::builder(buffers, 512)
+                .headroom(64)
+                .tailroom(16)
+                .stages([StageShape::new(1).share(1), StageShape::new(3)])
+                .build()
+                .unwrap();
             let l = Layout::of(&shape, 4096).unwrap();
             let n = buffers as usize;
             let ends = [
@@ -175,10 +179,11 @@ mod tests {
     #[test]
     fn the_hash_tells_shapes_apart() {
         let hash = |buffers, size| {
-            let stages = [StageShape::new(1, 1), StageShape::new(1, 0)];
-            Layout::of(&Shape::new(buffers, size, 0, 0, &stages).unwrap(), 4096)
-                .unwrap()
-                .hash()
+            let shape = Shape::builder(buffers, size)
+                .stages([StageShape::new(1).share(1), StageShape::new(1)])
+                .build()
+                .unwrap();
+            Layout::of(&shape, 4096).unwrap().hash()
         };
         assert_ne!(hash(8, 4096), hash(9, 4096));
         assert_ne!(hash(8, 4096), hash(8, 4097));

@@ -303,24 +303,27 @@ impl Map {
     /// The shape that the header and the stage table describe.
     fn read_shape(&self, header: &Header) -> Result<Shape, SegmentError> {
         let stages = self.read_stages(header.stages.load(Ordering::Relaxed))?;
-        let shape = Shape::new(
-            header.buffers.load(Ordering::Relaxed),
-            header.buffer_size.load(Ordering::Relaxed),
-            header.headroom.load(Ordering::Relaxed),
-            header.tailroom.load(Ordering::Relaxed),
-            &stages,
-        )
-        .map_err(SegmentError::Shape)?;
-        match header.direction.load(Ordering::Relaxed) {
-            0 => Ok(shape.flowing(Direction::Archive)),
-            1 => Ok(shape.flowing(Direction::Restore)),
-            value => Err(SegmentError::Shape(ShapeError {
-                what: "direction of flow",
-                value,
-                min: 0,
-                max: 1,
-            })),
-        }
+        let buffers = header.buffers.load(Ordering::Relaxed);
+        let shape = Shape::builder(buffers, header.buffer_size.load(Ordering::Relaxed))
+            .headroom(header.headroom.load(Ordering::Relaxed))
+            .tailroom(header.tailroom.load(Ordering::Relaxed))
+            .stages(stages);
+        let direction = match header.direction.load(Ordering::Relaxed) {
+            0 => Direction::Archive,
+            1 => Direction::Restore,
+            value => {
+                return Err(SegmentError::Shape(ShapeError {
+                    what: "direction of flow",
+                    value,
+                    min: 0,
+                    max: 1,
+                }));
+            }
+        };
+        shape
+            .direction(direction)
+            .build()
+            .map_err(SegmentError::Shape)
     }
 
     /// The first `count` entries of the stage table.
@@ -369,7 +372,7 @@ impl Map {
         }
     }
 
-    fn array<T>(&self, offset: usize, len: usize) -> Array<T> {
+    fn array<T, I>(&self, offset: usize, len: usize) -> Array<T, I> {
         let end = len
             .checked_mul(size_of::<T>())
             .and_then(|bytes| bytes.checked_add(offset));

@@ -24,6 +24,7 @@ mod backing; // the memory of a segment, and its pages
 mod clock; // the clock that all processes share
 mod corruption; // the error for words that contradict each other
 pub(crate) mod event_count; // the semaphore: wait for a word to move, stoppable
+mod ids; // the ids and numbers, each with a type of its own
 mod layout; // the offset of each table
 #[cfg(not(loom))]
 mod liveness; // the death of a process, as the operating system sees it
@@ -49,6 +50,8 @@ pub use backing::{Backing, HugePages};
 #[cfg(not(loom))]
 pub(crate) use clock::now;
 pub use corruption::Corruption;
+pub(crate) use ids::{BufferId, Generation, Lap, RingPosition, TableIndex};
+pub use ids::{InstanceId, Number, ParticipantId, QueueId, StageId};
 #[cfg(not(loom))]
 pub use liveness::{Dead, Process};
 #[cfg(not(loom))]
@@ -58,6 +61,6 @@ pub use segment::Segment;
 #[cfg(not(loom))]
 pub use segment_error::SegmentError;
 pub(crate) use shape::RingUsers;
-pub use shape::{Direction, QueueKind, Shape, ShapeError, StageShape};
+pub use shape::{Direction, QueueKind, Shape, ShapeBuilder, ShapeError, StageShape};
 #[cfg(not(loom))]
 pub use sweep::sweep;

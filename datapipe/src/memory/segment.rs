@@ -20,6 +20,7 @@ use rustix::fs::SealFlags;
 
 use super::atomic::Ordering;
 use super::backing::{Backing, HugePages};
+use super::ids::StageId;
 use super::layout::{Layout, MAGIC, VERSION};
 use super::map::Map;
 use super::name::PipeName;
@@ -80,7 +81,7 @@ impl Segment {
         segment.fill_in(layout, page, stage_names);
         prepare(&segment.tables);
         // SYNC(segment-ready): everything above is there for a reader of 1.
-        segment.tables.header[0].ready.store(1, Ordering::Release);
+        segment.tables.header().ready.store(1, Ordering::Release);
         Ok(segment)
     }
 
@@ -132,8 +133,8 @@ impl Segment {
     }
 
     /// Name of a stage, as the creator wrote it; empty if there is no such stage.
-    pub fn stage_name(&self, stage: u32) -> String {
-        if stage < self.shape().stage_count() {
+    pub fn stage_name(&self, stage: StageId) -> String {
+        if self.shape().has_stage(stage) {
             self.tables.stages[stage].name.load()
         } else {
             String::new()
@@ -142,13 +143,13 @@ impl Segment {
 
     /// Ends every wait of every participant, now and from now on. There is no way back.
     pub fn stop(&self) {
-        self.tables.header[0].stop.word.store(1, Ordering::SeqCst);
+        self.tables.header().stop.word.store(1, Ordering::SeqCst);
         self.tables.wake_all();
     }
 
     /// True if the segment was stopped.
     pub fn is_stopped(&self) -> bool {
-        self.tables.header[0].stop.word.load(Ordering::SeqCst) != 0
+        self.tables.header().stop.word.load(Ordering::SeqCst) != 0
     }
 
     pub(crate) fn tables(&self) -> &Arc<Tables> {
@@ -170,7 +171,7 @@ impl Segment {
     fn fill_in(&self, layout: Layout, page: usize, stage_names: &[&str]) {
         let tables = &*self.tables;
         let shape = &tables.shape;
-        let header = &tables.header[0];
+        let header = &tables.header();
         header.magic.store(MAGIC, Ordering::Relaxed);
         header.version.store(VERSION, Ordering::Relaxed);
         header.page.store(page as u32, Ordering::Relaxed);
@@ -188,16 +189,14 @@ impl Segment {
             Ordering::Relaxed,
         );
         header.name.store(&self.name);
-        for (stage, shape) in (0..).zip(shape.stages()) {
-            let entry = &tables.stages[stage];
+        let mut names = stage_names.iter();
+        for (entry, shape) in tables.stages.as_slice().iter().zip(shape.stages()) {
             entry.instances.store(shape.instances, Ordering::Relaxed);
             entry.share.store(shape.share, Ordering::Relaxed);
             entry
                 .numbered
                 .store(shape.numbered.into(), Ordering::Relaxed);
-            entry
-                .name
-                .store(stage_names.get(stage as usize).copied().unwrap_or_default());
+            entry.name.store(names.next().copied().unwrap_or_default());
         }
     }
 }
@@ -255,14 +254,10 @@ mod tests {
     }
 
     fn make(huge: HugePages) -> (PipeName, Result<Segment, SegmentError>) {
-        let shape = Shape::new(
-            4,
-            4 << 20,
-            0,
-            0,
-            &[StageShape::new(1, 4), StageShape::new(1, 0)],
-        )
-        .expect("legal");
+        let shape = Shape::builder(4, 4 << 20)
+            .stages([StageShape::new(1).share(4), StageShape::new(1)])
+            .build()
+            .expect("legal");
         let name = PipeName::new();
         let segment = Segment::make(&name, shape, &[], Backing::Anonymous, huge, |_| {});
         (name, segment)

@@ -4,8 +4,8 @@
 //! agree on it agree on every offset.
 
 use std::fmt;
-use std::ops::Range;
 
+use super::ids::{BufferId, InstanceId, ParticipantId, QueueId, StageId, TableIndex};
 use crate::limits::{
     MAX_BUFFER_SIZE, MAX_BUFFERS, MAX_INSTANCES, MAX_PARTICIPANTS, MAX_ROOM, MAX_STAGES,
     MIN_BUFFER_SIZE,
@@ -22,11 +22,38 @@ pub struct Shape {
     stages: Vec<StageShape>,
     /// First participant of each stage, and one past the last of all: `stages.len() + 1` entries,
     /// ascending.
-    first: Vec<u32>,
+    first: Vec<ParticipantId>,
     /// Asked for at every hand-over, so worked out once.
     ring_slots: u32,
+    /// Quota of each participant.
     quotas: Vec<u32>,
+    /// Users of each queue's ring, and of the reserve.
     users: Vec<RingUsers>,
+}
+
+/// Description of a [`Shape`], unchecked.
+///
+/// ```
+/// use datapipe::memory::{Shape, StageShape};
+///
+/// // A head that may have 6 of 8 buffers of 4 KiB, and two numbered workers with one each.
+/// let shape = Shape::builder(8, 4096)
+///     .stage(StageShape::new(1).share(6))
+///     .stage(StageShape::new(2).share(2).numbered())
+///     .stage(StageShape::new(1))
+///     .build()?;
+/// assert_eq!((shape.buffers(), shape.participants()), (8, 4));
+/// # Ok::<(), datapipe::memory::ShapeError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes nothing before build"]
+pub struct ShapeBuilder {
+    buffers: u32,
+    buffer_size: u32,
+    headroom: u32,
+    tailroom: u32,
+    direction: Direction,
+    stages: Vec<StageShape>,
 }
 
 /// One stage of a [`Shape`].
@@ -43,12 +70,21 @@ pub struct StageShape {
 }
 
 impl StageShape {
-    /// A stage with the given instances and share that is not numbered.
-    pub fn new(instances: u32, share: u32) -> Self {
+    /// A stage of `instances` that never allocates and is not numbered.
+    pub fn new(instances: u32) -> Self {
         Self {
             instances,
-            share,
+            share: 0,
             numbered: false,
+        }
+    }
+
+    /// The same stage, whose instances together may have `buffers` outstanding.
+    #[must_use]
+    pub fn share(self, buffers: u32) -> Self {
+        Self {
+            share: buffers,
+            ..self
         }
     }
 
@@ -83,9 +119,9 @@ pub enum Direction {
 /// Order of the buffers in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
-    /// First in, first out. The place where a buffer is put becomes its number.
+    /// First in, first out. The position at which a buffer is put becomes its number.
     Plain,
-    /// Fed by a numbered stage: a buffer is put at the place of its number, no matter which
+    /// Fed by a numbered stage: a buffer is put at the position of its number, no matter which
     /// instance finishes first.
     Ordered,
 }
@@ -100,22 +136,51 @@ pub(crate) struct RingUsers {
     pub(crate) one_putter: bool,
 }
 
-impl Shape {
-    /// Checks and makes a shape.
-    ///
-    /// `buffers` is the size of the pool, `buffer_size`, `headroom` and `tailroom` are in bytes,
-    /// `stages` are in the order of flow: the first is the head, the last the tail.
+impl ShapeBuilder {
+    /// Room of `bytes` before the payload of each buffer; 0 unless set.
+    pub fn headroom(mut self, bytes: u32) -> Self {
+        self.headroom = bytes;
+        self
+    }
+
+    /// Room of `bytes` after the payload of each buffer; 0 unless set.
+    pub fn tailroom(mut self, bytes: u32) -> Self {
+        self.tailroom = bytes;
+        self
+    }
+
+    /// Direction in which the pipe's data flows; [`Direction::Archive`] unless set.
+    pub fn direction(mut self, direction: Direction) -> Self {
+        self.direction = direction;
+        self
+    }
+
+    /// Adds a stage after those added before: the first is the head, the last the tail.
+    pub fn stage(mut self, stage: StageShape) -> Self {
+        self.stages.push(stage);
+        self
+    }
+
+    /// Adds several stages, in the order of flow.
+    pub fn stages(mut self, stages: impl IntoIterator<Item = StageShape>) -> Self {
+        self.stages.extend(stages);
+        self
+    }
+
+    /// Checks and makes the shape.
     ///
     /// # Errors
     ///
     /// A [`ShapeError`] that names the number which is out of its range.
-    pub fn new(
-        buffers: u32,
-        buffer_size: u32,
-        headroom: u32,
-        tailroom: u32,
-        stages: &[StageShape],
-    ) -> Result<Self, ShapeError> {
+    pub fn build(self) -> Result<Shape, ShapeError> {
+        let Self {
+            buffers,
+            buffer_size,
+            headroom,
+            tailroom,
+            direction,
+            stages,
+        } = self;
         check("number of buffers", buffers.into(), 1, MAX_BUFFERS.into())?;
         check(
             "buffer size",
@@ -125,27 +190,36 @@ impl Shape {
         )?;
         check("headroom", headroom.into(), 0, MAX_ROOM.into())?;
         check("tailroom", tailroom.into(), 0, MAX_ROOM.into())?;
-        let first = check_stages(buffers, stages)?;
+        let first = check_stages(buffers, &stages)?;
         let quotas: Vec<u32> = stages.iter().flat_map(StageShape::quotas).collect();
-        let users = ring_users(stages, &quotas);
-        Ok(Self {
+        let users = ring_users(&stages, &quotas);
+        Ok(Shape {
             buffers,
             buffer_size,
             headroom,
             tailroom,
-            direction: Direction::default(),
-            stages: stages.to_vec(),
+            direction,
+            stages,
             first,
             ring_slots: (buffers + 1).next_power_of_two(),
             quotas,
             users,
         })
     }
+}
 
-    /// The same shape for a pipe that flows the given way. [`Shape::new`] makes one for archiving.
-    #[must_use]
-    pub fn flowing(self, direction: Direction) -> Self {
-        Self { direction, ..self }
+impl Shape {
+    /// Begins the shape of a pipe with a pool of `buffers`, each with `buffer_size` bytes of
+    /// payload.
+    pub fn builder(buffers: u32, buffer_size: u32) -> ShapeBuilder {
+        ShapeBuilder {
+            buffers,
+            buffer_size,
+            headroom: 0,
+            tailroom: 0,
+            direction: Direction::default(),
+            stages: Vec::new(),
+        }
     }
 
     /// Direction in which the pipe's data flows.
@@ -190,11 +264,67 @@ impl Shape {
         self.stage_count() + 1
     }
 
-    /// Index of the reserve: the ring of the buffers that were never used. No participant
-    /// puts anything there.
+    /// The last stage.
     #[inline]
-    pub(crate) fn reserve(&self) -> u32 {
-        self.stage_count()
+    pub fn tail(&self) -> StageId {
+        StageId::new(self.stage_count() - 1)
+    }
+
+    /// All stages, head first.
+    pub fn stage_ids(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = StageId> + ExactSizeIterator + use<> {
+        (0..self.stage_count()).map(StageId::new)
+    }
+
+    /// All queues that have a ring: those of the stages, and the reserve.
+    pub(crate) fn ring_ids(&self) -> impl Iterator<Item = QueueId> + use<> {
+        (0..self.ring_count()).map(QueueId::new)
+    }
+
+    /// All participants, those of the head first.
+    pub fn participant_ids(&self) -> impl Iterator<Item = ParticipantId> + use<> {
+        (0..self.participants()).map(ParticipantId::new)
+    }
+
+    /// All buffers.
+    pub(crate) fn buffer_ids(&self) -> impl Iterator<Item = BufferId> + use<> {
+        (0..self.buffers).map(BufferId::new)
+    }
+
+    /// True if there is such a stage.
+    pub fn has_stage(&self, stage: StageId) -> bool {
+        stage.get() < self.stage_count()
+    }
+
+    /// True if there is such an instance.
+    pub fn has_instance(&self, instance: InstanceId) -> bool {
+        let stage = self.stages.get(instance.stage().as_index());
+        stage.is_some_and(|stage| instance.index() < stage.instances)
+    }
+
+    /// True if the queue has a ring: it is a stage's, or the reserve.
+    pub(crate) fn has_ring(&self, queue: QueueId) -> bool {
+        queue.get() < self.ring_count()
+    }
+
+    /// True if the participant is an instance of a stage.
+    #[inline]
+    pub(crate) fn has_participant(&self, participant: ParticipantId) -> bool {
+        participant.get() < self.participants()
+    }
+
+    /// True if there is such a buffer.
+    #[inline]
+    pub(crate) fn has_buffer(&self, buffer: BufferId) -> bool {
+        buffer.get() < self.buffers
+    }
+
+    /// The reserve: the queue of the buffers that were never used. No participant puts anything
+    /// there.
+    #[inline]
+    pub(crate) fn reserve(&self) -> QueueId {
+        QueueId::new(self.stage_count())
     }
 
     /// Buffers that should be on the free list before an allocator prefers them to the reserve:
@@ -208,7 +338,7 @@ impl Shape {
     /// Instances of all stages.
     #[inline]
     pub fn participants(&self) -> u32 {
-        self.first[self.stages.len()]
+        self.first[self.stages.len()].get()
     }
 
     /// The participants that are instances of `stage`.
@@ -216,27 +346,42 @@ impl Shape {
     /// # Panics
     ///
     /// If there is no such stage.
-    pub fn instances_of(&self, stage: u32) -> Range<u32> {
-        self.first[stage as usize]..self.first[stage as usize + 1]
+    pub fn participants_of(&self, stage: StageId) -> impl Iterator<Item = ParticipantId> + use<> {
+        let range = self.first[stage.as_index()]..self.first[stage.as_index() + 1];
+        (range.start.get()..range.end.get()).map(ParticipantId::new)
     }
 
-    /// Returns the participant that is this instance of `stage`, counted from 0.
-    pub(crate) fn participant_of(&self, stage: u32, instance: u32) -> u32 {
-        self.instances_of(stage).start + instance
+    /// The participant that is this instance of its stage.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such instance.
+    pub fn participant_of(&self, instance: InstanceId) -> ParticipantId {
+        assert!(self.has_instance(instance), "the pipe has no {instance}");
+        ParticipantId::new(self.first[instance.stage().as_index()].get() + instance.index())
+    }
+
+    /// The instance that `participant` is, if there is such a participant.
+    pub fn instance_of(&self, participant: ParticipantId) -> Option<InstanceId> {
+        let stage = self.stage_of(participant)?;
+        let first = self.first[stage.as_index()];
+        Some(stage.instance(participant.get() - first.get()))
     }
 
     /// The stage that `participant` is an instance of, if there is such a participant.
-    pub fn stage_of(&self, participant: u32) -> Option<u32> {
-        (participant < self.participants())
-            .then(|| self.first.partition_point(|&f| f <= participant) as u32 - 1)
+    pub fn stage_of(&self, participant: ParticipantId) -> Option<StageId> {
+        let after = || self.first.partition_point(|&first| first <= participant) as u32;
+        self.has_participant(participant)
+            .then(|| StageId::new(after() - 1))
     }
 
     /// Buffers that `participant` may have outstanding: its part of its stage's share.
     ///
     /// The share is divided evenly; what is left over goes to the first instances, one each.
     #[inline]
-    pub fn quota(&self, participant: u32) -> u32 {
-        self.quotas.get(participant as usize).copied().unwrap_or(0)
+    pub fn quota(&self, participant: ParticipantId) -> u32 {
+        let quota = self.quotas.get(participant.as_index());
+        quota.copied().unwrap_or(0)
     }
 
     /// Order of the buffers in queue `queue`.
@@ -244,8 +389,8 @@ impl Shape {
     /// A queue is ordered if a numbered stage feeds it. The free list is not, for its order means
     /// nothing; nor is the queue after the head, for there numbers begin.
     #[inline]
-    pub fn queue_kind(&self, queue: u32) -> QueueKind {
-        match queue.checked_sub(1) {
+    pub fn queue_kind(&self, queue: QueueId) -> QueueKind {
+        match queue.feeder() {
             Some(feeder) if self.is_numbered(feeder) => QueueKind::Ordered,
             _ => QueueKind::Plain,
         }
@@ -253,14 +398,14 @@ impl Shape {
 
     /// True if `stage` is between two queues and answers every number exactly once.
     #[inline]
-    pub fn is_numbered(&self, stage: u32) -> bool {
-        stage > 0 && stage + 1 < self.stage_count() && self.stages[stage as usize].numbered
+    pub fn is_numbered(&self, stage: StageId) -> bool {
+        stage > StageId::HEAD && stage < self.tail() && self.stages[stage.as_index()].numbered
     }
 
     /// The number of participants that take from a ring, and that put into it.
     #[inline]
-    pub(crate) fn users(&self, ring: u32) -> RingUsers {
-        self.users[ring as usize]
+    pub(crate) fn users(&self, queue: QueueId) -> RingUsers {
+        self.users[queue.as_index()]
     }
 
     /// Slots of each ring: a power of two greater than the number of buffers.
@@ -287,7 +432,7 @@ fn check(what: &'static str, value: u64, min: u64, max: u64) -> Result<(), Shape
 
 /// Checks the stages of a pool of `buffers`. Returns the first participant of each stage, and one
 /// past the last of all.
-fn check_stages(buffers: u32, stages: &[StageShape]) -> Result<Vec<u32>, ShapeError> {
+fn check_stages(buffers: u32, stages: &[StageShape]) -> Result<Vec<ParticipantId>, ShapeError> {
     let count = stages.len() as u64;
     check("number of stages", count, 2, MAX_STAGES.into())?;
     let mut first = Vec::with_capacity(stages.len() + 1);
@@ -295,11 +440,11 @@ fn check_stages(buffers: u32, stages: &[StageShape]) -> Result<Vec<u32>, ShapeEr
     for (position, stage) in stages.iter().enumerate() {
         let between = position > 0 && position + 1 < stages.len();
         check_stage(buffers, stage, between)?;
-        first.push(participants);
+        first.push(ParticipantId::new(participants));
         participants += stage.instances;
         shares += u64::from(stage.share);
     }
-    first.push(participants);
+    first.push(ParticipantId::new(participants));
     check(
         "number of instances of all stages",
         participants.into(),
@@ -395,34 +540,39 @@ mod tests {
     use super::*;
 
     fn stage(instances: u32, share: u32) -> StageShape {
-        StageShape::new(instances, share).numbered()
+        StageShape::new(instances).share(share).numbered()
+    }
+
+    fn shape(buffers: u32, buffer_size: u32, stages: &[StageShape]) -> Result<Shape, ShapeError> {
+        let stages = stages.iter().copied();
+        Shape::builder(buffers, buffer_size).stages(stages).build()
     }
 
     #[test]
     fn quotas_add_up_to_the_share() {
-        let shape = Shape::new(11, 512, 0, 0, &[stage(1, 4), stage(3, 7), stage(2, 0)]).unwrap();
+        let shape = shape(11, 512, &[stage(1, 4), stage(3, 7), stage(2, 0)]).unwrap();
+        let quotas: Vec<_> = shape.participant_ids().map(|p| shape.quota(p)).collect();
+        assert_eq!(quotas, [4, 3, 2, 2, 0, 0]);
+        let stages: Vec<_> = (0..7)
+            .map(|p| shape.stage_of(ParticipantId::new(p)).map(StageId::get))
+            .collect();
         assert_eq!(
-            (0..6).map(|p| shape.quota(p)).collect::<Vec<_>>(),
-            [4, 3, 2, 2, 0, 0]
-        );
-        assert_eq!(
-            (0..7).map(|p| shape.stage_of(p)).collect::<Vec<_>>(),
+            stages,
             [Some(0), Some(1), Some(1), Some(1), Some(2), Some(2), None]
         );
+        for participant in shape.participant_ids() {
+            let instance = shape.instance_of(participant).unwrap();
+            assert_eq!(shape.participant_of(instance), participant);
+        }
         assert_eq!(shape.ring_slots(), 16);
     }
 
     #[test]
     fn queues_are_ordered_where_a_numbered_stage_feeds_them() {
-        let shape = Shape::new(
-            8,
-            512,
-            0,
-            0,
-            &[stage(2, 8), stage(2, 0), StageShape::new(1, 0), stage(2, 0)],
-        )
-        .unwrap();
-        let kinds: Vec<_> = (0..4).map(|q| shape.queue_kind(q)).collect();
+        let stages = [stage(2, 8), stage(2, 0), StageShape::new(1), stage(2, 0)];
+        let shape = shape(8, 512, &stages).unwrap();
+        let queues = shape.stage_ids().map(QueueId::input_of);
+        let kinds: Vec<_> = queues.map(|queue| shape.queue_kind(queue)).collect();
         assert_eq!(
             kinds,
             [
@@ -432,14 +582,20 @@ mod tests {
                 QueueKind::Plain
             ]
         );
-        assert!(!shape.is_numbered(0), "a head has no numbers to answer");
-        assert!(shape.is_numbered(1));
-        assert!(!shape.is_numbered(3), "a tail has no numbers to answer");
+        assert!(
+            !shape.is_numbered(StageId::HEAD),
+            "a head has no numbers to answer"
+        );
+        assert!(shape.is_numbered(StageId::new(1)));
+        assert!(
+            !shape.is_numbered(shape.tail()),
+            "a tail has no numbers to answer"
+        );
     }
 
     #[test]
     fn what_is_out_of_range_is_named() {
-        let bad = |b, s, st: &[StageShape]| Shape::new(b, s, 0, 0, st).unwrap_err().to_string();
+        let bad = |b, s, stages: &[StageShape]| shape(b, s, stages).unwrap_err().to_string();
         let ok = [stage(1, 1), stage(1, 0)];
         assert_eq!(
             bad(0, 512, &ok),
@@ -451,7 +607,7 @@ mod tests {
         );
         assert!(bad(8, 512, &[stage(1, 1)]).starts_with("number of stages is 1"));
         assert!(bad(8, 512, &[stage(1, 1), stage(65, 0)]).starts_with("number of instances is 65"));
-        let twins = [stage(1, 5), StageShape::new(2, 0), stage(1, 0)];
+        let twins = [stage(1, 5), StageShape::new(2), stage(1, 0)];
         assert!(
             bad(8, 512, &twins)
                 .starts_with("number of instances of a stage that is not numbered is 2")

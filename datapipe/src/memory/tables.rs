@@ -6,11 +6,13 @@
 //! word is valid, so a peer that scribbles on the segment can make a value wrong but never invalid.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Index;
 use std::ptr::NonNull;
 
 use super::atomic::{AtomicU32, AtomicU64};
 use super::event_count::EventCount;
+use super::ids::{BufferId, ParticipantId, QueueId, StageId, TableIndex};
 use super::shape::Shape;
 
 /// The first bytes of a segment. All but `stop` is written once, by the creator, before `ready`.
@@ -94,7 +96,7 @@ pub(crate) struct EventLine {
     pub(crate) event: EventCount,
 }
 
-/// One place of a ring: see [`queue::slot`](crate::queue) for what the word says. Eight share a
+/// One slot of a ring: see [`queue::slot`](crate::queue) for what the word says. Eight share a
 /// cache line: with some slack between producer and consumer, one transfer moves several.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -106,7 +108,7 @@ pub(crate) struct SlotEntry {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(crate) struct ParticipantEntry {
-    /// Queue and place of the take in progress, or of the last one. Written by the participant
+    /// Queue and position of the take in progress, or of the last one. Written by the participant
     /// before the buffer changes hands, read by the controller after the participant's death.
     pub(crate) intent: AtomicU64,
     /// [`Activity`](crate::pool::Activity) of the participant, for status. Written by itself.
@@ -151,8 +153,8 @@ pub(crate) struct Counters {
 pub(crate) struct BufferEntry {
     /// State, who, allocator, generation: see [`pool::word`](crate::pool).
     pub(crate) word: AtomicU64,
-    /// The number of the block in the buffer: the place of its queue that it was taken from or goes
-    /// to.
+    /// The number of the block in the buffer: the position in its queue that it was taken from or
+    /// goes to.
     pub(crate) number: AtomicU64,
     /// Generation for which `number` was written; it says nothing about any other.
     pub(crate) number_generation: AtomicU64,
@@ -240,19 +242,25 @@ const _: () = {
     assert!(offset_of!(BufferEntry, info) == 64);
 };
 
-/// A table of `len` entries that another owner keeps in place.
-pub(crate) struct Array<T> {
+/// A table of `len` entries that another owner keeps in place. Its entries are found by ids of type
+/// `I`.
+pub(crate) struct Array<T, I = ()> {
     first: NonNull<T>,
     len: usize,
+    ids: PhantomData<fn(I)>,
 }
 
-impl<T> Array<T> {
+impl<T, I> Array<T, I> {
     /// # Safety
     ///
     /// `first` must point to `len` initialised entries that stay where they are, and are never
     /// accessed but through shared references, for as long as the array is used.
     pub(crate) unsafe fn new(first: NonNull<T>, len: usize) -> Self {
-        Self { first, len }
+        Self {
+            first,
+            len,
+            ids: PhantomData,
+        }
     }
 
     #[inline]
@@ -263,29 +271,30 @@ impl<T> Array<T> {
     }
 }
 
-impl<T> Index<u32> for Array<T> {
+impl<T, I: TableIndex> Index<I> for Array<T, I> {
     type Output = T;
 
     /// # Panics
     ///
-    /// If `index` is out of range. Indices read from shared memory are checked before they get
+    /// If there is no entry with this id. Ids read from shared memory are checked before they get
     /// here.
     #[inline]
-    fn index(&self, index: u32) -> &T {
-        &self.as_slice()[index as usize]
+    fn index(&self, id: I) -> &T {
+        &self.as_slice()[id.as_index()]
     }
 }
 
 /// Every shared table of one pipe, and the owner that keeps them in memory.
 pub(crate) struct Tables {
     pub(crate) shape: Shape,
+    /// One entry.
     pub(crate) header: Array<Header>,
-    pub(crate) stages: Array<StageEntry>,
-    pub(crate) queues: Array<QueueEntry>,
+    pub(crate) stages: Array<StageEntry, StageId>,
+    pub(crate) queues: Array<QueueEntry, QueueId>,
     /// `ring_slots` for queue 0, then for queue 1, and so on.
     pub(crate) slots: Array<SlotEntry>,
-    pub(crate) participants: Array<ParticipantEntry>,
-    pub(crate) buffers: Array<BufferEntry>,
+    pub(crate) participants: Array<ParticipantEntry, ParticipantId>,
+    pub(crate) buffers: Array<BufferEntry, BufferId>,
     /// First byte of the first buffer, and the distance to the next one.
     pub(crate) payload: NonNull<u8>,
     pub(crate) stride: usize,
@@ -309,6 +318,12 @@ impl fmt::Debug for Tables {
 }
 
 impl Tables {
+    /// The header.
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        &self.header.as_slice()[0]
+    }
+
     /// Wakes all who wait anywhere, to look again.
     pub(crate) fn wake_all(&self) {
         for queue in self.queues.as_slice() {
@@ -321,9 +336,9 @@ impl Tables {
 
     /// The slots of one ring.
     #[inline]
-    pub(crate) fn ring(&self, queue: u32) -> &[SlotEntry] {
+    pub(crate) fn ring(&self, queue: QueueId) -> &[SlotEntry] {
         let slots = self.shape.ring_slots() as usize;
-        &self.slots.as_slice()[queue as usize * slots..][..slots]
+        &self.slots.as_slice()[queue.as_index() * slots..][..slots]
     }
 
     /// Bytes of one buffer: headroom, payload and tailroom.
@@ -347,7 +362,7 @@ impl Tables {
         fn make<T: Default>(n: usize) -> Box<[T]> {
             (0..n).map(|_| T::default()).collect()
         }
-        fn array<T>(entries: &[T]) -> Array<T> {
+        fn array<T, I>(entries: &[T]) -> Array<T, I> {
             // SAFETY: the boxed slice moves into the owner, whose heap allocation stays where it
             // is.
             unsafe { Array::new(NonNull::from(entries).cast(), entries.len()) }

@@ -1,5 +1,6 @@
 //! The activity of a participant, as it last recorded it.
 
+use crate::memory::ParticipantId;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
 
@@ -27,7 +28,7 @@ const TIMED: u32 = 1 << 8;
 
 impl Activity {
     #[cfg(not(loom))]
-    pub(crate) fn of(tables: &Tables, participant: u32) -> Self {
+    pub(crate) fn of(tables: &Tables, participant: ParticipantId) -> Self {
         match tables.participants[participant]
             .activity
             .load(Ordering::Acquire)
@@ -43,7 +44,7 @@ impl Activity {
     }
 
     /// Records the activity. `timed`: the wait ends by itself.
-    pub(crate) fn record(self, tables: &Tables, participant: u32, timed: bool) {
+    pub(crate) fn record(self, tables: &Tables, participant: ParticipantId, timed: bool) {
         let word = self as u32 | if timed { TIMED } else { 0 };
         tables.participants[participant]
             .activity
@@ -52,7 +53,7 @@ impl Activity {
 
     /// True if the participant sleeps until another one does something.
     #[cfg(not(loom))]
-    pub(crate) fn waits_for_others(tables: &Tables, participant: u32) -> bool {
+    pub(crate) fn waits_for_others(tables: &Tables, participant: ParticipantId) -> bool {
         let word = tables.participants[participant]
             .activity
             .load(Ordering::Acquire);

@@ -7,14 +7,15 @@
 
 use std::fmt;
 
-use crate::memory::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::Tables;
-use crate::memory::{QueueKind, Segment};
+use crate::memory::{
+    BufferId, Corruption, InstanceId, ParticipantId, QueueId, QueueKind, Segment, TableIndex,
+};
 use crate::queue::Slot;
 
 use super::activity::Activity;
-use super::participant::{FREE_LIST, Participant};
+use super::participant::Participant;
 use super::word::{CONTROLLER, State, Word};
 
 /// A contradiction between shared words.
@@ -54,13 +55,13 @@ impl Segment {
     }
 
     /// Marks an instance as finished that is known to have finished.
-    pub(crate) fn mark_done(&self, stage: u32, instance: u32) {
-        let id = self.shape().participant_of(stage, instance);
+    pub(crate) fn mark_done(&self, instance: InstanceId) {
+        let participant = self.shape().participant_of(instance);
         Participant {
             tables: self.tables(),
             id: CONTROLLER,
         }
-        .finish(id);
+        .finish(participant);
     }
 
     /// Time at which each participant last fell asleep, 0 for those that have ended; `None` if one
@@ -73,7 +74,7 @@ impl Segment {
             }
             (Activity::of(tables, id) == Activity::Ended).then_some(0)
         };
-        (0..self.shape().participants()).map(asleep).collect()
+        self.shape().participant_ids().map(asleep).collect()
     }
 
     /// A digest of where every buffer is: it stays the same exactly while nothing moves.
@@ -110,15 +111,16 @@ pub(crate) fn tally(tables: &Tables) -> Tally {
         unsent: none.clone(),
         outstanding: none,
     };
-    for buffer in 0..tables.shape.buffers() {
+    for buffer in tables.shape.buffer_ids() {
         let Ok(word) = view.word(buffer) else {
             continue;
         };
-        let free = word.state == State::Sent
-            && view.is_home(tables.buffers[buffer].destination.load(Ordering::Relaxed));
-        let mut count = |counts: fn(&mut Tally) -> &mut Vec<u32>, who: u32| {
+        let destination = &tables.buffers[buffer].destination;
+        let queue = QueueId::new(destination.load(Ordering::Relaxed));
+        let free = word.state == State::Sent && view.is_home(queue);
+        let mut count = |counts: fn(&mut Tally) -> &mut Vec<u32>, who: ParticipantId| {
             counts(&mut tally)
-                .get_mut(who as usize)
+                .get_mut(who.as_index())
                 .map(|count| *count += 1)
         };
         if word.state == State::Held {
@@ -135,12 +137,12 @@ pub(crate) fn tally(tables: &Tables) -> Tally {
 }
 
 /// Buffers in a queue; in the head's, those of the reserve, too.
-pub(crate) fn queue_depth(tables: &Tables, queue: u32) -> u32 {
+pub(crate) fn queue_depth(tables: &Tables, queue: QueueId) -> u32 {
     let view = Participant {
         tables,
         id: CONTROLLER,
     };
-    let reserve = if queue == FREE_LIST {
+    let reserve = if queue == QueueId::FREE_LIST {
         view.ring(tables.shape.reserve()).depth()
     } else {
         0
@@ -153,17 +155,17 @@ pub(super) fn free_buffers(tables: &Tables) -> u32 {
         tables,
         id: CONTROLLER,
     };
-    let at_home = |buffer: &u32| {
+    let at_home = |buffer: &BufferId| {
         let Ok(word) = view.word(*buffer) else {
             return false;
         };
-        let home = [FREE_LIST, tables.shape.reserve()];
+        let home = [QueueId::FREE_LIST, tables.shape.reserve()];
         word.state == State::Sent
             && home
                 .iter()
                 .any(|&queue| view.ring(queue).holds(*buffer, word.generation))
     };
-    (0..tables.shape.buffers()).filter(at_home).count() as u32
+    tables.shape.buffer_ids().filter(at_home).count() as u32
 }
 
 /// `live`: participants may be in the middle of something.
@@ -173,11 +175,11 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), AuditFinding> {
         id: CONTROLLER,
     };
     let shape = &tables.shape;
-    let excused = |who: u32| {
-        live && who < shape.participants() && Activity::of(tables, who) == Activity::Working
+    let excused = |who: ParticipantId| {
+        live && shape.has_participant(who) && Activity::of(tables, who) == Activity::Working
     };
     let mut queued = vec![0u32; shape.ring_count() as usize];
-    for buffer in 0..shape.buffers() {
+    for buffer in shape.buffer_ids() {
         let Ok(Word {
             state,
             who,
@@ -189,22 +191,22 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), AuditFinding> {
                 "the ledger word of buffer {buffer} is in no known state"
             ));
         };
-        if who >= shape.participants() && who != CONTROLLER {
+        if !shape.has_participant(who) && who != CONTROLLER {
             return finding(format!(
                 "buffer {buffer} belongs to {who}, who is not a participant"
             ));
         }
-        let queue = tables.buffers[buffer].destination.load(Ordering::Acquire);
+        let queue = QueueId::new(tables.buffers[buffer].destination.load(Ordering::Acquire));
         match state {
             State::Held => {}
-            State::Sent if queue >= shape.ring_count() => {
+            State::Sent if !shape.has_ring(queue) => {
                 return finding(format!(
                     "buffer {buffer} was sent to queue {queue}, which does not exist"
                 ));
             }
             State::Sent => {
                 if view.ring(queue).holds(buffer, generation) {
-                    queued[queue as usize] += 1;
+                    queued[queue.as_index()] += 1;
                 } else if !excused(who) {
                     return finding(format!(
                         "buffer {buffer} was sent to queue {queue}, and is not there"
@@ -213,58 +215,61 @@ pub(super) fn audit(tables: &Tables, live: bool) -> Result<(), AuditFinding> {
             }
         }
         let home = state == State::Sent && view.is_home(queue);
-        if !home && allocator >= shape.participants() {
+        if !home && !shape.has_participant(allocator) {
             return finding(format!(
                 "buffer {buffer} is on loan to {allocator}, who is not a participant"
             ));
         }
     }
-    (0..shape.ring_count())
-        .try_for_each(|queue| audit_ring(&view, queue, queued[queue as usize], live))
+    shape
+        .ring_ids()
+        .try_for_each(|queue| audit_ring(&view, queue, queued[queue.as_index()], live))
 }
 
 /// `expected`: the buffers that the ledger says are in this ring.
 fn audit_ring(
     view: &Participant<'_>,
-    queue: u32,
+    queue: QueueId,
     expected: u32,
     live: bool,
 ) -> Result<(), AuditFinding> {
     let ring = view.ring(queue);
     let (head, tail) = ring.ends();
     let mut present = 0;
-    for (place, slot) in ring.window() {
+    for (position, slot) in ring.window() {
         match slot {
             // A slot just after the head may still be at the lap before, if its taker has not
             // emptied it yet.
             Slot::Empty { lap }
-                if lap == ring.lap(place) || (place == head && lap == ring.lap(place) + 1) => {}
+                if lap == ring.lap(position)
+                    || (position == head && lap == ring.lap(position).next()) => {}
             Slot::Empty { lap } => {
                 return finding(format!(
-                    "place {place} of queue {queue} is empty on lap {lap}"
+                    "position {position} of queue {queue} is empty on lap {lap}"
                 ));
             }
             Slot::Full { buffer, generation } => {
-                let word = (buffer < view.tables.shape.buffers()).then(|| view.word(buffer));
+                let exists = view.tables.shape.has_buffer(buffer);
+                let word = exists.then(|| view.word(buffer));
                 let Some(Ok(word)) = word else {
                     return finding(format!(
-                        "place {place} of queue {queue} names buffer {buffer}"
+                        "position {position} of queue {queue} names buffer {buffer}"
                     ));
                 };
                 let current = word.state == State::Sent && word.generation == generation;
                 present += u32::from(current);
-                if !current && place != head {
+                if !current && position != head {
                     return finding(format!(
-                        "place {place} of queue {queue} names a buffer that has moved on"
+                        "position {position} of queue {queue} names a buffer that has moved on"
                     ));
                 }
                 // One put may not have moved the tail yet; the next one moves it first.
                 if current
-                    && place > tail
+                    && position > tail
                     && view.tables.shape.queue_kind(queue) == QueueKind::Plain
                 {
                     return finding(format!(
-                        "place {place} of queue {queue} is after its tail {tail}"
+                        "position {position} of queue {queue} is after its tail {tail}"
                     ));
                 }
             }

@@ -21,9 +21,9 @@ use std::rc::Rc;
 use std::slice;
 use std::time::Duration;
 
-use crate::memory::Corruption;
 use crate::memory::atomic::Ordering;
 use crate::memory::tables::BufferEntry;
+use crate::memory::{Corruption, Number, TableIndex};
 
 use super::participant::Held;
 use super::port_core::PortCore;
@@ -33,7 +33,7 @@ use crate::block_info::BlockInfo;
 pub struct Block {
     core: Rc<PortCore>,
     held: Held,
-    number: u64,
+    number: Number,
     /// Start of the data, counted from the first byte of the headroom; `start + len` is within
     /// the buffer.
     start: u32,
@@ -86,7 +86,7 @@ impl Block {
         Self {
             core: Rc::clone(core),
             held,
-            number: 0,
+            number: Number::FIRST,
             start,
             len: 0,
             flags: 0,
@@ -96,7 +96,11 @@ impl Block {
 
     /// Copies the descriptor out, checks it, and only then trusts it.
     #[inline]
-    pub(super) fn input(core: &Rc<PortCore>, held: Held, number: u64) -> Result<Self, Corruption> {
+    pub(super) fn input(
+        core: &Rc<PortCore>,
+        held: Held,
+        number: Number,
+    ) -> Result<Self, Corruption> {
         let entry = &core.tables.buffers[held.buffer];
         let start = entry.start.load(Ordering::Relaxed);
         let len = entry.len.load(Ordering::Relaxed);
@@ -151,9 +155,9 @@ impl Block {
         self.core.tables.shape.buffer_size() as usize
     }
 
-    /// Position of the block in the input of the stage that received it, counted from 0 without
-    /// gaps.
-    pub fn number(&self) -> u64 {
+    /// Number of the block: its position in the input of the stage that received it, counted from 0
+    /// without gaps.
+    pub fn number(&self) -> Number {
         self.number
     }
 
@@ -161,7 +165,7 @@ impl Block {
     /// its position in the stage's input.
     #[cfg(not(loom))]
     pub(crate) fn archive_number(&self) -> u64 {
-        self.info().sequence.unwrap_or(self.number)
+        self.info().sequence.unwrap_or(self.number.get())
     }
 
     /// Removes the data and puts the start back to the end of the headroom.
@@ -337,7 +341,7 @@ impl Block {
                 .is_some_and(|end| end <= tables.buffer_len()),
             "inside the buffer"
         );
-        let index = self.held.buffer as usize * tables.stride + offset;
+        let index = self.held.buffer.as_index() * tables.stride + offset;
         // SAFETY: the buffer's index is below the number of buffers, as every take checks, the
         // range is inside the buffer, and the payload has `stride` bytes for each buffer.
         unsafe { tables.payload.as_ptr().add(index) }

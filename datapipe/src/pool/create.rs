@@ -18,15 +18,18 @@ impl Segment {
     /// # Examples
     ///
     /// ```
-    /// use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
+    /// use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageId, StageShape};
     /// use datapipe::pool::Seat;
     ///
     /// // A head that may have all 8 buffers of 4 KiB, and a tail.
-    /// let shape = Shape::new(8, 4096, 0, 0, &[StageShape::new(1, 8), StageShape::new(1, 0)])?;
+    /// let stages = [StageShape::new(1).share(8), StageShape::new(1)];
+    /// let shape = Shape::builder(8, 4096).stages(stages).build()?;
+    /// let (head, tail) = (StageId::HEAD.instance(0), shape.tail().instance(0));
     /// let (name, no) = (PipeName::new(), HugePages::No);
     /// let segment = Segment::create(&name, shape, &["head", "tail"], Backing::Anonymous, no)?;
     ///
-    /// let (head, tail) = (Seat::new(&segment, 0, 0).head()?, Seat::new(&segment, 1, 0).tail()?);
+    /// let head = Seat::new(&segment, head).head()?;
+    /// let tail = Seat::new(&segment, tail).tail()?;
     /// let mut block = head.alloc()?;
     /// block.put(b"hello")?;
     /// head.send(block)?;

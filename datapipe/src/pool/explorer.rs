@@ -19,12 +19,12 @@ use corosensei::{Coroutine, Yielder};
 
 use crate::memory::atomic::{Ordering, set_hook};
 use crate::memory::tables::Tables;
-use crate::memory::{Shape, StageShape};
+use crate::memory::{Number, ParticipantId, QueueId, Shape, StageId, StageShape, TableIndex};
 use crate::queue::Put;
 
 use super::audit::{audit, free_buffers};
 use super::loans::Loans;
-use super::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
+use super::participant::{Alloc, Held, Participant, fill_reserve};
 use super::port_core::inheritance;
 use super::reclaim::{Inputs, Reclaimed, reclaim};
 
@@ -94,10 +94,10 @@ impl Actor {
 #[derive(Default)]
 struct World {
     /// Next block of each head, and the block whose send it was killed in, if so.
-    next: RefCell<BTreeMap<u32, u64>>,
+    next: RefCell<BTreeMap<ParticipantId, u64>>,
     unsure: RefCell<Vec<u64>>,
     /// Data that the tails received, by number.
-    received: RefCell<BTreeMap<u64, u64>>,
+    received: RefCell<BTreeMap<Number, u64>>,
 }
 
 struct Run {
@@ -120,10 +120,10 @@ fn xorshift(state: &mut u64) -> u64 {
 
 impl Run {
     fn new(stages: &[StageShape], buffers: u32, random: u64) -> Self {
-        let shape = Shape::new(buffers, 512, 0, 0, stages).unwrap();
-        let tables = Rc::new(Tables::on_heap(shape));
+        let stages = stages.iter().copied();
+        let shape = Shape::builder(buffers, 512).stages(stages).build();
+        let tables = Rc::new(Tables::on_heap(shape.unwrap()));
         fill_reserve(&tables);
-        let people = tables.shape.participants();
         let world = Rc::new(World::default());
         let mut run = Self {
             tables,
@@ -132,19 +132,19 @@ impl Run {
             random,
             trace: String::new(),
         };
-        for id in 0..people {
+        for id in run.tables.shape.participant_ids() {
             let actor = run.actor(id);
             run.actors.push(actor);
         }
         run
     }
 
-    fn actor(&self, id: u32) -> Actor {
+    fn actor(&self, id: ParticipantId) -> Actor {
         let (tables, world) = (Rc::clone(&self.tables), Rc::clone(&self.world));
         let stage = tables.shape.stage_of(id).unwrap();
-        if stage == 0 {
+        if stage == StageId::HEAD {
             Actor::new(move || head(&tables, &world, id))
-        } else if stage + 1 == tables.shape.stage_count() {
+        } else if stage == tables.shape.tail() {
             Actor::new(move || tail(&tables, &world, id))
         } else {
             Actor::new(move || middle(&tables, id, stage))
@@ -157,8 +157,8 @@ impl Run {
         self.actors[who].step();
     }
 
-    fn kill_and_reclaim(&mut self, victim: u32) {
-        self.actors[victim as usize].kill();
+    fn kill_and_reclaim(&mut self, victim: ParticipantId) {
+        self.actors[victim.as_index()].kill();
         let tables = Rc::clone(&self.tables);
         let report: Rc<Cell<Option<Reclaimed>>> = Rc::default();
         let result = Rc::clone(&report);
@@ -173,7 +173,7 @@ impl Run {
             }
         }
         assert!(report.get().is_some());
-        self.actors[victim as usize] = self.actor(victim);
+        self.actors[victim.as_index()] = self.actor(victim);
     }
 
     fn run_to_end(&mut self) {
@@ -195,18 +195,20 @@ impl Run {
             "all buffers came home: {trace}"
         );
         let received = self.world.received.borrow();
-        let numbers: Vec<_> = received.keys().copied().collect();
+        let numbers: Vec<_> = received.keys().map(|number| number.get()).collect();
         assert_eq!(
             numbers,
             (0..numbers.len() as u64).collect::<Vec<_>>(),
             "numbers are dense: {trace}"
         );
-        for head in self.tables.shape.instances_of(0) {
-            let mut expected: Vec<_> = (0..BLOCKS).map(|i| u64::from(head) << 32 | i).collect();
+        for head in self.tables.shape.participants_of(StageId::HEAD) {
+            let mut expected: Vec<_> = (0..BLOCKS)
+                .map(|i| u64::from(head.get()) << 32 | i)
+                .collect();
             let got: Vec<_> = received
                 .values()
                 .copied()
-                .filter(|id| id >> 32 == u64::from(head))
+                .filter(|id| id >> 32 == u64::from(head.get()))
                 .collect();
             let unsure = self.world.unsure.borrow();
             expected.retain(|id| got.contains(id) || !unsure.contains(id));
@@ -234,7 +236,7 @@ fn alloc(me: &Participant<'_>, loans: &mut Loans) -> Held {
     }
 }
 
-fn receive(me: &Participant<'_>, queue: u32) -> Option<(Held, u64)> {
+fn receive(me: &Participant<'_>, queue: QueueId) -> Option<(Held, Number)> {
     loop {
         if let Some(input) = me.receive(queue).expect("no corruption") {
             return Some(input);
@@ -246,40 +248,46 @@ fn receive(me: &Participant<'_>, queue: u32) -> Option<(Held, u64)> {
     }
 }
 
-fn head(tables: &Tables, world: &World, id: u32) {
+fn head(tables: &Tables, world: &World, id: ParticipantId) {
     let me = Participant { tables, id };
     let mut loans = Loans::of(&me);
+    let first_queue = QueueId::output_of(StageId::HEAD);
     let first = world.next.borrow().get(&id).copied().unwrap_or(0);
     for i in first..BLOCKS {
-        let data = u64::from(id) << 32 | i;
+        let data = u64::from(id.get()) << 32 | i;
         let held = alloc(&me, &mut loans);
         write(tables, held, data);
         // From here on only the ledger knows whether the block was sent.
         world.next.borrow_mut().insert(id, i + 1);
         world.unsure.borrow_mut().push(data);
-        me.send(held, 1, 0).expect("no corruption");
+        me.send(held, first_queue, Number::FIRST)
+            .expect("no corruption");
         world.unsure.borrow_mut().retain(|&other| other != data);
     }
     me.finish(id);
 }
 
-fn middle(tables: &Tables, id: u32, stage: u32) {
+fn middle(tables: &Tables, id: ParticipantId, stage: StageId) {
     let me = Participant { tables, id };
     let mut loans = Loans::of(&me);
     let mut inherited = inheritance(tables, id);
-    while let Some((input, number)) = inherited.pop_front().or_else(|| receive(&me, stage)) {
+    while let Some((input, number)) = inherited
+        .pop_front()
+        .or_else(|| receive(&me, QueueId::input_of(stage)))
+    {
         let output = alloc(&me, &mut loans);
         write(tables, output, read(tables, input));
-        let put = me.send(output, stage + 1, number).expect("no corruption");
+        let queue = QueueId::output_of(stage);
+        let put = me.send(output, queue, number).expect("no corruption");
         assert_eq!(put, Put::Done, "one answer for each number");
         me.free(input).expect("no corruption");
     }
     me.finish(id);
 }
 
-fn tail(tables: &Tables, world: &World, id: u32) {
+fn tail(tables: &Tables, world: &World, id: ParticipantId) {
     let me = Participant { tables, id };
-    let queue = tables.shape.stage_count() - 1;
+    let queue = QueueId::input_of(tables.shape.tail());
     let mut inherited = inheritance(tables, id);
     while let Some((input, number)) = inherited.pop_front().or_else(|| receive(&me, queue)) {
         let data = read(tables, input);
@@ -292,12 +300,12 @@ fn tail(tables: &Tables, world: &World, id: u32) {
         me.free(input).expect("no corruption");
     }
     me.finish(id);
-    assert_ne!(queue, FREE_LIST);
+    assert_ne!(queue, QueueId::FREE_LIST);
 }
 
 fn topologies() -> Vec<(&'static str, Vec<StageShape>, u32)> {
-    let end = StageShape::new;
-    let middle = |instances, share| StageShape::new(instances, share).numbered();
+    let end = |instances, share| StageShape::new(instances).share(share);
+    let middle = |instances, share| end(instances, share).numbered();
     vec![
         (
             "head > middle x2 > tail",
@@ -330,7 +338,7 @@ fn every_step_of_every_participant_may_be_its_last() {
     let mut runs = 0u64;
     for (name, stages, buffers) in topologies() {
         let people: u32 = stages.iter().map(|stage| stage.instances).sum();
-        for victim in 0..people {
+        for victim in (0..people).map(ParticipantId::new) {
             for cut in 0.. {
                 let mut reached = false;
                 for case in 0..16 * prefixes() {
@@ -340,15 +348,15 @@ fn every_step_of_every_participant_may_be_its_last() {
                     run.trace = format!(
                         "{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}"
                     );
-                    while run.actors[victim as usize].steps < cut
-                        && !run.actors[victim as usize].is_done()
+                    while run.actors[victim.as_index()].steps < cut
+                        && !run.actors[victim.as_index()].is_done()
                     {
                         run.step_any();
                     }
-                    if !run.actors[victim as usize].is_done() {
+                    if !run.actors[victim.as_index()].is_done() {
                         reached = true;
                         let others: Vec<_> = (0..people as usize)
-                            .filter(|&p| p != victim as usize)
+                            .filter(|&p| p != victim.as_index())
                             .collect();
                         for _ in 0..x {
                             run.actors[others[0]].step();
@@ -389,8 +397,9 @@ fn many_may_die_one_after_the_other() {
                 run.step_any();
             }
             let victim = xorshift(&mut seed) % run.actors.len() as u64;
-            if !run.actors[victim as usize].is_done() {
-                run.kill_and_reclaim(victim as u32);
+            let victim = ParticipantId::new(victim as u32);
+            if !run.actors[victim.as_index()].is_done() {
+                run.kill_and_reclaim(victim);
             }
         }
         run.run_to_end();

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::participant::{Held, Participant};
+use crate::memory::{Generation, TableIndex};
 
 /// The buffers of one participant's quota. Private to the port that has its seat.
 #[derive(Debug)]
@@ -17,22 +18,25 @@ pub(crate) struct Loans {
     taken: VecDeque<Held>,
     /// For each buffer the generation at which it was last taken here: what is in `taken` at
     /// another has come home, and gone out again.
-    latest: Vec<u64>,
+    latest: Vec<Generation>,
 }
 
 impl Loans {
     /// The buffers that the ledger says are outstanding: none, or those that a predecessor in the
     /// seat left.
     pub(crate) fn of(me: &Participant<'_>) -> Self {
-        let buffers = me.tables.shape.buffers();
+        let shape = &me.tables.shape;
         let mut loans = Self {
             taken: VecDeque::new(),
-            latest: vec![0; buffers as usize],
+            latest: vec![Generation::FIRST; shape.buffers() as usize],
         };
-        for buffer in (0..buffers).filter(|&buffer| me.is_outstanding(buffer)) {
+        for buffer in shape
+            .buffer_ids()
+            .filter(|&buffer| me.is_outstanding(buffer))
+        {
             loans.note(Held {
                 buffer,
-                generation: 0,
+                generation: Generation::FIRST,
             });
         }
         loans
@@ -41,7 +45,7 @@ impl Loans {
     /// Notes a buffer that was just taken.
     #[inline]
     pub(crate) fn note(&mut self, held: Held) {
-        self.latest[held.buffer as usize] = held.generation;
+        self.latest[held.buffer.as_index()] = held.generation;
         self.taken.push_back(held);
     }
 
@@ -77,6 +81,6 @@ impl Loans {
     }
 }
 
-fn is_out(loan: Held, latest: &[u64], me: &Participant<'_>) -> bool {
-    latest[loan.buffer as usize] == loan.generation && me.is_outstanding(loan.buffer)
+fn is_out(loan: Held, latest: &[Generation], me: &Participant<'_>) -> bool {
+    latest[loan.buffer.as_index()] == loan.generation && me.is_outstanding(loan.buffer)
 }

@@ -15,7 +15,7 @@
 
 mod activity; // a participant's activity, as it last recorded it
 #[cfg(not(loom))]
-mod audit;
+mod audit; // the comparison of every word with the ledger
 #[cfg(not(loom))]
 #[allow(unsafe_code, reason = "turns a held buffer into slices")]
 mod block; // a buffer that an instance holds
@@ -35,7 +35,7 @@ mod reclaim; // buffers of a dead participant
 #[cfg(not(loom))]
 mod seat; // an instance's seat, before a port has taken it
 mod wait; // the wait loop
-mod word; // the ledger word // the comparison of every word with the ledger
+mod word; // the ledger word
 
 #[cfg(all(test, not(loom)))]
 mod explorer; // kills at every atomic operation, on the heap
@@ -63,9 +63,9 @@ pub use port::{HeadPort, MiddlePort, TailPort};
 #[cfg(not(loom))]
 pub(crate) use port_core::PortCore;
 #[cfg(not(loom))]
-pub use port_error::PortError;
+pub use port_error::{PortError, TryError};
 pub use reclaim::{Inputs, Reclaimed};
 #[cfg(not(loom))]
-pub use seat::Seat;
+pub use seat::{AtLimit, Seat};
 #[cfg(not(loom))]
 pub use wait::Blocked;

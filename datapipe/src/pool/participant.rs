@@ -6,32 +6,31 @@
 //! model checker run this file.
 
 use crate::limits::GENERATION_BITS;
-use crate::memory::Corruption;
-use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;
 use crate::memory::tables::Tables;
+use crate::memory::{
+    BufferId, Corruption, Generation, Lap, Number, ParticipantId, QueueId, QueueKind, RingPosition,
+    StageId, TableIndex,
+};
 use crate::queue::{Claim, Put, Ring, Slot};
 
 use super::loans::Loans;
 use super::word::{CONTROLLER, NO_ONE, State, Word};
-
-/// Index of the queue that is the free list.
-pub(crate) const FREE_LIST: u32 = 0;
 
 /// One participant's view of the tables. `id` is [`CONTROLLER`] for the controller, which frees and
 /// sends for the dead, and never allocates or receives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Participant<'a> {
     pub(crate) tables: &'a Tables,
-    pub(crate) id: u32,
+    pub(crate) id: ParticipantId,
 }
 
 /// A buffer that a participant holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
-    pub(crate) buffer: u32,
-    pub(crate) generation: u64,
+    pub(crate) buffer: BufferId,
+    pub(crate) generation: Generation,
 }
 
 /// Outcome of an attempt to allocate.
@@ -47,32 +46,32 @@ pub(crate) enum Alloc {
 
 /// Puts every buffer into the reserve of a segment that no other process uses yet.
 pub(crate) fn fill_reserve(tables: &Tables) {
-    let (slots, reserve) = (tables.shape.ring_slots(), tables.shape.reserve());
-    for queue in 0..tables.shape.ring_count() {
+    let (shape, reserve) = (&tables.shape, tables.shape.reserve());
+    for queue in shape.ring_ids() {
         for slot in tables.ring(queue) {
-            slot.word
-                .store(Slot::Empty { lap: 0 }.encode(), Ordering::Relaxed);
+            let empty = Slot::Empty { lap: Lap::FIRST };
+            slot.word.store(empty.encode(), Ordering::Relaxed);
         }
     }
-    let buffers = tables.shape.buffers();
-    debug_assert!(buffers < slots);
-    for (buffer, slot) in (0..buffers).zip(tables.ring(reserve)) {
+    let buffers = shape.buffers();
+    debug_assert!(buffers < shape.ring_slots());
+    for (buffer, slot) in shape.buffer_ids().zip(tables.ring(reserve)) {
         let word = Word {
             state: State::Sent,
             who: CONTROLLER,
             allocator: NO_ONE,
-            generation: 0,
+            generation: Generation::FIRST,
         };
         tables.buffers[buffer]
             .word
             .store(word.encode(), Ordering::Relaxed);
         tables.buffers[buffer]
             .destination
-            .store(reserve, Ordering::Relaxed);
+            .store(reserve.get(), Ordering::Relaxed);
         slot.word.store(
             Slot::Full {
                 buffer,
-                generation: 0,
+                generation: Generation::FIRST,
             }
             .encode(),
             Ordering::Release,
@@ -94,11 +93,12 @@ impl<'a> Participant<'a> {
         // A buffer that was used before is warmer than one that never was: as long as enough come
         // back in time, the others are not touched, and the pipe works in the cache.
         let reserve = self.tables.shape.reserve();
-        let scarce = || self.ring(FREE_LIST).depth() < u64::from(self.tables.shape.slack());
+        let scarce =
+            || self.ring(QueueId::FREE_LIST).depth() < u64::from(self.tables.shape.slack());
         let order = if self.ring(reserve).depth() > 0 && scarce() {
-            [reserve, FREE_LIST]
+            [reserve, QueueId::FREE_LIST]
         } else {
-            [FREE_LIST, reserve]
+            [QueueId::FREE_LIST, reserve]
         };
         let taken = match self.take(order[0], Some(self.id))? {
             Some(taken) => Some(taken),
@@ -114,7 +114,7 @@ impl<'a> Participant<'a> {
 
     /// Takes the buffer at the head of `queue`, and returns it with its number.
     #[inline]
-    pub(crate) fn receive(&self, queue: u32) -> Result<Option<(Held, u64)>, Corruption> {
+    pub(crate) fn receive(&self, queue: QueueId) -> Result<Option<(Held, Number)>, Corruption> {
         let Some((held, number)) = self.take(queue, None)? else {
             return Ok(None);
         };
@@ -123,15 +123,21 @@ impl<'a> Participant<'a> {
         Ok(Some((held, number)))
     }
 
-    /// Sends a held buffer to `queue`. On an ordered queue it goes to the place of `number`.
+    /// Sends a held buffer to `queue`. On an ordered queue it goes to the position of
+    /// `number`.
     ///
-    /// If that place is taken, the buffer is freed and [`Put::Duplicate`] returned.
+    /// If that position is taken, the buffer is freed and [`Put::Duplicate`] returned.
     #[inline]
-    pub(crate) fn send(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corruption> {
+    pub(crate) fn send(
+        &self,
+        held: Held,
+        queue: QueueId,
+        number: Number,
+    ) -> Result<Put, Corruption> {
         let entry = &self.tables.buffers[held.buffer];
         self.note_number(held, number);
         point!("send.numbered");
-        entry.destination.store(queue, Ordering::Release); // SYNC(destination)
+        entry.destination.store(queue.get(), Ordering::Release); // SYNC(destination)
         point!("send.bound");
         self.leave_held(held)?;
         point!("send.sent");
@@ -145,7 +151,9 @@ impl<'a> Participant<'a> {
         // SYNC(destination): a reader of it sees, too, that the ledger says we took the buffer.
         // Reclaim reads it for the buffer's last sender: it must not believe that the send was
         // never finished.
-        entry.destination.store(FREE_LIST, Ordering::Release);
+        entry
+            .destination
+            .store(QueueId::FREE_LIST.get(), Ordering::Release);
         point!("free.bound");
         let word = self.leave_held(held)?;
         point!("free.sent");
@@ -155,11 +163,16 @@ impl<'a> Participant<'a> {
     /// The rest of a send, once the ledger says sent: also what reclaim does for a sender that died
     /// before it.
     #[inline]
-    pub(crate) fn publish(&self, held: Held, queue: u32, number: u64) -> Result<Put, Corruption> {
+    pub(crate) fn publish(
+        &self,
+        held: Held,
+        queue: QueueId,
+        number: Number,
+    ) -> Result<Put, Corruption> {
         let ring = self.ring(queue);
         let put = match self.tables.shape.queue_kind(queue) {
             QueueKind::Plain => ring.put(held.buffer, held.generation).map(|_| Put::Done)?,
-            QueueKind::Ordered => ring.put_at(number, held.buffer, held.generation)?,
+            QueueKind::Ordered => ring.put_at(number.position(), held.buffer, held.generation)?,
         };
         match put {
             Put::Done => {
@@ -173,52 +186,53 @@ impl<'a> Participant<'a> {
 
     /// The rest of a free, once the ledger says sent.
     #[inline]
-    pub(crate) fn publish_free(&self, held: Held, allocator: u32) -> Result<(), Corruption> {
-        let participants = self.tables.shape.participants();
-        if allocator >= participants {
+    pub(crate) fn publish_free(
+        &self,
+        held: Held,
+        allocator: ParticipantId,
+    ) -> Result<(), Corruption> {
+        if !self.tables.shape.has_participant(allocator) {
             return Err(
                 Corruption::new("a buffer's allocator is not a participant").at_buffer(held.buffer)
             );
         }
-        self.ring(FREE_LIST).put(held.buffer, held.generation)?;
+        self.ring(QueueId::FREE_LIST)
+            .put(held.buffer, held.generation)?;
         point!("free.put");
-        self.ring(FREE_LIST).event().notify();
+        self.ring(QueueId::FREE_LIST).event().notify();
         point!("free.notified");
         self.tables.participants[allocator].credit.event.notify();
         point!("free.credited");
         Ok(())
     }
 
-    /// Records that instance `id` of its stage has sent everything it ever will.
-    pub(crate) fn finish(&self, id: u32) {
+    /// Records that a participant has sent everything it ever will.
+    pub(crate) fn finish(&self, participant: ParticipantId) {
         let shape = &self.tables.shape;
-        let Some(stage) = shape.stage_of(id) else {
+        let Some(instance) = shape.instance_of(participant) else {
             return;
         };
-        let instance = id - shape.instances_of(stage).start;
+        let stage = instance.stage();
         // SYNC(stage-done): all its sends come before it.
         self.tables.stages[stage]
             .done
-            .fetch_or(1 << instance, Ordering::AcqRel);
+            .fetch_or(1 << instance.index(), Ordering::AcqRel);
         point!("finish.marked");
         // The next stage may have come to the end of the stream; the tails wait for each other.
-        self.ring((stage + 1).min(shape.stage_count() - 1))
-            .event()
-            .notify();
+        let next = QueueId::input_of(stage.next().min(shape.tail()));
+        self.ring(next).event().notify();
         point!("finish.notified");
     }
 
     /// True if every instance of the stage that feeds `queue` has finished. Look into the queue
     /// once more after that: what it holds then is the last.
-    pub(crate) fn feeders_done(&self, queue: u32) -> bool {
-        queue
-            .checked_sub(1)
-            .is_some_and(|feeder| self.is_done(feeder))
+    pub(crate) fn feeders_done(&self, queue: QueueId) -> bool {
+        queue.feeder().is_some_and(|feeder| self.is_done(feeder))
     }
 
     /// True if every instance of a stage has finished.
-    pub(crate) fn is_done(&self, stage: u32) -> bool {
-        let instances = self.tables.shape.stages()[stage as usize].instances;
+    pub(crate) fn is_done(&self, stage: StageId) -> bool {
+        let instances = self.tables.shape.stages()[stage.as_index()].instances;
         let all = u64::MAX >> (u64::BITS - instances);
         // SYNC(stage-done)
         self.tables.stages[stage].done.load(Ordering::Acquire) & all == all
@@ -230,7 +244,7 @@ impl<'a> Participant<'a> {
     /// A buffer that is being freed may count for a moment longer. The one that frees it notifies
     /// the participant's credit afterwards, so that the participant does not sleep on such an
     /// answer.
-    pub(crate) fn is_outstanding(&self, buffer: u32) -> bool {
+    pub(crate) fn is_outstanding(&self, buffer: BufferId) -> bool {
         let entry = &self.tables.buffers[buffer];
         let now = entry.word.load(Ordering::Acquire);
         // A word in no known state is met, and reported, by the participant that takes the buffer.
@@ -241,13 +255,13 @@ impl<'a> Participant<'a> {
             return word.allocator == self.id;
         }
         // SYNC(destination): a destination that belongs to a later word comes with that word.
-        let queue = entry.destination.load(Ordering::Acquire);
+        let queue = QueueId::new(entry.destination.load(Ordering::Acquire));
         !self.is_home(queue) || entry.word.load(Ordering::Acquire) != now
     }
 
     /// The ledger word of a buffer, decoded.
     #[inline]
-    pub(crate) fn word(&self, buffer: u32) -> Result<Word, Corruption> {
+    pub(crate) fn word(&self, buffer: BufferId) -> Result<Word, Corruption> {
         let word = self.tables.buffers[buffer].word.load(Ordering::Acquire);
         Word::decode(word)
             .ok_or_else(|| Corruption::new("a ledger word is in no known state").at_buffer(buffer))
@@ -255,38 +269,38 @@ impl<'a> Participant<'a> {
 
     /// The number of a buffer that a participant holds: as its descriptor says, or, if the
     /// participant died before it wrote that, as its last take intent says.
-    pub(crate) fn number_of(&self, held: Held, holder: u32) -> u64 {
+    pub(crate) fn number_of(&self, held: Held, holder: ParticipantId) -> Number {
         let entry = &self.tables.buffers[held.buffer];
-        if entry.number_generation.load(Ordering::Acquire) == held.generation {
-            entry.number.load(Ordering::Relaxed)
+        if entry.number_generation.load(Ordering::Acquire) == held.generation.get() {
+            Number::new(entry.number.load(Ordering::Relaxed))
         } else {
-            self.tables.participants[holder]
+            let intent = self.tables.participants[holder]
                 .intent
-                .load(Ordering::Acquire)
-                & INTENT_PLACE
+                .load(Ordering::Acquire);
+            RingPosition::new(intent & INTENT_POSITION).number()
         }
     }
 
     /// Writes down the number of a buffer of ours. The generation goes last: it says that the
     /// number is there.
     #[inline]
-    pub(crate) fn note_number(&self, held: Held, number: u64) {
+    pub(crate) fn note_number(&self, held: Held, number: Number) {
         let entry = &self.tables.buffers[held.buffer];
-        entry.number.store(number, Ordering::Relaxed);
+        entry.number.store(number.get(), Ordering::Relaxed);
         point!("number.stored");
         entry
             .number_generation
-            .store(held.generation, Ordering::Release);
+            .store(held.generation.get(), Ordering::Release);
     }
 
     /// True if a buffer that was sent to `queue` is not on loan.
-    pub(crate) fn is_home(&self, queue: u32) -> bool {
-        queue == FREE_LIST || queue == self.tables.shape.reserve()
+    pub(crate) fn is_home(&self, queue: QueueId) -> bool {
+        queue == QueueId::FREE_LIST || queue == self.tables.shape.reserve()
     }
 
     /// The ring of a queue.
     #[inline]
-    pub(crate) fn ring(&self, queue: u32) -> Ring<'a> {
+    pub(crate) fn ring(&self, queue: QueueId) -> Ring<'a> {
         Ring::new(
             queue,
             &self.tables.queues[queue],
@@ -295,18 +309,22 @@ impl<'a> Participant<'a> {
         )
     }
 
-    /// The one place where a buffer changes hands.
+    /// The only function in which a buffer changes hands.
     #[inline(always)]
-    fn take(&self, queue: u32, allocator: Option<u32>) -> Result<Option<(Held, u64)>, Corruption> {
+    fn take(
+        &self,
+        queue: QueueId,
+        allocator: Option<ParticipantId>,
+    ) -> Result<Option<(Held, Number)>, Corruption> {
         let intent = &self.tables.participants[self.id].intent;
-        let taken = self.ring(queue).take(|buffer, generation, place| {
-            if buffer >= self.tables.shape.buffers() {
+        let taken = self.ring(queue).take(|buffer, generation, position| {
+            if !self.tables.shape.has_buffer(buffer) {
                 return Err(
                     Corruption::new("a slot names a buffer that does not exist").at_queue(queue)
                 );
             }
             intent.store(
-                u64::from(queue) << INTENT_BITS | place & INTENT_PLACE,
+                u64::from(queue.get()) << INTENT_BITS | position.get() & INTENT_POSITION,
                 Ordering::Release,
             );
             point!("take.intent");
@@ -334,7 +352,7 @@ impl<'a> Participant<'a> {
                 Claim::Lost
             })
         })?;
-        Ok(taken.map(|taken| (taken.claimed, taken.place)))
+        Ok(taken.map(|taken| (taken.claimed, taken.position.number())))
     }
 
     /// Moves the ledger word of a held buffer on to sent.
@@ -362,13 +380,16 @@ impl<'a> Participant<'a> {
         let word = self.word(held.buffer)?;
         self.tables.buffers[held.buffer]
             .destination
-            .store(FREE_LIST, Ordering::Release); // SYNC(destination)
+            .store(QueueId::FREE_LIST.get(), Ordering::Release); // SYNC(destination)
         self.publish_free(held, word.allocator)
     }
 }
 
-/// A take intent: the queue in the upper bits, the low bits of the place in the others.
+/// A take intent: the queue in the upper bits, the low bits of the position in the others.
 const INTENT_BITS: u32 = 56;
-const INTENT_PLACE: u64 = (1 << INTENT_BITS) - 1;
+const INTENT_POSITION: u64 = (1 << INTENT_BITS) - 1;
 
-const _: () = assert!(INTENT_BITS > GENERATION_BITS, "places outlast generations");
+const _: () = assert!(
+    INTENT_BITS > GENERATION_BITS,
+    "positions outlast generations"
+);

@@ -10,9 +10,11 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::memory::Number;
+
 use super::block::Block;
 use super::port_core::PortCore;
-use super::port_error::PortError;
+use super::port_error::{PortError, TryError};
 use super::wait::Blocked;
 
 /// The primitives of the first stage.
@@ -50,26 +52,28 @@ macro_rules! allocating {
             Ok(Block::loan(&self.core, held))
         }
 
-        /// As [`alloc`](Self::alloc), but gives up after `timeout` with `None`.
+        /// As [`alloc`](Self::alloc), but waits for `timeout` at most.
         ///
         /// # Errors
         ///
-        /// As [`alloc`](Self::alloc).
-        pub fn alloc_timeout(&self, timeout: Duration) -> Result<Option<Block>, PortError> {
-            let held = self
-                .core
-                .wait(Instant::now().checked_add(timeout), || self.core.try_loan())?;
-            Ok(held.map(|held| Block::loan(&self.core, held)))
+        /// [`TryError::Blocked`] after `timeout`, with the reason; [`TryError::Port`] for an error
+        /// of [`alloc`](Self::alloc).
+        pub fn alloc_timeout(&self, timeout: Duration) -> Result<Block, TryError> {
+            let deadline = Instant::now().checked_add(timeout);
+            let held = self.core.wait(deadline, || self.core.try_loan())??;
+            Ok(Block::loan(&self.core, held))
         }
 
         /// An empty buffer, if this instance may have one at once.
         ///
         /// # Errors
         ///
-        /// As [`alloc`](Self::alloc).
+        /// [`TryError::Blocked`] if it may not, with the reason; [`TryError::Port`] for an error of
+        /// [`alloc`](Self::alloc).
         #[inline(always)]
-        pub fn try_alloc(&self) -> Result<Result<Block, Blocked>, PortError> {
-            self.core.try_alloc()
+        pub fn try_alloc(&self) -> Result<Block, TryError> {
+            let held = self.core.try_loan()??;
+            Ok(Block::loan(&self.core, held))
         }
     };
 }
@@ -86,26 +90,24 @@ macro_rules! receiving {
             self.core.receive(None).map(no_deadline)
         }
 
-        /// As [`receive`](Self::receive), but gives up after `timeout` with [`Blocked::NoInput`].
+        /// As [`receive`](Self::receive), but waits for `timeout` at most.
         ///
         /// # Errors
         ///
-        /// As [`receive`](Self::receive).
-        pub fn receive_timeout(
-            &self,
-            timeout: Duration,
-        ) -> Result<Result<Option<Block>, Blocked>, PortError> {
-            let got = self.core.receive(Instant::now().checked_add(timeout))?;
-            Ok(got.ok_or(Blocked::NoInput))
+        /// [`TryError::Blocked`] with [`Blocked::NoInput`] after `timeout`; [`TryError::Port`] for
+        /// an error of [`receive`](Self::receive).
+        pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Block>, TryError> {
+            Ok(self.core.receive(Instant::now().checked_add(timeout))??)
         }
 
-        /// The next block, if there is one at once; `Ok(None)` at the end of the stream.
+        /// The next block, if there is one at once; `None` at the end of the stream.
         ///
         /// # Errors
         ///
-        /// As [`receive`](Self::receive).
+        /// [`TryError::Blocked`] with [`Blocked::NoInput`] if there is no block yet;
+        /// [`TryError::Port`] for an error of [`receive`](Self::receive).
         #[inline(always)]
-        pub fn try_receive(&self) -> Result<Result<Option<Block>, Blocked>, PortError> {
+        pub fn try_receive(&self) -> Result<Option<Block>, TryError> {
             self.core.try_receive()
         }
     };
@@ -147,7 +149,7 @@ impl HeadPort {
     /// [`PortError::Stopped`] when the pipe stops; the block is freed.
     #[inline]
     pub fn send(&self, block: Block) -> Result<(), PortError> {
-        self.core.send(block, 0)
+        self.core.send(block, Number::FIRST)
     }
 }
 
@@ -204,7 +206,7 @@ impl MiddlePort {
                 "a numbered stage sends only answers to its inputs",
             ));
         }
-        self.core.send(output, 0)
+        self.core.send(output, Number::FIRST)
     }
 }
 
@@ -220,19 +222,18 @@ impl TailPort {
     }
 
     /// Succeeds if every instance of the stage has closed.
-    pub(crate) fn try_all_closed(&self) -> Result<Result<(), Blocked>, PortError> {
+    pub(crate) fn try_all_closed(&self) -> Result<(), TryError> {
         self.core.check()?;
-        let closed = self.core.participant().is_done(self.core.stage);
-        Ok(if closed {
+        if self.core.participant().is_done(self.core.stage()) {
             Ok(())
         } else {
-            Err(Blocked::NoInput)
-        })
+            Err(Blocked::NoInput.into())
+        }
     }
 }
 
 /// The result of a wait that had no deadline.
 #[inline]
-fn no_deadline<T>(got: Option<T>) -> T {
+fn no_deadline<T>(got: Result<T, Blocked>) -> T {
     got.expect("a wait without a deadline ends with something, or with an error")
 }

@@ -10,14 +10,17 @@ use crate::memory::atomic::{AtomicU64, Ordering};
 use crate::memory::event_count::{EventCount, WaitKey};
 use crate::memory::points::point;
 use crate::memory::tables::{ParticipantEntry, Tables};
-use crate::memory::{Corruption, QueueKind, Segment, now};
+use crate::memory::{
+    Corruption, InstanceId, Number, ParticipantId, QueueId, QueueKind, Segment, StageId, now,
+};
 use crate::queue::Put;
 
 use super::activity::Activity;
 use super::block::{Block, LeaseKind};
 use super::loans::Loans;
 use super::participant::{Alloc, Held, Participant};
-use super::port_error::PortError;
+use super::port_error::{PortError, TryError};
+use super::seat::AtLimit;
 use super::wait::{Blocked, Waiter, wait};
 use super::word::State;
 
@@ -25,18 +28,18 @@ use super::word::State;
 #[derive(Debug)]
 pub(crate) struct PortCore {
     pub(crate) tables: Arc<Tables>,
-    pub(super) id: u32,
-    pub(super) stage: u32,
+    pub(super) id: ParticipantId,
+    instance: InstanceId,
     pub(super) numbered: bool,
-    terminate_at_limit: bool,
+    at_limit: AtLimit,
     /// Buffers that count against the quota.
     loans: RefCell<Loans>,
     /// Inputs that a dead predecessor held, in the order of their numbers.
-    inherited: RefCell<VecDeque<(Held, u64)>>,
+    inherited: RefCell<VecDeque<(Held, Number)>>,
     /// Inputs that were received and are neither answered nor gone.
     open: Cell<u32>,
     /// The highest number that was answered, and one more: a numbered stage answers in order.
-    answered: Cell<u64>,
+    answered: Cell<Number>,
     /// A numbered stage let go of an input without answering it.
     unanswered: Cell<bool>,
     /// A writer that was to become blocks was dropped with data in it.
@@ -48,43 +51,38 @@ pub(crate) struct PortCore {
 }
 
 impl PortCore {
-    /// Takes the seat of instance `instance` of stage `stage`.
+    /// Takes the seat of an instance, with the policy for its quota.
     pub(super) fn take_seat(
         segment: &Segment,
-        stage: u32,
-        instance: u32,
-        terminate_at_limit: bool,
+        instance: InstanceId,
+        at_limit: AtLimit,
     ) -> Result<Rc<Self>, PortError> {
         let tables = Arc::clone(segment.tables());
         let shape = &tables.shape;
-        let id = shape.instances_of(stage).start + instance;
+        let id = shape.participant_of(instance);
         // SYNC(seat-taken): one port for each seat, or two blocks could be of one buffer.
         let owner = &tables.participants[id].owner;
         let taken = owner.compare_exchange(0, process_id(), Ordering::AcqRel, Ordering::Acquire);
         if let Err(process) = taken {
-            return Err(PortError::SeatTaken {
-                stage,
-                instance,
-                process,
-            });
+            return Err(PortError::SeatTaken { instance, process });
         }
         point!("seat.taken");
         let core = Self {
             id,
-            stage,
-            numbered: shape.is_numbered(stage),
-            terminate_at_limit,
+            instance,
+            numbered: shape.is_numbered(instance.stage()),
+            at_limit,
             loans: RefCell::new(Loans::of(&Participant {
                 tables: &tables,
                 id,
             })),
             inherited: RefCell::new(inheritance(&tables, id)),
             open: Cell::new(0),
-            answered: Cell::new(0),
+            answered: Cell::new(Number::FIRST),
             unanswered: Cell::new(false),
             skips_vacant: Cell::new(false),
             unsent: Cell::new(false),
-            drained: Cell::new(stage == 0),
+            drained: Cell::new(instance.stage() == StageId::HEAD),
             tables,
         };
         let entry = core.entry();
@@ -94,6 +92,18 @@ impl PortCore {
         core.set_activity(Activity::Working);
         point!("seat.working");
         Ok(Rc::new(core))
+    }
+
+    /// The stage whose instance the port is of.
+    #[inline]
+    pub(super) fn stage(&self) -> StageId {
+        self.instance.stage()
+    }
+
+    /// The queue that the stage receives from.
+    #[inline]
+    fn input(&self) -> QueueId {
+        QueueId::input_of(self.stage())
     }
 
     #[inline]
@@ -106,17 +116,15 @@ impl PortCore {
 
     #[inline]
     pub(crate) fn is_stopped(&self) -> bool {
-        self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
-    }
-
-    #[inline(always)]
-    pub(crate) fn try_alloc(self: &Rc<Self>) -> Result<Result<Block, Blocked>, PortError> {
-        Ok(self.try_loan()?.map(|held| Block::loan(self, held)))
+        self.tables.header().stop.word.load(Ordering::Relaxed) != 0
     }
 
     /// Allocates a buffer that is not a block yet: fewer words to move about.
+    ///
+    /// Returns two results, one in the other, as every attempt that the wait loop repeats: the loop
+    /// needs what blocks the attempt, and passes any other error on.
     #[inline(always)]
-    pub(crate) fn try_loan(&self) -> Result<Result<Held, Blocked>, PortError> {
+    pub(super) fn try_loan(&self) -> Result<Result<Held, Blocked>, PortError> {
         self.check()?;
         match self.participant().alloc(&mut self.loans.borrow_mut())? {
             Alloc::Got(held) => Ok(Ok(held)),
@@ -131,43 +139,39 @@ impl PortCore {
             0 => Err(PortError::Misuse(
                 "a stage that was described as never allocating wants a buffer",
             )),
-            quota if self.terminate_at_limit => Err(PortError::AtLimit { quota }),
+            quota if self.at_limit == AtLimit::Terminate => Err(PortError::AtLimit { quota }),
             _ => Ok(Err(Blocked::AtLimit)),
         }
     }
 
     /// The next block that the stage wants to see.
-    pub(crate) fn try_receive(
-        self: &Rc<Self>,
-    ) -> Result<Result<Option<Block>, Blocked>, PortError> {
+    pub(super) fn try_receive(self: &Rc<Self>) -> Result<Option<Block>, TryError> {
         loop {
-            match self.try_input()? {
-                Ok(Some((held, number))) => match self.accept(held, number)? {
-                    block if self.skips(&block) => drop(block),
-                    block => return Ok(Ok(Some(block))),
-                },
-                Ok(None) => return Ok(Ok(None)),
-                Err(blocked) => return Ok(Err(blocked)),
+            let Some((held, number)) = self.try_input()?? else {
+                return Ok(None);
+            };
+            let block = self.accept(held, number)?;
+            if !self.skips(&block) {
+                return Ok(Some(block));
             }
         }
     }
 
-    /// As [`try_receive`](Self::try_receive), but waits. `None` after `deadline`.
+    /// As [`try_receive`](Self::try_receive), but waits until `deadline`.
     #[inline(always)]
     pub(super) fn receive(
         self: &Rc<Self>,
         deadline: Option<Instant>,
-    ) -> Result<Option<Option<Block>>, PortError> {
+    ) -> Result<Result<Option<Block>, Blocked>, PortError> {
         loop {
-            let Some(input) = self.wait(deadline, || self.try_input())? else {
-                return Ok(None);
-            };
-            let Some((held, number)) = input else {
-                return Ok(Some(None));
+            let (held, number) = match self.wait(deadline, || self.try_input())? {
+                Ok(Some(input)) => input,
+                Ok(None) => return Ok(Ok(None)),
+                Err(blocked) => return Ok(Err(blocked)),
             };
             let block = self.accept(held, number)?;
             if !self.skips(&block) {
-                return Ok(Some(Some(block)));
+                return Ok(Ok(Some(block)));
             }
         }
     }
@@ -184,10 +188,10 @@ impl PortCore {
 
     /// Receives a buffer that is not a block yet.
     #[inline(always)]
-    fn try_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
+    fn try_input(&self) -> Result<Result<Option<(Held, Number)>, Blocked>, PortError> {
         self.check()?;
         let inherited = self.inherited.borrow_mut().pop_front();
-        let queue = self.stage;
+        let queue = self.input();
         let got = match inherited {
             Some(input) => Some(input),
             None => self.participant().receive(queue)?,
@@ -201,8 +205,8 @@ impl PortCore {
 
     /// Decides if an empty queue is the end of the stream.
     #[cold]
-    fn no_input(&self) -> Result<Result<Option<(Held, u64)>, Blocked>, PortError> {
-        let queue = self.stage;
+    fn no_input(&self) -> Result<Result<Option<(Held, Number)>, Blocked>, PortError> {
+        let queue = self.input();
         if !self.participant().feeders_done(queue) {
             return Ok(Err(Blocked::NoInput));
         }
@@ -214,7 +218,10 @@ impl PortCore {
         let (head, tail) = self.participant().ring(queue).ends();
         // Each number that the feeders took they have answered, and each answer was taken.
         let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
-        let short = ordered && self.participant().ring(queue - 1).ends().0 != head;
+        let short = queue.feeder().filter(|_| ordered).is_some_and(|feeder| {
+            let (taken, _) = self.participant().ring(QueueId::input_of(feeder)).ends();
+            taken != head
+        });
         if tail > head || short {
             return Err(
                 Corruption::new("a number is missing at the end of the stream")
@@ -227,7 +234,7 @@ impl PortCore {
     }
 
     #[inline(always)]
-    fn accept(self: &Rc<Self>, held: Held, number: u64) -> Result<Block, PortError> {
+    fn accept(self: &Rc<Self>, held: Held, number: Number) -> Result<Block, PortError> {
         let block = Block::input(self, held, number)?;
         self.open.set(self.open.get() + 1);
         let counters = &self.entry().counters;
@@ -238,7 +245,7 @@ impl PortCore {
     }
 
     #[inline]
-    pub(crate) fn send(&self, block: Block, number: u64) -> Result<(), PortError> {
+    pub(crate) fn send(&self, block: Block, number: Number) -> Result<(), PortError> {
         self.check()?;
         if !block.is_of(self) {
             return Err(PortError::Misuse(
@@ -251,9 +258,8 @@ impl PortCore {
             ));
         }
         let (vacant, len) = (block.is_vacant(), block.len() as u64);
-        let put = self
-            .participant()
-            .send(block.release(), self.stage + 1, number)?;
+        let output = QueueId::output_of(self.stage());
+        let put = self.participant().send(block.release(), output, number)?;
         if put == Put::Duplicate {
             return Err(PortError::Misuse("a number was answered twice"));
         }
@@ -287,7 +293,7 @@ impl PortCore {
             LeaseKind::Input => {
                 input.set_answered();
                 self.open.set(self.open.get() - 1);
-                self.answered.set(input.number() + 1);
+                self.answered.set(input.number().next());
                 Ok(())
             }
         }
@@ -347,7 +353,7 @@ impl PortCore {
         Ok(())
     }
 
-    /// Repeats `attempt` until it gets something; `None` after `deadline`.
+    /// Repeats `attempt` until it gets something; after `deadline`, returns what blocks it.
     ///
     /// `attempt` must itself notice a stop, as every `try_` primitive does.
     #[inline(always)]
@@ -355,7 +361,7 @@ impl PortCore {
         &self,
         deadline: Option<Instant>,
         attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
-    ) -> Result<Option<T>, E> {
+    ) -> Result<Result<T, Blocked>, E> {
         let core = self;
         wait(&TimedWait { core, deadline }, attempt)
     }
@@ -368,7 +374,7 @@ impl PortCore {
     }
 
     fn event(&self, blocked: Blocked) -> &EventCount {
-        blocked.event(&self.participant(), self.stage)
+        blocked.event(&self.participant(), self.stage())
     }
 
     /// Runs `sleep`, and counts its time as time spent waiting. `timed`: it ends by itself.
@@ -394,7 +400,7 @@ impl PortCore {
     }
 
     /// The participant whose seat this is.
-    pub(crate) fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> ParticipantId {
         self.id
     }
 
@@ -458,9 +464,11 @@ impl Drop for PortCore {
 
 /// The inputs that participant `id` already holds, in the order of their numbers: its predecessor
 /// died with them.
-pub(super) fn inheritance(tables: &Tables, id: u32) -> VecDeque<(Held, u64)> {
+pub(super) fn inheritance(tables: &Tables, id: ParticipantId) -> VecDeque<(Held, Number)> {
     let participant = Participant { tables, id };
-    let mut inputs: Vec<_> = (0..tables.shape.buffers())
+    let mut inputs: Vec<_> = tables
+        .shape
+        .buffer_ids()
         .filter_map(|buffer| {
             let word = participant.word(buffer).ok()?;
             let held = Held {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::memory::Corruption;
+use super::wait::Blocked;
+use crate::memory::{Corruption, InstanceId};
 
-/// Error of a primitive.
+/// Error of a primitive that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PortError {
@@ -20,10 +21,8 @@ pub enum PortError {
     Misuse(&'static str),
     /// Another port has the seat.
     SeatTaken {
-        /// Stage of the seat.
-        stage: u32,
-        /// Instance of the stage.
-        instance: u32,
+        /// Instance whose seat it is.
+        instance: InstanceId,
         /// Process of that port, as the segment says.
         process: u32,
     },
@@ -40,15 +39,8 @@ impl fmt::Display for PortError {
                 "all {quota} buffers that this instance may have are outstanding, and the pipe's \
                  policy is to end it"
             ),
-            Self::SeatTaken {
-                stage,
-                instance,
-                process,
-            } => {
-                write!(
-                    f,
-                    "the seat of instance {instance} of stage {stage} is taken by process {process}"
-                )
+            Self::SeatTaken { instance, process } => {
+                write!(f, "the seat of {instance} is taken by process {process}")
             }
             Self::Misuse(what) => write!(f, "the stage broke the rules of its port: {what}"),
             Self::Corrupt(corrupt) => corrupt.fmt(f),
@@ -61,5 +53,46 @@ impl std::error::Error for PortError {}
 impl From<Corruption> for PortError {
     fn from(corrupt: Corruption) -> Self {
         Self::Corrupt(corrupt)
+    }
+}
+
+/// Error of a primitive that does not wait, or not for longer than a timeout.
+///
+/// Exhaustive: an attempt that got nothing may be repeated, or it has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TryError {
+    /// The primitive would have to wait, or to wait longer. It has done nothing.
+    Blocked(Blocked),
+    /// The primitive failed.
+    Port(PortError),
+}
+
+impl fmt::Display for TryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blocked(blocked) => blocked.fmt(f),
+            Self::Port(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Blocked(blocked) => Some(blocked),
+            Self::Port(error) => Some(error),
+        }
+    }
+}
+
+impl From<Blocked> for TryError {
+    fn from(blocked: Blocked) -> Self {
+        Self::Blocked(blocked)
+    }
+}
+
+impl From<PortError> for TryError {
+    fn from(error: PortError) -> Self {
+        Self::Port(error)
     }
 }

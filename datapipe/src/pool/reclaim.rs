@@ -4,16 +4,15 @@
 //! Until then nothing is decided, because a participant that only looks dead may still write.
 //! Everything else goes on meanwhile.
 
-use crate::memory::Corruption;
-use crate::memory::QueueKind;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;
 use crate::memory::tables::Tables;
+use crate::memory::{Corruption, Number, ParticipantId, QueueId, QueueKind};
 #[cfg(not(loom))]
-use crate::memory::{Dead, Segment};
+use crate::memory::{Dead, InstanceId, Segment};
 
 use super::activity::Activity;
-use super::participant::{FREE_LIST, Held, Participant};
+use super::participant::{Held, Participant};
 #[cfg(not(loom))]
 use super::port_core::inheritance;
 use super::word::{CONTROLLER, State};
@@ -52,7 +51,7 @@ impl Reclaimed {
 
 #[cfg(not(loom))]
 impl Segment {
-    /// Takes back everything that instance `instance` of stage `stage` held when it died.
+    /// Takes back everything that an instance held when it died.
     ///
     /// # Errors
     ///
@@ -65,17 +64,11 @@ impl Segment {
     /// If there is no such instance.
     pub fn reclaim(
         &self,
-        stage: u32,
-        instance: u32,
+        instance: InstanceId,
         proof: &Dead,
         inputs: Inputs,
     ) -> Result<Reclaimed, Corruption> {
-        let range = self.shape().instances_of(stage);
-        assert!(
-            instance < range.len() as u32,
-            "stage {stage} has no instance {instance}"
-        );
-        let participant = range.start + instance;
+        let participant = self.shape().participant_of(instance);
         let owner = &self.tables().participants[participant].owner;
         let process = owner.load(Ordering::Acquire); // SYNC(seat-taken)
         if process != 0 && process != proof.process() {
@@ -92,25 +85,21 @@ impl Segment {
     }
 
     /// Records the activity of an instance that cannot record it itself.
-    pub(crate) fn note_activity(&self, stage: u32, instance: u32, activity: Activity) {
-        activity.record(
-            self.tables(),
-            self.shape().participant_of(stage, instance),
-            false,
-        );
+    pub(crate) fn note_activity(&self, instance: InstanceId, activity: Activity) {
+        activity.record(self.tables(), self.shape().participant_of(instance), false);
     }
 
     /// Records the number of processes that an instance has had.
-    pub(crate) fn note_processes(&self, stage: u32, instance: u32, processes: u64) {
-        let participant = self.shape().participant_of(stage, instance);
+    pub(crate) fn note_processes(&self, instance: InstanceId, processes: u64) {
+        let participant = self.shape().participant_of(instance);
         self.tables().participants[participant]
             .processes
             .store(processes, Ordering::Relaxed);
     }
 
     /// Number of blocks that all processes of an instance together have taken up.
-    pub(crate) fn taken_up(&self, stage: u32, instance: u32) -> u64 {
-        let participant = self.shape().participant_of(stage, instance);
+    pub(crate) fn taken_up(&self, instance: InstanceId) -> u64 {
+        let participant = self.shape().participant_of(instance);
         self.tables().participants[participant]
             .counters
             .blocks_in
@@ -118,15 +107,19 @@ impl Segment {
     }
 
     /// The number of the first input that waits for the replacement of a dead instance.
-    pub(crate) fn inherited(&self, stage: u32, instance: u32) -> Option<u64> {
-        let participant = self.shape().participant_of(stage, instance);
+    pub(crate) fn inherited(&self, instance: InstanceId) -> Option<Number> {
+        let participant = self.shape().participant_of(instance);
         inheritance(self.tables(), participant)
             .front()
             .map(|&(_, number)| number)
     }
 }
 
-pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Reclaimed, Corruption> {
+pub(super) fn reclaim(
+    tables: &Tables,
+    dead: ParticipantId,
+    inputs: Inputs,
+) -> Result<Reclaimed, Corruption> {
     let controller = Participant {
         tables,
         id: CONTROLLER,
@@ -175,9 +168,13 @@ pub(super) fn reclaim(tables: &Tables, dead: u32, inputs: Inputs) -> Result<Recl
 }
 
 /// The buffers that the ledger says are in this state by the dead one's hand.
-fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<Held>, Corruption> {
+fn of_dead(
+    controller: &Participant<'_>,
+    dead: ParticipantId,
+    state: State,
+) -> Result<Vec<Held>, Corruption> {
     let mut found = Vec::new();
-    for buffer in 0..controller.tables.shape.buffers() {
+    for buffer in controller.tables.shape.buffer_ids() {
         let word = controller.word(buffer)?;
         if word.who == dead && word.state == state {
             found.push(Held {
@@ -190,16 +187,21 @@ fn of_dead(controller: &Participant<'_>, dead: u32, state: State) -> Result<Vec<
 }
 
 /// True if the output for input `number` of participant `dead` is already on its way.
-fn is_answered(controller: &Participant<'_>, dead: u32, number: u64) -> bool {
+fn is_answered(controller: &Participant<'_>, dead: ParticipantId, number: Number) -> bool {
     let shape = &controller.tables.shape;
     let Some(stage) = shape.stage_of(dead) else {
         return false;
     };
-    shape.is_numbered(stage) && controller.ring(stage + 1).is_published(number)
+    let output = QueueId::output_of(stage);
+    shape.is_numbered(stage) && controller.ring(output).is_published(number.position())
 }
 
 /// Frees a buffer that the dead one held.
-fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), Corruption> {
+fn free_for(
+    controller: &Participant<'_>,
+    held: Held,
+    dead: ParticipantId,
+) -> Result<(), Corruption> {
     // The dead participant's own steps, taken by us: no other one touches a buffer that it held.
     Participant {
         id: dead,
@@ -209,11 +211,15 @@ fn free_for(controller: &Participant<'_>, held: Held, dead: u32) -> Result<(), C
 }
 
 /// Finishes a send that the dead one began. Returns whether there was anything left to do.
-fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bool, Corruption> {
+fn finish_send(
+    controller: &Participant<'_>,
+    held: Held,
+    dead: ParticipantId,
+) -> Result<bool, Corruption> {
     let tables = controller.tables;
     let entry = &tables.buffers[held.buffer];
-    let queue = entry.destination.load(Ordering::Acquire); // SYNC(destination)
-    if queue >= tables.shape.stage_count() {
+    let queue = QueueId::new(entry.destination.load(Ordering::Acquire)); // SYNC(destination)
+    if queue >= tables.shape.reserve() {
         return Err(
             Corruption::new("a buffer was sent to a queue that does not exist")
                 .at_buffer(held.buffer),
@@ -228,11 +234,11 @@ fn finish_send(controller: &Participant<'_>, held: Held, dead: u32) -> Result<bo
     if word.generation != held.generation || word.state != State::Sent || word.who != dead {
         return Ok(false);
     }
-    if queue == FREE_LIST {
+    if queue == QueueId::FREE_LIST {
         controller.publish_free(held, word.allocator)?;
     } else {
         let ordered = tables.shape.queue_kind(queue) == QueueKind::Ordered;
-        let noted = entry.number_generation.load(Ordering::Acquire) == held.generation;
+        let noted = entry.number_generation.load(Ordering::Acquire) == held.generation.get();
         if ordered && !noted {
             return Err(Corruption::new("a sent buffer has lost its number").at_buffer(held.buffer));
         }

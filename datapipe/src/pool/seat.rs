@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::memory::Segment;
+use crate::memory::{InstanceId, Segment, StageId};
 
 use super::port::{HeadPort, MiddlePort, TailPort};
 use super::port_core::PortCore;
@@ -13,39 +13,47 @@ use super::port_error::PortError;
 #[derive(Clone, Debug)]
 pub struct Seat {
     segment: Segment,
-    stage: u32,
-    instance: u32,
-    terminate_at_limit: bool,
+    instance: InstanceId,
+    at_limit: AtLimit,
+}
+
+/// Policy for an instance that asks for a buffer when its quota is used up.
+///
+/// Exhaustive: the instance goes on when a buffer has come back, or it does not go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtLimit {
+    /// The instance waits until one of its buffers has come back: the pipe runs at the speed of its
+    /// slowest stage.
+    #[default]
+    Wait,
+    /// The instance ends with an error, and the pipe with it: for sources that must not be kept
+    /// waiting.
+    Terminate,
 }
 
 impl Seat {
-    /// The seat of instance `instance` of stage `stage`.
+    /// The seat of an instance.
     ///
     /// # Panics
     ///
     /// If there is no such instance.
-    pub fn new(segment: &Segment, stage: u32, instance: u32) -> Self {
-        let instances = segment.shape().stages()[stage as usize].instances;
+    pub fn new(segment: &Segment, instance: InstanceId) -> Self {
         assert!(
-            instance < instances,
-            "stage {stage} has {instances} instances, no instance {instance}"
+            segment.shape().has_instance(instance),
+            "the pipe has no {instance}"
         );
         Self {
             segment: segment.clone(),
-            stage,
             instance,
-            terminate_at_limit: false,
+            at_limit: AtLimit::default(),
         }
     }
 
-    /// Ends the instance with [`PortError::AtLimit`] where it would otherwise wait for its own
-    /// buffers to come back.
+    /// The same seat with another policy for an instance that would wait for its own buffers to
+    /// come back: with [`AtLimit::Terminate`] it ends with [`PortError::AtLimit`].
     #[must_use]
-    pub fn terminate_at_limit(self, yes: bool) -> Self {
-        Self {
-            terminate_at_limit: yes,
-            ..self
-        }
+    pub fn at_limit(self, at_limit: AtLimit) -> Self {
+        Self { at_limit, ..self }
     }
 
     /// Takes the seat as head.
@@ -58,7 +66,7 @@ impl Seat {
     ///
     /// If the stage is not the first.
     pub fn head(&self) -> Result<HeadPort, PortError> {
-        assert_eq!(self.stage, 0, "the head is the first stage");
+        assert!(self.is_head(), "the head is the first stage");
         Ok(HeadPort { core: self.take()? })
     }
 
@@ -73,7 +81,7 @@ impl Seat {
     /// If the stage is the first or the last.
     pub fn middle(&self) -> Result<MiddlePort, PortError> {
         assert!(
-            self.stage > 0 && !self.is_last(),
+            !self.is_head() && !self.is_tail(),
             "a middle stage is neither first nor last"
         );
         Ok(MiddlePort { core: self.take()? })
@@ -89,26 +97,20 @@ impl Seat {
     ///
     /// If the stage is not the last.
     pub fn tail(&self) -> Result<TailPort, PortError> {
-        assert!(self.is_last(), "the tail is the last stage");
+        assert!(self.is_tail(), "the tail is the last stage");
         Ok(TailPort { core: self.take()? })
     }
 
     /// True if the seat is a head's.
     pub(crate) fn is_head(&self) -> bool {
-        self.stage == 0
+        self.instance.stage() == StageId::HEAD
     }
 
     fn take(&self) -> Result<Rc<PortCore>, PortError> {
-        let Self {
-            segment,
-            stage,
-            instance,
-            terminate_at_limit,
-        } = self;
-        PortCore::take_seat(segment, *stage, *instance, *terminate_at_limit)
+        PortCore::take_seat(&self.segment, self.instance, self.at_limit)
     }
 
-    fn is_last(&self) -> bool {
-        self.stage + 1 == self.segment.shape().stage_count()
+    fn is_tail(&self) -> bool {
+        self.instance.stage() == self.segment.shape().tail()
     }
 }

@@ -9,10 +9,13 @@
 //! Ports and the model checker run this same loop. They differ in a [`Waiter`]: a port has a clock,
 //! counters and the kernel's futex; the model has none of them.
 
+use std::fmt;
+
 use crate::memory::atomic::spin_loop;
 use crate::memory::event_count::{EventCount, WaitKey};
+use crate::memory::{QueueId, StageId};
 
-use super::participant::{FREE_LIST, Participant};
+use super::participant::Participant;
 
 /// Reason that an attempt which does not wait got nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +30,27 @@ pub enum Blocked {
 }
 
 impl Blocked {
-    /// The event that ends this for participant `id` of stage `stage`.
-    pub(super) fn event<'a>(self, participant: &Participant<'a>, stage: u32) -> &'a EventCount {
+    /// The event that ends this for a participant of stage `stage`.
+    pub(super) fn event<'a>(self, participant: &Participant<'a>, stage: StageId) -> &'a EventCount {
         match self {
             Self::AtLimit => &participant.tables.participants[participant.id].credit.event,
-            Self::NoneFree => participant.ring(FREE_LIST).event(),
-            Self::NoInput => participant.ring(stage).event(),
+            Self::NoneFree => participant.ring(QueueId::FREE_LIST).event(),
+            Self::NoInput => participant.ring(QueueId::input_of(stage)).event(),
         }
     }
 }
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AtLimit => "all buffers that the instance may have are outstanding",
+            Self::NoneFree => "no buffer is free at present",
+            Self::NoInput => "there is no input at present",
+        })
+    }
+}
+
+impl std::error::Error for Blocked {}
 
 /// The parts of a wait that a port and its model do in different ways.
 pub(super) trait Waiter {
@@ -55,16 +70,17 @@ pub(super) trait Waiter {
     fn sleep(&self, blocked: Blocked, event: &EventCount, key: WaitKey);
 }
 
-/// Repeats `attempt` until it gets something; `None` if the time for the wait is over before.
+/// Repeats `attempt` until it gets something. If the time for the wait is over before, returns what
+/// blocked the last attempt.
 ///
 /// `attempt` must itself notice a stop, as every `try_` primitive does.
 #[inline(always)]
 pub(super) fn wait<T, E>(
     waiter: &impl Waiter,
     mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
-) -> Result<Option<T>, E> {
+) -> Result<Result<T, Blocked>, E> {
     match attempt()? {
-        Ok(done) => Ok(Some(done)),
+        Ok(done) => Ok(Ok(done)),
         Err(blocked) => wait_longer(waiter, blocked, attempt),
     }
 }
@@ -76,11 +92,11 @@ fn wait_longer<W: Waiter, T, E>(
     waiter: &W,
     mut blocked: Blocked,
     mut attempt: impl FnMut() -> Result<Result<T, Blocked>, E>,
-) -> Result<Option<T>, E> {
+) -> Result<Result<T, Blocked>, E> {
     for _ in 0..W::LOOKS {
         (0..W::PAUSES).for_each(|_| spin_loop());
         match attempt()? {
-            Ok(done) => return Ok(Some(done)),
+            Ok(done) => return Ok(Ok(done)),
             Err(now) => blocked = now,
         }
     }
@@ -89,10 +105,10 @@ fn wait_longer<W: Waiter, T, E>(
         let key = event.prepare_wait();
         // The attempt after the mark: a waker that missed the mark published before this look.
         match attempt()? {
-            Ok(done) => return Ok(Some(done)),
+            Ok(done) => return Ok(Ok(done)),
             // Another event will end it, on which no sleeper is marked yet.
             Err(other) if other != blocked => blocked = other,
-            Err(_) if waiter.is_over() => return Ok(None),
+            Err(_) if waiter.is_over() => return Ok(Err(blocked)),
             Err(_) => waiter.sleep(blocked, event, key),
         }
     }

@@ -1,18 +1,19 @@
 //! The ledger word: one 64-bit atomic per buffer, and the only truth about who has it.
 
 use crate::limits::{GENERATION_BITS, MAX_PARTICIPANTS};
+use crate::memory::{Generation, ParticipantId};
 
 /// A decoded ledger word. See `docs/shared-memory.md`, "Ledger word".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
     pub(crate) state: State,
     /// The participant that has charge of the buffer, or [`CONTROLLER`].
-    pub(crate) who: u32,
+    pub(crate) who: ParticipantId,
     /// The participant whose quota the buffer counts against, or [`NO_ONE`] if it was never
     /// allocated.
-    pub(crate) allocator: u32,
+    pub(crate) allocator: ParticipantId,
     /// Grows by one each time the buffer changes hands.
-    pub(crate) generation: u64,
+    pub(crate) generation: Generation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,18 +26,17 @@ pub(crate) enum State {
 }
 
 /// Id of the controller in the ledger.
-pub(crate) const CONTROLLER: u32 = (1 << WHO_BITS) - 2;
+pub(crate) const CONTROLLER: ParticipantId = ParticipantId::new((1 << WHO_BITS) - 2);
 /// No participant: the allocator of a buffer that was never allocated.
-pub(crate) const NO_ONE: u32 = (1 << WHO_BITS) - 1;
+pub(crate) const NO_ONE: ParticipantId = ParticipantId::new((1 << WHO_BITS) - 1);
 
 const WHO_BITS: u32 = 11;
 const WHO_MASK: u64 = (1 << WHO_BITS) - 1;
-const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 const ALLOCATOR_SHIFT: u32 = GENERATION_BITS;
 const WHO_SHIFT: u32 = ALLOCATOR_SHIFT + WHO_BITS;
 const STATE_SHIFT: u32 = WHO_SHIFT + WHO_BITS;
 
-const _: () = assert!(STATE_SHIFT == 62 && MAX_PARTICIPANTS <= CONTROLLER);
+const _: () = assert!(STATE_SHIFT == 62 && MAX_PARTICIPANTS <= CONTROLLER.get());
 
 impl Word {
     /// Decodes a word; `None` for one that no participant writes. Zero, what fresh memory holds, is
@@ -50,9 +50,9 @@ impl Word {
         };
         Some(Self {
             state,
-            who: (word >> WHO_SHIFT & WHO_MASK) as u32,
-            allocator: (word >> ALLOCATOR_SHIFT & WHO_MASK) as u32,
-            generation: word & GENERATION_MASK,
+            who: ParticipantId::new((word >> WHO_SHIFT & WHO_MASK) as u32),
+            allocator: ParticipantId::new((word >> ALLOCATOR_SHIFT & WHO_MASK) as u32),
+            generation: Generation::new(word & Generation::MASK),
         })
     }
 
@@ -63,20 +63,19 @@ impl Word {
             State::Sent => 2,
         };
         state << STATE_SHIFT
-            | (u64::from(self.who) & WHO_MASK) << WHO_SHIFT
-            | (u64::from(self.allocator) & WHO_MASK) << ALLOCATOR_SHIFT
-            | self.generation & GENERATION_MASK
+            | (u64::from(self.who.get()) & WHO_MASK) << WHO_SHIFT
+            | (u64::from(self.allocator.get()) & WHO_MASK) << ALLOCATOR_SHIFT
+            | self.generation.get() & Generation::MASK
     }
 
     /// The word after `who` has taken the buffer.
     #[inline]
-    pub(crate) fn taken_by(self, who: u32, allocator: u32) -> Self {
-        let generation = self.generation.wrapping_add(1) & GENERATION_MASK;
+    pub(crate) fn taken_by(self, who: ParticipantId, allocator: ParticipantId) -> Self {
         Self {
             state: State::Held,
             who,
             allocator,
-            generation,
+            generation: self.generation.next(),
         }
     }
 }
@@ -88,8 +87,12 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         for state in [State::Held, State::Sent] {
-            for (who, allocator) in [(0, 0), (1023, NO_ONE), (CONTROLLER, 5)] {
-                for generation in [0, 1, GENERATION_MASK] {
+            for (who, allocator) in [
+                (ParticipantId::new(0), ParticipantId::new(0)),
+                (ParticipantId::new(1023), NO_ONE),
+                (CONTROLLER, ParticipantId::new(5)),
+            ] {
+                for generation in [0, 1, Generation::MASK].map(Generation::new) {
                     let word = Word {
                         state,
                         who,
@@ -108,10 +111,11 @@ mod tests {
     fn generations_wrap() {
         let last = Word {
             state: State::Sent,
-            who: 1,
-            allocator: 1,
-            generation: GENERATION_MASK,
+            who: ParticipantId::new(1),
+            allocator: ParticipantId::new(1),
+            generation: Generation::new(Generation::MASK),
         };
-        assert_eq!(last.taken_by(2, 1).generation, 0);
+        let next = last.taken_by(ParticipantId::new(2), last.allocator);
+        assert_eq!(next.generation, Generation::FIRST);
     }
 }

@@ -1,5 +1,5 @@
-//! The ring: take, put at the tail, put at a place. Lock-free, and complete
-//! even if a participant dies at any step.
+//! The ring: take, put at the tail, put at a position. Lock-free, and complete even if a participant
+//! dies at any step.
 //!
 //! After Dmitry Vyukov's bounded multi-producer multi-consumer queue, with two changes: the
 //! sequence number shares its word with the content, so that one compare-and-swap fills a slot, and
@@ -7,12 +7,11 @@
 //! any participant can do it.
 
 use crate::limits::MAX_ROUNDS;
-use crate::memory::Corruption;
-use crate::memory::RingUsers;
 use crate::memory::atomic::{AtomicU64, Ordering};
 use crate::memory::event_count::EventCount;
 use crate::memory::points::point;
 use crate::memory::tables::{QueueEntry, SlotEntry};
+use crate::memory::{BufferId, Corruption, Generation, Lap, QueueId, RingPosition, RingUsers};
 
 use super::slot::Slot;
 
@@ -21,8 +20,8 @@ use super::slot::Slot;
 pub(crate) struct Ring<'a> {
     ends: &'a QueueEntry,
     slots: &'a [SlotEntry],
-    /// Index of the queue, for error messages.
-    queue: u32,
+    /// The queue, for error messages.
+    queue: QueueId,
     users: RingUsers,
 }
 
@@ -34,14 +33,14 @@ pub(crate) enum Claim<T> {
     Lost,
 }
 
-/// A buffer that was taken, and its place.
+/// A buffer that was taken, and its position.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
     pub(crate) claimed: T,
-    pub(crate) place: u64,
+    pub(crate) position: RingPosition,
 }
 
-/// Outcome of putting a buffer at a given place.
+/// Outcome of putting a buffer at a given position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     /// It is there.
@@ -54,7 +53,7 @@ impl<'a> Ring<'a> {
     /// `slots.len()` is a power of two.
     #[inline]
     pub(crate) fn new(
-        queue: u32,
+        queue: QueueId,
         ends: &'a QueueEntry,
         slots: &'a [SlotEntry],
         users: RingUsers,
@@ -70,36 +69,38 @@ impl<'a> Ring<'a> {
 
     /// Takes the buffer at the head.
     ///
-    /// `claim(buffer, generation, place)` must try to make the buffer the caller's in the ledger,
+    /// `claim(buffer, generation, position)` must try to make the buffer the caller's in the ledger,
     /// in one step; it is called once for each slot that looks full.
     #[inline(always)]
     pub(crate) fn take<T>(
         &self,
-        mut claim: impl FnMut(u32, u64, u64) -> Result<Claim<T>, Corruption>,
+        mut claim: impl FnMut(BufferId, Generation, RingPosition) -> Result<Claim<T>, Corruption>,
     ) -> Result<Option<Taken<T>>, Corruption> {
         for _ in 0..MAX_ROUNDS {
-            let place = self.head().load(Ordering::Acquire);
-            let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-filled)
+            let position = self.head();
+            let word = self.slot(position).load(Ordering::Acquire); // SYNC(slot-filled)
             match Slot::decode(word) {
-                Slot::Empty { lap } if lap == self.lap(place) => return Ok(None),
-                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance_head(place),
+                Slot::Empty { lap } if lap == self.lap(position) => return Ok(None),
+                Slot::Empty { lap } if lap == self.next_lap(position) => {
+                    self.advance_head(position)
+                }
                 Slot::Empty { .. } => {} // the head has moved a lap since it was read
                 Slot::Full { buffer, generation } => {
                     // Only while the head is still here does the slot speak of this lap: the head
                     // cannot be a lap late, for then more buffers would be in the ring than there
                     // are.
-                    if self.head().load(Ordering::Acquire) != place {
+                    if self.head() != position {
                         continue;
                     }
-                    let claim = claim(buffer, generation, place)?;
+                    let claim = claim(buffer, generation, position)?;
                     // From here on the buffer has moved. Any participant that sees that may empty
                     // the slot and move the head.
-                    self.empty_slot(place, word);
+                    self.empty_slot(position, word);
                     point!("take.emptied");
-                    self.advance_head(place);
+                    self.advance_head(position);
                     point!("take.moved");
                     if let Claim::Won(claimed) = claim {
-                        return Ok(Some(Taken { claimed, place }));
+                        return Ok(Some(Taken { claimed, position }));
                     }
                 }
             }
@@ -107,17 +108,21 @@ impl<'a> Ring<'a> {
         Err(self.corrupt("the head of a queue does not settle"))
     }
 
-    /// Puts a buffer at the tail, and returns its place.
+    /// Puts a buffer at the tail, and returns its position.
     #[inline]
-    pub(crate) fn put(&self, buffer: u32, generation: u64) -> Result<u64, Corruption> {
+    pub(crate) fn put(
+        &self,
+        buffer: BufferId,
+        generation: Generation,
+    ) -> Result<RingPosition, Corruption> {
         let full = Slot::Full { buffer, generation }.encode();
         for _ in 0..MAX_ROUNDS {
-            let place = self.tail().load(Ordering::Acquire);
-            let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-emptied)
+            let position = self.tail();
+            let word = self.slot(position).load(Ordering::Acquire); // SYNC(slot-emptied)
             match Slot::decode(word) {
-                Slot::Empty { lap } if lap == self.lap(place) => {
+                Slot::Empty { lap } if lap == self.lap(position) => {
                     // SYNC(slot-filled): the payload and the descriptor come before it.
-                    let put = self.slot(place).compare_exchange(
+                    let put = self.slot(position).compare_exchange(
                         word,
                         full,
                         Ordering::AcqRel,
@@ -125,50 +130,55 @@ impl<'a> Ring<'a> {
                     );
                     if put.is_ok() {
                         point!("put.filled");
-                        self.advance_tail(place);
+                        self.advance_tail(position);
                         point!("put.moved");
-                        return Ok(place);
+                        return Ok(position);
                     }
                 }
-                // Another participant filled this place, and perhaps a taker has emptied it: the
+                // Another participant filled this slot, and perhaps a taker has emptied it: the
                 // tail is late.
-                Slot::Full { .. } => self.advance_tail(place),
-                Slot::Empty { lap } if lap == self.next_lap(place) => self.advance_tail(place),
+                Slot::Full { .. } => self.advance_tail(position),
+                Slot::Empty { lap } if lap == self.next_lap(position) => {
+                    self.advance_tail(position)
+                }
                 Slot::Empty { .. } => {} // the tail has moved a lap since it was read
             }
         }
         Err(self.corrupt("the tail of a queue does not settle"))
     }
 
-    /// Puts a buffer at a given place.
+    /// Puts a buffer at a given position.
     #[inline]
     pub(crate) fn put_at(
         &self,
-        place: u64,
-        buffer: u32,
-        generation: u64,
+        position: RingPosition,
+        buffer: BufferId,
+        generation: Generation,
     ) -> Result<Put, Corruption> {
         let full = Slot::Full { buffer, generation }.encode();
         for _ in 0..MAX_ROUNDS {
-            let word = self.slot(place).load(Ordering::Acquire); // SYNC(slot-emptied)
-            if self.is_past(place, word) {
+            let word = self.slot(position).load(Ordering::Acquire); // SYNC(slot-emptied)
+            if self.is_past(position, word) {
                 return Ok(Put::Duplicate);
             }
             if word
                 != (Slot::Empty {
-                    lap: self.lap(place),
+                    lap: self.lap(position),
                 })
                 .encode()
             {
                 return Err(self.corrupt("a number is beyond the window of its queue"));
             }
             // SYNC(slot-filled): the payload and the descriptor come before it.
-            let put =
-                self.slot(place)
-                    .compare_exchange(word, full, Ordering::AcqRel, Ordering::Relaxed);
+            let put = self.slot(position).compare_exchange(
+                word,
+                full,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
             if put.is_ok() {
                 point!("put.filled");
-                self.raise_tail(place.wrapping_add(1));
+                self.raise_tail(position.next());
                 point!("put.moved");
                 return Ok(Put::Done);
             }
@@ -176,54 +186,49 @@ impl<'a> Ring<'a> {
         Err(self.corrupt("a slot does not settle"))
     }
 
-    /// True if anything is or was at `place`.
-    pub(crate) fn is_published(&self, place: u64) -> bool {
-        self.is_past(place, self.slot(place).load(Ordering::Acquire))
+    /// True if anything is or was at `position`.
+    pub(crate) fn is_published(&self, position: RingPosition) -> bool {
+        self.is_past(position, self.slot(position).load(Ordering::Acquire))
     }
 
     /// True if some slot names this buffer at this generation.
-    pub(crate) fn holds(&self, buffer: u32, generation: u64) -> bool {
+    pub(crate) fn holds(&self, buffer: BufferId, generation: Generation) -> bool {
         let full = Slot::Full { buffer, generation }.encode();
         self.slots
             .iter()
             .any(|slot| slot.word.load(Ordering::Acquire) == full)
     }
 
-    /// Places filled but not taken, as far as the hints know: exact when no participant is in
+    /// Number of slots filled but not taken, as far as the hints know: exact when no participant is in
     /// the middle of anything.
     #[inline]
     pub(crate) fn depth(&self) -> u64 {
-        let head = self.head().load(Ordering::Acquire);
-        self.tail()
-            .load(Ordering::Acquire)
-            .saturating_sub(head)
-            .min(self.slots.len() as u64)
+        let head = self.head().get();
+        let filled = self.tail().get().saturating_sub(head);
+        filled.min(self.slots.len() as u64)
     }
 
-    /// Place of the next take and one past the highest place filled, both as hinted.
-    pub(crate) fn ends(&self) -> (u64, u64) {
-        (
-            self.head().load(Ordering::Acquire),
-            self.tail().load(Ordering::Acquire),
-        )
+    /// Position of the next take, and one past the highest position filled, both as hinted.
+    pub(crate) fn ends(&self) -> (RingPosition, RingPosition) {
+        (self.head(), self.tail())
     }
 
-    /// Every slot of the window that starts at the head, with its place.
-    pub(crate) fn window(&self) -> impl Iterator<Item = (u64, Slot)> {
-        let head = self.head().load(Ordering::Acquire);
+    /// Every slot of the window that starts at the head, with its position.
+    pub(crate) fn window(&self) -> impl Iterator<Item = (RingPosition, Slot)> {
+        let head = self.head();
         (0..self.slots.len() as u64).map(move |i| {
-            let place = head.wrapping_add(i);
+            let position = head.ahead(i);
             (
-                place,
-                Slot::decode(self.slot(place).load(Ordering::Acquire)),
+                position,
+                Slot::decode(self.slot(position).load(Ordering::Acquire)),
             )
         })
     }
 
-    /// The lap of `place`.
+    /// The lap of `position`.
     #[inline]
-    pub(crate) fn lap(&self, place: u64) -> u64 {
-        place >> self.slots.len().trailing_zeros()
+    pub(crate) fn lap(&self, position: RingPosition) -> Lap {
+        Lap::new(position.get() >> self.slots.len().trailing_zeros())
     }
 
     /// Moves when the queue gets something, or its feeders finish.
@@ -233,61 +238,61 @@ impl<'a> Ring<'a> {
     }
 
     #[inline]
-    fn next_lap(&self, place: u64) -> u64 {
-        self.lap(place) + 1
+    fn next_lap(&self, position: RingPosition) -> Lap {
+        self.lap(position).next()
     }
 
-    /// True if `word`, read from the slot of `place`, says that something is or was there.
+    /// True if `word`, read from the slot of `position`, says that something is or was there.
     #[inline]
-    fn is_past(&self, place: u64, word: u64) -> bool {
+    fn is_past(&self, position: RingPosition, word: u64) -> bool {
         match Slot::decode(word) {
-            Slot::Empty { lap } => lap > self.lap(place),
-            // Within the window that starts at the head a slot belongs to one place only.
+            Slot::Empty { lap } => lap > self.lap(position),
+            // Within the window that starts at the head a slot belongs to one position only.
             Slot::Full { .. } => {
-                place
-                    < self
-                        .head()
-                        .load(Ordering::Acquire)
-                        .saturating_add(self.slots.len() as u64)
+                let window = self.slots.len() as u64;
+                position.get() < self.head().get().saturating_add(window)
             }
         }
     }
 
-    /// Empties the slot of `place`, which held `word`, unless another participant did.
+    /// Empties the slot of `position`, which held `word`, unless another participant did.
     #[inline]
-    fn empty_slot(&self, place: u64, word: u64) {
+    fn empty_slot(&self, position: RingPosition, word: u64) {
         let empty = Slot::Empty {
-            lap: self.next_lap(place),
+            lap: self.next_lap(position),
         }
         .encode();
         // SYNC(slot-emptied)
         if self.users.one_taker {
-            self.slot(place).store(empty, Ordering::Release);
+            self.slot(position).store(empty, Ordering::Release);
         } else {
-            let _ =
-                self.slot(place)
-                    .compare_exchange(word, empty, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.slot(position).compare_exchange(
+                word,
+                empty,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
         }
     }
 
     #[inline]
-    fn advance_head(&self, place: u64) {
-        advance(self.head(), place, self.users.one_taker);
+    fn advance_head(&self, position: RingPosition) {
+        advance(&self.ends.head.word, position, self.users.one_taker);
     }
 
     #[inline]
-    fn advance_tail(&self, place: u64) {
-        advance(self.tail(), place, self.users.one_putter);
+    fn advance_tail(&self, position: RingPosition) {
+        advance(&self.ends.tail.word, position, self.users.one_putter);
     }
 
     /// Moves the tail up to `end`, unless it is there.
-    fn raise_tail(&self, end: u64) {
+    fn raise_tail(&self, end: RingPosition) {
+        let word = &self.ends.tail.word;
         for _ in 0..MAX_ROUNDS {
-            let tail = self.tail().load(Ordering::Acquire);
+            let tail = self.tail();
             if tail >= end
-                || self
-                    .tail()
-                    .compare_exchange(tail, end, Ordering::AcqRel, Ordering::Relaxed)
+                || word
+                    .compare_exchange(tail.get(), end.get(), Ordering::AcqRel, Ordering::Relaxed)
                     .is_ok()
             {
                 return;
@@ -296,19 +301,21 @@ impl<'a> Ring<'a> {
     }
 
     #[inline]
-    fn slot(&self, place: u64) -> &'a AtomicU64 {
-        let index = place & (self.slots.len() as u64 - 1);
+    fn slot(&self, position: RingPosition) -> &'a AtomicU64 {
+        let index = position.get() & (self.slots.len() as u64 - 1);
         &self.slots[index as usize].word
     }
 
+    /// Position of the next take, as hinted.
     #[inline]
-    fn head(&self) -> &'a AtomicU64 {
-        &self.ends.head.word
+    fn head(&self) -> RingPosition {
+        RingPosition::new(self.ends.head.word.load(Ordering::Acquire))
     }
 
+    /// One past the highest position filled, as hinted.
     #[inline]
-    fn tail(&self) -> &'a AtomicU64 {
-        &self.ends.tail.word
+    fn tail(&self) -> RingPosition {
+        RingPosition::new(self.ends.tail.word.load(Ordering::Acquire))
     }
 
     fn corrupt(&self, what: &'static str) -> Corruption {
@@ -316,13 +323,13 @@ impl<'a> Ring<'a> {
     }
 }
 
-/// Moves a hint on from `place`, unless another participant did.
+/// Moves a hint on from `position`, unless another participant did.
 #[inline]
-fn advance(hint: &AtomicU64, place: u64, is_ours_alone: bool) {
-    let next = place.wrapping_add(1);
+fn advance(hint: &AtomicU64, position: RingPosition, is_ours_alone: bool) {
+    let (old, new) = (position.get(), position.next().get());
     if is_ours_alone {
-        hint.store(next, Ordering::Release);
+        hint.store(new, Ordering::Release);
     } else {
-        let _ = hint.compare_exchange(place, next, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = hint.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
     }
 }

@@ -372,7 +372,10 @@ fn slot(block: u64) -> usize {
 /// Number by which people know a block: its number in the archive if a sequencer assigned one,
 /// otherwise its number in the pipe.
 pub(super) fn archive_number(block: &Block) -> u64 {
-    block.info().sequence.unwrap_or_else(|| block.number())
+    block
+        .info()
+        .sequence
+        .unwrap_or_else(|| block.number().get())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
-use crate::memory::Corruption;
+use crate::memory::{Corruption, ParticipantId, TableIndex};
 use crate::pool::{PortError, Tally};
 
 /// An error that a stage returns when it cannot go on.
@@ -255,10 +255,10 @@ pub(crate) struct WaitingInstance {
 }
 
 impl WaitingInstance {
-    pub(crate) fn of(tally: &Tally, participant: u32, waits_for: WaitsFor) -> Self {
+    pub(crate) fn of(tally: &Tally, participant: ParticipantId, waits_for: WaitsFor) -> Self {
         let (held, outputs) = (
-            tally.held[participant as usize],
-            tally.unsent[participant as usize],
+            tally.held[participant.as_index()],
+            tally.unsent[participant.as_index()],
         );
         Self {
             waits_for,

@@ -1,6 +1,7 @@
 //! The traits that a stage implements, and the outcomes of their methods.
 
 use crate::error::StageError;
+use crate::memory::Number;
 use crate::pool::{Block, BlockInfo};
 
 use super::description::{HeadStage, TailStage};
@@ -78,7 +79,7 @@ pub trait Transform: Send {
     /// # Errors
     ///
     /// An error stops the pipe.
-    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+    fn missed(&mut self, number: Number) -> Result<(), StageError> {
         let _ = number;
         Ok(())
     }
@@ -100,7 +101,7 @@ pub trait InPlace: Send {
     /// # Errors
     ///
     /// An error stops the pipe.
-    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+    fn missed(&mut self, number: Number) -> Result<(), StageError> {
         let _ = number;
         Ok(())
     }

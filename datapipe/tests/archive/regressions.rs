@@ -306,7 +306,7 @@ struct Harm;
 impl InPlace for Harm {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
         let mut info = block.info();
-        if block.number() == 1 {
+        if block.number().get() == 1 {
             block.clear();
             info.marks = info.marks.with(Marks::DAMAGED);
         }

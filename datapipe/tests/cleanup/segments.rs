@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use datapipe::memory::{
-    Backing, HugePages, PipeName, Segment, SegmentError, Shape, StageShape, sweep,
+    Backing, HugePages, PipeName, Segment, SegmentError, Shape, StageId, StageShape, sweep,
 };
 use datapipe::pool::Seat;
 use datapipe::testkit::Random;
@@ -23,14 +23,10 @@ pub(crate) const CREATOR: &str = "--be-a-creator";
 pub(crate) const MAKER: &str = "--make-one-after-the-other";
 
 fn make(name: &PipeName) -> Segment {
-    let shape = Shape::new(
-        2,
-        4096,
-        0,
-        0,
-        &[StageShape::new(1, 2), StageShape::new(1, 0)],
-    )
-    .unwrap();
+    let shape = Shape::builder(2, 4096)
+        .stages([StageShape::new(1).share(2), StageShape::new(1)])
+        .build()
+        .unwrap();
     Segment::create(
         name,
         shape,
@@ -138,7 +134,11 @@ pub(crate) fn segment_of_a_killed_creator_is_swept() {
         })
     ));
     // A mapping stays valid after the name is gone.
-    let mut block = Seat::new(&attached, 0, 0).head().unwrap().alloc().unwrap();
+    let mut block = Seat::new(&attached, StageId::HEAD.instance(0))
+        .head()
+        .unwrap()
+        .alloc()
+        .unwrap();
     block.put(&[7; 4096]).unwrap();
     assert_eq!(attached.free_buffers(), 1);
 }

@@ -139,10 +139,10 @@ pub(crate) fn mixed() -> MiddleStage<'static> {
     struct Mixed;
     impl Transform for Mixed {
         fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
-            if every_fifth(input.number()) {
+            if every_fifth(input.number().get()) {
                 return Ok(Verdict::Drop);
             }
-            if input.number().is_multiple_of(2) {
+            if input.number().get().is_multiple_of(2) {
                 return Ok(Verdict::SendInput);
             }
             output.put(input.bytes())?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use datapipe::memory::{Shape, StageShape};
-use datapipe::pool::{Block, BlockInfo, HeadPort, MiddlePort, PortError, TailPort};
+use datapipe::pool::{Block, BlockInfo, HeadPort, MiddlePort, PortError, TailPort, TryError};
 
 use crate::books::{Books, FIRST_ID, TailBook, UNSEEN};
 use crate::random::{Random, mix};
@@ -54,9 +54,11 @@ impl Plan {
         let stages: Vec<_> = (0..)
             .zip(chain)
             .map(|(stage, &instances)| match stage {
-                0 => StageShape::new(instances, share(instances, 3)),
-                _ if stage == last => StageShape::new(instances, 0),
-                _ => StageShape::new(instances, share(instances, 2)).numbered(),
+                0 => StageShape::new(instances).share(share(instances, 3)),
+                _ if stage == last => StageShape::new(instances),
+                _ => StageShape::new(instances)
+                    .share(share(instances, 2))
+                    .numbered(),
             })
             .collect();
         let shares: u32 = stages.iter().map(|stage| stage.share).sum();
@@ -69,7 +71,11 @@ impl Plan {
         } else {
             shares + spare
         };
-        let shape = Shape::new(buffers, size, room, room, &stages);
+        let shape = Shape::builder(buffers, size)
+            .headroom(room)
+            .tailroom(room)
+            .stages(stages)
+            .build();
         let most_words = if roomy { 4 } else { 32 };
         Self {
             shape: shape.expect("a legal shape"),
@@ -79,7 +85,7 @@ impl Plan {
     }
 
     pub(crate) fn tail(&self) -> u32 {
-        self.shape.stage_count() - 1
+        self.shape.tail().get()
     }
 
     pub(crate) fn tails(&self) -> u32 {
@@ -161,13 +167,13 @@ pub(crate) fn middle(port: MiddlePort, plan: &Plan, stage: u32) -> Outcome {
     let mut last = None;
     loop {
         let input = match plan.timeouts {
-            true => patiently(|| Ok(port.receive_timeout(NAP)?.ok()))?,
+            true => patiently(|| port.receive_timeout(NAP))?,
             false => port.receive()?,
         };
         let Some(input) = input else {
             return Ok(port.finish()?);
         };
-        let before = last.replace(input.number());
+        let before = last.replace(input.number().get());
         ensure!(before < last, "number {last:?} follows {before:?}");
         if input.is_vacant() {
             port.forward(input)?;
@@ -197,13 +203,13 @@ pub(crate) fn tail(port: TailPort, plan: &Plan, books: &Books, me: usize) -> Out
     let mut last = None;
     loop {
         let input = match plan.timeouts {
-            true => patiently(|| Ok(port.receive_timeout(NAP)?.ok()))?,
+            true => patiently(|| port.receive_timeout(NAP))?,
             false => port.receive()?,
         };
         let Some(input) = input else {
             return Ok(port.finish()?);
         };
-        let number = input.number();
+        let number = input.number().get();
         let before = last.replace(number);
         ensure!(before < last, "number {number} follows {before:?}");
         let tag = FIRST_ID + identify(plan, books, &input)?;
@@ -277,10 +283,12 @@ fn identify(plan: &Plan, books: &Books, input: &Block) -> Outcome<u64> {
 }
 
 /// Repeats an attempt with a timeout until it succeeds.
-fn patiently<T>(mut attempt: impl FnMut() -> Result<Option<T>, PortError>) -> Result<T, PortError> {
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, TryError>) -> Result<T, PortError> {
     loop {
-        if let Some(got) = attempt()? {
-            return Ok(got);
+        match attempt() {
+            Ok(got) => return Ok(got),
+            Err(TryError::Blocked(_)) => {}
+            Err(TryError::Port(error)) => return Err(error),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use datapipe::memory::{Backing, Dead, HugePages, PipeName, Process, Segment};
+use datapipe::memory::{Backing, Dead, HugePages, PipeName, Process, Segment, StageId};
 use datapipe::pool::{Inputs, PortError, Reclaimed, Seat};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitStatus};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -248,7 +248,8 @@ impl Round {
         } else {
             Inputs::Inherit
         };
-        let reclaimed = self.segment.reclaim(stage, instance, dead, inputs)?;
+        let id = StageId::new(stage).instance(instance);
+        let reclaimed = self.segment.reclaim(id, dead, inputs)?;
         self.events.push(format!(
             "stage {stage} instance {instance} died: {reclaimed:?}"
         ));
@@ -310,7 +311,7 @@ impl Round {
             None => Segment::attach_named(&self.name)?,
         };
         let (plan, books, me) = (&self.plan, &*self.books, instance as usize);
-        let seat = Seat::new(&segment, stage, instance);
+        let seat = Seat::new(&segment, StageId::new(stage).instance(instance));
         let result = match stage {
             0 => head(seat.head()?, plan, books, me),
             _ if stage == plan.tail() => tail(seat.tail()?, plan, books, me),

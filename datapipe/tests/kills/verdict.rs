@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use datapipe::pool::{Blocked, Seat};
+use datapipe::memory::StageId;
+use datapipe::pool::{Blocked, Seat, TryError};
 use rustix::process::WaitOptions;
 
 use crate::books::{FIRST_ID, Progress, UNSEEN};
@@ -100,7 +101,7 @@ impl Round {
             stage, instance, ..
         } in &self.seats
         {
-            let seat = Seat::new(&self.segment, stage, instance);
+            let seat = Seat::new(&self.segment, StageId::new(stage).instance(instance));
             match stage {
                 0 => drop(seat.head()?),
                 _ if stage == self.plan.tail() => drop(seat.tail()?),
@@ -115,37 +116,35 @@ impl Round {
     /// Takes every seat, allocates exactly its quota, and gives it back.
     fn take_every_credit(&self) -> Outcome {
         let mut blocks = Vec::new();
-        for Chair {
+        for &Chair {
             stage, instance, ..
         } in self
             .seats
             .iter()
             .filter(|chair| chair.stage != self.plan.tail())
         {
-            let seat = Seat::new(&self.segment, *stage, *instance);
-            let try_alloc: Box<dyn Fn() -> _> = if *stage == 0 {
+            let id = StageId::new(stage).instance(instance);
+            let seat = Seat::new(&self.segment, id);
+            let try_alloc: Box<dyn Fn() -> _> = if stage == 0 {
                 let port = seat.head()?;
                 Box::new(move || port.try_alloc())
             } else {
                 let port = seat.middle()?;
                 Box::new(move || port.try_alloc())
             };
-            let quota = self
-                .plan
-                .shape
-                .quota(self.plan.shape.instances_of(*stage).start + instance);
+            let shape = &self.plan.shape;
+            let quota = shape.quota(shape.participant_of(id));
             for loan in 0..quota {
-                let got = try_alloc()?;
                 let lost = |why| {
                     format!(
                         "LOST: {why:?} at loan {loan} of {quota}, stage {stage} instance {instance}"
                     )
                 };
-                blocks.push(got.map_err(lost)?);
+                blocks.push(try_alloc().map_err(lost)?);
             }
-            let more = try_alloc()?.err();
+            let more = try_alloc().err();
             ensure!(
-                more == Some(Blocked::AtLimit),
+                more == Some(TryError::Blocked(Blocked::AtLimit)),
                 "stage {stage} instance {instance} has no limit: {more:?}"
             );
         }

@@ -61,7 +61,7 @@ fn tampered_block_does_not_authenticate() {
     struct Flip;
     impl InPlace for Flip {
         fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-            if block.number() == 3 {
+            if block.number().get() == 3 {
                 block.bytes_mut()[17] ^= 1;
             }
             Ok(Verdict::Send)

@@ -240,7 +240,7 @@ fn block_info_and_headroom_travel_with_the_block() {
     impl InPlace for StageMessage {
         fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
             let mut info = block.info();
-            info.user = [block.number(), block.len() as u64, 3, u64::MAX];
+            info.user = [block.number().get(), block.len() as u64, 3, u64::MAX];
             info.class = ContentClass::VIDEO;
             block.set_info(info);
             // Headroom and tailroom take a header and a trailer without moving the data.
@@ -258,7 +258,7 @@ fn block_info_and_headroom_travel_with_the_block() {
             block.truncate(block.len() - 4);
             assert_eq!(
                 block.info().user,
-                [block.number(), block.len() as u64, 3, u64::MAX]
+                [block.number().get(), block.len() as u64, 3, u64::MAX]
             );
             assert_eq!(block.info().class, ContentClass::VIDEO);
             Ok(Verdict::Send)

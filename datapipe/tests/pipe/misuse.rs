@@ -4,14 +4,25 @@ use std::process::Command;
 use std::time::Duration;
 
 use datapipe::memory::{
-    Backing, HugePages, PipeName, Process, Segment, SegmentError, Shape, StageShape,
+    Backing, HugePages, InstanceId, PipeName, Process, Segment, SegmentError, Shape, StageId,
+    StageShape,
 };
-use datapipe::pool::{Block, Budget, HeadPort, Inputs, PortError, Refusal, Seat, StageNeeds};
+use datapipe::pool::{
+    Block, Blocked, Budget, HeadPort, Inputs, PortError, Refusal, Seat, StageNeeds, TryError,
+};
 use datapipe::prelude::*;
 use datapipe::testkit::{Collected, collect, numbers};
 
+/// The instance of the first stage, and that of the second.
+const FIRST: InstanceId = StageId::HEAD.instance(0);
+const SECOND: InstanceId = StageId::new(1).instance(0);
+
 fn segment(buffers: u32, stages: &[StageShape]) -> Segment {
-    let shape = Shape::new(buffers, 4096, 0, 0, stages).unwrap();
+    let stages = stages.iter().copied();
+    let shape = Shape::builder(buffers, 4096)
+        .stages(stages)
+        .build()
+        .unwrap();
     Segment::create(
         &PipeName::new(),
         shape,
@@ -26,7 +37,7 @@ fn segment(buffers: u32, stages: &[StageShape]) -> Segment {
 fn head_and_tail(buffers: u32) -> Segment {
     segment(
         buffers,
-        &[StageShape::new(1, buffers), StageShape::new(1, 0)],
+        &[StageShape::new(1).share(buffers), StageShape::new(1)],
     )
 }
 
@@ -35,16 +46,16 @@ fn with_numbered() -> Segment {
     segment(
         8,
         &[
-            StageShape::new(1, 4),
-            StageShape::new(1, 4).numbered(),
-            StageShape::new(1, 0),
+            StageShape::new(1).share(4),
+            StageShape::new(1).share(4).numbered(),
+            StageShape::new(1),
         ],
     )
 }
 
 /// Sends `n` blocks from the head, and ends it.
 fn sent(segment: &Segment, n: u8) {
-    let head = Seat::new(segment, 0, 0).head().unwrap();
+    let head = Seat::new(segment, FIRST).head().unwrap();
     (0..n).for_each(|i| head.send(filled(&head, &[i])).unwrap());
     head.finish().unwrap();
 }
@@ -69,7 +80,7 @@ fn misuse<T>(result: Result<T, PortError>) -> &'static str {
 fn seat_has_one_port_at_a_time() {
     let segment = head_and_tail(4);
     sent(&segment, 2);
-    let seat = Seat::new(&segment, 1, 0);
+    let seat = Seat::new(&segment, SECOND);
     let tail = seat.tail().unwrap();
     let block = tail.receive().unwrap().unwrap();
     let same_process = seat.tail();
@@ -79,7 +90,7 @@ fn seat_has_one_port_at_a_time() {
     );
     let descriptor = segment.descriptor().unwrap().try_clone_to_owned().unwrap();
     let elsewhere = Segment::attach(descriptor).unwrap();
-    let other_mapping = Seat::new(&elsewhere, 1, 0).tail();
+    let other_mapping = Seat::new(&elsewhere, SECOND).tail();
     assert!(
         matches!(other_mapping, Err(PortError::SeatTaken { .. })),
         "also for another mapping of the segment"
@@ -101,8 +112,8 @@ fn seat_has_one_port_at_a_time() {
 fn block_of_another_port_is_rejected() {
     let (a, b) = (head_and_tail(64), head_and_tail(2));
     let (head_a, head_b) = (
-        Seat::new(&a, 0, 0).head().unwrap(),
-        Seat::new(&b, 0, 0).head().unwrap(),
+        Seat::new(&a, FIRST).head().unwrap(),
+        Seat::new(&b, FIRST).head().unwrap(),
     );
     let all: Vec<Block> = (0..64).map(|_| head_a.alloc().unwrap()).collect();
     for foreign in all {
@@ -113,7 +124,7 @@ fn block_of_another_port_is_rejected() {
     }
     let segment = with_numbered();
     sent(&segment, 1);
-    let middle = Seat::new(&segment, 1, 0).middle().unwrap();
+    let middle = Seat::new(&segment, SECOND).middle().unwrap();
     let input = middle.receive().unwrap().unwrap();
     let foreign = head_b.alloc().unwrap();
     assert_eq!(
@@ -125,7 +136,7 @@ fn block_of_another_port_is_rejected() {
 #[test]
 fn death_of_another_process_does_not_permit_reclaim() {
     let segment = head_and_tail(1);
-    let head = Seat::new(&segment, 0, 0).head().unwrap();
+    let head = Seat::new(&segment, FIRST).head().unwrap();
     let mut mine = filled(&head, b"mine");
     let mut child = Command::new("true").spawn().unwrap();
     let process = Process::watch(child.id()).unwrap();
@@ -136,12 +147,13 @@ fn death_of_another_process_does_not_permit_reclaim() {
     child.wait().unwrap();
     assert_eq!(dead.process(), child.id());
     let refused = segment
-        .reclaim(0, 0, &dead, Inputs::Release)
+        .reclaim(FIRST, &dead, Inputs::Release)
         .unwrap_err()
         .to_string();
     assert!(refused.contains("but it was"), "{refused}");
-    assert!(
-        head.try_alloc().unwrap().is_err(),
+    assert_eq!(
+        head.try_alloc().unwrap_err(),
+        TryError::Blocked(Blocked::AtLimit),
         "the buffer still belongs to this process"
     );
     assert_eq!(mine.bytes_mut(), b"mine");
@@ -151,7 +163,7 @@ fn death_of_another_process_does_not_permit_reclaim() {
 fn numbered_stage_answers_each_input_once_in_order() {
     let segment = with_numbered();
     sent(&segment, 4);
-    let middle = Seat::new(&segment, 1, 0).middle().unwrap();
+    let middle = Seat::new(&segment, SECOND).middle().unwrap();
     let inputs: Vec<_> = (0..4).map(|_| middle.receive().unwrap().unwrap()).collect();
     let [zero, one, two, three] = inputs.try_into().unwrap();
     let loan = middle.alloc().unwrap();
@@ -169,7 +181,7 @@ fn numbered_stage_answers_each_input_once_in_order() {
 
     let segment = with_numbered();
     sent(&segment, 3);
-    let middle = Seat::new(&segment, 1, 0).middle().unwrap();
+    let middle = Seat::new(&segment, SECOND).middle().unwrap();
     let inputs: Vec<_> = (0..3).map(|_| middle.receive().unwrap().unwrap()).collect();
     let [zero, one, two] = inputs.try_into().unwrap();
     middle.forward(one).unwrap();
@@ -184,7 +196,7 @@ fn numbered_stage_answers_each_input_once_in_order() {
 fn numbered_stage_cannot_end_holding_an_input() {
     let segment = with_numbered();
     sent(&segment, 2);
-    let middle = Seat::new(&segment, 1, 0).middle().unwrap();
+    let middle = Seat::new(&segment, SECOND).middle().unwrap();
     middle.forward(middle.receive().unwrap().unwrap()).unwrap();
     let kept = middle.receive().unwrap().unwrap();
     assert!(middle.receive().unwrap().is_none());
@@ -219,37 +231,28 @@ fn allocation_by_a_non_allocating_stage_is_rejected() {
 #[test]
 fn infinite_timeout_is_accepted() {
     let segment = head_and_tail(1);
-    let head = Seat::new(&segment, 0, 0).head().unwrap();
-    assert!(head.alloc_timeout(Duration::MAX).unwrap().is_some());
+    let head = Seat::new(&segment, FIRST).head().unwrap();
+    drop(head.alloc_timeout(Duration::MAX).unwrap());
     drop(head);
     sent(&segment, 1);
-    let tail = Seat::new(&segment, 1, 0).tail().unwrap();
-    assert!(
-        tail.receive_timeout(Duration::MAX)
-            .unwrap()
-            .unwrap()
-            .is_some()
-    );
+    let tail = Seat::new(&segment, SECOND).tail().unwrap();
+    assert!(tail.receive_timeout(Duration::MAX).unwrap().is_some());
 }
 
 #[test]
 fn foreign_named_segment_is_not_attached() {
     let shape = || {
-        Shape::new(
-            2,
-            4096,
-            0,
-            0,
-            &[StageShape::new(1, 2), StageShape::new(1, 0)],
-        )
-        .unwrap()
+        Shape::builder(2, 4096)
+            .stages([StageShape::new(1).share(2), StageShape::new(1)])
+            .build()
+            .unwrap()
     };
     let name = PipeName::new();
     let segment =
         Segment::create(&name, shape(), &["h", "t"], Backing::Named, HugePages::No).unwrap();
     let attached = Segment::attach_named(&name).unwrap();
     assert_eq!(
-        (attached.stage_name(1), attached.free_buffers()),
+        (attached.stage_name(SECOND.stage()), attached.free_buffers()),
         ("t".to_owned(), 2)
     );
     let path = format!("/dev/shm/datapipe-{name}");

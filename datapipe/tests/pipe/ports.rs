@@ -31,7 +31,7 @@ fn port_rejects_an_allocated_block_as_an_answer() {
     // A loop without numbers may drop, add and repeat blocks.
     let free = Stage::port("free", |port| {
         while let Some(block) = port.receive()? {
-            if block.number() == 1 {
+            if block.number().get() == 1 {
                 drop(block);
                 continue;
             }
@@ -44,25 +44,26 @@ fn port_rejects_an_allocated_block_as_an_answer() {
 
 #[test]
 fn try_and_timeout_calls_report_what_blocks_them() {
-    use datapipe::pool::Blocked;
+    use datapipe::pool::{Blocked, TryError};
     let done = Arc::new(Barrier::new(2));
     let gate = Arc::clone(&done);
     let head = Stage::head_port("head", move |port| {
         let first = port.alloc()?;
-        let second = port.try_alloc()?.expect("the quota is two");
-        assert_eq!(port.try_alloc()?.map(drop), Err(Blocked::AtLimit));
-        assert!(port.alloc_timeout(Duration::from_millis(1))?.is_none());
+        let second = port.try_alloc()?;
+        let at_limit = TryError::Blocked(Blocked::AtLimit);
+        assert_eq!(port.try_alloc().unwrap_err(), at_limit);
+        let waited = port.alloc_timeout(Duration::from_millis(1));
+        assert_eq!(waited.unwrap_err(), at_limit);
         gate.wait();
         drop(first);
         port.send(second)?;
         Ok(())
     });
     let tail = Stage::tail_port("tail", move |port| {
-        assert_eq!(port.try_receive()?.map(drop), Err(Blocked::NoInput));
-        assert_eq!(
-            port.receive_timeout(Duration::from_millis(1))?.map(drop),
-            Err(Blocked::NoInput)
-        );
+        let no_input = TryError::Blocked(Blocked::NoInput);
+        assert_eq!(port.try_receive().unwrap_err(), no_input);
+        let waited = port.receive_timeout(Duration::from_millis(1));
+        assert_eq!(waited.unwrap_err(), no_input);
         done.wait();
         assert!(port.receive()?.is_some());
         assert!(port.receive()?.is_none(), "the end");

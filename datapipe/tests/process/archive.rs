@@ -71,7 +71,7 @@ struct Spoil;
 
 impl InPlace for Spoil {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-        if block.number() % 9 == 4 {
+        if block.number().get() % 9 == 4 {
             let middle = block.len() / 2;
             block.bytes_mut()[..middle].fill(0);
         }

@@ -31,7 +31,7 @@ pub(crate) fn scribbling(seed: u64) -> MiddleStage<'static> {
     }
     impl Transform for Scribbling {
         fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
-            if input.number() == self.at {
+            if input.number().get() == self.at {
                 scribble(&mut self.random)?;
             }
             output.put(input.bytes())?;

@@ -82,7 +82,7 @@ impl Drop for Doing {
 
 impl Transform for Doing {
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
-        self.0.at(input.number())?;
+        self.0.at(input.number().get())?;
         output.put(input.bytes())?;
         Ok(Verdict::Send)
     }
@@ -92,7 +92,7 @@ impl InPlace for Doing {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
         // A death here leaves the block half changed.
         block.bytes_mut().reverse();
-        self.0.at(block.number())?;
+        self.0.at(block.number().get())?;
         block.bytes_mut().reverse();
         Ok(Verdict::Send)
     }

@@ -259,7 +259,7 @@ struct Damage;
 
 impl InPlace for Damage {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
-        if block.number() == 1 {
+        if block.number().get() == 1 {
             let middle = block.len() / 2;
             block.bytes_mut()[middle] ^= 0x40;
         }

@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::thread;
 
-use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
+use datapipe::memory::{
+    Backing, HugePages, InstanceId, PipeName, Segment, Shape, StageId, StageShape,
+};
 use datapipe::pool::{HeadPort, PortError, Seat, TailPort};
 
 use super::{BUFFER_SIZE, BUFFERS, cycles, second};
@@ -13,10 +15,14 @@ use super::{BUFFER_SIZE, BUFFERS, cycles, second};
 /// The process with the tail. Its standard input is the segment.
 pub(super) const RECEIVER: &str = "processes-datapipe-receiver";
 
+/// The only instances of head and tail.
+const HEAD: InstanceId = StageId::HEAD.instance(0);
+const TAIL: InstanceId = StageId::new(1).instance(0);
+
 pub(super) fn threads(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
     let cycles = cycles(arguments)?;
     let segment = segment()?;
-    let (head, tail) = (Seat::new(&segment, 0, 0), Seat::new(&segment, 1, 0));
+    let (head, tail) = (Seat::new(&segment, HEAD), Seat::new(&segment, TAIL));
     // A side that fails must not leave the other one waiting.
     let (sent, received) = thread::scope(|scope| {
         let sending =
@@ -37,7 +43,7 @@ pub(super) fn processes(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
         .ok_or("the segment has no descriptor")?
         .try_clone_to_owned()?;
     let receiver = second::start(RECEIVER, descriptor, &[])?;
-    let seat = Seat::new(&segment, 0, 0);
+    let seat = Seat::new(&segment, HEAD);
     let sent = stopping(&segment, seat.head().and_then(|port| send(port, cycles)));
     second::wait(receiver)?;
     Ok(sent?)
@@ -46,14 +52,16 @@ pub(super) fn processes(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
 pub(super) fn receiver(_: &[OsString]) -> Result<(), Box<dyn Error>> {
     let descriptor: OwnedFd = second::standard_input()?;
     let segment = Segment::attach(descriptor)?;
-    let seat = Seat::new(&segment, 1, 0);
+    let seat = Seat::new(&segment, TAIL);
     println!("{}", stopping(&segment, seat.tail().and_then(receive))?);
     Ok(())
 }
 
 fn segment() -> Result<Segment, Box<dyn Error>> {
-    let stages = [StageShape::new(1, BUFFERS), StageShape::new(1, 0)];
-    let shape = Shape::new(BUFFERS, u32::try_from(BUFFER_SIZE)?, 0, 0, &stages)?;
+    let stages = [StageShape::new(1).share(BUFFERS), StageShape::new(1)];
+    let shape = Shape::builder(BUFFERS, u32::try_from(BUFFER_SIZE)?)
+        .stages(stages)
+        .build()?;
     let names = ["head", "tail"];
     Ok(Segment::create(
         &PipeName::new(),

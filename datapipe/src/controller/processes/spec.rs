@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::error::NotReplaced;
 use crate::host::ARGUMENT;
 use crate::host::launch_request::{Job, LaunchRequest, control_pair};
-use crate::memory::{Process, Segment};
+use crate::memory::{InstanceId, Process, Segment, StageId};
+use crate::pool::AtLimit;
 use crate::stage::{MessageHandler, Placement, Role, Settings, StageKind};
 
-use super::super::instance::InstanceId;
 use super::running_process::RunningProcess;
 
 /// Specification of a process that runs one instance of a stage, or all of them together.
@@ -46,9 +46,9 @@ impl ProcessSpec {
     pub(crate) fn all_of(
         settings: &Settings,
         kind: StageKind,
-        stage: u32,
+        stage: StageId,
         role: Role,
-        terminate_at_limit: bool,
+        at_limit: AtLimit,
     ) -> Vec<Self> {
         let source = match &settings.placement {
             Placement::Process(program) => ProcessSource::Program(program.clone()),
@@ -73,16 +73,15 @@ impl ProcessSpec {
             1
         };
         let first_instances = (0..settings.instances).step_by(instances.max(1) as usize);
-        let spec = |instance| Self {
-            id: InstanceId { stage, instance },
+        let spec = |first| Self {
+            id: stage.instance(first),
             instances,
             stage_name: settings.name.clone(),
             source: source.clone(),
             request: LaunchRequest {
-                stage,
-                instance,
+                first: stage.instance(first),
                 instances,
-                terminate_at_limit,
+                at_limit,
                 job: job.clone(),
             },
             irreplaceable,
@@ -93,9 +92,8 @@ impl ProcessSpec {
 
     /// The instances that the process runs.
     pub(super) fn ids(&self) -> impl Iterator<Item = InstanceId> + use<> {
-        let InstanceId { stage, instance } = self.id;
-        let instances = instance..instance + self.instances;
-        instances.map(move |instance| InstanceId { stage, instance })
+        let (stage, first) = (self.id.stage(), self.id.index());
+        (first..first + self.instances).map(move |index| stage.instance(index))
     }
 
     /// True if the controller starts the process.
@@ -124,7 +122,7 @@ impl ProcessSpec {
             None => own_program(),
         };
         // For lists of processes.
-        let label = format!("{}/{}", self.stage_name, self.id.instance);
+        let label = format!("{}/{}", self.stage_name, self.id.index());
         // In a process group of its own: a terminal's interrupt is for the controller, which then
         // stops the pipe in order.
         command

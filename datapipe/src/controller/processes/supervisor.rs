@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::admission::{Arrival, AttachPoint};
 use super::super::event::{Event, Listener};
-use super::super::instance::{InstanceExit, InstanceId};
+use super::super::instance::InstanceExit;
 use super::running_process::RunningProcess;
 use super::slot::{ReportedEnd, Slot};
 use super::spec::{ProcessSource, ProcessSpec};
@@ -20,7 +20,7 @@ use crate::error::{Death, NotReplaced, StageError};
 use crate::host::StageMessage;
 use crate::host::message::{self, Message, Received};
 use crate::limits::MAX_FRUITLESS_DEATHS;
-use crate::memory::{Dead, Segment};
+use crate::memory::{Dead, Number, Segment, StageId};
 use crate::pool::{Activity, Inputs, PortError};
 use crate::stage::runner::thread::catch_panic;
 
@@ -99,7 +99,7 @@ struct Supervisor<'s> {
     exits: Sender<InstanceExit>,
     slots: Vec<Slot>,
     /// Stages and numbers of the blocks at which an instance died.
-    fatal_blocks: HashSet<(u32, u64)>,
+    fatal_blocks: HashSet<(StageId, Number)>,
     /// Time at which the pipe was first seen to stop.
     stopping_since: Option<Instant>,
     /// Time of the last check for stopped processes.
@@ -111,13 +111,12 @@ struct Supervisor<'s> {
 impl Supervisor<'_> {
     /// Starts the process of a slot, or lets the slot wait for one to attach.
     fn start(&self, slot: &mut Slot) -> Result<(), StageError> {
-        let InstanceId { stage, instance } = slot.spec.id;
         let segment = self.context.segment;
         let started = slot.spec.start(segment);
         slot.running = started
             .map_err(|error| StageError::new(format!("cannot start its process: {error}")))?;
         match &slot.running {
-            None => segment.note_activity(stage, instance, Activity::Unattached),
+            None => segment.note_activity(slot.spec.id, Activity::Unattached),
             Some(_) => self.count_process(slot),
         }
         Ok(())
@@ -126,7 +125,7 @@ impl Supervisor<'_> {
     /// Reports the start of a slot's process, if it was started.
     fn announce(&self, slot: &Slot) {
         let Some(running) = &slot.running else { return };
-        let (instance, process) = (slot.spec.id.instance, running.process.id());
+        let (instance, process) = (slot.spec.id.index(), running.process.id());
         let stage = slot.spec.stage_name.clone();
         self.context.listener.notify(|| Event::Started {
             stage,
@@ -138,9 +137,9 @@ impl Supervisor<'_> {
     /// Counts one more process of a slot, in shared memory, where the status reads it.
     fn count_process(&self, slot: &mut Slot) {
         slot.processes += 1;
-        for InstanceId { stage, instance } in slot.spec.ids() {
+        for id in slot.spec.ids() {
             let segment = self.context.segment;
-            segment.note_processes(stage, instance, slot.processes);
+            segment.note_processes(id, slot.processes);
         }
     }
 
@@ -287,7 +286,7 @@ impl Supervisor<'_> {
                 self.pass_on_data(slot, &data);
                 if !text.is_empty() {
                     let stage = slot.spec.stage_name.clone();
-                    let instance = slot.spec.id.instance;
+                    let instance = slot.spec.id.index();
                     self.context.listener.notify(|| Event::StageMessage {
                         stage,
                         instance,
@@ -408,7 +407,7 @@ impl Supervisor<'_> {
         let (id, replaced) = (slot.spec.id, outcome.is_ok());
         self.context.listener.notify(|| Event::Died {
             stage: slot.spec.stage_name.clone(),
-            instance: id.instance,
+            instance: id.index(),
             process: dead.process(),
             status: status.ok().flatten(),
             replaced,
@@ -447,12 +446,12 @@ impl Supervisor<'_> {
         if let Some(reason) = slot.spec.irreplaceable {
             return not_replaced(reason);
         }
-        let InstanceId { stage, instance } = slot.spec.id;
+        let id = slot.spec.id;
         let segment = self.context.segment;
         segment
-            .reclaim(stage, instance, dead, Inputs::Inherit)
+            .reclaim(id, dead, Inputs::Inherit)
             .map_err(PortError::from)?;
-        let taken_up = segment.taken_up(stage, instance);
+        let taken_up = segment.taken_up(id);
         if taken_up == std::mem::replace(&mut slot.taken_up, taken_up) {
             // No block was taken up, so no block can be to blame.
             slot.fruitless_deaths += 1;
@@ -461,10 +460,10 @@ impl Supervisor<'_> {
             }
         } else {
             slot.fruitless_deaths = 0;
-            if let Some(number) = segment.inherited(stage, instance)
-                && !self.fatal_blocks.insert((stage, number))
+            if let Some(number) = segment.inherited(id)
+                && !self.fatal_blocks.insert((id.stage(), number))
             {
-                return not_replaced(NotReplaced::DeadlyBlock(number));
+                return not_replaced(NotReplaced::DeadlyBlock(number.get()));
             }
         }
         (slot.stopped_for, slot.running) = (Duration::ZERO, None);
@@ -480,7 +479,7 @@ impl Supervisor<'_> {
         for (id, end) in slot.spec.ids().zip(slot.ends) {
             // A process that died did not mark its instance as ended, and one that never took its
             // seat did not have to: the others must not wait for it.
-            segment.note_activity(id.stage, id.instance, Activity::Ended);
+            segment.note_activity(id, Activity::Ended);
             let ReportedEnd { result, after_stop } = end.unwrap_or_else(|| {
                 let error = error.take().unwrap_or_else(|| PortError::Stopped.into());
                 ReportedEnd {
@@ -494,7 +493,7 @@ impl Supervisor<'_> {
                 if let Some(dead) = dead {
                     // The reason of its end comes first: if the segment is corrupt, that may be
                     // only a consequence.
-                    let _ = segment.reclaim(id.stage, id.instance, dead, Inputs::Release);
+                    let _ = segment.reclaim(id, dead, Inputs::Release);
                 }
             }
             // The controller receives until the last instance has ended.

@@ -1,6 +1,7 @@
 //! Buffers change hands: between one and several senders and takers, in order.
 
 use super::pipe::{Pipe, end, explore, one_buffer};
+use crate::memory::QueueId;
 use crate::queue::Put;
 
 #[test]
@@ -88,7 +89,7 @@ fn a_taker_that_slept_a_lap() {
         for data in 10..13 {
             head.send_new(data);
             if let Ok(Some((held, number))) = tail.try_receive() {
-                got.push((number, tail.read(held)));
+                got.push((number.get(), tail.read(held)));
                 tail.free(held).unwrap();
             }
         }
@@ -135,9 +136,10 @@ fn ordered() {
         head.done();
         let middles = [1, 2].map(|id| {
             pipe.spawn(id, |middle| {
+                let last_queue = QueueId::new(2);
                 while let Some((input, number)) = middle.next() {
                     middle.write(input, middle.read(input) + 10);
-                    assert_eq!(middle.send(input, 2, number).unwrap(), Put::Done);
+                    assert_eq!(middle.send(input, last_queue, number).unwrap(), Put::Done);
                 }
                 middle.done();
             })

@@ -12,9 +12,9 @@ use loom::thread::{self, JoinHandle};
 use crate::memory::atomic::Ordering;
 use crate::memory::event_count::{EventCount, WaitKey};
 use crate::memory::tables::Tables;
-use crate::memory::{Shape, StageShape};
+use crate::memory::{Number, ParticipantId, QueueId, Shape, StageId, StageShape, TableIndex};
 use crate::pool::loans::Loans;
-use crate::pool::participant::{Alloc, FREE_LIST, Held, Participant, fill_reserve};
+use crate::pool::participant::{Alloc, Held, Participant, fill_reserve};
 use crate::pool::wait::{Blocked, Waiter, wait};
 use crate::pool::word::State;
 use crate::queue::Put;
@@ -29,7 +29,9 @@ pub(super) struct Pipe {
 
 impl Pipe {
     pub(super) fn new(buffers: u32, stages: &[StageShape]) -> Rc<Self> {
-        let tables = Tables::on_heap(Shape::new(buffers, 512, 0, 0, stages).unwrap());
+        let stages = stages.iter().copied();
+        let shape = Shape::builder(buffers, 512).stages(stages).build();
+        let tables = Tables::on_heap(shape.unwrap());
         fill_reserve(&tables);
         Rc::new(Self {
             tables,
@@ -43,7 +45,7 @@ impl Pipe {
             pipe: self,
             me: Participant {
                 tables: &self.tables,
-                id,
+                id: ParticipantId::new(id),
             },
         }
     }
@@ -60,22 +62,22 @@ impl Pipe {
 
     /// Ends every wait, as the controller does.
     pub(super) fn stop(&self) {
-        self.tables.header[0].stop.word.store(1, Ordering::Release);
+        self.tables.header().stop.word.store(1, Ordering::Release);
         self.tables.wake_all();
     }
 
     pub(super) fn is_stopped(&self) -> bool {
-        self.tables.header[0].stop.word.load(Ordering::Relaxed) != 0
+        self.tables.header().stop.word.load(Ordering::Relaxed) != 0
     }
 
     /// Every buffer is on the free list or in the reserve, no participant has a loan, and no other
     /// queue holds anything.
     pub(super) fn assert_home(&self) {
         let view = self.seat(0);
-        for buffer in 0..self.tables.shape.buffers() {
+        for buffer in self.tables.shape.buffer_ids() {
             let word = view.word(buffer).unwrap();
             assert_eq!(word.state, State::Sent, "buffer {buffer} is still held");
-            let home = [FREE_LIST, self.tables.shape.reserve()];
+            let home = [QueueId::FREE_LIST, self.tables.shape.reserve()];
             let is_home = home
                 .iter()
                 .any(|&queue| view.ring(queue).holds(buffer, word.generation));
@@ -87,7 +89,7 @@ impl Pipe {
         for id in 0..self.tables.shape.participants() {
             assert_eq!(self.seat(id).loans(), 0, "participant {id} has a loan left");
         }
-        for queue in 1..self.tables.shape.stage_count() {
+        for queue in self.tables.shape.stage_ids().skip(1).map(QueueId::input_of) {
             assert_eq!(view.ring(queue).depth(), 0, "queue {queue} is not empty");
         }
     }
@@ -105,7 +107,7 @@ impl Waiter for Seat<'_> {
     const PAUSES: u32 = 0;
 
     fn event(&self, blocked: Blocked) -> &EventCount {
-        blocked.event(&self.me, self.input())
+        blocked.event(&self.me, self.stage())
     }
 
     fn is_over(&self) -> bool {
@@ -140,11 +142,12 @@ impl<'a> Seat<'a> {
 
     /// Sends `data` to the first queue.
     pub(super) fn send_new(&self, data: u64) {
-        assert_eq!(self.send(self.fill(data), 1, 0).unwrap(), Put::Done);
+        let (held, queue) = (self.fill(data), QueueId::output_of(StageId::HEAD));
+        assert_eq!(self.send(held, queue, Number::FIRST).unwrap(), Put::Done);
     }
 
     /// The next block; `None` at the end. Waits until there is one.
-    pub(super) fn next(&self) -> Option<(Held, u64)> {
+    pub(super) fn next(&self) -> Option<(Held, Number)> {
         self.wait(|| self.try_receive())
     }
 
@@ -153,7 +156,7 @@ impl<'a> Seat<'a> {
         let (held, number) = self.next()?;
         let data = self.read(held);
         self.free(held).unwrap();
-        Some((number, data))
+        Some((number.get(), data))
     }
 
     /// Receives and frees to the end; returns each number and its data.
@@ -174,7 +177,7 @@ impl<'a> Seat<'a> {
     }
 
     /// `Ok(None)` is the end of the stream.
-    pub(super) fn try_receive(&self) -> Result<Option<(Held, u64)>, Blocked> {
+    pub(super) fn try_receive(&self) -> Result<Option<(Held, Number)>, Blocked> {
         let mut got = self.receive(self.input()).unwrap();
         if got.is_none() {
             if !self.feeders_done(self.input()) {
@@ -207,21 +210,26 @@ impl<'a> Seat<'a> {
         done.expect("a wait without a deadline ends with something")
     }
 
-    /// The queue that the participant's stage receives from.
-    fn input(&self) -> u32 {
+    /// The participant's stage.
+    fn stage(&self) -> StageId {
         self.tables.shape.stage_of(self.id).unwrap()
+    }
+
+    /// The queue that the participant's stage receives from.
+    fn input(&self) -> QueueId {
+        QueueId::input_of(self.stage())
     }
 
     pub(super) fn write(&self, held: Held, data: u64) {
         // SAFETY: the pointer is valid as long as the cell. The ledger says that no other one has
         // the buffer, and loom fails the model if one does.
-        self.pipe.payload[held.buffer as usize].with_mut(|payload| unsafe { *payload = data });
+        self.pipe.payload[held.buffer.as_index()].with_mut(|payload| unsafe { *payload = data });
     }
 
     /// Reads a payload as one who might also write it.
     pub(super) fn read(&self, held: Held) -> u64 {
         // SAFETY: as above.
-        self.pipe.payload[held.buffer as usize].with_mut(|payload| unsafe { *payload })
+        self.pipe.payload[held.buffer.as_index()].with_mut(|payload| unsafe { *payload })
     }
 }
 
@@ -244,7 +252,7 @@ pub(super) fn explore(preemptions: usize, body: impl Fn() + Send + Sync + 'stati
 
 /// A stage of `instances` that together may have `share` buffers outstanding.
 pub(super) fn end(instances: u32, share: u32) -> StageShape {
-    StageShape::new(instances, share)
+    StageShape::new(instances).share(share)
 }
 
 /// A head and a tail with one buffer between them.

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::pipe::{Pipe, Seat, end, explore, one_buffer};
 use crate::memory::atomic::Ordering;
-use crate::memory::{Corruption, QueueKind};
-use crate::pool::participant::{FREE_LIST, Held};
+use crate::memory::{Corruption, Number, ParticipantId, QueueId, QueueKind, RingPosition};
+use crate::pool::participant::Held;
 use crate::pool::reclaim::{Inputs, Reclaimed, reclaim};
 use crate::pool::word::{State, Word};
 use crate::queue::{Claim, Put, Slot};
@@ -28,15 +28,15 @@ impl Seat<'_> {
     ///
     /// The thread that dies goes on as the controller: the operating system's word on a death
     /// orders what the dead one did before what the controller does, as the program does here.
-    fn die_sending(&self, held: Held, queue: u32, number: u64, cut: Cut) {
+    fn die_sending(&self, held: Held, queue: QueueId, number: Number, cut: Cut) {
         if cut == Cut::Held {
             return;
         }
-        if queue != FREE_LIST {
+        if queue != QueueId::FREE_LIST {
             self.note_number(held, number);
         }
         let entry = &self.tables.buffers[held.buffer];
-        entry.destination.store(queue, Ordering::Release);
+        entry.destination.store(queue.get(), Ordering::Release);
         let word = self.word(held.buffer).unwrap();
         let sent = Word {
             state: State::Sent,
@@ -52,13 +52,13 @@ impl Seat<'_> {
             return;
         }
         let tail = &self.tables.queues[queue].tail.word;
-        let place = match self.tables.shape.queue_kind(queue) {
-            QueueKind::Plain => tail.load(Ordering::Acquire),
-            QueueKind::Ordered => number,
+        let position = match self.tables.shape.queue_kind(queue) {
+            QueueKind::Plain => RingPosition::new(tail.load(Ordering::Acquire)),
+            QueueKind::Ordered => number.position(),
         };
         let slots = self.tables.ring(queue);
         let empty = Slot::Empty {
-            lap: self.ring(queue).lap(place),
+            lap: self.ring(queue).lap(position),
         }
         .encode();
         let full = Slot::Full {
@@ -66,11 +66,12 @@ impl Seat<'_> {
             generation: held.generation,
         }
         .encode();
-        let slot = &slots[place as usize % slots.len()].word;
+        let slot = &slots[position.get() as usize % slots.len()].word;
         let filled = slot.compare_exchange(empty, full, Ordering::AcqRel, Ordering::Relaxed);
         assert!(filled.is_ok(), "no other participant has anything to put");
         if cut == Cut::Unwoken {
-            let _ = tail.compare_exchange(place, place + 1, Ordering::AcqRel, Ordering::Relaxed);
+            let (old, new) = (position.get(), position.next().get());
+            let _ = tail.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 }
@@ -106,7 +107,7 @@ fn reclaim_a_loan() {
                 head.free(held).unwrap();
             }
         });
-        let report = reclaim(&pipe.tables, 0, Inputs::Release).unwrap();
+        let report = reclaim(&pipe.tables, ParticipantId::new(0), Inputs::Release).unwrap();
         assert_eq!(
             report,
             Reclaimed {
@@ -127,8 +128,8 @@ fn reclaim_a_send() {
             let dead = pipe.seat(0);
             let held = dead.fill(10);
             let tail = pipe.spawn(1, |tail| tail.drain());
-            dead.die_sending(held, 1, 0, cut);
-            let report = reclaim(&pipe.tables, 0, Inputs::Release).unwrap();
+            dead.die_sending(held, QueueId::new(1), Number::FIRST, cut);
+            let report = reclaim(&pipe.tables, ParticipantId::new(0), Inputs::Release).unwrap();
             assert_eq!(
                 report,
                 Reclaimed {
@@ -166,8 +167,11 @@ fn reclaim_a_free() {
             let dead = pipe.seat(1);
             let (held, _) = dead.next().unwrap();
             let head = pipe.spawn(0, |head| head.send_new(20));
-            dead.die_sending(held, FREE_LIST, 0, cut);
-            assert_eq!(reclaim(&pipe.tables, 1, Inputs::Release).unwrap(), expected);
+            dead.die_sending(held, QueueId::FREE_LIST, Number::FIRST, cut);
+            assert_eq!(
+                reclaim(&pipe.tables, ParticipantId::new(1), Inputs::Release).unwrap(),
+                expected
+            );
             head.join().unwrap();
             assert_eq!(dead.consume(), Some((1, 20)), "what the replacement gets");
             pipe.assert_home();
@@ -186,26 +190,28 @@ fn reclaim_a_take() {
         let dead = pipe.seat(1);
         let live = pipe.spawn(2, |tail| tail.drain());
         // Dies when the buffer has changed hands, before the slot is emptied and the head moves.
-        let taken = dead.ring(1).take::<()>(|buffer, generation, _| {
-            let word = dead.word(buffer).unwrap();
-            if word.state != State::Sent || word.generation != generation {
-                return Ok(Claim::Lost);
-            }
-            let mine = word.taken_by(dead.id, word.allocator);
-            let entry = &dead.tables.buffers[buffer].word;
-            let won = entry.compare_exchange(
-                word.encode(),
-                mine.encode(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if won.is_ok() {
-                Err(Corruption::new("dies here"))
-            } else {
-                Ok(Claim::Lost)
-            }
-        });
-        let report = reclaim(&pipe.tables, 1, Inputs::Release).unwrap();
+        let taken = dead
+            .ring(QueueId::new(1))
+            .take::<()>(|buffer, generation, _| {
+                let word = dead.word(buffer).unwrap();
+                if word.state != State::Sent || word.generation != generation {
+                    return Ok(Claim::Lost);
+                }
+                let mine = word.taken_by(dead.id, word.allocator);
+                let entry = &dead.tables.buffers[buffer].word;
+                let won = entry.compare_exchange(
+                    word.encode(),
+                    mine.encode(),
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                );
+                if won.is_ok() {
+                    Err(Corruption::new("dies here"))
+                } else {
+                    Ok(Claim::Lost)
+                }
+            });
+        let report = reclaim(&pipe.tables, ParticipantId::new(1), Inputs::Release).unwrap();
         assert_eq!(report.released, u32::from(taken.is_err()));
         let got = live.join().unwrap();
         assert_eq!(got.len() as u32 + report.released, 2, "each block once");
@@ -242,14 +248,19 @@ fn reclaim_an_answer() {
             let middle = pipe.seat(1);
             let (input, number) = middle.next().unwrap();
             let output = middle.fill(20);
+            let last_queue = QueueId::new(2);
             let tail = pipe.spawn(2, |tail| tail.drain());
-            middle.die_sending(output, 2, number, cut);
-            assert_eq!(reclaim(&pipe.tables, 1, Inputs::Inherit).unwrap(), expected);
+            middle.die_sending(output, last_queue, number, cut);
+            assert_eq!(
+                reclaim(&pipe.tables, ParticipantId::new(1), Inputs::Inherit).unwrap(),
+                expected
+            );
             if expected.inherited > 0 {
                 // The replacement finds the input in the ledger, and answers it.
-                assert_eq!((middle.number_of(input, 1), middle.read(input)), (0, 10));
+                assert_eq!(middle.number_of(input, middle.id), Number::FIRST);
+                assert_eq!(middle.read(input), 10);
                 let output = middle.fill(20);
-                assert_eq!(middle.send(output, 2, number).unwrap(), Put::Done);
+                assert_eq!(middle.send(output, last_queue, number).unwrap(), Put::Done);
                 middle.free(input).unwrap();
             }
             middle.done();

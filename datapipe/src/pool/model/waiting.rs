@@ -71,7 +71,7 @@ fn stop_beside_a_sender() {
             let next = || tail.wait(|| tail.unless_stopped(|| tail.try_receive()));
             let mut received = 0;
             while let Some(Some((held, number))) = next() {
-                assert_eq!((number, tail.read(held)), (0, 10));
+                assert_eq!((number.get(), tail.read(held)), (0, 10));
                 tail.free(held).unwrap();
                 received += 1;
             }

@@ -89,18 +89,18 @@ fn step_all<I: Copy>(
     let mut at = 0;
     while let Some(current) = tasks.get_mut(at) {
         let result = match catch_panic(|| current.task.step()) {
-            Ok(Ok(Step::Moved)) => {
+            Ok(Step::Moved) => {
                 current.blocked = None;
                 moved = true;
                 at += 1;
                 continue;
             }
-            Ok(Err(blocked)) => {
+            Ok(Step::Blocked(blocked)) => {
                 current.blocked = Some(blocked);
                 at += 1;
                 continue;
             }
-            Ok(Ok(Step::Ended)) => Ok(()),
+            Ok(Step::Ended) => Ok(()),
             Err(error) => Err(error),
         };
         moved = true;
@@ -153,8 +153,8 @@ fn sleep_on_all<I: Copy>(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use crate::memory::{Backing, HugePages, PipeName, Segment, Shape, StageShape};
-    use crate::pool::{Block, HeadPort, TailPort};
+    use crate::memory::{Backing, HugePages, PipeName, Segment, Shape, StageId, StageShape};
+    use crate::pool::{Block, HeadPort, TailPort, TryError};
 
     /// Allocates every buffer that it can, and sends none.
     struct AllocatingTask {
@@ -163,11 +163,13 @@ mod tests {
     }
 
     impl Task for AllocatingTask {
-        fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
-            Ok(self.port.try_alloc()?.map(|block| {
-                self.held.push(block);
-                Step::Moved
-            }))
+        fn step(&mut self) -> Result<Step, StageError> {
+            match self.port.try_alloc() {
+                Ok(block) => self.held.push(block),
+                Err(TryError::Blocked(blocked)) => return Ok(Step::Blocked(blocked)),
+                Err(error) => return Err(error.into()),
+            }
+            Ok(Step::Moved)
         }
 
         fn core(&self) -> &Rc<PortCore> {
@@ -178,15 +180,13 @@ mod tests {
     struct ReceivingTask(TailPort);
 
     impl Task for ReceivingTask {
-        fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
-            let got = self.0.try_receive()?;
-            Ok(got.map(|block| {
-                if block.is_some() {
-                    Step::Moved
-                } else {
-                    Step::Ended
-                }
-            }))
+        fn step(&mut self) -> Result<Step, StageError> {
+            match self.0.try_receive() {
+                Ok(Some(_)) => Ok(Step::Moved),
+                Ok(None) => Ok(Step::Ended),
+                Err(TryError::Blocked(blocked)) => Ok(Step::Blocked(blocked)),
+                Err(error) => Err(error.into()),
+            }
         }
 
         fn core(&self) -> &Rc<PortCore> {
@@ -196,8 +196,10 @@ mod tests {
 
     #[test]
     fn deadlock_reports_what_each_instance_waits_for_and_holds() {
-        let stages = [StageShape::new(1, 3), StageShape::new(1, 0)];
-        let shape = Shape::new(3, 512, 0, 0, &stages).unwrap();
+        let shape = Shape::builder(3, 512)
+            .stages([StageShape::new(1).share(3), StageShape::new(1)])
+            .build()
+            .unwrap();
         let (name, no) = (PipeName::new(), HugePages::No);
         let segment = Segment::create(&name, shape, &[], Backing::Anonymous, no).unwrap();
         let head = Worker::Stepped(Box::new(|seat: &Seat| {
@@ -213,12 +215,12 @@ mod tests {
             InlineInstance {
                 id: 1,
                 worker: tail,
-                seat: Seat::new(&segment, 1, 0),
+                seat: Seat::new(&segment, StageId::new(1).instance(0)),
             },
             InlineInstance {
                 id: 0,
                 worker: head,
-                seat: Seat::new(&segment, 0, 0),
+                seat: Seat::new(&segment, StageId::HEAD.instance(0)),
             },
         ];
         let mut all = Vec::new();

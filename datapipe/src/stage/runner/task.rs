@@ -3,33 +3,37 @@
 use std::rc::Rc;
 
 use crate::error::StageError;
-use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, TailPort};
+use crate::memory::Number;
+use crate::pool::{Block, Blocked, HeadPort, MiddlePort, PortCore, PortError, TailPort, TryError};
 use crate::stage::traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};
 
 /// One running instance.
 pub(crate) trait Task {
     /// Moves or processes one block, without waiting for the pipe.
-    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError>;
+    fn step(&mut self) -> Result<Step, StageError>;
 
     /// Port on which the task waits when it is blocked.
     fn core(&self) -> &Rc<PortCore>;
 }
 
-/// Progress made by a step.
+/// Outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A block was moved; there may be more.
     Moved,
     /// The stream has ended, and the instance with it.
     Ended,
+    /// The step would have to wait, and has done nothing.
+    Blocked(Blocked),
 }
 
 /// Unwraps the result of an attempt; ends the step if the attempt would have to wait.
 macro_rules! ready {
     ($attempt:expr) => {
-        match $attempt? {
+        match $attempt {
             Ok(got) => got,
-            Err(blocked) => return Ok(Err(blocked)),
+            Err(TryError::Blocked(blocked)) => return Ok(Step::Blocked(blocked)),
+            Err(error) => return Err(error.into()),
         }
     };
 }
@@ -50,13 +54,13 @@ impl<'a> HeadTask<'a> {
 }
 
 impl Task for HeadTask<'_> {
-    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+    fn step(&mut self) -> Result<Step, StageError> {
         let port = running(&self.port);
         let mut block = ready!(port.try_alloc());
         match self.head.fill(&mut block)? {
             Fill::Block => {
                 port.send(block)?;
-                Ok(Ok(Step::Moved))
+                Ok(Step::Moved)
             }
             Fill::End if !block.is_empty() => {
                 let len = block.len();
@@ -98,7 +102,7 @@ impl<'a> TransformTask<'a> {
 impl Task for TransformTask<'_> {
     /// The stage is called only with both blocks at hand: if no buffer is free, the input waits in
     /// `self.input` for the next step. A vacant input is forwarded and needs no output buffer.
-    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+    fn step(&mut self) -> Result<Step, StageError> {
         let port = running(&self.port);
         let input = match self.input.take() {
             Some(input) => input,
@@ -106,26 +110,25 @@ impl Task for TransformTask<'_> {
                 Some(input) if input.is_vacant() => {
                     self.stage.missed(input.number())?;
                     port.forward(input)?;
-                    return Ok(Ok(Step::Moved));
+                    return Ok(Step::Moved);
                 }
                 Some(input) => input,
                 None => return end(self.port.take().map(MiddlePort::finish)),
             },
         };
-        let mut output = match port.try_alloc()? {
-            Ok(output) => output,
-            Err(blocked) => {
-                self.input = Some(input);
-                return Ok(Err(blocked));
-            }
-        };
+        let output = port.try_alloc();
+        if let Err(TryError::Blocked(blocked)) = output {
+            self.input = Some(input);
+            return Ok(Step::Blocked(blocked));
+        }
+        let mut output = output?;
         output.set_info(input.info());
         match self.stage.transform(&input, &mut output)? {
             Verdict::Send => port.send(output, &input)?,
             Verdict::SendInput => port.forward(input)?,
             Verdict::Drop => port.drop_input(input)?,
         }
-        Ok(Ok(Step::Moved))
+        Ok(Step::Moved)
     }
 
     fn core(&self) -> &Rc<PortCore> {
@@ -145,7 +148,7 @@ impl Transform for CopyThenInPlace<'_> {
         })
     }
 
-    fn missed(&mut self, number: u64) -> Result<(), StageError> {
+    fn missed(&mut self, number: Number) -> Result<(), StageError> {
         self.0.missed(number)
     }
 }
@@ -166,7 +169,7 @@ impl<'a> InPlaceTask<'a> {
 }
 
 impl Task for InPlaceTask<'_> {
-    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+    fn step(&mut self) -> Result<Step, StageError> {
         let port = running(&self.port);
         let Some(mut block) = ready!(port.try_receive()) else {
             return end(self.port.take().map(MiddlePort::finish));
@@ -181,7 +184,7 @@ impl Task for InPlaceTask<'_> {
             Verdict::Send | Verdict::SendInput => port.forward(block)?,
             Verdict::Drop => port.drop_input(block)?,
         }
-        Ok(Ok(Step::Moved))
+        Ok(Step::Moved)
     }
 
     fn core(&self) -> &Rc<PortCore> {
@@ -220,12 +223,12 @@ impl<'a> TailTask<'a> {
 }
 
 impl Task for TailTask<'_> {
-    fn step(&mut self) -> Result<Result<Step, Blocked>, StageError> {
+    fn step(&mut self) -> Result<Step, StageError> {
         let port = running(&self.port);
         if !self.closed {
             if let Some(block) = ready!(port.try_receive()) {
                 self.tail.write(&block)?;
-                return Ok(Ok(Step::Moved));
+                return Ok(Step::Moved);
             }
             port.close()?;
             self.closed = true;
@@ -234,7 +237,7 @@ impl Task for TailTask<'_> {
         ready!(port.try_all_closed());
         self.tail.finish()?;
         self.port = None;
-        Ok(Ok(Step::Ended))
+        Ok(Step::Ended)
     }
 
     fn core(&self) -> &Rc<PortCore> {
@@ -243,9 +246,9 @@ impl Task for TailTask<'_> {
 }
 
 /// Ends a task whose port has finished.
-fn end(finished: Option<Result<(), PortError>>) -> Result<Result<Step, Blocked>, StageError> {
+fn end(finished: Option<Result<(), PortError>>) -> Result<Step, StageError> {
     finished.transpose()?;
-    Ok(Ok(Step::Ended))
+    Ok(Step::Ended)
 }
 
 /// Port of a task that has not ended. No runner steps a task after its end.

@@ -21,7 +21,13 @@ pub(crate) fn run(worker: Worker<'_>, seat: &Seat) -> Result<(), StageError> {
             let result = catch_panic(|| {
                 loop {
                     let core = Rc::clone(task.core());
-                    if core.wait(None, || task.step())? == Some(Step::Ended) {
+                    let step = || {
+                        Ok::<_, StageError>(match task.step()? {
+                            Step::Blocked(blocked) => Err(blocked),
+                            step => Ok(step),
+                        })
+                    };
+                    if core.wait(None, step)? == Ok(Step::Ended) {
                         return Ok(());
                     }
                 }
