@@ -175,7 +175,7 @@ fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
         } else {
             event.state
         };
-        if let Some(state) = state.filter(|state| state.is_over()) {
+        if let Some(state) = state.filter(|state| state.is_final()) {
             println!("{name}: {state}");
             return Ok(state);
         }

@@ -1,14 +1,15 @@
-//! Asks a daemon.
+//! Client of a daemon.
 //!
 //! ```no_run
 //! use datapipe::stage::Arguments;
 //! use datapipe_net::{Client, Initiate, StageRequest};
 //!
-//! let mut client = Client::connect("/run/datapiped/socket".as_ref())?;
+//! let level = Arguments::new().with("level", "3");
+//! let mut client = Client::connect("/run/datapiped/socket")?;
 //! let started = client.initiate(
 //!     &Initiate::new("nightly")
 //!         .stage(StageRequest::module("files").read("/srv/data"))
-//!         .stage(StageRequest::module("zstd").arguments(Arguments::new().with("level", "3")).instances(2))
+//!         .stage(StageRequest::module("zstd").arguments(level).instances(2))
 //!         .stage(StageRequest::module("tape").write("/backup/nightly.tap")),
 //! )?;
 //! println!("{} is {}", started.pipe, client.status(&started.pipe)?.entry.state);
@@ -16,71 +17,76 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use datapipe::StageError;
 use datapipe::host::Attachment;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::limits::{CLIENT_PATIENCE, MAX_WAITING_EVENTS};
 use crate::protocol::{
-    Answer, ClientHello, Closed, DecodeError, EventKind, HELLO, Head, Initiate, PipeEntry,
-    PipeEvent, PipeStatus, Refusal, Reply, Request, Role, ServerHello, VERSIONS, Versions,
+    AttachRole, ClientHello, CloseReason, DecodeError, EventKind, HELLO_LEN, Initiate, MessageHead,
+    PipeEntry, PipeEvent, PipeStatus, Refusal, Reply, Request, ServerHello, ServerMessage,
+    VERSIONS, Versions,
 };
 use crate::socket::{Channel, ChannelError, Deadline, Stop};
 
-/// A connection to a daemon.
+/// Connection to a daemon.
 #[derive(Debug)]
 pub struct Client {
     channel: Channel,
-    /// Of the last request.
+    /// Number of the last request.
     number: u32,
-    /// Came while a reply was waited for.
+    /// Events that arrived while the client waited for a reply.
     events: VecDeque<PipeEvent>,
-    /// Came, too, and found no room.
+    /// Number of further events that arrived then and did not fit in `events`.
     lost: u64,
 }
 
-/// A pipe that was started.
+/// Pipe that the daemon started.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Started {
-    /// Its name.
+    /// Name of the pipe.
     pub pipe: String,
-    /// For those who take part: their seat.
+    /// Seat of this process, if it takes part.
     pub attachment: Option<Attachment>,
 }
 
-/// Why the daemon did not do what it was asked for.
+/// Failure of a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// There is no daemon, or it cannot be reached.
+    /// No daemon can be reached.
     Unreachable {
-        /// Where.
-        socket: String,
-        /// Why.
+        /// Path of the socket.
+        socket: PathBuf,
+        /// Error of the system.
         source: io::Error,
     },
-    /// It speaks no further.
+    /// The daemon does not accept the connection.
     Closed {
-        /// Why.
-        why: Closed,
-        /// The versions of the protocol that it speaks.
+        /// Reason of the daemon.
+        reason: CloseReason,
+        /// Versions of the protocol that the daemon supports.
         versions: Versions,
     },
-    /// It has refused.
+    /// The daemon refuses the request.
     Refused(Refusal),
-    /// The connection has broken, or the daemon did not answer.
+    /// The connection failed, or the daemon did not answer in time.
     Channel(ChannelError),
-    /// It has said what it should not have.
+    /// The daemon sent bytes that are not a message.
+    Malformed(DecodeError),
+    /// The daemon sent a message that violates the protocol.
     Misbehaved(String),
-    /// The seat was given, but could not be taken.
-    Attachment(String),
+    /// The daemon gave this process a seat, and the process failed to take it.
+    Attachment(Box<dyn Error + Send + Sync>),
 }
 
 impl Client {
@@ -88,56 +94,28 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If there is none, it does not let this user connect, or it speaks another version.
-    pub fn connect(socket: &Path) -> Result<Self, ClientError> {
-        Self::connect_until(socket, None)
+    /// If no daemon listens there, it does not let this user connect, or it has no version of the
+    /// protocol in common with this client.
+    pub fn connect(socket: impl AsRef<Path>) -> Result<Self, ClientError> {
+        Self::open(socket.as_ref(), None)
     }
 
-    /// As [`connect`](Self::connect). Every wait of the client ends when `stop` is given.
+    /// Connects like [`connect`](Self::connect). Every wait of the client ends when `stop` is given.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect), and [`ChannelError::Stopped`] as soon as it is given.
-    pub fn connect_until(socket: &Path, stop: Option<Stop>) -> Result<Self, ClientError> {
-        let connected = (|| {
-            let address = SocketAddrUnix::new(socket)?;
-            let flags = SocketFlags::CLOEXEC;
-            let connection =
-                rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-            // A daemon that accepts nobody is as good as none.
-            set_socket_timeout(&connection, Timeout::Send, Some(CLIENT_PATIENCE))?;
-            rustix::net::connect(&connection, &address)?;
-            rustix::io::ioctl_fionbio(&connection, true)?;
-            Ok::<_, rustix::io::Errno>(connection)
-        })();
-        let unreachable = |error: rustix::io::Errno| ClientError::Unreachable {
-            socket: socket.display().to_string(),
-            source: error.into(),
-        };
-        let mut channel = Channel::new(connected.map_err(unreachable)?, stop);
-        let hello = ClientHello {
-            versions: VERSIONS,
-            features: 0,
-        };
-        let deadline = Deadline::after(CLIENT_PATIENCE);
-        // A daemon that is busy says so without having listened, and its answer is there to be
-        // read.
-        let said = channel.write(&hello.encode(), deadline);
-        let mut bytes = [0; HELLO];
-        channel
-            .read(&mut bytes, deadline)
-            .map_err(|error| said.err().unwrap_or(error))?;
-        let ServerHello {
-            answer, versions, ..
-        } = ServerHello::decode(&bytes)?;
-        match answer {
-            Ok(version) if (VERSIONS.lowest..=VERSIONS.highest).contains(&version) => {}
-            Ok(version) => {
-                let why = format!("it wants to speak version {version}, which was not offered");
-                return Err(ClientError::Misbehaved(why));
-            }
-            Err(why) => return Err(ClientError::Closed { why, versions }),
-        }
+    /// As [`connect`](Self::connect), and [`ChannelError::Stopped`] once `stop` is given.
+    pub fn connect_until(socket: impl AsRef<Path>, stop: Stop) -> Result<Self, ClientError> {
+        Self::open(socket.as_ref(), Some(stop))
+    }
+
+    fn open(socket: &Path, stop: Option<Stop>) -> Result<Self, ClientError> {
+        let connection = connect(socket).map_err(|source| ClientError::Unreachable {
+            socket: socket.to_owned(),
+            source,
+        })?;
+        let mut channel = Channel::new(connection, stop);
+        greet(&mut channel)?;
         Ok(Self {
             channel,
             number: 0,
@@ -150,41 +128,25 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If it is refused, or the daemon cannot be asked; for one who takes part, if the seat cannot
-    /// be taken.
+    /// If the daemon refuses, the connection fails, or this process takes part and fails to take its
+    /// seat.
     pub fn initiate(&mut self, pipe: &Initiate) -> Result<Started, ClientError> {
-        match self.ask(&Request::Initiate(pipe.clone()))? {
-            (
-                Reply::Initiated {
-                    pipe,
-                    control: false,
-                },
-                _,
-            ) => Ok(Started {
-                pipe,
-                attachment: None,
-            }),
-            (
-                Reply::Initiated {
-                    pipe,
-                    control: true,
-                },
-                descriptor,
-            ) => Ok(Started {
-                pipe,
-                attachment: Some(attach(descriptor)?),
-            }),
+        match self.request(&Request::Initiate(pipe.clone()))? {
+            (Reply::Initiated { pipe, control }, descriptor) => {
+                let attachment = control.then(|| attach(descriptor)).transpose()?;
+                Ok(Started { pipe, attachment })
+            }
             (other, _) => Err(unexpected(&other)),
         }
     }
 
-    /// Takes the unbound head or tail of a pipe.
+    /// Attaches this process to a pipe as its unbound head or tail.
     ///
     /// # Errors
     ///
-    /// If it is refused, or the daemon cannot be asked, or the seat cannot be taken.
-    pub fn identify(&mut self, pipe: &str, role: Role) -> Result<Attachment, ClientError> {
-        match self.ask(&Request::Identify {
+    /// If the daemon refuses, the connection fails, or this process fails to take the seat.
+    pub fn identify(&mut self, pipe: &str, role: AttachRole) -> Result<Attachment, ClientError> {
+        match self.request(&Request::Identify {
             pipe: pipe.to_owned(),
             role,
         })? {
@@ -193,13 +155,13 @@ impl Client {
         }
     }
 
-    /// Tells a pipe to stop. It is over some time later.
+    /// Begins to stop a pipe. The pipe has ended when its event or its status says so.
     ///
     /// # Errors
     ///
-    /// If it is refused, or the daemon cannot be asked.
+    /// If the daemon refuses, or the connection fails.
     pub fn stop(&mut self, pipe: &str) -> Result<(), ClientError> {
-        match self.ask(&Request::Stop {
+        match self.request(&Request::Stop {
             pipe: pipe.to_owned(),
         })? {
             (Reply::Stopping, _) => Ok(()),
@@ -207,13 +169,13 @@ impl Client {
         }
     }
 
-    /// What everybody in a pipe is doing.
+    /// Returns the status of a pipe.
     ///
     /// # Errors
     ///
-    /// If it is refused, or the daemon cannot be asked.
+    /// If the daemon refuses, or the connection fails.
     pub fn status(&mut self, pipe: &str) -> Result<PipeStatus, ClientError> {
-        match self.ask(&Request::Status {
+        match self.request(&Request::Status {
             pipe: pipe.to_owned(),
         })? {
             (Reply::Status(status), _) => Ok(status),
@@ -221,25 +183,25 @@ impl Client {
         }
     }
 
-    /// The pipes that this user may see, the oldest first.
+    /// Returns the pipes that this user may see, the oldest first.
     ///
     /// # Errors
     ///
-    /// If the daemon cannot be asked.
+    /// If the connection fails.
     pub fn list(&mut self) -> Result<Vec<PipeEntry>, ClientError> {
-        match self.ask(&Request::List)? {
+        match self.request(&Request::List)? {
             (Reply::List(entries), _) => Ok(entries),
             (other, _) => Err(unexpected(&other)),
         }
     }
 
-    /// Subscribes to what happens from now on, to one pipe or to all that this user may see.
+    /// Subscribes to the events of one pipe, or of all pipes that this user may see.
     ///
     /// # Errors
     ///
-    /// If it is refused, or the daemon cannot be asked.
+    /// If the daemon refuses, or the connection fails.
     pub fn subscribe(&mut self, pipe: Option<&str>) -> Result<(), ClientError> {
-        match self.ask(&Request::Subscribe {
+        match self.request(&Request::Subscribe {
             pipe: pipe.map(str::to_owned),
         })? {
             (Reply::Subscribed, _) => Ok(()),
@@ -247,7 +209,7 @@ impl Client {
         }
     }
 
-    /// The next event, waiting up to `timeout`; nothing if there was none.
+    /// Waits up to `timeout` for an event; `None` if none arrives.
     ///
     /// # Errors
     ///
@@ -267,25 +229,27 @@ impl Client {
             Err(ChannelError::TooSlow) => return Ok(None),
             other => other?,
         };
-        match self.answer()? {
-            (_, Answer::Event(event)) => Ok(Some(event)),
-            (_, Answer::Reply(Reply::Refused(refusal))) => Err(refusal.into()),
-            (_, Answer::Reply(other)) => Err(unexpected(&other)),
+        match self.receive()? {
+            (_, ServerMessage::Event(event)) => Ok(Some(event)),
+            (_, ServerMessage::Reply(Reply::Refused(refusal))) => Err(refusal.into()),
+            (_, ServerMessage::Reply(other)) => Err(unexpected(&other)),
         }
     }
 
-    /// Waits until the daemon says something that was not asked for.
+    /// Waits until the daemon sends a message. Between requests that is an event, or the end of the
+    /// connection.
     ///
     /// # Errors
     ///
-    /// [`ChannelError::TooSlow`] if it does not in time; [`ChannelError::Stopped`] if the wait was
-    /// ended.
+    /// [`ChannelError::TooSlow`] if no message arrives in time; [`ChannelError::Stopped`] if the stop
+    /// signal is given.
     pub fn wait(&self, deadline: Deadline) -> Result<(), ClientError> {
         Ok(self.channel.wait(None, deadline).map(drop)?)
     }
 
-    /// Asks, and takes the reply. Events that come first are kept.
-    fn ask(&mut self, request: &Request) -> Result<(Reply, Option<OwnedFd>), ClientError> {
+    /// Sends a request and receives its reply. Events that arrive before the reply are kept for
+    /// [`next_event`](Self::next_event), up to the limit; further ones are counted as lost.
+    fn request(&mut self, request: &Request) -> Result<(Reply, Option<OwnedFd>), ClientError> {
         self.number = self.number.checked_add(1).unwrap_or(1);
         let deadline = Deadline::after(CLIENT_PATIENCE);
         self.channel.write_message(
@@ -296,39 +260,103 @@ impl Client {
             deadline,
         )?;
         loop {
-            match self.answer()? {
-                (_, Answer::Event(event)) if self.events.len() < MAX_WAITING_EVENTS => {
+            match self.receive()? {
+                (_, ServerMessage::Event(event)) if self.events.len() < MAX_WAITING_EVENTS => {
                     self.events.push_back(event);
                 }
-                (_, Answer::Event(event)) => {
+                (_, ServerMessage::Event(event)) => {
                     self.lost = self.lost.saturating_add(event.lost.unwrap_or(1));
                 }
-                (_, Answer::Reply(Reply::Refused(refusal))) => return Err(refusal.into()),
-                (head, Answer::Reply(reply)) if head.request == self.number => {
+                (_, ServerMessage::Reply(Reply::Refused(refusal))) => return Err(refusal.into()),
+                (head, ServerMessage::Reply(reply)) if head.request == self.number => {
                     return Ok((reply, self.channel.take_descriptor()));
                 }
-                (_, Answer::Reply(other)) => return Err(unexpected(&other)),
+                (_, ServerMessage::Reply(other)) => return Err(unexpected(&other)),
             }
         }
     }
 
-    fn answer(&mut self) -> Result<(Head, Answer), ClientError> {
+    fn receive(&mut self) -> Result<(MessageHead, ServerMessage), ClientError> {
         let (head, body) = self
             .channel
             .read_message(Deadline::after(CLIENT_PATIENCE))?;
-        Ok((head, Answer::decode(head.kind, &body)?))
+        Ok((head, ServerMessage::decode(head.kind, &body)?))
     }
 }
 
+/// Opens a connection that does not block, within the client's patience.
+fn connect(socket: &Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(socket)?;
+    let flags = SocketFlags::CLOEXEC;
+    let connection =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // A connect waits while the daemon's queue of connections is full. A daemon that accepts none
+    // is as good as absent.
+    set_socket_timeout(&connection, Timeout::Send, Some(CLIENT_PATIENCE))?;
+    rustix::net::connect(&connection, &address)?;
+    rustix::io::ioctl_fionbio(&connection, true)?;
+    Ok(connection)
+}
+
+/// Exchanges the hellos.
+fn greet(channel: &mut Channel) -> Result<(), ClientError> {
+    let hello = ClientHello {
+        versions: VERSIONS,
+        features: 0,
+    };
+    let deadline = Deadline::after(CLIENT_PATIENCE);
+    // A busy daemon answers and closes the connection before it reads, so the write may fail while
+    // the answer can be read. The error of the write counts only if the read fails, too.
+    let written = channel.write(&hello.encode(), deadline);
+    let mut bytes = [0; HELLO_LEN];
+    channel
+        .read(&mut bytes, deadline)
+        .map_err(|error| written.err().unwrap_or(error))?;
+    let answer = ServerHello::decode(&bytes)?;
+    match answer.version {
+        Ok(version) if (VERSIONS.lowest..=VERSIONS.highest).contains(&version) => Ok(()),
+        Ok(version) => {
+            let why = format!("it chose version {version}, which this client did not offer");
+            Err(ClientError::Misbehaved(why))
+        }
+        Err(reason) => Err(ClientError::Closed {
+            reason,
+            versions: answer.versions,
+        }),
+    }
+}
+
+/// Takes the seat whose control connection accompanied a reply.
 fn attach(descriptor: Option<OwnedFd>) -> Result<Attachment, ClientError> {
     let control = descriptor.ok_or_else(|| {
         ClientError::Misbehaved("it gave a seat without a control connection".to_owned())
     })?;
-    Attachment::take(control).map_err(|error| ClientError::Attachment(error.to_string()))
+    Attachment::take(control).map_err(|error| ClientError::Attachment(AttachError(error).into()))
 }
 
 fn unexpected(reply: &Reply) -> ClientError {
-    ClientError::Misbehaved(format!("it answers what was not asked: {reply:?}"))
+    ClientError::Misbehaved(format!("it sent an unexpected reply: {reply:?}"))
+}
+
+/// A [`StageError`] as an error: that type does not implement [`Error`] itself.
+struct AttachError(StageError);
+
+impl fmt::Debug for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for AttachError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.cause().map(|cause| cause as _)
+    }
 }
 
 impl From<ChannelError> for ClientError {
@@ -344,8 +372,8 @@ impl From<Refusal> for ClientError {
 }
 
 impl From<DecodeError> for ClientError {
-    fn from(malformed: DecodeError) -> Self {
-        Self::Misbehaved(malformed.to_string())
+    fn from(error: DecodeError) -> Self {
+        Self::Malformed(error)
     }
 }
 
@@ -353,29 +381,45 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable { socket, source } => {
-                write!(f, "no daemon answers at {socket}: {source}")
+                write!(f, "no daemon answers at {}: {source}", socket.display())
             }
-            Self::Closed { why, versions } => match *why {
-                Closed::VERSION => write!(
+            Self::Closed { reason, versions } => match *reason {
+                CloseReason::VERSION => write!(
                     f,
-                    "the daemon speaks versions {} to {} of the protocol, this client {} to {}",
+                    "the daemon supports versions {} to {} of the protocol, this client {} to {}",
                     versions.lowest, versions.highest, VERSIONS.lowest, VERSIONS.highest
                 ),
-                Closed::BUSY => {
-                    f.write_str("the daemon has as many connections as it may: try again later")
+                CloseReason::BUSY => {
+                    f.write_str("the daemon has reached its limit of connections: try again later")
                 }
-                Closed::ACCESS => {
+                CloseReason::ACCESS => {
                     f.write_str("the daemon's configuration does not let this user connect")
                 }
-                Closed(other) => write!(f, "the daemon has closed the connection (reason {other})"),
+                CloseReason(other) => {
+                    write!(f, "the daemon closed the connection (reason {other})")
+                }
             },
             Self::Refused(refusal) => refusal.fmt(f),
-            Self::Channel(ChannelError::TooSlow) => f.write_str("the daemon does not answer"),
+            Self::Channel(ChannelError::TooSlow) => {
+                f.write_str("the daemon did not answer in time")
+            }
             Self::Channel(error) => error.fmt(f),
-            Self::Misbehaved(why) => write!(f, "the daemon does not keep to the protocol: {why}"),
-            Self::Attachment(why) => write!(f, "the seat could not be taken: {why}"),
+            Self::Malformed(error) => write!(f, "the daemon violates the protocol: {error}"),
+            Self::Misbehaved(why) => write!(f, "the daemon violates the protocol: {why}"),
+            Self::Attachment(error) => write!(f, "cannot take the seat: {error}"),
         }
     }
 }
 
-impl std::error::Error for ClientError {}
+impl Error for ClientError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreachable { source, .. } => Some(source),
+            Self::Refused(refusal) => Some(refusal),
+            Self::Channel(error) => Some(error),
+            Self::Malformed(error) => Some(error),
+            Self::Attachment(error) => Some(&**error),
+            Self::Closed { .. } | Self::Misbehaved(_) => None,
+        }
+    }
+}

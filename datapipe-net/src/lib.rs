@@ -1,28 +1,36 @@
-//! The daemon of DataPipe: pipes that are started, watched and stopped for others on this machine.
+//! The daemon of DataPipe: it starts, watches and stops pipes for the users of one machine.
 //!
 //! ```text
-//!   client ---- unix socket ----> datapiped: who is it (the kernel says), what is allowed (the configuration says)
+//!   client ---- unix socket ----> datapiped: identity from the kernel, rights from the configuration
 //!                                     |
-//!                                     +-- a pipe: its controller in the daemon, its modules in processes
-//!                                     |     head -> stage -> tail
-//!                                     +-- a pipe whose head or tail is another process, attached by the pipe's name
+//!                                     +-- a pipe: its controller in the daemon, its modules in
+//!                                     |     processes: head -> stage -> tail
+//!                                     +-- a pipe whose head or tail is another process, which
+//!                                           attached by the pipe's name
 //! ```
 //!
-//! `docs/net-protocol.md` describes what is said over the socket; a client can be written from it
-//! alone. This crate's own is [`Client`].
+//! `docs/net-protocol.md` describes the protocol; a client can be written from it alone. The client
+//! of this crate is [`Client`].
 //!
 //! - [`protocol`] has the messages, as bytes and as values.
-//! - [`config`] has what an administrator allows: who, which modules, which paths, how much.
-//! - [`socket`] has the socket, who is on its other side, and how messages go over it.
-//! - [`daemon`] does what clients ask for.
-//! - [`client`] asks.
-//! - [`show`] puts lists and statuses on a terminal.
+//! - [`config`] has the configuration: users, modules, paths and limits.
+//! - [`socket`] has the socket, the identity of a peer, and the exchange of messages.
+//! - [`daemon`] serves the requests of clients.
+//! - [`client`] sends requests.
+//! - [`show`] formats lists and statuses for a terminal and for programs.
 //! - [`limits`] has every bound.
 //!
-//! # What it does not do
+//! # Rights
 //!
-//! It moves no data: that is between the pipe's processes and their shared memory. It runs no
-//! program that its configuration does not name, and reaches no other machine.
+//! `config/permissions.rs` decides who may connect, who may use a module, and who may see, stop and
+//! attach to a pipe. `config/paths.rs` decides which paths a module may open. The daemon applies
+//! these decisions in `daemon/connection.rs` (connect), `daemon/stage_check.rs` (modules and paths),
+//! `daemon/pipe_table.rs` (pipes) and `daemon/subscribers.rs` (events).
+//!
+//! # Limits of the crate
+//!
+//! The daemon moves no data: the pipe's processes do, in shared memory. It runs no program that its
+//! configuration does not name, and reaches no other machine.
 
 pub mod client;
 pub mod config;
@@ -35,4 +43,29 @@ pub mod socket;
 pub use client::{Client, ClientError};
 pub use config::Config;
 pub use daemon::Daemon;
-pub use protocol::{Initiate, PathAccess, Role, Seat, StageRequest};
+pub use protocol::{AttachRole, Initiate, Participation, PathAccess, StageRequest};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What threads of a program share or pass on.
+    #[test]
+    fn public_types_are_send_and_sync() {
+        fn check<T: Send + Sync>() {}
+        check::<Client>();
+        check::<ClientError>();
+        check::<client::Started>();
+        check::<Config>();
+        check::<config::ConfigError>();
+        check::<Daemon>();
+        check::<daemon::DaemonError>();
+        check::<daemon::Handle>();
+        check::<protocol::DecodeError>();
+        check::<protocol::Request>();
+        check::<protocol::ServerMessage>();
+        check::<socket::Channel>();
+        check::<socket::Listener>();
+        check::<socket::Stop>();
+    }
+}

@@ -3,8 +3,8 @@
 
 use datapipe::Direction;
 use datapipe_net::protocol::{
-    Answer, ClientHello, EventKind, HEAD, HELLO, Head, Initiate, PathAccess, PipeEvent, PipeState,
-    Refusal, RefusalCode, Reply, Request, Role, Seat, ServerHello, StageRequest,
+    ServerMessage, ClientHello, EventKind, HEAD_LEN, HELLO_LEN, MessageHead, Initiate, PathAccess, PipeEvent, PipeState,
+    Refusal, RefusalCode, Reply, Request, AttachRole, Participation, ServerHello, StageRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -14,12 +14,12 @@ fn direction() -> impl Strategy<Value = Direction> {
     prop_oneof![Just(Direction::Archive), Just(Direction::Restore)]
 }
 
-fn seat() -> impl Strategy<Value = Seat> {
-    prop_oneof![Just(Seat::None), Just(Seat::Head), Just(Seat::Tail)]
+fn seat() -> impl Strategy<Value = Participation> {
+    prop_oneof![Just(Participation::None), Just(Participation::Head), Just(Participation::Tail)]
 }
 
-fn role() -> impl Strategy<Value = Role> {
-    prop_oneof![Just(Role::Head), Just(Role::Tail), Just(Role::NetworkAgent)]
+fn role() -> impl Strategy<Value = AttachRole> {
+    prop_oneof![Just(AttachRole::Head), Just(AttachRole::Tail), Just(AttachRole::NetworkAgent)]
 }
 
 fn stage() -> impl Strategy<Value = StageRequest> {
@@ -76,7 +76,7 @@ fn request() -> impl Strategy<Value = Request> {
         vec(stage(), 0..5),
     );
     let initiate = initiate.prop_map(|(label, direction, seat, buffers, buffer_size, stages)| {
-        let mut initiate = Initiate::new(label).direction(direction).as_seat(seat);
+        let mut initiate = Initiate::new(label).direction(direction).participation(seat);
         (initiate.buffers, initiate.buffer_size) = (buffers, buffer_size);
         Request::Initiate(stages.into_iter().fold(initiate, Initiate::stage))
     });
@@ -122,16 +122,16 @@ fn event() -> impl Strategy<Value = PipeEvent> {
         )
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn answer() -> impl Strategy<Value = ServerMessage> {
     let refusal = (any::<u16>(), "\\PC{0,40}");
     prop_oneof![
-        event().prop_map(Answer::Event),
+        event().prop_map(ServerMessage::Event),
         ("\\PC{0,40}", any::<bool>())
-            .prop_map(|(pipe, control)| Answer::Reply(Reply::Initiated { pipe, control })),
-        Just(Answer::Reply(Reply::Identified)),
-        Just(Answer::Reply(Reply::Stopping)),
-        Just(Answer::Reply(Reply::Subscribed)),
-        refusal.prop_map(|(code, text)| Answer::Reply(Reply::Refused(Refusal::new(
+            .prop_map(|(pipe, control)| ServerMessage::Reply(Reply::Initiated { pipe, control })),
+        Just(ServerMessage::Reply(Reply::Identified)),
+        Just(ServerMessage::Reply(Reply::Stopping)),
+        Just(ServerMessage::Reply(Reply::Subscribed)),
+        refusal.prop_map(|(code, text)| ServerMessage::Reply(Reply::Refused(Refusal::new(
             RefusalCode(code),
             text
         )))),
@@ -159,13 +159,13 @@ proptest! {
 
     #[test]
     fn answers_are_read_as_they_were_written(answer in answer()) {
-        prop_assert_eq!(Answer::decode(answer.kind(), &answer.encode()).unwrap(), answer);
+        prop_assert_eq!(ServerMessage::decode(answer.kind(), &answer.encode()).unwrap(), answer);
     }
 
     #[test]
     fn heads_are_read_as_they_were_written(len in 0usize..=1 << 20, kind: u16, request: u32) {
-        let head = Head { len, kind, request };
-        prop_assert_eq!(Head::decode(&head.encode()), Ok(head));
+        let head = MessageHead { len, kind, request };
+        prop_assert_eq!(MessageHead::decode(&head.encode()), Ok(head));
     }
 
     /// What can be read at all is written as something that is read as the same.
@@ -176,8 +176,8 @@ proptest! {
             prop_assert_eq!(Request::decode(kind, &request.encode()).unwrap(), request);
         }
         for kind in [kind, 0x4001] {
-            if let Ok(answer) = Answer::decode(kind, &bytes) {
-                prop_assert_eq!(Answer::decode(kind, &answer.encode()).unwrap(), answer);
+            if let Ok(answer) = ServerMessage::decode(kind, &bytes) {
+                prop_assert_eq!(ServerMessage::decode(kind, &answer.encode()).unwrap(), answer);
             }
         }
     }
@@ -194,12 +194,12 @@ proptest! {
                 body.truncate(cut.index(body.len() + 1));
             }
             let _ = Request::decode(kind, &body);
-            let _ = Answer::decode(kind, &body);
+            let _ = ServerMessage::decode(kind, &body);
         }
     }
 
     #[test]
-    fn hellos_are_read_or_refused(bytes: [u8; HELLO], head: [u8; HEAD]) {
+    fn hellos_are_read_or_refused(bytes: [u8; HELLO_LEN], head: [u8; HEAD_LEN]) {
         let mut nearly = bytes;
         nearly[..8].copy_from_slice(b"DATAPIPE");
         for bytes in [bytes, nearly] {
@@ -211,7 +211,7 @@ proptest! {
                 prop_assert_eq!(hello.encode(), bytes);
             }
         }
-        if let Ok(known) = Head::decode(&head) {
+        if let Ok(known) = MessageHead::decode(&head) {
             prop_assert_eq!(known.encode(), head);
         }
     }
@@ -232,7 +232,7 @@ fn the_examples_of_the_page_are_what_is_sent() {
     assert_eq!(ServerHello::to(&hello).encode(), bytes[24..48]);
     let message = |kind, request, body: Vec<u8>| {
         [
-            &Head {
+            &MessageHead {
                 len: body.len(),
                 kind,
                 request,
@@ -242,12 +242,12 @@ fn the_examples_of_the_page_are_what_is_sent() {
         ]
         .concat()
     };
-    let list = Answer::Reply(Reply::List(Vec::new()));
+    let list = ServerMessage::Reply(Reply::List(Vec::new()));
     let status = Request::Status {
         pipe: "a.1.2".to_owned(),
     };
     let refusal = Refusal::new(RefusalCode::NO_SUCH_PIPE, "there is no pipe \"a.1.2\" here");
-    let refusal = Answer::Reply(Reply::Refused(refusal));
+    let refusal = ServerMessage::Reply(Reply::Refused(refusal));
     let sent = [
         message(Request::List.kind(), 1, Request::List.encode()),
         message(list.kind(), 1, list.encode()),
@@ -343,9 +343,9 @@ fn lists_and_statuses_are_what_the_page_says() {
         ])
     };
     let list = fields(&[(1, &entry(&long)), (1, &entry("x"))]);
-    let answer = Answer::decode(0x8006, &list).unwrap();
+    let answer = ServerMessage::decode(0x8006, &list).unwrap();
     assert_eq!(answer.encode(), list);
-    let Answer::Reply(Reply::List(entries)) = answer else {
+    let ServerMessage::Reply(Reply::List(entries)) = answer else {
         panic!("{answer:?}")
     };
     assert_eq!(
@@ -362,7 +362,7 @@ fn lists_and_statuses_are_what_the_page_says() {
     );
     let longer = fields(&[(1, &entry(&format!("{long}!")))]);
     assert!(
-        Answer::decode(0x8006, &longer)
+        ServerMessage::decode(0x8006, &longer)
             .unwrap_err()
             .to_string()
             .contains("257 bytes, more than 256")
@@ -392,9 +392,9 @@ fn lists_and_statuses_are_what_the_page_says() {
     ]);
     let entry = entry(&format!("{long}!"));
     let status = fields(&[(1, &entry), (2, &narrow(16)), (3, &narrow(5)), (4, &stage)]);
-    let answer = Answer::decode(0x8005, &status).unwrap();
+    let answer = ServerMessage::decode(0x8005, &status).unwrap();
     assert_eq!(answer.encode(), status);
-    let Answer::Reply(Reply::Status(status)) = answer else {
+    let ServerMessage::Reply(Reply::Status(status)) = answer else {
         panic!("{answer:?}")
     };
     assert_eq!(
@@ -419,7 +419,7 @@ fn lists_and_statuses_are_what_the_page_says() {
         (1, &fields(&[(1, b"x"), (3, &narrow(0)), (5, &[1])])),
         (4, &fields(&[(1, b"y"), (3, &fields(&[(1, &[0])]))])),
     ]);
-    let Ok(Answer::Reply(Reply::Status(bare))) = Answer::decode(0x8005, &bare) else {
+    let Ok(ServerMessage::Reply(Reply::Status(bare))) = ServerMessage::decode(0x8005, &bare) else {
         panic!()
     };
     assert_eq!(

@@ -1,71 +1,137 @@
-//! What lies beneath what. A path counts as where it leads: symbolic links are followed before it
-//! is compared.
+//! Paths that a module may open. Symbolic links are followed before a path is compared with the
+//! configuration.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use crate::protocol::PathAccess;
 
-/// What the paths of a module may be: where its configuration says, and below.
+/// Paths that a module may open: those of the configuration, and everything beneath them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PathRules {
-    /// What it may read. All links resolved.
+    /// Paths that the module may read, all symbolic links resolved.
     pub read: Vec<PathBuf>,
-    /// What it may write, and read. All links resolved.
+    /// Paths that the module may write and read, all symbolic links resolved.
     pub write: Vec<PathBuf>,
 }
 
+/// Refusal of a path.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PathError {
+    /// The path is not beneath an allowed one, or it does not exist and its symbolic links or `..`
+    /// may lead outside. The error does not reveal which, because the daemon sees more than its
+    /// client.
+    Outside {
+        /// Requested access.
+        access: PathAccess,
+        /// Refused path.
+        path: PathBuf,
+        /// Paths that the configuration allows for this access.
+        allowed: Vec<PathBuf>,
+    },
+    /// The path is beneath an allowed one and cannot be resolved.
+    Unresolved {
+        /// Requested access.
+        access: PathAccess,
+        /// Refused path.
+        path: PathBuf,
+        /// Error of the system.
+        source: io::Error,
+    },
+}
+
 impl PathRules {
-    /// Where `path` leads, if that may be accessed so. What is to be read has to be there.
+    /// Resolves `path`, if the module may have this access to it. A path to be read must exist.
     ///
     /// # Errors
     ///
-    /// Why not, with the path and the rule. What lies outside, and whether anything does, it does
-    /// not say: the daemon sees more than who asks.
-    pub fn allow(&self, access: PathAccess, path: &Path) -> Result<PathBuf, String> {
-        let (verb, roots): (_, Vec<_>) = match access {
-            PathAccess::Read => ("read", self.read.iter().chain(&self.write).collect()),
-            PathAccess::Write => ("write", self.write.iter().collect()),
+    /// If the resolved path is not allowed, or the path cannot be resolved.
+    pub fn allow(&self, access: PathAccess, path: &Path) -> Result<PathBuf, PathError> {
+        let roots = self.roots(access);
+        // `starts_with` compares components: /srv/data2 is not beneath /srv/data.
+        let is_inside = |path: &Path| roots.iter().any(|root| path.starts_with(root));
+        let resolved = match access {
+            PathAccess::Read => resolve(path).and_then(fs::canonicalize),
+            PathAccess::Write => resolve(path),
         };
-        // By components: /srv/data2 is not beneath /srv/data.
-        let inside = |path: &Path| roots.iter().any(|root| path.starts_with(root));
-        let must_exist = access == PathAccess::Read;
-        let found = resolve(path).and_then(|resolved| {
-            if must_exist {
-                fs::canonicalize(resolved)
-            } else {
-                Ok(resolved)
-            }
-        });
-        match found {
-            Ok(resolved) if inside(&resolved) => return Ok(resolved),
-            Err(error) if inside(path) && is_straight(path) => {
-                return Err(format!("may not {verb} {}: {error}", path.display()));
-            }
-            _ => {}
+        match resolved {
+            Ok(resolved) if is_inside(&resolved) => Ok(resolved),
+            // Only a path that certainly stays inside gets the system's error: for any other, the
+            // error would reveal what exists outside.
+            Err(source) if is_inside(path) && is_straight(path) => Err(PathError::Unresolved {
+                access,
+                path: path.to_owned(),
+                source,
+            }),
+            _ => Err(PathError::Outside {
+                access,
+                path: path.to_owned(),
+                allowed: roots.into_iter().cloned().collect(),
+            }),
         }
-        let allowed: Vec<_> = roots
-            .iter()
-            .map(|root| root.display().to_string())
-            .collect();
-        let allowed = match allowed.is_empty() {
-            true => "nothing".to_owned(),
-            false => format!(
-                "only what is in {}, symbolic links followed",
-                allowed.join(", ")
-            ),
-        };
-        Err(format!(
-            "may not {verb} {}: its configuration allows {allowed}",
-            path.display()
-        ))
+    }
+
+    /// Paths beneath which the access is allowed. A path that may be written may also be read.
+    fn roots(&self, access: PathAccess) -> Vec<&PathBuf> {
+        match access {
+            PathAccess::Read => self.read.iter().chain(&self.write).collect(),
+            PathAccess::Write => self.write.iter().collect(),
+        }
     }
 }
 
-/// Whether a path goes where it says: without symbolic links, as far as it exists, and without
-/// `..`.
+fn verb(access: PathAccess) -> &'static str {
+    match access {
+        PathAccess::Read => "read",
+        PathAccess::Write => "write",
+    }
+}
+
+/// The text follows the name of a module.
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unresolved {
+                access,
+                path,
+                source,
+            } => write!(f, "may not {} {}: {source}", verb(*access), path.display()),
+            Self::Outside {
+                access,
+                path,
+                allowed,
+            } => {
+                let (verb, path) = (verb(*access), path.display());
+                write!(f, "may not {verb} {path}: its configuration allows ")?;
+                if allowed.is_empty() {
+                    return f.write_str("nothing");
+                }
+                let allowed: Vec<_> = allowed
+                    .iter()
+                    .map(|root| root.display().to_string())
+                    .collect();
+                let allowed = allowed.join(", ");
+                write!(f, "only paths in {allowed}, after symbolic links")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PathError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unresolved { source, .. } => Some(source),
+            Self::Outside { .. } => None,
+        }
+    }
+}
+
+/// True if a path leads where its text says: it has no `..`, and no component that exists is a
+/// symbolic link.
 fn is_straight(path: &Path) -> bool {
     let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     !path
@@ -74,13 +140,13 @@ fn is_straight(path: &Path) -> bool {
         && !path.ancestors().any(is_link)
 }
 
-/// Where an absolute path leads, all symbolic links resolved. What is last in it need not exist: it
-/// may be what is to be written.
+/// Resolves all symbolic links of an absolute path. Its last component need not exist: it may be a
+/// file that is to be written.
 ///
 /// # Errors
 ///
-/// If it is not absolute, what is before its last name does not exist, or its last name is a link
-/// that leads nowhere.
+/// If the path is not absolute, its directory does not exist, or its last component is a symbolic
+/// link whose target does not exist.
 pub fn resolve(path: &Path) -> io::Result<PathBuf> {
     if !path.is_absolute() {
         return Err(io::Error::other("the path is not absolute"));
@@ -89,14 +155,16 @@ pub fn resolve(path: &Path) -> io::Result<PathBuf> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => error,
         other => return other,
     };
-    // A link that leads nowhere would be made where it leads.
     let (Some(folder), Some(Component::Normal(name))) =
         (path.parent(), path.components().next_back())
     else {
         return Err(missing);
     };
+    // A file that is created through such a link appears at the link's target.
     if fs::symlink_metadata(path).is_ok() {
-        return Err(io::Error::other("it is a symbolic link that leads nowhere"));
+        return Err(io::Error::other(
+            "the target of the symbolic link does not exist",
+        ));
     }
     Ok(fs::canonicalize(folder)?.join(name))
 }
@@ -116,18 +184,25 @@ mod tests {
         (dir, root)
     }
 
-    #[test]
-    fn paths_are_compared_by_where_they_lead() {
-        let (_dir, root) = site();
+    /// A site with symbolic links in both directions, and rules that allow to read `data` and to
+    /// write `out`.
+    fn linked_site() -> (tempfile::TempDir, PathBuf, PathRules) {
+        let (dir, root) = site();
         symlink(root.join("data2"), root.join("data/leads-out")).unwrap();
         symlink(root.join("data/inner"), root.join("leads-in")).unwrap();
         symlink(root.join("nowhere"), root.join("out/dangling")).unwrap();
+        symlink(root.join("nowhere/deep"), root.join("data/leads-nowhere")).unwrap();
         let rules = PathRules {
             read: vec![root.join("data")],
             write: vec![root.join("out")],
         };
-        let allow = |access, path: &str| rules.allow(access, &root.join(path));
-        for (access, path, leads) in [
+        (dir, root, rules)
+    }
+
+    #[test]
+    fn paths_within_the_rules_are_resolved() {
+        let (_dir, root, rules) = linked_site();
+        for (access, path, target) in [
             (PathAccess::Read, "data", "data"),
             (PathAccess::Read, "data/file", "data/file"),
             (PathAccess::Read, "data2/../data/inner", "data/inner"),
@@ -135,12 +210,14 @@ mod tests {
             (PathAccess::Write, "out/new", "out/new"),
             (PathAccess::Read, "out", "out"),
         ] {
-            assert_eq!(
-                allow(access, path).as_deref(),
-                Ok(&*root.join(leads)),
-                "{path}"
-            );
+            let resolved = rules.allow(access, &root.join(path)).unwrap();
+            assert_eq!(resolved, root.join(target), "{path}");
         }
+    }
+
+    #[test]
+    fn paths_outside_or_missing_are_refused_with_the_reason() {
+        let (_dir, root, rules) = linked_site();
         for (access, path, why) in [
             (PathAccess::Write, "data/file", "may not write"),
             (PathAccess::Read, "data2", "may not read"),
@@ -150,11 +227,19 @@ mod tests {
             (PathAccess::Write, "out/../data2/new", "may not write"),
             (PathAccess::Write, "out/none/new", "No such file"),
         ] {
-            let error = allow(access, path).unwrap_err();
+            let error = rules.allow(access, &root.join(path)).unwrap_err();
+            let error = error.to_string();
             assert!(error.contains(why), "{path}: {error}");
         }
-        // Outside, what is there is refused with the words for what is not.
-        symlink(root.join("nowhere/deep"), root.join("data/leads-nowhere")).unwrap();
+        let none = PathRules::default().allow(PathAccess::Read, &root);
+        let none = none.unwrap_err().to_string();
+        assert!(none.ends_with("allows nothing"), "{none}");
+        assert!(resolve(Path::new("data")).is_err());
+    }
+
+    #[test]
+    fn refusals_do_not_reveal_what_exists_outside() {
+        let (_dir, root, rules) = linked_site();
         for path in [
             "data2",
             "data2/none",
@@ -162,14 +247,14 @@ mod tests {
             "data/../data2",
             "data/../none",
         ] {
-            let (error, shown) = (allow(PathAccess::Read, path).unwrap_err(), root.join(path));
-            let (data, out) = (root.join("data"), root.join("out"));
-            let (shown, data, out) = (shown.display(), data.display(), out.display());
-            let rule = format!("allows only what is in {data}, {out}, symbolic links followed");
-            assert_eq!(
-                error,
-                format!("may not read {shown}: its configuration {rule}")
+            let (path, data, out) = (root.join(path), root.join("data"), root.join("out"));
+            let error = rules.allow(PathAccess::Read, &path).unwrap_err();
+            let (path, data, out) = (path.display(), data.display(), out.display());
+            let expected = format!(
+                "may not read {path}: its configuration allows only paths in {data}, {out}, after \
+                 symbolic links"
             );
+            assert_eq!(error.to_string(), expected);
         }
         for (access, path) in [
             (PathAccess::Read, "data/leads-out"),
@@ -178,16 +263,9 @@ mod tests {
             (PathAccess::Write, "out/dangling"),
             (PathAccess::Write, "out/none/.."),
         ] {
-            let error = allow(access, path).unwrap_err();
-            assert!(
-                error.ends_with("symbolic links followed"),
-                "{path}: {error}"
-            );
+            let error = rules.allow(access, &root.join(path)).unwrap_err();
+            let error = error.to_string();
+            assert!(error.ends_with("after symbolic links"), "{path}: {error}");
         }
-        let none = PathRules::default()
-            .allow(PathAccess::Read, &root)
-            .unwrap_err();
-        assert!(none.ends_with("allows nothing"), "{none}");
-        assert!(resolve(Path::new("data")).is_err());
     }
 }

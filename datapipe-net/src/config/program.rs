@@ -1,19 +1,20 @@
-//! What may be run: a program that nobody but root and the daemon's own user can change, and that
-//! is still the one that was checked.
+//! Programs that the daemon may run: only root and the daemon's own user can change them, and they
+//! are still the files that were checked.
 
+use std::fmt;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// A program that was checked.
+/// Program that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     path: PathBuf,
     identity: Identity,
 }
 
-/// What changes if a file is replaced or written.
+/// Facts about a file of which at least one changes when the file is replaced or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -23,61 +24,123 @@ struct Identity {
     changed: (i64, i64),
 }
 
+/// Reason for which the daemon does not run a program.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProgramError {
+    /// The path is relative.
+    Relative {
+        /// Path of the program.
+        path: PathBuf,
+    },
+    /// The file, or a directory above it, cannot be inspected.
+    Unreadable {
+        /// Path of the program.
+        path: PathBuf,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// The file is not a regular file.
+    NotAFile {
+        /// Path of the program.
+        path: PathBuf,
+    },
+    /// The file has no permission to execute.
+    NotExecutable {
+        /// Path of the program.
+        path: PathBuf,
+    },
+    /// Another user could change the file.
+    Writable {
+        /// Path of the program.
+        path: PathBuf,
+        /// Right of that user.
+        source: OwnershipError,
+    },
+    /// Another user could replace the file or a directory above it.
+    Replaceable {
+        /// Path of the program.
+        path: PathBuf,
+        /// Directory in which that user could do it.
+        directory: PathBuf,
+        /// Right of that user.
+        source: OwnershipError,
+    },
+}
+
+/// Right of users other than root and the daemon's own to change a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OwnershipError {
+    /// Another user owns the file.
+    Owner {
+        /// Id of that user.
+        user: u32,
+    },
+    /// The mode lets a group or all users write the file.
+    Mode {
+        /// Permission bits of the file.
+        mode: u32,
+    },
+}
+
 impl Program {
     /// Checks the program at `path`.
     ///
     /// # Errors
     ///
-    /// What is wrong with it: it is not there, not a regular file, not executable, or somebody else
-    /// could change it, itself or on the way to it.
-    pub fn check(path: &Path) -> Result<Self, String> {
-        let shown = path.display();
+    /// If the program does not exist, is not an executable regular file, or another user could
+    /// change it or replace it in one of the directories above it.
+    pub fn check(path: &Path) -> Result<Self, ProgramError> {
+        let named = || path.to_owned();
         if !path.is_absolute() {
-            return Err(format!(
-                "the program {shown} is not named from the root: begin it with /"
-            ));
+            return Err(ProgramError::Relative { path: named() });
         }
-        let path =
-            fs::canonicalize(path).map_err(|error| format!("the program {shown}: {error}"))?;
-        let metadata =
-            fs::metadata(&path).map_err(|error| format!("the program {shown}: {error}"))?;
+        let unreadable = |source| ProgramError::Unreadable {
+            path: named(),
+            source,
+        };
+        let resolved = fs::canonicalize(path).map_err(unreadable)?;
+        let metadata = fs::metadata(&resolved).map_err(unreadable)?;
         if !metadata.is_file() {
-            return Err(format!("the program {shown} is not a regular file"));
+            return Err(ProgramError::NotAFile { path: named() });
         }
         if metadata.permissions().mode() & 0o111 == 0 {
-            return Err(format!("the program {shown} is not executable"));
+            return Err(ProgramError::NotExecutable { path: named() });
         }
-        only_ours_to_write(&metadata).map_err(|what| format!("the program {shown} {what}"))?;
-        for folder in path.ancestors().skip(1) {
-            let shown_folder = folder.display();
-            let metadata =
-                fs::metadata(folder).map_err(|error| format!("{shown_folder}: {error}"))?;
-            only_ours_to_write(&metadata).map_err(|what| {
-                format!(
-                    "the program {shown} could be replaced: the directory {shown_folder} {what}"
-                )
+        check_ownership(&metadata).map_err(|source| ProgramError::Writable {
+            path: named(),
+            source,
+        })?;
+        for directory in resolved.ancestors().skip(1) {
+            let metadata = fs::metadata(directory).map_err(unreadable)?;
+            check_ownership(&metadata).map_err(|source| ProgramError::Replaceable {
+                path: named(),
+                directory: directory.to_owned(),
+                source,
             })?;
         }
         Ok(Self {
-            path,
+            path: resolved,
             identity: Identity::of(&metadata),
         })
     }
 
-    /// Where it is, all symbolic links resolved.
+    /// Path of the program, all symbolic links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is still the one that was checked.
+    /// Verifies that the file is still the one that was checked.
     ///
     /// # Errors
     ///
-    /// If it cannot be looked at, or is another one.
-    pub fn is_unchanged(&self) -> io::Result<()> {
+    /// If the file cannot be inspected, or has changed.
+    pub fn verify_unchanged(&self) -> io::Result<()> {
         let now = Identity::of(&fs::symlink_metadata(&self.path)?);
         if now != self.identity {
-            let why = "it has changed since the configuration was checked: have the daemon read that again (SIGHUP)";
+            let why = "it has changed since the configuration was checked: send SIGHUP to the \
+                       daemon to check it again";
             return Err(io::Error::other(why));
         }
         Ok(())
@@ -96,33 +159,87 @@ impl Identity {
     }
 }
 
-/// Whether only root and the daemon's own user can write what this belongs to; for a directory,
-/// whether only they can replace what is in it, which the sticky bit is enough for.
-pub(super) fn only_ours_to_write(metadata: &Metadata) -> Result<(), String> {
+/// Checks that only root and the daemon's own user can write a file.
+///
+/// For a directory it checks that only they can replace its entries; the sticky bit suffices for
+/// that, because it reserves the entries to their owners.
+pub(super) fn check_ownership(metadata: &Metadata) -> Result<(), OwnershipError> {
     let own = (
         rustix::process::geteuid().as_raw(),
         rustix::process::getegid().as_raw(),
     );
     let mode = metadata.permissions().mode();
     if metadata.uid() != 0 && metadata.uid() != own.0 {
-        return Err(format!(
-            "belongs to user {}, neither root nor the daemon's own",
-            metadata.uid()
-        ));
+        return Err(OwnershipError::Owner {
+            user: metadata.uid(),
+        });
     }
     if metadata.is_dir() && mode & 0o1000 != 0 {
         return Ok(());
     }
     let others = mode & 0o002 != 0;
     let group = mode & 0o020 != 0 && metadata.gid() != 0 && metadata.gid() != own.1;
-    match others || group {
-        true => Err(format!(
-            "can be written by others (mode {:04o})",
-            mode & 0o7777
-        )),
-        false => Ok(()),
+    if others || group {
+        return Err(OwnershipError::Mode {
+            mode: mode & 0o7777,
+        });
+    }
+    Ok(())
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Relative { path }
+        | Self::Unreadable { path, .. }
+        | Self::NotAFile { path }
+        | Self::NotExecutable { path }
+        | Self::Writable { path, .. }
+        | Self::Replaceable { path, .. }) = self;
+        write!(f, "the program {}", path.display())?;
+        match self {
+            Self::Relative { .. } => {
+                f.write_str(" has a relative path: use one that begins with /")
+            }
+            Self::Unreadable { source, .. } => write!(f, ": {source}"),
+            Self::NotAFile { .. } => f.write_str(" is not a regular file"),
+            Self::NotExecutable { .. } => f.write_str(" is not executable"),
+            Self::Writable { source, .. } => write!(f, " {source}"),
+            Self::Replaceable {
+                directory, source, ..
+            } => {
+                let directory = directory.display();
+                write!(f, " could be replaced: the directory {directory} {source}")
+            }
+        }
     }
 }
+
+impl std::error::Error for ProgramError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Writable { source, .. } | Self::Replaceable { source, .. } => Some(source),
+            Self::Relative { .. } | Self::NotAFile { .. } | Self::NotExecutable { .. } => None,
+        }
+    }
+}
+
+/// The text follows the name of a file or directory.
+impl fmt::Display for OwnershipError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner { user } => {
+                write!(
+                    f,
+                    "belongs to user {user}, neither root nor the daemon's own"
+                )
+            }
+            Self::Mode { mode } => write!(f, "can be written by others (mode {mode:04o})"),
+        }
+    }
+}
+
+impl std::error::Error for OwnershipError {}
 
 #[cfg(test)]
 mod tests {
@@ -137,39 +254,39 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_the_one_that_was_checked_or_refused() {
+    fn program_that_has_changed_is_refused() {
         let (_dir, path) = program();
         let checked = Program::check(&path).unwrap();
-        checked.is_unchanged().unwrap();
+        checked.verify_unchanged().unwrap();
         fs::write(&path, "#!/bin/sh\nexit 1\n").unwrap();
         assert!(
             checked
-                .is_unchanged()
+                .verify_unchanged()
                 .unwrap_err()
                 .to_string()
                 .contains("SIGHUP")
         );
-        Program::check(&path).unwrap().is_unchanged().unwrap();
+        Program::check(&path).unwrap().verify_unchanged().unwrap();
         fs::remove_file(&path).unwrap();
-        assert!(checked.is_unchanged().is_err());
+        assert!(checked.verify_unchanged().is_err());
     }
 
     #[test]
-    fn a_link_is_followed_once_and_for_all() {
+    fn link_to_a_program_is_followed_when_it_is_checked() {
         let (dir, path) = program();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let checked = Program::check(&link).unwrap();
         assert_eq!(checked.path(), path);
         fs::remove_file(&link).unwrap();
-        checked.is_unchanged().unwrap();
+        checked.verify_unchanged().unwrap();
     }
 
     #[test]
-    fn what_others_could_change_is_refused() {
+    fn program_that_others_could_change_is_refused() {
         let (dir, path) = program();
-        let error = |path: &Path| Program::check(path).unwrap_err();
-        assert!(error(Path::new("bin/sh")).contains("begin it with /"));
+        let error = |path: &Path| Program::check(path).unwrap_err().to_string();
+        assert!(error(Path::new("bin/sh")).contains("begins with /"));
         assert!(error(dir.path()).contains("not a regular file"));
         assert!(error(&dir.path().join("none")).contains("No such file"));
         let mode =

@@ -1,103 +1,109 @@
-//! One client: its hello, its requests, and the events it has subscribed to, on one thread.
+//! One client on one thread: its hello, its requests, and the events of its subscription.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use super::Shared;
-use super::subscribers::Queue;
+use super::requests::{ReplyResult, Requester, pipe_has_ended};
+use super::state::DaemonState;
+use super::subscribers::EventQueue;
 use crate::limits::MAX_BODY;
 use crate::protocol::{
-    Answer, ClientHello, Closed, HELLO, Refusal, RefusalCode, Reply, Request, ServerHello,
+    ClientHello, CloseReason, HELLO_LEN, Refusal, RefusalCode, Reply, Request, ServerHello,
+    ServerMessage,
 };
 use crate::socket::{Channel, ChannelError, Deadline, Peer};
 
+/// Connection of a client.
 pub(super) struct Connection {
-    pub(super) shared: Arc<Shared>,
-    pub(super) channel: Channel,
-    pub(super) peer: Peer,
-    /// The events of a subscription, and the number of its request.
-    pub(super) subscription: Option<(u32, Arc<Queue>)>,
+    state: Arc<DaemonState>,
+    channel: Channel,
+    peer: Peer,
+    /// Number of the request that subscribed, and the queue of its events.
+    subscription: Option<(u32, Arc<EventQueue>)>,
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, channel: Channel, peer: Peer) -> Self {
+    pub(super) fn new(state: Arc<DaemonState>, channel: Channel, peer: Peer) -> Self {
         Self {
-            shared,
+            state,
             channel,
             peer,
             subscription: None,
         }
     }
 
-    /// Serves until the client has gone, or has to.
+    /// Serves the client until it closes the connection, violates the protocol, or the daemon
+    /// stops.
     pub(super) fn serve(mut self) {
-        let served = self
-            .greet()
-            .and_then(|welcome| if welcome { self.work() } else { Ok(()) });
-        match served {
-            // What follows cannot be read: nobody knows where it begins.
-            Err(ChannelError::Malformed(error)) => {
-                let _ = self.send(0, &Answer::Reply(Reply::Refused(error.into())), None);
+        let served = self.greet().and_then(|accepted| {
+            if accepted {
+                self.serve_requests()
+            } else {
+                Ok(())
             }
-            // How the pipes have ended, as far as it can be sent without waiting.
+        });
+        match served {
+            // The beginning of the next message is unknown, so the connection ends.
+            Err(ChannelError::Malformed(error)) => {
+                let _ = self.send(0, Reply::Refused(error.into()), None);
+            }
+            // The daemon stops: the ends of the pipes, as far as they can be sent without waiting.
             Err(ChannelError::Stopped) => {
-                let _ = self.pass_events_on();
+                let _ = self.forward_events();
             }
             _ => {}
         }
     }
 
-    /// Returns whether the client is spoken to.
+    /// Exchanges the hellos. Returns true if the connection is accepted.
     fn greet(&mut self) -> Result<bool, ChannelError> {
-        let config = self.shared.config();
-        let deadline = Deadline::after(config.limits.client_patience);
+        let config = self.state.config();
+        let patience = config.limits.client_patience;
         let answer = if config.access.allows(self.peer.user, self.peer.group) {
-            let mut hello = [0; HELLO];
-            match self.channel.read(&mut hello, deadline) {
+            let mut hello = [0; HELLO_LEN];
+            match self.channel.read(&mut hello, Deadline::after(patience)) {
                 Ok(()) => match ClientHello::decode(&hello) {
-                    Ok(hello) => ServerHello::to(&hello),
-                    Err(_) => ServerHello::closed(Closed::NO_HELLO),
+                    Ok(hello) => ServerHello::answer(&hello),
+                    Err(_) => ServerHello::closing(CloseReason::NO_HELLO),
                 },
-                Err(ChannelError::TooSlow) => ServerHello::closed(Closed::TOO_SLOW),
+                Err(ChannelError::TooSlow) => ServerHello::closing(CloseReason::TOO_SLOW),
                 Err(error) => return Err(error),
             }
         } else {
-            self.shared
+            self.state
                 .log(&format!("refused a connection of user {}", self.peer.user));
-            ServerHello::closed(Closed::ACCESS)
+            ServerHello::closing(CloseReason::ACCESS)
         };
-        self.channel.write(
-            &answer.encode(),
-            Deadline::after(config.limits.client_patience),
-        )?;
-        Ok(answer.answer.is_ok())
+        self.channel
+            .write(&answer.encode(), Deadline::after(patience))?;
+        Ok(answer.version.is_ok())
     }
 
-    fn work(&mut self) -> Result<(), ChannelError> {
+    fn serve_requests(&mut self) -> Result<(), ChannelError> {
         loop {
             let events = self.subscription.as_ref().map(|(_, queue)| queue.as_fd());
             let ready = self.channel.wait(events, Deadline::NEVER)?;
             if ready.other {
-                self.pass_events_on()?;
+                self.forward_events()?;
             }
             if ready.socket {
-                self.take_request()?;
+                self.serve_request()?;
             }
         }
     }
 
-    /// Sends the events that wait. A client that does not read them is waited for; what happens
-    /// meanwhile goes to the queue, or is lost.
-    fn pass_events_on(&self) -> Result<(), ChannelError> {
+    /// Sends the waiting events. This waits for a client that does not read them; events that
+    /// happen meanwhile go to the queue, or are lost when it is full.
+    fn forward_events(&self) -> Result<(), ChannelError> {
         let Some((request, queue)) = &self.subscription else {
             return Ok(());
         };
         while let Some(event) = queue.pop() {
-            let answer = Answer::Event((*event).clone());
+            let message = ServerMessage::Event((*event).clone());
             self.channel.write_message(
-                answer.kind(),
+                message.kind(),
                 *request,
-                &answer.encode(),
+                &message.encode(),
                 None,
                 Deadline::NEVER,
             )?;
@@ -105,49 +111,90 @@ impl Connection {
         Ok(())
     }
 
-    fn take_request(&mut self) -> Result<(), ChannelError> {
-        let patience = self.shared.config().limits.client_patience;
+    /// Receives one request, serves it, and sends the reply.
+    fn serve_request(&mut self) -> Result<(), ChannelError> {
+        let patience = self.state.config().limits.client_patience;
         let (head, body) = match self.channel.read_message(Deadline::after(patience)) {
             Err(ChannelError::TooSlow) => {
-                let why = format!("the message was not whole within {} s", patience.as_secs());
+                let why = format!("the message was not complete in {} s", patience.as_secs());
                 let refusal = Refusal::new(RefusalCode::MALFORMED, why);
-                let _ = self.send(0, &Answer::Reply(Reply::Refused(refusal)), None);
+                let _ = self.send(0, Reply::Refused(refusal), None);
                 return Err(ChannelError::TooSlow);
             }
             other => other?,
         };
-        // Nobody asks with one.
+        // No request has a descriptor.
         drop(self.channel.take_descriptor());
-        let answered = match Request::decode(head.kind, &body) {
+        let result = match Request::decode(head.kind, &body) {
             Ok(request) => self.answer(head.request, request),
-            Err(malformed) => Err(malformed.into()),
+            Err(error) => Err(error.into()),
         };
-        let (reply, control) = answered.unwrap_or_else(|refusal| (Reply::Refused(refusal), None));
-        self.send(head.request, &Answer::Reply(reply), control)
+        let (reply, control) = result.unwrap_or_else(|refusal| (Reply::Refused(refusal), None));
+        self.send(head.request, reply, control)
     }
 
+    /// Serves a request with the number `number`. `requests.rs` has the work; the subscription
+    /// belongs to the connection.
+    fn answer(&mut self, number: u32, request: Request) -> ReplyResult {
+        let requester = Requester::new(&self.state, self.peer, self.channel.as_fd());
+        match request {
+            Request::Initiate(initiate) => requester.initiate(&initiate),
+            Request::Extend => {
+                let why = "a pipe over several machines is reserved for a later version";
+                Err(Refusal::new(RefusalCode::RESERVED, why))
+            }
+            Request::Identify { pipe, role } => requester.identify(&pipe, role),
+            Request::Stop { pipe } => requester.stop(&pipe),
+            Request::Status { pipe } => requester.status(&pipe),
+            Request::List => Ok((requester.list(), None)),
+            Request::Subscribe { pipe } => {
+                self.subscribe(number, pipe)?;
+                Ok((Reply::Subscribed, None))
+            }
+        }
+    }
+
+    fn subscribe(&mut self, number: u32, pipe: Option<String>) -> Result<(), Refusal> {
+        if self.subscription.is_some() {
+            let why = "the connection has a subscription already: use another connection";
+            return Err(Refusal::new(RefusalCode::LIMIT, why));
+        }
+        let user = self.peer.user;
+        let queue = self.state.subscribers.add(user, pipe.clone());
+        let queue = queue.map_err(|error| {
+            let why = format!("cannot create a queue of events: {error}");
+            Refusal::new(RefusalCode::SYSTEM, why)
+        })?;
+        // The pipe is looked up after the queue exists: either it has ended by now, or the queue
+        // gets the event of its end.
+        if let Some(name) = pipe
+            && self.state.pipes.find(&name, user)?.has_ended()
+        {
+            return Err(pipe_has_ended(&name));
+        }
+        self.subscription = Some((number, queue));
+        Ok(())
+    }
+
+    /// Sends the reply to request number `request`, or a refusal if the reply exceeds a message.
     fn send(
         &self,
         request: u32,
-        answer: &Answer,
+        reply: Reply,
         control: Option<OwnedFd>,
     ) -> Result<(), ChannelError> {
-        let deadline = Deadline::after(self.shared.config().limits.client_patience);
-        let (mut kind, mut body) = (answer.kind(), answer.encode());
+        let deadline = Deadline::after(self.state.config().limits.client_patience);
+        let message = ServerMessage::Reply(reply);
+        let (mut kind, mut body) = (message.kind(), message.encode());
         if body.len() > MAX_BODY {
-            let why = format!(
-                "the answer would have {} bytes, more than {MAX_BODY}",
-                body.len()
-            );
-            let refusal = Answer::Reply(Reply::Refused(Refusal::new(RefusalCode::LIMIT, why)));
+            let len = body.len();
+            let why = format!("the reply would have {len} bytes, more than {MAX_BODY}");
+            let refusal = Refusal::new(RefusalCode::LIMIT, why);
+            let refusal = ServerMessage::Reply(Reply::Refused(refusal));
             (kind, body) = (refusal.kind(), refusal.encode());
         }
-        self.channel.write_message(
-            kind,
-            request,
-            &body,
-            control.as_ref().map(AsFd::as_fd),
-            deadline,
-        )
+        let control = control.as_ref().map(AsFd::as_fd);
+        self.channel
+            .write_message(kind, request, &body, control, deadline)
     }
 }

@@ -1,140 +1,109 @@
-//! What becomes of each request.
+//! The work of each request, apart from subscriptions, which belong to the connection.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::fmt;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
-use datapipe::controller::{AdmitError, Event};
+use datapipe::controller::AdmitError;
 use datapipe::memory::Process;
-use datapipe::{Error, Pipe};
-use parking_lot::Mutex;
+use datapipe::{Error, Pipe, Role};
 
-use super::build;
-use super::connection::Connection;
-use super::pipes::Found;
-use super::{Shared, explain};
-use crate::config::User;
-use crate::limits::{MAX_EXPLANATION, MAX_WAITING_EVENTS};
+use super::event_relay::EventRelay;
+use super::pipe_description::describe;
+use super::pipe_table::KnownPipe;
+use super::state::DaemonState;
+use super::supervision::supervise;
 use crate::protocol::{
-    EventKind, Initiate, PipeEvent, PipeState, Refusal, RefusalCode, Reply, Request, Role, cut,
+    AttachRole, EventKind, Initiate, PipeEvent, PipeState, Refusal, RefusalCode, Reply,
 };
+use crate::socket::Peer;
 
-/// A reply, and what comes along with it.
-type Answered = Result<(Reply, Option<OwnedFd>), Refusal>;
+/// Reply with the descriptor that accompanies it, or a refusal.
+pub(super) type ReplyResult = Result<(Reply, Option<OwnedFd>), Refusal>;
 
-impl Connection {
-    pub(super) fn answer(&mut self, number: u32, request: Request) -> Answered {
+/// Client whose request is served.
+pub(super) struct Requester<'c> {
+    state: &'c Arc<DaemonState>,
+    peer: Peer,
+    /// Socket of the connection, from which the client's process is known.
+    socket: BorrowedFd<'c>,
+}
+
+impl<'c> Requester<'c> {
+    pub(super) fn new(state: &'c Arc<DaemonState>, peer: Peer, socket: BorrowedFd<'c>) -> Self {
+        Self {
+            state,
+            peer,
+            socket,
+        }
+    }
+
+    /// Starts a pipe, and logs it.
+    pub(super) fn initiate(&self, request: &Initiate) -> ReplyResult {
         let user = self.peer.user;
-        match request {
-            Request::Initiate(initiate) => self.initiate(&initiate),
-            Request::Extend => {
-                let why = "a pipe over several machines is reserved for a later version";
-                Err(Refusal::new(RefusalCode::RESERVED, why))
-            }
-            Request::Identify { pipe, role } => self.identify(&pipe, role),
-            Request::Stop { pipe } => {
-                self.stop(&pipe)?;
-                Ok((Reply::Stopping, None))
-            }
-            Request::Status { pipe } => {
-                let status = match self.shared.pipes.find(&pipe, user)? {
-                    Found::Live(live) => live.status(),
-                    Found::Over(status) => (*status).clone(),
-                };
-                Ok((Reply::Status(status), None))
-            }
-            Request::List => Ok((Reply::List(self.shared.pipes.list(user)), None)),
-            Request::Subscribe { pipe } => {
-                self.subscribe(number, pipe)?;
-                Ok((Reply::Subscribed, None))
-            }
-        }
-    }
-
-    fn initiate(&self, initiate: &Initiate) -> Answered {
-        let (shared, user) = (&self.shared, self.peer.user);
-        let started = self.start(initiate);
-        match &started {
-            Ok((name, _)) => shared.log(&format!("{name}: started for user {user}")),
-            Err(refusal) => {
-                let label = &initiate.label;
-                shared.log(&format!(
-                    "refused a pipe \"{label}\" of user {user}: {}",
-                    refusal.text
-                ));
-            }
-        }
-        let (pipe, control) = started?;
-        Ok((
-            Reply::Initiated {
-                pipe,
-                control: control.is_some(),
-            },
-            control,
-        ))
-    }
-
-    fn start(&self, initiate: &Initiate) -> Result<(String, Option<OwnedFd>), Refusal> {
-        let (shared, user) = (&self.shared, self.peer.user);
-        let config = shared.config();
-        let tap = Arc::new(Tap {
-            shared: Arc::clone(shared),
-            owner: user,
-            state: Mutex::default(),
+        let started = self.start(request);
+        self.state.log(&match &started {
+            Ok((name, _)) => format!("{name}: started for user {user}"),
+            Err(refusal) => format!(
+                "refused a pipe \"{}\" of user {user}: {}",
+                request.label, refusal.text
+            ),
         });
-        let (listener, notes) = (Arc::clone(&tap), Arc::clone(&tap));
-        let note = move |stage: &str, data: &[u8]| {
-            let (stage, note) = (Some(stage.to_owned()), Some(data.to_vec()));
-            notes.tell(PipeEvent {
-                stage,
-                note,
-                ..PipeEvent::new(EventKind::NOTE, "")
-            });
+        let (pipe, control) = started?;
+        let reply = Reply::Initiated {
+            pipe,
+            control: control.is_some(),
         };
-        let builder = build::pipe(&config, user, initiate, &(Arc::new(note) as _))?;
-        let builder = builder.on_event(move |event| listener.tell(told(event)));
-        let memory = builder
-            .plan()
-            .map_err(|error| refused(&error))?
-            .pool_bytes();
-        let reservation = shared.pipes.reserve(memory, &config.limits)?;
-        let pipe = builder.start().map_err(|error| refused(&error))?;
+        Ok((reply, control))
+    }
+
+    /// Starts a pipe. Returns its name, and the control connection if the client takes part.
+    ///
+    /// The order of the steps matters. The room is reserved before the pipe starts, so that the
+    /// limits hold at every moment. The client gets its seat before others can find the pipe; if it
+    /// does not get it, dropping the pipe stops it. The relay opens before the pipe is supervised,
+    /// so that the event of the end is the last one.
+    fn start(&self, request: &Initiate) -> Result<(String, Option<OwnedFd>), Refusal> {
+        let (state, user) = (self.state, self.peer.user);
+        let config = state.config();
+        let relay = Arc::new(EventRelay::new(Arc::clone(state), user));
+        let data = Arc::clone(&relay);
+        let on_data = Arc::new(move |stage: &str, bytes: &[u8]| data.send_data(stage, bytes));
+        let builder = describe(&config, user, request, &(on_data as _))?;
+        let events = Arc::clone(&relay);
+        let builder = builder.on_event(move |event| events.send(event));
+        let plan = builder.plan().map_err(|error| refusal_of(&error))?;
+        let reservation = state.pipes.reserve(plan.pool_bytes(), &config.limits)?;
+        let pipe = builder.start().map_err(|error| refusal_of(&error))?;
         let name = pipe.name().to_string();
-        // One that cannot take its seat does not get its pipe either: dropping that stops it.
-        let control = initiate
-            .seat
-            .role()
-            .map(|role| self.admit(&pipe, role))
-            .transpose()?;
-        let live = reservation.fill(pipe, initiate, user);
-        tap.open(&name, &initiate.label);
-        shared.watch_over(live)?;
+        let role = request.participation.role();
+        let control = role.map(|role| self.admit(&pipe, role)).transpose()?;
+        let live = reservation.commit(pipe, request, user);
+        relay.open(&name, &request.label);
+        supervise(state, live)?;
         Ok((name, control))
     }
 
-    fn identify(&self, name: &str, role: Role) -> Answered {
-        let live = match self.shared.pipes.find(name, self.peer.user)? {
-            Found::Live(live) => live,
-            Found::Over(_) => return Err(over(name)),
+    /// Gives the client's process an unbound seat of a pipe.
+    pub(super) fn identify(&self, name: &str, role: AttachRole) -> ReplyResult {
+        let KnownPipe::Live(live) = self.state.pipes.find(name, self.peer.user)? else {
+            return Err(pipe_has_ended(name));
         };
-        let control = live
-            .with_pipe(|pipe| self.admit(pipe, role))
-            .unwrap_or_else(|| Err(over(name)))?;
-        self.shared.log(&format!(
-            "{name}: process {} has its {role}",
-            self.peer.process
-        ));
+        let admitted = live.with_pipe(|pipe| self.admit(pipe, role));
+        let control = admitted.unwrap_or_else(|| Err(pipe_has_ended(name)))?;
+        let process = self.peer.process;
+        self.state
+            .log(&format!("{name}: process {process} attached as {role}"));
         Ok((Reply::Identified, Some(control)))
     }
 
-    /// Gives this client's process a seat.
-    fn admit(&self, pipe: &Pipe, role: Role) -> Result<OwnedFd, Refusal> {
+    fn admit(&self, pipe: &Pipe, role: AttachRole) -> Result<OwnedFd, Refusal> {
         let role = match role {
-            Role::Head => datapipe::controller::Role::Head,
-            Role::Tail => datapipe::controller::Role::Tail,
-            Role::NetworkAgent => {
-                let why =
-                    "a network agent never attaches by itself: it belongs to its machine's daemon";
+            AttachRole::Head => Role::Head,
+            AttachRole::Tail => Role::Tail,
+            AttachRole::NetworkAgent => {
+                let why = "a network agent never attaches by itself: it belongs to the daemon of \
+                           its machine";
                 return Err(Refusal::new(RefusalCode::NETWORK_AGENT, why));
             }
         };
@@ -149,171 +118,58 @@ impl Connection {
         })
     }
 
-    /// The process that has connected, and no other that was given its id.
+    /// Returns the process that connected, even if its id has been reused since.
     fn process(&self) -> Result<Process, Refusal> {
-        let system = |error: &dyn std::fmt::Display| {
+        let failed = |error: &dyn fmt::Display| {
             let id = self.peer.process;
-            Refusal::new(
-                RefusalCode::SYSTEM,
-                format!("the process {id}, which has connected: {error}"),
-            )
+            let why = format!("cannot open the process {id}, which connected: {error}");
+            Refusal::new(RefusalCode::SYSTEM, why)
         };
-        let descriptor = self
-            .peer
-            .descriptor(self.channel.as_fd())
-            .map_err(|error| system(&error))?;
-        Process::of_descriptor(descriptor).map_err(|error| system(&error))
+        let descriptor = self.peer.descriptor(self.socket);
+        let descriptor = descriptor.map_err(|error| failed(&error))?;
+        Process::of_descriptor(descriptor).map_err(|error| failed(&error))
     }
 
-    fn stop(&self, name: &str) -> Result<(), Refusal> {
-        let (shared, user) = (&self.shared, self.peer.user);
-        match shared.pipes.find(name, user)? {
-            Found::Live(live) => {
-                shared.log(&format!("{name}: stopped by user {user}"));
-                let state = Some(PipeState::STOPPING);
-                let event = PipeEvent {
-                    state,
-                    ..PipeEvent::new(EventKind::STOPPING, name)
-                };
-                // Before it can be over.
-                shared.subscribers.tell(live.owner(), event);
-                live.stop();
-                Ok(())
-            }
-            Found::Over(_) => Err(over(name)),
-        }
+    /// Begins to stop a pipe.
+    pub(super) fn stop(&self, name: &str) -> ReplyResult {
+        let (state, user) = (self.state, self.peer.user);
+        let KnownPipe::Live(live) = state.pipes.find(name, user)? else {
+            return Err(pipe_has_ended(name));
+        };
+        state.log(&format!("{name}: stopped by user {user}"));
+        let event = PipeEvent {
+            state: Some(PipeState::STOPPING),
+            ..PipeEvent::new(EventKind::STOPPING, name)
+        };
+        // Published first, so that it precedes the event of the end.
+        state.subscribers.publish(live.owner(), event);
+        live.stop();
+        Ok((Reply::Stopping, None))
     }
 
-    fn subscribe(&mut self, number: u32, pipe: Option<String>) -> Result<(), Refusal> {
-        if self.subscription.is_some() {
-            let why = "a connection has one subscription: make another connection";
-            return Err(Refusal::new(RefusalCode::LIMIT, why));
-        }
-        let user = self.peer.user;
-        let queue = self.shared.subscribers.add(user, pipe.clone());
-        let queue = queue.map_err(|error| Refusal::new(RefusalCode::SYSTEM, error.to_string()))?;
-        // Only now: so its end is either known here, or will be told.
-        if let Some(name) = pipe
-            && let Found::Over(_) = self.shared.pipes.find(&name, user)?
-        {
-            return Err(over(&name));
-        }
-        self.subscription = Some((number, queue));
-        Ok(())
+    pub(super) fn status(&self, name: &str) -> ReplyResult {
+        let status = match self.state.pipes.find(name, self.peer.user)? {
+            KnownPipe::Live(live) => live.status(),
+            KnownPipe::Ended(status) => (*status).clone(),
+        };
+        Ok((Reply::Status(status), None))
+    }
+
+    pub(super) fn list(&self) -> Reply {
+        Reply::List(self.state.pipes.list(self.peer.user))
     }
 }
 
-fn over(name: &str) -> Refusal {
-    Refusal::new(RefusalCode::OVER, format!("the pipe {name} is over"))
+/// Refusal of a request that needs a live pipe.
+pub(super) fn pipe_has_ended(name: &str) -> Refusal {
+    Refusal::new(RefusalCode::OVER, format!("the pipe {name} has ended"))
 }
 
-fn refused(error: &Error) -> Refusal {
+/// Refusal of a pipe that the library cannot start.
+fn refusal_of(error: &Error) -> Refusal {
     let code = match error {
         Error::Refused { .. } => RefusalCode::IMPOSSIBLE,
         _ => RefusalCode::SYSTEM,
     };
-    Refusal::new(code, explain(error))
+    Refusal::new(code, error.to_string())
 }
-
-/// Tells the subscribers what a pipe's controller tells. That begins before the pipe's name is
-/// known.
-struct Tap {
-    shared: Arc<Shared>,
-    owner: User,
-    state: Mutex<TapState>,
-}
-
-#[derive(Default)]
-struct TapState {
-    pipe: Option<String>,
-    early: Vec<PipeEvent>,
-}
-
-impl Tap {
-    fn tell(&self, event: PipeEvent) {
-        let mut state = self.state.lock();
-        match &state.pipe {
-            Some(pipe) => self.shared.subscribers.tell(
-                self.owner,
-                PipeEvent {
-                    pipe: pipe.clone(),
-                    ..event
-                },
-            ),
-            None if state.early.len() < MAX_WAITING_EVENTS => state.early.push(event),
-            None => {}
-        }
-    }
-
-    fn open(&self, pipe: &str, label: &str) {
-        let mut state = self.state.lock();
-        let text = Some(label.to_owned());
-        let initiated = PipeEvent {
-            text,
-            ..PipeEvent::new(EventKind::INITIATED, "")
-        };
-        let early = std::mem::take(&mut state.early);
-        for event in std::iter::once(initiated).chain(early) {
-            self.shared.subscribers.tell(
-                self.owner,
-                PipeEvent {
-                    pipe: pipe.to_owned(),
-                    ..event
-                },
-            );
-        }
-        state.pipe = Some(pipe.to_owned());
-    }
-}
-
-/// What the controller says, but for the pipe's name.
-fn told(event: &Event) -> PipeEvent {
-    let new = |kind, stage: &str| PipeEvent {
-        stage: Some(stage.to_owned()),
-        ..PipeEvent::new(kind, "")
-    };
-    match event {
-        Event::Started {
-            stage,
-            instance,
-            process,
-        } => PipeEvent {
-            instance: Some(*instance),
-            process: Some(*process),
-            ..new(EventKind::STARTED, stage)
-        },
-        Event::Attached { stage, process } => PipeEvent {
-            process: Some(*process),
-            ..new(EventKind::ATTACHED, stage)
-        },
-        Event::Died {
-            stage,
-            instance,
-            process,
-            status,
-            replaced,
-        } => PipeEvent {
-            instance: Some(*instance),
-            process: Some(*process),
-            replaced: Some(*replaced),
-            text: status.map(|status| status.to_string()),
-            ..new(EventKind::DIED, stage)
-        },
-        Event::StageMessage {
-            stage,
-            instance,
-            text,
-        } => PipeEvent {
-            instance: Some(*instance),
-            text: Some(cut(text, MAX_EXPLANATION).to_owned()),
-            ..new(EventKind::NOTE, stage)
-        },
-        other => PipeEvent {
-            text: Some(other.to_string()),
-            ..PipeEvent::new(EventKind::OTHER, "")
-        },
-    }
-}
-
-/// How often a pipe that does nothing wakes the thread that waits for its end.
-pub(super) const LONG: Duration = Duration::from_secs(3600);

@@ -1,5 +1,5 @@
-//! Who is told what happens. A queue for each, which is bounded: a subscriber that does not read
-//! loses events and is told how many. Nobody who has something to tell ever waits.
+//! Subscribers and their queues of events. A queue is bounded: a subscriber that does not read
+//! loses events, and receives their number. The publisher of an event never waits.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,47 +13,49 @@ use crate::config::User;
 use crate::limits::MAX_WAITING_EVENTS;
 use crate::protocol::{EventKind, PipeEvent};
 
-/// Everybody who is told.
+/// Queues of all subscribers.
 #[derive(Debug, Default)]
-pub(super) struct Subscribers(Mutex<Vec<Weak<Queue>>>);
+pub(super) struct Subscribers(Mutex<Vec<Weak<EventQueue>>>);
 
-/// What waits for one subscriber. Dropping it ends the subscription.
+/// Queue of one subscriber. Dropping it ends the subscription.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct EventQueue {
     user: User,
-    /// Of this pipe only.
+    /// Name of the only pipe of the subscription; `None` for all pipes that the user may manage.
     pipe: Option<String>,
-    waiting: Mutex<Waiting>,
-    /// Readable while something waits.
+    pending: Mutex<PendingEvents>,
+    /// Event descriptor, readable while an event is pending.
     ready: OwnedFd,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct PendingEvents {
     events: VecDeque<Arc<PipeEvent>>,
+    /// Number of events that were lost after those in `events`.
     lost: u64,
 }
 
 impl Subscribers {
-    /// From now on `user` is told what happens to its pipes: to all of them, or to one.
-    pub(super) fn add(&self, user: User, pipe: Option<String>) -> io::Result<Arc<Queue>> {
+    /// Subscribes `user` to the events of one pipe, or of all that it may manage.
+    pub(super) fn add(&self, user: User, pipe: Option<String>) -> io::Result<Arc<EventQueue>> {
         let ready = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let queue = Arc::new(Queue {
+        let queue = Arc::new(EventQueue {
             user,
             pipe,
-            waiting: Mutex::default(),
+            pending: Mutex::default(),
             ready,
         });
         self.0.lock().push(Arc::downgrade(&queue));
         Ok(queue)
     }
 
-    /// Tells everybody whom it concerns.
-    pub(super) fn tell(&self, owner: User, event: PipeEvent) {
+    /// Puts an event of a pipe of `owner` into the queues of its subscribers, and forgets queues
+    /// that no longer exist.
+    pub(super) fn publish(&self, owner: User, event: PipeEvent) {
         let event = Arc::new(event);
         self.0.lock().retain(|queue| match queue.upgrade() {
             Some(queue) => {
-                if queue.concerns(owner, &event) {
+                if queue.wants(owner, &event) {
                     queue.push(Arc::clone(&event));
                 }
                 true
@@ -63,33 +65,33 @@ impl Subscribers {
     }
 }
 
-impl Queue {
-    fn concerns(&self, owner: User, event: &PipeEvent) -> bool {
-        let may = self.user == owner || self.user.is_privileged();
-        may && self.pipe.as_ref().is_none_or(|pipe| *pipe == event.pipe)
+impl EventQueue {
+    /// True if the subscription covers the event and the user may manage the pipe.
+    fn wants(&self, owner: User, event: &PipeEvent) -> bool {
+        self.user.may_manage(owner) && self.pipe.as_ref().is_none_or(|pipe| *pipe == event.pipe)
     }
 
     fn push(&self, event: Arc<PipeEvent>) {
-        let mut waiting = self.waiting.lock();
-        // Once some are lost, all are until the subscriber has read: the count stands behind what
-        // it got.
-        if waiting.lost > 0 || waiting.events.len() >= MAX_WAITING_EVENTS {
-            waiting.lost = waiting.lost.saturating_add(1);
+        let mut pending = self.pending.lock();
+        // After the first loss all events are lost until the subscriber has read the queue. The
+        // count therefore follows all events that it receives.
+        if pending.lost > 0 || pending.events.len() >= MAX_WAITING_EVENTS {
+            pending.lost = pending.lost.saturating_add(1);
         } else {
-            waiting.events.push_back(event);
+            pending.events.push_back(event);
         }
-        // Any number but 0, the same in every byte order. It fails once the sum is full: then it is
-        // readable.
+        // Adds a number that is not 0 in either byte order. The write fails if the sum is full; then
+        // the descriptor is readable.
         let _ = rustix::io::write(&self.ready, &[1; 8]);
     }
 
-    /// The oldest that waits.
+    /// Takes the oldest event, or the number of lost events after the last one.
     pub(super) fn pop(&self) -> Option<Arc<PipeEvent>> {
-        let mut waiting = self.waiting.lock();
-        if let Some(event) = waiting.events.pop_front() {
+        let mut pending = self.pending.lock();
+        if let Some(event) = pending.events.pop_front() {
             return Some(event);
         }
-        let lost = std::mem::take(&mut waiting.lost);
+        let lost = std::mem::take(&mut pending.lost);
         if lost > 0 {
             let event = PipeEvent {
                 lost: Some(lost),
@@ -97,14 +99,14 @@ impl Queue {
             };
             return Some(Arc::new(event));
         }
-        // Under the lock: what comes next makes it readable again.
+        // Reset under the lock, so that the next event makes the descriptor readable again.
         let _ = rustix::io::read(&self.ready, &mut [0; 8]);
         None
     }
 }
 
-impl AsFd for Queue {
-    /// Readable while something waits.
+impl AsFd for EventQueue {
+    /// Returns a descriptor that is readable while an event is pending.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()
     }
@@ -122,11 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_that_does_not_read_is_told_what_it_lost() {
+    fn subscriber_that_does_not_read_gets_the_number_of_lost_events() {
         let subscribers = Subscribers::default();
         let queue = subscribers.add(User(7), None).unwrap();
         let all = MAX_WAITING_EVENTS as u32 + 1000;
-        (0..all).for_each(|n| subscribers.tell(User(7), event("a", n)));
+        (0..all).for_each(|n| subscribers.publish(User(7), event("a", n)));
         let got: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(got.len(), MAX_WAITING_EVENTS + 1);
         let instances: Vec<_> = got.iter().filter_map(|event| event.instance).collect();
@@ -135,13 +137,13 @@ mod tests {
             (0..MAX_WAITING_EVENTS as u32).collect::<Vec<_>>()
         );
         assert_eq!(got.last().unwrap().lost, Some(1000));
-        subscribers.tell(User(7), event("a", 5));
+        subscribers.publish(User(7), event("a", 5));
         assert_eq!(queue.pop().unwrap().instance, Some(5));
         assert!(queue.pop().is_none());
     }
 
     #[test]
-    fn everybody_is_told_of_their_own() {
+    fn subscribers_get_the_events_of_pipes_that_they_may_manage() {
         let subscribers = Subscribers::default();
         let own = subscribers.add(User(4_000_000_007), None).unwrap();
         let other = subscribers.add(User(4_000_000_008), None).unwrap();
@@ -149,15 +151,19 @@ mod tests {
             .add(User(4_000_000_007), Some("b".to_owned()))
             .unwrap();
         let root = subscribers.add(User(0), None).unwrap();
-        subscribers.tell(User(4_000_000_007), event("a", 1));
-        subscribers.tell(User(4_000_000_007), event("b", 2));
-        let count = |queue: &Queue| std::iter::from_fn(|| queue.pop()).count();
+        subscribers.publish(User(4_000_000_007), event("a", 1));
+        subscribers.publish(User(4_000_000_007), event("b", 2));
+        let count = |queue: &EventQueue| std::iter::from_fn(|| queue.pop()).count();
         assert_eq!(
             [count(&own), count(&other), count(&one), count(&root)],
             [2, 0, 1, 2]
         );
         drop(own);
-        subscribers.tell(User(4_000_000_007), event("a", 1));
-        assert_eq!(subscribers.0.lock().len(), 3, "who has gone is forgotten");
+        subscribers.publish(User(4_000_000_007), event("a", 1));
+        assert_eq!(
+            subscribers.0.lock().len(),
+            3,
+            "a dropped queue is forgotten"
+        );
     }
 }

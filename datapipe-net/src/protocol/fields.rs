@@ -1,23 +1,23 @@
-//! Fields: the one way to write what a message says, and the one cursor over what somebody else
-//! wrote.
+//! Fields of a message's body: the writer for all messages, and the cursor over bytes of the peer.
 
 use std::fmt;
 
 use bytes::{Buf, BufMut};
 
-/// Set in the tag of a field that its receiver must know, or refuse the message.
+/// Bit in the tag of a field that its receiver must know; a receiver that does not know the field
+/// refuses the message.
 pub(super) const MUST_KNOW: u16 = 1 << 15;
 
-/// Bytes that are no message of this protocol.
+/// Error for bytes that are not a message of this protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DecodeError {
-    /// What was being read.
+    /// Name of the message or part that was being decoded.
     pub what: &'static str,
-    /// What is wrong with it.
+    /// Violation of the protocol, with the field's number and its value or length.
     pub why: String,
-    /// It is well formed, but says something that this version does not know and must not pass
-    /// over.
+    /// True if the bytes are well formed, but have a kind or a field that this version does not
+    /// know and must not skip.
     pub unknown: bool,
 }
 
@@ -47,30 +47,33 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// A run of fields, each given once.
+/// Cursor over a run of fields. It yields each field once.
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a> {
     what: &'static str,
     rest: &'a [u8],
 }
 
-/// One field.
+/// One field of a received message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field<'a> {
     what: &'static str,
-    /// Its tag without [`MUST_KNOW`].
+    /// Tag of the field without [`MUST_KNOW`].
     pub(super) number: u16,
     must_know: bool,
     bytes: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// `what` is being read: for error messages.
+    /// A cursor over `bytes`; `what` names the message or part in errors.
     pub(super) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, rest: bytes }
     }
 
-    /// The next field, or nothing at the end.
+    /// Returns the next field, or `None` at the end.
+    ///
+    /// The length of a field comes from the peer: it is compared with the remaining bytes before
+    /// it is used.
     pub(super) fn next(&mut self) -> Result<Option<Field<'a>>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -85,7 +88,7 @@ impl<'a> Fields<'a> {
             .and_then(|len| rest.split_at_checked(len))
         else {
             let left = rest.len();
-            let why = format!("field {number} claims {len} bytes, but only {left} are left");
+            let why = format!("field {number} announces {len} bytes, but only {left} follow");
             return Err(DecodeError::new(self.what, why));
         };
         self.rest = rest;
@@ -108,7 +111,7 @@ impl<'a> Field<'a> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
-            other => Err(self.wrong(&format!("is {other}, neither 0 nor 1"))),
+            other => Err(self.error(&format!("is {other}, and must be 0 or 1"))),
         }
     }
 
@@ -124,33 +127,33 @@ impl<'a> Field<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// UTF-8, at most `max` bytes.
+    /// Text in UTF-8 of at most `max` bytes.
     pub(super) fn text(self, max: usize) -> Result<String, DecodeError> {
         match std::str::from_utf8(self.bytes(max)?) {
             Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(self.wrong("is a text that is not UTF-8")),
+            Err(_) => Err(self.error("is text that is not UTF-8")),
         }
     }
 
-    /// At most `max` bytes.
+    /// The value, of at most `max` bytes.
     pub(super) fn bytes(self, max: usize) -> Result<&'a [u8], DecodeError> {
         let len = self.bytes.len();
         if len > max {
-            return Err(self.wrong(&format!("has {len} bytes, more than {max}")));
+            return Err(self.error(&format!("has {len} bytes, more than {max}")));
         }
         Ok(self.bytes)
     }
 
-    /// The fields in it.
+    /// The fields within the value.
     pub(super) fn fields(self, what: &'static str) -> Fields<'a> {
         Fields::new(what, self.bytes)
     }
 
-    /// For a number that is not known here.
+    /// Skips a field whose number is unknown, unless its sender forbids that.
     pub(super) fn skip(self) -> Result<(), DecodeError> {
         if self.must_know {
             let why = format!(
-                "field {} is unknown here, and must not be passed over",
+                "field {} is unknown here, and must not be skipped",
                 self.number
             );
             return Err(DecodeError::unknown(self.what, why));
@@ -158,27 +161,32 @@ impl<'a> Field<'a> {
         Ok(())
     }
 
-    /// Puts a value in its place, which must be empty.
-    pub(super) fn set<T>(self, place: &mut Option<T>, value: T) -> Result<(), DecodeError> {
-        if place.replace(value).is_some() {
-            return Err(self.wrong("stands there twice"));
+    /// Stores the field's value in `target`.
+    ///
+    /// # Errors
+    ///
+    /// If `target` has a value: then the message contains the field twice.
+    pub(super) fn set<T>(self, target: &mut Option<T>, value: T) -> Result<(), DecodeError> {
+        if target.replace(value).is_some() {
+            return Err(self.error("occurs twice"));
         }
         Ok(())
     }
 
-    pub(super) fn wrong(self, why: &str) -> DecodeError {
+    /// An error about this field; `why` follows its number.
+    pub(super) fn error(self, why: &str) -> DecodeError {
         DecodeError::new(self.what, format!("field {} {why}", self.number))
     }
 
     fn array<const N: usize>(self) -> Result<[u8; N], DecodeError> {
         let len = self.bytes.len();
         <[u8; N]>::try_from(self.bytes)
-            .map_err(|_| self.wrong(&format!("has {len} bytes instead of {N}")))
+            .map_err(|_| self.error(&format!("has {len} bytes instead of {N}")))
     }
 }
 
-/// A value that has to be there.
-pub(super) fn needed<T>(
+/// Returns the value of field `number`, which a message must contain.
+pub(super) fn required<T>(
     what: &'static str,
     number: u16,
     value: Option<T>,
@@ -186,7 +194,8 @@ pub(super) fn needed<T>(
     value.ok_or_else(|| DecodeError::new(what, format!("field {number} is missing")))
 }
 
-/// Fields that are to be written. Their numbers may carry [`MUST_KNOW`].
+/// Body of a message that is being written. Tags are field numbers, with or without
+/// [`MUST_KNOW`].
 #[derive(Debug, Default)]
 pub(super) struct Body(Vec<u8>);
 
@@ -196,8 +205,8 @@ impl Body {
     }
 
     pub(super) fn put(&mut self, tag: u16, bytes: &[u8]) {
-        // Longer than that is longer than a message, and is refused there: the length is not looked
-        // at.
+        // A longer value also exceeds the limit of a body. The channel refuses to send such a
+        // body, so no receiver ever reads the saturated length.
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.0.put_u16_le(tag);
         self.0.put_u32_le(len);
@@ -233,8 +242,8 @@ impl Body {
     }
 }
 
-/// As much of `text` as fits in `max` bytes, cut at a character.
-pub(crate) fn cut(text: &str, max: usize) -> &str {
+/// Longest prefix of `text` that fits in `max` bytes and ends at a character boundary.
+pub(crate) fn truncated(text: &str, max: usize) -> &str {
     text.split_at(text.floor_char_boundary(max)).0
 }
 
@@ -243,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_that_are_not_known_are_passed_over_unless_they_must_be_known() {
+    fn unknown_fields_are_skipped_unless_they_must_be_known() {
         let mut body = Body::new();
         body.put_u32(7, 1);
         body.put_u32(7 | MUST_KNOW, 1);
@@ -258,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_which_field_and_what_is_wrong() {
+    fn errors_name_the_field_and_the_violation() {
         let error = |bytes: &[u8]| Fields::new("a test", bytes).next().unwrap_err().to_string();
         assert_eq!(
             error(&[1, 0, 4, 0, 0]),
@@ -266,7 +275,7 @@ mod tests {
         );
         assert_eq!(
             error(&[1, 0x80, 4, 0, 0, 0, 9]),
-            "a test: field 1 claims 4 bytes, but only 1 are left"
+            "a test: field 1 announces 4 bytes, but only 1 follow"
         );
         assert!(error(&[1, 0, 255, 255, 255, 255]).contains("4294967295"));
         let mut body = Body::new();
@@ -277,7 +286,7 @@ mod tests {
             (field.u32().unwrap_err(), "field 3 has 2 bytes instead of 4"),
             (
                 field.text(9).unwrap_err(),
-                "field 3 is a text that is not UTF-8",
+                "field 3 is text that is not UTF-8",
             ),
             (
                 field.bytes(1).unwrap_err(),
@@ -285,10 +294,10 @@ mod tests {
             ),
             (
                 field.set(&mut Some(1), 1).unwrap_err(),
-                "field 3 stands there twice",
+                "field 3 occurs twice",
             ),
             (
-                needed::<()>("a test", 3, None).unwrap_err(),
+                required::<()>("a test", 3, None).unwrap_err(),
                 "field 3 is missing",
             ),
         ] {

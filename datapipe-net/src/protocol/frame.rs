@@ -1,87 +1,97 @@
-//! What stands around messages: the hellos, and the head of each message.
+//! The hellos of a connection, and the head that precedes the body of each message.
 
 use bytes::{Buf, BufMut};
 
 use super::fields::DecodeError;
 use crate::limits::MAX_BODY;
 
-/// Version of the protocol that this library speaks: the lowest and the highest.
+/// Versions of the protocol that this library supports.
 pub const VERSIONS: Versions = Versions {
     lowest: 1,
     highest: 1,
 };
 
-/// What both hellos begin with.
+/// First bytes of both hellos.
 const MAGIC: &[u8; 8] = b"DATAPIPE";
-/// Bytes of either hello.
-pub const HELLO: usize = 24;
-/// Bytes of a message's head.
-pub const HEAD: usize = 12;
+/// Length of either hello, in bytes.
+pub const HELLO_LEN: usize = 24;
+/// Length of a message's head, in bytes.
+pub const HEAD_LEN: usize = 12;
 
-/// A range of versions, both ends included.
+/// Range of protocol versions, both ends included.
+///
+/// Exhaustive: the layout of the hellos is fixed for all versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
-    /// The lowest.
+    /// Lowest supported version.
     pub lowest: u16,
-    /// The highest.
+    /// Highest supported version.
     pub highest: u16,
 }
 
-/// What a client says first.
+/// First message of a client.
+///
+/// Exhaustive: its layout is fixed for all versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientHello {
-    /// The versions that it speaks.
+    /// Versions that the client supports.
     pub versions: Versions,
-    /// A bit for each extension that it would use. None is defined.
+    /// One bit for each extension that the client would use; no extension is defined.
     pub features: u64,
 }
 
-/// What the daemon answers.
+/// The daemon's answer to a [`ClientHello`].
+///
+/// Exhaustive: its layout is fixed for all versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerHello {
-    /// The version that is spoken from now on, or why nothing is.
-    pub answer: Result<u16, Closed>,
-    /// The versions that it speaks.
+    /// Version of all that follows, or the reason for which the daemon closes the connection.
+    pub version: Result<u16, CloseReason>,
+    /// Versions that the daemon supports.
     pub versions: Versions,
-    /// The extensions that are used: of those that the client has named.
+    /// Extensions in use, a subset of those that the client named.
     pub features: u64,
 }
 
-/// Why the daemon speaks no further to a client.
+/// Reason for which the daemon closes a connection instead of accepting it. A later version may
+/// add reasons.
+///
+/// Exhaustive: it is a number of the protocol, and every number is a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed(pub u16);
+pub struct CloseReason(pub u16);
 
-impl Closed {
-    /// No version is spoken by both.
+impl CloseReason {
+    /// The client and the daemon have no version in common.
     pub const VERSION: Self = Self(1);
-    /// There are too many connections.
+    /// The limit of connections is reached.
     pub const BUSY: Self = Self(2);
     /// The client's user may not connect.
     pub const ACCESS: Self = Self(3);
-    /// What the client has said is no hello.
+    /// The bytes that the client sent are not a hello.
     pub const NO_HELLO: Self = Self(4);
-    /// The client has taken too long.
+    /// The client did not send its hello in time.
     pub const TOO_SLOW: Self = Self(5);
 }
 
 impl ClientHello {
-    /// As bytes.
-    pub fn encode(&self) -> [u8; HELLO] {
-        hello(
+    /// Returns the bytes of the hello.
+    pub fn encode(&self) -> [u8; HELLO_LEN] {
+        encode_hello(
             [self.versions.lowest, self.versions.highest, 0, 0],
             self.features,
         )
     }
 
-    /// From bytes.
+    /// Decodes a hello.
     ///
     /// # Errors
     ///
-    /// If they do not begin as a hello does, or the range of versions is empty.
-    pub fn decode(bytes: &[u8; HELLO]) -> Result<Self, DecodeError> {
-        let ([lowest, highest, ..], features) = parts("a client's hello", bytes)?;
+    /// If the bytes do not begin with the magic number, or the range of versions is empty.
+    pub fn decode(bytes: &[u8; HELLO_LEN]) -> Result<Self, DecodeError> {
+        let ([lowest, highest, ..], features) = decode_hello("a client's hello", bytes)?;
         if lowest == 0 || lowest > highest {
-            let why = format!("names the versions {lowest} to {highest}");
+            let why =
+                format!("versions {lowest} to {highest} are not a range that begins at 1 or more");
             return Err(DecodeError::new("a client's hello", why));
         }
         Ok(Self {
@@ -92,66 +102,70 @@ impl ClientHello {
 }
 
 impl ServerHello {
-    /// The answer to `hello`: the highest version that both speak, and the features that both know,
-    /// which is none.
-    pub fn to(hello: &ClientHello) -> Self {
+    /// Answers `hello` with the highest version that both sides support. The features are 0,
+    /// because this version knows none.
+    pub fn answer(hello: &ClientHello) -> Self {
         let version = VERSIONS.highest.min(hello.versions.highest);
         let lowest = VERSIONS.lowest.max(hello.versions.lowest);
         Self::new(if version >= lowest {
             Ok(version)
         } else {
-            Err(Closed::VERSION)
+            Err(CloseReason::VERSION)
         })
     }
 
-    /// The answer to those who are not spoken to.
-    pub fn closed(why: Closed) -> Self {
-        Self::new(Err(why))
+    /// Refuses the connection.
+    pub fn closing(reason: CloseReason) -> Self {
+        Self::new(Err(reason))
     }
 
-    fn new(answer: Result<u16, Closed>) -> Self {
+    fn new(version: Result<u16, CloseReason>) -> Self {
         Self {
-            answer,
+            version,
             versions: VERSIONS,
             features: 0,
         }
     }
 
-    /// As bytes.
-    pub fn encode(&self) -> [u8; HELLO] {
+    /// Returns the bytes of the hello.
+    pub fn encode(&self) -> [u8; HELLO_LEN] {
         let Versions { lowest, highest } = self.versions;
-        let (version, why) = match self.answer {
+        let (version, reason) = match self.version {
             Ok(version) => (version, 0),
-            Err(Closed(why)) => (0, why),
+            Err(CloseReason(reason)) => (0, reason),
         };
-        hello([version, lowest, highest, why], self.features)
+        encode_hello([version, lowest, highest, reason], self.features)
     }
 
-    /// From bytes.
+    /// Decodes a hello.
     ///
     /// # Errors
     ///
-    /// If they do not begin as a hello does, or name neither a version nor a reason.
-    pub fn decode(bytes: &[u8; HELLO]) -> Result<Self, DecodeError> {
-        let ([version, lowest, highest, why], features) = parts("the daemon's hello", bytes)?;
-        let answer = match (version, why) {
+    /// If the bytes do not begin with the magic number, or they have both a version and a reason,
+    /// or neither.
+    pub fn decode(bytes: &[u8; HELLO_LEN]) -> Result<Self, DecodeError> {
+        let ([version, lowest, highest, reason], features) =
+            decode_hello("the daemon's hello", bytes)?;
+        let version = match (version, reason) {
             (1.., 0) => Ok(version),
-            (0, 1..) => Err(Closed(why)),
+            (0, 1..) => Err(CloseReason(reason)),
             _ => {
-                let why = format!("has version {version} and reason {why}, one of which must be 0");
+                let why =
+                    format!("has version {version} and reason {reason}; exactly one must be 0");
                 return Err(DecodeError::new("the daemon's hello", why));
             }
         };
         Ok(Self {
-            answer,
+            version,
             versions: Versions { lowest, highest },
             features,
         })
     }
 }
 
-fn hello(numbers: [u16; 4], features: u64) -> [u8; HELLO] {
-    let mut bytes = [0; HELLO];
+/// Lays out either hello: the magic number, four numbers of two bytes, and the features.
+fn encode_hello(numbers: [u16; 4], features: u64) -> [u8; HELLO_LEN] {
+    let mut bytes = [0; HELLO_LEN];
     let mut rest = &mut bytes[..];
     rest.put_slice(MAGIC);
     numbers
@@ -161,7 +175,11 @@ fn hello(numbers: [u16; 4], features: u64) -> [u8; HELLO] {
     bytes
 }
 
-fn parts(what: &'static str, bytes: &[u8; HELLO]) -> Result<([u16; 4], u64), DecodeError> {
+/// Reads what [`encode_hello`] writes; `what` names the hello in errors.
+fn decode_hello(
+    what: &'static str,
+    bytes: &[u8; HELLO_LEN],
+) -> Result<([u16; 4], u64), DecodeError> {
     let mut rest = &bytes[..];
     let mut magic = [0; MAGIC.len()];
     let short = |_| DecodeError::new(what, "is too short");
@@ -176,21 +194,23 @@ fn parts(what: &'static str, bytes: &[u8; HELLO]) -> Result<([u16; 4], u64), Dec
     Ok((numbers, rest.try_get_u64_le().map_err(short)?))
 }
 
-/// What stands before each message's body.
+/// Head of a message, which precedes its body.
+///
+/// Exhaustive: its layout is fixed for version 1 of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// Bytes of the body, at most [`MAX_BODY`].
+pub struct MessageHead {
+    /// Length of the body in bytes, at most [`MAX_BODY`].
     pub len: usize,
-    /// What kind of message it is.
+    /// Kind of the message.
     pub kind: u16,
-    /// The number that the client has given its request. Replies and events carry it.
+    /// Number that the client gave its request. Replies and events carry it.
     pub request: u32,
 }
 
-impl Head {
-    /// As bytes.
-    pub fn encode(&self) -> [u8; HEAD] {
-        let mut bytes = [0; HEAD];
+impl MessageHead {
+    /// Returns the bytes of the head.
+    pub fn encode(&self) -> [u8; HEAD_LEN] {
+        let mut bytes = [0; HEAD_LEN];
         let mut rest = &mut bytes[..];
         rest.put_u32_le(u32::try_from(self.len).unwrap_or(u32::MAX));
         rest.put_u16_le(self.kind);
@@ -199,12 +219,12 @@ impl Head {
         bytes
     }
 
-    /// From bytes.
+    /// Decodes a head.
     ///
     /// # Errors
     ///
     /// If the body would be longer than [`MAX_BODY`], or the reserved bytes are not 0.
-    pub fn decode(bytes: &[u8; HEAD]) -> Result<Self, DecodeError> {
+    pub fn decode(bytes: &[u8; HEAD_LEN]) -> Result<Self, DecodeError> {
         let what = "the head of a message";
         let mut rest = &bytes[..];
         let short = |_| DecodeError::new(what, "is too short");
@@ -216,11 +236,11 @@ impl Head {
         if len > MAX_BODY {
             return Err(DecodeError::new(
                 what,
-                format!("claims a body of {len} bytes, more than {MAX_BODY}"),
+                format!("announces a body of {len} bytes, more than {MAX_BODY}"),
             ));
         }
         if reserved != 0 {
-            return Err(DecodeError::new(what, "its reserved field is not 0"));
+            return Err(DecodeError::new(what, "the reserved field is not 0"));
         }
         Ok(Self { len, kind, request })
     }
@@ -238,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn hellos_are_what_the_page_says() {
+    fn hellos_have_the_documented_bytes() {
         let bytes = client(1, 0x0203).encode();
         assert_eq!(bytes[..16], *b"DATAPIPE\x01\0\x03\x02\0\0\0\0");
         assert_eq!(bytes[16..], [5, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(ClientHello::decode(&bytes), Ok(client(1, 0x0203)));
-        let answer = ServerHello::to(&client(1, 9));
+        let answer = ServerHello::answer(&client(1, 9));
         assert_eq!(
             answer.encode(),
             *b"DATAPIPE\x01\0\x01\0\x01\0\0\0\0\0\0\0\0\0\0\0"
@@ -252,19 +272,19 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_do_not_meet_are_refused_with_both_ranges() {
-        assert_eq!(ServerHello::to(&client(1, 1)).answer, Ok(1));
-        assert_eq!(ServerHello::to(&client(1, 9)).answer, Ok(1));
-        let refused = ServerHello::to(&client(2, 9));
+    fn versions_without_overlap_are_refused_with_the_daemons_range() {
+        assert_eq!(ServerHello::answer(&client(1, 1)).version, Ok(1));
+        assert_eq!(ServerHello::answer(&client(1, 9)).version, Ok(1));
+        let refused = ServerHello::answer(&client(2, 9));
         assert_eq!(
-            (refused.answer, refused.versions),
-            (Err(Closed::VERSION), VERSIONS)
+            (refused.version, refused.versions),
+            (Err(CloseReason::VERSION), VERSIONS)
         );
         assert_eq!(ServerHello::decode(&refused.encode()), Ok(refused));
     }
 
     #[test]
-    fn what_is_no_hello_is_refused() {
+    fn hellos_with_an_empty_range_or_wrong_magic_are_rejected() {
         for (lowest, highest) in [(0, 1), (2, 1)] {
             assert!(ClientHello::decode(&client(lowest, highest).encode()).is_err());
         }
@@ -277,34 +297,34 @@ mod tests {
                 .contains("DATAPIPE")
         );
         assert!(ServerHello::decode(&bytes).is_err());
-        // A version and a reason, or neither.
+        // Both a version and a reason, and neither of them.
         for numbers in [[1, 1, 1, 1], [0, 1, 1, 0]] {
-            assert!(ServerHello::decode(&hello(numbers, 0)).is_err());
+            assert!(ServerHello::decode(&encode_hello(numbers, 0)).is_err());
         }
     }
 
     #[test]
-    fn heads_are_what_the_page_says() {
-        let head = Head {
+    fn heads_have_the_documented_bytes() {
+        let head = MessageHead {
             len: 0x01_0203,
             kind: 0x8006,
             request: 77,
         };
         assert_eq!(head.encode(), [3, 2, 1, 0, 6, 0x80, 0, 0, 77, 0, 0, 0]);
-        assert_eq!(Head::decode(&head.encode()), Ok(head));
-        let long = Head {
+        assert_eq!(MessageHead::decode(&head.encode()), Ok(head));
+        let long = MessageHead {
             len: MAX_BODY + 1,
             ..head
         }
         .encode();
         assert!(
-            Head::decode(&long)
+            MessageHead::decode(&long)
                 .unwrap_err()
                 .to_string()
                 .contains("1048577 bytes, more than 1048576")
         );
         let mut reserved = head.encode();
         reserved[6] = 1;
-        assert!(Head::decode(&reserved).is_err());
+        assert!(MessageHead::decode(&reserved).is_err());
     }
 }

@@ -1,16 +1,12 @@
-//! What a client asks for.
-
-use std::path::{Path, PathBuf};
-
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-
+//! Requests of a client.
 use datapipe::Direction;
-use datapipe::limits::{MAX_MODULE_ARGUMENTS, MAX_STAGES};
+use datapipe::limits::MAX_STAGES;
 
-use super::fields::{Body, DecodeError, Field, Fields, MUST_KNOW, needed};
-use super::numbers::{Role, Seat, direction_number, direction_of};
-use crate::limits::{MAX_LABEL, MAX_NAME, MAX_PATH, MAX_STAGE_PATHS};
+use super::fields::{Body, DecodeError, Fields, MUST_KNOW, required};
+use super::numbers::{decode_direction, direction_number};
+use super::role::{AttachRole, Participation};
+use super::stage_request::StageRequest;
+use crate::limits::{MAX_LABEL, MAX_NAME};
 
 pub(super) const INITIATE: u16 = 1;
 pub(super) const EXTEND: u16 = 2;
@@ -20,7 +16,7 @@ pub(super) const STATUS: u16 = 5;
 pub(super) const LIST: u16 = 6;
 pub(super) const SUBSCRIBE: u16 = 7;
 
-/// What a client asks for.
+/// Request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Request {
@@ -30,31 +26,31 @@ pub enum Request {
     Extend,
     /// Take an unbound seat of a pipe.
     Identify {
-        /// The pipe's name.
+        /// Name of the pipe.
         pipe: String,
-        /// Which seat.
-        role: Role,
+        /// Seat that the client's process takes.
+        role: AttachRole,
     },
     /// Stop a pipe.
     Stop {
-        /// Its name.
+        /// Name of the pipe.
         pipe: String,
     },
-    /// Say what everybody in a pipe is doing.
+    /// Report the status of a pipe.
     Status {
-        /// Its name.
+        /// Name of the pipe.
         pipe: String,
     },
-    /// Say which pipes there are.
+    /// List the pipes that the client may see.
     List,
-    /// Tell what happens from now on.
+    /// Send the events that happen from now on.
     Subscribe {
-        /// Of this pipe only.
+        /// Name of the only pipe of the subscription; `None` for all that the client may see.
         pipe: Option<String>,
     },
 }
 
-/// A pipe that is to be started.
+/// Description of a pipe that the daemon is to start.
 ///
 /// ```
 /// use datapipe::stage::Arguments;
@@ -62,63 +58,33 @@ pub enum Request {
 ///
 /// let nightly = Initiate::new("nightly")
 ///     .stage(StageRequest::module("files").read("/srv/data"))
-///     .stage(StageRequest::module("zstd").arguments(Arguments::new().with("level", "3")).instances(2))
+///     .stage(
+///         StageRequest::module("zstd")
+///             .arguments(Arguments::new().with("level", "3"))
+///             .instances(2),
+///     )
 ///     .stage(StageRequest::module("tape").write("/backup/nightly.tap"));
 /// # let _ = nightly;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Initiate {
-    /// What the pipe is called, at most [`MAX_LABEL`] bytes.
+    /// Label of the pipe, at most [`MAX_LABEL`] bytes.
     pub label: String,
-    /// Which way its data flows.
+    /// Direction of flow.
     pub direction: Direction,
-    /// How the one who asks takes part.
-    pub seat: Seat,
-    /// Buffers in its pool; as many as the stages work well with, if nothing is said.
+    /// Part that the client's process takes in the pipe.
+    pub participation: Participation,
+    /// Number of buffers in the pool; by default the number that suits the stages.
     pub buffers: Option<u32>,
-    /// Bytes of a buffer.
+    /// Size of a buffer in bytes; by default that of [`datapipe::PipeBuilder`].
     pub buffer_size: Option<u32>,
-    /// Its stages, head first.
+    /// Stages of the pipe, head first.
     pub stages: Vec<StageRequest>,
 }
 
-/// A stage of a pipe that is to be started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StageRequest {
-    /// The module of the daemon's configuration that does it. Nothing for an unbound seat.
-    pub module: Option<String>,
-    /// What it is called in the pipe: the module's name, if nothing is said.
-    pub name: Option<String>,
-    /// What the module is given.
-    pub arguments: Vec<u8>,
-    /// How many there are: 1, if nothing is said.
-    pub instances: Option<u32>,
-    /// The machine on which it runs. Reserved: only this one is accepted, which is nothing.
-    pub machine: Option<String>,
-    /// What the module may read and write, besides what it needs to run.
-    pub paths: Vec<(PathAccess, PathBuf)>,
-    /// Inputs that an instance keeps before it sends or frees any, if it is a loop.
-    pub holds_in: Option<u32>,
-    /// Buffers that an instance allocates before it sends any, if it is a loop; 0 if it never
-    /// allocates.
-    pub holds_out: Option<u32>,
-    /// An instance remembers something of earlier blocks, and is not replaced.
-    pub stateful: bool,
-}
-
-/// What may be done with a path, and with what is below it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathAccess {
-    /// It is read.
-    Read,
-    /// It is read, written, made and removed.
-    Write,
-}
-
 impl Initiate {
-    /// A pipe without stages.
+    /// A pipe with the label `label` and without stages.
     pub fn new(label: impl Into<String>) -> Self {
         Self {
             label: label.into(),
@@ -126,35 +92,35 @@ impl Initiate {
         }
     }
 
-    /// Adds a stage behind those added so far.
+    /// Adds a stage after those added so far.
     #[must_use]
     pub fn stage(mut self, stage: StageRequest) -> Self {
         self.stages.push(stage);
         self
     }
 
-    /// Says how the one who asks takes part. The seat must be unbound.
+    /// Sets the part that the client's process takes. The stage must be unbound.
     #[must_use]
-    pub fn as_seat(mut self, seat: Seat) -> Self {
-        self.seat = seat;
+    pub fn participation(mut self, participation: Participation) -> Self {
+        self.participation = participation;
         self
     }
 
-    /// Says which way the data flows.
+    /// Sets the direction of flow.
     #[must_use]
     pub fn direction(mut self, direction: Direction) -> Self {
         self.direction = direction;
         self
     }
 
-    /// Asks for `n` buffers.
+    /// Sets the number of buffers.
     #[must_use]
-    pub fn buffers(mut self, n: u32) -> Self {
-        self.buffers = Some(n);
+    pub fn buffers(mut self, count: u32) -> Self {
+        self.buffers = Some(count);
         self
     }
 
-    /// Asks for buffers of `bytes`.
+    /// Sets the size of a buffer, in bytes.
     #[must_use]
     pub fn buffer_size(mut self, bytes: u32) -> Self {
         self.buffer_size = Some(bytes);
@@ -165,7 +131,7 @@ impl Initiate {
         let mut body = Body::new();
         body.put_text(1 | MUST_KNOW, &self.label);
         body.put_u8(2 | MUST_KNOW, direction_number(self.direction));
-        body.put_u8(3 | MUST_KNOW, self.seat.number());
+        body.put_u8(3 | MUST_KNOW, self.participation.number());
         if let Some(buffers) = self.buffers {
             body.put_u32(4 | MUST_KNOW, buffers);
         }
@@ -179,166 +145,31 @@ impl Initiate {
     }
 
     fn decode(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
-        let (mut label, mut direction, mut seat) = (None, None, None);
+        let (mut label, mut direction, mut participation) = (None, None, None);
         let mut initiate = Self::default();
         while let Some(field) = fields.next()? {
             match field.number {
                 1 => field.set(&mut label, field.text(MAX_LABEL)?)?,
-                2 => field.set(&mut direction, direction_of(field)?)?,
-                3 => field.set(&mut seat, Seat::of(field)?)?,
+                2 => field.set(&mut direction, decode_direction(field)?)?,
+                3 => field.set(&mut participation, Participation::decode(field)?)?,
                 4 => field.set(&mut initiate.buffers, field.u32()?)?,
                 5 => field.set(&mut initiate.buffer_size, field.u32()?)?,
                 6 if initiate.stages.len() >= MAX_STAGES as usize => {
-                    return Err(field.wrong(&format!("stands there more than {MAX_STAGES} times")));
+                    return Err(field.error(&format!("occurs more than {MAX_STAGES} times")));
                 }
                 6 => initiate.stages.push(StageRequest::decode(field)?),
                 _ => field.skip()?,
             }
         }
-        initiate.label = needed("initiate", 1, label)?;
+        initiate.label = required("initiate", 1, label)?;
         initiate.direction = direction.unwrap_or_default();
-        initiate.seat = seat.unwrap_or_default();
+        initiate.participation = participation.unwrap_or_default();
         Ok(initiate)
     }
 }
 
-impl StageRequest {
-    /// A stage that a module of the daemon's configuration does.
-    pub fn module(name: impl Into<String>) -> Self {
-        Self {
-            module: Some(name.into()),
-            ..Self::default()
-        }
-    }
-
-    /// A head or a tail that another process takes, and what it is called until then.
-    pub fn unbound(name: impl Into<String>) -> Self {
-        Self {
-            name: Some(name.into()),
-            ..Self::default()
-        }
-    }
-
-    /// Gives the module `arguments`, at most [`MAX_MODULE_ARGUMENTS`] bytes: those of the library's
-    /// modules are [`Arguments`](datapipe::stage::Arguments).
-    #[must_use]
-    pub fn arguments(mut self, arguments: impl Into<Vec<u8>>) -> Self {
-        self.arguments = arguments.into();
-        self
-    }
-
-    /// Calls the stage something else than its module.
-    #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Runs `n` instances.
-    #[must_use]
-    pub fn instances(mut self, n: u32) -> Self {
-        self.instances = Some(n);
-        self
-    }
-
-    /// Lets the module read `path`, which must be absolute, and what is below it.
-    #[must_use]
-    pub fn read(mut self, path: impl Into<PathBuf>) -> Self {
-        self.paths.push((PathAccess::Read, path.into()));
-        self
-    }
-
-    /// Lets the module write `path`, which must be absolute, and what is below it.
-    #[must_use]
-    pub fn write(mut self, path: impl Into<PathBuf>) -> Self {
-        self.paths.push((PathAccess::Write, path.into()));
-        self
-    }
-
-    fn body(&self) -> Body {
-        let mut body = Body::new();
-        for (tag, text) in [(1, &self.module), (2, &self.name), (5, &self.machine)] {
-            if let Some(text) = text {
-                body.put_text(tag | MUST_KNOW, text);
-            }
-        }
-        if !self.arguments.is_empty() {
-            body.put(3 | MUST_KNOW, &self.arguments);
-        }
-        for (tag, number) in [(4, self.instances), (7, self.holds_in), (8, self.holds_out)] {
-            if let Some(number) = number {
-                body.put_u32(tag | MUST_KNOW, number);
-            }
-        }
-        for (access, path) in &self.paths {
-            let mut fields = Body::new();
-            fields.put_u8(1 | MUST_KNOW, u8::from(*access == PathAccess::Write));
-            fields.put(2 | MUST_KNOW, path.as_os_str().as_bytes());
-            body.put_fields(6 | MUST_KNOW, &fields);
-        }
-        if self.stateful {
-            body.put_u8(9 | MUST_KNOW, 1);
-        }
-        body
-    }
-
-    fn decode(field: Field<'_>) -> Result<Self, DecodeError> {
-        let mut stage = Self::default();
-        let (mut arguments, mut stateful) = (None, None);
-        let mut fields = field.fields("a stage of initiate");
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => field.set(&mut stage.module, field.text(MAX_NAME)?)?,
-                2 => field.set(&mut stage.name, field.text(MAX_NAME)?)?,
-                3 => field.set(&mut arguments, field.bytes(MAX_MODULE_ARGUMENTS)?.to_vec())?,
-                4 => field.set(&mut stage.instances, field.u32()?)?,
-                5 => field.set(&mut stage.machine, field.text(MAX_NAME)?)?,
-                6 if stage.paths.len() >= MAX_STAGE_PATHS => {
-                    return Err(
-                        field.wrong(&format!("stands there more than {MAX_STAGE_PATHS} times"))
-                    );
-                }
-                6 => stage.paths.push(decode_path(field)?),
-                7 => field.set(&mut stage.holds_in, field.u32()?)?,
-                8 => field.set(&mut stage.holds_out, field.u32()?)?,
-                9 => field.set(&mut stateful, field.flag()?)?,
-                _ => field.skip()?,
-            }
-        }
-        stage.arguments = arguments.unwrap_or_default();
-        stage.stateful = stateful.unwrap_or_default();
-        Ok(stage)
-    }
-}
-
-fn decode_path(field: Field<'_>) -> Result<(PathAccess, PathBuf), DecodeError> {
-    let what = "a path of a stage";
-    let (mut write, mut path) = (None, None);
-    let mut fields = field.fields(what);
-    while let Some(field) = fields.next()? {
-        match field.number {
-            1 => field.set(&mut write, field.flag()?)?,
-            2 => {
-                let bytes = field.bytes(MAX_PATH)?;
-                let known = Path::new(OsStr::from_bytes(bytes));
-                if !known.is_absolute() || bytes.contains(&0) {
-                    return Err(field.wrong("is no absolute path"));
-                }
-                field.set(&mut path, known.to_owned())?;
-            }
-            _ => field.skip()?,
-        }
-    }
-    let access = if needed(what, 1, write)? {
-        PathAccess::Write
-    } else {
-        PathAccess::Read
-    };
-    Ok((access, needed(what, 2, path)?))
-}
-
 impl Request {
-    /// The number of its kind.
+    /// Number of the request's kind.
     pub fn kind(&self) -> u16 {
         match self {
             Self::Initiate(_) => INITIATE,
@@ -351,7 +182,8 @@ impl Request {
         }
     }
 
-    /// Its body. It may be longer than a message can be: who sends it has to look.
+    /// Returns the bytes of the request's body. They may exceed
+    /// [`MAX_BODY`](crate::limits::MAX_BODY): the sender has to check the length.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Body::new();
         match self {
@@ -368,29 +200,29 @@ impl Request {
         body.into_bytes()
     }
 
-    /// From the number of its kind, and its body.
+    /// Decodes the body of a request of the kind `kind`.
     ///
     /// # Errors
     ///
-    /// If the body is not as it should be, or the kind is unknown.
+    /// If the body is malformed, or the kind is unknown.
     pub fn decode(kind: u16, body: &[u8]) -> Result<Self, DecodeError> {
         match kind {
             INITIATE => Initiate::decode(Fields::new("initiate", body)).map(Self::Initiate),
-            // What it will say is for a later version.
+            // A later version defines its fields.
             EXTEND => Ok(Self::Extend),
             IDENTIFY => {
-                let (pipe, role) = pipe_and_role("identify", body)?;
-                let role = needed("identify", 2, role)?;
+                let (pipe, role) = decode_pipe_and_role("identify", body)?;
+                let role = required("identify", 2, role)?;
                 Ok(Self::Identify {
-                    pipe: needed("identify", 1, pipe)?,
+                    pipe: required("identify", 1, pipe)?,
                     role,
                 })
             }
             STOP => Ok(Self::Stop {
-                pipe: needed("stop", 1, pipe_only("stop", body)?)?,
+                pipe: required("stop", 1, decode_pipe("stop", body)?)?,
             }),
             STATUS => Ok(Self::Status {
-                pipe: needed("status", 1, pipe_only("status", body)?)?,
+                pipe: required("status", 1, decode_pipe("status", body)?)?,
             }),
             LIST => {
                 let mut fields = Fields::new("list", body);
@@ -400,7 +232,7 @@ impl Request {
                 Ok(Self::List)
             }
             SUBSCRIBE => Ok(Self::Subscribe {
-                pipe: pipe_only("subscribe", body)?,
+                pipe: decode_pipe("subscribe", body)?,
             }),
             _ => Err(DecodeError::unknown(
                 "a request",
@@ -410,7 +242,7 @@ impl Request {
     }
 }
 
-fn pipe_only(what: &'static str, body: &[u8]) -> Result<Option<String>, DecodeError> {
+fn decode_pipe(what: &'static str, body: &[u8]) -> Result<Option<String>, DecodeError> {
     let mut fields = Fields::new(what, body);
     let mut pipe = None;
     while let Some(field) = fields.next()? {
@@ -422,16 +254,16 @@ fn pipe_only(what: &'static str, body: &[u8]) -> Result<Option<String>, DecodeEr
     Ok(pipe)
 }
 
-fn pipe_and_role(
+fn decode_pipe_and_role(
     what: &'static str,
     body: &[u8],
-) -> Result<(Option<String>, Option<Role>), DecodeError> {
+) -> Result<(Option<String>, Option<AttachRole>), DecodeError> {
     let mut fields = Fields::new(what, body);
     let (mut pipe, mut role) = (None, None);
     while let Some(field) = fields.next()? {
         match field.number {
             1 => field.set(&mut pipe, field.text(MAX_NAME)?)?,
-            2 => field.set(&mut role, Role::of(field)?)?,
+            2 => field.set(&mut role, AttachRole::decode(field)?)?,
             _ => field.skip()?,
         }
     }

@@ -1,100 +1,100 @@
-//! A pipe at one moment, as the daemon tells it.
+//! State of a pipe at one moment, as the daemon reports it.
 //!
-//! The counters are those of [`datapipe::Status`]: sums since the instances have started. What
-//! happened lately is the difference of two.
+//! The counters are those of [`datapipe::Status`]: sums since the instances started. Rates are
+//! computed from the difference of two statuses.
 
 use std::time::Duration;
 
 use datapipe::Direction;
 use datapipe::limits::{MAX_INSTANCES, MAX_STAGES};
 
-use super::fields::{Body, DecodeError, Fields, cut, needed};
-use super::numbers::{Activity, PipeState, direction_number, direction_of};
+use super::fields::{Body, DecodeError, Fields, required, truncated};
+use super::numbers::{Activity, PipeState, decode_direction, direction_number};
 use crate::limits::{MAX_BRIEF, MAX_EXPLANATION, MAX_LABEL, MAX_NAME};
 
-/// One line of a list.
+/// Entry of a list of pipes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PipeEntry {
-    /// The pipe's name.
+    /// Name of the pipe.
     pub name: String,
-    /// What its initiator called it.
+    /// Label that its initiator gave it.
     pub label: String,
-    /// The user who has initiated it.
+    /// User id of its initiator.
     pub owner: u32,
-    /// Which way its data flows.
+    /// Direction of flow.
     pub direction: Direction,
-    /// How far it is.
+    /// State of the pipe.
     pub state: PipeState,
-    /// Since it was initiated, until now or until it was over.
+    /// Time from its initiation until now or until its end.
     pub elapsed: Duration,
-    /// Why it failed, or who is waited for; empty otherwise.
+    /// Cause of its failure, or the process that it waits for; otherwise empty.
     pub explanation: String,
 }
 
-/// A pipe at one moment.
+/// Status of a pipe at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PipeStatus {
-    /// What a list says of it.
+    /// Entry of the pipe, as in a list.
     pub entry: PipeEntry,
-    /// Buffers in its pool.
+    /// Number of buffers in the pool.
     pub buffers: u32,
-    /// Buffers that are free.
+    /// Number of free buffers.
     pub free: u32,
-    /// Its stages, head first.
+    /// Stages of the pipe, head first.
     pub stages: Vec<StageStatus>,
 }
 
-/// A stage at one moment.
+/// Status of a stage at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StageStatus {
-    /// Its name.
+    /// Name of the stage.
     pub name: String,
-    /// Blocks that wait for it; for the head, free buffers.
+    /// Number of blocks in its queue; for the head, the number of free buffers.
     pub queued: u32,
-    /// Its instances.
+    /// Instances of the stage.
     pub instances: Vec<InstanceStatus>,
 }
 
-/// An instance at one moment. Times are since it has started.
+/// Status of an instance at one moment. Times and counters begin at the start of the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InstanceStatus {
-    /// What it is doing.
+    /// Activity of the instance.
     pub activity: Activity,
-    /// Blocks received.
+    /// Number of blocks received.
     pub blocks_in: u64,
-    /// Bytes received.
+    /// Number of bytes received.
     pub bytes_in: u64,
-    /// Blocks sent.
+    /// Number of blocks sent.
     pub blocks_out: u64,
-    /// Bytes sent.
+    /// Number of bytes sent.
     pub bytes_out: u64,
-    /// Buffers in its hands.
+    /// Number of buffers that the instance holds.
     pub held: u32,
-    /// Buffers that count against its quota, wherever they are.
+    /// Number of buffers that count against its quota, including those that others hold.
     pub outstanding: u32,
-    /// Time asleep until it might have a buffer.
+    /// Time asleep while it waited for a buffer.
     pub waited_for_buffer: Duration,
-    /// Time asleep until there was input.
+    /// Time asleep while it waited for input.
     pub waited_for_input: Duration,
     /// All other time.
     pub working: Duration,
-    /// Its process: 0 if it has none.
+    /// Id of its process; 0 if it has no process.
     pub process: u32,
-    /// How many processes it has had.
+    /// Number of processes that it has had.
     pub processes: u32,
 }
 
-/// The stage that the others wait for, and the part of its time that it worked.
+/// Stage that limits a pipe: the others wait for it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Bottleneck {
-    /// Its name.
+    /// Name of the stage.
     pub stage: String,
-    /// The part of its time that it worked, 0 to 1.
+    /// Share of its time that the stage worked, 0 to 1.
     pub busy: f64,
 }
 
@@ -119,7 +119,7 @@ impl Default for InstanceStatus {
 }
 
 impl PipeEntry {
-    /// An entry of a pipe that has begun just now.
+    /// An entry of a pipe that has just begun.
     pub(crate) fn new(name: impl Into<String>, owner: u32) -> Self {
         Self {
             name: name.into(),
@@ -133,29 +133,29 @@ impl PipeEntry {
     }
 
     pub(super) fn body(&self) -> Body {
-        self.body_explained(MAX_BRIEF)
+        self.body_with_explanation(MAX_BRIEF)
     }
 
     pub(super) fn decode(fields: Fields<'_>) -> Result<Self, DecodeError> {
-        Self::decode_explained(fields, MAX_BRIEF)
+        Self::decode_with_explanation(fields, MAX_BRIEF)
     }
 
-    fn body_explained(&self, max: usize) -> Body {
+    fn body_with_explanation(&self, max: usize) -> Body {
         let mut body = Body::new();
         body.put_text(1, &self.name);
-        body.put_text(2, cut(&self.label, MAX_LABEL));
+        body.put_text(2, truncated(&self.label, MAX_LABEL));
         body.put_u32(3, self.owner);
         body.put_u8(4, direction_number(self.direction));
         body.put_u8(5, self.state.0);
         body.put_u64(6, nanoseconds(self.elapsed));
         if !self.explanation.is_empty() {
-            body.put_text(7, cut(&self.explanation, max));
+            body.put_text(7, truncated(&self.explanation, max));
         }
         body
     }
 
-    /// An explanation of `max` bytes at most.
-    fn decode_explained(mut fields: Fields<'_>, max: usize) -> Result<Self, DecodeError> {
+    /// Decodes an entry whose explanation has at most `max` bytes.
+    fn decode_with_explanation(mut fields: Fields<'_>, max: usize) -> Result<Self, DecodeError> {
         let what = "an entry of a list";
         let (mut name, mut label, mut owner, mut direction) = (None, None, None, None);
         let (mut state, mut elapsed, mut explanation) = (None, None, None);
@@ -164,7 +164,7 @@ impl PipeEntry {
                 1 => field.set(&mut name, field.text(MAX_NAME)?)?,
                 2 => field.set(&mut label, field.text(MAX_LABEL)?)?,
                 3 => field.set(&mut owner, field.u32()?)?,
-                4 => field.set(&mut direction, direction_of(field)?)?,
+                4 => field.set(&mut direction, decode_direction(field)?)?,
                 5 => field.set(&mut state, PipeState(field.u8()?))?,
                 6 => field.set(&mut elapsed, field.u64()?)?,
                 7 => field.set(&mut explanation, field.text(max)?)?,
@@ -172,11 +172,11 @@ impl PipeEntry {
             }
         }
         Ok(Self {
-            name: needed(what, 1, name)?,
+            name: required(what, 1, name)?,
             label: label.unwrap_or_default(),
-            owner: needed(what, 3, owner)?,
+            owner: required(what, 3, owner)?,
             direction: direction.unwrap_or_default(),
-            state: needed(what, 5, state)?,
+            state: required(what, 5, state)?,
             elapsed: Duration::from_nanos(elapsed.unwrap_or_default()),
             explanation: explanation.unwrap_or_default(),
         })
@@ -184,7 +184,7 @@ impl PipeEntry {
 }
 
 impl PipeStatus {
-    /// Of a pipe of which only the outcome is left, or nothing yet.
+    /// A status without stages: the pipe has no segment yet, or only its outcome is known.
     pub(crate) fn without_stages(entry: PipeEntry) -> Self {
         Self {
             entry,
@@ -194,8 +194,8 @@ impl PipeStatus {
         }
     }
 
-    /// What happened since `earlier`, a status of the same pipe: counters and times are the
-    /// differences.
+    /// Difference to `earlier`, a status of the same pipe: counters and times cover the period
+    /// between the two, all else is of the later one.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let mut difference = self.clone();
@@ -215,8 +215,8 @@ impl PipeStatus {
         difference
     }
 
-    /// Bytes that count as the pipe's data: what the head has sent of an archive, what the tail has
-    /// received of a restore.
+    /// Number of bytes of the pipe's data: in an archive those that the head sent, in a restore
+    /// those that the tail received.
     pub fn bytes(&self) -> u64 {
         match self.entry.direction {
             Direction::Archive => self.stages.first().map_or(0, StageStatus::bytes_out),
@@ -224,12 +224,12 @@ impl PipeStatus {
         }
     }
 
-    /// These bytes in a second, on average over the elapsed time.
+    /// Average rate of [`bytes`](Self::bytes) over the elapsed time, in bytes per second.
     pub fn rate(&self) -> f64 {
         self.bytes() as f64 / self.entry.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// The stage that worked for the largest part of its time, if any did. The others wait for it.
+    /// Stage that worked for the largest share of its time; `None` if no stage worked.
     pub fn bottleneck(&self) -> Option<Bottleneck> {
         let busy = self.stages.iter().map(|stage| (stage, stage.busy()));
         let (stage, busy) = busy
@@ -243,7 +243,7 @@ impl PipeStatus {
 
     pub(super) fn body(&self) -> Body {
         let mut body = Body::new();
-        body.put_fields(1, &self.entry.body_explained(MAX_EXPLANATION));
+        body.put_fields(1, &self.entry.body_with_explanation(MAX_EXPLANATION));
         body.put_u32(2, self.buffers);
         body.put_u32(3, self.free);
         self.stages
@@ -260,20 +260,20 @@ impl PipeStatus {
                     let fields = field.fields("the entry of a status");
                     field.set(
                         &mut entry,
-                        PipeEntry::decode_explained(fields, MAX_EXPLANATION)?,
+                        PipeEntry::decode_with_explanation(fields, MAX_EXPLANATION)?,
                     )?;
                 }
                 2 => field.set(&mut buffers, field.u32()?)?,
                 3 => field.set(&mut free, field.u32()?)?,
                 4 if stages.len() >= MAX_STAGES as usize => {
-                    return Err(field.wrong(&format!("stands there more than {MAX_STAGES} times")));
+                    return Err(field.error(&format!("occurs more than {MAX_STAGES} times")));
                 }
                 4 => stages.push(StageStatus::decode(field.fields("a stage of a status"))?),
                 _ => field.skip()?,
             }
         }
         Ok(Self {
-            entry: needed("a status", 1, entry)?,
+            entry: required("a status", 1, entry)?,
             buffers: buffers.unwrap_or_default(),
             free: free.unwrap_or_default(),
             stages,
@@ -282,22 +282,22 @@ impl PipeStatus {
 }
 
 impl StageStatus {
-    /// Bytes that its instances have received.
+    /// Number of bytes that its instances received.
     pub fn bytes_in(&self) -> u64 {
         self.sum(|instance| instance.bytes_in)
     }
 
-    /// Bytes that its instances have sent.
+    /// Number of bytes that its instances sent.
     pub fn bytes_out(&self) -> u64 {
         self.sum(|instance| instance.bytes_out)
     }
 
-    /// Buffers in its hands.
+    /// Number of buffers that its instances hold.
     pub fn held(&self) -> u64 {
         self.sum(|instance| instance.held.into())
     }
 
-    /// The part of their time that its instances worked, 0 to 1.
+    /// Share of their time that its instances worked, 0 to 1.
     pub fn busy(&self) -> f64 {
         let sum = |of: fn(&InstanceStatus) -> Duration| {
             self.instances
@@ -319,14 +319,15 @@ impl StageStatus {
         }
     }
 
-    /// Saturates, for the counters may hold anything that a participant wrote there.
+    /// Sum over the instances. It saturates, because a participant may have written any value to
+    /// the counters.
     fn sum(&self, of: fn(&InstanceStatus) -> u64) -> u64 {
         self.instances.iter().map(of).fold(0, u64::saturating_add)
     }
 
     fn body(&self) -> Body {
         let mut body = Body::new();
-        body.put_text(1, cut(&self.name, MAX_NAME));
+        body.put_text(1, truncated(&self.name, MAX_NAME));
         body.put_u32(2, self.queued);
         self.instances
             .iter()
@@ -341,9 +342,7 @@ impl StageStatus {
                 1 => field.set(&mut name, field.text(MAX_NAME)?)?,
                 2 => field.set(&mut queued, field.u32()?)?,
                 3 if instances.len() >= MAX_INSTANCES as usize => {
-                    return Err(
-                        field.wrong(&format!("stands there more than {MAX_INSTANCES} times"))
-                    );
+                    return Err(field.error(&format!("occurs more than {MAX_INSTANCES} times")));
                 }
                 3 => instances.push(InstanceStatus::decode(
                     field.fields("an instance of a status"),
@@ -351,7 +350,7 @@ impl StageStatus {
                 _ => field.skip()?,
             }
         }
-        let name = needed("a stage of a status", 1, name)?;
+        let name = required("a stage of a status", 1, name)?;
         Ok(Self {
             name,
             queued: queued.unwrap_or_default(),
@@ -378,7 +377,10 @@ impl InstanceStatus {
         body
     }
 
-    /// A number that is missing is 0.
+    /// Decodes an instance. A missing number is 0.
+    ///
+    /// `wide` and `narrow` collect the 8-byte and the 4-byte numbers; each loop borrows their
+    /// elements under the names of the fields.
     fn decode(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
         let mut activity = None;
         let (mut wide, mut narrow) = ([None; 7], [None; 4]);
@@ -420,7 +422,7 @@ impl InstanceStatus {
         ] = wide.map(Option::unwrap_or_default);
         let [held, outstanding, process, processes] = narrow.map(Option::unwrap_or_default);
         Ok(Self {
-            activity: needed("an instance of a status", 1, activity)?,
+            activity: required("an instance of a status", 1, activity)?,
             blocks_in,
             bytes_in,
             blocks_out,

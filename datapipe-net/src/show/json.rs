@@ -1,4 +1,4 @@
-//! Lists and statuses for machines. A key, once there, stays and keeps its meaning.
+//! Lists and statuses as JSON. A key that exists stays and keeps its meaning.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::protocol::{InstanceStatus, PipeEntry, PipeStatus, StageStatus};
 
-/// One pipe of a list.
+/// Entry of a list as a JSON object.
 pub fn entry_json(entry: &PipeEntry) -> Value {
     json!({
         "pipe": entry.name,
@@ -23,37 +23,38 @@ pub fn entry_json(entry: &PipeEntry) -> Value {
     })
 }
 
-/// A pipe and its stages. Rates are those since `before`, a status of the same pipe, or since its
-/// beginning.
+/// Status of a pipe and its stages as a JSON object. Rates cover the time since `before`, an
+/// earlier status of the same pipe, or since its beginning.
 pub fn status_json(now: &PipeStatus, before: Option<&PipeStatus>) -> Value {
-    let lately = match before.filter(|_| !now.entry.state.is_over()) {
+    // The rates of a pipe that has ended are its averages.
+    let recent = match before.filter(|_| !now.entry.state.is_final()) {
         Some(before) => now.since(before),
         None => now.clone(),
     };
-    let elapsed = lately.entry.elapsed;
+    let elapsed = recent.entry.elapsed;
     let mut value = entry_json(&now.entry);
     value["buffers"] = now.buffers.into();
     value["free_buffers"] = now.free.into();
     value["bytes"] = now.bytes().into();
-    value["bytes_per_s"] = lately.rate().into();
-    value["limited_by"] = lately.bottleneck().map(|limit| limit.stage).into();
+    value["bytes_per_s"] = recent.rate().into();
+    value["limited_by"] = recent.bottleneck().map(|limit| limit.stage).into();
     let stages = now
         .stages
         .iter()
-        .zip(&lately.stages)
-        .map(|(now, lately)| stage(now, lately, elapsed));
+        .zip(&recent.stages)
+        .map(|(now, recent)| stage(now, recent, elapsed));
     value["stages"] = stages.collect::<Vec<_>>().into();
     value
 }
 
-fn stage(now: &StageStatus, lately: &StageStatus, elapsed: Duration) -> Value {
+fn stage(now: &StageStatus, recent: &StageStatus, elapsed: Duration) -> Value {
     let rate = |bytes: u64| bytes as f64 / elapsed.as_secs_f64().max(1e-9);
     json!({
         "name": now.name,
         "queued": now.queued,
-        "busy": lately.busy(),
-        "bytes_in_per_s": rate(lately.bytes_in()),
-        "bytes_out_per_s": rate(lately.bytes_out()),
+        "busy": recent.busy(),
+        "bytes_in_per_s": rate(recent.bytes_in()),
+        "bytes_out_per_s": rate(recent.bytes_out()),
         "instances": now.instances.iter().map(instance).collect::<Vec<_>>(),
     })
 }

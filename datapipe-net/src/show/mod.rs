@@ -1,12 +1,12 @@
-//! Lists and statuses for a terminal, and for machines. Nothing of a name reaches a terminal as a
-//! command.
+//! Lists and statuses, as tables for a terminal and as JSON for programs. Text of a client is
+//! escaped: no terminal takes it as a command.
 //!
-//! Does not ask the daemon, and does not know when to redraw.
+//! This module does not talk to the daemon, and does not decide when to redraw.
 
-mod json; // for machines
-mod table; // for people
-mod text; // names and times on one line
+mod json; // JSON for programs
+mod table; // tables for people
+mod text; // escaped names, and times
 
 pub use json::{entry_json, status_json};
-pub use table::{entries, pipe};
-pub use text::{clock, harmless, line};
+pub use table::{list_table, status_table};
+pub use text::{clock, escaped, escaped_line};

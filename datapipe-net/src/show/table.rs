@@ -2,12 +2,15 @@
 
 use datapipe::controller::ByteCount;
 
-use super::text::{clock, fit, line as name};
+use super::text::{clock, escaped_line, fitted};
 use crate::config::User;
 use crate::protocol::{PipeEntry, PipeStatus, StageStatus};
 
-/// A list of pipes, a line for each, with a heading; no line is longer than `columns` characters.
-pub fn entries(entries: &[PipeEntry], columns: usize) -> String {
+/// List of pipes as a table: a heading, and a line for each pipe, of at most `columns` characters.
+///
+/// Columns are as wide as their longest value, apart from the state, the time and the explanation,
+/// which have a fixed width or are last.
+pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
     if entries.is_empty() {
         return "no pipes\n".to_owned();
     }
@@ -19,14 +22,14 @@ pub fn entries(entries: &[PipeEntry], columns: usize) -> String {
             .unwrap_or(0)
             .max(heading.len())
     };
-    let label = |entry: &PipeEntry| name(&entry.label);
+    let label = |entry: &PipeEntry| escaped_line(&entry.label);
     let owner = |entry: &PipeEntry| User(entry.owner).to_string();
     let (names, labels) = (
-        width(|entry| name(&entry.name), "pipe"),
+        width(|entry| escaped_line(&entry.name), "pipe"),
         width(label, "label"),
     );
     let users = width(owner, "user");
-    let mut table = fit(
+    let mut table = fitted(
         &format!(
             "{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}",
             "pipe", "label", "user", "state", "time"
@@ -37,62 +40,66 @@ pub fn entries(entries: &[PipeEntry], columns: usize) -> String {
     for entry in entries {
         let mut line = format!(
             "{:<names$}  {:<labels$}  {:<users$}  {:<8}  {:>8}",
-            name(&entry.name),
+            escaped_line(&entry.name),
             label(entry),
             owner(entry),
             entry.state,
             clock(entry.elapsed)
         );
         if !entry.explanation.is_empty() {
-            line += &format!("  {}", name(&entry.explanation));
+            line += &format!("  {}", escaped_line(&entry.explanation));
         }
-        table += &fit(&line, columns);
+        table += &fitted(&line, columns);
         table.push('\n');
     }
     table
 }
 
-/// A pipe and its stages. Rates and parts of time are those since `before`, a status of the same
-/// pipe, or since its beginning.
-pub fn pipe(now: &PipeStatus, before: Option<&PipeStatus>, columns: usize) -> String {
-    // A pipe that is over has no lately.
-    let lately = match before.filter(|_| !now.entry.state.is_over()) {
+/// Status of a pipe and its stages as a table, with lines of at most `columns` characters. Rates and
+/// shares of time cover the time since `before`, an earlier status of the same pipe, or since its
+/// beginning.
+pub fn status_table(now: &PipeStatus, before: Option<&PipeStatus>, columns: usize) -> String {
+    // The rates of a pipe that has ended are its averages.
+    let recent = match before.filter(|_| !now.entry.state.is_final()) {
         Some(before) => now.since(before),
         None => now.clone(),
     };
     let entry = &now.entry;
     let mut lines = vec![format!(
         "{}  {}  {}, {}, {} in all, {}/s",
-        name(&entry.name),
-        name(&entry.label),
+        escaped_line(&entry.name),
+        escaped_line(&entry.label),
         entry.state,
         clock(entry.elapsed),
         ByteCount(now.bytes()),
-        ByteCount(lately.rate() as u64)
+        ByteCount(recent.rate() as u64)
     )];
     if !entry.explanation.is_empty() {
-        lines.push(format!("  {}", name(&entry.explanation)));
+        lines.push(format!("  {}", escaped_line(&entry.explanation)));
     }
     if !now.stages.is_empty() {
         lines.push(heading());
-        let seconds = lately.entry.elapsed.as_secs_f64().max(1e-9);
+        let seconds = recent.entry.elapsed.as_secs_f64().max(1e-9);
         lines.extend(
             now.stages
                 .iter()
-                .zip(&lately.stages)
-                .map(|(now, lately)| stage(now, lately, seconds)),
+                .zip(&recent.stages)
+                .map(|(now, recent)| stage(now, recent, seconds)),
         );
         lines.push(format!("  {} of {} buffers free", now.free, now.buffers));
-        lines.push(match lately.bottleneck() {
+        lines.push(match recent.bottleneck() {
             Some(limit) => format!(
                 "  limited by {} ({:.0} % busy)",
-                name(&limit.stage),
+                escaped_line(&limit.stage),
                 limit.busy * 100.0
             ),
             None => "  nothing moves".to_owned(),
         });
     }
-    lines.iter().map(|line| fit(line, columns) + "\n").collect()
+    lines
+        .iter()
+        .map(|line| fitted(line, columns) + "\n")
+        .collect()
 }
 
 fn heading() -> String {
@@ -102,24 +109,26 @@ fn heading() -> String {
     )
 }
 
-fn stage(now: &StageStatus, lately: &StageStatus, seconds: f64) -> String {
+fn stage(now: &StageStatus, recent: &StageStatus, seconds: f64) -> String {
     let rate = |bytes: u64| format!("{}/s", ByteCount((bytes as f64 / seconds) as u64));
     format!(
         "  {:<16} {:>4}  {:>4.0} %  {:>10}  {:>12}  {:>12}  {:>4}  {:>6}  {}",
-        name(&now.name),
+        escaped_line(&now.name),
         now.instances.len(),
-        lately.busy() * 100.0,
+        recent.busy() * 100.0,
         ByteCount(now.bytes_in()).to_string(),
-        rate(lately.bytes_in()),
-        rate(lately.bytes_out()),
+        rate(recent.bytes_in()),
+        rate(recent.bytes_out()),
         now.held(),
         now.queued,
-        doing(now)
+        activities(now)
     )
 }
 
-/// What the instances are doing: `working`, or `2 working, 1 waiting for input`.
-fn doing(stage: &StageStatus) -> String {
+/// Activities of the instances: `working`, or `2 working, 1 waiting for input`.
+///
+/// Equal activities become neighbours by sorting, and each run of them becomes one group.
+fn activities(stage: &StageStatus) -> String {
     let mut activities: Vec<_> = stage
         .instances
         .iter()
@@ -179,8 +188,8 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_a_table() {
-        let table = pipe(&status(10, 300 << 20), Some(&status(8, 100 << 20)), 200);
+    fn status_table_has_stages_rates_and_the_bottleneck() {
+        let table = status_table(&status(10, 300 << 20), Some(&status(8, 100 << 20)), 200);
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(
             lines[0],
@@ -198,18 +207,18 @@ mod tests {
         assert_eq!(lines[5], "  5 of 16 buffers free");
         assert_eq!(lines[6], "  limited by files (100 % busy)");
         assert!(
-            pipe(&status(10, 5), None, 20)
+            status_table(&status(10, 5), None, 20)
                 .lines()
                 .all(|line| line.chars().count() <= 20)
         );
     }
 
     #[test]
-    fn a_pipe_that_is_over_says_how() {
-        let mut over = status(10, 1 << 20);
-        over.entry.state = PipeState::FAILED;
-        over.entry.explanation = "stage \"tape\": no space\nleft".to_owned();
-        let table = pipe(&over, Some(&over), 200);
+    fn status_table_of_a_failed_pipe_has_the_cause() {
+        let mut failed = status(10, 1 << 20);
+        failed.entry.state = PipeState::FAILED;
+        failed.entry.explanation = "stage \"tape\": no space\nleft".to_owned();
+        let table = status_table(&failed, Some(&failed), 200);
         assert!(table.contains("failed, 0:10"), "{table}");
         assert!(
             table.contains("stage \"tape\": no space\\nleft\n"),
@@ -218,16 +227,16 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_a_table() {
+    fn list_table_has_a_line_for_each_pipe() {
         let mut failed = status(7500, 0).entry;
         failed.state = PipeState::FAILED;
         failed.explanation = "why".to_owned();
-        let table = entries(&[status(1, 0).entry, failed], 120);
+        let table = list_table(&[status(1, 0).entry, failed], 120);
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 3);
         assert!(lines[0].starts_with("pipe      label"), "{table}");
         assert!(lines[1].contains("root  running       0:01"), "{table}");
         assert!(lines[2].ends_with("failed     2:05:00  why"), "{table}");
-        assert_eq!(entries(&[], 80), "no pipes\n");
+        assert_eq!(list_table(&[], 80), "no pipes\n");
     }
 }

@@ -1,4 +1,4 @@
-//! Whole messages over a connection. Every wait has its deadline, or ends with [`Stop`].
+//! Whole messages over a connection. Every wait has a deadline, and ends with [`Stop`].
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -15,56 +15,58 @@ use rustix::net::{
 
 use super::stop::Stop;
 use crate::limits::{BODY_PIECE, MAX_BODY};
-use crate::protocol::{DecodeError, HEAD, Head};
+use crate::protocol::{DecodeError, HEAD_LEN, MessageHead};
 
 /// One end of a connection.
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
     stop: Option<Stop>,
-    /// What came along with the bytes that were read, and was not asked for yet.
+    /// Descriptor that accompanied received bytes, until the caller takes it.
     descriptor: Option<OwnedFd>,
 }
 
-/// When a wait ends in vain.
+/// Time at which a wait ends without success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
-/// Why there is no message.
+/// Failure to send or receive a message.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// The other side has closed the connection, between two messages.
+    /// The peer closed the connection between two messages.
     Closed,
-    /// The other side has taken too long.
+    /// The deadline passed before the peer sent or read all bytes.
     TooSlow,
-    /// The wait was ended.
+    /// The [`Stop`] of the channel was given.
     Stopped,
-    /// The bytes are no message.
+    /// The received bytes are not a message.
     Malformed(DecodeError),
-    /// The connection has broken.
+    /// The connection failed.
     System(io::Error),
 }
 
-/// What a wait has ended with.
+/// Descriptors that can be read from after a wait.
+///
+/// Exhaustive: a wait has these two descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// The connection can be read from, or has ended.
+    /// True if the connection can be read from, or has ended.
     pub socket: bool,
-    /// The other descriptor can be read from.
+    /// True if the other descriptor can be read from.
     pub other: bool,
 }
 
 impl Deadline {
-    /// Never.
+    /// A deadline that never passes.
     pub const NEVER: Self = Self(None);
 
-    /// So long from now; never, if no clock reaches that.
+    /// A deadline `time` from now; it never passes if the clock cannot represent it.
     pub fn after(time: Duration) -> Self {
         Self(Instant::now().checked_add(time))
     }
 
-    /// The time that is left.
+    /// Remaining time; `None` without end.
     fn left(self) -> Option<Timespec> {
         let left = self.0?.saturating_duration_since(Instant::now());
         Some(Timespec {
@@ -75,7 +77,7 @@ impl Deadline {
 }
 
 impl Channel {
-    /// Over a connected socket that does not block. Every wait ends when `stop` is given.
+    /// A channel over a connected, non-blocking socket. Every wait ends when `stop` is given.
     pub fn new(socket: OwnedFd, stop: Option<Stop>) -> Self {
         Self {
             socket,
@@ -84,11 +86,12 @@ impl Channel {
         }
     }
 
-    /// Waits until something can be read from the connection, or from `other`.
+    /// Waits until the connection, or `other`, can be read from.
     ///
     /// # Errors
     ///
-    /// If nothing came in time, or the wait was ended.
+    /// [`ChannelError::TooSlow`] if neither can be read from in time, [`ChannelError::Stopped`] if
+    /// the stop signal was given.
     pub fn wait(
         &self,
         other: Option<BorrowedFd<'_>>,
@@ -97,11 +100,12 @@ impl Channel {
         self.wait_for(PollFlags::IN, other, deadline)
     }
 
-    /// Reads exactly as much as fits in `bytes`.
+    /// Fills `bytes` from the connection.
     ///
     /// # Errors
     ///
-    /// [`ChannelError::Closed`] if the other side has closed before the first byte.
+    /// [`ChannelError::Closed`] if the peer closed the connection before the first byte, and an
+    /// end of file if it closed it later. Otherwise as [`wait`](Self::wait).
     pub fn read(&mut self, bytes: &mut [u8], deadline: Deadline) -> Result<(), ChannelError> {
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -124,12 +128,16 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read), and if the head is not as it should be; then nothing that follows
-    /// can be read.
-    pub fn read_message(&mut self, deadline: Deadline) -> Result<(Head, Vec<u8>), ChannelError> {
-        let mut head = [0; HEAD];
+    /// As [`read`](Self::read), and [`ChannelError::Malformed`] for an invalid head. The beginning
+    /// of the next message is then unknown, so the connection is of no further use.
+    pub fn read_message(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<(MessageHead, Vec<u8>), ChannelError> {
+        let mut head = [0; HEAD_LEN];
         self.read(&mut head, deadline)?;
-        let head = Head::decode(&head).map_err(ChannelError::Malformed)?;
+        let head = MessageHead::decode(&head).map_err(ChannelError::Malformed)?;
+        // The length is only announced: the memory grows with the bytes that arrive.
         let mut body = Vec::new();
         while body.len() < head.len {
             let start = body.len();
@@ -143,7 +151,7 @@ impl Channel {
         Ok((head, body))
     }
 
-    /// The descriptor that came along with what was read last.
+    /// Takes the descriptor that accompanied the bytes read last.
     pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptor.take()
     }
@@ -152,17 +160,16 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// If the other side does not read in time, or has closed.
+    /// If the peer does not read in time, or has closed the connection.
     pub fn write(&self, bytes: &[u8], deadline: Deadline) -> Result<(), ChannelError> {
         self.write_with(bytes, None, deadline)
     }
 
-    /// Writes one message. A descriptor comes along with the first byte of its head.
+    /// Writes one message. A descriptor accompanies the first byte of its head.
     ///
     /// # Errors
     ///
-    /// As [`write`](Self::write), and if the body is longer than [`MAX_BODY`]: then nothing was
-    /// written.
+    /// As [`write`](Self::write), and if the body exceeds [`MAX_BODY`]; then nothing is written.
     pub fn write_message(
         &self,
         kind: u16,
@@ -173,12 +180,12 @@ impl Channel {
     ) -> Result<(), ChannelError> {
         if body.len() > MAX_BODY {
             let why = format!(
-                "a message has a body of {} bytes, more than {MAX_BODY}",
+                "the message has a body of {} bytes, more than {MAX_BODY}",
                 body.len()
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
         }
-        let head = Head {
+        let head = MessageHead {
             len: body.len(),
             kind,
             request,
@@ -186,6 +193,7 @@ impl Channel {
         self.write_with(&[&head.encode(), body].concat(), descriptor, deadline)
     }
 
+    /// Writes all of `bytes`. The descriptor goes with the first part that the socket accepts.
     fn write_with(
         &self,
         bytes: &[u8],
@@ -225,7 +233,8 @@ impl Channel {
         )
     }
 
-    /// Descriptors that nobody has asked for are closed at once.
+    /// Receives into `bytes`, once. The descriptor of a previous call is closed if the caller did
+    /// not take it and another arrives, and so are all but the first of one message.
     fn receive(&mut self, bytes: &mut [u8]) -> rustix::io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -244,13 +253,18 @@ impl Channel {
         Ok(got.bytes)
     }
 
+    /// Waits for `events` of the connection, for the stop signal, or until `other` can be read
+    /// from.
+    ///
+    /// The results are in the order of the descriptors: the socket, the stop signal if the channel
+    /// has one, and `other`.
     fn wait_for(
         &self,
-        what: PollFlags,
+        events: PollFlags,
         other: Option<BorrowedFd<'_>>,
         deadline: Deadline,
     ) -> Result<Ready, ChannelError> {
-        let mut polled = vec![PollFd::new(&self.socket, what)];
+        let mut polled = vec![PollFd::new(&self.socket, events)];
         polled.extend(
             self.stop
                 .as_ref()
@@ -292,16 +306,24 @@ impl From<io::Error> for ChannelError {
 impl fmt::Display for ChannelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("the other side has closed the connection"),
-            Self::TooSlow => f.write_str("the other side has taken too long"),
-            Self::Stopped => f.write_str("stopped"),
+            Self::Closed => f.write_str("the peer closed the connection"),
+            Self::TooSlow => f.write_str("the peer did not send or read in time"),
+            Self::Stopped => f.write_str("the wait was stopped"),
             Self::Malformed(error) => error.fmt(f),
-            Self::System(error) => write!(f, "the connection: {error}"),
+            Self::System(error) => write!(f, "the connection failed: {error}"),
         }
     }
 }
 
-impl std::error::Error for ChannelError {}
+impl std::error::Error for ChannelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Malformed(error) => Some(error),
+            Self::System(error) => Some(error),
+            Self::Closed | Self::TooSlow | Self::Stopped => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -322,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_and_a_descriptor_arrive_whole() {
+    fn messages_and_their_descriptor_arrive_whole() {
         let (a, mut b) = pair(None);
         let body = vec![7; MAX_BODY];
         let file = tempfile::tempfile().unwrap();
@@ -347,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_refused_on_both_sides() {
+    fn bodies_over_the_limit_are_refused_by_writer_and_reader() {
         let (a, mut b) = pair(None);
         let long = a
             .write_message(1, 1, &vec![0; MAX_BODY + 1], None, LONG)
@@ -357,7 +379,7 @@ mod tests {
                 .contains("1048577 bytes, more than 1048576"),
             "{long}"
         );
-        a.write(&[255; HEAD], LONG).unwrap();
+        a.write(&[255; HEAD_LEN], LONG).unwrap();
         assert!(matches!(
             b.read_message(LONG),
             Err(ChannelError::Malformed(_))
@@ -365,9 +387,9 @@ mod tests {
     }
 
     #[test]
-    fn half_a_message_is_no_message() {
+    fn incomplete_messages_are_an_error() {
         let (a, mut b) = pair(None);
-        let head = Head {
+        let head = MessageHead {
             len: 100,
             kind: 1,
             request: 1,
@@ -383,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wait_can_be_ended() {
+    fn waits_end_when_stop_is_given() {
         let stop = Stop::new().unwrap();
         let (mut a, _b) = pair(Some(&stop));
         stop.stop();

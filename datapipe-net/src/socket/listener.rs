@@ -1,5 +1,5 @@
-//! One daemon for a path. A lock decides who has it; a socket that a dead daemon has left is
-//! replaced, a living one's never.
+//! One daemon for a path. A lock decides which daemon has the path; it replaces the socket that a
+//! dead daemon left, and never one that is in use.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -16,48 +16,51 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
-/// A socket that clients connect to. Dropping it removes the socket.
+/// A listening socket. Dropping it removes the socket's file.
 #[derive(Debug)]
 pub struct Listener {
     socket: OwnedFd,
     path: PathBuf,
-    /// Of the socket's file: what another has put there in the meantime is not removed.
+    /// Device and inode of the socket's file. If another file has replaced it, that stays.
     inode: (u64, u64),
-    /// Let go when the socket has gone.
+    /// Released after the socket's file is removed.
     _lock: Lock,
 }
 
-/// Why a path cannot be listened at.
+/// Failure to listen at a path.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// Another daemon has it.
+    /// Another daemon listens at the path.
     Taken {
-        /// The socket.
+        /// Path of the socket.
         path: PathBuf,
     },
-    /// Something that is no socket stands there.
-    NoSocket {
-        /// The socket.
+    /// The file at the path is not a socket.
+    NotASocket {
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The machine refused.
+    /// A system call failed.
     System {
-        /// What was done.
+        /// Failed action, which the path follows: `cannot lock`.
         what: &'static str,
-        /// With what.
+        /// File of the action.
         path: PathBuf,
-        /// What it said.
+        /// Error of the system.
         source: io::Error,
     },
 }
 
 impl Listener {
-    /// Listens at `path`, with the permissions `mode` and, if one is given, the group `group`.
+    /// Listens at `path`. The socket gets the permissions `mode` and, if given, the group `group`.
+    ///
+    /// The socket is made under another name in the same directory and renamed when it has its
+    /// permissions and listens, so no client sees it before that.
     ///
     /// # Errors
     ///
-    /// If another daemon does, something else stands there, or the machine refuses.
+    /// If another daemon listens at `path`, the file there is not a socket, or the system refuses.
     pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<Self, ListenError> {
         let failed = |what| {
             move |source: io::Error| ListenError::System {
@@ -67,14 +70,12 @@ impl Listener {
             }
         };
         let lock = Lock::take(path)?;
-        Self::refuse_the_living(path)?;
-        // Made beside its place, so that nobody sees it before it has its permissions.
-        let new = new_name(path);
+        check_unused(path)?;
+        let new = temporary_name(path);
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed(
-                    "cannot remove what a dead daemon has left beside the socket",
-                )(error));
+                let what = "cannot remove the temporary socket of a dead daemon next to";
+                return Err(failed(what)(error));
             }
             _ => {}
         }
@@ -82,11 +83,11 @@ impl Listener {
             SocketAddrUnix::new(&new).map_err(|error| failed("cannot listen at")(error.into()))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(|error| failed("cannot make a socket for")(error.into()))?;
+            .map_err(|error| failed("cannot create a socket for")(error.into()))?;
         rustix::net::bind(&socket, &address)
             .map_err(|error| failed("cannot listen at")(error.into()))?;
-        let dressed = Self::dress(&socket, &new, path, mode, group);
-        let inode = dressed.map_err(|error| {
+        let published = publish(&socket, &new, path, mode, group);
+        let inode = published.map_err(|error| {
             let _ = fs::remove_file(&new);
             failed("cannot listen at")(error)
         })?;
@@ -98,60 +99,25 @@ impl Listener {
         })
     }
 
-    fn dress(
-        socket: &OwnedFd,
-        new: &Path,
-        path: &Path,
-        mode: u32,
-        group: Option<u32>,
-    ) -> io::Result<(u64, u64)> {
-        if let Some(group) = group {
-            rustix::fs::chown(new, None, Some(Gid::from_raw(group)))?;
-        }
-        fs::set_permissions(new, Permissions::from_mode(mode))?;
-        rustix::net::listen(socket, BACKLOG)?;
-        let metadata = fs::symlink_metadata(new)?;
-        fs::rename(new, path)?;
-        Ok((metadata.dev(), metadata.ino()))
-    }
-
-    /// The lock is ours, so no daemon of this library lives at the path. Somebody else may.
-    fn refuse_the_living(path: &Path) -> Result<(), ListenError> {
-        let Ok(metadata) = fs::symlink_metadata(path) else {
-            return Ok(());
-        };
-        if !metadata.file_type().is_socket() {
-            return Err(ListenError::NoSocket {
-                path: path.to_owned(),
-            });
-        }
-        match UnixStream::connect(path) {
-            Ok(_) => Err(ListenError::Taken {
-                path: path.to_owned(),
-            }),
-            Err(_) => Ok(()),
-        }
-    }
-
-    /// The next connection that waits, without waiting for one.
+    /// Accepts a waiting connection. This does not block.
     ///
     /// # Errors
     ///
-    /// Of the kind [`io::ErrorKind::WouldBlock`] if there is none; else if there are no descriptors
-    /// left, say.
+    /// Of the kind [`io::ErrorKind::WouldBlock`] if no connection waits; another error if, for
+    /// example, the process has no descriptor left.
     pub fn accept(&self) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         Ok(rustix::net::accept_with(&self.socket, flags)?)
     }
 
-    /// Where it listens.
+    /// Path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
 impl AsFd for Listener {
-    /// Readable when a connection waits.
+    /// Returns a descriptor that is readable when a connection waits.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -162,13 +128,51 @@ impl Drop for Listener {
         let ours =
             fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == self.inode);
         if ours {
-            // If it cannot be removed, the next daemon replaces it.
+            // If the file cannot be removed, the next daemon replaces it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The lock beside a socket. The kernel lets go of it when its holder dies.
+/// Gives the socket its group and permissions, listens, and renames it from `new` to `path`.
+/// Returns the device and inode of its file.
+fn publish(
+    socket: &OwnedFd,
+    new: &Path,
+    path: &Path,
+    mode: u32,
+    group: Option<u32>,
+) -> io::Result<(u64, u64)> {
+    if let Some(group) = group {
+        rustix::fs::chown(new, None, Some(Gid::from_raw(group)))?;
+    }
+    fs::set_permissions(new, Permissions::from_mode(mode))?;
+    rustix::net::listen(socket, BACKLOG)?;
+    let metadata = fs::symlink_metadata(new)?;
+    fs::rename(new, path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Checks that no process serves `path`. This process has the lock, so no daemon of this library
+/// does, but a program that does not know the lock may.
+fn check_unused(path: &Path) -> Result<(), ListenError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(ListenError::NotASocket {
+            path: path.to_owned(),
+        });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ListenError::Taken {
+            path: path.to_owned(),
+        }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Lock file next to a socket. The kernel releases the lock when its holder dies.
 #[derive(Debug)]
 struct Lock {
     file: File,
@@ -177,13 +181,15 @@ struct Lock {
 
 impl Lock {
     fn take(socket: &Path) -> Result<Self, ListenError> {
-        let path = beside(socket, ".lock");
+        let path = with_suffix(socket, ".lock");
         let failed = |source: io::Error| ListenError::System {
             what: "cannot lock",
             path: path.clone(),
             source,
         };
-        // Ends as soon as no other daemon removes its lock between our opening and locking it.
+        // The daemon that held the lock may remove the file after this process opened it. A lock on
+        // a file without that name excludes no other daemon, so another try is needed. The loop
+        // ends with the first try during which no daemon removes its lock file.
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600));
@@ -200,7 +206,7 @@ impl Lock {
             let held = file.metadata().map_err(failed)?;
             let named = fs::symlink_metadata(&path);
             if named.is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
-                // For people who wonder.
+                // The process id is for people who look into the file.
                 let _ = file
                     .set_len(0)
                     .and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -211,27 +217,28 @@ impl Lock {
 }
 
 impl Drop for Lock {
-    /// Removed while it is held: who opens it in between sees that it is not the one with the name.
+    /// Removes the file while the lock is held: a daemon that opened it before then finds that it
+    /// has locked a file without a name, and tries again.
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
-/// What a socket is called until it has its permissions.
-fn new_name(path: &Path) -> PathBuf {
-    beside(path, ".new")
+/// Path of a socket until it has its permissions.
+fn temporary_name(path: &Path) -> PathBuf {
+    with_suffix(path, ".new")
 }
 
-/// Whether a socket could be at `path`: the kernel takes 108 bytes, and four are for the name that
-/// it has at first.
-pub fn is_short_enough(path: &Path) -> bool {
-    SocketAddrUnix::new(new_name(path)).is_ok()
+/// True if `path` is short enough for a socket. An address has at most 108 bytes, and the socket's
+/// temporary name needs 4 of them.
+pub fn fits_in_address(path: &Path) -> bool {
+    SocketAddrUnix::new(temporary_name(path)).is_ok()
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
-    name.push(ending);
+    name.push(suffix);
     name.into()
 }
 
@@ -239,10 +246,10 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken { path } => write!(f, "another daemon listens at {}", path.display()),
-            Self::NoSocket { path } => {
+            Self::NotASocket { path } => {
                 write!(
                     f,
-                    "{} is no socket: remove it, or configure another socket",
+                    "{} is not a socket: remove the file, or configure another path",
                     path.display()
                 )
             }
@@ -251,7 +258,14 @@ impl fmt::Display for ListenError {
     }
 }
 
-impl std::error::Error for ListenError {}
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::System { source, .. } => Some(source),
+            Self::Taken { .. } | Self::NotASocket { .. } => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -267,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn one_listener_for_a_path_and_nothing_left_of_it() {
+    fn listener_excludes_others_and_removes_its_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = Listener::bind(&path, 0o640, None).unwrap();
@@ -290,15 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_dead_have_left_is_replaced_and_what_lives_is_not() {
+    fn socket_of_a_dead_daemon_is_replaced_and_a_used_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        // A listener that is gone without having removed anything.
+        // The listener dies without removing its files.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        fs::write(beside(&path, ".lock"), "1\n").unwrap();
-        drop(std::os::unix::net::UnixListener::bind(beside(&path, ".new")).unwrap());
+        fs::write(with_suffix(&path, ".lock"), "1\n").unwrap();
+        drop(std::os::unix::net::UnixListener::bind(with_suffix(&path, ".new")).unwrap());
         drop(Listener::bind(&path, 0o600, None).unwrap());
-        // One that lives, and knows no lock.
+        // This one is in use by a program that does not know the lock.
         let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert!(matches!(
             Listener::bind(&path, 0o600, None),
@@ -309,15 +323,15 @@ mod tests {
         fs::write(&path, "data").unwrap();
         assert!(matches!(
             Listener::bind(&path, 0o600, None),
-            Err(ListenError::NoSocket { .. })
+            Err(ListenError::NotASocket { .. })
         ));
         assert_eq!(fs::read(&path).unwrap(), b"data");
-        // Who is refused leaves nothing beside it.
+        // A refused listener leaves no file.
         assert_eq!(names(dir.path()), ["s"]);
     }
 
     #[test]
-    fn what_others_have_put_in_its_place_is_not_removed() {
+    fn file_that_replaced_the_socket_is_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = Listener::bind(&path, 0o600, None).unwrap();
@@ -328,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_path() {
+    fn errors_of_listening_name_the_path() {
         let error = Listener::bind(Path::new("/nowhere/s"), 0o600, None)
             .unwrap_err()
             .to_string();
@@ -338,8 +352,8 @@ mod tests {
         );
         let dir = tempfile::tempdir().unwrap();
         let long = dir.path().join("s".repeat(120));
-        assert!(!is_short_enough(&long) && !is_short_enough(Path::new(&"s".repeat(105))));
-        assert!(is_short_enough(Path::new(&"s".repeat(104))));
+        assert!(!fits_in_address(&long) && !fits_in_address(Path::new(&"s".repeat(105))));
+        assert!(fits_in_address(Path::new(&"s".repeat(104))));
         assert!(
             Listener::bind(&long, 0o600, None)
                 .unwrap_err()

@@ -1,19 +1,20 @@
-//! The socket: who has it, who is on its other side, and how messages go over it.
+//! The daemon's socket: its listener, the identity of a peer, and messages with deadlines.
 //!
 //! ```text
-//!   Listener: lock, bind, accept          Peer: user and process, as the kernel says
+//!   Listener: lock, bind, accept          Peer: user and process, from the kernel
 //!       |                                     |
-//!       +---- connection ----> Channel: hellos and whole messages, with deadlines; every wait ends with Stop
+//!       +---- connection ----> Channel: hellos and whole messages, with deadlines;
+//!                              every wait ends with Stop
 //! ```
 //!
-//! Does not know what the messages mean.
+//! This module does not know the meaning of messages.
 
 mod channel; // whole messages, with deadlines
 mod listener; // one daemon for a path
-mod peer; // who is on the other side
-mod stop; // ends every wait
+mod peer; // identity of the connected process
+mod stop; // end of every wait
 
 pub use channel::{Channel, ChannelError, Deadline, Ready};
-pub use listener::{ListenError, Listener, is_short_enough};
+pub use listener::{ListenError, Listener, fits_in_address};
 pub use peer::Peer;
 pub use stop::Stop;

@@ -1,4 +1,5 @@
-//! Who is on the other side of a connection: what the kernel has noted when it was made.
+//! Identity of the process at the other end of a connection, as the kernel recorded it when the
+//! connection was made.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,23 +9,25 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::config::User;
 
-/// The process that has connected.
+/// Process that connected.
+///
+/// Exhaustive: these are the credentials that the kernel reports (`SO_PEERCRED`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its user.
+    /// User of the process.
     pub user: User,
-    /// Its group.
+    /// Group of the process.
     pub group: u32,
-    /// Its id; 0 if it lives where this process cannot see it.
+    /// Id of the process; 0 if it is in a process namespace that this process cannot see.
     pub process: u32,
 }
 
 impl Peer {
-    /// Asks the kernel.
+    /// Reads the identity of the peer of `socket` from the kernel.
     ///
     /// # Errors
     ///
-    /// If `socket` is no connected unix socket.
+    /// If `socket` is not a connected Unix socket.
     pub fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
         let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
         Ok(Self {
@@ -34,22 +37,22 @@ impl Peer {
         })
     }
 
-    /// A descriptor of the process that has connected, which becomes readable when that dies.
+    /// Opens a descriptor of the process that connected; it becomes readable when that dies.
     ///
-    /// From Linux 6.5 on the kernel has kept it since the connection was made. Before, the process
-    /// is looked up by its id, which would be another's if it has died since, and the id was given
-    /// anew.
+    /// From Linux 6.5 on, the kernel keeps the process of the connection. On an older kernel this
+    /// function looks the process up by its id. If the process has died since and its id was
+    /// reused, the descriptor is that of another process.
     ///
     /// # Errors
     ///
-    /// If the process is dead, or cannot be seen from here.
+    /// If the process has died, or is in a namespace that this process cannot see.
     pub fn descriptor(&self, socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         if let Ok(descriptor) = getsockopt(&socket.as_fd(), sockopt::PeerPidfd) {
             return Ok(descriptor);
         }
         let id = i32::try_from(self.process).ok().and_then(Pid::from_raw);
         let id = id.ok_or_else(|| {
-            io::Error::other("the process lives where it cannot be seen from here")
+            io::Error::other("the process is in a namespace that the daemon cannot see")
         })?;
         Ok(pidfd_open(id, PidfdFlags::empty())?)
     }
@@ -61,7 +64,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn the_peer_of_a_pair_is_this_process() {
+    fn peer_of_a_socket_pair_is_this_process() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let peer = Peer::of(ours.as_fd()).unwrap();
         assert_eq!((peer.user, peer.process), (User::own(), std::process::id()));

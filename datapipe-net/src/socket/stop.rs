@@ -1,4 +1,4 @@
-//! Ends every wait of a daemon or a client, from any thread and for good.
+//! A signal that ends every wait of a daemon or a client, from any thread and for good.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Once it is given, its descriptor is readable for ever.
+/// Stop signal. Its clones share one state; once it is given, its descriptor stays readable.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<OwnedFd>);
 
 impl Stop {
-    /// Not given yet.
+    /// A signal that is not given yet.
     ///
     /// # Errors
     ///
-    /// If there is no descriptor left.
+    /// If the process has no descriptor left.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(eventfd(
             0,
@@ -23,16 +23,16 @@ impl Stop {
         )?)))
     }
 
-    /// Gives it.
+    /// Gives the signal.
     pub fn stop(&self) {
-        // Any number but 0, the same in every byte order. It fails once the sum is full: then it
-        // was given before.
+        // Adds a number that is not 0 in either byte order. The write fails if the sum is full;
+        // then the signal was given before.
         let _ = rustix::io::write(&*self.0, &[1; 8]);
     }
 }
 
 impl AsFd for Stop {
-    /// Readable means given.
+    /// Returns a descriptor that is readable once the signal is given.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

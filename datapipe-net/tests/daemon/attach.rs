@@ -2,7 +2,7 @@
 
 use datapipe::host::Attachment;
 use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
-use datapipe_net::{Initiate, Role, Seat, StageRequest};
+use datapipe_net::{Initiate, AttachRole, Participation, StageRequest};
 
 use crate::site::{Site, events, outcome, plain, refusal, wait_until};
 
@@ -51,9 +51,9 @@ pub(crate) fn a_head_and_a_tail_attach() {
         client.status(&pipe).unwrap().entry.state,
         PipeState::WAITING
     );
-    let head = site.client().identify(&pipe, Role::Head).unwrap();
+    let head = site.client().identify(&pipe, AttachRole::Head).unwrap();
     // Who has connected, has the seat: the connection is not needed any more.
-    let tail = site.client().identify(&pipe, Role::Tail).unwrap();
+    let tail = site.client().identify(&pipe, AttachRole::Tail).unwrap();
     let received = std::thread::scope(|scope| {
         scope.spawn(|| send(head, 500));
         scope.spawn(|| receive(tail)).join().unwrap()
@@ -83,7 +83,7 @@ pub(crate) fn the_initiator_is_the_head() {
     let ask = Initiate::new("mine")
         .buffers(4)
         .buffer_size(4096)
-        .as_seat(Seat::Head)
+        .participation(Participation::Head)
         .stage(StageRequest::unbound("me"))
         .stage(
             StageRequest::module("count")
@@ -95,10 +95,10 @@ pub(crate) fn the_initiator_is_the_head() {
     assert_eq!(outcome(&mut client, &started.pipe).0, PipeState::ENDED);
     assert_eq!(std::fs::read(&out).unwrap(), b"80");
 
-    let ask = plain("5").as_seat(Seat::Tail);
+    let ask = plain("5").participation(Participation::Tail);
     let (code, why) = refusal(client.initiate(&ask));
     assert_eq!(code, RefusalCode::BOUND, "{why}");
-    let mut ask = plain("5").as_seat(Seat::Tail);
+    let mut ask = plain("5").participation(Participation::Tail);
     ask.stages[1] = StageRequest::unbound("me");
     let started = client.initiate(&ask).unwrap();
     assert_eq!(receive(started.attachment.expect("a seat")), 5);
@@ -111,26 +111,26 @@ pub(crate) fn seats_that_are_refused() {
     let bound = client.initiate(&plain("forever")).unwrap().pipe;
     let waiting = client.initiate(&unbound("waiting")).unwrap().pipe;
     let mut code = |pipe: &str, role| refusal(client.identify(pipe, role)).0;
-    assert_eq!(code("host.1.2", Role::Head), RefusalCode::NO_SUCH_PIPE);
+    assert_eq!(code("host.1.2", AttachRole::Head), RefusalCode::NO_SUCH_PIPE);
     assert_eq!(
-        code("waiting", Role::Head),
+        code("waiting", AttachRole::Head),
         RefusalCode::NO_SUCH_PIPE,
         "a label is no name"
     );
-    assert_eq!(code(&bound, Role::Head), RefusalCode::BOUND);
+    assert_eq!(code(&bound, AttachRole::Head), RefusalCode::BOUND);
     assert_eq!(
-        code(&waiting, Role::NetworkAgent),
+        code(&waiting, AttachRole::NetworkAgent),
         RefusalCode::NETWORK_AGENT
     );
-    let head = site.client().identify(&waiting, Role::Head).unwrap();
-    assert_eq!(code(&waiting, Role::Head), RefusalCode::TAKEN);
+    let head = site.client().identify(&waiting, AttachRole::Head).unwrap();
+    assert_eq!(code(&waiting, AttachRole::Head), RefusalCode::TAKEN);
     // One that lets go without a word has failed.
     drop(head);
     let (state, why) = outcome(&mut client, &waiting);
     assert_eq!(state, PipeState::FAILED);
     assert!(why.contains("source"), "{why}");
     assert_eq!(
-        refusal(client.identify(&waiting, Role::Tail)).0,
+        refusal(client.identify(&waiting, AttachRole::Tail)).0,
         RefusalCode::OVER
     );
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
-use datapipe_net::{Initiate, Role, StageRequest};
+use datapipe_net::{Initiate, AttachRole, StageRequest};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::site::{Site, children_of, events, lives, outcome, plain, refusal, wait_until};
@@ -34,7 +34,7 @@ pub(crate) fn a_daemon_that_is_killed() {
         .stage(StageRequest::unbound("me"))
         .stage(StageRequest::module("count"));
     let waiting = client.initiate(&waiting).unwrap().pipe;
-    let attached = site.client().identify(&waiting, Role::Head).unwrap();
+    let attached = site.client().identify(&waiting, AttachRole::Head).unwrap();
     let modules = children_of(site.process());
     assert_eq!(modules.len(), 7);
     site.signal(Signal::KILL);

@@ -6,13 +6,13 @@ use std::os::unix::net::UnixStream;
 use datapipe_net::Client;
 use datapipe_net::client::ClientError;
 use datapipe_net::protocol::{
-    Answer, ClientHello, Closed, HEAD, HELLO, Head, RefusalCode, Reply, ServerHello, VERSIONS,
+    ServerMessage, ClientHello, CloseReason, HEAD_LEN, HELLO_LEN, MessageHead, RefusalCode, Reply, ServerHello, VERSIONS,
     Versions,
 };
 
 use crate::site::{HANGS, Site, wait_until};
 
-const HELLO_BYTES: fn() -> [u8; HELLO] = || {
+const HELLO_BYTES: fn() -> [u8; HELLO_LEN] = || {
     ClientHello {
         versions: VERSIONS,
         features: 0,
@@ -22,24 +22,24 @@ const HELLO_BYTES: fn() -> [u8; HELLO] = || {
 
 /// The daemon's hello.
 fn greeted(stream: &mut UnixStream) -> ServerHello {
-    let mut hello = [0; HELLO];
+    let mut hello = [0; HELLO_LEN];
     stream.read_exact(&mut hello).unwrap();
     ServerHello::decode(&hello).unwrap()
 }
 
 /// The next answer: the number of its request, and what it is.
-fn answered(stream: &mut UnixStream) -> (u32, Answer) {
-    let mut head = [0; HEAD];
+fn answered(stream: &mut UnixStream) -> (u32, ServerMessage) {
+    let mut head = [0; HEAD_LEN];
     stream.read_exact(&mut head).unwrap();
-    let head = Head::decode(&head).unwrap();
+    let head = MessageHead::decode(&head).unwrap();
     let mut body = vec![0; head.len];
     stream.read_exact(&mut body).unwrap();
-    (head.request, Answer::decode(head.kind, &body).unwrap())
+    (head.request, ServerMessage::decode(head.kind, &body).unwrap())
 }
 
 fn refused(stream: &mut UnixStream) -> (u32, RefusalCode) {
     match answered(stream) {
-        (request, Answer::Reply(Reply::Refused(refusal))) => (request, refusal.code),
+        (request, ServerMessage::Reply(Reply::Refused(refusal))) => (request, refusal.code),
         other => panic!("{other:?}"),
     }
 }
@@ -57,8 +57,8 @@ pub(crate) fn garbage() {
     let mut bystander = site.client();
     let hello = HELLO_BYTES();
     for (said, why) in [
-        (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], Closed::NO_HELLO),
-        (&[0; HELLO], Closed::NO_HELLO),
+        (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], CloseReason::NO_HELLO),
+        (&[0; HELLO_LEN], CloseReason::NO_HELLO),
         (
             &ClientHello {
                 versions: Versions {
@@ -68,10 +68,10 @@ pub(crate) fn garbage() {
                 features: 0,
             }
             .encode(),
-            Closed::VERSION,
+            CloseReason::VERSION,
         ),
-        (&hello[..HELLO - 1], Closed::TOO_SLOW),
-        (&[], Closed::TOO_SLOW),
+        (&hello[..HELLO_LEN - 1], CloseReason::TOO_SLOW),
+        (&[], CloseReason::TOO_SLOW),
     ] {
         let mut stranger = site.stranger();
         stranger.write_all(said).unwrap();
@@ -90,20 +90,20 @@ pub(crate) fn garbage() {
         stranger
     };
     // Where the next message begins is not known any more.
-    let long = Head {
+    let long = MessageHead {
         len: (1 << 20) + 1,
         kind: 6,
         request: 3,
     }
     .encode();
-    let mut reserved = Head {
+    let mut reserved = MessageHead {
         len: 0,
         kind: 6,
         request: 3,
     }
     .encode();
     reserved[6] = 1;
-    for head in [long, reserved, [0xff; HEAD]] {
+    for head in [long, reserved, [0xff; HEAD_LEN]] {
         let mut stranger = welcome(&head);
         assert_eq!(refused(&mut stranger), (0, RefusalCode::MALFORMED));
         closed(&mut stranger);
@@ -111,7 +111,7 @@ pub(crate) fn garbage() {
     // It is known: the connection goes on.
     let message = |kind, request, body: &[u8]| {
         [
-            &Head {
+            &MessageHead {
                 len: body.len(),
                 kind,
                 request,
@@ -136,7 +136,7 @@ pub(crate) fn garbage() {
     assert_eq!(refused(&mut stranger), (4, RefusalCode::RESERVED));
     assert_eq!(
         answered(&mut stranger),
-        (5, Answer::Reply(Reply::List(Vec::new())))
+        (5, ServerMessage::Reply(Reply::List(Vec::new())))
     );
     assert_eq!(bystander.list().unwrap(), []);
 }
@@ -145,7 +145,7 @@ pub(crate) fn half_a_message_and_silence() {
     let site = Site::new("client_patience_s = 1");
     let mut silent = site.client();
     for half in [
-        &Head {
+        &MessageHead {
             len: 100,
             kind: 6,
             request: 9,
@@ -167,7 +167,7 @@ pub(crate) fn half_a_message_and_silence() {
     let mut stranger = site.stranger();
     stranger.write_all(&HELLO_BYTES()).unwrap();
     stranger.set_write_timeout(Some(HANGS)).unwrap();
-    let list = Head {
+    let list = MessageHead {
         len: 0,
         kind: 6,
         request: 1,
@@ -191,7 +191,7 @@ pub(crate) fn more_connections_than_there_may_be() {
     for _ in 0..200 {
         match Client::connect(&site.socket()) {
             Err(ClientError::Closed {
-                why: Closed::BUSY, ..
+                why: CloseReason::BUSY, ..
             }) => {}
             other => panic!("{other:?}"),
         }

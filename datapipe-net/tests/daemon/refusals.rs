@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use datapipe_net::client::ClientError;
-use datapipe_net::protocol::{Closed, PipeState, RefusalCode};
-use datapipe_net::{Client, Initiate, Role, StageRequest};
+use datapipe_net::protocol::{CloseReason, PipeState, RefusalCode};
+use datapipe_net::{Client, Initiate, AttachRole, StageRequest};
 use rustix::process::Uid;
 
 use crate::site::{Site, children_of, outcome, plain, refusal};
@@ -226,7 +226,7 @@ pub(crate) fn other_users() {
         matches!(
             closed,
             Err(ClientError::Closed {
-                why: Closed::ACCESS,
+                why: CloseReason::ACCESS,
                 ..
             })
         ),
@@ -254,7 +254,7 @@ pub(crate) fn other_users() {
         assert_eq!(refusal(client.status(&pipe)).0, RefusalCode::NOT_ALLOWED);
         assert_eq!(refusal(client.stop(&pipe)).0, RefusalCode::NOT_ALLOWED);
         assert_eq!(
-            refusal(client.identify(&pipe, Role::Head)).0,
+            refusal(client.identify(&pipe, AttachRole::Head)).0,
             RefusalCode::NOT_ALLOWED
         );
         assert_eq!(

@@ -231,7 +231,7 @@ pub(crate) fn outcome(client: &mut Client, pipe: &str) -> (PipeState, String) {
     let mut last = None;
     wait_until("the pipe is over", || {
         let entry = client.status(pipe).unwrap().entry;
-        let over = entry.state.is_over();
+        let over = entry.state.is_final();
         last = Some((entry.state, entry.explanation));
         over
     });

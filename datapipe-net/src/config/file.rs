@@ -1,36 +1,43 @@
-//! What stands in the file: keys and their types. What is unknown is a mistake.
+//! Keys of the configuration file, and their types. An unknown key is a mistake.
+//!
+//! `default.toml` describes the keys. [`Spanned`] keeps the position of a value, so that a mistake
+//! gets its line.
 
 use std::path::PathBuf;
 
+use datapipe::Role;
 use serde::Deserialize;
 use toml::Spanned;
 
+/// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct ConfigFile {
     pub(super) socket: Spanned<PathBuf>,
     pub(super) socket_mode: Option<Spanned<String>>,
     pub(super) socket_group: Option<Spanned<String>>,
     #[serde(default)]
-    pub(super) access: Access,
+    pub(super) access: AccessTable,
     #[serde(default)]
-    pub(super) limits: Limits,
+    pub(super) limits: LimitsTable,
     #[serde(default)]
-    pub(super) module: Vec<Spanned<Module>>,
+    pub(super) module: Vec<Spanned<ModuleTable>>,
 }
 
+/// The table `[access]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Access {
+pub(super) struct AccessTable {
     #[serde(default)]
     pub(super) users: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) groups: Vec<Spanned<String>>,
 }
 
+/// The table `[limits]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Limits {
+pub(super) struct LimitsTable {
     pub(super) pipes: Option<Spanned<u64>>,
     pub(super) connections: Option<Spanned<u64>>,
     pub(super) memory_per_pipe_mib: Option<Spanned<u64>>,
@@ -40,26 +47,28 @@ pub(super) struct Limits {
     pub(super) client_patience_s: Option<Spanned<u64>>,
 }
 
+/// A table `[[module]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Module {
+pub(super) struct ModuleTable {
     pub(super) name: Spanned<String>,
     pub(super) module: Option<Spanned<String>>,
     pub(super) program: Spanned<PathBuf>,
-    pub(super) work: Spanned<StageKind>,
-    pub(super) role: Spanned<Role>,
+    pub(super) work: Spanned<WorkKey>,
+    pub(super) role: RoleKey,
     pub(super) max_instances: Option<Spanned<u64>>,
     pub(super) confined: Option<bool>,
     #[serde(default)]
-    pub(super) always: Paths,
+    pub(super) always: PathsTable,
     #[serde(default)]
-    pub(super) paths: Paths,
+    pub(super) paths: PathsTable,
     pub(super) users: Option<Vec<Spanned<String>>>,
 }
 
+/// Words for the kind of a module's work.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum StageKind {
+pub(super) enum WorkKey {
     Fill,
     Transform,
     InPlace,
@@ -68,17 +77,24 @@ pub(super) enum StageKind {
     Loop,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Role {
+/// Words for [`Role`], which has no serde implementation of its own.
+#[derive(Deserialize)]
+#[serde(remote = "Role", rename_all = "kebab-case")]
+enum RoleWord {
     Head,
     Middle,
     Tail,
 }
 
+/// A [`Role`] that is read by its word.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct RoleKey(#[serde(with = "RoleWord")] pub(super) Role);
+
+/// The value of the keys `always` and `paths` of a module.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Paths {
+pub(super) struct PathsTable {
     #[serde(default)]
     pub(super) read: Vec<Spanned<PathBuf>>,
     #[serde(default)]

@@ -1,0 +1,45 @@
+//! `datapiped`: the daemon, and the commands that talk to it.
+
+mod arguments; // the command line
+mod failure; // failures, with their exit code
+mod find; // the pipe that a command names
+mod output; // standard output and standard error
+mod run; // the daemon
+mod signals; // signals that end a command
+mod status; // lists and statuses
+mod stop; // the end of a pipe
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use datapipe_net::Config;
+
+use self::arguments::{Args, Command};
+use self::failure::Failure;
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Run {
+            print_default_config: true,
+            ..
+        } => output::print(datapipe_net::config::DEFAULT),
+        Command::Run { config, .. } => run::run(&config.config),
+        Command::Check { config } => Config::load(&config.config)
+            .map(drop)
+            .map_err(Failure::from),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::List { daemon, json } => status::list(&daemon.socket, json),
+        Command::Stop {
+            daemon,
+            pipe,
+            no_wait,
+        } => stop::stop(&daemon.socket, &pipe, no_wait),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { message, exit }) => {
+            output::log(&message);
+            ExitCode::from(exit)
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The command `run`: the daemon.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::thread;
+
+use datapipe_net::Config;
+use datapipe_net::daemon::{Daemon, Handle};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::failure::{FAILED, Failure};
+use crate::output::log;
+
+/// Runs the daemon until a signal stops it.
+pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+    let config = Config::load(path)?;
+    let socket = config.socket.clone();
+    let daemon = Daemon::bind(config, log)?;
+    obey_signals(daemon.handle(), path.to_owned())?;
+    log(&format!("listening at {}", socket.display()));
+    daemon.run()?;
+    log("stopped");
+    Ok(())
+}
+
+/// Starts a thread that serves signals. SIGHUP reloads the configuration. The first SIGTERM or
+/// SIGINT stops the daemon in good order; the second exits at once, and the processes of the pipes
+/// end by themselves.
+fn obey_signals(daemon: Handle, path: PathBuf) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let mut stopping = false;
+            for signal in signals.forever() {
+                match signal {
+                    SIGHUP => reload(&daemon, &path),
+                    _ if stopping => process::exit(FAILED.into()),
+                    _ => {
+                        stopping = true;
+                        daemon.stop();
+                        log("stopping; a second signal exits without waiting for the pipes");
+                    }
+                }
+            }
+        })?;
+    Ok(())
+}
+
+fn reload(daemon: &Handle, path: &Path) {
+    match Config::load(path) {
+        Ok(config) => {
+            daemon.reconfigure(config);
+            log("configuration reloaded");
+        }
+        Err(error) => log(&format!(
+            "configuration not reloaded, because the new one is invalid: {error}"
+        )),
+    }
+}

@@ -1,0 +1,92 @@
+//! Rights of users. Every decision on who may do what is in this file, except for the paths that a
+//! module may open, which `paths.rs` decides.
+//!
+//! ```text
+//!   connect                  Access::allows    root, the daemon's user, and [access]
+//!   use a module             Module::allows    root, the daemon's user, and the module's users
+//!   see and stop a pipe,
+//!   attach to it             User::may_manage  root, the daemon's user, and the pipe's owner
+//! ```
+
+use super::module::Module;
+use super::users::{User, groups_of};
+
+/// Users and groups that may connect, besides root and the daemon's own user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Access {
+    /// Ids of users.
+    pub users: Vec<u32>,
+    /// Ids of groups: of users whose primary group it is, and of its members.
+    pub groups: Vec<u32>,
+}
+
+impl User {
+    /// True if the user has the rights of all users together: root, and the user that the daemon
+    /// runs as.
+    pub fn is_privileged(self) -> bool {
+        self.0 == 0 || self == Self::own()
+    }
+
+    /// True if the user may see, stop and attach to a pipe of `owner`.
+    pub fn may_manage(self, owner: Self) -> bool {
+        self == owner || self.is_privileged()
+    }
+}
+
+impl Access {
+    /// True if `user`, whose process has the group `group`, may connect.
+    pub fn allows(&self, user: User, group: u32) -> bool {
+        user.is_privileged()
+            || self.users.contains(&user.0)
+            || self.groups.contains(&group)
+            || (!self.groups.is_empty()
+                && groups_of(user)
+                    .iter()
+                    .any(|group| self.groups.contains(group)))
+    }
+}
+
+impl Module {
+    /// True if `user` may have the module in a pipe.
+    pub fn allows(&self, user: User) -> bool {
+        user.is_privileged()
+            || self
+                .users
+                .as_ref()
+                .is_none_or(|users| users.contains(&user.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_is_by_user_or_group() {
+        let stranger = User(4_000_000_001);
+        let access = Access::default();
+        assert!(access.allows(User(0), 0) && access.allows(User::own(), 7));
+        assert!(!access.allows(stranger, 0));
+        assert!(
+            Access {
+                users: vec![stranger.0],
+                groups: vec![]
+            }
+            .allows(stranger, 7)
+        );
+        let grouped = Access {
+            users: vec![],
+            groups: vec![7],
+        };
+        assert!(grouped.allows(stranger, 7) && !grouped.allows(stranger, 8));
+    }
+
+    #[test]
+    fn pipes_are_managed_by_their_owner_and_privileged_users() {
+        let (owner, other) = (User(4_000_000_001), User(4_000_000_002));
+        assert!(owner.may_manage(owner) && !other.may_manage(owner));
+        assert!(User(0).may_manage(owner) && User::own().may_manage(owner));
+        assert!(!owner.may_manage(User(0)));
+    }
+}

@@ -1,0 +1,164 @@
+//! A pipe that has not ended, and its status.
+
+use std::time::Instant;
+
+use datapipe::pool::Activity as CoreActivity;
+use datapipe::{Canceller, Direction, Pipe, Status};
+use parking_lot::{Mutex, RwLock};
+
+use crate::config::User;
+use crate::protocol::{
+    Activity, Initiate, InstanceStatus, PipeEntry, PipeState, PipeStatus, StageStatus,
+};
+
+/// Pipe that has not ended.
+#[derive(Debug)]
+pub(super) struct LivePipe {
+    name: String,
+    label: String,
+    owner: User,
+    direction: Direction,
+    /// Shared memory that is reserved for the pipe, in bytes.
+    memory: u64,
+    since: Instant,
+    canceller: Canceller,
+    stopping: Mutex<bool>,
+    /// Controller of the pipe; `None` once the pipe has ended.
+    pipe: RwLock<Option<Pipe>>,
+}
+
+impl LivePipe {
+    pub(super) fn new(pipe: Pipe, request: &Initiate, owner: User, memory: u64) -> Self {
+        Self {
+            name: pipe.name().to_string(),
+            label: request.label.clone(),
+            owner,
+            direction: request.direction,
+            memory,
+            since: Instant::now(),
+            canceller: pipe.canceller(),
+            stopping: Mutex::new(false),
+            pipe: RwLock::new(Some(pipe)),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn owner(&self) -> User {
+        self.owner
+    }
+
+    pub(super) fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Begins to stop the pipe.
+    pub(super) fn stop(&self) {
+        *self.stopping.lock() = true;
+        self.canceller.cancel();
+    }
+
+    /// Calls `function` with the pipe; `None` if the pipe has ended.
+    pub(super) fn with_pipe<T>(&self, function: impl FnOnce(&Pipe) -> T) -> Option<T> {
+        self.pipe.read().as_ref().map(function)
+    }
+
+    /// Takes the pipe out, after all calls of [`with_pipe`](Self::with_pipe) have returned.
+    pub(super) fn take_pipe(&self) -> Option<Pipe> {
+        self.pipe.write().take()
+    }
+
+    /// Present status of the pipe.
+    pub(super) fn status(&self) -> PipeStatus {
+        let status = self.with_pipe(Pipe::status);
+        pipe_status(self.entry(status.as_ref()), status.as_ref())
+    }
+
+    /// Present entry of the pipe. `status` is its status, if it is known.
+    pub(super) fn entry(&self, status: Option<&Status>) -> PipeEntry {
+        let mut entry = PipeEntry::new(&*self.name, self.owner.0);
+        entry.label.clone_from(&self.label);
+        entry.direction = self.direction;
+        entry.elapsed = self.since.elapsed();
+        let unattached = status.map(unattached_stages).unwrap_or_default();
+        if *self.stopping.lock() {
+            entry.state = PipeState::STOPPING;
+        } else if !unattached.is_empty() {
+            entry.state = PipeState::WAITING;
+            let names = unattached.join("\" and \"");
+            entry.explanation = format!("waits for a process to attach as \"{names}\"");
+        }
+        entry
+    }
+}
+
+/// Names of the stages to which no process has attached yet.
+fn unattached_stages(status: &Status) -> Vec<&str> {
+    let is_unattached = |stage: &&datapipe::controller::StageStatus| {
+        let mut instances = stage.instances.iter();
+        instances.any(|instance| instance.activity == CoreActivity::Unattached)
+    };
+    let stages = status.stages.iter().filter(is_unattached);
+    stages.map(|stage| &*stage.name).collect()
+}
+
+/// Converts a status of the library to one of the protocol.
+pub(super) fn pipe_status(entry: PipeEntry, status: Option<&Status>) -> PipeStatus {
+    let Some(status) = status else {
+        return PipeStatus::without_stages(entry);
+    };
+    let stages = status.stages.iter().map(|stage| StageStatus {
+        name: stage.name.clone(),
+        queued: stage.queued,
+        instances: stage.instances.iter().map(instance_status).collect(),
+    });
+    PipeStatus {
+        entry,
+        buffers: status.buffers,
+        free: status.free,
+        stages: stages.collect(),
+    }
+}
+
+fn instance_status(instance: &datapipe::controller::InstanceStatus) -> InstanceStatus {
+    InstanceStatus {
+        // The protocol has the numbers of the segment, which docs/shared-memory.md fixes.
+        activity: Activity(instance.activity as u8),
+        blocks_in: instance.blocks_in,
+        bytes_in: instance.bytes_in,
+        blocks_out: instance.blocks_out,
+        bytes_out: instance.bytes_out,
+        held: instance.held,
+        outstanding: instance.outstanding,
+        waited_for_buffer: instance.waited_for_buffer,
+        waited_for_input: instance.waited_for_input,
+        working: instance.working,
+        process: instance.process,
+        processes: u32::try_from(instance.processes).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activities_have_the_numbers_of_the_segment() {
+        for (core, number) in [
+            (CoreActivity::Idle, Activity::IDLE),
+            (CoreActivity::Working, Activity::WORKING),
+            (CoreActivity::WaitingForBuffer, Activity::WAITING_FOR_BUFFER),
+            (CoreActivity::WaitingForInput, Activity::WAITING_FOR_INPUT),
+            (CoreActivity::Ended, Activity::ENDED),
+            (CoreActivity::Unattached, Activity::UNATTACHED),
+        ] {
+            assert_eq!(Activity(core as u8), number);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! From a request to the builder of a pipe: each stage is a module of the configuration, or an
+//! unbound seat.
+
+use std::sync::Arc;
+
+use datapipe::prelude::*;
+use datapipe::stage::StageKind;
+use datapipe::{PipeBuilder, Role};
+
+use super::stage_check::{AllowedStage, check_stage};
+use crate::config::{Config, User};
+use crate::protocol::{Initiate, Participation, Refusal, RefusalCode, StageRequest};
+
+/// Function that gets the messages for programs that a stage's process sends: the name of the
+/// stage, and the message.
+pub(super) type DataHandler = Arc<dyn Fn(&str, &[u8]) + Send + Sync>;
+
+/// Describes the pipe that `user` requests.
+pub(super) fn describe(
+    config: &Config,
+    user: User,
+    request: &Initiate,
+    on_data: &DataHandler,
+) -> Result<PipeBuilder<'static>, Refusal> {
+    let [head, middles @ .., tail] = &request.stages[..] else {
+        let count = request.stages.len();
+        let why = format!("a pipe has at least two stages, a head and a tail; this has {count}");
+        return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));
+    };
+    check_participation(request.participation, head, tail)?;
+    let label = match &*request.label {
+        "" => "pipe",
+        label => label,
+    };
+    let mut builder = Pipe::builder()
+        .label(label)
+        .direction(request.direction)
+        .stopped_limit(config.limits.stopped_limit);
+    let patience = config.limits.unbound_patience;
+    builder = builder.head(match check_stage(config, user, head, Role::Head)? {
+        Some(allowed) => bound_stage(allowed, on_data, Stage::head_of_module)?,
+        None => Stage::unbound_head(name_of(head, "head"), patience),
+    });
+    for request in middles {
+        let Some(allowed) = check_stage(config, user, request, Role::Middle)? else {
+            let why = "only the first and the last stage may be unbound: name a module for the \
+                       others";
+            return Err(Refusal::new(RefusalCode::IMPOSSIBLE, why));
+        };
+        let stage: MiddleStage<'static> = bound_stage(allowed, on_data, Stage::middle_of_module)?;
+        builder = builder.stage(if request.stateful {
+            stage.stateful()
+        } else {
+            stage
+        });
+    }
+    builder = builder.tail(match check_stage(config, user, tail, Role::Tail)? {
+        Some(allowed) => bound_stage(allowed, on_data, Stage::tail_of_module)?,
+        None => Stage::unbound_tail(name_of(tail, "tail"), patience),
+    });
+    if let Some(buffers) = request.buffers {
+        builder = builder.buffers(buffers);
+    }
+    if let Some(bytes) = request.buffer_size {
+        builder = builder.buffer_size(bytes);
+    }
+    Ok(builder)
+}
+
+/// Checks that the seat that the initiator takes is unbound.
+fn check_participation(
+    participation: Participation,
+    head: &StageRequest,
+    tail: &StageRequest,
+) -> Result<(), Refusal> {
+    let taken = match participation {
+        Participation::None => None,
+        Participation::Head => head.module.as_ref(),
+        Participation::Tail => tail.module.as_ref(),
+    };
+    let Some(module) = taken else { return Ok(()) };
+    let why = format!("the initiator cannot take a seat that the module \"{module}\" occupies");
+    Err(Refusal::new(RefusalCode::BOUND, why))
+}
+
+fn name_of(unbound: &StageRequest, default: &str) -> String {
+    unbound.name.clone().unwrap_or_else(|| default.to_owned())
+}
+
+/// Describes a stage that a module runs, in any role.
+fn bound_stage<W>(
+    allowed: AllowedStage<'_>,
+    on_data: &DataHandler,
+    of_module: fn(String, StageKind) -> Option<Stage<W>>,
+) -> Result<Stage<W>, Refusal> {
+    let AllowedStage {
+        module,
+        request,
+        read,
+        write,
+    } = allowed;
+    let name = request.name.clone().unwrap_or_else(|| module.name.clone());
+    let Some(mut stage) = of_module(name.clone(), module.work) else {
+        let module = &module.name;
+        let why = format!("the work of the module \"{module}\" does not fit its role");
+        return Err(Refusal::new(RefusalCode::MODULE, why));
+    };
+    stage = stage
+        .module(module.module.clone(), request.arguments.clone())
+        .in_processes_of(module.program.path())
+        .notes({
+            let on_data = Arc::clone(on_data);
+            move |data| on_data(&name, data)
+        })
+        .instances(request.instances.unwrap_or(1));
+    if let Some(holds) = request.holds_in {
+        stage = stage.holds_in(holds);
+    }
+    if let Some(holds) = request.holds_out {
+        stage = stage.holds_out(holds);
+    }
+    Ok(if module.confined {
+        stage.confined(read, write)
+    } else {
+        stage
+    })
+}

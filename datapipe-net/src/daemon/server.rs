@@ -1,0 +1,75 @@
+//! Life of a daemon: bind, serve, stop.
+
+use std::sync::Arc;
+
+use super::acceptor::Acceptor;
+use super::error::DaemonError;
+use super::state::DaemonState;
+use crate::config::Config;
+use crate::socket::{Listener, Stop};
+
+/// Daemon that listens at its socket.
+#[derive(Debug)]
+pub struct Daemon {
+    state: Arc<DaemonState>,
+    listener: Listener,
+}
+
+/// Handle of a daemon, to stop or reconfigure it from another thread.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<DaemonState>);
+
+impl Daemon {
+    /// Listens at the socket of `config`.
+    ///
+    /// The daemon calls `log` with lines for an administrator. Names in them are escaped: they
+    /// contain no line break and no command of a terminal.
+    ///
+    /// # Errors
+    ///
+    /// If another daemon listens there, or the system refuses.
+    pub fn bind(
+        config: Config,
+        log: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<Self, DaemonError> {
+        let (stop, hang_up) = (Stop::new()?, Stop::new()?);
+        let listener = Listener::bind(&config.socket, config.socket_mode, config.socket_group)?;
+        let state = Arc::new(DaemonState::new(config, stop, hang_up, log));
+        Ok(Self { state, listener })
+    }
+
+    /// Returns a handle of the daemon.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.state))
+    }
+
+    /// Serves until the daemon is stopped. Then it accepts no further connection, stops all pipes,
+    /// waits for their ends, closes the connections, and removes the socket.
+    ///
+    /// # Errors
+    ///
+    /// If the daemon can no longer wait for connections. It stops in the same way first.
+    pub fn run(self) -> Result<(), DaemonError> {
+        let Self { state, listener } = self;
+        let served = Acceptor::new(&state, &listener).run();
+        state.pipes.close();
+        // Only now: until here the connections deliver the ends of the pipes.
+        state.hang_up.stop();
+        state.connections.wait_until_none();
+        drop(listener);
+        served.map_err(DaemonError::System)
+    }
+}
+
+impl Handle {
+    /// Stops the daemon.
+    pub fn stop(&self) {
+        self.0.stop.stop();
+    }
+
+    /// Replaces the configuration for future connections and pipes. The socket of `config` is
+    /// ignored.
+    pub fn reconfigure(&self, config: Config) {
+        self.0.replace_config(config);
+    }
+}

@@ -1,0 +1,74 @@
+//! The end of each pipe: a thread waits for it, records it, and publishes it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::Builder;
+
+use datapipe::{Error, Pipe};
+
+use super::live_pipe::{LivePipe, pipe_status};
+use super::state::DaemonState;
+use crate::limits::PIPE_WAKE_INTERVAL;
+use crate::protocol::{EventKind, PipeEvent, PipeState, Refusal, RefusalCode};
+
+/// Starts the thread that waits for the end of a pipe. If that fails, the pipe ends at once.
+pub(super) fn supervise(state: &Arc<DaemonState>, live: Arc<LivePipe>) -> Result<(), Refusal> {
+    let (shared, supervised) = (Arc::clone(state), Arc::clone(&live));
+    let thread = Builder::new().name("pipe".to_owned()).spawn(move || {
+        // The read lock is shared: other threads read the status of the pipe meanwhile.
+        supervised.with_pipe(|pipe| while pipe.status_every(PIPE_WAKE_INTERVAL).is_some() {});
+        end(&shared, &supervised, Ok(()));
+    });
+    thread.map(drop).map_err(|error| {
+        let why = format!("cannot start the thread that waits for the pipe: {error}");
+        end(state, &live, Err(why.clone()));
+        Refusal::new(RefusalCode::SYSTEM, why)
+    })
+}
+
+/// Ends a pipe: takes its controller out, determines the outcome, records it in the table, and
+/// publishes it. `supervised` is the reason if no thread waited for the pipe; the pipe is then
+/// stopped.
+///
+/// The order is part of the protocol. The table has the outcome before the event is published, so
+/// that a client that receives the event finds it. The pipe counts as finished last, so that a
+/// daemon that stops delivers the event.
+fn end(state: &DaemonState, live: &Arc<LivePipe>, supervised: Result<(), String>) {
+    let pipe = live.take_pipe();
+    let status = pipe.as_ref().map(Pipe::status);
+    let mut entry = live.entry(None);
+    (entry.state, entry.explanation) = outcome(pipe, supervised);
+    let (name, outcome, text) = (live.name(), entry.state, entry.explanation.clone());
+    state.log(&match &*text {
+        "" => format!("{name}: {outcome}"),
+        why => format!("{name}: {outcome}: {why}"),
+    });
+    state
+        .pipes
+        .record_end(live, pipe_status(entry, status.as_ref()));
+    let event = PipeEvent {
+        state: Some(outcome),
+        text: Some(text).filter(|text| !text.is_empty()),
+        ..PipeEvent::new(EventKind::OVER, name)
+    };
+    state.subscribers.publish(live.owner(), event);
+    state.pipes.finish();
+}
+
+/// Waits for the pipe, and returns its final state with the cause of a failure.
+fn outcome(pipe: Option<Pipe>, supervised: Result<(), String>) -> (PipeState, String) {
+    if let Err(why) = supervised {
+        drop(pipe);
+        return (PipeState::FAILED, why);
+    }
+    let Some(pipe) = pipe else {
+        return (PipeState::ENDED, String::new());
+    };
+    // A panic of a controller is a fault of this program. It ends this pipe, and no other.
+    match catch_unwind(AssertUnwindSafe(|| pipe.wait().map(drop))) {
+        Ok(Ok(())) => (PipeState::ENDED, String::new()),
+        Ok(Err(Error::Cancelled)) => (PipeState::STOPPED, String::new()),
+        Ok(Err(error)) => (PipeState::FAILED, error.to_string()),
+        Err(_) => (PipeState::FAILED, "its controller panicked".to_owned()),
+    }
+}
