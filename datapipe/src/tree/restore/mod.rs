@@ -37,10 +37,10 @@ mod lost_blocks; // objects that began in lost blocks
 mod open_object; // an object between its first and last entry
 mod options; // options of a restore
 mod parallel; // worker threads
+mod record_stack; // stack of records in bounded memory
 mod report; // counts, problems and notes
 mod scope; // selected paths, blocks and renames
 mod sink; // interface to the writer and the verifier
-mod spill; // spill file, and the stack in it
 mod tail; // the tail that restores
 mod verify; // the tail that verifies
 mod writer; // creation of objects
