@@ -104,7 +104,7 @@ impl Task for TransformTask<'_> {
             Some(input) => input,
             None => match ready!(port.try_receive()) {
                 Some(input) if input.is_vacant() => {
-                    self.stage.missed(input.number())?;
+                    self.stage.on_vacant(input.number())?;
                     port.forward(input)?;
                     return Ok(Ok(Step::Moved));
                 }
@@ -145,8 +145,8 @@ impl Transform for CopyThenInPlace<'_> {
         })
     }
 
-    fn missed(&mut self, number: u64) -> Result<(), StageError> {
-        self.0.missed(number)
+    fn on_vacant(&mut self, number: u64) -> Result<(), StageError> {
+        self.0.on_vacant(number)
     }
 }
 
@@ -172,7 +172,7 @@ impl Task for InPlaceTask<'_> {
             return end(self.port.take().map(MiddlePort::finish));
         };
         let verdict = if block.is_vacant() {
-            self.stage.missed(block.number())?;
+            self.stage.on_vacant(block.number())?;
             Verdict::Send
         } else {
             self.stage.transform(&mut block)?
