@@ -1,4 +1,4 @@
-//! The buffers: who holds which, how many each instance may have, and how they come back.
+//! The buffers: their holders, the quota of each instance, and their way back to the free list.
 //!
 //! ```text
 //!        alloc                    send                  receive
@@ -7,15 +7,15 @@
 //!       +------------------------------- free -----------------------------------+
 //! ```
 //!
-//! The four primitives, on one ledger word per buffer; blocks that give their buffer back when they
-//! are dropped; the reclaiming of what a dead participant held; the arithmetic of the number of
-//! buffers that a pipe needs; and the audit that compares ledger and rings.
+//! The module has the four primitives, on one ledger word per buffer; blocks that give their buffer
+//! back when they are dropped; the reclaiming of what a dead participant held; the arithmetic of
+//! the number of buffers that a pipe needs; and the audit that compares ledger and rings.
 //!
 //! This module does not run stages, and does not decide what to do about a death.
 
 mod activity; // a participant's activity, as it last recorded it
 #[cfg(not(loom))]
-mod audit;
+mod audit; // the comparison of every word with the ledger
 #[cfg(not(loom))]
 #[allow(unsafe_code, reason = "turns a held buffer into slices")]
 mod block; // a buffer that an instance holds
@@ -35,7 +35,7 @@ mod reclaim; // buffers of a dead participant
 #[cfg(not(loom))]
 mod seat; // an instance's seat, before a port has taken it
 mod wait; // the wait loop
-mod word; // the ledger word // the comparison of every word with the ledger
+mod word; // the ledger word
 
 #[cfg(all(test, not(loom)))]
 mod explorer; // kills at every atomic operation, on the heap

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
-use crate::media::Position;
+use crate::position::Position;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// Module argument with which a stage continues after damage.

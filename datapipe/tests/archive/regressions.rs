@@ -499,7 +499,7 @@ fn block_after_the_archive_footer_is_rejected() {
     );
     let text = read(tape(&frames.concat()), None, BLOCK).unwrap_err();
     assert!(
-        text.contains("block 4") && text.contains("behind the archive's footer"),
+        text.contains("block 4") && text.contains("after the archive's footer"),
         "{text}"
     );
     let (

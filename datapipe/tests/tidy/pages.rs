@@ -1,5 +1,5 @@
-//! The pages and the code name each other correctly: titles that the code cites, and types that the
-//! glossary names.
+//! The pages and the code name each other correctly: titles that the code cites, types that the
+//! glossary names, and files that the crate's documentation names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +17,7 @@ fn joined(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ")
 }
 
-/// Every page and title that a source cites as `docs/PAGE.md, "TITLE"`.
+/// Every page and title that a source cites: the page's path, a comma, the title in quotes.
 fn citations(text: &str) -> Vec<(String, String)> {
     let joined = joined(text);
     let cited = joined.split("docs/").skip(1).filter_map(|rest| {
@@ -49,9 +49,10 @@ fn cited_titles_are_headings_of_their_pages() {
 
 #[test]
 fn citation_that_is_broken_over_lines_is_found() {
-    let source = "//! See `docs/a-b.md`, \"Some\n//! title\", and docs/c.md.\n";
-    let expected = ("a-b.md".to_owned(), "Some title".to_owned());
-    assert_eq!(citations(source), [expected]);
+    let page = "shared-memory.md";
+    let source = format!("//! See `docs/{page}`, \"Some\n//! title\", and more.\n");
+    let expected = (page.to_owned(), "Some title".to_owned());
+    assert_eq!(citations(&source), [expected]);
 }
 
 /// The words that follow a keyword of a definition in the sources: names of types, traits, modules
@@ -102,4 +103,17 @@ fn glossary_names_what_the_sources_define() {
         count += 1;
     }
     assert!(count > 40, "found {count} names");
+}
+
+#[test]
+fn files_that_the_crate_docs_name_exist() {
+    let docs = fs::read_to_string(root().join("datapipe/src/lib.rs")).unwrap();
+    let rows = docs.lines().filter(|line| line.starts_with("//! |"));
+    let files = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let mut count = 0;
+    for file in files.filter(|name| name.ends_with(".rs")) {
+        assert!(root().join(file).exists(), "lib.rs names {file}");
+        count += 1;
+    }
+    assert!(count > 10, "found {count} files");
 }

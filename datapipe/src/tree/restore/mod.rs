@@ -18,8 +18,8 @@
 //!
 //! A hard link finds its target in `LinkTargets`; the descriptions of directories wait in a
 //! `RecordStack`. Both go to a temporary file when they become large, so memory is bounded however
-//! large the tree is. An object that is damaged is set aside as `NAME.damaged`. Everything that happens is
-//! recorded in the [`RestoreReport`].
+//! large the tree is. An object that is damaged is set aside as `NAME.damaged`. Everything that
+//! happens is recorded in the [`RestoreReport`].
 //!
 //! The archive may be the work of an enemy. It can fill the destination with anything it likes,
 //! and change nothing else: no path leads out of the destination, and no symbolic link is followed.
