@@ -3,7 +3,7 @@
 //! ```text
 //!            head                     tail
 //!             v                        v
-//!   ... EMPTY  FULL(b,g) FULL  FULL  EMPTY  EMPTY ...        number p is in slot p mod slots,
+//!   ... EMPTY  FULL(b,g) FULL  FULL  EMPTY  EMPTY ...        place p is in slot p mod slots,
 //!       lap 3                        lap 2                   on lap p / slots
 //! ```
 //!
@@ -12,13 +12,13 @@
 //! holds a buffer, the ring only says where to look. So a participant may die between any two
 //! steps, and the next one to come by finishes for it.
 //!
-//! The same ring serves two kinds of queue. Plain: a buffer is put at the tail, and gets the tail
-//! as its number. Ordered: a buffer is put at the number that it has, and the ring is queue,
+//! The same ring serves two kinds of queue. Plain: a buffer is put at the tail, and its place
+//! becomes its number. Ordered: a buffer is put at the place of its number, and the ring is queue,
 //! resequencer and duplicate filter in one. Takers cannot tell the difference.
 //!
 //! This module does not know the ledger: a taker passes a function that claims the buffer there.
 
-mod ring; // take, put at the tail, put at a number
+mod ring; // take, put at the tail, put at a place
 mod slot; // the word of one slot
 
 pub(crate) use ring::{Claim, Put, Ring};
