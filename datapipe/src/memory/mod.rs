@@ -23,7 +23,7 @@ mod backing; // the memory of a segment, and its pages
 #[cfg(not(loom))]
 mod clock; // the clock that all processes share
 mod corruption; // the error for words that contradict each other
-pub(crate) mod event_count; // the semaphore: waiters sleep until a word moves
+pub(crate) mod event_count; // the semaphore: wait for a word to move, stoppable
 mod layout; // the offset of each table
 #[cfg(not(loom))]
 mod liveness; // the death of a process, as the operating system sees it
