@@ -8,9 +8,8 @@
 //!              +-------------------------- free buffers -------------------------+
 //! ```
 //!
-//! The tasks hand each other buffers, never copies. Each can have many instances; what several have
-//! worked on in parallel comes out in order. The pipe runs as fast as its slowest task, in the
-//! memory of its pool.
+//! The tasks hand each other buffers, never copies. Each can have many instances, and their results
+//! leave in order. The pipe runs as fast as its slowest task, in the memory of its pool.
 //!
 //! ```
 //! use datapipe::prelude::*;
@@ -31,29 +30,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The way of the data through the modules
+//! # The modules, in the order of the data
 //!
 //! - [`tree`] has file trees: from files to the entries of an archive, and from entries to files.
 //! - [`archive`] writes blocks to a medium and reads them back, all of them or some.
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops
 //!   them.
 //! - [`host`] is for a process that runs stages of another program's pipe.
-//! - [`stage`] is what a pipe is made of: traits to implement, and the stages that come with the
+//! - [`stage`] has what a pipe consists of: traits to implement, and the stages that come with the
 //!   library.
+//! - [`media`] has what a stream is stored on: volumes of records and marks, in files.
 //! - [`wire`] has the bytes of an archive.
-//! - [`media`] is what a stream is kept on: volumes of records and marks, in files.
-//! - [`pool`] has the buffers: who holds which, who may have how many, what comes back from the
-//!   dead.
+//! - [`pool`] has the buffers: their holders, the quotas, and the reclaiming of what the dead held.
 //! - `queue` moves descriptors between the stages, in order.
-//! - [`memory`] is the segment that holds all of it.
+//! - [`memory`] is the segment that contains all of it.
+//! - [`crypto`] has keys: the secrets of users, the keys derived from them, and the cipher.
 //! - [`sequence`] has numbers and their order by themselves.
-//! - [`crypto`] has keys: what a user unlocks with, what is sealed with what, and the cipher.
-//! - [`limits`] has every bound of the system, and [`error`] says who is at fault.
+//! - [`limits`] has every bound of the system, and [`error`] every error.
 //!
 //! A module uses only those below it. `docs/shared-memory.md` describes the segment and the
-//! hand-over, which survives the death of any participant at any instruction.
+//! hand-over, which survives the death of any participant at any instruction. `docs/glossary.md`
+//! defines the terms.
 //!
-//! # What it does not do
+//! # Where to find
+//!
+//! Each folder begins with a `mod.rs` that has a figure and a line for each file. Some places:
+//!
+//! | subject | file |
+//! |---|---|
+//! | one buffer changing hands: take, send, free | `datapipe/src/pool/participant.rs` |
+//! | waiting, and being woken | `datapipe/src/pool/wait.rs`, `datapipe/src/memory/event_count.rs` |
+//! | the number of buffers that a pipe needs | `datapipe/src/pool/budget.rs` |
+//! | reclaiming a dead process's buffers | `datapipe/src/pool/reclaim.rs` |
+//! | starting and replacing processes | `datapipe/src/controller/processes/supervisor.rs` |
+//! | detecting a deadlock | `datapipe/src/controller/supervise.rs` |
+//! | running a stage, step by step | `datapipe/src/stage/runner/task.rs` |
+//! | compressing a block | `datapipe/src/stage/builtin/compress/encode.rs` |
+//! | encrypting a block | `datapipe/src/archive/seal.rs`, with `datapipe/src/crypto/cipher.rs` |
+//! | unlocking an archive with a key or passphrase | `datapipe/src/crypto/slot.rs` |
+//! | recovering from damage on a medium | `datapipe/src/archive/read/record_reader.rs` |
+//! | reading the attributes of a file | `datapipe/src/tree/read/open.rs` |
+//! | restoring extended attributes | `datapipe/src/tree/restore/attributes.rs` |
+//! | keeping a restore below its directory | `datapipe/src/tree/restore/destination.rs` |
+//! | deciding in `datapiped` who may do what | `datapipe-net/src/daemon/requests.rs` |
+//! | users and groups that it allows | `datapipe-net/src/config/users.rs` |
+//!
+//! # Limits of the library
 //!
 //! It has no async runtime, and does no networking by itself. It does not defend the data in a
 //! buffer against another process that was given the segment and writes to a buffer that it does
@@ -111,14 +133,14 @@ pub use memory::Direction;
 #[cfg(not(loom))]
 pub use stage::Role;
 
-/// All modules that come with the library: for a [`host`] of your own, which adds to them, and of
-/// `datapipe-host`.
+/// Returns all modules that come with the library: those of `datapipe-host`, and a start for a
+/// [`host`] of your own.
 #[cfg(not(loom))]
 pub fn modules() -> host::Modules {
     tree::modules(archive::modules(host::Modules::new()))
 }
 
-/// The names that a program that uses pipes needs most: `use datapipe::prelude::*;`
+/// The names that a program with pipes needs most: `use datapipe::prelude::*;`
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::archive::{Archive, ArchiveOptions, ArchiveReader, StreamRestore};

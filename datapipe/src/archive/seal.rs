@@ -69,7 +69,7 @@ impl InPlace for Seal {
 
     /// Fails: a reader counts the blocks that it gets, so a gap in the numbers would look like a
     /// loss.
-    fn missed(&mut self, number: Number) -> Result<(), StageError> {
+    fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
         Err(StageError::new(format!(
             "block {number} was dropped before encryption, which numbers blocks without gaps; \
              drop blocks after it, or put a loop over a port between, which numbers blocks anew"

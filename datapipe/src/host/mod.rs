@@ -44,6 +44,8 @@
 //! }
 //! ```
 //!
+//! This module does not start, watch or replace processes: the controller does.
+//!
 //! # Differences from a thread
 //!
 //! The factory runs in the process. Objects that its closures share with the rest of the program,

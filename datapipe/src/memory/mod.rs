@@ -35,14 +35,14 @@ mod name; // one name for everything that belongs to a pipe
 #[cfg(not(feature = "kill-points"))]
 pub(crate) mod points; // labelled points at which a test can stop a process
 #[cfg(feature = "kill-points")]
-pub mod points;
+pub mod points; // the same, in a build that stops there
 #[cfg(not(loom))]
 mod segment; // memfd or named memory, mapped, sealed, reserved
 #[cfg(not(loom))]
 mod segment_error; // the error for a segment that cannot be made or used
-mod shape; // stages, instances, quotas, sizes: what the layout follows from
+mod shape; // stages, instances, quotas, sizes: the input of the layout
 #[cfg(not(loom))]
-mod sweep; // named segments whose creators were killed, and how that is known
+mod sweep; // named segments whose creators were killed: proof and removal
 pub(crate) mod tables; // typed views of the segment
 
 #[cfg(not(loom))]

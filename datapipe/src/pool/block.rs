@@ -161,8 +161,8 @@ impl Block {
         self.number
     }
 
-    /// Number of the block in its archive: the number that a sequencer or a reader gave it, or else
-    /// its position in the stage's input.
+    /// Number of the block in its archive, by which people know it: the number that a sequencer or
+    /// a reader gave it, or else its position in the stage's input.
     #[cfg(not(loom))]
     pub(crate) fn archive_number(&self) -> u64 {
         self.info().sequence.unwrap_or(self.number.get())

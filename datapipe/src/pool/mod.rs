@@ -1,4 +1,4 @@
-//! The buffers: who holds which, how many each instance may have, and how they come back.
+//! The buffers: their holders, the quota of each instance, and their way back to the free list.
 //!
 //! ```text
 //!        alloc                    send                  receive
@@ -7,9 +7,9 @@
 //!       +------------------------------- free -----------------------------------+
 //! ```
 //!
-//! The four primitives, on one ledger word per buffer; blocks that give their buffer back when they
-//! are dropped; the reclaiming of what a dead participant held; the arithmetic of the number of
-//! buffers that a pipe needs; and the audit that compares ledger and rings.
+//! The module has the four primitives, on one ledger word per buffer; blocks that give their buffer
+//! back when they are dropped; the reclaiming of what a dead participant held; the arithmetic of
+//! the number of buffers that a pipe needs; and the audit that compares ledger and rings.
 //!
 //! This module does not run stages, and does not decide what to do about a death.
 

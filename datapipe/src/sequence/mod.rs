@@ -5,13 +5,14 @@
 //! ```
 //!
 //! Inside a pipe these are not needed: the rings keep every stage's input in order by themselves.
-//! They are for where blocks leave the rings and come back: over several connections, or through a
-//! plan of your own.
+//! They are for blocks that leave the rings and come back: over several connections, or through a
+//! program of your own.
 //!
-//! This module does not wait: a caller that must, does so outside.
+//! This module does not wait, and does not know blocks: the caller waits, and decides what is put
+//! in order.
 
-mod resequencer;
-mod sequencer;
+mod resequencer; // items in any order to items in order, within a window
+mod sequencer; // the next number
 
 pub use resequencer::{Rejected, Rejection, Resequencer};
 pub use sequencer::Sequencer;

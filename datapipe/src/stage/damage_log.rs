@@ -21,7 +21,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
-use crate::pool::Block;
 use crate::position::Position;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
@@ -367,15 +366,6 @@ fn encode(DamageEntry { block, place, what }: &DamageEntry) -> Vec<u8> {
 /// Slot of a block in the ring of positions.
 fn slot(block: u64) -> usize {
     (block % MAX_PLACES as u64) as usize
-}
-
-/// Number by which people know a block: its number in the archive if a sequencer assigned one,
-/// otherwise its number in the pipe.
-pub(super) fn archive_number(block: &Block) -> u64 {
-    block
-        .info()
-        .sequence
-        .unwrap_or_else(|| block.number().get())
 }
 
 #[cfg(test)]

@@ -73,13 +73,13 @@ pub trait Transform: Send {
     /// An error stops the pipe.
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError>;
 
-    /// Notifies the stage of a number whose block an earlier stage has dropped, for stages to which
-    /// numbers have a meaning.
+    /// Receives the number of a vacant block: an earlier stage has dropped the block, and only its
+    /// number travels on. For stages to which numbers have a meaning; by default it does nothing.
     ///
     /// # Errors
     ///
     /// An error stops the pipe.
-    fn missed(&mut self, number: Number) -> Result<(), StageError> {
+    fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
         let _ = number;
         Ok(())
     }
@@ -95,13 +95,13 @@ pub trait InPlace: Send {
     /// An error stops the pipe.
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError>;
 
-    /// Notifies the stage of a number whose block an earlier stage has dropped, for stages to which
-    /// numbers have a meaning.
+    /// Receives the number of a vacant block: an earlier stage has dropped the block, and only its
+    /// number travels on. For stages to which numbers have a meaning; by default it does nothing.
     ///
     /// # Errors
     ///
     /// An error stops the pipe.
-    fn missed(&mut self, number: Number) -> Result<(), StageError> {
+    fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
         let _ = number;
         Ok(())
     }

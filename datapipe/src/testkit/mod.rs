@@ -2,7 +2,15 @@
 //! must arrive, a sink that keeps its bytes, a suite that any stage can be run through, and a
 //! storage that fails on schedule.
 //!
-//! Only with the feature `testkit`, or in this crate's own tests. Nothing here is fast.
+//! ```text
+//!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, or a stage of yours -> collect
+//!
+//!   check_stage(your stage): the cases that every stage must pass
+//!   FaultyStorage: files in memory, whose n-th call fails, and which lose what was not synced
+//! ```
+//!
+//! The module is compiled only with the feature `testkit`, or in this crate's own tests. Nothing in
+//! it is fast, and nothing in it is for production.
 
 mod frames; // a volume's file, taken apart
 mod random; // a small generator whose seed is printed

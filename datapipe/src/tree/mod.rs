@@ -12,7 +12,7 @@
 //! cannot lead it elsewhere. An object that cannot be read is reported in the [`TreeReport`], and
 //! costs no more than itself. Memory does not grow with the number of files.
 //!
-//! `docs/wire-format.md`, "What is in an archive", is the normative page. This module does not
+//! `docs/wire-format.md`, "Content of an archive", is the normative page. This module does not
 //! compress, and does not write media.
 
 mod digest; // digest of a file's extents
@@ -21,7 +21,7 @@ mod read; // reading: from files to entries
 mod report_messages; // framing of reports from other processes
 mod restore; // restoring: from entries to files
 mod select; // selection, listing and search of archived objects
-mod temp_file; // unnamed temporary files
+mod temp_file; // unnamed temporary files, and the spill file
 
 pub use modules::modules;
 pub use read::{

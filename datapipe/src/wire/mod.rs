@@ -23,14 +23,14 @@ mod catalogue_entry; // an object's location
 pub(crate) mod codec; // one cursor over bytes, and one way to write them
 mod entry; // entries of a file tree, of all kinds
 mod footers; // chunk, archive and session footer, locator
-mod header_checks;
+mod header_checks; // version and checksum of a header
 mod headers; // session and archive header
 mod object; // an object's metadata and its end
 mod object_checks; // checks of paths, targets and modes
 mod object_kind; // file, directory, link and the like
 mod record; // records, as a medium takes them
 mod unit; // units, as the stream consists of them
-mod unit_kind; // kinds of units, encryption and blocks // version and checksum of a header
+mod unit_kind; // kinds of units, encryption and blocks
 
 pub use catalogue_entry::CatalogueEntry;
 pub use codec::DecodeError;

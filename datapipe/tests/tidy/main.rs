@@ -9,6 +9,7 @@ use sources::{root, sources};
 mod doors; // module files are doors
 mod functions; // the functions of a source
 mod layers; // the layers of ARCHITECTURE.md
+mod pages; // titles that the code cites, types that the glossary names
 mod prose; // forbidden openings, words and columns
 mod sources; // the project's own files
 

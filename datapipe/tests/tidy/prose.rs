@@ -7,10 +7,13 @@ use std::sync::LazyLock;
 use super::sources::{pages, sources};
 
 /// Present counts. Only ever lower these.
-const OPENINGS: usize = 929;
-const WORDS: usize = 1149;
-const LONG_LINES: usize = 150;
-const WORDS_IN_PAGES: usize = 198;
+const OPENINGS: usize = 289;
+const WORDS: usize = 302;
+const LONG_LINES: usize = 44;
+const WORDS_IN_PAGES: usize = 11;
+
+/// Folders that have none of these.
+const FINISHED: &[&str] = &["datapipe/", "docs/"];
 
 const COLUMNS: usize = 100;
 
@@ -129,10 +132,17 @@ fn prose_only_gets_better() {
     }
     let mut in_pages = Vec::new();
     for (name, text) in pages() {
+        // A rule quotes what it forbids.
+        let is_quoted_fault = |line: &str| line.trim_start().starts_with("wrong:");
         let lines = (1..)
             .zip(text.lines())
-            .filter(|(_, line)| has_forbidden_word(line));
+            .filter(|(_, line)| has_forbidden_word(line) && !is_quoted_fault(line));
         in_pages.extend(lines.map(|(number, line)| format!("{name}:{number}: {}", line.trim())));
+    }
+    for found in [&found.openings, &found.words, &found.long_lines, &in_pages] {
+        let is_of_library = |line: &&String| FINISHED.iter().any(|folder| line.starts_with(folder));
+        let first = found.iter().find(is_of_library);
+        assert_eq!(first, None, "these folders have no finding: {FINISHED:?}");
     }
     check("doc comments open with a clause", &found.openings, OPENINGS);
     check("lines of source have a forbidden word", &found.words, WORDS);

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Damage costs the blocks that it hits. After damage the reader finds the next intact record and
-//! the next intact unit: `docs/wire-format.md`, "Reading, and finding the way after damage".
+//! the next intact unit: `docs/wire-format.md`, "Reading, and recovering from damage".
 //!
 //! This module does not decompress, and does not know file trees.
 

@@ -1,5 +1,4 @@
-//! Reads the units of one session. `docs/wire-format.md`, "Reading, and finding the way after
-//! damage".
+//! Reads the units of one session. `docs/wire-format.md`, "Reading, and recovering from damage".
 
 use crate::media::{Medium, MediumError, Position};
 use crate::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};

@@ -10,6 +10,9 @@
 //!
 //! All of it runs on one thread, which lives until the last process is dead: the signal that tells
 //! a child of its parent's death is sent when the thread that started the child ends.
+//!
+//! This module does not decide from shared memory who is dead, and does not kill a process that it
+//! did not start.
 
 mod running_process; // a process that runs
 mod slot; // instances of one process, and its history

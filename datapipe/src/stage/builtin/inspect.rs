@@ -12,7 +12,6 @@ use crate::error::StageError;
 use crate::limits::MAX_LOG_ENTRIES;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
-use crate::stage::damage_log::archive_number;
 use crate::stage::{InPlace, MiddleWork, Stage, Verdict};
 
 /// Judges blocks.
@@ -149,7 +148,7 @@ impl<I: Inspect> InPlace for Inspection<I> {
         if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
             return Ok(Verdict::Send);
         }
-        let number = archive_number(block);
+        let number = block.archive_number();
         if info.sealed || info.codec != Codec::NONE {
             let how = if info.sealed {
                 "encrypted"

@@ -108,7 +108,7 @@ impl Task for TransformTask<'_> {
             Some(input) => input,
             None => match ready!(port.try_receive()) {
                 Some(input) if input.is_vacant() => {
-                    self.stage.missed(input.number())?;
+                    self.stage.on_vacant(input.number())?;
                     port.forward(input)?;
                     return Ok(Step::Moved);
                 }
@@ -148,8 +148,8 @@ impl Transform for CopyThenInPlace<'_> {
         })
     }
 
-    fn missed(&mut self, number: Number) -> Result<(), StageError> {
-        self.0.missed(number)
+    fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
+        self.0.on_vacant(number)
     }
 }
 
@@ -175,7 +175,7 @@ impl Task for InPlaceTask<'_> {
             return end(self.port.take().map(MiddlePort::finish));
         };
         let verdict = if block.is_vacant() {
-            self.stage.missed(block.number())?;
+            self.stage.on_vacant(block.number())?;
             Verdict::Send
         } else {
             self.stage.transform(&mut block)?

@@ -6,22 +6,18 @@
 //!             [in the file .....................][in memory ]
 //! ```
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use crate::error::StageError;
 use crate::limits::CATALOGUE_PIECE;
 use crate::pool::Block;
-use crate::tree::temp_file;
+use crate::tree::temp_file::SpillFile;
 use crate::wire::{ENTRY_HEADER_LEN, Entry};
 
 /// Entries of all objects that have ended.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
-    file: Option<File>,
-    /// Bytes in the file.
-    written: u64,
+    file: SpillFile,
     /// Entries that follow those in the file.
     memory: Vec<u8>,
     /// Bytes sent in pieces between the blocks, and in the closing catalogue.
@@ -63,16 +59,11 @@ impl Catalogue {
     }
 
     fn len(&self) -> u64 {
-        self.written + self.memory.len() as u64
+        self.file.len() + self.memory.len() as u64
     }
 
     fn spill(&mut self) -> io::Result<()> {
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(temp_file::create()?),
-        };
-        file.write_all_at(&self.memory, self.written)?;
-        self.written += self.memory.len() as u64;
+        self.file.append(&self.memory)?;
         self.memory.clear();
         Ok(())
     }
@@ -88,19 +79,19 @@ impl Catalogue {
             .unwrap_or(usize::MAX)
             .min(spare.len());
         let buf = &mut spare[..len];
-        let in_file = usize::try_from(self.written.saturating_sub(at))
+        let in_file = usize::try_from(self.file.len().saturating_sub(at))
             .unwrap_or(usize::MAX)
             .min(len);
         let (first, second) = buf.split_at_mut(in_file);
-        if let (Some(file), false) = (&self.file, first.is_empty()) {
-            file.read_exact_at(first, at).map_err(|error| {
+        if !first.is_empty() {
+            self.file.read_into(at, first).map_err(|error| {
                 StageError::new(format!(
                     "cannot read the catalogue's temporary file: {error}"
                 ))
             })?;
         }
         if !second.is_empty() {
-            let from = (at + in_file as u64 - self.written) as usize;
+            let from = (at + in_file as u64 - self.file.len()) as usize;
             second.copy_from_slice(&self.memory[from..][..second.len()]);
         }
         let whole = whole_entries(buf);

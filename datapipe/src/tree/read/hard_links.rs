@@ -8,13 +8,11 @@
 //! with another stamp is another file. At worst a file is in the archive twice.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use crate::error::StageError;
 use crate::limits::MAX_LINKS_IN_MEMORY;
-use crate::tree::temp_file;
+use crate::tree::temp_file::SpillFile;
 
 /// Device and inode.
 type Id = (u64, u64);
@@ -25,9 +23,7 @@ pub(super) struct HardLinks {
     memory: HashMap<Id, LinkedFile>,
     /// Number of files in memory above which they are moved to the temporary file.
     max: usize,
-    file: Option<File>,
-    /// Number of records in the file.
-    written: u64,
+    file: SpillFile,
     runs: Vec<Run>,
 }
 
@@ -42,9 +38,9 @@ struct LinkedFile {
 /// A sorted run of records in the file.
 #[derive(Debug)]
 struct Run {
-    /// Index of the first record, and number of records.
+    /// Offset of the run in the file, and number of its records.
     start: u64,
-    len: u64,
+    len: usize,
     /// First key of each piece of the run.
     keys: Vec<Id>,
 }
@@ -65,8 +61,7 @@ impl HardLinks {
         Self {
             memory: HashMap::new(),
             max,
-            file: None,
-            written: 0,
+            file: SpillFile::default(),
             runs: Vec::new(),
         }
     }
@@ -110,10 +105,6 @@ impl HardLinks {
 
     /// Moves all files in memory to the temporary file, as a new run.
     fn spill(&mut self) -> io::Result<()> {
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(temp_file::create()?),
-        };
         let drained = self
             .memory
             .drain()
@@ -121,8 +112,8 @@ impl HardLinks {
         let mut links: Vec<(Id, u64, u64)> = drained.collect();
         links.sort_unstable();
         let mut run = Run {
-            start: self.written,
-            len: 0,
+            start: self.file.len(),
+            len: links.len(),
             keys: Vec::new(),
         };
         for piece in links.chunks(PIECE) {
@@ -131,9 +122,7 @@ impl HardLinks {
                 .iter()
                 .flat_map(|&((device, inode), object, stamp)| [device, inode, object, stamp]);
             let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-            file.write_all_at(&bytes, self.written * RECORD_LEN as u64)?;
-            self.written += piece.len() as u64;
-            run.len += piece.len() as u64;
+            self.file.append(&bytes)?;
         }
         self.runs.push(run);
         Ok(())
@@ -142,19 +131,17 @@ impl HardLinks {
     /// Searches the runs, each by its keys in memory and then in the one piece that may contain
     /// `id`.
     fn find_in_file(&self, id: Id, stamp: u64) -> io::Result<Option<u64>> {
-        let Some(file) = &self.file else {
-            return Ok(None);
-        };
         let mut bytes = [0; RECORD_LEN * PIECE];
         // The latest run with this inode decides: an older one has a file that was replaced.
         for run in self.runs.iter().rev() {
             let Some(piece) = run.keys.partition_point(|key| *key <= id).checked_sub(1) else {
                 continue;
             };
-            let first = (piece * PIECE) as u64;
-            let len = (run.len - first).min(PIECE as u64) as usize;
+            let first = piece * PIECE;
+            let len = (run.len - first).min(PIECE);
             let bytes = &mut bytes[..len * RECORD_LEN];
-            file.read_exact_at(bytes, (run.start + first) * RECORD_LEN as u64)?;
+            self.file
+                .read_into(run.start + (first * RECORD_LEN) as u64, bytes)?;
             let records = bytes.as_chunks::<RECORD_LEN>().0;
             if let Ok(found) =
                 records.binary_search_by_key(&id, |record| (word(record, 0), word(record, 1)))

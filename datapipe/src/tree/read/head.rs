@@ -162,7 +162,8 @@ impl TreeHead {
     /// with those of another instance; and memory for two blocks, besides the buffers of each
     /// instance. Blocks are nearly as full as those of one instance.
     ///
-    /// Seconds for 51,000 objects with 560 MB, on two processors, as `tests/tree/measure.rs` measures:
+    /// Seconds for 51,000 objects with 560 MB, on two processors, as `tests/tree/measure.rs`
+    /// measures:
     ///
     /// | instances | 1 | 2 | 4 | 8 | 16 | tar |
     /// |---|---|---|---|---|---|---|

@@ -1,4 +1,19 @@
 //! Reading a tree: the head, from the names of the walk to blocks of entries.
+//!
+//! ```text
+//!   Walk --Batch--> instance: open, read, digest --> entries --> block --> send, in turn
+//!    |                 |                                          |
+//!    |                 +--> HardLinks: another name of ..?         +--> Unplaced, Catalogue: which
+//!    |                                                                  block has which object
+//!    +--> TreeReport: what was excluded or could not be read <-- instances
+//! ```
+//!
+//! Instances open and read at the same time. What depends on the order of the archive (numbers of
+//! objects, hard links, the catalogue) is done by one instance after the other, in the order of the
+//! walk.
+//!
+//! This module does not change the tree, does not follow symbolic links, and does not freeze files:
+//! one that changes while it is read is reported.
 
 mod batch; // objects of the walk, for one instance
 mod catalogue; // position of every object in the archive

@@ -90,7 +90,7 @@ impl<S: Sink> ObjectAssembler<S> {
     /// are not needed; so is a block whose content was damaged or rejected.
     pub(super) fn accept_block(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
-        let number = info.sequence.unwrap_or_else(|| block.number().get());
+        let number = block.archive_number();
         if number < self.next {
             self.report_problem(format!(
                 "block {number} arrived where block {} was expected, and is ignored",

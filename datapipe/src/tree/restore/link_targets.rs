@@ -17,8 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::limits::MAX_LINKED_OBJECTS;
-
-use super::spill::Spill;
+use crate::tree::temp_file::SpillFile;
 
 /// First name of an object that has several names, and the outcome of its restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +47,7 @@ pub(super) struct LinkTargets {
     out_of_order: BTreeMap<u64, u64>,
     /// End of the log. What precedes it is in the spill file.
     log: Vec<u8>,
-    spill: Spill,
+    spill: SpillFile,
 }
 
 /// Number of objects in a piece of the index.

@@ -18,8 +18,8 @@
 //!
 //! A hard link finds its target in `LinkTargets`; the descriptions of directories wait in a
 //! `RecordStack`. Both go to a temporary file when they become large, so memory is bounded however
-//! large the tree is. An object that is damaged is set aside as `NAME.damaged`. Everything that happens is
-//! recorded in the [`RestoreReport`].
+//! large the tree is. An object that is damaged is set aside as `NAME.damaged`. Everything that
+//! happens is recorded in the [`RestoreReport`].
 //!
 //! The archive may be the work of an enemy. It can fill the destination with anything it likes,
 //! and change nothing else: no path leads out of the destination, and no symbolic link is followed.
@@ -37,10 +37,10 @@ mod lost_blocks; // objects that began in lost blocks
 mod open_object; // an object between its first and last entry
 mod options; // options of a restore
 mod parallel; // worker threads
+mod record_stack; // stack of records in bounded memory
 mod report; // counts, problems and notes
 mod scope; // selected paths, blocks and renames
 mod sink; // interface to the writer and the verifier
-mod spill; // spill file, and the stack in it
 mod tail; // the tail that restores
 mod verify; // the tail that verifies
 mod writer; // creation of objects

@@ -25,9 +25,9 @@ use super::attributes::{Credentials, ObjectFd};
 use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
 use super::link_targets::{LinkTarget, RestoreOutcome};
 use super::open_object::ObjectDescription;
+use super::record_stack::RecordStack;
 use super::report::RestoreReport;
 use super::sink::{Failure, Sink};
-use super::spill::RecordStack;
 
 /// Mode of a file that has content but not its attributes: read and write for its owner.
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);

@@ -156,7 +156,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
-        let number = info.sequence.unwrap_or_else(|| block.number().get());
+        let number = block.archive_number();
         let is_data = info.kind == BlockKind::Data.code();
         self.has_data |= is_data;
         if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {

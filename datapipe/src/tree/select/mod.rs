@@ -1,4 +1,14 @@
 //! Choosing from an archived tree: paths, the list of its objects, the search of its catalogue.
+//!
+//! ```text
+//!   catalogue blocks --+--> TreeList: a call for each object
+//!                      +--> Search --> CatalogueQuery: the blocks of objects below some paths
+//!                                          |
+//!                                          +--> ArchiveReader, TreeRestore: read, restored
+//! ```
+//!
+//! This module does not read media and does not restore anything. It trusts no position in a
+//! catalogue: the reader checks each block that it finds there.
 
 mod list; // objects of an archived tree, one by one
 mod paths; // selection of objects by path

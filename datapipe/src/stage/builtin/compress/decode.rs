@@ -6,7 +6,7 @@ use zstd::zstd_safe::find_frame_compressed_size;
 
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::damage_log::{DamageLog, archive_number};
+use crate::stage::damage_log::DamageLog;
 use crate::stage::{Transform, Verdict};
 
 /// The stage, for every algorithm.
@@ -68,7 +68,7 @@ impl Transform for Decompress {
     /// marked as damaged. Without one, it stops the pipe.
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
         let mut info = input.info();
-        let number = archive_number(input);
+        let number = input.archive_number();
         let lost = info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED);
         if lost {
             return Ok(Verdict::SendInput);

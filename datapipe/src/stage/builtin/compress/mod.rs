@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Each block records its algorithm in its [`Codec`](crate::pool::Codec), so one stage decompresses
-//! all of them. A block that would not become smaller travels unchanged. Blocks carry no checksum
-//! here: the stage that stores or seals them adds one.
+//! all of them. A block that would not become smaller travels unchanged.
+//!
+//! This module does not add checksums: the stage that stores or seals blocks does.
 
 mod decode; // decompression, for every algorithm
 mod encode; // one trait for the algorithms, and the stage that uses them

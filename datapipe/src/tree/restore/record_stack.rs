@@ -1,46 +1,9 @@
-//! Data that is needed later, in bounded memory: what exceeds it goes to a temporary file that has
-//! no name.
+//! A stack of records in bounded memory: what exceeds it goes to a temporary file without a name.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use crate::limits::MAX_RESTORE_MEMORY;
-use crate::tree::temp_file;
-
-/// Append-only temporary file without a name, created when the first byte is written.
-#[derive(Debug, Default)]
-pub(super) struct Spill {
-    file: Option<File>,
-    len: u64,
-}
-
-impl Spill {
-    /// Number of bytes in the file.
-    pub(super) fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Appends `bytes`. Returns their offset.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<u64> {
-        let file = match &self.file {
-            Some(file) => file,
-            None => self.file.insert(temp_file::create()?),
-        };
-        let at = self.len;
-        file.write_all_at(bytes, at)?;
-        self.len += bytes.len() as u64;
-        Ok(at)
-    }
-
-    /// Reads `len` bytes at offset `at`.
-    pub(super) fn read(&self, at: u64, len: usize) -> io::Result<Vec<u8>> {
-        let file = self.file.as_ref().ok_or(io::ErrorKind::UnexpectedEof)?;
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes)
-    }
-}
+use crate::tree::temp_file::SpillFile;
 
 /// Stack of byte records of any number and length.
 ///
@@ -57,7 +20,7 @@ pub(super) struct RecordStack {
     top: Vec<u8>,
     /// Offset and length in the file of each spilled buffer, oldest first.
     chunks: Vec<(u64, usize)>,
-    spill: Spill,
+    spill: SpillFile,
     /// Limit of `top`, in bytes.
     limit: usize,
 }
@@ -67,7 +30,7 @@ impl Default for RecordStack {
         Self {
             top: Vec::new(),
             chunks: Vec::new(),
-            spill: Spill::default(),
+            spill: SpillFile::default(),
             limit: MAX_RESTORE_MEMORY,
         }
     }
