@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datapipe::PipeBuilder;
 use datapipe::prelude::*;
-use datapipe::stage::StageKind;
+use datapipe::stage::{Confinement, StageKind};
 
 use crate::config::{Config, Module, Place, User};
 use crate::protocol::{Initiate, PathAccess, Refusal, RefusalCode, Seat, StageRequest};
@@ -220,7 +220,7 @@ fn finish<W>(
         made = made.holds_out(holds);
     }
     Ok(if module.confined {
-        made.confined(read, write)
+        made.confined(Confinement::new().read(read).write(write))
     } else {
         made
     })

@@ -63,6 +63,6 @@ pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailS
 pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, WaitsFor};
 pub use role::Role;
-pub use settings::StageKind;
-pub(crate) use settings::{Confinement, MessageHandler, Module, Placement, Settings};
+pub use settings::{Confinement, StageKind};
+pub(crate) use settings::{MessageHandler, Module, Placement, Settings};
 pub use traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};

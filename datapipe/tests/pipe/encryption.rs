@@ -121,7 +121,8 @@ fn block_is_never_sealed_twice() {
     );
     let full = StreamHead::new(std::io::repeat(1).take(9000));
     let tight = small()
-        .rooms(0, 15)
+        .headroom(0)
+        .tailroom(15)
         .head(full)
         .stage(seal())
         .tail(collect(&got));

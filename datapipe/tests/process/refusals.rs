@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, StageKind};
+use datapipe::stage::{Arguments, Confinement, StageKind};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::stages::{Deed, in_place};
@@ -53,15 +53,16 @@ pub(crate) fn unusable_stage_descriptions_are_rejected() {
         Zstd::level(1).module("x", long).in_processes(),
         "1 and 65537 bytes",
     );
-    let nine = (0..9).fold(Zstd::level(1), |stage, _| {
-        stage.descriptor(File::open("/dev/null").unwrap())
-    });
+    let descriptors = (0..9).map(|_| File::open("/dev/null").unwrap().into());
+    let nine = Zstd::level(1).module_with_descriptors("x", "", descriptors);
     refused(nine.in_processes(), "9 descriptors");
     let long = vec![PathBuf::from(
         "/x".repeat(datapipe::limits::MAX_MODULE_ARGUMENTS),
     )];
     refused(
-        Zstd::level(1).confined(long, Vec::new()).in_processes(),
+        Zstd::level(1)
+            .confined(Confinement::new().read(long))
+            .in_processes(),
         "131076 bytes",
     );
     refused(

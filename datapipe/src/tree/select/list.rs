@@ -29,7 +29,7 @@ use crate::wire::{
 ///     println!("{:>12} {}", object.size, object.path.escape_ascii());
 ///     Ok(())
 /// });
-/// reader.read_blocks(&index, &index.catalogue(), 1)?.pipe.tail(list).run()?;
+/// reader.read_blocks(&index, &index.catalogue())?.pipe.tail(list).run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TreeList<F> {
