@@ -64,7 +64,7 @@ impl<'a> PipeBuilder<'a> {
     /// use datapipe::prelude::*;
     ///
     /// # let compress = true;
-    /// let zstd = compress.then(|| Zstd::level(3).instances(2)); // Option<MiddleStage>
+    /// let zstd = compress.then(|| zstd(3).instances(2)); // Option<MiddleStage>
     /// let plan = Pipe::builder()
     ///     .head(StreamHead::new(&b"some data"[..]))
     ///     .stages(zstd)

@@ -37,7 +37,7 @@ fn compression_and_encryption_round_trip() {
         .buffer_size(100_000)
         .head(StreamHead::new(&source[..]))
         .stage(analyze().instances(2))
-        .stage(Zstd::level(3).instances(3))
+        .stage(zstd(3).instances(3))
         .stage(seal.instances(2))
         .stage(open.instances(2))
         .stage(decompress().instances(2))

@@ -88,7 +88,7 @@ fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutco
     let mut pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(StreamHead::new(Cursor::new(data())));
-    pipe = pipe.stage(place.run(Zstd::level(1).instances(2), &[]));
+    pipe = pipe.stage(place.run(zstd(1).instances(2), &[]));
     if let Some(seal) = seal {
         pipe = pipe.stage(place.run(seal.instances(2), &[]));
     }

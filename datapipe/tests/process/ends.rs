@@ -97,7 +97,7 @@ pub(crate) fn every_stage_can_be_a_process() {
             .backing(backing)
             .buffer_size(1024)
             .head(far_counting(200))
-            .stage(Zstd::level(1).instances(2).in_processes())
+            .stage(zstd(1).instances(2).in_processes())
             .stage(decompress().in_processes())
             .tail(far_checking(&count))
             .run()

@@ -67,7 +67,7 @@ impl Archived {
         let pipe = Pipe::builder()
             .buffer_size(BLOCK)
             .head(head(&source))
-            .stage(Zstd::level(3));
+            .stage(zstd(3));
         pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
         Self { dir, placement }
     }

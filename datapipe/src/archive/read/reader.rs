@@ -35,7 +35,7 @@ use super::unit_reader::UnitReader;
 /// # let archive = ArchiveOptions::stream("nightly").plan()?;
 /// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
 /// # let data = [7u8; 100_000];
-/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(Zstd::level(3)).tail(tail).run()?;
+/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(zstd(3)).tail(tail).run()?;
 ///
 /// let tape = VirtualTape::open(&path)?;
 /// let reading = ArchiveReader::open(tape, None)?.read().instances(2);
@@ -55,6 +55,7 @@ pub struct ArchiveReader<M> {
 ///
 /// Exhaustive: it is taken apart into the pipe and its report.
 #[derive(Debug)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Reading {
     /// The pipe that reads, decrypts and decompresses. Add a tail.
     pub pipe: PipeBuilder<'static>,

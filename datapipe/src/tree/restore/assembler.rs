@@ -102,7 +102,7 @@ impl<S: Sink> ObjectAssembler<S> {
             self.handle_gap(self.next, number - 1);
         }
         self.next = number.saturating_add(1);
-        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             // Its kind is not used: it has not been authenticated.
             let what = format!("block {number} has no content: it was damaged or rejected");
             self.mark_lost(number, number, 0, what);

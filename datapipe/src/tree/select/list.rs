@@ -159,7 +159,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
         let number = info.sequence.unwrap_or_else(|| block.number());
         let is_data = info.kind == BlockKind::Data.code();
         self.has_data |= is_data;
-        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             return Ok(());
         }
         if !is_data && (self.has_data || info.kind != BlockKind::ClosingCatalogue.code()) {

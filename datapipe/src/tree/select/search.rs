@@ -167,7 +167,7 @@ impl Tail for Search {
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
-        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             let number = info.sequence.unwrap_or_else(|| block.number());
             return Err(StageError::new(format!(
                 "block {number} has no valid content: the objects it names are unknown"
