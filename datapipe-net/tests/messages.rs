@@ -3,8 +3,9 @@
 
 use datapipe::Direction;
 use datapipe_net::protocol::{
-    ServerMessage, ClientHello, EventKind, HEAD_LEN, HELLO_LEN, MessageHead, Initiate, PathAccess, PipeEvent, PipeState,
-    Refusal, RefusalCode, Reply, Request, AttachRole, Participation, ServerHello, StageRequest,
+    AttachRole, ClientHello, EventKind, HEAD_LEN, HELLO_LEN, Initiate, MessageHead, Participation,
+    PathAccess, PipeEvent, PipeState, Refusal, RefusalCode, Reply, Request, ServerHello,
+    ServerMessage, StageRequest,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -15,11 +16,19 @@ fn direction() -> impl Strategy<Value = Direction> {
 }
 
 fn seat() -> impl Strategy<Value = Participation> {
-    prop_oneof![Just(Participation::None), Just(Participation::Head), Just(Participation::Tail)]
+    prop_oneof![
+        Just(Participation::None),
+        Just(Participation::Head),
+        Just(Participation::Tail)
+    ]
 }
 
 fn role() -> impl Strategy<Value = AttachRole> {
-    prop_oneof![Just(AttachRole::Head), Just(AttachRole::Tail), Just(AttachRole::NetworkAgent)]
+    prop_oneof![
+        Just(AttachRole::Head),
+        Just(AttachRole::Tail),
+        Just(AttachRole::NetworkAgent)
+    ]
 }
 
 fn stage() -> impl Strategy<Value = StageRequest> {
@@ -76,7 +85,9 @@ fn request() -> impl Strategy<Value = Request> {
         vec(stage(), 0..5),
     );
     let initiate = initiate.prop_map(|(label, direction, seat, buffers, buffer_size, stages)| {
-        let mut initiate = Initiate::new(label).direction(direction).participation(seat);
+        let mut initiate = Initiate::new(label)
+            .direction(direction)
+            .participation(seat);
         (initiate.buffers, initiate.buffer_size) = (buffers, buffer_size);
         Request::Initiate(stages.into_iter().fold(initiate, Initiate::stage))
     });
@@ -131,10 +142,12 @@ fn answer() -> impl Strategy<Value = ServerMessage> {
         Just(ServerMessage::Reply(Reply::Identified)),
         Just(ServerMessage::Reply(Reply::Stopping)),
         Just(ServerMessage::Reply(Reply::Subscribed)),
-        refusal.prop_map(|(code, text)| ServerMessage::Reply(Reply::Refused(Refusal::new(
-            RefusalCode(code),
-            text
-        )))),
+        refusal.prop_map(
+            |(code, text)| ServerMessage::Reply(Reply::Refused(Refusal::new(
+                RefusalCode(code),
+                text
+            )))
+        ),
     ]
 }
 

@@ -4,6 +4,8 @@
 //! descriptor, the format writes it into a unit's header.
 
 use std::fmt;
+use std::ops::{BitAnd, BitAndAssign, BitOr, BitOrAssign};
+use std::str::FromStr;
 
 /// Facts about a block, from one stage to the next. Travels with the block in its descriptor, not
 /// in the data.
@@ -78,8 +80,19 @@ impl BlockInfo {
     }
 }
 
-/// A compression algorithm, by its code.
+/// A compression algorithm, by its code. Prints as its name: `zstd`.
+///
+/// Exhaustive: a code, which may be one that this version does not know.
+///
+/// ```
+/// use datapipe::pool::Codec;
+///
+/// assert_eq!("zstd".parse(), Ok(Codec::ZSTD));
+/// assert_eq!(Codec::DEFLATE.to_string(), "deflate");
+/// assert_eq!(Codec(77).to_string(), "codec 77");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Codec(pub u8);
 
 impl Codec {
@@ -89,10 +102,70 @@ impl Codec {
     pub const ZSTD: Self = Self(1);
     /// One raw deflate stream (RFC 1951).
     pub const DEFLATE: Self = Self(2);
+
+    /// The codecs that have a name.
+    const NAMED: [(Self, &str); 3] = [
+        (Self::NONE, "none"),
+        (Self::ZSTD, "zstd"),
+        (Self::DEFLATE, "deflate"),
+    ];
 }
 
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::NAMED.iter().find(|(codec, _)| codec == self) {
+            Some((_, name)) => f.pad(name),
+            None => write!(f, "codec {}", self.0),
+        }
+    }
+}
+
+impl FromStr for Codec {
+    type Err = UnknownCodec;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCodec> {
+        let named = Self::NAMED.iter().find(|(_, known)| *known == name);
+        named.map(|(codec, _)| *codec).ok_or_else(|| UnknownCodec {
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// Error of a name that no [`Codec`] has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownCodec {
+    /// The name.
+    pub name: String,
+}
+
+impl fmt::Display for UnknownCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "unknown codec {:?}: use \"none\", \"zstd\" or \"deflate\"",
+            self.name
+        )
+    }
+}
+
+impl std::error::Error for UnknownCodec {}
+
 /// Findings about a block on its way: a set of bits.
+///
+/// Exhaustive: the bits, some of which this version may not know.
+///
+/// ```
+/// use datapipe::pool::Marks;
+///
+/// let mut marks = Marks::MARKED | Marks::REJECTED;
+/// assert!(marks.contains(Marks::REJECTED));
+/// assert!(!marks.intersects(Marks::DAMAGED));
+/// marks &= Marks::MARKED;
+/// assert_eq!(marks, Marks::MARKED);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Marks(pub u8);
 
 impl Marks {
@@ -108,15 +181,52 @@ impl Marks {
         self.0 & other.0 == other.0
     }
 
-    /// The union of both.
-    #[must_use]
-    pub fn with(self, other: Self) -> Self {
+    /// True if any bit of `other` is set.
+    pub fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// True if no bit is set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// The union.
+impl BitOr for Marks {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
 
-/// The kind of a block's content, by its code.
+impl BitOrAssign for Marks {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// The intersection.
+impl BitAnd for Marks {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl BitAndAssign for Marks {
+    fn bitand_assign(&mut self, other: Self) {
+        self.0 &= other.0;
+    }
+}
+
+/// The kind of a block's content, by its code. Prints as its name: `text`.
+///
+/// Exhaustive: a code, which may be one that this version does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct ContentClass(pub u8);
 
 impl ContentClass {
@@ -157,7 +267,7 @@ impl fmt::Display for ContentClass {
             "other",
         ];
         match names.get(usize::from(self.0)) {
-            Some(name) => f.write_str(name),
+            Some(name) => f.pad(name),
             None => write!(f, "class {}", self.0),
         }
     }

@@ -9,6 +9,7 @@ use std::fmt;
 ///
 /// Exhaustive: a medium has volumes, and a volume has records in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Position {
     /// Number of the volume, from 1.
     pub volume: u32,

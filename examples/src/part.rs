@@ -85,9 +85,9 @@ impl Part {
         instances: u32,
     ) -> Result<Reading, MediumError> {
         match self {
-            Self::Everything => Ok(reader.read(instances)),
+            Self::Everything => Ok(reader.read().instances(instances)),
             Self::Catalogue(index, blocks) | Self::CatalogueQuery(index, blocks, _) => {
-                reader.read_blocks(index, blocks, instances)
+                Ok(reader.read_blocks(index, blocks)?.instances(instances))
             }
         }
     }
@@ -115,7 +115,7 @@ fn look<M: Medium + 'static>(
     blocks: &BlockSet,
     tail: impl Into<TailStage<'static>>,
 ) -> Result<bool, Box<dyn Error>> {
-    let Reading { pipe, report } = reader.read_blocks(index, blocks, 1)?;
+    let Reading { pipe, report } = reader.read_blocks(index, blocks)?;
     match placement.pipe(pipe).tail(tail).run() {
         Ok(_) => Ok(report.outcome().rejected == 0),
         Err(datapipe::Error::Stage(_)) => Ok(false),

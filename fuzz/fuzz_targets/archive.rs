@@ -54,7 +54,7 @@ fuzz_target!(|input: (bool, [u8; 3], Vec<(u16, u8)>)| {
         let mut blocks = BlockSet::new();
         wanted
             .iter()
-            .for_each(|&first| blocks.insert(first.into(), u64::from(first) + 1));
+            .for_each(|&first| blocks.insert(first.into()..=u64::from(first) + 1));
         if let Ok(head) = reader.head_of(&index, &blocks) {
             check(head, &reader, &log);
         }

@@ -82,7 +82,8 @@ pub(super) fn datapipe(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
         .tail(tail.inline())
         .buffers(BUFFERS)
         .buffer_size(BUFFER_SIZE)
-        .rooms(0, 0) // so that the pool has exactly as many bytes as mbuffer's
+        .headroom(0) // no rooms, so that the pool has exactly as many bytes as mbuffer's
+        .tailroom(0)
         .run()?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use datapipe::prelude::*;
-use datapipe::stage::StageKind;
+use datapipe::stage::{Confinement, StageKind};
 use datapipe::{PipeBuilder, Role};
 
 use super::stage_check::{AllowedStage, check_stage};
@@ -120,7 +120,7 @@ fn bound_stage<W>(
         stage = stage.holds_out(holds);
     }
     Ok(if module.confined {
-        stage.confined(read, write)
+        stage.confined(Confinement::new().read(read).write(write))
     } else {
         stage
     })

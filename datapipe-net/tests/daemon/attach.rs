@@ -2,7 +2,7 @@
 
 use datapipe::host::Attachment;
 use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
-use datapipe_net::{Initiate, AttachRole, Participation, StageRequest};
+use datapipe_net::{AttachRole, Initiate, Participation, StageRequest};
 
 use crate::site::{Site, events, outcome, plain, refusal, wait_until};
 
@@ -111,7 +111,10 @@ pub(crate) fn seats_that_are_refused() {
     let bound = client.initiate(&plain("forever")).unwrap().pipe;
     let waiting = client.initiate(&unbound("waiting")).unwrap().pipe;
     let mut code = |pipe: &str, role| refusal(client.identify(pipe, role)).0;
-    assert_eq!(code("host.1.2", AttachRole::Head), RefusalCode::NO_SUCH_PIPE);
+    assert_eq!(
+        code("host.1.2", AttachRole::Head),
+        RefusalCode::NO_SUCH_PIPE
+    );
     assert_eq!(
         code("waiting", AttachRole::Head),
         RefusalCode::NO_SUCH_PIPE,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use datapipe_net::protocol::{EventKind, PipeState, RefusalCode};
-use datapipe_net::{Initiate, AttachRole, StageRequest};
+use datapipe_net::{AttachRole, Initiate, StageRequest};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::site::{Site, children_of, events, lives, outcome, plain, refusal, wait_until};

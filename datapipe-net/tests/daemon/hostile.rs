@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use datapipe_net::Client;
 use datapipe_net::client::ClientError;
 use datapipe_net::protocol::{
-    ServerMessage, ClientHello, CloseReason, HEAD_LEN, HELLO_LEN, MessageHead, RefusalCode, Reply, ServerHello, VERSIONS,
-    Versions,
+    ClientHello, CloseReason, HEAD_LEN, HELLO_LEN, MessageHead, RefusalCode, Reply, ServerHello,
+    ServerMessage, VERSIONS, Versions,
 };
 
 use crate::site::{HANGS, Site, wait_until};
@@ -34,7 +34,10 @@ fn answered(stream: &mut UnixStream) -> (u32, ServerMessage) {
     let head = MessageHead::decode(&head).unwrap();
     let mut body = vec![0; head.len];
     stream.read_exact(&mut body).unwrap();
-    (head.request, ServerMessage::decode(head.kind, &body).unwrap())
+    (
+        head.request,
+        ServerMessage::decode(head.kind, &body).unwrap(),
+    )
 }
 
 fn refused(stream: &mut UnixStream) -> (u32, RefusalCode) {
@@ -57,7 +60,10 @@ pub(crate) fn garbage() {
     let mut bystander = site.client();
     let hello = HELLO_BYTES();
     for (said, why) in [
-        (&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], CloseReason::NO_HELLO),
+        (
+            &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+            CloseReason::NO_HELLO,
+        ),
         (&[0; HELLO_LEN], CloseReason::NO_HELLO),
         (
             &ClientHello {
@@ -191,7 +197,8 @@ pub(crate) fn more_connections_than_there_may_be() {
     for _ in 0..200 {
         match Client::connect(&site.socket()) {
             Err(ClientError::Closed {
-                why: CloseReason::BUSY, ..
+                why: CloseReason::BUSY,
+                ..
             }) => {}
             other => panic!("{other:?}"),
         }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use datapipe_net::client::ClientError;
 use datapipe_net::protocol::{CloseReason, PipeState, RefusalCode};
-use datapipe_net::{Client, Initiate, AttachRole, StageRequest};
+use datapipe_net::{AttachRole, Client, Initiate, StageRequest};
 use rustix::process::Uid;
 
 use crate::site::{Site, children_of, outcome, plain, refusal};

@@ -98,12 +98,9 @@ pub(super) fn describe_tail<'a>(
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
         .with(CHUNK_LEN, plan.chunk_len.to_string());
-    let stage = stage.module(TAIL_MODULE, with_medium(arguments, &medium));
-    let report = report.clone();
-    medium
-        .descriptors
-        .into_iter()
-        .fold(stage, TailStage::descriptor)
+    let (arguments, report) = (with_medium(arguments, &medium), report.clone());
+    stage
+        .module_with_descriptors(TAIL_MODULE, arguments, medium.descriptors)
         .notes(move |data| {
             // A message that cannot be decoded changes nothing: the archive then does not count as
             // complete.
@@ -144,12 +141,10 @@ pub(super) fn describe_head<'a>(
         .with(BLOCK_LEN, settings.block_len.to_string())
         .with_flag(RUNS, settings.runs.is_some())
         .with_flag(SALVAGE, settings.reporter.log.is_some());
-    let stage = stage.module(HEAD_MODULE, with_medium(arguments, &medium));
+    let arguments = with_medium(arguments, &medium);
     let (report, log) = (settings.report.clone(), settings.reporter.log.clone());
-    medium
-        .descriptors
-        .into_iter()
-        .fold(stage, HeadStage::descriptor)
+    stage
+        .module_with_descriptors(HEAD_MODULE, arguments, medium.descriptors)
         .notes(move |data| match data {
             [READ_OUTCOME, outcome @ ..] => {
                 // As in `describe_tail`.
@@ -164,9 +159,11 @@ pub(super) fn describe_head<'a>(
 /// Gives a stage that writes a stream its module, if it writes to an open file.
 pub(super) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&OpenFile>) -> TailStage<'a> {
     match file {
-        Some(file) => stage
-            .module(RESTORE_MODULE, Arguments::new())
-            .shared_descriptor(Arc::clone(&file.0)),
+        Some(file) => stage.module_with_shared_descriptors(
+            RESTORE_MODULE,
+            Arguments::new(),
+            [Arc::clone(&file.0)],
+        ),
         None => stage.local(
             "it writes to an object of this program, which another process cannot use: give \
              StreamRestore::file an open file",

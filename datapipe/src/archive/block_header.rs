@@ -53,7 +53,7 @@ pub(super) fn unit_header(
         (CipherKind::None, 0)
     };
     Ok(UnitHeader {
-        marks: Marks(info.marks.0 & (Marks::MARKED.0 | Marks::REJECTED.0)),
+        marks: info.marks & (Marks::MARKED | Marks::REJECTED),
         number,
         offset: info.offset,
         plain: if info.codec == Codec::NONE {

@@ -97,7 +97,7 @@ impl InPlace for Open {
             };
             log.report(number, why);
             block.clear();
-            (info.marks, info.codec) = (info.marks.with(Marks::DAMAGED), Codec::NONE);
+            (info.marks, info.codec) = (info.marks | Marks::DAMAGED, Codec::NONE);
         }
         block.set_info(info);
         Ok(Verdict::Send)

@@ -65,7 +65,7 @@ impl<'a> PipeBuilder<'a> {
     /// use datapipe::prelude::*;
     ///
     /// # let compress = true;
-    /// let zstd = compress.then(|| Zstd::level(3).instances(2)); // Option<MiddleStage>
+    /// let zstd = compress.then(|| zstd(3).instances(2)); // Option<MiddleStage>
     /// let plan = Pipe::builder()
     ///     .head(StreamHead::new(&b"some data"[..]))
     ///     .stages(zstd)
@@ -82,6 +82,16 @@ impl<'a> PipeBuilder<'a> {
         stages.into_iter().fold(self, Self::stage)
     }
 
+    /// Replaces each stage between head and tail that was added so far by what `map` makes of it.
+    pub(crate) fn map_middles(
+        mut self,
+        map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
+    ) -> Self {
+        let middles = std::mem::take(&mut self.description.middles);
+        self.description.middles = middles.into_iter().map(map).collect();
+        self
+    }
+
     /// Sets the last stage.
     pub fn tail(mut self, tail: impl Into<TailStage<'a>>) -> Self {
         self.description.tail = None; // its name is free again
@@ -93,19 +103,10 @@ impl<'a> PipeBuilder<'a> {
 
     /// Runs all stages that were added so far in processes: [`Stage::in_processes`].
     pub fn in_processes(mut self) -> Self {
-        let Description {
-            head,
-            middles,
-            tail,
-            ..
-        } = &mut self.description;
+        let Description { head, tail, .. } = &mut self.description;
         *head = head.take().map(Stage::in_processes);
-        *middles = std::mem::take(middles)
-            .into_iter()
-            .map(Stage::in_processes)
-            .collect();
         *tail = tail.take().map(Stage::in_processes);
-        self
+        self.map_middles(Stage::in_processes)
     }
 
     /// Sets the number of buffers in the pool, 1 to [`MAX_BUFFERS`](crate::limits::MAX_BUFFERS).
@@ -123,10 +124,15 @@ impl<'a> PipeBuilder<'a> {
         self
     }
 
-    /// Reserves `headroom` bytes before and `tailroom` bytes after the payload of each buffer,
-    /// instead of 4 KiB each.
-    pub fn rooms(mut self, headroom: u32, tailroom: u32) -> Self {
-        (self.description.headroom, self.description.tailroom) = (headroom, tailroom);
+    /// Reserves `bytes` before the payload of each buffer, instead of 4 KiB.
+    pub fn headroom(mut self, bytes: u32) -> Self {
+        self.description.headroom = bytes;
+        self
+    }
+
+    /// Reserves `bytes` after the payload of each buffer, instead of 4 KiB.
+    pub fn tailroom(mut self, bytes: u32) -> Self {
+        self.description.tailroom = bytes;
         self
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 ///
 /// Exhaustive: the number is all there is to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct ByteCount(pub u64);
 
 impl fmt::Display for ByteCount {

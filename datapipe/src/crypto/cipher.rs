@@ -22,6 +22,7 @@ pub const TAG_LEN: usize = 16;
 /// Exhaustive: version 1 of the format will not get another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum NonceKind {
     /// A block of data.
     Block = 0,
@@ -184,6 +185,7 @@ impl fmt::Debug for Cipher {
 ///
 /// Exhaustive: the cipher does not say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Unauthentic;
 
 impl fmt::Display for Unauthentic {

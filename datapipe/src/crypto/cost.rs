@@ -19,6 +19,7 @@ const BLOCKS_PER_LANE: u32 = 8;
 ///
 /// Exhaustive: Argon2id has these three cost parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Argon2Cost {
     /// Memory in KiB: at least 8 for each lane, at most [`MAX_ARGON2_MEMORY_KIB`].
     pub memory_kib: u32,

@@ -126,6 +126,7 @@ impl fmt::Debug for Passphrase {
 ///
 /// Exhaustive: version 1 of the format has key slots for these two kinds.
 #[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Secret {
     /// The content of a key file.
     Key(Key),
@@ -159,6 +160,7 @@ impl From<Passphrase> for Secret {
 ///
 /// Exhaustive: version 1 of the format has key slots for these two kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum SecretKind {
     /// The content of a key file.
     KeyFile,

@@ -12,6 +12,7 @@ use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
 use crate::memory::{Process, Segment, StageId};
 use crate::pool::{HeadPort, PortError, Seat, TailPort};
+use crate::stage::Role;
 
 /// A seat in a pipe that another process controls, to which this process has attached as its head
 /// or its tail.
@@ -101,9 +102,13 @@ impl Attachment {
         &self.segment
     }
 
-    /// True if the seat is the head's, false if it is the tail's.
-    pub fn is_head(&self) -> bool {
-        self.seat.is_head()
+    /// Role of the seat: [`Role::Head`] or [`Role::Tail`].
+    pub fn role(&self) -> Role {
+        if self.seat.is_head() {
+            Role::Head
+        } else {
+            Role::Tail
+        }
     }
 
     /// The primitives of the head. Only one port can exist at a time.

@@ -36,7 +36,7 @@
 //!     let report = Pipe::builder()
 //!         .head(StreamHead::new(std::io::stdin()))
 //!         .stage(repeat(2).in_processes())
-//!         .stage(Zstd::level(3).instances(2).in_processes())
+//!         .stage(zstd(3).instances(2).in_processes())
 //!         .tail(StreamTail::new(std::io::sink()))
 //!         .run()?;
 //!     eprintln!("{report}");

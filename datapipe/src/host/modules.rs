@@ -8,9 +8,9 @@ use super::message_sources::MessageSources;
 use super::stage_args::StageArgs;
 use crate::error::StageError;
 use crate::stage::{
-    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Deflate, Module, RESEQUENCE_MODULE, SALVAGE,
+    ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Module, RESEQUENCE_MODULE, SALVAGE,
     SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead, StreamTail, ZSTD_MODULE,
-    Zstd, analyze, decompress, decompress_salvaging, resequence, sequence,
+    analyze, decompress, decompress_salvaging, deflate, resequence, sequence, zstd,
 };
 
 /// Makes a stage from its arguments.
@@ -27,12 +27,12 @@ impl Modules {
             .with(ZSTD_MODULE, |args| {
                 let mut fields = args.fields()?;
                 let level = fields.number("level")?;
-                fields.end().map(|()| Zstd::level(level))
+                fields.end().map(|()| zstd(level))
             })
             .with(DEFLATE_MODULE, |args| {
                 let mut fields = args.fields()?;
                 let level = fields.number("level")?;
-                fields.end().map(|()| Deflate::level(level))
+                fields.end().map(|()| deflate(level))
             })
             .with(DECOMPRESS_MODULE, |args| {
                 let mut fields = args.fields()?;

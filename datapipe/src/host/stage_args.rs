@@ -44,8 +44,8 @@ impl StageArgs<'_> {
         Ok(str::from_utf8(&self.module.arguments)?)
     }
 
-    /// A duplicate of descriptor `n`, counted from 0 in the order of the calls of
-    /// [`Stage::descriptor`](crate::stage::Stage::descriptor).
+    /// A duplicate of descriptor `n`, counted from 0 in the order of
+    /// [`Stage::module_with_descriptors`](crate::stage::Stage::module_with_descriptors).
     ///
     /// # Errors
     ///

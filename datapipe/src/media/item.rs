@@ -6,6 +6,7 @@ use super::Position;
 ///
 /// Exhaustive: the layout of a volume has nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Item {
     /// A record, whose bytes are in the caller's vector, and the position at which it begins.
     Record(Position),

@@ -139,6 +139,7 @@ pub trait StorageFile: Debug + Send + 'static {
 ///
 /// Exhaustive: it has no settings.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct FileSystem;
 
 impl Storage for FileSystem {

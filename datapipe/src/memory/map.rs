@@ -116,12 +116,12 @@ struct NamedMap {
     lock: OwnedFd,
 }
 
-// SAFETY: a mapping belongs to the process and not to a thread; nothing is called on it but its
-// drop.
 #[allow(
     clippy::non_send_fields_in_send_ty,
-    reason = "that is what the proof above is about"
+    reason = "that is what the proof below is about"
 )]
+// SAFETY: a mapping belongs to the process and not to a thread; nothing is called on it but its
+// drop.
 unsafe impl Send for NamedMap {}
 // SAFETY: as above: no method is called through a shared reference.
 unsafe impl Sync for NamedMap {}

@@ -58,6 +58,7 @@ pub struct ShapeBuilder {
 
 /// One stage of a [`Shape`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StageShape {
     /// Instances, 1 to [`MAX_INSTANCES`].
     pub instances: u32,
@@ -107,7 +108,10 @@ impl StageShape {
 }
 
 /// Direction in which a pipe's data flows.
+///
+/// Exhaustive: data flows one way or the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Direction {
     /// From where it is used to where it is kept.
     #[default]
@@ -117,7 +121,10 @@ pub enum Direction {
 }
 
 /// Order of the buffers in a queue.
+///
+/// Exhaustive: version 1 of the segment has no other order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum QueueKind {
     /// First in, first out. The position at which a buffer is put becomes its number.
     Plain,

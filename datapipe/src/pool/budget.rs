@@ -19,7 +19,10 @@ use crate::limits::{MAX_BUFFERS, MAX_INSTANCES};
 use crate::memory::ShapeError;
 
 /// Use that one stage makes of buffers.
+///
+/// Exhaustive: the caller of [`Budget::new`] fills in every field.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct StageNeeds {
     /// Its name, for messages.
     pub name: String,

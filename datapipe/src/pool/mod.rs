@@ -47,7 +47,7 @@ mod explorer; // kills at every atomic operation, on the heap
 mod model; // the same types under the model checker
 
 #[cfg(not(loom))]
-pub use crate::block_info::{BlockInfo, Codec, ContentClass, Marks};
+pub use crate::block_info::{BlockInfo, Codec, ContentClass, Marks, UnknownCodec};
 #[cfg(not(loom))]
 pub use activity::Activity;
 #[cfg(not(loom))]

@@ -18,7 +18,10 @@ use super::port_core::inheritance;
 use super::word::{CONTROLLER, State};
 
 /// Fate of the inputs that the dead participant held.
+///
+/// Exhaustive: a replacement either follows or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Inputs {
     /// Its replacement gets them, before anything new. Only for stages that work out of place: an
     /// input that was worked on in place is no longer what it was.

@@ -27,7 +27,10 @@ pub struct Resequencer<T> {
 }
 
 /// An item that was not taken, handed back.
+///
+/// Exhaustive: it is taken apart into the item and the reason.
 #[derive(Debug)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Rejected<T> {
     /// The item.
     pub item: T,

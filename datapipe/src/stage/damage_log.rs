@@ -29,6 +29,7 @@ pub(crate) const SALVAGE: &str = "salvage";
 
 /// One entry of a [`DamageLog`]: something that could not be read back intact.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DamageEntry {
     /// Number of the block, if it is known.
     pub block: Option<u64>,

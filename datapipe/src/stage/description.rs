@@ -297,36 +297,37 @@ impl<W> Stage<W> {
     /// The name has at most [`MAX_MODULE_NAME`](crate::limits::MAX_MODULE_NAME) bytes, and the
     /// arguments [`MAX_MODULE_ARGUMENTS`](crate::limits::MAX_MODULE_ARGUMENTS).
     #[must_use]
-    pub fn module(mut self, name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
-        let (name, arguments) = (name.into(), Zeroizing::new(arguments.into()));
-        self.settings.module = Some(Module {
-            name,
-            arguments,
-            descriptors: Vec::new(),
-        });
-        self
+    pub fn module(self, name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
+        self.module_with_descriptors(name, arguments, [])
     }
 
-    /// Passes a descriptor to the module in addition to its arguments, so that the process can use
-    /// an open file that it could not open by name. At most
+    /// As [`module`](Self::module), and passes descriptors to the module in addition to its
+    /// arguments, so that the process can use open files that it could not open by name. At most
     /// [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
-    ///
-    /// # Panics
-    ///
-    /// If [`module`](Self::module) has not been called.
     #[must_use]
-    pub fn descriptor(self, descriptor: impl Into<OwnedFd>) -> Self {
-        self.shared_descriptor(Arc::new(descriptor.into()))
+    pub fn module_with_descriptors(
+        self,
+        name: impl Into<String>,
+        arguments: impl Into<Vec<u8>>,
+        descriptors: impl IntoIterator<Item = OwnedFd>,
+    ) -> Self {
+        let descriptors = descriptors.into_iter().map(Arc::new);
+        self.module_with_shared_descriptors(name, arguments, descriptors)
     }
 
-    /// As [`descriptor`](Self::descriptor), for a descriptor that has other owners.
-    pub(crate) fn shared_descriptor(mut self, descriptor: Arc<OwnedFd>) -> Self {
-        let module = self
-            .settings
-            .module
-            .as_mut()
-            .expect("a module is named before it is given descriptors");
-        module.descriptors.push(descriptor);
+    /// As [`module_with_descriptors`](Self::module_with_descriptors), for descriptors that have
+    /// other owners.
+    pub(crate) fn module_with_shared_descriptors(
+        mut self,
+        name: impl Into<String>,
+        arguments: impl Into<Vec<u8>>,
+        descriptors: impl IntoIterator<Item = Arc<OwnedFd>>,
+    ) -> Self {
+        self.settings.module = Some(Module {
+            name: name.into(),
+            arguments: Zeroizing::new(arguments.into()),
+            descriptors: descriptors.into_iter().collect(),
+        });
         self
     }
 
@@ -336,15 +337,13 @@ impl<W> Stage<W> {
         self
     }
 
-    /// Lets the kernel confine the stage's processes (Landlock): they may read files at or beneath
-    /// the paths in `read`, read and write files at or beneath those in `write`, and open nothing
-    /// else. Descriptors passed to them are not affected. A kernel without this ability is an error
-    /// of the stage, and so is a symbolic link in one of the paths: a caller who accepts paths from
-    /// others must resolve them before allowing them, and afterwards no other process can swap a
-    /// component for a link.
+    /// Lets the kernel confine the stage's processes (Landlock) to the files that `confinement`
+    /// allows. A kernel without this ability is an error of the stage, and so is a symbolic link in
+    /// one of the paths: a caller who accepts paths from others must resolve them before allowing
+    /// them, and afterwards no other process can swap a component for a link.
     #[must_use]
-    pub fn confined(mut self, read: Vec<PathBuf>, write: Vec<PathBuf>) -> Self {
-        self.settings.confinement = Some(Confinement { read, write });
+    pub fn confined(mut self, confinement: Confinement) -> Self {
+        self.settings.confinement = Some(confinement);
         self
     }
 

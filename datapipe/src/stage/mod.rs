@@ -12,10 +12,14 @@
 //! # For callers
 //!
 //! A [`Stage`] describes one stage: its name, the number of instances, where they run, and how to
-//! make one. The stages that come with the library return a ready-made description
-//! ([`Zstd::level`], [`decompress()`], [`analyze()`]); make your own with [`Stage::transform`] and
-//! its siblings. A value that implements [`Head`] or [`Tail`] converts into a stage of one
-//! instance.
+//! make one.
+//!
+//! - Between head and tail, the library's stages are functions that return a description:
+//!   [`analyze()`], [`zstd()`], [`deflate()`], [`decompress()`], [`decompress_salvaging()`],
+//!   [`sequence()`], [`resequence()`]. Make your own with [`Stage::transform`] and its siblings.
+//! - Heads and tails are types, because they own what they read or write, and some have a report:
+//!   [`StreamHead`], [`StreamTail`]. A value that implements [`Head`] or [`Tail`] converts into a
+//!   stage of one instance.
 //!
 //! # For implementers
 //!
@@ -54,8 +58,8 @@ pub(crate) use builtin::{
     STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE,
 };
 pub use builtin::{
-    BlockReader, BlockWriter, Deflate, Finding, Inspect, InspectionLog, OpenFile, StreamHead,
-    StreamTail, Zstd, analyze, classify, decompress, decompress_salvaging, resequence, sequence,
+    BlockReader, BlockWriter, Finding, Inspect, InspectionLog, OpenFile, StreamHead, StreamTail,
+    analyze, classify, decompress, decompress_salvaging, deflate, resequence, sequence, zstd,
 };
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog};
@@ -63,6 +67,6 @@ pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailS
 pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, WaitsFor};
 pub use role::Role;
-pub use settings::StageKind;
-pub(crate) use settings::{Confinement, MessageHandler, Module, Placement, Settings};
+pub use settings::{Confinement, StageKind};
+pub(crate) use settings::{MessageHandler, Module, Placement, Settings};
 pub use traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};

@@ -7,6 +7,7 @@ use std::fmt;
 /// Exhaustive: every stage of a chain is one of these three, and a `match` need not provide for
 /// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Role {
     /// The first stage, which allocates buffers and sends.
     Head,

@@ -78,11 +78,45 @@ impl fmt::Debug for Module {
     }
 }
 
-/// Paths that a process may read, and paths that it may also write, each with everything beneath.
+/// Files that a stage's process may open: [`Stage::confined`](super::Stage::confined). Descriptors
+/// that are passed to the process are not affected.
+///
+/// ```
+/// use datapipe::prelude::*;
+/// use datapipe::stage::Confinement;
+/// use std::path::PathBuf;
+///
+/// let spool = PathBuf::from("/var/spool/backup");
+/// let tail = TailStage::from(StreamTail::new(std::io::sink()))
+///     .in_processes()
+///     .confined(Confinement::new().write([spool]));
+/// # let _ = tail;
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Confinement {
+pub struct Confinement {
     pub(crate) read: Vec<PathBuf>,
     pub(crate) write: Vec<PathBuf>,
+}
+
+impl Confinement {
+    /// A confinement in which a process may open nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Also allows reading files at or beneath `paths`.
+    #[must_use]
+    pub fn read(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.read.extend(paths);
+        self
+    }
+
+    /// Also allows reading and writing files at or beneath `paths`.
+    #[must_use]
+    pub fn write(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.write.extend(paths);
+        self
+    }
 }
 
 /// The function that the controller calls with the data of each message of the stage's processes.

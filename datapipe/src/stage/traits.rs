@@ -55,7 +55,10 @@ pub trait Head: Send {
 }
 
 /// Outcome of [`Head::fill`].
+///
+/// Exhaustive: a head that wraps another one can handle every outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Fill {
     /// The block is to be sent, and there may be more data.
     Block,
@@ -118,7 +121,10 @@ pub trait Analyze: Send {
 }
 
 /// Decision of a stage about what it sends on.
+///
+/// Exhaustive: a stage that wraps another one can handle every decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Verdict {
     /// Sends the output; for a stage that works in place, the block.
     Send,

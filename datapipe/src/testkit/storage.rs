@@ -15,6 +15,7 @@ use super::Random;
 
 /// A call at which a [`FaultyStorage`] can be asked to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum StorageCall {
     /// Making a file or a directory.
     Create,

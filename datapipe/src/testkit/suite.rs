@@ -34,11 +34,11 @@ use super::Random;
 /// # Examples
 ///
 /// ```
-/// use datapipe::stage::Zstd;
+/// use datapipe::stage::zstd;
 /// use datapipe::testkit::check_stage;
 ///
 /// let blocks = [b"a".to_vec(), vec![7; 60_000], b"short".to_vec()];
-/// let compressed = check_stage(&blocks, || Zstd::level(3));
+/// let compressed = check_stage(&blocks, || zstd(3));
 /// assert!(compressed[1].len() < 100);
 /// ```
 pub fn check_stage(blocks: &[Vec<u8>], stage: impl Fn() -> MiddleStage<'static>) -> Vec<Vec<u8>> {

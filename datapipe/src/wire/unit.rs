@@ -87,7 +87,7 @@ impl UnitHeader {
         bytes.put(MAGIC);
         bytes.put_u8(self.kind.code());
         bytes.put_u8(VERSION);
-        bytes.put_u16(u16::from(self.marks.0 & STORED_MARKS.0));
+        bytes.put_u16(u16::from((self.marks & STORED_MARKS).0));
         bytes.put_u32(self.archive);
         bytes.put_u32(self.chunk);
         bytes.put_u64(self.number);
@@ -271,7 +271,7 @@ impl RawHeader {
             block_kind,
             crc,
             fields: UnitHeader {
-                marks: Marks(low_flags & STORED_MARKS.0),
+                marks: Marks(low_flags) & STORED_MARKS,
                 archive,
                 chunk,
                 number,

@@ -88,7 +88,7 @@ pub(crate) fn write<'a>(
     let mut pipe = Pipe::builder()
         .buffer_size(block)
         .head(head)
-        .stage(Zstd::level(3).instances(2));
+        .stage(zstd(3).instances(2));
     if let Some(seal) = seal {
         pipe = pipe.stage(seal.instances(2));
     }
@@ -102,7 +102,7 @@ pub(crate) fn volume(options: ArchiveOptions, data: &[u8], block: u32) -> Vec<u8
     let mut pipe = Pipe::builder()
         .buffer_size(block)
         .head(head)
-        .stage(Zstd::level(1).inline());
+        .stage(zstd(1).inline());
     if let Some(seal) = seal {
         pipe = pipe.stage(seal.inline());
     }

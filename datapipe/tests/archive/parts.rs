@@ -135,7 +135,7 @@ fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn Medium>> {
 
 /// Reads the whole archive.
 fn everything(reader: &ArchiveReader<Box<dyn Medium>>) -> Vec<NumberedBlock> {
-    let (reading, all) = (reader.read(2), Arrived::default());
+    let (reading, all) = (reader.read().instances(2), Arrived::default());
     reading.pipe.tail(all.clone()).run().unwrap();
     assert!(reading.report.outcome().complete);
     let all = all.0.lock().unwrap().clone();
@@ -150,7 +150,7 @@ fn read_blocks(
     blocks: &BlockSet,
 ) -> (Arrived, u64) {
     let arrived = Arrived::default();
-    let reading = reader.read_blocks(index, blocks, 1).unwrap();
+    let reading = reader.read_blocks(index, blocks).unwrap();
     reading.pipe.tail(arrived.clone()).run().unwrap();
     (arrived, reading.report.outcome().missing)
 }
@@ -159,7 +159,7 @@ fn random_blocks(random: &mut Random) -> BlockSet {
     let mut blocks = BlockSet::new();
     for _ in 0..=random.below(6) {
         let first = random.below(BLOCKS);
-        blocks.insert(first, (first + random.below(5)).min(BLOCKS - 1));
+        blocks.insert(first..=(first + random.below(5)).min(BLOCKS - 1));
     }
     blocks
 }
@@ -176,7 +176,7 @@ fn selected_blocks_match_a_full_read() {
             .index()
             .unwrap_or_else(|error| panic!("{recipe:?}: {error}"));
         assert_eq!(index.blocks(), BLOCKS);
-        assert!(index.catalogue().runs().eq([(BLOCKS - 7, BLOCKS - 1)]));
+        assert!(index.catalogue().runs().eq([BLOCKS - 7..=BLOCKS - 1]));
         let all = everything(&reader);
         for _ in 0..20 {
             let blocks = random_blocks(&mut random);
@@ -301,8 +301,8 @@ fn damaged_end_gives_a_correct_index_or_none() {
     write(recipe, &path);
     let good = fs::read(&path).unwrap();
     let mut blocks = BlockSet::new();
-    blocks.insert(3, 4);
-    blocks.insert(120, 120);
+    blocks.insert(3..=4);
+    blocks.insert(120..=120);
     for at in (good.len() - 3000..good.len()).step_by(3) {
         let mut bad = good.clone();
         bad[at] ^= 0x41;
@@ -325,7 +325,7 @@ fn damaged_end_gives_a_correct_index_or_none() {
 #[test]
 fn block_numbers_beyond_the_archive_are_missing() {
     let mut all = BlockSet::new();
-    all.insert(0, u64::MAX);
+    all.insert(0..=u64::MAX);
     for recipe in recipes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("medium");
@@ -381,7 +381,7 @@ fn footer_with_max_block_numbers_is_ignored() {
     let mut blocks = BlockSet::new();
     (0..BLOCKS)
         .step_by(3)
-        .for_each(|block| blocks.insert(block, block));
+        .for_each(|block| blocks.insert(block..=block));
     let reader = open(recipe, &path);
     let index = reader.index().unwrap();
     let (arrived, _) = read_blocks(&reader, &index, &blocks);
@@ -426,7 +426,7 @@ fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
     locator
         .chunks
         .iter()
-        .for_each(|chunk| blocks.insert(chunk.first, chunk.first));
+        .for_each(|chunk| blocks.insert(chunk.first..=chunk.first));
     assert!(locator.chunks.len() > 20);
     let log = DamageLog::new();
     let reader = open(recipe, &path).salvage(&log);

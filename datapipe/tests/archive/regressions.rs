@@ -308,7 +308,7 @@ impl InPlace for Harm {
         let mut info = block.info();
         if block.number().get() == 1 {
             block.clear();
-            info.marks = info.marks.with(Marks::DAMAGED);
+            info.marks |= Marks::DAMAGED;
         }
         block.set_info(info);
         Ok(Verdict::Send)

@@ -208,7 +208,7 @@ fn failed_write_leaves_a_valid_archive_up_to_its_last_checkpoint() {
         let pipe = Pipe::builder()
             .buffer_size(BLOCK)
             .head(source)
-            .stage(Zstd::level(1));
+            .stage(zstd(1));
         let error = pipe
             .stage(seal.unwrap())
             .tail(tail)

@@ -72,7 +72,7 @@ pub(crate) const CHAINS: &[Chain] = &[
         stages: &[replaced("zstd", 2), replaced("decompress", 2)],
         dropped: |_| false,
         ends: Ends::Threads,
-        middle: || vec![Zstd::level(1).instances(2), decompress().instances(2)],
+        middle: || vec![zstd(1).instances(2), decompress().instances(2)],
     },
     Chain {
         name: "mixed",

@@ -13,7 +13,7 @@ fn undersized_pool_is_rejected_with_the_arithmetic() {
         Pipe::builder()
             .label("nightly")
             .head(numbers(1))
-            .stage(Zstd::level(3).instances(2))
+            .stage(zstd(3).instances(2))
             .stage(gather(4).named("group"))
             .tail(collect(&Collected::default()))
     };

@@ -73,10 +73,7 @@ fn info(codec: Codec, plain_len: usize) -> BlockInfo {
 
 /// Returns the compressing stages, with their codecs.
 fn both() -> [(Codec, MiddleStage<'static>); 2] {
-    [
-        (Codec::ZSTD, Zstd::level(3)),
-        (Codec::DEFLATE, Deflate::level(6)),
-    ]
+    [(Codec::ZSTD, zstd(3)), (Codec::DEFLATE, deflate(6))]
 }
 
 /// Returns `data` as one block, compressed by each algorithm.
@@ -126,14 +123,14 @@ proptest! {
     fn any_data_at_any_level_round_trips(
         seed: u64,
         level in 0..25_i32,
-        deflate: bool,
+        deflated: bool,
         analyzed: bool,
         several in 1..4_u32,
         undo in 1..4_u32,
     ) {
         let blocks = random_blocks(&mut Random::new(seed));
         let compress =
-            if deflate { Deflate::level(level as u32) } else { Zstd::level(level) };
+            if deflated { deflate(level as u32) } else { zstd(level) };
         let mut stages = vec![compress.instances(several), decompress().instances(undo)];
         if analyzed {
             stages.insert(0, analyze());
@@ -148,8 +145,8 @@ proptest! {
 fn codecs_pass_the_stage_suite() {
     let mut blocks = random_blocks(&mut Random::new(4));
     blocks.iter_mut().for_each(|block| block.truncate(64 << 10));
-    check_stage(&blocks, || Deflate::level(1));
-    check_stage(&blocks, || Zstd::level(9));
+    check_stage(&blocks, || deflate(1));
+    check_stage(&blocks, || zstd(9));
     assert_eq!(check_stage(&blocks, decompress), blocks);
     let log = DamageLog::new();
     assert_eq!(check_stage(&blocks, || decompress_salvaging(&log)), blocks);
@@ -310,10 +307,7 @@ fn noise_is_decoded_safely() {
 #[test]
 fn decompression_bomb_is_limited_to_the_buffer() {
     let zeros = vec![0; 64 << 20];
-    for (stage, codec) in [
-        (Zstd::level(19), Codec::ZSTD),
-        (Deflate::level(9), Codec::DEFLATE),
-    ] {
+    for (stage, codec) in [(zstd(19), Codec::ZSTD), (deflate(9), Codec::DEFLATE)] {
         let bomb = through(
             &plain(std::slice::from_ref(&zeros)),
             64 << 20,
@@ -414,12 +408,7 @@ fn inspection_marks_and_rejects() {
     let run = |parcels: &[Parcel]| {
         let log = InspectionLog::new();
         let stage = Stage::inspect("judge", &log, |_| Inspector).instances(3);
-        through(
-            parcels,
-            4096,
-            [stage, Zstd::level(1).instances(2), decompress()],
-        )
-        .map(|got| (got, log))
+        through(parcels, 4096, [stage, zstd(1).instances(2), decompress()]).map(|got| (got, log))
     };
     let blocks: Vec<Vec<u8>> = (0..30).map(|n| vec![b"pmr"[n % 3]; 100 + n]).collect();
     let (got, log) = run(&plain(&blocks)).unwrap();

@@ -37,7 +37,7 @@ fn compression_and_encryption_round_trip() {
         .buffer_size(100_000)
         .head(StreamHead::new(&source[..]))
         .stage(analyze().instances(2))
-        .stage(Zstd::level(3).instances(3))
+        .stage(zstd(3).instances(3))
         .stage(seal.instances(2))
         .stage(open.instances(2))
         .stage(decompress().instances(2))
@@ -121,7 +121,8 @@ fn block_is_never_sealed_twice() {
     );
     let full = StreamHead::new(std::io::repeat(1).take(9000));
     let tight = small()
-        .rooms(0, 15)
+        .headroom(0)
+        .tailroom(15)
         .head(full)
         .stage(seal())
         .tail(collect(&got));

@@ -290,7 +290,7 @@ fn library_stages_pass_the_stage_suite() {
         .collect();
     assert_eq!(check_stage(&blocks, analyze), blocks);
     assert_eq!(check_stage(&blocks, || pass(3)), blocks);
-    check_stage(&blocks, || Zstd::level(1));
+    check_stage(&blocks, || zstd(1));
     assert_eq!(
         check_stage(&blocks, decompress),
         blocks,

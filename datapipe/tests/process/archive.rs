@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datapipe::NotReplaced;
 use datapipe::archive::{BlockSet, ReadOutcome, Reading, WriteOutcome};
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, DamageEntry, StageKind};
+use datapipe::stage::{Arguments, Confinement, DamageEntry, StageKind};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::data::{blocks, key};
@@ -57,11 +57,13 @@ enum Where {
 impl Where {
     /// Returns the stage in this placement. If confined, it may write only below `write`.
     fn run<W>(self, stage: Stage<W>, write: &[&Path]) -> Stage<W> {
-        let paths = write.iter().map(|path| path.to_path_buf()).collect();
+        let paths = write.iter().map(|path| path.to_path_buf());
         match self {
             Self::Threads => stage,
             Self::Processes => stage.in_processes(),
-            Self::Confined => stage.in_processes().confined(Vec::new(), paths),
+            Self::Confined => stage
+                .in_processes()
+                .confined(Confinement::new().write(paths)),
         }
     }
 }
@@ -86,7 +88,7 @@ fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutco
     let mut pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(StreamHead::new(Cursor::new(data())));
-    pipe = pipe.stage(place.run(Zstd::level(1).instances(2), &[]));
+    pipe = pipe.stage(place.run(zstd(1).instances(2), &[]));
     if let Some(seal) = seal {
         pipe = pipe.stage(place.run(seal.instances(2), &[]));
     }
@@ -117,8 +119,8 @@ fn read(path: &Path, encrypted: bool, blocks: Option<&BlockSet>, place: Where) -
     let index = blocks.map(|_| reader.index().unwrap());
     let reader = reader.salvage(&log);
     let Reading { pipe, report } = match (&index, blocks) {
-        (Some(index), Some(blocks)) => reader.read_blocks(index, blocks, 2).unwrap(),
-        _ => reader.read(2),
+        (Some(index), Some(blocks)) => reader.read_blocks(index, blocks).unwrap().instances(2),
+        _ => reader.read().instances(2),
     };
     let pipe = if matches!(place, Where::Threads) {
         pipe
@@ -229,9 +231,9 @@ pub(crate) fn selected_blocks_are_read_in_processes() {
     let path = dir.path().join("volumes");
     write(&path, true, false, Where::Threads);
     let mut blocks = BlockSet::new();
-    [(0, 0), (7, 30), (100, 101)]
+    [0..=0, 7..=30, 100..=101]
         .into_iter()
-        .for_each(|(first, last)| blocks.insert(first, last));
+        .for_each(|run| blocks.insert(run));
     let threads = read(&path, true, Some(&blocks), Where::Threads);
     assert_eq!(threads.outcome.blocks, 27);
     assert_eq!(read(&path, true, Some(&blocks), Where::Processes), threads);
@@ -260,13 +262,13 @@ pub(crate) fn media_that_cannot_cross_are_rejected() {
     refused(head().tail(far(medium)), "create the medium anew");
     let reading = ArchiveReader::open(OwnMedium::new(open(&own), None), None)
         .unwrap()
-        .read(1);
+        .read();
     let tail = || StreamRestore::new(std::io::sink());
     refused(
         reading.pipe.in_processes().tail(tail()),
         "stage \"archive-head\" cannot run",
     );
-    let reading = ArchiveReader::open(open(&own), None).unwrap().read(1);
+    let reading = ArchiveReader::open(open(&own), None).unwrap().read();
     refused(
         reading.pipe.tail(tail()).in_processes(),
         "give StreamRestore::file an open file",
@@ -473,7 +475,7 @@ pub(crate) fn killed_archive_reader_fails_or_is_replaced() {
         .salvage(&log);
     for stage in 0..3 {
         let gate = Arc::new(AtomicBool::new(false));
-        let Reading { pipe, report } = reader.read(1);
+        let Reading { pipe, report } = reader.read();
         let pipe = pipe
             .buffers(12)
             .in_processes()

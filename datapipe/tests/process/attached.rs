@@ -43,7 +43,7 @@ pub(crate) fn attach(deed: &str) -> ! {
         std::process::exit(0);
     }
     let attachment = Attachment::take(control).unwrap();
-    assert_eq!(attachment.is_head(), deed != "receive");
+    assert_eq!(attachment.role() == Role::Head, deed != "receive");
     let result = match deed {
         "fail" => Err(StageError::new("I do not like it")),
         "leave" => std::process::exit(0),

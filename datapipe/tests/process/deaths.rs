@@ -57,7 +57,7 @@ pub(crate) fn processes_killed_at_random_are_replaced() {
         .buffers(BUFFERS)
         .buffer_size(1024)
         .head(counting(u64::MAX, &enough))
-        .stage(Zstd::level(1).instances(2).in_processes())
+        .stage(zstd(1).instances(2).in_processes())
         .stage(decompress().instances(2).in_processes())
         .tail(checking(&count))
         .start()

@@ -11,6 +11,7 @@ use datapipe::controller::Event;
 use datapipe::host::{Modules, StageArgs, StageMessage};
 use datapipe::memory::Backing;
 use datapipe::prelude::*;
+use datapipe::stage::Confinement;
 use datapipe::{Death, NotReplaced};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -96,7 +97,7 @@ pub(crate) fn every_stage_can_be_a_process() {
             .backing(backing)
             .buffer_size(1024)
             .head(far_counting(200))
-            .stage(Zstd::level(1).instances(2).in_processes())
+            .stage(zstd(1).instances(2).in_processes())
             .stage(decompress().in_processes())
             .tail(far_checking(&count))
             .run()
@@ -249,12 +250,11 @@ pub(crate) fn confined_process_reads_only_its_paths() {
         let path = path.to_str().unwrap();
         let head = peeking(path)
             .module("test.peeking", path)
-            .confined(vec![open.clone()], Vec::new());
+            .confined(Confinement::new().read([open.clone()]));
         let file: OwnedFd = out.try_clone().unwrap().into();
-        let tail = keeping(out.try_clone().unwrap())
-            .module("test.keeping", "")
-            .descriptor(file);
-        let tail = tail.confined(Vec::new(), Vec::new()).in_processes();
+        let tail =
+            keeping(out.try_clone().unwrap()).module_with_descriptors("test.keeping", "", [file]);
+        let tail = tail.confined(Confinement::new()).in_processes();
         let result = Pipe::builder()
             .buffer_size(1024)
             .head(head.in_processes())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, StageKind};
+use datapipe::stage::{Arguments, Confinement, StageKind};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::stages::{Deed, in_place};
@@ -20,17 +20,12 @@ fn pipe(stage: MiddleStage<'static>) -> PipeBuilder<'static> {
 
 /// Checks the plan of a pipe before this program has called `serve`.
 pub(crate) fn before_serving() {
-    let error = pipe(Zstd::level(1).in_processes())
-        .plan()
-        .unwrap_err()
-        .to_string();
+    let error = pipe(zstd(1).in_processes()).plan().unwrap_err().to_string();
     assert!(
         error.contains("does not call datapipe::host::serve"),
         "{error}"
     );
-    pipe(Zstd::level(1).in_processes_of("/elsewhere"))
-        .plan()
-        .unwrap();
+    pipe(zstd(1).in_processes_of("/elsewhere")).plan().unwrap();
 }
 
 pub(crate) fn unusable_stage_descriptions_are_rejected() {
@@ -44,24 +39,22 @@ pub(crate) fn unusable_stage_descriptions_are_rejected() {
         "no module is named",
     );
     let long = "x".repeat(datapipe::limits::MAX_MODULE_NAME + 1);
-    refused(
-        Zstd::level(1).module(long, "").in_processes(),
-        "256 and 0 bytes",
-    );
+    refused(zstd(1).module(long, "").in_processes(), "256 and 0 bytes");
     let long = vec![0; datapipe::limits::MAX_MODULE_ARGUMENTS + 1];
     refused(
-        Zstd::level(1).module("x", long).in_processes(),
+        zstd(1).module("x", long).in_processes(),
         "1 and 65537 bytes",
     );
-    let nine = (0..9).fold(Zstd::level(1), |stage, _| {
-        stage.descriptor(File::open("/dev/null").unwrap())
-    });
+    let descriptors = (0..9).map(|_| File::open("/dev/null").unwrap().into());
+    let nine = zstd(1).module_with_descriptors("x", "", descriptors);
     refused(nine.in_processes(), "9 descriptors");
     let long = vec![PathBuf::from(
         "/x".repeat(datapipe::limits::MAX_MODULE_ARGUMENTS),
     )];
     refused(
-        Zstd::level(1).confined(long, Vec::new()).in_processes(),
+        zstd(1)
+            .confined(Confinement::new().read(long))
+            .in_processes(),
         "131076 bytes",
     );
     refused(
@@ -78,25 +71,22 @@ pub(crate) fn unusable_hosts_are_reported() {
         assert!(error.to_string().contains(why), "{error}");
     };
     fails(
-        Zstd::level(1).in_processes_of("/nonexistent/host"),
+        zstd(1).in_processes_of("/nonexistent/host"),
         "cannot start its process",
     );
+    fails(zstd(1).in_processes_of("/bin/true"), "exit status: 0");
     fails(
-        Zstd::level(1).in_processes_of("/bin/true"),
-        "exit status: 0",
-    );
-    fails(
-        Zstd::level(1).module("unheard of", "").in_processes(),
+        zstd(1).module("unheard of", "").in_processes(),
         "no module \"unheard of\", only datapipe.analyze",
     );
-    let zstd =
-        |level: &str| Zstd::level(1).module("datapipe.zstd", Arguments::new().with("level", level));
+    let leveled =
+        |level: &str| zstd(1).module("datapipe.zstd", Arguments::new().with("level", level));
     fails(
-        zstd("many").in_processes(),
+        leveled("many").in_processes(),
         "invalid value \"many\" for field `level`",
     );
     fails(
-        Zstd::level(1).module("datapipe.zstd", "1").in_processes(),
+        zstd(1).module("datapipe.zstd", "1").in_processes(),
         "too early",
     );
     let module = |stage: MiddleStage<'static>| stage.module("datapipe.analyze", "");

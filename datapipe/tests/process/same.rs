@@ -37,18 +37,17 @@ fn made_by(stages: impl IntoIterator<Item = MiddleStage<'static>>) -> Vec<u8> {
 }
 
 pub(crate) fn codecs_in_processes_give_the_same_bytes() {
-    for stage in [|| Zstd::level(3), || Deflate::level(6)] {
+    for stage in [|| zstd(3), || deflate(6)] {
         let threads = made_by([stage().instances(2)]);
         assert_eq!(made_by([stage().instances(2).in_processes()]), threads);
         assert!(threads.len() < data().len());
     }
     let whole = made_by([]);
-    let back =
-        [analyze(), Zstd::level(3), decompress()].map(|stage| stage.instances(2).in_processes());
+    let back = [analyze(), zstd(3), decompress()].map(|stage| stage.instances(2).in_processes());
     assert_eq!(made_by(back), whole);
     let ordered = [
         sequence(7),
-        Zstd::level(1).instances(2),
+        zstd(1).instances(2),
         decompress().instances(2),
         resequence(7, 2),
     ];
@@ -57,7 +56,7 @@ pub(crate) fn codecs_in_processes_give_the_same_bytes() {
 
 pub(crate) fn stage_suite_runs_in_processes() {
     let blocks: Vec<_> = data().chunks(10_000).map(<[u8]>::to_vec).collect();
-    let compressed = check_stage(&blocks, || Zstd::level(1));
+    let compressed = check_stage(&blocks, || zstd(1));
     assert_eq!(
         check_stage(&compressed[..8], || crate::stages::in_place(
             crate::stages::Deed::Pass,
@@ -69,12 +68,12 @@ pub(crate) fn stage_suite_runs_in_processes() {
 
 pub(crate) fn separate_host_program_gives_the_same_bytes() {
     let host = env!("CARGO_BIN_EXE_datapipe-host");
-    let stage = || Zstd::level(5).instances(2);
+    let stage = || zstd(5).instances(2);
     assert_eq!(made_by([stage().in_processes_of(host)]), made_by([stage()]));
 }
 
 pub(crate) fn threads_inline_and_processes_can_be_mixed() {
-    let stages = || [Zstd::level(1), decompress(), Deflate::level(1)];
+    let stages = || [zstd(1), decompress(), deflate(1)];
     let [first, second, third] = stages();
     assert_eq!(
         made_by([first.inline(), second.in_processes(), third.instances(2)]),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use datapipe::controller::Event;
 use datapipe::prelude::*;
-use datapipe::stage::{Arguments, StageKind};
+use datapipe::stage::{Arguments, Confinement, StageKind};
 use datapipe::tree::{CatalogueQuery, ProblemKind, RestoreReport, TreeList, TreeReport};
 use parking_lot::Mutex;
 
@@ -69,7 +69,7 @@ pub(crate) fn tree_read_in_a_process_matches_a_thread() {
         let to = dir.path().join(to);
         move |head: TreeHead| {
             head.instances(1)
-                .confined(vec![to.clone()], Vec::new())
+                .confined(Confinement::new().read([to.clone()]))
                 .in_processes()
         }
     };
@@ -191,7 +191,7 @@ fn confined_to(dest: &Path) -> impl Fn(TreeRestore) -> TailStage<'static> {
     let dest = dest.to_owned();
     move |tail| {
         TailStage::from(tail)
-            .confined(Vec::new(), vec![dest.clone()])
+            .confined(Confinement::new().write([dest.clone()]))
             .in_processes()
     }
 }
@@ -305,10 +305,10 @@ pub(crate) fn file_streams_run_in_processes() {
     let (mut source, out) = (File::open(&from).unwrap(), tempfile::tempfile().unwrap());
     source.seek(SeekFrom::Start(1000)).unwrap();
     let head = HeadStage::from(StreamHead::file(source))
-        .confined(Vec::new(), Vec::new())
+        .confined(Confinement::new())
         .in_processes();
     let tail = TailStage::from(StreamTail::file(out.try_clone().unwrap()));
-    let tail = tail.confined(Vec::new(), Vec::new()).in_processes();
+    let tail = tail.confined(Confinement::new()).in_processes();
     Pipe::builder()
         .buffer_size(BLOCK)
         .head(head)

@@ -14,7 +14,7 @@ use datapipe::host::Modules;
 use datapipe::memory::Process;
 use datapipe::pool::Activity;
 use datapipe::prelude::*;
-use datapipe::stage::StageKind;
+use datapipe::stage::{Confinement, StageKind};
 use rustix::net::SendFlags;
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -257,14 +257,15 @@ pub(crate) fn hang_up_after_a_stop_is_not_a_failure() {
 
 /// Confinement would not cover threads that run already.
 pub(crate) fn confinement_of_a_threaded_process_is_rejected() {
-    let error = run(named("threads").confined(Vec::new(), Vec::new())).to_string();
+    let error = run(named("threads").confined(Confinement::new())).to_string();
     assert!(error.contains("it has 2 threads"), "{error}");
 }
 
 /// A plan does not keep the descriptors of its stages open.
 pub(crate) fn plan_keeps_no_descriptors() {
     let (mut ours, theirs) = std::io::pipe().unwrap();
-    let tail = named("drain").descriptor(OwnedFd::from(theirs));
+    let descriptors = [OwnedFd::from(theirs)];
+    let tail = named("drain").module_with_descriptors("test.checking", "", descriptors);
     let builder = Pipe::builder()
         .buffer_size(1024)
         .head(counting(1, &Arc::default()))

@@ -578,7 +578,7 @@ fn archived_blocks_are_read_back_identically() {
     let tape = dir.path().join("tree.tap");
     let archive = archive_options(8192, 100_000).plan().unwrap();
     let (_, tail) = archive.stages(create_tape(&tape));
-    let zstd = Zstd::level(3).instances(2);
+    let zstd = zstd(3).instances(2);
     Pipe::builder()
         .buffer_size(8192)
         .head(head(&path))

@@ -67,7 +67,7 @@ impl Archived {
         let pipe = Pipe::builder()
             .buffer_size(BLOCK)
             .head(head(&source))
-            .stage(Zstd::level(3));
+            .stage(zstd(3));
         pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
         Self { dir, placement }
     }
@@ -94,7 +94,7 @@ impl Archived {
         let wanted = CatalogueQuery::new(&paths);
         while let Some(search) = wanted.search() {
             reader
-                .read_blocks(&index, &index.catalogue(), 1)
+                .read_blocks(&index, &index.catalogue())
                 .unwrap()
                 .pipe
                 .tail(search)
@@ -104,8 +104,9 @@ impl Archived {
         let restore = TreeRestore::part(&dest, RestoreOptions::default(), &wanted).unwrap();
         let report = restore.report();
         let reading = reader
-            .read_blocks(&index, &wanted.blocks(&index), 2)
-            .unwrap();
+            .read_blocks(&index, &wanted.blocks(&index))
+            .unwrap()
+            .instances(2);
         reading
             .pipe
             .tail(self.placement.place(restore))
@@ -240,8 +241,8 @@ fn list_from_the_catalogue_matches_a_full_read() {
     let reader = archived.reader();
     let index = reader.index().unwrap();
     let lists = [
-        reader.read_blocks(&index, &index.catalogue(), 1).unwrap(),
-        reader.read(1),
+        reader.read_blocks(&index, &index.catalogue()).unwrap(),
+        reader.read(),
     ]
     .map(|reading| {
         let list = Arc::new(Mutex::new(Vec::new()));

@@ -117,7 +117,7 @@ fn archive(source: &Path, tape: &Path) {
         .buffer_size(BLOCK)
         .head(head)
         .stage(analyze())
-        .stage(Zstd::level(3).instances(2));
+        .stage(zstd(3).instances(2));
     pipe.stage(seal.unwrap().instances(2))
         .tail(tail)
         .run()

@@ -82,7 +82,7 @@ fn unit(kind: UnitKind) -> UnitHeader {
 
 fn block() -> UnitHeader {
     UnitHeader {
-        marks: Marks::MARKED.with(Marks::REJECTED),
+        marks: Marks::MARKED | Marks::REJECTED,
         offset: 0x00aa_bbcc_ddee_ff00,
         plain: 4096,
         stored: 1040,

@@ -318,7 +318,7 @@ fn rejected_block_with_content_is_not_written() {
     impl InPlace for Careless {
         fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
             let mut info = block.info();
-            info.marks = info.marks.with(Marks::REJECTED);
+            info.marks |= Marks::REJECTED;
             block.set_info(info);
             Ok(Verdict::Send)
         }

@@ -125,8 +125,8 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
     }
     pipe = match recipe.packing {
         Packing::Raw => pipe,
-        Packing::Zstd => pipe.stage(Zstd::level(1).inline()),
-        Packing::Deflate => pipe.stage(Deflate::level(6).inline()),
+        Packing::Zstd => pipe.stage(zstd(1).inline()),
+        Packing::Deflate => pipe.stage(deflate(6).inline()),
     };
     if let Some(seal) = seal {
         pipe = pipe.stage(seal.inline());

@@ -11,13 +11,13 @@ use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser};
 use datapipe::controller::ByteCount;
 use datapipe::host;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::tree::{Excluded, TreeReport};
-use datapipe::wire;
+use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
     InstancesArgs, OutputArgs, PlacementArgs, parse_buffer_size, parse_size,
 };
@@ -59,8 +59,9 @@ struct Args {
     /// Bytes in a buffer, and so in a block before compression: 64KiB, 4MiB
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_buffer_size)]
     buffer_size: u32,
-    /// Which chunks have headers and footers
-    #[arg(long, value_name = "WHICH", default_value = "header-footer")]
+    /// Which chunks have headers and footers: header (a header before every chunk), once (one
+    /// header before all chunks, one footer after them) or header-footer (both for every chunk)
+    #[arg(long, value_name = "WHICH", default_value_t)]
     framing: Framing,
     /// Bytes of a volume at most; in a directory the next one follows [default: what the file
     /// system has]
@@ -109,31 +110,11 @@ impl FromStr for Compress {
             Some(Ok(level)) if (1..=most).contains(&level) => Ok(level),
             Some(_) => Err(format!("{method} has levels 1 to {most}")),
         };
-        match (method, text.contains(':')) {
-            ("none", false) => Ok(Self::None),
-            ("zstd", _) => Ok(Self::Zstd(level(22, 3)? as i32)),
-            ("deflate", _) => Ok(Self::Deflate(level(9, 6)?)),
+        match (method.parse(), text.contains(':')) {
+            (Ok(Codec::NONE), false) => Ok(Self::None),
+            (Ok(Codec::ZSTD), _) => Ok(Self::Zstd(level(22, 3)? as i32)),
+            (Ok(Codec::DEFLATE), _) => Ok(Self::Deflate(level(9, 6)?)),
             _ => Err("give zstd, zstd:LEVEL, deflate, deflate:LEVEL or none".to_owned()),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Framing {
-    /// A header before every chunk
-    Header,
-    /// One header before all chunks, one footer behind them
-    Once,
-    /// Header and footer around every chunk
-    HeaderFooter,
-}
-
-impl From<Framing> for wire::Framing {
-    fn from(framing: Framing) -> Self {
-        match framing {
-            Framing::Header => Self::Header,
-            Framing::Once => Self::Once,
-            Framing::HeaderFooter => Self::HeaderFooter,
         }
     }
 }
@@ -330,7 +311,7 @@ impl Args {
         };
         let mut options = options_of(&name[..name.floor_char_boundary(MAX_TEXT)])
             .program(concat!("disk_to_tape ", env!("CARGO_PKG_VERSION")))
-            .framing(self.framing.into())
+            .framing(self.framing)
             .block_len(self.buffer_size);
         if let Some(size) = self.volume_size {
             // A small volume needs small records, or most of it stays empty.
@@ -359,8 +340,8 @@ impl Args {
         pipe = pipe.head(head).stage(analyze());
         pipe = match self.compress {
             Compress::None => pipe,
-            Compress::Zstd(level) => pipe.stage(Zstd::level(level).instances(instances)),
-            Compress::Deflate(level) => pipe.stage(Deflate::level(level).instances(instances)),
+            Compress::Zstd(level) => pipe.stage(zstd(level).instances(instances)),
+            Compress::Deflate(level) => pipe.stage(deflate(level).instances(instances)),
         };
         if let Some(seal) = seal {
             pipe = pipe.stage(seal.instances(instances));

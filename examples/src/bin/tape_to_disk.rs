@@ -215,7 +215,7 @@ impl Job<'_> {
         let selection = Arc::new(Mutex::new(self.selection()));
         let (wanted, lines) = (Arc::clone(&selection), listing.clone());
         let tail = TreeList::new(move |object: &CatalogueEntry<'_>| {
-            if locked(&wanted).wants(object.path, false) {
+            if locked(&wanted).wants(object.path, ObjectKind::File) {
                 lines
                     .add(object)
                     .map_err(|error| StageError::new(cannot_print(&error)))?;
@@ -376,7 +376,7 @@ impl Job<'_> {
 
     /// A stream is wanted if `--path` names it, or there is no `--path`.
     fn check_wanted(&self, name: &str) -> Result<(), Failure> {
-        if self.selection().wants(name.as_bytes(), false) {
+        if self.selection().wants(name.as_bytes(), ObjectKind::File) {
             return Ok(());
         }
         let name = escaped(name.as_bytes());

@@ -1,6 +1,7 @@
 //! A set of blocks of an archive, by their numbers.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::limits::MAX_BLOCK_RUNS;
 
@@ -24,15 +25,16 @@ impl BlockSet {
         Self::default()
     }
 
-    /// Adds the blocks `first` to `last`; none if `last` is less than `first`.
+    /// Adds a run of blocks; none if the run is empty.
     ///
     /// Runs do not overlap, so runs that begin earlier end earlier, too. The loop takes the last
     /// run that begins within reach of the new one, joins it if it ends within reach, and stops at
     /// the first that does not: all runs before that end even earlier.
-    pub fn insert(&mut self, mut first: u64, mut last: u64) {
-        if first > last {
+    pub fn insert(&mut self, run: RangeInclusive<u64>) {
+        if run.is_empty() {
             return;
         }
+        let (mut first, mut last) = run.into_inner();
         let reach = self.grain.saturating_add(1);
         while let Some((&begins, &ends)) =
             self.runs.range(..=last.saturating_add(reach)).next_back()
@@ -62,9 +64,9 @@ impl BlockSet {
         self.runs.is_empty()
     }
 
-    /// Iterates over the first and last block of each run, in ascending order.
-    pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.runs.iter().map(|(&first, &last)| (first, last))
+    /// Iterates over the runs, in ascending order.
+    pub fn runs(&self) -> impl Iterator<Item = RangeInclusive<u64>> {
+        self.runs.iter().map(|(&first, &last)| first..=last)
     }
 
     /// Iterates over the runs of the set, limited to the blocks `first` to `last`.
@@ -121,18 +123,16 @@ mod tests {
             for _ in 0..random.below(30) {
                 let first = random.below(100);
                 let last = first + random.below(8);
-                blocks.insert(first, last);
+                blocks.insert(first..=last);
                 model.extend(first..=last);
             }
-            let numbers: Vec<u64> = blocks
-                .runs()
-                .flat_map(|(first, last)| first..=last)
-                .collect();
+            let numbers: Vec<u64> = blocks.runs().flatten().collect();
             assert!(numbers.iter().eq(&model), "seed {seed}");
             assert!((0..120).all(|number| blocks.contains(number) == model.contains(&number)));
             let runs: Vec<_> = blocks.runs().collect();
             assert!(
-                runs.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0),
+                runs.windows(2)
+                    .all(|pair| pair[0].end() + 1 < *pair[1].start()),
                 "seed {seed}: {runs:?}"
             );
             let (first, last) = (random.below(60), 40 + random.below(60));
@@ -151,10 +151,11 @@ mod tests {
     #[test]
     fn block_set_over_its_limit_joins_runs_and_loses_no_block() {
         let mut blocks = BlockSet::new();
-        blocks.insert(u64::MAX, u64::MAX);
-        blocks.insert(5, 4);
+        blocks.insert(u64::MAX..=u64::MAX);
+        let (first, last) = (5, 4);
+        blocks.insert(first..=last);
         for number in 0..3 * MAX_BLOCK_RUNS as u64 {
-            blocks.insert(number * 3, number * 3);
+            blocks.insert(number * 3..=number * 3);
             assert!(blocks.runs.len() <= MAX_BLOCK_RUNS);
         }
         assert!((0..3 * MAX_BLOCK_RUNS as u64).all(|number| blocks.contains(number * 3)));

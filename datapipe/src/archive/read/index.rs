@@ -10,6 +10,7 @@
 //! The index is not authenticated and not trusted. A block that is found proves its number itself.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use crate::crypto::Cipher;
 use crate::media::{Item, Medium, MediumError, Position};
@@ -50,7 +51,7 @@ impl Index {
     pub fn catalogue(&self) -> BlockSet {
         let mut blocks = BlockSet::new();
         if let Some(last) = self.footer.blocks.checked_sub(1) {
-            blocks.insert(self.footer.catalogue, last);
+            blocks.insert(self.footer.catalogue..=last);
         }
         blocks
     }
@@ -113,7 +114,7 @@ impl Index {
         let mut reader = BackReader::new(medium, session);
         let mut runs = Vec::new();
         let (mut listed_chunk, mut listed) = (None, Vec::new());
-        for (first, last) in blocks.runs() {
+        for (first, last) in blocks.runs().map(RangeInclusive::into_inner) {
             let next_chunk = self.chunks.partition_point(|chunk| chunk.first <= first);
             let start = match next_chunk.checked_sub(1) {
                 None => ReadStart {

@@ -35,10 +35,10 @@ use super::unit_reader::UnitReader;
 /// # let archive = ArchiveOptions::stream("nightly").plan()?;
 /// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
 /// # let data = [7u8; 100_000];
-/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(Zstd::level(3)).tail(tail).run()?;
+/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(zstd(3)).tail(tail).run()?;
 ///
 /// let tape = VirtualTape::open(&path)?;
-/// let reading = ArchiveReader::open(tape, None)?.read(2);
+/// let reading = ArchiveReader::open(tape, None)?.read().instances(2);
 /// reading.pipe.tail(StreamRestore::new(std::io::sink())).run()?;
 /// assert!(reading.report.outcome().complete);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -55,11 +55,21 @@ pub struct ArchiveReader<M> {
 ///
 /// Exhaustive: it is taken apart into the pipe and its report.
 #[derive(Debug)]
+#[allow(clippy::exhaustive_structs, reason = "declared above")]
 pub struct Reading {
     /// The pipe that reads, decrypts and decompresses. Add a tail.
     pub pipe: PipeBuilder<'static>,
     /// Report of the reading. It is final when the pipe has ended.
     pub report: ReadReport,
+}
+
+impl Reading {
+    /// Runs `n` instances of each stage that decrypts or decompresses, instead of one.
+    #[must_use]
+    pub fn instances(mut self, n: u32) -> Self {
+        self.pipe = self.pipe.map_middles(|stage| stage.instances(n));
+        self
+    }
 }
 
 impl<M: Medium + 'static> ArchiveReader<M> {
@@ -121,10 +131,9 @@ impl<M: Medium + 'static> ArchiveReader<M> {
         Index::read(&self.medium, &self.session, cipher)
     }
 
-    /// Returns a pipe that reads all blocks from the start, in order, with `instances` instances of
-    /// each of its stages, on threads.
-    pub fn read(&self, instances: u32) -> Reading {
-        self.reading(self.head(), instances)
+    /// Returns a pipe that reads all blocks from the start, in order, on threads.
+    pub fn read(&self) -> Reading {
+        self.reading(self.head())
     }
 
     /// Returns a pipe that reads only `blocks`.
@@ -132,33 +141,24 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// # Errors
     ///
     /// [`MediumError::Io`].
-    pub fn read_blocks(
-        &self,
-        index: &Index,
-        blocks: &BlockSet,
-        instances: u32,
-    ) -> Result<Reading, MediumError> {
-        Ok(self.reading(self.head_of(index, blocks)?, instances))
+    pub fn read_blocks(&self, index: &Index, blocks: &BlockSet) -> Result<Reading, MediumError> {
+        Ok(self.reading(self.head_of(index, blocks)?))
     }
 
-    fn reading(&self, head: ArchiveHead<M>, instances: u32) -> Reading {
+    fn reading(&self, head: ArchiveHead<M>) -> Reading {
         let report = head.report();
         let decompress = match &self.reporter.log {
             Some(log) => decompress_salvaging(log),
             None => decompress(),
         };
-        let mut pipe = Pipe::builder()
+        let pipe = Pipe::builder()
             .label("restore")
             .direction(Direction::Restore)
             .buffer_size(self.header.block_len.max(MIN_BUFFER_SIZE))
-            .head(head);
-        if let Some(open) = self.open_blocks() {
-            pipe = pipe.stage(open.instances(instances));
-        }
-        Reading {
-            pipe: pipe.stage(decompress.instances(instances)),
-            report,
-        }
+            .head(head)
+            .stages(self.open_blocks())
+            .stage(decompress);
+        Reading { pipe, report }
     }
 
     /// Returns the stage that decrypts, if the archive is encrypted.

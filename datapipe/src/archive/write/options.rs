@@ -34,7 +34,7 @@ use super::tail::ArchiveTail;
 /// let (seal, tail) = archive.stages(tape);
 /// Pipe::builder()
 ///     .head(StreamHead::new(&data[..]))
-///     .stage(Zstd::level(3))
+///     .stage(zstd(3))
 ///     .stage(seal.expect("there is a key"))
 ///     .tail(tail)
 ///     .run()?;

@@ -49,7 +49,10 @@ pub trait Inspect: Send {
 }
 
 /// Result of an inspection.
+///
+/// Exhaustive: an inspector that wraps another one can handle every result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Finding {
     /// Nothing was found.
     Pass,
@@ -145,7 +148,7 @@ struct Inspection<I> {
 impl<I: Inspect> InPlace for Inspection<I> {
     fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
         let mut info = block.info();
-        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             return Ok(Verdict::Send);
         }
         let number = block.archive_number();
@@ -164,11 +167,11 @@ impl<I: Inspect> InPlace for Inspection<I> {
             Finding::Pass => return Ok(Verdict::Send),
             Finding::Mark => {
                 self.log.0.lock().marked.push(number);
-                info.marks = info.marks.with(Marks::MARKED);
+                info.marks |= Marks::MARKED;
             }
             Finding::Reject => {
                 self.log.0.lock().rejected.push(number);
-                info.marks = info.marks.with(Marks::REJECTED);
+                info.marks |= Marks::REJECTED;
                 info.plain_len = 0;
                 block.clear();
             }

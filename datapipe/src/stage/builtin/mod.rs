@@ -1,7 +1,7 @@
 //! The stages that come with the library.
 //!
 //! ```text
-//!   StreamHead -> analyze -> inspect -> Zstd / Deflate -> ... -> decompress -> StreamTail
+//!   StreamHead -> analyze -> inspect -> zstd / deflate -> ... -> decompress -> StreamTail
 //! ```
 //!
 //! Each is built from the public traits and carries the name and arguments of a
@@ -19,7 +19,7 @@ mod stream; // any `Read` as head, any `Write` as tail
 pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};
 pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
-pub use compress::{Deflate, Zstd, decompress, decompress_salvaging};
+pub use compress::{decompress, decompress_salvaging, deflate, zstd};
 pub use inspect::{Finding, Inspect, InspectionLog};
 pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};

@@ -148,9 +148,11 @@ impl<R: Read + Send> Head for StreamHead<R> {
             Some(file) if file.0.is_terminal() => stage.local(
                 "it reads from a terminal, as only this process can: let it run on a thread",
             ),
-            Some(file) => stage
-                .module(STREAM_HEAD_MODULE, Arguments::new())
-                .shared_descriptor(Arc::clone(&file.0)),
+            Some(file) => stage.module_with_shared_descriptors(
+                STREAM_HEAD_MODULE,
+                Arguments::new(),
+                [Arc::clone(&file.0)],
+            ),
         }
     }
 }
@@ -241,9 +243,11 @@ impl<W: Write + Send> Tail for StreamTail<W> {
             None => stage.local(
                 "its writer cannot move to another process: give StreamTail::file an open file",
             ),
-            Some(file) => stage
-                .module(STREAM_TAIL_MODULE, Arguments::new())
-                .shared_descriptor(Arc::clone(&file.0)),
+            Some(file) => stage.module_with_shared_descriptors(
+                STREAM_TAIL_MODULE,
+                Arguments::new(),
+                [Arc::clone(&file.0)],
+            ),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Meta {
     /// Returns the entry of an object that is not a further name of another. `kind` is that of
     /// [`object_kind`](Self::object_kind).
     pub(super) fn to_object<'a>(
-        &self,
+        self,
         kind: ObjectKind,
         path: &'a [u8],
         target: &'a [u8],

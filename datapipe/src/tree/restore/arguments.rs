@@ -46,10 +46,10 @@ impl RestoreArguments {
 
     /// Adds the module, its arguments and its descriptors to the description of a stage.
     pub(super) fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        let stage = stage.module(TREE_RESTORE_MODULE, self.arguments.clone());
-        self.descriptors
-            .iter()
-            .map(Arc::clone)
-            .fold(stage, TailStage::shared_descriptor)
+        stage.module_with_shared_descriptors(
+            TREE_RESTORE_MODULE,
+            self.arguments.clone(),
+            self.descriptors.iter().map(Arc::clone),
+        )
     }
 }

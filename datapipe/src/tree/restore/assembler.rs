@@ -81,7 +81,7 @@ impl<S: Sink> ObjectAssembler<S> {
 
     /// True if the path of a file is selected.
     pub(super) fn wants_file(&mut self, path: &[u8]) -> bool {
-        self.scope.selection.wants(path, false)
+        self.scope.selection.wants(path, ObjectKind::File)
     }
 
     /// Takes the next block of the archive.
@@ -102,7 +102,7 @@ impl<S: Sink> ObjectAssembler<S> {
             self.handle_gap(self.next, number - 1);
         }
         self.next = number.saturating_add(1);
-        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             // Its kind is not used: it has not been authenticated.
             let what = format!("block {number} has no content: it was damaged or rejected");
             self.mark_lost(number, number, 0, what);
@@ -259,8 +259,7 @@ impl<S: Sink> ObjectAssembler<S> {
     /// Begins an object in the sink. Returns `None` if its remaining entries are to be skipped: it
     /// is not wanted, or it cannot be created, which is reported.
     fn begin_in_sink(&mut self, object: &ObjectMeta<'_>) -> Result<Option<S::Partial>, StageError> {
-        let is_directory = object.kind == ObjectKind::Directory;
-        if !self.scope.selection.wants(object.path, is_directory) {
+        if !self.scope.selection.wants(object.path, object.kind) {
             return Ok(None);
         }
         let is_same = |open: &OpenObject<S::Partial>| {

@@ -33,7 +33,7 @@ pub(super) enum RestoreOutcome {
     Created { device: u64, inode: u64 },
     /// It is complete, and its inode is not needed: it has one name, or the sink created nothing.
     Verified,
-    /// It was not wanted, or could not be created.
+    /// It was not wanted, could not be created, or is a device that this user may not create.
     NotRestored,
 }
 

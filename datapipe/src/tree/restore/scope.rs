@@ -84,9 +84,9 @@ impl RestoreScope {
 fn encode(blocks: &BlockSet, renames: &Renames) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.put_u32(len_u32(blocks.runs().count()));
-    for (first, last) in blocks.runs() {
-        bytes.put_u64(first);
-        bytes.put_u64(last);
+    for run in blocks.runs() {
+        bytes.put_u64(*run.start());
+        bytes.put_u64(*run.end());
     }
     for (object, path) in renames {
         bytes.put_u64(*object);
@@ -110,7 +110,7 @@ fn decode(bytes: &[u8]) -> Result<(BlockSet, Renames), DecodeError> {
                 "has a run of blocks that ends before it begins: {first} to {last}"
             )));
         }
-        blocks.insert(first, last);
+        blocks.insert(first..=last);
     }
     while !bytes.rest().is_empty() {
         let object = bytes.u64()?;
@@ -126,8 +126,8 @@ mod tests {
 
     fn scope() -> RestoreScope {
         let mut blocks = BlockSet::new();
-        blocks.insert(3, 9);
-        blocks.insert(1 << 40, u64::MAX);
+        blocks.insert(3..=9);
+        blocks.insert(1 << 40..=u64::MAX);
         let renames = Renames::from([(1, b"a/\xff".to_vec()), (u64::MAX, vec![b'x'; 100_000])]);
         RestoreScope {
             selection: Selection::new(&[]),

@@ -57,7 +57,7 @@ use super::writer::Writer;
 /// let paths = [b"home/ada".to_vec()];
 /// let restore = TreeRestore::paths("/srv/restored", RestoreOptions::default(), &paths)?;
 /// let report = restore.report();
-/// reader.read(2).pipe.tail(restore).run()?;
+/// reader.read().instances(2).pipe.tail(restore).run()?;
 /// for problem in report.problems() {
 ///     eprintln!("{problem}");
 /// }

@@ -226,7 +226,7 @@ impl Writer {
         if !self.credentials.is_root() && node.is_some_and(|node| node != FileType::Fifo) {
             self.report
                 .record_note("devices are not restored: only root may do that");
-            return Ok(RestoreOutcome::Verified);
+            return Ok(RestoreOutcome::NotRestored);
         }
         let (dir, name) = self.parent(object.path)?;
         let device = rustix::fs::makedev(device.0, device.1);

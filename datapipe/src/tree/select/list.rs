@@ -29,7 +29,7 @@ use crate::wire::{
 ///     println!("{:>12} {}", object.size, object.path.escape_ascii());
 ///     Ok(())
 /// });
-/// reader.read_blocks(&index, &index.catalogue(), 1)?.pipe.tail(list).run()?;
+/// reader.read_blocks(&index, &index.catalogue())?.pipe.tail(list).run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct TreeList<F> {
@@ -159,7 +159,7 @@ impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for Tr
         let number = block.archive_number();
         let is_data = info.kind == BlockKind::Data.code();
         self.has_data |= is_data;
-        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             return Ok(());
         }
         if !is_data && (self.has_data || info.kind != BlockKind::ClosingCatalogue.code()) {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::wire::ObjectKind;
+
 /// Set of paths, each of which selects the object at the path and everything below it.
 #[derive(Clone, Debug)]
 pub struct Selection {
@@ -37,9 +39,10 @@ impl Selection {
         }
     }
 
-    /// Returns true if `path` is selected: it is one of the paths or below one, or a directory on
-    /// the way to one. In the first two cases, that path counts as found.
-    pub fn wants(&mut self, path: &[u8], is_directory: bool) -> bool {
+    /// Returns true if the object of this kind at `path` is selected: it is at one of the paths or
+    /// below one, or is a directory on the way to one. In the first two cases, that path counts as
+    /// found.
+    pub fn wants(&mut self, path: &[u8], kind: ObjectKind) -> bool {
         if self.paths.is_empty() {
             return true;
         }
@@ -57,7 +60,7 @@ impl Selection {
             }
         }
         wanted
-            || is_directory && {
+            || kind == ObjectKind::Directory && {
                 let below = [path, b"/"].concat();
                 self.paths
                     .range(below.clone()..)
@@ -87,19 +90,27 @@ mod tests {
     #[test]
     fn objects_below_and_directories_above_are_selected() {
         let mut selection = Selection::new(&[b"/a/b/".to_vec(), b"./x".to_vec()]);
-        assert!(selection.wants(b"a", true) && !selection.wants(b"a", false));
         assert!(
-            !selection.wants(b"a/bc", true)
-                && !selection.wants(b"ab", true)
-                && !selection.wants(b"xy", false)
+            selection.wants(b"a", ObjectKind::Directory)
+                && !selection.wants(b"a", ObjectKind::File)
+        );
+        assert!(
+            !selection.wants(b"a/bc", ObjectKind::Directory)
+                && !selection.wants(b"ab", ObjectKind::Directory)
+                && !selection.wants(b"xy", ObjectKind::File)
         );
         assert!(selection.not_found().eq([&b"a/b"[..], b"x"]));
-        assert!(selection.wants(b"a/b", true) && selection.wants(b"a/b/c/d", false));
+        assert!(
+            selection.wants(b"a/b", ObjectKind::Directory)
+                && selection.wants(b"a/b/c/d", ObjectKind::File)
+        );
         assert!(selection.not_found().eq([&b"x"[..]]));
         let mut nested = Selection::new(&[b"a".to_vec(), b"a/b".to_vec(), b"a/c".to_vec()]);
-        assert!(nested.wants(b"a", true) && nested.wants(b"a/b", false));
+        assert!(
+            nested.wants(b"a", ObjectKind::Directory) && nested.wants(b"a/b", ObjectKind::File)
+        );
         assert!(nested.not_found().eq([&b"a/c"[..]]));
-        assert!(Selection::new(&[b".".to_vec(), b"a".to_vec()]).wants(b"z", false));
-        assert!(Selection::new(&[]).wants(b"z", false));
+        assert!(Selection::new(&[b".".to_vec(), b"a".to_vec()]).wants(b"z", ObjectKind::File));
+        assert!(Selection::new(&[]).wants(b"z", ObjectKind::File));
     }
 }

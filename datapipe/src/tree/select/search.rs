@@ -19,7 +19,7 @@ use crate::error::StageError;
 use crate::limits::{MAX_RESTORE_MEMORY, MAX_WANTED_LINKS};
 use crate::pool::{Block, Marks};
 use crate::stage::{Tail, TailStage};
-use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind};
+use crate::wire::{BlockKind, CatalogueEntry, Entry, EntryBody};
 
 use super::paths::Selection;
 
@@ -35,10 +35,11 @@ use super::paths::Selection;
 /// let index = reader.index()?;
 /// let query = CatalogueQuery::new(&[b"home/ada".to_vec()]);
 /// while let Some(search) = query.search() {
-///     reader.read_blocks(&index, &index.catalogue(), 1)?.pipe.tail(search).run()?;
+///     reader.read_blocks(&index, &index.catalogue())?.pipe.tail(search).run()?;
 /// }
 /// let restore = TreeRestore::part("/srv/restored", RestoreOptions::default(), &query)?;
-/// reader.read_blocks(&index, &query.blocks(&index), 2)?.pipe.tail(restore).run()?;
+/// let reading = reader.read_blocks(&index, &query.blocks(&index))?.instances(2);
+/// reading.pipe.tail(restore).run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -90,10 +91,7 @@ impl CatalogueQuery {
     pub fn blocks(&self, index: &Index) -> BlockSet {
         let mut blocks = self.0.lock().blocks.clone();
         if !blocks.is_empty() {
-            index
-                .catalogue()
-                .runs()
-                .for_each(|(first, last)| blocks.insert(first, last));
+            index.catalogue().runs().for_each(|run| blocks.insert(run));
         }
         blocks
     }
@@ -128,11 +126,10 @@ pub struct Search(CatalogueQuery);
 impl QueryInner {
     /// Takes an entry of the catalogue. `object` is 0 unless hard links to it may follow.
     fn entry(&mut self, object: u64, entry: &CatalogueEntry<'_>) -> Result<(), StageError> {
-        let is_directory = entry.kind == ObjectKind::Directory;
-        let selected = self.selection.wants(entry.path, is_directory);
+        let selected = self.selection.wants(entry.path, entry.kind);
         match self.step {
             SearchStep::Paths if selected => {
-                self.blocks.insert(entry.blocks.0, entry.blocks.1);
+                self.blocks.insert(entry.blocks.0..=entry.blocks.1);
                 if entry.link > 0 {
                     self.linked.insert(entry.link);
                 }
@@ -142,7 +139,7 @@ impl QueryInner {
                 if selected {
                     self.linked.remove(&object);
                 } else {
-                    self.blocks.insert(entry.blocks.0, entry.blocks.1);
+                    self.blocks.insert(entry.blocks.0..=entry.blocks.1);
                 }
             }
             SearchStep::Links if selected && self.linked.contains(&entry.link) => {
@@ -170,7 +167,7 @@ impl Tail for Search {
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         let info = block.info();
-        if info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED) {
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             let number = block.archive_number();
             return Err(StageError::new(format!(
                 "block {number} has no valid content: the objects it names are unknown"

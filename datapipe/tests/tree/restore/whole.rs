@@ -15,6 +15,7 @@ in_both_placements! {
     every_object_kind_is_restored
     holes_are_restored_as_holes
     privileged_attributes_are_restored_for_root_only
+    hard_link_to_device_that_is_not_restored_is_not_damaged
     extended_attributes_and_acls_are_restored
     paths_longer_than_path_max_are_restored
     existing_object_is_kept_or_replaced_whole
@@ -214,6 +215,33 @@ fn privileged_attributes_are_restored_for_root_only(placement: Placement) {
         assert!(report.is_whole(), "{}", problems(&report));
         assert_eq!((seen["setuid"].mode, seen.len()), (0o755, 2));
         assert_eq!(report.notes().len(), 4, "{:?}", report.notes());
+    }
+}
+
+/// A plain user restores no devices. The further name of a device was reported as damaged, as if its
+/// target had been lost, because the device counted as created.
+fn hard_link_to_device_that_is_not_restored_is_not_damaged(placement: Placement) {
+    let site = Site::new(placement);
+    let mut pack = Pack::default();
+    let null = ObjectMeta {
+        device: (1, 3),
+        linked: true,
+        ..object(ObjectKind::CharacterDevice, "null")
+    };
+    let link = pack.whole(&null, &[], 0, &[]);
+    let again = ObjectMeta {
+        link,
+        ..object(ObjectKind::HardLink, "again")
+    };
+    pack.whole(&again, &[], 0, &[]);
+    let report = site.plain(pack);
+    assert_eq!(report.damaged_count(), 0, "{}", problems(&report));
+    if !is_root() {
+        assert_eq!(
+            problems(&report),
+            "\"again\": is a hard link to \"null\", which was not restored\n"
+        );
+        assert!(site.names().is_empty());
     }
 }
 

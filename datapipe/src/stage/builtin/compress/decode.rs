@@ -69,7 +69,7 @@ impl Transform for Decompress {
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
         let mut info = input.info();
         let number = input.archive_number();
-        let lost = info.marks.contains(Marks::DAMAGED) || info.marks.contains(Marks::REJECTED);
+        let lost = info.marks.intersects(Marks::DAMAGED | Marks::REJECTED);
         if lost {
             return Ok(Verdict::SendInput);
         }
@@ -98,7 +98,7 @@ impl Transform for Decompress {
             }
             (Err(what), Some(log)) => {
                 log.report(number, format!("does not decompress: {what}"));
-                info.marks = info.marks.with(Marks::DAMAGED);
+                info.marks |= Marks::DAMAGED;
             }
             (Err(what), None) => {
                 return Err(StageError::new(format!(

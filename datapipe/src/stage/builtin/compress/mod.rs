@@ -2,9 +2,9 @@
 //! compressed in parallel and read one at a time.
 //!
 //! ```text
-//!   Zstd::level(n)     \                       codec, plain_len
-//!                       one Transform -> block ----------------> decompress(), for either codec
-//!   Deflate::level(n)  /
+//!   zstd(level)     \                       codec, plain_len
+//!                    one Transform -> block ----------------> decompress(), for either codec
+//!   deflate(level)  /
 //! ```
 //!
 //! Each block records its algorithm in its [`Codec`](crate::pool::Codec), so one stage decompresses
@@ -18,4 +18,4 @@ mod probe; // decision to attempt compression
 mod stages; // the public constructors and their module names
 
 pub(crate) use stages::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
-pub use stages::{Deflate, Zstd, decompress, decompress_salvaging};
+pub use stages::{decompress, decompress_salvaging, deflate, zstd};

@@ -11,44 +11,30 @@ pub(crate) const ZSTD_MODULE: &str = "datapipe.zstd";
 pub(crate) const DEFLATE_MODULE: &str = "datapipe.deflate";
 pub(crate) const DECOMPRESS_MODULE: &str = "datapipe.decompress";
 
-/// Compression with zstd: one frame (RFC 8878) for each block.
-#[derive(Debug)]
-pub struct Zstd;
-
-impl Zstd {
-    /// Compresses each block at `level`, 1 (fast) to 22 (small). Other values are clamped to this
-    /// range.
-    ///
-    /// These blocks travel on unchanged: a block that would not become smaller; one in which
-    /// content analysis found compressed or encrypted data; from level 10 on, one of 64 KiB or more
-    /// that level 3 cannot shrink; one that is already sealed or compressed.
-    pub fn level<'a>(level: i32) -> MiddleStage<'a> {
-        let level = level.clamp(1, *zstd::compression_level_range().end());
-        Stage::transform("zstd", move |_| Compress::new(Method::Zstd(level))).module(
-            ZSTD_MODULE,
-            Arguments::new().with("level", level.to_string()),
-        )
-    }
+/// Compresses each block with zstd, to one frame (RFC 8878), at `level`, 1 (fast) to 22 (small).
+/// Other values are clamped to this range.
+///
+/// These blocks travel on unchanged: a block that would not become smaller; one in which content
+/// analysis found compressed or encrypted data; from level 10 on, one of 64 KiB or more that level
+/// 3 cannot shrink; one that is already sealed or compressed.
+pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
+    let level = level.clamp(1, *::zstd::compression_level_range().end());
+    let arguments = Arguments::new().with("level", level.to_string());
+    Stage::transform("zstd", move |_| Compress::new(Method::Zstd(level)))
+        .module(ZSTD_MODULE, arguments)
 }
 
-/// Compression with deflate: one raw stream (RFC 1951) for each block.
-#[derive(Debug)]
-pub struct Deflate;
-
-impl Deflate {
-    /// Compresses each block at `level`, 1 (fast) to 9 (small). Other values are clamped to this
-    /// range.
-    ///
-    /// The same blocks travel on unchanged as with a high [`Zstd::level`]: zstd decides which
-    /// blocks are dense. Zstd is also faster and compresses better; use deflate only if the readers
-    /// support nothing else.
-    pub fn level<'a>(level: u32) -> MiddleStage<'a> {
-        let level = level.clamp(1, 9);
-        Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level))).module(
-            DEFLATE_MODULE,
-            Arguments::new().with("level", level.to_string()),
-        )
-    }
+/// Compresses each block with deflate, to one raw stream (RFC 1951), at `level`, 1 (fast) to 9
+/// (small). Other values are clamped to this range.
+///
+/// The same blocks travel on unchanged as with a high level of [`zstd()`]: zstd decides which
+/// blocks are dense. Zstd is also faster and compresses better; use deflate only if the readers
+/// support nothing else.
+pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
+    let level = level.clamp(1, 9);
+    let arguments = Arguments::new().with("level", level.to_string());
+    Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level)))
+        .module(DEFLATE_MODULE, arguments)
 }
 
 /// Decompresses each block by the algorithm that it names, and passes on blocks that name none.
@@ -65,7 +51,7 @@ impl Deflate {
 /// let mut back = Vec::new();
 /// Pipe::builder()
 ///     .head(StreamHead::new(&text[..]))
-///     .stage(Deflate::level(6).instances(2))
+///     .stage(deflate(6).instances(2))
 ///     .stage(decompress().instances(2))
 ///     .tail(StreamTail::new(&mut back))
 ///     .run()?;
