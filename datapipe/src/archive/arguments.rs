@@ -26,7 +26,7 @@ use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::key::ArchiveKey;
 use super::plan_data::PlanData;
-use super::report::{DamageReporter, ReadOutcome, ReadReport, WriteOutcome, WriteReport};
+use super::report::{DamageReporter, ReadReport, WriteReport};
 use super::run::{ReadStart, Run};
 
 // Names of the modules.
@@ -56,10 +56,6 @@ pub(super) const OPENED: &str = "opened";
 // Values of `MEDIUM`.
 pub(super) const TAPE: &str = "tape";
 pub(super) const DIRECTORY: &str = "directory";
-
-/// First byte of a message that has a [`ReadOutcome`]. The messages of a damage log begin with
-/// others.
-pub(super) const READ_OUTCOME: u8 = 16;
 
 /// Bytes of an encoded [`Run`].
 const RUN_LEN: usize = 52;
@@ -99,18 +95,11 @@ pub(super) fn describe_tail<'a>(
         .with(ARCHIVE, plan.header.to_bytes())
         .with(CHUNK_LEN, plan.chunk_len.to_string());
     let stage = stage.module(TAIL_MODULE, with_medium(arguments, &medium));
-    let report = report.clone();
     medium
         .descriptors
         .into_iter()
         .fold(stage, TailStage::descriptor)
-        .notes(move |data| {
-            // A message that cannot be decoded changes nothing: the archive then does not count as
-            // complete.
-            if let Ok(outcome) = WriteOutcome::decode(data) {
-                report.update(|report| *report = outcome);
-            }
-        })
+        .mirrored(report)
 }
 
 /// The settings of a head that its module needs.
@@ -145,20 +134,16 @@ pub(super) fn describe_head<'a>(
         .with_flag(RUNS, settings.runs.is_some())
         .with_flag(SALVAGE, settings.reporter.log.is_some());
     let stage = stage.module(HEAD_MODULE, with_medium(arguments, &medium));
-    let (report, log) = (settings.report.clone(), settings.reporter.log.clone());
-    medium
+    let stage = medium
         .descriptors
         .into_iter()
         .fold(stage, HeadStage::descriptor)
-        .notes(move |data| match data {
-            [READ_OUTCOME, outcome @ ..] => {
-                // As in `describe_tail`.
-                if let Ok(outcome) = ReadOutcome::decode(outcome) {
-                    report.update(|report| *report = outcome);
-                }
-            }
-            damage => log.iter().for_each(|log| log.apply(damage)),
-        })
+        .mirrored(settings.report);
+    settings
+        .reporter
+        .log
+        .iter()
+        .fold(stage, HeadStage::mirrored)
 }
 
 /// Gives a stage that writes a stream its module, if it writes to an open file.

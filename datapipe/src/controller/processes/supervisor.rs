@@ -304,7 +304,7 @@ impl Supervisor<'_> {
             return;
         };
         let handled = catch_panic(|| {
-            (handler.0)(data);
+            handler.handle(slot.spec.id.instance, data);
             Ok(())
         });
         if handled.is_err() {

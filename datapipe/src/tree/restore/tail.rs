@@ -154,9 +154,7 @@ impl Tail for TreeRestore {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        self.arguments
-            .describe(stage)
-            .notes(self.report().receiver())
+        self.arguments.describe(stage).mirrored(&self.report())
     }
 }
 
