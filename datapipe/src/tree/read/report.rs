@@ -135,6 +135,15 @@ impl TreeReport {
         self.0.lock().outcome.clone()
     }
 
+    /// Returns the counts of a [`snapshot`](Self::snapshot) with an empty list of problems. A
+    /// caller who shows progress saves the copy of the list.
+    pub fn counts(&self) -> TreeOutcome {
+        TreeOutcome {
+            problems: Vec::new(),
+            ..self.0.lock().outcome
+        }
+    }
+
     /// Changes the counts.
     pub(super) fn update(&self, change: impl FnOnce(&mut TreeOutcome)) {
         change(&mut self.0.lock().outcome);

@@ -94,6 +94,17 @@ impl RestoreReport {
         self.0.lock().outcome.clone()
     }
 
+    /// Returns the counts of a [`snapshot`](Self::snapshot) with empty lists. A caller who shows
+    /// progress saves the copies of the lists.
+    pub fn counts(&self) -> RestoreOutcome {
+        RestoreOutcome {
+            problems: Vec::new(),
+            damaged: Vec::new(),
+            notes: Vec::new(),
+            ..self.0.lock().outcome
+        }
+    }
+
     /// Counts a complete object, with `bytes` bytes of data.
     pub(super) fn record_object(&self, kind: ObjectKind, bytes: u64) {
         let outcome = &mut self.0.lock().outcome;

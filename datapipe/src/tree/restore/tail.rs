@@ -58,7 +58,7 @@ use super::writer::Writer;
 /// let restore = TreeRestore::paths("/srv/restored", RestoreOptions::default(), &paths)?;
 /// let report = restore.report();
 /// reader.read(2).pipe.tail(restore).run()?;
-/// for problem in report.problems() {
+/// for problem in report.snapshot().problems {
 ///     eprintln!("{problem}");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
