@@ -117,7 +117,7 @@ fn look<M: Medium + 'static>(
 ) -> Result<bool, Box<dyn Error>> {
     let Reading { pipe, report } = reader.read_blocks(index, blocks)?;
     match placement.pipe(pipe).tail(tail).run() {
-        Ok(_) => Ok(report.outcome().rejected == 0),
+        Ok(_) => Ok(report.snapshot().rejected == 0),
         Err(datapipe::Error::Stage(_)) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -85,10 +85,10 @@ impl Summary {
 
     /// Takes what was read of a tree.
     pub fn add_tree(&mut self, report: &TreeReport) {
-        let outcome = report.outcome();
+        let outcome = report.snapshot();
         (self.files, self.directories, self.others) =
             (outcome.files, outcome.directories, outcome.others);
-        for TreeProblem { path, kind, .. } in report.problems() {
+        for TreeProblem { path, kind, .. } in outcome.problems {
             let what = kind.to_string();
             let list = if kind.is_left_out() {
                 &mut self.left_out
@@ -97,18 +97,19 @@ impl Summary {
             };
             list.push(Trouble { path, what });
         }
-        (self.errors_total, self.left_out_total) = (outcome.problems, outcome.left_out);
+        (self.errors_total, self.left_out_total) = (outcome.problem_count, outcome.left_out);
     }
 
     /// Takes what was restored or verified of a tree.
     pub fn add_restored(&mut self, report: &RestoreReport) {
+        let outcome = report.snapshot();
         (self.files, self.directories, self.others) =
-            (report.files(), report.directories(), report.others());
-        for RestoreProblem { path, what, .. } in report.problems() {
+            (outcome.files, outcome.directories, outcome.others);
+        for RestoreProblem { path, what, .. } in outcome.problems {
             self.errors.push(Trouble { path, what });
         }
-        self.errors_total += report.problem_count();
-        self.notes.extend(report.notes());
+        self.errors_total += outcome.problem_count;
+        self.notes.extend(outcome.notes);
     }
 
     /// Takes what was found damaged on the medium.
@@ -117,8 +118,9 @@ impl Summary {
             path: Vec::new(),
             what: damage.to_string(),
         };
-        self.errors.extend(log.entries().into_iter().map(place));
-        self.errors_total += log.count();
+        let outcome = log.snapshot();
+        self.errors.extend(outcome.entries.into_iter().map(place));
+        self.errors_total += outcome.count;
     }
 
     /// Takes one thing that is not whole. An empty path is that of the archive.

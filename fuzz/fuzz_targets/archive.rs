@@ -78,7 +78,7 @@ fn check<M: Medium + 'static>(head: ArchiveHead<M>, reader: &ArchiveReader<M>, l
         assert!(
             got == sent || got.iter().all(|&byte| byte == 0),
             "wrong data came out: {:#?}",
-            log.entries()
+            log.snapshot().entries
         );
     }
 }

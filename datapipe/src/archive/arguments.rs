@@ -26,7 +26,7 @@ use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::key::ArchiveKey;
 use super::plan_data::PlanData;
-use super::report::{DamageReporter, ReadOutcome, ReadReport, WriteOutcome, WriteReport};
+use super::report::{DamageReporter, ReadReport, WriteReport};
 use super::run::{ReadStart, Run};
 
 // Names of the modules.
@@ -56,10 +56,6 @@ pub(super) const OPENED: &str = "opened";
 // Values of `MEDIUM`.
 pub(super) const TAPE: &str = "tape";
 pub(super) const DIRECTORY: &str = "directory";
-
-/// First byte of a message that has a [`ReadOutcome`]. The messages of a damage log begin with
-/// others.
-pub(super) const READ_OUTCOME: u8 = 16;
 
 /// Bytes of an encoded [`Run`].
 const RUN_LEN: usize = 52;
@@ -98,16 +94,13 @@ pub(super) fn describe_tail<'a>(
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
         .with(CHUNK_LEN, plan.chunk_len.to_string());
-    let (arguments, report) = (with_medium(arguments, &medium), report.clone());
     stage
-        .module_with_descriptors(TAIL_MODULE, arguments, medium.descriptors)
-        .notes(move |data| {
-            // A message that cannot be decoded changes nothing: the archive then does not count as
-            // complete.
-            if let Ok(outcome) = WriteOutcome::decode(data) {
-                report.update(|report| *report = outcome);
-            }
-        })
+        .module_with_descriptors(
+            TAIL_MODULE,
+            with_medium(arguments, &medium),
+            medium.descriptors,
+        )
+        .mirrored(report)
 }
 
 /// The settings of a head that its module needs.
@@ -142,18 +135,14 @@ pub(super) fn describe_head<'a>(
         .with_flag(RUNS, settings.runs.is_some())
         .with_flag(SALVAGE, settings.reporter.log.is_some());
     let arguments = with_medium(arguments, &medium);
-    let (report, log) = (settings.report.clone(), settings.reporter.log.clone());
-    stage
+    let stage = stage
         .module_with_descriptors(HEAD_MODULE, arguments, medium.descriptors)
-        .notes(move |data| match data {
-            [READ_OUTCOME, outcome @ ..] => {
-                // As in `describe_tail`.
-                if let Ok(outcome) = ReadOutcome::decode(outcome) {
-                    report.update(|report| *report = outcome);
-                }
-            }
-            damage => log.iter().for_each(|log| log.apply(damage)),
-        })
+        .mirrored(settings.report);
+    settings
+        .reporter
+        .log
+        .iter()
+        .fold(stage, HeadStage::mirrored)
 }
 
 /// Gives a stage that writes a stream its module, if it writes to an open file.

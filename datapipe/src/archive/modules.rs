@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::crypto::SubKey;
 use crate::error::StageError;
-use crate::host::{Modules, StageArgs, StageMessage};
+use crate::host::{Modules, StageArgs};
 use crate::media::{
     Form, Medium, VirtualTape, VolumeDirectory, VolumeOptions, reopen_to_read, reopen_to_write,
 };
@@ -15,13 +15,13 @@ use crate::wire::{ArchiveHeader, SessionHeader};
 
 use super::arguments::{
     ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, NAME, OPEN_MODULE,
-    OPENED, OVERWRITE, PATH, READ_OUTCOME, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION,
-    TAIL_MODULE, TAPE, VOLUME_SIZE, read_runs,
+    OPENED, OVERWRITE, PATH, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE,
+    TAPE, VOLUME_SIZE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::plan_data::PlanData;
 use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
-use super::report::{DamageReporter, ReadOutcome, WriteOutcome};
+use super::report::DamageReporter;
 use super::seal;
 use super::write::{Archive, ArchiveOptions, ArchiveTail};
 
@@ -65,8 +65,7 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     };
     fields.end()?;
     let tail = ArchiveTail::new(plan, target.open_to_write(call, options)?);
-    let report = tail.report();
-    call.notes(when_changed(move || report.outcome(), WriteOutcome::encode));
+    call.mirror(&tail.report());
     Ok(tail.into())
 }
 
@@ -110,30 +109,8 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     } else {
         head
     };
-    let report = head.report();
-    call.notes(when_changed(
-        move || report.outcome(),
-        |outcome: &ReadOutcome| [&[READ_OUTCOME], &outcome.encode()[..]].concat(),
-    ));
+    call.mirror(&head.report());
     Ok(head.into())
-}
-
-/// Returns a source of messages: it gives one whenever the outcome differs from the last one sent.
-fn when_changed<O: Copy + Default + PartialEq>(
-    outcome: impl Fn() -> O,
-    encode: impl Fn(&O) -> Vec<u8>,
-) -> impl FnMut() -> Vec<StageMessage> {
-    let mut sent = O::default();
-    move || {
-        let outcome = outcome();
-        if std::mem::replace(&mut sent, outcome) == outcome {
-            return Vec::new();
-        }
-        // An outcome is far shorter than the longest message, so this cannot fail.
-        StageMessage::new("", encode(&outcome))
-            .into_iter()
-            .collect()
-    }
 }
 
 fn optional_key(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageError> {

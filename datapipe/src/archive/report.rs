@@ -1,6 +1,7 @@
 //! Reports of how far an archive was written or read, and the damage that a reader found.
 //!
-//! A stage in its own process keeps its own report, and sends the encoded outcome to the caller's.
+//! A stage in its own process keeps its own report, which the caller's report [mirrors](Mirror): a
+//! message is an encoded outcome, which replaces the one before it.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::error::StageError;
 use crate::media::Position;
+use crate::stage::mirror::{Mirror, ReportKind, Update};
 use crate::stage::{DamageEntry, DamageLog};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
@@ -43,8 +45,8 @@ pub struct ReadOutcome {
 }
 
 impl ReadReport {
-    /// Returns the outcome so far. It is final when the pipe has ended.
-    pub fn outcome(&self) -> ReadOutcome {
+    /// Returns a copy of the outcome so far. It is final when the pipe has ended.
+    pub fn snapshot(&self) -> ReadOutcome {
         *self.0.lock()
     }
 
@@ -53,9 +55,31 @@ impl ReadReport {
     }
 }
 
+impl Mirror for ReadReport {
+    const KIND: ReportKind = ReportKind::Read;
+    type Cursor = ReadOutcome;
+
+    fn delta(&self, sent: &mut ReadOutcome) -> Vec<Update> {
+        let outcome = self.snapshot();
+        if std::mem::replace(sent, outcome) == outcome {
+            return Vec::new();
+        }
+        vec![Update::silent(outcome.encode())]
+    }
+
+    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
+        *self.0.lock() = ReadOutcome::decode(message)?;
+        Ok(())
+    }
+
+    fn reject(&self, _: &DecodeError) {
+        self.0.lock().complete = false;
+    }
+}
+
 impl ReadOutcome {
-    /// Returns the data of the message that a process sends to its controller.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// Encodes a message.
+    fn encode(&self) -> Vec<u8> {
         let Self {
             complete,
             blocks,
@@ -74,8 +98,8 @@ impl ReadOutcome {
         data
     }
 
-    /// Decodes the data of a message from a process.
-    pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
+    /// Decodes a message from a process.
+    fn decode(data: &[u8]) -> Result<Self, DecodeError> {
         let mut data = Bytes::new("a process's report of an archive that it reads", data);
         let outcome = Self {
             complete: data.u8()? == 1,
@@ -115,8 +139,8 @@ pub struct WriteOutcome {
 }
 
 impl WriteReport {
-    /// Returns the outcome so far. It is final when the pipe has ended.
-    pub fn outcome(&self) -> WriteOutcome {
+    /// Returns a copy of the outcome so far. It is final when the pipe has ended.
+    pub fn snapshot(&self) -> WriteOutcome {
         *self.0.lock()
     }
 
@@ -125,9 +149,31 @@ impl WriteReport {
     }
 }
 
+impl Mirror for WriteReport {
+    const KIND: ReportKind = ReportKind::Write;
+    type Cursor = WriteOutcome;
+
+    fn delta(&self, sent: &mut WriteOutcome) -> Vec<Update> {
+        let outcome = self.snapshot();
+        if std::mem::replace(sent, outcome) == outcome {
+            return Vec::new();
+        }
+        vec![Update::silent(outcome.encode())]
+    }
+
+    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
+        *self.0.lock() = WriteOutcome::decode(message)?;
+        Ok(())
+    }
+
+    fn reject(&self, _: &DecodeError) {
+        self.0.lock().complete = false;
+    }
+}
+
 impl WriteOutcome {
-    /// Returns the data of the message that a process sends to its controller.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// Encodes a message.
+    fn encode(&self) -> Vec<u8> {
         let Self {
             blocks,
             plain,
@@ -142,8 +188,8 @@ impl WriteOutcome {
         data
     }
 
-    /// Decodes the data of a message from a process.
-    pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
+    /// Decodes a message from a process.
+    fn decode(data: &[u8]) -> Result<Self, DecodeError> {
         let mut data = Bytes::new("a process's report of an archive that it writes", data);
         let outcome = Self {
             complete: data.u8()? == 1,
@@ -207,40 +253,68 @@ impl DamageReporter {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+    use crate::stage::mirror;
 
     #[test]
-    fn outcome_survives_encoding_and_nothing_else_decodes() {
-        let read = ReadOutcome {
-            complete: true,
-            blocks: 2,
-            missing: 3,
-            rejected: 4,
-            plain: 5,
-            checkpoint: 6,
-            read: 7,
-            volumes: 8,
-        };
-        let written = WriteOutcome {
-            blocks: 2,
-            plain: 3,
-            safe_blocks: 4,
-            safe_plain: 5,
-            complete: true,
-        };
-        let (mut read_data, mut written_data) = (read.encode(), written.encode());
-        assert_eq!(ReadOutcome::decode(&read_data), Ok(read));
-        assert_eq!(WriteOutcome::decode(&written_data), Ok(written));
-        for len in 0..read_data.len() {
-            assert!(ReadOutcome::decode(&read_data[..len]).is_err());
+    fn outcomes_are_mirrored_and_nothing_else_decodes() {
+        let (read, written) = (ReadReport::default(), WriteReport::default());
+        read.update(|outcome| {
+            *outcome = ReadOutcome {
+                complete: true,
+                blocks: 2,
+                missing: 3,
+                rejected: 4,
+                plain: 5,
+                checkpoint: 6,
+                read: 7,
+                volumes: 8,
+            }
+        });
+        written.update(|outcome| {
+            *outcome = WriteOutcome {
+                blocks: 2,
+                plain: 3,
+                safe_blocks: 4,
+                safe_plain: 5,
+                complete: true,
+            }
+        });
+        let (mut read_cursor, mut written_cursor) = Default::default();
+        for _ in 0..2 {
+            let (read_copy, written_copy) = (ReadReport::default(), WriteReport::default());
+            mirror::copy(&read, &mut read_cursor, &read_copy);
+            mirror::copy(&written, &mut written_cursor, &written_copy);
+            assert_eq!(read_copy.snapshot(), read.snapshot());
+            assert_eq!(written_copy.snapshot(), written.snapshot());
+            assert_eq!(
+                (
+                    read.delta(&mut read_cursor),
+                    written.delta(&mut written_cursor)
+                ),
+                (vec![], vec![])
+            );
+            read.update(|outcome| outcome.blocks += 1);
+            written.update(|outcome| outcome.blocks += 1);
         }
-        for len in 0..written_data.len() {
-            assert!(WriteOutcome::decode(&written_data[..len]).is_err());
-        }
-        read_data.push(0);
-        written_data.push(0);
-        assert!(
-            ReadOutcome::decode(&read_data).is_err()
-                && WriteOutcome::decode(&written_data).is_err()
-        );
+        let cut = |data: &[u8], decodes: fn(&[u8]) -> bool| {
+            assert!((0..data.len()).all(|len| !decodes(&data[..len])));
+            assert!(decodes(data) && !decodes(&[data, b"x"].concat()));
+        };
+        cut(&read.snapshot().encode(), |data| {
+            ReadOutcome::decode(data).is_ok()
+        });
+        cut(&written.snapshot().encode(), |data| {
+            WriteOutcome::decode(data).is_ok()
+        });
+    }
+
+    #[test]
+    fn archive_of_a_malformed_report_is_not_complete() {
+        let (read, written) = (ReadReport::default(), WriteReport::default());
+        read.update(|outcome| outcome.complete = true);
+        written.update(|outcome| outcome.complete = true);
+        let error = DecodeError::new("it", "is nonsense");
+        (read.reject(&error), written.reject(&error));
+        assert!(!read.snapshot().complete && !written.snapshot().complete);
     }
 }

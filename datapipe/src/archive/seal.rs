@@ -34,7 +34,7 @@ pub(super) fn open_stage<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleS
     })
     .module(OPEN_MODULE, arguments);
     match callers_log {
-        Some(log) => stage.notes(move |data| log.apply(data)),
+        Some(log) => stage.mirrored(&log),
         None => stage,
     }
 }

@@ -20,7 +20,7 @@ use crate::limits::{MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
 use crate::memory::{InstanceId, PipeName, Segment, StageId};
 use crate::pool::AtLimit;
 use crate::stage::{Confinement, Module, StageKind};
-use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
+use crate::wire::codec::{Bytes, DecodeError, Put};
 
 /// Version of the protocol. Controller and host may be different programs.
 const VERSION: u8 = 1;
@@ -154,14 +154,14 @@ impl LaunchRequest {
         bytes.put_u32(self.first.index());
         bytes.put_u32(self.instances);
         if let Some(name) = segment {
-            put_text(&mut bytes, name.as_bytes());
+            bytes.put_prefixed(name.as_bytes());
         }
         if let Some(job) = &self.job {
-            put_text(&mut bytes, job.module.name.as_bytes());
-            put_text(&mut bytes, &job.module.arguments);
+            bytes.put_prefixed(job.module.name.as_bytes());
+            bytes.put_prefixed(&job.module.arguments);
             if let Some(Confinement { read, write }) = &job.confinement {
-                put_text(&mut bytes, &encode_paths(read));
-                put_text(&mut bytes, &encode_paths(write));
+                bytes.put_prefixed(&encode_paths(read));
+                bytes.put_prefixed(&encode_paths(write));
             }
         }
         bytes
@@ -192,7 +192,7 @@ impl LaunchRequest {
         }
         let mut segment = None;
         if flags & NAMED != 0 {
-            let name = take_text(&mut bytes)?;
+            let name = bytes.prefixed()?;
             let parsed = str::from_utf8(name)
                 .ok()
                 .and_then(|name| name.parse::<PipeName>().ok());
@@ -227,11 +227,11 @@ impl Job {
         let kind = StageKind::decode(kind).ok_or_else(unknown)?;
         let len = bytes.u32()? as usize;
         let name = bytes.text(len)?;
-        let arguments = Zeroizing::new(take_text(bytes)?.to_vec());
+        let arguments = Zeroizing::new(bytes.prefixed()?.to_vec());
         let mut confinement = None;
         if flags & CONFINED != 0 {
-            let read = decode_paths(take_text(bytes)?)?;
-            let write = decode_paths(take_text(bytes)?)?;
+            let read = decode_paths(bytes.prefixed()?)?;
+            let write = decode_paths(bytes.prefixed()?)?;
             confinement = Some(Confinement { read, write });
         }
         Ok(Self {
@@ -246,23 +246,11 @@ impl Job {
     }
 }
 
-/// Appends a text: its length, then its bytes.
-fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
-    bytes.put_u32(len_u32(text.len()));
-    bytes.put(text);
-}
-
-/// Takes a text: its length, then its bytes.
-fn take_text<'b>(bytes: &mut Bytes<'b>) -> Result<&'b [u8], DecodeError> {
-    let len = bytes.u32()? as usize;
-    bytes.take(len)
-}
-
 /// Encodes a list of paths, each as a text.
 fn encode_paths(paths: &[PathBuf]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for path in paths {
-        put_text(&mut bytes, path.as_os_str().as_bytes());
+        bytes.put_prefixed(path.as_os_str().as_bytes());
     }
     bytes
 }
@@ -271,7 +259,7 @@ fn decode_paths(bytes: &[u8]) -> Result<Vec<PathBuf>, DecodeError> {
     let mut bytes = Bytes::new("a list of paths in a launch request", bytes);
     let mut paths = Vec::new();
     while !bytes.rest().is_empty() {
-        paths.push(PathBuf::from(OsStr::from_bytes(take_text(&mut bytes)?)));
+        paths.push(PathBuf::from(OsStr::from_bytes(bytes.prefixed()?)));
     }
     Ok(paths)
 }

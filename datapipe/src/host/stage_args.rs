@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use super::message::StageMessage;
 use super::message_sources::{MessageSources, Notifier};
 use crate::error::StageError;
+use crate::stage::mirror::{self, Mirror, Update};
 use crate::stage::{DamageLog, Fields, Module};
 
 /// Arguments, descriptors and message channel from which a module makes a stage.
@@ -61,23 +62,31 @@ impl StageArgs<'_> {
         Ok(descriptors.get(n).ok_or_else(none)?.try_clone()?)
     }
 
-    /// A log of damage that forwards its contents to the handler of the stage's messages.
+    /// A log of damage whose contents the caller's log receives.
     pub(crate) fn damage_log(&self) -> DamageLog {
-        let log = DamageLog::for_process();
-        let source = log.clone();
-        let notifier = self.notes(move || {
-            let messages = source.delta().into_iter();
-            // The log keeps each message within the limit.
-            messages
-                .filter_map(|(text, data)| StageMessage::new(text, data).ok())
-                .collect()
-        });
+        let log = DamageLog::new();
+        let notifier = self.mirror(&log);
         // A damaged block moves on only after its damage has been sent, so a replacement need not
         // find it again.
         log.on_report(move || {
             let _ = notifier.tell(); // a panic of another source is reported by that source's call
         });
         log
+    }
+
+    /// From now on sends what changes in `report` to the caller's copy, which
+    /// [`Stage::mirrored`](crate::stage::Stage::mirrored) names, as [`notes`](Self::notes) sends
+    /// messages.
+    pub(crate) fn mirror<M: Mirror>(&self, report: &M) -> Notifier {
+        let (report, mut cursor) = (report.clone(), M::Cursor::default());
+        self.notes(move || {
+            let pieces = mirror::pieces(&report, &mut cursor).into_iter();
+            pieces
+                .map(|Update { text, data }| {
+                    StageMessage::new(text, data).expect("a piece fits into a stage message")
+                })
+                .collect()
+        })
     }
 
     /// From now on polls `source` ten times a second, and once after the stage has ended, for new

@@ -10,19 +10,21 @@
 //! The reader knows the position of a block, and the stages after it know if the block is intact:
 //! the log brings both together. Its memory is bounded, however much is damaged.
 //!
-//! In its own process a stage keeps a local log and forwards new entries to the caller's. The
-//! position of a block may arrive after the report of its damage, so an entry without a position
-//! waits for it.
+//! In its own process a stage keeps a local log, which the caller's log [mirrors](super::mirror).
+//! The position of a block may arrive after the report of its damage, so an entry without a
+//! position waits for it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_NOTE, MAX_PLACES};
+use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_PLACES};
 use crate::position::Position;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
+
+use super::mirror::{MAX_PIECE, Mirror, ReportKind, Update};
 
 /// Module argument with which a stage continues after damage.
 pub(crate) const SALVAGE: &str = "salvage";
@@ -61,37 +63,53 @@ impl fmt::Display for DamageEntry {
 /// log.note_place(1204, Position { volume: 1, record: 17, byte: 1_048_640 });
 /// log.report(1204, "authentication failed");
 /// assert_eq!(
-///     log.entries()[0].to_string(),
+///     log.snapshot().entries[0].to_string(),
 ///     "block 1204 at volume 1, record 17 (byte 1,048,640): authentication failed"
 /// );
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct DamageLog(Arc<Mutex<DamageLogInner>>);
 
+/// Contents of a [`DamageLog`] at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamageOutcome {
+    /// Number of reports, including those that the log did not keep.
+    pub count: u64,
+    /// The first [`MAX_LOG_ENTRIES`] reports, in the order of their arrival.
+    pub entries: Vec<DamageEntry>,
+}
+
 #[derive(Debug, Default)]
 struct DamageLogInner {
+    outcome: DamageOutcome,
     /// Positions of the last blocks, each at the block's number modulo [`MAX_PLACES`]; empty before
     /// the first position is noted.
-    positions: Vec<Option<(u64, Position)>>,
-    entries: Vec<DamageEntry>,
-    /// Number of reports, including those that were not kept.
-    count: u64,
+    positions: Vec<Option<BlockPosition>>,
+    /// Number of positions noted so far.
+    noted: u64,
     /// Numbers of the blocks whose positions are not known yet, each with the index of its entry.
     unlocated: BTreeSet<(u64, usize)>,
-    /// Contents that another log has not received yet, if this log forwards to one.
-    unsent: Option<Unsent>,
     report_hook: Option<ReportHook>,
 }
 
-/// The part of a log that has not been forwarded yet.
+/// Position of a block.
+#[derive(Clone, Copy, Debug)]
+struct BlockPosition {
+    /// Number of positions that were noted up to this one.
+    noted: u64,
+    block: u64,
+    position: Position,
+}
+
+/// The part of a log that another log has received.
 #[derive(Debug, Default)]
-struct Unsent {
-    /// Number of entries already forwarded.
-    sent_entries: usize,
+pub(crate) struct DamageCursor {
+    /// Number of positions noted.
+    noted: u64,
+    entries: usize,
     /// Number of reports that were not kept.
     unkept: u64,
-    /// Positions, the last [`MAX_PLACES`].
-    positions: VecDeque<(u64, Position)>,
 }
 
 /// A function called after each report.
@@ -104,7 +122,7 @@ impl fmt::Debug for ReportHook {
     }
 }
 
-/// Kinds of a forwarded message: its first byte.
+/// Kinds of messages: the first byte.
 const DAMAGE: u8 = 0;
 const POSITIONS: u8 = 1;
 const UNKEPT: u8 = 2;
@@ -127,14 +145,7 @@ impl DamageLog {
     /// Records the position of `block` on the medium. Of blocks whose numbers are [`MAX_PLACES`]
     /// apart, only the last is remembered.
     pub fn note_place(&self, block: u64, place: Position) {
-        let mut inner = self.0.lock();
-        inner.store_position(block, place);
-        if let Some(unsent) = &mut inner.unsent {
-            if unsent.positions.len() == MAX_PLACES {
-                unsent.positions.pop_front();
-            }
-            unsent.positions.push_back((block, place));
-        }
+        self.0.lock().store_position(block, place);
     }
 
     /// Reports that `block` is damaged, at the position that was recorded for it.
@@ -175,80 +186,85 @@ impl DamageLog {
         self.0.lock().report_hook = Some(ReportHook(Arc::new(hook)));
     }
 
-    /// An empty log of a process, which forwards its contents to the caller's log.
-    pub(crate) fn for_process() -> Self {
-        let log = Self::default();
-        log.0.lock().unsent = Some(Unsent::default());
-        log
+    /// A copy of the contents so far. They are final when the pipe has ended.
+    pub fn snapshot(&self) -> DamageOutcome {
+        self.0.lock().outcome.clone()
     }
 
-    /// Encodes everything reported and recorded since the last call, as messages of a text for
-    /// people and data for [`apply`](Self::apply).
-    pub(crate) fn delta(&self) -> Vec<(String, Vec<u8>)> {
-        let inner = &mut *self.0.lock();
-        let Some(unsent) = &mut inner.unsent else {
-            return Vec::new();
-        };
-        let mut messages = Vec::new();
-        // Positions come before the damage that was found at them.
-        let positions: Vec<_> = unsent.positions.drain(..).collect();
-        for positions in positions.chunks((MAX_NOTE - 1) / POSITION_LEN) {
-            messages.push((String::new(), encode_positions(positions)));
-        }
-        let new = inner.entries.get(unsent.sent_entries..).unwrap_or_default();
-        messages.extend(new.iter().map(|entry| (entry.to_string(), encode(entry))));
-        unsent.sent_entries = inner.entries.len();
-        if let count @ 1.. = std::mem::take(&mut unsent.unkept) {
-            let mut data = vec![UNKEPT];
-            data.put_u64(count);
-            messages.push((String::new(), data));
-        }
-        messages
-    }
-
-    /// Applies a message that another log's [`delta`](Self::delta) encoded. A message that does not
-    /// decode becomes an entry itself.
-    pub(crate) fn apply(&self, message: &[u8]) {
-        let mut inner = self.0.lock();
-        if let Err(error) = inner.apply(message) {
-            inner.push(DamageEntry {
-                block: None,
-                place: None,
-                what: error.to_string(),
-            });
-        }
-    }
-
-    /// The first [`MAX_LOG_ENTRIES`] reports, in the order of their arrival.
-    pub fn entries(&self) -> Vec<DamageEntry> {
-        self.0.lock().entries.clone()
-    }
-
-    /// Number of reports, including those that the log did not keep.
+    /// [`DamageOutcome::count`] alone, without a copy of the entries.
     pub fn count(&self) -> u64 {
-        self.0.lock().count
+        self.0.lock().outcome.count
+    }
+}
+
+impl Mirror for DamageLog {
+    const KIND: ReportKind = ReportKind::Damage;
+    type Cursor = DamageCursor;
+
+    fn delta(&self, cursor: &mut DamageCursor) -> Vec<Update> {
+        let (inner, mut updates) = (self.0.lock(), Vec::new());
+        // Positions come before the damage that was found at them.
+        let positions = inner.positions_since(cursor.noted);
+        for positions in positions.chunks((MAX_PIECE - 1) / POSITION_LEN) {
+            updates.push(Update::silent(encode_positions(positions)));
+        }
+        let DamageOutcome { count, entries } = &inner.outcome;
+        updates.extend(entries.iter().skip(cursor.entries).map(|entry| Update {
+            text: entry.to_string(),
+            data: encode(entry),
+        }));
+        let unkept = count - entries.len() as u64;
+        if unkept > cursor.unkept {
+            let mut data = vec![UNKEPT];
+            data.put_u64(unkept - cursor.unkept);
+            updates.push(Update::silent(data));
+        }
+        *cursor = DamageCursor {
+            noted: inner.noted,
+            entries: entries.len(),
+            unkept,
+        };
+        updates
     }
 
-    /// True if nothing was reported.
-    pub fn is_empty(&self) -> bool {
-        self.count() == 0
+    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
+        self.0.lock().apply(message)
+    }
+
+    fn reject(&self, error: &DecodeError) {
+        self.0.lock().push(DamageEntry {
+            block: None,
+            place: None,
+            what: format!("malformed report from a process: {error}"),
+        });
     }
 }
 
 impl DamageLogInner {
     fn push(&mut self, mut entry: DamageEntry) {
-        self.count += 1;
-        if self.entries.len() < MAX_LOG_ENTRIES {
+        self.outcome.count = self.outcome.count.saturating_add(1);
+        let entries = &mut self.outcome.entries;
+        if entries.len() < MAX_LOG_ENTRIES {
             if entry.what.len() > MAX_DAMAGE_TEXT {
                 entry.what = truncate(&entry.what, MAX_DAMAGE_TEXT).to_owned();
             }
             if let (Some(block), None) = (entry.block, &entry.place) {
-                self.unlocated.insert((block, self.entries.len()));
+                self.unlocated.insert((block, entries.len()));
             }
-            self.entries.push(entry);
-        } else if let Some(unsent) = &mut self.unsent {
-            unsent.unkept += 1;
+            entries.push(entry);
         }
+    }
+
+    /// Returns the positions noted after the first `noted`, in order. A block that has taken the
+    /// slot of another since then is returned in its place.
+    fn positions_since(&self, noted: u64) -> Vec<BlockPosition> {
+        if self.noted == noted {
+            return Vec::new(); // without a look at every slot
+        }
+        let known = self.positions.iter().flatten().copied();
+        let mut new: Vec<_> = known.filter(|known| known.noted > noted).collect();
+        new.sort_unstable_by_key(|known| known.noted);
+        new
     }
 
     fn apply(&mut self, message: &[u8]) -> Result<(), DecodeError> {
@@ -268,7 +284,7 @@ impl DamageLogInner {
                 Ok(())
             }
             UNKEPT => {
-                self.count = self.count.saturating_add(message.u64()?);
+                self.outcome.count = self.outcome.count.saturating_add(message.u64()?);
                 message.end()
             }
             other => Err(message.error(format!("is of an unknown kind, {other}"))),
@@ -287,14 +303,22 @@ impl DamageLogInner {
             let len = message.u16()?;
             place = Some(truncate(&message.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
         }
-        let what = message.text(message.rest().len())?;
+        let what = message.rest_as_text()?;
         let place = place.or_else(|| block.and_then(|block| self.position_of(block)));
         let is_same = |known: &DamageEntry| {
             known.block == block && known.what == truncate(&what, MAX_DAMAGE_TEXT)
         };
         // A process that is killed after it has reported a block leaves the block to its
         // replacement, which finds the same damage.
-        if block.is_none() || !self.entries.iter().rev().take(MAX_REPEATED).any(is_same) {
+        if block.is_none()
+            || !self
+                .outcome
+                .entries
+                .iter()
+                .rev()
+                .take(MAX_REPEATED)
+                .any(is_same)
+        {
             self.push(DamageEntry { block, place, what });
         }
         Ok(())
@@ -310,7 +334,7 @@ impl DamageLogInner {
             .collect();
         for (block, index) in waiting {
             self.unlocated.remove(&(block, index));
-            if let Some(entry) = self.entries.get_mut(index) {
+            if let Some(entry) = self.outcome.entries.get_mut(index) {
                 entry.place = Some(position.to_string());
             }
         }
@@ -320,7 +344,12 @@ impl DamageLogInner {
         if self.positions.is_empty() {
             self.positions = vec![None; MAX_PLACES];
         }
-        self.positions[slot(block)] = Some((block, position));
+        self.noted += 1;
+        self.positions[slot(block)] = Some(BlockPosition {
+            noted: self.noted,
+            block,
+            position,
+        });
     }
 
     /// Position of a block, if it was recorded and no later block has taken its slot.
@@ -330,14 +359,17 @@ impl DamageLogInner {
             .get(slot(block))
             .copied()
             .flatten()
-            .filter(|(number, _)| *number == block);
-        noted.map(|(_, position)| position.to_string())
+            .filter(|noted| noted.block == block);
+        noted.map(|noted| noted.position.to_string())
     }
 }
 
-fn encode_positions(positions: &[(u64, Position)]) -> Vec<u8> {
+fn encode_positions(positions: &[BlockPosition]) -> Vec<u8> {
     let mut data = vec![POSITIONS];
-    for (block, position) in positions {
+    for BlockPosition {
+        block, position, ..
+    } in positions
+    {
         data.put_u64(*block);
         data.put_u32(position.volume);
         data.put_u64(position.record);
@@ -372,6 +404,7 @@ fn slot(block: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::mirror;
 
     fn place(record: u64) -> Position {
         Position {
@@ -383,9 +416,9 @@ mod tests {
 
     #[test]
     fn damage_reported_again_by_a_replacement_is_logged_once() {
-        let (log, process) = (DamageLog::new(), DamageLog::for_process());
-        let (from, to) = (process.clone(), log.clone());
-        process.on_report(move || from.delta().iter().for_each(|(_, data)| to.apply(data)));
+        let (log, process) = (DamageLog::new(), DamageLog::new());
+        let (from, to, cursor) = (process.clone(), log.clone(), Mutex::default());
+        process.on_report(move || drop(mirror::copy(&from, &mut cursor.lock(), &to)));
         for _ in 0..2 {
             process.report(7, "torn");
         }
@@ -403,7 +436,7 @@ mod tests {
     #[test]
     fn positions_are_remembered_for_the_blocks_in_flight() {
         let log = DamageLog::new();
-        assert!(log.is_empty());
+        assert_eq!(log.snapshot(), DamageOutcome::default());
         log.report(3, "not noted");
         let last = MAX_PLACES as u64 + 4;
         (0..=last).for_each(|block| log.note_place(block, place(block)));
@@ -411,7 +444,7 @@ mod tests {
             log.clone().report(block, "torn");
         }
         log.report_at(place(9), "unreadable");
-        let text: Vec<String> = log.entries().iter().map(DamageEntry::to_string).collect();
+        let text = texts(&log);
         let expected = [
             "block 3: not noted".to_owned(),
             "block 4: torn".to_owned(),
@@ -434,8 +467,8 @@ mod tests {
         let log = DamageLog::new();
         let long = "ä".repeat(MAX_DAMAGE_TEXT);
         (0..MAX_LOG_ENTRIES as u64 + 5).for_each(|block| log.report(block, long.clone()));
-        assert_eq!(log.count(), MAX_LOG_ENTRIES as u64 + 5);
-        let entries = log.entries();
+        let DamageOutcome { count, entries } = log.snapshot();
+        assert_eq!(count, MAX_LOG_ENTRIES as u64 + 5);
         assert_eq!(entries.len(), MAX_LOG_ENTRIES);
         assert!(
             entries
@@ -448,56 +481,60 @@ mod tests {
         );
     }
 
-    /// Forwards a process's damage to another log, and returns the entries of that.
-    fn forward(from: &DamageLog, to: &DamageLog) -> Vec<String> {
-        from.delta()
-            .iter()
-            .map(|(_, data)| to.apply(data))
-            .for_each(drop);
-        to.entries().iter().map(DamageEntry::to_string).collect()
+    fn texts(log: &DamageLog) -> Vec<String> {
+        let entries = log.snapshot().entries;
+        entries.iter().map(DamageEntry::to_string).collect()
     }
 
     #[test]
     fn damage_of_several_processes_is_merged() {
-        let (reader, decoder, whole) = (
-            DamageLog::for_process(),
-            DamageLog::for_process(),
-            DamageLog::new(),
-        );
+        let (reader, decoder, whole) = (DamageLog::new(), DamageLog::new(), DamageLog::new());
+        let (mut of_reader, mut of_decoder) = Default::default();
         decoder.report(4, "torn");
-        assert_eq!(forward(&decoder, &whole), ["block 4: torn"]);
+        mirror::copy(&decoder, &mut of_decoder, &whole);
+        assert_eq!(texts(&whole), ["block 4: torn"]);
         reader.note_place(4, place(4));
         reader.note_place(5, place(5));
         reader.report_at(place(9), "unreadable");
         decoder.report(5, "torn, too");
-        forward(&reader, &whole);
+        mirror::copy(&reader, &mut of_reader, &whole);
+        let text = mirror::copy(&decoder, &mut of_decoder, &whole);
+        assert_eq!(text, ["block 5: torn, too"]);
         let expected = [
             "block 4 at volume 2, record 4 (byte 262,144): torn",
             "volume 2, record 9 (byte 589,824): unreadable",
             "block 5 at volume 2, record 5 (byte 327,680): torn, too",
         ];
-        assert_eq!(forward(&decoder, &whole), expected);
-        assert!(
-            reader.delta().is_empty() && decoder.delta().is_empty(),
-            "nothing is sent twice"
-        );
-        assert!(whole.delta().is_empty(), "this log forwards to no other");
+        assert_eq!(texts(&whole), expected);
+        let rest = (reader.delta(&mut of_reader), decoder.delta(&mut of_decoder));
+        assert_eq!(rest, (vec![], vec![]), "nothing is sent twice");
     }
 
     #[test]
     fn delta_of_many_reports_and_positions_is_split_into_messages() {
-        let (process, whole) = (DamageLog::for_process(), DamageLog::new());
-        (0..MAX_PLACES as u64 + 7).for_each(|block| process.note_place(block, place(block)));
+        let (process, whole) = (DamageLog::new(), DamageLog::new());
+        let last = MAX_PLACES as u64 + 7;
+        (0..last).for_each(|block| process.note_place(block, place(block)));
         (0..MAX_LOG_ENTRIES as u64 + 5)
             .for_each(|block| process.report(block + 7, "ä".repeat(300)));
-        let messages = process.delta();
-        assert!(messages.iter().all(|(_, data)| data.len() <= MAX_NOTE));
-        messages.iter().for_each(|(_, data)| whole.apply(data));
+        let mut cursor = DamageCursor::default();
+        let updates = process.delta(&mut cursor);
+        assert!(updates.iter().all(|update| update.data.len() <= MAX_PIECE));
+        let apply = |update: &Update| Mirror::apply(&whole, &update.data).unwrap();
+        updates.iter().for_each(apply);
+        assert_eq!(whole.snapshot(), process.snapshot());
+        let entries = whole.snapshot().entries;
+        assert!(entries.iter().all(|damage| damage.place.is_some()));
+        process.report(last, "torn");
+        process.note_place(last, place(1));
+        let updates = process.delta(&mut cursor);
+        updates.iter().for_each(apply);
         assert_eq!(
-            (whole.entries(), whole.count()),
-            (process.entries(), process.count())
+            updates.len(),
+            2,
+            "one position, one report that is not kept"
         );
-        assert!(whole.entries().iter().all(|damage| damage.place.is_some()));
+        assert_eq!(whole.count(), process.count());
     }
 
     #[test]
@@ -509,10 +546,14 @@ mod tests {
             what: "é".to_owned(),
         };
         let mut data = encode(&damage);
-        log.apply(&data);
-        assert_eq!(log.entries(), [damage]);
+        Mirror::apply(&log, &data).unwrap();
+        assert_eq!(log.snapshot().entries, [damage]);
         data.pop();
-        let cut_place = encode_positions(&[(1, place(1))]);
+        let cut_place = encode_positions(&[BlockPosition {
+            noted: 1,
+            block: 1,
+            position: place(1),
+        }]);
         let wrong = [
             &[][..],
             &[9],
@@ -522,14 +563,13 @@ mod tests {
             &cut_place[..20],
             &[UNKEPT, 1],
         ];
-        for (before, wrong) in wrong.into_iter().enumerate() {
-            log.apply(wrong);
-            assert_eq!(log.count(), before as u64 + 2);
-            assert!(
-                log.entries()[before + 1]
-                    .what
-                    .starts_with("a process's damage message: ")
-            );
+        for wrong in wrong {
+            let error = Mirror::apply(&log, wrong).unwrap_err();
+            assert_eq!(error.what, "a process's damage message");
         }
+        log.reject(&Mirror::apply(&log, &[9]).unwrap_err());
+        let expected = "malformed report from a process: a process's damage message: is of an \
+                        unknown kind, 9";
+        assert_eq!((log.count(), &*texts(&log)[1]), (2, expected));
     }
 }

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::error::StageError;
 use crate::pool::{HeadPort, MiddlePort, TailPort};
 
+use super::mirror::{Mirror, Mirrors};
 use super::settings::{Confinement, MessageHandler, Module, Placement, Settings, StageKind};
 use super::traits::{Analyze, Head, InPlace, Tail, Transform};
 
@@ -351,9 +352,25 @@ impl<W> Stage<W> {
     /// send about their work ([`StageArgs::notes`](crate::host::StageArgs::notes)). The call is
     /// made on the thread that supervises all processes of the pipe, and should return soon. A
     /// panic in it counts as a panic of the stage.
+    ///
+    /// The handler replaces an earlier one. A stage of the library that has a report or a log then
+    /// no longer updates the caller's copy of it.
     #[must_use]
     pub fn notes(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
-        self.settings.message_handler = Some(MessageHandler(Arc::new(handler)));
+        self.settings.message_handler = Some(MessageHandler::Function(Arc::new(handler)));
+        self
+    }
+
+    /// Updates `report`, in the controller, with the changes of the same report in the stage's
+    /// processes, which [`StageArgs::mirror`](crate::host::StageArgs::mirror) sends. A stage can
+    /// have several reports, of different kinds.
+    #[must_use]
+    pub(crate) fn mirrored<M: Mirror>(mut self, report: &M) -> Self {
+        let mirrors = match self.settings.message_handler.take() {
+            Some(MessageHandler::Mirrors(mirrors)) => mirrors,
+            _ => Mirrors::default(),
+        };
+        self.settings.message_handler = Some(MessageHandler::Mirrors(mirrors.with(report)));
         self
     }
 }

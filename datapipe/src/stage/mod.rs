@@ -46,6 +46,7 @@ mod builtin; // the library's stages
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
+pub(crate) mod mirror; // copies of a process's reports in the controller
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
@@ -58,11 +59,12 @@ pub(crate) use builtin::{
     STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE,
 };
 pub use builtin::{
-    BlockReader, BlockWriter, Finding, Inspect, InspectionLog, OpenFile, StreamHead, StreamTail,
-    analyze, classify, decompress, decompress_salvaging, deflate, resequence, sequence, zstd,
+    BlockReader, BlockWriter, Finding, Inspect, InspectionLog, InspectionOutcome, OpenFile,
+    StreamHead, StreamTail, analyze, classify, decompress, decompress_salvaging, deflate,
+    resequence, sequence, zstd,
 };
 pub(crate) use damage_log::SALVAGE;
-pub use damage_log::{DamageEntry, DamageLog};
+pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
 pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, WaitsFor};

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::mirror::Mirrors;
+
 /// Everything known of a stage without its code.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -119,15 +121,33 @@ impl Confinement {
     }
 }
 
-/// The function that the controller calls with the data of each message of the stage's processes.
+/// Receiver, in the controller, of the data of each message of the stage's processes.
 #[derive(Clone)]
-pub(crate) struct MessageHandler(pub(crate) Arc<Handler>);
+pub(crate) enum MessageHandler {
+    /// The caller's function.
+    Function(Arc<HandlerFn>),
+    /// The reports of the stage.
+    Mirrors(Mirrors),
+}
 
-type Handler = dyn Fn(&[u8]) + Send + Sync;
+type HandlerFn = dyn Fn(&[u8]) + Send + Sync;
+
+impl MessageHandler {
+    /// Handles the data of a message from the process of an instance.
+    pub(crate) fn handle(&self, instance: u32, data: &[u8]) {
+        match self {
+            Self::Function(function) => function(data),
+            Self::Mirrors(mirrors) => mirrors.receive(instance, data),
+        }
+    }
+}
 
 impl fmt::Debug for MessageHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MessageHandler")
+        match self {
+            Self::Function(_) => f.write_str("Function"),
+            Self::Mirrors(mirrors) => mirrors.fmt(f),
+        }
     }
 }
 

@@ -18,7 +18,6 @@
 mod digest; // digest of a file's extents
 mod modules; // factories for stages in other processes
 mod read; // reading: from files to entries
-mod report_messages; // framing of reports from other processes
 mod restore; // restoring: from entries to files
 mod select; // selection, listing and search of archived objects
 mod temp_file; // unnamed temporary files, and the spill file
@@ -27,5 +26,7 @@ pub use modules::modules;
 pub use read::{
     Excluded, ProblemKind, TreeError, TreeHead, TreeOptions, TreeOutcome, TreeProblem, TreeReport,
 };
-pub use restore::{RestoreOptions, RestoreProblem, RestoreReport, TreeRestore, TreeVerify};
+pub use restore::{
+    RestoreOptions, RestoreOutcome, RestoreProblem, RestoreReport, TreeRestore, TreeVerify,
+};
 pub use select::{CatalogueQuery, Search, Selection, TreeList};

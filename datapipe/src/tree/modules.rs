@@ -8,10 +8,10 @@ use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::stage::{HeadStage, TailStage};
 
-use super::read::{Cursor, TREE_HEAD_MODULE, TreeHead, TreeOptions, source_name};
+use super::read::{TREE_HEAD_MODULE, TreeHead, TreeOptions, source_name};
 use super::restore::{
-    RestoreCursor, RestoreOptions, RestoreScope, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE,
-    TreeRestore, TreeVerify, open_directory,
+    RestoreOptions, RestoreScope, TREE_RESTORE_MODULE, TREE_VERIFY_MODULE, TreeRestore, TreeVerify,
+    open_directory,
 };
 use super::select::Selection;
 
@@ -61,8 +61,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
             skip,
         },
     )?;
-    let (report, mut cursor) = (head.report(), Cursor::default());
-    call.notes(move || report.delta(&mut cursor));
+    call.mirror(&head.report());
     Ok(head.instances(1)) // the pipe adds the others
 }
 
@@ -105,15 +104,13 @@ fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
         false => RestoreScope::of_all_blocks(selection),
     };
     let restore = TreeRestore::to_directory(dest, &options, part)?;
-    let (report, mut cursor) = (restore.report(), RestoreCursor::default());
-    call.notes(move || report.delta(&mut cursor));
+    call.mirror(&restore.report());
     Ok(restore.into())
 }
 
 fn make_verify(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     call.fields()?.end()?;
-    let (verify, mut cursor) = (TreeVerify::new(), RestoreCursor::default());
-    let report = verify.report();
-    call.notes(move || report.delta(&mut cursor));
+    let verify = TreeVerify::new();
+    call.mirror(&verify.report());
     Ok(verify.into())
 }

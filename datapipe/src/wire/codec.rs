@@ -89,6 +89,23 @@ impl<'a> Bytes<'a> {
         }
     }
 
+    /// Bytes that [`Put::put_prefixed`] appended.
+    pub(crate) fn prefixed(&mut self) -> Result<&'a [u8], DecodeError> {
+        let len = self.u32()? as usize;
+        self.take(len)
+    }
+
+    /// Bytes that [`Put::put_prefixed`] appended, which must be UTF-8.
+    pub(crate) fn prefixed_text(&mut self) -> Result<String, DecodeError> {
+        let len = self.u32()? as usize;
+        self.text(len)
+    }
+
+    /// The bytes that are left, which must be UTF-8.
+    pub(crate) fn rest_as_text(mut self) -> Result<String, DecodeError> {
+        self.text(self.rest.len())
+    }
+
     /// Skips `len` bytes, which must be zero.
     pub(crate) fn zeros(&mut self, len: usize) -> Result<(), DecodeError> {
         if self.take(len)?.iter().any(|&byte| byte != 0) {
@@ -134,6 +151,12 @@ pub(crate) trait Put {
     }
     fn put_i64(&mut self, value: i64) {
         self.put(&value.to_le_bytes());
+    }
+
+    /// Appends the length of `bytes` in 32 bits, then the bytes.
+    fn put_prefixed(&mut self, bytes: &[u8]) {
+        self.put_u32(len_u32(bytes.len()));
+        self.put(bytes);
     }
 }
 

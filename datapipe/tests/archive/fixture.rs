@@ -127,7 +127,7 @@ pub(crate) fn read(
         .tail(StreamRestore::new(sink.clone()))
         .run()
         .map_err(|error| error.to_string())?;
-    Ok((sink.bytes(), report.outcome()))
+    Ok((sink.bytes(), report.snapshot()))
 }
 
 /// Result of a salvage.
@@ -181,8 +181,13 @@ pub(crate) fn salvage(
         .run();
     Salvaged {
         bytes: sink.bytes(),
-        outcome: report.outcome(),
-        damage: log.entries().iter().map(ToString::to_string).collect(),
+        outcome: report.snapshot(),
+        damage: log
+            .snapshot()
+            .entries
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         error: ended.err().map(|error| error.to_string()),
     }
 }

@@ -137,7 +137,7 @@ fn open(recipe: Recipe, path: &Path) -> ArchiveReader<Box<dyn Medium>> {
 fn everything(reader: &ArchiveReader<Box<dyn Medium>>) -> Vec<NumberedBlock> {
     let (reading, all) = (reader.read().instances(2), Arrived::default());
     reading.pipe.tail(all.clone()).run().unwrap();
-    assert!(reading.report.outcome().complete);
+    assert!(reading.report.snapshot().complete);
     let all = all.0.lock().unwrap().clone();
     assert_eq!(all.len() as u64, BLOCKS);
     all
@@ -152,7 +152,7 @@ fn read_blocks(
     let arrived = Arrived::default();
     let reading = reader.read_blocks(index, blocks).unwrap();
     reading.pipe.tail(arrived.clone()).run().unwrap();
-    (arrived, reading.report.outcome().missing)
+    (arrived, reading.report.snapshot().missing)
 }
 
 fn random_blocks(random: &mut Random) -> BlockSet {
@@ -239,7 +239,7 @@ fn damage_costs_only_the_blocks_it_hits() {
                 log.count() > 0,
                 arrived.len() < wanted,
                 "{recipe:?} {at}..{end} {:?}",
-                log.entries()
+                log.snapshot().entries
             );
         }
         fs::write(&file, &good).unwrap();
@@ -317,7 +317,12 @@ fn damaged_end_gives_a_correct_index_or_none() {
             Err(_) => continue,
         };
         let (arrived, _) = read_blocks(&reader, &index, &blocks);
-        assert_eq!(arrived.numbers(), [3, 4, 120], "{at}: {:?}", log.entries());
+        assert_eq!(
+            arrived.numbers(),
+            [3, 4, 120],
+            "{at}: {:?}",
+            log.snapshot().entries
+        );
     }
 }
 
@@ -338,7 +343,7 @@ fn block_numbers_beyond_the_archive_are_missing() {
             arrived.numbers().len() as u64,
             BLOCKS,
             "{recipe:?} {:?}",
-            log.entries()
+            log.snapshot().entries
         );
         if recipe.volumes {
             fs::remove_file(path.join("000001.tap")).unwrap();
@@ -443,6 +448,6 @@ fn wrong_locator_position_is_abandoned_at_the_first_mismatch() {
         missing,
         locator.chunks.len() as u64 - 2,
         "{:?}",
-        log.entries()
+        log.snapshot().entries
     );
 }

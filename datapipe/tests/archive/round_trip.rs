@@ -222,10 +222,10 @@ fn failed_write_leaves_a_valid_archive_up_to_its_last_checkpoint() {
         if seed % 8 < 4 {
             storage.crash();
         }
-        safe += report.outcome().safe_blocks;
+        safe += report.snapshot().safe_blocks;
         check_cut(
             &storage,
-            report.outcome(),
+            report.snapshot(),
             &data,
             &format!("seed {seed}: {error}"),
         );
@@ -260,7 +260,7 @@ fn completed_archive_survives_a_crash() {
             .buffer_size(BLOCK)
             .head(StreamHead::new(&data[..]));
         pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
-        assert!(report.outcome().complete && report.outcome().safe_plain == 100_000);
+        assert!(report.snapshot().complete && report.snapshot().safe_plain == 100_000);
         storage.crash();
         let tape = open_tape(&storage).unwrap();
         let (bytes, outcome) = read(tape, Some(&key(5)), BLOCK).unwrap();
@@ -284,11 +284,11 @@ fn cancelled_archive_is_marked_incomplete() {
         .tail(tail)
         .start()
         .unwrap();
-    while report.outcome().safe_blocks == 0 {
+    while report.snapshot().safe_blocks == 0 {
         std::thread::yield_now();
     }
     canceller.cancel();
     if pipe.wait().is_err() {
-        check_cut(&storage, report.outcome(), &data, "cancelled");
+        check_cut(&storage, report.snapshot(), &data, "cancelled");
     }
 }

@@ -150,7 +150,7 @@ fn codecs_pass_the_stage_suite() {
     assert_eq!(check_stage(&blocks, decompress), blocks);
     let log = DamageLog::new();
     assert_eq!(check_stage(&blocks, || decompress_salvaging(&log)), blocks);
-    assert!(log.is_empty());
+    assert!(log.count() == 0);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
     match strict {
         Ok(strict) => {
             assert_eq!(strict, [(data.clone(), info)]);
-            assert!(log.is_empty() && info.marks == Marks::default());
+            assert!(log.count() == 0 && info.marks == Marks::default());
             assert_eq!(
                 data.len(),
                 parcel.1.plain_len as usize,
@@ -238,7 +238,7 @@ fn read_back(parcel: &Parcel, size: u32) -> Result<Vec<u8>, String> {
             assert_eq!(
                 format!(
                     "stage \"decompress\": {}",
-                    log.entries()[0].to_string().replacen(": ", " ", 1)
+                    log.snapshot().entries[0].to_string().replacen(": ", " ", 1)
                 ),
                 text
             );
@@ -385,7 +385,12 @@ fn salvaging_decompressor_continues_and_reports_positions() {
             _ => assert_eq!(is.0, b"worth keeping ".repeat(50)),
         }
     }
-    let mut entries: Vec<String> = log.entries().iter().map(ToString::to_string).collect();
+    let mut entries: Vec<String> = log
+        .snapshot()
+        .entries
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     entries.sort();
     assert_eq!(entries.len(), 4);
     let expected = "block 1003 at volume 1, record 3 (byte 192): does not decompress: its ";
@@ -424,13 +429,26 @@ fn inspection_marks_and_rejects() {
             }
         );
     }
-    assert_eq!(log.marked(), (1..30).step_by(3).collect::<Vec<u64>>());
-    assert_eq!(log.rejected(), (2..30).step_by(3).collect::<Vec<u64>>());
-    assert_eq!((log.marked_count(), log.rejected_count()), (10, 10));
+    assert_eq!(
+        log.snapshot().marked,
+        (1..30).step_by(3).collect::<Vec<u64>>()
+    );
+    assert_eq!(
+        log.snapshot().rejected,
+        (2..30).step_by(3).collect::<Vec<u64>>()
+    );
+    assert_eq!(
+        (log.snapshot().marked_count, log.snapshot().rejected_count),
+        (10, 10)
+    );
     // Blocks without content are not inspected again.
     let (again, log) = run(&got).unwrap();
     assert_eq!(
-        (again, log.rejected_count(), log.marked_count()),
+        (
+            again,
+            log.snapshot().rejected_count,
+            log.snapshot().marked_count
+        ),
         (got, 0, 10)
     );
 

@@ -101,7 +101,7 @@ fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutco
         &[path]
     };
     pipe.tail(place.run(tail.into(), paths)).run().unwrap();
-    report.outcome()
+    report.snapshot()
 }
 
 /// Result of reading an archive.
@@ -130,12 +130,12 @@ fn read(path: &Path, encrypted: bool, blocks: Option<&BlockSet>, place: Where) -
     let out = tempfile::NamedTempFile::new().unwrap();
     let tail = StreamRestore::file(out.reopen().unwrap());
     pipe.tail(place.run(tail.into(), &[])).run().unwrap();
-    let mut damage = log.entries();
+    let mut damage = log.snapshot().entries;
     assert_eq!(log.count(), damage.len() as u64);
     damage.sort_by_key(|damage| (damage.block, damage.what.clone()));
     ReadBack {
         data: fs::read(out.path()).unwrap(),
-        outcome: report.outcome(),
+        outcome: report.snapshot(),
         damage,
     }
 }
@@ -437,13 +437,13 @@ pub(crate) fn killed_archive_writer_leaves_a_salvageable_archive() {
         .stage(seal.unwrap().in_processes())
         .tail(TailStage::from(tail).in_processes());
     let (text, died) = killed(pipe.start().unwrap(), 2, || {
-        report.outcome().safe_blocks > 0
+        report.snapshot().safe_blocks > 0
     });
     assert!(
         died == NotReplaced::Tail && text.contains("\"archive-tail\""),
         "{text}"
     );
-    let written = report.outcome();
+    let written = report.snapshot();
     assert!(!written.complete);
     let back = read(&path, true, None, Where::Processes);
     assert!(!back.outcome.complete && back.outcome.blocks >= written.safe_blocks);
@@ -482,7 +482,7 @@ pub(crate) fn killed_archive_reader_fails_or_is_replaced() {
             .tail(Gate(Arc::clone(&gate)))
             .start()
             .unwrap();
-        wait_until("it reads", || report.outcome().blocks > 4);
+        wait_until("it reads", || report.snapshot().blocks > 4);
         let victim = || pipe.status().stages[stage].instances[0].process;
         wait_until("it has begun", || victim() != 0);
         let victim = victim();
@@ -503,7 +503,7 @@ pub(crate) fn killed_archive_reader_fails_or_is_replaced() {
             );
         }
         opener.join().unwrap();
-        assert_eq!((report.outcome().complete, log.count()), (stage > 0, 0));
+        assert_eq!((report.snapshot().complete, log.count()), (stage > 0, 0));
     }
 }
 
@@ -538,9 +538,9 @@ pub(crate) fn killed_sealing_process_is_replaced() {
         .start()
         .unwrap();
     for kill in 1..=4 {
-        let before = report.outcome().blocks;
+        let before = report.snapshot().blocks;
         wait_until("the pipe has continued", || {
-            report.outcome().blocks > before + 100
+            report.snapshot().blocks > before + 100
         });
         let process = || pipe.status().stages[1].instances[kill % 2].process;
         wait_until("it works", || process() != 0);

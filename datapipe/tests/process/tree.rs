@@ -10,7 +10,7 @@ use std::sync::Arc;
 use datapipe::controller::Event;
 use datapipe::prelude::*;
 use datapipe::stage::{Arguments, Confinement, StageKind};
-use datapipe::tree::{CatalogueQuery, ProblemKind, RestoreReport, TreeList, TreeReport};
+use datapipe::tree::{CatalogueQuery, ProblemKind, RestoreOutcome, TreeList, TreeOutcome};
 use parking_lot::Mutex;
 
 use crate::entries::{BlockSet, assert_same_objects, blocks_of, parse};
@@ -52,17 +52,16 @@ fn reading(dir: &Path) -> TreeHead {
 fn blocks_and_report(
     head: TreeHead,
     place: impl Fn(TreeHead) -> HeadStage<'static>,
-) -> (BlockSet, TreeReport) {
+) -> (BlockSet, TreeOutcome) {
     let report = head.report();
-    (blocks_of(place(head), BLOCK), report)
+    (blocks_of(place(head), BLOCK), report.snapshot())
 }
 
 pub(crate) fn tree_read_in_a_process_matches_a_thread() {
     let dir = plant();
-    let (blocks, report) = blocks_and_report(reading(dir.path()), HeadStage::from);
-    let wanted = (report.outcome(), report.problems());
+    let (blocks, wanted) = blocks_and_report(reading(dir.path()), HeadStage::from);
     assert_eq!(
-        (wanted.0.files, wanted.0.excluded, wanted.0.left_out),
+        (wanted.files, wanted.excluded, wanted.left_out),
         (201, 1, 2)
     );
     let confined = |to: &str| {
@@ -81,19 +80,24 @@ pub(crate) fn tree_read_in_a_process_matches_a_thread() {
     for place in places {
         let (same, report) = blocks_and_report(reading(dir.path()), place);
         assert!(same == blocks, "other blocks");
-        assert_eq!((report.outcome(), report.problems()), wanted);
+        assert_eq!(report, wanted);
     }
     let (_, report) = blocks_and_report(reading(dir.path()), confined("data/a/b"));
-    assert_eq!((report.outcome().files, report.outcome().problems), (0, 2));
+    assert_eq!((report.files, report.problem_count), (0, 2));
     assert!(
-        report.problems()[0]
+        report.problems[0]
             .to_string()
             .contains("tree: cannot be read: Permission denied")
     );
     let (others, report) =
         blocks_and_report(reading(dir.path()), |head| head.instances(5).in_processes());
     assert_same_objects(&parse(&blocks), &parse(&others));
-    assert_eq!(report.outcome(), wanted.0);
+    let counts = |of: &TreeOutcome| (of.files, of.directories, of.others, of.bytes, of.excluded);
+    assert_eq!(counts(&report), counts(&wanted));
+    assert_eq!(
+        (report.problem_count, report.left_out),
+        (wanted.problem_count, wanted.left_out)
+    );
 }
 
 pub(crate) fn tree_problems_are_reported_as_found() {
@@ -113,8 +117,9 @@ pub(crate) fn tree_problems_are_reported_as_found() {
         .tail(StreamTail::new(std::io::sink()))
         .run()
         .unwrap();
-    let [problem] = &report.problems()[..] else {
-        panic!("{:?}", report.problems())
+    let problems = report.snapshot().problems;
+    let [problem] = &problems[..] else {
+        panic!("{problems:?}")
     };
     assert!(
         matches!(problem.kind, ProblemKind::TooLong(512..)),
@@ -132,7 +137,7 @@ fn restored(
     dest: &Path,
     options: RestoreOptions,
     place: impl Fn(TreeRestore) -> TailStage<'static>,
-) -> RestoreReport {
+) -> RestoreOutcome {
     restored_paths(head, dest, options, &[], place)
 }
 
@@ -143,7 +148,7 @@ fn restored_paths(
     options: RestoreOptions,
     paths: &[Vec<u8>],
     place: impl Fn(TreeRestore) -> TailStage<'static>,
-) -> RestoreReport {
+) -> RestoreOutcome {
     let restore = TreeRestore::paths(dest, options, paths).unwrap();
     let report = restore.report();
     Pipe::builder()
@@ -152,18 +157,18 @@ fn restored_paths(
         .tail(place(restore))
         .run()
         .unwrap();
-    report
+    report.snapshot()
 }
 
 /// Asserts that two reports agree.
-fn assert_same_report(report: &RestoreReport, wanted: &RestoreReport) {
-    let counts = |of: &RestoreReport| {
+fn assert_same_report(report: &RestoreOutcome, wanted: &RestoreOutcome) {
+    let counts = |of: &RestoreOutcome| {
         [
-            of.files(),
-            of.directories(),
-            of.others(),
-            of.bytes(),
-            of.problem_count(),
+            of.files,
+            of.directories,
+            of.others,
+            of.bytes,
+            of.problem_count,
         ]
     };
     assert_eq!(counts(report), counts(wanted));
@@ -173,17 +178,17 @@ fn assert_same_report(report: &RestoreReport, wanted: &RestoreReport) {
         texts
     };
     let problems =
-        |of: &RestoreReport| sorted(of.problems().iter().map(ToString::to_string).collect());
-    let damaged = |of: &RestoreReport| {
+        |of: &RestoreOutcome| sorted(of.problems.iter().map(ToString::to_string).collect());
+    let damaged = |of: &RestoreOutcome| {
         sorted(
-            of.damaged()
+            of.damaged
                 .iter()
                 .map(|path| path.escape_ascii().to_string())
                 .collect(),
         )
     };
     assert!(problems(report) == problems(wanted) && damaged(report) == damaged(wanted));
-    assert_eq!(report.notes(), wanted.notes());
+    assert_eq!(report.notes, wanted.notes);
 }
 
 /// Returns a placement of the tail: a process that may write only below `dest`.
@@ -227,13 +232,11 @@ pub(crate) fn tree_restored_in_a_process_matches_a_thread() {
         assert!(everything(&here) == everything(&there));
     }
     let report = restored(head(), &there, overwriting(), confined_to(&here));
-    assert_eq!(report.files(), 0);
+    assert_eq!(report.files, 0);
     assert!(
-        report.problems()[0]
-            .to_string()
-            .contains("Permission denied"),
+        report.problems[0].to_string().contains("Permission denied"),
         "{:?}",
-        report.problems()[0]
+        report.problems[0]
     );
 }
 
@@ -249,7 +252,7 @@ pub(crate) fn selected_paths_restored_in_a_process_match_a_thread() {
     let report = restored_paths(head(), &there, whole(), &paths, confined_to(&there));
     assert_same_report(&report, &wanted);
     assert_eq!(
-        (wanted.files(), wanted.others(), wanted.problem_count()),
+        (wanted.files, wanted.others, wanted.problem_count),
         (1, 1, 1)
     );
 }
@@ -278,7 +281,7 @@ pub(crate) fn tree_verified_in_a_process_matches_a_thread() {
                 pipe = pipe.stage(Stage::in_place("damage", |_| Damage));
             }
             pipe.tail(place(verify)).run().unwrap();
-            report
+            report.snapshot()
         };
         let wanted = verified(TailStage::from);
         assert_eq!(wanted.is_whole(), !is_damaged);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs;
 
 use datapipe::prelude::*;
-use datapipe::tree::{CatalogueQuery, RestoreReport};
+use datapipe::tree::{CatalogueQuery, RestoreOutcome};
 use datapipe::wire::{
     BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
     Time,
@@ -64,7 +64,7 @@ impl Forged {
         path: &str,
         data: &Self,
         placement: Placement,
-    ) -> (RestoreReport, Vec<String>) {
+    ) -> (RestoreOutcome, Vec<String>) {
         let wanted = CatalogueQuery::new(&[path.as_bytes().to_vec()]);
         while let Some(search) = wanted.search() {
             self.run(search).unwrap();
@@ -75,7 +75,7 @@ impl Forged {
         data.run(placement.place(restore)).unwrap();
         let names = fs::read_dir(dest.path()).unwrap();
         (
-            report,
+            report.snapshot(),
             names
                 .map(|name| name.unwrap().file_name().into_string().unwrap())
                 .collect(),
@@ -144,7 +144,7 @@ fn object_not_where_the_catalogue_says_is_not_restored(placement: Placement) {
     let data = Forged::default().block(BlockKind::Data, &object(1, ObjectKind::File, b"y"));
     let (report, names) = catalogue.restore("x", &data, placement);
     assert_eq!(names, Vec::<String>::new());
-    let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+    let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
     assert_eq!(problems, ["\"x\": not found in the archive"]);
 }
 
@@ -155,8 +155,8 @@ fn missing_last_block_is_reported(placement: Placement) {
     let catalogue = Forged::default().block(BlockKind::ClosingCatalogue, &entries);
     let data = Forged::default().block(BlockKind::Data, &object(1, ObjectKind::File, b"x/a"));
     let (report, names) = catalogue.restore("x", &data, placement);
-    assert_eq!((report.files(), names), (1, vec!["x".to_owned()]));
-    let problems: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+    assert_eq!((report.files, names), (1, vec!["x".to_owned()]));
+    let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
     assert_eq!(problems, ["blocks 1 to 1 are missing"]);
 }
 

@@ -45,10 +45,11 @@ fn read(source: &Path, size: u32, placement: Placement) -> (BTreeMap<Vec<u8>, Se
     let seen = parse(&blocks_of(one, size));
     let three = placement.place(three.instances(3));
     assert_same_objects(&seen, &parse(&blocks_of(three, size)));
-    assert_eq!(report.outcome(), others.outcome());
+    assert_eq!(report.counts(), others.counts());
     let problems = |report: &TreeReport| {
         report
-            .problems()
+            .snapshot()
+            .problems
             .iter()
             .map(ToString::to_string)
             .collect::<BTreeSet<_>>()
@@ -105,7 +106,7 @@ fn check(source: &Path, size: u32, placement: Placement) -> (BTreeMap<Vec<u8>, S
         &mut names,
     );
     assert_eq!(names, seen.len());
-    let outcome = report.outcome();
+    let outcome = report.snapshot();
     assert_eq!(
         outcome.files + outcome.directories + outcome.others,
         names as u64
@@ -148,8 +149,8 @@ fn tree_is_read_completely(placement: Placement) {
     plant(&path);
     for size in [4 << 20, 65_536, 8192, 4800] {
         let (seen, report) = check(&path, size, placement);
-        assert_eq!(report.problems(), []);
-        let outcome = report.outcome();
+        assert_eq!(report.snapshot().problems, []);
+        let outcome = report.snapshot();
         assert_eq!(
             (outcome.files, outcome.directories, outcome.others),
             (13, 3, 4),
@@ -173,7 +174,7 @@ fn oversized_entry_is_reported_and_left_out(placement: Placement) {
     for size in [512, 513, 600, 1000] {
         let (seen, report) = read(&path, size, placement);
         assert_eq!(content(&seen[&b"data/file7"[..]]), noise(1_000_000, 7));
-        let problems = report.problems();
+        let problems = report.snapshot().problems;
         assert_eq!(
             (problems.len(), &problems[0].path[..]),
             (1, &b"data/sub/long"[..])
@@ -195,7 +196,7 @@ fn oversized_directory_is_left_out_with_its_content(placement: Placement) {
         seen.contains_key(&b"data/z"[..]),
         "the walk continues after it"
     );
-    let problems = report.problems();
+    let problems = report.snapshot().problems;
     assert_eq!(
         (problems.len(), &problems[0].kind),
         (1, &ProblemKind::TooLong(80 + 506))
@@ -217,9 +218,9 @@ fn holes_are_not_read(placement: Placement) {
     for size in [4 << 20, 512] {
         let (seen, report) = read(&path, size, placement);
         assert!(
-            report.outcome().bytes < 1 << 20,
+            report.snapshot().bytes < 1 << 20,
             "{} bytes",
-            report.outcome().bytes
+            report.snapshot().bytes
         );
         let found = &seen[&b"data/sparse"[..]];
         assert_eq!(found.end.unwrap().1, 1 << 40);
@@ -287,7 +288,7 @@ fn extended_attributes_are_read(placement: Placement) {
         println!("no attributes of symbolic links here: only root may set them");
     }
     let (seen, report) = check(&path, 65_536, placement);
-    assert_eq!(report.problems(), []);
+    assert_eq!(report.snapshot().problems, []);
     let attributes = |seen: &BTreeMap<Vec<u8>, Seen>, path: &[u8]| seen[path].attributes.clone();
     let found = attributes(&seen, b"data/file");
     assert_eq!(found[&b"user.one"[..]], b"1");
@@ -303,7 +304,7 @@ fn extended_attributes_are_read(placement: Placement) {
     let (seen, report) = read(&path, 1024, placement);
     assert_eq!(attributes(&seen, b"data/file").len(), found.len() - 1);
     assert_eq!(seen[&b"data/file"[..]].end.unwrap().0, ObjectState::Unread);
-    assert!(matches!(&report.problems()[..], [problem]
+    assert!(matches!(&report.snapshot().problems[..], [problem]
         if matches!(&problem.kind, ProblemKind::Attribute(name, _) if name == b"user.large")));
 }
 
@@ -313,8 +314,8 @@ fn tree_deeper_than_the_longest_path_is_read(placement: Placement) {
     nest_directories(&path, "d", 300);
     nest_directories(&path, &"n".repeat(200), 30);
     let (seen, report) = read(&path, 65_536, placement);
-    assert_eq!(report.problems(), []);
-    let outcome = report.outcome();
+    assert_eq!(report.snapshot().problems, []);
+    let outcome = report.snapshot();
     // The first level has the files of both.
     assert_eq!((outcome.directories, outcome.files), (331, 2 * 330 - 2));
     assert!(seen.keys().map(Vec::len).max() > Some(6000));
@@ -368,8 +369,13 @@ fn excluded_and_skipped_objects_are_left_out() {
             "data/file7"
         ]
     );
-    assert_eq!(report.outcome().excluded, 4);
-    let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+    assert_eq!(report.snapshot().excluded, 4);
+    let problems: Vec<String> = report
+        .snapshot()
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let wanted = [
         "data/file0: is the archive's own medium: left out",
         "data/socket: is a socket: left out",
@@ -406,7 +412,7 @@ fn source_names_are_unique_and_kept() {
     fs::remove_dir_all(&other).unwrap();
     assert_eq!(blocks_of(head, 4096), []);
     assert_eq!(
-        report.problems()[0].to_string(),
+        report.snapshot().problems[0].to_string(),
         "data: vanished before it was read"
     );
 }
@@ -452,7 +458,7 @@ fn changed_file_is_marked() {
     );
     assert_eq!(content(&grown)[8_000_000..], [6; 3000]);
     assert_eq!(
-        report.problems()[0].to_string(),
+        report.snapshot().problems[0].to_string(),
         "data/file: changed while it was read"
     );
     let (cut, report) = changing(|file| file.set_len(5_000_000).unwrap());
@@ -461,7 +467,7 @@ fn changed_file_is_marked() {
         (8_000_000, ObjectState::Changed, 5_000_000)
     );
     assert_eq!(
-        (content(&cut).len(), report.outcome().problems),
+        (content(&cut).len(), report.snapshot().problem_count),
         (5_000_000, 1)
     );
     let (written, _) = changing(|file| file.write_all_at(&[6], 0).unwrap());
@@ -491,8 +497,8 @@ fn unreadable_file_costs_only_itself() {
             Some((ObjectState::Unread, 0))
         );
         assert_eq!(content(&seen[&b"b/other"[..]]), b"x");
-        let [problem] = &report.problems()[..] else {
-            panic!("{:?}", report.problems())
+        let [problem] = &report.snapshot().problems[..] else {
+            panic!("{:?}", report.snapshot().problems)
         };
         assert!(matches!(problem.kind, ProblemKind::Unreadable(_)));
     } else {
@@ -528,7 +534,7 @@ fn unreadable_directories_cost_only_themselves(placement: Placement) {
         seen[&b"data/closed directory"[..]].end.unwrap().0,
         ObjectState::Unread
     );
-    assert_eq!(report.outcome().problems, 2);
+    assert_eq!(report.snapshot().problem_count, 2);
 }
 
 #[test]
@@ -555,12 +561,14 @@ fn devices_are_read_and_other_file_systems_are_not() {
     assert!(!seen.keys().any(|path| path.starts_with(b"dev/shm/")));
     assert!(
         !report
-            .problems()
+            .snapshot()
+            .problems
             .iter()
             .any(|problem| problem.path.starts_with(b"dev/shm/"))
     );
     let mounts = report
-        .problems()
+        .snapshot()
+        .problems
         .into_iter()
         .filter(|problem| problem.kind == ProblemKind::MountPoint);
     assert!(

@@ -75,7 +75,7 @@ fn measure_beside_tar(placement: Placement) {
             let full = bytes * 100 / (blocks << 22);
             println!(
                 "   x{n} {ours:.2?}: {ratio:.2}; {full} % full; {:?}",
-                report.outcome()
+                report.counts()
             );
         }
     }

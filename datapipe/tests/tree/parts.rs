@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::archive::ReadOutcome;
 use datapipe::prelude::*;
-use datapipe::tree::{CatalogueQuery, RestoreReport, TreeList};
+use datapipe::tree::{CatalogueQuery, RestoreOutcome, TreeList};
 use datapipe::wire::ObjectKind;
 
 use crate::data::key;
@@ -82,7 +82,7 @@ impl Archived {
         dest: &str,
         paths: &[&str],
         log: Option<&DamageLog>,
-    ) -> (RestoreReport, ReadOutcome) {
+    ) -> (RestoreOutcome, ReadOutcome) {
         let dest = self.dir.path().join(dest);
         fs::create_dir(&dest).unwrap();
         let mut reader = self.reader();
@@ -112,7 +112,7 @@ impl Archived {
             .tail(self.placement.place(restore))
             .run()
             .unwrap();
-        (report, reading.report.outcome())
+        (report.snapshot(), reading.report.snapshot())
     }
 }
 
@@ -124,9 +124,9 @@ fn selected_path_reads_only_its_blocks_and_the_catalogue(placement: Placement) {
 
     let (report, read) = archived.restore("one", &["data/m/middle/77"], None);
     assert!(
-        report.is_whole() && report.files() == 1,
+        report.is_whole() && report.files == 1,
         "{:?}",
-        report.problems()
+        report.problems
     );
     // data, data/m, data/m/middle, the file, and the catalogue's end.
     assert!(
@@ -139,13 +139,13 @@ fn selected_path_reads_only_its_blocks_and_the_catalogue(placement: Placement) {
         fs::read(data.join("m/middle/77")).unwrap()
     );
     assert_eq!(fs::read_dir(one.join("m")).unwrap().count(), 1);
-    assert_eq!(report.notes(), Vec::<String>::new());
+    assert_eq!(report.notes, Vec::<String>::new());
 
     let (report, read) = archived.restore("some", &["data/m/", "./data/a/large"], None);
     assert!(
-        report.is_whole() && report.files() == 151,
+        report.is_whole() && report.files == 151,
         "{:?}",
-        report.problems()
+        report.problems
     );
     assert!(read.blocks < blocks - 5, "{read:?} of {blocks}");
     assert_same_tree(&archived.dir.path().join("some/data/m"), &data.join("m"));
@@ -158,10 +158,10 @@ fn selected_path_reads_only_its_blocks_and_the_catalogue(placement: Placement) {
     assert!(
         !report.is_whole() && read.blocks <= 3,
         "{:?}",
-        report.problems()
+        report.problems
     );
     let (report, _) = archived.restore("all", &[""], None);
-    assert!(report.is_whole(), "{:?}", report.problems());
+    assert!(report.is_whole(), "{:?}", report.problems);
     assert_same_tree(&archived.dir.path().join("all/data"), &data);
 }
 
@@ -170,8 +170,8 @@ fn selected_hard_link_restores_the_file(placement: Placement) {
     let archived = Archived::new(placement);
     let data = archived.dir.path().join("data");
     let (report, _) = archived.restore("links", &["data/z"], None);
-    assert!(report.is_whole(), "{:?}", report.problems());
-    assert_eq!(report.notes(), Vec::<String>::new());
+    assert!(report.is_whole(), "{:?}", report.problems);
+    assert_eq!(report.notes, Vec::<String>::new());
     let z = archived.dir.path().join("links/data/z");
     assert_same_tree(&z, &data.join("z"));
     let (one, other) = (
@@ -211,14 +211,19 @@ fn damage_in_a_selection_is_reported(placement: Placement) {
         let restored = archived.dir.path().join(round.to_string()).join("data/m");
         if report.is_whole() {
             spared += 1;
-            assert_eq!((log.count(), read.missing), (0, 0), "{:?}", log.entries());
+            assert_eq!(
+                (log.count(), read.missing),
+                (0, 0),
+                "{:?}",
+                log.snapshot().entries
+            );
             assert_same_tree(&restored, &archived.dir.path().join("data/m"));
         } else {
             hit += 1;
             assert!(log.count() > 0);
             assert!(
                 report
-                    .damaged()
+                    .damaged
                     .iter()
                     .all(|path| path.starts_with(b"data/m") || path == b"data")
             );
@@ -226,9 +231,9 @@ fn damage_in_a_selection_is_reported(placement: Placement) {
                 .filter(|i| restored.join(format!("middle/{i}")).exists())
                 .count();
             assert!(
-                report.damaged_count() as usize >= 150 - whole,
+                report.damaged_count as usize >= 150 - whole,
                 "{:?}",
-                report.problems()
+                report.problems
             );
         }
     }

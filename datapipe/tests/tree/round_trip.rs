@@ -122,7 +122,7 @@ fn archive(source: &Path, tape: &Path) {
         .tail(tail)
         .run()
         .unwrap();
-    assert_eq!(read.problems(), []);
+    assert_eq!(read.snapshot().problems, []);
 }
 
 /// Reads the archive on a tape to `tail`, whose report is `found`. Everything must be whole.
@@ -138,12 +138,8 @@ fn read_back(tape: &Path, tail: TailStage<'static>, found: &RestoreReport) {
         .tail(tail)
         .run()
         .unwrap();
-    assert!(
-        report.outcome().complete && found.is_whole(),
-        "{:?} {:?}",
-        found.problems(),
-        found.damaged()
-    );
+    let found = found.snapshot();
+    assert!(report.snapshot().complete && found.is_whole(), "{found:?}");
 }
 
 #[test]

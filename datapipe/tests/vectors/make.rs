@@ -175,12 +175,17 @@ pub(crate) fn read(path: &Path, lock: Lock, salvage: bool) -> Restored {
         .stage(unpack.inline())
         .tail(TailStage::from(StreamRestore::new(sink.clone())).inline())
         .run();
-    let mut report: Vec<String> = log.entries().iter().map(ToString::to_string).collect();
+    let mut report: Vec<String> = log
+        .snapshot()
+        .entries
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     report.extend(ended.err().map(|error| error.to_string()));
     let bytes = sink.bytes();
     Restored {
         bytes,
-        outcome: progress.outcome(),
+        outcome: progress.snapshot(),
         report: report.join("\n"),
     }
 }

@@ -163,10 +163,10 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
     let written = tail.report();
     let estimate = console.is_live().then(|| args.estimate()).flatten();
     let done = || {
-        let read = tree.as_ref().map(TreeReport::outcome);
+        let read = tree.as_ref().map(TreeReport::counts);
         let all = estimate.as_ref().and_then(Estimate::total);
         Done {
-            files: read.map(|read| read.files),
+            files: read.as_ref().map(|read| read.files),
             part: read.map(|read| read.bytes).zip(all),
         }
     };
@@ -176,7 +176,7 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         summary.add_tree(tree);
     }
     let report = ran.map_err(|error| {
-        let written = written.outcome();
+        let written = written.snapshot();
         let valid = match written.safe_blocks {
             0 => "it has no checkpoint yet".to_owned(),
             _ => format!(
@@ -196,7 +196,7 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
 
 /// What was read of a tree, in words.
 fn counts(tree: &TreeReport) -> String {
-    let read = tree.outcome();
+    let read = tree.counts();
     let mut text = format!(
         "{}, {}, {}",
         counted(read.files, "file", "files"),

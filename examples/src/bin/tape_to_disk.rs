@@ -189,9 +189,9 @@ impl Job<'_> {
         let all = self.location.bytes();
         let everything = self.part.is_everything();
         let done = || {
-            let part = everything.then(|| (self.report.outcome().read, all));
+            let part = everything.then(|| (self.report.snapshot().read, all));
             Done {
-                files: tree.map(RestoreReport::files),
+                files: tree.map(|tree| tree.counts().files),
                 part,
             }
         };
@@ -201,7 +201,7 @@ impl Job<'_> {
         }
         self.summary.add_damage(&self.log);
         let report = ran.map_err(|error| self.location.failure(error))?;
-        let read = self.report.outcome();
+        let read = self.report.snapshot();
         if self.part.is_everything() && !read.complete && read.blocks == 0 {
             return Err(self
                 .location
@@ -242,7 +242,7 @@ impl Job<'_> {
             Ok(index) => index.plain(),
             Err(_) => {
                 self.run_stream(reader, nowhere()?)?;
-                self.report.outcome().plain
+                self.report.snapshot().plain
             }
         };
         let object = stream_entry(&name, size, created);
@@ -329,7 +329,7 @@ impl Job<'_> {
 
     /// Blocks that inspection refused have no content.
     fn add_rejected(&mut self, so: &str) {
-        if let blocks @ 1.. = self.report.outcome().rejected {
+        if let blocks @ 1.. = self.report.snapshot().rejected {
             let blocks = counted(blocks, "block was", "blocks were");
             self.summary.add_error(
                 "",
@@ -340,18 +340,18 @@ impl Job<'_> {
 
     /// Says how much is whole, and how much of the archive there is.
     fn say_whole(&self, done: &str, report: &RestoreReport) {
-        let (files, directories) = (report.files(), report.directories());
+        let counts = report.counts();
         let mut text = format!(
             "{done} {}, {}, {}",
-            counted(files, "file", "files"),
-            counted(directories, "directory", "directories"),
-            counted(report.others(), "other", "others")
+            counted(counts.files, "file", "files"),
+            counted(counts.directories, "directory", "directories"),
+            counted(counts.others, "other", "others")
         );
-        if let damaged @ 1.. = report.damaged_count() {
+        if let damaged @ 1.. = counts.damaged_count {
             text += &format!("; {damaged} damaged");
         }
         if self.part.is_everything() {
-            let read = self.report.outcome();
+            let read = self.report.snapshot();
             let volumes = counted(read.volumes.into(), "volume", "volumes");
             let whole = if read.complete {
                 "complete"

@@ -344,7 +344,7 @@ impl<M: Medium> ArchiveHead<M> {
             self.report_damage(Some(next), at, what)?;
             self.numbering.finish(footer.blocks);
         }
-        let read = self.report.outcome();
+        let read = self.report.snapshot();
         if read.missing == 0 && (read.plain, read.rejected) != (footer.plain, footer.rejected) {
             let what = format!(
                 "the archive footer says {} bytes and {} rejected blocks, but the blocks have {} \
@@ -364,7 +364,7 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(());
         }
         if !self.trailer.archive_footer {
-            let blocks = self.report.outcome().blocks;
+            let blocks = self.report.snapshot().blocks;
             let what = format!(
                 "the archive is incomplete: its writer did not come to the end; {blocks} blocks \
                  were read before that"

@@ -40,7 +40,7 @@ use super::unit_reader::UnitReader;
 /// let tape = VirtualTape::open(&path)?;
 /// let reading = ArchiveReader::open(tape, None)?.read().instances(2);
 /// reading.pipe.tail(StreamRestore::new(std::io::sink())).run()?;
-/// assert!(reading.report.outcome().complete);
+/// assert!(reading.report.snapshot().complete);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct ArchiveReader<M> {

@@ -303,7 +303,7 @@ impl Supervisor<'_> {
             return;
         };
         let handled = catch_panic(|| {
-            (handler.0)(data);
+            handler.handle(slot.spec.id.index(), data);
             Ok(())
         });
         if handled.is_err() {

@@ -33,7 +33,7 @@ use crate::stage::{InPlace, MiddleWork, Stage, Verdict};
 ///     .stage(Stage::inspect("no-secrets", &log, |_| NoSecrets).instances(2))
 ///     .tail(StreamTail::new(&mut written))
 ///     .run()?;
-/// assert_eq!(log.rejected(), [0]);
+/// assert_eq!(log.snapshot().rejected, [0]);
 /// assert!(written.is_empty());
 /// # Ok::<(), datapipe::Error>(())
 /// ```
@@ -65,33 +65,20 @@ pub enum Finding {
 
 /// Log of the blocks that an inspection has marked or rejected. Clones share one log.
 #[derive(Clone, Debug, Default)]
-pub struct InspectionLog(Arc<Mutex<Findings>>);
+pub struct InspectionLog(Arc<Mutex<InspectionOutcome>>);
 
-#[derive(Debug, Default)]
-struct Findings {
-    marked: Numbers,
-    rejected: Numbers,
-}
-
-#[derive(Debug, Default)]
-struct Numbers {
-    first: Vec<u64>,
-    count: u64,
-}
-
-impl Numbers {
-    fn push(&mut self, number: u64) {
-        self.count += 1;
-        if self.first.len() < MAX_LOG_ENTRIES {
-            self.first.push(number);
-        }
-    }
-
-    fn sorted(&self) -> Vec<u64> {
-        let mut numbers = self.first.clone();
-        numbers.sort_unstable();
-        numbers
-    }
+/// Contents of an [`InspectionLog`] at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InspectionOutcome {
+    /// Number of marked blocks, including those that the log did not keep.
+    pub marked_count: u64,
+    /// Number of rejected blocks, including those that the log did not keep.
+    pub rejected_count: u64,
+    /// Numbers of the first [`MAX_LOG_ENTRIES`] blocks that were marked, sorted.
+    pub marked: Vec<u64>,
+    /// Numbers of the first [`MAX_LOG_ENTRIES`] blocks that were rejected, sorted.
+    pub rejected: Vec<u64>,
 }
 
 impl InspectionLog {
@@ -100,24 +87,30 @@ impl InspectionLog {
         Self::default()
     }
 
-    /// Numbers of the first [`MAX_LOG_ENTRIES`] blocks that were marked, sorted.
-    pub fn marked(&self) -> Vec<u64> {
-        self.0.lock().marked.sorted()
+    /// A copy of the contents so far. They are final when the pipe has ended.
+    pub fn snapshot(&self) -> InspectionOutcome {
+        let mut outcome = self.0.lock().clone();
+        outcome.marked.sort_unstable();
+        outcome.rejected.sort_unstable();
+        outcome
     }
 
-    /// Numbers of the first [`MAX_LOG_ENTRIES`] blocks that were rejected, sorted.
-    pub fn rejected(&self) -> Vec<u64> {
-        self.0.lock().rejected.sorted()
+    fn mark(&self, number: u64) {
+        let outcome = &mut *self.0.lock();
+        count(&mut outcome.marked_count, &mut outcome.marked, number);
     }
 
-    /// Number of marked blocks, including those that the log did not keep.
-    pub fn marked_count(&self) -> u64 {
-        self.0.lock().marked.count
+    fn reject(&self, number: u64) {
+        let outcome = &mut *self.0.lock();
+        count(&mut outcome.rejected_count, &mut outcome.rejected, number);
     }
+}
 
-    /// Number of rejected blocks, including those that the log did not keep.
-    pub fn rejected_count(&self) -> u64 {
-        self.0.lock().rejected.count
+/// Counts a block, and keeps its number if there is space.
+fn count(count: &mut u64, kept: &mut Vec<u64>, number: u64) {
+    *count += 1;
+    if kept.len() < MAX_LOG_ENTRIES {
+        kept.push(number);
     }
 }
 
@@ -166,11 +159,11 @@ impl<I: Inspect> InPlace for Inspection<I> {
         match self.inspector.inspect(block.bytes(), &info)? {
             Finding::Pass => return Ok(Verdict::Send),
             Finding::Mark => {
-                self.log.0.lock().marked.push(number);
+                self.log.mark(number);
                 info.marks |= Marks::MARKED;
             }
             Finding::Reject => {
-                self.log.0.lock().rejected.push(number);
+                self.log.reject(number);
                 info.marks |= Marks::REJECTED;
                 info.plain_len = 0;
                 block.clear();

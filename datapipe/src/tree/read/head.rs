@@ -57,8 +57,8 @@ use super::walk::{NextBatch, Walk};
 /// let head = TreeHead::new(&[source], TreeOptions::default())?;
 /// let report = head.report();
 /// Pipe::builder().head(head).tail(StreamTail::new(std::io::sink())).run()?;
-/// assert_eq!((report.outcome().files, report.outcome().directories), (1, 1));
-/// for problem in report.problems() {
+/// assert_eq!((report.snapshot().files, report.snapshot().directories), (1, 1));
+/// for problem in report.snapshot().problems {
 ///     eprintln!("{problem}");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -183,7 +183,7 @@ impl TreeHead {
     /// let report = head.report();
     /// let head = head.instances(TreeHead::default_instances());
     /// Pipe::builder().head(head).tail(StreamTail::new(std::io::sink())).run()?;
-    /// assert_eq!(report.outcome().files, 1);
+    /// assert_eq!(report.snapshot().files, 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn instances(self, n: u32) -> HeadStage<'static> {
@@ -314,7 +314,7 @@ impl Head for TreeHead {
         let stage = stage
             .module(TREE_HEAD_MODULE, self.arguments.clone())
             .together();
-        stage.notes(self.report.receiver())
+        stage.mirrored(&self.report)
     }
 }
 

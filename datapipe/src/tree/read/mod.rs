@@ -34,4 +34,3 @@ pub use options::{Excluded, TreeError, TreeOptions};
 pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
 
 pub(super) use options::{TREE_HEAD_MODULE, source_name};
-pub(super) use report::Cursor;

@@ -522,7 +522,12 @@ mod tests {
                 Some(ObjectKind::File)
             ]
         );
-        let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = report
+            .snapshot()
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             problems,
             [

@@ -1,13 +1,14 @@
 //! Report of a head: counts, and the objects that were not read as they were.
+//!
+//! In its own process a head keeps its own report, which the caller's report [mirrors](Mirror).
 
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::host::StageMessage;
 use crate::limits::{MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
-use crate::tree::report_messages::{push_message, put_bytes, receiver, take_bytes, take_text};
+use crate::stage::mirror::{Mirror, ReportKind, Update};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 /// Report on a tree that is read, for the caller who runs the pipe. Clones share one report.
@@ -17,13 +18,12 @@ pub struct TreeReport(Arc<Mutex<ReportInner>>);
 #[derive(Debug, Default)]
 struct ReportInner {
     outcome: TreeOutcome,
-    problems: Vec<TreeProblem>,
-    /// Bytes of the paths and texts of `problems`.
+    /// Bytes of the paths and texts of the outcome's problems.
     problem_bytes: usize,
 }
 
-/// Counts of what was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a [`TreeReport`] contains at one moment: counts and problems.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeOutcome {
     /// Files in the archive, each counted once even if it has several names.
@@ -36,12 +36,15 @@ pub struct TreeOutcome {
     pub bytes: u64,
     /// Names that a pattern excluded. Objects below them are not counted.
     pub excluded: u64,
-    /// Objects and attributes that were not read completely and unchanged. All problems are
-    /// counted, also those for which [`TreeReport::problems`] has no space.
-    pub problems: u64,
-    /// Objects that do not belong in this archive, or in any: [`ProblemKind::is_left_out`]. They do
-    /// not count as problems.
+    /// Objects and attributes that were not read completely and unchanged. All are counted, also
+    /// those for which `problems` has no space.
+    pub problem_count: u64,
+    /// Objects that do not belong in this archive, or in any: [`ProblemKind::is_left_out`]. They
+    /// are not part of `problem_count`.
     pub left_out: u64,
+    /// The first problems, including objects that were left out: at most [`MAX_LOG_ENTRIES`]
+    /// problems, and at most [`MAX_PROBLEM_BYTES`] of paths and texts.
+    pub problems: Vec<TreeProblem>,
 }
 
 /// An object that is not in the archive as it was.
@@ -127,15 +130,18 @@ impl fmt::Display for TreeProblem {
 }
 
 impl TreeReport {
-    /// Returns the counts so far.
-    pub fn outcome(&self) -> TreeOutcome {
-        self.0.lock().outcome
+    /// Returns a copy of the counts and problems so far. They are final when the pipe has ended.
+    pub fn snapshot(&self) -> TreeOutcome {
+        self.0.lock().outcome.clone()
     }
 
-    /// Returns the first problems, including objects that were left out: at most
-    /// [`MAX_LOG_ENTRIES`] problems, and at most [`MAX_PROBLEM_BYTES`] of paths and texts.
-    pub fn problems(&self) -> Vec<TreeProblem> {
-        self.0.lock().problems.clone()
+    /// Returns the counts of a [`snapshot`](Self::snapshot) with an empty list of problems. A
+    /// caller who shows progress saves the copy of the list.
+    pub fn counts(&self) -> TreeOutcome {
+        TreeOutcome {
+            problems: Vec::new(),
+            ..self.0.lock().outcome
+        }
     }
 
     /// Changes the counts.
@@ -148,62 +154,69 @@ impl TreeReport {
         let mut inner = self.0.lock();
         let count = match kind.is_left_out() {
             true => &mut inner.outcome.left_out,
-            false => &mut inner.outcome.problems,
+            false => &mut inner.outcome.problem_count,
         };
         *count += 1;
         inner.record(path, kind);
     }
+}
 
-    /// Returns messages with everything that changed since `cursor`, and advances the cursor.
-    ///
+/// The part of a report that another report has received.
+#[derive(Debug, Default)]
+pub(crate) struct TreeCursor {
+    counts: [u64; 7],
+    problems: usize,
+}
+
+impl Mirror for TreeReport {
+    const KIND: ReportKind = ReportKind::Tree;
+    /// All that a report holds may be one path.
+    const MAX_MESSAGE: usize = MAX_PROBLEM_BYTES + 1024;
+    type Cursor = TreeCursor;
+
     /// A problem's message has a text for people, unless the object was left out.
-    pub(in crate::tree) fn delta(&self, cursor: &mut Cursor) -> Vec<StageMessage> {
-        let (inner, mut messages) = (self.0.lock(), Vec::new());
-        for problem in inner.problems.iter().skip(cursor.problems) {
-            let text = if problem.kind.is_left_out() {
-                String::new()
-            } else {
-                problem.to_string()
-            };
-            push_message(&mut messages, &problem.message(), &text);
+    fn delta(&self, cursor: &mut TreeCursor) -> Vec<Update> {
+        let outcome = &mut self.0.lock().outcome;
+        let new = outcome.problems.iter().skip(cursor.problems);
+        let mut updates: Vec<_> = new.map(TreeProblem::update).collect();
+        cursor.problems = outcome.problems.len();
+        let counts = outcome.counts().map(|count| *count);
+        if std::mem::replace(&mut cursor.counts, counts) != counts {
+            let mut message = vec![COUNTS];
+            counts.iter().for_each(|count| message.put_u64(*count));
+            updates.push(Update::silent(message));
         }
-        cursor.problems = inner.problems.len();
-        if std::mem::replace(&mut cursor.outcome, inner.outcome) != inner.outcome {
-            push_message(&mut messages, &inner.outcome.message(), "");
-        }
-        messages
+        updates
     }
 
-    /// Returns a handler that applies the messages of a report in another process, its
-    /// [delta](Self::delta), to this report.
-    pub(super) fn receiver(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
-        let (report, on_error) = (self.clone(), self.clone());
-        receiver(
-            move |message| report.apply(message),
-            move |error| on_error.problem(b"", ProblemKind::Garbled(error.to_string())),
-        )
-    }
-
-    /// Applies one message.
     fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
-        let mut message = Bytes::new("a message", message);
+        let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
-            OUTCOME => self.0.lock().outcome = TreeOutcome::take(message)?,
+            COUNTS => {
+                let mut counts = [0; 7];
+                for count in &mut counts {
+                    *count = message.u64()?;
+                }
+                message.end()?;
+                let outcome = &mut self.0.lock().outcome;
+                outcome
+                    .counts()
+                    .into_iter()
+                    .zip(counts)
+                    .for_each(|(count, new)| *count = new);
+            }
             PROBLEM => {
-                let TreeProblem { path, kind } = TreeProblem::take(message)?;
-                self.0.lock().record(&path, kind); // its count is part of the outcome
+                let TreeProblem { path, kind } = TreeProblem::decode(message)?;
+                self.0.lock().record(&path, kind); // the counts include it
             }
             kind => return Err(message.error(format!("unknown kind {kind}"))),
         }
         Ok(())
     }
-}
 
-/// Position in a report up to which it was sent to another process.
-#[derive(Debug, Default)]
-pub(in crate::tree) struct Cursor {
-    outcome: TreeOutcome,
-    problems: usize,
+    fn reject(&self, error: &DecodeError) {
+        self.problem(b"", ProblemKind::Garbled(error.to_string()));
+    }
 }
 
 impl ReportInner {
@@ -214,11 +227,11 @@ impl ReportInner {
             ProblemKind::Attribute(name, why) => name.len() + why.len(),
             _ => 0,
         };
-        if self.problems.len() < MAX_LOG_ENTRIES
+        if self.outcome.problems.len() < MAX_LOG_ENTRIES
             && self.problem_bytes + path.len() + text <= MAX_PROBLEM_BYTES
         {
             self.problem_bytes += path.len() + text;
-            self.problems.push(TreeProblem {
+            self.outcome.problems.push(TreeProblem {
                 path: path.to_vec(),
                 kind,
             });
@@ -226,48 +239,22 @@ impl ReportInner {
     }
 }
 
-/// Kinds of messages.
-const OUTCOME: u8 = 0;
+/// Kinds of messages: the first byte.
+const COUNTS: u8 = 0;
 const PROBLEM: u8 = 1;
 
 impl TreeOutcome {
-    fn message(&self) -> Vec<u8> {
-        let Self {
-            files,
-            directories,
-            others,
-            bytes,
-            excluded,
-            problems,
-            left_out,
-        } = *self;
-        let mut message = vec![OUTCOME];
+    /// The counts, in the order of a message.
+    fn counts(&mut self) -> [&mut u64; 7] {
         [
-            files,
-            directories,
-            others,
-            bytes,
-            excluded,
-            problems,
-            left_out,
+            &mut self.files,
+            &mut self.directories,
+            &mut self.others,
+            &mut self.bytes,
+            &mut self.excluded,
+            &mut self.problem_count,
+            &mut self.left_out,
         ]
-        .into_iter()
-        .for_each(|number| message.put_u64(number));
-        message
-    }
-
-    fn take(mut message: Bytes<'_>) -> Result<Self, DecodeError> {
-        let mut number = || message.u64();
-        let taken = Self {
-            files: number()?,
-            directories: number()?,
-            others: number()?,
-            bytes: number()?,
-            excluded: number()?,
-            problems: number()?,
-            left_out: number()?,
-        };
-        message.end().map(|()| taken)
     }
 }
 
@@ -283,18 +270,24 @@ const TOO_LONG: u8 = 7;
 const GARBLED: u8 = 8;
 
 impl TreeProblem {
-    fn message(&self) -> Vec<u8> {
+    /// Encodes a message, with a text for people unless the object was left out.
+    fn update(&self) -> Update {
+        let text = if self.kind.is_left_out() {
+            String::new()
+        } else {
+            self.to_string()
+        };
         let mut message = vec![PROBLEM];
-        put_bytes(&mut message, &self.path);
+        message.put_prefixed(&self.path);
         let put_text = |message: &mut Vec<u8>, kind: u8, text: &str| {
             message.put_u8(kind);
-            put_bytes(message, text.as_bytes());
+            message.put_prefixed(text.as_bytes());
         };
         match &self.kind {
             ProblemKind::Unreadable(why) => put_text(&mut message, UNREADABLE, why),
             ProblemKind::Attribute(name, why) => {
                 put_text(&mut message, ATTRIBUTE, why);
-                put_bytes(&mut message, name);
+                message.put_prefixed(name);
             }
             ProblemKind::Vanished => message.put_u8(VANISHED),
             ProblemKind::Changed => message.put_u8(CHANGED),
@@ -307,16 +300,19 @@ impl TreeProblem {
             }
             ProblemKind::Garbled(why) => put_text(&mut message, GARBLED, why),
         }
-        message
+        Update {
+            text,
+            data: message,
+        }
     }
 
-    fn take(mut message: Bytes<'_>) -> Result<Self, DecodeError> {
-        let path = take_bytes(&mut message)?.to_vec();
+    fn decode(mut message: Bytes<'_>) -> Result<Self, DecodeError> {
+        let path = message.prefixed()?.to_vec();
         let kind = match message.u8()? {
-            UNREADABLE => ProblemKind::Unreadable(take_text(&mut message)?),
+            UNREADABLE => ProblemKind::Unreadable(message.prefixed_text()?),
             ATTRIBUTE => {
-                let why = take_text(&mut message)?;
-                ProblemKind::Attribute(take_bytes(&mut message)?.to_vec(), why)
+                let why = message.prefixed_text()?;
+                ProblemKind::Attribute(message.prefixed()?.to_vec(), why)
             }
             VANISHED => ProblemKind::Vanished,
             CHANGED => ProblemKind::Changed,
@@ -324,7 +320,7 @@ impl TreeProblem {
             MOUNT_POINT => ProblemKind::MountPoint,
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
-            GARBLED => ProblemKind::Garbled(take_text(&mut message)?),
+            GARBLED => ProblemKind::Garbled(message.prefixed_text()?),
             kind => return Err(message.error(format!("unknown kind of problem {kind}"))),
         };
         message.end().map(|()| Self { path, kind })
@@ -334,6 +330,7 @@ impl TreeProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::mirror;
 
     #[test]
     fn problems_beyond_the_limits_are_counted_only() {
@@ -341,21 +338,23 @@ mod tests {
         for _ in 0..=MAX_LOG_ENTRIES {
             report.problem(b"a\xff", ProblemKind::Vanished);
         }
-        assert_eq!(report.outcome().problems, MAX_LOG_ENTRIES as u64 + 1);
-        assert_eq!(report.problems().len(), MAX_LOG_ENTRIES);
+        let outcome = report.snapshot();
+        assert_eq!(outcome.problem_count, MAX_LOG_ENTRIES as u64 + 1);
+        assert_eq!(outcome.problems.len(), MAX_LOG_ENTRIES);
         assert_eq!(
-            report.problems()[0].to_string(),
+            outcome.problems[0].to_string(),
             "a\\xff: vanished before it was read"
         );
         let report = TreeReport::default();
         for _ in 0..3 {
             report.problem(&vec![b'x'; MAX_PROBLEM_BYTES / 2], ProblemKind::Socket);
         }
+        let outcome = report.snapshot();
         assert_eq!(
             (
-                report.outcome().left_out,
-                report.outcome().problems,
-                report.problems().len()
+                outcome.left_out,
+                outcome.problem_count,
+                outcome.problems.len()
             ),
             (3, 0, 2)
         );
@@ -365,15 +364,12 @@ mod tests {
     fn full() -> TreeReport {
         let report = TreeReport::default();
         report.update(|outcome| {
-            *outcome = TreeOutcome {
-                files: 1,
-                directories: 2,
-                others: 3,
-                bytes: 4,
-                excluded: 5,
-                problems: 6,
-                left_out: u64::MAX / 2,
-            }
+            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2];
+            outcome
+                .counts()
+                .into_iter()
+                .zip(numbers)
+                .for_each(|(count, number)| *count = number);
         });
         let text = || "why é".to_owned();
         let kinds = [
@@ -396,65 +392,39 @@ mod tests {
 
     #[test]
     fn delta_transfers_each_change_once() {
-        let (report, mut cursor, copy) = (full(), Cursor::default(), TreeReport::default());
-        let apply = copy.receiver();
-        let messages = report.delta(&mut cursor);
-        messages.iter().for_each(|message| apply(&message.data));
-        let texts: Vec<&str> = messages
-            .iter()
-            .map(|message| message.text.as_str())
-            .filter(|text| !text.is_empty())
-            .collect();
+        let (report, mut cursor) = (full(), TreeCursor::default());
+        let copy = TreeReport::default();
+        let texts = mirror::copy(&report, &mut cursor, &copy);
         assert_eq!(texts.len(), 7, "objects left out have no text");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
-        assert_eq!(
-            (copy.outcome(), copy.problems()),
-            (report.outcome(), report.problems())
-        );
+        assert_eq!(copy.snapshot(), report.snapshot());
         assert_eq!(report.delta(&mut cursor), []);
         report.problem(b"b", ProblemKind::Socket);
-        report
-            .delta(&mut cursor)
-            .iter()
-            .for_each(|message| apply(&message.data));
-        assert_eq!(
-            (copy.outcome(), copy.problems()),
-            (report.outcome(), report.problems())
-        );
+        mirror::copy(&report, &mut cursor, &copy);
+        assert_eq!(copy.snapshot(), report.snapshot());
     }
 
     #[test]
-    fn invalid_message_is_reported_as_a_problem() {
-        let messages = full().delta(&mut Cursor::default());
-        for message in messages
-            .iter()
-            .filter(|message| message.data.len() < 200 && message.data[0] == 0)
-        {
-            for len in 0..message.data.len() {
-                let copy = TreeReport::default();
-                copy.receiver()(&message.data[..len]);
-                assert_eq!((copy.outcome().problems, copy.problems().len()), (1, 1));
-                assert!(
-                    copy.problems()[0]
-                        .to_string()
-                        .contains("the tree: invalid report from its process")
-                );
-            }
-            let copy = TreeReport::default();
-            copy.receiver()(&[&message.data[..], b"x"].concat());
-            assert!(
-                matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)),
-                "bytes too many"
-            );
+    fn message_cut_short_or_unknown_is_rejected() {
+        let updates = full().delta(&mut TreeCursor::default());
+        let apply = |message: &[u8]| Mirror::apply(&TreeReport::default(), message);
+        for Update { data, .. } in updates.iter().filter(|update| update.data.len() < 200) {
+            assert!((0..data.len()).all(|len| apply(&data[..len]).is_err()));
+            assert!(apply(&[data, &b"x"[..]].concat()).is_err());
+            assert!(apply(data).is_ok());
         }
         for strange in [
-            &[0, 9][..],
-            &[0, PROBLEM, 0, 0, 0, 0, 99],
-            &[0, PROBLEM, 255, 255, 255, 255],
+            &[9][..],
+            &[PROBLEM, 0, 0, 0, 0, 99],
+            &[PROBLEM, 255, 255, 255, 255],
         ] {
-            let copy = TreeReport::default();
-            copy.receiver()(strange);
-            assert!(matches!(copy.problems()[0].kind, ProblemKind::Garbled(_)));
+            assert!(apply(strange).is_err());
         }
+        let report = TreeReport::default();
+        report.reject(&apply(&[9]).unwrap_err());
+        let outcome = report.snapshot();
+        assert_eq!((outcome.problem_count, outcome.problems.len()), (1, 1));
+        let text = outcome.problems[0].to_string();
+        assert!(text.starts_with("the tree: invalid report from its process: "));
     }
 }

@@ -469,7 +469,7 @@ mod tests {
             (paths.len(), paths.last().unwrap().as_str()),
             (71, "data/z")
         );
-        assert_eq!(report.problems(), []);
+        assert_eq!(report.snapshot().problems, []);
     }
 
     #[test]
@@ -478,7 +478,7 @@ mod tests {
         let d3: PathBuf = dir.path().join("data/d0/d1/d2/d3");
         fs::rename(d3, dir.path().join("moved")).unwrap();
         assert_eq!(rest(walk).len(), 71);
-        assert_eq!(report.problems(), []);
+        assert_eq!(report.snapshot().problems, []);
     }
 
     #[test]
@@ -502,7 +502,12 @@ mod tests {
             &paths[paths.len() - 3..],
             ["data/d0/d1/z", "data/d0/z", "data/z"]
         );
-        let problems: Vec<String> = report.problems().iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = report
+            .snapshot()
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let gone = |path: &str| format!("{path}: vanished before it was read");
         let wanted = [
             gone("data/d0/d1/d2/d3/d4"),

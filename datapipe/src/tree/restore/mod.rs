@@ -47,8 +47,7 @@ mod writer; // creation of objects
 
 pub(super) use arguments::{TREE_RESTORE_MODULE, TREE_VERIFY_MODULE};
 pub use options::RestoreOptions;
-pub(super) use report::RestoreCursor;
-pub use report::{RestoreProblem, RestoreReport};
+pub use report::{RestoreOutcome, RestoreProblem, RestoreReport};
 pub(super) use scope::RestoreScope;
 pub use tail::TreeRestore;
 pub(super) use tail::open_directory;

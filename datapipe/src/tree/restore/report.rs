@@ -1,20 +1,14 @@
 //! Report of a restore or a verification: counts, problems, damaged objects and notes.
 //!
-//! In its own process the tail keeps a local report and sends what is new of it, as a delta since
-//! the last message, to the caller's report, which applies it:
-//!
-//! ```text
-//!   process: delta(cursor) --messages: kind u8 | body--> caller: receiver --> apply
-//! ```
+//! In its own process a tail keeps its own report, which the caller's report [mirrors](Mirror).
 
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::host::StageMessage;
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
-use crate::tree::report_messages::{push_message, put_bytes, receiver, take_bytes};
+use crate::stage::mirror::{Mirror, ReportKind, Update};
 use crate::wire::ObjectKind;
 use crate::wire::codec::{Bytes, DecodeError, Put, truncate};
 
@@ -43,81 +37,82 @@ pub struct RestoreReport(Arc<Mutex<ReportInner>>);
 
 #[derive(Debug, Default)]
 struct ReportInner {
-    files: u64,
-    directories: u64,
-    others: u64,
-    bytes: u64,
-    problems: Vec<RestoreProblem>,
-    problem_count: u64,
-    damaged: Vec<Vec<u8>>,
-    damaged_count: u64,
+    outcome: RestoreOutcome,
     /// Number of bytes of the paths and texts that are kept.
     kept_bytes: usize,
-    notes: Vec<String>,
+}
+
+/// What a [`RestoreReport`] contains at one moment: counts, problems, damaged objects and notes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestoreOutcome {
+    /// Number of complete files.
+    pub files: u64,
+    /// Number of directories.
+    pub directories: u64,
+    /// Number of symbolic links, hard links, fifos and devices.
+    pub others: u64,
+    /// Number of data bytes in complete files, holes not counted.
+    pub bytes: u64,
+    /// Number of problems, including those that `problems` does not keep.
+    pub problem_count: u64,
+    /// Number of objects that are known to be damaged or lost.
+    pub damaged_count: u64,
+    /// The first problems, in the order in which they were found: at most [`MAX_LOG_ENTRIES`], and,
+    /// together with `damaged`, at most [`MAX_PROBLEM_BYTES`] of paths and texts.
+    pub problems: Vec<RestoreProblem>,
+    /// Paths of the first [`MAX_LOG_ENTRIES`] objects that are known to be damaged or lost. Each is
+    /// also a problem.
+    pub damaged: Vec<Vec<u8>>,
+    /// Notes on results that are correct but perhaps unexpected, for example owners that only root
+    /// can restore. Each appears once.
+    pub notes: Vec<String>,
+}
+
+impl RestoreOutcome {
+    /// Returns true if there is no problem.
+    pub fn is_whole(&self) -> bool {
+        self.problem_count == 0
+    }
+
+    /// The counts, in the order of a message.
+    fn counts(&mut self) -> [&mut u64; 6] {
+        [
+            &mut self.files,
+            &mut self.directories,
+            &mut self.others,
+            &mut self.bytes,
+            &mut self.problem_count,
+            &mut self.damaged_count,
+        ]
+    }
 }
 
 impl RestoreReport {
-    /// Number of complete files.
-    pub fn files(&self) -> u64 {
-        self.0.lock().files
+    /// Returns a copy of everything reported so far. It is final when the pipe has ended.
+    pub fn snapshot(&self) -> RestoreOutcome {
+        self.0.lock().outcome.clone()
     }
 
-    /// Number of directories.
-    pub fn directories(&self) -> u64 {
-        self.0.lock().directories
-    }
-
-    /// Number of symbolic links, hard links, fifos and devices.
-    pub fn others(&self) -> u64 {
-        self.0.lock().others
-    }
-
-    /// Number of data bytes in complete files, holes not counted.
-    pub fn bytes(&self) -> u64 {
-        self.0.lock().bytes
-    }
-
-    /// The first problems, in the order in which they were found: at most [`MAX_LOG_ENTRIES`], and,
-    /// together with [`damaged`](Self::damaged), at most [`MAX_PROBLEM_BYTES`] of paths and texts.
-    pub fn problems(&self) -> Vec<RestoreProblem> {
-        self.0.lock().problems.clone()
-    }
-
-    /// Number of problems, including those that [`problems`](Self::problems) does not keep.
-    pub fn problem_count(&self) -> u64 {
-        self.0.lock().problem_count
-    }
-
-    /// Paths of the first [`MAX_LOG_ENTRIES`] objects that are known to be damaged or lost. Each is
-    /// also a problem.
-    pub fn damaged(&self) -> Vec<Vec<u8>> {
-        self.0.lock().damaged.clone()
-    }
-
-    /// Number of objects that are known to be damaged or lost.
-    pub fn damaged_count(&self) -> u64 {
-        self.0.lock().damaged_count
-    }
-
-    /// Notes on results that are correct but perhaps unexpected, for example owners that only root
-    /// can restore. Each appears once.
-    pub fn notes(&self) -> Vec<String> {
-        self.0.lock().notes.clone()
-    }
-
-    /// True if there is no problem.
-    pub fn is_whole(&self) -> bool {
-        self.problem_count() == 0
+    /// Returns the counts of a [`snapshot`](Self::snapshot) with empty lists. A caller who shows
+    /// progress saves the copies of the lists.
+    pub fn counts(&self) -> RestoreOutcome {
+        RestoreOutcome {
+            problems: Vec::new(),
+            damaged: Vec::new(),
+            notes: Vec::new(),
+            ..self.0.lock().outcome
+        }
     }
 
     /// Counts a complete object, with `bytes` bytes of data.
     pub(super) fn record_object(&self, kind: ObjectKind, bytes: u64) {
-        let mut inner = self.0.lock();
-        inner.bytes += bytes;
+        let outcome = &mut self.0.lock().outcome;
+        outcome.bytes += bytes;
         match kind {
-            ObjectKind::File => inner.files += 1,
-            ObjectKind::Directory => inner.directories += 1,
-            _ => inner.others += 1,
+            ObjectKind::File => outcome.files += 1,
+            ObjectKind::Directory => outcome.directories += 1,
+            _ => outcome.others += 1,
         }
     }
 
@@ -130,55 +125,62 @@ impl RestoreReport {
     pub(super) fn record_damage(&self, path: &[u8], what: impl Into<String>) {
         let mut inner = self.0.lock();
         inner.record_problem(path, what.into());
-        inner.damaged_count += 1;
+        inner.outcome.damaged_count += 1;
         inner.keep_damaged(path);
     }
 
     pub(super) fn record_note(&self, what: &str) {
         self.0.lock().record_note(what);
     }
+}
 
-    /// Returns the messages that bring a copy at `cursor` up to date, and advances the cursor.
-    pub(in crate::tree) fn delta(&self, cursor: &mut RestoreCursor) -> Vec<StageMessage> {
-        let (inner, mut messages) = (self.0.lock(), Vec::new());
-        for problem in inner.problems.iter().skip(cursor.problems) {
-            let mut message = vec![PROBLEM];
-            put_bytes(&mut message, &problem.path);
-            message.put(problem.what.as_bytes());
-            push_message(&mut messages, &message, &problem.to_string());
-        }
-        for path in inner.damaged.iter().skip(cursor.damaged) {
-            push_message(&mut messages, &[&[DAMAGED], path.as_slice()].concat(), "");
-        }
-        for note in inner.notes.iter().skip(cursor.notes) {
-            push_message(&mut messages, &[&[NOTE], note.as_bytes()].concat(), note);
-        }
-        (cursor.problems, cursor.damaged, cursor.notes) =
-            (inner.problems.len(), inner.damaged.len(), inner.notes.len());
-        if std::mem::replace(&mut cursor.counts, inner.counts()) != inner.counts() {
+/// Kinds of messages: the first byte.
+const COUNTS: u8 = 0;
+const PROBLEM: u8 = 1;
+const DAMAGED: u8 = 2;
+const NOTE: u8 = 3;
+
+/// The part of a report that another report has received.
+#[derive(Debug, Default)]
+pub(crate) struct RestoreCursor {
+    counts: [u64; 6],
+    problems: usize,
+    damaged: usize,
+    notes: usize,
+}
+
+impl Mirror for RestoreReport {
+    const KIND: ReportKind = ReportKind::Restore;
+    /// All that a report holds may be one path.
+    const MAX_MESSAGE: usize = MAX_PROBLEM_BYTES + 1024;
+    type Cursor = RestoreCursor;
+
+    fn delta(&self, cursor: &mut RestoreCursor) -> Vec<Update> {
+        let outcome = &mut self.0.lock().outcome;
+        let problems = outcome.problems.iter().skip(cursor.problems);
+        let mut updates: Vec<_> = problems.map(RestoreProblem::update).collect();
+        let damaged = outcome.damaged.iter().skip(cursor.damaged);
+        updates.extend(damaged.map(|path| Update::silent([&[DAMAGED], path.as_slice()].concat())));
+        let notes = outcome.notes.iter().skip(cursor.notes);
+        updates.extend(notes.map(|note| Update {
+            text: note.clone(),
+            data: [&[NOTE], note.as_bytes()].concat(),
+        }));
+        let counts = outcome.counts().map(|count| *count);
+        if counts != cursor.counts {
             let mut message = vec![COUNTS];
-            inner
-                .counts()
-                .into_iter()
-                .for_each(|count| message.put_u64(count));
-            push_message(&mut messages, &message, "");
+            counts.iter().for_each(|count| message.put_u64(*count));
+            updates.push(Update::silent(message));
         }
-        messages
+        *cursor = RestoreCursor {
+            counts,
+            problems: outcome.problems.len(),
+            damaged: outcome.damaged.len(),
+            notes: outcome.notes.len(),
+        };
+        updates
     }
 
-    /// Returns the receiver of the [deltas](Self::delta) of a report in another process. It applies
-    /// them to this report, up to the first that is malformed, which is recorded as a problem.
-    pub(in crate::tree) fn receiver(&self) -> impl Fn(&[u8]) + Send + Sync + 'static {
-        let (good, bad) = (self.clone(), self.clone());
-        receiver(
-            move |message| good.apply(message),
-            move |error| {
-                bad.record_problem(b"", format!("the process sent a malformed report: {error}"));
-            },
-        )
-    }
-
-    /// Applies one message of a delta.
     fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
         let mut message = Bytes::new("a message of a restore", message);
         let mut inner = self.0.lock();
@@ -189,50 +191,52 @@ impl RestoreReport {
                     *count = message.u64()?;
                 }
                 message.end()?;
-                inner.set_counts(counts);
+                let outcome = &mut inner.outcome;
+                outcome
+                    .counts()
+                    .into_iter()
+                    .zip(counts)
+                    .for_each(|(count, new)| *count = new);
             }
             PROBLEM => {
-                let path = take_bytes(&mut message)?;
-                inner.keep_problem(path, rest_as_text(message)?); // the counts include it
+                let path = message.prefixed()?;
+                inner.keep_problem(path, message.rest_as_text()?); // the counts include it
             }
             DAMAGED => inner.keep_damaged(message.rest()),
-            NOTE => inner.record_note(&rest_as_text(message)?),
+            NOTE => inner.record_note(&message.rest_as_text()?),
             kind => return Err(message.error(format!("has an unknown kind, {kind}"))),
         }
         Ok(())
     }
+
+    fn reject(&self, error: &DecodeError) {
+        self.record_problem(b"", format!("the process sent a malformed report: {error}"));
+    }
 }
 
-/// Kinds of messages: the first byte.
-const COUNTS: u8 = 0;
-const PROBLEM: u8 = 1;
-const DAMAGED: u8 = 2;
-const NOTE: u8 = 3;
-
-/// Position up to which another process has received a report.
-#[derive(Debug, Default)]
-pub(in crate::tree) struct RestoreCursor {
-    counts: [u64; 6],
-    problems: usize,
-    damaged: usize,
-    notes: usize,
-}
-
-fn rest_as_text(mut message: Bytes<'_>) -> Result<String, DecodeError> {
-    let len = message.rest().len();
-    message.text(len)
+impl RestoreProblem {
+    /// Encodes a message.
+    fn update(&self) -> Update {
+        let mut message = vec![PROBLEM];
+        message.put_prefixed(&self.path);
+        message.put(self.what.as_bytes());
+        Update {
+            text: self.to_string(),
+            data: message,
+        }
+    }
 }
 
 impl ReportInner {
     fn record_problem(&mut self, path: &[u8], what: String) {
-        self.problem_count += 1;
+        self.outcome.problem_count += 1;
         self.keep_problem(path, what);
     }
 
     fn keep_problem(&mut self, path: &[u8], mut what: String) {
         what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
-        if self.problems.len() < MAX_LOG_ENTRIES && self.reserve(path.len() + what.len()) {
-            self.problems.push(RestoreProblem {
+        if self.outcome.problems.len() < MAX_LOG_ENTRIES && self.reserve(path.len() + what.len()) {
+            self.outcome.problems.push(RestoreProblem {
                 path: path.to_vec(),
                 what,
             });
@@ -240,38 +244,18 @@ impl ReportInner {
     }
 
     fn keep_damaged(&mut self, path: &[u8]) {
-        if self.damaged.len() < MAX_LOG_ENTRIES && self.reserve(path.len()) {
-            self.damaged.push(path.to_vec());
+        if self.outcome.damaged.len() < MAX_LOG_ENTRIES && self.reserve(path.len()) {
+            self.outcome.damaged.push(path.to_vec());
         }
     }
 
     fn record_note(&mut self, what: &str) {
         let what = truncate(what, MAX_DAMAGE_TEXT);
-        if self.notes.len() < MAX_LOG_ENTRIES && !self.notes.iter().any(|note| note == what) {
-            self.notes.push(what.to_owned());
+        if self.outcome.notes.len() < MAX_LOG_ENTRIES
+            && !self.outcome.notes.iter().any(|note| note == what)
+        {
+            self.outcome.notes.push(what.to_owned());
         }
-    }
-
-    fn counts(&self) -> [u64; 6] {
-        [
-            self.files,
-            self.directories,
-            self.others,
-            self.bytes,
-            self.problem_count,
-            self.damaged_count,
-        ]
-    }
-
-    fn set_counts(&mut self, counts: [u64; 6]) {
-        [
-            self.files,
-            self.directories,
-            self.others,
-            self.bytes,
-            self.problem_count,
-            self.damaged_count,
-        ] = counts;
     }
 
     /// Reserves `bytes` of the memory for paths and texts. Returns false if there is no room.
@@ -285,6 +269,7 @@ impl ReportInner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::mirror;
 
     #[test]
     fn paths_are_kept_whole_up_to_the_limit() {
@@ -294,9 +279,10 @@ mod tests {
             report.record_damage(&long, "is lost");
         }
         report.record_problem(b"short", "is odd");
-        assert_eq!((report.problem_count(), report.damaged_count()), (5, 4));
-        let problems = report.problems();
-        assert_eq!((problems.len(), report.damaged().len()), (3, 2));
+        let outcome = report.snapshot();
+        assert_eq!((outcome.problem_count, outcome.damaged_count), (5, 4));
+        let problems = outcome.problems;
+        assert_eq!((problems.len(), outcome.damaged.len()), (3, 2));
         assert!(problems[0].path == long && problems[2].path == b"short");
     }
 
@@ -318,60 +304,41 @@ mod tests {
         report
     }
 
-    fn assert_same(copy: &RestoreReport, report: &RestoreReport) {
-        let counts = |report: &RestoreReport| report.0.lock().counts();
-        assert_eq!(counts(copy), counts(report));
-        assert_eq!(
-            (copy.problems(), copy.damaged()),
-            (report.problems(), report.damaged())
-        );
-        assert_eq!(copy.notes(), report.notes());
-    }
-
     #[test]
     fn deltas_transfer_everything_once() {
-        let (report, mut cursor, copy) =
-            (full(), RestoreCursor::default(), RestoreReport::default());
-        let receive = copy.receiver();
-        let messages = report.delta(&mut cursor);
-        messages.iter().for_each(|message| receive(&message.data));
-        assert_same(&copy, &report);
-        assert_eq!(
-            messages
-                .iter()
-                .filter(|message| !message.text.is_empty())
-                .count(),
-            4
-        );
-        assert!(
-            messages
-                .iter()
-                .any(|message| message.text == "\"a/\\xff\": is lost é")
-        );
+        let (report, mut cursor) = (full(), RestoreCursor::default());
+        let copy = RestoreReport::default();
+        let texts = mirror::copy(&report, &mut cursor, &copy);
+        assert_eq!(copy.snapshot(), report.snapshot());
+        assert_eq!(texts.len(), 4);
+        assert!(texts.contains(&"\"a/\\xff\": is lost é".to_owned()));
         assert_eq!(report.delta(&mut cursor), []);
         report.record_damage(b"b", "is lost as well");
         report.record_note("directories were made");
-        let messages = report.delta(&mut cursor);
-        assert_eq!(messages.len(), 3, "a problem, a path, the counts");
-        messages.iter().for_each(|message| receive(&message.data));
-        assert_same(&copy, &report);
+        let updates = report.delta(&mut cursor);
+        assert_eq!(updates.len(), 3, "a problem, a path, the counts");
+        for Update { data, .. } in updates {
+            Mirror::apply(&copy, &data).unwrap();
+        }
+        assert_eq!(copy.snapshot(), report.snapshot());
     }
 
     #[test]
     fn malformed_message_is_a_problem() {
         let malformed: [&[u8]; 6] = [
             b"",
-            b"\x05",
-            b"\0",
-            b"\0\x09",
-            b"\0\0four",
-            b"\0\x01\xff\0\0\0path",
+            b"\x09",
+            b"\0four",
+            b"\x01\xff\0\0\0path",
+            b"\x01\0\0\0\0\xff",
+            b"\x03\xff\xff",
         ];
-        for message in malformed.into_iter().chain([&b"\0\x03\xff\xff"[..]]) {
+        for message in malformed {
             let report = RestoreReport::default();
-            report.receiver()(message);
-            assert_eq!((report.problem_count(), report.is_whole()), (1, false));
-            let text = report.problems()[0].to_string();
+            report.reject(&Mirror::apply(&report, message).unwrap_err());
+            let outcome = report.snapshot();
+            assert_eq!((outcome.problem_count, outcome.is_whole()), (1, false));
+            let text = outcome.problems[0].to_string();
             assert!(
                 text.starts_with("the process sent a malformed report: "),
                 "{text}"

@@ -18,7 +18,6 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::archive::BlockSet;
 use crate::error::StageError;
 use crate::limits::{MAX_BLOCK_RUNS, MAX_RESTORE_MEMORY};
-use crate::tree::report_messages::{put_bytes, take_bytes};
 use crate::tree::select::Selection;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
@@ -90,7 +89,7 @@ fn encode(blocks: &BlockSet, renames: &Renames) -> Vec<u8> {
     }
     for (object, path) in renames {
         bytes.put_u64(*object);
-        put_bytes(&mut bytes, path);
+        bytes.put_prefixed(path);
     }
     bytes
 }
@@ -114,7 +113,7 @@ fn decode(bytes: &[u8]) -> Result<(BlockSet, Renames), DecodeError> {
     }
     while !bytes.rest().is_empty() {
         let object = bytes.u64()?;
-        renames.insert(object, take_bytes(&mut bytes)?.to_vec());
+        renames.insert(object, bytes.prefixed()?.to_vec());
     }
     Ok((blocks, renames))
 }

@@ -58,7 +58,7 @@ use super::writer::Writer;
 /// let restore = TreeRestore::paths("/srv/restored", RestoreOptions::default(), &paths)?;
 /// let report = restore.report();
 /// reader.read().instances(2).pipe.tail(restore).run()?;
-/// for problem in report.problems() {
+/// for problem in report.snapshot().problems {
 ///     eprintln!("{problem}");
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -154,9 +154,7 @@ impl Tail for TreeRestore {
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        self.arguments
-            .describe(stage)
-            .notes(self.report().receiver())
+        self.arguments.describe(stage).mirrored(&self.report())
     }
 }
 

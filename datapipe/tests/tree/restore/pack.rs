@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use datapipe::prelude::*;
-use datapipe::tree::{RestoreOptions, RestoreReport, TreeRestore, TreeVerify};
+use datapipe::tree::{RestoreOptions, RestoreOutcome, TreeRestore, TreeVerify};
 use datapipe::wire::{
     CatalogueEntry, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
     ObjectState, Time,
@@ -264,19 +264,19 @@ impl Pack {
         options: RestoreOptions,
         paths: &[Vec<u8>],
         placement: Placement,
-    ) -> RestoreReport {
+    ) -> RestoreOutcome {
         let tail = TreeRestore::paths(dest, options.sync(false), paths).unwrap();
         let report = tail.report();
         self.run(placement.place(tail)).unwrap();
-        report
+        report.snapshot()
     }
 
     /// Verifies the archive.
-    pub(crate) fn verify(self, placement: Placement) -> RestoreReport {
+    pub(crate) fn verify(self, placement: Placement) -> RestoreOutcome {
         let tail = TreeVerify::new();
         let report = tail.report();
         self.run(placement.place(tail)).unwrap();
-        report
+        report.snapshot()
     }
 }
 

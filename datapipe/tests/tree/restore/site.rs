@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use datapipe::tree::{RestoreOptions, RestoreReport};
+use datapipe::tree::{RestoreOptions, RestoreOutcome};
 
 use super::pack::Pack;
 use super::walk::{Seen, walk};
@@ -39,7 +39,7 @@ impl Site {
     }
 
     /// Restores, and asserts that nothing outside has changed.
-    pub(crate) fn restore(&self, pack: Pack, options: RestoreOptions) -> RestoreReport {
+    pub(crate) fn restore(&self, pack: Pack, options: RestoreOptions) -> RestoreOutcome {
         self.restore_paths(pack, options, &[])
     }
 
@@ -49,7 +49,7 @@ impl Site {
         pack: Pack,
         options: RestoreOptions,
         paths: &[Vec<u8>],
-    ) -> RestoreReport {
+    ) -> RestoreOutcome {
         let report = pack.restore_paths(&self.dest(), options, paths, self.placement);
         assert_eq!(
             walk(&self.root.path().join("outside")),
@@ -65,12 +65,12 @@ impl Site {
     }
 
     /// Restores with the default options.
-    pub(crate) fn plain(&self, pack: Pack) -> RestoreReport {
+    pub(crate) fn plain(&self, pack: Pack) -> RestoreOutcome {
         self.restore(pack, RestoreOptions::default())
     }
 
     /// Restores over existing objects.
-    pub(crate) fn overwriting(&self, pack: Pack) -> RestoreReport {
+    pub(crate) fn overwriting(&self, pack: Pack) -> RestoreOutcome {
         self.restore(pack, RestoreOptions::default().overwrite(true))
     }
 
@@ -81,19 +81,19 @@ impl Site {
 }
 
 /// Returns the paths of damaged objects.
-pub(crate) fn damaged(report: &RestoreReport) -> Vec<String> {
-    let paths = report.damaged();
-    assert_eq!(report.damaged_count(), paths.len() as u64);
+pub(crate) fn damaged(report: &RestoreOutcome) -> Vec<String> {
+    let paths = &report.damaged;
+    assert_eq!(report.damaged_count, paths.len() as u64);
     paths
-        .into_iter()
-        .map(|path| String::from_utf8(path).unwrap())
+        .iter()
+        .map(|path| String::from_utf8(path.clone()).unwrap())
         .collect()
 }
 
 /// Returns all problems as text.
-pub(crate) fn problems(report: &RestoreReport) -> String {
+pub(crate) fn problems(report: &RestoreOutcome) -> String {
     report
-        .problems()
+        .problems
         .iter()
         .map(|problem| format!("{problem}\n"))
         .collect()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use datapipe::tree::{RestoreOptions, RestoreReport};
+use datapipe::tree::{RestoreOptions, RestoreOutcome};
 use datapipe::wire::{ObjectKind, ObjectMeta, Time};
 
 use super::pack::{Pack, WHEN, file, object};
@@ -123,7 +123,7 @@ fn every_object_kind_is_restored(placement: Placement) {
     // Once more, over all of it, into a directory without write permission.
     let again = site.overwriting(every_kind());
     assert!(again.is_whole(), "{}", problems(&again));
-    let counts = |of: &RestoreReport| (of.files(), of.directories(), of.others(), of.bytes());
+    let counts = |of: &RestoreOutcome| (of.files, of.directories, of.others, of.bytes);
     assert_eq!(counts(&report), (2, 2, 5, 3));
     check_every_kind(&walk(&site.dest()));
     let verified = every_kind().verify(placement);
@@ -152,7 +152,7 @@ fn holes_are_restored_as_holes(placement: Placement) {
     assert!(seen.blocks * 512 <= 1 << 20, "{} blocks", seen.blocks);
     let seen = inspect(&site.dest().join("tail"));
     assert_eq!((seen.size, seen.blocks), (10_000_000, 0));
-    assert_eq!(report.bytes(), 8192);
+    assert_eq!(report.bytes, 8192);
 }
 
 fn privileged_attributes_are_restored_for_root_only(placement: Placement) {
@@ -208,13 +208,13 @@ fn privileged_attributes_are_restored_for_root_only(placement: Placement) {
         assert_eq!(seen["setuid"].attributes["security.capability"], capability);
         assert_eq!(seen["link"].owner.0, 12_345);
         assert_eq!(
-            (seen["null"].kind, seen["null"].mode, report.notes().len()),
+            (seen["null"].kind, seen["null"].mode, report.notes.len()),
             ('c', 0o666, 0)
         );
     } else {
         assert!(report.is_whole(), "{}", problems(&report));
         assert_eq!((seen["setuid"].mode, seen.len()), (0o755, 2));
-        assert_eq!(report.notes().len(), 4, "{:?}", report.notes());
+        assert_eq!(report.notes.len(), 4, "{:?}", report.notes);
     }
 }
 
@@ -321,7 +321,7 @@ fn paths_longer_than_path_max_are_restored(placement: Placement) {
     let report = site.plain(pack);
     assert!(report.is_whole(), "{}", problems(&report));
     assert_eq!(
-        (report.files(), report.directories(), report.notes().len()),
+        (report.files, report.directories, report.notes.len()),
         (2, 60, 1)
     );
     assert_eq!(inspect(&site.dest().join("missing/parents")).mode, 0o700);
@@ -401,7 +401,7 @@ fn existing_object_is_kept_or_replaced_whole(placement: Placement) {
     put_old_objects(&site);
     let old = inspect(&site.dest().join("dir"));
     let report = site.plain(new_objects());
-    let counts = |of: &RestoreReport| (of.problem_count(), of.damaged_count());
+    let counts = |of: &RestoreOutcome| (of.problem_count, of.damaged_count);
     assert_eq!(counts(&report), (6, 0), "{}", problems(&report));
     assert_eq!(inspect(&site.dest().join("dir")).modified, old.modified);
     for path in ["file", "second", "flat", "link", "broken"] {

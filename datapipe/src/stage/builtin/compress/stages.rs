@@ -69,9 +69,10 @@ pub fn decompress<'a>() -> MiddleStage<'a> {
 /// A block that is still encrypted stops the pipe all the same: that is an error in the pipe's
 /// construction, not in the block.
 pub fn decompress_salvaging<'a>(log: &DamageLog) -> MiddleStage<'a> {
-    let log = log.clone();
-    let receiver = log.clone();
-    Stage::transform("decompress", move |_| Decompress::new(Some(log.clone())))
-        .module(DECOMPRESS_MODULE, Arguments::new().with_flag(SALVAGE, true))
-        .notes(move |data| receiver.apply(data))
+    let instances = log.clone();
+    Stage::transform("decompress", move |_| {
+        Decompress::new(Some(instances.clone()))
+    })
+    .module(DECOMPRESS_MODULE, Arguments::new().with_flag(SALVAGE, true))
+    .mirrored(log)
 }
