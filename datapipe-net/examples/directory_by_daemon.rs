@@ -13,8 +13,8 @@
 //!
 //! The program itself reads and writes no data. The modules do, as the daemon's user, confined to
 //! the paths that this program names and that the daemon's configuration allows. The configuration
-//! in this crate's README has the modules. They are the library's; `docs/host-protocol.md` describes
-//! their arguments.
+//! in this crate's README has the modules. They are the library's; `docs/host-protocol.md`
+//! describes their arguments.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

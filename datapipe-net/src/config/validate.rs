@@ -333,8 +333,9 @@ mod tests {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let (program, dir) = (program.display(), dir.display());
         format!(
-            "socket = \"/run/x/socket\"\nsocket_mode = \"0660\"\n[access]\nusers = [\"root\"]\n[limits]\npipes = 3\n\
-             memory_mib = 64\nmemory_per_pipe_mib = 32\n[[module]]\nname = \"read\"\nprogram = \"{program}\"\n\
+            "socket = \"/run/x/socket\"\nsocket_mode = \"0660\"\n[access]\nusers = [\"root\"]\n\
+             [limits]\npipes = 3\nmemory_mib = 64\nmemory_per_pipe_mib = 32\n\
+             [[module]]\nname = \"read\"\nprogram = \"{program}\"\n\
              work = \"fill\"\nrole = \"head\"\npaths = {{ read = [\"{dir}\"] }}\n{more}"
         )
     }

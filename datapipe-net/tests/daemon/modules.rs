@@ -63,8 +63,8 @@ impl Tail for Count {
 
 /// The modules of this file and those of the library.
 ///
-/// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at a
-/// time; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
+/// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
+/// a time; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
 /// argument; `count` writes to the file of its argument.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()

@@ -227,8 +227,8 @@ pub(crate) fn module_opens_only_requested_and_allowed_paths() {
     assert!(site.path("elsewhere").exists());
 }
 
-/// The subscriber loses events and receives their number. Neither the pipe nor other clients wait for
-/// it.
+/// The subscriber loses events and receives their number. Neither the pipe nor other clients wait
+/// for it.
 pub(crate) fn subscriber_that_does_not_read_loses_events() {
     let site = Site::new("");
     let (mut lazy, mut eager) = (site.client(), site.client());

@@ -1,4 +1,4 @@
-//! A daemon with its own directory. It is stopped at the end of the test, and its files are removed.
+//! A daemon with its own directory. The end of the test stops it and removes its files.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -58,7 +58,8 @@ impl Site {
         let (read, write) = (self.path("in"), self.path("out"));
         let module = |name: &str, role: &str, work: &str, more: &str| {
             format!(
-                "[[module]]\nname = \"{name}\"\nprogram = \"{program}\"\nrole = \"{role}\"\nwork = \"{work}\"\n{more}\n"
+                "[[module]]\nname = \"{name}\"\nprogram = \"{program}\"\nrole = \"{role}\"\n\
+                 work = \"{work}\"\n{more}\n"
             )
         };
         let modules = [
@@ -115,7 +116,8 @@ impl Site {
             ),
         ];
         format!(
-            "socket = {socket:?}\n[access]\nusers = [\"4000000001\", \"4000000002\"]\n[limits]\n{limits}\n{}",
+            "socket = {socket:?}\n[access]\nusers = [\"4000000001\", \"4000000002\"]\n[limits]\n\
+             {limits}\n{}",
             modules.concat()
         )
     }
