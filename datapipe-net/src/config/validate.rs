@@ -73,7 +73,7 @@ impl Validator<'_> {
         let span = socket.span();
         let socket = socket.into_inner();
         if !socket.is_absolute() || socket.file_name().is_none() {
-            let what = "the path of the socket is relative: use one that begins with /";
+            let what = "the path of the socket must begin with / and name a file";
             self.mistake(&span, what);
         }
         if !fits_in_address(&socket) {
@@ -385,7 +385,7 @@ mod tests {
             "socket = \"/run/x/socket\"",
             "socket = \"x\"",
             1,
-            "the path of the socket is relative",
+            "the path of the socket must begin with /",
         ),
         (
             "socket_mode",
