@@ -1,18 +1,20 @@
 //! Backs a directory up to a virtual tape through the daemon, and restores it.
 //!
 //! ```text
-//!   this program --- what is to be done ---> datapiped
-//!        ^                                       | starts, watches
-//!        +---------- what happens ---------------+ tree-head -> zstd x2 -> archive-tail
+//!   this program --- request ---> datapiped
+//!        ^                            | starts, watches
+//!        +---------- events ----------+ tree-head -> zstd x2 -> archive-tail
 //! ```
 //!
-//!     cargo run --release -p datapipe-net --example directory_by_daemon -- backup /srv/data /backup/data.tap
-//!     cargo run --release -p datapipe-net --example directory_by_daemon -- restore /backup/data.tap /srv/restored
+//! ```text
+//! directory_by_daemon backup /srv/data /backup/data.tap
+//! directory_by_daemon restore /backup/data.tap /srv/restored
+//! ```
 //!
-//! Reads and writes nothing itself: the modules do, as the daemon's user, confined to the paths
-//! that are named here and that the daemon's configuration allows. The one in this crate's README
-//! has the modules. They are the library's, and `docs/host-protocol.md` says what arguments they
-//! take.
+//! The program itself reads and writes no data. The modules do, as the daemon's user, confined to
+//! the paths that this program names and that the daemon's configuration allows. The configuration
+//! in this crate's README has the modules. They are the library's; `docs/host-protocol.md`
+//! describes their arguments.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,7 @@ use datapipe_net::{Client, Initiate, StageRequest, show};
 
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
-    /// The daemon's socket
+    /// Socket of the daemon
     #[arg(long, default_value = "/run/datapiped/socket")]
     socket: PathBuf,
     #[command(subcommand)]
@@ -38,13 +40,13 @@ pub(crate) struct Args {
 pub(crate) enum Job {
     /// Back DIRECTORY up to the file TAPE
     Backup {
-        /// Replace what TAPE holds: a backup that has failed leaves what there is of it
+        /// Overwrite TAPE. A backup that fails leaves an incomplete tape
         #[arg(long)]
         overwrite: bool,
         directory: PathBuf,
         tape: PathBuf,
     },
-    /// Restore what TAPE holds into DIRECTORY, which must exist
+    /// Restore the backup on TAPE into DIRECTORY, which must exist
     Restore { tape: PathBuf, directory: PathBuf },
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(PipeState::ENDED) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("{}", show::harmless(&error.to_string()));
+            eprintln!("{}", show::escaped(&error.to_string()));
             ExitCode::FAILURE
         }
     }
@@ -62,8 +64,8 @@ pub(crate) fn main() -> ExitCode {
 
 pub(crate) fn run(args: &Args) -> Result<PipeState, Box<dyn Error>> {
     let pipe = match &args.job {
-        // The daemon has another working directory. What is to be written is not there yet, but
-        // where it will lie is.
+        // The daemon has another working directory, so the paths are made absolute. The tape does
+        // not exist yet and cannot be resolved.
         Job::Backup {
             overwrite,
             directory,
@@ -78,17 +80,17 @@ pub(crate) fn run(args: &Args) -> Result<PipeState, Box<dyn Error>> {
         }
     };
     let mut client = Client::connect(&args.socket)?;
-    // Before the pipe is there, so that nothing is missed.
+    // The subscription precedes the pipe, so that it includes all events.
     client.subscribe(None)?;
     let name = client.initiate(&pipe)?.pipe;
     println!(
-        "{name}: started; it goes on without this program, and `datapiped stop {name}` stops it"
+        "{name}: started; it continues without this program, and `datapiped stop {name}` stops it"
     );
     watch(&mut client, &name)
 }
 
-/// Reads a tree, compresses it, writes an archive. Each module may open what is named for it, and
-/// nothing else.
+/// Describes a backup: a tree is read, compressed, and written as an archive. Each module may open
+/// only the paths that are named for it.
 fn backup(directory: &Path, tape: &Path, overwrite: bool) -> Initiate {
     let source = Arguments::new().with("source", bytes(directory));
     let name = directory
@@ -98,7 +100,7 @@ fn backup(directory: &Path, tape: &Path, overwrite: bool) -> Initiate {
     let medium = Arguments::new()
         .with("medium", "tape")
         .with("path", bytes(tape));
-    // What stands in it has to last, too: the tail syncs it.
+    // The tail creates the tape in this directory, and syncs the directory.
     let folder = tape.parent().unwrap_or(tape);
     let archive = medium
         .with("name", &*name)
@@ -122,7 +124,7 @@ fn backup(directory: &Path, tape: &Path, overwrite: bool) -> Initiate {
         )
 }
 
-/// The same backwards.
+/// Describes the restore, which is the reverse.
 fn restore(tape: &Path, directory: &Path) -> Initiate {
     let medium = Arguments::new()
         .with("medium", "tape")
@@ -147,7 +149,7 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
 }
 
-/// Prints what happens to the pipe, until it is over.
+/// Prints the events of the pipe until it has ended.
 fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
     loop {
         let Some(event) = client.next_event(Duration::from_secs(3600))? else {
@@ -157,7 +159,7 @@ fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
         if event.pipe != name && !lost {
             continue;
         }
-        // Notes without a text are for programs.
+        // Messages without text are for programs.
         if event.kind == EventKind::NOTE && event.text.is_none() {
             continue;
         }
@@ -167,9 +169,9 @@ fn watch(client: &mut Client, name: &str) -> Result<PipeState, Box<dyn Error>> {
         );
         println!(
             "{}",
-            show::line(&format!("{name}: {} {stage} {text}", event.kind))
+            show::escaped_line(&format!("{name}: {} {stage} {text}", event.kind))
         );
-        // The event of the end may be among those that were lost.
+        // The event of the end may be among the lost ones.
         let state = if lost {
             Some(client.status(name)?.entry.state)
         } else {

@@ -100,7 +100,8 @@ impl Client {
         Self::open(socket.as_ref(), None)
     }
 
-    /// Connects like [`connect`](Self::connect). Every wait of the client ends when `stop` is given.
+    /// Connects as [`connect`](Self::connect) does. Every wait of the client ends when `stop` is
+    /// given.
     ///
     /// # Errors
     ///
@@ -128,8 +129,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the daemon refuses, the connection fails, or this process takes part and fails to take its
-    /// seat.
+    /// If the daemon refuses, the connection fails, or this process takes part and fails to take
+    /// its seat.
     pub fn initiate(&mut self, pipe: &Initiate) -> Result<Started, ClientError> {
         match self.request(&Request::Initiate(pipe.clone()))? {
             (Reply::Initiated { pipe, control }, descriptor) => {
@@ -241,8 +242,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ChannelError::TooSlow`] if no message arrives in time; [`ChannelError::Stopped`] if the stop
-    /// signal is given.
+    /// [`ChannelError::TooSlow`] if no message arrives in time; [`ChannelError::Stopped`] if the
+    /// stop signal is given.
     pub fn wait(&self, deadline: Deadline) -> Result<(), ClientError> {
         Ok(self.channel.wait(None, deadline).map(drop)?)
     }

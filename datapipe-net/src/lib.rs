@@ -1,8 +1,8 @@
 //! The daemon of DataPipe: it starts, watches and stops pipes for the users of one machine.
 //!
 //! ```text
-//!   client ---- unix socket ----> datapiped: identity from the kernel, rights from the configuration
-//!                                     |
+//!   client ---- unix socket ----> datapiped: identity from the kernel,
+//!                                     |      rights from the configuration
 //!                                     +-- a pipe: its controller in the daemon, its modules in
 //!                                     |     processes: head -> stage -> tail
 //!                                     +-- a pipe whose head or tail is another process, which
@@ -23,9 +23,9 @@
 //! # Rights
 //!
 //! `config/permissions.rs` decides who may connect, who may use a module, and who may see, stop and
-//! attach to a pipe. `config/paths.rs` decides which paths a module may open. The daemon applies
-//! these decisions in `daemon/connection.rs` (connect), `daemon/stage_check.rs` (modules and paths),
-//! `daemon/pipe_table.rs` (pipes) and `daemon/subscribers.rs` (events).
+//! attach to a pipe. `config/paths.rs` decides which paths a module may open. In `daemon/`,
+//! `connection.rs` applies these decisions to connections, `stage_check.rs` to modules and paths,
+//! `pipe_table.rs` to pipes, and `subscribers.rs` to events.
 //!
 //! # Limits of the crate
 //!
@@ -49,7 +49,7 @@ pub use protocol::{AttachRole, Initiate, Participation, PathAccess, StageRequest
 mod tests {
     use super::*;
 
-    /// What threads of a program share or pass on.
+    /// Threads of a program share these types, or pass them on.
     #[test]
     fn public_types_are_send_and_sync() {
         fn check<T: Send + Sync>() {}

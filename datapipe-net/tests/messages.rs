@@ -1,5 +1,5 @@
-//! Messages as bytes: what is written is read as the same, what is read was meant, and nothing that
-//! a stranger sends does harm.
+//! Messages as bytes: decoding reverses encoding, the bytes are those of the page, and bytes of a
+//! hostile peer are decoded or rejected.
 
 use datapipe::Direction;
 use datapipe_net::protocol::{
@@ -15,7 +15,7 @@ fn direction() -> impl Strategy<Value = Direction> {
     prop_oneof![Just(Direction::Archive), Just(Direction::Restore)]
 }
 
-fn seat() -> impl Strategy<Value = Participation> {
+fn participation() -> impl Strategy<Value = Participation> {
     prop_oneof![
         Just(Participation::None),
         Just(Participation::Head),
@@ -79,15 +79,15 @@ fn request() -> impl Strategy<Value = Request> {
     let initiate = (
         "\\PC{0,16}",
         direction(),
-        seat(),
+        participation(),
         option::of(any::<u32>()),
         option::of(any::<u32>()),
         vec(stage(), 0..5),
     );
-    let initiate = initiate.prop_map(|(label, direction, seat, buffers, buffer_size, stages)| {
+    let initiate = initiate.prop_map(|(label, direction, part, buffers, buffer_size, stages)| {
         let mut initiate = Initiate::new(label)
             .direction(direction)
-            .participation(seat);
+            .participation(part);
         (initiate.buffers, initiate.buffer_size) = (buffers, buffer_size);
         Request::Initiate(stages.into_iter().fold(initiate, Initiate::stage))
     });
@@ -133,7 +133,7 @@ fn event() -> impl Strategy<Value = PipeEvent> {
         )
 }
 
-fn answer() -> impl Strategy<Value = ServerMessage> {
+fn message() -> impl Strategy<Value = ServerMessage> {
     let refusal = (any::<u16>(), "\\PC{0,40}");
     prop_oneof![
         event().prop_map(ServerMessage::Event),
@@ -151,7 +151,7 @@ fn answer() -> impl Strategy<Value = ServerMessage> {
     ]
 }
 
-/// Fields, each by its tag and its value.
+/// Bytes of fields, each given by its tag and its value.
 fn fields(body: &[(u16, &[u8])]) -> Vec<u8> {
     let field = |(tag, value): &(u16, &[u8])| {
         [
@@ -166,41 +166,54 @@ fn fields(body: &[(u16, &[u8])]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn requests_are_read_as_they_were_written(request in request()) {
+    fn requests_survive_encoding(request in request()) {
         prop_assert_eq!(Request::decode(request.kind(), &request.encode()).unwrap(), request);
     }
 
     #[test]
-    fn answers_are_read_as_they_were_written(answer in answer()) {
-        prop_assert_eq!(ServerMessage::decode(answer.kind(), &answer.encode()).unwrap(), answer);
+    fn server_messages_survive_encoding(message in message()) {
+        let decoded = ServerMessage::decode(message.kind(), &message.encode()).unwrap();
+        prop_assert_eq!(decoded, message);
     }
 
     #[test]
-    fn heads_are_read_as_they_were_written(len in 0usize..=1 << 20, kind: u16, request: u32) {
+    fn heads_survive_encoding(len in 0usize..=1 << 20, kind: u16, request: u32) {
         let head = MessageHead { len, kind, request };
         prop_assert_eq!(MessageHead::decode(&head.encode()), Ok(head));
     }
 
-    /// What can be read at all is written as something that is read as the same.
+    /// Bytes that can be decoded survive another encoding.
     #[test]
-    fn any_bytes_are_read_or_refused(kind in 0u16..12, answer: bool, bytes in vec(any::<u8>(), 0..200)) {
-        let kind = if answer { kind | 0x8000 } else { kind };
+    fn any_bytes_are_decoded_or_rejected(
+        kind in 0u16..12,
+        reply: bool,
+        bytes in vec(any::<u8>(), 0..200),
+    ) {
+        let kind = if reply { kind | 0x8000 } else { kind };
         if let Ok(request) = Request::decode(kind, &bytes) {
             prop_assert_eq!(Request::decode(kind, &request.encode()).unwrap(), request);
         }
         for kind in [kind, 0x4001] {
-            if let Ok(answer) = ServerMessage::decode(kind, &bytes) {
-                prop_assert_eq!(ServerMessage::decode(kind, &answer.encode()).unwrap(), answer);
+            if let Ok(message) = ServerMessage::decode(kind, &bytes) {
+                prop_assert_eq!(ServerMessage::decode(kind, &message.encode()).unwrap(), message);
             }
         }
     }
 
-    /// Bytes that are nearly right get further than noise.
+    /// Bytes that are nearly valid get further in the decoder than noise.
     #[test]
-    fn messages_that_were_meddled_with_are_read_or_refused(
-        request in request(), answer in answer(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+    fn altered_messages_are_decoded_or_rejected(
+        request in request(),
+        message in message(),
+        at: prop::sample::Index,
+        byte: u8,
+        cut: prop::sample::Index,
     ) {
-        for (kind, mut body) in [(request.kind(), request.encode()), (answer.kind(), answer.encode())] {
+        let bodies = [
+            (request.kind(), request.encode()),
+            (message.kind(), message.encode()),
+        ];
+        for (kind, mut body) in bodies {
             if !body.is_empty() {
                 let at = at.index(body.len());
                 body[at] = byte;
@@ -212,13 +225,13 @@ proptest! {
     }
 
     #[test]
-    fn hellos_are_read_or_refused(bytes: [u8; HELLO_LEN], head: [u8; HEAD_LEN]) {
+    fn hellos_and_heads_are_decoded_or_rejected(bytes: [u8; HELLO_LEN], head: [u8; HEAD_LEN]) {
         let mut nearly = bytes;
         nearly[..8].copy_from_slice(b"DATAPIPE");
         for bytes in [bytes, nearly] {
             if let Ok(hello) = ClientHello::decode(&bytes) {
                 prop_assert_eq!(ClientHello::decode(&hello.encode()), Ok(hello));
-                let _ = ServerHello::to(&hello);
+                let _ = ServerHello::answer(&hello);
             }
             if let Ok(hello) = ServerHello::decode(&bytes) {
                 prop_assert_eq!(hello.encode(), bytes);
@@ -231,7 +244,7 @@ proptest! {
 }
 
 #[test]
-fn the_examples_of_the_page_are_what_is_sent() {
+fn examples_of_the_page_are_the_bytes_that_are_sent() {
     let page = include_str!("../../docs/net-protocol.md");
     let example = page.split("## An example").nth(1).unwrap();
     let hex: String = example.split("```").skip(1).step_by(2).collect();
@@ -242,7 +255,7 @@ fn the_examples_of_the_page_are_what_is_sent() {
         .collect();
     let hello = ClientHello::decode(bytes[..24].try_into().unwrap()).unwrap();
     assert_eq!(hello.encode(), bytes[..24]);
-    assert_eq!(ServerHello::to(&hello).encode(), bytes[24..48]);
+    assert_eq!(ServerHello::answer(&hello).encode(), bytes[24..48]);
     let message = |kind, request, body: Vec<u8>| {
         [
             &MessageHead {
@@ -268,7 +281,7 @@ fn the_examples_of_the_page_are_what_is_sent() {
         message(refusal.kind(), 2, refusal.encode()),
     ]
     .concat();
-    // The text of the refusal is cut short on the page.
+    // The page ends within the text of the refusal.
     let shown = &bytes[48..];
     assert_eq!(shown, &sent[..shown.len()]);
     assert!(
@@ -279,13 +292,13 @@ fn the_examples_of_the_page_are_what_is_sent() {
 }
 
 #[test]
-fn what_a_later_version_adds_is_passed_over_or_refused() {
+fn unknown_fields_and_kinds_are_skipped_or_rejected() {
     let known = fields(&[(0x8001, b"a.1.2")]);
     let stop = Request::Stop {
         pipe: "a.1.2".to_owned(),
     };
     assert_eq!(Request::decode(4, &known), Ok(stop.clone()));
-    // The bit is its sender's: who knows the number does not look at it.
+    // The bit concerns only receivers that do not know the number.
     assert_eq!(
         Request::decode(4, &fields(&[(1, b"a.1.2")])),
         Ok(stop.clone())
@@ -298,22 +311,22 @@ fn what_a_later_version_adds_is_passed_over_or_refused() {
     assert!(refused.unknown, "{refused}");
     assert_eq!(
         refused.to_string(),
-        "stop: field 99 is unknown here, and must not be passed over"
+        "stop: field 99 is unknown here, and must not be skipped"
     );
     assert!(Request::decode(8, &[]).unwrap_err().unknown);
-    // Deep inside, too.
+    // The same holds for fields within fields.
     let stage = fields(&[(0x8001, b"zstd"), (0x8063, b"new")]);
     let initiate = fields(&[(1, b"x"), (6, &stage)]);
     assert!(Request::decode(1, &initiate).unwrap_err().unknown);
 }
 
 #[test]
-fn what_is_too_long_or_too_much_is_refused() {
+fn bodies_over_a_limit_are_rejected() {
     let error = |kind, body: &[u8]| Request::decode(kind, body).unwrap_err().to_string();
     assert!(error(4, &fields(&[(1, &[b'x'; 256])])).contains("256 bytes, more than 255"));
     assert!(error(4, &[]).contains("field 1 is missing"));
-    assert!(error(4, &fields(&[(1, b"a"), (1, b"a")])).contains("stands there twice"));
-    assert!(error(3, &fields(&[(1, b"a"), (2, &[9])])).contains("is 9, which is no role"));
+    assert!(error(4, &fields(&[(1, b"a"), (1, b"a")])).contains("occurs twice"));
+    assert!(error(3, &fields(&[(1, b"a"), (2, &[9])])).contains("is 9, which is not a role"));
     let stage = fields(&[(3, &vec![0; (64 << 10) + 1])]);
     assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("65537 bytes, more than 65536"));
     let many: Vec<_> = [(1, &b"x"[..])]
@@ -321,18 +334,23 @@ fn what_is_too_long_or_too_much_is_refused() {
         .chain([(6, &b""[..]); 33])
         .collect();
     assert!(error(1, &fields(&many)).contains("more than 32 times"));
+}
+
+#[test]
+fn paths_of_a_stage_are_absolute_bytes_within_the_limits() {
+    let error = |body: &[u8]| Request::decode(1, body).unwrap_err().to_string();
     for (path, why) in [
-        (&b"relative"[..], "no absolute path"),
-        (b"/a\0b", "no absolute path"),
+        (&b"relative"[..], "not an absolute path"),
+        (b"/a\0b", "not an absolute path"),
         (&[b'/'; 4097], "4097"),
     ] {
         let stage = fields(&[(6, &fields(&[(1, &[0]), (2, path)]))]);
-        assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains(why));
+        assert!(error(&fields(&[(1, b"x"), (6, &stage)])).contains(why));
     }
     let path = fields(&[(1, &[0]), (2, b"/a")]);
     let stage = fields(&[(6, &path[..]); 65]);
-    assert!(error(1, &fields(&[(1, b"x"), (6, &stage)])).contains("more than 64 times"));
-    // A path of a request need not be text.
+    assert!(error(&fields(&[(1, b"x"), (6, &stage)])).contains("more than 64 times"));
+    // A path need not be UTF-8.
     let stage = fields(&[(6, &fields(&[(1, &[1]), (2, b"/\xff")]))]);
     let Ok(Request::Initiate(initiate)) = Request::decode(1, &fields(&[(1, b"x"), (6, &stage)]))
     else {
@@ -341,25 +359,27 @@ fn what_is_too_long_or_too_much_is_refused() {
     assert_eq!(initiate.stages[0].paths[0].0, PathAccess::Write);
 }
 
+/// Bytes of an entry of a list.
+fn entry(explanation: &str) -> Vec<u8> {
+    fields(&[
+        (1, b"host.1.2"),
+        (2, b"nightly"),
+        (3, &7u32.to_le_bytes()),
+        (4, &[1]),
+        (5, &[5]),
+        (6, &1_500_000_000u64.to_le_bytes()),
+        (7, explanation.as_bytes()),
+    ])
+}
+
 #[test]
-fn lists_and_statuses_are_what_the_page_says() {
+fn lists_have_the_documented_fields() {
     let long = "why ".repeat(64);
-    let entry = |explanation: &str| {
-        fields(&[
-            (1, b"host.1.2"),
-            (2, b"nightly"),
-            (3, &7u32.to_le_bytes()),
-            (4, &[1]),
-            (5, &[5]),
-            (6, &1_500_000_000u64.to_le_bytes()),
-            (7, explanation.as_bytes()),
-        ])
-    };
     let list = fields(&[(1, &entry(&long)), (1, &entry("x"))]);
-    let answer = ServerMessage::decode(0x8006, &list).unwrap();
-    assert_eq!(answer.encode(), list);
-    let ServerMessage::Reply(Reply::List(entries)) = answer else {
-        panic!("{answer:?}")
+    let message = ServerMessage::decode(0x8006, &list).unwrap();
+    assert_eq!(message.encode(), list);
+    let ServerMessage::Reply(Reply::List(entries)) = message else {
+        panic!("{message:?}")
     };
     assert_eq!(
         (&*entries[1].name, &*entries[1].label, entries[1].owner),
@@ -374,13 +394,12 @@ fn lists_and_statuses_are_what_the_page_says() {
         (1500, &*long)
     );
     let longer = fields(&[(1, &entry(&format!("{long}!")))]);
-    assert!(
-        ServerMessage::decode(0x8006, &longer)
-            .unwrap_err()
-            .to_string()
-            .contains("257 bytes, more than 256")
-    );
+    let error = ServerMessage::decode(0x8006, &longer).unwrap_err();
+    assert!(error.to_string().contains("257 bytes, more than 256"));
+}
 
+#[test]
+fn statuses_have_the_documented_fields() {
     let wide = |number: u64| number.to_le_bytes();
     let narrow = |number: u32| number.to_le_bytes();
     let instance = fields(&[
@@ -403,12 +422,13 @@ fn lists_and_statuses_are_what_the_page_says() {
         (3, &instance),
         (3, &instance),
     ]);
-    let entry = entry(&format!("{long}!"));
+    // The explanation in a status may be longer than in a list.
+    let entry = entry(&"why ".repeat(65));
     let status = fields(&[(1, &entry), (2, &narrow(16)), (3, &narrow(5)), (4, &stage)]);
-    let answer = ServerMessage::decode(0x8005, &status).unwrap();
-    assert_eq!(answer.encode(), status);
-    let ServerMessage::Reply(Reply::Status(status)) = answer else {
-        panic!("{answer:?}")
+    let message = ServerMessage::decode(0x8005, &status).unwrap();
+    assert_eq!(message.encode(), status);
+    let ServerMessage::Reply(Reply::Status(status)) = message else {
+        panic!("{message:?}")
     };
     assert_eq!(
         (status.buffers, status.free, status.stages[0].queued),
@@ -427,9 +447,13 @@ fn lists_and_statuses_are_what_the_page_says() {
         ),
         (10, 11, 12)
     );
-    // What a daemon leaves out is nothing.
+}
+
+#[test]
+fn statuses_without_optional_fields_have_zeros() {
+    let owner = 0u32.to_le_bytes();
     let bare = fields(&[
-        (1, &fields(&[(1, b"x"), (3, &narrow(0)), (5, &[1])])),
+        (1, &fields(&[(1, b"x"), (3, &owner), (5, &[1])])),
         (4, &fields(&[(1, b"y"), (3, &fields(&[(1, &[0])]))])),
     ]);
     let Ok(ServerMessage::Reply(Reply::Status(bare))) = ServerMessage::decode(0x8005, &bare) else {

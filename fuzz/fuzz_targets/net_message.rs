@@ -2,7 +2,9 @@
 //! that is read as the same.
 #![no_main]
 
-use datapipe_net::protocol::{ServerMessage, ClientHello, HEAD_LEN, HELLO_LEN, MessageHead, Request, ServerHello};
+use datapipe_net::protocol::{
+    ClientHello, HEAD_LEN, HELLO_LEN, MessageHead, Request, ServerHello, ServerMessage,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u16, &[u8])| {
@@ -15,7 +17,10 @@ fuzz_target!(|input: (u16, &[u8])| {
     }
     for kind in [kind % 16 | 0x8000, 0x4001] {
         if let Ok(answer) = ServerMessage::decode(kind, bytes) {
-            assert_eq!(ServerMessage::decode(answer.kind(), &answer.encode()), Ok(answer));
+            assert_eq!(
+                ServerMessage::decode(answer.kind(), &answer.encode()),
+                Ok(answer)
+            );
         }
     }
     if let Some(head) = bytes.first_chunk::<HEAD_LEN>() {
@@ -24,7 +29,7 @@ fuzz_target!(|input: (u16, &[u8])| {
     if let Some(hello) = bytes.first_chunk::<HELLO_LEN>() {
         let _ = ServerHello::decode(hello);
         if let Ok(hello) = ClientHello::decode(hello) {
-            let _ = ServerHello::to(&hello);
+            let _ = ServerHello::answer(&hello);
         }
     }
 });

@@ -73,7 +73,7 @@ impl Validator<'_> {
         let span = socket.span();
         let socket = socket.into_inner();
         if !socket.is_absolute() || socket.file_name().is_none() {
-            let what = "the path of the socket is relative: use one that begins with /";
+            let what = "the path of the socket must begin with / and name a file";
             self.mistake(&span, what);
         }
         if !fits_in_address(&socket) {
@@ -333,8 +333,9 @@ mod tests {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let (program, dir) = (program.display(), dir.display());
         format!(
-            "socket = \"/run/x/socket\"\nsocket_mode = \"0660\"\n[access]\nusers = [\"root\"]\n[limits]\npipes = 3\n\
-             memory_mib = 64\nmemory_per_pipe_mib = 32\n[[module]]\nname = \"read\"\nprogram = \"{program}\"\n\
+            "socket = \"/run/x/socket\"\nsocket_mode = \"0660\"\n[access]\nusers = [\"root\"]\n\
+             [limits]\npipes = 3\nmemory_mib = 64\nmemory_per_pipe_mib = 32\n\
+             [[module]]\nname = \"read\"\nprogram = \"{program}\"\n\
              work = \"fill\"\nrole = \"head\"\npaths = {{ read = [\"{dir}\"] }}\n{more}"
         )
     }
@@ -384,7 +385,7 @@ mod tests {
             "socket = \"/run/x/socket\"",
             "socket = \"x\"",
             1,
-            "the path of the socket is relative",
+            "the path of the socket must begin with /",
         ),
         (
             "socket_mode",

@@ -80,8 +80,8 @@ impl EventQueue {
         } else {
             pending.events.push_back(event);
         }
-        // Adds a number that is not 0 in either byte order. The write fails if the sum is full; then
-        // the descriptor is readable.
+        // Adds a number that is not 0 in either byte order. The write fails if the sum is full;
+        // then the descriptor is readable.
         let _ = rustix::io::write(&self.ready, &[1; 8]);
     }
 

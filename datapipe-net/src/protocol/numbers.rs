@@ -24,7 +24,9 @@ pub(super) fn decode_direction(field: Field<'_>) -> Result<Direction, DecodeErro
 
 /// Defines a type of numbers with names. It prints the name, or `unknown (9)`.
 macro_rules! open_enum {
-    ($(#[$doc:meta])* $type:ident($repr:ty) { $($(#[$each:meta])* $name:ident = $number:literal $text:literal,)* }) => {
+    ($(#[$doc:meta])* $type:ident($repr:ty) {
+        $($(#[$each:meta])* $name:ident = $number:literal $text:literal,)*
+    }) => {
         $(#[$doc])*
         ///
         /// Exhaustive: it is a number of the protocol, and every number is a value.

@@ -55,9 +55,9 @@ pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
     table
 }
 
-/// Status of a pipe and its stages as a table, with lines of at most `columns` characters. Rates and
-/// shares of time cover the time since `before`, an earlier status of the same pipe, or since its
-/// beginning.
+/// Status of a pipe and its stages as a table, with lines of at most `columns` characters. Rates
+/// and shares of time cover the time since `before`, an earlier status of the same pipe, or since
+/// its beginning.
 pub fn status_table(now: &PipeStatus, before: Option<&PipeStatus>, columns: usize) -> String {
     // The rates of a pipe that has ended are its averages.
     let recent = match before.filter(|_| !now.entry.state.is_final()) {

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
-"""Lists a daemon's pipes, or shows the status of one, as JSON; or has it copy a file, compressed on its way, and prints
-the pipe's name. Written from docs/net-protocol.md alone; and from docs/host-protocol.md, what the modules are told.
+"""Client of a daemon that was written from the pages alone.
+
+It prints the daemon's pipes, or the status of one pipe, as JSON. Or it copies a file through a pipe that compresses and
+decompresses it, and prints the name of that pipe. The messages are from docs/net-protocol.md, the arguments of the
+modules from docs/host-protocol.md.
 
 usage: client.py SOCKET list
        client.py SOCKET status PIPE
@@ -21,13 +24,13 @@ def read(connection, count):
     while len(data) < count:
         more = connection.recv(count - len(data))
         if not more:
-            sys.exit("the daemon has closed the connection")
+            sys.exit("the daemon closed the connection")
         data += more
     return data
 
 
 def fields(body):
-    """The fields of a body, by their numbers: each a list of values."""
+    """Returns the fields of a body by number; each has a list of values."""
     found = {}
     while body:
         tag, length = struct.unpack_from("<HI", body)
@@ -37,7 +40,7 @@ def fields(body):
 
 
 def number(found, at):
-    """A number that is missing is 0."""
+    """Returns a number, which is 0 if it is missing."""
     return int.from_bytes(found.get(at, [b""])[0], "little")
 
 
@@ -51,7 +54,7 @@ def connect(path):
     try:
         connection.sendall(struct.pack("<8s4HQ", b"DATAPIPE", 1, 1, 0, 0, 0))
     except BrokenPipeError:
-        pass  # a daemon that is busy has closed already; its answer is there to be read
+        pass  # a busy daemon has closed the connection already; its answer can still be read
     magic, version, lowest, highest, reason, _ = struct.unpack("<8s4HQ", read(connection, 24))
     if magic != b"DATAPIPE" or version != 1:
         sys.exit(f"closed: reason {reason}, versions {lowest} to {highest}")
@@ -64,7 +67,7 @@ def message(connection):
 
 
 def ask(connection, kind, body=b"", events=None):
-    """The reply. Events that come before it are kept for whoever has subscribed."""
+    """Sends a request and returns its reply. Events that arrive before it are added to `events`."""
     connection.sendall(struct.pack("<IHHI", len(body), kind, 0, 1) + body)
     answer, found = message(connection)
     while answer == EVENT:
@@ -76,7 +79,7 @@ def ask(connection, kind, body=b"", events=None):
 
 
 def field(at, value):
-    """A field that whoever does not know it has to refuse."""
+    """Returns a field that its receiver must know, or refuse the message."""
     return struct.pack("<HI", 0x8000 | at, len(value)) + value
 
 
@@ -93,7 +96,7 @@ def stage_request(module, arguments=b"", instances=1, path=None):
 
 
 def copy(connection, source, to):
-    """Waits until it is done, and returns the pipe's name."""
+    """Copies a file, waits until the pipe has ended, and returns its name."""
     stages = [
         stage_request(b"stream-head", argument(b"path", source), path=(0, source)),
         stage_request(b"zstd", argument(b"level", b"5"), instances=2),
@@ -102,14 +105,14 @@ def copy(connection, source, to):
     ]
     body = field(1, b"copied") + field(4, struct.pack("<I", 16)) + field(5, struct.pack("<I", 65536))
     events = []
-    ask(connection, SUBSCRIBE)  # before the pipe is there: so its end is not missed
+    ask(connection, SUBSCRIBE)  # before the pipe exists, so that its end is among the events
     name = text(ask(connection, INITIATE, body + b"".join(stages), events), 1)
     while True:
         event = events.pop(0) if events else message(connection)[1]
         if (number(event, 1), text(event, 2)) == (OVER, name):
             break
     if number(event, 7) != ENDED:
-        sys.exit(f"{name} has not ended well: {text(event, 8)}")
+        sys.exit(f"{name} did not end well: {text(event, 8)}")
     return name
 
 

@@ -38,7 +38,7 @@ fn receive(attachment: Attachment) -> u64 {
     number
 }
 
-pub(crate) fn a_head_and_a_tail_attach() {
+pub(crate) fn head_and_tail_attach_from_outside() {
     let site = Site::new("");
     let mut client = site.client();
     client.subscribe(None).unwrap();
@@ -52,7 +52,7 @@ pub(crate) fn a_head_and_a_tail_attach() {
         PipeState::WAITING
     );
     let head = site.client().identify(&pipe, AttachRole::Head).unwrap();
-    // Who has connected, has the seat: the connection is not needed any more.
+    // The seat belongs to the process, and not to the connection, which closes here.
     let tail = site.client().identify(&pipe, AttachRole::Tail).unwrap();
     let received = std::thread::scope(|scope| {
         scope.spawn(|| send(head, 500));
@@ -63,8 +63,8 @@ pub(crate) fn a_head_and_a_tail_attach() {
         outcome(&mut client, &pipe),
         (PipeState::ENDED, String::new())
     );
-    let told = events(&mut client, &pipe);
-    let attached: Vec<_> = told
+    let events = events(&mut client, &pipe);
+    let attached: Vec<_> = events
         .iter()
         .filter(|event| event.kind == EventKind::ATTACHED)
         .collect();
@@ -76,11 +76,11 @@ pub(crate) fn a_head_and_a_tail_attach() {
     );
 }
 
-pub(crate) fn the_initiator_is_the_head() {
+pub(crate) fn initiator_takes_a_seat() {
     let site = Site::new("");
     let mut client = site.client();
     let out = site.path("out/sum");
-    let ask = Initiate::new("mine")
+    let request = Initiate::new("mine")
         .buffers(4)
         .buffer_size(4096)
         .participation(Participation::Head)
@@ -90,22 +90,22 @@ pub(crate) fn the_initiator_is_the_head() {
                 .arguments(out.to_str().unwrap())
                 .write(&out),
         );
-    let started = client.initiate(&ask).unwrap();
+    let started = client.initiate(&request).unwrap();
     send(started.attachment.expect("a seat"), 10);
     assert_eq!(outcome(&mut client, &started.pipe).0, PipeState::ENDED);
     assert_eq!(std::fs::read(&out).unwrap(), b"80");
 
-    let ask = plain("5").participation(Participation::Tail);
-    let (code, why) = refusal(client.initiate(&ask));
+    let request = plain("5").participation(Participation::Tail);
+    let (code, why) = refusal(client.initiate(&request));
     assert_eq!(code, RefusalCode::BOUND, "{why}");
-    let mut ask = plain("5").participation(Participation::Tail);
-    ask.stages[1] = StageRequest::unbound("me");
-    let started = client.initiate(&ask).unwrap();
+    let mut request = plain("5").participation(Participation::Tail);
+    request.stages[1] = StageRequest::unbound("me");
+    let started = client.initiate(&request).unwrap();
     assert_eq!(receive(started.attachment.expect("a seat")), 5);
     assert_eq!(outcome(&mut client, &started.pipe).0, PipeState::ENDED);
 }
 
-pub(crate) fn seats_that_are_refused() {
+pub(crate) fn seats_that_are_bound_or_taken_are_refused() {
     let site = Site::new("");
     let mut client = site.client();
     let bound = client.initiate(&plain("forever")).unwrap().pipe;
@@ -118,7 +118,7 @@ pub(crate) fn seats_that_are_refused() {
     assert_eq!(
         code("waiting", AttachRole::Head),
         RefusalCode::NO_SUCH_PIPE,
-        "a label is no name"
+        "a label is not a name"
     );
     assert_eq!(code(&bound, AttachRole::Head), RefusalCode::BOUND);
     assert_eq!(
@@ -127,7 +127,7 @@ pub(crate) fn seats_that_are_refused() {
     );
     let head = site.client().identify(&waiting, AttachRole::Head).unwrap();
     assert_eq!(code(&waiting, AttachRole::Head), RefusalCode::TAKEN);
-    // One that lets go without a word has failed.
+    // A process that closes its control connection without an outcome has failed.
     drop(head);
     let (state, why) = outcome(&mut client, &waiting);
     assert_eq!(state, PipeState::FAILED);
@@ -138,7 +138,7 @@ pub(crate) fn seats_that_are_refused() {
     );
 }
 
-pub(crate) fn a_seat_that_nobody_takes() {
+pub(crate) fn seat_without_a_process_fails_the_pipe() {
     let site = Site::new("unbound_patience_s = 1");
     let mut client = site.client();
     let pipe = client.initiate(&unbound("waiting")).unwrap().pipe;

@@ -1,44 +1,52 @@
-//! What people type, and what they see.
+//! The commands of the program, and a client that was written from the pages.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use datapipe_net::protocol::PipeState;
-use datapipe_net::{Initiate, StageRequest};
+use datapipe_net::protocol::{PipeState, PipeStatus};
+use datapipe_net::{Client, Initiate, StageRequest};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::site::{Site, outcome, plain, wait_until};
 
+/// Standard output of a command that succeeded.
 fn text(output: &Output) -> &str {
     assert!(output.status.success(), "{output:?}");
     std::str::from_utf8(&output.stdout).unwrap()
 }
 
+/// The same, as JSON.
 fn json(output: &Output) -> serde_json::Value {
     serde_json::from_str(text(output)).unwrap()
 }
 
-fn refused(output: &Output, code: i32) -> &str {
+/// Standard error of a command that ended with the exit code `code`.
+fn error(output: &Output, code: i32) -> &str {
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-pub(crate) fn commands() {
+/// Starts a pipe with a label of two directions of writing and a plain one, which both move data.
+fn two_pipes(client: &mut Client) -> (String, String) {
+    let mut request = plain("forever");
+    request.label = "right\u{202e}left".to_owned();
+    let strange = client.initiate(&request).unwrap().pipe;
+    let plain = client.initiate(&plain("forever")).unwrap().pipe;
+    for pipe in [&strange, &plain] {
+        wait_until("it moves", || client.status(pipe).unwrap().bytes() > 0);
+    }
+    (strange, plain)
+}
+
+pub(crate) fn commands_print_lists_and_statuses() {
     let site = Site::new("");
     assert_eq!(text(&site.run("list", &[])), "no pipes\n");
     assert_eq!(text(&site.run("status", &[])), "no pipes\n");
-    let mut client = site.client();
-    let mut ask = plain("forever");
-    ask.label = "right\u{202e}left".to_owned();
-    let strange = client.initiate(&ask).unwrap().pipe;
-    let plain_one = client.initiate(&plain("forever")).unwrap().pipe;
-    for pipe in [&strange, &plain_one] {
-        wait_until("it moves", || client.status(pipe).unwrap().bytes() > 0);
-    }
+    let (strange, plain) = two_pipes(&mut site.client());
     let list = site.run("list", &[]);
     let lines: Vec<_> = text(&list).lines().collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
@@ -51,43 +59,46 @@ pub(crate) fn commands() {
         "{lines:?}"
     );
     let listed = json(&site.run("list", &["--json"]));
-    assert_eq!(listed["pipes"][1]["pipe"], plain_one);
+    assert_eq!(listed["pipes"][1]["pipe"], plain);
     assert_eq!(listed["pipes"][0]["label"], "right\u{202e}left");
 
-    let shown = site.run("status", &["plain"]);
+    let status = site.run("status", &["plain"]);
     assert!(
-        text(&shown).contains("numbers") && text(&shown).contains("buffers free"),
-        "{shown:?}"
+        text(&status).contains("numbers") && text(&status).contains("buffers free"),
+        "{status:?}"
     );
     assert!(
-        !text(&shown).contains('\x1b'),
-        "no commands where there is no terminal"
+        !text(&status).contains('\x1b'),
+        "no terminal, so no escape sequences"
     );
-    let status = json(&site.run("status", &["--json", &plain_one]));
+    let status = json(&site.run("status", &["--json", &plain]));
     let pipe = &status["pipes"][0];
     assert_eq!(
         (&pipe["state"], &pipe["stages"][0]["name"]),
         (&"running".into(), &"numbers".into())
     );
     assert!(pipe["bytes_per_s"].as_f64().unwrap() > 0.0);
-    watched(&site);
-    watched_on_a_terminal(&site);
+}
 
-    assert!(refused(&site.run("stop", &["none"]), 2).contains("there is no pipe \"none\""));
+pub(crate) fn stop_command_ends_a_pipe_or_reports_its_failure() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let (strange, plain_pipe) = two_pipes(&mut client);
+    assert!(error(&site.run("stop", &["none"]), 2).contains("there is no pipe \"none\""));
     let common = &strange[..strange.len().min(3)];
-    assert!(refused(&site.run("stop", &[common]), 2).contains("one of several"));
+    assert!(error(&site.run("stop", &[common]), 2).contains("several pipes match"));
     text(&site.run("stop", &["plain"]));
     assert_eq!(
-        outcome(&mut client, &plain_one),
+        outcome(&mut client, &plain_pipe),
         (PipeState::STOPPED, String::new())
     );
     text(&site.run("stop", &["--no-wait", &strange]));
     assert_eq!(outcome(&mut client, &strange).0, PipeState::STOPPED);
     assert_eq!(text(&site.run("status", &[])), "no pipes\n");
     assert!(text(&site.run("status", &["plain"])).contains("stopped"));
-    // Who stops what has ended meanwhile has what he wants; but he hears of a failure.
-    for how in [&["plain"][..], &["--no-wait", "plain"]] {
-        text(&site.run("stop", how));
+    // A pipe that has ended counts as stopped, unless it failed.
+    for arguments in [&["plain"][..], &["--no-wait", "plain"]] {
+        text(&site.run("stop", arguments));
     }
     let mut fails = plain("9");
     fails.label = "fails".to_owned();
@@ -96,41 +107,38 @@ pub(crate) fn commands() {
         .insert(1, StageRequest::module("pass").arguments("4"));
     let failed = client.initiate(&fails).unwrap().pipe;
     assert_eq!(outcome(&mut client, &failed).0, PipeState::FAILED);
-    assert!(refused(&site.run("stop", &["fails"]), 1).contains("had failed: "));
-    // Nobody listens there.
-    let nobody = Command::new(env!("CARGO_BIN_EXE_datapiped"))
-        .args(["list", "--socket"])
-        .arg(site.path("nobody"))
-        .output()
-        .unwrap();
-    assert!(refused(&nobody, 1).contains("no daemon answers at"));
+    assert!(error(&site.run("stop", &["fails"]), 1).contains("had failed: "));
 }
 
-/// Looks again and again, until a signal comes; that is no failure.
-fn watched(site: &Site) {
+pub(crate) fn commands_without_a_daemon_fail() {
+    let site = Site::without_daemon("");
+    assert!(error(&site.run("list", &[]), 1).contains("no daemon answers at"));
+}
+
+/// A signal ends the command; that is not a failure.
+pub(crate) fn status_command_repeats_until_a_signal() {
+    let site = Site::new("");
+    two_pipes(&mut site.client());
     let mut watch = site.command("status");
     watch
         .args(["--json", "--interval", "0.1"])
         .stdout(Stdio::piped());
     let mut watch = watch.spawn().unwrap();
     let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-    let looks: Vec<serde_json::Value> = lines
+    let statuses: Vec<serde_json::Value> = lines
         .take(3)
         .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
         .collect();
-    assert!(
-        looks
-            .iter()
-            .all(|look| look["pipes"].as_array().unwrap().len() == 2)
-    );
+    let has_both = |status: &serde_json::Value| status["pipes"].as_array().unwrap().len() == 2;
+    assert!(statuses.iter().all(has_both));
     kill_process(Pid::from_raw(watch.id() as i32).unwrap(), Signal::INT).unwrap();
-    // Nobody reads any more: it may meet that before the signal.
+    // The pipe of its output has no reader any more, which it may notice before the signal.
     let ended = watch.wait().unwrap();
     assert!(matches!(ended.code(), Some(0 | 1)), "{ended}");
 }
 
-/// The table is drawn in place, again and again, until a signal comes.
-fn watched_on_a_terminal(site: &Site) {
+/// Opens a pseudo terminal of 60 columns: the controlling side, and the screen.
+fn terminal() -> (File, File) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -147,7 +155,15 @@ fn watched_on_a_terminal(site: &Site) {
         ws_ypixel: 0,
     };
     tcsetwinsize(&screen, size).unwrap();
-    // The command keeps what it gave its child, until it is dropped.
+    (File::from(terminal), screen)
+}
+
+/// On a terminal the table is redrawn in place until a signal arrives.
+pub(crate) fn status_command_redraws_on_a_terminal() {
+    let site = Site::new("");
+    two_pipes(&mut site.client());
+    let (mut terminal, screen) = terminal();
+    // The command holds the screen until it is dropped.
     let mut watch = {
         let mut command = site.command("status");
         command
@@ -156,7 +172,6 @@ fn watched_on_a_terminal(site: &Site) {
             .spawn()
             .unwrap()
     };
-    let mut terminal = File::from(terminal);
     let mut shown = Vec::new();
     let mut tables = 0;
     while tables < 3 {
@@ -169,7 +184,7 @@ fn watched_on_a_terminal(site: &Site) {
             .count();
     }
     kill_process(Pid::from_raw(watch.id() as i32).unwrap(), Signal::INT).unwrap();
-    // What is left must not keep it from ending.
+    // A full terminal must not keep the command from ending.
     let drain = std::thread::spawn(move || {
         let mut rest = Vec::new();
         let _ = terminal.read_to_end(&mut rest);
@@ -189,7 +204,7 @@ fn watched_on_a_terminal(site: &Site) {
     assert!(!tables[1].contains('\x1b'), "{shown:?}");
 }
 
-pub(crate) fn configurations_that_are_wrong() {
+pub(crate) fn configurations_with_mistakes_are_rejected_with_their_line() {
     let site = Site::without_daemon("");
     text(&site.run("check", &[]));
     let good = site.configuration("");
@@ -197,7 +212,7 @@ pub(crate) fn configurations_that_are_wrong() {
         ("[access]", "[acess]", 2),
         (
             "users = [\"4000000001\", \"4000000002\"]",
-            "users = [\"nobody of that name\"]",
+            "users = [\"no such user\"]",
             3,
         ),
         ("role = \"head\"", "role = \"foot\"", 9),
@@ -205,73 +220,42 @@ pub(crate) fn configurations_that_are_wrong() {
         site.configure(&good.replacen(from, to, 1));
         for command in ["check", "run"] {
             let output = site.run(command, &[]);
-            let said = refused(&output, 2);
-            assert!(said.contains(&format!("datapiped.toml:{line}: ")), "{said}");
+            let stderr = error(&output, 2);
+            assert!(
+                stderr.contains(&format!("datapiped.toml:{line}: ")),
+                "{stderr}"
+            );
         }
     }
-    // What explains itself says what is true: it is a configuration, and allows no module.
+    // The default configuration is valid, and has no module.
     let printed = site.run("run", &["--print-default-config"]);
     site.configure(text(&printed));
     text(&site.run("check", &[]));
 }
 
-/// The protocol's page is enough to write a client.
-pub(crate) fn a_client_from_the_page_alone() {
+/// The page of the protocol suffices to write a client: `tests/client/client.py` shows the list and
+/// the status that the Rust client sees.
+pub(crate) fn client_from_the_page_alone_shows_lists_and_statuses() {
     let site = Site::new("");
     let mut client = site.client();
-    let ask = Initiate::new("watched")
+    let request = Initiate::new("watched")
         .buffers(8)
         .buffer_size(4096)
         .stage(StageRequest::module("numbers").arguments("77"))
         .stage(StageRequest::module("pass").named("through").instances(2))
         .stage(StageRequest::module("count"));
-    let pipe = client.initiate(&ask).unwrap().pipe;
+    let pipe = client.initiate(&request).unwrap().pipe;
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::ENDED);
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client/client.py");
-    let run = |arguments: &[&str]| {
-        let socket = site.socket();
-        Command::new("python3")
-            .arg(&program)
-            .arg(socket)
-            .args(arguments)
-            .output()
-            .unwrap()
-    };
-    let listed = json(&run(&["list"]));
+    let listed = json(&run_script(&site, &["list"]));
     assert_eq!(listed[0]["name"], pipe);
     assert_eq!(
         (&listed[0]["label"], &listed[0]["state"]),
         (&"watched".into(), &4.into())
     );
     assert_eq!(listed[0]["owner"], rustix::process::geteuid().as_raw());
-    let status = json(&run(&["status", &pipe]));
-    let ours = client.status(&pipe).unwrap();
-    assert_eq!(status["buffers"], ours.buffers);
-    let stages = status["stages"].as_array().unwrap();
-    assert_eq!(stages.len(), ours.stages.len());
-    for (theirs, ours) in stages.iter().zip(&ours.stages) {
-        assert_eq!(theirs["name"], *ours.name);
-        for (theirs, ours) in theirs["instances"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .zip(&ours.instances)
-        {
-            assert_eq!(
-                (&theirs["activity"], &theirs["blocks_in"]),
-                (&ours.activity.0.into(), &ours.blocks_in.into())
-            );
-            assert_eq!(
-                (&theirs["bytes_out"], &theirs["working"]),
-                (
-                    &ours.bytes_out.into(),
-                    &(ours.working.as_nanos() as u64).into()
-                )
-            );
-        }
-    }
-    a_copy(&site, &run);
-    let none = run(&["status", "host.1.2"]);
+    let status = json(&run_script(&site, &["status", &pipe]));
+    assert_same_status(&status, &client.status(&pipe).unwrap());
+    let none = run_script(&site, &["status", "host.1.2"]);
     assert_eq!(none.status.code(), Some(1));
     assert_eq!(
         String::from_utf8(none.stderr).unwrap(),
@@ -279,13 +263,43 @@ pub(crate) fn a_client_from_the_page_alone() {
     );
 }
 
-/// Its pages, and the one that says what modules are told, are enough to start a pipe.
-fn a_copy(site: &Site, run: &dyn Fn(&[&str]) -> Output) {
+fn run_script(site: &Site, arguments: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client/client.py");
+    let mut command = Command::new("python3");
+    command.arg(script).arg(site.socket()).args(arguments);
+    command.output().unwrap()
+}
+
+fn assert_same_status(script: &serde_json::Value, rust: &PipeStatus) {
+    assert_eq!(script["buffers"], rust.buffers);
+    let stages = script["stages"].as_array().unwrap();
+    assert_eq!(stages.len(), rust.stages.len());
+    for (script, rust) in stages.iter().zip(&rust.stages) {
+        assert_eq!(script["name"], *rust.name);
+        let instances = script["instances"].as_array().unwrap();
+        for (script, rust) in instances.iter().zip(&rust.instances) {
+            assert_eq!(
+                (&script["activity"], &script["blocks_in"]),
+                (&rust.activity.0.into(), &rust.blocks_in.into())
+            );
+            let working = rust.working.as_nanos() as u64;
+            assert_eq!(
+                (&script["bytes_out"], &script["working"]),
+                (&rust.bytes_out.into(), &working.into())
+            );
+        }
+    }
+}
+
+/// The page of the protocol, and the one that describes the arguments of modules, suffice to start
+/// a pipe.
+pub(crate) fn client_from_the_pages_alone_copies_a_file() {
+    let site = Site::new("");
     let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
     let (from, to) = (site.path("in/file"), site.path("out/file"));
     fs::write(&from, &content).unwrap();
-    let copy = || run(&["copy", from.to_str().unwrap(), to.to_str().unwrap()]);
-    let name = copy();
+    let arguments = ["copy", from.to_str().unwrap(), to.to_str().unwrap()];
+    let name = run_script(&site, &arguments);
     let status = site.client().status(text(&name).trim_end()).unwrap();
     assert_eq!(
         (&*status.entry.label, status.entry.state),
@@ -296,7 +310,7 @@ fn a_copy(site: &Site, run: &dyn Fn(&[&str]) -> Output) {
         "{status:?}"
     );
     assert!(fs::read(&to).unwrap() == content);
-    // Nothing is replaced that nobody has said to replace.
-    assert!(refused(&copy(), 1).contains("has not ended well"));
+    // Without the argument `overwrite` no file is replaced.
+    assert!(error(&run_script(&site, &arguments), 1).contains("did not end well"));
     assert!(fs::read(&to).unwrap() == content);
 }

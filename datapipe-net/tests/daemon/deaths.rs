@@ -1,4 +1,4 @@
-//! Deaths of the daemon, of modules, of clients: nothing is left behind.
+//! Deaths of the daemon, of modules and of clients. No process and no file remains.
 
 use std::fs;
 
@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::site::{Site, children_of, events, lives, outcome, plain, refusal, wait_until};
 
+/// Names of the files in the site's directory, sorted.
 fn names(site: &Site) -> Vec<String> {
     let entries = fs::read_dir(site.path("")).unwrap();
     let mut names: Vec<_> = entries
@@ -17,9 +18,10 @@ fn names(site: &Site) -> Vec<String> {
     names
 }
 
-const QUIET: [&str; 3] = ["datapiped.toml", "in", "out"];
+/// Files of a site without a daemon.
+const NO_DAEMON: [&str; 3] = ["datapiped.toml", "in", "out"];
 
-pub(crate) fn a_daemon_that_is_killed() {
+pub(crate) fn daemon_that_is_killed_leaves_no_process() {
     let mut site = Site::new("");
     let mut client = site.client();
     let pipes: Vec<_> = (0..3)
@@ -42,15 +44,15 @@ pub(crate) fn a_daemon_that_is_killed() {
     wait_until("all modules have ended", || {
         !modules.iter().any(|&module| lives(module))
     });
-    // Who had attached is told, and lives.
+    // The attached process survives, and its port reports the end.
     let port = attached.head().unwrap();
-    wait_until("the seat is of no use", || port.alloc().is_err());
+    wait_until("the port of the seat fails", || port.alloc().is_err());
     drop(port);
     drop(attached);
     assert!(client.list().is_err());
     assert_eq!(
         names(&site),
-        [&QUIET[..], &["socket", "socket.lock"]].concat()
+        [&NO_DAEMON[..], &["socket", "socket.lock"]].concat()
     );
     site.start();
     let mut client = site.client();
@@ -59,7 +61,7 @@ pub(crate) fn a_daemon_that_is_killed() {
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::ENDED);
 }
 
-pub(crate) fn a_daemon_that_is_stopped() {
+pub(crate) fn daemon_that_is_stopped_leaves_no_file() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut site = Site::new("");
         let mut client = site.client();
@@ -69,7 +71,7 @@ pub(crate) fn a_daemon_that_is_stopped() {
         wait_until("it moves", || client.status(&pipe).unwrap().bytes() > 0);
         let modules = children_of(site.process());
         assert_eq!(modules.len(), 2);
-        // What is said of a client stays on its line.
+        // A label with a line break stays on the line of the log.
         let forged =
             Initiate::new("x\ndatapiped: all is well").stage(StageRequest::module("numbers"));
         refusal(client.initiate(&forged));
@@ -79,9 +81,9 @@ pub(crate) fn a_daemon_that_is_stopped() {
         assert!(!modules.iter().any(|&module| lives(module)));
         assert!(log.contains(&format!("{pipe}: stopped")), "{log}");
         assert!(log.contains("\"x\\ndatapiped: all is well\""), "{log}");
-        assert!(log.ends_with("datapiped: has ended\n"), "{log}");
-        assert_eq!(names(&site), QUIET);
-        // Those that are told are told this, too.
+        assert!(log.ends_with("datapiped: stopped\n"), "{log}");
+        assert_eq!(names(&site), NO_DAEMON);
+        // Subscribers receive the ends of the pipes.
         assert_eq!(
             events(&mut client, &pipe).pop().unwrap().state,
             Some(PipeState::STOPPED)
@@ -90,17 +92,17 @@ pub(crate) fn a_daemon_that_is_stopped() {
     }
 }
 
-pub(crate) fn a_module_that_is_killed() {
+pub(crate) fn module_that_is_killed_is_replaced_or_fails_the_pipe() {
     let site = Site::new("");
     let mut client = site.client();
     client.subscribe(None).unwrap();
-    let ask = Initiate::new("killed")
+    let request = Initiate::new("killed")
         .buffers(8)
         .buffer_size(4096)
         .stage(StageRequest::module("numbers").arguments("forever"))
         .stage(StageRequest::module("pass"))
         .stage(StageRequest::module("count"));
-    let pipe = client.initiate(&ask).unwrap().pipe;
+    let pipe = client.initiate(&request).unwrap().pipe;
     wait_until("all are there, and it moves", || {
         let status = client.status(&pipe).unwrap();
         status.bytes() > 0
@@ -114,15 +116,15 @@ pub(crate) fn a_module_that_is_killed() {
     };
     let kill =
         |process: u32| kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
-    // One that works out of place is replaced.
+    // A module that does not work in place is replaced.
     kill(process(&mut client, 1));
     wait_until("there is another", || {
         client.status(&pipe).unwrap().stages[1].instances[0].processes == 2
     });
-    // A head is not.
+    // A head is not replaced.
     kill(process(&mut client, 0));
-    let told = events(&mut client, &pipe);
-    let deaths: Vec<_> = told
+    let events = events(&mut client, &pipe);
+    let deaths: Vec<_> = events
         .iter()
         .filter(|event| event.kind == EventKind::DIED)
         .collect();
@@ -139,8 +141,8 @@ pub(crate) fn a_module_that_is_killed() {
     assert_eq!(outcome(&mut client, &pipe).0, PipeState::FAILED);
 }
 
-/// A pipe does not need the connection that it was asked for over.
-pub(crate) fn an_initiator_that_goes() {
+/// A pipe does not depend on the connection over which it was requested.
+pub(crate) fn pipe_outlives_its_initiator() {
     let site = Site::new("");
     let pipe = site.client().initiate(&plain("forever")).unwrap().pipe;
     let mut client = site.client();
@@ -151,12 +153,12 @@ pub(crate) fn an_initiator_that_goes() {
     });
 }
 
-pub(crate) fn one_daemon_for_a_socket() {
+pub(crate) fn second_daemon_at_a_socket_is_refused() {
     let site = Site::new("");
     let second = site.run("run", &[]);
     assert_eq!(second.status.code(), Some(1));
-    let said = String::from_utf8(second.stderr).unwrap();
-    assert!(said.contains("another daemon listens at"), "{said}");
+    let stderr = String::from_utf8(second.stderr).unwrap();
+    assert!(stderr.contains("another daemon listens at"), "{stderr}");
     assert_eq!(
         site.client().list().unwrap(),
         [],
@@ -164,7 +166,7 @@ pub(crate) fn one_daemon_for_a_socket() {
     );
 }
 
-pub(crate) fn another_configuration() {
+pub(crate) fn configuration_is_reloaded_on_sighup() {
     let mut site = Site::new("");
     let mut client = site.client();
     let pipe = client.initiate(&plain("forever")).unwrap().pipe;
@@ -173,12 +175,12 @@ pub(crate) fn another_configuration() {
     site.signal(Signal::HUP);
     let mut refused = None;
     // A pipe that is refused under the new configuration ends at once under the old one.
-    wait_until("it has read it", || {
+    wait_until("it has reloaded the configuration", || {
         refused = client.initiate(&plain("0")).err();
         refused.is_some()
     });
     assert_eq!(refusal::<()>(Err(refused.unwrap())).0, RefusalCode::LIMIT);
-    // What is wrong changes nothing.
+    // An invalid configuration changes nothing.
     site.configure(&fewer.replace("pipes = 1", "pipes = -1"));
     site.signal(Signal::HUP);
     client.stop(&pipe).unwrap();
@@ -186,9 +188,9 @@ pub(crate) fn another_configuration() {
     site.signal(Signal::TERM);
     let (status, log) = site.end();
     assert!(status.success());
-    assert!(log.contains("has read its configuration again"), "{log}");
-    // The second signal may be overtaken by the third.
-    if log.contains("keeps its configuration") {
+    assert!(log.contains("configuration reloaded"), "{log}");
+    // The third signal may overtake the second.
+    if log.contains("configuration not reloaded") {
         assert!(log.contains("datapiped.toml:5: "), "{log}");
     }
 }

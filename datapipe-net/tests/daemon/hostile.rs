@@ -1,4 +1,4 @@
-//! Clients that do not keep to the protocol. Others do not notice.
+//! Clients that violate the protocol. Other clients do not notice them.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,23 +12,24 @@ use datapipe_net::protocol::{
 
 use crate::site::{HANGS, Site, wait_until};
 
-const HELLO_BYTES: fn() -> [u8; HELLO_LEN] = || {
+/// A valid hello of a client.
+fn hello() -> [u8; HELLO_LEN] {
     ClientHello {
         versions: VERSIONS,
         features: 0,
     }
     .encode()
-};
+}
 
-/// The daemon's hello.
-fn greeted(stream: &mut UnixStream) -> ServerHello {
+/// Reads the daemon's hello.
+fn read_hello(stream: &mut UnixStream) -> ServerHello {
     let mut hello = [0; HELLO_LEN];
     stream.read_exact(&mut hello).unwrap();
     ServerHello::decode(&hello).unwrap()
 }
 
-/// The next answer: the number of its request, and what it is.
-fn answered(stream: &mut UnixStream) -> (u32, ServerMessage) {
+/// Reads the next message, with the number of its request.
+fn read_message(stream: &mut UnixStream) -> (u32, ServerMessage) {
     let mut head = [0; HEAD_LEN];
     stream.read_exact(&mut head).unwrap();
     let head = MessageHead::decode(&head).unwrap();
@@ -40,145 +41,120 @@ fn answered(stream: &mut UnixStream) -> (u32, ServerMessage) {
     )
 }
 
-fn refused(stream: &mut UnixStream) -> (u32, RefusalCode) {
-    match answered(stream) {
+/// Reads a refusal: the number of its request, and its code.
+fn read_refusal(stream: &mut UnixStream) -> (u32, RefusalCode) {
+    match read_message(stream) {
         (request, ServerMessage::Reply(Reply::Refused(refusal))) => (request, refusal.code),
         other => panic!("{other:?}"),
     }
 }
 
-/// The daemon says no more, and has closed.
-fn closed(stream: &mut UnixStream) {
+/// Checks that the daemon sends nothing more and has closed the connection.
+fn assert_closed(stream: &mut UnixStream) {
     let mut rest = Vec::new();
-    // A connection that is closed with something unread is reset.
+    // The kernel resets a connection that is closed with unread bytes.
     let _ = stream.read_to_end(&mut rest);
     assert_eq!(rest, [0; 0]);
 }
 
-pub(crate) fn garbage() {
+/// A connection whose hello is accepted, and to which `more` was sent after that.
+fn welcome(site: &Site, more: &[u8]) -> UnixStream {
+    let mut stranger = site.stranger();
+    stranger.write_all(&[&hello()[..], more].concat()).unwrap();
+    assert_eq!(read_hello(&mut stranger).version, Ok(1));
+    stranger
+}
+
+fn head(len: usize, kind: u16, request: u32) -> [u8; HEAD_LEN] {
+    MessageHead { len, kind, request }.encode()
+}
+
+pub(crate) fn hellos_that_are_invalid_are_refused() {
     let site = Site::new("client_patience_s = 2");
-    let mut bystander = site.client();
-    let hello = HELLO_BYTES();
-    for (said, why) in [
+    let hello = hello();
+    let future = ClientHello {
+        versions: Versions {
+            lowest: 7,
+            highest: 9,
+        },
+        features: 0,
+    };
+    for (bytes, reason) in [
         (
             &b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..],
             CloseReason::NO_HELLO,
         ),
         (&[0; HELLO_LEN], CloseReason::NO_HELLO),
-        (
-            &ClientHello {
-                versions: Versions {
-                    lowest: 7,
-                    highest: 9,
-                },
-                features: 0,
-            }
-            .encode(),
-            CloseReason::VERSION,
-        ),
+        (&future.encode(), CloseReason::VERSION),
         (&hello[..HELLO_LEN - 1], CloseReason::TOO_SLOW),
         (&[], CloseReason::TOO_SLOW),
     ] {
         let mut stranger = site.stranger();
-        stranger.write_all(said).unwrap();
-        let answer = greeted(&mut stranger);
+        stranger.write_all(bytes).unwrap();
+        let answer = read_hello(&mut stranger);
         assert_eq!(
-            (answer.answer, answer.versions),
-            (Err(why), VERSIONS),
-            "{said:?}"
+            (answer.version, answer.versions),
+            (Err(reason), VERSIONS),
+            "{bytes:?}"
         );
-        closed(&mut stranger);
+        assert_closed(&mut stranger);
     }
-    let welcome = |more: &[u8]| {
-        let mut stranger = site.stranger();
-        stranger.write_all(&[&hello[..], more].concat()).unwrap();
-        assert_eq!(greeted(&mut stranger).answer, Ok(1));
-        stranger
-    };
-    // Where the next message begins is not known any more.
-    let long = MessageHead {
-        len: (1 << 20) + 1,
-        kind: 6,
-        request: 3,
-    }
-    .encode();
-    let mut reserved = MessageHead {
-        len: 0,
-        kind: 6,
-        request: 3,
-    }
-    .encode();
+}
+
+/// After an invalid head, the beginning of the next message is unknown.
+pub(crate) fn heads_that_are_invalid_end_the_connection() {
+    let site = Site::new("");
+    let too_long = head((1 << 20) + 1, 6, 3);
+    let mut reserved = head(0, 6, 3);
     reserved[6] = 1;
-    for head in [long, reserved, [0xff; HEAD_LEN]] {
-        let mut stranger = welcome(&head);
-        assert_eq!(refused(&mut stranger), (0, RefusalCode::MALFORMED));
-        closed(&mut stranger);
+    for head in [too_long, reserved, [0xff; HEAD_LEN]] {
+        let mut stranger = welcome(&site, &head);
+        assert_eq!(read_refusal(&mut stranger), (0, RefusalCode::MALFORMED));
+        assert_closed(&mut stranger);
     }
-    // It is known: the connection goes on.
-    let message = |kind, request, body: &[u8]| {
-        [
-            &MessageHead {
-                len: body.len(),
-                kind,
-                request,
-            }
-            .encode()[..],
-            body,
-        ]
-        .concat()
-    };
+}
+
+/// After an invalid body, the beginning of the next message is known: the connection continues.
+pub(crate) fn requests_that_are_invalid_are_refused() {
+    let site = Site::new("");
+    let mut bystander = site.client();
+    let message =
+        |kind, request, body: &[u8]| [&head(body.len(), kind, request)[..], body].concat();
     let stop = [1, 0, 1, 0, 0, 0, 0xff];
-    let said = [
+    let requests = [
         message(99, 1, b""),
         message(4, 2, b""),
         message(4, 3, &stop),
         message(2, 4, b"any"),
         message(6, 5, b""),
     ];
-    let mut stranger = welcome(&said.concat());
-    assert_eq!(refused(&mut stranger), (1, RefusalCode::UNSUPPORTED));
-    assert_eq!(refused(&mut stranger), (2, RefusalCode::MALFORMED));
-    assert_eq!(refused(&mut stranger), (3, RefusalCode::MALFORMED));
-    assert_eq!(refused(&mut stranger), (4, RefusalCode::RESERVED));
+    let mut stranger = welcome(&site, &requests.concat());
+    assert_eq!(read_refusal(&mut stranger), (1, RefusalCode::UNSUPPORTED));
+    assert_eq!(read_refusal(&mut stranger), (2, RefusalCode::MALFORMED));
+    assert_eq!(read_refusal(&mut stranger), (3, RefusalCode::MALFORMED));
+    assert_eq!(read_refusal(&mut stranger), (4, RefusalCode::RESERVED));
     assert_eq!(
-        answered(&mut stranger),
+        read_message(&mut stranger),
         (5, ServerMessage::Reply(Reply::List(Vec::new())))
     );
     assert_eq!(bystander.list().unwrap(), []);
 }
 
-pub(crate) fn half_a_message_and_silence() {
+pub(crate) fn clients_that_stall_are_disconnected() {
     let site = Site::new("client_patience_s = 1");
     let mut silent = site.client();
-    for half in [
-        &MessageHead {
-            len: 100,
-            kind: 6,
-            request: 9,
-        }
-        .encode()[..],
-        &[0; 5],
-    ] {
-        let mut stranger = site.stranger();
-        stranger
-            .write_all(&[&HELLO_BYTES()[..], half].concat())
-            .unwrap();
-        assert_eq!(greeted(&mut stranger).answer, Ok(1));
-        assert_eq!(refused(&mut stranger), (0, RefusalCode::MALFORMED));
-        closed(&mut stranger);
+    for part in [&head(100, 6, 9)[..], &[0; 5]] {
+        let mut stranger = welcome(&site, part);
+        assert_eq!(read_refusal(&mut stranger), (0, RefusalCode::MALFORMED));
+        assert_closed(&mut stranger);
     }
-    // Between messages there is no hurry: this one has been silent for longer than that.
+    // Between messages there is no deadline: this client has been silent for longer.
     assert_eq!(silent.list().unwrap(), []);
-    // One that asks and asks, and reads nothing, is given up.
+    // The daemon disconnects a client that sends requests and does not read the replies.
     let mut stranger = site.stranger();
-    stranger.write_all(&HELLO_BYTES()).unwrap();
+    stranger.write_all(&hello()).unwrap();
     stranger.set_write_timeout(Some(HANGS)).unwrap();
-    let list = MessageHead {
-        len: 0,
-        kind: 6,
-        request: 1,
-    }
-    .encode();
+    let list = head(0, 6, 1);
     let ended = (0..10_000_000).find_map(|_| stranger.write_all(&list).err());
     let kind = ended.expect("an end").kind();
     assert!(
@@ -190,20 +166,20 @@ pub(crate) fn half_a_message_and_silence() {
     );
 }
 
-pub(crate) fn more_connections_than_there_may_be() {
+pub(crate) fn connections_over_the_limit_are_refused() {
     let site = Site::new("connections = 16");
-    // The daemon's own user, which this is, has some more.
+    // This process has the daemon's own user, which may have some connections more.
     let mut clients: Vec<_> = (0..24).map(|_| site.client()).collect();
     for _ in 0..200 {
         match Client::connect(&site.socket()) {
             Err(ClientError::Closed {
-                why: CloseReason::BUSY,
+                reason: CloseReason::BUSY,
                 ..
             }) => {}
             other => panic!("{other:?}"),
         }
     }
-    // Those that are in notice nothing, and who leaves makes room.
+    // The accepted clients do not notice, and a client that leaves makes room.
     assert!(
         clients
             .iter_mut()
@@ -211,7 +187,7 @@ pub(crate) fn more_connections_than_there_may_be() {
     );
     clients.truncate(4);
     wait_until("there is room", || Client::connect(&site.socket()).is_ok());
-    // Many that come and go.
+    // Many clients come and go.
     wait_until("there is more room", || {
         (0..12)
             .map(|_| Client::connect(&site.socket()))

@@ -1,84 +1,173 @@
-//! The daemon as its users meet it: started as a process, with a configuration and a socket of its
-//! own.
+//! The daemon as its users meet it: a process with its own configuration and socket.
 //!
-//! The test binary is the program that has the modules, so its main is its own.
+//! The test binary is also the program that has the modules, so it has its own `main`.
 
 mod attach; // heads and tails from outside
-mod commands; // what people type
-mod deaths; // of the daemon, of modules, of clients
-mod hostile; // clients that do not keep to the protocol
-mod modules; // what the pipes are made of
-mod readme; // what an operator reads first
-mod refusals; // what is not done, and why
-mod run; // pipes from their beginning to their end
-mod site; // a daemon with a directory of its own
+mod commands; // the commands of the program
+mod deaths; // deaths of the daemon, of modules and of clients
+mod hostile; // clients that violate the protocol
+mod modules; // modules of the pipes
+mod other_users; // rights of other users
+mod readme; // the configuration and the example of the README
+mod refusals; // refused requests
+mod run; // pipes from start to end
+mod site; // a daemon with its own directory
 
 #[path = "../../../datapipe/tests/harness/mod.rs"]
-mod harness; // what whoever calls a test binary expects of it
+mod harness; // command line of a test binary
 #[path = "../../../datapipe/tests/harness/suite.rs"]
-mod suite; // runs the tests, and looks what each has left behind
+mod suite; // runner of tests that checks for leftovers
 #[path = "../../../datapipe/tests/harness/watch.rs"]
 mod watch; // children, descriptors, deaths
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long all tests together may take before one of them counts as hanging.
+/// Time that all tests together may take; after that, one of them counts as hanging.
 const HANGS: Duration = Duration::from_secs(600);
 
 const TESTS: &[suite::Test] = &[
     (
-        "a_pipe_from_its_beginning_to_its_end",
-        run::a_pipe_from_its_beginning_to_its_end,
-    ),
-    ("a_pipe_that_is_stopped", run::a_pipe_that_is_stopped),
-    ("a_pipe_that_fails", run::a_pipe_that_fails),
-    ("modules_of_the_library", run::modules_of_the_library),
-    ("a_module_is_confined", run::a_module_is_confined),
-    (
-        "a_subscriber_that_does_not_read",
-        run::a_subscriber_that_does_not_read,
-    ),
-    ("a_head_and_a_tail_attach", attach::a_head_and_a_tail_attach),
-    (
-        "the_initiator_is_the_head",
-        attach::the_initiator_is_the_head,
-    ),
-    ("seats_that_are_refused", attach::seats_that_are_refused),
-    ("a_seat_that_nobody_takes", attach::a_seat_that_nobody_takes),
-    ("pipes_that_are_refused", refusals::pipes_that_are_refused),
-    ("paths_that_are_refused", refusals::paths_that_are_refused),
-    (
-        "a_program_that_has_changed",
-        refusals::a_program_that_has_changed,
-    ),
-    ("limits_are_kept", refusals::limits_are_kept),
-    ("other_users", refusals::other_users),
-    ("garbage", hostile::garbage),
-    (
-        "half_a_message_and_silence",
-        hostile::half_a_message_and_silence,
+        "pipe_reports_events_and_status_until_its_end",
+        run::pipe_reports_events_and_status_until_its_end,
     ),
     (
-        "more_connections_than_there_may_be",
-        hostile::more_connections_than_there_may_be,
-    ),
-    ("a_daemon_that_is_killed", deaths::a_daemon_that_is_killed),
-    ("a_daemon_that_is_stopped", deaths::a_daemon_that_is_stopped),
-    ("a_module_that_is_killed", deaths::a_module_that_is_killed),
-    ("an_initiator_that_goes", deaths::an_initiator_that_goes),
-    ("one_daemon_for_a_socket", deaths::one_daemon_for_a_socket),
-    ("another_configuration", deaths::another_configuration),
-    ("commands", commands::commands),
-    (
-        "configurations_that_are_wrong",
-        commands::configurations_that_are_wrong,
+        "pipe_that_is_stopped_leaves_others_alone",
+        run::pipe_that_is_stopped_leaves_others_alone,
     ),
     (
-        "a_client_from_the_page_alone",
-        commands::a_client_from_the_page_alone,
+        "pipe_that_fails_reports_the_cause",
+        run::pipe_that_fails_reports_the_cause,
     ),
-    ("what_the_readme_says", readme::what_the_readme_says),
+    (
+        "library_modules_run_confined",
+        run::library_modules_run_confined,
+    ),
+    (
+        "module_opens_only_requested_and_allowed_paths",
+        run::module_opens_only_requested_and_allowed_paths,
+    ),
+    (
+        "subscriber_that_does_not_read_loses_events",
+        run::subscriber_that_does_not_read_loses_events,
+    ),
+    (
+        "head_and_tail_attach_from_outside",
+        attach::head_and_tail_attach_from_outside,
+    ),
+    ("initiator_takes_a_seat", attach::initiator_takes_a_seat),
+    (
+        "seats_that_are_bound_or_taken_are_refused",
+        attach::seats_that_are_bound_or_taken_are_refused,
+    ),
+    (
+        "seat_without_a_process_fails_the_pipe",
+        attach::seat_without_a_process_fails_the_pipe,
+    ),
+    (
+        "pipes_that_cannot_work_are_refused",
+        refusals::pipes_that_cannot_work_are_refused,
+    ),
+    (
+        "requests_for_unknown_pipes_are_refused",
+        refusals::requests_for_unknown_pipes_are_refused,
+    ),
+    (
+        "paths_outside_the_configuration_are_refused",
+        refusals::paths_outside_the_configuration_are_refused,
+    ),
+    (
+        "program_that_has_changed_is_refused",
+        refusals::program_that_has_changed_is_refused,
+    ),
+    (
+        "limits_of_pipes_and_memory_are_enforced",
+        refusals::limits_of_pipes_and_memory_are_enforced,
+    ),
+    (
+        "users_cannot_manage_pipes_of_others",
+        other_users::users_cannot_manage_pipes_of_others,
+    ),
+    (
+        "hellos_that_are_invalid_are_refused",
+        hostile::hellos_that_are_invalid_are_refused,
+    ),
+    (
+        "heads_that_are_invalid_end_the_connection",
+        hostile::heads_that_are_invalid_end_the_connection,
+    ),
+    (
+        "requests_that_are_invalid_are_refused",
+        hostile::requests_that_are_invalid_are_refused,
+    ),
+    (
+        "clients_that_stall_are_disconnected",
+        hostile::clients_that_stall_are_disconnected,
+    ),
+    (
+        "connections_over_the_limit_are_refused",
+        hostile::connections_over_the_limit_are_refused,
+    ),
+    (
+        "daemon_that_is_killed_leaves_no_process",
+        deaths::daemon_that_is_killed_leaves_no_process,
+    ),
+    (
+        "daemon_that_is_stopped_leaves_no_file",
+        deaths::daemon_that_is_stopped_leaves_no_file,
+    ),
+    (
+        "module_that_is_killed_is_replaced_or_fails_the_pipe",
+        deaths::module_that_is_killed_is_replaced_or_fails_the_pipe,
+    ),
+    (
+        "pipe_outlives_its_initiator",
+        deaths::pipe_outlives_its_initiator,
+    ),
+    (
+        "second_daemon_at_a_socket_is_refused",
+        deaths::second_daemon_at_a_socket_is_refused,
+    ),
+    (
+        "configuration_is_reloaded_on_sighup",
+        deaths::configuration_is_reloaded_on_sighup,
+    ),
+    (
+        "commands_print_lists_and_statuses",
+        commands::commands_print_lists_and_statuses,
+    ),
+    (
+        "stop_command_ends_a_pipe_or_reports_its_failure",
+        commands::stop_command_ends_a_pipe_or_reports_its_failure,
+    ),
+    (
+        "commands_without_a_daemon_fail",
+        commands::commands_without_a_daemon_fail,
+    ),
+    (
+        "status_command_repeats_until_a_signal",
+        commands::status_command_repeats_until_a_signal,
+    ),
+    (
+        "status_command_redraws_on_a_terminal",
+        commands::status_command_redraws_on_a_terminal,
+    ),
+    (
+        "client_from_the_page_alone_shows_lists_and_statuses",
+        commands::client_from_the_page_alone_shows_lists_and_statuses,
+    ),
+    (
+        "client_from_the_pages_alone_copies_a_file",
+        commands::client_from_the_pages_alone_copies_a_file,
+    ),
+    (
+        "configurations_with_mistakes_are_rejected_with_their_line",
+        commands::configurations_with_mistakes_are_rejected_with_their_line,
+    ),
+    (
+        "readme_configuration_backs_up_and_restores",
+        readme::readme_configuration_backs_up_and_restores,
+    ),
 ];
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! What the pipes are made of: modules of this test binary.
+//! Modules of the tests' pipes, in this test binary.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use datapipe::host::{Modules, StageMessage};
 use datapipe::prelude::*;
 
-/// Sends so many blocks of a number each; for ever, if it is told to.
+/// Head that sends blocks of one number each, up to `end`.
 struct Numbers {
     next: u64,
     end: u64,
@@ -24,7 +24,7 @@ impl Head for Numbers {
     }
 }
 
-/// Passes everything on, or fails at a block.
+/// Transform that sends its input on, and fails at the block `fail_at`.
 struct Pass {
     fail_at: Option<u64>,
     seen: u64,
@@ -41,7 +41,7 @@ impl Transform for Pass {
     }
 }
 
-/// Counts the bytes, and writes the sum to a file, if it has one.
+/// Tail that counts bytes, and writes the sum to its file, if it has one.
 struct Count {
     sum: u64,
     file: Option<PathBuf>,
@@ -61,8 +61,11 @@ impl Tail for Count {
     }
 }
 
-/// All of them, and the library's. The configuration of a test names them, but for those that it is
-/// about.
+/// The modules of this file and those of the library.
+///
+/// `numbers` has the number of blocks as its argument, or `forever`; `noisy` sends 200 messages at
+/// a time; `read` sends as many blocks as its file has bytes; `pass` fails at the block of its
+/// argument; `count` writes to the file of its argument.
 pub(crate) fn modules() -> Modules {
     datapipe::modules()
         .with("numbers", |call| {
@@ -75,12 +78,12 @@ pub(crate) fn modules() -> Modules {
             Ok(Stage::head("numbers", move |_| Numbers { next: 0, end }))
         })
         .with("noisy", |call| {
-            let mut said = 0;
+            let mut sent = 0;
             call.notes(move || {
-                let notes = (said..said + 200)
-                    .map(|n| StageMessage::new(format!("said {n}"), format!("data {n}")));
-                said += 200;
-                notes.collect::<Result<_, _>>().unwrap_or_default()
+                let messages = (sent..sent + 200)
+                    .map(|n| StageMessage::new(format!("text {n}"), format!("data {n}")));
+                sent += 200;
+                messages.collect::<Result<_, _>>().unwrap_or_default()
             });
             Ok(Stage::head("noisy", |_| Numbers {
                 next: 0,

@@ -1,4 +1,4 @@
-//! The configuration of the README, and the example that goes with it.
+//! The configuration of the README, and the example `directory_by_daemon`.
 
 use std::fs;
 use std::path::Path;
@@ -9,12 +9,12 @@ use datapipe_net::protocol::PipeState;
 use crate::site::Site;
 
 #[path = "../../examples/directory_by_daemon.rs"]
-#[expect(dead_code, reason = "its main is not called")]
+#[expect(dead_code, reason = "this test does not call its main")]
 mod example;
 
-/// With this test's program and directories in the place of an operator's, it backs up and
-/// restores.
-pub(crate) fn what_the_readme_says() {
+/// Backs up and restores with the README's configuration, in which this test's program and
+/// directories replace those of an operator.
+pub(crate) fn readme_configuration_backs_up_and_restores() {
     let mut site = Site::without_daemon("");
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("```toml\n").unwrap();
@@ -29,7 +29,7 @@ pub(crate) fn what_the_readme_says() {
         ("/srv", site.path("in")),
         ("/backup", site.path("out")),
         ("/tmp", std::env::temp_dir()),
-        // Not every machine has it.
+        // Some machines have no such group.
         ("backup", "root".into()),
     ] {
         let (theirs, ours) = (format!("\"{theirs}\""), format!("{ours:?}"));
@@ -63,7 +63,7 @@ pub(crate) fn what_the_readme_says() {
     assert_eq!(
         run(&["backup", "in/data", "out/data.tap"]),
         PipeState::FAILED,
-        "it is not replaced"
+        "the tape is not overwritten"
     );
     assert_eq!(
         run(&["backup", "--overwrite", "in/data", "out/data.tap"]),

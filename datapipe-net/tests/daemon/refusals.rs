@@ -1,92 +1,97 @@
-//! What is not done, and why.
+//! Refused requests.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
-use datapipe_net::client::ClientError;
-use datapipe_net::protocol::{CloseReason, PipeState, RefusalCode};
-use datapipe_net::{AttachRole, Client, Initiate, StageRequest};
-use rustix::process::Uid;
+use datapipe_net::protocol::{PipeState, RefusalCode};
+use datapipe_net::{Initiate, StageRequest};
 
 use crate::site::{Site, children_of, outcome, plain, refusal};
 
-pub(crate) fn pipes_that_are_refused() {
-    let site = Site::new("");
-    let mut client = site.client();
-    let numbers = || StageRequest::module("numbers").arguments("1");
-    let count = || StageRequest::module("count");
-    let pipe = |stages: &[StageRequest]| {
-        stages
-            .iter()
-            .cloned()
-            .fold(Initiate::new("refused"), Initiate::stage)
-    };
+fn numbers() -> StageRequest {
+    StageRequest::module("numbers").arguments("1")
+}
+
+fn pass(instances: u32) -> StageRequest {
+    StageRequest::module("pass").instances(instances)
+}
+
+fn count() -> StageRequest {
+    StageRequest::module("count")
+}
+
+/// Requests that are refused: the stages, the code, and a part of the text.
+fn refused_stages() -> Vec<(Vec<StageRequest>, RefusalCode, &'static str)> {
     let mut elsewhere = numbers();
     elsewhere.machine = Some("other.example.org".to_owned());
     let mut holding = numbers();
     holding.holds_in = Some(3);
     let mut stateful = count();
     stateful.stateful = true;
-    let mut set = StageRequest::unbound("mine");
-    set.arguments = b"x".to_vec();
-    for (stages, code, why) in [
+    let mut with_arguments = StageRequest::unbound("mine");
+    with_arguments.arguments = b"x".to_vec();
+    let unbound = StageRequest::unbound("x");
+    let shell = StageRequest::module("shell");
+    let no_shell = "no module \"shell\" here, only: numbers";
+    let needs_head = "is a tail, where the pipe needs a head";
+    let needs_middle = "is a head, where the pipe needs a middle";
+    vec![
+        (vec![numbers()], RefusalCode::IMPOSSIBLE, "at least two"),
         (
-            &[numbers()][..],
-            RefusalCode::IMPOSSIBLE,
-            "two stages or more",
-        ),
-        (
-            &[numbers(), StageRequest::module("shell")],
+            vec![numbers(), shell],
             RefusalCode::NO_SUCH_MODULE,
-            "no module \"shell\" here, only: numbers",
+            no_shell,
         ),
+        (vec![count(), count()], RefusalCode::MODULE, needs_head),
         (
-            &[count(), count()],
+            vec![numbers(), numbers(), count()],
             RefusalCode::MODULE,
-            "is a tail, and stands where a head belongs",
+            needs_middle,
         ),
         (
-            &[numbers(), numbers(), count()],
-            RefusalCode::MODULE,
-            "is a head, and stands where a middle belongs",
-        ),
-        (
-            &[elsewhere, count()],
+            vec![elsewhere, count()],
             RefusalCode::RESERVED,
             "other.example.org",
         ),
-        (&[holding, count()], RefusalCode::MODULE, "is no loop"),
+        (vec![holding, count()], RefusalCode::MODULE, "is not a loop"),
         (
-            &[numbers(), stateful],
+            vec![numbers(), stateful],
             RefusalCode::MODULE,
             "never replaced",
         ),
-        (&[set, count()], RefusalCode::IMPOSSIBLE, "unbound"),
         (
-            &[numbers(), StageRequest::unbound("x"), count()],
+            vec![with_arguments, count()],
+            RefusalCode::IMPOSSIBLE,
+            "unbound",
+        ),
+        (
+            vec![numbers(), unbound, count()],
             RefusalCode::IMPOSSIBLE,
             "first and the last",
         ),
         (
-            &[
-                numbers(),
-                StageRequest::module("pass").instances(5),
-                count(),
-            ],
+            vec![numbers(), pass(5), count()],
             RefusalCode::LIMIT,
             "may have 4 instances, not 5",
         ),
         (
-            &[
-                numbers(),
-                StageRequest::module("pass").instances(0),
-                count(),
-            ],
+            vec![numbers(), pass(0), count()],
             RefusalCode::IMPOSSIBLE,
             "instances",
         ),
-    ] {
-        let refused = refusal(client.initiate(&pipe(stages)));
+    ]
+}
+
+pub(crate) fn pipes_that_cannot_work_are_refused() {
+    let site = Site::new("");
+    let mut client = site.client();
+    for (stages, code, why) in refused_stages() {
+        let request = stages
+            .iter()
+            .cloned()
+            .fold(Initiate::new("refused"), Initiate::stage);
+        let refused = refusal(client.initiate(&request));
         assert_eq!(refused.0, code, "{stages:?}: {}", refused.1);
         assert!(refused.1.contains(why), "{stages:?}: {}", refused.1);
     }
@@ -97,30 +102,29 @@ pub(crate) fn pipes_that_are_refused() {
         .stage(count());
     let (code, why) = refusal(client.initiate(&few));
     assert_eq!(code, RefusalCode::IMPOSSIBLE);
-    assert!(why.contains("use"), "the sum: {why}");
-    assert_eq!(client.list().unwrap(), [], "nothing was started");
+    assert!(why.contains("use"), "the calculation: {why}");
+    assert_eq!(client.list().unwrap(), [], "no pipe was started");
     assert_eq!(children_of(site.process()), [0; 0]);
-    let (code, _) = refusal(client.stop("host.1.2"));
-    assert_eq!(code, RefusalCode::NO_SUCH_PIPE);
-    assert_eq!(
+}
+
+pub(crate) fn requests_for_unknown_pipes_are_refused() {
+    let site = Site::new("");
+    let mut client = site.client();
+    let codes = [
+        refusal(client.stop("host.1.2")).0,
         refusal(client.status("host.1.2")).0,
-        RefusalCode::NO_SUCH_PIPE
-    );
-    assert_eq!(
         refusal(client.subscribe(Some("host.1.2"))).0,
-        RefusalCode::NO_SUCH_PIPE
-    );
+    ];
+    assert_eq!(codes, [RefusalCode::NO_SUCH_PIPE; 3]);
     client.subscribe(None).unwrap();
     assert_eq!(refusal(client.subscribe(None)).0, RefusalCode::LIMIT);
 }
 
-/// Nothing but what the configuration allows may be named; what there is outside of it is not told.
-pub(crate) fn paths_that_are_refused() {
+/// A refusal does not reveal what exists outside of the allowed paths.
+pub(crate) fn paths_outside_the_configuration_are_refused() {
     let site = Site::new("");
     let mut client = site.client();
     symlink("/etc", site.path("in/etc")).unwrap();
-    let numbers = || StageRequest::module("numbers").arguments("1");
-    let count = || StageRequest::module("count");
     let read = |path: &str| StageRequest::module("read").read(site.path(path));
     let write = |path: &str| count().write(site.path(path));
     for (head, tail, why) in [
@@ -130,32 +134,32 @@ pub(crate) fn paths_that_are_refused() {
             "may not read /etc/passwd: its configuration allows nothing",
         ),
         (read("out"), count(), "may not read"),
-        (read("in/../out"), count(), "symbolic links followed"),
-        (read("in/etc/passwd"), count(), "symbolic links followed"),
-        (read("in/etc/none"), count(), "symbolic links followed"),
+        (read("in/../out"), count(), "after symbolic links"),
+        (read("in/etc/passwd"), count(), "after symbolic links"),
+        (read("in/etc/none"), count(), "after symbolic links"),
         (read("in/none"), count(), "No such file"),
         (read("in/none/none"), count(), "No such file"),
         (numbers(), write("in/new"), "may not write"),
         (numbers(), write("datapiped.toml"), "may not write"),
     ] {
-        let ask = Initiate::new("refused").stage(head).stage(tail);
-        let refused = refusal(client.initiate(&ask));
-        assert_eq!(refused.0, RefusalCode::PATH, "{ask:?}: {}", refused.1);
-        assert!(refused.1.contains(why), "{ask:?}: {}", refused.1);
+        let request = Initiate::new("refused").stage(head).stage(tail);
+        let refused = refusal(client.initiate(&request));
+        assert_eq!(refused.0, RefusalCode::PATH, "{request:?}: {}", refused.1);
+        assert!(refused.1.contains(why), "{request:?}: {}", refused.1);
     }
-    assert_eq!(client.list().unwrap(), [], "nothing was started");
+    assert_eq!(client.list().unwrap(), [], "no pipe was started");
 }
 
-/// What was checked is what is run: not what somebody has put in its place since.
-pub(crate) fn a_program_that_has_changed() {
+/// The daemon runs the file that was checked, and not one that has replaced it since.
+pub(crate) fn program_that_has_changed_is_refused() {
     let mut site = Site::without_daemon("");
     let program = site.path("program");
-    let swap = |name: &str| {
-        fs::copy(std::env::current_exe().unwrap(), site.path(name)).unwrap();
-        fs::set_permissions(site.path(name), PermissionsExt::from_mode(0o755)).unwrap();
-        fs::rename(site.path(name), &program).unwrap();
+    let swap_in = |new: &Path| {
+        fs::copy(std::env::current_exe().unwrap(), new).unwrap();
+        fs::set_permissions(new, PermissionsExt::from_mode(0o755)).unwrap();
+        fs::rename(new, &program).unwrap();
     };
-    swap("first");
+    swap_in(&site.path("first"));
     let own = std::env::current_exe().unwrap();
     let text = site
         .configuration("")
@@ -168,10 +172,7 @@ pub(crate) fn a_program_that_has_changed() {
         outcome(&mut client, &pipe),
         (PipeState::ENDED, String::new())
     );
-    let second = site.path("second");
-    fs::copy(&own, &second).unwrap();
-    fs::set_permissions(&second, PermissionsExt::from_mode(0o755)).unwrap();
-    fs::rename(&second, &program).unwrap();
+    swap_in(&site.path("second"));
     let (code, why) = refusal(client.initiate(&plain("10")));
     assert_eq!(code, RefusalCode::MODULE);
     assert!(
@@ -180,7 +181,7 @@ pub(crate) fn a_program_that_has_changed() {
     );
 }
 
-pub(crate) fn limits_are_kept() {
+pub(crate) fn limits_of_pipes_and_memory_are_enforced() {
     let site = Site::new("pipes = 2\nmemory_per_pipe_mib = 1\nmemory_mib = 1");
     let mut client = site.client();
     let (code, why) = refusal(client.initiate(&plain("1").buffers(512).buffer_size(4096)));
@@ -192,93 +193,11 @@ pub(crate) fn limits_are_kept() {
     assert!(why.contains("are left"), "{why}");
     let second = client.initiate(&plain("forever")).unwrap().pipe;
     assert_eq!(refusal(client.initiate(&plain("1"))).0, RefusalCode::LIMIT);
-    // Room that was given back is room.
+    // The room of an ended pipe is free.
     for pipe in [first, second] {
         client.stop(&pipe).unwrap();
         assert_eq!(outcome(&mut client, &pipe).0, PipeState::STOPPED);
     }
     let third = client.initiate(&plain("1").buffers(64)).unwrap().pipe;
     assert_eq!(outcome(&mut client, &third).0, PipeState::ENDED);
-}
-
-/// Runs `client` as another user. The kernel knows users by thread.
-fn as_user<T: Send>(user: u32, client: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let user = Uid::from_raw(user);
-            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
-            client()
-        });
-        thread.join().unwrap()
-    })
-}
-
-/// Needs root, to be somebody else; without it, only what every user can do is tested.
-pub(crate) fn other_users() {
-    if !rustix::process::geteuid().is_root() {
-        println!("not root: other users are not tested");
-        return;
-    }
-    let (one, two, stranger) = (4_000_000_001, 4_000_000_002, 4_000_000_003);
-    let site = Site::new("");
-    let closed = as_user(stranger, || Client::connect(&site.socket()).map(drop));
-    assert!(
-        matches!(
-            closed,
-            Err(ClientError::Closed {
-                why: CloseReason::ACCESS,
-                ..
-            })
-        ),
-        "{closed:?}"
-    );
-    let pipe = as_user(one, || {
-        let mut client = site.client();
-        let private = Initiate::new("x")
-            .stage(StageRequest::module("roots"))
-            .stage(StageRequest::module("count"));
-        let (code, why) = refusal(client.initiate(&private));
-        assert_eq!(code, RefusalCode::NO_SUCH_MODULE);
-        assert!(!why.contains("roots,"), "{why}");
-        let mut ask = plain("forever");
-        ask.stages[0] = StageRequest::unbound("mine");
-        client.initiate(&ask).unwrap().pipe
-    });
-    as_user(two, || {
-        let mut client = site.client();
-        assert_eq!(
-            client.list().unwrap(),
-            [],
-            "the pipes of others are not shown"
-        );
-        assert_eq!(refusal(client.status(&pipe)).0, RefusalCode::NOT_ALLOWED);
-        assert_eq!(refusal(client.stop(&pipe)).0, RefusalCode::NOT_ALLOWED);
-        assert_eq!(
-            refusal(client.identify(&pipe, AttachRole::Head)).0,
-            RefusalCode::NOT_ALLOWED
-        );
-        assert_eq!(
-            refusal(client.subscribe(Some(&pipe))).0,
-            RefusalCode::NOT_ALLOWED
-        );
-    });
-    // Root may.
-    let mut client = site.client();
-    let entries = client.list().unwrap();
-    assert_eq!(
-        entries
-            .iter()
-            .map(|entry| (&*entry.name, entry.owner))
-            .collect::<Vec<_>>(),
-        [(&*pipe, one)]
-    );
-    client.stop(&pipe).unwrap();
-    assert_eq!(outcome(&mut client, &pipe).0, PipeState::STOPPED);
-    as_user(one, || {
-        let entry = site.client().list().unwrap().pop().unwrap();
-        assert_eq!(
-            (entry.name, entry.state),
-            (pipe.clone(), PipeState::STOPPED)
-        );
-    });
 }

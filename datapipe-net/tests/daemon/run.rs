@@ -1,4 +1,4 @@
-//! Pipes from their beginning to their end.
+//! Pipes from start to end.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use datapipe_net::{Initiate, StageRequest};
 
 use crate::site::{HANGS, Site, events, outcome, plain, wait_until};
 
-pub(crate) fn a_pipe_from_its_beginning_to_its_end() {
+pub(crate) fn pipe_reports_events_and_status_until_its_end() {
     let site = Site::new("");
     let mut client = site.client();
     assert_eq!(client.list().unwrap(), []);
@@ -31,12 +31,12 @@ pub(crate) fn a_pipe_from_its_beginning_to_its_end() {
         )
         .unwrap();
     assert!(started.attachment.is_none());
-    let told = events(&mut client, &started.pipe);
+    let events = events(&mut client, &started.pipe);
     assert_eq!(
-        (told[0].kind, told[0].text.as_deref()),
+        (events[0].kind, events[0].text.as_deref()),
         (EventKind::INITIATED, Some("nightly"))
     );
-    let starts: Vec<_> = told
+    let starts: Vec<_> = events
         .iter()
         .filter(|event| event.kind == EventKind::STARTED)
         .collect();
@@ -51,7 +51,7 @@ pub(crate) fn a_pipe_from_its_beginning_to_its_end() {
             .iter()
             .all(|event| event.process > Some(0) && event.pipe == started.pipe)
     );
-    assert_eq!(told.last().unwrap().state, Some(PipeState::ENDED));
+    assert_eq!(events.last().unwrap().state, Some(PipeState::ENDED));
     assert_eq!(fs::read(&out).unwrap(), b"8000");
 
     let status = client.status(&started.pipe).unwrap();
@@ -80,7 +80,7 @@ pub(crate) fn a_pipe_from_its_beginning_to_its_end() {
     assert_eq!(client.list().unwrap(), [status.entry]);
 }
 
-pub(crate) fn a_pipe_that_is_stopped() {
+pub(crate) fn pipe_that_is_stopped_leaves_others_alone() {
     let site = Site::new("");
     let mut client = site.client();
     let endless = client.initiate(&plain("forever")).unwrap().pipe;
@@ -110,22 +110,22 @@ pub(crate) fn a_pipe_that_is_stopped() {
         .collect();
     assert_eq!(names, [endless.clone(), other.clone()]);
     client.stop(&endless).unwrap();
-    let told = events(&mut subscriber, &endless);
-    assert!(told.iter().all(|event| event.pipe == endless));
-    assert!(told.iter().any(|event| event.kind == EventKind::STOPPING));
-    assert_eq!(told.last().unwrap().state, Some(PipeState::STOPPED));
+    let events = events(&mut subscriber, &endless);
+    assert!(events.iter().all(|event| event.pipe == endless));
+    assert!(events.iter().any(|event| event.kind == EventKind::STOPPING));
+    assert_eq!(events.last().unwrap().state, Some(PipeState::STOPPED));
     assert_eq!(
         outcome(&mut client, &endless),
         (PipeState::STOPPED, String::new())
     );
-    // The other has not noticed.
+    // The other pipe goes on.
     let before = client.status(&other).unwrap().bytes();
     wait_until("it moves on", || {
         client.status(&other).unwrap().bytes() > before
     });
 }
 
-pub(crate) fn a_pipe_that_fails() {
+pub(crate) fn pipe_that_fails_reports_the_cause() {
     let site = Site::new("");
     let mut client = site.client();
     client.subscribe(None).unwrap();
@@ -146,12 +146,12 @@ pub(crate) fn a_pipe_that_fails() {
     );
 }
 
-/// The library's own modules need nothing that a confined process has not.
-pub(crate) fn modules_of_the_library() {
+/// The library's modules run with the paths that a confined process has.
+pub(crate) fn library_modules_run_confined() {
     let site = Site::new("");
     let mut client = site.client();
     let out = site.path("out/sum");
-    let ask = Initiate::new("compressed")
+    let request = Initiate::new("compressed")
         .buffers(16)
         .buffer_size(4096)
         .stage(StageRequest::module("numbers").arguments("1000"))
@@ -166,7 +166,7 @@ pub(crate) fn modules_of_the_library() {
                 .arguments(out.to_str().unwrap())
                 .write(&out),
         );
-    let pipe = client.initiate(&ask).unwrap().pipe;
+    let pipe = client.initiate(&request).unwrap().pipe;
     assert_eq!(
         outcome(&mut client, &pipe),
         (PipeState::ENDED, String::new())
@@ -174,8 +174,8 @@ pub(crate) fn modules_of_the_library() {
     assert_eq!(fs::read(&out).unwrap(), b"8000");
 }
 
-/// A module opens what the request names, beneath what the configuration allows, and nothing else.
-pub(crate) fn a_module_is_confined() {
+/// A module can open the paths of the request, if the configuration allows them, and no others.
+pub(crate) fn module_opens_only_requested_and_allowed_paths() {
     let site = Site::new("");
     let mut client = site.client();
     for name in ["in/named", "in/other"] {
@@ -204,7 +204,7 @@ pub(crate) fn a_module_is_confined() {
         (PipeState::ENDED, String::new())
     );
     assert_eq!(fs::read(site.path("out/sum")).unwrap(), b"40");
-    // Everything beneath what was named.
+    // A named directory includes everything beneath it.
     assert_eq!(
         run("in", "in/other", "count", "out/sum").0,
         PipeState::ENDED
@@ -219,7 +219,7 @@ pub(crate) fn a_module_is_confined() {
         assert!(why.contains("Permission denied"), "{why}");
     }
     assert!(!site.path("elsewhere").exists());
-    // A module that its configuration does not confine.
+    // This module is not confined by the configuration.
     assert_eq!(
         run("in/named", "in/named", "free-count", "elsewhere").0,
         PipeState::ENDED
@@ -227,8 +227,9 @@ pub(crate) fn a_module_is_confined() {
     assert!(site.path("elsewhere").exists());
 }
 
-/// It loses events and is told how many; neither the pipe nor other clients wait for it.
-pub(crate) fn a_subscriber_that_does_not_read() {
+/// The subscriber loses events and receives their number. Neither the pipe nor other clients wait
+/// for it.
+pub(crate) fn subscriber_that_does_not_read_loses_events() {
     let site = Site::new("");
     let (mut lazy, mut eager) = (site.client(), site.client());
     lazy.subscribe(None).unwrap();
@@ -239,7 +240,7 @@ pub(crate) fn a_subscriber_that_does_not_read() {
         .stage(StageRequest::module("noisy").arguments("forever"))
         .stage(StageRequest::module("count"));
     site.client().initiate(&noisy).unwrap();
-    // Far more than fits into a queue and a socket.
+    // Far more events than fit in a queue and a socket.
     let mut notes = Vec::new();
     while notes.len() < 5000 {
         let event = eager.next_event(HANGS).unwrap().expect("an event");
@@ -249,7 +250,7 @@ pub(crate) fn a_subscriber_that_does_not_read() {
         .iter()
         .filter_map(|note| note.text.as_deref())
         .collect();
-    assert_eq!(texts[..2], ["said 0", "said 1"]);
+    assert_eq!(texts[..2], ["text 0", "text 1"]);
     let data: Vec<_> = notes
         .iter()
         .filter_map(|note| note.note.as_deref())
@@ -260,7 +261,7 @@ pub(crate) fn a_subscriber_that_does_not_read() {
         let event = lazy
             .next_event(HANGS)
             .unwrap()
-            .expect("it is told what it lost");
+            .expect("an event or the number of lost ones");
         match event.lost {
             Some(lost) => break lost,
             None => got += 1,

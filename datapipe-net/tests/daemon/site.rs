@@ -1,4 +1,4 @@
-//! A daemon with a directory of its own. It is stopped with the test, and leaves nothing behind.
+//! A daemon with its own directory. The end of the test stops it and removes its files.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -16,30 +16,32 @@ use rustix::process::{Pid, Signal, kill_process};
 
 const DATAPIPED: &str = env!("CARGO_BIN_EXE_datapiped");
 
-/// How long something may take that has to happen.
+/// Time after which an expected event counts as missing. Only a hang reaches it.
 pub(crate) const HANGS: Duration = Duration::from_secs(120);
 
+/// Directory with a configuration, and its daemon if one runs.
 pub(crate) struct Site {
     dir: tempfile::TempDir,
-    daemon: Option<Running>,
+    daemon: Option<RunningDaemon>,
 }
 
-struct Running {
+struct RunningDaemon {
     child: Child,
     log: JoinHandle<String>,
 }
 
 impl Site {
-    /// A daemon with this test's modules, and more in its configuration: `limits` in that table.
+    /// A site with a running daemon; `limits` are lines of the table `[limits]`.
     pub(crate) fn new(limits: &str) -> Self {
         let mut site = Self::without_daemon(limits);
         site.start();
         site
     }
 
+    /// A site whose daemon is not started yet.
     pub(crate) fn without_daemon(limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Other users' clients have to find the socket.
+        // Clients of other users must be able to reach the socket.
         fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         for folder in ["in", "out"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
@@ -49,13 +51,15 @@ impl Site {
         site
     }
 
+    /// Configuration with the modules of this test binary and some of the library's.
     pub(crate) fn configuration(&self, limits: &str) -> String {
         let program = std::env::current_exe().unwrap();
         let (program, socket) = (program.display(), self.socket());
         let (read, write) = (self.path("in"), self.path("out"));
         let module = |name: &str, role: &str, work: &str, more: &str| {
             format!(
-                "[[module]]\nname = \"{name}\"\nprogram = \"{program}\"\nrole = \"{role}\"\nwork = \"{work}\"\n{more}\n"
+                "[[module]]\nname = \"{name}\"\nprogram = \"{program}\"\nrole = \"{role}\"\n\
+                 work = \"{work}\"\n{more}\n"
             )
         };
         let modules = [
@@ -112,7 +116,8 @@ impl Site {
             ),
         ];
         format!(
-            "socket = {socket:?}\n[access]\nusers = [\"4000000001\", \"4000000002\"]\n[limits]\n{limits}\n{}",
+            "socket = {socket:?}\n[access]\nusers = [\"4000000001\", \"4000000002\"]\n[limits]\n\
+             {limits}\n{}",
             modules.concat()
         )
     }
@@ -126,7 +131,7 @@ impl Site {
         let mut child = self.command("run").stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut text = String::new();
-        while !text.contains("listens at") {
+        while !text.contains("listening at") {
             assert!(
                 log.read_line(&mut text).unwrap() > 0,
                 "the daemon did not start: {text}"
@@ -136,10 +141,10 @@ impl Site {
             let _ = log.read_to_string(&mut text);
             text
         });
-        self.daemon = Some(Running { child, log });
+        self.daemon = Some(RunningDaemon { child, log });
     }
 
-    /// A command of the daemon's program, with this site's configuration or socket.
+    /// A command of `datapiped`, with this site's configuration or socket.
     pub(crate) fn command(&self, command: &str) -> Command {
         let mut started = Command::new(DATAPIPED);
         started.arg(command).stdin(Stdio::null());
@@ -150,7 +155,7 @@ impl Site {
         started
     }
 
-    /// The same, run to its end.
+    /// Runs a command to its end.
     pub(crate) fn run(&self, command: &str, arguments: &[&str]) -> Output {
         self.command(command).args(arguments).output().unwrap()
     }
@@ -164,16 +169,17 @@ impl Site {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(&self.socket()).unwrap()
+        Client::connect(self.socket()).unwrap()
     }
 
-    /// A connection without a hello.
+    /// A connection that has not sent a hello.
     pub(crate) fn stranger(&self) -> UnixStream {
         let stranger = UnixStream::connect(self.socket()).unwrap();
         stranger.set_read_timeout(Some(HANGS)).unwrap();
         stranger
     }
 
+    /// Process id of the daemon.
     pub(crate) fn process(&self) -> u32 {
         self.daemon.as_ref().unwrap().child.id()
     }
@@ -182,9 +188,9 @@ impl Site {
         kill_process(Pid::from_raw(self.process() as i32).unwrap(), signal).unwrap();
     }
 
-    /// Waits for the daemon's end: how it ended, and what it said.
+    /// Waits for the end of the daemon. Returns its exit status and its log.
     pub(crate) fn end(&mut self) -> (ExitStatus, String) {
-        let Running { mut child, log } = self.daemon.take().unwrap();
+        let RunningDaemon { mut child, log } = self.daemon.take().unwrap();
         let status = child.wait().unwrap();
         (status, log.join().unwrap())
     }
@@ -205,7 +211,7 @@ impl Drop for Site {
     }
 }
 
-/// A pipe of two modules.
+/// A pipe of two modules that sends `count` blocks.
 pub(crate) fn plain(count: &str) -> Initiate {
     let buffers = Initiate::new("plain").buffers(4).buffer_size(4096);
     buffers
@@ -213,7 +219,7 @@ pub(crate) fn plain(count: &str) -> Initiate {
         .stage(StageRequest::module("count"))
 }
 
-/// Reads events until the pipe is over: all of them.
+/// Reads events until the pipe has ended, and returns all of them.
 pub(crate) fn events(client: &mut Client, pipe: &str) -> Vec<PipeEvent> {
     let mut events = Vec::new();
     loop {
@@ -226,10 +232,10 @@ pub(crate) fn events(client: &mut Client, pipe: &str) -> Vec<PipeEvent> {
     }
 }
 
-/// Waits until a pipe is over: how, and why.
+/// Waits until a pipe has ended. Returns its state, and the cause if it failed.
 pub(crate) fn outcome(client: &mut Client, pipe: &str) -> (PipeState, String) {
     let mut last = None;
-    wait_until("the pipe is over", || {
+    wait_until("the pipe has ended", || {
         let entry = client.status(pipe).unwrap().entry;
         let over = entry.state.is_final();
         last = Some((entry.state, entry.explanation));
@@ -238,7 +244,7 @@ pub(crate) fn outcome(client: &mut Client, pipe: &str) -> (PipeState, String) {
     last.unwrap()
 }
 
-/// Why it was refused.
+/// Code and text of the refusal that `result` must be.
 pub(crate) fn refusal<T>(result: Result<T, ClientError>) -> (RefusalCode, String) {
     match result {
         Err(ClientError::Refused(refusal)) => (refusal.code, refusal.text),
@@ -247,16 +253,16 @@ pub(crate) fn refusal<T>(result: Result<T, ClientError>) -> (RefusalCode, String
     }
 }
 
-/// Waits for what has to happen; that it does not is a failure.
+/// Waits until `happened` returns true, and fails if that takes as long as a hang.
 pub(crate) fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
-        assert!(start.elapsed() < HANGS, "waited in vain until {what}");
+        assert!(start.elapsed() < HANGS, "hangs before: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The children of a process that have not ended.
+/// Ids of a process's children.
 pub(crate) fn children_of(process: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{process}/task"))
         .into_iter()
@@ -272,7 +278,7 @@ pub(crate) fn children_of(process: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Whether a process lives: one that has ended and was not waited for does not.
+/// True if a process lives. A zombie does not.
 pub(crate) fn lives(process: u32) -> bool {
     let state = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("stat"));
     state.is_ok_and(|state| {

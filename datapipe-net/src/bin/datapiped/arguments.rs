@@ -11,7 +11,8 @@ const CONFIG: &str = "/etc/datapiped.toml";
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success; for run: stopped by a signal, and all pipes have ended
-  1  failure: no daemon answers, the daemon refuses, the pipe to stop has failed, or a second signal ends run
+  1  failure: no daemon answers, the daemon refuses, the pipe to stop has failed, or a second
+     signal ends run
   2  usage error: invalid arguments or configuration, no such pipe, or several that match";
 
 /// Start, watch and stop pipes for the users of this machine.
