@@ -381,7 +381,7 @@ mod tests {
     }
 
     fn shell(script: &str, output: ExpectedOutput) -> Result<Usage, String> {
-        run_once(&sh(script).expect_output(prints))
+        run_once(&sh(script).expect_output(output))
     }
 
     #[test]

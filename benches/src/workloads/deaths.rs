@@ -58,8 +58,8 @@ pub(crate) fn modules() -> Modules {
     Modules::new().with(MODULE, |_| Ok(copy_stage()))
 }
 
-/// ExpectedOutput a line for each kill: milliseconds until the controller knew of it, and until a
-/// replacement had a block.
+/// Prints a line for each kill: milliseconds until the controller reported the death, and until the
+/// replacement had received a block.
 pub(super) fn datapipe(_: &[OsString]) -> Result<(), Box<dyn Error>> {
     let (sender, events) = mpsc::channel();
     let pipe = Pipe::builder()

@@ -11,7 +11,7 @@
 //!
 //! This module does not measure anything. To add a workload, write a section in `README.md`, a file
 //! here with a [`Workload`] and its programs, a line in [`ALL`] and one for each program in
-//! [`program`].
+//! [`program()`].
 
 mod deaths; // delays until the death of a process is noticed and its work goes on
 mod file_totals; // number and size of the files in a directory
