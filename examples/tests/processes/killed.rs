@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, noise, ok};
 
 /// Waits for what has to happen; that it does not is a failure.
 fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
@@ -62,7 +62,7 @@ fn signal(process: u32) {
 }
 
 /// A backup of a stream that has begun, and waits for more.
-fn begun(bench: &Bench) -> (Child, Vec<u8>) {
+fn begun(fixture: &Fixture) -> (Child, Vec<u8>) {
     let how = [
         "--key-file",
         "key",
@@ -73,7 +73,7 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
         "-",
         "tape",
     ];
-    let mut child = bench
+    let mut child = fixture
         .command(DISK_TO_TAPE, &how)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -83,7 +83,7 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
     let data = noise(4 << 20);
     child.stdin.as_mut().unwrap().write_all(&data).unwrap();
     wait_until("something is on the tape", || {
-        fs::metadata(bench.path("tape"))
+        fs::metadata(fixture.path("tape"))
             .ok()
             .filter(|found| found.len() > 0)
     });
@@ -93,8 +93,8 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
 #[test]
 fn a_backup_without_one_of_its_processes_fails_and_says_which() {
     for stage in ["stream-head", "archive-tail"] {
-        let bench = Bench::new();
-        let (child, _) = begun(&bench);
+        let fixture = Fixture::new();
+        let (child, _) = begun(&fixture);
         kill(&child, stage);
         let text = failed(&child.wait_with_output().unwrap(), 1);
         assert!(
@@ -105,18 +105,18 @@ fn a_backup_without_one_of_its_processes_fails_and_says_which() {
             text.contains("tape is incomplete: it has no checkpoint yet"),
             "{text}"
         );
-        bench.assert_holds(&["tape"]);
-        let text = failed(&bench.restore(&["--key-file", "key", "tape", "out"]), 3);
+        fixture.assert_holds(&["tape"]);
+        let text = failed(&fixture.restore(&["--key-file", "key", "tape", "out"]), 3);
         assert!(text.contains("the archive is incomplete"), "{text}");
-        assert_eq!(bench.names("out"), ["stdin.damaged"]);
+        assert_eq!(fixture.names("out"), ["stdin.damaged"]);
     }
 }
 
 #[test]
 fn a_backup_goes_on_with_another_process() {
     for stage in ["analyze", "zstd", "aes-256-gcm"] {
-        let bench = Bench::new();
-        let (mut child, mut data) = begun(&bench);
+        let fixture = Fixture::new();
+        let (mut child, mut data) = begun(&fixture);
         kill(&child, stage);
         child.stdin.as_mut().unwrap().write_all(&data).unwrap();
         data.extend_from_within(..);
@@ -129,15 +129,15 @@ fn a_backup_goes_on_with_another_process() {
             said.contains(&format!("{stage}/0: process")) && said.contains("SIGKILL"),
             "{said}"
         );
-        ok(&bench.restore(&["--key-file", "key", "tape", "out"]));
-        assert!(fs::read(bench.path("out/stdin")).unwrap() == data);
+        ok(&fixture.restore(&["--key-file", "key", "tape", "out"]));
+        assert!(fs::read(fixture.path("out/stdin")).unwrap() == data);
     }
 }
 
 #[test]
 fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
-    let bench = Bench::new();
-    let (mut child, data) = begun(&bench);
+    let fixture = Fixture::new();
+    let (mut child, data) = begun(&fixture);
     for _ in 0..3 {
         child.stdin.as_mut().unwrap().write_all(&data).unwrap();
     }
@@ -150,7 +150,7 @@ fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
         "stream-restore",
     ] {
         // Its output is not taken, so it stands still.
-        let mut child = bench
+        let mut child = fixture
             .command(
                 TAPE_TO_DISK,
                 &["--key-file", "key", "--instances", "1", "tape", "-"],
@@ -175,18 +175,18 @@ fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
             "{text}"
         );
     }
-    bench.assert_holds(&["tape"]);
+    fixture.assert_holds(&["tape"]);
 }
 
 #[test]
 fn trees_without_one_of_their_processes_fail_and_say_which() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for n in 0..200 {
-        fs::write(bench.path(&format!("src/data/{n:03}")), noise(200 << 10)).unwrap();
+        fs::write(fixture.path(&format!("src/data/{n:03}")), noise(200 << 10)).unwrap();
     }
     let mut deaths = 0;
     let mut run = |program: &str, args: &[&str], stage: &str, looks_begun: &dyn Fn() -> bool| {
-        let mut command = bench.command(program, args);
+        let mut command = fixture.command(program, args);
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -212,7 +212,7 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
             "{text}"
         );
     };
-    let tape = || fs::metadata(bench.path("tape")).is_ok_and(|found| found.len() > 0);
+    let tape = || fs::metadata(fixture.path("tape")).is_ok_and(|found| found.len() > 0);
     for stage in ["tree-head", "archive-tail"] {
         run(
             DISK_TO_TAPE,
@@ -221,20 +221,20 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
             &tape,
         );
     }
-    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
-    let there = || bench.path("out/data").exists();
+    ok(&fixture.back_up(&["--overwrite", "src/data", "tape"]));
+    let there = || fixture.path("out/data").exists();
     for stage in ["archive-head", "tree-restore"] {
         run(TAPE_TO_DISK, &["tape", "out"], stage, &there);
-        bench.assert_nothing_looks_whole_that_is_not();
-        bench.clear("out");
+        fixture.assert_nothing_looks_whole_that_is_not();
+        fixture.clear("out");
     }
     assert!(deaths > 0, "some of them were in time");
 }
 
 #[test]
 fn processes_die_with_their_program() {
-    let bench = Bench::new();
-    let (mut child, _) = begun(&bench);
+    let fixture = Fixture::new();
+    let (mut child, _) = begun(&fixture);
     let stages = wait_until("all are there", || {
         Some(stages(&child)).filter(|stages| stages.len() == 5)
     });
@@ -249,10 +249,10 @@ fn processes_die_with_their_program() {
         };
         (!stages.iter().any(|(process, _)| is_there(*process))).then_some(())
     });
-    bench.assert_holds(&["tape"]);
+    fixture.assert_holds(&["tape"]);
     assert!(
         failed(
-            &bench.restore(&["--verify", "--key-file", "key", "tape"]),
+            &fixture.restore(&["--verify", "--key-file", "key", "tape"]),
             3
         )
         .contains("incomplete")

@@ -8,18 +8,18 @@
 
 mod killed; // each kind of process, in the middle of its work
 
-#[path = "../programs/bench.rs"]
-mod bench;
 #[path = "../programs/damage.rs"]
 mod damage;
+#[path = "../programs/fixture.rs"]
+mod fixture;
 #[path = "../programs/left_out.rs"]
 mod left_out;
-#[path = "../programs/parts.rs"]
-mod parts;
+#[path = "../programs/partial_reads.rs"]
+mod partial_reads;
 #[path = "../programs/round_trip.rs"]
 mod round_trip;
-#[path = "../programs/stopping.rs"]
-mod stopping;
+#[path = "../programs/signals.rs"]
+mod signals;
 #[path = "../programs/stream.rs"]
 mod stream;
 #[path = "../programs/walk.rs"]

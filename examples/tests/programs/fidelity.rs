@@ -10,10 +10,10 @@ use std::process::Command;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, noise, ok};
 use crate::walk::{is_root, walk};
 
-impl Bench {
+impl Fixture {
     /// Backs `src/data` up and brings it back as it was, and nothing is said about it.
     fn round_trip(&self, how: &[&str]) {
         let backup = self.back_up(&[how, &["--quiet", "--overwrite", "src/data", "tape"]].concat());
@@ -38,8 +38,8 @@ fn special(path: &Path, kind: FileType, device: u64) {
 
 #[test]
 fn names_of_any_bytes() {
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     let bytes = (1..=255u8).filter(|&byte| byte != b'/');
     let mut names: Vec<Vec<u8>> = bytes
         .clone()
@@ -71,30 +71,30 @@ fn names_of_any_bytes() {
             _ => fs::write(&path, name).unwrap(),
         }
     }
-    bench.round_trip(&["--buffer-size", "8192"]);
+    fixture.round_trip(&["--buffer-size", "8192"]);
     // Any of them can be asked for.
     for name in names.iter().step_by(17) {
         let path = OsString::from_vec([b"data/", &name[..]].concat());
-        let mut one = bench.command(TAPE_TO_DISK, &["--quiet", "--overwrite"]);
+        let mut one = fixture.command(TAPE_TO_DISK, &["--quiet", "--overwrite"]);
         ok(&one
             .arg("--path")
             .arg(&path)
             .args(["tape", "one"])
             .output()
             .unwrap());
-        let restored: Vec<_> = fs::read_dir(bench.path("one/data")).unwrap().collect();
+        let restored: Vec<_> = fs::read_dir(fixture.path("one/data")).unwrap().collect();
         assert_eq!(restored.len(), 1);
         assert_eq!(
             restored[0].as_ref().unwrap().file_name().as_bytes(),
             &name[..]
         );
-        fs::remove_dir_all(bench.path("one")).unwrap();
+        fs::remove_dir_all(fixture.path("one")).unwrap();
     }
 }
 
 #[test]
 fn times_of_any_age() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let times = [
         (-2_147_483_648, 0),
         (-2_000_000_000, 999_999_999),
@@ -109,7 +109,7 @@ fn times_of_any_age() {
     ];
     for (n, (seconds, nanoseconds)) in times.into_iter().enumerate() {
         for kind in ["file", "dir", "link", "fifo"] {
-            let path = bench.path(&format!("src/data/{kind}{n}"));
+            let path = fixture.path(&format!("src/data/{kind}{n}"));
             match kind {
                 "file" => fs::write(&path, kind).unwrap(),
                 "dir" => {
@@ -130,12 +130,12 @@ fn times_of_any_age() {
             rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
         }
     }
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
 #[test]
 fn modes_and_owners() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for mode in (0..0o10_000).step_by(37) {
         // Somebody who is not root must be able to read them, and only root may give them away.
         let mode = if is_root() {
@@ -143,9 +143,9 @@ fn modes_and_owners() {
         } else {
             mode & 0o777 | 0o700
         };
-        let file = bench.path(&format!("src/data/file{mode:04o}"));
+        let file = fixture.path(&format!("src/data/file{mode:04o}"));
         fs::write(&file, b"#!").unwrap();
-        let dir = bench.path(&format!("src/data/dir{mode:04o}"));
+        let dir = fixture.path(&format!("src/data/dir{mode:04o}"));
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("below"), b"kept").unwrap();
         for path in [file, dir] {
@@ -155,7 +155,7 @@ fn modes_and_owners() {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         }
     }
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
 /// Sets an attribute, or says that it cannot be had here.
@@ -181,8 +181,8 @@ fn access_list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
 #[test]
 fn attributes_of_all_kinds() {
     const NOBODY: u32 = u32::MAX;
-    let bench = Bench::new();
-    let at = |name: &str| bench.path("src/data").join(name);
+    let fixture = Fixture::new();
+    let at = |name: &str| fixture.path("src/data").join(name);
     for dir in ["dir", "shared"] {
         fs::create_dir(at(dir)).unwrap();
     }
@@ -244,13 +244,13 @@ fn attributes_of_all_kinds() {
     }
     println!("{set} attributes are set");
     fs::set_permissions(at("locked"), Permissions::from_mode(0o444)).unwrap();
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
 #[test]
 fn links_stay_links() {
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     for dir in ["a", "m", "z"] {
         fs::create_dir(data.join(dir)).unwrap();
     }
@@ -292,8 +292,11 @@ fn links_stay_links() {
         link(&data.join("m").join(kind), &format!("a/{kind}"));
         link(&data.join("m").join(kind), &format!("z/{kind}"));
     }
-    bench.round_trip(&["--buffer-size", "8192"]);
-    let (one, other) = (bench.path("out/data/a/link"), bench.path("out/data/z/link"));
+    fixture.round_trip(&["--buffer-size", "8192"]);
+    let (one, other) = (
+        fixture.path("out/data/a/link"),
+        fixture.path("out/data/z/link"),
+    );
     let inode = |path: &Path| fs::symlink_metadata(path).unwrap().ino();
     assert_eq!(inode(&one), inode(&other));
 }
@@ -312,8 +315,8 @@ fn sparse(path: &Path, size: u64, places: &[(u64, usize)]) {
 fn holes_cost_nothing() {
     const TIB: u64 = 1 << 40;
     const GIB: u64 = 1 << 30;
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     sparse(
         &data.join("two pages"),
         TIB,
@@ -325,16 +328,16 @@ fn holes_cost_nothing() {
     // Over the border of what 32 bits can count, and just before its end.
     let far = [(0, 10), (4 * GIB - 5000, 10_000), (5 * GIB - 7, 7)];
     sparse(&data.join("five"), 5 * GIB, &far);
-    bench.round_trip(&["--compress", "none", "--buffer-size", "64K"]);
-    let tape = fs::metadata(bench.path("tape")).unwrap().len();
+    fixture.round_trip(&["--compress", "none", "--buffer-size", "64K"]);
+    let tape = fs::metadata(fixture.path("tape")).unwrap().len();
     assert!(tape < 128 << 10, "{tape} bytes of archive");
-    for name in bench.names("out/data") {
-        let blocks = fs::metadata(bench.path("out/data").join(&name))
+    for name in fixture.names("out/data") {
+        let blocks = fs::metadata(fixture.path("out/data").join(&name))
             .unwrap()
             .blocks();
         assert!(blocks * 512 <= 64 << 10, "{name:?} takes {blocks} blocks");
     }
-    let list = ok(&bench.restore(&["--list", "tape"]));
+    let list = ok(&fixture.restore(&["--list", "tape"]));
     assert!(
         list.contains(" 1099511627776 ") && list.contains(" 5368709120 "),
         "{list}"
@@ -345,21 +348,21 @@ fn holes_cost_nothing() {
 #[test]
 #[ignore = "takes 15 GiB of disk and minutes"]
 fn five_gibibytes() {
-    let bench = Bench::new();
-    let file = File::create(bench.path("src/data/five")).unwrap();
+    let fixture = Fixture::new();
+    let file = File::create(fixture.path("src/data/five")).unwrap();
     let piece = noise(1 << 20);
     for n in 0..5u64 << 10 {
         let mut piece = piece.clone();
         piece[..8].copy_from_slice(&n.to_le_bytes());
         file.write_all_at(&piece, n << 20).unwrap();
     }
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
 fn many_entries(count: u32) {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for n in 0..count {
-        let path = bench.path(&format!("src/data/entry {n}"));
+        let path = fixture.path(&format!("src/data/entry {n}"));
         match n % 10 {
             0 => symlink("nowhere", path).unwrap(),
             1 => fs::create_dir(path).unwrap(),
@@ -367,8 +370,8 @@ fn many_entries(count: u32) {
             _ => drop(File::create(path).unwrap()),
         }
     }
-    bench.round_trip(&[]);
-    let list = ok(&bench.restore(&[
+    fixture.round_trip(&[]);
+    let list = ok(&fixture.restore(&[
         "--list",
         "--path",
         "data/entry 4321",
@@ -393,10 +396,10 @@ fn a_directory_of_a_hundred_thousand_entries() {
 /// A path of 30 names of 200 bytes, longer than the system takes at once.
 #[test]
 fn paths_longer_than_the_system_takes() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let (mut path, mut dirs) = (String::from("data"), Vec::<OwnedFd>::new());
-    dirs.push(rustix::fs::open(bench.path("src/data"), flags, Mode::empty()).unwrap());
+    dirs.push(rustix::fs::open(fixture.path("src/data"), flags, Mode::empty()).unwrap());
     for level in 0..30 {
         let name = format!("{level:0200}");
         let above = dirs.last().unwrap();
@@ -423,21 +426,21 @@ fn paths_longer_than_the_system_takes() {
         0,
     )
     .unwrap();
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
     assert!(
-        walk(&bench.path("out/data"))
+        walk(&fixture.path("out/data"))
             .keys()
             .any(|path| path.as_os_str().len() > 6000)
     );
 
     let target = format!("{path}/file");
-    let list = ok(&bench.restore(&["--list", "--path", &target, "tape"]));
+    let list = ok(&fixture.restore(&["--list", "--path", &target, "tape"]));
     assert!(
         list.lines().count() == 1 && list.ends_with(&format!(" {target}\n")),
         "{list}"
     );
-    ok(&bench.restore(&["--quiet", "--path", &target, "tape", "one"]));
-    let deepest = walk(&bench.path("one/data"))
+    ok(&fixture.restore(&["--quiet", "--path", &target, "tape", "one"]));
+    let deepest = walk(&fixture.path("one/data"))
         .into_keys()
         .max_by_key(|path| path.as_os_str().len())
         .unwrap();
@@ -447,8 +450,8 @@ fn paths_longer_than_the_system_takes() {
 /// Unless one asks for one file system, what is mounted in a tree is of the tree.
 #[test]
 fn a_mounted_file_system_comes_back() {
-    let bench = Bench::with_blocks();
-    fs::create_dir(bench.path("src/data/mounted")).unwrap();
+    let fixture = Fixture::with_blocks();
+    fs::create_dir(fixture.path("src/data/mounted")).unwrap();
     // Mounted where nobody else sees it.
     let script = format!(
         "mount -t tmpfs -o mode=1750 none src/data/mounted && echo inside >src/data/mounted/file && \
@@ -462,7 +465,7 @@ fn a_mounted_file_system_comes_back() {
     let arguments: Vec<_> = namespaces.split(' ').chain(["sh", "-c", &script]).collect();
     let output = Command::new("unshare")
         .args(arguments)
-        .current_dir(bench.dir.path())
+        .current_dir(fixture.dir.path())
         .output();
     let may_mount = |text: &[u8]| !String::from_utf8_lossy(text).contains("mount:");
     let Some(output) = output.ok().filter(|output| may_mount(&output.stderr)) else {
@@ -470,8 +473,8 @@ fn a_mounted_file_system_comes_back() {
         return;
     };
     ok(&output);
-    ok(&bench.restore(&["--quiet", "tape", "out"]));
-    let mounted = bench.path("out/data/mounted");
+    ok(&fixture.restore(&["--quiet", "tape", "out"]));
+    let mounted = fixture.path("out/data/mounted");
     assert_eq!(fs::metadata(&mounted).unwrap().mode() & 0o7777, 0o1750);
     assert_eq!(fs::read(mounted.join("again")).unwrap(), b"inside\n");
     let found = walk(&mounted);

@@ -12,7 +12,7 @@ use datapipe::wire::{
     Time,
 };
 
-use crate::bench::{Bench, failed};
+use crate::fixture::{Fixture, failed};
 use crate::walk::walk;
 
 const BLOCK: u32 = 64 << 10;
@@ -180,12 +180,12 @@ impl Head for BlockSet {
     }
 }
 
-/// A bench with a directory beside the destination that nobody may touch, and the archive on
+/// A fixture with a directory beside the destination that nobody may touch, and the archive on
 /// `tape`.
-fn with_forgeries(with_catalogue: bool) -> Bench {
-    let bench = Bench::new();
-    fs::create_dir_all(bench.path("outside/folder")).unwrap();
-    fs::write(bench.path("outside/canary"), b"sings").unwrap();
+fn with_forgeries(with_catalogue: bool) -> Fixture {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.path("outside/folder")).unwrap();
+    fs::write(fixture.path("outside/canary"), b"sings").unwrap();
     let mut forger = Forger::default();
     forger.put(object(ObjectKind::Directory, "data"), "data", b"");
     forger.file("data/good");
@@ -194,7 +194,7 @@ fn with_forgeries(with_catalogue: bool) -> Bench {
     forger.symlink("data/folder", "../../outside");
     forger.symlink("data/file", "../../outside/canary");
     forger.symlink("data/new", "../../outside/new");
-    forger.symlink("data/rooted", bench.path("outside").to_str().unwrap());
+    forger.symlink("data/rooted", fixture.path("outside").to_str().unwrap());
     for path in [
         "data/folder/new",
         "data/folder/canary",
@@ -221,11 +221,11 @@ fn with_forgeries(with_catalogue: bool) -> Bench {
     );
     forger.forged("a-path-as-long", "../outside/new");
     forger.forged("data/path-as-long", "data/../../outsid");
-    let outside = bench.path("outside/absolute");
+    let outside = fixture.path("outside/absolute");
     let outside = outside.to_str().unwrap();
     forger.forged(&"x".repeat(outside.len()), outside);
-    forger.write(&bench.path("tape"), with_catalogue);
-    bench
+    forger.write(&fixture.path("tape"), with_catalogue);
+    fixture
 }
 
 fn assert_harmless(output: &Output) {
@@ -260,26 +260,26 @@ fn nothing_outside_of_the_destination_changes() {
             ],
         ),
     ] {
-        let bench = with_forgeries(with_catalogue);
-        let before = walk(&bench.path("outside"));
+        let fixture = with_forgeries(with_catalogue);
+        let before = walk(&fixture.path("outside"));
         for round in 0..2 {
-            let output = bench.restore(&[how, &["tape", "out"]].concat());
+            let output = fixture.restore(&[how, &["tape", "out"]].concat());
             let text = failed(&output, 3);
             assert!(text.lines().count() > 3, "{text}");
             assert_harmless(&output);
             assert_eq!(
-                walk(&bench.path("outside")),
+                walk(&fixture.path("outside")),
                 before,
                 "round {round} of {how:?}"
             );
-            bench.assert_holds(&["outside", "tape"]);
+            fixture.assert_holds(&["outside", "tape"]);
             if round == 0 && !how.contains(&"--path") {
-                assert_eq!(fs::read(bench.path("out/data/good")).unwrap(), b"evil");
+                assert_eq!(fs::read(fixture.path("out/data/good")).unwrap(), b"evil");
             }
             // What an archive could not plant is there already.
             if round == 0 {
-                bench.clear("out");
-                symlink("../outside", bench.path("out/data")).unwrap();
+                fixture.clear("out");
+                symlink("../outside", fixture.path("out/data")).unwrap();
             }
         }
     }
@@ -288,17 +288,17 @@ fn nothing_outside_of_the_destination_changes() {
 #[test]
 fn a_terminal_is_given_no_commands() {
     for with_catalogue in [true, false] {
-        let bench = with_forgeries(with_catalogue);
+        let fixture = with_forgeries(with_catalogue);
         for how in [
             &["--list", "tape"][..],
             &["--verify", "tape"],
             &["tape", "out"],
         ] {
-            let output = bench.restore(how);
+            let output = fixture.restore(how);
             assert_harmless(&output);
             failed(&output, 3);
         }
-        let list = String::from_utf8(bench.restore(&["--list", "tape"]).stdout).unwrap();
+        let list = String::from_utf8(fixture.restore(&["--list", "tape"]).stdout).unwrap();
         assert!(
             list.contains(" data/\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}\\n\n"),
             "{list}"

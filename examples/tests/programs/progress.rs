@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, noise, ok};
 
 /// A terminal of so many columns: who draws it, and who writes to it.
 fn terminal(columns: u16) -> (File, OwnedFd) {
@@ -46,9 +46,9 @@ fn until_a_rate(screen: &mut File) -> String {
 
 #[test]
 fn a_backup_shows_its_rate_in_the_width_that_there_is() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let (mut screen, program) = terminal(24);
-    let mut child = bench
+    let mut child = fixture
         .command(DISK_TO_TAPE, &["--buffer-size", "64K", "-", "tape"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -71,8 +71,8 @@ fn a_backup_shows_its_rate_in_the_width_that_there_is() {
 
 #[test]
 fn a_restore_shows_how_much_is_done() {
-    let bench = Bench::new();
-    let input = bench.path("src/data/noise");
+    let fixture = Fixture::new();
+    let input = fixture.path("src/data/noise");
     std::fs::write(&input, noise(4 << 20)).unwrap();
     let how = [
         "--compress",
@@ -83,13 +83,13 @@ fn a_restore_shows_how_much_is_done() {
         "-",
         "tape",
     ];
-    ok(&bench
+    ok(&fixture
         .command(DISK_TO_TAPE, &how)
         .stdin(File::open(input).unwrap())
         .output()
         .unwrap());
     let (mut screen, program) = terminal(200);
-    let mut child = bench
+    let mut child = fixture
         .command(TAPE_TO_DISK, &["tape", "-"])
         .stdout(Stdio::piped())
         .stderr(program)

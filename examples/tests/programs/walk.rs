@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode, SeekFrom, XattrFlags};
 
-use crate::bench::noise;
+use crate::fixture::noise;
 
 /// Everything that must come back. The test walks as whom it runs: what only root can make is made
 /// by root only.
@@ -143,7 +143,7 @@ pub(crate) fn is_root() -> bool {
 
 /// What a walker sees of one object.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct ObjectSnapshot {
     /// Kind and mode.
     mode: u32,
     owner: (u32, u32),
@@ -171,7 +171,7 @@ impl PartialEq for Allocated {
 impl Eq for Allocated {}
 
 /// Everything at and below `root`, however deep.
-pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
+pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, ObjectSnapshot> {
     let mut found = BTreeMap::new();
     look(root, PathBuf::new(), &mut found);
     let mut names: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
@@ -192,9 +192,9 @@ type Position = (u64, u64);
 
 /// Sees `path`, which is `name` in the tree, and all below it. What is in a directory is reached
 /// through its descriptor, since paths may be longer than the system takes.
-fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Position, Seen)>) {
+fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Position, ObjectSnapshot)>) {
     let meta = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{name:?}: {error}"));
-    let seen = Seen {
+    let seen = ObjectSnapshot {
         mode: meta.mode(),
         owner: (meta.uid(), meta.gid()),
         size: if meta.is_dir() { 0 } else { meta.len() },

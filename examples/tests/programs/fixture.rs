@@ -16,11 +16,11 @@ pub(crate) const TAPE_TO_DISK: &str = env!("CARGO_BIN_EXE_tape_to_disk");
 /// The target `processes` runs its tests with every stage in a process of its own.
 pub(crate) const PROCESSES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"processes");
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) dir: TempDir,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for (name, content) in [
@@ -38,20 +38,20 @@ impl Bench {
         Self { dir }
     }
 
-    /// A bench with a little of everything in `src/data`.
+    /// A fixture with a little of everything in `src/data`.
     pub(crate) fn with_tree() -> Self {
-        let bench = Self::new();
-        make_tree(&bench.path("src/data"));
-        bench
+        let fixture = Self::new();
+        make_tree(&fixture.path("src/data"));
+        fixture
     }
 
-    /// A bench with 300 KiB that do not compress in `src/data`, in the middle of three files.
+    /// A fixture with 300 KiB that do not compress in `src/data`, in the middle of three files.
     pub(crate) fn with_blocks() -> Self {
-        let bench = Self::new();
-        fs::write(bench.path("src/data/first"), b"the first").unwrap();
-        fs::write(bench.path("src/data/noise"), noise(300 << 10)).unwrap();
-        fs::write(bench.path("src/data/zlast"), b"the last").unwrap();
-        bench
+        let fixture = Self::new();
+        fs::write(fixture.path("src/data/first"), b"the first").unwrap();
+        fs::write(fixture.path("src/data/noise"), noise(300 << 10)).unwrap();
+        fs::write(fixture.path("src/data/zlast"), b"the last").unwrap();
+        fixture
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -150,7 +150,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Fixture {
     fn drop(&mut self) {
         open_up(self.dir.path());
     }

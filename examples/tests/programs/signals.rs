@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, letters, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, letters, noise, ok};
 
 fn interrupt(child: &Child) {
     let signal = Command::new("kill")
@@ -33,10 +33,10 @@ fn interrupt_and_see(child: &mut Child) {
 
 #[test]
 fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     let text = letters(1 << 20);
     for n in 0..60 {
-        fs::write(bench.path(&format!("src/data/{n:02}")), &text[n * 1000..]).unwrap();
+        fs::write(fixture.path(&format!("src/data/{n:02}")), &text[n * 1000..]).unwrap();
     }
     // At the highest level this takes a while.
     let how = [
@@ -47,13 +47,13 @@ fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
         "--volume-size",
         "1MiB",
     ];
-    let mut child = bench
+    let mut child = fixture
         .command(DISK_TO_TAPE, &[&how[..], &["src/data", "tape/"]].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !bench.path("tape/000002.tap").exists() {
+    while !fixture.path("tape/000002.tap").exists() {
         assert!(
             child.try_wait().unwrap().is_none(),
             "it must not be done yet"
@@ -67,33 +67,33 @@ fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
         "{text}"
     );
 
-    let text = failed(&bench.restore(&["--verify", "tape"]), 3);
+    let text = failed(&fixture.restore(&["--verify", "tape"]), 3);
     assert!(text.contains("the archive is incomplete"), "{text}");
-    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    let text = failed(&fixture.restore(&["tape", "out"]), 3);
     assert!(text.contains("the archive is incomplete"), "{text}");
-    bench.assert_nothing_looks_whole_that_is_not();
-    let restored = bench.names("out/data").len();
+    fixture.assert_nothing_looks_whole_that_is_not();
+    let restored = fixture.names("out/data").len();
     assert!((1..60).contains(&restored), "{restored} files");
-    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
-    ok(&bench.restore(&["--overwrite", "tape", "out2"]));
-    fs::remove_dir_all(bench.path("out")).unwrap();
-    fs::rename(bench.path("out2"), bench.path("out")).unwrap();
-    bench.assert_same();
+    ok(&fixture.back_up(&["--overwrite", "src/data", "tape"]));
+    ok(&fixture.restore(&["--overwrite", "tape", "out2"]));
+    fs::remove_dir_all(fixture.path("out")).unwrap();
+    fs::rename(fixture.path("out2"), fixture.path("out")).unwrap();
+    fixture.assert_same();
 }
 
 #[test]
 fn a_stopped_restore_leaves_nothing_that_looks_whole() {
-    let bench = Bench::new();
-    fs::write(bench.path("src/data/noise"), noise(64 << 20)).unwrap();
-    ok(&bench.back_up(&["--compress", "none", "src/data", "tape"]));
-    let input = fs::File::open(bench.path("src/data/noise")).unwrap();
-    ok(&bench
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/noise"), noise(64 << 20)).unwrap();
+    ok(&fixture.back_up(&["--compress", "none", "src/data", "tape"]));
+    let input = fs::File::open(fixture.path("src/data/noise")).unwrap();
+    ok(&fixture
         .command(DISK_TO_TAPE, &["-", "stream"])
         .stdin(input)
         .output()
         .unwrap());
     // A restore whose output nobody takes stands still until it is stopped.
-    let mut child = bench
+    let mut child = fixture
         .command(TAPE_TO_DISK, &["stream", "-"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -106,13 +106,13 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
     failed(&child.wait_with_output().unwrap(), 1);
     // These may be faster than the signal.
     for medium in ["tape", "stream"] {
-        let child = bench
+        let child = fixture
             .command(TAPE_TO_DISK, &[medium, "out"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while fs::read_dir(bench.path("out")).unwrap().count() == 0 {
+        while fs::read_dir(fixture.path("out")).unwrap().count() == 0 {
             thread::yield_now();
         }
         interrupt(&child);
@@ -123,25 +123,25 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
             output.status
         );
         let there = ["out/data/noise", "out/stdin"]
-            .map(|name| bench.path(name))
+            .map(|name| fixture.path(name))
             .into_iter()
             .find(|path| path.exists());
         assert!(there.is_some() || !output.status.success());
         // A signal can still come when the file is whole, and only the end is missing.
         if let Some(path) = there {
             assert!(
-                fs::read(&path).unwrap() == fs::read(bench.path("src/data/noise")).unwrap(),
+                fs::read(&path).unwrap() == fs::read(fixture.path("src/data/noise")).unwrap(),
                 "{path:?}"
             );
         }
-        bench.clear("out");
+        fixture.clear("out");
     }
 }
 
 #[test]
 fn a_stream_that_is_stopped_ends_when_its_source_does() {
-    let bench = Bench::new();
-    let mut child = bench
+    let fixture = Fixture::new();
+    let mut child = fixture
         .command(DISK_TO_TAPE, &["--buffer-size", "64K", "-", "tape"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -163,8 +163,8 @@ fn a_stream_that_is_stopped_ends_when_its_source_does() {
 
 #[test]
 fn a_job_that_is_stopped_is_one_object_too() {
-    let bench = Bench::new();
-    let mut child = bench
+    let fixture = Fixture::new();
+    let mut child = fixture
         .command(
             DISK_TO_TAPE,
             &["--json", "--buffer-size", "64K", "-", "tape"],

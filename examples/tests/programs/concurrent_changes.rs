@@ -10,25 +10,25 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode};
 
-use crate::bench::{Bench, DISK_TO_TAPE, failed, letters};
+use crate::fixture::{DISK_TO_TAPE, Fixture, failed, letters};
 use crate::left_out::plain_user_command;
 use crate::walk::walk;
 
 /// The file that is read when the tree changes. Those behind it have not been opened then.
 const LARGE: &str = "src/data/b large";
 
-/// A bench with files before and behind a large one.
-fn with_neighbours(len: usize) -> Bench {
-    let bench = Bench::new();
+/// A fixture with files before and behind a large one.
+fn with_neighbours(len: usize) -> Fixture {
+    let fixture = Fixture::new();
     for name in ["a", "c", "d/e", "d/f", "g", "h/i"] {
-        let path = bench.path("src/data").join(name);
+        let path = fixture.path("src/data").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, letters(1000)).unwrap();
     }
-    fs::write(bench.path(LARGE), letters(len)).unwrap();
-    fs::create_dir(bench.path("media")).unwrap();
-    fs::set_permissions(bench.path("media"), Permissions::from_mode(0o777)).unwrap();
-    bench
+    fs::write(fixture.path(LARGE), letters(len)).unwrap();
+    fs::create_dir(fixture.path("media")).unwrap();
+    fs::set_permissions(fixture.path("media"), Permissions::from_mode(0o777)).unwrap();
+    fixture
 }
 
 fn signal(child: &Child, signal: &str) {
@@ -46,11 +46,11 @@ fn signal(child: &Child, signal: &str) {
 /// it the program is stopped; should it be faster than that, there is more to read the next time.
 /// `run` may find that it cannot be run.
 fn back_up_meddled_by(
-    run: impl Fn(&Bench, &[&str]) -> Option<Command>,
-    meddle: impl Fn(&Bench),
-) -> Option<(Bench, Output)> {
+    run: impl Fn(&Fixture, &[&str]) -> Option<Command>,
+    meddle: impl Fn(&Fixture),
+) -> Option<(Fixture, Output)> {
     for len in [8 << 20, 64 << 20, 512 << 20] {
-        let bench = with_neighbours(len);
+        let fixture = with_neighbours(len);
         // With few buffers not much is read ahead.
         let how = [
             "--compress",
@@ -63,11 +63,11 @@ fn back_up_meddled_by(
             "1",
         ];
         let mut command = run(
-            &bench,
+            &fixture,
             &[&how[..], &["--quiet", "src/data", "media/tape"]].concat(),
         )?;
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let written = || fs::metadata(bench.path("media/tape")).map_or(0, |tape| tape.len());
+        let written = || fs::metadata(fixture.path("media/tape")).map_or(0, |tape| tape.len());
         while written() < 1 << 17 && child.try_wait().unwrap().is_none() {
             thread::sleep(Duration::from_millis(2));
         }
@@ -75,32 +75,32 @@ fn back_up_meddled_by(
         // Letters take more than half of their bytes, so more than half of them have not been read.
         let is_in_time = child.try_wait().unwrap().is_none() && written() < len as u64 / 4;
         if is_in_time {
-            meddle(&bench);
+            meddle(&fixture);
         }
         signal(&child, "-CONT");
         let output = child.wait_with_output().unwrap();
         if is_in_time {
-            return Some((bench, output));
+            return Some((fixture, output));
         }
     }
     panic!("nothing is so fast");
 }
 
-fn back_up_meddled(meddle: impl Fn(&Bench)) -> (Bench, Output) {
+fn back_up_meddled(meddle: impl Fn(&Fixture)) -> (Fixture, Output) {
     back_up_meddled_by(
-        |bench, args| Some(bench.command(DISK_TO_TAPE, args)),
+        |fixture, args| Some(fixture.command(DISK_TO_TAPE, args)),
         meddle,
     )
     .unwrap()
 }
 
 /// What is in `out` is as it is in `src`, but for these.
-fn assert_same_but(bench: &Bench, others: &[&str]) {
+fn assert_same_but(fixture: &Fixture, others: &[&str]) {
     let is_other = |path: &Path| others.iter().any(|other| path.starts_with(other));
     let seen = |at: &str| {
-        let mut found = walk(&bench.path(at));
+        let mut found = walk(&fixture.path(at));
         // Directories change with what is in them.
-        found.retain(|path, _| !is_other(path) && bench.path("src/data").join(path).is_file());
+        found.retain(|path, _| !is_other(path) && fixture.path("src/data").join(path).is_file());
         found
     };
     let (before, after) = (seen("src/data"), seen("out/data"));
@@ -110,40 +110,47 @@ fn assert_same_but(bench: &Bench, others: &[&str]) {
 
 #[test]
 fn a_file_that_changes_under_the_reader_is_named() {
-    let large = |bench: &Bench| File::options().write(true).open(bench.path(LARGE)).unwrap();
-    type Meddle<'m> = (&'m str, &'m dyn Fn(&Bench));
+    let large = |fixture: &Fixture| {
+        File::options()
+            .write(true)
+            .open(fixture.path(LARGE))
+            .unwrap()
+    };
+    type Meddle<'m> = (&'m str, &'m dyn Fn(&Fixture));
     let changes: [Meddle<'_>; 3] = [
-        ("shrinks", &|bench| large(bench).set_len(7 << 20).unwrap()),
-        ("vanishes as far as it was not read", &|bench| {
-            large(bench).set_len(0).unwrap()
+        ("shrinks", &|fixture| {
+            large(fixture).set_len(7 << 20).unwrap()
         }),
-        ("is written to", &|bench| {
-            large(bench).write_all_at(b"new", 5).unwrap()
+        ("vanishes as far as it was not read", &|fixture| {
+            large(fixture).set_len(0).unwrap()
+        }),
+        ("is written to", &|fixture| {
+            large(fixture).write_all_at(b"new", 5).unwrap()
         }),
     ];
     for (what, meddle) in changes {
-        let (bench, output) = back_up_meddled(meddle);
+        let (fixture, output) = back_up_meddled(meddle);
         let text = failed(&output, 3);
         assert!(
             text.starts_with("disk_to_tape: data/b large: changed while it was read\n"),
             "{what}: {text}"
         );
         assert_eq!(text.matches("data/").count(), 1, "{what}: {text}");
-        let text = failed(&bench.restore(&["media/tape", "out"]), 3);
+        let text = failed(&fixture.restore(&["media/tape", "out"]), 3);
         assert!(
             text.contains("data/b large: changed while it was archived"),
             "{what}: {text}"
         );
-        assert_same_but(&bench, &["b large", "b large.damaged"]);
+        assert_same_but(&fixture, &["b large", "b large.damaged"]);
     }
 }
 
 #[test]
 fn a_file_that_grows_is_named() {
-    let (bench, output) = back_up_meddled(|bench| {
+    let (fixture, output) = back_up_meddled(|fixture| {
         let mut large = File::options()
             .append(true)
-            .open(bench.path(LARGE))
+            .open(fixture.path(LARGE))
             .unwrap();
         large.write_all(b"more").unwrap();
     });
@@ -152,17 +159,17 @@ fn a_file_that_grows_is_named() {
         text.starts_with("disk_to_tape: data/b large: changed while it was read\n"),
         "{text}"
     );
-    failed(&bench.restore(&["media/tape", "out"]), 3);
-    assert_same_but(&bench, &["b large", "b large.damaged"]);
+    failed(&fixture.restore(&["media/tape", "out"]), 3);
+    assert_same_but(&fixture, &["b large", "b large.damaged"]);
 }
 
 /// Who has a file open has its content, whatever becomes of its name; the rest is as it is when its
 /// turn comes.
 #[test]
 fn what_takes_the_place_of_files_is_no_trap() {
-    let (bench, output) = back_up_meddled(|bench| {
-        let data = bench.path("src/data");
-        fs::rename(data.join("b large"), bench.path("moved")).unwrap();
+    let (fixture, output) = back_up_meddled(|fixture| {
+        let data = fixture.path("src/data");
+        fs::rename(data.join("b large"), fixture.path("moved")).unwrap();
         fs::write(data.join("b large"), b"another").unwrap();
         fs::remove_file(data.join("c")).unwrap();
         fs::remove_dir_all(data.join("h")).unwrap();
@@ -187,10 +194,10 @@ fn what_takes_the_place_of_files_is_no_trap() {
             "{text}"
         );
     }
-    failed(&bench.restore(&["media/tape", "out"]), 3);
-    let out = bench.path("out/data");
-    assert_eq!(bench.names("out/data"), ["a", "b large", "d"]);
-    assert!(fs::read(out.join("b large")).unwrap() == fs::read(bench.path("moved")).unwrap());
+    failed(&fixture.restore(&["media/tape", "out"]), 3);
+    let out = fixture.path("out/data");
+    assert_eq!(fixture.names("out/data"), ["a", "b large", "d"]);
+    assert!(fs::read(out.join("b large")).unwrap() == fs::read(fixture.path("moved")).unwrap());
     assert!(fs::metadata(out.join("d/e")).unwrap().file_type().is_fifo());
     assert_eq!(
         fs::read_link(out.join("d/f")).unwrap(),
@@ -200,21 +207,22 @@ fn what_takes_the_place_of_files_is_no_trap() {
 
 #[test]
 fn what_turns_unreadable_is_named() {
-    let run = |bench: &Bench, args: &[&str]| plain_user_command(bench, DISK_TO_TAPE, args);
-    let close = |bench: &Bench, names: &[&str]| {
+    let run = |fixture: &Fixture, args: &[&str]| plain_user_command(fixture, DISK_TO_TAPE, args);
+    let close = |fixture: &Fixture, names: &[&str]| {
         for name in names {
             fs::set_permissions(
-                bench.path("src/data").join(name),
+                fixture.path("src/data").join(name),
                 Permissions::from_mode(0o000),
             )
             .unwrap();
         }
     };
-    let Some((bench, output)) = back_up_meddled_by(run, |bench| close(bench, &["c", "d/e", "h"]))
+    let Some((fixture, output)) =
+        back_up_meddled_by(run, |fixture| close(fixture, &["c", "d/e", "h"]))
     else {
         return;
     };
-    fs::set_permissions(bench.path("src/data/h"), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(fixture.path("src/data/h"), Permissions::from_mode(0o755)).unwrap();
     let text = failed(&output, 3);
     for name in ["c", "d/e", "h"] {
         assert!(
@@ -223,6 +231,6 @@ fn what_turns_unreadable_is_named() {
         );
     }
     assert_eq!(text.matches("data/").count(), 3, "{text}");
-    failed(&bench.restore(&["media/tape", "out"]), 3);
-    assert_same_but(&bench, &["c", "d/e", "h"]);
+    failed(&fixture.restore(&["media/tape", "out"]), 3);
+    assert_same_but(&fixture, &["c", "d/e", "h"]);
 }
