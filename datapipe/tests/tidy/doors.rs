@@ -17,8 +17,6 @@ const ROOMS: &[&str] = &[
     "datapipe/src/controller/processes/mod.rs",
     "datapipe-net/src/daemon/mod.rs",
     "datapipe-net/src/config/mod.rs",
-    "benches/src/workloads/mod.rs",
-    "benches/src/workloads/hand_over/mod.rs",
 ];
 
 #[test]

@@ -1,9 +1,9 @@
-//! Both programs with every stage in a process of its own: tests of theirs once more, and what
-//! becomes of them when one of the processes is killed.
+//! Both programs with every stage in its own process: most of their tests again, and tests that
+//! kill one of the processes.
 
 #![allow(
     clippy::duplicate_mod,
-    reason = "the tests are those of the programs, too"
+    reason = "the target `programs` has the same tests"
 )]
 
 mod killed; // each kind of process, in the middle of its work

@@ -1,4 +1,4 @@
-//! Trees that change while they are read: what changed is named, and all else is whole.
+//! Trees that change while they are read: changed files are reported, and all others are intact.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -14,10 +14,10 @@ use crate::fixture::{DISK_TO_TAPE, Fixture, failed, letters};
 use crate::left_out::plain_user_command;
 use crate::walk::walk;
 
-/// The file that is read when the tree changes. Those behind it have not been opened then.
+/// File that is being read when the tree changes. The files after it have not been opened then.
 const LARGE: &str = "src/data/b large";
 
-/// A fixture with files before and behind a large one.
+/// A fixture with files before and after a large one.
 fn with_neighbours(len: usize) -> Fixture {
     let fixture = Fixture::new();
     for name in ["a", "c", "d/e", "d/f", "g", "h/i"] {
@@ -42,17 +42,17 @@ fn signal(child: &Child, signal: &str) {
     );
 }
 
-/// Backs a tree up that `meddle` changes while the large file is read. Somewhere in the middle of
-/// it the program is stopped; should it be faster than that, there is more to read the next time.
-/// `run` may find that it cannot be run.
-fn back_up_meddled_by(
+/// Backs up a tree that `change` modifies while the large file is read. The program is suspended in
+/// the middle of the file for this; if it is too fast, the next attempt has a larger file. Returns
+/// `None` if `run` cannot run the program.
+fn back_up_while_changing_with(
     run: impl Fn(&Fixture, &[&str]) -> Option<Command>,
-    meddle: impl Fn(&Fixture),
+    change: impl Fn(&Fixture),
 ) -> Option<(Fixture, Output)> {
     for len in [8 << 20, 64 << 20, 512 << 20] {
         let fixture = with_neighbours(len);
-        // With few buffers not much is read ahead.
-        let how = [
+        // With few buffers, little is read ahead.
+        let options = [
             "--compress",
             "zstd:22",
             "--buffer-size",
@@ -64,7 +64,7 @@ fn back_up_meddled_by(
         ];
         let mut command = run(
             &fixture,
-            &[&how[..], &["--quiet", "src/data", "media/tape"]].concat(),
+            &[&options[..], &["--quiet", "src/data", "media/tape"]].concat(),
         )?;
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let written = || fs::metadata(fixture.path("media/tape")).map_or(0, |tape| tape.len());
@@ -72,10 +72,11 @@ fn back_up_meddled_by(
             thread::sleep(Duration::from_millis(2));
         }
         signal(&child, "-STOP");
-        // Letters take more than half of their bytes, so more than half of them have not been read.
+        // Random letters compress to more than half of their size. So if less than a quarter of the
+        // size is written, more than half of the file has not been read.
         let is_in_time = child.try_wait().unwrap().is_none() && written() < len as u64 / 4;
         if is_in_time {
-            meddle(&fixture);
+            change(&fixture);
         }
         signal(&child, "-CONT");
         let output = child.wait_with_output().unwrap();
@@ -83,23 +84,23 @@ fn back_up_meddled_by(
             return Some((fixture, output));
         }
     }
-    panic!("nothing is so fast");
+    panic!("the backup ended before the file was half read");
 }
 
-fn back_up_meddled(meddle: impl Fn(&Fixture)) -> (Fixture, Output) {
-    back_up_meddled_by(
+fn back_up_while_changing(change: impl Fn(&Fixture)) -> (Fixture, Output) {
+    back_up_while_changing_with(
         |fixture, args| Some(fixture.command(DISK_TO_TAPE, args)),
-        meddle,
+        change,
     )
     .unwrap()
 }
 
-/// What is in `out` is as it is in `src`, but for these.
+/// Asserts that `out` holds the same files as `src`, except the given ones.
 fn assert_same_but(fixture: &Fixture, others: &[&str]) {
     let is_other = |path: &Path| others.iter().any(|other| path.starts_with(other));
     let seen = |at: &str| {
         let mut found = walk(&fixture.path(at));
-        // Directories change with what is in them.
+        // A directory changes when its entries change.
         found.retain(|path, _| !is_other(path) && fixture.path("src/data").join(path).is_file());
         found
     };
@@ -109,15 +110,15 @@ fn assert_same_but(fixture: &Fixture, others: &[&str]) {
 }
 
 #[test]
-fn a_file_that_changes_under_the_reader_is_named() {
+fn file_that_changes_while_it_is_read_is_reported() {
     let large = |fixture: &Fixture| {
         File::options()
             .write(true)
             .open(fixture.path(LARGE))
             .unwrap()
     };
-    type Meddle<'m> = (&'m str, &'m dyn Fn(&Fixture));
-    let changes: [Meddle<'_>; 3] = [
+    type Change<'m> = (&'m str, &'m dyn Fn(&Fixture));
+    let changes: [Change<'_>; 3] = [
         ("shrinks", &|fixture| {
             large(fixture).set_len(7 << 20).unwrap()
         }),
@@ -128,8 +129,8 @@ fn a_file_that_changes_under_the_reader_is_named() {
             large(fixture).write_all_at(b"new", 5).unwrap()
         }),
     ];
-    for (what, meddle) in changes {
-        let (fixture, output) = back_up_meddled(meddle);
+    for (what, change) in changes {
+        let (fixture, output) = back_up_while_changing(change);
         let text = failed(&output, 3);
         assert!(
             text.starts_with("disk_to_tape: data/b large: changed while it was read\n"),
@@ -146,8 +147,8 @@ fn a_file_that_changes_under_the_reader_is_named() {
 }
 
 #[test]
-fn a_file_that_grows_is_named() {
-    let (fixture, output) = back_up_meddled(|fixture| {
+fn file_that_grows_is_reported() {
+    let (fixture, output) = back_up_while_changing(|fixture| {
         let mut large = File::options()
             .append(true)
             .open(fixture.path(LARGE))
@@ -163,11 +164,11 @@ fn a_file_that_grows_is_named() {
     assert_same_but(&fixture, &["b large", "b large.damaged"]);
 }
 
-/// Who has a file open has its content, whatever becomes of its name; the rest is as it is when its
-/// turn comes.
+/// An open file keeps its content, also after a change of its name. The other objects are archived
+/// as they are when they are read.
 #[test]
-fn what_takes_the_place_of_files_is_no_trap() {
-    let (fixture, output) = back_up_meddled(|fixture| {
+fn replaced_files_do_not_mislead_the_reader() {
+    let (fixture, output) = back_up_while_changing(|fixture| {
         let data = fixture.path("src/data");
         fs::rename(data.join("b large"), fixture.path("moved")).unwrap();
         fs::write(data.join("b large"), b"another").unwrap();
@@ -206,7 +207,7 @@ fn what_takes_the_place_of_files_is_no_trap() {
 }
 
 #[test]
-fn what_turns_unreadable_is_named() {
+fn objects_that_become_unreadable_are_reported() {
     let run = |fixture: &Fixture, args: &[&str]| plain_user_command(fixture, DISK_TO_TAPE, args);
     let close = |fixture: &Fixture, names: &[&str]| {
         for name in names {
@@ -218,7 +219,7 @@ fn what_turns_unreadable_is_named() {
         }
     };
     let Some((fixture, output)) =
-        back_up_meddled_by(run, |fixture| close(fixture, &["c", "d/e", "h"]))
+        back_up_while_changing_with(run, |fixture| close(fixture, &["c", "d/e", "h"]))
     else {
         return;
     };

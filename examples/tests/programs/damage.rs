@@ -9,7 +9,7 @@ use datapipe::wire::{BlockKind, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::fixture::{Fixture, failed, noise, ok};
 
-/// A fixture, and the bytes of an archive of its five blocks and a little more, encrypted or not.
+/// A fixture with the options for its key, and the bytes of an archive of five data blocks.
 fn with_archive(encrypted: bool) -> (Fixture, &'static [&'static str], Vec<u8>) {
     let fixture = Fixture::with_blocks();
     let key: &[_] = if encrypted {
@@ -17,24 +17,24 @@ fn with_archive(encrypted: bool) -> (Fixture, &'static [&'static str], Vec<u8>) 
     } else {
         &[]
     };
-    // One reader: several fill other blocks each time.
-    let how = ["--buffer-size", "64K", "--readers", "1", "src/data", "tape"];
-    ok(&fixture.back_up(&[key, &how].concat()));
+    // One reader, because several readers fill the blocks differently in each run.
+    let options = ["--buffer-size", "64K", "--readers", "1", "src/data", "tape"];
+    ok(&fixture.back_up(&[key, &options].concat()));
     let tape = fs::read(fixture.path("tape")).unwrap();
     (fixture, key, tape)
 }
 
 #[test]
-fn a_cut_archive_gives_what_it_has() {
+fn cut_archive_is_restored_up_to_the_cut() {
     for encrypted in [false, true] {
         let (fixture, key, tape) = with_archive(encrypted);
         for (len, code, reason) in [
             (0, 1, "there is no archive"),
             (40, 1, "there is no archive"),
-            (2000, 1, "nothing could be read of the archive"),
+            (2000, 1, "no part of the archive could be read"),
             (tape.len() / 2, 3, "is cut off"),
             (tape.len() - 1500, 3, "incomplete"),
-            // Records that are whole, and no end.
+            // Intact records without an end of the archive.
             (before_last_records(&tape), 3, "the archive is incomplete"),
         ] {
             fs::write(fixture.path("cut"), &tape[..len]).unwrap();
@@ -53,7 +53,7 @@ fn a_cut_archive_gives_what_it_has() {
     }
 }
 
-/// Bytes of a tape up to the mark behind its chunk, so without any footer but the chunk's.
+/// Number of bytes up to the mark after the chunk. They include no footer except that of the chunk.
 fn before_last_records(tape: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -66,7 +66,7 @@ fn before_last_records(tape: &[u8]) -> usize {
 }
 
 #[test]
-fn a_changed_byte_is_found() {
+fn changed_byte_is_detected() {
     for encrypted in [false, true] {
         let (fixture, key, tape) = with_archive(encrypted);
         for at in (0..tape.len())
@@ -91,7 +91,7 @@ fn a_changed_byte_is_found() {
             "{text}"
         );
 
-        // The hole lies in the one file, and the others are whole.
+        // Only this file has a hole; the others are intact.
         let text = failed(&fixture.restore(&[key, &["changed", "out"]].concat()), 3);
         assert!(
             text.starts_with("tape_to_disk: data/noise: ") && text.contains(place),
@@ -105,7 +105,7 @@ fn a_changed_byte_is_found() {
             fixture.names("out/data"),
             ["first", "noise.damaged", "zlast"]
         );
-        fixture.assert_nothing_looks_whole_that_is_not();
+        fixture.assert_no_damage_under_original_names();
         let (before, after) = (
             noise(300 << 10),
             fs::read(fixture.path("out/data/noise.damaged")).unwrap(),
@@ -117,9 +117,9 @@ fn a_changed_byte_is_found() {
     }
 }
 
-/// Somebody who changes an encrypted archive and mends the checksums is found out by the cipher.
+/// The cipher detects an attacker who changes an encrypted archive and corrects the checksums.
 #[test]
-fn a_forged_block_is_refused() {
+fn forged_block_is_rejected() {
     let (fixture, key, tape) = with_archive(true);
     let starts: Vec<_> = (0..tape.len() - UNIT_HEADER_LEN)
         .filter(|&at| block_at(&tape, at).is_some())
@@ -163,7 +163,7 @@ fn block_at(tape: &[u8], at: usize) -> Option<UnitHeader> {
 }
 
 #[test]
-fn a_tape_that_is_full_says_so() {
+fn full_tape_is_reported() {
     let fixture = Fixture::with_blocks();
     let text = failed(
         &fixture.back_up(&[
@@ -187,10 +187,10 @@ fn a_tape_that_is_full_says_so() {
         fs::read(fixture.path("out/data/first")).unwrap(),
         b"the first"
     );
-    fixture.assert_nothing_looks_whole_that_is_not();
+    fixture.assert_no_damage_under_original_names();
 }
 
-/// Rejects the catalogue.
+/// Inspection that rejects the catalogue.
 struct Censor;
 
 impl Inspect for Censor {
@@ -204,10 +204,9 @@ impl Inspect for Censor {
     }
 }
 
-/// A catalogue whose blocks were rejected when they were written names nothing, and that is not all
-/// there is.
+/// A catalogue whose blocks were rejected when they were written is empty, but the tree is not.
 #[test]
-fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
+fn rejected_catalogue_is_not_taken_for_an_empty_tree() {
     let fixture = Fixture::with_blocks();
     let options = ArchiveOptions::tree("data").block_len(64 << 10);
     let tape = VirtualTape::create(fixture.path("tape"), VolumeOptions::default()).unwrap();
@@ -233,13 +232,12 @@ fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
         3,
     );
     assert_eq!(fixture.names("out/data"), ["noise"]);
-    fixture.assert_nothing_looks_whole_that_is_not();
+    fixture.assert_no_damage_under_original_names();
 }
 
-/// A drive that fails at the end of a medium does not keep what stands before that from whoever
-/// wants a part of it.
+/// A failure at the end of a medium does not prevent the restore of paths before it.
 #[test]
-fn what_can_be_read_of_a_failing_medium_comes_back_in_parts_too() {
+fn failing_medium_is_restored_up_to_the_failure() {
     let fixture = Fixture::with_blocks();
     let sizes = ["--volume-size", "100KiB", "--buffer-size", "16K"];
     ok(&fixture.back_up(&[&sizes[..], &["src/data", "volumes/"]].concat()));
@@ -256,7 +254,7 @@ fn what_can_be_read_of_a_failing_medium_comes_back_in_parts_too() {
             b"the first",
             "{path:?}"
         );
-        fixture.assert_nothing_looks_whole_that_is_not();
+        fixture.assert_no_damage_under_original_names();
         fixture.clear("out");
     }
 }

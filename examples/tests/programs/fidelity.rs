@@ -1,4 +1,4 @@
-//! What a tree can hold, and comes back: each kind of thing by itself, at its limits.
+//! Everything that a tree can hold is restored: each kind of object by itself, at its limits.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
@@ -14,17 +14,17 @@ use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, noise, ok};
 use crate::walk::{is_root, walk};
 
 impl Fixture {
-    /// Backs `src/data` up and brings it back as it was, and nothing is said about it.
+    /// Backs up `src/data` and restores it unchanged, without a message.
     fn round_trip(&self, how: &[&str]) {
         let backup = self.back_up(&[how, &["--quiet", "--overwrite", "src/data", "tape"]].concat());
         ok(&backup);
         let restore = self.restore(&["--quiet", "tape", "out"]);
         ok(&restore);
-        for said in [backup.stderr, restore.stderr] {
+        for errors in [backup.stderr, restore.stderr] {
             assert!(
-                said.is_empty() || !is_root(),
+                errors.is_empty() || !is_root(),
                 "{}",
-                String::from_utf8_lossy(&said)
+                String::from_utf8_lossy(&errors)
             );
         }
         self.assert_same();
@@ -37,7 +37,7 @@ fn special(path: &Path, kind: FileType, device: u64) {
 }
 
 #[test]
-fn names_of_any_bytes() {
+fn names_of_any_bytes_are_restored() {
     let fixture = Fixture::new();
     let data = fixture.path("src/data");
     let bytes = (1..=255u8).filter(|&byte| byte != b'/');
@@ -72,7 +72,7 @@ fn names_of_any_bytes() {
         }
     }
     fixture.round_trip(&["--buffer-size", "8192"]);
-    // Any of them can be asked for.
+    // Each of them can be restored by its path.
     for name in names.iter().step_by(17) {
         let path = OsString::from_vec([b"data/", &name[..]].concat());
         let mut one = fixture.command(TAPE_TO_DISK, &["--quiet", "--overwrite"]);
@@ -93,7 +93,7 @@ fn names_of_any_bytes() {
 }
 
 #[test]
-fn times_of_any_age() {
+fn times_of_any_age_are_restored() {
     let fixture = Fixture::new();
     let times = [
         (-2_147_483_648, 0),
@@ -134,10 +134,10 @@ fn times_of_any_age() {
 }
 
 #[test]
-fn modes_and_owners() {
+fn modes_and_owners_are_restored() {
     let fixture = Fixture::new();
     for mode in (0..0o10_000).step_by(37) {
-        // Somebody who is not root must be able to read them, and only root may give them away.
+        // An unprivileged user must be able to read the objects. Only root can change their owners.
         let mode = if is_root() {
             mode
         } else {
@@ -158,7 +158,7 @@ fn modes_and_owners() {
     fixture.round_trip(&[]);
 }
 
-/// Sets an attribute, or says that it cannot be had here.
+/// Sets an attribute. Reports an attribute that the file system does not support.
 fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
     let set = rustix::fs::lsetxattr(path, name, value, XattrFlags::empty());
     if let Err(error) = set {
@@ -167,7 +167,8 @@ fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
     set.is_ok()
 }
 
-/// An access control list as the system takes it: tag, permissions, and whose.
+/// Encodes an access control list for the system. An entry has a tag, permissions and a user or
+/// group.
 fn access_list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     let mut list = 2u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
@@ -179,8 +180,8 @@ fn access_list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
 }
 
 #[test]
-fn attributes_of_all_kinds() {
-    const NOBODY: u32 = u32::MAX;
+fn attributes_of_all_kinds_are_restored() {
+    const UNDEFINED_ID: u32 = u32::MAX;
     let fixture = Fixture::new();
     let at = |name: &str| fixture.path("src/data").join(name);
     for dir in ["dir", "shared"] {
@@ -209,14 +210,14 @@ fn attributes_of_all_kinds() {
     for number in 0..30 {
         give("shared", &format!("user.number {number}"), &[number; 20]);
     }
-    // For its owner 7, for the user 1000 and the group 1001, and 5 at most for them.
+    // Permissions 7 for the owner and the user 1000, 6 for the group 1001, with a mask of 5.
     let list = access_list(&[
-        (1, 7, NOBODY),
+        (1, 7, UNDEFINED_ID),
         (2, 7, 1000),
-        (4, 4, NOBODY),
+        (4, 4, UNDEFINED_ID),
         (8, 6, 1001),
-        (16, 5, NOBODY),
-        (32, 0, NOBODY),
+        (16, 5, UNDEFINED_ID),
+        (32, 0, UNDEFINED_ID),
     ]);
     give("shared", "system.posix_acl_access", &list);
     give("shared", "system.posix_acl_default", &list);
@@ -226,7 +227,7 @@ fn attributes_of_all_kinds() {
         for path in ["dir", "file", "link", "long link", "fifo", "."] {
             give(path, "trusted.overlay", b"y\0");
         }
-        // Which must outlive the owner that is set after it, or before.
+        // A change of the owner removes capabilities, so a restore must set them after the owner.
         lchown(at("dir/tool"), Some(1234), Some(4321)).unwrap();
         fs::set_permissions(at("dir/tool"), Permissions::from_mode(0o4755)).unwrap();
         let capability = [
@@ -248,7 +249,7 @@ fn attributes_of_all_kinds() {
 }
 
 #[test]
-fn links_stay_links() {
+fn links_are_restored_as_links() {
     let fixture = Fixture::new();
     let data = fixture.path("src/data");
     for dir in ["a", "m", "z"] {
@@ -301,18 +302,18 @@ fn links_stay_links() {
     assert_eq!(inode(&one), inode(&other));
 }
 
-/// A file of `size` bytes with data at the given places only.
-fn sparse(path: &Path, size: u64, places: &[(u64, usize)]) {
+/// Makes a file of `size` bytes with data at the given offsets only.
+fn sparse(path: &Path, size: u64, extents: &[(u64, usize)]) {
     let file = File::create(path).unwrap();
     file.set_len(size).unwrap();
-    for &(at, len) in places {
+    for &(at, len) in extents {
         file.write_all_at(&noise(len), at).unwrap();
     }
     file.sync_all().unwrap();
 }
 
 #[test]
-fn holes_cost_nothing() {
+fn holes_take_no_space() {
     const TIB: u64 = 1 << 40;
     const GIB: u64 = 1 << 30;
     let fixture = Fixture::new();
@@ -325,7 +326,7 @@ fn holes_cost_nothing() {
     sparse(&data.join("only a hole"), TIB - 1, &[]);
     sparse(&data.join("begins late"), 1_000_000, &[(999_999, 1)]);
     sparse(&data.join("ends early"), 5 * GIB, &[(0, 5000)]);
-    // Over the border of what 32 bits can count, and just before its end.
+    // Data across the limit of 32 bits, and at the end of the file.
     let far = [(0, 10), (4 * GIB - 5000, 10_000), (5 * GIB - 7, 7)];
     sparse(&data.join("five"), 5 * GIB, &far);
     fixture.round_trip(&["--compress", "none", "--buffer-size", "64K"]);
@@ -344,10 +345,10 @@ fn holes_cost_nothing() {
     );
 }
 
-/// Data without a hole, and more of it than 32 bits can count.
+/// Data without a hole, with a length beyond 32 bits.
 #[test]
 #[ignore = "takes 15 GiB of disk and minutes"]
-fn five_gibibytes() {
+fn file_of_five_gibibytes_is_restored() {
     let fixture = Fixture::new();
     let file = File::create(fixture.path("src/data/five")).unwrap();
     let piece = noise(1 << 20);
@@ -383,19 +384,19 @@ fn many_entries(count: u32) {
 }
 
 #[test]
-fn a_directory_of_many_entries() {
+fn directory_of_many_entries_is_restored() {
     many_entries(5_000);
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn a_directory_of_a_hundred_thousand_entries() {
+fn directory_of_a_hundred_thousand_entries_is_restored() {
     many_entries(100_000);
 }
 
-/// A path of 30 names of 200 bytes, longer than the system takes at once.
+/// A path of 30 names of 200 bytes, longer than a system call accepts.
 #[test]
-fn paths_longer_than_the_system_takes() {
+fn paths_longer_than_the_system_limit_are_restored() {
     let fixture = Fixture::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let (mut path, mut dirs) = (String::from("data"), Vec::<OwnedFd>::new());
@@ -447,15 +448,17 @@ fn paths_longer_than_the_system_takes() {
     assert_eq!(format!("data/{}", deepest.display()), target);
 }
 
-/// Unless one asks for one file system, what is mounted in a tree is of the tree.
+/// Without `--one-file-system`, a file system that is mounted in a tree belongs to the tree.
 #[test]
-fn a_mounted_file_system_comes_back() {
+fn mounted_file_system_is_restored() {
     let fixture = Fixture::with_blocks();
     fs::create_dir(fixture.path("src/data/mounted")).unwrap();
-    // Mounted where nobody else sees it.
+    // The mount is visible in its own namespace only.
     let script = format!(
-        "mount -t tmpfs -o mode=1750 none src/data/mounted && echo inside >src/data/mounted/file && \
-         ln src/data/mounted/file src/data/mounted/again && exec '{DISK_TO_TAPE}' --quiet src/data tape"
+        "mount -t tmpfs -o mode=1750 none src/data/mounted && \
+         echo inside >src/data/mounted/file && \
+         ln src/data/mounted/file src/data/mounted/again && \
+         exec '{DISK_TO_TAPE}' --quiet src/data tape"
     );
     let namespaces = if is_root() {
         "--mount"

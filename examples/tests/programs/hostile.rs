@@ -1,5 +1,5 @@
-//! Archives that an enemy wrote: nothing outside of the destination changes, and no terminal is
-//! given commands.
+//! Archives that an attacker wrote: nothing outside of the destination changes, and the terminal
+//! gets no commands.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ use crate::walk::walk;
 
 const BLOCK: u32 = 64 << 10;
 
-/// Entries that no honest writer would write.
+/// Writer of entries that a correct program would not write.
 #[derive(Default)]
 struct Forger {
     entries: Vec<u8>,
@@ -44,7 +44,7 @@ fn object(kind: ObjectKind, path: &str) -> ObjectMeta<'_> {
     }
 }
 
-/// What a whole file says of its one extent, at its beginning.
+/// Digest of an intact file with one extent at its start.
 fn digest(data: &[u8]) -> [u8; 16] {
     let layout = [[0; 8], (data.len() as u64).to_le_bytes()].concat();
     let all = [data, blake3::hash(&layout).as_bytes()].concat();
@@ -56,8 +56,8 @@ impl Forger {
         Entry { object, body }.append_to(&mut self.entries).unwrap();
     }
 
-    /// A whole object, and its place in the catalogue. `wrong` is what its path says in the end,
-    /// and as long.
+    /// Adds an object and its entry in the catalogue. Its path is replaced by `wrong`, which has
+    /// the same length.
     fn put(&mut self, object: ObjectMeta<'_>, wrong: &str, data: &[u8]) -> u64 {
         self.objects += 1;
         let (number, size) = (self.objects, data.len() as u64);
@@ -106,7 +106,8 @@ impl Forger {
         self.put(object(ObjectKind::File, path), path, b"evil")
     }
 
-    /// A file whose path no writer takes. It must be as long as `path`.
+    /// Adds a file with the path `wrong`, which a writer would reject. It must be as long as
+    /// `path`.
     fn forged(&mut self, path: &str, wrong: &str) {
         self.put(object(ObjectKind::File, path), wrong, b"evil");
     }
@@ -133,7 +134,7 @@ impl Forger {
         );
     }
 
-    /// An archive that is whole, as far as its format goes.
+    /// Writes an archive whose format is correct.
     fn write(self, tape: &Path, with_catalogue: bool) {
         let mut blocks = vec![(0, BlockKind::Data, self.entries)];
         if with_catalogue {
@@ -148,7 +149,7 @@ impl Forger {
         let (_, tail) = options.plan().unwrap().stages(medium);
         Pipe::builder()
             .buffer_size(BLOCK)
-            .head(BlockSet(blocks.into_iter()))
+            .head(Blocks(blocks.into_iter()))
             .tail(tail)
             .run()
             .unwrap();
@@ -164,23 +165,23 @@ fn swap(entry: &mut [u8], path: &[u8], wrong: &[u8]) {
     entry[at..at + wrong.len()].copy_from_slice(wrong);
 }
 
-/// Where each begins, what it is, and its bytes.
-struct BlockSet(std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>);
+/// Head that sends blocks, given by offset, kind and bytes.
+struct Blocks(std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>);
 
-impl Head for BlockSet {
+impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some((offset, what, bytes)) = self.0.next() else {
+        let Some((offset, kind, bytes)) = self.0.next() else {
             return Ok(Fill::End);
         };
         block.put(&bytes)?;
         let mut info = block.info();
-        (info.offset, info.kind) = (offset, what.code());
+        (info.offset, info.kind) = (offset, kind.code());
         block.set_info(info);
         Ok(Fill::Block)
     }
 }
 
-/// A fixture with a directory beside the destination that nobody may touch, and the archive on
+/// A fixture with a directory next to the destination that must not change, and the archive on
 /// `tape`.
 fn with_forgeries(with_catalogue: bool) -> Fixture {
     let fixture = Fixture::new();
@@ -229,8 +230,8 @@ fn with_forgeries(with_catalogue: bool) -> Fixture {
 }
 
 fn assert_harmless(output: &Output) {
-    for said in [&output.stdout, &output.stderr] {
-        let text = std::str::from_utf8(said).unwrap();
+    for bytes in [&output.stdout, &output.stderr] {
+        let text = std::str::from_utf8(bytes).unwrap();
         assert!(
             !text
                 .chars()
@@ -241,7 +242,7 @@ fn assert_harmless(output: &Output) {
 }
 
 #[test]
-fn nothing_outside_of_the_destination_changes() {
+fn hostile_archive_changes_nothing_outside_the_destination() {
     for (with_catalogue, how) in [
         (true, &[][..]),
         (true, &["--overwrite"]),
@@ -276,7 +277,7 @@ fn nothing_outside_of_the_destination_changes() {
             if round == 0 && !how.contains(&"--path") {
                 assert_eq!(fs::read(fixture.path("out/data/good")).unwrap(), b"evil");
             }
-            // What an archive could not plant is there already.
+            // In the second round the link that an archive could plant exists already.
             if round == 0 {
                 fixture.clear("out");
                 symlink("../outside", fixture.path("out/data")).unwrap();
@@ -286,7 +287,7 @@ fn nothing_outside_of_the_destination_changes() {
 }
 
 #[test]
-fn a_terminal_is_given_no_commands() {
+fn hostile_archive_sends_no_commands_to_the_terminal() {
     for with_catalogue in [true, false] {
         let fixture = with_forgeries(with_catalogue);
         for how in [

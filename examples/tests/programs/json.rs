@@ -1,4 +1,4 @@
-//! What programs read: one object on standard output, and nothing else there.
+//! Output for programs: one object on standard output, and nothing else.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::fixture::{Fixture, noise};
 use crate::listing::with_kinds;
 
-/// The one object that was printed.
+/// Returns the printed object.
 fn object(output: &Output, exit: i32) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(exit), "{errors}");
@@ -24,7 +24,7 @@ fn object(output: &Output, exit: i32) -> Value {
 }
 
 #[test]
-fn a_job_is_one_object() {
+fn job_is_reported_as_one_object() {
     let fixture = with_kinds();
     let backup = fixture.back_up(&["--json", "--overwrite", "src/data", "tape"]);
     assert!(
@@ -64,7 +64,7 @@ fn a_job_is_one_object() {
 }
 
 #[test]
-fn what_is_left_out_is_no_error() {
+fn left_out_objects_are_not_errors() {
     let fixture = Fixture::with_blocks();
     let _socket = UnixListener::bind(fixture.path("src/data/socket")).unwrap();
     let found = object(&fixture.back_up(&["--json", "src/data", "tape"]), 0);
@@ -77,7 +77,7 @@ fn what_is_left_out_is_no_error() {
 }
 
 #[test]
-fn a_stream_is_one_file() {
+fn stream_counts_as_one_file() {
     let fixture = Fixture::new();
     let jobs = [
         fixture.back_up(&["--json", "-", "tape"]),
@@ -96,14 +96,19 @@ fn a_stream_is_one_file() {
 }
 
 #[test]
-fn a_list_is_one_object() {
+fn list_is_one_object() {
     let fixture = with_kinds();
     let list = object(&fixture.restore(&["--json", "--list", "tape"]), 0);
     assert_eq!((&list["job"], &list["files"]), (&json!("list"), &json!(2)));
     let entries = list["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 6);
     let expected = json!({
-        "path": "data/file", "kind": "file", "mode": 0o751, "size": 7, "modified": [1_000_000_000, 0], "state": "whole"
+        "path": "data/file",
+        "kind": "file",
+        "mode": 0o751,
+        "size": 7,
+        "modified": [1_000_000_000, 0],
+        "state": "whole"
     });
     assert_eq!(entries[1], expected);
     assert_eq!(entries[2]["target"], "over\nthere\u{e9}");
@@ -129,7 +134,7 @@ fn a_list_is_one_object() {
 }
 
 #[test]
-fn a_failure_is_one_object_too() {
+fn failure_is_reported_as_one_object() {
     let fixture = Fixture::with_blocks();
     let found = object(&fixture.back_up(&["--json", "src/nothing", "tape"]), 1);
     assert_eq!(found["status"], "failed");
@@ -163,7 +168,7 @@ fn a_failure_is_one_object_too() {
 }
 
 #[test]
-fn errors_have_their_paths() {
+fn errors_have_paths() {
     let fixture = Fixture::new();
     let name = OsStr::from_bytes(b"noise \xfe");
     fs::write(fixture.path("src/data").join(name), noise(300 << 10)).unwrap();

@@ -1,4 +1,4 @@
-//! What is not in an archive, or not as it was, and how that is said.
+//! Objects that are not in an archive, or not as they were, and the reports of them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,7 @@ use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, ok};
 use crate::walk::{assert_same, is_root, walk};
 
 #[test]
-fn a_socket_is_mentioned_and_changes_nothing() {
+fn socket_is_reported_and_changes_nothing_else() {
     let fixture = Fixture::with_blocks();
     let before = walk(&fixture.path("src/data"));
     let socket = UnixListener::bind(fixture.path("src/data/socket")).unwrap();
@@ -29,7 +29,7 @@ fn a_socket_is_mentioned_and_changes_nothing() {
 }
 
 #[test]
-fn a_medium_in_a_source_is_left_out() {
+fn medium_inside_a_source_is_left_out() {
     let fixture = Fixture::with_blocks();
     let before = walk(&fixture.path("src/data"));
     for medium in ["src/data/tape", "src/data/volumes/"] {
@@ -50,13 +50,13 @@ fn a_medium_in_a_source_is_left_out() {
     }
 }
 
-/// The archive must not be written over what it is made of.
+/// The archive must not overwrite its source.
 #[test]
-fn a_medium_that_is_a_source_is_refused() {
+fn medium_that_is_a_source_is_rejected() {
     let fixture = Fixture::with_blocks();
     for source in ["src/data", "src/data/noise"] {
         let text = failed(&fixture.back_up(&["--overwrite", "key", source, source]), 2);
-        assert!(text.contains("is what is to be backed up"), "{text}");
+        assert!(text.contains("is one of the sources"), "{text}");
     }
     assert_eq!(fixture.names("src/data"), ["first", "noise", "zlast"]);
     assert_eq!(
@@ -66,7 +66,7 @@ fn a_medium_that_is_a_source_is_refused() {
 }
 
 #[test]
-fn what_is_excluded_is_left_out() {
+fn excluded_objects_are_left_out() {
     let fixture = Fixture::new();
     for name in [
         "keep/a.c",
@@ -108,13 +108,14 @@ fn what_is_excluded_is_left_out() {
 }
 
 #[test]
-fn another_file_system_is_left_out_if_asked() {
+fn other_file_system_is_left_out_on_request() {
     let fixture = Fixture::with_blocks();
     fs::create_dir(fixture.path("src/data/mounted")).unwrap();
     let run = |one: &str, medium: &str| {
-        // Mounted where nobody else sees it.
+        // The mount is visible in its own namespace only.
         let script = format!(
-            "mount -t tmpfs none src/data/mounted && echo x >src/data/mounted/inside && exec '{DISK_TO_TAPE}' {one} src/data {medium}"
+            "mount -t tmpfs none src/data/mounted && echo x >src/data/mounted/inside && \
+             exec '{DISK_TO_TAPE}' {one} src/data {medium}"
         );
         let namespaces = if is_root() {
             "--mount"
@@ -143,16 +144,16 @@ fn another_file_system_is_left_out_if_asked() {
     assert!(list("all").contains(" data/mounted/inside\n"));
 }
 
-/// A program run by somebody who is not root; `None` if nobody can be that here. What it needs is
-/// open to all.
+/// Returns a command of an unprivileged user; `None` if the test cannot run as one. All users can
+/// read the files that the command needs.
 pub(crate) fn plain_user_command(
     fixture: &Fixture,
     program: &str,
     args: &[&str],
 ) -> Option<Command> {
     fs::set_permissions(fixture.dir.path(), Permissions::from_mode(0o755)).unwrap();
-    // The program may lie where only root can look. A copy of our own would be busy while a test
-    // beside us forks.
+    // The program may be in a directory that only root can read, so it is copied. `cp` makes the
+    // copy: a file that this process had open for writing would be busy while another test forks.
     let copy = fixture.path("program");
     assert!(
         Command::new("cp")
@@ -174,7 +175,7 @@ pub(crate) fn plain_user_command(
     Some(fixture.command("setpriv", &[&id[..], &[copy], args].concat()))
 }
 
-/// What it says and does.
+/// Runs a program as an unprivileged user, and returns its output.
 fn as_plain_user(fixture: &Fixture, program: &str, args: &[&str]) -> Option<Output> {
     let output = plain_user_command(fixture, program, args)?
         .output()
@@ -193,11 +194,11 @@ fn can_setpriv(id: &[&str]) -> bool {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_is_there() {
+fn unreadable_objects_are_reported_and_the_rest_is_archived() {
     let fixture = Fixture::with_blocks();
     for n in 0..25 {
         let secret = fixture.path(&format!("src/data/secret{n:02}"));
-        fs::write(&secret, b"for nobody's eyes").unwrap();
+        fs::write(&secret, b"unreadable").unwrap();
         fs::set_permissions(secret, Permissions::from_mode(0o000)).unwrap();
     }
     fs::create_dir(fixture.path("src/data/closed")).unwrap();
@@ -250,7 +251,7 @@ fn what_cannot_be_read_is_named_and_the_rest_is_there() {
 }
 
 #[test]
-fn a_plain_user_is_told_once_that_owners_are_not_restored() {
+fn unprivileged_restore_warns_once_about_owners() {
     if !is_root() {
         eprintln!("skipped: only root can make files of other owners");
         return;
@@ -275,13 +276,13 @@ fn a_plain_user_is_told_once_that_owners_are_not_restored() {
     }
 }
 
-/// However few threads the system gives, a restore is done or says why not, and what it makes files
-/// with beside its own thread it can do without.
+/// With any limit on threads, a restore succeeds or reports the limit. It does not depend on the
+/// additional threads that make small files.
 #[test]
-fn a_restore_does_with_few_threads() {
+fn restore_works_with_few_threads() {
     if !is_root() {
         eprintln!(
-            "skipped: only root can give a program a user of its own, whose threads are counted"
+            "skipped: only root can run a program as a separate user, whose threads are counted"
         );
         return;
     }
@@ -289,8 +290,7 @@ fn a_restore_does_with_few_threads() {
     for i in 0..1000 {
         fs::write(fixture.path("src/data").join(i.to_string()), b"small").unwrap();
     }
-    // Many blocks, each of many files, so that all threads of the pipe are there while files are
-    // made.
+    // Many blocks with many files each, so that all threads of the pipe exist while files are made.
     ok(&fixture.back_up(&["--quiet", "--buffer-size", "4K", "src/data", "tape"]));
     fs::set_permissions(fixture.dir.path(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(fixture.path("tape"), Permissions::from_mode(0o644)).unwrap();

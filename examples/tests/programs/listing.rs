@@ -1,4 +1,4 @@
-//! What people read.
+//! Output for people.
 
 use std::ffi::OsStr;
 use std::fs::{self, FileTimes, Permissions};
@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::fixture::{Fixture, TAPE_TO_DISK, failed, ok};
 
-/// A fixture with one of several kinds in `src/data`, of 2001-09-09 01:46, on `tape`.
+/// A fixture with objects of several kinds in `src/data`, modified at 2001-09-09 01:46, on `tape`.
 pub(crate) fn with_kinds() -> Fixture {
     let fixture = Fixture::new();
     let data = fixture.path("src/data");
@@ -34,7 +34,7 @@ pub(crate) fn with_kinds() -> Fixture {
 }
 
 #[test]
-fn a_list_has_a_line_for_each_object() {
+fn list_has_a_line_for_each_object() {
     let fixture = with_kinds();
     let output = fixture.restore(&["--list", "tape"]);
     let list = ok(&output);
@@ -66,7 +66,7 @@ fn a_list_has_a_line_for_each_object() {
 }
 
 #[test]
-fn a_list_of_some_paths() {
+fn list_of_some_paths_has_only_them() {
     let fixture = with_kinds();
     let list = ok(&fixture.restore(&[
         "--list",
@@ -88,7 +88,7 @@ fn a_list_of_some_paths() {
 }
 
 #[test]
-fn a_name_gives_a_terminal_no_commands() {
+fn hostile_name_sends_no_commands_to_the_terminal() {
     let fixture = with_kinds();
     for path in ["src/\u{1b}[31m\u{202e}", "src/\u{9b}2J"] {
         for output in [fixture.back_up(&[path, "other"]), fixture.restore(&[path])] {
@@ -105,7 +105,7 @@ fn a_name_gives_a_terminal_no_commands() {
 }
 
 #[test]
-fn help_tells_the_exit_codes() {
+fn help_describes_the_exit_codes() {
     let fixture = Fixture::new();
     for text in [
         ok(&fixture.back_up(&["--help"])),
@@ -116,9 +116,9 @@ fn help_tells_the_exit_codes() {
     }
 }
 
-/// As `tape_to_disk --list tape | head -1` does.
+/// The case of `tape_to_disk --list tape | head -1`.
 #[test]
-fn a_list_that_nobody_reads_to_its_end_ends_in_silence() {
+fn list_without_a_reader_ends_silently() {
     let fixture = Fixture::with_blocks();
     ok(&fixture.back_up(&["src/data", "tape"]));
     for how in [&["--list", "tape"][..], &["--list", "--json", "tape"]] {

@@ -1,4 +1,4 @@
-//! Keys, pools, what exists already, and wrong usage.
+//! Keys, pools, existing files, and usage errors.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::fixture::{Fixture, failed, ok};
 
 #[test]
-fn only_the_right_key_opens() {
+fn archive_opens_only_with_the_right_key() {
     let fixture = Fixture::with_blocks();
     ok(&fixture.back_up(&["--key-file", "key", "src/data", "sealed"]));
     ok(&fixture.back_up(&["--passphrase-file", "passphrase", "src/data", "phrased"]));
@@ -76,7 +76,7 @@ fn only_the_right_key_opens() {
 }
 
 #[test]
-fn a_secret_that_others_can_read_is_warned_about() {
+fn secret_that_others_can_read_causes_a_warning() {
     let fixture = Fixture::with_blocks();
     for (option, name, mode, warned) in [
         ("--key-file", "key", 0o644, true),
@@ -101,7 +101,7 @@ fn a_secret_that_others_can_read_is_warned_about() {
 }
 
 #[test]
-fn what_exists_is_not_replaced_unasked() {
+fn existing_data_is_replaced_only_on_request() {
     let fixture = Fixture::with_blocks();
     fs::write(fixture.path("tape"), b"precious").unwrap();
     let text = failed(&fixture.back_up(&["src/data", "tape"]), 1);
@@ -123,11 +123,12 @@ fn what_exists_is_not_replaced_unasked() {
     ok(&fixture.back_up(&["--key-file", "key", "--overwrite", "src/data", "tape"]));
     let before = fs::read(fixture.path("tape")).unwrap();
     let text = failed(&fixture.back_up(&["src/data", "tape"]), 1);
-    let date = run_date(&fixture.path("tape"));
+    let date = creation_date(&fixture.path("tape"));
     let host = Command::new("uname").arg("-n").output().unwrap().stdout;
     let host = String::from_utf8(host).unwrap();
     let expected = format!(
-        "disk_to_tape: tape: already holds an archive written {date} by host {}; use --overwrite to replace it\n",
+        "disk_to_tape: tape: already holds an archive written {date} by host {}; \
+         use --overwrite to replace it\n",
         host.trim()
     );
     assert_eq!(text, expected);
@@ -135,7 +136,7 @@ fn what_exists_is_not_replaced_unasked() {
     ok(&fixture.back_up(&["--overwrite", "src/data", "tape"]));
     fixture.assert_holds(&["tape"]);
 
-    // Each file that is there stays as it is; the others are restored.
+    // Existing files are not changed; the others are restored.
     fs::create_dir(fixture.path("out/data")).unwrap();
     fs::write(fixture.path("out/data/first"), b"precious").unwrap();
     let text = failed(&fixture.restore(&["tape", "out"]), 3);
@@ -150,7 +151,7 @@ fn what_exists_is_not_replaced_unasked() {
     assert_eq!(fixture.names("out/data"), ["first", "noise", "zlast"]);
     ok(&fixture.restore(&["--overwrite", "tape", "out"]));
     fixture.assert_same();
-    // A link is not followed, but stands in the way.
+    // A link in place of a directory is not followed.
     fs::remove_dir_all(fixture.path("out/data")).unwrap();
     symlink("../src", fixture.path("out/data")).unwrap();
     for how in [&[][..], &["--overwrite"]] {
@@ -163,8 +164,8 @@ fn what_exists_is_not_replaced_unasked() {
     }
 }
 
-/// When a file was made, to the minute in UTC, as another program says it.
-fn run_date(path: &Path) -> String {
+/// Creation date of a medium, to the minute in UTC, as formatted by `date`.
+fn creation_date(path: &Path) -> String {
     let label = fs::read(path).unwrap();
     // The length word, a record's header, a unit's header, the session's id: `docs/wire-format.md`.
     let at = 4 + 64 + 64 + 16;
@@ -175,7 +176,7 @@ fn run_date(path: &Path) -> String {
 }
 
 #[test]
-fn the_smallest_pool_works_and_a_smaller_one_is_refused() {
+fn smallest_pool_works_and_a_smaller_one_is_rejected() {
     let fixture = Fixture::with_blocks();
     let how = |buffers: &'static str| {
         [
@@ -216,7 +217,7 @@ fn the_smallest_pool_works_and_a_smaller_one_is_refused() {
 }
 
 #[test]
-fn wrong_usage_is_told_from_failure() {
+fn usage_errors_and_failures_have_different_exit_codes() {
     let fixture = Fixture::new();
     for args in [
         &["src/data"][..],

@@ -1,4 +1,4 @@
-//! Lists and paths, which need only some of an archive: what they do not need may be lost.
+//! Lists and paths, which need only a part of an archive: the other parts may be lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,12 +11,13 @@ use datapipe::wire::{
 use crate::fixture::{Fixture, failed, noise, ok};
 use crate::walk::assert_same;
 
+/// Options of every backup.
 const OPTIONS: [&str; 5] = ["--quiet", "--buffer-size", "16K", "--readers", "1"];
 
-/// What is only in `data/m/needle`.
+/// Content of `data/m/needle` only.
 const NEEDLE: &[u8] = b"the one that is looked for";
 
-/// A fixture with 20 files before, and 20 behind the one in `data/m` that a test looks for.
+/// A fixture with 20 files before and 20 files after the one in `data/m` that a test looks for.
 fn with_haystack() -> Fixture {
     let fixture = Fixture::new();
     let data = fixture.path("src/data");
@@ -33,7 +34,7 @@ fn with_haystack() -> Fixture {
     fixture
 }
 
-/// The units on a tape, each with where its bytes stand, without the records around them.
+/// The units on a tape, each with the positions of its bytes. The records around them are left out.
 struct TapeUnits {
     tape: Vec<u8>,
     units: Vec<(UnitHeader, Vec<usize>)>,
@@ -41,7 +42,7 @@ struct TapeUnits {
 
 impl TapeUnits {
     fn new(tape: Vec<u8>) -> Self {
-        let (mut places, mut at) = (Vec::new(), 0);
+        let (mut positions, mut at) = (Vec::new(), 0);
         while let Some(word) = tape.get(at..at + 4) {
             let len = u32::from_le_bytes(word.try_into().unwrap()) as usize;
             at += 4;
@@ -50,10 +51,10 @@ impl TapeUnits {
             }
             let (_, content) = RecordHeader::parse(&tape[at..at + len]).unwrap();
             let start = at + RECORD_HEADER_LEN;
-            places.extend(start..start + content.len());
+            positions.extend(start..start + content.len());
             at += len.next_multiple_of(2) + 4;
         }
-        let content: Vec<u8> = places.iter().map(|&place| tape[place]).collect();
+        let content: Vec<u8> = positions.iter().map(|&position| tape[position]).collect();
         let header = |at: usize| {
             UnitHeader::parse(&content[at..])
                 .ok()
@@ -70,34 +71,38 @@ impl TapeUnits {
         let units = starts
             .iter()
             .zip(ends)
-            .map(|((at, header), end)| (*header, places[*at..end].to_vec()));
+            .map(|((at, header), end)| (*header, positions[*at..end].to_vec()));
         Self {
             units: units.collect(),
             tape,
         }
     }
 
-    /// The blocks of the archived data in which `bytes` stand, if they are not compressed.
+    /// Returns the numbers of the data blocks that contain `bytes`, in an archive without
+    /// compression.
     fn with_bytes(&self, bytes: &[u8]) -> BTreeSet<u64> {
-        let has = |places: &[usize]| {
-            let unit: Vec<u8> = places.iter().map(|&place| self.tape[place]).collect();
+        let has = |positions: &[usize]| {
+            let unit: Vec<u8> = positions
+                .iter()
+                .map(|&position| self.tape[position])
+                .collect();
             unit.windows(bytes.len()).any(|part| part == bytes)
         };
         let blocks = self
             .units
             .iter()
-            .filter(|(header, places)| is_data(header) && has(places));
+            .filter(|(header, positions)| is_data(header) && has(positions));
         blocks.map(|(header, _)| header.number).collect()
     }
 
-    /// The tape, with noise over these units. How many there are is said too.
+    /// Returns the tape with noise in place of the selected units, and their number.
     fn without(&self, is_lost: impl Fn(&UnitHeader) -> bool) -> (Vec<u8>, usize) {
         let (mut tape, mut lost) = (self.tape.clone(), 0);
-        for (_, places) in self.units.iter().filter(|(header, _)| is_lost(header)) {
-            places
+        for (_, positions) in self.units.iter().filter(|(header, _)| is_lost(header)) {
+            positions
                 .iter()
-                .zip(noise(places.len()))
-                .for_each(|(&place, byte)| tape[place] = byte);
+                .zip(noise(positions.len()))
+                .for_each(|(&position, byte)| tape[position] = byte);
             lost += 1;
         }
         (tape, lost)
@@ -108,12 +113,13 @@ fn is_data(header: &UnitHeader) -> bool {
     header.kind == UnitKind::Block && header.block_kind == BlockKind::Data
 }
 
-/// The blocks that the names of the needle need, and those of the directories above them.
+/// Returns the numbers of the blocks that hold the needle, its names, and the directories above
+/// them.
 fn needed(fixture: &Fixture) -> BTreeSet<u64> {
     ok(&fixture.back_up(&[&OPTIONS[..], &["--compress", "none", "src/data", "plain"]].concat()));
     let units = TapeUnits::new(fs::read(fixture.path("plain")).unwrap());
     assert_eq!(units.with_bytes(NEEDLE).len(), 1);
-    // An object begins where its path stands first.
+    // An object begins in the first block that contains its path.
     let begins = |path: &[u8]| *units.with_bytes(path).first().unwrap();
     let paths: [&[u8]; 4] = [b"data", b"data/m", b"data/z", b"data/z/further name"];
     let blocks = paths
@@ -124,7 +130,7 @@ fn needed(fixture: &Fixture) -> BTreeSet<u64> {
 }
 
 #[test]
-fn one_path_needs_nothing_else_of_the_tape() {
+fn restore_of_one_path_reads_only_its_blocks() {
     let fixture = with_haystack();
     let needed = needed(&fixture);
     for (framing, compress, key) in [
@@ -188,7 +194,7 @@ fn one_path_needs_nothing_else_of_the_tape() {
 }
 
 #[test]
-fn a_list_needs_no_data() {
+fn list_reads_no_data_blocks() {
     let fixture = with_haystack();
     for (framing, key) in [
         ("header", &[][..]),
@@ -237,7 +243,7 @@ fn a_list_needs_no_data() {
 }
 
 #[test]
-fn without_a_catalogue_everything_is_read() {
+fn archive_without_a_catalogue_is_read_entirely() {
     let fixture = with_haystack();
     ok(&fixture.back_up(&[&OPTIONS[..], &["src/data", "tape"]].concat()));
     let before = ok(&fixture.restore(&["--quiet", "--list", "tape"]));
@@ -265,7 +271,7 @@ fn without_a_catalogue_everything_is_read() {
 }
 
 #[test]
-fn a_cut_archive_has_what_stands_before_the_cut() {
+fn cut_archive_lists_the_objects_before_the_cut() {
     let fixture = with_haystack();
     for key in [&[][..], &["--key-file", "key"]] {
         ok(&fixture.back_up(&[&OPTIONS[..], key, &["--overwrite", "src/data", "tape"]].concat()));
@@ -295,7 +301,7 @@ fn a_cut_archive_has_what_stands_before_the_cut() {
 }
 
 #[test]
-fn several_paths_of_all_kinds() {
+fn several_paths_of_all_kinds_are_restored() {
     let fixture = with_haystack();
     ok(&fixture.back_up(&[&OPTIONS[..], &["src/data", "tape"]].concat()));
     let paths = [
@@ -318,7 +324,7 @@ fn several_paths_of_all_kinds() {
     assert_eq!(fixture.names("out/data"), ["a", "z"]);
     assert_eq!(fixture.names("out/data/z"), ["3", "further name"]);
     fixture.clear("out");
-    // Names of one file are one file, if both are wanted.
+    // Two names of one file are restored as one file.
     ok(&fixture.restore(&[
         "--path",
         "data/m",
@@ -330,7 +336,7 @@ fn several_paths_of_all_kinds() {
     let inode = |path: &str| fs::metadata(fixture.path(path)).unwrap().ino();
     assert_eq!(inode("out/data/m/needle"), inode("out/data/z/further name"));
     fixture.clear("out");
-    // What begins like a name is another.
+    // A path that only shares its beginning with a name is not found.
     for path in [
         "data/m/needl",
         "data/m/needle/x",
@@ -350,14 +356,14 @@ fn several_paths_of_all_kinds() {
         assert_eq!(fixture.names("out/data/a"), ["7"]);
         assert!(
             !fixture.path("out/data/m/needle").exists(),
-            "only the way there is made"
+            "only the directories above are made"
         );
         fixture.clear("out");
     }
 }
 
 #[test]
-fn one_path_needs_the_volumes_that_it_stands_on() {
+fn restore_of_one_path_reads_only_its_volumes() {
     let fixture = with_haystack();
     let how = [
         "--volume-size",
@@ -380,16 +386,16 @@ fn one_path_needs_the_volumes_that_it_stands_on() {
         "in the middle: {with_needle} of {}",
         volumes.len()
     );
-    // Blocks go on from volume to volume. The first has the directory, the last two have the
-    // catalogue and the end.
+    // Blocks may continue on the next volume. The first volume has the directory, the last two have
+    // the catalogue and the end.
     let is_kept = |n: usize| n == 0 || n.abs_diff(with_needle) <= 1 || n + 2 >= volumes.len();
     for (n, name) in volumes.iter().enumerate().filter(|(n, _)| !is_kept(*n)) {
         let path = fixture.path("volumes").join(name);
         let mut volume = fs::read(&path).unwrap();
-        // Their labels stay, and nothing else.
-        let behind = volume.len().min(8 << 10);
-        let rest = noise(volume.len() - behind);
-        volume[behind..].copy_from_slice(&rest);
+        // Only their labels are kept.
+        let label_len = volume.len().min(8 << 10);
+        let rest = noise(volume.len() - label_len);
+        volume[label_len..].copy_from_slice(&rest);
         fs::write(&path, volume).unwrap();
         println!("volume {n} is lost");
     }

@@ -1,4 +1,4 @@
-//! Trees through the programs and back.
+//! Backup and restore of trees.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -7,7 +7,7 @@ use crate::fixture::{DISK_TO_TAPE, Fixture, failed, ok};
 use crate::walk::assert_same;
 
 #[test]
-fn a_tree_comes_back() {
+fn tree_is_restored() {
     let fixture = Fixture::with_tree();
     for (compress, framing) in [
         ("zstd", "header"),
@@ -44,7 +44,7 @@ fn a_tree_comes_back() {
 }
 
 #[test]
-fn a_tree_comes_back_with_a_key() {
+fn encrypted_tree_is_restored() {
     let fixture = Fixture::with_tree();
     for (instances, size) in [("1", "4MiB"), ("3", "64K"), ("2", "8192")] {
         let how = [
@@ -81,7 +81,7 @@ fn a_tree_comes_back_with_a_key() {
 }
 
 #[test]
-fn several_sources_lie_side_by_side() {
+fn several_sources_are_restored_side_by_side() {
     let fixture = Fixture::with_blocks();
     fs::create_dir_all(fixture.path("src/more/inner")).unwrap();
     fs::write(fixture.path("src/single"), b"a file is a source too").unwrap();
@@ -90,7 +90,7 @@ fn several_sources_lie_side_by_side() {
     ok(&fixture.restore(&["tape", "out"]));
     assert_eq!(fixture.names("out"), ["data", "link", "more", "single"]);
     assert_same(&fixture.path("src"), &{
-        // The sources' directory was none of the sources.
+        // The directory of the sources was not a source, so its time is not restored.
         let times = fs::FileTimes::new().set_modified(
             fs::metadata(fixture.path("src"))
                 .unwrap()
@@ -106,7 +106,7 @@ fn several_sources_lie_side_by_side() {
 }
 
 #[test]
-fn a_source_is_called_what_it_is_called() {
+fn source_has_its_own_name_in_the_archive() {
     let fixture = Fixture::new();
     fs::create_dir(fixture.path("src/data/inner")).unwrap();
     let named = |source: &str, name: &str| {
@@ -131,13 +131,13 @@ fn a_source_is_called_what_it_is_called() {
     assert_eq!(fs::read_dir(fixture.path("src")).unwrap().count(), 2);
     ok(&fixture.restore(&["src/tape", "out"]));
     assert_eq!(fixture.names("out"), ["data"]);
-    // Without anything but its own name.
+    // An archive of the root directory without its entries.
     ok(&fixture.back_up(&["--overwrite", "--exclude", "root/*", "/", "tape"]));
     assert!(ok(&fixture.restore(&["--list", "tape"])).ends_with(" root\n"));
 }
 
 #[test]
-fn two_sources_of_one_name_are_refused() {
+fn two_sources_of_one_name_are_rejected() {
     let fixture = Fixture::with_blocks();
     fs::create_dir_all(fixture.path("src/other/data")).unwrap();
     for other in ["src/other/data", "src/data/.", "src/data"] {
@@ -151,7 +151,7 @@ fn two_sources_of_one_name_are_refused() {
 }
 
 #[test]
-fn one_path_comes_back() {
+fn one_path_is_restored() {
     let fixture = Fixture::with_tree();
     ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
     ok(&fixture.restore(&[
@@ -183,22 +183,22 @@ fn one_path_comes_back() {
 }
 
 #[test]
-fn the_destination_is_made() {
+fn destination_is_created() {
     let fixture = Fixture::with_blocks();
     ok(&fixture.back_up(&["src/data", "tape"]));
     ok(&fixture.restore(&["tape", "new"]));
     assert_same(&fixture.path("src/data"), &fixture.path("new/data"));
     let text = failed(&fixture.restore(&["tape", "far/away"]), 1);
-    assert!(text.contains("cannot make far/away"), "{text}");
+    assert!(text.contains("cannot create far/away"), "{text}");
     let text = failed(&fixture.restore(&["tape", "tape"]), 1);
     assert!(text.contains("cannot restore to tape"), "{text}");
-    // Where one stands, if nothing is said.
+    // The default destination is the current directory.
     ok(&fixture.restore(&["--quiet", "tape"]));
     assert_same(&fixture.path("src/data"), &fixture.path("data"));
 }
 
 #[test]
-fn a_directory_takes_as_many_volumes_as_are_needed() {
+fn directory_holds_as_many_volumes_as_needed() {
     let fixture = Fixture::with_tree();
     let how = [
         "--passphrase-file",
@@ -230,7 +230,7 @@ fn a_directory_takes_as_many_volumes_as_are_needed() {
     ok(&fixture.restore(&[&open[..], &["volumes", "out"]].concat()));
     fixture.assert_same();
 
-    // With other files in it, and fewer volumes the next time.
+    // The directory has other files, and the next archive needs fewer volumes.
     fs::write(fixture.path("volumes/mine"), b"precious").unwrap();
     let text = failed(&fixture.back_up(&["src/data", "volumes"]), 1);
     assert!(
@@ -244,7 +244,7 @@ fn a_directory_takes_as_many_volumes_as_are_needed() {
 }
 
 #[test]
-fn a_volume_that_is_missing_is_damage() {
+fn missing_volume_is_reported_as_damage() {
     let fixture = Fixture::with_blocks();
     let how = ["--volume-size", "64KiB", "--buffer-size", "64KiB"];
     ok(&fixture.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 
 use crate::fixture::{DISK_TO_TAPE, Fixture, failed, noise, ok};
 
-/// A fixture with a file of 300 KiB, which is backed up as a stream.
+/// A fixture with a file of 300 KiB, backed up as a stream.
 fn with_stream(args: &[&str]) -> Fixture {
     let fixture = Fixture::new();
     fs::write(fixture.path("src/data/noise"), noise(300 << 10)).unwrap();
@@ -24,7 +24,7 @@ fn pipe_in(fixture: &Fixture, args: &[&str]) -> Output {
 }
 
 #[test]
-fn a_stream_goes_in_and_comes_out() {
+fn stream_is_restored() {
     let fixture = with_stream(&["--key-file", "key", "--buffer-size", "64K", "-", "tape"]);
     let open = ["--key-file", "key"];
     let output = fixture.restore(&[&open[..], &["tape", "-"]].concat());
@@ -33,7 +33,7 @@ fn a_stream_goes_in_and_comes_out() {
         output.stdout == noise(300 << 10),
         "nothing but the stream is on standard output"
     );
-    assert!(!output.stderr.is_empty(), "what is said goes elsewhere");
+    assert!(!output.stderr.is_empty(), "messages go to standard error");
     let output = fixture.restore(&[&open[..], &["--quiet", "tape", "-"]].concat());
     assert!(output.stdout == noise(300 << 10) && output.stderr.is_empty());
     ok(&fixture.restore(&[&open[..], &["--verify", "tape"]].concat()));
@@ -48,7 +48,7 @@ fn a_stream_goes_in_and_comes_out() {
 }
 
 #[test]
-fn an_empty_stream_is_one_too() {
+fn empty_stream_is_restored() {
     let fixture = Fixture::new();
     ok(&fixture
         .command(DISK_TO_TAPE, &["-", "tape"])
@@ -61,7 +61,7 @@ fn an_empty_stream_is_one_too() {
 }
 
 #[test]
-fn a_stream_has_the_name_that_it_was_given() {
+fn stream_has_the_given_name() {
     let fixture = with_stream(&["--stdin-name", "dump of db1.sql", "-", "tape"]);
     ok(&fixture.restore(&["--path", "dump of db1.sql", "tape", "out"]));
     assert_eq!(fixture.names("out"), ["dump of db1.sql"]);
@@ -79,7 +79,7 @@ fn a_stream_has_the_name_that_it_was_given() {
 }
 
 #[test]
-fn a_file_is_not_replaced_by_a_stream_unasked() {
+fn stream_replaces_a_file_only_on_request() {
     let fixture = with_stream(&["-", "tape"]);
     fs::write(fixture.path("out/stdin"), b"precious").unwrap();
     let text = failed(&fixture.restore(&["tape", "out"]), 1);
@@ -102,7 +102,7 @@ fn a_file_is_not_replaced_by_a_stream_unasked() {
 }
 
 #[test]
-fn a_damaged_stream_says_so() {
+fn damaged_stream_is_reported() {
     let fixture = with_stream(&["--buffer-size", "64K", "-", "tape"]);
     let mut tape = fs::read(fixture.path("tape")).unwrap();
     let middle = tape.len() / 2;
@@ -110,7 +110,7 @@ fn a_damaged_stream_says_so() {
     fs::write(fixture.path("tape"), tape).unwrap();
     let text = failed(&fixture.restore(&["tape", "out"]), 3);
     assert!(
-        text.contains("stdin: is damaged; what there is of it is out/stdin.damaged"),
+        text.contains("stdin: is damaged; its recovered part is out/stdin.damaged"),
         "{text}"
     );
     assert!(
@@ -134,11 +134,11 @@ fn a_damaged_stream_says_so() {
 }
 
 #[test]
-fn trees_and_streams_are_told_apart() {
+fn trees_and_streams_are_distinguished() {
     let fixture = Fixture::with_blocks();
     ok(&fixture.back_up(&["src/data", "tape"]));
     let output = fixture.restore(&["tape", "-"]);
-    assert!(failed(&output, 1).contains("holds a file tree, and no stream"));
+    assert!(failed(&output, 1).contains("holds a file tree and not a stream"));
     assert!(output.stdout.is_empty());
     for args in [
         &["-", "src/data", "tape"][..],
@@ -148,7 +148,7 @@ fn trees_and_streams_are_told_apart() {
         failed(&fixture.back_up(args), 2);
     }
     failed(&fixture.restore(&["--json", "tape", "-"]), 2);
-    // A file of that name.
+    // A file with the name "-".
     fs::write(fixture.path("-"), b"dash").unwrap();
     ok(&fixture.back_up(&["--overwrite", "./-", "tape"]));
     ok(&fixture.restore(&["tape", "out"]));
