@@ -1,16 +1,15 @@
-//! Runs named workloads with datapipe and with a peer, in alternation, and says how the two
-//! compare.
+//! Runs named workloads with datapipe and with a peer, in alternation, and compares the two.
 //!
 //! ```text
-//!   arguments -> workload -> prepare -> warm-up, then pairs of child processes -> medians -> text or JSON
+//!   arguments -> workload -> prepare -> warm-up, pairs of processes -> medians -> text or JSON
 //! ```
 //!
-//! `README.md` of this crate defines the workloads and how to read the figures. This is not a
-//! benchmark of single functions: each run is a process, from its start to its end.
+//! `README.md` of this crate defines the workloads and explains the figures. This program does not
+//! measure single functions: each run is a process, from its start to its end.
 
 mod report; // medians and bounds, as text and as JSON
-mod runner; // pairs of child processes, and what each one used
-mod workloads; // what is run
+mod runner; // pairs of child processes, and their resources
+mod workloads; // definitions of all workloads
 
 use std::env;
 use std::ffi::OsString;
@@ -22,36 +21,40 @@ const USAGE: &str = "\
 usage: datapipe-benches [--json] [WORKLOAD...]
        datapipe-benches --list
 
-Runs the workloads that are named, or all but the very long ones. --json prints one JSON object a line, --list the names.
-benches/README.md says what each workload does, and what its bounds are.";
+Runs the named workloads, or all except the very long ones.
 
-/// First argument of a child process that is to do one side's work. Not for people, so the usage is
-/// silent on it.
-const DO: &str = "__do";
+  --json  print one JSON object per line
+  --list  print the names of the workloads
+
+benches/README.md defines the workloads and their bounds.";
+
+/// First argument of a child process that runs one of this executable's programs. It is not for
+/// people, so the usage does not mention it.
+const RUN_PROGRAM: &str = "__run";
 
 fn main() -> ExitCode {
     datapipe::host::serve(workloads::modules());
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     if let [first, program, rest @ ..] = &arguments[..]
-        && first == DO
+        && first == RUN_PROGRAM
     {
         return run_program(program, rest);
     }
-    let Some(order) = Order::parse(&arguments) else {
+    let Some(command_line) = CommandLine::parse(&arguments) else {
         return ExitCode::from(2);
     };
-    match order {
-        Order::Help => println!("{USAGE}"),
-        Order::List => workloads::ALL
+    match command_line {
+        CommandLine::Help => println!("{USAGE}"),
+        CommandLine::List => workloads::ALL
             .iter()
             .for_each(|workload| println!("{}", workload.name)),
-        Order::Run { chosen, json } => return run_workloads(&chosen, json),
+        CommandLine::Run { chosen, json } => return run_workloads(&chosen, json),
     }
     ExitCode::SUCCESS
 }
 
-/// What the arguments ask for.
-enum Order {
+/// Parsed arguments.
+enum CommandLine {
     Help,
     List,
     Run {
@@ -60,8 +63,9 @@ enum Order {
     },
 }
 
-impl Order {
-    /// `None` if the arguments make no sense, after saying why on standard error.
+impl CommandLine {
+    /// Parses the arguments. Prints the reason on standard error and returns `None` if they are
+    /// invalid.
     fn parse(arguments: &[OsString]) -> Option<Self> {
         let mut chosen = Vec::new();
         let mut json = false;
@@ -82,7 +86,7 @@ impl Order {
                             .map(|workload| workload.name)
                             .collect();
                         eprintln!(
-                            "there is no workload \"{name}\"; there are: {}",
+                            "unknown workload \"{name}\"; known are: {}",
                             names.join(", ")
                         );
                         return None;
@@ -100,8 +104,8 @@ impl Order {
     }
 }
 
-/// Runs and reports every chosen workload. A skipped one is no failure; one that datapipe cannot do
-/// is.
+/// Runs and reports every chosen workload. Fails if datapipe cannot do one of them; a skipped
+/// workload is not a failure.
 fn run_workloads(chosen: &[&Workload], json: bool) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for workload in chosen {
@@ -111,18 +115,18 @@ fn run_workloads(chosen: &[&Workload], json: bool) -> ExitCode {
         } else {
             println!("{}", report::text(workload, &result));
         }
-        if runner::has_failed(&result) {
+        if runner::is_failure(&result) {
             code = ExitCode::FAILURE;
         }
     }
     code
 }
 
-/// Does one side's work in this process.
+/// Runs one of this executable's programs, in a child process.
 fn run_program(name: &OsString, arguments: &[OsString]) -> ExitCode {
     let name = name.to_string_lossy();
     let Some(program) = workloads::program(&name) else {
-        eprintln!("there is no program \"{name}\"");
+        eprintln!("unknown program \"{name}\"");
         return ExitCode::from(2);
     };
     match program(arguments) {

@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::runner::{CaseOutcome, Outcome, Pair, Row, Trouble, Usage};
+use crate::runner::{CaseResult, Pair, RunError, StepResult, Usage, WorkloadResult};
 use crate::workloads::{Bound, Delay, Measure, Task, Workload};
 
-/// What is reported of pairs.
+/// Measures that are reported for pairs: measure, name, unit.
 const MEASURES: [(Measure, &str, &str); 4] = [
     (Measure::Wall, "wall", "s"),
     (Measure::Cpu, "cpu", "s"),
@@ -15,68 +15,71 @@ const MEASURES: [(Measure, &str, &str); 4] = [
     (Measure::Size, "size", "MiB"),
 ];
 
-/// What all pairs together say about one measure.
-struct Summary {
-    /// Median of the ratios, ours to the peer's, and the smallest and largest of them.
+/// Summary of one measure over all pairs.
+struct RatioSummary {
+    /// Median, minimum and maximum of the ratios of our figures to the peer's.
     ratio: f64,
     min: f64,
     max: f64,
-    /// Medians of the figures themselves.
+    /// Medians of the figures of each side.
     ours: f64,
     peer: f64,
-    /// What the ratio may be at most.
+    /// Upper bound of the median ratio.
     bound: Option<f64>,
 }
 
-/// What all runs of one step together say.
-struct Figures {
+/// Summary of all runs of one step.
+struct StepFigures {
     case: &'static str,
     step: &'static str,
     /// Medians, in seconds.
     wall: f64,
     cpu: f64,
-    /// Median of the wall time, in milliseconds an object, and what multiple it is of that of the
-    /// first such step.
+    /// Median of the wall time, in milliseconds per object, and its ratio to that of the first step
+    /// with the same name.
     each: f64,
     growth: f64,
-    /// What the growth may be at most.
+    /// Upper bound of the growth.
     growth_bound: Option<f64>,
-    /// Largest resident set and pool of all runs, and what the resident set may be at most, in MiB.
+    /// Largest resident set and largest pool of all runs, and upper bound of the resident set, in
+    /// MiB.
     peak: f64,
     pool: f64,
     peak_bound: f64,
 }
 
-/// A few lines for people, without the last line's end.
-pub(crate) fn text(workload: &Workload, result: &Result<Outcome, Trouble>) -> String {
+/// Formats a result as a few lines for people, without the last line end.
+pub(crate) fn text(workload: &Workload, result: &Result<WorkloadResult, RunError>) -> String {
     let name = workload.name;
     match result {
-        Ok(Outcome::Pairs { ours, peer, pairs }) => {
+        Ok(WorkloadResult::Pairs { ours, peer, pairs }) => {
             format!(
                 "{name}: {ours} beside {peer}, {} pairs\n{}",
                 pairs.len(),
                 pairs_text(workload, pairs)
             )
         }
-        Ok(Outcome::Series(cases)) => format!("{name}: ours alone{}", series_text(workload, cases)),
-        Ok(Outcome::Delays(times)) => {
+        Ok(WorkloadResult::Series(cases)) => {
+            format!("{name}: ours alone{}", series_text(workload, cases))
+        }
+        Ok(WorkloadResult::Delays(times)) => {
             format!(
                 "{name}: ours alone, {} times{}",
                 times[0].len(),
                 delays_text(workload, times)
             )
         }
-        Err(trouble) => format!("{name}: {trouble}"),
+        Err(error) => format!("{name}: {error}"),
     }
 }
 
-/// One JSON object.
-pub(crate) fn json(workload: &Workload, result: &Result<Outcome, Trouble>) -> Value {
+/// Formats a result as one JSON object.
+pub(crate) fn json(workload: &Workload, result: &Result<WorkloadResult, RunError>) -> Value {
     let mut object = match result {
-        Ok(Outcome::Pairs { ours, peer, pairs }) => pairs_json(workload, ours, peer, pairs),
-        Ok(Outcome::Series(cases)) => series_json(workload, cases),
-        Ok(Outcome::Delays(times)) => delays_json(workload, times),
-        Err(trouble) => trouble_json(trouble),
+        Ok(WorkloadResult::Pairs { ours, peer, pairs }) => pairs_json(workload, ours, peer, pairs),
+        Ok(WorkloadResult::Series(cases)) => series_json(workload, cases),
+        Ok(WorkloadResult::Delays(times)) => delays_json(workload, times),
+        Err(error) => error_json(error),
     };
     object["workload"] = workload.name.into();
     object
@@ -85,10 +88,10 @@ pub(crate) fn json(workload: &Workload, result: &Result<Outcome, Trouble>) -> Va
 fn pairs_text(workload: &Workload, pairs: &[Pair]) -> String {
     let mut text = "           ours       peer  ratio  (min .. max)".to_owned();
     for (measure, name, unit) in MEASURES {
-        let Some(summary) = Summary::of(workload, pairs, measure) else {
+        let Some(summary) = RatioSummary::of(workload, pairs, measure) else {
             continue;
         };
-        let Summary {
+        let RatioSummary {
             ratio,
             min,
             max,
@@ -102,7 +105,8 @@ fn pairs_text(workload: &Workload, pairs: &[Pair]) -> String {
         };
         let _ = write!(
             text,
-            "\n  {name:4} {ours:8.3} {peer:10.3}  {ratio:5.2}  ({min:.2} .. {max:.2})  {unit}{verdict}"
+            "\n  {name:4} {ours:8.3} {peer:10.3}  {ratio:5.2}  \
+             ({min:.2} .. {max:.2})  {unit}{verdict}"
         );
     }
     text
@@ -111,7 +115,7 @@ fn pairs_text(workload: &Workload, pairs: &[Pair]) -> String {
 fn pairs_json(workload: &Workload, ours: &str, peer: &str, pairs: &[Pair]) -> Value {
     let mut object = json!({ "ours": ours, "peer": peer, "pairs": pairs.len() });
     for (measure, key, unit) in MEASURES {
-        let Some(summary) = Summary::of(workload, pairs, measure) else {
+        let Some(summary) = RatioSummary::of(workload, pairs, measure) else {
             continue;
         };
         object[key] = json!({
@@ -128,20 +132,15 @@ fn pairs_json(workload: &Workload, ours: &str, peer: &str, pairs: &[Pair]) -> Va
     object
 }
 
-fn series_text(workload: &Workload, cases: &[CaseOutcome]) -> String {
+fn series_text(workload: &Workload, cases: &[CaseResult]) -> String {
     let mut text = String::new();
-    for CaseOutcome {
-        name,
-        rows,
-        trouble,
-    } in cases
-    {
+    for CaseResult { name, rows, error } in cases {
         let _ = write!(text, "\n  {name}");
         if !rows.is_empty() {
             text += "\n                 wall          cpu   ms each       peak";
         }
         for figures in figures(workload, cases).filter(|figures| figures.case == *name) {
-            let Figures {
+            let StepFigures {
                 step,
                 wall,
                 cpu,
@@ -154,27 +153,27 @@ fn series_text(workload: &Workload, cases: &[CaseOutcome]) -> String {
             } = figures;
             let _ = write!(
                 text,
-                "\n    {step:7} {wall:8.3} s  {cpu:9.3} s  {each:8.4}  {peak:9.1}  MiB, at most {pool:.1} for the pool \
-                 and {:.1}: {}",
+                "\n    {step:7} {wall:8.3} s  {cpu:9.3} s  {each:8.4}  {peak:9.1}  MiB, \
+                 at most {pool:.1} for the pool and {:.1}: {}",
                 peak_bound - pool,
                 verdict(peak, peak_bound)
             );
             if let Some(bound) = figures.growth_bound {
                 let _ = write!(
                     text,
-                    "; grown {growth:.2}, at most {bound}: {}",
+                    "; growth {growth:.2}, at most {bound}: {}",
                     verdict(growth, bound)
                 );
             }
         }
-        if let Some(trouble) = trouble {
-            let _ = write!(text, "\n    {trouble}");
+        if let Some(error) = error {
+            let _ = write!(text, "\n    {error}");
         }
     }
     text
 }
 
-fn series_json(workload: &Workload, cases: &[CaseOutcome]) -> Value {
+fn series_json(workload: &Workload, cases: &[CaseResult]) -> Value {
     let steps = figures(workload, cases).map(|figures| {
         json!({
             "case": figures.case,
@@ -191,12 +190,12 @@ fn series_json(workload: &Workload, cases: &[CaseOutcome]) -> Value {
             "peak_holds": figures.peak <= figures.peak_bound,
         })
     });
-    let troubles = cases.iter().filter_map(|case| {
-        let mut object = trouble_json(case.trouble.as_ref()?);
+    let errors = cases.iter().filter_map(|case| {
+        let mut object = error_json(case.error.as_ref()?);
         object["case"] = case.name.into();
         Some(object)
     });
-    json!({ "steps": steps.chain(troubles).collect::<Vec<_>>() })
+    json!({ "steps": steps.chain(errors).collect::<Vec<_>>() })
 }
 
 fn delays_text(workload: &Workload, times: &[Vec<f64>]) -> String {
@@ -233,7 +232,7 @@ fn delays_json(workload: &Workload, times: &[Vec<f64>]) -> Value {
     object
 }
 
-/// The delays of a workload that has some.
+/// Returns the delays of a workload; empty if it measures something else.
 fn delays(workload: &Workload) -> &'static [Delay] {
     if let Task::Delays { delays, .. } = workload.task {
         delays
@@ -242,8 +241,8 @@ fn delays(workload: &Workload) -> &'static [Delay] {
     }
 }
 
-/// All steps that were run, in their order.
-fn figures(workload: &Workload, cases: &[CaseOutcome]) -> impl Iterator<Item = Figures> {
+/// Returns the figures of all steps that ran, in their order.
+fn figures(workload: &Workload, cases: &[CaseResult]) -> impl Iterator<Item = StepFigures> {
     let growth_bound = match workload.task {
         Task::Series { growth, .. } => growth,
         Task::Pairs { .. } | Task::Delays { .. } => None,
@@ -258,7 +257,7 @@ fn figures(workload: &Workload, cases: &[CaseOutcome]) -> impl Iterator<Item = F
             .find(|(_, first)| first.step == row.step)
             .map_or(row, |(_, first)| first);
         let pool = row.most(Measure::Pool);
-        Figures {
+        StepFigures {
             case,
             step: row.step,
             wall: row.median(Measure::Wall),
@@ -273,11 +272,11 @@ fn figures(workload: &Workload, cases: &[CaseOutcome]) -> impl Iterator<Item = F
     })
 }
 
-fn trouble_json(trouble: &Trouble) -> Value {
-    match trouble {
-        Trouble::Unprepared(reason) => json!({ "skipped": reason.to_string() }),
-        Trouble::Peer { name, reason } => json!({ "peer": name, "skipped": reason }),
-        Trouble::Failed(reason) => json!({ "failed": reason }),
+fn error_json(error: &RunError) -> Value {
+    match error {
+        RunError::Unavailable(reason) => json!({ "skipped": reason.to_string() }),
+        RunError::Peer { name, reason } => json!({ "peer": name, "skipped": reason }),
+        RunError::Failed(reason) => json!({ "failed": reason }),
     }
 }
 
@@ -289,8 +288,8 @@ fn verdict(figure: f64, bound: f64) -> &'static str {
     }
 }
 
-impl Summary {
-    /// `None` if the pairs have no such figure.
+impl RatioSummary {
+    /// Summarizes one measure. Returns `None` if the pairs have no such figure.
     fn of(workload: &Workload, pairs: &[Pair], measure: Measure) -> Option<Self> {
         let figures =
             |side: fn(&Pair) -> &Usage| pairs.iter().map(move |pair| side(pair).of(measure));
@@ -308,7 +307,7 @@ impl Summary {
     }
 }
 
-/// The most that the ratio of `measure` may be, if there is a bound for it.
+/// Returns the upper bound of the ratio of `measure`, if the workload has one.
 fn bound(workload: &Workload, measure: Measure) -> Option<f64> {
     let Task::Pairs { bounds, .. } = workload.task else {
         return None;
@@ -319,7 +318,7 @@ fn bound(workload: &Workload, measure: Measure) -> Option<f64> {
         .map(|bound| bound.at_most)
 }
 
-impl Row {
+impl StepResult {
     fn sorted(&self, measure: Measure) -> Vec<f64> {
         sorted(self.runs.iter().filter_map(|run| run.of(measure)))
     }
@@ -332,7 +331,7 @@ impl Row {
         longest(&self.sorted(measure))
     }
 
-    /// Median of the wall time, in milliseconds an object.
+    /// Median of the wall time, in milliseconds per object.
     fn each(&self) -> f64 {
         self.median(Measure::Wall) * 1000.0 / self.objects as f64
     }
@@ -344,12 +343,12 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
-/// The last of sorted values.
+/// Returns the last of sorted values.
 fn longest(sorted: &[f64]) -> f64 {
     sorted.last().copied().unwrap_or_default()
 }
 
-/// The middle of an odd number of sorted values.
+/// Returns the middle one of an odd number of sorted values.
 fn median(sorted: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }

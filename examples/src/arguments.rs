@@ -1,4 +1,4 @@
-//! What both programs can be given: sizes, instances, how they talk.
+//! Options that both programs have: output, instances, placement and sizes.
 
 use std::thread;
 
@@ -6,11 +6,11 @@ use clap::builder::RangedU64ValueParser;
 use datapipe::limits::MAX_INSTANCES;
 use datapipe::prelude::*;
 
-/// How a program talks, as arguments.
+/// Options for the output of a program.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OutputArgs {
-    /// Write one JSON object to standard output: the job, its numbers, what is not whole. A path
-    /// that is no UTF-8 has its bytes in path_b64, as base64
+    /// Write one JSON object to standard output: the job, its counts and its errors. The bytes of a
+    /// path that is not UTF-8 are in path_b64, as base64
     #[arg(long)]
     pub json: bool,
     /// Show warnings and errors only
@@ -18,17 +18,22 @@ pub struct OutputArgs {
     pub quiet: bool,
 }
 
-/// How many work in parallel, as an argument.
+/// Option for the number of parallel instances.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct InstancesArgs {
-    /// Instances that compress or decompress, and as many that encrypt or decrypt [default: one per
-    /// processor, up to 16]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
+    /// Instances that compress or decompress, and the same number that encrypt or decrypt [default:
+    /// one per processor, up to 16]
+    #[arg(long, value_name = "N", value_parser = instances_parser())]
     instances: Option<u32>,
 }
 
+/// Returns a parser for a number of instances.
+pub fn instances_parser() -> RangedU64ValueParser<u32> {
+    RangedU64ValueParser::new().range(1..=MAX_INSTANCES.into())
+}
+
 impl InstancesArgs {
-    /// As many as were asked for, or as there are processors, within reason.
+    /// Returns the given number of instances, or the number of processors, at most 16.
     pub fn count(self) -> u32 {
         self.instances.unwrap_or_else(|| {
             thread::available_parallelism().map_or(1, |n| n.get().min(16) as u32)
@@ -36,17 +41,17 @@ impl InstancesArgs {
     }
 }
 
-/// Where stages run, as an argument.
+/// Option for the placement of the stages.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct PlacementArgs {
-    /// Run every stage in a process of its own: one that crashes takes nothing else with it. What
-    /// prints a list, or looks a path up, stays in the program
+    /// Run every stage in its own process, so that a crash of one does not affect the others.
+    /// Stages that print a list or look up a path stay in the program
     #[arg(long)]
     processes: bool,
 }
 
 impl PlacementArgs {
-    /// The pipe with the stages that it has so far where they are to run.
+    /// Applies the placement to the stages that the pipe has so far.
     pub fn pipe(self, pipe: PipeBuilder<'static>) -> PipeBuilder<'static> {
         if self.processes {
             pipe.in_processes()
@@ -55,7 +60,7 @@ impl PlacementArgs {
         }
     }
 
-    /// The stage where it is to run.
+    /// Applies the placement to a stage.
     pub fn stage<W>(self, stage: Stage<W>) -> Stage<W> {
         if self.processes {
             stage.in_processes()
@@ -65,12 +70,12 @@ impl PlacementArgs {
     }
 }
 
-/// Reads a size: bytes, or a number with K, M, G or T behind it, or KiB and so on. All are powers
-/// of 1024.
+/// Parses a size: a number of bytes, or a number followed by K, M, G, T, KiB, MiB, GiB or TiB. All
+/// units are powers of 1024.
 ///
 /// # Errors
 ///
-/// If it is none, or does not fit.
+/// Returns a message if the text is not a size, or the size does not fit in 64 bits.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match &text[digits.len()..] {
@@ -80,26 +85,29 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "g" | "G" | "GiB" => 1 << 30,
         "t" | "T" | "TiB" => 1 << 40,
         _ => {
-            return Err(
-                "a size is a number, with KiB, MiB, GiB or TiB behind it if you like".to_owned(),
-            );
+            return Err(format!("unknown unit; {SIZE_SYNTAX}"));
         }
     };
     let number: u64 = digits
         .parse()
-        .map_err(|_| "a size is a number, with a unit behind it if you like")?;
+        .map_err(|_| format!("not a number; {SIZE_SYNTAX}"))?;
     number
         .checked_mul(unit)
-        .ok_or_else(|| "too large".to_owned())
+        .ok_or_else(|| "too large: a size must be less than 16 EiB".to_owned())
 }
 
-/// Reads the size of a buffer.
+/// Syntax of a size, for error messages.
+const SIZE_SYNTAX: &str =
+    "a size is a number of bytes, or a number followed by KiB, MiB, GiB or TiB";
+
+/// Parses the size of a buffer.
 ///
 /// # Errors
 ///
-/// As [`parse_size`], and if no buffer could be so large.
+/// As [`parse_size`], and if the size does not fit in 32 bits.
 pub fn parse_buffer_size(text: &str) -> Result<u32, String> {
-    u32::try_from(parse_size(text)?).map_err(|_| "too large".to_owned())
+    u32::try_from(parse_size(text)?)
+        .map_err(|_| "too large: a buffer must be smaller than 4 GiB".to_owned())
 }
 
 #[cfg(test)]
@@ -107,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes() {
+    fn sizes_are_parsed_with_their_units() {
         assert_eq!(parse_size("4M"), Ok(4 << 20));
         assert_eq!(parse_size("64KiB"), Ok(64 << 10));
         assert_eq!(parse_size("512k"), Ok(512 << 10));

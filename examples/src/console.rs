@@ -1,4 +1,4 @@
-//! How both programs talk: messages, signals, and what is said and returned at the end.
+//! Messages of both programs, their reaction to signals, and their exit codes.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write, stderr, stdout};
@@ -15,107 +15,119 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::arguments::OutputArgs;
+use crate::format::escape_controls;
 use crate::listing::Listing;
-use crate::names::harmless;
-use crate::progress::{CLEAR, Done, REDRAW, draw};
-use crate::summary::{Summary, Trouble};
+use crate::progress::{CLEAR, JobProgress, REDRAW, draw};
+use crate::summary::{ProblemEntry, Summary};
 
-/// What is said one by one of each kind; behind that, only how much more there is.
-const SAID: usize = 20;
+/// Number of problems of each kind that are listed one by one. The rest is only counted.
+const MAX_LISTED: usize = 20;
 
-/// Where one program's messages go.
+/// Destination of one program's messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
     program: &'static str,
     json: bool,
-    /// Where that goes which is neither warning nor error.
-    says: Says,
-    /// Whether there is a line on the screen that is rewritten in place.
+    /// Destination of messages that are neither warnings nor errors.
+    info_target: InfoTarget,
+    /// True if a progress line is shown and redrawn in place.
     live: bool,
 }
 
+/// Destination of informational messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Says {
-    Nothing,
-    OnStandardOutput,
-    OnStandardError,
+enum InfoTarget {
+    Nowhere,
+    Stdout,
+    Stderr,
 }
 
-/// What signals do: they belong to the process, and so does this.
-static STOP: Mutex<Stop> = Mutex::new(Stop {
-    asked: false,
-    pipe: None,
+/// State of the signal handling. Signals are sent to the process, so the state is global.
+static SIGNAL_STATE: Mutex<SignalState> = Mutex::new(SignalState {
+    received: false,
+    canceller: None,
 });
 
-struct Stop {
-    /// A signal has come.
-    asked: bool,
-    /// What it stops.
-    pipe: Option<Canceller>,
+/// Reaction to signals.
+struct SignalState {
+    /// True after the first signal.
+    received: bool,
+    /// Stops the present pipe.
+    canceller: Option<Canceller>,
 }
 
 impl Console {
-    /// A console for `program`.
+    /// Makes a console for `program`.
     pub fn new(program: &'static str, output: OutputArgs) -> Self {
-        let talks = !output.quiet && !output.json;
-        let says = if talks {
-            Says::OnStandardOutput
+        let is_verbose = !output.quiet && !output.json;
+        let info_target = if is_verbose {
+            InfoTarget::Stdout
         } else {
-            Says::Nothing
+            InfoTarget::Nowhere
         };
         Self {
             program,
             json: output.json,
-            says,
-            live: talks && stderr().is_terminal(),
+            info_target,
+            live: is_verbose && stderr().is_terminal(),
         }
     }
 
-    /// For a job whose standard output is for data: what is said goes to standard error.
+    /// Configures the console of a job that writes data to standard output: informational messages
+    /// go to standard error.
     #[must_use]
-    pub fn beside_data(self) -> Self {
-        let says = if self.says == Says::Nothing {
-            Says::Nothing
+    pub fn with_data_on_stdout(self) -> Self {
+        let info_target = if self.info_target == InfoTarget::Nowhere {
+            InfoTarget::Nowhere
         } else {
-            Says::OnStandardError
+            InfoTarget::Stderr
         };
-        Self { says, ..self }
+        Self {
+            info_target,
+            ..self
+        }
     }
 
-    /// For a job that prints a list: nothing is said beside it but warnings and errors.
+    /// Configures the console of a job that prints a list: it shows warnings and errors only.
     #[must_use]
-    pub fn beside_list(self) -> Self {
+    pub fn with_list_on_stdout(self) -> Self {
         Self {
-            says: Says::Nothing,
+            info_target: InfoTarget::Nowhere,
             live: false,
             ..self
         }
     }
 
-    /// Whether progress is shown.
+    /// Returns true if a progress line is shown.
     pub fn is_live(&self) -> bool {
         self.live
     }
 
-    /// Says what the user should know even if all goes well, above the progress line.
+    /// Prints a warning or an error to standard error, above the progress line.
     pub fn warn(&self, text: &str) {
         let clear = if self.live { CLEAR } else { "" };
-        // Nobody is left to be told if standard error is closed.
-        let _ = writeln!(stderr(), "{clear}{}: {}", self.program, harmless(text));
+        // If standard error is closed, the message has no other destination.
+        let _ = writeln!(
+            stderr(),
+            "{clear}{}: {}",
+            self.program,
+            escape_controls(text)
+        );
     }
 
-    /// Says what happens.
-    pub fn say(&self, text: &str) {
-        let text = harmless(text);
-        let _ = match self.says {
-            Says::Nothing => Ok(()),
-            Says::OnStandardOutput => writeln!(stdout(), "{text}"),
-            Says::OnStandardError => writeln!(stderr(), "{text}"),
+    /// Prints an informational message.
+    pub fn info(&self, text: &str) {
+        let text = escape_controls(text);
+        let _ = match self.info_target {
+            InfoTarget::Nowhere => Ok(()),
+            InfoTarget::Stdout => writeln!(stdout(), "{text}"),
+            InfoTarget::Stderr => writeln!(stderr(), "{text}"),
         };
     }
 
-    /// Runs a pipe to its end. Shows the chain, and the progress, for which `done` is asked; a
-    /// signal stops the pipe. How far it came is added to the summary, however it ends.
+    /// Runs a pipe to its end. Shows the chain, and the progress, for which `done` returns the
+    /// counts. A signal stops the pipe. The pipe's final status is added to the summary, however
+    /// the pipe ends.
     ///
     /// # Errors
     ///
@@ -123,23 +135,23 @@ impl Console {
     pub fn run(
         &self,
         builder: PipeBuilder<'static>,
-        done: &dyn Fn() -> Done,
+        done: &dyn Fn() -> JobProgress,
         summary: &mut Summary,
     ) -> Result<Report, datapipe::Error> {
         Self::stop_on_signals(builder.canceller());
         let replaced = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&replaced);
-        // The job is none the worse for it, but somebody should look why.
+        let deaths = Arc::clone(&replaced);
+        // A replaced process does no harm to the job, but the user should investigate its death.
         let builder = builder.on_event(move |event| {
             if matches!(event, Event::Died { replaced: true, .. }) {
-                heard
+                deaths
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(event.to_string());
             }
         });
         let pipe = builder.start()?;
-        self.say(&pipe.plan().to_string());
+        self.info(&pipe.plan().to_string());
         if let Some(warning) = pipe.plan().budget().warning() {
             self.warn(&warning);
         }
@@ -161,33 +173,33 @@ impl Console {
         outcome
     }
 
-    /// Says how it ended, and what the program returns. A job that is done, but not whole, returns
-    /// 3.
-    pub fn end(
+    /// Reports the outcome of a job, and returns the exit code of the program. A job that is done
+    /// but has errors returns 3.
+    pub fn finish(
         &self,
         mut summary: Summary,
         outcome: Result<(), Failure>,
         listing: Option<&Listing>,
     ) -> ExitCode {
-        let whole = summary.errors_total == 0;
+        let is_complete = summary.errors_total == 0;
         let (exit, message) = match outcome {
-            Ok(()) => (if whole { 0 } else { NOT_WHOLE }, None),
+            Ok(()) => (if is_complete { 0 } else { INCOMPLETE }, None),
             Err(failure) => (failure.exit, Some(failure.message)),
         };
-        summary.end(exit, message);
-        if self.says != Says::Nothing {
-            self.list(&summary.left_out, summary.left_out_total);
+        summary.finish(exit, message);
+        if self.info_target != InfoTarget::Nowhere {
+            self.warn_each(&summary.left_out, summary.left_out_total);
         }
         summary.notes.iter().for_each(|note| self.warn(note));
-        self.list(&summary.errors, summary.errors_total);
+        self.warn_each(&summary.errors, summary.errors_total);
         match &summary.message {
             Some(message) => self.warn(message),
-            None if !whole => self.warn("done, but for what is named above"),
+            None if !is_complete => self.warn("done, except for the errors above"),
             None => {}
         }
         match self.print(&summary, listing) {
             Ok(()) => ExitCode::from(exit),
-            // It has been said if that is why the job failed.
+            // If the job failed because of this, the error has been reported already.
             Err(_) if exit == FAILED => ExitCode::from(FAILED),
             Err(error) => {
                 self.warn(&format!("cannot write to standard output: {error}"));
@@ -196,10 +208,10 @@ impl Console {
         }
     }
 
-    /// Writes the JSON object, or what is left of a list.
+    /// Writes the JSON object, or the rest of a list.
     fn print(&self, summary: &Summary, listing: Option<&Listing>) -> io::Result<()> {
         match listing {
-            Some(listing) => listing.end(summary),
+            Some(listing) => listing.finish(summary),
             None if self.json => {
                 let mut out = stdout().lock();
                 serde_json::to_writer(&mut out, summary)?;
@@ -209,76 +221,77 @@ impl Console {
         }
     }
 
-    fn list(&self, troubles: &[Trouble], total: u64) {
-        for trouble in troubles.iter().take(SAID) {
-            self.warn(&trouble.to_string());
+    /// Prints the first problems, and the number of the others.
+    fn warn_each(&self, problems: &[ProblemEntry], total: u64) {
+        for problem in problems.iter().take(MAX_LISTED) {
+            self.warn(&problem.to_string());
         }
-        if let more @ 1.. = total.saturating_sub(troubles.len().min(SAID) as u64) {
+        if let more @ 1.. = total.saturating_sub(problems.len().min(MAX_LISTED) as u64) {
             self.warn(&format!("and {more} more"));
         }
     }
 
-    /// From now on a signal stops this pipe, and if one has come already, it stops before it
-    /// starts.
+    /// Makes signals stop this pipe from now on. If a signal has arrived already, the pipe stops
+    /// before it starts.
     fn stop_on_signals(canceller: Canceller) {
-        let mut stop = STOP.lock().unwrap_or_else(PoisonError::into_inner);
-        if stop.asked {
+        let mut state = SIGNAL_STATE.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.received {
             canceller.cancel();
         }
-        stop.pipe = Some(canceller);
+        state.canceller = Some(canceller);
     }
 
-    /// The first signal stops the pipe in good order, the one that runs or the next; the second
-    /// does not wait for that.
+    /// Starts a thread that handles signals. The first signal stops the present or the next pipe in
+    /// an orderly way; the second one ends the program immediately.
     ///
     /// # Errors
     ///
-    /// If the system does not let us listen.
-    pub fn listen_to_signals(self) -> io::Result<()> {
+    /// Returns an error if the system refuses the signal handlers or the thread.
+    pub fn handle_signals(self) -> io::Result<()> {
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
         thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
                 for _ in signals.forever() {
-                    let mut stop = STOP.lock().unwrap_or_else(PoisonError::into_inner);
-                    if mem::replace(&mut stop.asked, true) {
+                    let mut state = SIGNAL_STATE.lock().unwrap_or_else(PoisonError::into_inner);
+                    if mem::replace(&mut state.received, true) {
                         process::exit(FAILED.into());
                     }
-                    if let Some(pipe) = &stop.pipe {
-                        pipe.cancel();
+                    if let Some(canceller) = &state.canceller {
+                        canceller.cancel();
                     }
-                    self.warn("stopping; a second signal does not wait for that");
+                    self.warn("stopping; a second signal ends the program immediately");
                 }
             })?;
         Ok(())
     }
 }
 
-/// Why a program ends without having done what it should.
+/// Reason why a program ends without having done its job, with the exit code.
 #[derive(Debug)]
 pub struct Failure {
     message: String,
     exit: u8,
 }
 
-/// The job failed.
+/// Exit code: the job failed.
 const FAILED: u8 = 1;
-/// What was asked for cannot be done at all.
+/// Exit code: usage error.
 const USAGE: u8 = 2;
-/// It was done, but not everything is whole.
-const NOT_WHOLE: u8 = 3;
+/// Exit code: the job is done, but some objects have errors.
+const INCOMPLETE: u8 = 3;
 
-/// What `--help` says about that.
+/// Description of the exit codes, for `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  all of it is done, and on stable storage
-  1  the job failed: a wrong key, too, or a signal
-  2  it was asked for in a wrong way
-  3  it is done, and what is named is not whole: it could not be read, changed while it was read, is damaged in the
-     archive, or something else is in its place; everything else is whole";
+  0  success; all data is on stable storage
+  1  the job failed, for example because of a wrong key or a signal
+  2  usage error
+  3  the job is done, except for the reported objects: they could not be read, changed while they
+     were read, are damaged in the archive, or would replace something else; all others are intact";
 
 impl Failure {
-    /// The job failed.
+    /// A failure of the job.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -286,7 +299,7 @@ impl Failure {
         }
     }
 
-    /// What was asked for cannot be done at all.
+    /// A usage error.
     pub fn usage(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -294,11 +307,11 @@ impl Failure {
         }
     }
 
-    /// Says more about it.
+    /// Appends a detail to the message.
     #[must_use]
-    pub fn and(self, more: &str) -> Self {
+    pub fn with_detail(self, detail: &str) -> Self {
         Self {
-            message: format!("{}; {more}", self.message),
+            message: format!("{}; {detail}", self.message),
             ..self
         }
     }

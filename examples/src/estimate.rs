@@ -1,4 +1,4 @@
-//! How much there is to be read: counted ahead by a thread of its own, which looks at no content.
+//! Number of bytes to read. A separate thread counts them in advance, without reading any content.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata, ReadDir};
@@ -10,34 +10,35 @@ use std::thread;
 
 use datapipe::tree::Excluded;
 
-/// Directories that are open at once. What lies deeper is not counted: nobody needs it to the byte.
-const DEPTH: usize = 64;
+/// Number of directories that are open at once. Deeper directories are not counted: an estimate
+/// need not be exact.
+const MAX_DEPTH: usize = 64;
 
-/// The bytes of all files below some paths. Dropping it ends the counting.
+/// Estimated number of bytes of all files below some paths. Dropping it stops the counting.
 #[derive(Debug)]
 pub struct Estimate(Arc<OnceLock<u64>>);
 
-/// What is not counted.
+/// Objects that are not counted.
 #[derive(Clone, Debug)]
-pub struct LeftOut {
-    /// Other file systems.
-    pub mounted: bool,
-    /// What these patterns match.
-    pub excluded: Excluded,
+pub struct Exclusions {
+    /// Leave out other file systems that are mounted below the paths.
+    pub other_file_systems: bool,
+    /// Leave out the objects that these patterns match.
+    pub patterns: Excluded,
 }
 
 impl Estimate {
-    /// Begins to count what is below some paths, each with its name in the archive. What cannot be
-    /// looked at counts nothing.
-    pub fn start(sources: Vec<(OsString, PathBuf)>, left_out: LeftOut) -> Self {
+    /// Starts to count the bytes below some paths, each with its name in the archive. Objects that
+    /// cannot be inspected are not counted.
+    pub fn start(sources: Vec<(OsString, PathBuf)>, exclusions: Exclusions) -> Self {
         let total = Arc::new(OnceLock::new());
         let result = Arc::downgrade(&total);
-        // Without it there is no estimate, and nothing else is missing.
+        // If the thread cannot start, there is no estimate; everything else works.
         let _ = thread::Builder::new()
             .name("estimate".to_owned())
             .spawn(move || {
                 let bytes = sources.into_iter().try_fold(0u64, |sum, (name, source)| {
-                    Some(sum.saturating_add(bytes_below(name, source, &left_out, &result)?))
+                    Some(sum.saturating_add(count_bytes_below(name, source, &exclusions, &result)?))
                 });
                 if let (Some(bytes), Some(result)) = (bytes, result.upgrade()) {
                     let _ = result.set(bytes);
@@ -46,29 +47,33 @@ impl Estimate {
         Self(total)
     }
 
-    /// All bytes, once they have been counted.
+    /// Returns the total number of bytes, or `None` while the counting goes on.
     pub fn total(&self) -> Option<u64> {
         self.0.get().copied()
     }
 }
 
-/// `None` if nobody wants to know any more.
-fn bytes_below(
+/// Counts the bytes of the files at and below `source`, which is `name` in the archive. Returns
+/// `None` if the [`Estimate`] was dropped, which is when `wanted` has no owner left.
+///
+/// Walks depth first. `open` has the directories from the root to the present one, each with the
+/// length of its path in the archive, to which `path` is cut before the next name is appended.
+fn count_bytes_below(
     name: OsString,
     source: PathBuf,
-    left_out: &LeftOut,
+    exclusions: &Exclusions,
     wanted: &Weak<OnceLock<u64>>,
 ) -> Option<u64> {
     let mut path = name.into_vec();
     let Ok(root) = fs::symlink_metadata(&source) else {
         return Some(0);
     };
-    if left_out.excluded.matches(&path, &path) {
+    if exclusions.patterns.matches(&path, &path) {
         return Some(0);
     }
-    let stays = |meta: &Metadata| !left_out.mounted || meta.dev() == root.dev();
+    let is_same_file_system =
+        |meta: &Metadata| !exclusions.other_file_systems || meta.dev() == root.dev();
     let mut bytes = bytes_of(&root);
-    // With the length of the path in the archive.
     let mut open: Vec<(ReadDir, usize)> = Vec::new();
     let enter = |open: &mut Vec<_>, directory: PathBuf, len| {
         open.extend(fs::read_dir(directory).map(|names| (names, len)));
@@ -92,18 +97,18 @@ fn bytes_below(
         let name = entry.file_name();
         path.push(b'/');
         path.extend_from_slice(name.as_bytes());
-        if left_out.excluded.matches(&path, name.as_bytes()) {
+        if exclusions.patterns.matches(&path, name.as_bytes()) {
             continue;
         }
         bytes = bytes.saturating_add(bytes_of(&meta));
-        if meta.is_dir() && stays(&meta) && open.len() < DEPTH {
+        if meta.is_dir() && is_same_file_system(&meta) && open.len() < MAX_DEPTH {
             enter(&mut open, entry.path(), path.len());
         }
     }
     Some(bytes)
 }
 
-/// What is read of a file: not its holes.
+/// Returns the number of bytes that are read of a file: its length without holes.
 fn bytes_of(meta: &Metadata) -> u64 {
     if meta.is_file() {
         meta.len().min(meta.blocks().saturating_mul(512))
@@ -120,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_is_there_and_stops_when_nobody_asks() {
+    fn bytes_are_counted_until_the_estimate_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("below")).unwrap();
         fs::write(dir.path().join("below/a"), vec![1; 10_000]).unwrap();
@@ -133,11 +138,11 @@ mod tests {
         let total = Arc::new(OnceLock::new());
         let count = |patterns: &[&str], wanted: Weak<_>| {
             let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
-            let left_out = LeftOut {
-                mounted: true,
-                excluded: Excluded::new(&patterns).unwrap(),
+            let exclusions = Exclusions {
+                other_file_systems: true,
+                patterns: Excluded::new(&patterns).unwrap(),
             };
-            bytes_below("data".into(), dir.path().to_owned(), &left_out, &wanted)
+            count_bytes_below("data".into(), dir.path().to_owned(), &exclusions, &wanted)
         };
         assert_eq!(count(&[], Arc::downgrade(&total)), Some(15_000));
         assert_eq!(count(&["data/below/*"], Arc::downgrade(&total)), Some(5000));

@@ -1,4 +1,4 @@
-//! The objects of an archive, a line each, or as entries of a JSON object.
+//! List of the objects of an archive: a line for each object, or the entries of a JSON object.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Stdout, Write, stdout};
@@ -9,32 +9,34 @@ use serde::Serialize;
 use signal_hook::consts::SIGPIPE;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::names::{escaped, minute, mode_string};
-use crate::summary::{Summary, in_json};
+use crate::format::{escape, format_minute, format_mode};
+use crate::summary::{Summary, to_json_text};
 
-/// Prints objects as they are found, so that memory does not grow with them. Clones print one list.
+/// Printer of a list. It prints each object immediately, so that its memory does not grow with
+/// their number. Clones print to the same list.
 #[derive(Clone, Debug)]
-pub struct Listing(Arc<Mutex<Inner>>);
+pub struct Listing(Arc<Mutex<ListingState>>);
 
+/// Output and counts of a list.
 #[derive(Debug)]
-struct Inner {
+struct ListingState {
     out: BufWriter<Stdout>,
     json: bool,
-    /// The JSON object has begun, and its list of entries.
+    /// True after the start of the JSON object and of its list of entries was printed.
     begun: bool,
     files: u64,
     directories: u64,
     others: u64,
 }
 
-/// The object's start, and its list's.
-const BEGIN: &[u8] = b"{\"entries\":[";
+/// Start of the JSON object and of its list of entries.
+const JSON_START: &[u8] = b"{\"entries\":[";
 
 impl Listing {
-    /// A list on standard output: lines, or the entries of a JSON object.
+    /// Makes a list on standard output: lines, or the entries of a JSON object.
     pub fn new(json: bool) -> Self {
         let out = BufWriter::new(stdout());
-        Self(Arc::new(Mutex::new(Inner {
+        Self(Arc::new(Mutex::new(ListingState {
             out,
             json,
             begun: false,
@@ -48,62 +50,62 @@ impl Listing {
     ///
     /// # Errors
     ///
-    /// If standard output takes no more.
+    /// Returns an error if standard output cannot be written.
     pub fn add(&self, object: &CatalogueEntry<'_>) -> io::Result<()> {
-        let mut inner = self.lock();
-        let added = if inner.json {
-            inner.add_json(object)
+        let mut state = self.lock();
+        let added = if state.json {
+            state.add_json(object)
         } else {
-            inner.add_line(object)
+            state.add_line(object)
         };
-        added.inspect_err(end_like_a_filter)?;
+        added.inspect_err(exit_on_broken_pipe)?;
         match object.kind {
-            ObjectKind::File => inner.files += 1,
-            ObjectKind::Directory => inner.directories += 1,
-            _ => inner.others += 1,
+            ObjectKind::File => state.files += 1,
+            ObjectKind::Directory => state.directories += 1,
+            _ => state.others += 1,
         }
         Ok(())
     }
 
-    /// Tells the summary how many there were.
-    pub fn count(&self, summary: &mut Summary) {
-        let inner = self.lock();
+    /// Sets the counts of the summary to the numbers of objects printed.
+    pub fn set_counts(&self, summary: &mut Summary) {
+        let state = self.lock();
         (summary.files, summary.directories, summary.others) =
-            (inner.files, inner.directories, inner.others);
+            (state.files, state.directories, state.others);
     }
 
-    /// Prints what is left: of the JSON object, everything but the entries.
-    pub(crate) fn end(&self, summary: &Summary) -> io::Result<()> {
-        let mut inner = self.lock();
-        if inner.json {
-            if !inner.begun {
-                inner.out.write_all(BEGIN)?;
+    /// Prints the rest of the list: of a JSON object, everything except the entries.
+    pub(crate) fn finish(&self, summary: &Summary) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.json {
+            if !state.begun {
+                state.out.write_all(JSON_START)?;
             }
-            // The summary's fields stand behind the list, in the same object.
+            // The summary's fields follow the list, in the same object.
             let summary = serde_json::to_string(summary)?;
             writeln!(
-                inner.out,
+                state.out,
                 "],{}",
                 summary.strip_prefix('{').unwrap_or_default()
             )?;
         }
-        inner.out.flush().inspect_err(end_like_a_filter)
+        state.out.flush().inspect_err(exit_on_broken_pipe)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, ListingState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends the program, if whoever reads the list has seen enough of it: in silence, and by the signal
-/// by which other programs end then.
-fn end_like_a_filter(error: &io::Error) {
+/// Ends the program if the reader of the list has closed the pipe: without a message, and with the
+/// signal that ends other programs in this case.
+fn exit_on_broken_pipe(error: &io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
         let _ = emulate_default_handler(SIGPIPE);
     }
 }
 
-impl Inner {
+impl ListingState {
     fn add_line(&mut self, object: &CatalogueEntry<'_>) -> io::Result<()> {
         let CatalogueEntry {
             kind,
@@ -114,16 +116,20 @@ impl Inner {
             target,
             ..
         } = *object;
-        let (mode, date, path) = (mode_string(kind, mode), minute(modified), escaped(path));
+        let (mode, date, path) = (
+            format_mode(kind, mode),
+            format_minute(modified),
+            escape(path),
+        );
         write!(self.out, "{mode} {size:>12} {date} {path}")?;
         if kind == ObjectKind::Symlink {
-            write!(self.out, " -> {}", escaped(target))?;
+            write!(self.out, " -> {}", escape(target))?;
         }
         writeln!(self.out)
     }
 
     fn add_json(&mut self, object: &CatalogueEntry<'_>) -> io::Result<()> {
-        let before = if self.begun { b"," } else { BEGIN };
+        let before = if self.begun { b"," } else { JSON_START };
         self.out.write_all(before)?;
         self.begun = true;
         serde_json::to_writer(&mut self.out, &Entry::new(object))?;
@@ -131,7 +137,7 @@ impl Inner {
     }
 }
 
-/// An object, as JSON has it.
+/// An object in JSON.
 #[derive(Serialize)]
 struct Entry<'a> {
     path: Cow<'a, str>,
@@ -141,9 +147,9 @@ struct Entry<'a> {
     /// Permission bits, setuid, setgid and sticky.
     mode: u32,
     size: u64,
-    /// Seconds since 1970, and nanoseconds behind them.
+    /// Seconds since 1970, and nanoseconds.
     modified: (i64, u32),
-    /// What a symbolic link says.
+    /// Target of a symbolic link.
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,8 +165,8 @@ impl<'a> Entry<'a> {
             modified,
             ..
         } = *object;
-        let (path, path_b64) = in_json(object.path);
-        let (target, target_b64) = in_json(object.target);
+        let (path, path_b64) = to_json_text(object.path);
+        let (target, target_b64) = to_json_text(object.target);
         let target = Some(target).filter(|target| !target.is_empty());
         let kind = match object.kind {
             ObjectKind::File => "file",

@@ -1,4 +1,4 @@
-//! Where an archive lies: a directory of volumes, or a virtual tape.
+//! Location of an archive: a directory of volumes, or a virtual tape.
 
 use std::fmt;
 use std::fs;
@@ -12,9 +12,9 @@ use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::console::Failure;
-use crate::names::{escaped, minute};
+use crate::format::{escape, format_minute};
 
-/// A path that is, or is to be, a medium.
+/// Path of a medium that exists or will be created.
 #[derive(Clone, Debug)]
 pub struct Location {
     path: PathBuf,
@@ -22,19 +22,19 @@ pub struct Location {
 }
 
 impl Location {
-    /// A directory of volumes, if one is there or the path ends with a slash; otherwise a virtual
-    /// tape.
+    /// Location at `path`: a directory of volumes if the path is a directory or ends with a slash,
+    /// otherwise a virtual tape.
     pub fn new(path: PathBuf) -> Self {
         let directory = path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir();
         Self { path, directory }
     }
 
-    /// A failure that has to do with this medium.
-    pub fn failure(&self, what: impl fmt::Display) -> Failure {
-        Failure::new(format!("{self}: {what}"))
+    /// Returns a failure that concerns this medium.
+    pub fn failure(&self, reason: impl fmt::Display) -> Failure {
+        Failure::new(format!("{self}: {reason}"))
     }
 
-    /// Begins to write.
+    /// Creates the medium for writing.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Location {
         })
     }
 
-    /// Opens it to read.
+    /// Opens the medium for reading.
     ///
     /// # Errors
     ///
@@ -60,13 +60,13 @@ impl Location {
         })
     }
 
-    /// Refuses to replace what is there, and says what it is. Without this a medium that has
-    /// content is refused just the same when it is created.
+    /// Checks that the medium is empty or does not exist, so that nothing is replaced. Creating the
+    /// medium would refuse to replace its content too; the error of this check names the content.
     ///
     /// # Errors
     ///
-    /// If there is anything, or it cannot be looked at.
-    pub fn check_free(&self) -> Result<(), Failure> {
+    /// Returns a failure if the medium has content or cannot be read.
+    pub fn check_empty(&self) -> Result<(), Failure> {
         let mut medium = match self.open() {
             Err(MediumError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(());
@@ -75,29 +75,30 @@ impl Location {
             opened => opened?,
         };
         let mut record = Vec::new();
-        let what = match medium.read(&mut record) {
+        let content = match medium.read(&mut record) {
             Ok(Item::End) if !self.directory => return Ok(()),
             Ok(Item::Record(_)) => session_of_label(&record).map_or_else(
-                || OTHER.to_owned(),
+                || UNKNOWN_CONTENT.to_owned(),
                 |session| format!("an archive {}", origin(&session)),
             ),
-            _ => OTHER.to_owned(),
+            _ => UNKNOWN_CONTENT.to_owned(),
         };
         Err(self.failure(format!(
-            "already holds {what}; give --overwrite to replace it"
+            "already holds {content}; use --overwrite to replace it"
         )))
     }
 
-    /// Device and inode of the tape's file, or of the directory of volumes.
+    /// Returns device and inode of the tape's file, or of the directory of volumes.
     ///
     /// # Errors
     ///
-    /// If it is not there.
+    /// Returns an error if the file or directory does not exist.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
         fs::metadata(&self.path).map(|found| (found.dev(), found.ino()))
     }
 
-    /// Bytes of its files, as far as they can be looked at.
+    /// Returns the total size of its files in bytes. Files that cannot be inspected are not
+    /// counted.
     pub fn bytes(&self) -> u64 {
         let len = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
         if !self.directory {
@@ -121,10 +122,10 @@ impl fmt::Display for Location {
     }
 }
 
-/// What a medium holds that has no label of ours.
-const OTHER: &str = "something that is not known as an archive";
+/// Description of a medium without a label of this format.
+const UNKNOWN_CONTENT: &str = "data that is not an archive";
 
-/// The session header on a volume's label.
+/// Reads the session header from a volume's label.
 fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     let (_, content) = RecordHeader::parse(record).ok()?;
     let unit = UnitHeader::parse(content)
@@ -136,12 +137,12 @@ fn session_of_label(record: &[u8]) -> Option<SessionHeader> {
     SessionHeader::parse(body).ok()
 }
 
-/// When and by whom a session was written, for people. The host's name is somebody's word: nothing
-/// of it reaches a terminal as a command.
+/// Describes the time and the host of a session, for people. The host's name comes from the medium,
+/// so it is escaped: it must not send commands to a terminal.
 pub fn origin(session: &SessionHeader) -> String {
-    let mut text = format!("written {}", minute(session.created));
+    let mut text = format!("written {}", format_minute(session.created));
     if !session.host.is_empty() {
-        text += &format!(" by host {}", escaped(session.host.as_bytes()));
+        text += &format!(" by host {}", escape(session.host.as_bytes()));
     }
     text
 }

@@ -1,4 +1,4 @@
-//! The line that is redrawn while a pipe runs.
+//! The progress line, which is redrawn while a pipe runs.
 
 use std::io::{Write, stderr};
 use std::time::Duration;
@@ -7,25 +7,25 @@ use datapipe::controller::ByteCount;
 use datapipe::prelude::*;
 use rustix::termios::tcgetwinsize;
 
-use crate::names::harmless;
+use crate::format::escape_controls;
 
-/// How often the line is drawn.
+/// Interval at which the line is redrawn.
 pub(crate) const REDRAW: Duration = Duration::from_millis(500);
 
-/// Back to the line's start, and remove what stands there.
+/// Control sequence that moves the cursor to the start of the line and clears the line.
 pub(crate) const CLEAR: &str = "\r\x1b[K";
 
-/// What the line shows and the pipe does not know.
+/// Counts that the progress line shows in addition to the pipe's status.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Done {
-    /// Files that are done.
+pub struct JobProgress {
+    /// Number of files that are done.
     pub files: Option<u64>,
-    /// How much is done and how much there is, in one unit. Nothing while that is not known.
-    pub part: Option<(u64, u64)>,
+    /// Work that is done, and all work, in the same unit. `None` while the total is unknown.
+    pub done_of_total: Option<(u64, u64)>,
 }
 
-/// Draws the line, as long as the terminal is wide.
-pub(crate) fn draw(now: &Status, lately: &Status, done: Done) {
+/// Draws the line, cut to the width of the terminal.
+pub(crate) fn draw(now: &Status, lately: &Status, done: JobProgress) {
     let bytes = match now.direction {
         Direction::Archive => now.bytes_in(),
         Direction::Restore => now.bytes_out(),
@@ -38,16 +38,17 @@ pub(crate) fn draw(now: &Status, lately: &Status, done: Done) {
         limit: lately.limit().map(|limit| limit.to_string()),
     };
     let columns = tcgetwinsize(stderr()).map_or(0, |size| usize::from(size.ws_col));
-    // Not the last column: what stands there makes some terminals go to the next line.
+    // The last column stays empty: some terminals start a new line after a character there.
     let columns = if columns == 0 { 79 } else { columns - 1 };
     let line: String = line.text().chars().take(columns).collect();
     let _ = write!(stderr(), "{CLEAR}{line}");
 }
 
+/// Content of the progress line.
 struct Line {
     bytes: u64,
     rate: u64,
-    done: Done,
+    done: JobProgress,
     elapsed: Duration,
     limit: Option<String>,
 }
@@ -55,29 +56,29 @@ struct Line {
 impl Line {
     fn text(&self) -> String {
         let mut text = ByteCount(self.bytes).to_string();
-        let part = self.done.part.filter(|&(_, all)| all > 0);
-        // What grows while it is read can be more than there was.
-        let part = part.map(|(done, all)| done.min(all) as f64 / all as f64);
-        if let Some(part) = part {
-            text += &format!("  ~{:.0} %", part * 100.0);
+        let done_of_total = self.done.done_of_total.filter(|&(_, all)| all > 0);
+        // Sources may grow while they are read, so more than the estimate may be done.
+        let fraction = done_of_total.map(|(done, all)| done.min(all) as f64 / all as f64);
+        if let Some(fraction) = fraction {
+            text += &format!("  ~{:.0} %", fraction * 100.0);
         }
         if let Some(files) = self.done.files {
             text += &format!("  {files} files");
         }
         text += &format!("  {}/s", ByteCount(self.rate));
-        if let Some(part) = part.filter(|&part| part > 0.0) {
-            let left = self.elapsed.as_secs_f64() * (1.0 - part) / part;
-            text += &format!("  eta {}", clock(left as u64));
+        if let Some(fraction) = fraction.filter(|&fraction| fraction > 0.0) {
+            let left = self.elapsed.as_secs_f64() * (1.0 - fraction) / fraction;
+            text += &format!("  eta {}", format_duration(left as u64));
         }
         if let Some(limit) = &self.limit {
             text += &format!("  limited by {limit}");
         }
-        harmless(&text)
+        escape_controls(&text)
     }
 }
 
-/// Seconds as `0:31` or `2:05:00`.
-fn clock(seconds: u64) -> String {
+/// Formats a number of seconds as `0:31` or `2:05:00`.
+fn format_duration(seconds: u64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 {
         format!("{hours}:{minutes:02}:{seconds:02}")
@@ -91,13 +92,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line() {
+    fn line_shows_only_known_counts() {
         let mut line = Line {
             bytes: 3 << 30,
             rate: 100 << 20,
-            done: Done {
+            done: JobProgress {
                 files: Some(1200),
-                part: Some((1 << 30, 4 << 30)),
+                done_of_total: Some((1 << 30, 4 << 30)),
             },
             elapsed: Duration::from_secs(31),
             limit: Some("zstd (97 % busy)".to_owned()),
@@ -105,14 +106,20 @@ mod tests {
         let expected =
             "3.0 GiB  ~25 %  1200 files  100.0 MiB/s  eta 1:33  limited by zstd (97 % busy)";
         assert_eq!(line.text(), expected);
-        line.done.part = Some((5, 4));
+        line.done.done_of_total = Some((5, 4));
         assert!(line.text().contains("~100 %") && line.text().contains("eta 0:00"));
-        line.done.part = Some((0, 4));
+        line.done.done_of_total = Some((0, 4));
         assert!(line.text().contains("~0 %") && !line.text().contains("eta"));
         for part in [None, Some((0, 0))] {
-            (line.done, line.limit) = (Done { files: None, part }, None);
+            (line.done, line.limit) = (
+                JobProgress {
+                    files: None,
+                    done_of_total: part,
+                },
+                None,
+            );
             assert_eq!(line.text(), "3.0 GiB  100.0 MiB/s");
         }
-        assert_eq!(clock(7500), "2:05:00");
+        assert_eq!(format_duration(7500), "2:05:00");
     }
 }

@@ -7,24 +7,24 @@ use datapipe::prelude::*;
 
 use crate::console::{Console, Failure};
 
-/// What encrypts and decrypts, as arguments.
+/// Options for the secret that encrypts and decrypts an archive.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 pub struct SecretArgs {
-    /// The archive is encrypted with the key in FILE, which has exactly 32 bytes
+    /// Encrypt or decrypt with the key in FILE, which has exactly 32 bytes
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// The archive is encrypted with the passphrase in FILE; a line end behind it does not count
+    /// Encrypt or decrypt with the passphrase in FILE; a line end after it is ignored
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
 
 impl SecretArgs {
-    /// Reads the secret, if one was given. Warns if others could read it too.
+    /// Reads the secret, if one was given. Warns if other users can read or change the file.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is none of its kind.
+    /// Returns a failure if the file cannot be read, or does not hold a valid secret.
     pub fn read(&self, console: Console) -> Result<Option<Secret>, Failure> {
         let (path, secret) = match (&self.key_file, &self.passphrase_file) {
             (Some(path), _) => (path, Secret::from(Key::from_file(path)?)),
@@ -34,7 +34,7 @@ impl SecretArgs {
         if others_can_read(path)? {
             let path = path.display();
             console.warn(&format!(
-                "{path} can be read or changed by others: chmod 600 {path}"
+                "other users can read or change {path}: chmod 600 {path}"
             ));
         }
         Ok(Some(secret))

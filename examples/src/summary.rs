@@ -1,4 +1,4 @@
-//! What became of a job: the same for people, line by line, and for programs, as one JSON object.
+//! Outcome of a job: for people line by line, and for programs as one JSON object.
 
 use std::borrow::Cow;
 use std::time::Instant;
@@ -9,51 +9,51 @@ use datapipe::stage::DamageEntry;
 use datapipe::tree::{RestoreProblem, RestoreReport, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
-use crate::names::escaped;
+use crate::format::escape;
 
-/// What became of a job. Serialized, it is the object that `--json` prints.
+/// Outcome of a job. Serialized, it is the object that `--json` prints.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// backup, restore, verify or list.
+    /// `backup`, `restore`, `verify` or `list`.
     pub job: &'static str,
-    /// `ok`; `incomplete` if something is not whole; `failed`.
+    /// `ok`; `incomplete` if there are errors; `failed`.
     pub status: &'static str,
-    /// What the program returns.
+    /// Exit code of the program.
     pub exit: u8,
-    /// Why it failed.
+    /// Reason of a failure.
     pub message: Option<String>,
-    /// The archive's name.
+    /// Name of the archive.
     pub archive: Option<String>,
-    /// Whole files.
+    /// Number of intact files.
     pub files: u64,
-    /// Directories.
+    /// Number of directories.
     pub directories: u64,
-    /// Links, further names of files, fifos, devices.
+    /// Number of other objects: links, further names of files, fifos, devices.
     pub others: u64,
-    /// Bytes that the pipe's head has sent.
+    /// Number of bytes that the pipe's head has sent.
     pub bytes_in: u64,
-    /// Bytes that the pipe's tail has received.
+    /// Number of bytes that the pipe's tail has received.
     pub bytes_out: u64,
-    /// From the start of the program.
+    /// Duration of the program in seconds.
     pub seconds: f64,
     /// The stage that limited the pipe.
     pub limiting_stage: Option<String>,
-    /// What is not whole: as much of it as was kept.
-    pub errors: Vec<Trouble>,
-    /// How much is not whole, kept or not.
+    /// The first errors, as many as are kept.
+    pub errors: Vec<ProblemEntry>,
+    /// Number of all errors, including those not kept.
     pub errors_total: u64,
-    /// What belongs into no archive, or was not to be in this one.
-    pub left_out: Vec<Trouble>,
-    /// How much that was, kept or not.
+    /// The first objects that were left out of the archive, as many as are kept.
+    pub left_out: Vec<ProblemEntry>,
+    /// Number of all objects that were left out, including those not kept.
     pub left_out_total: u64,
-    /// What is as it had to be, but perhaps not as it was expected.
+    /// Remarks on results that are correct but may be unexpected.
     pub notes: Vec<String>,
     #[serde(skip)]
     began: Instant,
 }
 
 impl Summary {
-    /// Of a job that begins now.
+    /// Makes the summary of a job that begins now.
     pub fn new(job: &'static str) -> Self {
         Self {
             job,
@@ -77,13 +77,13 @@ impl Summary {
         }
     }
 
-    /// Takes what the pipe did.
+    /// Adds the final status of the pipe.
     pub fn add_status(&mut self, status: &Status) {
         (self.bytes_in, self.bytes_out) = (status.bytes_in(), status.bytes_out());
         self.limiting_stage = status.limit().map(|limit| limit.stage);
     }
 
-    /// Takes what was read of a tree.
+    /// Adds the outcome of reading a tree.
     pub fn add_tree(&mut self, report: &TreeReport) {
         let outcome = report.snapshot();
         (self.files, self.directories, self.others) =
@@ -95,45 +95,45 @@ impl Summary {
             } else {
                 &mut self.errors
             };
-            list.push(Trouble { path, what });
+            list.push(ProblemEntry { path, what });
         }
         (self.errors_total, self.left_out_total) = (outcome.problem_count, outcome.left_out);
     }
 
-    /// Takes what was restored or verified of a tree.
+    /// Adds the outcome of restoring or verifying a tree.
     pub fn add_restored(&mut self, report: &RestoreReport) {
         let outcome = report.snapshot();
         (self.files, self.directories, self.others) =
             (outcome.files, outcome.directories, outcome.others);
         for RestoreProblem { path, what, .. } in outcome.problems {
-            self.errors.push(Trouble { path, what });
+            self.errors.push(ProblemEntry { path, what });
         }
         self.errors_total += outcome.problem_count;
         self.notes.extend(outcome.notes);
     }
 
-    /// Takes what was found damaged on the medium.
+    /// Adds the damage that was found on the medium.
     pub fn add_damage(&mut self, log: &DamageLog) {
-        let place = |damage: DamageEntry| Trouble {
+        let problem = |damage: DamageEntry| ProblemEntry {
             path: Vec::new(),
             what: damage.to_string(),
         };
         let outcome = log.snapshot();
-        self.errors.extend(outcome.entries.into_iter().map(place));
+        self.errors.extend(outcome.entries.into_iter().map(problem));
         self.errors_total += outcome.count;
     }
 
-    /// Takes one thing that is not whole. An empty path is that of the archive.
+    /// Adds one error. An empty path means the archive as a whole.
     pub fn add_error(&mut self, path: impl Into<Vec<u8>>, what: impl Into<String>) {
-        self.errors.push(Trouble {
+        self.errors.push(ProblemEntry {
             path: path.into(),
             what: what.into(),
         });
         self.errors_total += 1;
     }
 
-    /// The job ends now.
-    pub fn end(&mut self, exit: u8, message: Option<String>) {
+    /// Records the end of the job.
+    pub fn finish(&mut self, exit: u8, message: Option<String>) {
         self.seconds = self.began.elapsed().as_secs_f64();
         (self.exit, self.message) = (exit, message);
         self.status = match exit {
@@ -141,30 +141,30 @@ impl Summary {
             3 => "incomplete",
             _ => "failed",
         };
-        // Files first: they are what is asked for.
-        self.errors.sort_by_key(|trouble| trouble.path.is_empty());
+        // Errors of files come first, because users look for them.
+        self.errors.sort_by_key(|problem| problem.path.is_empty());
     }
 }
 
-/// Something that is not whole, or was left out.
+/// An object that has an error, or was left out.
 #[derive(Clone, Debug)]
-pub struct Trouble {
-    /// Its path in the archive; empty if it is no object.
+pub struct ProblemEntry {
+    /// Path in the archive; empty if the problem does not concern a single object.
     pub path: Vec<u8>,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub what: String,
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for ProblemEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if !self.path.is_empty() {
-            write!(f, "{}: ", escaped(&self.path))?;
+            write!(f, "{}: ", escape(&self.path))?;
         }
         f.write_str(&self.what)
     }
 }
 
-impl Serialize for Trouble {
+impl Serialize for ProblemEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Fields<'a> {
@@ -173,7 +173,7 @@ impl Serialize for Trouble {
             path_b64: Option<String>,
             what: &'a str,
         }
-        let (path, path_b64) = in_json(&self.path);
+        let (path, path_b64) = to_json_text(&self.path);
         let path = Some(path).filter(|path| !path.is_empty());
         Fields {
             path,
@@ -184,8 +184,8 @@ impl Serialize for Trouble {
     }
 }
 
-/// Bytes as JSON can have them: as text, and in base64 if that would lose something.
-pub fn in_json(bytes: &[u8]) -> (Cow<'_, str>, Option<String>) {
+/// Converts bytes for JSON: to text, and to base64 as well if the text loses information.
+pub fn to_json_text(bytes: &[u8]) -> (Cow<'_, str>, Option<String>) {
     let text = String::from_utf8_lossy(bytes);
     let lossless = std::str::from_utf8(bytes).is_ok();
     (text, (!lossless).then(|| BASE64_STANDARD.encode(bytes)))
@@ -196,13 +196,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_lose_nothing() {
+    fn paths_in_json_are_lossless() {
         let json = |path: &[u8]| {
-            let trouble = Trouble {
+            let problem = ProblemEntry {
                 path: path.to_vec(),
                 what: "is \"gone\"\n".to_owned(),
             };
-            serde_json::to_value(trouble).unwrap_or_default()
+            serde_json::to_value(problem).unwrap_or_default()
         };
         let what = "is \"gone\"\n";
         assert_eq!(

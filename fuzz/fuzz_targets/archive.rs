@@ -1,5 +1,5 @@
-//! A good volume, encrypted, with some bytes changed: each block that comes out is the right one,
-//! or zeros.
+//! A valid, encrypted volume with some bytes changed: each restored block is the original one, or
+//! zeros.
 #![no_main]
 
 use datapipe::archive::{ArchiveHead, ArchiveReader, BlockSet, StreamRestore};
@@ -12,11 +12,11 @@ use libfuzzer_sys::fuzz_target;
 
 const TAPE: &[u8] = include_bytes!("../../datapipe/tests/vectors/good/key-file-raw.tap");
 const PLAIN: &[u8] = include_bytes!("../../datapipe/tests/vectors/good/key-file-raw.plain");
-const BLOCK: usize = 512;
+const BLOCK_LEN: usize = 512;
 
-/// Makes the checksums right of what begins where a header stood, so that lies of headers are
-/// reached.
-fn make_right(bytes: &mut [u8]) {
+/// Corrects the checksums of all headers and their bodies, so that the target also reaches the code
+/// after the checksum tests with wrong headers.
+fn correct_checksums(bytes: &mut [u8]) {
     for at in 0..TAPE.len() - 64 {
         let stored = u32::from_le_bytes(bytes[at + 36..at + 40].try_into().unwrap()) as usize;
         if let (b"DPun", Some(body)) = (&TAPE[at..at + 4], bytes[at + 64..].get(..stored)) {
@@ -31,14 +31,14 @@ fn make_right(bytes: &mut [u8]) {
 }
 
 fuzz_target!(|input: (bool, [u8; 3], Vec<(u16, u8)>)| {
-    let (right, wanted, edits) = input;
+    let (with_checksums, first_blocks, edits) = input;
     let mut bytes = TAPE.to_vec();
     for (at, value) in edits {
         let at = usize::from(at) % bytes.len();
         bytes[at] = value;
     }
-    if right {
-        make_right(&mut bytes);
+    if with_checksums {
+        correct_checksums(&mut bytes);
     }
     let storage = FaultyStorage::new(1);
     storage.set_bytes("/t", &bytes);
@@ -49,24 +49,28 @@ fuzz_target!(|input: (bool, [u8; 3], Vec<(u16, u8)>)| {
     };
     let log = DamageLog::new();
     let reader = reader.salvage(&log);
-    check(reader.head(), &reader, &log);
+    check_restored(reader.head(), &reader, &log);
     if let Ok(index) = reader.index() {
         let mut blocks = BlockSet::new();
-        wanted
+        first_blocks
             .iter()
             .for_each(|&first| blocks.insert(first.into()..=u64::from(first) + 1));
         if let Ok(head) = reader.head_of(&index, &blocks) {
-            check(head, &reader, &log);
+            check_restored(head, &reader, &log);
         }
     }
 });
 
-/// Whatever comes is what was written, or zeros.
-fn check<M: Medium + 'static>(head: ArchiveHead<M>, reader: &ArchiveReader<M>, log: &DamageLog) {
+/// Restores the stream, and checks that each block is the original one, or zeros.
+fn check_restored<M: Medium + 'static>(
+    head: ArchiveHead<M>,
+    reader: &ArchiveReader<M>,
+    log: &DamageLog,
+) {
     let mut out = Vec::new();
     let (open, head) = (reader.open_blocks().unwrap(), HeadStage::from(head));
     let pipe = Pipe::builder()
-        .buffer_size(BLOCK as u32)
+        .buffer_size(BLOCK_LEN as u32)
         .head(head.inline())
         .stage(open.inline());
     let pipe = pipe.stage(decompress_salvaging(log).inline());
@@ -74,11 +78,11 @@ fn check<M: Medium + 'static>(head: ArchiveHead<M>, reader: &ArchiveReader<M>, l
         .tail(TailStage::from(StreamRestore::new(&mut out)).inline())
         .run();
     assert!(out.len() <= PLAIN.len());
-    for (got, sent) in out.chunks(BLOCK).zip(PLAIN.chunks(BLOCK)) {
+    for (restored, original) in out.chunks(BLOCK_LEN).zip(PLAIN.chunks(BLOCK_LEN)) {
         assert!(
-            got == sent || got.iter().all(|&byte| byte == 0),
-            "wrong data came out: {:#?}",
-            log.snapshot().entries
+            restored == original || restored.iter().all(|&byte| byte == 0),
+            "wrong data was restored: {:#?}",
+            log.entries()
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A segment made by somebody hostile: attaching to it, and using it, gives a result or an error.
+//! A segment made by a hostile process: attaching to it and using it gives a result or an error.
 #![no_main]
 
 use datapipe::memory::{Backing, HugePages, PipeName, Segment, Shape, StageId, StageShape};
@@ -17,7 +17,7 @@ fuzz_target!(|edits: Vec<(u16, u64)>| {
         .unwrap();
     let (name, names) = (PipeName::new(), ["head", "middle", "tail"]);
     let good = Segment::create(&name, shape, &names, Backing::Anonymous, HugePages::No).unwrap();
-    // A copy with some words changed, sealed as a segment must be.
+    // A copy of a valid segment with some words changed, sealed as a segment must be.
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(
         &mut std::fs::File::from(good.descriptor().unwrap().try_clone_to_owned().unwrap()),

@@ -1,4 +1,4 @@
-//! Bytes as a block of entries: what parses is written as the same bytes again.
+//! Arbitrary bytes as a block of entries: an entry that parses is encoded to the same bytes again.
 #![no_main]
 
 use datapipe::wire::{Entry, EntryBody};
@@ -7,18 +7,18 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;
     while !rest.is_empty() {
-        let Ok((entry, behind)) = Entry::parse(rest) else {
+        let Ok((entry, after)) = Entry::parse(rest) else {
             break;
         };
-        assert!(behind.len() < rest.len(), "each entry takes some");
+        assert!(after.len() < rest.len(), "each entry takes some bytes");
         let mut again = Vec::new();
         match (entry.append_to(&mut again), &entry.body) {
             (Err(_), EntryBody::Later(_)) => assert!(again.is_empty()),
             (written, _) => {
                 written.unwrap();
-                assert_eq!(again, rest[..rest.len() - behind.len()]);
+                assert_eq!(again, rest[..rest.len() - after.len()]);
             }
         }
-        rest = behind;
+        rest = after;
     }
 });

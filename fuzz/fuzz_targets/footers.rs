@@ -1,5 +1,5 @@
-//! Bytes as the body of any footer, or of a locator: what parses is written as the same bytes
-//! again.
+//! Arbitrary bytes as the body of any footer, or of a locator: a body that parses is encoded to the
+//! same bytes again.
 #![no_main]
 
 use datapipe::wire::{ArchiveFooter, ChunkFooter, Locator, SessionFooter};

@@ -1,5 +1,5 @@
-//! Bytes as the body of a session or archive header: what parses is written as the same bytes
-//! again.
+//! Arbitrary bytes as the body of a session or archive header: a body that parses is encoded to the
+//! same bytes again.
 #![no_main]
 
 use datapipe::wire::{ArchiveHeader, SessionHeader};

@@ -1,5 +1,5 @@
-//! Bytes as messages and hellos of the daemon's protocol: what can be read is written as something
-//! that is read as the same.
+//! Arbitrary bytes as messages and hellos of the daemon's protocol: a message that decodes is
+//! encoded to bytes that decode to the same message.
 #![no_main]
 
 use datapipe_net::protocol::{

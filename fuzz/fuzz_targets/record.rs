@@ -1,4 +1,4 @@
-//! Bytes as a record's header: what parses is written as the same bytes again.
+//! Arbitrary bytes as a record's header: a header that parses is encoded to the same bytes again.
 #![no_main]
 
 use datapipe::wire::{RECORD_HEADER_LEN, RecordHeader, looks_like_record};
@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut record = bytes.to_vec();
-    // The checksum is made right, or nothing behind it is reached.
+    // The checksum is corrected, so that the target reaches the code after its test.
     if let Some(header) = record.get_mut(..RECORD_HEADER_LEN) {
         let crc = crc32fast::hash(&header[..RECORD_HEADER_LEN - 4]);
         header[RECORD_HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());

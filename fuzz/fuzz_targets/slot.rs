@@ -1,4 +1,5 @@
-//! Bytes as a key slot: it opens, or says why not, and takes no more memory than it may.
+//! Arbitrary bytes as a key slot: opening it gives an error with a text, and takes no more memory
+//! than the limit.
 #![no_main]
 
 use datapipe::crypto::{Key, KeySlot, Passphrase, Secret, unlock};
@@ -6,14 +7,15 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: ([u8; 128], bool, [u8; 16], u8)| {
     let (mut bytes, passphrase, session, copies) = input;
-    // Kind and derivation in four of five cases right, or nothing behind them is reached.
+    // Kind and derivation are valid in four of five cases, so that the target reaches the code
+    // after their checks.
     if !bytes[0].is_multiple_of(5) {
         let kind = 1 + u8::from(passphrase);
         bytes[..4].copy_from_slice(&[kind, kind - 1, 0, 0]);
     }
     let word =
         |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    // What costs much and is allowed would only make this slow.
+    // Expensive parameters within the limits would only slow the target down.
     let (memory, passes) = (word(4), word(8));
     if (1025..=1 << 20).contains(&memory) && passes <= 16 {
         return;
@@ -26,7 +28,7 @@ fuzz_target!(|input: ([u8; 128], bool, [u8; 16], u8)| {
     let slot = KeySlot::from_bytes(&bytes);
     assert_eq!(slot.to_bytes(), bytes);
     let _ = (format!("{slot:?}"), slot.secret_kind());
-    // Nobody guesses a check of 32 bytes.
+    // The fuzzer cannot guess a check value of 32 bytes.
     let error = slot.open(&secret, &session).unwrap_err();
     assert!(!error.to_string().is_empty());
     unlock(&vec![slot; usize::from(copies % 3)], &secret, &session).unwrap_err();

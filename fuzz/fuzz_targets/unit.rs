@@ -1,5 +1,5 @@
-//! Bytes as a unit's header: what parses is written as the same bytes again, unless a later version
-//! wrote it.
+//! Arbitrary bytes as a unit's header: a header that parses is encoded to the same bytes again,
+//! unless a later version of the format wrote it.
 #![no_main]
 
 use datapipe::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut unit = bytes.to_vec();
-    // The checksum is made right, or nothing behind it is reached.
+    // The checksum is corrected, so that the target reaches the code after its test.
     if let Some(header) = unit.get_mut(..UNIT_HEADER_LEN) {
         let crc = crc32fast::hash(&header[..UNIT_HEADER_LEN - 4]);
         header[UNIT_HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());

@@ -11,19 +11,19 @@ use datapipe::host::Modules;
 use datapipe::memory::Process;
 use datapipe::prelude::*;
 
-use super::{Delay, Prints, Side, Task, Workload};
+use super::{Delay, ExpectedOutput, RunSpec, Task, Workload};
 
 const KILLS: usize = 101;
 const BLOCK_LEN: u32 = 65_536;
 
-/// Blocks that the stage takes up between two kills, so that each meets another one.
+/// Blocks that the stage receives between two kills, so that each kill hits another block.
 const BETWEEN: u64 = 200;
 
-/// How often the count of blocks is looked at: a hundredth of what is measured.
-const LOOK: Duration = Duration::from_micros(100);
+/// Interval at which the number of blocks is polled: a hundredth of the measured delays.
+const POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// How long anything may take before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time after which the pipe counts as hung.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 const MODULE: &str = "benches.copy";
 
@@ -43,110 +43,114 @@ pub(super) const WORKLOAD: Workload = Workload {
             },
         ],
         prepare: || {
-            Ok(Side::this(
+            Ok(RunSpec::own_program(
                 "datapipe",
                 "deaths-datapipe",
                 Vec::new(),
-                Prints::Anything,
+                ExpectedOutput::Anything,
             )?)
         },
     },
 };
 
-/// What this program's processes run.
+/// Returns the modules that this program's processes can run.
 pub(crate) fn modules() -> Modules {
-    Modules::new().with(MODULE, |_| Ok(copying()))
+    Modules::new().with(MODULE, |_| Ok(copy_stage()))
 }
 
-/// Prints a line for each kill: milliseconds until the controller knew of it, and until a
-/// replacement had a block.
+/// Prints a line for each kill: milliseconds until the controller reported the death, and until the
+/// replacement had received a block.
 pub(super) fn datapipe(_: &[OsString]) -> Result<(), Box<dyn Error>> {
-    let (tell, events) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
     let pipe = Pipe::builder()
         .buffer_size(BLOCK_LEN)
-        .head(Endless)
-        .stage(copying().in_processes())
-        .tail(Nowhere)
-        .on_event(move |event| drop(tell.send((Instant::now(), event.clone()))))
+        .head(Zeros)
+        .stage(copy_stage().in_processes())
+        .tail(Discard)
+        .on_event(move |event| drop(sender.send((Instant::now(), event.clone()))))
         .start()?;
-    let taken_up = || pipe.status().stages[1].instances[0].blocks_in;
-    let mut victim = started(&events)?;
+    let received = || pipe.status().stages[1].instances[0].blocks_in;
+    let mut victim = wait_for_start(&events)?;
     for _ in 0..KILLS {
-        let before = taken_up();
-        wait_until(|| taken_up() >= before + BETWEEN)?;
+        let before = received();
+        wait_until(|| received() >= before + BETWEEN)?;
         let process = Process::watch(victim)?;
         let killed = Instant::now();
         process.kill()?;
-        let noticed = died(&events)?;
-        let before = taken_up(); // the dead one counts no more
-        wait_until(|| taken_up() > before)?;
+        let noticed = wait_for_death(&events)?;
+        let before = received(); // the killed process receives no more blocks
+        wait_until(|| received() > before)?;
         let replaced = Instant::now();
-        victim = started(&events)?;
+        victim = wait_for_start(&events)?;
         let since_kill = |at: Instant| at.duration_since(killed).as_secs_f64() * 1000.0;
         println!("{:.3} {:.3}", since_kill(noticed), since_kill(replaced));
     }
     pipe.cancel();
     match pipe.wait() {
         Err(datapipe::Error::Cancelled) => Ok(()),
-        Ok(_) => Err("a pipe without an end has ended".into()),
+        Ok(_) => Err("the endless pipe has ended".into()),
         Err(error) => Err(error.into()),
     }
 }
 
+/// Events of the controller, each with the time of its report.
 type Events = Receiver<(Instant, Event)>;
 
-/// Waits for the next process. Returns its id.
-fn started(events: &Events) -> Result<u32, Box<dyn Error>> {
-    match events.recv_timeout(PATIENCE)? {
+/// Waits for the next start of a process. Returns its id.
+fn wait_for_start(events: &Events) -> Result<u32, Box<dyn Error>> {
+    match events.recv_timeout(TIMEOUT)? {
         (_, Event::Started { process, .. }) => Ok(process),
-        (_, event) => Err(format!("a process was to start, but {event}").into()),
+        (_, event) => Err(format!("expected the start of a process, but {event}").into()),
     }
 }
 
-/// Waits for the next death. Returns when the controller told it.
-fn died(events: &Events) -> Result<Instant, Box<dyn Error>> {
-    match events.recv_timeout(PATIENCE)? {
+/// Waits for the next death. Returns the time at which the controller reported it.
+fn wait_for_death(events: &Events) -> Result<Instant, Box<dyn Error>> {
+    match events.recv_timeout(TIMEOUT)? {
         (at, Event::Died { replaced: true, .. }) => Ok(at),
-        (_, event) => Err(format!("a process was to die, but {event}").into()),
+        (_, event) => Err(format!("expected the death of a process, but {event}").into()),
     }
 }
 
-fn wait_until(is_so: impl Fn() -> bool) -> Result<(), Box<dyn Error>> {
+fn wait_until(is_reached: impl Fn() -> bool) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
-    while !is_so() {
-        if start.elapsed() >= PATIENCE {
-            return Err(format!("the pipe did not get on for {} s", PATIENCE.as_secs()).into());
+    while !is_reached() {
+        if start.elapsed() >= TIMEOUT {
+            return Err(format!("the pipe made no progress for {} s", TIMEOUT.as_secs()).into());
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
     Ok(())
 }
 
-fn copying() -> MiddleStage<'static> {
-    Stage::transform("copy", |_| Copying).module(MODULE, "")
+fn copy_stage() -> MiddleStage<'static> {
+    Stage::transform("copy", |_| CopyBlocks).module(MODULE, "")
 }
 
-struct Copying;
+/// Middle stage that copies its input.
+struct CopyBlocks;
 
-impl Transform for Copying {
+impl Transform for CopyBlocks {
     fn transform(&mut self, input: &Block, output: &mut Block) -> Result<Verdict, StageError> {
         output.put(input.bytes())?;
         Ok(Verdict::Send)
     }
 }
 
-struct Endless;
+/// Head that never ends.
+struct Zeros;
 
-impl Head for Endless {
+impl Head for Zeros {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         block.put(&[0; BLOCK_LEN as usize])?;
         Ok(Fill::Block)
     }
 }
 
-struct Nowhere;
+/// Tail that discards its input.
+struct Discard;
 
-impl Tail for Nowhere {
+impl Tail for Discard {
     fn write(&mut self, _: &Block) -> Result<(), StageError> {
         Ok(())
     }

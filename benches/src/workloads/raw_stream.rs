@@ -6,8 +6,8 @@ use std::fs::File;
 
 use datapipe::prelude::*;
 
-use super::material::MemoryFile;
-use super::{Bound, Contest, Measure, PAIRS, Prints, Side, Task, Workload};
+use super::memory_file::MemoryFile;
+use super::{Bound, Comparison, ExpectedOutput, Measure, PAIRS, RunSpec, Task, Workload};
 
 const STREAM_LEN: u64 = 3 << 30;
 const BUFFERS: u32 = 16;
@@ -31,11 +31,11 @@ pub(super) const WORKLOAD: Workload = Workload {
     },
 };
 
-fn prepare() -> Result<Contest, Box<dyn Error>> {
+fn prepare() -> Result<Comparison, Box<dyn Error>> {
     let stream = MemoryFile::random(STREAM_LEN)?;
     let (path, crc) = (
         stream.path(),
-        Prints::Exactly(format!("{:08x}", stream.crc)),
+        ExpectedOutput::Exactly(format!("{:08x}", stream.crc)),
     );
     let total = u64::from(BUFFERS) * u64::from(BUFFER_SIZE);
     let mbuffer: Vec<OsString> = vec![
@@ -49,14 +49,14 @@ fn prepare() -> Result<Contest, Box<dyn Error>> {
         "-m".into(),
         total.to_string().into(),
     ];
-    Ok(Contest {
-        ours: Side::this("datapipe", "raw-stream-datapipe", vec![path], crc)?,
-        peer: Side::other("mbuffer", "mbuffer", mbuffer),
-        _material: Some(Box::new(stream)),
+    Ok(Comparison {
+        ours: RunSpec::own_program("datapipe", "raw-stream-datapipe", vec![path], crc)?,
+        peer: RunSpec::command("mbuffer", "mbuffer", mbuffer),
+        _resources: Some(Box::new(stream)),
     })
 }
 
-/// Takes the checksum of every block, and throws the block away.
+/// Tail that adds every block to a checksum and discards the block.
 struct Checksum(crc32fast::Hasher);
 
 impl Tail for Checksum {
@@ -73,7 +73,7 @@ impl Tail for Checksum {
 
 pub(super) fn datapipe(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
     let [path] = arguments else {
-        return Err("one argument is needed: the file to read".into());
+        return Err("an argument is missing: the file to read".into());
     };
     let head = HeadStage::from(StreamHead::new(File::open(path)?));
     let tail = TailStage::from(Checksum(crc32fast::Hasher::new()));
@@ -82,7 +82,7 @@ pub(super) fn datapipe(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
         .tail(tail.inline())
         .buffers(BUFFERS)
         .buffer_size(BUFFER_SIZE)
-        .headroom(0) // no rooms, so that the pool has exactly as many bytes as mbuffer's
+        .headroom(0) // no rooms, so that the pool has exactly as many bytes as that of mbuffer
         .tailroom(0)
         .run()?;
     Ok(())

@@ -1,14 +1,12 @@
-//! A directory in memory that leaves nothing behind, nor does whatever stands beside it with a name
-//! that begins as its own and goes on with a dash: that is what other people's shared memory is
-//! called here.
+//! A directory in memory that is removed in any case, together with all files beside it whose names
+//! consist of the directory's name, a dash and more: peers name their shared memory like this here.
 //!
 //! ```text
-//!   this process -- pipe --> a shell that waits for the pipe's end, and then removes the directory
+//!   this process -- pipe --> shell: waits for the end of the pipe, then removes the directory
 //! ```
 //!
-//! The pipe ends when its value is dropped, and when this process ends, of whatever. The shell is
-//! in a process group of its own, so that what interrupts this process from a terminal does not
-//! reach it.
+//! The pipe ends when the [`Scratch`] is dropped, and when this process ends for any reason. The
+//! shell has its own process group, so that an interrupt from the terminal does not reach it.
 
 use std::error::Error;
 use std::fs::{self, DirBuilder};
@@ -18,9 +16,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 
-use super::material::{DIRECTORY, check_room};
+use super::space::{DIRECTORY, check_space};
 
-/// When this process has been killed, what it started may still write for a while.
+/// Script of the shell. It tries several times, because the children of a killed process may still
+/// write for a while.
 const REMOVE: &str =
     r#"cat; for n in 1 2 3 4 5; do rm -rf -- "$1" "$1"-*; test -e "$1" || break; sleep 1; done"#;
 
@@ -31,10 +30,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// An empty directory in which so many `bytes` and `files` have room.
+    /// Makes an empty directory, after checking that `files` files with `bytes` bytes fit.
     pub(super) fn new(bytes: u64, files: u64) -> Result<Self, Box<dyn Error>> {
-        check_room(bytes, files)?;
-        let path = make()?;
+        check_space(bytes, files)?;
+        let path = make_directory()?;
         let spawned = Command::new("sh")
             .args(["-c", REMOVE, "sh"])
             .arg(&path)
@@ -47,12 +46,12 @@ impl Scratch {
             Ok(remover) => Ok(Self { path, remover }),
             Err(error) => {
                 fs::remove_dir(&path)?;
-                Err(format!("sh cannot be run: {error}").into())
+                Err(format!("cannot run sh: {error}").into())
             }
         }
     }
 
-    /// Something in it.
+    /// Returns the path of `name` in the directory.
     pub(super) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
@@ -61,12 +60,13 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         drop(self.remover.stdin.take());
-        // Its memory is needed for what comes next.
+        // The next workload needs the memory.
         let _ = self.remover.wait();
     }
 }
 
-fn make() -> io::Result<PathBuf> {
+/// Makes a directory with an unused name.
+fn make_directory() -> io::Result<PathBuf> {
     let mut number = 0;
     loop {
         let path =
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_left() {
+    fn dropped_directory_is_removed_with_its_dashed_siblings() {
         let scratch = Scratch::new(0, 2).unwrap();
         let (path, beside) = (
             scratch.path.clone(),

@@ -1,4 +1,4 @@
-//! Runs the library's own stages in processes, for programs that host none themselves.
+//! Runs the stages of the library in processes, for programs that are not hosts themselves.
 
 use std::process::ExitCode;
 
@@ -6,6 +6,6 @@ use datapipe::host;
 
 fn main() -> ExitCode {
     host::serve(datapipe::modules());
-    eprintln!("datapipe-host runs stages of a pipe, and is started by the pipe's controller");
+    eprintln!("datapipe-host runs stages of a pipe; only the controller of a pipe starts it");
     ExitCode::from(2)
 }

@@ -1,4 +1,4 @@
-//! Backs file trees, or a stream, up into an archive: compressed and encrypted in parallel.
+//! Backs up file trees or a stream to an archive, compressed and encrypted in parallel.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use datapipe::controller::ByteCount;
@@ -19,65 +18,65 @@ use datapipe::prelude::*;
 use datapipe::tree::{Excluded, TreeReport};
 use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
-    InstancesArgs, OutputArgs, PlacementArgs, parse_buffer_size, parse_size,
+    InstancesArgs, OutputArgs, PlacementArgs, instances_parser, parse_buffer_size, parse_size,
 };
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
-use datapipe_examples::estimate::{Estimate, LeftOut};
+use datapipe_examples::estimate::{Estimate, Exclusions};
+use datapipe_examples::format::count_of;
 use datapipe_examples::medium::Location;
-use datapipe_examples::names::counted;
-use datapipe_examples::newfile::check_name;
-use datapipe_examples::progress::Done;
+use datapipe_examples::new_file::validate_file_name;
+use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::SecretArgs;
 use datapipe_examples::summary::Summary;
 
-/// Back file trees up into an archive, or a stream.
+/// Back up file trees or a stream to an archive.
 ///
-/// /srv/data is called data in the archive; . and .. go by the name of the directory that they
-/// mean, and / by root. What changes, vanishes or cannot be read is named, and the rest is backed
-/// up. An archive lies on one tape, or in one directory of volumes. If that lies in what is backed
-/// up, it is left out.
+/// The last name of a source is its name in the archive: /srv/data becomes data, . and .. get the
+/// name of their directory, and / becomes root. Files that change, vanish or cannot be read are
+/// reported, and the rest is backed up. An archive is on one virtual tape or in one directory of
+/// volumes. If the medium is inside a source, it is left out.
 #[derive(Debug, Parser)]
 #[command(name = "disk_to_tape", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
-    /// How to compress: zstd:LEVEL with a level of 1 to 22, deflate:LEVEL with one of 1 to 9, or
-    /// none
-    #[arg(long, value_name = "HOW", default_value = "zstd:3")]
-    compress: Compress,
+    /// Compression method: zstd:LEVEL with a level of 1 to 22, deflate:LEVEL with a level of 1 to
+    /// 9, or none
+    #[arg(long, value_name = "METHOD", default_value = "zstd:3")]
+    compress: Compression,
     #[command(flatten)]
     instances: InstancesArgs,
     #[command(flatten)]
     placement: PlacementArgs,
-    /// Threads that read files: several wait for the disk at once, which one that has to move its
-    /// heads does not like [default: one per processor, 8 to 16, and one for 4 buffers at most]
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u32>::new().range(1..=MAX_INSTANCES.into()))]
+    /// Threads that read files. Few are better for a hard disk, which has to move its heads
+    /// [default: one per processor, from 8 to 16, but at most one per 4 buffers]
+    #[arg(long, value_name = "N", value_parser = instances_parser())]
     readers: Option<u32>,
-    /// Buffers in the pool [default: as many as keep every thread busy]
+    /// Buffers in the pool [default: enough to keep every thread busy]
     #[arg(long, value_name = "N")]
     buffers: Option<u32>,
-    /// Bytes in a buffer, and so in a block before compression: 64KiB, 4MiB
+    /// Size of a buffer, and so of a block before compression: 64KiB, 4MiB
     #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_buffer_size)]
     buffer_size: u32,
-    /// Which chunks have headers and footers: header (a header before every chunk), once (one
-    /// header before all chunks, one footer after them) or header-footer (both for every chunk)
-    #[arg(long, value_name = "WHICH", default_value_t)]
+    /// Headers and footers of the chunks: header (a header before every chunk), once (one header
+    /// before all chunks, one footer after them) or header-footer (both for every chunk)
+    #[arg(long, value_name = "FRAMING", default_value_t)]
     framing: Framing,
-    /// Bytes of a volume at most; in a directory the next one follows [default: what the file
-    /// system has]
+    /// Largest size of a volume; in a directory, more volumes follow [default: the free space of
+    /// the file system]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
-    /// Leave out what GLOB matches, and what is below it: a name, or a path in the archive; ** is
-    /// any number of directories
+    /// Leave out objects that match GLOB, and everything below them. GLOB matches a name, or a path
+    /// in the archive; ** matches any number of directories
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Leave out other file systems that are mounted in a source
+    /// Leave out other file systems that are mounted inside a source
     #[arg(long)]
     one_file_system: bool,
-    /// What standard input is called in the archive [default: stdin]
+    /// Name of standard input in the archive [default: stdin]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     stdin_name: Option<String>,
-    /// Replace what MEDIUM holds
+    /// Replace the content of MEDIUM
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -85,19 +84,21 @@ struct Args {
     /// Files and directories, or - for standard input
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
-    /// A directory of volumes, if it is one or ends with a slash; otherwise a file, a virtual tape
+    /// A directory of volumes if it is a directory or ends with a slash; otherwise a file, a
+    /// virtual tape
     #[arg(required = true)]
     medium: PathBuf,
 }
 
+/// Compression method with its level.
 #[derive(Clone, Copy, Debug)]
-enum Compress {
+enum Compression {
     None,
     Zstd(i32),
     Deflate(u32),
 }
 
-impl FromStr for Compress {
+impl FromStr for Compression {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -108,48 +109,51 @@ impl FromStr for Compress {
         let level = |most, default| match level.map(str::parse::<u32>) {
             None => Ok(default),
             Some(Ok(level)) if (1..=most).contains(&level) => Ok(level),
-            Some(_) => Err(format!("{method} has levels 1 to {most}")),
+            Some(_) => Err(format!("{method} has levels from 1 to {most}")),
         };
         match (method.parse(), text.contains(':')) {
             (Ok(Codec::NONE), false) => Ok(Self::None),
             (Ok(Codec::ZSTD), _) => Ok(Self::Zstd(level(22, 3)? as i32)),
             (Ok(Codec::DEFLATE), _) => Ok(Self::Deflate(level(9, 6)?)),
-            _ => Err("give zstd, zstd:LEVEL, deflate, deflate:LEVEL or none".to_owned()),
+            _ => Err(
+                "unknown method; use zstd, zstd:LEVEL, deflate, deflate:LEVEL or none".to_owned(),
+            ),
         }
     }
 }
 
 fn parse_name(name: &str) -> Result<String, String> {
-    check_name(name).map(|()| name.to_owned())
+    validate_file_name(name).map(|()| name.to_owned())
 }
 
 fn main() -> ExitCode {
     host::serve(datapipe::modules());
     let args = Args::parse();
-    if let Some(what) = args.contradiction() {
+    if let Some(message) = args.find_conflict() {
         Args::command()
-            .error(ErrorKind::ArgumentConflict, what)
+            .error(ErrorKind::ArgumentConflict, message)
             .exit();
     }
     let console = Console::new("disk_to_tape", args.output);
     let mut summary = Summary::new("backup");
     let outcome = back_up(&args, console, &mut summary);
-    console.end(summary, outcome, None)
+    console.finish(summary, outcome, None)
 }
 
 fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), Failure> {
-    console.listen_to_signals()?;
+    console.handle_signals()?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
-    args.check_apart(&location)?;
+    args.check_medium_is_not_a_source(&location)?;
     if !args.overwrite {
-        location.check_free()?;
+        location.check_empty()?;
     }
-    // What cannot work is refused before anything is replaced.
+    // Invalid sources and options are refused before the medium is replaced.
     let (head, _) = args.head(Vec::new())?;
     let archive = args.plan(secret)?;
     summary.archive = Some(archive.header().name.clone());
-    // What opens a block needs what sealing it does.
+    // The stages that seal blocks need the medium, which does not exist yet. The stages that open
+    // blocks need the same buffers, so they are planned in their place.
     args.pipe(archive.open_blocks(), head)
         .tail(StreamTail::new(io::sink()))
         .plan()?;
@@ -165,17 +169,17 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
     let done = || {
         let read = tree.as_ref().map(TreeReport::counts);
         let all = estimate.as_ref().and_then(Estimate::total);
-        Done {
+        JobProgress {
             files: read.as_ref().map(|read| read.files),
-            part: read.map(|read| read.bytes).zip(all),
+            done_of_total: read.map(|read| read.bytes).zip(all),
         }
     };
     let tail = args.placement.stage(tail.into());
-    let ran = console.run(args.pipe(seal, head).tail(tail), &done, summary);
+    let result = console.run(args.pipe(seal, head).tail(tail), &done, summary);
     if let Some(tree) = &tree {
         summary.add_tree(tree);
     }
-    let report = ran.map_err(|error| {
+    let report = result.map_err(|error| {
         let written = written.snapshot();
         let valid = match written.safe_blocks {
             0 => "it has no checkpoint yet".to_owned(),
@@ -184,45 +188,47 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
                 ByteCount(written.safe_plain)
             ),
         };
-        Failure::from(error).and(&format!("{location} is incomplete: {valid}"))
+        Failure::from(error).with_detail(&format!("{location} is incomplete: {valid}"))
     })?;
-    console.say(&report.to_string());
+    console.info(&report.to_string());
     match &tree {
-        Some(tree) => console.say(&counts(tree)),
+        Some(tree) => console.info(&describe_counts(tree)),
         None => summary.files = 1,
     }
     Ok(())
 }
 
-/// What was read of a tree, in words.
-fn counts(tree: &TreeReport) -> String {
+/// Describes the number of objects that were read of a tree.
+fn describe_counts(tree: &TreeReport) -> String {
     let read = tree.counts();
     let mut text = format!(
         "{}, {}, {}",
-        counted(read.files, "file", "files"),
-        counted(read.directories, "directory", "directories"),
-        counted(read.others, "other", "others")
+        count_of(read.files, "file", "files"),
+        count_of(read.directories, "directory", "directories"),
+        count_of(read.others, "other", "others")
     );
     if read.excluded > 0 {
         text += &format!(
             "; {} left out by --exclude",
-            counted(read.excluded, "name", "names")
+            count_of(read.excluded, "name", "names")
         );
     }
     text
 }
 
 impl Args {
-    /// What of the arguments does not go together.
-    fn contradiction(&self) -> Option<&'static str> {
-        let named = self.sources.iter().any(|source| source.as_os_str() == "-");
+    /// Returns a message if some arguments exclude each other.
+    fn find_conflict(&self) -> Option<&'static str> {
+        let names_stdin = self.sources.iter().any(|source| source.as_os_str() == "-");
         let leaves_out = self.one_file_system || !self.exclude.is_empty();
-        match (self.is_stream(), named) {
+        match (self.is_stream(), names_stdin) {
             (true, _) if leaves_out => Some("nothing can be left out of standard input"),
             (false, true) => {
-                Some("standard input (-) is a source by itself; give ./- for a file of that name")
+                Some("standard input (-) must be the only source; use ./- for a file of that name")
             }
-            (false, false) if self.stdin_name.is_some() => Some("standard input (-) is no source"),
+            (false, false) if self.stdin_name.is_some() => {
+                Some("--stdin-name needs standard input (-) as the source")
+            }
             _ => None,
         }
     }
@@ -231,8 +237,8 @@ impl Args {
         matches!(&self.sources[..], [source] if source.as_os_str() == "-")
     }
 
-    /// Refuses to write the archive over what it is made of.
-    fn check_apart(&self, location: &Location) -> Result<(), Failure> {
+    /// Checks that the archive does not overwrite one of its sources.
+    fn check_medium_is_not_a_source(&self, location: &Location) -> Result<(), Failure> {
         let Ok(medium) = location.identity() else {
             return Ok(());
         };
@@ -242,19 +248,19 @@ impl Args {
         match self.sources.iter().find(is_medium) {
             None => Ok(()),
             Some(_) => Err(Failure::usage(format!(
-                "{location} is what is to be backed up: the archive must go elsewhere"
+                "{location} is one of the sources; the archive must be elsewhere"
             ))),
         }
     }
 
-    /// What reads the sources, but for what has one of these devices and inodes, and what becomes
-    /// of a tree.
+    /// Returns the stage that reads the sources, and the report of a tree. Objects with one of the
+    /// devices and inodes in `skip` are left out.
     fn head(
         &self,
         skip: Vec<(u64, u64)>,
     ) -> Result<(HeadStage<'static>, Option<TreeReport>), Failure> {
         if self.is_stream() {
-            // Without the buffer of std, which would only copy.
+            // The buffer of the standard library would only add a copy.
             return Ok((
                 StreamHead::file(stdin().as_fd().try_clone_to_owned()?).into(),
                 None,
@@ -269,7 +275,7 @@ impl Args {
         Ok((head.instances(self.readers()), Some(report)))
     }
 
-    /// As many as were asked for, or as are fast and have buffers enough.
+    /// Returns the given number of readers, or a fast number for which the buffers suffice.
     fn readers(&self) -> u32 {
         let most = self
             .buffers
@@ -278,23 +284,24 @@ impl Args {
             .unwrap_or_else(|| TreeHead::default_instances().min(most))
     }
 
-    /// How much there is to read, if somebody can know that.
+    /// Starts to estimate the number of bytes to read; `None` for a stream, or without a valid
+    /// source.
     fn estimate(&self) -> Option<Estimate> {
         let named = self
             .sources
             .iter()
-            .map(|source| Some((name_of(source).ok()?, source.clone())));
-        let left_out = LeftOut {
-            mounted: self.one_file_system,
-            excluded: Excluded::new(&self.exclude).ok()?,
+            .map(|source| Some((source_name(source).ok()?, source.clone())));
+        let exclusions = Exclusions {
+            other_file_systems: self.one_file_system,
+            patterns: Excluded::new(&self.exclude).ok()?,
         };
         let sources: Option<_> = named.collect();
         sources
             .filter(|_| !self.is_stream())
-            .map(|sources| Estimate::start(sources, left_out))
+            .map(|sources| Estimate::start(sources, exclusions))
     }
 
-    /// Decides everything about the archive that does not depend on its data.
+    /// Plans the archive: everything that does not depend on its data.
     fn plan(&self, secret: Option<Secret>) -> Result<Archive, Failure> {
         let is_stream = self.is_stream();
         let options_of = if is_stream {
@@ -307,14 +314,16 @@ impl Args {
                 .stdin_name
                 .clone()
                 .unwrap_or_else(|| "stdin".to_owned()),
-            false => name_of(&self.sources[0])?.to_string_lossy().into_owned(),
+            false => source_name(&self.sources[0])?
+                .to_string_lossy()
+                .into_owned(),
         };
         let mut options = options_of(&name[..name.floor_char_boundary(MAX_TEXT)])
             .program(concat!("disk_to_tape ", env!("CARGO_PKG_VERSION")))
             .framing(self.framing)
             .block_len(self.buffer_size);
         if let Some(size) = self.volume_size {
-            // A small volume needs small records, or most of it stays empty.
+            // A small volume needs small records; otherwise most of it would stay empty.
             let record = usize::try_from(size / 8).unwrap_or(usize::MAX);
             options = options.record_len(record.min(DEFAULT_RECORD));
         }
@@ -324,7 +333,7 @@ impl Args {
         Ok(options.plan()?)
     }
 
-    /// Everything but the tail.
+    /// Returns the pipe without its tail.
     fn pipe(
         &self,
         seal: Option<MiddleStage<'static>>,
@@ -339,9 +348,9 @@ impl Args {
         }
         pipe = pipe.head(head).stage(analyze());
         pipe = match self.compress {
-            Compress::None => pipe,
-            Compress::Zstd(level) => pipe.stage(zstd(level).instances(instances)),
-            Compress::Deflate(level) => pipe.stage(deflate(level).instances(instances)),
+            Compression::None => pipe,
+            Compression::Zstd(level) => pipe.stage(zstd(level).instances(instances)),
+            Compression::Deflate(level) => pipe.stage(deflate(level).instances(instances)),
         };
         if let Some(seal) = seal {
             pipe = pipe.stage(seal.instances(instances));
@@ -350,8 +359,8 @@ impl Args {
     }
 }
 
-/// What a source is called in the archive; and the archive by its first.
-fn name_of(source: &Path) -> Result<OsString, Failure> {
+/// Returns the name of a source in the archive. The archive has the name of its first source.
+fn source_name(source: &Path) -> Result<OsString, Failure> {
     Ok(match source.file_name() {
         Some(name) => name.to_owned(),
         None => fs::canonicalize(source)?

@@ -1,18 +1,18 @@
-//! A pipe whose stages are all processes. One is killed in the middle of the work, and the job
-//! completes.
+//! A pipe whose stages are all processes. One process is killed in the middle of the work, and the
+//! job completes.
 //!
 //! ```text
-//!   count ---> double x2 ---> check        four processes, started by the one that its user started
+//!   count ---> double x2 ---> check        four processes, started by the user's process
 //!                 ^
 //!              SIGKILL
 //! ```
 //!
 //!     cargo run --release -p datapipe-examples --bin process_stages
 //!
-//! The program is its own host: each process is this program once more, whose `main` never gets
-//! behind [`host::serve`] there. The data is in shared memory, which all of them map, so nothing is
-//! copied from one to the other. What the dead one was working on is still there, and its
-//! replacement begins with it: nothing is lost, nothing comes twice, and the order stays.
+//! The program is its own host: each process runs this program again, whose `main` never returns
+//! from [`host::serve`] there. The data is in shared memory that all processes map, so nothing is
+//! copied between them. The block that the killed process was working on is still there, and the
+//! replacement starts with it: no block is lost or duplicated, and the order is kept.
 
 use std::error::Error;
 use std::thread;
@@ -22,13 +22,13 @@ use datapipe::host::{self, Modules};
 use datapipe::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Numbers in a block of 64 KiB, and in all of them.
-const IN_A_BLOCK: u64 = 8192;
-const NUMBERS: u64 = 1000 * IN_A_BLOCK;
+/// Numbers in a block of 64 KiB, and in all blocks.
+const NUMBERS_PER_BLOCK: u64 = 8192;
+const NUMBERS: u64 = 1000 * NUMBERS_PER_BLOCK;
 const BUFFER_SIZE: u32 = 65_536;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // First of all: in a process that was started to run a stage, this runs it, and exits.
+    // This must come first: in a process that was started for a stage, it runs the stage and exits.
     host::serve(
         Modules::new()
             .with("count", |call| Ok(count(call.text()?.parse()?)))
@@ -45,14 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .on_event(|event| println!("{event}"))
         .start()?;
 
-    // Until the pipe ends, if that comes first.
+    // Half-way through, kill a process. The loop ends early if the pipe does.
     while let Some(status) = pipe.status_every(Duration::from_millis(1)) {
         if status.bytes_out() < NUMBERS * 8 / 2 {
             continue;
         }
         let process = i32::try_from(status.stages[1].instances[0].process)?;
         if let Some(victim) = Pid::from_raw(process) {
-            println!("half of it has arrived: killing process {victim}");
+            println!("half of the data has arrived: killing process {victim}");
             kill_process(victim, Signal::KILL)?;
             break;
         }
@@ -68,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The first stage: counts. Its module makes it from how far.
+/// The first stage: counts from 0 to `end`, the argument of its module.
 fn count(end: u64) -> HeadStage<'static> {
     Stage::head("count", move |_| Count { next: 0, end }).module("count", end.to_string())
 }
@@ -80,8 +80,8 @@ struct Count {
 
 impl Head for Count {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        thread::sleep(Duration::from_millis(1)); // a disk would take its time, too
-        let until = self.end.min(self.next + IN_A_BLOCK);
+        thread::sleep(Duration::from_millis(1)); // a disk takes time as well
+        let until = self.end.min(self.next + NUMBERS_PER_BLOCK);
         for number in self.next..until {
             block.put(&number.to_le_bytes())?;
         }
@@ -94,8 +94,8 @@ impl Head for Count {
     }
 }
 
-/// The stage in the middle. It makes a new block from each, so whoever dies of it has not touched
-/// what it read.
+/// The middle stage: doubles each number. It writes to a new block, so a process that dies has not
+/// changed its input.
 fn double() -> MiddleStage<'static> {
     Stage::transform("double", |_| Double).module("double", "")
 }
@@ -111,7 +111,7 @@ impl Transform for Double {
     }
 }
 
-/// The last stage: knows what must come.
+/// The last stage: checks that each number is the expected one.
 fn check(end: u64) -> TailStage<'static> {
     Stage::tail("check", move |_| Check { next: 0, end }).module("check", end.to_string())
 }
@@ -126,7 +126,7 @@ impl Tail for Check {
         for number in numbers(block) {
             if number != 2 * self.next {
                 return Err(StageError::new(format!(
-                    "{number} came instead of {}",
+                    "received {number} instead of {}",
                     2 * self.next
                 )));
             }
@@ -138,12 +138,12 @@ impl Tail for Check {
     fn finish(&mut self) -> Result<(), StageError> {
         if self.next != self.end {
             return Err(StageError::new(format!(
-                "{} numbers came instead of {}",
+                "received {} numbers instead of {}",
                 self.next, self.end
             )));
         }
         println!(
-            "check: {} bytes arrived, all of them right and in order",
+            "check: {} bytes arrived, all correct and in order",
             8 * self.next
         );
         Ok(())

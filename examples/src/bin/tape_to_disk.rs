@@ -1,4 +1,4 @@
-//! Brings back what `disk_to_tape` has written, checks it, or lists it.
+//! Restores, verifies or lists an archive that `disk_to_tape` has written.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -19,36 +19,37 @@ use datapipe::tree::{RestoreReport, Selection, TreeList};
 use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState, Time};
 use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
+use datapipe_examples::format::{count_of, escape};
 use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Location, origin};
-use datapipe_examples::names::{counted, escaped};
-use datapipe_examples::newfile::NewFile;
-use datapipe_examples::part::Part;
-use datapipe_examples::progress::Done;
+use datapipe_examples::new_file::NewFile;
+use datapipe_examples::progress::JobProgress;
+use datapipe_examples::read_scope::ReadScope;
 use datapipe_examples::secret::SecretArgs;
 use datapipe_examples::summary::Summary;
 
-/// Restore what disk_to_tape has written, check it, or list it.
+/// Restore, verify or list an archive that disk_to_tape has written.
 ///
-/// Reading goes on behind damage. A file that is damaged is named, and is never left under its
-/// name: what there is of it is called NAME.damaged. In lists and messages a name is one line:
-/// control characters and backslashes are escaped as in Rust and C (\n, \\, \u{1b}), and bytes that
-/// are no UTF-8 as \xff.
+/// Reading continues after damage. Damaged files are reported, and never keep their name: the
+/// recovered part is named NAME.damaged. In lists and messages a name is one line: control
+/// characters and backslashes are escaped as in Rust and C (\n, \\, \u{1b}), and bytes that are not
+/// UTF-8 as \xff.
 #[derive(Debug, Parser)]
 #[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
-    /// Print what is in the archive, a line for each object
+    /// List the archive, a line for each object
     #[arg(long, conflicts_with_all = ["verify", "overwrite", "dest"])]
     list: bool,
-    /// Read and check everything, and write nothing
+    /// Read and check the entire archive, and write nothing
     #[arg(long, conflicts_with_all = ["overwrite", "path", "dest"])]
     verify: bool,
-    /// Restore or list only PATH, and what is below it: a path as --list prints it, but not escaped
+    /// Restore or list only PATH and everything below it: a path as --list prints it, but not
+    /// escaped
     #[arg(long, value_name = "PATH")]
     path: Vec<OsString>,
-    /// Replace files that exist
+    /// Replace existing files
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -59,8 +60,8 @@ struct Args {
     output: OutputArgs,
     /// A directory of volumes, or a file that is a virtual tape
     medium: PathBuf,
-    /// The directory to restore to, which is made if need be; or - to write a stream to standard
-    /// output [default: here]
+    /// The directory to restore to, which is created if necessary; or - to write a stream to
+    /// standard output [default: the current directory]
     dest: Option<PathBuf>,
 }
 
@@ -83,18 +84,18 @@ fn main() -> ExitCode {
     host::serve(datapipe::modules());
     let args = Args::parse();
     if args.to_stdout() && args.output.json {
-        let what = "standard output cannot take both a stream and a JSON object";
+        let message = "standard output cannot take both a stream and a JSON object";
         Args::command()
-            .error(ErrorKind::ArgumentConflict, what)
+            .error(ErrorKind::ArgumentConflict, message)
             .exit();
     }
     let mut console = Console::new("tape_to_disk", args.output);
     if args.to_stdout() {
-        console = console.beside_data();
+        console = console.with_data_on_stdout();
     }
     let listing = args.list.then(|| Listing::new(args.output.json));
     if listing.is_some() {
-        console = console.beside_list();
+        console = console.with_list_on_stdout();
     }
     let job = match (args.list, args.verify) {
         (true, _) => "list",
@@ -103,7 +104,7 @@ fn main() -> ExitCode {
     };
     let mut summary = Summary::new(job);
     let outcome = run(&args, console, listing.as_ref(), &mut summary);
-    console.end(summary, outcome, listing.as_ref())
+    console.finish(summary, outcome, listing.as_ref())
 }
 
 fn run(
@@ -112,26 +113,26 @@ fn run(
     listing: Option<&Listing>,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    console.listen_to_signals()?;
+    console.handle_signals()?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     let reader = ArchiveReader::open(location.open()?, secret.as_ref())
         .map_err(|error| location.failure(error))?;
     let name = &reader.header().name;
-    console.say(&format!(
+    console.info(&format!(
         "\"{}\", {}",
-        escaped(name.as_bytes()),
+        escape(name.as_bytes()),
         origin(reader.session())
     ));
     summary.archive = Some(name.clone());
     let log = DamageLog::new();
-    let part = part(args, &reader).map_err(|error| location.failure(error))?;
+    let scope = read_scope(args, &reader).map_err(|error| location.failure(error))?;
     let reader = reader.salvage(&log);
     let mut job = Job {
         args,
         console,
         location,
-        part,
+        scope,
         report: ReadReport::default(),
         log,
         summary,
@@ -148,22 +149,24 @@ fn run(
     }
 }
 
-/// What has to be read.
-fn part(args: &Args, reader: &Reader) -> Result<Part, Box<dyn Error>> {
+/// Returns the part of the archive that the job reads.
+fn read_scope(args: &Args, reader: &Reader) -> Result<ReadScope, Box<dyn Error>> {
     let is_tree = reader.header().content == Content::Tree;
     match is_tree && !args.verify {
-        true if args.list => Part::of_list(reader, args.placement),
-        true if !args.path.is_empty() => Part::of_paths(reader, &args.paths(), args.placement),
-        _ => Ok(Part::Everything),
+        true if args.list => ReadScope::for_list(reader, args.placement),
+        true if !args.path.is_empty() => {
+            ReadScope::for_paths(reader, &args.paths(), args.placement)
+        }
+        _ => Ok(ReadScope::Everything),
     }
 }
 
-/// What is done with one archive.
+/// A job on one archive.
 struct Job<'a> {
     args: &'a Args,
     console: Console,
     location: Location,
-    part: Part,
+    scope: ReadScope,
     report: ReadReport,
     log: DamageLog,
     summary: &'a mut Summary,
@@ -172,84 +175,84 @@ struct Job<'a> {
 type Reader = ArchiveReader<Box<dyn Medium>>;
 
 impl Job<'_> {
-    /// Everything but the tail. Damage goes to the log, and reading goes on behind it.
+    /// Returns the pipe without its tail. Damage is logged, and reading continues after it.
     fn pipe(&mut self, reader: &Reader) -> Result<PipeBuilder<'static>, Failure> {
-        let reading = self.part.read(reader, self.args.instances.count());
+        let reading = self.scope.read(reader, self.args.instances.count());
         let Reading { pipe, report } = reading.map_err(|error| self.location.failure(error))?;
         self.report = report;
         Ok(self.args.placement.pipe(pipe.label(self.summary.job)))
     }
 
-    /// Runs a pipe, and takes what was found on the medium. `tree`: what becomes of a tree.
+    /// Runs a pipe, and adds the damage on the medium and the report of a tree to the summary.
     fn run(
         &mut self,
         pipe: PipeBuilder<'static>,
         tree: Option<&RestoreReport>,
     ) -> Result<(), Failure> {
         let all = self.location.bytes();
-        let everything = self.part.is_everything();
+        let everything = self.scope.is_everything();
         let done = || {
-            let part = everything.then(|| (self.report.snapshot().read, all));
-            Done {
+            let done_of_total = everything.then(|| (self.report.snapshot().read, all));
+            JobProgress {
                 files: tree.map(|tree| tree.counts().files),
-                part,
+                done_of_total,
             }
         };
-        let ran = self.console.run(pipe, &done, self.summary);
+        let result = self.console.run(pipe, &done, self.summary);
         if let Some(tree) = tree {
             self.summary.add_restored(tree);
         }
         self.summary.add_damage(&self.log);
-        let report = ran.map_err(|error| self.location.failure(error))?;
+        let report = result.map_err(|error| self.location.failure(error))?;
         let read = self.report.snapshot();
-        if self.part.is_everything() && !read.complete && read.blocks == 0 {
+        if self.scope.is_everything() && !read.complete && read.blocks == 0 {
             return Err(self
                 .location
-                .failure("nothing could be read of the archive"));
+                .failure("no part of the archive could be read"));
         }
-        self.console.say(&report.to_string());
+        self.console.info(&report.to_string());
         Ok(())
     }
 
     fn list_tree(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
         let selection = Arc::new(Mutex::new(self.selection()));
-        let (wanted, lines) = (Arc::clone(&selection), listing.clone());
+        let (paths, lines) = (Arc::clone(&selection), listing.clone());
         let tail = TreeList::new(move |object: &CatalogueEntry<'_>| {
-            if locked(&wanted).wants(object.path, ObjectKind::File) {
+            if lock(&paths).wants(object.path, ObjectKind::File) {
                 lines
                     .add(object)
-                    .map_err(|error| StageError::new(cannot_print(&error)))?;
+                    .map_err(|error| StageError::new(output_error(&error)))?;
             }
             Ok(())
         });
         let pipe = self.pipe(reader)?.tail(tail.salvage(&self.log));
-        let ran = self.run(pipe, None);
-        listing.count(self.summary);
-        ran?;
-        self.add_rejected("what they named is not listed");
-        for path in locked(&selection).not_found() {
+        let result = self.run(pipe, None);
+        listing.set_counts(self.summary);
+        result?;
+        self.add_rejected("their objects are not listed");
+        for path in lock(&selection).not_found() {
             self.summary.add_error(path, "not found in the archive");
         }
         Ok(())
     }
 
-    /// A stream is one object: a file of the archive's name. How long it is, the end of the archive
-    /// says, or else its blocks.
+    /// Lists a stream as one object: a file with the archive's name. Its length is recorded at the
+    /// end of the archive; if the end cannot be read, the blocks are counted.
     fn list_stream(&mut self, reader: &Reader, listing: &Listing) -> Result<(), Failure> {
         let (name, created) = (reader.header().name.clone(), reader.header().created);
-        self.check_wanted(&name)?;
+        self.check_selected(&name)?;
         let size = match reader.index() {
             Ok(index) => index.plain(),
             Err(_) => {
-                self.run_stream(reader, nowhere()?)?;
+                self.run_stream(reader, dev_null()?)?;
                 self.report.snapshot().plain
             }
         };
         let object = stream_entry(&name, size, created);
         listing
             .add(&object)
-            .map_err(|error| Failure::new(cannot_print(&error)))?;
-        listing.count(self.summary);
+            .map_err(|error| Failure::new(output_error(&error)))?;
+        listing.set_counts(self.summary);
         Ok(())
     }
 
@@ -260,12 +263,12 @@ impl Job<'_> {
             .pipe(reader)?
             .tail(self.args.placement.stage(tail.into()));
         self.run(pipe, Some(&report))?;
-        self.say_whole("checked", &report);
+        self.report_counts("checked", &report);
         Ok(())
     }
 
     fn verify_stream(&mut self, reader: &Reader) -> Result<(), Failure> {
-        self.run_stream(reader, nowhere()?)?;
+        self.run_stream(reader, dev_null()?)?;
         self.summary.files = u64::from(self.summary.errors_total == 0);
         Ok(())
     }
@@ -274,12 +277,12 @@ impl Job<'_> {
         if self.args.to_stdout() {
             return Err(self
                 .location
-                .failure("holds a file tree, and no stream: restore it to a directory"));
+                .failure("holds a file tree and not a stream; restore it to a directory"));
         }
         let dest = self.destination()?;
         let options = RestoreOptions::default().overwrite(self.args.overwrite);
-        let tail = match &self.part {
-            Part::CatalogueQuery(_, _, wanted) => TreeRestore::part(dest, options, wanted),
+        let tail = match &self.scope {
+            ReadScope::Paths(_, _, query) => TreeRestore::part(dest, options, query),
             _ => TreeRestore::paths(dest, options, &self.args.paths()),
         };
         let tail = tail.map_err(|error| {
@@ -290,20 +293,20 @@ impl Job<'_> {
             .pipe(reader)?
             .tail(self.args.placement.stage(tail.into()));
         self.run(pipe, Some(&report))?;
-        self.say_whole("restored", &report);
+        self.report_counts("restored", &report);
         Ok(())
     }
 
     fn stream_to_stdout(&mut self, reader: &Reader) -> Result<(), Failure> {
-        self.check_wanted(&reader.header().name)?;
-        // Without the buffer of std, which would only copy.
+        self.check_selected(&reader.header().name)?;
+        // The buffer of the standard library would only add a copy.
         let output = File::from(stdout().as_fd().try_clone_to_owned()?);
         self.run_stream(reader, output)
     }
 
     fn stream_to_file(&mut self, reader: &Reader) -> Result<(), Failure> {
         let name = reader.header().name.clone();
-        self.check_wanted(&name)?;
+        self.check_selected(&name)?;
         let file = NewFile::create(self.destination()?, &name, self.args.overwrite)?;
         self.run_stream(reader, file.writer()?)?;
         if self.summary.errors_total == 0 {
@@ -313,75 +316,75 @@ impl Job<'_> {
         let path = file.keep_damaged()?;
         self.summary.add_error(
             name,
-            format!("is damaged; what there is of it is {}", path.display()),
+            format!("is damaged; its recovered part is {}", path.display()),
         );
         Ok(())
     }
 
-    /// Runs a pipe that writes a stream, with zeros where something is lost.
+    /// Runs a pipe that writes a stream, with zeros in place of lost data.
     fn run_stream(&mut self, reader: &Reader, to: File) -> Result<(), Failure> {
         let tail = self.args.placement.stage(StreamRestore::file(to).into());
         let pipe = self.pipe(reader)?.tail(tail);
         self.run(pipe, None)?;
-        self.add_rejected("zeros are there");
+        self.add_rejected("they are replaced by zeros");
         Ok(())
     }
 
-    /// Blocks that inspection refused have no content.
-    fn add_rejected(&mut self, so: &str) {
+    /// Adds an error for the blocks that an inspection has rejected: they have no content.
+    fn add_rejected(&mut self, consequence: &str) {
         if let blocks @ 1.. = self.report.snapshot().rejected {
-            let blocks = counted(blocks, "block was", "blocks were");
+            let blocks = count_of(blocks, "block was", "blocks were");
             self.summary.add_error(
                 "",
-                format!("{blocks} rejected when the archive was written: {so}"),
+                format!("{blocks} rejected when the archive was written: {consequence}"),
             );
         }
     }
 
-    /// Says how much is whole, and how much of the archive there is.
-    fn say_whole(&self, done: &str, report: &RestoreReport) {
-        let counts = report.counts();
+    /// Reports the number of intact objects, and whether the archive is complete.
+    fn report_counts(&self, done: &str, report: &RestoreReport) {
+        let (files, directories) = (report.files(), report.directories());
         let mut text = format!(
             "{done} {}, {}, {}",
-            counted(counts.files, "file", "files"),
-            counted(counts.directories, "directory", "directories"),
-            counted(counts.others, "other", "others")
+            count_of(files, "file", "files"),
+            count_of(directories, "directory", "directories"),
+            count_of(report.others(), "other", "others")
         );
         if let damaged @ 1.. = counts.damaged_count {
             text += &format!("; {damaged} damaged");
         }
-        if self.part.is_everything() {
+        if self.scope.is_everything() {
             let read = self.report.snapshot();
-            let volumes = counted(read.volumes.into(), "volume", "volumes");
-            let whole = if read.complete {
+            let volumes = count_of(read.volumes.into(), "volume", "volumes");
+            let completeness = if read.complete {
                 "complete"
             } else {
                 "incomplete"
             };
-            text += &format!("; the archive is {whole}, on {volumes}");
+            text += &format!("; the archive is {completeness}, on {volumes}");
         }
-        self.console.say(&text);
+        self.console.info(&text);
     }
 
-    /// The directory to restore to. It is made if only its own name is missing.
+    /// Returns the directory to restore to. Creates it if its parent exists.
     fn destination(&self) -> Result<&Path, Failure> {
         let dest = self.args.dest.as_deref().unwrap_or_else(|| Path::new("."));
         match fs::create_dir(dest) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Failure::new(
-                format!("cannot make {}: {error}", dest.display()),
+                format!("cannot create {}: {error}", dest.display()),
             )),
             _ => Ok(dest),
         }
     }
 
-    /// A stream is wanted if `--path` names it, or there is no `--path`.
-    fn check_wanted(&self, name: &str) -> Result<(), Failure> {
-        if self.selection().wants(name.as_bytes(), ObjectKind::File) {
+    /// Checks that the stream is selected: `--path` names it, or is not given.
+    fn check_selected(&self, name: &str) -> Result<(), Failure> {
+        if self.selection().wants(name.as_bytes(), false) {
             return Ok(());
         }
-        let name = escaped(name.as_bytes());
+        let name = escape(name.as_bytes());
         Err(self.location.failure(format!(
-            "holds one stream, \"{name}\", which is none of --path"
+            "holds one stream, \"{name}\", which no --path names"
         )))
     }
 
@@ -390,12 +393,12 @@ impl Job<'_> {
     }
 }
 
-/// Where a stream goes that is only checked.
-fn nowhere() -> io::Result<File> {
+/// Opens the destination of a stream that is only checked.
+fn dev_null() -> io::Result<File> {
     File::options().write(true).open("/dev/null")
 }
 
-/// A stream as an object of a list.
+/// Returns the list entry of a stream.
 fn stream_entry(name: &str, size: u64, modified: Time) -> CatalogueEntry<'_> {
     CatalogueEntry {
         kind: ObjectKind::File,
@@ -411,10 +414,10 @@ fn stream_entry(name: &str, size: u64, modified: Time) -> CatalogueEntry<'_> {
     }
 }
 
-fn cannot_print(error: &io::Error) -> String {
+fn output_error(error: &io::Error) -> String {
     format!("cannot write to standard output: {error}")
 }
 
-fn locked(selection: &Mutex<Selection>) -> MutexGuard<'_, Selection> {
+fn lock(selection: &Mutex<Selection>) -> MutexGuard<'_, Selection> {
     selection.lock().unwrap_or_else(PoisonError::into_inner)
 }

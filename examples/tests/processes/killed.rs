@@ -1,4 +1,4 @@
-//! A process that is killed: what it says, what it returns, and that nothing is left.
+//! Killed processes: messages and exit codes of their program, and the files that they leave.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, noise, ok};
 
-/// Waits for what has to happen; that it does not is a failure.
+/// Waits until `happened` returns a value. Fails after a minute.
 fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -25,7 +25,7 @@ fn wait_until<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The processes of a program's stages: their ids, and which they are.
+/// Returns the ids of the processes of a program's stages, with the labels of the instances.
 fn stages(program: &Child) -> Vec<(u32, String)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", program.id()))
         .into_iter()
@@ -61,9 +61,9 @@ fn signal(process: u32) {
     kill_process(Pid::from_raw(process as i32).unwrap(), Signal::KILL).unwrap();
 }
 
-/// A backup of a stream that has begun, and waits for more.
-fn begun(bench: &Bench) -> (Child, Vec<u8>) {
-    let how = [
+/// Starts a backup of a stream, which has received some data and waits for more.
+fn start_backup(fixture: &Fixture) -> (Child, Vec<u8>) {
+    let options = [
         "--key-file",
         "key",
         "--buffer-size",
@@ -73,8 +73,8 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
         "-",
         "tape",
     ];
-    let mut child = bench
-        .command(DISK_TO_TAPE, &how)
+    let mut child = fixture
+        .command(DISK_TO_TAPE, &options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -83,7 +83,7 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
     let data = noise(4 << 20);
     child.stdin.as_mut().unwrap().write_all(&data).unwrap();
     wait_until("something is on the tape", || {
-        fs::metadata(bench.path("tape"))
+        fs::metadata(fixture.path("tape"))
             .ok()
             .filter(|found| found.len() > 0)
     });
@@ -91,10 +91,10 @@ fn begun(bench: &Bench) -> (Child, Vec<u8>) {
 }
 
 #[test]
-fn a_backup_without_one_of_its_processes_fails_and_says_which() {
+fn backup_without_an_irreplaceable_process_fails_and_names_it() {
     for stage in ["stream-head", "archive-tail"] {
-        let bench = Bench::new();
-        let (child, _) = begun(&bench);
+        let fixture = Fixture::new();
+        let (child, _) = start_backup(&fixture);
         kill(&child, stage);
         let text = failed(&child.wait_with_output().unwrap(), 1);
         assert!(
@@ -105,39 +105,39 @@ fn a_backup_without_one_of_its_processes_fails_and_says_which() {
             text.contains("tape is incomplete: it has no checkpoint yet"),
             "{text}"
         );
-        bench.assert_holds(&["tape"]);
-        let text = failed(&bench.restore(&["--key-file", "key", "tape", "out"]), 3);
+        fixture.assert_holds(&["tape"]);
+        let text = failed(&fixture.restore(&["--key-file", "key", "tape", "out"]), 3);
         assert!(text.contains("the archive is incomplete"), "{text}");
-        assert_eq!(bench.names("out"), ["stdin.damaged"]);
+        assert_eq!(fixture.names("out"), ["stdin.damaged"]);
     }
 }
 
 #[test]
-fn a_backup_goes_on_with_another_process() {
+fn backup_continues_with_a_replacement_process() {
     for stage in ["analyze", "zstd", "aes-256-gcm"] {
-        let bench = Bench::new();
-        let (mut child, mut data) = begun(&bench);
+        let fixture = Fixture::new();
+        let (mut child, mut data) = start_backup(&fixture);
         kill(&child, stage);
         child.stdin.as_mut().unwrap().write_all(&data).unwrap();
         data.extend_from_within(..);
         drop(child.stdin.take());
         let output = child.wait_with_output().unwrap();
         ok(&output);
-        // It is none the worse for it, but somebody should look why.
-        let said = String::from_utf8(output.stderr).unwrap();
+        // The backup is intact, but the user should investigate the death.
+        let text = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.contains(&format!("{stage}/0: process")) && said.contains("SIGKILL"),
-            "{said}"
+            text.contains(&format!("{stage}/0: process")) && text.contains("SIGKILL"),
+            "{text}"
         );
-        ok(&bench.restore(&["--key-file", "key", "tape", "out"]));
-        assert!(fs::read(bench.path("out/stdin")).unwrap() == data);
+        ok(&fixture.restore(&["--key-file", "key", "tape", "out"]));
+        assert!(fs::read(fixture.path("out/stdin")).unwrap() == data);
     }
 }
 
 #[test]
-fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
-    let bench = Bench::new();
-    let (mut child, data) = begun(&bench);
+fn restore_replaces_what_it_can_and_names_the_other_processes() {
+    let fixture = Fixture::new();
+    let (mut child, data) = start_backup(&fixture);
     for _ in 0..3 {
         child.stdin.as_mut().unwrap().write_all(&data).unwrap();
     }
@@ -149,8 +149,8 @@ fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
         "decompress",
         "stream-restore",
     ] {
-        // Its output is not taken, so it stands still.
-        let mut child = bench
+        // Its output is not read, so it blocks.
+        let mut child = fixture
             .command(
                 TAPE_TO_DISK,
                 &["--key-file", "key", "--instances", "1", "tape", "-"],
@@ -175,18 +175,18 @@ fn a_restore_goes_on_without_what_can_be_replaced_and_names_the_rest() {
             "{text}"
         );
     }
-    bench.assert_holds(&["tape"]);
+    fixture.assert_holds(&["tape"]);
 }
 
 #[test]
-fn trees_without_one_of_their_processes_fail_and_say_which() {
-    let bench = Bench::new();
+fn tree_jobs_without_an_irreplaceable_process_fail_and_name_it() {
+    let fixture = Fixture::new();
     for n in 0..200 {
-        fs::write(bench.path(&format!("src/data/{n:03}")), noise(200 << 10)).unwrap();
+        fs::write(fixture.path(&format!("src/data/{n:03}")), noise(200 << 10)).unwrap();
     }
     let mut deaths = 0;
-    let mut run = |program: &str, args: &[&str], stage: &str, looks_begun: &dyn Fn() -> bool| {
-        let mut command = bench.command(program, args);
+    let mut run = |program: &str, args: &[&str], stage: &str, has_begun: &dyn Fn() -> bool| {
+        let mut command = fixture.command(program, args);
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -198,8 +198,8 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
                 .into_iter()
                 .find(|(_, found)| *found == label)
         });
-        wait_until("it has begun", || looks_begun().then_some(()));
-        // It may be done by now, but it is not buried yet.
+        wait_until("it has begun", || has_begun().then_some(()));
+        // The process may have ended by now; its parent has not collected it yet.
         let _ = kill_process(Pid::from_raw(victim.0 as i32).unwrap(), Signal::KILL);
         let output = child.wait_with_output().unwrap();
         if output.status.success() {
@@ -212,7 +212,7 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
             "{text}"
         );
     };
-    let tape = || fs::metadata(bench.path("tape")).is_ok_and(|found| found.len() > 0);
+    let tape = || fs::metadata(fixture.path("tape")).is_ok_and(|found| found.len() > 0);
     for stage in ["tree-head", "archive-tail"] {
         run(
             DISK_TO_TAPE,
@@ -221,26 +221,26 @@ fn trees_without_one_of_their_processes_fail_and_say_which() {
             &tape,
         );
     }
-    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
-    let there = || bench.path("out/data").exists();
+    ok(&fixture.back_up(&["--overwrite", "src/data", "tape"]));
+    let there = || fixture.path("out/data").exists();
     for stage in ["archive-head", "tree-restore"] {
         run(TAPE_TO_DISK, &["tape", "out"], stage, &there);
-        bench.assert_nothing_looks_whole_that_is_not();
-        bench.clear("out");
+        fixture.assert_no_damage_under_original_names();
+        fixture.clear("out");
     }
-    assert!(deaths > 0, "some of them were in time");
+    assert!(deaths > 0, "at least one process was killed before its end");
 }
 
 #[test]
 fn processes_die_with_their_program() {
-    let bench = Bench::new();
-    let (mut child, _) = begun(&bench);
-    let stages = wait_until("all are there", || {
+    let fixture = Fixture::new();
+    let (mut child, _) = start_backup(&fixture);
+    let stages = wait_until("all processes run", || {
         Some(stages(&child)).filter(|stages| stages.len() == 5)
     });
     signal(child.id());
     child.wait().unwrap();
-    wait_until("nobody is left", || {
+    wait_until("all processes have ended", || {
         let is_there = |process: u32| {
             let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
             stat.rsplit(')')
@@ -249,10 +249,10 @@ fn processes_die_with_their_program() {
         };
         (!stages.iter().any(|(process, _)| is_there(*process))).then_some(())
     });
-    bench.assert_holds(&["tape"]);
+    fixture.assert_holds(&["tape"]);
     assert!(
         failed(
-            &bench.restore(&["--verify", "--key-file", "key", "tape"]),
+            &fixture.restore(&["--verify", "--key-file", "key", "tape"]),
             3
         )
         .contains("incomplete")

@@ -1,25 +1,25 @@
-//! Both programs with every stage in a process of its own: tests of theirs once more, and what
-//! becomes of them when one of the processes is killed.
+//! Both programs with every stage in its own process: most of their tests again, and tests that
+//! kill one of the processes.
 
 #![allow(
     clippy::duplicate_mod,
-    reason = "the tests are those of the programs, too"
+    reason = "the target `programs` has the same tests"
 )]
 
 mod killed; // each kind of process, in the middle of its work
 
-#[path = "../programs/bench.rs"]
-mod bench;
 #[path = "../programs/damage.rs"]
 mod damage;
+#[path = "../programs/fixture.rs"]
+mod fixture;
 #[path = "../programs/left_out.rs"]
 mod left_out;
-#[path = "../programs/parts.rs"]
-mod parts;
+#[path = "../programs/partial_reads.rs"]
+mod partial_reads;
 #[path = "../programs/round_trip.rs"]
 mod round_trip;
-#[path = "../programs/stopping.rs"]
-mod stopping;
+#[path = "../programs/signals.rs"]
+mod signals;
 #[path = "../programs/stream.rs"]
 mod stream;
 #[path = "../programs/walk.rs"]

@@ -7,53 +7,53 @@ use datapipe::prelude::*;
 use datapipe::stage::{Finding, Inspect, InspectionLog};
 use datapipe::wire::{BlockKind, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
-use crate::bench::{Bench, failed, noise, ok};
+use crate::fixture::{Fixture, failed, noise, ok};
 
-/// A bench, and the bytes of an archive of its five blocks and a little more, encrypted or not.
-fn with_archive(encrypted: bool) -> (Bench, &'static [&'static str], Vec<u8>) {
-    let bench = Bench::with_blocks();
+/// A fixture with the options for its key, and the bytes of an archive of five data blocks.
+fn with_archive(encrypted: bool) -> (Fixture, &'static [&'static str], Vec<u8>) {
+    let fixture = Fixture::with_blocks();
     let key: &[_] = if encrypted {
         &["--key-file", "key"]
     } else {
         &[]
     };
-    // One reader: several fill other blocks each time.
-    let how = ["--buffer-size", "64K", "--readers", "1", "src/data", "tape"];
-    ok(&bench.back_up(&[key, &how].concat()));
-    let tape = fs::read(bench.path("tape")).unwrap();
-    (bench, key, tape)
+    // One reader, because several readers fill the blocks differently in each run.
+    let options = ["--buffer-size", "64K", "--readers", "1", "src/data", "tape"];
+    ok(&fixture.back_up(&[key, &options].concat()));
+    let tape = fs::read(fixture.path("tape")).unwrap();
+    (fixture, key, tape)
 }
 
 #[test]
-fn a_cut_archive_gives_what_it_has() {
+fn cut_archive_is_restored_up_to_the_cut() {
     for encrypted in [false, true] {
-        let (bench, key, tape) = with_archive(encrypted);
+        let (fixture, key, tape) = with_archive(encrypted);
         for (len, code, reason) in [
             (0, 1, "there is no archive"),
             (40, 1, "there is no archive"),
-            (2000, 1, "nothing could be read of the archive"),
+            (2000, 1, "no part of the archive could be read"),
             (tape.len() / 2, 3, "is cut off"),
             (tape.len() - 1500, 3, "incomplete"),
-            // Records that are whole, and no end.
+            // Intact records without an end of the archive.
             (before_last_records(&tape), 3, "the archive is incomplete"),
         ] {
-            fs::write(bench.path("cut"), &tape[..len]).unwrap();
+            fs::write(fixture.path("cut"), &tape[..len]).unwrap();
             for doing in [
                 &["--verify", "cut"][..],
                 &["--list", "cut"],
                 &["cut", "out"],
             ] {
-                let text = bench.fail_to_restore(&[key, doing].concat(), code);
+                let text = fixture.fail_to_restore(&[key, doing].concat(), code);
                 assert!(text.contains(reason), "{len}: {text}");
                 assert!(code == 1 || text.contains("incomplete"), "{len}: {text}");
             }
         }
-        failed(&bench.restore(&[key, &["cut", "out"]].concat()), 3);
-        bench.assert_same();
+        failed(&fixture.restore(&[key, &["cut", "out"]].concat()), 3);
+        fixture.assert_same();
     }
 }
 
-/// Bytes of a tape up to the mark behind its chunk, so without any footer but the chunk's.
+/// Number of bytes up to the mark after the chunk. They include no footer except that of the chunk.
 fn before_last_records(tape: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -66,30 +66,33 @@ fn before_last_records(tape: &[u8]) -> usize {
 }
 
 #[test]
-fn a_changed_byte_is_found() {
+fn changed_byte_is_detected() {
     for encrypted in [false, true] {
-        let (bench, key, tape) = with_archive(encrypted);
+        let (fixture, key, tape) = with_archive(encrypted);
         for at in (0..tape.len())
             .step_by(tape.len() / 40)
             .chain(tape.len() - 200..tape.len() - 190)
         {
             let mut changed = tape.clone();
             changed[at] ^= 0x20;
-            fs::write(bench.path("changed"), &changed).unwrap();
-            bench.fail_to_restore(&[key, &["changed", "out"]].concat(), 3);
+            fs::write(fixture.path("changed"), &changed).unwrap();
+            fixture.fail_to_restore(&[key, &["changed", "out"]].concat(), 3);
         }
         let mut changed = tape.clone();
         changed[tape.len() / 2] ^= 1;
-        fs::write(bench.path("changed"), &changed).unwrap();
+        fs::write(fixture.path("changed"), &changed).unwrap();
         let place = "block 2 at volume 1, record 1 (byte ";
-        let text = failed(&bench.restore(&[key, &["--verify", "changed"]].concat()), 3);
+        let text = failed(
+            &fixture.restore(&[key, &["--verify", "changed"]].concat()),
+            3,
+        );
         assert!(
             text.starts_with("tape_to_disk: data/noise: ") && text.contains(place),
             "{text}"
         );
 
-        // The hole lies in the one file, and the others are whole.
-        let text = failed(&bench.restore(&[key, &["changed", "out"]].concat()), 3);
+        // Only this file has a hole; the others are intact.
+        let text = failed(&fixture.restore(&[key, &["changed", "out"]].concat()), 3);
         assert!(
             text.starts_with("tape_to_disk: data/noise: ") && text.contains(place),
             "{text}"
@@ -98,11 +101,14 @@ fn a_changed_byte_is_found() {
             text.contains("its recovered part is named noise.damaged"),
             "{text}"
         );
-        assert_eq!(bench.names("out/data"), ["first", "noise.damaged", "zlast"]);
-        bench.assert_nothing_looks_whole_that_is_not();
+        assert_eq!(
+            fixture.names("out/data"),
+            ["first", "noise.damaged", "zlast"]
+        );
+        fixture.assert_no_damage_under_original_names();
         let (before, after) = (
             noise(300 << 10),
-            fs::read(bench.path("out/data/noise.damaged")).unwrap(),
+            fs::read(fixture.path("out/data/noise.damaged")).unwrap(),
         );
         let same = (0..before.len())
             .filter(|&i| after.get(i) == Some(&before[i]))
@@ -111,10 +117,10 @@ fn a_changed_byte_is_found() {
     }
 }
 
-/// Somebody who changes an encrypted archive and mends the checksums is found out by the cipher.
+/// The cipher detects an attacker who changes an encrypted archive and corrects the checksums.
 #[test]
-fn a_forged_block_is_refused() {
-    let (bench, key, tape) = with_archive(true);
+fn forged_block_is_rejected() {
+    let (fixture, key, tape) = with_archive(true);
     let starts: Vec<_> = (0..tape.len() - UNIT_HEADER_LEN)
         .filter(|&at| block_at(&tape, at).is_some())
         .collect();
@@ -137,9 +143,9 @@ fn a_forged_block_is_refused() {
         header.body_crc = crc32fast::hash(&forged[body..body + header.stored as usize]);
         forged[start..body].copy_from_slice(&header.to_bytes());
         assert!(forged != tape, "{what}");
-        fs::write(bench.path("forged"), forged).unwrap();
+        fs::write(fixture.path("forged"), forged).unwrap();
         for doing in [&["--verify", "forged"][..], &["forged", "out"]] {
-            let text = bench.fail_to_restore(&[key, doing].concat(), 3);
+            let text = fixture.fail_to_restore(&[key, doing].concat(), 3);
             assert!(text.contains("data/noise: "), "{what}: {text}");
             assert!(
                 text.contains("block 2 at volume 1, record 1 (byte "),
@@ -157,10 +163,10 @@ fn block_at(tape: &[u8], at: usize) -> Option<UnitHeader> {
 }
 
 #[test]
-fn a_tape_that_is_full_says_so() {
-    let bench = Bench::with_blocks();
+fn full_tape_is_reported() {
+    let fixture = Fixture::with_blocks();
     let text = failed(
-        &bench.back_up(&[
+        &fixture.back_up(&[
             "--volume-size",
             "100KiB",
             "--buffer-size",
@@ -175,16 +181,16 @@ fn a_tape_that_is_full_says_so() {
         "{text}"
     );
     assert!(text.contains("tape is incomplete"), "{text}");
-    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    let text = failed(&fixture.restore(&["tape", "out"]), 3);
     assert!(text.contains("the archive is incomplete"), "{text}");
     assert_eq!(
-        fs::read(bench.path("out/data/first")).unwrap(),
+        fs::read(fixture.path("out/data/first")).unwrap(),
         b"the first"
     );
-    bench.assert_nothing_looks_whole_that_is_not();
+    fixture.assert_no_damage_under_original_names();
 }
 
-/// Rejects the catalogue.
+/// Inspection that rejects the catalogue.
 struct Censor;
 
 impl Inspect for Censor {
@@ -198,15 +204,14 @@ impl Inspect for Censor {
     }
 }
 
-/// A catalogue whose blocks were rejected when they were written names nothing, and that is not all
-/// there is.
+/// A catalogue whose blocks were rejected when they were written is empty, but the tree is not.
 #[test]
-fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
-    let bench = Bench::with_blocks();
+fn rejected_catalogue_is_not_taken_for_an_empty_tree() {
+    let fixture = Fixture::with_blocks();
     let options = ArchiveOptions::tree("data").block_len(64 << 10);
-    let tape = VirtualTape::create(bench.path("tape"), VolumeOptions::default()).unwrap();
+    let tape = VirtualTape::create(fixture.path("tape"), VolumeOptions::default()).unwrap();
     let (_, tail) = options.plan().unwrap().stages(tape);
-    let head = TreeHead::new(&[bench.path("src/data")], TreeOptions::default()).unwrap();
+    let head = TreeHead::new(&[fixture.path("src/data")], TreeOptions::default()).unwrap();
     let inspect = Stage::inspect("censor", &InspectionLog::new(), |_| Censor);
     Pipe::builder()
         .buffer_size(64 << 10)
@@ -216,38 +221,40 @@ fn a_rejected_catalogue_is_not_one_of_an_empty_tree() {
         .run()
         .unwrap();
 
-    let listed = bench.restore(&["--list", "tape"]);
+    let listed = fixture.restore(&["--list", "tape"]);
     assert!(
         failed(&listed, 3).contains("1 block was rejected"),
         "{listed:?}"
     );
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 4);
-    failed(&bench.restore(&["--path", "data/noise", "tape", "out"]), 3);
-    assert_eq!(bench.names("out/data"), ["noise"]);
-    bench.assert_nothing_looks_whole_that_is_not();
+    failed(
+        &fixture.restore(&["--path", "data/noise", "tape", "out"]),
+        3,
+    );
+    assert_eq!(fixture.names("out/data"), ["noise"]);
+    fixture.assert_no_damage_under_original_names();
 }
 
-/// A drive that fails at the end of a medium does not keep what stands before that from whoever
-/// wants a part of it.
+/// A failure at the end of a medium does not prevent the restore of paths before it.
 #[test]
-fn what_can_be_read_of_a_failing_medium_comes_back_in_parts_too() {
-    let bench = Bench::with_blocks();
+fn failing_medium_is_restored_up_to_the_failure() {
+    let fixture = Fixture::with_blocks();
     let sizes = ["--volume-size", "100KiB", "--buffer-size", "16K"];
-    ok(&bench.back_up(&[&sizes[..], &["src/data", "volumes/"]].concat()));
-    let last = bench
+    ok(&fixture.back_up(&[&sizes[..], &["src/data", "volumes/"]].concat()));
+    let last = fixture
         .path("volumes")
-        .join(bench.names("volumes").pop().unwrap());
+        .join(fixture.names("volumes").pop().unwrap());
     fs::remove_file(&last).unwrap();
     fs::create_dir(&last).unwrap();
     for path in [&["--path", "data/first"][..], &[]] {
-        let text = failed(&bench.restore(&[path, &["volumes", "out"]].concat()), 1);
+        let text = failed(&fixture.restore(&[path, &["volumes", "out"]].concat()), 1);
         assert!(text.contains("cannot open volumes/000004.tap"), "{text}");
         assert_eq!(
-            fs::read(bench.path("out/data/first")).unwrap(),
+            fs::read(fixture.path("out/data/first")).unwrap(),
             b"the first",
             "{path:?}"
         );
-        bench.assert_nothing_looks_whole_that_is_not();
-        bench.clear("out");
+        fixture.assert_no_damage_under_original_names();
+        fixture.clear("out");
     }
 }

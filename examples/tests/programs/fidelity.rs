@@ -1,4 +1,4 @@
-//! What a tree can hold, and comes back: each kind of thing by itself, at its limits.
+//! Everything that a tree can hold is restored: each kind of object by itself, at its limits.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
@@ -10,21 +10,21 @@ use std::process::Command;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, noise, ok};
 use crate::walk::{is_root, walk};
 
-impl Bench {
-    /// Backs `src/data` up and brings it back as it was, and nothing is said about it.
+impl Fixture {
+    /// Backs up `src/data` and restores it unchanged, without a message.
     fn round_trip(&self, how: &[&str]) {
         let backup = self.back_up(&[how, &["--quiet", "--overwrite", "src/data", "tape"]].concat());
         ok(&backup);
         let restore = self.restore(&["--quiet", "tape", "out"]);
         ok(&restore);
-        for said in [backup.stderr, restore.stderr] {
+        for errors in [backup.stderr, restore.stderr] {
             assert!(
-                said.is_empty() || !is_root(),
+                errors.is_empty() || !is_root(),
                 "{}",
-                String::from_utf8_lossy(&said)
+                String::from_utf8_lossy(&errors)
             );
         }
         self.assert_same();
@@ -37,9 +37,9 @@ fn special(path: &Path, kind: FileType, device: u64) {
 }
 
 #[test]
-fn names_of_any_bytes() {
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+fn names_of_any_bytes_are_restored() {
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     let bytes = (1..=255u8).filter(|&byte| byte != b'/');
     let mut names: Vec<Vec<u8>> = bytes
         .clone()
@@ -71,30 +71,30 @@ fn names_of_any_bytes() {
             _ => fs::write(&path, name).unwrap(),
         }
     }
-    bench.round_trip(&["--buffer-size", "8192"]);
-    // Any of them can be asked for.
+    fixture.round_trip(&["--buffer-size", "8192"]);
+    // Each of them can be restored by its path.
     for name in names.iter().step_by(17) {
         let path = OsString::from_vec([b"data/", &name[..]].concat());
-        let mut one = bench.command(TAPE_TO_DISK, &["--quiet", "--overwrite"]);
+        let mut one = fixture.command(TAPE_TO_DISK, &["--quiet", "--overwrite"]);
         ok(&one
             .arg("--path")
             .arg(&path)
             .args(["tape", "one"])
             .output()
             .unwrap());
-        let restored: Vec<_> = fs::read_dir(bench.path("one/data")).unwrap().collect();
+        let restored: Vec<_> = fs::read_dir(fixture.path("one/data")).unwrap().collect();
         assert_eq!(restored.len(), 1);
         assert_eq!(
             restored[0].as_ref().unwrap().file_name().as_bytes(),
             &name[..]
         );
-        fs::remove_dir_all(bench.path("one")).unwrap();
+        fs::remove_dir_all(fixture.path("one")).unwrap();
     }
 }
 
 #[test]
-fn times_of_any_age() {
-    let bench = Bench::new();
+fn times_of_any_age_are_restored() {
+    let fixture = Fixture::new();
     let times = [
         (-2_147_483_648, 0),
         (-2_000_000_000, 999_999_999),
@@ -109,7 +109,7 @@ fn times_of_any_age() {
     ];
     for (n, (seconds, nanoseconds)) in times.into_iter().enumerate() {
         for kind in ["file", "dir", "link", "fifo"] {
-            let path = bench.path(&format!("src/data/{kind}{n}"));
+            let path = fixture.path(&format!("src/data/{kind}{n}"));
             match kind {
                 "file" => fs::write(&path, kind).unwrap(),
                 "dir" => {
@@ -130,22 +130,22 @@ fn times_of_any_age() {
             rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
         }
     }
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
 #[test]
-fn modes_and_owners() {
-    let bench = Bench::new();
+fn modes_and_owners_are_restored() {
+    let fixture = Fixture::new();
     for mode in (0..0o10_000).step_by(37) {
-        // Somebody who is not root must be able to read them, and only root may give them away.
+        // An unprivileged user must be able to read the objects. Only root can change their owners.
         let mode = if is_root() {
             mode
         } else {
             mode & 0o777 | 0o700
         };
-        let file = bench.path(&format!("src/data/file{mode:04o}"));
+        let file = fixture.path(&format!("src/data/file{mode:04o}"));
         fs::write(&file, b"#!").unwrap();
-        let dir = bench.path(&format!("src/data/dir{mode:04o}"));
+        let dir = fixture.path(&format!("src/data/dir{mode:04o}"));
         fs::create_dir(&dir).unwrap();
         fs::write(dir.join("below"), b"kept").unwrap();
         for path in [file, dir] {
@@ -155,10 +155,10 @@ fn modes_and_owners() {
             fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         }
     }
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
-/// Sets an attribute, or says that it cannot be had here.
+/// Sets an attribute. Reports an attribute that the file system does not support.
 fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
     let set = rustix::fs::lsetxattr(path, name, value, XattrFlags::empty());
     if let Err(error) = set {
@@ -167,7 +167,8 @@ fn set_attribute(path: &Path, name: &str, value: &[u8]) -> bool {
     set.is_ok()
 }
 
-/// An access control list as the system takes it: tag, permissions, and whose.
+/// Encodes an access control list for the system. An entry has a tag, permissions and a user or
+/// group.
 fn access_list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     let mut list = 2u32.to_le_bytes().to_vec();
     for (tag, permissions, id) in entries {
@@ -179,10 +180,10 @@ fn access_list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
 }
 
 #[test]
-fn attributes_of_all_kinds() {
-    const NOBODY: u32 = u32::MAX;
-    let bench = Bench::new();
-    let at = |name: &str| bench.path("src/data").join(name);
+fn attributes_of_all_kinds_are_restored() {
+    const UNDEFINED_ID: u32 = u32::MAX;
+    let fixture = Fixture::new();
+    let at = |name: &str| fixture.path("src/data").join(name);
     for dir in ["dir", "shared"] {
         fs::create_dir(at(dir)).unwrap();
     }
@@ -209,14 +210,14 @@ fn attributes_of_all_kinds() {
     for number in 0..30 {
         give("shared", &format!("user.number {number}"), &[number; 20]);
     }
-    // For its owner 7, for the user 1000 and the group 1001, and 5 at most for them.
+    // Permissions 7 for the owner and the user 1000, 6 for the group 1001, with a mask of 5.
     let list = access_list(&[
-        (1, 7, NOBODY),
+        (1, 7, UNDEFINED_ID),
         (2, 7, 1000),
-        (4, 4, NOBODY),
+        (4, 4, UNDEFINED_ID),
         (8, 6, 1001),
-        (16, 5, NOBODY),
-        (32, 0, NOBODY),
+        (16, 5, UNDEFINED_ID),
+        (32, 0, UNDEFINED_ID),
     ]);
     give("shared", "system.posix_acl_access", &list);
     give("shared", "system.posix_acl_default", &list);
@@ -226,7 +227,7 @@ fn attributes_of_all_kinds() {
         for path in ["dir", "file", "link", "long link", "fifo", "."] {
             give(path, "trusted.overlay", b"y\0");
         }
-        // Which must outlive the owner that is set after it, or before.
+        // A change of the owner removes capabilities, so a restore must set them after the owner.
         lchown(at("dir/tool"), Some(1234), Some(4321)).unwrap();
         fs::set_permissions(at("dir/tool"), Permissions::from_mode(0o4755)).unwrap();
         let capability = [
@@ -244,13 +245,13 @@ fn attributes_of_all_kinds() {
     }
     println!("{set} attributes are set");
     fs::set_permissions(at("locked"), Permissions::from_mode(0o444)).unwrap();
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
 #[test]
-fn links_stay_links() {
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+fn links_are_restored_as_links() {
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     for dir in ["a", "m", "z"] {
         fs::create_dir(data.join(dir)).unwrap();
     }
@@ -292,28 +293,31 @@ fn links_stay_links() {
         link(&data.join("m").join(kind), &format!("a/{kind}"));
         link(&data.join("m").join(kind), &format!("z/{kind}"));
     }
-    bench.round_trip(&["--buffer-size", "8192"]);
-    let (one, other) = (bench.path("out/data/a/link"), bench.path("out/data/z/link"));
+    fixture.round_trip(&["--buffer-size", "8192"]);
+    let (one, other) = (
+        fixture.path("out/data/a/link"),
+        fixture.path("out/data/z/link"),
+    );
     let inode = |path: &Path| fs::symlink_metadata(path).unwrap().ino();
     assert_eq!(inode(&one), inode(&other));
 }
 
-/// A file of `size` bytes with data at the given places only.
-fn sparse(path: &Path, size: u64, places: &[(u64, usize)]) {
+/// Makes a file of `size` bytes with data at the given offsets only.
+fn sparse(path: &Path, size: u64, extents: &[(u64, usize)]) {
     let file = File::create(path).unwrap();
     file.set_len(size).unwrap();
-    for &(at, len) in places {
+    for &(at, len) in extents {
         file.write_all_at(&noise(len), at).unwrap();
     }
     file.sync_all().unwrap();
 }
 
 #[test]
-fn holes_cost_nothing() {
+fn holes_take_no_space() {
     const TIB: u64 = 1 << 40;
     const GIB: u64 = 1 << 30;
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     sparse(
         &data.join("two pages"),
         TIB,
@@ -322,44 +326,44 @@ fn holes_cost_nothing() {
     sparse(&data.join("only a hole"), TIB - 1, &[]);
     sparse(&data.join("begins late"), 1_000_000, &[(999_999, 1)]);
     sparse(&data.join("ends early"), 5 * GIB, &[(0, 5000)]);
-    // Over the border of what 32 bits can count, and just before its end.
+    // Data across the limit of 32 bits, and at the end of the file.
     let far = [(0, 10), (4 * GIB - 5000, 10_000), (5 * GIB - 7, 7)];
     sparse(&data.join("five"), 5 * GIB, &far);
-    bench.round_trip(&["--compress", "none", "--buffer-size", "64K"]);
-    let tape = fs::metadata(bench.path("tape")).unwrap().len();
+    fixture.round_trip(&["--compress", "none", "--buffer-size", "64K"]);
+    let tape = fs::metadata(fixture.path("tape")).unwrap().len();
     assert!(tape < 128 << 10, "{tape} bytes of archive");
-    for name in bench.names("out/data") {
-        let blocks = fs::metadata(bench.path("out/data").join(&name))
+    for name in fixture.names("out/data") {
+        let blocks = fs::metadata(fixture.path("out/data").join(&name))
             .unwrap()
             .blocks();
         assert!(blocks * 512 <= 64 << 10, "{name:?} takes {blocks} blocks");
     }
-    let list = ok(&bench.restore(&["--list", "tape"]));
+    let list = ok(&fixture.restore(&["--list", "tape"]));
     assert!(
         list.contains(" 1099511627776 ") && list.contains(" 5368709120 "),
         "{list}"
     );
 }
 
-/// Data without a hole, and more of it than 32 bits can count.
+/// Data without a hole, with a length beyond 32 bits.
 #[test]
 #[ignore = "takes 15 GiB of disk and minutes"]
-fn five_gibibytes() {
-    let bench = Bench::new();
-    let file = File::create(bench.path("src/data/five")).unwrap();
+fn file_of_five_gibibytes_is_restored() {
+    let fixture = Fixture::new();
+    let file = File::create(fixture.path("src/data/five")).unwrap();
     let piece = noise(1 << 20);
     for n in 0..5u64 << 10 {
         let mut piece = piece.clone();
         piece[..8].copy_from_slice(&n.to_le_bytes());
         file.write_all_at(&piece, n << 20).unwrap();
     }
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
 }
 
 fn many_entries(count: u32) {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for n in 0..count {
-        let path = bench.path(&format!("src/data/entry {n}"));
+        let path = fixture.path(&format!("src/data/entry {n}"));
         match n % 10 {
             0 => symlink("nowhere", path).unwrap(),
             1 => fs::create_dir(path).unwrap(),
@@ -367,8 +371,8 @@ fn many_entries(count: u32) {
             _ => drop(File::create(path).unwrap()),
         }
     }
-    bench.round_trip(&[]);
-    let list = ok(&bench.restore(&[
+    fixture.round_trip(&[]);
+    let list = ok(&fixture.restore(&[
         "--list",
         "--path",
         "data/entry 4321",
@@ -380,23 +384,23 @@ fn many_entries(count: u32) {
 }
 
 #[test]
-fn a_directory_of_many_entries() {
+fn directory_of_many_entries_is_restored() {
     many_entries(5_000);
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn a_directory_of_a_hundred_thousand_entries() {
+fn directory_of_a_hundred_thousand_entries_is_restored() {
     many_entries(100_000);
 }
 
-/// A path of 30 names of 200 bytes, longer than the system takes at once.
+/// A path of 30 names of 200 bytes, longer than a system call accepts.
 #[test]
-fn paths_longer_than_the_system_takes() {
-    let bench = Bench::new();
+fn paths_longer_than_the_system_limit_are_restored() {
+    let fixture = Fixture::new();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let (mut path, mut dirs) = (String::from("data"), Vec::<OwnedFd>::new());
-    dirs.push(rustix::fs::open(bench.path("src/data"), flags, Mode::empty()).unwrap());
+    dirs.push(rustix::fs::open(fixture.path("src/data"), flags, Mode::empty()).unwrap());
     for level in 0..30 {
         let name = format!("{level:0200}");
         let above = dirs.last().unwrap();
@@ -423,36 +427,38 @@ fn paths_longer_than_the_system_takes() {
         0,
     )
     .unwrap();
-    bench.round_trip(&[]);
+    fixture.round_trip(&[]);
     assert!(
-        walk(&bench.path("out/data"))
+        walk(&fixture.path("out/data"))
             .keys()
             .any(|path| path.as_os_str().len() > 6000)
     );
 
     let target = format!("{path}/file");
-    let list = ok(&bench.restore(&["--list", "--path", &target, "tape"]));
+    let list = ok(&fixture.restore(&["--list", "--path", &target, "tape"]));
     assert!(
         list.lines().count() == 1 && list.ends_with(&format!(" {target}\n")),
         "{list}"
     );
-    ok(&bench.restore(&["--quiet", "--path", &target, "tape", "one"]));
-    let deepest = walk(&bench.path("one/data"))
+    ok(&fixture.restore(&["--quiet", "--path", &target, "tape", "one"]));
+    let deepest = walk(&fixture.path("one/data"))
         .into_keys()
         .max_by_key(|path| path.as_os_str().len())
         .unwrap();
     assert_eq!(format!("data/{}", deepest.display()), target);
 }
 
-/// Unless one asks for one file system, what is mounted in a tree is of the tree.
+/// Without `--one-file-system`, a file system that is mounted in a tree belongs to the tree.
 #[test]
-fn a_mounted_file_system_comes_back() {
-    let bench = Bench::with_blocks();
-    fs::create_dir(bench.path("src/data/mounted")).unwrap();
-    // Mounted where nobody else sees it.
+fn mounted_file_system_is_restored() {
+    let fixture = Fixture::with_blocks();
+    fs::create_dir(fixture.path("src/data/mounted")).unwrap();
+    // The mount is visible in its own namespace only.
     let script = format!(
-        "mount -t tmpfs -o mode=1750 none src/data/mounted && echo inside >src/data/mounted/file && \
-         ln src/data/mounted/file src/data/mounted/again && exec '{DISK_TO_TAPE}' --quiet src/data tape"
+        "mount -t tmpfs -o mode=1750 none src/data/mounted && \
+         echo inside >src/data/mounted/file && \
+         ln src/data/mounted/file src/data/mounted/again && \
+         exec '{DISK_TO_TAPE}' --quiet src/data tape"
     );
     let namespaces = if is_root() {
         "--mount"
@@ -462,7 +468,7 @@ fn a_mounted_file_system_comes_back() {
     let arguments: Vec<_> = namespaces.split(' ').chain(["sh", "-c", &script]).collect();
     let output = Command::new("unshare")
         .args(arguments)
-        .current_dir(bench.dir.path())
+        .current_dir(fixture.dir.path())
         .output();
     let may_mount = |text: &[u8]| !String::from_utf8_lossy(text).contains("mount:");
     let Some(output) = output.ok().filter(|output| may_mount(&output.stderr)) else {
@@ -470,8 +476,8 @@ fn a_mounted_file_system_comes_back() {
         return;
     };
     ok(&output);
-    ok(&bench.restore(&["--quiet", "tape", "out"]));
-    let mounted = bench.path("out/data/mounted");
+    ok(&fixture.restore(&["--quiet", "tape", "out"]));
+    let mounted = fixture.path("out/data/mounted");
     assert_eq!(fs::metadata(&mounted).unwrap().mode() & 0o7777, 0o1750);
     assert_eq!(fs::read(mounted.join("again")).unwrap(), b"inside\n");
     let found = walk(&mounted);

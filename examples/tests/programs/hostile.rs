@@ -1,5 +1,5 @@
-//! Archives that an enemy wrote: nothing outside of the destination changes, and no terminal is
-//! given commands.
+//! Archives that an attacker wrote: nothing outside of the destination changes, and the terminal
+//! gets no commands.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -12,12 +12,12 @@ use datapipe::wire::{
     Time,
 };
 
-use crate::bench::{Bench, failed};
+use crate::fixture::{Fixture, failed};
 use crate::walk::walk;
 
 const BLOCK: u32 = 64 << 10;
 
-/// Entries that no honest writer would write.
+/// Writer of entries that a correct program would not write.
 #[derive(Default)]
 struct Forger {
     entries: Vec<u8>,
@@ -44,7 +44,7 @@ fn object(kind: ObjectKind, path: &str) -> ObjectMeta<'_> {
     }
 }
 
-/// What a whole file says of its one extent, at its beginning.
+/// Digest of an intact file with one extent at its start.
 fn digest(data: &[u8]) -> [u8; 16] {
     let layout = [[0; 8], (data.len() as u64).to_le_bytes()].concat();
     let all = [data, blake3::hash(&layout).as_bytes()].concat();
@@ -56,8 +56,8 @@ impl Forger {
         Entry { object, body }.append_to(&mut self.entries).unwrap();
     }
 
-    /// A whole object, and its place in the catalogue. `wrong` is what its path says in the end,
-    /// and as long.
+    /// Adds an object and its entry in the catalogue. Its path is replaced by `wrong`, which has
+    /// the same length.
     fn put(&mut self, object: ObjectMeta<'_>, wrong: &str, data: &[u8]) -> u64 {
         self.objects += 1;
         let (number, size) = (self.objects, data.len() as u64);
@@ -106,7 +106,8 @@ impl Forger {
         self.put(object(ObjectKind::File, path), path, b"evil")
     }
 
-    /// A file whose path no writer takes. It must be as long as `path`.
+    /// Adds a file with the path `wrong`, which a writer would reject. It must be as long as
+    /// `path`.
     fn forged(&mut self, path: &str, wrong: &str) {
         self.put(object(ObjectKind::File, path), wrong, b"evil");
     }
@@ -133,7 +134,7 @@ impl Forger {
         );
     }
 
-    /// An archive that is whole, as far as its format goes.
+    /// Writes an archive whose format is correct.
     fn write(self, tape: &Path, with_catalogue: bool) {
         let mut blocks = vec![(0, BlockKind::Data, self.entries)];
         if with_catalogue {
@@ -148,7 +149,7 @@ impl Forger {
         let (_, tail) = options.plan().unwrap().stages(medium);
         Pipe::builder()
             .buffer_size(BLOCK)
-            .head(BlockSet(blocks.into_iter()))
+            .head(Blocks(blocks.into_iter()))
             .tail(tail)
             .run()
             .unwrap();
@@ -164,28 +165,28 @@ fn swap(entry: &mut [u8], path: &[u8], wrong: &[u8]) {
     entry[at..at + wrong.len()].copy_from_slice(wrong);
 }
 
-/// Where each begins, what it is, and its bytes.
-struct BlockSet(std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>);
+/// Head that sends blocks, given by offset, kind and bytes.
+struct Blocks(std::vec::IntoIter<(u64, BlockKind, Vec<u8>)>);
 
-impl Head for BlockSet {
+impl Head for Blocks {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
-        let Some((offset, what, bytes)) = self.0.next() else {
+        let Some((offset, kind, bytes)) = self.0.next() else {
             return Ok(Fill::End);
         };
         block.put(&bytes)?;
         let mut info = block.info();
-        (info.offset, info.kind) = (offset, what.code());
+        (info.offset, info.kind) = (offset, kind.code());
         block.set_info(info);
         Ok(Fill::Block)
     }
 }
 
-/// A bench with a directory beside the destination that nobody may touch, and the archive on
+/// A fixture with a directory next to the destination that must not change, and the archive on
 /// `tape`.
-fn with_forgeries(with_catalogue: bool) -> Bench {
-    let bench = Bench::new();
-    fs::create_dir_all(bench.path("outside/folder")).unwrap();
-    fs::write(bench.path("outside/canary"), b"sings").unwrap();
+fn with_forgeries(with_catalogue: bool) -> Fixture {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.path("outside/folder")).unwrap();
+    fs::write(fixture.path("outside/canary"), b"sings").unwrap();
     let mut forger = Forger::default();
     forger.put(object(ObjectKind::Directory, "data"), "data", b"");
     forger.file("data/good");
@@ -194,7 +195,7 @@ fn with_forgeries(with_catalogue: bool) -> Bench {
     forger.symlink("data/folder", "../../outside");
     forger.symlink("data/file", "../../outside/canary");
     forger.symlink("data/new", "../../outside/new");
-    forger.symlink("data/rooted", bench.path("outside").to_str().unwrap());
+    forger.symlink("data/rooted", fixture.path("outside").to_str().unwrap());
     for path in [
         "data/folder/new",
         "data/folder/canary",
@@ -221,16 +222,16 @@ fn with_forgeries(with_catalogue: bool) -> Bench {
     );
     forger.forged("a-path-as-long", "../outside/new");
     forger.forged("data/path-as-long", "data/../../outsid");
-    let outside = bench.path("outside/absolute");
+    let outside = fixture.path("outside/absolute");
     let outside = outside.to_str().unwrap();
     forger.forged(&"x".repeat(outside.len()), outside);
-    forger.write(&bench.path("tape"), with_catalogue);
-    bench
+    forger.write(&fixture.path("tape"), with_catalogue);
+    fixture
 }
 
 fn assert_harmless(output: &Output) {
-    for said in [&output.stdout, &output.stderr] {
-        let text = std::str::from_utf8(said).unwrap();
+    for bytes in [&output.stdout, &output.stderr] {
+        let text = std::str::from_utf8(bytes).unwrap();
         assert!(
             !text
                 .chars()
@@ -241,7 +242,7 @@ fn assert_harmless(output: &Output) {
 }
 
 #[test]
-fn nothing_outside_of_the_destination_changes() {
+fn hostile_archive_changes_nothing_outside_the_destination() {
     for (with_catalogue, how) in [
         (true, &[][..]),
         (true, &["--overwrite"]),
@@ -260,45 +261,45 @@ fn nothing_outside_of_the_destination_changes() {
             ],
         ),
     ] {
-        let bench = with_forgeries(with_catalogue);
-        let before = walk(&bench.path("outside"));
+        let fixture = with_forgeries(with_catalogue);
+        let before = walk(&fixture.path("outside"));
         for round in 0..2 {
-            let output = bench.restore(&[how, &["tape", "out"]].concat());
+            let output = fixture.restore(&[how, &["tape", "out"]].concat());
             let text = failed(&output, 3);
             assert!(text.lines().count() > 3, "{text}");
             assert_harmless(&output);
             assert_eq!(
-                walk(&bench.path("outside")),
+                walk(&fixture.path("outside")),
                 before,
                 "round {round} of {how:?}"
             );
-            bench.assert_holds(&["outside", "tape"]);
+            fixture.assert_holds(&["outside", "tape"]);
             if round == 0 && !how.contains(&"--path") {
-                assert_eq!(fs::read(bench.path("out/data/good")).unwrap(), b"evil");
+                assert_eq!(fs::read(fixture.path("out/data/good")).unwrap(), b"evil");
             }
-            // What an archive could not plant is there already.
+            // In the second round the link that an archive could plant exists already.
             if round == 0 {
-                bench.clear("out");
-                symlink("../outside", bench.path("out/data")).unwrap();
+                fixture.clear("out");
+                symlink("../outside", fixture.path("out/data")).unwrap();
             }
         }
     }
 }
 
 #[test]
-fn a_terminal_is_given_no_commands() {
+fn hostile_archive_sends_no_commands_to_the_terminal() {
     for with_catalogue in [true, false] {
-        let bench = with_forgeries(with_catalogue);
+        let fixture = with_forgeries(with_catalogue);
         for how in [
             &["--list", "tape"][..],
             &["--verify", "tape"],
             &["tape", "out"],
         ] {
-            let output = bench.restore(how);
+            let output = fixture.restore(how);
             assert_harmless(&output);
             failed(&output, 3);
         }
-        let list = String::from_utf8(bench.restore(&["--list", "tape"]).stdout).unwrap();
+        let list = String::from_utf8(fixture.restore(&["--list", "tape"]).stdout).unwrap();
         assert!(
             list.contains(" data/\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}\\n\n"),
             "{list}"

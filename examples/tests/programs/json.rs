@@ -1,4 +1,4 @@
-//! What programs read: one object on standard output, and nothing else there.
+//! Output for programs: one object on standard output, and nothing else.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,10 +9,10 @@ use std::process::Output;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, noise};
+use crate::fixture::{Fixture, noise};
 use crate::listing::with_kinds;
 
-/// The one object that was printed.
+/// Returns the printed object.
 fn object(output: &Output, exit: i32) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(exit), "{errors}");
@@ -24,18 +24,18 @@ fn object(output: &Output, exit: i32) -> Value {
 }
 
 #[test]
-fn a_job_is_one_object() {
-    let bench = with_kinds();
-    let backup = bench.back_up(&["--json", "--overwrite", "src/data", "tape"]);
+fn job_is_reported_as_one_object() {
+    let fixture = with_kinds();
+    let backup = fixture.back_up(&["--json", "--overwrite", "src/data", "tape"]);
     assert!(
         backup.stderr.is_empty(),
         "{}",
         String::from_utf8_lossy(&backup.stderr)
     );
     let backup = object(&backup, 0);
-    let restored = object(&bench.restore(&["--json", "tape", "out"]), 0);
+    let restored = object(&fixture.restore(&["--json", "tape", "out"]), 0);
     let verified = object(
-        &bench.restore(&["--json", "--quiet", "--verify", "tape"]),
+        &fixture.restore(&["--json", "--quiet", "--verify", "tape"]),
         0,
     );
     for (found, job) in [
@@ -64,10 +64,10 @@ fn a_job_is_one_object() {
 }
 
 #[test]
-fn what_is_left_out_is_no_error() {
-    let bench = Bench::with_blocks();
-    let _socket = UnixListener::bind(bench.path("src/data/socket")).unwrap();
-    let found = object(&bench.back_up(&["--json", "src/data", "tape"]), 0);
+fn left_out_objects_are_not_errors() {
+    let fixture = Fixture::with_blocks();
+    let _socket = UnixListener::bind(fixture.path("src/data/socket")).unwrap();
+    let found = object(&fixture.back_up(&["--json", "src/data", "tape"]), 0);
     assert_eq!(
         (&found["errors"], &found["errors_total"]),
         (&json!([]), &json!(0))
@@ -77,13 +77,13 @@ fn what_is_left_out_is_no_error() {
 }
 
 #[test]
-fn a_stream_is_one_file() {
-    let bench = Bench::new();
+fn stream_counts_as_one_file() {
+    let fixture = Fixture::new();
     let jobs = [
-        bench.back_up(&["--json", "-", "tape"]),
-        bench.restore(&["--json", "tape", "out"]),
-        bench.restore(&["--json", "--verify", "tape"]),
-        bench.restore(&["--json", "--list", "tape"]),
+        fixture.back_up(&["--json", "-", "tape"]),
+        fixture.restore(&["--json", "tape", "out"]),
+        fixture.restore(&["--json", "--verify", "tape"]),
+        fixture.restore(&["--json", "--list", "tape"]),
     ];
     for job in jobs {
         let found = object(&job, 0);
@@ -96,14 +96,19 @@ fn a_stream_is_one_file() {
 }
 
 #[test]
-fn a_list_is_one_object() {
-    let bench = with_kinds();
-    let list = object(&bench.restore(&["--json", "--list", "tape"]), 0);
+fn list_is_one_object() {
+    let fixture = with_kinds();
+    let list = object(&fixture.restore(&["--json", "--list", "tape"]), 0);
     assert_eq!((&list["job"], &list["files"]), (&json!("list"), &json!(2)));
     let entries = list["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 6);
     let expected = json!({
-        "path": "data/file", "kind": "file", "mode": 0o751, "size": 7, "modified": [1_000_000_000, 0], "state": "whole"
+        "path": "data/file",
+        "kind": "file",
+        "mode": 0o751,
+        "size": 7,
+        "modified": [1_000_000_000, 0],
+        "state": "whole"
     });
     assert_eq!(entries[1], expected);
     assert_eq!(entries[2]["target"], "over\nthere\u{e9}");
@@ -114,14 +119,14 @@ fn a_list_is_one_object() {
         .unwrap();
     assert_eq!(bytes, b"data/\xff \x1b[31mred\\");
     let none = object(
-        &bench.restore(&["--json", "--list", "--path", "none", "tape"]),
+        &fixture.restore(&["--json", "--list", "--path", "none", "tape"]),
         3,
     );
     assert_eq!(
         (&none["entries"], &none["errors"][0]["path"]),
         (&json!([]), &json!("none"))
     );
-    let failed = object(&bench.restore(&["--json", "--list", "nowhere"]), 1);
+    let failed = object(&fixture.restore(&["--json", "--list", "nowhere"]), 1);
     assert_eq!(
         (&failed["entries"], &failed["status"]),
         (&json!([]), &json!("failed"))
@@ -129,16 +134,16 @@ fn a_list_is_one_object() {
 }
 
 #[test]
-fn a_failure_is_one_object_too() {
-    let bench = Bench::with_blocks();
-    let found = object(&bench.back_up(&["--json", "src/nothing", "tape"]), 1);
+fn failure_is_reported_as_one_object() {
+    let fixture = Fixture::with_blocks();
+    let found = object(&fixture.back_up(&["--json", "src/nothing", "tape"]), 1);
     assert_eq!(found["status"], "failed");
     assert!(
         found["message"].as_str().unwrap().contains("src/nothing"),
         "{found}"
     );
     let found = object(
-        &bench.back_up(&["--json", "src/data", "src/data", "tape"]),
+        &fixture.back_up(&["--json", "src/data", "src/data", "tape"]),
         2,
     );
     assert!(
@@ -146,11 +151,11 @@ fn a_failure_is_one_object_too() {
         "{found}"
     );
     object(
-        &bench.back_up(&["--json", "--key-file", "key", "src/data", "tape"]),
+        &fixture.back_up(&["--json", "--key-file", "key", "src/data", "tape"]),
         0,
     );
     let found = object(
-        &bench.restore(&["--json", "--key-file", "other-key", "tape", "out"]),
+        &fixture.restore(&["--json", "--key-file", "other-key", "tape", "out"]),
         1,
     );
     assert!(
@@ -163,19 +168,19 @@ fn a_failure_is_one_object_too() {
 }
 
 #[test]
-fn errors_have_their_paths() {
-    let bench = Bench::new();
+fn errors_have_paths() {
+    let fixture = Fixture::new();
     let name = OsStr::from_bytes(b"noise \xfe");
-    fs::write(bench.path("src/data").join(name), noise(300 << 10)).unwrap();
+    fs::write(fixture.path("src/data").join(name), noise(300 << 10)).unwrap();
     object(
-        &bench.back_up(&["--json", "--buffer-size", "64K", "src/data", "tape"]),
+        &fixture.back_up(&["--json", "--buffer-size", "64K", "src/data", "tape"]),
         0,
     );
-    let mut tape = fs::read(bench.path("tape")).unwrap();
+    let mut tape = fs::read(fixture.path("tape")).unwrap();
     let middle = tape.len() / 2;
     tape[middle] ^= 1;
-    fs::write(bench.path("tape"), tape).unwrap();
-    let found = object(&bench.restore(&["--json", "tape", "out"]), 3);
+    fs::write(fixture.path("tape"), tape).unwrap();
+    let found = object(&fixture.restore(&["--json", "tape", "out"]), 3);
     assert_eq!(found["status"], "incomplete");
     let errors = found["errors"].as_array().unwrap();
     assert_eq!(found["errors_total"], errors.len());

@@ -1,39 +1,39 @@
-//! What is not in an archive, or not as it was, and how that is said.
+//! Objects that are not in an archive, or not as they were, and the reports of them.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output, Stdio};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, ok};
 use crate::walk::{assert_same, is_root, walk};
 
 #[test]
-fn a_socket_is_mentioned_and_changes_nothing() {
-    let bench = Bench::with_blocks();
-    let before = walk(&bench.path("src/data"));
-    let socket = UnixListener::bind(bench.path("src/data/socket")).unwrap();
-    let output = bench.back_up(&["src/data", "tape"]);
+fn socket_is_reported_and_changes_nothing_else() {
+    let fixture = Fixture::with_blocks();
+    let before = walk(&fixture.path("src/data"));
+    let socket = UnixListener::bind(fixture.path("src/data/socket")).unwrap();
+    let output = fixture.back_up(&["src/data", "tape"]);
     ok(&output);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(text, "disk_to_tape: data/socket: is a socket: left out\n");
     assert!(
-        bench
+        fixture
             .back_up(&["--quiet", "--overwrite", "src/data", "tape"])
             .stderr
             .is_empty()
     );
     drop(socket);
-    ok(&bench.restore(&["tape", "out"]));
-    assert!(walk(&bench.path("out/data")).keys().eq(before.keys()));
+    ok(&fixture.restore(&["tape", "out"]));
+    assert!(walk(&fixture.path("out/data")).keys().eq(before.keys()));
 }
 
 #[test]
-fn a_medium_in_a_source_is_left_out() {
-    let bench = Bench::with_blocks();
-    let before = walk(&bench.path("src/data"));
+fn medium_inside_a_source_is_left_out() {
+    let fixture = Fixture::with_blocks();
+    let before = walk(&fixture.path("src/data"));
     for medium in ["src/data/tape", "src/data/volumes/"] {
-        let output = bench.back_up(&["--volume-size", "512K", "src/data", medium]);
+        let output = fixture.back_up(&["--volume-size", "512K", "src/data", medium]);
         ok(&output);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let name = medium.trim_start_matches("src/").trim_end_matches('/');
@@ -41,33 +41,33 @@ fn a_medium_in_a_source_is_left_out() {
             text,
             format!("disk_to_tape: {name}: is the archive's own medium: left out\n")
         );
-        ok(&bench.restore(&[medium, "out"]));
-        assert!(walk(&bench.path("out/data")).keys().eq(before.keys()));
-        fs::remove_dir_all(bench.path("out/data")).unwrap();
-        fs::rename(bench.path(medium), bench.path("moved")).unwrap();
-        let _ = fs::remove_file(bench.path("moved"))
-            .or_else(|_| fs::remove_dir_all(bench.path("moved")));
+        ok(&fixture.restore(&[medium, "out"]));
+        assert!(walk(&fixture.path("out/data")).keys().eq(before.keys()));
+        fs::remove_dir_all(fixture.path("out/data")).unwrap();
+        fs::rename(fixture.path(medium), fixture.path("moved")).unwrap();
+        let _ = fs::remove_file(fixture.path("moved"))
+            .or_else(|_| fs::remove_dir_all(fixture.path("moved")));
     }
 }
 
-/// The archive must not be written over what it is made of.
+/// The archive must not overwrite its source.
 #[test]
-fn a_medium_that_is_a_source_is_refused() {
-    let bench = Bench::with_blocks();
+fn medium_that_is_a_source_is_rejected() {
+    let fixture = Fixture::with_blocks();
     for source in ["src/data", "src/data/noise"] {
-        let text = failed(&bench.back_up(&["--overwrite", "key", source, source]), 2);
-        assert!(text.contains("is what is to be backed up"), "{text}");
+        let text = failed(&fixture.back_up(&["--overwrite", "key", source, source]), 2);
+        assert!(text.contains("is one of the sources"), "{text}");
     }
-    assert_eq!(bench.names("src/data"), ["first", "noise", "zlast"]);
+    assert_eq!(fixture.names("src/data"), ["first", "noise", "zlast"]);
     assert_eq!(
-        fs::metadata(bench.path("src/data/noise")).unwrap().len(),
+        fs::metadata(fixture.path("src/data/noise")).unwrap().len(),
         300 << 10
     );
 }
 
 #[test]
-fn what_is_excluded_is_left_out() {
-    let bench = Bench::new();
+fn excluded_objects_are_left_out() {
+    let fixture = Fixture::new();
     for name in [
         "keep/a.c",
         "keep/a.o",
@@ -75,7 +75,7 @@ fn what_is_excluded_is_left_out() {
         "deep/build/y",
         "deep/z.tmp",
     ] {
-        let path = bench.path("src/data").join(name);
+        let path = fixture.path("src/data").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, name).unwrap();
     }
@@ -87,34 +87,35 @@ fn what_is_excluded_is_left_out() {
         "--exclude",
         "**/*.tmp",
     ];
-    let output = bench.back_up(&[&exclude[..], &["src/data", "tape"]].concat());
+    let output = fixture.back_up(&[&exclude[..], &["src/data", "tape"]].concat());
     let printed = ok(&output);
     assert!(
         printed.contains("2 files, 4 directories, 0 others; 3 names left out by --exclude"),
         "{printed}"
     );
-    ok(&bench.restore(&["tape", "out"]));
-    let found: Vec<_> = walk(&bench.path("out/data")).into_keys().collect();
+    ok(&fixture.restore(&["tape", "out"]));
+    let found: Vec<_> = walk(&fixture.path("out/data")).into_keys().collect();
     let found: Vec<_> = found.iter().map(|path| path.to_str().unwrap()).collect();
     assert_eq!(
         found,
         ["", "deep", "deep/build", "deep/build/y", "keep", "keep/a.c"]
     );
     let text = failed(
-        &bench.back_up(&["--overwrite", "--exclude", "a[", "src/data", "tape"]),
+        &fixture.back_up(&["--overwrite", "--exclude", "a[", "src/data", "tape"]),
         2,
     );
     assert!(text.contains("invalid pattern \"a[\""), "{text}");
 }
 
 #[test]
-fn another_file_system_is_left_out_if_asked() {
-    let bench = Bench::with_blocks();
-    fs::create_dir(bench.path("src/data/mounted")).unwrap();
+fn other_file_system_is_left_out_on_request() {
+    let fixture = Fixture::with_blocks();
+    fs::create_dir(fixture.path("src/data/mounted")).unwrap();
     let run = |one: &str, medium: &str| {
-        // Mounted where nobody else sees it.
+        // The mount is visible in its own namespace only.
         let script = format!(
-            "mount -t tmpfs none src/data/mounted && echo x >src/data/mounted/inside && exec '{DISK_TO_TAPE}' {one} src/data {medium}"
+            "mount -t tmpfs none src/data/mounted && echo x >src/data/mounted/inside && \
+             exec '{DISK_TO_TAPE}' {one} src/data {medium}"
         );
         let namespaces = if is_root() {
             "--mount"
@@ -122,7 +123,7 @@ fn another_file_system_is_left_out_if_asked() {
             "--mount --map-root-user"
         };
         let arguments = namespaces.split(' ').chain(["sh", "-c", &script]);
-        bench
+        fixture
             .command("unshare", &arguments.collect::<Vec<_>>())
             .output()
     };
@@ -138,18 +139,22 @@ fn another_file_system_is_left_out_if_asked() {
         "disk_to_tape: data/mounted: another file system begins here: left out\n"
     );
     ok(&run("", "all").unwrap());
-    let list = |tape| ok(&bench.restore(&["--list", tape]));
+    let list = |tape| ok(&fixture.restore(&["--list", tape]));
     assert!(list("one").contains(" data/mounted\n") && !list("one").contains("inside"));
     assert!(list("all").contains(" data/mounted/inside\n"));
 }
 
-/// A program run by somebody who is not root; `None` if nobody can be that here. What it needs is
-/// open to all.
-pub(crate) fn plain_user_command(bench: &Bench, program: &str, args: &[&str]) -> Option<Command> {
-    fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();
-    // The program may lie where only root can look. A copy of our own would be busy while a test
-    // beside us forks.
-    let copy = bench.path("program");
+/// Returns a command of an unprivileged user; `None` if the test cannot run as one. All users can
+/// read the files that the command needs.
+pub(crate) fn plain_user_command(
+    fixture: &Fixture,
+    program: &str,
+    args: &[&str],
+) -> Option<Command> {
+    fs::set_permissions(fixture.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    // The program may be in a directory that only root can read, so it is copied. `cp` makes the
+    // copy: a file that this process had open for writing would be busy while another test forks.
+    let copy = fixture.path("program");
     assert!(
         Command::new("cp")
             .arg(program)
@@ -160,20 +165,22 @@ pub(crate) fn plain_user_command(bench: &Bench, program: &str, args: &[&str]) ->
     );
     let copy = copy.to_str().unwrap();
     if !is_root() {
-        return Some(bench.command(copy, args));
+        return Some(fixture.command(copy, args));
     }
     let id = ["--reuid=65534", "--regid=65534", "--clear-groups"];
     if !can_setpriv(&id) {
         eprintln!("skipped: setpriv does not work here");
         return None;
     }
-    Some(bench.command("setpriv", &[&id[..], &[copy], args].concat()))
+    Some(fixture.command("setpriv", &[&id[..], &[copy], args].concat()))
 }
 
-/// What it says and does.
-fn as_plain_user(bench: &Bench, program: &str, args: &[&str]) -> Option<Output> {
-    let output = plain_user_command(bench, program, args)?.output().unwrap();
-    fs::remove_file(bench.path("program")).unwrap();
+/// Runs a program as an unprivileged user, and returns its output.
+fn as_plain_user(fixture: &Fixture, program: &str, args: &[&str]) -> Option<Output> {
+    let output = plain_user_command(fixture, program, args)?
+        .output()
+        .unwrap();
+    fs::remove_file(fixture.path("program")).unwrap();
     Some(output)
 }
 
@@ -187,20 +194,24 @@ fn can_setpriv(id: &[&str]) -> bool {
 }
 
 #[test]
-fn what_cannot_be_read_is_named_and_the_rest_is_there() {
-    let bench = Bench::with_blocks();
+fn unreadable_objects_are_reported_and_the_rest_is_archived() {
+    let fixture = Fixture::with_blocks();
     for n in 0..25 {
-        let secret = bench.path(&format!("src/data/secret{n:02}"));
-        fs::write(&secret, b"for nobody's eyes").unwrap();
+        let secret = fixture.path(&format!("src/data/secret{n:02}"));
+        fs::write(&secret, b"unreadable").unwrap();
         fs::set_permissions(secret, Permissions::from_mode(0o000)).unwrap();
     }
-    fs::create_dir(bench.path("src/data/closed")).unwrap();
-    fs::set_permissions(bench.path("src/data/closed"), Permissions::from_mode(0o000)).unwrap();
-    let open = bench.path("media");
+    fs::create_dir(fixture.path("src/data/closed")).unwrap();
+    fs::set_permissions(
+        fixture.path("src/data/closed"),
+        Permissions::from_mode(0o000),
+    )
+    .unwrap();
+    let open = fixture.path("media");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
     let args = ["--quiet", "src/data", "media/tape"];
-    let Some(output) = as_plain_user(&bench, DISK_TO_TAPE, &args) else {
+    let Some(output) = as_plain_user(&fixture, DISK_TO_TAPE, &args) else {
         return;
     };
     let text = failed(&output, 3);
@@ -218,36 +229,39 @@ fn what_cannot_be_read_is_named_and_the_rest_is_there() {
         "20 of 26 are named, then how many more: {text}"
     );
     assert!(text.contains("\ndisk_to_tape: and 6 more\n"), "{text}");
-    let _ = fs::set_permissions(bench.path("src/data/closed"), Permissions::from_mode(0o755));
-    let text = failed(&bench.restore(&["media/tape", "out"]), 3);
+    let _ = fs::set_permissions(
+        fixture.path("src/data/closed"),
+        Permissions::from_mode(0o755),
+    );
+    let text = failed(&fixture.restore(&["media/tape", "out"]), 3);
     assert!(
         text.contains("data/closed: was not read to its end when it was archived"),
         "{text}"
     );
     for name in ["first", "noise", "zlast"] {
         assert_same(
-            &bench.path("src/data").join(name),
-            &bench.path("out/data").join(name),
+            &fixture.path("src/data").join(name),
+            &fixture.path("out/data").join(name),
         );
     }
     assert_eq!(
-        bench.names("out/data"),
+        fixture.names("out/data"),
         ["closed", "first", "noise", "zlast"]
     );
 }
 
 #[test]
-fn a_plain_user_is_told_once_that_owners_are_not_restored() {
+fn unprivileged_restore_warns_once_about_owners() {
     if !is_root() {
         eprintln!("skipped: only root can make files of other owners");
         return;
     }
-    let bench = Bench::with_blocks();
-    ok(&bench.back_up(&["src/data", "tape"]));
-    fs::set_permissions(bench.path("tape"), Permissions::from_mode(0o644)).unwrap();
-    fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
+    let fixture = Fixture::with_blocks();
+    ok(&fixture.back_up(&["src/data", "tape"]));
+    fs::set_permissions(fixture.path("tape"), Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(fixture.path("out"), Permissions::from_mode(0o777)).unwrap();
     let args = ["--quiet", "tape", "out"];
-    let Some(output) = as_plain_user(&bench, TAPE_TO_DISK, &args) else {
+    let Some(output) = as_plain_user(&fixture, TAPE_TO_DISK, &args) else {
         return;
     };
     ok(&output);
@@ -257,32 +271,31 @@ fn a_plain_user_is_told_once_that_owners_are_not_restored() {
         "tape_to_disk: owners are not restored: only root may do that\n"
     );
     for name in ["first", "noise", "zlast"] {
-        let read = |at: &str| fs::read(bench.path(at).join(name)).unwrap();
+        let read = |at: &str| fs::read(fixture.path(at).join(name)).unwrap();
         assert!(read("src/data") == read("out/data"), "{name}");
     }
 }
 
-/// However few threads the system gives, a restore is done or says why not, and what it makes files
-/// with beside its own thread it can do without.
+/// With any limit on threads, a restore succeeds or reports the limit. It does not depend on the
+/// additional threads that make small files.
 #[test]
-fn a_restore_does_with_few_threads() {
+fn restore_works_with_few_threads() {
     if !is_root() {
         eprintln!(
-            "skipped: only root can give a program a user of its own, whose threads are counted"
+            "skipped: only root can run a program as a separate user, whose threads are counted"
         );
         return;
     }
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for i in 0..1000 {
-        fs::write(bench.path("src/data").join(i.to_string()), b"small").unwrap();
+        fs::write(fixture.path("src/data").join(i.to_string()), b"small").unwrap();
     }
-    // Many blocks, each of many files, so that all threads of the pipe are there while files are
-    // made.
-    ok(&bench.back_up(&["--quiet", "--buffer-size", "4K", "src/data", "tape"]));
-    fs::set_permissions(bench.dir.path(), Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(bench.path("tape"), Permissions::from_mode(0o644)).unwrap();
-    fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
-    let copy = bench.path("program");
+    // Many blocks with many files each, so that all threads of the pipe exist while files are made.
+    ok(&fixture.back_up(&["--quiet", "--buffer-size", "4K", "src/data", "tape"]));
+    fs::set_permissions(fixture.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(fixture.path("tape"), Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(fixture.path("out"), Permissions::from_mode(0o777)).unwrap();
+    let copy = fixture.path("program");
     assert!(
         Command::new("cp")
             .arg(TAPE_TO_DISK)
@@ -303,7 +316,7 @@ fn a_restore_does_with_few_threads() {
             "--clear-groups",
             copy.to_str().unwrap(),
         ];
-        bench
+        fixture
             .command("prlimit", &[&program[..], args].concat())
             .output()
             .unwrap()
@@ -317,7 +330,7 @@ fn a_restore_does_with_few_threads() {
         let restored = restore(threads, &["--quiet", "--instances", "1", "tape", "out"]);
         if restored.status.success() {
             done += 1;
-            assert_eq!(bench.names("out/data").len(), 1000);
+            assert_eq!(fixture.names("out/data").len(), 1000);
         } else {
             let why = failed(&restored, 1);
             assert!(
@@ -325,8 +338,8 @@ fn a_restore_does_with_few_threads() {
                 "{why}"
             );
         }
-        bench.clear("out");
-        fs::set_permissions(bench.path("out"), Permissions::from_mode(0o777)).unwrap();
+        fixture.clear("out");
+        fs::set_permissions(fixture.path("out"), Permissions::from_mode(0o777)).unwrap();
     }
     assert!(done > 0);
 }

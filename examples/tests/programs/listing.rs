@@ -1,4 +1,4 @@
-//! What people read.
+//! Output for people.
 
 use std::ffi::OsStr;
 use std::fs::{self, FileTimes, Permissions};
@@ -8,12 +8,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::bench::{Bench, TAPE_TO_DISK, failed, ok};
+use crate::fixture::{Fixture, TAPE_TO_DISK, failed, ok};
 
-/// A bench with one of several kinds in `src/data`, of 2001-09-09 01:46, on `tape`.
-pub(crate) fn with_kinds() -> Bench {
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+/// A fixture with objects of several kinds in `src/data`, modified at 2001-09-09 01:46, on `tape`.
+pub(crate) fn with_kinds() -> Fixture {
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     fs::create_dir(data.join("sub")).unwrap();
     fs::write(data.join("file"), b"content").unwrap();
     fs::hard_link(data.join("file"), data.join("sub/again")).unwrap();
@@ -29,14 +29,14 @@ pub(crate) fn with_kinds() -> Bench {
             .unwrap();
     }
     fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
-    ok(&bench.back_up(&["--quiet", "src/data", "tape"]));
-    bench
+    ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
+    fixture
 }
 
 #[test]
-fn a_list_has_a_line_for_each_object() {
-    let bench = with_kinds();
-    let output = bench.restore(&["--list", "tape"]);
+fn list_has_a_line_for_each_object() {
+    let fixture = with_kinds();
+    let output = fixture.restore(&["--list", "tape"]);
     let list = ok(&output);
     assert!(output.stderr.is_empty());
     let lines: Vec<&str> = list.lines().collect();
@@ -66,9 +66,9 @@ fn a_list_has_a_line_for_each_object() {
 }
 
 #[test]
-fn a_list_of_some_paths() {
-    let bench = with_kinds();
-    let list = ok(&bench.restore(&[
+fn list_of_some_paths_has_only_them() {
+    let fixture = with_kinds();
+    let list = ok(&fixture.restore(&[
         "--list",
         "--path",
         "data/sub/",
@@ -81,17 +81,17 @@ fn a_list_of_some_paths() {
         .map(|line| line.rsplit(' ').next().unwrap())
         .collect();
     assert_eq!(names, ["data/file", "data/sub", "data/sub/again"]);
-    let output = bench.restore(&["--list", "--path", "sub", "--path", "data/file", "tape"]);
+    let output = fixture.restore(&["--list", "--path", "sub", "--path", "data/file", "tape"]);
     let text = failed(&output, 3);
     assert!(text.contains("sub: not found in the archive"), "{text}");
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 1);
 }
 
 #[test]
-fn a_name_gives_a_terminal_no_commands() {
-    let bench = with_kinds();
+fn hostile_name_sends_no_commands_to_the_terminal() {
+    let fixture = with_kinds();
     for path in ["src/\u{1b}[31m\u{202e}", "src/\u{9b}2J"] {
-        for output in [bench.back_up(&[path, "other"]), bench.restore(&[path])] {
+        for output in [fixture.back_up(&[path, "other"]), fixture.restore(&[path])] {
             let text = failed(&output, 1);
             assert!(text.contains("\\u{"), "{text}");
             assert!(
@@ -105,24 +105,24 @@ fn a_name_gives_a_terminal_no_commands() {
 }
 
 #[test]
-fn help_tells_the_exit_codes() {
-    let bench = Bench::new();
+fn help_describes_the_exit_codes() {
+    let fixture = Fixture::new();
     for text in [
-        ok(&bench.back_up(&["--help"])),
-        ok(&bench.restore(&["--help"])),
+        ok(&fixture.back_up(&["--help"])),
+        ok(&fixture.restore(&["--help"])),
     ] {
         assert!(text.contains("Exit codes:\n  0  "), "{text}");
         assert!(text.contains("\n  3  "), "{text}");
     }
 }
 
-/// As `tape_to_disk --list tape | head -1` does.
+/// The case of `tape_to_disk --list tape | head -1`.
 #[test]
-fn a_list_that_nobody_reads_to_its_end_ends_in_silence() {
-    let bench = Bench::with_blocks();
-    ok(&bench.back_up(&["src/data", "tape"]));
+fn list_without_a_reader_ends_silently() {
+    let fixture = Fixture::with_blocks();
+    ok(&fixture.back_up(&["src/data", "tape"]));
     for how in [&["--list", "tape"][..], &["--list", "--json", "tape"]] {
-        let mut command = bench.command(TAPE_TO_DISK, how);
+        let mut command = fixture.command(TAPE_TO_DISK, how);
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,18 +1,18 @@
-//! Both programs as a user runs them: what goes in comes out, and what is not whole is never taken
-//! for it.
+//! Both programs as a user runs them: archived data is restored unchanged, and damaged data is
+//! never taken for intact.
 
-mod bench; // a directory with a source, secrets, and room for the rest
+mod concurrent_changes; // trees that change while they are read
 mod damage; // archives that are damaged, cut, forged or never finished
-mod fidelity; // what a tree can hold, and comes back
-mod hostile; // archives that an enemy wrote
-mod json; // what programs read
-mod left_out; // what is not in an archive, and how that is said
-mod listing; // what people read
-mod meddled; // trees that change while they are read
-mod options; // keys, pools, wrong usage, what exists already
-mod parts; // lists and paths, which need only some of an archive
-mod progress; // the line on a terminal
-mod round_trip; // trees and back
-mod stopping; // signals
+mod fidelity; // everything that a tree can hold
+mod fixture; // a directory with a source, secrets, and room for the rest
+mod hostile; // archives that an attacker wrote
+mod json; // output for programs
+mod left_out; // objects that are not in an archive, and their reports
+mod listing; // output for people
+mod options; // keys, pools, usage errors, existing files
+mod partial_reads; // lists and paths, which need only a part of an archive
+mod progress; // the progress line on a terminal
+mod round_trip; // backup and restore of trees
+mod signals; // interrupted jobs
 mod stream; // standard input and output
-mod walk; // trees, made and compared
+mod walk; // creation and comparison of trees

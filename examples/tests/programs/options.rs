@@ -1,18 +1,18 @@
-//! Keys, pools, what exists already, and wrong usage.
+//! Keys, pools, existing files, and usage errors.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::{Bench, failed, ok};
+use crate::fixture::{Fixture, failed, ok};
 
 #[test]
-fn only_the_right_key_opens() {
-    let bench = Bench::with_blocks();
-    ok(&bench.back_up(&["--key-file", "key", "src/data", "sealed"]));
-    ok(&bench.back_up(&["--passphrase-file", "passphrase", "src/data", "phrased"]));
-    ok(&bench.back_up(&["src/data", "plain"]));
+fn archive_opens_only_with_the_right_key() {
+    let fixture = Fixture::with_blocks();
+    ok(&fixture.back_up(&["--key-file", "key", "src/data", "sealed"]));
+    ok(&fixture.back_up(&["--passphrase-file", "passphrase", "src/data", "phrased"]));
+    ok(&fixture.back_up(&["src/data", "plain"]));
     for (how, medium, reason) in [
         (&[][..], "sealed", "the archive is encrypted: give its key"),
         (
@@ -55,7 +55,7 @@ fn only_the_right_key_opens() {
     ] {
         for doing in [&["--verify"][..], &["--list"], &[]] {
             let to = if doing.is_empty() { &["out"][..] } else { &[] };
-            let text = bench.fail_to_restore(&[doing, how, &[medium], to].concat(), 1);
+            let text = fixture.fail_to_restore(&[doing, how, &[medium], to].concat(), 1);
             assert!(text.contains(reason), "{reason:?} is not in: {text}");
         }
     }
@@ -63,31 +63,31 @@ fn only_the_right_key_opens() {
         (["--key-file", "key"], "sealed"),
         (["--passphrase-file", "passphrase"], "phrased"),
     ] {
-        ok(&bench.restore(&[&how[..], &["--verify", medium]].concat()));
+        ok(&fixture.restore(&[&how[..], &["--verify", medium]].concat()));
         assert_eq!(
-            ok(&bench.restore(&[&how[..], &["--list", medium]].concat()))
+            ok(&fixture.restore(&[&how[..], &["--list", medium]].concat()))
                 .lines()
                 .count(),
             4
         );
-        ok(&bench.restore(&[&how[..], &["--overwrite", medium, "out"]].concat()));
-        bench.assert_same();
+        ok(&fixture.restore(&[&how[..], &["--overwrite", medium, "out"]].concat()));
+        fixture.assert_same();
     }
 }
 
 #[test]
-fn a_secret_that_others_can_read_is_warned_about() {
-    let bench = Bench::with_blocks();
+fn secret_that_others_can_read_causes_a_warning() {
+    let fixture = Fixture::with_blocks();
     for (option, name, mode, warned) in [
         ("--key-file", "key", 0o644, true),
         ("--key-file", "key", 0o400, false),
         ("--passphrase-file", "passphrase", 0o640, true),
     ] {
-        fs::set_permissions(bench.path(name), Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(fixture.path(name), Permissions::from_mode(mode)).unwrap();
         let to = ["--quiet", "--overwrite"];
         for output in [
-            bench.back_up(&[&to[..], &[option, name, "src/data", "tape"]].concat()),
-            bench.restore(&[&to[..], &[option, name, "tape", "out"]].concat()),
+            fixture.back_up(&[&to[..], &[option, name, "src/data", "tape"]].concat()),
+            fixture.restore(&[&to[..], &[option, name, "tape", "out"]].concat()),
         ] {
             ok(&output);
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -101,69 +101,71 @@ fn a_secret_that_others_can_read_is_warned_about() {
 }
 
 #[test]
-fn what_exists_is_not_replaced_unasked() {
-    let bench = Bench::with_blocks();
-    fs::write(bench.path("tape"), b"precious").unwrap();
-    let text = failed(&bench.back_up(&["src/data", "tape"]), 1);
+fn existing_data_is_replaced_only_on_request() {
+    let fixture = Fixture::with_blocks();
+    fs::write(fixture.path("tape"), b"precious").unwrap();
+    let text = failed(&fixture.back_up(&["src/data", "tape"]), 1);
     assert!(
-        text.contains(
-            "tape: already holds something that is not known as an archive; give --overwrite"
-        ),
+        text.contains("tape: already holds data that is not an archive; use --overwrite"),
         "{text}"
     );
-    assert_eq!(fs::read(bench.path("tape")).unwrap(), b"precious");
-    failed(&bench.back_up(&["--overwrite", "src/nothing", "tape"]), 1);
+    assert_eq!(fs::read(fixture.path("tape")).unwrap(), b"precious");
+    failed(&fixture.back_up(&["--overwrite", "src/nothing", "tape"]), 1);
     failed(
-        &bench.back_up(&["--overwrite", "--buffers", "1", "src/data", "tape"]),
+        &fixture.back_up(&["--overwrite", "--buffers", "1", "src/data", "tape"]),
         2,
     );
     failed(
-        &bench.back_up(&["--overwrite", "--volume-size", "1K", "src/data", "tape"]),
+        &fixture.back_up(&["--overwrite", "--volume-size", "1K", "src/data", "tape"]),
         2,
     );
-    assert_eq!(fs::read(bench.path("tape")).unwrap(), b"precious");
-    ok(&bench.back_up(&["--key-file", "key", "--overwrite", "src/data", "tape"]));
-    let before = fs::read(bench.path("tape")).unwrap();
-    let text = failed(&bench.back_up(&["src/data", "tape"]), 1);
-    let date = run_date(&bench.path("tape"));
+    assert_eq!(fs::read(fixture.path("tape")).unwrap(), b"precious");
+    ok(&fixture.back_up(&["--key-file", "key", "--overwrite", "src/data", "tape"]));
+    let before = fs::read(fixture.path("tape")).unwrap();
+    let text = failed(&fixture.back_up(&["src/data", "tape"]), 1);
+    let date = creation_date(&fixture.path("tape"));
     let host = Command::new("uname").arg("-n").output().unwrap().stdout;
     let host = String::from_utf8(host).unwrap();
     let expected = format!(
-        "disk_to_tape: tape: already holds an archive written {date} by host {}; give --overwrite to replace it\n",
+        "disk_to_tape: tape: already holds an archive written {date} by host {}; \
+         use --overwrite to replace it\n",
         host.trim()
     );
     assert_eq!(text, expected);
-    assert_eq!(fs::read(bench.path("tape")).unwrap(), before);
-    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
-    bench.assert_holds(&["tape"]);
+    assert_eq!(fs::read(fixture.path("tape")).unwrap(), before);
+    ok(&fixture.back_up(&["--overwrite", "src/data", "tape"]));
+    fixture.assert_holds(&["tape"]);
 
-    // Each file that is there stays as it is; the others are restored.
-    fs::create_dir(bench.path("out/data")).unwrap();
-    fs::write(bench.path("out/data/first"), b"precious").unwrap();
-    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    // Existing files are not changed; the others are restored.
+    fs::create_dir(fixture.path("out/data")).unwrap();
+    fs::write(fixture.path("out/data/first"), b"precious").unwrap();
+    let text = failed(&fixture.restore(&["tape", "out"]), 3);
     assert!(
         text.contains("data/first: already exists and is left unchanged"),
         "{text}"
     );
-    assert_eq!(fs::read(bench.path("out/data/first")).unwrap(), b"precious");
-    assert_eq!(bench.names("out/data"), ["first", "noise", "zlast"]);
-    ok(&bench.restore(&["--overwrite", "tape", "out"]));
-    bench.assert_same();
-    // A link is not followed, but stands in the way.
-    fs::remove_dir_all(bench.path("out/data")).unwrap();
-    symlink("../src", bench.path("out/data")).unwrap();
+    assert_eq!(
+        fs::read(fixture.path("out/data/first")).unwrap(),
+        b"precious"
+    );
+    assert_eq!(fixture.names("out/data"), ["first", "noise", "zlast"]);
+    ok(&fixture.restore(&["--overwrite", "tape", "out"]));
+    fixture.assert_same();
+    // A link in place of a directory is not followed.
+    fs::remove_dir_all(fixture.path("out/data")).unwrap();
+    symlink("../src", fixture.path("out/data")).unwrap();
     for how in [&[][..], &["--overwrite"]] {
-        failed(&bench.restore(&[how, &["tape", "out"]].concat()), 3);
+        failed(&fixture.restore(&[how, &["tape", "out"]].concat()), 3);
         assert_eq!(
-            bench.names("src"),
+            fixture.names("src"),
             ["data"],
             "nothing is written where the link leads"
         );
     }
 }
 
-/// When a file was made, to the minute in UTC, as another program says it.
-fn run_date(path: &Path) -> String {
+/// Creation date of a medium, to the minute in UTC, as formatted by `date`.
+fn creation_date(path: &Path) -> String {
     let label = fs::read(path).unwrap();
     // The length word, a record's header, a unit's header, the session's id: `docs/wire-format.md`.
     let at = 4 + 64 + 64 + 16;
@@ -174,8 +176,8 @@ fn run_date(path: &Path) -> String {
 }
 
 #[test]
-fn the_smallest_pool_works_and_a_smaller_one_is_refused() {
-    let bench = Bench::with_blocks();
+fn smallest_pool_works_and_a_smaller_one_is_rejected() {
+    let fixture = Fixture::with_blocks();
     let how = |buffers: &'static str| {
         [
             "--key-file",
@@ -190,18 +192,18 @@ fn the_smallest_pool_works_and_a_smaller_one_is_refused() {
             "tape",
         ]
     };
-    let text = failed(&bench.back_up(&how("3")), 2);
+    let text = failed(&fixture.back_up(&how("3")), 2);
     assert!(
         text.contains("3 / 2 allocating modules") && text.contains("use 4 buffers or more"),
         "{text}"
     );
-    assert!(!bench.path("tape").exists());
-    let output = bench.back_up(&how("4"));
+    assert!(!fixture.path("tape").exists());
+    let output = fixture.back_up(&how("4"));
     ok(&output);
     assert!(String::from_utf8_lossy(&output.stderr).contains("stages wait for each other"));
-    ok(&bench.restore(&["--key-file", "key", "--instances", "2", "tape", "out"]));
-    bench.assert_same();
-    ok(&bench.back_up(&[
+    ok(&fixture.restore(&["--key-file", "key", "--instances", "2", "tape", "out"]));
+    fixture.assert_same();
+    ok(&fixture.back_up(&[
         "--compress",
         "none",
         "--buffers",
@@ -210,13 +212,13 @@ fn the_smallest_pool_works_and_a_smaller_one_is_refused() {
         "src/data",
         "tape",
     ]));
-    ok(&bench.restore(&["--overwrite", "tape", "out"]));
-    bench.assert_same();
+    ok(&fixture.restore(&["--overwrite", "tape", "out"]));
+    fixture.assert_same();
 }
 
 #[test]
-fn wrong_usage_is_told_from_failure() {
-    let bench = Bench::new();
+fn usage_errors_and_failures_have_different_exit_codes() {
+    let fixture = Fixture::new();
     for args in [
         &["src/data"][..],
         &[],
@@ -245,7 +247,7 @@ fn wrong_usage_is_told_from_failure() {
             "tape",
         ],
     ] {
-        failed(&bench.back_up(args), 2);
+        failed(&fixture.back_up(args), 2);
     }
     for args in [
         &[][..],
@@ -260,13 +262,13 @@ fn wrong_usage_is_told_from_failure() {
         &["--salvage", "a"],
         &["--key-file", "key", "--passphrase-file", "passphrase", "a"],
     ] {
-        failed(&bench.restore(args), 2);
+        failed(&fixture.restore(args), 2);
     }
     for args in [&["src/nothing", "tape"][..], &["src/data", "nowhere/tape"]] {
-        assert!(failed(&bench.back_up(args), 1).starts_with("disk_to_tape: "));
+        assert!(failed(&fixture.back_up(args), 1).starts_with("disk_to_tape: "));
     }
     for args in [&["nothing"][..], &["key"], &["src"]] {
-        assert!(failed(&bench.restore(args), 1).starts_with("tape_to_disk: "));
+        assert!(failed(&fixture.restore(args), 1).starts_with("tape_to_disk: "));
     }
-    bench.assert_holds(&[]);
+    fixture.assert_holds(&[]);
 }

@@ -1,4 +1,4 @@
-//! The line that is redrawn on a terminal, and nowhere else.
+//! The progress line, which is drawn on a terminal only.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,9 +9,10 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, noise, ok};
 
-/// A terminal of so many columns: who draws it, and who writes to it.
+/// Makes a terminal with the given number of columns. Returns its two ends: the screen and the
+/// descriptor for the program.
 fn terminal(columns: u16) -> (File, OwnedFd) {
     let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&screen).unwrap();
@@ -34,8 +35,8 @@ fn terminal(columns: u16) -> (File, OwnedFd) {
     (File::from(screen), program)
 }
 
-/// What is drawn until there is a rate.
-fn until_a_rate(screen: &mut File) -> String {
+/// Reads from the screen until a rate is shown.
+fn read_until_rate(screen: &mut File) -> String {
     let (mut drawn, mut byte) = (Vec::new(), [0]);
     while !drawn.ends_with(b"B/s") {
         screen.read_exact(&mut byte).unwrap();
@@ -45,10 +46,10 @@ fn until_a_rate(screen: &mut File) -> String {
 }
 
 #[test]
-fn a_backup_shows_its_rate_in_the_width_that_there_is() {
-    let bench = Bench::new();
+fn backup_shows_its_rate_within_the_width_of_the_terminal() {
+    let fixture = Fixture::new();
     let (mut screen, program) = terminal(24);
-    let mut child = bench
+    let mut child = fixture
         .command(DISK_TO_TAPE, &["--buffer-size", "64K", "-", "tape"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -57,7 +58,7 @@ fn a_backup_shows_its_rate_in_the_width_that_there_is() {
         .unwrap();
     let mut source = child.stdin.take().unwrap();
     source.write_all(&noise(3 << 20)).unwrap();
-    let drawn = until_a_rate(&mut screen);
+    let drawn = read_until_rate(&mut screen);
     assert!(drawn.starts_with("\r\x1b[K"), "{drawn:?}");
     for line in drawn.split("\r\x1b[K") {
         assert!(
@@ -70,11 +71,11 @@ fn a_backup_shows_its_rate_in_the_width_that_there_is() {
 }
 
 #[test]
-fn a_restore_shows_how_much_is_done() {
-    let bench = Bench::new();
-    let input = bench.path("src/data/noise");
+fn restore_shows_the_part_that_is_done() {
+    let fixture = Fixture::new();
+    let input = fixture.path("src/data/noise");
     std::fs::write(&input, noise(4 << 20)).unwrap();
-    let how = [
+    let options = [
         "--compress",
         "none",
         "--buffer-size",
@@ -83,23 +84,23 @@ fn a_restore_shows_how_much_is_done() {
         "-",
         "tape",
     ];
-    ok(&bench
-        .command(DISK_TO_TAPE, &how)
+    ok(&fixture
+        .command(DISK_TO_TAPE, &options)
         .stdin(File::open(input).unwrap())
         .output()
         .unwrap());
     let (mut screen, program) = terminal(200);
-    let mut child = bench
+    let mut child = fixture
         .command(TAPE_TO_DISK, &["tape", "-"])
         .stdout(Stdio::piped())
         .stderr(program)
         .spawn()
         .unwrap();
-    // It stands still while nobody takes what it restores.
+    // The restore blocks while its output is not read.
     let mut restored = child.stdout.take().unwrap();
-    let drawn = until_a_rate(&mut screen);
+    let drawn = read_until_rate(&mut screen);
     assert!(drawn.contains(" %  "), "{drawn:?}");
-    // Behind that, what it draws has nowhere to go.
+    // From now on the screen is gone, and drawing fails.
     drop(screen);
     let mut bytes = Vec::new();
     restored.read_to_end(&mut bytes).unwrap();

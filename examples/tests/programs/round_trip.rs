@@ -1,14 +1,14 @@
-//! Trees through the programs and back.
+//! Backup and restore of trees.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use crate::bench::{Bench, DISK_TO_TAPE, failed, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, failed, ok};
 use crate::walk::assert_same;
 
 #[test]
-fn a_tree_comes_back() {
-    let bench = Bench::with_tree();
+fn tree_is_restored() {
+    let fixture = Fixture::with_tree();
     for (compress, framing) in [
         ("zstd", "header"),
         ("none", "header-footer"),
@@ -17,7 +17,7 @@ fn a_tree_comes_back() {
         ("deflate:9", "header"),
     ] {
         let how = ["--compress", compress, "--framing", framing, "--overwrite"];
-        let printed = ok(&bench.back_up(&[&how[..], &["src/data", "tape"]].concat()));
+        let printed = ok(&fixture.back_up(&[&how[..], &["src/data", "tape"]].concat()));
         let method = compress.split(':').next().unwrap();
         assert_eq!(
             printed.contains(&format!("> {method} ")),
@@ -28,24 +28,24 @@ fn a_tree_comes_back() {
             printed.contains("tree-head x") && printed.contains(" > analyze >"),
             "{printed}"
         );
-        let printed = ok(&bench.restore(&["--overwrite", "tape", "out"]));
+        let printed = ok(&fixture.restore(&["--overwrite", "tape", "out"]));
         assert!(printed.contains("> tree-restore"), "{printed}");
-        bench.assert_same();
-        let sparse = fs::metadata(bench.path("out/data/sparse")).unwrap();
+        fixture.assert_same();
+        let sparse = fs::metadata(fixture.path("out/data/sparse")).unwrap();
         assert!(sparse.blocks() * 512 < 1 << 20, "holes stay holes");
-        bench.clear("out");
-        let printed = ok(&bench.restore(&["--verify", "tape"]));
+        fixture.clear("out");
+        let printed = ok(&fixture.restore(&["--verify", "tape"]));
         assert!(
             printed.contains("the archive is complete, on 1 volume"),
             "{printed}"
         );
-        assert!(bench.names("out").is_empty(), "verifying writes nothing");
+        assert!(fixture.names("out").is_empty(), "verifying writes nothing");
     }
 }
 
 #[test]
-fn a_tree_comes_back_with_a_key() {
-    let bench = Bench::with_tree();
+fn encrypted_tree_is_restored() {
+    let fixture = Fixture::with_tree();
     for (instances, size) in [("1", "4MiB"), ("3", "64K"), ("2", "8192")] {
         let how = [
             "--key-file",
@@ -56,8 +56,8 @@ fn a_tree_comes_back_with_a_key() {
             size,
             "--overwrite",
         ];
-        ok(&bench.back_up(&[&how[..], &["--quiet", "src/data", "tape"]].concat()));
-        ok(&bench.restore(&[
+        ok(&fixture.back_up(&[&how[..], &["--quiet", "src/data", "tape"]].concat()));
+        ok(&fixture.restore(&[
             "--key-file",
             "key",
             "--instances",
@@ -66,88 +66,95 @@ fn a_tree_comes_back_with_a_key() {
             "tape",
             "out",
         ]));
-        bench.assert_same();
-        bench.clear("out");
-        let tape = fs::read(bench.path("tape")).unwrap();
+        fixture.assert_same();
+        fixture.clear("out");
+        let tape = fs::read(fixture.path("tape")).unwrap();
         assert!(
             !tape.windows(4).any(|bytes| bytes == b"text"),
             "the tape shows names"
         );
     }
     assert_eq!(
-        fs::metadata(bench.path("tape")).unwrap().mode() & 0o777,
+        fs::metadata(fixture.path("tape")).unwrap().mode() & 0o777,
         0o600
     );
 }
 
 #[test]
-fn several_sources_lie_side_by_side() {
-    let bench = Bench::with_blocks();
-    fs::create_dir_all(bench.path("src/more/inner")).unwrap();
-    fs::write(bench.path("src/single"), b"a file is a source too").unwrap();
-    symlink("nowhere", bench.path("src/link")).unwrap();
-    ok(&bench.back_up(&["src/single", "src/data/", "src/more", "src/link", "tape"]));
-    ok(&bench.restore(&["tape", "out"]));
-    assert_eq!(bench.names("out"), ["data", "link", "more", "single"]);
-    assert_same(&bench.path("src"), &{
-        // The sources' directory was none of the sources.
-        let times = fs::FileTimes::new()
-            .set_modified(fs::metadata(bench.path("src")).unwrap().modified().unwrap());
-        fs::File::open(bench.path("out"))
+fn several_sources_are_restored_side_by_side() {
+    let fixture = Fixture::with_blocks();
+    fs::create_dir_all(fixture.path("src/more/inner")).unwrap();
+    fs::write(fixture.path("src/single"), b"a file is a source too").unwrap();
+    symlink("nowhere", fixture.path("src/link")).unwrap();
+    ok(&fixture.back_up(&["src/single", "src/data/", "src/more", "src/link", "tape"]));
+    ok(&fixture.restore(&["tape", "out"]));
+    assert_eq!(fixture.names("out"), ["data", "link", "more", "single"]);
+    assert_same(&fixture.path("src"), &{
+        // The directory of the sources was not a source, so its time is not restored.
+        let times = fs::FileTimes::new().set_modified(
+            fs::metadata(fixture.path("src"))
+                .unwrap()
+                .modified()
+                .unwrap(),
+        );
+        fs::File::open(fixture.path("out"))
             .unwrap()
             .set_times(times)
             .unwrap();
-        bench.path("out")
+        fixture.path("out")
     });
 }
 
 #[test]
-fn a_source_is_called_what_it_is_called() {
-    let bench = Bench::new();
-    fs::create_dir(bench.path("src/data/inner")).unwrap();
+fn source_has_its_own_name_in_the_archive() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("src/data/inner")).unwrap();
     let named = |source: &str, name: &str| {
-        ok(&bench.back_up(&["--quiet", "--overwrite", source, "tape"]));
-        ok(&bench.restore(&["--quiet", "tape", "out"]));
-        assert_eq!(bench.names("out"), [name], "{source}");
-        fs::remove_dir_all(bench.path("out").join(name)).unwrap();
+        ok(&fixture.back_up(&["--quiet", "--overwrite", source, "tape"]));
+        ok(&fixture.restore(&["--quiet", "tape", "out"]));
+        assert_eq!(fixture.names("out"), [name], "{source}");
+        fs::remove_dir_all(fixture.path("out").join(name)).unwrap();
     };
     named("src/data/", "data");
     named("src/data/.", "data");
     named("src/data/inner/..", "data");
-    named(bench.path("src/data").to_str().unwrap(), "data");
-    named(".", bench.dir.path().file_name().unwrap().to_str().unwrap());
-    let mut above = bench.command(DISK_TO_TAPE, &["--overwrite", "..", "../../tape"]);
+    named(fixture.path("src/data").to_str().unwrap(), "data");
+    named(
+        ".",
+        fixture.dir.path().file_name().unwrap().to_str().unwrap(),
+    );
+    let mut above = fixture.command(DISK_TO_TAPE, &["--overwrite", "..", "../../tape"]);
     ok(&above
-        .current_dir(bench.path("src/data/inner"))
+        .current_dir(fixture.path("src/data/inner"))
         .output()
         .unwrap());
-    assert_eq!(fs::read_dir(bench.path("src")).unwrap().count(), 2);
-    ok(&bench.restore(&["src/tape", "out"]));
-    assert_eq!(bench.names("out"), ["data"]);
-    // Without anything but its own name.
-    ok(&bench.back_up(&["--overwrite", "--exclude", "root/*", "/", "tape"]));
-    assert!(ok(&bench.restore(&["--list", "tape"])).ends_with(" root\n"));
+    assert_eq!(fs::read_dir(fixture.path("src")).unwrap().count(), 2);
+    ok(&fixture.restore(&["src/tape", "out"]));
+    assert_eq!(fixture.names("out"), ["data"]);
+    // An archive of the root directory without its entries.
+    ok(&fixture.back_up(&["--overwrite", "--exclude", "root/*", "/", "tape"]));
+    assert!(ok(&fixture.restore(&["--list", "tape"])).ends_with(" root\n"));
 }
 
 #[test]
-fn two_sources_of_one_name_are_refused() {
-    let bench = Bench::with_blocks();
-    fs::create_dir_all(bench.path("src/other/data")).unwrap();
+fn two_sources_of_one_name_are_rejected() {
+    let fixture = Fixture::with_blocks();
+    fs::create_dir_all(fixture.path("src/other/data")).unwrap();
     for other in ["src/other/data", "src/data/.", "src/data"] {
-        let text = failed(&bench.back_up(&["src/data", other, "tape"]), 2);
+        let text = failed(&fixture.back_up(&["src/data", other, "tape"]), 2);
         assert!(
             text.contains("would both be named \"data\" in the archive"),
             "{text}"
         );
     }
-    assert!(!bench.path("tape").exists());
+    assert!(!fixture.path("tape").exists());
 }
 
 #[test]
-fn one_path_comes_back() {
-    let bench = Bench::with_tree();
-    ok(&bench.back_up(&["--quiet", "src/data", "tape"]));
-    ok(&bench.restore(&[
+fn one_path_is_restored() {
+    let fixture = Fixture::with_tree();
+    ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
+    ok(&fixture.restore(&[
         "--path",
         "data/empty dir",
         "--path",
@@ -155,41 +162,44 @@ fn one_path_comes_back() {
         "tape",
         "out",
     ]));
-    assert_eq!(bench.names("out/data"), ["empty dir", "text"]);
+    assert_eq!(fixture.names("out/data"), ["empty dir", "text"]);
     assert_same(
-        &bench.path("src/data/empty dir"),
-        &bench.path("out/data/empty dir"),
+        &fixture.path("src/data/empty dir"),
+        &fixture.path("out/data/empty dir"),
     );
-    assert_same(&bench.path("src/data/text"), &bench.path("out/data/text"));
+    assert_same(
+        &fixture.path("src/data/text"),
+        &fixture.path("out/data/text"),
+    );
     let text = failed(
-        &bench.restore(&["--path", "data/none", "--path", "data/link", "tape", "out"]),
+        &fixture.restore(&["--path", "data/none", "--path", "data/link", "tape", "out"]),
         3,
     );
     assert!(
         text.contains("data/none: not found in the archive"),
         "{text}"
     );
-    assert_eq!(bench.names("out/data"), ["empty dir", "link", "text"]);
+    assert_eq!(fixture.names("out/data"), ["empty dir", "link", "text"]);
 }
 
 #[test]
-fn the_destination_is_made() {
-    let bench = Bench::with_blocks();
-    ok(&bench.back_up(&["src/data", "tape"]));
-    ok(&bench.restore(&["tape", "new"]));
-    assert_same(&bench.path("src/data"), &bench.path("new/data"));
-    let text = failed(&bench.restore(&["tape", "far/away"]), 1);
-    assert!(text.contains("cannot make far/away"), "{text}");
-    let text = failed(&bench.restore(&["tape", "tape"]), 1);
+fn destination_is_created() {
+    let fixture = Fixture::with_blocks();
+    ok(&fixture.back_up(&["src/data", "tape"]));
+    ok(&fixture.restore(&["tape", "new"]));
+    assert_same(&fixture.path("src/data"), &fixture.path("new/data"));
+    let text = failed(&fixture.restore(&["tape", "far/away"]), 1);
+    assert!(text.contains("cannot create far/away"), "{text}");
+    let text = failed(&fixture.restore(&["tape", "tape"]), 1);
     assert!(text.contains("cannot restore to tape"), "{text}");
-    // Where one stands, if nothing is said.
-    ok(&bench.restore(&["--quiet", "tape"]));
-    assert_same(&bench.path("src/data"), &bench.path("data"));
+    // The default destination is the current directory.
+    ok(&fixture.restore(&["--quiet", "tape"]));
+    assert_same(&fixture.path("src/data"), &fixture.path("data"));
 }
 
 #[test]
-fn a_directory_takes_as_many_volumes_as_are_needed() {
-    let bench = Bench::with_tree();
+fn directory_holds_as_many_volumes_as_needed() {
+    let fixture = Fixture::with_tree();
     let how = [
         "--passphrase-file",
         "passphrase",
@@ -198,51 +208,51 @@ fn a_directory_takes_as_many_volumes_as_are_needed() {
         "--buffer-size",
         "128KiB",
     ];
-    ok(&bench.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
-    let names = bench.names("volumes");
+    ok(&fixture.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
+    let names = fixture.names("volumes");
     assert!(names.len() > 10, "{names:?}");
     for (number, name) in names.iter().enumerate() {
         assert_eq!(
             name.to_str(),
             Some(format!("{:06}.tap", number + 1).as_str())
         );
-        let len = fs::metadata(bench.path("volumes").join(name))
+        let len = fs::metadata(fixture.path("volumes").join(name))
             .unwrap()
             .len();
         assert!(len <= 512 << 10, "{name:?} has {len} bytes");
     }
     let open = ["--passphrase-file", "passphrase"];
-    let printed = ok(&bench.restore(&[&open[..], &["--verify", "volumes"]].concat()));
+    let printed = ok(&fixture.restore(&[&open[..], &["--verify", "volumes"]].concat()));
     assert!(
         printed.contains(&format!("complete, on {} volumes", names.len())),
         "{printed}"
     );
-    ok(&bench.restore(&[&open[..], &["volumes", "out"]].concat()));
-    bench.assert_same();
+    ok(&fixture.restore(&[&open[..], &["volumes", "out"]].concat()));
+    fixture.assert_same();
 
-    // With other files in it, and fewer volumes the next time.
-    fs::write(bench.path("volumes/mine"), b"precious").unwrap();
-    let text = failed(&bench.back_up(&["src/data", "volumes"]), 1);
+    // The directory has other files, and the next archive needs fewer volumes.
+    fs::write(fixture.path("volumes/mine"), b"precious").unwrap();
+    let text = failed(&fixture.back_up(&["src/data", "volumes"]), 1);
     assert!(
         text.contains("volumes: already holds an archive written 2"),
         "{text}"
     );
-    ok(&bench.back_up(&["--overwrite", "src/data", "volumes"]));
-    assert_eq!(bench.names("volumes"), ["000001.tap", "mine"]);
-    ok(&bench.restore(&["--overwrite", "volumes/", "out"]));
-    bench.assert_same();
+    ok(&fixture.back_up(&["--overwrite", "src/data", "volumes"]));
+    assert_eq!(fixture.names("volumes"), ["000001.tap", "mine"]);
+    ok(&fixture.restore(&["--overwrite", "volumes/", "out"]));
+    fixture.assert_same();
 }
 
 #[test]
-fn a_volume_that_is_missing_is_damage() {
-    let bench = Bench::with_blocks();
+fn missing_volume_is_reported_as_damage() {
+    let fixture = Fixture::with_blocks();
     let how = ["--volume-size", "64KiB", "--buffer-size", "64KiB"];
-    ok(&bench.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
-    ok(&bench.restore(&["volumes", "out"]));
-    bench.assert_same();
-    bench.clear("out");
-    fs::remove_file(bench.path("volumes/000003.tap")).unwrap();
-    let text = bench.fail_to_restore(&["volumes", "out"], 3);
+    ok(&fixture.back_up(&[&how[..], &["src/data", "volumes/"]].concat()));
+    ok(&fixture.restore(&["volumes", "out"]));
+    fixture.assert_same();
+    fixture.clear("out");
+    fs::remove_file(fixture.path("volumes/000003.tap")).unwrap();
+    let text = fixture.fail_to_restore(&["volumes", "out"], 3);
     assert!(
         text.contains("volume 3 of ") && text.contains("data/noise: "),
         "{text}"

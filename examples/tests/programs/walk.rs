@@ -1,4 +1,4 @@
-//! Trees with a little of everything, and a walker that shares no code with the library.
+//! Trees with objects of all kinds, and a walker that shares no code with the library.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,10 +12,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode, SeekFrom, XattrFlags};
 
-use crate::bench::noise;
+use crate::fixture::noise;
 
-/// Everything that must come back. The test walks as whom it runs: what only root can make is made
-/// by root only.
+/// Makes a tree with all objects that must be restored. Objects that only root can make are made
+/// only if the test runs as root.
 pub(crate) fn make_tree(root: &Path) {
     make_files(root);
     make_names(root);
@@ -141,9 +141,9 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What a walker sees of one object.
+/// Properties of one object.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct ObjectSnapshot {
     /// Kind and mode.
     mode: u32,
     owner: (u32, u32),
@@ -158,7 +158,8 @@ pub(crate) struct Seen {
     allocated: Allocated,
 }
 
-/// Bytes that a file takes on its disk. How many may differ a little from one place to another.
+/// Bytes that a file takes on its disk. Two values are equal if they differ by 1 MiB at most,
+/// because file systems allocate differently.
 #[derive(Debug)]
 struct Allocated(u64);
 
@@ -170,15 +171,15 @@ impl PartialEq for Allocated {
 
 impl Eq for Allocated {}
 
-/// Everything at and below `root`, however deep.
-pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
+/// Returns all objects at and below `root`, by path.
+pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, ObjectSnapshot> {
     let mut found = BTreeMap::new();
-    look(root, PathBuf::new(), &mut found);
-    let mut names: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
-    // In order of names, so that what is inserted is the first.
-    for (name, (place, seen)) in &mut found {
+    visit(root, PathBuf::new(), &mut found);
+    let mut names: BTreeMap<InodeId, PathBuf> = BTreeMap::new();
+    // The map is sorted by name, so the first of several names is inserted.
+    for (name, (inode, seen)) in &mut found {
         if seen.linked.is_some() {
-            seen.linked = Some(names.entry(*place).or_insert_with(|| name.clone()).clone());
+            seen.linked = Some(names.entry(*inode).or_insert_with(|| name.clone()).clone());
         }
     }
     found
@@ -188,13 +189,13 @@ pub(crate) fn walk(root: &Path) -> BTreeMap<PathBuf, Seen> {
 }
 
 /// Device and inode.
-type Position = (u64, u64);
+type InodeId = (u64, u64);
 
-/// Sees `path`, which is `name` in the tree, and all below it. What is in a directory is reached
-/// through its descriptor, since paths may be longer than the system takes.
-fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Position, Seen)>) {
+/// Visits `path`, which is `name` in the tree, and everything below it. Entries of a directory are
+/// opened through its descriptor, because paths may be longer than a system call accepts.
+fn visit(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (InodeId, ObjectSnapshot)>) {
     let meta = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{name:?}: {error}"));
-    let seen = Seen {
+    let seen = ObjectSnapshot {
         mode: meta.mode(),
         owner: (meta.uid(), meta.gid()),
         size: if meta.is_dir() { 0 } else { meta.len() },
@@ -214,7 +215,7 @@ fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Position, See
         let here = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
         for entry in fs::read_dir(&here).unwrap() {
             let below = entry.unwrap().file_name();
-            look(&here.join(&below), name.join(&below), found);
+            visit(&here.join(&below), name.join(&below), found);
         }
     }
     found.insert(name, ((meta.dev(), meta.ino()), seen));
@@ -222,7 +223,8 @@ fn look(path: &Path, name: PathBuf, found: &mut BTreeMap<PathBuf, (Position, See
 
 const PAGE: usize = 4096;
 
-/// Of a file that may be mostly holes: what is not zero, and where.
+/// Checksum of a file or of a link's target. Only pages that are not zero and their offsets are
+/// added, because a file may consist mostly of holes.
 fn sum(path: &Path, meta: &Metadata) -> u32 {
     let mut sum = crc32fast::Hasher::new();
     if meta.is_symlink() {
@@ -233,7 +235,7 @@ fn sum(path: &Path, meta: &Metadata) -> u32 {
             let end = rustix::fs::seek(&file, SeekFrom::Hole(data)).unwrap();
             at = data;
             while at < end {
-                // Pages are aligned, wherever a file system says that its data begins.
+                // Pages are aligned, regardless of where the file system reports the start of data.
                 let len = (bytes.len() as u64 - at % PAGE as u64).min(end - at) as usize;
                 file.read_exact_at(&mut bytes[..len], at).unwrap();
                 add_pages(&mut sum, at, &bytes[..len]);

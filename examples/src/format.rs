@@ -1,18 +1,18 @@
-//! Names, modes and times for people: nothing of them reaches a terminal as a command, and each
-//! stays on one line.
+//! Names, modes, times and counts as text for people. Each of them is one line without control
+//! characters, so that it cannot send commands to a terminal.
 
 use datapipe::wire::{ObjectKind, Time};
 
-/// A name in any bytes as one line. What can be shown stays as it is; a backslash becomes two, a
-/// control character what it is in Rust (`\n`, `\u{1b}`), and a byte that is no UTF-8 becomes
-/// `\xff`.
-pub fn escaped(name: &[u8]) -> String {
+/// Formats a name of arbitrary bytes as one line. Printable characters stay unchanged, a backslash
+/// is doubled, a control character is escaped as in Rust (`\n`, `\u{1b}`), and a byte that is not
+/// UTF-8 is written as `\xff`.
+pub fn escape(name: &[u8]) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => text.push_str("\\\\"),
-                _ => push_shown(&mut text, c),
+                _ => push_printable(&mut text, c),
             }
         }
         for byte in chunk.invalid() {
@@ -22,33 +22,33 @@ pub fn escaped(name: &[u8]) -> String {
     text
 }
 
-/// A message that may hold names, for a terminal. Its lines stay lines, and what is escaped in it
-/// stays that.
-pub fn harmless(message: &str) -> String {
+/// Escapes the control characters of a message for a terminal. Line ends and backslashes stay
+/// unchanged, so that names that are escaped already are not escaped again.
+pub fn escape_controls(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     for c in message.chars() {
         match c {
             '\n' => text.push(c),
-            _ => push_shown(&mut text, c),
+            _ => push_printable(&mut text, c),
         }
     }
     text
 }
 
-/// Escapes what cannot be shown: control characters, and those that change the direction or have no
-/// width.
-fn push_shown(text: &mut String, c: char) {
+/// Appends a character, escaped if it is not printable: a control character, or one that has no
+/// width or changes the direction of the text.
+fn push_printable(text: &mut String, c: char) {
     match c {
         '\\' | '\'' | '"' => text.push(c),
         _ if c.is_ascii() => text.extend(c.escape_debug()),
-        // An accent is shown if it has something to stand on.
+        // A combining accent is printable only after a letter.
         _ => text.extend(format!("a{c}").escape_debug().skip(1)),
     }
 }
 
-/// An object's kind and mode as `ls -l` prints them; a further name of a file begins with `h`, as
+/// Formats an object's kind and mode as `ls -l` does. A further name of a file begins with `h`, as
 /// in tar.
-pub fn mode_string(kind: ObjectKind, mode: u32) -> String {
+pub fn format_mode(kind: ObjectKind, mode: u32) -> String {
     let kind = match kind {
         ObjectKind::File => '-',
         ObjectKind::Directory => 'd',
@@ -76,14 +76,15 @@ pub fn mode_string(kind: ObjectKind, mode: u32) -> String {
     text
 }
 
-/// A time to the minute, as UTC.
-pub fn minute(time: Time) -> String {
+/// Formats a time in UTC, to the minute.
+pub fn format_minute(time: Time) -> String {
     let (days, second) = (
         time.seconds.div_euclid(86_400),
         time.seconds.rem_euclid(86_400),
     );
-    // Hinnant, "chrono-compatible low-level date algorithms", civil_from_days: years begin in
-    // March, eras of 400 years with day 0 of the first on 0000-03-01.
+    // The algorithm is civil_from_days of Hinnant, "chrono-compatible low-level date algorithms".
+    // Years begin in March, so that the leap day is the last day of a year. An era has 400 years,
+    // and day 0 of era 0 is 0000-03-01.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era =
@@ -104,9 +105,9 @@ pub fn minute(time: Time) -> String {
     )
 }
 
-/// A number of things: `1 file`, `2 files`.
-pub fn counted(n: u64, one: &str, more: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { more })
+/// Formats a count with its noun: `1 file`, `2 files`.
+pub fn count_of(n: u64, singular: &str, plural: &str) -> String {
+    format!("{n} {}", if n == 1 { singular } else { plural })
 }
 
 #[cfg(test)]
@@ -114,8 +115,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_one_harmless_line() {
-        for (name, shown) in [
+    fn names_are_one_line_without_control_characters() {
+        for (name, expected) in [
             (
                 &b"plain name, 'quoted' \"twice\""[..],
                 "plain name, 'quoted' \"twice\"",
@@ -129,13 +130,16 @@ mod tests {
                 "\\u{202e}gpj.exe\\u{200b}\\u{9b}",
             ),
         ] {
-            assert_eq!(escaped(name), shown);
+            assert_eq!(escape(name), expected);
         }
-        assert_eq!(harmless("a\\xff\n  b\x1b[0m\r"), "a\\xff\n  b\\u{1b}[0m\\r");
+        assert_eq!(
+            escape_controls("a\\xff\n  b\x1b[0m\r"),
+            "a\\xff\n  b\\u{1b}[0m\\r"
+        );
     }
 
     #[test]
-    fn modes() {
+    fn modes_are_formatted_like_ls() {
         for (kind, mode, text) in [
             (ObjectKind::File, 0o644, "-rw-r--r--"),
             (ObjectKind::Directory, 0o1777, "drwxrwxrwt"),
@@ -144,12 +148,12 @@ mod tests {
             (ObjectKind::Symlink, 0o777, "lrwxrwxrwx"),
             (ObjectKind::HardLink, 0o2710, "hrwx--s---"),
         ] {
-            assert_eq!(mode_string(kind, mode), text);
+            assert_eq!(format_mode(kind, mode), text);
         }
     }
 
     #[test]
-    fn dates() {
+    fn dates_are_formatted_in_utc() {
         for (seconds, text) in [
             (0, "1970-01-01 00:00"),
             (-1, "1969-12-31 23:59"),
@@ -161,17 +165,17 @@ mod tests {
             (-62_167_219_200, "0000-01-01 00:00"),
         ] {
             assert_eq!(
-                minute(Time {
+                format_minute(Time {
                     seconds,
                     nanoseconds: 0
                 }),
                 text
             );
         }
-        // Anything may stand on a medium.
+        // A medium may hold any time.
         for seconds in [i64::MIN, i64::MAX] {
             assert!(
-                !minute(Time {
+                !format_minute(Time {
                     seconds,
                     nanoseconds: 0
                 })

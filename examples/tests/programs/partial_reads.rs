@@ -1,4 +1,4 @@
-//! Lists and paths, which need only some of an archive: what they do not need may be lost.
+//! Lists and paths, which need only a part of an archive: the other parts may be lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,18 +8,19 @@ use datapipe::wire::{
     BlockKind, RECORD_HEADER_LEN, RecordHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind,
 };
 
-use crate::bench::{Bench, failed, noise, ok};
+use crate::fixture::{Fixture, failed, noise, ok};
 use crate::walk::assert_same;
 
-const HOW: [&str; 5] = ["--quiet", "--buffer-size", "16K", "--readers", "1"];
+/// Options of every backup.
+const OPTIONS: [&str; 5] = ["--quiet", "--buffer-size", "16K", "--readers", "1"];
 
-/// What is only in `data/m/needle`.
+/// Content of `data/m/needle` only.
 const NEEDLE: &[u8] = b"the one that is looked for";
 
-/// A bench with 20 files before, and 20 behind the one in `data/m` that a test looks for.
-fn with_haystack() -> Bench {
-    let bench = Bench::new();
-    let data = bench.path("src/data");
+/// A fixture with 20 files before and 20 files after the one in `data/m` that a test looks for.
+fn with_haystack() -> Fixture {
+    let fixture = Fixture::new();
+    let data = fixture.path("src/data");
     for dir in ["a", "m", "z"] {
         fs::create_dir(data.join(dir)).unwrap();
     }
@@ -30,18 +31,18 @@ fn with_haystack() -> Bench {
     }
     fs::write(data.join("m/needle"), NEEDLE).unwrap();
     fs::hard_link(data.join("m/needle"), data.join("z/further name")).unwrap();
-    bench
+    fixture
 }
 
-/// The units on a tape, each with where its bytes stand, without the records around them.
-struct Units {
+/// The units on a tape, each with the positions of its bytes. The records around them are left out.
+struct TapeUnits {
     tape: Vec<u8>,
     units: Vec<(UnitHeader, Vec<usize>)>,
 }
 
-impl Units {
+impl TapeUnits {
     fn new(tape: Vec<u8>) -> Self {
-        let (mut places, mut at) = (Vec::new(), 0);
+        let (mut positions, mut at) = (Vec::new(), 0);
         while let Some(word) = tape.get(at..at + 4) {
             let len = u32::from_le_bytes(word.try_into().unwrap()) as usize;
             at += 4;
@@ -50,10 +51,10 @@ impl Units {
             }
             let (_, content) = RecordHeader::parse(&tape[at..at + len]).unwrap();
             let start = at + RECORD_HEADER_LEN;
-            places.extend(start..start + content.len());
+            positions.extend(start..start + content.len());
             at += len.next_multiple_of(2) + 4;
         }
-        let content: Vec<u8> = places.iter().map(|&place| tape[place]).collect();
+        let content: Vec<u8> = positions.iter().map(|&position| tape[position]).collect();
         let header = |at: usize| {
             UnitHeader::parse(&content[at..])
                 .ok()
@@ -70,34 +71,38 @@ impl Units {
         let units = starts
             .iter()
             .zip(ends)
-            .map(|((at, header), end)| (*header, places[*at..end].to_vec()));
+            .map(|((at, header), end)| (*header, positions[*at..end].to_vec()));
         Self {
             units: units.collect(),
             tape,
         }
     }
 
-    /// The blocks of the archived data in which `bytes` stand, if they are not compressed.
+    /// Returns the numbers of the data blocks that contain `bytes`, in an archive without
+    /// compression.
     fn with_bytes(&self, bytes: &[u8]) -> BTreeSet<u64> {
-        let has = |places: &[usize]| {
-            let unit: Vec<u8> = places.iter().map(|&place| self.tape[place]).collect();
+        let has = |positions: &[usize]| {
+            let unit: Vec<u8> = positions
+                .iter()
+                .map(|&position| self.tape[position])
+                .collect();
             unit.windows(bytes.len()).any(|part| part == bytes)
         };
         let blocks = self
             .units
             .iter()
-            .filter(|(header, places)| is_data(header) && has(places));
+            .filter(|(header, positions)| is_data(header) && has(positions));
         blocks.map(|(header, _)| header.number).collect()
     }
 
-    /// The tape, with noise over these units. How many there are is said too.
+    /// Returns the tape with noise in place of the selected units, and their number.
     fn without(&self, is_lost: impl Fn(&UnitHeader) -> bool) -> (Vec<u8>, usize) {
         let (mut tape, mut lost) = (self.tape.clone(), 0);
-        for (_, places) in self.units.iter().filter(|(header, _)| is_lost(header)) {
-            places
+        for (_, positions) in self.units.iter().filter(|(header, _)| is_lost(header)) {
+            positions
                 .iter()
-                .zip(noise(places.len()))
-                .for_each(|(&place, byte)| tape[place] = byte);
+                .zip(noise(positions.len()))
+                .for_each(|(&position, byte)| tape[position] = byte);
             lost += 1;
         }
         (tape, lost)
@@ -108,12 +113,13 @@ fn is_data(header: &UnitHeader) -> bool {
     header.kind == UnitKind::Block && header.block_kind == BlockKind::Data
 }
 
-/// The blocks that the names of the needle need, and those of the directories above them.
-fn needed(bench: &Bench) -> BTreeSet<u64> {
-    ok(&bench.back_up(&[&HOW[..], &["--compress", "none", "src/data", "plain"]].concat()));
-    let units = Units::new(fs::read(bench.path("plain")).unwrap());
+/// Returns the numbers of the blocks that hold the needle, its names, and the directories above
+/// them.
+fn needed(fixture: &Fixture) -> BTreeSet<u64> {
+    ok(&fixture.back_up(&[&OPTIONS[..], &["--compress", "none", "src/data", "plain"]].concat()));
+    let units = TapeUnits::new(fs::read(fixture.path("plain")).unwrap());
     assert_eq!(units.with_bytes(NEEDLE).len(), 1);
-    // An object begins where its path stands first.
+    // An object begins in the first block that contains its path.
     let begins = |path: &[u8]| *units.with_bytes(path).first().unwrap();
     let paths: [&[u8]; 4] = [b"data", b"data/m", b"data/z", b"data/z/further name"];
     let blocks = paths
@@ -124,9 +130,9 @@ fn needed(bench: &Bench) -> BTreeSet<u64> {
 }
 
 #[test]
-fn one_path_needs_nothing_else_of_the_tape() {
-    let bench = with_haystack();
-    let needed = needed(&bench);
+fn restore_of_one_path_reads_only_its_blocks() {
+    let fixture = with_haystack();
+    let needed = needed(&fixture);
     for (framing, compress, key) in [
         ("header", "none", &[][..]),
         ("once", "zstd", &[]),
@@ -142,21 +148,21 @@ fn one_path_needs_nothing_else_of_the_tape() {
             "src/data",
             "tape",
         ];
-        ok(&bench.back_up(&[&HOW[..], key, &how].concat()));
-        let units = Units::new(fs::read(bench.path("tape")).unwrap());
+        ok(&fixture.back_up(&[&OPTIONS[..], key, &how].concat()));
+        let units = TapeUnits::new(fs::read(fixture.path("tape")).unwrap());
         let is_lost = |header: &UnitHeader| {
             let is_other = is_data(header) && !needed.contains(&header.number);
             is_other || header.kind == UnitKind::Block && header.block_kind == BlockKind::Catalogue
         };
         let (tape, lost) = units.without(is_lost);
         assert!(lost >= 20, "{lost} blocks are lost");
-        fs::write(bench.path("tape"), tape).unwrap();
+        fs::write(fixture.path("tape"), tape).unwrap();
         for (path, restored) in [
             ("data/m/needle", "m/needle"),
             ("data/z/further name", "z/further name"),
         ] {
             let output =
-                bench.restore(&[key, &["--quiet", "--path", path, "tape", "out"]].concat());
+                fixture.restore(&[key, &["--quiet", "--path", path, "tape", "out"]].concat());
             ok(&output);
             assert!(
                 output.stderr.is_empty(),
@@ -164,20 +170,20 @@ fn one_path_needs_nothing_else_of_the_tape() {
                 String::from_utf8_lossy(&output.stderr)
             );
             assert_eq!(
-                fs::read(bench.path("out/data").join(restored)).unwrap(),
+                fs::read(fixture.path("out/data").join(restored)).unwrap(),
                 NEEDLE
             );
-            bench.clear("out");
+            fixture.clear("out");
         }
-        ok(&bench.restore(&[key, &["--quiet", "--path", "data/m", "tape", "out"]].concat()));
-        let (is, was) = (bench.path("out/data/m"), bench.path("src/data/m"));
+        ok(&fixture.restore(&[key, &["--quiet", "--path", "data/m", "tape", "out"]].concat()));
+        let (is, was) = (fixture.path("out/data/m"), fixture.path("src/data/m"));
         assert_eq!(
             fs::metadata(&is).unwrap().mtime_nsec(),
             fs::metadata(&was).unwrap().mtime_nsec()
         );
-        bench.clear("out");
+        fixture.clear("out");
         let text = failed(
-            &bench.restore(&[key, &["--quiet", "--verify", "tape"]].concat()),
+            &fixture.restore(&[key, &["--quiet", "--verify", "tape"]].concat()),
             3,
         );
         assert!(
@@ -188,31 +194,31 @@ fn one_path_needs_nothing_else_of_the_tape() {
 }
 
 #[test]
-fn a_list_needs_no_data() {
-    let bench = with_haystack();
+fn list_reads_no_data_blocks() {
+    let fixture = with_haystack();
     for (framing, key) in [
         ("header", &[][..]),
         ("once", &["--key-file", "key"]),
         ("header-footer", &["--key-file", "key"]),
     ] {
-        ok(&bench.back_up(
+        ok(&fixture.back_up(
             &[
-                &HOW[..],
+                &OPTIONS[..],
                 key,
                 &["--framing", framing, "--overwrite", "src/data", "tape"],
             ]
             .concat(),
         ));
         let list = [key, &["--quiet", "--list", "tape"]].concat();
-        let before = ok(&bench.restore(&list));
+        let before = ok(&fixture.restore(&list));
         assert_eq!(before.lines().count(), 46);
-        let units = Units::new(fs::read(bench.path("tape")).unwrap());
+        let units = TapeUnits::new(fs::read(fixture.path("tape")).unwrap());
         let (tape, lost) = units.without(|header| {
             header.kind == UnitKind::Block && header.block_kind != BlockKind::ClosingCatalogue
         });
         assert!(lost > 20, "{lost} blocks are lost");
-        fs::write(bench.path("tape"), tape).unwrap();
-        let output = bench.restore(&list);
+        fs::write(fixture.path("tape"), tape).unwrap();
+        let output = fixture.restore(&list);
         assert_eq!(ok(&output), before);
         assert!(
             output.stderr.is_empty(),
@@ -220,32 +226,32 @@ fn a_list_needs_no_data() {
             String::from_utf8_lossy(&output.stderr)
         );
         let text = failed(
-            &bench.restore(&[key, &["--quiet", "tape", "out"]].concat()),
+            &fixture.restore(&[key, &["--quiet", "tape", "out"]].concat()),
             3,
         );
         assert!(text.contains("data/a/7: is lost"), "{text}");
-        bench.clear("out");
+        fixture.clear("out");
         if !key.is_empty() {
             let text = failed(
-                &bench.restore(&["--key-file", "other-key", "--list", "tape"]),
+                &fixture.restore(&["--key-file", "other-key", "--list", "tape"]),
                 1,
             );
             assert!(text.contains("not the right one"), "{text}");
-            failed(&bench.restore(&["--list", "tape"]), 1);
+            failed(&fixture.restore(&["--list", "tape"]), 1);
         }
     }
 }
 
 #[test]
-fn without_a_catalogue_everything_is_read() {
-    let bench = with_haystack();
-    ok(&bench.back_up(&[&HOW[..], &["src/data", "tape"]].concat()));
-    let before = ok(&bench.restore(&["--quiet", "--list", "tape"]));
-    let units = Units::new(fs::read(bench.path("tape")).unwrap());
+fn archive_without_a_catalogue_is_read_entirely() {
+    let fixture = with_haystack();
+    ok(&fixture.back_up(&[&OPTIONS[..], &["src/data", "tape"]].concat()));
+    let before = ok(&fixture.restore(&["--quiet", "--list", "tape"]));
+    let units = TapeUnits::new(fs::read(fixture.path("tape")).unwrap());
     let (tape, lost) = units.without(|header| header.block_kind == BlockKind::ClosingCatalogue);
     assert!(lost > 0);
-    fs::write(bench.path("bad"), tape).unwrap();
-    let output = bench.restore(&["--quiet", "--list", "bad"]);
+    fs::write(fixture.path("bad"), tape).unwrap();
+    let output = fixture.restore(&["--quiet", "--list", "bad"]);
     let text = failed(&output, 3);
     assert!(text.contains("block "), "{text}");
     let mut list: Vec<_> = std::str::from_utf8(&output.stdout)
@@ -257,21 +263,21 @@ fn without_a_catalogue_everything_is_read() {
     before.sort_unstable();
     assert_eq!(list, before);
     let text = failed(
-        &bench.restore(&["--quiet", "--path", "data/m", "bad", "out"]),
+        &fixture.restore(&["--quiet", "--path", "data/m", "bad", "out"]),
         3,
     );
     assert!(text.contains("block "), "{text}");
-    assert_eq!(fs::read(bench.path("out/data/m/needle")).unwrap(), NEEDLE);
+    assert_eq!(fs::read(fixture.path("out/data/m/needle")).unwrap(), NEEDLE);
 }
 
 #[test]
-fn a_cut_archive_has_what_stands_before_the_cut() {
-    let bench = with_haystack();
+fn cut_archive_lists_the_objects_before_the_cut() {
+    let fixture = with_haystack();
     for key in [&[][..], &["--key-file", "key"]] {
-        ok(&bench.back_up(&[&HOW[..], key, &["--overwrite", "src/data", "tape"]].concat()));
-        let tape = fs::read(bench.path("tape")).unwrap();
-        fs::write(bench.path("cut"), &tape[..tape.len() / 4 * 3]).unwrap();
-        let output = bench.restore(&[key, &["--quiet", "--list", "cut"]].concat());
+        ok(&fixture.back_up(&[&OPTIONS[..], key, &["--overwrite", "src/data", "tape"]].concat()));
+        let tape = fs::read(fixture.path("tape")).unwrap();
+        fs::write(fixture.path("cut"), &tape[..tape.len() / 4 * 3]).unwrap();
+        let output = fixture.restore(&[key, &["--quiet", "--list", "cut"]].concat());
         let text = failed(&output, 3);
         assert!(text.contains("incomplete"), "{text}");
         let list = String::from_utf8(output.stdout).unwrap();
@@ -281,23 +287,23 @@ fn a_cut_archive_has_what_stands_before_the_cut() {
         );
         assert!(!list.contains("data/z/9"), "{list}");
         let text = failed(
-            &bench.restore(&[key, &["--quiet", "--path", "data/a", "cut", "out"]].concat()),
+            &fixture.restore(&[key, &["--quiet", "--path", "data/a", "cut", "out"]].concat()),
             3,
         );
         assert!(text.contains("incomplete"), "{text}");
-        for name in bench.names("src/data/a") {
-            let read = |at: &str| fs::read(bench.path(at).join(&name)).unwrap();
+        for name in fixture.names("src/data/a") {
+            let read = |at: &str| fs::read(fixture.path(at).join(&name)).unwrap();
             assert!(read("src/data/a") == read("out/data/a"), "{name:?}");
         }
-        assert_eq!(bench.names("out/data"), ["a"]);
-        bench.clear("out");
+        assert_eq!(fixture.names("out/data"), ["a"]);
+        fixture.clear("out");
     }
 }
 
 #[test]
-fn several_paths_of_all_kinds() {
-    let bench = with_haystack();
-    ok(&bench.back_up(&[&HOW[..], &["src/data", "tape"]].concat()));
+fn several_paths_of_all_kinds_are_restored() {
+    let fixture = with_haystack();
+    ok(&fixture.back_up(&[&OPTIONS[..], &["src/data", "tape"]].concat()));
     let paths = [
         "--path",
         "data/z/further name",
@@ -308,18 +314,18 @@ fn several_paths_of_all_kinds() {
         "--path",
         "data/a/7",
     ];
-    ok(&bench.restore(&[&paths[..], &["tape", "out"]].concat()));
-    assert_same(&bench.path("src/data/a"), &bench.path("out/data/a"));
-    assert_same(&bench.path("src/data/z/3"), &bench.path("out/data/z/3"));
+    ok(&fixture.restore(&[&paths[..], &["tape", "out"]].concat()));
+    assert_same(&fixture.path("src/data/a"), &fixture.path("out/data/a"));
+    assert_same(&fixture.path("src/data/z/3"), &fixture.path("out/data/z/3"));
     assert_eq!(
-        fs::read(bench.path("out/data/z/further name")).unwrap(),
+        fs::read(fixture.path("out/data/z/further name")).unwrap(),
         NEEDLE
     );
-    assert_eq!(bench.names("out/data"), ["a", "z"]);
-    assert_eq!(bench.names("out/data/z"), ["3", "further name"]);
-    bench.clear("out");
-    // Names of one file are one file, if both are wanted.
-    ok(&bench.restore(&[
+    assert_eq!(fixture.names("out/data"), ["a", "z"]);
+    assert_eq!(fixture.names("out/data/z"), ["3", "further name"]);
+    fixture.clear("out");
+    // Two names of one file are restored as one file.
+    ok(&fixture.restore(&[
         "--path",
         "data/m",
         "--path",
@@ -327,10 +333,10 @@ fn several_paths_of_all_kinds() {
         "tape",
         "out",
     ]));
-    let inode = |path: &str| fs::metadata(bench.path(path)).unwrap().ino();
+    let inode = |path: &str| fs::metadata(fixture.path(path)).unwrap().ino();
     assert_eq!(inode("out/data/m/needle"), inode("out/data/z/further name"));
-    bench.clear("out");
-    // What begins like a name is another.
+    fixture.clear("out");
+    // A path that only shares its beginning with a name is not found.
     for path in [
         "data/m/needl",
         "data/m/needle/x",
@@ -340,25 +346,25 @@ fn several_paths_of_all_kinds() {
         "../data/m",
     ] {
         let text = failed(
-            &bench.restore(&["--path", path, "--path", "data/a/7", "tape", "out"]),
+            &fixture.restore(&["--path", path, "--path", "data/a/7", "tape", "out"]),
             3,
         );
         assert!(
             text.contains(&format!("{path}: not found in the archive")),
             "{text}"
         );
-        assert_eq!(bench.names("out/data/a"), ["7"]);
+        assert_eq!(fixture.names("out/data/a"), ["7"]);
         assert!(
-            !bench.path("out/data/m/needle").exists(),
-            "only the way there is made"
+            !fixture.path("out/data/m/needle").exists(),
+            "only the directories above are made"
         );
-        bench.clear("out");
+        fixture.clear("out");
     }
 }
 
 #[test]
-fn one_path_needs_the_volumes_that_it_stands_on() {
-    let bench = with_haystack();
+fn restore_of_one_path_reads_only_its_volumes() {
+    let fixture = with_haystack();
     let how = [
         "--volume-size",
         "64KiB",
@@ -367,11 +373,11 @@ fn one_path_needs_the_volumes_that_it_stands_on() {
         "src/data",
         "volumes/",
     ];
-    ok(&bench.back_up(&[&HOW[..], &how].concat()));
-    let volumes = bench.names("volumes");
+    ok(&fixture.back_up(&[&OPTIONS[..], &how].concat()));
+    let volumes = fixture.names("volumes");
     assert!(volumes.len() > 7, "{volumes:?}");
     let has_needle = |name: &std::ffi::OsString| {
-        let volume = fs::read(bench.path("volumes").join(name)).unwrap();
+        let volume = fs::read(fixture.path("volumes").join(name)).unwrap();
         volume.windows(NEEDLE.len()).any(|part| part == NEEDLE)
     };
     let with_needle = volumes.iter().position(has_needle).unwrap();
@@ -380,26 +386,26 @@ fn one_path_needs_the_volumes_that_it_stands_on() {
         "in the middle: {with_needle} of {}",
         volumes.len()
     );
-    // Blocks go on from volume to volume. The first has the directory, the last two have the
-    // catalogue and the end.
+    // Blocks may continue on the next volume. The first volume has the directory, the last two have
+    // the catalogue and the end.
     let is_kept = |n: usize| n == 0 || n.abs_diff(with_needle) <= 1 || n + 2 >= volumes.len();
     for (n, name) in volumes.iter().enumerate().filter(|(n, _)| !is_kept(*n)) {
-        let path = bench.path("volumes").join(name);
+        let path = fixture.path("volumes").join(name);
         let mut volume = fs::read(&path).unwrap();
-        // Their labels stay, and nothing else.
-        let behind = volume.len().min(8 << 10);
-        let rest = noise(volume.len() - behind);
-        volume[behind..].copy_from_slice(&rest);
+        // Only their labels are kept.
+        let label_len = volume.len().min(8 << 10);
+        let rest = noise(volume.len() - label_len);
+        volume[label_len..].copy_from_slice(&rest);
         fs::write(&path, volume).unwrap();
         println!("volume {n} is lost");
     }
-    ok(&bench.restore(&["--quiet", "--path", "data/m", "volumes", "out"]));
-    assert_eq!(fs::read(bench.path("out/data/m/needle")).unwrap(), NEEDLE);
+    ok(&fixture.restore(&["--quiet", "--path", "data/m", "volumes", "out"]));
+    assert_eq!(fs::read(fixture.path("out/data/m/needle")).unwrap(), NEEDLE);
     assert_eq!(
-        ok(&bench.restore(&["--quiet", "--list", "volumes"]))
+        ok(&fixture.restore(&["--quiet", "--list", "volumes"]))
             .lines()
             .count(),
         46
     );
-    failed(&bench.restore(&["--quiet", "--verify", "volumes"]), 3);
+    failed(&fixture.restore(&["--quiet", "--verify", "volumes"]), 3);
 }

@@ -1,4 +1,4 @@
-//! datapipe: a head and a tail on one segment, each on its port.
+//! datapipe: a head and a tail on one segment, each with its port.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -10,9 +10,10 @@ use datapipe::memory::{
 };
 use datapipe::pool::{HeadPort, PortError, Seat, TailPort};
 
-use super::{BUFFER_SIZE, BUFFERS, cycles, second};
+use super::program::cycles;
+use super::{BUFFER_SIZE, BUFFERS, receiver};
 
-/// The process with the tail. Its standard input is the segment.
+/// Program of the process with the tail. Its standard input is the segment.
 pub(super) const RECEIVER: &str = "processes-datapipe-receiver";
 
 /// The only instances of head and tail.
@@ -23,11 +24,11 @@ pub(super) fn threads(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
     let cycles = cycles(arguments)?;
     let segment = segment()?;
     let (head, tail) = (Seat::new(&segment, HEAD), Seat::new(&segment, TAIL));
-    // A side that fails must not leave the other one waiting.
+    // If one side fails, the segment is stopped, so that the other side does not wait forever.
     let (sent, received) = thread::scope(|scope| {
-        let sending =
-            scope.spawn(|| stopping(&segment, head.head().and_then(|port| send(port, cycles))));
-        let received = stopping(&segment, tail.tail().and_then(receive));
+        let sending = scope
+            .spawn(|| stop_on_error(&segment, head.head().and_then(|port| send(port, cycles))));
+        let received = stop_on_error(&segment, tail.tail().and_then(receive));
         (sending.join(), received)
     });
     sent.map_err(|_| "the sender panicked")??;
@@ -42,18 +43,21 @@ pub(super) fn processes(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
         .descriptor()
         .ok_or("the segment has no descriptor")?
         .try_clone_to_owned()?;
-    let receiver = second::start(RECEIVER, descriptor, &[])?;
+    let receiver = receiver::start(RECEIVER, descriptor, &[])?;
     let seat = Seat::new(&segment, HEAD);
-    let sent = stopping(&segment, seat.head().and_then(|port| send(port, cycles)));
-    second::wait(receiver)?;
+    let sent = stop_on_error(&segment, seat.head().and_then(|port| send(port, cycles)));
+    receiver::wait(receiver)?;
     Ok(sent?)
 }
 
 pub(super) fn receiver(_: &[OsString]) -> Result<(), Box<dyn Error>> {
-    let descriptor: OwnedFd = second::standard_input()?;
+    let descriptor: OwnedFd = receiver::take_standard_input()?;
     let segment = Segment::attach(descriptor)?;
     let seat = Seat::new(&segment, TAIL);
-    println!("{}", stopping(&segment, seat.tail().and_then(receive))?);
+    println!(
+        "{}",
+        stop_on_error(&segment, seat.tail().and_then(receive))?
+    );
     Ok(())
 }
 
@@ -72,7 +76,8 @@ fn segment() -> Result<Segment, Box<dyn Error>> {
     )?)
 }
 
-fn stopping<T>(segment: &Segment, result: Result<T, PortError>) -> Result<T, PortError> {
+/// Stops the segment if `result` is an error.
+fn stop_on_error<T>(segment: &Segment, result: Result<T, PortError>) -> Result<T, PortError> {
     result.inspect_err(|_| segment.stop())
 }
 

@@ -1,4 +1,4 @@
-//! Signals.
+//! Jobs that a signal interrupts.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::bench::{Bench, DISK_TO_TAPE, TAPE_TO_DISK, failed, letters, noise, ok};
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, letters, noise, ok};
 
 fn interrupt(child: &Child) {
     let signal = Command::new("kill")
@@ -16,8 +16,8 @@ fn interrupt(child: &Child) {
     assert!(signal.success());
 }
 
-/// Interrupts a program and waits until it says that it has heard that.
-fn interrupt_and_see(child: &mut Child) {
+/// Interrupts a program and waits until it reports that it stops.
+fn interrupt_and_wait_for_message(child: &mut Child) {
     interrupt(child);
     let (mut text, mut byte) = (Vec::new(), [0]);
     while !text.ends_with(b"stopping") {
@@ -32,14 +32,14 @@ fn interrupt_and_see(child: &mut Child) {
 }
 
 #[test]
-fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
-    let bench = Bench::new();
+fn stopped_backup_is_valid_and_reported_as_incomplete() {
+    let fixture = Fixture::new();
     let text = letters(1 << 20);
     for n in 0..60 {
-        fs::write(bench.path(&format!("src/data/{n:02}")), &text[n * 1000..]).unwrap();
+        fs::write(fixture.path(&format!("src/data/{n:02}")), &text[n * 1000..]).unwrap();
     }
-    // At the highest level this takes a while.
-    let how = [
+    // At the highest level compression takes long enough to be interrupted.
+    let options = [
         "--compress",
         "zstd:22",
         "--buffer-size",
@@ -47,16 +47,19 @@ fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
         "--volume-size",
         "1MiB",
     ];
-    let mut child = bench
-        .command(DISK_TO_TAPE, &[&how[..], &["src/data", "tape/"]].concat())
+    let mut child = fixture
+        .command(
+            DISK_TO_TAPE,
+            &[&options[..], &["src/data", "tape/"]].concat(),
+        )
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !bench.path("tape/000002.tap").exists() {
+    while !fixture.path("tape/000002.tap").exists() {
         assert!(
             child.try_wait().unwrap().is_none(),
-            "it must not be done yet"
+            "the backup ended before the signal"
         );
         thread::sleep(Duration::from_millis(10));
     }
@@ -67,33 +70,33 @@ fn a_stopped_backup_is_valid_so_far_and_says_that_it_is_incomplete() {
         "{text}"
     );
 
-    let text = failed(&bench.restore(&["--verify", "tape"]), 3);
+    let text = failed(&fixture.restore(&["--verify", "tape"]), 3);
     assert!(text.contains("the archive is incomplete"), "{text}");
-    let text = failed(&bench.restore(&["tape", "out"]), 3);
+    let text = failed(&fixture.restore(&["tape", "out"]), 3);
     assert!(text.contains("the archive is incomplete"), "{text}");
-    bench.assert_nothing_looks_whole_that_is_not();
-    let restored = bench.names("out/data").len();
+    fixture.assert_no_damage_under_original_names();
+    let restored = fixture.names("out/data").len();
     assert!((1..60).contains(&restored), "{restored} files");
-    ok(&bench.back_up(&["--overwrite", "src/data", "tape"]));
-    ok(&bench.restore(&["--overwrite", "tape", "out2"]));
-    fs::remove_dir_all(bench.path("out")).unwrap();
-    fs::rename(bench.path("out2"), bench.path("out")).unwrap();
-    bench.assert_same();
+    ok(&fixture.back_up(&["--overwrite", "src/data", "tape"]));
+    ok(&fixture.restore(&["--overwrite", "tape", "out2"]));
+    fs::remove_dir_all(fixture.path("out")).unwrap();
+    fs::rename(fixture.path("out2"), fixture.path("out")).unwrap();
+    fixture.assert_same();
 }
 
 #[test]
-fn a_stopped_restore_leaves_nothing_that_looks_whole() {
-    let bench = Bench::new();
-    fs::write(bench.path("src/data/noise"), noise(64 << 20)).unwrap();
-    ok(&bench.back_up(&["--compress", "none", "src/data", "tape"]));
-    let input = fs::File::open(bench.path("src/data/noise")).unwrap();
-    ok(&bench
+fn stopped_restore_leaves_no_damaged_file_under_its_name() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/noise"), noise(64 << 20)).unwrap();
+    ok(&fixture.back_up(&["--compress", "none", "src/data", "tape"]));
+    let input = fs::File::open(fixture.path("src/data/noise")).unwrap();
+    ok(&fixture
         .command(DISK_TO_TAPE, &["-", "stream"])
         .stdin(input)
         .output()
         .unwrap());
-    // A restore whose output nobody takes stands still until it is stopped.
-    let mut child = bench
+    // A restore whose output is not read blocks until it is stopped.
+    let mut child = fixture
         .command(TAPE_TO_DISK, &["stream", "-"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -101,18 +104,18 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
         .unwrap();
     let mut out = child.stdout.take().unwrap();
     out.read_exact(&mut [0; 1000]).unwrap();
-    interrupt_and_see(&mut child);
+    interrupt_and_wait_for_message(&mut child);
     drop(out);
     failed(&child.wait_with_output().unwrap(), 1);
-    // These may be faster than the signal.
+    // These jobs may end before the signal arrives.
     for medium in ["tape", "stream"] {
-        let child = bench
+        let child = fixture
             .command(TAPE_TO_DISK, &[medium, "out"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while fs::read_dir(bench.path("out")).unwrap().count() == 0 {
+        while fs::read_dir(fixture.path("out")).unwrap().count() == 0 {
             thread::yield_now();
         }
         interrupt(&child);
@@ -123,36 +126,36 @@ fn a_stopped_restore_leaves_nothing_that_looks_whole() {
             output.status
         );
         let there = ["out/data/noise", "out/stdin"]
-            .map(|name| bench.path(name))
+            .map(|name| fixture.path(name))
             .into_iter()
             .find(|path| path.exists());
         assert!(there.is_some() || !output.status.success());
-        // A signal can still come when the file is whole, and only the end is missing.
+        // A signal may also arrive after the file is complete, before the program ends.
         if let Some(path) = there {
             assert!(
-                fs::read(&path).unwrap() == fs::read(bench.path("src/data/noise")).unwrap(),
+                fs::read(&path).unwrap() == fs::read(fixture.path("src/data/noise")).unwrap(),
                 "{path:?}"
             );
         }
-        bench.clear("out");
+        fixture.clear("out");
     }
 }
 
 #[test]
-fn a_stream_that_is_stopped_ends_when_its_source_does() {
-    let bench = Bench::new();
-    let mut child = bench
+fn stopped_stream_ends_with_its_source() {
+    let fixture = Fixture::new();
+    let mut child = fixture
         .command(DISK_TO_TAPE, &["--buffer-size", "64K", "-", "tape"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It says what it does as soon as it does it.
+    // The first output shows that the pipe has started.
     child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
     let mut source = child.stdin.take().unwrap();
     source.write_all(&noise(1 << 20)).unwrap();
-    interrupt_and_see(&mut child);
+    interrupt_and_wait_for_message(&mut child);
     drop(source);
     let text = failed(&child.wait_with_output().unwrap(), 1);
     assert!(
@@ -162,9 +165,9 @@ fn a_stream_that_is_stopped_ends_when_its_source_does() {
 }
 
 #[test]
-fn a_job_that_is_stopped_is_one_object_too() {
-    let bench = Bench::new();
-    let mut child = bench
+fn stopped_job_is_reported_as_one_object() {
+    let fixture = Fixture::new();
+    let mut child = fixture
         .command(
             DISK_TO_TAPE,
             &["--json", "--buffer-size", "64K", "-", "tape"],
@@ -175,9 +178,9 @@ fn a_job_that_is_stopped_is_one_object_too() {
         .spawn()
         .unwrap();
     let mut source = child.stdin.take().unwrap();
-    // More than the pipe between us holds: it has begun.
+    // More bytes than the pipe to the program holds, so the job has begun.
     source.write_all(&noise(1 << 20)).unwrap();
-    interrupt_and_see(&mut child);
+    interrupt_and_wait_for_message(&mut child);
     drop(source);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -1,4 +1,4 @@
-//! A directory with a source tree, secrets, and room for media and destinations.
+//! A temporary directory with a source tree, secrets, media and destinations.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -13,14 +13,14 @@ use crate::walk::{assert_same, make_tree};
 pub(crate) const DISK_TO_TAPE: &str = env!("CARGO_BIN_EXE_disk_to_tape");
 pub(crate) const TAPE_TO_DISK: &str = env!("CARGO_BIN_EXE_tape_to_disk");
 
-/// The target `processes` runs its tests with every stage in a process of its own.
+/// True in the target `processes`, which runs every stage in its own process.
 pub(crate) const PROCESSES: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"processes");
 
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) dir: TempDir,
 }
 
-impl Bench {
+impl Fixture {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for (name, content) in [
@@ -32,26 +32,26 @@ impl Bench {
             fs::write(dir.path().join(name), content).unwrap();
             fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o600)).unwrap();
         }
-        for place in ["src/data", "out"] {
-            fs::create_dir_all(dir.path().join(place)).unwrap();
+        for folder in ["src/data", "out"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
         Self { dir }
     }
 
-    /// A bench with a little of everything in `src/data`.
+    /// A fixture with a little of everything in `src/data`.
     pub(crate) fn with_tree() -> Self {
-        let bench = Self::new();
-        make_tree(&bench.path("src/data"));
-        bench
+        let fixture = Self::new();
+        make_tree(&fixture.path("src/data"));
+        fixture
     }
 
-    /// A bench with 300 KiB that do not compress in `src/data`, in the middle of three files.
+    /// A fixture with 300 KiB that do not compress in `src/data`, in the middle of three files.
     pub(crate) fn with_blocks() -> Self {
-        let bench = Self::new();
-        fs::write(bench.path("src/data/first"), b"the first").unwrap();
-        fs::write(bench.path("src/data/noise"), noise(300 << 10)).unwrap();
-        fs::write(bench.path("src/data/zlast"), b"the last").unwrap();
-        bench
+        let fixture = Self::new();
+        fs::write(fixture.path("src/data/first"), b"the first").unwrap();
+        fs::write(fixture.path("src/data/noise"), noise(300 << 10)).unwrap();
+        fs::write(fixture.path("src/data/zlast"), b"the last").unwrap();
+        fixture
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -68,7 +68,7 @@ impl Bench {
 
     pub(crate) fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
-        // Not for those that run one of ours in their turn.
+        // Other programs, which may run one of ours, do not have this option.
         if PROCESSES && [DISK_TO_TAPE, TAPE_TO_DISK].contains(&program) {
             command.arg("--processes");
         }
@@ -88,7 +88,7 @@ impl Bench {
         names
     }
 
-    /// There is nothing but what was there from the start, and these.
+    /// Asserts that the directory has only its initial entries and the given ones.
     pub(crate) fn assert_holds(&self, more: &[&str]) {
         let mut names = [
             "key",
@@ -109,15 +109,16 @@ impl Bench {
         assert_eq!(self.names("out"), ["data"], "nothing else is left");
     }
 
-    /// What is in `out` under its name is as it was in `src`; the rest says that it is damaged.
-    pub(crate) fn assert_nothing_looks_whole_that_is_not(&self) {
+    /// Asserts that each file in `out` that has its original name is intact; damaged ones have
+    /// another name.
+    pub(crate) fn assert_no_damage_under_original_names(&self) {
         if !self.path("out/data").exists() {
             return;
         }
         for name in self.names("out/data") {
             let path = self.path("out/data").join(&name);
             if fs::metadata(&path).unwrap().permissions().mode() & 0o777 == 0 {
-                continue; // nobody takes that for whole
+                continue; // a file without permissions is not taken for intact
             }
             let restored = fs::read(&path).unwrap();
             match name.to_str().unwrap().split_once(".damaged") {
@@ -130,19 +131,20 @@ impl Bench {
         }
     }
 
-    /// A restore that must fail and leave nothing that looks whole. Says why.
+    /// Runs a restore that must fail and leave no damaged file under its original name. Returns its
+    /// messages.
     pub(crate) fn fail_to_restore(&self, args: &[&str], code: i32) -> String {
         let text = failed(&self.restore(args), code);
         assert!(
             text.lines().all(|line| line.starts_with("tape_to_disk: ")),
             "{text}"
         );
-        self.assert_nothing_looks_whole_that_is_not();
+        self.assert_no_damage_under_original_names();
         self.clear("out");
         text
     }
 
-    /// Empties a directory, also of what only root could remove as it is.
+    /// Empties a directory, including entries whose permissions must be changed first.
     pub(crate) fn clear(&self, dir: &str) {
         open_up(&self.path(dir));
         fs::remove_dir_all(self.path(dir)).unwrap();
@@ -150,7 +152,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Fixture {
     fn drop(&mut self) {
         open_up(self.dir.path());
     }
@@ -180,7 +182,7 @@ pub(crate) fn failed(output: &Output, code: i32) -> String {
     errors
 }
 
-/// Bytes that no algorithm makes smaller.
+/// Bytes that do not compress.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252u64;
     let words = (0..len.div_ceil(8)).flat_map(|_| {
@@ -192,7 +194,7 @@ pub(crate) fn noise(len: usize) -> Vec<u8> {
     words.take(len).collect()
 }
 
-/// Hard to compress, and not so hard that it is not tried.
+/// Bytes that compress poorly, but well enough that compression is tried.
 pub(crate) fn letters(len: usize) -> Vec<u8> {
     noise(len)
         .into_iter()

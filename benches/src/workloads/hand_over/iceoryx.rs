@@ -1,8 +1,8 @@
-//! iceoryx2: a publisher that lends itself a sample and sends it, a subscriber that polls and drops
+//! iceoryx2: a publisher that loans a sample and sends it, and a subscriber that polls and drops
 //! it.
 //!
-//! Nothing is to be lost, so a publisher whose subscriber is behind tries again until there is
-//! room. The subscriber polls without a pause, as in iceoryx2's own benchmarks.
+//! No sample may be lost, so the publisher retries while the subscriber's queue is full. The
+//! subscriber polls without a pause, as in iceoryx2's own benchmarks.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -22,29 +22,35 @@ use iceoryx2::service::Service;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::{BUFFER_SIZE, BUFFERS, cycles, second};
+use super::program::cycles;
+use super::{BUFFER_SIZE, BUFFERS, receiver};
 
-/// The process with the subscriber. It closes its standard input when that is there.
+/// Program of the process with the subscriber. It closes its standard input when the subscriber
+/// exists.
 pub(super) const RECEIVER: &str = "processes-iceoryx2-receiver";
 
-/// The processor's own short pauses before a publisher tries again. By itself it gives up its
-/// processor each time, which takes a tenth longer.
-const PAUSES: u32 = 200;
+/// Spin-loop pauses before the publisher retries. By default it yields the processor each time,
+/// which takes a tenth longer.
+const SPIN_PAUSES: u32 = 200;
 
-/// How often a sender tries again that finds no receiver, and how long it waits in between.
-const TRIES: u32 = 10_000;
-const PAUSE: Duration = Duration::from_millis(1);
+/// Number of retries of a publisher that finds no subscriber, and the delay between them.
+const MAX_RETRIES: u32 = 10_000;
+const RETRY_DELAY: Duration = Duration::from_millis(1);
 
 type Payload = [u8; BUFFER_SIZE];
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 pub(super) fn threads(arguments: &[OsString]) -> Result<()> {
-    let (cycles, place) = (cycles(arguments)?, Place::of(arguments)?);
-    let sender = End::<local::Service>::new(&place)?;
+    let (cycles, config) = (
+        cycles(arguments)?,
+        ServiceConfig::from_arguments(arguments)?,
+    );
+    let sender = Endpoint::<local::Service>::new(&config)?;
     let (ready, is_ready) = mpsc::channel::<()>();
     let received = thread::scope(|scope| {
         let receiving = scope.spawn(|| {
-            let receive = || End::<local::Service>::new(&place)?.receive(cycles, || drop(ready));
+            let receive =
+                || Endpoint::<local::Service>::new(&config)?.receive(cycles, || drop(ready));
             receive().map_err(|error| error.to_string())
         });
         sender.send(cycles, || while is_ready.recv().is_ok() {})?;
@@ -58,38 +64,44 @@ pub(super) fn threads(arguments: &[OsString]) -> Result<()> {
 }
 
 pub(super) fn processes(arguments: &[OsString]) -> Result<()> {
-    let (cycles, place) = (cycles(arguments)?, Place::of(arguments)?);
-    let sender = End::<ipc::Service>::new(&place)?;
+    let (cycles, config) = (
+        cycles(arguments)?,
+        ServiceConfig::from_arguments(arguments)?,
+    );
+    let sender = Endpoint::<ipc::Service>::new(&config)?;
     let (until_ready, ready) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut more = arguments.to_vec();
-    more.push(place.name.into());
-    let receiver = second::start(RECEIVER, ready, &more)?;
+    more.push(config.name.into());
+    let receiver = receiver::start(RECEIVER, ready, &more)?;
     sender.send(cycles, || drop(File::from(until_ready).read(&mut [0])))?;
-    second::wait(receiver)
+    receiver::wait(receiver)
 }
 
 pub(super) fn receiver(arguments: &[OsString]) -> Result<()> {
-    let (cycles, place) = (cycles(arguments)?, Place::of(arguments)?);
-    let ready = second::standard_input()?;
-    let receiver = End::<ipc::Service>::new(&place)?;
+    let (cycles, config) = (
+        cycles(arguments)?,
+        ServiceConfig::from_arguments(arguments)?,
+    );
+    let ready = receiver::take_standard_input()?;
+    let receiver = Endpoint::<ipc::Service>::new(&config)?;
     println!("{}", receiver.receive(cycles, || drop(ready))?);
     Ok(())
 }
 
-/// Where iceoryx2 keeps its files and its memory, and what the service is called.
-struct Place {
+/// Location of iceoryx2's files and memory, and the name of the service.
+struct ServiceConfig {
     config: Config,
     name: String,
 }
 
-impl Place {
-    fn of(arguments: &[OsString]) -> Result<Self> {
+impl ServiceConfig {
+    fn from_arguments(arguments: &[OsString]) -> Result<Self> {
         let root = PathBuf::from(
             arguments
                 .get(1)
-                .ok_or("an argument is needed: a directory of our own")?,
+                .ok_or("an argument is missing: a directory of our own")?,
         );
-        let called = root
+        let prefix = root
             .file_name()
             .ok_or("the directory has no name")?
             .to_string_lossy();
@@ -97,8 +109,9 @@ impl Place {
         config
             .global
             .set_root_path(&root.to_string_lossy().as_ref().try_into()?);
-        // Its memory has names beside the directory, which are removed with it.
-        config.global.prefix = format!("{called}-").as_str().try_into()?;
+        // The names of the memory begin with the name of the directory and a dash, so the memory is
+        // removed together with the directory.
+        config.global.prefix = format!("{prefix}-").as_str().try_into()?;
         let name = arguments
             .get(2)
             .map(|name| name.to_string_lossy().into_owned());
@@ -109,18 +122,18 @@ impl Place {
     }
 }
 
-/// One end of a service. Each has a node of its own, for that may not leave its thread.
-struct End<S: Service> {
+/// One end of a service. Each end has its own node, because a node must not leave its thread.
+struct Endpoint<S: Service> {
     _node: Node<S>,
     service: PortFactory<S, Payload, ()>,
 }
 
-impl<S: Service> End<S> {
-    fn new(place: &Place) -> Result<Self> {
+impl<S: Service> Endpoint<S> {
+    fn new(config: &ServiceConfig) -> Result<Self> {
         set_log_level(LogLevel::Error);
-        let node = NodeBuilder::new().config(&place.config).create::<S>()?;
+        let node = NodeBuilder::new().config(&config.config).create::<S>()?;
         let service = node
-            .service_builder(&place.name.as_str().try_into()?)
+            .service_builder(&config.name.as_str().try_into()?)
             .publish_subscribe::<Payload>()
             .enable_safe_overflow(false)
             .subscriber_max_buffer_size(BUFFERS as usize)
@@ -135,37 +148,38 @@ impl<S: Service> End<S> {
         })
     }
 
-    /// Sends so many samples, once `wait` has ended and there is somebody to receive them.
+    /// Sends `cycles` samples after `wait` has returned, which is when the subscriber exists.
     fn send(&self, cycles: u64, wait: impl FnOnce()) -> Result<()> {
         let builder = self.service.publisher_builder().max_loaned_samples(1);
-        let trying_again = builder.set_backpressure_handler(|_| {
-            (0..PAUSES).for_each(|_| hint::spin_loop());
+        let retrying = builder.set_backpressure_handler(|_| {
+            (0..SPIN_PAUSES).for_each(|_| hint::spin_loop());
             BackpressureAction::Retry
         });
-        let publisher = trying_again.create()?;
+        let publisher = retrying.create()?;
         wait();
-        let mut tries = 0;
+        let mut retries = 0;
         let mut sent = 0;
         while sent < cycles {
             let sample = publisher.loan_uninit()?;
-            // SAFETY: any bytes will do, and those of shared memory are there, whoever wrote them.
+            // SAFETY: every byte value is a valid `u8`, and the bytes of shared memory are
+            // initialized: the kernel has zeroed them or a process has written them.
             let sample = unsafe { sample.assume_init() };
             if sample.send()? == 1 {
                 sent += 1;
                 continue;
             }
-            // The queue is full, and the subscriber has not yet polled for the first time: then
-            // nothing waits for it.
-            tries += 1;
-            if tries == TRIES {
-                return Err("the subscriber is gone".into());
+            // The sample reached no subscriber: the queue is full, and the subscriber has not
+            // polled for the first time, so that the backpressure handler did not wait for it.
+            retries += 1;
+            if retries == MAX_RETRIES {
+                return Err("the subscriber does not receive".into());
             }
-            thread::sleep(PAUSE);
+            thread::sleep(RETRY_DELAY);
         }
         Ok(())
     }
 
-    /// Receives so many samples, after it was said that it is `ready`.
+    /// Makes a subscriber, calls `ready`, and receives `cycles` samples.
     fn receive(&self, cycles: u64, ready: impl FnOnce()) -> Result<u64> {
         let subscriber = self.service.subscriber_builder().create()?;
         ready();

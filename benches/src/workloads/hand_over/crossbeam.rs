@@ -1,4 +1,4 @@
-//! crossbeam-channel: one channel for the full buffers, one for those that are free.
+//! crossbeam-channel: one channel for the full buffers, one for the free ones.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -6,7 +6,8 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use super::{BUFFER_SIZE, BUFFERS, cycles};
+use super::program::cycles;
+use super::{BUFFER_SIZE, BUFFERS};
 
 pub(super) fn threads(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
     let cycles = cycles(arguments)?;
@@ -24,7 +25,8 @@ pub(super) fn threads(arguments: &[OsString]) -> Result<(), Box<dyn Error>> {
                     return;
                 }
             }
-            // The channel of free buffers stays open until all of them are back.
+            // The channel of free buffers must stay open until the receiver has returned all of
+            // them.
             drop(send);
             while free.recv().is_ok() {}
         });

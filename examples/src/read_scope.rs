@@ -1,4 +1,4 @@
-//! What of an archive has to be read: all of it, or less.
+//! The part of an archive that a job reads: all of it, or less.
 
 use std::error::Error;
 use std::io;
@@ -10,75 +10,75 @@ use datapipe::tree::CatalogueQuery;
 
 use crate::arguments::PlacementArgs;
 
-/// What of an archive is read.
+/// Part of an archive that is read.
 #[derive(Debug)]
-pub enum Part {
-    /// All of it.
+pub enum ReadScope {
+    /// The entire archive.
     Everything,
     /// The catalogue, for a list.
     Catalogue(Index, BlockSet),
-    /// The blocks that some paths need.
-    CatalogueQuery(Index, BlockSet, CatalogueQuery),
+    /// The blocks that hold some paths.
+    Paths(Index, BlockSet, CatalogueQuery),
 }
 
-impl Part {
-    /// The part that a list of a tree needs. An archive that is incomplete, or whose catalogue is
-    /// damaged or cannot be read, is read as a whole.
+impl ReadScope {
+    /// Returns the part that a list of a tree needs. An archive that is incomplete, or whose
+    /// catalogue is damaged or cannot be read, is read entirely.
     ///
     /// # Errors
     ///
-    /// If the pipe that reads the catalogue cannot run.
-    pub fn of_list<M: Medium + 'static>(
+    /// Returns an error if the pipe that reads the catalogue cannot run.
+    pub fn for_list<M: Medium + 'static>(
         reader: &ArchiveReader<M>,
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
-        let Some(index) = index(reader) else {
+        let Some(index) = read_index(reader) else {
             return Ok(Self::Everything);
         };
         let catalogue = index.catalogue();
-        // A list that has begun cannot be taken back, so its blocks are tried first.
-        let whole = look(
+        // Printed lines cannot be taken back, so the blocks of the catalogue are read in advance.
+        let intact = is_intact(
             reader,
             placement,
             &index,
             &catalogue,
             StreamTail::new(io::sink()),
         )?;
-        Ok(if whole {
+        Ok(if intact {
             Self::Catalogue(index, catalogue)
         } else {
             Self::Everything
         })
     }
 
-    /// The part that has these paths of a tree.
+    /// Returns the part that holds these paths of a tree.
     ///
     /// # Errors
     ///
-    /// As of [`of_list`](Self::of_list).
-    pub fn of_paths<M: Medium + 'static>(
+    /// As [`for_list`](Self::for_list).
+    pub fn for_paths<M: Medium + 'static>(
         reader: &ArchiveReader<M>,
         paths: &[Vec<u8>],
         placement: PlacementArgs,
     ) -> Result<Self, Box<dyn Error>> {
-        let Some(index) = index(reader) else {
+        let Some(index) = read_index(reader) else {
             return Ok(Self::Everything);
         };
-        let (catalogue, wanted) = (index.catalogue(), CatalogueQuery::new(paths));
-        while let Some(search) = wanted.search() {
-            if !look(reader, placement, &index, &catalogue, search)? {
+        let (catalogue, query) = (index.catalogue(), CatalogueQuery::new(paths));
+        while let Some(search) = query.search() {
+            if !is_intact(reader, placement, &index, &catalogue, search)? {
                 return Ok(Self::Everything);
             }
         }
-        let blocks = wanted.blocks(&index);
-        Ok(Self::CatalogueQuery(index, blocks, wanted))
+        let blocks = query.blocks(&index);
+        Ok(Self::Paths(index, blocks, query))
     }
 
-    /// The pipe that reads it, but for its tail.
+    /// Returns the pipe that reads this part, without a tail.
     ///
     /// # Errors
     ///
-    /// If the medium fails.
+    /// Returns an error if the medium fails.
     pub fn read<M: Medium + 'static>(
         &self,
         reader: &ArchiveReader<M>,
@@ -86,29 +86,30 @@ impl Part {
     ) -> Result<Reading, MediumError> {
         match self {
             Self::Everything => Ok(reader.read().instances(instances)),
-            Self::Catalogue(index, blocks) | Self::CatalogueQuery(index, blocks, _) => {
+            Self::Catalogue(index, blocks) | Self::Paths(index, blocks, _) => {
                 Ok(reader.read_blocks(index, blocks)?.instances(instances))
             }
         }
     }
 
-    /// Whether all of the archive is read.
+    /// Returns true if the entire archive is read.
     pub fn is_everything(&self) -> bool {
         matches!(self, Self::Everything)
     }
 }
 
-/// Where blocks stand, if the end of the archive says so, and that there is a catalogue. Whatever
-/// is wrong with the end, what stands before it can be read from the start.
-fn index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
+/// Reads the positions of the blocks from the end of the archive. Returns `None` if the end cannot
+/// be read or lists no catalogue; the archive can then still be read from its start.
+fn read_index<M: Medium + 'static>(reader: &ArchiveReader<M>) -> Option<Index> {
     reader
         .index()
         .ok()
         .filter(|index| !index.catalogue().is_empty())
 }
 
-/// Reads some blocks, and says whether they are whole, and all of them have their content.
-fn look<M: Medium + 'static>(
+/// Reads some blocks. Returns true if all of them are intact and none was rejected by an
+/// inspection.
+fn is_intact<M: Medium + 'static>(
     reader: &ArchiveReader<M>,
     placement: PlacementArgs,
     index: &Index,

@@ -1,4 +1,4 @@
-//! `README.md`, "files" and "memory": our programs alone, on more and more.
+//! `README.md`, "files" and "memory": our programs alone, with more and more objects.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -7,20 +7,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::scratch::Scratch;
-use super::{Case, Extent, Leaves, Prints, Side, Step, Task, Workload, programs};
+use super::{
+    Case, ExpectedFiles, ExpectedOutput, FileTotals, RunSpec, Step, Task, Workload, programs,
+};
 
-/// Instances that compress and encrypt: as many as the processors of the machine on which the
-/// bounds were set.
+/// Number of instances that compress and encrypt: the number of processors of the machine on which
+/// the bounds were set.
 const INSTANCES: u64 = 2;
 
-/// Largest resident set beyond the pool: of each program, and of each instance that compresses.
-const PROGRAM: u64 = 64 << 20;
-const COMPRESSING: u64 = 8 << 20;
+/// Largest resident set beyond the pool in bytes, for each program and for each instance that
+/// compresses.
+const PER_PROGRAM: u64 = 64 << 20;
+const PER_COMPRESSOR: u64 = 8 << 20;
 
-/// Files in one directory.
+/// Number of files in one directory.
 const WIDTH: u64 = 1000;
 
-/// What a file in memory takes beside its content, and what its content takes at least.
+/// Memory that a file takes in addition to its content, and the least that a content takes, in
+/// bytes.
 const INODE: u64 = 1 << 10;
 const PAGE: u64 = 4 << 10;
 
@@ -53,14 +57,14 @@ pub(super) const MEMORY: Workload = Workload {
     },
 };
 
-/// So many files of so many bytes.
+/// A tree of `files` files with `len` bytes each.
 fn files(files: u64, len: usize, runs: usize) -> Result<Case, Box<dyn Error>> {
     let page = if len == 0 { 0 } else { PAGE };
-    let tree = Tree::new(2 * files * (INODE + page), 2 * files)?;
+    let tree = NumberedTree::new(2 * files * (INODE + page), 2 * files)?;
     let content = vec![b'x'; len];
     tree.fill(files, |_, path| fs::write(path, &content))?;
     tree.case(
-        Extent {
+        FileTotals {
             files,
             bytes: files * len as u64,
         },
@@ -68,18 +72,18 @@ fn files(files: u64, len: usize, runs: usize) -> Result<Case, Box<dyn Error>> {
     )
 }
 
-/// So many empty files, each with so many names, which are never beside each other if there are
-/// many files.
+/// A tree of `files` empty files with `names` names each. If there are many files, the names of a
+/// file are far apart.
 fn links(files: u64, names: u64) -> Result<Case, Box<dyn Error>> {
-    // A name takes about as much as a file.
+    // A name takes about as much memory as a file.
     let all = files * names;
-    let tree = Tree::new(2 * all * INODE, 2 * all)?;
+    let tree = NumberedTree::new(2 * all * INODE, 2 * all)?;
     tree.fill(all, |number, path| match number.checked_sub(files) {
         None => fs::write(path, []),
         Some(_) => fs::hard_link(tree.path_of(number % files), path),
     })?;
     tree.case(
-        Extent {
+        FileTotals {
             files: all,
             bytes: 0,
         },
@@ -87,36 +91,36 @@ fn links(files: u64, names: u64) -> Result<Case, Box<dyn Error>> {
     )
 }
 
-/// A stream that compresses well, so that the archive has room.
+/// A stream that compresses well, so that the archive fits in memory.
 fn stream() -> Result<Case, Box<dyn Error>> {
-    programs::need(&["yes", "head", "wc"])?;
-    let job = Job::new(Scratch::new(STREAM_LEN / 100, 1)?)?;
+    programs::require(&["yes", "head", "wc"])?;
+    let job = ArchiveJob::new(Scratch::new(STREAM_LEN / 100, 1)?)?;
     let from = format!("< <(yes 'all work and no play' | head -c {STREAM_LEN})");
-    let back_up = programs::redirected(
+    let back_up = programs::redirect(
         job.back_up(&["--stdin-name", "stream"], Path::new("-")),
         &from,
     );
-    let restore = programs::redirected(job.restore(Path::new("-")), "> >(wc -c)");
+    let restore = programs::redirect(job.restore(Path::new("-")), "> >(wc -c)");
     Ok(Case {
         steps: job.steps(
             back_up,
-            restore.printing(Prints::Exactly(STREAM_LEN.to_string())),
+            restore.expect_output(ExpectedOutput::Exactly(STREAM_LEN.to_string())),
             STREAM_LEN / GIB,
             1,
             1,
         ),
-        _material: Box::new(job),
+        _resources: Box::new(job),
     })
 }
 
-/// Our programs at work on one archive.
-struct Job {
+/// Runs of our programs on one archive.
+struct ArchiveJob {
     disk_to_tape: PathBuf,
     tape_to_disk: PathBuf,
     scratch: Scratch,
 }
 
-impl Job {
+impl ArchiveJob {
     fn new(scratch: Scratch) -> Result<Self, Box<dyn Error>> {
         let (disk_to_tape, tape_to_disk) = (
             programs::ours("disk_to_tape")?,
@@ -131,37 +135,37 @@ impl Job {
         Ok(job)
     }
 
-    /// What is done with an archive of so many `objects`, by which the time is divided. The list
-    /// has `lines`.
+    /// Returns the steps of an archive: backup, list, verify and restore. The time of each is
+    /// divided by `objects`. The list must have `lines` lines.
     fn steps(
         &self,
-        back_up: Side,
-        restore: Side,
+        back_up: RunSpec,
+        restore: RunSpec,
         objects: u64,
         lines: u64,
         runs: usize,
     ) -> Vec<Step> {
-        let list = programs::redirected(self.read("list", &["--list"]), "> >(wc -l)")
-            .printing(Prints::Exactly(lines.to_string()));
+        let list = programs::redirect(self.read("list", &["--list"]), "> >(wc -l)")
+            .expect_output(ExpectedOutput::Exactly(lines.to_string()));
         let verify = self.read("verify", &["--verify", "--quiet"]);
-        let step = |side, beyond_pool| Step {
-            side,
+        let step = |spec, beyond_pool| Step {
+            spec,
             runs,
             objects,
             beyond_pool,
         };
         vec![
             step(
-                back_up.leaving(Leaves::Some(self.archive())),
-                PROGRAM + INSTANCES * COMPRESSING,
+                back_up.expect_files(ExpectedFiles::Any(self.archive())),
+                PER_PROGRAM + INSTANCES * PER_COMPRESSOR,
             ),
-            step(list, PROGRAM),
-            step(verify, PROGRAM),
-            step(restore, PROGRAM),
+            step(list, PER_PROGRAM),
+            step(verify, PER_PROGRAM),
+            step(restore, PER_PROGRAM),
         ]
     }
 
-    fn back_up(&self, options: &[&str], source: &Path) -> Side {
+    fn back_up(&self, options: &[&str], source: &Path) -> RunSpec {
         let instances = INSTANCES.to_string();
         let mut arguments: Vec<OsString> = ["--quiet", "--instances", &instances]
             .map(Into::into)
@@ -173,20 +177,20 @@ impl Job {
                 .chain([source.to_owned(), self.archive()])
                 .map(Into::into),
         );
-        Side::other("backup", &self.disk_to_tape, arguments)
+        RunSpec::command("backup", &self.disk_to_tape, arguments)
     }
 
-    fn restore(&self, to: &Path) -> Side {
-        let mut side = self.read("restore", &["--quiet"]);
-        side.arguments.push(to.into());
-        side
+    fn restore(&self, to: &Path) -> RunSpec {
+        let mut spec = self.read("restore", &["--quiet"]);
+        spec.arguments.push(to.into());
+        spec
     }
 
-    /// Our program that reads, with its options and its archive.
-    fn read(&self, name: &'static str, options: &[&str]) -> Side {
+    /// A run of `tape_to_disk` on the archive, with the given options.
+    fn read(&self, name: &'static str, options: &[&str]) -> RunSpec {
         let mut arguments: Vec<OsString> = options.iter().map(Into::into).collect();
         arguments.extend(["--key-file".into(), self.key(), self.archive()].map(Into::into));
-        Side::other(name, &self.tape_to_disk, arguments)
+        RunSpec::command(name, &self.tape_to_disk, arguments)
     }
 
     fn key(&self) -> PathBuf {
@@ -198,28 +202,28 @@ impl Job {
     }
 }
 
-/// A tree of files with numbers for names.
-struct Tree {
-    job: Job,
+/// A tree of files whose names are numbers.
+struct NumberedTree {
+    job: ArchiveJob,
     root: PathBuf,
 }
 
-impl Tree {
-    /// A tree that has nothing in it yet, in which so many `bytes` and `names` have room.
+impl NumberedTree {
+    /// Makes an empty tree, after checking that `names` files with `bytes` bytes fit.
     fn new(bytes: u64, names: u64) -> Result<Self, Box<dyn Error>> {
-        let job = Job::new(Scratch::new(bytes, names + names / WIDTH)?)?;
+        let job = ArchiveJob::new(Scratch::new(bytes, names + names / WIDTH)?)?;
         Ok(Self {
             root: job.scratch.join("tree"),
             job,
         })
     }
 
-    /// Where the file with that number is.
+    /// Returns the path of the file with that number.
     fn path_of(&self, number: u64) -> PathBuf {
         self.root.join(format!("{}/{number}", number / WIDTH))
     }
 
-    /// Makes the files with the numbers below `count`.
+    /// Calls `make` for the number and the path of each file with a number below `count`.
     fn fill(&self, count: u64, make: impl Fn(u64, &Path) -> io::Result<()>) -> io::Result<()> {
         fs::create_dir(&self.root)?;
         for number in 0..count {
@@ -231,24 +235,24 @@ impl Tree {
         Ok(())
     }
 
-    /// What is done with a tree that holds so much.
-    fn case(self, extent: Extent, runs: usize) -> Result<Case, Box<dyn Error>> {
+    /// Returns the case of a tree with the given totals.
+    fn case(self, totals: FileTotals, runs: usize) -> Result<Case, Box<dyn Error>> {
         let restored = self.job.scratch.join("restored");
         let restore = self
             .job
             .restore(&restored)
-            .leaving(Leaves::Exactly(restored, extent));
-        let directories = extent.files.div_ceil(WIDTH) + 1;
+            .expect_files(ExpectedFiles::Exactly(restored, totals));
+        let directories = totals.files.div_ceil(WIDTH) + 1;
         let back_up = self.job.back_up(&[], &self.root);
         Ok(Case {
             steps: self.job.steps(
                 back_up,
                 restore,
-                extent.files,
-                extent.files + directories,
+                totals.files,
+                totals.files + directories,
                 runs,
             ),
-            _material: Box::new(self),
+            _resources: Box::new(self),
         })
     }
 }

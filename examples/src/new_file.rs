@@ -1,9 +1,9 @@
-//! A file that gets its name when it is whole.
+//! A file that gets its name after it is complete.
 //!
 //! ```text
-//!   .stdin.Xy12Zq --whole, synced--> stdin            (replaced only if that was asked for)
-//!                 \--damaged-------> stdin.damaged    (or stdin.damaged.1, and so on; never replaced)
-//!                 \--neither-------> removed
+//!   .restored.Xy12Zq --complete, synced--> stdin          (replaces a file only on request)
+//!                    \--damaged----------> stdin.damaged  (or .damaged.1 ...; replaces no file)
+//!                    \--dropped----------> removed
 //! ```
 
 use std::fs::{File, Permissions};
@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use crate::console::Failure;
 
-/// A file without its name yet.
+/// A file that does not have its name yet.
 #[derive(Debug)]
 pub struct NewFile {
     dir: PathBuf,
@@ -25,22 +25,22 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Makes a file in `dir` that is to be called `name`, which an archive says and may be
-    /// anything.
+    /// Makes a file in `dir` that will get the name `name`. The name comes from an archive, so it
+    /// may be anything.
     ///
     /// # Errors
     ///
-    /// If that cannot be a file's name, or something is called so that is not to be replaced, or no
-    /// file can be made.
+    /// Returns a failure if `name` is not a valid file name, if it exists and `overwrite` is false,
+    /// or if the file cannot be made.
     pub fn create(dir: &Path, name: &str, overwrite: bool) -> Result<Self, Failure> {
-        check_name(name).map_err(|why| {
-            Failure::new(format!("the archive's stream cannot become a file: {why}"))
+        validate_file_name(name).map_err(|reason| {
+            Failure::new(format!("cannot restore the stream to a file: {reason}"))
         })?;
         let path = dir.join(name);
         if !overwrite && path.symlink_metadata().is_ok() {
             return Err(exists(&path));
         }
-        // What other programs make is as open as the user's mask says.
+        // The user's mask restricts this mode, as for files of other programs.
         let mode = Permissions::from_mode(0o666);
         let file = tempfile::Builder::new()
             .prefix(".restored.")
@@ -56,20 +56,21 @@ impl NewFile {
         })
     }
 
-    /// What is written to.
+    /// Returns a handle to write to the file.
     ///
     /// # Errors
     ///
-    /// If the system has no more descriptors.
+    /// Returns an error if no descriptor is available.
     pub fn writer(&self) -> io::Result<File> {
         self.file.as_file().try_clone()
     }
 
-    /// Gives it its name. It is on stable storage then.
+    /// Gives the file its name. After that it is on stable storage.
     ///
     /// # Errors
     ///
-    /// If that cannot be done, or something is called so by now. Nothing is left of it then.
+    /// Returns a failure if the file cannot be synced or renamed, or if the name exists by now and
+    /// must not be replaced. The file is removed in these cases.
     pub fn keep(self) -> Result<(), Failure> {
         self.file.as_file().sync_all()?;
         let path = self.dir.join(&self.name);
@@ -80,25 +81,29 @@ impl NewFile {
         };
         kept.map_err(|failed| match failed.error.kind() {
             io::ErrorKind::AlreadyExists => exists(&path),
-            _ => Failure::new(format!("cannot make {}: {}", path.display(), failed.error)),
+            _ => Failure::new(format!(
+                "cannot create {}: {}",
+                path.display(),
+                failed.error
+            )),
         })?;
         Ok(File::open(&self.dir)?.sync_all()?)
     }
 
-    /// Gives it a name that says that it is not whole, and returns that.
+    /// Gives the file a name that ends in `.damaged` or `.damaged.N`, and returns its path.
     ///
     /// # Errors
     ///
-    /// If that cannot be done. Nothing is left of it then.
+    /// Returns a failure if the file cannot be synced or renamed. The file is removed in this case.
     pub fn keep_damaged(mut self) -> Result<PathBuf, Failure> {
         self.file.as_file().sync_all()?;
         for number in 0..MAX_DAMAGED {
-            let behind = if number == 0 {
+            let suffix = if number == 0 {
                 String::new()
             } else {
                 format!(".{number}")
             };
-            let ending = format!(".damaged{behind}");
+            let ending = format!(".damaged{suffix}");
             let kept = self.name.floor_char_boundary(MAX_NAME - ending.len());
             let path = self.dir.join(format!("{}{ending}", &self.name[..kept]));
             match self.file.persist_noclobber(&path) {
@@ -111,7 +116,7 @@ impl NewFile {
                 }
                 Err(failed) => {
                     return Err(Failure::new(format!(
-                        "cannot make {}: {}",
+                        "cannot create {}: {}",
                         path.display(),
                         failed.error
                     )));
@@ -119,37 +124,41 @@ impl NewFile {
             }
         }
         Err(Failure::new(format!(
-            "there are {MAX_DAMAGED} of {}.damaged already",
+            "{MAX_DAMAGED} files named {}.damaged exist already; remove some",
             self.name
         )))
     }
 }
 
-/// Damaged files of one name that may lie in a directory.
+/// Number of damaged files with one name in a directory.
 const MAX_DAMAGED: u32 = 1000;
 
+/// Failure because of a file that must not be replaced.
 fn exists(path: &Path) -> Failure {
     Failure::new(format!(
-        "{} exists already; give --overwrite to replace it",
+        "{} already exists; use --overwrite to replace it",
         path.display()
     ))
 }
 
-/// A name is that of a file in a directory, and leads nowhere else.
+/// Checks that a name is the name of a file in a directory, and does not lead to another directory.
 ///
 /// # Errors
 ///
-/// Why it is none.
-pub fn check_name(name: &str) -> Result<(), String> {
+/// Returns the reason why the name is not valid.
+pub fn validate_file_name(name: &str) -> Result<(), String> {
     match name {
-        "" | "." | ".." => Err(format!("\"{name}\" is no name of a file")),
-        _ if name.contains(['/', '\0']) => Err(format!("\"{name}\" is no name, but a path")),
-        _ if name.len() > MAX_NAME => Err(format!("a name has at most {MAX_NAME} bytes")),
+        "" | "." | ".." => Err(format!("\"{name}\" is not a file name")),
+        _ if name.contains(['/', '\0']) => Err(format!("\"{name}\" is a path and not a file name")),
+        _ if name.len() > MAX_NAME => Err(format!(
+            "the name has {} bytes; at most {MAX_NAME} are allowed",
+            name.len()
+        )),
         _ => Ok(()),
     }
 }
 
-/// Bytes of a file's name on the usual file systems, and of an archive's name.
+/// Largest length in bytes of a file's name on the usual file systems, and of an archive's name.
 const MAX_NAME: usize = 255;
 
 #[cfg(test)]
@@ -176,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn gets_its_name_when_it_is_whole() {
+    fn new_file_gets_its_name_after_it_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         drop(make(dir.path(), false));
         assert!(names(dir.path()).is_empty());
@@ -191,7 +200,7 @@ mod tests {
             names(dir.path()),
             ["data", "data.damaged", "data.damaged.1"]
         );
-        // Somebody was faster.
+        // Another program makes the file first.
         let late = {
             fs::remove_file(dir.path().join("data")).unwrap();
             make(dir.path(), false)
@@ -206,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_long_is_cut_for_what_is_damaged() {
+    fn long_name_is_cut_for_a_damaged_file() {
         let dir = tempfile::tempdir().unwrap();
         let name = "ä".repeat(127);
         NewFile::create(dir.path(), &name, false)
@@ -218,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_nowhere() {
+    fn names_of_other_directories_are_rejected() {
         for name in [
             "",
             ".",
@@ -228,8 +237,8 @@ mod tests {
             "a\0b",
             &"x".repeat(256),
         ] {
-            assert!(check_name(name).is_err(), "{name:?}");
+            assert!(validate_file_name(name).is_err(), "{name:?}");
         }
-        assert!(check_name("...").is_ok() && check_name(" \n").is_ok());
+        assert!(validate_file_name("...").is_ok() && validate_file_name(" \n").is_ok());
     }
 }

@@ -1,24 +1,26 @@
-//! `README.md`, from "tree" to "tree-borg", and "processes": the kernel's source.
+//! `README.md`, from "tree" to "tree-borg", and "processes": the source of the Linux kernel.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use super::scratch::Scratch;
-use super::{Bound, Contest, Extent, Leaves, Measure, PAIRS, Side, Task, Workload, programs};
+use super::{
+    Bound, Comparison, ExpectedFiles, FileTotals, Measure, PAIRS, RunSpec, Task, Workload, programs,
+};
 
 const TARBALL: &str = "/usr/src/linux-source-6.1.tar.xz";
 
-/// What the tarball holds, and what is therefore restored.
+/// Directory in the tarball, and so in an archive of it.
 const NAME: &str = "linux-source-6.1";
 
-/// A file in the middle, by name.
+/// A file in the middle of the tree, by name.
 const ONE: &str = "linux-source-6.1/drivers/md/raid5.c";
 
-/// Bytes and files of a tree, with room to spare. Each workload says how many trees it keeps.
+/// Bytes and files of a tree, rounded up generously. Each workload knows how many trees it keeps.
 const TREE_LEN: u64 = 3 << 29;
 const TREE_FILES: u64 = 90_000;
 
-/// Pairs with a peer that is slow.
+/// Number of pairs with a slow peer.
 const FEW_PAIRS: usize = 3;
 
 pub(super) const TREE: Workload = Workload {
@@ -93,94 +95,101 @@ pub(super) const PROCESSES: Workload = Workload {
     },
 };
 
-fn tree() -> Result<Contest, Box<dyn Error>> {
-    programs::need(&["tar", "zstd", "age"])?;
-    let kernel = Kernel::new(1)?;
-    Ok(Contest {
+fn tree() -> Result<Comparison, Box<dyn Error>> {
+    programs::require(&["tar", "zstd", "age"])?;
+    let kernel = KernelTree::new(1)?;
+    Ok(Comparison {
         ours: kernel.back_up()?,
         peer: kernel.tar()?,
-        _material: Some(Box::new(kernel)),
+        _resources: Some(Box::new(kernel)),
     })
 }
 
-fn restore() -> Result<Contest, Box<dyn Error>> {
-    programs::need(&["tar", "zstd", "age"])?;
-    let kernel = Kernel::new(3)?;
+fn restore() -> Result<Comparison, Box<dyn Error>> {
+    programs::require(&["tar", "zstd", "age"])?;
+    let kernel = KernelTree::new(3)?;
     programs::run(&kernel.back_up()?)?;
     programs::run(&kernel.tar()?)?;
-    let whole = kernel.extent()?;
+    let whole = kernel.totals()?;
     let (ours, theirs) = (kernel.scratch.join("ours"), kernel.scratch.join("theirs"));
-    Ok(Contest {
+    Ok(Comparison {
         ours: kernel.restore("tape_to_disk", &[], &ours, whole)?,
         peer: programs::shell(
             "age | zstd | tar",
             r#"mkdir "$3" && age -d -i "$1" "$2" | zstd -q -d | tar x -C "$3""#,
             &[&kernel.identity(), &kernel.theirs(), &theirs],
         )
-        .leaving(Leaves::Exactly(theirs, whole)),
-        _material: Some(Box::new(kernel)),
+        .expect_files(ExpectedFiles::Exactly(theirs, whole)),
+        _resources: Some(Box::new(kernel)),
     })
 }
 
-fn one_file() -> Result<Contest, Box<dyn Error>> {
-    let kernel = Kernel::new(2)?;
+fn one_file() -> Result<Comparison, Box<dyn Error>> {
+    let kernel = KernelTree::new(2)?;
     programs::run(&kernel.back_up()?)?;
-    let one = Extent::of(&kernel.scratch.join(ONE))?;
-    let whole = kernel.extent()?;
+    let one = FileTotals::of(&kernel.scratch.join(ONE))?;
+    let whole = kernel.totals()?;
     let (part, all) = (kernel.scratch.join("part"), kernel.scratch.join("all"));
-    Ok(Contest {
+    Ok(Comparison {
         ours: kernel.restore("tape_to_disk --path", &["--path", ONE], &part, one)?,
         peer: kernel.restore("tape_to_disk", &[], &all, whole)?,
-        _material: Some(Box::new(kernel)),
+        _resources: Some(Box::new(kernel)),
     })
 }
 
-fn processes() -> Result<Contest, Box<dyn Error>> {
-    let kernel = Kernel::new(1)?;
+fn processes() -> Result<Comparison, Box<dyn Error>> {
+    let kernel = KernelTree::new(1)?;
     let threads = kernel.back_up()?;
     let mut processes = kernel.back_up()?;
     processes.name = "disk_to_tape --processes";
     processes.arguments.insert(0, "--processes".into());
-    Ok(Contest {
+    Ok(Comparison {
         ours: processes,
         peer: threads,
-        _material: Some(Box::new(kernel)),
+        _resources: Some(Box::new(kernel)),
     })
 }
 
-/// Both have a repository that is made anew by copying an empty one: the making of it is not their
-/// work here.
-fn restic() -> Result<Contest, Box<dyn Error>> {
-    programs::need(&["restic"])?;
-    let kernel = Kernel::new(1)?;
+/// Each run of the peer starts with a copy of an empty repository: the creation of a repository is
+/// not part of the comparison. The same holds for [`borg`].
+fn restic() -> Result<Comparison, Box<dyn Error>> {
+    programs::require(&["restic"])?;
+    let kernel = KernelTree::new(1)?;
     let (empty, repository) = (kernel.scratch.join("empty"), kernel.theirs());
     programs::output(
         "RESTIC_PASSWORD=password restic -q --no-cache -r \"$1\" init",
         &[&empty],
     )?;
-    Ok(Contest {
+    Ok(Comparison {
         ours: kernel.back_up()?,
         peer: programs::shell(
             "restic",
-            r#"cp -a "$1" "$2" && cd "$3" && RESTIC_PASSWORD=password exec restic -q --no-cache -r "$2" backup "$4""#,
-            &[empty.as_os_str(), repository.as_ref(), kernel.parent().as_ref(), NAME.as_ref()],
+            r#"cp -a "$1" "$2" && cd "$3" && export RESTIC_PASSWORD=password
+               exec restic -q --no-cache -r "$2" backup "$4""#,
+            &[
+                empty.as_os_str(),
+                repository.as_ref(),
+                kernel.parent().as_ref(),
+                NAME.as_ref(),
+            ],
         )
-        .leaving(Leaves::Some(repository)),
-        _material: Some(Box::new(kernel)),
+        .expect_files(ExpectedFiles::Any(repository)),
+        _resources: Some(Box::new(kernel)),
     })
 }
 
-fn borg() -> Result<Contest, Box<dyn Error>> {
-    programs::need(&["borg"])?;
-    let kernel = Kernel::new(1)?;
+fn borg() -> Result<Comparison, Box<dyn Error>> {
+    programs::require(&["borg"])?;
+    let kernel = KernelTree::new(1)?;
     let (empty, base) = (kernel.scratch.join("empty"), kernel.theirs());
-    // It remembers where a repository was, and what was in it: all of that is below its base.
+    // Borg remembers the path and the content of a repository. All of that is below its base
+    // directory, which is copied as a whole.
     programs::output(
         r#"mkdir "$2"; export BORG_BASE_DIR="$2" BORG_PASSPHRASE=password
            borg init -e repokey-blake2 "$2/repository" && mv "$2" "$1""#,
         &[&empty, &base],
     )?;
-    Ok(Contest {
+    Ok(Comparison {
         ours: kernel.back_up()?,
         peer: programs::shell(
             "borg",
@@ -193,22 +202,25 @@ fn borg() -> Result<Contest, Box<dyn Error>> {
                 NAME.as_ref(),
             ],
         )
-        .leaving(Leaves::Some(base)),
-        _material: Some(Box::new(kernel)),
+        .expect_files(ExpectedFiles::Any(base)),
+        _resources: Some(Box::new(kernel)),
     })
 }
 
-/// The source, unpacked in memory, and where the rest is.
-struct Kernel {
+/// The source, unpacked in memory, with the paths of keys and archives.
+struct KernelTree {
     scratch: Scratch,
 }
 
-impl Kernel {
-    /// Unpacks it. There will be so many trees at a time, and an archive or two.
+impl KernelTree {
+    /// Unpacks the source. `trees` is the number of trees that exist at the same time; one or two
+    /// archives come in addition.
     fn new(trees: u64) -> Result<Self, Box<dyn Error>> {
-        programs::need(&["tar", "xz"])?;
+        programs::require(&["tar", "xz"])?;
         if !Path::new(TARBALL).exists() {
-            return Err(format!("{TARBALL} is not there: apt-get install linux-source-6.1").into());
+            return Err(
+                format!("{TARBALL} does not exist: apt-get install linux-source-6.1").into(),
+            );
         }
         let scratch = Scratch::new((trees + 1) * TREE_LEN, trees * TREE_FILES)?;
         let kernel = Self { scratch };
@@ -220,28 +232,28 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// How much the tree holds.
-    fn extent(&self) -> Result<Extent, Box<dyn Error>> {
-        Ok(Extent::of(&self.scratch.join(NAME))?)
+    /// Counts the files of the tree.
+    fn totals(&self) -> Result<FileTotals, Box<dyn Error>> {
+        Ok(FileTotals::of(&self.scratch.join(NAME))?)
     }
 
-    /// Our backup of the tree.
-    fn back_up(&self) -> Result<Side, Box<dyn Error>> {
+    /// Returns our backup of the tree.
+    fn back_up(&self) -> Result<RunSpec, Box<dyn Error>> {
         let mut arguments = ["--compress", "zstd:3", "--quiet", "--key-file"]
             .map(Into::into)
             .to_vec();
         arguments.extend([self.key(), self.scratch.join(NAME), self.ours()].map(Into::into));
-        let side = Side::other("disk_to_tape", programs::ours("disk_to_tape")?, arguments);
-        Ok(side.leaving(Leaves::Some(self.ours())))
+        let spec = RunSpec::command("disk_to_tape", programs::ours("disk_to_tape")?, arguments);
+        Ok(spec.expect_files(ExpectedFiles::Any(self.ours())))
     }
 
-    /// The backup of those who join the programs that do one thing each.
-    fn tar(&self) -> Result<Side, Box<dyn Error>> {
+    /// Returns the peer's backup: a pipeline of programs that do one thing each.
+    fn tar(&self) -> Result<RunSpec, Box<dyn Error>> {
         let recipient = programs::output(
             r#"age-keygen -o "$1" 2> /dev/null && age-keygen -y "$1""#,
             &[self.identity()],
         )?;
-        let side = programs::shell(
+        let spec = programs::shell(
             "tar | zstd | age",
             r#"tar c -C "$1" "$2" | zstd -q -3 -T2 | age -r "$3" -o "$4""#,
             &[
@@ -251,22 +263,22 @@ impl Kernel {
                 self.theirs().as_ref(),
             ],
         );
-        Ok(side.leaving(Leaves::Some(self.theirs())))
+        Ok(spec.expect_files(ExpectedFiles::Any(self.theirs())))
     }
 
-    /// Our restore of that archive.
+    /// Returns our restore of the archive to `to`, which must leave `whole`.
     fn restore(
         &self,
         name: &'static str,
         options: &[&str],
         to: &Path,
-        whole: Extent,
-    ) -> Result<Side, Box<dyn Error>> {
+        whole: FileTotals,
+    ) -> Result<RunSpec, Box<dyn Error>> {
         let mut arguments: Vec<_> = options.iter().map(Into::into).collect();
         arguments.extend(["--quiet", "--key-file"].map(Into::into));
         arguments.extend([self.key(), self.ours(), to.to_owned()].map(Into::into));
-        let side = Side::other(name, programs::ours("tape_to_disk")?, arguments);
-        Ok(side.leaving(Leaves::Exactly(to.to_owned(), whole)))
+        let spec = RunSpec::command(name, programs::ours("tape_to_disk")?, arguments);
+        Ok(spec.expect_files(ExpectedFiles::Exactly(to.to_owned(), whole)))
     }
 
     fn parent(&self) -> PathBuf {
