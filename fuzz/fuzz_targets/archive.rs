@@ -82,7 +82,7 @@ fn check_restored<M: Medium + 'static>(
         assert!(
             restored == original || restored.iter().all(|&byte| byte == 0),
             "wrong data was restored: {:#?}",
-            log.entries()
+            log.snapshot()
         );
     }
 }

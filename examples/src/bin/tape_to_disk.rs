@@ -343,12 +343,12 @@ impl Job<'_> {
 
     /// Reports the number of intact objects, and whether the archive is complete.
     fn report_counts(&self, done: &str, report: &RestoreReport) {
-        let (files, directories) = (report.files(), report.directories());
+        let counts = report.counts();
         let mut text = format!(
             "{done} {}, {}, {}",
-            count_of(files, "file", "files"),
-            count_of(directories, "directory", "directories"),
-            count_of(report.others(), "other", "others")
+            count_of(counts.files, "file", "files"),
+            count_of(counts.directories, "directory", "directories"),
+            count_of(counts.others, "other", "others")
         );
         if let damaged @ 1.. = counts.damaged_count {
             text += &format!("; {damaged} damaged");
@@ -379,7 +379,7 @@ impl Job<'_> {
 
     /// Checks that the stream is selected: `--path` names it, or is not given.
     fn check_selected(&self, name: &str) -> Result<(), Failure> {
-        if self.selection().wants(name.as_bytes(), false) {
+        if self.selection().wants(name.as_bytes(), ObjectKind::File) {
             return Ok(());
         }
         let name = escape(name.as_bytes());
