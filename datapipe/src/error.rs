@@ -77,8 +77,8 @@ mod tests {
     const fn is_send_and_sync<T: Debug + Send + Sync + 'static>() {}
     const _: () = is_send_and_sync::<StageError>();
 
-    /// Walks the causes of `error`. The last one is a `Root`, `depth` causes after the error itself,
-    /// and each has its text in the text of the error before it.
+    /// Walks the causes of `error`. The last one is a `Root`, `depth` causes after the error
+    /// itself, and each has its text in the text of the error before it.
     fn check<Root: StdError + 'static>(error: impl StdError + 'static, depth: usize) {
         let mut last: &(dyn StdError + 'static) = &error;
         let mut count = 0;

@@ -331,7 +331,7 @@ impl<E: Error + 'static> From<E> for Failure {
 /// Text of an error, followed by the text of each of its causes that is not part of it yet. An
 /// error of the library has the text of its cause in its own; an error of another library that a
 /// stage returned may leave it to `source()`.
-pub fn text_with_causes(error: &(dyn Error + 'static)) -> String {
+fn text_with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -88,7 +88,7 @@ impl StageError {
         StageErrorBox(self)
     }
 
-    /// The error behind this one, to be downcast: the one that the stage returned, a [`PortError`]
+    /// The cause of this error, to be downcast: the error that the stage returned, a [`PortError`]
     /// or a [`Death`]. `None` for a message, a panic, or a stage that ended in a
     /// [`Deadlock`](crate::Deadlock).
     pub fn source(&self) -> Option<&(dyn Error + 'static)> {
@@ -129,15 +129,6 @@ impl StageError {
     pub fn death(&self) -> Option<&Death> {
         match &self.cause {
             Cause::Death(death) => Some(death),
-            _ => None,
-        }
-    }
-
-    /// The error that the stage returned, to be downcast; `None` for a message, a panic, a
-    /// death or a port's error.
-    pub fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
-        match &self.cause {
-            Cause::Other(error) => Some(error.as_ref()),
             _ => None,
         }
     }
@@ -392,7 +383,7 @@ mod tests {
             assert!(error.source().unwrap().is::<ParseIntError>());
         }
         let back = StageError::from_boxed(sendable().unwrap_err());
-        assert!(back.cause().unwrap().is::<ParseIntError>());
+        assert!(back.source().unwrap().is::<ParseIntError>());
         // `?` in a stage on the error of another stage does not hide that it panicked.
         let panicked = StageError::panicked("out of range".to_owned());
         assert!(StageError::from(panicked.into_error()).is_panic());
