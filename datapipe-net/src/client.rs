@@ -24,8 +24,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use datapipe::StageError;
-use datapipe::host::Attachment;
+use datapipe::host::{AttachError, Attachment};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -86,7 +85,7 @@ pub enum ClientError {
     /// The daemon sent a message that violates the protocol.
     Misbehaved(String),
     /// The daemon gave this process a seat, and the process failed to take it.
-    Attachment(Box<dyn Error + Send + Sync>),
+    Attachment(AttachError),
 }
 
 impl Client {
@@ -332,32 +331,11 @@ fn attach(descriptor: Option<OwnedFd>) -> Result<Attachment, ClientError> {
     let control = descriptor.ok_or_else(|| {
         ClientError::Misbehaved("it gave a seat without a control connection".to_owned())
     })?;
-    Attachment::take(control).map_err(|error| ClientError::Attachment(AttachError(error).into()))
+    Attachment::take(control).map_err(ClientError::Attachment)
 }
 
 fn unexpected(reply: &Reply) -> ClientError {
     ClientError::Misbehaved(format!("it sent an unexpected reply: {reply:?}"))
-}
-
-/// A [`StageError`] as an error: that type does not implement [`Error`] itself.
-struct AttachError(StageError);
-
-impl fmt::Debug for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for AttachError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.cause().map(|cause| cause as _)
-    }
 }
 
 impl From<ChannelError> for ClientError {
@@ -419,7 +397,7 @@ impl Error for ClientError {
             Self::Refused(refusal) => Some(refusal),
             Self::Channel(error) => Some(error),
             Self::Malformed(error) => Some(error),
-            Self::Attachment(error) => Some(&**error),
+            Self::Attachment(error) => Some(error),
             Self::Closed { .. } | Self::Misbehaved(_) => None,
         }
     }

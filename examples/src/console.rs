@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use datapipe::Event;
+use datapipe::archive::PlanError;
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::tree::TreeError;
@@ -320,21 +321,72 @@ impl Failure {
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let any: &(dyn Error + 'static) = &error;
-        let pipe = matches!(
+        let pipe = matches!(any.downcast_ref(), Some(datapipe::Error::Refused { .. }));
+        let archive = matches!(
             any.downcast_ref(),
-            Some(datapipe::Error::Refused { .. } | datapipe::Error::Archive(_))
+            Some(PlanError::TextTooLong { .. } | PlanError::BlockLength { .. })
         );
         let medium = matches!(any.downcast_ref(), Some(MediumError::VolumeTooSmall { .. }));
         let tree = any
             .downcast_ref()
-            .is_some_and(|error| !matches!(error, TreeError::Source(..)));
+            .is_some_and(|error| !matches!(error, TreeError::Source { .. }));
         Self {
-            message: error.to_string(),
-            exit: if pipe || medium || tree {
+            message: text_with_causes(any),
+            exit: if pipe || archive || medium || tree {
                 USAGE
             } else {
                 FAILED
             },
         }
+    }
+}
+
+/// Text of an error, followed by the text of each of its causes that is not part of it yet. An
+/// error of the library has the text of its cause in its own; an error of another library that a
+/// stage returned may leave it to `source()`.
+fn text_with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+
+    /// An error of another library: its text does not have the text of its cause.
+    #[derive(Debug)]
+    struct Outer(io::Error);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("no answer")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn message_of_a_failure_has_each_cause_once() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let failure = Failure::from(Outer(refused));
+        assert_eq!(failure.message, "no answer: connection refused");
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        let path = "/nowhere".into();
+        let failure = Failure::from(TreeError::Source { path, source });
+        assert_eq!(failure.message, "cannot read /nowhere: entity not found");
     }
 }

@@ -37,4 +37,4 @@ pub use modules::modules;
 pub use open_error::OpenError;
 pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};
 pub use report::{ReadOutcome, ReadReport, WriteOutcome, WriteReport};
-pub use write::{Archive, ArchiveOptions, ArchiveTail};
+pub use write::{Archive, ArchiveOptions, ArchiveTail, PlanError};

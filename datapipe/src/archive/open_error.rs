@@ -1,4 +1,4 @@
-//! The reasons why an archive cannot be opened.
+//! Reasons why an archive cannot be opened.
 
 use std::error::Error;
 use std::fmt;
@@ -7,10 +7,7 @@ use crate::crypto::UnlockError;
 use crate::media::MediumError;
 use crate::wire::DecodeError;
 
-/// An archive cannot be opened, or has no index.
-///
-/// The text of an inner error is the text of this one, so [`source`](Error::source) goes on with
-/// the inner error's source.
+/// Reason that an archive cannot be opened, or has no index.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -61,9 +58,9 @@ impl fmt::Display for OpenError {
 impl Error for OpenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Medium(error) => error.source(),
-            Self::Malformed(error) => error.source(),
-            Self::Locked(error) => error.source(),
+            Self::Medium(error) => Some(error),
+            Self::Malformed(error) => Some(error),
+            Self::Locked(error) => Some(error),
             Self::NoArchive(_) | Self::KeyNeeded | Self::NotEncrypted | Self::NoIndex(_) => None,
         }
     }

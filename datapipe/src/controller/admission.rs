@@ -48,7 +48,14 @@ impl fmt::Display for AdmitError {
     }
 }
 
-impl std::error::Error for AdmitError {}
+impl std::error::Error for AdmitError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::System(error) => Some(error),
+            Self::Bound(_) | Self::Taken(_) | Self::NotAnEnd(_) | Self::Ended => None,
+        }
+    }
+}
 
 /// A process that was admitted, with the controller's end of its control connection.
 #[derive(Debug)]

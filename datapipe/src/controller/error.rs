@@ -1,9 +1,9 @@
 //! The errors of a pipe, by the party that is at fault.
 
+use std::error;
 use std::fmt;
 use std::io;
 
-use crate::crypto::{KeyError, UnlockError};
 use crate::memory::{Corruption, SegmentError};
 use crate::pool::Refusal;
 use crate::stage::{StageError, WaitsFor};
@@ -30,10 +30,6 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
-    /// A key or passphrase could not be read, made or used.
-    Key(KeyError),
-    /// An archive cannot be as it was asked for. Says why.
-    Archive(String),
     /// Every stage waited for another, so the pipe was stopped. Some stage keeps more blocks
     /// than it says.
     Deadlock(Deadlock),
@@ -52,8 +48,6 @@ impl fmt::Display for Error {
             Self::Stage(failure) => failure.fmt(f),
             Self::Segment(error) => error.fmt(f),
             Self::System { what, source } => write!(f, "{what}: {source}"),
-            Self::Key(error) => error.fmt(f),
-            Self::Archive(what) => f.write_str(what),
             Self::Deadlock(deadlock) => deadlock.fmt(f),
             Self::Corrupt(error) => error.fmt(f),
             Self::Cancelled => f.write_str("the pipe was cancelled"),
@@ -61,25 +55,23 @@ impl fmt::Display for Error {
     }
 }
 
-// The text is complete, so there is no source() that would repeat part of it. The inner error is
-// in the variant's field.
-impl std::error::Error for Error {}
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Refused { reason, .. } => Some(reason),
+            Self::Stage(failure) => Some(failure),
+            Self::Segment(error) => Some(error),
+            Self::System { source, .. } => Some(source),
+            Self::Deadlock(deadlock) => Some(deadlock),
+            Self::Corrupt(error) => Some(error),
+            Self::Cancelled => None,
+        }
+    }
+}
 
 impl From<SegmentError> for Error {
     fn from(error: SegmentError) -> Self {
         Self::Segment(error)
-    }
-}
-
-impl From<KeyError> for Error {
-    fn from(error: KeyError) -> Self {
-        Self::Key(error)
-    }
-}
-
-impl From<UnlockError> for Error {
-    fn from(error: UnlockError) -> Self {
-        Self::Key(error.into())
     }
 }
 
@@ -104,6 +96,12 @@ impl fmt::Display for StageFailure {
             write!(f, " (instance {} of {})", self.instance + 1, self.instances)?;
         }
         write!(f, ": {}", self.error)
+    }
+}
+
+impl error::Error for StageFailure {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.error.source()
     }
 }
 
@@ -181,6 +179,8 @@ impl fmt::Display for Deadlock {
         Ok(())
     }
 }
+
+impl error::Error for Deadlock {}
 
 impl fmt::Display for WaitingStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

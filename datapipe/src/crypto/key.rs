@@ -33,19 +33,14 @@ impl Key {
     /// [`KeyError`] if it cannot be read or has another length.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
-        let bytes = read_at_most(path, KEY_LEN).map_err(|error| {
-            KeyError::system(format!("cannot read key file {}", path.display()), error)
+        let bytes = read_at_most(path, KEY_LEN).map_err(|source| KeyError::Read {
+            kind: SecretKind::KeyFile,
+            path: path.to_owned(),
+            source,
         })?;
-        let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| {
-            let has = if bytes.len() > KEY_LEN {
-                "more".to_owned()
-            } else {
-                bytes.len().to_string()
-            };
-            KeyError::new(format!(
-                "key file {} must have exactly {KEY_LEN} bytes, but has {has}",
-                path.display()
-            ))
+        let key = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| KeyError::KeyLength {
+            path: path.to_owned(),
+            has: Some(bytes.len()).filter(|&has| has <= KEY_LEN),
         })?;
         Ok(Self(key))
     }
@@ -73,7 +68,7 @@ impl Passphrase {
     ///
     /// [`KeyError`] if there is none, or if there are more than [`MAX_PASSPHRASE`].
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self, KeyError> {
-        Self::checked(Zeroizing::new(bytes.into()), "the passphrase")
+        Self::checked(Zeroizing::new(bytes.into()), None)
     }
 
     /// Reads a passphrase file of at most [`MAX_PASSPHRASE`] bytes. All of it is the passphrase,
@@ -84,29 +79,28 @@ impl Passphrase {
     /// [`KeyError`] if it cannot be read, is longer, or has nothing but a line end.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, KeyError> {
         let path = path.as_ref();
-        let what = format!("passphrase file {}", path.display());
-        let mut bytes = read_at_most(path, MAX_PASSPHRASE)
-            .map_err(|error| KeyError::system(format!("cannot read {what}"), error))?;
+        let mut bytes = read_at_most(path, MAX_PASSPHRASE).map_err(|source| KeyError::Read {
+            kind: SecretKind::Passphrase,
+            path: path.to_owned(),
+            source,
+        })?;
         // The limit is one of the file's length, so that it does not depend on the line end.
         if bytes.len() <= MAX_PASSPHRASE && bytes.ends_with(b"\n") {
             let end = if bytes.ends_with(b"\r\n") { 2 } else { 1 };
             let len = bytes.len() - end;
             bytes.truncate(len);
         }
-        Self::checked(bytes, &what)
+        Self::checked(bytes, Some(path))
     }
 
-    /// Checks the length. `what` names the passphrase in error messages.
-    fn checked(bytes: Zeroizing<Vec<u8>>, what: &str) -> Result<Self, KeyError> {
+    /// Checks the length. `path` is the file that the passphrase is from, if it is from one.
+    fn checked(bytes: Zeroizing<Vec<u8>>, path: Option<&Path>) -> Result<Self, KeyError> {
+        let path = path.map(Path::to_owned);
         if bytes.is_empty() {
-            return Err(KeyError::new(format!(
-                "{what} is empty: use at least one byte, better a sentence"
-            )));
+            return Err(KeyError::EmptyPassphrase { path });
         }
         if bytes.len() > MAX_PASSPHRASE {
-            return Err(KeyError::new(format!(
-                "{what} has more than {MAX_PASSPHRASE} bytes: use a shorter one, or a key file"
-            )));
+            return Err(KeyError::LongPassphrase { path });
         }
         Ok(Self(bytes))
     }

@@ -1,54 +1,110 @@
-//! The error for keys and passphrases.
+//! Reasons why a key or passphrase cannot be had or used.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
+use crate::limits::MAX_PASSPHRASE;
+
+use super::key::{KEY_LEN, SecretKind};
 use super::unlock_error::UnlockError;
 
-/// A key or passphrase could not be read, made or used.
+/// Reason that a key or passphrase could not be read, made or used.
 #[derive(Debug)]
-pub struct KeyError {
-    message: String,
-    io: Option<io::Error>,
-}
-
-impl KeyError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            io: None,
-        }
-    }
-
-    /// The error of a system call; `what` is what was being done.
-    pub(crate) fn system(what: impl Into<String>, error: impl Into<io::Error>) -> Self {
-        Self {
-            message: what.into(),
-            io: Some(error.into()),
-        }
-    }
-
-    /// The system's error, if one is the cause.
-    pub fn io_error(&self) -> Option<&io::Error> {
-        self.io.as_ref()
-    }
+#[non_exhaustive]
+pub enum KeyError {
+    /// The file of a secret cannot be read.
+    Read {
+        /// The kind of the secret.
+        kind: SecretKind,
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A key file does not have the length of a key.
+    KeyLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes; `None` if it is longer than a key, because it is not read further.
+        has: Option<usize>,
+    },
+    /// A passphrase has no bytes.
+    EmptyPassphrase {
+        /// The file that it is from, if it is from one.
+        path: Option<PathBuf>,
+    },
+    /// A passphrase has more than [`MAX_PASSPHRASE`] bytes.
+    LongPassphrase {
+        /// The file that it is from, if it is from one.
+        path: Option<PathBuf>,
+    },
+    /// The data key cannot be wrapped for a secret at the given cost.
+    Wrap(UnlockError),
+    /// The system has no random numbers.
+    Random(io::Error),
 }
 
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.io {
-            Some(error) => write!(f, ": {error}"),
-            None => Ok(()),
+        match self {
+            Self::Read { kind, path, source } => {
+                let file = file_of(*kind);
+                write!(f, "cannot read {file} {}: {source}", path.display())
+            }
+            Self::KeyLength { path, has } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "key file {path} must have exactly {KEY_LEN} bytes, but has "
+                )?;
+                match has {
+                    Some(has) => write!(f, "{has}"),
+                    None => f.write_str("more"),
+                }
+            }
+            Self::EmptyPassphrase { path } => {
+                write_passphrase(f, path.as_deref())?;
+                f.write_str(" is empty: use at least one byte, better a sentence")
+            }
+            Self::LongPassphrase { path } => {
+                write_passphrase(f, path.as_deref())?;
+                write!(
+                    f,
+                    " has more than {MAX_PASSPHRASE} bytes: use a shorter one, or a key file"
+                )
+            }
+            Self::Wrap(error) => write!(f, "cannot wrap the data key: {error}"),
+            Self::Random(error) => write!(f, "cannot draw random numbers: {error}"),
         }
     }
 }
 
-// The text is complete, so there is no source() that would repeat part of it.
-impl std::error::Error for KeyError {}
+/// Name of a file that has a secret of this kind.
+fn file_of(kind: SecretKind) -> &'static str {
+    match kind {
+        SecretKind::KeyFile => "key file",
+        SecretKind::Passphrase => "passphrase file",
+    }
+}
 
-impl From<UnlockError> for KeyError {
-    fn from(error: UnlockError) -> Self {
-        Self::new(error.to_string())
+/// Writes the name of a passphrase, which may be from a file.
+fn write_passphrase(f: &mut fmt::Formatter<'_>, path: Option<&Path>) -> fmt::Result {
+    match path {
+        Some(path) => write!(f, "passphrase file {}", path.display()),
+        None => f.write_str("the passphrase"),
+    }
+}
+
+impl Error for KeyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read { source, .. } | Self::Random(source) => Some(source),
+            Self::Wrap(error) => Some(error),
+            Self::KeyLength { .. } | Self::EmptyPassphrase { .. } | Self::LongPassphrase { .. } => {
+                None
+            }
+        }
     }
 }

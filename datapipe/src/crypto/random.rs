@@ -13,7 +13,7 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), KeyError> {
     let mut filled = 0;
     while filled < bytes.len() {
         filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())
-            .map_err(|errno| KeyError::system("cannot draw random numbers", errno))?;
+            .map_err(|errno| KeyError::Random(errno.into()))?;
     }
     Ok(())
 }

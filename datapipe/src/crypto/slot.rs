@@ -59,7 +59,7 @@ const WRAP_NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 /// // Either of the two gives the same key.
 /// let same = unlock(&slots, &vault, &session_id)?;
 /// # let _ = same;
-/// # Ok::<(), datapipe::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySlot([u8; SLOT_LEN]);
@@ -80,8 +80,7 @@ impl KeySlot {
     ) -> Result<Self, KeyError> {
         let mut salt = [0; 32];
         fill_random(&mut salt)?;
-        Self::wrap_with_salt(data_key, secret, session_id, cost, &salt)
-            .map_err(|error| KeyError::new(format!("cannot wrap the data key: {error}")))
+        Self::wrap_with_salt(data_key, secret, session_id, cost, &salt).map_err(KeyError::Wrap)
     }
 
     fn wrap_with_salt(

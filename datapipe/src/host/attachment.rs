@@ -1,10 +1,12 @@
 //! A process that attaches to another process's pipe as its head or its tail.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::attach_error::AttachError;
 use super::launch_request::LaunchRequest;
 use super::message;
 use super::message_sources::MessageSources;
@@ -47,13 +49,14 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// If the controller does not send a launch request to attach, if its segment cannot be mapped,
-    /// or if the controller has died.
-    pub fn take(control: OwnedFd) -> Result<Self, StageError> {
+    /// [`AttachError`] if the controller does not send a launch request to attach, if its segment
+    /// cannot be mapped, or if the controller has died.
+    pub fn take(control: OwnedFd) -> Result<Self, AttachError> {
         // First the request: it must ask for one instance and no module. Then the seat: it must
         // exist, and be the head's or the tail's. Last the controller: the watch starts before the
         // seat is used, so that its death stops the pipe from then on.
-        let (request, segment) = LaunchRequest::recv(&control)?;
+        let (request, segment) =
+            LaunchRequest::recv(&control).map_err(|error| AttachError::Request(error.into()))?;
         let LaunchRequest {
             first: instance,
             instances: 1,
@@ -61,26 +64,24 @@ impl Attachment {
             job: None,
         } = request
         else {
-            return Err(StageError::new(
-                "the launch request is not one to attach: it names a module or several instances",
-            ));
+            return Err(AttachError::NotToAttach);
         };
         let (shape, stage) = (segment.shape(), instance.stage());
         let is_end = stage == StageId::HEAD || stage == shape.tail();
         if !(shape.has_instance(instance) && is_end) {
-            return Err(StageError::new(format!(
-                "the pipe has no instance {} of a head or tail {stage}",
-                instance.index()
-            )));
+            let (stage, instance) = (stage.get(), instance.index());
+            return Err(AttachError::NoSuchSeat { stage, instance });
         }
-        let controller = rustix::net::sockopt::socket_peercred(&control)?;
+        let controller =
+            rustix::net::sockopt::socket_peercred(&control).map_err(io::Error::from)?;
         let controller = Process::watch(controller.pid.as_raw_nonzero().get().unsigned_abs())?;
         // If the controller has died, its process id may belong to another process by now. In that
         // case the connection has hung up as well.
         let mut polled = [PollFd::new(&control, PollFlags::empty())];
-        let hung_up = poll(&mut polled, Some(&Timespec::default()))? > 0;
+        let polled = poll(&mut polled, Some(&Timespec::default()));
+        let hung_up = polled.map_err(io::Error::from)? > 0;
         if hung_up {
-            return Err(StageError::new("the pipe has ended"));
+            return Err(AttachError::Ended);
         }
         let watch = Watch::start(
             controller,

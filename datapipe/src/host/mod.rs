@@ -84,6 +84,7 @@
 //! primitives through an [`Attachment`].
 
 mod any_stage; // a stage in any role
+mod attach_error; // reasons why a process cannot take a seat
 mod attachment; // a seat in a pipe of another process
 mod confine; // restriction of the files that a process may open
 mod instance; // the process that runs a stage
@@ -96,6 +97,7 @@ mod stage_args; // a module's input
 mod watch; // detection of the controller's death
 
 pub use any_stage::AnyStage;
+pub use attach_error::AttachError;
 pub use attachment::Attachment;
 pub use message::StageMessage;
 pub use message_sources::Notifier;

@@ -223,7 +223,7 @@ impl Map {
             let _ = shm::unlink(&id);
             SegmentError::Named {
                 call: "open",
-                reason: error.to_string(),
+                source: error.into(),
             }
         })?;
         shmem.set_owner(true);

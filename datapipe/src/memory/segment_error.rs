@@ -1,5 +1,6 @@
 //! The error for a segment that cannot be made, or is not one that can be used.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -36,8 +37,8 @@ pub enum SegmentError {
     Named {
         /// The call: `open`.
         call: &'static str,
-        /// The reason that the call failed.
-        reason: String,
+        /// Error of the library that makes the call.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The memory does not start like a segment.
     NotASegment,
@@ -97,8 +98,8 @@ impl fmt::Display for SegmentError {
             Self::System { call, source } => {
                 write!(f, "{call} failed for the shared-memory segment: {source}")
             }
-            Self::Named { call, reason } => {
-                write!(f, "cannot {call} the named shared-memory segment: {reason}")
+            Self::Named { call, source } => {
+                write!(f, "cannot {call} the named shared-memory segment: {source}")
             }
             Self::NotASegment => write!(f, "this memory is not a DataPipe segment"),
             Self::NotReady => write!(f, "the segment's creator has not finished it"),
@@ -142,8 +143,25 @@ impl fmt::Display for SegmentError {
     }
 }
 
-// The text says all there is: what is inside has its own field.
-impl std::error::Error for SegmentError {}
+impl Error for SegmentError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Memory { source, .. } | Self::System { source, .. } => Some(source),
+            Self::Named { source, .. } => Some(source.as_ref()),
+            Self::Shape(error) => Some(error),
+            Self::TooLarge
+            | Self::NotAvailable { .. }
+            | Self::NotASegment
+            | Self::NotReady
+            | Self::Version { .. }
+            | Self::Layout
+            | Self::Truncated { .. }
+            | Self::Unsealed
+            | Self::Foreign { .. }
+            | Self::NamedHugePages => None,
+        }
+    }
+}
 
 /// Makes the error of a failed system call.
 pub(super) fn system(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> SegmentError {

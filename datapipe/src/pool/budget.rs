@@ -244,7 +244,14 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Range(error) => Some(error),
+            Self::TooFewBuffers { .. } | Self::TooManyHeld { .. } | Self::Stages(_) => None,
+        }
+    }
+}
 
 impl From<ShapeError> for Refusal {
     fn from(error: ShapeError) -> Self {

@@ -48,7 +48,14 @@ impl fmt::Display for PortError {
     }
 }
 
-impl std::error::Error for PortError {}
+impl std::error::Error for PortError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Corrupt(corruption) => Some(corruption),
+            Self::Stopped | Self::AtLimit { .. } | Self::SeatTaken { .. } | Self::Misuse(_) => None,
+        }
+    }
+}
 
 impl From<Corruption> for PortError {
     fn from(corrupt: Corruption) -> Self {

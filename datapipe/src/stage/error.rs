@@ -1,6 +1,7 @@
 //! The errors of a stage: its own failure, the death of its process, and what it waited for when
 //! no stage could go on.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
@@ -10,7 +11,8 @@ use crate::pool::{PortError, Tally};
 
 /// An error that a stage returns when it cannot go on.
 ///
-/// Anything that is an error converts into one, so that `?` works in a stage:
+/// Any error converts into one, so that `?` works in a stage. A message converts by
+/// [`new`](Self::new), and a boxed error by [`from_boxed`](Self::from_boxed):
 ///
 /// ```
 /// use datapipe::StageError;
@@ -24,6 +26,25 @@ use crate::pool::{PortError, Tally};
 /// assert_eq!(parse("").unwrap_err().to_string(), "the block is empty");
 /// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
 /// ```
+///
+/// For that reason it does not implement [`Error`] itself: the conversion would collide with the
+/// one of a type into itself. It converts into a boxed error instead, so that `?` also works in a
+/// function that returns one, and [`into_error`](Self::into_error) makes an error of it for a
+/// function that takes any other:
+///
+/// ```
+/// # use std::error::Error;
+/// use datapipe::StageError;
+/// # fn parse(text: &str) -> Result<u32, StageError> {
+/// #     Ok(text.parse::<u32>()?)
+/// # }
+///
+/// fn doubled(text: &str) -> Result<u32, Box<dyn Error + Send + Sync>> {
+///     Ok(2 * parse(text)?)
+/// }
+/// let error = doubled("x").unwrap_err();
+/// assert!(error.source().unwrap().is::<std::num::ParseIntError>());
+/// ```
 pub struct StageError {
     cause: Cause,
 }
@@ -34,7 +55,7 @@ enum Cause {
     Port(PortError),
     Death(Death),
     Deadlock(WaitingInstance),
-    Other(Box<dyn std::error::Error + Send + Sync>),
+    Other(Box<dyn Error + Send + Sync>),
 }
 
 impl StageError {
@@ -42,6 +63,40 @@ impl StageError {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             cause: Cause::Message(message.into()),
+        }
+    }
+
+    /// An error with a boxed error as its cause.
+    pub fn from_boxed(error: Box<dyn Error + Send + Sync>) -> Self {
+        // An error that came from a stage, by the conversion into a boxed error, is unpacked.
+        let error = match error.downcast::<StageErrorBox>() {
+            Ok(boxed) => return boxed.0,
+            Err(error) => error,
+        };
+        // A port's error may come through a reader or a writer, packed into an error of theirs.
+        let cause = match port_error_in(error.as_ref()) {
+            Some(port) => Cause::Port(port),
+            None => Cause::Other(error),
+        };
+        Self { cause }
+    }
+
+    /// Makes an error that implements [`Error`], with the same text and with
+    /// [`source`](Self::source): for `map_err` in a function that returns an error type of another
+    /// crate, such as `anyhow::Error`.
+    pub fn into_error(self) -> impl Error + Send + Sync + 'static {
+        StageErrorBox(self)
+    }
+
+    /// The cause of this error, to be downcast: the error that the stage returned, a [`PortError`]
+    /// or a [`Death`]. `None` for a message, a panic, or a stage that ended in a
+    /// [`Deadlock`](crate::Deadlock).
+    pub fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Message(_) | Cause::Panic(_) | Cause::Deadlock(_) => None,
+            Cause::Port(error) => Some(error),
+            Cause::Death(death) => Some(death),
+            Cause::Other(error) => Some(error.as_ref()),
         }
     }
 
@@ -74,15 +129,6 @@ impl StageError {
     pub fn death(&self) -> Option<&Death> {
         match &self.cause {
             Cause::Death(death) => Some(death),
-            _ => None,
-        }
-    }
-
-    /// The error that the stage returned, to be downcast; `None` for a message, a panic, a
-    /// death or a port's error.
-    pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
-        match &self.cause {
-            Cause::Other(error) => Some(error.as_ref()),
             _ => None,
         }
     }
@@ -120,23 +166,47 @@ impl StageError {
     }
 }
 
-impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for StageError {
+impl<E: Error + Send + Sync + 'static> From<E> for StageError {
     fn from(error: E) -> Self {
-        let error = error.into();
-        // A port's error may come through a reader or a writer, packed into an error of theirs.
-        match port_error_in(error.as_ref()) {
-            Some(port) => Self {
-                cause: Cause::Port(port),
-            },
-            None => Self {
-                cause: Cause::Other(error),
-            },
-        }
+        Self::from_boxed(Box::new(error))
+    }
+}
+
+impl From<StageError> for Box<dyn Error + Send + Sync> {
+    fn from(error: StageError) -> Self {
+        Box::new(StageErrorBox(error))
+    }
+}
+
+impl From<StageError> for Box<dyn Error> {
+    fn from(error: StageError) -> Self {
+        Box::new(StageErrorBox(error))
+    }
+}
+
+/// A stage's error as a type that implements [`Error`]. It has no name outside of this file.
+struct StageErrorBox(StageError);
+
+impl fmt::Display for StageErrorBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for StageErrorBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Error for StageErrorBox {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
     }
 }
 
 /// The port's error that `error` is, or was made from.
-fn port_error_in(error: &(dyn std::error::Error + 'static)) -> Option<PortError> {
+fn port_error_in(error: &(dyn Error + 'static)) -> Option<PortError> {
     if let Some(port) = error.downcast_ref::<PortError>() {
         return Some(port.clone());
     }
@@ -236,6 +306,8 @@ impl fmt::Display for Death {
     }
 }
 
+impl Error for Death {}
+
 /// Thing that an instance waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -275,5 +347,47 @@ impl WaitingInstance {
             WaitsFor::Buffer => (holds_in, holds_out.saturating_sub(1)),
         };
         self.inputs > inputs || self.outputs > outputs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::num::ParseIntError;
+
+    use super::*;
+
+    fn failed() -> Result<(), StageError> {
+        "x".parse::<u8>()?;
+        Ok(())
+    }
+
+    #[test]
+    fn stage_error_converts_into_boxed_errors_and_back() {
+        fn local() -> Result<(), Box<dyn Error>> {
+            Ok(failed()?)
+        }
+        fn sendable() -> Result<(), Box<dyn Error + Send + Sync>> {
+            Ok(failed()?)
+        }
+        fn of_another_crate() -> Result<(), io::Error> {
+            failed().map_err(|error| io::Error::other(error.into_error()))
+        }
+        let text = failed().unwrap_err().to_string();
+        for error in [
+            local().unwrap_err(),
+            sendable().unwrap_err(),
+            Box::new(of_another_crate().unwrap_err()),
+        ] {
+            assert_eq!(error.to_string(), text);
+            assert!(error.source().unwrap().is::<ParseIntError>());
+        }
+        let back = StageError::from_boxed(sendable().unwrap_err());
+        assert!(back.source().unwrap().is::<ParseIntError>());
+        // `?` in a stage on the error of another stage does not hide that it panicked.
+        let panicked = StageError::panicked("out of range".to_owned());
+        assert!(StageError::from(panicked.into_error()).is_panic());
+        let stopped = io::Error::other(StageError::from(PortError::Stopped).into_error());
+        assert!(StageError::from(stopped).is_stopped());
     }
 }

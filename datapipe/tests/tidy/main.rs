@@ -50,6 +50,36 @@ fn synchronisation_labels_are_on_both_sides() {
     }
 }
 
+#[test]
+fn errors_are_listed_in_one_place() {
+    let sources = sources();
+    let (_, list) = sources
+        .iter()
+        .find(|(name, _)| name == "datapipe/src/error.rs")
+        .expect("the errors");
+    // Private: a stage's error in a box.
+    let private = ["StageErrorBox"];
+    let mut count = 0;
+    for (name, text) in &sources {
+        if !name.starts_with("datapipe/src/") {
+            continue;
+        }
+        for line in text.lines().filter(|line| line.starts_with("impl ")) {
+            let Some((_, error)) = line.split_once("Error for ") else {
+                continue;
+            };
+            let error = error.split([' ', '<']).next().unwrap();
+            let listed = list.contains(&format!("is_error::<{error}>()"));
+            assert!(
+                listed || private.contains(&error),
+                "{name}: {error} is not in the list of datapipe/src/error.rs"
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 20, "found the errors");
+}
+
 /// Words of a page that look like the label of a point, in backquotes or after a step.
 fn labels_in(page: &str) -> BTreeSet<String> {
     let groups = "seat take number receive alloc send put free wait wake finish leave reclaim";

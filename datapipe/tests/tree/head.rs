@@ -390,7 +390,10 @@ fn source_names_are_unique_and_kept() {
     fs::create_dir_all(&other).unwrap();
     fs::write(other.join("x"), b"x").unwrap();
     let refused = TreeHead::new(&[&path, &other], TreeOptions::default()).unwrap_err();
-    assert!(matches!(&refused, TreeError::SameName(one, two, _) if *one == path && *two == other));
+    let TreeError::SameName { first, second, .. } = &refused else {
+        panic!("{refused}")
+    };
+    assert_eq!((first, second), (&path, &other));
     let named = [
         ("one".into(), path.clone()),
         ("two".into(), other.clone()),
@@ -400,7 +403,7 @@ fn source_names_are_unique_and_kept() {
     let seen = parse(&blocks_of(head, 4096));
     assert_eq!(names(&seen), ["one", "two", "two/x", "x"]);
     let missing = TreeHead::new(&[dir.path().join("missing")], TreeOptions::default()).unwrap_err();
-    assert!(matches!(missing, TreeError::Source(..)));
+    assert!(matches!(missing, TreeError::Source { .. }));
     // Without a source there are no blocks, also if the source is gone before it is read.
     let none: [&Path; 0] = [];
     assert_eq!(

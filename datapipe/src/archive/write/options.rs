@@ -3,8 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::crypto::{Argon2Cost, DataKey, KeyError, KeySlot, Secret, fill_random};
-use crate::error::Error;
+use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
 };
@@ -15,6 +14,7 @@ use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader
 use super::super::key::ArchiveKey;
 use super::super::plan_data::PlanData;
 use super::super::seal;
+use super::plan_error::PlanError;
 use super::tail::ArchiveTail;
 
 /// Options of an archive that is to be written.
@@ -147,10 +147,10 @@ impl ArchiveOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Archive`] if a name is longer than 255 bytes, or blocks than 64 MiB; [`Error::Key`]
-    /// if a key cannot be wrapped, or there are more than eight; [`Error::System`] if the system
-    /// has no random numbers.
-    pub fn plan(self) -> Result<Archive, Error> {
+    /// [`PlanError`] if a name is longer than 255 bytes, a block is empty or longer than 64 MiB,
+    /// there are more than eight secrets, a key cannot be wrapped, or the system has no random
+    /// numbers.
+    pub fn plan(self) -> Result<Archive, PlanError> {
         self.validate()?;
         let (mut session_id, mut archive_id, mut salt) = ([0; 16], [0; 16], [0; 32]);
         fill_random(&mut session_id)?;
@@ -200,26 +200,23 @@ impl ArchiveOptions {
         }))
     }
 
-    fn validate(&self) -> Result<(), Error> {
-        for text in [&self.name, &self.label, &self.program] {
-            if text.len() > MAX_TEXT {
-                return Err(Error::Archive(format!(
-                    "the name \"{text}\" has {} bytes, but may have at most {MAX_TEXT}",
-                    text.len()
-                )));
-            }
+    fn validate(&self) -> Result<(), PlanError> {
+        let texts = [
+            ("name", &self.name),
+            ("label", &self.label),
+            ("program", &self.program),
+        ];
+        if let Some((what, text)) = texts.into_iter().find(|(_, text)| text.len() > MAX_TEXT) {
+            let text = text.clone();
+            return Err(PlanError::TextTooLong { what, text });
         }
-        if !(1..=MAX_BUFFER_SIZE).contains(&self.block_len) {
-            return Err(Error::Archive(format!(
-                "blocks of {} bytes, but they may have 1 to {MAX_BUFFER_SIZE}",
-                self.block_len
-            )));
+        let len = self.block_len;
+        if !(1..=MAX_BUFFER_SIZE).contains(&len) {
+            return Err(PlanError::BlockLength { len });
         }
-        if self.secrets.len() > MAX_KEY_SLOTS {
-            let count = self.secrets.len();
-            return Err(Error::from(KeyError::new(format!(
-                "{count} secrets, but a session has slots for {MAX_KEY_SLOTS}: leave some out"
-            ))));
+        let count = self.secrets.len();
+        if count > MAX_KEY_SLOTS {
+            return Err(PlanError::TooManySecrets { count });
         }
         Ok(())
     }
@@ -229,7 +226,7 @@ impl ArchiveOptions {
         &self,
         data_key: &DataKey,
         session_id: &[u8; 16],
-    ) -> Result<Vec<[u8; SLOT_LEN]>, Error> {
+    ) -> Result<Vec<[u8; SLOT_LEN]>, PlanError> {
         let mut slots = Vec::with_capacity(self.secrets.len());
         for (secret, cost) in &self.secrets {
             slots.push(KeySlot::wrap(data_key, secret, session_id, *cost)?.to_bytes());

@@ -1,5 +1,6 @@
 //! Sources of a tree, their names in the archive, and what is left out.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
@@ -64,33 +65,60 @@ impl TreeOptions {
     }
 }
 
-/// An error in the sources or options of a tree.
+/// Error in the sources or options of a tree.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TreeError {
     /// A source does not exist, or its metadata cannot be read.
-    Source(PathBuf, io::Error),
-    /// Two sources would have the same name in the archive: their paths, and the name.
-    SameName(PathBuf, PathBuf, OsString),
-    /// A source cannot have this name in an archive: its path, and the name.
-    Name(PathBuf, OsString),
-    /// A pattern is invalid: the pattern, and the reason.
-    Pattern(String, String),
+    Source {
+        /// The path of the source.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Two sources would have the same name in the archive.
+    SameName {
+        /// The path of one source.
+        first: PathBuf,
+        /// The path of the other.
+        second: PathBuf,
+        /// The name.
+        name: OsString,
+    },
+    /// A source cannot have this name in an archive.
+    Name {
+        /// The path of the source.
+        path: PathBuf,
+        /// The name.
+        name: OsString,
+    },
+    /// A pattern is invalid.
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// The reason. It comes from the library that compiles patterns; the error type of that
+        /// library is not part of this API, and its text would repeat the pattern.
+        reason: String,
+    },
 }
 
 impl fmt::Display for TreeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Source(path, error) => write!(f, "cannot read {}: {error}", path.display()),
-            Self::SameName(one, other, name) => {
-                let (one, other, name) = (one.display(), other.display(), name.display());
+            Self::Source { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::SameName {
+                first,
+                second,
+                name,
+            } => {
+                let (first, second, name) = (first.display(), second.display(), name.display());
                 write!(
                     f,
-                    "{one} and {other} would both be named \"{name}\" in the archive: give one \
+                    "{first} and {second} would both be named \"{name}\" in the archive: give one \
                      of them another name"
                 )
             }
-            Self::Name(path, name) => {
+            Self::Name { path, name } => {
                 let (path, name) = (path.display(), name.display());
                 write!(
                     f,
@@ -98,16 +126,18 @@ impl fmt::Display for TreeError {
                      contains no \"/\" or zero byte, and is neither \".\" nor \"..\""
                 )
             }
-            Self::Pattern(pattern, why) => write!(f, "invalid pattern \"{pattern}\": {why}"),
+            Self::Pattern { pattern, reason } => {
+                write!(f, "invalid pattern \"{pattern}\": {reason}")
+            }
         }
     }
 }
 
-impl std::error::Error for TreeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl Error for TreeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Source(_, error) => Some(error),
-            _ => None,
+            Self::Source { source, .. } => Some(source),
+            Self::SameName { .. } | Self::Name { .. } | Self::Pattern { .. } => None,
         }
     }
 }
@@ -136,8 +166,10 @@ pub(in crate::tree) fn source_name(path: &Path) -> Result<OsString, TreeError> {
     if let Some(name) = path.file_name() {
         return Ok(name.to_owned());
     }
-    let canonical =
-        fs::canonicalize(path).map_err(|error| TreeError::Source(path.to_owned(), error))?;
+    let canonical = fs::canonicalize(path).map_err(|source| TreeError::Source {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(canonical
         .file_name()
         .map_or_else(|| OsString::from("root"), ToOwned::to_owned))
@@ -153,21 +185,27 @@ pub(super) fn validate_sources(sources: &[Source]) -> Result<(), TreeError> {
             || bytes.contains(&b'/')
             || bytes.contains(&0)
         {
-            return Err(TreeError::Name(source.path.clone(), source.name.clone()));
+            return Err(TreeError::Name {
+                path: source.path.clone(),
+                name: source.name.clone(),
+            });
         }
         if let Some(other) = sources
             .iter()
             .take(i)
             .find(|other| other.name == source.name)
         {
-            return Err(TreeError::SameName(
-                other.path.clone(),
-                source.path.clone(),
-                source.name.clone(),
-            ));
+            return Err(TreeError::SameName {
+                first: other.path.clone(),
+                second: source.path.clone(),
+                name: source.name.clone(),
+            });
         }
         if let Err(error) = fs::symlink_metadata(&source.path) {
-            return Err(TreeError::Source(source.path.clone(), error));
+            return Err(TreeError::Source {
+                path: source.path.clone(),
+                source: error,
+            });
         }
     }
     Ok(())
@@ -213,8 +251,9 @@ impl Excluded {
     ///
     /// [`TreeError::Pattern`].
     pub fn new(patterns: &[String]) -> Result<Self, TreeError> {
-        let pattern_error = |pattern: &str, error: globset::Error| {
-            TreeError::Pattern(pattern.to_owned(), error.kind().to_string())
+        let pattern_error = |pattern: &str, error: globset::Error| TreeError::Pattern {
+            pattern: pattern.to_owned(),
+            reason: error.kind().to_string(),
         };
         let mut set = GlobSetBuilder::new();
         for pattern in patterns {
@@ -269,7 +308,7 @@ mod tests {
                 path: "/usr".into(),
             };
             assert!(
-                matches!(validate_sources(&[source]), Err(TreeError::Name(..))),
+                matches!(validate_sources(&[source]), Err(TreeError::Name { .. })),
                 "{name}"
             );
         }
