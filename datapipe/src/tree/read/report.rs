@@ -22,7 +22,7 @@ struct ReportInner {
     problem_bytes: usize,
 }
 
-/// What a [`TreeReport`] contains at one moment: counts and problems.
+/// Contents of a [`TreeReport`] at one moment: counts and problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TreeOutcome {
@@ -183,7 +183,7 @@ impl Mirror for TreeReport {
         let counts = outcome.counts().map(|count| *count);
         if std::mem::replace(&mut cursor.counts, counts) != counts {
             let mut message = vec![COUNTS];
-            counts.iter().for_each(|count| message.put_u64(*count));
+            message.put_u64s(&counts);
             updates.push(Update::silent(message));
         }
         updates
@@ -193,17 +193,12 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let mut counts = [0; 7];
-                for count in &mut counts {
-                    *count = message.u64()?;
-                }
+                let new: [_; 7] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
-                outcome
-                    .counts()
-                    .into_iter()
-                    .zip(counts)
-                    .for_each(|(count, new)| *count = new);
+                for (count, new) in outcome.counts().into_iter().zip(new) {
+                    *count = new;
+                }
             }
             PROBLEM => {
                 let TreeProblem { path, kind } = TreeProblem::decode(message)?;

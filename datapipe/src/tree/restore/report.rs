@@ -42,7 +42,7 @@ struct ReportInner {
     kept_bytes: usize,
 }
 
-/// What a [`RestoreReport`] contains at one moment: counts, problems, damaged objects and notes.
+/// Contents of a [`RestoreReport`] at one moment: counts, problems, damaged objects and notes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestoreOutcome {
@@ -169,7 +169,7 @@ impl Mirror for RestoreReport {
         let counts = outcome.counts().map(|count| *count);
         if counts != cursor.counts {
             let mut message = vec![COUNTS];
-            counts.iter().for_each(|count| message.put_u64(*count));
+            message.put_u64s(&counts);
             updates.push(Update::silent(message));
         }
         *cursor = RestoreCursor {
@@ -186,17 +186,12 @@ impl Mirror for RestoreReport {
         let mut inner = self.0.lock();
         match message.u8()? {
             COUNTS => {
-                let mut counts = [0; 6];
-                for count in &mut counts {
-                    *count = message.u64()?;
-                }
+                let new: [_; 6] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut inner.outcome;
-                outcome
-                    .counts()
-                    .into_iter()
-                    .zip(counts)
-                    .for_each(|(count, new)| *count = new);
+                for (count, new) in outcome.counts().into_iter().zip(new) {
+                    *count = new;
+                }
             }
             PROBLEM => {
                 let path = message.prefixed()?;
