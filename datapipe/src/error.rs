@@ -39,7 +39,8 @@ mod tests {
     use crate::host::AttachError;
     use crate::media::{HandleError, MediumError};
     use crate::memory::{PipeNameError, SegmentError, ShapeError};
-    use crate::pool::{AuditFinding, NoRoom, PortError, Refusal};
+    use crate::pool::{AuditFinding, Blocked, NoRoom, PortError, Refusal, TryError, UnknownCodec};
+    use crate::sequence::Rejected;
     use crate::tree::TreeError;
     use crate::wire::{DecodeError, UnknownFraming};
 
@@ -51,6 +52,7 @@ mod tests {
         is_error::<AdmitError>();
         is_error::<AttachError>();
         is_error::<AuditFinding>();
+        is_error::<Blocked>();
         is_error::<Corruption>();
         is_error::<Deadlock>();
         is_error::<Death>();
@@ -65,12 +67,15 @@ mod tests {
         is_error::<PlanError>();
         is_error::<PortError>();
         is_error::<Refusal>();
+        is_error::<Rejected<u64>>();
         is_error::<SegmentError>();
         is_error::<ShapeError>();
         is_error::<StageFailure>();
         is_error::<TooLong>();
         is_error::<TreeError>();
+        is_error::<TryError>();
         is_error::<Unauthentic>();
+        is_error::<UnknownCodec>();
         is_error::<UnknownFraming>();
         is_error::<UnlockError>();
     };

@@ -13,10 +13,60 @@ use crate::stage::mirror::{Mirror, ReportKind, Update};
 use crate::stage::{DamageEntry, DamageLog};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
-/// Progress of an [`ArchiveHead`](super::ArchiveHead), for the program that runs the pipe. Clones
-/// are handles of the same report.
+/// Progress of an [`ArchiveHead`](super::ArchiveHead), for the program that runs the pipe.
+pub type ReadReport = ArchiveReport<ReadOutcome>;
+
+/// Progress of an [`ArchiveTail`](super::ArchiveTail), for the program that runs the pipe.
+pub type WriteReport = ArchiveReport<WriteOutcome>;
+
+/// Progress of a stage that reads or writes an archive: a [`ReadReport`] or a [`WriteReport`].
+/// Clones are handles of the same report.
 #[derive(Clone, Debug, Default)]
-pub struct ReadReport(Arc<Mutex<ReadOutcome>>);
+pub struct ArchiveReport<O>(Arc<Mutex<O>>);
+
+impl<O: Copy> ArchiveReport<O> {
+    /// Returns a copy of the outcome so far. It is final when the pipe has ended.
+    pub fn snapshot(&self) -> O {
+        *self.0.lock()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut O)) {
+        change(&mut self.0.lock());
+    }
+}
+
+/// An outcome that is sent whole, as one message.
+pub(super) trait Outcome: Copy + Default + PartialEq + Send + 'static {
+    const KIND: ReportKind;
+
+    fn encode(&self) -> Vec<u8>;
+    fn decode(message: &[u8]) -> Result<Self, DecodeError>;
+
+    /// The flag that is set when the whole archive was read or written.
+    fn complete(&mut self) -> &mut bool;
+}
+
+impl<O: Outcome> Mirror for ArchiveReport<O> {
+    const KIND: ReportKind = O::KIND;
+    type Cursor = O;
+
+    fn delta(&self, sent: &mut O) -> Vec<Update> {
+        let outcome = self.snapshot();
+        if std::mem::replace(sent, outcome) == outcome {
+            return Vec::new();
+        }
+        vec![Update::silent(outcome.encode())]
+    }
+
+    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
+        *self.0.lock() = O::decode(message)?;
+        Ok(())
+    }
+
+    fn reject(&self, _: &DecodeError) {
+        *self.0.lock().complete() = false;
+    }
+}
 
 /// Counts of the parts of an archive that were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,43 +94,24 @@ pub struct ReadOutcome {
     pub volumes: u32,
 }
 
-impl ReadReport {
-    /// Returns a copy of the outcome so far. It is final when the pipe has ended.
-    pub fn snapshot(&self) -> ReadOutcome {
-        *self.0.lock()
-    }
-
-    pub(super) fn update(&self, change: impl FnOnce(&mut ReadOutcome)) {
-        change(&mut self.0.lock());
-    }
-}
-
-impl Mirror for ReadReport {
+impl Outcome for ReadOutcome {
     const KIND: ReportKind = ReportKind::Read;
-    type Cursor = ReadOutcome;
 
-    fn delta(&self, sent: &mut ReadOutcome) -> Vec<Update> {
-        let outcome = self.snapshot();
-        if std::mem::replace(sent, outcome) == outcome {
-            return Vec::new();
-        }
-        vec![Update::silent(outcome.encode())]
-    }
-
-    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
-        *self.0.lock() = ReadOutcome::decode(message)?;
-        Ok(())
-    }
-
-    fn reject(&self, _: &DecodeError) {
-        self.0.lock().complete = false;
-    }
-}
-
-impl ReadOutcome {
-    /// Encodes a message.
     fn encode(&self) -> Vec<u8> {
-        let Self {
+        let mut data = vec![u8::from(self.complete)];
+        data.put_u64s(&[self.blocks, self.missing, self.rejected]);
+        data.put_u64s(&[self.plain, self.checkpoint, self.read]);
+        data.put_u32(self.volumes);
+        data
+    }
+
+    fn decode(message: &[u8]) -> Result<Self, DecodeError> {
+        let mut data = Bytes::new("a process's report of an archive that it reads", message);
+        let complete = data.u8()? == 1;
+        let [blocks, missing, rejected, plain, checkpoint, read] = data.u64s()?;
+        let volumes = data.u32()?;
+        data.end()?;
+        Ok(Self {
             complete,
             blocks,
             missing,
@@ -89,37 +120,13 @@ impl ReadOutcome {
             checkpoint,
             read,
             volumes,
-        } = *self;
-        let mut data = vec![u8::from(complete)];
-        [blocks, missing, rejected, plain, checkpoint, read]
-            .into_iter()
-            .for_each(|number| data.put_u64(number));
-        data.put_u32(volumes);
-        data
+        })
     }
 
-    /// Decodes a message from a process.
-    fn decode(data: &[u8]) -> Result<Self, DecodeError> {
-        let mut data = Bytes::new("a process's report of an archive that it reads", data);
-        let outcome = Self {
-            complete: data.u8()? == 1,
-            blocks: data.u64()?,
-            missing: data.u64()?,
-            rejected: data.u64()?,
-            plain: data.u64()?,
-            checkpoint: data.u64()?,
-            read: data.u64()?,
-            volumes: data.u32()?,
-        };
-        data.end()?;
-        Ok(outcome)
+    fn complete(&mut self) -> &mut bool {
+        &mut self.complete
     }
 }
-
-/// Progress of an [`ArchiveTail`](super::ArchiveTail), for the program that runs the pipe. Clones
-/// are handles of the same report.
-#[derive(Clone, Debug, Default)]
-pub struct WriteReport(Arc<Mutex<WriteOutcome>>);
 
 /// Counts of the parts of an archive that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,68 +145,31 @@ pub struct WriteOutcome {
     pub complete: bool,
 }
 
-impl WriteReport {
-    /// Returns a copy of the outcome so far. It is final when the pipe has ended.
-    pub fn snapshot(&self) -> WriteOutcome {
-        *self.0.lock()
-    }
-
-    pub(super) fn update(&self, change: impl FnOnce(&mut WriteOutcome)) {
-        change(&mut self.0.lock());
-    }
-}
-
-impl Mirror for WriteReport {
+impl Outcome for WriteOutcome {
     const KIND: ReportKind = ReportKind::Write;
-    type Cursor = WriteOutcome;
 
-    fn delta(&self, sent: &mut WriteOutcome) -> Vec<Update> {
-        let outcome = self.snapshot();
-        if std::mem::replace(sent, outcome) == outcome {
-            return Vec::new();
-        }
-        vec![Update::silent(outcome.encode())]
-    }
-
-    fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
-        *self.0.lock() = WriteOutcome::decode(message)?;
-        Ok(())
-    }
-
-    fn reject(&self, _: &DecodeError) {
-        self.0.lock().complete = false;
-    }
-}
-
-impl WriteOutcome {
-    /// Encodes a message.
     fn encode(&self) -> Vec<u8> {
-        let Self {
+        let mut data = vec![u8::from(self.complete)];
+        data.put_u64s(&[self.blocks, self.plain, self.safe_blocks, self.safe_plain]);
+        data
+    }
+
+    fn decode(message: &[u8]) -> Result<Self, DecodeError> {
+        let mut data = Bytes::new("a process's report of an archive that it writes", message);
+        let complete = data.u8()? == 1;
+        let [blocks, plain, safe_blocks, safe_plain] = data.u64s()?;
+        data.end()?;
+        Ok(Self {
             blocks,
             plain,
             safe_blocks,
             safe_plain,
             complete,
-        } = *self;
-        let mut data = vec![u8::from(complete)];
-        [blocks, plain, safe_blocks, safe_plain]
-            .into_iter()
-            .for_each(|number| data.put_u64(number));
-        data
+        })
     }
 
-    /// Decodes a message from a process.
-    fn decode(data: &[u8]) -> Result<Self, DecodeError> {
-        let mut data = Bytes::new("a process's report of an archive that it writes", data);
-        let outcome = Self {
-            complete: data.u8()? == 1,
-            blocks: data.u64()?,
-            plain: data.u64()?,
-            safe_blocks: data.u64()?,
-            safe_plain: data.u64()?,
-        };
-        data.end()?;
-        Ok(outcome)
+    fn complete(&mut self) -> &mut bool {
+        &mut self.complete
     }
 }
 

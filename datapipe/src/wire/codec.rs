@@ -76,6 +76,14 @@ impl<'a> Bytes<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
+    pub(crate) fn u64s<const N: usize>(&mut self) -> Result<[u64; N], DecodeError> {
+        let mut numbers = [0; N];
+        for number in &mut numbers {
+            *number = self.u64()?;
+        }
+        Ok(numbers)
+    }
+
     pub(crate) fn i64(&mut self) -> Result<i64, DecodeError> {
         Ok(i64::from_le_bytes(self.array()?))
     }
@@ -148,6 +156,9 @@ pub(crate) trait Put {
     }
     fn put_u64(&mut self, value: u64) {
         self.put(&value.to_le_bytes());
+    }
+    fn put_u64s(&mut self, values: &[u64]) {
+        values.iter().for_each(|value| self.put_u64(*value));
     }
     fn put_i64(&mut self, value: i64) {
         self.put(&value.to_le_bytes());

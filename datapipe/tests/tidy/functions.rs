@@ -27,10 +27,12 @@ pub(crate) fn functions(text: &str) -> impl Iterator<Item = Function> + '_ {
         let indent = &line[..line.len() - trimmed.len()];
         let close = format!("{indent}}}");
         let len = lines[start..].iter().position(|line| *line == close)?;
-        // The signature ends at the first line that opens a block at its own indentation.
-        let open = lines[start..start + len]
+        // The signature ends at the first line that opens a block, or, for a method that a trait
+        // only declares, at a semicolon before that.
+        let end = lines[start..start + len]
             .iter()
-            .position(|line| line.ends_with('{'))?;
+            .position(|line| line.ends_with(['{', ';']))?;
+        let open = lines[start + end].ends_with('{').then_some(end)?;
         Some(Function {
             line: start + 1,
             len,

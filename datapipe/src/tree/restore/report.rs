@@ -42,7 +42,7 @@ struct ReportInner {
     kept_bytes: usize,
 }
 
-/// What a [`RestoreReport`] contains at one moment: counts, problems, damaged objects and notes.
+/// Contents of a [`RestoreReport`] at one moment: counts, problems, damaged objects and notes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RestoreOutcome {
@@ -76,7 +76,7 @@ impl RestoreOutcome {
     }
 
     /// The counts, in the order of a message.
-    fn counts(&mut self) -> [&mut u64; 6] {
+    fn counters(&mut self) -> [&mut u64; 6] {
         [
             &mut self.files,
             &mut self.directories,
@@ -166,10 +166,10 @@ impl Mirror for RestoreReport {
             text: note.clone(),
             data: [&[NOTE], note.as_bytes()].concat(),
         }));
-        let counts = outcome.counts().map(|count| *count);
+        let counts = outcome.counters().map(|count| *count);
         if counts != cursor.counts {
             let mut message = vec![COUNTS];
-            counts.iter().for_each(|count| message.put_u64(*count));
+            message.put_u64s(&counts);
             updates.push(Update::silent(message));
         }
         *cursor = RestoreCursor {
@@ -186,17 +186,12 @@ impl Mirror for RestoreReport {
         let mut inner = self.0.lock();
         match message.u8()? {
             COUNTS => {
-                let mut counts = [0; 6];
-                for count in &mut counts {
-                    *count = message.u64()?;
-                }
+                let new: [_; 6] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut inner.outcome;
-                outcome
-                    .counts()
-                    .into_iter()
-                    .zip(counts)
-                    .for_each(|(count, new)| *count = new);
+                for (count, new) in outcome.counters().into_iter().zip(new) {
+                    *count = new;
+                }
             }
             PROBLEM => {
                 let path = message.prefixed()?;
@@ -229,7 +224,8 @@ impl RestoreProblem {
 
 impl ReportInner {
     fn record_problem(&mut self, path: &[u8], what: String) {
-        self.outcome.problem_count += 1;
+        // A process can send any count, and a problem must not make it 0.
+        self.outcome.problem_count = self.outcome.problem_count.saturating_add(1);
         self.keep_problem(path, what);
     }
 

@@ -218,8 +218,8 @@ fn privileged_attributes_are_restored_for_root_only(placement: Placement) {
     }
 }
 
-/// A plain user restores no devices. The further name of a device was reported as damaged, as if its
-/// target had been lost, because the device counted as created.
+/// A plain user restores no devices. The further name of a device was reported as damaged, as if
+/// its target had been lost, because the device counted as created.
 fn hard_link_to_device_that_is_not_restored_is_not_damaged(placement: Placement) {
     let site = Site::new(placement);
     let mut pack = Pack::default();
