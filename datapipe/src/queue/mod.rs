@@ -12,9 +12,9 @@
 //! holds a buffer, the ring only says where to look. So a participant may die between any two
 //! steps, and the next one to come by finishes for it.
 //!
-//! The same ring serves two kinds of queue. Plain: a buffer is put at the tail, and its
-//! position becomes its number. Ordered: a buffer is put at the position of its number, and the ring
-//! is queue, resequencer and duplicate filter in one. Takers cannot tell the difference.
+//! The same ring serves two kinds of queue. Plain: a buffer is put at the tail, and its position
+//! becomes its number. Ordered: a buffer is put at the position of its number, and the ring is
+//! queue, resequencer and duplicate filter in one. Takers cannot tell the difference.
 //!
 //! This module does not know the ledger: a taker passes a function that claims the buffer there.
 

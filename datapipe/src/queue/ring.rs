@@ -1,5 +1,5 @@
-//! The ring: take, put at the tail, put at a position. Lock-free, and complete even if a participant
-//! dies at any step.
+//! The ring: take, put at the tail, put at a position. Lock-free, and complete even if a
+//! participant dies at any step.
 //!
 //! After Dmitry Vyukov's bounded multi-producer multi-consumer queue, with two changes: the
 //! sequence number shares its word with the content, so that one compare-and-swap fills a slot, and
@@ -69,8 +69,8 @@ impl<'a> Ring<'a> {
 
     /// Takes the buffer at the head.
     ///
-    /// `claim(buffer, generation, position)` must try to make the buffer the caller's in the ledger,
-    /// in one step; it is called once for each slot that looks full.
+    /// `claim(buffer, generation, position)` must try to make the buffer the caller's in the
+    /// ledger, in one step; it is called once for each slot that looks full.
     #[inline(always)]
     pub(crate) fn take<T>(
         &self,
@@ -199,8 +199,8 @@ impl<'a> Ring<'a> {
             .any(|slot| slot.word.load(Ordering::Acquire) == full)
     }
 
-    /// Number of slots filled but not taken, as far as the hints know: exact when no participant is in
-    /// the middle of anything.
+    /// Number of slots filled but not taken, as far as the hints know: exact when no participant is
+    /// in the middle of anything.
     #[inline]
     pub(crate) fn depth(&self) -> u64 {
         let head = self.head().get();
