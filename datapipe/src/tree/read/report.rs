@@ -156,7 +156,8 @@ impl TreeReport {
             true => &mut inner.outcome.left_out,
             false => &mut inner.outcome.problem_count,
         };
-        *count += 1;
+        // A process can send any count, and a problem must not make it 0.
+        *count = count.saturating_add(1);
         inner.record(path, kind);
     }
 }
@@ -180,7 +181,7 @@ impl Mirror for TreeReport {
         let new = outcome.problems.iter().skip(cursor.problems);
         let mut updates: Vec<_> = new.map(TreeProblem::update).collect();
         cursor.problems = outcome.problems.len();
-        let counts = outcome.counts().map(|count| *count);
+        let counts = outcome.counters().map(|count| *count);
         if std::mem::replace(&mut cursor.counts, counts) != counts {
             let mut message = vec![COUNTS];
             message.put_u64s(&counts);
@@ -196,7 +197,7 @@ impl Mirror for TreeReport {
                 let new: [_; 7] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
-                for (count, new) in outcome.counts().into_iter().zip(new) {
+                for (count, new) in outcome.counters().into_iter().zip(new) {
                     *count = new;
                 }
             }
@@ -240,7 +241,7 @@ const PROBLEM: u8 = 1;
 
 impl TreeOutcome {
     /// The counts, in the order of a message.
-    fn counts(&mut self) -> [&mut u64; 7] {
+    fn counters(&mut self) -> [&mut u64; 7] {
         [
             &mut self.files,
             &mut self.directories,
@@ -361,7 +362,7 @@ mod tests {
         report.update(|outcome| {
             let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2];
             outcome
-                .counts()
+                .counters()
                 .into_iter()
                 .zip(numbers)
                 .for_each(|(count, number)| *count = number);
@@ -415,6 +416,10 @@ mod tests {
         ] {
             assert!(apply(strange).is_err());
         }
+        let report = TreeReport::default();
+        report.update(|outcome| outcome.problem_count = u64::MAX);
+        report.reject(&apply(&[9]).unwrap_err());
+        assert_eq!(report.counts().problem_count, u64::MAX);
         let report = TreeReport::default();
         report.reject(&apply(&[9]).unwrap_err());
         let outcome = report.snapshot();

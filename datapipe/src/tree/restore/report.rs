@@ -76,7 +76,7 @@ impl RestoreOutcome {
     }
 
     /// The counts, in the order of a message.
-    fn counts(&mut self) -> [&mut u64; 6] {
+    fn counters(&mut self) -> [&mut u64; 6] {
         [
             &mut self.files,
             &mut self.directories,
@@ -166,7 +166,7 @@ impl Mirror for RestoreReport {
             text: note.clone(),
             data: [&[NOTE], note.as_bytes()].concat(),
         }));
-        let counts = outcome.counts().map(|count| *count);
+        let counts = outcome.counters().map(|count| *count);
         if counts != cursor.counts {
             let mut message = vec![COUNTS];
             message.put_u64s(&counts);
@@ -189,7 +189,7 @@ impl Mirror for RestoreReport {
                 let new: [_; 6] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut inner.outcome;
-                for (count, new) in outcome.counts().into_iter().zip(new) {
+                for (count, new) in outcome.counters().into_iter().zip(new) {
                     *count = new;
                 }
             }
@@ -224,7 +224,8 @@ impl RestoreProblem {
 
 impl ReportInner {
     fn record_problem(&mut self, path: &[u8], what: String) {
-        self.outcome.problem_count += 1;
+        // A process can send any count, and a problem must not make it 0.
+        self.outcome.problem_count = self.outcome.problem_count.saturating_add(1);
         self.keep_problem(path, what);
     }
 
