@@ -271,6 +271,7 @@ impl<T> Index<u32> for Array<T> {
     /// If `index` is out of range. Indices read from shared memory are checked before they get
     /// here.
     #[inline]
+    #[allow(clippy::indexing_slicing, reason = "indexing is documented to panic")]
     fn index(&self, index: u32) -> &T {
         &self.as_slice()[index as usize]
     }
@@ -321,6 +322,10 @@ impl Tables {
 
     /// The slots of one ring.
     #[inline]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "the segment has the slots of every ring of its shape"
+    )]
     pub(crate) fn ring(&self, queue: u32) -> &[SlotEntry] {
         let slots = self.shape.ring_slots() as usize;
         &self.slots.as_slice()[queue as usize * slots..][..slots]
