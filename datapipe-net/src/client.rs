@@ -324,7 +324,7 @@ fn attach(descriptor: Option<OwnedFd>) -> Result<Attachment, ClientError> {
     let control = descriptor.ok_or_else(|| {
         ClientError::Misbehaved("it gave a seat without a control connection".to_owned())
     })?;
-    Attachment::take(control).map_err(|error| ClientError::Attachment(error.to_string()))
+    Attachment::open(control).map_err(|error| ClientError::Attachment(error.to_string()))
 }
 
 fn unexpected(reply: &Reply) -> ClientError {

@@ -208,7 +208,7 @@ fn finish<W>(
     made = made
         .module(module.module.clone(), stage.arguments.clone())
         .in_processes_of(module.program.path())
-        .notes({
+        .on_message({
             let notes = Arc::clone(notes);
             move |data| notes(&name, data)
         })

@@ -76,7 +76,7 @@ pub(crate) fn modules() -> Modules {
         })
         .with("noisy", |call| {
             let mut said = 0;
-            call.notes(move || {
+            call.add_message_source(move || {
                 let notes = (said..said + 200)
                     .map(|n| StageMessage::new(format!("said {n}"), format!("data {n}")));
                 said += 200;

@@ -101,7 +101,7 @@ pub(super) fn describe_tail<'a>(
     let (arguments, report) = (with_medium(arguments, &medium), report.clone());
     stage
         .module_with_descriptors(TAIL_MODULE, arguments, medium.descriptors)
-        .notes(move |data| {
+        .on_message(move |data| {
             // A message that cannot be decoded changes nothing: the archive then does not count as
             // complete.
             if let Ok(outcome) = WriteOutcome::decode(data) {
@@ -145,7 +145,7 @@ pub(super) fn describe_head<'a>(
     let (report, log) = (settings.report.clone(), settings.reporter.log.clone());
     stage
         .module_with_descriptors(HEAD_MODULE, arguments, medium.descriptors)
-        .notes(move |data| match data {
+        .on_message(move |data| match data {
             [READ_OUTCOME, outcome @ ..] => {
                 // As in `describe_tail`.
                 if let Ok(outcome) = ReadOutcome::decode(outcome) {

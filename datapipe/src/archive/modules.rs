@@ -66,7 +66,7 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     fields.end()?;
     let tail = ArchiveTail::new(plan, target.open_to_write(call, options)?);
     let report = tail.report();
-    call.notes(when_changed(move || report.outcome(), WriteOutcome::encode));
+    call.add_message_source(when_changed(move || report.outcome(), WriteOutcome::encode));
     Ok(tail.into())
 }
 
@@ -111,7 +111,7 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
         head
     };
     let report = head.report();
-    call.notes(when_changed(
+    call.add_message_source(when_changed(
         move || report.outcome(),
         |outcome: &ReadOutcome| [&[READ_OUTCOME], &outcome.encode()[..]].concat(),
     ));

@@ -33,7 +33,7 @@ pub(super) fn open_stage<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleS
     })
     .module(OPEN_MODULE, arguments);
     match callers_log {
-        Some(log) => stage.notes(move |data| log.apply(data)),
+        Some(log) => stage.on_message(move |data| log.apply(data)),
         None => stage,
     }
 }

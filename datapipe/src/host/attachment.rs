@@ -24,7 +24,7 @@ use crate::stage::Role;
 /// use datapipe::host::Attachment;
 ///
 /// # fn get_control() -> std::os::fd::OwnedFd { unimplemented!() }
-/// let attachment = Attachment::take(get_control())?;
+/// let attachment = Attachment::open(get_control())?;
 /// let port = attachment.head()?;
 /// for line in std::io::stdin().lines() {
 ///     let mut block = port.alloc()?;
@@ -49,7 +49,7 @@ impl Attachment {
     ///
     /// If the controller does not send a launch request to attach, if its segment cannot be mapped,
     /// or if the controller has died.
-    pub fn take(control: OwnedFd) -> Result<Self, StageError> {
+    pub fn open(control: OwnedFd) -> Result<Self, StageError> {
         // First the request: it must ask for one instance and no module. Then the seat: it must
         // exist, and be the head's or the tail's. Last the controller: the watch starts before the
         // seat is used, so that its death stops the pipe from then on.

@@ -65,7 +65,7 @@ impl StageArgs<'_> {
     pub(crate) fn damage_log(&self) -> DamageLog {
         let log = DamageLog::for_process();
         let source = log.clone();
-        let notifier = self.notes(move || {
+        let notifier = self.add_message_source(move || {
             let messages = source.delta().into_iter();
             // The log keeps each message within the limit.
             messages
@@ -75,17 +75,21 @@ impl StageArgs<'_> {
         // A damaged block moves on only after its damage has been sent, so a replacement need not
         // find it again.
         log.on_report(move || {
-            let _ = notifier.tell(); // a panic of another source is reported by that source's call
+            // A panic of another source is reported by that source's call.
+            let _ = notifier.send_pending();
         });
         log
     }
 
     /// From now on polls `source` ten times a second, and once after the stage has ended, for new
     /// messages. The stage's handler in the controller
-    /// ([`Stage::notes`](crate::stage::Stage::notes)) receives each [`StageMessage`], in order. If
-    /// the process is killed, messages that had not been polled are lost; send them
-    /// [at once](Notifier::tell) to prevent that. A panic of `source` fails the stage.
-    pub fn notes(&self, source: impl FnMut() -> Vec<StageMessage> + Send + 'static) -> Notifier {
+    /// ([`Stage::on_message`](crate::stage::Stage::on_message)) receives each [`StageMessage`], in
+    /// order. If the process is killed, messages that had not been polled are lost; send them [at
+    /// once](Notifier::send_pending) to prevent that. A panic of `source` fails the stage.
+    pub fn add_message_source(
+        &self,
+        source: impl FnMut() -> Vec<StageMessage> + Send + 'static,
+    ) -> Notifier {
         Notifier::new(self.messages, source)
     }
 }

@@ -62,7 +62,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
         },
     )?;
     let (report, mut cursor) = (head.report(), Cursor::default());
-    call.notes(move || report.delta(&mut cursor));
+    call.add_message_source(move || report.delta(&mut cursor));
     Ok(head.instances(1)) // the pipe adds the others
 }
 
@@ -106,7 +106,7 @@ fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
     };
     let restore = TreeRestore::to_directory(dest, &options, part)?;
     let (report, mut cursor) = (restore.report(), RestoreCursor::default());
-    call.notes(move || report.delta(&mut cursor));
+    call.add_message_source(move || report.delta(&mut cursor));
     Ok(restore.into())
 }
 
@@ -114,6 +114,6 @@ fn make_verify(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     call.fields()?.end()?;
     let (verify, mut cursor) = (TreeVerify::new(), RestoreCursor::default());
     let report = verify.report();
-    call.notes(move || report.delta(&mut cursor));
+    call.add_message_source(move || report.delta(&mut cursor));
     Ok(verify.into())
 }

@@ -10,13 +10,13 @@
 use parking_lot::Mutex;
 
 use crate::host::StageMessage;
-use crate::limits::{MAX_NOTE, MAX_PROBLEM_BYTES};
+use crate::limits::{MAX_PROBLEM_BYTES, MAX_STAGE_MESSAGE};
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u32};
 
 /// Maximum length of a message: all that a report holds may be one path.
 const MAX_MESSAGE: usize = MAX_PROBLEM_BYTES + 1024;
 /// Maximum bytes of a message in one piece, after the byte that is `MORE` or `LAST`.
-const PIECE: usize = MAX_NOTE - 1 - TEXT;
+const PIECE: usize = MAX_STAGE_MESSAGE - 1 - TEXT;
 /// Bytes reserved for the text that accompanies a piece.
 const TEXT: usize = 1024;
 
@@ -40,9 +40,9 @@ pub(super) fn push_message(messages: &mut Vec<StageMessage>, message: &[u8], tex
     }
 }
 
-/// Returns a handler for [`Stage::notes`](crate::stage::Stage::notes) that joins pieces and calls
-/// `apply` with each message. After the first invalid piece or message it calls `on_error` once and
-/// ignores everything that follows.
+/// Returns a handler for [`Stage::on_message`](crate::stage::Stage::on_message) that joins pieces
+/// and calls `apply` with each message. After the first invalid piece or message it calls
+/// `on_error` once and ignores everything that follows.
 pub(super) fn receiver(
     apply: impl Fn(&[u8]) -> Result<(), DecodeError> + Send + Sync + 'static,
     on_error: impl Fn(&DecodeError) + Send + Sync + 'static,

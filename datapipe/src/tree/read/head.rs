@@ -313,7 +313,7 @@ impl Head for TreeHead {
         let stage = stage
             .module(TREE_HEAD_MODULE, self.arguments.clone())
             .together();
-        stage.notes(self.report.receiver())
+        stage.on_message(self.report.receiver())
     }
 }
 

@@ -156,7 +156,7 @@ impl Tail for TreeRestore {
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         self.arguments
             .describe(stage)
-            .notes(self.report().receiver())
+            .on_message(self.report().receiver())
     }
 }
 

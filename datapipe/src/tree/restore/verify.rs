@@ -56,7 +56,7 @@ impl Tail for TreeVerify {
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
         stage
             .module(TREE_VERIFY_MODULE, Arguments::new())
-            .notes(self.report().receiver())
+            .on_message(self.report().receiver())
     }
 }
 

@@ -73,5 +73,5 @@ pub fn decompress_salvaging<'a>(log: &DamageLog) -> MiddleStage<'a> {
     let receiver = log.clone();
     Stage::transform("decompress", move |_| Decompress::new(Some(log.clone())))
         .module(DECOMPRESS_MODULE, Arguments::new().with_flag(SALVAGE, true))
-        .notes(move |data| receiver.apply(data))
+        .on_message(move |data| receiver.apply(data))
 }
