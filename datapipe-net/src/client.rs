@@ -331,7 +331,7 @@ fn attach(descriptor: Option<OwnedFd>) -> Result<Attachment, ClientError> {
     let control = descriptor.ok_or_else(|| {
         ClientError::Misbehaved("it gave a seat without a control connection".to_owned())
     })?;
-    Attachment::take(control).map_err(ClientError::Attachment)
+    Attachment::open(control).map_err(ClientError::Attachment)
 }
 
 fn unexpected(reply: &Reply) -> ClientError {

@@ -48,8 +48,9 @@ pub const MAX_MODULE_ARGUMENTS: usize = 64 << 10;
 /// Descriptors that a module can be given beside its arguments.
 pub const MAX_MODULE_DESCRIPTORS: usize = 8;
 
-/// Longest note of a module's process to its controller, in bytes: its text and its data together.
-pub const MAX_NOTE: usize = 16 << 10;
+/// Longest message of a module's process to its controller, in bytes: its text and its data
+/// together.
+pub const MAX_STAGE_MESSAGE: usize = 16 << 10;
 
 /// Bytes of what an instance in a process says of its failure that are kept.
 pub const MAX_FAILURE_TEXT: usize = 4096;
@@ -158,9 +159,9 @@ pub const MAX_LOG_ENTRIES: usize = 10_000;
 /// Bytes of what an entry of a log of damage says.
 pub const MAX_DAMAGE_TEXT: usize = 512;
 
-/// Blocks whose places a log of damage remembers: those in flight between a reader and the stages
-/// after it, which are fewer than there are buffers on its machine and the next ones.
-pub const MAX_PLACES: usize = 16_384;
+/// Blocks whose positions a log of damage remembers: those in flight between a reader and the
+/// stages after it, which are fewer than there are buffers on its machine and the next ones.
+pub const MAX_POSITIONS: usize = 16_384;
 
 /// Objects of a file tree whose entries may mix: so many are open at once while they are restored.
 pub const MAX_OPEN_OBJECTS: usize = 64;
@@ -224,7 +225,7 @@ const _: () = {
         "default is legal"
     );
     assert!(
-        MAX_PLACES >= 2 * MAX_BUFFERS as usize,
+        MAX_POSITIONS >= 2 * MAX_BUFFERS as usize,
         "a block in flight has its place remembered"
     );
     assert!(

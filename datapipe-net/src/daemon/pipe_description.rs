@@ -108,7 +108,7 @@ fn bound_stage<W>(
     stage = stage
         .module(module.module.clone(), request.arguments.clone())
         .in_processes_of(module.program.path())
-        .notes({
+        .on_message({
             let on_data = Arc::clone(on_data);
             move |data| on_data(&name, data)
         })

@@ -79,7 +79,7 @@ pub(crate) fn modules() -> Modules {
         })
         .with("noisy", |call| {
             let mut sent = 0;
-            call.notes(move || {
+            call.add_message_source(move || {
                 let messages = (sent..sent + 200)
                     .map(|n| StageMessage::new(format!("text {n}"), format!("data {n}")));
                 sent += 200;

@@ -199,7 +199,7 @@ impl DamageReporter {
     pub(super) fn report(&self, damage: StreamDamage) -> Result<(), StageError> {
         let damage = DamageEntry {
             block: damage.block,
-            place: damage.at.map(|at| at.to_string()),
+            position: damage.at.map(|at| at.to_string()),
             what: damage.what,
         };
         match &self.log {
@@ -214,7 +214,7 @@ impl DamageReporter {
     /// Records the position of a block in the log, for stages that find damage in it later.
     pub(super) fn note_position(&self, block: u64, at: Option<Position>) {
         if let (Some(log), Some(at)) = (&self.log, at) {
-            log.note_place(block, at);
+            log.record_position(block, at);
         }
     }
 }

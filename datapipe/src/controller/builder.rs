@@ -16,6 +16,28 @@ use super::report::Report;
 use super::supervise::PreparedPipe;
 
 /// Describes a pipe, and starts it. Made by [`Pipe::builder`].
+///
+/// A pipe needs a head and a tail. Everything else has a default: the number and size of the
+/// buffers, threads for the stages, anonymous memory. [`run`](Self::run) runs the pipe to its end,
+/// [`start`](Self::start) runs it in the background, and [`plan`](Self::plan) only checks it.
+///
+/// ```
+/// use datapipe::prelude::*;
+///
+/// let data = vec![7; 1 << 20];
+/// let mut compressed = Vec::new();
+/// let report = Pipe::builder()
+///     .label("compress")
+///     .head(StreamHead::new(&data[..]))
+///     .stage(zstd(3).instances(2))
+///     .tail(StreamTail::new(&mut compressed))
+///     .buffers(8)
+///     .buffer_size(64 << 10)
+///     .run()?;
+/// assert_eq!(report.bytes_in(), 1 << 20);
+/// assert!(compressed.len() < 4096);
+/// # Ok::<(), datapipe::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a pipe does nothing until it is run or started"]
 pub struct PipeBuilder<'a> {

@@ -147,7 +147,7 @@ impl Pipe {
 
     /// Gives the seat of an unbound head or tail to a process. Returns the process's end of the
     /// control connection: send it to the process, for
-    /// [`Attachment::take`](crate::host::Attachment::take). The caller decides whether the process
+    /// [`Attachment::open`](crate::host::Attachment::open). The caller decides whether the process
     /// may attach: it gets access to the pipe's shared memory.
     ///
     /// # Errors

@@ -85,7 +85,7 @@ pub struct Limit {
     /// Fraction of their time for which the stages before it waited for buffers, 0 to 1.
     pub waiting_before: f64,
     /// Fraction of their time for which the stages after it waited for input, 0 to 1.
-    pub waiting_behind: f64,
+    pub waiting_after: f64,
 }
 
 impl Status {
@@ -170,7 +170,7 @@ impl Status {
             stage: self.stages[position].name.clone(),
             busy,
             waiting_before: average(&self.stages[..position], StageStatus::waiting_for_buffers),
-            waiting_behind: average(&self.stages[position + 1..], StageStatus::waiting_for_input),
+            waiting_after: average(&self.stages[position + 1..], StageStatus::waiting_for_input),
         })
     }
 }
@@ -243,11 +243,11 @@ impl fmt::Display for Limit {
                 self.waiting_before * 100.0
             )?;
         }
-        if f.alternate() && self.waiting_behind >= 0.1 {
+        if f.alternate() && self.waiting_after >= 0.1 {
             write!(
                 f,
                 "; those after it wait for input {:.0} %",
-                self.waiting_behind * 100.0
+                self.waiting_after * 100.0
             )?;
         }
         f.write_str(")")

@@ -26,7 +26,7 @@ use crate::stage::Role;
 /// use datapipe::host::Attachment;
 ///
 /// # fn get_control() -> std::os::fd::OwnedFd { unimplemented!() }
-/// let attachment = Attachment::take(get_control())?;
+/// let attachment = Attachment::open(get_control())?;
 /// let port = attachment.head()?;
 /// for line in std::io::stdin().lines() {
 ///     let mut block = port.alloc()?;
@@ -51,7 +51,7 @@ impl Attachment {
     ///
     /// [`AttachError`] if the controller does not send a launch request to attach, if its segment
     /// cannot be mapped, or if the controller has died.
-    pub fn take(control: OwnedFd) -> Result<Self, AttachError> {
+    pub fn open(control: OwnedFd) -> Result<Self, AttachError> {
         // First the request: it must ask for one instance and no module. Then the seat: it must
         // exist, and be the head's or the tail's. Last the controller: the watch starts before the
         // seat is used, so that its death stops the pipe from then on.

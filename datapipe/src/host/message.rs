@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use crate::error::{Corruption, StageError};
-use crate::limits::{MAX_FAILURE_TEXT, MAX_NOTE};
+use crate::limits::{MAX_FAILURE_TEXT, MAX_STAGE_MESSAGE};
 use crate::memory::{BufferId, QueueId};
 use crate::pool::PortError;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
@@ -25,7 +25,7 @@ pub(crate) enum Message {
 }
 
 /// A message that a process sends about its work while it runs: a text for people, and data for the
-/// stage's [handler](crate::stage::Stage::notes).
+/// stage's [handler](crate::stage::Stage::on_message).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StageMessage {
     pub(crate) text: String,
@@ -34,20 +34,20 @@ pub struct StageMessage {
 
 impl StageMessage {
     /// A message of a text for people and of data for the handler, either of which may be empty. A
-    /// text that does not fit into [`MAX_NOTE`] bytes together with the data is truncated.
+    /// text that does not fit into [`MAX_STAGE_MESSAGE`] bytes together with the data is truncated.
     ///
     /// # Errors
     ///
     /// If the data does not fit.
     pub fn new(text: impl AsRef<str>, data: impl Into<Vec<u8>>) -> Result<Self, StageError> {
         let data = data.into();
-        match MAX_NOTE.checked_sub(data.len()) {
+        match MAX_STAGE_MESSAGE.checked_sub(data.len()) {
             Some(room) => Ok(Self {
                 text: truncate(text.as_ref(), room).to_owned(),
                 data,
             }),
             None => Err(StageError::new(format!(
-                "the data of a stage message has {} bytes, the limit is {MAX_NOTE}",
+                "the data of a stage message has {} bytes, the limit is {MAX_STAGE_MESSAGE}",
                 data.len()
             ))),
         }
@@ -68,10 +68,10 @@ const NONE: u32 = u32::MAX;
 const RESULT_FIELDS: usize = 13;
 /// Length in bytes of the longest packet. A stage message has fewer fields than a result.
 const MAX_PACKET: usize = RESULT_FIELDS
-    + if MAX_FAILURE_TEXT > MAX_NOTE {
+    + if MAX_FAILURE_TEXT > MAX_STAGE_MESSAGE {
         MAX_FAILURE_TEXT
     } else {
-        MAX_NOTE
+        MAX_STAGE_MESSAGE
     };
 
 /// Sends the result of an instance.
@@ -252,8 +252,8 @@ mod tests {
     fn stage_messages_arrive_whole_or_are_rejected() {
         let (ours, theirs) = control_pair().unwrap();
         assert!(matches!(recv_now(&ours), Received::Nothing));
-        let whole = StageMessage::new("é".repeat(1000), vec![3; MAX_NOTE - 2000]).unwrap();
-        let cut = StageMessage::new("é".repeat(1000), vec![3; MAX_NOTE - 1999]).unwrap();
+        let whole = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 2000]).unwrap();
+        let cut = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 1999]).unwrap();
         assert_eq!((whole.text.len(), cut.text.len()), (2000, 1998));
         for sent in [StageMessage::default(), whole, cut] {
             send_message(&theirs, &sent);
@@ -262,7 +262,7 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        let long = StageMessage::new("", vec![3; MAX_NOTE + 1]);
+        let long = StageMessage::new("", vec![3; MAX_STAGE_MESSAGE + 1]);
         assert!(long.unwrap_err().to_string().contains("16385 bytes"));
     }
 
@@ -270,7 +270,7 @@ mod tests {
     fn malformed_message_is_an_error_of_the_stage() {
         let (ours, theirs) = control_pair().unwrap();
         let kind = [77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-        let long = [5; RESULT_FIELDS + MAX_NOTE + 1];
+        let long = [5; RESULT_FIELDS + MAX_STAGE_MESSAGE + 1];
         for (bytes, why) in [
             (&kind[..], "unknown kind, 77"),
             (&[0], "ends 4 bytes too early"),

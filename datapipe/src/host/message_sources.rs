@@ -14,7 +14,7 @@ use crate::stage::runner::thread::catch_panic;
 type Source = Box<dyn FnMut() -> Vec<StageMessage> + Send>;
 
 /// Sends a stage's pending messages to the controller on demand. Made by
-/// [`StageArgs::notes`](super::StageArgs::notes).
+/// [`StageArgs::add_message_source`](super::StageArgs::add_message_source).
 #[derive(Clone, Debug)]
 pub struct Notifier(MessageSources);
 
@@ -33,7 +33,7 @@ impl Notifier {
     /// # Errors
     ///
     /// If a source panicked. Return the error from the stage: it is the stage's.
-    pub fn tell(&self) -> Result<(), StageError> {
+    pub fn send_pending(&self) -> Result<(), StageError> {
         self.0.send_pending()
     }
 }

@@ -50,8 +50,8 @@
 //!
 //! The factory runs in the process. Objects that its closures share with the rest of the program,
 //! such as a log, are separate copies there. The stage receives only its arguments and
-//! [descriptors](crate::stage::Stage::descriptor), and only its blocks and
-//! [messages](StageArgs::notes) come back.
+//! [descriptors](crate::stage::Stage::module_with_descriptors), and only its blocks and
+//! [messages](StageArgs::add_message_source) come back.
 //!
 //! # Deaths
 //!

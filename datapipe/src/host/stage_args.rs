@@ -69,17 +69,18 @@ impl StageArgs<'_> {
         // A damaged block moves on only after its damage has been sent, so a replacement need not
         // find it again.
         log.on_report(move || {
-            let _ = notifier.tell(); // a panic of another source is reported by that source's call
+            // A panic of another source is reported by that source's call.
+            let _ = notifier.send_pending();
         });
         log
     }
 
     /// From now on sends what changes in `report` to the caller's copy, which
-    /// [`Stage::mirrored`](crate::stage::Stage::mirrored) names, as [`notes`](Self::notes) sends
+    /// [`Stage::mirrored`](crate::stage::Stage::mirrored) names, as [`add_message_source`](Self::add_message_source) sends
     /// messages.
     pub(crate) fn mirror<M: Mirror>(&self, report: &M) -> Notifier {
         let (report, mut cursor) = (report.clone(), M::Cursor::default());
-        self.notes(move || {
+        self.add_message_source(move || {
             let pieces = mirror::pieces(&report, &mut cursor).into_iter();
             pieces
                 .map(|Update { text, data }| {
@@ -91,10 +92,13 @@ impl StageArgs<'_> {
 
     /// From now on polls `source` ten times a second, and once after the stage has ended, for new
     /// messages. The stage's handler in the controller
-    /// ([`Stage::notes`](crate::stage::Stage::notes)) receives each [`StageMessage`], in order. If
-    /// the process is killed, messages that had not been polled are lost; send them
-    /// [at once](Notifier::tell) to prevent that. A panic of `source` fails the stage.
-    pub fn notes(&self, source: impl FnMut() -> Vec<StageMessage> + Send + 'static) -> Notifier {
+    /// ([`Stage::on_message`](crate::stage::Stage::on_message)) receives each [`StageMessage`], in
+    /// order. If the process is killed, messages that had not been polled are lost; send them [at
+    /// once](Notifier::send_pending) to prevent that. A panic of `source` fails the stage.
+    pub fn add_message_source(
+        &self,
+        source: impl FnMut() -> Vec<StageMessage> + Send + 'static,
+    ) -> Notifier {
         Notifier::new(self.messages, source)
     }
 }

@@ -17,6 +17,8 @@
 //! This module does not move buffers: the queues and the [`pool`](crate::pool) do, with these
 //! words.
 
+#![warn(clippy::indexing_slicing)]
+
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
 #[cfg(not(loom))]
 mod backing; // the memory of a segment, and its pages
@@ -40,6 +42,10 @@ pub mod points; // the same, in a build that stops there
 mod segment; // memfd or named memory, mapped, sealed, reserved
 #[cfg(not(loom))]
 mod segment_error; // the error for a segment that cannot be made or used
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the indices are stages and rings of the same shape"
+)]
 mod shape; // stages, instances, quotas, sizes: the input of the layout
 #[cfg(not(loom))]
 mod sweep; // named segments whose creators were killed: proof and removal

@@ -159,7 +159,9 @@ mod tests {
         let names: Vec<_> = (0..1000).map(|_| PipeName::new()).collect();
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        assert_eq!(names[0].as_str().parse().as_ref(), Ok(&names[0]));
+        for name in &names {
+            assert_eq!(name.as_str().parse().as_ref(), Ok(name));
+        }
     }
 
     #[test]

@@ -279,6 +279,7 @@ impl<T, I: TableIndex> Index<I> for Array<T, I> {
     /// If there is no entry with this id. Ids read from shared memory are checked before they get
     /// here.
     #[inline]
+    #[allow(clippy::indexing_slicing, reason = "indexing is documented to panic")]
     fn index(&self, id: I) -> &T {
         &self.as_slice()[id.as_index()]
     }
@@ -336,6 +337,10 @@ impl Tables {
 
     /// The slots of one ring.
     #[inline]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "the segment has the slots of every ring of its shape"
+    )]
     pub(crate) fn ring(&self, queue: QueueId) -> &[SlotEntry] {
         let slots = self.shape.ring_slots() as usize;
         &self.slots.as_slice()[queue.as_index() * slots..][..slots]

@@ -2,7 +2,7 @@
 //! on the medium.
 //!
 //! ```text
-//!   reader --note_place(block, position)--> ring of the last blocks
+//!   reader --record_position(block, position)--> ring of the last blocks
 //!                                             |
 //!   later stages --report(block, what)--------+--> entries, with their positions
 //! ```
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_PLACES};
+use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_POSITIONS};
 use crate::position::Position;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
@@ -36,17 +36,17 @@ pub struct DamageEntry {
     /// Number of the block, if it is known.
     pub block: Option<u64>,
     /// Position on the medium, if it is known.
-    pub place: Option<String>,
+    pub position: Option<String>,
     /// Description of the damage, truncated to [`MAX_DAMAGE_TEXT`] bytes.
     pub what: String,
 }
 
 impl fmt::Display for DamageEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.block, &self.place) {
-            (Some(block), Some(place)) => write!(f, "block {block} at {place}: ")?,
+        match (self.block, &self.position) {
+            (Some(block), Some(position)) => write!(f, "block {block} at {position}: ")?,
             (Some(block), None) => write!(f, "block {block}: ")?,
-            (None, Some(place)) => write!(f, "{place}: ")?,
+            (None, Some(position)) => write!(f, "{position}: ")?,
             (None, None) => {}
         }
         f.write_str(&self.what)
@@ -60,7 +60,7 @@ impl fmt::Display for DamageEntry {
 /// use datapipe::stage::DamageLog;
 ///
 /// let log = DamageLog::new();
-/// log.note_place(1204, Position { volume: 1, record: 17, byte: 1_048_640 });
+/// log.record_position(1204, Position { volume: 1, record: 17, byte: 1_048_640 });
 /// log.report(1204, "authentication failed");
 /// assert_eq!(
 ///     log.snapshot().entries[0].to_string(),
@@ -83,7 +83,7 @@ pub struct DamageOutcome {
 #[derive(Debug, Default)]
 struct DamageLogInner {
     outcome: DamageOutcome,
-    /// Positions of the last blocks, each at the block's number modulo [`MAX_PLACES`]; empty before
+    /// Positions of the last blocks, each at the block's number modulo [`MAX_POSITIONS`]; empty before
     /// the first position is noted.
     positions: Vec<Option<BlockPosition>>,
     /// Number of positions noted so far.
@@ -142,28 +142,28 @@ impl DamageLog {
         Self::default()
     }
 
-    /// Records the position of `block` on the medium. Of blocks whose numbers are [`MAX_PLACES`]
+    /// Records the position of `block` on the medium. Of blocks whose numbers are [`MAX_POSITIONS`]
     /// apart, only the last is remembered.
-    pub fn note_place(&self, block: u64, place: Position) {
-        self.0.lock().store_position(block, place);
+    pub fn record_position(&self, block: u64, position: Position) {
+        self.0.lock().store_position(block, position);
     }
 
     /// Reports that `block` is damaged, at the position that was recorded for it.
     pub fn report(&self, block: u64, what: impl Into<String>) {
-        let place = self.0.lock().position_of(block);
+        let position = self.0.lock().position_of(block);
         self.add(DamageEntry {
             block: Some(block),
-            place,
+            position,
             what: what.into(),
         });
     }
 
     /// Reports damage that belongs to no block with a known number, such as a record that cannot be
     /// read.
-    pub fn report_at(&self, place: Position, what: impl Into<String>) {
+    pub fn report_at(&self, position: Position, what: impl Into<String>) {
         self.add(DamageEntry {
             block: None,
-            place: Some(place.to_string()),
+            position: Some(position.to_string()),
             what: what.into(),
         });
     }
@@ -234,7 +234,7 @@ impl Mirror for DamageLog {
     fn reject(&self, error: &DecodeError) {
         self.0.lock().push(DamageEntry {
             block: None,
-            place: None,
+            position: None,
             what: format!("malformed report from a process: {error}"),
         });
     }
@@ -248,7 +248,7 @@ impl DamageLogInner {
             if entry.what.len() > MAX_DAMAGE_TEXT {
                 entry.what = truncate(&entry.what, MAX_DAMAGE_TEXT).to_owned();
             }
-            if let (Some(block), None) = (entry.block, &entry.place) {
+            if let (Some(block), None) = (entry.block, &entry.position) {
                 self.unlocated.insert((block, entries.len()));
             }
             entries.push(entry);
@@ -298,13 +298,13 @@ impl DamageLogInner {
         } else {
             None
         };
-        let mut place = None;
+        let mut position = None;
         if flags & HAS_POSITION != 0 {
             let len = message.u16()?;
-            place = Some(truncate(&message.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
+            position = Some(truncate(&message.text(len.into())?, MAX_DAMAGE_TEXT).to_owned());
         }
         let what = message.rest_as_text()?;
-        let place = place.or_else(|| block.and_then(|block| self.position_of(block)));
+        let position = position.or_else(|| block.and_then(|block| self.position_of(block)));
         let is_same = |known: &DamageEntry| {
             known.block == block && known.what == truncate(&what, MAX_DAMAGE_TEXT)
         };
@@ -319,7 +319,11 @@ impl DamageLogInner {
                 .take(MAX_REPEATED)
                 .any(is_same)
         {
-            self.push(DamageEntry { block, place, what });
+            self.push(DamageEntry {
+                block,
+                position,
+                what,
+            });
         }
         Ok(())
     }
@@ -335,14 +339,14 @@ impl DamageLogInner {
         for (block, index) in waiting {
             self.unlocated.remove(&(block, index));
             if let Some(entry) = self.outcome.entries.get_mut(index) {
-                entry.place = Some(position.to_string());
+                entry.position = Some(position.to_string());
             }
         }
     }
 
     fn store_position(&mut self, block: u64, position: Position) {
         if self.positions.is_empty() {
-            self.positions = vec![None; MAX_PLACES];
+            self.positions = vec![None; MAX_POSITIONS];
         }
         self.noted += 1;
         self.positions[slot(block)] = Some(BlockPosition {
@@ -378,19 +382,25 @@ fn encode_positions(positions: &[BlockPosition]) -> Vec<u8> {
     data
 }
 
-fn encode(DamageEntry { block, place, what }: &DamageEntry) -> Vec<u8> {
+fn encode(
+    DamageEntry {
+        block,
+        position,
+        what,
+    }: &DamageEntry,
+) -> Vec<u8> {
     let flag = |is_there: bool, flag: u8| if is_there { flag } else { 0 };
     let mut data = vec![
         DAMAGE,
-        flag(block.is_some(), HAS_BLOCK) | flag(place.is_some(), HAS_POSITION),
+        flag(block.is_some(), HAS_BLOCK) | flag(position.is_some(), HAS_POSITION),
     ];
     if let Some(block) = block {
         data.put_u64(*block);
     }
-    if let Some(place) = place {
-        let place = truncate(place, MAX_DAMAGE_TEXT);
-        data.put_u16(len_u16(place.len()));
-        data.put(place.as_bytes());
+    if let Some(position) = position {
+        let position = truncate(position, MAX_DAMAGE_TEXT);
+        data.put_u16(len_u16(position.len()));
+        data.put(position.as_bytes());
     }
     data.put(what.as_bytes());
     data
@@ -398,7 +408,7 @@ fn encode(DamageEntry { block, place, what }: &DamageEntry) -> Vec<u8> {
 
 /// Slot of a block in the ring of positions.
 fn slot(block: u64) -> usize {
-    (block % MAX_PLACES as u64) as usize
+    (block % MAX_POSITIONS as u64) as usize
 }
 
 #[cfg(test)]
@@ -406,7 +416,7 @@ mod tests {
     use super::*;
     use crate::stage::mirror;
 
-    fn place(record: u64) -> Position {
+    fn position(record: u64) -> Position {
         Position {
             volume: 2,
             record,
@@ -429,7 +439,7 @@ mod tests {
         );
         process.report(7, "also gone");
         process.report(8, "torn");
-        (0..2).for_each(|_| process.report_at(place(9), "unreadable"));
+        (0..2).for_each(|_| process.report_at(position(9), "unreadable"));
         assert_eq!(log.count(), 5, "other damage is logged each time");
     }
 
@@ -438,25 +448,25 @@ mod tests {
         let log = DamageLog::new();
         assert_eq!(log.snapshot(), DamageOutcome::default());
         log.report(3, "not noted");
-        let last = MAX_PLACES as u64 + 4;
-        (0..=last).for_each(|block| log.note_place(block, place(block)));
+        let last = MAX_POSITIONS as u64 + 4;
+        (0..=last).for_each(|block| log.record_position(block, position(block)));
         for block in [4, 5, last, last + 1] {
             log.clone().report(block, "torn");
         }
-        log.report_at(place(9), "unreadable");
+        log.report_at(position(9), "unreadable");
         let text = texts(&log);
         let expected = [
             "block 3: not noted".to_owned(),
             "block 4: torn".to_owned(),
             "block 5 at volume 2, record 5 (byte 327,680): torn".to_owned(),
-            format!("block {last} at {}: torn", place(last)),
+            format!("block {last} at {}: torn", position(last)),
             format!("block {}: torn", last + 1),
             "volume 2, record 9 (byte 589,824): unreadable".to_owned(),
         ];
         assert_eq!(text, expected);
         let bare = DamageEntry {
             block: None,
-            place: None,
+            position: None,
             what: "gone".to_owned(),
         };
         assert_eq!(bare.to_string(), "gone");
@@ -493,9 +503,9 @@ mod tests {
         decoder.report(4, "torn");
         mirror::copy(&decoder, &mut of_decoder, &whole);
         assert_eq!(texts(&whole), ["block 4: torn"]);
-        reader.note_place(4, place(4));
-        reader.note_place(5, place(5));
-        reader.report_at(place(9), "unreadable");
+        reader.record_position(4, position(4));
+        reader.record_position(5, position(5));
+        reader.report_at(position(9), "unreadable");
         decoder.report(5, "torn, too");
         mirror::copy(&reader, &mut of_reader, &whole);
         let text = mirror::copy(&decoder, &mut of_decoder, &whole);
@@ -513,8 +523,8 @@ mod tests {
     #[test]
     fn delta_of_many_reports_and_positions_is_split_into_messages() {
         let (process, whole) = (DamageLog::new(), DamageLog::new());
-        let last = MAX_PLACES as u64 + 7;
-        (0..last).for_each(|block| process.note_place(block, place(block)));
+        let last = MAX_POSITIONS as u64 + 7;
+        (0..last).for_each(|block| process.record_position(block, position(block)));
         (0..MAX_LOG_ENTRIES as u64 + 5)
             .for_each(|block| process.report(block + 7, "ä".repeat(300)));
         let mut cursor = DamageCursor::default();
@@ -524,9 +534,9 @@ mod tests {
         updates.iter().for_each(apply);
         assert_eq!(whole.snapshot(), process.snapshot());
         let entries = whole.snapshot().entries;
-        assert!(entries.iter().all(|damage| damage.place.is_some()));
+        assert!(entries.iter().all(|damage| damage.position.is_some()));
         process.report(last, "torn");
-        process.note_place(last, place(1));
+        process.record_position(last, position(1));
         let updates = process.delta(&mut cursor);
         updates.iter().for_each(apply);
         assert_eq!(
@@ -542,17 +552,17 @@ mod tests {
         let log = DamageLog::new();
         let damage = DamageEntry {
             block: Some(1),
-            place: Some("x".to_owned()),
+            position: Some("x".to_owned()),
             what: "é".to_owned(),
         };
         let mut data = encode(&damage);
         Mirror::apply(&log, &data).unwrap();
         assert_eq!(log.snapshot().entries, [damage]);
         data.pop();
-        let cut_place = encode_positions(&[BlockPosition {
+        let cut_position = encode_positions(&[BlockPosition {
             noted: 1,
             block: 1,
-            position: place(1),
+            position: position(1),
         }]);
         let wrong = [
             &[][..],
@@ -560,7 +570,7 @@ mod tests {
             &data,
             &data[..5],
             &data[..11],
-            &cut_place[..20],
+            &cut_position[..20],
             &[UNKEPT, 1],
         ];
         for wrong in wrong {

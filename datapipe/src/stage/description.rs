@@ -349,14 +349,15 @@ impl<W> Stage<W> {
     }
 
     /// Calls `handler`, in the controller, with the data of each message that the stage's processes
-    /// send about their work ([`StageArgs::notes`](crate::host::StageArgs::notes)). The call is
+    /// send about their work
+    /// ([`StageArgs::add_message_source`](crate::host::StageArgs::add_message_source)). The call is
     /// made on the thread that supervises all processes of the pipe, and should return soon. A
     /// panic in it counts as a panic of the stage.
     ///
     /// The handler replaces an earlier one. A stage of the library that has a report or a log then
     /// no longer updates the caller's copy of it.
     #[must_use]
-    pub fn notes(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+    pub fn on_message(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.settings.message_handler = Some(MessageHandler::Function(Arc::new(handler)));
         self
     }

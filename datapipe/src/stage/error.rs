@@ -269,7 +269,7 @@ pub enum NotReplaced {
     /// It had attached: the controller does not know how to start it again.
     Attached,
     /// It worked on the block with this number, as an earlier one did that died.
-    DeadlyBlock(u64),
+    PoisonBlock(u64),
     /// This many died one after the other before any of them had taken up a block.
     Fruitless(u32),
 }
@@ -292,7 +292,7 @@ impl fmt::Display for Death {
             NotReplaced::Tail => ", and cannot be replaced: it may have written part of a block",
             NotReplaced::Together => ", and cannot be replaced: its instances share a process",
             NotReplaced::Attached => " before the end of the stream; it had attached",
-            NotReplaced::DeadlyBlock(number) => {
+            NotReplaced::PoisonBlock(number) => {
                 return write!(f, " at block {number}, as one before it");
             }
             NotReplaced::Fruitless(count) => {

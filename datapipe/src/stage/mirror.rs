@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::MAX_NOTE;
+use crate::limits::MAX_STAGE_MESSAGE;
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 /// A report that can be copied from a process to the controller. Clones share one report.
@@ -93,7 +93,7 @@ const MORE: u8 = 2;
 /// Bytes of a packet reserved for the text that accompanies a piece.
 const TEXT: usize = 1024;
 /// Maximum bytes of a message in one piece, after kind and flags.
-pub(crate) const MAX_PIECE: usize = MAX_NOTE - TEXT - 2;
+pub(crate) const MAX_PIECE: usize = MAX_STAGE_MESSAGE - TEXT - 2;
 
 /// Returns everything that changed in `report` since `cursor` as the packets to be sent, and
 /// advances the cursor. The last piece of a message carries its text.
@@ -327,7 +327,8 @@ mod tests {
         let (report, mirror, mut cursor) = (List::of(&messages), List::default(), 0);
         let packets = pieces(&report, &mut cursor);
         assert_eq!(packets.len(), 1 + 1 + 2 + 3);
-        let is_too_long = |packet: &Update| packet.text.len() + packet.data.len() > MAX_NOTE;
+        let is_too_long =
+            |packet: &Update| packet.text.len() + packet.data.len() > MAX_STAGE_MESSAGE;
         assert!(!packets.iter().any(is_too_long));
         assert_eq!(
             copy(&report, &mut 0, &mirror).len(),

@@ -12,6 +12,7 @@
 //! is made last.
 //!
 //! This module does not read or write files, has no clock, and knows no keys.
+
 #![warn(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,

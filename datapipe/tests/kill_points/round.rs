@@ -223,7 +223,7 @@ impl Round {
         );
         let right = match (death.reason, self.stage.irreplaceable) {
             (reason, Some(expected)) => reason == expected && killed == 1,
-            (NotReplaced::DeadlyBlock(number), None) => killed >= 2 && number < BLOCKS,
+            (NotReplaced::PoisonBlock(number), None) => killed >= 2 && number < BLOCKS,
             (NotReplaced::Fruitless(deaths), None) => killed >= deaths,
             _ => false,
         };

@@ -19,7 +19,7 @@ pub(crate) fn modules() -> Modules {
         .with("kill.check", |call| {
             let (seen, mut sent) = (Arc::new(Seen::default()), None);
             let stage = checking(&seen, |_| false);
-            call.notes(move || {
+            call.add_message_source(move || {
                 let now = (seen.blocks(), seen.end());
                 let note = StageMessage::new(
                     String::new(),
@@ -91,7 +91,7 @@ pub(crate) fn far_checking(seen: &Arc<Seen>) -> TailStage<'static> {
     };
     checking(&Arc::default(), |_| false)
         .module("kill.check", "")
-        .notes(noted)
+        .on_message(noted)
         .in_processes()
 }
 

@@ -61,13 +61,15 @@ pub(crate) fn die_after(life: Duration) -> io::Result<()> {
         it_interval: never,
         it_value: at,
     };
-    // SAFETY: the timer was just made, and the old setting is not asked for.
-    if created == 0
-        && unsafe { libc::timer_settime(timer, 0, &raw const once, ptr::null_mut()) } == 0
-    {
-        return Ok(());
+    if created != 0 {
+        return Err(io::Error::last_os_error());
     }
-    Err(io::Error::last_os_error())
+    // SAFETY: the timer was just made, and the old setting is not asked for.
+    let set = unsafe { libc::timer_settime(timer, 0, &raw const once, ptr::null_mut()) };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Returns the labelled points of the hand-over at which a process can be made to die: none in an

@@ -359,7 +359,7 @@ fn salvaging_decompressor_continues_and_reports_positions() {
     let mut parcels: Vec<Parcel> = (0..40).map(|n| good[n % 2].clone()).collect();
     for (n, (data, info)) in parcels.iter_mut().enumerate() {
         info.sequence = Some(1000 + n as u64);
-        log.note_place(
+        log.record_position(
             1000 + n as u64,
             Position {
                 volume: 1,

@@ -203,7 +203,10 @@ pub(crate) fn damage_is_reported_with_its_position() {
         let threads = read(&path, encrypted, None, Where::Threads);
         assert!(threads.damage.len() >= 6, "{:?}", threads.damage);
         assert!(
-            threads.damage.iter().all(|damage| damage.place.is_some()),
+            threads
+                .damage
+                .iter()
+                .all(|damage| damage.position.is_some()),
             "{:?}",
             threads.damage
         );

@@ -42,7 +42,7 @@ pub(crate) fn attach(deed: &str) -> ! {
         let _ = wire.read(&mut [0]);
         std::process::exit(0);
     }
-    let attachment = Attachment::take(control).unwrap();
+    let attachment = Attachment::open(control).unwrap();
     assert_eq!(attachment.role() == Role::Head, deed != "receive");
     let result = match deed {
         "fail" => Err(StageError::new("I do not like it")),

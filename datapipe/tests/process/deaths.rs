@@ -142,7 +142,7 @@ pub(crate) fn deadly_block_is_named() {
         let failure = run(out_of_place(deed, 17, "").instances(2)).unwrap_err();
         assert_eq!((failure.stage.as_str(), failure.instances), ("doer", 2));
         let death = failure.error.death().unwrap();
-        assert_eq!(death.reason, NotReplaced::DeadlyBlock(17));
+        assert_eq!(death.reason, NotReplaced::PoisonBlock(17));
         assert_eq!(death.status.unwrap().signal(), Some(signal));
         let (text, process) = (failure.to_string(), death.process.to_string());
         for part in ["doer", &process, "signal", "block 17"] {

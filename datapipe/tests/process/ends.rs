@@ -40,7 +40,7 @@ fn far_checking(count: &Arc<AtomicU64>) -> TailStage<'static> {
     };
     checking(&Arc::default())
         .module("test.checking", "")
-        .notes(noted)
+        .on_message(noted)
         .in_processes()
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn add(modules: Modules) -> Modules {
         .with("test.checking", |call| {
             let (count, mut sent) = (Arc::new(AtomicU64::new(0)), 0);
             let counted = Arc::clone(&count);
-            call.notes(move || {
+            call.add_message_source(move || {
                 let now = counted.load(Ordering::SeqCst);
                 let is_new = std::mem::replace(&mut sent, now) != now;
                 let note = StageMessage::new(format!("{now} blocks"), now.to_le_bytes()).unwrap();

@@ -107,7 +107,7 @@ pub(crate) fn add(modules: Modules) -> Modules {
         })
         .with("test.mad-notes", |call| {
             std::panic::set_hook(Box::new(|_| {})); // a deliberate panic
-            call.notes(|| panic!("lost the notes"));
+            call.add_message_source(|| panic!("lost the notes"));
             Ok(counting(u64::MAX, &Arc::default()))
         })
 }
@@ -130,7 +130,7 @@ fn run(tail: TailStage<'static>) -> Error {
 
 pub(crate) fn panic_in_a_message_handler_fails_the_stage() {
     let tail = checking(&Arc::default()).module("test.checking", "");
-    let Error::Stage(failure) = run(tail.notes(|_| panic!("cannot bear to hear it"))) else {
+    let Error::Stage(failure) = run(tail.on_message(|_| panic!("cannot bear to hear it"))) else {
         panic!()
     };
     assert_eq!(
@@ -171,7 +171,7 @@ pub(crate) fn panic_in_a_message_source_fails_the_stage() {
 
 pub(crate) fn message_flood_does_not_hide_a_death() {
     let slow = |_: &[u8]| std::thread::sleep(Duration::from_millis(1));
-    let Error::Stage(failure) = run(named("flood").notes(slow)) else {
+    let Error::Stage(failure) = run(named("flood").on_message(slow)) else {
         panic!("the process did not die")
     };
     assert_eq!(failure.error.death().unwrap().reason, NotReplaced::Tail);

@@ -26,7 +26,7 @@ pub(crate) struct ProcessSpec {
     pub(super) request: LaunchRequest,
     /// Reason for which a process that is killed is not replaced; `None` if it is.
     pub(super) irreplaceable: Option<NotReplaced>,
-    pub(super) notes: Option<MessageHandler>,
+    pub(super) message_handler: Option<MessageHandler>,
 }
 
 /// Source of a process.
@@ -85,7 +85,7 @@ impl ProcessSpec {
                 job: job.clone(),
             },
             irreplaceable,
-            notes: settings.message_handler.clone(),
+            message_handler: settings.message_handler.clone(),
         };
         first_instances.map(spec).collect()
     }

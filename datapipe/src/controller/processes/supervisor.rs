@@ -299,7 +299,12 @@ impl Supervisor<'_> {
 
     /// Calls the stage's handler with the data of a message. If it panics, the stage has failed.
     fn pass_on_data(&self, slot: &mut Slot, data: &[u8]) {
-        let Some(handler) = slot.spec.notes.as_ref().filter(|_| !data.is_empty()) else {
+        let Some(handler) = slot
+            .spec
+            .message_handler
+            .as_ref()
+            .filter(|_| !data.is_empty())
+        else {
             return;
         };
         let handled = catch_panic(|| {
@@ -463,7 +468,7 @@ impl Supervisor<'_> {
             if let Some(number) = segment.inherited(id)
                 && !self.fatal_blocks.insert((id.stage(), number))
             {
-                return not_replaced(NotReplaced::DeadlyBlock(number.get()));
+                return not_replaced(NotReplaced::PoisonBlock(number.get()));
             }
         }
         (slot.stopped_for, slot.running) = (Duration::ZERO, None);

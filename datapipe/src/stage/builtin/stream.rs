@@ -40,6 +40,17 @@ impl Write for OpenFile {
 ///
 /// Every block but the last is full, so block boundaries do not depend on the sizes of the reader's
 /// reads.
+///
+/// ```
+/// use datapipe::prelude::*;
+///
+/// let report = Pipe::builder()
+///     .head(StreamHead::new(&b"some data"[..]))
+///     .tail(StreamTail::new(std::io::sink()))
+///     .run()?;
+/// assert_eq!(report.bytes_in(), 9);
+/// # Ok::<(), datapipe::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct StreamHead<R> {
     reader: R,
@@ -158,6 +169,18 @@ impl<R: Read + Send> Head for StreamHead<R> {
 }
 
 /// Writes the data of every block to a stream.
+///
+/// ```
+/// use datapipe::prelude::*;
+///
+/// let mut written = Vec::new();
+/// Pipe::builder()
+///     .head(StreamHead::new(&b"some data"[..]))
+///     .tail(StreamTail::new(&mut written))
+///     .run()?;
+/// assert_eq!(written, b"some data");
+/// # Ok::<(), datapipe::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct StreamTail<W> {
     writer: W,
