@@ -171,7 +171,7 @@ pub(crate) fn connections_over_the_limit_are_refused() {
     // This process has the daemon's own user, which may have some connections more.
     let mut clients: Vec<_> = (0..24).map(|_| site.client()).collect();
     for _ in 0..200 {
-        match Client::connect(&site.socket()) {
+        match Client::connect(site.socket()) {
             Err(ClientError::Closed {
                 reason: CloseReason::BUSY,
                 ..
@@ -186,17 +186,17 @@ pub(crate) fn connections_over_the_limit_are_refused() {
             .all(|client| client.list().unwrap().is_empty())
     );
     clients.truncate(4);
-    wait_until("there is room", || Client::connect(&site.socket()).is_ok());
+    wait_until("there is room", || Client::connect(site.socket()).is_ok());
     // Many clients come and go.
     wait_until("there is more room", || {
         (0..12)
-            .map(|_| Client::connect(&site.socket()))
+            .map(|_| Client::connect(site.socket()))
             .all(|client| client.is_ok())
     });
     for _ in 0..2000 {
         drop(UnixStream::connect(site.socket()));
     }
     wait_until("there is room again", || {
-        Client::connect(&site.socket()).is_ok_and(|mut client| client.list().is_ok())
+        Client::connect(site.socket()).is_ok_and(|mut client| client.list().is_ok())
     });
 }

@@ -321,6 +321,7 @@ impl fmt::Debug for Tables {
 impl Tables {
     /// The header.
     #[inline]
+    #[allow(clippy::indexing_slicing, reason = "the table of headers has one entry")]
     pub(crate) fn header(&self) -> &Header {
         &self.header.as_slice()[0]
     }

@@ -165,7 +165,7 @@ impl Block {
     /// a reader gave it, or else its position in the stage's input.
     #[cfg(not(loom))]
     pub(crate) fn archive_number(&self) -> u64 {
-        self.info().sequence.unwrap_or(self.number.get())
+        self.info().sequence.unwrap_or_else(|| self.number.get())
     }
 
     /// Removes the data and puts the start back to the end of the headroom.

@@ -67,6 +67,7 @@ impl From<Corruption> for PortError {
 ///
 /// Exhaustive: an attempt that got nothing may be repeated, or it has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum TryError {
     /// The primitive would have to wait, or to wait longer. It has done nothing.
     Blocked(Blocked),

@@ -21,6 +21,7 @@ pub struct Seat {
 ///
 /// Exhaustive: the instance goes on when a buffer has come back, or it does not go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum AtLimit {
     /// The instance waits until one of its buffers has come back: the pipe runs at the speed of its
     /// slowest stage.

@@ -99,13 +99,13 @@ impl<'a> Bytes<'a> {
 
     /// Bytes that [`Put::put_prefixed`] appended.
     pub(crate) fn prefixed(&mut self) -> Result<&'a [u8], DecodeError> {
-        let len = self.u32()? as usize;
+        let len = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
         self.take(len)
     }
 
     /// Bytes that [`Put::put_prefixed`] appended, which must be UTF-8.
     pub(crate) fn prefixed_text(&mut self) -> Result<String, DecodeError> {
-        let len = self.u32()? as usize;
+        let len = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
         self.text(len)
     }
 
