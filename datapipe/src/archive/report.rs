@@ -284,7 +284,8 @@ mod tests {
         read.update(|outcome| outcome.complete = true);
         written.update(|outcome| outcome.complete = true);
         let error = DecodeError::new("it", "is nonsense");
-        (read.reject(&error), written.reject(&error));
+        read.reject(&error);
+        written.reject(&error);
         assert!(!read.snapshot().complete && !written.snapshot().complete);
     }
 }

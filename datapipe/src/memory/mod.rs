@@ -37,6 +37,10 @@ mod name; // one name for everything that belongs to a pipe
 #[cfg(not(feature = "kill-points"))]
 pub(crate) mod points; // labelled points at which a test can stop a process
 #[cfg(feature = "kill-points")]
+#[allow(
+    clippy::indexing_slicing,
+    reason = "the labels are compared in constant functions, within their lengths"
+)]
 pub mod points; // the same, in a build that stops there
 #[cfg(not(loom))]
 mod segment; // memfd or named memory, mapped, sealed, reserved

@@ -321,7 +321,10 @@ impl fmt::Debug for Tables {
 impl Tables {
     /// The header.
     #[inline]
-    #[allow(clippy::indexing_slicing, reason = "the table of headers has one entry")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "the table of headers has one entry"
+    )]
     pub(crate) fn header(&self) -> &Header {
         &self.header.as_slice()[0]
     }

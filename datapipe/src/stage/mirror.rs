@@ -251,7 +251,10 @@ mod tests {
 
     /// A report that is a list of messages. The one that says "nonsense" is malformed.
     #[derive(Clone, Debug, Default)]
-    struct List(Arc<Mutex<(Vec<Vec<u8>>, Vec<String>)>>);
+    struct List(Arc<Mutex<Received>>);
+
+    /// Messages, and texts of errors.
+    type Received = (Vec<Vec<u8>>, Vec<String>);
 
     impl List {
         fn of(messages: &[&[u8]]) -> Self {
