@@ -76,8 +76,8 @@ impl StageArgs<'_> {
     }
 
     /// From now on sends what changes in `report` to the caller's copy, which
-    /// [`Stage::mirrored`](crate::stage::Stage::mirrored) names, as [`add_message_source`](Self::add_message_source) sends
-    /// messages.
+    /// [`Stage::mirrored`](crate::stage::Stage::mirrored) names, as
+    /// [`add_message_source`](Self::add_message_source) sends messages.
     pub(crate) fn mirror<M: Mirror>(&self, report: &M) -> Notifier {
         let (report, mut cursor) = (report.clone(), M::Cursor::default());
         self.add_message_source(move || {

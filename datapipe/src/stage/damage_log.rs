@@ -83,8 +83,8 @@ pub struct DamageOutcome {
 #[derive(Debug, Default)]
 struct DamageLogInner {
     outcome: DamageOutcome,
-    /// Positions of the last blocks, each at the block's number modulo [`MAX_POSITIONS`]; empty before
-    /// the first position is noted.
+    /// Positions of the last blocks, each at the block's number modulo [`MAX_POSITIONS`]; empty
+    /// before the first position is noted.
     positions: Vec<Option<BlockPosition>>,
     /// Number of positions noted so far.
     noted: u64,

@@ -184,7 +184,7 @@ fn catalogue_block_without_content_is_an_error() {
         .push_back((BlockKind::ClosingCatalogue, Marks::REJECTED, Vec::new()));
     let search = CatalogueQuery::new(&[b"x".to_vec()]).search().unwrap();
     let error = catalogue.run(search).unwrap_err();
-    assert!(error.to_string().contains("no content"), "{error}");
+    assert!(error.to_string().contains("no valid content"), "{error}");
 }
 
 /// A few kilobytes of an archive can name very many objects.
