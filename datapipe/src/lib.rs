@@ -72,8 +72,8 @@
 //! | reading the attributes of a file | `datapipe/src/tree/read/open.rs` |
 //! | restoring extended attributes | `datapipe/src/tree/restore/attributes.rs` |
 //! | keeping a restore below its directory | `datapipe/src/tree/restore/destination.rs` |
-//! | deciding in `datapiped` who may do what | `datapipe-net/src/daemon/requests.rs` |
-//! | users and groups that it allows | `datapipe-net/src/config/users.rs` |
+//! | deciding in `datapiped` who may do what | `datapipe-net/src/config/permissions.rs` |
+//! | deciding in `datapiped` which paths are allowed | `datapipe-net/src/config/paths.rs` |
 //!
 //! # Limits of the library
 //!
@@ -168,7 +168,7 @@ pub mod prelude {
     pub use crate::wire::Content;
 }
 
-/// The readme's program compiles.
+/// The program of the package's readme compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -9,6 +9,11 @@
 //!
 //! The medium holds an archive in the format of `docs/wire-format.md`.
 
+/// The programs of the project's README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub mod arguments; // options that both programs have
 pub mod console; // messages, signals and exit codes
 pub mod estimate; // number of bytes to read

@@ -243,7 +243,7 @@ impl<'s> Monitor<'s> {
         if self.is_stopping() {
             self.segment.stop(); // again, in case a participant has overwritten it
         }
-        let position = self.segment.position();
+        let position = self.segment.movement_digest();
         if self.position.replace(position) != Some(position) {
             self.finding = None;
             self.asleep = None;

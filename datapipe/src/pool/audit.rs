@@ -54,7 +54,7 @@ impl Segment {
         free_buffers(self.tables())
     }
 
-    /// Marks an instance as finished that is known to have finished.
+    /// Marks as finished an instance that is known to have finished.
     pub(crate) fn mark_done(&self, instance: InstanceId) {
         let participant = self.shape().participant_of(instance);
         Participant {
@@ -65,7 +65,7 @@ impl Segment {
     }
 
     /// Time at which each participant last fell asleep, 0 for those that have ended; `None` if one
-    /// of them is at work, or waits for a time that will end.
+    /// of them is at work, or in a wait with a timeout.
     pub(crate) fn asleep(&self) -> Option<Vec<u64>> {
         let tables = self.tables();
         let asleep = |id| {
@@ -77,8 +77,9 @@ impl Segment {
         self.shape().participant_ids().map(asleep).collect()
     }
 
-    /// A digest of where every buffer is: it stays the same exactly while nothing moves.
-    pub(crate) fn position(&self) -> u64 {
+    /// A digest of all ledger words. It stays the same while no buffer moves, and almost certainly
+    /// changes when one does.
+    pub(crate) fn movement_digest(&self) -> u64 {
         let words = self
             .tables()
             .buffers
@@ -104,8 +105,7 @@ pub(crate) fn tally(tables: &Tables) -> Tally {
         tables,
         id: CONTROLLER,
     };
-    let people = tables.shape.participants() as usize;
-    let none = vec![0; people];
+    let none = vec![0; tables.shape.participants() as usize];
     let mut tally = Tally {
         held: none.clone(),
         unsent: none.clone(),

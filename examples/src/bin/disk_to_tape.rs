@@ -40,8 +40,8 @@ use datapipe_examples::summary::Summary;
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
-    /// Compression method: zstd:LEVEL with a level of 1 to 22, deflate:LEVEL with a level of 1 to
-    /// 9, or none
+    /// Compression method: zstd or zstd:LEVEL with a level of 1 to 22, deflate or deflate:LEVEL
+    /// with a level of 1 to 9, or none
     #[arg(long, value_name = "METHOD", default_value = "zstd:3")]
     compress: Compression,
     #[command(flatten)]

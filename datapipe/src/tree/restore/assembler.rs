@@ -22,9 +22,9 @@ use crate::wire::{
     BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
 };
 
-use super::link_targets::{LinkTarget, LinkTargets, RestoreOutcome};
+use super::link_targets::{LinkTarget, LinkTargets, ObjectOutcome};
 use super::lost_blocks::LostBlocks;
-use super::open_object::OpenObject;
+use super::object_in_progress::ObjectInProgress;
 use super::report::RestoreReport;
 use super::scope::RestoreScope;
 use super::sink::{Failure, Sink};
@@ -35,7 +35,7 @@ pub(super) struct ObjectAssembler<S: Sink> {
     sink: S,
     scope: RestoreScope,
     report: RestoreReport,
-    open: Vec<OpenObject<S::Partial>>,
+    open: Vec<ObjectInProgress<S::Partial>>,
     link_targets: LinkTargets,
     lost: LostBlocks,
     /// Number of the next block, if none is missing.
@@ -177,7 +177,7 @@ impl<S: Sink> ObjectAssembler<S> {
 
     /// True if no open object has this number or path, and the object is not to be renamed.
     pub(super) fn is_independent(&self, number: u64, path: &[u8]) -> bool {
-        let conflicts = |open: &OpenObject<S::Partial>| {
+        let conflicts = |open: &ObjectInProgress<S::Partial>| {
             open.number == number || open.description.path() == path
         };
         !self.scope.renames.contains_key(&number) && !self.open.iter().any(conflicts)
@@ -232,9 +232,10 @@ impl<S: Sink> ObjectAssembler<S> {
         }
         let partial = self.begin_in_sink(object)?;
         if partial.is_none() {
-            self.remember_link_target(number, object, RestoreOutcome::NotRestored)?;
+            self.remember_link_target(number, object, ObjectOutcome::NotRestored)?;
         }
-        self.open.push(OpenObject::new(number, bytes, partial));
+        self.open
+            .push(ObjectInProgress::new(number, bytes, partial));
         Ok(())
     }
 
@@ -262,7 +263,7 @@ impl<S: Sink> ObjectAssembler<S> {
         if !self.scope.selection.wants(object.path, object.kind) {
             return Ok(None);
         }
-        let is_same = |open: &OpenObject<S::Partial>| {
+        let is_same = |open: &ObjectInProgress<S::Partial>| {
             open.partial.is_some() && open.description.path() == object.path
         };
         if self.open.iter().any(is_same) {
@@ -346,7 +347,7 @@ impl<S: Sink> ObjectAssembler<S> {
             }
             Err(failure) => {
                 if matches!(failure, Failure::Refused(_)) {
-                    let outcome = RestoreOutcome::NotRestored;
+                    let outcome = ObjectOutcome::NotRestored;
                     self.remember_link_target(open.number, &object, outcome)?;
                 }
                 self.report_failure(object.path, failure)
@@ -359,7 +360,7 @@ impl<S: Sink> ObjectAssembler<S> {
         &mut self,
         number: u64,
         object: &ObjectMeta<'_>,
-        outcome: RestoreOutcome,
+        outcome: ObjectOutcome,
     ) -> Result<(), StageError> {
         if !object.linked {
             return Ok(());
@@ -376,7 +377,7 @@ impl<S: Sink> ObjectAssembler<S> {
         Ok(())
     }
 
-    fn create_link(&mut self, object: &ObjectMeta<'_>) -> Result<RestoreOutcome, Failure> {
+    fn create_link(&mut self, object: &ObjectMeta<'_>) -> Result<ObjectOutcome, Failure> {
         let target = self
             .link_targets
             .get(object.link)
@@ -387,7 +388,7 @@ impl<S: Sink> ObjectAssembler<S> {
                 object.link
             )));
         };
-        if target.outcome == RestoreOutcome::NotRestored {
+        if target.outcome == ObjectOutcome::NotRestored {
             let shown = target.path[..target.path.len().min(200)].escape_ascii();
             return Err(Failure::Refused(format!(
                 "is a hard link to \"{shown}\", which was not restored"
@@ -530,7 +531,7 @@ impl<S: Sink> Drop for ObjectAssembler<S> {
 const NO_END: &str = "its end is missing";
 
 /// Returns the defect of an object whose end entry has come, if it has one.
-fn find_defect<P>(open: &OpenObject<P>, end: &ObjectEnd) -> Option<&'static str> {
+fn find_defect<P>(open: &ObjectInProgress<P>, end: &ObjectEnd) -> Option<&'static str> {
     let is_file = open.description.is(ObjectKind::File);
     match end.digest {
         _ if end.state == ObjectState::Unread => {

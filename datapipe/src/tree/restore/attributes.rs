@@ -8,7 +8,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
-use super::open_object::ObjectDescription;
+use super::object_in_progress::ObjectDescription;
 use super::report::RestoreReport;
 use crate::wire::{ObjectKind, ObjectMeta};
 

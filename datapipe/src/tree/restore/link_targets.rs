@@ -23,12 +23,12 @@ use crate::tree::temp_file::SpillFile;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LinkTarget {
     pub(super) path: Vec<u8>,
-    pub(super) outcome: RestoreOutcome,
+    pub(super) outcome: ObjectOutcome,
 }
 
 /// Outcome of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RestoreOutcome {
+pub(super) enum ObjectOutcome {
     /// It was created, and further names may follow that link to it: its device and inode.
     Created { device: u64, inode: u64 },
     /// It is complete, and its inode is not needed: it has one name, or the sink created nothing.
@@ -119,9 +119,9 @@ impl LinkTargets {
         }
         let at = self.spill.len() + self.log.len() as u64;
         let (code, device, inode) = match *outcome {
-            RestoreOutcome::Created { device, inode } => (0, device, inode),
-            RestoreOutcome::Verified => (1, 0, 0),
-            RestoreOutcome::NotRestored => (2, 0, 0),
+            ObjectOutcome::Created { device, inode } => (0, device, inode),
+            ObjectOutcome::Verified => (1, 0, 0),
+            ObjectOutcome::NotRestored => (2, 0, 0),
         };
         self.log.extend_from_slice(&len.to_le_bytes());
         self.log.push(code);
@@ -142,12 +142,12 @@ impl LinkTargets {
         let inode = rest.try_into().map_err(|_| io::ErrorKind::InvalidData)?;
         let path = self.read_log(at + RECORD_HEADER as u64, u32::from_le_bytes(*len) as usize)?;
         let outcome = match code {
-            0 => RestoreOutcome::Created {
+            0 => ObjectOutcome::Created {
                 device: u64::from_le_bytes(*device),
                 inode: u64::from_le_bytes(inode),
             },
-            1 => RestoreOutcome::Verified,
-            _ => RestoreOutcome::NotRestored,
+            1 => ObjectOutcome::Verified,
+            _ => ObjectOutcome::NotRestored,
         };
         Ok(LinkTarget { path, outcome })
     }
@@ -173,12 +173,12 @@ mod tests {
     #[test]
     fn targets_are_found_in_file_and_memory() {
         let outcome = |n| match n % 3 {
-            0 => RestoreOutcome::Created {
+            0 => ObjectOutcome::Created {
                 device: 1 + n,
                 inode: n << 40,
             },
-            1 => RestoreOutcome::Verified,
-            _ => RestoreOutcome::NotRestored,
+            1 => ObjectOutcome::Verified,
+            _ => ObjectOutcome::NotRestored,
         };
         let target = |n: u64| LinkTarget {
             path: format!("dir/{n}").repeat(1 + n as usize % 9).into_bytes(),
@@ -205,7 +205,7 @@ mod tests {
     fn targets_above_the_limit_are_refused() {
         let target = LinkTarget {
             path: Vec::new(),
-            outcome: RestoreOutcome::Verified,
+            outcome: ObjectOutcome::Verified,
         };
         let index = vec![vec![(0, 0); PIECE]; MAX_LINKED_OBJECTS / PIECE];
         let mut targets = LinkTargets {

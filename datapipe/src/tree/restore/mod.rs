@@ -34,7 +34,7 @@ mod attributes; // owner, mode, extended attributes, times
 mod destination; // paths confined to one directory
 mod link_targets; // first names of hard-linked objects
 mod lost_blocks; // objects that began in lost blocks
-mod open_object; // an object between its first and last entry
+mod object_in_progress; // an object between its first and last entry
 mod options; // options of a restore
 mod parallel; // worker threads
 mod record_stack; // stack of records in bounded memory

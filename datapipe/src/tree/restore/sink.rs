@@ -8,14 +8,16 @@
 //!   finish                                        all objects are done
 //! ```
 //!
-//! The assembler calls exactly one of `complete`, `link` and `set_aside` for each object that
-//! `begin` has accepted. The sink never sees an object that is not wanted.
+//! The assembler calls exactly one of `complete` and `set_aside` for each object that `begin` has
+//! accepted. It calls `link` for a hard link whose target was restored; `begin` does not see those.
+//! The sink never sees an object that is not wanted. The sinks of workers see only complete files,
+//! and `finish` is not called on them.
 
 use crate::error::StageError;
 use crate::wire::ObjectMeta;
 
-use super::link_targets::{LinkTarget, RestoreOutcome};
-use super::open_object::ObjectDescription;
+use super::link_targets::{LinkTarget, ObjectOutcome};
+use super::object_in_progress::ObjectDescription;
 
 /// Receiver of assembled objects.
 pub(super) trait Sink: Send + Sized {
@@ -42,7 +44,7 @@ pub(super) trait Sink: Send + Sized {
         partial: Self::Partial,
         description: &ObjectDescription,
         size: u64,
-    ) -> Result<RestoreOutcome, Failure>;
+    ) -> Result<ObjectOutcome, Failure>;
 
     /// Creates `object`, a hard link to `target`, which is complete.
     fn link(&mut self, object: &ObjectMeta<'_>, target: &LinkTarget) -> Result<(), Failure>;
@@ -60,8 +62,8 @@ pub(super) trait Sink: Send + Sized {
 pub(super) enum Failure {
     /// This object cannot be created here; it may be complete in the archive.
     Refused(String),
-    /// This object is damaged, in the archive or here. The sink has set aside what it created of
-    /// it.
+    /// This object is damaged, in the archive or here. After `complete` and `link` the sink has set
+    /// aside what it created of it; after `write_extent` the assembler does that.
     Damaged(String),
     /// Nothing more can be created: the pipe stops.
     Stop(StageError),

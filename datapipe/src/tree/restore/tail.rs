@@ -25,7 +25,7 @@ use super::writer::Writer;
 /// It takes blocks that are decrypted and decompressed. An object that cannot be restored is a
 /// [`RestoreProblem`](super::RestoreProblem) in the [report](Self::report), and the others are
 /// restored all the same; only a destination that can take nothing more stops the pipe. So check
-/// [`RestoreReport::is_whole`] when the pipe has ended.
+/// [`RestoreOutcome::is_whole`](super::RestoreOutcome::is_whole) when the pipe has ended.
 ///
 /// A damaged object is never left under its name: the recovered part of a file is named
 /// `NAME.damaged`, or `NAME.damaged.1` and so on. A file that is overwritten keeps its old content

@@ -8,8 +8,8 @@ use crate::wire::ObjectMeta;
 
 use super::arguments::TREE_VERIFY_MODULE;
 use super::assembler::ObjectAssembler;
-use super::link_targets::{LinkTarget, RestoreOutcome};
-use super::open_object::ObjectDescription;
+use super::link_targets::{LinkTarget, ObjectOutcome};
+use super::object_in_progress::ObjectDescription;
 use super::report::RestoreReport;
 use super::scope::RestoreScope;
 use super::sink::{Failure, Sink};
@@ -84,8 +84,8 @@ impl Sink for VerifyOnly {
         (): (),
         _: &ObjectDescription,
         _: u64,
-    ) -> Result<RestoreOutcome, Failure> {
-        Ok(RestoreOutcome::Verified)
+    ) -> Result<ObjectOutcome, Failure> {
+        Ok(ObjectOutcome::Verified)
     }
 
     fn link(&mut self, _: &ObjectMeta<'_>, _: &LinkTarget) -> Result<(), Failure> {

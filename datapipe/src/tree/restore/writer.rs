@@ -23,8 +23,8 @@ use crate::wire::{ObjectKind, ObjectMeta};
 
 use super::attributes::{Credentials, ObjectFd};
 use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
-use super::link_targets::{LinkTarget, RestoreOutcome};
-use super::open_object::ObjectDescription;
+use super::link_targets::{LinkTarget, ObjectOutcome};
+use super::object_in_progress::ObjectDescription;
 use super::record_stack::RecordStack;
 use super::report::RestoreReport;
 use super::sink::{Failure, Sink};
@@ -163,7 +163,7 @@ impl Writer {
         description: &ObjectDescription,
         object: &ObjectMeta<'_>,
         size: u64,
-    ) -> Result<RestoreOutcome, Failure> {
+    ) -> Result<ObjectOutcome, Failure> {
         // A hole at the end has no extent.
         if size != partial.len
             && let Err(error) = rustix::fs::ftruncate(&partial.file, size)
@@ -216,7 +216,7 @@ impl Writer {
         &mut self,
         description: &ObjectDescription,
         object: &ObjectMeta<'_>,
-    ) -> Result<RestoreOutcome, Failure> {
+    ) -> Result<ObjectOutcome, Failure> {
         let (node, device) = match object.kind {
             ObjectKind::Symlink => (None, (0, 0)),
             ObjectKind::Fifo => (Some(FileType::Fifo), (0, 0)),
@@ -226,7 +226,7 @@ impl Writer {
         if !self.credentials.is_root() && node.is_some_and(|node| node != FileType::Fifo) {
             self.report
                 .record_note("devices are not restored: only root may do that");
-            return Ok(RestoreOutcome::NotRestored);
+            return Ok(ObjectOutcome::NotRestored);
         }
         let (dir, name) = self.parent(object.path)?;
         let device = rustix::fs::makedev(device.0, device.1);
@@ -285,13 +285,13 @@ impl Writer {
 }
 
 /// Outcome of an object that was created: with its inode if further names of it may follow.
-fn outcome_of(fd: impl AsFd, object: &ObjectMeta<'_>) -> Result<RestoreOutcome, Failure> {
+fn outcome_of(fd: impl AsFd, object: &ObjectMeta<'_>) -> Result<ObjectOutcome, Failure> {
     if !object.linked {
-        return Ok(RestoreOutcome::Verified);
+        return Ok(ObjectOutcome::Verified);
     }
     let stat = rustix::fs::fstat(fd).map_err(|error| failure("inspect", object.path, error))?;
     let (device, inode) = inode_of(&stat);
-    Ok(RestoreOutcome::Created { device, inode })
+    Ok(ObjectOutcome::Created { device, inode })
 }
 
 impl Sink for Writer {
@@ -347,9 +347,9 @@ impl Sink for Writer {
         partial: PartialObject,
         description: &ObjectDescription,
         size: u64,
-    ) -> Result<RestoreOutcome, Failure> {
+    ) -> Result<ObjectOutcome, Failure> {
         let Some(object) = description.object() else {
-            return Ok(RestoreOutcome::NotRestored);
+            return Ok(ObjectOutcome::NotRestored);
         };
         match partial {
             PartialObject::File(file) => self.complete_file(file, description, &object, size),
@@ -363,7 +363,7 @@ impl Sink for Writer {
                             )))
                         })?;
                 }
-                Ok(RestoreOutcome::Verified)
+                Ok(ObjectOutcome::Verified)
             }
             PartialObject::Deferred => self.create_special(description, &object),
         }
@@ -380,7 +380,7 @@ impl Sink for Writer {
         let is_target = |dir, name| {
             let inode = lstat(dir, name).map(|stat| inode_of(&stat));
             inode.is_ok_and(|(device, inode)| {
-                target.outcome == RestoreOutcome::Created { device, inode }
+                target.outcome == ObjectOutcome::Created { device, inode }
             })
         };
         if !is_target(&target_dir, target_name) {

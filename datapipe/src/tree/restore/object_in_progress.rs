@@ -5,7 +5,7 @@ use crate::wire::{Entry, EntryBody, ObjectKind, ObjectMeta};
 
 /// An open object: its object entry has come, its end entry has not.
 #[derive(Debug)]
-pub(super) struct OpenObject<P> {
+pub(super) struct ObjectInProgress<P> {
     pub(super) number: u64,
     pub(super) description: ObjectDescription,
     /// The sink's state of the object. `None` if its remaining entries are skipped: it is not
@@ -23,7 +23,7 @@ pub(super) struct OpenObject<P> {
     pub(super) is_doubtful: bool,
 }
 
-impl<P> OpenObject<P> {
+impl<P> ObjectInProgress<P> {
     /// Opens an object, of which only its object entry has come.
     pub(super) fn new(number: u64, object_entry: &[u8], partial: Option<P>) -> Self {
         Self {
