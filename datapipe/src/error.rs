@@ -16,14 +16,14 @@
 //! Each error is defined in the layer that it belongs to. This module only names them in one place.
 
 #[cfg(not(loom))]
-pub use crate::controller::{Deadlock, Error, StageFailure, WaitingStage};
+pub use crate::controller::{Deadlock, Error, WaitingStage};
 #[cfg(not(loom))]
 pub use crate::crypto::KeyError;
 pub use crate::memory::Corruption;
 #[cfg(not(loom))]
 pub(crate) use crate::stage::WaitingInstance;
 #[cfg(not(loom))]
-pub use crate::stage::{Death, NotReplaced, StageError, WaitsFor};
+pub use crate::stage::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -108,7 +108,7 @@ impl Summary {
         for RestoreProblem { path, what, .. } in outcome.problems {
             self.errors.push(ProblemEntry { path, what });
         }
-        self.errors_total += outcome.problem_count;
+        self.errors_total = self.errors_total.saturating_add(outcome.problem_count);
         self.notes.extend(outcome.notes);
     }
 
@@ -120,7 +120,7 @@ impl Summary {
         };
         let outcome = log.snapshot();
         self.errors.extend(outcome.entries.into_iter().map(problem));
-        self.errors_total += outcome.count;
+        self.errors_total = self.errors_total.saturating_add(outcome.count);
     }
 
     /// Adds one error. An empty path means the archive as a whole.
@@ -129,7 +129,7 @@ impl Summary {
             path: path.into(),
             what: what.into(),
         });
-        self.errors_total += 1;
+        self.errors_total = self.errors_total.saturating_add(1);
     }
 
     /// Records the end of the job.

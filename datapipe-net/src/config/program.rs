@@ -113,7 +113,10 @@ impl Program {
             source,
         })?;
         for directory in resolved.ancestors().skip(1) {
-            let metadata = fs::metadata(directory).map_err(unreadable)?;
+            let metadata = fs::metadata(directory).map_err(|error| {
+                let what = format!("{}: {error}", directory.display());
+                unreadable(io::Error::new(error.kind(), what))
+            })?;
             check_ownership(&metadata).map_err(|source| ProgramError::Replaceable {
                 path: named(),
                 directory: directory.to_owned(),

@@ -6,7 +6,7 @@ use std::io;
 
 use crate::memory::{Corruption, SegmentError};
 use crate::pool::Refusal;
-use crate::stage::{StageError, WaitsFor};
+use crate::stage::{StageFailure, WaitsFor};
 
 /// Reason that a pipe could not be started, or did not end well.
 #[derive(Debug)]
@@ -72,36 +72,6 @@ impl error::Error for Error {
 impl From<SegmentError> for Error {
     fn from(error: SegmentError) -> Self {
         Self::Segment(error)
-    }
-}
-
-/// Failure of one instance of one stage.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct StageFailure {
-    /// Name of the stage.
-    pub stage: String,
-    /// Index of the instance, from 0.
-    pub instance: u32,
-    /// Number of instances of the stage.
-    pub instances: u32,
-    /// The error.
-    pub error: StageError,
-}
-
-impl fmt::Display for StageFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stage \"{}\"", self.stage)?;
-        if self.instances > 1 {
-            write!(f, " (instance {} of {})", self.instance + 1, self.instances)?;
-        }
-        write!(f, ": {}", self.error)
-    }
-}
-
-impl error::Error for StageFailure {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.error.source()
     }
 }
 

@@ -35,7 +35,7 @@ pub use admission::AdmitError;
 pub use builder::PipeBuilder;
 pub use byte_count::ByteCount;
 pub use cancel::Canceller;
-pub use error::{Deadlock, Error, StageFailure, WaitingStage};
+pub use error::{Deadlock, Error, WaitingStage};
 pub use event::Event;
 pub use pipe::Pipe;
 pub use plan::Plan;

@@ -14,7 +14,7 @@
 //! The position of a block may arrive after the report of its damage, so an entry without a
 //! position waits for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,10 +84,13 @@ pub struct DamageOutcome {
 struct DamageLogInner {
     outcome: DamageOutcome,
     /// Positions of the last blocks, each at the block's number modulo [`MAX_POSITIONS`]; empty
-    /// before the first position is noted.
+    /// before the first position is recorded.
     positions: Vec<Option<BlockPosition>>,
-    /// Number of positions noted so far.
-    noted: u64,
+    /// The last [`MAX_POSITIONS`] positions in the order in which they were recorded, for a log that
+    /// receives them.
+    recent: VecDeque<BlockPosition>,
+    /// Number of positions recorded so far.
+    recorded: u64,
     /// Numbers of the blocks whose positions are not known yet, each with the index of its entry.
     unlocated: BTreeSet<(u64, usize)>,
     report_hook: Option<ReportHook>,
@@ -96,8 +99,6 @@ struct DamageLogInner {
 /// Position of a block.
 #[derive(Clone, Copy, Debug)]
 struct BlockPosition {
-    /// Number of positions that were noted up to this one.
-    noted: u64,
     block: u64,
     position: Position,
 }
@@ -105,8 +106,8 @@ struct BlockPosition {
 /// The part of a log that another log has received.
 #[derive(Debug, Default)]
 pub(crate) struct DamageCursor {
-    /// Number of positions noted.
-    noted: u64,
+    /// Number of positions recorded.
+    recorded: u64,
     entries: usize,
     /// Number of reports that were not kept.
     unkept: u64,
@@ -204,7 +205,7 @@ impl Mirror for DamageLog {
     fn delta(&self, cursor: &mut DamageCursor) -> Vec<Update> {
         let (inner, mut updates) = (self.0.lock(), Vec::new());
         // Positions come before the damage that was found at them.
-        let positions = inner.positions_since(cursor.noted);
+        let positions = inner.positions_since(cursor.recorded);
         for positions in positions.chunks((MAX_PIECE - 1) / POSITION_LEN) {
             updates.push(Update::silent(encode_positions(positions)));
         }
@@ -220,7 +221,7 @@ impl Mirror for DamageLog {
             updates.push(Update::silent(data));
         }
         *cursor = DamageCursor {
-            noted: inner.noted,
+            recorded: inner.recorded,
             entries: entries.len(),
             unkept,
         };
@@ -255,16 +256,11 @@ impl DamageLogInner {
         }
     }
 
-    /// Returns the positions noted after the first `noted`, in order. A block that has taken the
-    /// slot of another since then is returned in its place.
-    fn positions_since(&self, noted: u64) -> Vec<BlockPosition> {
-        if self.noted == noted {
-            return Vec::new(); // without a look at every slot
-        }
-        let known = self.positions.iter().flatten().copied();
-        let mut new: Vec<_> = known.filter(|known| known.noted > noted).collect();
-        new.sort_unstable_by_key(|known| known.noted);
-        new
+    /// Returns the positions recorded after the first `recorded`, in order, as far as they are kept.
+    fn positions_since(&self, recorded: u64) -> Vec<BlockPosition> {
+        let new = usize::try_from(self.recorded - recorded).unwrap_or(usize::MAX);
+        let kept = self.recent.len();
+        self.recent.range(kept - new.min(kept)..).copied().collect()
     }
 
     fn apply(&mut self, message: &[u8]) -> Result<(), DecodeError> {
@@ -348,23 +344,24 @@ impl DamageLogInner {
         if self.positions.is_empty() {
             self.positions = vec![None; MAX_POSITIONS];
         }
-        self.noted += 1;
-        self.positions[slot(block)] = Some(BlockPosition {
-            noted: self.noted,
-            block,
-            position,
-        });
+        let position = BlockPosition { block, position };
+        self.positions[slot(block)] = Some(position);
+        if self.recent.len() == MAX_POSITIONS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(position);
+        self.recorded += 1;
     }
 
     /// Position of a block, if it was recorded and no later block has taken its slot.
     fn position_of(&self, block: u64) -> Option<String> {
-        let noted = self
+        let recorded = self
             .positions
             .get(slot(block))
             .copied()
             .flatten()
-            .filter(|noted| noted.block == block);
-        noted.map(|noted| noted.position.to_string())
+            .filter(|recorded| recorded.block == block);
+        recorded.map(|recorded| recorded.position.to_string())
     }
 }
 
@@ -447,7 +444,7 @@ mod tests {
     fn positions_are_remembered_for_the_blocks_in_flight() {
         let log = DamageLog::new();
         assert_eq!(log.snapshot(), DamageOutcome::default());
-        log.report(3, "not noted");
+        log.report(3, "not recorded");
         let last = MAX_POSITIONS as u64 + 4;
         (0..=last).for_each(|block| log.record_position(block, position(block)));
         for block in [4, 5, last, last + 1] {
@@ -456,7 +453,7 @@ mod tests {
         log.report_at(position(9), "unreadable");
         let text = texts(&log);
         let expected = [
-            "block 3: not noted".to_owned(),
+            "block 3: not recorded".to_owned(),
             "block 4: torn".to_owned(),
             "block 5 at volume 2, record 5 (byte 327,680): torn".to_owned(),
             format!("block {last} at {}: torn", position(last)),
@@ -560,7 +557,6 @@ mod tests {
         assert_eq!(log.snapshot().entries, [damage]);
         data.pop();
         let cut_position = encode_positions(&[BlockPosition {
-            noted: 1,
             block: 1,
             position: position(1),
         }]);

@@ -205,10 +205,44 @@ impl Error for StageErrorBox {
     }
 }
 
-/// The port's error that `error` is, or was made from.
+/// Failure of one instance of one stage.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StageFailure {
+    /// Name of the stage.
+    pub stage: String,
+    /// Index of the instance, from 0.
+    pub instance: u32,
+    /// Number of instances of the stage.
+    pub instances: u32,
+    /// The error.
+    pub error: StageError,
+}
+
+impl fmt::Display for StageFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stage \"{}\"", self.stage)?;
+        if self.instances > 1 {
+            write!(f, " (instance {} of {})", self.instance + 1, self.instances)?;
+        }
+        write!(f, ": {}", self.error)
+    }
+}
+
+impl Error for StageFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// The port's error that `error` is, or was made from. The port of another pipe, which this stage
+/// ran, does not count: its failure is an error like any other here, and keeps its text.
 fn port_error_in(error: &(dyn Error + 'static)) -> Option<PortError> {
     if let Some(port) = error.downcast_ref::<PortError>() {
         return Some(port.clone());
+    }
+    if error.is::<StageFailure>() {
+        return None;
     }
     // The error that an io::Error was made from is not its source(): that returns the source of
     // the error that it was made from.

@@ -67,7 +67,7 @@ pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
 pub(crate) use error::WaitingInstance;
-pub use error::{Death, NotReplaced, StageError, WaitsFor};
+pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
 pub(crate) use settings::{MessageHandler, Module, Placement, Settings};

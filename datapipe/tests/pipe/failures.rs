@@ -178,6 +178,33 @@ fn early_return_of_a_port_loop_is_reported() {
     }
 }
 
+/// A stage that ran a pipe of its own and returned its error took over the error of the inner
+/// stage's port, as if it had broken the rules of its own port: names and text were lost.
+#[test]
+fn error_of_an_inner_pipe_keeps_its_stage_and_text() {
+    struct RunsPipe;
+    impl Head for RunsPipe {
+        fn fill(&mut self, _: &mut Block) -> Result<Fill, StageError> {
+            let early = Stage::tail_port("inner", |port| Ok(port.receive().map(drop)?));
+            small().head(numbers(2)).tail(early).run()?;
+            Ok(Fill::End)
+        }
+    }
+    let error = small()
+        .head(Stage::head("outer", |_| RunsPipe))
+        .tail(StreamTail::new(std::io::sink()))
+        .run()
+        .unwrap_err();
+    let text = "stage \"outer\": stage \"inner\": the stage broke the rules of its port: the stage \
+                returned before the end of its input";
+    assert_eq!(error.to_string(), text);
+    let Error::Stage(failure) = error else {
+        panic!("{error:?}");
+    };
+    let cause = failure.error.source().expect("the error of the inner pipe");
+    assert!(cause.is::<Error>(), "{cause:?}");
+}
+
 /// The content of a block that was returned with `Fill::End` was dropped, and the run reported
 /// success.
 #[test]

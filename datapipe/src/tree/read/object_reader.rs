@@ -260,10 +260,11 @@ impl ObjectReader {
             current.next = NextEntry::ObjectEnd(0, None);
             return Ok(Put::Written);
         }
-        // `resolve_link` obtained the turn, and the range keeps it until the object has ended.
-        if meta.is_linked()
-            && let Some(mut turn) = shared.held_turn(range)
-        {
+        if meta.is_linked() {
+            // `resolve_link` obtained the turn, and the range keeps it until the object has ended.
+            let mut turn = shared.held_turn(range).ok_or_else(|| {
+                StageError::new("an object with several names was begun out of turn")
+            })?;
             turn.links()
                 .add(meta.id, meta.stamp(), current.number, meta.links)?;
         }

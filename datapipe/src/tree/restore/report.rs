@@ -125,7 +125,7 @@ impl RestoreReport {
     pub(super) fn record_damage(&self, path: &[u8], what: impl Into<String>) {
         let mut inner = self.0.lock();
         inner.record_problem(path, what.into());
-        inner.outcome.damaged_count += 1;
+        inner.outcome.damaged_count = inner.outcome.damaged_count.saturating_add(1);
         inner.keep_damaged(path);
     }
 
