@@ -86,7 +86,7 @@ struct DamageLogInner {
     /// Positions of the last blocks, each at the block's number modulo [`MAX_POSITIONS`]; empty
     /// before the first position is recorded.
     positions: Vec<Option<BlockPosition>>,
-    /// The last [`MAX_POSITIONS`] positions in the order in which they were recorded, for a log that
+    /// The last [`MAX_POSITIONS`] positions in the order of their recording, for a log that
     /// receives them.
     recent: VecDeque<BlockPosition>,
     /// Number of positions recorded so far.
@@ -256,7 +256,7 @@ impl DamageLogInner {
         }
     }
 
-    /// Returns the positions recorded after the first `recorded`, in order, as far as they are kept.
+    /// Returns the positions recorded after the first `recorded`, in order, if they are kept.
     fn positions_since(&self, recorded: u64) -> Vec<BlockPosition> {
         let new = usize::try_from(self.recorded - recorded).unwrap_or(usize::MAX);
         let kept = self.recent.len();
