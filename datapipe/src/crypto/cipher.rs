@@ -9,7 +9,7 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use zeroize::Zeroize;
 
 use super::data_key::SubKey;
-use super::key::KEY_LEN;
+use super::secret_kind::KEY_LEN;
 
 /// Bytes of a nonce.
 pub const NONCE_LEN: usize = 12;

@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::limits::{MAX_ARGON2_LANES, MAX_ARGON2_MEMORY_KIB, MAX_ARGON2_PASSES};
 
-use super::key::{KEY_LEN, Passphrase};
+use super::key::Passphrase;
+use super::secret_kind::KEY_LEN;
 use super::unlock_error::UnlockError;
 
 /// Blocks of 1 KiB that Argon2 needs for each lane.

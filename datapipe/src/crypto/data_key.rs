@@ -6,9 +6,9 @@ use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::derive::derive;
-use super::key::KEY_LEN;
 use super::key_error::KeyError;
 use super::random::fill_random;
+use super::secret_kind::KEY_LEN;
 
 /// Purpose of a sub-key, which precedes the archive's id in HKDF's `info`.
 const PURPOSE: &[u8] = b"datapipe 1 archive key";

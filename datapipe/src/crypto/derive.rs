@@ -4,7 +4,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::key::KEY_LEN;
+use super::secret_kind::KEY_LEN;
 
 /// Derives 32 bytes from `secret` and `salt`, for the purpose that `info` names. Its parts are
 /// concatenated.

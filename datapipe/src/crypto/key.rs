@@ -11,9 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::limits::MAX_PASSPHRASE;
 
 use super::key_error::KeyError;
-
-/// Bytes of a key of any kind.
-pub(super) const KEY_LEN: usize = 32;
+use super::secret_kind::{KEY_LEN, SecretKind};
 
 /// A key of 256 bits. Erased from memory when it is dropped; never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -147,27 +145,6 @@ impl From<Key> for Secret {
 impl From<Passphrase> for Secret {
     fn from(passphrase: Passphrase) -> Self {
         Self::Passphrase(passphrase)
-    }
-}
-
-/// The kind of a [`Secret`].
-///
-/// Exhaustive: version 1 of the format has key slots for these two kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "declared above")]
-pub enum SecretKind {
-    /// The content of a key file.
-    KeyFile,
-    /// A passphrase.
-    Passphrase,
-}
-
-impl fmt::Display for SecretKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::KeyFile => "key file",
-            Self::Passphrase => "passphrase",
-        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::MAX_PASSPHRASE;
 
-use super::key::{KEY_LEN, SecretKind};
+use super::secret_kind::{KEY_LEN, SecretKind};
 use super::unlock_error::UnlockError;
 
 /// Reason that a key or passphrase could not be read, made or used.

@@ -23,6 +23,7 @@ mod derive; // HKDF-SHA256
 mod key; // the secrets of a user: key file, passphrase
 mod key_error; // errors of keys and passphrases
 mod random; // random bytes of the operating system
+mod secret_kind; // kinds of secrets, and the length of keys
 mod slot; // the data key, wrapped for one secret
 mod unlock_error; // reasons why a slot does not open
 
@@ -32,8 +33,9 @@ mod known_answers; // vectors of the RFCs and of the GCM specification
 pub use cipher::{Backend, Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauthentic, nonce};
 pub use cost::Argon2Cost;
 pub use data_key::{DataKey, SubKey};
-pub use key::{Key, Passphrase, Secret, SecretKind, others_can_read};
+pub use key::{Key, Passphrase, Secret, others_can_read};
 pub use key_error::KeyError;
 pub(crate) use random::fill_random;
+pub use secret_kind::SecretKind;
 pub use slot::{KeySlot, SLOT_LEN, unlock};
 pub use unlock_error::UnlockError;

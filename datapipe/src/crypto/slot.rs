@@ -14,9 +14,10 @@ use super::cipher::{Backend, Cipher, NONCE_LEN, TAG_LEN};
 use super::cost::Argon2Cost;
 use super::data_key::DataKey;
 use super::derive::derive;
-use super::key::{KEY_LEN, Secret, SecretKind};
+use super::key::Secret;
 use super::key_error::KeyError;
 use super::random::fill_random;
+use super::secret_kind::{KEY_LEN, SecretKind};
 use super::unlock_error::UnlockError;
 
 /// Bytes of a slot.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::limits::MAX_KEY_SLOTS;
 
-use super::key::SecretKind;
+use super::secret_kind::SecretKind;
 
 /// Reason why a slot does not open, or why none of a session's slots does.
 #[derive(Clone, Debug, PartialEq, Eq)]

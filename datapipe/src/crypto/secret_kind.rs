@@ -1,0 +1,27 @@
+//! Kinds of secrets, and the length of keys.
+
+use std::fmt;
+
+/// Bytes of a key of any kind.
+pub(super) const KEY_LEN: usize = 32;
+
+/// The kind of a [`Secret`](super::Secret).
+///
+/// Exhaustive: version 1 of the format has key slots for these two kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "declared above")]
+pub enum SecretKind {
+    /// The content of a key file.
+    KeyFile,
+    /// A passphrase.
+    Passphrase,
+}
+
+impl fmt::Display for SecretKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyFile => "key file",
+            Self::Passphrase => "passphrase",
+        })
+    }
+}
