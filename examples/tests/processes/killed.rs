@@ -238,6 +238,9 @@ fn processes_die_with_their_program() {
     let stages = wait_until("all processes run", || {
         Some(stages(&child)).filter(|stages| stages.len() == 5)
     });
+    // Kept open: at the end of the stream the processes would finish the archive, if they read it
+    // before they learn of the death.
+    let stream = child.stdin.take();
     signal(child.id());
     child.wait().unwrap();
     wait_until("all processes have ended", || {
@@ -249,6 +252,7 @@ fn processes_die_with_their_program() {
         };
         (!stages.iter().any(|(process, _)| is_there(*process))).then_some(())
     });
+    drop(stream);
     fixture.assert_holds(&["tape"]);
     assert!(
         failed(
