@@ -103,8 +103,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Of the kind [`io::ErrorKind::WouldBlock`] if no connection waits; another error if, for
-    /// example, the process has no descriptor left.
+    /// [`io::ErrorKind::WouldBlock`] if no connection waits; another error if, for example, the
+    /// process has no descriptor left.
     pub fn accept(&self) -> io::Result<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         Ok(rustix::net::accept_with(&self.socket, flags)?)

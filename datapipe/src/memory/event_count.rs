@@ -8,7 +8,7 @@
 //!   sleep while the word is as marked          move the word, wake all
 //! ```
 //!
-//! What the semaphore counts is never stored here: a queue's count is tail minus head, an
+//! The count of the semaphore is not stored here: a queue's count is tail minus head, an
 //! allocator's is its quota minus its loans. The word carries no information, so a participant that
 //! dies while it owes a wake-up, or asleep, leaves nothing to repair but a wake-up, and wakers
 //! wake all sleepers.

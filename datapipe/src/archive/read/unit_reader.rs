@@ -114,9 +114,9 @@ impl<M: Medium> UnitReader<M> {
     /// by zeros. After that the header is consumed; the body stays at the front of the window for
     /// [`body`](Self::body), and `skip` is what [`next`](Self::next) consumes first.
     ///
-    /// Where a header is not accepted the reader is lost. Units begin at multiples of 8, so the
-    /// window moves on by 8 bytes and the next call tries again. Only the first failure in a row is
-    /// reported.
+    /// The reader is lost at a header that it does not accept. Units begin at multiples of 8, so
+    /// the window moves on by 8 bytes and the next call tries again. Only the first failure in a row
+    /// is reported.
     ///
     /// A long unit needs many records. If one of them caused an event, this returns early so that
     /// the event is taken before more records are read: on a damaged tape the events of one unit
