@@ -115,8 +115,8 @@ impl<M: Medium> UnitReader<M> {
     /// [`body`](Self::body), and `skip` is what [`next`](Self::next) consumes first.
     ///
     /// The reader is lost at a header that it does not accept. Units begin at multiples of 8, so
-    /// the window moves on by 8 bytes and the next call tries again. Only the first failure in a row
-    /// is reported.
+    /// the window moves on by 8 bytes and the next call tries again. Only the first failure in a
+    /// row is reported.
     ///
     /// A long unit needs many records. If one of them caused an event, this returns early so that
     /// the event is taken before more records are read: on a damaged tape the events of one unit
