@@ -87,7 +87,8 @@ macro_rules! receiving {
         /// [`PortError::Stopped`] when the pipe stops.
         #[inline(always)]
         pub fn receive(&self) -> Result<Option<Block>, PortError> {
-            self.core.receive(None).map(no_deadline)
+            let next = || self.core.wait(None, || self.core.try_input());
+            self.core.receive_by(|| next().map(no_deadline))
         }
 
         /// As [`receive`](Self::receive), but waits for `timeout` at most.
@@ -97,7 +98,9 @@ macro_rules! receiving {
         /// [`TryError::Blocked`] with [`Blocked::NoInput`] after `timeout`; [`TryError::Port`] for
         /// an error of [`receive`](Self::receive).
         pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Block>, TryError> {
-            Ok(self.core.receive(Instant::now().checked_add(timeout))??)
+            let deadline = Instant::now().checked_add(timeout);
+            self.core
+                .receive_by(|| Ok(self.core.wait(deadline, || self.core.try_input())??))
         }
 
         /// The next block, if there is one at once; `None` at the end of the stream.
@@ -108,7 +111,7 @@ macro_rules! receiving {
         /// [`TryError::Port`] for an error of [`receive`](Self::receive).
         #[inline(always)]
         pub fn try_receive(&self) -> Result<Option<Block>, TryError> {
-            self.core.try_receive()
+            self.core.receive_by(|| Ok(self.core.try_input()??))
         }
     };
 }

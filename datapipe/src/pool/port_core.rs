@@ -19,7 +19,7 @@ use super::activity::Activity;
 use super::block::{Block, LeaseKind};
 use super::loans::Loans;
 use super::participant::{Alloc, Held, Participant};
-use super::port_error::{PortError, TryError};
+use super::port_error::PortError;
 use super::seat::AtLimit;
 use super::wait::{Blocked, Waiter, wait};
 use super::word::State;
@@ -144,34 +144,23 @@ impl PortCore {
         }
     }
 
-    /// The next block that the stage wants to see.
-    pub(super) fn try_receive(self: &Rc<Self>) -> Result<Option<Block>, TryError> {
+    /// The next block that the stage wants to see. `next` gets a buffer that is not a block yet,
+    /// by an attempt, a wait, or a wait with a deadline.
+    ///
+    /// The block is built here, where it is returned: each layer that passes a whole block on costs
+    /// a load that waits for several narrow stores.
+    #[inline(always)]
+    pub(super) fn receive_by<E: From<PortError>>(
+        self: &Rc<Self>,
+        next: impl Fn() -> Result<Option<(Held, Number)>, E>,
+    ) -> Result<Option<Block>, E> {
         loop {
-            let Some((held, number)) = self.try_input()?? else {
+            let Some((held, number)) = next()? else {
                 return Ok(None);
             };
             let block = self.accept(held, number)?;
             if !self.skips(&block) {
                 return Ok(Some(block));
-            }
-        }
-    }
-
-    /// As [`try_receive`](Self::try_receive), but waits until `deadline`.
-    #[inline(always)]
-    pub(super) fn receive(
-        self: &Rc<Self>,
-        deadline: Option<Instant>,
-    ) -> Result<Result<Option<Block>, Blocked>, PortError> {
-        loop {
-            let (held, number) = match self.wait(deadline, || self.try_input())? {
-                Ok(Some(input)) => input,
-                Ok(None) => return Ok(Ok(None)),
-                Err(blocked) => return Ok(Err(blocked)),
-            };
-            let block = self.accept(held, number)?;
-            if !self.skips(&block) {
-                return Ok(Ok(Some(block)));
             }
         }
     }
@@ -188,7 +177,7 @@ impl PortCore {
 
     /// Receives a buffer that is not a block yet.
     #[inline(always)]
-    fn try_input(&self) -> Result<Result<Option<(Held, Number)>, Blocked>, PortError> {
+    pub(super) fn try_input(&self) -> Result<Result<Option<(Held, Number)>, Blocked>, PortError> {
         self.check()?;
         let inherited = self.inherited.borrow_mut().pop_front();
         let queue = self.input();
