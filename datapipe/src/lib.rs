@@ -114,6 +114,8 @@ pub mod pool;
 mod position;
 mod queue;
 #[cfg(not(loom))]
+pub mod recipes;
+#[cfg(not(loom))]
 pub mod sequence;
 #[cfg(not(loom))]
 pub mod stage;

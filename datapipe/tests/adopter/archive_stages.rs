@@ -1,0 +1,1 @@
+//! Stages of an adopter between the head and an archive.

@@ -1,0 +1,1 @@
+//! Stopping heads and stages that do not return.

@@ -1,0 +1,1 @@
+//! Stages that give more or larger blocks than they got.

@@ -1,0 +1,1 @@
+//! Reports of stages in processes.

@@ -1,0 +1,1 @@
+//! Inspection of trees and streams.

@@ -1,0 +1,1 @@
+//! The suites of the testkit, run on good and bad stages.
