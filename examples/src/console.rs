@@ -2,23 +2,20 @@
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write, stderr, stdout};
-use std::mem;
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use datapipe::Event;
 use datapipe::archive::PlanError;
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::tree::TreeError;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::arguments::OutputArgs;
 use crate::format::escape_controls;
 use crate::listing::Listing;
 use crate::progress::{CLEAR, JobProgress, REDRAW, draw};
+use crate::signals;
 use crate::summary::{ProblemEntry, Summary};
 
 /// Number of problems of each kind that are listed one by one. The rest is only counted.
@@ -41,20 +38,6 @@ enum InfoTarget {
     Nowhere,
     Stdout,
     Stderr,
-}
-
-/// State of the signal handling. Signals are sent to the process, so the state is global.
-static SIGNAL_STATE: Mutex<SignalState> = Mutex::new(SignalState {
-    received: false,
-    canceller: None,
-});
-
-/// Reaction to signals.
-struct SignalState {
-    /// True after the first signal.
-    received: bool,
-    /// Stops the present pipe.
-    canceller: Option<Canceller>,
 }
 
 impl Console {
@@ -139,7 +122,7 @@ impl Console {
         done: &dyn Fn() -> JobProgress,
         summary: &mut Summary,
     ) -> Result<Report, datapipe::Error> {
-        Self::stop_on_signals(builder.canceller());
+        signals::cancel_on_signals(builder.canceller());
         let replaced = Arc::new(Mutex::new(Vec::new()));
         let deaths = Arc::clone(&replaced);
         // A replaced process does no harm to the job, but the user should investigate its death.
@@ -232,39 +215,27 @@ impl Console {
         }
     }
 
-    /// Makes signals stop this pipe from now on. If a signal has arrived already, the pipe stops
-    /// before it starts.
-    fn stop_on_signals(canceller: Canceller) {
-        let mut state = SIGNAL_STATE.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.received {
-            canceller.cancel();
-        }
-        state.canceller = Some(canceller);
-    }
-
-    /// Starts a thread that handles signals. The first signal stops the present or the next pipe in
-    /// an orderly way; the second one ends the program immediately.
+    /// Starts to handle signals. The first signal stops the pipe of `job` in an orderly way, or ends
+    /// the program if it has not begun; the second one ends the program immediately.
     ///
     /// # Errors
     ///
     /// Returns an error if the system refuses the signal handlers or the thread.
-    pub fn handle_signals(self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for _ in signals.forever() {
-                    let mut state = SIGNAL_STATE.lock().unwrap_or_else(PoisonError::into_inner);
-                    if mem::replace(&mut state.received, true) {
-                        process::exit(FAILED.into());
-                    }
-                    if let Some(canceller) = &state.canceller {
-                        canceller.cancel();
-                    }
-                    self.warn("stopping; a second signal ends the program immediately");
-                }
-            })?;
-        Ok(())
+    pub fn handle_signals(self, job: &'static str) -> io::Result<()> {
+        signals::handle(move |is_running| {
+            if is_running {
+                self.warn("stopping; a second signal ends the program immediately");
+                return None;
+            }
+            // Nothing has been changed yet. What the program waits for, such as a key from a pipe,
+            // may never come.
+            let mut summary = Summary::new(job);
+            let stopped = "stopped by a signal before the job began".to_owned();
+            self.warn(&stopped);
+            summary.finish(FAILED, Some(stopped));
+            let _ = self.print(&summary, None);
+            Some(FAILED)
+        })
     }
 }
 

@@ -24,4 +24,5 @@ pub mod new_file; // a file that gets its name after it is complete
 pub mod progress; // the progress line
 pub mod read_scope; // the part of an archive that a job reads
 pub mod secret; // keys and passphrases from files
+pub mod signals; // signals, and broken pipes
 pub mod summary; // outcome of a job, for people and for programs

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState};
 use serde::Serialize;
-use signal_hook::consts::SIGPIPE;
-use signal_hook::low_level::emulate_default_handler;
 
 use crate::format::{escape, format_minute, format_mode};
+use crate::signals::exit_on_broken_pipe;
 use crate::summary::{Summary, to_json_text};
 
 /// Printer of a list. It prints each object immediately, so that its memory does not grow with
@@ -94,14 +93,6 @@ impl Listing {
 
     fn lock(&self) -> MutexGuard<'_, ListingState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Ends the program if the reader of the list has closed the pipe: without a message, and with the
-/// signal that ends other programs in this case.
-fn exit_on_broken_pipe(error: &io::Error) {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        let _ = emulate_default_handler(SIGPIPE);
     }
 }
 

@@ -1,6 +1,10 @@
 //! The example `process_stages`: a process is killed and replaced, and all data arrives.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
 
 #[test]
 fn job_completes_after_the_death_of_a_process() {
@@ -62,4 +66,21 @@ fn job_completes_after_the_death_of_a_process() {
             .starts_with("process_stages: 62.5 MiB in, 62.5 MiB out, "),
         "{text}"
     );
+}
+
+// process_stages | head -1
+#[test]
+fn closed_output_ends_the_program_quietly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_process_stages"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    drop(output);
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "");
+    assert_eq!(done.status.signal(), Some(Signal::PIPE.as_raw()));
 }

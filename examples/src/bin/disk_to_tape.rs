@@ -141,7 +141,7 @@ fn main() -> ExitCode {
 }
 
 fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), Failure> {
-    console.handle_signals()?;
+    console.handle_signals(summary.job)?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     args.check_medium_is_not_a_source(&location)?;

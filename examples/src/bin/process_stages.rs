@@ -15,11 +15,14 @@
 //! replacement starts with it: no block is lost or duplicated, and the order is kept.
 
 use std::error::Error;
+use std::fmt;
+use std::io::{Write, stdout};
 use std::thread;
 use std::time::Duration;
 
 use datapipe::host::{self, Modules};
 use datapipe::prelude::*;
+use datapipe_examples::signals::exit_on_broken_pipe;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Numbers in a block of 64 KiB, and in all blocks.
@@ -42,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .head(count(NUMBERS).in_processes())
         .stage(double().instances(2).in_processes())
         .tail(check(NUMBERS).in_processes())
-        .on_event(|event| println!("{event}"))
+        .on_event(|event| print_line(format_args!("{event}")))
         .start()?;
 
     // Half-way through, kill a process. The loop ends early if the pipe does.
@@ -52,7 +55,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let process = i32::try_from(status.stages[1].instances[0].process)?;
         if let Some(victim) = Pid::from_raw(process) {
-            println!("half of the data has arrived: killing process {victim}");
+            print_line(format_args!(
+                "half of the data has arrived: killing process {victim}"
+            ));
             kill_process(victim, Signal::KILL)?;
             break;
         }
@@ -60,12 +65,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let report = pipe.wait()?;
     let doubles = &report.status.stages[1].instances;
-    println!(
+    print_line(format_args!(
         "double/0 had {} processes, double/1 had {}",
         doubles[0].processes, doubles[1].processes
-    );
-    println!("{report}");
+    ));
+    print_line(format_args!("{report}"));
     Ok(())
+}
+
+/// Prints a line. If its reader has gone (`process_stages | head -1`), ends the program.
+fn print_line(line: fmt::Arguments<'_>) {
+    if let Err(error) = writeln!(stdout(), "{line}") {
+        exit_on_broken_pipe(&error);
+    }
 }
 
 /// The first stage: counts from 0 to `end`, the argument of its module.
@@ -142,10 +154,10 @@ impl Tail for Check {
                 self.next, self.end
             )));
         }
-        println!(
+        print_line(format_args!(
             "check: {} bytes arrived, all correct and in order",
             8 * self.next
-        );
+        ));
         Ok(())
     }
 }

@@ -113,7 +113,7 @@ fn run(
     listing: Option<&Listing>,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    console.handle_signals()?;
+    console.handle_signals(summary.job)?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     let reader = ArchiveReader::open(location.open()?, secret.as_ref())

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, letters, noise, ok};
 
@@ -193,4 +196,101 @@ fn stopped_job_is_reported_as_one_object() {
         found["message"].as_str().unwrap().contains("was cancelled"),
         "{found}"
     );
+}
+
+/// Runs a program after the shell has done `before`.
+fn after(fixture: &Fixture, before: &str, program: &str, args: &[&str]) -> Command {
+    let script = format!("{before}; exec \"$0\" \"$@\"");
+    fixture.command("sh", &[&["-c", &script, program], args].concat())
+}
+
+// A backup that nohup started goes on when its terminal is closed.
+#[test]
+fn signals_ignored_at_the_start_stay_ignored() {
+    let fixture = Fixture::new();
+    let mut child = after(
+        &fixture,
+        "trap '' HUP INT",
+        DISK_TO_TAPE,
+        &["--buffer-size", "64KiB", "-", "tapes/"],
+    )
+    .stdin(Stdio::piped())
+    .stdout(Stdio::null())
+    .stderr(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&noise(1 << 20)).unwrap();
+    // The handlers are older than the medium.
+    while !fixture.path("tapes").exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    for signal in ["-HUP", "-INT"] {
+        let sent = Command::new("kill")
+            .args([signal, &child.id().to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+    input.write_all(&noise(1 << 20)).unwrap();
+    drop(input);
+    ok(&child.wait_with_output().unwrap());
+}
+
+// A key that comes from a named pipe may never come.
+#[test]
+fn signal_before_the_job_ends_the_program() {
+    let fixture = Fixture::new();
+    let made = Command::new("mkfifo").arg(fixture.path("pipe")).status();
+    assert!(made.unwrap().success());
+    let child = fixture
+        .command(
+            DISK_TO_TAPE,
+            &["--json", "--key-file", "pipe", "src/data", "tape"],
+        )
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Opening succeeds as soon as the program waits for a writer; then it waits for data.
+    let key = loop {
+        let opened = fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(fixture.path("pipe"));
+        match opened {
+            Ok(key) => break key,
+            Err(_) => thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    drop(key);
+    assert_eq!(output.status.code(), Some(1));
+    let object = String::from_utf8(output.stdout).unwrap();
+    let message = "stopped by a signal before the job began";
+    assert!(object.contains(message), "{object}");
+    assert!(!fixture.path("tape").exists());
+}
+
+// The administrator limits the size of files: the backup continues on more volumes, and a tape
+// that reaches the limit is reported. The kernel's signal at the limit would kill the program.
+#[test]
+fn limit_on_the_size_of_files_is_an_error() {
+    let fixture = Fixture::new();
+    fs::write(fixture.path("src/data/noise"), noise(20 << 20)).unwrap();
+    // Blocks of 512 bytes. The pool in shared memory has to fit, too.
+    let limit = "ulimit -f 16000";
+    let options = ["--buffer-size", "64KiB"];
+    let args = [&options[..], &["src/data", "tape"]].concat();
+    let output = after(&fixture, limit, DISK_TO_TAPE, &args).output();
+    let text = failed(&output.unwrap(), 1);
+    assert!(text.contains("tape is full"), "{text}");
+
+    for (tapes, processes) in [("tapes/", &[][..]), ("others/", &["--processes"])] {
+        let args = [processes, &options, &["src/data", tapes]].concat();
+        let output = after(&fixture, limit, DISK_TO_TAPE, &args).output();
+        ok(&output.unwrap());
+        assert!(fixture.path(tapes).join("000003.tap").exists());
+        ok(&fixture.restore(&["--verify", tapes]));
+    }
 }

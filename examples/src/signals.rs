@@ -1,0 +1,115 @@
+//! Reaction of the programs to signals, and to a broken pipe as standard output.
+//!
+//! ```text
+//!   before the pipe     first signal: the program ends
+//!   while it runs       first signal: the pipe is cancelled, and reports how far it came
+//!   after the first     second signal: the program ends
+//! ```
+
+use std::io;
+use std::mem;
+use std::process;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use datapipe::prelude::*;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
+
+/// State of the signal handling. Signals are sent to the process, so the state is global.
+static STATE: Mutex<State> = Mutex::new(State {
+    received: false,
+    canceller: None,
+});
+
+struct State {
+    /// True after the first signal.
+    received: bool,
+    /// Stops the pipe, once there is one.
+    canceller: Option<Canceller>,
+}
+
+/// Starts a thread that handles SIGHUP, SIGINT and SIGTERM, except those that are ignored, as
+/// `nohup` ignores SIGHUP. `on_first` is called at the first signal, with `true` if a pipe is
+/// being cancelled. If it returns an exit code, the program ends.
+///
+/// Also ignores SIGXFSZ, here and in the processes of stages, so that a limit on the size of files
+/// (`ulimit -f`) is reported by the write that reaches it.
+///
+/// # Errors
+///
+/// Returns an error if the system refuses the signal handlers or the thread.
+pub fn handle(on_first: impl Fn(bool) -> Option<u8> + Send + 'static) -> io::Result<()> {
+    disposition::ignore(SIGXFSZ)?;
+    let mut handled = Vec::new();
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        if !disposition::is_ignored(signal)? {
+            handled.push(signal);
+        }
+    }
+    let mut signals = Signals::new(handled)?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+                if mem::replace(&mut state.received, true) {
+                    process::exit(1);
+                }
+                if let Some(canceller) = &state.canceller {
+                    canceller.cancel();
+                }
+                if let Some(code) = on_first(state.canceller.is_some()) {
+                    process::exit(code.into());
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// Makes signals cancel this pipe from now on.
+pub(crate) fn cancel_on_signals(canceller: Canceller) {
+    let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
+    state.canceller = Some(canceller);
+}
+
+/// Ends the program if the reader of its output has closed the pipe: without a message, and with
+/// the signal that ends other programs in this case.
+pub fn exit_on_broken_pipe(error: &io::Error) {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        let _ = emulate_default_handler(SIGPIPE);
+    }
+}
+
+/// The kernel's disposition of a signal, which no safe library reads.
+#[allow(unsafe_code, reason = "sigaction takes and returns pointers")]
+mod disposition {
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::ptr;
+
+    /// True if the process ignores the signal.
+    pub(super) fn is_ignored(signal: i32) -> io::Result<bool> {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: a null pointer for the new action changes nothing, and `action` has room for the
+        // present one.
+        let done = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+        if done != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: every bit pattern is a valid `sigaction` of integers, and the call has filled it.
+        let action = unsafe { action.assume_init() };
+        Ok(action.sa_sigaction == libc::SIG_IGN)
+    }
+
+    /// Ignores the signal, in programs that this one starts, too.
+    pub(super) fn ignore(signal: i32) -> io::Result<()> {
+        // SAFETY: SIG_IGN is not a function, so no code of this program runs in a handler.
+        let before = unsafe { libc::signal(signal, libc::SIG_IGN) };
+        if before == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
