@@ -12,7 +12,9 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockInfo {
-    /// Offset of the block's data in the stream that the head read, in bytes.
+    /// Offset of the block's data in the stream that the head read, in bytes. A head may leave it
+    /// 0: [`PipeBuilder::archive`](crate::PipeBuilder::archive) gives the blocks of an archive the
+    /// offsets that they need.
     pub offset: u64,
     /// Length of the block's data before any transformation, in bytes; 0 as long as nothing was
     /// transformed.
@@ -27,6 +29,9 @@ pub struct BlockInfo {
     pub marks: Marks,
     /// Role of the block in the archive that it belongs to; 0 for data.
     pub kind: u8,
+    /// True if the data are entries of a file tree, as [`TreeHead`](crate::tree::TreeHead) makes
+    /// them. An archive of a tree takes these blocks only, and an archive of a stream takes none.
+    pub entries: bool,
     /// The number that a sequencer gave the block, if any did; at most `u64::MAX - 1`.
     pub sequence: Option<u64>,
     /// For the application.
@@ -39,7 +44,7 @@ impl BlockInfo {
     pub(crate) fn from_words(words: [u64; 8]) -> Self {
         let [offset, packed, sequence, kind, user @ ..] = words;
         let [a, b, c, d, codec, class, sealed, marks] = packed.to_le_bytes();
-        let [kind, ..] = kind.to_le_bytes();
+        let [kind, entries, ..] = kind.to_le_bytes();
         Self {
             offset,
             plain_len: u32::from_le_bytes([a, b, c, d]),
@@ -48,6 +53,7 @@ impl BlockInfo {
             sealed: sealed != 0,
             marks: Marks(marks),
             kind,
+            entries: entries != 0,
             sequence: sequence.checked_sub(1),
             user,
         }
@@ -71,7 +77,7 @@ impl BlockInfo {
             self.offset,
             u64::from_le_bytes(packed),
             self.sequence.map_or(0, |n| n.saturating_add(1)),
-            self.kind.into(),
+            u64::from_le_bytes([self.kind, self.entries.into(), 0, 0, 0, 0, 0, 0]),
             u0,
             u1,
             u2,

@@ -19,12 +19,11 @@
 //! let data = b"the only copy of a user's data".repeat(100_000);
 //! let key = Secret::Key(Key::from_bytes([7; 32]));
 //! let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
-//! let (seal, tail) = archive.stages(VirtualTape::create(path, VolumeOptions::default())?);
+//! let tape = VirtualTape::create(path, VolumeOptions::default())?;
 //! let report = Pipe::builder()
 //!     .head(StreamHead::new(&data[..]))
 //!     .stage(zstd(3).instances(2))
-//!     .stage(seal.expect("there is a key").instances(2))
-//!     .tail(tail)
+//!     .archive(archive.map_seal(|seal| seal.instances(2)), tape)
 //!     .run()?;
 //! println!("{report}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -31,6 +31,7 @@ use super::run::{ReadStart, Run};
 
 // Names of the modules.
 pub(super) const SEAL_MODULE: &str = "datapipe.seal";
+pub(super) const OFFSETS_MODULE: &str = "datapipe.archive-offsets";
 pub(super) const OPEN_MODULE: &str = "datapipe.open";
 pub(super) const TAIL_MODULE: &str = "datapipe.archive-tail";
 pub(super) const HEAD_MODULE: &str = "datapipe.archive-head";
@@ -46,6 +47,7 @@ pub(super) const CHUNK_LEN: &str = "chunk-len";
 pub(super) const BLOCK_LEN: &str = "block-len";
 pub(super) const RECORD_LEN: &str = "record-len";
 pub(super) const RUNS: &str = "runs";
+pub(super) const TREE: &str = "tree";
 pub(super) const MEDIUM: &str = "medium";
 pub(super) const PATH: &str = "path";
 pub(super) const VOLUME_SIZE: &str = "volume-size";
@@ -108,6 +110,7 @@ pub(super) fn describe_tail<'a>(
 pub(super) struct HeadSettings<'r> {
     pub(super) session: [u8; 16],
     pub(super) block_len: u32,
+    pub(super) is_tree: bool,
     pub(super) key: Option<&'r ArchiveKey>,
     /// The blocks to be read, if not all.
     pub(super) runs: Option<&'r VecDeque<Run>>,
@@ -132,6 +135,7 @@ pub(super) fn describe_head<'a>(
     let arguments = optional_key_arguments(settings.key)
         .with(SESSION, settings.session)
         .with(BLOCK_LEN, settings.block_len.to_string())
+        .with_flag(TREE, settings.is_tree)
         .with_flag(RUNS, settings.runs.is_some())
         .with_flag(SALVAGE, settings.reporter.log.is_some());
     let arguments = with_medium(arguments, &medium);

@@ -70,8 +70,9 @@ pub(super) fn unit_header(
     })
 }
 
-/// Returns the info with which a block that was read enters the pipe.
-pub(super) fn block_info(header: &UnitHeader) -> BlockInfo {
+/// Returns the info with which a block that was read enters the pipe. `entries` is true in an
+/// archive of a tree.
+pub(super) fn block_info(header: &UnitHeader, entries: bool) -> BlockInfo {
     BlockInfo {
         offset: header.offset,
         plain_len: if header.codec == Codec::NONE {
@@ -85,6 +86,7 @@ pub(super) fn block_info(header: &UnitHeader) -> BlockInfo {
         sequence: Some(header.number),
         marks: header.marks,
         kind: header.block_kind.code(),
+        entries,
         ..BlockInfo::default()
     }
 }

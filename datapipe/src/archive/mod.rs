@@ -1,13 +1,13 @@
 //! Archives: a stream of blocks becomes units and records on a medium, and is read back.
 //!
 //! ```text
-//!   write   ... > compress > seal > ArchiveTail > medium                    Archive::stages
+//!   write   ... > compress > offsets > seal > tail > medium                 PipeBuilder::archive
 //!   read    medium > ArchiveHead > ArchiveReader::open_blocks > decompress > StreamRestore
 //! ```
 //!
-//! An [`Archive`] has everything that is decided before the first block: ids, keys, framing. It
-//! makes the stages that belong together. An [`ArchiveReader`] has read the headers and unlocked
-//! the keys.
+//! An [`Archive`] has everything that is decided before the first block: ids, keys, framing.
+//! [`PipeBuilder::archive`](crate::PipeBuilder::archive) adds its stages, which belong together. An
+//! [`ArchiveReader`] has read the headers and unlocked the keys.
 //!
 //! All stages can run in processes of their own. A medium is passed by its descriptors, and reports
 //! are updated as if the stage ran on a thread. The key of an archive is sent with the launch
@@ -37,4 +37,6 @@ pub use modules::modules;
 pub use open_error::OpenError;
 pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};
 pub use report::{ArchiveReport, ReadOutcome, ReadReport, WriteOutcome, WriteReport};
-pub use write::{Archive, ArchiveOptions, ArchiveTail, PlanError};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use write::separate_stages;
+pub use write::{Archive, ArchiveOptions, PlanError};

@@ -7,33 +7,43 @@ use std::str::FromStr;
 use crate::crypto::SubKey;
 use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
+use crate::limits::DEFAULT_BUFFER_SIZE;
 use crate::media::{
     Form, Medium, VirtualTape, VolumeDirectory, VolumeOptions, reopen_to_read, reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
-use crate::wire::{ArchiveHeader, SessionHeader};
+use crate::wire::{ArchiveHeader, Content, SessionHeader};
 
 use super::arguments::{
-    ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, NAME, OPEN_MODULE,
-    OPENED, OVERWRITE, PATH, RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE,
-    TAPE, VOLUME_SIZE, read_runs,
+    ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, NAME,
+    OFFSETS_MODULE, OPEN_MODULE, OPENED, OVERWRITE, PATH, RECORD_LEN, RESTORE_MODULE, RUNS,
+    SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_SIZE, read_runs,
 };
 use super::key::ArchiveKey;
 use super::plan_data::PlanData;
 use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
-use super::report::DamageReporter;
+use super::report::{DamageReporter, WriteReport};
 use super::seal;
-use super::write::{Archive, ArchiveOptions, ArchiveTail};
+use super::write::{Archive, ArchiveOptions, ArchiveTail, offsets_stage};
 
 /// Adds the stages of archives to the modules of a host.
 #[must_use]
 pub fn modules(modules: Modules) -> Modules {
     modules
+        .with(OFFSETS_MODULE, from_offsets)
         .with(SEAL_MODULE, from_seal)
         .with(OPEN_MODULE, from_open)
         .with(TAIL_MODULE, from_tail)
         .with(HEAD_MODULE, from_head)
         .with(RESTORE_MODULE, from_restore)
+}
+
+fn from_offsets(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let content = content(&mut fields)?;
+    let block_len = optional_number(&mut fields, BLOCK_LEN)?.unwrap_or(DEFAULT_BUFFER_SIZE);
+    fields.end()?;
+    Ok(offsets_stage(content, block_len))
 }
 
 fn from_seal(call: &StageArgs<'_>) -> Result<MiddleStage<'static>, StageError> {
@@ -64,8 +74,9 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
         overwrite: fields.flag(OVERWRITE)?,
     };
     fields.end()?;
-    let tail = ArchiveTail::new(plan, target.open_to_write(call, options)?);
-    call.mirror(&tail.report());
+    let report = WriteReport::default();
+    call.mirror(&report);
+    let tail = ArchiveTail::new(plan, target.open_to_write(call, options)?, report);
     Ok(tail.into())
 }
 
@@ -74,6 +85,7 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let (key, session) = (optional_key(&mut fields)?, fields.optional(SESSION)?);
     let block_len = optional_number(&mut fields, BLOCK_LEN)?;
     let (salvages, has_runs) = (fields.flag(SALVAGE)?, fields.flag(RUNS)?);
+    let is_tree = fields.flag(TREE)?;
     let target = Target::from_fields(&mut fields)?;
     fields.end()?;
     let medium = target.open_to_read(call)?;
@@ -88,7 +100,7 @@ fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
             })?;
             let medium = SharedMedium::new(medium);
             let units = UnitReader::new(medium.clone(), Some(session));
-            ArchiveHead::new(medium, units, block_len, key, DamageReporter { log })
+            ArchiveHead::new(medium, units, block_len, key, DamageReporter { log }).of_tree(is_tree)
         }
         (None, None) if key.is_none() => {
             let reader = ArchiveReader::open(medium, None)?;
@@ -156,7 +168,7 @@ fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
                 "the module got a key without the headers of its archive",
             ));
         }
-        return Ok(new_plan(fields)?.into_data());
+        return Ok(new_plan(fields)?.data);
     };
     Ok(PlanData {
         session: SessionHeader::parse(session)?,
@@ -167,15 +179,9 @@ fn plan_from(fields: &mut Fields<'_>) -> Result<PlanData, StageError> {
 }
 
 fn new_plan(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
-    let options_of = match fields.optional(CONTENT)? {
-        None | Some(b"stream") => ArchiveOptions::stream,
-        Some(b"tree") => ArchiveOptions::tree,
-        Some(other) => {
-            return Err(StageError::new(format!(
-                "the module got the content \"{}\", but knows stream and tree only",
-                other.escape_ascii()
-            )));
-        }
+    let options_of = match content(fields)? {
+        Content::Stream => ArchiveOptions::stream,
+        Content::Tree => ArchiveOptions::tree,
     };
     let mut options = options_of(fields.text(NAME)?);
     if let Some(len) = optional_number(fields, BLOCK_LEN)? {
@@ -188,6 +194,18 @@ fn new_plan(fields: &mut Fields<'_>) -> Result<Archive, StageError> {
         options = options.chunk_len(len);
     }
     Ok(options.plan()?)
+}
+
+/// Reads the content of an archive: a stream, unless the field names another.
+fn content(fields: &mut Fields<'_>) -> Result<Content, StageError> {
+    match fields.optional(CONTENT)? {
+        None | Some(b"stream") => Ok(Content::Stream),
+        Some(b"tree") => Ok(Content::Tree),
+        Some(other) => Err(StageError::new(format!(
+            "the module got the content \"{}\", but knows stream and tree only",
+            other.escape_ascii()
+        ))),
+    }
 }
 
 /// The medium that a module is to use.

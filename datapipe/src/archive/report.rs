@@ -16,7 +16,7 @@ use crate::wire::codec::{Bytes, DecodeError, Put};
 /// Progress of an [`ArchiveHead`](super::ArchiveHead), for the program that runs the pipe.
 pub type ReadReport = ArchiveReport<ReadOutcome>;
 
-/// Progress of an [`ArchiveTail`](super::ArchiveTail), for the program that runs the pipe.
+/// Progress of the writing of an [`Archive`](super::Archive), for the program that runs the pipe.
 pub type WriteReport = ArchiveReport<WriteOutcome>;
 
 /// Progress of a stage that reads or writes an archive: a [`ReadReport`] or a [`WriteReport`].

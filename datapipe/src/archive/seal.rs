@@ -10,7 +10,7 @@ use crate::crypto::{Cipher, NonceKind, TAG_LEN, nonce};
 use crate::error::StageError;
 use crate::memory::Number;
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::{DamageLog, InPlace, MiddleStage, SALVAGE, Stage, Verdict};
+use crate::stage::{DamageLog, InPlace, MiddleStage, Offsets, SALVAGE, Stage, Verdict};
 
 use super::arguments::{OPEN_MODULE, SEAL_MODULE, key_arguments};
 use super::block_header::unit_header;
@@ -20,6 +20,7 @@ use super::key::ArchiveKey;
 pub(super) fn seal_stage<'a>(key: ArchiveKey) -> MiddleStage<'a> {
     let arguments = key_arguments(&key);
     Stage::in_place("aes-256-gcm", move |_| Seal(Arc::clone(key.cipher())))
+        .offsets(Offsets::Kept)
         .module(SEAL_MODULE, arguments)
 }
 
@@ -32,6 +33,7 @@ pub(super) fn open_stage<'a>(key: ArchiveKey, log: Option<DamageLog>) -> MiddleS
         cipher: Arc::clone(key.cipher()),
         log: log.clone(),
     })
+    .offsets(Offsets::Kept)
     .module(OPEN_MODULE, arguments);
     match callers_log {
         Some(log) => stage.mirrored(&log),
@@ -71,8 +73,9 @@ impl InPlace for Seal {
     /// loss.
     fn on_vacant(&mut self, number: Number) -> Result<(), StageError> {
         Err(StageError::new(format!(
-            "block {number} was dropped before encryption, which numbers blocks without gaps; \
-             drop blocks after it, or put a loop over a port between, which numbers blocks anew"
+            "block {number} was dropped before encryption, which numbers blocks without gaps: add \
+             the archive to the pipe with PipeBuilder::archive, or put a loop over a port between, \
+             which numbers blocks anew"
         )))
     }
 }

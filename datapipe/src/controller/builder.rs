@@ -114,10 +114,25 @@ impl<'a> PipeBuilder<'a> {
         self
     }
 
-    /// Sets the last stage.
-    pub fn tail(mut self, tail: impl Into<TailStage<'a>>) -> Self {
-        self.description.tail = None; // its name is free again
-        let mut tail = tail.into();
+    /// Sets the last stage, in place of an earlier one or of an [`archive`](Self::archive).
+    pub fn tail(self, tail: impl Into<TailStage<'a>>) -> Self {
+        self.tail_after([], tail.into())
+    }
+
+    /// Sets the last stage, and stages that belong to it: they come after all others between head
+    /// and tail, also after those that are added later.
+    pub(crate) fn tail_after(
+        mut self,
+        before: impl IntoIterator<Item = MiddleStage<'a>>,
+        mut tail: TailStage<'a>,
+    ) -> Self {
+        // The names of what is replaced are free again.
+        self.description.tail = None;
+        self.description.before_tail.clear();
+        for mut stage in before {
+            stage.settings.name = self.description.unique_name(stage.settings.name);
+            self.description.before_tail.push(stage);
+        }
         tail.settings.name = self.description.unique_name(tail.settings.name);
         self.description.tail = Some(tail);
         self
@@ -128,6 +143,8 @@ impl<'a> PipeBuilder<'a> {
         let Description { head, tail, .. } = &mut self.description;
         *head = head.take().map(Stage::in_processes);
         *tail = tail.take().map(Stage::in_processes);
+        let before_tail = std::mem::take(&mut self.description.before_tail);
+        self.description.before_tail = before_tail.into_iter().map(Stage::in_processes).collect();
         self.map_middles(Stage::in_processes)
     }
 

@@ -8,7 +8,7 @@ use crate::limits::{
 };
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
-use crate::stage::{HeadStage, MiddleStage, TailStage};
+use crate::stage::{HeadStage, MiddleStage, Offsets, TailStage};
 use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
@@ -20,6 +20,8 @@ pub(super) struct Description<'a> {
     pub(super) label: String,
     pub(super) head: Option<HeadStage<'a>>,
     pub(super) middles: Vec<MiddleStage<'a>>,
+    /// Stages that belong to the tail: they come after all others, also those added later.
+    pub(super) before_tail: Vec<MiddleStage<'a>>,
     pub(super) tail: Option<TailStage<'a>>,
     /// Buffers in the pool; `None` for as many as the stages work well with.
     pub(super) buffers: Option<u32>,
@@ -36,13 +38,14 @@ pub(super) struct Description<'a> {
     pub(super) stopped_limit: Duration,
 }
 
-impl Description<'_> {
+impl<'a> Description<'a> {
     /// A pipe without stages, with the default options.
     pub(super) fn new() -> Self {
         Self {
             label: "pipe".to_owned(),
             head: None,
             middles: Vec::new(),
+            before_tail: Vec::new(),
             tail: None,
             buffers: None,
             buffer_size: DEFAULT_BUFFER_SIZE,
@@ -58,10 +61,38 @@ impl Description<'_> {
         }
     }
 
+    /// Returns the stages between head and tail, in order.
+    pub(super) fn middles(&self) -> impl Iterator<Item = &MiddleStage<'a>> {
+        let is_needed = self.needed_stages();
+        let all = self.middles.iter().chain(&self.before_tail);
+        all.filter(move |stage| is_needed(stage))
+    }
+
+    /// Takes the stages that [`middles`](Self::middles) returns.
+    pub(super) fn take_middles(&mut self) -> Vec<MiddleStage<'a>> {
+        let is_needed = self.needed_stages();
+        let all = self.middles.drain(..).chain(self.before_tail.drain(..));
+        all.filter(|stage| is_needed(stage)).collect()
+    }
+
+    /// Returns the test if a stage is part of the pipe. One that assigns offsets is needed only if
+    /// they may be wrong before it.
+    fn needed_stages(&self) -> impl Fn(&MiddleStage<'a>) -> bool + use<'a> {
+        let kept = |offsets| offsets == Offsets::Kept;
+        let head = self.head.as_ref();
+        let are_kept = head.is_some_and(|head| kept(head.settings.offsets))
+            && self
+                .middles
+                .iter()
+                .all(|stage| kept(stage.settings.offsets));
+        move |stage| !are_kept || stage.settings.offsets != Offsets::Assigned
+    }
+
     /// Returns `name`, or `name` with the first number from 2 up that no stage's name has yet.
     pub(super) fn unique_name(&self, name: String) -> String {
         let head = self.head.iter().map(|stage| &stage.settings.name);
-        let middles = self.middles.iter().map(|stage| &stage.settings.name);
+        let middles = self.middles.iter().chain(&self.before_tail);
+        let middles = middles.map(|stage| &stage.settings.name);
         let tail = self.tail.iter().map(|stage| &stage.settings.name);
         let taken: HashSet<&String> = head.chain(middles).chain(tail).collect();
         let numbered = (2..).map(|number| {

@@ -120,7 +120,7 @@ impl<'s> PlannedStage<'s> {
             has_code: head.has_code(),
             role: Role::Head,
         }];
-        stages.extend(description.middles.iter().map(|stage| Self {
+        stages.extend(description.middles().map(|stage| Self {
             settings: &stage.settings,
             kind: stage.kind(),
             has_code: stage.has_code(),

@@ -41,7 +41,7 @@ pub(super) struct PreparedPipe<'a> {
 }
 
 impl<'a> PreparedPipe<'a> {
-    pub(super) fn new(description: Description<'a>) -> Result<Self, Error> {
+    pub(super) fn new(mut description: Description<'a>) -> Result<Self, Error> {
         let plan = Plan::of(&description)?;
         let names: Vec<&str> = plan
             .stages
@@ -55,17 +55,12 @@ impl<'a> PreparedPipe<'a> {
             description.backing,
             description.huge_pages,
         )?;
+        let middles = description.take_middles();
         let (Some(head), Some(tail)) = (description.head, description.tail) else {
             unreachable!("the plan has refused a pipe without head or tail");
         };
-        let instances = Instances::new(
-            head,
-            description.middles,
-            tail,
-            &segment,
-            description.at_limit,
-        )
-        .map_err(|(id, error)| Error::Stage(stage_failure(&plan, id, error)))?;
+        let instances = Instances::new(head, middles, tail, &segment, description.at_limit)
+            .map_err(|(id, error)| Error::Stage(stage_failure(&plan, id, error)))?;
         let attach_point =
             AttachPoint::new(instances.unbound()).map_err(|source| Error::System {
                 what: "cannot make the attach point of the pipe",

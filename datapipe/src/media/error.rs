@@ -58,6 +58,9 @@ pub enum MediumError {
         /// The most bytes that this medium takes.
         max: usize,
     },
+    /// A pipe reads the archive from this medium, with the same
+    /// [`ArchiveReader`](crate::archive::ArchiveReader).
+    InUse,
     /// A record has no bytes. The layout cannot store it: its length word would be a mark.
     Empty,
     /// The volume size in the options is too small.
@@ -146,6 +149,10 @@ impl fmt::Display for MediumError {
                      write shorter ones"
                 )
             }
+            Self::InUse => f.write_str(
+                "another pipe reads this archive with the same reader; run one after the other, or \
+                 open the medium again with a reader of its own",
+            ),
             Self::Empty => write!(
                 f,
                 "a record of no bytes cannot be written; write a mark if one was meant"

@@ -13,7 +13,9 @@ use crate::error::StageError;
 use crate::pool::{HeadPort, MiddlePort, TailPort};
 
 use super::mirror::{Mirror, Mirrors};
-use super::settings::{Confinement, MessageHandler, Module, Placement, Settings, StageKind};
+use super::settings::{
+    Confinement, MessageHandler, Module, Offsets, Placement, Settings, StageKind,
+};
 use super::traits::{Analyze, Head, InPlace, Tail, Transform};
 
 /// A stage of a pipe, before it is started.
@@ -146,7 +148,7 @@ impl<'a> Stage<MiddleWork<'a>> {
         mut factory: impl FnMut(u32) -> T + Send + 'a,
     ) -> Self {
         let work = MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))));
-        Self::with(name, 1, 0, MiddleWork(work))
+        Self::with(name, 1, 0, MiddleWork(work)).offsets(Offsets::Kept)
     }
 
     /// A stage that drives its port itself, in a loop: it may merge, split or reorder blocks. It
@@ -329,6 +331,12 @@ impl<W> Stage<W> {
             arguments: Zeroizing::new(arguments.into()),
             descriptors: descriptors.into_iter().collect(),
         });
+        self
+    }
+
+    /// Declares the effect of the stage on the offsets of blocks.
+    pub(crate) fn offsets(mut self, offsets: Offsets) -> Self {
+        self.settings.offsets = offsets;
         self
     }
 

@@ -70,5 +70,5 @@ pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
-pub(crate) use settings::{MessageHandler, Module, Placement, Settings};
+pub(crate) use settings::{MessageHandler, Module, Offsets, Placement, Settings};
 pub use traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};

@@ -34,6 +34,7 @@ pub(crate) struct Settings {
     /// Paths that the stage's processes may open; `None` if they are not confined.
     pub(crate) confinement: Option<Confinement>,
     pub(crate) message_handler: Option<MessageHandler>,
+    pub(crate) offsets: Offsets,
 }
 
 impl Settings {
@@ -51,8 +52,20 @@ impl Settings {
             local: None,
             confinement: None,
             message_handler: None,
+            offsets: Offsets::Unknown,
         }
     }
+}
+
+/// Effect of a stage on the offsets of blocks in the plain stream, which an archive records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offsets {
+    /// The blocks after it may have any offsets.
+    Unknown,
+    /// The blocks after it have the right offsets, if those before it have. A head sets them.
+    Kept,
+    /// It gives each block its offset, and is left out of a pipe whose other stages keep them.
+    Assigned,
 }
 
 /// A host's module: its name, and what it makes the stage from.

@@ -6,12 +6,14 @@
 //!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, or a stage of yours -> collect
 //!
 //!   check_stage(your stage): the cases that every stage must pass
+//!   archive_stages: the seal and the tail of an archive, to put a stage between them
 //!   FaultyStorage: files in memory, whose n-th call fails, and which lose what was not synced
 //! ```
 //!
 //! The module is compiled only with the feature `testkit`, or in this crate's own tests. Nothing in
 //! it is fast, and nothing in it is for production.
 
+mod archive; // the stages of an archive, apart
 mod frames; // a volume's file, taken apart
 mod random; // a small generator whose seed is printed
 mod sink; // a writer that keeps what it gets
@@ -19,6 +21,7 @@ mod stages; // a source, a sink, and stages that misbehave on request
 mod storage; // a storage in memory that fails on schedule
 mod suite; // a suite that every stage must pass, run over yours
 
+pub use archive::archive_stages;
 pub use frames::frames;
 pub use random::Random;
 pub use sink::Sink;

@@ -1,8 +1,8 @@
 //! Writes archives, and reads and salvages them, for all tests of archives.
 
-use datapipe::archive::{Archive, ArchiveTail, ReadOutcome};
+use datapipe::archive::{Archive, ReadOutcome};
 use datapipe::prelude::*;
-use datapipe::testkit::{FaultyStorage, Sink};
+use datapipe::testkit::{FaultyStorage, Sink, archive_stages};
 use datapipe::wire::{Framing, RecordHeader, RecordKind, looks_like_record};
 
 /// Path of the tapes in a [`FaultyStorage`].
@@ -64,16 +64,12 @@ impl Run {
 }
 
 /// Stages of an archive on a new tape, and the storage of the tape.
-pub(crate) type Planned<'a> = (
-    FaultyStorage,
-    Option<MiddleStage<'a>>,
-    ArchiveTail<VirtualTape<FaultyStorage>>,
-);
+pub(crate) type Planned<'a> = (FaultyStorage, Option<MiddleStage<'a>>, TailStage<'a>);
 
 /// Plans an archive on a new tape.
 pub(crate) fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
     let storage = FaultyStorage::new(1);
-    let (seal, tail) = options.plan().unwrap().stages(create_tape(&storage));
+    let (seal, tail) = archive_stages(options.plan().unwrap(), create_tape(&storage));
     (storage, seal, tail)
 }
 
@@ -84,15 +80,13 @@ pub(crate) fn write<'a>(
     head: impl Into<HeadStage<'a>>,
     block: u32,
 ) {
-    let (seal, tail) = archive.stages(medium);
-    let mut pipe = Pipe::builder()
+    Pipe::builder()
         .buffer_size(block)
         .head(head)
-        .stage(zstd(3).instances(2));
-    if let Some(seal) = seal {
-        pipe = pipe.stage(seal.instances(2));
-    }
-    pipe.tail(tail).run().unwrap();
+        .stage(zstd(3).instances(2))
+        .archive(archive.map_seal(|seal| seal.instances(2)), medium)
+        .run()
+        .unwrap();
 }
 
 /// Returns the bytes of a tape with an archive of `data`, in blocks of `block` bytes.
@@ -106,7 +100,7 @@ pub(crate) fn volume(options: ArchiveOptions, data: &[u8], block: u32) -> Vec<u8
     if let Some(seal) = seal {
         pipe = pipe.stage(seal.inline());
     }
-    pipe.tail(TailStage::from(tail).inline()).run().unwrap();
+    pipe.tail(tail.inline()).run().unwrap();
     storage.bytes(TAPE).unwrap()
 }
 

@@ -295,7 +295,7 @@ fn blocks_without_offsets_are_rejected_by_the_tail() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("block 1") && error.contains("BlockInfo::offset"),
+        error.contains("block 1") && error.contains("PipeBuilder::archive"),
         "{error}"
     );
 }
@@ -319,8 +319,8 @@ impl InPlace for Harm {
 /// second, without a report.
 #[test]
 fn damaged_block_is_rejected_by_the_tail() {
-    let (_, _, tail) = planned(small());
     let data = data(4);
+    let (_, _, tail) = planned(small());
     let pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(StreamHead::new(&data[..]));
@@ -420,14 +420,11 @@ fn full_disk_is_reported_as_full() {
         let storage = FaultyStorage::new(1);
         storage.set_capacity(capacity);
         let medium = VolumeDirectory::create_on(storage, "/d", VolumeOptions::default()).unwrap();
-        let (_, tail) = small().record_len(2048).plan().unwrap().stages(medium);
+        let archive = small().record_len(2048).plan().unwrap();
+        let archive = archive.map_tail(|tail| tail.inline());
         let head = HeadStage::from(StreamHead::new(&[7; 40_000][..])).inline();
         let pipe = Pipe::builder().buffer_size(BLOCK).head(head);
-        let text = pipe
-            .tail(TailStage::from(tail).inline())
-            .run()
-            .unwrap_err()
-            .to_string();
+        let text = pipe.archive(archive, medium).run().unwrap_err().to_string();
         assert!(text.contains("full"), "{capacity}: {text}");
     }
 }

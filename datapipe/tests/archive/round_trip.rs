@@ -202,19 +202,13 @@ fn failed_write_leaves_a_valid_archive_up_to_its_last_checkpoint() {
             2 => storage.fail(StorageCall::Sync, 1 + seed / 20),
             _ => end = 4000 * seed as usize,
         }
-        let (seal, tail) = archive.stages(tape);
-        let report = tail.report();
+        let report = archive.report();
         let source = StreamHead::new(std::io::Read::chain(&data[..end], Broken));
         let pipe = Pipe::builder()
             .buffer_size(BLOCK)
             .head(source)
             .stage(zstd(1));
-        let error = pipe
-            .stage(seal.unwrap())
-            .tail(tail)
-            .run()
-            .unwrap_err()
-            .to_string();
+        let error = pipe.archive(archive, tape).run().unwrap_err().to_string();
         assert!(
             error.contains("/t") || error.contains("source is broken"),
             "seed {seed}: {error}"
@@ -254,12 +248,11 @@ fn completed_archive_survives_a_crash() {
             .unwrap();
         let tape = create_tape(&storage);
         storage.set_short(seed % 2 == 0);
-        let (seal, tail) = archive.stages(tape);
-        let report = tail.report();
+        let report = archive.report();
         let pipe = Pipe::builder()
             .buffer_size(BLOCK)
             .head(StreamHead::new(&data[..]));
-        pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
+        pipe.archive(archive, tape).run().unwrap();
         assert!(report.snapshot().complete && report.snapshot().safe_plain == 100_000);
         storage.crash();
         let tape = open_tape(&storage).unwrap();
@@ -272,16 +265,14 @@ fn completed_archive_survives_a_crash() {
 fn cancelled_archive_is_marked_incomplete() {
     let storage = FaultyStorage::new(1);
     let archive = small("cancelled").encrypt(key(5)).plan().unwrap();
-    let (seal, tail) = archive.stages(create_tape(&storage));
-    let report = tail.report();
+    let report = archive.report();
     let builder = Pipe::builder().buffer_size(BLOCK);
     let canceller = builder.canceller();
     let data = data(4_000_000);
     let source = StreamHead::new(std::io::Cursor::new(data.clone()));
     let pipe = builder
         .head(source)
-        .stage(seal.unwrap())
-        .tail(tail)
+        .archive(archive, create_tape(&storage))
         .start()
         .unwrap();
     while report.snapshot().safe_blocks == 0 {

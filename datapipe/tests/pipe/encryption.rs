@@ -4,7 +4,9 @@ use std::io::Read as _;
 
 use datapipe::prelude::*;
 use datapipe::stage::StageError;
-use datapipe::testkit::{Collected, FaultyStorage, Random, collect, drop_every, numbers, pass};
+use datapipe::testkit::{
+    Collected, FaultyStorage, Random, archive_stages, collect, drop_every, numbers, pass,
+};
 
 use crate::data::key;
 use crate::fixture::small;
@@ -18,7 +20,7 @@ fn seal_and_open<'a>() -> (MiddleStage<'a>, MiddleStage<'a>) {
     let open = archive.open_blocks().unwrap();
     let tape =
         VirtualTape::create_on(FaultyStorage::new(1), "/t", VolumeOptions::default()).unwrap();
-    (archive.stages(tape).0.unwrap(), open)
+    (archive_stages(archive, tape).0.unwrap(), open)
 }
 
 fn seal<'a>() -> MiddleStage<'a> {

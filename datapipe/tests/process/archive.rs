@@ -10,6 +10,7 @@ use datapipe::NotReplaced;
 use datapipe::archive::{BlockSet, ReadOutcome, Reading, WriteOutcome};
 use datapipe::prelude::*;
 use datapipe::stage::{Arguments, Confinement, DamageEntry, StageKind};
+use datapipe::testkit::archive_stages;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::data::{blocks, key};
@@ -83,8 +84,9 @@ impl InPlace for Spoil {
 
 /// Writes the data as an archive.
 fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutcome {
-    let (seal, tail) = plan(encrypted).stages(create(path));
-    let report = tail.report();
+    let archive = plan(encrypted);
+    let report = archive.report();
+    let (seal, tail) = archive_stages(archive, create(path));
     let mut pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(StreamHead::new(Cursor::new(data())));
@@ -100,7 +102,7 @@ fn write(path: &Path, encrypted: bool, spoilt: bool, place: Where) -> WriteOutco
     } else {
         &[path]
     };
-    pipe.tail(place.run(tail.into(), paths)).run().unwrap();
+    pipe.tail(place.run(tail, paths)).run().unwrap();
     report.snapshot()
 }
 
@@ -254,8 +256,7 @@ pub(crate) fn media_that_cannot_cross_are_rejected() {
         );
     };
     let head = || Pipe::builder().head(StreamHead::new(&b"data"[..]));
-    let far =
-        |medium: Box<dyn Medium>| TailStage::from(plan(false).stages(medium).1).in_processes();
+    let far = |medium: Box<dyn Medium>| archive_stages(plan(false), medium).1.in_processes();
     refused(
         head().tail(far(Box::new(OwnMedium::new(create(&begun), None)))),
         "take a VirtualTape or a VolumeDirectory",
@@ -431,14 +432,17 @@ fn killed(pipe: Pipe, stage: usize, happened: impl FnMut() -> bool) -> (String, 
 pub(crate) fn killed_archive_writer_leaves_a_salvageable_archive() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.tap");
-    let (seal, tail) = plan(true).stages(create(&path));
-    let report = tail.report();
+    let archive = plan(true);
+    let report = archive.report();
     let pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(StreamHead::new(std::io::repeat(7)));
-    let pipe = pipe
-        .stage(seal.unwrap().in_processes())
-        .tail(TailStage::from(tail).in_processes());
+    let pipe = pipe.archive(
+        archive
+            .map_seal(|seal| seal.in_processes())
+            .map_tail(|tail| tail.in_processes()),
+        create(&path),
+    );
     let (text, died) = killed(pipe.start().unwrap(), 2, || {
         report.snapshot().safe_blocks > 0
     });
@@ -510,6 +514,40 @@ pub(crate) fn killed_archive_reader_fails_or_is_replaced() {
     }
 }
 
+/// Sends blocks without offsets.
+struct Plain(Cursor<Vec<u8>>);
+
+impl Head for Plain {
+    fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
+        let len = std::io::Read::read(&mut self.0, block.spare())?;
+        block.grow(len)?;
+        Ok(if len == 0 { Fill::End } else { Fill::Block })
+    }
+}
+
+pub(crate) fn archive_of_an_own_head_runs_in_processes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.tap");
+    let archive = plan(true).map_seal(|seal| seal.instances(2));
+    let report = archive.report();
+    let pipe = Pipe::builder()
+        .buffer_size(BLOCK)
+        .archive(archive, create(&path))
+        .in_processes()
+        .head(Plain(Cursor::new(data())));
+    let plan = pipe.plan().unwrap().to_string();
+    assert!(
+        plan.contains("> archive-offsets > aes-256-gcm x2 >"),
+        "{plan}"
+    );
+    let report_of_pipe = pipe.run().unwrap();
+    let stages = &report_of_pipe.status.stages[1..];
+    assert!(stages.iter().all(|stage| stage.instances[0].processes == 1));
+    assert!(report.snapshot().complete);
+    let back = read(&path, true, None, Where::Processes);
+    assert!(back.data == data() && back.damage.is_empty());
+}
+
 /// A source that continues until its flag is set.
 struct UntilEnough(Arc<AtomicBool>, u8);
 
@@ -530,14 +568,16 @@ pub(crate) fn killed_sealing_process_is_replaced() {
         Arc::new(AtomicBool::new(false)),
     );
     let path = dir.path().join("a.tap");
-    let (seal, tail) = plan(true).stages(create(&path));
-    let report = tail.report();
+    let archive = plan(true);
+    let report = archive.report();
     let pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(StreamHead::new(UntilEnough(Arc::clone(&enough), 0)));
     let pipe = pipe
-        .stage(seal.unwrap().instances(2).in_processes())
-        .tail(tail)
+        .archive(
+            archive.map_seal(|seal| seal.instances(2).in_processes()),
+            create(&path),
+        )
         .start()
         .unwrap();
     for kill in 1..=4 {

@@ -79,6 +79,7 @@ const TESTS: &[Test] = suite::tests![
     tree::file_streams_run_in_processes,
     tree::stages_bound_to_this_process_are_rejected,
     tree::invalid_module_arguments_are_rejected,
+    archive::archive_of_an_own_head_runs_in_processes,
     archive::archive_written_in_processes_matches_threads,
     archive::damage_is_reported_with_its_position,
     archive::selected_blocks_are_read_in_processes,

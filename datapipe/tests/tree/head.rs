@@ -588,13 +588,12 @@ fn archived_blocks_are_read_back_identically() {
     let direct = blocks_of(head(&path), 8192);
     let tape = dir.path().join("tree.tap");
     let archive = archive_options(8192, 100_000).plan().unwrap();
-    let (_, tail) = archive.stages(create_tape(&tape));
     let zstd = zstd(3).instances(2);
     Pipe::builder()
         .buffer_size(8192)
         .head(head(&path))
         .stage(zstd)
-        .tail(tail)
+        .archive(archive, create_tape(&tape))
         .run()
         .unwrap();
     let reader = ArchiveReader::open(open(&tape), None).unwrap();

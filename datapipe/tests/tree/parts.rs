@@ -63,12 +63,12 @@ impl Archived {
             .record_len(16 << 10)
             .plan()
             .unwrap();
-        let (seal, tail) = archive.stages(create_tape(&dir.path().join("tape")));
         let pipe = Pipe::builder()
             .buffer_size(BLOCK)
             .head(head(&source))
             .stage(zstd(3));
-        pipe.stage(seal.unwrap()).tail(tail).run().unwrap();
+        let tape = create_tape(&dir.path().join("tape"));
+        pipe.archive(archive, tape).run().unwrap();
         Self { dir, placement }
     }
 

@@ -112,16 +112,13 @@ fn archive(source: &Path, tape: &Path) {
         .unwrap();
     let head = head(source);
     let read = head.report();
-    let (seal, tail) = archive.stages(create_tape(tape));
     let pipe = Pipe::builder()
         .buffer_size(BLOCK)
         .head(head)
         .stage(analyze())
         .stage(zstd(3).instances(2));
-    pipe.stage(seal.unwrap().instances(2))
-        .tail(tail)
-        .run()
-        .unwrap();
+    let archive = archive.map_seal(|seal| seal.instances(2));
+    pipe.archive(archive, create_tape(tape)).run().unwrap();
     assert_eq!(read.snapshot().problems, []);
 }
 

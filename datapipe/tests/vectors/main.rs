@@ -329,13 +329,12 @@ fn rejected_block_with_content_is_not_written() {
         .block_len(BLOCK as u32)
         .plan()
         .unwrap();
-    let (_, tail) = archive.stages(tape);
     let pipe = Pipe::builder()
         .buffer_size(BLOCK as u32)
         .head(StreamHead::new(&b"data"[..]));
     let error = pipe
         .stage(Stage::in_place("careless", |_| Careless))
-        .tail(tail)
+        .archive(archive, tape)
         .run();
     let text = error.unwrap_err().to_string();
     assert!(

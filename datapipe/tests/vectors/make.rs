@@ -115,7 +115,6 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
             },
         );
     }
-    let (seal, tail) = options.plan().unwrap().stages(medium);
     let mut pipe = Pipe::builder()
         .buffer_size(BLOCK as u32)
         .head(HeadStage::from(StreamHead::new(data)).inline());
@@ -128,10 +127,11 @@ fn write_to(recipe: Recipe, medium: impl Medium + 'static, data: &[u8]) {
         Packing::Zstd => pipe.stage(zstd(1).inline()),
         Packing::Deflate => pipe.stage(deflate(6).inline()),
     };
-    if let Some(seal) = seal {
-        pipe = pipe.stage(seal.inline());
-    }
-    pipe.tail(TailStage::from(tail).inline()).run().unwrap();
+    let archive = options.plan().unwrap();
+    let archive = archive
+        .map_seal(|seal| seal.inline())
+        .map_tail(|tail| tail.inline());
+    pipe.archive(archive, medium).run().unwrap();
 }
 
 /// Result of reading a tape or a directory.

@@ -152,9 +152,12 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
     let (head, _) = args.head(Vec::new())?;
     let archive = args.plan(secret)?;
     summary.archive = Some(archive.header().name.clone());
-    // The stages that seal blocks need the medium, which does not exist yet. The stages that open
-    // blocks need the same buffers, so they are planned in their place.
-    args.pipe(archive.open_blocks(), head)
+    // The archive's stages need the medium, which does not exist yet. The stage that opens blocks
+    // needs the same buffers as the one that seals them, so it is planned in its place.
+    let instances = args.instances.count();
+    let open = archive.open_blocks();
+    args.pipe(head)
+        .stages(open.map(|open| open.instances(instances)))
         .tail(StreamTail::new(io::sink()))
         .plan()?;
 
@@ -163,8 +166,10 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         .overwrite(args.overwrite);
     let medium = location.create(options)?;
     let (head, tree) = args.head(vec![location.identity()?])?;
-    let (seal, tail) = archive.stages(medium);
-    let written = tail.report();
+    let (written, placement) = (archive.report(), args.placement);
+    let archive = archive
+        .map_seal(move |seal| placement.stage(seal.instances(instances)))
+        .map_tail(move |tail| placement.stage(tail));
     let estimate = console.is_live().then(|| args.estimate()).flatten();
     let done = || {
         let read = tree.as_ref().map(TreeReport::counts);
@@ -174,8 +179,8 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
             done_of_total: read.map(|read| read.bytes).zip(all),
         }
     };
-    let tail = args.placement.stage(tail.into());
-    let result = console.run(args.pipe(seal, head).tail(tail), &done, summary);
+    let pipe = args.pipe(head).archive(archive, medium);
+    let result = console.run(pipe, &done, summary);
     if let Some(tree) = &tree {
         summary.add_tree(tree);
     }
@@ -334,11 +339,7 @@ impl Args {
     }
 
     /// Returns the pipe without its tail.
-    fn pipe(
-        &self,
-        seal: Option<MiddleStage<'static>>,
-        head: HeadStage<'static>,
-    ) -> PipeBuilder<'static> {
+    fn pipe(&self, head: HeadStage<'static>) -> PipeBuilder<'static> {
         let instances = self.instances.count();
         let mut pipe = Pipe::builder()
             .label("backup")
@@ -352,9 +353,6 @@ impl Args {
             Compression::Zstd(level) => pipe.stage(zstd(level).instances(instances)),
             Compression::Deflate(level) => pipe.stage(deflate(level).instances(instances)),
         };
-        if let Some(seal) = seal {
-            pipe = pipe.stage(seal.instances(instances));
-        }
         self.placement.pipe(pipe)
     }
 }

@@ -210,14 +210,13 @@ fn rejected_catalogue_is_not_taken_for_an_empty_tree() {
     let fixture = Fixture::with_blocks();
     let options = ArchiveOptions::tree("data").block_len(64 << 10);
     let tape = VirtualTape::create(fixture.path("tape"), VolumeOptions::default()).unwrap();
-    let (_, tail) = options.plan().unwrap().stages(tape);
     let head = TreeHead::new(&[fixture.path("src/data")], TreeOptions::default()).unwrap();
     let inspect = Stage::inspect("censor", &InspectionLog::new(), |_| Censor);
     Pipe::builder()
         .buffer_size(64 << 10)
         .head(head)
         .stage(inspect)
-        .tail(tail)
+        .archive(options.plan().unwrap(), tape)
         .run()
         .unwrap();
 

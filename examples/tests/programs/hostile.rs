@@ -146,11 +146,10 @@ impl Forger {
         }
         let options = ArchiveOptions::tree("a\u{1b}[31mname").block_len(BLOCK);
         let medium = VirtualTape::create(tape, VolumeOptions::default()).unwrap();
-        let (_, tail) = options.plan().unwrap().stages(medium);
         Pipe::builder()
             .buffer_size(BLOCK)
             .head(Blocks(blocks.into_iter()))
-            .tail(tail)
+            .archive(options.plan().unwrap(), medium)
             .run()
             .unwrap();
     }
@@ -175,7 +174,7 @@ impl Head for Blocks {
         };
         block.put(&bytes)?;
         let mut info = block.info();
-        (info.offset, info.kind) = (offset, kind.code());
+        (info.offset, info.kind, info.entries) = (offset, kind.code(), true);
         block.set_info(info);
         Ok(Fill::Block)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::error::StageError;
 use crate::media::{Medium, MediumError, Position};
 use crate::pool::{Block, Codec, Marks};
-use crate::stage::{Fill, Head, HeadStage};
+use crate::stage::{Fill, Head, HeadStage, Offsets};
 use crate::wire::{self, UnitHeader, UnitKind};
 
 use super::super::arguments::{self, HeadSettings};
@@ -16,7 +16,7 @@ use super::super::run::Run;
 use super::footer::open_footer;
 use super::numbering::Numbering;
 use super::run_cursor::RunCursor;
-use super::shared_medium::SharedMedium;
+use super::shared_medium::{Claim, SharedMedium};
 use super::unit_event::UnitEvent;
 use super::unit_reader::UnitReader;
 
@@ -24,9 +24,13 @@ use super::unit_reader::UnitReader;
 /// makes it. Its blocks are as they were stored: decrypt them, then decompress them.
 pub struct ArchiveHead<M> {
     medium: SharedMedium<M>,
+    /// The claim to the medium, from the first block to the end.
+    claim: Option<Claim>,
     units: UnitReader<SharedMedium<M>>,
     /// Largest size of the archive's blocks before compression, in bytes.
     block_len: u32,
+    /// The archive is of a tree: its blocks hold entries.
+    is_tree: bool,
     key: Option<ArchiveKey>,
     reporter: DamageReporter,
     report: ReadReport,
@@ -56,8 +60,10 @@ impl<M: Medium> ArchiveHead<M> {
     ) -> Self {
         Self {
             medium,
+            claim: None,
             units,
             block_len,
+            is_tree: false,
             key,
             reporter,
             report: ReadReport::default(),
@@ -66,6 +72,11 @@ impl<M: Medium> ArchiveHead<M> {
             trailer: Trailer::default(),
             has_ended: false,
         }
+    }
+
+    /// Declares that the archive is of a tree.
+    pub(in crate::archive) fn of_tree(self, is_tree: bool) -> Self {
+        Self { is_tree, ..self }
     }
 
     /// Limits reading to these runs, which ascend.
@@ -201,7 +212,7 @@ impl<M: Medium> ArchiveHead<M> {
                 )));
             }
         }
-        block.set_info(block_info(header));
+        block.set_info(block_info(header, self.is_tree));
         self.reporter.note_position(header.number, at);
         self.report.update(|outcome| {
             outcome.blocks += 1;
@@ -429,12 +440,18 @@ impl<M: Medium> Head for ArchiveHead<M> {
         if self.has_ended {
             return Ok(Fill::End);
         }
+        if self.claim.is_none() {
+            self.claim = Some(self.medium.claim()?);
+        }
         let fill = self.read_block(block)?;
-        self.has_ended = fill == Fill::End;
+        if fill == Fill::End {
+            (self.has_ended, self.claim) = (true, None);
+        }
         Ok(fill)
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let stage = stage.offsets(Offsets::Kept);
         let Some(session) = self.units.session() else {
             return stage;
         };
@@ -445,6 +462,7 @@ impl<M: Medium> Head for ArchiveHead<M> {
         let settings = HeadSettings {
             session,
             block_len: self.block_len,
+            is_tree: self.is_tree,
             key: self.key.as_ref(),
             runs: self.runs.remaining(),
             reporter: &self.reporter,

@@ -8,7 +8,7 @@ use crate::limits::MIN_BUFFER_SIZE;
 use crate::media::{Medium, MediumError};
 use crate::memory::Direction;
 use crate::stage::{DamageLog, MiddleStage, decompress, decompress_salvaging};
-use crate::wire::{self, ArchiveHeader, ChunkFooter, SessionHeader, UnitKind};
+use crate::wire::{self, ArchiveHeader, ChunkFooter, Content, SessionHeader, UnitKind};
 
 use super::super::key::ArchiveKey;
 use super::super::open_error::OpenError;
@@ -23,7 +23,8 @@ use super::unit_reader::UnitReader;
 
 /// An archive whose headers were read and whose keys are unlocked.
 ///
-/// It can be read more than once, but by one pipe at a time, because all pipes share the medium.
+/// It can be read more than once, but by one pipe at a time, because all pipes share the medium. A
+/// second one fails with [`MediumError::InUse`], before it has read anything.
 ///
 /// ```
 /// # use datapipe::archive::ArchiveOptions;
@@ -33,9 +34,9 @@ use super::unit_reader::UnitReader;
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("nightly.tap");
 /// # let archive = ArchiveOptions::stream("nightly").plan()?;
-/// # let (_, tail) = archive.stages(VirtualTape::create(&path, Default::default())?);
+/// # let tape = VirtualTape::create(&path, Default::default())?;
 /// # let data = [7u8; 100_000];
-/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(zstd(3)).tail(tail).run()?;
+/// # Pipe::builder().head(StreamHead::new(&data[..])).stage(zstd(3)).archive(archive, tape).run()?;
 ///
 /// let tape = VirtualTape::open(&path)?;
 /// let reading = ArchiveReader::open(tape, None)?.read().instances(2);
@@ -125,8 +126,10 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// # Errors
     ///
     /// [`OpenError::NoIndex`] if it does not. Other errors mean the same, except
-    /// [`MediumError::Io`]: the end is damaged, and the archive can still be read from its start.
+    /// [`MediumError::Io`] and [`MediumError::InUse`]: the end is damaged, and the archive can
+    /// still be read from its start.
     pub fn index(&self) -> Result<Index, OpenError> {
+        let _claim = self.medium.claim()?;
         let cipher = self.key.as_ref().map(|key| &**key.cipher());
         Index::read(&self.medium, &self.session, cipher)
     }
@@ -140,7 +143,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`].
+    /// [`MediumError::Io`], and [`MediumError::InUse`] while a pipe reads.
     pub fn read_blocks(&self, index: &Index, blocks: &BlockSet) -> Result<Reading, MediumError> {
         Ok(self.reading(self.head_of(index, blocks)?))
     }
@@ -178,14 +181,16 @@ impl<M: Medium + 'static> ArchiveReader<M> {
             self.key.clone(),
             self.reporter.clone(),
         )
+        .of_tree(self.header.content == Content::Tree)
     }
 
     /// Returns the head that reads only `blocks`.
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`].
+    /// [`MediumError::Io`], and [`MediumError::InUse`] while a pipe reads.
     pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
+        let _claim = self.medium.claim()?;
         let runs = index.runs(&self.medium, self.session.id, blocks)?;
         Ok(self.head().only(runs))
     }

@@ -8,18 +8,52 @@ use crate::media::{HandleError, Item, Medium, MediumError, MediumHandle, Positio
 
 /// A medium with several users. Each of them seeks before it reads, because another one may have
 /// moved the medium.
+///
+/// One of them at a time: each [claims](SharedMedium::claim) the medium for as long as it relies on
+/// the position.
 #[derive(Debug)]
-pub(in crate::archive) struct SharedMedium<M>(Arc<Mutex<M>>);
+pub(in crate::archive) struct SharedMedium<M> {
+    medium: Arc<Mutex<M>>,
+    is_claimed: Arc<Mutex<bool>>,
+}
+
+/// The right to move the medium, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Claim(Arc<Mutex<bool>>);
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        *self.0.lock() = false;
+    }
+}
 
 impl<M> SharedMedium<M> {
     pub(in crate::archive) fn new(medium: M) -> Self {
-        Self(Arc::new(Mutex::new(medium)))
+        Self {
+            medium: Arc::new(Mutex::new(medium)),
+            is_claimed: Arc::default(),
+        }
+    }
+
+    /// Claims the medium for one user.
+    ///
+    /// # Errors
+    ///
+    /// [`MediumError::InUse`] as long as another one has it.
+    pub(super) fn claim(&self) -> Result<Claim, MediumError> {
+        if std::mem::replace(&mut *self.is_claimed.lock(), true) {
+            return Err(MediumError::InUse);
+        }
+        Ok(Claim(Arc::clone(&self.is_claimed)))
     }
 }
 
 impl<M> Clone for SharedMedium<M> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self {
+            medium: Arc::clone(&self.medium),
+            is_claimed: Arc::clone(&self.is_claimed),
+        }
     }
 }
 
@@ -38,38 +72,38 @@ impl<M: Medium> SharedMedium<M> {
 
 impl<M: Medium> Medium for SharedMedium<M> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.0.lock().write(record)
+        self.medium.lock().write(record)
     }
 
     fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.0.lock().write_mark()
+        self.medium.lock().write_mark()
     }
 
     fn sync(&mut self) -> Result<(), MediumError> {
-        self.0.lock().sync()
+        self.medium.lock().sync()
     }
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {
-        self.0.lock().next_volume()
+        self.medium.lock().next_volume()
     }
 
     fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        self.0.lock().read(record)
+        self.medium.lock().read(record)
     }
 
     fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
-        self.0.lock().read_back(record)
+        self.medium.lock().read_back(record)
     }
 
     fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
-        self.0.lock().seek_end(volume)
+        self.medium.lock().seek_end(volume)
     }
 
     fn seek(&mut self, to: Position) -> Result<(), MediumError> {
-        self.0.lock().seek(to)
+        self.medium.lock().seek(to)
     }
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {
-        self.0.lock().handle()
+        self.medium.lock().handle()
     }
 }

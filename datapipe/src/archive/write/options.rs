@@ -7,15 +7,14 @@ use crate::crypto::{Argon2Cost, DataKey, KeySlot, Secret, fill_random};
 use crate::limits::{
     DEFAULT_BUFFER_SIZE, DEFAULT_RECORD, MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT,
 };
-use crate::media::Medium;
-use crate::stage::MiddleStage;
+use crate::stage::{MiddleStage, TailStage};
 use crate::wire::{self, ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time};
 
 use super::super::key::ArchiveKey;
 use super::super::plan_data::PlanData;
+use super::super::report::WriteReport;
 use super::super::seal;
 use super::plan_error::PlanError;
-use super::tail::ArchiveTail;
 
 /// Options of an archive that is to be written.
 ///
@@ -31,12 +30,10 @@ use super::tail::ArchiveTail;
 /// let key = Secret::Key(Key::from_bytes([7; 32]));
 /// let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
 /// let tape = VirtualTape::create(&path, Default::default())?;
-/// let (seal, tail) = archive.stages(tape);
 /// Pipe::builder()
 ///     .head(StreamHead::new(&data[..]))
 ///     .stage(zstd(3))
-///     .stage(seal.expect("there is a key"))
-///     .tail(tail)
+///     .archive(archive, tape)
 ///     .run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -192,7 +189,7 @@ impl ArchiveOptions {
             name: self.name,
         };
         let key = data_key.map(|key| ArchiveKey::derive(&key, &session, &header));
-        Ok(Archive(PlanData {
+        Ok(Archive::new(PlanData {
             session,
             header,
             key,
@@ -237,45 +234,90 @@ impl ArchiveOptions {
 
 /// An archive that is about to be written: the plan that its stages share. It is written once,
 /// because a second stream under its key would expose both.
-pub struct Archive(PlanData);
+/// [`PipeBuilder::archive`](crate::PipeBuilder::archive) adds it to a pipe.
+pub struct Archive {
+    pub(in crate::archive) data: PlanData,
+    pub(super) report: WriteReport,
+    /// Settings for its seal and its tail, in the order of the calls.
+    pub(super) seal_settings: Vec<MapSeal>,
+    pub(super) tail_settings: Vec<MapTail>,
+}
+
+/// Changes the settings of a stage.
+pub(super) type MapSeal = Box<dyn for<'a> FnOnce(MiddleStage<'a>) -> MiddleStage<'a> + Send>;
+pub(super) type MapTail = Box<dyn for<'a> FnOnce(TailStage<'a>) -> TailStage<'a> + Send>;
 
 impl Archive {
-    /// Returns the stage that encrypts each block, if the archive is to be encrypted, and the tail
-    /// that writes the archive to `medium`, which must be empty. Both belong to one pipe, and no
-    /// stage between them may drop or add a block.
-    ///
-    /// Encryption needs 16 bytes of tailroom. It fails on a block that is encrypted already, and on
-    /// one that an earlier stage has dropped.
-    pub fn stages<'a, M: Medium>(self, medium: M) -> (Option<MiddleStage<'a>>, ArchiveTail<M>) {
-        let seal = self.0.key.clone().map(seal::seal_stage);
-        (seal, ArchiveTail::new(self.0, medium))
+    fn new(data: PlanData) -> Self {
+        Self {
+            data,
+            report: WriteReport::default(),
+            seal_settings: Vec::new(),
+            tail_settings: Vec::new(),
+        }
     }
 
-    /// Returns the stage that decrypts the blocks that [`stages`](Self::stages) encrypts, for
-    /// programs that verify what they write. `None` if the archive is not to be encrypted.
+    /// Changes the settings of the stage that encrypts: its instances, its placement, its name.
+    /// Without a key there is no such stage, and nothing happens.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// let key = Secret::Key(Key::from_bytes([7; 32]));
+    /// let archive = ArchiveOptions::stream("nightly")
+    ///     .encrypt(key)
+    ///     .plan()?
+    ///     .map_seal(|seal| seal.instances(4))
+    ///     .map_tail(|tail| tail.in_processes());
+    /// # let _ = archive;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn map_seal(
+        mut self,
+        settings: impl for<'a> FnOnce(MiddleStage<'a>) -> MiddleStage<'a> + Send + 'static,
+    ) -> Self {
+        self.seal_settings.push(Box::new(settings));
+        self
+    }
+
+    /// Changes the settings of the stage that writes to the medium: its placement, the files that
+    /// its process may open, its name.
+    #[must_use]
+    pub fn map_tail(
+        mut self,
+        settings: impl for<'a> FnOnce(TailStage<'a>) -> TailStage<'a> + Send + 'static,
+    ) -> Self {
+        self.tail_settings.push(Box::new(settings));
+        self
+    }
+
+    /// Returns the report of the writing. It is final when the pipe has ended.
+    pub fn report(&self) -> WriteReport {
+        self.report.clone()
+    }
+
+    /// Returns the stage that decrypts the blocks of this archive, for programs that verify what
+    /// they write. `None` if the archive is not to be encrypted.
     pub fn open_blocks<'a>(&self) -> Option<MiddleStage<'a>> {
-        self.0.key.clone().map(|key| seal::open_stage(key, None))
+        self.data.key.clone().map(|key| seal::open_stage(key, None))
     }
 
     /// The header of the session.
     pub fn session(&self) -> &SessionHeader {
-        &self.0.session
+        &self.data.session
     }
 
     /// The header of the archive.
     pub fn header(&self) -> &ArchiveHeader {
-        &self.0.header
-    }
-
-    pub(in crate::archive) fn into_data(self) -> PlanData {
-        self.0
+        &self.data.header
     }
 }
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Archive")
-            .field("name", &self.0.header.name)
+            .field("name", &self.data.header.name)
             .finish_non_exhaustive()
     }
 }

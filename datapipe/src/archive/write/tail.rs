@@ -18,14 +18,15 @@ use super::super::block_header::{TAG_LEN_U32, unit_header};
 use super::super::continuity::Continuity;
 use super::super::plan_data::PlanData;
 use super::super::report::WriteReport;
+use super::content::check_content;
 use super::unit_writer::UnitWriter;
 
-/// The tail of a pipe that writes an archive. [`Archive::stages`](super::Archive::stages) makes it.
+/// The tail of a pipe that writes an archive.
 ///
 /// It writes a session with this one archive. Blocks must reach it in the order of the stream and,
-/// if the archive is encrypted, from the stage that was made with it. When the pipe reports success
+/// if the archive is encrypted, from its own seal. When the pipe reports success
 /// everything is on stable storage; if the pipe fails, everything up to the last chunk is.
-pub struct ArchiveTail<M> {
+pub(in crate::archive) struct ArchiveTail<M> {
     plan: PlanData,
     stream: UnitWriter<M>,
     report: WriteReport,
@@ -45,13 +46,13 @@ pub struct ArchiveTail<M> {
 }
 
 impl<M: Medium> ArchiveTail<M> {
-    pub(in crate::archive) fn new(plan: PlanData, medium: M) -> Self {
+    pub(in crate::archive) fn new(plan: PlanData, medium: M, report: WriteReport) -> Self {
         let stream = UnitWriter::new(medium, &plan.session);
         let continuity = Continuity::new(plan.header.block_len);
         Self {
             plan,
             stream,
-            report: WriteReport::default(),
+            report,
             next: 0,
             plain: 0,
             rejected: 0,
@@ -60,11 +61,6 @@ impl<M: Medium> ArchiveTail<M> {
             chunk_start: None,
             chunk: 0,
         }
-    }
-
-    /// Returns the report of the writing. It is final when the pipe has ended.
-    pub fn report(&self) -> WriteReport {
-        self.report.clone()
     }
 
     /// Begins the first volume and writes both headers, once.
@@ -227,8 +223,8 @@ impl<M: Medium> ArchiveTail<M> {
         let defect = match (info.sealed, self.plan.key.is_some()) {
             (true, false) => Some("is encrypted, but the archive is not"),
             (false, true) => Some(
-                "is not encrypted, but the archive is: put the archive's seal stage before its \
-                 tail",
+                "is not encrypted, but the archive is: add the archive with PipeBuilder::archive, \
+                 which adds its seal",
             ),
             (true, true) if info.sequence != Some(number) => Some(
                 "was encrypted as another number: let no stage drop or add blocks between seal and \
@@ -248,9 +244,32 @@ impl<M: Medium> ArchiveTail<M> {
         })
     }
 
+    /// Checks that the first block was encrypted with the key of this archive: the seal of another
+    /// one would make an archive that no reader opens. `len` is the length of its data.
+    fn check_seal(&self, header: &UnitHeader, sealed: &[u8], len: usize) -> Result<(), StageError> {
+        let Some(key) = &self.plan.key else {
+            return Ok(());
+        };
+        let mut data = sealed.to_vec();
+        let mut tag = [0; TAG_LEN];
+        tag.copy_from_slice(&data[len..]);
+        data.truncate(len);
+        let nonce = nonce(header.number, NonceKind::Block);
+        key.cipher()
+            .open(&nonce, &header.associated_data(), &mut data, &tag)
+            .map_err(|_| {
+                StageError::new(format!(
+                    "block {} was not encrypted with the key of this archive, or was changed \
+                     afterwards: add each archive to a pipe of its own with PipeBuilder::archive",
+                    header.number
+                ))
+            })
+    }
+
     /// Writes a block, and closes the chunk before or after it where that is due.
     fn add_block(&mut self, block: &Block) -> Result<(), StageError> {
         let (info, number) = (block.info(), self.next);
+        check_content(self.plan.header.content, &info, number)?;
         let len = self.data_len(block, &info)?;
         if info.kind == BlockKind::ClosingCatalogue.code() && self.catalogue.is_none() {
             self.catalogue = Some(number);
@@ -275,9 +294,13 @@ impl<M: Medium> ArchiveTail<M> {
                 header.plain, self.plan.header.block_len
             )));
         }
+        if number == 0 {
+            self.check_seal(&header, block.bytes(), len)?;
+        }
         self.continuity.advance(&header).map_err(|why| {
             StageError::new(format!(
-                "block {number} {why}: let the head set BlockInfo::offset"
+                "block {number} {why}: add the archive with PipeBuilder::archive, whose first \
+                 stage gives each block its offset"
             ))
         })?;
         self.stream.write_unit(header, block.bytes())?;

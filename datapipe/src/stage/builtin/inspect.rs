@@ -12,7 +12,7 @@ use crate::error::StageError;
 use crate::limits::MAX_LOG_ENTRIES;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
-use crate::stage::{InPlace, MiddleWork, Stage, Verdict};
+use crate::stage::{InPlace, MiddleWork, Offsets, Stage, Verdict};
 
 /// Judges blocks.
 ///
@@ -130,6 +130,7 @@ impl<'a> Stage<MiddleWork<'a>> {
             inspector: factory(n),
             log: log.clone(),
         })
+        .offsets(Offsets::Kept)
     }
 }
 
@@ -165,7 +166,8 @@ impl<I: Inspect> InPlace for Inspection<I> {
             Finding::Reject => {
                 self.log.reject(number);
                 info.marks |= Marks::REJECTED;
-                info.plain_len = 0;
+                // The place that the block keeps in the stream, as zeros.
+                info.plain_len = block.len() as u32;
                 block.clear();
             }
         }

@@ -4,7 +4,7 @@ use crate::error::StageError;
 use crate::pool::{Block, MiddlePort};
 use crate::sequence::{Resequencer, Sequencer};
 
-use crate::stage::{Arguments, InPlace, MiddleStage, Stage, Verdict};
+use crate::stage::{Arguments, InPlace, MiddleStage, Offsets, Stage, Verdict};
 
 /// Name of the sequencer's module.
 pub(crate) const SEQUENCE_MODULE: &str = "datapipe.sequence";
@@ -18,7 +18,8 @@ pub fn sequence<'a>(first: u64) -> MiddleStage<'a> {
     let stage = Stage::in_place("sequence", move |_| {
         AssignSequence(Sequencer::starting_at(first))
     });
-    stage.stateful().module(SEQUENCE_MODULE, arguments)
+    let stage = stage.stateful().offsets(Offsets::Kept);
+    stage.module(SEQUENCE_MODULE, arguments)
 }
 
 /// A stage that sends blocks on in the order of the numbers that [`sequence`] assigned, starting
@@ -32,6 +33,7 @@ pub fn resequence<'a>(first: u64, window: u32) -> MiddleStage<'a> {
     Stage::port("resequence", run)
         .holds_in(window)
         .holds_out(0)
+        .offsets(Offsets::Kept)
         .module(RESEQUENCE_MODULE, arguments)
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::StageError;
 use crate::pool::{Block, HeadPort, TailPort};
 
-use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Tail, TailStage};
+use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Offsets, Tail, TailStage};
 
 /// Names of the modules that make these stages in other processes.
 pub(crate) const STREAM_HEAD_MODULE: &str = "datapipe.stream-head";
@@ -151,6 +151,7 @@ impl<R: Read + Send> Head for StreamHead<R> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let stage = stage.offsets(Offsets::Kept);
         match &self.file {
             None => stage.local(
                 "its reader cannot move to another process: give StreamHead::file an open file",

@@ -14,7 +14,7 @@ use std::thread;
 
 use crate::error::StageError;
 use crate::pool::Block;
-use crate::stage::{Arguments, Fill, Head, HeadStage, Stage};
+use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
 
 use super::object_reader::{FillProgress, ObjectReader};
 use super::options::{
@@ -313,6 +313,7 @@ impl Head for TreeHead {
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
         let stage = stage
             .module(TREE_HEAD_MODULE, self.arguments.clone())
+            .offsets(Offsets::Kept)
             .together();
         stage.mirrored(&self.report)
     }

@@ -330,10 +330,12 @@ impl CommitOrder {
         Ok(self.send(block, BlockKind::Data))
     }
 
-    /// Sets the kind and the offset of a block, and counts it as sent: its number is final.
+    /// Sets the kind, the offset and the number of a block, and counts it as sent: the catalogue
+    /// names the number, which is final.
     fn send(&mut self, block: &mut Block, kind: BlockKind) -> Fill {
         let mut info = block.info();
         (info.offset, info.kind) = (self.bytes, kind.code());
+        (info.entries, info.sequence) = (true, Some(self.blocks));
         block.set_info(info);
         self.bytes += block.len() as u64;
         self.blocks += 1;

@@ -1,7 +1,7 @@
 //! The stages that compress and decompress, as a pipe's builder takes them.
 
 use crate::stage::damage_log::{DamageLog, SALVAGE};
-use crate::stage::{Arguments, MiddleStage, Stage};
+use crate::stage::{Arguments, MiddleStage, Offsets, Stage};
 
 use super::decode::Decompress;
 use super::encode::{Compress, Method};
@@ -21,6 +21,7 @@ pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
     let level = level.clamp(1, *::zstd::compression_level_range().end());
     let arguments = Arguments::new().with("level", level.to_string());
     Stage::transform("zstd", move |_| Compress::new(Method::Zstd(level)))
+        .offsets(Offsets::Kept)
         .module(ZSTD_MODULE, arguments)
 }
 
@@ -34,6 +35,7 @@ pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
     let level = level.clamp(1, 9);
     let arguments = Arguments::new().with("level", level.to_string());
     Stage::transform("deflate", move |_| Compress::new(Method::Deflate(level)))
+        .offsets(Offsets::Kept)
         .module(DEFLATE_MODULE, arguments)
 }
 
@@ -59,7 +61,9 @@ pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
 /// # Ok::<(), datapipe::Error>(())
 /// ```
 pub fn decompress<'a>() -> MiddleStage<'a> {
-    Stage::transform("decompress", |_| Decompress::new(None)).module(DECOMPRESS_MODULE, "")
+    Stage::transform("decompress", |_| Decompress::new(None))
+        .offsets(Offsets::Kept)
+        .module(DECOMPRESS_MODULE, "")
 }
 
 /// As [`decompress`], but a block that does not decompress is reported to `log` and travels on
@@ -73,6 +77,7 @@ pub fn decompress_salvaging<'a>(log: &DamageLog) -> MiddleStage<'a> {
     Stage::transform("decompress", move |_| {
         Decompress::new(Some(instances.clone()))
     })
+    .offsets(Offsets::Kept)
     .module(DECOMPRESS_MODULE, Arguments::new().with_flag(SALVAGE, true))
     .mirrored(log)
 }

@@ -1,0 +1,87 @@
+//! The stages of an archive in a pipe.
+
+use crate::controller::PipeBuilder;
+use crate::media::Medium;
+use crate::stage::{MiddleStage, TailStage};
+
+use super::super::seal;
+use super::offsets::offsets_stage;
+use super::options::Archive;
+use super::tail::ArchiveTail;
+
+impl<'a> PipeBuilder<'a> {
+    /// Ends the pipe with an archive on `medium`, which must be empty, in place of an earlier
+    /// [`tail`](Self::tail) or archive.
+    ///
+    /// The archive's stages come after all others, also after those that are added later:
+    ///
+    /// - `archive-offsets`, one instance, which gives each block its offset in the plain stream. It
+    ///   is left out if all other stages are the library's own, because these keep the offsets that
+    ///   the library's heads set.
+    /// - `aes-256-gcm`, if the archive has a key. It needs 16 bytes of tailroom, and fails on a
+    ///   block that is encrypted already.
+    /// - `archive-tail`, one instance.
+    ///
+    /// So stages of one's own may change the length of blocks, drop, add and merge them. In an
+    /// archive of a tree they may only change the length, and a restore has to undo that before
+    /// [`TreeRestore`](crate::tree::TreeRestore): the tree's catalogue has the numbers of its
+    /// blocks.
+    ///
+    /// The first block ends the pipe with an error if it is of a stream and the archive of a tree,
+    /// or the reverse. [`Archive::map_seal`] and [`Archive::map_tail`] change the settings of the
+    /// stages, [`Archive::report`] returns the report of the writing.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("nightly.tap");
+    ///
+    /// let key = Secret::Key(Key::from_bytes([7; 32]));
+    /// let archive = ArchiveOptions::stream("nightly").encrypt(key).plan()?;
+    /// let report = archive.report();
+    /// let plan = Pipe::builder()
+    ///     .head(StreamHead::new(&b"the only copy"[..]))
+    ///     .archive(
+    ///         archive.map_seal(|seal| seal.instances(2)),
+    ///         VirtualTape::create(path, VolumeOptions::default())?,
+    ///     )
+    ///     .stage(zstd(3));
+    /// assert_eq!(
+    ///     plan.plan()?.to_string(),
+    ///     "pipe  stream-head > zstd > aes-256-gcm x2 > archive-tail"
+    /// );
+    /// plan.run()?;
+    /// assert!(report.snapshot().complete);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn archive(self, archive: Archive, medium: impl Medium + 'a) -> Self {
+        let header = archive.data.header.clone();
+        let (seal, tail) = separate_stages(archive, medium);
+        let offsets = offsets_stage(header.content, header.block_len);
+        self.tail_after([offsets].into_iter().chain(seal), tail)
+    }
+}
+
+/// Returns the seal, if the archive has a key, and the tail.
+pub(crate) fn separate_stages<'a>(
+    archive: Archive,
+    medium: impl Medium + 'a,
+) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
+    let Archive {
+        data,
+        report,
+        seal_settings,
+        tail_settings,
+    } = archive;
+    let seal = data.key.clone().map(|key| {
+        let stage = seal::seal_stage(key);
+        seal_settings
+            .into_iter()
+            .fold(stage, |stage, map| map(stage))
+    });
+    let tail = TailStage::from(ArchiveTail::new(data, medium, report));
+    let tail = tail_settings
+        .into_iter()
+        .fold(tail, |stage, map| map(stage));
+    (seal, tail)
+}

@@ -1,0 +1,16 @@
+//! The stages of an archive, apart.
+
+use crate::archive::{Archive, separate_stages};
+use crate::media::Medium;
+use crate::stage::{MiddleStage, TailStage};
+
+/// Returns the stage that encrypts, if the archive has a key, and the tail that writes to `medium`:
+/// for tests that put a stage between the two, or use one without the other.
+/// [`PipeBuilder::archive`](crate::PipeBuilder::archive) adds both to a pipe, in the right order,
+/// and the stage that gives blocks their offsets.
+pub fn archive_stages<'a>(
+    archive: Archive,
+    medium: impl Medium + 'a,
+) -> (Option<MiddleStage<'a>>, TailStage<'a>) {
+    separate_stages(archive, medium)
+}
