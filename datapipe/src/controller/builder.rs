@@ -64,20 +64,31 @@ impl<'a> PipeBuilder<'a> {
     /// and in [`stage`](Self::stage) and [`tail`](Self::tail), so that messages and status tell
     /// them apart: the second `zstd` is `zstd 2`. [`Stage::named`](crate::stage::Stage::named)
     /// gives it a better name.
-    pub fn head(mut self, head: impl Into<HeadStage<'a>>) -> Self {
-        self.description.head = None; // its name is free again
-        let mut head = head.into();
-        head.settings.name = self.description.unique_name(head.settings.name);
-        self.description.head = Some(head);
-        self
+    ///
+    /// The stages of a pipe may borrow: the pipe lives no longer than the first of their borrows
+    /// ends, and a stage that borrows nothing goes with all others.
+    pub fn head<'b, 'c>(self, head: impl Into<HeadStage<'b>>) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let mut pipe = self.shorten();
+        pipe.description.head = None; // its name is free again
+        let mut head = head.into().shorten();
+        head.settings.name = pipe.description.unique_name(head.settings.name);
+        pipe.description.head = Some(head);
+        pipe
     }
 
     /// Adds a stage after those added so far.
-    pub fn stage(mut self, stage: impl Into<MiddleStage<'a>>) -> Self {
-        let mut stage = stage.into();
-        stage.settings.name = self.description.unique_name(stage.settings.name);
-        self.description.middles.push(stage);
-        self
+    pub fn stage<'b, 'c>(self, stage: impl Into<MiddleStage<'b>>) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let mut pipe = self.shorten();
+        pipe.add(stage.into().shorten());
+        pipe
     }
 
     /// Adds stages after those added so far, in their order: those of a list, or one that is
@@ -100,8 +111,34 @@ impl<'a> PipeBuilder<'a> {
     /// );
     /// # Ok::<(), datapipe::Error>(())
     /// ```
-    pub fn stages(self, stages: impl IntoIterator<Item = MiddleStage<'a>>) -> Self {
-        stages.into_iter().fold(self, Self::stage)
+    pub fn stages<'b, 'c>(
+        self,
+        stages: impl IntoIterator<Item = MiddleStage<'b>>,
+    ) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let mut pipe = self.shorten();
+        for stage in stages {
+            pipe.add(stage.shorten());
+        }
+        pipe
+    }
+
+    fn add(&mut self, mut stage: MiddleStage<'a>) {
+        stage.settings.name = self.description.unique_name(stage.settings.name);
+        self.description.middles.push(stage);
+    }
+
+    /// Returns the same pipe, for stages that borrow what lives shorter than the present ones.
+    fn shorten<'c>(self) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+    {
+        PipeBuilder {
+            description: self.description.shorten(),
+        }
     }
 
     /// Replaces each stage between head and tail that was added so far by what `map` makes of it.
@@ -115,12 +152,45 @@ impl<'a> PipeBuilder<'a> {
     }
 
     /// Sets the last stage.
-    pub fn tail(mut self, tail: impl Into<TailStage<'a>>) -> Self {
-        self.description.tail = None; // its name is free again
-        let mut tail = tail.into();
-        tail.settings.name = self.description.unique_name(tail.settings.name);
-        self.description.tail = Some(tail);
-        self
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// // A pipe that borrows nothing takes a tail that does.
+    /// let pipe: PipeBuilder<'static> = Pipe::builder()
+    ///     .head(StreamHead::new(&b"some data"[..]))
+    ///     .stage(zstd(3))
+    ///     .stage(decompress());
+    /// let mut copy = Vec::new();
+    /// pipe.tail(StreamTail::new(&mut copy)).run()?;
+    /// assert_eq!(copy, b"some data");
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
+    ///
+    /// A pipe cannot outlive what a stage borrows:
+    ///
+    /// ```compile_fail,E0597
+    /// # use datapipe::prelude::*;
+    /// let pipe = {
+    ///     let mut copy = Vec::new();
+    ///     Pipe::builder()
+    ///         .head(StreamHead::new(&b"some data"[..]))
+    ///         .tail(StreamTail::new(&mut copy)) // `copy` does not live long enough
+    /// };
+    /// pipe.run()?;
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
+    pub fn tail<'b, 'c>(self, tail: impl Into<TailStage<'b>>) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let mut pipe = self.shorten();
+        pipe.description.tail = None; // its name is free again
+        let mut tail = tail.into().shorten();
+        tail.settings.name = pipe.description.unique_name(tail.settings.name);
+        pipe.description.tail = Some(tail);
+        pipe
     }
 
     /// Runs all stages that were added so far in processes: [`Stage::in_processes`].
@@ -231,7 +301,18 @@ impl<'a> PipeBuilder<'a> {
 }
 
 impl PipeBuilder<'static> {
-    /// Starts the pipe in the background.
+    /// Starts the pipe in the background. Its stages must borrow nothing:
+    ///
+    /// ```compile_fail,E0597
+    /// # use datapipe::prelude::*;
+    /// let mut copy = Vec::new();
+    /// let pipe = Pipe::builder()
+    ///     .head(StreamHead::new(&b"some data"[..]))
+    ///     .tail(StreamTail::new(&mut copy)) // `copy` must live as long as the program
+    ///     .start()?;
+    /// pipe.wait()?;
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

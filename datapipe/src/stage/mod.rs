@@ -50,6 +50,7 @@ pub(crate) mod mirror; // copies of a process's reports in the controller
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
+mod shorten; // stages that live longer than what their pipe borrows
 mod traits; // head, transform, in-place, analyze, tail
 mod work; // kind and instances of a described stage
 
