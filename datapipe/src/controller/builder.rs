@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::limits::MAX_NAME;
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
 use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
+use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
 use super::description::Description;
@@ -14,6 +16,9 @@ use super::pipe::Pipe;
 use super::plan::Plan;
 use super::report::Report;
 use super::supervise::PreparedPipe;
+
+/// End of the name of the stage that is added after one that makes several blocks from one.
+const SQUEEZE: &str = " squeeze";
 
 /// Describes a pipe, and starts it. Made by [`Pipe::builder`].
 ///
@@ -128,7 +133,12 @@ impl<'a> PipeBuilder<'a> {
 
     fn add(&mut self, mut stage: MiddleStage<'a>) {
         stage.settings.name = self.description.unique_name(stage.settings.name);
+        let (name, outputs) = (stage.settings.name.clone(), stage.settings.outputs);
         self.description.middles.push(stage);
+        if outputs > 1 {
+            let name = truncate(&name, MAX_NAME - SQUEEZE.len()).to_owned() + SQUEEZE;
+            self.add(MiddleStage::squeeze(name));
+        }
     }
 
     /// Returns the same pipe, for stages that borrow what lives shorter than the present ones.
@@ -141,13 +151,18 @@ impl<'a> PipeBuilder<'a> {
         }
     }
 
-    /// Replaces each stage between head and tail that was added so far by what `map` makes of it.
+    /// Replaces each stage between head and tail that was added so far by what `map` makes of it,
+    /// except those that the library added.
     pub(crate) fn map_middles(
         mut self,
-        map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
+        mut map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
     ) -> Self {
         let middles = std::mem::take(&mut self.description.middles);
-        self.description.middles = middles.into_iter().map(map).collect();
+        let mut map_unless_fixed = |stage: MiddleStage<'a>| {
+            let is_fixed = stage.settings.squeezes;
+            if is_fixed { stage } else { map(stage) }
+        };
+        self.description.middles = middles.into_iter().map(&mut map_unless_fixed).collect();
         self
     }
 
@@ -327,7 +342,6 @@ impl PipeBuilder<'static> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use crate::limits::MAX_NAME;
     use crate::stage::{StreamHead, StreamTail, sequence};
 
     fn pipe() -> PipeBuilder<'static> {

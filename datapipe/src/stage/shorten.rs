@@ -47,6 +47,7 @@ impl<'b> MiddleStage<'b> {
             MiddleKind::Transform(make) => MiddleKind::Transform(shorten!(make, Transform)),
             MiddleKind::InPlace(make) => MiddleKind::InPlace(shorten!(make, InPlace)),
             MiddleKind::Analyze(make) => MiddleKind::Analyze(shorten!(make, Analyze)),
+            MiddleKind::FlatMap(make) => MiddleKind::FlatMap(shorten!(make, FlatMap)),
             MiddleKind::Port(run) => MiddleKind::Port(run),
             MiddleKind::Described(kind) => MiddleKind::Described(kind),
         };
