@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::limits::MAX_NAME;
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
-use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
+use crate::stage::{HeadStage, MiddleStage, Stage, StageKind, TailStage};
 use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
@@ -133,9 +133,9 @@ impl<'a> PipeBuilder<'a> {
 
     fn add(&mut self, mut stage: MiddleStage<'a>) {
         stage.settings.name = self.description.unique_name(stage.settings.name);
-        let (name, outputs) = (stage.settings.name.clone(), stage.settings.outputs);
+        let (name, kind) = (stage.settings.name.clone(), stage.kind());
         self.description.middles.push(stage);
-        if outputs > 1 {
+        if kind == StageKind::FlatMap {
             let name = truncate(&name, MAX_NAME - SQUEEZE.len()).to_owned() + SQUEEZE;
             self.add(MiddleStage::squeeze(name));
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::error::StageError;
-use crate::pool::{HeadPort, MiddlePort, TailPort};
+use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
 use super::mirror::{Mirror, Mirrors};
 use super::settings::{Confinement, MessageHandler, Module, Placement, Settings, StageKind};
@@ -157,8 +157,8 @@ impl<'a> Stage<MiddleWork<'a>> {
     ///
     /// An instance has one output at a time; it waits for the next one's buffer, and therefore
     /// cannot run inline. The pipe gets one more stage after this one, "NAME squeeze", which runs on
-    /// a thread of the controller: it leaves out the outputs that were not made, so that the blocks
-    /// after it are numbered without gaps.
+    /// a thread of the controller: it leaves out the outputs that were not made, and counts the
+    /// numbers and the offsets of the blocks anew, so that an archive can follow.
     ///
     /// Each ring of the pipe's shared memory has `most` times as many slots of 8 bytes as without
     /// this stage, so `most` should be a bound and not a guess at infinity.
@@ -205,10 +205,17 @@ impl<'a> Stage<MiddleWork<'a>> {
     }
 
     /// The stage after one that makes several blocks from one: it frees vacant blocks, as every
-    /// loop, and numbers the others without gaps.
+    /// loop, and sends the others with numbers without gaps and with their offsets in the stream
+    /// that they make.
     pub(crate) fn squeeze(name: String) -> Self {
         let run = |port: &MiddlePort| {
-            while let Some(block) = port.receive()? {
+            let mut offset = 0;
+            while let Some(mut block) = port.receive()? {
+                let mut info = block.info();
+                info.offset = offset;
+                let is_plain = info.codec == Codec::NONE;
+                offset += if is_plain { block.len() as u64 } else { info.plain_len.into() };
+                block.set_info(info);
                 port.forward(block)?;
             }
             Ok(())

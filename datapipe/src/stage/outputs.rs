@@ -44,8 +44,9 @@ impl<'a> Outputs<'a> {
     }
 
     /// Sends the block that was begun last, if any, and begins another one. It is empty; the
-    /// information that earlier stages attached to the input has been copied to it, except for a
-    /// sequence number. Waits until this instance may have a buffer.
+    /// information that earlier stages attached to the input has been copied to it, except for the
+    /// offset, a sequence number, and a length before compression. Waits until this instance may
+    /// have a buffer.
     ///
     /// # Errors
     ///
@@ -102,8 +103,8 @@ impl<'a> Outputs<'a> {
         self.send_current()?;
         let mut block = self.port.alloc()?;
         let mut info = self.input.info();
-        // Several blocks cannot have one number.
-        info.sequence = None;
+        // Several blocks cannot have one place. The stage after this one sets their offsets.
+        (info.offset, info.sequence, info.plain_len) = (0, None, 0);
         block.set_info(info);
         self.current = Some(block);
         self.count += 1;

@@ -23,8 +23,8 @@ pub(crate) struct Settings {
     pub(crate) hold_out: u32,
     /// Blocks that it makes from one at most.
     pub(crate) outputs: u32,
-    /// Added by the library after a stage with several outputs: it has one instance, and stays in
-    /// the controller.
+    /// Added by the library after a stage that makes several blocks from one: it has one instance,
+    /// and stays in the controller.
     pub(crate) squeezes: bool,
     /// Reason why the stage can have one instance only, if so, and what to do about it.
     pub(crate) single: Option<&'static str>,
