@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use datapipe::Error;
 use datapipe::pool::Refusal;
 use datapipe::prelude::*;
-use datapipe::testkit::{Collected, Random, collect, drop_every, gather, numbers, pass, repeat, sleepy};
+use datapipe::testkit::{
+    Collected, Random, collect, drop_every, gather, numbers, pass, repeat, sleepy,
+};
 
 #[path = "harness/data.rs"]
 mod data; // settings

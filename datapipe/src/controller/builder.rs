@@ -342,7 +342,9 @@ impl PipeBuilder<'static> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use crate::stage::{StreamHead, StreamTail, sequence};
+    use crate::error::StageError;
+    use crate::pool::Block;
+    use crate::stage::{FlatMap, Outputs, Placement, Settings, StreamHead, StreamTail, sequence};
 
     fn pipe() -> PipeBuilder<'static> {
         PipeBuilder::new()
@@ -381,6 +383,35 @@ mod tests {
             .collect();
         assert_eq!(names[1], long);
         assert_eq!(names[2], format!("{} 2", "\u{e9}".repeat(MAX_NAME / 2 - 1)));
+    }
+
+    #[test]
+    fn squeeze_stays_in_the_controller() {
+        struct Nothing;
+        impl FlatMap for Nothing {
+            fn flat_map(&mut self, _: &Block, _: &mut Outputs<'_>) -> Result<(), StageError> {
+                Ok(())
+            }
+        }
+        let stage = || Stage::flat_map("split", 2, |_| Nothing);
+        let pipe = pipe()
+            .stage(stage())
+            .stage(stage().named("é".repeat(MAX_NAME / 2)));
+        let pipe = pipe.in_processes().map_middles(|stage| stage.instances(3));
+        let of = |middle: &MiddleStage<'_>| {
+            let Settings {
+                instances,
+                placement,
+                ..
+            } = &middle.settings;
+            (*instances, *placement == Placement::Thread)
+        };
+        let middles: Vec<_> = pipe.description.middles.iter().map(of).collect();
+        assert_eq!(middles, [(3, false), (1, true), (3, false), (1, true)]);
+        let names = pipe.description.middles.iter();
+        let names: Vec<_> = names.map(|middle| middle.settings.name.as_str()).collect();
+        let cut = "é".repeat((MAX_NAME - SQUEEZE.len()) / 2) + SQUEEZE;
+        assert_eq!((names[1], names[3]), ("split squeeze", cut.as_str()));
     }
 
     #[test]

@@ -156,7 +156,9 @@ pub(crate) fn queue_depth(tables: &Tables, queue: QueueId) -> u32 {
 /// True if some positions of a queue get no buffer: its feeder answers a number with several.
 fn has_passed_positions(view: &Participant<'_>, queue: QueueId) -> bool {
     let shape = &view.tables.shape;
-    queue.feeder().is_some_and(|feeder| shape.has_stage(feeder) && shape.parts(feeder) > 1)
+    queue
+        .feeder()
+        .is_some_and(|feeder| shape.has_stage(feeder) && shape.parts(feeder) > 1)
 }
 
 pub(super) fn free_buffers(tables: &Tables) -> u32 {

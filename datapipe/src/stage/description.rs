@@ -165,7 +165,6 @@ impl<'a> Stage<MiddleWork<'a>> {
     ///
     /// ```
     /// use datapipe::prelude::*;
-    /// use datapipe::stage::{FlatMap, Outputs};
     ///
     /// /// Each line becomes twice as long, so that a block of lines can need two blocks.
     /// struct Double;
@@ -214,7 +213,11 @@ impl<'a> Stage<MiddleWork<'a>> {
                 let mut info = block.info();
                 info.offset = offset;
                 let is_plain = info.codec == Codec::NONE;
-                offset += if is_plain { block.len() as u64 } else { info.plain_len.into() };
+                offset += if is_plain {
+                    block.len() as u64
+                } else {
+                    info.plain_len.into()
+                };
                 block.set_info(info);
                 port.forward(block)?;
             }

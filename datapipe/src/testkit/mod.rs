@@ -23,8 +23,7 @@ pub use frames::frames;
 pub use random::Random;
 pub use sink::Sink;
 pub use stages::{
-    Collected, collect, drop_every, fail_at, gather, numbers, panic_at, pass, repeat,
-    sleepy,
+    Collected, collect, drop_every, fail_at, gather, numbers, panic_at, pass, repeat, sleepy,
 };
 pub use storage::{FaultyFile, FaultyStorage, StorageCall};
 pub use suite::check_stage;

@@ -144,11 +144,7 @@ pub fn drop_every<'a>(every: u64) -> MiddleStage<'a> {
 pub fn repeat<'a>(most: u32) -> MiddleStage<'a> {
     struct Repeat;
     impl FlatMap for Repeat {
-        fn flat_map(
-            &mut self,
-            input: &Block,
-            outputs: &mut Outputs<'_>,
-        ) -> Result<(), StageError> {
+        fn flat_map(&mut self, input: &Block, outputs: &mut Outputs<'_>) -> Result<(), StageError> {
             let number = input.bytes().first_chunk();
             let number =
                 number.ok_or_else(|| StageError::new("a block is too short for its number"))?;

@@ -7,7 +7,6 @@ use datapipe::limits::MAX_FLAT_MAP_OUTPUTS;
 use datapipe::media::VirtualTape;
 use datapipe::pool::Refusal;
 use datapipe::prelude::*;
-use datapipe::stage::{FlatMap, Outputs};
 use datapipe::testkit::drop_every;
 
 /// Sends blocks that have their numbers, eight bytes each.
@@ -140,7 +139,10 @@ fn inputs_without_outputs_wait_for_a_slow_one() {
 
 fn failure(stage: MiddleStage<'_>) -> String {
     let pipe = Pipe::builder().buffer_size(512).head(numbers(20));
-    let result = pipe.stage(stage).tail(StreamTail::new(std::io::sink())).run();
+    let result = pipe
+        .stage(stage)
+        .tail(StreamTail::new(std::io::sink()))
+        .run();
     result.unwrap_err().to_string()
 }
 
@@ -180,7 +182,8 @@ fn record_longer_than_a_block_is_an_error() {
         }
     }
     let text = failure(Stage::flat_map("long", 2, |_| Long));
-    let expected = "block 0 gave a record of 513 bytes, but a block has 512; set a larger buffer_size";
+    let expected =
+        "block 0 gave a record of 513 bytes, but a block has 512; set a larger buffer_size";
     assert!(text.contains(expected), "{text}");
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use datapipe::host::Modules;
 use datapipe::prelude::*;
-use datapipe::stage::{FlatMap, Outputs};
 use rustix::process::{Signal, getpid, kill_process};
 
 /// Action of a stage at the block with a certain number. It passes on all others.
