@@ -1,5 +1,5 @@
-//! Random chains of parallel, dropping, repeating, gathering and very slow stages, each with the smallest pool
-//! that admission allows: none may deadlock. With one buffer less, each is rejected.
+//! Random chains of parallel, dropping, repeating, gathering and very slow stages, each with the
+//! smallest pool that admission allows: none may deadlock. With one buffer less, each is rejected.
 //!
 //! `DATAPIPE_CHAINS=n` runs n chains instead of 120; `DATAPIPE_SEED=n` starts with another seed.
 

@@ -156,8 +156,8 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// the same.
     ///
     /// An instance has one output at a time; it waits for the next one's buffer, and therefore
-    /// cannot run inline. The pipe gets one more stage after this one, "NAME squeeze", which runs on
-    /// a thread of the controller: it leaves out the outputs that were not made, and counts the
+    /// cannot run inline. The pipe gets one more stage after this one, "NAME squeeze", which runs
+    /// on a thread of the controller: it leaves out the outputs that were not made, and counts the
     /// numbers and the offsets of the blocks anew, so that an archive can follow.
     ///
     /// Each ring of the pipe's shared memory has `most` times as many slots of 8 bytes as without

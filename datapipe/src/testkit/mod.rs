@@ -3,7 +3,7 @@
 //! storage that fails on schedule.
 //!
 //! ```text
-//!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, repeat, or a stage of yours -> collect
+//!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, repeat, or yours -> collect
 //!
 //!   check_stage(your stage): the cases that every stage must pass
 //!   FaultyStorage: files in memory, whose n-th call fails, and which lose what was not synced
