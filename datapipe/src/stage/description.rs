@@ -166,7 +166,7 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// ```
     /// use datapipe::prelude::*;
     ///
-    /// /// Each line becomes twice as long, so that a block of lines can need two blocks.
+    /// /// Each line is sent twice, so that a block of lines needs two blocks.
     /// struct Double;
     ///
     /// impl FlatMap for Double {
@@ -176,7 +176,8 @@ impl<'a> Stage<MiddleWork<'a>> {
     ///         outputs: &mut Outputs<'_>,
     ///     ) -> Result<(), StageError> {
     ///         for line in input.bytes().split_inclusive(|&byte| byte == b'\n') {
-    ///             outputs.put(&[line, line].concat())?;
+    ///             outputs.put(line)?;
+    ///             outputs.put(line)?;
     ///         }
     ///         Ok(())
     ///     }
@@ -184,12 +185,12 @@ impl<'a> Stage<MiddleWork<'a>> {
     ///
     /// let mut copy = Vec::new();
     /// Pipe::builder()
-    ///     .buffer_size(512)
-    ///     .head(StreamHead::new(&b"a line\n".repeat(73)[..]))
+    ///     .buffer_size(512) // 64 lines
+    ///     .head(StreamHead::new(&b"my line\n".repeat(1000)[..]))
     ///     .stage(Stage::flat_map("double", 2, |_| Double).instances(2))
     ///     .tail(StreamTail::new(&mut copy))
     ///     .run()?;
-    /// assert_eq!(copy, b"a line\n".repeat(146));
+    /// assert_eq!(copy, b"my line\n".repeat(2000));
     /// # Ok::<(), datapipe::Error>(())
     /// ```
     pub fn flat_map<T: FlatMap + 'a>(
