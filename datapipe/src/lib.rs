@@ -165,6 +165,7 @@ pub mod prelude {
         Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage,
         Transform, Verdict, analyze, decompress, decompress_salvaging, deflate, zstd,
     };
+    pub use crate::stage::{FlatMap, Outputs};
     pub use crate::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore, TreeVerify};
     pub use crate::wire::Content;
 }

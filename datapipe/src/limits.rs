@@ -14,6 +14,12 @@ pub const MAX_INSTANCES: u32 = 64;
 /// Instances of all stages of one pipe on one machine.
 pub const MAX_PARTICIPANTS: u32 = 1024;
 
+/// Blocks that a stage between head and tail may make from one: [`Stage::flat_map`]. Each ring of
+/// the pipe has that many slots for each buffer.
+///
+/// [`Stage::flat_map`]: crate::stage::Stage::flat_map
+pub const MAX_FLAT_MAP_OUTPUTS: u32 = 64;
+
 /// Buffers in one pool.
 pub const MAX_BUFFERS: u32 = 4096;
 
@@ -215,6 +221,10 @@ const _: () = {
     assert!(
         MAX_RECORD < 1 << 28,
         "a record's length fits its field of a volume's length word"
+    );
+    assert!(
+        (MAX_BUFFERS + 1) * MAX_FLAT_MAP_OUTPUTS <= MAX_ROUNDS / 2,
+        "a taker can pass over all positions of a ring that have no buffer"
     );
     assert!(
         MAX_STAGES <= 1 << 8,

@@ -1,5 +1,5 @@
-//! Random chains of parallel, dropping, gathering and very slow stages, each with the smallest pool
-//! that admission allows: none may deadlock. With one buffer less, each is rejected.
+//! Random chains of parallel, dropping, repeating, gathering and very slow stages, each with the
+//! smallest pool that admission allows: none may deadlock. With one buffer less, each is rejected.
 //!
 //! `DATAPIPE_CHAINS=n` runs n chains instead of 120; `DATAPIPE_SEED=n` starts with another seed.
 
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use datapipe::Error;
 use datapipe::pool::Refusal;
 use datapipe::prelude::*;
-use datapipe::testkit::{Collected, Random, collect, drop_every, gather, numbers, pass, sleepy};
+use datapipe::testkit::{
+    Collected, Random, collect, drop_every, gather, numbers, pass, repeat, sleepy,
+};
 
 #[path = "harness/data.rs"]
 mod data; // settings
@@ -28,10 +30,11 @@ fn chain(seed: u64, blocks: u64, got: &Collected) -> (PipeBuilder<'static>, Vec<
         .label(format!("chain {seed}"))
         .buffer_size(512)
         .head(numbers(blocks));
+    let mut most_blocks = blocks;
     for _ in 0..random.below(6) {
         let instances = 1 + random.below(5) as u32;
         let inline = random.below(6) == 0;
-        let stage = match random.below(5) {
+        let stage = match random.below(6) {
             0 => place(pass(seed).instances(instances), inline),
             1 => {
                 let longest = [20, 200, 4000][random.below(3) as usize];
@@ -46,6 +49,16 @@ fn chain(seed: u64, blocks: u64, got: &Collected) -> (PipeBuilder<'static>, Vec<
                 place(drop_every(every).instances(instances), inline)
             }
             3 => gather(1 + random.below(7) as u32),
+            // Three stages in a row that repeat blocks would take too long.
+            4 if most_blocks < 8 * blocks => {
+                let most = 1 + random.below(5);
+                most_blocks *= most;
+                expected = expected
+                    .into_iter()
+                    .flat_map(|n| std::iter::repeat_n(n, (n % (most + 1)) as usize))
+                    .collect();
+                repeat(most as u32).instances(instances)
+            }
             _ => pass(seed + 1).instances(instances),
         };
         pipe = pipe.stage(stage);

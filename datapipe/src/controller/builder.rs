@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::limits::MAX_NAME;
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
-use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
+use crate::stage::{HeadStage, MiddleStage, Stage, StageKind, TailStage};
+use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
 use super::description::Description;
@@ -14,6 +16,9 @@ use super::pipe::Pipe;
 use super::plan::Plan;
 use super::report::Report;
 use super::supervise::PreparedPipe;
+
+/// End of the name of the stage that is added after one that makes several blocks from one.
+const SQUEEZE: &str = " squeeze";
 
 /// Describes a pipe, and starts it. Made by [`Pipe::builder`].
 ///
@@ -64,20 +69,31 @@ impl<'a> PipeBuilder<'a> {
     /// and in [`stage`](Self::stage) and [`tail`](Self::tail), so that messages and status tell
     /// them apart: the second `zstd` is `zstd 2`. [`Stage::named`](crate::stage::Stage::named)
     /// gives it a better name.
-    pub fn head(mut self, head: impl Into<HeadStage<'a>>) -> Self {
-        self.description.head = None; // its name is free again
-        let mut head = head.into();
-        head.settings.name = self.description.unique_name(head.settings.name);
-        self.description.head = Some(head);
-        self
+    ///
+    /// The stages of a pipe may borrow: the pipe lives no longer than the first of their borrows
+    /// ends, and a stage that borrows nothing goes with all others.
+    pub fn head<'b, 'c>(self, head: impl Into<HeadStage<'b>>) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let mut pipe = self.shorten();
+        pipe.description.head = None; // its name is free again
+        let mut head = head.into().shorten();
+        head.settings.name = pipe.description.unique_name(head.settings.name);
+        pipe.description.head = Some(head);
+        pipe
     }
 
     /// Adds a stage after those added so far.
-    pub fn stage(mut self, stage: impl Into<MiddleStage<'a>>) -> Self {
-        let mut stage = stage.into();
-        stage.settings.name = self.description.unique_name(stage.settings.name);
-        self.description.middles.push(stage);
-        self
+    pub fn stage<'b, 'c>(self, stage: impl Into<MiddleStage<'b>>) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let mut pipe = self.shorten();
+        pipe.add(stage.into().shorten());
+        pipe
     }
 
     /// Adds stages after those added so far, in their order: those of a list, or one that is
@@ -100,23 +116,91 @@ impl<'a> PipeBuilder<'a> {
     /// );
     /// # Ok::<(), datapipe::Error>(())
     /// ```
-    pub fn stages(self, stages: impl IntoIterator<Item = MiddleStage<'a>>) -> Self {
-        stages.into_iter().fold(self, Self::stage)
+    pub fn stages<'b, 'c>(
+        self,
+        stages: impl IntoIterator<Item = MiddleStage<'b>>,
+    ) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        let mut pipe = self.shorten();
+        for stage in stages {
+            pipe.add(stage.shorten());
+        }
+        pipe
     }
 
-    /// Replaces each stage between head and tail that was added so far by what `map` makes of it.
+    fn add(&mut self, mut stage: MiddleStage<'a>) {
+        stage.settings.name = self.description.unique_name(stage.settings.name);
+        let (name, kind) = (stage.settings.name.clone(), stage.kind());
+        self.description.middles.push(stage);
+        if kind == StageKind::FlatMap {
+            let name = truncate(&name, MAX_NAME - SQUEEZE.len()).to_owned() + SQUEEZE;
+            self.add(MiddleStage::squeeze(name));
+        }
+    }
+
+    /// Returns the same pipe, for stages that borrow what lives shorter than the present ones.
+    pub(crate) fn shorten<'c>(self) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+    {
+        PipeBuilder {
+            description: self.description.shorten(),
+        }
+    }
+
+    /// Replaces each stage between head and tail that was added so far by what `map` makes of it,
+    /// except those that the library added.
     pub(crate) fn map_middles(
         mut self,
-        map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
+        mut map: impl FnMut(MiddleStage<'a>) -> MiddleStage<'a>,
     ) -> Self {
         let middles = std::mem::take(&mut self.description.middles);
-        self.description.middles = middles.into_iter().map(map).collect();
+        let mut map_unless_fixed = |stage: MiddleStage<'a>| {
+            let is_fixed = stage.settings.squeezes;
+            if is_fixed { stage } else { map(stage) }
+        };
+        self.description.middles = middles.into_iter().map(&mut map_unless_fixed).collect();
         self
     }
 
     /// Sets the last stage, in place of an earlier one or of an [`archive`](Self::archive).
-    pub fn tail(self, tail: impl Into<TailStage<'a>>) -> Self {
-        self.tail_after([], tail.into())
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// // A pipe that borrows nothing takes a tail that does.
+    /// let pipe: PipeBuilder<'static> = Pipe::builder()
+    ///     .head(StreamHead::new(&b"some data"[..]))
+    ///     .stage(zstd(3))
+    ///     .stage(decompress());
+    /// let mut copy = Vec::new();
+    /// pipe.tail(StreamTail::new(&mut copy)).run()?;
+    /// assert_eq!(copy, b"some data");
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
+    ///
+    /// A pipe cannot outlive what a stage borrows:
+    ///
+    /// ```compile_fail,E0597
+    /// # use datapipe::prelude::*;
+    /// let pipe = {
+    ///     let mut copy = Vec::new();
+    ///     Pipe::builder()
+    ///         .head(StreamHead::new(&b"some data"[..]))
+    ///         .tail(StreamTail::new(&mut copy)) // `copy` does not live long enough
+    /// };
+    /// pipe.run()?;
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
+    pub fn tail<'b, 'c>(self, tail: impl Into<TailStage<'b>>) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        self.shorten().tail_after([], tail.into().shorten())
     }
 
     /// Sets the last stage, and stages that belong to it: they come after all others between head
@@ -248,7 +332,18 @@ impl<'a> PipeBuilder<'a> {
 }
 
 impl PipeBuilder<'static> {
-    /// Starts the pipe in the background.
+    /// Starts the pipe in the background. Its stages must borrow nothing:
+    ///
+    /// ```compile_fail,E0597
+    /// # use datapipe::prelude::*;
+    /// let mut copy = Vec::new();
+    /// let pipe = Pipe::builder()
+    ///     .head(StreamHead::new(&b"some data"[..]))
+    ///     .tail(StreamTail::new(&mut copy)) // `copy` must live as long as the program
+    ///     .start()?;
+    /// pipe.wait()?;
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -263,8 +358,9 @@ impl PipeBuilder<'static> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
-    use crate::limits::MAX_NAME;
-    use crate::stage::{StreamHead, StreamTail, sequence};
+    use crate::error::StageError;
+    use crate::pool::Block;
+    use crate::stage::{FlatMap, Outputs, Placement, Settings, StreamHead, StreamTail, sequence};
 
     fn pipe() -> PipeBuilder<'static> {
         PipeBuilder::new()
@@ -303,6 +399,35 @@ mod tests {
             .collect();
         assert_eq!(names[1], long);
         assert_eq!(names[2], format!("{} 2", "\u{e9}".repeat(MAX_NAME / 2 - 1)));
+    }
+
+    #[test]
+    fn squeeze_stays_in_the_controller() {
+        struct Nothing;
+        impl FlatMap for Nothing {
+            fn flat_map(&mut self, _: &Block, _: &mut Outputs<'_>) -> Result<(), StageError> {
+                Ok(())
+            }
+        }
+        let stage = || Stage::flat_map("split", 2, |_| Nothing);
+        let pipe = pipe()
+            .stage(stage())
+            .stage(stage().named("é".repeat(MAX_NAME / 2)));
+        let pipe = pipe.in_processes().map_middles(|stage| stage.instances(3));
+        let of = |middle: &MiddleStage<'_>| {
+            let Settings {
+                instances,
+                placement,
+                ..
+            } = &middle.settings;
+            (*instances, *placement == Placement::Thread)
+        };
+        let middles: Vec<_> = pipe.description.middles.iter().map(of).collect();
+        assert_eq!(middles, [(3, false), (1, true), (3, false), (1, true)]);
+        let names = pipe.description.middles.iter();
+        let names: Vec<_> = names.map(|middle| middle.settings.name.as_str()).collect();
+        let cut = "é".repeat((MAX_NAME - SQUEEZE.len()) / 2) + SQUEEZE;
+        assert_eq!((names[1], names[3]), ("split squeeze", cut.as_str()));
     }
 
     #[test]

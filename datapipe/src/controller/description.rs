@@ -38,6 +38,38 @@ pub(super) struct Description<'a> {
     pub(super) stopped_limit: Duration,
 }
 
+impl<'b> Description<'b> {
+    /// Returns the same description, for stages that borrow what lives shorter than the present
+    /// ones.
+    pub(super) fn shorten<'a>(self) -> Description<'a>
+    where
+        'b: 'a,
+    {
+        Description {
+            head: self.head.map(HeadStage::shorten),
+            middles: self.middles.into_iter().map(MiddleStage::shorten).collect(),
+            before_tail: self
+                .before_tail
+                .into_iter()
+                .map(MiddleStage::shorten)
+                .collect(),
+            tail: self.tail.map(TailStage::shorten),
+            label: self.label,
+            buffers: self.buffers,
+            buffer_size: self.buffer_size,
+            headroom: self.headroom,
+            tailroom: self.tailroom,
+            at_limit: self.at_limit,
+            backing: self.backing,
+            huge_pages: self.huge_pages,
+            direction: self.direction,
+            canceller: self.canceller,
+            listener: self.listener,
+            stopped_limit: self.stopped_limit,
+        }
+    }
+}
+
 impl<'a> Description<'a> {
     /// A pipe without stages, with the default options.
     pub(super) fn new() -> Self {

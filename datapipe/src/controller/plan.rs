@@ -5,7 +5,8 @@ use std::fmt;
 use crate::error::Error;
 use crate::host;
 use crate::limits::{
-    MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME, MAX_NAME,
+    MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
+    MAX_MODULE_NAME, MAX_NAME,
 };
 use crate::memory::{PipeName, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
@@ -155,9 +156,9 @@ impl<'s> PlannedStage<'s> {
         }
     }
 
-    /// True if the stage sends one block for each that it receives, so that its blocks keep their
-    /// numbers.
-    fn is_one_to_one(&self) -> bool {
+    /// True if the stage answers each block that it receives, so that the order follows from its
+    /// number.
+    fn is_numbered(&self) -> bool {
         self.role == Role::Middle && self.kind != StageKind::Loop
     }
 
@@ -167,6 +168,7 @@ impl<'s> PlannedStage<'s> {
             instances,
             placement,
             single,
+            outputs,
             ..
         } = self.settings;
         let refused = |what: String| Err(Refusal::Stages(what));
@@ -179,6 +181,17 @@ impl<'s> PlannedStage<'s> {
         if let (Some(why), 2..) = (single, instances) {
             return refused(format!(
                 "stage \"{name}\" can have one instance, not {instances}: it {why}"
+            ));
+        }
+        if !(1..=MAX_FLAT_MAP_OUTPUTS).contains(outputs) {
+            return refused(format!(
+                "the number of outputs of stage \"{name}\" for each input is {outputs}, \
+                 but must be between 1 and {MAX_FLAT_MAP_OUTPUTS}"
+            ));
+        }
+        if *placement == Placement::Inline && self.kind == StageKind::FlatMap {
+            return refused(format!(
+                "stage \"{name}\" waits for the buffers of its outputs and cannot run inline"
             ));
         }
         if *placement == Placement::Inline && self.kind == StageKind::Loop {
@@ -221,10 +234,13 @@ fn shape_of(
     budget: &Budget,
 ) -> Result<Shape, Refusal> {
     let with_share = stages.iter().zip(&budget.shares);
-    let shapes = with_share.map(|(stage, &share)| StageShape {
-        instances: stage.settings.instances,
-        share,
-        numbered: stage.is_one_to_one(),
+    let shapes = with_share.map(|(stage, &share)| {
+        let shape = StageShape::new(stage.settings.instances).share(share);
+        if stage.is_numbered() {
+            shape.numbered().parts(stage.settings.outputs)
+        } else {
+            shape
+        }
     });
     let shape = Shape::builder(budget.buffers, description.buffer_size)
         .headroom(description.headroom)

@@ -25,12 +25,16 @@ impl AnyStage {
         }
     }
 
-    /// True if the stage's role is that of `stage` in a pipe of this shape.
+    /// True if the stage's role, and the number of blocks that it makes from one, are those of
+    /// `stage` in a pipe of this shape.
     pub(super) fn fits(&self, stage: StageId, shape: &Shape) -> bool {
         match &self.0 {
             Role::Head(_) => stage == StageId::HEAD,
             Role::Tail(_) => stage == shape.tail(),
-            Role::Middle(_) => stage > StageId::HEAD && stage < shape.tail(),
+            Role::Middle(middle) => {
+                let between = stage > StageId::HEAD && stage < shape.tail();
+                between && middle.settings.outputs == shape.parts(stage)
+            }
         }
     }
 

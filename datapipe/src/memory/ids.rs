@@ -181,6 +181,13 @@ impl Number {
         Self(self.0 + 1)
     }
 
+    /// The number of the block that is part `part` of the answer to this number, of a stage that
+    /// answers each with up to `parts` blocks. One that is out of range is beyond every window.
+    pub(crate) fn part(self, part: u32, parts: u32) -> Self {
+        let first = self.0.saturating_mul(parts.into());
+        Self(first.saturating_add(part.into()))
+    }
+
     /// The position that a block with this number has in an ordered queue.
     #[inline]
     pub(crate) const fn position(self) -> RingPosition {

@@ -344,10 +344,11 @@ impl Map {
         // SAFETY: `count` aligned entries lie inside the mapping, and every bit pattern is a valid
         // entry.
         let table = unsafe { std::slice::from_raw_parts(first.as_ptr(), count as usize) };
-        let stage = |entry: &StageEntry| StageShape {
-            instances: entry.instances.load(Ordering::Relaxed),
-            share: entry.share.load(Ordering::Relaxed),
-            numbered: entry.numbered.load(Ordering::Relaxed) == 1,
+        let stage = |entry: &StageEntry| {
+            let numbered = entry.numbered.load(Ordering::Relaxed);
+            StageShape::new(entry.instances.load(Ordering::Relaxed))
+                .share(entry.share.load(Ordering::Relaxed))
+                .with_numbered_word(numbered)
         };
         Ok(table.iter().map(stage).collect())
     }

@@ -61,6 +61,8 @@ mod orders {
         "send.sent",
         "put.filled",
         "put.moved",
+        "pass.emptied",
+        "pass.notified",
         "send.notified",
         "send.counted",
         "free.bound",

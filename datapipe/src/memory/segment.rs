@@ -195,7 +195,7 @@ impl Segment {
             entry.share.store(shape.share, Ordering::Relaxed);
             entry
                 .numbered
-                .store(shape.numbered.into(), Ordering::Relaxed);
+                .store(shape.numbered_word(), Ordering::Relaxed);
             entry.name.store(names.next().copied().unwrap_or_default());
         }
     }

@@ -7,8 +7,8 @@ use std::fmt;
 
 use super::ids::{BufferId, InstanceId, ParticipantId, QueueId, StageId, TableIndex};
 use crate::limits::{
-    MAX_BUFFER_SIZE, MAX_BUFFERS, MAX_INSTANCES, MAX_PARTICIPANTS, MAX_ROOM, MAX_STAGES,
-    MIN_BUFFER_SIZE,
+    MAX_BUFFER_SIZE, MAX_BUFFERS, MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_PARTICIPANTS, MAX_ROOM,
+    MAX_STAGES, MIN_BUFFER_SIZE,
 };
 
 /// A validated shape. Two shapes that are equal give byte-identical layouts.
@@ -68,6 +68,9 @@ pub struct StageShape {
     /// True if the stage answers every number that it receives exactly once. Stages between two
     /// queues that have several instances, or that are to be restarted after a crash, must.
     pub numbered: bool,
+    /// Positions that each number has in the next queue: 1, or, for a numbered stage that makes
+    /// several blocks from one, the most that it makes.
+    pub(crate) parts: u32,
 }
 
 impl StageShape {
@@ -77,6 +80,7 @@ impl StageShape {
             instances,
             share: 0,
             numbered: false,
+            parts: 1,
         }
     }
 
@@ -94,6 +98,27 @@ impl StageShape {
     pub fn numbered(self) -> Self {
         Self {
             numbered: true,
+            ..self
+        }
+    }
+
+    /// The same stage, which answers each number with up to `parts` blocks.
+    #[must_use]
+    pub(crate) fn parts(self, parts: u32) -> Self {
+        Self { parts, ..self }
+    }
+
+    /// The word of the segment's stage table that says if the stage is numbered: 0 if not,
+    /// otherwise the positions that each number has.
+    pub(super) fn numbered_word(&self) -> u64 {
+        if self.numbered { self.parts.into() } else { 0 }
+    }
+
+    /// The same stage, numbered as this word says, which may be any.
+    pub(super) fn with_numbered_word(self, word: u64) -> Self {
+        Self {
+            numbered: word > 0,
+            parts: u32::try_from(word.max(1)).unwrap_or(u32::MAX),
             ..self
         }
     }
@@ -200,6 +225,7 @@ impl ShapeBuilder {
         let first = check_stages(buffers, &stages)?;
         let quotas: Vec<u32> = stages.iter().flat_map(StageShape::quotas).collect();
         let users = ring_users(&stages, &quotas);
+        let parts = stages.iter().map(|stage| stage.parts).max().unwrap_or(1);
         Ok(Shape {
             buffers,
             buffer_size,
@@ -208,7 +234,7 @@ impl ShapeBuilder {
             direction,
             stages,
             first,
-            ring_slots: (buffers + 1).next_power_of_two(),
+            ring_slots: ((buffers + 1) * parts).next_power_of_two(),
             quotas,
             users,
         })
@@ -409,13 +435,20 @@ impl Shape {
         stage > StageId::HEAD && stage < self.tail() && self.stages[stage.as_index()].numbered
     }
 
+    /// Positions that each number of `stage` has in the next queue: more than 1 only for a numbered
+    /// stage that makes several blocks from one.
+    pub(crate) fn parts(&self, stage: StageId) -> u32 {
+        self.stages[stage.as_index()].parts
+    }
+
     /// The number of participants that take from a ring, and that put into it.
     #[inline]
     pub(crate) fn users(&self, queue: QueueId) -> RingUsers {
         self.users[queue.as_index()]
     }
 
-    /// Slots of each ring: a power of two greater than the number of buffers.
+    /// Slots of each ring: a power of two greater than the number of buffers, and as many times
+    /// more as a stage makes blocks from one.
     ///
     /// Strictly greater, because a taker that dies leaves one slot full whose buffer has moved on.
     #[inline]
@@ -481,6 +514,17 @@ fn check_stage(buffers: u32, stage: &StageShape, between: bool) -> Result<(), Sh
     check(
         "number of instances of a stage that is not numbered",
         instances,
+        1,
+        most.into(),
+    )?;
+    let most = if between && stage.numbered {
+        MAX_FLAT_MAP_OUTPUTS
+    } else {
+        1
+    };
+    check(
+        "number of outputs for each input",
+        stage.parts.into(),
         1,
         most.into(),
     )?;
@@ -572,6 +616,24 @@ mod tests {
             assert_eq!(shape.participant_of(instance), participant);
         }
         assert_eq!(shape.ring_slots(), 16);
+    }
+
+    #[test]
+    fn rings_have_slots_for_all_outputs_of_all_inputs() {
+        let slots = |parts| {
+            let stages = [stage(1, 4), stage(2, 4).parts(parts), stage(1, 0)];
+            shape(8, 512, &stages).map(|shape| shape.ring_slots())
+        };
+        assert_eq!(slots(1), Ok(16));
+        assert_eq!(slots(2), Ok(32));
+        assert_eq!(slots(4), Ok(64));
+        for parts in [0, MAX_FLAT_MAP_OUTPUTS + 1] {
+            let refused = slots(parts).unwrap_err();
+            assert_eq!(refused.what, "number of outputs for each input");
+        }
+        let plain = StageShape::new(1).share(4).parts(2);
+        let refused = shape(8, 512, &[stage(1, 4), plain, stage(1, 0)]).unwrap_err();
+        assert_eq!(refused.max, 1, "a stage that is not numbered has no parts");
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub(crate) struct StageEntry {
     /// Bit i: instance i has sent everything it ever will. Set by the instance, or by the
     /// controller for it.
     pub(crate) done: AtomicU64,
-    /// 1 if the stage answers every number exactly once. Written by the creator.
+    /// 0 if the stage is not numbered; otherwise the positions that each number has in the next
+    /// queue, which is 1 if the stage answers every number exactly once. Written by the creator.
     pub(crate) numbered: AtomicU64,
     _rest: [AtomicU64; 5],
     /// The stage's name, UTF-8, padded with zeros. Written by the creator.

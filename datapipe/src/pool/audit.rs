@@ -142,12 +142,23 @@ pub(crate) fn queue_depth(tables: &Tables, queue: QueueId) -> u32 {
         tables,
         id: CONTROLLER,
     };
+    if has_passed_positions(&view, queue) {
+        return view.ring(queue).count_filled() as u32;
+    }
     let reserve = if queue == QueueId::FREE_LIST {
         view.ring(tables.shape.reserve()).depth()
     } else {
         0
     };
     (view.ring(queue).depth() + reserve) as u32
+}
+
+/// True if some positions of a queue get no buffer: its feeder answers a number with several.
+fn has_passed_positions(view: &Participant<'_>, queue: QueueId) -> bool {
+    let shape = &view.tables.shape;
+    queue
+        .feeder()
+        .is_some_and(|feeder| shape.has_stage(feeder) && shape.parts(feeder) > 1)
 }
 
 pub(super) fn free_buffers(tables: &Tables) -> u32 {
@@ -235,14 +246,15 @@ fn audit_ring(
 ) -> Result<(), AuditFinding> {
     let ring = view.ring(queue);
     let (head, tail) = ring.ends();
+    let passes = has_passed_positions(view, queue);
     let mut present = 0;
     for (position, slot) in ring.window() {
         match slot {
             // A slot just after the head may still be at the lap before, if its taker has not
-            // emptied it yet.
+            // emptied it yet. A position that was passed over is on the next lap at once.
             Slot::Empty { lap }
                 if lap == ring.lap(position)
-                    || (position == head && lap == ring.lap(position).next()) => {}
+                    || ((position == head || passes) && lap == ring.lap(position).next()) => {}
             Slot::Empty { lap } => {
                 return finding(format!(
                     "position {position} of queue {queue} is empty on lap {lap}"

@@ -280,7 +280,8 @@ impl Block {
         self.flags & VACANT != 0
     }
 
-    pub(super) fn make_vacant(&mut self) {
+    /// Removes the data: only the number travels on.
+    pub(crate) fn make_vacant(&mut self) {
         self.flags |= VACANT;
         self.clear();
     }

@@ -146,6 +146,10 @@ impl Run {
             Actor::new(move || head(&tables, &world, id))
         } else if stage == tables.shape.tail() {
             Actor::new(move || tail(&tables, &world, id))
+        } else if tables.shape.parts(stage) > 1 {
+            Actor::new(move || flat_map(&tables, id, stage))
+        } else if !tables.shape.is_numbered(stage) {
+            Actor::new(move || squeeze(&tables, id, stage))
         } else {
             Actor::new(move || middle(&tables, id, stage))
         }
@@ -201,17 +205,22 @@ impl Run {
             (0..numbers.len() as u64).collect::<Vec<_>>(),
             "numbers are dense: {trace}"
         );
+        let most = self.tables.shape.stage_ids();
+        let most = most.map(|stage| self.tables.shape.parts(stage)).max();
+        let outputs = |data| outputs_of(data, most.unwrap());
         for head in self.tables.shape.participants_of(StageId::HEAD) {
-            let mut expected: Vec<_> = (0..BLOCKS)
+            let mut sent: Vec<_> = (0..BLOCKS)
                 .map(|i| u64::from(head.get()) << 32 | i)
                 .collect();
             let got: Vec<_> = received
                 .values()
                 .copied()
-                .filter(|id| id >> 32 == u64::from(head.get()))
+                .filter(|id| id >> 32 & 0xffff == u64::from(head.get()))
                 .collect();
             let unsure = self.world.unsure.borrow();
-            expected.retain(|id| got.contains(id) || !unsure.contains(id));
+            let arrived = |data: &u64| outputs(*data).iter().any(|id| got.contains(id));
+            sent.retain(|data| arrived(data) || !unsure.contains(data));
+            let expected: Vec<_> = sent.into_iter().flat_map(outputs).collect();
             assert_eq!(got, expected, "each block once and in order: {trace}");
         }
     }
@@ -285,6 +294,67 @@ fn middle(tables: &Tables, id: ParticipantId, stage: StageId) {
     me.finish(id);
 }
 
+/// The outputs for a block of a stage that makes up to `most` from one: each is the block's data
+/// and the output's index.
+fn outputs_of(data: u64, most: u32) -> Vec<u64> {
+    if most == 1 {
+        return vec![data];
+    }
+    let count = (data + 2) % u64::from(most + 1);
+    (0..count).map(|part| part << 48 | data).collect()
+}
+
+/// Data of a block that answers an input without outputs.
+const VACANT: u64 = u64::MAX;
+
+/// Makes several blocks from one, or one that is vacant.
+fn flat_map(tables: &Tables, id: ParticipantId, stage: StageId) {
+    let me = Participant { tables, id };
+    let (queue, parts) = (QueueId::output_of(stage), tables.shape.parts(stage));
+    let mut loans = Loans::of(&me);
+    let mut inherited = inheritance(tables, id);
+    let last_inherited = inherited.back().map(|&(_, number)| number);
+    while let Some((input, number)) = inherited
+        .pop_front()
+        .or_else(|| receive(&me, QueueId::input_of(stage)))
+    {
+        let mut outputs = outputs_of(read(tables, input), parts);
+        if outputs.is_empty() {
+            outputs.push(VACANT);
+        }
+        for (part, &data) in (0..).zip(&outputs) {
+            let output = alloc(&me, &mut loans);
+            write(tables, output, data);
+            let put = me.send(output, queue, number.part(part, parts));
+            let again = last_inherited.is_some_and(|last| number <= last);
+            let put = put.expect("no corruption");
+            assert!(put == Put::Done || again, "one answer for each part");
+        }
+        let rest = (outputs.len() as u32..parts).map(|part| number.part(part, parts));
+        me.pass(queue, rest).expect("no corruption");
+        me.free(input).expect("no corruption");
+    }
+    me.finish(id);
+}
+
+/// Forwards all blocks but vacant ones.
+fn squeeze(tables: &Tables, id: ParticipantId, stage: StageId) {
+    let me = Participant { tables, id };
+    let mut inherited = inheritance(tables, id);
+    while let Some((input, number)) = inherited
+        .pop_front()
+        .or_else(|| receive(&me, QueueId::input_of(stage)))
+    {
+        if read(tables, input) == VACANT {
+            me.free(input).expect("no corruption");
+        } else {
+            let queue = QueueId::output_of(stage);
+            me.send(input, queue, number).expect("no corruption");
+        }
+    }
+    me.finish(id);
+}
+
 fn tail(tables: &Tables, world: &World, id: ParticipantId) {
     let me = Participant { tables, id };
     let queue = QueueId::input_of(tables.shape.tail());
@@ -320,6 +390,11 @@ fn topologies() -> Vec<(&'static str, Vec<StageShape>, u32)> {
         (
             "head > middle > middle x2 > tail x2",
             vec![end(1, 1), middle(1, 1), middle(2, 2), end(2, 0)],
+            4,
+        ),
+        (
+            "head > flat map x2, up to 3 > squeeze > tail",
+            vec![end(1, 2), middle(2, 2).parts(3), end(1, 0), end(1, 0)],
             4,
         ),
     ]
@@ -387,7 +462,7 @@ fn many_may_die_one_after_the_other() {
     set_hook(Some(pause));
     let mut seed = 0x1234_5678_9abc_def1;
     for round in 0..2_000 * prefixes() {
-        let (name, stages, buffers) = topologies().swap_remove((round % 3) as usize);
+        let (name, stages, buffers) = topologies().swap_remove((round % 4) as usize);
         let start = seed;
         let mut run = Run::new(&stages, buffers, xorshift(&mut seed));
         run.trace = format!("{name}, round {round}, seed {start:#x}");

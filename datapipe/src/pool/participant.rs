@@ -184,6 +184,23 @@ impl<'a> Participant<'a> {
         Ok(put)
     }
 
+    /// Passes over positions of an ordered queue that get no buffer. Those that were passed over,
+    /// or have a buffer, stay as they are.
+    #[cfg(not(loom))]
+    pub(crate) fn pass(
+        &self,
+        queue: QueueId,
+        numbers: impl Iterator<Item = Number>,
+    ) -> Result<(), Corruption> {
+        let ring = self.ring(queue);
+        for number in numbers {
+            ring.pass_at(number.position())?;
+        }
+        ring.event().notify();
+        point!("pass.notified");
+        Ok(())
+    }
+
     /// The rest of a free, once the ledger says sent.
     #[inline]
     pub(crate) fn publish_free(

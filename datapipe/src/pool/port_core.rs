@@ -31,6 +31,11 @@ pub(crate) struct PortCore {
     pub(super) id: ParticipantId,
     instance: InstanceId,
     pub(super) numbered: bool,
+    /// Positions that each number has in the next queue.
+    parts: u32,
+    /// The last of the inputs that a dead predecessor held, if there are any: it may have sent a
+    /// part of its answer.
+    last_inherited: Option<Number>,
     at_limit: AtLimit,
     /// Buffers that count against the quota.
     loans: RefCell<Loans>,
@@ -67,18 +72,29 @@ impl PortCore {
             return Err(PortError::SeatTaken { instance, process });
         }
         point!("seat.taken");
+        let parts = shape.parts(instance.stage());
+        let inherited = inheritance(&tables, id);
+        // Only `send_part` sends where a number has several positions: `answer` refuses it, as if
+        // every input had been answered.
+        let answered = if parts > 1 {
+            Number::new(u64::MAX)
+        } else {
+            Number::FIRST
+        };
         let core = Self {
             id,
             instance,
             numbered: shape.is_numbered(instance.stage()),
+            parts,
+            last_inherited: inherited.back().map(|&(_, number)| number),
             at_limit,
             loans: RefCell::new(Loans::of(&Participant {
                 tables: &tables,
                 id,
             })),
-            inherited: RefCell::new(inheritance(&tables, id)),
+            inherited: RefCell::new(inherited),
             open: Cell::new(0),
-            answered: Cell::new(Number::FIRST),
+            answered: Cell::new(answered),
             unanswered: Cell::new(false),
             skips_vacant: Cell::new(false),
             unsent: Cell::new(false),
@@ -209,7 +225,8 @@ impl PortCore {
         let ordered = self.tables.shape.queue_kind(queue) == QueueKind::Ordered;
         let short = queue.feeder().filter(|_| ordered).is_some_and(|feeder| {
             let (taken, _) = self.participant().ring(QueueId::input_of(feeder)).ends();
-            taken != head
+            let parts = self.tables.shape.parts(feeder);
+            taken.number().part(0, parts).position() != head
         });
         if tail > head || short {
             return Err(
@@ -276,9 +293,13 @@ impl PortCore {
             LeaseKind::Answered => Ok(()),
             // The answer to a later number waits in its queue for the earlier one. An instance that
             // then waited for a buffer to answer the earlier one with would wait for ever.
-            LeaseKind::Input if self.numbered && input.number() < self.answered.get() => Err(
-                PortError::Misuse("a numbered stage answers its inputs in their order"),
-            ),
+            LeaseKind::Input if self.numbered && input.number() < self.answered.get() => {
+                Err(PortError::Misuse(if self.parts > 1 {
+                    "a stage that answers with several blocks sends them by its Outputs"
+                } else {
+                    "a numbered stage answers its inputs in their order"
+                }))
+            }
             LeaseKind::Input => {
                 input.set_answered();
                 self.open.set(self.open.get() - 1);
@@ -286,6 +307,61 @@ impl PortCore {
                 Ok(())
             }
         }
+    }
+
+    /// Positions that each number has in the next queue.
+    pub(crate) fn parts(&self) -> u32 {
+        self.parts
+    }
+
+    /// Sends a block as one part of the answer to `input`, whose parts go in their order. A part
+    /// that a dead predecessor has sent is freed.
+    pub(crate) fn send_part(
+        &self,
+        output: Block,
+        input: &Block,
+        part: u32,
+    ) -> Result<(), PortError> {
+        self.check()?;
+        let ours = output.is_of(self) && input.is_of(self) && part < self.parts;
+        let kinds = (output.lease_kind(), input.lease_kind());
+        if !ours || !self.numbered || kinds != (LeaseKind::Loan, LeaseKind::Input) {
+            return Err(PortError::Misuse(
+                "a block cannot be a part of the answer to another",
+            ));
+        }
+        let (vacant, len) = (output.is_vacant(), output.len() as u64);
+        let queue = QueueId::output_of(self.stage());
+        let number = input.number().part(part, self.parts);
+        let put = self.participant().send(output.release(), queue, number)?;
+        if put == Put::Duplicate {
+            let inherited = self.last_inherited.is_some_and(|n| input.number() <= n);
+            return inherited
+                .then_some(())
+                .ok_or(PortError::Misuse("a number was answered twice"));
+        }
+        let counters = &self.entry().counters;
+        add(&counters.blocks_out, u64::from(!vacant));
+        add(&counters.bytes_out, len);
+        point!("send.counted");
+        Ok(())
+    }
+
+    /// Completes the answer to `input`, of which the first `sent` parts, at least one, were sent.
+    ///
+    /// The other positions are passed over without a buffer. The one buffer that each input has in
+    /// the queue, or else its own, bounds the positions in use: a ring has slots for all of them.
+    pub(crate) fn end_parts(&self, input: &Block, sent: u32) -> Result<(), PortError> {
+        self.check()?;
+        debug_assert!(sent > 0 && input.lease_kind() == LeaseKind::Input);
+        if sent < self.parts {
+            let queue = QueueId::output_of(self.stage());
+            let rest = (sent..self.parts).map(|part| input.number().part(part, self.parts));
+            self.participant().pass(queue, rest)?;
+        }
+        input.set_answered();
+        self.open.set(self.open.get() - 1);
+        Ok(())
     }
 
     /// Frees a block of ours that was dropped.

@@ -195,8 +195,11 @@ fn is_answered(controller: &Participant<'_>, dead: ParticipantId, number: Number
     let Some(stage) = shape.stage_of(dead) else {
         return false;
     };
-    let output = QueueId::output_of(stage);
-    shape.is_numbered(stage) && controller.ring(output).is_published(number.position())
+    let (output, parts) = (QueueId::output_of(stage), shape.parts(stage));
+    let ring = controller.ring(output);
+    // A stage that makes several blocks from one may have died between two of them.
+    let mut answers = (0..parts).map(|part| number.part(part, parts));
+    shape.is_numbered(stage) && answers.all(|answer| ring.is_published(answer.position()))
 }
 
 /// Frees a buffer that the dead one held.

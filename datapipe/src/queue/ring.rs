@@ -155,7 +155,30 @@ impl<'a> Ring<'a> {
         buffer: BufferId,
         generation: Generation,
     ) -> Result<Put, Corruption> {
-        let full = Slot::Full { buffer, generation }.encode();
+        let put = self.set_at(position, Slot::Full { buffer, generation })?;
+        if put == Put::Done {
+            point!("put.filled");
+            self.raise_tail(position.next());
+            point!("put.moved");
+        }
+        Ok(put)
+    }
+
+    /// Passes over a given position, which gets no buffer: its slot is empty, as after a take.
+    #[cfg(not(loom))]
+    pub(crate) fn pass_at(&self, position: RingPosition) -> Result<Put, Corruption> {
+        let lap = self.next_lap(position);
+        let put = self.set_at(position, Slot::Empty { lap })?;
+        if put == Put::Done {
+            point!("pass.emptied");
+        }
+        Ok(put)
+    }
+
+    /// Sets the slot of a given position, unless something is or was there.
+    #[inline]
+    fn set_at(&self, position: RingPosition, slot: Slot) -> Result<Put, Corruption> {
+        let new = slot.encode();
         for _ in 0..MAX_ROUNDS {
             let word = self.slot(position).load(Ordering::Acquire); // SYNC(slot-emptied)
             if self.is_past(position, word) {
@@ -172,14 +195,11 @@ impl<'a> Ring<'a> {
             // SYNC(slot-filled): the payload and the descriptor come before it.
             let put = self.slot(position).compare_exchange(
                 word,
-                full,
+                new,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             );
             if put.is_ok() {
-                point!("put.filled");
-                self.raise_tail(position.next());
-                point!("put.moved");
                 return Ok(Put::Done);
             }
         }
@@ -206,6 +226,17 @@ impl<'a> Ring<'a> {
         let head = self.head().get();
         let filled = self.tail().get().saturating_sub(head);
         filled.min(self.slots.len() as u64)
+    }
+
+    /// Number of slots filled but not taken, counted one by one: for a queue with positions that
+    /// are passed over.
+    #[cfg(not(loom))]
+    pub(crate) fn count_filled(&self) -> u64 {
+        let filled = |slot: &&SlotEntry| {
+            let word = slot.word.load(Ordering::Relaxed);
+            matches!(Slot::decode(word), Slot::Full { .. })
+        };
+        self.slots.iter().filter(filled).count() as u64
     }
 
     /// Position of the next take, and one past the highest position filled, both as hinted.

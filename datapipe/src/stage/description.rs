@@ -10,13 +10,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::error::StageError;
-use crate::pool::{HeadPort, MiddlePort, TailPort};
+use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
 use super::mirror::{Mirror, Mirrors};
 use super::settings::{
     Confinement, MessageHandler, Module, Offsets, Placement, Settings, StageKind,
 };
-use super::traits::{Analyze, Head, InPlace, Tail, Transform};
+use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 
 /// A stage of a pipe, before it is started.
 ///
@@ -62,6 +62,7 @@ pub(super) enum MiddleKind<'a> {
     Transform(Factory<'a, dyn Transform + 'a>),
     InPlace(Factory<'a, dyn InPlace + 'a>),
     Analyze(Factory<'a, dyn Analyze + 'a>),
+    FlatMap(Factory<'a, dyn FlatMap + 'a>),
     Port(PortLoop<'a, MiddlePort>),
     /// Another program has its code.
     Described(StageKind),
@@ -149,6 +150,85 @@ impl<'a> Stage<MiddleWork<'a>> {
     ) -> Self {
         let work = MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))));
         Self::with(name, 1, 0, MiddleWork(work)).offsets(Offsets::Kept)
+    }
+
+    /// A stage that makes up to `most` blocks from one, 1 to
+    /// [`MAX_FLAT_MAP_OUTPUTS`](crate::limits::MAX_FLAT_MAP_OUTPUTS). `factory` makes each instance
+    /// from its number. With several instances, the outputs arrive in the order of the inputs all
+    /// the same.
+    ///
+    /// An instance has one output at a time; it waits for the next one's buffer, and therefore
+    /// cannot run inline. The pipe gets one more stage after this one, "NAME squeeze", which runs
+    /// on a thread of the controller: it leaves out the outputs that were not made, and counts the
+    /// numbers and the offsets of the blocks anew, so that an archive can follow.
+    ///
+    /// Each ring of the pipe's shared memory has `most` times as many slots of 8 bytes as without
+    /// this stage, so `most` should be a bound and not a guess at infinity.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    ///
+    /// /// Each line is sent twice, so that a block of lines needs two blocks.
+    /// struct Double;
+    ///
+    /// impl FlatMap for Double {
+    ///     fn flat_map(
+    ///         &mut self,
+    ///         input: &Block,
+    ///         outputs: &mut Outputs<'_>,
+    ///     ) -> Result<(), StageError> {
+    ///         for line in input.bytes().split_inclusive(|&byte| byte == b'\n') {
+    ///             outputs.put(line)?;
+    ///             outputs.put(line)?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut copy = Vec::new();
+    /// Pipe::builder()
+    ///     .buffer_size(512) // 64 lines
+    ///     .head(StreamHead::new(&b"my line\n".repeat(1000)[..]))
+    ///     .stage(Stage::flat_map("double", 2, |_| Double).instances(2))
+    ///     .tail(StreamTail::new(&mut copy))
+    ///     .run()?;
+    /// assert_eq!(copy, b"my line\n".repeat(2000));
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
+    pub fn flat_map<T: FlatMap + 'a>(
+        name: impl Into<String>,
+        most: u32,
+        mut factory: impl FnMut(u32) -> T + Send + 'a,
+    ) -> Self {
+        let work = MiddleKind::FlatMap(Box::new(move |n| Box::new(factory(n))));
+        let mut stage = Self::with(name, 1, 1, MiddleWork(work));
+        stage.settings.outputs = most;
+        stage
+    }
+
+    /// The stage after one that makes several blocks from one: it frees vacant blocks, as every
+    /// loop, and sends the others with numbers without gaps and with their offsets in the stream
+    /// that they make.
+    pub(crate) fn squeeze(name: String) -> Self {
+        let run = |port: &MiddlePort| {
+            let mut offset = 0;
+            while let Some(mut block) = port.receive()? {
+                let mut info = block.info();
+                info.offset = offset;
+                let is_plain = info.codec == Codec::NONE;
+                offset += if is_plain {
+                    block.len() as u64
+                } else {
+                    info.plain_len.into()
+                };
+                block.set_info(info);
+                port.forward(block)?;
+            }
+            Ok(())
+        };
+        let mut stage = Self::port(name, run).holds_out(0);
+        stage.settings.squeezes = true;
+        stage
     }
 
     /// A stage that drives its port itself, in a loop: it may merge, split or reorder blocks. It
@@ -431,6 +511,20 @@ impl Stage<MiddleWork<'static>> {
         };
         let work = MiddleWork(MiddleKind::Described(kind));
         Some(Self::described(name.into(), holds, kind, work))
+    }
+}
+
+impl Stage<MiddleWork<'static>> {
+    /// A stage that makes up to `most` blocks from one, as [`flat_map`](Stage::flat_map), and whose
+    /// code this program does not have: a module of another program makes it, with the same
+    /// `most`. Name both with [`module`](Self::module) and
+    /// [`in_processes_of`](Self::in_processes_of).
+    pub fn flat_map_of_module(name: impl Into<String>, most: u32) -> Self {
+        let kind = StageKind::FlatMap;
+        let work = MiddleWork(MiddleKind::Described(kind));
+        let mut stage = Self::described(name.into(), (1, 1), kind, work);
+        stage.settings.outputs = most;
+        stage
     }
 }
 

@@ -2,7 +2,7 @@
 //! the stages that come with the library.
 //!
 //! ```text
-//!             Head            Transform / InPlace / Analyze              Tail
+//!             Head            Transform / InPlace / Analyze / FlatMap    Tail
 //!   source -> fill  -> queue -> transform, once per instance -> queue -> write -> destination
 //! ```
 //!
@@ -47,9 +47,11 @@ mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
 pub(crate) mod mirror; // copies of a process's reports in the controller
+mod outputs; // the blocks that a stage makes from one
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
+mod shorten; // stages that live longer than what their pipe borrows
 mod traits; // head, transform, in-place, analyze, tail
 mod work; // kind and instances of a described stage
 
@@ -68,7 +70,8 @@ pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
 pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
+pub use outputs::Outputs;
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
 pub(crate) use settings::{MessageHandler, Module, Offsets, Placement, Settings};
-pub use traits::{Analyze, Fill, Head, InPlace, Tail, Transform, Verdict};
+pub use traits::{Analyze, Fill, FlatMap, Head, InPlace, Tail, Transform, Verdict};

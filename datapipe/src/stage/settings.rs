@@ -21,6 +21,11 @@ pub(crate) struct Settings {
     pub(crate) hold_in: u32,
     /// Buffers that an instance allocates before it sends any.
     pub(crate) hold_out: u32,
+    /// Blocks that it makes from one at most.
+    pub(crate) outputs: u32,
+    /// Added by the library after a stage that makes several blocks from one: it has one instance,
+    /// and stays in the controller.
+    pub(crate) squeezes: bool,
     /// Reason why the stage can have one instance only, if so, and what to do about it.
     pub(crate) single: Option<&'static str>,
     /// An instance keeps state from earlier blocks.
@@ -45,6 +50,8 @@ impl Settings {
             placement: Placement::default(),
             hold_in,
             hold_out,
+            outputs: 1,
+            squeezes: false,
             single: None,
             stateful: false,
             together: false,
@@ -194,6 +201,8 @@ pub enum StageKind {
     Write = 5,
     /// A loop over its port, in any role.
     Loop = 6,
+    /// Several blocks from one: [`Stage::flat_map`](super::Stage::flat_map).
+    FlatMap = 7,
 }
 
 impl StageKind {
@@ -206,6 +215,7 @@ impl StageKind {
             Self::Analyze,
             Self::Write,
             Self::Loop,
+            Self::FlatMap,
         ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }

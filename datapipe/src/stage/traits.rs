@@ -5,6 +5,7 @@ use crate::memory::Number;
 use crate::pool::{Block, BlockInfo};
 
 use super::description::{HeadStage, TailStage};
+use super::outputs::Outputs;
 
 /// Fills blocks: the first stage of a pipe.
 ///
@@ -86,6 +87,22 @@ pub trait Transform: Send {
         let _ = number;
         Ok(())
     }
+}
+
+/// Makes several blocks from one, or none: records in another form, say, that are longer than they
+/// were. [`Stage::flat_map`](super::Stage::flat_map) describes a stage that does this.
+pub trait FlatMap: Send {
+    /// Reads `input` and writes the results to blocks of `outputs`, up to the number with which the
+    /// stage was described. An input without any output ends here.
+    ///
+    /// In a process, the same input must always give the same outputs: if the process is killed
+    /// between two of them, its replacement makes them all again, and those that were sent before
+    /// are not sent twice.
+    ///
+    /// # Errors
+    ///
+    /// An error stops the pipe. Outputs that were sent before have gone on.
+    fn flat_map(&mut self, input: &Block, outputs: &mut Outputs<'_>) -> Result<(), StageError>;
 }
 
 /// Changes a block in place. In a process it changes a copy, so that a process that is killed

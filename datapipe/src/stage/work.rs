@@ -84,6 +84,7 @@ impl<'a> Work<'a> for MiddleWork<'a> {
             MiddleKind::Transform(_) => StageKind::Transform,
             MiddleKind::InPlace(_) => StageKind::InPlace,
             MiddleKind::Analyze(_) => StageKind::Analyze,
+            MiddleKind::FlatMap(_) => StageKind::FlatMap,
             MiddleKind::Port(_) => StageKind::Loop,
             MiddleKind::Described(kind) => kind,
         }
@@ -94,6 +95,7 @@ impl<'a> Work<'a> for MiddleWork<'a> {
             MiddleKind::Transform(make) => Worker::transform(make(n)),
             MiddleKind::InPlace(make) => Worker::in_place(make(n)),
             MiddleKind::Analyze(make) => Worker::analyze(make(n)),
+            MiddleKind::FlatMap(make) => Worker::flat_map(make(n)),
             MiddleKind::Port(run) => Worker::middle_loop(take_loop(run)),
             MiddleKind::Described(_) => Worker::without_code(),
         }

@@ -3,7 +3,7 @@
 //! storage that fails on schedule.
 //!
 //! ```text
-//!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, or a stage of yours -> collect
+//!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, repeat, or yours -> collect
 //!
 //!   check_stage(your stage): the cases that every stage must pass
 //!   archive_stages: the seal and the tail of an archive, to put a stage between them
@@ -26,7 +26,7 @@ pub use frames::frames;
 pub use random::Random;
 pub use sink::Sink;
 pub use stages::{
-    Collected, collect, drop_every, fail_at, gather, numbers, panic_at, pass, sleepy,
+    Collected, collect, drop_every, fail_at, gather, numbers, panic_at, pass, repeat, sleepy,
 };
 pub use storage::{FaultyFile, FaultyStorage, StorageCall};
 pub use suite::check_stage;

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use crate::error::StageError;
 use crate::pool::{Block, MiddlePort};
 use crate::stage::{
-    Fill, Head, HeadStage, InPlace, MiddleStage, Stage, Tail, TailStage, Transform, Verdict,
+    Fill, FlatMap, Head, HeadStage, InPlace, MiddleStage, Outputs, Stage, Tail, TailStage,
+    Transform, Verdict,
 };
 
 use super::Random;
@@ -137,6 +138,26 @@ pub fn drop_every<'a>(every: u64) -> MiddleStage<'a> {
             Verdict::Send
         })
     })
+}
+
+/// A stage that sends block `n`, as [`numbers`] numbered it, `n % (most + 1)` times.
+pub fn repeat<'a>(most: u32) -> MiddleStage<'a> {
+    struct Repeat;
+    impl FlatMap for Repeat {
+        fn flat_map(&mut self, input: &Block, outputs: &mut Outputs<'_>) -> Result<(), StageError> {
+            let number = input.bytes().first_chunk();
+            let number =
+                number.ok_or_else(|| StageError::new("a block is too short for its number"))?;
+            let times = u64::from_le_bytes(*number) % u64::from(outputs.limit() + 1);
+            for _ in 0..times {
+                let output = outputs.next_block()?;
+                // The tailroom too: the input may have grown into its own.
+                output.grow(input.len())?.copy_from_slice(input.bytes());
+            }
+            Ok(())
+        }
+    }
+    Stage::flat_map("repeat", most, |_| Repeat)
 }
 
 /// A stage that fails at block `number`.

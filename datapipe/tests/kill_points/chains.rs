@@ -8,8 +8,8 @@ use datapipe::memory::Backing;
 use datapipe::prelude::*;
 
 use crate::stages::{
-    Seen, checking, copy, every_fifth, far_checking, far_numbering, in_place, mixed, numbering,
-    port_loop,
+    Seen, checking, copy, every_fifth, far_checking, far_numbering, flat_map, in_place, mixed,
+    numbering, port_loop,
 };
 
 /// Limit for stopped processes: only the test ends a stop.
@@ -80,6 +80,13 @@ pub(crate) const CHAINS: &[Chain] = &[
         dropped: every_fifth,
         ends: Ends::Threads,
         middle: || vec![mixed().instances(2), copy()],
+    },
+    Chain {
+        name: "flat-map",
+        stages: &[replaced("flat-map", 2)],
+        dropped: every_fifth,
+        ends: Ends::Threads,
+        middle: || vec![flat_map().instances(2)],
     },
     Chain {
         name: "ends",

@@ -12,6 +12,7 @@ pub(crate) const BLOCKS: u64 = 60;
 pub(crate) fn modules() -> Modules {
     Modules::new()
         .with("kill.mixed", |_| Ok(mixed()))
+        .with("kill.flat-map", |_| Ok(flat_map()))
         .with("kill.copy", |_| Ok(copy()))
         .with("kill.in-place", |_| Ok(in_place()))
         .with("kill.loop", |_| Ok(port_loop()))
@@ -150,6 +151,20 @@ pub(crate) fn mixed() -> MiddleStage<'static> {
         }
     }
     Stage::transform("mixed", |_| Mixed).module("kill.mixed", "")
+}
+
+/// Returns a stage that answers with one of the three blocks that it may send, or with none.
+pub(crate) fn flat_map() -> MiddleStage<'static> {
+    struct FewOrNone;
+    impl FlatMap for FewOrNone {
+        fn flat_map(&mut self, input: &Block, outputs: &mut Outputs<'_>) -> Result<(), StageError> {
+            if !every_fifth(input.number().get()) {
+                outputs.put(input.bytes())?;
+            }
+            Ok(())
+        }
+    }
+    Stage::flat_map("flat-map", 3, |_| FewOrNone).module("kill.flat-map", "")
 }
 
 pub(crate) fn copy() -> MiddleStage<'static> {

@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::data::setting;
 use crate::stages::{
-    Deed, checking, counting, in_place, in_place_once, out_of_place, slow_to_replace,
+    Deed, checking, counting, in_place, in_place_once, out_of_place, outputs_of, point, several,
+    slow_to_replace,
 };
 use crate::watch::{children, children_of, wait_until};
 
@@ -113,6 +114,42 @@ pub(crate) fn process_killed_at_a_block_is_replaced() {
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 0, file));
     run_to_one_death(|file| out_of_place(Deed::DieOnce, 199, file));
     run_to_one_death(|file| in_place_once(Deed::DieOnce, 17, file).instances(2));
+}
+
+/// Sends 40 blocks through a stage that makes several from one, and asserts that all outputs arrive
+/// in order, each once.
+fn run_flat_map(stage: MiddleStage<'static>) {
+    struct Collect<'a>(&'a mut Vec<Vec<u8>>);
+    impl Tail for Collect<'_> {
+        fn write(&mut self, block: &Block) -> Result<(), StageError> {
+            self.0.push(block.bytes().to_vec());
+            Ok(())
+        }
+    }
+    let mut got = Vec::new();
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .head(counting(40, &Arc::default()))
+        .stage(stage)
+        .tail(Collect(&mut got));
+    pipe.run().unwrap();
+    let expected: Vec<_> = (0..40).flat_map(outputs_of).collect();
+    assert!(got == expected, "{} of {}", got.len(), expected.len());
+}
+
+pub(crate) fn process_killed_between_its_outputs_is_replaced() {
+    run_flat_map(several(Deed::Pass, 0, "").instances(2));
+    // Block 19 has three outputs, block 20 has none.
+    let points = [0, 1, 2, 3].map(|begun| point(19, begun));
+    for at in points.into_iter().chain([point(20, 0)]) {
+        for instances in [1, 3] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("died");
+            let stage = several(Deed::DieOnce, at, file.to_str().unwrap());
+            run_flat_map(stage.instances(instances));
+            assert!(file.exists(), "it has died at {at}, x{instances}");
+        }
+    }
 }
 
 pub(crate) fn process_killed_at_its_end_is_replaced() {

@@ -47,6 +47,7 @@ const TESTS: &[Test] = suite::tests![
     same::threads_inline_and_processes_can_be_mixed,
     deaths::processes_killed_at_random_are_replaced,
     deaths::process_killed_at_a_block_is_replaced,
+    deaths::process_killed_between_its_outputs_is_replaced,
     deaths::process_killed_at_its_end_is_replaced,
     deaths::slow_replacement_is_not_a_deadlock,
     deaths::process_between_inline_stages_works,

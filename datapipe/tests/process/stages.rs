@@ -98,6 +98,47 @@ impl InPlace for Doing {
     }
 }
 
+/// Number of outputs of [`several`] for an input, at most.
+const MOST: u32 = 3;
+
+/// Returns the outputs of [`several`] for the block with this number.
+pub(crate) fn outputs_of(number: u64) -> impl Iterator<Item = Vec<u8>> {
+    (0..number % u64::from(MOST + 1)).map(move |part| {
+        let part = format!("part {part} of ");
+        [part.as_bytes(), &content(number)].concat()
+    })
+}
+
+/// The point at which [`several`] acts: at a block, when it has begun this many outputs.
+pub(crate) fn point(number: u64, begun: u64) -> u64 {
+    number * u64::from(MOST + 1) + begun
+}
+
+impl FlatMap for Doing {
+    fn flat_map(&mut self, input: &Block, outputs: &mut Outputs<'_>) -> Result<(), StageError> {
+        let number = input.number().get();
+        self.0.at(point(number, 0))?;
+        for output in outputs_of(number) {
+            outputs.next_block()?.put(&output)?;
+            // The outputs before this one were sent.
+            self.0.at(point(number, outputs.count().into()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns a stage of processes that make several blocks from one.
+pub(crate) fn several(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
+    described(
+        "test.flat-map",
+        Doer {
+            deed,
+            at,
+            file: file.to_owned(),
+        },
+    )
+}
+
 /// Returns a stage of processes that work out of place.
 pub(crate) fn out_of_place(deed: Deed, at: u64, file: &str) -> MiddleStage<'static> {
     described(
@@ -153,6 +194,7 @@ fn described(module: &str, doer: Doer) -> MiddleStage<'static> {
         "test.out-of-place" | "test.slow-to-replace" => {
             Stage::transform("doer", move |_| Doing(doer.clone()))
         }
+        "test.flat-map" => Stage::flat_map("doer", MOST, move |_| Doing(doer.clone())),
         _ => Stage::in_place("doer", move |_| Doing(doer.clone())),
     };
     stage.module(module, arguments).in_processes()
@@ -180,6 +222,9 @@ pub(crate) fn modules() -> Modules {
         })
         .with("test.in-place", |call| {
             Ok(described("test.in-place", doer(call.arguments())?))
+        })
+        .with("test.flat-map", |call| {
+            Ok(described("test.flat-map", doer(call.arguments())?))
         })
         .with("test.slow-to-replace", |call| {
             let doer = doer(call.arguments())?;

@@ -84,7 +84,7 @@ fn errors_are_listed_in_one_place() {
 
 /// Words of a page that look like the label of a point, in backquotes or after a step.
 fn labels_in(page: &str) -> BTreeSet<String> {
-    let groups = "seat take number receive alloc send put free wait wake finish leave reclaim";
+    let groups = "seat take number receive alloc send put pass free wait wake finish leave reclaim";
     let words = page.split(|c: char| !c.is_ascii_lowercase() && c != '.');
     let label = |word: &&str| {
         let (group, rest) = word.split_once('.').unwrap_or_default();

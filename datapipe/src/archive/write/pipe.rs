@@ -54,11 +54,16 @@ impl<'a> PipeBuilder<'a> {
     /// assert!(report.snapshot().complete);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn archive(self, archive: Archive, medium: impl Medium + 'a) -> Self {
+    pub fn archive<'b, 'c>(self, archive: Archive, medium: impl Medium + 'b) -> PipeBuilder<'c>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
         let header = archive.data.header.clone();
-        let (seal, tail) = separate_stages(archive, medium);
+        let (seal, tail) = separate_stages::<'b>(archive, medium);
         let offsets = offsets_stage(header.content, header.block_len);
-        self.tail_after([offsets].into_iter().chain(seal), tail)
+        let before = [offsets].into_iter().chain(seal.map(MiddleStage::shorten));
+        self.shorten().tail_after(before, tail.shorten())
     }
 }
 

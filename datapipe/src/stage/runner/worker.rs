@@ -4,7 +4,8 @@
 
 use crate::error::StageError;
 use crate::pool::{HeadPort, MiddlePort, PortError, Seat, TailPort};
-use crate::stage::traits::{Analyze, Head, InPlace, Tail, Transform};
+use crate::stage::outputs::Outputs;
+use crate::stage::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 
 use super::task::{
     AnalyzeInPlace, CopyThenInPlace, HeadTask, InPlaceTask, TailTask, Task, TransformTask,
@@ -43,6 +44,22 @@ impl<'a> Worker<'a> {
 
     pub(in crate::stage) fn analyze(stage: Box<dyn Analyze + 'a>) -> Self {
         Self::in_place(Box::new(AnalyzeInPlace(stage)))
+    }
+
+    /// A stage that makes several blocks from one. It waits for their buffers within its calls, so
+    /// it needs a thread. It does not see vacant blocks.
+    pub(in crate::stage) fn flat_map(mut stage: Box<dyn FlatMap + 'a>) -> Self {
+        Self::Looped(Box::new(move |seat| {
+            let port = seat.middle()?;
+            while let Some(input) = port.receive()? {
+                let mut outputs = Outputs::new(&port, &input);
+                if !input.is_vacant() {
+                    stage.flat_map(&input, &mut outputs)?;
+                }
+                outputs.end()?;
+            }
+            Ok(port.finish()?)
+        }))
     }
 
     /// A tail that does not see vacant blocks.
