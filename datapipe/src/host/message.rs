@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+use super::failure::{put_failure, read_failure};
 use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_STAGE_MESSAGE};
 use crate::memory::{BufferId, QueueId};
@@ -66,13 +67,9 @@ const NONE: u32 = u32::MAX;
 /// Bytes of a result packet before its text: kind, instance, and the queue and the buffer of a
 /// corruption.
 const RESULT_FIELDS: usize = 13;
-/// Length in bytes of the longest packet. A stage message has fewer fields than a result.
-const MAX_PACKET: usize = RESULT_FIELDS
-    + if MAX_FAILURE_TEXT > MAX_STAGE_MESSAGE {
-        MAX_FAILURE_TEXT
-    } else {
-        MAX_STAGE_MESSAGE
-    };
+/// Length in bytes of the longest packet. A stage message has fewer fields than a result, whose
+/// text and causes are shorter.
+const MAX_PACKET: usize = RESULT_FIELDS + MAX_STAGE_MESSAGE;
 
 /// Sends the result of an instance.
 pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), StageError>) {
@@ -85,14 +82,17 @@ pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), 
         ) {
             (Some((what, queue, buffer)), _) => (CORRUPT, what.to_owned(), queue, buffer),
             (_, Some(message)) => (PANICKED, message.to_owned(), None, None),
-            _ => (FAILED, error.to_string(), None, None),
+            _ => (FAILED, String::new(), None, None),
         },
     };
     let mut bytes = vec![kind];
     bytes.put_u32(instance);
     bytes.put_u32(queue.map_or(NONE, QueueId::get));
     bytes.put_u32(buffer.map_or(NONE, BufferId::get));
-    bytes.put(truncate(&text, MAX_FAILURE_TEXT).as_bytes());
+    match result {
+        Err(error) if kind == FAILED => put_failure(&mut bytes, error),
+        _ => bytes.put(truncate(&text, MAX_FAILURE_TEXT).as_bytes()),
+    }
     // A controller that no longer receives has died, and this process is about to end.
     let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL);
 }
@@ -165,10 +165,12 @@ fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
         }));
     }
     let (instance, queue, buffer) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
+    if kind == FAILED {
+        return Ok(Message::Ended(instance, Err(read_failure(bytes)?)));
+    }
     let text = String::from_utf8_lossy(bytes.rest()).into_owned();
     let result = match kind {
         ENDED => Ok(()),
-        FAILED => Err(StageError::new(text)),
         PANICKED => Err(StageError::panicked(text)),
         STOPPED => Err(PortError::Stopped.into()),
         CORRUPT => {

@@ -87,6 +87,7 @@ mod any_stage; // a stage in any role
 mod attach_error; // reasons why a process cannot take a seat
 mod attachment; // a seat in a pipe of another process
 mod confine; // restriction of the files that a process may open
+mod failure; // the failure of an instance, with its causes
 mod instance; // the process that runs a stage
 pub(crate) mod launch_request; // the packet that starts an instance
 pub(crate) mod message; // the packets that an instance sends

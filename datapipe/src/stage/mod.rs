@@ -43,6 +43,7 @@
 
 mod arguments; // named fields of a module's arguments
 mod builtin; // the library's stages
+mod cause; // causes of errors, also those that a process has sent
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
@@ -63,6 +64,8 @@ pub use builtin::{
     StreamHead, StreamTail, analyze, classify, decompress, decompress_salvaging, deflate,
     resequence, sequence, zstd,
 };
+pub use cause::ProcessCause;
+pub(crate) use cause::{SystemCode, causes};
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};

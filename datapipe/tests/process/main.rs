@@ -10,6 +10,7 @@
 
 mod archive; // archives and their media
 mod attached; // processes that attach to the pipe of another one
+mod causes; // causes of errors in processes
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
 mod refusals; // stages and hosts that cannot run in processes
@@ -58,6 +59,8 @@ const TESTS: &[Test] = suite::tests![
     deaths::hanging_process_is_killed_with_its_pipe,
     deaths::cancelled_pipe_leaves_no_process,
     deaths::processes_die_with_their_controller,
+    causes::causes_cross_with_their_texts_and_codes,
+    causes::full_destination_in_a_process_keeps_its_system_error,
     scribbles::garbage_from_a_process_harms_no_other_pipe,
     ends::every_stage_can_be_a_process,
     ends::instances_sharing_a_process_die_together,

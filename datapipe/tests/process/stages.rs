@@ -174,7 +174,7 @@ fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
 }
 
 pub(crate) fn modules() -> Modules {
-    crate::unruly::add(crate::ends::add(datapipe::modules()))
+    crate::causes::add(crate::unruly::add(crate::ends::add(datapipe::modules())))
         .with("test.out-of-place", |call| {
             Ok(described("test.out-of-place", doer(call.arguments())?))
         })

@@ -113,8 +113,8 @@ impl Supervisor<'_> {
     fn start(&self, slot: &mut Slot) -> Result<(), StageError> {
         let segment = self.context.segment;
         let started = slot.spec.start(segment);
-        slot.running = started
-            .map_err(|error| StageError::new(format!("cannot start its process: {error}")))?;
+        slot.running =
+            started.map_err(|error| StageError::with_source("cannot start its process", error))?;
         match &slot.running {
             None => segment.note_activity(slot.spec.id, Activity::Unattached),
             Some(_) => self.count_process(slot),
