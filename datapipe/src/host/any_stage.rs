@@ -1,6 +1,7 @@
 //! A stage in any role, as a module makes it.
 
 use crate::memory::{Shape, StageId};
+use crate::stage::mirror::Mirrors;
 use crate::stage::runner::Worker;
 use crate::stage::{HeadStage, MiddleStage, StageKind, TailStage};
 
@@ -31,6 +32,15 @@ impl AnyStage {
             Role::Head(_) => stage == StageId::HEAD,
             Role::Tail(_) => stage == shape.tail(),
             Role::Middle(_) => stage > StageId::HEAD && stage < shape.tail(),
+        }
+    }
+
+    /// The reports that the stage writes to.
+    pub(super) fn reports(&self) -> &Mirrors {
+        match &self.0 {
+            Role::Head(stage) => &stage.settings.message_handler.reports,
+            Role::Middle(stage) => &stage.settings.message_handler.reports,
+            Role::Tail(stage) => &stage.settings.message_handler.reports,
         }
     }
 

@@ -124,6 +124,7 @@ fn make_workers(
 ) -> Result<Vec<Worker<'static>>, StageError> {
     let Job { kind, module, .. } = job;
     let mut stage = runner::catch_panic(|| modules.make(&module, messages))?;
+    messages.add_reports(stage.reports());
     let fits = |id: &InstanceId| stage.fits(id.stage(), segment.shape());
     if stage.kind() != kind || !instances.iter().all(fits) {
         return Err(StageError::new(format!(

@@ -14,6 +14,7 @@ use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_STAGE_MESSAGE};
 use crate::memory::{BufferId, QueueId};
 use crate::pool::PortError;
+use crate::stage::mirror::Update;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// A message of a process.
@@ -31,6 +32,8 @@ pub(crate) enum Message {
 pub struct StageMessage {
     pub(crate) text: String,
     pub(crate) data: Vec<u8>,
+    /// True if the data is a piece of a report of the stage, and not for the handler.
+    pub(crate) is_report: bool,
 }
 
 impl StageMessage {
@@ -46,11 +49,21 @@ impl StageMessage {
             Some(room) => Ok(Self {
                 text: truncate(text.as_ref(), room).to_owned(),
                 data,
+                is_report: false,
             }),
             None => Err(StageError::new(format!(
                 "the data of a stage message has {} bytes, the limit is {MAX_STAGE_MESSAGE}",
                 data.len()
             ))),
+        }
+    }
+
+    /// A piece of a report.
+    pub(super) fn report(Update { text, data }: Update) -> Self {
+        let message = Self::new(text, data).expect("a piece fits into a stage message");
+        Self {
+            is_report: true,
+            ..message
         }
     }
 }
@@ -62,6 +75,7 @@ const PANICKED: u8 = 2;
 const STOPPED: u8 = 3;
 const CORRUPT: u8 = 4;
 const MESSAGE: u8 = 5;
+const REPORT: u8 = 6;
 /// Queue or buffer of a corruption that names none.
 const NONE: u32 = u32::MAX;
 /// Bytes of a result packet before its text: kind, instance, and the queue and the buffer of a
@@ -98,8 +112,13 @@ pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), 
 }
 
 /// Sends a message about the process's work.
-pub(super) fn send_message(control: &OwnedFd, StageMessage { text, data }: &StageMessage) {
-    let mut bytes = vec![MESSAGE];
+pub(super) fn send_message(control: &OwnedFd, message: &StageMessage) {
+    let StageMessage {
+        text,
+        data,
+        is_report,
+    } = message;
+    let mut bytes = vec![if *is_report { REPORT } else { MESSAGE }];
     bytes.put_u16(len_u16(text.len()));
     bytes.put(text.as_bytes());
     bytes.put(data);
@@ -156,12 +175,13 @@ pub(crate) fn unread(control: &OwnedFd) -> usize {
 fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut bytes = Bytes::new("a message of its process", bytes);
     let kind = bytes.u8()?;
-    if kind == MESSAGE {
+    if matches!(kind, MESSAGE | REPORT) {
         let len = usize::from(bytes.u16()?);
         let text = bytes.text(len)?;
         return Ok(Message::StageMessage(StageMessage {
             text,
             data: bytes.rest().to_vec(),
+            is_report: kind == REPORT,
         }));
     }
     let (instance, queue, buffer) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
@@ -257,7 +277,8 @@ mod tests {
         let whole = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 2000]).unwrap();
         let cut = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 1999]).unwrap();
         assert_eq!((whole.text.len(), cut.text.len()), (2000, 1998));
-        for sent in [StageMessage::default(), whole, cut] {
+        let piece = StageMessage::report(Update::silent(vec![1, 0, 7]));
+        for sent in [StageMessage::default(), whole, cut, piece] {
             send_message(&theirs, &sent);
             match recv_now(&ours) {
                 Received::Message(Message::StageMessage(message), _) => assert_eq!(message, sent),

@@ -282,8 +282,12 @@ impl Supervisor<'_> {
             Message::Ended(instance, result) => {
                 slot.record_end(instance as usize, result, self.context.segment);
             }
-            Message::StageMessage(StageMessage { text, data }) => {
-                self.pass_on_data(slot, &data);
+            Message::StageMessage(StageMessage {
+                text,
+                data,
+                is_report,
+            }) => {
+                self.pass_on_data(slot, &data, is_report);
                 if !text.is_empty() {
                     let stage = slot.spec.stage_name.clone();
                     let instance = slot.spec.id.index();
@@ -297,18 +301,19 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Calls the stage's handler with the data of a message. If it panics, the stage has failed.
-    fn pass_on_data(&self, slot: &mut Slot, data: &[u8]) {
-        let Some(handler) = slot
-            .spec
-            .message_handler
-            .as_ref()
-            .filter(|_| !data.is_empty())
-        else {
+    /// Passes the data of a message to the stage's reports or to its handler. If that panics, the
+    /// stage has failed.
+    fn pass_on_data(&self, slot: &mut Slot, data: &[u8], is_report: bool) {
+        if data.is_empty() {
             return;
-        };
+        }
+        let (handler, instance) = (&slot.spec.message_handler, slot.spec.id.index());
         let handled = catch_panic(|| {
-            handler.handle(slot.spec.id.index(), data);
+            if is_report {
+                handler.reports.receive(instance, data);
+            } else {
+                handler.call(data);
+            }
             Ok(())
         });
         if handled.is_err() {
