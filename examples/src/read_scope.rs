@@ -114,7 +114,7 @@ fn is_intact<M: Medium + 'static>(
     placement: PlacementArgs,
     index: &Index,
     blocks: &BlockSet,
-    tail: impl Into<TailStage<'static>>,
+    tail: impl datapipe::stage::IntoTail<'static>,
 ) -> Result<bool, Box<dyn Error>> {
     let Reading { pipe, report } = reader.read_blocks(index, blocks)?;
     match placement.pipe(pipe).tail(tail).run() {

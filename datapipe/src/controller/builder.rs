@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
-use crate::stage::{HeadStage, MiddleStage, Stage, TailStage};
+use crate::stage::{IntoHead, IntoMiddle, IntoTail, MiddleStage, Stage};
 
 use super::cancel::Canceller;
 use super::description::Description;
@@ -64,17 +64,17 @@ impl<'a> PipeBuilder<'a> {
     /// and in [`stage`](Self::stage) and [`tail`](Self::tail), so that messages and status tell
     /// them apart: the second `zstd` is `zstd 2`. [`Stage::named`](crate::stage::Stage::named)
     /// gives it a better name.
-    pub fn head(mut self, head: impl Into<HeadStage<'a>>) -> Self {
+    pub fn head(mut self, head: impl IntoHead<'a>) -> Self {
         self.description.head = None; // its name is free again
-        let mut head = head.into();
+        let mut head = head.into_head();
         head.settings.name = self.description.unique_name(head.settings.name);
         self.description.head = Some(head);
         self
     }
 
     /// Adds a stage after those added so far.
-    pub fn stage(mut self, stage: impl Into<MiddleStage<'a>>) -> Self {
-        let mut stage = stage.into();
+    pub fn stage(mut self, stage: impl IntoMiddle<'a>) -> Self {
+        let mut stage = stage.into_middle();
         stage.settings.name = self.description.unique_name(stage.settings.name);
         self.description.middles.push(stage);
         self
@@ -115,9 +115,9 @@ impl<'a> PipeBuilder<'a> {
     }
 
     /// Sets the last stage.
-    pub fn tail(mut self, tail: impl Into<TailStage<'a>>) -> Self {
+    pub fn tail(mut self, tail: impl IntoTail<'a>) -> Self {
         self.description.tail = None; // its name is free again
-        let mut tail = tail.into();
+        let mut tail = tail.into_tail();
         tail.settings.name = self.description.unique_name(tail.settings.name);
         self.description.tail = Some(tail);
         self

@@ -132,6 +132,8 @@ pub(crate) enum Received {
     Message(Message, usize),
     /// No message yet.
     Nothing,
+    /// The process has hung up, and had not received its launch request. Its messages follow.
+    LeftRequest,
     /// The process has hung up, and every message has been received.
     HungUp,
 }
@@ -147,9 +149,10 @@ pub(crate) fn recv(control: &OwnedFd, buffer: &mut Vec<u8>) -> Received {
             Ok((_, 0)) => return Received::HungUp,
             Ok((_, len)) => break len,
             Err(Errno::AGAIN) => return Received::Nothing,
-            // The kernel returns CONNRESET once if the process died with unread data in its own
-            // receive queue. Its messages are still there.
-            Err(Errno::INTR | Errno::CONNRESET) => {}
+            // The kernel returns it once if the process died with unread data in its own receive
+            // queue. Its messages are still there.
+            Err(Errno::CONNRESET) => return Received::LeftRequest,
+            Err(Errno::INTR) => {}
             Err(_) => return Received::HungUp,
         }
     };
@@ -164,6 +167,13 @@ pub(crate) fn recv(control: &OwnedFd, buffer: &mut Vec<u8>) -> Received {
         message.unwrap_or_else(|error| Message::Ended(0, Err(error.into()))),
         packet,
     )
+}
+
+/// True if the process has hung up, and had not received its launch request. Returns it once, as
+/// [`recv`] does.
+pub(crate) fn left_request(control: &OwnedFd) -> bool {
+    let error = rustix::net::sockopt::socket_error(control);
+    matches!(error, Ok(Err(Errno::CONNRESET)))
 }
 
 /// Number of bytes that were sent and not received yet.
@@ -266,6 +276,7 @@ mod tests {
         send_result(&theirs, 0, &Ok(()));
         drop(theirs);
         assert_eq!(unread(&ours), RESULT_FIELDS);
+        assert!(matches!(recv_now(&ours), Received::LeftRequest));
         assert!(ended(recv_now(&ours)).1.is_ok());
         assert!(matches!(recv_now(&ours), Received::HungUp));
     }

@@ -13,7 +13,7 @@
 //! hand-over. A program hosts its own stages:
 //!
 //! ```no_run
-//! use datapipe::host::{self, Modules};
+//! use datapipe::host;
 //! use datapipe::prelude::*;
 //!
 //! struct Repeat(usize);
@@ -31,7 +31,7 @@
 //! }
 //!
 //! fn main() -> Result<(), datapipe::Error> {
-//!     host::serve(Modules::new().with("repeat", |args| Ok(repeat(args.text()?.parse()?))));
+//!     host::serve(datapipe::modules().with("repeat", |args| Ok(repeat(args.text()?.parse()?))));
 //!     // Only the process that the user started gets here.
 //!     let report = Pipe::builder()
 //!         .head(StreamHead::new(std::io::stdin()))

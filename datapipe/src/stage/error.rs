@@ -371,6 +371,9 @@ pub struct Death {
 pub enum NotReplaced {
     /// It ended by itself before its stream did, and reported no error.
     Exited,
+    /// It ended by itself, and had not taken its launch request: its program does not call
+    /// [`serve`](crate::host::serve), or does something else first.
+    NotServed,
     /// It remembered something of blocks that are gone.
     Stateful,
     /// It was the head: one that reads again may see something else.
@@ -400,6 +403,9 @@ impl fmt::Display for Death {
         }
         let reason = match reason {
             NotReplaced::Exited => " before the end of the stream, and did not say why",
+            NotReplaced::NotServed => {
+                " and left its launch request: does the program's main call datapipe::host::serve first?"
+            }
             NotReplaced::Stateful => ", and cannot be replaced: it remembers earlier blocks",
             NotReplaced::Head => ", and cannot be replaced: what it reads may have changed since",
             NotReplaced::Tail => ", and cannot be replaced: it may have written part of a block",

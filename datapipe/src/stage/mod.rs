@@ -48,6 +48,7 @@ mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
 mod inspection_log; // record of what an inspection has marked or rejected
+mod into_stage; // conversions into the stages of a pipe
 pub(crate) mod mirror; // copies of a process's reports in the controller
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
@@ -73,6 +74,7 @@ pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
 pub(crate) use inspection_log::InspectionMirror;
 pub use inspection_log::{InspectionLog, InspectionOutcome};
+pub use into_stage::{IntoHead, IntoMiddle, IntoTail};
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
 pub(crate) use settings::{MessageHandler, Module, Placement, Settings};

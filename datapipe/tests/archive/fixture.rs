@@ -81,7 +81,7 @@ pub(crate) fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
 pub(crate) fn write<'a>(
     archive: Archive,
     medium: impl Medium + 'static,
-    head: impl Into<HeadStage<'a>>,
+    head: impl datapipe::stage::IntoHead<'a>,
     block: u32,
 ) {
     let (seal, tail) = archive.stages(medium);

@@ -25,7 +25,7 @@ impl Tail for Collect {
 }
 
 /// Returns all blocks of a head, of at most `size` bytes each.
-pub(crate) fn blocks_of(head: impl Into<HeadStage<'static>>, size: u32) -> BlockSet {
+pub(crate) fn blocks_of(head: impl datapipe::stage::IntoHead<'static>, size: u32) -> BlockSet {
     let collect = Collect::default();
     Pipe::builder()
         .buffer_size(size)

@@ -50,7 +50,7 @@ impl Forged {
         self
     }
 
-    fn run<'a>(&self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
+    fn run<'a>(&self, tail: impl datapipe::stage::IntoTail<'a>) -> Result<Report, Error> {
         Pipe::builder()
             .buffer_size(2 << 20)
             .head(self.clone())

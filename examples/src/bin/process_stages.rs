@@ -18,7 +18,7 @@ use std::error::Error;
 use std::thread;
 use std::time::Duration;
 
-use datapipe::host::{self, Modules};
+use datapipe::host;
 use datapipe::prelude::*;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -30,7 +30,7 @@ const BUFFER_SIZE: u32 = 65_536;
 fn main() -> Result<(), Box<dyn Error>> {
     // This must come first: in a process that was started for a stage, it runs the stage and exits.
     host::serve(
-        Modules::new()
+        datapipe::modules()
             .with("count", |call| Ok(count(call.text()?.parse()?)))
             .with("double", |_| Ok(double()))
             .with("check", |call| Ok(check(call.text()?.parse()?))),

@@ -137,6 +137,7 @@ impl ProcessSpec {
                 process,
                 control,
                 hung_up: false,
+                left_request: false,
             })),
             Err(error) => {
                 child.kill()?;

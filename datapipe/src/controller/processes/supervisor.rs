@@ -209,6 +209,7 @@ impl Supervisor<'_> {
             process,
             control,
             hung_up: false,
+            left_request: false,
         });
         self.context.listener.notify(|| Event::Attached {
             stage,
@@ -265,6 +266,7 @@ impl Supervisor<'_> {
             };
             match message::recv(&running.control, &mut self.packet) {
                 Received::Nothing => return,
+                Received::LeftRequest => running.left_request = true,
                 Received::HungUp => {
                     running.hung_up = true;
                     return;
@@ -395,8 +397,11 @@ impl Supervisor<'_> {
     fn on_exit(&mut self, mut slot: Slot, dead: &Dead) {
         // No more than the process had sent: another process may have its end of the connection,
         // and go on sending.
-        let running = slot.running.as_ref();
-        let unread = running.map_or(0, |running| message::unread(&running.control));
+        let running = slot.running.as_mut();
+        let unread = running.map_or(0, |running| {
+            running.left_request |= message::left_request(&running.control);
+            message::unread(&running.control)
+        });
         self.receive_messages(&mut slot, usize::MAX, unread);
         let status = slot.running.as_mut().map(RunningProcess::exit_status);
         let status = status.transpose().map(Option::flatten);
@@ -451,7 +456,11 @@ impl Supervisor<'_> {
             }))
         };
         if status.is_some_and(|status| status.signal().is_none()) {
-            return not_replaced(NotReplaced::Exited);
+            let left_request = slot.running.as_ref().is_some_and(|p| p.left_request);
+            return not_replaced(match left_request {
+                true => NotReplaced::NotServed,
+                false => NotReplaced::Exited,
+            });
         }
         if let Some(reason) = slot.spec.irreplaceable {
             return not_replaced(reason);

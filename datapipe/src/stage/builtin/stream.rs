@@ -81,7 +81,7 @@ impl StreamHead<OpenFile> {
     /// use std::fs::File;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// datapipe::host::serve(datapipe::host::Modules::new());
+    /// datapipe::host::serve(datapipe::modules());
     /// let head = HeadStage::from(StreamHead::file(File::open("/dev/sda")?)).in_processes();
     /// let tail = TailStage::from(StreamTail::file(File::create("disk.img")?)).in_processes();
     /// Pipe::builder().head(head).tail(tail).run()?;

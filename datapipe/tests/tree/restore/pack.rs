@@ -238,7 +238,10 @@ impl Pack {
     }
 
     /// Sends the blocks to `tail`.
-    pub(crate) fn run<'a>(mut self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
+    pub(crate) fn run<'a>(
+        mut self,
+        tail: impl datapipe::stage::IntoTail<'a>,
+    ) -> Result<Report, Error> {
         if !self.current.is_empty() {
             self.cut();
         }
