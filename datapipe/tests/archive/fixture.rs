@@ -2,6 +2,7 @@
 
 use datapipe::archive::{Archive, ArchiveTail, ReadOutcome};
 use datapipe::prelude::*;
+use datapipe::stage::IntoHead;
 use datapipe::testkit::{FaultyStorage, Sink};
 use datapipe::wire::{Framing, RecordHeader, RecordKind, looks_like_record};
 
@@ -81,7 +82,7 @@ pub(crate) fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
 pub(crate) fn write<'a>(
     archive: Archive,
     medium: impl Medium + 'static,
-    head: impl datapipe::stage::IntoHead<'a>,
+    head: impl IntoHead<'a>,
     block: u32,
 ) {
     let (seal, tail) = archive.stages(medium);
