@@ -9,9 +9,15 @@
 //! # Texts and causes
 //!
 //! The text of an error is complete: it has the text of its cause in it, so that a program that
-//! prints `{error}`, a log and a report to another process lose nothing. `source()` returns the
-//! cause all the same, for a caller that matches or downcasts it. A program that prints a whole
+//! prints `{error}`, a log and a report to another process lose nothing: "stage \"copy\": cannot
+//! write to the destination at byte 0: No space left on device (os error 28)". `source()` returns
+//! the cause all the same, for a caller that matches or downcasts it. A program that prints a whole
 //! chain leaves out each cause whose text it has printed already.
+//!
+//! The error that a stage returned is the source of [`StageFailure`], with its own causes. A stage
+//! in a process sends the texts of the causes and their system codes, and each is a
+//! [`ProcessCause`] in the caller's process. [`StageError::raw_os_error`] and
+//! [`StageError::io_error_kind`] are the same for both.
 //!
 //! Each error is defined in the layer that it belongs to. This module only names them in one place.
 
@@ -23,7 +29,7 @@ pub use crate::memory::Corruption;
 #[cfg(not(loom))]
 pub(crate) use crate::stage::WaitingInstance;
 #[cfg(not(loom))]
-pub use crate::stage::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
+pub use crate::stage::{Death, NotReplaced, ProcessCause, StageError, StageFailure, WaitsFor};
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -67,6 +73,7 @@ mod tests {
         is_error::<PlanError>();
         is_error::<PortError>();
         is_error::<Refusal>();
+        is_error::<ProcessCause>();
         is_error::<Rejected<u64>>();
         is_error::<SegmentError>();
         is_error::<ShapeError>();

@@ -141,11 +141,11 @@ pub use memory::Direction;
 #[cfg(not(loom))]
 pub use stage::Role;
 
-/// Returns all modules that come with the library: those of `datapipe-host`, and a start for a
-/// [`host`] of your own.
+/// Returns all modules that come with the library: those of `datapipe-host`, and the start for a
+/// [`host`] of your own, which adds its modules with [`with`](host::Modules::with).
 #[cfg(not(loom))]
 pub fn modules() -> host::Modules {
-    tree::modules(archive::modules(host::Modules::new()))
+    tree::modules(archive::modules(host::Modules::of_plain_stages()))
 }
 
 /// The names that a program with pipes needs most: `use datapipe::prelude::*;`

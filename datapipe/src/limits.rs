@@ -61,6 +61,15 @@ pub const MAX_STAGE_MESSAGE: usize = 16 << 10;
 /// Bytes of what an instance in a process says of its failure that are kept.
 pub const MAX_FAILURE_TEXT: usize = 4096;
 
+/// Causes of a failure that an instance in a process sends, outermost first.
+pub const MAX_CAUSES: usize = 32;
+
+/// Bytes of all causes of such a failure together.
+pub const MAX_CAUSES_LEN: usize = 12_000;
+
+// A failure fits into the longest packet, which is that of a stage message.
+const _: () = assert!(MAX_FAILURE_TEXT + MAX_CAUSES_LEN + 3 <= MAX_STAGE_MESSAGE);
+
 /// Consecutive deaths of processes of one instance, none of which has taken up a block, after which
 /// the pipe stops.
 pub const MAX_FRUITLESS_DEATHS: u32 = 3;

@@ -6,6 +6,7 @@ use std::io;
 use datapipe::archive::{BlockSet, Index, Reading};
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
+use datapipe::stage::IntoTail;
 use datapipe::tree::CatalogueQuery;
 
 use crate::arguments::PlacementArgs;
@@ -114,7 +115,7 @@ fn is_intact<M: Medium + 'static>(
     placement: PlacementArgs,
     index: &Index,
     blocks: &BlockSet,
-    tail: impl Into<TailStage<'static>>,
+    tail: impl IntoTail<'static>,
 ) -> Result<bool, Box<dyn Error>> {
     let Reading { pipe, report } = reader.read_blocks(index, blocks)?;
     match placement.pipe(pipe).tail(tail).run() {

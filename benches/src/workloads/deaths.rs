@@ -55,7 +55,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 
 /// Returns the modules that this program's processes can run.
 pub(crate) fn modules() -> Modules {
-    Modules::new().with(MODULE, |_| Ok(copy_stage()))
+    datapipe::modules().with(MODULE, |_| Ok(copy_stage()))
 }
 
 /// Prints a line for each kill: milliseconds until the controller reported the death, and until the

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::limits::MAX_NAME;
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
-use crate::stage::{HeadStage, MiddleStage, Stage, StageKind, TailStage};
+use crate::stage::{IntoHead, IntoMiddle, IntoTail, MiddleStage, Stage, StageKind, TailStage};
 use crate::wire::codec::truncate;
 
 use super::cancel::Canceller;
@@ -72,27 +72,27 @@ impl<'a> PipeBuilder<'a> {
     ///
     /// The stages of a pipe may borrow: the pipe lives no longer than the first of their borrows
     /// ends, and a stage that borrows nothing goes with all others.
-    pub fn head<'b, 'c>(self, head: impl Into<HeadStage<'b>>) -> PipeBuilder<'c>
+    pub fn head<'b, 'c>(self, head: impl IntoHead<'b>) -> PipeBuilder<'c>
     where
         'a: 'c,
         'b: 'c,
     {
         let mut pipe = self.shorten();
         pipe.description.head = None; // its name is free again
-        let mut head = head.into().shorten();
+        let mut head = head.into_head().shorten();
         head.settings.name = pipe.description.unique_name(head.settings.name);
         pipe.description.head = Some(head);
         pipe
     }
 
     /// Adds a stage after those added so far.
-    pub fn stage<'b, 'c>(self, stage: impl Into<MiddleStage<'b>>) -> PipeBuilder<'c>
+    pub fn stage<'b, 'c>(self, stage: impl IntoMiddle<'b>) -> PipeBuilder<'c>
     where
         'a: 'c,
         'b: 'c,
     {
         let mut pipe = self.shorten();
-        pipe.add(stage.into().shorten());
+        pipe.add(stage.into_middle().shorten());
         pipe
     }
 
@@ -195,12 +195,12 @@ impl<'a> PipeBuilder<'a> {
     /// pipe.run()?;
     /// # Ok::<(), datapipe::Error>(())
     /// ```
-    pub fn tail<'b, 'c>(self, tail: impl Into<TailStage<'b>>) -> PipeBuilder<'c>
+    pub fn tail<'b, 'c>(self, tail: impl IntoTail<'b>) -> PipeBuilder<'c>
     where
         'a: 'c,
         'b: 'c,
     {
-        self.shorten().tail_after([], tail.into().shorten())
+        self.shorten().tail_after([], tail.into_tail().shorten())
     }
 
     /// Sets the last stage, and stages that belong to it: they come after all others between head

@@ -10,7 +10,7 @@ use crate::limits::{
 };
 use crate::memory::{PipeName, Shape, StageShape};
 use crate::pool::{Budget, Refusal, StageNeeds};
-use crate::stage::{Module, Placement, Role, Settings, StageKind};
+use crate::stage::{MessageHandler, Module, Placement, Role, Settings, StageKind};
 
 use super::description::Description;
 
@@ -151,7 +151,7 @@ impl<'s> PlannedStage<'s> {
     fn public_settings(&self) -> Settings {
         Settings {
             module: None,
-            message_handler: None,
+            message_handler: MessageHandler::default(),
             ..self.effective_settings()
         }
     }

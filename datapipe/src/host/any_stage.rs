@@ -1,6 +1,7 @@
 //! A stage in any role, as a module makes it.
 
 use crate::memory::{Shape, StageId};
+use crate::stage::mirror::Mirrors;
 use crate::stage::runner::Worker;
 use crate::stage::{HeadStage, MiddleStage, StageKind, TailStage};
 
@@ -35,6 +36,15 @@ impl AnyStage {
                 let between = stage > StageId::HEAD && stage < shape.tail();
                 between && middle.settings.outputs == shape.parts(stage)
             }
+        }
+    }
+
+    /// The reports that the stage writes to.
+    pub(super) fn reports(&self) -> &Mirrors {
+        match &self.0 {
+            Role::Head(stage) => &stage.settings.message_handler.reports,
+            Role::Middle(stage) => &stage.settings.message_handler.reports,
+            Role::Tail(stage) => &stage.settings.message_handler.reports,
         }
     }
 

@@ -20,19 +20,18 @@ const NEEDED: ABI = ABI::V3;
 /// Confines this thread, and those it starts, to opening files at or beneath the allowed paths.
 /// Open descriptors stay usable. Other threads would remain unconfined, so there must be none.
 pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
-    let failed = |what: &dyn std::fmt::Display| {
-        StageError::new(format!("cannot confine the process: {what}"))
-    };
+    let failed = |error| StageError::with_source("cannot confine the process", error);
     let threads = std::fs::read_dir("/proc/self/task")?.count();
     if threads != 1 {
-        return Err(failed(&format_args!(
-            "it has {threads} threads; call datapipe::host::serve before any is started"
+        return Err(StageError::new(format!(
+            "cannot confine the process: it has {threads} threads; \
+             call datapipe::host::serve before any is started"
         )));
     }
     let all = AccessFs::from_all(NEEDED);
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let ruleset = ruleset.handle_access(all).map_err(|error| failed(&error))?;
-    let mut ruleset = ruleset.create().map_err(|error| failed(&error))?;
+    let ruleset = ruleset.handle_access(all).map_err(failed)?;
+    let mut ruleset = ruleset.create().map_err(failed)?;
     let read = AccessFs::from_read(NEEDED) & !AccessFs::Execute;
     let write = all & !AccessFs::Execute;
     let lists = [(&allowed.read, read), (&allowed.write, write)];
@@ -40,8 +39,10 @@ pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
         .into_iter()
         .flat_map(|(paths, access)| paths.iter().map(move |path| (path, access)))
     {
-        let (fd, is_directory) =
-            open_path(path).map_err(|error| failed(&format!("{}: {error}", path.display())))?;
+        let (fd, is_directory) = open_path(path).map_err(|error| {
+            let what = format!("cannot confine the process: {}", path.display());
+            StageError::with_source(what, error)
+        })?;
         // A rule for a file must not have the rights that only apply to directories.
         let access = if is_directory {
             access
@@ -50,9 +51,9 @@ pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
         };
         ruleset = ruleset
             .add_rule(PathBeneath::new(fd, access))
-            .map_err(|error| failed(&error))?;
+            .map_err(failed)?;
     }
-    ruleset.restrict_self().map_err(|error| failed(&error))?;
+    ruleset.restrict_self().map_err(failed)?;
     Ok(())
 }
 

@@ -32,12 +32,14 @@ pub(super) fn run(modules: Modules) -> i32 {
             return 2;
         }
     };
-    let result = run_request(&control, controller, &modules);
-    if let Err(error) = &result {
-        // No instance has started, so this is the first result.
-        message::send_result(&control, 0, &Err(StageError::new(error.to_string())));
+    match run_request(&control, controller, &modules) {
+        Ok(all_well) => i32::from(!all_well),
+        Err(error) => {
+            // No instance has started, so this is the first result.
+            message::send_result(&control, 0, &Err(error));
+            1
+        }
     }
-    i32::from(!matches!(result, Ok(true)))
 }
 
 /// Takes the control socket from standard input, and binds this process's life to the controller's.
@@ -122,6 +124,7 @@ fn make_workers(
 ) -> Result<Vec<Worker<'static>>, StageError> {
     let Job { kind, module, .. } = job;
     let mut stage = runner::catch_panic(|| modules.make(&module, messages))?;
+    messages.add_reports(stage.reports());
     let fits = |id: &InstanceId| stage.fits(id.stage(), segment.shape());
     if stage.kind() != kind || !instances.iter().all(fits) {
         return Err(StageError::new(format!(
@@ -163,8 +166,7 @@ fn run_all(
                     Ok(thread) => threads.push(thread),
                     // The controller stops the other instances when it receives this.
                     Err(error) => {
-                        let error =
-                            StageError::new(format!("cannot start a thread for it: {error}"));
+                        let error = StageError::with_source("cannot start a thread for it", error);
                         message::send_result(control, instance as u32, &Err(error));
                         all_well = false;
                     }

@@ -9,10 +9,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+use super::failure::{put_failure, read_failure};
 use crate::error::{Corruption, StageError};
 use crate::limits::{MAX_FAILURE_TEXT, MAX_STAGE_MESSAGE};
 use crate::memory::{BufferId, QueueId};
 use crate::pool::PortError;
+use crate::stage::mirror::Update;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 /// A message of a process.
@@ -30,6 +32,8 @@ pub(crate) enum Message {
 pub struct StageMessage {
     pub(crate) text: String,
     pub(crate) data: Vec<u8>,
+    /// True if the data is a piece of a report of the stage, and not for the handler.
+    pub(crate) is_report: bool,
 }
 
 impl StageMessage {
@@ -45,11 +49,21 @@ impl StageMessage {
             Some(room) => Ok(Self {
                 text: truncate(text.as_ref(), room).to_owned(),
                 data,
+                is_report: false,
             }),
             None => Err(StageError::new(format!(
                 "the data of a stage message has {} bytes, the limit is {MAX_STAGE_MESSAGE}",
                 data.len()
             ))),
+        }
+    }
+
+    /// A piece of a report.
+    pub(super) fn report(Update { text, data }: Update) -> Self {
+        let message = Self::new(text, data).expect("a piece fits into a stage message");
+        Self {
+            is_report: true,
+            ..message
         }
     }
 }
@@ -61,18 +75,15 @@ const PANICKED: u8 = 2;
 const STOPPED: u8 = 3;
 const CORRUPT: u8 = 4;
 const MESSAGE: u8 = 5;
+const REPORT: u8 = 6;
 /// Queue or buffer of a corruption that names none.
 const NONE: u32 = u32::MAX;
 /// Bytes of a result packet before its text: kind, instance, and the queue and the buffer of a
 /// corruption.
 const RESULT_FIELDS: usize = 13;
-/// Length in bytes of the longest packet. A stage message has fewer fields than a result.
-const MAX_PACKET: usize = RESULT_FIELDS
-    + if MAX_FAILURE_TEXT > MAX_STAGE_MESSAGE {
-        MAX_FAILURE_TEXT
-    } else {
-        MAX_STAGE_MESSAGE
-    };
+/// Length in bytes of the longest packet. A stage message has fewer fields than a result, whose
+/// text and causes are shorter.
+const MAX_PACKET: usize = RESULT_FIELDS + MAX_STAGE_MESSAGE;
 
 /// Sends the result of an instance.
 pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), StageError>) {
@@ -85,21 +96,29 @@ pub(super) fn send_result(control: &OwnedFd, instance: u32, result: &Result<(), 
         ) {
             (Some((what, queue, buffer)), _) => (CORRUPT, what.to_owned(), queue, buffer),
             (_, Some(message)) => (PANICKED, message.to_owned(), None, None),
-            _ => (FAILED, error.to_string(), None, None),
+            _ => (FAILED, String::new(), None, None),
         },
     };
     let mut bytes = vec![kind];
     bytes.put_u32(instance);
     bytes.put_u32(queue.map_or(NONE, QueueId::get));
     bytes.put_u32(buffer.map_or(NONE, BufferId::get));
-    bytes.put(truncate(&text, MAX_FAILURE_TEXT).as_bytes());
+    match result {
+        Err(error) if kind == FAILED => put_failure(&mut bytes, error),
+        _ => bytes.put(truncate(&text, MAX_FAILURE_TEXT).as_bytes()),
+    }
     // A controller that no longer receives has died, and this process is about to end.
     let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL);
 }
 
 /// Sends a message about the process's work.
-pub(super) fn send_message(control: &OwnedFd, StageMessage { text, data }: &StageMessage) {
-    let mut bytes = vec![MESSAGE];
+pub(super) fn send_message(control: &OwnedFd, message: &StageMessage) {
+    let StageMessage {
+        text,
+        data,
+        is_report,
+    } = message;
+    let mut bytes = vec![if *is_report { REPORT } else { MESSAGE }];
     bytes.put_u16(len_u16(text.len()));
     bytes.put(text.as_bytes());
     bytes.put(data);
@@ -113,6 +132,8 @@ pub(crate) enum Received {
     Message(Message, usize),
     /// No message yet.
     Nothing,
+    /// The process has hung up, and had not received its launch request. Its messages follow.
+    LeftRequest,
     /// The process has hung up, and every message has been received.
     HungUp,
 }
@@ -128,9 +149,10 @@ pub(crate) fn recv(control: &OwnedFd, buffer: &mut Vec<u8>) -> Received {
             Ok((_, 0)) => return Received::HungUp,
             Ok((_, len)) => break len,
             Err(Errno::AGAIN) => return Received::Nothing,
-            // The kernel returns CONNRESET once if the process died with unread data in its own
-            // receive queue. Its messages are still there.
-            Err(Errno::INTR | Errno::CONNRESET) => {}
+            // The kernel returns it once if the process died with unread data in its own receive
+            // queue. Its messages are still there.
+            Err(Errno::CONNRESET) => return Received::LeftRequest,
+            Err(Errno::INTR) => {}
             Err(_) => return Received::HungUp,
         }
     };
@@ -147,6 +169,13 @@ pub(crate) fn recv(control: &OwnedFd, buffer: &mut Vec<u8>) -> Received {
     )
 }
 
+/// True if the process has hung up, and had not received its launch request. Returns it once, as
+/// [`recv`] does.
+pub(crate) fn left_request(control: &OwnedFd) -> bool {
+    let error = rustix::net::sockopt::socket_error(control);
+    matches!(error, Ok(Err(Errno::CONNRESET)))
+}
+
 /// Number of bytes that were sent and not received yet.
 pub(crate) fn unread(control: &OwnedFd) -> usize {
     let unread = rustix::io::ioctl_fionread(control).unwrap_or(0);
@@ -156,19 +185,22 @@ pub(crate) fn unread(control: &OwnedFd) -> usize {
 fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut bytes = Bytes::new("a message of its process", bytes);
     let kind = bytes.u8()?;
-    if kind == MESSAGE {
+    if matches!(kind, MESSAGE | REPORT) {
         let len = usize::from(bytes.u16()?);
         let text = bytes.text(len)?;
         return Ok(Message::StageMessage(StageMessage {
             text,
             data: bytes.rest().to_vec(),
+            is_report: kind == REPORT,
         }));
     }
     let (instance, queue, buffer) = (bytes.u32()?, bytes.u32()?, bytes.u32()?);
+    if kind == FAILED {
+        return Ok(Message::Ended(instance, Err(read_failure(bytes)?)));
+    }
     let text = String::from_utf8_lossy(bytes.rest()).into_owned();
     let result = match kind {
         ENDED => Ok(()),
-        FAILED => Err(StageError::new(text)),
         PANICKED => Err(StageError::panicked(text)),
         STOPPED => Err(PortError::Stopped.into()),
         CORRUPT => {
@@ -244,6 +276,7 @@ mod tests {
         send_result(&theirs, 0, &Ok(()));
         drop(theirs);
         assert_eq!(unread(&ours), RESULT_FIELDS);
+        assert!(matches!(recv_now(&ours), Received::LeftRequest));
         assert!(ended(recv_now(&ours)).1.is_ok());
         assert!(matches!(recv_now(&ours), Received::HungUp));
     }
@@ -255,7 +288,8 @@ mod tests {
         let whole = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 2000]).unwrap();
         let cut = StageMessage::new("é".repeat(1000), vec![3; MAX_STAGE_MESSAGE - 1999]).unwrap();
         assert_eq!((whole.text.len(), cut.text.len()), (2000, 1998));
-        for sent in [StageMessage::default(), whole, cut] {
+        let piece = StageMessage::report(Update::silent(vec![1, 0, 7]));
+        for sent in [StageMessage::default(), whole, cut, piece] {
             send_message(&theirs, &sent);
             match recv_now(&ours) {
                 Received::Message(Message::StageMessage(message), _) => assert_eq!(message, sent),

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::message::{self, StageMessage};
 use crate::error::StageError;
+use crate::stage::mirror::{ChangeHook, Mirrors, ReportKind};
 use crate::stage::runner::thread::catch_panic;
 
 /// A function that returns the messages that are new since its last call.
@@ -42,6 +43,8 @@ impl Notifier {
 #[derive(Clone)]
 pub(super) struct MessageSources {
     sources: Arc<Mutex<Vec<Source>>>,
+    /// Kinds of the reports that are sent.
+    reports: Arc<Mutex<Vec<ReportKind>>>,
     control: Arc<OwnedFd>,
 }
 
@@ -50,7 +53,26 @@ impl MessageSources {
     pub(super) fn new(control: OwnedFd) -> Self {
         Self {
             sources: Arc::default(),
+            reports: Arc::default(),
             control: Arc::new(control),
+        }
+    }
+
+    /// Sends from now on what changes in the reports, except in those of a kind that has been added
+    /// before: a module may have added the reports of its stage.
+    pub(super) fn add_reports(&self, reports: &Mirrors) {
+        let sources = self.clone();
+        let hook = ChangeHook::new(move || {
+            // A panic of another source is reported by that source's call.
+            let _ = sources.send_pending();
+        });
+        for (kind, mut pieces) in reports.sources(&hook) {
+            let mut added = self.reports.lock();
+            if !added.contains(&kind) {
+                added.push(kind);
+                let source = move || pieces().into_iter().map(StageMessage::report).collect();
+                self.sources.lock().push(Box::new(source));
+            }
         }
     }
 

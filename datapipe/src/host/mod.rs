@@ -13,7 +13,7 @@
 //! hand-over. A program hosts its own stages:
 //!
 //! ```no_run
-//! use datapipe::host::{self, Modules};
+//! use datapipe::host;
 //! use datapipe::prelude::*;
 //!
 //! struct Repeat(usize);
@@ -31,7 +31,7 @@
 //! }
 //!
 //! fn main() -> Result<(), datapipe::Error> {
-//!     host::serve(Modules::new().with("repeat", |args| Ok(repeat(args.text()?.parse()?))));
+//!     host::serve(datapipe::modules().with("repeat", |args| Ok(repeat(args.text()?.parse()?))));
 //!     // Only the process that the user started gets here.
 //!     let report = Pipe::builder()
 //!         .head(StreamHead::new(std::io::stdin()))
@@ -49,9 +49,11 @@
 //! # Differences from a thread
 //!
 //! The factory runs in the process. Objects that its closures share with the rest of the program,
-//! such as a log, are separate copies there. The stage receives only its arguments and
-//! [descriptors](crate::stage::Stage::module_with_descriptors), and only its blocks and
-//! [messages](StageArgs::add_message_source) come back.
+//! such as a counter, are separate copies there. The stage receives only its arguments and
+//! [descriptors](crate::stage::Stage::module_with_descriptors). These come back: its blocks; the
+//! library's logs and reports, which the controller adds to those that the caller gave the stage; the
+//! causes of its [error](crate::error#texts-and-causes); and its
+//! [messages](StageArgs::add_message_source).
 //!
 //! # Deaths
 //!
@@ -87,6 +89,7 @@ mod any_stage; // a stage in any role
 mod attach_error; // reasons why a process cannot take a seat
 mod attachment; // a seat in a pipe of another process
 mod confine; // restriction of the files that a process may open
+mod failure; // the failure of an instance, with its causes
 mod instance; // the process that runs a stage
 pub(crate) mod launch_request; // the packet that starts an instance
 pub(crate) mod message; // the packets that an instance sends

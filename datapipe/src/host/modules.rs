@@ -20,10 +20,15 @@ type Maker = Box<dyn Fn(&StageArgs<'_>) -> Result<AnyStage, StageError>>;
 pub struct Modules(BTreeMap<String, Maker>);
 
 impl Modules {
-    /// The modules of the library's own stages, except those of archives and trees, which
-    /// [`datapipe::modules`](crate::modules) has too.
-    pub fn new() -> Self {
+    /// No modules: for a host that makes only stages of its own.
+    /// [`datapipe::modules`](crate::modules) has those of the library.
+    pub fn empty() -> Self {
         Self(BTreeMap::new())
+    }
+
+    /// The modules of the stages in `stage/`. Archives and trees add theirs.
+    pub(crate) fn of_plain_stages() -> Self {
+        Self::empty()
             .with(ZSTD_MODULE, |args| {
                 let mut fields = args.fields()?;
                 let level = fields.number("level")?;
@@ -90,18 +95,19 @@ impl Modules {
         let Some(make) = self.0.get(&module.name) else {
             let known: Vec<_> = self.0.keys().map(String::as_str).collect();
             let name = module.name.escape_debug();
+            let hint = match name.to_string().starts_with("datapipe.") {
+                true => "; give datapipe::host::serve the library's modules, datapipe::modules()",
+                false => "",
+            };
+            let known = match known.is_empty() {
+                true => "none at all".to_owned(),
+                false => format!("only {}", known.join(", ")),
+            };
             return Err(StageError::new(format!(
-                "the host has no module \"{name}\", only {}",
-                known.join(", ")
+                "the host has no module \"{name}\", {known}{hint}"
             )));
         };
         make(&StageArgs::new(module, messages))
-    }
-}
-
-impl Default for Modules {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use super::message::StageMessage;
 use super::message_sources::{MessageSources, Notifier};
 use crate::error::StageError;
-use crate::stage::mirror::{self, Mirror, Update};
+use crate::stage::mirror::{Mirror, Mirrors};
 use crate::stage::{DamageLog, Fields, Module};
 
 /// Arguments, descriptors and message channel from which a module makes a stage.
@@ -65,29 +65,15 @@ impl StageArgs<'_> {
     /// A log of damage whose contents the caller's log receives.
     pub(crate) fn damage_log(&self) -> DamageLog {
         let log = DamageLog::new();
-        let notifier = self.mirror(&log);
-        // A damaged block moves on only after its damage has been sent, so a replacement need not
-        // find it again.
-        log.on_report(move || {
-            // A panic of another source is reported by that source's call.
-            let _ = notifier.send_pending();
-        });
+        self.mirror(&log);
         log
     }
 
     /// From now on sends what changes in `report` to the caller's copy, which
-    /// [`Stage::mirrored`](crate::stage::Stage::mirrored) names, as
-    /// [`add_message_source`](Self::add_message_source) sends messages.
-    pub(crate) fn mirror<M: Mirror>(&self, report: &M) -> Notifier {
-        let (report, mut cursor) = (report.clone(), M::Cursor::default());
-        self.add_message_source(move || {
-            let pieces = mirror::pieces(&report, &mut cursor).into_iter();
-            pieces
-                .map(|Update { text, data }| {
-                    StageMessage::new(text, data).expect("a piece fits into a stage message")
-                })
-                .collect()
-        })
+    /// [`Stage::mirrored`](crate::stage::Stage::mirrored) names. The reports of the stage that the
+    /// module makes are sent without that: this is for a stage that cannot name its report.
+    pub(crate) fn mirror<M: Mirror>(&self, report: &M) {
+        self.messages.add_reports(&Mirrors::default().with(report));
     }
 
     /// From now on polls `source` ten times a second, and once after the stage has ended, for new

@@ -166,7 +166,7 @@ impl<'b> Fields<'b> {
     /// As [`one`](Self::one), and if it is not UTF-8.
     pub fn text(&mut self, name: &str) -> Result<&'b str, StageError> {
         str::from_utf8(self.one(name)?).map_err(|error| {
-            StageError::new(format!("the value of field `{name}` is not text: {error}"))
+            StageError::with_source(format!("the value of field `{name}` is not text"), error)
         })
     }
 

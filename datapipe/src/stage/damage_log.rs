@@ -24,7 +24,7 @@ use crate::limits::{MAX_DAMAGE_TEXT, MAX_INSTANCES, MAX_LOG_ENTRIES, MAX_POSITIO
 use crate::position::Position;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
-use super::mirror::{MAX_PIECE, Mirror, ReportKind, Update};
+use super::mirror::{ChangeHook, MAX_PIECE, Mirror, ReportKind, Update};
 
 /// Module argument with which a stage continues after damage.
 pub(crate) const SALVAGE: &str = "salvage";
@@ -93,7 +93,7 @@ struct DamageLogInner {
     recorded: u64,
     /// Numbers of the blocks whose positions are not known yet, each with the index of its entry.
     unlocated: BTreeSet<(u64, usize)>,
-    report_hook: Option<ReportHook>,
+    report_hook: Option<ChangeHook>,
 }
 
 /// Position of a block.
@@ -111,16 +111,6 @@ pub(crate) struct DamageCursor {
     entries: usize,
     /// Number of reports that were not kept.
     unkept: u64,
-}
-
-/// A function called after each report.
-#[derive(Clone)]
-struct ReportHook(Arc<dyn Fn() + Send + Sync>);
-
-impl fmt::Debug for ReportHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReportHook")
-    }
 }
 
 /// Kinds of messages: the first byte.
@@ -177,14 +167,9 @@ impl DamageLog {
             inner.report_hook.clone()
         };
         // Called without the lock, because the hook calls `delta`.
-        if let Some(ReportHook(hook)) = hook {
-            hook();
+        if let Some(hook) = hook {
+            hook.call();
         }
-    }
-
-    /// From now on calls `hook` after each report, before the reporting call returns.
-    pub(crate) fn on_report(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.0.lock().report_hook = Some(ReportHook(Arc::new(hook)));
     }
 
     /// A copy of the contents so far. They are final when the pipe has ended.
@@ -238,6 +223,12 @@ impl Mirror for DamageLog {
             position: None,
             what: format!("malformed report from a process: {error}"),
         });
+    }
+
+    /// A damaged block moves on only after its damage has been sent, so a replacement need not find
+    /// it again.
+    fn on_urgent_change(&self, hook: ChangeHook) {
+        self.0.lock().report_hook = Some(hook);
     }
 }
 

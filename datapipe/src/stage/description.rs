@@ -12,10 +12,8 @@ use zeroize::Zeroizing;
 use crate::error::StageError;
 use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
-use super::mirror::{Mirror, Mirrors};
-use super::settings::{
-    Confinement, MessageHandler, Module, Offsets, Placement, Settings, StageKind,
-};
+use super::mirror::Mirror;
+use super::settings::{Confinement, Module, Offsets, Placement, Settings, StageKind};
 use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 
 /// A stage of a pipe, before it is started.
@@ -442,24 +440,21 @@ impl<W> Stage<W> {
     /// made on the thread that supervises all processes of the pipe, and should return soon. A
     /// panic in it counts as a panic of the stage.
     ///
-    /// The handler replaces an earlier one. A stage of the library that has a report or a log then
-    /// no longer updates the caller's copy of it.
+    /// The handler replaces an earlier one. The library's reports and logs do not pass through it:
+    /// they reach the caller's copies in any case.
     #[must_use]
     pub fn on_message(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
-        self.settings.message_handler = Some(MessageHandler::Function(Arc::new(handler)));
+        self.settings.message_handler.function = Some(Arc::new(handler));
         self
     }
 
-    /// Updates `report`, in the controller, with the changes of the same report in the stage's
-    /// processes, which [`StageArgs::mirror`](crate::host::StageArgs::mirror) sends. A stage can
-    /// have several reports, of different kinds.
+    /// Names a report that the stage writes to. If the stage runs in processes, they send the
+    /// changes of their reports, and the controller updates those of the stage that the caller
+    /// described. A stage can have several reports, of different kinds.
     #[must_use]
     pub(crate) fn mirrored<M: Mirror>(mut self, report: &M) -> Self {
-        let mirrors = match self.settings.message_handler.take() {
-            Some(MessageHandler::Mirrors(mirrors)) => mirrors,
-            _ => Mirrors::default(),
-        };
-        self.settings.message_handler = Some(MessageHandler::Mirrors(mirrors.with(report)));
+        let reports = std::mem::take(&mut self.settings.message_handler.reports);
+        self.settings.message_handler.reports = reports.with(report);
         self
     }
 }

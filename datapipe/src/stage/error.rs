@@ -6,8 +6,11 @@ use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
+use crate::limits::MAX_CAUSES;
 use crate::memory::{Corruption, ParticipantId, TableIndex};
 use crate::pool::{PortError, Tally};
+
+use super::cause::{ProcessCause, SystemCode, causes, text_with_causes};
 
 /// An error that a stage returns when it cannot go on.
 ///
@@ -50,7 +53,10 @@ pub struct StageError {
 }
 
 enum Cause {
-    Message(String),
+    Message {
+        text: String,
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
     Panic(String),
     Port(PortError),
     Death(Death),
@@ -62,11 +68,59 @@ impl StageError {
     /// An error with a message: say what, where, and what to do.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
-            cause: Cause::Message(message.into()),
+            cause: Cause::Message {
+                text: message.into(),
+                source: None,
+            },
         }
     }
 
-    /// An error with a boxed error as its cause.
+    /// An error with a message and its cause. The message does not repeat the cause, whose text
+    /// follows it.
+    ///
+    /// ```
+    /// use std::io;
+    ///
+    /// use datapipe::StageError;
+    ///
+    /// let full = io::Error::from_raw_os_error(28);
+    /// let error = StageError::with_source("cannot write the index", full);
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "cannot write the index: No space left on device (os error 28)"
+    /// );
+    /// assert!(error.source().unwrap().is::<io::Error>());
+    /// ```
+    ///
+    /// If the cause is an error of the stage's port, the new error is that error, as for
+    /// [`from_boxed`](Self::from_boxed): the stop of the pipe is not a failure of the stage.
+    pub fn with_source(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        let cause = match port_error_in(source.as_ref()) {
+            Some(port) => Cause::Port(port),
+            None => Cause::Message {
+                text: message.into(),
+                source: Some(source),
+            },
+        };
+        Self { cause }
+    }
+
+    /// An error that a process has sent: its whole text, and its causes.
+    pub(crate) fn from_process(text: String, cause: Option<ProcessCause>) -> Self {
+        Self {
+            cause: Cause::Message {
+                text,
+                source: cause.map(|cause| Box::new(cause) as _),
+            },
+        }
+    }
+
+    /// An error with a boxed error as its cause. For an error that only converts into a box, such
+    /// as `anyhow::Error`: `.map_err(|error| StageError::from_boxed(error.into()))?`
     pub fn from_boxed(error: Box<dyn Error + Send + Sync>) -> Self {
         // An error that came from a stage, by the conversion into a boxed error, is unpacked.
         let error = match error.downcast::<StageErrorBox>() {
@@ -88,16 +142,30 @@ impl StageError {
         StageErrorBox(self)
     }
 
-    /// The cause of this error, to be downcast: the error that the stage returned, a [`PortError`]
-    /// or a [`Death`]. `None` for a message, a panic, or a stage that ended in a
-    /// [`Deadlock`](crate::Deadlock).
+    /// The cause of this error, to be downcast: the error that the stage returned or named as the
+    /// [source](Self::with_source) of a message, a [`PortError`], a [`Death`], or a
+    /// [`ProcessCause`] if the stage ran in a process. `None` for a message alone, a panic, or a
+    /// stage that ended in a [`Deadlock`](crate::Deadlock).
     pub fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.cause {
-            Cause::Message(_) | Cause::Panic(_) | Cause::Deadlock(_) => None,
+            Cause::Message { source, .. } => source.as_deref().map(|source| source as _),
+            Cause::Panic(_) | Cause::Deadlock(_) => None,
             Cause::Port(error) => Some(error),
             Cause::Death(death) => Some(death),
             Cause::Other(error) => Some(error.as_ref()),
         }
+    }
+
+    /// Error number of the system, of the first cause that has one. It is the same if the stage ran
+    /// in a process.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        causes(self.source()).find_map(|cause| SystemCode::of(cause).errno)
+    }
+
+    /// Kind of the first [`io::Error`] among the causes. It is the same if the stage ran in a
+    /// process.
+    pub fn io_error_kind(&self) -> Option<io::ErrorKind> {
+        causes(self.source()).find_map(|cause| SystemCode::of(cause).kind)
     }
 
     /// True if the stage did not fail, but ended because the pipe was stopped.
@@ -238,32 +306,43 @@ impl Error for StageFailure {
 /// The port's error that `error` is, or was made from. The port of another pipe, which this stage
 /// ran, does not count: its failure is an error like any other here, and keeps its text.
 fn port_error_in(error: &(dyn Error + 'static)) -> Option<PortError> {
-    if let Some(port) = error.downcast_ref::<PortError>() {
-        return Some(port.clone());
+    let mut cause = Some(error);
+    // Bounded: the causes of an error of another crate may never end.
+    for _ in 0..MAX_CAUSES {
+        let error = cause?;
+        if let Some(port) = error.downcast_ref::<PortError>() {
+            return Some(port.clone());
+        }
+        if error.is::<StageFailure>() {
+            return None;
+        }
+        // The error that an io::Error was made from is not its source(): that returns the source
+        // of the error that it was made from.
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
     }
-    if error.is::<StageFailure>() {
-        return None;
-    }
-    // The error that an io::Error was made from is not its source(): that returns the source of
-    // the error that it was made from.
-    let inner = error
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    match inner {
-        Some(inner) => port_error_in(inner),
-        None => error.source().and_then(port_error_in),
-    }
+    None
 }
 
 impl fmt::Display for StageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
-            Cause::Message(message) => f.write_str(message),
+            Cause::Message { text, source } => {
+                let source = source.as_deref().map(|source| source as _);
+                f.write_str(&text_with_causes(text.clone(), source))
+            }
             Cause::Panic(message) => write!(f, "panicked: {message}"),
             Cause::Port(error) => error.fmt(f),
             Cause::Death(death) => death.fmt(f),
             Cause::Deadlock(_) => f.write_str("every stage of the pipe waits for another"),
-            Cause::Other(error) => error.fmt(f),
+            Cause::Other(error) => {
+                f.write_str(&text_with_causes(error.to_string(), error.source()))
+            }
         }
     }
 }
@@ -292,6 +371,9 @@ pub struct Death {
 pub enum NotReplaced {
     /// It ended by itself before its stream did, and reported no error.
     Exited,
+    /// It ended by itself, and had not taken its launch request: its program does not call
+    /// [`serve`](crate::host::serve), or does something else first.
+    NotServed,
     /// It remembered something of blocks that are gone.
     Stateful,
     /// It was the head: one that reads again may see something else.
@@ -321,6 +403,9 @@ impl fmt::Display for Death {
         }
         let reason = match reason {
             NotReplaced::Exited => " before the end of the stream, and did not say why",
+            NotReplaced::NotServed => {
+                " and left its launch request: does the program's main call datapipe::host::serve first?"
+            }
             NotReplaced::Stateful => ", and cannot be replaced: it remembers earlier blocks",
             NotReplaced::Head => ", and cannot be replaced: what it reads may have changed since",
             NotReplaced::Tail => ", and cannot be replaced: it may have written part of a block",

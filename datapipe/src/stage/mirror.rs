@@ -50,6 +50,32 @@ pub(crate) trait Mirror: Clone + Send + Sync + 'static {
 
     /// Records that a process sent a malformed message. Its further messages are ignored.
     fn reject(&self, error: &DecodeError);
+
+    /// From now on calls `hook` after each change that must leave the process before the block that
+    /// it is about, before the changing call returns. A report without such changes ignores it.
+    fn on_urgent_change(&self, hook: ChangeHook) {
+        drop(hook);
+    }
+}
+
+/// A function that is called after a change of a report.
+#[derive(Clone)]
+pub(crate) struct ChangeHook(Arc<dyn Fn() + Send + Sync>);
+
+impl ChangeHook {
+    pub(crate) fn new(hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hook))
+    }
+
+    pub(crate) fn call(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for ChangeHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChangeHook")
+    }
 }
 
 /// Kinds of reports: the first byte of each packet.
@@ -65,6 +91,8 @@ pub(crate) enum ReportKind {
     Read = 3,
     /// Progress of a tail that writes an archive.
     Write = 4,
+    /// Blocks that an inspection has marked or rejected.
+    Inspection = 5,
 }
 
 /// A message about a change of a report, or a piece of one: a text for people, which may be empty,
@@ -123,7 +151,7 @@ pub(crate) fn pieces<M: Mirror>(report: &M, cursor: &mut M::Cursor) -> Vec<Updat
 /// Clones share both.
 #[derive(Clone, Default)]
 pub(crate) struct Mirrors {
-    reports: Vec<Arc<dyn Receiver>>,
+    reports: Vec<Arc<dyn Report>>,
     senders: Arc<Mutex<BTreeMap<u32, Sender>>>,
 }
 
@@ -143,15 +171,29 @@ struct Partial {
     message: Vec<u8>,
 }
 
-/// A [`Mirror`] of any kind, as the receiving side uses it.
-trait Receiver: Send + Sync {
+/// Returns the packets with everything that is new in a report since the last call.
+pub(crate) type Pieces = Box<dyn FnMut() -> Vec<Update> + Send>;
+
+/// A [`Mirror`] of any kind, as both sides use it.
+trait Report: Send + Sync {
+    fn pieces(&self) -> Pieces;
+    fn on_urgent_change(&self, hook: ChangeHook);
     fn kind(&self) -> ReportKind;
     fn max_message(&self) -> usize;
     fn apply(&self, message: &[u8]) -> Result<(), DecodeError>;
     fn reject(&self, error: &DecodeError);
 }
 
-impl<M: Mirror> Receiver for M {
+impl<M: Mirror> Report for M {
+    fn pieces(&self) -> Pieces {
+        let (report, mut cursor) = (self.clone(), M::Cursor::default());
+        Box::new(move || pieces(&report, &mut cursor))
+    }
+
+    fn on_urgent_change(&self, hook: ChangeHook) {
+        Mirror::on_urgent_change(self, hook);
+    }
+
     fn kind(&self) -> ReportKind {
         M::KIND
     }
@@ -176,6 +218,15 @@ impl Mirrors {
         debug_assert!(self.reports.iter().all(|other| other.kind() != M::KIND));
         self.reports.push(Arc::new(report.clone()));
         self
+    }
+
+    /// Returns the kind of each report, and the source of its packets, for the process that runs the
+    /// stage. `hook` is called after urgent changes.
+    pub(crate) fn sources(&self, hook: &ChangeHook) -> impl Iterator<Item = (ReportKind, Pieces)> {
+        self.reports.iter().map(|report| {
+            report.on_urgent_change(hook.clone());
+            (report.kind(), report.pieces())
+        })
     }
 
     /// Receives one packet of an instance, and applies the message that it completes.

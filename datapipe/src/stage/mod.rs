@@ -43,9 +43,12 @@
 
 mod arguments; // named fields of a module's arguments
 mod builtin; // the library's stages
+mod cause; // causes of errors, also those that a process has sent
 mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
+mod inspection_log; // record of what an inspection has marked or rejected
+mod into_stage; // conversions into the stages of a pipe
 pub(crate) mod mirror; // copies of a process's reports in the controller
 mod outputs; // the blocks that a stage makes from one
 mod role; // head, middle or tail
@@ -61,15 +64,19 @@ pub(crate) use builtin::{
     STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE,
 };
 pub use builtin::{
-    BlockReader, BlockWriter, Finding, Inspect, InspectionLog, InspectionOutcome, OpenFile,
-    StreamHead, StreamTail, analyze, classify, decompress, decompress_salvaging, deflate,
-    resequence, sequence, zstd,
+    BlockReader, BlockWriter, Finding, Inspect, OpenFile, StreamHead, StreamTail, analyze,
+    classify, decompress, decompress_salvaging, deflate, resequence, sequence, zstd,
 };
+pub use cause::ProcessCause;
+pub(crate) use cause::{SystemCode, causes};
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
 pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
+pub(crate) use inspection_log::InspectionMirror;
+pub use inspection_log::{InspectionLog, InspectionOutcome};
+pub use into_stage::{IntoHead, IntoMiddle, IntoTail};
 pub use outputs::Outputs;
 pub use role::Role;
 pub use settings::{Confinement, StageKind};

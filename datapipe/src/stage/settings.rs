@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) local: Option<Cow<'static, str>>,
     /// Paths that the stage's processes may open; `None` if they are not confined.
     pub(crate) confinement: Option<Confinement>,
-    pub(crate) message_handler: Option<MessageHandler>,
+    pub(crate) message_handler: MessageHandler,
     pub(crate) offsets: Offsets,
 }
 
@@ -58,7 +58,7 @@ impl Settings {
             module: None,
             local: None,
             confinement: None,
-            message_handler: None,
+            message_handler: MessageHandler::default(),
             offsets: Offsets::Unknown,
         }
     }
@@ -141,33 +141,32 @@ impl Confinement {
     }
 }
 
-/// Receiver, in the controller, of the data of each message of the stage's processes.
-#[derive(Clone)]
-pub(crate) enum MessageHandler {
-    /// The caller's function.
-    Function(Arc<HandlerFn>),
-    /// The reports of the stage.
-    Mirrors(Mirrors),
+/// Receivers of what the stage's processes send about their work.
+#[derive(Clone, Default)]
+pub(crate) struct MessageHandler {
+    /// The caller's function, for the data of messages.
+    pub(super) function: Option<Arc<HandlerFn>>,
+    /// The reports of the stage, which mirror those in the processes.
+    pub(crate) reports: Mirrors,
 }
 
-type HandlerFn = dyn Fn(&[u8]) + Send + Sync;
+pub(super) type HandlerFn = dyn Fn(&[u8]) + Send + Sync;
 
 impl MessageHandler {
-    /// Handles the data of a message from the process of an instance.
-    pub(crate) fn handle(&self, instance: u32, data: &[u8]) {
-        match self {
-            Self::Function(function) => function(data),
-            Self::Mirrors(mirrors) => mirrors.receive(instance, data),
+    /// Calls the caller's function, if there is one.
+    pub(crate) fn call(&self, data: &[u8]) {
+        if let Some(function) = &self.function {
+            function(data);
         }
     }
 }
 
 impl fmt::Debug for MessageHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Function(_) => f.write_str("Function"),
-            Self::Mirrors(mirrors) => mirrors.fmt(f),
-        }
+        f.debug_struct("MessageHandler")
+            .field("function", &self.function.is_some())
+            .field("reports", &self.reports)
+            .finish()
     }
 }
 

@@ -68,6 +68,13 @@ pub enum Fill {
 }
 
 /// Makes one block from one block, out of place.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not implement `Transform`",
+    label = "does not work out of place",
+    note = "a stage that implements `InPlace` is made with `Stage::in_place`, one that \
+            implements `Analyze` with `Stage::analyze`, and one that implements `Inspect` with \
+            `Stage::inspect`"
+)]
 pub trait Transform: Send {
     /// Reads `input` and writes the result to `output`, which is empty. The information that
     /// earlier stages attached to the input ([`Block::info`]) has already been copied to `output`.
@@ -107,6 +114,13 @@ pub trait FlatMap: Send {
 
 /// Changes a block in place. In a process it changes a copy, so that a process that is killed
 /// leaves the block as it was.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not implement `InPlace`",
+    label = "does not work in place",
+    note = "a stage that implements `Transform` is made with `Stage::transform`, one that \
+            implements `Analyze` with `Stage::analyze`, and one that implements `Inspect` with \
+            `Stage::inspect`"
+)]
 pub trait InPlace: Send {
     /// Changes the block's data, its length or its information. It may use headroom and tailroom.
     ///
@@ -128,6 +142,13 @@ pub trait InPlace: Send {
 }
 
 /// Reads a block without changing its data.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not implement `Analyze`",
+    label = "does not analyze",
+    note = "a stage that implements `Transform` is made with `Stage::transform`, one that \
+            implements `InPlace` with `Stage::in_place`, and one that implements `Inspect` with \
+            `Stage::inspect`"
+)]
 pub trait Analyze: Send {
     /// Reads the data and records its findings in `info`.
     ///

@@ -92,7 +92,7 @@ fn make_restore(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> 
     fields.end()?;
     let dest = match &path {
         Some(path) => open_directory(path).map_err(|error| {
-            StageError::new(format!("cannot restore to {}: {error}", path.display()))
+            StageError::with_source(format!("cannot restore to {}", path.display()), error)
         })?,
         None => call.descriptor(0)?,
     };

@@ -219,15 +219,12 @@ fn archive_of_a_flat_map_has_dense_numbers() {
     let path = dir.path().join("numbers.tap");
     let count = |n| n % 4;
     let archive = ArchiveOptions::stream("numbers").block_len(512);
-    let (seal, tail) = archive
-        .plan()
-        .unwrap()
-        .stages(VirtualTape::create(&path, Default::default()).unwrap());
+    let tape = VirtualTape::create(&path, Default::default()).unwrap();
     let pipe = Pipe::builder()
         .buffer_size(512)
         .head(numbers(200))
         .stage(times(3, count).instances(3));
-    pipe.stages(seal).tail(tail).run().unwrap();
+    pipe.archive(archive.plan().unwrap(), tape).run().unwrap();
     let tape = VirtualTape::open(&path).unwrap();
     let reading = ArchiveReader::open(tape, None).unwrap().read();
     let mut restored = Vec::new();

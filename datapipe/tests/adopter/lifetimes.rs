@@ -85,9 +85,8 @@ fn archive_is_read_into_a_borrowed_vec() {
     let data: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
     let tape = VirtualTape::create(&path, Default::default()).unwrap();
     let archive = ArchiveOptions::stream("data").plan().unwrap();
-    let (seal, tail) = archive.stages(tape);
     let pipe = Pipe::builder().head(StreamHead::new(&data[..]));
-    pipe.stages(seal).tail(tail).run().unwrap();
+    pipe.archive(archive, tape).run().unwrap();
 
     let tape = VirtualTape::open(&path).unwrap();
     let reading = ArchiveReader::open(tape, None).unwrap().read().instances(2);

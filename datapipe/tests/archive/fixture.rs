@@ -2,6 +2,7 @@
 
 use datapipe::archive::{Archive, ReadOutcome};
 use datapipe::prelude::*;
+use datapipe::stage::IntoHead;
 use datapipe::testkit::{FaultyStorage, Sink, archive_stages};
 use datapipe::wire::{Framing, RecordHeader, RecordKind, looks_like_record};
 
@@ -77,7 +78,7 @@ pub(crate) fn planned<'a>(options: ArchiveOptions) -> Planned<'a> {
 pub(crate) fn write<'a>(
     archive: Archive,
     medium: impl Medium + 'static,
-    head: impl Into<HeadStage<'a>>,
+    head: impl IntoHead<'a>,
     block: u32,
 ) {
     Pipe::builder()

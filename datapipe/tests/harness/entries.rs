@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use datapipe::prelude::*;
+use datapipe::stage::IntoHead;
 use datapipe::wire::{BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectState};
 
 /// Blocks of a stream: kind, offset and data of each.
@@ -25,7 +26,7 @@ impl Tail for Collect {
 }
 
 /// Returns all blocks of a head, of at most `size` bytes each.
-pub(crate) fn blocks_of(head: impl Into<HeadStage<'static>>, size: u32) -> BlockSet {
+pub(crate) fn blocks_of(head: impl IntoHead<'static>, size: u32) -> BlockSet {
     let collect = Collect::default();
     Pipe::builder()
         .buffer_size(size)

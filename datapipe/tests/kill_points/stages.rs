@@ -10,7 +10,7 @@ use datapipe::prelude::*;
 pub(crate) const BLOCKS: u64 = 60;
 
 pub(crate) fn modules() -> Modules {
-    Modules::new()
+    datapipe::modules()
         .with("kill.mixed", |_| Ok(mixed()))
         .with("kill.flat-map", |_| Ok(flat_map()))
         .with("kill.copy", |_| Ok(copy()))

@@ -10,8 +10,10 @@
 
 mod archive; // archives and their media
 mod attached; // processes that attach to the pipe of another one
+mod causes; // causes of errors in processes
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
+mod logs; // logs of the caller, written in processes
 mod refusals; // stages and hosts that cannot run in processes
 mod same; // results equal to those of threads
 mod scribbles; // a process that overwrites the words of its pipe
@@ -59,6 +61,12 @@ const TESTS: &[Test] = suite::tests![
     deaths::hanging_process_is_killed_with_its_pipe,
     deaths::cancelled_pipe_leaves_no_process,
     deaths::processes_die_with_their_controller,
+    causes::causes_cross_with_their_texts_and_codes,
+    causes::full_destination_in_a_process_keeps_its_system_error,
+    logs::inspection_in_processes_fills_the_callers_log,
+    logs::findings_of_a_killed_process_are_kept,
+    logs::handler_of_the_caller_and_reports_both_receive,
+    logs::log_of_a_wrapped_stage_is_filled,
     scribbles::garbage_from_a_process_harms_no_other_pipe,
     ends::every_stage_can_be_a_process,
     ends::instances_sharing_a_process_die_together,

@@ -74,7 +74,11 @@ pub(crate) fn unusable_hosts_are_reported() {
         zstd(1).in_processes_of("/nonexistent/host"),
         "cannot start its process",
     );
-    fails(zstd(1).in_processes_of("/bin/true"), "exit status: 0");
+    fails(
+        zstd(1).in_processes_of("/bin/true"),
+        "died (exit status: 0) and left its launch request: does the program's main call \
+         datapipe::host::serve first?",
+    );
     fails(
         zstd(1).module("unheard of", "").in_processes(),
         "no module \"unheard of\", only datapipe.analyze",

@@ -52,13 +52,13 @@ pub(crate) fn flood() -> ! {
 pub(crate) fn before_serving() {
     let label = std::env::args().nth(2).unwrap_or_default();
     let send = |kind: u8, instance: u32, text: &str| {
-        let packet = [
-            &[kind],
-            &instance.to_le_bytes()[..],
-            &[255; 8],
-            text.as_bytes(),
-        ]
-        .concat();
+        let len = (text.len() as u16).to_le_bytes();
+        // A failure has a text and its causes, none here; an end that is well has nothing.
+        let failure = [&len[..], text.as_bytes(), &[0]].concat();
+        let mut packet = [&[kind], &instance.to_le_bytes()[..], &[255; 8]].concat();
+        if kind == 1 {
+            packet.extend(failure);
+        }
         rustix::net::send(rustix::stdio::stdin(), &packet, SendFlags::NOSIGNAL).unwrap();
     };
     match label.as_str() {

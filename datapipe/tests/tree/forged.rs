@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fs;
 
 use datapipe::prelude::*;
+use datapipe::stage::IntoTail;
 use datapipe::tree::{CatalogueQuery, RestoreOutcome};
 use datapipe::wire::{
     BlockKind, CatalogueEntry, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
@@ -50,7 +51,7 @@ impl Forged {
         self
     }
 
-    fn run<'a>(&self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
+    fn run<'a>(&self, tail: impl IntoTail<'a>) -> Result<Report, Error> {
         Pipe::builder()
             .buffer_size(2 << 20)
             .head(self.clone())

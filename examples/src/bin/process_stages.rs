@@ -20,7 +20,7 @@ use std::io::{Write, stdout};
 use std::thread;
 use std::time::Duration;
 
-use datapipe::host::{self, Modules};
+use datapipe::host;
 use datapipe::prelude::*;
 use datapipe_examples::signals::exit_on_broken_pipe;
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,7 +33,7 @@ const BUFFER_SIZE: u32 = 65_536;
 fn main() -> Result<(), Box<dyn Error>> {
     // This must come first: in a process that was started for a stage, it runs the stage and exits.
     host::serve(
-        Modules::new()
+        datapipe::modules()
             .with("count", |call| Ok(count(call.text()?.parse()?)))
             .with("double", |_| Ok(double()))
             .with("check", |call| Ok(check(call.text()?.parse()?))),

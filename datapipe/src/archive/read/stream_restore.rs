@@ -51,9 +51,8 @@ impl<W: Write + Send> StreamRestore<W> {
     fn put(&mut self, bytes: &[u8]) -> Result<(), StageError> {
         let at = self.written;
         self.writer.write_all(bytes).map_err(|error| {
-            StageError::new(format!(
-                "cannot write to the destination at byte {at}: {error}"
-            ))
+            let what = format!("cannot write to the destination at byte {at}");
+            StageError::with_source(what, error)
         })?;
         self.written += bytes.len() as u64;
         Ok(())
@@ -99,7 +98,7 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
     fn finish(&mut self) -> Result<(), StageError> {
         self.writer
             .flush()
-            .map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
+            .map_err(|error| StageError::with_source("cannot flush the destination", error))
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {

@@ -16,6 +16,8 @@ pub(super) struct RunningProcess {
     pub(super) control: OwnedFd,
     /// True once the process has closed its end: it sends no more messages.
     pub(super) hung_up: bool,
+    /// True if it has closed its end without having received its launch request.
+    pub(super) left_request: bool,
 }
 
 impl RunningProcess {

@@ -26,7 +26,7 @@ pub(crate) struct ProcessSpec {
     pub(super) request: LaunchRequest,
     /// Reason for which a process that is killed is not replaced; `None` if it is.
     pub(super) irreplaceable: Option<NotReplaced>,
-    pub(super) message_handler: Option<MessageHandler>,
+    pub(super) message_handler: MessageHandler,
 }
 
 /// Source of a process.
@@ -137,6 +137,7 @@ impl ProcessSpec {
                 process,
                 control,
                 hung_up: false,
+                left_request: false,
             })),
             Err(error) => {
                 child.kill()?;

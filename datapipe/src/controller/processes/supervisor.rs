@@ -113,8 +113,8 @@ impl Supervisor<'_> {
     fn start(&self, slot: &mut Slot) -> Result<(), StageError> {
         let segment = self.context.segment;
         let started = slot.spec.start(segment);
-        slot.running = started
-            .map_err(|error| StageError::new(format!("cannot start its process: {error}")))?;
+        slot.running =
+            started.map_err(|error| StageError::with_source("cannot start its process", error))?;
         match &slot.running {
             None => segment.note_activity(slot.spec.id, Activity::Unattached),
             Some(_) => self.count_process(slot),
@@ -209,6 +209,7 @@ impl Supervisor<'_> {
             process,
             control,
             hung_up: false,
+            left_request: false,
         });
         self.context.listener.notify(|| Event::Attached {
             stage,
@@ -265,6 +266,7 @@ impl Supervisor<'_> {
             };
             match message::recv(&running.control, &mut self.packet) {
                 Received::Nothing => return,
+                Received::LeftRequest => running.left_request = true,
                 Received::HungUp => {
                     running.hung_up = true;
                     return;
@@ -282,8 +284,12 @@ impl Supervisor<'_> {
             Message::Ended(instance, result) => {
                 slot.record_end(instance as usize, result, self.context.segment);
             }
-            Message::StageMessage(StageMessage { text, data }) => {
-                self.pass_on_data(slot, &data);
+            Message::StageMessage(StageMessage {
+                text,
+                data,
+                is_report,
+            }) => {
+                self.pass_on_data(slot, &data, is_report);
                 if !text.is_empty() {
                     let stage = slot.spec.stage_name.clone();
                     let instance = slot.spec.id.index();
@@ -297,18 +303,19 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Calls the stage's handler with the data of a message. If it panics, the stage has failed.
-    fn pass_on_data(&self, slot: &mut Slot, data: &[u8]) {
-        let Some(handler) = slot
-            .spec
-            .message_handler
-            .as_ref()
-            .filter(|_| !data.is_empty())
-        else {
+    /// Passes the data of a message to the stage's reports or to its handler. If that panics, the
+    /// stage has failed.
+    fn pass_on_data(&self, slot: &mut Slot, data: &[u8], is_report: bool) {
+        if data.is_empty() {
             return;
-        };
+        }
+        let (handler, instance) = (&slot.spec.message_handler, slot.spec.id.index());
         let handled = catch_panic(|| {
-            handler.handle(slot.spec.id.index(), data);
+            if is_report {
+                handler.reports.receive(instance, data);
+            } else {
+                handler.call(data);
+            }
             Ok(())
         });
         if handled.is_err() {
@@ -390,8 +397,11 @@ impl Supervisor<'_> {
     fn on_exit(&mut self, mut slot: Slot, dead: &Dead) {
         // No more than the process had sent: another process may have its end of the connection,
         // and go on sending.
-        let running = slot.running.as_ref();
-        let unread = running.map_or(0, |running| message::unread(&running.control));
+        let running = slot.running.as_mut();
+        let unread = running.map_or(0, |running| {
+            running.left_request |= message::left_request(&running.control);
+            message::unread(&running.control)
+        });
         self.receive_messages(&mut slot, usize::MAX, unread);
         let status = slot.running.as_mut().map(RunningProcess::exit_status);
         let status = status.transpose().map(Option::flatten);
@@ -446,7 +456,11 @@ impl Supervisor<'_> {
             }))
         };
         if status.is_some_and(|status| status.signal().is_none()) {
-            return not_replaced(NotReplaced::Exited);
+            let left_request = slot.running.as_ref().is_some_and(|p| p.left_request);
+            return not_replaced(match left_request {
+                true => NotReplaced::NotServed,
+                false => NotReplaced::Exited,
+            });
         }
         if let Some(reason) = slot.spec.irreplaceable {
             return not_replaced(reason);

@@ -4,15 +4,10 @@
 //! that a block was removed. This module does not know what a finding means: the application
 //! decides what to scan for, and what to do about it.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-
 use crate::error::StageError;
-use crate::limits::MAX_LOG_ENTRIES;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
-use crate::stage::{InPlace, MiddleWork, Offsets, Stage, Verdict};
+use crate::stage::{InPlace, InspectionLog, InspectionMirror, MiddleWork, Offsets, Stage, Verdict};
 
 /// Judges blocks.
 ///
@@ -63,57 +58,6 @@ pub enum Finding {
     Reject,
 }
 
-/// Log of the blocks that an inspection has marked or rejected. Clones share one log.
-#[derive(Clone, Debug, Default)]
-pub struct InspectionLog(Arc<Mutex<InspectionOutcome>>);
-
-/// Contents of an [`InspectionLog`] at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InspectionOutcome {
-    /// Number of marked blocks, including those that the log did not keep.
-    pub marked_count: u64,
-    /// Number of rejected blocks, including those that the log did not keep.
-    pub rejected_count: u64,
-    /// Numbers of the first [`MAX_LOG_ENTRIES`] blocks that were marked, sorted.
-    pub marked: Vec<u64>,
-    /// Numbers of the first [`MAX_LOG_ENTRIES`] blocks that were rejected, sorted.
-    pub rejected: Vec<u64>,
-}
-
-impl InspectionLog {
-    /// An empty log.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A copy of the contents so far. They are final when the pipe has ended.
-    pub fn snapshot(&self) -> InspectionOutcome {
-        let mut outcome = self.0.lock().clone();
-        outcome.marked.sort_unstable();
-        outcome.rejected.sort_unstable();
-        outcome
-    }
-
-    fn mark(&self, number: u64) {
-        let outcome = &mut *self.0.lock();
-        count(&mut outcome.marked_count, &mut outcome.marked, number);
-    }
-
-    fn reject(&self, number: u64) {
-        let outcome = &mut *self.0.lock();
-        count(&mut outcome.rejected_count, &mut outcome.rejected, number);
-    }
-}
-
-/// Counts a block, and keeps its number if there is space.
-fn count(count: &mut u64, kept: &mut Vec<u64>, number: u64) {
-    *count += 1;
-    if kept.len() < MAX_LOG_ENTRIES {
-        kept.push(number);
-    }
-}
-
 impl<'a> Stage<MiddleWork<'a>> {
     /// A stage that inspects each block and records marked and rejected blocks in `log`. `factory`
     /// makes each instance from its number.
@@ -125,12 +69,14 @@ impl<'a> Stage<MiddleWork<'a>> {
         log: &InspectionLog,
         mut factory: impl FnMut(u32) -> I + Send + 'a,
     ) -> Self {
-        let log = log.clone();
-        Self::in_place(name, move |n| Inspection {
+        let instances = log.clone();
+        let make = move |n| Inspection {
             inspector: factory(n),
-            log: log.clone(),
-        })
-        .offsets(Offsets::Kept)
+            log: instances.clone(),
+        };
+        Self::in_place(name, make)
+            .mirrored(&InspectionMirror::new(log))
+            .offsets(Offsets::Kept)
     }
 }
 

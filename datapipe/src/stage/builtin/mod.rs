@@ -20,7 +20,7 @@ pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};
 pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{decompress, decompress_salvaging, deflate, zstd};
-pub use inspect::{Finding, Inspect, InspectionLog, InspectionOutcome};
+pub use inspect::{Finding, Inspect};
 pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};
 pub use stream::{BlockReader, BlockWriter, OpenFile, StreamHead, StreamTail};

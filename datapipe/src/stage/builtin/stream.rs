@@ -81,7 +81,7 @@ impl StreamHead<OpenFile> {
     /// use std::fs::File;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// datapipe::host::serve(datapipe::host::Modules::new());
+    /// datapipe::host::serve(datapipe::modules());
     /// let head = HeadStage::from(StreamHead::file(File::open("/dev/sda")?)).in_processes();
     /// let tail = TailStage::from(StreamTail::file(File::create("disk.img")?)).in_processes();
     /// Pipe::builder().head(head).tail(tail).run()?;
@@ -108,15 +108,15 @@ impl StreamHead<OpenFile> {
         let opened = |path: &Path| {
             File::open(path)
                 .map(OwnedFd::from)
-                .map_err(|error| cannot_open(path, &error))
+                .map_err(|error| cannot_open(path, error))
         };
         let file = path.map_or_else(given, |path| opened(&path))?;
         Ok(Self::file(file).into())
     }
 }
 
-fn cannot_open(path: &Path, error: &io::Error) -> StageError {
-    StageError::new(format!("cannot open {}: {error}", path.display()))
+fn cannot_open(path: &Path, error: io::Error) -> StageError {
+    StageError::with_source(format!("cannot open {}", path.display()), error)
 }
 
 impl<R: Read + Send> Head for StreamHead<R> {
@@ -134,9 +134,8 @@ impl<R: Read + Send> Head for StreamHead<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     let at = self.offset + block.len() as u64;
-                    return Err(StageError::new(format!(
-                        "cannot read the source at byte {at}: {error}"
-                    )));
+                    let what = format!("cannot read the source at byte {at}");
+                    return Err(StageError::with_source(what, error));
                 }
             };
             block.grow(n)?;
@@ -233,7 +232,7 @@ impl StreamTail<OpenFile> {
             options
                 .open(path)
                 .map(OwnedFd::from)
-                .map_err(|error| cannot_open(path, &error))
+                .map_err(|error| cannot_open(path, error))
         };
         let file = path.map_or_else(given, |path| open(&path))?;
         Ok(Self::file(file).into())
@@ -247,10 +246,8 @@ impl<W: Write + Send> Tail for StreamTail<W> {
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
         self.writer.write_all(block.bytes()).map_err(|error| {
-            StageError::new(format!(
-                "cannot write to the destination at byte {}: {error}",
-                self.written
-            ))
+            let what = format!("cannot write to the destination at byte {}", self.written);
+            StageError::with_source(what, error)
         })?;
         self.written += block.len() as u64;
         Ok(())
@@ -259,7 +256,7 @@ impl<W: Write + Send> Tail for StreamTail<W> {
     fn finish(&mut self) -> Result<(), StageError> {
         self.writer
             .flush()
-            .map_err(|error| StageError::new(format!("cannot flush the destination: {error}")))
+            .map_err(|error| StageError::with_source("cannot flush the destination", error))
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {

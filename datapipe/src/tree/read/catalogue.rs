@@ -31,10 +31,11 @@ impl Catalogue {
         entry.append_to(&mut self.memory)?;
         if self.memory.len() >= CATALOGUE_PIECE {
             self.spill().map_err(|error| {
-                StageError::new(format!(
-                    "cannot store the catalogue in a temporary file: {error}; set TMPDIR to a \
-                     directory with free space"
-                ))
+                StageError::with_source(
+                    "cannot store the catalogue in a temporary file (set TMPDIR to a directory \
+                     with free space)",
+                    error,
+                )
             })?;
         }
         Ok(())
@@ -85,9 +86,7 @@ impl Catalogue {
         let (first, second) = buf.split_at_mut(in_file);
         if !first.is_empty() {
             self.file.read_into(at, first).map_err(|error| {
-                StageError::new(format!(
-                    "cannot read the catalogue's temporary file: {error}"
-                ))
+                StageError::with_source("cannot read the catalogue's temporary file", error)
             })?;
         }
         if !second.is_empty() {

@@ -159,10 +159,11 @@ fn word(record: &[u8; RECORD_LEN], n: usize) -> u64 {
 }
 
 fn table_error(error: io::Error) -> StageError {
-    StageError::new(format!(
-        "cannot store the table of hard links in a temporary file: {error}; set TMPDIR to a \
-         directory with free space"
-    ))
+    StageError::with_source(
+        "cannot store the table of hard links in a temporary file (set TMPDIR to a directory with \
+         free space)",
+        error,
+    )
 }
 
 #[cfg(test)]

@@ -547,7 +547,8 @@ fn find_defect<P>(open: &ObjectInProgress<P>, end: &ObjectEnd) -> Option<&'stati
 }
 
 fn link_target_error(error: io::Error) -> StageError {
-    StageError::new(format!(
-        "cannot keep the targets of hard links in a temporary file: {error}"
-    ))
+    StageError::with_source(
+        "cannot keep the targets of hard links in a temporary file",
+        error,
+    )
 }

@@ -329,13 +329,12 @@ impl Sink for Writer {
             return Ok(());
         };
         partial.file.write_all_at(data, offset).map_err(|error| {
-            let what = format!(
-                "cannot write {} bytes at byte {offset}: {error}",
-                data.len()
-            );
+            let what = format!("cannot write {} bytes at byte {offset}", data.len());
             match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(error) if is_final(error) => Failure::Stop(StageError::new(what)),
-                _ => Failure::Damaged(what),
+                Some(errno) if is_final(errno) => {
+                    Failure::Stop(StageError::with_source(what, error))
+                }
+                _ => Failure::Damaged(format!("{what}: {error}")),
             }
         })?;
         partial.len = offset + data.len() as u64;
@@ -358,9 +357,10 @@ impl Sink for Writer {
                     self.directories
                         .push(description.bytes())
                         .map_err(|error| {
-                            Failure::Stop(StageError::new(format!(
-                                "cannot keep directories in a temporary file: {error}"
-                            )))
+                            Failure::Stop(StageError::with_source(
+                                "cannot keep directories in a temporary file",
+                                error,
+                            ))
                         })?;
                 }
                 Ok(ObjectOutcome::Verified)
@@ -420,18 +420,14 @@ impl Sink for Writer {
         // The last first, so that a directory is finished before its parent, whose mode may make
         // it unreachable.
         while let Some(directory) = self.directories.pop().map_err(|error| {
-            StageError::new(format!(
-                "cannot read directories back from a temporary file: {error}"
-            ))
+            StageError::with_source("cannot read directories back from a temporary file", error)
         })? {
             self.finish_directory(&ObjectDescription::from_bytes(directory));
         }
         self.destination.forget_created();
         if self.sync {
             self.destination.sync().map_err(|error| {
-                StageError::new(format!(
-                    "restored data may not be on stable storage: {error}"
-                ))
+                StageError::with_source("restored data may not be on stable storage", error)
             })?;
         }
         Ok(())
@@ -450,9 +446,8 @@ fn is_final(error: Errno) -> bool {
 fn failure(action: &str, path: &[u8], error: Errno) -> Failure {
     if is_final(error) {
         let shown = path[..path.len().min(200)].escape_ascii();
-        return Failure::Stop(StageError::new(format!(
-            "cannot {action} \"{shown}\": {error}"
-        )));
+        let what = format!("cannot {action} \"{shown}\"");
+        return Failure::Stop(StageError::with_source(what, error));
     }
     Failure::Refused(format!("cannot {action} it: {error}"))
 }

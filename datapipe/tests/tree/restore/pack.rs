@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use datapipe::prelude::*;
+use datapipe::stage::IntoTail;
 use datapipe::tree::{RestoreOptions, RestoreOutcome, TreeRestore, TreeVerify};
 use datapipe::wire::{
     CatalogueEntry, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta,
@@ -238,7 +239,7 @@ impl Pack {
     }
 
     /// Sends the blocks to `tail`.
-    pub(crate) fn run<'a>(mut self, tail: impl Into<TailStage<'a>>) -> Result<Report, Error> {
+    pub(crate) fn run<'a>(mut self, tail: impl IntoTail<'a>) -> Result<Report, Error> {
         if !self.current.is_empty() {
             self.cut();
         }

@@ -82,7 +82,7 @@ impl Encoder for ZstdEncoder {
         match self.0.compress_to_buffer(from, to) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.to_string() == ZSTD_NO_ROOM => Ok(None),
-            Err(error) => Err(StageError::new(format!("zstd cannot compress: {error}"))),
+            Err(error) => Err(StageError::with_source("zstd cannot compress", error)),
         }
     }
 }
@@ -103,7 +103,7 @@ impl Encoder for DeflateEncoder {
         context.reset();
         let status = context.compress(from, to, FlushCompress::Finish);
         let status =
-            status.map_err(|error| StageError::new(format!("deflate cannot compress: {error}")))?;
+            status.map_err(|error| StageError::with_source("deflate cannot compress", error))?;
         if status != Status::StreamEnd {
             return Ok(None);
         }
