@@ -289,6 +289,7 @@ impl Round {
             "number.stored" | "send.numbered" | "send.bound" => 1..=most,
             "alloc.taken" => most..=most,
             "receive.numbered" | "receive.counted" | "free.bound" => 1..=1,
+            "pass.emptied" | "pass.notified" => 1..=1, // the input
             "put.filled" | "put.moved" | "send.sent" | "send.notified" | "send.counted" => {
                 0..=most - 1
             }
