@@ -166,7 +166,10 @@ pub mod prelude {
         Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage,
         Transform, Verdict, analyze, decompress, decompress_salvaging, deflate, zstd,
     };
-    pub use crate::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore, TreeVerify};
+    pub use crate::tree::{
+        ObjectInspector, ObjectVerdict, RestoreOptions, TreeHead, TreeOptions, TreeRestore,
+        TreeVerify,
+    };
     pub use crate::wire::Content;
 }
 

@@ -36,5 +36,7 @@ mod write; // blocks to media
 pub use modules::modules;
 pub use open_error::OpenError;
 pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};
-pub use report::{ArchiveReport, ReadOutcome, ReadReport, WriteOutcome, WriteReport};
+pub use report::{
+    ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
+};
 pub use write::{Archive, ArchiveOptions, ArchiveTail, PlanError};

@@ -34,6 +34,10 @@ pub(crate) struct Settings {
     /// Paths that the stage's processes may open; `None` if they are not confined.
     pub(crate) confinement: Option<Confinement>,
     pub(crate) message_handler: Option<MessageHandler>,
+    /// Each block of this head has entries of several objects of a tree.
+    pub(crate) sends_tree: bool,
+    /// The stage may take the content of a block away.
+    pub(crate) rejects_blocks: bool,
 }
 
 impl Settings {
@@ -51,6 +55,8 @@ impl Settings {
             local: None,
             confinement: None,
             message_handler: None,
+            sends_tree: false,
+            rejects_blocks: false,
         }
     }
 }

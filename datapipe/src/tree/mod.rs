@@ -24,7 +24,8 @@ mod temp_file; // unnamed temporary files, and the spill file
 
 pub use modules::modules;
 pub use read::{
-    Excluded, ProblemKind, TreeError, TreeHead, TreeOptions, TreeOutcome, TreeProblem, TreeReport,
+    Excluded, ObjectInspector, ObjectVerdict, ProblemKind, TreeError, TreeHead, TreeOptions,
+    TreeOutcome, TreeProblem, TreeReport,
 };
 pub use restore::{
     RestoreOptions, RestoreOutcome, RestoreProblem, RestoreReport, TreeRestore, TreeVerify,
