@@ -53,7 +53,7 @@ impl<'a, F: FnMut(u64, &[u8]) -> Result<(), StageError> + Send> ExtractTail<'a, 
     }
 
     fn fail(&mut self, why: impl Into<String>) {
-        self.extraction.defect.get_or_insert(why.into());
+        self.extraction.defect.get_or_insert_with(|| why.into());
     }
 
     /// Processes an entry at `offset` of block `block`.
