@@ -115,8 +115,8 @@ impl RejectedBlock {
     /// Returns the end of the sentence that begins with the block and its position.
     pub(super) fn what(&self) -> String {
         format!(
-            "rejected by inspection when the archive was written: its data, from byte {}, is not in \
-             the archive",
+            "rejected by inspection when the archive was written: its data, from byte {}, is not \
+             in the archive",
             self.offset
         )
     }

@@ -39,8 +39,8 @@ pub struct TreeOutcome {
     /// Objects and attributes that were not read completely and unchanged. All are counted, also
     /// those for which `problems` has no space.
     pub problem_count: u64,
-    /// Files that the inspector rejected: [`TreeOptions::inspect`](crate::tree::TreeOptions::inspect).
-    /// They are part of `problem_count`.
+    /// Files that the [inspector](crate::tree::TreeOptions::inspect) rejected. They are part of
+    /// `problem_count`.
     pub rejected: u64,
     /// Objects that do not belong in this archive, or in any: [`ProblemKind::is_left_out`]. They
     /// are not part of `problem_count`.

@@ -47,7 +47,8 @@ impl<V: VisitObject> ObjectScan<V> {
         }
     }
 
-    /// Records data that cannot be decoded in `log`, if there is one, and continues after the block.
+    /// Records data that cannot be decoded in `log`, if there is one, and continues after the
+    /// block.
     pub(in crate::tree) fn with_log(self, log: Option<DamageLog>) -> Self {
         Self { log, ..self }
     }

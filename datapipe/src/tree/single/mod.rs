@@ -1,7 +1,7 @@
 //! Reading from an archived tree without a destination: the list of its objects, and single files.
 //!
 //! ```text
-//!   ArchiveReader --tree()--> TreeReader --list------> a call for each object that a pattern matches
+//!   ArchiveReader --tree()--> TreeReader --list--> a call for each object that matches
 //!                                 |
 //!                                 +--read_file--> Finder: the object's position --+
 //!                                     ExtractTail: its extents, its digest <------+
