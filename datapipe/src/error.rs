@@ -47,7 +47,7 @@ mod tests {
     use crate::memory::{PipeNameError, SegmentError, ShapeError};
     use crate::pool::{AuditFinding, Blocked, NoRoom, PortError, Refusal, TryError, UnknownCodec};
     use crate::sequence::Rejected;
-    use crate::tree::TreeError;
+    use crate::tree::{TreeError, TreeReadError};
     use crate::wire::{DecodeError, UnknownFraming};
 
     const fn is_error<T: StdError + Send + Sync + 'static>() {}
@@ -80,6 +80,7 @@ mod tests {
         is_error::<StageFailure>();
         is_error::<TooLong>();
         is_error::<TreeError>();
+        is_error::<TreeReadError>();
         is_error::<TryError>();
         is_error::<Unauthentic>();
         is_error::<UnknownCodec>();

@@ -32,6 +32,8 @@
 //! # The modules, in the order of the data
 //!
 //! - [`tree`] has file trees: from files to the entries of an archive, and from entries to files.
+//!   [`TreeReader`](tree::TreeReader) lists a tree by patterns and reads single files of it,
+//!   without a destination.
 //! - [`archive`] writes blocks to a medium and reads them back, all of them or some.
 //! - [`controller`] checks a description, makes the memory, starts the stages, watches and stops
 //!   them.
@@ -166,7 +168,10 @@ pub mod prelude {
         Transform, Verdict, analyze, decompress, decompress_salvaging, deflate, zstd,
     };
     pub use crate::stage::{FlatMap, Outputs};
-    pub use crate::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore, TreeVerify};
+    pub use crate::tree::{
+        ObjectInspector, ObjectVerdict, RestoreOptions, TreeHead, TreeOptions, TreeRestore,
+        TreeVerify,
+    };
     pub use crate::wire::Content;
 }
 

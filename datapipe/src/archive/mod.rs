@@ -36,7 +36,9 @@ mod write; // blocks to media
 pub use modules::modules;
 pub use open_error::OpenError;
 pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};
-pub use report::{ArchiveReport, ReadOutcome, ReadReport, WriteOutcome, WriteReport};
+pub use report::{
+    ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
+};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use write::separate_stages;
 pub use write::{Archive, ArchiveOptions, PlanError};

@@ -3,6 +3,7 @@
 //! A stage in its own process keeps its own report, which the caller's report [mirrors](Mirror): a
 //! message is an encoded outcome, which replaces the one before it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -72,8 +73,8 @@ impl<O: Outcome> Mirror for ArchiveReport<O> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOutcome {
-    /// True if a valid archive footer was found: there are no blocks besides those in `blocks` and
-    /// `missing`.
+    /// True if a valid archive footer was found, so that there are no blocks besides those in
+    /// `blocks` and `missing`, and none of them was rejected.
     pub complete: bool,
     /// Number of blocks that were read whole from the medium. Later stages may still find that one
     /// of them does not authenticate or decompress, and report it in the log.
@@ -83,6 +84,9 @@ pub struct ReadOutcome {
     /// Number of those of `blocks` that inspection rejected when the archive was written. They have
     /// no content.
     pub rejected: u64,
+    /// The first of the rejected blocks. The log of a
+    /// [salvaging](super::ArchiveReader::salvage) reader has an entry for each.
+    pub first_rejected: Option<RejectedBlock>,
     /// Bytes of the blocks that were read, before compression.
     pub plain: u64,
     /// Number of the first block after the last file mark. The blocks before it were on stable
@@ -94,6 +98,40 @@ pub struct ReadOutcome {
     pub volumes: u32,
 }
 
+/// A block of an archive whose content an inspection took away before it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RejectedBlock {
+    /// Number of the block.
+    pub block: u64,
+    /// Offset in bytes at which the block began in the archive's data, before compression. A
+    /// restored stream has zeros from here to the next block.
+    pub offset: u64,
+    /// Position of the block on the medium, if it is known.
+    pub position: Option<Position>,
+}
+
+impl RejectedBlock {
+    /// Returns the end of the sentence that begins with the block and its position.
+    pub(super) fn what(&self) -> String {
+        format!(
+            "rejected by inspection when the archive was written: its data, from byte {}, is not \
+             in the archive",
+            self.offset
+        )
+    }
+}
+
+impl fmt::Display for RejectedBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {}", self.block)?;
+        if let Some(position) = &self.position {
+            write!(f, " at {position}")?;
+        }
+        write!(f, ": {}", self.what())
+    }
+}
+
 impl Outcome for ReadOutcome {
     const KIND: ReportKind = ReportKind::Read;
 
@@ -102,6 +140,19 @@ impl Outcome for ReadOutcome {
         data.put_u64s(&[self.blocks, self.missing, self.rejected]);
         data.put_u64s(&[self.plain, self.checkpoint, self.read]);
         data.put_u32(self.volumes);
+        let Some(rejected) = self.first_rejected else {
+            data.put_u8(NONE);
+            return data;
+        };
+        data.put_u8(match rejected.position {
+            None => REJECTED,
+            Some(_) => REJECTED_AT,
+        });
+        data.put_u64s(&[rejected.block, rejected.offset]);
+        if let Some(at) = rejected.position {
+            data.put_u32(at.volume);
+            data.put_u64s(&[at.record, at.byte]);
+        }
         data
     }
 
@@ -110,12 +161,14 @@ impl Outcome for ReadOutcome {
         let complete = data.u8()? == 1;
         let [blocks, missing, rejected, plain, checkpoint, read] = data.u64s()?;
         let volumes = data.u32()?;
+        let first_rejected = decode_rejected(&mut data)?;
         data.end()?;
         Ok(Self {
             complete,
             blocks,
             missing,
             rejected,
+            first_rejected,
             plain,
             checkpoint,
             read,
@@ -128,12 +181,47 @@ impl Outcome for ReadOutcome {
     }
 }
 
+/// Codes of [`ReadOutcome::first_rejected`]: there is none; block and offset; position as well.
+const NONE: u8 = 0;
+const REJECTED: u8 = 1;
+const REJECTED_AT: u8 = 2;
+
+fn decode_rejected(data: &mut Bytes<'_>) -> Result<Option<RejectedBlock>, DecodeError> {
+    let code = data.u8()?;
+    if code == NONE {
+        return Ok(None);
+    }
+    if code > REJECTED_AT {
+        return Err(data.error(format!("has an unknown code of a rejected block, {code}")));
+    }
+    let [block, offset] = data.u64s()?;
+    let position = match code {
+        REJECTED => None,
+        _ => {
+            let (volume, [record, byte]) = (data.u32()?, data.u64s()?);
+            Some(Position {
+                volume,
+                record,
+                byte,
+            })
+        }
+    };
+    Ok(Some(RejectedBlock {
+        block,
+        offset,
+        position,
+    }))
+}
+
 /// Counts of the parts of an archive that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteOutcome {
     /// Number of blocks that were written.
     pub blocks: u64,
+    /// Number of those blocks that an inspection rejected. The archive has their numbers and not
+    /// their data.
+    pub rejected: u64,
     /// Bytes of those blocks before compression.
     pub plain: u64,
     /// Number of blocks up to the last checkpoint. They are on stable storage and stay readable if
@@ -141,7 +229,7 @@ pub struct WriteOutcome {
     pub safe_blocks: u64,
     /// Bytes of those blocks before compression.
     pub safe_plain: u64,
-    /// True if the whole archive is on stable storage.
+    /// True if the whole archive is on stable storage, but for the data of rejected blocks.
     pub complete: bool,
 }
 
@@ -151,16 +239,18 @@ impl Outcome for WriteOutcome {
     fn encode(&self) -> Vec<u8> {
         let mut data = vec![u8::from(self.complete)];
         data.put_u64s(&[self.blocks, self.plain, self.safe_blocks, self.safe_plain]);
+        data.put_u64s(&[self.rejected]);
         data
     }
 
     fn decode(message: &[u8]) -> Result<Self, DecodeError> {
         let mut data = Bytes::new("a process's report of an archive that it writes", message);
         let complete = data.u8()? == 1;
-        let [blocks, plain, safe_blocks, safe_plain] = data.u64s()?;
+        let [blocks, plain, safe_blocks, safe_plain, rejected] = data.u64s()?;
         data.end()?;
         Ok(Self {
             blocks,
+            rejected,
             plain,
             safe_blocks,
             safe_plain,
@@ -211,6 +301,18 @@ impl DamageReporter {
         }
     }
 
+    /// Adds a rejected block to the log, if there is one: it is not damaged, so a reader without a
+    /// log reads on.
+    pub(super) fn note_rejected(&self, rejected: &RejectedBlock) {
+        if let Some(log) = &self.log {
+            log.add(DamageEntry {
+                block: Some(rejected.block),
+                position: rejected.position.map(|at| at.to_string()),
+                what: rejected.what(),
+            });
+        }
+    }
+
     /// Records the position of a block in the log, for stages that find damage in it later.
     pub(super) fn note_position(&self, block: u64, at: Option<Position>) {
         if let (Some(log), Some(at)) = (&self.log, at) {
@@ -234,6 +336,15 @@ mod tests {
                 blocks: 2,
                 missing: 3,
                 rejected: 4,
+                first_rejected: Some(RejectedBlock {
+                    block: 9,
+                    offset: 10,
+                    position: Some(Position {
+                        volume: 11,
+                        record: 12,
+                        byte: 13,
+                    }),
+                }),
                 plain: 5,
                 checkpoint: 6,
                 read: 7,
@@ -243,6 +354,7 @@ mod tests {
         written.update(|outcome| {
             *outcome = WriteOutcome {
                 blocks: 2,
+                rejected: 6,
                 plain: 3,
                 safe_blocks: 4,
                 safe_plain: 5,

@@ -40,6 +40,7 @@ impl Plan {
     fn admit(description: &Description<'_>) -> Result<Self, Refusal> {
         let stages = PlannedStage::all_of(description)?;
         check_names(&description.label, &stages)?;
+        check_inspection(&stages)?;
         stages.iter().try_for_each(PlannedStage::check)?;
         stages
             .iter()
@@ -278,6 +279,20 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
         );
     }
     Ok(())
+}
+
+/// Checks that no stage takes blocks of a tree away: with a block, innocent files would be lost.
+fn check_inspection(stages: &[PlannedStage<'_>]) -> Result<(), Refusal> {
+    let head = stages.iter().find(|stage| stage.settings.sends_tree);
+    let inspection = stages.iter().find(|stage| stage.settings.rejects_blocks);
+    let (Some(head), Some(inspection)) = (head, inspection) else {
+        return Ok(());
+    };
+    let (head, inspection) = (&head.settings.name, &inspection.settings.name);
+    Err(Refusal::Stages(format!(
+        "stage \"{inspection}\" rejects blocks, but a block of \"{head}\" has several files, and \
+         all of them would be lost: inspect file by file with TreeOptions::inspect"
+    )))
 }
 
 /// Checks that a module and the paths that its process may open fit into a launch request.

@@ -424,6 +424,18 @@ impl<W> Stage<W> {
         self
     }
 
+    /// Declares that the blocks of this head have the objects of a tree.
+    pub(crate) fn sends_tree(mut self) -> Self {
+        self.settings.sends_tree = true;
+        self
+    }
+
+    /// Declares that the stage may take the content of a block away.
+    pub(crate) fn rejects_blocks(mut self) -> Self {
+        self.settings.rejects_blocks = true;
+        self
+    }
+
     /// Lets the kernel confine the stage's processes (Landlock) to the files that `confinement`
     /// allows. A kernel without this ability is an error of the stage, and so is a symbolic link in
     /// one of the paths: a caller who accepts paths from others must resolve them before allowing

@@ -40,6 +40,10 @@ pub(crate) struct Settings {
     pub(crate) confinement: Option<Confinement>,
     pub(crate) message_handler: MessageHandler,
     pub(crate) offsets: Offsets,
+    /// Each block of this head has entries of several objects of a tree.
+    pub(crate) sends_tree: bool,
+    /// The stage may take the content of a block away.
+    pub(crate) rejects_blocks: bool,
 }
 
 impl Settings {
@@ -60,6 +64,8 @@ impl Settings {
             confinement: None,
             message_handler: MessageHandler::default(),
             offsets: Offsets::Unknown,
+            sends_tree: false,
+            rejects_blocks: false,
         }
     }
 }

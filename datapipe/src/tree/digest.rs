@@ -5,10 +5,10 @@ use blake3::Hasher;
 use crate::wire::DIGEST_LEN;
 
 /// State of a digest: it hashes the data of the extents, and their offsets and lengths.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Digest(Box<Hashers>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Hashers {
     data: Hasher,
     layout: Hasher,

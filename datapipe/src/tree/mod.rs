@@ -4,6 +4,7 @@
 //!   read     walk --batches of names--> instances: open, read --entries--> blocks, in turn
 //!                     catalogue: a piece of it between the blocks, and all of it at the end
 //!   select   catalogue --> list of objects, or the blocks of some of them
+//!   single   catalogue, blocks of one file --> its data, to the caller
 //!   restore  blocks --entries--> objects --> files, or only a check of their digests
 //! ```
 //!
@@ -20,13 +21,16 @@ mod modules; // factories for stages in other processes
 mod read; // reading: from files to entries
 mod restore; // restoring: from entries to files
 mod select; // selection, listing and search of archived objects
+mod single; // list and single files, without a destination
 mod temp_file; // unnamed temporary files, and the spill file
 
 pub use modules::modules;
 pub use read::{
-    Excluded, ProblemKind, TreeError, TreeHead, TreeOptions, TreeOutcome, TreeProblem, TreeReport,
+    Excluded, ObjectInspector, ObjectVerdict, ProblemKind, TreeError, TreeHead, TreeOptions,
+    TreeOutcome, TreeProblem, TreeReport,
 };
 pub use restore::{
     RestoreOptions, RestoreOutcome, RestoreProblem, RestoreReport, TreeRestore, TreeVerify,
 };
 pub use select::{CatalogueQuery, Search, Selection, TreeList};
+pub use single::{ArchivedFile, TreeReadError, TreeReader};

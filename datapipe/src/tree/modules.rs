@@ -32,12 +32,12 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
         .all("exclude")
         .into_iter()
         .map(|pattern| Ok(str::from_utf8(pattern)?.to_owned()));
-    let exclude = exclude.collect::<Result<_, StageError>>()?;
+    let exclude = exclude.collect::<Result<Vec<_>, StageError>>()?;
     let skip = fields
         .all("skip")
         .into_iter()
         .map(object_to_skip)
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     fields.end()?;
     let names = match names.len() {
         0 => paths
@@ -55,11 +55,10 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let names: Vec<_> = names;
     let head = TreeHead::named(
         names.into_iter().zip(paths),
-        TreeOptions {
-            one_file_system,
-            exclude,
-            skip,
-        },
+        TreeOptions::default()
+            .one_file_system(one_file_system)
+            .exclude(exclude)
+            .skip(skip),
     )?;
     call.mirror(&head.report());
     Ok(head.instances(1)) // the pipe adds the others

@@ -407,7 +407,7 @@ fn rejected_blocks_are_counted_by_the_reader() {
         let (bytes, outcome) = read(medium, secret.as_ref(), BLOCK).unwrap();
         assert!(bytes[..1024] == data[..1024] && bytes[1024..].iter().all(|&byte| byte == 0));
         assert!(
-            outcome.complete && outcome.blocks == 5 && outcome.rejected == 3,
+            !outcome.complete && outcome.blocks == 5 && outcome.rejected == 3,
             "{outcome:?}"
         );
     }

@@ -229,7 +229,6 @@ impl Job<'_> {
         let result = self.run(pipe, None);
         listing.set_counts(self.summary);
         result?;
-        self.add_rejected("their objects are not listed");
         for path in lock(&selection).not_found() {
             self.summary.add_error(path, "not found in the archive");
         }
@@ -242,7 +241,15 @@ impl Job<'_> {
         let (name, created) = (reader.header().name.clone(), reader.header().created);
         self.check_selected(&name)?;
         let size = match reader.index() {
-            Ok(index) => index.plain(),
+            Ok(index) => {
+                if let blocks @ 1.. = index.rejected() {
+                    let blocks = count_of(blocks, "block was", "blocks were");
+                    let what = "rejected by inspection when the archive was written";
+                    let what = format!("{blocks} {what}, and the size does not count them");
+                    self.summary.add_error(name.clone(), what);
+                }
+                index.plain()
+            }
             Err(_) => {
                 self.run_stream(reader, dev_null()?)?;
                 self.report.snapshot().plain
@@ -325,20 +332,7 @@ impl Job<'_> {
     fn run_stream(&mut self, reader: &Reader, to: File) -> Result<(), Failure> {
         let tail = self.args.placement.stage(StreamRestore::file(to).into());
         let pipe = self.pipe(reader)?.tail(tail);
-        self.run(pipe, None)?;
-        self.add_rejected("they are replaced by zeros");
-        Ok(())
-    }
-
-    /// Adds an error for the blocks that an inspection has rejected: they have no content.
-    fn add_rejected(&mut self, consequence: &str) {
-        if let blocks @ 1.. = self.report.snapshot().rejected {
-            let blocks = count_of(blocks, "block was", "blocks were");
-            self.summary.add_error(
-                "",
-                format!("{blocks} rejected when the archive was written: {consequence}"),
-            );
-        }
+        self.run(pipe, None)
     }
 
     /// Reports the number of intact objects, and whether the archive is complete.

@@ -4,7 +4,6 @@ use std::fs;
 
 use datapipe::pool::{BlockInfo, ContentClass};
 use datapipe::prelude::*;
-use datapipe::stage::{Finding, Inspect, InspectionLog};
 use datapipe::wire::{BlockKind, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::fixture::{Fixture, failed, noise, ok};
@@ -193,14 +192,16 @@ fn full_tape_is_reported() {
 /// Inspection that rejects the catalogue.
 struct Censor;
 
-impl Inspect for Censor {
-    fn inspect(&mut self, _: &[u8], info: &BlockInfo) -> Result<Finding, StageError> {
-        let closing = info.kind == BlockKind::ClosingCatalogue.code();
-        Ok(if closing {
-            Finding::Reject
-        } else {
-            Finding::Pass
-        })
+impl InPlace for Censor {
+    fn transform(&mut self, block: &mut Block) -> Result<Verdict, StageError> {
+        let mut info = block.info();
+        if info.kind == BlockKind::ClosingCatalogue.code() {
+            info.marks |= Marks::REJECTED;
+            info.plain_len = 0;
+            block.clear();
+            block.set_info(info);
+        }
+        Ok(Verdict::Send)
     }
 }
 
@@ -211,18 +212,17 @@ fn rejected_catalogue_is_not_taken_for_an_empty_tree() {
     let options = ArchiveOptions::tree("data").block_len(64 << 10);
     let tape = VirtualTape::create(fixture.path("tape"), VolumeOptions::default()).unwrap();
     let head = TreeHead::new(&[fixture.path("src/data")], TreeOptions::default()).unwrap();
-    let inspect = Stage::inspect("censor", &InspectionLog::new(), |_| Censor);
     Pipe::builder()
         .buffer_size(64 << 10)
         .head(head)
-        .stage(inspect)
+        .stage(Stage::in_place("censor", |_| Censor))
         .archive(options.plan().unwrap(), tape)
         .run()
         .unwrap();
 
     let listed = fixture.restore(&["--list", "tape"]);
     assert!(
-        failed(&listed, 3).contains("1 block was rejected"),
+        failed(&listed, 3).contains("rejected by inspection when the archive was written"),
         "{listed:?}"
     );
     assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().count(), 4);

@@ -11,7 +11,7 @@ use crate::wire::{self, UnitHeader, UnitKind};
 use super::super::arguments::{self, HeadSettings};
 use super::super::block_header::block_info;
 use super::super::key::ArchiveKey;
-use super::super::report::{DamageReporter, ReadReport, StreamDamage};
+use super::super::report::{DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
 use super::footer::open_footer;
 use super::numbering::Numbering;
@@ -216,10 +216,26 @@ impl<M: Medium> ArchiveHead<M> {
         self.reporter.note_position(header.number, at);
         self.report.update(|outcome| {
             outcome.blocks += 1;
-            outcome.rejected += u64::from(header.marks.contains(Marks::REJECTED));
             outcome.plain = outcome.plain.saturating_add(header.plain.into());
         });
+        if header.marks.contains(Marks::REJECTED) {
+            self.count_rejected(header, at);
+        }
         Ok(true)
+    }
+
+    /// Counts a block that an inspection rejected, and reports it.
+    fn count_rejected(&self, header: &UnitHeader, at: Option<Position>) {
+        let rejected = RejectedBlock {
+            block: header.number,
+            offset: header.offset,
+            position: at,
+        };
+        self.report.update(|outcome| {
+            outcome.rejected += 1;
+            outcome.first_rejected.get_or_insert(rejected);
+        });
+        self.reporter.note_rejected(&rejected);
     }
 
     /// Returns the reason why a block cannot be one of this archive, if there is one.
@@ -365,7 +381,8 @@ impl<M: Medium> ArchiveHead<M> {
             self.report_damage(None, at, what)?;
         }
         self.trailer.archive_footer = true;
-        self.report.update(|outcome| outcome.complete = true);
+        self.report
+            .update(|outcome| outcome.complete = outcome.rejected == 0);
         Ok(())
     }
 

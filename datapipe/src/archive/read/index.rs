@@ -47,6 +47,12 @@ impl Index {
         self.footer.plain
     }
 
+    /// Number of blocks that an inspection rejected when the archive was written. Their data is not
+    /// in the archive.
+    pub fn rejected(&self) -> u64 {
+        self.footer.rejected
+    }
+
     /// Returns the blocks of the catalogue's closing run. A stream has none.
     pub fn catalogue(&self) -> BlockSet {
         let mut blocks = BlockSet::new();

@@ -149,6 +149,29 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     }
 
     fn reading(&self, head: ArchiveHead<M>) -> Reading {
+        let (pipe, report) = self.pipe_of(head);
+        Reading { pipe, report }
+    }
+
+    /// Returns the log of a salvaging reader.
+    pub(crate) fn log(&self) -> Option<&DamageLog> {
+        self.reporter.log.as_ref()
+    }
+
+    /// Returns a reader of the same archive that fails at the first damage.
+    pub(crate) fn without_log(&self) -> Self {
+        Self {
+            medium: self.medium.clone(),
+            session: self.session.clone(),
+            header: self.header.clone(),
+            key: self.key.clone(),
+            reporter: DamageReporter::default(),
+        }
+    }
+
+    /// Returns a pipe that reads the blocks of `head`, without its tail, and the head's report. The
+    /// tail may borrow what the caller has.
+    pub(crate) fn pipe_of<'a>(&self, head: ArchiveHead<M>) -> (PipeBuilder<'a>, ReadReport) {
         let report = head.report();
         let decompress = match &self.reporter.log {
             Some(log) => decompress_salvaging(log),
@@ -161,7 +184,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
             .head(head)
             .stages(self.open_blocks())
             .stage(decompress);
-        Reading { pipe, report }
+        (pipe, report)
     }
 
     /// Returns the stage that decrypts, if the archive is encrypted.

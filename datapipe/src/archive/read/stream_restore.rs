@@ -16,6 +16,12 @@ use super::super::arguments;
 ///
 /// Zeros are written in place of blocks that are missing or damaged, which the reader's log lists.
 /// A reader without a log fails at the first of them.
+///
+/// Zeros are also written in place of blocks that an inspection rejected when the archive was
+/// written. They are not damaged, so the pipe ends well. Check
+/// [`ReadOutcome::complete`](crate::archive::ReadOutcome::complete), which is false then:
+/// [`first_rejected`](crate::archive::ReadOutcome::first_rejected) has the first of them, and the
+/// reader's log each.
 #[derive(Debug)]
 pub struct StreamRestore<W> {
     writer: W,

@@ -307,9 +307,10 @@ impl<M: Medium> ArchiveTail<M> {
         self.next += 1;
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
-        let (blocks, plain) = (self.next, self.plain);
-        self.report
-            .update(|outcome| (outcome.blocks, outcome.plain) = (blocks, plain));
+        let (blocks, plain, rejected) = (self.next, self.plain, self.rejected);
+        self.report.update(|outcome| {
+            (outcome.blocks, outcome.plain, outcome.rejected) = (blocks, plain, rejected);
+        });
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
         if written >= self.plan.chunk_len
             || self.stream.index.open_blocks() as usize >= MAX_CHUNK_BLOCKS

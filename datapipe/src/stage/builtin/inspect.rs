@@ -64,6 +64,16 @@ impl<'a> Stage<MiddleWork<'a>> {
     ///
     /// The stage reads plain data only: a block that is encrypted or compressed is an error. Blocks
     /// that have already lost their content, damaged or rejected, pass without inspection.
+    ///
+    /// It inspects streams. A block of a tree has many files, so a rejected block would cost files
+    /// that are innocent: a pipe with a [`TreeHead`](crate::tree::TreeHead) and this stage is
+    /// refused, and [`TreeOptions::inspect`](crate::tree::TreeOptions::inspect) inspects file by
+    /// file.
+    ///
+    /// In an archive of a stream a rejected block leaves a gap. The writer counts it
+    /// ([`WriteOutcome::rejected`](crate::archive::WriteOutcome::rejected)), each reader reports it
+    /// ([`ReadOutcome::first_rejected`](crate::archive::ReadOutcome::first_rejected), and its log),
+    /// and a restore has zeros there.
     pub fn inspect<I: Inspect + 'a>(
         name: impl Into<String>,
         log: &InspectionLog,
@@ -77,6 +87,7 @@ impl<'a> Stage<MiddleWork<'a>> {
         Self::in_place(name, make)
             .mirrored(&InspectionMirror::new(log))
             .offsets(Offsets::Kept)
+            .rejects_blocks()
     }
 }
 

@@ -11,6 +11,7 @@ use crate::pool::Block;
 use crate::tree::digest::Digest;
 use crate::wire::{DIGEST_LEN, EXTENT_HEADER_LEN, ObjectState, extent_header};
 
+use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::Meta;
 
 /// A file that is being read.
@@ -38,12 +39,14 @@ pub(super) struct Extents {
 }
 
 /// Progress of reading a file into a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReadProgress {
     /// The block is full, and more data remains for the next one.
     BlockFull,
     /// The file was read to its end, and is whole or changed.
     Done(ObjectState),
+    /// The inspector rejected the file, for this reason. None of its data is in the block.
+    Rejected(String),
 }
 
 /// Size of a file, bytes of data and digest.
@@ -73,7 +76,38 @@ impl Extents {
         }
     }
 
-    /// Puts as much of the file into the block as fits.
+    /// Puts as much of the file into the block as fits, as [`read_data`](Self::read_data) does, and
+    /// asks the inspector about it. Of a file that is rejected, nothing that this call put into the
+    /// block stays there.
+    pub(super) fn read(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        object: u64,
+        block: &mut Block,
+        inspector: Option<&mut (dyn ObjectInspector + 'static)>,
+    ) -> std::result::Result<Result<ReadProgress>, StageError> {
+        let Some(inspector) = inspector else {
+            return self.read_data(fd, object, block, |_, _| Ok(ObjectVerdict::Pass));
+        };
+        let (len, at, bytes) = (block.len(), self.at, self.bytes);
+        let hashed = self.hashed.clone();
+        let inspect = |offset, data: &[u8]| inspector.data(offset, data);
+        let mut progress = self.read_data(fd, object, block, inspect)?;
+        let has_ended = !matches!(
+            progress,
+            Ok(ReadProgress::BlockFull | ReadProgress::Rejected(_))
+        );
+        if has_ended && let ObjectVerdict::Reject(why) = inspector.end()? {
+            progress = Ok(ReadProgress::Rejected(why));
+        }
+        if matches!(progress, Ok(ReadProgress::Rejected(_))) {
+            block.truncate(len);
+            (self.at, self.bytes, self.hashed) = (at, bytes, hashed);
+        }
+        Ok(progress)
+    }
+
+    /// Puts as much of the file into the block as fits, until `inspect` rejects it.
     ///
     /// Each extent is read into the spare part of the block, after space for its header. A short
     /// extent at the end of the block is avoided: an extent has at least [`MIN_EXTENT`] bytes,
@@ -83,11 +117,12 @@ impl Extents {
     ///
     /// The inner error is the reason why the rest of the file cannot be read. Extents read before
     /// stay in the block.
-    pub(super) fn read(
+    fn read_data(
         &mut self,
         fd: BorrowedFd<'_>,
         object: u64,
         block: &mut Block,
+        mut inspect: impl FnMut(u64, &[u8]) -> std::result::Result<ObjectVerdict, StageError>,
     ) -> std::result::Result<Result<ReadProgress>, StageError> {
         loop {
             match self.next_data(fd) {
@@ -115,6 +150,9 @@ impl Extents {
                 Ok(n) => n,
                 Err(error) => return Ok(Err(error)),
             };
+            if let ObjectVerdict::Reject(why) = inspect(self.at, &data[..n])? {
+                return Ok(Ok(ReadProgress::Rejected(why)));
+            }
             self.hashed.add(self.at, &data[..n]);
             let header = extent_header(object, self.at, &data[..n])?;
             spare[..EXTENT_HEADER_LEN].copy_from_slice(&header);

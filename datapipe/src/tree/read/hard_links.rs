@@ -103,6 +103,11 @@ impl HardLinks {
         Ok(())
     }
 
+    /// Forgets an object that was added last: its further names are read as objects of their own.
+    pub(super) fn forget(&mut self, id: Id) {
+        self.memory.remove(&id);
+    }
+
     /// Moves all files in memory to the temporary file, as a new run.
     fn spill(&mut self) -> io::Result<()> {
         let drained = self

@@ -16,6 +16,7 @@ use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
 
+use super::inspect::InspectorFactory;
 use super::object_reader::{FillProgress, ObjectReader};
 use super::options::{
     Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
@@ -75,6 +76,9 @@ pub struct TreeHead {
     /// Objects of the last batch, and the bytes in blocks that they have become so far.
     batch_len: usize,
     batch_bytes: usize,
+    /// Number of this instance, and the maker of its inspector.
+    number: u32,
+    inspectors: Option<InspectorFactory>,
     /// Arguments from which a module makes this head; empty for an instance of a stage that is
     /// described already.
     arguments: Arguments,
@@ -128,12 +132,18 @@ impl TreeHead {
         validate_sources(&sources)?;
         let (arguments, report) = (head_arguments(&sources, &options), TreeReport::default());
         let walk = Walk::new(sources, &options, report.clone())?;
-        let mut head = Self::instance(Arc::new(SharedHead::new(walk)), report);
+        let inspectors = options.inspectors;
+        let mut head = Self::instance(Arc::new(SharedHead::new(walk)), report, 0, inspectors);
         head.arguments = arguments;
         Ok(head)
     }
 
-    fn instance(shared: Arc<SharedHead>, report: TreeReport) -> Self {
+    fn instance(
+        shared: Arc<SharedHead>,
+        report: TreeReport,
+        number: u32,
+        inspectors: Option<InspectorFactory>,
+    ) -> Self {
         let reader = ObjectReader::new(shared.walk.lock().rules());
         Self {
             shared,
@@ -144,6 +154,8 @@ impl TreeHead {
             average: FIRST_AVERAGE,
             batch_len: 0,
             batch_bytes: 0,
+            number,
+            inspectors,
             arguments: Arguments::new(),
         }
     }
@@ -188,10 +200,16 @@ impl TreeHead {
     /// ```
     pub fn instances(self, n: u32) -> HeadStage<'static> {
         let (shared, report) = (Arc::clone(&self.shared), self.report.clone());
+        let inspectors = self.inspectors.clone();
         let instance = move |before| {
             // All instances are made before any of them runs.
             shared.walk.lock().set_instances(before + 1);
-            Self::instance(Arc::clone(&shared), report.clone())
+            Self::instance(
+                Arc::clone(&shared),
+                report.clone(),
+                before,
+                inspectors.clone(),
+            )
         };
         self.describe(Stage::head(self.name(), instance).instances(n))
     }
@@ -291,6 +309,8 @@ impl Head for TreeHead {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::New {
             self.phase = if self.shared.register_thread() {
+                let inspectors = self.inspectors.as_ref();
+                self.reader.inspector = inspectors.map(|factory| factory.make(self.number));
                 Phase::Reading
             } else {
                 Phase::Ended
@@ -311,6 +331,10 @@ impl Head for TreeHead {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let stage = stage.sends_tree();
+        if self.inspectors.is_some() {
+            return stage.local("its inspector belongs to this program: run it on threads");
+        }
         let stage = stage
             .module(TREE_HEAD_MODULE, self.arguments.clone())
             .offsets(Offsets::Kept)

@@ -21,6 +21,7 @@ mod directory; // entries of a directory, in sorted pieces
 mod extents; // data of files
 mod hard_links; // files that are in the archive under another name
 mod head; // instances that fill blocks
+mod inspect; // the application's verdict on each file
 mod object_reader; // objects of a batch into a block
 mod open; // descriptor and metadata of an object
 mod options; // sources, exclusions, errors
@@ -30,6 +31,7 @@ mod unplaced; // finished objects whose blocks have no number yet
 mod walk; // names of the tree, in batches
 
 pub use head::TreeHead;
+pub use inspect::{ObjectInspector, ObjectVerdict};
 pub use options::{Excluded, TreeError, TreeOptions};
 pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
 

@@ -7,12 +7,14 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::limits::MAX_ATTRIBUTE;
+use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT};
 use crate::pool::Block;
+use crate::wire::codec::truncate;
 use crate::wire::{DIGEST_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
 use super::extents::{Extents, ReadProgress};
+use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, OpenObject};
 use super::report::ProblemKind;
 use super::turn::{BatchRange, SharedHead};
@@ -20,9 +22,9 @@ use super::unplaced::{EntryPos, FinishedObject, Unplaced};
 use super::walk::{Rules, unreadable};
 
 /// Reader of the objects of one batch after the other.
-#[derive(Debug)]
 pub(super) struct ObjectReader {
     rules: Arc<Rules>,
+    pub(super) inspector: Option<Box<dyn ObjectInspector>>,
     pub(super) batch: Batch,
     /// The object of which not all entries are in blocks.
     current: Option<Current>,
@@ -56,6 +58,8 @@ struct Current {
 enum NextEntry {
     ObjectMeta,
     Attributes,
+    /// No entry: the inspector decides about the metadata before the data is read.
+    Inspection,
     Extents(Box<Extents>),
     ObjectEnd(u64, Option<[u8; DIGEST_LEN]>),
 }
@@ -85,6 +89,7 @@ impl ObjectReader {
     pub(super) fn new(rules: Arc<Rules>) -> Self {
         Self {
             rules,
+            inspector: None,
             batch: Batch::default(),
             current: None,
             unplaced: Unplaced::default(),
@@ -217,7 +222,8 @@ impl ObjectReader {
             let put = match current.next {
                 NextEntry::ObjectMeta => self.write_object(current, block, shared, range)?,
                 NextEntry::Attributes => self.write_attributes(current, block)?,
-                NextEntry::Extents(_) => self.write_extents(current, block)?,
+                NextEntry::Inspection => self.begin_extents(current, shared, range)?,
+                NextEntry::Extents(_) => self.write_extents(current, block, shared, range)?,
                 NextEntry::ObjectEnd(size, digest) => {
                     return self.write_end(current, size, digest, block);
                 }
@@ -323,10 +329,52 @@ impl ObjectReader {
             self.attributes.advance();
         }
         current.next = match current.kind {
-            ObjectKind::File => NextEntry::Extents(Box::new(Extents::new(current.opened.meta))),
+            ObjectKind::File => NextEntry::Inspection,
             _ => NextEntry::ObjectEnd(0, None),
         };
         Ok(Put::Written)
+    }
+
+    /// Begins to read the data of a file, unless the inspector rejects the file.
+    fn begin_extents(
+        &mut self,
+        current: &mut Current,
+        shared: &SharedHead,
+        range: &mut BatchRange,
+    ) -> Result<Put, StageError> {
+        let extents = Extents::new(current.opened.meta);
+        let verdict = match &mut self.inspector {
+            Some(inspector) => inspector.begin(&current.object(self.batch.path(current.path)))?,
+            None => ObjectVerdict::Pass,
+        };
+        if let ObjectVerdict::Reject(why) = verdict {
+            let summary = extents.summary();
+            current.next = NextEntry::ObjectEnd(0, Some(summary.digest));
+            self.reject(current, &why, shared, range);
+        } else {
+            current.next = NextEntry::Extents(Box::new(extents));
+        }
+        Ok(Put::Written)
+    }
+
+    /// Reports a file that the inspector rejected. Further names of it are inspected and reported
+    /// too, so they must not become links to it.
+    fn reject(
+        &self,
+        current: &mut Current,
+        why: &str,
+        shared: &SharedHead,
+        range: &mut BatchRange,
+    ) {
+        let meta = current.opened.meta;
+        if meta.is_linked()
+            && let Some(mut turn) = shared.held_turn(range)
+        {
+            turn.links().forget(meta.id);
+        }
+        self.rules.report.update(|outcome| outcome.rejected += 1);
+        let why = truncate(why, MAX_DAMAGE_TEXT).to_owned();
+        self.problem(current, ObjectState::Unread, ProblemKind::Rejected(why));
     }
 
     /// Writes the extents of a file that remain. A file that changed or cannot be read to its end
@@ -335,11 +383,14 @@ impl ObjectReader {
         &mut self,
         current: &mut Current,
         block: &mut Block,
+        shared: &SharedHead,
+        range: &mut BatchRange,
     ) -> Result<Put, StageError> {
         let NextEntry::Extents(extents) = &mut current.next else {
             return Ok(Put::Written);
         };
-        let outcome = extents.read(current.opened.fd.as_fd(), current.number, block)?;
+        let (fd, inspector) = (current.opened.fd.as_fd(), self.inspector.as_deref_mut());
+        let outcome = extents.read(fd, current.number, block, inspector)?;
         if outcome == Ok(ReadProgress::BlockFull) {
             return Ok(Put::BlockFull);
         }
@@ -352,6 +403,7 @@ impl ObjectReader {
             Ok(ReadProgress::Done(ObjectState::Changed)) => {
                 self.problem(current, ObjectState::Changed, ProblemKind::Changed);
             }
+            Ok(ReadProgress::Rejected(why)) => self.reject(current, &why, shared, range),
             Ok(_) => {}
             Err(error) => {
                 let why = format!("{error} at byte {}", summary.size);

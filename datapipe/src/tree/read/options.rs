@@ -12,6 +12,8 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::stage::Arguments;
 
+use super::inspect::{InspectorFactory, ObjectInspector};
+
 /// Name of the module that makes a [`TreeHead`](super::TreeHead) in another process.
 pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
 
@@ -40,6 +42,7 @@ pub struct TreeOptions {
     /// Leaves out these files and directories, by device and inode: the file to which the archive
     /// is written, for example.
     pub skip: Vec<(u64, u64)>,
+    pub(super) inspectors: Option<InspectorFactory>,
 }
 
 impl TreeOptions {
@@ -61,6 +64,25 @@ impl TreeOptions {
     #[must_use]
     pub fn skip(mut self, objects: impl IntoIterator<Item = (u64, u64)>) -> Self {
         self.skip.extend(objects);
+        self
+    }
+
+    /// Inspects each file while it is read. `factory` makes an [`ObjectInspector`] for each
+    /// instance of the head from its number, from 0, on the instance's own thread.
+    ///
+    /// A rejected file is a problem in the report, [`ProblemKind::Rejected`], and has the state
+    /// [`ObjectState::Unread`] in the archive: lists show it, and a restore does not restore it
+    /// under its name. Its neighbours stay whole. An inspector belongs to this program, so a pipe
+    /// whose head has one and runs in processes is refused.
+    ///
+    /// [`ProblemKind::Rejected`]: super::ProblemKind::Rejected
+    /// [`ObjectState::Unread`]: crate::wire::ObjectState::Unread
+    #[must_use]
+    pub fn inspect<I: ObjectInspector + 'static>(
+        mut self,
+        factory: impl FnMut(u32) -> I + Send + 'static,
+    ) -> Self {
+        self.inspectors = Some(InspectorFactory::new(factory));
         self
     }
 }
@@ -217,6 +239,7 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         one_file_system,
         exclude,
         skip,
+        ..
     } = options;
     let mut arguments = Arguments::new().with_all(
         "source",

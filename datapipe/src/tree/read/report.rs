@@ -39,6 +39,9 @@ pub struct TreeOutcome {
     /// Objects and attributes that were not read completely and unchanged. All are counted, also
     /// those for which `problems` has no space.
     pub problem_count: u64,
+    /// Files that the [inspector](crate::tree::TreeOptions::inspect) rejected. They are part of
+    /// `problem_count`.
+    pub rejected: u64,
     /// Objects that do not belong in this archive, or in any: [`ProblemKind::is_left_out`]. They
     /// are not part of `problem_count`.
     pub left_out: u64,
@@ -78,6 +81,8 @@ pub enum ProblemKind {
     /// The path, or the entry with path and target, is longer than an archive or a block allows:
     /// its length in bytes. Everything below the object is left out too.
     TooLong(usize),
+    /// The inspector rejected the file, for this reason.
+    Rejected(String),
     /// The process that reads the tree sent an invalid report, and its further reports are ignored:
     /// the reason. The problem has no path.
     Garbled(String),
@@ -113,6 +118,7 @@ impl fmt::Display for ProblemKind {
                     "too long: {len} bytes do not fit; left out with everything below it"
                 )
             }
+            Self::Rejected(why) => write!(f, "rejected by inspection: {why}"),
             Self::Garbled(why) => write!(f, "invalid report from its process: {why}"),
         }
     }
@@ -126,6 +132,14 @@ impl fmt::Display for TreeProblem {
             self.path.as_slice()
         };
         write!(f, "{}: {}", path.escape_ascii(), self.kind)
+    }
+}
+
+impl TreeOutcome {
+    /// Returns true if there is no problem: all objects that belong in the archive are in it, whole
+    /// and unchanged.
+    pub fn is_whole(&self) -> bool {
+        self.problem_count == 0
     }
 }
 
@@ -165,7 +179,7 @@ impl TreeReport {
 /// The part of a report that another report has received.
 #[derive(Debug, Default)]
 pub(crate) struct TreeCursor {
-    counts: [u64; 7],
+    counts: [u64; 8],
     problems: usize,
 }
 
@@ -194,7 +208,7 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let new: [_; 7] = message.u64s()?;
+                let new: [_; 8] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
                 for (count, new) in outcome.counters().into_iter().zip(new) {
@@ -219,7 +233,9 @@ impl ReportInner {
     /// Records a problem if there is space for it.
     fn record(&mut self, path: &[u8], kind: ProblemKind) {
         let text = match &kind {
-            ProblemKind::Unreadable(why) | ProblemKind::Garbled(why) => why.len(),
+            ProblemKind::Unreadable(why)
+            | ProblemKind::Rejected(why)
+            | ProblemKind::Garbled(why) => why.len(),
             ProblemKind::Attribute(name, why) => name.len() + why.len(),
             _ => 0,
         };
@@ -241,7 +257,7 @@ const PROBLEM: u8 = 1;
 
 impl TreeOutcome {
     /// The counts, in the order of a message.
-    fn counters(&mut self) -> [&mut u64; 7] {
+    fn counters(&mut self) -> [&mut u64; 8] {
         [
             &mut self.files,
             &mut self.directories,
@@ -250,6 +266,7 @@ impl TreeOutcome {
             &mut self.excluded,
             &mut self.problem_count,
             &mut self.left_out,
+            &mut self.rejected,
         ]
     }
 }
@@ -264,6 +281,7 @@ const MOUNT_POINT: u8 = 5;
 const MEDIUM: u8 = 6;
 const TOO_LONG: u8 = 7;
 const GARBLED: u8 = 8;
+const REJECTED: u8 = 9;
 
 impl TreeProblem {
     /// Encodes a message, with a text for people unless the object was left out.
@@ -294,6 +312,7 @@ impl TreeProblem {
                 message.put_u8(TOO_LONG);
                 message.put_u64(*len as u64);
             }
+            ProblemKind::Rejected(why) => put_text(&mut message, REJECTED, why),
             ProblemKind::Garbled(why) => put_text(&mut message, GARBLED, why),
         }
         Update {
@@ -316,6 +335,7 @@ impl TreeProblem {
             MOUNT_POINT => ProblemKind::MountPoint,
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
+            REJECTED => ProblemKind::Rejected(message.prefixed_text()?),
             GARBLED => ProblemKind::Garbled(message.prefixed_text()?),
             kind => return Err(message.error(format!("unknown kind of problem {kind}"))),
         };
@@ -360,7 +380,7 @@ mod tests {
     fn full() -> TreeReport {
         let report = TreeReport::default();
         report.update(|outcome| {
-            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2];
+            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8];
             outcome
                 .counters()
                 .into_iter()
@@ -377,6 +397,7 @@ mod tests {
             ProblemKind::MountPoint,
             ProblemKind::Medium,
             ProblemKind::TooLong(77),
+            ProblemKind::Rejected(text()),
             ProblemKind::Garbled(text()),
         ];
         kinds
@@ -391,7 +412,7 @@ mod tests {
         let (report, mut cursor) = (full(), TreeCursor::default());
         let copy = TreeReport::default();
         let texts = mirror::copy(&report, &mut cursor, &copy);
-        assert_eq!(texts.len(), 7, "objects left out have no text");
+        assert_eq!(texts.len(), 8, "objects left out have no text");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
         assert_eq!(copy.snapshot(), report.snapshot());
         assert_eq!(report.delta(&mut cursor), []);

@@ -104,7 +104,12 @@ impl<S: Sink> ObjectAssembler<S> {
         self.next = number.saturating_add(1);
         if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
             // Its kind is not used: it has not been authenticated.
-            let what = format!("block {number} has no content: it was damaged or rejected");
+            let why = if info.marks.contains(Marks::DAMAGED) {
+                "it is damaged"
+            } else {
+                "inspection rejected it when the archive was written"
+            };
+            let what = format!("block {number} has no content: {why}");
             self.mark_lost(number, number, 0, what);
             return Ok(());
         }

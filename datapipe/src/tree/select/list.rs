@@ -3,12 +3,11 @@
 use std::fmt;
 
 use crate::error::StageError;
-use crate::limits::MAX_OPEN_OBJECTS;
-use crate::pool::{Block, Marks};
+use crate::pool::Block;
 use crate::stage::{DamageLog, Tail, TailStage};
-use crate::wire::{
-    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectMeta, ObjectState,
-};
+use crate::wire::CatalogueEntry;
+
+use super::object_scan::{ObjectScan, VisitObject};
 
 /// Tail that calls a function with each object of an archived tree, once.
 ///
@@ -32,182 +31,51 @@ use crate::wire::{
 /// reader.read_blocks(&index, &index.catalogue())?.pipe.tail(list).run()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct TreeList<F> {
-    visit: F,
-    /// Objects that have begun and not ended.
-    begun: Vec<BegunObject>,
-    /// Blocks of data were received, so the catalogue repeats objects already visited.
-    has_data: bool,
-    /// Log of entries that cannot be decoded; without one they end the pipe.
-    log: Option<DamageLog>,
-}
+pub struct TreeList<F>(ObjectScan<EachObject<F>>);
 
-/// An object that has begun.
-struct BegunObject {
-    number: u64,
-    /// First entry of the object, and its position.
-    entry: Vec<u8>,
-    block: u64,
-    offset: u32,
+/// Visitor that calls a function.
+struct EachObject<F>(F);
+
+impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError>> VisitObject for EachObject<F> {
+    fn visit(&mut self, _: u64, object: &CatalogueEntry<'_>) -> Result<(), StageError> {
+        (self.0)(object)
+    }
 }
 
 impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> TreeList<F> {
     /// Creates a tail that calls `visit` with each object. An error from it ends the pipe.
     pub fn new(visit: F) -> Self {
-        Self {
-            visit,
-            begun: Vec::new(),
-            has_data: false,
-            log: None,
-        }
+        Self(ObjectScan::new(EachObject(visit)))
     }
 
     /// Records data that cannot be decoded in `log`, and continues after the block, instead of
     /// ending the pipe.
     #[must_use]
-    pub fn salvage(mut self, log: &DamageLog) -> Self {
-        self.log = Some(log.clone());
-        self
-    }
-
-    /// Takes an entry of a block of data, at block and offset `at`.
-    fn entry(&mut self, entry: &Entry<'_>, bytes: &[u8], at: (u64, u32)) -> Result<(), StageError> {
-        match entry.body {
-            EntryBody::Object(_) => {
-                if self.begun.len() >= MAX_OPEN_OBJECTS {
-                    self.end(0, ObjectState::Unread, 0, at.0)?;
-                }
-                let (block, offset) = at;
-                self.begun.push(BegunObject {
-                    number: entry.object,
-                    entry: bytes.to_vec(),
-                    block,
-                    offset,
-                });
-            }
-            EntryBody::End(end) => {
-                if let Some(which) = self
-                    .begun
-                    .iter()
-                    .position(|begun| begun.number == entry.object)
-                {
-                    self.end(which, end.state, end.size, at.0)?;
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Visits the object `begun[which]`, which has ended in block `last`.
-    fn end(
-        &mut self,
-        which: usize,
-        state: ObjectState,
-        size: u64,
-        last: u64,
-    ) -> Result<(), StageError> {
-        let BegunObject {
-            entry,
-            block,
-            offset,
-            ..
-        } = self.begun.remove(which);
-        let Ok((
-            Entry {
-                body: EntryBody::Object(object),
-                ..
-            },
-            _,
-        )) = Entry::parse(&entry)
-        else {
-            return Ok(());
-        };
-        let ObjectMeta {
-            kind,
-            mode,
-            modified,
-            link,
-            path,
-            target,
-            ..
-        } = object;
-        let size = if kind == ObjectKind::File { size } else { 0 };
-        let blocks = (block, last);
-        (self.visit)(&CatalogueEntry {
-            kind,
-            state,
-            mode,
-            size,
-            link,
-            modified,
-            blocks,
-            offset,
-            path,
-            target,
-        })
+    pub fn salvage(self, log: &DamageLog) -> Self {
+        Self(self.0.with_log(Some(log.clone())))
     }
 }
 
 impl<F: FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send> Tail for TreeList<F> {
     fn name(&self) -> &str {
-        "tree-list"
+        self.0.name()
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        let info = block.info();
-        let number = block.archive_number();
-        let is_data = info.kind == BlockKind::Data.code();
-        self.has_data |= is_data;
-        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
-            return Ok(());
-        }
-        if !is_data && (self.has_data || info.kind != BlockKind::ClosingCatalogue.code()) {
-            return Ok(());
-        }
-        let mut rest = block.bytes();
-        while !rest.is_empty() {
-            let offset = block.len() - rest.len();
-            let (entry, after) = match (Entry::parse(rest), &self.log) {
-                (Ok(parsed), _) => parsed,
-                (Err(error), Some(log)) => {
-                    log.report(number, format!("byte {offset}: {error}"));
-                    return Ok(());
-                }
-                (Err(error), None) => {
-                    return Err(StageError::new(format!(
-                        "block {number}, byte {offset}: {error}"
-                    )));
-                }
-            };
-            let bytes = &rest[..rest.len() - after.len()];
-            match entry.body {
-                EntryBody::Catalogue(entry) if !is_data => (self.visit)(&entry)?,
-                _ if is_data => self.entry(&entry, bytes, (number, u32::try_from(offset)?))?,
-                _ => {}
-            }
-            rest = after;
-        }
-        Ok(())
+        self.0.write(block)
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
-        while let Some(begun) = self.begun.first() {
-            let block = begun.block;
-            self.end(0, ObjectState::Unread, 0, block)?;
-        }
-        Ok(())
+        self.0.finish()
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
-        stage.local("its function belongs to this program: run it on a thread")
+        self.0.describe(stage)
     }
 }
 
 impl<F> fmt::Debug for TreeList<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TreeList")
-            .field("begun", &self.begun.len())
-            .finish_non_exhaustive()
+        f.debug_struct("TreeList").finish_non_exhaustive()
     }
 }

@@ -1,0 +1,191 @@
+//! Visits all objects of an archived tree, in the catalogue or in the objects themselves.
+
+use crate::error::StageError;
+use crate::limits::MAX_OPEN_OBJECTS;
+use crate::pool::{Block, Marks};
+use crate::stage::{DamageLog, Tail, TailStage};
+use crate::wire::{
+    BlockKind, CatalogueEntry, Entry, EntryBody, ObjectKind, ObjectMeta, ObjectState,
+};
+
+/// Receiver of the objects of a scan.
+pub(in crate::tree) trait VisitObject {
+    /// Receives an object. `number` is 0 if no hard links to it can follow.
+    fn visit(&mut self, number: u64, object: &CatalogueEntry<'_>) -> Result<(), StageError>;
+}
+
+/// Tail that visits each object once.
+///
+/// It takes blocks that are decrypted and decompressed. If it gets blocks of data, it reads the
+/// objects themselves, otherwise the closing catalogue.
+pub(in crate::tree) struct ObjectScan<V> {
+    visitor: V,
+    /// Objects that have begun and not ended.
+    begun: Vec<BegunObject>,
+    /// Blocks of data were received, so the catalogue repeats objects already visited.
+    has_data: bool,
+    /// Log of entries that cannot be decoded; without one they end the pipe.
+    log: Option<DamageLog>,
+}
+
+/// An object that has begun.
+struct BegunObject {
+    number: u64,
+    /// First entry of the object, and its position.
+    entry: Vec<u8>,
+    block: u64,
+    offset: u32,
+}
+
+impl<V: VisitObject> ObjectScan<V> {
+    pub(in crate::tree) fn new(visitor: V) -> Self {
+        Self {
+            visitor,
+            begun: Vec::new(),
+            has_data: false,
+            log: None,
+        }
+    }
+
+    /// Records data that cannot be decoded in `log`, if there is one, and continues after the
+    /// block.
+    pub(in crate::tree) fn with_log(self, log: Option<DamageLog>) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Takes an entry of a block of data, at block and offset `at`.
+    fn entry(&mut self, entry: &Entry<'_>, bytes: &[u8], at: (u64, u32)) -> Result<(), StageError> {
+        match entry.body {
+            EntryBody::Object(_) => {
+                if self.begun.len() >= MAX_OPEN_OBJECTS {
+                    self.end(0, ObjectState::Unread, 0, at.0)?;
+                }
+                let (block, offset) = at;
+                self.begun.push(BegunObject {
+                    number: entry.object,
+                    entry: bytes.to_vec(),
+                    block,
+                    offset,
+                });
+            }
+            EntryBody::End(end) => {
+                if let Some(which) = self
+                    .begun
+                    .iter()
+                    .position(|begun| begun.number == entry.object)
+                {
+                    self.end(which, end.state, end.size, at.0)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Visits the object `begun[which]`, which has ended in block `last`.
+    fn end(
+        &mut self,
+        which: usize,
+        state: ObjectState,
+        size: u64,
+        last: u64,
+    ) -> Result<(), StageError> {
+        let BegunObject {
+            number,
+            entry,
+            block,
+            offset,
+        } = self.begun.remove(which);
+        let Ok((
+            Entry {
+                body: EntryBody::Object(object),
+                ..
+            },
+            _,
+        )) = Entry::parse(&entry)
+        else {
+            return Ok(());
+        };
+        let ObjectMeta {
+            kind,
+            mode,
+            modified,
+            link,
+            path,
+            target,
+            ..
+        } = object;
+        let size = if kind == ObjectKind::File { size } else { 0 };
+        let blocks = (block, last);
+        let object = CatalogueEntry {
+            kind,
+            state,
+            mode,
+            size,
+            link,
+            modified,
+            blocks,
+            offset,
+            path,
+            target,
+        };
+        self.visitor.visit(number, &object)
+    }
+}
+
+impl<V: VisitObject + Send> Tail for ObjectScan<V> {
+    fn name(&self) -> &str {
+        "tree-list"
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StageError> {
+        let info = block.info();
+        let number = block.archive_number();
+        let is_data = info.kind == BlockKind::Data.code();
+        self.has_data |= is_data;
+        if info.marks.intersects(Marks::DAMAGED | Marks::REJECTED) {
+            return Ok(());
+        }
+        if !is_data && (self.has_data || info.kind != BlockKind::ClosingCatalogue.code()) {
+            return Ok(());
+        }
+        let mut rest = block.bytes();
+        while !rest.is_empty() {
+            let offset = block.len() - rest.len();
+            let (entry, after) = match (Entry::parse(rest), &self.log) {
+                (Ok(parsed), _) => parsed,
+                (Err(error), Some(log)) => {
+                    log.report(number, format!("byte {offset}: {error}"));
+                    return Ok(());
+                }
+                (Err(error), None) => {
+                    return Err(StageError::new(format!(
+                        "block {number}, byte {offset}: {error}"
+                    )));
+                }
+            };
+            let bytes = &rest[..rest.len() - after.len()];
+            match entry.body {
+                EntryBody::Catalogue(object) if !is_data => {
+                    self.visitor.visit(entry.object, &object)?;
+                }
+                _ if is_data => self.entry(&entry, bytes, (number, u32::try_from(offset)?))?,
+                _ => {}
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), StageError> {
+        while let Some(begun) = self.begun.first() {
+            let block = begun.block;
+            self.end(0, ObjectState::Unread, 0, block)?;
+        }
+        Ok(())
+    }
+
+    fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        stage.local("its function belongs to this program: run it on a thread")
+    }
+}
