@@ -51,8 +51,8 @@
 //! The factory runs in the process. Objects that its closures share with the rest of the program,
 //! such as a counter, are separate copies there. The stage receives only its arguments and
 //! [descriptors](crate::stage::Stage::module_with_descriptors). These come back: its blocks; the
-//! library's logs and reports, which the controller adds to those that the caller gave the stage; the
-//! causes of its [error](crate::error#texts-and-causes); and its
+//! library's logs and reports, which the controller adds to those that the caller gave the stage;
+//! the causes of its [error](crate::error#texts-and-causes); and its
 //! [messages](StageArgs::add_message_source).
 //!
 //! # Deaths

@@ -416,7 +416,9 @@ mod tests {
     fn damage_reported_again_by_a_replacement_is_logged_once() {
         let (log, process) = (DamageLog::new(), DamageLog::new());
         let (from, to, cursor) = (process.clone(), log.clone(), Mutex::default());
-        process.on_report(move || drop(mirror::copy(&from, &mut cursor.lock(), &to)));
+        process.on_urgent_change(ChangeHook::new(move || {
+            drop(mirror::copy(&from, &mut cursor.lock(), &to));
+        }));
         for _ in 0..2 {
             process.report(7, "torn");
         }

@@ -404,7 +404,8 @@ impl fmt::Display for Death {
         let reason = match reason {
             NotReplaced::Exited => " before the end of the stream, and did not say why",
             NotReplaced::NotServed => {
-                " and left its launch request: does the program's main call datapipe::host::serve first?"
+                " and left its launch request: \
+                 does the program's main call datapipe::host::serve first?"
             }
             NotReplaced::Stateful => ", and cannot be replaced: it remembers earlier blocks",
             NotReplaced::Head => ", and cannot be replaced: what it reads may have changed since",

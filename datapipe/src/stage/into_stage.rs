@@ -1,7 +1,7 @@
 //! Conversions of values into the stages of a pipe, one for each role.
 //!
-//! They exist beside `Into` for the sake of the compiler's messages: these say what to write instead
-//! of a value that is not a stage.
+//! They exist beside `Into` for the sake of the compiler's messages: these say what to write
+//! instead of a value that is not a stage.
 
 use super::description::{HeadStage, MiddleStage, TailStage};
 use super::traits::{Head, Tail};
@@ -10,8 +10,8 @@ use super::traits::{Head, Tail};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the head of a pipe",
     label = "not a head",
-    note = "a head implements `Head`, or is made with `Stage::head` or `Stage::head_port`; a reader \
-            is made one with `StreamHead::new(reader)`",
+    note = "a head implements `Head`, or is made with `Stage::head` or `Stage::head_port`; a \
+            reader is made one with `StreamHead::new(reader)`",
     note = "a stage between head and tail, such as `zstd(3)`, is added with `.stage(...)`, and the \
             last one with `.tail(...)`"
 )]
@@ -38,8 +38,8 @@ pub trait IntoMiddle<'a> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the tail of a pipe",
     label = "not a tail",
-    note = "a tail implements `Tail`, or is made with `Stage::tail` or `Stage::tail_port`; a writer \
-            is made one with `StreamTail::new(writer)`",
+    note = "a tail implements `Tail`, or is made with `Stage::tail` or `Stage::tail_port`; a \
+            writer is made one with `StreamTail::new(writer)`",
     note = "a stage between head and tail, such as `zstd(3)`, is added with `.stage(...)`, and the \
             first one with `.head(...)`"
 )]

@@ -220,8 +220,8 @@ impl Mirrors {
         self
     }
 
-    /// Returns the kind of each report, and the source of its packets, for the process that runs the
-    /// stage. `hook` is called after urgent changes.
+    /// Returns the kind of each report, and the source of its packets, for the process that runs
+    /// the stage. `hook` is called after urgent changes.
     pub(crate) fn sources(&self, hook: &ChangeHook) -> impl Iterator<Item = (ReportKind, Pieces)> {
         self.reports.iter().map(|report| {
             report.on_urgent_change(hook.clone());

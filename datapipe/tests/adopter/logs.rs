@@ -1,5 +1,5 @@
-//! Logs of stages: what an inspection found, on threads and inline. `process/logs.rs` has the same in
-//! processes.
+//! Logs of stages: the findings of an inspection on threads and inline. `process/logs.rs` has the
+//! same in processes.
 
 use std::io;
 
