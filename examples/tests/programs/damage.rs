@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use datapipe::pool::{BlockInfo, ContentClass};
+use datapipe::pool::ContentClass;
 use datapipe::prelude::*;
 use datapipe::wire::{BlockKind, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
