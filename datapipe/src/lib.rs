@@ -159,7 +159,7 @@ pub mod prelude {
     pub use crate::media::{Medium, VirtualTape, VolumeDirectory, VolumeOptions};
     pub use crate::memory::Direction;
     pub use crate::pool::{
-        Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort,
+        Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, Stop, TailPort,
     };
     pub use crate::stage::{
         Analyze, BlockReader, BlockWriter, DamageLog, Fill, Finding, Head, HeadStage, InPlace,

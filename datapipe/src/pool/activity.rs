@@ -21,6 +21,8 @@ pub enum Activity {
     Ended = 4,
     /// It is to be a process that another program starts, and that has not attached yet.
     Unattached = 5,
+    /// It waits for something outside of the pipe, through a [`Stop`](super::Stop).
+    WaitingOutside = 6,
 }
 
 /// Set beside a waiting activity that ends by itself.
@@ -39,6 +41,7 @@ impl Activity {
             3 => Self::WaitingForInput,
             4 => Self::Ended,
             5 => Self::Unattached,
+            6 => Self::WaitingOutside,
             _ => Self::Working,
         }
     }
@@ -49,6 +52,15 @@ impl Activity {
         tables.participants[participant]
             .activity
             .store(word, Ordering::Release);
+    }
+
+    /// Replaces the activity by `next` if it is this one. A handle for stops may be used by another
+    /// thread than the participant's own, which must not hide what the participant waits for.
+    #[cfg(not(loom))]
+    pub(super) fn replace(self, next: Self, tables: &Tables, participant: ParticipantId) {
+        let activity = &tables.participants[participant].activity;
+        let (from, to) = (self as u32, next as u32);
+        let _ = activity.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// True if the participant sleeps until another one does something.

@@ -56,7 +56,7 @@ mod work; // kind and instances of a described stage
 pub use arguments::{Arguments, Fields};
 pub(crate) use builtin::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, RESEQUENCE_MODULE, SEQUENCE_MODULE,
-    STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE,
+    STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE, write_error,
 };
 pub use builtin::{
     BlockReader, BlockWriter, Finding, Inspect, InspectionLog, InspectionOutcome, OpenFile,
