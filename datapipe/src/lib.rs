@@ -153,7 +153,9 @@ pub fn modules() -> host::Modules {
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::archive::{Archive, ArchiveOptions, ArchiveReader, StreamRestore};
-    pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
+    pub use crate::controller::{
+        AtLimit, Canceller, Event, Pipe, PipeBuilder, Progress, Report, Status,
+    };
     pub use crate::crypto::{Key, Passphrase, Secret};
     pub use crate::error::{Error, StageError};
     pub use crate::media::{Medium, VirtualTape, VolumeDirectory, VolumeOptions};

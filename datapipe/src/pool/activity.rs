@@ -6,6 +6,8 @@ use crate::memory::tables::Tables;
 
 /// Activity of a participant, as it last recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Activity {

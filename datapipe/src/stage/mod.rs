@@ -47,6 +47,7 @@ mod damage_log; // record of what a salvaging reader could not read
 mod description; // `Stage`: everything known before a stage runs
 mod error; // errors of a stage, and the ends of its process
 pub(crate) mod mirror; // copies of a process's reports in the controller
+mod notice; // news of a stage for the events of its pipe
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage
@@ -68,6 +69,7 @@ pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
 pub use description::{HeadStage, HeadWork, MiddleStage, MiddleWork, Stage, TailStage, TailWork};
 pub(crate) use error::WaitingInstance;
 pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
+pub(crate) use notice::{Notice, NoticeSource};
 pub use role::Role;
 pub use settings::{Confinement, StageKind};
 pub(crate) use settings::{MessageHandler, Module, Placement, Settings};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::mirror::Mirrors;
+use super::notice::NoticeSource;
 
 /// Everything known of a stage without its code.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub(crate) struct Settings {
     /// Paths that the stage's processes may open; `None` if they are not confined.
     pub(crate) confinement: Option<Confinement>,
     pub(crate) message_handler: Option<MessageHandler>,
+    pub(crate) notices: Option<NoticeSource>,
+    /// Longest time for which a process may work on one block.
+    pub(crate) work_limit: Option<Duration>,
 }
 
 impl Settings {
@@ -51,6 +55,8 @@ impl Settings {
             local: None,
             confinement: None,
             message_handler: None,
+            notices: None,
+            work_limit: None,
         }
     }
 }

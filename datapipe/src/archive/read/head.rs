@@ -435,6 +435,7 @@ impl<M: Medium> Head for ArchiveHead<M> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
+        let stage = stage.notices(self.report.notices());
         let Some(session) = self.units.session() else {
             return stage;
         };
