@@ -135,7 +135,7 @@ fn tail_whose_reader_has_gone_reports_the_byte() {
     );
 }
 
-/// Reads whichever of two sockets has data, as a program of an adopter does.
+/// Reads the one of two sockets that has data, as a program of an adopter does.
 struct TwoSockets(UnixStream, UnixStream);
 
 impl Head for TwoSockets {
