@@ -41,6 +41,8 @@ pub(super) struct PreparedPipe<'a> {
     pub(super) watch: Arc<WorkWatch>,
     notices: Vec<StageNotices>,
     listener: Listener,
+    /// Made on the caller's thread, whose subscriber and span it takes over.
+    span: PipeSpan,
     stopped_limit: Duration,
     stall_after: Duration,
 }
@@ -86,6 +88,7 @@ impl<'a> PreparedPipe<'a> {
         Ok(Self {
             notices: notices.collect(),
             watch: Arc::new(WorkWatch::new(&segment)),
+            span: PipeSpan::new(&plan.label, segment.name()),
             plan,
             segment,
             canceller: description.canceller,
@@ -99,11 +102,11 @@ impl<'a> PreparedPipe<'a> {
 
     /// Runs the pipe to its end.
     pub(super) fn run(self) -> Result<Report, Error> {
-        let span = PipeSpan::new(&self.plan.label, self.segment.name());
-        span.clone().run(|| self.run_in(&span))
+        let span = self.span.clone();
+        span.run(|| self.run_inside(&span))
     }
 
-    fn run_in(self, span: &PipeSpan) -> Result<Report, Error> {
+    fn run_inside(self, span: &PipeSpan) -> Result<Report, Error> {
         let Self {
             plan,
             segment,
@@ -113,6 +116,7 @@ impl<'a> PreparedPipe<'a> {
             watch,
             notices,
             listener,
+            span: _,
             stopped_limit,
             stall_after,
         } = self;

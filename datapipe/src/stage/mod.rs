@@ -31,7 +31,8 @@
 //! | always, last | `drop` | the instance's own | briefly | panic |
 //!
 //! A block is ready when it can be filled (`fill`), read (`transform`, `analyze`) or written
-//! (`write`). A stop of the pipe waits for a call that blocks.
+//! (`write`). A stop of the pipe waits for a call that blocks, unless it blocks in a
+//! [`Stop`](crate::pool::Stop), as [`Block::stop`](crate::pool::Block::stop) returns it.
 //!
 //! The runner never makes a call twice for one block, and never makes one after an error. The one
 //! exception is a process that is killed: its replacement, a new instance, receives the block on

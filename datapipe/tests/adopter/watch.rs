@@ -351,18 +351,28 @@ mod tracing_feature {
 
     #[test]
     fn spans_and_events_reach_the_subscriber_of_the_caller() {
-        let lines = Lines::default();
-        let (pipe, release) = super::stuck_pipe();
-        release.send(()).unwrap();
-        tracing::subscriber::with_default(lines.clone(), || pipe.run()).unwrap();
-        let text = lines.0.lock().unwrap();
-        for line in [
-            "pipe label=\"nightly\"",
-            "stage stage=\"stuck/0\"",
-            "message=stuck/0: started",
-            "message=stuck/0: ended",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
+        for is_started in [false, true] {
+            let lines = Lines::default();
+            let (pipe, release) = super::stuck_pipe();
+            release.send(()).unwrap();
+            tracing::subscriber::with_default(lines.clone(), || {
+                if is_started {
+                    // The controller gets a thread of its own.
+                    pipe.start().unwrap().wait()
+                } else {
+                    pipe.run()
+                }
+            })
+            .unwrap();
+            let text = lines.0.lock().unwrap();
+            for line in [
+                "pipe label=\"nightly\"",
+                "stage stage=\"stuck/0\"",
+                "message=stuck/0: started",
+                "message=stuck/0: ended",
+            ] {
+                assert!(text.contains(line), "{line} in {text}");
+            }
         }
     }
 }
