@@ -154,13 +154,15 @@ pub fn modules() -> host::Modules {
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::archive::{Archive, ArchiveOptions, ArchiveReader, StreamRestore};
-    pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
+    pub use crate::controller::{
+        AtLimit, Canceller, Event, Pipe, PipeBuilder, Progress, Report, Status,
+    };
     pub use crate::crypto::{Key, Passphrase, Secret};
     pub use crate::error::{Error, StageError};
     pub use crate::media::{Medium, VirtualTape, VolumeDirectory, VolumeOptions};
     pub use crate::memory::Direction;
     pub use crate::pool::{
-        Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort,
+        Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, Stop, TailPort,
     };
     pub use crate::stage::{
         Analyze, BlockReader, BlockWriter, DamageLog, Fill, Finding, Head, HeadStage, InPlace,

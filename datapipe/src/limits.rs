@@ -77,6 +77,14 @@ pub const MAX_FRUITLESS_DEATHS: u32 = 3;
 /// Time for which a process of a stage may be stopped if the caller sets no other.
 pub const DEFAULT_STOPPED_LIMIT: Duration = Duration::from_secs(5);
 
+/// Time on one block after which a stall of an instance is reported, unless the pipe says
+/// otherwise.
+pub const DEFAULT_STALL: Duration = Duration::from_secs(10);
+
+/// Longest time between two looks for a stop of the pipe, in a wait of a stage for something
+/// outside of the pipe.
+pub const STOP_CHECKS: Duration = Duration::from_millis(50);
+
 /// Rounds a lock-free loop may take before it says that the segment is corrupt.
 ///
 /// Each round but the last is lost to the progress of another participant. There are at most

@@ -35,9 +35,19 @@ impl EventRelay {
         }
     }
 
-    /// Publishes an event of the controller.
+    /// Publishes an event of the controller, unless clients learn of it otherwise: they receive the
+    /// starts of processes and the end of the pipe.
     pub(super) fn send(&self, event: &Event) {
-        self.publish(pipe_event(event));
+        let is_implied = matches!(
+            event,
+            Event::ThreadStarted { .. }
+                | Event::Ended { .. }
+                | Event::Failed { .. }
+                | Event::Stopped { .. }
+        );
+        if !is_implied {
+            self.publish(pipe_event(event));
+        }
     }
 
     /// Publishes a message that a module sent for programs.

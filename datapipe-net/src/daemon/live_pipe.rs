@@ -157,6 +157,7 @@ mod tests {
             (CoreActivity::WaitingForInput, Activity::WAITING_FOR_INPUT),
             (CoreActivity::Ended, Activity::ENDED),
             (CoreActivity::Unattached, Activity::UNATTACHED),
+            (CoreActivity::WaitingOutside, Activity::WAITING_OUTSIDE),
         ] {
             assert_eq!(Activity(core as u8), number);
         }

@@ -96,6 +96,8 @@ open_enum! {
         ENDED = 4 "ended",
         /// It is an unbound seat to which no process has attached.
         UNATTACHED = 5 "unattached",
+        /// It waits for something outside of the pipe.
+        WAITING_OUTSIDE = 6 "waiting outside of the pipe",
     }
 }
 

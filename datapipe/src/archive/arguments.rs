@@ -14,7 +14,6 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -152,11 +151,9 @@ pub(super) fn describe_head<'a>(
 /// Gives a stage that writes a stream its module, if it writes to an open file.
 pub(super) fn describe_restore<'a>(stage: TailStage<'a>, file: Option<&OpenFile>) -> TailStage<'a> {
     match file {
-        Some(file) => stage.module_with_shared_descriptors(
-            RESTORE_MODULE,
-            Arguments::new(),
-            [Arc::clone(&file.0)],
-        ),
+        Some(file) => {
+            stage.module_with_shared_descriptors(RESTORE_MODULE, Arguments::new(), [file.shared()])
+        }
         None => stage.local(
             "it writes to an object of this program, which another process cannot use: give \
              StreamRestore::file an open file",

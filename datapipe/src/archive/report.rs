@@ -11,8 +11,11 @@ use parking_lot::Mutex;
 use crate::error::StageError;
 use crate::media::Position;
 use crate::stage::mirror::{Mirror, ReportKind, Update};
-use crate::stage::{DamageEntry, DamageLog};
+use crate::stage::{DamageEntry, DamageLog, Notice};
 use crate::wire::codec::{Bytes, DecodeError, Put};
+
+/// Largest number of volumes that are reported at once: the last ones.
+const MAX_VOLUME_NOTICES: u32 = 1000;
 
 /// Progress of an [`ArchiveHead`](super::ArchiveHead), for the program that runs the pipe.
 pub type ReadReport = ArchiveReport<ReadOutcome>;
@@ -231,6 +234,47 @@ pub struct WriteOutcome {
     pub safe_plain: u64,
     /// True if the whole archive is on stable storage, but for the data of rejected blocks.
     pub complete: bool,
+    /// Number of the volume that is being written, from 1; 0 before the first.
+    pub volumes: u32,
+}
+
+impl WriteReport {
+    /// Returns a source of notices about volumes and checkpoints.
+    pub(super) fn notices(&self) -> impl FnMut() -> Vec<Notice> + Send + use<> {
+        let (report, mut last) = (self.clone(), WriteOutcome::default());
+        move || {
+            let now = report.snapshot();
+            let last = std::mem::replace(&mut last, now);
+            let mut notices = volumes_between(last.volumes, now.volumes);
+            if now.safe_blocks > last.safe_blocks {
+                notices.push(Notice::Checkpoint {
+                    blocks: now.safe_blocks,
+                    bytes: now.safe_plain,
+                });
+            }
+            notices
+        }
+    }
+}
+
+impl ReadReport {
+    /// Returns a source of notices about volumes.
+    pub(super) fn notices(&self) -> impl FnMut() -> Vec<Notice> + Send + use<> {
+        let (report, mut last) = (self.clone(), 0);
+        move || {
+            let now = report.snapshot().volumes;
+            volumes_between(std::mem::replace(&mut last, now), now)
+        }
+    }
+}
+
+/// Returns a notice for each volume after `last` up to `now`. The numbers may come from another
+/// process, so no more than a few are listed.
+fn volumes_between(last: u32, now: u32) -> Vec<Notice> {
+    let first = last
+        .saturating_add(1)
+        .max(now.saturating_sub(MAX_VOLUME_NOTICES));
+    (first..=now).map(Notice::Volume).collect()
 }
 
 impl Outcome for WriteOutcome {
@@ -240,6 +284,7 @@ impl Outcome for WriteOutcome {
         let mut data = vec![u8::from(self.complete)];
         data.put_u64s(&[self.blocks, self.plain, self.safe_blocks, self.safe_plain]);
         data.put_u64s(&[self.rejected]);
+        data.put_u32(self.volumes);
         data
     }
 
@@ -247,6 +292,7 @@ impl Outcome for WriteOutcome {
         let mut data = Bytes::new("a process's report of an archive that it writes", message);
         let complete = data.u8()? == 1;
         let [blocks, plain, safe_blocks, safe_plain, rejected] = data.u64s()?;
+        let volumes = data.u32()?;
         data.end()?;
         Ok(Self {
             blocks,
@@ -255,6 +301,7 @@ impl Outcome for WriteOutcome {
             safe_blocks,
             safe_plain,
             complete,
+            volumes,
         })
     }
 
@@ -359,6 +406,7 @@ mod tests {
                 safe_blocks: 4,
                 safe_plain: 5,
                 complete: true,
+                volumes: 6,
             }
         });
         let (mut read_cursor, mut written_cursor) = Default::default();

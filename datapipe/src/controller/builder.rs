@@ -284,9 +284,29 @@ impl<'a> PipeBuilder<'a> {
         self
     }
 
-    /// Sets a function that is called with each event of the pipe's processes, as it happens. The
-    /// thread that supervises the processes calls it, so it should return soon. If it panics, the
-    /// pipe stops, and [`run`](Self::run) or [`Pipe::wait`] panics too.
+    /// Sets a function that is called with each event of the pipe, as it happens. The controller's
+    /// thread and the one that supervises the processes call it, perhaps at the same time, so it
+    /// should return soon. If it panics, the pipe stops, and [`run`](Self::run) or [`Pipe::wait`]
+    /// panics too.
+    ///
+    /// If all stages of the pipe run inline, the events come when it has ended.
+    ///
+    /// ```
+    /// use datapipe::Event;
+    /// use datapipe::prelude::*;
+    ///
+    /// let (sender, events) = std::sync::mpsc::channel();
+    /// Pipe::builder()
+    ///     .head(StreamHead::new(&b"some data"[..]))
+    ///     .tail(StreamTail::new(std::io::sink()))
+    ///     .on_event(move |event| {
+    ///         let _ = sender.send(event.clone());
+    ///     })
+    ///     .run()?;
+    /// let ended = events.iter().filter(|event| matches!(event, Event::Ended { .. }));
+    /// assert_eq!(ended.count(), 2);
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.description.listener = Listener::new(listener);
         self
@@ -297,6 +317,13 @@ impl<'a> PipeBuilder<'a> {
     /// started is then killed. One that attached is left alone, but the pipe stops.
     pub fn stopped_limit(mut self, limit: Duration) -> Self {
         self.description.stopped_limit = limit;
+        self
+    }
+
+    /// Sets the time on one block, instead of 10 seconds, after which [`Event::Stalled`] is reported
+    /// for an instance. Checked four times a second.
+    pub fn stall_after(mut self, time: Duration) -> Self {
+        self.description.stall_after = time;
         self
     }
 

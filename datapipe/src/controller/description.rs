@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::limits::{
-    DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM, MAX_NAME,
+    DEFAULT_BUFFER_SIZE, DEFAULT_HEADROOM, DEFAULT_STALL, DEFAULT_STOPPED_LIMIT, DEFAULT_TAILROOM,
+    MAX_NAME,
 };
 use crate::memory::{Backing, Direction, HugePages};
 use crate::pool::AtLimit;
@@ -36,6 +37,8 @@ pub(super) struct Description<'a> {
     pub(super) listener: Listener,
     /// Longest time for which a process may be stopped.
     pub(super) stopped_limit: Duration,
+    /// Time on one block after which a stall is reported.
+    pub(super) stall_after: Duration,
 }
 
 impl<'b> Description<'b> {
@@ -66,6 +69,7 @@ impl<'b> Description<'b> {
             canceller: self.canceller,
             listener: self.listener,
             stopped_limit: self.stopped_limit,
+            stall_after: self.stall_after,
         }
     }
 }
@@ -90,6 +94,7 @@ impl<'a> Description<'a> {
             canceller: Canceller::new(),
             listener: Listener::default(),
             stopped_limit: DEFAULT_STOPPED_LIMIT,
+            stall_after: DEFAULT_STALL,
         }
     }
 

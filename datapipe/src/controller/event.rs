@@ -1,13 +1,116 @@
-//! Events of a pipe's processes, and the caller's function that receives them as they happen.
+//! Events of a pipe, and the caller's function that receives them as they happen.
 
 use std::fmt;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// An event in the life of a process of a pipe. Prints as a sentence.
+use super::byte_count::ByteCount;
+
+/// An event in the life of a pipe: of an instance of a stage, or of its process. Prints as a
+/// sentence.
+///
+/// An instance on a thread has [`ThreadStarted`](Self::ThreadStarted), and then one of
+/// [`Ended`](Self::Ended), [`Failed`](Self::Failed) and [`Stopped`](Self::Stopped). An instance in
+/// a process has [`Started`](Self::Started) once for each process instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "event", rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Event {
+    /// An instance was started on a thread of this process: its own thread, or the one that all
+    /// inline stages share.
+    ThreadStarted {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the instance, from 0.
+        instance: u32,
+    },
+    /// An instance ended well: it has sent or written everything.
+    Ended {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the instance, from 0.
+        instance: u32,
+    },
+    /// An instance failed, and the pipe stops.
+    Failed {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the instance, from 0.
+        instance: u32,
+        /// Text of its error.
+        error: String,
+    },
+    /// An instance ended because the pipe was stopped.
+    Stopped {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the instance, from 0.
+        instance: u32,
+    },
+    /// A stage that writes or reads an archive has begun a volume.
+    Volume {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the volume, from 1.
+        volume: u32,
+    },
+    /// Everything that a tail has written so far is on stable storage, and stays readable if the
+    /// pipe fails. After several checkpoints within a quarter of a second only the last is
+    /// reported.
+    Checkpoint {
+        /// Name of the stage.
+        stage: String,
+        /// Number of blocks that are safe.
+        blocks: u64,
+        /// Bytes of these blocks before compression.
+        bytes: u64,
+    },
+    /// An instance has worked on one block for longer than
+    /// [`PipeBuilder::stall_after`](super::PipeBuilder::stall_after), and goes on. Reported once
+    /// for each block.
+    Stalled {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the instance, from 0.
+        instance: u32,
+        /// Number of the block, from 0, if it is known.
+        block: Option<u64>,
+        /// Time that it has worked on the block, at least.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::seconds"))]
+        time: Duration,
+    },
+    /// The pipe was stopped some time ago, and an instance has not ended. On a thread that is a
+    /// stage which does not return, and the pipe cannot end before it does. Reported after a second
+    /// and then every ten seconds.
+    StillWaiting {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the instance, from 0.
+        instance: u32,
+        /// Number of the block on which it works, from 0, if it is known.
+        block: Option<u64>,
+        /// Time since the pipe was stopped.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::seconds"))]
+        time: Duration,
+    },
+    /// A process has worked on one block for longer than the stage's
+    /// [`work_limit`](crate::stage::Stage::work_limit), and is killed. Its death follows as
+    /// [`Died`](Self::Died).
+    OverLimit {
+        /// Name of the stage.
+        stage: String,
+        /// Number of the instance, from 0.
+        instance: u32,
+        /// Process id.
+        process: u32,
+        /// Number of the block, from 0, if it is known.
+        block: Option<u64>,
+        /// The limit.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::seconds"))]
+        limit: Duration,
+    },
     /// A process was started, the first of its instance or a replacement.
     Started {
         /// Name of the stage.
@@ -33,6 +136,10 @@ pub enum Event {
         /// Process id.
         process: u32,
         /// Exit status from the kernel, if the process was a child of the controller.
+        #[cfg_attr(
+            feature = "serde",
+            serde(serialize_with = "super::serialize::exit_status")
+        )]
         status: Option<ExitStatus>,
         /// True if another process replaces it; otherwise the pipe stops.
         replaced: bool,
@@ -51,6 +158,29 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ThreadStarted { stage, instance } => write!(f, "{stage}/{instance}: started"),
+            Self::Ended { stage, instance } => write!(f, "{stage}/{instance}: ended"),
+            Self::Failed {
+                stage,
+                instance,
+                error,
+            } => write!(f, "{stage}/{instance}: failed: {error}"),
+            Self::Stopped { stage, instance } => {
+                write!(f, "{stage}/{instance}: ended because the pipe was stopped")
+            }
+            Self::Volume { stage, volume } => write!(f, "{stage}: volume {volume}"),
+            Self::Checkpoint {
+                stage,
+                blocks,
+                bytes,
+            } => write!(
+                f,
+                "{stage}: checkpoint: {blocks} blocks with {} are on stable storage",
+                ByteCount(*bytes)
+            ),
+            Self::Stalled { .. } | Self::StillWaiting { .. } | Self::OverLimit { .. } => {
+                self.fmt_overdue(f)
+            }
             Self::Started {
                 stage,
                 instance,
@@ -83,6 +213,79 @@ impl fmt::Display for Event {
     }
 }
 
+impl Event {
+    /// Writes an event of an instance that takes long.
+    fn fmt_overdue(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stalled {
+                stage,
+                instance,
+                block,
+                time,
+            } => {
+                let (block, seconds) = (BlockName(*block), time.as_secs());
+                write!(f, "{stage}/{instance}: on {block} for {seconds} s")
+            }
+            Self::StillWaiting {
+                stage,
+                instance,
+                block,
+                time,
+            } => {
+                let seconds = time.as_secs();
+                write!(
+                    f,
+                    "stopped {seconds} s ago, still waiting for {stage}/{instance}"
+                )?;
+                match block {
+                    Some(block) => write!(f, ", which works on block {block}"),
+                    None => Ok(()),
+                }
+            }
+            Self::OverLimit {
+                stage,
+                instance,
+                process,
+                block,
+                limit,
+            } => {
+                let (block, limit) = (BlockName(*block), limit.as_secs_f64());
+                write!(
+                    f,
+                    "{stage}/{instance}: process {process} is killed, because it has worked on \
+                     {block} for longer than its limit of {limit} s"
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// True if the event is one that an operator should look at.
+    #[cfg(feature = "tracing")]
+    pub(super) fn is_warning(&self) -> bool {
+        matches!(
+            self,
+            Self::Failed { .. }
+                | Self::Died { .. }
+                | Self::Stalled { .. }
+                | Self::StillWaiting { .. }
+                | Self::OverLimit { .. }
+        )
+    }
+}
+
+/// A block in text: `block 7`, or `a block` if its number is unknown.
+pub(super) struct BlockName(pub(super) Option<u64>);
+
+impl fmt::Display for BlockName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => write!(f, "block {number}"),
+            None => f.write_str("a block"),
+        }
+    }
+}
+
 /// The caller's function for events, if there is one.
 #[derive(Clone, Default)]
 pub(super) struct Listener(Option<Arc<Callback>>);
@@ -95,7 +298,15 @@ impl Listener {
     }
 
     /// Calls the function with an event, which is made only if there is a function.
+    ///
+    /// With the feature `tracing` each event is also recorded there.
     pub(super) fn notify(&self, event: impl FnOnce() -> Event) {
+        #[cfg(feature = "tracing")]
+        let event = {
+            let event = event();
+            super::trace::record(&event);
+            move || event
+        };
         if let Some(listener) = &self.0 {
             listener(&event());
         }

@@ -100,14 +100,18 @@ impl<'a> Instances<'a> {
         let alone = self.threads.is_empty() && self.processes.is_empty();
         if !self.processes.is_empty() {
             let (specs, exits) = (self.processes, exits.clone());
-            let run = move || processes::run(specs, context, exits);
+            let run = move || context.span.run(|| processes::run(specs, context, exits));
             spawn(scope, "processes".to_owned(), run)?;
         }
         for (name, turn) in self.threads {
             let exits = exits.clone();
-            spawn(scope, name, move || run_on_thread(turn, segment, &exits))?;
+            let (id, span) = (turn.id, context.span.stage(&name));
+            let run = move || span.run(|| run_on_thread(turn, segment, &exits));
+            spawn(scope, name, run)?;
+            context.announce(id);
         }
         let (turns, exits) = (self.inline, exits.clone());
+        turns.iter().for_each(|turn| context.announce(turn.id));
         if alone {
             run_inline(turns, alone, segment, &exits);
         } else if !turns.is_empty() {

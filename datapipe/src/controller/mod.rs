@@ -19,15 +19,21 @@ mod byte_count; // byte counts in text
 mod cancel; // a stop from outside
 mod description; // the description itself, without the methods that build it
 mod error; // errors of a pipe, by the party at fault
-mod event; // events of processes
+mod event; // events of instances and processes
 mod instance; // identity and end of an instance
 mod launch; // threads and turns, tail to head
+mod observer; // events of instances, stalls, and notices of stages
 mod pipe; // a pipe that runs in the background
 mod plan; // checks of a description, and its numbers
 mod processes; // instances in processes: started, watched, replaced
+mod progress; // the caller's view of a running pipe
 mod report; // result of a pipe
+#[cfg(feature = "serde")]
+mod serialize; // durations and exit statuses in serialized forms
 mod status; // activity and counters of every instance
 mod supervise; // ends, failures, and progress of a running pipe
+mod trace; // spans and events for the crate tracing
+mod work_watch; // time that each instance works on a block
 
 pub use crate::pool::AtLimit;
 pub use crate::stage::Role;
@@ -39,5 +45,7 @@ pub use error::{Deadlock, Error, WaitingStage};
 pub use event::Event;
 pub use pipe::Pipe;
 pub use plan::Plan;
+pub use progress::Progress;
 pub use report::Report;
 pub use status::{InstanceStatus, Limit, StageStatus, Status};
+pub use work_watch::BlockWork;

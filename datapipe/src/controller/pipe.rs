@@ -16,9 +16,11 @@ use super::builder::PipeBuilder;
 use super::cancel::Canceller;
 use super::event::Event;
 use super::plan::Plan;
+use super::progress::Progress;
 use super::report::Report;
 use super::status::Status;
 use super::supervise::PreparedPipe;
+use super::work_watch::WorkWatch;
 
 /// A running pipe. Dropping it cancels the pipe, and waits until it has stopped.
 ///
@@ -42,6 +44,7 @@ pub struct Pipe {
     segment: Segment,
     canceller: Canceller,
     attach_point: Arc<AttachPoint>,
+    watch: Arc<WorkWatch>,
     ended: Arc<EndFlag>,
     controller: Option<JoinHandle<Result<Report, Error>>>,
 }
@@ -85,6 +88,7 @@ impl Pipe {
         let (plan, segment) = (prepared.plan.clone(), prepared.segment.clone());
         let canceller = prepared.canceller.clone();
         let attach_point = Arc::clone(&prepared.attach_point);
+        let watch = Arc::clone(&prepared.watch);
         let ended = Arc::new(EndFlag::default());
         let set_on_drop = SetOnDrop(Arc::clone(&ended));
         let run = move || {
@@ -101,6 +105,7 @@ impl Pipe {
             segment,
             canceller,
             attach_point,
+            watch,
             ended,
             controller: Some(controller),
         })
@@ -124,11 +129,16 @@ impl Pipe {
 
     /// Reads the activity and the counters of every instance, without stopping anything.
     pub fn status(&self) -> Status {
-        Status::of(&self.segment)
+        Status::of(&self.segment).with(&self.plan.label, &self.segment, &self.watch)
     }
 
     /// Waits for `interval`, then reads the status. Returns `None` as soon as the pipe has ended.
     pub fn status_every(&self, interval: Duration) -> Option<Status> {
+        (!self.has_ended_within(interval)).then(|| self.status())
+    }
+
+    /// Waits for the end of the pipe, for `time` at most. Returns true if it has ended.
+    fn has_ended_within(&self, interval: Duration) -> bool {
         let deadline = Instant::now().checked_add(interval);
         let changed = &self.ended.changed;
         let mut ended = self.ended.is_set.lock();
@@ -136,13 +146,92 @@ impl Pipe {
             match deadline {
                 Some(deadline) => {
                     if changed.wait_until(&mut ended, deadline).timed_out() {
-                        return Some(self.status());
+                        return *ended;
                     }
                 }
                 None => changed.wait(&mut ended), // an interval that no clock reaches
             }
         }
-        None
+        true
+    }
+
+    /// True if the pipe has ended: [`wait`](Self::wait) then returns at once.
+    pub fn is_finished(&self) -> bool {
+        *self.ended.is_set.lock()
+    }
+
+    /// Shows the progress of the pipe to `progress` every `interval` and once at its end, and
+    /// returns its outcome.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait). A panic of `progress` cancels the pipe.
+    pub fn watch(
+        self,
+        interval: Duration,
+        progress: &mut (impl Progress + ?Sized),
+    ) -> Result<Report, Error> {
+        let mut before = self.status();
+        while let Some(now) = self.status_every(interval) {
+            progress.update(&now, &now.since(&before));
+            before = now;
+        }
+        let last = self.status();
+        progress.update(&last, &last.since(&before));
+        self.wait()
+    }
+
+    /// Returns the outcome of the pipe if it has ended, and otherwise the pipe. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// The pipe, if it has not ended.
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn try_wait(self) -> Result<Result<Report, Error>, Box<Self>> {
+        self.wait_timeout(Duration::ZERO)
+    }
+
+    /// As [`try_wait`](Self::try_wait), but waits up to `timeout` for the end of the pipe.
+    ///
+    /// ```
+    /// use datapipe::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// let pipe = Pipe::builder()
+    ///     .head(StreamHead::new(&b"some data"[..]))
+    ///     .tail(StreamTail::new(std::io::sink()))
+    ///     .start()?;
+    /// let report = match pipe.wait_timeout(Duration::from_secs(60)) {
+    ///     Ok(outcome) => outcome?,
+    ///     Err(pipe) => {
+    ///         pipe.cancel();
+    ///         pipe.wait()?
+    ///     }
+    /// };
+    /// assert_eq!(report.bytes_in(), 9);
+    /// # Ok::<(), datapipe::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The pipe, if it has not ended by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<Report, Error>, Box<Self>> {
+        if self.has_ended_within(timeout) {
+            Ok(self.wait())
+        } else {
+            Err(Box::new(self))
+        }
     }
 
     /// Gives the seat of an unbound head or tail to a process. Returns the process's end of the

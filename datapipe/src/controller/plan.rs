@@ -200,6 +200,12 @@ impl<'s> PlannedStage<'s> {
                 "stage \"{name}\" is a loop over its port and cannot run inline"
             ));
         }
+        if self.settings.work_limit.is_some() && !matches!(placement, Placement::Process(_)) {
+            return refused(format!(
+                "stage \"{name}\" has a work limit but does not run in processes that the \
+                 controller starts, and a thread cannot be ended: use in_processes"
+            ));
+        }
         if !self.has_code && matches!(placement, Placement::Inline | Placement::Thread) {
             return refused(format!(
                 "stage \"{name}\" was described without its code: \

@@ -7,6 +7,7 @@ use super::status::Status;
 
 /// Result of a pipe that ended well. Prints as one line: bytes, time, throughput, limiting stage.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Report {
     /// The pipe's label.

@@ -12,16 +12,28 @@ use crate::memory::{Direction, ParticipantId, QueueId, Segment, StageId, TableIn
 use crate::pool::{Activity, Tally, queue_depth, tally};
 
 use super::byte_count::ByteCount;
+use super::event::BlockName;
+use super::work_watch::{BlockWork, WorkWatch};
+
+/// Time on one block from which a status prints it.
+const SHOWN_WORK: Duration = Duration::from_secs(2);
 
 /// State of a pipe at one moment. Prints as a table, a line for each stage.
+///
+/// With the feature `serde` it can be serialized, and so can [`Report`](super::Report) and
+/// [`Event`](super::Event). Durations become numbers of seconds.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Status {
     /// The pipe's name.
     pub pipe: String,
+    /// The pipe's label; empty if the status was read from a segment, which does not have it.
+    pub label: String,
     /// Direction of its data.
     pub direction: Direction,
     /// Time since the first instance started, until the last has ended.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::seconds"))]
     pub elapsed: Duration,
     /// Its stages, head first.
     pub stages: Vec<StageStatus>,
@@ -33,9 +45,10 @@ pub struct Status {
 
 /// State of a stage at one moment.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct StageStatus {
-    /// Its name.
+    /// Its name, as [`Stage::named`](crate::stage::Stage::named) has set it.
     pub name: String,
     /// Blocks that wait in its input queue; for the head, free buffers.
     pub queued: u32,
@@ -45,10 +58,15 @@ pub struct StageStatus {
 
 /// State of an instance at one moment. Times are since it started.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct InstanceStatus {
     /// Its current activity.
     pub activity: Activity,
+    /// Its work on its present block, if it works: for how long already. To within a quarter of a
+    /// second. `None` if the status was read from a segment, and not by
+    /// [`Pipe::status`](super::Pipe::status): only the controller observes it.
+    pub on_block: Option<BlockWork>,
     /// Id of the process that has its seat now; 0 if none has it.
     pub process: u32,
     /// Number of processes it has had: more than 1 if some were replaced, 0 if it is a thread.
@@ -66,10 +84,13 @@ pub struct InstanceStatus {
     /// Buffers that count against its quota, wherever in the pipe they are.
     pub outstanding: u32,
     /// Time it slept because it could not get a buffer.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::seconds"))]
     pub waited_for_buffer: Duration,
     /// Time it slept because there was no input.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::seconds"))]
     pub waited_for_input: Duration,
     /// All other time: its own work, its own system calls, and waiting for a processor.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::seconds"))]
     pub working: Duration,
 }
 
@@ -100,12 +121,24 @@ impl Status {
             .collect();
         Self {
             pipe: segment.name().to_owned(),
+            label: String::new(),
             direction: shape.direction(),
             elapsed: Duration::from_nanos(lifetime.elapsed(reader.now)),
             stages,
             free: segment.free_buffers(),
             buffers: shape.buffers(),
         }
+    }
+
+    /// Adds what the controller knows, and the segment does not.
+    pub(super) fn with(mut self, label: &str, segment: &Segment, watch: &WorkWatch) -> Self {
+        label.clone_into(&mut self.label);
+        for (id, stage) in segment.shape().stage_ids().zip(&mut self.stages) {
+            for (index, instance) in (0..).zip(&mut stage.instances) {
+                instance.on_block = watch.of(id.instance(index), segment);
+            }
+        }
+        self
     }
 
     /// Returns the changes since `earlier`, a status of the same pipe: counters and times are the
@@ -143,14 +176,18 @@ impl Status {
             .map_or(0, |tail| tail.sum(|instance| instance.bytes_in))
     }
 
-    /// Bytes per second, counted where the data is plain: those that the head has sent when
-    /// archiving, those that the tail has received when restoring.
-    pub fn throughput(&self) -> f64 {
-        let bytes = match self.direction {
+    /// Bytes, counted where the data is plain: those that the head has sent when archiving, those
+    /// that the tail has received when restoring.
+    pub fn bytes(&self) -> u64 {
+        match self.direction {
             Direction::Archive => self.bytes_in(),
             Direction::Restore => self.bytes_out(),
-        };
-        bytes as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        }
+    }
+
+    /// [`bytes`](Self::bytes) per second.
+    pub fn throughput(&self) -> f64 {
+        self.bytes() as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
     /// Returns the stage that worked for the largest fraction of its time. The others wait for it.
@@ -193,6 +230,10 @@ impl StageStatus {
         let replaced = self.sum(|instance| instance.processes.saturating_sub(1));
         let mut instances = self.instances.iter();
         let is_awaited = instances.any(|i| i.activity == Activity::Unattached);
+        let mut instances = self.instances.iter();
+        let waits_outside = instances.any(|i| i.activity == Activity::WaitingOutside);
+        let works = self.instances.iter().filter_map(|i| i.on_block);
+        let longest = works.max_by_key(|work| work.time);
         write!(
             f,
             "  {:<16} x{:<3} {:>5.1} % busy  {:>10} in  {:>10} out  {held} held  {} queued",
@@ -208,6 +249,13 @@ impl StageStatus {
         }
         if is_awaited {
             f.write_str("  waits for a process to attach")?;
+        }
+        if waits_outside {
+            f.write_str("  waits outside of the pipe")?;
+        }
+        if let Some(work) = longest.filter(|work| work.time >= SHOWN_WORK) {
+            let (block, seconds) = (BlockName(work.block), work.time.as_secs());
+            write!(f, "  on {block} for {seconds} s")?;
         }
         writeln!(f)
     }
@@ -338,6 +386,7 @@ impl<'s> StatusReader<'s> {
         let working = times.elapsed(self.now).saturating_sub(asleep);
         InstanceStatus {
             activity: times.activity,
+            on_block: None,
             process: entry.owner.load(Ordering::Relaxed),
             processes: load(&entry.processes),
             blocks_in: load(&counters.blocks_in),

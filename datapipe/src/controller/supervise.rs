@@ -12,7 +12,7 @@ use crate::error::{
 };
 use crate::memory::{InstanceId, Segment, StageId, TableIndex};
 use crate::pool::{Activity, AuditFinding, tally};
-use crate::stage::Settings;
+use crate::stage::{NoticeSource, Settings};
 
 use super::admission::AttachPoint;
 use super::cancel::Canceller;
@@ -20,10 +20,12 @@ use super::description::Description;
 use super::event::Listener;
 use super::instance::InstanceExit;
 use super::launch::Instances;
+use super::observer::Observer;
 use super::plan::Plan;
 use super::processes::SupervisorContext;
 use super::report::Report;
-use super::status::Status;
+use super::trace::PipeSpan;
+use super::work_watch::WorkWatch;
 
 /// Time without an exit after which the controller checks for progress. A tick compares the pipe
 /// with what it was one tick before.
@@ -36,13 +38,21 @@ pub(super) struct PreparedPipe<'a> {
     pub(super) canceller: Canceller,
     pub(super) attach_point: Arc<AttachPoint>,
     instances: Instances<'a>,
+    pub(super) watch: Arc<WorkWatch>,
+    notices: Vec<StageNotices>,
     listener: Listener,
+    /// Made on the caller's thread, whose subscriber and span it takes over.
+    span: PipeSpan,
     stopped_limit: Duration,
+    stall_after: Duration,
 }
+
+/// Source of the notices of one stage, with its name.
+type StageNotices = (String, NoticeSource);
 
 impl<'a> PreparedPipe<'a> {
     pub(super) fn new(mut description: Description<'a>) -> Result<Self, Error> {
-        let plan = Plan::of(&description)?;
+        let mut plan = Plan::of(&description)?;
         let names: Vec<&str> = plan
             .stages
             .iter()
@@ -66,7 +76,14 @@ impl<'a> PreparedPipe<'a> {
                 what: "cannot make the attach point of the pipe",
                 source,
             })?;
+        let notices = plan.stages.iter_mut().filter_map(|stage| {
+            // The caller may keep the plan, and with it what a notice source holds.
+            Some((stage.name.clone(), stage.notices.take()?))
+        });
         Ok(Self {
+            notices: notices.collect(),
+            watch: Arc::new(WorkWatch::new(&segment)),
+            span: PipeSpan::new(&plan.label, segment.name()),
             plan,
             segment,
             canceller: description.canceller,
@@ -74,30 +91,43 @@ impl<'a> PreparedPipe<'a> {
             instances,
             listener: description.listener,
             stopped_limit: description.stopped_limit,
+            stall_after: description.stall_after,
         })
     }
 
     /// Runs the pipe to its end.
     pub(super) fn run(self) -> Result<Report, Error> {
+        let span = self.span.clone();
+        span.run(|| self.run_inside(&span))
+    }
+
+    fn run_inside(self, span: &PipeSpan) -> Result<Report, Error> {
         let Self {
             plan,
             segment,
             canceller,
             attach_point,
             instances,
+            watch,
+            notices,
             listener,
+            span: _,
             stopped_limit,
+            stall_after,
         } = self;
         let _armed = canceller.arm(&segment);
         let context = SupervisorContext {
             segment: &segment,
             attach_point: &attach_point,
             listener: &listener,
+            span,
             stopped_limit,
         };
         let (sender, exits) = unbounded();
-        let mut monitor = Monitor::new(&segment, &plan, &canceller);
+        let observer = Observer::new(&segment, &plan, &listener, &watch, notices, stall_after);
+        let mut monitor = Monitor::new(&segment, &plan, &canceller, observer);
         thread::scope(|scope| {
+            let _stop_on_panic = StopOnPanic(&segment);
             let started = instances.start(scope, &context, &sender);
             // Instances that were not started will not end either: without this sender, the
             // channel disconnects when those that were started have ended.
@@ -108,6 +138,18 @@ impl<'a> PreparedPipe<'a> {
             monitor.receive_exits(&exits);
         });
         monitor.outcome()
+    }
+}
+
+/// Stops the pipe if the controller panics, so that it does not wait for its threads for ever. The
+/// caller's listener may panic.
+struct StopOnPanic<'s>(&'s Segment);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
+        }
     }
 }
 
@@ -135,11 +177,18 @@ struct Monitor<'s> {
     finding: Option<AuditFinding>,
     /// Time at which each instance fell asleep, if all of them slept at the last tick.
     asleep: Option<Vec<u64>>,
+    observer: Observer<'s>,
 }
 
 impl<'s> Monitor<'s> {
-    fn new(segment: &'s Segment, plan: &'s Plan, canceller: &'s Canceller) -> Self {
+    fn new(
+        segment: &'s Segment,
+        plan: &'s Plan,
+        canceller: &'s Canceller,
+        observer: Observer<'s>,
+    ) -> Self {
         Self {
+            observer,
             segment,
             plan,
             canceller,
@@ -158,10 +207,14 @@ impl<'s> Monitor<'s> {
         while self.ended < self.instances {
             match exits.recv_timeout(TICK) {
                 Ok(exit) => self.record_exit(exit),
-                Err(RecvTimeoutError::Timeout) => self.check_progress(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.check_progress();
+                    self.observer.tick();
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.observer.report_notices();
     }
 
     fn record_exit(&mut self, exit: InstanceExit) {
@@ -171,6 +224,7 @@ impl<'s> Monitor<'s> {
             after_stop,
         } = exit;
         self.ended += 1;
+        self.observer.on_exit(id, &result, after_stop);
         let Err(error) = result else {
             self.ended_well.insert(id);
             return;
@@ -328,7 +382,7 @@ impl<'s> Monitor<'s> {
             return Err(Error::Corrupt(Corruption::new(what)));
         }
         let (label, chain) = (self.plan.label.clone(), self.plan.to_string());
-        Ok(Report::new(label, chain, Status::of(self.segment)))
+        Ok(Report::new(label, chain, self.observer.status()))
     }
 }
 
@@ -359,7 +413,10 @@ mod tests {
         let (shape, no) = (plan.shape.clone(), HugePages::No);
         let segment = Segment::create(&plan.name, shape, &[], Backing::Anonymous, no).unwrap();
         let canceller = Canceller::new();
-        let mut monitor = Monitor::new(&segment, &plan, &canceller);
+        let (listener, watch) = (Listener::default(), WorkWatch::new(&segment));
+        let never = Duration::MAX;
+        let observer = Observer::new(&segment, &plan, &listener, &watch, Vec::new(), never);
+        let mut monitor = Monitor::new(&segment, &plan, &canceller, observer);
         for &(stage, waiting) in exits {
             let (result, after_stop) = (Err(StageError::deadlock(waiting)), segment.is_stopped());
             monitor.record_exit(InstanceExit {

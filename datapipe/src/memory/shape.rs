@@ -136,6 +136,8 @@ impl StageShape {
 ///
 /// Exhaustive: data flows one way or the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[allow(clippy::exhaustive_enums, reason = "declared above")]
 pub enum Direction {
     /// From where it is used to where it is kept.

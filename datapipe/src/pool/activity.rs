@@ -6,6 +6,8 @@ use crate::memory::tables::Tables;
 
 /// Activity of a participant, as it last recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Activity {
@@ -21,6 +23,8 @@ pub enum Activity {
     Ended = 4,
     /// It is to be a process that another program starts, and that has not attached yet.
     Unattached = 5,
+    /// It waits for something outside of the pipe, through a [`Stop`](super::Stop).
+    WaitingOutside = 6,
 }
 
 /// Set beside a waiting activity that ends by itself.
@@ -39,6 +43,7 @@ impl Activity {
             3 => Self::WaitingForInput,
             4 => Self::Ended,
             5 => Self::Unattached,
+            6 => Self::WaitingOutside,
             _ => Self::Working,
         }
     }
@@ -49,6 +54,15 @@ impl Activity {
         tables.participants[participant]
             .activity
             .store(word, Ordering::Release);
+    }
+
+    /// Replaces the activity by `next` if it is this one. A handle for stops may be used by another
+    /// thread than the participant's own, which must not hide what the participant waits for.
+    #[cfg(not(loom))]
+    pub(super) fn replace(self, next: Self, tables: &Tables, participant: ParticipantId) {
+        let activity = &tables.participants[participant].activity;
+        let (from, to) = (self as u32, next as u32);
+        let _ = activity.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// True if the participant sleeps until another one does something.

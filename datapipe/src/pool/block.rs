@@ -27,6 +27,7 @@ use crate::memory::{Corruption, Number, TableIndex};
 
 use super::participant::Held;
 use super::port_core::PortCore;
+use super::stop::Stop;
 use crate::block_info::BlockInfo;
 
 /// A block of data in a buffer of the pool, exclusively ours until it is sent or dropped.
@@ -298,6 +299,12 @@ impl Block {
 
     pub(super) fn set_answered(&self) {
         self.kind.set(LeaseKind::Answered);
+    }
+
+    /// Returns a handle for waits outside of the pipe that end when the pipe stops. Making one takes
+    /// a few nanoseconds.
+    pub fn stop(&self) -> Stop {
+        self.core.stop()
     }
 
     /// Writes the descriptor and lets go, to send.

@@ -34,6 +34,8 @@ mod port_error; // the errors of the primitives
 mod reclaim; // buffers of a dead participant
 #[cfg(not(loom))]
 mod seat; // an instance's seat, before a port has taken it
+#[cfg(not(loom))]
+mod stop; // waits of a stage outside of the pipe, which a stop ends
 mod wait; // the wait loop
 mod word; // the ledger word
 
@@ -67,5 +69,7 @@ pub use port_error::{PortError, TryError};
 pub use reclaim::{Inputs, Reclaimed};
 #[cfg(not(loom))]
 pub use seat::{AtLimit, Seat};
+#[cfg(not(loom))]
+pub use stop::{Readiness, Stop};
 #[cfg(not(loom))]
 pub use wait::Blocked;

@@ -15,6 +15,7 @@ use crate::memory::Number;
 use super::block::Block;
 use super::port_core::PortCore;
 use super::port_error::{PortError, TryError};
+use super::stop::Stop;
 use super::wait::Blocked;
 
 /// The primitives of the first stage.
@@ -133,6 +134,11 @@ macro_rules! every_port {
             self.core.check_finished()?;
             self.core.participant().finish(self.core.id);
             Ok(())
+        }
+
+        /// Returns a handle for waits outside of the pipe that end when the pipe stops.
+        pub fn stop(&self) -> Stop {
+            self.core.stop()
         }
 
         pub(crate) fn core(&self) -> &Rc<PortCore> {

@@ -21,6 +21,7 @@ use super::loans::Loans;
 use super::participant::{Alloc, Held, Participant};
 use super::port_error::PortError;
 use super::seat::AtLimit;
+use super::stop::Stop;
 use super::wait::{Blocked, Waiter, wait};
 use super::word::State;
 
@@ -462,6 +463,10 @@ impl PortCore {
         point!("wait.woken");
         add(counter, now().saturating_sub(start));
         self.set_activity(Activity::Working);
+    }
+
+    pub(super) fn stop(&self) -> Stop {
+        Stop::new(Arc::clone(&self.tables), self.id)
     }
 
     /// The participant whose seat this is.

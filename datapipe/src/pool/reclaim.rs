@@ -4,6 +4,8 @@
 //! Until then nothing is decided, because a participant that only looks dead may still write.
 //! Everything else goes on meanwhile.
 
+#[cfg(not(loom))]
+use crate::memory::atomic::AtomicU64;
 use crate::memory::atomic::Ordering;
 use crate::memory::points::point;
 use crate::memory::tables::Tables;
@@ -109,8 +111,20 @@ impl Segment {
             .load(Ordering::Relaxed)
     }
 
-    /// The number of the first input that waits for the replacement of a dead instance.
-    pub(crate) fn inherited(&self, instance: InstanceId) -> Option<Number> {
+    /// Activity of an instance, and a count that grows with each block that it takes up or sends.
+    #[cfg(not(loom))]
+    pub(crate) fn progress_of(&self, instance: InstanceId) -> (Activity, u64) {
+        let tables = self.tables();
+        let participant = self.shape().participant_of(instance);
+        let counters = &tables.participants[participant].counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let moved = load(&counters.blocks_in).wrapping_add(load(&counters.blocks_out));
+        (Activity::of(tables, participant), moved)
+    }
+
+    /// The number of the first input that an instance holds: the one on which it works, or, after
+    /// its death, the one that waits for its replacement.
+    pub(crate) fn first_input(&self, instance: InstanceId) -> Option<Number> {
         let participant = self.shape().participant_of(instance);
         inheritance(self.tables(), participant)
             .front()

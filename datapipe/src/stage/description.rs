@@ -13,6 +13,7 @@ use crate::error::StageError;
 use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
 use super::mirror::Mirror;
+use super::notice::{Notice, NoticeSource};
 use super::settings::{Confinement, Module, Offsets, Placement, Settings, StageKind};
 use super::traits::{Analyze, FlatMap, Head, InPlace, Tail, Transform};
 
@@ -457,6 +458,28 @@ impl<W> Stage<W> {
     #[must_use]
     pub fn on_message(mut self, handler: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
         self.settings.message_handler.function = Some(Arc::new(handler));
+        self
+    }
+
+    /// Sets the longest time for which an instance may work on one block. Only for stages in
+    /// processes: a process that works for longer is killed, and its death is dealt with as [any
+    /// other](crate::host#deaths). If it can be replaced, its replacement gets the block, and if
+    /// that takes too long as well, the pipe stops with the number of the block. The controller
+    /// checks four times a second, and reports [`Event::OverLimit`](crate::Event::OverLimit).
+    /// Waiting for the pipe, or through a [`Stop`](crate::pool::Stop), is not work.
+    ///
+    /// A thread cannot be ended from outside, so a pipe with a limit for a stage on threads is
+    /// refused.
+    #[must_use]
+    pub fn work_limit(mut self, limit: Duration) -> Self {
+        self.settings.work_limit = Some(limit);
+        self
+    }
+
+    /// Lets the controller report the notices of `source` as events of the pipe.
+    #[must_use]
+    pub(crate) fn notices(mut self, source: impl FnMut() -> Vec<Notice> + Send + 'static) -> Self {
+        self.settings.notices = Some(NoticeSource::new(source));
         self
     }
 

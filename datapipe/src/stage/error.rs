@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use crate::limits::MAX_CAUSES;
 use crate::memory::{Corruption, ParticipantId, TableIndex};
@@ -363,6 +364,9 @@ pub struct Death {
     pub status: Option<ExitStatus>,
     /// Reason that there was no replacement.
     pub reason: NotReplaced,
+    /// The stage's [`work_limit`](super::Stage::work_limit), if the controller killed the process
+    /// because it had worked on one block for longer.
+    pub over_limit: Option<Duration>,
 }
 
 /// Reason that a process which died was not replaced, and the pipe stopped.
@@ -396,10 +400,17 @@ impl fmt::Display for Death {
             process,
             status,
             reason,
+            over_limit,
         } = self;
         write!(f, "its process {process} died")?;
-        if let Some(status) = status {
-            write!(f, " ({status})")?;
+        match (status, over_limit) {
+            (_, Some(limit)) => write!(
+                f,
+                " (killed after more than {} s on one block)",
+                limit.as_secs_f64()
+            )?,
+            (Some(status), None) => write!(f, " ({status})")?,
+            (None, None) => {}
         }
         let reason = match reason {
             NotReplaced::Exited => " before the end of the stream, and did not say why",

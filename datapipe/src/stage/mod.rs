@@ -31,7 +31,8 @@
 //! | always, last | `drop` | the instance's own | briefly | panic |
 //!
 //! A block is ready when it can be filled (`fill`), read (`transform`, `analyze`) or written
-//! (`write`). A stop of the pipe waits for a call that blocks.
+//! (`write`). A stop of the pipe waits for a call that blocks, unless it blocks in a
+//! [`Stop`](crate::pool::Stop), as [`Block::stop`](crate::pool::Block::stop) returns it.
 //!
 //! The runner never makes a call twice for one block, and never makes one after an error. The one
 //! exception is a process that is killed: its replacement, a new instance, receives the block on
@@ -50,6 +51,7 @@ mod error; // errors of a stage, and the ends of its process
 mod inspection_log; // record of what an inspection has marked or rejected
 mod into_stage; // conversions into the stages of a pipe
 pub(crate) mod mirror; // copies of a process's reports in the controller
+mod notice; // news of a stage for the events of its pipe
 mod outputs; // the blocks that a stage makes from one
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
@@ -61,7 +63,7 @@ mod work; // kind and instances of a described stage
 pub use arguments::{Arguments, Fields};
 pub(crate) use builtin::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, RESEQUENCE_MODULE, SEQUENCE_MODULE,
-    STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE,
+    STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE, write_error,
 };
 pub use builtin::{
     BlockReader, BlockWriter, Finding, Inspect, OpenFile, StreamHead, StreamTail, analyze,
@@ -77,6 +79,7 @@ pub use error::{Death, NotReplaced, StageError, StageFailure, WaitsFor};
 pub(crate) use inspection_log::InspectionMirror;
 pub use inspection_log::{InspectionLog, InspectionOutcome};
 pub use into_stage::{IntoHead, IntoMiddle, IntoTail};
+pub(crate) use notice::{Notice, NoticeSource};
 pub use outputs::Outputs;
 pub use role::Role;
 pub use settings::{Confinement, StageKind};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::mirror::Mirrors;
+use super::notice::NoticeSource;
 
 /// Everything known of a stage without its code.
 #[derive(Clone, Debug)]
@@ -44,6 +45,9 @@ pub(crate) struct Settings {
     pub(crate) sends_tree: bool,
     /// The stage may take the content of a block away.
     pub(crate) rejects_blocks: bool,
+    pub(crate) notices: Option<NoticeSource>,
+    /// Longest time for which a process may work on one block.
+    pub(crate) work_limit: Option<Duration>,
 }
 
 impl Settings {
@@ -66,6 +70,8 @@ impl Settings {
             offsets: Offsets::Unknown,
             sends_tree: false,
             rejects_blocks: false,
+            notices: None,
+            work_limit: None,
         }
     }
 }

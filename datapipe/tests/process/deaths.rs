@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use datapipe::memory::Process;
+use datapipe::pool::Activity;
 use datapipe::prelude::*;
 use datapipe::testkit::Random;
 use datapipe::{NotReplaced, StageFailure};
@@ -185,6 +186,74 @@ pub(crate) fn deadly_block_is_named() {
         for part in ["doer", &process, "signal", "block 17"] {
             assert!(text.contains(part), "{text}");
         }
+    }
+}
+
+/// The replacement does not hang.
+pub(crate) fn process_over_its_work_limit_is_replaced() {
+    let limit = Duration::from_secs(2);
+    run_to_one_death(|file| out_of_place(Deed::HangOnce, 17, file).work_limit(limit));
+}
+
+pub(crate) fn block_over_the_work_limit_is_named() {
+    let limit = Duration::from_secs(1);
+    let (events, sink) = {
+        let events = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        (Arc::clone(&events), events)
+    };
+    let pipe = Pipe::builder()
+        .buffer_size(1024)
+        .on_event(move |event| sink.lock().push(event.clone()))
+        .head(counting(200, &Arc::default()))
+        .stage(out_of_place(Deed::Hang, 17, "").work_limit(limit))
+        .tail(checking(&Arc::default()));
+    let Err(Error::Stage(failure)) = pipe.run() else {
+        panic!("the pipe did not fail")
+    };
+    let death = failure.error.death().unwrap();
+    assert_eq!(death.reason, NotReplaced::PoisonBlock(17));
+    assert_eq!(death.over_limit, Some(limit));
+    let text = failure.to_string();
+    assert!(
+        text.contains("(killed after more than 1 s on one block) at block 17"),
+        "{text}"
+    );
+    let is_over = |event: &&Event| matches!(event, Event::OverLimit { stage, block: Some(17), .. } if stage == "doer");
+    assert_eq!(events.lock().iter().filter(is_over).count(), 2);
+}
+
+/// A process that waits for a silent pipe ends by itself: it is not killed.
+pub(crate) fn processes_on_silent_and_full_pipes_end_when_the_pipe_is_cancelled() {
+    let (silent, _writer) = std::io::pipe().unwrap();
+    let (_reader, full) = std::io::pipe().unwrap();
+    let zeros = std::fs::File::open("/dev/zero").unwrap();
+    let source = |fd: std::os::fd::OwnedFd| HeadStage::from(StreamHead::file(fd)).in_processes();
+    let sink = |fd: std::os::fd::OwnedFd| TailStage::from(StreamTail::file(fd)).in_processes();
+    let null = std::fs::File::options()
+        .write(true)
+        .open("/dev/null")
+        .unwrap();
+    let pipes = [
+        (source(silent.into()), sink(null.into()), 0),
+        (source(zeros.into()), sink(full.into()), 1),
+    ];
+    for (head, tail, waiting) in pipes {
+        let events = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        let pipe = Pipe::builder().buffer_size(64 << 10).head(head).tail(tail);
+        let pipe = pipe.on_event(move |event| seen.lock().push(event.clone()));
+        let pipe = pipe.start().unwrap();
+        wait_until("it waits", || {
+            let activity = pipe.status().stages[waiting].instances[0].activity;
+            activity == Activity::WaitingOutside
+        });
+        pipe.cancel();
+        assert!(matches!(pipe.wait(), Err(Error::Cancelled)));
+        let events = events.lock();
+        let died = events
+            .iter()
+            .any(|event| matches!(event, Event::Died { .. }));
+        assert!(!died, "{events:?}");
     }
 }
 

@@ -24,9 +24,11 @@ pub(crate) enum Deed {
     Panic,
     Exit,
     Hang,
+    /// Hangs if its file does not exist yet, and creates it.
+    HangOnce,
 }
 
-const DEEDS: [Deed; 9] = [
+const DEEDS: [Deed; 10] = [
     Deed::Pass,
     Deed::Die,
     Deed::DieOnce,
@@ -36,6 +38,7 @@ const DEEDS: [Deed; 9] = [
     Deed::Panic,
     Deed::Exit,
     Deed::Hang,
+    Deed::HangOnce,
 ];
 
 #[derive(Clone, Debug)]
@@ -61,7 +64,8 @@ impl Doer {
                 panic!("lost my mind at {number}")
             }
             Deed::Exit => std::process::exit(3),
-            Deed::Hang => loop {
+            Deed::HangOnce if File::create_new(&self.file).is_err() => {}
+            Deed::Hang | Deed::HangOnce => loop {
                 std::thread::sleep(Duration::from_secs(3600));
             },
         }

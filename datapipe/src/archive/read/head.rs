@@ -468,7 +468,7 @@ impl<M: Medium> Head for ArchiveHead<M> {
     }
 
     fn describe<'a>(&self, stage: HeadStage<'a>) -> HeadStage<'a> {
-        let stage = stage.offsets(Offsets::Kept);
+        let stage = stage.offsets(Offsets::Kept).notices(self.report.notices());
         let Some(session) = self.units.session() else {
             return stage;
         };

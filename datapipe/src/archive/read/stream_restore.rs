@@ -3,11 +3,10 @@
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use crate::error::StageError;
-use crate::pool::{Block, Codec, Marks};
-use crate::stage::{OpenFile, Tail, TailStage};
+use crate::pool::{Block, Codec, Marks, Stop};
+use crate::stage::{OpenFile, Tail, TailStage, write_error};
 use crate::wire::BlockKind;
 
 use super::super::arguments;
@@ -33,9 +32,10 @@ pub struct StreamRestore<W> {
 
 impl StreamRestore<OpenFile> {
     /// Makes a tail that writes to an open file, pipe, socket or device, from its current offset.
-    /// The tail can run in another process, which gets the descriptor.
+    /// The tail can run in another process, which gets the descriptor. A stop of the pipe ends a
+    /// wait for a reader that does not read.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
-        let file = OpenFile(Arc::new(file.into()));
+        let file = OpenFile::new(file);
         Self {
             file: Some(file.clone()),
             ..Self::new(file)
@@ -54,12 +54,12 @@ impl<W: Write + Send> StreamRestore<W> {
         }
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), StageError> {
-        let at = self.written;
-        self.writer.write_all(bytes).map_err(|error| {
-            let what = format!("cannot write to the destination at byte {at}");
-            StageError::with_source(what, error)
-        })?;
+    fn put(&mut self, bytes: &[u8], stop: &Stop) -> Result<(), StageError> {
+        let written = match &self.file {
+            Some(file) => file.write_all_until_stop(bytes, stop),
+            None => self.writer.write_all(bytes),
+        };
+        written.map_err(|error| write_error(self.written, error))?;
         self.written += bytes.len() as u64;
         Ok(())
     }
@@ -94,11 +94,12 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
                 self.written
             )));
         }
+        let stop = block.stop();
         while self.written < info.offset {
             let len = (info.offset - self.written).min(ZEROS.len() as u64);
-            self.put(&ZEROS[..len as usize])?;
+            self.put(&ZEROS[..len as usize], &stop)?;
         }
-        self.put(block.bytes())
+        self.put(block.bytes(), &stop)
     }
 
     fn finish(&mut self) -> Result<(), StageError> {

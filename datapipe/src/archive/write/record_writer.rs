@@ -34,6 +34,11 @@ impl<M: Medium> RecordWriter<M> {
         self.volume > 0
     }
 
+    /// Number of the current volume, from 1; 0 before the first label.
+    pub(super) fn volume(&self) -> u32 {
+        self.volume
+    }
+
     /// Writes the label of a volume: of the first one, and of each next one when
     /// [`write`](Self::write) has returned `None`.
     pub(super) fn write_label(

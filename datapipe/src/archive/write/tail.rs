@@ -308,8 +308,10 @@ impl<M: Medium> ArchiveTail<M> {
         self.plain += u64::from(header.plain);
         self.rejected += u64::from(header.marks.contains(Marks::REJECTED));
         let (blocks, plain, rejected) = (self.next, self.plain, self.rejected);
+        let volumes = self.stream.volume();
         self.report.update(|outcome| {
             (outcome.blocks, outcome.plain, outcome.rejected) = (blocks, plain, rejected);
+            outcome.volumes = volumes;
         });
         let written = self.stream.end() - self.chunk_start.unwrap_or_default();
         if written >= self.plan.chunk_len
@@ -338,11 +340,14 @@ impl<M: Medium> Tail for ArchiveTail<M> {
         self.begin()?;
         self.end_chunk(true)?;
         self.end()?;
-        self.report.update(|outcome| outcome.complete = true);
+        let volumes = self.stream.volume();
+        self.report
+            .update(|outcome| (outcome.complete, outcome.volumes) = (true, volumes));
         Ok(())
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {
+        let stage = stage.notices(self.report.notices());
         match self.stream.medium_handle() {
             Ok(medium) => arguments::describe_tail(stage, &self.plan, medium, &self.report),
             Err(why) => stage.local(why.to_string()),

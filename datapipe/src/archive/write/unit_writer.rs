@@ -57,6 +57,11 @@ impl<M: Medium> UnitWriter<M> {
         self.records.medium_handle()
     }
 
+    /// Number of the current volume, from 1; 0 before the first label.
+    pub(super) fn volume(&self) -> u32 {
+        self.records.volume()
+    }
+
     /// True if the first volume was begun.
     pub(super) fn is_begun(&self) -> bool {
         self.records.is_begun()

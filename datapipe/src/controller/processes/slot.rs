@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::error::StageError;
-use crate::memory::Segment;
+use crate::memory::{InstanceId, Segment};
+use crate::pool::Activity;
 
 use super::running_process::RunningProcess;
 use super::spec::ProcessSpec;
@@ -24,11 +25,24 @@ pub(super) struct Slot {
     pub(super) fruitless_deaths: u32,
     /// Time for which the process was seen stopped.
     pub(super) stopped_for: Duration,
+    /// Work of each instance, as it was at the last check.
+    pub(super) work: Vec<InstanceWork>,
+    /// The work limit, if the process was killed because it exceeded it.
+    pub(super) over_limit: Option<Duration>,
     /// Time at which the controller gave up an attached process: it hung up without a report, or
     /// was stopped for too long.
     pub(super) left_at: Option<Instant>,
     /// Time at which the last instance was reported to have ended.
     pub(super) finished_at: Option<Instant>,
+}
+
+/// Work of an instance on its present block.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct InstanceWork {
+    /// Count that grows with each block.
+    pub(super) moved: u64,
+    /// Time for which it was seen at work on the same block.
+    pub(super) time: Duration,
 }
 
 /// End of an instance, as its process reported it.
@@ -42,15 +56,17 @@ impl Slot {
     pub(super) fn new(spec: ProcessSpec) -> Self {
         Self {
             ends: spec.ids().map(|_| None).collect(),
-            spec,
             running: None,
             created_at: Instant::now(),
             processes: 0,
             taken_up: 0,
             fruitless_deaths: 0,
             stopped_for: Duration::ZERO,
+            work: spec.ids().map(|_| InstanceWork::default()).collect(),
+            over_limit: None,
             left_at: None,
             finished_at: None,
+            spec,
         }
     }
 
@@ -62,6 +78,26 @@ impl Slot {
     /// True if the end of every instance was reported.
     pub(super) fn has_finished(&self) -> bool {
         self.ends.iter().all(Option::is_some)
+    }
+
+    /// Adds `tick` to the time of each instance that still works on the block of the last check.
+    /// Returns an instance that has exceeded the work limit, if there is one.
+    pub(super) fn check_work(&mut self, tick: Duration, segment: &Segment) -> Option<InstanceId> {
+        let limit = self.spec.work_limit?;
+        let mut over = None;
+        for (id, work) in self.spec.ids().zip(&mut self.work) {
+            let (activity, moved) = segment.progress_of(id);
+            let is_same = std::mem::replace(&mut work.moved, moved) == moved;
+            if !is_same || activity != Activity::Working {
+                work.time = Duration::ZERO;
+                continue;
+            }
+            work.time += tick;
+            if work.time > limit {
+                over = over.or(Some(id));
+            }
+        }
+        over
     }
 
     /// Records the end of an instance, unless one was recorded before. A failure stops the pipe.

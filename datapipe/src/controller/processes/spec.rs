@@ -27,6 +27,8 @@ pub(crate) struct ProcessSpec {
     /// Reason for which a process that is killed is not replaced; `None` if it is.
     pub(super) irreplaceable: Option<NotReplaced>,
     pub(super) message_handler: MessageHandler,
+    /// Longest time for which the process may work on one block.
+    pub(super) work_limit: Option<Duration>,
 }
 
 /// Source of a process.
@@ -86,6 +88,7 @@ impl ProcessSpec {
             },
             irreplaceable,
             message_handler: settings.message_handler.clone(),
+            work_limit: settings.work_limit,
         };
         first_instances.map(spec).collect()
     }

@@ -13,14 +13,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::super::admission::{Arrival, AttachPoint};
 use super::super::event::{Event, Listener};
 use super::super::instance::InstanceExit;
+use super::super::trace::PipeSpan;
+use super::super::work_watch::block_of;
 use super::running_process::RunningProcess;
-use super::slot::{ReportedEnd, Slot};
+use super::slot::{InstanceWork, ReportedEnd, Slot};
 use super::spec::{ProcessSource, ProcessSpec};
 use crate::error::{Death, NotReplaced, StageError};
 use crate::host::StageMessage;
 use crate::host::message::{self, Message, Received};
 use crate::limits::MAX_FRUITLESS_DEATHS;
-use crate::memory::{Dead, Number, Segment, StageId};
+use crate::memory::{Dead, InstanceId, Number, Segment, StageId};
 use crate::pool::{Activity, Inputs, PortError};
 use crate::stage::runner::thread::catch_panic;
 
@@ -42,8 +44,19 @@ pub(in super::super) struct SupervisorContext<'s> {
     pub(in super::super) segment: &'s Segment,
     pub(in super::super) attach_point: &'s AttachPoint,
     pub(in super::super) listener: &'s Listener,
+    pub(in super::super) span: &'s PipeSpan,
     /// Longest time for which a process may be stopped.
     pub(in super::super) stopped_limit: Duration,
+}
+
+impl SupervisorContext<'_> {
+    /// Reports the start of an instance on a thread of this process.
+    pub(in super::super) fn announce(&self, id: InstanceId) {
+        self.listener.notify(|| Event::ThreadStarted {
+            stage: self.segment.stage_name(id.stage()),
+            instance: id.index(),
+        });
+    }
 }
 
 /// Runs the instances to their ends, each of which is sent to `exits`.
@@ -155,6 +168,7 @@ impl Supervisor<'_> {
         if self.checked_stopped_at.elapsed() >= STOPPED_TICK {
             self.checked_stopped_at = Instant::now();
             self.end_stopped();
+            self.end_overdue();
         }
         for mut slot in std::mem::take(&mut self.slots) {
             self.receive_messages(&mut slot, PACKETS_AT_ONCE, usize::MAX);
@@ -253,6 +267,29 @@ impl Supervisor<'_> {
                 slot.left_at.get_or_insert_with(Instant::now);
                 self.context.segment.stop();
             }
+        }
+    }
+
+    /// Kills the processes that have worked on one block for longer than their limit.
+    fn end_overdue(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_bound()) {
+            // Counted in checks and not by the clock, as above.
+            let Some(id) = slot.check_work(STOPPED_TICK, self.context.segment) else {
+                continue;
+            };
+            let (Some(running), Some(limit)) = (&slot.running, slot.spec.work_limit) else {
+                continue;
+            };
+            if slot.over_limit.replace(limit).is_none() {
+                self.context.listener.notify(|| Event::OverLimit {
+                    stage: slot.spec.stage_name.clone(),
+                    instance: id.index(),
+                    process: running.process.id(),
+                    block: block_of(id, self.context.segment),
+                    limit,
+                });
+            }
+            running.kill();
         }
     }
 
@@ -453,6 +490,7 @@ impl Supervisor<'_> {
                 process: dead.process(),
                 status,
                 reason,
+                over_limit: slot.over_limit,
             }))
         };
         if status.is_some_and(|status| status.signal().is_none()) {
@@ -479,13 +517,14 @@ impl Supervisor<'_> {
             }
         } else {
             slot.fruitless_deaths = 0;
-            if let Some(number) = segment.inherited(id)
+            if let Some(number) = segment.first_input(id)
                 && !self.fatal_blocks.insert((id.stage(), number))
             {
                 return not_replaced(NotReplaced::PoisonBlock(number.get()));
             }
         }
-        (slot.stopped_for, slot.running) = (Duration::ZERO, None);
+        (slot.stopped_for, slot.running, slot.over_limit) = (Duration::ZERO, None, None);
+        slot.work.fill(InstanceWork::default());
         Ok(())
     }
 

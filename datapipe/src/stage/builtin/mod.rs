@@ -13,6 +13,7 @@
 mod analyze; // content analysis
 mod compress; // zstd and deflate, and decompression
 mod inspect; // the application's inspection, such as a virus scanner
+mod open_file; // descriptors of streams, whose waits a stop ends
 mod ordering; // sequencer and resequencer as stages
 mod stream; // any `Read` as head, any `Write` as tail
 
@@ -21,7 +22,8 @@ pub use analyze::{analyze, classify};
 pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
 pub use compress::{decompress, decompress_salvaging, deflate, zstd};
 pub use inspect::{Finding, Inspect};
+pub use open_file::OpenFile;
 pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};
 pub use ordering::{resequence, sequence};
-pub use stream::{BlockReader, BlockWriter, OpenFile, StreamHead, StreamTail};
-pub(crate) use stream::{STREAM_HEAD_MODULE, STREAM_TAIL_MODULE};
+pub use stream::{BlockReader, BlockWriter, StreamHead, StreamTail};
+pub(crate) use stream::{STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, write_error};

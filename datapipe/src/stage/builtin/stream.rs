@@ -2,39 +2,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::error::StageError;
 use crate::pool::{Block, HeadPort, TailPort};
 
 use crate::stage::{Arguments, Fields, Fill, Head, HeadStage, Offsets, Tail, TailStage};
 
+use super::open_file::OpenFile;
+
 /// Names of the modules that make these stages in other processes.
 pub(crate) const STREAM_HEAD_MODULE: &str = "datapipe.stream-head";
 pub(crate) const STREAM_TAIL_MODULE: &str = "datapipe.stream-tail";
-
-/// An open file, pipe, socket or device, which a stage can read or write in another process too.
-#[derive(Clone, Debug)]
-pub struct OpenFile(pub(crate) Arc<OwnedFd>);
-
-impl Read for OpenFile {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&*self.0, bytes)?)
-    }
-}
-
-impl Write for OpenFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(&*self.0, bytes)?)
-    }
-
-    /// Returns at once: each write goes directly to the kernel.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Reads a stream into blocks: a file, standard input, a socket, anything that can be read.
 ///
@@ -60,7 +40,8 @@ pub struct StreamHead<R> {
 }
 
 impl<R: Read + Send> StreamHead<R> {
-    /// A head that reads `reader` to its end, in this process. For an open file,
+    /// A head that reads `reader` to its end, in this process. A read that waits for data delays a
+    /// stop of the pipe until it returns: for an open file, a pipe or a socket,
     /// [`file`](StreamHead::file) is the better choice.
     pub fn new(reader: R) -> Self {
         Self {
@@ -76,6 +57,8 @@ impl StreamHead<OpenFile> {
     /// As a [`HeadStage`] it can run in a process, which receives the descriptor, unless the
     /// descriptor is a terminal.
     ///
+    /// A stop of the pipe ends a wait for data that a pipe, a socket or a device does not have yet.
+    ///
     /// ```no_run
     /// use datapipe::prelude::*;
     /// use std::fs::File;
@@ -89,7 +72,7 @@ impl StreamHead<OpenFile> {
     /// # }
     /// ```
     pub fn file(file: impl Into<OwnedFd>) -> Self {
-        let file = OpenFile(Arc::new(file.into()));
+        let file = OpenFile::new(file);
         Self {
             reader: file.clone(),
             offset: 0,
@@ -115,6 +98,17 @@ impl StreamHead<OpenFile> {
     }
 }
 
+/// Makes the error of a tail that cannot write at byte `at` of its stream. If the pipe was stopped,
+/// that is the error.
+pub(crate) fn write_error(at: u64, error: io::Error) -> StageError {
+    let error = StageError::from(error);
+    if error.is_stopped() {
+        return error;
+    }
+    let what = format!("cannot write to the destination at byte {at}");
+    StageError::with_source(what, error)
+}
+
 fn cannot_open(path: &Path, error: io::Error) -> StageError {
     StageError::with_source(format!("cannot open {}", path.display()), error)
 }
@@ -127,11 +121,20 @@ impl<R: Read + Send> Head for StreamHead<R> {
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         let mut info = block.info();
         info.offset = self.offset;
+        let waits = self.file.as_ref().filter(|file| file.may_wait());
+        let waits = waits.map(|file| (file, block.stop()));
         while !block.spare().is_empty() {
+            if let Some((file, stop)) = &waits {
+                stop.wait_readable(file)?;
+            }
             let n = match self.reader.read(block.spare()) {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // Another reader of the same pipe was faster.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && waits.is_some() => {
+                    continue;
+                }
                 Err(error) => {
                     let at = self.offset + block.len() as u64;
                     let what = format!("cannot read the source at byte {at}");
@@ -156,13 +159,13 @@ impl<R: Read + Send> Head for StreamHead<R> {
                 "its reader cannot move to another process: give StreamHead::file an open file",
             ),
             // The kernel stops a process that is not in the foreground when it reads from one.
-            Some(file) if file.0.is_terminal() => stage.local(
+            Some(file) if file.as_fd().is_terminal() => stage.local(
                 "it reads from a terminal, as only this process can: let it run on a thread",
             ),
             Some(file) => stage.module_with_shared_descriptors(
                 STREAM_HEAD_MODULE,
                 Arguments::new(),
-                [Arc::clone(&file.0)],
+                [file.shared()],
             ),
         }
     }
@@ -204,9 +207,9 @@ impl<W: Write + Send> StreamTail<W> {
 impl StreamTail<OpenFile> {
     /// A tail that writes to an open file, pipe, socket or device from its current position on. As
     /// a [`TailStage`] it can run in a process, which receives the descriptor: [`StreamHead::file`]
-    /// has an example.
+    /// has an example. A stop of the pipe ends a wait for a reader that does not read.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
-        let file = OpenFile(Arc::new(file.into()));
+        let file = OpenFile::new(file);
         Self {
             writer: file.clone(),
             written: 0,
@@ -245,10 +248,12 @@ impl<W: Write + Send> Tail for StreamTail<W> {
     }
 
     fn write(&mut self, block: &Block) -> Result<(), StageError> {
-        self.writer.write_all(block.bytes()).map_err(|error| {
-            let what = format!("cannot write to the destination at byte {}", self.written);
-            StageError::with_source(what, error)
-        })?;
+        let at = self.written;
+        let written = match &self.file {
+            Some(file) => file.write_all_until_stop(block.bytes(), &block.stop()),
+            None => self.writer.write_all(block.bytes()),
+        };
+        written.map_err(|error| write_error(at, error))?;
         self.written += block.len() as u64;
         Ok(())
     }
@@ -267,7 +272,7 @@ impl<W: Write + Send> Tail for StreamTail<W> {
             Some(file) => stage.module_with_shared_descriptors(
                 STREAM_TAIL_MODULE,
                 Arguments::new(),
-                [Arc::clone(&file.0)],
+                [file.shared()],
             ),
         }
     }
