@@ -165,7 +165,6 @@ mod tests {
     fn causes_of_a_stages_failure_are_reachable() {
         let corrupt = PortError::Corrupt(Corruption::new("two holders"));
         let death = Death {
-            over_limit: None,
             process: 7,
             status: None,
             reason: NotReplaced::Stateful,
