@@ -148,7 +148,9 @@ mod tests {
         check::<Error>(Error::Cancelled, 0);
         check::<io::Error>(AdmitError::System(denied()), 1);
         check::<AdmitError>(AdmitError::Ended, 0);
+        check::<io::Error>(AdmitError::Socket(denied()), 1);
         check::<io::Error>(AttachError::System(denied()), 1);
+        check::<io::Error>(AttachError::Socket(denied()), 1);
         let unpacked = StageError::from(segment(denied()));
         check::<io::Error>(AttachError::Request(unpacked.into()), 3);
     }

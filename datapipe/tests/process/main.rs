@@ -10,6 +10,7 @@
 
 mod archive; // archives and their media
 mod attached; // processes that attach to the pipe of another one
+mod attached_over; // the same, over a connected socket
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
 mod refusals; // stages and hosts that cannot run in processes
@@ -68,6 +69,12 @@ const TESTS: &[Test] = suite::tests![
     attached::attachment_is_refused_or_times_out,
     attached::failure_of_an_attached_process_is_reported,
     attached::death_of_an_attached_process_ends_the_pipe,
+    attached_over::processes_attach_over_a_listening_socket,
+    attached_over::process_attaches_over_an_inherited_socket,
+    attached_over::thread_attaches_and_keeps_its_socket,
+    attached_over::refused_processes_receive_an_answer,
+    attached_over::sockets_that_break_the_exchange_are_errors,
+    attached_over::other_users_are_refused,
     refusals::unusable_stage_descriptions_are_rejected,
     refusals::unusable_hosts_are_reported,
     refusals::host_rejects_launches_by_other_processes,
@@ -108,6 +115,9 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [deaths::CONTROLLER] => deaths::be_a_controller(),
         [attached::ATTACH, deed] => attached::attach(deed),
+        [attached_over::ATTACH] => attached_over::attach(None),
+        [attached_over::ATTACH, "--stay"] => attached_over::stay(),
+        [attached_over::ATTACH, path] => attached_over::attach(Some(path)),
         [unruly::CONTROLLER] => unruly::be_a_controller(),
         [unruly::FLOOD] => unruly::flood(),
         _ => {}
