@@ -18,7 +18,11 @@ impl Difference {
             }
         }
         (found.len() != expected.len()).then(|| {
-            let more = if found.len() > expected.len() { found } else { expected };
+            let more = if found.len() > expected.len() {
+                found
+            } else {
+                expected
+            };
             let number = found.len().min(expected.len());
             Self(format!(
                 "{} blocks instead of {}; block {number} of the longer one begins with {}",
@@ -31,7 +35,10 @@ impl Difference {
 
     /// Returns the first difference between two sequences of bytes.
     pub(super) fn of_bytes(found: &[u8], expected: &[u8]) -> Option<Self> {
-        let same = found.iter().zip(expected).take_while(|(one, other)| one == other);
+        let same = found
+            .iter()
+            .zip(expected)
+            .take_while(|(one, other)| one == other);
         let offset = same.count();
         (offset < found.len().max(expected.len())).then(|| {
             Self(format!(
@@ -78,7 +85,10 @@ mod tests {
         let expected = [vec![1], two];
         let text = Difference::of_blocks(&[vec![1], one.clone()], &expected);
         let text = text.unwrap().to_string();
-        assert!(text.starts_with("block 1, offset 700000: ab 07 07"), "{text}");
+        assert!(
+            text.starts_with("block 1, offset 700000: ab 07 07"),
+            "{text}"
+        );
         assert!(text.len() < 200, "{text}");
         let text = Difference::of_blocks(&expected[..1], &expected).unwrap();
         assert_eq!(
@@ -87,6 +97,9 @@ mod tests {
              07 07 07 07 07 07 07 07"
         );
         let text = Difference::of_bytes(&one[..3], &one[..2]).unwrap();
-        assert_eq!(text.to_string(), "offset 2: 07 instead of the end (3 bytes instead of 2)");
+        assert_eq!(
+            text.to_string(),
+            "offset 2: 07 instead of the end (3 bytes instead of 2)"
+        );
     }
 }

@@ -105,37 +105,59 @@ impl Suite {
                 Contract::TailData.broken(case, difference);
             }
         };
-        check(&format!("{name}, the blocks as given"), blocks, on_threads(stage()));
+        check(
+            &format!("{name}, the blocks as given"),
+            blocks,
+            on_threads(stage()),
+        );
         for len in [1000, 64 << 10] {
             let cut: Vec<_> = data.chunks(len).map(<[u8]>::to_vec).collect();
-            check(&format!("{name}, blocks of {len} bytes"), &cut, on_threads(stage()));
+            check(
+                &format!("{name}, blocks of {len} bytes"),
+                &cut,
+                on_threads(stage()),
+            );
         }
         let holes = blocks.iter().flat_map(|block| [Vec::new(), block.clone()]);
         let holes: Vec<_> = holes.collect();
-        check(&format!("{name}, every other block empty"), &holes, on_threads(stage()));
-        check(&format!("{name}, an empty stream"), &[], on_threads(stage()));
+        check(
+            &format!("{name}, every other block empty"),
+            &holes,
+            on_threads(stage()),
+        );
+        check(
+            &format!("{name}, an empty stream"),
+            &[],
+            on_threads(stage()),
+        );
         if stage().kind() != StageKind::Loop {
             check(&format!("{name}, inline"), blocks, stage().inline());
         }
         if self.with_processes {
-            check(&format!("{name}, in a process"), blocks, stage().in_processes());
+            check(
+                &format!("{name}, in a process"),
+                blocks,
+                stage().in_processes(),
+            );
         }
-        self.check_smallest(&name, blocks, &stage);
-        self.check_beginning(&name, blocks, &stage, &written);
+        let enough = self.check_smallest(&name, blocks, &stage);
+        self.check_beginning(&name, blocks, enough, &stage, &written);
     }
 
+    /// Runs a tail with the smallest pool, and returns its buffers.
     fn check_smallest(
         &self,
         name: &str,
         blocks: &[Vec<u8>],
         stage: &impl Fn() -> TailStage<'static>,
-    ) {
+    ) -> u32 {
         let case = format!("{name}, the smallest pool");
         let small = || pipe().head(source(blocks)).tail(on_threads(stage()));
         let enough = smallest_pool(&case, small());
         if let Err(error) = self.run(&case, small().buffers(enough)) {
             fail(&case, error);
         }
+        enough
     }
 
     /// Cancels the pipe when the head has sent so many blocks.
@@ -143,13 +165,15 @@ impl Suite {
         &self,
         name: &str,
         blocks: &[Vec<u8>],
+        enough: u32,
         stage: &impl Fn() -> TailStage<'static>,
         written: &impl Fn() -> Vec<u8>,
     ) {
         let data = blocks.concat();
         for sent in [0, 1, blocks.len() / 2, blocks.len()] {
             let case = format!("{name}, cancelled after the head has sent {sent} blocks");
-            let pipe = pipe();
+            // A small pool: all but a few of the blocks have reached the tail when it stops.
+            let pipe = pipe().buffers(enough);
             let head = stopping(&blocks[..sent.min(blocks.len())], pipe.canceller());
             match self.run(&case, pipe.head(head).tail(on_threads(stage()))) {
                 Err(Error::Cancelled) | Ok(_) => {}

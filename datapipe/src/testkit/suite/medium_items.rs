@@ -81,8 +81,14 @@ pub(super) fn write(medium: &mut impl Medium) -> Vec<Written> {
                 written.extend(end_volume(medium));
                 volumes += 1;
                 match medium.next_volume() {
-                    Ok(true) if volumes <= VOLUMES => written.push(Written::NextVolume),
-                    Ok(true) | Err(MediumError::Full { .. }) => break,
+                    Ok(true) => {
+                        written.push(Written::NextVolume);
+                        if volumes > VOLUMES {
+                            written.push(last_record(medium));
+                            break;
+                        }
+                    }
+                    Err(MediumError::Full { .. }) => break,
                     Ok(false) => Contract::EndOfVolume.broken(case, "next_volume returned false"),
                     Err(error) => Contract::EndOfVolume.broken(case, error),
                 }
@@ -94,6 +100,15 @@ pub(super) fn write(medium: &mut impl Medium) -> Vec<Written> {
         works(error);
     }
     written
+}
+
+/// Writes the only record of the last volume.
+fn last_record(medium: &mut impl Medium) -> Written {
+    let bytes = b"the end...".to_vec();
+    match medium.write(&bytes) {
+        Ok(at) => Written::Record(at, bytes),
+        Err(error) => Contract::EndOfVolume.broken("the first record of a volume", error),
+    }
 }
 
 /// Uses the room that is reserved at the end of a volume.
@@ -135,7 +150,10 @@ pub(super) fn read(case: &str, medium: &mut impl Medium, most: usize) -> Vec<Wri
             }
         }
         if !matches!(item, Item::Record(_)) && !record.is_empty() {
-            let text = format!("item {}: the record is not empty after {item:?}", found.len());
+            let text = format!(
+                "item {}: the record is not empty after {item:?}",
+                found.len()
+            );
             Contract::EndOfItems.broken(case, text);
         }
         if found.len() > most {
@@ -175,7 +193,11 @@ pub(super) fn compare(contract: Contract, case: &str, found: &[Written], written
         }
     }
     if found.len() != written.len() {
-        let more = if found.len() > written.len() { found } else { written };
+        let more = if found.len() > written.len() {
+            found
+        } else {
+            written
+        };
         let number = found.len().min(written.len());
         let text = format!(
             "{} items instead of {}; item {number} of the longer list is {}",

@@ -152,7 +152,11 @@ impl Suite {
             let case = format!("{name}, in a process");
             same(&case, &self.result(&case, blocks, stage().in_processes()));
         }
-        self.result(&format!("{name}, an empty stream"), &[], on_threads(stage()));
+        self.result(
+            &format!("{name}, an empty stream"),
+            &[],
+            on_threads(stage()),
+        );
         let mut random = Random::new(blocks.len() as u64);
         for _ in 0..CUTS {
             let cut = random.below(blocks.len() as u64 + 1);
@@ -231,8 +235,8 @@ impl Suite {
                     Contract::Replaceable.broken(&case, difference);
                 }
             }
-            Err(Error::Stage(failure))
-                if failure.error.death().is_some_and(cannot_be_replaced) => {}
+            Err(Error::Stage(failure)) if failure.error.death().is_some_and(cannot_be_replaced) => {
+            }
             Err(error) => Contract::Replaceable.broken(&case, error),
         }
     }

@@ -15,5 +15,5 @@ mod medium_items; // what a suite writes to a medium, and reads from it
 mod middle; // the suites of stages between two queues
 mod run; // pipes that a suite runs, and waits for
 
-pub use run::Suite;
 pub use middle::check_stage;
+pub use run::Suite;

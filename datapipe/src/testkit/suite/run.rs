@@ -111,7 +111,11 @@ impl Suite {
     /// Fails unless the stage names a module, if processes are part of the suite.
     pub(super) fn check_module<W>(&self, stage: &Stage<W>) {
         if self.with_processes && stage.settings.module.is_none() {
-            let why = stage.settings.local.as_deref().unwrap_or("it names no module");
+            let why = stage
+                .settings
+                .local
+                .as_deref()
+                .unwrap_or("it names no module");
             let name = &stage.settings.name;
             Contract::Module.broken("in processes", format!("stage \"{name}\": {why}"));
         }
@@ -125,7 +129,9 @@ impl Suite {
         let (mut moved, mut since) = (0, Instant::now());
         while let Some(status) = pipe.status_every(Duration::from_millis(50)) {
             let instances = status.stages.iter().flat_map(|stage| &stage.instances);
-            let now = instances.map(|one| one.blocks_in + one.blocks_out).sum::<u64>();
+            let now = instances
+                .map(|one| one.blocks_in + one.blocks_out)
+                .sum::<u64>();
             if std::mem::replace(&mut moved, now) != now {
                 since = Instant::now();
             }
@@ -138,7 +144,10 @@ impl Suite {
                 // To drop it would wait for the stage.
                 std::mem::forget(pipe);
                 let seconds = self.patience.as_secs_f64();
-                contract.broken(case, format!("no block has moved for {seconds} s\n{status}"));
+                contract.broken(
+                    case,
+                    format!("no block has moved for {seconds} s\n{status}"),
+                );
             }
         }
         pipe.wait()
