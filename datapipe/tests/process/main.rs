@@ -13,10 +13,12 @@ mod attached; // processes that attach to the pipe of another one
 mod attached_over; // the same, over a connected socket
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
+mod own_medium; // media of an adopter
 mod refusals; // stages and hosts that cannot run in processes
 mod same; // results equal to those of threads
 mod scribbles; // a process that overwrites the words of its pipe
 mod stages; // the modules of this host
+mod suites; // the suites of the testkit
 mod tree; // trees and streams
 mod unruly; // processes and callers that break the rules
 
@@ -95,6 +97,12 @@ const TESTS: &[Test] = suite::tests![
     archive::killed_archive_writer_leaves_a_salvageable_archive,
     archive::killed_archive_reader_fails_or_is_replaced,
     archive::killed_sealing_process_is_replaced,
+    own_medium::archive_on_an_own_medium_is_written_and_read_in_processes,
+    own_medium::unknown_and_failing_own_media_are_reported,
+    own_medium::medium_suite_runs_in_processes,
+    suites::suites_of_good_stages_pass_in_processes,
+    suites::suites_of_bad_stages_fail_in_processes,
+    suites::suites_demand_a_module,
     unruly::panic_in_a_message_handler_fails_the_stage,
     unruly::panic_in_an_event_listener_reaches_the_caller,
     unruly::panic_in_a_message_source_fails_the_stage,

@@ -174,7 +174,8 @@ fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
 }
 
 pub(crate) fn modules() -> Modules {
-    crate::unruly::add(crate::ends::add(datapipe::modules()))
+    let modules = crate::unruly::add(crate::ends::add(datapipe::modules()));
+    crate::suites::add(crate::own_medium::add(modules))
         .with("test.out-of-place", |call| {
             Ok(described("test.out-of-place", doer(call.arguments())?))
         })
