@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub struct MediumHandle {
     pub(crate) origin: Origin,
-    /// Of files, to write: the file of volume 1, and its directory. Of files, to read: the tape's
-    /// file, or the directory of volumes. Of a module: those of its caller.
+    /// Files to write: the file of volume 1, and its directory. Files to read: the tape's file, or
+    /// the directory of volumes. A module: descriptors of its caller.
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 

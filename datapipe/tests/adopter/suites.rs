@@ -130,7 +130,7 @@ mod heads {
     fn bad_heads_fail_with_the_contract() {
         fails(
             &[
-                "each byte once, whatever the size of the buffers",
+                "each byte once, with buffers of any size",
                 "buffers of 512 bytes",
                 "offset 512:",
             ],

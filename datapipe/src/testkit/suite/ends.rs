@@ -1,7 +1,8 @@
 //! The suites of heads and tails.
 
+use crate::controller::Canceller;
 use crate::error::Error;
-use crate::stage::{HeadStage, StageKind, TailStage};
+use crate::stage::{HeadStage, Stage, StageKind, TailStage};
 
 use super::contract::Contract;
 use super::difference::Difference;
@@ -189,9 +190,9 @@ impl Suite {
 }
 
 /// A head that sends blocks, cancels the pipe, and waits for that.
-fn stopping(blocks: &[Vec<u8>], canceller: crate::Canceller) -> HeadStage<'static> {
+fn stopping(blocks: &[Vec<u8>], canceller: Canceller) -> HeadStage<'static> {
     let blocks = blocks.to_vec();
-    crate::stage::Stage::head_port("suite-source", move |port| {
+    Stage::head_port("suite-source", move |port| {
         for bytes in blocks {
             let mut block = port.alloc()?;
             block.put(&bytes)?;

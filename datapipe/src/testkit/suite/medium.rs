@@ -2,6 +2,7 @@
 
 use crate::archive::{ArchiveOptions, ArchiveReader, BlockSet};
 use crate::controller::PipeBuilder;
+use crate::error::Error;
 use crate::media::{Item, Medium, MediumError, Position};
 use crate::stage::TailStage;
 
@@ -128,7 +129,7 @@ impl Suite {
     }
 }
 
-fn broken_archive(case: &str, in_processes: bool, error: crate::Error) -> ! {
+fn broken_archive(case: &str, in_processes: bool, error: Error) -> ! {
     if in_processes {
         Contract::Handle.broken(case, error);
     }

@@ -1,4 +1,4 @@
-//! What a suite writes to a medium, and how it reads it back.
+//! Records and marks that a suite writes to a medium, and reads back.
 
 use crate::limits::MAX_RECORD;
 use crate::media::{Item, Medium, MediumError, Position};

@@ -11,7 +11,7 @@ mod contract; // the parts of the contracts, and the failure that names one
 mod difference; // the first difference between two streams
 mod ends; // the suites of heads and tails
 mod medium; // the suite of media
-mod medium_items; // what a suite writes to a medium, and reads from it
+mod medium_items; // records and marks that the suite writes and reads
 mod middle; // the suites of stages between two queues
 mod run; // pipes that a suite runs, and waits for
 

@@ -184,7 +184,7 @@ pub(super) enum End {
     Kill,
 }
 
-/// What a suite's own tail has received, and what happens after so many blocks.
+/// Blocks that the suite's own tail has received, and the event after so many of them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Received {
     blocks: Arc<Mutex<Vec<Vec<u8>>>>,
