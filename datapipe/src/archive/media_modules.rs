@@ -119,12 +119,12 @@ impl Modules {
     /// processes of this host.
     ///
     /// `open` is called once in each process that writes or reads such a medium. To write, it must
-    /// return an empty medium; to read, the medium at its start. [The recipe](crate::recipes::own_medium)
-    /// has a whole program.
+    /// return an empty medium; to read, the medium at its start. [The
+    /// recipe](crate::recipes::own_medium) has a whole program.
     ///
     /// ```no_run
     /// # use datapipe::prelude::*;
-    /// # fn open_object(name: &str, write: bool) -> Result<VirtualTape, StageError> { unimplemented!() }
+    /// # fn open_object(_: &str, _: bool) -> Result<VirtualTape, StageError> { unimplemented!() }
     /// use datapipe::host;
     ///
     /// let modules = datapipe::modules()

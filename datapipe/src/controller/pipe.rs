@@ -189,9 +189,9 @@ impl Pipe {
 
     /// Gives the seat of an unbound head or tail to a process. Returns the process's end of the
     /// control connection: send it to the process, for
-    /// [`Attachment::open`](crate::host::Attachment::open).
-    /// [`admit_over`](Self::admit_over) does both over a socket. The caller decides whether the process
-    /// may attach: it gets access to the pipe's shared memory.
+    /// [`Attachment::open`](crate::host::Attachment::open). [`admit_over`](Self::admit_over) does
+    /// both over a socket. The caller decides whether the process may attach: it gets access to the
+    /// pipe's shared memory.
     ///
     /// # Errors
     ///

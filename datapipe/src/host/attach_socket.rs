@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The pidfd names the process, also if another one connected the socket or made the pair, and the
-//! process cannot be mistaken for one that gets its id later. `docs/host-protocol.md` has the bytes.
+//! process cannot be mistaken for one that gets its id later. `docs/host-protocol.md` has the
+//! bytes.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

@@ -22,7 +22,8 @@ use crate::stage::Role;
 /// or its tail.
 ///
 /// The control connection comes from the pipe's controller, over a connected socket
-/// ([`Attachment::receive`]) or by any other means ([`Attachment::open`]). If the controller dies, the pipe stops, and every wait ends with [`PortError::Stopped`].
+/// ([`Attachment::receive`]) or by any other means ([`Attachment::open`]). If the controller dies,
+/// the pipe stops, and every wait ends with [`PortError::Stopped`].
 ///
 /// ```no_run
 /// use datapipe::host::Attachment;

@@ -52,8 +52,8 @@ impl MediumHandle {
 
     /// Adds a descriptor that the module gets
     /// ([`MediumArgs::descriptor`](crate::archive::MediumArgs::descriptor)), counted from 0 in the
-    /// order of these calls. At most 7: an archive's stage may need one itself, and all together are
-    /// at most [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
+    /// order of these calls. At most 7: an archive's stage may need one itself, and all together
+    /// are at most [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
     #[must_use]
     pub fn with_descriptor(mut self, descriptor: OwnedFd) -> Self {
         self.descriptors.push(descriptor);

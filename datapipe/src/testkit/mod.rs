@@ -1,6 +1,6 @@
 //! For tests, ours and yours: stages that misbehave on request, a source and an end that know what
-//! must arrive, a sink that keeps its bytes, suites for heads, stages, tails and media, and a storage
-//! that fails on schedule.
+//! must arrive, a sink that keeps its bytes, suites for heads, stages, tails and media, and a
+//! storage that fails on schedule.
 //!
 //! ```text
 //!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, or a stage of yours -> collect

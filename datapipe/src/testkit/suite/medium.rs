@@ -19,13 +19,14 @@ impl Suite {
     /// Runs a medium. `create` makes an empty one, open to write, in the place of the last; `open`
     /// opens the last one to read, from its start.
     ///
-    /// - Records of 1 to 65,536 bytes and marks are read back in order, at the positions that `write`
-    ///   returned, over the ends of volumes; at the end of the last one there is nothing more.
+    /// - Records of 1 to 65,536 bytes and marks are read back in order, at the positions that
+    ///   `write` returned, over the ends of volumes; at the end of the last one there is nothing
+    ///   more.
     /// - What was synced is there for another reader, while the writer is open.
     /// - Reading backwards, seeking, and `seek_end` lead to the same items.
     /// - Invalid records, positions and directions are the errors that [`Medium`] names.
-    /// - An archive is written, and read as a whole and in part. If processes are part of the suite,
-    ///   the archive is also written and read by processes, which open the medium by its
+    /// - An archive is written, and read as a whole and in part. If processes are part of the
+    ///   suite, the archive is also written and read by processes, which open the medium by its
     ///   [handle](Medium::handle).
     ///
     /// The suite writes about a megabyte. To include the ends of volumes, let `create` make volumes

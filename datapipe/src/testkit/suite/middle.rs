@@ -63,14 +63,14 @@ impl Suite {
     /// Runs a stage that answers each block with at most one: a transform, a stage that works in
     /// place, an analysis.
     ///
-    /// - Its result does not depend on how many instances there are, nor on whether they are threads,
-    ///   inline or processes, nor on the blocks before.
+    /// - Its result does not depend on how many instances there are, nor on whether they are
+    ///   threads, inline or processes, nor on the blocks before.
     /// - An empty stream gives an empty stream. The stage ends when the pipe is cancelled.
     /// - If one of its processes is killed, the result is the same; or, if it is stateful or its
     ///   instances share a process, the pipe ends with that reason.
     ///
-    /// `blocks` are the data that it gets, in order: of at most 64 KiB each, and at least ten, or it
-    /// cannot be stopped in the middle. Returns the result.
+    /// `blocks` are the data that it gets, in order: of at most 64 KiB each, and at least ten, or
+    /// it cannot be stopped in the middle. Returns the result.
     ///
     /// # Panics
     ///
