@@ -156,7 +156,9 @@ mod tests {
         check::<Error>(Error::Cancelled, 0);
         check::<io::Error>(AdmitError::System(denied()), 1);
         check::<AdmitError>(AdmitError::Ended, 0);
+        check::<io::Error>(AdmitError::Socket(denied()), 1);
         check::<io::Error>(AttachError::System(denied()), 1);
+        check::<io::Error>(AttachError::Socket(denied()), 1);
         let unpacked = StageError::from(segment(denied()));
         check::<io::Error>(AttachError::Request(unpacked.into()), 3);
     }
@@ -167,6 +169,7 @@ mod tests {
         let death = Death {
             process: 7,
             status: None,
+            over_limit: None,
             reason: NotReplaced::Stateful,
         };
         let full = MediumError::Io {

@@ -19,7 +19,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::error::StageError;
 use crate::limits::MAX_BLOCK_RUNS;
-use crate::media::{Form, MediumHandle, Position};
+use crate::media::{Form, MediumHandle, Origin, Position};
 use crate::stage::{Arguments, HeadStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
@@ -51,6 +51,8 @@ pub(super) const MEDIUM: &str = "medium";
 pub(super) const PATH: &str = "path";
 pub(super) const VOLUME_SIZE: &str = "volume-size";
 pub(super) const OVERWRITE: &str = "overwrite";
+/// Arguments of the module that opens a medium of the caller's own.
+pub(super) const MEDIUM_ARGUMENTS: &str = "medium-arguments";
 /// Flag: the medium's descriptors are passed with the arguments.
 pub(super) const OPENED: &str = "opened";
 
@@ -70,18 +72,40 @@ fn optional_key_arguments(key: Option<&ArchiveKey>) -> Arguments {
     key.map_or_else(Arguments::new, key_arguments)
 }
 
-/// Adds the fields of a medium whose descriptors are passed with the arguments.
-fn with_medium(arguments: Arguments, medium: &MediumHandle) -> Arguments {
-    let form = match medium.form {
-        Form::Tape => TAPE,
-        Form::Directory => DIRECTORY,
-    };
-    let size = medium.volume_size.map(|size| size.to_string());
-    arguments
-        .with(MEDIUM, form)
-        .with(PATH, medium.path.as_os_str().as_bytes())
-        .with_all(VOLUME_SIZE, size)
-        .with_flag(OPENED, true)
+/// Adds the fields of a medium whose descriptors are passed with the arguments. Returns them with
+/// the name of the module, which is `module` for a medium in files.
+fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (String, Arguments) {
+    match &medium.origin {
+        Origin::Files {
+            form,
+            path,
+            volume_size,
+        } => {
+            let form = match form {
+                Form::Tape => TAPE,
+                Form::Directory => DIRECTORY,
+            };
+            let arguments = arguments
+                .with(MEDIUM, form)
+                .with(PATH, path.as_os_str().as_bytes())
+                .with_all(VOLUME_SIZE, volume_size.map(|size| size.to_string()))
+                .with_flag(OPENED, true);
+            (module.to_owned(), arguments)
+        }
+        Origin::Module {
+            name,
+            arguments: of_medium,
+        } => (
+            module_with_medium(module, name),
+            arguments.with(MEDIUM_ARGUMENTS, of_medium),
+        ),
+    }
+}
+
+/// Returns the name of the module that does what `module` does, on a medium that the module
+/// `medium` opens.
+pub(super) fn module_with_medium(module: &str, medium: &str) -> String {
+    format!("{module}:{medium}")
 }
 
 /// Gives a stage that writes an archive its module.
@@ -95,12 +119,9 @@ pub(super) fn describe_tail<'a>(
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
         .with(CHUNK_LEN, plan.chunk_len.to_string());
+    let (module, arguments) = with_medium(arguments, TAIL_MODULE, &medium);
     stage
-        .module_with_descriptors(
-            TAIL_MODULE,
-            with_medium(arguments, &medium),
-            medium.descriptors,
-        )
+        .module_with_descriptors(module, arguments, medium.descriptors)
         .mirrored(report)
 }
 
@@ -137,9 +158,9 @@ pub(super) fn describe_head<'a>(
         .with_flag(TREE, settings.is_tree)
         .with_flag(RUNS, settings.runs.is_some())
         .with_flag(SALVAGE, settings.reporter.log.is_some());
-    let arguments = with_medium(arguments, &medium);
+    let (module, arguments) = with_medium(arguments, HEAD_MODULE, &medium);
     let stage = stage
-        .module_with_descriptors(HEAD_MODULE, arguments, medium.descriptors)
+        .module_with_descriptors(module, arguments, medium.descriptors)
         .mirrored(settings.report);
     settings
         .reporter

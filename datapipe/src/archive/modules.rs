@@ -15,11 +15,12 @@ use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
 use crate::wire::{ArchiveHeader, Content, SessionHeader};
 
 use super::arguments::{
-    ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, NAME,
-    OFFSETS_MODULE, OPEN_MODULE, OPENED, OVERWRITE, PATH, RECORD_LEN, RESTORE_MODULE, RUNS,
+    ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, MEDIUM_ARGUMENTS,
+    NAME, OFFSETS_MODULE, OPEN_MODULE, OPENED, OVERWRITE, PATH, RECORD_LEN, RESTORE_MODULE, RUNS,
     SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_SIZE, read_runs,
 };
 use super::key::ArchiveKey;
+use super::media_modules::{Access, MediumArgs, MediumMaker};
 use super::plan_data::PlanData;
 use super::read::{ArchiveHead, ArchiveReader, SharedMedium, StreamRestore, UnitReader};
 use super::report::{DamageReporter, WriteReport};
@@ -74,55 +75,124 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
         overwrite: fields.flag(OVERWRITE)?,
     };
     fields.end()?;
+    Ok(tail_of(call, plan, target.open_to_write(call, options)?))
+}
+
+/// Makes the tail of an archive on a medium that `make` opens.
+pub(super) fn from_tail_on(
+    call: &StageArgs<'_>,
+    make: &MediumMaker,
+) -> Result<TailStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let plan = plan_from(&mut fields)?;
+    let arguments = fields.one(MEDIUM_ARGUMENTS)?;
+    fields.end()?;
+    let args = MediumArgs::new(call, arguments, call.descriptors(), Access::Write);
+    Ok(tail_of(call, plan, make(&args)?))
+}
+
+fn tail_of(call: &StageArgs<'_>, plan: PlanData, medium: Box<dyn Medium>) -> TailStage<'static> {
     let report = WriteReport::default();
     call.mirror(&report);
-    let tail = ArchiveTail::new(plan, target.open_to_write(call, options)?, report);
-    Ok(tail.into())
+    ArchiveTail::new(plan, medium, report).into()
 }
 
 fn from_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let mut fields = call.fields()?;
-    let (key, session) = (optional_key(&mut fields)?, fields.optional(SESSION)?);
-    let block_len = optional_number(&mut fields, BLOCK_LEN)?;
-    let (salvages, has_runs) = (fields.flag(SALVAGE)?, fields.flag(RUNS)?);
-    let is_tree = fields.flag(TREE)?;
+    let settings = HeadFields::from_fields(&mut fields)?;
     let target = Target::from_fields(&mut fields)?;
     fields.end()?;
-    let medium = target.open_to_read(call)?;
-    let log = salvages.then(|| call.damage_log());
-    let head = match (session, block_len) {
-        (Some(session), Some(block_len)) => {
-            let session = session.try_into().map_err(|_| {
-                StageError::new(format!(
-                    "the module got a session of {} bytes, but its id has 16",
-                    session.len()
-                ))
-            })?;
-            let medium = SharedMedium::new(medium);
-            let units = UnitReader::new(medium.clone(), Some(session));
-            ArchiveHead::new(medium, units, block_len, key, DamageReporter { log }).of_tree(is_tree)
-        }
-        (None, None) if key.is_none() => {
-            let reader = ArchiveReader::open(medium, None)?;
-            match log {
-                Some(log) => reader.salvage(&log).head(),
-                None => reader.head(),
+    settings.head(call, target.open_to_read(call)?)
+}
+
+/// Makes the head of an archive on a medium that `make` opens.
+pub(super) fn from_head_on(
+    call: &StageArgs<'_>,
+    make: &MediumMaker,
+) -> Result<HeadStage<'static>, StageError> {
+    let mut fields = call.fields()?;
+    let settings = HeadFields::from_fields(&mut fields)?;
+    let arguments = fields.one(MEDIUM_ARGUMENTS)?;
+    fields.end()?;
+    // The last descriptor is the list of blocks, if there is one.
+    let descriptors = call
+        .descriptors()
+        .saturating_sub(usize::from(settings.has_runs));
+    let args = MediumArgs::new(call, arguments, descriptors, Access::Read);
+    settings.head(call, make(&args)?)
+}
+
+/// The fields of a head's module, except those of the medium.
+struct HeadFields<'b> {
+    key: Option<ArchiveKey>,
+    session: Option<&'b [u8]>,
+    block_len: Option<u32>,
+    salvages: bool,
+    has_runs: bool,
+    is_tree: bool,
+}
+
+impl<'b> HeadFields<'b> {
+    fn from_fields(fields: &mut Fields<'b>) -> Result<Self, StageError> {
+        Ok(Self {
+            key: optional_key(fields)?,
+            session: fields.optional(SESSION)?,
+            block_len: optional_number(fields, BLOCK_LEN)?,
+            salvages: fields.flag(SALVAGE)?,
+            has_runs: fields.flag(RUNS)?,
+            is_tree: fields.flag(TREE)?,
+        })
+    }
+
+    fn head(
+        self,
+        call: &StageArgs<'_>,
+        medium: Box<dyn Medium>,
+    ) -> Result<HeadStage<'static>, StageError> {
+        let Self {
+            key,
+            session,
+            block_len,
+            salvages,
+            has_runs,
+            is_tree,
+        } = self;
+        let log = salvages.then(|| call.damage_log());
+        let head = match (session, block_len) {
+            (Some(session), Some(block_len)) => {
+                let session = session.try_into().map_err(|_| {
+                    StageError::new(format!(
+                        "the module got a session of {} bytes, but its id has 16",
+                        session.len()
+                    ))
+                })?;
+                let medium = SharedMedium::new(medium);
+                let units = UnitReader::new(medium.clone(), Some(session));
+                ArchiveHead::new(medium, units, block_len, key, DamageReporter { log })
+                    .of_tree(is_tree)
             }
-        }
-        _ => {
-            return Err(StageError::new(
-                "the module got some, but not all of key, session and block-len",
-            ));
-        }
-    };
-    let head = if has_runs {
-        let runs = call.descriptor(usize::from(target.is_opened))?;
-        head.only(read_runs(&runs.into())?)
-    } else {
-        head
-    };
-    call.mirror(&head.report());
-    Ok(head.into())
+            (None, None) if key.is_none() => {
+                let reader = ArchiveReader::open(medium, None)?;
+                match log {
+                    Some(log) => reader.salvage(&log).head(),
+                    None => reader.head(),
+                }
+            }
+            _ => {
+                return Err(StageError::new(
+                    "the module got some, but not all of key, session and block-len",
+                ));
+            }
+        };
+        let head = if has_runs {
+            let runs = call.descriptor(call.descriptors().saturating_sub(1))?;
+            head.only(read_runs(&runs.into())?)
+        } else {
+            head
+        };
+        call.mirror(&head.report());
+        Ok(head.into())
+    }
 }
 
 fn optional_key(fields: &mut Fields<'_>) -> Result<Option<ArchiveKey>, StageError> {

@@ -4,10 +4,15 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
 
+use crate::host::attach_socket;
 use crate::host::launch_request::{LaunchRequest, control_pair};
 use crate::memory::{InstanceId, Process, Segment, StageId};
 use crate::stage::Role;
@@ -24,6 +29,15 @@ pub enum AdmitError {
     NotAnEnd(Role),
     /// The pipe has ended, or is about to.
     Ended,
+    /// The other end of the socket belongs to another user.
+    OtherUser {
+        /// Numeric id of the user to whom the other end belongs.
+        user: u32,
+        /// Numeric id of the user of this process.
+        own: u32,
+    },
+    /// The socket failed, or the process at its other end did not ask for a seat as it should.
+    Socket(io::Error),
     /// The control connection could not be made.
     System(io::Error),
 }
@@ -43,6 +57,15 @@ impl fmt::Display for AdmitError {
                 "cannot attach to a pipe's {role}: only the head or the tail can attach"
             ),
             Self::Ended => f.write_str("the pipe has ended"),
+            Self::OtherUser { user, own } => write!(
+                f,
+                "the socket is connected to a process of user {user}, but this process is of user \
+                 {own}: decide whether that user may attach, and call Pipe::admit"
+            ),
+            Self::Socket(error) => write!(
+                f,
+                "the process at the other end of the socket got no seat: {error}"
+            ),
             Self::System(error) => write!(f, "cannot make the control connection: {error}"),
         }
     }
@@ -51,8 +74,12 @@ impl fmt::Display for AdmitError {
 impl std::error::Error for AdmitError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::System(error) => Some(error),
-            Self::Bound(_) | Self::Taken(_) | Self::NotAnEnd(_) | Self::Ended => None,
+            Self::Socket(error) | Self::System(error) => Some(error),
+            Self::Bound(_)
+            | Self::Taken(_)
+            | Self::NotAnEnd(_)
+            | Self::Ended
+            | Self::OtherUser { .. } => None,
         }
     }
 }
@@ -81,6 +108,31 @@ struct AttachState {
     closed: bool,
 }
 
+/// Interval at which a wait for a process looks at the pipe.
+const WAIT_SLICE: Duration = Duration::from_millis(100);
+
+impl AttachState {
+    /// Returns the position of the free seat in `role`.
+    fn free_seat(&self, role: Role, segment: &Segment) -> Result<usize, AdmitError> {
+        let stage = match role {
+            Role::Head => StageId::HEAD,
+            Role::Tail => segment.shape().tail(),
+            Role::Middle => return Err(AdmitError::NotAnEnd(role)),
+        };
+        if self.closed || segment.is_stopped() {
+            return Err(AdmitError::Ended);
+        }
+        let position = self.free.iter().position(|(id, _)| id.stage() == stage);
+        position.ok_or_else(|| {
+            if self.taken.iter().any(|id| id.stage() == stage) {
+                AdmitError::Taken(role)
+            } else {
+                AdmitError::Bound(role)
+            }
+        })
+    }
+}
+
 impl AttachPoint {
     pub(super) fn new(free: Vec<(InstanceId, LaunchRequest)>) -> io::Result<Self> {
         let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -93,6 +145,36 @@ impl AttachPoint {
         })
     }
 
+    /// Gives the seat in `role` to the process that asks for it at the other end of `socket`, and
+    /// waits for that. Returns the process's end of the control connection.
+    pub(super) fn admit_over(
+        &self,
+        role: Role,
+        socket: &UnixStream,
+        segment: &Segment,
+    ) -> Result<OwnedFd, AdmitError> {
+        let user = socket_peercred(socket).map_err(|error| AdmitError::Socket(error.into()))?;
+        let (user, own) = (user.uid.as_raw(), geteuid().as_raw());
+        if user != own {
+            return Err(AdmitError::OtherUser { user, own });
+        }
+        let timeout = socket.read_timeout().map_err(AdmitError::Socket)?;
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            // In each round, so that the wait ends with the pipe, and with the seat.
+            self.state.lock().free_seat(role, segment)?;
+            let rest = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let slice = rest.map_or(WAIT_SLICE, |rest| rest.min(WAIT_SLICE));
+            let request = attach_socket::receive_request(socket, slice);
+            if let Some(process) = request.map_err(AdmitError::Socket)? {
+                return self.admit(role, process, segment);
+            }
+            if rest == Some(Duration::ZERO) {
+                return Err(AdmitError::Socket(io::ErrorKind::TimedOut.into()));
+            }
+        }
+    }
+
     /// Gives the seat in `role` to a process. Returns the process's end of the control connection.
     pub(super) fn admit(
         &self,
@@ -100,23 +182,8 @@ impl AttachPoint {
         process: Process,
         segment: &Segment,
     ) -> Result<OwnedFd, AdmitError> {
-        let stage = match role {
-            Role::Head => StageId::HEAD,
-            Role::Tail => segment.shape().tail(),
-            Role::Middle => return Err(AdmitError::NotAnEnd(role)),
-        };
         let mut state = self.state.lock();
-        if state.closed || segment.is_stopped() {
-            return Err(AdmitError::Ended);
-        }
-        let Some(position) = state.free.iter().position(|(id, _)| id.stage() == stage) else {
-            let is_taken = state.taken.iter().any(|id| id.stage() == stage);
-            return Err(if is_taken {
-                AdmitError::Taken(role)
-            } else {
-                AdmitError::Bound(role)
-            });
-        };
+        let position = state.free_seat(role, segment)?;
         let (control, theirs) = control_pair().map_err(AdmitError::System)?;
         state.free[position]
             .1

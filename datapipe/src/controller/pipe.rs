@@ -1,6 +1,7 @@
 //! A pipe that runs in the background.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::Error;
+use crate::host::attach_socket;
 use crate::memory::{PipeName, Process, Segment};
 use crate::stage::Role;
 
@@ -234,10 +236,51 @@ impl Pipe {
         }
     }
 
+    /// Gives the seat of an unbound head or tail to the process that asks for it at the other end
+    /// of `socket`, by [`Attachment::receive`](crate::host::Attachment::receive). The process need
+    /// not be the one that connected the socket. Afterwards the socket is the caller's again.
+    ///
+    /// Waits for the process as long as the socket's [read timeout](UnixStream::set_read_timeout),
+    /// until it closes the socket, or until the pipe stops. The process gets access to the pipe's
+    /// shared memory. Therefore the other end of the socket must belong to the user of this
+    /// process; for other users, decide yourself and call [`admit`](Self::admit).
+    ///
+    /// ```no_run
+    /// use datapipe::controller::Role;
+    /// use datapipe::prelude::*;
+    /// use std::os::unix::net::UnixListener;
+    /// use std::time::Duration;
+    ///
+    /// let pipe = Pipe::builder()
+    ///     .head(Stage::unbound_head("feed", Duration::from_secs(60)))
+    ///     .tail(StreamTail::new(std::io::sink()))
+    ///     .start()?;
+    /// let listener = UnixListener::bind("/run/backup/feed")?;
+    /// pipe.admit_over(Role::Head, &listener.accept()?.0)?;
+    /// pipe.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AdmitError`], as [`admit`](Self::admit); [`AdmitError::OtherUser`]; and
+    /// [`AdmitError::Socket`] if the socket fails, the time is over, or the other side does not ask
+    /// as it should. The other side is then refused. If the answer itself cannot be sent, the seat
+    /// is taken, and the pipe stops.
+    pub fn admit_over(&self, role: Role, socket: &UnixStream) -> Result<(), AdmitError> {
+        let admitted = self.attach_point.admit_over(role, socket, &self.segment);
+        let control = admitted.as_ref().ok().map(|control| control.as_fd());
+        let answered = attach_socket::answer(socket, control);
+        // If the process is refused, that reason says more than a socket that failed.
+        admitted?;
+        answered.map_err(AdmitError::Socket)
+    }
+
     /// Gives the seat of an unbound head or tail to a process. Returns the process's end of the
     /// control connection: send it to the process, for
-    /// [`Attachment::open`](crate::host::Attachment::open). The caller decides whether the process
-    /// may attach: it gets access to the pipe's shared memory.
+    /// [`Attachment::open`](crate::host::Attachment::open). [`admit_over`](Self::admit_over) does
+    /// both over a socket. The caller decides whether the process may attach: it gets access to the
+    /// pipe's shared memory.
     ///
     /// # Errors
     ///

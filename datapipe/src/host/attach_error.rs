@@ -22,6 +22,11 @@ pub enum AttachError {
     },
     /// The pipe has ended, or its controller has died.
     Ended,
+    /// The program that has the pipe does not admit this process. Its own error has the reason.
+    Refused,
+    /// The socket over which the seat was requested failed, or the program at its other end does
+    /// not answer as [`Pipe::admit_over`](crate::Pipe::admit_over) does.
+    Socket(io::Error),
     /// The system refused what is needed to watch the controller.
     System(io::Error),
 }
@@ -38,6 +43,11 @@ impl fmt::Display for AttachError {
                 "the pipe has no instance {instance} of a head or tail {stage}"
             ),
             Self::Ended => f.write_str("the pipe has ended"),
+            Self::Refused => f.write_str(
+                "the program that has the pipe does not admit this process; its error has the \
+                 reason",
+            ),
+            Self::Socket(error) => write!(f, "cannot get a seat over the socket: {error}"),
             Self::System(error) => write!(f, "cannot watch the pipe's controller: {error}"),
         }
     }
@@ -47,8 +57,8 @@ impl Error for AttachError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Request(error) => Some(error.as_ref()),
-            Self::System(error) => Some(error),
-            Self::NotToAttach | Self::NoSuchSeat { .. } | Self::Ended => None,
+            Self::Socket(error) | Self::System(error) => Some(error),
+            Self::NotToAttach | Self::NoSuchSeat { .. } | Self::Ended | Self::Refused => None,
         }
     }
 }

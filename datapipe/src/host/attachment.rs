@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::attach_error::AttachError;
+use super::attach_socket;
 use super::launch_request::LaunchRequest;
 use super::message;
 use super::message_sources::MessageSources;
@@ -19,14 +21,15 @@ use crate::stage::Role;
 /// A seat in a pipe that another process controls, to which this process has attached as its head
 /// or its tail.
 ///
-/// The control connection comes from the pipe's controller ([`Pipe::admit`](crate::Pipe::admit)).
-/// If the controller dies, the pipe stops, and every wait ends with [`PortError::Stopped`].
+/// The control connection comes from the pipe's controller, over a connected socket
+/// ([`Attachment::receive`]) or by any other means ([`Attachment::open`]). If the controller dies,
+/// the pipe stops, and every wait ends with [`PortError::Stopped`].
 ///
 /// ```no_run
 /// use datapipe::host::Attachment;
+/// use std::os::unix::net::UnixStream;
 ///
-/// # fn get_control() -> std::os::fd::OwnedFd { unimplemented!() }
-/// let attachment = Attachment::open(get_control())?;
+/// let attachment = Attachment::receive(&UnixStream::connect("/run/backup/feed")?)?;
 /// let port = attachment.head()?;
 /// for line in std::io::stdin().lines() {
 ///     let mut block = port.alloc()?;
@@ -45,7 +48,24 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Takes the seat that the controller assigned at the other end of the control connection.
+    /// Asks the program at the other end of `socket` for a seat, and takes it. That program calls
+    /// [`Pipe::admit_over`](crate::Pipe::admit_over). Afterwards the socket is the caller's again,
+    /// to use or to close.
+    ///
+    /// Waits for the answer as long as the socket's
+    /// [read timeout](UnixStream::set_read_timeout), or until the other side closes the socket.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::Refused`] if the program does not admit this process,
+    /// [`AttachError::Socket`] if the socket fails or the time is over, and the errors of
+    /// [`open`](Self::open).
+    pub fn receive(socket: &UnixStream) -> Result<Self, AttachError> {
+        Self::open(attach_socket::request(socket)?)
+    }
+
+    /// Takes the seat that the controller assigned at the other end of the control connection,
+    /// which [`Pipe::admit`](crate::Pipe::admit) returned.
     ///
     /// # Errors
     ///

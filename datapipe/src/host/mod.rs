@@ -83,11 +83,13 @@
 //! # Processes that the controller does not start
 //!
 //! A head or a tail can be [unbound](crate::stage::Stage::unbound_head): the pipe then waits for a
-//! process to attach. The controller [admits](crate::Pipe::admit) the process, which uses the
-//! primitives through an [`Attachment`].
+//! process to attach. The controller admits the process, [over a socket](crate::Pipe::admit_over)
+//! or [by other means](crate::Pipe::admit), and the process uses the primitives through an
+//! [`Attachment`]. [The recipe](crate::recipes::attach) has a whole program.
 
 mod any_stage; // a stage in any role
 mod attach_error; // reasons why a process cannot take a seat
+pub(crate) mod attach_socket; // the control connection, over a socket of the caller
 mod attachment; // a seat in a pipe of another process
 mod confine; // restriction of the files that a process may open
 mod failure; // the failure of an instance, with its causes

@@ -62,6 +62,11 @@ impl StageArgs<'_> {
         Ok(descriptors.get(n).ok_or_else(none)?.try_clone()?)
     }
 
+    /// Number of descriptors that came with the arguments.
+    pub(crate) fn descriptors(&self) -> usize {
+        self.module.descriptors.len()
+    }
+
     /// A log of damage whose contents the caller's log receives.
     pub(crate) fn damage_log(&self) -> DamageLog {
         let log = DamageLog::new();

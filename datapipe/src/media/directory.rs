@@ -11,8 +11,8 @@ use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{
-    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Position, Probe,
-    Storage, VolumeOptions,
+    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Origin, Position,
+    Probe, Storage, VolumeOptions,
 };
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
@@ -263,9 +263,11 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
             Side::Read { .. } => (None, self.storage.descriptors(None, Some(&self.path))?),
         };
         Ok(MediumHandle {
-            form: Form::Directory,
-            path: self.path.clone(),
-            volume_size,
+            origin: Origin::Files {
+                form: Form::Directory,
+                path: self.path.clone(),
+                volume_size,
+            },
             descriptors,
         })
     }

@@ -78,9 +78,11 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// [`HandleError`]. Only a [`VirtualTape`](super::VirtualTape) and a
-    /// [`VolumeDirectory`](super::VolumeDirectory) on the [`FileSystem`](super::FileSystem) have a
-    /// handle, and only before the first write.
+    /// [`HandleError`]. A [`VirtualTape`](super::VirtualTape) and a
+    /// [`VolumeDirectory`](super::VolumeDirectory) have a handle on the
+    /// [`FileSystem`](super::FileSystem) only, and only before the first write. The provided method
+    /// returns [`HandleError::Unsupported`]; a medium of your own returns
+    /// [`MediumHandle::of_module`].
     fn handle(&self) -> Result<MediumHandle, HandleError> {
         Err(HandleError::Unsupported)
     }

@@ -1,4 +1,4 @@
-//! A handle that carries a medium to another process, as open descriptors.
+//! A handle that carries a medium to another process: open descriptors, or a module's arguments.
 
 use std::error::Error;
 use std::fmt;
@@ -6,21 +6,87 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-/// A handle from which another process reopens a [`VirtualTape`](super::VirtualTape) or a
-/// [`VolumeDirectory`](super::VolumeDirectory). Returned by
+use zeroize::Zeroizing;
+
+/// A handle from which another process reopens a medium. Returned by
 /// [`Medium::handle`](super::Medium::handle).
 ///
-/// The handle has open descriptors. So the other process needs no right to open the medium by its
-/// path, and gets this medium even if another file has taken the path since.
+/// The handle of a [`VirtualTape`](super::VirtualTape) or a
+/// [`VolumeDirectory`](super::VolumeDirectory) has open descriptors. So the other process needs no
+/// right to open the medium by its path, and gets this medium even if another file has taken the
+/// path since. The handle of a medium of your own names the module that opens it in the other
+/// process ([`MediumHandle::of_module`]).
 #[derive(Debug)]
 pub struct MediumHandle {
-    pub(crate) form: Form,
-    /// For messages.
-    pub(crate) path: PathBuf,
-    pub(crate) volume_size: Option<u64>,
-    /// To write: the file of volume 1, and its directory. To read: the tape's file, or the
-    /// directory of volumes.
+    pub(crate) origin: Origin,
+    /// Files to write: the file of volume 1, and its directory. Files to read: the tape's file, or
+    /// the directory of volumes. A module: descriptors of its caller.
     pub(crate) descriptors: Vec<OwnedFd>,
+}
+
+impl MediumHandle {
+    /// Makes the handle of a medium that module `name` of the other process opens from `arguments`:
+    /// [`Modules::with_medium`](crate::host::Modules::with_medium) adds it there.
+    ///
+    /// The name has at most 200 bytes. The arguments may contain credentials: they are sent through
+    /// a kernel socket, and erased from memory afterwards. Together with what the archive's stage
+    /// needs they have at most [`MAX_MODULE_ARGUMENTS`](crate::limits::MAX_MODULE_ARGUMENTS) bytes.
+    ///
+    /// ```
+    /// use datapipe::media::MediumHandle;
+    /// use datapipe::stage::Arguments;
+    ///
+    /// let arguments = Arguments::new().with("bucket", "nightly").with_flag("write", true);
+    /// let handle = MediumHandle::of_module("object-storage", arguments);
+    /// # let _ = handle;
+    /// ```
+    pub fn of_module(name: impl Into<String>, arguments: impl Into<Vec<u8>>) -> Self {
+        Self {
+            origin: Origin::Module {
+                name: name.into(),
+                arguments: Zeroizing::new(arguments.into()),
+            },
+            descriptors: Vec::new(),
+        }
+    }
+
+    /// Adds a descriptor that the module gets
+    /// ([`MediumArgs::descriptor`](crate::archive::MediumArgs::descriptor)), counted from 0 in the
+    /// order of these calls. At most 7: an archive's stage may need one itself, and all together
+    /// are at most [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
+    #[must_use]
+    pub fn with_descriptor(mut self, descriptor: OwnedFd) -> Self {
+        self.descriptors.push(descriptor);
+        self
+    }
+}
+
+/// Parts of a handle beside the descriptors.
+pub(crate) enum Origin {
+    /// Files in the layout of volumes.
+    Files {
+        form: Form,
+        /// For messages.
+        path: PathBuf,
+        volume_size: Option<u64>,
+    },
+    /// A module of the other process.
+    Module {
+        name: String,
+        /// May contain credentials.
+        arguments: Zeroizing<Vec<u8>>,
+    },
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files { form, path, .. } => write!(f, "{form:?}({})", path.display()),
+            Self::Module { name, arguments } => {
+                write!(f, "Module({name:?}, {} bytes)", arguments.len())
+            }
+        }
+    }
 }
 
 /// The two forms of a medium.
@@ -58,7 +124,7 @@ impl fmt::Display for HandleError {
         match self {
             Self::Unsupported => f.write_str(
                 "its medium cannot be used by another process: take a VirtualTape or a \
-                 VolumeDirectory on the file system",
+                 VolumeDirectory on the file system, or implement Medium::handle for your own",
             ),
             Self::Written => {
                 f.write_str("its medium has been written to already: create the medium anew")

@@ -66,7 +66,7 @@ mod error; // errors of a medium
 mod item; // the items that a read finds, and the probe
 mod layout; // the words of a volume's file
 mod medium; // the trait
-mod medium_handle; // descriptors for another process
+mod medium_handle; // descriptors or arguments for another process
 mod reader; // reads a volume, and resynchronises after damage
 mod reopen; // a medium from another process's descriptors
 mod storage; // the file system, as a trait
@@ -79,7 +79,7 @@ pub use directory::VolumeDirectory;
 pub use error::MediumError;
 pub use item::{Item, Probe};
 pub use medium::Medium;
-pub(crate) use medium_handle::Form;
+pub(crate) use medium_handle::{Form, Origin};
 pub use medium_handle::{HandleError, MediumHandle};
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, Storage, StorageFile};

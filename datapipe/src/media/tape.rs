@@ -10,8 +10,8 @@ use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
 use super::{
-    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Position, Probe,
-    Storage, StorageFile, VolumeOptions,
+    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Origin, Position,
+    Probe, Storage, StorageFile, VolumeOptions,
 };
 
 /// A medium of one volume: a file of any name.
@@ -263,9 +263,11 @@ impl<S: Storage> Medium for VirtualTape<S> {
             Side::Read(_) => None,
         };
         Ok(MediumHandle {
-            form: Form::Tape,
-            path: self.path.clone(),
-            volume_size,
+            origin: Origin::Files {
+                form: Form::Tape,
+                path: self.path.clone(),
+                volume_size,
+            },
             descriptors: descriptors?,
         })
     }

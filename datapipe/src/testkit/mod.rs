@@ -1,11 +1,11 @@
 //! For tests, ours and yours: stages that misbehave on request, a source and an end that know what
-//! must arrive, a sink that keeps its bytes, a suite that any stage can be run through, and a
+//! must arrive, a sink that keeps its bytes, suites for heads, stages, tails and media, and a
 //! storage that fails on schedule.
 //!
 //! ```text
 //!   numbers -> drop_every, fail_at, panic_at, sleepy, pass, gather, repeat, or yours -> collect
 //!
-//!   check_stage(your stage): the cases that every stage must pass
+//!   Suite: the cases that every head, stage, port loop, tail and medium must pass
 //!   archive_stages: the seal and the tail of an archive, to put a stage between them
 //!   FaultyStorage: files in memory, whose n-th call fails, and which lose what was not synced
 //! ```
@@ -19,7 +19,7 @@ mod random; // a small generator whose seed is printed
 mod sink; // a writer that keeps what it gets
 mod stages; // a source, a sink, and stages that misbehave on request
 mod storage; // a storage in memory that fails on schedule
-mod suite; // a suite that every stage must pass, run over yours
+mod suite; // suites through which stages and media of yours are run
 
 pub use archive::archive_stages;
 pub use frames::frames;
@@ -29,4 +29,4 @@ pub use stages::{
     Collected, collect, drop_every, fail_at, gather, numbers, panic_at, pass, repeat, sleepy,
 };
 pub use storage::{FaultyFile, FaultyStorage, StorageCall};
-pub use suite::check_stage;
+pub use suite::{Suite, check_stage};

@@ -1,1 +1,273 @@
-//! Media of an adopter.
+//! Media of an adopter, good and bad, in the suite of media.
+
+use std::path::PathBuf;
+
+use datapipe::media::{HandleError, Item, MediumError, MediumHandle, Position};
+use datapipe::prelude::*;
+use datapipe::testkit::Suite;
+
+use crate::suites::failure;
+
+/// A part of the contract that a medium breaks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// Loses the tenth mark.
+    LosesMark,
+    /// Changes a byte of the tenth record.
+    ChangesByte,
+    /// Returns the position after the record.
+    LatePosition,
+    /// Reads while it is open to write.
+    ReadsWhileWriting,
+    /// Writes nothing for a record of no bytes, and says that all is well.
+    AcceptsNothing,
+    /// Leaves the bytes of the last record at a mark.
+    KeepsRecord,
+    /// Begins anew after the end.
+    ReadsOn,
+    /// Never leaves the last volume.
+    EndlessVolumes,
+    /// Skips an item when it reads back.
+    SkipsBackwards,
+    /// Goes to the start of the volume if the position does not exist.
+    MovesOnError,
+    /// Accepts any volume.
+    AnyVolume,
+    /// Counts items after `seek_end`.
+    Counts,
+    /// Goes to the item after the one of the position.
+    SeeksTooFar,
+    /// Refuses everything after the end of the volume.
+    NoReserve,
+    /// Leaves a beginning of a record that did not fit.
+    HalfRecord,
+    /// Writes the last record only when the medium is dropped.
+    Unsynced,
+}
+
+/// A medium that forwards to a directory of volumes, and breaks its contract in one part.
+struct Bad {
+    inner: VolumeDirectory,
+    fault: Fault,
+    /// Calls of the kind that the fault counts.
+    count: u32,
+    ended: bool,
+    late: Option<Vec<u8>>,
+    at: Position,
+}
+
+impl Bad {
+    fn new(inner: VolumeDirectory, fault: Fault) -> Self {
+        let at = Position::start_of(1);
+        Self {
+            inner,
+            fault,
+            count: 0,
+            ended: false,
+            late: None,
+            at,
+        }
+    }
+
+    fn counts_to(&mut self, fault: Fault, n: u32) -> bool {
+        self.count += u32::from(self.fault == fault);
+        self.fault == fault && self.count == n
+    }
+}
+
+impl Medium for Bad {
+    fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
+        if self.fault == Fault::AcceptsNothing && record.is_empty() {
+            return Ok(Position::start_of(1));
+        }
+        if self.fault == Fault::NoReserve && self.ended {
+            return Err(MediumError::EndOfVolume { volume: 1 });
+        }
+        let mut record = record.to_vec();
+        if self.counts_to(Fault::ChangesByte, 10) {
+            record[0] ^= 1;
+        }
+        if self.fault == Fault::Unsynced && record.len() == 10 {
+            // The suite's last record, the first one of its volume.
+            self.late = Some(record);
+            return Ok(Position::start_of(self.at.volume + 1));
+        }
+        let written = self.inner.write(&record);
+        if let Err(MediumError::EndOfVolume { .. }) = written {
+            self.ended = true;
+            if self.fault == Fault::HalfRecord {
+                self.inner.write(&record[..10])?;
+            }
+        }
+        let mut at = written?;
+        at.byte += u64::from(self.fault == Fault::LatePosition) * record.len() as u64;
+        self.at = at;
+        Ok(at)
+    }
+
+    fn write_mark(&mut self) -> Result<(), MediumError> {
+        if self.counts_to(Fault::LosesMark, 10) {
+            return Ok(());
+        }
+        self.inner.write_mark()
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        self.inner.sync()
+    }
+
+    fn next_volume(&mut self) -> Result<bool, MediumError> {
+        self.ended = false;
+        Ok(self.inner.next_volume()? || self.fault == Fault::EndlessVolumes)
+    }
+
+    fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        let before = record.clone();
+        let item = match self.inner.read(record) {
+            Err(MediumError::WrongDirection { .. }) if self.fault == Fault::ReadsWhileWriting => {
+                return Ok(Item::End);
+            }
+            other => other?,
+        };
+        if let Item::Record(at) | Item::Mark(at) = item {
+            self.at = at;
+        }
+        if self.fault == Fault::KeepsRecord && matches!(item, Item::Mark(_)) {
+            *record = before;
+        }
+        if self.fault == Fault::ReadsOn
+            && item == Item::End
+            && std::mem::replace(&mut self.ended, true)
+        {
+            self.inner.seek(Position::start_of(self.at.volume))?;
+            self.ended = false;
+            return self.inner.read(record);
+        }
+        Ok(item)
+    }
+
+    fn read_back(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
+        if self.counts_to(Fault::SkipsBackwards, 10) {
+            self.inner.read_back(record)?;
+        }
+        self.inner.read_back(record)
+    }
+
+    fn seek_end(&mut self, volume: Option<u32>) -> Result<(), MediumError> {
+        self.inner.seek_end(volume)?;
+        if self.fault == Fault::Counts {
+            // To the end, item by item from the start: so the items are counted.
+            let at = volume.unwrap_or(self.at.volume);
+            self.inner.seek(Position::start_of(at))?;
+            while self.inner.read(&mut Vec::new())? != Item::End {}
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, to: Position) -> Result<(), MediumError> {
+        let sought = match self.inner.seek(to) {
+            Err(MediumError::NoSuchPosition { .. }) if self.fault == Fault::AnyVolume => Ok(()),
+            other => other,
+        };
+        if sought.is_err() && self.fault == Fault::MovesOnError {
+            self.inner.seek(Position::start_of(1))?;
+        }
+        sought?;
+        if self.fault == Fault::SeeksTooFar {
+            self.inner.read(&mut Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn handle(&self) -> Result<MediumHandle, HandleError> {
+        Ok(MediumHandle::of_module("bad", "no process opens it"))
+    }
+}
+
+impl Drop for Bad {
+    fn drop(&mut self) {
+        if let Some(late) = self.late.take() {
+            self.inner.write(&late).unwrap();
+        }
+    }
+}
+
+/// Runs the suite on a medium of volumes of 100 KiB.
+fn run(fault: Fault) {
+    let dir = tempfile::tempdir().unwrap();
+    let path: PathBuf = dir.path().join("volumes");
+    let options = VolumeOptions::default()
+        .volume_size(100 << 10)
+        .overwrite(true);
+    let create = || VolumeDirectory::create(&path, options).unwrap();
+    // The records of the suite are not those of an archive.
+    let open = || VolumeDirectory::open_with_probe(&path, |_| true).unwrap();
+    Suite::on_threads().medium(|| Bad::new(create(), fault), || Bad::new(open(), fault));
+}
+
+#[test]
+fn good_media_pass_the_suite() {
+    run(Fault::None);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tape");
+    let options = VolumeOptions::default().overwrite(true);
+    let create = || VirtualTape::create(&path, options).unwrap();
+    Suite::on_threads().medium(create, || VirtualTape::open(&path).unwrap());
+    let create = || -> Box<dyn Medium> { Box::new(create()) };
+    let open = || -> Box<dyn Medium> { Box::new(VirtualTape::open(&path).unwrap()) };
+    Suite::on_threads().medium(create, open);
+}
+
+#[test]
+fn bad_media_fail_with_the_contract() {
+    let cases = [
+        (
+            Fault::LosesMark,
+            "records and marks are read back as they were written",
+        ),
+        (
+            Fault::ChangesByte,
+            "records and marks are read back as they were written",
+        ),
+        (
+            Fault::Unsynced,
+            "what was synced is found by another reader",
+        ),
+        (
+            Fault::HalfRecord,
+            "records and marks are read back as they were written",
+        ),
+        (
+            Fault::LatePosition,
+            "read reports the position that write returned",
+        ),
+        (Fault::ReadsWhileWriting, "MediumError::WrongDirection"),
+        (
+            Fault::AcceptsNothing,
+            "a record of no bytes is MediumError::Empty",
+        ),
+        (Fault::KeepsRecord, "Item::End and an empty record"),
+        (
+            Fault::ReadsOn,
+            "at the end of a volume each read returns Item::End",
+        ),
+        (Fault::EndlessVolumes, "and then returns false"),
+        (
+            Fault::SkipsBackwards,
+            "read_back gives the items of read in reverse order",
+        ),
+        (Fault::MovesOnError, "a seek to the position of an item"),
+        (
+            Fault::AnyVolume,
+            "MediumError::NoSuchPosition, and moves nothing",
+        ),
+        (Fault::Counts, "positions count from Position::UNCOUNTED"),
+        (Fault::SeeksTooFar, "a seek to the position of an item"),
+        (Fault::NoReserve, "a short record and a mark still fit"),
+    ];
+    for (fault, contract) in cases {
+        let text = failure(|| run(fault));
+        assert!(text.contains(contract), "{fault:?}: {text}");
+    }
+}

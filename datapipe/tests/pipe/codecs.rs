@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use datapipe::media::Position;
 use datapipe::prelude::*;
-use datapipe::testkit::{Random, check_stage};
+use datapipe::testkit::{Random, Suite};
 use proptest::prelude::*;
 
 /// The bytes of a block and its description.
@@ -145,11 +145,14 @@ proptest! {
 fn codecs_pass_the_stage_suite() {
     let mut blocks = random_blocks(&mut Random::new(4));
     blocks.iter_mut().for_each(|block| block.truncate(64 << 10));
-    check_stage(&blocks, || deflate(1));
-    check_stage(&blocks, || zstd(9));
-    assert_eq!(check_stage(&blocks, decompress), blocks);
+    Suite::on_threads().stage(&blocks, || deflate(1));
+    Suite::on_threads().stage(&blocks, || zstd(9));
+    assert_eq!(Suite::on_threads().stage(&blocks, decompress), blocks);
     let log = DamageLog::new();
-    assert_eq!(check_stage(&blocks, || decompress_salvaging(&log)), blocks);
+    assert_eq!(
+        Suite::on_threads().stage(&blocks, || decompress_salvaging(&log)),
+        blocks
+    );
     assert!(log.count() == 0);
 }
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 use datapipe::memory::Backing;
 use datapipe::prelude::*;
 use datapipe::stage::{StageError, resequence, sequence};
-use datapipe::testkit::{
-    Collected, Random, check_stage, collect, drop_every, numbers, pass, sleepy,
-};
+use datapipe::testkit::{Collected, Random, Suite, collect, drop_every, numbers, pass, sleepy};
 
 use crate::fixture::{all, small};
 
@@ -288,11 +286,11 @@ fn library_stages_pass_the_stage_suite() {
             bytes
         })
         .collect();
-    assert_eq!(check_stage(&blocks, analyze), blocks);
-    assert_eq!(check_stage(&blocks, || pass(3)), blocks);
-    check_stage(&blocks, || zstd(1));
+    assert_eq!(Suite::on_threads().stage(&blocks, analyze), blocks);
+    assert_eq!(Suite::on_threads().stage(&blocks, || pass(3)), blocks);
+    Suite::on_threads().stage(&blocks, || zstd(1));
     assert_eq!(
-        check_stage(&blocks, decompress),
+        Suite::on_threads().stage(&blocks, decompress),
         blocks,
         "uncompressed blocks are passed on"
     );

@@ -55,7 +55,7 @@ pub(crate) fn attach(deed: &str) -> ! {
     std::process::exit(code)
 }
 
-fn send(attachment: &Attachment, count: u64) -> Result<(), StageError> {
+pub(crate) fn send(attachment: &Attachment, count: u64) -> Result<(), StageError> {
     let port = attachment.head()?;
     for number in 0..count {
         let mut block = port.alloc()?;
@@ -65,7 +65,7 @@ fn send(attachment: &Attachment, count: u64) -> Result<(), StageError> {
     Ok(port.finish()?)
 }
 
-fn receive(attachment: &Attachment) -> Result<(), StageError> {
+pub(crate) fn receive(attachment: &Attachment) -> Result<(), StageError> {
     let port = attachment.tail()?;
     let mut number = 0;
     while let Some(block) = port.receive()? {

@@ -10,14 +10,17 @@
 
 mod archive; // archives and their media
 mod attached; // processes that attach to the pipe of another one
+mod attached_over; // the same, over a connected socket
 mod causes; // causes of errors in processes
 mod deaths; // killed, crashed or failed processes
 mod ends; // heads and tails
 mod logs; // logs of the caller, written in processes
+mod own_medium; // media of an adopter
 mod refusals; // stages and hosts that cannot run in processes
 mod same; // results equal to those of threads
 mod scribbles; // a process that overwrites the words of its pipe
 mod stages; // the modules of this host
+mod suites; // the suites of the testkit
 mod tree; // trees and streams
 mod unruly; // processes and callers that break the rules
 
@@ -80,6 +83,12 @@ const TESTS: &[Test] = suite::tests![
     attached::attachment_is_refused_or_times_out,
     attached::failure_of_an_attached_process_is_reported,
     attached::death_of_an_attached_process_ends_the_pipe,
+    attached_over::processes_attach_over_a_listening_socket,
+    attached_over::process_attaches_over_an_inherited_socket,
+    attached_over::thread_attaches_and_keeps_its_socket,
+    attached_over::refused_processes_receive_an_answer,
+    attached_over::sockets_that_break_the_exchange_are_errors,
+    attached_over::other_users_are_refused,
     refusals::unusable_stage_descriptions_are_rejected,
     refusals::unusable_hosts_are_reported,
     refusals::host_rejects_launches_by_other_processes,
@@ -101,6 +110,12 @@ const TESTS: &[Test] = suite::tests![
     archive::killed_archive_writer_leaves_a_salvageable_archive,
     archive::killed_archive_reader_fails_or_is_replaced,
     archive::killed_sealing_process_is_replaced,
+    own_medium::archive_on_an_own_medium_is_written_and_read_in_processes,
+    own_medium::unknown_and_failing_own_media_are_reported,
+    own_medium::medium_suite_runs_in_processes,
+    suites::suites_of_good_stages_pass_in_processes,
+    suites::suites_of_bad_stages_fail_in_processes,
+    suites::suites_demand_a_module,
     unruly::panic_in_a_message_handler_fails_the_stage,
     unruly::panic_in_an_event_listener_reaches_the_caller,
     unruly::panic_in_a_message_source_fails_the_stage,
@@ -121,6 +136,9 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [deaths::CONTROLLER] => deaths::be_a_controller(),
         [attached::ATTACH, deed] => attached::attach(deed),
+        [attached_over::ATTACH] => attached_over::attach(None),
+        [attached_over::ATTACH, "--stay"] => attached_over::stay(),
+        [attached_over::ATTACH, path] => attached_over::attach(Some(path)),
         [unruly::CONTROLLER] => unruly::be_a_controller(),
         [unruly::FLOOD] => unruly::flood(),
         _ => {}

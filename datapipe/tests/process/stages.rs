@@ -220,32 +220,32 @@ fn doer(arguments: &[u8]) -> Result<Doer, StageError> {
 }
 
 pub(crate) fn modules() -> Modules {
-    crate::logs::add(crate::causes::add(crate::unruly::add(crate::ends::add(
-        datapipe::modules(),
-    ))))
-    .with("test.out-of-place", |call| {
-        Ok(described("test.out-of-place", doer(call.arguments())?))
-    })
-    .with("test.in-place", |call| {
-        Ok(described("test.in-place", doer(call.arguments())?))
-    })
-    .with("test.flat-map", |call| {
-        Ok(described("test.flat-map", doer(call.arguments())?))
-    })
-    .with("test.slow-to-replace", |call| {
-        let doer = doer(call.arguments())?;
-        if Path::new(&doer.file).exists() {
-            std::thread::sleep(Duration::from_millis(1200));
-        }
-        Ok(described("test.out-of-place", doer))
-    })
-    .with("test.scribble", |call| {
-        Ok(crate::scribbles::scribbling(call.text()?.parse()?))
-    })
-    .with(
-        "test.stillborn",
-        |_| -> Result<MiddleStage<'static>, StageError> { std::process::abort() },
-    )
+    let modules = crate::unruly::add(crate::ends::add(datapipe::modules()));
+    let modules = crate::logs::add(crate::causes::add(modules));
+    crate::suites::add(crate::own_medium::add(modules))
+        .with("test.out-of-place", |call| {
+            Ok(described("test.out-of-place", doer(call.arguments())?))
+        })
+        .with("test.in-place", |call| {
+            Ok(described("test.in-place", doer(call.arguments())?))
+        })
+        .with("test.flat-map", |call| {
+            Ok(described("test.flat-map", doer(call.arguments())?))
+        })
+        .with("test.slow-to-replace", |call| {
+            let doer = doer(call.arguments())?;
+            if Path::new(&doer.file).exists() {
+                std::thread::sleep(Duration::from_millis(1200));
+            }
+            Ok(described("test.out-of-place", doer))
+        })
+        .with("test.scribble", |call| {
+            Ok(crate::scribbles::scribbling(call.text()?.parse()?))
+        })
+        .with(
+            "test.stillborn",
+            |_| -> Result<MiddleStage<'static>, StageError> { std::process::abort() },
+        )
 }
 
 /// Returns a head that fills distinct blocks: at most `most`, and none after `enough` is set.
