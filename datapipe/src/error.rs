@@ -17,7 +17,7 @@
 
 #[cfg(not(loom))]
 pub use crate::controller::{Deadlock, Error, WaitingStage};
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "crypto"))]
 pub use crate::crypto::KeyError;
 pub use crate::memory::Corruption;
 #[cfg(not(loom))]

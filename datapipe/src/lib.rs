@@ -81,6 +81,21 @@
 //! buffer against another process that was given the segment and writes to a buffer that it does
 //! not hold.
 
+#![cfg_attr(
+    not(all(
+        feature = "archive",
+        feature = "deflate",
+        feature = "named-segments",
+        feature = "processes",
+        feature = "tree",
+        feature = "zstd"
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "lower layers have parts that only the modules of an omitted feature use"
+    )
+)]
 #![warn(unnameable_types, clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -93,16 +108,16 @@
     )
 )]
 
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "archive"))]
 pub mod archive;
 #[cfg(not(loom))]
 mod block_info;
 #[cfg(not(loom))]
 pub mod controller;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "crypto"))]
 pub mod crypto;
 pub mod error;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "processes"))]
 pub mod host;
 pub mod limits;
 #[cfg(not(loom))]
@@ -121,7 +136,7 @@ pub mod sequence;
 pub mod stage;
 #[cfg(all(not(loom), any(test, feature = "testkit")))]
 pub mod testkit;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "tree"))]
 pub mod tree;
 #[allow(
     clippy::exhaustive_enums,
@@ -144,16 +159,23 @@ pub use stage::Role;
 
 /// Returns all modules that come with the library: those of `datapipe-host`, and a start for a
 /// [`host`] of your own.
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "processes"))]
 pub fn modules() -> host::Modules {
-    tree::modules(archive::modules(host::Modules::new()))
+    let modules = host::Modules::new();
+    #[cfg(feature = "archive")]
+    let modules = archive::modules(modules);
+    #[cfg(feature = "tree")]
+    let modules = tree::modules(modules);
+    modules
 }
 
 /// The names that a program with pipes needs most: `use datapipe::prelude::*;`
 #[cfg(not(loom))]
 pub mod prelude {
+    #[cfg(feature = "archive")]
     pub use crate::archive::{Archive, ArchiveOptions, ArchiveReader, StreamRestore};
     pub use crate::controller::{AtLimit, Canceller, Pipe, PipeBuilder, Report, Status};
+    #[cfg(feature = "crypto")]
     pub use crate::crypto::{Key, Passphrase, Secret};
     pub use crate::error::{Error, StageError};
     pub use crate::media::{Medium, VirtualTape, VolumeDirectory, VolumeOptions};
@@ -161,11 +183,16 @@ pub mod prelude {
     pub use crate::pool::{
         Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, TailPort,
     };
+    #[cfg(feature = "deflate")]
+    pub use crate::stage::deflate;
+    #[cfg(feature = "zstd")]
+    pub use crate::stage::zstd;
     pub use crate::stage::{
         Analyze, BlockReader, BlockWriter, DamageLog, Fill, Finding, Head, HeadStage, InPlace,
         Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage,
-        Transform, Verdict, analyze, decompress, decompress_salvaging, deflate, zstd,
+        Transform, Verdict, analyze, decompress, decompress_salvaging,
     };
+    #[cfg(feature = "tree")]
     pub use crate::tree::{RestoreOptions, TreeHead, TreeOptions, TreeRestore, TreeVerify};
     pub use crate::wire::Content;
 }

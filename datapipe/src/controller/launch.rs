@@ -6,7 +6,6 @@ use std::thread::{Builder, Scope};
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
-use crate::host::launch_request::LaunchRequest;
 use crate::memory::{InstanceId, Segment, StageId};
 use crate::pool::{AtLimit, Seat};
 use crate::stage::runner::inline::{self, InlineInstance};
@@ -14,7 +13,7 @@ use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
 
 use super::instance::InstanceExit;
-use super::processes::{self, ProcessSpec, SupervisorContext};
+use super::processes::{self, ProcessSpec, SupervisorContext, UnboundSeat};
 
 /// Every instance of a pipe, made and not yet started, tail first.
 #[derive(Default)]
@@ -77,7 +76,7 @@ impl<'a> Instances<'a> {
 
     /// Returns the seats that a process may attach to, each with the launch request for that
     /// process.
-    pub(super) fn unbound(&self) -> Vec<(InstanceId, LaunchRequest)> {
+    pub(super) fn unbound(&self) -> Vec<UnboundSeat> {
         let specs = self.processes.iter();
         specs.filter_map(ProcessSpec::unbound).collect()
     }

@@ -11,11 +11,13 @@ use crate::error::Error;
 use crate::memory::{PipeName, Process, Segment};
 use crate::stage::Role;
 
-use super::admission::{AdmitError, AttachPoint};
+#[cfg(feature = "processes")]
+use super::admission::AdmitError;
 use super::builder::PipeBuilder;
 use super::cancel::Canceller;
 use super::event::Event;
 use super::plan::Plan;
+use super::processes::AttachPoint;
 use super::report::Report;
 use super::status::Status;
 use super::supervise::PreparedPipe;
@@ -153,6 +155,7 @@ impl Pipe {
     /// # Errors
     ///
     /// [`AdmitError`] if there is no such seat, if it is taken, or the pipe has ended.
+    #[cfg(feature = "processes")]
     pub fn admit(&self, role: Role, process: Process) -> Result<OwnedFd, AdmitError> {
         self.attach_point.admit(role, process, &self.segment)
     }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::host;
 use crate::limits::{
     MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS, MAX_MODULE_NAME, MAX_NAME,
 };
@@ -12,6 +11,7 @@ use crate::pool::{Budget, Refusal, StageNeeds};
 use crate::stage::{Module, Placement, Role, Settings, StageKind};
 
 use super::description::Description;
+use super::processes;
 
 /// A pipe that can work, before it is started. Prints as its chain of stages:
 /// `nightly  head > zstd x2 > tail`.
@@ -254,7 +254,7 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
     if let Err(why) = check_request(module, settings) {
         return refused(why);
     }
-    if program.is_none() && !host::serves() {
+    if program.is_none() && !processes::serves() {
         return refused(
             "this program does not call datapipe::host::serve first, \
              so each process would run its main again"

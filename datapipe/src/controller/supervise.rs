@@ -14,14 +14,13 @@ use crate::memory::{InstanceId, Segment, StageId, TableIndex};
 use crate::pool::{Activity, AuditFinding, tally};
 use crate::stage::Settings;
 
-use super::admission::AttachPoint;
 use super::cancel::Canceller;
 use super::description::Description;
 use super::event::Listener;
 use super::instance::InstanceExit;
 use super::launch::Instances;
 use super::plan::Plan;
-use super::processes::SupervisorContext;
+use super::processes::{AttachPoint, SupervisorContext};
 use super::report::Report;
 use super::status::Status;
 

@@ -34,6 +34,8 @@ mod liveness; // the death of a process, as the operating system sees it
 mod map; // the mappings of a segment
 #[cfg(not(loom))]
 mod name; // one name for everything that belongs to a pipe
+#[cfg(all(not(loom), feature = "named-segments"))]
+mod named_map; // the mapping of a named segment by its creator
 #[cfg(not(feature = "kill-points"))]
 pub(crate) mod points; // labelled points at which a test can stop a process
 #[cfg(feature = "kill-points")]

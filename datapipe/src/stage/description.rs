@@ -268,6 +268,7 @@ impl<W> Stage<W> {
     /// Runs each instance in its own process. The process runs this program again, so its `main`
     /// has to call [`host::serve`](crate::host::serve) first. [Deaths](crate::host#deaths) says
     /// what happens to an instance that is killed.
+    #[cfg(feature = "processes")]
     #[must_use]
     pub fn in_processes(mut self) -> Self {
         self.settings.placement = Placement::Process(None);
@@ -277,6 +278,7 @@ impl<W> Stage<W> {
     /// As [`in_processes`](Self::in_processes), but the processes run `program`, whose `main` calls
     /// [`host::serve`](crate::host::serve): `datapipe-host`, which comes with the library, or one
     /// of your own.
+    #[cfg(feature = "processes")]
     #[must_use]
     pub fn in_processes_of(mut self, program: impl Into<PathBuf>) -> Self {
         self.settings.placement = Placement::Process(Some(program.into()));
@@ -386,6 +388,7 @@ impl Stage<MiddleWork<'_>> {
     }
 }
 
+#[cfg(feature = "processes")]
 impl Stage<HeadWork<'static>> {
     /// A first stage whose code this program does not have: a module of another program makes it.
     /// Name both with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of).
@@ -410,6 +413,7 @@ impl Stage<HeadWork<'static>> {
     }
 }
 
+#[cfg(feature = "processes")]
 impl Stage<MiddleWork<'static>> {
     /// A stage between two queues whose code this program does not have: a module of another
     /// program makes it. Name both with [`module`](Self::module) and
@@ -426,6 +430,7 @@ impl Stage<MiddleWork<'static>> {
     }
 }
 
+#[cfg(feature = "processes")]
 impl Stage<TailWork<'static>> {
     /// A last stage whose code this program does not have: a module of another program makes it.
     /// Name both with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of).

@@ -54,14 +54,18 @@ mod traits; // head, transform, in-place, analyze, tail
 mod work; // kind and instances of a described stage
 
 pub use arguments::{Arguments, Fields};
+#[cfg(feature = "deflate")]
+pub use builtin::deflate;
+#[cfg(feature = "zstd")]
+pub use builtin::zstd;
 pub(crate) use builtin::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, RESEQUENCE_MODULE, SEQUENCE_MODULE,
     STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE,
 };
 pub use builtin::{
     BlockReader, BlockWriter, Finding, Inspect, InspectionLog, InspectionOutcome, OpenFile,
-    StreamHead, StreamTail, analyze, classify, decompress, decompress_salvaging, deflate,
-    resequence, sequence, zstd,
+    StreamHead, StreamTail, analyze, classify, decompress, decompress_salvaging, resequence,
+    sequence,
 };
 pub(crate) use damage_log::SALVAGE;
 pub use damage_log::{DamageEntry, DamageLog, DamageOutcome};
