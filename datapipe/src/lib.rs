@@ -48,9 +48,10 @@
 //! - [`sequence`] has numbers and their order by themselves.
 //! - [`limits`] has every bound of the system, and [`error`] every error.
 //!
-//! A module uses only those below it. `docs/shared-memory.md` describes the segment and the
-//! hand-over, which survives the death of any participant at any instruction. `docs/glossary.md`
-//! defines the terms.
+//! A module uses only those below it. [`docs`] has the reference pages: the segment and the
+//! hand-over, which survives the death of any participant at any instruction
+//! ([shared memory](docs::shared_memory)), and the terms ([glossary](docs::glossary)), among
+//! others. [`recipes`] has whole programs.
 //!
 //! # Where to find
 //!
@@ -74,6 +75,30 @@
 //! | keeping a restore below its directory | `datapipe/src/tree/restore/destination.rs` |
 //! | deciding in `datapiped` who may do what | `datapipe-net/src/config/permissions.rs` |
 //! | deciding in `datapiped` which paths are allowed | `datapipe-net/src/config/paths.rs` |
+//!
+//! # Platform
+//!
+//! 64-bit Linux, kernel 5.14 or later; a build for another system stops with that message. The
+//! oldest supported Rust is 1.95 (`rust-version` in `Cargo.toml`): it is raised only in a release
+//! that raises the minor version, before 1.0 as after it, never to a Rust that is younger than six
+//! months, and the changelog names it. With the feature `zstd`, a C compiler is needed.
+//!
+//! # Features
+//!
+//! | feature | has | on by default |
+//! |---|---|---|
+//! | `archive` | [`archive`], and `crypto` | yes |
+//! | `crypto` | [`crypto`] | yes |
+//! | `deflate` | [`stage::deflate`], and the decompression of its blocks | yes |
+//! | `named-segments` | [`memory::Backing::Named`], by the crate `shared_memory` | yes |
+//! | `processes` | [`host`], [`stage::Stage::in_processes`], [`Pipe::admit`] | yes |
+//! | `tree` | [`tree`], and `archive` | yes |
+//! | `zstd` | [`stage::zstd`], and the decompression of its blocks | yes |
+//! | `aws-lc` | AES-256-GCM by AWS-LC instead of the `aes-gcm` crate, and `crypto` | no |
+//! | `testkit` | [`testkit`], and `processes` | no |
+//!
+//! A pipe alone, with `default-features = false`, builds with 16 crates. A block that was compressed
+//! by an omitted algorithm stops the pipe with an error that names the feature.
 //!
 //! # Limits of the library
 //!
@@ -108,6 +133,9 @@
     )
 )]
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("datapipe supports only 64-bit Linux, kernel 5.14 or later");
+
 #[cfg(all(not(loom), feature = "archive"))]
 pub mod archive;
 #[cfg(not(loom))]
@@ -116,6 +144,8 @@ mod block_info;
 pub mod controller;
 #[cfg(all(not(loom), feature = "crypto"))]
 pub mod crypto;
+#[cfg(not(loom))]
+pub mod docs;
 pub mod error;
 #[cfg(all(not(loom), feature = "processes"))]
 pub mod host;
@@ -153,7 +183,7 @@ pub use error::Corruption;
 pub use error::{
     Deadlock, Death, Error, NotReplaced, StageError, StageFailure, WaitingStage, WaitsFor,
 };
-pub use memory::Direction;
+pub use memory::{Direction, InstanceId};
 #[cfg(not(loom))]
 pub use stage::Role;
 
