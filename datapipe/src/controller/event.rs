@@ -4,6 +4,8 @@ use std::fmt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
+use crate::memory::InstanceId;
+
 /// An event in the life of a process of a pipe. Prints as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -12,8 +14,8 @@ pub enum Event {
     Started {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0; of the first one if the process runs several.
-        instance: u32,
+        /// The instance; the first one if the process runs several.
+        instance: InstanceId,
         /// Process id.
         process: u32,
     },
@@ -28,8 +30,8 @@ pub enum Event {
     Died {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0; of the first one if the process ran several.
-        instance: u32,
+        /// The instance; the first one if the process ran several.
+        instance: InstanceId,
         /// Process id.
         process: u32,
         /// Exit status from the kernel, if the process was a child of the controller.
@@ -41,8 +43,8 @@ pub enum Event {
     StageMessage {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0; of the first one if the process runs several.
-        instance: u32,
+        /// The instance; the first one if the process runs several.
+        instance: InstanceId,
         /// Text of the message. May contain any characters.
         text: String,
     },
@@ -56,7 +58,7 @@ impl fmt::Display for Event {
                 instance,
                 process,
             } => {
-                write!(f, "{stage}/{instance}: process {process} started")
+                write!(f, "{stage}/{}: process {process} started", instance.index())
             }
             Self::Attached { stage, process } => write!(f, "{stage}: process {process} attached"),
             Self::Died {
@@ -66,7 +68,7 @@ impl fmt::Display for Event {
                 status,
                 replaced,
             } => {
-                write!(f, "{stage}/{instance}: process {process} died")?;
+                write!(f, "{stage}/{}: process {process} died", instance.index())?;
                 if let Some(status) = status {
                     write!(f, " ({status})")?;
                 }
@@ -77,7 +79,7 @@ impl fmt::Display for Event {
                 instance,
                 text,
             } => {
-                write!(f, "{stage}/{instance}: {}", text.escape_debug())
+                write!(f, "{stage}/{}: {}", instance.index(), text.escape_debug())
             }
         }
     }

@@ -42,17 +42,17 @@ impl<'a> Instances<'a> {
         };
         let shape = segment.shape();
         let (settings, kind) = (tail.settings.clone(), tail.kind());
-        maker.add_stage(shape.tail(), Role::Tail, &settings, kind, |n| {
-            tail.worker(n)
+        maker.add_stage(shape.tail(), Role::Tail, &settings, kind, |id| {
+            tail.worker(id)
         })?;
         let stages = shape.stage_ids().skip(1);
         for (stage, mut middle) in stages.zip(middles).rev() {
             let (settings, kind) = (middle.settings.clone(), middle.kind());
-            maker.add_stage(stage, Role::Middle, &settings, kind, |n| middle.worker(n))?;
+            maker.add_stage(stage, Role::Middle, &settings, kind, |id| middle.worker(id))?;
         }
         let (settings, kind) = (head.settings.clone(), head.kind());
-        maker.add_stage(StageId::HEAD, Role::Head, &settings, kind, |n| {
-            head.worker(n)
+        maker.add_stage(StageId::HEAD, Role::Head, &settings, kind, |id| {
+            head.worker(id)
         })?;
         Ok(maker.made)
     }
@@ -133,7 +133,7 @@ impl<'a> InstanceMaker<'a, '_> {
         role: Role,
         settings: &Settings,
         kind: StageKind,
-        mut make_worker: impl FnMut(u32) -> Worker<'a>,
+        mut make_worker: impl FnMut(InstanceId) -> Worker<'a>,
     ) -> Result<(), (InstanceId, StageError)> {
         let specs = ProcessSpec::all_of(settings, kind, stage, role, self.at_limit);
         if self.made.add_processes(specs) {
@@ -143,7 +143,7 @@ impl<'a> InstanceMaker<'a, '_> {
             let id = stage.instance(index);
             let seat = Seat::new(self.segment, id).at_limit(self.at_limit);
             let worker =
-                thread::catch_panic(|| Ok(make_worker(index))).map_err(|error| (id, error))?;
+                thread::catch_panic(|| Ok(make_worker(id))).map_err(|error| (id, error))?;
             self.made.add(settings, InlineInstance { id, worker, seat });
         }
         Ok(())

@@ -340,7 +340,7 @@ fn stage_failure(plan: &Plan, id: InstanceId, error: StageError) -> StageFailure
     let settings = &plan.stages[id.stage().as_index()];
     StageFailure {
         stage: settings.name.clone(),
-        instance: id.index(),
+        instance: id,
         instances: settings.instances,
         error,
     }

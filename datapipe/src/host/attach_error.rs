@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::memory::InstanceId;
+
 /// Reason that a process cannot take the seat that a controller assigned to it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -14,12 +16,7 @@ pub enum AttachError {
     /// The launch request is for a process that the controller starts.
     NotToAttach,
     /// The pipe does not have the seat, or the seat is neither the head's nor the tail's.
-    NoSuchSeat {
-        /// Stage of the seat, from 0 for the head.
-        stage: u32,
-        /// Instance of the stage.
-        instance: u32,
-    },
+    NoSuchSeat(InstanceId),
     /// The pipe has ended, or its controller has died.
     Ended,
     /// The system refused what is needed to watch the controller.
@@ -33,9 +30,11 @@ impl fmt::Display for AttachError {
             Self::NotToAttach => f.write_str(
                 "the launch request is not one to attach: it names a module or several instances",
             ),
-            Self::NoSuchSeat { stage, instance } => write!(
+            Self::NoSuchSeat(seat) => write!(
                 f,
-                "the pipe has no instance {instance} of a head or tail {stage}"
+                "the pipe has no instance {} of a head or tail {}",
+                seat.index(),
+                seat.stage()
             ),
             Self::Ended => f.write_str("the pipe has ended"),
             Self::System(error) => write!(f, "cannot watch the pipe's controller: {error}"),
@@ -48,7 +47,7 @@ impl Error for AttachError {
         match self {
             Self::Request(error) => Some(error.as_ref()),
             Self::System(error) => Some(error),
-            Self::NotToAttach | Self::NoSuchSeat { .. } | Self::Ended => None,
+            Self::NotToAttach | Self::NoSuchSeat(_) | Self::Ended => None,
         }
     }
 }

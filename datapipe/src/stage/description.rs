@@ -10,6 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::error::StageError;
+use crate::memory::InstanceId;
 use crate::pool::{HeadPort, MiddlePort, TailPort};
 
 use super::mirror::{Mirror, Mirrors};
@@ -37,8 +38,8 @@ pub type MiddleStage<'a> = Stage<MiddleWork<'a>>;
 /// A last stage.
 pub type TailStage<'a> = Stage<TailWork<'a>>;
 
-/// Makes instance `n` of a stage.
-pub(super) type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
+/// Makes an instance of a stage.
+pub(super) type Factory<'a, T> = Box<dyn FnMut(InstanceId) -> Box<T> + Send + 'a>;
 /// A loop over a port. The one instance that runs it takes it out.
 pub(super) type PortLoop<'a, P> = Option<Box<dyn FnOnce(&P) -> Result<(), StageError> + Send + 'a>>;
 
@@ -81,12 +82,12 @@ const VALUE: &str = "was given as a value; give a function that makes each insta
 const UNBOUND: &str = "is one process that attaches";
 
 impl<'a> Stage<HeadWork<'a>> {
-    /// A first stage. `factory` makes each instance from its number.
+    /// A first stage. `factory` makes each instance from its id.
     pub fn head<H: Head + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> H + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> H + Send + 'a,
     ) -> Self {
-        let work = HeadKind::Fill(Box::new(move |n| Box::new(factory(n))));
+        let work = HeadKind::Fill(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 0, 1, HeadWork(work))
     }
 
@@ -101,7 +102,7 @@ impl<'a> Stage<HeadWork<'a>> {
 }
 
 impl<'a> Stage<MiddleWork<'a>> {
-    /// A stage that works out of place. `factory` makes each instance from its number.
+    /// A stage that works out of place. `factory` makes each instance from its id.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -124,18 +125,18 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// ```
     pub fn transform<T: Transform + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = MiddleKind::Transform(Box::new(move |n| Box::new(factory(n))));
+        let work = MiddleKind::Transform(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 1, MiddleWork(work))
     }
 
-    /// A stage that works in place. `factory` makes each instance from its number.
+    /// A stage that works in place. `factory` makes each instance from its id.
     pub fn in_place<T: InPlace + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = MiddleKind::InPlace(Box::new(move |n| Box::new(factory(n))));
+        let work = MiddleKind::InPlace(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 0, MiddleWork(work))
     }
 
@@ -143,9 +144,9 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// number.
     pub fn analyze<T: Analyze + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))));
+        let work = MiddleKind::Analyze(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 0, MiddleWork(work))
     }
 
@@ -180,12 +181,12 @@ impl<'a> Stage<MiddleWork<'a>> {
 }
 
 impl<'a> Stage<TailWork<'a>> {
-    /// A last stage. `factory` makes each instance from its number.
+    /// A last stage. `factory` makes each instance from its id.
     pub fn tail<T: Tail + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = TailKind::Write(Box::new(move |n| Box::new(factory(n))));
+        let work = TailKind::Write(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 0, TailWork(work))
     }
 

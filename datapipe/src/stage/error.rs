@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitStatus;
 
-use crate::memory::{Corruption, ParticipantId, TableIndex};
+use crate::memory::{Corruption, InstanceId, ParticipantId, TableIndex};
 use crate::pool::{PortError, Tally};
 
 /// An error that a stage returns when it cannot go on.
@@ -211,8 +211,8 @@ impl Error for StageErrorBox {
 pub struct StageFailure {
     /// Name of the stage.
     pub stage: String,
-    /// Index of the instance, from 0.
-    pub instance: u32,
+    /// The instance.
+    pub instance: InstanceId,
     /// Number of instances of the stage.
     pub instances: u32,
     /// The error.
@@ -223,7 +223,12 @@ impl fmt::Display for StageFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stage \"{}\"", self.stage)?;
         if self.instances > 1 {
-            write!(f, " (instance {} of {})", self.instance + 1, self.instances)?;
+            write!(
+                f,
+                " (instance {} of {})",
+                self.instance.index() + 1,
+                self.instances
+            )?;
         }
         write!(f, ": {}", self.error)
     }

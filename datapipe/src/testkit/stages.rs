@@ -108,8 +108,8 @@ pub fn pass<'a>(seed: u64) -> MiddleStage<'a> {
             Ok(Verdict::Send)
         }
     }
-    Stage::transform("pass", move |n| {
-        Pass(Random::new(seed ^ u64::from(n) << 32))
+    Stage::transform("pass", move |id| {
+        Pass(Random::new(seed ^ u64::from(id.index()) << 32))
     })
 }
 
@@ -123,8 +123,8 @@ pub fn sleepy<'a>(seed: u64, longest: Duration) -> MiddleStage<'a> {
             Ok(Verdict::Send)
         }
     }
-    Stage::in_place("sleepy", move |n| {
-        Sleepy(Random::new(seed ^ u64::from(n) << 32), longest)
+    Stage::in_place("sleepy", move |id| {
+        Sleepy(Random::new(seed ^ u64::from(id.index()) << 32), longest)
     })
 }
 
@@ -141,7 +141,7 @@ pub fn drop_every<'a>(every: u64) -> MiddleStage<'a> {
 
 /// A stage that fails at block `number`.
 pub fn fail_at<'a>(number: u64) -> MiddleStage<'a> {
-    on_number("fail", move |n| {
+    on_number("fail", move |id| {
         if n == number {
             Err(StageError::new(format!("failed at {n}, as asked")))
         } else {
@@ -152,7 +152,7 @@ pub fn fail_at<'a>(number: u64) -> MiddleStage<'a> {
 
 /// A stage that panics at block `number`.
 pub fn panic_at<'a>(number: u64) -> MiddleStage<'a> {
-    on_number("panic", move |n| {
+    on_number("panic", move |id| {
         assert_ne!(n, number, "panicked as asked");
         Ok(Verdict::Send)
     })

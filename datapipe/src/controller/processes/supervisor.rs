@@ -125,7 +125,7 @@ impl Supervisor<'_> {
     /// Reports the start of a slot's process, if it was started.
     fn announce(&self, slot: &Slot) {
         let Some(running) = &slot.running else { return };
-        let (instance, process) = (slot.spec.id.index(), running.process.id());
+        let (instance, process) = (slot.spec.id, running.process.id());
         let stage = slot.spec.stage_name.clone();
         self.context.listener.notify(|| Event::Started {
             stage,
@@ -286,7 +286,7 @@ impl Supervisor<'_> {
                 self.pass_on_data(slot, &data);
                 if !text.is_empty() {
                     let stage = slot.spec.stage_name.clone();
-                    let instance = slot.spec.id.index();
+                    let instance = slot.spec.id;
                     self.context.listener.notify(|| Event::StageMessage {
                         stage,
                         instance,
@@ -412,7 +412,7 @@ impl Supervisor<'_> {
         let (id, replaced) = (slot.spec.id, outcome.is_ok());
         self.context.listener.notify(|| Event::Died {
             stage: slot.spec.stage_name.clone(),
-            instance: id.index(),
+            instance: id,
             process: dead.process(),
             status: status.ok().flatten(),
             replaced,

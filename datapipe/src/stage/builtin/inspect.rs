@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::error::StageError;
 use crate::limits::MAX_LOG_ENTRIES;
+use crate::memory::InstanceId;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
 use crate::stage::{InPlace, MiddleWork, Stage, Verdict};
@@ -116,18 +117,18 @@ fn count(count: &mut u64, kept: &mut Vec<u64>, number: u64) {
 
 impl<'a> Stage<MiddleWork<'a>> {
     /// A stage that inspects each block and records marked and rejected blocks in `log`. `factory`
-    /// makes each instance from its number.
+    /// makes each instance from its id.
     ///
     /// The stage reads plain data only: a block that is encrypted or compressed is an error. Blocks
     /// that have already lost their content, damaged or rejected, pass without inspection.
     pub fn inspect<I: Inspect + 'a>(
         name: impl Into<String>,
         log: &InspectionLog,
-        mut factory: impl FnMut(u32) -> I + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> I + Send + 'a,
     ) -> Self {
         let log = log.clone();
-        Self::in_place(name, move |n| Inspection {
-            inspector: factory(n),
+        Self::in_place(name, move |id| Inspection {
+            inspector: factory(id),
             log: log.clone(),
         })
     }

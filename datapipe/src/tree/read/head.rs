@@ -188,12 +188,12 @@ impl TreeHead {
     /// ```
     pub fn instances(self, n: u32) -> HeadStage<'static> {
         let (shared, report) = (Arc::clone(&self.shared), self.report.clone());
-        let instance = move |before| {
+        let head = Stage::head(self.name(), move |id| {
             // All instances are made before any of them runs.
-            shared.walk.lock().set_instances(before + 1);
+            shared.walk.lock().set_instances(id.index() + 1);
             Self::instance(Arc::clone(&shared), report.clone())
-        };
-        self.describe(Stage::head(self.name(), instance).instances(n))
+        });
+        self.describe(head.instances(n))
     }
 
     /// Returns a number of instances that read a tree fast on any medium: as many as there are
