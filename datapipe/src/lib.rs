@@ -46,7 +46,7 @@
 //! - [`memory`] is the segment that contains all of it.
 //! - [`crypto`] has keys: the secrets of users, the keys derived from them, and the cipher.
 //! - [`sequence`] has numbers and their order by themselves.
-//! - [`limits`] has every bound of the system, and [`error`] every error.
+//! - `limits` has every bound of the system, and [`error`] every error.
 //!
 //! A module uses only those below it. [`docs`] has the reference pages: the segment and the
 //! hand-over, which survives the death of any participant at any instruction
@@ -75,6 +75,12 @@
 //! | keeping a restore below its directory | `datapipe/src/tree/restore/destination.rs` |
 //! | deciding in `datapiped` who may do what | `datapipe-net/src/config/permissions.rs` |
 //! | deciding in `datapiped` which paths are allowed | `datapipe-net/src/config/paths.rs` |
+//!
+//! # Stability
+//!
+//! The documented items are the stable interface; `docs/surface.txt` lists them. Items that are
+//! public and not documented (the segment, seats, budgets, limits, the cipher) are for the tools of
+//! this project, and may change in any release.
 //!
 //! # Platform
 //!
@@ -149,6 +155,7 @@ pub mod docs;
 pub mod error;
 #[cfg(all(not(loom), feature = "processes"))]
 pub mod host;
+#[doc(hidden)]
 pub mod limits;
 #[cfg(not(loom))]
 pub mod media;

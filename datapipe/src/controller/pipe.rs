@@ -120,6 +120,7 @@ impl Pipe {
 
     /// The pipe's shared memory. Its descriptor lets another process read the status of the pipe,
     /// or take part in it. A process that gets it is trusted with everything that passes through.
+    #[doc(hidden)]
     pub fn segment(&self) -> &Segment {
         &self.segment
     }

@@ -61,11 +61,13 @@ impl Plan {
     }
 
     /// The segment's shape: stages, instances, quotas and sizes.
+    #[doc(hidden)]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// Division of the pool among the stages.
+    #[doc(hidden)]
     pub fn budget(&self) -> &Budget {
         &self.budget
     }

@@ -98,6 +98,7 @@ impl Attachment {
     }
 
     /// The pipe's shared memory.
+    #[doc(hidden)]
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
