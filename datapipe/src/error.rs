@@ -23,7 +23,7 @@
 
 #[cfg(not(loom))]
 pub use crate::controller::{Deadlock, Error, WaitingStage};
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "crypto"))]
 pub use crate::crypto::KeyError;
 pub use crate::memory::Corruption;
 #[cfg(not(loom))]
@@ -44,7 +44,7 @@ mod tests {
     use crate::crypto::{SecretKind, TooLong, Unauthentic, UnlockError};
     use crate::host::AttachError;
     use crate::media::{HandleError, MediumError};
-    use crate::memory::{PipeNameError, SegmentError, ShapeError};
+    use crate::memory::{PipeNameError, SegmentError, ShapeError, StageId};
     use crate::pool::{AuditFinding, Blocked, NoRoom, PortError, Refusal, TryError, UnknownCodec};
     use crate::sequence::Rejected;
     use crate::tree::{TreeError, TreeReadError};
@@ -120,7 +120,7 @@ mod tests {
     fn stage(error: impl Into<StageError>) -> Error {
         Error::Stage(StageFailure {
             stage: "zstd".to_owned(),
-            instance: 1,
+            instance: StageId::new(1).instance(1),
             instances: 2,
             error: error.into(),
         })

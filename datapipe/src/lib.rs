@@ -47,11 +47,12 @@
 //! - [`memory`] is the segment that contains all of it.
 //! - [`crypto`] has keys: the secrets of users, the keys derived from them, and the cipher.
 //! - [`sequence`] has numbers and their order by themselves.
-//! - [`limits`] has every bound of the system, and [`error`] every error.
+//! - `limits` has every bound of the system, and [`error`] every error.
 //!
-//! A module uses only those below it. `docs/shared-memory.md` describes the segment and the
-//! hand-over, which survives the death of any participant at any instruction. `docs/glossary.md`
-//! defines the terms.
+//! A module uses only those below it. [`docs`] has the reference pages: the segment and the
+//! hand-over, which survives the death of any participant at any instruction
+//! ([shared memory](docs::shared_memory)), and the terms ([glossary](docs::glossary)), among
+//! others. [`recipes`] has whole programs.
 //!
 //! # Where to find
 //!
@@ -76,12 +77,57 @@
 //! | deciding in `datapiped` who may do what | `datapipe-net/src/config/permissions.rs` |
 //! | deciding in `datapiped` which paths are allowed | `datapipe-net/src/config/paths.rs` |
 //!
+//! # Stability
+//!
+//! The documented items are the stable interface; `docs/surface.txt` lists them. Items that are
+//! public and not documented (the segment, seats, budgets, limits, the cipher) are for the tools of
+//! this project, and may change in any release.
+//!
+//! # Platform
+//!
+//! 64-bit Linux, kernel 5.14 or later; a build for another system stops with that message. The
+//! oldest supported Rust is 1.95 (`rust-version` in `Cargo.toml`): it is raised only in a release
+//! that raises the minor version, before 1.0 as after it, never to a Rust that is younger than six
+//! months, and the changelog names it. With the feature `zstd`, a C compiler is needed.
+//!
+//! # Features
+//!
+//! | feature | has | on by default |
+//! |---|---|---|
+//! | `archive` | [`archive`], and `crypto` | yes |
+//! | `crypto` | [`crypto`] | yes |
+//! | `deflate` | [`stage::deflate`], and the decompression of its blocks | yes |
+//! | `named-segments` | [`memory::Backing::Named`], by the crate `shared_memory` | yes |
+//! | `processes` | [`host`], [`stage::Stage::in_processes`], [`Pipe::admit`] | yes |
+//! | `tree` | [`tree`], and `archive` | yes |
+//! | `zstd` | [`stage::zstd`], and the decompression of its blocks | yes |
+//! | `aws-lc` | AES-256-GCM by AWS-LC instead of the `aes-gcm` crate, and `crypto` | no |
+//! | `testkit` | [`testkit`], and `processes` | no |
+//!
+//! A pipe alone, with `default-features = false`, builds with 16 crates. A block that was compressed
+//! by an omitted algorithm stops the pipe with an error that names the feature.
+//!
 //! # Limits of the library
 //!
 //! It has no async runtime, and does no networking by itself. It does not defend the data in a
 //! buffer against another process that was given the segment and writes to a buffer that it does
 //! not hold.
 
+#![cfg_attr(
+    not(all(
+        feature = "archive",
+        feature = "deflate",
+        feature = "named-segments",
+        feature = "processes",
+        feature = "tree",
+        feature = "zstd"
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "lower layers have parts that only the modules of an omitted feature use"
+    )
+)]
 #![warn(unnameable_types, clippy::exhaustive_enums, clippy::exhaustive_structs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
@@ -94,17 +140,23 @@
     )
 )]
 
-#[cfg(not(loom))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("datapipe supports only 64-bit Linux, kernel 5.14 or later");
+
+#[cfg(all(not(loom), feature = "archive"))]
 pub mod archive;
 #[cfg(not(loom))]
 mod block_info;
 #[cfg(not(loom))]
 pub mod controller;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "crypto"))]
 pub mod crypto;
-pub mod error;
 #[cfg(not(loom))]
+pub mod docs;
+pub mod error;
+#[cfg(all(not(loom), feature = "processes"))]
 pub mod host;
+#[doc(hidden)]
 pub mod limits;
 #[cfg(not(loom))]
 pub mod media;
@@ -122,7 +174,7 @@ pub mod sequence;
 pub mod stage;
 #[cfg(all(not(loom), any(test, feature = "testkit")))]
 pub mod testkit;
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "tree"))]
 pub mod tree;
 #[allow(
     clippy::exhaustive_enums,
@@ -139,24 +191,31 @@ pub use error::Corruption;
 pub use error::{
     Deadlock, Death, Error, NotReplaced, StageError, StageFailure, WaitingStage, WaitsFor,
 };
-pub use memory::Direction;
+pub use memory::{Direction, InstanceId};
 #[cfg(not(loom))]
 pub use stage::Role;
 
 /// Returns all modules that come with the library: those of `datapipe-host`, and the start for a
 /// [`host`] of your own, which adds its modules with [`with`](host::Modules::with).
-#[cfg(not(loom))]
+#[cfg(all(not(loom), feature = "processes"))]
 pub fn modules() -> host::Modules {
-    tree::modules(archive::modules(host::Modules::of_plain_stages()))
+    let modules = host::Modules::of_plain_stages();
+    #[cfg(feature = "archive")]
+    let modules = archive::modules(modules);
+    #[cfg(feature = "tree")]
+    let modules = tree::modules(modules);
+    modules
 }
 
 /// The names that a program with pipes needs most: `use datapipe::prelude::*;`
 #[cfg(not(loom))]
 pub mod prelude {
+    #[cfg(feature = "archive")]
     pub use crate::archive::{Archive, ArchiveOptions, ArchiveReader, StreamRestore};
     pub use crate::controller::{
         AtLimit, Canceller, Event, Pipe, PipeBuilder, Progress, Report, Status,
     };
+    #[cfg(feature = "crypto")]
     pub use crate::crypto::{Key, Passphrase, Secret};
     pub use crate::error::{Error, StageError};
     pub use crate::media::{Medium, VirtualTape, VolumeDirectory, VolumeOptions};
@@ -164,12 +223,17 @@ pub mod prelude {
     pub use crate::pool::{
         Block, BlockInfo, Codec, ContentClass, HeadPort, Marks, MiddlePort, Stop, TailPort,
     };
+    #[cfg(feature = "deflate")]
+    pub use crate::stage::deflate;
+    #[cfg(feature = "zstd")]
+    pub use crate::stage::zstd;
     pub use crate::stage::{
         Analyze, BlockReader, BlockWriter, DamageLog, Fill, Finding, Head, HeadStage, InPlace,
         Inspect, InspectionLog, MiddleStage, Stage, StreamHead, StreamTail, Tail, TailStage,
-        Transform, Verdict, analyze, decompress, decompress_salvaging, deflate, zstd,
+        Transform, Verdict, analyze, decompress, decompress_salvaging,
     };
     pub use crate::stage::{FlatMap, Outputs};
+    #[cfg(feature = "tree")]
     pub use crate::tree::{
         ObjectInspector, ObjectVerdict, RestoreOptions, TreeHead, TreeOptions, TreeRestore,
         TreeVerify,

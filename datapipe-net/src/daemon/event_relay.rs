@@ -101,7 +101,7 @@ fn pipe_event(event: &Event) -> PipeEvent {
             instance,
             process,
         } => PipeEvent {
-            instance: Some(*instance),
+            instance: Some(instance.index()),
             process: Some(*process),
             ..of_stage(EventKind::STARTED, stage)
         },
@@ -116,7 +116,7 @@ fn pipe_event(event: &Event) -> PipeEvent {
             status,
             replaced,
         } => PipeEvent {
-            instance: Some(*instance),
+            instance: Some(instance.index()),
             process: Some(*process),
             replaced: Some(*replaced),
             text: status.map(|status| status.to_string()),
@@ -127,7 +127,7 @@ fn pipe_event(event: &Event) -> PipeEvent {
             instance,
             text,
         } => PipeEvent {
-            instance: Some(*instance),
+            instance: Some(instance.index()),
             text: Some(truncated(text, MAX_EXPLANATION).to_owned()),
             ..of_stage(EventKind::NOTE, stage)
         },

@@ -24,7 +24,9 @@ mod arguments; // arguments of the modules of these stages
 mod block_header; // the unit header of a block
 mod continuity; // offsets of blocks in the plain stream
 mod key; // the key of an archive's blocks
+#[cfg(feature = "processes")]
 mod media_modules; // media of the host's own, as modules
+#[cfg(feature = "processes")]
 mod modules; // stages made from a module's arguments
 mod open_error; // reasons why an archive cannot be opened
 mod plan_data; // the plan that the stages of an archive share
@@ -34,7 +36,9 @@ mod run; // runs of blocks to be read
 mod seal; // encryption and decryption of blocks
 mod write; // blocks to media
 
+#[cfg(feature = "processes")]
 pub use media_modules::MediumArgs;
+#[cfg(feature = "processes")]
 pub use modules::modules;
 pub use open_error::OpenError;
 pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};

@@ -223,6 +223,7 @@ impl<'a> PipeBuilder<'a> {
     }
 
     /// Runs all stages that were added so far in processes: [`Stage::in_processes`].
+    #[cfg(feature = "processes")]
     pub fn in_processes(mut self) -> Self {
         let Description { head, tail, .. } = &mut self.description;
         *head = head.take().map(Stage::in_processes);

@@ -5,6 +5,8 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::memory::InstanceId;
+
 use super::byte_count::ByteCount;
 
 /// An event in the life of a pipe: of an instance of a stage, or of its process. Prints as a
@@ -23,22 +25,25 @@ pub enum Event {
     ThreadStarted {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0.
-        instance: u32,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
     },
     /// An instance ended well: it has sent or written everything.
     Ended {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0.
-        instance: u32,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
     },
     /// An instance failed, and the pipe stops.
     Failed {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0.
-        instance: u32,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
         /// Text of its error.
         error: String,
     },
@@ -46,8 +51,9 @@ pub enum Event {
     Stopped {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0.
-        instance: u32,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
     },
     /// A stage that writes or reads an archive has begun a volume.
     Volume {
@@ -73,8 +79,9 @@ pub enum Event {
     Stalled {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0.
-        instance: u32,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
         /// Number of the block, from 0, if it is known.
         block: Option<u64>,
         /// Time that it has worked on the block, at least.
@@ -87,8 +94,9 @@ pub enum Event {
     StillWaiting {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0.
-        instance: u32,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
         /// Number of the block on which it works, from 0, if it is known.
         block: Option<u64>,
         /// Time since the pipe was stopped.
@@ -101,8 +109,9 @@ pub enum Event {
     OverLimit {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0.
-        instance: u32,
+        /// The instance.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
         /// Process id.
         process: u32,
         /// Number of the block, from 0, if it is known.
@@ -115,8 +124,9 @@ pub enum Event {
     Started {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0; of the first one if the process runs several.
-        instance: u32,
+        /// The instance; the first one if the process runs several.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
         /// Process id.
         process: u32,
     },
@@ -131,8 +141,9 @@ pub enum Event {
     Died {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0; of the first one if the process ran several.
-        instance: u32,
+        /// The instance; the first one if the process ran several.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
         /// Process id.
         process: u32,
         /// Exit status from the kernel, if the process was a child of the controller.
@@ -148,8 +159,9 @@ pub enum Event {
     StageMessage {
         /// Name of the stage.
         stage: String,
-        /// Number of the instance, from 0; of the first one if the process runs several.
-        instance: u32,
+        /// The instance; the first one if the process runs several.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "super::serialize::index"))]
+        instance: InstanceId,
         /// Text of the message. May contain any characters.
         text: String,
     },
@@ -158,15 +170,20 @@ pub enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ThreadStarted { stage, instance } => write!(f, "{stage}/{instance}: started"),
-            Self::Ended { stage, instance } => write!(f, "{stage}/{instance}: ended"),
+            Self::ThreadStarted { stage, instance } => {
+                write!(f, "{}: started", InstanceName(stage, *instance))
+            }
+            Self::Ended { stage, instance } => {
+                write!(f, "{}: ended", InstanceName(stage, *instance))
+            }
             Self::Failed {
                 stage,
                 instance,
                 error,
-            } => write!(f, "{stage}/{instance}: failed: {error}"),
+            } => write!(f, "{}: failed: {error}", InstanceName(stage, *instance)),
             Self::Stopped { stage, instance } => {
-                write!(f, "{stage}/{instance}: ended because the pipe was stopped")
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: ended because the pipe was stopped")
             }
             Self::Volume { stage, volume } => write!(f, "{stage}: volume {volume}"),
             Self::Checkpoint {
@@ -186,7 +203,8 @@ impl fmt::Display for Event {
                 instance,
                 process,
             } => {
-                write!(f, "{stage}/{instance}: process {process} started")
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: process {process} started")
             }
             Self::Attached { stage, process } => write!(f, "{stage}: process {process} attached"),
             Self::Died {
@@ -196,7 +214,8 @@ impl fmt::Display for Event {
                 status,
                 replaced,
             } => {
-                write!(f, "{stage}/{instance}: process {process} died")?;
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: process {process} died")?;
                 if let Some(status) = status {
                     write!(f, " ({status})")?;
                 }
@@ -207,7 +226,8 @@ impl fmt::Display for Event {
                 instance,
                 text,
             } => {
-                write!(f, "{stage}/{instance}: {}", text.escape_debug())
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: {}", text.escape_debug())
             }
         }
     }
@@ -224,7 +244,8 @@ impl Event {
                 time,
             } => {
                 let (block, seconds) = (BlockName(*block), time.as_secs());
-                write!(f, "{stage}/{instance}: on {block} for {seconds} s")
+                let at = InstanceName(stage, *instance);
+                write!(f, "{at}: on {block} for {seconds} s")
             }
             Self::StillWaiting {
                 stage,
@@ -232,11 +253,8 @@ impl Event {
                 block,
                 time,
             } => {
-                let seconds = time.as_secs();
-                write!(
-                    f,
-                    "stopped {seconds} s ago, still waiting for {stage}/{instance}"
-                )?;
+                let (at, seconds) = (InstanceName(stage, *instance), time.as_secs());
+                write!(f, "stopped {seconds} s ago, still waiting for {at}")?;
                 match block {
                     Some(block) => write!(f, ", which works on block {block}"),
                     None => Ok(()),
@@ -250,9 +268,10 @@ impl Event {
                 limit,
             } => {
                 let (block, limit) = (BlockName(*block), limit.as_secs_f64());
+                let at = InstanceName(stage, *instance);
                 write!(
                     f,
-                    "{stage}/{instance}: process {process} is killed, because it has worked on \
+                    "{at}: process {process} is killed, because it has worked on \
                      {block} for longer than its limit of {limit} s"
                 )
             }
@@ -271,6 +290,15 @@ impl Event {
                 | Self::StillWaiting { .. }
                 | Self::OverLimit { .. }
         )
+    }
+}
+
+/// An instance in text: `zstd/1`.
+struct InstanceName<'a>(&'a str, InstanceId);
+
+impl fmt::Display for InstanceName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0, self.1.index())
     }
 }
 

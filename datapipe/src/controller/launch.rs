@@ -6,7 +6,6 @@ use std::thread::{Builder, Scope};
 use crossbeam_channel::Sender;
 
 use crate::error::{Error, StageError};
-use crate::host::launch_request::LaunchRequest;
 use crate::memory::{InstanceId, Segment, StageId};
 use crate::pool::{AtLimit, Seat};
 use crate::stage::runner::inline::{self, InlineInstance};
@@ -14,7 +13,7 @@ use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
 
 use super::instance::InstanceExit;
-use super::processes::{self, ProcessSpec, SupervisorContext};
+use super::processes::{self, ProcessSpec, SupervisorContext, UnboundSeat};
 
 /// Every instance of a pipe, made and not yet started, tail first.
 #[derive(Default)]
@@ -43,17 +42,17 @@ impl<'a> Instances<'a> {
         };
         let shape = segment.shape();
         let (settings, kind) = (tail.settings.clone(), tail.kind());
-        maker.add_stage(shape.tail(), Role::Tail, &settings, kind, |n| {
-            tail.worker(n)
+        maker.add_stage(shape.tail(), Role::Tail, &settings, kind, |id| {
+            tail.worker(id)
         })?;
         let stages = shape.stage_ids().skip(1);
         for (stage, mut middle) in stages.zip(middles).rev() {
             let (settings, kind) = (middle.settings.clone(), middle.kind());
-            maker.add_stage(stage, Role::Middle, &settings, kind, |n| middle.worker(n))?;
+            maker.add_stage(stage, Role::Middle, &settings, kind, |id| middle.worker(id))?;
         }
         let (settings, kind) = (head.settings.clone(), head.kind());
-        maker.add_stage(StageId::HEAD, Role::Head, &settings, kind, |n| {
-            head.worker(n)
+        maker.add_stage(StageId::HEAD, Role::Head, &settings, kind, |id| {
+            head.worker(id)
         })?;
         Ok(maker.made)
     }
@@ -77,7 +76,7 @@ impl<'a> Instances<'a> {
 
     /// Returns the seats that a process may attach to, each with the launch request for that
     /// process.
-    pub(super) fn unbound(&self) -> Vec<(InstanceId, LaunchRequest)> {
+    pub(super) fn unbound(&self) -> Vec<UnboundSeat> {
         let specs = self.processes.iter();
         specs.filter_map(ProcessSpec::unbound).collect()
     }
@@ -138,7 +137,7 @@ impl<'a> InstanceMaker<'a, '_> {
         role: Role,
         settings: &Settings,
         kind: StageKind,
-        mut make_worker: impl FnMut(u32) -> Worker<'a>,
+        mut make_worker: impl FnMut(InstanceId) -> Worker<'a>,
     ) -> Result<(), (InstanceId, StageError)> {
         let specs = ProcessSpec::all_of(settings, kind, stage, role, self.at_limit);
         if self.made.add_processes(specs) {
@@ -148,7 +147,7 @@ impl<'a> InstanceMaker<'a, '_> {
             let id = stage.instance(index);
             let seat = Seat::new(self.segment, id).at_limit(self.at_limit);
             let worker =
-                thread::catch_panic(|| Ok(make_worker(index))).map_err(|error| (id, error))?;
+                thread::catch_panic(|| Ok(make_worker(id))).map_err(|error| (id, error))?;
             self.made.add(settings, InlineInstance { id, worker, seat });
         }
         Ok(())

@@ -13,6 +13,7 @@
 //! This module does not know what the stages do, and decides nothing from the contents of shared
 //! memory alone.
 
+#[cfg(feature = "processes")]
 mod admission; // attach points for processes that the caller starts
 mod builder; // the caller's description of a pipe
 mod byte_count; // byte counts in text
@@ -25,7 +26,11 @@ mod launch; // threads and turns, tail to head
 mod observer; // events of instances, stalls, and notices of stages
 mod pipe; // a pipe that runs in the background
 mod plan; // checks of a description, and its numbers
+#[cfg(feature = "processes")]
 mod processes; // instances in processes: started, watched, replaced
+#[cfg(not(feature = "processes"))]
+#[path = "no_processes.rs"]
+mod processes; // the same interface in a build without processes
 mod progress; // the caller's view of a running pipe
 mod report; // result of a pipe
 #[cfg(feature = "serde")]
@@ -37,6 +42,7 @@ mod work_watch; // time that each instance works on a block
 
 pub use crate::pool::AtLimit;
 pub use crate::stage::Role;
+#[cfg(feature = "processes")]
 pub use admission::AdmitError;
 pub use builder::PipeBuilder;
 pub use byte_count::ByteCount;

@@ -70,7 +70,7 @@ impl<'s> Observer<'s> {
     ) {
         self.ended.insert(id);
         self.listener.notify(|| {
-            let (stage, instance) = (self.name_of(id), id.index());
+            let (stage, instance) = (self.name_of(id), id);
             match result {
                 Ok(()) => Event::Ended { stage, instance },
                 Err(_) if after_stop => Event::Stopped { stage, instance },
@@ -117,7 +117,7 @@ impl<'s> Observer<'s> {
         for (id, work) in self.watch.stalls(self.stall_after, self.segment) {
             self.listener.notify(|| Event::Stalled {
                 stage: self.name_of(id),
-                instance: id.index(),
+                instance: id,
                 block: work.block,
                 time: work.time,
             });
@@ -139,7 +139,7 @@ impl<'s> Observer<'s> {
         for id in all.filter(|id| !self.ended.contains(id)) {
             self.listener.notify(|| Event::StillWaiting {
                 stage: self.name_of(id),
-                instance: id.index(),
+                instance: id,
                 block: block_of(id, self.segment),
                 time: since.elapsed(),
             });

@@ -13,11 +13,13 @@ use crate::host::attach_socket;
 use crate::memory::{PipeName, Process, Segment};
 use crate::stage::Role;
 
-use super::admission::{AdmitError, AttachPoint};
+#[cfg(feature = "processes")]
+use super::admission::AdmitError;
 use super::builder::PipeBuilder;
 use super::cancel::Canceller;
 use super::event::Event;
 use super::plan::Plan;
+use super::processes::AttachPoint;
 use super::progress::Progress;
 use super::report::Report;
 use super::status::Status;
@@ -125,6 +127,7 @@ impl Pipe {
 
     /// The pipe's shared memory. Its descriptor lets another process read the status of the pipe,
     /// or take part in it. A process that gets it is trusted with everything that passes through.
+    #[doc(hidden)]
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
@@ -285,6 +288,7 @@ impl Pipe {
     /// # Errors
     ///
     /// [`AdmitError`] if there is no such seat, if it is taken, or the pipe has ended.
+    #[cfg(feature = "processes")]
     pub fn admit(&self, role: Role, process: Process) -> Result<OwnedFd, AdmitError> {
         self.attach_point.admit(role, process, &self.segment)
     }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::host;
 use crate::limits::{
     MAX_FLAT_MAP_OUTPUTS, MAX_INSTANCES, MAX_MODULE_ARGUMENTS, MAX_MODULE_DESCRIPTORS,
     MAX_MODULE_NAME, MAX_NAME,
@@ -13,6 +12,7 @@ use crate::pool::{Budget, Refusal, StageNeeds};
 use crate::stage::{MessageHandler, Module, Placement, Role, Settings, StageKind};
 
 use super::description::Description;
+use super::processes;
 
 /// A pipe that can work, before it is started. Prints as its chain of stages:
 /// `nightly  head > zstd x2 > tail`.
@@ -63,11 +63,13 @@ impl Plan {
     }
 
     /// The segment's shape: stages, instances, quotas and sizes.
+    #[doc(hidden)]
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
     /// Division of the pool among the stages.
+    #[doc(hidden)]
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
@@ -277,7 +279,7 @@ fn check_process(settings: &Settings) -> Result<(), Refusal> {
     if let Err(why) = check_request(module, settings) {
         return refused(why);
     }
-    if program.is_none() && !host::serves() {
+    if program.is_none() && !processes::serves() {
         return refused(
             "this program does not call datapipe::host::serve first, \
              so each process would run its main again"

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::ser::{SerializeStruct as _, Serializer};
 
+use crate::memory::InstanceId;
+
 /// Writes a duration as a number of seconds.
 pub(super) fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
@@ -23,4 +25,9 @@ pub(super) fn exit_status<S: Serializer>(
     fields.serialize_field("code", &status.code())?;
     fields.serialize_field("signal", &status.signal())?;
     fields.end()
+}
+
+/// Writes an instance as its index among the instances of its stage.
+pub(super) fn index<S: Serializer>(id: &InstanceId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(id.index())
 }

@@ -111,6 +111,7 @@ pub struct Limit {
 
 impl Status {
     /// Reads the status of the pipe that a segment belongs to.
+    #[doc(hidden)]
     pub fn of(segment: &Segment) -> Self {
         let shape = segment.shape();
         let reader = StatusReader::new(segment);

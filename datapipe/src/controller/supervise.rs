@@ -14,7 +14,6 @@ use crate::memory::{InstanceId, Segment, StageId, TableIndex};
 use crate::pool::{Activity, AuditFinding, tally};
 use crate::stage::{NoticeSource, Settings};
 
-use super::admission::AttachPoint;
 use super::cancel::Canceller;
 use super::description::Description;
 use super::event::Listener;
@@ -22,7 +21,7 @@ use super::instance::InstanceExit;
 use super::launch::Instances;
 use super::observer::Observer;
 use super::plan::Plan;
-use super::processes::SupervisorContext;
+use super::processes::{AttachPoint, SupervisorContext};
 use super::report::Report;
 use super::trace::PipeSpan;
 use super::work_watch::WorkWatch;
@@ -390,7 +389,7 @@ fn stage_failure(plan: &Plan, id: InstanceId, error: StageError) -> StageFailure
     let settings = &plan.stages[id.stage().as_index()];
     StageFailure {
         stage: settings.name.clone(),
-        instance: id.index(),
+        instance: id,
         instances: settings.instances,
         error,
     }

@@ -30,12 +30,16 @@ mod unlock_error; // reasons why a slot does not open
 #[cfg(test)]
 mod known_answers; // vectors of the RFCs and of the GCM specification
 
-pub use cipher::{Backend, Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauthentic, nonce};
+pub use cipher::Backend;
+#[doc(hidden)]
+pub use cipher::{Cipher, NONCE_LEN, NonceKind, TAG_LEN, TooLong, Unauthentic, nonce};
 pub use cost::Argon2Cost;
+#[doc(hidden)]
 pub use data_key::{DataKey, SubKey};
 pub use key::{Key, Passphrase, Secret, others_can_read};
 pub use key_error::KeyError;
 pub(crate) use random::fill_random;
 pub use secret_kind::SecretKind;
+#[doc(hidden)]
 pub use slot::{KeySlot, SLOT_LEN, unlock};
 pub use unlock_error::UnlockError;

@@ -1,6 +1,6 @@
 //! A stage in any role, as a module makes it.
 
-use crate::memory::{Shape, StageId};
+use crate::memory::{InstanceId, Shape, StageId};
 use crate::stage::mirror::Mirrors;
 use crate::stage::runner::Worker;
 use crate::stage::{HeadStage, MiddleStage, StageKind, TailStage};
@@ -49,7 +49,7 @@ impl AnyStage {
     }
 
     /// Makes an instance. One that works in place gets copies, because a process may be killed.
-    pub(super) fn worker(&mut self, instance: u32) -> Worker<'static> {
+    pub(super) fn worker(&mut self, instance: InstanceId) -> Worker<'static> {
         match &mut self.0 {
             Role::Head(stage) => stage.worker(instance),
             Role::Middle(stage) => stage.worker_on_copies(instance),

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::memory::InstanceId;
+
 /// Reason that a process cannot take the seat that a controller assigned to it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -14,12 +16,7 @@ pub enum AttachError {
     /// The launch request is for a process that the controller starts.
     NotToAttach,
     /// The pipe does not have the seat, or the seat is neither the head's nor the tail's.
-    NoSuchSeat {
-        /// Stage of the seat, from 0 for the head.
-        stage: u32,
-        /// Instance of the stage.
-        instance: u32,
-    },
+    NoSuchSeat(InstanceId),
     /// The pipe has ended, or its controller has died.
     Ended,
     /// The program that has the pipe does not admit this process. Its own error has the reason.
@@ -38,9 +35,11 @@ impl fmt::Display for AttachError {
             Self::NotToAttach => f.write_str(
                 "the launch request is not one to attach: it names a module or several instances",
             ),
-            Self::NoSuchSeat { stage, instance } => write!(
+            Self::NoSuchSeat(seat) => write!(
                 f,
-                "the pipe has no instance {instance} of a head or tail {stage}"
+                "the pipe has no instance {} of a head or tail {}",
+                seat.index(),
+                seat.stage()
             ),
             Self::Ended => f.write_str("the pipe has ended"),
             Self::Refused => f.write_str(
@@ -58,7 +57,7 @@ impl Error for AttachError {
         match self {
             Self::Request(error) => Some(error.as_ref()),
             Self::Socket(error) | Self::System(error) => Some(error),
-            Self::NotToAttach | Self::NoSuchSeat { .. } | Self::Ended | Self::Refused => None,
+            Self::NotToAttach | Self::NoSuchSeat(_) | Self::Ended | Self::Refused => None,
         }
     }
 }

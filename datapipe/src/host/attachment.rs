@@ -89,8 +89,7 @@ impl Attachment {
         let (shape, stage) = (segment.shape(), instance.stage());
         let is_end = stage == StageId::HEAD || stage == shape.tail();
         if !(shape.has_instance(instance) && is_end) {
-            let (stage, instance) = (stage.get(), instance.index());
-            return Err(AttachError::NoSuchSeat { stage, instance });
+            return Err(AttachError::NoSuchSeat(instance));
         }
         let controller =
             rustix::net::sockopt::socket_peercred(&control).map_err(io::Error::from)?;
@@ -119,6 +118,7 @@ impl Attachment {
     }
 
     /// The pipe's shared memory.
+    #[doc(hidden)]
     pub fn segment(&self) -> &Segment {
         &self.segment
     }

@@ -134,7 +134,7 @@ fn make_workers(
     }
     instances
         .iter()
-        .map(|id| runner::catch_panic(|| Ok(stage.worker(id.index()))))
+        .map(|id| runner::catch_panic(|| Ok(stage.worker(*id))))
         .collect()
 }
 

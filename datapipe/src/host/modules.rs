@@ -7,10 +7,14 @@ use super::any_stage::AnyStage;
 use super::message_sources::MessageSources;
 use super::stage_args::StageArgs;
 use crate::error::StageError;
+#[cfg(feature = "deflate")]
+use crate::stage::deflate;
+#[cfg(feature = "zstd")]
+use crate::stage::zstd;
 use crate::stage::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, Module, RESEQUENCE_MODULE, SALVAGE,
     SEQUENCE_MODULE, STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, StreamHead, StreamTail, ZSTD_MODULE,
-    analyze, decompress, decompress_salvaging, deflate, resequence, sequence, zstd,
+    analyze, decompress, decompress_salvaging, resequence, sequence,
 };
 
 /// Makes a stage from its arguments.
@@ -28,17 +32,20 @@ impl Modules {
 
     /// The modules of the stages in `stage/`. Archives and trees add theirs.
     pub(crate) fn of_plain_stages() -> Self {
-        Self::empty()
-            .with(ZSTD_MODULE, |args| {
-                let mut fields = args.fields()?;
-                let level = fields.number("level")?;
-                fields.end().map(|()| zstd(level))
-            })
-            .with(DEFLATE_MODULE, |args| {
-                let mut fields = args.fields()?;
-                let level = fields.number("level")?;
-                fields.end().map(|()| deflate(level))
-            })
+        let modules = Self::empty();
+        #[cfg(feature = "zstd")]
+        let modules = modules.with(ZSTD_MODULE, |args| {
+            let mut fields = args.fields()?;
+            let level = fields.number("level")?;
+            fields.end().map(|()| zstd(level))
+        });
+        #[cfg(feature = "deflate")]
+        let modules = modules.with(DEFLATE_MODULE, |args| {
+            let mut fields = args.fields()?;
+            let level = fields.number("level")?;
+            fields.end().map(|()| deflate(level))
+        });
+        modules
             .with(DECOMPRESS_MODULE, |args| {
                 let mut fields = args.fields()?;
                 let salvages = fields.flag(SALVAGE)?;

@@ -9,7 +9,7 @@ pub enum Backing {
     Anonymous,
     /// POSIX shared memory named after the pipe: `datapipe-NAME`, which only this user may open.
     /// Making one removes those that killed programs of this user have left, as
-    /// [`sweep`](super::sweep()) does.
+    /// [`sweep`](super::sweep()) does. Needs the feature `named-segments`, which is on by default.
     Named,
 }
 

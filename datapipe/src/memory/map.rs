@@ -12,7 +12,6 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use rustix::shm;
-use shared_memory::{Shmem, ShmemConf};
 
 use super::atomic::Ordering;
 use super::backing::HugePages;
@@ -29,10 +28,10 @@ const HUGE_PAGE: usize = 2 << 20;
 
 /// Mapped memory, and its owner, which unmaps it.
 pub(super) struct Map {
-    base: NonNull<u8>,
-    len: usize,
+    pub(super) base: NonNull<u8>,
+    pub(super) len: usize,
     pub(super) descriptor: Option<Arc<OwnedFd>>,
-    owner: Box<dyn Send + Sync>,
+    pub(super) owner: Box<dyn Send + Sync>,
 }
 
 /// A mapping that starts on a multiple of [`HUGE_PAGE`], which memmap2 cannot be asked for. Without
@@ -105,26 +104,6 @@ impl Drop for AlignedMap {
 unsafe impl Send for AlignedMap {}
 // SAFETY: as above: no method takes a shared reference.
 unsafe impl Sync for AlignedMap {}
-
-/// The shared_memory crate's mapping, which holds raw pointers and so is not `Send` by itself.
-#[allow(dead_code, reason = "held for their drops")]
-struct NamedMap {
-    /// Unmaps the object, and removes its name.
-    shmem: Shmem,
-    /// Proof for all processes that the creator lives. Declared after the mapping, because it is
-    /// dropped after it: as long as there is a name, there is a lock.
-    lock: OwnedFd,
-}
-
-#[allow(
-    clippy::non_send_fields_in_send_ty,
-    reason = "that is what the proof below is about"
-)]
-// SAFETY: a mapping belongs to the process and not to a thread; nothing is called on it but its
-// drop.
-unsafe impl Send for NamedMap {}
-// SAFETY: as above: no method is called through a shared reference.
-unsafe impl Sync for NamedMap {}
 
 impl Map {
     pub(super) fn anonymous(
@@ -216,29 +195,6 @@ impl Map {
         })
     }
 
-    pub(super) fn named(name: &PipeName, len: usize) -> Result<Self, SegmentError> {
-        let lock = sweep::create(name, len)?;
-        let id = sweep::object_name(name);
-        let mut shmem = ShmemConf::new().os_id(&id).open().map_err(|error| {
-            let _ = shm::unlink(&id);
-            SegmentError::Named {
-                call: "open",
-                source: error.into(),
-            }
-        })?;
-        shmem.set_owner(true);
-        let base = NonNull::new(shmem.as_ptr()).ok_or(SegmentError::NotASegment)?;
-        let map = Self {
-            base,
-            len: shmem.len(),
-            descriptor: None,
-            owner: Box::new(NamedMap { shmem, lock }),
-        };
-        let _ = map.advise(libc::MADV_DONTFORK);
-        let _ = map.advise(libc::MADV_DONTDUMP);
-        Ok(map)
-    }
-
     pub(super) fn open_named(name: &PipeName) -> Result<Self, SegmentError> {
         // Any user may make a file of this name. Only our own user's is opened, which no other user
         // can change or shrink.
@@ -257,7 +213,7 @@ impl Map {
         })
     }
 
-    fn advise(&self, advice: c_int) -> io::Result<()> {
+    pub(super) fn advise(&self, advice: c_int) -> io::Result<()> {
         // SAFETY: the range is exactly one mapping of ours, which the owner keeps mapped; none of
         // the advices used here drops or replaces a page's content.
         let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, advice) };

@@ -34,6 +34,8 @@ mod liveness; // the death of a process, as the operating system sees it
 mod map; // the mappings of a segment
 #[cfg(not(loom))]
 mod name; // one name for everything that belongs to a pipe
+#[cfg(all(not(loom), feature = "named-segments"))]
+mod named_map; // the mapping of a named segment by its creator
 #[cfg(not(feature = "kill-points"))]
 pub(crate) mod points; // labelled points at which a test can stop a process
 #[cfg(feature = "kill-points")]
@@ -61,16 +63,24 @@ pub use backing::{Backing, HugePages};
 pub(crate) use clock::now;
 pub use corruption::Corruption;
 pub(crate) use ids::{BufferId, Generation, Lap, RingPosition, TableIndex};
-pub use ids::{InstanceId, Number, ParticipantId, QueueId, StageId};
+pub use ids::{InstanceId, Number, StageId};
+#[doc(hidden)]
+pub use ids::{ParticipantId, QueueId};
 #[cfg(not(loom))]
-pub use liveness::{Dead, Process};
+#[doc(hidden)]
+pub use liveness::Dead;
+#[cfg(not(loom))]
+pub use liveness::Process;
 #[cfg(not(loom))]
 pub use name::{PipeName, PipeNameError};
 #[cfg(not(loom))]
+#[doc(hidden)]
 pub use segment::Segment;
 #[cfg(not(loom))]
 pub use segment_error::SegmentError;
 pub(crate) use shape::RingUsers;
-pub use shape::{Direction, QueueKind, Shape, ShapeBuilder, ShapeError, StageShape};
+pub use shape::{Direction, ShapeError};
+#[doc(hidden)]
+pub use shape::{QueueKind, Shape, ShapeBuilder, StageShape};
 #[cfg(not(loom))]
 pub use sweep::sweep;

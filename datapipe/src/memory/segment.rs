@@ -68,7 +68,10 @@ impl Segment {
         }
         let map = match backing {
             Backing::Anonymous => Map::anonymous(name, layout.total, huge)?,
+            #[cfg(feature = "named-segments")]
             Backing::Named => Map::named(name, layout.total)?,
+            #[cfg(not(feature = "named-segments"))]
+            Backing::Named => return Err(SegmentError::NamedOmitted),
         };
         let descriptor = map.descriptor.clone();
         let tables = Arc::new(map.into_tables(shape, layout));

@@ -69,6 +69,9 @@ pub enum SegmentError {
         /// Its permission bits.
         mode: u32,
     },
+    /// This build of the library does not make named segments: it omits the feature
+    /// `named-segments`.
+    NamedOmitted,
     /// A named segment cannot have huge pages.
     NamedHugePages,
     /// Its header describes an impossible shape.
@@ -132,6 +135,10 @@ impl fmt::Display for SegmentError {
                      alone"
                 )
             }
+            Self::NamedOmitted => f.write_str(
+                "this program was built without named segments; enable the feature \
+                 \"named-segments\" of the package datapipe-sdk, or use an anonymous segment",
+            ),
             Self::NamedHugePages => {
                 write!(
                     f,
@@ -158,6 +165,7 @@ impl Error for SegmentError {
             | Self::Truncated { .. }
             | Self::Unsealed
             | Self::Foreign { .. }
+            | Self::NamedOmitted
             | Self::NamedHugePages => None,
         }
     }

@@ -53,22 +53,30 @@ pub use crate::block_info::{BlockInfo, Codec, ContentClass, Marks, UnknownCodec}
 #[cfg(not(loom))]
 pub use activity::Activity;
 #[cfg(not(loom))]
+#[doc(hidden)]
 pub use audit::AuditFinding;
 #[cfg(not(loom))]
 pub(crate) use audit::{Tally, queue_depth, tally};
 #[cfg(not(loom))]
 pub use block::{Block, NoRoom};
 #[cfg(not(loom))]
-pub use budget::{Budget, Refusal, StageNeeds};
+pub use budget::Refusal;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use budget::{Budget, StageNeeds};
 #[cfg(not(loom))]
 pub use port::{HeadPort, MiddlePort, TailPort};
 #[cfg(not(loom))]
 pub(crate) use port_core::PortCore;
 #[cfg(not(loom))]
 pub use port_error::{PortError, TryError};
+#[doc(hidden)]
 pub use reclaim::{Inputs, Reclaimed};
 #[cfg(not(loom))]
-pub use seat::{AtLimit, Seat};
+pub use seat::AtLimit;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use seat::Seat;
 #[cfg(not(loom))]
 pub use stop::{Readiness, Stop};
 #[cfg(not(loom))]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::error::StageError;
+use crate::memory::InstanceId;
 use crate::pool::{Codec, HeadPort, MiddlePort, TailPort};
 
 use super::mirror::Mirror;
@@ -38,8 +39,8 @@ pub type MiddleStage<'a> = Stage<MiddleWork<'a>>;
 /// A last stage.
 pub type TailStage<'a> = Stage<TailWork<'a>>;
 
-/// Makes instance `n` of a stage.
-pub(super) type Factory<'a, T> = Box<dyn FnMut(u32) -> Box<T> + Send + 'a>;
+/// Makes an instance of a stage.
+pub(super) type Factory<'a, T> = Box<dyn FnMut(InstanceId) -> Box<T> + Send + 'a>;
 /// A loop over a port. The one instance that runs it takes it out.
 pub(super) type PortLoop<'a, P> = Option<Box<dyn FnOnce(&P) -> Result<(), StageError> + Send + 'a>>;
 
@@ -83,12 +84,12 @@ const VALUE: &str = "was given as a value; give a function that makes each insta
 const UNBOUND: &str = "is one process that attaches";
 
 impl<'a> Stage<HeadWork<'a>> {
-    /// A first stage. `factory` makes each instance from its number.
+    /// A first stage. `factory` makes each instance from its id.
     pub fn head<H: Head + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> H + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> H + Send + 'a,
     ) -> Self {
-        let work = HeadKind::Fill(Box::new(move |n| Box::new(factory(n))));
+        let work = HeadKind::Fill(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 0, 1, HeadWork(work))
     }
 
@@ -103,7 +104,7 @@ impl<'a> Stage<HeadWork<'a>> {
 }
 
 impl<'a> Stage<MiddleWork<'a>> {
-    /// A stage that works out of place. `factory` makes each instance from its number.
+    /// A stage that works out of place. `factory` makes each instance from its id.
     ///
     /// ```
     /// use datapipe::prelude::*;
@@ -126,18 +127,18 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// ```
     pub fn transform<T: Transform + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = MiddleKind::Transform(Box::new(move |n| Box::new(factory(n))));
+        let work = MiddleKind::Transform(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 1, MiddleWork(work))
     }
 
-    /// A stage that works in place. `factory` makes each instance from its number.
+    /// A stage that works in place. `factory` makes each instance from its id.
     pub fn in_place<T: InPlace + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = MiddleKind::InPlace(Box::new(move |n| Box::new(factory(n))));
+        let work = MiddleKind::InPlace(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 0, MiddleWork(work))
     }
 
@@ -145,15 +146,15 @@ impl<'a> Stage<MiddleWork<'a>> {
     /// number.
     pub fn analyze<T: Analyze + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = MiddleKind::Analyze(Box::new(move |n| Box::new(factory(n))));
+        let work = MiddleKind::Analyze(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 0, MiddleWork(work)).offsets(Offsets::Kept)
     }
 
     /// A stage that makes up to `most` blocks from one, 1 to
     /// [`MAX_FLAT_MAP_OUTPUTS`](crate::limits::MAX_FLAT_MAP_OUTPUTS). `factory` makes each instance
-    /// from its number. With several instances, the outputs arrive in the order of the inputs all
+    /// from its id. With several instances, the outputs arrive in the order of the inputs all
     /// the same.
     ///
     /// An instance has one output at a time; it waits for the next one's buffer, and therefore
@@ -197,9 +198,9 @@ impl<'a> Stage<MiddleWork<'a>> {
     pub fn flat_map<T: FlatMap + 'a>(
         name: impl Into<String>,
         most: u32,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = MiddleKind::FlatMap(Box::new(move |n| Box::new(factory(n))));
+        let work = MiddleKind::FlatMap(Box::new(move |id| Box::new(factory(id))));
         let mut stage = Self::with(name, 1, 1, MiddleWork(work));
         stage.settings.outputs = most;
         stage
@@ -261,12 +262,12 @@ impl<'a> Stage<MiddleWork<'a>> {
 }
 
 impl<'a> Stage<TailWork<'a>> {
-    /// A last stage. `factory` makes each instance from its number.
+    /// A last stage. `factory` makes each instance from its id.
     pub fn tail<T: Tail + 'a>(
         name: impl Into<String>,
-        mut factory: impl FnMut(u32) -> T + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> T + Send + 'a,
     ) -> Self {
-        let work = TailKind::Write(Box::new(move |n| Box::new(factory(n))));
+        let work = TailKind::Write(Box::new(move |id| Box::new(factory(id))));
         Self::with(name, 1, 0, TailWork(work))
     }
 
@@ -349,6 +350,7 @@ impl<W> Stage<W> {
     /// Runs each instance in its own process. The process runs this program again, so its `main`
     /// has to call [`host::serve`](crate::host::serve) first. [Deaths](crate::host#deaths) says
     /// what happens to an instance that is killed.
+    #[cfg(feature = "processes")]
     #[must_use]
     pub fn in_processes(mut self) -> Self {
         self.settings.placement = Placement::Process(None);
@@ -358,6 +360,7 @@ impl<W> Stage<W> {
     /// As [`in_processes`](Self::in_processes), but the processes run `program`, whose `main` calls
     /// [`host::serve`](crate::host::serve): `datapipe-host`, which comes with the library, or one
     /// of your own.
+    #[cfg(feature = "processes")]
     #[must_use]
     pub fn in_processes_of(mut self, program: impl Into<PathBuf>) -> Self {
         self.settings.placement = Placement::Process(Some(program.into()));
@@ -504,6 +507,7 @@ impl Stage<MiddleWork<'_>> {
     }
 }
 
+#[cfg(feature = "processes")]
 impl Stage<HeadWork<'static>> {
     /// A first stage whose code this program does not have: a module of another program makes it.
     /// Name both with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of).
@@ -528,6 +532,7 @@ impl Stage<HeadWork<'static>> {
     }
 }
 
+#[cfg(feature = "processes")]
 impl Stage<MiddleWork<'static>> {
     /// A stage between two queues whose code this program does not have: a module of another
     /// program makes it. Name both with [`module`](Self::module) and
@@ -544,6 +549,7 @@ impl Stage<MiddleWork<'static>> {
     }
 }
 
+#[cfg(feature = "processes")]
 impl Stage<MiddleWork<'static>> {
     /// A stage that makes up to `most` blocks from one, as [`flat_map`](Stage::flat_map), and whose
     /// code this program does not have: a module of another program makes it, with the same
@@ -558,6 +564,7 @@ impl Stage<MiddleWork<'static>> {
     }
 }
 
+#[cfg(feature = "processes")]
 impl Stage<TailWork<'static>> {
     /// A last stage whose code this program does not have: a module of another program makes it.
     /// Name both with [`module`](Self::module) and [`in_processes_of`](Self::in_processes_of).

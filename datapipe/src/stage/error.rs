@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use crate::limits::MAX_CAUSES;
-use crate::memory::{Corruption, ParticipantId, TableIndex};
+use crate::memory::{Corruption, InstanceId, ParticipantId, TableIndex};
 use crate::pool::{PortError, Tally};
 
 use super::cause::{ProcessCause, SystemCode, causes, text_with_causes};
@@ -280,8 +280,8 @@ impl Error for StageErrorBox {
 pub struct StageFailure {
     /// Name of the stage.
     pub stage: String,
-    /// Index of the instance, from 0.
-    pub instance: u32,
+    /// The instance.
+    pub instance: InstanceId,
     /// Number of instances of the stage.
     pub instances: u32,
     /// The error.
@@ -292,7 +292,12 @@ impl fmt::Display for StageFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stage \"{}\"", self.stage)?;
         if self.instances > 1 {
-            write!(f, " (instance {} of {})", self.instance + 1, self.instances)?;
+            write!(
+                f,
+                " (instance {} of {})",
+                self.instance.index() + 1,
+                self.instances
+            )?;
         }
         write!(f, ": {}", self.error)
     }

@@ -61,13 +61,17 @@ mod traits; // head, transform, in-place, analyze, tail
 mod work; // kind and instances of a described stage
 
 pub use arguments::{Arguments, Fields};
+#[cfg(feature = "deflate")]
+pub use builtin::deflate;
+#[cfg(feature = "zstd")]
+pub use builtin::zstd;
 pub(crate) use builtin::{
     ANALYZE_MODULE, DECOMPRESS_MODULE, DEFLATE_MODULE, RESEQUENCE_MODULE, SEQUENCE_MODULE,
     STREAM_HEAD_MODULE, STREAM_TAIL_MODULE, ZSTD_MODULE, write_error,
 };
 pub use builtin::{
     BlockReader, BlockWriter, Finding, Inspect, OpenFile, StreamHead, StreamTail, analyze,
-    classify, decompress, decompress_salvaging, deflate, resequence, sequence, zstd,
+    classify, decompress, decompress_salvaging, resequence, sequence,
 };
 pub use cause::ProcessCause;
 pub(crate) use cause::{SystemCode, causes};

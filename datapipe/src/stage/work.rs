@@ -5,14 +5,15 @@ use super::description::{
 };
 use super::runner::Worker;
 use super::settings::StageKind;
+use crate::memory::InstanceId;
 
 /// The work of one role, as the controller and a host use it.
 pub(crate) trait Work<'a> {
     /// Kind of the work, for the process that runs it.
     fn kind(&self) -> StageKind;
 
-    /// Makes instance `n`, ready to be moved to its thread.
-    fn worker(&mut self, n: u32) -> Worker<'a>;
+    /// Makes instance `id`, ready to be moved to its thread.
+    fn worker(&mut self, id: InstanceId) -> Worker<'a>;
 
     /// True if this program has the stage's code.
     fn has_code(&self) -> bool;
@@ -36,22 +37,22 @@ impl<W> Stage<W> {
         self.work.has_code()
     }
 
-    /// Makes instance `n` by the stage's factory, ready to be moved to its thread.
-    pub(crate) fn worker<'a>(&mut self, n: u32) -> Worker<'a>
+    /// Makes instance `id` by the stage's factory, ready to be moved to its thread.
+    pub(crate) fn worker<'a>(&mut self, id: InstanceId) -> Worker<'a>
     where
         W: Work<'a>,
     {
-        self.work.worker(n)
+        self.work.worker(id)
     }
 }
 
 impl<'a> MiddleStage<'a> {
     /// As [`worker`](Self::worker), for a process, which may be killed: a stage that works in place
     /// gets copies.
-    pub(crate) fn worker_on_copies(&mut self, n: u32) -> Worker<'a> {
+    pub(crate) fn worker_on_copies(&mut self, id: InstanceId) -> Worker<'a> {
         match &mut self.work.0 {
-            MiddleKind::InPlace(make) => Worker::on_copies(make(n)),
-            _ => self.worker(n),
+            MiddleKind::InPlace(make) => Worker::on_copies(make(id)),
+            _ => self.worker(id),
         }
     }
 }
@@ -65,9 +66,9 @@ impl<'a> Work<'a> for HeadWork<'a> {
         }
     }
 
-    fn worker(&mut self, n: u32) -> Worker<'a> {
+    fn worker(&mut self, id: InstanceId) -> Worker<'a> {
         match &mut self.0 {
-            HeadKind::Fill(make) => Worker::head(make(n)),
+            HeadKind::Fill(make) => Worker::head(make(id)),
             HeadKind::Port(run) => Worker::head_loop(take_loop(run)),
             HeadKind::Described(_) => Worker::without_code(),
         }
@@ -90,12 +91,12 @@ impl<'a> Work<'a> for MiddleWork<'a> {
         }
     }
 
-    fn worker(&mut self, n: u32) -> Worker<'a> {
+    fn worker(&mut self, id: InstanceId) -> Worker<'a> {
         match &mut self.0 {
-            MiddleKind::Transform(make) => Worker::transform(make(n)),
-            MiddleKind::InPlace(make) => Worker::in_place(make(n)),
-            MiddleKind::Analyze(make) => Worker::analyze(make(n)),
-            MiddleKind::FlatMap(make) => Worker::flat_map(make(n)),
+            MiddleKind::Transform(make) => Worker::transform(make(id)),
+            MiddleKind::InPlace(make) => Worker::in_place(make(id)),
+            MiddleKind::Analyze(make) => Worker::analyze(make(id)),
+            MiddleKind::FlatMap(make) => Worker::flat_map(make(id)),
             MiddleKind::Port(run) => Worker::middle_loop(take_loop(run)),
             MiddleKind::Described(_) => Worker::without_code(),
         }
@@ -115,9 +116,9 @@ impl<'a> Work<'a> for TailWork<'a> {
         }
     }
 
-    fn worker(&mut self, n: u32) -> Worker<'a> {
+    fn worker(&mut self, id: InstanceId) -> Worker<'a> {
         match &mut self.0 {
-            TailKind::Write(make) => Worker::tail(make(n)),
+            TailKind::Write(make) => Worker::tail(make(id)),
             TailKind::Port(run) => Worker::tail_loop(take_loop(run)),
             TailKind::Described(_) => Worker::without_code(),
         }

@@ -109,8 +109,8 @@ pub fn pass<'a>(seed: u64) -> MiddleStage<'a> {
             Ok(Verdict::Send)
         }
     }
-    Stage::transform("pass", move |n| {
-        Pass(Random::new(seed ^ u64::from(n) << 32))
+    Stage::transform("pass", move |id| {
+        Pass(Random::new(seed ^ u64::from(id.index()) << 32))
     })
 }
 
@@ -124,8 +124,8 @@ pub fn sleepy<'a>(seed: u64, longest: Duration) -> MiddleStage<'a> {
             Ok(Verdict::Send)
         }
     }
-    Stage::in_place("sleepy", move |n| {
-        Sleepy(Random::new(seed ^ u64::from(n) << 32), longest)
+    Stage::in_place("sleepy", move |id| {
+        Sleepy(Random::new(seed ^ u64::from(id.index()) << 32), longest)
     })
 }
 

@@ -17,6 +17,7 @@
 //! compress, and does not write media.
 
 mod digest; // digest of a file's extents
+#[cfg(feature = "processes")]
 mod modules; // factories for stages in other processes
 mod read; // reading: from files to entries
 mod restore; // restoring: from entries to files
@@ -24,6 +25,7 @@ mod select; // selection, listing and search of archived objects
 mod single; // list and single files, without a destination
 mod temp_file; // unnamed temporary files, and the spill file
 
+#[cfg(feature = "processes")]
 pub use modules::modules;
 pub use read::{
     Excluded, ObjectInspector, ObjectVerdict, ProblemKind, TreeError, TreeHead, TreeOptions,

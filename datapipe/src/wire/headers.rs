@@ -7,7 +7,10 @@ use super::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 use super::unit_kind::CipherKind;
 use crate::limits::{MAX_BUFFER_SIZE, MAX_KEY_SLOTS, MAX_RECORD, MAX_TEXT};
 
-pub use crate::crypto::SLOT_LEN;
+/// Length in bytes of a key slot in a session header.
+pub const SLOT_LEN: usize = 128;
+#[cfg(feature = "crypto")]
+const _: () = assert!(crate::crypto::SLOT_LEN == SLOT_LEN, "the key slot");
 
 /// A point in time.
 ///

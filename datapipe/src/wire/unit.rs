@@ -15,6 +15,7 @@ pub const MAX_STORED: u32 = MAX_BUFFER_SIZE + TAG_LEN;
 
 /// Bytes that encryption adds: the tag.
 const TAG_LEN: u32 = 16;
+#[cfg(feature = "crypto")]
 const _: () = assert!(crate::crypto::TAG_LEN == 16, "the cipher's tag");
 
 const MAGIC: &[u8; 4] = b"DPun";

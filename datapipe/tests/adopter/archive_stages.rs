@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
+use datapipe::InstanceId;
 use datapipe::media::MediumError;
 use datapipe::prelude::*;
 use datapipe::testkit::{FaultyStorage, Random};
@@ -126,9 +127,9 @@ fn head_without_offsets_is_archived() {
 /// Blocks reach the archive in the order in which the instances sent them: any.
 #[test]
 fn head_of_several_instances_is_archived() {
-    let each = |n: u32| Count {
-        next: 50_000 * u64::from(n),
-        end: 50_000 * u64::from(n + 1),
+    let each = |id: InstanceId| Count {
+        next: 50_000 * u64::from(id.index()),
+        end: 50_000 * u64::from(id.index() + 1),
     };
     for stream in archived(|| Pipe::builder().head(Stage::head("count", each).instances(2))) {
         let mut numbers: Vec<_> = stream

@@ -212,11 +212,11 @@ mod stages {
     #[test]
     fn stage_that_depends_on_its_instance_fails() {
         let stage = || {
-            Stage::in_place("tagging", |n| {
+            Stage::in_place("tagging", |id| {
                 Change(move |bytes: &mut [u8]| {
                     // Not at once: all instances must get some blocks.
                     std::thread::sleep(Duration::from_millis(1));
-                    bytes[7] = n as u8;
+                    bytes[7] = id.index() as u8;
                 })
             })
         };

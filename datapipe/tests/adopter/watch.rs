@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use datapipe::memory::StageId;
 use datapipe::prelude::*;
 
 /// Longest wait for an event that comes at once. Only a fault reaches it.
@@ -111,7 +112,7 @@ fn failure_is_an_event_and_its_consequences_are_another() {
     let events: Vec<_> = events.iter().collect();
     let failed = Event::Failed {
         stage: "tail".to_owned(),
-        instance: 0,
+        instance: StageId::new(1).instance(0),
         error: "the disk is gone".to_owned(),
     };
     assert!(events.contains(&failed), "{events:?}");

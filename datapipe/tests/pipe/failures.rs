@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use datapipe::InstanceId;
 use datapipe::prelude::*;
 use datapipe::stage::StageError;
 use datapipe::testkit::{Collected, collect, fail_at, numbers, panic_at, pass};
@@ -95,7 +96,9 @@ fn first_failure_stops_inline_stages() {
             Ok(Fill::Block)
         }
     }
-    let head = Stage::head("endless", Endless).instances(2).inline();
+    let head = Stage::head("endless", |id| Endless(id.index()))
+        .instances(2)
+        .inline();
     let tail: TailStage<'_> = StreamTail::new(std::io::sink()).into();
     let error = small()
         .head(head)
@@ -238,14 +241,14 @@ fn filled_block_at_the_end_is_an_error() {
 #[test]
 fn tail_finishes_only_if_every_instance_succeeds() {
     struct Half {
-        instance: u32,
+        instance: InstanceId,
         finished: Collected,
         broken: Arc<Mutex<bool>>,
         inline: bool,
     }
     impl Tail for Half {
         fn write(&mut self, _: &Block) -> Result<(), StageError> {
-            if self.instance == 0 {
+            if self.instance.index() == 0 {
                 *self.broken.lock().unwrap() = true;
                 std::thread::sleep(Duration::from_millis(30));
                 return Err(StageError::new("this drive is broken"));

@@ -1,7 +1,7 @@
 //! Speed of reading a tree, compared with tar.
 //!
 //! ```text
-//! TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe --test tree -- \
+//! TREE=/usr/share INSTANCES=1,2,4 COLD=1 cargo test --release -p datapipe-sdk --test tree -- \
 //!     --ignored --nocapture measure_beside_tar
 //! ```
 //!

@@ -19,5 +19,13 @@ mod slot; // instances of one process, and its history
 mod spec; // specification of a process
 mod supervisor; // the thread that looks after all of them
 
+pub(super) use super::admission::AttachPoint;
+pub(super) use crate::host::serves;
 pub(super) use spec::ProcessSpec;
 pub(super) use supervisor::{SupervisorContext, run};
+
+/// A seat that a process may attach to, and the launch request for that process.
+pub(super) type UnboundSeat = (
+    crate::memory::InstanceId,
+    crate::host::launch_request::LaunchRequest,
+);

@@ -54,7 +54,7 @@ impl SupervisorContext<'_> {
     pub(in super::super) fn announce(&self, id: InstanceId) {
         self.listener.notify(|| Event::ThreadStarted {
             stage: self.segment.stage_name(id.stage()),
-            instance: id.index(),
+            instance: id,
         });
     }
 }
@@ -138,7 +138,7 @@ impl Supervisor<'_> {
     /// Reports the start of a slot's process, if it was started.
     fn announce(&self, slot: &Slot) {
         let Some(running) = &slot.running else { return };
-        let (instance, process) = (slot.spec.id.index(), running.process.id());
+        let (instance, process) = (slot.spec.id, running.process.id());
         let stage = slot.spec.stage_name.clone();
         self.context.listener.notify(|| Event::Started {
             stage,
@@ -283,7 +283,7 @@ impl Supervisor<'_> {
             if slot.over_limit.replace(limit).is_none() {
                 self.context.listener.notify(|| Event::OverLimit {
                     stage: slot.spec.stage_name.clone(),
-                    instance: id.index(),
+                    instance: id,
                     process: running.process.id(),
                     block: block_of(id, self.context.segment),
                     limit,
@@ -329,7 +329,7 @@ impl Supervisor<'_> {
                 self.pass_on_data(slot, &data, is_report);
                 if !text.is_empty() {
                     let stage = slot.spec.stage_name.clone();
-                    let instance = slot.spec.id.index();
+                    let instance = slot.spec.id;
                     self.context.listener.notify(|| Event::StageMessage {
                         stage,
                         instance,
@@ -459,7 +459,7 @@ impl Supervisor<'_> {
         let (id, replaced) = (slot.spec.id, outcome.is_ok());
         self.context.listener.notify(|| Event::Died {
             stage: slot.spec.stage_name.clone(),
-            instance: id.index(),
+            instance: id,
             process: dead.process(),
             status: status.ok().flatten(),
             replaced,

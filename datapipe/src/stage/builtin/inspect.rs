@@ -5,6 +5,7 @@
 //! decides what to scan for, and what to do about it.
 
 use crate::error::StageError;
+use crate::memory::InstanceId;
 use crate::pool::{Block, BlockInfo, Codec, Marks};
 
 use crate::stage::{InPlace, InspectionLog, InspectionMirror, MiddleWork, Offsets, Stage, Verdict};
@@ -60,7 +61,7 @@ pub enum Finding {
 
 impl<'a> Stage<MiddleWork<'a>> {
     /// A stage that inspects each block and records marked and rejected blocks in `log`. `factory`
-    /// makes each instance from its number.
+    /// makes each instance from its id.
     ///
     /// The stage reads plain data only: a block that is encrypted or compressed is an error. Blocks
     /// that have already lost their content, damaged or rejected, pass without inspection.
@@ -77,11 +78,11 @@ impl<'a> Stage<MiddleWork<'a>> {
     pub fn inspect<I: Inspect + 'a>(
         name: impl Into<String>,
         log: &InspectionLog,
-        mut factory: impl FnMut(u32) -> I + Send + 'a,
+        mut factory: impl FnMut(InstanceId) -> I + Send + 'a,
     ) -> Self {
         let instances = log.clone();
-        let make = move |n| Inspection {
-            inspector: factory(n),
+        let make = move |id| Inspection {
+            inspector: factory(id),
             log: instances.clone(),
         };
         Self::in_place(name, make)

@@ -19,8 +19,12 @@ mod stream; // any `Read` as head, any `Write` as tail
 
 pub(crate) use analyze::ANALYZE_MODULE;
 pub use analyze::{analyze, classify};
+#[cfg(feature = "deflate")]
+pub use compress::deflate;
+#[cfg(feature = "zstd")]
+pub use compress::zstd;
 pub(crate) use compress::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
-pub use compress::{decompress, decompress_salvaging, deflate, zstd};
+pub use compress::{decompress, decompress_salvaging};
 pub use inspect::{Finding, Inspect};
 pub use open_file::OpenFile;
 pub(crate) use ordering::{RESEQUENCE_MODULE, SEQUENCE_MODULE};

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::error::StageError;
+use crate::memory::InstanceId;
 use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
 
@@ -201,7 +202,8 @@ impl TreeHead {
     pub fn instances(self, n: u32) -> HeadStage<'static> {
         let (shared, report) = (Arc::clone(&self.shared), self.report.clone());
         let inspectors = self.inspectors.clone();
-        let instance = move |before| {
+        let instance = move |id: InstanceId| {
+            let before = id.index();
             // All instances are made before any of them runs.
             shared.walk.lock().set_instances(before + 1);
             Self::instance(

@@ -1,7 +1,7 @@
 //! Time to restore a small file, compared with the system calls that any program needs for it.
 //!
 //! ```text
-//! cargo test --release -p datapipe --test tree -- --ignored --nocapture measure_small_files
+//! cargo test --release -p datapipe-sdk --test tree -- --ignored --nocapture measure_small_files
 //! ```
 
 use std::fs;

@@ -1,19 +1,22 @@
 //! Decompression, for every algorithm. Its input is untrusted.
 
-use flate2::{FlushDecompress, Status};
-use zstd::bulk::Decompressor;
-use zstd::zstd_safe::find_frame_compressed_size;
-
 use crate::error::StageError;
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::damage_log::DamageLog;
 use crate::stage::{Transform, Verdict};
 
+#[cfg(feature = "deflate")]
+use super::deflate_codec::DeflateDecoder;
+#[cfg(feature = "zstd")]
+use super::zstd_codec::ZstdDecoder;
+
 /// The stage, for every algorithm.
 pub(super) struct Decompress {
     /// Each context is made for the first block that needs it, and reused.
-    zstd: Option<Decompressor<'static>>,
-    deflate: Option<flate2::Decompress>,
+    #[cfg(feature = "zstd")]
+    zstd: Option<ZstdDecoder>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<DeflateDecoder>,
     /// Log of damage, if the stage is to continue after damage.
     log: Option<DamageLog>,
 }
@@ -21,7 +24,9 @@ pub(super) struct Decompress {
 impl Decompress {
     pub(super) fn new(log: Option<DamageLog>) -> Self {
         Self {
+            #[cfg(feature = "zstd")]
             zstd: None,
+            #[cfg(feature = "deflate")]
             deflate: None,
             log,
         }
@@ -29,6 +34,10 @@ impl Decompress {
 
     /// Decompresses `from` into `to`, which it must fill exactly. The inner error describes damage
     /// to the block, the outer one a failure of the stage.
+    #[cfg_attr(
+        not(any(feature = "deflate", feature = "zstd")),
+        allow(unused_variables, reason = "such a build decompresses nothing")
+    )]
     fn decode(
         &mut self,
         codec: Codec,
@@ -41,19 +50,23 @@ impl Decompress {
             ));
         }
         match codec {
+            #[cfg(feature = "zstd")]
             Codec::ZSTD => {
-                let context = match &mut self.zstd {
-                    Some(context) => context,
-                    None => self.zstd.insert(Decompressor::new()?),
+                let decoder = match &mut self.zstd {
+                    Some(decoder) => decoder,
+                    None => self.zstd.insert(ZstdDecoder::new()?),
                 };
-                Ok(decode_zstd(context, from, to))
+                Ok(decoder.decode(from, to))
             }
+            #[cfg(feature = "deflate")]
             Codec::DEFLATE => {
-                let context = self
-                    .deflate
-                    .get_or_insert_with(|| flate2::Decompress::new(false));
-                Ok(decode_deflate(context, from, to))
+                let decoder = self.deflate.get_or_insert_with(DeflateDecoder::new);
+                Ok(decoder.decode(from, to))
             }
+            #[cfg(not(feature = "zstd"))]
+            Codec::ZSTD => Err(omitted("zstd")),
+            #[cfg(not(feature = "deflate"))]
+            Codec::DEFLATE => Err(omitted("deflate")),
             Codec(other) => Ok(Err(format!(
                 "it is compressed with algorithm {other}, which this version does not know; \
                  use a newer one"
@@ -111,63 +124,12 @@ impl Transform for Decompress {
     }
 }
 
-fn decode_zstd(
-    context: &mut Decompressor<'static>,
-    from: &[u8],
-    to: &mut [u8],
-) -> Result<(), String> {
-    // The library would continue with a second frame.
-    match find_frame_compressed_size(from) {
-        Ok(len) if len == from.len() => {}
-        Ok(len) => {
-            return Err(format!(
-                "its zstd frame has {len} bytes, but {} are there",
-                from.len()
-            ));
-        }
-        Err(_) => {
-            return Err(format!(
-                "its {} bytes are not a whole zstd frame",
-                from.len()
-            ));
-        }
-    }
-    let len = context
-        .decompress_to_buffer(from, to)
-        .map_err(|error| format!("zstd reports: {error}"))?;
-    if len == to.len() {
-        Ok(())
-    } else {
-        Err(format!("it has {len} bytes instead of {}", to.len()))
-    }
-}
-
-fn decode_deflate(
-    context: &mut flate2::Decompress,
-    from: &[u8],
-    to: &mut [u8],
-) -> Result<(), String> {
-    context.reset(false);
-    let decoded = context.decompress(from, to, FlushDecompress::Finish);
-    let status = decoded.map_err(|error| format!("deflate reports: {error}"))?;
-    let (read, written) = (context.total_in(), context.total_out());
-    if status != Status::StreamEnd && written == to.len() as u64 {
-        Err(format!(
-            "it has more than {written} bytes, or its end is missing"
-        ))
-    } else if status != Status::StreamEnd {
-        Err(format!(
-            "its deflate stream has no end after {} bytes",
-            from.len()
-        ))
-    } else if read != from.len() as u64 {
-        Err(format!(
-            "its deflate stream has {read} bytes, but {} are there",
-            from.len()
-        ))
-    } else if written != to.len() as u64 {
-        Err(format!("it has {written} bytes instead of {}", to.len()))
-    } else {
-        Ok(())
-    }
+/// The error for a block that only a build with the feature `codec` can decompress. The block is
+/// intact, so the stage fails instead of reporting damage.
+#[cfg(not(all(feature = "deflate", feature = "zstd")))]
+fn omitted(codec: &str) -> StageError {
+    StageError::new(format!(
+        "a block is compressed with {codec}, which this program was built without; \
+         enable the feature \"{codec}\" of the package datapipe-sdk"
+    ))
 }

@@ -1,43 +1,51 @@
 //! One trait for the compression algorithms, and the stage that uses them.
 
-use flate2::{Compression, FlushCompress, Status};
-use zstd::bulk::Compressor;
-use zstd::zstd_safe::{CParameter, ResetDirective, get_error_name};
-
 use crate::error::StageError;
 use crate::pool::{Block, Codec};
 use crate::stage::{Transform, Verdict};
 
+#[cfg(feature = "deflate")]
+use super::deflate_codec::DeflateEncoder;
 use super::probe::{self, Attempt, Probe};
+#[cfg(feature = "zstd")]
+use super::zstd_codec::ZstdEncoder;
 
 /// An algorithm and its level.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Method {
+    #[cfg(feature = "zstd")]
     Zstd(i32),
+    #[cfg(feature = "deflate")]
     Deflate(u32),
 }
 
 impl Method {
     fn codec(self) -> Codec {
         match self {
+            #[cfg(feature = "zstd")]
             Self::Zstd(_) => Codec::ZSTD,
+            #[cfg(feature = "deflate")]
             Self::Deflate(_) => Codec::DEFLATE,
         }
     }
 
     /// True if an attempt to compress noise costs so much that a probe should decide first. zstd's
-    /// fast levels skip noise by themselves.
+    /// fast levels skip noise by themselves, and nothing else skips it faster.
     fn needs_probe(self) -> bool {
-        !matches!(self, Self::Zstd(..10))
+        match self {
+            #[cfg(feature = "zstd")]
+            Self::Zstd(level) => level >= 10,
+            #[cfg(feature = "deflate")]
+            Self::Deflate(_) => true,
+        }
     }
 
     pub(super) fn encoder(self) -> Result<Box<dyn Encoder>, StageError> {
         Ok(match self {
-            Self::Zstd(level) => Box::new(ZstdEncoder(Compressor::new(level)?)),
-            Self::Deflate(level) => Box::new(DeflateEncoder {
-                level: Compression::new(level),
-                context: None,
-            }),
+            #[cfg(feature = "zstd")]
+            Self::Zstd(level) => Box::new(ZstdEncoder::new(level)?),
+            #[cfg(feature = "deflate")]
+            Self::Deflate(level) => Box::new(DeflateEncoder::new(level)),
         })
     }
 }
@@ -47,70 +55,6 @@ pub(super) trait Encoder: Send {
     /// Compresses `from` into `to`, and returns the compressed length, or `None` if it does not
     /// fit.
     fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError>;
-}
-
-struct ZstdEncoder(Compressor<'static>);
-
-fn failed(code: usize) -> StageError {
-    StageError::new(format!("zstd cannot compress: {}", get_error_name(code)))
-}
-
-/// Base 2 logarithms of the smallest window that zstd knows, and of the largest block.
-const SMALLEST_WINDOW: u32 = 10;
-const LARGEST_WINDOW: u32 = 26;
-
-/// Text of zstd's error for an output that does not fit. The library exports no error code to
-/// compare with.
-const ZSTD_NO_ROOM: &str = "Destination buffer is too small";
-
-impl Encoder for ZstdEncoder {
-    fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError> {
-        // Matches may reach back to the start of the block. A level's own window is smaller: it is
-        // made for streams, where the window has to be kept, whereas a block is in memory anyway.
-        let window = from
-            .len()
-            .next_power_of_two()
-            .ilog2()
-            .clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
-        let context = self.0.context_mut();
-        // zstd does not accept a parameter while a session is open, as it is after a block that did
-        // not fit.
-        context.reset(ResetDirective::SessionOnly).map_err(failed)?;
-        context
-            .set_parameter(CParameter::WindowLog(window))
-            .map_err(failed)?;
-        match self.0.compress_to_buffer(from, to) {
-            Ok(len) => Ok(Some(len)),
-            Err(error) if error.to_string() == ZSTD_NO_ROOM => Ok(None),
-            Err(error) => Err(StageError::with_source("zstd cannot compress", error)),
-        }
-    }
-}
-
-struct DeflateEncoder {
-    level: Compression,
-    /// Kept as long as each block reaches its end. After one that has not, the library's reset
-    /// leaves pending output in its own buffer, and the next block would overrun that buffer.
-    context: Option<flate2::Compress>,
-}
-
-impl Encoder for DeflateEncoder {
-    fn encode(&mut self, from: &[u8], to: &mut [u8]) -> Result<Option<usize>, StageError> {
-        let mut context = self
-            .context
-            .take()
-            .unwrap_or_else(|| flate2::Compress::new(self.level, false));
-        context.reset();
-        let status = context.compress(from, to, FlushCompress::Finish);
-        let status =
-            status.map_err(|error| StageError::with_source("deflate cannot compress", error))?;
-        if status != Status::StreamEnd {
-            return Ok(None);
-        }
-        let len = usize::try_from(context.total_out())?;
-        self.context = Some(context);
-        Ok(Some(len))
-    }
 }
 
 /// The stage, for every algorithm.

@@ -13,9 +13,19 @@
 //! This module does not add checksums: the stage that stores or seals blocks does.
 
 mod decode; // decompression, for every algorithm
+#[cfg(feature = "deflate")]
+mod deflate_codec; // deflate
+#[cfg(any(feature = "deflate", feature = "zstd"))]
 mod encode; // one trait for the algorithms, and the stage that uses them
+#[cfg(any(feature = "deflate", feature = "zstd"))]
 mod probe; // decision to attempt compression
 mod stages; // the public constructors and their module names
+#[cfg(feature = "zstd")]
+mod zstd_codec; // zstd
 
+#[cfg(feature = "deflate")]
+pub use stages::deflate;
+#[cfg(feature = "zstd")]
+pub use stages::zstd;
 pub(crate) use stages::{DECOMPRESS_MODULE, DEFLATE_MODULE, ZSTD_MODULE};
-pub use stages::{decompress, decompress_salvaging, deflate, zstd};
+pub use stages::{decompress, decompress_salvaging};

@@ -12,7 +12,10 @@ use crate::pool::ContentClass;
 use super::encode::{Encoder, Method};
 
 /// The method that decides. Its own level, and those that skip noise as fast, need no decision.
-const PROBE: Method = Method::Zstd(3);
+#[cfg(feature = "zstd")]
+const PROBE: Option<Method> = Some(Method::Zstd(3));
+#[cfg(not(feature = "zstd"))]
+const PROBE: Option<Method> = None;
 /// Length in bytes below which a block is always tried.
 const SMALLEST: usize = 64 << 10;
 /// Bytes in a thousand that the probe must save before a slower method is tried.
@@ -47,15 +50,15 @@ pub(super) struct Probe {
 
 impl Probe {
     /// True if `data` becomes smaller by at least [`WORTH_IT`]. Uses `scratch` for the output; if
-    /// that is too small, the answer is true.
+    /// that is too small, or there is no method to decide with, the answer is true.
     pub(super) fn shrinks(&mut self, data: &[u8], scratch: &mut [u8]) -> Result<bool, StageError> {
         let room = data.len() * (1000 - WORTH_IT) / 1000;
-        let Some(scratch) = scratch.get_mut(..room) else {
+        let (Some(method), Some(scratch)) = (PROBE, scratch.get_mut(..room)) else {
             return Ok(true);
         };
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
-            None => self.encoder.insert(PROBE.encoder()?),
+            None => self.encoder.insert(method.encoder()?),
         };
         Ok(encoder.encode(data, scratch)?.is_some())
     }

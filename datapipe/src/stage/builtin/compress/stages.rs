@@ -4,6 +4,7 @@ use crate::stage::damage_log::{DamageLog, SALVAGE};
 use crate::stage::{Arguments, MiddleStage, Offsets, Stage};
 
 use super::decode::Decompress;
+#[cfg(any(feature = "deflate", feature = "zstd"))]
 use super::encode::{Compress, Method};
 
 /// Names of the modules that make these stages in other processes.
@@ -17,6 +18,7 @@ pub(crate) const DECOMPRESS_MODULE: &str = "datapipe.decompress";
 /// These blocks travel on unchanged: a block that would not become smaller; one in which content
 /// analysis found compressed or encrypted data; from level 10 on, one of 64 KiB or more that level
 /// 3 cannot shrink; one that is already sealed or compressed.
+#[cfg(feature = "zstd")]
 pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
     let level = level.clamp(1, *::zstd::compression_level_range().end());
     let arguments = Arguments::new().with("level", level.to_string());
@@ -28,9 +30,10 @@ pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
 /// Compresses each block with deflate, to one raw stream (RFC 1951), at `level`, 1 (fast) to 9
 /// (small). Other values are clamped to this range.
 ///
-/// The same blocks travel on unchanged as with a high level of [`zstd()`]: zstd decides which
-/// blocks are dense. Zstd is also faster and compresses better; use deflate only if the readers
+/// The same blocks travel on unchanged as with a high level of `zstd()`: zstd decides which blocks
+/// are dense. Without the feature `zstd` every block is tried. Zstd is also faster and compresses better; use deflate only if the readers
 /// support nothing else.
+#[cfg(feature = "deflate")]
 pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
     let level = level.clamp(1, 9);
     let arguments = Arguments::new().with("level", level.to_string());

@@ -1,0 +1,59 @@
+//! The interface of `processes` and `admission` in a build without the feature `processes`: no
+//! stage can be placed in a process, so there is nothing to start, watch or admit.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::memory::{Segment, StageId};
+use crate::pool::AtLimit;
+use crate::stage::{Role, Settings, StageKind};
+
+use super::event::Listener;
+use super::instance::InstanceExit;
+
+/// A process of a stage, which this build does not have.
+#[derive(Debug)]
+pub(super) struct ProcessSpec(Infallible);
+
+/// A seat that a process may attach to, which this build does not have.
+pub(super) type UnboundSeat = Infallible;
+
+impl ProcessSpec {
+    pub(super) fn all_of(_: &Settings, _: StageKind, _: StageId, _: Role, _: AtLimit) -> Vec<Self> {
+        Vec::new()
+    }
+
+    pub(super) fn unbound(&self) -> Option<UnboundSeat> {
+        match self.0 {}
+    }
+}
+
+/// Parts of the pipe that a supervisor of processes would work with.
+#[derive(Debug)]
+pub(super) struct SupervisorContext<'s> {
+    pub(super) segment: &'s Segment,
+    pub(super) attach_point: &'s AttachPoint,
+    pub(super) listener: &'s Listener,
+    pub(super) stopped_limit: Duration,
+}
+
+/// Does nothing: there are no processes.
+pub(super) fn run(_: Vec<ProcessSpec>, _: &SupervisorContext<'_>, _: Sender<InstanceExit>) {}
+
+/// Returns false: this build has no `host::serve`.
+pub(super) fn serves() -> bool {
+    false
+}
+
+/// The seats of a pipe that processes may attach to: none.
+#[derive(Debug)]
+pub(super) struct AttachPoint;
+
+impl AttachPoint {
+    pub(super) fn new(_: Vec<UnboundSeat>) -> io::Result<Self> {
+        Ok(Self)
+    }
+}
