@@ -20,7 +20,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::error::StageError;
 use crate::limits::MAX_BLOCK_RUNS;
-use crate::media::{Form, MediumHandle, Position};
+use crate::media::{Form, MediumHandle, Position, Replacing};
 use crate::stage::{Arguments, HeadStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
@@ -50,6 +50,10 @@ pub(super) const MEDIUM: &str = "medium";
 pub(super) const PATH: &str = "path";
 pub(super) const VOLUME_SIZE: &str = "volume-size";
 pub(super) const OVERWRITE: &str = "overwrite";
+pub(super) const IN_PLACE: &str = "in-place";
+pub(super) const ALLOW_EMPTY: &str = "allow-empty";
+/// Flag: the medium has old content, and is written beside it.
+pub(super) const BESIDE: &str = "beside";
 /// Flag: the medium's descriptors are passed with the arguments.
 pub(super) const OPENED: &str = "opened";
 
@@ -80,6 +84,8 @@ fn with_medium(arguments: Arguments, medium: &MediumHandle) -> Arguments {
         .with(MEDIUM, form)
         .with(PATH, medium.path.as_os_str().as_bytes())
         .with_all(VOLUME_SIZE, size)
+        .with_flag(BESIDE, medium.replacing == Some(Replacing::Beside))
+        .with_flag(IN_PLACE, medium.replacing == Some(Replacing::InPlace))
         .with_flag(OPENED, true)
 }
 
@@ -91,6 +97,7 @@ pub(super) fn describe_tail<'a>(
     report: &WriteReport,
 ) -> TailStage<'a> {
     let arguments = optional_key_arguments(plan.key.as_ref())
+        .with_flag(ALLOW_EMPTY, medium.allow_empty)
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
         .with(CHUNK_LEN, plan.chunk_len.to_string());

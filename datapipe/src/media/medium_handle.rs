@@ -18,7 +18,11 @@ pub struct MediumHandle {
     /// For messages.
     pub(crate) path: PathBuf,
     pub(crate) volume_size: Option<u64>,
-    /// To write: the file of volume 1, and its directory. To read: the tape's file, or the
+    /// Old content that is to be replaced, if there is some.
+    pub(crate) replacing: Option<Replacing>,
+    pub(crate) allow_empty: bool,
+    /// To write: the file of volume 1, its directory, and the file with the lock: that of the
+    /// directory, or the tape that is replaced, or the tape itself. To read: the tape's file, or the
     /// directory of volumes.
     pub(crate) descriptors: Vec<OwnedFd>,
 }
@@ -30,6 +34,15 @@ pub(crate) enum Form {
     Tape,
     /// A [`VolumeDirectory`](super::VolumeDirectory).
     Directory,
+}
+
+/// The two ways to replace old content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replacing {
+    /// The new content is written beside it, and takes its place at the end.
+    Beside,
+    /// The first write removes it.
+    InPlace,
 }
 
 /// Reason why a medium has no handle for another process.

@@ -3,15 +3,15 @@
 //! Programs whose stages run in processes are tests of `process`, which hosts its own stages.
 
 mod archive_stages; // stages of an adopter between the head and an archive
-mod causes; // causes of errors
-mod logs; // reports of stages in processes
-mod scanner; // inspection of trees and streams
-mod lifetimes; // stages that borrow
 mod cancel; // stopping heads and stages that do not return
-mod flat_map; // stages that give more or larger blocks than they got
-mod read_one; // single objects of an archive, without a destination
-mod own_medium; // media of an adopter
-mod watch; // events, status and progress
-mod suites; // the suites of the testkit, run on good and bad stages
+mod causes; // causes of errors
 mod diagnostics; // messages for the common mistakes
-mod surface; // the public surface
+mod flat_map; // stages that give more or larger blocks than they got
+mod lifetimes; // stages that borrow
+mod logs; // reports of stages in processes
+mod own_medium; // media of an adopter
+mod read_one; // single objects of an archive, without a destination
+mod scanner; // inspection of trees and streams
+mod suites; // the suites of the testkit, run on good and bad stages
+mod surface;
+mod watch; // events, status and progress // the public surface

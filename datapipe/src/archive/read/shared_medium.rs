@@ -49,6 +49,14 @@ impl<M: Medium> Medium for SharedMedium<M> {
         self.0.lock().sync()
     }
 
+    fn finish(&mut self) -> Result<(), MediumError> {
+        self.0.lock().finish()
+    }
+
+    fn accepts_empty(&self) -> bool {
+        self.0.lock().accepts_empty()
+    }
+
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         self.0.lock().next_volume()
     }
