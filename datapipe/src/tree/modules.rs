@@ -28,6 +28,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let (paths, names) = (fields.paths("source"), fields.paths("name"));
     let one_file_system = fields.flag("one-file-system")?;
+    let refuse_empty = fields.flag("refuse-empty")?;
     let exclude = fields
         .all("exclude")
         .into_iter()
@@ -59,6 +60,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
             one_file_system,
             exclude,
             skip,
+            refuse_empty,
         },
     )?;
     call.mirror(&head.report());
