@@ -320,8 +320,11 @@ impl<S: Storage> Medium for VirtualTape<S> {
             check_identity(&self.storage, path, was)?;
             let renamed = self.storage.rename(writer.path(), path);
             renamed.map_err(MediumError::io("replace", path))?;
+            let path = path.clone();
+            // From here on, dropping the medium must not remove the file.
+            *replaces = None;
             writer.renamed(path.clone());
-            let directory = directory_of(path);
+            let directory = directory_of(&path);
             let synced = self.storage.sync_directory(directory);
             synced.map_err(MediumError::io("sync the directory", directory))?;
         }
