@@ -87,8 +87,8 @@ impl Location {
     pub fn writer_note(&self) -> Option<String> {
         let writer = find_writer(&self.path).ok()??;
         Some(format!(
-            "{self} is being written by {writer}: this job reads what it holds at present, which may \
-             be incomplete"
+            "{self} is being written by {writer}: this job reads what it holds at present, which \
+             may be incomplete"
         ))
     }
 
@@ -126,7 +126,8 @@ impl Location {
             let found = stream.and_then(|stream| File::from(stream).metadata());
             if found.is_ok_and(|found| identity_of(&found) == medium) {
                 return Err(Failure::usage(format!(
-                    "{self} is also {name}, which would be mixed with the archive; name another file"
+                    "{self} is also {name}, which would be mixed with the archive; name another \
+                     file"
                 )));
             }
         }

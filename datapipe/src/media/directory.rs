@@ -71,7 +71,8 @@ impl VolumeDirectory {
     ///
     /// # Errors
     ///
-    /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if there are volumes and the options do not allow overwriting,
+    /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if there
+    /// are volumes and the options do not allow overwriting,
     /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)

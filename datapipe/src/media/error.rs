@@ -35,8 +35,8 @@ pub enum MediumError {
         /// The process that writes it.
         writer: Writer,
     },
-    /// A file was removed, renamed or replaced while it was written, or while its successor was: what
-    /// was written is not at this path.
+    /// A file was removed, renamed or replaced while it was written, or while its successor was:
+    /// what was written is not at this path.
     Displaced {
         /// The tape or the volume.
         path: PathBuf,

@@ -4,8 +4,8 @@ use super::{HandleError, Item, MediumError, MediumHandle, Position};
 
 /// A sequence of volumes, each a sequence of records and marks, open either to write or to read.
 ///
-/// Each write appends. A writer calls [`finish`](Medium::finish) at the end. Dropping a medium syncs
-/// nothing, and removes what was written to replace old content that is still there.
+/// Each write appends. A writer calls [`finish`](Medium::finish) at the end. Dropping a medium
+/// syncs nothing, and removes what was written to replace old content that is still there.
 pub trait Medium: Send {
     /// Writes a record of 1 to [`MAX_RECORD`](crate::limits::MAX_RECORD) bytes, all of it or
     /// nothing. Returns the position at which it begins.
@@ -36,13 +36,13 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`], [`MediumError::WrongDirection`], and [`MediumError::Displaced`] if a file
-    /// was removed or replaced while it was written. Another sync cannot repair one that
+    /// [`MediumError::Io`], [`MediumError::WrongDirection`], and [`MediumError::Displaced`] if a
+    /// file was removed or replaced while it was written. Another sync cannot repair one that
     /// failed: from then on each call returns [`MediumError::Broken`].
     fn sync(&mut self) -> Result<(), MediumError>;
 
-    /// Completes the medium: as [`sync`](Medium::sync), and then puts what was written in the place of
-    /// old content, if this medium replaces some. Nothing can be written after that. A wrapper
+    /// Completes the medium: as [`sync`](Medium::sync), and then puts what was written in the place
+    /// of old content, if this medium replaces some. Nothing can be written after that. A wrapper
     /// calls the `finish` of the medium in it.
     ///
     /// # Errors

@@ -22,8 +22,8 @@ pub struct MediumHandle {
     pub(crate) replacing: Option<Replacing>,
     pub(crate) allow_empty: bool,
     /// To write: the file of volume 1, its directory, and the file with the lock: that of the
-    /// directory, or the tape that is replaced, or the tape itself. To read: the tape's file, or the
-    /// directory of volumes.
+    /// directory, or the tape that is replaced, or the tape itself. To read: the tape's file, or
+    /// the directory of volumes.
     pub(crate) descriptors: Vec<OwnedFd>,
 }
 

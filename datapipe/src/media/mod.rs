@@ -22,13 +22,13 @@
 //! still a record here. It does not force anything to stable storage before
 //! [`sync`](Medium::sync).
 //!
-//! A medium has one writer: each `create` takes the kernel's lock on it until the medium is dropped,
-//! and is refused with the holder's process while another one has it ([`MediumError::InUse`]). The
-//! lock of a process that was killed ends with it. Reading needs no lock, and [`find_writer`] returns
-//! the process that writes.
+//! A medium has one writer: each `create` takes the kernel's lock on it until the medium is
+//! dropped, and is refused with the holder's process while another one has it
+//! ([`MediumError::InUse`]). The lock of a process that was killed ends with it. Reading needs no
+//! lock, and [`find_writer`] returns the process that writes.
 //!
-//! A medium that replaces old content ([`VolumeOptions::overwrite`]) is written beside it, and takes
-//! its place in [`finish`](Medium::finish).
+//! A medium that replaces old content ([`VolumeOptions::overwrite`]) is written beside it, and
+//! takes its place in [`finish`](Medium::finish).
 //!
 //! # Examples
 //!

@@ -10,8 +10,8 @@ use super::writer::check_size;
 use super::{Medium, MediumError, VirtualTape, VolumeDirectory, VolumeOptions};
 use crate::wire::looks_like_record;
 
-/// Reopens a medium that another process has created and not written to. The last descriptor has the
-/// lock.
+/// Reopens a medium that another process has created and not written to. The last descriptor has
+/// the lock.
 ///
 /// # Errors
 ///

@@ -55,7 +55,8 @@ impl VirtualTape {
     /// # Errors
     ///
     /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if it has content
-    /// and the options do not allow overwriting, [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
+    /// and the options do not allow overwriting, [`MediumError::VolumeTooSmall`],
+    /// [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
     }

@@ -5,7 +5,7 @@
 //!   000001.tap  000002.tap  000003.tap             old volumes
 //!   000001.tap.new  000002.tap.new                 new ones, complete and synced
 //!   000002.tap.last                                the switch: from here on it only goes forwards
-//!   000001.tap  000002.tap                         renamed, one by one; old ones beyond the last removed
+//!   000001.tap  000002.tap                         renamed; old ones beyond the last removed
 //! ```
 //!
 //! The file of the switch has the number of the last new volume. While it exists, a reader takes a

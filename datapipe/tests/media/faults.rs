@@ -296,7 +296,10 @@ fn overwritten_record_does_not_return_after_a_crash() {
         medium.write(MAGIC).unwrap();
         place.storage.crash();
         let left = place.bytes(1);
-        assert!(!left.windows(3).any(|bytes| bytes == b"old"), "seed {seed}: {left:?}");
+        assert!(
+            !left.windows(3).any(|bytes| bytes == b"old"),
+            "seed {seed}: {left:?}"
+        );
     }
 }
 

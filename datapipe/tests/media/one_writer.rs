@@ -36,7 +36,10 @@ fn second_writer_is_refused_and_sees_the_first() {
             assert_eq!(*path, place.path);
             assert_eq!(writer.process, Some(std::process::id()));
             let text = error.to_string();
-            let process = format!("is being written by process {}, since 2", std::process::id());
+            let process = format!(
+                "is being written by process {}, since 2",
+                std::process::id()
+            );
             assert!(text.contains(&process), "{text}");
             assert_eq!(find_writer(&place.path).unwrap(), Some(*writer));
         }

@@ -68,7 +68,11 @@ fn old_content_stays_until_the_new_one_is_finished() {
             } else {
                 place.path.parent().unwrap()
             };
-            assert_eq!(fs::read_dir(folder).unwrap().count(), new as usize, "no more");
+            assert_eq!(
+                fs::read_dir(folder).unwrap().count(),
+                new as usize,
+                "no more"
+            );
         }
     }
 }
@@ -95,7 +99,10 @@ fn old_content_stays_until_the_first_write_in_place() {
 fn replacing_medium_accepts_no_empty_archive_unless_allowed() {
     for many in [true, false] {
         let place = real(many);
-        assert!(place.create(None, true).unwrap().accepts_empty(), "nothing to lose");
+        assert!(
+            place.create(None, true).unwrap().accepts_empty(),
+            "nothing to lose"
+        );
         let place = old(place_without_volumes(place));
         assert!(!place.create(None, true).unwrap().accepts_empty());
         let options = VolumeOptions::default().overwrite(true).allow_empty(true);
@@ -116,7 +123,16 @@ fn failure_at_any_step_leaves_old_or_new_content() {
     use StorageCall::{Create, Open, Remove, Rename, Sync, SyncDirectory, Truncate, Write};
     let (mut failed, mut kept) = (0, 0);
     for many in [true, false] {
-        for call in [Create, Open, Remove, Rename, Sync, SyncDirectory, Truncate, Write] {
+        for call in [
+            Create,
+            Open,
+            Remove,
+            Rename,
+            Sync,
+            SyncDirectory,
+            Truncate,
+            Write,
+        ] {
             for (nth, crashes) in (1..12).flat_map(|nth| [(nth, false), (nth, true)]) {
                 let new = if many { 2 } else { 1 };
                 let place = old(faulty(nth, many));
@@ -132,7 +148,10 @@ fn failure_at_any_step_leaves_old_or_new_content() {
                 let what = format!("{call:?} {nth}, many {many}, crashes {crashes}: {result:?}");
                 let found = tags(&place);
                 let is_new = found == vec![2; new as usize];
-                assert!(is_new || result.is_err() && found == was, "{what}: {found:?}");
+                assert!(
+                    is_new || result.is_err() && found == was,
+                    "{what}: {found:?}"
+                );
                 failed += u32::from(result.is_err());
                 kept += u32::from(!is_new);
                 let mut medium = place.create(None, true).expect(&what);
@@ -140,12 +159,18 @@ fn failure_at_any_step_leaves_old_or_new_content() {
                 drop(medium);
                 assert!(tags(&place).iter().all(|tag| *tag == 3), "{what}");
                 let names = place.storage.files();
-                let volumes = names.iter().filter(|name| !name.ends_with("medium")).count();
+                let volumes = names
+                    .iter()
+                    .filter(|name| !name.ends_with("medium"))
+                    .count();
                 assert_eq!(volumes, if many { 4 } else { 0 }, "{what}: {names:?}");
             }
         }
     }
-    assert!(failed > 20 && kept > 10, "{failed} failed, {kept} kept the old content");
+    assert!(
+        failed > 20 && kept > 10,
+        "{failed} failed, {kept} kept the old content"
+    );
 }
 
 /// Writers that were killed leave new volumes: before the switch they are removed, after its begin
@@ -193,7 +218,10 @@ fn replaced_tape_keeps_its_link_and_its_permissions() {
     fill(&mut *place.create(None, true).unwrap(), 2, 1).unwrap();
     assert_eq!(tags(&place), [2]);
     assert!(fs::symlink_metadata(&place.path).unwrap().is_symlink());
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o640);
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+        0o640
+    );
 }
 
 /// Another program puts a file in the place of the old tape while the new one is written.
@@ -211,7 +239,10 @@ fn tape_that_was_exchanged_meanwhile_is_not_replaced() {
     );
     drop(medium);
     assert_eq!(fs::read(&place.path).unwrap(), b"theirs");
-    assert_eq!(fs::read_dir(place.path.parent().unwrap()).unwrap().count(), 2);
+    assert_eq!(
+        fs::read_dir(place.path.parent().unwrap()).unwrap().count(),
+        2
+    );
 }
 
 #[test]
@@ -225,7 +256,10 @@ fn full_file_system_is_named_and_keeps_the_old_content() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, MediumError::EndOfVolume { .. }), "{refused}");
+    assert!(
+        matches!(refused, MediumError::EndOfVolume { .. }),
+        "{refused}"
+    );
     let error = medium.next_volume().unwrap_err().to_string();
     let mentions = |text: &str| assert!(error.contains(text), "{error}");
     mentions("no storage space");

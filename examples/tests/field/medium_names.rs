@@ -34,8 +34,8 @@ fn standard_stream_is_refused_as_a_medium() {
     ] {
         fs::write(fixture.path("out/file"), "data").unwrap();
         let text = failed(&shell(&fixture, script), 2);
-        let named = text.contains("cannot be a standard stream (-)")
-            || text.contains("is also standard ");
+        let named =
+            text.contains("cannot be a standard stream (-)") || text.contains("is also standard ");
         assert!(named, "{script}: {text}");
         assert_eq!(fixture.names("."), names, "{script}");
     }
@@ -50,10 +50,14 @@ fn dangling_link_is_named_as_one() {
     let fixture = Fixture::with_blocks();
     symlink("disk/tape", fixture.path("tape")).unwrap();
     let text = failed(&fixture.back_up(&["src/data", "tape"]), 1);
-    assert!(text.contains("tape: it is a symbolic link to a file that does not exist"), "{text}");
+    assert!(
+        text.contains("tape: it is a symbolic link to a file that does not exist"),
+        "{text}"
+    );
 }
 
-/// A job that was killed is started again. The message called its remains an archive like any other.
+/// A job that was killed is started again. The message called its remains an archive like any
+/// other.
 #[test]
 fn unfinished_archive_is_named_as_one() {
     let fixture = Fixture::new();
@@ -110,6 +114,9 @@ fn sources_of_one_name_get_advice_that_helps() {
         fs::create_dir_all(fixture.path("src").join(folder)).unwrap();
     }
     let text = failed(&fixture.back_up(&["src/p/x", "src/q/x", "tape"]), 2);
-    assert!(text.contains("name a directory that contains both"), "{text}");
+    assert!(
+        text.contains("name a directory that contains both"),
+        "{text}"
+    );
     ok(&fixture.back_up(&["src", "tape"]));
 }

@@ -97,7 +97,11 @@ fn empty_archive_replaces_another_if_it_is_allowed() {
         }
         // Where nothing is lost, nothing has to be allowed.
         let fixture = with_archive(medium);
-        ok(&shell(&fixture, "true | $D --quiet --overwrite - new.tap", ""));
+        ok(&shell(
+            &fixture,
+            "true | $D --quiet --overwrite - new.tap",
+            "",
+        ));
         ok(&shell(&fixture, "$D --quiet empty other.tap", ""));
     }
 }
@@ -107,7 +111,11 @@ fn empty_archive_replaces_another_if_it_is_allowed() {
 #[test]
 fn old_archive_survives_a_full_file_system() {
     let fixture = with_archive("tape");
-    fs::write(fixture.path("src/data/large"), crate::fixture::noise(1 << 20)).unwrap();
+    fs::write(
+        fixture.path("src/data/large"),
+        crate::fixture::noise(1 << 20),
+    )
+    .unwrap();
     // A limit on the size of files is reported as a full file system is.
     let limited = "trap '' XFSZ; ulimit -f 200; $D --overwrite src/data $M";
     let text = failed(&shell(&fixture, limited, "tape"), 1);
@@ -115,14 +123,23 @@ fn old_archive_survives_a_full_file_system() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_is_whole(&fixture, "tape", &text);
-    assert_eq!(fixture.names(".").len(), 8, "nothing is left: {:?}", fixture.names("."));
+    assert_eq!(
+        fixture.names(".").len(),
+        8,
+        "nothing is left: {:?}",
+        fixture.names(".")
+    );
 }
 
 /// An archive that is replaced in place is gone after a failure in the middle, and the job says so.
 #[test]
 fn archive_that_is_lost_in_place_is_named() {
     let fixture = with_archive("tape");
-    fs::write(fixture.path("src/data/large"), crate::fixture::noise(1 << 20)).unwrap();
+    fs::write(
+        fixture.path("src/data/large"),
+        crate::fixture::noise(1 << 20),
+    )
+    .unwrap();
     let limited = "trap '' XFSZ; ulimit -f 200; $D --overwrite --in-place src/data $M";
     let text = failed(&shell(&fixture, limited, "tape"), 1);
     assert!(text.contains("what tape held before is gone"), "{text}");

@@ -54,9 +54,14 @@ fn second_job_is_refused_and_the_first_is_whole() {
             let refused = fixture.back_up(&[second, &["src/data", medium]].concat());
             let text = failed(&refused, 1);
             let holder = format!("{medium} is being written by process {}, since ", job.id());
-            assert!(text.contains(&holder) || text.contains(&format!(
-                "{medium}: is being written by process {}, since ", job.id()
-            )), "{text}");
+            assert!(
+                text.contains(&holder)
+                    || text.contains(&format!(
+                        "{medium}: is being written by process {}, since ",
+                        job.id()
+                    )),
+                "{text}"
+            );
             let data = noise(3 << 20);
             ok(&finish(job, &data));
             ok(&fixture.restore(&["--quiet", medium, "out"]));
@@ -95,7 +100,11 @@ fn killed_job_does_not_block_the_next_one() {
             ok(&fixture.back_up(&["--quiet", "--overwrite", "src/data", medium]));
             ok(&fixture.restore(&["--quiet", "--verify", medium]));
             let others = fixture.names(".");
-            assert_eq!(others.len(), 7, "no more than fixture and medium: {others:?}");
+            assert_eq!(
+                others.len(),
+                7,
+                "no more than fixture and medium: {others:?}"
+            );
         }
     }
 }
@@ -103,7 +112,7 @@ fn killed_job_does_not_block_the_next_one() {
 /// A user lists a tape while tonight's backup writes it, and takes the incomplete list for the
 /// archive.
 #[test]
-fn reader_of_a_medium_that_is_written_is_told() {
+fn reader_of_a_medium_that_is_written_gets_a_note() {
     for medium in MEDIA {
         let fixture = Fixture::new();
         ok(&fixture.back_up(&["--quiet", "src/data", medium]));
@@ -129,7 +138,11 @@ fn tape_that_is_removed_while_it_is_written_is_an_error() {
         (&["--processes"], "tape", "tape"),
         (&[], "volumes/", "volumes/000001.tap"),
         (&["--overwrite"], "tape", ".tape.datapipe-new"),
-        (&["--overwrite", "--processes"], "volumes/", "volumes/000001.tap.new"),
+        (
+            &["--overwrite", "--processes"],
+            "volumes/",
+            "volumes/000001.tap.new",
+        ),
     ] {
         let fixture = Fixture::new();
         if options.contains(&"--overwrite") {
@@ -141,6 +154,9 @@ fn tape_that_is_removed_while_it_is_written_is_an_error() {
         }
         fs::remove_file(fixture.path(file)).unwrap();
         let text = failed(&finish(job, b"data"), 1);
-        assert!(text.contains("was removed or replaced by another program"), "{text}");
+        assert!(
+            text.contains("was removed or replaced by another program"),
+            "{text}"
+        );
     }
 }
