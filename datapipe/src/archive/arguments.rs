@@ -102,7 +102,7 @@ pub(super) fn describe_tail<'a>(
         .with(ARCHIVE, plan.header.to_bytes())
         .with(CHUNK_LEN, plan.chunk_len.to_string());
     stage
-        .module_with_descriptors(
+        .module_with_shared_descriptors(
             TAIL_MODULE,
             with_medium(arguments, &medium),
             medium.descriptors,
@@ -129,7 +129,7 @@ pub(super) fn describe_head<'a>(
     mut medium: MediumHandle,
 ) -> HeadStage<'a> {
     match settings.runs.map(write_runs).transpose() {
-        Ok(runs) => medium.descriptors.extend(runs),
+        Ok(runs) => medium.descriptors.extend(runs.map(Arc::new)),
         Err(error) => {
             return stage.local(format!(
                 "the list of its blocks cannot be passed to another process: {error}"
@@ -143,7 +143,7 @@ pub(super) fn describe_head<'a>(
         .with_flag(SALVAGE, settings.reporter.log.is_some());
     let arguments = with_medium(arguments, &medium);
     let stage = stage
-        .module_with_descriptors(HEAD_MODULE, arguments, medium.descriptors)
+        .module_with_shared_descriptors(HEAD_MODULE, arguments, medium.descriptors)
         .mirrored(settings.report);
     settings
         .reporter

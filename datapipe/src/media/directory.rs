@@ -15,8 +15,8 @@ use super::volume_files::{
 };
 use super::writer::{VolumeWriter, check_identity, check_size, is_full, no_space};
 use super::{
-    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Position, Probe,
-    Replacing, Storage, StorageFile, VolumeOptions,
+    FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Position,
+    Probe, Replacing, Storage, StorageFile, VolumeOptions,
 };
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
@@ -30,6 +30,7 @@ pub struct VolumeDirectory<S: Storage = FileSystem> {
     storage: S,
     path: PathBuf,
     side: Side<S>,
+    given: GivenAway,
 }
 
 #[derive(Debug)]
@@ -60,8 +61,6 @@ struct Writing<F> {
     written: Vec<(u64, u64)>,
     /// The file with the lock, if the storage has locks.
     lock: Option<F>,
-    /// This object has created the medium: it removes the file of the lock.
-    is_creator: bool,
 }
 
 impl VolumeDirectory {
@@ -116,12 +115,12 @@ impl VolumeDirectory<DirStorage> {
             allow_empty: options.allow_empty,
             written: vec![identity],
             lock: Some(lock),
-            is_creator: false,
         });
         Ok(Self {
             storage,
             path,
             side,
+            given: GivenAway::default(),
         })
     }
 }
@@ -145,6 +144,7 @@ impl<S: Storage> VolumeDirectory<S> {
             Ok((writer, identity, replacing)) => Ok(Self {
                 storage,
                 path,
+                given: GivenAway::default(),
                 side: Side::Write(Writing {
                     writer,
                     volume_size: options.volume_size,
@@ -152,7 +152,6 @@ impl<S: Storage> VolumeDirectory<S> {
                     allow_empty: options.allow_empty,
                     written: vec![identity],
                     lock,
-                    is_creator: true,
                 }),
             }),
             Err(error) => {
@@ -189,6 +188,7 @@ impl<S: Storage> VolumeDirectory<S> {
                 switching,
                 probe,
             },
+            given: GivenAway::default(),
         })
     }
 }
@@ -328,7 +328,9 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
                 volume_size: None,
                 replacing: None,
                 allow_empty: true,
-                descriptors: self.storage.descriptors(None, Some(&self.path))?,
+                descriptors: self
+                    .given
+                    .share(self.storage.descriptors(None, Some(&self.path))?),
             });
         };
         if !writing.writer.is_untouched() {
@@ -344,7 +346,7 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
             volume_size: writing.volume_size,
             replacing: writing.replacing,
             allow_empty: writing.allow_empty,
-            descriptors,
+            descriptors: self.given.share(descriptors),
         })
     }
 }
@@ -396,6 +398,9 @@ impl<S: Storage> Drop for VolumeDirectory<S> {
         let Side::Write(writing) = &self.side else {
             return;
         };
+        if writing.writer.is_untouched() && self.given.is_given() {
+            return;
+        }
         if writing.replacing.is_some()
             && let Ok(found) = Volumes::list(&self.storage, &self.path)
             && found.switch.is_none()
@@ -403,9 +408,7 @@ impl<S: Storage> Drop for VolumeDirectory<S> {
             // What stays is removed by the next writer.
             let _ = remove_new(&self.storage, &self.path, &found.new);
         }
-        if let Some(lock) = &writing.lock
-            && writing.is_creator
-        {
+        if let Some(lock) = &writing.lock {
             remove_lock(&self.storage, &self.path, lock);
         }
     }

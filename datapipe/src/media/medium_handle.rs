@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 /// A handle from which another process reopens a [`VirtualTape`](super::VirtualTape) or a
 /// [`VolumeDirectory`](super::VolumeDirectory). Returned by
@@ -24,7 +27,7 @@ pub struct MediumHandle {
     /// To write: the file of volume 1, its directory, and the file with the lock: that of the
     /// directory, or the tape that is replaced, or the tape itself. To read: the tape's file, or
     /// the directory of volumes.
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: Vec<Arc<OwnedFd>>,
 }
 
 /// The two forms of a medium.
@@ -34,6 +37,30 @@ pub(crate) enum Form {
     Tape,
     /// A [`VolumeDirectory`](super::VolumeDirectory).
     Directory,
+}
+
+/// The descriptors that a medium has given to another process, if they still exist.
+///
+/// A description of a stage that is to run there owns them, and the medium may be dropped as soon as
+/// the description is made. What the medium would remove when it is dropped is then the business of
+/// the other process.
+#[derive(Debug, Default)]
+pub(super) struct GivenAway(Mutex<Weak<OwnedFd>>);
+
+impl GivenAway {
+    /// Shares descriptors, of which there is at least one, and remembers them.
+    pub(super) fn share(&self, descriptors: Vec<OwnedFd>) -> Vec<Arc<OwnedFd>> {
+        let shared: Vec<_> = descriptors.into_iter().map(Arc::new).collect();
+        if let Some(first) = shared.first() {
+            *self.0.lock() = Arc::downgrade(first);
+        }
+        shared
+    }
+
+    /// True if another owner has the descriptors.
+    pub(super) fn is_given(&self) -> bool {
+        self.0.lock().strong_count() > 0
+    }
 }
 
 /// The two ways to replace old content.

@@ -90,6 +90,7 @@ pub use error::MediumError;
 pub use item::{Item, Probe};
 pub use lock::{Writer, find_writer};
 pub use medium::Medium;
+use medium_handle::GivenAway;
 pub(crate) use medium_handle::{Form, Replacing};
 pub use medium_handle::{HandleError, MediumHandle};
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};

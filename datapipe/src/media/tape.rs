@@ -14,8 +14,8 @@ use super::writer::{
     no_space,
 };
 use super::{
-    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Position, Probe,
-    Replacing, Storage, StorageFile, VolumeOptions,
+    FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Position,
+    Probe, Replacing, Storage, StorageFile, VolumeOptions,
 };
 
 /// A medium of one volume: a file of any name.
@@ -27,6 +27,7 @@ pub struct VirtualTape<S: Storage = FileSystem> {
     storage: S,
     path: PathBuf,
     side: Side<S::File>,
+    given: GivenAway,
 }
 
 #[derive(Debug)]
@@ -90,6 +91,7 @@ impl VirtualTape {
             storage: FileSystem,
             path,
             side,
+            given: GivenAway::default(),
         })
     }
 }
@@ -128,6 +130,7 @@ impl VirtualTape<DirStorage> {
             storage,
             path,
             side,
+            given: GivenAway::default(),
         }
     }
 }
@@ -172,6 +175,7 @@ impl<S: Storage> VirtualTape<S> {
             storage,
             path,
             side,
+            given: GivenAway::default(),
         })
     }
 
@@ -207,6 +211,7 @@ impl<S: Storage> VirtualTape<S> {
             storage,
             path,
             side,
+            given: GivenAway::default(),
         })
     }
 
@@ -403,7 +408,9 @@ impl<S: Storage> Medium for VirtualTape<S> {
                     volume_size: None,
                     replacing: None,
                     allow_empty: true,
-                    descriptors: self.storage.descriptors(Some(reader.file()), None)?,
+                    descriptors: self
+                        .given
+                        .share(self.storage.descriptors(Some(reader.file()), None)?),
                 });
             }
         };
@@ -423,7 +430,7 @@ impl<S: Storage> Medium for VirtualTape<S> {
             volume_size: writer.limit(),
             replacing,
             allow_empty,
-            descriptors,
+            descriptors: self.given.share(descriptors),
         })
     }
 }
@@ -436,6 +443,7 @@ impl<S: Storage> Drop for VirtualTape<S> {
             replaces: Some(Replaces::Beside { .. }),
             ..
         } = &self.side
+            && !(writer.is_untouched() && self.given.is_given())
             && writer.has_name(&self.storage)
         {
             // If it stays, the next writer removes it.
