@@ -10,8 +10,7 @@ use crate::wire::looks_like_record;
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
 use super::volume_files::{
-    Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock, remove_new,
-    settle, switch,
+    Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock, settle, switch,
 };
 use super::writer::{VolumeWriter, check_identity, check_size, is_full, no_space};
 use super::{
@@ -56,6 +55,8 @@ struct Writing<F> {
     volume_size: Option<u64>,
     /// Old volumes that are still there, and that the new ones replace.
     replacing: Option<Replacing>,
+    /// The switch to the new volumes was begun, and may have been taken in part.
+    switching: bool,
     allow_empty: bool,
     /// Identities of the volumes so far, the current one included.
     written: Vec<(u64, u64)>,
@@ -112,6 +113,7 @@ impl VolumeDirectory<DirStorage> {
             writer: VolumeWriter::new(file, name, 1, options.volume_size),
             volume_size: options.volume_size,
             replacing,
+            switching: false,
             allow_empty: options.allow_empty,
             written: vec![identity],
             lock: Some(lock),
@@ -149,6 +151,7 @@ impl<S: Storage> VolumeDirectory<S> {
                     writer,
                     volume_size: options.volume_size,
                     replacing,
+                    switching: false,
                     allow_empty: options.allow_empty,
                     written: vec![identity],
                     lock,
@@ -225,6 +228,7 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
         }
         if is_new {
             let last = writing.writer.volume();
+            writing.switching = true;
             switch(&self.storage, &self.path, last)?;
             writing.replacing = None;
             writing.writer.renamed(file_of(&self.path, last, false));
@@ -401,12 +405,11 @@ impl<S: Storage> Drop for VolumeDirectory<S> {
         if writing.writer.is_untouched() && self.given.is_given() {
             return;
         }
-        if writing.replacing.is_some()
-            && let Ok(found) = Volumes::list(&self.storage, &self.path)
-            && found.switch.is_none()
-        {
-            // What stays is removed by the next writer.
-            let _ = remove_new(&self.storage, &self.path, &found.new);
+        if writing.replacing.is_some() && !writing.switching {
+            for (volume, _) in (1..).zip(&writing.written) {
+                // What stays is removed by the next writer.
+                let _ = self.storage.remove(&file_of(&self.path, volume, true));
+            }
         }
         if let Some(lock) = &writing.lock {
             remove_lock(&self.storage, &self.path, lock);

@@ -120,11 +120,7 @@ pub(super) fn settle(storage: &impl Storage, path: &Path) -> Result<Volumes, Med
 }
 
 /// Removes volumes that were to replace others.
-pub(super) fn remove_new(
-    storage: &impl Storage,
-    path: &Path,
-    volumes: &[u32],
-) -> Result<(), MediumError> {
+fn remove_new(storage: &impl Storage, path: &Path, volumes: &[u32]) -> Result<(), MediumError> {
     volumes
         .iter()
         .try_for_each(|volume| remove(storage, &file_of(path, *volume, true)))

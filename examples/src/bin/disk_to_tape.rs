@@ -210,7 +210,11 @@ fn back_up(
         summary.add_tree(tree);
     }
     let report = result.map_err(|error| {
-        Failure::from(error).with_detail(&describe_unfinished(location, &written.snapshot()))
+        let (failure, written) = (Failure::from(error), written.snapshot());
+        match args.overwrite && written.blocks == 0 {
+            true => failure,
+            false => failure.with_detail(&describe_unfinished(location, &written)),
+        }
     })?;
     console.info(&report.to_string());
     match &tree {

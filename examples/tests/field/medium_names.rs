@@ -92,9 +92,12 @@ fn unfinished_archive_is_named_as_one() {
 #[test]
 fn full_file_system_is_named() {
     let fixture = Fixture::new();
-    fs::write(fixture.path("src/data/large"), noise(1 << 20)).unwrap();
+    fs::write(fixture.path("src/data/large"), noise(12 << 20)).unwrap();
     let text = failed(
-        &shell(&fixture, "trap '' XFSZ; ulimit -f 200; $D src/data tape"),
+        &shell(
+            &fixture,
+            "trap '' XFSZ; ulimit -f 8000; $D --buffer-size 64KiB src/data tape",
+        ),
         1,
     );
     for part in [

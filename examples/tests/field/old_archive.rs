@@ -32,13 +32,12 @@ fn assert_is_whole(fixture: &Fixture, medium: &str, what: &str) {
 }
 
 /// Ways in which a job ends before it has anything to write.
-const WAYS: [&str; 15] = [
+const WAYS: [&str; 14] = [
     // Memory.
     "ulimit -v 200000; $D --overwrite $O src/data $M",
     "$D --overwrite $O --readers 64 --buffers 4096 --buffer-size 64MiB src/data $M",
     // Descriptors.
     "ulimit -n 8; $D --overwrite $O src/data $M",
-    "ulimit -n 12; $D --overwrite $O src/data $M",
     // Processes that do not start.
     "ulimit -n 16; $D --overwrite $O --processes src/data $M",
     // Standard input.
@@ -113,11 +112,11 @@ fn old_archive_survives_a_full_file_system() {
     let fixture = with_archive("tape");
     fs::write(
         fixture.path("src/data/large"),
-        crate::fixture::noise(1 << 20),
+        crate::fixture::noise(12 << 20),
     )
     .unwrap();
     // A limit on the size of files is reported as a full file system is.
-    let limited = "trap '' XFSZ; ulimit -f 200; $D --overwrite src/data $M";
+    let limited = "trap '' XFSZ; ulimit -f 8000; $D --buffer-size 64KiB --overwrite src/data $M";
     let text = failed(&shell(&fixture, limited, "tape"), 1);
     for part in ["File too large", "overwrite in place", "is still there"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -137,10 +136,11 @@ fn archive_that_is_lost_in_place_is_named() {
     let fixture = with_archive("tape");
     fs::write(
         fixture.path("src/data/large"),
-        crate::fixture::noise(1 << 20),
+        crate::fixture::noise(12 << 20),
     )
     .unwrap();
-    let limited = "trap '' XFSZ; ulimit -f 200; $D --overwrite --in-place src/data $M";
+    let limited = "trap '' XFSZ; ulimit -f 8000; \
+                   $D --buffer-size 64KiB --overwrite --in-place src/data $M";
     let text = failed(&shell(&fixture, limited, "tape"), 1);
     assert!(text.contains("what tape held before is gone"), "{text}");
 }
