@@ -1,13 +1,14 @@
 //! Location of an archive: a directory of volumes, or a virtual tape.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use datapipe::media::{Item, MediumError};
+use datapipe::media::{Item, MediumError, find_writer};
 use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
@@ -19,6 +20,15 @@ use crate::format::{escape, format_minute};
 pub struct Location {
     path: PathBuf,
     directory: bool,
+}
+
+/// What identifies the content of a medium, to see whether a job has changed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediumContent {
+    /// Id of the session on the first volume's label.
+    session: Option<[u8; 16]>,
+    /// Total size of its files in bytes.
+    pub bytes: u64,
 }
 
 impl Location {
@@ -34,17 +44,94 @@ impl Location {
         Failure::new(format!("{self}: {reason}"))
     }
 
-    /// Creates the medium for writing.
+    /// Creates the medium for writing. Returns it with device and inode of each file or directory
+    /// that is not to be backed up to it: those to which the archive is written, or that it will
+    /// replace.
     ///
     /// # Errors
     ///
-    /// As [`VolumeDirectory::create`] and [`VirtualTape::create`].
-    pub fn create(&self, options: VolumeOptions) -> Result<Box<dyn Medium>, MediumError> {
-        Ok(if self.directory {
-            Box::new(VolumeDirectory::create(&self.path, options)?)
-        } else {
-            Box::new(VirtualTape::create(&self.path, options)?)
-        })
+    /// As [`VolumeDirectory::create`] and [`VirtualTape::create`], and if a file cannot be
+    /// inspected.
+    pub fn create(
+        &self,
+        options: VolumeOptions,
+    ) -> Result<(Box<dyn Medium>, Vec<(u64, u64)>), Failure> {
+        if self.directory {
+            let medium = VolumeDirectory::create(&self.path, options)?;
+            return Ok((Box::new(medium), vec![self.identity()?]));
+        }
+        let tape = VirtualTape::create(&self.path, options)?;
+        let mut files = vec![self.identity()?];
+        if let Some(beside) = tape.written_beside() {
+            files.push(identity_of(&fs::metadata(beside)?));
+        }
+        Ok((Box::new(tape), files))
+    }
+
+    /// Returns what identifies the medium's content.
+    pub fn content(&self) -> MediumContent {
+        let mut record = Vec::new();
+        let first = self.open().and_then(|mut medium| medium.read(&mut record));
+        let session = match first {
+            Ok(Item::Record(_)) => session_of_label(&record).map(|session| session.id),
+            _ => None,
+        };
+        MediumContent {
+            session,
+            bytes: self.bytes(),
+        }
+    }
+
+    /// Returns a note on the process that writes the medium, for a job that reads it; `None` if
+    /// there is none.
+    pub fn writer_note(&self) -> Option<String> {
+        let writer = find_writer(&self.path).ok()??;
+        Some(format!(
+            "{self} is being written by {writer}: this job reads what it holds at present, which \
+             may be incomplete"
+        ))
+    }
+
+    /// Checks that the medium has a path.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error for `-`, which other programs take for a standard stream.
+    pub fn check_is_path(&self) -> Result<(), Failure> {
+        if self.path.as_os_str() == "-" {
+            return Err(Failure::usage(
+                "MEDIUM cannot be a standard stream (-): an archive needs a file or a directory. \
+                 Use ./- for a file of that name",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that the medium is not a standard stream: the archive would be mixed with the
+    /// messages of the program, or with the data that it reads.
+    ///
+    /// # Errors
+    ///
+    /// Returns a usage error if it is one.
+    pub fn check_is_not_a_stream(&self) -> Result<(), Failure> {
+        self.check_is_path()?;
+        let Ok(medium) = self.identity() else {
+            return Ok(());
+        };
+        for (name, stream) in [
+            ("standard output", io::stdout().as_fd().try_clone_to_owned()),
+            ("standard error", io::stderr().as_fd().try_clone_to_owned()),
+            ("standard input", io::stdin().as_fd().try_clone_to_owned()),
+        ] {
+            let found = stream.and_then(|stream| File::from(stream).metadata());
+            if found.is_ok_and(|found| identity_of(&found) == medium) {
+                return Err(Failure::usage(format!(
+                    "{self} is also {name}, which would be mixed with the archive; name another \
+                     file"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Opens the medium for reading.
@@ -66,7 +153,12 @@ impl Location {
     /// # Errors
     ///
     /// Returns a failure if the medium has content or cannot be read.
-    pub fn check_empty(&self) -> Result<(), Failure> {
+    pub fn check_empty(&self, secret: Option<&Secret>) -> Result<(), Failure> {
+        if let Ok(Some(writer)) = find_writer(&self.path) {
+            return Err(self.failure(format!(
+                "is being written by {writer}; wait until it has ended, or write elsewhere"
+            )));
+        }
         let mut medium = match self.open() {
             Err(MediumError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(());
@@ -79,7 +171,7 @@ impl Location {
             Ok(Item::End) if !self.directory => return Ok(()),
             Ok(Item::Record(_)) => session_of_label(&record).map_or_else(
                 || UNKNOWN_CONTENT.to_owned(),
-                |session| format!("an archive {}", origin(&session)),
+                |session| self.describe_archive(&session, secret),
             ),
             _ => UNKNOWN_CONTENT.to_owned(),
         };
@@ -88,13 +180,28 @@ impl Location {
         )))
     }
 
+    /// Describes an archive on the medium.
+    fn describe_archive(&self, session: &SessionHeader, secret: Option<&Secret>) -> String {
+        let reader = self
+            .open()
+            .ok()
+            .and_then(|medium| ArchiveReader::open(medium, secret).ok());
+        match reader.map(|reader| reader.index()) {
+            Some(Err(_)) => format!(
+                "an archive {} that is unfinished, because its job did not end, or is damaged",
+                origin(session)
+            ),
+            _ => format!("an archive {}", origin(session)),
+        }
+    }
+
     /// Returns device and inode of the tape's file, or of the directory of volumes.
     ///
     /// # Errors
     ///
     /// Returns an error if the file or directory does not exist.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
-        fs::metadata(&self.path).map(|found| (found.dev(), found.ino()))
+        fs::metadata(&self.path).map(|found| identity_of(&found))
     }
 
     /// Returns the total size of its files in bytes. Files that cannot be inspected are not
@@ -120,6 +227,10 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.path.display().fmt(f)
     }
+}
+
+fn identity_of(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
 }
 
 /// Description of a medium without a label of this format.

@@ -14,12 +14,13 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::error::StageError;
 use crate::limits::MAX_BLOCK_RUNS;
-use crate::media::{Form, MediumHandle, Origin, Position};
+use crate::media::{Form, MediumHandle, Origin, Position, Replacing};
 use crate::stage::{Arguments, HeadStage, OpenFile, SALVAGE, TailStage};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
@@ -53,6 +54,10 @@ pub(super) const VOLUME_SIZE: &str = "volume-size";
 pub(super) const OVERWRITE: &str = "overwrite";
 /// Arguments of the module that opens a medium of the caller's own.
 pub(super) const MEDIUM_ARGUMENTS: &str = "medium-arguments";
+pub(super) const IN_PLACE: &str = "in-place";
+pub(super) const ALLOW_EMPTY: &str = "allow-empty";
+/// Flag: the medium has old content, and is written beside it.
+pub(super) const BESIDE: &str = "beside";
 /// Flag: the medium's descriptors are passed with the arguments.
 pub(super) const OPENED: &str = "opened";
 
@@ -80,6 +85,8 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
             form,
             path,
             volume_size,
+            replacing,
+            ..
         } => {
             let form = match form {
                 Form::Tape => TAPE,
@@ -89,6 +96,8 @@ fn with_medium(arguments: Arguments, module: &str, medium: &MediumHandle) -> (St
                 .with(MEDIUM, form)
                 .with(PATH, path.as_os_str().as_bytes())
                 .with_all(VOLUME_SIZE, volume_size.map(|size| size.to_string()))
+                .with_flag(BESIDE, *replacing == Some(Replacing::Beside))
+                .with_flag(IN_PLACE, *replacing == Some(Replacing::InPlace))
                 .with_flag(OPENED, true);
             (module.to_owned(), arguments)
         }
@@ -115,13 +124,21 @@ pub(super) fn describe_tail<'a>(
     medium: MediumHandle,
     report: &WriteReport,
 ) -> TailStage<'a> {
+    let allow_empty = matches!(
+        &medium.origin,
+        Origin::Files {
+            allow_empty: true,
+            ..
+        }
+    );
     let arguments = optional_key_arguments(plan.key.as_ref())
+        .with_flag(ALLOW_EMPTY, allow_empty)
         .with(SESSION, plan.session.to_bytes())
         .with(ARCHIVE, plan.header.to_bytes())
         .with(CHUNK_LEN, plan.chunk_len.to_string());
     let (module, arguments) = with_medium(arguments, TAIL_MODULE, &medium);
     stage
-        .module_with_descriptors(module, arguments, medium.descriptors)
+        .module_with_shared_descriptors(module, arguments, medium.descriptors)
         .mirrored(report)
 }
 
@@ -145,7 +162,7 @@ pub(super) fn describe_head<'a>(
     mut medium: MediumHandle,
 ) -> HeadStage<'a> {
     match settings.runs.map(write_runs).transpose() {
-        Ok(runs) => medium.descriptors.extend(runs),
+        Ok(runs) => medium.descriptors.extend(runs.map(Arc::new)),
         Err(error) => {
             return stage.local(format!(
                 "the list of its blocks cannot be passed to another process: {error}"
@@ -160,7 +177,7 @@ pub(super) fn describe_head<'a>(
         .with_flag(SALVAGE, settings.reporter.log.is_some());
     let (module, arguments) = with_medium(arguments, HEAD_MODULE, &medium);
     let stage = stage
-        .module_with_descriptors(module, arguments, medium.descriptors)
+        .module_with_shared_descriptors(module, arguments, medium.descriptors)
         .mirrored(settings.report);
     settings
         .reporter

@@ -9,15 +9,17 @@ use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::limits::DEFAULT_BUFFER_SIZE;
 use crate::media::{
-    Form, Medium, VirtualTape, VolumeDirectory, VolumeOptions, reopen_to_read, reopen_to_write,
+    Form, Medium, Replacing, VirtualTape, VolumeDirectory, VolumeOptions, reopen_to_read,
+    reopen_to_write,
 };
 use crate::stage::{Fields, HeadStage, MiddleStage, SALVAGE, TailStage};
 use crate::wire::{ArchiveHeader, Content, SessionHeader};
 
 use super::arguments::{
-    ARCHIVE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, KEY, MEDIUM, MEDIUM_ARGUMENTS,
-    NAME, OFFSETS_MODULE, OPEN_MODULE, OPENED, OVERWRITE, PATH, RECORD_LEN, RESTORE_MODULE, RUNS,
-    SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_SIZE, read_runs,
+    ALLOW_EMPTY, ARCHIVE, BESIDE, BLOCK_LEN, CHUNK_LEN, CONTENT, DIRECTORY, HEAD_MODULE, IN_PLACE,
+    KEY, MEDIUM, MEDIUM_ARGUMENTS, NAME, OFFSETS_MODULE, OPEN_MODULE, OPENED, OVERWRITE, PATH,
+    RECORD_LEN, RESTORE_MODULE, RUNS, SEAL_MODULE, SESSION, TAIL_MODULE, TAPE, TREE, VOLUME_SIZE,
+    read_runs,
 };
 use super::key::ArchiveKey;
 use super::media_modules::{Access, MediumArgs, MediumMaker};
@@ -73,9 +75,20 @@ fn from_tail(call: &StageArgs<'_>) -> Result<TailStage<'static>, StageError> {
     let options = VolumeOptions {
         volume_size: optional_number(&mut fields, VOLUME_SIZE)?,
         overwrite: fields.flag(OVERWRITE)?,
+        in_place: fields.flag(IN_PLACE)?,
+        allow_empty: fields.flag(ALLOW_EMPTY)?,
+    };
+    let replacing = match (fields.flag(BESIDE)?, options.in_place) {
+        (true, _) => Some(Replacing::Beside),
+        (false, true) => Some(Replacing::InPlace),
+        (false, false) => None,
     };
     fields.end()?;
-    Ok(tail_of(call, plan, target.open_to_write(call, options)?))
+    Ok(tail_of(
+        call,
+        plan,
+        target.open_to_write(call, options, replacing)?,
+    ))
 }
 
 /// Makes the tail of an archive on a medium that `make` opens.
@@ -312,12 +325,22 @@ impl Target {
         &self,
         call: &StageArgs<'_>,
         options: VolumeOptions,
+        replacing: Option<Replacing>,
     ) -> Result<Box<dyn Medium>, StageError> {
         let path = self.path.clone();
         if self.is_opened {
-            let descriptors = [call.descriptor(0)?, call.descriptor(1)?];
-            let size = options.volume_size;
-            return Ok(reopen_to_write(self.form, path, size, descriptors)?);
+            let descriptors = [
+                call.descriptor(0)?,
+                call.descriptor(1)?,
+                call.descriptor(2)?,
+            ];
+            return Ok(reopen_to_write(
+                self.form,
+                path,
+                options,
+                replacing,
+                descriptors,
+            )?);
         }
         Ok(match self.form {
             Form::Tape => Box::new(VirtualTape::create(path, options)?),

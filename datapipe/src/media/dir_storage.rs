@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, unlinkat};
 
 use super::Storage;
 use super::storage::checked_regular;
@@ -44,6 +44,15 @@ impl Storage for DirStorage {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         Ok(unlinkat(&self.0, name_of(path)?, AtFlags::empty())?)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(renameat(&self.0, name_of(from)?, &self.0, name_of(to)?)?)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let found = statat(&self.0, name_of(path)?, AtFlags::empty())?;
+        Ok((found.st_dev, found.st_ino))
     }
 
     fn create_directory(&self, path: &Path) -> io::Result<()> {

@@ -9,28 +9,32 @@ use crate::wire::looks_like_record;
 
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
-use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
+use super::volume_files::{
+    Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock, settle, switch,
+};
+use super::writer::{VolumeWriter, check_identity, check_size, is_full, no_space};
 use super::{
-    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Origin, Position,
-    Probe, Storage, VolumeOptions,
+    FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Origin,
+    Position, Probe, Replacing, Storage, StorageFile, VolumeOptions,
 };
 
 /// A medium of many volumes: the files `000001.tap`, `000002.tap` and so on of one directory.
 ///
 /// It does not touch other files in the directory. A record is always within one volume.
+///
+/// While it is written, the directory has the file `.datapipe-lock`. Volumes that are to replace
+/// others are called `000001.tap.new` and so on until the medium is finished.
 #[derive(Debug)]
 pub struct VolumeDirectory<S: Storage = FileSystem> {
     storage: S,
     path: PathBuf,
     side: Side<S>,
+    given: GivenAway,
 }
 
 #[derive(Debug)]
 enum Side<S: Storage> {
-    Write {
-        writer: VolumeWriter<S::File>,
-        volume_size: Option<u64>,
-    },
+    Write(Writing<S::File>),
     Read {
         /// `None` while no volume is open: before the first read, and at a missing volume.
         reader: Option<VolumeReader<S::File>>,
@@ -38,17 +42,37 @@ enum Side<S: Storage> {
         volume: u32,
         /// The highest number among the volumes.
         last: u32,
+        /// A switch to new volumes has begun: those not renamed yet come before the old ones.
+        switching: bool,
         probe: Probe,
     },
 }
 
+/// A directory that is open to write.
+#[derive(Debug)]
+struct Writing<F> {
+    writer: VolumeWriter<F>,
+    volume_size: Option<u64>,
+    /// Old volumes that are still there, and that the new ones replace.
+    replacing: Option<Replacing>,
+    /// The switch to the new volumes was begun, and may have been taken in part.
+    switching: bool,
+    allow_empty: bool,
+    /// Identities of the volumes so far, the current one included.
+    written: Vec<(u64, u64)>,
+    /// The file with the lock, if the storage has locks.
+    lock: Option<F>,
+}
+
 impl VolumeDirectory {
-    /// Creates the directory if it does not exist, removes old volumes if the options allow it, and
-    /// begins volume 1.
+    /// Creates the directory if it does not exist, and begins volume 1. Old volumes stay until the
+    /// medium is [finished](Medium::finish), or until the first write
+    /// [in place](field@VolumeOptions::in_place).
     ///
     /// # Errors
     ///
-    /// [`MediumError::NotEmpty`] if there are volumes and the options do not allow overwriting,
+    /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if there
+    /// are volumes and the options do not allow overwriting,
     /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
@@ -79,18 +103,27 @@ impl VolumeDirectory<DirStorage> {
     pub(super) fn from_descriptors_to_write(
         storage: DirStorage,
         path: PathBuf,
-        file: File,
-        volume_size: Option<u64>,
-    ) -> Self {
-        let writer = VolumeWriter::new(file, file_of(&path, 1), 1, volume_size);
-        Self {
+        [file, lock]: [File; 2],
+        options: VolumeOptions,
+        replacing: Option<Replacing>,
+    ) -> Result<Self, MediumError> {
+        let name = file_of(&path, 1, replacing.is_some());
+        let identity = StorageFile::identity(&file).map_err(MediumError::io("look at", &name))?;
+        let side = Side::Write(Writing {
+            writer: VolumeWriter::new(file, name, 1, options.volume_size),
+            volume_size: options.volume_size,
+            replacing,
+            switching: false,
+            allow_empty: options.allow_empty,
+            written: vec![identity],
+            lock: Some(lock),
+        });
+        Ok(Self {
             storage,
             path,
-            side: Side::Write {
-                writer,
-                volume_size,
-            },
-        }
+            side,
+            given: GivenAway::default(),
+        })
     }
 }
 
@@ -107,28 +140,29 @@ impl<S: Storage> VolumeDirectory<S> {
     ) -> Result<Self, MediumError> {
         let path = path.into();
         check_size(options.volume_size)?;
-        match storage.create_directory(&path) {
-            Ok(()) => {
-                let parent = directory_of(&path);
-                storage
-                    .sync_directory(parent)
-                    .map_err(MediumError::io("sync the directory", parent))?;
+        create_directory(&storage, &path)?;
+        let lock = lock_directory(&storage, &path)?;
+        match begin_medium(&storage, &path, options) {
+            Ok((writer, identity, replacing)) => Ok(Self {
+                storage,
+                path,
+                given: GivenAway::default(),
+                side: Side::Write(Writing {
+                    writer,
+                    volume_size: options.volume_size,
+                    replacing,
+                    switching: false,
+                    allow_empty: options.allow_empty,
+                    written: vec![identity],
+                    lock,
+                }),
+            }),
+            Err(error) => {
+                lock.iter()
+                    .for_each(|lock| remove_lock(&storage, &path, lock));
+                Err(error)
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                remove_volumes(&storage, &path, options.overwrite)?;
-            }
-            Err(error) if is_full(&error) => return Err(no_space(&path, &error)),
-            Err(error) => return Err(MediumError::io("make the directory", &path)(error)),
         }
-        let writer = begin(&storage, &path, 1, options.volume_size)?;
-        Ok(Self {
-            storage,
-            path,
-            side: Side::Write {
-                writer,
-                volume_size: options.volume_size,
-            },
-        })
     }
 
     /// As [`VolumeDirectory::open_with_probe`], on another storage.
@@ -142,10 +176,11 @@ impl<S: Storage> VolumeDirectory<S> {
         probe: Probe,
     ) -> Result<Self, MediumError> {
         let path = path.into();
-        let volumes = volumes(&storage, &path)?;
-        let Some(last) = volumes.last().copied() else {
+        let volumes = Volumes::list(&storage, &path)?;
+        let Some(last) = volumes.last() else {
             return Err(MediumError::NoVolumes { path });
         };
+        let switching = volumes.switch.is_some();
         Ok(Self {
             storage,
             path,
@@ -153,33 +188,71 @@ impl<S: Storage> VolumeDirectory<S> {
                 reader: None,
                 volume: 1,
                 last,
+                switching,
                 probe,
             },
+            given: GivenAway::default(),
         })
     }
 }
 
 impl<S: Storage> Medium for VolumeDirectory<S> {
     fn write(&mut self, record: &[u8]) -> Result<Position, MediumError> {
-        self.side.writer("write")?.write(record)
+        self.begun("write")?.write(record)
     }
 
     fn write_mark(&mut self) -> Result<(), MediumError> {
-        self.side.writer("write")?.write_mark()
+        self.begun("write")?.write_mark()
     }
 
     fn sync(&mut self) -> Result<(), MediumError> {
-        self.side.writer("write")?.sync(&self.storage)
+        let Side::Write(writing) = &mut self.side else {
+            return Err(NOT_TO_WRITE);
+        };
+        writing.writer.sync(&self.storage)
+    }
+
+    fn finish(&mut self) -> Result<(), MediumError> {
+        self.begun("write")?;
+        let Side::Write(writing) = &mut self.side else {
+            return Err(NOT_TO_WRITE);
+        };
+        writing.writer.finish(&self.storage)?;
+        let is_new = writing.replacing.is_some();
+        for (volume, identity) in (1..).zip(&writing.written) {
+            check_identity(
+                &self.storage,
+                &file_of(&self.path, volume, is_new),
+                *identity,
+            )?;
+        }
+        if is_new {
+            let last = writing.writer.volume();
+            writing.switching = true;
+            switch(&self.storage, &self.path, last)?;
+            writing.replacing = None;
+            writing.writer.renamed(file_of(&self.path, last, false));
+        }
+        Ok(())
+    }
+
+    fn accepts_empty(&self) -> bool {
+        match &self.side {
+            Side::Write(writing) => writing.replacing.is_none() || writing.allow_empty,
+            Side::Read { .. } => true,
+        }
     }
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         match &mut self.side {
-            Side::Write {
-                writer,
-                volume_size,
-            } => {
-                writer.sync(&self.storage)?;
-                *writer = begin(&self.storage, &self.path, writer.volume() + 1, *volume_size)?;
+            Side::Write(writing) => {
+                writing.writer.sync(&self.storage)?;
+                let next = writing.writer.volume() + 1;
+                let file = file_of(&self.path, next, writing.replacing.is_some());
+                let (writer, identity) =
+                    begin(&self.storage, &self.path, file, next, writing.volume_size)?;
+                writing.writer = writer;
+                writing.written.push(identity);
                 Ok(true)
             }
             Side::Read { volume, last, .. } if *volume >= *last => Ok(false),
@@ -187,12 +260,14 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
                 reader,
                 volume,
                 last,
+                switching,
                 probe,
             } => {
                 // Before the volume is opened: if it is missing, the next call goes past it.
                 *volume += 1;
                 *reader = None;
-                *reader = Some(open(&self.storage, &self.path, *volume, *last, *probe)?);
+                let files = (&*self.path, *volume, *switching);
+                *reader = Some(open(&self.storage, files, *last, *probe)?);
                 Ok(true)
             }
         }
@@ -223,6 +298,7 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
             reader,
             volume,
             last,
+            switching,
             probe,
         } = &mut self.side
         else {
@@ -241,39 +317,66 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
         {
             return reader.seek(to);
         }
-        let mut opened = open(&self.storage, &self.path, to.volume, *last, *probe)?;
+        let files = (&*self.path, to.volume, *switching);
+        let mut opened = open(&self.storage, files, *last, *probe)?;
         opened.seek(to)?;
         (*reader, *volume) = (Some(opened), to.volume);
         Ok(())
     }
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {
-        let (volume_size, descriptors) = match &self.side {
-            Side::Write { writer, .. } if !writer.is_untouched() => {
-                return Err(HandleError::Written);
-            }
-            Side::Write {
-                writer,
-                volume_size,
-            } => (
-                *volume_size,
-                self.storage
-                    .descriptors(Some(writer.file()), Some(&self.path))?,
-            ),
-            Side::Read { .. } => (None, self.storage.descriptors(None, Some(&self.path))?),
+        let Side::Write(writing) = &self.side else {
+            return Ok(MediumHandle {
+                origin: Origin::Files {
+                    form: Form::Directory,
+                    path: self.path.clone(),
+                    volume_size: None,
+                    replacing: None,
+                    allow_empty: true,
+                },
+                descriptors: self
+                    .given
+                    .share(self.storage.descriptors(None, Some(&self.path))?),
+            });
         };
+        if !writing.writer.is_untouched() {
+            return Err(HandleError::Written);
+        }
+        let file = writing.writer.file();
+        let mut descriptors = self.storage.descriptors(Some(file), Some(&self.path))?;
+        let lock = writing.lock.as_ref().unwrap_or(file);
+        descriptors.extend(self.storage.descriptors(Some(lock), None)?);
         Ok(MediumHandle {
             origin: Origin::Files {
                 form: Form::Directory,
                 path: self.path.clone(),
-                volume_size,
+                volume_size: writing.volume_size,
+                replacing: writing.replacing,
+                allow_empty: writing.allow_empty,
             },
-            descriptors,
+            descriptors: self.given.share(descriptors),
         })
     }
 }
 
 impl<S: Storage> VolumeDirectory<S> {
+    /// The writer, for the operation `doing`. The first call removes the old volumes if this medium
+    /// is written in their place.
+    fn begun(&mut self, doing: &'static str) -> Result<&mut VolumeWriter<S::File>, MediumError> {
+        let Side::Write(writing) = &mut self.side else {
+            return Err(MediumError::WrongDirection {
+                doing,
+                open_to: "read",
+            });
+        };
+        if writing.replacing == Some(Replacing::InPlace) {
+            begin_in_place(&self.storage, &self.path)?;
+            writing.writer.renamed(file_of(&self.path, 1, false));
+            writing.replacing = None;
+        }
+        Ok(&mut writing.writer)
+    }
+
     /// The reader of the current volume, which is opened first if necessary.
     fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
         match &mut self.side {
@@ -286,80 +389,79 @@ impl<S: Storage> VolumeDirectory<S> {
                 reader,
                 volume,
                 last,
+                switching,
                 probe,
             } => {
-                let opened = open(&self.storage, &self.path, *volume, *last, *probe)?;
+                let files = (&*self.path, *volume, *switching);
+                let opened = open(&self.storage, files, *last, *probe)?;
                 Ok(reader.insert(opened))
             }
         }
     }
 }
 
-impl<S: Storage> Side<S> {
-    /// The writer, or an error that names `doing`.
-    fn writer(&mut self, doing: &'static str) -> Result<&mut VolumeWriter<S::File>, MediumError> {
-        match self {
-            Self::Write { writer, .. } => Ok(writer),
-            Self::Read { .. } => Err(MediumError::WrongDirection {
-                doing,
-                open_to: "read",
-            }),
+impl<S: Storage> Drop for VolumeDirectory<S> {
+    /// Removes new volumes that did not replace the old ones, and the file of the lock.
+    fn drop(&mut self) {
+        let Side::Write(writing) = &self.side else {
+            return;
+        };
+        if writing.writer.is_untouched() && self.given.is_given() {
+            return;
+        }
+        if writing.replacing.is_some() && !writing.switching {
+            for (volume, _) in (1..).zip(&writing.written) {
+                // What stays is removed by the next writer.
+                let _ = self.storage.remove(&file_of(&self.path, volume, true));
+            }
+        }
+        if let Some(lock) = &writing.lock {
+            remove_lock(&self.storage, &self.path, lock);
         }
     }
 }
 
-/// The path of a volume's file.
-fn file_of(path: &Path, volume: u32) -> PathBuf {
-    path.join(format!("{volume:06}.tap"))
-}
+/// The error of a write to a directory that is open to read.
+const NOT_TO_WRITE: MediumError = MediumError::WrongDirection {
+    doing: "write",
+    open_to: "read",
+};
 
-/// The numbers of the existing volumes, in ascending order.
-fn volumes(storage: &impl Storage, path: &Path) -> Result<Vec<u32>, MediumError> {
-    let names = storage.list(path).map_err(MediumError::io("list", path))?;
-    let numbers = names.iter().filter_map(|name| {
-        let digits = name.to_str()?.strip_suffix(".tap")?;
-        let all = digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_digit());
-        digits.parse().ok().filter(|number| all && *number > 0)
-    });
-    let mut numbers: Vec<u32> = numbers.collect();
-    numbers.sort_unstable();
-    Ok(numbers)
-}
+/// The writer of the first volume, its identity, and the way in which old volumes are replaced.
+type Begun<F> = (VolumeWriter<F>, (u64, u64), Option<Replacing>);
 
-/// Removes all volumes if `overwrite` allows that, and syncs the directory.
-fn remove_volumes(storage: &impl Storage, path: &Path, overwrite: bool) -> Result<(), MediumError> {
-    let old = volumes(storage, path)?;
+/// Creates the file of the first volume in a directory that is locked.
+fn begin_medium<S: Storage>(
+    storage: &S,
+    path: &Path,
+    options: VolumeOptions,
+) -> Result<Begun<S::File>, MediumError> {
+    let old = settle(storage, path)?.current;
     if let Some(first) = old.first()
-        && !overwrite
+        && !options.overwrite
     {
         return Err(MediumError::NotEmpty {
-            path: file_of(path, *first),
+            path: file_of(path, *first, false),
         });
     }
-    // From the last one down: if the process is stopped on the way, the volumes that remain are a
-    // complete prefix.
-    for volume in old.iter().rev() {
-        let file = file_of(path, *volume);
-        storage
-            .remove(&file)
-            .map_err(MediumError::io("remove", &file))?;
-    }
-    if !old.is_empty() {
-        // Without this sync, a crash could leave old volumes after the new ones.
-        storage
-            .sync_directory(path)
-            .map_err(MediumError::io("sync the directory", path))?;
-    }
-    Ok(())
+    let replacing = match (old.is_empty(), options.in_place) {
+        (true, _) => None,
+        (false, true) => Some(Replacing::InPlace),
+        (false, false) => Some(Replacing::Beside),
+    };
+    let file = file_of(path, 1, replacing.is_some());
+    let (writer, identity) = begin(storage, path, file, 1, options.volume_size)?;
+    Ok((writer, identity, replacing))
 }
 
-/// Creates the file of a volume.
+/// Creates the file of a volume. Returns its writer and its identity.
 fn begin<S: Storage>(
     storage: &S,
     path: &Path,
+    file: PathBuf,
     volume: u32,
     limit: Option<u64>,
-) -> Result<VolumeWriter<S::File>, MediumError> {
+) -> Result<(VolumeWriter<S::File>, (u64, u64)), MediumError> {
     if volume > MAX_VOLUMES {
         let what = format!(
             "it has {MAX_VOLUMES} volumes, which is the most; continue in another directory"
@@ -369,9 +471,12 @@ fn begin<S: Storage>(
             what,
         });
     }
-    let file = file_of(path, volume);
     match storage.create_new(&file) {
-        Ok(opened) => Ok(VolumeWriter::new(opened, file, volume, limit)),
+        Ok(opened) => {
+            let identity = opened.identity();
+            let identity = identity.map_err(MediumError::io("look at", &file))?;
+            Ok((VolumeWriter::new(opened, file, volume, limit), identity))
+        }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Err(MediumError::NotEmpty { path: file })
         }
@@ -383,13 +488,18 @@ fn begin<S: Storage>(
 /// Opens the file of a volume to read. `last` is the highest number among the volumes.
 fn open<S: Storage>(
     storage: &S,
-    path: &Path,
-    volume: u32,
+    (path, volume, switching): (&Path, u32, bool),
     last: u32,
     probe: Probe,
 ) -> Result<VolumeReader<S::File>, MediumError> {
-    let file = file_of(path, volume);
-    match storage.open(&file) {
+    let mut file = file_of(path, volume, switching);
+    let mut opened = storage.open(&file);
+    if switching && matches!(&opened, Err(error) if error.kind() == ErrorKind::NotFound) {
+        // It has its name already.
+        file = file_of(path, volume, false);
+        opened = storage.open(&file);
+    }
+    match opened {
         Ok(opened) => VolumeReader::new(opened, file, volume, probe),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(MediumError::MissingVolume {
             path: file,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Position;
+use super::{Position, Writer};
 
 /// Error of a medium.
 #[derive(Debug)]
@@ -26,6 +26,19 @@ pub enum MediumError {
     /// The medium has content, and the options do not allow overwriting.
     NotEmpty {
         /// The tape or the volume that has content.
+        path: PathBuf,
+    },
+    /// Another writer has the medium.
+    InUse {
+        /// The tape or the directory.
+        path: PathBuf,
+        /// The process that writes it.
+        writer: Writer,
+    },
+    /// A file was removed, renamed or replaced while it was written, or while its successor was:
+    /// what was written is not at this path.
+    Displaced {
+        /// The tape or the volume.
         path: PathBuf,
     },
     /// The directory has no volumes.
@@ -60,7 +73,7 @@ pub enum MediumError {
     },
     /// A pipe reads the archive from this medium, with the same
     /// [`ArchiveReader`](crate::archive::ArchiveReader).
-    InUse,
+    BeingRead,
     /// A record has no bytes. The layout cannot store it: its length word would be a mark.
     Empty,
     /// The volume size in the options is too small.
@@ -127,6 +140,17 @@ impl fmt::Display for MediumError {
                     path.display()
                 )
             }
+            Self::InUse { path, writer } => write!(
+                f,
+                "{} is being written by {writer}; wait until it has ended, or write elsewhere",
+                path.display()
+            ),
+            Self::Displaced { path } => write!(
+                f,
+                "{} was removed or replaced by another program while it was written; keep others \
+                 from changing it, and write it again",
+                path.display()
+            ),
             Self::NoVolumes { path } => {
                 write!(
                     f,
@@ -149,7 +173,7 @@ impl fmt::Display for MediumError {
                      write shorter ones"
                 )
             }
-            Self::InUse => f.write_str(
+            Self::BeingRead => f.write_str(
                 "another pipe reads this archive with the same reader; run one after the other, or \
                  open the medium again with a reader of its own",
             ),

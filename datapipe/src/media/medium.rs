@@ -4,7 +4,8 @@ use super::{HandleError, Item, MediumError, MediumHandle, Position};
 
 /// A sequence of volumes, each a sequence of records and marks, open either to write or to read.
 ///
-/// Each write appends. Dropping a medium syncs nothing.
+/// Each write appends. A writer calls [`finish`](Medium::finish) at the end. Dropping a medium
+/// syncs nothing, and removes what was written to replace old content that is still there.
 pub trait Medium: Send {
     /// Writes a record of 1 to [`MAX_RECORD`](crate::limits::MAX_RECORD) bytes, all of it or
     /// nothing. Returns the position at which it begins.
@@ -35,9 +36,27 @@ pub trait Medium: Send {
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`] and [`MediumError::WrongDirection`]. Another sync cannot repair one that
+    /// [`MediumError::Io`], [`MediumError::WrongDirection`], and [`MediumError::Displaced`] if a
+    /// file was removed or replaced while it was written. Another sync cannot repair one that
     /// failed: from then on each call returns [`MediumError::Broken`].
     fn sync(&mut self) -> Result<(), MediumError>;
+
+    /// Completes the medium: as [`sync`](Medium::sync), and then puts what was written in the place
+    /// of old content, if this medium replaces some. Nothing can be written after that. A wrapper
+    /// calls the `finish` of the medium in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Medium::sync), and [`MediumError::Displaced`] if what was written has lost its
+    /// name to another file.
+    fn finish(&mut self) -> Result<(), MediumError>;
+
+    /// True if an archive without any data may be written. False for a medium that replaces old
+    /// content, unless [`VolumeOptions::allow_empty`](super::VolumeOptions::allow_empty) is set.
+    /// The provided method returns true.
+    fn accepts_empty(&self) -> bool {
+        true
+    }
 
     /// Goes to the next volume.
     ///
@@ -119,6 +138,14 @@ impl<M: Medium + ?Sized> Medium for Box<M> {
 
     fn sync(&mut self) -> Result<(), MediumError> {
         (**self).sync()
+    }
+
+    fn finish(&mut self) -> Result<(), MediumError> {
+        (**self).finish()
+    }
+
+    fn accepts_empty(&self) -> bool {
+        (**self).accepts_empty()
     }
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {

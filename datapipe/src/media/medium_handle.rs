@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 
 use zeroize::Zeroizing;
 
@@ -19,9 +22,10 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub struct MediumHandle {
     pub(crate) origin: Origin,
-    /// Files to write: the file of volume 1, and its directory. Files to read: the tape's file, or
-    /// the directory of volumes. A module: descriptors of its caller.
-    pub(crate) descriptors: Vec<OwnedFd>,
+    /// Files to write: the file of volume 1, its directory, and the file with the lock: that of the
+    /// directory, or the tape that is replaced, or the tape itself. Files to read: the tape's file,
+    /// or the directory of volumes. A module: descriptors of its caller.
+    pub(crate) descriptors: Vec<Arc<OwnedFd>>,
 }
 
 impl MediumHandle {
@@ -56,7 +60,7 @@ impl MediumHandle {
     /// are at most [`MAX_MODULE_DESCRIPTORS`](crate::limits::MAX_MODULE_DESCRIPTORS).
     #[must_use]
     pub fn with_descriptor(mut self, descriptor: OwnedFd) -> Self {
-        self.descriptors.push(descriptor);
+        self.descriptors.push(Arc::new(descriptor));
         self
     }
 }
@@ -69,6 +73,9 @@ pub(crate) enum Origin {
         /// For messages.
         path: PathBuf,
         volume_size: Option<u64>,
+        /// Old content that is to be replaced, if there is some.
+        replacing: Option<Replacing>,
+        allow_empty: bool,
     },
     /// A module of the other process.
     Module {
@@ -96,6 +103,39 @@ pub(crate) enum Form {
     Tape,
     /// A [`VolumeDirectory`](super::VolumeDirectory).
     Directory,
+}
+
+/// The descriptors that a medium has given to another process, if they still exist.
+///
+/// A description of a stage that is to run there owns them, and the medium may be dropped as soon as
+/// the description is made. What the medium would remove when it is dropped is then the business of
+/// the other process.
+#[derive(Debug, Default)]
+pub(super) struct GivenAway(Mutex<Weak<OwnedFd>>);
+
+impl GivenAway {
+    /// Shares descriptors, of which there is at least one, and remembers them.
+    pub(super) fn share(&self, descriptors: Vec<OwnedFd>) -> Vec<Arc<OwnedFd>> {
+        let shared: Vec<_> = descriptors.into_iter().map(Arc::new).collect();
+        if let Some(first) = shared.first() {
+            *self.0.lock() = Arc::downgrade(first);
+        }
+        shared
+    }
+
+    /// True if another owner has the descriptors.
+    pub(super) fn is_given(&self) -> bool {
+        self.0.lock().strong_count() > 0
+    }
+}
+
+/// The two ways to replace old content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Replacing {
+    /// The new content is written beside it, and takes its place at the end.
+    Beside,
+    /// The first write removes it.
+    InPlace,
 }
 
 /// Reason why a medium has no handle for another process.

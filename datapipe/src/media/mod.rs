@@ -19,8 +19,16 @@
 //! position and length, and continues at the next record after them.
 //!
 //! This module does not know or check the content of a record: a record whose bytes were changed is
-//! still a record here. It does not lock files: two processes that write the same tape spoil it. It
-//! does not force anything to stable storage before [`sync`](Medium::sync).
+//! still a record here. It does not force anything to stable storage before
+//! [`sync`](Medium::sync).
+//!
+//! A medium has one writer: each `create` takes the kernel's lock on it until the medium is
+//! dropped, and is refused with the holder's process while another one has it
+//! ([`MediumError::InUse`]). The lock of a process that was killed ends with it. Reading needs no
+//! lock, and [`find_writer`] returns the process that writes.
+//!
+//! A medium that replaces old content ([`VolumeOptions::overwrite`]) is written beside it, and
+//! takes its place in [`finish`](Medium::finish).
 //!
 //! # Examples
 //!
@@ -43,7 +51,7 @@
 //!         written => drop(written?),
 //!     }
 //! }
-//! medium.sync()?;
+//! medium.finish()?;
 //!
 //! let mut medium = VolumeDirectory::open_with_probe(&path, |_| true)?;
 //! let (mut record, mut count, mut volumes) = (Vec::new(), 0, 1);
@@ -65,12 +73,14 @@ mod directory; // volumes as the files of a directory
 mod error; // errors of a medium
 mod item; // the items that a read finds, and the probe
 mod layout; // the words of a volume's file
+mod lock; // the lock on a medium that is being written
 mod medium; // the trait
 mod medium_handle; // descriptors or arguments for another process
 mod reader; // reads a volume, and resynchronises after damage
 mod reopen; // a medium from another process's descriptors
 mod storage; // the file system, as a trait
 mod tape; // one file, one volume
+mod volume_files; // names and replacement of the volumes of a directory
 mod volume_options; // size and overwriting
 mod writer; // writes whole records, or nothing of them
 
@@ -78,8 +88,10 @@ pub use crate::position::Position;
 pub use directory::VolumeDirectory;
 pub use error::MediumError;
 pub use item::{Item, Probe};
+pub use lock::{Writer, find_writer};
 pub use medium::Medium;
-pub(crate) use medium_handle::{Form, Origin};
+use medium_handle::GivenAway;
+pub(crate) use medium_handle::{Form, Origin, Replacing};
 pub use medium_handle::{HandleError, MediumHandle};
 pub(crate) use reopen::{reopen_to_read, reopen_to_write};
 pub use storage::{FileSystem, Storage, StorageFile};

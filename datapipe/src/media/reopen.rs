@@ -5,37 +5,36 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::dir_storage::DirStorage;
-use super::medium_handle::Form;
+use super::medium_handle::{Form, Replacing};
 use super::writer::check_size;
-use super::{Medium, MediumError, VirtualTape, VolumeDirectory};
+use super::{Medium, MediumError, VirtualTape, VolumeDirectory, VolumeOptions};
 use crate::wire::looks_like_record;
 
-/// Reopens a medium that another process has created and not written to.
+/// Reopens a medium that another process has created and not written to. The last descriptor has
+/// the lock.
 ///
 /// # Errors
 ///
-/// [`MediumError::VolumeTooSmall`].
+/// [`MediumError::VolumeTooSmall`] and [`MediumError::Io`].
 pub(crate) fn reopen_to_write(
     form: Form,
     path: PathBuf,
-    volume_size: Option<u64>,
-    [file, directory]: [OwnedFd; 2],
+    options: VolumeOptions,
+    replacing: Option<Replacing>,
+    [file, directory, lock]: [OwnedFd; 3],
 ) -> Result<Box<dyn Medium>, MediumError> {
-    check_size(volume_size)?;
-    let (file, storage) = (File::from(file), DirStorage::new(directory));
+    check_size(options.volume_size)?;
+    let (files, storage) = (
+        [File::from(file), File::from(lock)],
+        DirStorage::new(directory),
+    );
     Ok(match form {
         Form::Tape => Box::new(VirtualTape::from_descriptors_to_write(
-            storage,
-            path,
-            file,
-            volume_size,
+            storage, path, files, options, replacing,
         )),
         Form::Directory => Box::new(VolumeDirectory::from_descriptors_to_write(
-            storage,
-            path,
-            file,
-            volume_size,
-        )),
+            storage, path, files, options, replacing,
+        )?),
     })
 }
 

@@ -2,15 +2,18 @@
 
 use std::ffi::OsString;
 use std::fmt::Debug;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
+};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::HandleError;
+use super::lock;
+use super::{HandleError, Writer};
 
 /// A storage with directories of files: [`FileSystem`], or a twin of it that fails on request.
 ///
@@ -19,6 +22,10 @@ use super::HandleError;
 pub trait Storage: Debug + Send + 'static {
     /// A file that is open.
     type File: StorageFile;
+
+    /// True if [`StorageFile::lock`] locks. A directory of volumes then has a lock file while it is
+    /// written.
+    const LOCKS: bool = false;
 
     /// Creates a new, empty file that only its owner can read, and opens it to write.
     ///
@@ -68,6 +75,35 @@ pub trait Storage: Debug + Send + 'static {
     ///
     /// Those of the storage.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Gives a file another name in the same directory, in place of a file that has that name, in
+    /// one step: after a crash the file has one of the two names.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if there is no such file, and those of the storage.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// The path of an existing file without symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage. The provided method returns the path as it is.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
+    /// Two numbers that the file of this name shares with no other file: device and inode. As
+    /// [`StorageFile::identity`] returns them for the open file.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] if there is no such file, and those of the storage. The provided
+    /// method returns zeros, for a storage whose files have no identity.
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let _ = path;
+        Ok((0, 0))
+    }
 
     /// Descriptors of a file and of a directory, in this order, with which another process can use
     /// them.
@@ -127,6 +163,40 @@ pub trait StorageFile: Debug + Send + 'static {
     /// Those of the storage.
     fn truncate(&self, len: u64) -> io::Result<()>;
 
+    /// Locks the file, which is open to write, against other writers, until it is closed. Returns
+    /// the writer that has locked it, and `None` if it is locked now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage. The provided method locks nothing and returns `None`, for a storage
+    /// that has one user.
+    fn lock(&self) -> io::Result<Option<Writer>> {
+        Ok(None)
+    }
+
+    /// Device and inode, as [`Storage::identity`] returns them.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage. The provided method returns zeros.
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Ok((0, 0))
+    }
+
+    /// Gives the file the owner and the permissions of another one, as far as the process may. The
+    /// provided method does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    fn copy_access(&self, from: &Self) -> io::Result<()>
+    where
+        Self: Sized,
+    {
+        let _ = from;
+        Ok(())
+    }
+
     /// Returns when content and length are on stable storage.
     ///
     /// # Errors
@@ -144,6 +214,8 @@ pub struct FileSystem;
 
 impl Storage for FileSystem {
     type File = File;
+
+    const LOCKS: bool = true;
 
     fn create_new(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new()
@@ -179,6 +251,18 @@ impl Storage for FileSystem {
         File::open(directory)?.sync_all()
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        fs::metadata(path).map(|found| (found.dev(), found.ino()))
+    }
+
     fn descriptors(
         &self,
         file: Option<&File>,
@@ -188,6 +272,11 @@ impl Storage for FileSystem {
         let files = file.into_iter().chain(directory.map(File::open));
         files.map(|file| Ok(OwnedFd::from(file?))).collect()
     }
+}
+
+/// Opens a regular file to read.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    regular(OpenOptions::new().read(true), path)
 }
 
 /// Opens a regular file. A pipe or a device of that name must not block the caller.
@@ -225,6 +314,26 @@ impl StorageFile for File {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.set_len(len)
+    }
+
+    fn lock(&self) -> io::Result<Option<Writer>> {
+        lock::lock(self)
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        self.metadata().map(|found| (found.dev(), found.ino()))
+    }
+
+    fn copy_access(&self, from: &Self) -> io::Result<()> {
+        let old = from.metadata()?;
+        let own = self.metadata()?;
+        let is_same = (old.uid(), old.gid()) == (own.uid(), own.gid());
+        // Without the owner and group that it was meant for, a permission could widen access.
+        let kept = match is_same || fchown(self, Some(old.uid()), Some(old.gid())).is_ok() {
+            true => 0o777,
+            false => 0o700,
+        };
+        self.set_permissions(Permissions::from_mode(old.mode() & kept))
     }
 
     fn sync(&self) -> io::Result<()> {

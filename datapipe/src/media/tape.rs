@@ -1,5 +1,6 @@
 //! A medium in one file, which is one volume.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,33 +9,55 @@ use crate::wire::looks_like_record;
 
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
-use super::writer::{VolumeWriter, check_size, directory_of, is_full, no_space};
+use super::writer::{
+    VolumeWriter, cannot_open, check_identity, check_size, directory_of, is_full, lock_file,
+    no_space,
+};
 use super::{
-    FileSystem, Form, HandleError, Item, Medium, MediumError, MediumHandle, Origin, Position,
-    Probe, Storage, StorageFile, VolumeOptions,
+    FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Origin,
+    Position, Probe, Replacing, Storage, StorageFile, VolumeOptions,
 };
 
 /// A medium of one volume: a file of any name.
+///
+/// A tape that replaces another is written to the hidden file `.NAME.datapipe-new` beside it, with
+/// the owner and the permissions of the old one, and gets the name when it is finished.
 #[derive(Debug)]
 pub struct VirtualTape<S: Storage = FileSystem> {
     storage: S,
     path: PathBuf,
     side: Side<S::File>,
+    given: GivenAway,
 }
 
 #[derive(Debug)]
 enum Side<F> {
-    Write(VolumeWriter<F>),
+    Write {
+        writer: VolumeWriter<F>,
+        replaces: Option<Replaces<F>>,
+        allow_empty: bool,
+    },
     Read(VolumeReader<F>),
 }
 
+/// Old content that the tape replaces.
+#[derive(Debug)]
+enum Replaces<F> {
+    /// The file that is to be replaced, which has the lock, and its path without links.
+    Beside { old: F, path: PathBuf },
+    /// That of the same file. The first write removes it.
+    InPlace,
+}
+
 impl VirtualTape {
-    /// Creates a tape. Empties an existing one if the options allow overwriting.
+    /// Creates a tape. One that has content stays until this one is [finished](Medium::finish), or
+    /// until the first write [in place](field@VolumeOptions::in_place).
     ///
     /// # Errors
     ///
-    /// [`MediumError::NotEmpty`] if it has content and the options do not allow overwriting,
-    /// [`MediumError::VolumeTooSmall`], [`MediumError::Full`] and [`MediumError::Io`].
+    /// [`MediumError::InUse`] if it is being written, [`MediumError::NotEmpty`] if it has content
+    /// and the options do not allow overwriting, [`MediumError::VolumeTooSmall`],
+    /// [`MediumError::Full`] and [`MediumError::Io`].
     pub fn create(path: impl Into<PathBuf>, options: VolumeOptions) -> Result<Self, MediumError> {
         Self::create_on(FileSystem, path, options)
     }
@@ -68,23 +91,46 @@ impl VirtualTape {
             storage: FileSystem,
             path,
             side,
+            given: GivenAway::default(),
         })
     }
 }
 
 impl VirtualTape<DirStorage> {
-    /// Reopens a tape that another process has created.
+    /// Reopens a tape that another process has created, and not written to. `lock` is the tape that
+    /// it replaces, or the tape itself.
     pub(super) fn from_descriptors_to_write(
         storage: DirStorage,
         path: PathBuf,
-        file: File,
-        size: Option<u64>,
+        [file, lock]: [File; 2],
+        options: VolumeOptions,
+        replacing: Option<Replacing>,
     ) -> Self {
-        let side = Side::Write(VolumeWriter::new(file, path.clone(), 1, size));
+        let size = options.volume_size;
+        let (writer, replaces) = match replacing {
+            None => (VolumeWriter::new(file, path.clone(), 1, size), None),
+            Some(Replacing::InPlace) => (
+                VolumeWriter::in_place(file, path.clone(), 1, size),
+                Some(Replaces::InPlace),
+            ),
+            Some(Replacing::Beside) => (
+                VolumeWriter::new(file, beside(&path), 1, size),
+                Some(Replaces::Beside {
+                    old: lock,
+                    path: path.clone(),
+                }),
+            ),
+        };
+        let side = Side::Write {
+            writer,
+            replaces,
+            allow_empty: options.allow_empty,
+        };
         Self {
             storage,
             path,
             side,
+            given: GivenAway::default(),
         }
     }
 }
@@ -100,25 +146,50 @@ impl<S: Storage> VirtualTape<S> {
         path: impl Into<PathBuf>,
         options: VolumeOptions,
     ) -> Result<Self, MediumError> {
-        let VolumeOptions {
-            volume_size: size,
-            overwrite,
-        } = options;
         let path = path.into();
-        check_size(size)?;
-        let file = match storage.create_new(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                reuse(&storage, &path, overwrite)?
+        check_size(options.volume_size)?;
+        let (writer, replaces) = loop {
+            let file = match storage.create_new(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    let file = storage.open_to_write(&path).map_err(cannot_open(&path))?;
+                    if !lock_file(&storage, &path, &file, &path)? {
+                        continue;
+                    }
+                    break reuse(&storage, &path, file, options)?;
+                }
+                Err(error) if is_full(&error) => return Err(no_space(&path, &error)),
+                created => created.map_err(MediumError::io("create", &path))?,
+            };
+            // Another writer may have found the empty file.
+            if lock_file(&storage, &path, &file, &path)? {
+                let size = options.volume_size;
+                break (VolumeWriter::new(file, path.clone(), 1, size), None);
             }
-            Err(error) if is_full(&error) => return Err(no_space(&path, &error)),
-            created => created.map_err(MediumError::io("create", &path))?,
         };
-        let side = Side::Write(VolumeWriter::new(file, path.clone(), 1, size));
+        let side = Side::Write {
+            writer,
+            replaces,
+            allow_empty: options.allow_empty,
+        };
         Ok(Self {
             storage,
             path,
             side,
+            given: GivenAway::default(),
         })
+    }
+
+    /// Path of the file to which this tape is written, if that is not its own yet: the hidden file
+    /// beside the tape that it replaces.
+    pub fn written_beside(&self) -> Option<&Path> {
+        match &self.side {
+            Side::Write {
+                writer,
+                replaces: Some(Replaces::Beside { .. }),
+                ..
+            } => Some(writer.path()),
+            _ => None,
+        }
     }
 
     /// As [`VirtualTape::open_with_probe`], on another storage.
@@ -140,16 +211,14 @@ impl<S: Storage> VirtualTape<S> {
             storage,
             path,
             side,
+            given: GivenAway::default(),
         })
     }
 
     fn writer(&mut self) -> Result<&mut VolumeWriter<S::File>, MediumError> {
         match &mut self.side {
-            Side::Write(writer) => Ok(writer),
-            Side::Read(_) => Err(MediumError::WrongDirection {
-                doing: "write",
-                open_to: "read",
-            }),
+            Side::Write { writer, .. } => Ok(writer),
+            Side::Read(_) => Err(NOT_TO_WRITE),
         }
     }
 
@@ -169,20 +238,23 @@ impl<S: Storage> VirtualTape<S> {
     fn reader(&mut self) -> Result<&mut VolumeReader<S::File>, MediumError> {
         match &mut self.side {
             Side::Read(reader) => Ok(reader),
-            Side::Write(_) => Err(MediumError::NOT_TO_READ),
+            Side::Write { .. } => Err(MediumError::NOT_TO_READ),
         }
     }
 }
 
-/// Opens an existing tape to write, and empties it if `overwrite` allows that.
-fn reuse<S: Storage>(storage: &S, path: &Path, overwrite: bool) -> Result<S::File, MediumError> {
-    let file = storage
-        .open_to_write(path)
-        .map_err(MediumError::io("open", path))?;
-    if file.is_empty().map_err(MediumError::io("look at", path))? {
-        return Ok(file);
+/// The writer to an existing tape, which is locked, and the content that it replaces.
+fn reuse<S: Storage>(
+    storage: &S,
+    path: &Path,
+    old: S::File,
+    options: VolumeOptions,
+) -> Result<(VolumeWriter<S::File>, Option<Replaces<S::File>>), MediumError> {
+    let size = options.volume_size;
+    if old.is_empty().map_err(MediumError::io("look at", path))? {
+        return Ok((VolumeWriter::new(old, path.to_owned(), 1, size), None));
     }
-    if !overwrite {
+    if !options.overwrite {
         return Err(MediumError::NotEmpty {
             path: path.to_owned(),
         });
@@ -191,10 +263,38 @@ fn reuse<S: Storage>(storage: &S, path: &Path, overwrite: bool) -> Result<S::Fil
     let directory = directory_of(path);
     let synced = storage.sync_directory(directory);
     synced.map_err(MediumError::io("sync the directory", directory))?;
-    // Without this sync, a crash could leave old records after the new ones.
-    let emptied = file.truncate(0).and_then(|()| file.sync());
-    emptied.map_err(MediumError::io("empty", path))?;
-    Ok(file)
+    if options.in_place {
+        let writer = VolumeWriter::in_place(old, path.to_owned(), 1, size);
+        return Ok((writer, Some(Replaces::InPlace)));
+    }
+    let target = storage
+        .resolve(path)
+        .map_err(MediumError::io("resolve", path))?;
+    let new = beside(&target);
+    // A writer that was killed may have left one: the lock on the old tape proves that it is dead.
+    match storage.remove(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(MediumError::io("remove", &new)(error));
+        }
+        _ => {}
+    }
+    let file = match storage.create_new(&new) {
+        Err(error) if is_full(&error) => return Err(no_space(&new, &error)),
+        created => created.map_err(MediumError::io("create", &new))?,
+    };
+    let writer = VolumeWriter::new(file, new.clone(), 1, size);
+    let prepared = writer.file().copy_access(&old);
+    prepared.map_err(MediumError::io("set the permissions of", &new))?;
+    lock_file(storage, &new, writer.file(), path)?;
+    Ok((writer, Some(Replaces::Beside { old, path: target })))
+}
+
+/// The hidden file to which the successor of the tape at `path` is written.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".datapipe-new");
+    path.with_file_name(name)
 }
 
 impl<S: Storage> Medium for VirtualTape<S> {
@@ -208,20 +308,63 @@ impl<S: Storage> Medium for VirtualTape<S> {
 
     fn sync(&mut self) -> Result<(), MediumError> {
         match &mut self.side {
-            Side::Write(writer) => writer.sync(&self.storage),
-            Side::Read(_) => Err(MediumError::WrongDirection {
-                doing: "write",
-                open_to: "read",
-            }),
+            Side::Write { writer, .. } => writer.sync(&self.storage),
+            Side::Read(_) => Err(NOT_TO_WRITE),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), MediumError> {
+        let Side::Write {
+            writer, replaces, ..
+        } = &mut self.side
+        else {
+            return Err(NOT_TO_WRITE);
+        };
+        writer.finish(&self.storage)?;
+        if let Some(Replaces::Beside { old, path }) = &*replaces {
+            let was = old.identity().map_err(MediumError::io("look at", path))?;
+            check_identity(&self.storage, path, was)?;
+            let renamed = self.storage.rename(writer.path(), path);
+            renamed.map_err(MediumError::io("replace", path))?;
+            let path = path.clone();
+            // From here on, dropping the medium must not remove the file.
+            *replaces = None;
+            writer.renamed(path.clone());
+            let directory = directory_of(&path);
+            let synced = self.storage.sync_directory(directory);
+            synced.map_err(MediumError::io("sync the directory", directory))?;
+        }
+        *replaces = None;
+        Ok(())
+    }
+
+    fn accepts_empty(&self) -> bool {
+        match &self.side {
+            Side::Write {
+                replaces,
+                allow_empty,
+                ..
+            } => replaces.is_none() || *allow_empty,
+            Side::Read(_) => true,
         }
     }
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {
-        if let Side::Read(_) = self.side {
+        let Side::Write {
+            writer, replaces, ..
+        } = &mut self.side
+        else {
             return Ok(false);
-        }
-        self.sync()?;
-        let what = "a virtual tape has one volume; use a directory of volumes".to_owned();
+        };
+        writer.sync(&self.storage)?;
+        let what = match writer.out_of_room() {
+            None => "a virtual tape has one volume; use a directory of volumes".to_owned(),
+            Some(error) if matches!(replaces, Some(Replaces::Beside { .. })) => format!(
+                "{error}; make room, write elsewhere, or overwrite in place, which does not need \
+                 room for the old content and the new"
+            ),
+            Some(error) => format!("{error}; make room, or write to another file system"),
+        };
         Err(MediumError::Full {
             path: self.path.clone(),
             what,
@@ -249,26 +392,72 @@ impl<S: Storage> Medium for VirtualTape<S> {
     }
 
     fn handle(&self) -> Result<MediumHandle, HandleError> {
-        let descriptors = match &self.side {
-            Side::Write(writer) if !writer.is_untouched() => {
+        let (writer, replaces, allow_empty) = match &self.side {
+            Side::Write { writer, .. } if !writer.is_untouched() => {
                 return Err(HandleError::Written);
             }
-            Side::Write(writer) => self
-                .storage
-                .descriptors(Some(writer.file()), Some(directory_of(&self.path))),
-            Side::Read(reader) => self.storage.descriptors(Some(reader.file()), None),
+            Side::Write {
+                writer,
+                replaces,
+                allow_empty,
+            } => (writer, replaces, *allow_empty),
+            Side::Read(reader) => {
+                return Ok(MediumHandle {
+                    origin: Origin::Files {
+                        form: Form::Tape,
+                        path: self.path.clone(),
+                        volume_size: None,
+                        replacing: None,
+                        allow_empty: true,
+                    },
+                    descriptors: self
+                        .given
+                        .share(self.storage.descriptors(Some(reader.file()), None)?),
+                });
+            }
         };
-        let volume_size = match &self.side {
-            Side::Write(writer) => writer.limit(),
-            Side::Read(_) => None,
+        let (replacing, path, lock) = match replaces {
+            None => (None, &self.path, writer.file()),
+            Some(Replaces::InPlace) => (Some(Replacing::InPlace), &self.path, writer.file()),
+            Some(Replaces::Beside { old, path }) => (Some(Replacing::Beside), path, old),
         };
+        let directory = directory_of(path);
+        let mut descriptors = self
+            .storage
+            .descriptors(Some(writer.file()), Some(directory))?;
+        descriptors.extend(self.storage.descriptors(Some(lock), None)?);
         Ok(MediumHandle {
             origin: Origin::Files {
                 form: Form::Tape,
-                path: self.path.clone(),
-                volume_size,
+                path: path.clone(),
+                volume_size: writer.limit(),
+                replacing,
+                allow_empty,
             },
-            descriptors: descriptors?,
+            descriptors: self.given.share(descriptors),
         })
     }
 }
+
+impl<S: Storage> Drop for VirtualTape<S> {
+    /// Removes what was written beside a tape and did not take its place.
+    fn drop(&mut self) {
+        if let Side::Write {
+            writer,
+            replaces: Some(Replaces::Beside { .. }),
+            ..
+        } = &self.side
+            && !(writer.is_untouched() && self.given.is_given())
+            && writer.has_name(&self.storage)
+        {
+            // If it stays, the next writer removes it.
+            let _ = self.storage.remove(writer.path());
+        }
+    }
+}
+
+/// The error of a write to a tape that is open to read.
+const NOT_TO_WRITE: MediumError = MediumError::WrongDirection {
+    doing: "write",
+    open_to: "read",
+};

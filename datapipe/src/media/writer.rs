@@ -21,6 +21,12 @@ pub(super) struct VolumeWriter<F> {
     items: u64,
     /// A record did not fit. From then on records may use the reserve.
     ended: bool,
+    /// The file system had no room for a record.
+    out_of_room: Option<io::Error>,
+    /// The file has old content, which the first write removes.
+    has_old: bool,
+    /// Something was written since the last sync.
+    unsynced: bool,
     /// The file's name may not be on stable storage.
     new: bool,
     /// The end of the file, or the part of it that is on stable storage, is not known any more.
@@ -38,9 +44,48 @@ impl<F: StorageFile> VolumeWriter<F> {
             used: 0,
             items: 0,
             ended: false,
+            out_of_room: None,
+            has_old: false,
+            unsynced: true,
             new: true,
             broken: false,
         }
+    }
+
+    /// As [`new`](Self::new), for a file with old content, which the first write removes.
+    pub(super) fn in_place(file: F, path: PathBuf, volume: u32, limit: Option<u64>) -> Self {
+        Self {
+            has_old: true,
+            ..Self::new(file, path, volume, limit)
+        }
+    }
+
+    /// Path of the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes note that the file has another name, which was synced.
+    pub(super) fn renamed(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    /// The file system's refusal of the record that ended the volume. `None` if the volume ended at
+    /// its size.
+    pub(super) fn out_of_room(&self) -> Option<&io::Error> {
+        self.out_of_room.as_ref()
+    }
+
+    /// Removes the old content, if there is some.
+    fn remove_old(&mut self) -> Result<(), MediumError> {
+        if std::mem::take(&mut self.has_old) {
+            self.broken = true;
+            // Without this sync, a crash could leave old records after the new ones.
+            let emptied = self.file.truncate(0).and_then(|()| self.file.sync());
+            emptied.map_err(MediumError::io("empty", &self.path))?;
+            self.broken = false;
+        }
+        Ok(())
     }
 
     pub(super) fn volume(&self) -> u32 {
@@ -94,8 +139,9 @@ impl<F: StorageFile> VolumeWriter<F> {
     }
 
     /// Syncs the file, and its directory if the file's name may not be on stable storage.
-    pub(super) fn sync(&mut self, storage: &impl Storage) -> Result<(), MediumError> {
+    pub(super) fn sync(&mut self, storage: &impl Storage<File = F>) -> Result<(), MediumError> {
         self.check_intact()?;
+        self.remove_old()?;
         // A kernel that failed to write a page may mark it clean, so a second sync would succeed
         // although the data is lost. Only success clears this flag.
         self.broken = true;
@@ -108,8 +154,31 @@ impl<F: StorageFile> VolumeWriter<F> {
                 .sync_directory(directory)
                 .map_err(MediumError::io("sync the directory", directory))?;
         }
-        (self.new, self.broken) = (false, false);
+        self.check_name(storage)?;
+        (self.new, self.broken, self.unsynced) = (false, false, false);
         Ok(())
+    }
+
+    /// As [`sync`](Self::sync), if something was written since the last one. Checks in any case
+    /// that the file still has its name.
+    pub(super) fn finish(&mut self, storage: &impl Storage<File = F>) -> Result<(), MediumError> {
+        self.check_intact()?;
+        match self.unsynced {
+            true => self.sync(storage),
+            false => self.check_name(storage),
+        }
+    }
+
+    /// True if the path still names this file.
+    pub(super) fn has_name(&self, storage: &impl Storage<File = F>) -> bool {
+        self.check_name(storage).is_ok()
+    }
+
+    /// Checks that the path still names this file.
+    fn check_name(&self, storage: &impl Storage<File = F>) -> Result<(), MediumError> {
+        let own = self.file.identity();
+        let own = own.map_err(MediumError::io("look at", &self.path))?;
+        check_identity(storage, &self.path, own)
     }
 
     /// The longest record that fits in an empty volume.
@@ -147,6 +216,8 @@ impl<F: StorageFile> VolumeWriter<F> {
 
     /// Appends all of `parts`, or leaves the file as it was.
     fn put(&mut self, mut parts: &mut [IoSlice<'_>]) -> Result<Position, MediumError> {
+        self.remove_old()?;
+        self.unsynced = true;
         let position = Position {
             volume: self.volume,
             record: self.items,
@@ -186,10 +257,63 @@ impl<F: StorageFile> VolumeWriter<F> {
             // Another volume would end in the same way, and so would the one after it.
             return no_space(&self.path, &error);
         }
-        self.ended = true;
+        (self.ended, self.out_of_room) = (true, Some(error));
         MediumError::EndOfVolume {
             volume: self.volume,
         }
+    }
+}
+
+/// Checks that `path` names the file with this identity.
+pub(super) fn check_identity<S: Storage>(
+    storage: &S,
+    path: &Path,
+    identity: (u64, u64),
+) -> Result<(), MediumError> {
+    match storage.identity(path) {
+        Ok(found) if found == identity => Ok(()),
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(MediumError::io("look at", path)(error))
+        }
+        _ => Err(MediumError::Displaced {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+/// Locks a file that is open to write, and returns true if `path` still names it: another writer
+/// may have replaced the file before the lock was taken.
+pub(super) fn lock_file<S: Storage>(
+    storage: &S,
+    path: &Path,
+    file: &S::File,
+    medium: &Path,
+) -> Result<bool, MediumError> {
+    if let Some(writer) = file.lock().map_err(MediumError::io("lock", path))? {
+        return Err(MediumError::InUse {
+            path: medium.to_owned(),
+            writer,
+        });
+    }
+    let own = file.identity().map_err(MediumError::io("look at", path))?;
+    match check_identity(storage, path, own) {
+        Err(MediumError::Displaced { .. }) => Ok(false),
+        checked => checked.map(|()| true),
+    }
+}
+
+/// The error of a directory entry that an open for writing did not find, although it exists.
+pub(super) fn cannot_open(path: &Path) -> impl FnOnce(io::Error) -> MediumError {
+    move |error| {
+        let error = match error.kind() {
+            ErrorKind::NotFound => io::Error::new(
+                ErrorKind::NotFound,
+                "it is a symbolic link to a file that does not exist; remove the link, or make \
+                 the directory and the file that it names",
+            ),
+            _ => error,
+        };
+        MediumError::io("open", path)(error)
     }
 }
 

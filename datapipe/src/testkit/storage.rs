@@ -23,6 +23,8 @@ pub enum StorageCall {
     Open,
     /// Taking a file out of its directory.
     Remove,
+    /// Giving a file another name.
+    Rename,
     /// Reading bytes.
     Read,
     /// Writing bytes.
@@ -81,6 +83,8 @@ struct State {
     life: u64,
     capacity: u64,
     short: bool,
+    /// Names that a file had, and those it got, since the last sync of a directory.
+    renames: Vec<(PathBuf, PathBuf)>,
     /// Calls still to come until one of its kind fails.
     faults: BTreeMap<StorageCall, u64>,
 }
@@ -111,6 +115,7 @@ impl FaultyStorage {
             life: 0,
             capacity: u64::MAX,
             short: false,
+            renames: Vec::new(),
             faults: BTreeMap::new(),
         })))
     }
@@ -137,7 +142,7 @@ impl FaultyStorage {
     /// Stops the machine and starts it again.
     ///
     /// A file that was made or removed since its directory was synced is there or not, each as a
-    /// coin decides; a directory that was made since then is gone, with all that is in it. Of the
+    /// coin decides, and so is a change of a name; a directory that was made since then is gone, with all that is in it. Of the
     /// bytes that were appended since a file's last sync, any first part may be left, with a hole
     /// of zeros in it or without; a change of other bytes happened or did not. Files that were open
     /// answer `EIO` from now on.
@@ -146,7 +151,21 @@ impl FaultyStorage {
         let state = &mut *state;
         state.life += 1;
         let current = std::mem::replace(&mut state.names, state.synced_names.clone());
+        // A change of a name is one step: it happened, or it did not.
+        let mut renamed = BTreeSet::new();
+        for (from, to) in std::mem::take(&mut state.renames) {
+            if state.random.below(2) == 0 {
+                state.names.remove(&from);
+                if let Some(inode) = current.get(&to) {
+                    state.names.insert(to.clone(), *inode);
+                }
+            }
+            renamed.extend([from, to]);
+        }
         for path in current.keys().chain(state.synced_names.keys()) {
+            if renamed.contains(path) {
+                continue;
+            }
             // Each name by itself: a file system may have written any of them.
             if state.random.below(2) == 0 {
                 match current.get(path) {
@@ -345,6 +364,16 @@ impl Storage for FaultyStorage {
         Ok(())
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.call(StorageCall::Rename)?;
+        let inode = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), inode);
+        state.renames.push((from.to_owned(), to.to_owned()));
+        state.sweep();
+        Ok(())
+    }
+
     fn create_directory(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.call(StorageCall::Create)?;
@@ -372,6 +401,7 @@ impl Storage for FaultyStorage {
         if !state.directories.contains(directory) {
             return Err(ErrorKind::NotFound.into());
         }
+        state.renames.retain(|(_, to)| parent(to) != directory);
         state
             .synced_names
             .retain(|path, _| parent(path) != directory);

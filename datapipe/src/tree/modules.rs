@@ -28,6 +28,7 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
     let mut fields = call.fields()?;
     let (paths, names) = (fields.paths("source"), fields.paths("name"));
     let one_file_system = fields.flag("one-file-system")?;
+    let refuse_empty = fields.flag("refuse-empty")?;
     let exclude = fields
         .all("exclude")
         .into_iter()
@@ -58,7 +59,8 @@ fn make_head(call: &StageArgs<'_>) -> Result<HeadStage<'static>, StageError> {
         TreeOptions::default()
             .one_file_system(one_file_system)
             .exclude(exclude)
-            .skip(skip),
+            .skip(skip)
+            .refuse_empty(refuse_empty),
     )?;
     call.mirror(&head.report());
     Ok(head.instances(1)) // the pipe adds the others

@@ -697,7 +697,7 @@ fn second_pipe_on_one_reader_is_refused_by_name() {
     );
     assert!(matches!(
         reader.read_blocks(&index, &some),
-        Err(MediumError::InUse)
+        Err(MediumError::BeingRead)
     ));
     assert!(
         reader

@@ -117,6 +117,10 @@ impl Medium for Bad {
         self.inner.sync()
     }
 
+    fn finish(&mut self) -> Result<(), MediumError> {
+        self.inner.finish()
+    }
+
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         self.ended = false;
         Ok(self.inner.next_volume()? || self.fault == Fault::EndlessVolumes)

@@ -105,6 +105,9 @@ impl Medium for Hostile {
     fn sync(&mut self) -> Result<(), MediumError> {
         unreachable!()
     }
+    fn finish(&mut self) -> Result<(), MediumError> {
+        unreachable!()
+    }
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         Ok(false)
     }

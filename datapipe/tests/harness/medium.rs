@@ -71,6 +71,10 @@ impl Medium for OwnMedium {
         self.inner.sync()
     }
 
+    fn finish(&mut self) -> Result<(), MediumError> {
+        self.inner.finish()
+    }
+
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         self.written = 0;
         self.inner.next_volume()

@@ -2,6 +2,8 @@
 //! request.
 
 mod faults; // storages that fail, fill up, crash
+mod one_writer; // a medium has one writer, and keeps its files
+mod replace; // old content that is replaced
 mod site; // a medium, its storage, and readers independent of the library's
 mod suite; // the tests that each medium passes
 

@@ -119,22 +119,30 @@ impl<S: Files> Site<S> {
         size: Option<u64>,
         overwrite: bool,
     ) -> Result<Box<dyn Medium>, MediumError> {
+        let options = VolumeOptions::default();
+        self.create_with(options.volume_size(size).overwrite(overwrite))
+    }
+
+    /// Creates a medium whose first write removes the old content.
+    pub(crate) fn create_in_place(
+        &self,
+        size: Option<u64>,
+    ) -> Result<Box<dyn Medium>, MediumError> {
+        let options = VolumeOptions::default().overwrite(true).in_place(true);
+        self.create_with(options.volume_size(size))
+    }
+
+    pub(crate) fn create_with(
+        &self,
+        options: VolumeOptions,
+    ) -> Result<Box<dyn Medium>, MediumError> {
         let (storage, path) = (self.storage.clone(), &self.path);
         if self.many {
-            let options = VolumeOptions::default()
-                .volume_size(size)
-                .overwrite(overwrite);
             return Ok(Box::new(VolumeDirectory::create_on(
                 storage, path, options,
             )?));
         }
-        Ok(Box::new(VirtualTape::create_on(
-            storage,
-            path,
-            VolumeOptions::default()
-                .overwrite(overwrite)
-                .volume_size(size),
-        )?))
+        Ok(Box::new(VirtualTape::create_on(storage, path, options)?))
     }
 
     pub(crate) fn open_with(
@@ -168,7 +176,7 @@ impl<S: Files> Site<S> {
     pub(crate) fn one_volume(&self, things: &[Thing]) -> Vec<u8> {
         let mut medium = self.create(None, true).unwrap();
         assert_eq!(write(&mut *medium, things).0, things);
-        medium.sync().unwrap();
+        medium.finish().unwrap();
         self.bytes(1)
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn written_records_are_read_back<S: Files>(place: &Site<S>) {
         let size = place.many.then_some(MIN_VOLUME_SIZE);
         let mut medium = place.create(size, true).unwrap();
         let (written, positions) = write(&mut *medium, &expected);
-        medium.sync().unwrap();
+        medium.finish().unwrap();
 
         let found = read(&mut *place.open());
         let records = found.iter().filter(|(_, thing)| matches!(thing, Thing::Record(_)));
@@ -375,7 +375,7 @@ pub(crate) fn words_of_other_writers_are_classified<S: Files>(place: &Site<S>) {
 pub(crate) fn volume_size_is_kept_and_its_reserve_is_usable<S: Files>(place: &Site<S>) {
     let mut random = Random::new(7);
     for size in [MIN_VOLUME_SIZE, MIN_VOLUME_SIZE + 1, 100_000] {
-        let mut medium = place.create(Some(size), true).unwrap();
+        let mut medium = place.create_in_place(Some(size)).unwrap();
         let volume = loop {
             match medium.write(&record(&mut random, 2000)) {
                 Err(MediumError::EndOfVolume { volume }) => break volume,
@@ -430,6 +430,8 @@ pub(crate) fn nonempty_medium_is_not_overwritten<S: Files>(place: &Site<S>) {
     );
     assert_eq!(place.bytes(1), old);
     drop(place.create(None, true).unwrap());
+    assert_eq!(place.bytes(1), old, "nothing was written in its place");
+    place.create(None, true).unwrap().finish().unwrap();
     assert_eq!(place.bytes(1), b"");
     assert_eq!(read(&mut *place.open()), []);
     assert_eq!(
@@ -455,6 +457,7 @@ pub(crate) fn empty_and_oversized_records_are_rejected<S: Files>(place: &Site<S>
         [Thing::Record(longest)]
     );
 
+    drop(medium);
     let mut medium = place.create(Some(MIN_VOLUME_SIZE), true).unwrap();
     let Err(MediumError::TooLong { max, .. }) = medium.write(&[0; 1 << 16]) else {
         panic!("too long")
@@ -484,5 +487,6 @@ pub(crate) fn reading_and_writing_do_not_mix<S: Files>(place: &Site<S>) {
     wrong(medium.write(MAGIC).unwrap_err());
     wrong(medium.write_mark().unwrap_err());
     wrong(medium.sync().unwrap_err());
+    wrong(medium.finish().unwrap_err());
     assert!(!medium.next_volume().unwrap());
 }

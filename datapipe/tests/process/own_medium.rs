@@ -93,6 +93,10 @@ impl Medium for Branded {
         self.inner.sync()
     }
 
+    fn finish(&mut self) -> Result<(), MediumError> {
+        self.inner.finish()
+    }
+
     fn next_volume(&mut self) -> Result<bool, MediumError> {
         self.inner.next_volume()
     }

@@ -11,11 +11,12 @@ use std::str::FromStr;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use datapipe::archive::WriteOutcome;
 use datapipe::controller::ByteCount;
 use datapipe::host;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
-use datapipe::tree::{Excluded, TreeReport};
+use datapipe::tree::{Excluded, TreeError, TreeReport};
 use datapipe::wire::Framing;
 use datapipe_examples::arguments::{
     InstancesArgs, OutputArgs, PlacementArgs, instances_parser, parse_buffer_size, parse_size,
@@ -76,16 +77,26 @@ struct Args {
     /// Name of standard input in the archive [default: stdin]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     stdin_name: Option<String>,
-    /// Replace the content of MEDIUM
+    /// Replace the content of MEDIUM. It stays until the new archive is complete, which is written
+    /// beside it: a file needs room for both, named .MEDIUM.datapipe-new, and a directory for both
+    /// sets of volumes
     #[arg(long)]
     overwrite: bool,
+    /// With --overwrite: remove the old content as soon as the first block of the new archive has
+    /// arrived, if there is no room for both
+    #[arg(long, requires = "overwrite")]
+    in_place: bool,
+    /// With --overwrite: replace the old content even if there is nothing to back up. Otherwise an
+    /// empty stream, or sources without any file, are an error, and the old content stays
+    #[arg(long, requires = "overwrite")]
+    allow_empty: bool,
     #[command(flatten)]
     output: OutputArgs,
     /// Files and directories, or - for standard input
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
     /// A directory of volumes if it is a directory or ends with a slash; otherwise a file, a
-    /// virtual tape
+    /// virtual tape. One job at a time can write it. Standard output cannot be a medium
     #[arg(required = true)]
     medium: PathBuf,
 }
@@ -136,20 +147,37 @@ fn main() -> ExitCode {
     }
     let console = Console::new("disk_to_tape", args.output);
     let mut summary = Summary::new("backup");
-    let outcome = back_up(&args, console, &mut summary);
+    let location = Location::new(args.medium.clone());
+    let before = args.overwrite.then(|| location.content());
+    let mut outcome = back_up(&args, &location, console, &mut summary);
+    if let Some(before) = before
+        && before.bytes > 0
+    {
+        let unchanged = location.content() == before;
+        let detail = match unchanged {
+            true => format!("what {location} held before is still there"),
+            false => format!("what {location} held before is gone"),
+        };
+        outcome = outcome.map_err(|failure| failure.with_detail(&detail));
+    }
     console.finish(summary, outcome, None)
 }
 
-fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), Failure> {
+fn back_up(
+    args: &Args,
+    location: &Location,
+    console: Console,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
     console.handle_signals(summary.job)?;
+    location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
-    let location = Location::new(args.medium.clone());
-    args.check_medium_is_not_a_source(&location)?;
+    args.check_medium_is_not_a_source(location)?;
     if !args.overwrite {
-        location.check_empty()?;
+        location.check_empty(secret.as_ref())?;
     }
-    // Invalid sources and options are refused before the medium is replaced.
-    let (head, _) = args.head(Vec::new())?;
+    // Invalid sources and options are refused before the medium is created.
+    let (head, _) = args.head(Vec::new(), false)?;
     let archive = args.plan(secret)?;
     summary.archive = Some(archive.header().name.clone());
     // The archive's stages need the medium, which does not exist yet. The stage that opens blocks
@@ -163,9 +191,11 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
 
     let options = VolumeOptions::default()
         .volume_size(args.volume_size)
-        .overwrite(args.overwrite);
-    let medium = location.create(options)?;
-    let (head, tree) = args.head(vec![location.identity()?])?;
+        .overwrite(args.overwrite)
+        .in_place(args.in_place)
+        .allow_empty(args.allow_empty);
+    let (medium, files) = location.create(options)?;
+    let (head, tree) = args.head(files, !medium.accepts_empty())?;
     let (written, placement) = (archive.report(), args.placement);
     let archive = archive
         .map_seal(move |seal| placement.stage(seal.instances(instances)))
@@ -185,15 +215,11 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         summary.add_tree(tree);
     }
     let report = result.map_err(|error| {
-        let written = written.snapshot();
-        let valid = match written.safe_blocks {
-            0 => "it has no checkpoint yet".to_owned(),
-            _ => format!(
-                "it is valid up to the last checkpoint, at {}",
-                ByteCount(written.safe_plain)
-            ),
-        };
-        Failure::from(error).with_detail(&format!("{location} is incomplete: {valid}"))
+        let (failure, written) = (Failure::from(error), written.snapshot());
+        match args.overwrite && written.blocks == 0 {
+            true => failure,
+            false => failure.with_detail(&describe_unfinished(location, &written)),
+        }
     })?;
     console.info(&report.to_string());
     match &tree {
@@ -201,6 +227,25 @@ fn back_up(args: &Args, console: Console, summary: &mut Summary) -> Result<(), F
         None => summary.files = 1,
     }
     Ok(())
+}
+
+/// Describes what is left of an archive whose job failed.
+fn describe_unfinished(location: &Location, written: &WriteOutcome) -> String {
+    let valid = match written.safe_blocks {
+        0 => "it has no checkpoint yet".to_owned(),
+        _ => format!(
+            "it is valid up to the last checkpoint, at {}",
+            ByteCount(written.safe_plain)
+        ),
+    };
+    let unconfirmed = match written.plain - written.safe_plain {
+        0 => "that its end is on stable storage is not confirmed".to_owned(),
+        plain => format!(
+            "that the {} after that are on stable storage is not confirmed",
+            ByteCount(plain)
+        ),
+    };
+    format!("the archive for {location} is incomplete: {valid}, and {unconfirmed}")
 }
 
 /// Describes the number of objects that were read of a tree.
@@ -259,10 +304,12 @@ impl Args {
     }
 
     /// Returns the stage that reads the sources, and the report of a tree. Objects with one of the
-    /// devices and inodes in `skip` are left out.
+    /// devices and inodes in `skip` are left out. A tree without content is an error if
+    /// `refuse_empty`; the tail refuses an empty stream.
     fn head(
         &self,
         skip: Vec<(u64, u64)>,
+        refuse_empty: bool,
     ) -> Result<(HeadStage<'static>, Option<TreeReport>), Failure> {
         if self.is_stream() {
             // The buffer of the standard library would only add a copy.
@@ -274,8 +321,23 @@ impl Args {
         let options = TreeOptions::default()
             .one_file_system(self.one_file_system)
             .exclude(&self.exclude)
-            .skip(skip);
-        let head = TreeHead::new(&self.sources, options)?;
+            .skip(skip)
+            .refuse_empty(refuse_empty);
+        let head = TreeHead::new(&self.sources, options).map_err(|error| match error {
+            // The library can give a source another name, this program cannot.
+            TreeError::SameName {
+                first,
+                second,
+                name,
+            } => Failure::usage(format!(
+                "{} and {} would both be named \"{}\" in the archive: name a directory that \
+                 contains both, or back them up to two media",
+                first.display(),
+                second.display(),
+                name.display()
+            )),
+            error => error.into(),
+        })?;
         let report = head.report();
         Ok((head.instances(self.readers()), Some(report)))
     }

@@ -116,6 +116,8 @@ fn run(
     console.handle_signals(summary.job)?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
+    location.check_is_path()?;
+    summary.notes.extend(location.writer_note());
     let reader = ArchiveReader::open(location.open()?, secret.as_ref())
         .map_err(|error| location.failure(error))?;
     let name = &reader.header().name;

@@ -24,7 +24,7 @@ use super::unit_reader::UnitReader;
 /// An archive whose headers were read and whose keys are unlocked.
 ///
 /// It can be read more than once, but by one pipe at a time, because all pipes share the medium. A
-/// second one fails with [`MediumError::InUse`], before it has read anything.
+/// second one fails with [`MediumError::BeingRead`], before it has read anything.
 ///
 /// ```
 /// # use datapipe::archive::ArchiveOptions;
@@ -126,7 +126,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     /// # Errors
     ///
     /// [`OpenError::NoIndex`] if it does not. Other errors mean the same, except
-    /// [`MediumError::Io`] and [`MediumError::InUse`]: the end is damaged, and the archive can
+    /// [`MediumError::Io`] and [`MediumError::BeingRead`]: the end is damaged, and the archive can
     /// still be read from its start.
     pub fn index(&self) -> Result<Index, OpenError> {
         let _claim = self.medium.claim()?;
@@ -143,7 +143,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`], and [`MediumError::InUse`] while a pipe reads.
+    /// [`MediumError::Io`], and [`MediumError::BeingRead`] while a pipe reads.
     pub fn read_blocks(&self, index: &Index, blocks: &BlockSet) -> Result<Reading, MediumError> {
         Ok(self.reading(self.head_of(index, blocks)?))
     }
@@ -211,7 +211,7 @@ impl<M: Medium + 'static> ArchiveReader<M> {
     ///
     /// # Errors
     ///
-    /// [`MediumError::Io`], and [`MediumError::InUse`] while a pipe reads.
+    /// [`MediumError::Io`], and [`MediumError::BeingRead`] while a pipe reads.
     pub fn head_of(&self, index: &Index, blocks: &BlockSet) -> Result<ArchiveHead<M>, MediumError> {
         let _claim = self.medium.claim()?;
         let runs = index.runs(&self.medium, self.session.id, blocks)?;

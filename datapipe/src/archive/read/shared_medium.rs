@@ -39,10 +39,10 @@ impl<M> SharedMedium<M> {
     ///
     /// # Errors
     ///
-    /// [`MediumError::InUse`] as long as another one has it.
+    /// [`MediumError::BeingRead`] as long as another one has it.
     pub(super) fn claim(&self) -> Result<Claim, MediumError> {
         if std::mem::replace(&mut *self.is_claimed.lock(), true) {
-            return Err(MediumError::InUse);
+            return Err(MediumError::BeingRead);
         }
         Ok(Claim(Arc::clone(&self.is_claimed)))
     }
@@ -81,6 +81,14 @@ impl<M: Medium> Medium for SharedMedium<M> {
 
     fn sync(&mut self) -> Result<(), MediumError> {
         self.medium.lock().sync()
+    }
+
+    fn finish(&mut self) -> Result<(), MediumError> {
+        self.medium.lock().finish()
+    }
+
+    fn accepts_empty(&self) -> bool {
+        self.medium.lock().accepts_empty()
     }
 
     fn next_volume(&mut self) -> Result<bool, MediumError> {

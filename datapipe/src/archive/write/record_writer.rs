@@ -87,6 +87,16 @@ impl<M: Medium> RecordWriter<M> {
         Ok(self.medium.sync()?)
     }
 
+    /// Completes the medium, which then has everything on stable storage under its name.
+    pub(super) fn finish(&mut self) -> Result<(), StageError> {
+        Ok(self.medium.finish()?)
+    }
+
+    /// True if the medium may get an archive without any data.
+    pub(super) fn accepts_empty(&self) -> bool {
+        self.medium.accepts_empty()
+    }
+
     /// Writes a record with its header. Returns `None` if it does not fit the volume.
     fn append(
         &mut self,

@@ -337,9 +337,17 @@ impl<M: Medium> Tail for ArchiveTail<M> {
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
+        if self.next == 0 && !self.stream.accepts_empty() {
+            return Err(StageError::new(
+                "there is no data to archive, and the medium has content, which is kept: see why \
+                 the source is empty, or set VolumeOptions::allow_empty to replace the content \
+                 all the same",
+            ));
+        }
         self.begin()?;
         self.end_chunk(true)?;
         self.end()?;
+        self.stream.finish()?;
         let volumes = self.stream.volume();
         self.report
             .update(|outcome| (outcome.complete, outcome.volumes) = (true, volumes));

@@ -187,4 +187,14 @@ impl<M: Medium> UnitWriter<M> {
     pub(super) fn checkpoint(&mut self, marks: u32) -> Result<(), StageError> {
         self.records.checkpoint(marks)
     }
+
+    /// Completes the medium.
+    pub(super) fn finish(&mut self) -> Result<(), StageError> {
+        self.records.finish()
+    }
+
+    /// True if the medium may get an archive without any data.
+    pub(super) fn accepts_empty(&self) -> bool {
+        self.records.accepts_empty()
+    }
 }

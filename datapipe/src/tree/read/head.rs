@@ -80,6 +80,8 @@ pub struct TreeHead {
     /// Number of this instance, and the maker of its inspector.
     number: u32,
     inspectors: Option<InspectorFactory>,
+    /// Number of sources, if an archive without content is refused.
+    refuses_empty: Option<u64>,
     /// Arguments from which a module makes this head; empty for an instance of a stage that is
     /// described already.
     arguments: Arguments,
@@ -132,9 +134,11 @@ impl TreeHead {
     fn with(sources: Vec<Source>, options: TreeOptions) -> Result<Self, TreeError> {
         validate_sources(&sources)?;
         let (arguments, report) = (head_arguments(&sources, &options), TreeReport::default());
+        let refuses_empty = options.refuse_empty.then_some(sources.len() as u64);
         let walk = Walk::new(sources, &options, report.clone())?;
         let inspectors = options.inspectors;
         let mut head = Self::instance(Arc::new(SharedHead::new(walk)), report, 0, inspectors);
+        head.refuses_empty = refuses_empty;
         head.arguments = arguments;
         Ok(head)
     }
@@ -157,6 +161,7 @@ impl TreeHead {
             batch_bytes: 0,
             number,
             inspectors,
+            refuses_empty: None,
             arguments: Arguments::new(),
         }
     }
@@ -202,16 +207,15 @@ impl TreeHead {
     pub fn instances(self, n: u32) -> HeadStage<'static> {
         let (shared, report) = (Arc::clone(&self.shared), self.report.clone());
         let inspectors = self.inspectors.clone();
+        let refuses_empty = self.refuses_empty;
         let instance = move |id: InstanceId| {
             let before = id.index();
             // All instances are made before any of them runs.
             shared.walk.lock().set_instances(before + 1);
-            Self::instance(
-                Arc::clone(&shared),
-                report.clone(),
-                before,
-                inspectors.clone(),
-            )
+            let (shared, report) = (Arc::clone(&shared), report.clone());
+            let mut head = Self::instance(shared, report, before, inspectors.clone());
+            head.refuses_empty = refuses_empty;
+            head
         };
         self.describe(Stage::head(self.name(), instance).instances(n))
     }
@@ -290,6 +294,9 @@ impl TreeHead {
         let Some(turn) = self.shared.await_turn(&mut self.range, block) else {
             return Ok(Some(Fill::End));
         };
+        if self.phase == Phase::Closing {
+            check_content(self.refuses_empty, &self.report)?;
+        }
         let (unplaced, open) = self.reader.unplaced();
         turn.place(block, unplaced, open, must_send)
     }
@@ -297,9 +304,40 @@ impl TreeHead {
     /// Fills the block with what follows all objects.
     fn close(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         match self.shared.await_turn(&mut self.range, block) {
-            Some(turn) => turn.close(block),
+            Some(turn) => {
+                check_content(self.refuses_empty, &self.report)?;
+                turn.close(block)
+            }
             None => Ok(Fill::End),
         }
+    }
+}
+
+/// Refuses an archive without content, once all objects were read. `sources` is the number of
+/// sources, or `None` if such an archive is accepted.
+fn check_content(sources: Option<u64>, report: &TreeReport) -> Result<(), StageError> {
+    let counts = report.counts();
+    let is_empty = counts.files + counts.others == 0;
+    match sources {
+        Some(sources)
+            if is_empty && (counts.directories <= sources || counts.problem_count > 0) =>
+        {
+            Err(StageError::new(format!(
+                "nothing was found to archive: the sources are {}, with {}; check that their file \
+                 systems are mounted, or allow an empty archive",
+                match counts.directories {
+                    0 => "unreadable".to_owned(),
+                    1 => "1 directory".to_owned(),
+                    directories => format!("{directories} directories"),
+                },
+                match counts.problem_count {
+                    0 => "nothing in them".to_owned(),
+                    1 => "1 object that cannot be read".to_owned(),
+                    problems => format!("{problems} objects that cannot be read"),
+                },
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -43,6 +43,10 @@ pub struct TreeOptions {
     /// is written, for example.
     pub skip: Vec<(u64, u64)>,
     pub(super) inspectors: Option<InspectorFactory>,
+    /// Ends the pipe with an error if nothing is found below the sources, or only directories are
+    /// and not all objects could be read. A file system that is not mounted looks like this. If the
+    /// archive is to replace another, the other stays.
+    pub refuse_empty: bool,
 }
 
 impl TreeOptions {
@@ -57,6 +61,13 @@ impl TreeOptions {
     #[must_use]
     pub fn exclude(mut self, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.exclude.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets [`refuse_empty`](field@Self::refuse_empty).
+    #[must_use]
+    pub fn refuse_empty(mut self, yes: bool) -> Self {
+        self.refuse_empty = yes;
         self
     }
 
@@ -239,6 +250,7 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         one_file_system,
         exclude,
         skip,
+        refuse_empty,
         ..
     } = options;
     let mut arguments = Arguments::new().with_all(
@@ -258,6 +270,7 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         .map(|(device, inode)| format!("{device}:{inode}"));
     arguments
         .with_flag("one-file-system", *one_file_system)
+        .with_flag("refuse-empty", *refuse_empty)
         .with_all("exclude", exclude)
         .with_all("skip", skipped)
 }
