@@ -22,7 +22,7 @@ pub struct Location {
     directory: bool,
 }
 
-/// What identifies the content of a medium, to see whether a job has changed it.
+/// Identity of a medium's content, which shows if a job has changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediumContent {
     /// Id of the session on the first volume's label.

@@ -40,7 +40,7 @@ pub(super) struct SupervisorContext<'s> {
     pub(super) stopped_limit: Duration,
 }
 
-/// Does nothing: there are no processes.
+/// Starts no processes: a build without them has none.
 pub(super) fn run(_: Vec<ProcessSpec>, _: &SupervisorContext<'_>, _: Sender<InstanceExit>) {}
 
 /// Returns false: this build has no `host::serve`.

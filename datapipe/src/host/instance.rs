@@ -28,7 +28,10 @@ pub(super) fn run(modules: Modules) -> i32 {
     let (control, controller) = match take_control() {
         Ok(taken) => taken,
         Err(error) => {
-            eprintln!("this process was not started by a pipe's controller: {error}");
+            // A controller that has died meanwhile is not this program's error.
+            if !has_hung_up(rustix::stdio::stdin()) {
+                eprintln!("this process was not started by a pipe's controller: {error}");
+            }
             return 2;
         }
     };
@@ -40,6 +43,13 @@ pub(super) fn run(modules: Modules) -> i32 {
             1
         }
     }
+}
+
+/// True if the other end of a socket is closed.
+fn has_hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    let found = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+    found.is_ok() && polled[0].revents().contains(PollFlags::HUP)
 }
 
 /// Takes the control socket from standard input, and binds this process's life to the controller's.

@@ -166,6 +166,30 @@ impl fmt::Display for MediumError {
             Self::NoSuchPosition { path, to, what } => {
                 write!(f, "{} cannot be read from {to} on: {what}", path.display())
             }
+            Self::Broken { path } => write!(
+                f,
+                "{} failed before, and the data written since its last sync may be lost; \
+                 write it again elsewhere",
+                path.display()
+            ),
+            Self::Io {
+                doing,
+                path,
+                source,
+            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            Self::TooLong { .. }
+            | Self::BeingRead
+            | Self::Empty
+            | Self::VolumeTooSmall { .. }
+            | Self::WrongDirection { .. } => self.fmt_misuse(f),
+        }
+    }
+}
+
+impl MediumError {
+    /// Writes an error of the caller, which the medium itself has no part in.
+    fn fmt_misuse(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::TooLong { len, max } => {
                 write!(
                     f,
@@ -193,17 +217,7 @@ impl fmt::Display for MediumError {
                     "cannot {doing} a medium that is open to {open_to}; open it again to {doing}"
                 )
             }
-            Self::Broken { path } => write!(
-                f,
-                "{} failed before, and the data written since its last sync may be lost; \
-                 write it again elsewhere",
-                path.display()
-            ),
-            Self::Io {
-                doing,
-                path,
-                source,
-            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            _ => Ok(()),
         }
     }
 }

@@ -45,7 +45,7 @@ enum Side<F> {
 enum Replaces<F> {
     /// The file that is to be replaced, which has the lock, and its path without links.
     Beside { old: F, path: PathBuf },
-    /// That of the same file. The first write removes it.
+    /// The content of the same file. The first write removes it.
     InPlace,
 }
 

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::error::StageError;
-use crate::memory::InstanceId;
 use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
 
@@ -208,7 +207,7 @@ impl TreeHead {
         let (shared, report) = (Arc::clone(&self.shared), self.report.clone());
         let inspectors = self.inspectors.clone();
         let refuses_empty = self.refuses_empty;
-        let instance = move |id: InstanceId| {
+        let head = Stage::head(self.name(), move |id| {
             let before = id.index();
             // All instances are made before any of them runs.
             shared.walk.lock().set_instances(before + 1);
@@ -216,8 +215,8 @@ impl TreeHead {
             let mut head = Self::instance(shared, report, before, inspectors.clone());
             head.refuses_empty = refuses_empty;
             head
-        };
-        self.describe(Stage::head(self.name(), instance).instances(n))
+        });
+        self.describe(head.instances(n))
     }
 
     /// Returns a number of instances that read a tree fast on any medium: as many as there are
