@@ -22,7 +22,10 @@ pub struct Location {
     directory: bool,
 }
 
-/// What identifies the content of a medium, to see whether a job has changed it.
+/// A medium that was created, with device and inode of each file that is not to be backed up to it.
+pub type CreatedMedium = (Box<dyn Medium>, Vec<(u64, u64)>);
+
+/// Identification of a medium's content, to see whether a job has changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediumContent {
     /// Id of the session on the first volume's label.
@@ -52,10 +55,7 @@ impl Location {
     ///
     /// As [`VolumeDirectory::create`] and [`VirtualTape::create`], and if a file cannot be
     /// inspected.
-    pub fn create(
-        &self,
-        options: VolumeOptions,
-    ) -> Result<(Box<dyn Medium>, Vec<(u64, u64)>), Failure> {
+    pub fn create(&self, options: VolumeOptions) -> Result<CreatedMedium, Failure> {
         if self.directory {
             let medium = VolumeDirectory::create(&self.path, options)?;
             return Ok((Box::new(medium), vec![self.identity()?]));
