@@ -52,10 +52,7 @@ impl Location {
     ///
     /// As [`VolumeDirectory::create`] and [`VirtualTape::create`], and if a file cannot be
     /// inspected.
-    pub fn create(
-        &self,
-        options: VolumeOptions,
-    ) -> Result<(Box<dyn Medium>, Vec<(u64, u64)>), Failure> {
+    pub fn create(&self, options: VolumeOptions) -> Result<CreatedMedium, Failure> {
         if self.directory {
             let medium = VolumeDirectory::create(&self.path, options)?;
             return Ok((Box::new(medium), vec![self.identity()?]));

@@ -1,9 +1,10 @@
 //! A process that runs instances of a stage, from its launch request to its end.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::thread::{self, Builder};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Signal, getpid, getppid, kill_process};
 

@@ -454,6 +454,9 @@ fn begin_medium<S: Storage>(
     Ok((writer, identity, replacing))
 }
 
+/// The writer of a volume, and the identity of its file.
+type BegunVolume<F> = (VolumeWriter<F>, (u64, u64));
+
 /// Creates the file of a volume. Returns its writer and its identity.
 fn begin<S: Storage>(
     storage: &S,
@@ -461,7 +464,7 @@ fn begin<S: Storage>(
     file: PathBuf,
     volume: u32,
     limit: Option<u64>,
-) -> Result<(VolumeWriter<S::File>, (u64, u64)), MediumError> {
+) -> Result<BegunVolume<S::File>, MediumError> {
     if volume > MAX_VOLUMES {
         let what = format!(
             "it has {MAX_VOLUMES} volumes, which is the most; continue in another directory"

@@ -123,16 +123,10 @@ impl MediumError {
     }
 }
 
-impl fmt::Display for MediumError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl MediumError {
+    /// Describes a conflict with other content or another program.
+    fn fmt_conflict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::EndOfVolume { volume } => {
-                write!(
-                    f,
-                    "volume {volume} has no room for this record; go on in the next volume"
-                )
-            }
-            Self::Full { path, what } => write!(f, "{} is full: {what}", path.display()),
             Self::NotEmpty { path } => {
                 write!(
                     f,
@@ -151,6 +145,24 @@ impl fmt::Display for MediumError {
                  from changing it, and write it again",
                 path.display()
             ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for MediumError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndOfVolume { volume } => {
+                write!(
+                    f,
+                    "volume {volume} has no room for this record; go on in the next volume"
+                )
+            }
+            Self::Full { path, what } => write!(f, "{} is full: {what}", path.display()),
+            Self::NotEmpty { .. } | Self::InUse { .. } | Self::Displaced { .. } => {
+                self.fmt_conflict(f)
+            }
             Self::NoVolumes { path } => {
                 write!(
                     f,

@@ -107,9 +107,9 @@ pub(crate) enum Form {
 
 /// The descriptors that a medium has given to another process, if they still exist.
 ///
-/// A description of a stage that is to run there owns them, and the medium may be dropped as soon as
-/// the description is made. What the medium would remove when it is dropped is then the business of
-/// the other process.
+/// A description of a stage that is to run there owns them, and the medium may be dropped as soon
+/// as the description is made. The other process then removes what the medium would remove
+/// when it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct GivenAway(Mutex<Weak<OwnedFd>>);
 

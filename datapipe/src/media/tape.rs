@@ -243,13 +243,16 @@ impl<S: Storage> VirtualTape<S> {
     }
 }
 
+/// The writer of a tape, and the old content that it replaces.
+type Reused<F> = (VolumeWriter<F>, Option<Replaces<F>>);
+
 /// The writer to an existing tape, which is locked, and the content that it replaces.
 fn reuse<S: Storage>(
     storage: &S,
     path: &Path,
     old: S::File,
     options: VolumeOptions,
-) -> Result<(VolumeWriter<S::File>, Option<Replaces<S::File>>), MediumError> {
+) -> Result<Reused<S::File>, MediumError> {
     let size = options.volume_size;
     if old.is_empty().map_err(MediumError::io("look at", path))? {
         return Ok((VolumeWriter::new(old, path.to_owned(), 1, size), None));

@@ -142,10 +142,10 @@ impl FaultyStorage {
     /// Stops the machine and starts it again.
     ///
     /// A file that was made or removed since its directory was synced is there or not, each as a
-    /// coin decides, and so is a change of a name; a directory that was made since then is gone, with all that is in it. Of the
-    /// bytes that were appended since a file's last sync, any first part may be left, with a hole
-    /// of zeros in it or without; a change of other bytes happened or did not. Files that were open
-    /// answer `EIO` from now on.
+    /// coin decides, and so is a change of a name; a directory that was made since then is gone,
+    /// with all that is in it. Of the bytes that were appended since a file's last sync, any first
+    /// part may be left, with a hole of zeros in it or without; a change of other bytes happened or
+    /// did not. Files that were open answer `EIO` from now on.
     pub fn crash(&self) {
         let mut state = self.0.lock();
         let state = &mut *state;

@@ -218,7 +218,7 @@ fn back_up(
         let (failure, written) = (Failure::from(error), written.snapshot());
         match args.overwrite && written.blocks == 0 {
             true => failure,
-            false => failure.with_detail(&describe_unfinished(location, &written)),
+            false => failure.with_detail(&describe_unfinished(location, &written, args.overwrite)),
         }
     })?;
     console.info(&report.to_string());
@@ -230,7 +230,7 @@ fn back_up(
 }
 
 /// Describes what is left of an archive whose job failed.
-fn describe_unfinished(location: &Location, written: &WriteOutcome) -> String {
+fn describe_unfinished(location: &Location, written: &WriteOutcome, is_new: bool) -> String {
     let valid = match written.safe_blocks {
         0 => "it has no checkpoint yet".to_owned(),
         _ => format!(
@@ -245,7 +245,11 @@ fn describe_unfinished(location: &Location, written: &WriteOutcome) -> String {
             ByteCount(plain)
         ),
     };
-    format!("the archive for {location} is incomplete: {valid}, and {unconfirmed}")
+    let archive = match is_new {
+        true => "the new archive".to_owned(),
+        false => location.to_string(),
+    };
+    format!("{archive} is incomplete: {valid}, and {unconfirmed}")
 }
 
 /// Describes the number of objects that were read of a tree.

@@ -43,7 +43,7 @@ fn standard_stream_is_refused_as_a_medium() {
     ok(&shell(&fixture, "$R --verify ./-"));
 }
 
-/// A link to the medium points to a disk that is not there. The message said only that the file
+/// A link to the medium points to a disk that is not there. The message was that the file
 /// does not exist, although the user sees it.
 #[test]
 fn dangling_link_is_named_as_one() {

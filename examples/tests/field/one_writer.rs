@@ -34,7 +34,7 @@ fn finish(mut child: Child, data: &[u8]) -> std::process::Output {
 
 const MEDIA: [&str; 2] = ["tape", "volumes/"];
 
-/// Two scheduled backups overlap. Both said that they were done, and one archive, or both, were
+/// Two scheduled backups overlap. Both ended with exit code 0, and one archive, or both, were
 /// gone.
 #[test]
 fn second_job_is_refused_and_the_first_is_whole() {
@@ -129,8 +129,8 @@ fn reader_of_a_medium_that_is_written_gets_a_note() {
     }
 }
 
-/// A script cleans up old tapes, and removes the one that is being written. The backup was said to
-/// be done, and its archive had no name.
+/// A script cleans up old tapes, and removes the one that is being written. The backup
+/// ended with exit code 0, and its archive had no name.
 #[test]
 fn tape_that_is_removed_while_it_is_written_is_an_error() {
     for (options, medium, file) in [

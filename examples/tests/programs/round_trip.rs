@@ -132,7 +132,14 @@ fn source_has_its_own_name_in_the_archive() {
     ok(&fixture.restore(&["src/tape", "out"]));
     assert_eq!(fixture.names("out"), ["data"]);
     // An archive of the root directory without its entries.
-    ok(&fixture.back_up(&["--overwrite", "--exclude", "root/*", "/", "tape"]));
+    ok(&fixture.back_up(&[
+        "--overwrite",
+        "--allow-empty",
+        "--exclude",
+        "root/*",
+        "/",
+        "tape",
+    ]));
     assert!(ok(&fixture.restore(&["--list", "tape"])).ends_with(" root\n"));
 }
 
