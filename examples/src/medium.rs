@@ -22,6 +22,9 @@ pub struct Location {
     directory: bool,
 }
 
+/// A medium that was created, with device and inode of each file that is not to be backed up to it.
+pub type CreatedMedium = (Box<dyn Medium>, Vec<(u64, u64)>);
+
 /// Identity of a medium's content, which shows if a job has changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediumContent {
