@@ -11,8 +11,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::thread;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, Yielder};
@@ -409,52 +411,73 @@ fn prefixes() -> u64 {
 
 #[test]
 fn every_step_of_every_participant_may_be_its_last() {
-    set_hook(Some(pause));
-    let mut runs = 0u64;
-    for (name, stages, buffers) in topologies() {
-        let people: u32 = stages.iter().map(|stage| stage.instances).sum();
-        for victim in (0..people).map(ParticipantId::new) {
-            for cut in 0.. {
-                let mut reached = false;
-                for case in 0..16 * prefixes() {
-                    let seed = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(runs + 1) | 1;
-                    let mut run = Run::new(&stages, buffers, seed);
-                    let (x, y) = (case % 4, case / 4 % 4);
-                    run.trace = format!(
-                        "{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}"
-                    );
-                    while run.actors[victim.as_index()].steps < cut
-                        && !run.actors[victim.as_index()].is_done()
-                    {
-                        run.step_any();
-                    }
-                    if !run.actors[victim.as_index()].is_done() {
-                        reached = true;
-                        let others: Vec<_> = (0..people as usize)
-                            .filter(|&p| p != victim.as_index())
-                            .collect();
-                        for _ in 0..x {
-                            run.actors[others[0]].step();
-                        }
-                        for _ in 0..y {
-                            run.actors[others[1]].step();
-                        }
-                        run.kill_and_reclaim(victim);
-                    }
-                    run.run_to_end();
-                    run.check();
-                    set_hook(Some(pause));
-                    runs += 1;
-                }
-                if !reached {
-                    break;
-                }
+    let topologies = topologies();
+    let runs: u64 = thread::scope(|scope| {
+        let mut explorations = Vec::new();
+        for (name, stages, buffers) in &topologies {
+            let people: u32 = stages.iter().map(|stage| stage.instances).sum();
+            for victim in (0..people).map(ParticipantId::new) {
+                let explore = move || explore(name, stages, *buffers, victim);
+                explorations.push(scope.spawn(explore));
             }
         }
-    }
+        explorations
+            .into_iter()
+            .map(|exploration| {
+                exploration
+                    .join()
+                    .unwrap_or_else(|panic| resume_unwind(panic))
+            })
+            .sum()
+    });
     println!("{runs} runs, each cut at one step");
     assert!(runs > 10_000, "the explorer explored");
+}
+
+/// Cuts `victim` at each of its steps, with random steps of the others before and after. Returns
+/// the number of runs. The hook and the coroutines are of this thread.
+fn explore(name: &str, stages: &[StageShape], buffers: u32, victim: ParticipantId) -> u64 {
+    set_hook(Some(pause));
+    let people: u32 = stages.iter().map(|stage| stage.instances).sum();
+    let mut runs = 0u64;
+    for cut in 0.. {
+        let mut reached = false;
+        for case in 0..16 * prefixes() {
+            let seed = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(runs + 1) | 1;
+            let mut run = Run::new(stages, buffers, seed);
+            let (x, y) = (case % 4, case / 4 % 4);
+            run.trace = format!(
+                "{name}, victim {victim}, cut {cut}, then {x} and {y} steps, seed {seed:#x}"
+            );
+            while run.actors[victim.as_index()].steps < cut
+                && !run.actors[victim.as_index()].is_done()
+            {
+                run.step_any();
+            }
+            if !run.actors[victim.as_index()].is_done() {
+                reached = true;
+                let others: Vec<_> = (0..people as usize)
+                    .filter(|&p| p != victim.as_index())
+                    .collect();
+                for _ in 0..x {
+                    run.actors[others[0]].step();
+                }
+                for _ in 0..y {
+                    run.actors[others[1]].step();
+                }
+                run.kill_and_reclaim(victim);
+            }
+            run.run_to_end();
+            run.check();
+            set_hook(Some(pause));
+            runs += 1;
+        }
+        if !reached {
+            break;
+        }
+    }
     set_hook(None);
+    runs
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn create(path: &Path) -> VirtualTape {
     VirtualTape::create(path, VolumeOptions::default()).unwrap()
 }
 
-/// Returns the stream of an archive, which must be whole.
+/// Returns the stream of an archive, which must be whole, but for rejected blocks.
 fn restored(path: &Path, encrypted: bool) -> Vec<u8> {
     let secret = encrypted.then(key);
     let reader = ArchiveReader::open(VirtualTape::open(path).unwrap(), secret.as_ref()).unwrap();
@@ -94,7 +94,9 @@ fn restored(path: &Path, encrypted: bool) -> Vec<u8> {
     let reading = reader.read().instances(2);
     let report = reading.report.clone();
     reading.pipe.tail(StreamRestore::file(file)).run().unwrap();
-    assert!(report.snapshot().complete);
+    let outcome = report.snapshot();
+    assert_eq!(outcome.complete, outcome.rejected == 0, "{outcome:?}");
+    assert_eq!(outcome.missing, 0, "{outcome:?}");
     std::fs::read(out).unwrap()
 }
 

@@ -154,6 +154,7 @@ fn check_reader(medium: &mut impl Medium) {
         ("write", outcome_of(medium.write(b"record"))),
         ("write_mark", outcome_of(medium.write_mark())),
         ("sync", outcome_of(medium.sync())),
+        ("finish", outcome_of(medium.finish())),
     ];
     check_direction("open to read", results);
 }
@@ -270,7 +271,7 @@ fn check_seeks(medium: &mut impl Medium, found: &[Written]) {
 fn check_empty<M: Medium>(create: &impl Fn() -> M, open: &impl Fn() -> M) {
     let case = "a medium without items";
     let mut writer = create();
-    if let Err(error) = writer.sync() {
+    if let Err(error) = writer.sync().and_then(|()| writer.finish()) {
         Contract::Works.broken(case, error);
     }
     let found = read(case, &mut open(), 10);

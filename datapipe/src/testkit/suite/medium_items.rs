@@ -96,7 +96,7 @@ pub(super) fn write(medium: &mut impl Medium) -> Vec<Written> {
             Err(error) => works(error),
         }
     }
-    if let Err(error) = medium.sync() {
+    if let Err(error) = medium.sync().and_then(|()| medium.finish()) {
         works(error);
     }
     written
