@@ -104,8 +104,8 @@
 //! | `aws-lc` | AES-256-GCM by AWS-LC instead of the `aes-gcm` crate, and `crypto` | no |
 //! | `testkit` | [`testkit`], and `processes` | no |
 //!
-//! A pipe alone, with `default-features = false`, builds with 16 crates. A block that was compressed
-//! by an omitted algorithm stops the pipe with an error that names the feature.
+//! A pipe alone, with `default-features = false`, builds with 16 crates. A block that was
+//! compressed by an omitted algorithm stops the pipe with an error that names the feature.
 //!
 //! # Limits of the library
 //!

@@ -215,8 +215,8 @@ impl Console {
         }
     }
 
-    /// Starts to handle signals. The first signal stops the pipe of `job` in an orderly way, or ends
-    /// the program if it has not begun; the second one ends the program immediately.
+    /// Starts to handle signals. The first signal stops the pipe of `job` in an orderly way, or
+    /// ends the program if it has not begun; the second one ends the program immediately.
     ///
     /// # Errors
     ///

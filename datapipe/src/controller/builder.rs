@@ -321,8 +321,8 @@ impl<'a> PipeBuilder<'a> {
         self
     }
 
-    /// Sets the time on one block, instead of 10 seconds, after which [`Event::Stalled`] is reported
-    /// for an instance. Checked four times a second.
+    /// Sets the time on one block, instead of 10 seconds, after which [`Event::Stalled`] is
+    /// reported for an instance. Checked four times a second.
     pub fn stall_after(mut self, time: Duration) -> Self {
         self.description.stall_after = time;
         self

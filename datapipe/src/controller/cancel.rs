@@ -31,8 +31,8 @@ impl Canceller {
         }
     }
 
-    /// Ends every wait of the pipe, also those through a [`Stop`](crate::pool::Stop). A stage that is
-    /// in a system call of its own stops when that returns; until then
+    /// Ends every wait of the pipe, also those through a [`Stop`](crate::pool::Stop). A stage that
+    /// is in a system call of its own stops when that returns; until then
     /// [`Event::StillWaiting`](crate::Event::StillWaiting) names it.
     pub fn cancel(&self) {
         let mut state = self.state.lock();

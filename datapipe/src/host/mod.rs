@@ -72,9 +72,9 @@
 //! block.
 //!
 //! A process that is stopped (SIGSTOP) for longer than [the
-//! limit](crate::PipeBuilder::stopped_limit) is killed. So is one that works on one block for longer
-//! than the [limit of its stage](crate::stage::Stage::work_limit). Two seconds after a stop of the
-//! pipe, the controller kills the processes that have not ended.
+//! limit](crate::PipeBuilder::stopped_limit) is killed. So is one that works on one block for
+//! longer than the [limit of its stage](crate::stage::Stage::work_limit). Two seconds after a stop
+//! of the pipe, the controller kills the processes that have not ended.
 //!
 //! If the controller dies, each of its processes stops the pipe as soon as the kernel reports the
 //! death. They end in order, by themselves within 0.7 seconds or by force. The destination of a

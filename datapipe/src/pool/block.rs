@@ -301,8 +301,8 @@ impl Block {
         self.kind.set(LeaseKind::Answered);
     }
 
-    /// Returns a handle for waits outside of the pipe that end when the pipe stops. Making one takes
-    /// a few nanoseconds.
+    /// Returns a handle for waits outside of the pipe that end when the pipe stops. Making one
+    /// takes a few nanoseconds.
     pub fn stop(&self) -> Stop {
         self.core.stop()
     }

@@ -1,8 +1,8 @@
 //! Notices of a stage: news that the controller reports as events of the pipe.
 //!
-//! Notices are pulled, not pushed, as reports are: the controller asks each source at each tick, and
-//! once after all instances have ended. A stage in a process has its source in the controller, on
-//! the copy of its report.
+//! Notices are pulled, not pushed, as reports are: the controller asks each source at each tick,
+//! and once after all instances have ended. A stage in a process has its source in the controller,
+//! on the copy of its report.
 
 use std::fmt;
 use std::sync::Arc;

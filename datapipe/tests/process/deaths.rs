@@ -218,7 +218,12 @@ pub(crate) fn block_over_the_work_limit_is_named() {
         text.contains("(killed after more than 1 s on one block) at block 17"),
         "{text}"
     );
-    let is_over = |event: &&Event| matches!(event, Event::OverLimit { stage, block: Some(17), .. } if stage == "doer");
+    let is_over = |event: &&Event| {
+        let Event::OverLimit { stage, block, .. } = event else {
+            return false;
+        };
+        stage == "doer" && *block == Some(17)
+    };
     assert_eq!(events.lock().iter().filter(is_over).count(), 2);
 }
 

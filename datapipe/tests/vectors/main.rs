@@ -3,8 +3,8 @@
 //! cannot be read, or that old readers cannot read new ones: then the code is wrong, or the format
 //! needs another version.
 //!
-//! `cargo test -p datapipe-sdk --test vectors -- --ignored` makes missing vectors. It never changes an
-//! existing one.
+//! `cargo test -p datapipe-sdk --test vectors -- --ignored` makes missing vectors. It never changes
+//! an existing one.
 
 mod bytes; // the encoding of everything that is stored
 mod defects; // one defect of a tape at a time

@@ -101,12 +101,10 @@ impl StreamHead<OpenFile> {
 /// Makes the error of a tail that cannot write at byte `at` of its stream. If the pipe was stopped,
 /// that is the error.
 pub(crate) fn write_error(at: u64, error: io::Error) -> StageError {
-    let error = StageError::from(error);
-    if error.is_stopped() {
-        return error;
-    }
-    let what = format!("cannot write to the destination at byte {at}");
-    StageError::with_source(what, error)
+    StageError::with_source(
+        format!("cannot write to the destination at byte {at}"),
+        error,
+    )
 }
 
 fn cannot_open(path: &Path, error: io::Error) -> StageError {

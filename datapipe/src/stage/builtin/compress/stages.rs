@@ -31,8 +31,8 @@ pub fn zstd<'a>(level: i32) -> MiddleStage<'a> {
 /// (small). Other values are clamped to this range.
 ///
 /// The same blocks travel on unchanged as with a high level of `zstd()`: zstd decides which blocks
-/// are dense. Without the feature `zstd` every block is tried. Zstd is also faster and compresses better; use deflate only if the readers
-/// support nothing else.
+/// are dense. Without the feature `zstd` every block is tried. Zstd is also faster and compresses
+/// better; use deflate only if the readers support nothing else.
 #[cfg(feature = "deflate")]
 pub fn deflate<'a>(level: u32) -> MiddleStage<'a> {
     let level = level.clamp(1, 9);
