@@ -18,7 +18,7 @@ use crate::limits::MAX_CAUSES;
 pub struct ProcessCause {
     text: String,
     code: SystemCode,
-    source: Option<Box<ProcessCause>>,
+    source: Option<Box<Self>>,
 }
 
 impl ProcessCause {

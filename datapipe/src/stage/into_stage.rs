@@ -49,7 +49,7 @@ pub trait IntoTail<'a> {
 }
 
 impl<'a> IntoHead<'a> for HeadStage<'a> {
-    fn into_head(self) -> HeadStage<'a> {
+    fn into_head(self) -> Self {
         self
     }
 }
@@ -61,13 +61,13 @@ impl<'a, H: Head + 'a> IntoHead<'a> for H {
 }
 
 impl<'a> IntoMiddle<'a> for MiddleStage<'a> {
-    fn into_middle(self) -> MiddleStage<'a> {
+    fn into_middle(self) -> Self {
         self
     }
 }
 
 impl<'a> IntoTail<'a> for TailStage<'a> {
-    fn into_tail(self) -> TailStage<'a> {
+    fn into_tail(self) -> Self {
         self
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! Programs whose stages run in processes are tests of `process`, which hosts its own stages.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "flags and counts of the tests, not shared words"
+)]
+
 mod archive_stages; // stages of an adopter between the head and an archive
 mod cancel; // stopping heads and stages that do not return
 mod causes; // causes of errors

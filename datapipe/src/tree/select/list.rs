@@ -14,7 +14,7 @@ use super::object_scan::{ObjectScan, VisitObject};
 /// It takes blocks that are decrypted and decompressed. Those of the closing catalogue suffice for
 /// an archive that is complete. If it gets all blocks of an archive, it reads the objects
 /// themselves. It skips blocks that are damaged. An object without an end has the state
-/// [`ObjectState::Unread`].
+/// [`ObjectState::Unread`](crate::wire::ObjectState::Unread).
 ///
 /// # Examples
 ///
