@@ -39,6 +39,12 @@ pub struct BlockInfo {
 }
 
 impl BlockInfo {
+    /// True if the block's content was taken away: an inspection rejected it, or it could not be
+    /// read back.
+    pub(crate) fn has_lost_content(&self) -> bool {
+        self.marks.contains(Marks::REJECTED) || self.marks.contains(Marks::DAMAGED)
+    }
+
     /// Reads the words of a descriptor. Every word is valid: another process may have written
     /// anything.
     pub(crate) fn from_words(words: [u64; 8]) -> Self {

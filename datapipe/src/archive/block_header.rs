@@ -52,7 +52,7 @@ pub(super) fn unit_header(
     } else {
         (CipherKind::None, 0)
     };
-    Ok(UnitHeader {
+    let header = UnitHeader {
         marks: info.marks & (Marks::MARKED | Marks::REJECTED),
         number,
         offset: info.offset,
@@ -67,7 +67,15 @@ pub(super) fn unit_header(
         class: info.class,
         block_kind,
         ..UnitHeader::new(UnitKind::Block)
-    })
+    };
+    // A reader refuses such a header, so the archive could not be read.
+    header.check_lengths().map_err(|error| {
+        StageError::new(format!(
+            "block {number}: {error}: a stage that sets BlockInfo::codec sets plain_len, too, to \
+             the length before compression"
+        ))
+    })?;
+    Ok(header)
 }
 
 /// Returns the info with which a block that was read enters the pipe. `entries` is true in an

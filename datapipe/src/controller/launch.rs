@@ -13,7 +13,8 @@ use crate::stage::runner::{Worker, thread};
 use crate::stage::{HeadStage, MiddleStage, Placement, Role, Settings, StageKind, TailStage};
 
 use super::instance::InstanceExit;
-use super::processes::{self, ProcessSpec, SupervisorContext, UnboundSeat};
+use super::processes::{self, ProcessSpec, UnboundSeat};
+use super::supervisor_context::SupervisorContext;
 
 /// Every instance of a pipe, made and not yet started, tail first.
 #[derive(Default)]

@@ -37,6 +37,7 @@ mod report; // result of a pipe
 mod serialize; // durations and exit statuses in serialized forms
 mod status; // activity and counters of every instance
 mod supervise; // ends, failures, and progress of a running pipe
+mod supervisor_context; // parts of a pipe for its other threads
 mod trace; // spans and events for the crate tracing
 mod work_watch; // time that each instance works on a block
 

@@ -3,16 +3,15 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
-use crate::memory::{Segment, StageId};
+use crate::memory::StageId;
 use crate::pool::AtLimit;
 use crate::stage::{Role, Settings, StageKind};
 
-use super::event::Listener;
 use super::instance::InstanceExit;
+use super::supervisor_context::SupervisorContext;
 
 /// A process of a stage, which this build does not have.
 #[derive(Debug)]
@@ -29,15 +28,6 @@ impl ProcessSpec {
     pub(super) fn unbound(&self) -> Option<UnboundSeat> {
         match self.0 {}
     }
-}
-
-/// Parts of the pipe that a supervisor of processes would work with.
-#[derive(Debug)]
-pub(super) struct SupervisorContext<'s> {
-    pub(super) segment: &'s Segment,
-    pub(super) attach_point: &'s AttachPoint,
-    pub(super) listener: &'s Listener,
-    pub(super) stopped_limit: Duration,
 }
 
 /// Starts no processes: a build without them has none.

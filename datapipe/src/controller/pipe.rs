@@ -1,6 +1,8 @@
 //! A pipe that runs in the background.
 
+#[cfg(feature = "processes")]
 use std::os::fd::{AsFd as _, OwnedFd};
+#[cfg(feature = "processes")]
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -9,8 +11,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::Error;
+#[cfg(feature = "processes")]
 use crate::host::attach_socket;
-use crate::memory::{PipeName, Process, Segment};
+#[cfg(feature = "processes")]
+use crate::memory::Process;
+use crate::memory::{PipeName, Segment};
+#[cfg(feature = "processes")]
 use crate::stage::Role;
 
 #[cfg(feature = "processes")]
@@ -270,6 +276,7 @@ impl Pipe {
     /// [`AdmitError::Socket`] if the socket fails, the time is over, or the other side does not ask
     /// as it should. The other side is then refused. If the answer itself cannot be sent, the seat
     /// is taken, and the pipe stops.
+    #[cfg(feature = "processes")]
     pub fn admit_over(&self, role: Role, socket: &UnixStream) -> Result<(), AdmitError> {
         let admitted = self.attach_point.admit_over(role, socket, &self.segment);
         let control = admitted.as_ref().ok().map(|control| control.as_fd());

@@ -208,6 +208,16 @@ impl<'s> PlannedStage<'s> {
                  controller starts, and a thread cannot be ended: use in_processes"
             ));
         }
+        if self
+            .settings
+            .work_limit
+            .is_some_and(|limit| limit.is_zero())
+        {
+            return refused(format!(
+                "stage \"{name}\" has a work limit of 0 s, and every process would be killed: give \
+                 it the longest time that a block may take"
+            ));
+        }
         if !self.has_code && matches!(placement, Placement::Inline | Placement::Thread) {
             return refused(format!(
                 "stage \"{name}\" was described without its code: \

@@ -21,8 +21,9 @@ use super::instance::InstanceExit;
 use super::launch::Instances;
 use super::observer::Observer;
 use super::plan::Plan;
-use super::processes::{AttachPoint, SupervisorContext};
+use super::processes::AttachPoint;
 use super::report::Report;
+use super::supervisor_context::SupervisorContext;
 use super::trace::PipeSpan;
 use super::work_watch::WorkWatch;
 

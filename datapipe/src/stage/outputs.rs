@@ -1,7 +1,7 @@
 //! The blocks that a stage makes from one.
 
 use crate::error::StageError;
-use crate::pool::{Block, MiddlePort};
+use crate::pool::{Block, Codec, MiddlePort};
 
 /// The blocks that a [`FlatMap`](super::FlatMap) makes from its input.
 ///
@@ -70,6 +70,33 @@ impl<'a> Outputs<'a> {
     pub fn put(&mut self, bytes: &[u8]) -> Result<(), StageError> {
         let put = self.put_record(bytes);
         self.noted(put)
+    }
+
+    /// Refuses an input whose bytes cannot be divided: the marks of a compressed or encrypted block
+    /// would be on blocks that are neither.
+    pub(in crate::stage) fn check_input(&self) -> Result<(), StageError> {
+        let info = self.input.info();
+        let is = match (info.codec, info.sealed) {
+            (_, true) => "encrypted",
+            (Codec::NONE, false) => return Ok(()),
+            _ => "compressed",
+        };
+        Err(StageError::new(format!(
+            "block {} is {is}, and cannot be made into several: put this stage before the one that \
+             compresses or encrypts",
+            self.input.number()
+        )))
+    }
+
+    /// Answers an input that has lost its content with one block that is the same.
+    pub(in crate::stage) fn pass_on(&mut self) -> Result<(), StageError> {
+        self.begin()?;
+        if let Some(block) = &mut self.current {
+            let mut info = self.input.info();
+            info.sequence = None;
+            block.set_info(info);
+        }
+        Ok(())
     }
 
     fn put_record(&mut self, bytes: &[u8]) -> Result<(), StageError> {

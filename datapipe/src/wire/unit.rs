@@ -181,7 +181,7 @@ impl UnitHeader {
     /// Without compression the body, less its tag, has the plain length. With compression it is at
     /// most as long: a block that would not shrink is stored as it is. The plain length of a unit
     /// of a later version may mean anything, so only its stored length is compared with the limit.
-    fn check_lengths(&self) -> Result<(), DecodeError> {
+    pub(crate) fn check_lengths(&self) -> Result<(), DecodeError> {
         let tag = if self.cipher == CipherKind::None {
             0
         } else {

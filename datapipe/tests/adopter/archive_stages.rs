@@ -86,7 +86,7 @@ fn create(path: &Path) -> VirtualTape {
 }
 
 /// Returns the stream of an archive, which must be whole, but for rejected blocks.
-fn restored(path: &Path, encrypted: bool) -> Vec<u8> {
+pub(crate) fn restored(path: &Path, encrypted: bool) -> Vec<u8> {
     let secret = encrypted.then(key);
     let reader = ArchiveReader::open(VirtualTape::open(path).unwrap(), secret.as_ref()).unwrap();
     let out = path.with_extension("out");

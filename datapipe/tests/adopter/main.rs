@@ -18,5 +18,5 @@ mod own_medium; // media of an adopter
 mod read_one; // single objects of an archive, without a destination
 mod scanner; // inspection of trees and streams
 mod suites; // the suites of the testkit, run on good and bad stages
-mod surface;
-mod watch; // events, status and progress // the public surface
+mod unreadable; // blocks that an archive must refuse
+mod watch; // events, status and progress

@@ -189,8 +189,8 @@ fn cancelled_pipe_names_the_stage_that_it_waits_for() {
     let (pipe, release) = stuck_pipe();
     let (listener, events) = listener();
     let pipe = pipe.on_event(listener).start().unwrap();
-    // Blocks 0 to 4 have left the stage, so it is at block 5.
-    while pipe.status().stages[1].instances[0].blocks_out < 5 {
+    // The stage has received blocks 0 to 5, and block 5 holds it.
+    while pipe.status().stages[1].instances[0].blocks_in < 6 {
         thread::sleep(Duration::from_millis(1));
     }
     pipe.cancel();

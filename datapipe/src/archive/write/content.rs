@@ -1,22 +1,28 @@
 //! Checks that a block has the content that its archive was planned for.
 
 use crate::error::StageError;
-use crate::pool::BlockInfo;
-use crate::wire::Content;
+use crate::pool::{BlockInfo, Codec};
+use crate::wire::{BlockKind, Content};
 
 /// Checks block `number` of an archive of `content`.
 ///
 /// # Errors
 ///
 /// If the block is of a stream and the archive of a tree, or the reverse: a reader could not make
-/// anything of it. In an archive of a tree, also if the block had another number when it left the
-/// head, because the catalogue has the numbers of blocks.
+/// anything of it. In an archive of a tree, also if the block had another number or none when it
+/// left the head, because the catalogue has the numbers of blocks; in one of a stream, also if the
+/// block is of a kind that only trees have.
 pub(super) fn check_content(
     content: Content,
     info: &BlockInfo,
     number: u64,
 ) -> Result<(), StageError> {
     let what = match (content, info.entries) {
+        _ if ![Codec::NONE, Codec::ZSTD, Codec::DEFLATE].contains(&info.codec) => format!(
+            "is compressed by {}, which no reader knows: an archive has blocks of zstd and \
+             deflate; leave BlockInfo::codec at NONE for a compression of your own",
+            info.codec
+        ),
         (Content::Stream, true) => {
             "has entries of a file tree, but the archive was planned for a stream: use \
              ArchiveOptions::tree"
@@ -33,8 +39,17 @@ pub(super) fn check_content(
                 "of the archive was block {first} of the tree, and the tree's catalogue refers to \
                  that number: let no stage drop, add or reorder the blocks of a tree"
             ),
-            _ => return Ok(()),
+            Some(_) => return Ok(()),
+            None => "has entries of a file tree, but not its number in the tree, to which the \
+                     tree's catalogue refers: a stage has made new blocks of it; let no stage \
+                     split or merge the blocks of a tree"
+                .to_owned(),
         },
+        (Content::Stream, false) if info.kind != BlockKind::Data.code() => format!(
+            "is of kind {}, which only the blocks of a tree's catalogue have: leave \
+             BlockInfo::kind at 0",
+            info.kind
+        ),
         (Content::Stream, false) => return Ok(()),
     };
     Err(StageError::new(format!("block {number} {what}")))

@@ -22,7 +22,7 @@ mod supervisor; // the thread that looks after all of them
 pub(super) use super::admission::AttachPoint;
 pub(super) use crate::host::serves;
 pub(super) use spec::ProcessSpec;
-pub(super) use supervisor::{SupervisorContext, run};
+pub(super) use supervisor::run;
 
 /// A seat that a process may attach to, and the launch request for that process.
 pub(super) type UnboundSeat = (

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::super::admission::{Arrival, AttachPoint};
-use super::super::event::{Event, Listener};
+use super::super::admission::Arrival;
+use super::super::event::Event;
 use super::super::instance::InstanceExit;
-use super::super::trace::PipeSpan;
+use super::super::supervisor_context::SupervisorContext;
 use super::super::work_watch::block_of;
 use super::running_process::RunningProcess;
 use super::slot::{InstanceWork, ReportedEnd, Slot};
@@ -22,7 +22,7 @@ use crate::error::{Death, NotReplaced, StageError};
 use crate::host::StageMessage;
 use crate::host::message::{self, Message, Received};
 use crate::limits::MAX_FRUITLESS_DEATHS;
-use crate::memory::{Dead, InstanceId, Number, Segment, StageId};
+use crate::memory::{Dead, Number, StageId};
 use crate::pool::{Activity, Inputs, PortError};
 use crate::stage::runner::thread::catch_panic;
 
@@ -37,27 +37,6 @@ const STOPPED_TICK: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(2);
 /// Packets of one process that are received before the other processes have their turn.
 const PACKETS_AT_ONCE: usize = 64;
-
-/// Parts of the pipe that the supervisor works with.
-#[derive(Debug)]
-pub(in super::super) struct SupervisorContext<'s> {
-    pub(in super::super) segment: &'s Segment,
-    pub(in super::super) attach_point: &'s AttachPoint,
-    pub(in super::super) listener: &'s Listener,
-    pub(in super::super) span: &'s PipeSpan,
-    /// Longest time for which a process may be stopped.
-    pub(in super::super) stopped_limit: Duration,
-}
-
-impl SupervisorContext<'_> {
-    /// Reports the start of an instance on a thread of this process.
-    pub(in super::super) fn announce(&self, id: InstanceId) {
-        self.listener.notify(|| Event::ThreadStarted {
-            stage: self.segment.stage_name(id.stage()),
-            instance: id,
-        });
-    }
-}
 
 /// Runs the instances to their ends, each of which is sent to `exits`.
 pub(in super::super) fn run(

@@ -47,13 +47,16 @@ impl<'a> Worker<'a> {
     }
 
     /// A stage that makes several blocks from one. It waits for their buffers within its calls, so
-    /// it needs a thread. It does not see vacant blocks.
+    /// it needs a thread. It does not see vacant blocks, nor those that have lost their content.
     pub(in crate::stage) fn flat_map(mut stage: Box<dyn FlatMap + 'a>) -> Self {
         Self::Looped(Box::new(move |seat| {
             let port = seat.middle()?;
             while let Some(input) = port.receive()? {
                 let mut outputs = Outputs::new(&port, &input);
-                if !input.is_vacant() {
+                if input.info().has_lost_content() {
+                    outputs.pass_on()?;
+                } else if !input.is_vacant() {
+                    outputs.check_input()?;
                     stage.flat_map(&input, &mut outputs)?;
                 }
                 outputs.end()?;
