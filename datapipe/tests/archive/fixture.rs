@@ -11,12 +11,19 @@ pub(crate) const TAPE: &str = "/t";
 
 pub(crate) const FRAMINGS: [Framing; 3] = [Framing::Header, Framing::Once, Framing::HeaderFooter];
 
-/// Returns the options of an archive of small records.
+/// Returns the options of an archive of small records, of a stream.
 pub(crate) fn options(name: &str, record: usize, chunk: u64, block: u32) -> ArchiveOptions {
-    ArchiveOptions::stream(name)
-        .record_len(record)
-        .chunk_len(chunk)
-        .block_len(block)
+    small(ArchiveOptions::stream(name), record, chunk, block)
+}
+
+/// Returns the options of an archive of small records, of the kind that `options` has.
+pub(crate) fn small(
+    options: ArchiveOptions,
+    record: usize,
+    chunk: u64,
+    block: u32,
+) -> ArchiveOptions {
+    options.record_len(record).chunk_len(chunk).block_len(block)
 }
 
 /// Encrypts an archive with `secret`, if there is one.

@@ -12,7 +12,7 @@ use datapipe::testkit::Random;
 use datapipe::wire::{BlockKind, Framing, Locator, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
 use crate::data::key;
-use crate::fixture::{FRAMINGS, encrypted, options};
+use crate::fixture::{FRAMINGS, encrypted, small};
 use crate::medium::{self, create_tape, create_volumes};
 
 const BLOCK: u32 = 4096;
@@ -36,6 +36,8 @@ impl Head for Numbered {
         block.put(&bytes)?;
         let mut info = block.info();
         info.offset = self.offset;
+        // Only trees have a catalogue. What is in the entries is of no interest here.
+        (info.entries, info.sequence) = (true, Some(self.next));
         if self.next >= BLOCKS - 7 {
             info.kind = BlockKind::ClosingCatalogue.code();
         }
@@ -114,7 +116,13 @@ impl Recipe {
 
 /// Writes an archive to `path`.
 fn write(recipe: Recipe, path: &Path) {
-    let options = options("parts", recipe.record, recipe.chunk, BLOCK).framing(recipe.framing);
+    let options = small(
+        ArchiveOptions::tree("parts"),
+        recipe.record,
+        recipe.chunk,
+        BLOCK,
+    )
+    .framing(recipe.framing);
     let archive = encrypted(options, recipe.secret().as_ref()).plan().unwrap();
     let medium: Box<dyn Medium> = if recipe.volumes {
         Box::new(create_volumes(path, Some(100_000), false))
