@@ -104,7 +104,7 @@
 //! | `aws-lc` | AES-256-GCM by AWS-LC instead of the `aes-gcm` crate, and `crypto` | no |
 //! | `serde` | `Serialize` for [`Status`], [`Report`] and [`Event`] | no |
 //! | `tracing` | events and spans of a pipe for the crate `tracing` | no |
-//! | `testkit` | suites for stages and media of yours, bad stages, and `processes` | no |
+//! | `testkit` | suites for stages and media of yours; with `archive`, `processes` | no |
 //!
 //! A pipe alone, with `default-features = false`, builds with 16 crates. A block that was
 //! compressed by an omitted algorithm stops the pipe with an error that names the feature.
