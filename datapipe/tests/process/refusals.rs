@@ -119,13 +119,11 @@ pub(crate) fn host_rejects_launches_by_other_processes() {
     // the controller.
     let control = || {
         let kind = SocketType::SEQPACKET;
-        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
-            .unwrap()
-            .1
+        rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
     };
     let (code, _) = run(
         Command::new(host).arg("--datapipe-instance"),
-        control().into(),
+        control().1.into(),
     );
     assert_eq!(
         code,
@@ -133,10 +131,9 @@ pub(crate) fn host_rejects_launches_by_other_processes() {
         "the controller has hung up before it sent a request"
     );
     let script = "\"$0\" --datapipe-instance; exit $?";
-    let (code, text) = run(
-        Command::new("sh").args(["-c", script, host]),
-        control().into(),
-    );
+    let (ours, theirs) = control();
+    let (code, text) = run(Command::new("sh").args(["-c", script, host]), theirs.into());
+    drop(ours);
     assert_eq!(code, Some(2));
     assert!(
         text.contains("its parent is not the process that made its control socket"),

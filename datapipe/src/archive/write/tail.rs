@@ -290,8 +290,8 @@ impl<M: Medium> ArchiveTail<M> {
         if header.plain > self.plan.header.block_len {
             return Err(StageError::new(format!(
                 "block {number} has {} bytes, but the archive was planned for blocks of {}: give \
-                 ArchiveOptions::block_len the pipe's buffer size, and more if stages use headroom or \
-                 tailroom",
+                 ArchiveOptions::block_len the pipe's buffer size, and more if stages use headroom \
+                 or tailroom",
                 header.plain, self.plan.header.block_len
             )));
         }
