@@ -121,10 +121,9 @@ pub(crate) fn host_rejects_launches_by_other_processes() {
         let kind = SocketType::SEQPACKET;
         rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap()
     };
-    let (code, _) = run(
-        Command::new(host).arg("--datapipe-instance"),
-        control().1.into(),
-    );
+    let (ours, theirs) = control();
+    drop(ours);
+    let (code, _) = run(Command::new(host).arg("--datapipe-instance"), theirs.into());
     assert_eq!(
         code,
         Some(1),
