@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use datapipe::media::{Item, MediumError, find_writer};
+use datapipe::media::{FileSystem, Item, MediumError, Storage as _, find_writer};
 use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
@@ -211,11 +211,8 @@ impl Location {
         if !self.directory {
             return len(&self.path);
         }
-        let volumes = fs::read_dir(&self.path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
+        let names = FileSystem.list(&self.path).unwrap_or_default();
+        let volumes = names.into_iter().map(|name| self.path.join(name));
         volumes
             .filter(|path| path.extension().is_some_and(|end| end == "tap"))
             .map(|path| len(&path))

@@ -4,13 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, unlinkat};
 
 use super::Storage;
-use super::storage::checked_regular;
+use super::storage::{checked_regular, list_names};
 
 /// The directory that contains the files of a medium. Of a path only the file name is used.
 #[derive(Debug)]
@@ -61,13 +60,7 @@ impl Storage for DirStorage {
 
     /// Lists the directory itself; the path is not used.
     fn list(&self, _: &Path) -> io::Result<Vec<OsString>> {
-        let mut entries = Dir::new(self.0.try_clone()?)?;
-        entries.rewind();
-        let names =
-            entries.map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()));
-        names
-            .filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == ".."))
-            .collect()
+        list_names(self.0.try_clone()?)
     }
 
     fn sync_directory(&self, _: &Path) -> io::Result<()> {

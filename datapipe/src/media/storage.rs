@@ -1,16 +1,17 @@
 //! The file system, as a trait, so that a test can replace it with one that fails.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
     DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown,
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Dir, OFlags};
 
 use super::lock;
 use super::{HandleError, Writer};
@@ -242,9 +243,11 @@ impl Storage for FileSystem {
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(directory)?
-            .map(|entry| Ok(entry?.file_name()))
-            .collect()
+        let directory = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::DIRECTORY.bits().cast_signed())
+            .open(directory)?;
+        list_names(directory.into())
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
@@ -339,4 +342,15 @@ impl StorageFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_all()
     }
+}
+
+/// Lists a directory, from its start. The iterator of the standard library would panic if closing
+/// the directory fails.
+pub(super) fn list_names(directory: OwnedFd) -> io::Result<Vec<OsString>> {
+    let mut entries = Dir::new(directory)?;
+    entries.rewind();
+    entries
+        .map(|entry| Ok(OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned()))
+        .filter(|name| !name.as_ref().is_ok_and(|name| name == "." || name == ".."))
+        .collect()
 }
