@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::vec;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
@@ -23,7 +23,7 @@ use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Candidate};
 use super::directory::{DirBuffer, DirEntries};
-use super::open::{self, Dir, Meta, OpenObject};
+use super::open::{self, Dir, FileSystem, Meta, OpenObject, openat};
 use super::options::{Excluded, Source, TreeError, TreeOptions};
 use super::report::{ProblemKind, TreeReport};
 
@@ -39,7 +39,7 @@ pub(super) struct Walk {
     /// Path of the object that was handed out last.
     path: Vec<u8>,
     /// File system of the current source.
-    file_system: u64,
+    file_system: FileSystem,
     buf: DirBuffer,
     entry: Vec<u8>,
     /// Objects and batches handed out.
@@ -79,7 +79,7 @@ pub(super) enum NextBatch {
 struct Frame {
     /// `None` while the directory is closed.
     dir: Option<Arc<Dir>>,
-    id: (u64, u64),
+    meta: Meta,
     names: DirEntries,
     /// Length of the directory's path.
     path_len: usize,
@@ -103,7 +103,7 @@ impl Walk {
             frames: Vec::new(),
             closed: 1,
             path: Vec::new(),
-            file_system: 0,
+            file_system: FileSystem::default(),
             buf: DirBuffer::default(),
             entry: Vec::new(),
             objects: 0,
@@ -190,7 +190,7 @@ impl Walk {
         let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
         let opened = path.and_then(|path| open::open(CWD, &path, FileType::Unknown));
         if let Ok(opened) = &opened {
-            self.file_system = opened.meta.id.0;
+            self.file_system = opened.meta.file_system;
         }
         self.push_opened(opened, batch, capacity);
         true
@@ -250,7 +250,7 @@ impl Walk {
         opened.unread = error;
         self.frames.push(Frame {
             dir: Some(dir),
-            id: opened.meta.id,
+            meta: opened.meta,
             names,
             path_len: self.path.len(),
         });
@@ -320,8 +320,10 @@ impl Walk {
     /// Opens the top directory again: from `below`, a directory that was in it, or else from the
     /// source. Returns `None` if neither leads to the same directory.
     fn reopen(&self, below: Option<&Dir>) -> Option<OwnedFd> {
-        let id = self.frames.last()?.id;
-        let same = |fd: &OwnedFd| Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.id == id);
+        let wanted = &self.frames.last()?.meta;
+        let same = |fd: &OwnedFd| {
+            Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.is_same_inode(wanted))
+        };
         let from_below = below
             .and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok())
             .filter(same);
@@ -356,7 +358,7 @@ impl Rules {
         &self,
         path: &[u8],
         meta: &Meta,
-        file_system: u64,
+        file_system: FileSystem,
     ) -> Option<ObjectKind> {
         if self.skip.contains(&meta.id) {
             self.report.problem(path, ProblemKind::Medium);
@@ -374,8 +376,8 @@ impl Rules {
         kind.filter(|kind| !foreign || *kind == ObjectKind::Directory)
     }
 
-    fn is_foreign(&self, meta: &Meta, file_system: u64) -> bool {
-        self.one_file_system && meta.id.0 != file_system
+    fn is_foreign(&self, meta: &Meta, file_system: FileSystem) -> bool {
+        self.one_file_system && meta.is_outside(file_system)
     }
 
     /// Returns true, and counts or reports the object, if its path excludes it from the archive.
