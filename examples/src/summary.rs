@@ -6,10 +6,10 @@ use std::time::Instant;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use datapipe::prelude::*;
 use datapipe::stage::DamageEntry;
-use datapipe::tree::{RestoreProblem, RestoreReport, TreeProblem, TreeReport};
+use datapipe::tree::{RestoreProblem, RestoreReport, TreeNote, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
-use crate::format::escape;
+use crate::format::{count_of, escape};
 
 /// Outcome of a job. Serialized, it is the object that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -98,6 +98,17 @@ impl Summary {
             list.push(ProblemEntry { path, what });
         }
         (self.errors_total, self.left_out_total) = (outcome.problem_count, outcome.left_out);
+        let others = outcome.flagged.saturating_sub(1);
+        self.notes
+            .extend(outcome.notes.iter().map(|note| match note {
+                TreeNote::Flags { .. } if others > 0 => {
+                    format!(
+                        "{note}; {} more",
+                        count_of(others, "object has", "objects have")
+                    )
+                }
+                note => note.to_string(),
+            }));
     }
 
     /// Adds the outcome of restoring or verifying a tree.

@@ -67,11 +67,14 @@ struct Args {
     /// the file system]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
-    /// Leave out objects that match GLOB, and everything below them. GLOB matches a name, or a path
-    /// in the archive; ** matches any number of directories
+    /// Leave out objects that match GLOB, and everything below them. GLOB matches a name, a path in
+    /// the archive, or, if it begins with a slash, an absolute path; ** matches any number of
+    /// directories. With a slash at its end it matches directories only. A GLOB that leaves nothing
+    /// out is reported
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Leave out other file systems that are mounted inside a source
+    /// Leave out other file systems that are mounted inside a source: other mounts, so that the
+    /// layers of overlayfs and the subvolumes of btrfs stay
     #[arg(long)]
     one_file_system: bool,
     /// Name of standard input in the archive [default: stdin]
@@ -92,7 +95,8 @@ struct Args {
     allow_empty: bool,
     #[command(flatten)]
     output: OutputArgs,
-    /// Files and directories, or - for standard input
+    /// Files and directories, or - for standard input. Of a symbolic link the archive has the link;
+    /// with a slash at its end, the directory that it refers to
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
     /// A directory of volumes if it is a directory or ends with a slash; otherwise a file, a
@@ -224,6 +228,11 @@ fn back_up(
     console.info(&report.to_string());
     match &tree {
         Some(tree) => console.info(&describe_counts(tree)),
+        None if summary.bytes_in == 0 => {
+            summary.files = 1;
+            let note = "standard input had no data: the archive has an empty stream";
+            summary.notes.push(note.to_owned());
+        }
         None => summary.files = 1,
     }
     Ok(())
@@ -362,14 +371,13 @@ impl Args {
             .sources
             .iter()
             .map(|source| Some((source_name(source).ok()?, source.clone())));
+        let sources: Option<Vec<_>> = named.collect();
+        let sources = sources.filter(|_| !self.is_stream())?;
         let exclusions = Exclusions {
             other_file_systems: self.one_file_system,
-            patterns: Excluded::new(&self.exclude).ok()?,
+            patterns: Excluded::new(&self.exclude, sources.clone()).ok()?,
         };
-        let sources: Option<_> = named.collect();
-        sources
-            .filter(|_| !self.is_stream())
-            .map(|sources| Estimate::start(sources, exclusions))
+        Some(Estimate::start(sources, exclusions))
     }
 
     /// Plans the archive: everything that does not depend on its data.

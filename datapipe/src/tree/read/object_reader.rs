@@ -14,6 +14,7 @@ use crate::wire::{DIGEST_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMet
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
 use super::extents::{Extents, ReadProgress};
+use super::flags;
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, FileSystem, OpenObject};
 use super::report::ProblemKind;
@@ -275,8 +276,21 @@ impl ObjectReader {
                 .add(meta.id, meta.stamp(), current.number, meta.links)?;
         }
         current.next = NextEntry::Attributes;
+        self.note_flags(current);
         self.list_attributes(current);
         Ok(Put::Written)
+    }
+
+    /// Reports the inode flags of a file or a directory.
+    fn note_flags(&self, current: &Current) {
+        if current.opened.path_only {
+            return;
+        }
+        let flags = flags::names(current.opened.fd.as_fd());
+        if !flags.is_empty() {
+            let path = self.batch.path(current.path);
+            self.rules.report.flagged(path, &flags);
+        }
     }
 
     /// Lists the extended attributes of an object. If that fails, the object has none and is

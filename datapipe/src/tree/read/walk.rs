@@ -23,8 +23,10 @@ use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Candidate};
 use super::directory::{DirBuffer, DirEntries};
+use super::excluded::Excluded;
+use super::note::TreeNote;
 use super::open::{self, Dir, FileSystem, Meta, OpenObject, openat};
-use super::options::{Excluded, Source, TreeError, TreeOptions};
+use super::options::{Source, TreeError, TreeOptions};
 use super::report::{ProblemKind, TreeReport};
 
 /// The walk through all sources.
@@ -91,8 +93,11 @@ impl Walk {
         options: &TreeOptions,
         report: TreeReport,
     ) -> Result<Self, TreeError> {
+        let named = sources
+            .iter()
+            .map(|source| (source.name.clone(), source.path.clone()));
         let rules = Rules {
-            excluded: Excluded::new(&options.exclude)?,
+            excluded: Excluded::new(&options.exclude, named)?,
             skip: options.skip.iter().copied().collect(),
             one_file_system: options.one_file_system,
             report,
@@ -145,6 +150,10 @@ impl Walk {
         self.batches += 1;
         self.ended = batch.is_empty();
         if self.ended {
+            for pattern in self.rules.excluded.unused() {
+                let note = TreeNote::UnusedPattern(pattern.to_owned());
+                self.rules.report.note(note);
+            }
             NextBatch::End
         } else {
             NextBatch::Batch
@@ -160,11 +169,14 @@ impl Walk {
         if let (Some(dir), Some((name, kind))) = (&frame.dir, frame.names.next()) {
             self.path.push(b'/');
             self.path.extend_from_slice(name.to_bytes());
-            if self.rules.is_excluded(&self.path, name.to_bytes()) {
+            if self.rules.is_excluded(&self.path, kind) {
                 return true;
             }
             if matches!(kind, FileType::Directory | FileType::Unknown) {
                 let opened = open::open(dir.fd.as_fd(), name, kind);
+                if self.rules.is_excluded_directory(&self.path, kind, &opened) {
+                    return true;
+                }
                 self.push_opened(opened, batch, capacity);
             } else {
                 let candidate = Candidate::Name(Arc::clone(dir), kind);
@@ -184,13 +196,22 @@ impl Walk {
         };
         self.path.clear();
         self.path.extend_from_slice(source.name.as_bytes());
-        if self.rules.is_excluded(&self.path, source.name.as_bytes()) {
+        if self.rules.is_excluded(&self.path, FileType::Unknown) {
             return true;
         }
         let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
         let opened = path.and_then(|path| open::open(CWD, &path, FileType::Unknown));
+        if (self.rules).is_excluded_directory(&self.path, FileType::Unknown, &opened) {
+            return true;
+        }
         if let Ok(opened) = &opened {
             self.file_system = opened.meta.file_system;
+            if opened.meta.kind == FileType::Symlink {
+                self.rules.report.note(TreeNote::LinkSource {
+                    path: self.path.clone(),
+                    dangling: !source.path.exists(),
+                });
+            }
         }
         self.push_opened(opened, batch, capacity);
         true
@@ -321,9 +342,8 @@ impl Walk {
     /// source. Returns `None` if neither leads to the same directory.
     fn reopen(&self, below: Option<&Dir>) -> Option<OwnedFd> {
         let wanted = &self.frames.last()?.meta;
-        let same = |fd: &OwnedFd| {
-            Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.is_same_inode(wanted))
-        };
+        let same =
+            |fd: &OwnedFd| Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.is_same_inode(wanted));
         let from_below = below
             .and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok())
             .filter(same);
@@ -380,9 +400,24 @@ impl Rules {
         self.one_file_system && meta.is_outside(file_system)
     }
 
+    /// Returns true, and counts the object, if it turned out to be a directory when it was opened
+    /// and as one is excluded.
+    fn is_excluded_directory(
+        &self,
+        path: &[u8],
+        expected: FileType,
+        opened: &Result<OpenObject, Errno>,
+    ) -> bool {
+        let is_directory = |opened: &OpenObject| opened.meta.kind == FileType::Directory;
+        expected == FileType::Unknown
+            && opened.as_ref().is_ok_and(is_directory)
+            && self.is_excluded(path, FileType::Directory)
+    }
+
     /// Returns true, and counts or reports the object, if its path excludes it from the archive.
-    fn is_excluded(&self, path: &[u8], name: &[u8]) -> bool {
-        if self.excluded.matches(path, name) {
+    /// `kind` is its type as far as it is known.
+    fn is_excluded(&self, path: &[u8], kind: FileType) -> bool {
+        if self.excluded.matches(path, kind == FileType::Directory) {
             self.report.update(|outcome| outcome.excluded += 1);
             return true;
         }
