@@ -28,6 +28,7 @@ use datapipe_examples::medium::Location;
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::SecretArgs;
+use datapipe_examples::standard_streams::Stream;
 use datapipe_examples::summary::Summary;
 
 /// Back up file trees or a stream to an archive.
@@ -174,6 +175,12 @@ fn back_up(
     summary: &mut Summary,
 ) -> Result<(), Failure> {
     console.handle_signals(summary.job)?;
+    if args.is_stream() {
+        Stream::Input.check_open()?;
+    }
+    if args.output.json {
+        console.check_output("the JSON object")?;
+    }
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
     args.check_medium_is_not_a_source(location)?;
