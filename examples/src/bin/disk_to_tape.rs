@@ -14,6 +14,7 @@ use clap::{CommandFactory, Parser};
 use datapipe::archive::WriteOutcome;
 use datapipe::controller::ByteCount;
 use datapipe::host;
+use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::tree::{Excluded, TreeError, TreeReport};
@@ -313,7 +314,8 @@ impl Args {
             return Ok(());
         };
         let is_medium = |path: &&PathBuf| {
-            fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == medium)
+            retry(|| fs::symlink_metadata(path))
+                .is_ok_and(|found| (found.dev(), found.ino()) == medium)
         };
         match self.sources.iter().find(is_medium) {
             None => Ok(()),
@@ -442,7 +444,7 @@ impl Args {
 fn source_name(source: &Path) -> Result<OsString, Failure> {
     Ok(match source.file_name() {
         Some(name) => name.to_owned(),
-        None => fs::canonicalize(source)?
+        None => retry(|| fs::canonicalize(source))?
             .file_name()
             .map_or_else(|| "root".into(), ToOwned::to_owned),
     })

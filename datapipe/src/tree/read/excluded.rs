@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::interrupt::retry;
+
 use super::options::TreeError;
 
 /// The compiled patterns of [`TreeOptions::exclude`](field@super::TreeOptions::exclude), for a
@@ -192,11 +194,11 @@ fn normalize(pattern: &str) -> Result<Normal, &'static str> {
 /// Returns the absolute paths of a source: the one that was given, and the one without symbolic
 /// links. Each ends without a slash.
 fn absolute_paths(path: &Path) -> Vec<Vec<u8>> {
-    let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    let is_link = retry(|| fs::symlink_metadata(path)).is_ok_and(|found| found.is_symlink());
     let resolved = match is_link {
         // The link is in the archive, and not what it refers to.
         true => None,
-        false => fs::canonicalize(path).ok(),
+        false => retry(|| fs::canonicalize(path)).ok(),
     };
     let given = std::path::absolute(path).ok();
     let mut paths: Vec<_> = given

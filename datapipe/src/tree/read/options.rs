@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::interrupt::retry;
 use crate::stage::Arguments;
 
 use super::inspect::{InspectorFactory, ObjectInspector};
@@ -206,7 +207,7 @@ pub(in crate::tree) fn source_name(path: &Path) -> Result<OsString, TreeError> {
     if let Some(name) = path.file_name() {
         return Ok(name.to_owned());
     }
-    let canonical = fs::canonicalize(path).map_err(|source| TreeError::Source {
+    let canonical = retry(|| fs::canonicalize(path)).map_err(|source| TreeError::Source {
         path: path.to_owned(),
         source,
     })?;
@@ -241,7 +242,7 @@ pub(super) fn validate_sources(sources: &[Source]) -> Result<(), TreeError> {
                 name: source.name.clone(),
             });
         }
-        if let Err(error) = fs::symlink_metadata(&source.path) {
+        if let Err(error) = retry(|| fs::symlink_metadata(&source.path)) {
             return Err(TreeError::Source {
                 path: source.path.clone(),
                 source: error,

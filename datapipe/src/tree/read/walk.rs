@@ -18,6 +18,7 @@ use std::vec;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::interrupt::retry;
 use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
@@ -209,7 +210,7 @@ impl Walk {
             if opened.meta.kind == FileType::Symlink {
                 self.rules.report.note(TreeNote::LinkSource {
                     path: self.path.clone(),
-                    dangling: !source.path.exists(),
+                    dangling: retry(|| std::fs::metadata(&source.path)).is_err(),
                 });
             }
         }
