@@ -102,10 +102,8 @@ impl Summary {
         self.notes
             .extend(outcome.notes.iter().map(|note| match note {
                 TreeNote::Flags { .. } if others > 0 => {
-                    format!(
-                        "{note}; {} more",
-                        count_of(others, "object has", "objects have")
-                    )
+                    let others = count_of(others, "other object", "other objects");
+                    format!("{note}; so have {others}")
                 }
                 note => note.to_string(),
             }));

@@ -57,11 +57,18 @@ fn closed_standard_output_is_an_error_for_what_it_is_to_have() {
         "$D --json --quiet src/data new.tap",
     ] {
         let text = failed(&shell(&fixture, &format!("{command} >&-")), 1);
-        assert!(text.contains("standard output is closed"), "{command}: {text}");
+        assert!(
+            text.contains("standard output is closed"),
+            "{command}: {text}"
+        );
         assert!(!fixture.path("new.tap").exists(), "{command}");
         // The null device itself is a choice of the user.
-        ok(&shell(&fixture, &format!("{command} >/dev/null")));
-        ok(&shell(&fixture, &format!("{command} 1<>/dev/null && rm -rf new.tap out/data")));
+        for null in [">/dev/null", "1<>/dev/null"] {
+            ok(&shell(
+                &fixture,
+                &format!("{command} {null} && rm -rf new.tap out/data"),
+            ));
+        }
     }
 }
 
@@ -79,7 +86,10 @@ fn job_with_closed_streams_is_done_and_its_files_are_clean() {
     let text = ok(&shell(&fixture, "$D --json src/data c.tap 2>&-"));
     assert!(text.contains("standard error is closed"), "{text}");
     ok(&shell(&fixture, "$D src/data d.tap <&- >&- 2>&-"));
-    ok(&shell(&fixture, "$D --processes src/data e.tap <&- >&- 2>&-"));
+    ok(&shell(
+        &fixture,
+        "$D --processes src/data e.tap <&- >&- 2>&-",
+    ));
     for tape in ["a.tap", "b.tap", "c.tap", "d.tap", "e.tap"] {
         ok(&fixture.restore(&["--verify", "--quiet", tape]));
     }

@@ -17,7 +17,15 @@ fn interrupt_each(fixture: &Fixture, call: &str, program: &str, args: &[&str]) -
         let _ = fs::remove_file(fixture.path("new.tap"));
         let inject = format!("inject={call}:error=EINTR:when={n}");
         let traced = Command::new("strace")
-            .args(["-f", "-qq", "-e", &format!("trace={call}"), "-e", &inject, "-o"])
+            .args([
+                "-f",
+                "-qq",
+                "-e",
+                &format!("trace={call}"),
+                "-e",
+                &inject,
+                "-o",
+            ])
             .arg(&log)
             .arg(program)
             .args(args)
@@ -66,7 +74,13 @@ fn interrupted_calls_are_repeated() {
     drop(sparse);
     ok(&fixture.back_up(&["--quiet", "src/data", "old.tap"]));
 
-    let reading = ["--quiet", "--readers=1", "--instances=1", "src/data", "new.tap"];
+    let reading = [
+        "--quiet",
+        "--readers=1",
+        "--instances=1",
+        "src/data",
+        "new.tap",
+    ];
     for call in [
         "openat",
         "statx",
