@@ -1,9 +1,9 @@
 //! Standard streams that were closed when the program was started (`<&-`, `>&-`, `2>&-`).
 //!
 //! The runtime of Rust opens `/dev/null` in their place before `main`, so that no file of the
-//! program gets one of their numbers. From then on they cannot be told from a `/dev/null` that the
-//! user has chosen, and a closed standard input looks like an empty one. Therefore a function that
-//! the loader calls before the runtime begins looks at them.
+//! program gets one of their numbers. From then on they cannot be distinguished from a `/dev/null`
+//! that the user has chosen, and a closed standard input looks like an empty one. Therefore a
+//! function that the loader calls before the runtime begins looks at them.
 
 use std::hint::black_box;
 use std::io;

@@ -109,6 +109,15 @@ impl Summary {
             }));
     }
 
+    /// Adds the outcome of reading a stream.
+    pub fn add_stream(&mut self) {
+        self.files = 1;
+        if self.bytes_in == 0 {
+            let note = "standard input had no data: the archive has an empty stream";
+            self.notes.push(note.to_owned());
+        }
+    }
+
     /// Adds the outcome of restoring or verifying a tree.
     pub fn add_restored(&mut self, report: &RestoreReport) {
         let outcome = report.snapshot();

@@ -176,12 +176,7 @@ fn back_up(
     summary: &mut Summary,
 ) -> Result<(), Failure> {
     console.handle_signals(summary.job)?;
-    if args.is_stream() {
-        Stream::Input.check_open()?;
-    }
-    if args.output.json {
-        console.check_output("the JSON object")?;
-    }
+    args.check_streams(console)?;
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
     args.check_medium_is_not_a_source(location)?;
@@ -236,12 +231,7 @@ fn back_up(
     console.info(&report.to_string());
     match &tree {
         Some(tree) => console.info(&describe_counts(tree)),
-        None if summary.bytes_in == 0 => {
-            summary.files = 1;
-            let note = "standard input had no data: the archive has an empty stream";
-            summary.notes.push(note.to_owned());
-        }
-        None => summary.files = 1,
+        None => summary.add_stream(),
     }
     Ok(())
 }
@@ -301,6 +291,17 @@ impl Args {
                 Some("--stdin-name needs standard input (-) as the source")
             }
             _ => None,
+        }
+    }
+
+    /// Checks that the standard streams that the job needs are open.
+    fn check_streams(&self, console: Console) -> Result<(), Failure> {
+        if self.is_stream() {
+            Stream::Input.check_open()?;
+        }
+        match self.output.json {
+            true => console.check_output("the JSON object"),
+            false => Ok(()),
         }
     }
 

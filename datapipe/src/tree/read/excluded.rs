@@ -13,8 +13,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -39,7 +38,7 @@ struct Pattern {
     text: String,
     only_directories: bool,
     /// The pattern has left out an object.
-    used: AtomicBool,
+    used: OnceLock<()>,
 }
 
 /// Compiled patterns, each with its position among all patterns.
@@ -82,7 +81,7 @@ impl Excluded {
             all.push(Pattern {
                 text: text.clone(),
                 only_directories: normal.only_directories,
-                used: AtomicBool::new(false),
+                used: OnceLock::new(),
             });
         }
         let roots = match absolute.is_empty() {
@@ -130,7 +129,7 @@ impl Excluded {
         let patterns = matching.iter().map(|&i| &self.patterns[globs.patterns[i]]);
         let effective = patterns.filter(|pattern| is_directory || !pattern.only_directories);
         effective.fold(false, |_, pattern| {
-            pattern.used.store(true, Ordering::Relaxed);
+            let _ = pattern.used.set(());
             true
         })
     }
@@ -140,7 +139,7 @@ impl Excluded {
         let unused = self
             .patterns
             .iter()
-            .filter(|pattern| !pattern.used.load(Ordering::Relaxed));
+            .filter(|pattern| pattern.used.get().is_none());
         unused.map(|pattern| pattern.text.as_str())
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Extents {
     /// are read too. Bytes appended later are not, so a process that writes faster than we read
     /// cannot keep us here.
     rechecked: bool,
-    /// A read has returned no byte: here the file ends, whatever its size is.
+    /// A read has returned no byte: here the file ends, also if its size is larger.
     ended: bool,
     /// Metadata of the file after its last byte was read.
     after: Option<Meta>,

@@ -62,8 +62,8 @@ impl fmt::Display for TreeNote {
                 })
             }
             Self::NoContent => f.write_str(
-                "the archive has no files: nothing was found but directories; check the sources, the \
-                 patterns, and that the file systems are mounted",
+                "the archive has no files: nothing was found but directories; check the \
+                 sources, the patterns, and that the file systems are mounted",
             ),
             Self::Flags { path, flags } => write!(
                 f,

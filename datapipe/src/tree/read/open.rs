@@ -155,7 +155,7 @@ impl Meta {
         }
     }
 
-    /// Returns true if this is the inode that `other` describes, and not one that reuses its number.
+    /// Returns true if `other` describes this inode, and not one that reuses its number.
     pub(super) fn is_same_inode(&self, other: &Self) -> bool {
         (self.id, self.born) == (other.id, other.born)
     }

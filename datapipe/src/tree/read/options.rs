@@ -33,8 +33,9 @@ pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
 pub struct TreeOptions {
     /// Leaves out other file systems that are mounted in a source. A directory where one is mounted
     /// is in the archive, without the objects in it; a file over which another is mounted is not.
-    /// Mounts are told apart by their ids, so the subvolumes of btrfs belong to the mount that shows
-    /// them. Before Linux 5.8, which has no such ids, directories are told apart by their devices.
+    /// Mounts are distinguished by their ids, so the subvolumes of btrfs belong to the mount that
+    /// shows them. Before Linux 5.8, which has no such ids, directories are distinguished by
+    /// their devices.
     pub one_file_system: bool,
     /// Leaves out objects that match one of these patterns, and everything below them: `*`, `?`,
     /// `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. A pattern is compared
