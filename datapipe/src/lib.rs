@@ -159,6 +159,8 @@ pub mod error;
 #[cfg(all(not(loom), feature = "processes"))]
 pub mod host;
 #[doc(hidden)]
+pub mod interrupt;
+#[doc(hidden)]
 pub mod limits;
 #[cfg(not(loom))]
 pub mod media;

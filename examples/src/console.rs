@@ -16,6 +16,7 @@ use crate::format::escape_controls;
 use crate::listing::Listing;
 use crate::progress::{CLEAR, JobProgress, REDRAW, draw};
 use crate::signals;
+use crate::standard_streams::Stream;
 use crate::summary::{ProblemEntry, Summary};
 
 /// Number of problems of each kind that are listed one by one. The rest is only counted.
@@ -171,6 +172,7 @@ impl Console {
             Err(failure) => (failure.exit, Some(failure.message)),
         };
         summary.finish(exit, message);
+        summary.notes.extend(self.closed_stream());
         if self.info_target != InfoTarget::Nowhere {
             self.warn_each(&summary.left_out, summary.left_out_total);
         }
@@ -190,6 +192,32 @@ impl Console {
                 ExitCode::from(FAILED)
             }
         }
+    }
+
+    /// Checks that standard output, on which a job is to write `what`, is open.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure of the job if it is closed.
+    pub fn check_output(self, what: &str) -> Result<(), Failure> {
+        Stream::Output
+            .check_open()
+            .map_err(|error| Failure::new(format!("{error}, and is to have {what}")))
+    }
+
+    /// Returns a note if messages have no destination.
+    fn closed_stream(&self) -> Option<String> {
+        let stream = if Stream::Error.is_closed() {
+            // Only the JSON object or standard output has the note.
+            self.info("standard error is closed: warnings and errors are not shown");
+            Stream::Error
+        } else if self.info_target == InfoTarget::Stdout {
+            Stream::Output
+        } else {
+            return None;
+        };
+        let error = stream.check_open().err()?;
+        Some(format!("{error}: its messages are lost"))
     }
 
     /// Writes the JSON object, or the rest of a list.

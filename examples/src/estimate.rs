@@ -68,7 +68,7 @@ fn count_bytes_below(
     let Ok(root) = fs::symlink_metadata(&source) else {
         return Some(0);
     };
-    if exclusions.patterns.matches(&path, &path) {
+    if exclusions.patterns.matches(&path, root.is_dir()) {
         return Some(0);
     }
     let is_same_file_system =
@@ -97,7 +97,7 @@ fn count_bytes_below(
         let name = entry.file_name();
         path.push(b'/');
         path.extend_from_slice(name.as_bytes());
-        if exclusions.patterns.matches(&path, name.as_bytes()) {
+        if exclusions.patterns.matches(&path, meta.is_dir()) {
             continue;
         }
         bytes = bytes.saturating_add(bytes_of(&meta));
@@ -140,7 +140,7 @@ mod tests {
             let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
             let exclusions = Exclusions {
                 other_file_systems: true,
-                patterns: Excluded::new(&patterns).unwrap(),
+                patterns: Excluded::new(&patterns, []).unwrap(),
             };
             count_bytes_below("data".into(), dir.path().to_owned(), &exclusions, &wanted)
         };

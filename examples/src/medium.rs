@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use datapipe::interrupt::retry;
 use datapipe::media::{FileSystem, Item, MediumError, Storage as _, find_writer};
 use datapipe::prelude::*;
 use datapipe::wire::{RecordHeader, SessionHeader, UNIT_HEADER_LEN, UnitHeader, UnitKind};
@@ -63,7 +64,7 @@ impl Location {
         let tape = VirtualTape::create(&self.path, options)?;
         let mut files = vec![self.identity()?];
         if let Some(beside) = tape.written_beside() {
-            files.push(identity_of(&fs::metadata(beside)?));
+            files.push(identity_of(&retry(|| fs::metadata(beside))?));
         }
         Ok((Box::new(tape), files))
     }
@@ -201,13 +202,13 @@ impl Location {
     ///
     /// Returns an error if the file or directory does not exist.
     pub fn identity(&self) -> io::Result<(u64, u64)> {
-        fs::metadata(&self.path).map(|found| identity_of(&found))
+        retry(|| fs::metadata(&self.path)).map(|found| identity_of(&found))
     }
 
     /// Returns the total size of its files in bytes. Files that cannot be inspected are not
     /// counted.
     pub fn bytes(&self) -> u64 {
-        let len = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        let len = |path: &Path| retry(|| fs::metadata(path)).map_or(0, |found| found.len());
         if !self.directory {
             return len(&self.path);
         }

@@ -6,10 +6,10 @@ use std::time::Instant;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use datapipe::prelude::*;
 use datapipe::stage::DamageEntry;
-use datapipe::tree::{RestoreProblem, RestoreReport, TreeProblem, TreeReport};
+use datapipe::tree::{RestoreProblem, RestoreReport, TreeNote, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
-use crate::format::escape;
+use crate::format::{count_of, escape};
 
 /// Outcome of a job. Serialized, it is the object that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -98,6 +98,24 @@ impl Summary {
             list.push(ProblemEntry { path, what });
         }
         (self.errors_total, self.left_out_total) = (outcome.problem_count, outcome.left_out);
+        let others = outcome.flagged.saturating_sub(1);
+        self.notes
+            .extend(outcome.notes.iter().map(|note| match note {
+                TreeNote::Flags { .. } if others > 0 => {
+                    let others = count_of(others, "other object", "other objects");
+                    format!("{note}; so have {others}")
+                }
+                note => note.to_string(),
+            }));
+    }
+
+    /// Adds the outcome of reading a stream.
+    pub fn add_stream(&mut self) {
+        self.files = 1;
+        if self.bytes_in == 0 {
+            let note = "standard input had no data: the archive has an empty stream";
+            self.notes.push(note.to_owned());
+        }
     }
 
     /// Adds the outcome of restoring or verifying a tree.

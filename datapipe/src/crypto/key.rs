@@ -8,6 +8,7 @@ use std::path::Path;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::interrupt::retry;
 use crate::limits::MAX_PASSPHRASE;
 
 use super::key_error::KeyError;
@@ -155,7 +156,8 @@ impl From<Passphrase> for Secret {
 ///
 /// An error of the system, if the file's mode cannot be read.
 pub fn others_can_read(path: impl AsRef<Path>) -> io::Result<bool> {
-    Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 != 0)
+    let found = retry(|| std::fs::metadata(&path))?;
+    Ok(found.permissions().mode() & 0o077 != 0)
 }
 
 /// Reads a file, or its first `most + 1` bytes: enough to know that it is too long.

@@ -62,7 +62,11 @@ pub(super) fn confine(allowed: &Confinement) -> Result<(), StageError> {
 /// would choose the files that the confined process may open.
 fn open_path(path: &Path) -> io::Result<(OwnedFd, bool)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
-    let is_directory = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).is_dir();
+    let fd = rustix::io::retry_on_intr(|| {
+        rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    })?;
+    let is_directory =
+        FileType::from_raw_mode(rustix::io::retry_on_intr(|| rustix::fs::fstat(&fd))?.st_mode)
+            .is_dir();
     Ok((fd, is_directory))
 }

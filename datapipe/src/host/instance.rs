@@ -66,7 +66,9 @@ fn take_control() -> io::Result<(OwnedFd, Process)> {
             "its parent is not the process that made its control socket",
         ));
     }
-    let nothing = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let nothing = rustix::io::retry_on_intr(|| {
+        rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    })?;
     rustix::stdio::dup2_stdin(&nothing)?;
     Ok((control, watched))
 }

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, OFlags};
 
+use crate::interrupt::retry;
+
 use super::lock;
 use super::{HandleError, Writer};
 
@@ -259,11 +261,11 @@ impl Storage for FileSystem {
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
-        fs::canonicalize(path)
+        retry(|| fs::canonicalize(path))
     }
 
     fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
-        fs::metadata(path).map(|found| (found.dev(), found.ino()))
+        retry(|| fs::metadata(path)).map(|found| (found.dev(), found.ino()))
     }
 
     fn descriptors(
@@ -293,7 +295,7 @@ fn regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 
 /// Returns the file if it is a regular one.
 pub(super) fn checked_regular(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
+    if retry(|| file.metadata())?.is_file() {
         return Ok(file);
     }
     Err(io::Error::new(
@@ -304,7 +306,7 @@ pub(super) fn checked_regular(file: File) -> io::Result<File> {
 
 impl StorageFile for File {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.metadata()?.len())
+        Ok(retry(|| self.metadata())?.len())
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -324,12 +326,12 @@ impl StorageFile for File {
     }
 
     fn identity(&self) -> io::Result<(u64, u64)> {
-        self.metadata().map(|found| (found.dev(), found.ino()))
+        retry(|| self.metadata()).map(|found| (found.dev(), found.ino()))
     }
 
     fn copy_access(&self, from: &Self) -> io::Result<()> {
-        let old = from.metadata()?;
-        let own = self.metadata()?;
+        let old = retry(|| from.metadata())?;
+        let own = retry(|| self.metadata())?;
         let is_same = (old.uid(), old.gid()) == (own.uid(), own.gid());
         // Without the owner and group that it was meant for, a permission could widen access.
         let kept = match is_same || fchown(self, Some(old.uid()), Some(old.gid())).is_ok() {

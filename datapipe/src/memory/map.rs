@@ -21,6 +21,7 @@ use super::segment_error::{SegmentError, system};
 use super::shape::{Direction, Shape, ShapeError, StageShape};
 use super::sweep;
 use super::tables::{Array, Header, StageEntry, Tables};
+use crate::interrupt::retry;
 use crate::limits::MAX_STAGES;
 
 /// Size in bytes of the pages that [`HugePages::Require`] asks for.
@@ -160,8 +161,7 @@ impl Map {
 
     pub(super) fn of_descriptor(descriptor: OwnedFd) -> Result<Self, SegmentError> {
         let file = File::from(descriptor);
-        let len = file
-            .metadata()
+        let len = retry(|| file.metadata())
             .map_err(|source| SegmentError::System {
                 call: "fstat",
                 source,
@@ -198,9 +198,12 @@ impl Map {
     pub(super) fn open_named(name: &PipeName) -> Result<Self, SegmentError> {
         // Any user may make a file of this name. Only our own user's is opened, which no other user
         // can change or shrink.
-        let descriptor = shm::open(sweep::object_name(name), shm::OFlags::RDWR, Mode::empty())
-            .map_err(system("shm_open"))?;
-        let stat = rustix::fs::fstat(&descriptor).map_err(system("fstat"))?;
+        let object = sweep::object_name(name);
+        let opened =
+            rustix::io::retry_on_intr(|| shm::open(&object, shm::OFlags::RDWR, Mode::empty()));
+        let descriptor = opened.map_err(system("shm_open"))?;
+        let stat = rustix::io::retry_on_intr(|| rustix::fs::fstat(&descriptor))
+            .map_err(system("fstat"))?;
         if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o077 != 0 {
             return Err(SegmentError::Foreign {
                 owner: stat.st_uid,

@@ -27,7 +27,7 @@ use rustix::fs::{
     AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, Stat, fallocate,
     flock, fstat, ftruncate, linkat, open, openat, statat, unlinkat,
 };
-use rustix::io::{Errno, pread, pwrite};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::layout::MAGIC;
 use super::name::PipeName;
@@ -102,7 +102,7 @@ pub(super) fn create(name: &PipeName, len: usize) -> Result<OwnedFd, SegmentErro
 /// ```
 pub fn sweep() -> io::Result<Vec<String>> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let folder = match open(FOLDER, flags, Mode::empty()) {
+    let folder = match retry_on_intr(|| open(FOLDER, flags, Mode::empty())) {
         Err(Errno::NOENT) => return Ok(Vec::new()),
         opened => opened?,
     };
@@ -128,12 +128,13 @@ fn pipe_of(object: &CStr) -> Option<PipeName> {
 /// Removes an object if it is a segment of ours whose creator is dead. Returns whether it did.
 fn remove_if_dead(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<bool> {
     // Before it is opened: opening anything but a plain file may have any effect.
-    if !is_ours(&statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?) {
+    let look = || retry_on_intr(|| statat(folder, name, AtFlags::SYMLINK_NOFOLLOW));
+    if !is_ours(&look()?) {
         return Ok(false);
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let object = openat(folder, name, flags, Mode::empty())?;
-    let opened = fstat(&object)?;
+    let object = retry_on_intr(|| openat(folder, name, flags, Mode::empty()))?;
+    let opened = retry_on_intr(|| fstat(&object))?;
     if !is_ours(&opened) || !is_marked(&object)? {
         return Ok(false);
     }
@@ -144,7 +145,7 @@ fn remove_if_dead(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<boo
     }
     // An earlier sweeper may have removed it after we had opened it. From here on none does: only
     // its creator and the holder of the lock may, and the creator is dead and the holder is us.
-    let named = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let named = look()?;
     if (named.st_dev, named.st_ino) != (opened.st_dev, opened.st_ino) {
         return Ok(false);
     }

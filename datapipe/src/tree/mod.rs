@@ -28,8 +28,8 @@ mod temp_file; // unnamed temporary files, and the spill file
 #[cfg(feature = "processes")]
 pub use modules::modules;
 pub use read::{
-    Excluded, ObjectInspector, ObjectVerdict, ProblemKind, TreeError, TreeHead, TreeOptions,
-    TreeOutcome, TreeProblem, TreeReport,
+    Excluded, ObjectInspector, ObjectVerdict, ProblemKind, TreeError, TreeHead, TreeNote,
+    TreeOptions, TreeOutcome, TreeProblem, TreeReport,
 };
 pub use restore::{
     RestoreOptions, RestoreOutcome, RestoreProblem, RestoreReport, TreeRestore, TreeVerify,

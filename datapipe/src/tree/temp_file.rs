@@ -64,7 +64,7 @@ fn create() -> io::Result<File> {
 
 fn create_in(dir: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
+    match rustix::io::retry_on_intr(|| rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR)) {
         Ok(file) => Ok(file.into()),
         // Not every file system supports `O_TMPFILE`.
         Err(_) => create_and_unlink(dir),

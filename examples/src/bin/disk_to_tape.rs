@@ -14,6 +14,7 @@ use clap::{CommandFactory, Parser};
 use datapipe::archive::WriteOutcome;
 use datapipe::controller::ByteCount;
 use datapipe::host;
+use datapipe::interrupt::retry;
 use datapipe::limits::{DEFAULT_RECORD, MAX_INSTANCES, MAX_TEXT};
 use datapipe::prelude::*;
 use datapipe::tree::{Excluded, TreeError, TreeReport};
@@ -28,6 +29,7 @@ use datapipe_examples::medium::Location;
 use datapipe_examples::new_file::validate_file_name;
 use datapipe_examples::progress::JobProgress;
 use datapipe_examples::secret::SecretArgs;
+use datapipe_examples::standard_streams::Stream;
 use datapipe_examples::summary::Summary;
 
 /// Back up file trees or a stream to an archive.
@@ -67,11 +69,14 @@ struct Args {
     /// the file system]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     volume_size: Option<u64>,
-    /// Leave out objects that match GLOB, and everything below them. GLOB matches a name, or a path
-    /// in the archive; ** matches any number of directories
+    /// Leave out objects that match GLOB, and everything below them. GLOB matches a name, a path in
+    /// the archive, or, if it begins with a slash, an absolute path; ** matches any number of
+    /// directories. With a slash at its end it matches directories only. A GLOB that leaves nothing
+    /// out is reported
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Leave out other file systems that are mounted inside a source
+    /// Leave out other file systems that are mounted inside a source: other mounts, so that the
+    /// layers of overlayfs and the subvolumes of btrfs stay
     #[arg(long)]
     one_file_system: bool,
     /// Name of standard input in the archive [default: stdin]
@@ -92,7 +97,8 @@ struct Args {
     allow_empty: bool,
     #[command(flatten)]
     output: OutputArgs,
-    /// Files and directories, or - for standard input
+    /// Files and directories, or - for standard input. Of a symbolic link the archive has the link;
+    /// with a slash at its end, the directory that it refers to
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
     /// A directory of volumes if it is a directory or ends with a slash; otherwise a file, a
@@ -170,6 +176,7 @@ fn back_up(
     summary: &mut Summary,
 ) -> Result<(), Failure> {
     console.handle_signals(summary.job)?;
+    args.check_streams(console)?;
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
     args.check_medium_is_not_a_source(location)?;
@@ -224,7 +231,7 @@ fn back_up(
     console.info(&report.to_string());
     match &tree {
         Some(tree) => console.info(&describe_counts(tree)),
-        None => summary.files = 1,
+        None => summary.add_stream(),
     }
     Ok(())
 }
@@ -287,6 +294,17 @@ impl Args {
         }
     }
 
+    /// Checks that the standard streams that the job needs are open.
+    fn check_streams(&self, console: Console) -> Result<(), Failure> {
+        if self.is_stream() {
+            Stream::Input.check_open()?;
+        }
+        match self.output.json {
+            true => console.check_output("the JSON object"),
+            false => Ok(()),
+        }
+    }
+
     fn is_stream(&self) -> bool {
         matches!(&self.sources[..], [source] if source.as_os_str() == "-")
     }
@@ -297,7 +315,8 @@ impl Args {
             return Ok(());
         };
         let is_medium = |path: &&PathBuf| {
-            fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == medium)
+            retry(|| fs::symlink_metadata(path))
+                .is_ok_and(|found| (found.dev(), found.ino()) == medium)
         };
         match self.sources.iter().find(is_medium) {
             None => Ok(()),
@@ -362,14 +381,13 @@ impl Args {
             .sources
             .iter()
             .map(|source| Some((source_name(source).ok()?, source.clone())));
+        let sources: Option<Vec<_>> = named.collect();
+        let sources = sources.filter(|_| !self.is_stream())?;
         let exclusions = Exclusions {
             other_file_systems: self.one_file_system,
-            patterns: Excluded::new(&self.exclude).ok()?,
+            patterns: Excluded::new(&self.exclude, sources.clone()).ok()?,
         };
-        let sources: Option<_> = named.collect();
-        sources
-            .filter(|_| !self.is_stream())
-            .map(|sources| Estimate::start(sources, exclusions))
+        Some(Estimate::start(sources, exclusions))
     }
 
     /// Plans the archive: everything that does not depend on its data.
@@ -427,7 +445,7 @@ impl Args {
 fn source_name(source: &Path) -> Result<OsString, Failure> {
     Ok(match source.file_name() {
         Some(name) => name.to_owned(),
-        None => fs::canonicalize(source)?
+        None => retry(|| fs::canonicalize(source))?
             .file_name()
             .map_or_else(|| "root".into(), ToOwned::to_owned),
     })

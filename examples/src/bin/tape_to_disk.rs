@@ -114,6 +114,12 @@ fn run(
     summary: &mut Summary,
 ) -> Result<(), Failure> {
     console.handle_signals(summary.job)?;
+    let written = match args.output.json {
+        true => Some("the JSON object"),
+        false if args.list => Some("the list"),
+        false => args.to_stdout().then_some("the stream"),
+    };
+    written.map_or(Ok(()), |what| console.check_output(what))?;
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     location.check_is_path()?;

@@ -6,6 +6,9 @@
     reason = "the target `programs` has the same fixture"
 )]
 
+mod closed_streams; // standard streams that are closed
+mod interrupted; // calls that signals interrupt
+mod left_out_in_silence; // archives that miss something
 mod medium_names; // media that are streams, links, unfinished or full
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium

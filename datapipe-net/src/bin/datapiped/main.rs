@@ -6,6 +6,7 @@ mod find; // the pipe that a command names
 mod output; // standard output and standard error
 mod run; // the daemon
 mod signals; // signals that end a command
+mod standard_output; // standard output that is closed
 mod status; // lists and statuses
 mod stop; // the end of a pipe
 

@@ -6,6 +6,7 @@ use datapipe_net::show;
 use rustix::termios::tcgetwinsize;
 
 use crate::failure::{FAILED, Failure};
+use crate::standard_output::check_output;
 
 /// Columns of an output that is not a terminal, or does not report its size.
 const DEFAULT_COLUMNS: usize = 200;
@@ -13,7 +14,8 @@ const DEFAULT_COLUMNS: usize = 200;
 /// Prints the output that the user requested.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = stdout().lock();
-    out.write_all(text.as_bytes())
+    check_output()
+        .and_then(|()| out.write_all(text.as_bytes()))
         .and_then(|()| out.flush())
         .map_err(|error| Failure {
             message: format!("cannot write to standard output: {error}"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FileType, fstat};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use crate::pool::Stop;
 
@@ -26,7 +26,8 @@ pub struct OpenFile {
 impl OpenFile {
     pub(crate) fn new(descriptor: impl Into<OwnedFd>) -> Self {
         let descriptor = Arc::new(descriptor.into());
-        let file_type = fstat(&*descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let file_type =
+            retry_on_intr(|| fstat(&*descriptor)).map(|stat| FileType::from_raw_mode(stat.st_mode));
         Self {
             descriptor,
             may_wait: !matches!(

@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 
 use crate::limits::{MAX_BATCH_OBJECTS, MAX_BATCH_PATHS};
 
-use super::open::{Dir, OpenObject};
+use super::open::{Dir, FileSystem, OpenObject};
 
 /// Consecutive objects of the walk.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub(super) enum Candidate {
     Name(Arc<Dir>, FileType),
     /// An object that the walk opened and found not to be a directory, and the file system of its
     /// source.
-    Opened(Box<OpenObject>, u64),
+    Opened(Box<OpenObject>, FileSystem),
     /// A directory.
     Directory(Box<OpenObject>),
 }

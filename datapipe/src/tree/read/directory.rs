@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{FileType, RawDir, SeekFrom};
-use rustix::io::{Errno, Result};
+use rustix::io::{Errno, Result, retry_on_intr};
 
 use crate::limits::MAX_SORTED_NAMES;
 
@@ -69,7 +69,7 @@ impl DirEntries {
         self.bytes.clear();
         self.names.clear();
         self.returned = 0;
-        let sought = rustix::fs::seek(dir, SeekFrom::Start(at));
+        let sought = retry_on_intr(|| rustix::fs::seek(dir, SeekFrom::Start(at)));
         sought
             .and_then(|_| self.read_piece(dir, buf))
             .inspect_err(|_| self.next_piece = None)?;
@@ -102,6 +102,7 @@ impl DirEntries {
             };
             let entry = match entry {
                 Ok(entry) => entry,
+                Err(Errno::INTR) => continue,
                 Err(error) => {
                     self.next_piece = None;
                     self.sort();
@@ -124,10 +125,13 @@ impl DirEntries {
         Ok(())
     }
 
+    /// Sorts the names, and removes those that the file system has listed twice.
     fn sort(&mut self) {
         let bytes = &self.bytes;
         self.names
             .sort_unstable_by(|a, b| bytes_of(bytes, *a).cmp(bytes_of(bytes, *b)));
+        self.names
+            .dedup_by(|a, b| bytes_of(bytes, *a) == bytes_of(bytes, *b));
     }
 }
 

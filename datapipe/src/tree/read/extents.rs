@@ -2,8 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::SeekFrom;
-use rustix::io::{Errno, Result};
+use rustix::fs::{SeekFrom, fstatfs};
+use rustix::io::{Errno, Result, retry_on_intr};
 
 use crate::error::StageError;
 use crate::limits::MIN_EXTENT;
@@ -21,7 +21,9 @@ pub(super) struct Extents {
     before: Meta,
     /// Offset at which reading continues.
     at: u64,
-    /// Offset at which reading ends: the size of the file when it was last examined.
+    /// Offset at which reading ends: the size of the file when it was last examined, or `u64::MAX`
+    /// for a file that has data and whose size does not count it. Such a file is made by the kernel
+    /// or by a program when it is read (procfs, FUSE).
     limit: u64,
     /// End of the data segment that contains `at`; `u64::MAX` if holes are not searched for.
     segment: u64,
@@ -31,6 +33,8 @@ pub(super) struct Extents {
     /// are read too. Bytes appended later are not, so a process that writes faster than we read
     /// cannot keep us here.
     rechecked: bool,
+    /// A read has returned no byte: here the file ends, also if its size is larger.
+    ended: bool,
     /// Metadata of the file after its last byte was read.
     after: Option<Meta>,
     /// Number of bytes read, without holes.
@@ -45,6 +49,8 @@ pub(super) enum ReadProgress {
     BlockFull,
     /// The file was read to its end, and is whole or changed.
     Done(ObjectState),
+    /// The file ended before its size, and had not changed. This is its size.
+    Short(u64),
     /// The inspector rejected the file, for this reason. None of its data is in the block.
     Rejected(String),
 }
@@ -61,16 +67,17 @@ impl Extents {
     pub(super) fn new(meta: Meta) -> Self {
         let sparse = meta.sectors.saturating_mul(512) < meta.size;
         let segment = if sparse { 0 } else { u64::MAX };
-        // No data of an empty file is read that might have changed, so its size is not read again.
-        let empty = meta.size == 0;
+        // Only a read shows whether a file without a size is empty.
+        let has_no_size = meta.size == 0;
         Self {
             before: meta,
             at: 0,
-            limit: meta.size,
+            limit: if has_no_size { u64::MAX } else { meta.size },
             segment,
             sparse,
-            rechecked: empty,
-            after: empty.then_some(meta),
+            rechecked: false,
+            ended: false,
+            after: None,
             bytes: 0,
             hashed: Digest::new(),
         }
@@ -144,7 +151,11 @@ impl Extents {
             let data = &mut spare[EXTENT_HEADER_LEN..][..len];
             let n = match read_at(fd, data, self.at) {
                 Ok(0) => {
+                    self.ended = true;
                     self.limit = self.at;
+                    // No data of an empty file is read that might have changed, so its size is not
+                    // read again.
+                    self.after = (self.at == 0 && self.before.size == 0).then_some(self.before);
                     continue;
                 }
                 Ok(n) => n,
@@ -177,11 +188,26 @@ impl Extents {
             if self.at < self.limit && self.sparse && self.at >= self.segment {
                 self.find_segment(fd)?;
             }
+            if self.limit == u64::MAX && self.at > 0 && !self.rechecked {
+                self.rechecked = true;
+                // A file that was empty when it was opened, and grows.
+                if let size @ 1.. = Meta::from_fd(fd)?.size {
+                    self.limit = size;
+                }
+            }
             if self.at < self.limit {
                 return Ok(true);
             }
-            if self.rechecked || self.limit < self.before.size {
+            if self.ended {
                 return Ok(false);
+            }
+            if self.rechecked {
+                if !self.has_more(fd)? {
+                    return Ok(false);
+                }
+                (self.limit, self.segment) = (u64::MAX, u64::MAX);
+                (self.sparse, self.after) = (false, None);
+                return Ok(true);
             }
             self.rechecked = true;
             let now = Meta::from_fd(fd)?;
@@ -193,9 +219,25 @@ impl Extents {
         }
     }
 
+    /// Returns true if the file has data after its end according to its size, and its size does not
+    /// grow: it is a guess.
+    fn has_more(&mut self, fd: BorrowedFd<'_>) -> Result<bool> {
+        // An error after the last byte that belongs to the file is not a fault of its data.
+        if read_at(fd, &mut [0; 512], self.at).unwrap_or(0) == 0 {
+            self.ended = true;
+            return Ok(false);
+        }
+        let now = Meta::from_fd(fd)?;
+        self.ended = now.size > self.at;
+        if self.ended {
+            self.after.get_or_insert(now);
+        }
+        Ok(!self.ended)
+    }
+
     /// Finds the next data segment of a sparse file at or after `at`.
     fn find_segment(&mut self, fd: BorrowedFd<'_>) -> Result<()> {
-        match rustix::fs::seek(fd, SeekFrom::Data(self.at)) {
+        match retry_on_intr(|| rustix::fs::seek(fd, SeekFrom::Data(self.at))) {
             Ok(data) => self.at = data.max(self.at).min(self.limit),
             // A hole extends to the end of the file.
             Err(Errno::NXIO) => self.at = self.limit,
@@ -208,7 +250,7 @@ impl Extents {
             Err(error) => return Err(error),
         }
         if self.at < self.limit {
-            self.segment = match rustix::fs::seek(fd, SeekFrom::Hole(self.at)) {
+            self.segment = match retry_on_intr(|| rustix::fs::seek(fd, SeekFrom::Hole(self.at))) {
                 Ok(hole) if hole > self.at => hole,
                 // The file was truncated in the meantime: the read will find its end.
                 Ok(_) | Err(Errno::NXIO) => self.limit,
@@ -226,13 +268,36 @@ impl Extents {
             None => Meta::from_fd(fd)?,
         };
         let same = before.modified == after.modified && before.changed == after.changed;
-        let whole = same && before.size == after.size && self.at == after.size;
-        Ok(ReadProgress::Done(if whole {
-            ObjectState::Whole
+        let same = (same && before.size == after.size) || is_synthetic(fd, &after);
+        Ok(if !same {
+            ReadProgress::Done(ObjectState::Changed)
+        } else if self.at < after.size && after.sectors > 0 {
+            ReadProgress::Short(after.size)
         } else {
-            ObjectState::Changed
-        }))
+            // A file without storage, as those of sysfs, has a size that means nothing.
+            ReadProgress::Done(ObjectState::Whole)
+        })
     }
+}
+
+/// Returns true if the kernel makes the content of the file when it is read. The times of such a
+/// file state when its inode came into memory: on sysfs, asking for its attributes changes them.
+fn is_synthetic(fd: BorrowedFd<'_>, meta: &Meta) -> bool {
+    const SYSFS: u64 = 0x6265_6572;
+    const PROCFS: u64 = 0x9fa0;
+    const CGROUP: u64 = 0x0027_e0eb;
+    const CGROUP2: u64 = 0x6367_7270;
+    const DEBUGFS: u64 = 0x6462_6720;
+    const TRACEFS: u64 = 0x7472_6163;
+    const SECURITYFS: u64 = 0x7363_6673;
+    const CONFIGFS: u64 = 0x6265_6570;
+    let synthetic = [
+        SYSFS, PROCFS, CGROUP, CGROUP2, DEBUGFS, TRACEFS, SECURITYFS, CONFIGFS,
+    ];
+    meta.sectors == 0
+        && retry_on_intr(|| fstatfs(fd)).is_ok_and(|found| {
+            u64::try_from(found.f_type).is_ok_and(|kind| synthetic.contains(&kind))
+        })
 }
 
 /// Reads until `buf` is full, or the file ends. Returns an error only if no byte was read: the next

@@ -4,8 +4,8 @@
 //! memory, it is moved to an unnamed temporary file, in sorted runs. One key in every 256 of each
 //! run stays in memory.
 //!
-//! Inodes are reused. So each file has a stamp of its size and time of modification, and an inode
-//! with another stamp is another file. At worst a file is in the archive twice.
+//! Inodes are reused. So each file has a stamp of its size and times, and an inode with another
+//! stamp is another file. At worst a file is in the archive twice.
 
 use std::collections::HashMap;
 use std::io;

@@ -17,6 +17,7 @@ use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
 
 use super::inspect::InspectorFactory;
+use super::note::TreeNote;
 use super::object_reader::{FillProgress, ObjectReader};
 use super::options::{
     Source, TREE_HEAD_MODULE, TreeError, TreeOptions, head_arguments, name_sources,
@@ -104,7 +105,8 @@ const BATCHES_PER_BLOCK: usize = 2;
 impl TreeHead {
     /// Creates a head that reads `sources`, each under the last name of its path: `/srv/data` as
     /// `data`, `.` and `..` as the name of the directory they refer to, `/` as `root`. A symbolic
-    /// link is read as a link.
+    /// link is read as a link, which is a [`TreeNote::LinkSource`](super::TreeNote::LinkSource) in
+    /// the report; a path with a slash at its end refers to the directory.
     ///
     /// # Errors
     ///
@@ -312,8 +314,8 @@ impl TreeHead {
     }
 }
 
-/// Refuses an archive without content, once all objects were read. `sources` is the number of
-/// sources, or `None` if such an archive is accepted.
+/// Refuses or remarks on an archive without content, once all objects were read. `sources` is the
+/// number of sources, or `None` if such an archive is accepted.
 fn check_content(sources: Option<u64>, report: &TreeReport) -> Result<(), StageError> {
     let counts = report.counts();
     let is_empty = counts.files + counts.others == 0;
@@ -336,7 +338,12 @@ fn check_content(sources: Option<u64>, report: &TreeReport) -> Result<(), StageE
                 },
             )))
         }
-        _ => Ok(()),
+        _ => {
+            if is_empty {
+                report.note(TreeNote::NoContent);
+            }
+            Ok(())
+        }
     }
 }
 

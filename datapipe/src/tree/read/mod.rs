@@ -18,10 +18,13 @@
 mod batch; // objects of the walk, for one instance
 mod catalogue; // position of every object in the archive
 mod directory; // entries of a directory, in sorted pieces
+mod excluded; // patterns of names to leave out
 mod extents; // data of files
+mod flags; // inode flags, which an archive does not have
 mod hard_links; // files that are in the archive under another name
 mod head; // instances that fill blocks
 mod inspect; // the application's verdict on each file
+mod note; // remarks on a result that may not be expected
 mod object_reader; // objects of a batch into a block
 mod open; // descriptor and metadata of an object
 mod options; // sources, exclusions, errors
@@ -30,9 +33,11 @@ mod turn; // commit of batches in the order of the walk
 mod unplaced; // finished objects whose blocks have no number yet
 mod walk; // names of the tree, in batches
 
+pub use excluded::Excluded;
 pub use head::TreeHead;
 pub use inspect::{ObjectInspector, ObjectVerdict};
-pub use options::{Excluded, TreeError, TreeOptions};
+pub use note::TreeNote;
+pub use options::{TreeError, TreeOptions};
 pub use report::{ProblemKind, TreeOutcome, TreeProblem, TreeReport};
 
 pub(super) use options::{TREE_HEAD_MODULE, source_name};

@@ -14,8 +14,9 @@ use crate::wire::{DIGEST_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMet
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
 use super::extents::{Extents, ReadProgress};
+use super::flags;
 use super::inspect::{ObjectInspector, ObjectVerdict};
-use super::open::{self, Attributes, OpenObject};
+use super::open::{self, Attributes, FileSystem, OpenObject};
 use super::report::ProblemKind;
 use super::turn::{BatchRange, SharedHead};
 use super::unplaced::{EntryPos, FinishedObject, Unplaced};
@@ -186,7 +187,7 @@ impl ObjectReader {
         &self,
         path: PathIndex,
         opened: Result<OpenObject, Errno>,
-        file_system: u64,
+        file_system: FileSystem,
     ) -> Option<(OpenObject, ObjectKind, Vec<u8>)> {
         let path = self.batch.path(path);
         let with_target = opened.and_then(|opened| match opened.meta.kind {
@@ -275,8 +276,21 @@ impl ObjectReader {
                 .add(meta.id, meta.stamp(), current.number, meta.links)?;
         }
         current.next = NextEntry::Attributes;
+        self.note_flags(current);
         self.list_attributes(current);
         Ok(Put::Written)
+    }
+
+    /// Reports the inode flags of a file or a directory.
+    fn note_flags(&self, current: &Current) {
+        if current.opened.path_only {
+            return;
+        }
+        let flags = flags::names(current.opened.fd.as_fd());
+        if !flags.is_empty() {
+            let path = self.batch.path(current.path);
+            self.rules.report.flagged(path, &flags);
+        }
     }
 
     /// Lists the extended attributes of an object. If that fails, the object has none and is
@@ -404,6 +418,13 @@ impl ObjectReader {
                 self.problem(current, ObjectState::Changed, ProblemKind::Changed);
             }
             Ok(ReadProgress::Rejected(why)) => self.reject(current, &why, shared, range),
+            Ok(ReadProgress::Short(announced)) => {
+                let why = format!(
+                    "it ends at byte {}, and its size is {announced} bytes",
+                    summary.size
+                );
+                self.problem(current, ObjectState::Unread, ProblemKind::Unreadable(why));
+            }
             Ok(_) => {}
             Err(error) => {
                 let why = format!("{error} at byte {}", summary.size);

@@ -1,19 +1,38 @@
 //! Opens an object by its name, and reads its metadata and extended attributes.
 
+use std::collections::hash_map::DefaultHasher;
 use std::ffi::{CStr, CString};
+use std::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat};
-use rustix::io::{Errno, Result};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, Statx, StatxFlags, fstat, major, makedev, minor, statx,
+};
+use rustix::io::{Errno, Result, retry_on_intr};
 
 use crate::wire::{ObjectKind, ObjectMeta, Time};
 
-/// Metadata of an object, from `fstat`.
+/// The file system that an object belongs to.
+///
+/// A device number does not tell file systems apart: overlayfs reports that of a layer for its
+/// files, btrfs one for each subvolume. A mount does, and its id tells whether something else was
+/// mounted over a directory or a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FileSystem {
+    /// Id of the mount; `None` if the kernel does not report it (before Linux 5.8).
+    mount: Option<u64>,
+    device: u64,
+}
+
+/// Metadata of an object, from `statx` or `fstat`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meta {
     /// Device and inode.
     pub(super) id: (u64, u64),
+    pub(super) file_system: FileSystem,
+    /// Time at which the inode was made, if the file system reports it.
+    pub(super) born: Option<Time>,
     /// Number of hard links.
     pub(super) links: u64,
     pub(super) kind: FileType,
@@ -32,7 +51,48 @@ pub(super) struct Meta {
 
 impl Meta {
     pub(super) fn from_fd(fd: BorrowedFd<'_>) -> Result<Self> {
-        Ok(Self::new(&fstat(fd)?))
+        let wanted = StatxFlags::BASIC_STATS
+            | StatxFlags::BTIME
+            | StatxFlags::MNT_ID
+            | StatxFlags::from_bits_retain(MNT_ID_UNIQUE);
+        match retry_on_intr(|| statx(fd, c"", AtFlags::EMPTY_PATH, wanted)) {
+            Ok(found) => Ok(Self::from_statx(&found)),
+            // A sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(Self::new(&retry_on_intr(|| fstat(fd))?)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn from_statx(found: &Statx) -> Self {
+        let kind = FileType::from_raw_mode(found.stx_mode.into());
+        let special = matches!(kind, FileType::CharacterDevice | FileType::BlockDevice);
+        let device = match special {
+            true => (found.stx_rdev_major, found.stx_rdev_minor),
+            false => (0, 0),
+        };
+        let has = |field: u32| found.stx_mask & field != 0;
+        let born = has(StatxFlags::BTIME.bits())
+            .then(|| time(found.stx_btime.tv_sec, found.stx_btime.tv_nsec.into()));
+        let id_of_mount = StatxFlags::MNT_ID.bits() | MNT_ID_UNIQUE;
+        let of_device = makedev(found.stx_dev_major, found.stx_dev_minor);
+        Self {
+            id: (of_device, found.stx_ino),
+            file_system: FileSystem {
+                mount: has(id_of_mount).then_some(found.stx_mnt_id),
+                device: of_device,
+            },
+            born,
+            links: found.stx_nlink.into(),
+            kind,
+            mode: u32::from(found.stx_mode) & 0o7777,
+            uid: found.stx_uid,
+            gid: found.stx_gid,
+            size: size_of(kind, found.stx_size),
+            sectors: found.stx_blocks,
+            modified: time(found.stx_mtime.tv_sec, found.stx_mtime.tv_nsec.into()),
+            changed: time(found.stx_ctime.tv_sec, found.stx_ctime.tv_nsec.into()),
+            device,
+        }
     }
 
     #[allow(
@@ -47,23 +107,19 @@ impl Meta {
         } else {
             (0, 0)
         };
-        let time = |seconds: i64, nanoseconds: u64| Time {
-            seconds,
-            nanoseconds: u32::try_from(nanoseconds)
-                .map_or(0, |nanoseconds| nanoseconds.min(999_999_999)),
-        };
         Self {
             id: (stat.st_dev as u64, stat.st_ino as u64),
+            file_system: FileSystem {
+                mount: None,
+                device: stat.st_dev as u64,
+            },
+            born: None,
             links: stat.st_nlink as u64,
             kind,
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            size: if kind == FileType::RegularFile {
-                u64::try_from(stat.st_size).unwrap_or(0)
-            } else {
-                0
-            },
+            size: size_of(kind, u64::try_from(stat.st_size).unwrap_or(0)),
             sectors: stat.st_blocks as u64,
             modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
             changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
@@ -71,11 +127,37 @@ impl Meta {
         }
     }
 
-    /// Returns a hash of size and time of modification, which tells a file from another one that
-    /// reuses its inode.
+    /// Returns a hash that tells a file from another one that reuses its inode: of size, time of
+    /// modification, and the time at which the inode was made.
+    ///
+    /// A user can give two files the same size and time of modification. The time at which an inode
+    /// was made cannot be set. Where the file system does not keep it, the time of the inode's last
+    /// change takes its place: that of a file whose names change while the tree is read changes
+    /// too, and the file is stored twice.
     pub(super) fn stamp(&self) -> u64 {
-        let seconds = u64::from_le_bytes(self.modified.seconds.to_le_bytes());
-        self.size.rotate_left(48) ^ seconds.rotate_left(30) ^ u64::from(self.modified.nanoseconds)
+        let mut hasher = DefaultHasher::new();
+        let parts = |time: Time| (time.seconds, time.nanoseconds);
+        self.size.hash(&mut hasher);
+        parts(self.modified).hash(&mut hasher);
+        self.born.map(parts).hash(&mut hasher);
+        parts(self.born.unwrap_or(self.changed)).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Returns true if the object does not belong to the file system `of`, on which its source is.
+    ///
+    /// Without ids of mounts only directories are compared by their devices: where another file
+    /// system is mounted, the device of a directory differs, and a file's may differ anyway.
+    pub(super) fn is_outside(&self, of: FileSystem) -> bool {
+        match (self.file_system.mount, of.mount) {
+            (Some(own), Some(of)) => own != of,
+            _ => self.kind == FileType::Directory && self.file_system.device != of.device,
+        }
+    }
+
+    /// Returns true if `other` describes this inode, and not one that reuses its number.
+    pub(super) fn is_same_inode(&self, other: &Self) -> bool {
+        (self.id, self.born) == (other.id, other.born)
     }
 
     /// Returns the entry of an object that is not a further name of another. `kind` is that of
@@ -120,12 +202,42 @@ impl Meta {
     }
 }
 
+/// `STATX_MNT_ID_UNIQUE` (Linux 6.8): the id of the mount, never used again before the next boot.
+/// A kernel that does not know it reports the id that `STATX_MNT_ID` asks for.
+const MNT_ID_UNIQUE: u32 = 0x4000;
+
+fn time(seconds: i64, nanoseconds: u64) -> Time {
+    Time {
+        seconds,
+        nanoseconds: u32::try_from(nanoseconds)
+            .map_or(0, |nanoseconds| nanoseconds.min(999_999_999)),
+    }
+}
+
+/// Returns the size of a regular file, and 0 for other kinds.
+fn size_of(kind: FileType, size: u64) -> u64 {
+    match kind {
+        FileType::RegularFile => size,
+        _ => 0,
+    }
+}
+
+/// Opens an object, again if a signal interrupts it: on network file systems that happens.
+pub(super) fn openat(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    flags: OFlags,
+    mode: Mode,
+) -> Result<OwnedFd> {
+    retry_on_intr(|| rustix::fs::openat(dir, name, flags, mode))
+}
+
 /// A directory, open for as long as an object in it may have to be opened.
 #[derive(Debug)]
 pub(super) struct Dir {
     pub(super) fd: OwnedFd,
     /// File system of the source that the directory belongs to.
-    pub(super) file_system: u64,
+    pub(super) file_system: FileSystem,
 }
 
 /// The descriptor of an open object.
@@ -158,7 +270,7 @@ pub(super) struct OpenObject {
 
 impl OpenObject {
     /// Shares the descriptor of a directory of a source in `file_system`.
-    pub(super) fn share(self, file_system: u64) -> (Self, Arc<Dir>) {
+    pub(super) fn share(self, file_system: FileSystem) -> (Self, Arc<Dir>) {
         let dir = match self.fd {
             Descriptor::Own(fd) => Arc::new(Dir { fd, file_system }),
             Descriptor::Shared(dir) => dir,
@@ -264,7 +376,8 @@ fn open_to_read(
 
 /// Returns the target of a symbolic link.
 pub(super) fn read_target(fd: BorrowedFd<'_>) -> Result<Vec<u8>> {
-    Ok(rustix::fs::readlinkat(fd, c"", Vec::new())?.into_bytes())
+    let target = retry_on_intr(|| rustix::fs::readlinkat(fd, c"", Vec::new()))?;
+    Ok(target.into_bytes())
 }
 
 /// Names of an object's extended attributes, and a cursor among them.
@@ -332,10 +445,12 @@ impl Attributes {
 
 /// Calls `read` with a small part of `buf` first, which mostly is enough. The kernel allocates as
 /// much memory as it is offered, and 64 KiB take it longer than listing the names.
+///
+/// A call that a signal interrupts is repeated.
 fn with_small_buf(buf: &mut [u8], read: impl Fn(&mut [u8]) -> Result<usize>) -> Result<usize> {
     let small = buf.len().min(512);
-    match read(&mut buf[..small]) {
-        Err(Errno::RANGE) => read(buf),
+    match retry_on_intr(|| read(&mut buf[..small])) {
+        Err(Errno::RANGE) => retry_on_intr(|| read(buf)),
         other => other,
     }
 }

@@ -8,8 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
-
+use crate::interrupt::retry;
 use crate::stage::Arguments;
 
 use super::inspect::{InspectorFactory, ObjectInspector};
@@ -33,11 +32,20 @@ pub(in crate::tree) const TREE_HEAD_MODULE: &str = "datapipe.tree-head";
 #[non_exhaustive]
 pub struct TreeOptions {
     /// Leaves out other file systems that are mounted in a source. A directory where one is mounted
-    /// is in the archive, without the objects in it.
+    /// is in the archive, without the objects in it; a file over which another is mounted is not.
+    /// Mounts are distinguished by their ids, so the subvolumes of btrfs belong to the mount that
+    /// shows them. Before Linux 5.8, which has no such ids, directories are distinguished by
+    /// their devices.
     pub one_file_system: bool,
     /// Leaves out objects that match one of these patterns, and everything below them: `*`, `?`,
     /// `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. A pattern is compared
-    /// with the path in the archive and with the last name of the path.
+    /// with the path in the archive and with the last name of the path; one that begins with `/` is
+    /// compared with the absolute paths of the objects in the sources. One that ends with `/`
+    /// matches directories only. `./` at the start and `//` do not count.
+    ///
+    /// A pattern that leaves nothing out is a [`TreeNote::UnusedPattern`] in the report.
+    ///
+    /// [`TreeNote::UnusedPattern`]: super::TreeNote::UnusedPattern
     pub exclude: Vec<String>,
     /// Leaves out these files and directories, by device and inode: the file to which the archive
     /// is written, for example.
@@ -129,8 +137,9 @@ pub enum TreeError {
     Pattern {
         /// The pattern.
         pattern: String,
-        /// The reason. It comes from the library that compiles patterns; the error type of that
-        /// library is not part of this API, and its text would repeat the pattern.
+        /// The reason: the pattern can match nothing, or is malformed. The second comes from the
+        /// library that compiles patterns; the error type of that library is not part of this API,
+        /// and its text would repeat the pattern.
         reason: String,
     },
 }
@@ -199,7 +208,7 @@ pub(in crate::tree) fn source_name(path: &Path) -> Result<OsString, TreeError> {
     if let Some(name) = path.file_name() {
         return Ok(name.to_owned());
     }
-    let canonical = fs::canonicalize(path).map_err(|source| TreeError::Source {
+    let canonical = retry(|| fs::canonicalize(path)).map_err(|source| TreeError::Source {
         path: path.to_owned(),
         source,
     })?;
@@ -234,7 +243,7 @@ pub(super) fn validate_sources(sources: &[Source]) -> Result<(), TreeError> {
                 name: source.name.clone(),
             });
         }
-        if let Err(error) = fs::symlink_metadata(&source.path) {
+        if let Err(error) = retry(|| fs::symlink_metadata(&source.path)) {
             return Err(TreeError::Source {
                 path: source.path.clone(),
                 source: error,
@@ -273,40 +282,6 @@ pub(super) fn head_arguments(sources: &[Source], options: &TreeOptions) -> Argum
         .with_flag("refuse-empty", *refuse_empty)
         .with_all("exclude", exclude)
         .with_all("skip", skipped)
-}
-
-/// The compiled patterns of [`TreeOptions::exclude`](field@TreeOptions::exclude), for a program
-/// that examines a tree before it is read.
-#[derive(Clone, Debug)]
-pub struct Excluded(GlobSet);
-
-impl Excluded {
-    /// Compiles patterns. An empty list excludes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`TreeError::Pattern`].
-    pub fn new(patterns: &[String]) -> Result<Self, TreeError> {
-        let pattern_error = |pattern: &str, error: globset::Error| TreeError::Pattern {
-            pattern: pattern.to_owned(),
-            reason: error.kind().to_string(),
-        };
-        let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-            set.add(glob.map_err(|error| pattern_error(pattern, error))?);
-        }
-        set.build()
-            .map(Self)
-            .map_err(|error| pattern_error(&patterns.join(" "), error))
-    }
-
-    /// Returns true if the object at `path`, whose last name is `name`, is left out.
-    pub fn matches(&self, path: &[u8], name: &[u8]) -> bool {
-        !self.0.is_empty()
-            && (self.0.is_match_candidate(&Candidate::from_bytes(name))
-                || self.0.is_match_candidate(&Candidate::from_bytes(path)))
-    }
 }
 
 #[cfg(test)]
@@ -348,31 +323,5 @@ mod tests {
                 "{name}"
             );
         }
-    }
-
-    #[test]
-    fn patterns_match_names_and_paths() {
-        let patterns = ["*.o", "home/*/.cache", "**/target", "b[xy]?"].map(String::from);
-        let excluded = Excluded::new(&patterns).unwrap();
-        for path in [
-            "x/y/a.o",
-            "home/ann/.cache",
-            "w/v/target",
-            "target",
-            "q/bxz",
-        ] {
-            let name = path.rsplit('/').next().unwrap();
-            assert!(excluded.matches(path.as_bytes(), name.as_bytes()), "{path}");
-        }
-        for path in ["x/a.oo", "home/ann/x/.cache", "w/targets", "bzz"] {
-            let name = path.rsplit('/').next().unwrap();
-            assert!(
-                !excluded.matches(path.as_bytes(), name.as_bytes()),
-                "{path}"
-            );
-        }
-        assert!(excluded.matches(b"\xff/\xfe.o", b"\xfe.o"));
-        let error = Excluded::new(&["a[".to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("invalid pattern \"a[\""), "{error}");
     }
 }

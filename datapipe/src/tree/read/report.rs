@@ -11,6 +11,8 @@ use crate::limits::{MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
 use crate::stage::mirror::{Mirror, ReportKind, Update};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
+use super::note::TreeNote;
+
 /// Report on a tree that is read, for the caller who runs the pipe. Clones share one report.
 #[derive(Clone, Debug, Default)]
 pub struct TreeReport(Arc<Mutex<ReportInner>>);
@@ -36,6 +38,9 @@ pub struct TreeOutcome {
     pub bytes: u64,
     /// Names that a pattern excluded. Objects below them are not counted.
     pub excluded: u64,
+    /// Files and directories with inode flags, which an archive does not have:
+    /// [`TreeNote::Flags`].
+    pub flagged: u64,
     /// Objects and attributes that were not read completely and unchanged. All are counted, also
     /// those for which `problems` has no space.
     pub problem_count: u64,
@@ -48,6 +53,8 @@ pub struct TreeOutcome {
     /// The first problems, including objects that were left out: at most [`MAX_LOG_ENTRIES`]
     /// problems, and at most [`MAX_PROBLEM_BYTES`] of paths and texts.
     pub problems: Vec<TreeProblem>,
+    /// Remarks on a result that may not be what the user expects. They are not errors.
+    pub notes: Vec<TreeNote>,
 }
 
 /// An object that is not in the archive as it was.
@@ -154,7 +161,28 @@ impl TreeReport {
     pub fn counts(&self) -> TreeOutcome {
         TreeOutcome {
             problems: Vec::new(),
+            notes: Vec::new(),
             ..self.0.lock().outcome
+        }
+    }
+
+    /// Adds a remark if it is a new one and there is space.
+    pub(super) fn note(&self, note: TreeNote) {
+        let notes = &mut self.0.lock().outcome.notes;
+        if notes.len() < MAX_LOG_ENTRIES && !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// Counts an object that has inode flags, and remarks on the first one.
+    pub(super) fn flagged(&self, path: &[u8], flags: &str) {
+        let outcome = &mut self.0.lock().outcome;
+        outcome.flagged = outcome.flagged.saturating_add(1);
+        if outcome.flagged == 1 {
+            outcome.notes.push(TreeNote::Flags {
+                path: path.to_vec(),
+                flags: flags.to_owned(),
+            });
         }
     }
 
@@ -179,8 +207,9 @@ impl TreeReport {
 /// The part of a report that another report has received.
 #[derive(Debug, Default)]
 pub(crate) struct TreeCursor {
-    counts: [u64; 8],
+    counts: [u64; 9],
     problems: usize,
+    notes: usize,
 }
 
 impl Mirror for TreeReport {
@@ -195,6 +224,14 @@ impl Mirror for TreeReport {
         let new = outcome.problems.iter().skip(cursor.problems);
         let mut updates: Vec<_> = new.map(TreeProblem::update).collect();
         cursor.problems = outcome.problems.len();
+        updates.extend(
+            outcome
+                .notes
+                .iter()
+                .skip(cursor.notes)
+                .map(TreeNote::update),
+        );
+        cursor.notes = outcome.notes.len();
         let counts = outcome.counters().map(|count| *count);
         if std::mem::replace(&mut cursor.counts, counts) != counts {
             let mut message = vec![COUNTS];
@@ -208,7 +245,7 @@ impl Mirror for TreeReport {
         let mut message = Bytes::new("a message of a tree's head", message);
         match message.u8()? {
             COUNTS => {
-                let new: [_; 8] = message.u64s()?;
+                let new: [_; 9] = message.u64s()?;
                 message.end()?;
                 let outcome = &mut self.0.lock().outcome;
                 for (count, new) in outcome.counters().into_iter().zip(new) {
@@ -218,6 +255,10 @@ impl Mirror for TreeReport {
             PROBLEM => {
                 let TreeProblem { path, kind } = TreeProblem::decode(message)?;
                 self.0.lock().record(&path, kind); // the counts include it
+            }
+            NOTE => {
+                let note = TreeNote::decode(message)?;
+                self.note(note);
             }
             kind => return Err(message.error(format!("unknown kind {kind}"))),
         }
@@ -254,10 +295,11 @@ impl ReportInner {
 /// Kinds of messages: the first byte.
 const COUNTS: u8 = 0;
 const PROBLEM: u8 = 1;
+pub(super) const NOTE: u8 = 2;
 
 impl TreeOutcome {
     /// The counts, in the order of a message.
-    fn counters(&mut self) -> [&mut u64; 8] {
+    fn counters(&mut self) -> [&mut u64; 9] {
         [
             &mut self.files,
             &mut self.directories,
@@ -267,6 +309,7 @@ impl TreeOutcome {
             &mut self.problem_count,
             &mut self.left_out,
             &mut self.rejected,
+            &mut self.flagged,
         ]
     }
 }
@@ -380,7 +423,7 @@ mod tests {
     fn full() -> TreeReport {
         let report = TreeReport::default();
         report.update(|outcome| {
-            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8];
+            let numbers = [1, 2, 3, 4, 5, 6, u64::MAX / 2, 8, 9];
             outcome
                 .counters()
                 .into_iter()
@@ -404,6 +447,16 @@ mod tests {
             .into_iter()
             .for_each(|kind| report.problem(b"a/\xfe", kind));
         report.problem(&vec![b'x'; 1 << 20], ProblemKind::Vanished);
+        report.note(TreeNote::LinkSource {
+            path: b"a\xff".to_vec(),
+            dangling: true,
+        });
+        report.note(TreeNote::UnusedPattern("*.é".to_owned()));
+        report.note(TreeNote::NoContent);
+        report.note(TreeNote::Flags {
+            path: b"a\xff".to_vec(),
+            flags: "append-only".to_owned(),
+        });
         report
     }
 
@@ -412,7 +465,7 @@ mod tests {
         let (report, mut cursor) = (full(), TreeCursor::default());
         let copy = TreeReport::default();
         let texts = mirror::copy(&report, &mut cursor, &copy);
-        assert_eq!(texts.len(), 8, "objects left out have no text");
+        assert_eq!(texts.len(), 12, "objects left out have no text");
         assert_eq!(texts[0], "a/\\xfe: cannot be read: why é");
         assert_eq!(copy.snapshot(), report.snapshot());
         assert_eq!(report.delta(&mut cursor), []);

@@ -15,16 +15,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::vec;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::interrupt::retry;
 use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Candidate};
 use super::directory::{DirBuffer, DirEntries};
-use super::open::{self, Dir, Meta, OpenObject};
-use super::options::{Excluded, Source, TreeError, TreeOptions};
+use super::excluded::Excluded;
+use super::note::TreeNote;
+use super::open::{self, Dir, FileSystem, Meta, OpenObject, openat};
+use super::options::{Source, TreeError, TreeOptions};
 use super::report::{ProblemKind, TreeReport};
 
 /// The walk through all sources.
@@ -39,7 +42,7 @@ pub(super) struct Walk {
     /// Path of the object that was handed out last.
     path: Vec<u8>,
     /// File system of the current source.
-    file_system: u64,
+    file_system: FileSystem,
     buf: DirBuffer,
     entry: Vec<u8>,
     /// Objects and batches handed out.
@@ -79,7 +82,7 @@ pub(super) enum NextBatch {
 struct Frame {
     /// `None` while the directory is closed.
     dir: Option<Arc<Dir>>,
-    id: (u64, u64),
+    meta: Meta,
     names: DirEntries,
     /// Length of the directory's path.
     path_len: usize,
@@ -91,8 +94,11 @@ impl Walk {
         options: &TreeOptions,
         report: TreeReport,
     ) -> Result<Self, TreeError> {
+        let named = sources
+            .iter()
+            .map(|source| (source.name.clone(), source.path.clone()));
         let rules = Rules {
-            excluded: Excluded::new(&options.exclude)?,
+            excluded: Excluded::new(&options.exclude, named)?,
             skip: options.skip.iter().copied().collect(),
             one_file_system: options.one_file_system,
             report,
@@ -103,7 +109,7 @@ impl Walk {
             frames: Vec::new(),
             closed: 1,
             path: Vec::new(),
-            file_system: 0,
+            file_system: FileSystem::default(),
             buf: DirBuffer::default(),
             entry: Vec::new(),
             objects: 0,
@@ -145,6 +151,10 @@ impl Walk {
         self.batches += 1;
         self.ended = batch.is_empty();
         if self.ended {
+            for pattern in self.rules.excluded.unused() {
+                let note = TreeNote::UnusedPattern(pattern.to_owned());
+                self.rules.report.note(note);
+            }
             NextBatch::End
         } else {
             NextBatch::Batch
@@ -160,11 +170,14 @@ impl Walk {
         if let (Some(dir), Some((name, kind))) = (&frame.dir, frame.names.next()) {
             self.path.push(b'/');
             self.path.extend_from_slice(name.to_bytes());
-            if self.rules.is_excluded(&self.path, name.to_bytes()) {
+            if self.rules.is_excluded(&self.path, kind) {
                 return true;
             }
             if matches!(kind, FileType::Directory | FileType::Unknown) {
                 let opened = open::open(dir.fd.as_fd(), name, kind);
+                if self.rules.is_excluded_directory(&self.path, kind, &opened) {
+                    return true;
+                }
                 self.push_opened(opened, batch, capacity);
             } else {
                 let candidate = Candidate::Name(Arc::clone(dir), kind);
@@ -184,13 +197,22 @@ impl Walk {
         };
         self.path.clear();
         self.path.extend_from_slice(source.name.as_bytes());
-        if self.rules.is_excluded(&self.path, source.name.as_bytes()) {
+        if self.rules.is_excluded(&self.path, FileType::Unknown) {
             return true;
         }
         let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
         let opened = path.and_then(|path| open::open(CWD, &path, FileType::Unknown));
+        if (self.rules).is_excluded_directory(&self.path, FileType::Unknown, &opened) {
+            return true;
+        }
         if let Ok(opened) = &opened {
-            self.file_system = opened.meta.id.0;
+            self.file_system = opened.meta.file_system;
+            if opened.meta.kind == FileType::Symlink {
+                self.rules.report.note(TreeNote::LinkSource {
+                    path: self.path.clone(),
+                    dangling: retry(|| std::fs::metadata(&source.path)).is_err(),
+                });
+            }
         }
         self.push_opened(opened, batch, capacity);
         true
@@ -250,7 +272,7 @@ impl Walk {
         opened.unread = error;
         self.frames.push(Frame {
             dir: Some(dir),
-            id: opened.meta.id,
+            meta: opened.meta,
             names,
             path_len: self.path.len(),
         });
@@ -320,8 +342,9 @@ impl Walk {
     /// Opens the top directory again: from `below`, a directory that was in it, or else from the
     /// source. Returns `None` if neither leads to the same directory.
     fn reopen(&self, below: Option<&Dir>) -> Option<OwnedFd> {
-        let id = self.frames.last()?.id;
-        let same = |fd: &OwnedFd| Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.id == id);
+        let wanted = &self.frames.last()?.meta;
+        let same =
+            |fd: &OwnedFd| Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.is_same_inode(wanted));
         let from_below = below
             .and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok())
             .filter(same);
@@ -356,7 +379,7 @@ impl Rules {
         &self,
         path: &[u8],
         meta: &Meta,
-        file_system: u64,
+        file_system: FileSystem,
     ) -> Option<ObjectKind> {
         if self.skip.contains(&meta.id) {
             self.report.problem(path, ProblemKind::Medium);
@@ -374,13 +397,28 @@ impl Rules {
         kind.filter(|kind| !foreign || *kind == ObjectKind::Directory)
     }
 
-    fn is_foreign(&self, meta: &Meta, file_system: u64) -> bool {
-        self.one_file_system && meta.id.0 != file_system
+    fn is_foreign(&self, meta: &Meta, file_system: FileSystem) -> bool {
+        self.one_file_system && meta.is_outside(file_system)
+    }
+
+    /// Returns true, and counts the object, if it turned out to be a directory when it was opened
+    /// and as one is excluded.
+    fn is_excluded_directory(
+        &self,
+        path: &[u8],
+        expected: FileType,
+        opened: &Result<OpenObject, Errno>,
+    ) -> bool {
+        let is_directory = |opened: &OpenObject| opened.meta.kind == FileType::Directory;
+        expected == FileType::Unknown
+            && opened.as_ref().is_ok_and(is_directory)
+            && self.is_excluded(path, FileType::Directory)
     }
 
     /// Returns true, and counts or reports the object, if its path excludes it from the archive.
-    fn is_excluded(&self, path: &[u8], name: &[u8]) -> bool {
-        if self.excluded.matches(path, name) {
+    /// `kind` is its type as far as it is known.
+    fn is_excluded(&self, path: &[u8], kind: FileType) -> bool {
+        if self.excluded.matches(path, kind == FileType::Directory) {
             self.report.update(|outcome| outcome.excluded += 1);
             return true;
         }

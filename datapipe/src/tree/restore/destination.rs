@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
-use rustix::io::{Errno, Result};
+use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::report::RestoreReport;
 
@@ -68,7 +68,7 @@ struct SharedDestination {
 
 impl Destination {
     pub(super) fn new(root: Dir, report: &RestoreReport) -> Result<Self> {
-        if !is_directory(&rustix::fs::fstat(&root)?) {
+        if !is_directory(&retry_on_intr(|| rustix::fs::fstat(&root))?) {
             return Err(Errno::NOTDIR);
         }
         let destination = Self {
@@ -95,7 +95,7 @@ impl Destination {
 
     /// Remembers the file system of a directory, for [`sync`](Self::sync).
     fn remember_file_system(&self, dir: &Dir) -> Result<()> {
-        let device = rustix::fs::fstat(dir)?.st_dev;
+        let device = retry_on_intr(|| rustix::fs::fstat(dir))?.st_dev;
         let mut shared = self.shared.lock();
         // A directory opened with O_PATH cannot be synced.
         if !shared.file_systems.contains_key(&device)
@@ -214,9 +214,9 @@ impl Destination {
             if self.has_openat2 {
                 let how =
                     ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-                rustix::fs::openat2(at, path, flags, Mode::empty(), how)
+                retry_on_intr(|| rustix::fs::openat2(at, path, flags, Mode::empty(), how))
             } else {
-                rustix::fs::openat(at, path, flags, Mode::empty())
+                retry_on_intr(|| rustix::fs::openat(at, path, flags, Mode::empty()))
             }
         };
         // A directory that we may search but not read leads to its contents all the same.
@@ -235,7 +235,7 @@ impl Destination {
         let mut dir = Arc::clone(from);
         let mut components = path.split(|&byte| byte == b'/').peekable();
         while let Some(component) = components.next() {
-            let is_new = match rustix::fs::mkdirat(&dir, component, Mode::RWXU) {
+            let is_new = match retry_on_intr(|| rustix::fs::mkdirat(&dir, component, Mode::RWXU)) {
                 Ok(()) => true,
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(error),
@@ -301,7 +301,7 @@ impl Destination {
 
 /// Returns the status of the object under a name. A symbolic link is not followed.
 pub(super) fn lstat(dir: &Dir, name: &[u8]) -> Result<Stat> {
-    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+    retry_on_intr(|| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW))
 }
 
 /// True if the status is that of a directory.

@@ -161,5 +161,7 @@ impl Tail for TreeRestore {
 /// Opens the directory to restore to.
 pub(in crate::tree) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::fs::open(path, flags, Mode::empty())
+    })?)
 }

@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StageError;
 use crate::wire::{ObjectKind, ObjectMeta};
@@ -148,7 +148,7 @@ impl Writer {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (temporary, file) = self.create((&dir, name), path, |name| {
-            rustix::fs::openat(&dir, name, flags, Mode::empty())
+            retry_on_intr(|| rustix::fs::openat(&dir, name, flags, Mode::empty()))
         })?;
         Ok(PartialFile {
             file: file.into(),
@@ -191,7 +191,7 @@ impl Writer {
     /// set at the end.
     fn begin_directory(&mut self, path: &[u8]) -> Result<bool, Failure> {
         let (dir, name) = self.parent(path)?;
-        match rustix::fs::mkdirat(&dir, name, Mode::RWXU) {
+        match retry_on_intr(|| rustix::fs::mkdirat(&dir, name, Mode::RWXU)) {
             Ok(()) => return Ok(true),
             Err(Errno::EXIST) => {}
             Err(error) => return Err(failure("create", path, error)),
@@ -231,13 +231,14 @@ impl Writer {
         let (dir, name) = self.parent(object.path)?;
         let device = rustix::fs::makedev(device.0, device.1);
         let create = |name: &[u8]| match node {
-            None => rustix::fs::symlinkat(object.target, &dir, name),
+            None => retry_on_intr(|| rustix::fs::symlinkat(object.target, &dir, name)),
             Some(node) => rustix::fs::mknodat(&dir, name, node, OWNER_ONLY, device),
         };
         let (temporary, ()) = self.create((&dir, name), object.path, create)?;
         let current = temporary.as_deref().unwrap_or(name);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&dir, current, flags, Mode::empty()).map_err(|error| {
+        let opened = retry_on_intr(|| rustix::fs::openat(&dir, current, flags, Mode::empty()));
+        let fd = opened.map_err(|error| {
             let _ = rustix::fs::unlinkat(&dir, current, AtFlags::empty());
             failure("open", object.path, error)
         })?;
@@ -273,7 +274,9 @@ impl Writer {
         let (dir, name) = self.destination.parent(object.path, Missing::Fail)?;
         let current = partial.temporary.as_deref().unwrap_or(name);
         // Only the file that we created: another process may have put something else there.
-        if inode_of(&lstat(&dir, current)?) != inode_of(&rustix::fs::fstat(&partial.file)?) {
+        if inode_of(&lstat(&dir, current)?)
+            != inode_of(&retry_on_intr(|| rustix::fs::fstat(&partial.file))?)
+        {
             return Err(Errno::NOENT);
         }
         let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
@@ -289,7 +292,8 @@ fn outcome_of(fd: impl AsFd, object: &ObjectMeta<'_>) -> Result<ObjectOutcome, F
     if !object.linked {
         return Ok(ObjectOutcome::Verified);
     }
-    let stat = rustix::fs::fstat(fd).map_err(|error| failure("inspect", object.path, error))?;
+    let stat = retry_on_intr(|| rustix::fs::fstat(&fd))
+        .map_err(|error| failure("inspect", object.path, error))?;
     let (device, inode) = inode_of(&stat);
     Ok(ObjectOutcome::Created { device, inode })
 }

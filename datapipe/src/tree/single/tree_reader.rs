@@ -137,8 +137,9 @@ impl<M: Medium + 'static> TreeReader<'_, M> {
     /// or with all objects if there are no patterns. An error from it ends the list.
     ///
     /// A pattern is compared with the path in the archive and with the last name of the path: `*`,
-    /// `?`, `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. Objects below a
-    /// directory that matches are not part of the list unless they match, as they do with `dir/**`.
+    /// `?`, `[a-z]`, `{a,b}` as in a shell, `**` for any number of directories. A pattern that ends
+    /// with `/` matches directories only. Objects below a directory that matches are not part of
+    /// the list unless they match, as they do with `dir/**`.
     ///
     /// # Errors
     ///
@@ -149,10 +150,10 @@ impl<M: Medium + 'static> TreeReader<'_, M> {
         mut visit: impl FnMut(&CatalogueEntry<'_>) -> Result<(), StageError> + Send,
     ) -> Result<(), TreeReadError> {
         let patterns: Vec<String> = patterns.into_iter().map(Into::into).collect();
-        let matching = Excluded::new(&patterns).map_err(TreeReadError::Pattern)?;
+        let matching = Excluded::new(&patterns, []).map_err(TreeReadError::Pattern)?;
         let mut list = TreeList::new(|object: &CatalogueEntry<'_>| {
-            let name = object.path.rsplit(|&byte| byte == b'/').next();
-            match patterns.is_empty() || matching.matches(object.path, name.unwrap_or_default()) {
+            let is_directory = object.kind == ObjectKind::Directory;
+            match patterns.is_empty() || matching.matches(object.path, is_directory) {
                 true => visit(object),
                 false => Ok(()),
             }

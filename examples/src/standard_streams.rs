@@ -1,0 +1,74 @@
+//! Standard streams that were closed when the program was started (`<&-`, `>&-`, `2>&-`).
+//!
+//! The runtime of Rust opens `/dev/null` in their place before `main`, so that no file of the
+//! program gets one of their numbers. From then on they cannot be distinguished from a `/dev/null`
+//! that the user has chosen, and a closed standard input looks like an empty one. Therefore a
+//! function that the loader calls before the runtime begins looks at them.
+
+use std::hint::black_box;
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use rustix::io::{Errno, fcntl_getfd};
+use rustix::stdio::{stderr, stdin, stdout};
+
+/// A standard stream. Its number is the bit in [`CLOSED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard input.
+    Input,
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+impl Stream {
+    /// Returns true if the stream was closed when the program was started.
+    pub fn is_closed(self) -> bool {
+        // The linker keeps the entry because it is used here.
+        black_box(BEFORE_MAIN);
+        CLOSED.load(Ordering::Relaxed) & (1 << self as u8) != 0
+    }
+
+    /// Checks that the stream was open when the program was started.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error that names the stream if it was closed.
+    pub fn check_open(self) -> io::Result<()> {
+        let name = match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Error => "error",
+        };
+        match self.is_closed() {
+            true => Err(io::Error::other(format!("standard {name} is closed"))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A bit for each stream that was closed.
+static CLOSED: AtomicU8 = AtomicU8::new(0);
+
+/// Entry in the table of functions that the loader calls before the program.
+#[allow(unsafe_code, reason = "the section is an array of such functions")]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = look;
+
+/// Records which streams are closed: one system call for each, and nothing of the standard library.
+extern "C" fn look() {
+    let closed = [
+        fcntl_getfd(stdin()),
+        fcntl_getfd(stdout()),
+        fcntl_getfd(stderr()),
+    ];
+    let bits = closed
+        .iter()
+        .enumerate()
+        .filter(|(_, found)| **found == Err(Errno::BADF))
+        .fold(0, |bits, (stream, _)| bits | 1 << stream);
+    CLOSED.store(bits, Ordering::Relaxed);
+}
