@@ -6,6 +6,7 @@
     reason = "the target `programs` has the same fixture"
 )]
 
+mod attributes; // attributes that cannot be kept, or that a destination adds
 mod medium_names; // media that are streams, links, unfinished or full
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium

@@ -7,16 +7,19 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT};
+use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES};
 use crate::pool::Block;
+use crate::tree::inode_calls;
 use crate::wire::codec::truncate;
-use crate::wire::{DIGEST_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
+use crate::wire::{
+    DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+};
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
 use super::extents::{Extents, ReadProgress};
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, OpenObject};
-use super::report::ProblemKind;
+use super::report::{ProblemKind, needed_block};
 use super::turn::{BatchRange, SharedHead};
 use super::unplaced::{EntryPos, FinishedObject, Unplaced};
 use super::walk::{Rules, unreadable};
@@ -253,7 +256,7 @@ impl ObjectReader {
         let problem = match put(&mut self.entry, &entry, block) {
             Ok(Put::Written) => None,
             Ok(Put::BlockFull) => return Ok(Put::BlockFull),
-            Ok(Put::TooLong) => Some(ProblemKind::TooLong(self.entry.len())),
+            Ok(Put::TooLong) => Some(ProblemKind::BlockTooSmall(self.entry.len())),
             Err(why) => Some(ProblemKind::Unreadable(why)),
         };
         if let Some(kind) = problem {
@@ -279,8 +282,8 @@ impl ObjectReader {
         Ok(Put::Written)
     }
 
-    /// Lists the extended attributes of an object. If that fails, the object has none and is
-    /// reported.
+    /// Lists the extended attributes of an object. If that fails, the object has none in the
+    /// archive and is reported.
     fn list_attributes(&mut self, current: &mut Current) {
         let OpenObject { fd, path_only, .. } = &current.opened;
         let listed = self
@@ -288,13 +291,13 @@ impl ObjectReader {
             .list(fd.as_fd(), *path_only, &mut self.value);
         if let Err(error) = listed {
             self.attributes = Attributes::default();
-            let kind = ProblemKind::Attribute(Vec::new(), error.to_string());
-            self.problem(current, ObjectState::Unread, kind);
+            let kind = ProblemKind::Attribute(Vec::new(), inode_calls::describe(error));
+            self.problem(current, ObjectState::Changed, kind);
         }
     }
 
     /// Writes the extended attributes that remain. One that cannot be read or stored is reported
-    /// and left out.
+    /// and left out, and costs no more than itself: the object is restored.
     fn write_attributes(
         &mut self,
         current: &mut Current,
@@ -303,29 +306,41 @@ impl ObjectReader {
         while let Some(name) = self.attributes.name() {
             let name = name.to_bytes();
             let fd = current.opened.fd.as_fd();
+            let mut written = 0;
             let failure = match self.attributes.value(fd, &mut self.value) {
                 Ok(None) => None,
+                Ok(Some(len)) if !self.attributes.has_room(entry_len(name, len)) => Some(format!(
+                    "with it the object would have more than {MAX_OBJECT_ATTRIBUTES} bytes of \
+                     attributes"
+                )),
                 Ok(Some(len)) => {
                     let entry = Entry {
                         object: current.number,
                         body: EntryBody::Attribute(name, &self.value[..len]),
                     };
                     match put(&mut self.entry, &entry, block) {
-                        Ok(Put::Written) => None,
+                        Ok(Put::Written) => {
+                            written = self.entry.len();
+                            None
+                        }
                         Ok(Put::BlockFull) => return Ok(Put::BlockFull),
-                        Ok(Put::TooLong) => Some(format!(
-                            "{} bytes do not fit into a block",
-                            self.entry.len()
-                        )),
+                        Ok(Put::TooLong) => Some(needed_block(self.entry.len())),
                         Err(why) => Some(why),
                     }
                 }
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(inode_calls::describe(error)),
             };
             if let Some(why) = failure {
+                // Without a name it would read as the list of names.
+                let name = if name.is_empty() {
+                    b"(no name)".as_slice()
+                } else {
+                    name
+                };
                 let kind = ProblemKind::Attribute(name.to_vec(), why);
-                self.problem(current, ObjectState::Unread, kind);
+                self.problem(current, ObjectState::Changed, kind);
             }
+            self.attributes.count(written);
             self.attributes.advance();
         }
         current.next = match current.kind {
@@ -516,6 +531,11 @@ impl Current {
             end,
         }
     }
+}
+
+/// Length of the entry of an attribute: its header, two lengths, and name and value.
+fn entry_len(name: &[u8], value: usize) -> usize {
+    ENTRY_HEADER_LEN + 8 + name.len() + value
 }
 
 /// Puts an entry into a block if it fits. `buf` contains the encoded entry afterwards in any case.

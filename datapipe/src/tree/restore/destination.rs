@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, Result};
 
+use super::attributes::remove_inherited_lists;
 use super::report::RestoreReport;
 
 /// An open directory.
@@ -242,6 +243,7 @@ impl Destination {
             };
             let next = self.descend(&dir, component)?;
             if is_new {
+                remove_inherited_lists(&next);
                 self.remember_created(inode_of(&rustix::fs::fstat(&next)?));
             }
             if components.peek().is_none() {

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use crate::error::StageError;
 use crate::wire::{ObjectKind, ObjectMeta};
 
-use super::attributes::{Credentials, ObjectFd};
+use super::attributes::{Credentials, ObjectFd, remove_inherited_lists};
 use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
 use super::link_targets::{LinkTarget, ObjectOutcome};
 use super::object_in_progress::ObjectDescription;
@@ -254,7 +254,13 @@ impl Writer {
         };
         match self.destination.directory(object.path, Missing::Fail) {
             Ok(dir) => {
-                let fd = ObjectFd::Open(dir.as_fd());
+                // A directory that may be searched but not read is opened with `O_PATH`.
+                let is_path =
+                    rustix::fs::fcntl_getfl(&dir).is_ok_and(|flags| flags.contains(OFlags::PATH));
+                let fd = match is_path {
+                    true => ObjectFd::Path(dir.as_fd()),
+                    false => ObjectFd::Open(dir.as_fd()),
+                };
                 self.credentials.apply(fd, description, &self.report);
             }
             Err(error) => self
@@ -276,6 +282,7 @@ impl Writer {
         if inode_of(&lstat(&dir, current)?) != inode_of(&rustix::fs::fstat(&partial.file)?) {
             return Err(Errno::NOENT);
         }
+        remove_inherited_lists(&partial.file);
         let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
         rename_aside(&dir, current, name).or_else(|error| {
             rustix::fs::unlinkat(&dir, current, AtFlags::empty())?;
