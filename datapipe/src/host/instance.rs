@@ -177,7 +177,11 @@ fn run_all(
                     Ok(thread) => threads.push(thread),
                     // The controller stops the other instances when it receives this.
                     Err(error) => {
-                        let error = StageError::with_source("cannot start a thread for it", error);
+                        let error = StageError::with_source(
+                            "cannot start a thread for it; the user may have reached the limit of threads \
+                             (ulimit -u), which fewer instances do not",
+                            error,
+                        );
                         message::send_result(control, instance as u32, &Err(error));
                         all_well = false;
                     }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use super::shape::ShapeError;
 
@@ -25,6 +26,19 @@ pub enum SegmentError {
         bytes: u64,
         /// Bytes that the machine has available.
         available: u64,
+    },
+    /// The pool asks for more memory than a control group of this process has left of its limit.
+    ControlGroup {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes that are left of the limit, with the contents of files that the kernel would drop.
+        available: u64,
+        /// Limit of the group in bytes.
+        limit: u64,
+        /// File that has the limit.
+        setting: PathBuf,
+        /// Bytes that the machine has available, if that is known.
+        machine: Option<u64>,
     },
     /// A system call failed.
     System {
@@ -98,6 +112,34 @@ impl fmt::Display for SegmentError {
                 bytes.div_ceil(1 << 20),
                 available >> 20
             ),
+            Self::ControlGroup {
+                bytes,
+                available,
+                limit,
+                setting,
+                machine,
+            } => {
+                write!(
+                    f,
+                    "the buffer pool takes {} MiB of memory, but only {} MiB are left of {} MiB, \
+                     the limit of the control group in {}",
+                    bytes.div_ceil(1 << 20),
+                    available >> 20,
+                    limit >> 20,
+                    setting.display()
+                )?;
+                if let Some(machine) = machine {
+                    write!(f, " (the machine has {} MiB available)", machine >> 20)?;
+                }
+                f.write_str(
+                    "; use fewer or smaller buffers, or fewer instances, or raise the limit",
+                )
+            }
+            Self::System { call, source } if source.kind() == io::ErrorKind::OutOfMemory => write!(
+                f,
+                "{call} failed for the shared-memory segment: {source}; use fewer or smaller \
+                 buffers, or raise the limit of this process (ulimit -v)"
+            ),
             Self::System { call, source } => {
                 write!(f, "{call} failed for the shared-memory segment: {source}")
             }
@@ -158,6 +200,7 @@ impl Error for SegmentError {
             Self::Shape(error) => Some(error),
             Self::TooLarge
             | Self::NotAvailable { .. }
+            | Self::ControlGroup { .. }
             | Self::NotASegment
             | Self::NotReady
             | Self::Version { .. }

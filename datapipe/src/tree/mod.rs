@@ -24,6 +24,7 @@ mod digest; // digest of a file's extents
 mod inode_calls; // modes and attributes of objects that cannot be opened
 #[cfg(feature = "processes")]
 mod modules; // factories for stages in other processes
+mod own_resources; // descriptors and kernel memory of this process
 mod read; // reading: from files to entries
 mod restore; // restoring: from entries to files
 mod select; // selection, listing and search of archived objects

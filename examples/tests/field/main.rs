@@ -10,6 +10,7 @@ mod attributes; // attributes that cannot be kept, or that a destination adds
 mod medium_names; // media that are streams, links, unfinished or full
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium
+mod own_resources; // few descriptors, little memory, no threads
 
 #[path = "../programs/fixture.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]

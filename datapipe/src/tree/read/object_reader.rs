@@ -10,6 +10,7 @@ use crate::error::StageError;
 use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES};
 use crate::pool::Block;
 use crate::tree::inode_calls;
+use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::codec::truncate;
 use crate::wire::{
     DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
@@ -22,7 +23,7 @@ use super::open::{self, Attributes, OpenObject};
 use super::report::{ProblemKind, needed_block};
 use super::turn::{BatchRange, SharedHead};
 use super::unplaced::{EntryPos, FinishedObject, Unplaced};
-use super::walk::{Rules, unreadable};
+use super::walk::{Rules, open_object};
 
 /// Reader of the objects of one batch after the other.
 pub(super) struct ObjectReader {
@@ -122,6 +123,7 @@ impl ObjectReader {
                         return Ok(FillProgress::BatchDone);
                     };
                     let Some(mut current) = self.begin(item) else {
+                        self.rules.check_resources()?;
                         continue;
                     };
                     if !resolve_link(&mut current, block, shared, range)? {
@@ -161,7 +163,7 @@ impl ObjectReader {
                 self.classify(path, Ok(*opened), file_system)?
             }
             Candidate::Name(dir, expected) => {
-                let opened = open::open(dir.fd.as_fd(), self.batch.name(path), expected);
+                let opened = open_object(dir.fd.as_fd(), self.batch.name(path), expected);
                 self.classify(path, opened, dir.file_system)?
             }
         };
@@ -207,7 +209,7 @@ impl ObjectReader {
                 Some((opened, kind, target))
             }
             Err(error) => {
-                self.rules.report.problem(path, unreadable(error));
+                self.rules.record_unreadable(path, error);
                 None
             }
         }
@@ -278,22 +280,27 @@ impl ObjectReader {
                 .add(meta.id, meta.stamp(), current.number, meta.links)?;
         }
         current.next = NextEntry::Attributes;
-        self.list_attributes(current);
+        self.list_attributes(current)?;
         Ok(Put::Written)
     }
 
     /// Lists the extended attributes of an object. If that fails, the object has none in the
     /// archive and is reported.
-    fn list_attributes(&mut self, current: &mut Current) {
+    fn list_attributes(&mut self, current: &mut Current) -> Result<(), StageError> {
         let OpenObject { fd, path_only, .. } = &current.opened;
         let listed = self
             .attributes
             .list(fd.as_fd(), *path_only, &mut self.value);
         if let Err(error) = listed {
+            if is_shortage(error) {
+                let path = self.batch.path(current.path);
+                return Err(shortage_error("list the attributes of", path, error));
+            }
             self.attributes = Attributes::default();
             let kind = ProblemKind::Attribute(Vec::new(), inode_calls::describe(error));
             self.problem(current, ObjectState::Changed, kind);
         }
+        Ok(())
     }
 
     /// Writes the extended attributes that remain. One that cannot be read or stored is reported
@@ -327,6 +334,10 @@ impl ObjectReader {
                         Ok(Put::TooLong) => Some(needed_block(self.entry.len())),
                         Err(why) => Some(why),
                     }
+                }
+                Err(error) if is_shortage(error) => {
+                    let path = self.batch.path(current.path);
+                    return Err(shortage_error("read the attributes of", path, error));
                 }
                 Err(error) => Some(inode_calls::describe(error)),
             };
@@ -420,6 +431,10 @@ impl ObjectReader {
             }
             Ok(ReadProgress::Rejected(why)) => self.reject(current, &why, shared, range),
             Ok(_) => {}
+            Err(error) if is_shortage(error) => {
+                let path = self.batch.path(current.path);
+                return Err(shortage_error("read", path, error));
+            }
             Err(error) => {
                 let why = format!("{error} at byte {}", summary.size);
                 self.problem(current, ObjectState::Unread, ProblemKind::Unreadable(why));

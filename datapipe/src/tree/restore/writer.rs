@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::StageError;
+use crate::tree::own_resources::{is_shortage, retry_on_shortage, shortage_error};
 use crate::wire::{ObjectKind, ObjectMeta};
 
 use super::attributes::{Credentials, ObjectFd, remove_inherited_lists};
@@ -103,7 +104,7 @@ impl Writer {
         path: &[u8],
         create: impl Fn(&[u8]) -> rustix::io::Result<T>,
     ) -> Result<(Option<Vec<u8>>, T), Failure> {
-        let existing = match create(name) {
+        let existing = match retry_on_shortage(|| create(name)) {
             Ok(created) => return Ok((None, created)),
             Err(Errno::EXIST) => lstat(dir, name),
             Err(error) => return Err(failure("create", path, error)),
@@ -383,7 +384,10 @@ impl Sink for Writer {
         let (target_dir, target_name) = self
             .destination
             .parent(&target.path, Missing::Fail)
-            .map_err(|_| gone())?;
+            .map_err(|error| match is_final(error) {
+                true => failure("open the parent directory of", &target.path, error),
+                false => gone(),
+            })?;
         let is_target = |dir, name| {
             let inode = lstat(dir, name).map(|stat| inode_of(&stat));
             inode.is_ok_and(|(device, inode)| {
@@ -443,14 +447,14 @@ impl Sink for Writer {
 
 /// True if an error will also hit everything that follows, so that the restore must stop.
 fn is_final(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO | Errno::NFILE | Errno::MFILE
-    )
+    is_shortage(error) || matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO)
 }
 
 /// Failure of an action on an object: a stop if the error is final, or else a refusal.
 fn failure(action: &str, path: &[u8], error: Errno) -> Failure {
+    if is_shortage(error) {
+        return Failure::Stop(shortage_error(action, path, error));
+    }
     if is_final(error) {
         let shown = path[..path.len().min(200)].escape_ascii();
         let what = format!("cannot {action} \"{shown}\"");
