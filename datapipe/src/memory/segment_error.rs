@@ -135,13 +135,18 @@ impl fmt::Display for SegmentError {
                     "; use fewer or smaller buffers, or fewer instances, or raise the limit",
                 )
             }
-            Self::System { call, source } if source.kind() == io::ErrorKind::OutOfMemory => write!(
-                f,
-                "{call} failed for the shared-memory segment: {source}; use fewer or smaller \
-                 buffers, or raise the limit of this process (ulimit -v)"
-            ),
             Self::System { call, source } => {
-                write!(f, "{call} failed for the shared-memory segment: {source}")
+                write!(f, "{call} failed for the shared-memory segment: {source}")?;
+                match source.raw_os_error() {
+                    Some(libc::ENOMEM) => f.write_str(
+                        "; use fewer or smaller buffers, or raise the limit of this process \
+                         (ulimit -v)",
+                    ),
+                    Some(libc::EMFILE) => {
+                        f.write_str("; raise the limit of open files (ulimit -n)")
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::Named { call, source } => {
                 write!(f, "cannot {call} the named shared-memory segment: {source}")
