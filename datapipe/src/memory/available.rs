@@ -1,7 +1,7 @@
 //! Memory that a pool may take: what the machine has available, and what the control groups of this
 //! process leave of their limits.
 //!
-//! A pool beyond a group's limit is not refused by the kernel. It kills a process of the group while
+//! The kernel does not refuse a pool beyond a group's limit. It kills a process of the group while
 //! the pool is reserved, or with `memory.high` slows all of them down. So the limits are compared
 //! before. This module reads `/proc` and the control groups; what it cannot read does not limit.
 
@@ -120,7 +120,7 @@ fn mount_point<'a>(mount: &'a str, controllers: &str, path: &'a str) -> Option<(
         "" => kind == "cgroup2",
         _ => kind == "cgroup" && options.split(',').any(|option| option == "memory"),
     };
-    // A group that the mount does not show is outside of a container, which sees its own as the top.
+    // A group that the mount does not show is outside of a container, which has its own at the top.
     let below = path
         .strip_prefix(top.trim_end_matches('/'))
         .filter(|below| !below.contains(".."));

@@ -2,7 +2,7 @@
 //! symbolic link, a fifo, a device.
 //!
 //! The kernel refuses `fchmod` and `fsetxattr` for such a descriptor. Its path in `/proc/self/fd`
-//! leads to the object, and to no other. Where `/proc` is not mounted, root mounts an instance of it
+//! leads to the object, and to no other. Where `/proc` is not mounted, root mounts an instance
 //! that has no place in the tree of files, and Linux 6.13 takes names relative to its descriptor;
 //! Linux 6.6 sets the mode without it. This module does not use the name of the object, which could
 //! lead elsewhere by now.

@@ -58,7 +58,8 @@ pub(super) fn shortage_error(action: &str, path: &[u8], error: Errno) -> StageEr
     let shown = path[..path.len().min(200)].escape_ascii();
     let advice = match error {
         Errno::MFILE => format!(
-            "this process may have {} open files: raise the limit (ulimit -n), or use fewer threads",
+            "this process may have {} open files: raise the limit (ulimit -n), or use fewer \
+             threads",
             limit().map_or_else(|| "no more".to_owned(), |limit| limit.to_string())
         ),
         Errno::NFILE => {

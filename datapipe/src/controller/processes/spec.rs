@@ -2,8 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -165,8 +164,8 @@ fn irreplaceable(settings: &Settings, kind: StageKind, role: Role) -> Option<Not
     }
 }
 
-/// Adds what to do to the error of a process that cannot be started. `is_own` is true if it runs this
-/// program.
+/// Adds what to do to the error of a process that cannot be started. `is_own` is true if it runs
+/// this program.
 fn explain_spawn(is_own: bool, error: io::Error) -> io::Error {
     let advice = match error.kind() {
         io::ErrorKind::NotFound if is_own && !Path::new("/proc/self/exe").exists() => {

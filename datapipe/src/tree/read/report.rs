@@ -66,8 +66,8 @@ pub struct TreeProblem {
 pub enum ProblemKind {
     /// The object could not be opened, listed, or read to its end: the error of the system.
     Unreadable(String),
-    /// An extended attribute is not in the archive: its name, and the reason. All else of the object
-    /// is. Without a name: the attributes could not be listed, so the archive has none of them.
+    /// An extended attribute is not in the archive: its name, and the reason. All else of the
+    /// object is. Without a name: the attributes could not be listed, and the archive has none.
     Attribute(Vec<u8>, String),
     /// The object had been removed or replaced before it could be read.
     Vanished,
@@ -125,8 +125,8 @@ impl fmt::Display for ProblemKind {
             Self::TooLong(len) => {
                 write!(
                     f,
-                    "too long: a path of {len} bytes, but an archive takes {MAX_PATH}; left out with \
-                     everything below it"
+                    "too long: a path of {len} bytes, but an archive takes {MAX_PATH}; left out \
+                     with everything below it"
                 )
             }
             Self::BlockTooSmall(len) => {

@@ -230,8 +230,8 @@ pub(super) fn remove_inherited_lists(fd: impl AsFd) {
     }
 }
 
-/// Returns the mode that gives the group what the archived access control list gives to it, if there
-/// is one: the mode of the object gives it what the list gives to all together.
+/// Returns the mode that gives the group what the archived access control list gives to it, if
+/// there is one: the mode of the object gives it what the list gives to all together.
 fn mode_without_list(mode: u32, description: &ObjectDescription) -> u32 {
     let list = description
         .attributes()
