@@ -137,6 +137,7 @@ fn too_few_threads_are_an_error() {
         fs::set_permissions(fixture.path(folder), Permissions::from_mode(0o777)).unwrap();
     }
     ok(&fixture.back_up(&["--quiet", "src/data", "whole"]));
+    fs::set_permissions(fixture.path("whole"), Permissions::from_mode(0o644)).unwrap();
     // Another user, since root has no limit.
     let user = "setpriv --reuid 54321 --regid 54321 --clear-groups";
     let tried = shell(&fixture, &format!("{user} $D --version"));
