@@ -288,7 +288,8 @@ Exit codes:
   1  the job failed, for example because of a wrong key or a signal
   2  usage error
   3  the job is done, except for the reported objects: they could not be read, changed while they
-     were read, are damaged in the archive, or would replace something else; all others are intact";
+     were read, are damaged in the archive, lack attributes, or would replace something else; all
+     others are intact. Too few descriptors, threads or memory are a failure of the job, code 1";
 
 impl Failure {
     /// A failure of the job.

@@ -10,8 +10,11 @@ use std::thread;
 
 use datapipe::tree::Excluded;
 
-/// Number of directories that are open at once. Deeper directories are not counted: an estimate
-/// need not be exact.
+use crate::descriptors;
+
+/// Number of directories that are open at once, if that is not more than an eighth of what this
+/// program may open: the job needs the rest. Deeper directories are not counted: an estimate need
+/// not be exact.
 const MAX_DEPTH: usize = 64;
 
 /// Estimated number of bytes of all files below some paths. Dropping it stops the counting.
@@ -75,6 +78,7 @@ fn count_bytes_below(
         |meta: &Metadata| !exclusions.other_file_systems || meta.dev() == root.dev();
     let mut bytes = bytes_of(&root);
     let mut open: Vec<(ReadDir, usize)> = Vec::new();
+    let max_depth = MAX_DEPTH.min(descriptors::limit() / 8);
     let enter = |open: &mut Vec<_>, directory: PathBuf, len| {
         open.extend(fs::read_dir(directory).map(|names| (names, len)));
     };
@@ -101,7 +105,7 @@ fn count_bytes_below(
             continue;
         }
         bytes = bytes.saturating_add(bytes_of(&meta));
-        if meta.is_dir() && is_same_file_system(&meta) && open.len() < MAX_DEPTH {
+        if meta.is_dir() && is_same_file_system(&meta) && open.len() < max_depth {
             enter(&mut open, entry.path(), path.len());
         }
     }

@@ -64,6 +64,13 @@ pub fn handle(on_first: impl Fn(bool) -> Option<u8> + Send + 'static) -> io::Res
                     process::exit(code.into());
                 }
             }
+        })
+        .map_err(|error| {
+            let what = format!(
+                "cannot start the thread for signals; the user may have reached the limit of \
+                 threads (ulimit -u): {error}"
+            );
+            io::Error::new(error.kind(), what)
         })?;
     Ok(())
 }

@@ -162,7 +162,8 @@ fn spawn<'scope>(
 ) -> Result<(), Error> {
     let thread = Builder::new().name(name).spawn_scoped(scope, run);
     thread.map(drop).map_err(|source| Error::System {
-        what: "cannot start a thread for a stage",
+        what: "cannot start a thread for a stage; the user may have reached the limit of threads \
+               (ulimit -u), which fewer instances do not",
         source,
     })
 }

@@ -107,7 +107,8 @@ impl Pipe {
         };
         let controller = Builder::new().name("controller".to_owned()).spawn(run);
         let controller = controller.map_err(|source| Error::System {
-            what: "cannot start the controller's thread",
+            what: "cannot start the controller's thread; the user may have reached the limit of \
+                   threads (ulimit -u)",
             source,
         })?;
         Ok(Self {

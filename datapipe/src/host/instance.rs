@@ -151,6 +151,10 @@ fn make_workers(
         .collect()
 }
 
+/// Message for an instance without a thread.
+const NO_THREAD: &str = "cannot start a thread for it; the user may have reached the limit of \
+                         threads (ulimit -u), which fewer instances do not";
+
 /// Runs each instance on its seat, the last on this thread and the others on threads of their own,
 /// and reports the result of each.
 fn run_all(
@@ -179,7 +183,7 @@ fn run_all(
                     Ok(thread) => threads.push(thread),
                     // The controller stops the other instances when it receives this.
                     Err(error) => {
-                        let error = StageError::with_source("cannot start a thread for it", error);
+                        let error = StageError::with_source(NO_THREAD, error);
                         message::send_result(control, instance as u32, &Err(error));
                         all_well = false;
                     }

@@ -21,6 +21,8 @@
 
 pub(crate) mod atomic; // the shared words, in release, test and model-checking builds
 #[cfg(not(loom))]
+mod available; // memory that a pool may take: of the machine, and of control groups
+#[cfg(not(loom))]
 mod backing; // the memory of a segment, and its pages
 #[cfg(not(loom))]
 mod clock; // the clock that all processes share

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use rustix::fs::SealFlags;
 
 use super::atomic::Ordering;
+use super::available::check_memory;
 use super::backing::{Backing, HugePages};
 use super::ids::StageId;
 use super::layout::{Layout, MAGIC, VERSION};
@@ -64,6 +65,7 @@ impl Segment {
                 return Err(SegmentError::NamedHugePages);
             }
             HugePages::Require => {} // the huge page pool is not part of what is available
+            // Reserving more than there is would put every other process out of memory first.
             HugePages::No | HugePages::Try => check_memory(layout.total as u64)?,
         }
         let map = match backing {
@@ -210,26 +212,6 @@ impl fmt::Debug for Segment {
             .field("name", &self.name)
             .field("shape", self.shape())
             .finish_non_exhaustive()
-    }
-}
-
-/// Refuses a pool that the machine has no memory for: reserving it would put every other process
-/// out of memory before it failed.
-fn check_memory(bytes: u64) -> Result<(), SegmentError> {
-    let available = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-        });
-    match available {
-        Some(kib) if bytes > kib.saturating_mul(1024) => Err(SegmentError::NotAvailable {
-            bytes,
-            available: kib.saturating_mul(1024),
-        }),
-        _ => Ok(()),
     }
 }
 

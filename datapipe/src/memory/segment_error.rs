@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use super::shape::ShapeError;
 
@@ -25,6 +26,19 @@ pub enum SegmentError {
         bytes: u64,
         /// Bytes that the machine has available.
         available: u64,
+    },
+    /// The pool asks for more memory than a control group of this process has left of its limit.
+    ControlGroup {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes that are left of the limit, with the contents of files that the kernel would drop.
+        available: u64,
+        /// Limit of the group in bytes.
+        limit: u64,
+        /// File that has the limit.
+        setting: PathBuf,
+        /// Bytes that the machine has available, if that is known.
+        machine: Option<u64>,
     },
     /// A system call failed.
     System {
@@ -98,8 +112,13 @@ impl fmt::Display for SegmentError {
                 bytes.div_ceil(1 << 20),
                 available >> 20
             ),
+            Self::ControlGroup { .. } => self.write_control_group(f),
             Self::System { call, source } => {
-                write!(f, "{call} failed for the shared-memory segment: {source}")
+                write!(
+                    f,
+                    "{call} failed for the shared-memory segment: {source}{}",
+                    advice(source)
+                )
             }
             Self::Named { call, source } => {
                 write!(f, "cannot {call} the named shared-memory segment: {source}")
@@ -112,10 +131,9 @@ impl fmt::Display for SegmentError {
                     "the segment has version {theirs}, this library speaks version {ours}"
                 )
             }
-            Self::Layout => write!(
-                f,
-                "the segment is laid out differently: its creator is another build"
-            ),
+            Self::Layout => {
+                f.write_str("the segment is laid out differently: its creator is another build")
+            }
             Self::Truncated { have, need } => {
                 write!(
                     f,
@@ -140,13 +158,49 @@ impl fmt::Display for SegmentError {
                  \"named-segments\" of the package datapipe-sdk, or use an anonymous segment",
             ),
             Self::NamedHugePages => {
-                write!(
-                    f,
-                    "a named segment cannot have huge pages; use an anonymous one"
-                )
+                f.write_str("a named segment cannot have huge pages; use an anonymous one")
             }
             Self::Shape(error) => write!(f, "the segment's header is impossible: {error}"),
         }
+    }
+}
+
+impl SegmentError {
+    fn write_control_group(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::ControlGroup {
+            bytes,
+            available,
+            limit,
+            setting,
+            machine,
+        } = self
+        else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "the buffer pool takes {} MiB of memory, but only {} MiB are left of {} MiB, the limit \
+             of the control group in {}",
+            bytes.div_ceil(1 << 20),
+            available >> 20,
+            limit >> 20,
+            setting.display()
+        )?;
+        if let Some(machine) = machine {
+            write!(f, " (the machine has {} MiB available)", machine >> 20)?;
+        }
+        f.write_str("; use fewer or smaller buffers, or fewer instances, or raise the limit")
+    }
+}
+
+/// Returns what to do about an error of the system, if a limit of the process caused it.
+fn advice(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::ENOMEM) => {
+            "; use fewer or smaller buffers, or raise the limit of this process (ulimit -v)"
+        }
+        Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n)",
+        _ => "",
     }
 }
 
@@ -158,6 +212,7 @@ impl Error for SegmentError {
             Self::Shape(error) => Some(error),
             Self::TooLarge
             | Self::NotAvailable { .. }
+            | Self::ControlGroup { .. }
             | Self::NotASegment
             | Self::NotReady
             | Self::Version { .. }

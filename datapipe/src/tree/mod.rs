@@ -17,8 +17,14 @@
 //! compress, and does not write media.
 
 mod digest; // digest of a file's extents
+#[allow(
+    unsafe_code,
+    reason = "system calls on O_PATH descriptors, of which no crate has a safe form"
+)]
+mod inode_calls; // modes and attributes of objects that cannot be opened
 #[cfg(feature = "processes")]
 mod modules; // factories for stages in other processes
+mod own_resources; // descriptors and kernel memory of this process
 mod read; // reading: from files to entries
 mod restore; // restoring: from entries to files
 mod select; // selection, listing and search of archived objects

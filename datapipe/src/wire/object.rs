@@ -61,7 +61,8 @@ pub enum ObjectState {
     /// The object is whole.
     #[default]
     Whole,
-    /// The object changed while it was read.
+    /// The object changed while it was read, or has attributes that could not be read or stored.
+    /// All else of it is whole.
     Changed,
     /// The object was not read to its end.
     Unread,

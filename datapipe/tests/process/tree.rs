@@ -122,7 +122,7 @@ pub(crate) fn tree_problems_are_reported_as_found() {
         panic!("{problems:?}")
     };
     assert!(
-        matches!(problem.kind, ProblemKind::TooLong(512..)),
+        matches!(problem.kind, ProblemKind::BlockTooSmall(512..)),
         "{problem}"
     );
     let problem = problem.to_string();

@@ -179,7 +179,7 @@ fn oversized_entry_is_reported_and_left_out(placement: Placement) {
             (problems.len(), &problems[0].path[..]),
             (1, &b"data/sub/long"[..])
         );
-        assert_eq!(problems[0].kind, ProblemKind::TooLong(80 + 13 + 4000));
+        assert_eq!(problems[0].kind, ProblemKind::BlockTooSmall(80 + 13 + 4000));
         assert_eq!(seen.len(), 19, "all others are there");
     }
 }
@@ -199,7 +199,7 @@ fn oversized_directory_is_left_out_with_its_content(placement: Placement) {
     let problems = report.snapshot().problems;
     assert_eq!(
         (problems.len(), &problems[0].kind),
-        (1, &ProblemKind::TooLong(80 + 506))
+        (1, &ProblemKind::BlockTooSmall(80 + 506))
     );
 }
 

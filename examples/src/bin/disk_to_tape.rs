@@ -23,6 +23,7 @@ use datapipe_examples::arguments::{
     InstancesArgs, OutputArgs, PlacementArgs, instances_parser, parse_buffer_size, parse_size,
 };
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
+use datapipe_examples::descriptors;
 use datapipe_examples::estimate::{Estimate, Exclusions};
 use datapipe_examples::format::count_of;
 use datapipe_examples::medium::Location;
@@ -145,6 +146,7 @@ fn parse_name(name: &str) -> Result<String, String> {
 
 fn main() -> ExitCode {
     host::serve(datapipe::modules());
+    descriptors::raise_limit();
     let args = Args::parse();
     if let Some(message) = args.find_conflict() {
         Args::command()

@@ -19,6 +19,7 @@ use datapipe::tree::{RestoreReport, Selection, TreeList};
 use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState, Time};
 use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
+use datapipe_examples::descriptors;
 use datapipe_examples::format::{count_of, escape};
 use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Location, origin};
@@ -82,6 +83,7 @@ impl Args {
 
 fn main() -> ExitCode {
     host::serve(datapipe::modules());
+    descriptors::raise_limit();
     let args = Args::parse();
     if args.to_stdout() && args.output.json {
         let message = "standard output cannot take both a stream and a JSON object";

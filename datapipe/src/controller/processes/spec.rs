@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -133,7 +133,8 @@ impl ProcessSpec {
             .arg(label)
             .stdin(Stdio::from(theirs))
             .process_group(0);
-        let mut child = command.spawn()?;
+        let spawned = command.spawn();
+        let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
         match Process::watch(child.id()) {
             Ok(process) => Ok(Some(RunningProcess {
                 child: Some(child),
@@ -161,6 +162,23 @@ fn irreplaceable(settings: &Settings, kind: StageKind, role: Role) -> Option<Not
         (Role::Middle, StageKind::Loop) => Some(NotReplaced::Stateful),
         (Role::Middle, _) => settings.stateful.then_some(NotReplaced::Stateful),
     }
+}
+
+/// Adds what to do to the error of a process that cannot be started. `is_own` is true if it runs
+/// this program.
+fn explain_spawn(is_own: bool, error: io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound if is_own && !Path::new("/proc/self/exe").exists() => {
+            "/proc, which leads to the program, is not mounted: mount it, or run the stages on \
+             threads"
+        }
+        io::ErrorKind::WouldBlock => {
+            "this user may have no more processes and threads: raise the limit (ulimit -u), or use \
+             fewer instances"
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error}; {advice}"))
 }
 
 /// Returns a command that runs this program again: the same file, even if it has been replaced on

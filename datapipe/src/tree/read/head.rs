@@ -251,7 +251,7 @@ impl TreeHead {
             let placed = match progress {
                 FillProgress::Abandoned => return Ok(Fill::End),
                 FillProgress::BlockFull => self.place(block, true)?,
-                FillProgress::BatchDone => match self.take_batch(block.capacity()) {
+                FillProgress::BatchDone => match self.take_batch(block.capacity())? {
                     NextBatch::Batch => None,
                     NextBatch::OutOfTurn => self.place(block, false)?,
                     NextBatch::Exhausted => return Ok(Fill::End),
@@ -272,7 +272,7 @@ impl TreeHead {
 
     /// Takes the next batch from the walk, if it follows the objects in the block or the block has
     /// none. Its size is chosen so that about [`BATCHES_PER_BLOCK`] fill a block.
-    fn take_batch(&mut self, capacity: usize) -> NextBatch {
+    fn take_batch(&mut self, capacity: usize) -> Result<NextBatch, StageError> {
         let bytes = self.batch_bytes.min(capacity);
         if let Some(bytes) = bytes.checked_div(self.batch_len) {
             self.average = (3 * self.average + bytes).div_ceil(4);
@@ -281,12 +281,14 @@ impl TreeHead {
         let batch = &mut self.reader.batch;
         let mut walk = self.shared.walk.lock();
         let next = walk.next_batch(batch, self.range.next(), wanted, capacity);
+        let short = walk.rules().check_resources();
         drop(walk);
+        short?;
         if matches!(next, NextBatch::Batch | NextBatch::End) {
             self.range.add(batch.number);
         }
         (self.batch_len, self.batch_bytes) = (batch.len(), 0);
-        next
+        Ok(next)
     }
 
     /// Commits the content of the block when its turn comes. Returns `None` if it was kept for a
@@ -354,7 +356,8 @@ impl Head for TreeHead {
 
     fn fill(&mut self, block: &mut Block) -> Result<Fill, StageError> {
         if self.phase == Phase::New {
-            self.phase = if self.shared.register_thread() {
+            let readers = self.shared.walk.lock().readers();
+            self.phase = if self.number < readers && self.shared.register_thread() {
                 let inspectors = self.inspectors.as_ref();
                 self.reader.inspector = inspectors.map(|factory| factory.make(self.number));
                 Phase::Reading

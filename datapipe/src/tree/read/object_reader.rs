@@ -7,20 +7,24 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::error::StageError;
-use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT};
+use crate::limits::{MAX_ATTRIBUTE, MAX_DAMAGE_TEXT, MAX_OBJECT_ATTRIBUTES};
 use crate::pool::Block;
+use crate::tree::inode_calls;
+use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::codec::truncate;
-use crate::wire::{DIGEST_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState};
+use crate::wire::{
+    DIGEST_LEN, ENTRY_HEADER_LEN, Entry, EntryBody, ObjectEnd, ObjectKind, ObjectMeta, ObjectState,
+};
 
 use super::batch::{Batch, Candidate, Item, PathIndex};
 use super::extents::{Extents, ReadProgress};
 use super::flags;
 use super::inspect::{ObjectInspector, ObjectVerdict};
 use super::open::{self, Attributes, FileSystem, OpenObject};
-use super::report::ProblemKind;
+use super::report::{ProblemKind, needed_block};
 use super::turn::{BatchRange, SharedHead};
 use super::unplaced::{EntryPos, FinishedObject, Unplaced};
-use super::walk::{Rules, unreadable};
+use super::walk::{Rules, open_object};
 
 /// Reader of the objects of one batch after the other.
 pub(super) struct ObjectReader {
@@ -120,6 +124,7 @@ impl ObjectReader {
                         return Ok(FillProgress::BatchDone);
                     };
                     let Some(mut current) = self.begin(item) else {
+                        self.rules.check_resources()?;
                         continue;
                     };
                     if !resolve_link(&mut current, block, shared, range)? {
@@ -159,7 +164,7 @@ impl ObjectReader {
                 self.classify(path, Ok(*opened), file_system)?
             }
             Candidate::Name(dir, expected) => {
-                let opened = open::open(dir.fd.as_fd(), self.batch.name(path), expected);
+                let opened = open_object(dir.fd.as_fd(), self.batch.name(path), expected);
                 self.classify(path, opened, dir.file_system)?
             }
         };
@@ -205,7 +210,7 @@ impl ObjectReader {
                 Some((opened, kind, target))
             }
             Err(error) => {
-                self.rules.report.problem(path, unreadable(error));
+                self.rules.record_unreadable(path, error);
                 None
             }
         }
@@ -254,7 +259,7 @@ impl ObjectReader {
         let problem = match put(&mut self.entry, &entry, block) {
             Ok(Put::Written) => None,
             Ok(Put::BlockFull) => return Ok(Put::BlockFull),
-            Ok(Put::TooLong) => Some(ProblemKind::TooLong(self.entry.len())),
+            Ok(Put::TooLong) => Some(ProblemKind::BlockTooSmall(self.entry.len())),
             Err(why) => Some(ProblemKind::Unreadable(why)),
         };
         if let Some(kind) = problem {
@@ -277,7 +282,7 @@ impl ObjectReader {
         }
         current.next = NextEntry::Attributes;
         self.note_flags(current);
-        self.list_attributes(current);
+        self.list_attributes(current)?;
         Ok(Put::Written)
     }
 
@@ -293,22 +298,27 @@ impl ObjectReader {
         }
     }
 
-    /// Lists the extended attributes of an object. If that fails, the object has none and is
-    /// reported.
-    fn list_attributes(&mut self, current: &mut Current) {
+    /// Lists the extended attributes of an object. If that fails, the object has none in the
+    /// archive and is reported.
+    fn list_attributes(&mut self, current: &mut Current) -> Result<(), StageError> {
         let OpenObject { fd, path_only, .. } = &current.opened;
         let listed = self
             .attributes
             .list(fd.as_fd(), *path_only, &mut self.value);
         if let Err(error) = listed {
+            if is_shortage(error) {
+                let path = self.batch.path(current.path);
+                return Err(shortage_error("list the attributes of", path, error));
+            }
             self.attributes = Attributes::default();
-            let kind = ProblemKind::Attribute(Vec::new(), error.to_string());
-            self.problem(current, ObjectState::Unread, kind);
+            let kind = ProblemKind::Attribute(Vec::new(), inode_calls::describe(error));
+            self.problem(current, ObjectState::Changed, kind);
         }
+        Ok(())
     }
 
     /// Writes the extended attributes that remain. One that cannot be read or stored is reported
-    /// and left out.
+    /// and left out, and costs no more than itself: the object is restored.
     fn write_attributes(
         &mut self,
         current: &mut Current,
@@ -317,29 +327,45 @@ impl ObjectReader {
         while let Some(name) = self.attributes.name() {
             let name = name.to_bytes();
             let fd = current.opened.fd.as_fd();
+            let mut written = 0;
             let failure = match self.attributes.value(fd, &mut self.value) {
                 Ok(None) => None,
+                Ok(Some(len)) if !self.attributes.has_room(entry_len(name, len)) => Some(format!(
+                    "with it the object would have more than {MAX_OBJECT_ATTRIBUTES} bytes of \
+                     attributes"
+                )),
                 Ok(Some(len)) => {
                     let entry = Entry {
                         object: current.number,
                         body: EntryBody::Attribute(name, &self.value[..len]),
                     };
                     match put(&mut self.entry, &entry, block) {
-                        Ok(Put::Written) => None,
+                        Ok(Put::Written) => {
+                            written = self.entry.len();
+                            None
+                        }
                         Ok(Put::BlockFull) => return Ok(Put::BlockFull),
-                        Ok(Put::TooLong) => Some(format!(
-                            "{} bytes do not fit into a block",
-                            self.entry.len()
-                        )),
+                        Ok(Put::TooLong) => Some(needed_block(self.entry.len())),
                         Err(why) => Some(why),
                     }
                 }
-                Err(error) => Some(error.to_string()),
+                Err(error) if is_shortage(error) => {
+                    let path = self.batch.path(current.path);
+                    return Err(shortage_error("read the attributes of", path, error));
+                }
+                Err(error) => Some(inode_calls::describe(error)),
             };
             if let Some(why) = failure {
+                // Without a name it would read as the list of names.
+                let name = if name.is_empty() {
+                    b"(no name)".as_slice()
+                } else {
+                    name
+                };
                 let kind = ProblemKind::Attribute(name.to_vec(), why);
-                self.problem(current, ObjectState::Unread, kind);
+                self.problem(current, ObjectState::Changed, kind);
             }
+            self.attributes.count(written);
             self.attributes.advance();
         }
         current.next = match current.kind {
@@ -426,6 +452,10 @@ impl ObjectReader {
                 self.problem(current, ObjectState::Unread, ProblemKind::Unreadable(why));
             }
             Ok(_) => {}
+            Err(error) if is_shortage(error) => {
+                let path = self.batch.path(current.path);
+                return Err(shortage_error("read", path, error));
+            }
             Err(error) => {
                 let why = format!("{error} at byte {}", summary.size);
                 self.problem(current, ObjectState::Unread, ProblemKind::Unreadable(why));
@@ -537,6 +567,11 @@ impl Current {
             end,
         }
     }
+}
+
+/// Length of the entry of an attribute: its header, two lengths, and name and value.
+fn entry_len(name: &[u8], value: usize) -> usize {
+    ENTRY_HEADER_LEN + 8 + name.len() + value
 }
 
 /// Puts an entry into a block if it fits. `buf` contains the encoded entry afterwards in any case.

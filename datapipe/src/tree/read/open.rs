@@ -1,9 +1,9 @@
 //! Opens an object by its name, and reads its metadata and extended attributes.
 
 use std::collections::hash_map::DefaultHasher;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::hash::{Hash, Hasher};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -11,6 +11,8 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result, retry_on_intr};
 
+use crate::limits::MAX_OBJECT_ATTRIBUTES;
+use crate::tree::inode_calls;
 use crate::wire::{ObjectKind, ObjectMeta, Time};
 
 /// The file system that an object belongs to.
@@ -386,8 +388,10 @@ pub(super) struct Attributes {
     /// The names, each followed by a zero byte.
     names: Vec<u8>,
     at: usize,
-    /// Path of the object in `/proc`, for a descriptor that was opened with `O_PATH`.
-    proc_path: Option<CString>,
+    /// True for a descriptor that was opened with `O_PATH`.
+    path_only: bool,
+    /// Bytes of the entries that were written.
+    written: usize,
 }
 
 impl Attributes {
@@ -399,18 +403,19 @@ impl Attributes {
         buf: &mut [u8],
     ) -> Result<()> {
         self.names.clear();
-        self.at = 0;
-        self.proc_path = path_only.then(|| {
-            CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).expect("a path without zeros")
-        });
-        let listed = with_small_buf(buf, |buf| match &self.proc_path {
-            Some(path) => rustix::fs::listxattr(path.as_c_str(), buf),
-            None => rustix::fs::flistxattr(fd, buf),
+        (self.at, self.written, self.path_only) = (0, 0, path_only);
+        let listed = with_small_buf(buf, |buf| match path_only {
+            true => inode_calls::list(fd, buf),
+            false => rustix::fs::flistxattr(fd, buf),
         });
         match listed {
             Ok(len) => self.names.extend_from_slice(&buf[..len]),
             Err(Errno::NOTSUP) => {}
             Err(error) => return Err(error),
+        }
+        // A file system in user space may leave the last one out.
+        if self.names.last().is_some_and(|&last| last != 0) {
+            self.names.push(0);
         }
         Ok(())
     }
@@ -431,15 +436,25 @@ impl Attributes {
         let Some(name) = self.name() else {
             return Ok(None);
         };
-        let read = with_small_buf(buf, |buf| match &self.proc_path {
-            Some(path) => rustix::fs::getxattr(path.as_c_str(), name, buf),
-            None => rustix::fs::fgetxattr(fd, name, buf),
+        let read = with_small_buf(buf, |buf| match self.path_only {
+            true => inode_calls::value(fd, name, buf),
+            false => rustix::fs::fgetxattr(fd, name, buf),
         });
         match read {
             Ok(len) => Ok(Some(len)),
-            Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
+            Err(Errno::NODATA) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// True if an entry of `len` bytes may follow: a restore takes no more of one object.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        self.written + len <= MAX_OBJECT_ATTRIBUTES
+    }
+
+    /// Counts an entry that was written.
+    pub(super) fn count(&mut self, len: usize) {
+        self.written += len;
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::limits::{MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
+use crate::limits::{MAX_LOG_ENTRIES, MAX_PATH, MAX_PROBLEM_BYTES};
 use crate::stage::mirror::{Mirror, ReportKind, Update};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
@@ -73,7 +73,8 @@ pub struct TreeProblem {
 pub enum ProblemKind {
     /// The object could not be opened, listed, or read to its end: the error of the system.
     Unreadable(String),
-    /// An extended attribute is not in the archive: its name, and the reason.
+    /// An extended attribute is not in the archive: its name, and the reason. All else of the
+    /// object is. Without a name: the attributes could not be listed, and the archive has none.
     Attribute(Vec<u8>, String),
     /// The object had been removed or replaced before it could be read.
     Vanished,
@@ -85,9 +86,12 @@ pub enum ProblemKind {
     MountPoint,
     /// The archive is written to this object.
     Medium,
-    /// The path, or the entry with path and target, is longer than an archive or a block allows:
-    /// its length in bytes. Everything below the object is left out too.
+    /// The path is longer than an archive allows: its length in bytes. Everything below the object
+    /// is left out too.
     TooLong(usize),
+    /// The object's first entry, which has its path and target, is longer than a block: its length
+    /// in bytes, which a block must have. Everything below the object is left out too.
+    BlockTooSmall(usize),
     /// The inspector rejected the file, for this reason.
     Rejected(String),
     /// The process that reads the tree sent an invalid report, and its further reports are ignored:
@@ -107,6 +111,12 @@ impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(why) => write!(f, "cannot be read: {why}"),
+            Self::Attribute(name, why) if name.is_empty() => {
+                write!(
+                    f,
+                    "its attributes are left out, as they cannot be listed: {why}"
+                )
+            }
             Self::Attribute(name, why) => {
                 write!(
                     f,
@@ -122,13 +132,27 @@ impl fmt::Display for ProblemKind {
             Self::TooLong(len) => {
                 write!(
                     f,
-                    "too long: {len} bytes do not fit; left out with everything below it"
+                    "too long: a path of {len} bytes, but an archive takes {MAX_PATH}; left out \
+                     with everything below it"
                 )
+            }
+            Self::BlockTooSmall(len) => {
+                let needed = needed_block(*len);
+                write!(f, "left out with everything below it: {needed}")
             }
             Self::Rejected(why) => write!(f, "rejected by inspection: {why}"),
             Self::Garbled(why) => write!(f, "invalid report from its process: {why}"),
         }
     }
+}
+
+/// Describes an entry of `len` bytes that no block takes, and the buffers that would.
+pub(super) fn needed_block(len: usize) -> String {
+    let kib = len.next_power_of_two().max(4096) >> 10;
+    format!(
+        "its {len} bytes do not fit into a block: use buffers of {kib} KiB or more \
+         (--buffer-size {kib}KiB)"
+    )
 }
 
 impl fmt::Display for TreeProblem {
@@ -325,6 +349,7 @@ const MEDIUM: u8 = 6;
 const TOO_LONG: u8 = 7;
 const GARBLED: u8 = 8;
 const REJECTED: u8 = 9;
+const BLOCK_TOO_SMALL: u8 = 10;
 
 impl TreeProblem {
     /// Encodes a message, with a text for people unless the object was left out.
@@ -355,6 +380,10 @@ impl TreeProblem {
                 message.put_u8(TOO_LONG);
                 message.put_u64(*len as u64);
             }
+            ProblemKind::BlockTooSmall(len) => {
+                message.put_u8(BLOCK_TOO_SMALL);
+                message.put_u64(*len as u64);
+            }
             ProblemKind::Rejected(why) => put_text(&mut message, REJECTED, why),
             ProblemKind::Garbled(why) => put_text(&mut message, GARBLED, why),
         }
@@ -378,6 +407,8 @@ impl TreeProblem {
             MOUNT_POINT => ProblemKind::MountPoint,
             MEDIUM => ProblemKind::Medium,
             TOO_LONG => ProblemKind::TooLong(usize::try_from(message.u64()?).unwrap_or(usize::MAX)),
+            // A process may send any number: `needed_block` must be able to round it up.
+            BLOCK_TOO_SMALL => ProblemKind::BlockTooSmall(message.u64()?.min(1 << 40) as usize),
             REJECTED => ProblemKind::Rejected(message.prefixed_text()?),
             GARBLED => ProblemKind::Garbled(message.prefixed_text()?),
             kind => return Err(message.error(format!("unknown kind of problem {kind}"))),
@@ -440,6 +471,7 @@ mod tests {
             ProblemKind::MountPoint,
             ProblemKind::Medium,
             ProblemKind::TooLong(77),
+            ProblemKind::BlockTooSmall(78),
             ProblemKind::Rejected(text()),
             ProblemKind::Garbled(text()),
         ];

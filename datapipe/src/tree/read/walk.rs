@@ -15,11 +15,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::vec;
 
+use parking_lot::Mutex;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::error::StageError;
 use crate::interrupt::retry;
 use crate::limits::{MAX_BATCH_DESCRIPTORS, MAX_OPEN_DIRECTORIES, MAX_PATH};
+use crate::tree::own_resources::{
+    free_descriptors, is_shortage, retry_on_shortage, shortage_error,
+};
 use crate::wire::{Entry, EntryBody, ObjectKind};
 
 use super::batch::{Batch, Candidate};
@@ -52,7 +57,18 @@ pub(super) struct Walk {
     ended: bool,
     /// Limit of the descriptors that a batch keeps open.
     batch_descriptors: usize,
+    /// Limit of the directories that the walk keeps open.
+    open_directories: usize,
+    /// Number of instances that read; `None` until the first one runs.
+    readers: Option<u32>,
+    instances: u32,
 }
+
+/// Least number of directories that the walk keeps open: the source, the top one, and those on the
+/// way to one that is opened again.
+const MIN_OPEN_DIRECTORIES: usize = 4;
+/// Least number of descriptors for which another instance reads: its file, and two directories.
+const READER_DESCRIPTORS: usize = 3;
 
 /// Rules that decide whether an object belongs to the archive.
 #[derive(Debug)]
@@ -61,6 +77,8 @@ pub(super) struct Rules {
     skip: HashSet<(u64, u64)>,
     one_file_system: bool,
     pub(super) report: TreeReport,
+    /// The object at which this process first ran out of a resource, and the error.
+    shortage: Mutex<Option<(Vec<u8>, Errno)>>,
 }
 
 /// Outcome of asking the walk for a batch.
@@ -102,6 +120,7 @@ impl Walk {
             skip: options.skip.iter().copied().collect(),
             one_file_system: options.one_file_system,
             report,
+            shortage: Mutex::default(),
         };
         Ok(Self {
             sources: sources.into_iter(),
@@ -116,13 +135,33 @@ impl Walk {
             batches: 0,
             ended: false,
             batch_descriptors: MAX_OPEN_DIRECTORIES,
+            open_directories: MAX_OPEN_DIRECTORIES,
+            readers: None,
+            instances: 1,
         })
     }
 
-    /// Divides the descriptors that batches may keep open among `n` instances.
+    /// Sets the number of instances that take batches.
     pub(super) fn set_instances(&mut self, n: u32) {
-        self.batch_descriptors =
-            (MAX_BATCH_DESCRIPTORS / n.max(1) as usize).clamp(1, MAX_OPEN_DIRECTORIES);
+        self.instances = n.max(1);
+    }
+
+    /// Returns the number of instances that may read. The first call, when the pipe runs, divides
+    /// the descriptors of this process: a quarter for the walk, the rest for the instances. If each
+    /// instance would get too few, fewer of them read.
+    pub(super) fn readers(&mut self) -> u32 {
+        if let Some(readers) = self.readers {
+            return readers;
+        }
+        let free = free_descriptors();
+        self.open_directories = (free / 4).clamp(MIN_OPEN_DIRECTORIES, MAX_OPEN_DIRECTORIES);
+        let rest = free.saturating_sub(self.open_directories + MIN_OPEN_DIRECTORIES);
+        let most = u32::try_from(rest / READER_DESCRIPTORS).unwrap_or(u32::MAX);
+        let readers = self.instances.min(most).max(1);
+        // One of each reader's is for the object that it reads.
+        let each = rest.min(MAX_BATCH_DESCRIPTORS) / readers as usize;
+        self.batch_descriptors = each.saturating_sub(1).clamp(1, MAX_OPEN_DIRECTORIES);
+        *self.readers.insert(readers)
     }
 
     pub(super) fn rules(&self) -> Arc<Rules> {
@@ -147,7 +186,7 @@ impl Walk {
             return NextBatch::Exhausted;
         }
         batch.begin(self.batches, wanted, self.batch_descriptors);
-        while !batch.is_full() && self.advance(batch, capacity) {}
+        while !batch.is_full() && !self.rules.is_short() && self.advance(batch, capacity) {}
         self.batches += 1;
         self.ended = batch.is_empty();
         if self.ended {
@@ -174,7 +213,7 @@ impl Walk {
                 return true;
             }
             if matches!(kind, FileType::Directory | FileType::Unknown) {
-                let opened = open::open(dir.fd.as_fd(), name, kind);
+                let opened = open_object(dir.fd.as_fd(), name, kind);
                 if self.rules.is_excluded_directory(&self.path, kind, &opened) {
                     return true;
                 }
@@ -201,7 +240,7 @@ impl Walk {
             return true;
         }
         let path = CString::new(source.path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
-        let opened = path.and_then(|path| open::open(CWD, &path, FileType::Unknown));
+        let opened = path.and_then(|path| open_object(CWD, &path, FileType::Unknown));
         if (self.rules).is_excluded_directory(&self.path, FileType::Unknown, &opened) {
             return true;
         }
@@ -228,7 +267,7 @@ impl Walk {
     ) {
         let opened = match opened {
             Ok(opened) => opened,
-            Err(error) => return self.rules.report.problem(&self.path, unreadable(error)),
+            Err(error) => return self.rules.record_unreadable(&self.path, error),
         };
         let candidate = if opened.meta.kind != FileType::Directory {
             Candidate::Opened(Box::new(opened), self.file_system)
@@ -256,7 +295,7 @@ impl Walk {
     /// a block is returned and not entered.
     fn enter(&mut self, opened: OpenObject, capacity: usize) -> OpenObject {
         if let Some(error) = opened.unread {
-            self.rules.report.problem(&self.path, unreadable(error));
+            self.rules.record_unreadable(&self.path, error);
             return opened;
         }
         if self.rules.is_foreign(&opened.meta, self.file_system)
@@ -267,7 +306,7 @@ impl Walk {
         let (mut opened, dir) = opened.share(self.file_system);
         let (names, error) = DirEntries::read(dir.fd.as_fd(), &mut self.buf);
         if let Some(error) = error {
-            self.rules.report.problem(&self.path, unreadable(error));
+            self.rules.record_unreadable(&self.path, error);
         }
         opened.unread = error;
         self.frames.push(Frame {
@@ -276,7 +315,7 @@ impl Walk {
             names,
             path_len: self.path.len(),
         });
-        if self.frames.len() - self.closed >= MAX_OPEN_DIRECTORIES {
+        if self.frames.len() - self.closed >= self.open_directories {
             self.frames[self.closed].dir = None;
             self.closed += 1;
         }
@@ -315,6 +354,8 @@ impl Walk {
                     file_system: self.file_system,
                 }))
             }
+            // The job fails.
+            None if self.rules.is_short() => frame.names.abandon(),
             None => {
                 frame.names.abandon();
                 self.rules
@@ -334,7 +375,7 @@ impl Walk {
             .names
             .read_more(dir.fd.as_fd(), &mut self.buf)
             .unwrap_or_else(|error| {
-                self.rules.report.problem(&self.path, unreadable(error));
+                self.rules.record_unreadable(&self.path, error);
                 false
             })
     }
@@ -346,7 +387,7 @@ impl Walk {
         let same =
             |fd: &OwnedFd| Meta::from_fd(fd.as_fd()).is_ok_and(|meta| meta.is_same_inode(wanted));
         let from_below = below
-            .and_then(|dir| open_directory(dir.fd.as_fd(), c"..").ok())
+            .and_then(|dir| self.open_again(dir.fd.as_fd(), c".."))
             .filter(same);
         from_below.or_else(|| self.open_from_source().filter(same))
     }
@@ -360,10 +401,35 @@ impl Walk {
                 Some(fd) => fd.as_fd(),
                 None => pair[0].dir.as_ref()?.fd.as_fd(),
             };
-            current = Some(open_directory(dir, &CString::new(name).ok()?).ok()?);
+            current = Some(self.open_again(dir, &CString::new(name).ok()?)?);
         }
         current
     }
+
+    fn open_again(&self, dir: BorrowedFd<'_>, name: &CStr) -> Option<OwnedFd> {
+        retry_on_shortage(|| open_directory(dir, name))
+            .inspect_err(|&error| {
+                if is_shortage(error) {
+                    self.rules.record_unreadable(&self.path, error);
+                }
+            })
+            .ok()
+    }
+}
+
+/// Opens an object as [`open::open`] does, and tries again if this process is short of descriptors.
+pub(super) fn open_object(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    expected: FileType,
+) -> Result<OpenObject, Errno> {
+    retry_on_shortage(|| match open::open(dir, name, expected)? {
+        OpenObject {
+            unread: Some(error),
+            ..
+        } if is_shortage(error) => Err(error),
+        opened => Ok(opened),
+    })
 }
 
 fn open_directory(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
@@ -430,8 +496,34 @@ impl Rules {
     }
 }
 
+impl Rules {
+    /// Reports an object that cannot be opened or listed. An error that is not about the object is
+    /// kept for [`check_resources`](Self::check_resources).
+    pub(super) fn record_unreadable(&self, path: &[u8], error: Errno) {
+        if is_shortage(error) {
+            let mut shortage = self.shortage.lock();
+            shortage.get_or_insert_with(|| (path.to_vec(), error));
+        } else {
+            self.report.problem(path, unreadable(error));
+        }
+    }
+
+    fn is_short(&self) -> bool {
+        self.shortage.lock().is_some()
+    }
+
+    /// Fails if this process has run out of a resource, which must not look like objects that
+    /// cannot be read.
+    pub(super) fn check_resources(&self) -> Result<(), StageError> {
+        match &*self.shortage.lock() {
+            Some((path, error)) => Err(shortage_error("read", path, *error)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Returns the problem for an object that cannot be opened.
-pub(super) fn unreadable(error: Errno) -> ProblemKind {
+fn unreadable(error: Errno) -> ProblemKind {
     match error {
         Errno::NOENT | Errno::STALE => ProblemKind::Vanished,
         other => ProblemKind::Unreadable(other.to_string()),

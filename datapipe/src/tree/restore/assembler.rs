@@ -201,7 +201,7 @@ impl<S: Sink> ObjectAssembler<S> {
             (EntryBody::Object(_), Some(at)) => {
                 self.mark_damaged(at, "its object entry is repeated")
             }
-            (EntryBody::Attribute(..), Some(at)) => self.add_attribute(at, bytes),
+            (EntryBody::Attribute(name, _), Some(at)) => self.add_attribute(at, name, bytes),
             (EntryBody::Extent(offset, data), Some(at)) => {
                 return self.write_extent(at, offset, data);
             }
@@ -282,7 +282,9 @@ impl<S: Sink> ObjectAssembler<S> {
         }
     }
 
-    fn add_attribute(&mut self, at: usize, bytes: &[u8]) {
+    /// Keeps an attribute until the object ends. One for which there is no space is reported, and
+    /// costs no more than itself.
+    fn add_attribute(&mut self, at: usize, name: &[u8], bytes: &[u8]) {
         let open = &mut self.open[at];
         if open.partial.is_none() {
             return;
@@ -290,8 +292,12 @@ impl<S: Sink> ObjectAssembler<S> {
         if open.has_data {
             self.mark_damaged(at, "an attribute follows its data");
         } else if open.description.attributes_len() + bytes.len() > MAX_OBJECT_ATTRIBUTES {
-            let what = format!("has more than {MAX_OBJECT_ATTRIBUTES} bytes of attributes");
-            self.mark_damaged(at, &what);
+            let what = format!(
+                "cannot set attribute {}: with it the object would have more than \
+                 {MAX_OBJECT_ATTRIBUTES} bytes of attributes",
+                name.escape_ascii()
+            );
+            self.report.record_problem(open.description.path(), what);
         } else {
             open.description.add_attribute(bytes);
         }
@@ -344,8 +350,14 @@ impl<S: Sink> ObjectAssembler<S> {
         match completed {
             Ok(outcome) => {
                 if end.state == ObjectState::Changed {
-                    self.report
-                        .record_problem(object.path, "changed while it was archived");
+                    let what = match object.kind {
+                        ObjectKind::File => {
+                            "changed while it was archived, or lacks attributes that could not be \
+                             archived"
+                        }
+                        _ => "lacks attributes that could not be archived",
+                    };
+                    self.report.record_problem(object.path, what);
                 }
                 self.report.record_object(object.kind, open.bytes);
                 self.remember_link_target(open.number, &object, outcome)

@@ -1,15 +1,18 @@
 //! Owner, mode, extended attributes and times of created objects.
 
+use std::ffi::CStr;
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    AtFlags, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
 };
 use rustix::io::{Errno, Result};
 
 use super::object_in_progress::ObjectDescription;
 use super::report::RestoreReport;
+use crate::limits::MAX_ATTRIBUTE;
+use crate::tree::inode_calls;
 use crate::wire::{ObjectKind, ObjectMeta};
 
 /// Mode bits that every user may set: all but setuid and setgid.
@@ -61,6 +64,11 @@ impl Credentials {
     /// Sets everything, in an order in which nothing undoes or forbids a later step: a new owner
     /// clears setuid and capabilities; a new mode may forbid setting attributes, and changes an
     /// access control list. So: owner, attributes, mode, access control lists, times.
+    ///
+    /// What the object has and the archive does not have is removed first: an access control list
+    /// that it inherited from its directory, or the attributes that an existing directory had.
+    /// With a list, the group's part of a mode is the most that the list gives. So until the list
+    /// is set, and if it cannot be set, the group gets what the list gives to it.
     pub(super) fn apply(
         self,
         fd: ObjectFd<'_>,
@@ -77,6 +85,10 @@ impl Credentials {
             object.mode & PLAIN_MODE
         };
         let is_acl = |name: &[u8]| name.starts_with(b"system.");
+        if object.kind != ObjectKind::Symlink {
+            remove_others(fd, description, report);
+        }
+        let mode = mode_without_list(mode, description);
         self.apply_attributes(fd, description, report, |name| !is_acl(name));
         if object.kind != ObjectKind::Symlink
             && let Err(error) = fd.set_mode(mode)
@@ -152,8 +164,105 @@ impl Credentials {
     }
 }
 
+/// Removes the attributes that the archive does not have, among them access control lists. Those
+/// that the system gives, such as the label of a security module, stay and are noted.
+fn remove_others(fd: ObjectFd<'_>, description: &ObjectDescription, report: &RestoreReport) {
+    let names = match fd.attribute_names() {
+        Ok(names) => names,
+        Err(Errno::NOTSUP) => return,
+        Err(error) => {
+            let why = inode_calls::describe(error);
+            let what = format!("cannot list its attributes, to remove those of others: {why}");
+            return report.record_problem(description.path(), what);
+        }
+    };
+    for name in names.split_inclusive(|&byte| byte == 0) {
+        let Ok(name) = CStr::from_bytes_with_nul(name) else {
+            continue;
+        };
+        let bytes = name.to_bytes();
+        if bytes.is_empty()
+            || description
+                .attributes()
+                .any(|(archived, _)| archived == bytes)
+        {
+            continue;
+        }
+        if !is_removable(bytes) {
+            report.record_note(&format!(
+                "attribute {}, which the archive does not have, is left: the system gives it",
+                bytes.escape_ascii()
+            ));
+            continue;
+        }
+        match fd.remove_attribute(name) {
+            // Gone already.
+            Ok(()) | Err(Errno::NODATA) => {}
+            Err(error) => {
+                let what = format!(
+                    "cannot remove attribute {}, which the archive does not have: {}",
+                    bytes.escape_ascii(),
+                    inode_calls::describe(error)
+                );
+                report.record_problem(description.path(), what);
+            }
+        }
+    }
+}
+
+/// True for an attribute that users, programs or administrators give, and not the system.
+fn is_removable(name: &[u8]) -> bool {
+    LISTS.iter().any(|list| list.to_bytes() == name)
+        || name == b"security.capability"
+        || name.starts_with(b"user.")
+        || name.starts_with(b"trusted.")
+}
+
+/// The attributes that are access control lists: of an object, and for what is created in it.
+const LISTS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
+
+/// Removes the access control lists that a new object has inherited from its directory. An object
+/// without them is left as it is.
+pub(super) fn remove_inherited_lists(fd: impl AsFd) {
+    for list in LISTS {
+        // Either there is none, or the mode without access for groups bounds what it gives.
+        let _ = rustix::fs::fremovexattr(&fd, list);
+    }
+}
+
+/// Returns the mode that gives the group what the archived access control list gives to it, if
+/// there is one: the mode of the object gives it what the list gives to all together.
+fn mode_without_list(mode: u32, description: &ObjectDescription) -> u32 {
+    let list = description
+        .attributes()
+        .find(|(name, _)| *name == LISTS[0].to_bytes());
+    match list {
+        Some((_, list)) => mode & !0o070 | group_permissions(list) << 3,
+        None => mode,
+    }
+}
+
+/// Permissions that an access control list gives to the object's group, of its mask: 0 to 7.
+/// `linux/posix_acl_xattr.h`: a version, 32 bits, then tag and permissions, 16 bits each, and an id
+/// of 32 bits, all little-endian.
+fn group_permissions(list: &[u8]) -> u32 {
+    const GROUP_OBJ: u16 = 4;
+    const MASK: u16 = 16;
+    let entries = list.get(4..).unwrap_or_default().chunks_exact(8);
+    let permissions = |wanted: u16| {
+        entries.clone().find_map(|entry| match *entry {
+            [a, b, c, d, ..] if u16::from_le_bytes([a, b]) == wanted => {
+                Some(u32::from(u16::from_le_bytes([c, d])) & 7)
+            }
+            _ => None,
+        })
+    };
+    permissions(GROUP_OBJ).unwrap_or(0) & permissions(MASK).unwrap_or(7)
+}
+
 fn report_unset(report: &RestoreReport, path: &[u8], what: &dyn fmt::Display, error: Errno) {
-    report.record_problem(path, format!("cannot set {what}: {error}"));
+    let why = inode_calls::describe(error);
+    report.record_problem(path, format!("cannot set {what}: {why}"));
 }
 
 impl ObjectFd<'_> {
@@ -166,17 +275,43 @@ impl ObjectFd<'_> {
     }
 
     fn set_mode(self, mode: u32) -> Result<()> {
-        let mode = Mode::from_raw_mode(mode);
         match self {
-            Self::Open(fd) => rustix::fs::fchmod(fd, mode),
-            Self::Path(fd) => rustix::fs::chmodat(CWD, proc_path(fd), mode, AtFlags::empty()),
+            Self::Open(fd) => rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)),
+            Self::Path(fd) => inode_calls::set_mode(fd, mode),
         }
     }
 
     fn set_attribute(self, name: &[u8], value: &[u8]) -> Result<()> {
         match self {
             Self::Open(fd) => rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()),
-            Self::Path(fd) => rustix::fs::setxattr(proc_path(fd), name, value, XattrFlags::empty()),
+            Self::Path(fd) => inode_calls::set(fd, name, value),
+        }
+    }
+
+    /// Returns the names of all attributes, each followed by a zero byte.
+    fn attribute_names(self) -> Result<Vec<u8>> {
+        let list = |buf: &mut [u8]| match self {
+            Self::Open(fd) => rustix::fs::flistxattr(fd, buf),
+            Self::Path(fd) => inode_calls::list(fd, buf),
+        };
+        // Most objects have none, and few have more than this.
+        let mut few = [0; 512];
+        match list(&mut few) {
+            Ok(len) => Ok(few[..len].to_vec()),
+            Err(Errno::RANGE) => {
+                let mut names = vec![0; MAX_ATTRIBUTE];
+                let len = list(&mut names)?;
+                names.truncate(len);
+                Ok(names)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_attribute(self, name: &CStr) -> Result<()> {
+        match self {
+            Self::Open(fd) => rustix::fs::fremovexattr(fd, name),
+            Self::Path(fd) => inode_calls::remove(fd, name),
         }
     }
 
@@ -199,8 +334,27 @@ impl ObjectFd<'_> {
     }
 }
 
-/// Returns a path that leads to the object of the descriptor, even if that is a symbolic link, and
-/// nowhere else.
-fn proc_path(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry of an access control list.
+    fn entry(tag: u16, permissions: u16) -> [u8; 8] {
+        let mut entry = [0xff; 8];
+        entry[..2].copy_from_slice(&tag.to_le_bytes());
+        entry[2..4].copy_from_slice(&permissions.to_le_bytes());
+        entry
+    }
+
+    #[test]
+    fn group_gets_what_the_list_gives_to_it() {
+        let list = |entries: &[[u8; 8]]| [&[2, 0, 0, 0], entries.concat().as_slice()].concat();
+        let (user, group, named, mask) = (entry(1, 7), entry(4, 5), entry(2, 7), entry(16, 6));
+        assert_eq!(group_permissions(&list(&[user, named, group, mask])), 4);
+        assert_eq!(group_permissions(&list(&[user, group])), 5);
+        assert_eq!(group_permissions(&list(&[user])), 0);
+        for len in 0..12 {
+            assert_eq!(group_permissions(&list(&[group])[..len]), 0, "{len}");
+        }
+    }
 }

@@ -18,13 +18,18 @@ use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, Result, retry_on_intr};
 
+use super::attributes::remove_inherited_lists;
 use super::report::RestoreReport;
+use crate::limits::MAX_RESTORE_THREADS;
+use crate::tree::own_resources::{free_descriptors, is_shortage, retry_on_shortage};
 
 /// An open directory.
 pub(super) type Dir = Arc<OwnedFd>;
 
-/// Number of directories that stay open for the next object.
+/// Number of directories that stay open for the next object, if the process may open that many.
 const MAX_CACHED: usize = 16;
+/// Descriptors that a thread needs besides: its file, and directories on the way to it.
+const WORKER_DESCRIPTORS: usize = 3;
 /// Length of the longest path that is passed to the kernel at once, in bytes: less than its limit.
 const MAX_STEP: usize = 4000;
 /// Number of created parent directories that are remembered.
@@ -47,6 +52,7 @@ pub(super) struct Destination {
     root: Dir,
     /// Open directories by path, least recently used first.
     cache: Vec<(Box<[u8]>, Dir)>,
+    max_cached: usize,
     /// True while the kernel resolves a path safely in one call, with openat2.
     has_openat2: bool,
     shared: Arc<Mutex<SharedDestination>>,
@@ -74,6 +80,9 @@ impl Destination {
         let destination = Self {
             root,
             cache: Vec::new(),
+            max_cached: (free_descriptors() / MAX_RESTORE_THREADS)
+                .saturating_sub(WORKER_DESCRIPTORS)
+                .clamp(2, MAX_CACHED),
             has_openat2: true,
             shared: Arc::default(),
             report: report.clone(),
@@ -87,6 +96,7 @@ impl Destination {
         Self {
             root: Arc::clone(&self.root),
             cache: Vec::new(),
+            max_cached: self.max_cached,
             has_openat2: self.has_openat2,
             shared: Arc::clone(&self.shared),
             report: self.report.clone(),
@@ -139,9 +149,17 @@ impl Destination {
         if let Some(at) = self.cache.iter().rposition(|(cached, _)| **cached == *path) {
             self.cache[at..].rotate_left(1);
         } else {
-            let dir = Arc::new(self.open_directory(path, missing)?);
+            let dir = match self.open_directory(path, missing) {
+                // Other threads give descriptors back when they have created their files.
+                Err(error) if is_shortage(error) => {
+                    self.cache.clear();
+                    retry_on_shortage(|| self.open_directory(path, missing))?
+                }
+                other => other?,
+            };
+            let dir = Arc::new(dir);
             self.remember_file_system(&dir)?;
-            if self.cache.len() >= MAX_CACHED {
+            if self.cache.len() >= self.max_cached {
                 self.cache.remove(0);
             }
             self.cache.push((path.into(), dir));
@@ -242,6 +260,7 @@ impl Destination {
             };
             let next = self.descend(&dir, component)?;
             if is_new {
+                remove_inherited_lists(&next);
                 self.remember_created(inode_of(&rustix::fs::fstat(&next)?));
             }
             if components.peek().is_none() {

@@ -32,6 +32,11 @@ use super::writer::Writer;
 /// until the new one is complete. A new file has no permissions at all until it is complete, which
 /// distinguishes it from the others if the process that creates it is killed.
 ///
+/// An attribute that cannot be set costs no more than itself: it is a problem, and the object is
+/// complete otherwise. Extended attributes and access control lists that the archive does not have
+/// are removed from what is restored, for example those that a directory gives to new files. Only
+/// labels that the system or a security module gives stay, which is noted.
+///
 /// Owners, setuid and setgid, devices, and `security.*` and `trusted.*` attributes are restored for
 /// root only. Modes and times of directories are set when everything else is done.
 ///

@@ -19,9 +19,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StageError;
+use crate::tree::own_resources::{is_shortage, retry_on_shortage, shortage_error};
 use crate::wire::{ObjectKind, ObjectMeta};
 
-use super::attributes::{Credentials, ObjectFd};
+use super::attributes::{Credentials, ObjectFd, remove_inherited_lists};
 use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
 use super::link_targets::{LinkTarget, ObjectOutcome};
 use super::object_in_progress::ObjectDescription;
@@ -103,7 +104,7 @@ impl Writer {
         path: &[u8],
         create: impl Fn(&[u8]) -> rustix::io::Result<T>,
     ) -> Result<(Option<Vec<u8>>, T), Failure> {
-        let existing = match create(name) {
+        let existing = match retry_on_shortage(|| create(name)) {
             Ok(created) => return Ok((None, created)),
             Err(Errno::EXIST) => lstat(dir, name),
             Err(error) => return Err(failure("create", path, error)),
@@ -255,7 +256,13 @@ impl Writer {
         };
         match self.destination.directory(object.path, Missing::Fail) {
             Ok(dir) => {
-                let fd = ObjectFd::Open(dir.as_fd());
+                // A directory that may be searched but not read is opened with `O_PATH`.
+                let is_path =
+                    rustix::fs::fcntl_getfl(&dir).is_ok_and(|flags| flags.contains(OFlags::PATH));
+                let fd = match is_path {
+                    true => ObjectFd::Path(dir.as_fd()),
+                    false => ObjectFd::Open(dir.as_fd()),
+                };
                 self.credentials.apply(fd, description, &self.report);
             }
             Err(error) => self
@@ -279,6 +286,7 @@ impl Writer {
         {
             return Err(Errno::NOENT);
         }
+        remove_inherited_lists(&partial.file);
         let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
         rename_aside(&dir, current, name).or_else(|error| {
             rustix::fs::unlinkat(&dir, current, AtFlags::empty())?;
@@ -380,7 +388,10 @@ impl Sink for Writer {
         let (target_dir, target_name) = self
             .destination
             .parent(&target.path, Missing::Fail)
-            .map_err(|_| gone())?;
+            .map_err(|error| match is_final(error) {
+                true => failure("open the parent directory of", &target.path, error),
+                false => gone(),
+            })?;
         let is_target = |dir, name| {
             let inode = lstat(dir, name).map(|stat| inode_of(&stat));
             inode.is_ok_and(|(device, inode)| {
@@ -440,14 +451,14 @@ impl Sink for Writer {
 
 /// True if an error will also hit everything that follows, so that the restore must stop.
 fn is_final(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO | Errno::NFILE | Errno::MFILE
-    )
+    is_shortage(error) || matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO)
 }
 
 /// Failure of an action on an object: a stop if the error is final, or else a refusal.
 fn failure(action: &str, path: &[u8], error: Errno) -> Failure {
+    if is_shortage(error) {
+        return Failure::Stop(shortage_error(action, path, error));
+    }
     if is_final(error) {
         let shown = path[..path.len().min(200)].escape_ascii();
         let what = format!("cannot {action} \"{shown}\"");

@@ -1,0 +1,296 @@
+//! Attributes and access lists that cannot be kept, and those that a destination adds.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use rustix::fs::{CWD, FileType, Mode, XattrFlags};
+
+use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, ok};
+
+fn set(path: &Path, name: &str, value: &[u8]) -> bool {
+    let result = rustix::fs::lsetxattr(path, name, value, XattrFlags::empty());
+    if let Err(error) = result {
+        eprintln!("not tried: {name} cannot be set here: {error}");
+    }
+    result.is_ok()
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let mut buf = [0; 4096];
+    let len = rustix::fs::llistxattr(path, &mut buf[..]).unwrap();
+    let names = buf[..len].split(|&byte| byte == 0);
+    let names = names.map(|name| String::from_utf8_lossy(name).into_owned());
+    // A security module gives its own.
+    names
+        .filter(|name| !name.is_empty() && name != "security.selinux")
+        .collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn is_root() -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("not tried: only root can do this");
+    }
+    is_root
+}
+
+/// Runs a script in a mount namespace of its own, in the fixture's directory.
+fn in_namespace(fixture: &Fixture, script: &str) -> Output {
+    Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .env("D", DISK_TO_TAPE)
+        .env("R", TAPE_TO_DISK)
+        .current_dir(fixture.path("."))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// An access control list: for each entry tag, permissions and id.
+fn list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut bytes = vec![2, 0, 0, 0];
+    for (tag, permissions, id) in entries {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(permissions.to_le_bytes());
+        bytes.extend(id.to_le_bytes());
+    }
+    bytes
+}
+
+const NO_ID: u32 = u32::MAX;
+
+/// A list that gives user 1234 everything, the group `group`, and others nothing.
+fn list_for_1234(group: u16) -> Vec<u8> {
+    list(&[
+        (1, 7, NO_ID),
+        (2, 7, 1234),
+        (4, group, NO_ID),
+        (16, 7, NO_ID),
+        (32, 0, NO_ID),
+    ])
+}
+
+/// A note of 3,000 bytes at a file does not fit into a block of 2 KiB. The file came back as
+/// NAME.damaged without permissions, and a directory or a link did not come back at all.
+#[test]
+fn attribute_larger_than_a_block_costs_only_itself() {
+    let fixture = Fixture::new();
+    for name in ["file", "directory/below"] {
+        fs::create_dir_all(fixture.path("src/data/directory")).unwrap();
+        fs::write(fixture.path("src/data").join(name), "precious").unwrap();
+    }
+    fs::set_permissions(fixture.path("src/data/file"), Permissions::from_mode(0o640)).unwrap();
+    for name in ["file", "directory"] {
+        let path = fixture.path("src/data").join(name);
+        if !set(&path, "user.note", &[b'n'; 3000]) || !set(&path, "user.small", b"s") {
+            return;
+        }
+    }
+    let args = ["--quiet", "--buffer-size", "2KiB", "src/data", "tape"];
+    let text = failed(&fixture.back_up(&args), 3);
+    for name in ["data/file", "data/directory"] {
+        let wanted = format!("{name}: attribute \"user.note\" is left out: its 3033 bytes do not");
+        assert!(text.contains(&wanted), "{text}");
+    }
+    assert!(text.contains("--buffer-size 4KiB"), "{text}");
+    let text = failed(&fixture.restore(&["--quiet", "tape", "out"]), 3);
+    for name in ["data/file", "data/directory"] {
+        let named = text
+            .lines()
+            .filter(|line| line.contains(&format!("{name}: ")));
+        assert_eq!(named.count(), 1, "{text}");
+    }
+    assert!(
+        text.contains("lacks attributes that could not be archived"),
+        "{text}"
+    );
+    failed(&fixture.restore(&["--quiet", "--verify", "tape"]), 3);
+    let restored = |name: &str| fixture.path("out/data").join(name);
+    assert_eq!(fs::read(restored("file")).unwrap(), b"precious");
+    assert_eq!(fs::read(restored("directory/below")).unwrap(), b"precious");
+    assert_eq!(mode(&restored("file")), 0o640);
+    assert_eq!(fixture.names("out/data"), ["directory", "file"]);
+    for name in ["file", "directory"] {
+        assert_eq!(names(&restored(name)), ["user.small"]);
+    }
+    // The advice helps.
+    ok(&fixture.back_up(&["--quiet", "--buffer-size", "4KiB", "src/data", "tape2"]));
+}
+
+/// The destination has a default access control list. Restored files that were private could be
+/// read by its users.
+#[test]
+fn default_list_of_the_destination_gives_nothing_to_restored_objects() {
+    let fixture = Fixture::new();
+    let source = fixture.path("src/data");
+    fs::create_dir_all(source.join("deep/private")).unwrap();
+    for (name, bits) in [("file", 0o600), ("deep/shared", 0o664)] {
+        fs::write(source.join(name), "secret").unwrap();
+        fs::set_permissions(source.join(name), Permissions::from_mode(bits)).unwrap();
+    }
+    fs::set_permissions(source.join("deep/private"), Permissions::from_mode(0o750)).unwrap();
+    rustix::fs::mkfifoat(CWD, source.join("fifo"), Mode::from_raw_mode(0o660)).unwrap();
+    let bits = mode(&source.join("fifo"));
+    ok(&fixture.back_up(&["src/data", "tape"]));
+    if !set(
+        &fixture.path("out"),
+        "system.posix_acl_default",
+        &list_for_1234(5),
+    ) {
+        return;
+    }
+    ok(&fixture.restore(&["tape", "out"]));
+    for (name, bits) in [
+        ("", mode(&source)),
+        ("file", 0o600),
+        ("deep", mode(&source.join("deep"))),
+        ("deep/shared", 0o664),
+        ("deep/private", 0o750),
+        ("fifo", bits),
+    ] {
+        let path = fixture.path("out/data").join(name);
+        assert_eq!((names(&path), mode(&path)), (Vec::new(), bits), "{name}");
+    }
+    // Parents that are made for a file that is restored alone have none either.
+    fs::remove_dir_all(fixture.path("out/data")).unwrap();
+    ok(&fixture.restore(&["--path", "data/deep/shared", "tape", "out"]));
+    for name in ["", "deep", "deep/shared"] {
+        let path = fixture.path("out/data").join(name);
+        assert!(names(&path).is_empty(), "{name}: {:?}", names(&path));
+        assert_eq!(mode(&path), mode(&source.join(name)), "{name}");
+    }
+}
+
+/// A user restores over what is there. Lists and attributes of the old objects stayed.
+#[test]
+fn overwritten_objects_lose_their_old_attributes() {
+    let fixture = Fixture::new();
+    for root in ["src", "out"] {
+        fs::create_dir_all(fixture.path(root).join("data/directory")).unwrap();
+        File::create(fixture.path(root).join("data/file")).unwrap();
+    }
+    if !set(&fixture.path("src/data/directory"), "user.kept", b"new") {
+        return;
+    }
+    for name in ["directory", "file"] {
+        let path = fixture.path("out/data").join(name);
+        let all = set(&path, "user.kept", b"old")
+            && set(&path, "user.old", b"old")
+            && set(&path, "system.posix_acl_access", &list_for_1234(5))
+            && (name == "file" || set(&path, "system.posix_acl_default", &list_for_1234(5)));
+        if !all {
+            return;
+        }
+    }
+    ok(&fixture.back_up(&["src/data", "tape"]));
+    ok(&fixture.restore(&["--overwrite", "tape", "out"]));
+    let directory = fixture.path("out/data/directory");
+    assert_eq!(names(&directory), ["user.kept"]);
+    let mut value = [0; 16];
+    let len = rustix::fs::getxattr(&directory, "user.kept", &mut value[..]).unwrap();
+    assert_eq!(&value[..len], b"new");
+    assert_eq!(mode(&directory), mode(&fixture.path("src/data/directory")));
+    assert!(names(&fixture.path("out/data/file")).is_empty());
+}
+
+/// The destination has no attributes: each is named, and everything else comes back. The mode of a
+/// file with an access control list says what the list gives to all together, and gave it to the
+/// group.
+#[test]
+fn file_system_without_attributes_costs_only_them() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let file = fixture.path("src/data/file");
+    fs::write(&file, "precious").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    symlink("nowhere", fixture.path("src/data/link")).unwrap();
+    if !set(&file, "user.note", b"n")
+        || !set(&file, "system.posix_acl_access", &list_for_1234(4))
+        || !set(&fixture.path("src/data/link"), "trusted.note", b"n")
+    {
+        return;
+    }
+    ok(&fixture.back_up(&["src/data", "tape"]));
+    let script = "mount -t ramfs none out || exit 77; $R --quiet tape out; r=$?; \
+                  cat out/data/file; stat -c %a out/data/file; readlink out/data/link; exit $r";
+    let output = in_namespace(&fixture, script);
+    if output.status.code() == Some(77) {
+        eprintln!("not tried: no file system can be mounted here");
+        return;
+    }
+    let text = failed(&output, 3);
+    for wanted in [
+        "data/file: cannot set attribute user.note: ",
+        "data/file: cannot set attribute system.posix_acl_access: ",
+        "data/link: cannot set attribute trusted.note: ",
+    ] {
+        assert!(text.contains(wanted), "{text}");
+    }
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown, "precious740\nnowhere\n");
+}
+
+/// In a rescue system or a container /proc is not mounted. Links, fifos and devices were missing.
+#[test]
+fn tree_is_archived_and_restored_without_proc() {
+    if !is_root() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let source = fixture.path("src/data");
+    fs::write(source.join("file"), "x").unwrap();
+    symlink("nowhere", source.join("link")).unwrap();
+    for (name, kind, device) in [
+        ("fifo", FileType::Fifo, 0),
+        (
+            "device",
+            FileType::CharacterDevice,
+            rustix::fs::makedev(1, 3),
+        ),
+    ] {
+        let path = source.join(name);
+        rustix::fs::mknodat(CWD, &path, kind, Mode::RUSR, device).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o604)).unwrap();
+    }
+    let with_attributes = set(&source.join("link"), "trusted.note", b"n")
+        && set(&source.join("fifo"), "trusted.note", b"n");
+    let script = "mount -t tmpfs none /proc || exit 77; \
+                  $D --quiet src/data tape && $R --quiet tape out";
+    let output = in_namespace(&fixture, script);
+    if output.status.code() == Some(77) {
+        eprintln!("not tried: no file system can be mounted here");
+        return;
+    }
+    let has_calls = !String::from_utf8_lossy(&output.stderr).contains("/proc is not mounted");
+    match with_attributes && has_calls {
+        true => drop(ok(&output)),
+        false => eprintln!("attributes not tried: this kernel needs /proc for them"),
+    }
+    let restored = fixture.path("out/data");
+    assert_eq!(
+        fixture.names("out/data"),
+        ["device", "fifo", "file", "link"]
+    );
+    for name in ["device", "fifo"] {
+        assert_eq!(mode(&restored.join(name)), 0o604, "{name}");
+    }
+    let kind = |name| {
+        fs::symlink_metadata(restored.join(name))
+            .unwrap()
+            .file_type()
+    };
+    assert!(kind("fifo").is_fifo() && kind("device").is_char_device());
+    if with_attributes && has_calls {
+        for name in ["link", "fifo"] {
+            assert_eq!(names(&restored.join(name)), ["trusted.note"], "{name}");
+        }
+    }
+}
