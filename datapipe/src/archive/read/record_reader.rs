@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::media::{Item, Medium, MediumError, Position};
 use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
 
-use super::super::report::StreamDamage;
+use super::super::report::{AfterEnd, StreamDamage};
 use super::resync;
 use super::unit_event::UnitEvent;
 
@@ -48,6 +48,9 @@ pub(super) struct RecordReader<M> {
     /// Number of the last volume from which a record was read.
     last_volume: u32,
 }
+
+/// Most items that are looked at after the end of the session. A mark is one, and zeros are marks.
+const MAX_ITEMS_AFTER_END: u32 = 1 << 18;
 
 /// A part of the medium that is, or delimits, a part of the stream.
 pub(super) enum StreamItem {
@@ -142,6 +145,30 @@ impl<M: Medium> RecordReader<M> {
     /// it was found in damaged bytes, there may be one, which was reported with them.
     pub(super) fn accept(&mut self) {
         self.has_gap = self.leaves_gap;
+    }
+
+    /// Looks at the medium after the end of the session, to its end or to the next record. Errors
+    /// are not reported: the archive was read, and some drives cannot read on after the last mark.
+    pub(super) fn look_after_end(&mut self) -> AfterEnd {
+        let mut after = AfterEnd::Nothing;
+        for _ in 0..MAX_ITEMS_AFTER_END {
+            let bytes = match self.medium.read(&mut self.record) {
+                Ok(Item::Record(_) | Item::Damaged { .. }) => &self.record,
+                Ok(Item::Mark(_)) => continue,
+                Ok(Item::End) | Err(MediumError::MissingVolume { .. }) => {
+                    match self.medium.next_volume() {
+                        Ok(true) => continue,
+                        _ => break,
+                    }
+                }
+                Err(_) => break,
+            };
+            if resync::find_record(bytes, None).is_some() {
+                return AfterEnd::Archive;
+            }
+            after = AfterEnd::Bytes;
+        }
+        after
     }
 
     /// Reads one item of the medium. `position` is the position in the stream at which the next

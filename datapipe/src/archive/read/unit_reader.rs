@@ -3,6 +3,7 @@
 use crate::media::{Medium, MediumError, Position};
 use crate::wire::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
+use super::super::report::AfterEnd;
 use super::record_reader::{RecordReader, StreamItem};
 use super::resync;
 use super::unit_event::UnitEvent;
@@ -84,6 +85,11 @@ impl<M: Medium> UnitReader<M> {
     /// Bytes of all records that were read, and the last volume from which one was.
     pub(super) fn totals(&self) -> (u64, u32) {
         self.records.totals()
+    }
+
+    /// Looks at the medium after the end of the session.
+    pub(super) fn look_after_end(&mut self) -> AfterEnd {
+        self.records.look_after_end()
     }
 
     /// Body of the unit that [`next`](Self::next) returned last.
