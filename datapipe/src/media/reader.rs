@@ -251,15 +251,16 @@ impl<F: StorageFile> VolumeReader<F> {
         }
     }
 
-    /// True if the word for the end of the medium, at the current position, means that. After a mark
-    /// it does. Anywhere else it may be a part of a damaged record, and it is one if records follow
-    /// closely.
+    /// True if the word at the current position, for the end of the medium, means that. It does
+    /// after a mark, and directly before a record, where a tool has ended a volume that held more.
+    /// Anywhere else it may be a part of a damaged record, and is one if a record follows closely.
     fn ends_here(&self) -> io::Result<bool> {
         if self.is_after_mark {
             return Ok(true);
         }
         let until = self.len.min(self.at.saturating_add(2 * MOST_DAMAGED));
-        Ok(self.search(until)? == until)
+        let found = self.search(until)?;
+        Ok(found == until || found == self.at + WORD)
     }
 
     /// Goes to `end`, past one item, and returns that item's position.

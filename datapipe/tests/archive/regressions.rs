@@ -381,7 +381,7 @@ fn data_after_the_session_is_mentioned() {
         (&[7; 5000], AfterEnd::Bytes),
         (&old, AfterEnd::Archive),
         (
-            &[&[0; 400], &[7; 5000], &old[9..]].concat(),
+            &[&[0; 400][..], &[7; 5000], &old[9..]].concat(),
             AfterEnd::Archive,
         ),
         (&new, AfterEnd::Archive),

@@ -192,7 +192,7 @@ fn damage_anywhere_costs_the_blocks_that_are_hit() {
     }
 }
 
-/// Each of these headers is right but for its body, which is said to be as long as one can be. A
+/// Each of these headers is right, and gives its body the largest length that one can have. A
 /// reader that checked each body would read 16 MiB for each 64 bytes of the tape.
 #[test]
 fn medium_of_false_units_is_read_in_linear_time() {

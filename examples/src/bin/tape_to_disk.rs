@@ -36,8 +36,8 @@ use datapipe_examples::summary::Summary;
 /// UTF-8 as \xff.
 ///
 /// Only the first archive on a medium is read. If the medium has another one, the exit code is 3,
-/// because a part of what the medium holds did not come back. Other bytes after the archive, such as
-/// the padding of a copy, are a note: all of the archive is there.
+/// because a part of what the medium holds did not come back. Other bytes after the archive, such
+/// as the padding of a copy, are a note: all of the archive is there.
 #[derive(Debug, Parser)]
 #[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]
 struct Args {

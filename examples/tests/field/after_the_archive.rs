@@ -1,4 +1,4 @@
-//! Media that have more than one archive: only the first one is read, and that is said.
+//! Media that have more than one archive: only the first one is read, and the rest is reported.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn with_two_tapes() -> (Fixture, Vec<u8>, Vec<u8>) {
 }
 
 /// A user joins two tapes with `cat`, and later restores "everything" from the result. Half of it
-/// does not come back, and nothing says so.
+/// does not come back, without a message.
 #[test]
 fn second_archive_is_an_error() {
     let (fixture, a, b) = with_two_tapes();
@@ -39,8 +39,8 @@ fn second_archive_is_an_error() {
     for (i, bytes) in joined.iter().enumerate() {
         fs::write(fixture.path("ab.tap"), bytes).unwrap();
         for way in WAYS {
-            // A list, and a restore of some paths, begin at the end of the medium. The end of a copy
-            // of the same archive leads them to the first one, which is what they need.
+            // A list, and a restore of some paths, begin at the end of the medium. The end of a
+            // copy of the same archive leads them to the first one, which is what they need.
             if i == 1
                 && ["--list", "--path"]
                     .iter()
@@ -52,8 +52,8 @@ fn second_archive_is_an_error() {
             let output = fixture.restore(way);
             let text = failed(&output, 3);
             assert!(text.contains("has another archive"), "{i}, {way:?}: {text}");
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(!said.contains("is complete"), "{i}, {way:?}: {said}");
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(!text.contains("is complete"), "{i}, {way:?}: {text}");
         }
     }
 }

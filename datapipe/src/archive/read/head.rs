@@ -200,21 +200,25 @@ impl<M: Medium> ArchiveHead<M> {
         if self.runs.is_partial() {
             return;
         }
-        let is_other = self.trailer.later_archive || self.units.other_session().is_some();
-        let after_end = match is_other {
-            true => AfterEnd::Archive,
-            // The whole medium was read in search of the end.
-            false if self.trailer.marks < 2 => AfterEnd::Nothing,
-            false => self.units.look_after_end(),
+        let has_ended = self.trailer.marks >= 2;
+        let found = if self.trailer.later_archive {
+            AfterEnd::Archive
+        } else if has_ended {
+            self.units.look_after_end()
+        } else {
+            AfterEnd::Nothing
         };
-        let is_complete = after_end != AfterEnd::Archive;
-        self.report.update(|outcome| {
-            outcome.after_end = after_end;
-            outcome.complete &= is_complete;
-        });
-        if !is_complete {
+        if found == AfterEnd::Archive {
             self.reporter.note_unread_archive();
         }
+        // Without the end of the session the whole medium was read. Records of another session were
+        // reported as foreign.
+        let is_foreign = !has_ended && self.units.other_session().is_some();
+        let after_end = if is_foreign { AfterEnd::Archive } else { found };
+        self.report.update(|outcome| {
+            outcome.after_end = after_end;
+            outcome.complete &= after_end != AfterEnd::Archive;
+        });
     }
 
     /// Puts a unit's body into `block`. Returns false if the block is not wanted or not valid; the

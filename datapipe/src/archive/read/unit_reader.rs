@@ -135,10 +135,9 @@ impl<M: Medium> UnitReader<M> {
     /// by zeros. After that the header is consumed; the body stays at the front of the window for
     /// [`body`](Self::body), and `skip` is what [`next`](Self::next) consumes first.
     ///
-    /// The reader is lost at a header that it does not accept. Units begin at multiples of 8, so
-    /// the window moves on to the next header that is right. Bytes may have been inserted, or may be
-    /// missing, so the header may be at any byte, and states its position. Only the first failure
-    /// in a row is reported.
+    /// The reader is lost at a header that it does not accept. The window moves on to the next
+    /// header that is right. Bytes may have been inserted, or may be missing, so that header may be
+    /// at any byte, and it states its position. Only the first failure in a row is reported.
     ///
     /// A long unit needs many records. If one of them caused an event, this returns early so that
     /// the event is taken before more records are read: on a damaged tape the events of one unit
@@ -193,8 +192,8 @@ impl<M: Medium> UnitReader<M> {
         Ok(Some(UnitEvent::Unit(header, at)))
     }
 
-    /// Moves on from what is not a unit header to the next one. Without one, the last bytes are kept:
-    /// they may be the start of one.
+    /// Moves on from what is not a unit header to the next one. Without one, the last bytes are
+    /// kept: they may be the start of one.
     fn skip_to_unit(&mut self) {
         let session = self.records.session();
         let Some(session) = session else {

@@ -14,9 +14,9 @@ use super::report::RestoreReport;
 use super::scope::RestoreScope;
 use super::sink::{Failure, Sink};
 
-/// Reads an archived tree and checks what a [`TreeRestore`](super::TreeRestore) of all blocks checks,
-/// the catalogue included: both report the same defects of the archive. It writes nothing but temporary files. As a [`TailStage`] it can run in a
-/// process.
+/// Reads an archived tree and checks what a [`TreeRestore`](super::TreeRestore) of all blocks
+/// checks, the catalogue included: both report the same defects of the archive. It writes nothing
+/// but temporary files. As a [`TailStage`] it can run in a process.
 #[derive(Debug)]
 pub struct TreeVerify(ObjectAssembler<VerifyOnly>);
 
