@@ -100,6 +100,7 @@ impl ListingState {
     fn add_line(&mut self, object: &CatalogueEntry<'_>) -> io::Result<()> {
         let CatalogueEntry {
             kind,
+            state,
             mode,
             size,
             modified,
@@ -116,7 +117,11 @@ impl ListingState {
         if kind == ObjectKind::Symlink {
             write!(self.out, " -> {}", escape(target))?;
         }
-        writeln!(self.out)
+        match state {
+            ObjectState::Whole => writeln!(self.out),
+            ObjectState::Changed => writeln!(self.out, "  [changed while it was read]"),
+            ObjectState::Unread => writeln!(self.out, "  [not read to its end]"),
+        }
     }
 
     fn add_json(&mut self, object: &CatalogueEntry<'_>) -> io::Result<()> {

@@ -43,7 +43,7 @@ pub use modules::modules;
 pub use open_error::OpenError;
 pub use read::{ArchiveHead, ArchiveReader, BlockSet, Index, Reading, StreamRestore};
 pub use report::{
-    ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
+    AfterEnd, ArchiveReport, ReadOutcome, ReadReport, RejectedBlock, WriteOutcome, WriteReport,
 };
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use write::separate_stages;

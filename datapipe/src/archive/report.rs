@@ -77,7 +77,7 @@ impl<O: Outcome> Mirror for ArchiveReport<O> {
 #[non_exhaustive]
 pub struct ReadOutcome {
     /// True if a valid archive footer was found, so that there are no blocks besides those in
-    /// `blocks` and `missing`, and none of them was rejected.
+    /// `blocks` and `missing`, none of them was rejected, and the medium has no other archive.
     pub complete: bool,
     /// Number of blocks that were read whole from the medium. Later stages may still find that one
     /// of them does not authenticate or decompress, and report it in the log.
@@ -99,6 +99,42 @@ pub struct ReadOutcome {
     pub read: u64,
     /// Number of the last volume from which a record was read.
     pub volumes: u32,
+    /// Content of the medium after the archive, if all of the archive was read.
+    pub after_end: AfterEnd,
+}
+
+/// Content of a medium after the end of the archive that was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AfterEnd {
+    /// Nothing, or zeros, which a crash may leave.
+    #[default]
+    Nothing,
+    /// Bytes that are not an archive. The archive before them is not affected.
+    Bytes,
+    /// Another archive, of the same session or of another one. It was not read, so the
+    /// [outcome](ReadOutcome) is not complete, and the log of a
+    /// [salvaging](super::ArchiveReader::salvage) reader has an entry.
+    Archive,
+}
+
+impl AfterEnd {
+    fn code(self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Bytes => 1,
+            Self::Archive => 2,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Nothing),
+            1 => Some(Self::Bytes),
+            2 => Some(Self::Archive),
+            _ => None,
+        }
+    }
 }
 
 /// A block of an archive whose content an inspection took away before it was written.
@@ -139,7 +175,7 @@ impl Outcome for ReadOutcome {
     const KIND: ReportKind = ReportKind::Read;
 
     fn encode(&self) -> Vec<u8> {
-        let mut data = vec![u8::from(self.complete)];
+        let mut data = vec![u8::from(self.complete), self.after_end.code()];
         data.put_u64s(&[self.blocks, self.missing, self.rejected]);
         data.put_u64s(&[self.plain, self.checkpoint, self.read]);
         data.put_u32(self.volumes);
@@ -162,6 +198,11 @@ impl Outcome for ReadOutcome {
     fn decode(message: &[u8]) -> Result<Self, DecodeError> {
         let mut data = Bytes::new("a process's report of an archive that it reads", message);
         let complete = data.u8()? == 1;
+        let code = data.u8()?;
+        let Some(after_end) = AfterEnd::from_code(code) else {
+            let what = format!("has an unknown code of what follows an archive, {code}");
+            return Err(data.error(what));
+        };
         let [blocks, missing, rejected, plain, checkpoint, read] = data.u64s()?;
         let volumes = data.u32()?;
         let first_rejected = decode_rejected(&mut data)?;
@@ -176,6 +217,7 @@ impl Outcome for ReadOutcome {
             checkpoint,
             read,
             volumes,
+            after_end,
         })
     }
 
@@ -360,6 +402,20 @@ impl DamageReporter {
         }
     }
 
+    /// Adds an archive that was not read to the log, if there is one: it is not damage, so a reader
+    /// without a log reads on.
+    pub(super) fn note_unread_archive(&self) {
+        if let Some(log) = &self.log {
+            log.add(DamageEntry {
+                block: None,
+                position: None,
+                what: "the medium has another archive after this one, which was not read: to read \
+                       it, copy it to a medium of its own"
+                    .to_owned(),
+            });
+        }
+    }
+
     /// Records the position of a block in the log, for stages that find damage in it later.
     pub(super) fn note_position(&self, block: u64, at: Option<Position>) {
         if let (Some(log), Some(at)) = (&self.log, at) {
@@ -396,6 +452,7 @@ mod tests {
                 checkpoint: 6,
                 read: 7,
                 volumes: 8,
+                after_end: AfterEnd::Bytes,
             }
         });
         written.update(|outcome| {

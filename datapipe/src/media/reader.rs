@@ -48,6 +48,10 @@ pub(super) struct VolumeReader<F> {
     at: u64,
     /// Items before that offset.
     items: u64,
+    /// Everything from the current position to this offset is damaged, if it is after it.
+    damaged_to: u64,
+    /// The last item was a mark.
+    is_after_mark: bool,
     /// The last call of `fill` could not read some sectors, and filled them with zeros.
     unreadable: Cell<bool>,
 }
@@ -68,6 +72,8 @@ impl<F: StorageFile> VolumeReader<F> {
             len,
             at: 0,
             items: 0,
+            damaged_to: 0,
+            is_after_mark: false,
             unreadable: Cell::new(false),
         })
     }
@@ -90,13 +96,13 @@ impl<F: StorageFile> VolumeReader<F> {
                 what,
             });
         }
-        (self.at, self.items) = (to.byte, to.record);
+        (self.at, self.items, self.damaged_to) = (to.byte, to.record, 0);
         Ok(())
     }
 
     /// Goes to the end of the file.
     pub(super) fn seek_end(&mut self) {
-        (self.at, self.items) = (self.len, Position::UNCOUNTED);
+        (self.at, self.items, self.damaged_to) = (self.len, Position::UNCOUNTED, 0);
     }
 
     pub(super) fn read(&mut self, record: &mut Vec<u8>) -> Result<Item, MediumError> {
@@ -128,6 +134,9 @@ impl<F: StorageFile> VolumeReader<F> {
 
     /// Reads the item at the current position, and goes to its end. Skips erase gaps.
     fn next(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
+        if self.at < self.damaged_to {
+            return Ok(self.pass_damage());
+        }
         let mut lead = self.word_at(self.at)?;
         while lead == Some(GAP) {
             self.at += WORD;
@@ -135,10 +144,14 @@ impl<F: StorageFile> VolumeReader<F> {
         }
         match lead {
             None if self.at == self.len => return Ok(Item::End),
-            Some(END_OF_MEDIUM) => return Ok(Item::End),
-            Some(MARK) => return Ok(Item::Mark(self.advance(self.at + WORD))),
+            Some(END_OF_MEDIUM) if self.ends_here()? => return Ok(Item::End),
+            Some(MARK) => {
+                self.is_after_mark = true;
+                return Ok(Item::Mark(self.advance(self.at + WORD)));
+            }
             _ => {}
         }
+        self.is_after_mark = false;
         let Some((length, bad)) = lead
             .map(|lead| self.frame_at(self.at, lead))
             .transpose()?
@@ -172,6 +185,7 @@ impl<F: StorageFile> VolumeReader<F> {
     /// Without such a frame everything before the position counts as damaged, because a search
     /// backwards has no leading length to start from.
     fn previous(&mut self, record: &mut Vec<u8>) -> io::Result<Item> {
+        self.damaged_to = 0;
         let mut trail = self.word_before()?;
         while matches!(trail, Some(GAP | END_OF_MEDIUM)) {
             self.at -= WORD;
@@ -237,6 +251,18 @@ impl<F: StorageFile> VolumeReader<F> {
         }
     }
 
+    /// True if the word at the current position, for the end of the medium, means that. It does
+    /// after a mark, and directly before a record, where a tool has ended a volume that held more.
+    /// Anywhere else it may be a part of a damaged record, and is one if a record follows closely.
+    fn ends_here(&self) -> io::Result<bool> {
+        if self.is_after_mark {
+            return Ok(true);
+        }
+        let until = self.len.min(self.at.saturating_add(2 * MOST_DAMAGED));
+        let found = self.search(until)?;
+        Ok(found == until || found == self.at + WORD)
+    }
+
     /// Goes to `end`, past one item, and returns that item's position.
     fn advance(&mut self, end: u64) -> Position {
         let from = Position {
@@ -264,27 +290,34 @@ impl<F: StorageFile> VolumeReader<F> {
         Ok(same.map(|trailing| (length, length.bad || trailing.bad)))
     }
 
-    /// Goes to the next record after the damage at `self.at`, or to the end of the file.
+    /// Searches the next record after the damage at `self.at`, or the end of the file, and passes
+    /// the damage.
     fn resynchronise(&mut self) -> io::Result<Item> {
-        let found = self.search()?;
-        let end = self.end_of_damage(found)?;
-        let skipped = end - self.at;
-        Ok(Item::Damaged {
-            skipped,
-            at: self.advance(end),
-        })
+        let found = self.search(self.len)?;
+        self.damaged_to = self.end_of_damage(found)?;
+        Ok(self.pass_damage())
     }
 
-    /// The first offset after `self.at` with a frame that the probe recognises, or the file's
-    /// length.
+    /// Goes to the end of the damage, or past as much of it as one read returns: the layer above is
+    /// given all damaged bytes, because there may be parts of records among them.
+    fn pass_damage(&mut self) -> Item {
+        let end = self.damaged_to.min(self.at + MOST_DAMAGED);
+        Item::Damaged {
+            skipped: end - self.at,
+            at: self.advance(end),
+        }
+    }
+
+    /// The first offset after `self.at` and before `until` with a frame that the probe recognises,
+    /// or `until`.
     ///
     /// The search reads windows and tests every offset in each. Consecutive windows overlap by the
     /// bytes that a test needs, so that every offset is tested with all of them.
-    fn search(&self) -> io::Result<u64> {
+    fn search(&self, until: u64) -> io::Result<u64> {
         let (mut from, mut size) = (self.at + 1, FIRST_WINDOW);
         let mut window = Vec::new();
-        while from + SHORTEST_FRAME <= self.len {
-            let left = self.len - from;
+        while from + SHORTEST_FRAME <= until {
+            let left = until - from;
             window.resize(left.min(size) as usize, 0);
             self.fill(&mut window, from)?;
             // Only offsets for which the window has a word and all bytes for the probe. At the end
@@ -306,7 +339,7 @@ impl<F: StorageFile> VolumeReader<F> {
             from += offsets as u64;
             size = (size * 2).min(LARGEST_WINDOW);
         }
-        Ok(self.len)
+        Ok(until)
     }
 
     /// True if a record of the layer above begins at `at`. `bytes` are the file's bytes from there

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use datapipe::archive::AfterEnd;
 use datapipe::media::{Item, MediumError, Position};
 use datapipe::prelude::*;
 use datapipe::testkit::{FaultyStorage, Sink, frames};
@@ -366,16 +367,33 @@ fn locator_names_the_first_record_of_a_chunk_footer() {
 }
 
 /// A tape may be longer than its last session: the rest of an older session after it was reported
-/// as damage.
+/// as damage. Then a second archive was passed over in silence.
 #[test]
-fn data_after_the_session_is_ignored() {
+fn data_after_the_session_is_mentioned() {
     let data = noise(5000, 3);
     let (new, old) = (
         volume(small(), &data, BLOCK),
         volume(small(), &noise(9000, 3), BLOCK),
     );
-    let (bytes, outcome) = read(tape(&[new, old].concat()), None, BLOCK).unwrap();
-    assert!(bytes == data && outcome.complete);
+    let cases: [(&[u8], AfterEnd); 6] = [
+        (&[], AfterEnd::Nothing),
+        (&[0; 5000], AfterEnd::Nothing),
+        (&[7; 5000], AfterEnd::Bytes),
+        (&old, AfterEnd::Archive),
+        (
+            &[&[0; 400][..], &[7; 5000], &old[9..]].concat(),
+            AfterEnd::Archive,
+        ),
+        (&new, AfterEnd::Archive),
+    ];
+    for (after, expected) in cases {
+        let (bytes, outcome) = read(tape(&[&new, after].concat()), None, BLOCK).unwrap();
+        assert!(
+            bytes == data && outcome.after_end == expected,
+            "{outcome:?}"
+        );
+        assert_eq!(outcome.complete, expected != AfterEnd::Archive);
+    }
 }
 
 /// Marks the first two blocks, and rejects all later ones.

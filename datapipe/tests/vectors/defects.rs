@@ -145,7 +145,7 @@ pub(crate) const RECORDS: &[Defect] = &[
     ),
     defect(
         "missing-record",
-        "1 records of the session are missing",
+        "1 record of the session is missing",
         OPEN,
         |tape, _| {
             tape.0.remove(2);

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use datapipe::archive::{ReadReport, Reading};
+use datapipe::archive::{AfterEnd, ReadReport, Reading};
 use datapipe::host;
 use datapipe::prelude::*;
 use datapipe::tree::{RestoreReport, Selection, TreeList};
@@ -35,12 +35,16 @@ use datapipe_examples::summary::Summary;
 /// recovered part is named NAME.damaged. In lists and messages a name is one line: control
 /// characters and backslashes are escaped as in Rust and C (\n, \\, \u{1b}), and bytes that are not
 /// UTF-8 as \xff.
+///
+/// Only the first archive on a medium is read. If the medium has another one, the exit code is 3,
+/// because a part of what the medium holds did not come back. Other bytes after the archive, such
+/// as the padding of a copy, are a note: all of the archive is there.
 #[derive(Debug, Parser)]
 #[command(name = "tape_to_disk", version, after_help = EXIT_CODES)]
 struct Args {
     #[command(flatten)]
     secret: SecretArgs,
-    /// List the archive, a line for each object
+    /// List the archive, a line for each object, with a remark if the object is not whole
     #[arg(long, conflicts_with_all = ["verify", "overwrite", "dest"])]
     list: bool,
     /// Read and check the entire archive, and write nothing
@@ -215,6 +219,11 @@ impl Job<'_> {
         self.summary.add_damage(&self.log);
         let report = result.map_err(|error| self.location.failure(error))?;
         let read = self.report.snapshot();
+        if read.after_end == AfterEnd::Bytes {
+            let note = "the medium has bytes after the end of the archive, which are not a part of \
+                        it and were not used";
+            self.summary.notes.push(note.to_owned());
+        }
         if self.scope.is_everything() && !read.complete && read.blocks == 0 {
             return Err(self
                 .location

@@ -11,7 +11,7 @@ use crate::wire::{self, UnitHeader, UnitKind};
 use super::super::arguments::{self, HeadSettings};
 use super::super::block_header::block_info;
 use super::super::key::ArchiveKey;
-use super::super::report::{DamageReporter, ReadReport, RejectedBlock, StreamDamage};
+use super::super::report::{AfterEnd, DamageReporter, ReadReport, RejectedBlock, StreamDamage};
 use super::super::run::Run;
 use super::footer::open_footer;
 use super::numbering::Numbering;
@@ -48,6 +48,8 @@ struct Trailer {
     session_footer: bool,
     /// Number of marks after the session footer: two of them end the session.
     marks: u32,
+    /// The session has another archive.
+    later_archive: bool,
 }
 
 impl<M: Medium> ArchiveHead<M> {
@@ -152,14 +154,16 @@ impl<M: Medium> ArchiveHead<M> {
                 .update(|outcome| (outcome.read, outcome.volumes) = (read, volumes));
             match event {
                 // Later archives of the session are not read.
-                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => {}
+                UnitEvent::Unit(header, _) if header.archive > ARCHIVE => {
+                    self.trailer.later_archive = true;
+                }
                 UnitEvent::Unit(header, at) => match header.kind {
                     UnitKind::Block if self.take_block(&header, at, block)? => {
                         return Ok(Fill::Block);
                     }
                     UnitKind::ArchiveFooter if self.runs.is_partial() => self.cut_run(at)?,
                     UnitKind::ArchiveFooter => self.check_footer(&header, at)?,
-                    UnitKind::SessionFooter => self.trailer.session_footer = true,
+                    UnitKind::SessionFooter => self.take_session_footer(),
                     UnitKind::Options => self.check_options(at)?,
                     _ => {}
                 },
@@ -170,7 +174,7 @@ impl<M: Medium> ArchiveHead<M> {
                     self.report.update(|outcome| outcome.checkpoint = next);
                     self.trailer.marks += u32::from(self.trailer.session_footer);
                     if self.trailer.archive_footer && self.trailer.marks == 2 {
-                        // The medium may hold older data after the end of the session.
+                        // What follows does not belong to the session.
                         break;
                     }
                 }
@@ -179,7 +183,42 @@ impl<M: Medium> ArchiveHead<M> {
             }
         }
         self.check_trailer()?;
+        self.check_after_end();
         Ok(Fill::End)
+    }
+
+    fn take_session_footer(&mut self) {
+        self.trailer.session_footer = true;
+        // A footer that does not parse is not needed here.
+        let footer = wire::SessionFooter::parse(self.units.body());
+        self.trailer.later_archive |= footer.is_ok_and(|footer| footer.archives.len() > 1);
+    }
+
+    /// Looks for another archive, in the session or after it: an outcome must not be complete if
+    /// only one of two was read.
+    fn check_after_end(&mut self) {
+        if self.runs.is_partial() {
+            return;
+        }
+        let has_ended = self.trailer.marks >= 2;
+        let found = if self.trailer.later_archive {
+            AfterEnd::Archive
+        } else if has_ended {
+            self.units.look_after_end()
+        } else {
+            AfterEnd::Nothing
+        };
+        if found == AfterEnd::Archive {
+            self.reporter.note_unread_archive();
+        }
+        // Without the end of the session the whole medium was read. Records of another session were
+        // reported as foreign.
+        let is_foreign = !has_ended && self.units.other_session().is_some();
+        let after_end = if is_foreign { AfterEnd::Archive } else { found };
+        self.report.update(|outcome| {
+            outcome.after_end = after_end;
+            outcome.complete &= after_end != AfterEnd::Archive;
+        });
     }
 
     /// Puts a unit's body into `block`. Returns false if the block is not wanted or not valid; the

@@ -1,11 +1,12 @@
 //! Reads the records of one session, and reports what is wrong with them.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::media::{Item, Medium, MediumError, Position};
-use crate::wire::{RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
+use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
 
-use super::super::report::StreamDamage;
+use super::super::report::{AfterEnd, StreamDamage};
 use super::resync;
 use super::unit_event::UnitEvent;
 
@@ -26,8 +27,16 @@ pub(super) struct RecordReader<M> {
     guessed: u64,
     /// Number of the volume that is being read.
     volume: u32,
-    /// The last record that was read.
+    /// The last record that was read, or damaged bytes.
     record: Vec<u8>,
+    /// The part of it that is the content of the last item.
+    content: Range<usize>,
+    /// The part of it that is damaged and was not searched yet, and its position.
+    damaged: Option<(usize, Position)>,
+    /// The last item was found in damaged bytes, or its header is guessed.
+    is_loose: bool,
+    /// Other records may be missing after the last item.
+    leaves_gap: bool,
     /// Events that the caller has not taken yet.
     events: VecDeque<UnitEvent>,
     /// Records are missing here, and that was reported.
@@ -40,10 +49,16 @@ pub(super) struct RecordReader<M> {
     last_volume: u32,
 }
 
+/// Most items that are looked at after the end of the session. A mark is one, and zeros are marks.
+const MAX_ITEMS_AFTER_END: u32 = 1 << 18;
+
 /// A part of the medium that is, or delimits, a part of the stream.
 pub(super) enum StreamItem {
     /// A record of data, whose content [`RecordReader::content`] returns, and its position.
     Record(RecordHeader, Position),
+    /// Damaged bytes of an unknown position in the stream, which the content is, and their position
+    /// on the medium. There may be units among them.
+    Loose(Position),
     Mark,
     End,
 }
@@ -59,6 +74,10 @@ impl<M: Medium> RecordReader<M> {
             guessed: 0,
             volume: 1,
             record: Vec::new(),
+            content: 0..0,
+            damaged: None,
+            is_loose: false,
+            leaves_gap: false,
             events: VecDeque::new(),
             has_gap: false,
             is_foreign: false,
@@ -72,6 +91,7 @@ impl<M: Medium> RecordReader<M> {
     pub(super) fn moved(&mut self, volume: u32) {
         (self.sequence, self.guessed, self.volume) = (0, 0, volume);
         self.events.clear();
+        self.damaged = None;
         (self.has_gap, self.is_foreign) = (true, false);
     }
 
@@ -88,10 +108,15 @@ impl<M: Medium> RecordReader<M> {
         (self.bytes_read, self.last_volume)
     }
 
-    /// Content of the last record that [`read`](Self::read) returned, given its header.
-    pub(super) fn content(&self, header: &RecordHeader) -> &[u8] {
-        let start = self.record.len() - header.length as usize;
-        &self.record[start..]
+    /// Content of the last record, or the damaged bytes, that [`read`](Self::read) returned.
+    pub(super) fn content(&self) -> &[u8] {
+        &self.record[self.content.clone()]
+    }
+
+    /// True if the content was found in damaged bytes: some may be missing among them, or inserted,
+    /// and there may be others after its end.
+    pub(super) fn is_loose(&self) -> bool {
+        self.is_loose
     }
 
     pub(super) fn has_events(&self) -> bool {
@@ -116,14 +141,42 @@ impl<M: Medium> RecordReader<M> {
         self.report(None, Some(at), what);
     }
 
-    /// Notes that the last record was used, so that the stream has no gap before the next one.
+    /// Notes that the last record was used, so that the stream has no gap before the next one. If
+    /// it was found in damaged bytes, there may be one, which was reported with them.
     pub(super) fn accept(&mut self) {
-        self.has_gap = false;
+        self.has_gap = self.leaves_gap;
+    }
+
+    /// Looks at the medium after the end of the session, to its end or to the next record. Errors
+    /// are not reported: the archive was read, and some drives cannot read on after the last mark.
+    pub(super) fn look_after_end(&mut self) -> AfterEnd {
+        let mut after = AfterEnd::Nothing;
+        for _ in 0..MAX_ITEMS_AFTER_END {
+            let bytes = match self.medium.read(&mut self.record) {
+                Ok(Item::Record(_) | Item::Damaged { .. }) => &self.record,
+                Ok(Item::Mark(_)) => continue,
+                Ok(Item::End) | Err(MediumError::MissingVolume { .. }) => {
+                    match self.medium.next_volume() {
+                        Ok(true) => continue,
+                        _ => break,
+                    }
+                }
+                Err(_) => break,
+            };
+            if resync::find_record(bytes, None).is_some() {
+                return AfterEnd::Archive;
+            }
+            after = AfterEnd::Bytes;
+        }
+        after
     }
 
     /// Reads one item of the medium. `position` is the position in the stream at which the next
     /// record should begin. Returns `None` if the item is not part of the stream.
     pub(super) fn read(&mut self, position: u64) -> Result<Option<StreamItem>, MediumError> {
+        if let Some((from, at)) = self.damaged.take() {
+            return Ok(self.search_damage(from, at));
+        }
         match self.medium.read(&mut self.record) {
             Ok(Item::Record(at)) => {
                 self.bytes_read += self.record.len() as u64;
@@ -132,16 +185,56 @@ impl<M: Medium> RecordReader<M> {
             }
             Ok(Item::Mark(_)) => Ok(Some(StreamItem::Mark)),
             Ok(Item::Damaged { at, skipped }) => {
-                self.report_gap(at, format!("{skipped} bytes that are not a record"));
-                if resync::find_record(&mut self.record, self.session) {
-                    Ok(self.sort_record(at, position))
+                self.bytes_read += self.record.len() as u64;
+                let bytes = if skipped == 1 {
+                    "byte that is"
                 } else {
-                    Ok(None)
-                }
+                    "bytes that are"
+                };
+                self.report_gap(at, format!("{skipped} {bytes} not a record"));
+                Ok(self.search_damage(0, at))
             }
             Ok(Item::End) | Err(MediumError::MissingVolume { .. }) => self.next_volume(),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns the next part of the damaged bytes, which begins at byte `from` of them: up to the
+    /// next header of a record, or that record's content, up to the next one.
+    ///
+    /// The lengths in these headers are not used: the bytes of a record may be more than they say,
+    /// or less. Units that begin in what is returned state their positions.
+    fn search_damage(&mut self, from: usize, at: Position) -> Option<StreamItem> {
+        let next = |from: usize| {
+            let found = resync::find_record(&self.record[from..], self.session);
+            found.map(|(offset, header)| (from + offset, header))
+        };
+        let (begins, header) = match next(from) {
+            Some((begins, header)) if begins == from => (from + RECORD_HEADER_LEN, Some(header)),
+            Some((begins, _)) => {
+                self.damaged = Some((begins, at));
+                self.content = from..begins;
+                (from, None)
+            }
+            None => {
+                self.content = from..self.record.len();
+                (from, None)
+            }
+        };
+        (self.is_loose, self.leaves_gap) = (true, true);
+        let Some(header) = header else {
+            let is_enough = self.content.len() >= UNIT_HEADER_LEN && self.session.is_some();
+            return is_enough.then_some(StreamItem::Loose(at));
+        };
+        let end = match next(begins) {
+            Some((end, _)) => {
+                self.damaged = Some((end, at));
+                end
+            }
+            None => self.record.len(),
+        };
+        self.content = begins..end;
+        self.sort(header, at)
     }
 
     fn next_volume(&mut self) -> Result<Option<StreamItem>, MediumError> {
@@ -163,19 +256,28 @@ impl<M: Medium> RecordReader<M> {
     /// Returns the record that was read if it belongs to the stream. Reports damage, and reads the
     /// copies of units if the record is a label.
     fn sort_record(&mut self, at: Position, position: u64) -> Option<StreamItem> {
-        let header = match RecordHeader::parse(&self.record) {
-            Ok((header, _)) => header,
+        match RecordHeader::parse(&self.record) {
+            Ok((header, _)) => {
+                self.content = RECORD_HEADER_LEN..self.record.len();
+                (self.is_loose, self.leaves_gap) = (false, false);
+                self.sort(header, at)
+            }
             Err(error) => {
                 let had_gap = self.has_gap;
                 self.report_gap(at, error.to_string());
+                let is_moved = resync::find_record(&self.record, self.session).is_some();
                 // After a gap, the position of the next record is not known.
-                return if had_gap {
-                    None
+                if is_moved || had_gap {
+                    self.search_damage(0, at)
                 } else {
                     self.guess_record(at, position)
-                };
+                }
             }
-        };
+        }
+    }
+
+    /// Returns the record with this header if it belongs to the stream.
+    fn sort(&mut self, header: RecordHeader, at: Position) -> Option<StreamItem> {
         if !self.is_of_session(&header, at) || !self.is_in_sequence(&header, at) {
             return None;
         }
@@ -188,13 +290,15 @@ impl<M: Medium> RecordReader<M> {
         }
         match header.kind {
             RecordKind::Data => {
-                if at.record == 0 {
+                if at.record == 0 && !self.is_loose {
                     self.report(None, Some(at), "the volume has no label".to_owned());
                 }
                 Some(StreamItem::Record(header, at))
             }
             RecordKind::Label => {
-                let content = self.content(&header).to_vec();
+                let content = self.content();
+                let len = content.len().min(header.length as usize);
+                let content = content[..len].to_vec();
                 self.read_label(&content, at);
                 None
             }
@@ -238,11 +342,11 @@ impl<M: Medium> RecordReader<M> {
             return false;
         }
         if header.sequence > expected && !self.has_gap {
-            let missing = header.sequence - expected;
-            self.report_gap(
-                at,
-                format!("{missing} records of the session are missing before this one"),
-            );
+            let missing = match header.sequence - expected {
+                1 => "1 record of the session is".to_owned(),
+                missing => format!("{missing} records of the session are"),
+            };
+            self.report_gap(at, format!("{missing} missing before this one"));
         }
         self.sequence = header.sequence.saturating_add(1);
         true
@@ -251,7 +355,9 @@ impl<M: Medium> RecordReader<M> {
     /// Takes a record whose header is damaged for the next one of the session, at `position`. Its
     /// units carry their positions, so if it is another record they are not accepted.
     fn guess_record(&mut self, at: Position, position: u64) -> Option<StreamItem> {
-        let len = resync::content_len(self.record.len())?;
+        let Some(len) = resync::content_len(self.record.len()) else {
+            return self.search_damage(0, at);
+        };
         let sequence = self.sequence;
         self.sequence = sequence.saturating_add(1);
         self.guessed = self.guessed.saturating_add(1);
@@ -260,6 +366,8 @@ impl<M: Medium> RecordReader<M> {
             return None;
         }
         let header = resync::guess_header(len, self.session?, sequence, at.volume, position)?;
+        self.content = RECORD_HEADER_LEN..self.record.len();
+        (self.is_loose, self.leaves_gap) = (true, false);
         Some(StreamItem::Record(header, at))
     }
 

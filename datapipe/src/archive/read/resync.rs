@@ -1,38 +1,57 @@
-//! Finds records in bytes that are damaged.
+//! Finds records and units in bytes that are damaged.
 
-use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
+use crate::wire::{RECORD_HEADER_LEN, RecordHeader, RecordKind, UNIT_HEADER_LEN, UnitHeader};
 
-/// Searches damaged bytes for a record of the session, and reduces `record` to what is left of it.
-/// Returns false if there is none; `record` is then unchanged.
+/// Searches `bytes` for the header of a record of the session, and returns its offset.
 ///
 /// A drive or a tape file gives up on a record when the word with its length is damaged, and the
-/// record itself may be whole. Each byte is tried as the start of a header. The record that is made
-/// of it has the intact header with a length, and a first unit, that fit the bytes that are left.
-pub(super) fn find_record(record: &mut Vec<u8>, session: Option<[u8; 16]>) -> bool {
-    let starts = 0..record.len().saturating_sub(RECORD_HEADER_LEN);
-    for at in starts {
-        let (header, content) = record[at..].split_at(RECORD_HEADER_LEN);
-        if !looks_like_record(header) {
-            continue;
+/// record itself may be whole. Bytes may have been inserted or may be missing, so each offset is
+/// tried. The cost is proportional to the number of bytes: a header is short.
+pub(super) fn find_record(
+    bytes: &[u8],
+    session: Option<[u8; 16]>,
+) -> Option<(usize, RecordHeader)> {
+    find(bytes, *b"DPrc", RECORD_HEADER_LEN, |bytes| {
+        let header = RecordHeader::parse_header(&bytes[..RECORD_HEADER_LEN]).ok()?;
+        let is_ours = session.is_none_or(|session| session == header.session);
+        is_ours.then_some(header)
+    })
+}
+
+/// Searches `bytes` for the header of a unit of the session that is at `floor` in the stream, or
+/// after it, and returns its offset. The body is not looked at.
+pub(super) fn find_unit(
+    bytes: &[u8],
+    session: [u8; 16],
+    floor: u64,
+) -> Option<(usize, UnitHeader)> {
+    find(bytes, *b"DPun", UNIT_HEADER_LEN, |bytes| {
+        let header = UnitHeader::parse(bytes).ok()?;
+        let is_ours = session.starts_with(&header.session);
+        let fits = header.position.checked_add(bytes.len() as u64).is_some();
+        (is_ours && fits && header.position >= floor).then_some(header)
+    })
+}
+
+/// Returns the first offset with `magic` from which `parse` makes a header of `len` bytes.
+fn find<H>(
+    bytes: &[u8],
+    magic: [u8; 4],
+    len: usize,
+    parse: impl Fn(&[u8]) -> Option<H>,
+) -> Option<(usize, H)> {
+    let last = bytes.len().checked_sub(len)?;
+    let mut at = 0;
+    while at <= last {
+        at += bytes[at..=last].iter().position(|byte| *byte == magic[0])?;
+        if bytes[at..].starts_with(&magic)
+            && let Some(header) = parse(&bytes[at..])
+        {
+            return Some((at, header));
         }
-        let Ok(header) = RecordHeader::parse_header(header) else {
-            continue;
-        };
-        let left = content.len().min(header.length as usize) / 8 * 8;
-        if left == 0 || session.is_some_and(|session| session != header.session) {
-            continue;
-        }
-        let header = RecordHeader {
-            length: left as u32,
-            first: header.first.filter(|&first| (first as usize) < left),
-            ..header
-        };
-        record.drain(..at);
-        record.truncate(RECORD_HEADER_LEN + left);
-        record[..RECORD_HEADER_LEN].copy_from_slice(&header.to_bytes());
-        return true;
+        at += 1;
     }
-    false
+    None
 }
 
 /// Returns the length of the content of a record of `len` bytes whose header is damaged, if a

@@ -1,9 +1,11 @@
 //! Reads the units of one session. `docs/wire-format.md`, "Reading, and recovering from damage".
 
 use crate::media::{Medium, MediumError, Position};
-use crate::wire::{UNIT_HEADER_LEN, UnitHeader, UnitKind};
+use crate::wire::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, UnitKind};
 
+use super::super::report::AfterEnd;
 use super::record_reader::{RecordReader, StreamItem};
+use super::resync;
 use super::unit_event::UnitEvent;
 use super::window::Window;
 
@@ -19,8 +21,20 @@ pub(in crate::archive) struct UnitReader<M> {
     skip: usize,
     /// No unit header was found where one should be, and that was reported.
     is_lost: bool,
+    /// Position after the last unit whose header was right: the next one is at this one or after
+    /// it.
+    floor: u64,
+    /// Number of bytes that may be read again, to look for units in the body of one that is
+    /// damaged. Each byte of the medium adds to it, so the work is bounded by the medium's length.
+    rereads: u64,
     has_ended: bool,
 }
+
+/// Bytes that may be read again at the start: the longest unit.
+const FIRST_REREADS: u64 = 2 * MAX_STORED as u64;
+
+/// Bytes that may be read again for each byte that was read.
+const REREADS: u64 = 4;
 
 /// The outcome of an attempt to extend the window.
 #[derive(PartialEq)]
@@ -42,6 +56,8 @@ impl<M: Medium> UnitReader<M> {
             body: 0,
             skip: 0,
             is_lost: false,
+            floor: 0,
+            rereads: FIRST_REREADS,
             has_ended: false,
         }
     }
@@ -53,7 +69,7 @@ impl<M: Medium> UnitReader<M> {
         self.window = Window::detached();
         self.pending = None;
         (self.body, self.skip) = (0, 0);
-        (self.is_lost, self.has_ended) = (false, false);
+        (self.is_lost, self.floor, self.has_ended) = (false, 0, false);
     }
 
     /// The session that is read, once it is known.
@@ -69,6 +85,11 @@ impl<M: Medium> UnitReader<M> {
     /// Bytes of all records that were read, and the last volume from which one was.
     pub(super) fn totals(&self) -> (u64, u32) {
         self.records.totals()
+    }
+
+    /// Looks at the medium after the end of the session.
+    pub(super) fn look_after_end(&mut self) -> AfterEnd {
+        self.records.look_after_end()
     }
 
     /// Body of the unit that [`next`](Self::next) returned last.
@@ -96,7 +117,7 @@ impl<M: Medium> UnitReader<M> {
                     return Ok(event);
                 }
             } else if self.extend()? == Extension::Interrupted {
-                if !self.is_lost {
+                if !self.is_lost && !self.records.is_loose() {
                     let at = self.window.record();
                     let what = "the stream is cut in the middle of a header";
                     self.records.report(None, at, what.to_owned());
@@ -114,9 +135,9 @@ impl<M: Medium> UnitReader<M> {
     /// by zeros. After that the header is consumed; the body stays at the front of the window for
     /// [`body`](Self::body), and `skip` is what [`next`](Self::next) consumes first.
     ///
-    /// The reader is lost at a header that it does not accept. Units begin at multiples of 8, so
-    /// the window moves on by 8 bytes and the next call tries again. Only the first failure in a
-    /// row is reported.
+    /// The reader is lost at a header that it does not accept. The window moves on to the next
+    /// header that is right. Bytes may have been inserted, or may be missing, so that header may be
+    /// at any byte, and it states its position. Only the first failure in a row is reported.
     ///
     /// A long unit needs many records. If one of them caused an event, this returns early so that
     /// the event is taken before more records are read: on a damaged tape the events of one unit
@@ -134,18 +155,19 @@ impl<M: Medium> UnitReader<M> {
                     };
                     self.records.report(None, at, what);
                 }
-                self.window.consume(8);
+                self.skip_to_unit();
                 return Ok(None);
             }
         };
         let len = header.unit_len();
+        self.floor = header.position;
         while self.window.bytes().len() < len {
             if self.records.has_events() {
                 return Ok(None);
             }
             if self.extend()? == Extension::Interrupted {
                 self.report_unit(&header, at, "cut off");
-                self.window.clear();
+                self.skip_unit(&header, self.window.bytes().len());
                 return Ok(None);
             }
         }
@@ -160,13 +182,47 @@ impl<M: Medium> UnitReader<M> {
             None
         };
         if let Some(defect) = defect {
-            self.window.consume(len);
             self.report_unit(&header, at, defect);
+            self.skip_unit(&header, len);
             return Ok(None);
         }
+        self.floor = self.window.position().saturating_add(len as u64);
         self.window.consume(UNIT_HEADER_LEN);
         (self.body, self.skip) = (stored, len - UNIT_HEADER_LEN);
         Ok(Some(UnitEvent::Unit(header, at)))
+    }
+
+    /// Moves on from what is not a unit header to the next one. Without one, the last bytes are
+    /// kept: they may be the start of one.
+    fn skip_to_unit(&mut self) {
+        let session = self.records.session();
+        let Some(session) = session else {
+            return self.window.consume(8);
+        };
+        let bytes = self.window.bytes();
+        match resync::find_unit(bytes, session, self.floor) {
+            Some((offset, header)) => self.window.consume_to(offset, header.position),
+            None => self.window.consume(bytes.len() - (UNIT_HEADER_LEN - 1)),
+        }
+    }
+
+    /// Moves past a damaged unit, whose first `len` bytes are in the window. Some of its bytes may
+    /// be missing, so that the next unit begins before its end: it is looked for.
+    fn skip_unit(&mut self, header: &UnitHeader, len: usize) {
+        self.floor = header.position.saturating_add(header.unit_len() as u64);
+        if let Some(session) = self.records.session() {
+            let bytes = self.window.bytes();
+            let reach = bytes.len().min(len + UNIT_HEADER_LEN - 1);
+            let found = resync::find_unit(&bytes[..reach], session, self.floor);
+            let cost = |offset: usize| len.saturating_sub(offset) as u64;
+            if let Some((offset, next)) = found
+                && let Some(left) = self.rereads.checked_sub(cost(offset))
+            {
+                self.rereads = left;
+                return self.window.consume_to(offset, next.position);
+            }
+        }
+        self.window.consume(len);
     }
 
     /// True if a header belongs to this session, and to this position. The content of a block may
@@ -203,8 +259,10 @@ impl<M: Medium> UnitReader<M> {
         };
         if !self.window.bytes().is_empty() {
             match item {
-                StreamItem::Record(header, at) if header.position == self.window.end() => {
-                    self.window.append(self.records.content(&header), at);
+                StreamItem::Record(header, at) if self.window.cut_to(header.position) => {
+                    let content = self.records.content();
+                    self.rereads = self.rereads.saturating_add(REREADS * content.len() as u64);
+                    self.window.append(content, at);
                     self.records.accept();
                     return Ok(Extension::Progress);
                 }
@@ -217,20 +275,31 @@ impl<M: Medium> UnitReader<M> {
         match item {
             StreamItem::Mark => self.records.push_event(UnitEvent::Mark),
             StreamItem::End => self.has_ended = true,
+            StreamItem::Loose(at) => self.begin(self.floor, Some(0), false, at),
             StreamItem::Record(header, at) => {
                 let goes_on = header.position == self.window.position();
-                let first = if goes_on {
+                let first = if goes_on || self.records.is_loose() {
                     Some(0)
                 } else {
                     header.first.map(|first| first as usize)
                 };
-                let content = self.records.content(&header);
-                self.window.begin(header.position, content, first, at);
-                // The report of the gap covers the unit that the gap has cut.
-                self.is_lost = first.is_none() || (goes_on && self.is_lost);
-                self.records.accept();
+                if !self.records.is_loose() {
+                    self.floor = header.position;
+                }
+                self.begin(header.position, first, goes_on, at);
             }
         }
         Ok(Extension::Progress)
+    }
+
+    /// Starts the window anew with the content of a record that begins at `position`, from byte
+    /// `first` on. It goes on where the window ended, or there is a gap before it.
+    fn begin(&mut self, position: u64, first: Option<usize>, goes_on: bool, at: Position) {
+        let (content, is_loose) = (self.records.content(), self.records.is_loose());
+        self.rereads = self.rereads.saturating_add(REREADS * content.len() as u64);
+        self.window.begin(position, content, first, at);
+        // The report of the gap covers the unit that the gap has cut.
+        self.is_lost = first.is_none() || is_loose && !goes_on || goes_on && self.is_lost;
+        self.records.accept();
     }
 }

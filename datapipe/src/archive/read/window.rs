@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 use crate::media::Position;
 
 /// Bytes of the stream that were read and not used yet, without gaps.
+///
+/// Where bytes were inserted in a record, or are missing in it, the positions after that are wrong
+/// until a unit states its own.
 #[derive(Default)]
 pub(super) struct Window {
     bytes: Vec<u8>,
@@ -18,8 +21,10 @@ pub(super) struct Window {
     used: usize,
     /// Position in the stream of the first byte after those.
     position: u64,
-    /// The records that the window's bytes are from: the position in the stream at which the bytes
-    /// of each begin, and its position on the medium.
+    /// Bytes that were in the window before the first unused one, in all.
+    before: u64,
+    /// The records that the window's bytes are from: the number of bytes before those of each, in
+    /// all, and its position on the medium.
     records: VecDeque<(u64, Position)>,
 }
 
@@ -44,12 +49,17 @@ impl Window {
 
     /// Position in the stream after the last byte.
     pub(super) fn end(&self) -> u64 {
-        self.position + self.bytes().len() as u64
+        self.position.saturating_add(self.bytes().len() as u64)
     }
 
     /// Position on the medium of the record that the first byte is from.
     pub(super) fn record(&self) -> Option<Position> {
         self.records.front().map(|&(_, record)| record)
+    }
+
+    /// Number of bytes that were in the window, in all.
+    fn total(&self) -> u64 {
+        self.before + self.bytes().len() as u64
     }
 
     /// Moves the start of the window on by `len` bytes.
@@ -58,11 +68,12 @@ impl Window {
     /// longer than the window is: a long unit in tiny records has millions of them.
     pub(super) fn consume(&mut self, len: usize) {
         self.used += len;
-        self.position += len as u64;
+        self.position = self.position.saturating_add(len as u64);
+        self.before += len as u64;
         while self
             .records
             .get(1)
-            .is_some_and(|(begins, _)| *begins <= self.position)
+            .is_some_and(|(begins, _)| *begins <= self.before)
         {
             self.records.pop_front();
         }
@@ -73,10 +84,36 @@ impl Window {
         }
     }
 
+    /// Moves the start of the window on by `len` bytes, to what is known to be at `position`.
+    pub(super) fn consume_to(&mut self, len: usize, position: u64) {
+        self.consume(len);
+        self.position = position;
+    }
+
     /// Appends the content of the record that continues the window.
     pub(super) fn append(&mut self, content: &[u8], record: Position) {
-        self.records.push_back((self.end(), record));
+        self.records.push_back((self.total(), record));
         self.bytes.extend_from_slice(content);
+    }
+
+    /// Discards the bytes from `position` on, where the next record begins: if there are any, then
+    /// others were inserted before them. Returns true if that record now continues the window.
+    pub(super) fn cut_to(&mut self, position: u64) -> bool {
+        let kept = position.checked_sub(self.position);
+        let Some(kept) = kept.filter(|kept| *kept <= self.bytes().len() as u64) else {
+            return false;
+        };
+        self.bytes.truncate(self.used + kept as usize);
+        let total = self.total();
+        while self.records.len() > 1
+            && self
+                .records
+                .back()
+                .is_some_and(|(begins, _)| *begins >= total)
+        {
+            self.records.pop_back();
+        }
+        true
     }
 
     /// Starts anew with the content of a record, which begins at `position`, from its byte `first`
@@ -97,6 +134,7 @@ impl Window {
     /// Discards the unused bytes.
     pub(super) fn clear(&mut self) {
         self.position = self.end();
+        self.before = self.total();
         self.bytes.clear();
         self.used = 0;
         self.records.clear();

@@ -43,20 +43,13 @@ pub(super) struct ObjectAssembler<S: Sink> {
     /// Objects that were reported although their object entry never came, or that were given up:
     /// their further entries are skipped in silence. Only the last [`MAX_OPEN_OBJECTS`].
     unknown: VecDeque<u64>,
-    /// True to check the catalogue even if no block is lost.
-    checks_catalogue: bool,
     /// Assemblers that create files on other threads, with sinks to the same destination. They
     /// share only the report: each gets files that are complete in a block and independent.
     pub(super) workers: Vec<Self>,
 }
 
 impl<S: Sink> ObjectAssembler<S> {
-    pub(super) fn new(
-        sink: S,
-        scope: RestoreScope,
-        report: RestoreReport,
-        checks_catalogue: bool,
-    ) -> Self {
+    pub(super) fn new(sink: S, scope: RestoreScope, report: RestoreReport) -> Self {
         Self {
             sink,
             scope,
@@ -66,7 +59,6 @@ impl<S: Sink> ObjectAssembler<S> {
             lost: LostBlocks::default(),
             next: 0,
             unknown: VecDeque::new(),
-            checks_catalogue,
             workers: Vec::new(),
         }
     }
@@ -116,7 +108,8 @@ impl<S: Sink> ObjectAssembler<S> {
         if info.kind == BlockKind::Data.code() {
             return self.read_data_block(number, block.bytes());
         }
-        if self.checks_catalogue || !self.lost.is_empty() {
+        // A restore of some blocks gets no more of the catalogue than shares a block with them.
+        if self.scope.blocks.is_none() || !self.lost.is_empty() {
             self.read_catalogue_block(number, block.bytes());
         }
         Ok(())
@@ -435,7 +428,10 @@ impl<S: Sink> ObjectAssembler<S> {
             Some(blocks) => blocks.within(first, last).collect(),
         };
         for (first, last) in lost {
-            let what = format!("blocks {first} to {last} are missing");
+            let what = match last - first {
+                0 => format!("block {first} is missing"),
+                _ => format!("blocks {first} to {last} are missing"),
+            };
             self.mark_lost(first, last, 0, what);
         }
         if self.scope.blocks.is_some() {

@@ -39,12 +39,7 @@ impl<S: Sink> ObjectAssembler<S> {
         // A worker gets only files that are wanted.
         let worker = |_| {
             let scope = RestoreScope::of_all_blocks(Selection::new(&[]));
-            Self::new(
-                self.sink().for_worker(),
-                scope,
-                self.report().clone(),
-                false,
-            )
+            Self::new(self.sink().for_worker(), scope, self.report().clone())
         };
         self.workers = (1..threads).map(worker).collect();
         self

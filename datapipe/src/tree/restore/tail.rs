@@ -131,8 +131,7 @@ impl TreeRestore {
         let (dest, report) = (Arc::new(dest), RestoreReport::default());
         let arguments = RestoreArguments::new(Arc::clone(&dest), options, &scope)?;
         let writer = Writer::new(dest, options.overwrite, options.sync, &report)?;
-        let assembler =
-            ObjectAssembler::new(writer, scope, report, false).with_threads(options.threads);
+        let assembler = ObjectAssembler::new(writer, scope, report).with_threads(options.threads);
         Ok(Self {
             assembler,
             arguments,

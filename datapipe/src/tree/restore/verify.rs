@@ -14,9 +14,9 @@ use super::report::RestoreReport;
 use super::scope::RestoreScope;
 use super::sink::{Failure, Sink};
 
-/// Reads an archived tree and checks everything that [`TreeRestore`](super::TreeRestore) checks,
-/// and the catalogue. It writes nothing but temporary files. As a [`TailStage`] it can run in a
-/// process.
+/// Reads an archived tree and checks what a [`TreeRestore`](super::TreeRestore) of all blocks
+/// checks, the catalogue included: both report the same defects of the archive. It writes nothing
+/// but temporary files. As a [`TailStage`] it can run in a process.
 #[derive(Debug)]
 pub struct TreeVerify(ObjectAssembler<VerifyOnly>);
 
@@ -25,7 +25,7 @@ impl TreeVerify {
     pub fn new() -> Self {
         let scope = RestoreScope::of_all_blocks(Selection::new(&[]));
         let report = RestoreReport::default();
-        Self(ObjectAssembler::new(VerifyOnly, scope, report, true).with_threads(0))
+        Self(ObjectAssembler::new(VerifyOnly, scope, report).with_threads(0))
     }
 
     /// Returns the report of this verification. It is final when the pipe has ended.
