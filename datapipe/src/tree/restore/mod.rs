@@ -29,14 +29,19 @@
 //! not delete anything that is not in the archive.
 
 mod arguments; // module names, and arguments for another process
+mod arrived; // what a file system has kept of what was set
 mod assembler; // objects from blocks
 mod attributes; // owner, mode, extended attributes, times
 mod destination; // paths confined to one directory
+mod durability; // whether and how failed writes are reported
 mod link_targets; // first names of hard-linked objects
 mod lost_blocks; // objects that began in lost blocks
+mod made; // inodes that this restore has made
+mod naming; // names for objects that are complete
 mod object_in_progress; // an object between its first and last entry
 mod options; // options of a restore
 mod parallel; // worker threads
+mod parts; // hidden names, and those that an interrupted restore left
 mod record_stack; // stack of records in bounded memory
 mod report; // counts, problems and notes
 mod scope; // selected paths, blocks and renames
