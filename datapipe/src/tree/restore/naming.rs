@@ -74,7 +74,7 @@ impl PendingNames {
 }
 
 impl Writer {
-    /// Gives a part the name of its object, at once or when its data are on stable storage.
+    /// Gives a part the name of its object, at once or when its `size` bytes are on stable storage.
     pub(super) fn place(
         &mut self,
         object: &ObjectMeta<'_>,
@@ -163,7 +163,7 @@ impl Writer {
 
     /// Gives a part its name, over an existing object if that may be overwritten. Removes the part
     /// if that is not possible.
-    fn name_part(&mut self, path: &[u8], part: &[u8]) -> Result<(), Failure> {
+    pub(super) fn name_part(&mut self, path: &[u8], part: &[u8]) -> Result<(), Failure> {
         let (dir, name) = self.parent(path)?;
         let named = self.rename_part(&dir, part, name, path);
         match named {

@@ -4,7 +4,7 @@
 //!              begin                   extents   complete                        finish
 //!   file       hidden name, mode 0     pwrite    length, attributes, place
 //!   directory  mkdir, mode 0700                  push on the stack               pop, attributes
-//!   others                                       hidden name, attributes, place
+//!   others                                       hidden name, attributes, name
 //! ```
 //!
 //! `naming.rs` gives an object its name when it is complete and, if that is wanted, on stable
@@ -274,8 +274,10 @@ impl Writer {
         })?;
         self.credentials
             .apply(ObjectFd::Path(fd.as_fd()), description, &self.report);
-        let (outcome, durability) = self.made(&fd, object, &part)?;
-        self.place(object, &part, durability, 0)?;
+        let (outcome, _) = self.made(&fd, object, &part)?;
+        // It has no data that a loss of power could take, and a symbolic link must be in its place
+        // before the archive's next paths lead there.
+        self.name_part(object.path, &part)?;
         Ok(outcome)
     }
 
