@@ -6,9 +6,13 @@
     reason = "the target `programs` has the same fixture"
 )]
 
+mod close_errors; // storage that fails when files are synced or closed
+mod existing_directories; // directories that are there already
+mod killed_restore; // restores that are killed, and run again
 mod medium_names; // media that are streams, links, unfinished or full
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium
+mod restore_collisions; // names that the destination takes for one, devices
 
 #[path = "../programs/fixture.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]
