@@ -49,7 +49,7 @@ struct Args {
     /// escaped
     #[arg(long, value_name = "PATH")]
     path: Vec<OsString>,
-    /// Replace existing files
+    /// Replace existing files, and set mode, owner and times of existing directories
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]

@@ -10,10 +10,12 @@
 //!      +------------------- Sink: begin, extents, complete <--+
 //!                            |                    |
 //!        TreeVerify: nothing |                    | TreeRestore: Writer
-//!                                                 +- names, at once: files, links, devices
-//!                                                 |     through Destination: below one directory
+//!                                                 +- hidden names, through Destination: below one
+//!                                                 |     directory
 //!                                                 +- attributes: files and others when complete,
-//!                                                       directories last of all
+//!                                                 |     directories last of all
+//!                                                 +- names: links and devices when complete, files
+//!                                                       when they are on stable storage
 //! ```
 //!
 //! A hard link finds its target in `LinkTargets`; the descriptions of directories wait in a
