@@ -31,11 +31,11 @@
 //! not delete anything that is not in the archive.
 
 mod arguments; // module names, and arguments for another process
-mod arrived; // what a file system has kept of what was set
+mod arrived; // properties that a file system has not kept
 mod assembler; // objects from blocks
 mod attributes; // owner, mode, extended attributes, times
 mod destination; // paths confined to one directory
-mod durability; // whether and how failed writes are reported
+mod durability; // reports of failed writes
 mod link_targets; // first names of hard-linked objects
 mod lost_blocks; // objects that began in lost blocks
 mod made; // inodes that this restore has made
