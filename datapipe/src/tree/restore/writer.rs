@@ -226,6 +226,10 @@ impl Writer {
         if self.destination.has_made(&stat) {
             return Err(Failure::Refused(MADE_BY_THIS_RESTORE.to_owned()));
         }
+        // Before it is opened: a descriptor from before could not set attributes.
+        if self.overwrite && !is_on_the_way {
+            self.credentials.grant_access(&dir, name, &stat);
+        }
         if let Ok(existing) = self.destination.directory(path, Missing::Fail) {
             self.destination.clean_up(&existing, path);
         }
@@ -238,7 +242,6 @@ impl Writer {
                     .to_owned(),
             ));
         }
-        self.credentials.grant_access(&dir, name, &stat);
         Ok(true)
     }
 
