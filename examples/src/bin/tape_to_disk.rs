@@ -54,7 +54,7 @@ struct Args {
     /// escaped
     #[arg(long, value_name = "PATH")]
     path: Vec<OsString>,
-    /// Replace existing files
+    /// Replace existing files, and set mode, owner and times of existing directories
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -386,7 +386,8 @@ impl Job<'_> {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Failure::new(
                 format!("cannot create {}: {error}", dest.display()),
             )),
-            _ => Ok(dest),
+            Err(_) => Ok(dest),
+            Ok(()) => sync_parent(dest).map(|()| dest),
         }
     }
 
@@ -403,6 +404,30 @@ impl Job<'_> {
 
     fn selection(&self) -> Selection {
         Selection::new(&self.args.paths())
+    }
+}
+
+/// Brings the name of a new directory to stable storage.
+fn sync_parent(dir: &Path) -> Result<(), Failure> {
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    let synced = match File::open(parent) {
+        // A directory that we may only search.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened.and_then(|parent| parent.sync_all()),
+    };
+    match synced {
+        // A file system that cannot sync directories.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        other => other.map_err(|error| {
+            let (dir, parent) = (dir.display(), parent.display());
+            Failure::new(format!(
+                "{dir} was created, but cannot bring {parent} to stable storage: {error}"
+            ))
+        }),
     }
 }
 

@@ -8,14 +8,18 @@
 
 mod after_the_archive; // a second archive, or garbage, on the medium
 mod attributes; // attributes that cannot be kept, or that a destination adds
+mod close_errors; // storage that fails when files are synced or closed
 mod closed_streams; // standard streams that are closed
+mod existing_directories; // directories that are there already
 mod interrupted; // calls that signals interrupt
+mod killed_restore; // restores that are killed, and run again
 mod left_out_in_silence; // archives that miss something
 mod lists_of_problems; // objects that are not whole
 mod medium_names; // media that are streams, links, unfinished or full
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium
 mod own_resources; // few descriptors, little memory, no threads
+mod restore_collisions; // names that the destination takes for one, devices
 mod verify_and_restore; // damage of every kind, and both agree
 
 #[path = "../programs/fixture.rs"]

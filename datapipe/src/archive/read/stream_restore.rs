@@ -33,7 +33,8 @@ pub struct StreamRestore<W> {
 impl StreamRestore<OpenFile> {
     /// Makes a tail that writes to an open file, pipe, socket or device, from its current offset.
     /// The tail can run in another process, which gets the descriptor. A stop of the pipe ends a
-    /// wait for a reader that does not read.
+    /// wait for a reader that does not read. A file or a block device is on stable storage when the
+    /// pipe has ended successfully.
     pub fn file(file: impl Into<OwnedFd>) -> Self {
         let file = OpenFile::new(file);
         Self {
@@ -105,7 +106,15 @@ impl<W: Write + Send> Tail for StreamRestore<W> {
     fn finish(&mut self) -> Result<(), StageError> {
         self.writer
             .flush()
-            .map_err(|error| StageError::with_source("cannot flush the destination", error))
+            .map_err(|error| StageError::with_source("cannot flush the destination", error))?;
+        let synced = self.file.as_ref().map_or(Ok(()), OpenFile::sync);
+        synced.map_err(|error| {
+            let what = format!(
+                "the {} bytes that were written may not be on stable storage",
+                self.written
+            );
+            StageError::with_source(what, error)
+        })
     }
 
     fn describe<'a>(&self, stage: TailStage<'a>) -> TailStage<'a> {

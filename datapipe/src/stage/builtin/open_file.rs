@@ -42,6 +42,18 @@ impl OpenFile {
         self.may_wait
     }
 
+    /// Brings a file or a block device to stable storage. Does nothing for a pipe and the like.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        if self.may_wait {
+            return Ok(());
+        }
+        match retry_on_intr(|| rustix::fs::fsync(&self.descriptor)) {
+            // A file system that cannot sync.
+            Ok(()) | Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The descriptor, for another process.
     pub(crate) fn shared(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.descriptor)

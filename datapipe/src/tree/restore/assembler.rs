@@ -122,6 +122,7 @@ impl<S: Sink> ObjectAssembler<S> {
     /// directory. None of them refers to one of the files, because a file that has further names is
     /// not among those.
     fn read_data_block(&mut self, number: u64, block: &[u8]) -> Result<(), StageError> {
+        self.sink.begin_block()?;
         let (mut rest, mut files) = (block, Vec::new());
         while !rest.is_empty() {
             let from = block.len() - rest.len();
@@ -269,7 +270,9 @@ impl<S: Sink> ObjectAssembler<S> {
                 .record_damage(object.path, "another object with this path is open");
             return Ok(None);
         }
-        match self.sink.begin(object) {
+        let is_on_the_way = object.kind == ObjectKind::Directory
+            && self.scope.selection.is_only_on_the_way(object.path);
+        match self.sink.begin(object, is_on_the_way) {
             Ok(partial) => Ok(Some(partial)),
             Err(failure) => self.report_failure(object.path, failure).map(|()| None),
         }

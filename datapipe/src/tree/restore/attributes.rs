@@ -9,6 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
+use super::arrived::SetProperties;
 use super::object_in_progress::ObjectDescription;
 use super::report::RestoreReport;
 use crate::limits::MAX_ATTRIBUTE;
@@ -90,9 +91,15 @@ impl Credentials {
         }
         let mode = mode_without_list(mode, description);
         self.apply_attributes(fd, description, report, |name| !is_acl(name));
+        let mut set = SetProperties {
+            owner: may_set_id,
+            mode: (object.kind != ObjectKind::Symlink).then_some(mode),
+            modified: true,
+        };
         if object.kind != ObjectKind::Symlink
             && let Err(error) = fd.set_mode(mode)
         {
+            set.mode = None;
             report_unset(
                 report,
                 object.path,
@@ -102,8 +109,10 @@ impl Credentials {
         }
         self.apply_attributes(fd, description, report, is_acl);
         if let Err(error) = fd.set_modified(&object) {
+            set.modified = false;
             report_unset(report, object.path, &"its times", error);
         }
+        set.check(fd.descriptor(), &object, report);
     }
 
     /// Sets the owner, which only root may. Returns true if the object has its owner, and thus may
@@ -265,7 +274,13 @@ fn report_unset(report: &RestoreReport, path: &[u8], what: &dyn fmt::Display, er
     report.record_problem(path, format!("cannot set {what}: {why}"));
 }
 
-impl ObjectFd<'_> {
+impl<'a> ObjectFd<'a> {
+    fn descriptor(self) -> BorrowedFd<'a> {
+        match self {
+            Self::Open(fd) | Self::Path(fd) => fd,
+        }
+    }
+
     fn set_owner(self, uid: u32, gid: u32) -> Result<()> {
         let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         match self {

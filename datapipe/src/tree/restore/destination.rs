@@ -7,11 +7,11 @@
 //! ```
 //!
 //! The writer then does everything to one name in one open directory. This module does not create
-//! objects, except for missing parent directories.
+//! objects, except for missing parent directories, and keeps count of the hidden names (`parts.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -19,6 +19,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Sta
 use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::attributes::remove_inherited_lists;
+use super::durability::Durability;
+use super::made::MadeObjects;
+use super::parts::{OtherRuns, RunLock};
 use super::report::RestoreReport;
 use crate::limits::MAX_RESTORE_THREADS;
 use crate::tree::own_resources::{free_descriptors, is_shortage, retry_on_shortage};
@@ -36,6 +39,8 @@ const MAX_STEP: usize = 4000;
 const MAX_CREATED: usize = 65_536;
 /// Number of names that are tried before the destination gives up.
 const MAX_TRIES: u32 = 100;
+/// Length of the list of directories with parts at which it is emptied if it may be, in bytes.
+const MAX_LISTED: u64 = 1 << 20;
 /// Length of the longest name that file systems take, in bytes.
 const MAX_NAME: usize = 255;
 
@@ -55,6 +60,8 @@ pub(super) struct Destination {
     max_cached: usize,
     /// True while the kernel resolves a path safely in one call, with openat2.
     has_openat2: bool,
+    /// The directory that was listed last as one with parts, and the list's number.
+    listed: Option<(u64, Box<[u8]>)>,
     shared: Arc<Mutex<SharedDestination>>,
     report: RestoreReport,
 }
@@ -62,8 +69,19 @@ pub(super) struct Destination {
 /// State that the threads of one restore share.
 #[derive(Debug, Default)]
 struct SharedDestination {
-    /// Number of temporary names used so far.
-    temporaries: u64,
+    /// The lock of this restore, once it has begun.
+    lock: Option<RunLock>,
+    /// Other restores to the same destination.
+    others: OtherRuns,
+    /// Number of parts created so far.
+    parts: u64,
+    /// Number of parts that have neither got their names nor been removed.
+    open_parts: u64,
+    /// Number of times that the list of directories with parts was emptied.
+    list: u64,
+    made: MadeObjects,
+    /// Way in which the file system of each device reports failed writes.
+    durability: HashMap<u64, Durability>,
     /// Device and inode of parent directories that were created although their entries have not
     /// come: they have no attributes yet.
     created: HashSet<(u64, u64)>,
@@ -84,6 +102,7 @@ impl Destination {
                 .saturating_sub(WORKER_DESCRIPTORS)
                 .clamp(2, MAX_CACHED),
             has_openat2: true,
+            listed: None,
             shared: Arc::default(),
             report: report.clone(),
         };
@@ -98,6 +117,7 @@ impl Destination {
             cache: Vec::new(),
             max_cached: self.max_cached,
             has_openat2: self.has_openat2,
+            listed: None,
             shared: Arc::clone(&self.shared),
             report: self.report.clone(),
         }
@@ -125,7 +145,8 @@ impl Destination {
             .values()
             .map(Arc::clone)
             .collect();
-        dirs.iter().try_for_each(rustix::fs::syncfs)
+        dirs.iter()
+            .try_for_each(|dir| retry_on_intr(|| rustix::fs::syncfs(dir)))
     }
 
     /// Returns the directory that contains the object at `path`, and the object's name in it.
@@ -261,7 +282,9 @@ impl Destination {
             let next = self.descend(&dir, component)?;
             if is_new {
                 remove_inherited_lists(&next);
-                self.remember_created(inode_of(&rustix::fs::fstat(&next)?));
+                let inode = inode_of(&rustix::fs::fstat(&next)?);
+                self.remember_created(inode);
+                self.remember_made(inode);
             }
             if components.peek().is_none() {
                 return Ok(next);
@@ -295,26 +318,140 @@ impl Destination {
         }
     }
 
-    /// Creates something under a temporary name that is not in use, `.datapipe-PID-N`. Returns the
-    /// name.
-    pub(super) fn create_temporary<T>(
-        &self,
+    /// Prepares the destination for the first object: removes what interrupted restores have left,
+    /// and makes the lock of this one. Does nothing after the first call.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        if self.shared.lock().lock.is_some() {
+            return Ok(());
+        }
+        let mut others = OtherRuns::default();
+        let dead = others.find(&self.root);
+        let lock = RunLock::create(&self.root)?;
+        others.add_alive(&lock);
+        {
+            let mut shared = self.shared.lock();
+            (shared.lock, shared.others) = (Some(lock), others);
+        }
+        let root = Arc::clone(&self.root);
+        self.clean_up(&root, b"");
+        for path in dead.iter().flat_map(|run| &run.directories) {
+            if let Ok(dir) = self.directory(path, Missing::Fail) {
+                self.clean_up(&dir, path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes from an existing directory what interrupted restores have left, and notes it.
+    pub(super) fn clean_up(&self, dir: &Dir, path: &[u8]) {
+        let (removed, unknown) = self.shared.lock().others.clean(dir);
+        let path = path.escape_ascii();
+        if removed > 0 {
+            self.report.record_note(&format!(
+                "removed from \"{path}\" what an interrupted restore had left: parts with hidden \
+                 names, {removed} in number"
+            ));
+        }
+        for name in unknown {
+            self.report.record_note(&format!(
+                "\"{path}\" has a part that another restore is writing or has left: \"{}\"; remove \
+                 it if no restore is running",
+                name.escape_ascii()
+            ));
+        }
+    }
+
+    /// Ends the use of hidden names: no part is left.
+    pub(super) fn remove_lock(&self) {
+        self.shared.lock().lock = None;
+    }
+
+    /// Empties the list of directories with parts if it is long and no part is left.
+    pub(super) fn trim_list(&self) {
+        let mut shared = self.shared.lock();
+        if shared.open_parts == 0
+            && let Some(lock) = &mut shared.lock
+            && lock.listed() > MAX_LISTED
+        {
+            lock.clear_list();
+            shared.list += 1;
+        }
+    }
+
+    /// Creates something under a hidden name in the directory of `path`. Returns the name.
+    pub(super) fn create_part<T>(
+        &mut self,
+        path: &[u8],
         create: impl Fn(&[u8]) -> Result<T>,
     ) -> Result<(Vec<u8>, T)> {
+        self.prepare()?;
+        let end = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
         for _ in 0..MAX_TRIES {
-            let number = {
-                let mut shared = self.shared.lock();
-                shared.temporaries += 1;
-                shared.temporaries
-            };
-            let name = format!(".datapipe-{}-{number}", std::process::id()).into_bytes();
-            match create(&name) {
+            let name = self.next_part_name(&path[..end])?;
+            match retry_on_shortage(|| retry_on_intr(|| create(&name))) {
                 Ok(created) => return Ok((name, created)),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.forget_part();
+                    if error != Errno::EXIST {
+                        return Err(error);
+                    }
+                }
             }
         }
         Err(Errno::EXIST)
+    }
+
+    /// Returns a hidden name, and lists its directory as one that has parts.
+    fn next_part_name(&mut self, parent: &[u8]) -> Result<Vec<u8>> {
+        let mut shared = self.shared.lock();
+        let shared = &mut *shared;
+        let lock = shared.lock.as_mut().ok_or(Errno::NOENT)?;
+        let is_listed = |(list, path): &(u64, Box<[u8]>)| *list == shared.list && **path == *parent;
+        if !self.listed.as_ref().is_some_and(is_listed) {
+            lock.list(parent);
+            self.listed = Some((shared.list, parent.into()));
+        }
+        shared.parts += 1;
+        shared.open_parts += 1;
+        Ok(lock.part_name(shared.parts))
+    }
+
+    /// Notes that a part has got its name or was removed.
+    pub(super) fn forget_part(&self) {
+        let mut shared = self.shared.lock();
+        shared.open_parts = shared.open_parts.saturating_sub(1);
+    }
+
+    /// Removes a part that will not get its name.
+    pub(super) fn remove_part(&self, dir: &Dir, part: &[u8]) {
+        self.forget_part();
+        let _ = rustix::fs::unlinkat(dir, part, AtFlags::empty());
+    }
+
+    /// Remembers an object that this restore has made.
+    pub(super) fn remember_made(&self, inode: (u64, u64)) {
+        self.shared.lock().made.add(inode);
+    }
+
+    /// True if this restore has made the object. In file systems that may number a file anew, so
+    /// is each that was changed since the restore began; but a directory also changes when something
+    /// is created in it.
+    pub(super) fn has_made(&self, stat: &Stat) -> bool {
+        let shared = self.shared.lock();
+        let is_renumbered = !is_directory(stat)
+            && shared.durability.get(&stat.st_dev) == Some(&Durability::EachFile);
+        let lock = shared.lock.as_ref().filter(|_| is_renumbered);
+        shared.made.contains(inode_of(stat))
+            || lock.is_some_and(|lock| lock.precedes_change_of(stat))
+    }
+
+    /// Way in which the file system of an open object reports failed writes.
+    pub(super) fn durability(&self, fd: impl AsFd, device: u64) -> Durability {
+        let mut shared = self.shared.lock();
+        *shared
+            .durability
+            .entry(device)
+            .or_insert_with(|| Durability::of(fd))
     }
 }
 
@@ -353,14 +490,23 @@ pub(super) fn rename_aside(dir: &Dir, from: &[u8], name: &[u8]) -> Result<Vec<u8
     Err(Errno::EXIST)
 }
 
-fn rename_no_replace(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
-    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+/// Renames an object, but not to a name that exists.
+pub(super) fn rename_no_replace(dir: &Dir, from: &[u8], to: &[u8]) -> Result<()> {
+    let rename = |flags| retry_on_intr(|| rustix::fs::renameat_with(dir, from, dir, to, flags));
+    match rename(RenameFlags::NOREPLACE) {
         // Not in this file system: link, which fails if the new name exists, then unlink the old.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())?;
-            rustix::fs::unlinkat(dir, from, AtFlags::empty())
-        }
-        other => other,
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        other => return other,
+    }
+    match retry_on_intr(|| rustix::fs::linkat(dir, from, dir, to, AtFlags::empty())) {
+        Ok(()) => rustix::fs::unlinkat(dir, from, AtFlags::empty()),
+        Err(Errno::EXIST) => Err(Errno::EXIST),
+        // No links either: look first. Only another program could take the name meanwhile.
+        Err(_) => match lstat(dir, to) {
+            Ok(_) => Err(Errno::EXIST),
+            Err(Errno::NOENT) => rename(RenameFlags::empty()),
+            Err(error) => Err(error),
+        },
     }
 }
 

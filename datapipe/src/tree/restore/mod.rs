@@ -10,10 +10,12 @@
 //!      +------------------- Sink: begin, extents, complete <--+
 //!                            |                    |
 //!        TreeVerify: nothing |                    | TreeRestore: Writer
-//!                                                 +- names, at once: files, links, devices
-//!                                                 |     through Destination: below one directory
+//!                                                 +- hidden names, through Destination: below one
+//!                                                 |     directory
 //!                                                 +- attributes: files and others when complete,
-//!                                                       directories last of all
+//!                                                 |     directories last of all
+//!                                                 +- names: links and devices when complete, files
+//!                                                       when they are on stable storage
 //! ```
 //!
 //! A hard link finds its target in `LinkTargets`; the descriptions of directories wait in a
@@ -29,14 +31,19 @@
 //! not delete anything that is not in the archive.
 
 mod arguments; // module names, and arguments for another process
+mod arrived; // properties that a file system has not kept
 mod assembler; // objects from blocks
 mod attributes; // owner, mode, extended attributes, times
 mod destination; // paths confined to one directory
+mod durability; // reports of failed writes
 mod link_targets; // first names of hard-linked objects
 mod lost_blocks; // objects that began in lost blocks
+mod made; // inodes that this restore has made
+mod naming; // names for objects that are complete
 mod object_in_progress; // an object between its first and last entry
 mod options; // options of a restore
 mod parallel; // worker threads
+mod parts; // hidden names, and those that an interrupted restore left
 mod record_stack; // stack of records in bounded memory
 mod report; // counts, problems and notes
 mod scope; // selected paths, blocks and renames

@@ -17,8 +17,8 @@ pub struct RestoreOptions {
     /// attributes. A directory is never replaced by another kind of object, nor another kind of
     /// object by a directory. Default: false.
     pub overwrite: bool,
-    /// True to have everything on stable storage when the pipe has ended successfully. Default:
-    /// true.
+    /// True to have everything on stable storage when the pipe has ended successfully, and no file
+    /// under its name before it is. Default: true.
     pub sync: bool,
     /// Number of threads that create files, up to
     /// [`MAX_RESTORE_THREADS`](crate::limits::MAX_RESTORE_THREADS); 0 for one per processor. They

@@ -116,6 +116,17 @@ impl RestoreReport {
         }
     }
 
+    /// Takes an object back from the counts: it did not get its name after all.
+    pub(super) fn uncount_object(&self, kind: ObjectKind) {
+        let outcome = &mut self.0.lock().outcome;
+        let count = match kind {
+            ObjectKind::File => &mut outcome.files,
+            ObjectKind::Directory => &mut outcome.directories,
+            _ => &mut outcome.others,
+        };
+        *count = count.saturating_sub(1);
+    }
+
     /// Records a problem with an object that may be complete in the archive.
     pub(super) fn record_problem(&self, path: &[u8], what: impl Into<String>) {
         self.0.lock().record_problem(path, what.into());

@@ -27,8 +27,16 @@ pub(super) trait Sink: Send + Sized {
     /// Returns a sink to the same destination, for a worker thread.
     fn for_worker(&self) -> Self;
 
-    /// Begins an object.
-    fn begin(&mut self, object: &ObjectMeta<'_>) -> Result<Self::Partial, Failure>;
+    /// Prepares for the objects of a block. Not called on the sinks of workers, which are idle then.
+    fn begin_block(&mut self) -> Result<(), StageError>;
+
+    /// Begins an object. `is_on_the_way` is true for a directory that is not selected, but may have
+    /// objects below it that are.
+    fn begin(
+        &mut self,
+        object: &ObjectMeta<'_>,
+        is_on_the_way: bool,
+    ) -> Result<Self::Partial, Failure>;
 
     /// Writes data of a file. Extents come in ascending order and do not overlap.
     fn write_extent(

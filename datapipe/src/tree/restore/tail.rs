@@ -28,9 +28,15 @@ use super::writer::Writer;
 /// [`RestoreOutcome::is_whole`](super::RestoreOutcome::is_whole) when the pipe has ended.
 ///
 /// A damaged object is never left under its name: the recovered part of a file is named
-/// `NAME.damaged`, or `NAME.damaged.1` and so on. A file that is overwritten keeps its old content
-/// until the new one is complete. A new file has no permissions at all until it is complete, which
-/// distinguishes it from the others if the process that creates it is killed.
+/// `NAME.damaged`, or `NAME.damaged.1` and so on. A file has a hidden name,
+/// `.datapipe-RUN-N.part`, until it is complete and, with [`sync`](RestoreOptions::sync), on stable
+/// storage. Until then a file that is overwritten keeps its old content. What a restore has made it
+/// never overwrites: an archive may have a path twice, and a file system may take two names for
+/// one.
+///
+/// Existing files and directories stay as they are and are problems, unless they may be
+/// [overwritten](RestoreOptions::overwrite). An existing directory that is not selected, and only
+/// on the way to what is, stays as it is in silence, and so does `dest` itself.
 ///
 /// An attribute that cannot be set costs no more than itself: it is a problem, and the object is
 /// complete otherwise. Extended attributes and access control lists that the archive does not have
@@ -38,11 +44,13 @@ use super::writer::Writer;
 /// labels that the system or a security module gives stay, which is noted.
 ///
 /// Owners, setuid and setgid, devices, and `security.*` and `trusted.*` attributes are restored for
-/// root only. Modes and times of directories are set when everything else is done.
+/// root only. Modes and times of directories are set when everything else is done. Owners, modes
+/// and times that a file system does not keep, or keeps less precisely, are problems.
 ///
 /// A pipe that fails leaves no partial file under its name, but directories with mode 0700. A
-/// process that dies in the middle leaves partial files too, or `.datapipe-PID-N` where they were
-/// to replace another. In this case restore again, with [`overwrite`](RestoreOptions::overwrite).
+/// process that dies in the middle also leaves parts under hidden names. A later restore to the same
+/// directory removes them; a lock in that directory, `.datapipe-RUN.lock`, keeps it from removing
+/// those of a restore that still runs. Restore with [`overwrite`](RestoreOptions::overwrite) then.
 ///
 /// As a [`TailStage`] it can run in a process, which gets the open directory. A confined process
 /// must be allowed to write there and to the directory for temporary files, to which a large

@@ -71,7 +71,11 @@ impl Sink for VerifyOnly {
         Self
     }
 
-    fn begin(&mut self, _: &ObjectMeta<'_>) -> Result<(), Failure> {
+    fn begin_block(&mut self) -> Result<(), StageError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _: &ObjectMeta<'_>, _: bool) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -1,14 +1,14 @@
 //! Writer: the sink that creates files, directories and everything else below the destination.
 //!
 //! ```text
-//!              begin               extents   complete                     finish
-//!   file       open, O_EXCL, mode 0  pwrite  length, attributes, rename
-//!   directory  mkdir, mode 0700              push on the stack            pop, attributes
-//!   others                                   create, attributes, rename
+//!              begin                   extents   complete                        finish
+//!   file       hidden name, mode 0     pwrite    length, attributes, place
+//!   directory  mkdir, mode 0700                  push on the stack               pop, attributes
+//!   others                                       hidden name, attributes, name
 //! ```
 //!
-//! An object whose name is taken is created under a temporary name, if overwriting is allowed, and
-//! renamed over the old one when it is complete.
+//! `naming.rs` gives an object its name when it is complete and, if that is wanted, on stable
+//! storage.
 
 use std::fs::File;
 use std::io;
@@ -19,12 +19,14 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StageError;
-use crate::tree::own_resources::{is_shortage, retry_on_shortage, shortage_error};
+use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::{ObjectKind, ObjectMeta};
 
 use super::attributes::{Credentials, ObjectFd, remove_inherited_lists};
 use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
+use super::durability::{self, Durability};
 use super::link_targets::{LinkTarget, ObjectOutcome};
+use super::naming::{MADE_BY_THIS_RESTORE, PendingNames};
 use super::object_in_progress::ObjectDescription;
 use super::record_stack::RecordStack;
 use super::report::RestoreReport;
@@ -36,14 +38,17 @@ const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Writes objects to a file system.
 #[derive(Debug)]
 pub(super) struct Writer {
-    destination: Destination,
-    overwrite: bool,
-    sync: bool,
+    pub(super) destination: Destination,
+    pub(super) overwrite: bool,
+    pub(super) sync: bool,
+    /// True for the writer of a worker thread.
+    is_worker: bool,
+    pub(super) pending: PendingNames,
     credentials: Credentials,
     /// Descriptions of the directories whose attributes are set at the end: what is created in a
     /// directory changes its times, and its mode may forbid creating anything.
     directories: RecordStack,
-    report: RestoreReport,
+    pub(super) report: RestoreReport,
 }
 
 /// The writer's state of an open object.
@@ -61,8 +66,8 @@ pub(super) enum PartialObject {
 #[derive(Debug)]
 pub(super) struct PartialFile {
     file: File,
-    /// Its name until it is complete, if its own name is taken.
-    temporary: Option<Vec<u8>>,
+    /// Its name until it is complete.
+    part: Vec<u8>,
     len: u64,
 }
 
@@ -78,6 +83,8 @@ impl Writer {
             destination: Destination::new(dest, report)?,
             overwrite,
             sync,
+            is_worker: false,
+            pending: PendingNames::default(),
             credentials: Credentials::current(),
             directories: RecordStack::default(),
             report: report.clone(),
@@ -85,7 +92,7 @@ impl Writer {
     }
 
     /// Returns the directory of an object, created if need be, and the object's name in it.
-    fn parent<'a>(&mut self, path: &'a [u8]) -> Result<(Dir, &'a [u8]), Failure> {
+    pub(super) fn parent<'a>(&mut self, path: &'a [u8]) -> Result<(Dir, &'a [u8]), Failure> {
         self.destination
             .parent(path, Missing::Create)
             .map_err(|error| match error {
@@ -96,64 +103,31 @@ impl Writer {
             })
     }
 
-    /// Creates an object other than a directory under `name`, or, if that is taken and may be
-    /// overwritten, under a temporary name. Returns the temporary name.
+    /// Creates an object other than a directory under a hidden name, if its own name is free or may
+    /// be overwritten. Returns the hidden name.
     fn create<T>(
         &mut self,
         (dir, name): (&Dir, &[u8]),
         path: &[u8],
         create: impl Fn(&[u8]) -> rustix::io::Result<T>,
-    ) -> Result<(Option<Vec<u8>>, T), Failure> {
-        let existing = match retry_on_shortage(|| create(name)) {
-            Ok(created) => return Ok((None, created)),
-            Err(Errno::EXIST) => lstat(dir, name),
-            Err(error) => return Err(failure("create", path, error)),
-        };
-        if existing.is_ok_and(|stat| is_directory(&stat)) {
-            return Err(Failure::Refused(
-                "a directory exists in its place and is kept".to_owned(),
-            ));
-        }
-        if !self.overwrite {
-            return Err(Failure::Refused(
-                "already exists and is left unchanged".to_owned(),
-            ));
-        }
-        let (temporary, created) = self
-            .destination
-            .create_temporary(create)
-            .map_err(|error| failure("create", path, error))?;
-        Ok((Some(temporary), created))
+    ) -> Result<(Vec<u8>, T), Failure> {
+        self.check_free(dir, name, path)?;
+        self.destination
+            .create_part(path, create)
+            .map_err(|error| failure("create", path, error))
     }
 
-    /// Renames an object that is complete from its temporary name, if it has one, to its own.
-    fn rename_into_place(
-        &self,
-        dir: &Dir,
-        temporary: Option<&[u8]>,
-        name: &[u8],
-    ) -> Result<(), Failure> {
-        let Some(temporary) = temporary else {
-            return Ok(());
-        };
-        rustix::fs::renameat(dir, temporary, dir, name).map_err(|error| {
-            let _ = rustix::fs::unlinkat(dir, temporary, AtFlags::empty());
-            Failure::Refused(format!("cannot replace the existing object: {error}"))
-        })
-    }
-
-    /// Creates a file with mode 0, which no user but root can open until it is complete. So a file
-    /// whose restore was cut short by a kill is recognised.
+    /// Creates a file with mode 0, which no user but root can open until it is complete.
     fn begin_file(&mut self, path: &[u8]) -> Result<PartialFile, Failure> {
         let (dir, name) = self.parent(path)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let (temporary, file) = self.create((&dir, name), path, |name| {
-            retry_on_intr(|| rustix::fs::openat(&dir, name, flags, Mode::empty()))
+        let (part, file) = self.create((&dir, name), path, |name| {
+            rustix::fs::openat(&dir, name, flags, Mode::empty())
         })?;
         Ok(PartialFile {
             file: file.into(),
-            temporary,
+            part,
             len: 0,
         })
     }
@@ -181,35 +155,95 @@ impl Writer {
         }
         let fd = ObjectFd::Open(partial.file.as_fd());
         self.credentials.apply(fd, description, &self.report);
-        if let Some(temporary) = &partial.temporary {
-            let (dir, name) = self.parent(object.path)?;
-            self.rename_into_place(&dir, Some(temporary), name)?;
+        let PartialFile { file, part, .. } = partial;
+        let (outcome, durability) = self.made(&file, object, &part)?;
+        let synced = match durability {
+            Durability::EachFile if self.sync => durability::sync(&file),
+            _ => Ok(()),
+        };
+        if let Err(error) = synced.and_then(|()| durability::close(file)) {
+            self.remove_part(object, &part);
+            return Err(unconfirmed(object, error));
         }
-        outcome_of(&partial.file, object)
+        self.place(object, &part, durability, size)?;
+        Ok(outcome)
+    }
+
+    /// Remembers an object that was created under a hidden name. Returns its outcome, with its
+    /// inode if further names of it may follow, and the way in which its file system reports
+    /// failed writes.
+    fn made(
+        &mut self,
+        fd: impl AsFd,
+        object: &ObjectMeta<'_>,
+        part: &[u8],
+    ) -> Result<(ObjectOutcome, Durability), Failure> {
+        let stat = rustix::fs::fstat(&fd).map_err(|error| {
+            self.remove_part(object, part);
+            failure("inspect", object.path, error)
+        })?;
+        let (device, inode) = inode_of(&stat);
+        self.destination.remember_made((device, inode));
+        let outcome = if object.linked {
+            ObjectOutcome::Created { device, inode }
+        } else {
+            ObjectOutcome::Verified
+        };
+        Ok((outcome, self.destination.durability(fd, device)))
+    }
+
+    fn remove_part(&mut self, object: &ObjectMeta<'_>, part: &[u8]) {
+        if let Ok((dir, _)) = self.destination.parent(object.path, Missing::Fail) {
+            self.destination.remove_part(&dir, part);
+        }
     }
 
     /// Creates a directory, or accepts an existing one. Returns true if its attributes are to be
     /// set at the end.
-    fn begin_directory(&mut self, path: &[u8]) -> Result<bool, Failure> {
+    ///
+    /// An existing directory is treated as an existing file is: it gets the archive's attributes
+    /// if it may be overwritten, and is refused otherwise. One that is only on the way to what is
+    /// restored stays as it is.
+    fn begin_directory(&mut self, path: &[u8], is_on_the_way: bool) -> Result<bool, Failure> {
         let (dir, name) = self.parent(path)?;
-        match retry_on_intr(|| rustix::fs::mkdirat(&dir, name, Mode::RWXU)) {
-            Ok(()) => return Ok(true),
-            Err(Errno::EXIST) => {}
+        let created = retry_on_intr(|| rustix::fs::mkdirat(&dir, name, Mode::RWXU));
+        let stat = match created {
+            Ok(()) | Err(Errno::EXIST) => lstat(&dir, name),
             Err(error) => return Err(failure("create", path, error)),
-        }
-        let Some(stat) = lstat(&dir, name).ok().filter(is_directory) else {
+        };
+        let Some(stat) = stat.ok().filter(is_directory) else {
             return Err(Failure::Refused(
                 "an object that is not a directory exists in its place and is kept".to_owned(),
             ));
         };
+        if created.is_ok() {
+            self.destination.remember_made(inode_of(&stat));
+            return Ok(true);
+        }
         // Created by this restore, as the parent of something.
         if self.destination.take_created(&stat) {
             return Ok(true);
         }
-        if self.overwrite {
+        if self.destination.has_made(&stat) {
+            return Err(Failure::Refused(MADE_BY_THIS_RESTORE.to_owned()));
+        }
+        // Before it is opened: a descriptor from before could not set attributes.
+        if self.overwrite && !is_on_the_way {
             self.credentials.grant_access(&dir, name, &stat);
         }
-        Ok(self.overwrite)
+        if let Ok(existing) = self.destination.directory(path, Missing::Fail) {
+            self.destination.clean_up(&existing, path);
+        }
+        if is_on_the_way {
+            return Ok(false);
+        }
+        if !self.overwrite {
+            return Err(Failure::Refused(
+                "already exists: the directory keeps its owner, mode, attributes and times"
+                    .to_owned(),
+            ));
+        }
+        Ok(true)
     }
 
     /// Creates an object without data: a symbolic link, a fifo, a device.
@@ -225,9 +259,9 @@ impl Writer {
             _ => (Some(FileType::BlockDevice), object.device),
         };
         if !self.credentials.is_root() && node.is_some_and(|node| node != FileType::Fifo) {
-            self.report
-                .record_note("devices are not restored: only root may do that");
-            return Ok(ObjectOutcome::NotRestored);
+            return Err(Failure::Refused(
+                "is a device, which only root may create".to_owned(),
+            ));
         }
         let (dir, name) = self.parent(object.path)?;
         let device = rustix::fs::makedev(device.0, device.1);
@@ -235,18 +269,20 @@ impl Writer {
             None => retry_on_intr(|| rustix::fs::symlinkat(object.target, &dir, name)),
             Some(node) => rustix::fs::mknodat(&dir, name, node, OWNER_ONLY, device),
         };
-        let (temporary, ()) = self.create((&dir, name), object.path, create)?;
-        let current = temporary.as_deref().unwrap_or(name);
+        let (part, ()) = self.create((&dir, name), object.path, create)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = retry_on_intr(|| rustix::fs::openat(&dir, current, flags, Mode::empty()));
+        let opened = retry_on_intr(|| rustix::fs::openat(&dir, &part, flags, Mode::empty()));
         let fd = opened.map_err(|error| {
-            let _ = rustix::fs::unlinkat(&dir, current, AtFlags::empty());
+            self.destination.remove_part(&dir, &part);
             failure("open", object.path, error)
         })?;
         self.credentials
             .apply(ObjectFd::Path(fd.as_fd()), description, &self.report);
-        self.rename_into_place(&dir, temporary.as_deref(), name)?;
-        outcome_of(&fd, object)
+        let (outcome, _) = self.made(&fd, object, &part)?;
+        // It has no data that a loss of power could take, and a symbolic link must be in its place
+        // before the archive's next paths lead there.
+        self.name_part(object.path, &part)?;
+        Ok(outcome)
     }
 
     /// Sets the attributes of a directory, when everything in it has been created.
@@ -264,10 +300,27 @@ impl Writer {
                     false => ObjectFd::Open(dir.as_fd()),
                 };
                 self.credentials.apply(fd, description, &self.report);
+                self.sync_directory(&dir, object.path);
             }
             Err(error) => self
                 .report
                 .record_problem(object.path, format!("cannot set its attributes: {error}")),
+        }
+    }
+
+    /// Brings a directory to stable storage where `syncfs` may not report that it failed.
+    fn sync_directory(&self, dir: &Dir, path: &[u8]) {
+        let Ok(stat) = rustix::fs::fstat(dir) else {
+            return;
+        };
+        if self.sync
+            && self.destination.durability(dir, stat.st_dev) == Durability::EachFile
+            && let Err(error) = retry_on_intr(|| rustix::fs::fsync(dir))
+            // Opened for search only, or in a file system that cannot sync.
+            && !matches!(error, Errno::BADF | Errno::INVAL | Errno::NOTSUP)
+        {
+            let what = format!("the directory may not be on stable storage: {error}");
+            self.report.record_problem(path, what);
         }
     }
 
@@ -279,7 +332,7 @@ impl Writer {
         object: &ObjectMeta<'_>,
     ) -> rustix::io::Result<Vec<u8>> {
         let (dir, name) = self.destination.parent(object.path, Missing::Fail)?;
-        let current = partial.temporary.as_deref().unwrap_or(name);
+        let current = partial.part.as_slice();
         // Only the file that we created: another process may have put something else there.
         if inode_of(&lstat(&dir, current)?)
             != inode_of(&retry_on_intr(|| rustix::fs::fstat(&partial.file))?)
@@ -287,6 +340,7 @@ impl Writer {
             return Err(Errno::NOENT);
         }
         remove_inherited_lists(&partial.file);
+        self.destination.forget_part();
         let _ = rustix::fs::fchmod(&partial.file, OWNER_ONLY);
         rename_aside(&dir, current, name).or_else(|error| {
             rustix::fs::unlinkat(&dir, current, AtFlags::empty())?;
@@ -295,15 +349,29 @@ impl Writer {
     }
 }
 
-/// Outcome of an object that was created: with its inode if further names of it may follow.
-fn outcome_of(fd: impl AsFd, object: &ObjectMeta<'_>) -> Result<ObjectOutcome, Failure> {
-    if !object.linked {
-        return Ok(ObjectOutcome::Verified);
+/// Writes that were not confirmed: the object's data may be lost.
+fn unconfirmed(object: &ObjectMeta<'_>, error: Errno) -> Failure {
+    if is_final(error) {
+        let shown = object.path[..object.path.len().min(200)].escape_ascii();
+        let what = format!("cannot bring \"{shown}\" to stable storage; it was removed again");
+        return Failure::Stop(StageError::with_source(what, error));
     }
-    let stat = retry_on_intr(|| rustix::fs::fstat(&fd))
-        .map_err(|error| failure("inspect", object.path, error))?;
-    let (device, inode) = inode_of(&stat);
-    Ok(ObjectOutcome::Created { device, inode })
+    Failure::Damaged(format!(
+        "cannot be brought to stable storage, and was removed again: {error}"
+    ))
+}
+
+/// Gives what is complete its name also if the pipe has failed.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.is_worker {
+            return;
+        }
+        if let Err(error) = self.commit() {
+            self.report.record_problem(b"", error.to_string());
+        }
+        self.destination.remove_lock();
+    }
 }
 
 impl Sink for Writer {
@@ -314,17 +382,33 @@ impl Sink for Writer {
             destination: self.destination.for_worker(),
             overwrite: self.overwrite,
             sync: self.sync,
+            is_worker: true,
+            pending: self.pending.clone(),
             credentials: self.credentials,
             directories: RecordStack::default(),
             report: self.report.clone(),
         }
     }
 
-    fn begin(&mut self, object: &ObjectMeta<'_>) -> Result<PartialObject, Failure> {
+    fn begin_block(&mut self) -> Result<(), StageError> {
+        // Without the lock nothing can be created, and that is reported for each object.
+        let _ = self.destination.prepare();
+        if self.pending.is_large() {
+            self.commit()?;
+        }
+        self.destination.trim_list();
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        object: &ObjectMeta<'_>,
+        is_on_the_way: bool,
+    ) -> Result<PartialObject, Failure> {
         match object.kind {
             ObjectKind::File => self.begin_file(object.path).map(PartialObject::File),
             ObjectKind::Directory => {
-                let set_attributes = self.begin_directory(object.path)?;
+                let set_attributes = self.begin_directory(object.path, is_on_the_way)?;
                 Ok(PartialObject::Directory { set_attributes })
             }
             _ => Ok(PartialObject::Deferred),
@@ -381,40 +465,8 @@ impl Sink for Writer {
         }
     }
 
-    /// Creates a hard link, but only if the target's path still leads to the inode that this
-    /// restore created there.
     fn link(&mut self, object: &ObjectMeta<'_>, target: &LinkTarget) -> Result<(), Failure> {
-        let gone = || Failure::Damaged("the target of this hard link no longer exists".to_owned());
-        let (target_dir, target_name) = self
-            .destination
-            .parent(&target.path, Missing::Fail)
-            .map_err(|error| match is_final(error) {
-                true => failure("open the parent directory of", &target.path, error),
-                false => gone(),
-            })?;
-        let is_target = |dir, name| {
-            let inode = lstat(dir, name).map(|stat| inode_of(&stat));
-            inode.is_ok_and(|(device, inode)| {
-                target.outcome == ObjectOutcome::Created { device, inode }
-            })
-        };
-        if !is_target(&target_dir, target_name) {
-            return Err(gone());
-        }
-        let (dir, name) = self.parent(object.path)?;
-        let (temporary, ()) = self.create((&dir, name), object.path, |name| {
-            rustix::fs::linkat(&target_dir, target_name, &dir, name, AtFlags::empty())
-        })?;
-        if let Some(temporary) = temporary {
-            if is_target(&dir, name) {
-                // The link exists already. A rename between two names of one object does nothing,
-                // and would leave the temporary name.
-                let _ = rustix::fs::unlinkat(&dir, temporary, AtFlags::empty());
-            } else {
-                self.rename_into_place(&dir, Some(&temporary), name)?;
-            }
-        }
-        Ok(())
+        self.place_link(object.path, target)
     }
 
     fn set_aside(&mut self, partial: PartialObject, object: &ObjectMeta<'_>) -> String {
@@ -432,6 +484,7 @@ impl Sink for Writer {
     }
 
     fn finish(&mut self) -> Result<(), StageError> {
+        self.commit()?;
         // The last first, so that a directory is finished before its parent, whose mode may make
         // it unreachable.
         while let Some(directory) = self.directories.pop().map_err(|error| {
@@ -439,6 +492,7 @@ impl Sink for Writer {
         })? {
             self.finish_directory(&ObjectDescription::from_bytes(directory));
         }
+        self.destination.remove_lock();
         self.destination.forget_created();
         if self.sync {
             self.destination.sync().map_err(|error| {
@@ -450,12 +504,12 @@ impl Sink for Writer {
 }
 
 /// True if an error will also hit everything that follows, so that the restore must stop.
-fn is_final(error: Errno) -> bool {
+pub(super) fn is_final(error: Errno) -> bool {
     is_shortage(error) || matches!(error, Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO)
 }
 
 /// Failure of an action on an object: a stop if the error is final, or else a refusal.
-fn failure(action: &str, path: &[u8], error: Errno) -> Failure {
+pub(super) fn failure(action: &str, path: &[u8], error: Errno) -> Failure {
     if is_shortage(error) {
         return Failure::Stop(shortage_error(action, path, error));
     }

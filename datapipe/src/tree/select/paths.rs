@@ -69,6 +69,14 @@ impl Selection {
             }
     }
 
+    /// Returns true if no path selects the object at `path`, but some object below it may be
+    /// selected.
+    pub(in crate::tree) fn is_only_on_the_way(&self, path: &[u8]) -> bool {
+        let is_end = |end: &usize| *end == path.len() || path[*end] == b'/';
+        let mut ends = (1..=path.len()).filter(is_end);
+        !self.paths.is_empty() && !ends.any(|end| self.paths.contains_key(&path[..end]))
+    }
+
     /// Returns the paths; none if everything is selected.
     pub(in crate::tree) fn paths(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.keys().map(Vec::as_slice)
