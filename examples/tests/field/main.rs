@@ -9,6 +9,7 @@
 mod medium_names; // media that are streams, links, unfinished or full
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium
+mod stopped_jobs; // Ctrl-Z, and signals to stopped jobs
 
 #[path = "../programs/fixture.rs"]
 #[allow(dead_code, reason = "this target uses some of it")]

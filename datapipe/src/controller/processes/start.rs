@@ -58,12 +58,7 @@ pub(super) fn start(spec: &ProcessSpec, segment: &Segment) -> io::Result<Option<
 
 /// Looks after the child that a thread starts, until the start is done. Returns true if it took too
 /// long and the child was killed.
-fn watch(
-    starter: i32,
-    before: &HashSet<u32>,
-    starting: &Receiver<()>,
-    segment: &Segment,
-) -> bool {
+fn watch(starter: i32, before: &HashSet<u32>, starting: &Receiver<()>, segment: &Segment) -> bool {
     let (mut time, mut too_long) = (Duration::ZERO, false);
     while starting.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         time += TICK;
