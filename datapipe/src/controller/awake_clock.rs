@@ -1,4 +1,4 @@
-//! A clock that stands while this process is stopped.
+//! A clock that pauses while this process is stopped.
 
 use std::time::{Duration, Instant};
 
