@@ -15,8 +15,8 @@ use super::Storage;
 use super::storage::{checked_regular, list_names};
 use super::writer::directory_of;
 
-/// The directory that contains the files of a medium. A file is found by its name in it; the rest of
-/// a path only shows if the directory was moved.
+/// The directory that contains the files of a medium. A file is found by its name in it; the rest
+/// of a path only shows if the directory was moved.
 #[derive(Debug)]
 pub(super) struct DirStorage(OwnedFd);
 

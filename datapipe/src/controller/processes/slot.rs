@@ -30,8 +30,8 @@ pub(super) struct Slot {
     pub(super) work: Vec<InstanceWork>,
     /// The work limit, if the process was killed because it exceeded it.
     pub(super) over_limit: Option<Duration>,
-    /// Time awake at which the controller gave up an attached process: it hung up without a report, or
-    /// was stopped for too long.
+    /// Time awake at which the controller gave up an attached process: it hung up without a report,
+    /// or was stopped for too long.
     pub(super) left_at: Option<Duration>,
     /// Time awake at which the last instance was reported to have ended.
     pub(super) finished_at: Option<Duration>,

@@ -47,7 +47,7 @@ pub(super) fn start(spec: &ProcessSpec, segment: &Segment) -> io::Result<Option<
             Ok(true) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
                 format!(
-                    "its program does not run {} s after the start: check that its file can be read",
+                    "its program does not run {} s after the start: see if its file can be read",
                     LIMIT.as_secs()
                 ),
             )),

@@ -254,7 +254,7 @@ impl Supervisor<'_> {
             if slot.is_bound() {
                 running.kill();
             } else if !self.context.segment.is_stopped() {
-                slot.left_at.get_or_insert(self.clock.now());
+                slot.left_at.get_or_insert_with(|| self.clock.now());
                 self.context.segment.stop();
             }
         }
@@ -395,7 +395,7 @@ impl Supervisor<'_> {
         if running.hung_up && !is_stopped {
             // It may be about to die, or go on without the pipe. Once the pipe stops, that it hangs
             // up is only a consequence.
-            slot.left_at.get_or_insert(self.clock.now());
+            slot.left_at.get_or_insert_with(|| self.clock.now());
             self.context.segment.stop();
         }
         let process = running.process.id();
