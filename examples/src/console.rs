@@ -250,15 +250,17 @@ impl Console {
     ///
     /// Returns an error if the system refuses the signal handlers or the thread.
     pub fn handle_signals(self, job: &'static str) -> io::Result<()> {
-        signals::handle(move |is_running| {
+        signals::handle(move |signal, is_running| {
             if is_running {
-                self.warn("stopping; a second signal ends the program immediately");
+                self.warn(&format!(
+                    "stopping because of {signal}; a second signal ends the program immediately"
+                ));
                 return None;
             }
             // Nothing has been changed yet. What the program waits for, such as a key from a pipe,
             // may never come.
             let mut summary = Summary::new(job);
-            let stopped = "stopped by a signal before the job began".to_owned();
+            let stopped = format!("stopped by {signal} before the job began");
             self.warn(&stopped);
             summary.finish(FAILED, Some(stopped));
             let _ = self.print(&summary, None);

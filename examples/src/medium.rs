@@ -156,8 +156,8 @@ impl Location {
     /// Returns a failure if the medium has content or cannot be read.
     pub fn check_empty(&self, secret: Option<&Secret>) -> Result<(), Failure> {
         if let Ok(Some(writer)) = find_writer(&self.path) {
-            return Err(self.failure(format!(
-                "is being written by {writer}; wait until it has ended, or write elsewhere"
+            return Err(Failure::new(format!(
+                "{self} is being written by {writer}; wait until it has ended, or write elsewhere"
             )));
         }
         let mut medium = match self.open() {

@@ -15,7 +15,7 @@ use std::thread;
 use datapipe::prelude::*;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::{emulate_default_handler, signal_name};
 
 /// State of the signal handling. Signals are sent to the process, so the state is global.
 static STATE: Mutex<State> = Mutex::new(State {
@@ -31,8 +31,8 @@ struct State {
 }
 
 /// Starts a thread that handles SIGHUP, SIGINT and SIGTERM, except those that are ignored, as
-/// `nohup` ignores SIGHUP. `on_first` is called at the first signal, with `true` if a pipe is
-/// being cancelled. If it returns an exit code, the program ends.
+/// `nohup` ignores SIGHUP. `on_first` is called at the first signal, with its name, and with `true`
+/// if a pipe is being cancelled. If it returns an exit code, the program ends.
 ///
 /// Also ignores SIGXFSZ, here and in the processes of stages, so that a limit on the size of files
 /// (`ulimit -f`) is reported by the write that reaches it.
@@ -40,7 +40,9 @@ struct State {
 /// # Errors
 ///
 /// Returns an error if the system refuses the signal handlers or the thread.
-pub fn handle(on_first: impl Fn(bool) -> Option<u8> + Send + 'static) -> io::Result<()> {
+pub fn handle(
+    on_first: impl Fn(&'static str, bool) -> Option<u8> + Send + 'static,
+) -> io::Result<()> {
     disposition::ignore(SIGXFSZ)?;
     let mut handled = Vec::new();
     for signal in [SIGHUP, SIGINT, SIGTERM] {
@@ -52,7 +54,7 @@ pub fn handle(on_first: impl Fn(bool) -> Option<u8> + Send + 'static) -> io::Res
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            for _ in signals.forever() {
+            for signal in signals.forever() {
                 let mut state = STATE.lock().unwrap_or_else(PoisonError::into_inner);
                 if mem::replace(&mut state.received, true) {
                     process::exit(1);
@@ -60,7 +62,10 @@ pub fn handle(on_first: impl Fn(bool) -> Option<u8> + Send + 'static) -> io::Res
                 if let Some(canceller) = &state.canceller {
                     canceller.cancel();
                 }
-                if let Some(code) = on_first(state.canceller.is_some()) {
+                if let Some(code) = on_first(
+                    signal_name(signal).unwrap_or("a signal"),
+                    state.canceller.is_some(),
+                ) {
                     process::exit(code.into());
                 }
             }

@@ -15,6 +15,7 @@
 
 #[cfg(feature = "processes")]
 mod admission; // attach points for processes that the caller starts
+mod awake_clock; // time without the pauses of a stopped process
 mod builder; // the caller's description of a pipe
 mod byte_count; // byte counts in text
 mod cancel; // a stop from outside

@@ -4,10 +4,11 @@
 //! The controller looks at the counters of all instances at each tick instead. An instance that
 //! works, and whose counters are those of the last tick, has worked on one block since then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::awake_clock::AwakeClock;
 use crate::memory::{InstanceId, Segment, StageId};
 use crate::pool::Activity;
 
@@ -26,15 +27,22 @@ pub struct BlockWork {
 
 /// Work of all instances of a pipe.
 #[derive(Debug)]
-pub(super) struct WorkWatch(Mutex<Vec<Watched>>);
+pub(super) struct WorkWatch(Mutex<Watch>);
+
+#[derive(Debug)]
+struct Watch {
+    /// A time for which the controller was stopped is not a time of work.
+    clock: AwakeClock,
+    instances: Vec<Watched>,
+}
 
 /// One instance, as it was at the last tick.
 #[derive(Debug)]
 struct Watched {
     id: InstanceId,
     moved: u64,
-    /// Time at which it was first seen at work on its present block.
-    since: Option<Instant>,
+    /// Time awake at which it was first seen at work on its present block.
+    since: Option<Duration>,
     /// True if a stall was reported for this block.
     is_reported: bool,
 }
@@ -51,13 +59,17 @@ impl WorkWatch {
         let ids = shape
             .participant_ids()
             .filter_map(|id| shape.instance_of(id));
-        Self(Mutex::new(ids.map(watched).collect()))
+        Self(Mutex::new(Watch {
+            clock: AwakeClock::new(),
+            instances: ids.map(watched).collect(),
+        }))
     }
 
     /// Looks at every instance.
     pub(super) fn look(&self, segment: &Segment) {
-        let now = Instant::now();
-        for watched in self.0.lock().iter_mut() {
+        let mut watch = self.0.lock();
+        let now = watch.clock.look();
+        for watched in &mut watch.instances {
             let (activity, moved) = segment.progress_of(watched.id);
             if activity != Activity::Working {
                 (watched.since, watched.is_reported) = (None, false);
@@ -72,10 +84,11 @@ impl WorkWatch {
     /// Returns the work of an instance on its present block, if it works on one.
     pub(super) fn of(&self, id: InstanceId, segment: &Segment) -> Option<BlockWork> {
         let watch = self.0.lock();
-        let watched = watch.iter().find(|watched| watched.id == id)?;
+        let watched = watch.instances.iter().find(|watched| watched.id == id)?;
         // The instance may have gone on since the last look.
         let is_current = segment.progress_of(id) == (Activity::Working, watched.moved);
-        let time = watched.since.filter(|_| is_current)?.elapsed();
+        let since = watched.since.filter(|_| is_current)?;
+        let time = watch.clock.now().saturating_sub(since);
         let block = block_of(id, segment);
         Some(BlockWork { block, time })
     }
@@ -88,13 +101,11 @@ impl WorkWatch {
         segment: &Segment,
     ) -> Vec<(InstanceId, BlockWork)> {
         let mut stalls = Vec::new();
-        for watched in self
-            .0
-            .lock()
-            .iter_mut()
-            .filter(|watched| !watched.is_reported)
-        {
-            let time = watched.since.map(|since| since.elapsed());
+        let mut watch = self.0.lock();
+        let now = watch.clock.now();
+        let unreported = |watched: &&mut Watched| !watched.is_reported;
+        for watched in watch.instances.iter_mut().filter(unreported) {
+            let time = watched.since.map(|since| now.saturating_sub(since));
             if let Some(time) = time.filter(|&time| time > limit) {
                 watched.is_reported = true;
                 let block = block_of(watched.id, segment);

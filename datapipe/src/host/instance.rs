@@ -13,6 +13,7 @@ use super::launch_request::{Job, LaunchRequest};
 use super::message;
 use super::message_sources::MessageSources;
 use super::modules::Modules;
+use super::stop_signals;
 use super::watch::{OnControllerDeath, Watch};
 use crate::error::StageError;
 use crate::memory::{InstanceId, Process, Segment};
@@ -55,6 +56,7 @@ fn has_hung_up(socket: BorrowedFd<'_>) -> bool {
 
 /// Takes the control socket from standard input, and binds this process's life to the controller's.
 fn take_control() -> io::Result<(OwnedFd, Process)> {
+    stop_signals::drop_pending()?;
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let controller = rustix::net::sockopt::socket_peercred(&control)?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

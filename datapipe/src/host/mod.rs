@@ -100,6 +100,7 @@ mod message_sources; // collection of an instance's progress messages
 mod modules; // the stages that a host can make, by name
 mod serve; // the entry point of a host
 mod stage_args; // a module's input
+mod stop_signals; // stop signals of a terminal, while a process is started
 mod watch; // detection of the controller's death
 
 pub use any_stage::AnyStage;
@@ -111,3 +112,4 @@ pub use modules::Modules;
 pub use serve::serve;
 pub(crate) use serve::{ARGUMENT, serves};
 pub use stage_args::StageArgs;
+pub(crate) use stop_signals::StopSignalsBlocked;

@@ -6,18 +6,36 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, mkdirat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, fstat, fsync, mkdirat, openat, renameat, stat, statat, unlinkat,
+};
+use rustix::io::Errno;
 
 use super::Storage;
 use super::storage::{checked_regular, list_names};
+use super::writer::directory_of;
 
-/// The directory that contains the files of a medium. Of a path only the file name is used.
+/// The directory that contains the files of a medium. A file is found by its name in it; the rest
+/// of a path only shows if the directory was moved.
 #[derive(Debug)]
 pub(super) struct DirStorage(OwnedFd);
 
 impl DirStorage {
     pub(super) fn new(directory: OwnedFd) -> Self {
         Self(directory)
+    }
+
+    /// Checks that the directory of a file is still this one, as far as this process can see it.
+    fn check_directory(&self, file: &Path) -> io::Result<()> {
+        let own = fstat(&self.0)?;
+        match stat(directory_of(file)) {
+            Ok(found) if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) => {
+                Err(ErrorKind::NotFound.into())
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => Err(ErrorKind::NotFound.into()),
+            // A process that may not look there relies on its descriptor.
+            _ => Ok(()),
+        }
     }
 
     fn open_at(&self, path: &Path, flags: OFlags) -> io::Result<File> {
@@ -50,6 +68,7 @@ impl Storage for DirStorage {
     }
 
     fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        self.check_directory(path)?;
         let found = statat(&self.0, name_of(path)?, AtFlags::empty())?;
         Ok((found.st_dev, found.st_ino))
     }

@@ -12,7 +12,7 @@ use super::reader::VolumeReader;
 use super::volume_files::{
     Volumes, begin_in_place, create_directory, file_of, lock_directory, remove_lock, settle, switch,
 };
-use super::writer::{VolumeWriter, check_identity, check_size, is_full, no_space};
+use super::writer::{VolumeWriter, check_identity, check_size, is_full, lock_file, no_space};
 use super::{
     FileSystem, Form, GivenAway, HandleError, Item, Medium, MediumError, MediumHandle, Origin,
     Position, Probe, Replacing, Storage, StorageFile, VolumeOptions,
@@ -476,6 +476,8 @@ fn begin<S: Storage>(
     }
     match storage.create_new(&file) {
         Ok(opened) => {
+            // Against a writer that takes the volume for a tape.
+            lock_file(storage, &file, &opened, path)?;
             let identity = opened.identity();
             let identity = identity.map_err(MediumError::io("look at", &file))?;
             Ok((VolumeWriter::new(opened, file, volume, limit), identity))

@@ -9,6 +9,7 @@ use crate::wire::looks_like_record;
 
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
+use super::volume_files::check_not_a_volume;
 use super::writer::{
     VolumeWriter, cannot_open, check_identity, check_size, directory_of, is_full, lock_file,
     no_space,
@@ -148,6 +149,7 @@ impl<S: Storage> VirtualTape<S> {
     ) -> Result<Self, MediumError> {
         let path = path.into();
         check_size(options.volume_size)?;
+        check_not_a_volume(&storage, &path)?;
         let (writer, replaces) = loop {
             let file = match storage.create_new(&path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -12,10 +12,11 @@
 //! `.new` volume before the old one, and the next writer completes the switch first. So a writer
 //! that is stopped at any step leaves either all old volumes or all new ones.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::lock::LOCK_NAME;
+use super::lock::{LOCK_NAME, find_writer};
 use super::writer::{directory_of, is_full, lock_file, no_space};
 use super::{MediumError, Storage, StorageFile};
 
@@ -44,11 +45,7 @@ impl Volumes {
         let names = storage.list(path).map_err(MediumError::io("list", path))?;
         let mut found = Self::default();
         for name in &names {
-            let Some((digits, end)) = name.to_str().and_then(|name| name.split_once(".tap")) else {
-                continue;
-            };
-            let all = digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_digit());
-            let Some(number) = digits.parse().ok().filter(|number| all && *number > 0) else {
+            let Some((number, end)) = parse_name(name) else {
                 continue;
             };
             match end {
@@ -66,6 +63,31 @@ impl Volumes {
     /// Number of the last volume for a reader.
     pub(super) fn last(&self) -> Option<u32> {
         self.switch.or_else(|| self.current.last().copied())
+    }
+}
+
+/// Splits the name of a file into the number of a volume and the end of the name.
+fn parse_name(name: &OsStr) -> Option<(u32, &str)> {
+    let (digits, end) = name.to_str()?.split_once(".tap")?;
+    let all = digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let number = digits.parse().ok().filter(|number| all && *number > 0)?;
+    Some((number, end))
+}
+
+/// Checks that a file is not a volume of a directory that is being written.
+pub(super) fn check_not_a_volume<S: Storage>(storage: &S, path: &Path) -> Result<(), MediumError> {
+    let resolved = storage.resolve(path);
+    let file = resolved.as_deref().unwrap_or(path);
+    if !S::LOCKS || file.file_name().and_then(parse_name).is_none() {
+        return Ok(());
+    }
+    match find_writer(directory_of(file)) {
+        Ok(Some(writer)) => Err(MediumError::InUse {
+            path: path.to_owned(),
+            writer,
+        }),
+        // A directory whose lock cannot be read is not known to be one of volumes.
+        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
 
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
@@ -164,9 +166,11 @@ impl<F: StorageFile> VolumeWriter<F> {
     pub(super) fn finish(&mut self, storage: &impl Storage<File = F>) -> Result<(), MediumError> {
         self.check_intact()?;
         match self.unsynced {
-            true => self.sync(storage),
-            false => self.check_name(storage),
+            true => self.sync(storage)?,
+            false => self.check_name(storage)?,
         }
+        self.check_len()
+            .map_err(MediumError::io("finish", &self.path))
     }
 
     /// True if the path still names this file.
@@ -179,6 +183,20 @@ impl<F: StorageFile> VolumeWriter<F> {
         let own = self.file.identity();
         let own = own.map_err(MediumError::io("look at", &self.path))?;
         check_identity(storage, &self.path, own)
+    }
+
+    /// Checks that the file still has all that was written.
+    fn check_len(&self) -> io::Result<()> {
+        let len = self.file.len()?;
+        if len >= self.used {
+            return Ok(());
+        }
+        let used = self.used;
+        let what = format!(
+            "{used} bytes were written, but it has {len}: another program has cut it; keep others \
+             from changing it, and write it again"
+        );
+        Err(io::Error::other(what))
     }
 
     /// The longest record that fits in an empty volume.
@@ -289,7 +307,8 @@ pub(super) fn lock_file<S: Storage>(
     file: &S::File,
     medium: &Path,
 ) -> Result<bool, MediumError> {
-    if let Some(writer) = file.lock().map_err(MediumError::io("lock", path))? {
+    let locked = file.lock().map_err(explain_no_locks);
+    if let Some(writer) = locked.map_err(MediumError::io("lock", path))? {
         return Err(MediumError::InUse {
             path: medium.to_owned(),
             writer,
@@ -302,6 +321,18 @@ pub(super) fn lock_file<S: Storage>(
     }
 }
 
+/// Adds the remedy to the error of a file system that does not have the locks of a medium.
+fn explain_no_locks(error: io::Error) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOLCK | Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
+            let what = "its file system cannot lock it against other writers: mount it with locks, \
+                        or write to another file system";
+            io::Error::new(error.kind(), format!("{error}; {what}"))
+        }
+        _ => error,
+    }
+}
+
 /// The error of a directory entry that an open for writing did not find, although it exists.
 pub(super) fn cannot_open(path: &Path) -> impl FnOnce(io::Error) -> MediumError {
     move |error| {
@@ -311,6 +342,10 @@ pub(super) fn cannot_open(path: &Path) -> impl FnOnce(io::Error) -> MediumError 
                 "it is a symbolic link to a file that does not exist; remove the link, or make \
                  the directory and the file that it names",
             ),
+            // A pipe that no program reads, or a socket.
+            _ if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
+                io::Error::new(error.kind(), "it is not a regular file")
+            }
             _ => error,
         };
         MediumError::io("open", path)(error)

@@ -96,6 +96,19 @@ impl Process {
         }
     }
 
+    /// Continues the process if it is stopped. One that has died meanwhile is not an error.
+    ///
+    /// # Errors
+    ///
+    /// If it belongs to another user.
+    #[cfg(feature = "processes")]
+    pub(crate) fn resume(&self) -> io::Result<()> {
+        match pidfd_send_signal(&self.descriptor, Signal::CONT) {
+            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Waits up to `timeout` for the death of the process.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use datapipe::limits::MIN_VOLUME_SIZE;
-use datapipe::media::{MediumError, find_writer};
+use datapipe::media::{MediumError, VirtualTape, VolumeOptions, find_writer};
 
 use crate::site::{MAGIC, Site, real};
 
@@ -87,6 +87,38 @@ fn file_that_was_taken_away_is_an_error_at_the_next_sync() {
             assert!(medium.sync().is_err());
         }
     }
+}
+
+/// Another program cuts a file that is being written, to clean up say.
+#[test]
+fn file_that_was_cut_is_an_error_at_the_end() {
+    for many in [true, false] {
+        let place = real(many);
+        let mut medium = place.create(None, false).unwrap();
+        medium.write(MAGIC).unwrap();
+        medium.sync().unwrap();
+        let file = fs::File::options().write(true).open(place.file(1));
+        file.unwrap().set_len(1).unwrap();
+        let error = medium.finish().unwrap_err().to_string();
+        assert!(error.contains("another program has cut it"), "{error}");
+    }
+}
+
+#[test]
+fn volume_of_a_directory_that_is_written_is_locked() {
+    let place = real(true);
+    let medium = place.create(Some(MIN_VOLUME_SIZE), false).unwrap();
+    let holder = find_writer(&place.path).unwrap().unwrap();
+    for volume in [1, 2] {
+        let options = VolumeOptions::default().overwrite(true);
+        let error = VirtualTape::create(place.file(volume), options).map(drop);
+        let error = error.unwrap_err();
+        let is_in_use = matches!(&error, MediumError::InUse { path, writer }
+            if *path == place.file(volume) && *writer == holder);
+        assert!(is_in_use, "{error}");
+    }
+    drop(medium);
+    drop(VirtualTape::create(place.file(2), VolumeOptions::default()).unwrap());
 }
 
 #[test]

@@ -54,14 +54,7 @@ fn second_job_is_refused_and_the_first_is_whole() {
             let refused = fixture.back_up(&[second, &["src/data", medium]].concat());
             let text = failed(&refused, 1);
             let holder = format!("{medium} is being written by process {}, since ", job.id());
-            assert!(
-                text.contains(&holder)
-                    || text.contains(&format!(
-                        "{medium}: is being written by process {}, since ",
-                        job.id()
-                    )),
-                "{text}"
-            );
+            assert!(text.contains(&holder), "{text}");
             let data = noise(3 << 20);
             ok(&finish(job, &data));
             ok(&fixture.restore(&["--quiet", medium, "out"]));
@@ -156,6 +149,69 @@ fn tape_that_is_removed_while_it_is_written_is_an_error() {
         let text = failed(&finish(job, b"data"), 1);
         assert!(
             text.contains("was removed or replaced by another program"),
+            "{text}"
+        );
+    }
+}
+
+/// A user takes a volume of a directory for a tape while the directory is written. Both jobs ended
+/// with exit code 0, and the volume held neither archive.
+#[test]
+fn volume_of_a_directory_that_is_written_is_not_a_tape() {
+    for options in [&[][..], &["--processes"]] {
+        let fixture = Fixture::new();
+        let (job, writer) = start(&fixture, options, "volumes/");
+        std::os::unix::fs::symlink("volumes/000001.tap", fixture.path("link")).unwrap();
+        for tape in ["volumes/000001.tap", "link", "volumes/000002.tap"] {
+            for more in [&[][..], &["--overwrite"], &["--overwrite", "--in-place"]] {
+                let refused = fixture.back_up(&[more, &["src/data", tape]].concat());
+                let text = failed(&refused, 1);
+                let holder = format!("{tape} is being written by {writer}");
+                assert!(text.contains(&holder), "{text}");
+            }
+        }
+        let data = noise(1 << 20);
+        ok(&finish(job, &data));
+        ok(&fixture.restore(&["--quiet", "volumes/", "out"]));
+        assert!(fs::read(fixture.path("out/stdin")).unwrap() == data);
+    }
+}
+
+/// A script moves the directory of a medium while it is written. The job in processes ended with
+/// exit code 0, and there was no archive where the user looks for it.
+#[test]
+fn directory_that_is_moved_while_its_medium_is_written_is_an_error() {
+    for options in [&[][..], &["--processes"]] {
+        for medium in ["place/volumes/", "place/tape"] {
+            let fixture = Fixture::new();
+            fs::create_dir(fixture.path("place")).unwrap();
+            let (job, _) = start(&fixture, options, medium);
+            fs::rename(fixture.path("place"), fixture.path("elsewhere")).unwrap();
+            failed(&finish(job, b"data"), 1);
+        }
+    }
+}
+
+/// A network file system without locks: two jobs would destroy each other's archive.
+#[test]
+fn file_system_without_locks_is_named() {
+    let fixture = Fixture::new();
+    for medium in MEDIA {
+        let trace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fcntl"];
+        let inject = ["-e", "inject=fcntl:error=ENOLCK:when=1+", DISK_TO_TAPE];
+        let args = [&trace[..], &inject, &["--quiet", "src/data", medium]].concat();
+        let Ok(output) = fixture.command("strace", &args).output() else {
+            println!("left out: there is no strace");
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        if text.contains("ptrace") {
+            println!("left out: strace cannot trace here");
+            return;
+        }
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("cannot lock it against other writers: mount it with locks"),
             "{text}"
         );
     }

@@ -255,7 +255,7 @@ fn signal_before_the_job_ends_the_program() {
     drop(key);
     assert_eq!(output.status.code(), Some(1));
     let object = String::from_utf8(output.stdout).unwrap();
-    let message = "stopped by a signal before the job began";
+    let message = "stopped by SIGINT before the job began";
     assert!(object.contains(message), "{object}");
     assert!(!fixture.path("tape").exists());
 }

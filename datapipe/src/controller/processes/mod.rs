@@ -17,6 +17,7 @@
 mod running_process; // a process that runs
 mod slot; // instances of one process, and its history
 mod spec; // specification of a process
+mod start; // the start of a process, watched
 mod supervisor; // the thread that looks after all of them
 
 pub(super) use super::admission::AttachPoint;

@@ -1,6 +1,6 @@
 //! A slot for a process: the instances that it runs, and the processes that have run them so far.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::StageError;
 use crate::memory::{InstanceId, Segment};
@@ -14,7 +14,8 @@ pub(super) struct Slot {
     pub(super) spec: ProcessSpec,
     /// The process; `None` while the slot waits for one to attach.
     pub(super) running: Option<RunningProcess>,
-    pub(super) created_at: Instant,
+    /// Time awake at which it was made.
+    pub(super) created_at: Duration,
     /// End of each instance, as its process reported it.
     pub(super) ends: Vec<Option<ReportedEnd>>,
     /// Number of processes that the slot has had.
@@ -29,11 +30,11 @@ pub(super) struct Slot {
     pub(super) work: Vec<InstanceWork>,
     /// The work limit, if the process was killed because it exceeded it.
     pub(super) over_limit: Option<Duration>,
-    /// Time at which the controller gave up an attached process: it hung up without a report, or
-    /// was stopped for too long.
-    pub(super) left_at: Option<Instant>,
-    /// Time at which the last instance was reported to have ended.
-    pub(super) finished_at: Option<Instant>,
+    /// Time awake at which the controller gave up an attached process: it hung up without a report,
+    /// or was stopped for too long.
+    pub(super) left_at: Option<Duration>,
+    /// Time awake at which the last instance was reported to have ended.
+    pub(super) finished_at: Option<Duration>,
 }
 
 /// Work of an instance on its present block.
@@ -53,11 +54,11 @@ pub(super) struct ReportedEnd {
 }
 
 impl Slot {
-    pub(super) fn new(spec: ProcessSpec) -> Self {
+    pub(super) fn new(spec: ProcessSpec, created_at: Duration) -> Self {
         Self {
             ends: spec.ids().map(|_| None).collect(),
             running: None,
-            created_at: Instant::now(),
+            created_at,
             processes: 0,
             taken_up: 0,
             fruitless_deaths: 0,

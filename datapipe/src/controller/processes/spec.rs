@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::error::NotReplaced;
-use crate::host::ARGUMENT;
 use crate::host::launch_request::{Job, LaunchRequest, control_pair};
+use crate::host::{ARGUMENT, StopSignalsBlocked};
 use crate::memory::{InstanceId, Process, Segment, StageId};
 use crate::pool::AtLimit;
 use crate::stage::{MessageHandler, Placement, Role, Settings, StageKind};
@@ -133,7 +133,9 @@ impl ProcessSpec {
             .arg(label)
             .stdin(Stdio::from(theirs))
             .process_group(0);
+        let blocked = StopSignalsBlocked::new()?;
         let spawned = command.spawn();
+        drop(blocked);
         let mut child = spawned.map_err(|error| explain_spawn(program.is_none(), error))?;
         match Process::watch(child.id()) {
             Ok(process) => Ok(Some(RunningProcess {

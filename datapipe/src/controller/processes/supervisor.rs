@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::super::admission::Arrival;
+use super::super::awake_clock::AwakeClock;
 use super::super::event::Event;
 use super::super::instance::InstanceExit;
 use super::super::supervisor_context::SupervisorContext;
@@ -18,6 +19,7 @@ use super::super::work_watch::block_of;
 use super::running_process::RunningProcess;
 use super::slot::{InstanceWork, ReportedEnd, Slot};
 use super::spec::{ProcessSource, ProcessSpec};
+use super::start::start;
 use crate::error::{Death, NotReplaced, StageError};
 use crate::host::StageMessage;
 use crate::host::message::{self, Message, Received};
@@ -51,11 +53,16 @@ pub(in super::super) fn run(
         slots: Vec::new(),
         fatal_blocks: HashSet::new(),
         stopping_since: None,
-        checked_stopped_at: Instant::now(),
+        clock: AwakeClock::new(),
+        checked_stopped_at: Duration::ZERO,
         packet: Vec::new(),
     };
     for spec in specs {
-        let mut slot = Slot::new(spec);
+        let mut slot = Slot::new(spec, supervisor.clock.look());
+        if context.segment.is_stopped() {
+            supervisor.finish(slot, PortError::Stopped.into(), None);
+            continue;
+        }
         match supervisor.start(&mut slot) {
             Ok(()) => {
                 supervisor.announce(&slot);
@@ -92,10 +99,12 @@ struct Supervisor<'s> {
     slots: Vec<Slot>,
     /// Stages and numbers of the blocks at which an instance died.
     fatal_blocks: HashSet<(StageId, Number)>,
-    /// Time at which the pipe was first seen to stop.
-    stopping_since: Option<Instant>,
-    /// Time of the last check for stopped processes.
-    checked_stopped_at: Instant,
+    /// The clock of all limits: a time for which the controller was stopped itself does not count.
+    clock: AwakeClock,
+    /// Time awake at which the pipe was first seen to stop.
+    stopping_since: Option<Duration>,
+    /// Time awake of the last check for stopped processes.
+    checked_stopped_at: Duration,
     /// Buffer for messages of processes.
     packet: Vec<u8>,
 }
@@ -104,7 +113,7 @@ impl Supervisor<'_> {
     /// Starts the process of a slot, or lets the slot wait for one to attach.
     fn start(&self, slot: &mut Slot) -> Result<(), StageError> {
         let segment = self.context.segment;
-        let started = slot.spec.start(segment);
+        let started = start(&slot.spec, segment);
         slot.running =
             started.map_err(|error| StageError::with_source("cannot start its process", error))?;
         match &slot.running {
@@ -140,12 +149,13 @@ impl Supervisor<'_> {
         if self.wait().is_err() {
             std::thread::sleep(Duration::from_millis(50)); // the kernel has no memory for it now
         }
+        let now = self.clock.look();
         for arrival in self.context.attach_point.arrivals() {
             self.attach(arrival);
         }
         self.kill_after_stop();
-        if self.checked_stopped_at.elapsed() >= STOPPED_TICK {
-            self.checked_stopped_at = Instant::now();
+        if now.saturating_sub(self.checked_stopped_at) >= STOPPED_TICK {
+            self.checked_stopped_at = now;
             self.end_stopped();
             self.end_overdue();
         }
@@ -153,8 +163,8 @@ impl Supervisor<'_> {
             self.receive_messages(&mut slot, PACKETS_AT_ONCE, usize::MAX);
             if slot.is_bound() && slot.has_finished() {
                 // The process has nothing left to do but to exit.
-                let since = *slot.finished_at.get_or_insert_with(Instant::now);
-                if since.elapsed() >= GRACE {
+                let since = *slot.finished_at.get_or_insert(now);
+                if now.saturating_sub(since) >= GRACE {
                     slot.running.iter().for_each(RunningProcess::kill);
                 }
             }
@@ -217,8 +227,9 @@ impl Supervisor<'_> {
         if !self.context.segment.is_stopped() {
             return;
         }
-        let since = *self.stopping_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= GRACE {
+        let now = self.clock.now();
+        let since = *self.stopping_since.get_or_insert(now);
+        if now.saturating_sub(since) >= GRACE {
             let children = self.slots.iter().filter(|slot| slot.is_bound());
             children
                 .flat_map(|slot| &slot.running)
@@ -243,7 +254,7 @@ impl Supervisor<'_> {
             if slot.is_bound() {
                 running.kill();
             } else if !self.context.segment.is_stopped() {
-                slot.left_at.get_or_insert_with(Instant::now);
+                slot.left_at.get_or_insert_with(|| self.clock.now());
                 self.context.segment.stop();
             }
         }
@@ -354,7 +365,7 @@ impl Supervisor<'_> {
             return;
         };
         let is_stopped = self.context.segment.is_stopped();
-        if !is_stopped && slot.created_at.elapsed() < patience {
+        if !is_stopped && self.clock.now().saturating_sub(slot.created_at) < patience {
             return self.slots.push(slot);
         }
         // A process may have been admitted since the last look. Later ones are refused.
@@ -384,14 +395,14 @@ impl Supervisor<'_> {
         if running.hung_up && !is_stopped {
             // It may be about to die, or go on without the pipe. Once the pipe stops, that it hangs
             // up is only a consequence.
-            slot.left_at.get_or_insert_with(Instant::now);
+            slot.left_at.get_or_insert_with(|| self.clock.now());
             self.context.segment.stop();
         }
         let process = running.process.id();
         let waiting_since = slot
             .left_at
             .or_else(|| self.stopping_since.filter(|_| is_stopped));
-        if waiting_since.is_some_and(|since| since.elapsed() >= GRACE) {
+        if waiting_since.is_some_and(|since| self.clock.now().saturating_sub(since) >= GRACE) {
             let error = match slot.left_at {
                 Some(_) if running.hung_up => {
                     StageError::new(format!("process {process} left the pipe before its end"))
