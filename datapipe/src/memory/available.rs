@@ -227,7 +227,9 @@ mod tests {
             assert!(error.contains(part), "{part}: {error}");
         }
         // In a container the group is the top of what is mounted.
-        files[1].1 = "31 23 0:28 /a /sys/fs/cgroup/a rw - cgroup2 cgroup2 rw\n";
+        if let Some(mountinfo) = files.get_mut(1) {
+            mountinfo.1 = "31 23 0:28 /a /sys/fs/cgroup/a rw - cgroup2 cgroup2 rw\n";
+        }
         assert_limit(&files, 256 - 200 + 51);
     }
 
