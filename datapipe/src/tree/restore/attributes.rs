@@ -89,25 +89,28 @@ impl Credentials {
         if object.kind != ObjectKind::Symlink {
             remove_others(fd, description, report);
         }
-        let mode = mode_without_list(mode, description);
         self.apply_attributes(fd, description, report, |name| !is_acl(name));
+        let first = mode_without_list(mode, description);
         let mut set = SetProperties {
             owner: may_set_id,
-            mode: (object.kind != ObjectKind::Symlink).then_some(mode),
+            mode: (object.kind != ObjectKind::Symlink).then_some(first),
             modified: true,
         };
         if object.kind != ObjectKind::Symlink
-            && let Err(error) = fd.set_mode(mode)
+            && let Err(error) = fd.set_mode(first)
         {
             set.mode = None;
             report_unset(
                 report,
                 object.path,
-                &format_args!("its mode to {mode:o}"),
+                &format_args!("its mode to {first:o}"),
                 error,
             );
         }
-        self.apply_attributes(fd, description, report, is_acl);
+        if self.apply_attributes(fd, description, report, is_acl) {
+            // The list has changed the group's part of the mode.
+            set.mode = set.mode.map(|_| mode);
+        }
         if let Err(error) = fd.set_modified(&object) {
             set.modified = false;
             report_unset(report, object.path, &"its times", error);
@@ -151,25 +154,29 @@ impl Credentials {
         true
     }
 
-    /// Sets those extended attributes whose names are `chosen`.
+    /// Sets those extended attributes whose names are `chosen`. Returns true if all were set.
     fn apply_attributes(
         self,
         fd: ObjectFd<'_>,
         description: &ObjectDescription,
         report: &RestoreReport,
         chosen: impl Fn(&[u8]) -> bool,
-    ) {
+    ) -> bool {
+        let mut all = true;
         for (name, value) in description.attributes().filter(|(name, _)| chosen(name)) {
             let is_for_root = name.starts_with(b"security.") || name.starts_with(b"trusted.");
             if is_for_root && !self.is_root() {
                 report.record_note(
                     "security.* and trusted.* attributes are not restored: only root may do that",
                 );
+                all = false;
             } else if let Err(error) = fd.set_attribute(name, value) {
                 let what = format_args!("attribute {}", name.escape_ascii());
                 report_unset(report, description.path(), &what, error);
+                all = false;
             }
         }
+        all
     }
 }
 
