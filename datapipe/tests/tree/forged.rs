@@ -158,7 +158,7 @@ fn missing_last_block_is_reported(placement: Placement) {
     let (report, names) = catalogue.restore("x", &data, placement);
     assert_eq!((report.files, names), (1, vec!["x".to_owned()]));
     let problems: Vec<_> = report.problems.iter().map(ToString::to_string).collect();
-    assert_eq!(problems, ["blocks 1 to 1 are missing"]);
+    assert_eq!(problems, ["block 1 is missing"]);
 }
 
 fn hard_link_to_an_unlinked_object_is_not_restored(placement: Placement) {

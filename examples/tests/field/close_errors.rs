@@ -1,5 +1,5 @@
-//! Storage that fails late: the user is told by exit code and message, where a file system reports
-//! a failed write only when a file is synced or closed. Needs strace, which injects the errors.
+//! Storage that fails late: a file system reports a failed write only when a file is synced or
+//! closed, and the restore names the file and fails. Needs strace, which injects the errors.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -24,7 +24,7 @@ fn with_fault(fixture: &Fixture, calls: &str, inject: &str, args: &str) -> Optio
 }
 
 /// A quota is exceeded on a network file system, which says so when a file is synced or closed. The
-/// restore said that all was well.
+/// restore reported success.
 #[test]
 fn failed_sync_of_restored_files_is_reported() {
     // A file system that is not known to report by syncfs syncs each file.

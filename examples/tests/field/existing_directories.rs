@@ -1,4 +1,4 @@
-//! Directories that exist at the destination: the user is told that they keep their permissions.
+//! Directories that exist at the destination: a restore reports that they keep their permissions.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
     use crate::wire::{ObjectKind, Time};
 
-    /// A file that was just made stands for one on a file system that ignores what is set.
+    /// A new file has the properties of one on a file system that ignores what is set.
     #[test]
     fn properties_that_were_set_and_did_not_arrive_are_named() {
         let file: File = tempfile::tempfile().unwrap();

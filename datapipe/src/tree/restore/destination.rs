@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The writer then does everything to one name in one open directory. This module does not create
-//! objects, except for missing parent directories, and keeps count of the hidden names (`parts.rs`).
+//! objects, except for missing parent directories, and keeps count of the hidden names
+//! (`parts.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -433,8 +434,8 @@ impl Destination {
         self.shared.lock().made.add(inode);
     }
 
-    /// True if this restore has made the object. In file systems that may number a file anew, so
-    /// is each that was changed since the restore began; but a directory also changes when something
+    /// True if this restore has made the object. In file systems that may number a file anew, so is
+    /// each that was changed since the restore began; but a directory also changes when something
     /// is created in it.
     pub(super) fn has_made(&self, stat: &Stat) -> bool {
         let shared = self.shared.lock();

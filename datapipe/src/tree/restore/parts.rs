@@ -2,9 +2,9 @@
 //! restore has left.
 //!
 //! ```text
-//!   DEST/.datapipe-RUN.lock           locked while the restore RUN lives; has the directories, each
-//!                                     followed by a zero byte, in which it may have parts
-//!   DEST/dir/.datapipe-RUN-N.part     a part: an object that does not have its name yet
+//!   DEST/.datapipe-RUN.lock         locked while the restore RUN lives; has the directories, each
+//!                                   followed by a zero byte, in which it may have parts
+//!   DEST/dir/.datapipe-RUN-N.part   a part: an object that does not have its name yet
 //! ```
 //!
 //! The kernel releases the lock with its holder, so a lock that can be taken proves that its

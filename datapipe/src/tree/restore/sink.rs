@@ -27,7 +27,8 @@ pub(super) trait Sink: Send + Sized {
     /// Returns a sink to the same destination, for a worker thread.
     fn for_worker(&self) -> Self;
 
-    /// Prepares for the objects of a block. Not called on the sinks of workers, which are idle then.
+    /// Prepares for the objects of a block. Not called on the sinks of workers, which are idle
+    /// then.
     fn begin_block(&mut self) -> Result<(), StageError>;
 
     /// Begins an object. `is_on_the_way` is true for a directory that is not selected, but may have

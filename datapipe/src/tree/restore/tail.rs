@@ -48,9 +48,10 @@ use super::writer::Writer;
 /// and times that a file system does not keep, or keeps less precisely, are problems.
 ///
 /// A pipe that fails leaves no partial file under its name, but directories with mode 0700. A
-/// process that dies in the middle also leaves parts under hidden names. A later restore to the same
-/// directory removes them; a lock in that directory, `.datapipe-RUN.lock`, keeps it from removing
-/// those of a restore that still runs. Restore with [`overwrite`](RestoreOptions::overwrite) then.
+/// process that dies in the middle also leaves parts under hidden names. A later restore to the
+/// same directory removes them; a lock in that directory, `.datapipe-RUN.lock`, keeps it from
+/// removing those of a restore that still runs. Restore with
+/// [`overwrite`](RestoreOptions::overwrite) then.
 ///
 /// As a [`TailStage`] it can run in a process, which gets the open directory. A confined process
 /// must be allowed to write there and to the directory for temporary files, to which a large

@@ -234,20 +234,23 @@ fn misordered_entries_mark_objects_damaged(placement: Placement) {
     // Whole files are restored last.
     assert_eq!(
         damaged(&report),
-        ["twice", "data", "same", "late", "greedy"],
+        ["twice", "data", "same", "late"], // attributes beyond the limit cost only themselves
         "{}",
         problems(&report)
     );
-    assert_eq!(report.problem_count, 5 + 3, "{}", problems(&report));
+    // 30 attributes of 60,000 bytes, of which 1 MiB has 17. The file system may refuse more.
+    let text = problems(&report);
+    let (of_greedy, others): (Vec<_>, Vec<_>) = text
+        .lines()
+        .partition(|line| line.starts_with("\"greedy\""));
+    assert_eq!(others.len(), 4 + 3, "{text}");
+    let dropped = of_greedy
+        .iter()
+        .filter(|line| line.contains("more than 1048576 bytes"));
+    assert_eq!(dropped.count(), 13, "{text}");
     assert_eq!(
         site.names(),
-        [
-            "data",
-            "greedy.damaged",
-            "late.damaged",
-            "same",
-            "twice.damaged"
-        ]
+        ["data", "greedy", "late.damaged", "same", "twice.damaged"]
     );
 }
 
