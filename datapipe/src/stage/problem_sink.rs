@@ -128,7 +128,7 @@ impl<T: Clone> ProblemSink<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -136,10 +136,10 @@ mod tests {
     fn unsent_problems_are_bounded_and_sent_when_there_are_many() {
         let mut sink = ProblemSink::<u8>::default();
         assert!(sink.pass_on(&1, 10, false).is_dropped, "not in a process");
-        let sent = Arc::new(AtomicUsize::new(0));
+        let sent = Arc::new(Mutex::new(0));
         let calls = Arc::clone(&sent);
         sink.set_send(ChangeHook::new(move || {
-            calls.fetch_add(1, Ordering::Relaxed);
+            *calls.lock() += 1;
         }));
         let mut pass_on = || {
             let PassedOn { calls, is_dropped } = sink.pass_on(&1, MAX_UNSENT_PROBLEMS / 2, false);
@@ -147,17 +147,10 @@ mod tests {
             is_dropped
         };
         assert!(!pass_on() && !pass_on());
-        assert_eq!(
-            sent.load(Ordering::Relaxed),
-            1,
-            "the second is one too many"
-        );
+        assert_eq!(*sent.lock(), 1, "the second is one too many");
         // Nothing is taken.
         assert!((0..100).filter(|_| !pass_on()).count() < 10);
-        assert_eq!(
-            sink.take_unsent().len() + 2,
-            sent.load(Ordering::Relaxed) + 3
-        );
+        assert_eq!(sink.take_unsent().len() + 2, *sent.lock() + 3);
         assert!(!sink.pass_on(&1, 10, false).is_dropped);
     }
 }
