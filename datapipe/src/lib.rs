@@ -187,6 +187,7 @@ pub mod tree;
 )]
 #[cfg(not(loom))]
 pub mod wire;
+mod words; // counts and errors in words
 
 #[cfg(not(loom))]
 pub use controller::{AtLimit, Canceller, Event, Pipe, PipeBuilder, Plan, Report, Status};

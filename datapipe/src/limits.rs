@@ -179,6 +179,15 @@ pub const MAX_ARGON2_LANES: u32 = 16;
 /// Entries that a log of damage or of inspection keeps. All are counted.
 pub const MAX_LOG_ENTRIES: usize = 10_000;
 
+/// Bytes of problems beyond the limits of a report that wait in a process to be sent to its
+/// controller. A stage that finds more waits until they are sent.
+pub const MAX_UNSENT_PROBLEMS: usize = 256 << 10;
+
+/// Lost objects of an archive that are remembered, so that each is named once although the
+/// catalogue has it twice. Those beyond may be named twice. As many runs of lost blocks are
+/// remembered.
+pub const MAX_LOST_OBJECTS: usize = 1 << 20;
+
 /// Bytes of what an entry of a log of damage says.
 pub const MAX_DAMAGE_TEXT: usize = 512;
 

@@ -12,6 +12,7 @@ use datapipe::prelude::*;
 use datapipe::tree::TreeError;
 
 use crate::arguments::OutputArgs;
+use crate::errors_file::ErrorsFile;
 use crate::format::escape_controls;
 use crate::listing::Listing;
 use crate::progress::{CLEAR, JobProgress, REDRAW, draw};
@@ -167,6 +168,7 @@ impl Console {
         listing: Option<&Listing>,
     ) -> ExitCode {
         let is_complete = summary.errors_total == 0;
+        let outcome = summary.finish_errors(outcome);
         let (exit, message) = match outcome {
             Ok(()) => (if is_complete { 0 } else { INCOMPLETE }, None),
             Err(failure) => (failure.exit, Some(failure.message)),
@@ -174,10 +176,14 @@ impl Console {
         summary.finish(exit, message);
         summary.notes.extend(self.closed_stream());
         if self.info_target != InfoTarget::Nowhere {
-            self.warn_each(&summary.left_out, summary.left_out_total);
+            self.warn_each(
+                &summary.left_out,
+                summary.left_out_total,
+                &summary.errors_to,
+            );
         }
         summary.notes.iter().for_each(|note| self.warn(note));
-        self.warn_each(&summary.errors, summary.errors_total);
+        self.warn_each(&summary.errors, summary.errors_total, &summary.errors_to);
         match &summary.message {
             Some(message) => self.warn(message),
             None if !is_complete => self.warn("done, except for the errors above"),
@@ -234,12 +240,12 @@ impl Console {
     }
 
     /// Prints the first problems, and the number of the others.
-    fn warn_each(&self, problems: &[ProblemEntry], total: u64) {
+    fn warn_each(&self, problems: &[ProblemEntry], total: u64, all: &ErrorsFile) {
         for problem in problems.iter().take(MAX_LISTED) {
             self.warn(&problem.to_string());
         }
         if let more @ 1.. = total.saturating_sub(problems.len().min(MAX_LISTED) as u64) {
-            self.warn(&format!("and {more} more"));
+            self.warn(&format!("and {more} more: {}", all.describe_rest()));
         }
     }
 

@@ -17,6 +17,7 @@ struct Readme;
 pub mod arguments; // options that both programs have
 pub mod console; // messages, signals and exit codes
 pub mod descriptors; // limit of open files
+pub mod errors_file; // every object that is not whole, in a file
 pub mod estimate; // number of bytes to read
 pub mod format; // names, modes and times as text
 pub mod listing; // a line for each object of an archive

@@ -7,7 +7,7 @@ use datapipe::controller::ByteCount;
 use datapipe::prelude::*;
 use rustix::termios::tcgetwinsize;
 
-use crate::format::escape_controls;
+use crate::format::{count_of, escape_controls};
 
 /// Interval at which the line is redrawn.
 pub(crate) const REDRAW: Duration = Duration::from_millis(500);
@@ -63,7 +63,7 @@ impl Line {
             text += &format!("  ~{:.0} %", fraction * 100.0);
         }
         if let Some(files) = self.done.files {
-            text += &format!("  {files} files");
+            text += &format!("  {}", count_of(files, "file", "files"));
         }
         text += &format!("  {}/s", ByteCount(self.rate));
         if let Some(fraction) = fraction.filter(|&fraction| fraction > 0.0) {

@@ -9,6 +9,8 @@ use datapipe::stage::DamageEntry;
 use datapipe::tree::{RestoreProblem, RestoreReport, TreeNote, TreeProblem, TreeReport};
 use serde::{Serialize, Serializer};
 
+use crate::console::Failure;
+use crate::errors_file::ErrorsFile;
 use crate::format::{count_of, escape};
 
 /// Outcome of a job. Serialized, it is the object that `--json` prints.
@@ -48,6 +50,9 @@ pub struct Summary {
     pub left_out_total: u64,
     /// Remarks on results that are correct but may be unexpected.
     pub notes: Vec<String>,
+    /// Every error, for `--errors-to`.
+    #[serde(skip)]
+    pub errors_to: ErrorsFile,
     #[serde(skip)]
     began: Instant,
 }
@@ -73,6 +78,7 @@ impl Summary {
             left_out: Vec::new(),
             left_out_total: 0,
             notes: Vec::new(),
+            errors_to: ErrorsFile::default(),
             began: Instant::now(),
         }
     }
@@ -141,13 +147,31 @@ impl Summary {
         self.errors_total = self.errors_total.saturating_add(outcome.count);
     }
 
-    /// Adds one error. An empty path means the archive as a whole.
-    pub fn add_error(&mut self, path: impl Into<Vec<u8>>, what: impl Into<String>) {
-        self.errors.push(ProblemEntry {
-            path: path.into(),
-            what: what.into(),
-        });
+    /// Adds one error of a `kind`. An empty path means the archive as a whole.
+    pub fn add_error(
+        &mut self,
+        path: impl Into<Vec<u8>>,
+        kind: &'static str,
+        what: impl Into<String>,
+    ) {
+        let (path, what) = (path.into(), what.into());
+        self.errors_to.add("errors", &path, kind, &what);
+        self.errors.push(ProblemEntry { path, what });
         self.errors_total = self.errors_total.saturating_add(1);
+    }
+
+    /// Brings the list of errors to stable storage. A job whose list is incomplete has failed, as
+    /// the user would take the list for all that is not whole.
+    pub fn finish_errors(&mut self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        let total = self.errors_total.saturating_add(self.left_out_total);
+        match (self.errors_to.finish(total), outcome) {
+            (Ok(note), outcome) => {
+                self.notes.extend(note);
+                outcome
+            }
+            (Err(message), Ok(())) => Err(Failure::new(message)),
+            (Err(message), Err(failure)) => Err(failure.with_detail(&message)),
+        }
     }
 
     /// Records the end of the job.

@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(format!("{again:?}"), format!("{runs:?}"));
         file.set_len(3 * RUN_LEN as u64 - 1).unwrap();
         let error = read_runs(&file).unwrap_err().to_string();
-        assert!(error.contains("ends 1 bytes too early"), "{error}");
+        assert!(error.contains("ends 1 byte too early"), "{error}");
         file.set_len(1 << 40).unwrap();
         let error = read_runs(&file).unwrap_err().to_string();
         assert!(

@@ -15,6 +15,7 @@ use crate::error::StageError;
 use crate::host::{Modules, StageArgs};
 use crate::media::Medium;
 use crate::stage::Fields;
+use crate::words::len_of;
 
 use super::arguments::{HEAD_MODULE, TAIL_MODULE, module_with_medium};
 use super::modules::{from_head_on, from_tail_on};
@@ -93,8 +94,8 @@ impl<'c> MediumArgs<'c> {
     pub fn descriptor(&self, n: usize) -> Result<OwnedFd, StageError> {
         if n >= self.descriptors {
             return Err(StageError::new(format!(
-                "missing descriptor {n}: the medium's handle has {} descriptors",
-                self.descriptors
+                "missing descriptor {n}: the medium's handle has {}",
+                len_of(self.descriptors, "descriptor")
             )));
         }
         self.call.descriptor(n)

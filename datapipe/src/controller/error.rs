@@ -7,6 +7,7 @@ use std::io;
 use crate::memory::{Corruption, SegmentError};
 use crate::pool::Refusal;
 use crate::stage::{StageFailure, WaitsFor};
+use crate::words::count_of;
 
 /// Reason that a pipe could not be started, or did not end well.
 #[derive(Debug)]
@@ -169,11 +170,12 @@ impl fmt::Display for WaitingStage {
             WaitsFor::Buffer => " for a buffer",
             WaitsFor::Input => " for input",
         })?;
+        let (ins, outs) = (count_of(*inputs, "input"), count_of(*outputs, "output"));
         match (inputs, outputs) {
             (0, 0) => Ok(()),
-            (_, 0) => write!(f, " with {inputs} inputs in hand"),
-            (0, _) => write!(f, " with {outputs} outputs in hand"),
-            _ => write!(f, " with {inputs} inputs and {outputs} outputs in hand"),
+            (_, 0) => write!(f, " with {ins} in hand"),
+            (0, _) => write!(f, " with {outs} in hand"),
+            _ => write!(f, " with {ins} and {outs} in hand"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::memory::InstanceId;
+use crate::words::count_of;
 
 use super::byte_count::ByteCount;
 
@@ -192,7 +193,8 @@ impl fmt::Display for Event {
                 bytes,
             } => write!(
                 f,
-                "{stage}: checkpoint: {blocks} blocks with {} are on stable storage",
+                "{stage}: checkpoint: {} with {} on stable storage",
+                count_of(*blocks, "block"),
                 ByteCount(*bytes)
             ),
             Self::Stalled { .. } | Self::StillWaiting { .. } | Self::OverLimit { .. } => {

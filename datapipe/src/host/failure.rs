@@ -249,7 +249,7 @@ mod tests {
         let long = (MAX_FAILURE_TEXT as u16 + 1).to_le_bytes();
         let long = [&long[..], &[b'x'; MAX_FAILURE_TEXT + 1], &[0]].concat();
         for (bytes, why) in [
-            (&too_long[..], "1 bytes too many"),
+            (&too_long[..], "1 byte too many"),
             (&[0, 0, 33], "33 causes, the limit is 32"),
             (&long, "a text of 4097 bytes, the limit is 4096"),
             (&[1, 0, 0xff, 0], "not UTF-8"),

@@ -388,7 +388,7 @@ mod tests {
             let error = LaunchRequest::decode(&other).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         };
-        rejected(&|bytes| bytes.push(0), "1 bytes too many");
+        rejected(&|bytes| bytes.push(0), "1 byte too many");
         rejected(&|bytes| bytes[0] = 9, "version 9");
         rejected(&|bytes| bytes[1] = 99, "unknown kind of stage, 99");
         rejected(&|bytes| bytes[2] |= 0x80, "flags");

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::failure::{put_failure, read_failure};
@@ -122,7 +122,7 @@ pub(super) fn send_message(control: &OwnedFd, message: &StageMessage) {
     bytes.put_u16(len_u16(text.len()));
     bytes.put(text.as_bytes());
     bytes.put(data);
-    let _ = rustix::net::send(control, &bytes, SendFlags::NOSIGNAL); // as above
+    let _ = retry_on_intr(|| rustix::net::send(control, &bytes, SendFlags::NOSIGNAL)); // as above
 }
 
 /// Result of [`recv`].

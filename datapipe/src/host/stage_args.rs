@@ -7,6 +7,7 @@ use super::message_sources::{MessageSources, Notifier};
 use crate::error::StageError;
 use crate::stage::mirror::{Mirror, Mirrors};
 use crate::stage::{DamageLog, Fields, Module};
+use crate::words::len_of;
 
 /// Arguments, descriptors and message channel from which a module makes a stage.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ impl StageArgs<'_> {
         let descriptors = &self.module.descriptors;
         let none = || {
             StageError::new(format!(
-                "missing descriptor {n}: the module has {} descriptors",
-                descriptors.len()
+                "missing descriptor {n}: the module has {}",
+                len_of(descriptors.len(), "descriptor")
             ))
         };
         Ok(descriptors.get(n).ok_or_else(none)?.try_clone()?)

@@ -249,8 +249,9 @@ impl<S: Storage> Medium for VolumeDirectory<S> {
                 writing.writer.sync(&self.storage)?;
                 let next = writing.writer.volume() + 1;
                 let file = file_of(&self.path, next, writing.replacing.is_some());
-                let (writer, identity) =
+                let (mut writer, identity) =
                     begin(&self.storage, &self.path, file, next, writing.volume_size)?;
+                writer.set_after_full(writing.writer.out_of_room().is_some());
                 writing.writer = writer;
                 writing.written.push(identity);
                 Ok(true)

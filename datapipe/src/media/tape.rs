@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::wire::looks_like_record;
+use crate::words::describe_full;
 
 use super::dir_storage::DirStorage;
 use super::reader::VolumeReader;
@@ -365,10 +366,14 @@ impl<S: Storage> Medium for VirtualTape<S> {
         let what = match writer.out_of_room() {
             None => "a virtual tape has one volume; use a directory of volumes".to_owned(),
             Some(error) if matches!(replaces, Some(Replaces::Beside { .. })) => format!(
-                "{error}; make room, write elsewhere, or overwrite in place, which does not need \
-                 room for the old content and the new"
+                "{}; make room, write elsewhere, or overwrite in place, which does not need \
+                 room for the old content and the new",
+                describe_full(error)
             ),
-            Some(error) => format!("{error}; make room, or write to another file system"),
+            Some(error) => {
+                let error = describe_full(error);
+                format!("{error}; make room, or write to another file system")
+            }
         };
         Err(MediumError::Full {
             path: self.path.clone(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::limits::{MAX_RECORD, MIN_VOLUME_SIZE, VOLUME_RESERVE};
+use crate::words::describe_full;
 
 use super::layout::{Length, MARK, SHORTEST_FRAME, WORD};
 use super::{MediumError, Position, Storage, StorageFile};
@@ -25,6 +26,8 @@ pub(super) struct VolumeWriter<F> {
     ended: bool,
     /// The file system had no room for a record.
     out_of_room: Option<io::Error>,
+    /// True if the volume before it ended because there was no room.
+    after_full: bool,
     /// The file has old content, which the first write removes.
     has_old: bool,
     /// Something was written since the last sync.
@@ -47,6 +50,7 @@ impl<F: StorageFile> VolumeWriter<F> {
             items: 0,
             ended: false,
             out_of_room: None,
+            after_full: false,
             has_old: false,
             unsynced: true,
             new: true,
@@ -70,6 +74,12 @@ impl<F: StorageFile> VolumeWriter<F> {
     /// Takes note that the file has another name, which was synced.
     pub(super) fn renamed(&mut self, path: PathBuf) {
         self.path = path;
+    }
+
+    /// Records that the volume before it ended because there was no room. If there is none for more
+    /// than a label in this one either, the medium is full.
+    pub(super) fn set_after_full(&mut self, after_full: bool) {
+        self.after_full = after_full;
     }
 
     /// The file system's refusal of the record that ended the volume. `None` if the volume ended at
@@ -271,7 +281,7 @@ impl<F: StorageFile> VolumeWriter<F> {
         if !is_full(&error) {
             return MediumError::io("write", &self.path)(error);
         }
-        if self.used == 0 {
+        if self.used == 0 || (self.after_full && self.items <= 1) {
             // Another volume would end in the same way, and so would the one after it.
             return no_space(&self.path, &error);
         }
@@ -362,9 +372,9 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 
 /// The error of a file that has no room for anything.
 pub(super) fn no_space(path: &Path, error: &io::Error) -> MediumError {
-    let what = format!(
-        "not even one record fits ({error}); make room, or continue on another file system"
-    );
+    let error = describe_full(error);
+    let what =
+        format!("not even one record fits: {error}; make room, or write to another file system");
     MediumError::Full {
         path: path.to_owned(),
         what,

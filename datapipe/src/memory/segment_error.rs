@@ -199,6 +199,10 @@ fn advice(source: &io::Error) -> &'static str {
         Some(libc::ENOMEM) => {
             "; use fewer or smaller buffers, or raise the limit of this process (ulimit -v)"
         }
+        Some(libc::EFBIG) => {
+            "; raise the limit of this process for files (ulimit -f), which holds for memory too, \
+             or use fewer or smaller buffers"
+        }
         Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n)",
         _ => "",
     }

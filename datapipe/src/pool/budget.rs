@@ -17,6 +17,7 @@ use std::fmt;
 
 use crate::limits::{MAX_BUFFERS, MAX_INSTANCES};
 use crate::memory::ShapeError;
+use crate::words::count_of;
 
 /// Use that one stage makes of buffers.
 ///
@@ -210,8 +211,9 @@ fn written_out(
         sum += &format!(" + {times}({} - 1)", keeper.hold_in);
         let kept = keeper.hold_in;
         why += &format!(
-            "stage \"{}\" keeps {kept} inputs before it frees one, ",
-            keeper.name
+            "stage \"{}\" keeps {} before it frees one, ",
+            keeper.name,
+            count_of(kept, "input")
         );
     }
     let but = if why.is_empty() { "" } else { "but " };
@@ -221,9 +223,12 @@ fn written_out(
         String::new()
     };
     format!(
-        "{why}{but}{name} instances may hold {quota} buffers each\n  {name}{count} has {share} of \
-         {buffers} buffers ({buffers} / {modules} allocating modules); {sum} does not hold; use \
-         {enough} buffers or more"
+        "{why}{but}{name} instances may hold {} each\n  {name}{count} has {share} of {} \
+         ({buffers} / {}); {sum} does not hold; use {} or more",
+        count_of(quota, "buffer"),
+        count_of(buffers, "buffer"),
+        count_of(modules, "allocating module"),
+        count_of(enough, "buffer"),
     )
 }
 

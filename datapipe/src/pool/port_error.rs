@@ -34,11 +34,13 @@ impl fmt::Display for PortError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stopped => f.write_str("the pipe was stopped"),
-            Self::AtLimit { quota } => write!(
-                f,
-                "all {quota} buffers that this instance may have are outstanding, and the pipe's \
-                 policy is to end it"
-            ),
+            Self::AtLimit { quota } => {
+                f.write_str(&match quota {
+                    1 => "the one buffer that this instance may have is".to_owned(),
+                    quota => format!("all {quota} buffers that this instance may have are"),
+                })?;
+                f.write_str(" outstanding, and the pipe's policy is to end it")
+            }
             Self::SeatTaken { instance, process } => {
                 write!(f, "the seat of {instance} is taken by process {process}")
             }

@@ -25,6 +25,7 @@ use crate::position::Position;
 use crate::wire::codec::{Bytes, DecodeError, Put, len_u16, truncate};
 
 use super::mirror::{ChangeHook, MAX_PIECE, Mirror, ReportKind, Update};
+use super::problem_sink::{Calls, PassedOn, ProblemSink};
 
 /// Module argument with which a stage continues after damage.
 pub(crate) const SALVAGE: &str = "salvage";
@@ -94,6 +95,11 @@ struct DamageLogInner {
     /// Numbers of the blocks whose positions are not known yet, each with the index of its entry.
     unlocated: BTreeSet<(u64, usize)>,
     report_hook: Option<ChangeHook>,
+    onward: ProblemSink<DamageEntry>,
+    /// Number of reports that were counted only.
+    unkept: u64,
+    /// Block and text of the last reports, of which a replacement may repeat some.
+    last: VecDeque<(Option<u64>, String)>,
 }
 
 /// Position of a block.
@@ -163,13 +169,39 @@ impl DamageLog {
     pub(crate) fn add(&self, entry: DamageEntry) {
         let hook = {
             let mut inner = self.0.lock();
-            inner.push(entry);
-            inner.report_hook.clone()
+            let calls = inner.push(entry);
+            let hook = inner.report_hook.clone();
+            drop(inner);
+            calls.run();
+            hook
         };
         // Called without the lock, because the hook calls `delta`.
         if let Some(hook) = hook {
             hook.call();
         }
+    }
+
+    /// Calls `sink` for each report from now on, also for those that the log does not keep. It
+    /// replaces the function of an earlier call.
+    ///
+    /// The calls come from the threads that find damage, possibly several at once, and, for stages
+    /// in processes, from the thread that supervises the pipe; there the position of a block may
+    /// still be unknown. All have been made when the pipe has ended. The stage waits for the
+    /// function, so it should be quick and must not panic.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// use datapipe::stage::DamageLog;
+    ///
+    /// let log = DamageLog::new();
+    /// let (sender, reports) = mpsc::channel();
+    /// log.on_damage(move |entry| drop(sender.send(entry.to_string())));
+    /// log.report(1204, "authentication failed");
+    /// assert_eq!(reports.recv().unwrap(), "block 1204: authentication failed");
+    /// ```
+    pub fn on_damage(&self, sink: impl Fn(&DamageEntry) + Send + Sync + 'static) {
+        self.0.lock().onward.set_sink(sink);
     }
 
     /// A copy of the contents so far. They are final when the pipe has ended.
@@ -188,18 +220,19 @@ impl Mirror for DamageLog {
     type Cursor = DamageCursor;
 
     fn delta(&self, cursor: &mut DamageCursor) -> Vec<Update> {
-        let (inner, mut updates) = (self.0.lock(), Vec::new());
+        let (mut inner, mut updates) = (self.0.lock(), Vec::new());
+        let unsent = inner.onward.take_unsent();
         // Positions come before the damage that was found at them.
         let positions = inner.positions_since(cursor.recorded);
         for positions in positions.chunks((MAX_PIECE - 1) / POSITION_LEN) {
             updates.push(Update::silent(encode_positions(positions)));
         }
-        let DamageOutcome { count, entries } = &inner.outcome;
+        let (entries, unkept) = (&inner.outcome.entries, inner.unkept);
         updates.extend(entries.iter().skip(cursor.entries).map(|entry| Update {
             text: entry.to_string(),
             data: encode(entry),
         }));
-        let unkept = count - entries.len() as u64;
+        updates.extend(unsent.iter().map(|entry| Update::silent(encode(entry))));
         if unkept > cursor.unkept {
             let mut data = vec![UNKEPT];
             data.put_u64(unkept - cursor.unkept);
@@ -214,37 +247,50 @@ impl Mirror for DamageLog {
     }
 
     fn apply(&self, message: &[u8]) -> Result<(), DecodeError> {
-        self.0.lock().apply(message)
+        let calls = self.0.lock().apply(message)?;
+        calls.run();
+        Ok(())
     }
 
     fn reject(&self, error: &DecodeError) {
-        self.0.lock().push(DamageEntry {
+        let calls = self.0.lock().push(DamageEntry {
             block: None,
             position: None,
             what: format!("malformed report from a process: {error}"),
         });
+        calls.run();
     }
 
     /// A damaged block moves on only after its damage has been sent, so a replacement need not find
     /// it again.
     fn on_urgent_change(&self, hook: ChangeHook) {
-        self.0.lock().report_hook = Some(hook);
+        let mut inner = self.0.lock();
+        inner.onward.set_send(hook.clone());
+        inner.report_hook = Some(hook);
     }
 }
 
 impl DamageLogInner {
-    fn push(&mut self, mut entry: DamageEntry) {
+    fn push(&mut self, mut entry: DamageEntry) -> Calls<DamageEntry> {
         self.outcome.count = self.outcome.count.saturating_add(1);
+        if entry.what.len() > MAX_DAMAGE_TEXT {
+            entry.what = truncate(&entry.what, MAX_DAMAGE_TEXT).to_owned();
+        }
+        if self.last.len() == MAX_REPEATED {
+            self.last.pop_front();
+        }
+        self.last.push_back((entry.block, entry.what.clone()));
         let entries = &mut self.outcome.entries;
-        if entries.len() < MAX_LOG_ENTRIES {
-            if entry.what.len() > MAX_DAMAGE_TEXT {
-                entry.what = truncate(&entry.what, MAX_DAMAGE_TEXT).to_owned();
-            }
+        let (len, is_kept) = (entry.what.len(), entries.len() < MAX_LOG_ENTRIES);
+        let PassedOn { calls, is_dropped } = self.onward.pass_on(&entry, len, is_kept);
+        if is_kept {
             if let (Some(block), None) = (entry.block, &entry.position) {
                 self.unlocated.insert((block, entries.len()));
             }
             entries.push(entry);
         }
+        self.unkept += u64::from(is_dropped);
+        calls
     }
 
     /// Returns the positions recorded after the first `recorded`, in order, if they are kept.
@@ -254,10 +300,10 @@ impl DamageLogInner {
         self.recent.range(kept - new.min(kept)..).copied().collect()
     }
 
-    fn apply(&mut self, message: &[u8]) -> Result<(), DecodeError> {
+    fn apply(&mut self, message: &[u8]) -> Result<Calls<DamageEntry>, DecodeError> {
         let mut message = Bytes::new("a process's damage message", message);
         match message.u8()? {
-            DAMAGE => self.apply_damage(message),
+            DAMAGE => return self.apply_damage(message),
             POSITIONS => {
                 while !message.rest().is_empty() {
                     let block = message.u64()?;
@@ -268,17 +314,17 @@ impl DamageLogInner {
                     };
                     self.apply_position(block, position);
                 }
-                Ok(())
             }
             UNKEPT => {
                 self.outcome.count = self.outcome.count.saturating_add(message.u64()?);
-                message.end()
+                message.end()?;
             }
-            other => Err(message.error(format!("is of an unknown kind, {other}"))),
+            other => return Err(message.error(format!("is of an unknown kind, {other}"))),
         }
+        Ok(Calls::none())
     }
 
-    fn apply_damage(&mut self, mut message: Bytes<'_>) -> Result<(), DecodeError> {
+    fn apply_damage(&mut self, mut message: Bytes<'_>) -> Result<Calls<DamageEntry>, DecodeError> {
         let flags = message.u8()?;
         let block = if flags & HAS_BLOCK != 0 {
             Some(message.u64()?)
@@ -292,27 +338,19 @@ impl DamageLogInner {
         }
         let what = message.rest_as_text()?;
         let position = position.or_else(|| block.and_then(|block| self.position_of(block)));
-        let is_same = |known: &DamageEntry| {
-            known.block == block && known.what == truncate(&what, MAX_DAMAGE_TEXT)
+        let is_same = |(known, text): &(Option<u64>, String)| {
+            *known == block && text == truncate(&what, MAX_DAMAGE_TEXT)
         };
         // A process that is killed after it has reported a block leaves the block to its
         // replacement, which finds the same damage.
-        if block.is_none()
-            || !self
-                .outcome
-                .entries
-                .iter()
-                .rev()
-                .take(MAX_REPEATED)
-                .any(is_same)
-        {
-            self.push(DamageEntry {
-                block,
-                position,
-                what,
-            });
+        if block.is_some() && self.last.iter().any(is_same) {
+            return Ok(Calls::none());
         }
-        Ok(())
+        Ok(self.push(DamageEntry {
+            block,
+            position,
+            what,
+        }))
     }
 
     /// Stores a position that another log has sent, and completes the entries that wait for it.
@@ -535,6 +573,29 @@ mod tests {
             "one position, one report that is not kept"
         );
         assert_eq!(whole.count(), process.count());
+    }
+
+    #[test]
+    fn function_of_the_caller_receives_every_report_of_a_process_once() {
+        let (process, log) = (DamageLog::new(), DamageLog::new());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let (to, of) = (Arc::clone(&received), log.clone());
+        log.on_damage(move |entry| {
+            assert!(of.count() > 0, "the log is not locked");
+            to.lock().push(entry.block);
+        });
+        let (from, to, cursor) = (process.clone(), log.clone(), Mutex::default());
+        process.on_urgent_change(ChangeHook::new(move || {
+            drop(mirror::copy(&from, &mut cursor.lock(), &to));
+        }));
+        let all = MAX_LOG_ENTRIES as u64 + 5;
+        // A replacement reports the last ones again.
+        for block in (0..all).chain(all - 5..all) {
+            process.report(block, "torn");
+        }
+        assert!(*received.lock() == (0..all).map(Some).collect::<Vec<_>>());
+        assert_eq!((log.count(), process.count()), (all, all + 5));
+        assert_eq!(log.snapshot().entries.len(), MAX_LOG_ENTRIES);
     }
 
     #[test]

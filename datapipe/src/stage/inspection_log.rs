@@ -269,7 +269,7 @@ mod tests {
             (&[MARKED, 1, 2], "too early"),
             (
                 &[REJECTED_UNKEPT, 1, 0, 0, 0, 0, 0, 0, 0, 9],
-                "1 bytes too many",
+                "1 byte too many",
             ),
         ] {
             let error = report.apply(message).unwrap_err();

@@ -433,8 +433,8 @@ mod tests {
         let third = [&[KIND, CONTINUES | MORE][..], &vec![0; MAX_PIECE]].concat();
         let begin = [KIND, MORE, 1];
         let cases: [(&[&[u8]], &str); 10] = [
-            (&[&[]], "ends 1 bytes too early"),
-            (&[&[KIND]], "ends 1 bytes too early"),
+            (&[&[]], "ends 1 byte too early"),
+            (&[&[KIND]], "ends 1 byte too early"),
             (&[&[9, 0, 1]], "the stage has no report of kind 9"),
             (&[&[KIND, 4]], "invalid flags 4, the flags are 1 and 2"),
             (&[&[KIND, CONTINUES, 1]], "continues no message of kind 1"),

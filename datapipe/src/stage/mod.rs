@@ -53,6 +53,7 @@ mod into_stage; // conversions into the stages of a pipe
 pub(crate) mod mirror; // copies of a process's reports in the controller
 mod notice; // news of a stage for the events of its pipe
 mod outputs; // the blocks that a stage makes from one
+pub(crate) mod problem_sink; // problems on their way to the caller
 mod role; // head, middle or tail
 pub(crate) mod runner; // one instance, step by step, on a thread or inline
 mod settings; // name, instances, placement and module of a stage

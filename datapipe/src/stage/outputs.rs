@@ -2,6 +2,7 @@
 
 use crate::error::StageError;
 use crate::pool::{Block, Codec, MiddlePort};
+use crate::words::count_of;
 
 /// The blocks that a [`FlatMap`](super::FlatMap) makes from its input.
 ///
@@ -121,10 +122,10 @@ impl<'a> Outputs<'a> {
     fn begin(&mut self) -> Result<(), StageError> {
         if self.count == self.limit {
             return Err(StageError::new(format!(
-                "block {} gave more than {} outputs, the limit of this stage; describe it with a \
-                 higher one",
+                "block {} gave more than {}, the limit of this stage; describe it with a higher \
+                 one",
                 self.input.number(),
-                self.limit
+                count_of(self.limit, "output")
             )));
         }
         self.send_current()?;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::words::len_of;
+
 /// Error of bytes that do not have the form that the format demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -46,8 +48,8 @@ impl<'a> Bytes<'a> {
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else {
             return Err(self.error(format!(
-                "ends {} bytes too early",
-                len.saturating_sub(self.rest.len())
+                "ends {} too early",
+                len_of(len.saturating_sub(self.rest.len()), "byte")
             )));
         };
         self.rest = rest;
@@ -126,7 +128,7 @@ impl<'a> Bytes<'a> {
     pub(crate) fn end(self) -> Result<(), DecodeError> {
         match self.rest.len() {
             0 => Ok(()),
-            left => Err(self.error(format!("{left} bytes too many"))),
+            left => Err(self.error(format!("{} too many", len_of(left, "byte")))),
         }
     }
 
@@ -207,7 +209,7 @@ mod tests {
         );
         assert_eq!(
             bytes.clone().end().unwrap_err().to_string(),
-            "a footer: 1 bytes too many"
+            "a footer: 1 byte too many"
         );
         assert!(bytes.zeros(1).unwrap_err().to_string().contains("reserved"));
         assert!(Bytes::new("x", &[0xff]).text(1).is_err());

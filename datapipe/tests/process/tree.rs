@@ -436,10 +436,10 @@ pub(crate) fn invalid_module_arguments_are_rejected() {
         "datapipe.tree-verify",
         "datapipe.stream-tail",
     ] {
-        check_failure(run_tail(module, cut()), "ends 1 bytes too early");
+        check_failure(run_tail(module, cut()), "ends 1 byte too early");
     }
     for module in ["datapipe.tree-head", "datapipe.stream-head"] {
-        check_failure(run_head(module, cut()), "ends 1 bytes too early");
+        check_failure(run_head(module, cut()), "ends 1 byte too early");
     }
 }
 

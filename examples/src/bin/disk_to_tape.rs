@@ -24,6 +24,7 @@ use datapipe_examples::arguments::{
 };
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::descriptors;
+use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::estimate::{Estimate, Exclusions};
 use datapipe_examples::format::count_of;
 use datapipe_examples::medium::Location;
@@ -96,6 +97,8 @@ struct Args {
     /// empty stream, or sources without any file, are an error, and the old content stays
     #[arg(long, requires = "overwrite")]
     allow_empty: bool,
+    #[command(flatten)]
+    errors: ErrorsArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// Files and directories, or - for standard input. Of a symbolic link the archive has the link;
@@ -182,6 +185,7 @@ fn back_up(
     location.check_is_not_a_stream()?;
     let secret = args.secret.read(console)?;
     args.check_medium_is_not_a_source(location)?;
+    summary.errors_to = args.errors.create(location, &args.sources)?;
     if !args.overwrite {
         location.check_empty(secret.as_ref())?;
     }
@@ -205,6 +209,9 @@ fn back_up(
         .allow_empty(args.allow_empty);
     let (medium, files) = location.create(options)?;
     let (head, tree) = args.head(files, !medium.accepts_empty())?;
+    if let Some(tree) = &tree {
+        summary.errors_to.watch_tree(tree);
+    }
     let (written, placement) = (archive.report(), args.placement);
     let archive = archive
         .map_seal(move |seal| placement.stage(seal.instances(instances)))

@@ -20,6 +20,7 @@ use datapipe::wire::{CatalogueEntry, ObjectKind, ObjectState, Time};
 use datapipe_examples::arguments::{InstancesArgs, OutputArgs, PlacementArgs};
 use datapipe_examples::console::{Console, EXIT_CODES, Failure};
 use datapipe_examples::descriptors;
+use datapipe_examples::errors_file::ErrorsArgs;
 use datapipe_examples::format::{count_of, escape};
 use datapipe_examples::listing::Listing;
 use datapipe_examples::medium::{Location, origin};
@@ -61,6 +62,8 @@ struct Args {
     instances: InstancesArgs,
     #[command(flatten)]
     placement: PlacementArgs,
+    #[command(flatten)]
+    errors: ErrorsArgs,
     #[command(flatten)]
     output: OutputArgs,
     /// A directory of volumes, or a file that is a virtual tape
@@ -129,6 +132,7 @@ fn run(
     let secret = args.secret.read(console)?;
     let location = Location::new(args.medium.clone());
     location.check_is_path()?;
+    summary.errors_to = args.errors.create(&location, &[])?;
     summary.notes.extend(location.writer_note());
     let reader = ArchiveReader::open(location.open()?, secret.as_ref())
         .map_err(|error| location.failure(error))?;
@@ -140,6 +144,7 @@ fn run(
     ));
     summary.archive = Some(name.clone());
     let log = DamageLog::new();
+    summary.errors_to.watch_damage(&log);
     let scope = read_scope(args, &reader).map_err(|error| location.failure(error))?;
     let reader = reader.salvage(&log);
     let mut job = Job {
@@ -212,6 +217,9 @@ impl Job<'_> {
                 done_of_total,
             }
         };
+        if let Some(tree) = tree {
+            self.summary.errors_to.watch_restore(tree);
+        }
         let result = self.console.run(pipe, &done, self.summary);
         if let Some(tree) = tree {
             self.summary.add_restored(tree);
@@ -249,7 +257,8 @@ impl Job<'_> {
         listing.set_counts(self.summary);
         result?;
         for path in lock(&selection).not_found() {
-            self.summary.add_error(path, "not found in the archive");
+            self.summary
+                .add_error(path, "not-found", "not found in the archive");
         }
         Ok(())
     }
@@ -265,7 +274,7 @@ impl Job<'_> {
                     let blocks = count_of(blocks, "block was", "blocks were");
                     let what = "rejected by inspection when the archive was written";
                     let what = format!("{blocks} {what}, and the size does not count them");
-                    self.summary.add_error(name.clone(), what);
+                    self.summary.add_error(name.clone(), "rejected", what);
                 }
                 index.plain()
             }
@@ -342,6 +351,7 @@ impl Job<'_> {
         let path = file.keep_damaged()?;
         self.summary.add_error(
             name,
+            "damaged",
             format!("is damaged; its recovered part is {}", path.display()),
         );
         Ok(())

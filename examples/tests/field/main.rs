@@ -16,6 +16,7 @@ mod killed_restore; // restores that are killed, and run again
 mod left_out_in_silence; // archives that miss something
 mod lists_of_problems; // objects that are not whole
 mod medium_names; // media that are streams, links, unfinished or full
+mod messages; // messages that name the fault and the remedy
 mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium
 mod own_resources; // few descriptors, little memory, no threads

@@ -101,7 +101,8 @@ fn full_file_system_is_named() {
         1,
     );
     for part in [
-        "tape is full: File too large",
+        "tape is full: File too large (EFBIG)",
+        "(ulimit -f)",
         "make room, or write to another file system",
         "on stable storage is not confirmed",
     ] {

@@ -228,7 +228,10 @@ fn unreadable_objects_are_reported_and_the_rest_is_archived() {
         22,
         "20 of 26 are named, then how many more: {text}"
     );
-    assert!(text.contains("\ndisk_to_tape: and 6 more\n"), "{text}");
+    assert!(
+        text.contains("\ndisk_to_tape: and 6 more: --errors-to FILE has all of them\n"),
+        "{text}"
+    );
     let _ = fs::set_permissions(
         fixture.path("src/data/closed"),
         Permissions::from_mode(0o755),

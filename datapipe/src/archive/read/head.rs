@@ -7,6 +7,7 @@ use crate::media::{Medium, MediumError, Position};
 use crate::pool::{Block, Codec, Marks};
 use crate::stage::{Fill, Head, HeadStage, Offsets};
 use crate::wire::{self, UnitHeader, UnitKind};
+use crate::words::count_of;
 
 use super::super::arguments::{self, HeadSettings};
 use super::super::block_header::block_info;
@@ -399,8 +400,8 @@ impl<M: Medium> ArchiveHead<M> {
         let next = self.numbering.next();
         let Some(missing) = footer.blocks.checked_sub(next) else {
             let what = format!(
-                "the archive footer says {} blocks, but there are more",
-                footer.blocks
+                "the archive footer says {}, but there are more",
+                count_of(footer.blocks, "block")
             );
             return self.report_damage(None, at, what);
         };
@@ -413,9 +414,11 @@ impl<M: Medium> ArchiveHead<M> {
         let read = self.report.snapshot();
         if read.missing == 0 && (read.plain, read.rejected) != (footer.plain, footer.rejected) {
             let what = format!(
-                "the archive footer says {} bytes and {} rejected blocks, but the blocks have {} \
-                 bytes, and {} are rejected",
-                footer.plain, footer.rejected, read.plain, read.rejected
+                "the archive footer says {} and {}, but the blocks have {}, {} rejected",
+                count_of(footer.plain, "byte"),
+                count_of(footer.rejected, "rejected block"),
+                count_of(read.plain, "byte"),
+                read.rejected
             );
             self.report_damage(None, at, what)?;
         }
@@ -431,10 +434,13 @@ impl<M: Medium> ArchiveHead<M> {
             return Ok(());
         }
         if !self.trailer.archive_footer {
-            let blocks = self.report.snapshot().blocks;
+            let blocks = match self.report.snapshot().blocks {
+                1 => "1 block was".to_owned(),
+                blocks => format!("{blocks} blocks were"),
+            };
             let what = format!(
-                "the archive is incomplete: its writer did not come to the end; {blocks} blocks \
-                 were read before that"
+                "the archive is incomplete: its writer did not come to the end; {blocks} read \
+                 before that"
             );
             self.report_damage(None, None, what)
         } else if !self.trailer.session_footer {

@@ -18,6 +18,7 @@ use crate::wire::{
     ArchiveFooter, ChunkEntry, ChunkFooter, Framing, Locator, SessionFooter, SessionHeader,
     UnitKind,
 };
+use crate::words::len_of;
 
 use super::super::open_error::OpenError;
 use super::super::run::{ReadStart, Run};
@@ -83,8 +84,8 @@ impl Index {
         let archives = SessionFooter::parse(&body)?.archives;
         let [archive] = archives[..] else {
             return Err(OpenError::no_index(format!(
-                "its session has {} archives, but 1 is expected",
-                archives.len()
+                "its session has {}, but 1 is expected",
+                len_of(archives.len(), "archive")
             )));
         };
         reader.seek(archive.place)?;

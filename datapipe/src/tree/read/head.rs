@@ -15,6 +15,7 @@ use std::thread;
 use crate::error::StageError;
 use crate::pool::Block;
 use crate::stage::{Arguments, Fill, Head, HeadStage, Offsets, Stage};
+use crate::words::count_of;
 
 use super::inspect::InspectorFactory;
 use super::note::TreeNote;
@@ -335,8 +336,7 @@ fn check_content(sources: Option<u64>, report: &TreeReport) -> Result<(), StageE
                 },
                 match counts.problem_count {
                     0 => "nothing in them".to_owned(),
-                    1 => "1 object that cannot be read".to_owned(),
-                    problems => format!("{problems} objects that cannot be read"),
+                    problems => format!("{} that cannot be read", count_of(problems, "object")),
                 },
             )))
         }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::limits::{MAX_LOG_ENTRIES, MAX_PATH, MAX_PROBLEM_BYTES};
-use crate::stage::mirror::{Mirror, ReportKind, Update};
+use crate::stage::mirror::{ChangeHook, Mirror, ReportKind, Update};
+use crate::stage::problem_sink::{Calls, ProblemSink};
 use crate::wire::codec::{Bytes, DecodeError, Put};
 
 use super::note::TreeNote;
@@ -22,6 +23,7 @@ struct ReportInner {
     outcome: TreeOutcome,
     /// Bytes of the paths and texts of the outcome's problems.
     problem_bytes: usize,
+    onward: ProblemSink<TreeProblem>,
 }
 
 /// Contents of a [`TreeReport`] at one moment: counts and problems.
@@ -190,6 +192,37 @@ impl TreeReport {
         }
     }
 
+    /// Calls `sink` for each problem from now on, including objects that were left out, and those
+    /// that the report does not keep. It replaces the function of an earlier call.
+    ///
+    /// The calls come from the threads that find problems, possibly several at once, and, for
+    /// stages in processes, from the thread that supervises the pipe. All have been made when the
+    /// pipe has ended. The stage waits for the function, so it should be quick and must not panic.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::sync::Mutex;
+    ///
+    /// use datapipe::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (source, list) = (dir.path(), dir.path().join("problems"));
+    /// let head = TreeHead::new(&[source], TreeOptions::default())?;
+    /// let file = Mutex::new(std::fs::File::create(list)?);
+    /// head.report().on_problem(move |problem| {
+    ///     if !problem.kind.is_left_out() {
+    ///         // A program checks these errors, and syncs the file at the end.
+    ///         let _ = writeln!(file.lock().unwrap(), "{problem}");
+    ///     }
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_problem(&self, sink: impl Fn(&TreeProblem) + Send + Sync + 'static) {
+        self.0.lock().onward.set_sink(sink);
+    }
+
     /// Adds a remark if it is a new one and there is space.
     pub(super) fn note(&self, note: TreeNote) {
         let notes = &mut self.0.lock().outcome.notes;
@@ -224,7 +257,9 @@ impl TreeReport {
         };
         // A process can send any count, and a problem must not make it 0.
         *count = count.saturating_add(1);
-        inner.record(path, kind);
+        let calls = inner.record(path, kind);
+        drop(inner);
+        calls.run();
     }
 }
 
@@ -244,9 +279,16 @@ impl Mirror for TreeReport {
 
     /// A problem's message has a text for people, unless the object was left out.
     fn delta(&self, cursor: &mut TreeCursor) -> Vec<Update> {
-        let outcome = &mut self.0.lock().outcome;
+        let mut inner = self.0.lock();
+        let unsent = inner.onward.take_unsent();
+        let outcome = &mut inner.outcome;
         let new = outcome.problems.iter().skip(cursor.problems);
         let mut updates: Vec<_> = new.map(TreeProblem::update).collect();
+        updates.extend(
+            unsent
+                .iter()
+                .map(|problem| Update::silent(problem.encode())),
+        );
         cursor.problems = outcome.problems.len();
         updates.extend(
             outcome
@@ -278,7 +320,8 @@ impl Mirror for TreeReport {
             }
             PROBLEM => {
                 let TreeProblem { path, kind } = TreeProblem::decode(message)?;
-                self.0.lock().record(&path, kind); // the counts include it
+                let calls = self.0.lock().record(&path, kind); // the counts include it
+                calls.run();
             }
             NOTE => {
                 let note = TreeNote::decode(message)?;
@@ -292,11 +335,16 @@ impl Mirror for TreeReport {
     fn reject(&self, error: &DecodeError) {
         self.problem(b"", ProblemKind::Garbled(error.to_string()));
     }
+
+    /// Problems that the list does not keep are sent when there are many.
+    fn on_urgent_change(&self, hook: ChangeHook) {
+        self.0.lock().onward.set_send(hook);
+    }
 }
 
 impl ReportInner {
     /// Records a problem if there is space for it.
-    fn record(&mut self, path: &[u8], kind: ProblemKind) {
+    fn record(&mut self, path: &[u8], kind: ProblemKind) -> Calls<TreeProblem> {
         let text = match &kind {
             ProblemKind::Unreadable(why)
             | ProblemKind::Rejected(why)
@@ -304,15 +352,17 @@ impl ReportInner {
             ProblemKind::Attribute(name, why) => name.len() + why.len(),
             _ => 0,
         };
-        if self.outcome.problems.len() < MAX_LOG_ENTRIES
-            && self.problem_bytes + path.len() + text <= MAX_PROBLEM_BYTES
-        {
-            self.problem_bytes += path.len() + text;
-            self.outcome.problems.push(TreeProblem {
-                path: path.to_vec(),
-                kind,
-            });
+        let len = path.len() + text;
+        let is_kept = self.outcome.problems.len() < MAX_LOG_ENTRIES
+            && self.problem_bytes + len <= MAX_PROBLEM_BYTES;
+        let path = path.to_vec();
+        let problem = TreeProblem { path, kind };
+        let passed_on = self.onward.pass_on(&problem, len, is_kept);
+        if is_kept {
+            self.problem_bytes += len;
+            self.outcome.problems.push(problem);
         }
+        passed_on.calls
     }
 }
 
@@ -352,13 +402,21 @@ const REJECTED: u8 = 9;
 const BLOCK_TOO_SMALL: u8 = 10;
 
 impl TreeProblem {
-    /// Encodes a message, with a text for people unless the object was left out.
+    /// Returns a message, with a text for people unless the object was left out.
     fn update(&self) -> Update {
         let text = if self.kind.is_left_out() {
             String::new()
         } else {
             self.to_string()
         };
+        Update {
+            text,
+            data: self.encode(),
+        }
+    }
+
+    /// Encodes a message.
+    fn encode(&self) -> Vec<u8> {
         let mut message = vec![PROBLEM];
         message.put_prefixed(&self.path);
         let put_text = |message: &mut Vec<u8>, kind: u8, text: &str| {
@@ -387,10 +445,7 @@ impl TreeProblem {
             ProblemKind::Rejected(why) => put_text(&mut message, REJECTED, why),
             ProblemKind::Garbled(why) => put_text(&mut message, GARBLED, why),
         }
-        Update {
-            text,
-            data: message,
-        }
+        message
     }
 
     fn decode(mut message: Bytes<'_>) -> Result<Self, DecodeError> {

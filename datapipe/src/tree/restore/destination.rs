@@ -163,6 +163,11 @@ impl Destination {
         Ok((self.directory(parent, missing)?, name))
     }
 
+    /// The directory of the restore.
+    pub(super) fn root(&self) -> &Dir {
+        &self.root
+    }
+
     /// Returns the directory at `path`, from the cache or opened.
     pub(super) fn directory(&mut self, path: &[u8], missing: Missing) -> Result<Dir> {
         if path.is_empty() {

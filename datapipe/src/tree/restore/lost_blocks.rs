@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use crate::limits::MAX_LOG_ENTRIES;
+use crate::limits::MAX_LOST_OBJECTS;
 use crate::wire::CatalogueEntry;
 
 /// Runs of lost blocks, ascending, and the objects in them that were reported.
@@ -28,9 +28,9 @@ struct LostRun {
 
 impl LostBlocks {
     /// Adds blocks `first` to `last`, the first of them from byte `from` on. Of more than
-    /// [`MAX_LOG_ENTRIES`] runs the others are forgotten.
+    /// [`MAX_LOST_OBJECTS`] runs the others are forgotten.
     pub(super) fn add(&mut self, first: u64, last: u64, from: usize) {
-        if self.runs.len() < MAX_LOG_ENTRIES {
+        if self.runs.len() < MAX_LOST_OBJECTS {
             self.runs.push(LostRun {
                 first,
                 last,
@@ -44,7 +44,8 @@ impl LostBlocks {
     }
 
     /// True if the object begins in a lost block and was not reported before. The caller reports
-    /// it then.
+    /// it then. After [`MAX_LOST_OBJECTS`] objects it does not remember which were reported: an
+    /// object that is named twice is better than one that is not named.
     pub(super) fn is_newly_lost(&mut self, entry: &CatalogueEntry<'_>) -> bool {
         let start = (entry.blocks.0, entry.offset);
         let before = self
@@ -53,7 +54,11 @@ impl LostBlocks {
         let is_lost = before
             .checked_sub(1)
             .is_some_and(|run| start.0 <= self.runs[run].last);
-        is_lost && self.reported.len() < MAX_LOG_ENTRIES && self.reported.insert(start)
+        is_lost
+            && match self.reported.len() < MAX_LOST_OBJECTS {
+                true => self.reported.insert(start),
+                false => !self.reported.contains(&start),
+            }
     }
 }
 

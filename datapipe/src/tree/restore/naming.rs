@@ -16,6 +16,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::StageError;
 use crate::wire::{ObjectKind, ObjectMeta};
+use crate::words::len_of;
 
 use super::destination::{Dir, Missing, inode_of, is_directory, lstat, rename_no_replace};
 use super::durability::Durability;
@@ -116,11 +117,11 @@ impl Writer {
             return Ok(());
         }
         if let Err(error) = self.destination.sync() {
-            let count = objects.len();
+            let count = len_of(objects.len(), "object");
             objects.iter().for_each(|object| self.discard(object));
             let what = format!(
-                "cannot bring restored data to stable storage: {count} objects that had no names \
-                 yet were removed again"
+                "cannot bring restored data to stable storage: what had no name yet was removed \
+                 again, {count}"
             );
             return Err(StageError::with_source(what, error));
         }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::limits::{MAX_DAMAGE_TEXT, MAX_LOG_ENTRIES, MAX_PROBLEM_BYTES};
-use crate::stage::mirror::{Mirror, ReportKind, Update};
+use crate::stage::mirror::{ChangeHook, Mirror, ReportKind, Update};
+use crate::stage::problem_sink::{Calls, ProblemSink};
 use crate::wire::ObjectKind;
 use crate::wire::codec::{Bytes, DecodeError, Put, truncate};
 
@@ -20,6 +21,8 @@ pub struct RestoreProblem {
     pub path: Vec<u8>,
     /// Description of the problem, without the path.
     pub what: String,
+    /// True if the object is damaged or lost. Otherwise it may be complete in the archive.
+    pub damaged: bool,
 }
 
 impl fmt::Display for RestoreProblem {
@@ -40,6 +43,7 @@ struct ReportInner {
     outcome: RestoreOutcome,
     /// Number of bytes of the paths and texts that are kept.
     kept_bytes: usize,
+    onward: ProblemSink<RestoreProblem>,
 }
 
 /// Contents of a [`RestoreReport`] at one moment: counts, problems, damaged objects and notes.
@@ -105,6 +109,35 @@ impl RestoreReport {
         }
     }
 
+    /// Calls `sink` for each problem from now on, also for those that the report does not keep. It
+    /// replaces the function of an earlier call.
+    ///
+    /// The calls come from the threads that find problems, possibly several at once, and, for
+    /// stages in processes, from the thread that supervises the pipe. All have been made when the
+    /// pipe has ended. The stage waits for the function, so it should be quick and must not panic.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::sync::Mutex;
+    ///
+    /// use datapipe::tree::TreeVerify;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("problems");
+    /// let tail = TreeVerify::new();
+    /// let file = Mutex::new(std::fs::File::create(path)?);
+    /// tail.report().on_problem(move |problem| {
+    ///     // A program checks these errors, and syncs the file at the end.
+    ///     let _ = writeln!(file.lock().unwrap(), "{problem}");
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_problem(&self, sink: impl Fn(&RestoreProblem) + Send + Sync + 'static) {
+        self.0.lock().onward.set_sink(sink);
+    }
+
     /// Counts a complete object, with `bytes` bytes of data.
     pub(super) fn record_object(&self, kind: ObjectKind, bytes: u64) {
         let outcome = &mut self.0.lock().outcome;
@@ -129,15 +162,18 @@ impl RestoreReport {
 
     /// Records a problem with an object that may be complete in the archive.
     pub(super) fn record_problem(&self, path: &[u8], what: impl Into<String>) {
-        self.0.lock().record_problem(path, what.into());
+        let calls = self.0.lock().record_problem(path, what.into(), false);
+        calls.run();
     }
 
     /// Records that an object is damaged or lost, which is also a problem.
     pub(super) fn record_damage(&self, path: &[u8], what: impl Into<String>) {
         let mut inner = self.0.lock();
-        inner.record_problem(path, what.into());
+        let calls = inner.record_problem(path, what.into(), true);
         inner.outcome.damaged_count = inner.outcome.damaged_count.saturating_add(1);
         inner.keep_damaged(path);
+        drop(inner);
+        calls.run();
     }
 
     pub(super) fn record_note(&self, what: &str) {
@@ -150,6 +186,7 @@ const COUNTS: u8 = 0;
 const PROBLEM: u8 = 1;
 const DAMAGED: u8 = 2;
 const NOTE: u8 = 3;
+const DAMAGE: u8 = 4;
 
 /// The part of a report that another report has received.
 #[derive(Debug, Default)]
@@ -167,9 +204,16 @@ impl Mirror for RestoreReport {
     type Cursor = RestoreCursor;
 
     fn delta(&self, cursor: &mut RestoreCursor) -> Vec<Update> {
-        let outcome = &mut self.0.lock().outcome;
+        let mut inner = self.0.lock();
+        let unsent = inner.onward.take_unsent();
+        let outcome = &mut inner.outcome;
         let problems = outcome.problems.iter().skip(cursor.problems);
         let mut updates: Vec<_> = problems.map(RestoreProblem::update).collect();
+        updates.extend(
+            unsent
+                .iter()
+                .map(|problem| Update::silent(problem.encode())),
+        );
         let damaged = outcome.damaged.iter().skip(cursor.damaged);
         updates.extend(damaged.map(|path| Update::silent([&[DAMAGED], path.as_slice()].concat())));
         let notes = outcome.notes.iter().skip(cursor.notes);
@@ -204,9 +248,12 @@ impl Mirror for RestoreReport {
                     *count = new;
                 }
             }
-            PROBLEM => {
+            kind @ (PROBLEM | DAMAGE) => {
                 let path = message.prefixed()?;
-                inner.keep_problem(path, message.rest_as_text()?); // the counts include it
+                // The counts include it.
+                let calls = inner.keep_problem(path, message.rest_as_text()?, kind == DAMAGE);
+                drop(inner);
+                calls.run();
             }
             DAMAGED => inner.keep_damaged(message.rest()),
             NOTE => inner.record_note(&message.rest_as_text()?),
@@ -218,36 +265,62 @@ impl Mirror for RestoreReport {
     fn reject(&self, error: &DecodeError) {
         self.record_problem(b"", format!("the process sent a malformed report: {error}"));
     }
+
+    /// Problems that the list does not keep are sent when there are many.
+    fn on_urgent_change(&self, hook: ChangeHook) {
+        self.0.lock().onward.set_send(hook);
+    }
 }
 
 impl RestoreProblem {
     /// Encodes a message.
-    fn update(&self) -> Update {
-        let mut message = vec![PROBLEM];
+    fn encode(&self) -> Vec<u8> {
+        let mut message = vec![if self.damaged { DAMAGE } else { PROBLEM }];
         message.put_prefixed(&self.path);
         message.put(self.what.as_bytes());
+        message
+    }
+
+    fn update(&self) -> Update {
         Update {
             text: self.to_string(),
-            data: message,
+            data: self.encode(),
         }
     }
 }
 
 impl ReportInner {
-    fn record_problem(&mut self, path: &[u8], what: String) {
+    fn record_problem(
+        &mut self,
+        path: &[u8],
+        what: String,
+        damaged: bool,
+    ) -> Calls<RestoreProblem> {
         // A process can send any count, and a problem must not make it 0.
         self.outcome.problem_count = self.outcome.problem_count.saturating_add(1);
-        self.keep_problem(path, what);
+        self.keep_problem(path, what, damaged)
     }
 
-    fn keep_problem(&mut self, path: &[u8], mut what: String) {
+    fn keep_problem(
+        &mut self,
+        path: &[u8],
+        mut what: String,
+        damaged: bool,
+    ) -> Calls<RestoreProblem> {
         what.truncate(what.floor_char_boundary(MAX_DAMAGE_TEXT));
-        if self.outcome.problems.len() < MAX_LOG_ENTRIES && self.reserve(path.len() + what.len()) {
-            self.outcome.problems.push(RestoreProblem {
-                path: path.to_vec(),
-                what,
-            });
+        let len = path.len() + what.len();
+        let is_kept = self.outcome.problems.len() < MAX_LOG_ENTRIES && self.reserve(len);
+        let path = path.to_vec();
+        let problem = RestoreProblem {
+            path,
+            what,
+            damaged,
+        };
+        let passed_on = self.onward.pass_on(&problem, len, is_kept);
+        if is_kept {
+            self.outcome.problems.push(problem);
         }
+        passed_on.calls
     }
 
     fn keep_damaged(&mut self, path: &[u8]) {
@@ -328,6 +401,35 @@ mod tests {
             Mirror::apply(&copy, &data).unwrap();
         }
         assert_eq!(copy.snapshot(), report.snapshot());
+    }
+
+    #[test]
+    fn function_of_the_caller_receives_every_problem_of_a_process() {
+        let (process, report) = (RestoreReport::default(), RestoreReport::default());
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let to = Arc::clone(&received);
+        report.on_problem(move |problem| to.lock().push((problem.path.clone(), problem.damaged)));
+        let cursor = Arc::new(Mutex::new(RestoreCursor::default()));
+        let (from, to, shared) = (process.clone(), report.clone(), Arc::clone(&cursor));
+        Mirror::on_urgent_change(
+            &process,
+            ChangeHook::new(move || {
+                mirror::copy(&from, &mut shared.lock(), &to);
+            }),
+        );
+        let all = 2 * MAX_LOG_ENTRIES;
+        for number in 0..all {
+            let path = number.to_string().into_bytes();
+            match number % 2 {
+                0 => process.record_problem(&path, "differs"),
+                _ => process.record_damage(&path, "is lost"),
+            }
+        }
+        assert!(!received.lock().is_empty(), "sent before the end");
+        mirror::copy(&process, &mut cursor.lock(), &report);
+        let expected = (0..all).map(|number| (number.to_string().into_bytes(), number % 2 == 1));
+        assert!(*received.lock() == expected.collect::<Vec<_>>());
+        assert_eq!(report.snapshot(), process.snapshot());
     }
 
     #[test]

@@ -21,6 +21,7 @@ use rustix::io::{Errno, retry_on_intr};
 use crate::error::StageError;
 use crate::tree::own_resources::{is_shortage, shortage_error};
 use crate::wire::{ObjectKind, ObjectMeta};
+use crate::words::describe_full;
 
 use super::attributes::{Credentials, ObjectFd, remove_inherited_lists};
 use super::destination::{Destination, Dir, Missing, inode_of, is_directory, lstat, rename_aside};
@@ -93,14 +94,32 @@ impl Writer {
 
     /// Returns the directory of an object, created if need be, and the object's name in it.
     pub(super) fn parent<'a>(&mut self, path: &'a [u8]) -> Result<(Dir, &'a [u8]), Failure> {
-        self.destination
-            .parent(path, Missing::Create)
-            .map_err(|error| match error {
-                Errno::LOOP | Errno::NOTDIR => {
-                    Failure::Refused("a component of its path is not a directory".to_owned())
-                }
-                error => failure("open the parent directory of", path, error),
-            })
+        match self.destination.parent(path, Missing::Create) {
+            Ok(parent) => Ok(parent),
+            Err(Errno::LOOP | Errno::NOTDIR) => Err(Failure::Refused(
+                "a component of its path is not a directory".to_owned(),
+            )),
+            Err(error) => Err(self.cannot("open the parent directory of", path, error)),
+        }
+    }
+
+    /// Failure to create something. It stops a restore that has restored nothing yet because this
+    /// user may not write to the destination: all that follows would fail in the same way.
+    fn cannot(&self, action: &str, path: &[u8], error: Errno) -> Failure {
+        let first = path.split(|&byte| byte == b'/').next().unwrap_or(path);
+        let counts = self.report.counts();
+        if error == Errno::ACCESS
+            && counts.files + counts.directories + counts.others == 0
+            && matches!(lstat(self.destination.root(), first), Err(Errno::NOENT))
+        {
+            let first = first[..first.len().min(200)].escape_ascii();
+            let what = format!(
+                "cannot create \"{first}\": this user may not write to the destination; change \
+                 its mode or owner, or restore to another directory"
+            );
+            return Failure::Stop(StageError::with_source(what, error));
+        }
+        failure(action, path, error)
     }
 
     /// Creates an object other than a directory under a hidden name, if its own name is free or may
@@ -114,7 +133,7 @@ impl Writer {
         self.check_free(dir, name, path)?;
         self.destination
             .create_part(path, create)
-            .map_err(|error| failure("create", path, error))
+            .map_err(|error| self.cannot("create", path, error))
     }
 
     /// Creates a file with mode 0, which no user but root can open until it is complete.
@@ -209,7 +228,7 @@ impl Writer {
         let created = retry_on_intr(|| rustix::fs::mkdirat(&dir, name, Mode::RWXU));
         let stat = match created {
             Ok(()) | Err(Errno::EXIST) => lstat(&dir, name),
-            Err(error) => return Err(failure("create", path, error)),
+            Err(error) => return Err(self.cannot("create", path, error)),
         };
         let Some(stat) = stat.ok().filter(is_directory) else {
             return Err(Failure::Refused(
@@ -430,7 +449,7 @@ impl Sink for Writer {
                 Some(errno) if is_final(errno) => {
                     Failure::Stop(StageError::with_source(what, error))
                 }
-                _ => Failure::Damaged(format!("{what}: {error}")),
+                _ => Failure::Damaged(format!("{what}: {}", describe_full(&error))),
             }
         })?;
         partial.len = offset + data.len() as u64;

@@ -1,0 +1,61 @@
+//! Words of messages: counts with their nouns, and errors of full storage with what to do.
+
+use std::io::{Error, ErrorKind};
+
+use rustix::process::{Resource, getrlimit};
+
+/// Formats a count with its noun: `1 block`, `2 blocks`. The plural of `noun` ends with an s.
+pub(crate) fn count_of(count: impl Into<u128>, noun: &str) -> String {
+    match count.into() {
+        1 => format!("1 {noun}"),
+        count => format!("{count} {noun}s"),
+    }
+}
+
+/// [`count_of`] for a number in memory.
+pub(crate) fn len_of(count: usize, noun: &str) -> String {
+    count_of(count as u64, noun)
+}
+
+/// Describes an error of storage that has no room: its meaning, the name that manuals have it
+/// under, and the limit, if a limit of this process is the reason. Other errors are shown as they
+/// are.
+pub(crate) fn describe_full(error: &Error) -> String {
+    match error.kind() {
+        ErrorKind::StorageFull => "No space left on device (ENOSPC)".to_owned(),
+        ErrorKind::QuotaExceeded => "the disk quota is used up (EDQUOT)".to_owned(),
+        ErrorKind::FileTooLarge => match getrlimit(Resource::Fsize).current {
+            Some(limit) => format!(
+                "File too large (EFBIG): this process may write files of at most {limit} bytes; \
+                 raise that limit (ulimit -f)"
+            ),
+            None => "File too large (EFBIG): the file system takes no larger ones".to_owned(),
+        },
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_their_noun() {
+        assert_eq!(count_of(0_u64, "block"), "0 blocks");
+        assert_eq!(count_of(1_u32, "block"), "1 block");
+        assert_eq!(len_of(2, "block"), "2 blocks");
+    }
+
+    #[test]
+    fn full_storage_is_named() {
+        let describe = |kind: ErrorKind| describe_full(&kind.into());
+        assert_eq!(
+            describe(ErrorKind::StorageFull),
+            "No space left on device (ENOSPC)"
+        );
+        assert!(describe(ErrorKind::QuotaExceeded).contains("EDQUOT"));
+        assert!(describe(ErrorKind::FileTooLarge).contains("EFBIG"));
+        let other = Error::from_raw_os_error(5);
+        assert_eq!(describe_full(&other), other.to_string());
+    }
+}
