@@ -22,8 +22,8 @@ use crate::summary::to_json_text;
 #[derive(Clone, Debug, clap::Args)]
 pub struct ErrorsArgs {
     /// Write every error to FILE, also those beyond the limits of the messages and of --json: in
-    /// each line a JSON object with list (errors or left_out), path, kind and what. FILE is created,
-    /// or replaced if an earlier job wrote it
+    /// each line a JSON object with list (errors or left_out), path, kind and what. FILE is
+    /// created, or replaced if an earlier job wrote it
     #[arg(long, value_name = "FILE")]
     errors_to: Option<PathBuf>,
 }
