@@ -26,6 +26,14 @@ fn start(fixture: &Fixture, args: &[&str], medium: &str) -> (Child, Writer) {
     }
 }
 
+/// Starts a job, and waits until all its stages run: it reads more than a pipe holds only then.
+fn start_to_read(fixture: &Fixture, args: &[&str], medium: &str) -> Child {
+    let (mut child, _) = start(fixture, args, medium);
+    let stdin = child.stdin.as_mut().unwrap();
+    stdin.write_all(&[7; 1 << 20]).unwrap();
+    child
+}
+
 /// Gives the job its data, and returns its outcome.
 fn finish(mut child: Child, data: &[u8]) -> std::process::Output {
     child.stdin.take().unwrap().write_all(data).unwrap();
@@ -141,7 +149,7 @@ fn tape_that_is_removed_while_it_is_written_is_an_error() {
         if options.contains(&"--overwrite") {
             ok(&fixture.back_up(&["--quiet", "src/data", medium]));
         }
-        let (job, _) = start(&fixture, options, medium);
+        let job = start_to_read(&fixture, options, medium);
         while !fixture.path(file).exists() {
             thread::sleep(Duration::from_millis(5));
         }
@@ -185,7 +193,7 @@ fn directory_that_is_moved_while_its_medium_is_written_is_an_error() {
         for medium in ["place/volumes/", "place/tape"] {
             let fixture = Fixture::new();
             fs::create_dir(fixture.path("place")).unwrap();
-            let (job, _) = start(&fixture, options, medium);
+            let job = start_to_read(&fixture, options, medium);
             fs::rename(fixture.path("place"), fixture.path("elsewhere")).unwrap();
             failed(&finish(job, b"data"), 1);
         }
