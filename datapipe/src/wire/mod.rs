@@ -42,6 +42,7 @@ pub use footers::{
 pub use header_checks::VERSION;
 pub use headers::{ArchiveHeader, Content, Framing, SLOT_LEN, SessionHeader, Time, UnknownFraming};
 pub use object::{DIGEST_LEN, ObjectEnd, ObjectMeta, ObjectState};
+pub(crate) use object_checks::check_path;
 pub use object_kind::ObjectKind;
 pub use record::{RECORD_HEADER_LEN, RecordHeader, RecordKind, looks_like_record};
 pub use unit::{MAX_STORED, UNIT_HEADER_LEN, UnitHeader, padding_of};

@@ -35,7 +35,7 @@ pub(super) fn take_limited<'a>(
 
 /// Refuses a path that could lead out of the root, or that has two spellings: one with a
 /// component that is empty, `.` or `..`, or with a zero byte. Also refuses one that is too long.
-pub(super) fn check_path(path: &[u8]) -> Result<(), DecodeError> {
+pub(crate) fn check_path(path: &[u8]) -> Result<(), DecodeError> {
     let unsafe_component = |part: &[u8]| part.is_empty() || part == b"." || part == b"..";
     if path.len() > MAX_PATH
         || path.contains(&0)

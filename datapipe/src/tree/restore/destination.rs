@@ -330,21 +330,28 @@ impl Destination {
         if self.shared.lock().lock.is_some() {
             return Ok(());
         }
-        let mut others = OtherRuns::default();
-        let dead = others.find(&self.root);
-        let lock = RunLock::create(&self.root)?;
-        others.add_alive(&lock);
-        {
-            let mut shared = self.shared.lock();
-            (shared.lock, shared.others) = (Some(lock), others);
-        }
         let root = Arc::clone(&self.root);
-        self.clean_up(&root, b"");
-        for path in dead.iter().flat_map(|run| &run.directories) {
-            if let Ok(dir) = self.directory(path, Missing::Fail) {
-                self.clean_up(&dir, path);
+        let runs = match OtherRuns::find(&root) {
+            Err(error) if is_shortage(error) => return Err(error),
+            // A directory that cannot be listed can be restored to.
+            found => found.unwrap_or_default(),
+        };
+        let lock = RunLock::create(&root)?;
+        self.shared.lock().others.add_alive(&lock);
+        for run in runs {
+            let Some(dead) = self.shared.lock().others.take_over(&root, run)? else {
+                continue;
+            };
+            for path in &dead.directories {
+                if let Ok(dir) = self.directory(path, Missing::Fail) {
+                    self.clean_up(&dir, path);
+                }
             }
+            // The last one, so that the lock stays until all its parts have gone.
+            self.clean_up(&root, b"");
         }
+        self.clean_up(&root, b"");
+        self.shared.lock().lock = Some(lock);
         Ok(())
     }
 

@@ -9,17 +9,24 @@
 //!
 //! The kernel releases the lock with its holder, so a lock that can be taken proves that its
 //! restore has ended. A part whose lock is not found may belong to a restore to another directory:
-//! it is named in the report and kept.
+//! it is named in the report and kept, and so is one whose lock belongs to another user.
+//!
+//! A lock can come from an archive, or from another program. So it is opened only if it is a
+//! regular file of this user, its list leads to nothing outside of the destination and is limited,
+//! and only names of parts of its own run are removed.
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat};
 use rustix::io::{Errno, Result};
 
 use super::destination::{Dir, lstat};
+use crate::limits::MAX_PATH;
+use crate::tree::own_resources::is_shortage;
+use crate::wire::check_path;
 
 /// Beginning of all hidden names.
 const PREFIX: &[u8] = b".datapipe-";
@@ -29,6 +36,8 @@ const LOCK: &[u8] = b".lock";
 const PART: &[u8] = b".part";
 /// Limit of the list in a lock file, in bytes.
 const MAX_LIST: u64 = 64 << 20;
+/// Limit of the directories in the list of a dead run that are looked at.
+const MAX_DIRECTORIES: usize = 1 << 18;
 /// Number of names that are tried.
 const MAX_TRIES: u32 = 100;
 
@@ -144,26 +153,33 @@ pub(super) struct OtherRuns {
 #[derive(Debug)]
 pub(super) struct DeadRun {
     _lock: RunLock,
-    /// Directories that may have parts of it.
-    pub(super) directories: Vec<Vec<u8>>,
+    /// Directories below the destination that may have parts of it.
+    pub(super) directories: HashSet<Vec<u8>>,
 }
 
 impl OtherRuns {
-    /// Looks at the locks in a destination. Returns the restores that were interrupted.
-    pub(super) fn find(&mut self, dir: &Dir) -> Vec<DeadRun> {
+    /// Returns the runs that have a lock in a destination.
+    pub(super) fn find(dir: &Dir) -> Result<Vec<Run>> {
         let mut found = Vec::new();
-        let _ = for_each_name(dir, |name| {
-            if let Some(run) = run_of_lock(name) {
-                match take_over(dir, run) {
-                    Ok(dead) => {
-                        self.dead.insert(run);
-                        found.push(dead);
-                    }
-                    Err(_) => drop(self.alive.insert(run)),
-                }
+        for_each_name(dir, |name| found.extend(run_of_lock(name)))?;
+        Ok(found)
+    }
+
+    /// Takes over the lock of a run, if that was interrupted. A run whose lock this user does not
+    /// own stays unknown.
+    pub(super) fn take_over(&mut self, dir: &Dir, run: Run) -> Result<Option<DeadRun>> {
+        match take_over(dir, run) {
+            Ok(dead) => {
+                self.dead.insert(run);
+                Ok(Some(dead))
             }
-        });
-        found
+            Err(Errno::AGAIN) => {
+                self.alive.insert(run);
+                Ok(None)
+            }
+            Err(error) if is_shortage(error) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     pub(super) fn add_alive(&mut self, lock: &RunLock) {
@@ -190,29 +206,17 @@ impl OtherRuns {
 
 /// Takes the lock of a restore that has ended.
 fn take_over(dir: &Dir, run: Run) -> Result<DeadRun> {
+    let name = lock_name(&run);
+    // Opening a device can have an effect.
+    check_own_file(&lstat(dir, &name)?)?;
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(
-        dir,
-        lock_name(&run),
-        flags,
-        Mode::empty(),
-    )?);
-    let stat = rustix::fs::fstat(&file)?;
-    let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || !is_ours {
-        return Err(Errno::ACCESS);
-    }
+    let file = File::from(rustix::fs::openat(dir, &name, flags, Mode::empty())?);
+    check_own_file(&rustix::fs::fstat(&file)?)?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     if !has_name(&file) {
         return Err(Errno::NOENT);
     }
-    let mut list = Vec::new();
-    let _ = Read::by_ref(&mut file)
-        .take(MAX_LIST)
-        .read_to_end(&mut list);
-    let mut directories: Vec<_> = list.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect();
-    directories.sort_unstable();
-    directories.dedup();
+    let directories = read_list(&file);
     let lock = RunLock {
         run,
         dir: Dir::clone(dir),
@@ -224,6 +228,36 @@ fn take_over(dir: &Dir, run: Run) -> Result<DeadRun> {
         _lock: lock,
         directories,
     })
+}
+
+fn check_own_file(stat: &Stat) -> Result<()> {
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if is_file && stat.st_uid == rustix::process::geteuid().as_raw() {
+        Ok(())
+    } else {
+        Err(Errno::ACCESS)
+    }
+}
+
+/// Reads the list of a dead run up to the first record that no restore writes.
+fn read_list(file: &File) -> HashSet<Vec<u8>> {
+    let mut list = BufReader::new(file).take(MAX_LIST);
+    let mut directories = HashSet::new();
+    while directories.len() < MAX_DIRECTORIES {
+        let mut record = Vec::new();
+        let limit = MAX_PATH as u64 + 1;
+        if !matches!(
+            list.by_ref().take(limit).read_until(0, &mut record),
+            Ok(1..)
+        ) || record.pop() != Some(0)
+        {
+            break;
+        }
+        if check_path(&record).is_ok() {
+            directories.insert(record);
+        }
+    }
+    directories
 }
 
 fn changed(stat: &Stat) -> (i64, i64) {
@@ -313,6 +347,50 @@ mod tests {
     }
 
     #[test]
+    fn list_of_a_forged_lock_leads_to_nothing_outside() {
+        let file = tempfile::tempfile().unwrap();
+        let list = [
+            &b"a/b"[..],
+            b"",
+            b"..",
+            b"a/../..",
+            b"/etc",
+            b"a//b",
+            b".",
+            b"a/b",
+            b"c",
+        ];
+        file.write_all_at(&list.join(&0), 0).unwrap();
+        // The last record has no end: it was not written whole.
+        assert_eq!(read_list(&file), HashSet::from([b"a/b".to_vec()]));
+        let zeros = tempfile::tempfile().unwrap();
+        zeros.set_len(2 * MAX_LIST).unwrap();
+        assert_eq!(read_list(&zeros), HashSet::new());
+    }
+
+    #[test]
+    fn lock_that_is_not_a_file_of_this_user_is_not_taken_over() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Arc::new(open_directory(temp.path()).unwrap());
+        let path = |run: &str| temp.path().join(format!(".datapipe-{run}.lock"));
+        let (link, fifo) = ("00000000000000aa", "00000000000000ab");
+        std::os::unix::fs::symlink("/etc/passwd", path(link)).unwrap();
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path(fifo), FileType::Fifo, mode, 0).unwrap();
+        for run in [link, fifo] {
+            let mut runs = OtherRuns::default();
+            let part = format!(".datapipe-{run}-1.part");
+            fs::write(temp.path().join(&part), "").unwrap();
+            let run = run.as_bytes().try_into().unwrap();
+            assert!(runs.take_over(&dir, run).unwrap().is_none());
+            // It is named, and kept.
+            let (removed, unknown) = runs.clean(&dir);
+            assert_eq!(removed, 0);
+            assert!(unknown.contains(&part.into_bytes()));
+        }
+    }
+
+    #[test]
     fn parts_of_a_dead_run_are_removed_and_those_of_others_kept() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Arc::new(open_directory(temp.path()).unwrap());
@@ -332,9 +410,14 @@ mod tests {
         let unknown = put(b".datapipe-0123456789abcdef-17.part");
         let file = put(b".datapipe-file");
         let mut runs = OtherRuns::default();
-        let found = runs.find(&dir);
+        let locks = OtherRuns::find(&dir).unwrap();
+        assert_eq!(locks.len(), 2);
+        let found: Vec<_> = locks
+            .into_iter()
+            .filter_map(|run| runs.take_over(&dir, run).unwrap())
+            .collect();
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].directories, [&b""[..], b"some/dir"]);
+        assert_eq!(found[0].directories, HashSet::from([b"some/dir".to_vec()]));
         assert_eq!(runs.clean(&dir), (1, vec![unknown.clone().into_bytes()]));
         drop(found);
         let lock = String::from_utf8(lock_name(&alive.run)).unwrap();
