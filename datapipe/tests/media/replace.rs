@@ -262,7 +262,7 @@ fn full_file_system_is_named_and_keeps_the_old_content() {
     );
     let error = medium.next_volume().unwrap_err().to_string();
     let mentions = |text: &str| assert!(error.contains(text), "{error}");
-    mentions("no storage space");
+    mentions("No space left on device (ENOSPC)");
     mentions("overwrite in place");
     drop(medium);
     assert_eq!(tags(&place), [1]);
