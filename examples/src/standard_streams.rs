@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rustix::io::{Errno, fcntl_getfd};
 use rustix::stdio::{stderr, stdin, stdout};
 
-/// A standard stream. Its number is the bit in [`CLOSED`].
+/// A standard stream. Its number is the bit in `CLOSED`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard input.
