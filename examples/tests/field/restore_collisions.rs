@@ -45,6 +45,44 @@ fn names_that_differ_in_case_do_not_overwrite_each_other() {
     }
 }
 
+/// An overlay, on which `$R` restores twice to `out/merged`. Exit 77: cannot be tried here.
+const OVERLAY: &str = "
+    mount -t tmpfs none out && mkdir out/lower out/upper out/work out/merged || exit 77
+    mount -t overlay -o lowerdir=out/lower,upperdir=out/upper,workdir=out/work overlay out/merged \\
+        2>/dev/null || exit 77
+    $R --quiet first out/merged || exit 1
+    $R --quiet --overwrite second out/merged || exit
+    cat out/merged/data/a out/merged/data/b";
+
+/// The names of a hard link are restored over older ones in a container. The second was refused,
+/// because replacing the first had changed its inode.
+#[test]
+fn hard_links_are_replaced_on_an_overlay() {
+    let fixture = Fixture::new();
+    let file = fixture.path("src/data/a");
+    for (content, tape) in [("old", "first"), ("new", "second")] {
+        fs::write(&file, content).unwrap();
+        let _ = fs::hard_link(&file, fixture.path("src/data/b"));
+        ok(&fixture.back_up(&["--quiet", "src/data", tape]));
+    }
+    fs::create_dir_all(fixture.path("out")).unwrap();
+    let output = Command::new("unshare")
+        .args(["-m", "bash", "-c", OVERLAY])
+        .env("R", TAPE_TO_DISK)
+        .current_dir(fixture.path("."))
+        .output();
+    if !output
+        .as_ref()
+        .is_ok_and(|output| output.status.code() != Some(77))
+    {
+        eprintln!("skipped: this needs root, unshare and overlays");
+        return;
+    }
+    let output = output.unwrap();
+    ok(&output);
+    assert_eq!(output.stdout, b"newnew");
+}
+
 /// A plain user restores a device by its path. Nothing was there, with exit 0.
 #[test]
 fn device_that_a_plain_user_cannot_create_is_named() {

@@ -446,16 +446,15 @@ impl Destination {
         self.shared.lock().made.add(inode);
     }
 
-    /// True if this restore has made the object. In file systems that may number a file anew, so is
-    /// each that was changed since the restore began; but a directory also changes when something
-    /// is created in it.
-    pub(super) fn has_made(&self, stat: &Stat) -> bool {
+    /// True if this restore has made the object of the name, whose status is `stat`. In file systems
+    /// that may number a file anew, so is each that was made since the restore began; but where
+    /// only the last change is known, a directory also changes when something is created in it.
+    pub(super) fn has_made(&self, dir: &Dir, name: &[u8], stat: &Stat) -> bool {
         let shared = self.shared.lock();
         let is_renumbered = !is_directory(stat)
             && shared.durability.get(&stat.st_dev) == Some(&Durability::EachFile);
         let lock = shared.lock.as_ref().filter(|_| is_renumbered);
-        shared.made.contains(inode_of(stat))
-            || lock.is_some_and(|lock| lock.precedes_change_of(stat))
+        shared.made.contains(inode_of(stat)) || lock.is_some_and(|lock| lock.precedes(dir, name))
     }
 
     /// Way in which the file system of an open object reports failed writes.

@@ -189,18 +189,18 @@ impl Writer {
         match lstat(dir, name) {
             Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failure("create", path, error)),
-            Ok(stat) => self.check_existing(&stat),
+            Ok(stat) => self.check_existing(dir, name, &stat),
         }
     }
 
     fn check_replaceable(&self, dir: &Dir, name: &[u8]) -> Result<(), Failure> {
         // An object that has gone meanwhile leaves its name free.
-        lstat(dir, name).map_or(Ok(()), |stat| self.check_existing(&stat))
+        lstat(dir, name).map_or(Ok(()), |stat| self.check_existing(dir, name, &stat))
     }
 
     /// Checks that an existing object may be replaced.
-    fn check_existing(&self, stat: &Stat) -> Result<(), Failure> {
-        let why = if self.destination.has_made(stat) {
+    fn check_existing(&self, dir: &Dir, name: &[u8], stat: &Stat) -> Result<(), Failure> {
+        let why = if self.destination.has_made(dir, name, stat) {
             MADE_BY_THIS_RESTORE
         } else if is_directory(stat) {
             "a directory exists in its place and is kept"

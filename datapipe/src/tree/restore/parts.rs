@@ -18,10 +18,13 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat};
-use rustix::io::{Errno, Result};
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatxFlags, statx,
+};
+use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::destination::{Dir, lstat};
 use crate::limits::MAX_PATH;
@@ -52,8 +55,8 @@ pub(super) struct RunLock {
     /// `None` if the destination takes no lock. Then a later restore removes nothing that this one
     /// leaves.
     file: Option<File>,
-    /// Device and change time of the file when it was made.
-    started: Option<(u64, (i64, i64))>,
+    /// When and where the file was made.
+    made: Option<Making>,
     listed: u64,
 }
 
@@ -65,10 +68,9 @@ impl RunLock {
         let lock = |run, file: Option<File>| Self {
             run,
             dir: Dir::clone(dir),
-            started: file.as_ref().and_then(|file| {
-                let stat = rustix::fs::fstat(file).ok()?;
-                Some((stat.st_dev, changed(&stat)))
-            }),
+            made: file
+                .as_ref()
+                .and_then(|file| Making::of(file, b"", AtFlags::EMPTY_PATH)),
             file,
             listed: 0,
         };
@@ -93,10 +95,13 @@ impl RunLock {
         Err(Errno::EXIST)
     }
 
-    /// True if an object was changed after this restore had begun.
-    pub(super) fn precedes_change_of(&self, stat: &Stat) -> bool {
-        self.started
-            .is_some_and(|(device, at)| stat.st_dev == device && changed(stat) > at)
+    /// True if an object was made after this restore had begun.
+    pub(super) fn precedes(&self, dir: &Dir, name: &[u8]) -> bool {
+        let object = Making::of(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        let (Some(lock), Some(object)) = (&self.made, object) else {
+            return false;
+        };
+        lock.device == object.device && lock.at <= object.at
     }
 
     /// Name of a part.
@@ -221,7 +226,7 @@ fn take_over(dir: &Dir, run: Run) -> Result<DeadRun> {
         run,
         dir: Dir::clone(dir),
         file: Some(file),
-        started: None,
+        made: None,
         listed: 0,
     };
     Ok(DeadRun {
@@ -260,8 +265,27 @@ fn read_list(file: &File) -> HashSet<Vec<u8>> {
     directories
 }
 
-fn changed(stat: &Stat) -> (i64, i64) {
-    (stat.st_ctime, stat.st_ctime_nsec as i64)
+/// File system of an object, and the time at which the object was made. If the file system does not
+/// keep that, the time of the last change takes its place, which is also that of a rename.
+#[derive(Debug)]
+struct Making {
+    device: (u32, u32),
+    at: (i64, u32),
+}
+
+impl Making {
+    fn of(dir: impl AsFd, name: &[u8], flags: AtFlags) -> Option<Self> {
+        let wanted = StatxFlags::CTIME | StatxFlags::BTIME;
+        let found = retry_on_intr(|| statx(&dir, name, flags, wanted)).ok()?;
+        let at = match found.stx_mask & StatxFlags::BTIME.bits() {
+            0 => found.stx_ctime,
+            _ => found.stx_btime,
+        };
+        Some(Self {
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            at: (at.tv_sec, at.tv_nsec),
+        })
+    }
 }
 
 fn has_name(file: &File) -> bool {

@@ -243,7 +243,7 @@ impl Writer {
         if self.destination.take_created(&stat) {
             return Ok(true);
         }
-        if self.destination.has_made(&stat) {
+        if self.destination.has_made(&dir, name, &stat) {
             return Err(Failure::Refused(MADE_BY_THIS_RESTORE.to_owned()));
         }
         // Before it is opened: a descriptor from before could not set attributes.
