@@ -2,25 +2,16 @@
 //! closed, and the restore names the file and fails. Needs strace, which injects the errors.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use crate::fixture::{Fixture, TAPE_TO_DISK, failed, noise, ok};
+use crate::fixture::{Fixture, failed, noise, ok};
+use crate::shell::{can_trace, shell};
 
 /// Runs a restore into which strace injects a fault. Returns `None` without strace.
 fn with_fault(fixture: &Fixture, calls: &str, inject: &str, args: &str) -> Option<Output> {
-    let script = format!(
-        "strace -f -qq -o /dev/null -e trace={calls} -e inject={inject} {TAPE_TO_DISK} {args}"
-    );
-    let works = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "true"])
-        .status();
-    if !works.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: strace cannot be used here");
-        return None;
-    }
-    let mut run = Command::new("bash");
-    run.args(["-c", &script]).current_dir(fixture.path("."));
-    Some(run.output().unwrap())
+    let script =
+        format!("strace -f -qq -o /dev/null -e trace={calls} -e inject={inject} $R {args}");
+    can_trace().then(|| shell(fixture, &script))
 }
 
 /// A quota is exceeded on a network file system, which says so when a file is synced or closed. The

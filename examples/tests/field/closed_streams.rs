@@ -2,20 +2,9 @@
 //! user is not sent away with exit code 0 and nothing.
 
 use std::fs;
-use std::process::{Command, Output};
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, ok};
-
-/// Runs a shell command in the fixture's directory, in which `$D` and `$R` are the programs.
-fn shell(fixture: &Fixture, script: &str) -> Output {
-    Command::new("bash")
-        .args(["-c", script])
-        .env("D", DISK_TO_TAPE)
-        .env("R", TAPE_TO_DISK)
-        .current_dir(fixture.path("."))
-        .output()
-        .unwrap()
-}
+use crate::fixture::{Fixture, failed, ok};
+use crate::shell::shell;
 
 fn fixture() -> Fixture {
     let fixture = Fixture::new();

@@ -6,27 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, ok};
-
-/// Runs a shell command as root in a mount namespace of its own, in which nothing outlives it.
-/// Returns `None`, and says so, if that is not possible here: then `$D` has not run.
-fn in_namespace(fixture: &Fixture, mounts: &str, script: &str) -> Option<Output> {
-    let script = format!("({mounts}) || exit 77\n{script}");
-    let output = Command::new("unshare")
-        .args(["--mount", "bash", "-c", &script])
-        .env("D", DISK_TO_TAPE)
-        .env("R", TAPE_TO_DISK)
-        .current_dir(fixture.path("."))
-        .output();
-    let output = output.ok().filter(|output| {
-        let text = String::from_utf8_lossy(&output.stderr);
-        output.status.code() != Some(77) && !text.contains("unshare failed")
-    });
-    if output.is_none() {
-        eprintln!("skipped: this needs root, and mounts: {mounts}");
-    }
-    output
-}
+use crate::fixture::{Fixture, failed, ok};
+use crate::shell::in_namespace;
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -3,19 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::process::Command;
 
 use rustix::fs::{CWD, FileType, Mode};
 
 use crate::fixture::{DISK_TO_TAPE, Fixture, failed, ok};
+use crate::shell::can_trace;
 
 /// A file could not be read to its end, which was reported on the night of the backup. Months later
 /// a user looks through the list of the archive, and takes the file for intact.
 #[test]
 fn list_shows_what_is_not_whole() {
-    let works = |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
-    if !works(Command::new("strace").args(["-f", "-o", "/dev/null", "true"])) {
-        eprintln!("skipped: strace is not installed, or may not trace");
+    if !can_trace() {
         return;
     }
     let fixture = Fixture::new();

@@ -21,6 +21,7 @@ mod old_archive; // --overwrite, with a job that fails
 mod one_writer; // two jobs on one medium
 mod own_resources; // few descriptors, little memory, no threads
 mod restore_collisions; // names that the destination takes for one, devices
+mod shell; // scripts that run the programs
 mod stopped_jobs; // Ctrl-Z, and signals to stopped jobs
 mod verify_and_restore; // damage of every kind, and both agree
 

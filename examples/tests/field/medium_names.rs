@@ -2,20 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::{Command, Output, Stdio};
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, noise, ok};
-
-fn shell(fixture: &Fixture, script: &str) -> Output {
-    Command::new("bash")
-        .args(["-c", script])
-        .env("D", DISK_TO_TAPE)
-        .env("R", TAPE_TO_DISK)
-        .current_dir(fixture.path("."))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
+use crate::fixture::{Fixture, failed, noise, ok};
+use crate::shell::shell;
 
 /// A user of tar writes the archive to standard output: a file called - was made, and the pipe got
 /// the summary. Through /dev/stdout both were mixed in one file.

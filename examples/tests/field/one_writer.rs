@@ -9,6 +9,7 @@ use std::time::Duration;
 use datapipe::media::{Writer, find_writer};
 
 use crate::fixture::{DISK_TO_TAPE, Fixture, failed, noise, ok};
+use crate::shell::can_trace;
 
 /// Starts a backup of a stream that the test feeds, and waits until it has the medium.
 fn start(fixture: &Fixture, args: &[&str], medium: &str) -> (Child, Writer) {
@@ -203,21 +204,15 @@ fn directory_that_is_moved_while_its_medium_is_written_is_an_error() {
 /// A network file system without locks: two jobs would destroy each other's archive.
 #[test]
 fn file_system_without_locks_is_named() {
+    if !can_trace() {
+        return;
+    }
     let fixture = Fixture::new();
     for medium in MEDIA {
         let trace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fcntl"];
         let inject = ["-e", "inject=fcntl:error=ENOLCK:when=1+", DISK_TO_TAPE];
         let args = [&trace[..], &inject, &["--quiet", "src/data", medium]].concat();
-        let Ok(output) = fixture.command("strace", &args).output() else {
-            println!("left out: there is no strace");
-            return;
-        };
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        if text.contains("ptrace") {
-            println!("left out: strace cannot trace here");
-            return;
-        }
-        assert_eq!(output.status.code(), Some(1), "{text}");
+        let text = failed(&fixture.command("strace", &args).output().unwrap(), 1);
         assert!(
             text.contains("cannot lock it against other writers: mount it with locks"),
             "{text}"

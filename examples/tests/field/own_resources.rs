@@ -3,21 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
 
-use crate::fixture::{DISK_TO_TAPE, Fixture, TAPE_TO_DISK, failed, ok};
+use crate::fixture::{Fixture, failed, ok};
+use crate::shell::shell;
 use crate::walk::assert_same;
-
-fn shell(fixture: &Fixture, script: &str) -> Output {
-    Command::new("bash")
-        .args(["-c", script])
-        .env("D", DISK_TO_TAPE)
-        .env("R", TAPE_TO_DISK)
-        .current_dir(fixture.path("."))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
-}
 
 /// 150 directories in one another with a file each, and 40 directories side by side with 20 each.
 fn make_deep_and_wide(fixture: &Fixture) {

@@ -5,14 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::fixture::{Fixture, TAPE_TO_DISK, failed, ok};
+use crate::shell::in_namespace;
 
-/// An ext4 image with case folding, mounted at `out` in a namespace of its own, in which `$R`
-/// restores. Exit 77: cannot be tried here.
-const FOLDING: &str = "
-    mkfs.ext4 -q -O casefold -E encoding=utf8 image 20M 2>/dev/null || exit 77
-    mount -o loop image out 2>/dev/null || exit 77
-    mkdir out/fold && chattr +F out/fold || exit 77
-    $R $O tape out/fold; code=$?
+/// An ext4 image with case folding.
+const FOLDING: &str = "mkfs.ext4 -q -O casefold -E encoding=utf8 image 20M &&
+    mount -o loop image out && mkdir out/fold && chattr +F out/fold";
+
+const RESTORE_FOLDED: &str = "
+    tape out/fold; code=$?
     find out/fold -type f | LC_ALL=C sort
     cat out/fold/data/a
     exit $code";
@@ -27,17 +27,10 @@ fn names_that_differ_in_case_do_not_overwrite_each_other() {
         fs::write(fixture.path("src/data/a"), "two").unwrap();
         ok(&fixture.back_up(&["--quiet", "src/data", "tape"]));
         fs::create_dir_all(fixture.path("out")).unwrap();
-        let output = Command::new("unshare")
-            .args(["-m", "bash", "-c", FOLDING])
-            .env("R", TAPE_TO_DISK)
-            .env("O", overwrite)
-            .current_dir(fixture.path("."))
-            .output();
-        let Ok(output) = output else { return };
-        if !matches!(output.status.code(), Some(0 | 3)) {
-            eprintln!("skipped: this needs root, unshare and ext4 with case folding");
+        let script = format!("$R {overwrite} {}", RESTORE_FOLDED.trim_start());
+        let Some(output) = in_namespace(&fixture, FOLDING, &script) else {
             return;
-        }
+        };
         let text = failed(&output, 3);
         assert!(text.contains("this restore has already made"), "{text}");
         let found = String::from_utf8_lossy(&output.stdout);
@@ -45,14 +38,10 @@ fn names_that_differ_in_case_do_not_overwrite_each_other() {
     }
 }
 
-/// An overlay, on which `$R` restores twice to `out/merged`. Exit 77: cannot be tried here.
-const OVERLAY: &str = "
-    mount -t tmpfs none out && mkdir out/lower out/upper out/work out/merged || exit 77
-    mount -t overlay -o lowerdir=out/lower,upperdir=out/upper,workdir=out/work overlay out/merged \\
-        2>/dev/null || exit 77
-    $R --quiet first out/merged || exit 1
-    $R --quiet --overwrite second out/merged || exit
-    cat out/merged/data/a out/merged/data/b";
+/// An overlay at `out/merged`.
+const OVERLAY: &str = "mount -t tmpfs none out &&
+    mkdir out/lower out/upper out/work out/merged &&
+    mount -t overlay -o lowerdir=out/lower,upperdir=out/upper,workdir=out/work overlay out/merged";
 
 /// The names of a hard link are restored over older ones in a container. The second was refused,
 /// because replacing the first had changed its inode.
@@ -66,19 +55,11 @@ fn hard_links_are_replaced_on_an_overlay() {
         ok(&fixture.back_up(&["--quiet", "src/data", tape]));
     }
     fs::create_dir_all(fixture.path("out")).unwrap();
-    let output = Command::new("unshare")
-        .args(["-m", "bash", "-c", OVERLAY])
-        .env("R", TAPE_TO_DISK)
-        .current_dir(fixture.path("."))
-        .output();
-    if !output
-        .as_ref()
-        .is_ok_and(|output| output.status.code() != Some(77))
-    {
-        eprintln!("skipped: this needs root, unshare and overlays");
+    let script = "$R --quiet first out/merged && $R --quiet --overwrite second out/merged && \
+                  cat out/merged/data/a out/merged/data/b";
+    let Some(output) = in_namespace(&fixture, OVERLAY, script) else {
         return;
-    }
-    let output = output.unwrap();
+    };
     ok(&output);
     assert_eq!(output.stdout, b"newnew");
 }

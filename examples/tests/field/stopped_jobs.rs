@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::fixture::{DISK_TO_TAPE, Fixture, failed, noise, ok};
+use crate::shell::can_trace;
 
 /// Starts a backup with processes in a process group of its own, as a shell does.
 fn start(fixture: &Fixture, args: &[&str]) -> Child {
@@ -64,11 +65,7 @@ fn job_that_is_stopped_while_its_processes_start_goes_on() {
 /// program.
 #[test]
 fn child_that_is_stopped_before_its_program_runs_is_continued() {
-    let can_trace = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "true"])
-        .output();
-    if !can_trace.is_ok_and(|output| output.status.success()) {
-        println!("left out: strace cannot trace here");
+    if !can_trace() {
         return;
     }
     let fixture = Fixture::new();
