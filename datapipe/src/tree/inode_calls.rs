@@ -49,103 +49,99 @@ pub(super) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     checked(result).map(drop)
 }
 
+/// Way to an object whose descriptor was opened with `O_PATH`.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// The path of the descriptor in `/proc`.
+    Path(&'a str),
+    /// A directory in another instance of `/proc`, and the name of the descriptor in it.
+    At(c_int, &'a CStr),
+}
+
 /// Lists the names of the attributes to `buf`, each followed by a zero byte. Returns their length.
 pub(super) fn list(fd: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize> {
-    let (to, len) = (buf.as_mut_ptr(), buf.len());
-    let at = |dir: c_int, path: &CStr| {
+    by_proc(fd, |way| {
+        let (dir, path) = match way {
+            Way::Path(path) => return rustix::fs::listxattr(path, &mut *buf),
+            Way::At(dir, path) => (dir, path.as_ptr()),
+        };
+        let (to, len) = (buf.as_mut_ptr(), buf.len());
         // SAFETY: the call reads the path and writes at most `len` bytes to the buffer, which is
         // borrowed until it returns.
-        let result = unsafe { libc::syscall(LISTXATTRAT, dir, path.as_ptr(), 0, to, len) };
-        checked(result)
-    };
-    by_proc(fd, at, |path| rustix::fs::listxattr(path, &mut *buf))
+        checked(unsafe { libc::syscall(LISTXATTRAT, dir, path, 0, to, len) })
+    })
 }
 
 /// Reads the value of an attribute to `buf`. Returns its length.
 pub(super) fn value(fd: BorrowedFd<'_>, name: &CStr, buf: &mut [u8]) -> Result<usize> {
-    let args = XattrArgs {
-        value: buf.as_mut_ptr() as u64,
-        size: u32::try_from(buf.len()).unwrap_or(u32::MAX),
-        flags: 0,
-    };
-    let at = |dir: c_int, path: &CStr| {
-        // SAFETY: the call reads path, name and arguments, and writes at most the length in the
-        // arguments to the buffer, which is borrowed until it returns.
-        let result = unsafe {
-            libc::syscall(
-                GETXATTRAT,
-                dir,
-                path.as_ptr(),
-                0,
-                name.as_ptr(),
-                &raw const args,
-                size_of::<XattrArgs>(),
-            )
+    by_proc(fd, |way| {
+        let (dir, path) = match way {
+            Way::Path(path) => return rustix::fs::getxattr(path, name, &mut *buf),
+            Way::At(dir, path) => (dir, path.as_ptr()),
         };
-        checked(result)
-    };
-    by_proc(fd, at, |path| rustix::fs::getxattr(path, name, &mut *buf))
+        let args = XattrArgs {
+            value: buf.as_mut_ptr().expose_provenance() as u64,
+            size: u32::try_from(buf.len()).unwrap_or(u32::MAX),
+            flags: 0,
+        };
+        let (name, args, len) = (name.as_ptr(), &raw const args, size_of::<XattrArgs>());
+        // SAFETY: the call reads path, name and arguments, and writes at most `args.size` bytes to
+        // the buffer at `args.value`, which has as many and is borrowed until the call returns.
+        checked(unsafe { libc::syscall(GETXATTRAT, dir, path, 0, name, args, len) })
+    })
 }
 
 /// Sets an attribute.
 pub(super) fn set(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<()> {
     let name = CString::new(name).map_err(|_| Errno::INVAL)?;
-    let args = XattrArgs {
-        value: value.as_ptr() as u64,
-        size: u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?,
-        flags: 0,
-    };
-    let at = |dir: c_int, path: &CStr| {
-        // SAFETY: the call reads path, name, arguments, and the value of the length in them, all of
-        // which are borrowed until it returns.
-        let result = unsafe {
-            libc::syscall(
-                SETXATTRAT,
-                dir,
-                path.as_ptr(),
-                0,
-                name.as_ptr(),
-                &raw const args,
-                size_of::<XattrArgs>(),
-            )
+    let size = u32::try_from(value.len()).map_err(|_| Errno::TOOBIG)?;
+    by_proc(fd, |way| {
+        let (dir, path) = match way {
+            Way::Path(path) => {
+                return rustix::fs::setxattr(path, name.as_c_str(), value, XattrFlags::empty());
+            }
+            Way::At(dir, path) => (dir, path.as_ptr()),
         };
-        checked(result).map(drop)
-    };
-    by_proc(fd, at, |path| {
-        rustix::fs::setxattr(path, name.as_c_str(), value, XattrFlags::empty())
+        let args = XattrArgs {
+            value: value.as_ptr().expose_provenance() as u64,
+            size,
+            flags: 0,
+        };
+        let (name, args, len) = (name.as_ptr(), &raw const args, size_of::<XattrArgs>());
+        // SAFETY: the call reads path, name and arguments, and the `args.size` bytes of the value at
+        // `args.value`. All of them are borrowed until it returns.
+        checked(unsafe { libc::syscall(SETXATTRAT, dir, path, 0, name, args, len) }).map(drop)
     })
 }
 
 /// Removes an attribute.
 pub(super) fn remove(fd: BorrowedFd<'_>, name: &CStr) -> Result<()> {
-    let at = |dir: c_int, path: &CStr| {
+    by_proc(fd, |way| {
+        let (dir, path) = match way {
+            Way::Path(path) => return rustix::fs::removexattr(path, name),
+            Way::At(dir, path) => (dir, path.as_ptr()),
+        };
         // SAFETY: path and name are strings that the call only reads.
-        let result = unsafe { libc::syscall(REMOVEXATTRAT, dir, path.as_ptr(), 0, name.as_ptr()) };
-        checked(result).map(drop)
-    };
-    by_proc(fd, at, |path| rustix::fs::removexattr(path, name))
+        checked(unsafe { libc::syscall(REMOVEXATTRAT, dir, path, 0, name.as_ptr()) }).map(drop)
+    })
 }
 
-/// Calls `by_path` with the path of the descriptor in `/proc`. If that is not mounted, calls `at`
-/// with a directory in another instance of it, and the name of the descriptor in that.
+/// Calls `call` with the way to the object by `/proc`. If that is not mounted, calls it again with
+/// the way by another instance of it.
 ///
 /// # Errors
 ///
 /// `NOSYS` if neither leads to the object.
-fn by_proc<T>(
-    fd: BorrowedFd<'_>,
-    at: impl FnOnce(c_int, &CStr) -> Result<T>,
-    by_path: impl FnOnce(&str) -> Result<T>,
-) -> Result<T> {
+fn by_proc<T>(fd: BorrowedFd<'_>, mut call: impl FnMut(Way<'_>) -> Result<T>) -> Result<T> {
     static DETACHED: OnceLock<Option<OwnedFd>> = OnceLock::new();
-    match by_path(&proc_path(fd)) {
+    match call(Way::Path(&proc_path(fd))) {
         Err(Errno::NOENT | Errno::NOTDIR) => {}
         other => return other,
     }
     let descriptors = DETACHED.get_or_init(|| detached_descriptors().ok());
     let descriptors = descriptors.as_ref().ok_or(Errno::NOSYS)?;
     let name = CString::new(fd.as_raw_fd().to_string()).map_err(|_| Errno::INVAL)?;
-    at(descriptors.as_raw_fd(), &name)
+    call(Way::At(descriptors.as_raw_fd(), &name))
 }
 
 fn proc_path(fd: BorrowedFd<'_>) -> String {
@@ -224,13 +220,14 @@ mod tests {
         let len = value(fd.as_fd(), c"user.a", &mut buf).unwrap();
         assert_eq!(&buf[..len], b"value");
         // Without /proc: by another instance of it.
-        let no_proc = |_: &str| Err(Errno::NOENT);
-        let at = |dir: c_int, name: &CStr| {
-            assert!(dir >= 0);
-            assert_eq!(name.to_str().unwrap(), fd.as_raw_fd().to_string());
-            Ok(())
-        };
-        let reached = by_proc(fd.as_fd(), at, no_proc);
+        let reached = by_proc(fd.as_fd(), |way| match way {
+            Way::Path(_) => Err(Errno::NOENT),
+            Way::At(dir, name) => {
+                assert!(dir >= 0);
+                assert_eq!(name.to_str().unwrap(), fd.as_raw_fd().to_string());
+                Ok(())
+            }
+        });
         let is_root = rustix::process::geteuid().is_root();
         assert!(reached == Ok(()) || !is_root && reached == Err(Errno::NOSYS));
         remove(fd.as_fd(), c"user.a").unwrap();
