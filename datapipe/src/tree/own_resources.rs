@@ -1,8 +1,8 @@
 //! Resources of this process and machine that a tree takes: descriptors and memory of the kernel.
 //!
 //! Running out of them is a failure of the job and says nothing about the object at hand. A head
-//! or a tail begins with as few descriptors as the limit allows, waits for others to give
-//! some back, and then fails.
+//! or a tail takes no more descriptors than the limit allows, waits for others to give some back,
+//! and then fails.
 
 use std::fs;
 use std::io;

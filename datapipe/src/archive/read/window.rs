@@ -12,7 +12,7 @@ use crate::media::Position;
 
 /// Bytes of the stream that were read and not used yet, without gaps.
 ///
-/// Where bytes were inserted in a record, or are missing in it, the positions after that are wrong
+/// Bytes that were inserted in a record, or are missing in it, make the positions after them wrong
 /// until a unit states its own.
 #[derive(Default)]
 pub(super) struct Window {

@@ -106,8 +106,8 @@ const BATCHES_PER_BLOCK: usize = 2;
 impl TreeHead {
     /// Creates a head that reads `sources`, each under the last name of its path: `/srv/data` as
     /// `data`, `.` and `..` as the name of the directory they refer to, `/` as `root`. A symbolic
-    /// link is read as a link, which is a [`TreeNote::LinkSource`] in
-    /// the report; a path with a slash at its end refers to the directory.
+    /// link is read as a link, which is a [`TreeNote::LinkSource`] in the report; a path with a
+    /// slash at its end refers to the directory.
     ///
     /// # Errors
     ///

@@ -9,9 +9,9 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
-use super::arrived::SetProperties;
 use super::object_in_progress::ObjectDescription;
 use super::report::RestoreReport;
+use super::set_properties::SetProperties;
 use crate::limits::MAX_ATTRIBUTE;
 use crate::tree::inode_calls;
 use crate::wire::{ObjectKind, ObjectMeta};
@@ -66,8 +66,8 @@ impl Credentials {
     /// clears setuid and capabilities; a new mode may forbid setting attributes, and changes an
     /// access control list. So: owner, attributes, mode, access control lists, times.
     ///
-    /// What the object has and the archive does not have is removed first: an access control list
-    /// that it inherited from its directory, or the attributes that an existing directory had.
+    /// Attributes that the archive does not have are removed first: an access control list that the
+    /// object inherited from its directory, or what an existing directory had.
     /// With a list, the group's part of a mode is the most that the list gives. So until the list
     /// is set, and if it cannot be set, the group gets what the list gives to it.
     pub(super) fn apply(

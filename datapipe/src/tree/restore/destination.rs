@@ -21,7 +21,7 @@ use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::attributes::remove_inherited_lists;
 use super::durability::Durability;
-use super::made::MadeObjects;
+use super::made_objects::MadeObjects;
 use super::parts::{OtherRuns, RunLock};
 use super::report::RestoreReport;
 use crate::limits::MAX_RESTORE_THREADS;

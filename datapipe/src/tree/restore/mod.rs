@@ -31,14 +31,13 @@
 //! not delete anything that is not in the archive.
 
 mod arguments; // module names, and arguments for another process
-mod arrived; // properties that a file system has not kept
 mod assembler; // objects from blocks
 mod attributes; // owner, mode, extended attributes, times
 mod destination; // paths confined to one directory
 mod durability; // reports of failed writes
 mod link_targets; // first names of hard-linked objects
 mod lost_blocks; // objects that began in lost blocks
-mod made; // inodes that this restore has made
+mod made_objects; // inodes that this restore has made
 mod naming; // names for objects that are complete
 mod object_in_progress; // an object between its first and last entry
 mod options; // options of a restore
@@ -47,6 +46,7 @@ mod parts; // hidden names, and those that an interrupted restore left
 mod record_stack; // stack of records in bounded memory
 mod report; // counts, problems and notes
 mod scope; // selected paths, blocks and renames
+mod set_properties; // properties that a file system has not kept
 mod sink; // interface to the writer and the verifier
 mod tail; // the tail that restores
 mod verify; // the tail that verifies

@@ -55,7 +55,7 @@ pub(super) struct RunLock {
     /// `None` if the destination takes no lock. Then a later restore removes nothing that this one
     /// leaves.
     file: Option<File>,
-    /// When and where the file was made.
+    /// Time and file system of the making of the file.
     made: Option<Making>,
     listed: u64,
 }
