@@ -108,8 +108,8 @@ pub(super) fn set(fd: BorrowedFd<'_>, name: &[u8], value: &[u8]) -> Result<()> {
             flags: 0,
         };
         let (name, args, len) = (name.as_ptr(), &raw const args, size_of::<XattrArgs>());
-        // SAFETY: the call reads path, name and arguments, and the `args.size` bytes of the value at
-        // `args.value`. All of them are borrowed until it returns.
+        // SAFETY: the call reads path, name and arguments, and the `args.size` bytes of the value
+        // at `args.value`. All of them are borrowed until it returns.
         checked(unsafe { libc::syscall(SETXATTRAT, dir, path, 0, name, args, len) }).map(drop)
     })
 }

@@ -446,9 +446,10 @@ impl Destination {
         self.shared.lock().made.add(inode);
     }
 
-    /// True if this restore has made the object of the name, whose status is `stat`. In file systems
-    /// that may number a file anew, so is each that was made since the restore began; but where
-    /// only the last change is known, a directory also changes when something is created in it.
+    /// True if this restore has made the object of the name, whose status is `stat`. In file
+    /// systems that may number a file anew, so is each that was made since the restore began; but
+    /// where only the last change is known, a directory also changes when something is created in
+    /// it.
     pub(super) fn has_made(&self, dir: &Dir, name: &[u8], stat: &Stat) -> bool {
         let shared = self.shared.lock();
         let is_renumbered = !is_directory(stat)
