@@ -79,7 +79,7 @@ pub fn status_table(now: &PipeStatus, before: Option<&PipeStatus>, columns: usiz
     if !now.stages.is_empty() {
         let names = now.stages.iter().map(|stage| width(&cell(&stage.name)));
         let names = names.max().unwrap_or(0).clamp(5, LONG_NAME);
-        // What the other columns take, and the longest activity.
+        // 67 columns are for the others, with the longest activity.
         let names = match columns >= WIDE {
             true => names.max(16),
             false => names.min(columns.saturating_sub(67).max(SHORT)),
@@ -165,8 +165,7 @@ fn stage(
     )
 }
 
-/// What the instances do, in at most 16 columns: the activity of all, or the number of those that
-/// work.
+/// Activity of the instances in at most 16 columns: that of all, or the number of those that work.
 pub(super) fn doing(stage: &StageStatus) -> String {
     let of = |wanted: Activity| {
         let instances = stage.instances.iter();

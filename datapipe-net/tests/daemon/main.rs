@@ -191,6 +191,10 @@ const TESTS: &[suite::Test] = &[
         readme::readme_configuration_backs_up_and_restores,
     ),
     (
+        "example_names_the_path_that_it_cannot_find",
+        readme::example_names_the_path_that_it_cannot_find,
+    ),
+    (
         "readme_has_the_unit_and_systemd_rates_it_as_stated",
         readme::readme_has_the_unit_and_systemd_rates_it_as_stated,
     ),
