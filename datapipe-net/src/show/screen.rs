@@ -14,6 +14,8 @@ use crate::protocol::{PipeState, PipeStatus, StageStatus};
 const BAR: usize = 8;
 /// Most columns of the picture of a minute.
 const PICTURE: usize = 60;
+/// Columns of the picture in the line of a pipe without details.
+const SMALL_PICTURE: usize = 12;
 /// Fewest columns in which the activities of stages are shown.
 const WITH_ACTIVITY: usize = 62;
 /// Fewest columns in which bytes sent are shown beside those received.
@@ -105,7 +107,8 @@ fn summary(pipe: &WatchedPipe) -> Line {
     line
 }
 
-/// Name, label, owner, state and time of a pipe.
+/// Name, state, time, owner and label of a pipe. The label is last, because its owner chooses its
+/// length.
 fn title(status: &PipeStatus) -> Line {
     let entry = &status.entry;
     let label = cell(&entry.label);
@@ -116,10 +119,11 @@ fn title(status: &PipeStatus) -> Line {
         _ => Tone::Bad,
     };
     let mut line = Line::default();
-    line.add(Tone::Strong, cell(&entry.name));
-    line.add(Tone::Plain, format!("  {label}  {}  ", User(entry.owner)));
+    line.add(Tone::Strong, cell(&entry.name))
+        .add(Tone::Plain, "  ");
     line.add(tone, entry.state.to_string());
-    line.add(Tone::Plain, format!("  {}", clock(entry.elapsed)));
+    let (time, owner) = (clock(entry.elapsed), User(entry.owner));
+    line.add(Tone::Plain, format!("  {time}  {owner}  {label}"));
     line
 }
 
@@ -183,7 +187,7 @@ fn buffers(now: &PipeStatus, recent: &PipeStatus) -> Line {
 /// Bar of `part` in `whole`. Anything above 0 is visible.
 fn bar(part: u32, whole: u32) -> String {
     let eighths = u64::from(part.min(whole)) * (BAR as u64 * 8) / u64::from(whole.max(1));
-    let eighths = match part {
+    let eighths = match part.min(whole) {
         0 => 0,
         _ => eighths.max(1),
     };
@@ -277,5 +281,146 @@ impl Layout {
         let mut line = Line::default();
         line.add(tone, mark).add(tone, text);
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::protocol::{Activity, InstanceStatus, PipeEntry};
+
+    /// A pipe of three stages after some seconds, whose second stage is the slow one.
+    fn status(name: &str, seconds: u64) -> PipeStatus {
+        let mut entry = PipeEntry::new(name, 0);
+        entry.label = "备份 \u{5d0}\u{5d1}\u{202e} and a label of some length".to_owned();
+        entry.elapsed = Duration::from_secs(seconds);
+        let stage = |name: &str, queued: u32, working: u64| StageStatus {
+            name: name.to_owned(),
+            queued,
+            instances: vec![InstanceStatus {
+                activity: Activity::WORKING,
+                blocks_in: seconds,
+                bytes_in: seconds << 20,
+                bytes_out: seconds << 20,
+                held: 1,
+                working: Duration::from_secs(working * seconds),
+                waited_for_input: Duration::from_secs((10 - working) * seconds),
+                ..InstanceStatus::default()
+            }],
+        };
+        let stages = vec![
+            stage("files", 3, 4),
+            stage("zstd", 9, 9),
+            stage("a tail with a long name", 0, 1),
+        ];
+        PipeStatus {
+            entry,
+            buffers: 16,
+            free: 3,
+            stages,
+        }
+    }
+
+    fn watch(pipes: usize) -> Watch {
+        let mut watch = Watch::default();
+        for seconds in [10, 11, 12] {
+            let name = |pipe| format!("host.1.{pipe}");
+            watch.update(
+                (0..pipes)
+                    .map(|pipe| status(&name(pipe), seconds))
+                    .collect(),
+            );
+        }
+        watch
+    }
+
+    fn text(lines: &[Line]) -> Vec<String> {
+        lines.iter().map(Line::text).collect()
+    }
+
+    #[test]
+    fn screen_has_queues_rates_and_the_limiting_stage() {
+        let lines = watch(1).screen(80, 24);
+        let shown = text(&lines);
+        assert_eq!(shown[0], "datapiped  1 running");
+        assert!(
+            shown[1].starts_with("host.1.0  running  0:12  root  备份 "),
+            "{shown:#?}"
+        );
+        assert!(
+            shown[2].starts_with("  12.0 MiB in all, 1.0 MiB/s now, 1.0 MiB/s last minute  "),
+            "{shown:#?}"
+        );
+        assert!(shown[2].ends_with(" █"), "{shown:#?}");
+        assert!(shown[5].starts_with("▶ zstd"), "{shown:#?}");
+        assert!(
+            shown[5].contains(" 90 %  ████▌···    9    1.0 MiB/s  working"),
+            "{shown:#?}"
+        );
+        assert!(shown[6].contains(" ········    0 "), "{shown:#?}");
+        assert_eq!(
+            shown[7],
+            "  █▌······ 3 of 16 buffers free; limited by zstd (90 % busy)"
+        );
+        let marked = lines[5].pieces().next().unwrap();
+        assert_eq!(marked, (Tone::Notable, "▶ "));
+    }
+
+    #[test]
+    fn screen_fits_every_size() {
+        for pipes in [0, 1, 2, 5, 40] {
+            let watch = watch(pipes);
+            for (columns, rows) in [(80, 24), (200, 60), (40, 10), (20, 3), (1, 1), (0, 0)] {
+                let lines = watch.screen(columns, rows);
+                assert!(lines.len() <= rows, "{pipes} pipes, {rows} rows");
+                assert!(
+                    lines.iter().all(|line| line.width() <= columns),
+                    "{columns}"
+                );
+            }
+        }
+        let shown = text(&watch(40).screen(80, 24));
+        assert_eq!(shown[22], "and 19 more: `datapiped list` has all");
+        // Some with their stages, and each of the others in a line.
+        let shown = text(&watch(5).screen(80, 24));
+        assert_eq!(
+            shown.iter().filter(|line| line.contains("host.1.")).count(),
+            5
+        );
+        assert_eq!(
+            shown.iter().filter(|line| line.contains("▶ zstd")).count(),
+            2
+        );
+    }
+
+    #[test]
+    fn pipe_that_has_ended_stays_and_a_forgotten_one_goes() {
+        let mut watch = watch(3);
+        let mut ended = status("host.1.0", 13);
+        ended.entry.state = PipeState::FAILED;
+        ended.entry.explanation = "stage \"zstd\": \x1b[31mred\nlines".to_owned();
+        watch.update(vec![ended, status("host.1.1", 13)]);
+        assert_eq!(watch.live(), ["host.1.1"]);
+        let shown = text(&watch.screen(80, 40));
+        assert_eq!(shown[0], "datapiped  1 running, 1 failed");
+        assert!(shown[2].contains("\\u{1b}[31mred\\nlines"), "{shown:#?}");
+        for name in 0..20 {
+            let mut ended = status(&format!("other.{name}"), 1);
+            ended.entry.state = PipeState::ENDED;
+            watch.update(vec![ended]);
+        }
+        assert_eq!(watch.pipes.len(), 8);
+    }
+
+    #[test]
+    fn bars_show_what_is_not_nothing() {
+        assert_eq!(bar(0, 16), "········");
+        assert_eq!(bar(1, 10_000), "▏·······");
+        assert_eq!(bar(8, 16), "████····");
+        assert_eq!(bar(16, 16), "████████");
+        assert_eq!(bar(99, 16), "████████");
+        assert_eq!(bar(5, 0), "········");
     }
 }

@@ -34,7 +34,9 @@ pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
     };
     let names = longest(0, "pipe");
     let (mut labels, mut users) = (longest(1, "label"), longest(2, "user"));
-    let mut excess = (names + labels + users + 24).saturating_sub(columns);
+    let states = entries.iter().map(|entry| width(&entry.state.to_string()));
+    let states = states.max().unwrap_or(0).max(8);
+    let mut excess = (names + labels + users + states + 16).saturating_sub(columns);
     for shortened in [&mut labels, &mut users] {
         let less = excess.min(shortened.saturating_sub(SHORT));
         *shortened -= less;
@@ -43,7 +45,7 @@ pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
     let line = |[name, label, user]: [&str; 3], state: &str, time: &str, why: &str| {
         let (name, label) = (padded(name, names), padded(label, labels));
         let user = padded(user, users);
-        let line = format!("{name}  {label}  {user}  {state:<8}  {time:>8}  {why}");
+        let line = format!("{name}  {label}  {user}  {state:<states$}  {time:>8}  {why}");
         fitted(line.trim_end(), columns) + "\n"
     };
     let mut table = line(["pipe", "label", "user"], "state", "time", "");
@@ -64,15 +66,17 @@ pub fn list_table(entries: &[PipeEntry], columns: usize) -> String {
 pub fn status_table(now: &PipeStatus, before: Option<&PipeStatus>, columns: usize) -> String {
     let recent = recent(now, before);
     let entry = &now.entry;
-    let mut lines = vec![format!(
-        "{}  {}  {}, {}, {} in all, {}/s",
-        cell(&entry.name),
-        cell(&entry.label),
+    let (name, label) = (cell(&entry.name), cell(&entry.label));
+    let facts = format!(
+        "{}, {}, {} in all, {}/s",
         entry.state,
         clock(entry.elapsed),
         ByteCount(now.bytes()),
         ByteCount(recent.rate() as u64)
-    )];
+    );
+    let room = columns.saturating_sub(width(&name) + width(&facts) + 4);
+    let label = padded(&label, width(&label).min(room.max(SHORT)));
+    let mut lines = vec![format!("{name}  {label}  {facts}")];
     if !entry.explanation.is_empty() {
         lines.push(format!("  {}", cell(&entry.explanation)));
     }
@@ -279,9 +283,14 @@ mod tests {
     fn status_table_in_80_columns_has_all_that_an_operator_looks_for() {
         let mut wide = status(10, 300 << 20);
         wide.stages[1].name = "a stage with a name of some length".to_owned();
+        wide.entry.label = "a label that is longer than most".to_owned();
         let table = status_table(&wide, Some(&status(8, 100 << 20)), 80);
         assert!(table.lines().all(|line| width(line) <= 80), "{table}");
         let lines: Vec<_> = table.lines().collect();
+        assert!(
+            lines[0].ends_with("running, 0:10, 300.0 MiB in all, 100.0 MiB/s"),
+            "{table}"
+        );
         assert!(lines[1].ends_with("doing"), "{table}");
         assert!(
             lines[2].ends_with("100.0 MiB/s  100.0 MiB/s  working"),
