@@ -22,7 +22,8 @@ pub(super) struct EventRelay {
 struct RelayProgress {
     /// Name and label of the pipe, once the name is known.
     pipe: Option<(String, String)>,
-    /// Events from before that, and whether each is a warning. At most [`MAX_WAITING_EVENTS`] are kept.
+    /// Events from before that, each with true if it is a warning. At most [`MAX_WAITING_EVENTS`]
+    /// are kept.
     early: Vec<(PipeEvent, bool)>,
     /// Instances whose process died and is being replaced.
     replaced: Vec<(Option<String>, Option<u32>)>,

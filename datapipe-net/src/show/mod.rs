@@ -1,5 +1,5 @@
-//! Lists and statuses, as tables and as a screen for a terminal, and as JSON for programs. Text of a client is
-//! escaped: no terminal takes it as a command.
+//! Lists and statuses, as tables and as a screen for a terminal, and as JSON for programs. Text of
+//! a client is escaped: no terminal takes it as a command.
 //!
 //! This module does not talk to the daemon, and does not decide when to redraw.
 

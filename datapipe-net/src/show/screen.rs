@@ -100,7 +100,7 @@ fn summary(pipe: &WatchedPipe) -> Line {
         Tone::Plain,
         format!("  {}/s  ", ByteCount(recent.rate() as u64)),
     );
-    line.add(Tone::Plain, pipe.history.picture(12));
+    line.add(Tone::Good, pipe.history.picture(SMALL_PICTURE));
     if let Some(text) = limit_text(&pipe.now, &recent) {
         line.add(Tone::Notable, format!("  {text}"));
     }

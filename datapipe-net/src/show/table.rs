@@ -114,8 +114,7 @@ pub(super) fn recent(now: &PipeStatus, before: Option<&PipeStatus>) -> PipeStatu
     }
 }
 
-/// Text about the stage that limits the pipe. `None` if that is no news: the pipe is over, and has
-/// moved nothing.
+/// Text about the stage that limits the pipe. `None` for a pipe that is over and has moved nothing.
 pub(super) fn limit_text(now: &PipeStatus, recent: &PipeStatus) -> Option<String> {
     let is_over = now.entry.state.is_final();
     match recent.bottleneck() {

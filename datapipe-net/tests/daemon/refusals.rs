@@ -203,8 +203,8 @@ pub(crate) fn limits_of_pipes_and_memory_are_enforced() {
     assert_eq!(outcome(&mut client, &third).0, PipeState::ENDED);
 }
 
-/// A number that the module's page does not allow fails the pipe with the range, and is not replaced
-/// by another in silence.
+/// A number that the module's page does not allow fails the pipe with the range, and is not
+/// replaced by another in silence.
 pub(crate) fn modules_refuse_numbers_outside_of_their_range() {
     let site = Site::new("");
     let mut client = site.client();
